@@ -1,0 +1,1 @@
+"""The foundation: topology < security < runtime < backends. Knows no brokerage noun."""

@@ -1,0 +1,77 @@
+"""The customer's access token: an EdDSA JWT of 15 minutes that any router verifies without asking anybody.
+
+The only algorithm is EdDSA and the key comes from our ring by `kid`, whatever the header claims: `none`, HMAC with the
+public key as its secret, and unknown keys are all the same refusal. Time comes in as an argument.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Final
+from uuid import UUID
+
+import jwt
+
+from infra.security.keys import SigningRing, VerifyRing
+from infra.topology.identifiers import UserId
+
+ISSUER: Final = "cell-brokerage"
+AUDIENCE: Final = "cell-brokerage/v1"
+ACCESS_TOKEN_TTL_S: Final = 900
+_ALGORITHM: Final = "EdDSA"
+_TOKEN_BYTES_MAX: Final = 2048
+_CLOCK_SKEW_S: Final = 5
+_DECODE_OPTIONS: Final[Any] = {
+    "require": ["exp", "iat", "sub", "iss", "aud"],
+    "verify_exp": False,  # by our own clock, below
+    "verify_iat": False,
+    "verify_nbf": False,
+}
+
+
+class CustomerTokenInvalid(Exception):
+    """Not a token of ours."""
+
+
+class CustomerTokenExpired(CustomerTokenInvalid):
+    """Was ours, is too old."""
+
+
+@dataclass(frozen=True, slots=True)
+class CustomerClaims:
+    user_id: UserId
+    expires_at_s: int
+
+
+class CustomerTokenSigner:
+    def __init__(self, ring: SigningRing, *, ttl_s: int = ACCESS_TOKEN_TTL_S) -> None:
+        self._ring = ring
+        self.ttl_s = ttl_s
+
+    def sign(self, user_id: UUID, now_s: int) -> str:
+        claims = {"iss": ISSUER, "aud": AUDIENCE, "sub": str(user_id), "iat": now_s, "exp": now_s + self.ttl_s}
+        key = self._ring.keys[self._ring.active]
+        return jwt.encode(claims, key, algorithm=_ALGORITHM, headers={"kid": self._ring.active})
+
+
+class CustomerTokenVerifier:
+    def __init__(self, ring: VerifyRing) -> None:
+        self._ring = ring
+
+    def verify(self, token: str, now_s: int) -> CustomerClaims:
+        if len(token) > _TOKEN_BYTES_MAX:
+            raise CustomerTokenInvalid("the access token is not ours")
+        try:
+            header = jwt.get_unverified_header(token)
+            key = self._ring.keys.get(header.get("kid", ""))
+            if key is None or header.get("alg") != _ALGORITHM:
+                raise CustomerTokenInvalid("the access token is not ours")
+            claims = jwt.decode(
+                token, key, algorithms=[_ALGORITHM], audience=AUDIENCE, issuer=ISSUER, options=_DECODE_OPTIONS
+            )
+            user_id, expires_at_s, issued_at_s = UUID(claims["sub"]), int(claims["exp"]), int(claims["iat"])
+        except (jwt.PyJWTError, ValueError, TypeError, AttributeError, UnicodeError) as error:
+            raise CustomerTokenInvalid("the access token is not ours") from error
+        if expires_at_s <= now_s:
+            raise CustomerTokenExpired("the access token has expired")
+        if issued_at_s > now_s + _CLOCK_SKEW_S:
+            raise CustomerTokenInvalid("the access token is from the future")
+        return CustomerClaims(UserId(user_id), expires_at_s)
