@@ -1,0 +1,64 @@
+"""Open, tune, check and close a pool of PostgreSQL connections.
+
+Connections are autocommit: a write is one procedure call and therefore one transaction. Every connection carries lock
+and statement timeouts, so that a stuck database answers before the caller's own deadline. A pool that cannot connect
+yet opens anyway and keeps trying; readiness, not start-up, reports it.
+"""
+
+from urllib.parse import urlencode
+
+from psycopg import AsyncConnection
+from psycopg.rows import TupleRow
+from psycopg_pool import AsyncConnectionPool
+
+from infra.runtime.settings import PostgresSettings
+
+Connection = AsyncConnection[TupleRow]
+Pool = AsyncConnectionPool[Connection]
+
+
+def with_session_settings(settings: PostgresSettings, application_name: str) -> str:
+    """The DSN with timeouts and name as connection options."""
+    options = f"-c lock_timeout={settings.lock_timeout_ms} -c statement_timeout={settings.statement_timeout_ms}"
+    extra = urlencode(
+        {
+            "application_name": application_name,
+            "options": options,
+            "connect_timeout": max(1, round(settings.connect_timeout_s)),
+            "tcp_user_timeout": 10_000,
+        },
+        quote_via=lambda text, *_: text.replace(" ", "%20").replace("=", "%3D"),
+    )
+    return f"{settings.dsn}{'&' if '?' in settings.dsn else '?'}{extra}"
+
+
+async def _configure(connection: Connection) -> None:
+    await connection.set_autocommit(True)
+    connection.prepare_threshold = 0  # prepare at first use: the same few statements run for ever
+
+
+def make_pool(settings: PostgresSettings, application_name: str, *, size: int | None = None) -> Pool:
+    """A closed pool; `async with pool:` or `await pool.open()` opens it."""
+    count = size or settings.pool_max
+    return AsyncConnectionPool(
+        with_session_settings(settings, application_name),
+        min_size=min(2, count),
+        max_size=count,
+        timeout=settings.connect_timeout_s,
+        max_waiting=1_024,
+        configure=_configure,
+        check=None,
+        open=False,
+        reconnect_timeout=5.0,
+        connection_class=AsyncConnection[TupleRow],
+    )
+
+
+async def answers(pool: Pool, timeout_s: float = 1.0) -> bool:
+    """Does the database answer a trivial query in time?"""
+    try:
+        async with pool.connection(timeout=timeout_s) as connection:
+            await connection.execute("select 1")
+    except Exception:
+        return False
+    return True

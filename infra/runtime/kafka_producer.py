@@ -1,0 +1,207 @@
+"""Publish a batch and wait for every delivery report.
+
+Idempotent, `acks=all`: in one partition the broker keeps the order of the calls, without holes and without copies made
+by retries. A message has no timeout of its own: while Kafka is away the batch waits, and since only one batch is on
+its way at a time, memory stays bounded. `send_batch` returns only when each message of the batch was reported, as
+delivered or as refused; the caller deletes its source rows from that answer and from nothing else.
+
+After a fatal error of the client library (for example a broker that lost its log) the next batch goes through a new
+client; what was unconfirmed is reported as refused, and sending it again is the caller's deed, so copies are possible
+and consumers must tell them by event id. No Kafka transactions, ever: see the outbox's README.
+"""
+
+import asyncio
+import functools
+import logging
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
+from confluent_kafka.admin import AdminClient
+
+from infra.runtime.settings import KafkaSettings
+
+_log = logging.getLogger(__name__)
+
+BATCH_MESSAGES_MAX = 10_000
+"""Also the limit of the client's own queue: one batch always fits, a second is never accepted beside it."""
+_POLL_S = 0.1
+_CLOSE_S = 5.0
+
+
+class OutgoingMessage(NamedTuple):
+    """One message, to a full topic name."""
+
+    topic: str
+    key: bytes
+    value: bytes
+    headers: list[tuple[str, bytes]] | None = None
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A message of the batch that was not delivered, by its place in the batch."""
+
+    index: int
+    reason: str
+
+
+def producer_config(settings: KafkaSettings, client_id: str) -> dict[str, str | int | float | bool]:
+    """What librdkafka is told; its defaults are not safe for us (idempotence is off there)."""
+    return {
+        "bootstrap.servers": settings.bootstrap_servers,
+        "client.id": client_id,
+        "enable.idempotence": True,
+        "acks": "all",
+        "message.timeout.ms": 0,
+        "partitioner": "murmur2_random",
+        "compression.type": "zstd",
+        "linger.ms": 1,
+        "queue.buffering.max.messages": BATCH_MESSAGES_MAX,
+        "reconnect.backoff.ms": 100,
+        "reconnect.backoff.max.ms": 2_000,
+        "retry.backoff.max.ms": 1_000,
+        "topic.metadata.refresh.interval.ms": 60_000,
+        "log.connection.close": False,
+    }
+
+
+class _Flight:
+    """Counts the delivery reports of one batch, in the polling thread, and wakes the waiting task once."""
+
+    def __init__(self, size: int, loop: asyncio.AbstractEventLoop) -> None:
+        self.refusals: list[Refusal] = []
+        self.fatal = False
+        self.landed: asyncio.Future[None] = loop.create_future()
+        self._loop = loop
+        self._missing = size
+
+    def report(self, index: int, error: KafkaError | None, _message: Message | None = None) -> None:
+        if error is not None:
+            self.refusals.append(Refusal(index, f"{error.name()}: {error.str()}"))
+            self.fatal = self.fatal or error.fatal()
+        self._missing -= 1
+        if self._missing == 0:
+            self._loop.call_soon_threadsafe(self._land)
+
+    def _land(self) -> None:
+        if not self.landed.done():
+            self.landed.set_result(None)
+
+
+class KafkaProducer:
+    """One client, one polling thread, one batch at a time."""
+
+    def __init__(self, settings: KafkaSettings, client_id: str) -> None:
+        self._config = producer_config(settings, client_id)
+        self._turn = asyncio.Lock()
+        self._client: Producer | None = None
+        self._poller: threading.Thread | None = None
+        self._stop = threading.Event()
+        self._last_error: str | None = None
+
+    async def __aenter__(self) -> "KafkaProducer":
+        self._open()
+        return self
+
+    async def __aexit__(self, *_exc: object) -> None:
+        await asyncio.to_thread(self._close)
+
+    @property
+    def last_error(self) -> str | None:
+        """What the client complained about since the last batch that landed whole."""
+        return self._last_error
+
+    async def send_batch(self, messages: Sequence[OutgoingMessage]) -> list[Refusal]:
+        """Send in the order given and wait for all reports, as long as it takes; the refused, in order of the batch."""
+        if len(messages) > BATCH_MESSAGES_MAX:
+            raise ValueError(f"a batch has at most {BATCH_MESSAGES_MAX} messages, not {len(messages)}")
+        if not messages:
+            return []
+        async with self._turn:
+            if self._client is None:
+                self._open()
+            assert self._client is not None
+            flight = _Flight(len(messages), asyncio.get_running_loop())
+            self._produce(self._client, messages, flight)
+            await flight.landed
+            if flight.fatal:
+                _log.error("kafka client failed for good; opening another", extra={"reason": self._last_error})
+                await asyncio.to_thread(self._close)
+            elif not flight.refusals:
+                self._last_error = None
+            return sorted(flight.refusals, key=lambda refusal: refusal.index)
+
+    @staticmethod
+    def _produce(client: Producer, messages: Sequence[OutgoingMessage], flight: _Flight) -> None:
+        """Queue the batch. What follows a refused message under the same key is refused too: order before speed."""
+        closed_keys: set[bytes] = set()
+        for index, message in enumerate(messages):
+            if message.key in closed_keys:
+                flight.report(index, KafkaError(KafkaError._PURGE_QUEUE, "an earlier message of this key was refused"))
+                continue
+            headers = message.headers or []
+            try:
+                client.produce(
+                    message.topic,
+                    message.value,
+                    message.key,
+                    on_delivery=functools.partial(flight.report, index),
+                    headers=headers,
+                )
+            except KafkaException as error:  # before it was queued: too large, or the client is dead
+                closed_keys.add(message.key)
+                flight.report(index, error.args[0])
+            except BufferError:  # only left-overs of a batch whose waiter was cancelled can fill the queue
+                closed_keys.add(message.key)
+                flight.report(index, KafkaError(KafkaError._QUEUE_FULL))
+
+    def _open(self) -> None:
+        self._stop = threading.Event()
+        self._client = Producer({**self._config, "error_cb": self._complain}, logger=_log)
+        self._poller = threading.Thread(
+            target=_poll_until, args=(self._client, self._stop), name="kafka-producer-poll", daemon=True
+        )
+        self._poller.start()
+
+    def _complain(self, error: KafkaError) -> None:
+        self._last_error = f"{error.name()}: {error.str()}"
+
+    def _close(self) -> None:
+        """Give what is queued a last chance, then forget it: its source rows are still there."""
+        if self._client is None or self._poller is None:
+            return
+        left = self._client.flush(_CLOSE_S) if self._last_error is None else len(self._client)
+        if left:
+            self._client.purge()
+            _log.warning("kafka client closed with unconfirmed messages", extra={"messages": left})
+        self._stop.set()
+        self._poller.join(_CLOSE_S)
+        self._client = None
+
+
+def _poll_until(client: Producer, stop: threading.Event) -> None:
+    while not stop.is_set():
+        client.poll(_POLL_S)
+
+
+class KafkaProbe:
+    """Asks the broker which of our topics exist; for readiness, never on the way of a message."""
+
+    def __init__(self, settings: KafkaSettings, client_id: str) -> None:
+        self._config = {"bootstrap.servers": settings.bootstrap_servers, "client.id": client_id}
+        self._client: AdminClient | None = None
+
+    async def missing_topics(self, topics: Sequence[str], timeout_s: float = 2.0) -> list[str] | None:
+        """The topics that do not exist, or None if no broker answers in time."""
+        return await asyncio.to_thread(self._missing_topics, topics, timeout_s)
+
+    def _missing_topics(self, topics: Sequence[str], timeout_s: float) -> list[str] | None:
+        try:
+            self._client = self._client or AdminClient(self._config)
+            known = self._client.list_topics(timeout=timeout_s).topics
+        except KafkaException:
+            return None
+        return [topic for topic in topics if topic not in known]

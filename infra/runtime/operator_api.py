@@ -1,0 +1,109 @@
+"""The second port: liveness, readiness, metrics, and whatever else operators may ask of a process.
+
+`/health/*` and `/metrics` need no token; every other route is guarded by an operator token and a role. Customers never
+reach this port. A process without a customer port (worker, relay) runs the same small server in its own loop.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import uvicorn
+from litestar import Litestar, Response, get
+from litestar.connection import ASGIConnection
+from litestar.handlers.base import BaseRouteHandler
+from litestar.types import ControllerRouterHandler
+
+from infra.runtime.problem import Problem, to_response
+from infra.runtime.settings import ListenSettings
+from infra.runtime.telemetry import Metrics
+from infra.security.keys import KeyRing
+from infra.security.operator_token import OperatorTokenInvalid, verify_operator_token
+
+Readiness = Callable[[], Awaitable[tuple[bool, Mapping[str, object]]]]
+"""Asked at each `/health/ready`: is this process able to do its work, and the facts that say why."""
+
+_RANK = {"viewer": 0, "auditor": 1, "operator": 2}
+
+
+def require_role(ring: KeyRing, role: str) -> Callable[[ASGIConnection[Any, Any, Any, Any], BaseRouteHandler], None]:
+    """A Litestar guard: an operator token of at least this role (viewer < auditor < operator)."""
+
+    def guard(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+        scheme, _, token = connection.headers.get("authorization", "").partition(" ")
+        if scheme.lower() != "bearer" or not token:
+            raise Problem(401, "TOKEN_INVALID", "this endpoint needs an operator token")
+        try:
+            claims = verify_operator_token(ring, token, int(time.time()))
+        except OperatorTokenInvalid as error:
+            raise Problem(401, "TOKEN_INVALID", str(error)) from error
+        if _RANK.get(claims.role, -1) < _RANK[role]:
+            raise Problem(403, "FORBIDDEN", f"needs the role {role}, the token has {claims.role}")
+
+    return guard
+
+
+def create_operator_app(
+    *, metrics: Metrics, ready: Readiness, routes: Sequence[ControllerRouterHandler] = ()
+) -> Litestar:
+    """Health and metrics, plus the process's own guarded routes."""
+
+    @get("/health/live", sync_to_thread=False)
+    def live() -> dict[str, str]:
+        return {"status": "live"}
+
+    @get("/health/ready")
+    async def readiness() -> Response[dict[str, object]]:
+        is_ready, facts = await ready()
+        return Response(
+            {"status": "ready" if is_ready else "not ready", **facts}, status_code=200 if is_ready else 503
+        )
+
+    @get("/metrics", sync_to_thread=False)
+    def render_metrics() -> Response[bytes]:
+        return Response(metrics.render(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    return Litestar(
+        route_handlers=[live, readiness, render_metrics, *routes],
+        exception_handlers={Exception: to_response},
+        openapi_config=None,
+        logging_config=None,
+    )
+
+
+def make_server(app: Any, listen: ListenSettings, **options: Any) -> uvicorn.Server:
+    """A uvicorn server that leaves signals and logging to the process."""
+    config = uvicorn.Config(
+        app,
+        host=listen.host,
+        port=listen.port,
+        backlog=listen.backlog,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=False,
+        lifespan="on",
+        **options,
+    )
+    server = uvicorn.Server(config)
+    return server
+
+
+@asynccontextmanager
+async def serving(app: Any, listen: ListenSettings, **options: Any) -> AsyncIterator[None]:
+    """Serve `app` in this loop while the block runs; in-flight requests finish before it ends."""
+    server = make_server(app, listen, **options)
+    # `_serve` is `serve` without signal capture, which belongs to `Shutdown`.
+    task = asyncio.create_task(server._serve(), name=f"serve:{listen.port}")
+    while not server.started and not task.done():
+        await asyncio.sleep(0.01)
+    if task.done():
+        await task
+        raise RuntimeError(f"could not listen on {listen.host}:{listen.port}; is the port taken?")
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        await task

@@ -1,0 +1,81 @@
+"""Errors as problem documents (RFC 9457), the same from every process.
+
+An expected refusal is a `Problem`: status, a stable `code` that clients may rely on, one sentence of detail, and the
+figures that explain it. Whatever else escapes a controller becomes a 500 whose detail says nothing about the inside;
+the log has the trace, found by the request id.
+"""
+
+import logging
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+from litestar import Request, Response
+from litestar.exceptions import HTTPException
+
+MEDIA_TYPE = "application/problem+json"
+_log = logging.getLogger(__name__)
+
+
+class Problem(Exception):
+    """A refusal that the caller is told about, as it stands."""
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        detail: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        **figures: object,
+    ) -> None:
+        super().__init__(f"{status} {code}: {detail}")
+        self.status = status
+        self.code = code
+        self.detail = detail
+        self.headers = dict(headers or {})
+        self.figures = figures
+
+
+def problem_body(status: int, code: str, detail: str, request_id: str | None, figures: Mapping[str, object]) -> bytes:
+    """The document's bytes; `figures` become further members."""
+    return msgspec.json.encode(
+        {
+            "type": f"urn:problem:{code.lower().replace('_', '-')}",
+            "title": HTTPStatus(status).phrase,
+            "status": status,
+            "detail": detail,
+            "code": code,
+            "request_id": request_id,
+            **figures,
+        }
+    )
+
+
+_CODE_OF_STATUS = {
+    400: "INVALID_FIELD",
+    401: "TOKEN_INVALID",
+    403: "FORBIDDEN",
+    404: "NOT_FOUND",
+    405: "METHOD_NOT_ALLOWED",
+    413: "BODY_TOO_LARGE",
+    415: "UNSUPPORTED_MEDIA_TYPE",
+    429: "RATE_LIMITED",
+}
+
+
+def to_response(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    """Litestar's exception handler for everything."""
+    request_id = request.headers.get("x-request-id")
+    if isinstance(error, Problem):
+        body = problem_body(error.status, error.code, error.detail, request_id, error.figures)
+        return Response(body, status_code=error.status, headers=error.headers, media_type=MEDIA_TYPE)
+    if isinstance(error, HTTPException):
+        status = error.status_code
+        code = _CODE_OF_STATUS.get(status, "INTERNAL" if status >= 500 else "INVALID_FIELD")
+        body = problem_body(status, code, error.detail or HTTPStatus(status).phrase, request_id, {})
+        return Response(body, status_code=status, headers=error.headers or {}, media_type=MEDIA_TYPE)
+    _log.error("unhandled error", extra={"request_id": request_id, "path": request.url.path}, exc_info=error)
+    body = problem_body(500, "INTERNAL", "something went wrong here; the request id finds it in the log", request_id, {})
+    return Response(body, status_code=500, media_type=MEDIA_TYPE)

@@ -1,0 +1,45 @@
+"""Groups of settings that several processes share.
+
+Each process has its own settings class with its own prefix (`CELL_`, `ROUTER_`, ...) built once in `__main__` and
+passed down; these are the nested groups (`CELL_POSTGRES__DSN`). Passwords never stand here: a DSN names a `passfile`.
+"""
+
+from pydantic import BaseModel, Field
+
+
+class PostgresSettings(BaseModel):
+    """One PostgreSQL database."""
+
+    dsn: str
+    """libpq URI of the service role, with `passfile=` instead of a password."""
+    owner_dsn: str | None = None
+    """libpq URI of the owner role; only migrations use it."""
+    pool_max: int = Field(default=8, ge=1, le=64)
+    """Connections per process: eight beat thirty-two on two cores, and every connection costs the server memory."""
+    connect_timeout_s: float = Field(default=5.0, gt=0)
+    lock_timeout_ms: int = Field(default=1_000, gt=0)
+    """Less than the statement timeout, which is less than the HTTP deadline: the inner limit must speak first."""
+    statement_timeout_ms: int = Field(default=4_000, gt=0)
+
+
+class ListenSettings(BaseModel):
+    """One listening socket."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(ge=0, le=65535)
+    backlog: int = Field(default=2_048, ge=1)
+
+
+class KafkaSettings(BaseModel):
+    """The event plane. Nothing on the order path waits for it."""
+
+    bootstrap_servers: str
+    topic_prefix: str = ""
+    """Put before every topic name, so that several stacks can share a broker."""
+
+
+class RedisSettings(BaseModel):
+    """Where the shard map is published."""
+
+    url: str
+    timeout_s: float = Field(default=1.0, gt=0)
