@@ -10,7 +10,7 @@ bytes, key, headers and the reason, and only then passed over.
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Message, TopicPartition
 
@@ -55,7 +55,8 @@ def _record(message: Message) -> Record:
     assert partition is not None
     assert offset is not None
     value = message.value()
-    headers = [(name, body if isinstance(body, bytes) else b"") for name, body in message.headers() or []]
+    pairs = cast("list[tuple[str, bytes | None]]", message.headers() or [])  # never a dict on the reading side
+    headers = [(name, body or b"") for name, body in pairs]
     return Record(topic, partition, offset, _bytes(message.key()), _bytes(value) or b"", headers)
 
 
@@ -66,7 +67,9 @@ def _bytes(part: str | bytes | None) -> bytes | None:
 class GroupReader:
     """A consumer group's batches, at least once, in order per partition."""
 
-    def __init__(self, settings: KafkaSettings, *, group: str, topics: Sequence[str], dead_letters: KafkaProducer) -> None:
+    def __init__(
+        self, settings: KafkaSettings, *, group: str, topics: Sequence[str], dead_letters: KafkaProducer
+    ) -> None:
         self._topics = list(topics)
         self._dead_letters = dead_letters
         self._consumer = Consumer(

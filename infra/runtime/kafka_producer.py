@@ -37,7 +37,7 @@ class OutgoingMessage(NamedTuple):
     topic: str
     key: bytes
     value: bytes
-    headers: list[tuple[str, bytes]] | None = None
+    headers: Sequence[tuple[str, bytes]] = ()
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ class KafkaProducer:
             if message.key in closed_keys:
                 flight.report(index, KafkaError(KafkaError._PURGE_QUEUE, "an earlier message of this key was refused"))
                 continue
-            headers = message.headers or []
+            headers: list[tuple[str, str | bytes | None]] = [*message.headers]
             try:
                 client.produce(
                     message.topic,
@@ -191,7 +191,10 @@ class KafkaProbe:
     """Asks the broker which of our topics exist; for readiness, never on the way of a message."""
 
     def __init__(self, settings: KafkaSettings, client_id: str) -> None:
-        self._config = {"bootstrap.servers": settings.bootstrap_servers, "client.id": client_id}
+        self._config: dict[str, str | int | float | bool] = {
+            "bootstrap.servers": settings.bootstrap_servers,
+            "client.id": client_id,
+        }
         self._client: AdminClient | None = None
 
     async def missing_topics(self, topics: Sequence[str], timeout_s: float = 2.0) -> list[str] | None:
