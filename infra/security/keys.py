@@ -1,5 +1,7 @@
-"""Key rings: several keys by id, one of them active. Signers use the active key, verifiers accept every key of the
-ring, so a key is rotated by adding it everywhere, activating it, and removing the old one when its last token has expired.
+"""Key rings: several keys by id, one of them active.
+
+Signers use the active key, verifiers accept every key of the ring, so a key is rotated by adding it everywhere,
+activating it, and removing the old one when its last token has expired.
 
 Files hold secrets as JSON with mode 0600. A missing file is made once, by whoever comes first; an existing one is
 never touched, because a lost signing key logs everybody out and a lost pepper orphans every email claim.

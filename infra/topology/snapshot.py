@@ -39,10 +39,10 @@ def encode_map(shard_map: ShardMap) -> bytes:
 def decode_map(document: bytes) -> ShardMap:
     """Raises `MapCorrupted` for damaged bytes and `MapInvalid` for a whole snapshot that says nonsense."""
     view = memoryview(document)
-    if len(view) < _BODY_AT + _HEADER.size or view[: len(MAGIC)] != MAGIC:
+    if len(view) < _BODY_AT + _HEADER.size or document[: len(MAGIC)] != MAGIC:
         raise MapCorrupted("not a map snapshot of a format we know")
     body = view[_BODY_AT:]
-    if _digest(body) != view[len(MAGIC) : _BODY_AT]:
+    if _digest(body) != document[len(MAGIC) : _BODY_AT]:
         raise MapCorrupted("checksum does not match")
     lineage, epoch, bucket_count, directory_bytes, pin_count = _HEADER.unpack_from(body)
     if bucket_count != BUCKET_COUNT:
