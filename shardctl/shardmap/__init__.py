@@ -1,0 +1,1 @@
+"""The shard map's only writer."""

@@ -1,0 +1,35 @@
+"""Refusals of the control database, by the SQLSTATE that its procedures raise."""
+
+from typing import Final
+
+
+class ShardMapRefused(Exception):
+    """The control database refused to change the map; nothing was changed."""
+
+
+class StaleEpoch(ShardMapRefused):
+    """Somebody else changed the map first; read it again."""
+
+
+class CellExists(ShardMapRefused):
+    """The cell is in the directory already."""
+
+
+class NoFreeBuckets(ShardMapRefused):
+    """Fewer buckets are unassigned than the lot asked for."""
+
+
+class UnknownCell(ShardMapRefused):
+    """No such cell in the directory."""
+
+
+class MapNotCreated(ShardMapRefused):
+    """This stack has no map yet: `create_lineage` comes first."""
+
+
+BY_SQLSTATE: Final[dict[str, type[ShardMapRefused]]] = {
+    "RBC01": StaleEpoch,
+    "RBC02": CellExists,
+    "RBC03": NoFreeBuckets,
+    "RBC04": UnknownCell,
+}

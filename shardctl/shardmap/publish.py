@@ -1,0 +1,42 @@
+"""Tell every router: the snapshot to Redis, then a notice.
+
+Never replaces a newer map of the same lineage by an older one. Redis may be down: the
+control database already has the truth, and routers ask it every few seconds.
+"""
+
+from typing import Final
+
+from infra.runtime.map_source import REDIS_CHANGED_CHANNEL, REDIS_SNAPSHOT_KEY
+from infra.runtime.redis_client import make_redis
+from infra.runtime.settings import RedisSettings
+from infra.topology.shard_map import ShardMap
+from infra.topology.snapshot import encode_map
+
+_VERSION_KEY: Final = "shardmap:version"
+
+# Set and announce in one step: two publishers cannot leave the older map behind.
+_PUBLISH: Final = """
+local held = redis.call('get', KEYS[2])
+if held then
+  local lineage, epoch = string.match(held, '^(.*)/(%d+)$')
+  if lineage == ARGV[2] and tonumber(epoch) > tonumber(ARGV[3]) then return 0 end
+end
+redis.call('set', KEYS[1], ARGV[1])
+redis.call('set', KEYS[2], ARGV[2] .. '/' .. ARGV[3])
+redis.call('publish', ARGV[4], ARGV[3])
+return 1
+"""
+
+
+async def publish_map(redis_url: str, shard_map: ShardMap, *, timeout_s: float = 5.0) -> bool:
+    """Whether it was published; false if Redis holds a newer one. Raises `redis.exceptions.RedisError`."""
+    client = make_redis(RedisSettings(url=redis_url, timeout_s=timeout_s))
+    try:
+        script = client.register_script(_PUBLISH)
+        done = await script(
+            keys=[REDIS_SNAPSHOT_KEY, _VERSION_KEY],
+            args=[encode_map(shard_map), str(shard_map.lineage), str(shard_map.epoch), REDIS_CHANGED_CHANNEL],
+        )
+    finally:
+        await client.aclose()
+    return bool(done)

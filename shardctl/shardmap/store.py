@@ -1,0 +1,119 @@
+"""The map in the control database: read it, and make its next epoch by compare-and-set.
+
+Every change is one procedure call, so it happens whole or not at all, with who and why in the history. A change based
+on a map that has moved on raises `StaleEpoch`; nothing here tries again by itself, because the plan may no longer hold.
+"""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID, uuid4
+
+import psycopg
+
+from infra.runtime.map_source import read_control_map
+from infra.topology.cells import Cell
+from infra.topology.identifiers import LineageId
+from infra.topology.shard_map import ShardMap
+from shardctl.shardmap.errors import BY_SQLSTATE, MapNotCreated
+
+LOT_DEFAULT: Final = 1024
+PINS_PER_CALL_MAX: Final = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class EpochRecord:
+    """One line of the map's history."""
+
+    epoch: int
+    actor: str
+    reason: str
+    change: Mapping[str, Any]
+    made_at: datetime
+
+
+class ShardMapStore:
+    """Wants an autocommit connection of `control_owner`."""
+
+    def __init__(self, connection: psycopg.AsyncConnection[Any]) -> None:
+        self._connection = connection
+
+    async def create_lineage(self, *, actor: str = "shardctl", reason: str = "new stack") -> LineageId:
+        """Begin the map, once; later calls answer with the lineage that exists."""
+        row = await self._call("select control.create_lineage_v1(%s, %s, %s)", [uuid4(), actor, reason])
+        return LineageId(row[0])
+
+    async def load(self) -> ShardMap:
+        shard_map = await read_control_map(self._connection)
+        if shard_map is None:
+            raise MapNotCreated("this stack has no shard map yet")
+        return shard_map
+
+    async def add_cell(
+        self, cell: Cell, *, lot: int = LOT_DEFAULT, actor: str, reason: str, expected: ShardMap | None = None
+    ) -> ShardMap:
+        """A new cell with a lot of buckets nobody uses; no user moves. Raises `CellExists`, `NoFreeBuckets`."""
+        held = expected or await self.load()
+        await self._call(
+            "select control.add_cell_v1(%s, %s, %s, %s, %s, %s, %s, %s, %s)",
+            [held.epoch, *_cell_columns(cell), lot, actor, reason],
+        )
+        return await self.load()
+
+    async def update_cell(self, cell: Cell, *, actor: str, reason: str, expected: ShardMap | None = None) -> ShardMap:
+        """New state, weight or addresses. Saying what already holds makes no epoch. Raises `UnknownCell`."""
+        held = expected or await self.load()
+        await self._call(
+            "select control.update_cell_v1(%s, %s, %s, %s, %s, %s, %s, %s)",
+            [held.epoch, *_cell_columns(cell), actor, reason],
+        )
+        return await self.load()
+
+    async def set_pins(
+        self, pins: Mapping[UUID, str | None], *, actor: str, reason: str, expected: ShardMap | None = None
+    ) -> ShardMap:
+        """Pin users to cells, or unpin them (`None`), in one epoch."""
+        if not 0 < len(pins) <= PINS_PER_CALL_MAX:
+            raise ValueError(f"between 1 and {PINS_PER_CALL_MAX} pins per call, not {len(pins)}")
+        held = expected or await self.load()
+        await self._call(
+            "select control.set_pins_v1(%s, %s, %s, %s, %s)",
+            [held.epoch, list(pins.keys()), list(pins.values()), actor, reason],
+        )
+        return await self.load()
+
+    async def history(self, limit: int = 20) -> list[EpochRecord]:
+        """Newest first."""
+        cursor = await self._connection.execute(
+            "select epoch, actor, reason, change, made_at from control.epochs order by epoch desc limit %s",
+            [min(limit, 1000)],
+        )
+        return [EpochRecord(*row) for row in await cursor.fetchall()]
+
+    async def find_by_email(self, email_hash: bytes) -> UUID | None:
+        row = await self._call("select (select user_id from control.find_email_claim_v1(%s))", [email_hash])
+        return None if row[0] is None else UUID(str(row[0]))
+
+    async def _call(self, statement: Any, parameters: list[Any]) -> tuple[Any, ...]:
+        try:
+            row: tuple[Any, ...] | None = await (await self._connection.execute(statement, parameters)).fetchone()
+        except psycopg.DatabaseError as error:
+            refusal = BY_SQLSTATE.get(error.sqlstate or "")
+            if refusal is None:
+                raise
+            raise refusal(error.diag.message_primary or "refused") from error
+        assert row is not None
+        return row
+
+
+@asynccontextmanager
+async def open_store(dsn: str) -> AsyncIterator[ShardMapStore]:
+    """A store on a connection of its own."""
+    async with await psycopg.AsyncConnection.connect(dsn, autocommit=True, connect_timeout=5) as connection:
+        yield ShardMapStore(connection)
+
+
+def _cell_columns(cell: Cell) -> list[Any]:
+    return [cell.cell_id, cell.state.value, cell.weight, list(cell.api_urls), list(cell.operator_urls)]

@@ -1,0 +1,12 @@
+-- Claims that have been pending for longer than an age, oldest first: work for the sweep. Takes no locks.
+create or replace function control.pending_email_claims_v1(p_age interval, p_limit integer)
+returns table (email_hash bytea, user_id uuid, cell_id text, age_s double precision)
+language sql stable security definer set search_path = control, pg_temp as $$
+    select c.email_hash, c.user_id, c.cell_id, extract(epoch from clock_timestamp() - c.claimed_at)::double precision
+    from email_claims c
+    where c.state = 'pending' and c.claimed_at < clock_timestamp() - p_age
+    order by c.claimed_at
+    limit least(p_limit, 1000)
+$$;
+revoke all on function control.pending_email_claims_v1 from public;
+grant execute on function control.pending_email_claims_v1 to control_service;
