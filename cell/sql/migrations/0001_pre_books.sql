@@ -299,6 +299,7 @@ create table inbox (
     body        jsonb not null,
     received_at timestamptz not null
 );
+create index inbox_user on inbox (user_id, id);   -- the oldest unapplied report of a user goes first
 
 create table quarantined_reports (
     id         bigint generated always as identity primary key,

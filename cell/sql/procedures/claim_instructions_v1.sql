@@ -1,0 +1,77 @@
+-- Claim up to p_limit unsent instructions to the venue, at most one per user, and mark them sent before they are: what is
+-- sent was committed first. A submit moves its order to `routed`; an instruction whose order ended meanwhile is dropped.
+-- Result: what to send, in order of id. Users that somebody else has locked, or that are halted or gone, are left for later.
+-- Lock order: candidates are chosen without locks, then users by id, then everything is read again.
+create or replace function brokerage.claim_instructions_v1(p_limit integer, p_at timestamptz)
+returns table (
+    instruction_id bigint, action text, user_id uuid, order_id uuid, client_order_id text, symbol text, side text,
+    type text, time_in_force text, order_qty_micros bigint, limit_px_micros bigint
+)
+language plpgsql security definer
+set search_path = brokerage, pg_temp
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+as $$
+#variable_conflict use_column
+declare
+    candidate_ids bigint[];
+    locked uuid[];
+begin
+    select array_agg(c.id), array_agg(c.user_id) into candidate_ids, locked from (
+        select distinct on (i.user_id) i.id, i.user_id
+          from (select id, user_id from venue_instructions where sent_at is null order by id limit p_limit * 4) i
+         order by i.user_id, i.id limit p_limit
+    ) c;
+    if candidate_ids is null then
+        return;
+    end if;
+    select array_agg(l.user_id) into locked from
+        (select user_id from users where user_id = any (locked) order by user_id for no key update skip locked) l;
+
+    return query
+    with judged as materialized (
+        select i.id, i.action, i.user_id, i.order_id, o.status, o.event_seq, o.client_order_id, o.symbol, o.side, o.type,
+               o.time_in_force, o.order_qty_micros, coalesce(o.hold_px_micros, o.limit_px_micros) as limit_px_micros,
+               o.cum_qty_micros, o.cum_cost_micros, u.epoch, u.write_seq, u.order_event_seq,
+               (i.action = 'submit' and o.status = 'funds_held') or (i.action = 'cancel' and o.status = 'pending_cancel') as due
+          from venue_instructions i
+          join users u on u.user_id = i.user_id
+          join orders o on o.user_id = i.user_id and o.order_id = i.order_id
+         where i.id = any (candidate_ids) and i.user_id = any (locked) and i.sent_at is null
+           and ownership_v1(u.owner_state, u.lease_ends_at) is null
+    ),
+    routed as (
+        select * from judged where due and action = 'submit'
+    ),
+    new_events as (
+        insert into order_events (user_id, order_id, seq, stream_seq, from_status, to_status, reason, at,
+                                  cum_qty_micros, cum_cost_micros)
+        select user_id, order_id, event_seq + 1, order_event_seq + 1, 'funds_held', 'routed', 'sent to the venue', p_at,
+               cum_qty_micros, cum_cost_micros
+          from routed
+    ),
+    new_outbox as (
+        insert into outbox (user_id, write_seq, epoch, order_id, order_event_seq, order_stream_seq, occurred_at)
+        select user_id, write_seq + 1, epoch, order_id, event_seq + 1, order_event_seq + 1, p_at from routed
+    ),
+    new_users as (
+        update users u
+           set write_seq = r.write_seq + 1, order_event_seq = r.order_event_seq + 1,
+               owner_state = 'active', halt_id = null, lease_ends_at = null
+          from routed r where u.user_id = r.user_id
+    ),
+    new_orders as (
+        update orders o
+           set status = 'routed', event_seq = r.event_seq + 1, write_seq = r.write_seq + 1, updated_at = p_at
+          from routed r where o.user_id = r.user_id and o.order_id = r.order_id
+    ),
+    sent as (
+        update venue_instructions i set sent_at = p_at, attempts = i.attempts + 1
+          from judged j where j.due and i.id = j.id
+    ),
+    dropped as (
+        delete from venue_instructions i using judged j where not j.due and i.id = j.id
+    )
+    select j.id, j.action, j.user_id, j.order_id, j.client_order_id, j.symbol, j.side, j.type, j.time_in_force,
+           j.order_qty_micros, j.limit_px_micros
+      from judged j where j.due order by j.id;
+end $$;

@@ -1,0 +1,177 @@
+-- Place up to 64 orders, at most one per user: ownership, idempotency, risk checks, order, event, hold, ledger entry,
+-- balances, venue instruction and outbox row in one transaction, set-based.
+--
+-- Result: one row per command, in no particular order. outcome:
+--   accepted                                   durable; figures = {held, hold_px}
+--   a refusal's code                           stored under the key, nothing else written; figures explain it
+--   replayed = true                            what the key's first use answered
+--   IDEMPOTENCY_KEY_REUSED                     same key, other body; nothing written
+--   DEPARTED | USER_HALTED | NOT_FOUND | SKIPPED   nothing written, never stored; SKIPPED: another writer has the user
+-- SQLSTATEs: 55P03 when p_wait and the lock did not come in time.
+-- Lock order: users by id; everything else is reached under a user's lock.
+-- Statement one only locks; a later statement, with a later snapshot, reads what the locks protect.
+create or replace function brokerage.place_orders_v1(
+    p_user_ids uuid[], p_keys text[], p_fingerprints bytea[], p_order_ids uuid[], p_client_order_ids text[],
+    p_symbols text[], p_sides text[], p_types text[], p_times_in_force text[],
+    p_order_qtys bigint[], p_limit_pxs bigint[],
+    p_at timestamptz, p_reference_age_max interval, p_wait boolean default false
+) returns table (
+    ordinal integer, outcome text, figures jsonb, resource_id uuid, at timestamptz, replayed boolean
+)
+language plpgsql security definer
+set search_path = brokerage, pg_temp
+-- the arrays are small and the tables are large, whatever the statistics of a young table say
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+as $$
+#variable_conflict use_column
+declare
+    locked uuid[];
+begin
+    if p_wait then
+        select array_agg(l.user_id) into locked from
+            (select user_id from users where user_id = any (p_user_ids) order by user_id for no key update) l;
+    else
+        select array_agg(l.user_id) into locked from
+            (select user_id from users where user_id = any (p_user_ids) order by user_id for no key update skip locked) l;
+    end if;
+
+    return query
+    with command as (
+        select c.*
+          from unnest(p_user_ids, p_keys, p_fingerprints, p_order_ids, p_client_order_ids, p_symbols, p_sides, p_types,
+                      p_times_in_force, p_order_qtys, p_limit_pxs) with ordinality
+            as c (user_id, key, fingerprint, order_id, client_order_id, symbol, side, type, time_in_force, order_qty,
+                  limit_px, ordinal)
+    ),
+    read as (
+        select c.*, u.user_id is not null as is_here, u.user_id = any (locked) as is_locked,
+               u.epoch, u.owner_state, u.lease_ends_at, u.restricted, u.cash_micros, u.write_seq, u.entry_seq,
+               u.order_event_seq, u.chain_head,
+               k.outcome as stored_outcome, k.fingerprint as stored_fingerprint, k.figures as stored_figures,
+               k.resource_id as stored_resource_id, k.at as stored_at,
+               s.symbol as known_symbol, s.tradable, s.halted, s.reference_px_micros, s.reference_at,
+               coalesce(p.qty_micros - p.qty_held_micros, 0) as shares_free,
+               px.hold_px,
+               case when c.side = 'buy' then ceil(c.order_qty::numeric * px.hold_px / 1000000) else 0 end as hold_cash
+          from command c
+          left join users u on u.user_id = c.user_id
+          left join idempotency_keys k on k.user_id = c.user_id and k.key = c.key
+          left join symbols s on s.symbol = c.symbol
+          left join positions p on p.user_id = c.user_id and p.symbol = c.symbol and c.side = 'sell'
+          -- a market buy goes out as a limit at the collar: 5 % above the reference, down to a whole tick
+          cross join lateral (select case
+                when c.type = 'limit' then c.limit_px
+                when s.reference_px_micros >= 1000000 then (s.reference_px_micros::numeric * 105 / 100)::bigint / 10000 * 10000
+                else greatest(s.reference_px_micros::numeric * 105 / 100, 100)::bigint / 100 * 100
+            end as hold_px) px
+    ),
+    judged as materialized (
+        select r.*, coalesce(
+            case when not r.is_here then 'NOT_FOUND' when not r.is_locked then 'SKIPPED' end,
+            ownership_v1(r.owner_state, r.lease_ends_at),
+            case
+                when r.stored_outcome is not null then
+                    case when r.stored_fingerprint = r.fingerprint then 'REPLAYED' else 'IDEMPOTENCY_KEY_REUSED' end
+                when r.known_symbol is null then 'UNKNOWN_SYMBOL'
+                when not r.tradable then 'SYMBOL_NOT_TRADABLE'
+                when r.halted then 'SYMBOL_HALTED'
+                when r.restricted and r.side = 'buy' then 'ACCOUNT_RESTRICTED'
+                when r.client_order_id is not null and exists (
+                    select from orders o where o.user_id = r.user_id and o.client_order_id = r.client_order_id
+                ) then 'DUPLICATE_CLIENT_ORDER_ID'
+                when r.type = 'market' and (r.reference_px_micros is null
+                     or r.reference_at < clock_timestamp() - p_reference_age_max) then 'NO_REFERENCE_PRICE'
+                when r.side = 'buy' and r.hold_cash > r.cash_micros then 'INSUFFICIENT_BUYING_POWER'
+                when r.side = 'sell' and r.order_qty > r.shares_free then 'INSUFFICIENT_SHARES'
+                else 'accepted'
+            end) as outcome
+          from read r
+    ),
+    explained as materialized (
+        select j.*,
+            case j.outcome
+                when 'accepted' then jsonb_build_object('held', j.hold_cash, 'hold_px', j.hold_px)
+                when 'INSUFFICIENT_BUYING_POWER' then
+                    jsonb_build_object('required', j.hold_cash, 'available', greatest(j.cash_micros, 0))
+                when 'INSUFFICIENT_SHARES' then
+                    jsonb_build_object('required', j.order_qty, 'available', greatest(j.shares_free, 0))
+                when 'NO_REFERENCE_PRICE' then jsonb_build_object('reference_at', j.reference_at)
+                when 'USER_HALTED' then jsonb_build_object('lease_ends_at', j.lease_ends_at)
+                when 'REPLAYED' then j.stored_figures
+            end as figures
+          from judged j
+    ),
+    accepted as materialized (
+        select e.*, e.write_seq + 1 as new_write_seq, e.entry_seq + 1 as new_entry_seq,
+               e.order_event_seq + 1 as new_stream_seq,
+               case e.side when 'buy' then e.hold_cash::bigint else e.order_qty end as amount,
+               case e.side when 'buy' then 'cash' else 'shares' end as account,
+               case e.side when 'buy' then 'USD' else e.symbol end as unit
+          from explained e where e.outcome = 'accepted'
+    ),
+    chained as materialized (
+        select a.*, sha256(a.chain_head || convert_to(
+                   '1|' || a.user_id || '|' || a.new_entry_seq || '|' || a.order_id || '|hold|' || a.order_id || '|'
+                   || (extract(epoch from p_at) * 1000000)::bigint
+                   || '|1,' || a.account || ',' || a.unit || ',debit,' || a.amount
+                   || ';2,' || a.account || '_held,' || a.unit || ',credit,' || a.amount, 'UTF8')) as hash
+          from accepted a
+    ),
+    keys as (
+        insert into idempotency_keys (user_id, key, fingerprint, outcome, resource_id, figures, at)
+        select user_id, key, fingerprint, outcome, case when outcome = 'accepted' then order_id end, figures, p_at
+          from explained
+         where outcome not in ('NOT_FOUND', 'SKIPPED', 'DEPARTED', 'USER_HALTED', 'REPLAYED', 'IDEMPOTENCY_KEY_REUSED')
+    ),
+    new_orders as (
+        insert into orders (user_id, order_id, client_order_id, symbol, side, type, time_in_force, order_qty_micros,
+                            limit_px_micros, hold_px_micros, status, held_cash_micros, held_shares_micros,
+                            event_seq, write_seq, created_at, updated_at)
+        select user_id, order_id, client_order_id, symbol, side, type, time_in_force, order_qty,
+               limit_px, case side when 'buy' then hold_px end, 'funds_held',
+               case side when 'buy' then amount else 0 end, case side when 'sell' then amount else 0 end,
+               3, new_write_seq, p_at, p_at
+          from chained
+    ),
+    new_events as (
+        insert into order_events (user_id, order_id, seq, stream_seq, from_status, to_status, reason, at,
+                                  cum_qty_micros, cum_cost_micros)
+        select user_id, order_id, 3, new_stream_seq, 'validated', 'funds_held', 'accepted', p_at, 0, 0 from chained
+    ),
+    new_entries as (
+        insert into journal_entries (user_id, seq, entry_id, kind, order_id, occurred_at, previous_hash, hash)
+        select user_id, new_entry_seq, order_id, 'hold', order_id, p_at, chain_head, hash from chained
+    ),
+    new_postings as (
+        insert into postings (user_id, entry_seq, line, account, unit, direction, amount_micros)
+        select c.user_id, c.new_entry_seq, l.line, c.account || l.suffix, c.unit, l.direction, c.amount
+          from chained c cross join (values (1::smallint, '', 'debit'), (2::smallint, '_held', 'credit')) l (line, suffix, direction)
+    ),
+    new_positions as (
+        update positions p set qty_held_micros = p.qty_held_micros + c.amount
+          from chained c where c.side = 'sell' and p.user_id = c.user_id and p.symbol = c.symbol
+    ),
+    new_instructions as (
+        insert into venue_instructions (user_id, order_id, action, created_at)
+        select user_id, order_id, 'submit', p_at from chained
+    ),
+    new_outbox as (
+        insert into outbox (user_id, write_seq, epoch, order_id, order_event_seq, order_stream_seq, entry_seq, occurred_at)
+        select user_id, new_write_seq, epoch, order_id, 3, new_stream_seq, new_entry_seq, p_at from chained
+    ),
+    new_users as (
+        update users u
+           set cash_micros = u.cash_micros - case c.side when 'buy' then c.amount else 0 end,
+               cash_held_micros = u.cash_held_micros + case c.side when 'buy' then c.amount else 0 end,
+               write_seq = c.new_write_seq, entry_seq = c.new_entry_seq, order_event_seq = c.new_stream_seq,
+               chain_head = c.hash, owner_state = 'active', halt_id = null, lease_ends_at = null
+          from chained c where u.user_id = c.user_id
+    )
+    select e.ordinal::integer,
+           case e.outcome when 'REPLAYED' then e.stored_outcome else e.outcome end,
+           e.figures,
+           case e.outcome when 'REPLAYED' then e.stored_resource_id when 'accepted' then e.order_id end,
+           case e.outcome when 'REPLAYED' then e.stored_at else p_at end,
+           e.outcome = 'REPLAYED'
+      from explained e;
+end $$;

@@ -1,0 +1,26 @@
+-- Exchange the family's current refresh token for a new one. Showing any other token of the family means that a copy is
+-- about: the family ends. Result: refreshed | reused | expired | unknown | DEPARTED. Lock: the family's row.
+create or replace function brokerage.refresh_session_v1(
+    p_user_id uuid, p_family_id uuid, p_shown_hash bytea, p_new_hash bytea, p_at timestamptz
+) returns text language plpgsql security definer
+set search_path = brokerage, pg_temp
+as $$
+#variable_conflict use_column
+declare
+    family refresh_families;
+begin
+    if exists (select from users where user_id = p_user_id and owner_state = 'departed') then
+        return 'DEPARTED';
+    end if;
+    select * into family from refresh_families where user_id = p_user_id and family_id = p_family_id for update;
+    if not found then
+        return 'unknown';
+    elsif family.ended_at is not null or family.expires_at <= p_at then
+        return 'expired';
+    elsif family.current_hash <> p_shown_hash then
+        update refresh_families set ended_at = p_at where user_id = p_user_id and family_id = p_family_id;
+        return 'reused';
+    end if;
+    update refresh_families set current_hash = p_new_hash where user_id = p_user_id and family_id = p_family_id;
+    return 'refreshed';
+end $$;
