@@ -1,0 +1,16 @@
+"""Delete what Kafka has confirmed.
+
+The only place that removes outbox rows, called with nothing but ids whose delivery reports arrived. A deletion that is
+lost (the relay runs without waiting for the disk) shows the rows again: they are published twice under the same event
+ids, which is the promise, never zero times.
+"""
+
+from collections.abc import Sequence
+
+from infra.runtime.database import Connection
+
+_DELETE = "select brokerage.delete_outbox_v1(%s::bigint[])"
+
+
+async def delete_published(connection: Connection, ids: Sequence[int]) -> None:
+    await connection.execute(_DELETE, [list(ids)])

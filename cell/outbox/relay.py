@@ -1,0 +1,279 @@
+"""Publish a cell's outbox to Kafka: at least once, in order per user.
+
+One relay per cell works, the holder of an advisory lock on the cell's own database; a second one waits and takes over
+when the first one's session ends. Each round takes the oldest rows, sends their events, waits for every delivery
+report, and deletes exactly the rows whose events were all confirmed. Killed anywhere in between, the next relay
+publishes the rest again under the same event ids.
+
+Kafka away: one batch waits in memory, rows wait in the database, nothing is given up. Database away: reconnect and
+begin again. A row whose event was refused stays, with all later rows of that user, and is tried again. Never on the
+path of an order: nobody waits for the relay.
+"""
+
+import asyncio
+import logging
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from prometheus_client import Counter, Gauge, Histogram
+
+from cell.outbox.claim import BATCH_ROWS_MAX, Backlog, claim_batch, read_backlog
+from cell.outbox.event_types import (
+    OutboxRow,
+    ledger_envelope,
+    ledger_events_topic,
+    order_envelope,
+    order_events_topic,
+)
+from cell.outbox.prune import delete_published
+from cell.settings import CellSettings
+from infra.runtime.database import Connection, make_pool
+from infra.runtime.envelope import encode_envelope, partition_key
+from infra.runtime.fault_points import FaultPoints
+from infra.runtime.kafka_producer import KafkaProbe, KafkaProducer, OutgoingMessage, Refusal
+from infra.runtime.operator_api import create_operator_app, serving
+from infra.runtime.shutdown import Shutdown
+from infra.runtime.telemetry import Metric, Metrics
+
+_log = logging.getLogger(__name__)
+
+BUSY_PAUSE_S = 0.005
+IDLE_PAUSE_S = 0.2
+STANDBY_PAUSE_S = 0.5
+RETRY_PAUSE_S = 1.0
+WATCH_PAUSE_S = 2.0
+DRAIN_S = 5.0
+"""How long an asked-for end waits for the batch on its way; what is unconfirmed then is published again later."""
+
+AFTER_CLAIM = "relay.claimed"
+AFTER_PRODUCE = "relay.produced"
+
+_ADVISORY_LOCK = 0x6F7574626F78  # "outbox" in ASCII
+_TRY_LOCK = "select pg_try_advisory_lock(%s)"
+# A deletion lost in a crash means a second copy, which readers drop anyway; it must not cost the order path an fsync.
+_NO_WAIT_FOR_DISK = "set synchronous_commit = off"
+
+RELAY_METRICS = (
+    Metric("cell_outbox_pending_rows", Gauge, "rows written and not yet confirmed by Kafka", ("cell",)),
+    Metric("cell_outbox_oldest_age_seconds", Gauge, "age of the oldest such row", ("cell",)),
+    Metric("cell_outbox_published_events", Counter, "events confirmed by Kafka, copies included", ("cell", "stream")),
+    Metric("cell_outbox_failures", Counter, "rounds that failed, by what failed", ("cell", "result")),
+    Metric("cell_outbox_batch_seconds", Histogram, "from the claim of a batch to its deletion", ("cell",)),
+    Metric("cell_outbox_active", Gauge, "1 on the relay that holds the lock", ("cell",)),
+)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A batch as messages, and which row each message belongs to."""
+
+    messages: list[OutgoingMessage]
+    row_of_message: list[int]
+
+
+def next_pause_s(last_pause_s: float, row_count: int) -> float:
+    """How long to wait before the next claim: not at all behind a full batch, ever longer while there is nothing."""
+    if row_count >= BATCH_ROWS_MAX:
+        return 0.0
+    if row_count > 0:
+        return BUSY_PAUSE_S
+    return min(IDLE_PAUSE_S, max(BUSY_PAUSE_S, last_pause_s * 2))
+
+
+def prepare(rows: list[OutboxRow], *, cell: str, topic_prefix: str) -> Prepared:
+    """The messages of a batch, in order of row."""
+    order_topic, ledger_topic = order_events_topic(topic_prefix, cell), ledger_events_topic(topic_prefix, cell)
+    messages: list[OutgoingMessage] = []
+    row_of_message: list[int] = []
+    for index, row in enumerate(rows):
+        key = partition_key(row.user_id)
+        if row.step is not None:
+            body = encode_envelope(order_envelope(cell, row, row.step))
+            messages.append(OutgoingMessage(order_topic, key, body))
+            row_of_message.append(index)
+        if row.entry is not None:
+            body = encode_envelope(ledger_envelope(cell, row, row.entry))
+            messages.append(OutgoingMessage(ledger_topic, key, body))
+            row_of_message.append(index)
+    return Prepared(messages, row_of_message)
+
+
+def confirmed_ids(rows: list[OutboxRow], prepared: Prepared, refusals: list[Refusal]) -> list[int]:
+    """The rows to delete: all but the refused ones and what follows them for the same user."""
+    refused_rows = {prepared.row_of_message[refusal.index] for refusal in refusals}
+    stopped_users: set[uuid.UUID] = set()
+    ids = []
+    for index, row in enumerate(rows):
+        if index in refused_rows:
+            stopped_users.add(row.user_id)
+        if row.user_id not in stopped_users:
+            ids.append(row.id)
+    return ids
+
+
+class Relay:
+    """The loop of one process, and what its readiness says."""
+
+    def __init__(
+        self,
+        settings: CellSettings,
+        *,
+        producer: KafkaProducer,
+        metrics: Metrics,
+        shutdown: Shutdown,
+        fault_points: FaultPoints | None = None,
+    ) -> None:
+        self._settings = settings
+        self._cell = settings.name
+        self._producer = producer
+        self._metrics = metrics
+        self._shutdown = shutdown
+        self._faults = fault_points or FaultPoints()
+        self._pool = make_pool(settings.postgres, f"{settings.name}-relay", size=2)
+        self._probe = KafkaProbe(settings.kafka, f"{settings.name}-relay-probe")
+        self._active = False
+        self._backlog: Backlog | None = None
+        self._missing_topics: list[str] | None = None
+        self._trouble: str | None = None
+
+    async def run(self) -> None:
+        """Work until the end is asked for."""
+        async with self._pool:
+            watching = asyncio.create_task(self._watch(), name="relay:watch")
+            try:
+                while not self._shutdown.asked:
+                    await self._run_session()
+            finally:
+                watching.cancel()
+                await asyncio.gather(watching, return_exceptions=True)
+
+    async def ready(self) -> tuple[bool, Mapping[str, object]]:
+        """Able to work, or to take over at once: database and broker answer, topics exist, the last round was fine."""
+        database, kafka = self._backlog is not None, self._missing_topics == []
+        facts: dict[str, object] = {
+            "role": "active" if self._active else "standby",
+            "database": database,
+            "kafka": kafka,
+            "missing_topics": self._missing_topics,
+            "outbox_pending": self._backlog.rows if self._backlog else None,
+            "oldest_age_s": self._backlog.oldest_age_s if self._backlog else None,
+            "trouble": self._trouble,
+        }
+        return database and kafka and self._trouble is None, facts
+
+    async def _run_session(self) -> None:
+        """One database session: wait for the lock, publish, until something breaks."""
+        try:
+            async with self._pool.connection() as connection:
+                await connection.execute(_NO_WAIT_FOR_DISK)
+                if not await self._take_lock(connection):
+                    return
+                self._set_active(True)
+                await self._publish_while_active(connection)
+        except Exception as error:  # the edge of the loop: whatever broke, the rows are still there
+            self._fail("session", repr(error))
+            await self._shutdown.sleep(RETRY_PAUSE_S)
+        finally:
+            self._set_active(False)
+
+    async def _take_lock(self, connection: Connection) -> bool:
+        while not self._shutdown.asked:
+            row = await (await connection.execute(_TRY_LOCK, [_ADVISORY_LOCK])).fetchone()
+            if row is not None and row[0]:
+                return True
+            self._trouble = None
+            await self._shutdown.sleep(STANDBY_PAUSE_S)
+        return False
+
+    async def _publish_while_active(self, connection: Connection) -> None:
+        pause_s = BUSY_PAUSE_S
+        while not self._shutdown.asked:
+            with self._metrics.histogram("cell_outbox_batch_seconds").labels(self._cell).time():
+                row_count = await self._publish_batch(connection)
+            pause_s = next_pause_s(pause_s, row_count)
+            if pause_s:
+                await self._shutdown.sleep(pause_s)
+
+    async def _publish_batch(self, connection: Connection) -> int:
+        rows = await claim_batch(connection)
+        if not rows:
+            self._trouble = None
+            return 0
+        await self._faults.reach(AFTER_CLAIM)
+        prepared = prepare(rows, cell=self._cell, topic_prefix=self._settings.kafka.topic_prefix)
+        refusals = await self._send(prepared.messages)
+        if refusals is None:
+            return 0
+        await self._faults.reach(AFTER_PRODUCE)
+        ids = confirmed_ids(rows, prepared, refusals)
+        await delete_published(connection, ids)
+        self._count(prepared, refusals)
+        if refusals:
+            self._fail("refused", f"{len(refusals)} events refused, first: {refusals[0].reason}")
+            await self._shutdown.sleep(RETRY_PAUSE_S)
+        else:
+            self._trouble = None
+        return len(rows)
+
+    async def _send(self, messages: list[OutgoingMessage]) -> list[Refusal] | None:
+        """The refusals, or None if the end was asked for before all reports arrived."""
+        sending = asyncio.create_task(self._producer.send_batch(messages))
+        asked = asyncio.create_task(self._shutdown.wait())
+        try:
+            await asyncio.wait({sending, asked}, return_when=asyncio.FIRST_COMPLETED)
+            if not sending.done():
+                await asyncio.wait({sending}, timeout=DRAIN_S)
+            return sending.result() if sending.done() else None
+        finally:
+            asked.cancel()
+            sending.cancel()
+
+    async def _watch(self) -> None:
+        """Measure the backlog and ask for the topics, also while a batch waits for Kafka."""
+        topics = [
+            order_events_topic(self._settings.kafka.topic_prefix, self._cell),
+            ledger_events_topic(self._settings.kafka.topic_prefix, self._cell),
+        ]
+        while True:
+            try:
+                async with self._pool.connection() as connection:
+                    self._backlog = await read_backlog(connection)
+            except Exception as error:  # reported by readiness; the publishing session says what it means for the work
+                self._backlog = None
+                _log.warning("cannot measure the outbox", extra={"reason": repr(error)})
+            self._missing_topics = await self._probe.missing_topics(topics)
+            if self._backlog is not None:
+                self._metrics.gauge("cell_outbox_pending_rows").labels(self._cell).set(self._backlog.rows)
+                self._metrics.gauge("cell_outbox_oldest_age_seconds").labels(self._cell).set(self._backlog.oldest_age_s)
+            await asyncio.sleep(WATCH_PAUSE_S)
+
+    def _set_active(self, active: bool) -> None:
+        if active != self._active:
+            _log.info("relay publishes" if active else "relay stands by", extra={"cell": self._cell})
+        self._active = active
+        self._metrics.gauge("cell_outbox_active").labels(self._cell).set(int(active))
+
+    def _count(self, prepared: Prepared, refusals: list[Refusal]) -> None:
+        refused = {refusal.index for refusal in refusals}
+        for index, message in enumerate(prepared.messages):
+            if index not in refused:
+                stream = "ledger" if message.topic.endswith("ledger-events") else "orders"
+                self._metrics.counter("cell_outbox_published_events").labels(self._cell, stream).inc()
+
+    def _fail(self, result: str, reason: str) -> None:
+        self._trouble = reason
+        self._metrics.counter("cell_outbox_failures").labels(self._cell, result).inc()
+        _log.error("relay round failed", extra={"result": result, "reason": reason})
+
+
+async def run_relay(settings: CellSettings, *, shutdown: Shutdown | None = None) -> None:
+    """The process `python -m cell relay`: publish until a signal, then end within `DRAIN_S`."""
+    if shutdown is None:
+        shutdown = Shutdown()
+        shutdown.install()
+    metrics = Metrics(RELAY_METRICS)
+    async with KafkaProducer(settings.kafka, f"{settings.name}-relay") as producer:
+        relay = Relay(settings, producer=producer, metrics=metrics, shutdown=shutdown)
+        async with serving(create_operator_app(metrics=metrics, ready=relay.ready), settings.operator):
+            await relay.run()
