@@ -1,0 +1,124 @@
+"""The load tests' command line: `python -m loadtests demo | replay | bench | generate-tape`.
+
+Exit codes: 0 right, 1 a difference or a refusal, 2 usage, 3 not reachable.
+"""
+
+import asyncio
+import json
+import sys
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Annotated, Any, NoReturn, TypeVar
+
+import typer
+from rich.console import Console
+
+from loadtests.client import CustomerError
+from loadtests.demo import DemoSize, run_demo
+from loadtests.demo_report import print_story
+from loadtests.generated_tape import generate_tape
+from loadtests.operator_view import OperatorRefused, OperatorView, router_address
+from loadtests.progress_line import progress_line
+from loadtests.replay import ReplayRefused, ReplayReport, ReplayRequest, read_plan, run_replay
+from loadtests.replay_report import print_report, report_document
+from loadtests.tape_file import TapeRefused
+from loadtests.tape_plan import TapePlan
+
+T = TypeVar("T")
+
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, help="Customers of the platform: demo, replay, benchmarks."
+)
+
+Router = Annotated[
+    str | None, typer.Option("--router", help="Address of the router; else ROUTER_URL, else what shardctl says.")
+]
+Stack = Annotated[str | None, typer.Option("--stack", help="Name of the stack, as for shardctl.")]
+
+
+@app.command()
+def demo(
+    router: Router = None,
+    stack: Stack = None,
+    customers: Annotated[int, typer.Option(min=2, max=5_000)] = 200,
+    orders: Annotated[int, typer.Option(min=1, max=200_000)] = 3_000,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same orders.")] = 1,
+) -> None:
+    """Sign customers up over all cells, let them trade, prove the books."""
+    console = Console()
+    view = OperatorView(stack)
+    size = DemoSize(customers=customers, orders=orders, seed=seed)
+
+    async def run() -> bool:
+        address = await router_address(router, view)
+        with progress_line() as progress:
+            story = await run_demo(address, view, size, progress)
+        print_story(story, console)
+        return not story.faults
+
+    _exit(_run(run))
+
+
+@app.command()
+def replay(
+    messages: Annotated[Path, typer.Option("--messages", help="A LOBSTER message file.")],
+    symbol: Annotated[str, typer.Option("--symbol")],
+    run: Annotated[str, typer.Option("--run", help="Name of this play; a name is played once.")],
+    customers: Annotated[int, typer.Option(min=1, max=5_000)] = 12,
+    speed: Annotated[float | None, typer.Option(help="Times the tape's own; left out: as fast as possible.")] = None,
+    router: Router = None,
+    stack: Stack = None,
+    as_json: Annotated[bool, typer.Option("--json")] = False,
+) -> None:
+    """Play a recorded tape through the router and reconcile the books with it."""
+    request = ReplayRequest(messages, symbol, run, customers, speed)
+    view = OperatorView(stack)
+
+    async def play(plan: TapePlan) -> ReplayReport:
+        address = await router_address(router, view)
+        with progress_line() as progress:
+            return await run_replay(request, plan, address, view, progress)
+
+    report = _run(lambda: play(_read_plan(request)))
+    if as_json:
+        print(json.dumps(report_document(report), indent=2))
+    else:
+        print_report(report, Console())
+    _exit(not report.differences)
+
+
+@app.command("generate-tape")
+def generate(
+    seed: Annotated[int, typer.Option()] = 1,
+    rows: Annotated[int, typer.Option(min=10, max=2_000_000)] = 400,
+    partial_cancels: Annotated[bool, typer.Option("--partial-cancels")] = False,
+) -> None:
+    """Write a LOBSTER-like tape to standard output, where no recorded one is at hand."""
+    sys.stdout.write(generate_tape(seed, rows=rows, partial_cancels=partial_cancels))
+
+
+def _read_plan(request: ReplayRequest) -> TapePlan:
+    return read_plan(request)
+
+
+def _run(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    """Run to the end, or say in one line why not."""
+    try:
+        return asyncio.run(work())
+    except (TapeRefused, ReplayRefused, CustomerError) as error:
+        _fail(str(error), 1)
+    except OperatorRefused as error:
+        _fail(str(error), error.code if error.code in (1, 2, 3, 4) else 3)
+
+
+def _fail(words: str, code: int) -> NoReturn:
+    Console(stderr=True).print(words, style="red", markup=False, highlight=False, soft_wrap=True)
+    raise typer.Exit(code)
+
+
+def _exit(right: bool) -> None:
+    raise typer.Exit(0 if right else 1)
+
+
+if __name__ == "__main__":
+    app()

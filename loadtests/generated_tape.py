@@ -1,0 +1,77 @@
+"""A tape in LOBSTER's format made from a seed, for machines that hold no recorded data.
+
+The same seed gives the same bytes. It holds what recorded tapes hold: orders that are filled in one piece or
+several, deleted before or after a partial fill, left open; hidden executions, a halt, events of orders from before
+the first row, order id 0. It imitates the shape of a tape, not the behaviour of a market.
+"""
+
+import random
+from dataclasses import dataclass
+
+OPENING_NS = 34_200_000_000_000
+TICK = 100  # one cent, in dollars x 10,000
+
+
+@dataclass(slots=True)
+class _Resting:
+    order_id: int
+    left: int
+    price: int
+    direction: int
+
+
+def generate_tape(
+    seed: int, *, rows: int = 400, mid_price: int = 1_850_000, partial_cancels: bool = False, spread_ticks: int = 120
+) -> str:
+    """Text of a message file. `mid_price` is in dollars x 10,000 and must be whole cents."""
+    if rows < 10:
+        raise ValueError(f"a tape of fewer than 10 rows shows nothing: {rows}")
+    chance = random.Random(seed)
+    book: list[_Resting] = []
+    lines: list[str] = []
+    now_ns = OPENING_NS + chance.randrange(1_000_000)
+    next_id = 1_000_000 + chance.randrange(1_000_000)
+    foreign_id = 500_000
+    while len(lines) < rows:
+        now_ns += int(chance.expovariate(1 / 40_000_000)) + 1
+        dice = chance.random()
+        if dice < 0.50 or not book:
+            next_id += chance.randint(1, 40)
+            direction = chance.choice((1, -1))
+            price = mid_price - direction * TICK * chance.randint(1, spread_ticks)
+            order = _Resting(next_id, chance.choice((1, 10, 18, 50, 100, 100, 200, 350)), price, direction)
+            book.append(order)
+            lines.append(_row(now_ns, 1, order, order.left))
+        elif dice < 0.74:
+            order = book.pop(chance.randrange(len(book)))
+            lines.append(_row(now_ns, 3, order, order.left))
+        elif dice < 0.92:
+            order = book[chance.randrange(len(book))]
+            size = order.left if chance.random() < 0.5 else chance.randint(1, order.left)
+            lines.append(_row(now_ns, 4, order, size))
+            order.left -= size
+            if order.left == 0:
+                book.remove(order)
+        elif dice < 0.95:
+            lines.append(f"{_time(now_ns)},5,0,{chance.randint(1, 100)},{mid_price},{chance.choice((1, -1))}")
+        elif dice < 0.98:
+            foreign_id += 1
+            stranger = _Resting(foreign_id, chance.randint(1, 100), mid_price, chance.choice((1, -1)))
+            lines.append(_row(now_ns, chance.choice((3, 4)), stranger, stranger.left))
+        elif dice < 0.99 and partial_cancels:
+            order = book[chance.randrange(len(book))]
+            if order.left > 1:
+                size = chance.randint(1, order.left - 1)
+                lines.append(_row(now_ns, 2, order, size))
+                order.left -= size
+        else:
+            lines.append(f"{_time(now_ns)},7,0,0,{chance.choice((-1, 0, 1))},-1")
+    return "\n".join(lines) + "\n"
+
+
+def _row(at_ns: int, kind: int, order: _Resting, size: int) -> str:
+    return f"{_time(at_ns)},{kind},{order.order_id},{size},{order.price},{order.direction}"
+
+
+def _time(at_ns: int) -> str:
+    return f"{at_ns // 1_000_000_000}.{at_ns % 1_000_000_000:09d}"

@@ -1,0 +1,110 @@
+"""What a customer cannot see: asked from `shardctl ... --json`, as an operator would, in a subprocess.
+
+Loadtests never open a cell's database or operator port by themselves; so whatever they prove, an operator can prove
+the same way by hand. A command that fails raises `OperatorRefused` with its words; it is never taken for an empty
+answer.
+"""
+
+import asyncio
+import os
+import shlex
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+COMMAND_S_MAX = 60.0
+# Each command is a Python process of its own: more at once only makes all of them slower on a small machine.
+AT_ONCE = 2
+
+
+class OperatorRefused(Exception):
+    """shardctl could not or would not answer."""
+
+    def __init__(self, arguments: tuple[str, ...], code: int | None, said: str) -> None:
+        self.arguments = arguments
+        self.code = code
+        super().__init__(f"shardctl {shlex.join(arguments)}: exit code {code}: {said.strip()[-600:] or 'said nothing'}")
+
+
+class OperatorView:
+    """`stack` names the stack, as `shardctl --stack` does; without it, the project's own."""
+
+    def __init__(self, stack: str | None = None) -> None:
+        self._stack = stack
+        self._slots = asyncio.Semaphore(AT_ONCE)
+
+    async def run(self, *arguments: str, codes: tuple[int, ...] = (0,), limit_s: float = COMMAND_S_MAX) -> str:
+        environment = dict(os.environ)
+        if self._stack is not None:
+            environment["SHARDCTL_STACK"] = self._stack
+        async with self._slots:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "shardctl",
+                *arguments,
+                env=environment,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.PIPE,
+            )
+            try:
+                out, err = await asyncio.wait_for(process.communicate(), limit_s)
+            except TimeoutError:
+                process.kill()
+                await process.wait()
+                raise OperatorRefused(arguments, None, f"no answer within {limit_s:.0f} s") from None
+        if process.returncode not in codes:
+            raise OperatorRefused(arguments, process.returncode, (err or out).decode("utf-8", "replace"))
+        return out.decode("utf-8", "replace")
+
+    async def json(self, *arguments: str, codes: tuple[int, ...] = (0,), limit_s: float = COMMAND_S_MAX) -> Any:
+        text = await self.run(*arguments, "--json", codes=codes, limit_s=limit_s)
+        try:
+            return msgspec.json.decode(text)
+        except msgspec.DecodeError as error:
+            raise OperatorRefused(arguments, 0, f"the answer is not JSON ({error}): {text[:300]}") from error
+
+    async def environment(self) -> dict[str, str]:
+        return parse_environment(await self.run("status", "-o", "env"))
+
+    async def cells(self) -> list[str]:
+        """Names of all cells that can own users, in order."""
+        listed = await self.json("cells", "list")
+        rows = listed if isinstance(listed, list) else listed.get("cells", listed.get("items", []))
+        names = [str(row.get("cell_id") or row.get("cell") or row.get("name")) for row in rows]
+        return sorted(names, key=lambda name: (len(name), name))
+
+    async def summary(self, cell: str) -> dict[str, Any]:
+        return dict(await self.json("cells", "summary", cell))
+
+    async def checks(self, cell: str) -> dict[str, Any]:
+        """The ledger checks; a red one is an answer (exit code 1), not a failure to answer."""
+        return dict(await self.json("cells", "check", cell, codes=(0, 1)))
+
+    async def events(self, cell: str) -> dict[str, Any]:
+        return dict(await self.json("events", "count", "--cell", cell, codes=(0, 1)))
+
+
+def parse_environment(text: str) -> dict[str, str]:
+    """Shell lines NAME=VALUE, quoted or not, with or without `export`."""
+    found: dict[str, str] = {}
+    for word in shlex.split(text, comments=True):
+        name, equals, value = word.partition("=")
+        if equals and name.isidentifier():
+            found[name] = value
+    return found
+
+
+async def router_address(given: str | None, view: OperatorView, environ: Mapping[str, str] = os.environ) -> str:
+    """--router, else ROUTER_URL, else what shardctl says."""
+    if given:
+        return given
+    if environ.get("ROUTER_URL"):
+        return environ["ROUTER_URL"]
+    stack = await view.environment()
+    if not stack.get("ROUTER_URL"):
+        raise OperatorRefused(("status", "-o", "env"), 0, "no ROUTER_URL: is the stack up? (shardctl up)")
+    return stack["ROUTER_URL"]

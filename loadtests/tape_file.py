@@ -1,0 +1,122 @@
+"""Read a LOBSTER message file: strict, every refusal names file, line and cause.
+
+Columns: seconds after midnight, type, order id, size in shares, price in dollars x 10,000, direction (1 buy, -1 sell).
+Only the shape of single rows is judged here; what rows mean together is the business of `tape_plan`.
+"""
+
+import re
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+
+SIZE_MAX = 1_000_000_000
+PRICE_MAX = 10_000_000_000
+ROWS_MAX = 2_000_000
+
+_TIME = re.compile(r"(\d{1,5})(?:\.(\d{1,9})0*)?")
+_INTEGER = re.compile(r"-?\d{1,18}")
+_COLUMNS = ("time", "type", "order id", "size", "price", "direction")
+
+
+class TapeRefused(Exception):
+    """The file is not a tape that can be played; says where and why."""
+
+    def __init__(self, file: str, line: int | None, cause: str) -> None:
+        self.file = file
+        self.line = line
+        self.cause = cause
+        super().__init__(f"{file}: {cause}" if line is None else f"{file}, line {line}: {cause}")
+
+
+class RowKind(IntEnum):
+    NEW = 1
+    PARTIAL_CANCEL = 2
+    DELETE = 3
+    EXECUTE_VISIBLE = 4
+    EXECUTE_HIDDEN = 5
+    CROSS_TRADE = 6
+    HALT = 7
+
+
+NAMES_AN_ORDER = frozenset({RowKind.NEW, RowKind.PARTIAL_CANCEL, RowKind.DELETE, RowKind.EXECUTE_VISIBLE})
+
+
+@dataclass(frozen=True, slots=True)
+class TapeRow:
+    line: int
+    at_ns: int
+    kind: RowKind
+    order_id: int
+    size: int
+    price: int
+    direction: int
+
+
+def read_tape(path: Path) -> list[TapeRow]:
+    try:
+        text = path.read_bytes().decode("ascii")
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise TapeRefused(str(path), line, "not a text file: a byte outside ASCII") from None
+    except OSError as error:
+        raise TapeRefused(str(path), None, f"cannot be read: {error.strerror}") from error
+    return parse_tape(text, str(path))
+
+
+def parse_tape(text: str, file: str) -> list[TapeRow]:
+    lines = text.split("\n")
+    if lines and lines[-1] == "":
+        lines.pop()
+    if not lines:
+        raise TapeRefused(file, None, "is empty")
+    if len(lines) > ROWS_MAX:
+        raise TapeRefused(file, None, f"has {len(lines)} rows, more than {ROWS_MAX}")
+    rows: list[TapeRow] = []
+    before_ns = 0
+    for number, line in enumerate(lines, start=1):
+        row = _parse_row(line.removesuffix("\r"), file, number)
+        if row.at_ns < before_ns:
+            raise TapeRefused(file, number, "its time is earlier than that of the line before")
+        before_ns = row.at_ns
+        rows.append(row)
+    return rows
+
+
+def _parse_row(text: str, file: str, line: int) -> TapeRow:
+    columns = text.split(",")
+    if len(columns) != len(_COLUMNS):
+        raise TapeRefused(file, line, f"has {len(columns)} columns instead of 6 ({', '.join(_COLUMNS)})")
+    at_ns = _nanoseconds(columns[0], file, line)
+    kind_number, order_id, size, price, direction = (
+        _integer(columns[column], _COLUMNS[column], file, line) for column in range(1, 6)
+    )
+    if not RowKind.NEW <= kind_number <= RowKind.HALT:
+        raise TapeRefused(file, line, f"type {kind_number} is not one of 1 to 7")
+    kind = RowKind(kind_number)
+    if direction not in (1, -1):
+        raise TapeRefused(file, line, f"direction {direction} is neither 1 (buy) nor -1 (sell)")
+    if kind in NAMES_AN_ORDER:
+        if order_id < 0:
+            raise TapeRefused(file, line, f"order id {order_id} is negative")
+        if not 0 < size <= SIZE_MAX:
+            raise TapeRefused(file, line, f"size {size} is not between 1 and {SIZE_MAX}")
+        if not 0 < price <= PRICE_MAX:
+            raise TapeRefused(file, line, f"price {price} is not between 1 and {PRICE_MAX}")
+    return TapeRow(line, at_ns, kind, order_id, size, price, direction)
+
+
+def _nanoseconds(text: str, file: str, line: int) -> int:
+    match = _TIME.fullmatch(text)
+    if match is None:
+        raise TapeRefused(file, line, f"time {text!r} is not a number of seconds after midnight")
+    seconds, fraction = match.groups()
+    at_ns = int(seconds) * 1_000_000_000 + int((fraction or "").ljust(9, "0"))
+    if at_ns > 86_400 * 1_000_000_000:
+        raise TapeRefused(file, line, f"time {text} is after the end of the day")
+    return at_ns
+
+
+def _integer(text: str, column: str, file: str, line: int) -> int:
+    if _INTEGER.fullmatch(text) is None:
+        raise TapeRefused(file, line, f"{column} {text!r} is not a whole number")
+    return int(text)
