@@ -9,6 +9,7 @@ import os
 import secrets
 import sys
 from array import array
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Final, cast
 from uuid import UUID
@@ -25,6 +26,7 @@ from infra.topology.snapshot import decode_map, encode_map
 
 REDIS_SNAPSHOT_KEY: Final = "shardmap:snapshot"
 REDIS_CHANGED_CHANNEL: Final = "shardmap:changed"
+_LISTEN_S: Final = 30.0
 _SNAPSHOT_BYTES_MAX: Final = 512 * 1024 * 1024
 _READ_EPOCH: Final = "select l.lineage, (select max(e.epoch) from control.epochs e) from control.lineage l"
 _READ_MAP: Final = "select lineage, epoch, directory, owners, pinned, pin_owners from control.read_map_v1()"
@@ -44,6 +46,18 @@ class RedisMapSource:
         except (redis.exceptions.RedisError, OSError, TimeoutError) as error:
             raise MapUnavailable(f"redis: {error}") from error
         return None if document is None else await decode_aside(cast(bytes, document))
+
+    async def listen(self, on_notice: Callable[[], Awaitable[None]]) -> None:
+        """Call back once when listening and then at each notice, until the connection fails: `MapUnavailable`."""
+        try:
+            async with self._client.pubsub(ignore_subscribe_messages=True) as pubsub:
+                await pubsub.subscribe(REDIS_CHANGED_CHANNEL)
+                await on_notice()
+                while True:
+                    if await pubsub.get_message(timeout=_LISTEN_S) is not None:
+                        await on_notice()
+        except (redis.exceptions.RedisError, OSError, TimeoutError) as error:
+            raise MapUnavailable(f"redis: {error}") from error
 
 
 class ControlMapSource:

@@ -9,15 +9,12 @@ error here: the map in memory stays right until an owner changes, and then the c
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
-
-from redis.asyncio import Redis
-from redis.exceptions import RedisError
+from typing import Final, Protocol
 
 from infra.runtime.clock import Clock
-from infra.runtime.map_source import REDIS_CHANGED_CHANNEL, MapUnavailable
+from infra.runtime.map_source import MapUnavailable
 from infra.topology.errors import MapError, MapOfAnotherLineage, MapTooOld
 from infra.topology.identifiers import Epoch, LineageId
 from infra.topology.shard_map import ShardMap
@@ -28,6 +25,10 @@ _REASONS: Final = {MapOfAnotherLineage: "lineage", MapTooOld: "older"}
 
 class MapSource(Protocol):
     async def read(self) -> ShardMap | None: ...
+
+
+class NotifyingSource(MapSource, Protocol):
+    async def listen(self, on_notice: Callable[[], Awaitable[None]]) -> None: ...
 
 
 class MapFile(MapSource, Protocol):
@@ -53,10 +54,9 @@ class MapWatcher:
     def __init__(
         self,
         *,
-        redis_source: MapSource,
+        redis_source: NotifyingSource,
         control_source: ControlSource,
         file_source: MapFile,
-        redis: Redis | None,
         clock: Clock,
         poll_s: float = 5.0,
         start_wait_s: float = 3.0,
@@ -65,7 +65,6 @@ class MapWatcher:
         self._redis_source = redis_source
         self._control_source = control_source
         self._file_source = file_source
-        self._redis = redis
         self._clock = clock
         self._poll_s = poll_s
         self._start_wait_s = start_wait_s
@@ -96,10 +95,7 @@ class MapWatcher:
             _log.info("map held at start", extra={"epoch": self.watch.shard_map.epoch, "source": self.watch.source})
         else:
             _log.warning("no map anywhere yet; waiting for one")
-        loops: list[Coroutine[Any, Any, None]] = [self._poll(), self._keep_file()]
-        if self._redis is not None:
-            loops.append(self._listen(self._redis))
-        self._tasks = [asyncio.create_task(loop) for loop in loops]
+        self._tasks = [asyncio.create_task(loop) for loop in (self._poll(), self._keep_file(), self._listen())]
 
     async def stop(self) -> None:
         tasks = [*self._tasks, *([self._refreshing] if self._refreshing else [])]
@@ -171,16 +167,14 @@ class MapWatcher:
             await asyncio.sleep(self._poll_s if self.watch.shard_map is not None else min(self._poll_s, 0.5))
             await self.refresh(self._poll_s * 4)
 
-    async def _listen(self, redis: Redis) -> None:
+    async def _listen(self) -> None:
+        async def take_from_redis() -> None:
+            self._offer(await self._read("redis", self._redis_source), "redis")
+
         while True:
             try:
-                async with redis.pubsub(ignore_subscribe_messages=True) as pubsub:
-                    await pubsub.subscribe(REDIS_CHANGED_CHANNEL)
-                    self._offer(await self._read("redis", self._redis_source), "redis")
-                    while True:
-                        if await pubsub.get_message(timeout=30.0) is not None:
-                            self._offer(await self._read("redis", self._redis_source), "redis")
-            except (RedisError, OSError, TimeoutError) as error:
+                await self._redis_source.listen(take_from_redis)
+            except MapUnavailable as error:
                 _log.debug("not listening for map changes", extra={"why": str(error)})
             await asyncio.sleep(0.5)
 

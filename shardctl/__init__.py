@@ -1,0 +1,1 @@
+"""The operators' command: it changes what the services only read."""
