@@ -8,6 +8,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import uvicorn
@@ -19,13 +20,18 @@ from litestar.types import ControllerRouterHandler
 from infra.runtime.problem import Problem, to_response
 from infra.runtime.settings import ListenSettings
 from infra.runtime.telemetry import Metrics
-from infra.security.keys import KeyRing
+from infra.security.keys import OPERATOR_FILE, KeyRing, load_key_ring
 from infra.security.operator_token import OperatorTokenInvalid, verify_operator_token
 
 Readiness = Callable[[], Awaitable[tuple[bool, Mapping[str, object]]]]
 """Asked at each `/health/ready`: is this process able to do its work, and the facts that say why."""
 
 _RANK = {"viewer": 0, "auditor": 1, "operator": 2}
+
+
+def load_operator_ring(keys_dir: Path) -> KeyRing:
+    """The keys that operator tokens are checked with, for a process that otherwise knows no keys."""
+    return load_key_ring(keys_dir / OPERATOR_FILE)
 
 
 def require_role(ring: KeyRing, role: str) -> Callable[[ASGIConnection[Any, Any, Any, Any], BaseRouteHandler], None]:

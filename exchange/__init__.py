@@ -1,0 +1,1 @@
+"""The market outside: a separate process that plays a venue for the local stack. See README.md."""

@@ -1,0 +1,54 @@
+"""Wiring: log, market, the port of the cells, the operator port; opened in this order, closed in reverse."""
+
+import asyncio
+import logging
+from collections.abc import Mapping
+
+from litestar import Router
+from litestar.di import Provide
+
+from exchange.controller import ExchangeController, TapeController
+from exchange.log import DurableLog
+from exchange.market import Market
+from exchange.metrics import METRICS
+from exchange.settings import ExchangeSettings
+from infra.runtime.fault_points import FaultPoints
+from infra.runtime.operator_api import create_operator_app, load_operator_ring, require_role, serving
+from infra.runtime.shutdown import Shutdown
+from infra.runtime.telemetry import Metrics
+
+_log = logging.getLogger(__name__)
+
+
+async def run_exchange(settings: ExchangeSettings, shutdown: Shutdown) -> None:
+    """Serve until the end is asked for; what was taken is on disk when this returns."""
+    loop = asyncio.get_running_loop()
+    metrics = Metrics(METRICS)
+    log = DurableLog(settings.data_dir)
+    market = Market(log, seed=settings.seed, metrics=metrics, fault_points=FaultPoints())
+    stop = asyncio.Event()
+    running = asyncio.create_task(market.run(stop), name="market")
+    running.add_done_callback(lambda _: shutdown.ask())  # a market that fails ends the process
+
+    async def ready() -> tuple[bool, Mapping[str, object]]:
+        return not running.done(), {"log_id": log.log_id}
+
+    routes = Router(
+        path="/",
+        route_handlers=[TapeController, ExchangeController],
+        guards=[require_role(load_operator_ring(settings.keys_dir), "operator")],
+        dependencies={"market": Provide(lambda: market, sync_to_thread=False)},
+        request_max_body_size=settings.tape_bytes_max,
+    )
+    app = create_operator_app(metrics=metrics, ready=ready, routes=[routes])
+    server = await loop.create_server(market.connect, settings.listen.host, settings.listen.port, backlog=128)
+    try:
+        async with serving(app, settings.operator):
+            _log.info("serving", extra={"port": settings.listen.port, "operator_port": settings.operator.port})
+            await shutdown.wait()
+    finally:
+        server.close()
+        stop.set()
+        await running
+        log.close()
+    _log.info("stopped")

@@ -1,0 +1,471 @@
+"""The exchange's orders: what a submit, a cancel, a status question, a moment or a price change makes of them.
+
+Synchronous and single-threaded; it talks to nobody. Every effect collects in a batch (`take_batch`) that the caller
+makes durable before telling anyone. Ids are derived, not drawn: a venue order id from the order's ClOrdID, an exec id
+from it and the number of the fill, and plans are stored with their order. So a restart goes on exactly where the log
+ends. Reports go to the session that submitted the order, and the end of a cancel also to the session that asked.
+
+Never: a fill beyond the quantity, a fill worse than the limit, an exec id for two fills, a gap in a session's numbers.
+"""
+
+import heapq
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
+from hashlib import blake2b
+from itertools import count
+from typing import Final
+from uuid import UUID
+
+from exchange.faults import Faults, strikes
+from exchange.log import Batch, OrderRow, ReportRow, TapeKey, TapeRow
+from exchange.paper import Step, is_marketable, plan_crossing, plan_order, refusal_of, worst_px
+from exchange.prices import PriceBoard
+from exchange.tape import Tape, difference_from_tape, plan_tape_order, tape_id_of
+from exchange.wire import Cancel, Report, ReportKind, Status, Submit, encode_message
+
+DUE_STEPS_MAX: Final = 2_000
+LATE_FILL_AFTER_US: Final = 40_000
+ENDED: Final = frozenset({"filled", "cancelled", "rejected", "expired"})
+
+
+class LiveOrder:
+    """An order in memory."""
+
+    __slots__ = (
+        "cum_qty",
+        "fill_count",
+        "ord_status",
+        "session",
+        "steps",
+        "tape_key",
+        "terms",
+        "venue_order_id",
+        "waits",
+    )
+
+    def __init__(self, terms: Submit, session: str) -> None:
+        self.terms = terms
+        self.session = session
+        self.venue_order_id = venue_order_id_of(terms.cl_ord_id)
+        self.ord_status = "new"
+        self.cum_qty = 0
+        self.fill_count = 0
+        self.steps: tuple[Step, ...] = ()
+        self.waits = False
+        self.tape_key: TapeKey | None = None
+
+    @classmethod
+    def from_row(cls, row: OrderRow) -> "LiveOrder":
+        """As the log remembers it."""
+        order = cls(row.terms, row.session)
+        order.ord_status, order.cum_qty, order.fill_count = row.ord_status, row.cum_qty, row.fill_count
+        order.steps, order.waits, order.tape_key = row.steps, row.waits, row.tape_key
+        return order
+
+    @property
+    def ended(self) -> bool:
+        """Nothing is left to trade (a late fill may still be planned)."""
+        return self.ord_status in ENDED
+
+    @property
+    def leaves_qty(self) -> int:
+        """What may still trade."""
+        return 0 if self.ended else self.terms.order_qty - self.cum_qty
+
+    @property
+    def live(self) -> bool:
+        """Whether it can still change, and so belongs in memory."""
+        return not self.ended or bool(self.steps)
+
+    def row(self) -> OrderRow:
+        """For the log."""
+        return OrderRow(
+            terms=self.terms,
+            session=self.session,
+            venue_order_id=self.venue_order_id,
+            ord_status=self.ord_status,
+            cum_qty=self.cum_qty,
+            fill_count=self.fill_count,
+            steps=self.steps,
+            waits=self.waits,
+            live=self.live,
+            tape_key=self.tape_key,
+        )
+
+
+class Book:
+    """All live orders, the numbers of all sessions, and the loaded tapes."""
+
+    def __init__(
+        self,
+        seed: int,
+        prices: PriceBoard,
+        *,
+        find_order: Callable[[str], OrderRow | None],
+        faults: Faults | None = None,
+    ) -> None:
+        self._seed = seed
+        self._prices = prices
+        self._find_order = find_order
+        self.faults = faults or Faults()
+        self.tapes: dict[str, dict[str, Tape]] = {}
+        self._taken: dict[TapeKey, str] = {}
+        self._orders: dict[str, LiveOrder] = {}
+        self._sessions: dict[str, list[int]] = {}  # session -> [last_seq, acked_seq]
+        self._due: list[tuple[int, int, str]] = []
+        self._delayed_cancels: list[tuple[int, int, str, Cancel]] = []
+        self._waiting: dict[tuple[str, str], list[tuple[int, str]]] = {}
+        self._tie = count()
+        self._batch = Batch()
+        self._dirty_orders: dict[str, LiveOrder] = {}
+        self._dirty_sessions: set[str] = set()
+        self.counts = {"submits": 0, "cancels": 0, "fills": 0, "reports": 0}
+
+    # -- recovery ---------------------------------------------------------------------------------------------------
+
+    def restore(
+        self,
+        orders: Iterable[OrderRow],
+        sessions: Iterable[tuple[str, int, int]],
+        tapes: Iterable[Tape],
+        taken: Mapping[TapeKey, str],
+    ) -> None:
+        """Take up what the log remembers."""
+        for tape in tapes:
+            self.tapes.setdefault(tape.symbol, {})[tape.run] = tape
+        self._taken = dict(taken)
+        self._sessions = {session: [last_seq, acked_seq] for session, last_seq, acked_seq in sessions}
+        for row in orders:
+            order = LiveOrder.from_row(row)
+            self._orders[order.terms.cl_ord_id] = order
+            self._schedule(order)
+
+    # -- what cells ask ---------------------------------------------------------------------------------------------
+
+    def open_session(self, session: str, received: int) -> int:
+        """A cell is back and holds everything up to `received`; returns the last number given out so far."""
+        numbers = self._sessions.setdefault(session, [0, 0])
+        if received > numbers[0]:
+            # The cell remembers more than we do: our log was deleted. Never use a number twice.
+            numbers[0] = received
+        self._dirty_sessions.add(session)
+        self.acknowledge(session, received)
+        return numbers[0]
+
+    def acknowledge(self, session: str, seq: int) -> None:
+        """Everything up to `seq` is durable in the cell; numbers from the future are cut."""
+        numbers = self._sessions[session]
+        seq = min(seq, numbers[0])
+        if seq > numbers[1]:
+            numbers[1] = seq
+            self._dirty_sessions.add(session)
+
+    def submit(self, session: str, terms: Submit, now_us: int) -> None:
+        """Take a new order, or answer for one that is known."""
+        self.counts["submits"] += 1
+        known = self._find(terms.cl_ord_id)
+        if known is not None:
+            same = known.terms == terms
+            reason = "duplicate submit" if same else "duplicate ClOrdID with other terms; the first one stands"
+            self._report(known, "status", session, now_us, reason=reason)
+            return
+        order = LiveOrder(terms, session)
+        self._orders[terms.cl_ord_id] = order
+        self._dirty_orders[terms.cl_ord_id] = order
+        self._plan(order, now_us)
+        self._run_due_steps(order, now_us, now_us)
+        self._schedule(order)
+
+    def cancel(self, session: str, request: Cancel, now_us: int) -> None:
+        """End what is left of an order, now or after the latency that tests asked for."""
+        self.counts["cancels"] += 1
+        if self.faults.latency_ms:
+            entry = (now_us + self.faults.latency_ms * 1_000, next(self._tie), session, request)
+            heapq.heappush(self._delayed_cancels, entry)
+        else:
+            self._cancel(session, request, now_us)
+
+    def status(self, session: str, request: Status, now_us: int) -> bool:
+        """Report where an order stands; False if it was never seen here."""
+        order = self._find(request.cl_ord_id)
+        if order is None:
+            return False
+        self._report(order, "status", session, now_us)
+        return True
+
+    # -- what time and prices do ------------------------------------------------------------------------------------
+
+    def next_due_us(self) -> int | None:
+        """When `advance` next has something to do."""
+        moments = [entries[0][0] for entries in (self._due, self._delayed_cancels) if entries]
+        return min(moments, default=None)
+
+    def advance(self, now_us: int) -> None:
+        """Let everything happen that is due, in order of time, up to a bounded number of steps."""
+        for _ in range(DUE_STEPS_MAX):
+            due_us = self.next_due_us()
+            if due_us is None or due_us > now_us:
+                return
+            if self._due and self._due[0][0] == due_us:
+                order = self._orders.get(heapq.heappop(self._due)[2])
+                if order is not None and order.steps and order.steps[0].at_us <= due_us:
+                    self._run_due_steps(order, due_us, now_us)
+                    self._schedule(order)
+            else:
+                _, _, session, request = heapq.heappop(self._delayed_cancels)
+                self._cancel(session, request, now_us)
+
+    def meet_prices(self, prices: Mapping[str, int], now_us: int) -> None:
+        """Let waiting orders trade whose limit the price has reached."""
+        for (symbol, side), waiting in self._waiting.items():
+            last_px = prices.get(symbol)
+            while last_px is not None and waiting and is_marketable(side, abs(waiting[0][0]), last_px):
+                _, cl_ord_id = heapq.heappop(waiting)
+                order = self._orders.get(cl_ord_id)
+                if order is not None and order.waits:
+                    order.waits = False
+                    order.steps = plan_crossing(self._seed, order.terms, leaves_qty=order.leaves_qty, at_us=now_us)
+                    self._dirty_orders[cl_ord_id] = order
+                    self._schedule(order)
+
+    # -- what operators do ------------------------------------------------------------------------------------------
+
+    def add_tape(self, tape: Tape, row: TapeRow, now_us: int) -> None:
+        """Play this tape from now on, and trade its symbol at its first price."""
+        self.tapes.setdefault(tape.symbol, {})[tape.run] = tape
+        self._batch.tapes.append(row)
+        self._prices.set_last(tape.symbol, tape.first_px, now_us)
+
+    def set_faults(self, faults: Faults, encoded: str) -> None:
+        """From now on these faults are on."""
+        self.faults = faults
+        self._batch.facts.append(("faults", encoded))
+
+    def report_unknown_fill(self, now_us: int) -> list[str]:
+        """Tell every session of a fill for an order that nobody sent; returns the sessions."""
+        for session, (last_seq, _) in self._sessions.items():
+            digest = blake2b(f"{self._seed}:stray:{session}:{last_seq}".encode(), digest_size=32).digest()
+            stray = Submit(
+                cl_ord_id=str(UUID(bytes=digest[:16], version=4)),
+                account=str(UUID(bytes=digest[16:], version=4)),
+                symbol=self._prices.symbols[0],
+                side="buy",
+                order_qty=1_000_000,
+                limit_px=1_000_000,
+            )
+            order = LiveOrder(stray, session)
+            order.ord_status, order.cum_qty, order.fill_count = "filled", stray.order_qty, 1
+            self._report(order, "fill", session, now_us, last_qty=stray.order_qty, last_px=1_000_000)
+        return sorted(self._sessions)
+
+    def taken_count(self, symbol: str, run: str) -> int:
+        """How many orders of a tape have come so far."""
+        return sum(1 for key in self._taken if key[:2] == (symbol, run))
+
+    def session_numbers(self) -> dict[str, tuple[int, int]]:
+        """session -> (last number given out, highest acknowledged)."""
+        return {session: (last_seq, acked_seq) for session, (last_seq, acked_seq) in self._sessions.items()}
+
+    @property
+    def live_count(self) -> int:
+        """Orders in memory."""
+        return len(self._orders)
+
+    # -- the batch --------------------------------------------------------------------------------------------------
+
+    @property
+    def pending_count(self) -> int:
+        """Rows that wait to be written."""
+        return len(self._dirty_orders) + len(self._batch.reports)
+
+    def take_batch(self) -> Batch:
+        """Everything since the last call; the caller writes it before it lets anybody know."""
+        batch, self._batch = self._batch, Batch()
+        batch.orders = [order.row() for order in self._dirty_orders.values()]
+        batch.sessions = [
+            (session, self._sessions[session][0], self._sessions[session][1]) for session in self._dirty_sessions
+        ]
+        batch.prices = self._prices.take_changed_bases()
+        self._dirty_orders = {}
+        self._dirty_sessions = set()
+        return batch
+
+    def forget_ended(self, batch: Batch) -> None:
+        """A batch is durable: orders that ended in it need no memory any more."""
+        for row in batch.orders:
+            if not row.live and row.terms.cl_ord_id not in self._dirty_orders:
+                self._orders.pop(row.terms.cl_ord_id, None)
+
+    # -- inside -----------------------------------------------------------------------------------------------------
+
+    def _find(self, cl_ord_id: str) -> LiveOrder | None:
+        order = self._orders.get(cl_ord_id)
+        if order is None:
+            row = self._find_order(cl_ord_id)
+            order = None if row is None else LiveOrder.from_row(row)
+        return order
+
+    def _plan(self, order: LiveOrder, now_us: int) -> None:
+        terms = order.terms
+        refusal = refusal_of(terms) if self._prices.knows(terms.symbol) else f"unknown symbol {terms.symbol}"
+        if refusal is None:
+            refusal = self._plan_from_tape(order, now_us)
+        if refusal is not None:
+            order.steps = (Step(now_us, "rejected", reason=refusal),)
+        elif order.tape_key is None:
+            last_px = self._prices.px_micros(terms.symbol, now_us)
+            plan = plan_order(self._seed, terms, last_px=last_px, at_us=now_us, faults=self.faults)
+            order.steps, order.waits = plan.steps, plan.waits
+
+    def _plan_from_tape(self, order: LiveOrder, now_us: int) -> str | None:
+        """Plan a tape order as the tape says, or say why it is refused; leave orders that are none alone."""
+        terms = order.terms
+        for run, tape in self.tapes.get(terms.symbol, {}).items():
+            tape_id = tape_id_of(terms.client_order_id, run)
+            if tape_id is None:
+                continue
+            on_tape = tape.orders.get(tape_id)
+            if on_tape is None:
+                return f"run {run} of {terms.symbol} has no new order {tape_id}"
+            key = (terms.symbol, run, tape_id)
+            if key in self._taken:
+                return f"tape order {tape_id} of run {run} was already taken by order {self._taken[key]}"
+            difference = difference_from_tape(terms, on_tape)
+            if difference is not None:
+                return difference
+            self._taken[key] = terms.cl_ord_id
+            order.tape_key = key
+            order.steps = plan_tape_order(on_tape, at_us=now_us + self.faults.latency_ms * 1_000)
+            return None
+        return None
+
+    def _schedule(self, order: LiveOrder) -> None:
+        if order.steps:
+            heapq.heappush(self._due, (order.steps[0].at_us, next(self._tie), order.terms.cl_ord_id))
+        elif order.waits:
+            terms = order.terms
+            priority = -worst_px(terms) if terms.side == "buy" else worst_px(terms)
+            heapq.heappush(self._waiting.setdefault((terms.symbol, terms.side), []), (priority, terms.cl_ord_id))
+
+    def _run_due_steps(self, order: LiveOrder, due_us: int, now_us: int) -> None:
+        while order.steps and order.steps[0].at_us <= due_us:
+            step, order.steps = order.steps[0], order.steps[1:]
+            self._take_step(order, step, now_us)
+
+    def _take_step(self, order: LiveOrder, step: Step, now_us: int) -> None:
+        self._dirty_orders[order.terms.cl_ord_id] = order
+        if step.kind == "fill":
+            self._fill(order, step, now_us)
+        elif step.kind == "accepted":
+            if not strikes(self._seed, "lost_ack", order.terms.cl_ord_id, self.faults.lost_ack_rate):
+                self._report(order, "accepted", order.session, now_us)
+        else:
+            order.ord_status = step.kind
+            order.waits = False
+            self._report(order, step.kind, order.session, now_us, reason=step.reason)
+
+    def _fill(self, order: LiveOrder, step: Step, now_us: int) -> None:
+        terms = order.terms
+        order.cum_qty += step.qty
+        order.fill_count += 1
+        assert order.cum_qty <= terms.order_qty, f"{terms.cl_ord_id} would be overfilled"
+        if order.cum_qty == terms.order_qty:
+            order.ord_status = "filled"
+        elif not order.ended:
+            order.ord_status = "partially_filled"
+        if order.tape_key is not None:
+            self._prices.set_last(terms.symbol, step.px, now_us)
+        self.counts["fills"] += 1
+        self._report(order, "fill", order.session, now_us, last_qty=step.qty, last_px=step.px)
+        noisy = self.faults.noisy_duplicate_rate
+        if strikes(self._seed, "noisy", f"{terms.cl_ord_id}:{order.fill_count}", noisy):
+            self._report(order, "fill", order.session, now_us, last_qty=step.qty, last_px=step.px + 10_000)
+
+    def _cancel(self, session: str, request: Cancel, now_us: int) -> None:
+        order = self._find(request.cl_ord_id)
+        if order is None:
+            self._report(_never_seen(request, session), "cancel_rejected", session, now_us, reason="unknown order")
+            return
+        if order.tape_key is not None:
+            while order.steps and not order.ended:  # what precedes the deletion on the tape precedes its confirmation
+                step, order.steps = order.steps[0], order.steps[1:]
+                self._take_step(order, step, now_us)
+        if order.ended:
+            reason = f"too late: the order is {order.ord_status}"
+            self._report(order, "cancel_rejected", session, now_us, reason=reason)
+            return
+        on_paper = order.tape_key is None
+        cl_ord_id = order.terms.cl_ord_id
+        if on_paper and strikes(self._seed, "cancel_refused", cl_ord_id, self.faults.cancel_refused_rate):
+            self._report(order, "cancel_rejected", session, now_us, reason="broker option")
+            return
+        leaves_qty = order.leaves_qty
+        order.ord_status, order.steps, order.waits = "cancelled", (), False
+        if on_paper and strikes(self._seed, "late_fill", cl_ord_id, self.faults.late_fill_rate):
+            late_qty = max(1, leaves_qty // 2_000_000 * 1_000_000)
+            late_px = order.terms.limit_px or self._prices.px_micros(order.terms.symbol, now_us)
+            order.steps = (Step(now_us + LATE_FILL_AFTER_US, "fill", late_qty, late_px),)
+            self._schedule(order)
+        self._dirty_orders[cl_ord_id] = order
+        for reader in {order.session, session}:
+            self._report(order, "cancelled", reader, now_us, reason="cancelled on request")
+
+    def _report(
+        self,
+        order: LiveOrder,
+        kind: ReportKind,
+        reader: str,
+        now_us: int,
+        *,
+        last_qty: int | None = None,
+        last_px: int | None = None,
+        reason: str | None = None,
+    ) -> None:
+        """Put a report on a session, twice if the fault of duplicates strikes it."""
+        terms = order.terms
+        copies = 1 + strikes(
+            self._seed, "duplicate", f"{terms.cl_ord_id}:{kind}:{order.fill_count}", self.faults.duplicate_rate
+        )
+        numbers = self._sessions.setdefault(reader, [0, 0])
+        at = rfc3339(now_us)
+        for _ in range(copies):
+            numbers[0] += 1
+            report = Report(
+                seq=numbers[0],
+                kind=kind,
+                session=order.session,
+                trade_date=at[:10],
+                cl_ord_id=terms.cl_ord_id,
+                account=terms.account,
+                symbol=terms.symbol,
+                side=terms.side,
+                ord_status=order.ord_status,
+                cum_qty=order.cum_qty,
+                leaves_qty=order.leaves_qty,
+                at=at,
+                venue_order_id=order.venue_order_id,
+                exec_id=f"{order.venue_order_id}-{order.fill_count}" if kind == "fill" else None,
+                last_qty=last_qty,
+                last_px=last_px,
+                reason=reason,
+            )
+            self._batch.reports.append(ReportRow(reader, numbers[0], encode_message(report)))
+            self.counts["reports"] += 1
+        self._dirty_sessions.add(reader)
+
+
+def venue_order_id_of(cl_ord_id: str) -> str:
+    """The venue's own name of an order: derived, so no restart can name it anew."""
+    return "X" + blake2b(cl_ord_id.encode(), digest_size=10).hexdigest().upper()
+
+
+def rfc3339(at_us: int) -> str:
+    """A moment in UTC with microseconds and `Z`."""
+    seconds, micros = divmod(at_us, 1_000_000)
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{micros:06d}Z"
+
+
+def _never_seen(request: Cancel, session: str) -> LiveOrder:
+    order = LiveOrder(Submit(request.cl_ord_id, request.account, "", "buy", 0, 0), session)
+    order.ord_status = "rejected"
+    return order

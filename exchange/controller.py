@@ -1,0 +1,98 @@
+"""What operators may ask of the exchange. Every route needs an operator token; health and metrics are elsewhere."""
+
+from typing import Any
+
+import msgspec
+from litestar import Controller, Request, get, post
+from litestar.params import Parameter
+from litestar.response import Response
+from litestar.status_codes import HTTP_200_OK, HTTP_201_CREATED
+
+from exchange.errors import ExchangeError, InvalidField, TapeInvalid
+from exchange.faults import Faults
+from exchange.market import Market
+from infra.runtime.problem import Problem
+
+
+class FaultsRequest(Faults, frozen=True, forbid_unknown_fields=True):
+    """The faults to switch on (all others go off), and one that happens at once."""
+
+    unknown_fill: bool = False
+
+
+def as_problem(error: ExchangeError) -> Problem:
+    """The refusal as the operator reads it."""
+    if isinstance(error, TapeInvalid):
+        return Problem(error.status_code, error.code, str(error), line=error.line, reason=error.reason)
+    return Problem(error.status_code, error.code, str(error))
+
+
+class TapeController(Controller):
+    """Recorded tapes."""
+
+    path = "/operator/v1/tapes"
+
+    @post(status_code=HTTP_201_CREATED)
+    async def load_tape(
+        self,
+        request: Request[Any, Any, Any],
+        market: Market,
+        symbol: str = Parameter(query="symbol"),
+        run: str = Parameter(query="run"),
+    ) -> Response[dict[str, object]]:
+        """201 for a new tape, 200 for one that is here already, 409 if its name stands for other content."""
+        content = await _tape_content(request)
+        try:
+            tape, is_new = await market.load_tape(content, symbol=symbol, run=run)
+        except ExchangeError as error:
+            raise as_problem(error) from error
+        facts = next(row for row in market.tapes() if row["symbol"] == tape.symbol and row["run"] == tape.run)
+        return Response(facts | {"new": is_new}, status_code=HTTP_201_CREATED if is_new else HTTP_200_OK)
+
+    @get(sync_to_thread=False)
+    def list_tapes(self, market: Market) -> dict[str, list[dict[str, object]]]:
+        """All loaded tapes."""
+        return {"items": market.tapes()}
+
+
+class ExchangeController(Controller):
+    """The exchange as a whole."""
+
+    path = "/operator/v1"
+
+    @get("/summary", sync_to_thread=False)
+    def show_summary(self, market: Market) -> dict[str, object]:
+        """Orders, sessions, prices."""
+        return market.summary()
+
+    @get("/faults", sync_to_thread=False)
+    def show_faults(self, market: Market) -> dict[str, object]:
+        """The faults that are on."""
+        shown: dict[str, object] = msgspec.to_builtins(market.faults)
+        return shown
+
+    @post("/faults", status_code=HTTP_200_OK)
+    async def set_faults(self, request: Request[Any, Any, Any], market: Market) -> dict[str, object]:
+        """Replace the faults; an empty object switches all off."""
+        try:
+            wanted = msgspec.json.decode(await request.body() or b"{}", type=FaultsRequest)
+        except msgspec.MsgspecError as error:
+            raise as_problem(InvalidField(str(error))) from error
+        faults = Faults(**{name: getattr(wanted, name) for name in Faults.__struct_fields__})
+        try:
+            await market.set_faults(faults)
+        except ExchangeError as error:
+            raise as_problem(error) from error
+        sessions = await market.report_unknown_fill() if wanted.unknown_fill else []
+        shown: dict[str, object] = msgspec.to_builtins(market.faults)
+        return shown | {"unknown_fill_sent_to": sessions}
+
+
+async def _tape_content(request: Request[Any, Any, Any]) -> bytes:
+    """The raw body, or the one file of a form."""
+    if not request.headers.get("content-type", "").startswith("multipart/form-data"):
+        return await request.body()
+    for value in (await request.form()).values():
+        if hasattr(value, "read"):
+            return bytes(await value.read())
+    raise as_problem(InvalidField("the form holds no file"))

@@ -1,0 +1,265 @@
+"""The exchange's durable log: one SQLite file in WAL mode with synchronous=FULL.
+
+A batch is one transaction, and `write` returns only when it is on disk; nothing in a batch may be told to anybody
+before that. So `kill -9` at any moment forgets no order that anyone heard of, and an exec id, once told, is there.
+Reports stay until acknowledged and are deleted with a later batch; losing that deletion only re-sends them.
+
+One writer (its own thread) and one reader (the event loop's, for single rows and short ranges) on two connections.
+A write that fails ends the process: the next start reads what is true.
+"""
+
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+from uuid import uuid4
+
+import msgspec
+
+from exchange.errors import LogInconsistent
+from exchange.paper import Step
+from exchange.prices import BasePrice
+from exchange.wire import Submit
+
+FORMAT: Final = "1"
+CACHE_KIB: Final = 16_384
+
+_SCHEMA: Final = """
+create table if not exists facts (name text primary key, value text not null) without rowid;
+create table if not exists prices (
+    symbol text primary key, px_micros integer not null, anchored_at_us integer not null) without rowid;
+create table if not exists sessions (
+    session text primary key, last_seq integer not null, acked_seq integer not null) without rowid;
+create table if not exists reports (
+    session text not null, seq integer not null, body blob not null, primary key (session, seq)) without rowid;
+create table if not exists orders (
+    cl_ord_id text primary key, session text not null, terms blob not null, venue_order_id text not null,
+    ord_status text not null, cum_qty integer not null, fill_count integer not null, steps blob not null,
+    waits integer not null, live integer not null, tape_symbol text, tape_run text, tape_id integer) without rowid;
+create index if not exists orders_live on orders (cl_ord_id) where live = 1;
+create unique index if not exists orders_tape on orders (tape_symbol, tape_run, tape_id) where tape_id is not null;
+create table if not exists tapes (
+    symbol text not null, run text not null, digest text not null, content blob not null, loaded_at text not null,
+    primary key (symbol, run));
+"""
+_PUT_ORDER: Final = """
+insert into orders (cl_ord_id, session, terms, venue_order_id, ord_status, cum_qty, fill_count, steps, waits, live,
+                    tape_symbol, tape_run, tape_id) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+on conflict (cl_ord_id) do update set ord_status = excluded.ord_status, cum_qty = excluded.cum_qty,
+    fill_count = excluded.fill_count, steps = excluded.steps, waits = excluded.waits, live = excluded.live
+"""
+_FIND_ORDER: Final = """
+select session, terms, venue_order_id, ord_status, cum_qty, fill_count, steps, waits, live,
+       tape_symbol, tape_run, tape_id
+from orders where cl_ord_id = ?
+"""
+_LIVE_ORDERS: Final = """
+select session, terms, venue_order_id, ord_status, cum_qty, fill_count, steps, waits, live,
+       tape_symbol, tape_run, tape_id
+from orders where live = 1
+"""
+
+_steps_decoder: Final = msgspec.json.Decoder(tuple[Step, ...])
+_terms_decoder: Final = msgspec.json.Decoder(Submit)
+
+TapeKey = tuple[str, str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class OrderRow:
+    """One order as it stands; `live` while a step is planned or something is left to trade."""
+
+    terms: Submit
+    session: str
+    venue_order_id: str
+    ord_status: str
+    cum_qty: int
+    fill_count: int
+    steps: tuple[Step, ...]
+    waits: bool
+    live: bool
+    tape_key: TapeKey | None
+
+
+@dataclass(frozen=True, slots=True)
+class ReportRow:
+    """A report as it will travel: `body` is its JSON."""
+
+    session: str
+    seq: int
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class TapeRow:
+    """A loaded tape's original bytes."""
+
+    symbol: str
+    run: str
+    digest: str
+    content: bytes
+    loaded_at: str
+
+
+@dataclass(slots=True)
+class Batch:
+    """Everything that changed since the last batch: written together or not at all."""
+
+    orders: list[OrderRow] = field(default_factory=list)
+    reports: list[ReportRow] = field(default_factory=list)
+    sessions: list[tuple[str, int, int]] = field(default_factory=list)
+    prices: list[tuple[str, BasePrice]] = field(default_factory=list)
+    facts: list[tuple[str, str]] = field(default_factory=list)
+    tapes: list[TapeRow] = field(default_factory=list)
+
+    @property
+    def row_count(self) -> int:
+        """How many rows it holds."""
+        told = len(self.orders) + len(self.reports) + len(self.sessions)
+        return told + len(self.prices) + len(self.facts) + len(self.tapes)
+
+
+class DurableLog:
+    """An open log."""
+
+    def __init__(self, directory: Path) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self._path = directory / "exchange.sqlite3"
+        self._writer = _connect(self._path)
+        self._writer.executescript(_SCHEMA)
+        found = dict(self._writer.execute("select name, value from facts"))
+        if found.setdefault("format", FORMAT) != FORMAT:
+            raise LogInconsistent(f"{self._path} has format {found['format']}; this code reads {FORMAT}")
+        self.log_id = found.get("log_id") or str(uuid4())
+        with self._writer:
+            self._writer.executemany(
+                "insert or ignore into facts values (?, ?)", [("format", FORMAT), ("log_id", self.log_id)]
+            )
+        self._reader = _connect(self._path)
+
+    def close(self) -> None:
+        """Close both connections; what was written stays."""
+        self._reader.close()
+        self._writer.close()
+
+    def write(self, batch: Batch) -> None:
+        """Make a batch durable. Runs in the writer's thread."""
+        cursor = self._writer.cursor()
+        cursor.execute("begin immediate")
+        try:
+            cursor.executemany("insert or replace into tapes values (?, ?, ?, ?, ?)", map(_tape_values, batch.tapes))
+            cursor.executemany(_PUT_ORDER, map(_order_values, batch.orders))
+            cursor.executemany(
+                "insert into reports values (?, ?, ?)", ((row.session, row.seq, row.body) for row in batch.reports)
+            )
+            cursor.executemany("insert or replace into sessions values (?, ?, ?)", batch.sessions)
+            cursor.executemany(
+                "delete from reports where session = ? and seq <= ?",
+                ((session, acked_seq) for session, _, acked_seq in batch.sessions),
+            )
+            cursor.executemany(
+                "insert or replace into prices values (?, ?, ?)",
+                ((symbol, base.px_micros, base.anchored_at_us) for symbol, base in batch.prices),
+            )
+            cursor.executemany("insert or replace into facts values (?, ?)", batch.facts)
+            cursor.execute("commit")
+        except BaseException:
+            if self._writer.in_transaction:
+                cursor.execute("rollback")
+            raise
+
+    def find_order(self, cl_ord_id: str) -> OrderRow | None:
+        """An order that is no longer in memory, if it ever was."""
+        found = self._reader.execute(_FIND_ORDER, (cl_ord_id,)).fetchone()
+        return None if found is None else _order_row(found)
+
+    def reports_after(self, session: str, seq: int, limit: int) -> list[ReportRow]:
+        """The next reports of a session in order."""
+        rows = self._reader.execute(
+            "select seq, body from reports where session = ? and seq > ? order by seq limit ?", (session, seq, limit)
+        )
+        return [ReportRow(session, row_seq, body) for row_seq, body in rows]
+
+    def live_orders(self) -> Iterator[OrderRow]:
+        """Every order that still can change."""
+        for found in self._reader.execute(_LIVE_ORDERS):
+            yield _order_row(found)
+
+    def sessions(self) -> list[tuple[str, int, int]]:
+        """(session, last_seq, acked_seq) of all."""
+        return list(self._reader.execute("select session, last_seq, acked_seq from sessions"))
+
+    def prices(self) -> dict[str, BasePrice]:
+        """The remembered base prices."""
+        rows = self._reader.execute("select symbol, px_micros, anchored_at_us from prices")
+        return {symbol: BasePrice(px_micros, at_us) for symbol, px_micros, at_us in rows}
+
+    def fact(self, name: str) -> str | None:
+        """A remembered setting."""
+        found = self._reader.execute("select value from facts where name = ?", (name,)).fetchone()
+        return None if found is None else str(found[0])
+
+    def tapes(self) -> list[TapeRow]:
+        """Every loaded tape, oldest first."""
+        rows = self._reader.execute("select symbol, run, digest, content, loaded_at from tapes order by rowid")
+        return [TapeRow(*row) for row in rows]
+
+    def taken_tape_orders(self) -> dict[TapeKey, str]:
+        """Which tape orders have been taken, and by which order."""
+        rows = self._reader.execute(
+            "select tape_symbol, tape_run, tape_id, cl_ord_id from orders where tape_id is not null"
+        )
+        return {(symbol, run, tape_id): cl_ord_id for symbol, run, tape_id, cl_ord_id in rows}
+
+    def count_orders_by_status(self) -> dict[str, int]:
+        """For the summary; reads every order."""
+        rows = self._reader.execute("select ord_status, count(*) from orders group by ord_status order by ord_status")
+        return dict(rows.fetchall())
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5.0)
+    connection.execute("pragma journal_mode = wal")
+    connection.execute("pragma synchronous = full")
+    connection.execute(f"pragma cache_size = -{CACHE_KIB}")
+    return connection
+
+
+def _tape_values(row: TapeRow) -> tuple[object, ...]:
+    return (row.symbol, row.run, row.digest, row.content, row.loaded_at)
+
+
+def _order_values(row: OrderRow) -> tuple[object, ...]:
+    tape_symbol, tape_run, tape_id = row.tape_key or (None, None, None)
+    return (
+        row.terms.cl_ord_id,
+        row.session,
+        msgspec.json.encode(row.terms),
+        row.venue_order_id,
+        row.ord_status,
+        row.cum_qty,
+        row.fill_count,
+        msgspec.json.encode(row.steps),
+        row.waits,
+        row.live,
+        tape_symbol,
+        tape_run,
+        tape_id,
+    )
+
+
+def _order_row(found: tuple[Any, ...]) -> OrderRow:
+    session, terms, venue_order_id, ord_status, cum_qty, fill_count, steps, waits, live, symbol, run, tape_id = found
+    return OrderRow(
+        terms=_terms_decoder.decode(terms),
+        session=session,
+        venue_order_id=venue_order_id,
+        ord_status=ord_status,
+        cum_qty=cum_qty,
+        fill_count=fill_count,
+        steps=_steps_decoder.decode(steps),
+        waits=bool(waits),
+        live=bool(live),
+        tape_key=None if tape_id is None else (symbol, run, tape_id),
+    )

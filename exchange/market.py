@@ -1,0 +1,330 @@
+"""The running market: book, log, connections and prices, tied together in one event loop.
+
+Requests change the book at once; a commit loop makes whatever collected durable as one batch (so many requests share
+one flush to disk), and only then are reports released, status questions answered and tapes confirmed. A failed write
+ends the process. `stop` writes what is left and closes.
+"""
+
+import asyncio
+import logging
+import re
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
+from uuid import uuid4
+
+import msgspec
+
+from exchange.book import Book, rfc3339
+from exchange.errors import BadFrame, InvalidField, TapeConflict
+from exchange.faults import Faults
+from exchange.log import Batch, DurableLog, ReportRow, TapeRow
+from exchange.prices import PriceBoard
+from exchange.sessions import CellConnection, SessionFeed
+from exchange.tape import Tape, parse_tape
+from exchange.wire import Ack, Cancel, FromCell, Hello, Prices, Status, Submit, Unknown, Welcome
+from infra.runtime.fault_points import FaultPoints
+from infra.runtime.telemetry import Metrics
+
+PRICE_PERIOD_S: Final = 0.5
+PENDING_ROWS_MAX: Final = 20_000
+TIMER_STEP_S: Final = 0.001
+_SESSION: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
+_SYMBOL: Final = re.compile(r"[A-Z][A-Z0-9.]{0,9}")
+_RUN: Final = re.compile(r"[A-Za-z0-9_.-]{1,40}")
+
+_log = logging.getLogger(__name__)
+
+
+def system_now_us() -> int:
+    """Microseconds since 1970."""
+    return time.time_ns() // 1_000
+
+
+class Market:
+    """One exchange."""
+
+    def __init__(
+        self,
+        log: DurableLog,
+        *,
+        seed: int,
+        metrics: Metrics,
+        fault_points: FaultPoints,
+        now_us: Callable[[], int] = system_now_us,
+    ) -> None:
+        self._log = log
+        self._metrics = metrics
+        self._fault_points = fault_points
+        self._now_us = now_us
+        self._feeds: dict[str, SessionFeed] = {}
+        self._connections: set[CellConnection] = set()
+        self._told_prices: dict[str, int] = {}
+        self._after_commit: list[Callable[[], None]] = []
+        self._changed = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at_us = 0
+        self._stopping = False
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="exchange-log")
+        self._prices = PriceBoard(seed, log.prices(), now_us())
+        self._book = Book(seed, self._prices, find_order=log.find_order, faults=_recover_faults(log))
+        self._recover()
+
+    def _recover(self) -> None:
+        sessions = self._log.sessions()
+        self._book.restore(
+            self._log.live_orders(),
+            sessions,
+            [parse_tape(row.content, symbol=row.symbol, run=row.run) for row in self._log.tapes()],
+            self._log.taken_tape_orders(),
+        )
+        for session, last_seq, _ in sessions:
+            self._feed(session).durable_seq = last_seq
+        _log.info("recovered", extra={"live_orders": self._book.live_count, "sessions": len(sessions)})
+
+    # -- loops ------------------------------------------------------------------------------------------------------
+
+    async def run(self, stop: asyncio.Event) -> None:
+        """Work until `stop` is set, then write what is left. Raises if the log cannot be written."""
+        async with asyncio.TaskGroup() as tasks:
+            commits = tasks.create_task(self._commit_loop())
+            prices = tasks.create_task(self._price_loop())
+            self._mark_changed()
+            await stop.wait()
+            self._stopping = True
+            for connection in self._connections:
+                connection.hold_reading(True)
+            prices.cancel()
+            self._changed.set()
+            await commits
+        for connection in set(self._connections):
+            connection.close()
+        self._writer.shutdown()
+
+    def connect(self) -> CellConnection:
+        """A protocol for a new connection."""
+        connection = CellConnection(self)
+        self._connections.add(connection)
+        return connection
+
+    async def _commit_loop(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await self._changed.wait()
+            self._changed.clear()
+            batch = self._book.take_batch()
+            after_commit, self._after_commit = self._after_commit, []
+            if batch.row_count:
+                started = time.perf_counter()
+                await self._fault_points.reach("exchange.before_commit")
+                await loop.run_in_executor(self._writer, self._log.write, batch)
+                await self._fault_points.reach("exchange.after_commit")
+                self._metrics.histogram("exchange_commit_seconds").observe(time.perf_counter() - started)
+                self._metrics.histogram("exchange_commit_rows").observe(batch.row_count)
+                self._release(batch)
+            for tell in after_commit:
+                tell()
+            self._hold_reading(self._book.pending_count > PENDING_ROWS_MAX)
+            if self._stopping and not self._changed.is_set():
+                return
+
+    def _release(self, batch: Batch) -> None:
+        self._book.forget_ended(batch)
+        by_session: dict[str, list[ReportRow]] = {}
+        for row in batch.reports:
+            by_session.setdefault(row.session, []).append(row)
+        for session, rows in by_session.items():
+            self._feed(session).release(rows)
+        self._metrics.counter("exchange_reports_total").inc(len(batch.reports))
+        self._metrics.gauge("exchange_live_orders").set(self._book.live_count)
+
+    async def _price_loop(self) -> None:
+        while True:
+            await asyncio.sleep(PRICE_PERIOD_S)
+            self._tell_prices()
+
+    def _tell_prices(self) -> None:
+        now_us = self._now_us()
+        prices = self._prices.snapshot(now_us)
+        changed = {symbol: px for symbol, px in prices.items() if self._told_prices.get(symbol) != px}
+        self._told_prices = prices
+        self._book.meet_prices(changed, now_us)
+        self._mark_changed()
+        message = Prices(changed, rfc3339(now_us))
+        for feed in self._feeds.values():
+            if feed.connection is not None and not feed.connection.paused:
+                feed.connection.send(message)
+
+    def _hold_reading(self, hold: bool) -> None:
+        for connection in self._connections:
+            connection.hold_reading(hold)
+
+    def _mark_changed(self) -> None:
+        self._changed.set()
+        if self._book.pending_count > PENDING_ROWS_MAX:
+            self._hold_reading(True)
+        due_us = self._book.next_due_us()
+        if due_us is None or (self._timer is not None and self._timer_at_us <= due_us) or self._stopping:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        delay_s = max(TIMER_STEP_S, (due_us - self._now_us()) / 1_000_000)
+        self._timer_at_us = due_us
+        self._timer = asyncio.get_running_loop().call_later(delay_s, self._advance)
+
+    def _advance(self) -> None:
+        self._timer = None
+        self._book.advance(self._now_us())
+        self._mark_changed()
+
+    # -- what connections ask (Desk) --------------------------------------------------------------------------------
+
+    def greet(self, connection: CellConnection, hello: Hello) -> None:
+        """Open the session: acknowledge what the cell has, welcome it, and send what it lacks."""
+        if not _SESSION.fullmatch(hello.session) or hello.received < 0:
+            raise BadFrame("hello names no session, or a negative sequence number")
+        now_us = self._now_us()
+        last_seq = self._book.open_session(hello.session, hello.received)
+        feed = self._feed(hello.session)
+        if hello.received > feed.durable_seq:
+            _log.warning("a cell knows more than the log", extra={"session": hello.session, "received": hello.received})
+            feed.durable_seq = max(feed.durable_seq, hello.received)
+        feed.connect(connection, hello.received)
+        prices = self._prices.snapshot(now_us)
+        connection.send(Welcome(str(uuid4()), self._log.log_id, self._prices.symbols, prices, rfc3339(now_us)))
+        feed.pump()
+        self._count_connected()
+        self._mark_changed()
+        extra = {"session": hello.session, "received": hello.received, "last_seq": last_seq}
+        _log.info("session opened", extra=extra)
+
+    def receive(self, connection: CellConnection, message: FromCell) -> None:
+        """Let a message change the book."""
+        session = connection.session
+        assert session is not None
+        now_us = self._now_us()
+        self._metrics.counter("exchange_messages_total").labels(type(message).__name__.lower()).inc()
+        if isinstance(message, Submit):
+            self._book.submit(session, message, now_us)
+        elif isinstance(message, Cancel):
+            self._book.cancel(session, message, now_us)
+        elif isinstance(message, Status):
+            if not self._book.status(session, message, now_us):
+                connection.send(Unknown(message.cl_ord_id))
+        elif isinstance(message, Ack):
+            self._book.acknowledge(session, message.seq)
+        self._mark_changed()
+
+    def bad_frame(self, connection: CellConnection, error: BadFrame) -> None:
+        """Count it; the connection closes itself."""
+        self._metrics.counter("exchange_bad_frames_total").inc()
+
+    def part(self, connection: CellConnection) -> None:
+        """Forget a connection; its session stays."""
+        self._connections.discard(connection)
+        for feed in self._feeds.values():
+            if feed.connection is connection:
+                feed.connection = None
+        self._count_connected()
+
+    # -- what operators ask -----------------------------------------------------------------------------------------
+
+    async def load_tape(self, content: bytes, *, symbol: str, run: str) -> tuple[Tape, bool]:
+        """Play a tape from now on; the second value says whether it was new. Durable when this returns."""
+        if not _SYMBOL.fullmatch(symbol):
+            raise InvalidField(f"{symbol!r} is not a symbol")
+        if not _RUN.fullmatch(run):
+            raise InvalidField("a run is 1 to 40 letters, digits, dots, dashes or underscores")
+        tape = await asyncio.to_thread(parse_tape, content, symbol=symbol, run=run)
+        known = self._book.tapes.get(symbol, {}).get(run)
+        if known is not None:
+            if known.digest != tape.digest:
+                raise TapeConflict(f"run {run} of {symbol} was loaded before with other content")
+            await self._committed()
+            return known, False
+        now_us = self._now_us()
+        self._book.add_tape(tape, TapeRow(symbol, run, tape.digest, content, rfc3339(now_us)), now_us)
+        await self._committed()
+        self._tell_prices()
+        return tape, True
+
+    async def set_faults(self, faults: Faults) -> None:
+        """From now on these faults are on; durable when this returns."""
+        self._book.set_faults(faults.checked(), msgspec.json.encode(faults).decode())
+        await self._committed()
+
+    async def report_unknown_fill(self) -> list[str]:
+        """Send every session a fill that belongs to no order."""
+        sessions = self._book.report_unknown_fill(self._now_us())
+        await self._committed()
+        return sessions
+
+    @property
+    def faults(self) -> Faults:
+        """The faults that are on."""
+        return self._book.faults
+
+    def tapes(self) -> list[dict[str, object]]:
+        """Loaded tapes, with what was read and how many of their orders have come."""
+        return [
+            {
+                "symbol": tape.symbol,
+                "run": tape.run,
+                "digest": tape.digest,
+                "rows": tape.rows,
+                "orders": len(tape.orders),
+                "orders_taken": self._book.taken_count(tape.symbol, tape.run),
+                "fills": sum(len(order.fills) for order in tape.orders.values()),
+                "first_price_micros": tape.first_px,
+                "counts": dict(tape.counts),
+            }
+            for runs in self._book.tapes.values()
+            for tape in runs.values()
+        ]
+
+    def summary(self) -> dict[str, object]:
+        """Where the exchange stands."""
+        now_us = self._now_us()
+        sessions = {
+            session: {
+                "connected": session in self._feeds and self._feeds[session].connection is not None,
+                "last_seq": last_seq,
+                "acked_seq": acked_seq,
+            }
+            for session, (last_seq, acked_seq) in sorted(self._book.session_numbers().items())
+        }
+        return {
+            "log_id": self._log.log_id,
+            "orders_by_status": self._log.count_orders_by_status(),
+            "live_orders": self._book.live_count,
+            "since_start": dict(self._book.counts),
+            "sessions": sessions,
+            "prices": self._prices.snapshot(now_us),
+            "tapes": len(self.tapes()),
+            "faults": msgspec.to_builtins(self._book.faults),
+            "as_of": rfc3339(now_us),
+        }
+
+    # -- inside -----------------------------------------------------------------------------------------------------
+
+    async def _committed(self) -> None:
+        told = asyncio.Event()
+        self._after_commit.append(told.set)
+        self._mark_changed()
+        await told.wait()
+
+    def _feed(self, session: str) -> SessionFeed:
+        feed = self._feeds.get(session)
+        if feed is None:
+            feed = self._feeds[session] = SessionFeed(session, self._log.reports_after)
+        return feed
+
+    def _count_connected(self) -> None:
+        connected = sum(1 for feed in self._feeds.values() if feed.connection is not None)
+        self._metrics.gauge("exchange_connected_sessions").set(connected)
+
+
+def _recover_faults(log: DurableLog) -> Faults:
+    encoded = log.fact("faults")
+    return Faults() if encoded is None else msgspec.json.decode(encoded, type=Faults)

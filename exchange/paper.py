@@ -1,0 +1,155 @@
+"""Paper trading: what happens to an order is a pure function of the seed, its terms, the last price and the moment.
+
+A marketable limit order fills completely about two times in three, usually in two to four parts within a few hundred
+milliseconds; one in seven fills in part and then rests; the others rest, so that a cancel has something to do. Orders
+that come as `market`, or whose limit lies far through the price (a collar), always fill. What is not marketable waits
+for the price to reach its limit. A fill is never worse than the limit. Nothing here knows a clock, a socket or a file.
+"""
+
+from typing import Final, Literal
+
+import msgspec
+
+from exchange.faults import MILLION, Draws, Faults, draw_ppm, strikes
+from exchange.prices import round_to_tick
+from exchange.wire import Submit
+
+WHOLE_SHARE: Final = 1_000_000
+FILLS_COMPLETELY_PPM: Final = 660_000
+FILLS_IN_PART_PPM: Final = 140_000
+COLLAR_PPM: Final = 30_000
+SLIP_PPM_MAX: Final = 400
+PARTS_MAX: Final = 4
+FIRST_FILL_US: Final = (3_000, 60_000)
+NEXT_FILL_US: Final = (8_000, 90_000)
+QTY_MAX: Final = 10**15
+PX_MAX: Final = 10**12
+
+StepKind = Literal["accepted", "rejected", "fill", "cancelled", "expired"]
+
+
+class Step(msgspec.Struct, frozen=True, array_like=True):
+    """Something that will happen to an order at a moment."""
+
+    at_us: int
+    kind: StepKind
+    qty: int = 0
+    px: int = 0
+    reason: str | None = None
+
+
+class Plan(msgspec.Struct, frozen=True):
+    """Everything that will happen, unless somebody cancels; `waits` for its price when nothing more is planned."""
+
+    steps: tuple[Step, ...]
+    waits: bool = False
+
+
+def is_marketable(side: str, limit_px: int, last_px: int) -> bool:
+    """Whether an order could trade at the last price."""
+    return limit_px >= last_px if side == "buy" else limit_px <= last_px
+
+
+def refusal_of(order: Submit) -> str | None:
+    """Why the terms alone make the order impossible."""
+    if not 0 < order.order_qty <= QTY_MAX:
+        return f"order quantity {order.order_qty} is outside 1 to {QTY_MAX} micro-shares"
+    if order.limit_px is None:
+        return None if order.ord_type == "market" else "a limit order needs a limit price"
+    if not 0 < order.limit_px <= PX_MAX:
+        return f"limit price {order.limit_px} is outside 1 to {PX_MAX} micro-dollars"
+    return None
+
+
+def worst_px(order: Submit) -> int:
+    """The price that no fill of this order may be worse than."""
+    if order.limit_px is not None:
+        return order.limit_px
+    return PX_MAX if order.side == "buy" else 1
+
+
+def plan_order(seed: int, order: Submit, *, last_px: int, at_us: int, faults: Faults) -> Plan:
+    """What becomes of a new order."""
+    start_us = at_us + faults.latency_ms * 1_000
+    if strikes(seed, "reject", order.cl_ord_id, faults.reject_rate):
+        return Plan((Step(start_us, "rejected", reason="broker option"),))
+    accepted = Step(start_us, "accepted")
+    immediate = order.time_in_force in ("ioc", "fok")
+    if not is_marketable(order.side, worst_px(order), last_px):
+        if immediate:
+            return Plan((accepted, _end(start_us, order.time_in_force)))
+        return Plan((accepted,), waits=True)
+    qty = _quantity_that_trades(seed, order, last_px)
+    if order.time_in_force == "fok" and qty < order.order_qty:
+        return Plan((accepted, _end(start_us, "fok")))
+    fills = _fills(seed, order, qty=qty, last_px=last_px, start_us=start_us)
+    if immediate and qty < order.order_qty:
+        last_us = fills[-1].at_us if fills else start_us
+        return Plan((accepted, *fills, _end(last_us, order.time_in_force)))
+    return Plan((accepted, *fills))
+
+
+def plan_crossing(seed: int, order: Submit, *, leaves_qty: int, at_us: int) -> tuple[Step, ...]:
+    """The fills of a waiting order whose limit the price has reached: at its limit, as a resting order's are."""
+    draws = Draws(seed, "crossing", order.cl_ord_id)
+    steps = []
+    moment_us = at_us
+    for qty in split_quantity(leaves_qty, 1 + draws.below(3), draws):
+        moment_us += _between(draws, NEXT_FILL_US)
+        steps.append(Step(moment_us, "fill", qty, worst_px(order)))
+    return tuple(steps)
+
+
+def split_quantity(qty: int, parts: int, draws: Draws) -> list[int]:
+    """Cut a quantity into positive parts that add up to it; in whole shares when there are enough of them."""
+    unit = WHOLE_SHARE if qty % WHOLE_SHARE == 0 and qty >= parts * WHOLE_SHARE else 1
+    units = qty // unit
+    parts = min(parts, units)
+    sizes = []
+    for remaining_parts in range(parts, 1, -1):
+        share = max(1, units * (500_000 + draws.below(MILLION)) // (MILLION * remaining_parts))
+        size = min(share, units - (remaining_parts - 1))
+        sizes.append(size * unit)
+        units -= size
+    return [*sizes, units * unit]
+
+
+def _quantity_that_trades(seed: int, order: Submit, last_px: int) -> int:
+    through_ppm = abs(worst_px(order) - last_px) * MILLION // last_px
+    if order.ord_type == "market" or through_ppm >= COLLAR_PPM:
+        return order.order_qty
+    lot = draw_ppm(seed, "outcome", order.cl_ord_id)
+    if lot < FILLS_COMPLETELY_PPM:
+        return order.order_qty
+    if lot >= FILLS_COMPLETELY_PPM + FILLS_IN_PART_PPM:
+        return 0
+    share_ppm = 200_000 + draw_ppm(seed, "part", order.cl_ord_id) * 6 // 10
+    qty = order.order_qty * share_ppm // MILLION
+    return qty // WHOLE_SHARE * WHOLE_SHARE if order.order_qty % WHOLE_SHARE == 0 else qty
+
+
+def _fills(seed: int, order: Submit, *, qty: int, last_px: int, start_us: int) -> list[Step]:
+    if qty == 0:
+        return []
+    draws = Draws(seed, "fills", order.cl_ord_id)
+    parts = 1 if order.time_in_force == "fok" or draws.below(100) < 40 else 2 + draws.below(PARTS_MAX - 1)
+    moment_us = start_us
+    fills = []
+    for number, size in enumerate(split_quantity(qty, parts, draws)):
+        moment_us += _between(draws, NEXT_FILL_US if number else FIRST_FILL_US)
+        fills.append(Step(moment_us, "fill", size, _fill_px(order, last_px, draws.below(SLIP_PPM_MAX + 1))))
+    return fills
+
+
+def _fill_px(order: Submit, last_px: int, slip_ppm: int) -> int:
+    if order.side == "buy":
+        return min(worst_px(order), round_to_tick(last_px + last_px * slip_ppm // MILLION))
+    return max(worst_px(order), round_to_tick(last_px - last_px * slip_ppm // MILLION))
+
+
+def _end(at_us: int, time_in_force: str) -> Step:
+    return Step(at_us, "cancelled", reason=f"{time_in_force}: the rest could not trade at once")
+
+
+def _between(draws: Draws, bounds: tuple[int, int]) -> int:
+    return bounds[0] + draws.below(bounds[1] - bounds[0])

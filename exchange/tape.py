@@ -1,0 +1,239 @@
+"""A recorded tape (LOBSTER message file): read strictly, then each order gets exactly its own executions.
+
+Columns: seconds after midnight, type, order id, size in shares, price in dollars x 10,000, direction (1 buy, -1 sell).
+Type 1 opens an order, 4 executes part of it, 3 deletes what is left. Type 2 (partial cancellation) limits what the tape
+may still execute and is otherwise only counted, until an order can be replaced; 5 and 6 (hidden and cross trades), 7
+(halts), order id 0 and orders from before the first row are counted and ignored. A row that contradicts an earlier one
+refuses the whole tape, naming the line. Pure: no clock, no socket, no file.
+"""
+
+import hashlib
+import re
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from exchange.errors import TapeInvalid
+from exchange.paper import Step
+from exchange.wire import Submit
+
+MICROS_PER_SHARE: Final = 1_000_000
+MICROS_PER_TAPE_PX: Final = 100
+SIZE_MAX: Final = 1_000_000_000
+PX_MAX: Final = 10_000_000_000
+ROWS_MAX: Final = 2_000_000
+DAY_NS: Final = 86_400 * 1_000_000_000
+FILL_GAP_US: Final = 2_000
+
+NEW, PARTIAL_CANCEL, DELETE, EXECUTE, HIDDEN, CROSS, HALT = range(1, 8)
+_TIME: Final = re.compile(r"(\d{1,5})(?:\.(\d{1,9})0*)?")
+_INTEGER: Final = re.compile(r"-?\d{1,18}")
+_COLUMNS: Final = ("time", "type", "order id", "size", "price", "direction")
+_IGNORED: Final = {HIDDEN: "hidden_executions", CROSS: "cross_trades", HALT: "halts"}
+
+
+@dataclass(frozen=True, slots=True)
+class TapeFill:
+    """One execution."""
+
+    qty: int
+    px: int
+
+
+@dataclass(frozen=True, slots=True)
+class TapeOrder:
+    """What the tape says of one order; the executions all precede the deletion."""
+
+    tape_id: int
+    line: int
+    side: str
+    order_qty: int
+    limit_px: int
+    fills: tuple[TapeFill, ...]
+    deleted: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Tape:
+    """A tape that can be played: run `run` of `symbol`."""
+
+    symbol: str
+    run: str
+    digest: str
+    rows: int
+    first_px: int
+    orders: Mapping[int, TapeOrder]
+    counts: Mapping[str, int]
+
+
+@dataclass(slots=True)
+class _OpenOrder:
+    tape_id: int
+    line: int
+    side: str
+    size: int
+    px: int
+    left: int
+    fills: list[TapeFill] = field(default_factory=list)
+    deleted_at_line: int | None = None
+
+
+def parse_tape(content: bytes, *, symbol: str, run: str) -> Tape:
+    """Read a whole message file; raises TapeInvalid with the line that cannot be."""
+    orders: dict[int, _OpenOrder] = {}
+    counts: Counter[str] = Counter()
+    lines = _lines(content)
+    time_before_ns = 0
+    for number, text in enumerate(lines, start=1):
+        columns = text.removesuffix("\r").split(",")
+        if len(columns) != len(_COLUMNS):
+            raise TapeInvalid(number, f"has {len(columns)} columns instead of 6 ({', '.join(_COLUMNS)})")
+        time_ns = _nanoseconds(columns[0], number)
+        if time_ns < time_before_ns:
+            raise TapeInvalid(number, "its time is earlier than that of the line before")
+        time_before_ns = time_ns
+        kind, tape_id, size, px, direction = (_integer(columns[at], _COLUMNS[at], number) for at in range(1, 6))
+        _check_row(number, kind, tape_id, size, px, direction)
+        counts[_follow_row(orders, number, kind, tape_id, size, px, "buy" if direction == 1 else "sell")] += 1
+    if not orders:
+        raise TapeInvalid(len(lines), "the tape ends without a new order (type 1)")
+    return Tape(
+        symbol=symbol,
+        run=run,
+        digest=hashlib.sha256(content).hexdigest(),
+        rows=len(lines),
+        first_px=next(iter(orders.values())).px,
+        orders={tape_id: _finished(order) for tape_id, order in orders.items()},
+        counts=dict(sorted(counts.items())),
+    )
+
+
+def difference_from_tape(order: Submit, on_tape: TapeOrder) -> str | None:
+    """Why this is not the tape's order, or None if it is."""
+    if order.side != on_tape.side:
+        return f"tape order {on_tape.tape_id} is a {on_tape.side}, not a {order.side}"
+    if order.order_qty != on_tape.order_qty:
+        return f"tape order {on_tape.tape_id} is for {on_tape.order_qty} micro-shares, not {order.order_qty}"
+    if order.limit_px != on_tape.limit_px:
+        return f"tape order {on_tape.tape_id} has the limit {on_tape.limit_px} micro-dollars, not {order.limit_px}"
+    if order.time_in_force not in ("day", "gtc") or order.ord_type != "limit":
+        return f"tape order {on_tape.tape_id} is a limit order that may rest"
+    return None
+
+
+def plan_tape_order(on_tape: TapeOrder, *, at_us: int) -> tuple[Step, ...]:
+    """The order's acceptance and its executions, in the order of the tape, at the tape's prices."""
+    fills = (
+        Step(at_us + FILL_GAP_US * number, "fill", fill.qty, fill.px)
+        for number, fill in enumerate(on_tape.fills, start=1)
+    )
+    return (Step(at_us, "accepted"), *fills)
+
+
+def tape_id_of(client_order_id: str | None, run: str) -> int | None:
+    """The tape id in `<run>-<tape id>`, if that is what the text is."""
+    if client_order_id is None or not client_order_id.startswith(f"{run}-"):
+        return None
+    digits = client_order_id[len(run) + 1 :]
+    return int(digits) if digits.isascii() and digits.isdigit() and len(digits) <= 18 else None
+
+
+def _lines(content: bytes) -> list[str]:
+    try:
+        text = content.decode("ascii")
+    except UnicodeDecodeError as error:
+        raise TapeInvalid(content[: error.start].count(b"\n") + 1, "holds a byte outside ASCII") from error
+    lines = text.split("\n")
+    if lines[-1] == "":
+        lines.pop()
+    if not lines:
+        raise TapeInvalid(1, "the tape is empty")
+    if len(lines) > ROWS_MAX:
+        raise TapeInvalid(ROWS_MAX + 1, f"a tape has at most {ROWS_MAX} rows")
+    return lines
+
+
+def _nanoseconds(text: str, line: int) -> int:
+    match = _TIME.fullmatch(text)
+    if match is None:
+        raise TapeInvalid(line, f"time {text!r} is not a number of seconds after midnight")
+    seconds, fraction = match.groups()
+    time_ns = int(seconds) * 1_000_000_000 + int((fraction or "").ljust(9, "0"))
+    if time_ns > DAY_NS:
+        raise TapeInvalid(line, f"time {text} is after the end of the day")
+    return time_ns
+
+
+def _integer(text: str, column: str, line: int) -> int:
+    if _INTEGER.fullmatch(text) is None:
+        raise TapeInvalid(line, f"{column} {text!r} is not a whole number")
+    return int(text)
+
+
+def _check_row(line: int, kind: int, tape_id: int, size: int, px: int, direction: int) -> None:
+    if not NEW <= kind <= HALT:
+        raise TapeInvalid(line, f"type {kind} is not one of 1 to 7")
+    if direction not in (1, -1):
+        raise TapeInvalid(line, f"direction {direction} is neither 1 (buy) nor -1 (sell)")
+    if kind in _IGNORED:
+        return
+    if tape_id < 0:
+        raise TapeInvalid(line, f"order id {tape_id} is negative")
+    if not 0 < size <= SIZE_MAX:
+        raise TapeInvalid(line, f"size {size} is not between 1 and {SIZE_MAX}")
+    if not 0 < px <= PX_MAX:
+        raise TapeInvalid(line, f"price {px} is not between 1 and {PX_MAX}")
+
+
+def _follow_row(
+    orders: dict[int, _OpenOrder], line: int, kind: int, tape_id: int, size: int, tape_px: int, side: str
+) -> str:
+    """Let the row act on its order; returns the name under which it is counted."""
+    if kind in _IGNORED:
+        return _IGNORED[kind]
+    if tape_id == 0:
+        return "order_id_zero"
+    order = orders.get(tape_id)
+    px = tape_px * MICROS_PER_TAPE_PX
+    if kind == NEW:
+        if order is not None:
+            raise TapeInvalid(line, f"order {tape_id} was already submitted at line {order.line}")
+        orders[tape_id] = _OpenOrder(tape_id, line, side, size, px, size)
+        return "new_orders"
+    if order is None:
+        return "of_orders_from_before_the_tape"
+    _check_follows(order, line, side)
+    if kind == DELETE:
+        order.deleted_at_line = line
+        return "deletions"
+    if size > order.left:
+        raise TapeInvalid(line, f"takes {size} of order {tape_id}, which has {order.left} left")
+    order.left -= size
+    if kind == PARTIAL_CANCEL:
+        return "partial_cancellations"
+    if (px > order.px) if side == "buy" else (px < order.px):
+        raise TapeInvalid(line, f"executes order {tape_id} at a worse price than its limit")
+    order.fills.append(TapeFill(size * MICROS_PER_SHARE, px))
+    return "executions"
+
+
+def _check_follows(order: _OpenOrder, line: int, side: str) -> None:
+    if order.deleted_at_line is not None:
+        raise TapeInvalid(line, f"order {order.tape_id} was already deleted at line {order.deleted_at_line}")
+    if order.left == 0:
+        raise TapeInvalid(line, f"order {order.tape_id} has nothing left")
+    if side != order.side:
+        raise TapeInvalid(line, f"its direction contradicts line {order.line}: a {order.side} order")
+
+
+def _finished(order: _OpenOrder) -> TapeOrder:
+    return TapeOrder(
+        tape_id=order.tape_id,
+        line=order.line,
+        side=order.side,
+        order_qty=order.size * MICROS_PER_SHARE,
+        limit_px=order.px,
+        fills=tuple(order.fills),
+        deleted=order.deleted_at_line is not None,
+    )

@@ -1,0 +1,176 @@
+"""The session between a cell and the exchange: frames, and the two sets of messages.
+
+A frame is a 4-byte big-endian length and that many bytes of JSON, at most 1 MiB. Every number is an integer in micros
+(micro-shares, micro-dollars). A cell opens with `hello`, naming the highest report it holds durably; the exchange
+answers `welcome`, sends what came after that, then lives. Reports carry a per-session `seq` without gaps; nothing else
+does. A report is on the exchange's disk before it is on the wire, and stays there until the cell acknowledges it.
+
+A cell declares its own copy of what it reads (cell/executions/wire.py); tests/contract compares the two. Never change
+the meaning of a field here: add one with a default.
+"""
+
+from typing import Final, Literal
+
+import msgspec
+
+from exchange.errors import BadFrame
+
+FRAME_BYTES_MAX: Final = 1 << 20
+LENGTH_BYTES: Final = 4
+
+Side = Literal["buy", "sell"]
+OrdType = Literal["limit", "market"]
+TimeInForce = Literal["day", "gtc", "ioc", "fok"]
+OrdStatus = Literal["new", "partially_filled", "filled", "cancelled", "rejected", "expired"]
+ReportKind = Literal["accepted", "fill", "cancelled", "rejected", "cancel_rejected", "expired", "status"]
+
+
+class Hello(msgspec.Struct, tag_field="t", tag="hello", frozen=True):
+    """`received` is the highest report this cell has committed to its inbox: it acknowledges everything up to there."""
+
+    session: str
+    received: int
+
+
+class Submit(msgspec.Struct, tag_field="t", tag="submit", frozen=True, omit_defaults=True):
+    """An order. Idempotent by `cl_ord_id`: a repeat is answered with a `status` report.
+
+    A market order names its collar as `limit_px`; without one it trades at whatever the price is.
+    """
+
+    cl_ord_id: str
+    account: str
+    symbol: str
+    side: Side
+    order_qty: int
+    limit_px: int | None = None
+    time_in_force: TimeInForce = "day"
+    ord_type: OrdType = "limit"
+    client_order_id: str | None = None
+
+
+class Cancel(msgspec.Struct, tag_field="t", tag="cancel", frozen=True):
+    """End what is left of an order. Any session may ask; a repeat is harmless."""
+
+    cl_ord_id: str
+    account: str = ""
+
+
+class Status(msgspec.Struct, tag_field="t", tag="status", frozen=True):
+    """Where does this order stand? Answered by a `status` report, or by `unknown`."""
+
+    cl_ord_id: str
+    account: str = ""
+
+
+class Ack(msgspec.Struct, tag_field="t", tag="ack", frozen=True):
+    """Everything up to and including `seq` is durable in the cell."""
+
+    seq: int
+
+
+class Report(msgspec.Struct, tag_field="t", tag="report", frozen=True):
+    """What happened to an order. `session` is the session that submitted it; `seq` belongs to the one that reads it.
+
+    `exec_id` names a fill for ever, within (session, trade_date). Decide by `cum_qty` and `leaves_qty`: a `status`
+    report is an answer, never a fill.
+    """
+
+    seq: int
+    kind: ReportKind
+    session: str
+    trade_date: str
+    cl_ord_id: str
+    account: str
+    symbol: str
+    side: str
+    ord_status: str
+    cum_qty: int
+    leaves_qty: int
+    at: str
+    venue_order_id: str | None = None
+    exec_id: str | None = None
+    last_qty: int | None = None
+    last_px: int | None = None
+    reason: str | None = None
+
+
+class Welcome(msgspec.Struct, tag_field="t", tag="welcome", frozen=True):
+    """`session_id` names this connection, `log_id` the exchange's durable log: it changes only if that was deleted."""
+
+    session_id: str
+    log_id: str
+    symbols: list[str]
+    prices: dict[str, int]
+    at: str
+
+
+class Prices(msgspec.Struct, tag_field="t", tag="prices", frozen=True):
+    """Last prices that changed; also the heartbeat, so it may be empty. Conflated, never re-sent."""
+
+    prices: dict[str, int]
+    at: str
+
+
+class Unknown(msgspec.Struct, tag_field="t", tag="unknown", frozen=True):
+    """The answer to `status` for an order the exchange never accepted nor rejected: it is safe to send it."""
+
+    cl_ord_id: str
+
+
+class Failure(msgspec.Struct, tag_field="t", tag="failure", frozen=True):
+    """Last words before the exchange closes a connection whose frames it cannot read."""
+
+    detail: str
+
+
+FromCell = Hello | Submit | Cancel | Status | Ack
+ToCell = Report | Welcome | Prices | Unknown | Failure
+
+_decoder: Final[msgspec.json.Decoder[FromCell]] = msgspec.json.Decoder(FromCell)
+_encoder: Final = msgspec.json.Encoder()
+
+
+def encode_message(message: ToCell | FromCell) -> bytes:
+    """The JSON of one message, without its length."""
+    return _encoder.encode(message)
+
+
+def decode_message(body: bytes) -> FromCell:
+    """One message from a cell; raises BadFrame."""
+    try:
+        return _decoder.decode(body)
+    except msgspec.MsgspecError as error:
+        raise BadFrame(str(error)) from error
+
+
+def frame(body: bytes) -> bytes:
+    """The bytes that travel."""
+    return len(body).to_bytes(LENGTH_BYTES, "big") + body
+
+
+class FrameReader:
+    """Cuts a byte stream into frames; holds at most one incomplete frame."""
+
+    def __init__(self, bytes_max: int = FRAME_BYTES_MAX) -> None:
+        self._bytes_max = bytes_max
+        self._held = bytearray()
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """Every frame that is complete now; raises BadFrame when a length exceeds the limit."""
+        held = self._held
+        held += data
+        bodies: list[bytes] = []
+        position = 0
+        while len(held) - position >= LENGTH_BYTES:
+            length = int.from_bytes(held[position : position + LENGTH_BYTES], "big")
+            if length > self._bytes_max:
+                raise BadFrame(f"a frame of {length} bytes exceeds {self._bytes_max}")
+            end = position + LENGTH_BYTES + length
+            if end > len(held):
+                break
+            bodies.append(bytes(held[position + LENGTH_BYTES : end]))
+            position = end
+        if position:
+            del held[:position]
+        return bodies
