@@ -11,14 +11,19 @@ from pathlib import Path
 from typing import Annotated, Any, NoReturn, TypeVar
 
 import typer
+import uvloop
 from rich.console import Console
 
+from loadtests.benchmarks import orders_per_second, router_latency, startup
+from loadtests.benchmarks.orders_per_second import MeasurementRefused
+from loadtests.benchmarks.pgbench import PgbenchFailed
 from loadtests.client import CustomerError
 from loadtests.demo import DemoSize, run_demo
 from loadtests.demo_report import print_story
 from loadtests.generated_tape import generate_tape
 from loadtests.operator_view import OperatorRefused, OperatorView, router_address
 from loadtests.progress_line import progress_line
+from loadtests.raw_client import ConnectionBroken
 from loadtests.replay import ReplayRefused, ReplayReport, ReplayRequest, read_plan, run_replay
 from loadtests.replay_report import print_report, report_document
 from loadtests.tape_file import TapeRefused
@@ -79,7 +84,10 @@ def replay(
         with progress_line() as progress:
             return await run_replay(request, plan, address, view, progress)
 
-    report = _run(lambda: play(_read_plan(request)))
+    async def read_and_play() -> ReplayReport:
+        return await play(await asyncio.to_thread(read_plan, request))
+
+    report = _run(read_and_play)
     if as_json:
         print(json.dumps(report_document(report), indent=2))
     else:
@@ -97,15 +105,74 @@ def generate(
     sys.stdout.write(generate_tape(seed, rows=rows, partial_cancels=partial_cancels))
 
 
-def _read_plan(request: ReplayRequest) -> TapePlan:
-    return read_plan(request)
+bench_app = typer.Typer(no_args_is_help=True, help="Measurements with their conditions, kept as JSON.")
+app.add_typer(bench_app, name="bench")
+
+Rounds = Annotated[int, typer.Option(min=1, max=50)]
+Seconds = Annotated[int, typer.Option(min=1, max=600, help="Length of one measurement.")]
+
+
+@bench_app.command("orders")
+def bench_orders(
+    router: Router = None,
+    stack: Stack = None,
+    cell: str = "cell-1",
+    connections: Annotated[int, typer.Option(min=32, max=512)] = 64,
+    seconds: Seconds = 10,
+    rounds: Rounds = 5,
+) -> None:
+    """Orders per second through router and cell, to the cell, and by pgbench."""
+    view = OperatorView(stack)
+
+    async def run() -> None:
+        address = await router_address(router, view)
+        document, path = await orders_per_second.measure(
+            address, view, _say, cell=cell, connections=connections, seconds=seconds, rounds=rounds
+        )
+        _print_result(document, path)
+
+    _run(run)
+
+
+@bench_app.command("router")
+def bench_router(
+    router: Router = None, stack: Stack = None, cell: str = "cell-1", seconds: Seconds = 5, rounds: Rounds = 5
+) -> None:
+    """What the router adds to a request."""
+    view = OperatorView(stack)
+
+    async def run() -> None:
+        address = await router_address(router, view)
+        document, path = await router_latency.measure(address, view, _say, cell=cell, seconds=seconds, rounds=rounds)
+        _print_result(document, path)
+
+    _run(run)
+
+
+@bench_app.command("startup")
+def bench_startup(rounds: Rounds = 3) -> None:
+    """Time of up, cells add and demo, on stacks of its own."""
+
+    async def run() -> None:
+        document, path = await startup.measure(_say, rounds=rounds)
+        _print_result(document, path)
+
+    _run(run)
+
+
+def _say(words: str) -> None:
+    Console(stderr=True).print(words, markup=False, highlight=False, soft_wrap=True)
+
+
+def _print_result(document: dict[str, Any], path: Path) -> None:
+    print(json.dumps({"median": document["median"], "file": str(path)}, indent=2))
 
 
 def _run(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """Run to the end, or say in one line why not."""
     try:
-        return asyncio.run(work())
-    except (TapeRefused, ReplayRefused, CustomerError) as error:
+        return uvloop.run(work())
+    except (TapeRefused, ReplayRefused, CustomerError, MeasurementRefused, PgbenchFailed, ConnectionBroken) as error:
         _fail(str(error), 1)
     except OperatorRefused as error:
         _fail(str(error), error.code if error.code in (1, 2, 3, 4) else 3)

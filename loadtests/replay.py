@@ -114,16 +114,15 @@ async def run_replay(
 
 async def _ensure_tape(request: ReplayRequest, view: OperatorView) -> bool:
     """The exchange must hold this very tape under this run, unplayed; it refuses other content under the same run."""
-    loaded = await view.json(
+    tape = await view.json(
         "exchange", "load-tape", str(request.messages), "--symbol", request.symbol, "--run", request.run
     )
-    tape = loaded.get("tape", loaded)
-    if int(tape.get("orders_played", 0)) > 0:
+    if int(tape["orders_taken"]) > 0:
         raise ReplayRefused(
-            f"run {request.run!r} was already played ({tape['orders_played']} of its orders reached the exchange): "
+            f"run {request.run!r} was already played ({tape['orders_taken']} of its orders reached the exchange): "
             "choose another --run"
         )
-    return not bool(loaded.get("already_loaded", False))
+    return bool(tape["new"])
 
 
 async def _cell_sums(view: OperatorView, cells: Iterable[str], symbol: str) -> dict[str, CellSums]:

@@ -1,0 +1,101 @@
+"""Customers for a measurement: signed up through the router, all in one cell, professional, with cash for millions.
+
+Also what is needed to speak to that cell without the router: its address and route tokens signed with the stack's
+own key. That is for measuring the router's share; nothing else may go past it.
+"""
+
+import asyncio
+import secrets
+import time
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+from infra.security.keys import ROUTE_FILE, load_key_ring
+from infra.security.route_token import RouteTokenSigner
+from loadtests.client import Customer, RouterClient
+from loadtests.figures import MICROS, from_wire, to_wire
+from loadtests.operator_view import OperatorView
+
+CASH_MICROS = 9_000_000 * MICROS
+TOKEN_S = 3_600
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """One cell and its customers, ready to be measured."""
+
+    cell: str
+    router_url: str
+    cell_url: str
+    customers: tuple[Customer, ...]
+    route_tokens: tuple[str, ...]
+    symbol: str
+    limit_price_micros: int
+
+    def body(self) -> bytes:
+        """A limit buy of one share, well below the market, so that it rests."""
+        price = to_wire(self.limit_price_micros)
+        return (
+            f'{{"symbol":"{self.symbol}","side":"buy","type":"limit","qty":"1","limit_price":"{price}",'
+            '"time_in_force":"day"}'
+        ).encode()
+
+
+async def open_bench(router_url: str, view: OperatorView, *, cell: str, customers: int, symbol: str = "KO") -> Bench:
+    environment = await view.environment()
+    cell_url = environment[f"{cell.upper().replace('-', '_')}_API_URL"]
+    async with RouterClient(router_url, connections=16) as router:
+        mine = await _customers_in(router, cell, customers)
+        await _prepare(mine, view)
+        answer = await mine[0].call({200}, "GET", f"/v1/symbols/{symbol}")
+    reference_micros = from_wire(answer.body["reference_price"])
+    epoch = int((await view.json("map", "show"))["epoch"])
+    signer = RouteTokenSigner(load_key_ring(await keys_folder(view) / ROUTE_FILE))
+    expires_at_s = int(time.time()) + TOKEN_S
+    return Bench(
+        cell=cell,
+        router_url=router_url,
+        cell_url=cell_url,
+        customers=tuple(mine),
+        route_tokens=tuple(
+            signer.sign(user_id=each.user_id, cell_id=cell, epoch=epoch, expires_at_s=expires_at_s) for each in mine
+        ),
+        symbol=symbol,
+        limit_price_micros=reference_micros * 93 // 100 // 10_000 * 10_000,
+    )
+
+
+async def keys_folder(view: OperatorView) -> Path:
+    return await state_folder(view) / "keys"
+
+
+async def state_folder(view: OperatorView) -> Path:
+    status = await view.json("status", codes=(0, 1))
+    return Path(status["paths"]["root"])
+
+
+async def _customers_in(router: RouterClient, cell: str, count: int) -> list[Customer]:
+    """Sign up until that many landed in the cell: the router chooses the cell, not the customer."""
+    tag = secrets.token_hex(4)
+    found: list[Customer] = []
+    for attempt in range(0, count * 20, 8):
+        batch = await asyncio.gather(
+            *(
+                router.sign_up(f"bench-{tag}-{attempt + number}@customers.example", uuid.uuid4().hex)
+                for number in range(8)
+            )
+        )
+        found += [customer for customer in batch if customer.cell == cell]
+        if len(found) >= count:
+            return found[:count]
+    raise RuntimeError(f"the router placed only {len(found)} of {count * 20} customers in {cell}")
+
+
+async def _prepare(customers: list[Customer], view: OperatorView) -> None:
+    async def one(customer: Customer) -> None:
+        await view.run("users", "set-profile", str(customer.user_id), "professional")
+        for _ in range(4):
+            await customer.deposit(CASH_MICROS)
+
+    await asyncio.gather(*(one(customer) for customer in customers))

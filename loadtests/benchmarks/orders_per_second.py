@@ -1,0 +1,134 @@
+"""Accepted limit orders per second: through router and cell, directly to the cell, and by pgbench as the peer.
+
+One cell, everything on this machine, in the same run and on the same database; each round measures all three in
+turn, and waits for empty queues between them, so that no one pays for another's backlog. What is accepted is
+counted twice: by the client (201) and by the database (orders more than before); a run in which they differ is
+refused.
+"""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from loadtests.benchmarks.bench_customers import Bench, open_bench, state_folder
+from loadtests.benchmarks.conditions import conditions, medians, write_result
+from loadtests.benchmarks.pgbench import database_of, pgbench_version, run_pgbench
+from loadtests.figures import percentile
+from loadtests.operator_view import OperatorView
+from loadtests.raw_client import LoadResult, RequestOf, build_request, drive
+
+QUIET_S_MAX = 120.0
+WARM_UP_S = 2.0
+
+Say = Callable[[str], None]
+
+
+class MeasurementRefused(Exception):
+    """What was measured is not what was meant."""
+
+
+async def measure(
+    router_url: str, view: OperatorView, say: Say, *, cell: str, connections: int, seconds: int, rounds: int
+) -> tuple[dict[str, Any], Path]:
+    where = conditions()
+    say(f"signing up {connections} customers of {cell}")
+    bench = await open_bench(router_url, view, cell=cell, customers=connections)
+    environment = await view.environment()
+    dsn = environment[f"{cell.upper().replace('-', '_')}_DSN"]
+    database = database_of(dsn, await state_folder(view) / "secrets" / "pgpass")
+    where["pgbench"] = await pgbench_version()
+    # Processes that have just started are slower: caches, prepared statements, autovacuum of young tables.
+    await drive(router_url, through_router(bench, -1), connections=connections, seconds=WARM_UP_S, wanted=201)
+    measured: list[dict[str, float]] = []
+    for number in range(rounds):
+        figures: dict[str, float] = {}
+        for name, url, request_of in (
+            ("router", router_url, through_router(bench, number)),
+            ("cell", bench.cell_url, to_cell(bench, number)),
+        ):
+            await until_quiet(view, cell)
+            before = await orders_in(view, cell)
+            result = await drive(url, request_of, connections=connections, seconds=seconds, wanted=201)
+            await check(result, before, view, cell)
+            figures |= told(name, result)
+        await until_quiet(view, cell)
+        figures |= await run_pgbench(bench, database, seconds=seconds)
+        figures["router_to_pgbench"] = round(figures["router_per_s"] / figures["pgbench_per_s"], 4)
+        figures["cell_to_pgbench"] = round(figures["cell_per_s"] / figures["pgbench_per_s"], 4)
+        measured.append(figures)
+        say(f"round {number + 1} of {rounds}: " + ", ".join(f"{name} {value:g}" for name, value in figures.items()))
+    document = {
+        "benchmark": "orders_per_second",
+        "what": "accepted limit buys per second, one cell, one order per request; peer: pgbench, one order per call",
+        "conditions": where,
+        "settings": {"connections": connections, "seconds": seconds, "rounds": rounds, "pgbench_clients": 32},
+        "median": medians(measured),
+        "rounds": measured,
+    }
+    return document, write_result("orders_per_second", document)
+
+
+def through_router(bench: Bench, round_number: int) -> RequestOf:
+    heads = [
+        _split(bench.router_url, {"Authorization": f"Bearer {customer.access_token}"}, bench)
+        for customer in bench.customers
+    ]
+    return _numbered(heads, f"router-{round_number}")
+
+
+def to_cell(bench: Bench, round_number: int) -> RequestOf:
+    heads = [_split(bench.cell_url, {"X-Route-Token": token}, bench) for token in bench.route_tokens]
+    return _numbered(heads, f"cell-{round_number}")
+
+
+_KEY_MARK = "KEY-OF-THIS-REQUEST"
+
+
+def _split(url: str, headers: dict[str, str], bench: Bench) -> tuple[bytes, bytes]:
+    """The request around its idempotency key; only the key differs from one request to the next."""
+    request = build_request("POST", f"{url}/v1/orders", {**headers, "X-Idempotency-Key": _KEY_MARK}, bench.body())
+    before, _, after = request.partition(_KEY_MARK.encode())
+    return before, after
+
+
+def _numbered(heads: list[tuple[bytes, bytes]], name: str) -> RequestOf:
+    def request_of(lane: int, number: int) -> bytes:
+        before, after = heads[lane]
+        return b"%b%b-%d%b" % (before, name.encode(), number, after)
+
+    return request_of
+
+
+def told(name: str, result: LoadResult) -> dict[str, float]:
+    return {
+        f"{name}_per_s": round(result.per_second(201), 1),
+        f"{name}_p50_ms": round(percentile(result.latencies_s, 0.50) * 1000, 3),
+        f"{name}_p99_ms": round(percentile(result.latencies_s, 0.99) * 1000, 3),
+    }
+
+
+async def check(result: LoadResult, before: int, view: OperatorView, cell: str) -> None:
+    if set(result.statuses) != {201}:
+        raise MeasurementRefused(f"answers other than 201: {dict(result.statuses)}; the first: {result.first_bad}")
+    stored = await orders_in(view, cell) - before
+    if stored != result.statuses[201]:
+        raise MeasurementRefused(f"{result.statuses[201]} orders were accepted, {stored} are in the database")
+
+
+async def orders_in(view: OperatorView, cell: str) -> int:
+    summary = await view.summary(cell)
+    return sum(int(count) for count in summary["orders_by_status"].values())
+
+
+async def until_quiet(view: OperatorView, cell: str) -> None:
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + QUIET_S_MAX
+    while True:
+        summary = await view.summary(cell)
+        waiting = {name: summary[name] for name in ("outbox_pending", "inbox_pending", "instructions_pending")}
+        if not any(waiting.values()):
+            return
+        if loop.time() > deadline:
+            raise MeasurementRefused(f"{cell} is not quiet after {QUIET_S_MAX:.0f} s: {waiting}")
+        await asyncio.sleep(1.0)

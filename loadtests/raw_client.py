@@ -1,0 +1,168 @@
+"""The cheapest HTTP client that can still be believed: an asyncio.Protocol per keep-alive connection, requests as
+bytes.
+
+For measurements only. Each connection has one request on its way; the next goes out in the same callback that read
+the answer. Nothing is retried and no status is hidden: the result counts all of them, and a connection that breaks
+ends the measurement with an error, for a rate measured over failures means nothing.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from time import perf_counter
+from urllib.parse import urlsplit
+
+HEAD_BYTES_MAX = 64 * 1024
+
+# connection number, request number on this connection -> the bytes to send
+RequestOf = Callable[[int, int], bytes]
+
+
+class ConnectionBroken(Exception):
+    """A connection ended, or its bytes were no HTTP/1.1 answer, while a request was on its way."""
+
+
+@dataclass(slots=True)
+class LoadResult:
+    elapsed_s: float = 0.0
+    statuses: Counter[int] = field(default_factory=Counter)
+    latencies_s: list[float] = field(default_factory=list)
+    first_bad: str | None = None
+
+    def per_second(self, status: int) -> float:
+        return self.statuses[status] / self.elapsed_s if self.elapsed_s else 0.0
+
+
+def build_request(method: str, url: str, headers: dict[str, str], body: bytes = b"") -> bytes:
+    parts = urlsplit(url)
+    lines = [f"{method} {parts.path} HTTP/1.1", f"Host: {parts.netloc}"]
+    lines += [f"{name}: {value}" for name, value in headers.items()]
+    if body:
+        lines += ["Content-Type: application/json", f"Content-Length: {len(body)}"]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode("ascii") + body
+
+
+async def drive(url: str, request_of: RequestOf, *, connections: int, seconds: float, wanted: int) -> LoadResult:
+    """Send for `seconds` over that many connections; answers in flight at the end are waited for and counted."""
+    parts = urlsplit(url)
+    assert parts.hostname is not None
+    loop = asyncio.get_running_loop()
+    result = LoadResult()
+    lanes: list[_Lane] = []
+    for number in range(connections):
+        lane = _Lane(number, request_of, result, wanted, loop.create_future())
+        await loop.create_connection(lambda lane=lane: lane, parts.hostname, parts.port or 80)  # type: ignore[misc]
+        lanes.append(lane)
+    began = perf_counter()
+    for lane in lanes:
+        lane.start(began + seconds)
+    try:
+        await asyncio.gather(*(lane.finished for lane in lanes))
+        result.elapsed_s = perf_counter() - began
+    finally:
+        for lane in lanes:
+            lane.close()
+    return result
+
+
+class _Lane(asyncio.Protocol):
+    """One connection: send, read to the end of the answer, note, send the next."""
+
+    def __init__(
+        self, number: int, request_of: RequestOf, result: LoadResult, wanted: int, finished: asyncio.Future[None]
+    ) -> None:
+        self.finished = finished
+        self._number = number
+        self._request_of = request_of
+        self._result = result
+        self._wanted = wanted
+        self._transport: asyncio.Transport | None = None
+        self._held = b""
+        self._sent = 0
+        self._sent_at = 0.0
+        self._stop_at = 0.0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def start(self, stop_at: float) -> None:
+        self._stop_at = stop_at
+        self._send()
+
+    def close(self) -> None:
+        if not self.finished.done():
+            self.finished.cancel()
+        if self._transport is not None:
+            self._transport.close()
+
+    def data_received(self, data: bytes) -> None:
+        held = self._held + data if self._held else data
+        try:
+            end = answer_end(held)
+        except ConnectionBroken as error:
+            self._fail(error)
+            return
+        if end is None:
+            self._held = held
+            return
+        now = perf_counter()
+        status = int(held[9:12])
+        self._result.latencies_s.append(now - self._sent_at)
+        self._result.statuses[status] += 1
+        if status != self._wanted and self._result.first_bad is None:
+            self._result.first_bad = held[:end].decode("utf-8", "replace")
+        self._held = b""
+        if now < self._stop_at:
+            self._send()
+        elif not self.finished.done():
+            self.finished.set_result(None)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._fail(ConnectionBroken(f"connection {self._number} ended: {error or 'closed by the server'}"))
+
+    def _send(self) -> None:
+        assert self._transport is not None
+        request = self._request_of(self._number, self._sent)
+        self._sent += 1
+        self._sent_at = perf_counter()
+        self._transport.write(request)
+
+    def _fail(self, error: ConnectionBroken) -> None:
+        if not self.finished.done():
+            self.finished.set_exception(error)
+
+
+def answer_end(held: bytes) -> int | None:
+    """Where the one answer in `held` ends, or None if more must come."""
+    head_end = held.find(b"\r\n\r\n")
+    if head_end < 0:
+        if len(held) > HEAD_BYTES_MAX:
+            raise ConnectionBroken("an answer's head does not end")
+        return None
+    if not held.startswith(b"HTTP/1.1 "):
+        raise ConnectionBroken(f"not an HTTP/1.1 answer: {held[:40]!r}")
+    head = held[:head_end].lower()
+    body_at = head_end + 4
+    at = head.find(b"\r\ncontent-length:")
+    if at >= 0:
+        line_end = head.find(b"\r\n", at + 2)
+        length = int(head[at + 17 : line_end if line_end >= 0 else head_end])
+        return body_at + length if len(held) >= body_at + length else None
+    if b"\r\ntransfer-encoding: chunked" in head:
+        return _chunks_end(held, body_at)
+    return body_at
+
+
+def _chunks_end(held: bytes, at: int) -> int | None:
+    while True:
+        line_end = held.find(b"\r\n", at)
+        if line_end < 0:
+            return None
+        size = int(held[at:line_end].partition(b";")[0], 16)
+        at = line_end + 2 + size + 2
+        if len(held) < at:
+            return None
+        if size == 0:
+            return at

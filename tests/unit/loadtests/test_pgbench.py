@@ -1,0 +1,46 @@
+"""The peer is found where the stack's database is, and calls what the cell calls."""
+
+import uuid
+from pathlib import Path
+
+import pytest
+
+from loadtests.benchmarks.bench_customers import Bench
+from loadtests.benchmarks.pgbench import CLIENTS, PgbenchFailed, database_of, order_script
+from loadtests.client import Answer, Customer, RouterClient
+
+PGPASS = Path("/state/secrets/pgpass")
+
+
+@pytest.mark.parametrize(
+    "dsn",
+    [
+        "postgresql://cell_auditor:secret@127.0.0.1:5433/cell",
+        "host=127.0.0.1 port=5433 dbname=cell user=cell_auditor password=secret",
+    ],
+)
+def test_the_auditors_address_is_read_in_both_spellings(dsn: str) -> None:
+    database = database_of(dsn, PGPASS)
+    assert (database.host, database.port, database.user) == ("127.0.0.1", "5433", "cell_service")
+
+
+def bench_of(count: int) -> Bench:
+    router = RouterClient("http://router")
+    customers = []
+    for number in range(count):
+        body = {"user_id": str(uuid.UUID(int=number)), "access_token": "t"}
+        customers.append(Customer(router, "a", "b", Answer(201, body, "cell-1", None, False, None, 0.0, 1)))
+    return Bench("cell-1", "http://router", "http://cell", tuple(customers), ("t",) * count, "KO", 63_610_000)
+
+
+def test_each_client_has_customers_of_its_own() -> None:
+    script = order_script(bench_of(CLIENTS * 2))
+    assert "random(1, 2) + :client_id * 2" in script
+    assert "brokerage.place_orders_v1(" in script
+    assert script.count("\n") > 3
+    assert script.rstrip().endswith(";")
+
+
+def test_too_few_customers_would_make_clients_wait_for_each_other() -> None:
+    with pytest.raises(PgbenchFailed, match="too few"):
+        order_script(bench_of(CLIENTS - 1))
