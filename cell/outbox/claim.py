@@ -19,12 +19,12 @@ with batch as materialized (
     select id, user_id, write_seq, epoch, order_id, order_event_seq, entry_seq
       from brokerage.outbox order by id limit %s
 )
-select b.id, b.user_id, b.write_seq, b.epoch, b.order_event_seq, b.entry_seq,
-       e.order_id, o.client_order_id, o.symbol, o.side, o.type, o.time_in_force,
+select b.id, b.user_id::text, b.write_seq, b.epoch, b.order_event_seq, b.entry_seq,
+       e.order_id::text, o.client_order_id, o.symbol, o.side, o.type, o.time_in_force,
        o.order_qty_micros, o.notional_micros, o.limit_px_micros, o.stop_px_micros,
        e.seq, e.stream_seq, e.from_status, e.to_status, e.reason, e.at,
        e.exec_id, e.last_qty_micros, e.last_px_micros, e.cum_qty_micros, e.cum_cost_micros,
-       j.seq, j.entry_id, j.kind, j.order_id, j.occurred_at, j.hash, j.previous_hash,
+       j.seq, j.entry_id::text, j.kind, j.order_id::text, j.occurred_at, j.hash, j.previous_hash,
        p.accounts, p.units, p.directions, p.amounts_micros
   from batch b
   left join brokerage.order_events e
@@ -33,7 +33,8 @@ select b.id, b.user_id, b.write_seq, b.epoch, b.order_event_seq, b.entry_seq,
   left join brokerage.journal_entries j on j.user_id = b.user_id and j.seq = b.entry_seq
   left join lateral (
         select array_agg(account order by line) as accounts, array_agg(unit order by line) as units,
-               array_agg(direction order by line) as directions, array_agg(amount_micros order by line) as amounts_micros
+               array_agg(direction order by line) as directions,
+               array_agg(amount_micros order by line) as amounts_micros
           from brokerage.postings where user_id = j.user_id and entry_seq = j.seq
        ) p on true
  order by b.id
@@ -71,16 +72,11 @@ async def read_backlog(connection: Connection) -> Backlog:
 
 def _row(columns: tuple[Any, ...]) -> OutboxRow:
     outbox_id, user_id, write_seq, epoch, order_event_seq, entry_seq = columns[:6]
-    step = _step(columns[6:27]) if order_event_seq is not None else None
-    entry = _entry(columns[27:]) if entry_seq is not None else None
-    if (step is not None and step.stream_seq is None) or (entry is not None and not entry.accounts):
+    step_columns, entry_columns = columns[6:27], columns[27:]
+    if (order_event_seq is not None and None in (step_columns[0], step_columns[2])) or (
+        entry_seq is not None and None in (entry_columns[0], entry_columns[-1])
+    ):
         raise BrokenReference(f"outbox row {outbox_id} of user {user_id} refers to a missing event, entry or posting")
+    step = OrderStep(*step_columns) if order_event_seq is not None else None
+    entry = Entry(*entry_columns) if entry_seq is not None else None
     return OutboxRow(outbox_id, user_id, write_seq, epoch, step, entry)
-
-
-def _step(columns: tuple[Any, ...]) -> OrderStep:
-    return OrderStep(*columns)
-
-
-def _entry(columns: tuple[Any, ...]) -> Entry:
-    return Entry(*columns)

@@ -5,18 +5,17 @@ strings. A field may be added under the same version; a changed meaning needs a 
 listen at once. An event says what happened then, never what is true now: an order's terms are those it was placed with.
 """
 
-import uuid
 from dataclasses import dataclass
 from datetime import datetime
 
 import msgspec
 
+from cell.money import format_micros
 from infra.runtime.envelope import Envelope, event_id
 
 ORDER_STREAM = "orders"
 LEDGER_STREAM = "ledger"
 VERSION = 1
-_MICROS = 1_000_000
 
 
 def order_events_topic(prefix: str, cell: str) -> str:
@@ -30,7 +29,7 @@ def ledger_events_topic(prefix: str, cell: str) -> str:
 class OrderEventData(msgspec.Struct, frozen=True, kw_only=True, rename={"from_status": "from", "to_status": "to"}):
     """One step of an order: type `order.<to>`."""
 
-    order_id: uuid.UUID
+    order_id: str
     client_order_id: str | None
     symbol: str
     side: str
@@ -65,9 +64,9 @@ class PostingData(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 class LedgerEventData(msgspec.Struct, frozen=True, kw_only=True):
     """One journal entry: type `ledger.<kind>`. Hashes are hexadecimal."""
 
-    entry_id: uuid.UUID
+    entry_id: str
     kind: str
-    order_id: uuid.UUID | None
+    order_id: str | None
     postings: list[PostingData]
     hash: str
     previous_hash: str
@@ -77,7 +76,7 @@ class LedgerEventData(msgspec.Struct, frozen=True, kw_only=True):
 class OrderStep:
     """An order event and the terms of its order, as stored."""
 
-    order_id: uuid.UUID
+    order_id: str
     client_order_id: str | None
     symbol: str
     side: str
@@ -105,9 +104,9 @@ class Entry:
     """A journal entry, as stored; the postings column by column, in order of line."""
 
     seq: int
-    entry_id: uuid.UUID
+    entry_id: str
     kind: str
-    order_id: uuid.UUID | None
+    order_id: str | None
     occurred_at: datetime
     hash: bytes
     previous_hash: bytes
@@ -122,22 +121,15 @@ class OutboxRow:
     """One write that was not published yet, with the immutable rows it refers to."""
 
     id: int
-    user_id: uuid.UUID
+    user_id: str
     write_seq: int
     epoch: int
     step: OrderStep | None
     entry: Entry | None
 
 
-def decimal_text(micros: int) -> str:
-    """Micros as a decimal string with six places, exact, sign first."""
-    sign = "-" if micros < 0 else ""
-    whole, rest = divmod(abs(micros), _MICROS)
-    return f"{sign}{whole}.{rest:06d}"
-
-
 def _optional_text(micros: int | None) -> str | None:
-    return None if micros is None else decimal_text(micros)
+    return None if micros is None else format_micros(micros)
 
 
 def order_envelope(cell: str, row: OutboxRow, step: OrderStep) -> Envelope:
@@ -171,8 +163,8 @@ def order_envelope(cell: str, row: OutboxRow, step: OrderStep) -> Envelope:
             exec_id=step.exec_id,
             last_qty=_optional_text(step.last_qty_micros),
             last_px=_optional_text(step.last_px_micros),
-            cum_qty=decimal_text(step.cum_qty_micros),
-            cum_cost=decimal_text(step.cum_cost_micros),
+            cum_qty=format_micros(step.cum_qty_micros),
+            cum_cost=format_micros(step.cum_cost_micros),
         ),
     )
 
@@ -202,7 +194,7 @@ def ledger_envelope(cell: str, row: OutboxRow, entry: Entry) -> Envelope:
 
 
 def _posting(account: str, unit: str, direction: str, amount_micros: int) -> PostingData:
-    text = decimal_text(amount_micros)
+    text = format_micros(amount_micros)
     if direction == "debit":
         return PostingData(account=account, unit=unit, debit=text)
     return PostingData(account=account, unit=unit, credit=text)

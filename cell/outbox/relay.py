@@ -12,7 +12,7 @@ path of an order: nobody waits for the relay.
 
 import asyncio
 import logging
-import uuid
+from collections import Counter as Counting
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -31,7 +31,8 @@ from cell.settings import CellSettings
 from infra.runtime.database import Connection, make_pool
 from infra.runtime.envelope import encode_envelope, partition_key
 from infra.runtime.fault_points import FaultPoints
-from infra.runtime.kafka_producer import KafkaProbe, KafkaProducer, OutgoingMessage, Refusal
+from infra.runtime.kafka_admin import BrokerUnreachable, broker_topics
+from infra.runtime.kafka_producer import KafkaProducer, OutgoingMessage, Refusal
 from infra.runtime.operator_api import create_operator_app, serving
 from infra.runtime.shutdown import Shutdown
 from infra.runtime.telemetry import Metric, Metrics
@@ -42,7 +43,10 @@ BUSY_PAUSE_S = 0.005
 IDLE_PAUSE_S = 0.2
 STANDBY_PAUSE_S = 0.5
 RETRY_PAUSE_S = 1.0
-WATCH_PAUSE_S = 2.0
+WATCH_PAUSE_S = 5.0
+WATCH_RETRY_S = 0.5
+"""Sooner while something is missing, so that readiness follows at once when it comes."""
+KAFKA_ANSWER_S = 2.0
 DRAIN_S = 5.0
 """How long an asked-for end waits for the batch on its way; what is unconfirmed then is published again later."""
 
@@ -53,6 +57,7 @@ _ADVISORY_LOCK = 0x6F7574626F78  # "outbox" in ASCII
 _TRY_LOCK = "select pg_try_advisory_lock(%s)"
 # A deletion lost in a crash means a second copy, which readers drop anyway; it must not cost the order path an fsync.
 _NO_WAIT_FOR_DISK = "set synchronous_commit = off"
+_UTC = "set time zone 'UTC'"
 
 RELAY_METRICS = (
     Metric("cell_outbox_pending_rows", Gauge, "rows written and not yet confirmed by Kafka", ("cell",)),
@@ -102,7 +107,7 @@ def prepare(rows: list[OutboxRow], *, cell: str, topic_prefix: str) -> Prepared:
 def confirmed_ids(rows: list[OutboxRow], prepared: Prepared, refusals: list[Refusal]) -> list[int]:
     """The rows to delete: all but the refused ones and what follows them for the same user."""
     refused_rows = {prepared.row_of_message[refusal.index] for refusal in refusals}
-    stopped_users: set[uuid.UUID] = set()
+    stopped_users: set[str] = set()
     ids = []
     for index, row in enumerate(rows):
         if index in refused_rows:
@@ -131,7 +136,6 @@ class Relay:
         self._shutdown = shutdown
         self._faults = fault_points or FaultPoints()
         self._pool = make_pool(settings.postgres, f"{settings.name}-relay", size=2)
-        self._probe = KafkaProbe(settings.kafka, f"{settings.name}-relay-probe")
         self._active = False
         self._backlog: Backlog | None = None
         self._missing_topics: list[str] | None = None
@@ -167,6 +171,7 @@ class Relay:
         try:
             async with self._pool.connection() as connection:
                 await connection.execute(_NO_WAIT_FOR_DISK)
+                await connection.execute(_UTC)
                 if not await self._take_lock(connection):
                     return
                 self._set_active(True)
@@ -230,23 +235,36 @@ class Relay:
             sending.cancel()
 
     async def _watch(self) -> None:
-        """Measure the backlog and ask for the topics, also while a batch waits for Kafka."""
-        topics = [
-            order_events_topic(self._settings.kafka.topic_prefix, self._cell),
-            ledger_events_topic(self._settings.kafka.topic_prefix, self._cell),
-        ]
+        """Measure the backlog and look for the topics, also while a batch waits for Kafka."""
         while True:
-            try:
-                async with self._pool.connection() as connection:
-                    self._backlog = await read_backlog(connection)
-            except Exception as error:  # reported by readiness; the publishing session says what it means for the work
-                self._backlog = None
-                _log.warning("cannot measure the outbox", extra={"reason": repr(error)})
-            self._missing_topics = await self._probe.missing_topics(topics)
-            if self._backlog is not None:
-                self._metrics.gauge("cell_outbox_pending_rows").labels(self._cell).set(self._backlog.rows)
-                self._metrics.gauge("cell_outbox_oldest_age_seconds").labels(self._cell).set(self._backlog.oldest_age_s)
-            await asyncio.sleep(WATCH_PAUSE_S)
+            await self._measure_backlog()
+            await self._look_for_topics()
+            fine = self._backlog is not None and self._missing_topics == []
+            await asyncio.sleep(WATCH_PAUSE_S if fine else WATCH_RETRY_S)
+
+    async def _measure_backlog(self) -> None:
+        try:
+            async with self._pool.connection() as connection:
+                self._backlog = await read_backlog(connection)
+        except Exception as error:  # readiness reports it; the publishing session finds out what it means for the work
+            self._backlog = None
+            _log.warning("cannot measure the outbox", extra={"reason": repr(error)})
+            return
+        self._metrics.gauge("cell_outbox_pending_rows").labels(self._cell).set(self._backlog.rows)
+        self._metrics.gauge("cell_outbox_oldest_age_seconds").labels(self._cell).set(self._backlog.oldest_age_s)
+
+    async def _look_for_topics(self) -> None:
+        kafka = self._settings.kafka
+        wanted = (
+            order_events_topic(kafka.topic_prefix, self._cell),
+            ledger_events_topic(kafka.topic_prefix, self._cell),
+        )
+        try:
+            present = await broker_topics(kafka.bootstrap_servers, KAFKA_ANSWER_S)
+        except BrokerUnreachable:
+            self._missing_topics = None
+        else:
+            self._missing_topics = [topic for topic in wanted if topic not in present]
 
     def _set_active(self, active: bool) -> None:
         if active != self._active:
@@ -255,11 +273,11 @@ class Relay:
         self._metrics.gauge("cell_outbox_active").labels(self._cell).set(int(active))
 
     def _count(self, prepared: Prepared, refusals: list[Refusal]) -> None:
-        refused = {refusal.index for refusal in refusals}
-        for index, message in enumerate(prepared.messages):
-            if index not in refused:
-                stream = "ledger" if message.topic.endswith("ledger-events") else "orders"
-                self._metrics.counter("cell_outbox_published_events").labels(self._cell, stream).inc()
+        counts = Counting(message.topic for message in prepared.messages)
+        counts.subtract(prepared.messages[refusal.index].topic for refusal in refusals)
+        for topic, count in counts.items():
+            stream = "ledger" if topic.endswith("ledger-events") else "orders"
+            self._metrics.counter("cell_outbox_published_events").labels(self._cell, stream).inc(count)
 
     def _fail(self, result: str, reason: str) -> None:
         self._trouble = reason

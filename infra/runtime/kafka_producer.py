@@ -19,7 +19,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
-from confluent_kafka.admin import AdminClient
 
 from infra.runtime.settings import KafkaSettings
 
@@ -185,26 +184,3 @@ class KafkaProducer:
 def _poll_until(client: Producer, stop: threading.Event) -> None:
     while not stop.is_set():
         client.poll(_POLL_S)
-
-
-class KafkaProbe:
-    """Asks the broker which of our topics exist; for readiness, never on the way of a message."""
-
-    def __init__(self, settings: KafkaSettings, client_id: str) -> None:
-        self._config: dict[str, str | int | float | bool] = {
-            "bootstrap.servers": settings.bootstrap_servers,
-            "client.id": client_id,
-        }
-        self._client: AdminClient | None = None
-
-    async def missing_topics(self, topics: Sequence[str], timeout_s: float = 2.0) -> list[str] | None:
-        """The topics that do not exist, or None if no broker answers in time."""
-        return await asyncio.to_thread(self._missing_topics, topics, timeout_s)
-
-    def _missing_topics(self, topics: Sequence[str], timeout_s: float) -> list[str] | None:
-        try:
-            self._client = self._client or AdminClient(self._config)
-            known = self._client.list_topics(timeout=timeout_s).topics
-        except KafkaException:
-            return None
-        return [topic for topic in topics if topic not in known]

@@ -1,0 +1,84 @@
+"""Prove the books: run every check of `sql/checks` against one instant of the database.
+
+All checks see the same REPEATABLE READ snapshot and may write nothing, so they can run beside full traffic; they share
+no code with the procedures that write. A healthy check returns no row; of a broken one the rows are counted and the
+first few shown. A check that cannot run is an error of the whole trial, never a pass.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from infra.runtime.database import Connection
+from infra.runtime.migrator import SqlFile, read_sql
+
+SAMPLE_ROWS_MAX = 20
+"""Enough to see the pattern; the count says how far it goes."""
+_CHUNK_ROWS = 500
+
+_ONE_INSTANT = "set transaction isolation level repeatable read, read only"
+# The connection's own statement timeout is meant for commands; a check may read the whole database.
+_LIMITS = "select set_config('statement_timeout', '120s', true), set_config('work_mem', '64MB', true)"
+_AS_OF = "select now()"
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """What one check found."""
+
+    name: str
+    violations: int
+    sample: list[dict[str, Any]]
+    duration_ms: float
+
+
+@dataclass(frozen=True)
+class TrialBalance:
+    """All checks at one instant."""
+
+    as_of: datetime
+    checks: list[CheckResult]
+
+    @property
+    def healthy(self) -> bool:
+        return all(check.violations == 0 for check in self.checks)
+
+
+def read_checks() -> list[SqlFile]:
+    """Every check this release carries."""
+    return read_sql("cell", "checks")
+
+
+async def run_trial_balance(connection: Connection, checks: Sequence[SqlFile] | None = None) -> TrialBalance:
+    """Run the checks, in order of name, on an autocommit connection that is in no transaction."""
+    async with connection.transaction():
+        await connection.execute(_ONE_INSTANT)
+        await connection.execute(_LIMITS)
+        row = await (await connection.execute(_AS_OF)).fetchone()
+        assert row is not None
+        results = [await _run_check(connection, check) for check in checks or read_checks()]
+    return TrialBalance(as_of=row[0], checks=results)
+
+
+async def _run_check(connection: Connection, check: SqlFile) -> CheckResult:
+    began = time.perf_counter()
+    violations = 0
+    sample: list[dict[str, Any]] = []
+    async with connection.cursor() as cursor:
+        # Streamed, so that a check that finds a million rows costs no memory for them.
+        async for row in cursor.stream(check.text, size=_CHUNK_ROWS):
+            if violations < SAMPLE_ROWS_MAX:
+                names = [column.name for column in cursor.description or ()]
+                sample.append({name: _plain(value) for name, value in zip(names, row, strict=True)})
+            violations += 1
+    duration_ms = round((time.perf_counter() - began) * 1000, 1)
+    return CheckResult(check.name.removesuffix(".sql"), violations, sample, duration_ms)
+
+
+def _plain(value: object) -> str | int | bool | None:
+    """A value as JSON shows it; sums of bigint are numeric, and read better as whole numbers."""
+    if value is None or isinstance(value, str | int | bool):
+        return value
+    return value.hex() if isinstance(value, bytes) else str(value)

@@ -1,0 +1,26 @@
+-- An order's filled quantity and cost are the sums of its executions; it is `filled` exactly when the quantity is complete;
+-- no execution without its order, none on another symbol or side than the order's.
+select coalesce(o.user_id, x.user_id) as user_id, coalesce(o.order_id, x.order_id) as order_id,
+       case when o.order_id is null then 'executions without order'
+            when o.cum_qty_micros <> coalesce(x.qty, 0) then 'filled quantity is not the sum of executions'
+            when o.cum_cost_exact <> coalesce(x.exact_cost, 0) then 'exact cost is not the sum of executions'
+            when o.cum_cost_micros <> coalesce(x.cost, 0) then 'posted cost is not the sum of executions'
+            when x.has_foreign then 'an execution on another symbol or side'
+            else 'status and filled quantity disagree' end as problem,
+       o.status, o.cum_qty_micros, x.qty as executed_qty, o.cum_cost_micros, x.cost as executed_cost
+  from brokerage.orders o
+  full join (
+        select e.user_id, e.order_id, sum(e.last_qty_micros) as qty, sum(e.cost_micros) as cost,
+               sum(e.last_qty_micros::numeric * e.last_px_micros) as exact_cost,
+               bool_or(e.symbol <> t.symbol or e.side <> t.side) as has_foreign
+          from brokerage.executions e
+          left join brokerage.orders t on t.user_id = e.user_id and t.order_id = e.order_id
+         group by e.user_id, e.order_id
+       ) x on x.user_id = o.user_id and x.order_id = o.order_id
+ where o.order_id is null
+    or o.cum_qty_micros <> coalesce(x.qty, 0)
+    or o.cum_cost_exact <> coalesce(x.exact_cost, 0)
+    or o.cum_cost_micros <> coalesce(x.cost, 0)
+    or x.has_foreign
+    or (o.order_qty_micros is not null and (o.status = 'filled') <> (o.cum_qty_micros >= o.order_qty_micros))
+    or (o.cum_qty_micros = 0 and o.status = 'partially_filled')

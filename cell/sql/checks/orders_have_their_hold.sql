@@ -1,0 +1,25 @@
+-- No accepted order without its journal entry: exactly one hold, of the order's full cost at its price, or of its shares.
+-- Violation also: an entry that names an order which does not exist.
+select coalesce(o.user_id, h.user_id) as user_id, coalesce(o.order_id, h.order_id) as order_id,
+       case when o.order_id is null then 'entries name an order that is not there'
+            when h.hold_count is distinct from 1 then 'not exactly one hold'
+            else 'the hold is not what the order needs' end as problem,
+       h.held_cash, h.held_shares
+  from brokerage.orders o
+  full join (
+        select e.user_id, e.order_id, count(distinct e.seq) filter (where e.kind = 'hold') as hold_count,
+               sum(l.amount_micros) filter (where e.kind = 'hold' and l.account = 'cash_held' and l.direction = 'credit')
+                   as held_cash,
+               sum(l.amount_micros) filter (where e.kind = 'hold' and l.account = 'shares_held' and l.direction = 'credit'
+                                             and l.unit = t.symbol) as held_shares
+          from brokerage.journal_entries e
+          left join brokerage.postings l on l.user_id = e.user_id and l.entry_seq = e.seq
+          left join brokerage.orders t on t.user_id = e.user_id and t.order_id = e.order_id
+         where e.order_id is not null
+         group by e.user_id, e.order_id
+       ) h on h.user_id = o.user_id and h.order_id = o.order_id
+ where o.order_id is null
+    or h.hold_count is distinct from 1
+    or (o.side = 'buy' and o.order_qty_micros is not null
+        and h.held_cash is distinct from ceil(o.order_qty_micros::numeric * o.hold_px_micros / 1000000))
+    or (o.side = 'sell' and h.held_shares is distinct from o.order_qty_micros)

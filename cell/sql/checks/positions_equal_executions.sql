@@ -1,0 +1,48 @@
+-- Positions and cost basis are the fold of executions and accepted share transfers, in order of their entries:
+-- a transfer brings quantity and basis; a buy adds its posted cost; a sell removes round-half-even(basis x sold / held),
+-- all of it when the position reaches zero. Every stored step is recomputed from the running sums before it, exactly.
+with changes as (
+    select user_id, symbol, entry_seq, side as kind, last_qty_micros as qty, cost_micros as cost,
+           case side when 'buy' then last_qty_micros else -last_qty_micros end as qty_change,
+           case side when 'buy' then basis_micros else -basis_micros end as basis_change
+      from brokerage.executions
+    union all
+    select t.user_id, t.symbol, e.seq, 'transfer', t.qty_micros, t.cost_basis_micros, t.qty_micros, t.cost_basis_micros
+      from brokerage.share_transfers t
+      join brokerage.journal_entries e on e.user_id = t.user_id and e.entry_id = t.transfer_id
+     where t.status = 'accepted'
+),
+running as (
+    select *, sum(qty_change) over so_far as qty_after, sum(basis_change) over so_far as basis_after,
+           sum(qty_change) over so_far - qty_change as qty_before,
+           sum(basis_change) over so_far - basis_change as basis_before,
+           lead(entry_seq) over so_far is null as is_last
+      from changes
+    window so_far as (partition by user_id, symbol order by entry_seq rows unbounded preceding)
+),
+divided as (   -- whole quotient and remainder: a rounded division cannot tell a tie
+    select *, div(basis_before * qty, greatest(qty_before, 1)) as quotient,
+           mod(basis_before * qty, greatest(qty_before, 1)) as remainder
+      from running
+),
+expected as (
+    select *, case when kind <> 'sell' then cost
+                   when qty_before <= qty then -basis_before
+                   when 2 * remainder > qty_before or (2 * remainder = qty_before and mod(quotient, 2) = 1) then -quotient - 1
+                   else -quotient end as true_basis_change
+      from divided
+)
+select user_id, symbol, entry_seq, 'cost basis of this step' as problem, basis_change as stored, true_basis_change as expected
+  from expected
+ where basis_change <> true_basis_change
+union all
+select coalesce(p.user_id, r.user_id), coalesce(p.symbol, r.symbol), r.entry_seq, 'quantity of the position', p.qty_micros, r.qty_after
+  from brokerage.positions p
+  full join (select * from running where is_last) r on r.user_id = p.user_id and r.symbol = p.symbol
+ where coalesce(p.qty_micros, 0) <> coalesce(r.qty_after, 0)
+union all
+select coalesce(p.user_id, r.user_id), coalesce(p.symbol, r.symbol), r.entry_seq, 'cost basis of the position',
+       p.cost_basis_micros, r.basis_after
+  from brokerage.positions p
+  full join (select * from running where is_last) r on r.user_id = p.user_id and r.symbol = p.symbol
+ where coalesce(p.cost_basis_micros, 0) <> coalesce(r.basis_after, 0)

@@ -1,0 +1,16 @@
+-- Deposits and accepted share transfers are each posted once, in full: to `bank` and to `transfer_agent`.
+select coalesce(t.user_id, p.user_id) as user_id, coalesce(t.id, p.entry_id) as id,
+       coalesce(t.unit, p.unit) as unit, t.amount_micros, p.amount_micros as posted_micros
+  from (
+        select user_id, deposit_id as id, 'deposit' as kind, 'USD' as unit, amount_micros from brokerage.deposits
+        union all
+        select user_id, transfer_id, 'share_transfer', symbol, qty_micros from brokerage.share_transfers where status = 'accepted'
+       ) t
+  full join (
+        select e.user_id, e.entry_id, e.kind, l.unit, l.amount_micros
+          from brokerage.journal_entries e
+          left join brokerage.postings l on l.user_id = e.user_id and l.entry_seq = e.seq
+                and l.account in ('bank', 'transfer_agent') and l.direction = 'debit'
+         where e.kind in ('deposit', 'share_transfer')
+       ) p on p.user_id = t.user_id and p.entry_id = t.id and p.kind = t.kind and p.unit = t.unit
+ where t.amount_micros is distinct from p.amount_micros
