@@ -264,7 +264,7 @@ def test_a_log_that_was_deleted_never_repeats_a_number_the_cell_knows(exchange: 
 def test_crashes_at_any_moment_change_no_fill_and_no_exec_id(
     tmp_path_factory: pytest.TempPathFactory, crashes: set[int], lost: set[int]
 ) -> None:
-    """The same orders with and without crashes (some of them losing an uncommitted submit, which is then sent again)."""
+    """The same orders, with and without crashes; some lose an uncommitted submit, which is then sent again."""
     told = []
     for crashing in (False, True):
         exchange = Exchange(tmp_path_factory.mktemp("exchange"))

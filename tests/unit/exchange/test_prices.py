@@ -1,5 +1,7 @@
 """Prices: deterministic, bounded, on the grid, and exactly the base at the moment it was set."""
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,7 +18,7 @@ def test_the_walk_is_bounded_and_repeatable(seed: int, at_us: int) -> None:
 
 def test_the_walk_is_slow_but_moves() -> None:
     path = [walk_ppm(1, "AAPL", NOW_US + step * 500_000) for step in range(2_000)]
-    assert max(abs(after - before) for before, after in zip(path, path[1:], strict=False)) < 200
+    assert max(abs(after - before) for before, after in pairwise(path)) < 200
     assert max(path) - min(path) > 2_000
 
 
