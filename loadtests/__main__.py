@@ -105,7 +105,7 @@ def generate(
     sys.stdout.write(generate_tape(seed, rows=rows, partial_cancels=partial_cancels))
 
 
-bench_app = typer.Typer(no_args_is_help=True, help="Measurements with their conditions, kept as JSON.")
+bench_app = typer.Typer(invoke_without_command=True, help="Measurements with their conditions, kept as JSON.")
 app.add_typer(bench_app, name="bench")
 
 Rounds = Annotated[int, typer.Option(min=1, max=50)]
@@ -158,6 +158,15 @@ def bench_startup(rounds: Rounds = 3) -> None:
         _print_result(document, path)
 
     _run(run)
+
+
+@bench_app.callback()
+def bench_all(context: typer.Context) -> None:
+    """Without a command: all of them, on the running stack; start-up on stacks of its own."""
+    if context.invoked_subcommand is None:
+        bench_orders()
+        bench_router()
+        bench_startup()
 
 
 def _say(words: str) -> None:

@@ -1,6 +1,10 @@
 """How the demo's story is told: one table over the cells, the proofs, the faults, and what to try next."""
 
+import os
+import shutil
+import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -10,15 +14,24 @@ from loadtests.demo import CellStory, DemoStory
 from loadtests.figures import dollars, percentile, shares
 
 NEXT_COMMANDS = (
-    ("shardctl status", "every process, its port and memory (--watch stays)"),
-    ("shardctl cells list", "the cells and how many users each holds"),
-    ("shardctl cells check cell-1", "prove the books of one cell again"),
-    ("shardctl events tail --cell cell-1", "what the cell publishes to Kafka, live"),
-    ("shardctl cells add", "a third cell joins and gets the next customers; nobody moves"),
-    ('eval "$(shardctl status -o env)"; psql "$CELL_1_DSN"', "look into a cell's books (read only)"),
-    ("curl $ROUTER_URL/openapi.json", "the customers' interface"),
-    ("shardctl down", "stop everything, keep the data"),
+    ("SHARDCTL status", "every process, its port and memory"),
+    ("SHARDCTL cells list", "the cells and how many users each holds"),
+    ("SHARDCTL cells check cell-1", "prove the books of one cell again"),
+    ("SHARDCTL events tail --cell cell-1", "what the cell publishes to Kafka, live"),
+    ("SHARDCTL cells add", "a third cell joins and gets new customers; nobody moves"),
+    ('eval "$(SHARDCTL status -o env)"', "addresses as shell variables; then:"),
+    ('psql "$CELL_1_DSN"', "a cell's books, read only"),
+    ('curl "$ROUTER_URL/openapi.json"', "the customers' interface"),
+    ("SHARDCTL down", "stop everything, keep the data"),
 )
+
+
+def shardctl_as_typed() -> str:
+    """How the operators' command is called here: by name if it is on PATH, else by the path beside this Python."""
+    if shutil.which("shardctl"):
+        return "shardctl"
+    beside = Path(sys.executable).parent / "shardctl"
+    return os.path.relpath(beside) if Path.cwd() in beside.parents else str(beside)
 
 
 def print_story(story: DemoStory, console: Console) -> None:
@@ -32,17 +45,18 @@ def print_story(story: DemoStory, console: Console) -> None:
         console.print("sent again, with the same key: " + ", ".join(f"{n} x {why}" for why, n in story.retried.items()))
     for cell in story.cells.values():
         _print_proofs(cell, console)
+    shardctl = shardctl_as_typed()
     if story.faults:
         console.print("\n[bold red]Not right:[/]")
         for fault in story.faults:
             console.print(f"  - {fault}", markup=False, highlight=False)
         if story.faults_more:
             console.print(f"  ... and {story.faults_more} more")
-        console.print("Look closer: shardctl doctor; shardctl status; shardctl logs NAME")
+        console.print(f"Look closer: {shardctl} doctor; {shardctl} status; {shardctl} logs NAME")
         return
     console.print("\n[bold green]The books balance.[/] Try next:")
     for command, why in NEXT_COMMANDS:
-        console.print(f"  [bold]{command}[/]  [dim]{why}[/]", highlight=False)
+        console.print(f"  {command.replace('SHARDCTL', shardctl):<42} [dim]{why}[/]", highlight=False)
 
 
 def _cells_table(story: DemoStory) -> Table:
