@@ -12,8 +12,9 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from typing import NamedTuple, cast
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
+from infra.runtime.kafka_admin import BrokerUnreachable
 from infra.runtime.kafka_producer import KafkaProducer, OutgoingMessage, Refusal
 from infra.runtime.settings import KafkaSettings
 
@@ -131,6 +132,7 @@ class TopicReader:
                 "enable.auto.offset.store": False,
                 "enable.partition.eof": False,
                 "fetch.wait.max.ms": 50,
+                "log_level": 0,  # an absent broker is answered by an exception, not by lines on a terminal
             }
         )
 
@@ -140,13 +142,14 @@ class TopicReader:
     async def __aexit__(self, *_exc: object) -> None:
         await asyncio.to_thread(self._consumer.close)
 
-    async def read_to_end(self) -> AsyncIterator[list[Record]]:
-        """Batches from the first record up to what was the end when the reading began."""
-        ends = await asyncio.to_thread(self._ends)
-        missing = {place: end for place, (start, end) in ends.items() if end > start}
+    async def read_to_end(self, newest: int | None = None) -> AsyncIterator[list[Record]]:
+        """Batches up to what was the end when the reading began: all, or the `newest` records of each partition."""
+        marks = await asyncio.to_thread(self._marks)
+        starts = {place: start if newest is None else max(start, end - newest) for place, (start, end) in marks.items()}
+        missing = {place: end for place, (_, end) in marks.items() if end > starts[place]}
         if not missing:
             return
-        self._consumer.assign([TopicPartition(topic, number, OFFSET_BEGINNING) for topic, number in missing])
+        self._consumer.assign([TopicPartition(topic, number, starts[topic, number]) for topic, number in missing])
         while missing:
             batch = await self._consume(BATCH_RECORDS_MAX)
             yield [record for record in batch if (record.topic, record.partition) in missing]
@@ -155,15 +158,13 @@ class TopicReader:
 
     async def follow(self, *, from_beginning: bool) -> AsyncIterator[list[Record]]:
         """Batches without end; some of them empty, so that the caller may stop between two."""
-        places = [TopicPartition(topic, number) for topic, number in await asyncio.to_thread(self._partitions)]
-        if from_beginning:
-            for place in places:
-                place.offset = OFFSET_BEGINNING
-        else:
-            ends = await asyncio.to_thread(self._ends)
-            for place in places:
-                place.offset = ends[place.topic, place.partition][1]
-        self._consumer.assign(places)
+        marks = await asyncio.to_thread(self._marks)
+        self._consumer.assign(
+            [
+                TopicPartition(topic, number, start if from_beginning else end)
+                for (topic, number), (start, end) in marks.items()
+            ]
+        )
         while True:
             yield await self._consume(BATCH_RECORDS_MAX)
 
@@ -183,11 +184,15 @@ class TopicReader:
             raise TopicsMissing(absent)
         return [(topic, number) for topic in self._topics for number in sorted(known[topic].partitions)]
 
-    def _ends(self) -> dict[tuple[str, int], tuple[int, int]]:
-        ends = {}
-        for topic, number in self._partitions():
-            marks = self._consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=_METADATA_S)
-            if marks is None:
-                raise KafkaException(f"no offsets for {topic}/{number} in time")
-            ends[topic, number] = marks
-        return ends
+    def _marks(self) -> dict[tuple[str, int], tuple[int, int]]:
+        """First and next offset of every partition."""
+        try:
+            return {(topic, number): self._marks_of(topic, number) for topic, number in self._partitions()}
+        except KafkaException as error:
+            raise BrokerUnreachable(str(error)) from error
+
+    def _marks_of(self, topic: str, number: int) -> tuple[int, int]:
+        marks = self._consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=_METADATA_S)
+        if marks is None:
+            raise BrokerUnreachable(f"no offsets of {topic}/{number} in time")
+        return marks

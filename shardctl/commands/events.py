@@ -1,0 +1,114 @@
+"""`shardctl events ...`: look at what a cell published, and compare it with the cell's own books."""
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+import msgspec
+import typer
+
+from infra.runtime.kafka_admin import BrokerUnreachable
+from infra.runtime.kafka_consumer import Record, TopicsMissing
+from infra.runtime.settings import KafkaSettings
+from shardctl.cell_admin import open_cell_admin
+from shardctl.errors import NotReachable, Refused
+from shardctl.events.cell_topics import all_events, describe, follow_events, newest_events
+from shardctl.events.count import DatabaseCount, EventsCount, compare, count_in_kafka
+from shardctl.output import print_json, print_table
+from shardctl.stack.current import open_stack
+
+app = typer.Typer(help="Events that cells publish to Kafka.", no_args_is_help=True)
+
+NEWEST_DEFAULT = 20
+
+CellName = Annotated[str, typer.Option("--cell", "-c", help="Name of a cell, as cell-1.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command()
+def tail(
+    cell: CellName,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what comes, until Ctrl-C.")] = False,
+    from_beginning: Annotated[bool, typer.Option("--from-beginning", help="Begin with the first event.")] = False,
+    limit: Annotated[int | None, typer.Option(min=1, help="Stop after so many events.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """The newest 20 events of a cell, oldest first; or all, or those to come. --json: one per line, as published."""
+    settings = _kafka_settings(cell)
+    events = _events(settings, cell, follow=follow, from_beginning=from_beginning, limit=limit)
+    try:
+        asyncio.run(_print(events, as_json=as_json))
+    except KeyboardInterrupt:
+        pass  # the ordinary end of --follow
+    except BrokenPipeError:  # the reader, `head` perhaps, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (TopicsMissing, BrokerUnreachable) as error:
+        raise _not_reachable(error) from error
+
+
+@app.command()
+def count(cell: CellName, as_json: AsJson = False) -> None:
+    """Distinct events in Kafka against the cell's database; exit code 1 if they differ."""
+    settings = _kafka_settings(cell)
+    try:
+        found = asyncio.run(_count(settings, cell))
+    except (TopicsMissing, BrokerUnreachable) as error:
+        raise _not_reachable(error) from error
+    if as_json:
+        print_json(found)
+    else:
+        rows = [
+            ("order events", found.kafka.order_events, found.database.order_events),
+            ("ledger events", found.kafka.ledger_events, found.database.journal_entries),
+            ("sent twice / not yet sent", found.kafka.duplicates, found.database.outbox_pending),
+        ]
+        print_table((cell, "kafka>", "database>"), rows)
+    if not found.equal:
+        raise Refused(f"{cell}: Kafka and the database differ; if events are still flowing, ask again")
+
+
+def _kafka_settings(cell: str) -> KafkaSettings:
+    addresses = open_stack().addresses()
+    spec = addresses.record.spec
+    names = [known.name for known in spec.cells]
+    if cell not in names:
+        raise Refused(f"there is no cell {cell}; there are: {', '.join(names)}")
+    return KafkaSettings(bootstrap_servers=addresses.kafka, topic_prefix=spec.topic_prefix)
+
+
+def _events(
+    settings: KafkaSettings, cell: str, *, follow: bool, from_beginning: bool, limit: int | None
+) -> AsyncIterator[Record]:
+    if follow:
+        return follow_events(settings, cell, limit, from_beginning=from_beginning)
+    if from_beginning:
+        return all_events(settings, cell, limit)
+    return newest_events(settings, cell, limit or NEWEST_DEFAULT)
+
+
+async def _print(events: AsyncIterator[Record], *, as_json: bool) -> None:
+    async for record in events:
+        sys.stdout.write((_json_line(record) if as_json else describe(record)) + "\n")
+        sys.stdout.flush()
+
+
+def _json_line(record: Record) -> str:
+    """The event byte for byte; what is no JSON is wrapped, so that every line can be parsed."""
+    try:
+        msgspec.json.decode(record.value, type=msgspec.Raw)
+    except msgspec.DecodeError:
+        return msgspec.json.encode({"malformed": record.value}).decode()
+    return record.value.decode()
+
+
+async def _count(settings: KafkaSettings, cell: str) -> EventsCount:
+    async with open_cell_admin(open_stack()) as admin:
+        summary = await admin.summary(cell)
+    database = DatabaseCount(summary["order_events"], summary["journal_entries"], summary["outbox_pending"])
+    return compare(cell, await count_in_kafka(settings, cell), database)
+
+
+def _not_reachable(error: Exception) -> NotReachable:
+    return NotReachable(f"Kafka: {error}: `shardctl status`, `shardctl logs kafka`")
