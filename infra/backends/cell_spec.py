@@ -1,0 +1,123 @@
+"""What a stack consists of, as plain values: cells, processes, ports.
+
+Nothing here touches the machine. A backend turns a `StackSpec` into processes; `shardctl` turns wishes into a
+`StackSpec`.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+
+_CELL_NAME = re.compile(r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$")
+CELLS_MAX = 50
+APIS_MAX = 16
+ROUTERS_MAX = 8
+_CELL_NAME_LENGTH_MAX = 32
+
+
+class SpecInvalid(Exception):
+    """The wish cannot be a stack; says which part and why."""
+
+
+class ProcessKind(StrEnum):
+    POSTGRES = "postgres"
+    REDIS = "redis"
+    KAFKA = "kafka"
+    EXCHANGE = "exchange"
+    ROUTER = "router"
+    API = "api"
+    WORKER = "worker"
+    RELAY = "relay"
+    SUPERVISOR = "supervisor"
+
+
+SERVER_KINDS = frozenset({ProcessKind.POSTGRES, ProcessKind.REDIS, ProcessKind.KAFKA})
+"""Software that others wrote; everything else in a stack is ours and has an operator port."""
+
+
+@dataclass(frozen=True, slots=True)
+class CellSpec:
+    name: str
+    apis: int = 1
+
+    def __post_init__(self) -> None:
+        if not _CELL_NAME.match(self.name) or len(self.name) > _CELL_NAME_LENGTH_MAX:
+            raise SpecInvalid(
+                f"{self.name!r} is not a cell name: lower case letters, digits and single dashes, at most 32"
+            )
+        if not 1 <= self.apis <= APIS_MAX:
+            raise SpecInvalid(f"{self.name}: {self.apis} apis, 1 to {APIS_MAX} are possible")
+
+
+@dataclass(frozen=True, slots=True)
+class StackSpec:
+    """What somebody wants to run."""
+
+    cells: tuple[CellSpec, ...]
+    routers: int = 1
+    risk_profile: str = "retail"
+    market_hours: str = "always"
+    share_transfers: str = "accept"
+    reference_price_age_max_s: int = 60
+    exchange_seed: int = 1
+    redis_url: str | None = None
+    """A Redis that somebody else runs; none is started then."""
+    kafka_bootstrap_servers: str | None = None
+    """A broker that somebody else runs; none is started then."""
+    topic_prefix: str = ""
+
+    def __post_init__(self) -> None:
+        names = [cell.name for cell in self.cells]
+        if not 1 <= len(names) <= CELLS_MAX:
+            raise SpecInvalid(f"{len(names)} cells, 1 to {CELLS_MAX} are possible")
+        if len(set(names)) != len(names):
+            raise SpecInvalid("two cells have the same name")
+        if not 1 <= self.routers <= ROUTERS_MAX:
+            raise SpecInvalid(f"{self.routers} routers, 1 to {ROUTERS_MAX} are possible")
+        if self.risk_profile not in ("retail", "professional"):
+            raise SpecInvalid(f"risk profile {self.risk_profile!r}: retail or professional")
+
+    def with_cell(self, cell: CellSpec) -> "StackSpec":
+        return replace(self, cells=(*self.cells, cell))
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessSpec:
+    """One supervised process: what to run, as whom, and how to tell that it works."""
+
+    name: str
+    kind: ProcessKind
+    command: tuple[str, ...]
+    cell: str | None = None
+    port: int | None = None
+    """Where it serves: customers, SQL, Redis, Kafka, the exchange's wire."""
+    operator_port: int | None = None
+    """Health and metrics; absent for servers that others wrote."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    user: str | None = None
+    """Operating system user, if it is not the one who runs the stack."""
+    stop_signal: str = "TERM"
+    stop_wait_s: int = 15
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessStatus:
+    """A process as the supervisor and the operating system see it."""
+
+    name: str
+    kind: ProcessKind
+    cell: str | None
+    state: str
+    pid: int | None
+    port: int | None
+    operator_port: int | None
+    uptime_s: float | None
+    rss_bytes: int | None
+    """Memory of the process and its children; pages that they share are counted once where the system can tell."""
+    detail: str = ""
+
+
+def next_cell_name(taken: frozenset[str]) -> str:
+    """The first free name of the row cell-1, cell-2, ..."""
+    return next(name for number in range(1, CELLS_MAX + 2) if (name := f"cell-{number}") not in taken)

@@ -1,0 +1,1 @@
+"""Native processes on one machine, under supervisord: no Docker, no root needed, nothing installed by hand."""

@@ -1,0 +1,325 @@
+"""The local backend: folders, data directories and processes of one stack on this machine.
+
+`create`, `start` and `stop` may be repeated and may follow a crash at any moment: what is already so is left alone,
+what a killed supervisord left behind is ended first. Data is removed by `destroy` only. Two commands on one stack
+wait for each other.
+"""
+
+import asyncio
+import fcntl
+import shutil
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from infra.backends.backend import BackendError, JobResult, Phase, Report, Step
+from infra.backends.cell_spec import ProcessKind, ProcessSpec, ProcessStatus, StackSpec
+from infra.backends.local import kafka, postgres
+from infra.backends.local.accounts import ServerUser, first_closed_folder, server_user
+from infra.backends.local.commands import clean_environment, run_command
+from infra.backends.local.folders import StackFolder, cache_root, project_root
+from infra.backends.local.java import Java, locate_java
+from infra.backends.local.kafka_jars import locate_jars
+from infra.backends.local.orphans import end_orphans, find_orphans, note_processes, read_noted, wait_gone
+from infra.backends.local.ports import is_free, port_registry
+from infra.backends.local.process_facts import own_memory_bytes, tree_memory_bytes, uptime_s
+from infra.backends.local.processes import (
+    EXCHANGE,
+    KAFKA,
+    REDIS,
+    STOP_ORDER,
+    Addresses,
+    Tools,
+    kafka_properties,
+    make_addresses,
+    plan_processes,
+    port_names,
+    roles_by_server,
+)
+from infra.backends.local.readiness import await_processes
+from infra.backends.local.record import StackRecord, load_json, load_record, new_record, replace_file, save_record
+from infra.backends.local.redis import locate_redis_server
+from infra.backends.local.supervisor import (
+    Supervised,
+    SupervisorAway,
+    SupervisorClient,
+    render_config,
+    start_daemon,
+    write_config,
+)
+from infra.runtime.kafka_admin import ensure_topics
+
+SUPERVISOR = "supervisor"
+_SHUTDOWN_WAIT_S = 60.0
+_TOPICS_TIMEOUT_S = 30.0
+_RUNNING = ("running", "starting", "backoff", "stopping")
+
+
+def quiet(_: Step) -> None:
+    """A report that nobody reads."""
+
+
+def port_registry_path() -> Path:
+    return cache_root() / "ports.json"
+
+
+class LocalBackend:
+    """One stack. Cheap to make: nothing is touched before a method is called."""
+
+    def __init__(self, stack: str, folder: StackFolder, report: Report = quiet) -> None:
+        self.stack = stack
+        self.folder = folder
+        self._report = report
+        self._supervisor = SupervisorClient(folder.supervisor_socket)
+
+    # ---- what there is -------------------------------------------------------------------------------------------
+
+    def record(self) -> StackRecord:
+        record = load_record(self.folder.record)
+        if record is None:
+            raise BackendError(f"there is no stack {self.stack}: start one with `shardctl up`")
+        return record
+
+    def exists(self) -> bool:
+        return self.folder.record.exists()
+
+    def addresses(self) -> Addresses:
+        passwords = load_json(self._passwords_path) or {}
+        return make_addresses(self.record(), self.folder, passwords)
+
+    @property
+    def _passwords_path(self) -> Path:
+        return self.folder.secrets / "passwords.json"
+
+    async def is_running(self) -> bool:
+        """Does a supervisord answer? Its processes may be in any state."""
+        try:
+            await self._supervisor.identify()
+        except SupervisorAway:
+            return False
+        return True
+
+    @asynccontextmanager
+    async def lock(self) -> AsyncIterator[None]:
+        """One command at a time changes a stack; a second one waits."""
+        self.folder.run.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with self.folder.lock.open("w") as file:
+            await asyncio.to_thread(fcntl.flock, file, fcntl.LOCK_EX)
+            yield
+
+    # ---- create --------------------------------------------------------------------------------------------------
+
+    async def create(self, spec: StackSpec) -> None:
+        """Ports, secrets, data directories and supervisord's configuration for `spec`."""
+        user = server_user()
+        self.folder.ensure()
+        self._refuse_unreachable_folder(user)
+        running = await self.is_running()
+        self._save_with_ports(spec, running=running)
+        self._write_secrets()
+        tools = await self._prepare(user)
+        planned = plan_processes(self.addresses(), tools, user.name if user else None)
+        write_config(self.folder, render_config(planned, self.folder, as_root=user is not None))
+        if running:
+            await self._supervisor.apply_config()
+
+    def _refuse_unreachable_folder(self, user: ServerUser | None) -> None:
+        closed = first_closed_folder(self.folder.root / "data", user) if user else None
+        if user is not None and closed is not None:
+            raise BackendError(
+                f"the user {user.name}, who runs PostgreSQL because we are root, cannot enter {closed}: "
+                f"run `chmod o+x {closed}`, or set SHARDCTL_STATE_DIR to another folder"
+            )
+
+    def _save_with_ports(self, spec: StackSpec, *, running: bool) -> None:
+        with port_registry(port_registry_path()) as registry:
+            record = load_record(self.folder.record) or new_record(self.stack, spec)
+            # A running stack's ports are busy because it uses them; a stopped one's may have been taken by a stranger.
+            held = {name: port for name, port in record.ports.items() if running or is_free(port)}
+            ports = registry.claim(self.folder.root, port_names(spec), held)
+            save_record(self.folder.record, record.with_spec(spec).with_ports(ports))
+
+    def _write_secrets(self) -> None:
+        record = self.record()
+        passwords = postgres.load_or_make_passwords(self._passwords_path, roles_by_server(record.spec))
+        clusters = make_addresses(record, self.folder, passwords).clusters.values()
+        lines = [line for cluster in clusters for line in cluster.pgpass_lines()]
+        replace_file(self.folder.pgpass, ("\n".join(lines) + "\n").encode(), mode=0o600)
+
+    async def _prepare(self, user: ServerUser | None) -> Tools:
+        spec = self.record().spec
+        binaries = postgres.locate_binaries(user)
+        for name in (REDIS, EXCHANGE):
+            self.folder.data(name).mkdir(mode=0o700, parents=True, exist_ok=True)
+        clusters = self.addresses().clusters.values()
+        kafka_tools, *_ = await asyncio.gather(
+            self._prepare_kafka(spec), *(self._prepare_postgres(cluster, binaries, user) for cluster in clusters)
+        )
+        java, class_path = kafka_tools or (None, "")
+        server = locate_redis_server() if spec.redis_url is None else None
+        return Tools(binaries, server, java, class_path, cache_root())
+
+    async def _prepare_postgres(self, cluster: postgres.Cluster, binaries: Path, user: ServerUser | None) -> None:
+        if await postgres.prepare_cluster(cluster, binaries, user):
+            self._report(Step(cluster.name, Phase.PREPARE, "new data directory"))
+
+    async def _prepare_kafka(self, spec: StackSpec) -> tuple[Java, str] | None:
+        if spec.kafka_bootstrap_servers is not None:
+            return None
+        class_path = await locate_jars(self._report)
+        java = await locate_java()
+        await kafka.prepare_storage(
+            java=java,
+            class_path=class_path,
+            properties=self.folder.run / "kafka.properties",
+            text=kafka_properties(self.addresses()),
+            data=self.folder.data(KAFKA),
+            cluster_id=self.record().kafka_cluster_id,
+        )
+        return java, class_path
+
+    # ---- processes -----------------------------------------------------------------------------------------------
+
+    async def plan(self) -> tuple[ProcessSpec, ...]:
+        """The processes of the stack as planned; names, kinds and ports are right whatever tools this machine has."""
+        spec = self.record().spec
+        named = Tools(
+            postgres_bin=Path("bin"),
+            redis_server=None if spec.redis_url else Path(REDIS),
+            java=None if spec.kafka_bootstrap_servers else Java(Path("java"), 17),
+        )
+        return plan_processes(self.addresses(), named, None)
+
+    async def names(self, wanted: Callable[[ProcessSpec], bool]) -> tuple[str, ...]:
+        return tuple(process.name for process in await self.plan() if wanted(process))
+
+    async def start(self, names: Sequence[str]) -> None:
+        if not await self.is_running():
+            await self.end_orphans()
+            self._remove_stale_pid_files()
+            await start_daemon(self.folder, self.record().token)
+        for name in names:
+            await self._supervisor.start(name)
+            self._report(Step(name, Phase.START))
+
+    def _remove_stale_pid_files(self) -> None:
+        for cluster in self.addresses().clusters.values():
+            if postgres.remove_stale_pid_file(cluster.data):
+                self._report(Step(cluster.name, Phase.PREPARE, "removed a stale pid file"))
+
+    async def await_ready(self, names: Sequence[str], timeout_s: float) -> None:
+        wanted = [process for process in await self.plan() if process.name in names]
+        await await_processes(wanted, self._supervisor, self.folder, self._report, timeout_s)
+        await self._note()
+
+    async def _note(self) -> None:
+        running = await self._supervisor.processes()
+        pids = {name: seen.pid for name, seen in running.items() if seen.pid}
+        note_processes(self.folder.process_record, {**pids, SUPERVISOR: await self._supervisor.identify()})
+
+    async def ensure_topics(self) -> tuple[str, ...]:
+        record = self.record()
+        names = kafka.topics(tuple(cell.name for cell in record.spec.cells), record.spec.topic_prefix)
+        return await ensure_topics(
+            self.addresses().kafka, names, partitions=kafka.PARTITIONS, timeout_s=_TOPICS_TIMEOUT_S
+        )
+
+    async def run_job(self, command: Sequence[str], environment: Mapping[str, str]) -> JobResult:
+        return await run_command(command, environment={**clean_environment(), **environment}, directory=project_root())
+
+    # ---- stop ----------------------------------------------------------------------------------------------------
+
+    async def stop(self) -> None:
+        """Everything in order, customers' doors first; then whatever an earlier supervisord left behind."""
+        try:
+            pid = await self._supervisor.identify()
+            await self._stop_in_order()
+            await self._supervisor.shut_down()
+        except SupervisorAway:
+            pid = None
+        if pid is not None and not await asyncio.to_thread(wait_gone, pid, _SHUTDOWN_WAIT_S):
+            raise BackendError(f"supervisord (pid {pid}) did not end within {_SHUTDOWN_WAIT_S:.0f} s")
+        if self.exists():
+            await self.end_orphans()
+
+    async def _stop_in_order(self) -> None:
+        kinds = {process.name: process.kind for process in await self.plan()}
+        running = [name for name, seen in (await self._supervisor.processes()).items() if seen.state in _RUNNING]
+        for stage in STOP_ORDER:
+            names = [name for name in running if kinds.get(name) in stage]
+            await asyncio.gather(*(self._supervisor.stop(name, wait=True) for name in names))
+            for name in names:
+                self._report(Step(name, Phase.STOP))
+
+    async def end_orphans(self) -> tuple[int, ...]:
+        """End processes of this stack that no supervisord looks after; returns their pids."""
+        record = self.record()
+        folders = [self.folder.data(name) for name in roles_by_server(record.spec)]
+        noted = read_noted(self.folder.process_record)
+        orphans = await asyncio.to_thread(find_orphans, record.token, noted, folders)
+        if orphans:
+            self._report(Step("orphans", Phase.STOP, f"{len(orphans)} processes of a killed supervisord"))
+            await asyncio.to_thread(end_orphans, orphans)
+        self.folder.process_record.unlink(missing_ok=True)
+        return tuple(process.pid for process in orphans)
+
+    async def destroy(self) -> None:
+        await self.stop()
+        with port_registry(port_registry_path()) as registry:
+            registry.release(self.folder.root)
+            # The record goes last but one: while it exists, a second attempt finds everything that is left.
+            for path in self.folder.root.iterdir() if self.folder.root.exists() else ():
+                if path not in (self.folder.record, self.folder.run):
+                    shutil.rmtree(path, ignore_errors=True)
+            self.folder.record.unlink(missing_ok=True)
+            shutil.rmtree(self.folder.root, ignore_errors=True)
+
+    # ---- status --------------------------------------------------------------------------------------------------
+
+    async def status(self) -> tuple[ProcessStatus, ...]:
+        try:
+            supervisor_pid = await self._supervisor.identify()
+            seen = await self._supervisor.processes()
+        except SupervisorAway:
+            supervisor_pid, seen = None, {}
+        planned = await self.plan()
+        rows = await asyncio.to_thread(lambda: [_row(process, seen.get(process.name)) for process in planned])
+        return (_supervisor_row(supervisor_pid), *rows)
+
+
+def _row(process: ProcessSpec, seen: Supervised | None) -> ProcessStatus:
+    running = seen is not None and seen.pid is not None
+    return ProcessStatus(
+        name=process.name,
+        kind=process.kind,
+        cell=process.cell,
+        state=seen.state if seen else "stopped",
+        pid=seen.pid if seen else None,
+        port=process.port if process.port is not None else process.operator_port,
+        operator_port=process.operator_port,
+        uptime_s=max(0.0, seen.now - seen.started_at) if seen and running else None,
+        rss_bytes=tree_memory_bytes(seen.pid) if seen and seen.pid else None,
+        detail=seen.detail if seen and seen.state not in ("running", "stopped") else "",
+    )
+
+
+def _supervisor_row(pid: int | None) -> ProcessStatus:
+    return ProcessStatus(
+        name=SUPERVISOR,
+        kind=ProcessKind.SUPERVISOR,
+        cell=None,
+        state="running" if pid else "stopped",
+        pid=pid,
+        port=None,
+        operator_port=None,
+        uptime_s=uptime_s(pid) if pid else None,
+        rss_bytes=own_memory_bytes(pid) if pid else None,
+    )
+
+
+def is_local_stack_port(address: str) -> bool:
+    """Is this a port of a stack of ours? `status -o env` exports the very names by which others' servers are given."""
+    parts = urlsplit(address if "//" in address else f"//{address}")
+    with port_registry(port_registry_path()) as registry:
+        return parts.hostname in ("127.0.0.1", "localhost") and registry.is_claimed(parts.port or 0)

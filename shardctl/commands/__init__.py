@@ -1,0 +1,1 @@
+"""One file per noun: parse, one call, print. Nothing is decided here."""

@@ -1,0 +1,93 @@
+"""`shardctl cells ...`: list, add, summary, check."""
+
+import asyncio
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import typer
+
+from infra.backends.cell_spec import CellSpec, next_cell_name
+from shardctl.cell_admin import open_cell_admin
+from shardctl.cells.directory import list_cells
+from shardctl.cells.provision import add_cell
+from shardctl.errors import Refused
+from shardctl.output import console, print_json, print_table
+from shardctl.progress import shown_progress
+from shardctl.stack.current import open_stack
+
+app = typer.Typer(help="Cells: list them, add one, ask one how it is.", no_args_is_help=True)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+CellName = Annotated[str, typer.Argument(help="Name of a cell, as cell-1.")]
+
+
+@app.command("list")
+def list_(as_json: AsJson = False) -> None:
+    """The cells of the shard map: state, weight, buckets, addresses."""
+    rows = asyncio.run(list_cells(open_stack()))
+    if as_json:
+        print_json([asdict(row) for row in rows])
+        return
+    columns = ("cell", "state", "weight>", "buckets>", "pinned users>", "api", "operator")
+    print_table(
+        columns,
+        [
+            (row.cell, row.state, row.weight, row.buckets, row.pins, _joined(row.api_urls), _joined(row.operator_urls))
+            for row in rows
+        ],
+    )
+
+
+@app.command()
+def add(
+    name: Annotated[str | None, typer.Argument(help="Its name; by default the next of cell-1, cell-2, ...")] = None,
+    apis: Annotated[int, typer.Option(help="Api processes.")] = 1,
+    as_json: AsJson = False,
+) -> None:
+    """A further cell joins the running stack and takes new users; no existing user moves."""
+    taken = frozenset(cell.name for cell in open_stack().record().spec.cells)
+    cell = CellSpec(name or next_cell_name(taken), apis)
+    with shown_progress(f"adding {cell.name}", quiet=as_json) as report:
+        shard_map = asyncio.run(add_cell(open_stack(report), cell, report))
+    if as_json:
+        print_json({"cell": cell.name, "epoch": shard_map.epoch})
+    else:
+        console.print(f"{cell.name} takes new users since epoch {shard_map.epoch}")
+
+
+@app.command()
+def summary(cell: CellName, as_json: AsJson = False) -> None:
+    """Users, orders by state, executions, cash and shares of one cell."""
+    found = asyncio.run(_ask(cell, checks=False))
+    if as_json:
+        print_json(found)
+        return
+    print_table(("", ""), [(name, _flat(value)) for name, value in found.items()])
+
+
+@app.command()
+def check(cell: CellName, as_json: AsJson = False) -> None:
+    """Run every ledger check of one cell; exit code 1 if one finds something."""
+    found = asyncio.run(_ask(cell, checks=True))
+    if as_json:
+        print_json(found)
+    else:
+        rows = [(item["name"], item["violations"], f"{item['duration_ms']:.0f} ms") for item in found["checks"]]
+        print_table(("check", "violations>", "took>"), rows)
+    if not found["healthy"]:
+        raise Refused(f"{cell}: a ledger check found something")
+
+
+async def _ask(cell: str, *, checks: bool) -> dict[str, Any]:
+    async with open_cell_admin(open_stack()) as admin:
+        return await (admin.checks(cell) if checks else admin.summary(cell))
+
+
+def _joined(urls: tuple[str, ...]) -> str:
+    return " ".join(urls)
+
+
+def _flat(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {item}" for name, item in sorted(value.items())) or "none"
+    return str(value)

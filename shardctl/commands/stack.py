@@ -1,0 +1,137 @@
+"""`shardctl up`, `down`, `status`, `logs`: the stack as a whole."""
+
+import asyncio
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+from rich.live import Live
+
+from shardctl.errors import UsageError
+from shardctl.output import console, format_bytes, print_json, print_table
+from shardctl.progress import shown_progress
+from shardctl.prompts import confirm_by_name
+from shardctl.stack.bring_up import bring_up
+from shardctl.stack.current import open_backend, open_stack
+from shardctl.stack.follow import follow_log, known_logs, last_lines
+from shardctl.stack.inspect import StackStatus, env_lines, read_status, status_table
+from shardctl.stack.wishes import Wishes
+
+_WATCH_PAUSE_S = 1.0
+
+
+class StatusFormat(StrEnum):
+    TABLE = "table"
+    JSON = "json"
+    ENV = "env"
+
+
+def up(
+    cells: Annotated[
+        int | None, typer.Option(help="How many cells (a new stack: 2). Never fewer than there are.")
+    ] = None,
+    apis: Annotated[int | None, typer.Option(help="Api processes per cell (a new stack: 1).")] = None,
+    routers: Annotated[int | None, typer.Option(help="Routers (a new stack: 1).")] = None,
+    risk_profile: Annotated[str | None, typer.Option(help="Of new users: retail or professional.")] = None,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Return when everything answers as ready.")] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the status as JSON.")] = False,
+) -> None:
+    """Start the stack, or bring a running one to what is asked. Harmless to repeat."""
+    asyncio.run(_up(Wishes(cells, apis, routers, risk_profile), wait=wait, as_json=as_json))
+
+
+async def _up(wishes: Wishes, *, wait: bool, as_json: bool) -> None:
+    with shown_progress("starting", quiet=as_json) as report:
+        backend = open_backend(report)
+        await bring_up(backend, wishes, report, wait=wait)
+        status = await read_status(backend)
+    if as_json:
+        print_json(status)
+        return
+    used = format_bytes(sum(process.rss_bytes or 0 for process in status.processes))
+    console.print(f"stack {status.stack} {status.state}: {len(status.processes)} processes, {used} of memory")
+    for line in env_lines(backend)[:1]:
+        console.print(line, highlight=False)
+
+
+def down(
+    delete_data: Annotated[bool, typer.Option("--delete-data", help="Remove everything the stack stored.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> None:
+    """Stop the stack; its data stays, unless told otherwise. Also ends what a killed supervisor left behind."""
+    asyncio.run(_down(delete_data=delete_data, yes=yes))
+
+
+async def _down(*, delete_data: bool, yes: bool) -> None:
+    with shown_progress("stopping") as report:
+        backend = open_backend(report)
+        if not backend.exists():
+            console.print(f"there is no stack {backend.stack}; nothing to stop")
+            return
+        if not delete_data:
+            async with backend.lock():
+                await backend.stop()
+            console.print(f"stack {backend.stack} is stopped; its data is kept in {backend.folder.root}")
+            return
+    confirm_by_name(backend.stack, f"remove every byte of the stack {backend.stack}", yes=yes)
+    async with backend.lock():
+        await backend.destroy()
+    console.print(f"stack {backend.stack} and its data are gone")
+
+
+def status(
+    output: Annotated[StatusFormat, typer.Option("--output", "-o", help="table, json or env (shell lines).")] = (
+        StatusFormat.TABLE
+    ),
+    as_json: Annotated[bool, typer.Option("--json", help="The same as -o json.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Keep showing it until interrupted.")] = False,
+) -> None:
+    """Every process: state, port, uptime, memory."""
+    chosen = StatusFormat.JSON if as_json else output
+    if watch and chosen is not StatusFormat.TABLE:
+        raise UsageError("--watch shows the table only")
+    asyncio.run(_watch() if watch else _status(chosen))
+
+
+async def _status(chosen: StatusFormat) -> None:
+    backend = open_stack()
+    if chosen is StatusFormat.ENV:
+        print("\n".join(env_lines(backend)))
+        return
+    found = await read_status(backend)
+    if chosen is StatusFormat.JSON:
+        print_json(found)
+    else:
+        console.print(status_table(found))
+
+
+async def _watch() -> None:
+    backend = open_stack()
+    with Live(console=console, auto_refresh=False) as live:
+        while True:
+            found: StackStatus = await read_status(backend)
+            live.update(status_table(found), refresh=True)
+            await asyncio.sleep(_WATCH_PAUSE_S)
+
+
+def logs(
+    name: Annotated[str | None, typer.Argument(help="A process of `shardctl status`; none: list them.")] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep printing what is added.")] = False,
+    lines: Annotated[int, typer.Option("--lines", "-n", min=0, max=100_000, help="How many of the last lines.")] = 50,
+) -> None:
+    """The last lines of a process's log."""
+    folder = open_stack().folder
+    if name is None:
+        print_table(("log", "size>"), [(log, format_bytes(size)) for log, size in known_logs(folder)])
+        return
+    for line in last_lines(folder, name, lines):
+        print(line)
+    if follow:
+        for line in follow_log(folder, name):
+            print(line, flush=True)
+
+
+def register(app: typer.Typer) -> None:
+    """Verbs of the whole stack stand at the top level."""
+    for command in (up, down, status, logs):
+        app.command()(command)

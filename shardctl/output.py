@@ -1,0 +1,51 @@
+"""How commands speak: tables for people, JSON for programs, progress on standard error so that pipes stay clean."""
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+console = Console()
+progress_console = Console(stderr=True)
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on standard output. Dataclasses, structs, enums and times are understood."""
+    sys.stdout.write(msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n")
+
+
+def make_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, title: str | None = None) -> Table:
+    """A plain table; columns whose name ends in `>` are set flush right."""
+    table = Table(title=title, box=None, pad_edge=False, header_style="bold", title_justify="left")
+    for column in columns:
+        table.add_column(column.removesuffix(">"), justify="right" if column.endswith(">") else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*("" if cell is None else str(cell) for cell in row))
+    return table
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, title: str | None = None) -> None:
+    console.print(make_table(columns, rows, title=title))
+
+
+def print_error(message: str) -> None:
+    progress_console.print("[bold red]error:[/]", end=" ")
+    progress_console.print(message, markup=False, highlight=False)
+
+
+def format_bytes(count: int | None) -> str:
+    return "" if count is None else f"{count / 1_048_576:,.0f} MB"
+
+
+def format_duration(seconds: float | None) -> str:
+    if seconds is None:
+        return ""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"{days}d {hours}h"
+    return f"{hours}h {minutes:02}m" if hours else f"{minutes}m {rest:02}s" if minutes else f"{rest}s"

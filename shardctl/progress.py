@@ -1,0 +1,30 @@
+"""Progress of a long operation on standard error: a line per milestone, with a spinner where there is a terminal."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from infra.backends.backend import Phase, Report, Step
+from shardctl.output import progress_console
+
+_MARKS = {Phase.PREPARE: "[dim]·[/]", Phase.READY: "[green]✓[/]", Phase.STOP: "[yellow]■[/]"}
+
+
+@contextmanager
+def shown_progress(title: str, *, quiet: bool = False) -> Iterator[Report]:
+    """A report that prints. `quiet` reports nothing: the caller wants JSON, or speaks itself."""
+    if quiet:
+        yield lambda _: None
+        return
+    begun = time.monotonic()
+    with progress_console.status(title) as status:
+
+        def report(step: Step) -> None:
+            if step.phase is Phase.START:
+                status.update(f"{title}: {step.subject}")
+                return
+            elapsed_s = time.monotonic() - begun
+            detail = f"  [dim]{step.detail}[/]" if step.detail else ""
+            progress_console.print(f"{_MARKS[step.phase]} {elapsed_s:5.1f} s  {step.subject}{detail}", highlight=False)
+
+        yield report

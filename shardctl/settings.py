@@ -1,0 +1,27 @@
+"""Which stack a command is about, from the environment (`SHARDCTL_...`); the flag `--stack` is the same setting said
+aloud.
+"""
+
+from pathlib import Path
+
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from infra.backends.local.folders import StackFolder, default_stack_name, state_root
+
+
+class ShardctlSettings(BaseSettings):
+    model_config = SettingsConfigDict(env_prefix="SHARDCTL_", extra="ignore")
+
+    stack: str = ""
+    """Empty: the stack of this checkout."""
+    state_dir: Path | None = None
+    actor: str = ""
+    """Who is recorded for a change; empty: the operating system's user."""
+
+    @property
+    def stack_name(self) -> str:
+        return self.stack or default_stack_name()
+
+    @property
+    def folder(self) -> StackFolder:
+        return StackFolder((self.state_dir or state_root()).expanduser().absolute() / self.stack_name)

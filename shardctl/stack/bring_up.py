@@ -1,0 +1,75 @@
+"""Bring a stack up: servers, keys, schemas, topics, map, processes, in that order.
+
+Every step finds out for itself whether it is needed, so `up` may be repeated, may follow a crash at any moment, and
+adds what is new.
+"""
+
+import asyncio
+import os
+
+from infra.backends.backend import BackendError, Phase, Report, Step
+from infra.backends.cell_spec import SERVER_KINDS, ProcessKind, ProcessSpec
+from infra.backends.local.backend import LocalBackend, is_local_stack_port
+from infra.security.keys import generate_key_files
+from shardctl.cells.provision import migrate_cells, migrate_control, register_cells
+from shardctl.stack.wishes import Wishes, plan_spec
+
+SERVERS_TIMEOUT_S = 90.0
+READY_TIMEOUT_S = 60.0
+_FOREIGN = ("REDIS_URL", "KAFKA_BOOTSTRAP_SERVERS", "KAFKA_TOPIC_PREFIX")
+
+
+async def bring_up(backend: LocalBackend, wishes: Wishes, report: Report, *, wait: bool) -> None:
+    """Return when everything is started (and ready, if `wait`). Raises BackendError that names what is not."""
+    async with backend.lock():
+        spec = plan_spec(backend.record().spec if backend.exists() else None, wishes, _foreign_servers())
+        if backend.exists() and not await backend.is_running():
+            await backend.end_orphans()
+        await backend.create(spec)
+        generate_key_files(backend.folder.keys)
+        failures = await _start_servers(backend, report)
+        names = await backend.names(lambda process: _is_ours(process) and process.cell not in failures)
+        await backend.start(names)
+        await register_cells(backend, tuple(cell for cell in spec.cells if cell.name not in failures), report)
+        if wait:
+            await backend.await_ready(names, READY_TIMEOUT_S)
+        if failures:
+            raise BackendError("\n".join(failures.values()))
+
+
+async def _start_servers(backend: LocalBackend, report: Report) -> dict[str, str]:
+    """Servers, then what must be in them before anybody uses them. Kafka may come last: only the relays wait for it.
+
+    Returns what went wrong, by cell.
+    """
+    servers = await backend.names(lambda process: process.kind in SERVER_KINDS)
+    await backend.start(servers)
+    databases = await backend.names(lambda process: process.kind is ProcessKind.POSTGRES)
+    others = tuple(name for name in servers if name not in databases)
+
+    async def databases_ready() -> dict[str, str]:
+        await backend.await_ready(databases, SERVERS_TIMEOUT_S)
+        _, failures = await asyncio.gather(
+            migrate_control(backend, report), migrate_cells(backend, backend.record().spec.cells, report)
+        )
+        return failures
+
+    async def others_ready() -> None:
+        await backend.await_ready(others, SERVERS_TIMEOUT_S)
+        created = await backend.ensure_topics()
+        report(Step("topics", Phase.READY, f"{len(created)} created" if created else ""))
+
+    failures, _ = await asyncio.gather(databases_ready(), others_ready())
+    return failures
+
+
+def _is_ours(process: ProcessSpec) -> bool:
+    return process.kind not in SERVER_KINDS
+
+
+def _foreign_servers() -> dict[str, str]:
+    """Servers that somebody else runs; not those of our own stacks (`status -o env` exports the same names)."""
+    named = {name: os.environ[name] for name in _FOREIGN if os.environ.get(name)}
+    servers = {name: named[name] for name in ("REDIS_URL", "KAFKA_BOOTSTRAP_SERVERS") if name in named}
+    own = {name for name, address in servers.items() if is_local_stack_port(address)}
+    return {name: value for name, value in named.items() if name not in own}

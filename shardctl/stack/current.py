@@ -1,0 +1,42 @@
+"""The stack that this command is about. Every command begins here."""
+
+import getpass
+
+from infra.backends.backend import Report
+from infra.backends.local.backend import LocalBackend, quiet
+from infra.backends.local.postgres import CONTROL
+from infra.backends.local.processes import CONTROL_POSTGRES
+from shardctl.errors import NotReachable
+from shardctl.settings import ShardctlSettings
+
+
+def open_backend(report: Report = quiet) -> LocalBackend:
+    """The backend of the selected stack, which may not exist yet."""
+    settings = ShardctlSettings()
+    return LocalBackend(settings.stack_name, settings.folder, report)
+
+
+def open_stack(report: Report = quiet) -> LocalBackend:
+    """As `open_backend`, for commands that need a stack. Raises NotReachable with the way out."""
+    backend = open_backend(report)
+    if not backend.exists():
+        raise NotReachable(
+            f"there is no stack {backend.stack}: start it with `shardctl up`, or name another by --stack"
+        )
+    return backend
+
+
+def control_dsn(backend: LocalBackend, role: str = CONTROL.owner) -> str:
+    """DSN of the control database for shardctl itself."""
+    return backend.addresses().dsn(CONTROL_POSTGRES, role)
+
+
+def actor() -> str:
+    """Who is recorded for a change."""
+    settings = ShardctlSettings()
+    if settings.actor:
+        return settings.actor
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "unknown"

@@ -1,0 +1,77 @@
+"""What a stack looks like from outside: its processes, its addresses."""
+
+from dataclasses import dataclass
+
+from rich.table import Table
+
+from infra.backends.cell_spec import ProcessStatus
+from infra.backends.local.backend import LocalBackend
+from infra.backends.local.postgres import CELL, CONTROL
+from infra.backends.local.processes import CONTROL_POSTGRES, postgres_name
+from shardctl.output import format_bytes, format_duration, make_table
+
+_COLOURS = {"running": "green", "stopped": "dim", "starting": "yellow", "stopping": "yellow"}
+
+
+@dataclass(frozen=True, slots=True)
+class StackStatus:
+    """What `shardctl status --json` prints."""
+
+    stack: str
+    state: str
+    """running: every process runs; degraded: some do not; stopped: none does."""
+    processes: tuple[ProcessStatus, ...]
+
+
+async def read_status(backend: LocalBackend) -> StackStatus:
+    processes = await backend.status()
+    return StackStatus(backend.stack, stack_state(tuple(process.state for process in processes)), processes)
+
+
+def stack_state(states: tuple[str, ...]) -> str:
+    if all(state == "running" for state in states):
+        return "running"
+    return "stopped" if all(state == "stopped" for state in states) else "degraded"
+
+
+def status_table(status: StackStatus) -> Table:
+    rows = [
+        (
+            process.name,
+            process.kind.value,
+            process.cell or "",
+            f"[{_COLOURS.get(process.state, 'bold red')}]{process.state}[/]",
+            process.pid,
+            process.port,
+            format_duration(process.uptime_s),
+            format_bytes(process.rss_bytes),
+            process.detail,
+        )
+        for process in status.processes
+    ]
+    total = format_bytes(sum(process.rss_bytes or 0 for process in status.processes))
+    columns = ("process", "kind", "cell", "state", "pid>", "port>", "uptime>", "memory>", "")
+    title = f"stack {status.stack}: {status.state}, {total} of memory"
+    return make_table(columns, rows, title=title)
+
+
+def env_lines(backend: LocalBackend) -> list[str]:
+    """Shell lines for `eval`: addresses, and DSNs of roles that read everything and change nothing."""
+    addresses = backend.addresses()
+    spec = addresses.record.spec
+    values = {
+        "ROUTER_URL": addresses.router_urls[0],
+        "CONTROL_DSN": addresses.clusters[CONTROL_POSTGRES].dsn_with_password(CONTROL.auditor),
+        "REDIS_URL": addresses.redis_url,
+        "KAFKA_BOOTSTRAP_SERVERS": addresses.kafka,
+        "EXCHANGE_ADDRESS": addresses.exchange,
+        "EXCHANGE_OPERATOR_URL": addresses.exchange_operator_url,
+    }
+    for number, url in enumerate(addresses.router_urls, start=1):
+        values[f"ROUTER_{number}_URL"] = url
+    for cell in spec.cells:
+        prefix = cell.name.upper().replace("-", "_")
+        values[f"{prefix}_API_URL"] = addresses.api_urls(cell)[0]
+        values[f"{prefix}_OPERATOR_URL"] = addresses.operator_urls(cell)[0]
+        values[f"{prefix}_DSN"] = addresses.clusters[postgres_name(cell.name)].dsn_with_password(CELL.auditor)
+    return [f"{name}={value}" for name, value in values.items()]
