@@ -34,7 +34,7 @@ begin
             as c (user_id, key, fingerprint, order_id, ordinal)
     ),
     judged as materialized (
-        select c.*, u.epoch, u.write_seq, u.entry_seq, u.order_event_seq, u.chain_head, u.lease_ends_at,
+        select c.*, u.epoch, u.write_seq, u.entry_seq, u.order_event_seq, u.chain_head, u.lease_ends_at, u.forward_cell, u.forward_epoch,
                k.outcome as stored_outcome, k.figures as stored_figures, k.resource_id as stored_resource_id, k.at as stored_at,
                o.status, o.symbol, o.side, o.event_seq, o.held_cash_micros, o.held_shares_micros,
                o.cum_qty_micros, o.cum_cost_micros,
@@ -125,6 +125,7 @@ begin
     explained as materialized (
         select j.*, case j.outcome
                 when 'REPLAYED' then j.stored_figures
+                when 'DEPARTED' then jsonb_build_object('owner', j.forward_cell, 'epoch', j.forward_epoch)
                 when 'USER_HALTED' then jsonb_build_object('lease_ends_at', j.lease_ends_at)
                 when 'ORDER_NOT_OPEN' then jsonb_build_object('order_status', j.status)
                 else coalesce(n.row, case when j.outcome = 'pending_cancel' then

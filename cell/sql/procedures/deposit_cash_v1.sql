@@ -29,7 +29,7 @@ begin
             as c (user_id, key, fingerprint, deposit_id, amount, ordinal)
     ),
     judged as materialized (
-        select c.*, u.epoch, u.cash_micros, u.write_seq, u.entry_seq, u.chain_head, u.lease_ends_at,
+        select c.*, u.epoch, u.cash_micros, u.write_seq, u.entry_seq, u.chain_head, u.lease_ends_at, u.forward_cell, u.forward_epoch,
                k.outcome as stored_outcome, k.figures as stored_figures, k.resource_id as stored_resource_id, k.at as stored_at,
                coalesce(
                    case when u.user_id is null then 'NOT_FOUND' when u.user_id <> all (locked) or locked is null then 'SKIPPED' end,
@@ -83,7 +83,8 @@ begin
     select j.ordinal::integer,
            case j.outcome when 'REPLAYED' then j.stored_outcome else j.outcome end,
            case j.outcome when 'REPLAYED' then j.stored_figures
-                          when 'USER_HALTED' then jsonb_build_object('lease_ends_at', j.lease_ends_at) end,
+                          when 'DEPARTED' then jsonb_build_object('owner', j.forward_cell, 'epoch', j.forward_epoch)
+                when 'USER_HALTED' then jsonb_build_object('lease_ends_at', j.lease_ends_at) end,
            case j.outcome when 'REPLAYED' then j.stored_resource_id when 'accepted' then j.deposit_id end,
            case j.outcome when 'REPLAYED' then j.stored_at else p_at end,
            j.outcome = 'REPLAYED'

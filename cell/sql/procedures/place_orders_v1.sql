@@ -26,6 +26,7 @@ as $$
 #variable_conflict use_column
 declare
     locked uuid[];
+    value_max constant bigint := 100000000000000000;  -- $10^11: what its fills bring in stays far inside bigint
 begin
     if p_wait then
         select array_agg(l.user_id) into locked from
@@ -45,7 +46,7 @@ begin
     ),
     read as (
         select c.*, u.user_id is not null as is_here, u.user_id = any (locked) as is_locked,
-               u.epoch, u.owner_state, u.lease_ends_at, u.restricted, u.cash_micros, u.write_seq, u.entry_seq,
+               u.epoch, u.owner_state, u.lease_ends_at, u.forward_cell, u.forward_epoch, u.restricted, u.cash_micros, u.write_seq, u.entry_seq,
                u.order_event_seq, u.chain_head,
                k.outcome as stored_outcome, k.fingerprint as stored_fingerprint, k.figures as stored_figures,
                k.resource_id as stored_resource_id, k.at as stored_at,
@@ -81,6 +82,7 @@ begin
                 ) then 'DUPLICATE_CLIENT_ORDER_ID'
                 when r.type = 'market' and (r.reference_px_micros is null
                      or r.reference_at < clock_timestamp() - p_reference_age_max) then 'NO_REFERENCE_PRICE'
+                when r.order_qty::numeric * coalesce(r.limit_px, r.reference_px_micros) / 1000000 > value_max then 'ORDER_VALUE_LIMIT'
                 when r.side = 'buy' and r.hold_cash > r.cash_micros then 'INSUFFICIENT_BUYING_POWER'
                 when r.side = 'sell' and r.order_qty > r.shares_free then 'INSUFFICIENT_SHARES'
                 else 'accepted'
@@ -95,8 +97,10 @@ begin
                     jsonb_build_object('required', j.hold_cash, 'available', greatest(j.cash_micros, 0))
                 when 'INSUFFICIENT_SHARES' then
                     jsonb_build_object('required', j.order_qty, 'available', greatest(j.shares_free, 0))
+                when 'ORDER_VALUE_LIMIT' then jsonb_build_object('limit', value_max)
                 when 'NO_REFERENCE_PRICE' then jsonb_build_object('reference_at', j.reference_at)
                 when 'USER_HALTED' then jsonb_build_object('lease_ends_at', j.lease_ends_at)
+                when 'DEPARTED' then jsonb_build_object('owner', j.forward_cell, 'epoch', j.forward_epoch)
                 when 'REPLAYED' then j.stored_figures
             end as figures
           from judged j

@@ -32,7 +32,7 @@ begin
             as c (user_id, key, fingerprint, transfer_id, symbol, qty, unit_cost, ordinal)
     ),
     judged as materialized (
-        select c.*, u.epoch, u.write_seq, u.entry_seq, u.chain_head, u.lease_ends_at,
+        select c.*, u.epoch, u.write_seq, u.entry_seq, u.chain_head, u.lease_ends_at, u.forward_cell, u.forward_epoch,
                k.outcome as stored_outcome, k.figures as stored_figures, k.resource_id as stored_resource_id, k.at as stored_at,
                coalesce(
                    case when u.user_id is null then 'NOT_FOUND' when u.user_id <> all (locked) or locked is null then 'SKIPPED' end,
@@ -55,6 +55,7 @@ begin
         select j.*, case j.outcome
                 when 'accepted' then jsonb_build_object('status', case when p_accept then 'accepted' else 'pending' end)
                 when 'REPLAYED' then j.stored_figures
+                when 'DEPARTED' then jsonb_build_object('owner', j.forward_cell, 'epoch', j.forward_epoch)
                 when 'USER_HALTED' then jsonb_build_object('lease_ends_at', j.lease_ends_at)
             end as figures
           from judged j

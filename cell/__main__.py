@@ -1,0 +1,71 @@
+"""`python -m cell serve | work | relay | migrate`: the processes of one cell. Settings come from `CELL_...`."""
+
+import asyncio
+import logging
+
+import typer
+import uvloop
+
+from cell.app import create_app
+from cell.executions.worker import run_worker
+from cell.outbox.relay import run_relay
+from cell.settings import CellSettings
+from infra.runtime.migrator import migrate as migrate_database
+from infra.runtime.operator_api import serving
+from infra.runtime.shutdown import Shutdown
+from infra.runtime.telemetry import configure_logging
+
+cli = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False)
+_log = logging.getLogger("cell")
+
+
+def _settings(role: str) -> CellSettings:
+    settings = CellSettings()
+    configure_logging(f"{settings.name}-{role}")
+    return settings
+
+
+async def _serve(settings: CellSettings) -> None:
+    shutdown = Shutdown()
+    shutdown.install()
+    app = create_app(settings)
+    fast = {"http": "httptools", "loop": "none", "ws": "none", "timeout_graceful_shutdown": 10}
+    async with app.running(), serving(app.operator, settings.operator), serving(app.customer, settings.listen, **fast):
+        _log.info("serving", extra={"port": settings.listen.port, "operator_port": settings.operator.port})
+        await shutdown.wait()
+        _log.info("draining")
+
+
+@cli.command()
+def serve() -> None:
+    """An app server: customers' port and operators' port."""
+    uvloop.run(_serve(_settings("api")))
+
+
+@cli.command()
+def work() -> None:
+    """The worker: orders out to the venue, reports in."""
+    uvloop.run(run_worker(_settings("worker")))
+
+
+@cli.command()
+def relay() -> None:
+    """The relay: outbox to Kafka."""
+    uvloop.run(run_relay(_settings("relay")))
+
+
+@cli.command()
+def migrate() -> None:
+    """Bring the database to this release's schema (needs CELL_POSTGRES__OWNER_DSN)."""
+    settings = _settings("migrate")
+    if settings.postgres.owner_dsn is None:
+        raise typer.BadParameter("set CELL_POSTGRES__OWNER_DSN: migrations run as the owner, not as the service")
+    applied = asyncio.run(migrate_database(settings.postgres.owner_dsn, package="cell"))
+    _log.info(
+        "schema is current",
+        extra={"level": applied.level, "migrations": applied.migrations, "procedures": applied.procedures},
+    )
+
+
+if __name__ == "__main__":
+    cli()

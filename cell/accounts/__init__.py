@@ -1,0 +1,1 @@
+"""Customers: opening an account, passwords and sessions, cash in."""

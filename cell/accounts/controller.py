@@ -1,0 +1,99 @@
+"""`/v1/account` and `/v1/deposits`."""
+
+from typing import Annotated, Any
+from uuid import UUID
+
+import msgspec
+from litestar import Controller, Request, Response, get, post
+from litestar.params import Parameter
+from msgspec import UNSET, Raw, UnsetType
+
+from cell import errors
+from cell.accounts.queries import find_account
+from cell.caller import Answer, Caller, check_content_type, decode_body, fingerprint, format_time, idempotency_key
+from cell.money import AMOUNT_MAX_MICROS, format_micros
+from cell.orders.batcher import Batcher, Command, CommandKind
+from cell.orders.outcome import settled
+from cell.orders.schemas import parse_amount
+from cell.ports import as_response
+from infra.runtime.clock import Clock, TimeOrderedIds
+from infra.runtime.database import Pool
+
+
+class AccountView(msgspec.Struct):
+    user_id: UUID
+    status: str
+    restricted: bool
+    profile: str
+    cash: str
+    cash_held: str
+    unsettled: str
+    buying_power: str
+    withdrawable: str
+    created_at: str
+
+
+class DepositRequest(msgspec.Struct, forbid_unknown_fields=True):
+    amount: Raw | UnsetType = UNSET
+
+
+class DepositView(msgspec.Struct):
+    deposit_id: UUID
+    amount: str
+    status: str
+    created_at: str
+
+
+_decoder = msgspec.json.Decoder(DepositRequest)
+
+
+async def deposit_cash(batcher: Batcher, new_id: TimeOrderedIds, caller: Caller, key: str, raw: bytes) -> Answer:
+    """201 with the deposit, settled at once until ACH is built. Raises Problem."""
+    body = decode_body(_decoder, raw)
+    if body.amount is UNSET:
+        raise errors.invalid_field(400, "amount", "missing")
+    amount = parse_amount("amount", bytes(body.amount), price=False, limit_micros=AMOUNT_MAX_MICROS)
+    command = Command(
+        CommandKind.DEPOSIT, caller.user_id, key, fingerprint("POST", "/v1/deposits", amount), (new_id(), amount)
+    )
+    outcome = await settled(batcher, command)
+    if outcome.outcome != "accepted":
+        raise errors.refusal(outcome.outcome, outcome.figures, replayed=outcome.replayed)
+    assert outcome.resource_id is not None
+    view = DepositView(outcome.resource_id, format_micros(amount), "settled", format_time(outcome.at))
+    return Answer(201, msgspec.json.encode(view), replayed=outcome.replayed)
+
+
+class AccountController(Controller):
+    path = "/v1"
+    tags = ("account",)
+
+    @get("/account", summary="Cash, holds and buying power")
+    async def account(self, caller: Caller, pool: Pool, clock: Clock) -> AccountView:
+        row = await find_account(pool, caller.user_id, clock.now().date())
+        cash = row["cash_micros"]
+        return AccountView(
+            user_id=row["user_id"],
+            status=row["owner_state"],
+            restricted=row["restricted"],
+            profile=row["profile"],
+            cash=format_micros(cash),
+            cash_held=format_micros(row["cash_held_micros"]),
+            unsettled=format_micros(row["unsettled_micros"]),
+            buying_power=format_micros(max(0, cash)),
+            withdrawable=format_micros(max(0, cash - row["unsettled_micros"])),
+            created_at=format_time(row["created_at"]),
+        )
+
+    @post("/deposits", summary="Deposit cash")
+    async def deposit(
+        self,
+        request: Request[Any, Any, Any],
+        caller: Caller,
+        batcher: Batcher,
+        new_id: TimeOrderedIds,
+        idempotency: Annotated[str | None, Parameter(header="X-Idempotency-Key", required=False)] = None,
+    ) -> Response[bytes]:
+        key = idempotency_key(idempotency)
+        check_content_type(request.headers.get("content-type"))
+        return as_response(await deposit_cash(batcher, new_id, caller, key, await request.body()))

@@ -1,0 +1,29 @@
+"""Reads of one account."""
+
+from datetime import date
+from typing import Any, LiteralString
+from uuid import UUID
+
+from psycopg.rows import dict_row
+
+from cell.ownership.guard import check_owner
+from infra.runtime.database import Pool
+
+_ACCOUNT: LiteralString = """
+select u.user_id, u.owner_state, u.restricted, u.profile, u.cash_micros, u.cash_held_micros, u.created_at,
+       coalesce((select sum(l.amount_micros) from brokerage.unsettled_lots l
+                  where l.user_id = u.user_id and l.settles_on > %s), 0)::bigint as unsettled_micros
+  from brokerage.users u
+ where u.user_id = %s
+"""
+
+
+async def find_account(pool: Pool, user_id: UUID, today: date) -> dict[str, Any]:
+    """Balances of the user. Raises Problem if this cell does not own him."""
+    async with pool.connection() as connection:
+        async with connection.cursor(row_factory=dict_row) as cursor:
+            await cursor.execute(_ACCOUNT, [today, user_id])
+            row = await cursor.fetchone()
+        await check_owner(connection, user_id)
+    assert row is not None
+    return row

@@ -1,0 +1,175 @@
+"""Wiring of a cell's app server, in order: settings, pool, batcher, rooms, the two ports."""
+
+import logging
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from litestar import Litestar, Request, Response, Router
+from litestar.di import Provide
+from litestar.openapi import OpenAPIConfig
+from psycopg import OperationalError
+from psycopg_pool import PoolTimeout
+
+from cell import errors
+from cell.accounts.controller import AccountController
+from cell.accounts.internal_controller import InternalController
+from cell.accounts.open_account import Accounts
+from cell.caller import Answer, Caller
+from cell.ledger.controller import LedgerController
+from cell.metrics import TABLE
+from cell.operator_controller import OperatorChanges, OperatorReads
+from cell.orders.batcher import Batcher, BatcherLimits, procedures
+from cell.orders.cancel import cancel_order
+from cell.orders.controller import OrderController, parse_order_id
+from cell.orders.place import place_order
+from cell.ownership.guard import RouteGuard
+from cell.ports import CustomerPort
+from cell.positions.controller import PositionController
+from cell.settings import CellSettings
+from infra.runtime.clock import Clock, SystemClock, TimeOrderedIds
+from infra.runtime.database import Pool, answers, make_pool
+from infra.runtime.fault_points import FaultPoints
+from infra.runtime.operator_api import create_operator_app, require_role
+from infra.runtime.problem import to_response
+from infra.runtime.telemetry import Metrics
+from infra.security.keys import OPERATOR_FILE, ROUTE_FILE, KeyRing, load_key_ring
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class CellApp:
+    """The two ports of one app server; they share the pools and must be served in one loop, inside `running`."""
+
+    customer: CustomerPort
+    operator: Litestar
+    pool: Pool
+    operator_pool: Pool
+    batcher: Batcher
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Pools open, batcher flying; on the way out queued commands are answered first."""
+        await self.pool.open()
+        await self.operator_pool.open()
+        try:
+            async with self.batcher:
+                yield
+        finally:
+            await self.operator_pool.close()
+            await self.pool.close()
+
+
+def create_app(settings: CellSettings) -> CellApp:
+    """One app server of a cell."""
+    clock: Clock = SystemClock()
+    new_id = TimeOrderedIds(clock)
+    metrics = Metrics(TABLE)
+    postgres = settings.postgres.model_copy(update={"lock_timeout_ms": settings.held_user_wait_ms})
+    pool = make_pool(postgres, f"{settings.name}-api")
+    # Checks over a whole cell take longer than any customer may wait, and must not take customers' connections.
+    unhurried = settings.postgres.model_copy(update={"statement_timeout_ms": 300_000})
+    operator_pool = make_pool(unhurried, f"{settings.name}-operator", size=2)
+    batcher = Batcher(
+        pool,
+        procedures(
+            accept_transfers=settings.share_transfers == "accept",
+            reference_age_max_s=settings.reference_price_age_max_s,
+        ),
+        BatcherLimits(
+            settings.batch_max,
+            settings.flights_max,
+            settings.queue_max,
+            settings.user_queue_max,
+            settings.command_deadline_s,
+        ),
+        clock=clock,
+        metrics=metrics,
+        faults=FaultPoints(),
+    )
+    accounts = Accounts(
+        pool, profile=settings.new_user_profile, refresh_days=settings.refresh_token_days, clock=clock, new_id=new_id
+    )
+    guard = RouteGuard(load_key_ring(settings.keys_dir / ROUTE_FILE), settings.name)
+
+    async def place(caller: Caller, key: str, body: bytes) -> Answer:
+        return await place_order(batcher, new_id, caller, key, body)
+
+    async def cancel(caller: Caller, key: str, order_id: str) -> Answer:
+        return await cancel_order(batcher, caller, key, parse_order_id(order_id))
+
+    customer = CustomerPort(
+        _customer_litestar(settings, guard, pool, batcher, accounts, clock, new_id),
+        cell_name=settings.name,
+        guard=guard,
+        place=place,
+        cancel=cancel,
+        body_max_bytes=settings.body_max_bytes,
+    )
+
+    async def ready() -> tuple[bool, Mapping[str, object]]:
+        is_up = await answers(pool)
+        return is_up, {"cell": settings.name, "database": is_up, "commands_waiting": batcher.waiting}
+
+    operator_ring = load_key_ring(settings.keys_dir / OPERATOR_FILE)
+    operator = create_operator_app(
+        metrics=metrics, ready=ready, routes=_operator_routes(settings.name, operator_pool, operator_ring)
+    )
+    return CellApp(customer, operator, pool, operator_pool, batcher)
+
+
+def _operator_routes(cell_name: str, pool: Pool, ring: KeyRing) -> list[Router]:
+    dependencies = {
+        "pool": Provide(lambda: pool, sync_to_thread=False),
+        "cell_name": Provide(lambda: cell_name, sync_to_thread=False),
+    }
+    return [
+        Router("/", route_handlers=[controller], guards=[require_role(ring, role)], dependencies=dependencies)
+        for controller, role in ((OperatorReads, "viewer"), (OperatorChanges, "operator"))
+    ]
+
+
+def _customer_litestar(
+    settings: CellSettings,
+    guard: RouteGuard,
+    pool: Pool,
+    batcher: Batcher,
+    accounts: Accounts,
+    clock: Clock,
+    new_id: TimeOrderedIds,
+) -> Litestar:
+    def caller(request: Request[Any, Any, Any]) -> Caller:
+        return guard.identify(request.headers.get("x-route-token"))
+
+    return Litestar(
+        route_handlers=[
+            OrderController,
+            AccountController,
+            PositionController,
+            LedgerController,
+            InternalController,
+        ],
+        dependencies={
+            "caller": Provide(caller, sync_to_thread=False),
+            "pool": Provide(lambda: pool, sync_to_thread=False),
+            "batcher": Provide(lambda: batcher, sync_to_thread=False),
+            "accounts": Provide(lambda: accounts, sync_to_thread=False),
+            "clock": Provide(lambda: clock, sync_to_thread=False),
+            "new_id": Provide(lambda: new_id, sync_to_thread=False),
+        },
+        exception_handlers={
+            OperationalError: _database_away,
+            PoolTimeout: _database_away,
+            Exception: to_response,
+        },
+        request_max_body_size=settings.body_max_bytes,
+        openapi_config=OpenAPIConfig(title="Brokerage", version="1", path="/", render_plugins=[]),
+        logging_config=None,
+    )
+
+
+def _database_away(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    _log.warning("the database does not answer", exc_info=error)
+    return to_response(request, errors.unavailable())

@@ -1,0 +1,79 @@
+"""What every customer request brings along, checked once: who asks, under which key, with what body.
+
+The answer of an endpoint is an `Answer`, status and bytes, so that the hot routes can be served without a framework
+and the others through it, by the same functions.
+"""
+
+import hashlib
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final, TypeVar
+from uuid import UUID
+
+import msgspec
+
+from cell import errors
+
+_VISIBLE_ASCII: Final = re.compile(r"^[!-~]{1,128}$")
+_FIELD_PATH: Final = re.compile(r"at `\$\.(\w+)")
+Body = TypeVar("Body", bound=msgspec.Struct)
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """A customer whose router vouched for him."""
+
+    user_id: UUID
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What goes back: JSON bytes and a status."""
+
+    status: int
+    body: bytes
+    replayed: bool = False
+    etag: str | None = None
+
+
+def idempotency_key(value: str | None) -> str:
+    """The header's value. Raises Problem: missing, or not 1 to 128 visible ASCII characters."""
+    if not value:
+        raise errors.missing_idempotency_key()
+    if not _VISIBLE_ASCII.match(value):
+        raise errors.invalid_field(400, "X-Idempotency-Key", "1 to 128 visible ASCII characters")
+    return value
+
+
+def check_content_type(value: str | None) -> None:
+    """Raises Problem 415 for a body that does not call itself JSON."""
+    media_type = (value or "").partition(";")[0].strip().lower()
+    if media_type != "application/json":
+        raise errors.unsupported_media_type(media_type)
+
+
+def decode_body(decoder: "msgspec.json.Decoder[Body]", raw: bytes) -> Body:
+    """The body's fields. 400: not JSON or not an object; 422: a field that is unknown or of another type."""
+    try:
+        return decoder.decode(raw)
+    except msgspec.ValidationError as error:
+        found = _FIELD_PATH.search(str(error))
+        raise errors.invalid_field(422, found[1] if found else "body", str(error)) from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise errors.invalid_field(400, "body", f"not a JSON object: {error}") from error
+    except RecursionError as error:
+        raise errors.invalid_field(400, "body", "nested too deeply") from error
+
+
+def fingerprint(method: str, path: str, *parts: object) -> bytes:
+    """16 bytes that tell one request from another under the same key: method, path and the normalised command."""
+    text = "\x1f".join((method, path, *map(str, parts)))
+    return hashlib.blake2b(text.encode(), digest_size=16).digest()
+
+
+def format_time(at: datetime) -> str:
+    """RFC 3339 in UTC, `Z`, microseconds."""
+    return f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%f}Z"
+

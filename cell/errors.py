@@ -1,0 +1,112 @@
+"""What a cell refuses, in the words of the wire: outcome of a procedure -> status, code, sentence.
+
+Procedures answer a command with an outcome instead of raising, because one refused command must not end its
+neighbours' transaction. What they do raise uses the private SQLSTATE class RB, listed here.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+
+from cell.money import format_micros
+from infra.runtime.problem import Problem
+
+SQLSTATES: Mapping[str, str] = {
+    "RB010": "the user exists with another e-mail address",
+    "RB011": "the user left this cell",
+    "RB020": "a gap in a venue session's report sequence",
+    "RB900": "debits and credits of a journal entry differ",
+}
+
+_REFUSALS: Mapping[str, tuple[int, str]] = {
+    "UNKNOWN_SYMBOL": (422, "no such symbol"),
+    "SYMBOL_NOT_TRADABLE": (422, "the symbol is not tradable"),
+    "SYMBOL_HALTED": (422, "trading in the symbol is halted"),
+    "ACCOUNT_RESTRICTED": (422, "the account may only close positions and take deposits"),
+    "INSUFFICIENT_BUYING_POWER": (422, "the order needs more buying power than the account has"),
+    "INSUFFICIENT_SHARES": (422, "the order sells more shares than the account has free"),
+    "NO_REFERENCE_PRICE": (422, "there is no recent price to size a market order with; a limit order needs none"),
+    "ORDER_VALUE_LIMIT": (422, "the order is worth more than one order may be"),
+    "DUPLICATE_CLIENT_ORDER_ID": (422, "the client_order_id is in use by another order of this account"),
+    "BALANCE_LIMIT": (422, "the account would hold more than an account may hold"),
+    "ORDER_NOT_FOUND": (404, "no such order"),
+    "ORDER_NOT_OPEN": (409, "the order has ended"),
+    "IDEMPOTENCY_KEY_REUSED": (422, "the idempotency key was used with another request"),
+}
+
+_MONEY_FIGURES = frozenset({"required", "available", "limit"})
+
+
+def refusal(outcome: str, figures: Mapping[str, object] | None, *, replayed: bool = False) -> Problem:
+    """The problem that answers a refused command; a replay says so in its header, like any other answer."""
+    status, detail = _REFUSALS[outcome]
+    shown = {
+        key: format_micros(value) if key in _MONEY_FIGURES and isinstance(value, int) else value
+        for key, value in (figures or {}).items()
+    }
+    return Problem(status, outcome, detail, headers={"Idempotency-Replayed": "true"} if replayed else None, **shown)
+
+
+def missing_idempotency_key() -> Problem:
+    return Problem(
+        400, "MISSING_IDEMPOTENCY_KEY", "send X-Idempotency-Key: a new value per deed, the same value when you retry it"
+    )
+
+
+def invalid_field(status: int, field: str, detail: str, **figures: object) -> Problem:
+    return Problem(status, "INVALID_FIELD", f"{field}: {detail}", field=field, **figures)
+
+
+def misdirected(owner: str | None, epoch: int | None) -> Problem:
+    """421: this cell does not own the user. The hint is a hint; the owner's own answer decides."""
+    return Problem(421, "MISDIRECTED", "this cell does not own the user", owner=owner, epoch=epoch)
+
+
+def user_halted(lease_ends_at: datetime | str | None) -> Problem:
+    ends = lease_ends_at.isoformat() if isinstance(lease_ends_at, datetime) else lease_ends_at
+    return Problem(
+        503,
+        "USER_HALTED",
+        "the account is being moved; nothing was done, send it again",
+        headers={"Retry-After": "1"},
+        lease_ends_at=ends,
+    )
+
+
+def user_not_found() -> Problem:
+    return Problem(404, "USER_NOT_FOUND", "no such user in this cell")
+
+
+def overloaded(detail: str) -> Problem:
+    return Problem(503, "OVERLOADED", detail, headers={"Retry-After": "1"})
+
+
+def outcome_unknown() -> Problem:
+    return Problem(
+        503,
+        "OUTCOME_UNKNOWN",
+        "the database went away around the commit; ask again with the same idempotency key to learn what happened",
+        headers={"Retry-After": "1"},
+    )
+
+
+def unavailable() -> Problem:
+    return Problem(
+        503,
+        "CELL_UNAVAILABLE",
+        "the cell's database does not answer; nothing was done",
+        headers={"Retry-After": "1"},
+    )
+
+
+def unsupported_media_type(media_type: str) -> Problem:
+    return Problem(
+        415, "UNSUPPORTED_MEDIA_TYPE", f"send application/json, not {media_type[:64] or 'a body without Content-Type'}"
+    )
+
+
+def order_not_found() -> Problem:
+    return refusal("ORDER_NOT_FOUND", None)
+
+
+def body_too_large(limit_bytes: int) -> Problem:
+    return Problem(413, "BODY_TOO_LARGE", f"a body has at most {limit_bytes} bytes", limit=limit_bytes)

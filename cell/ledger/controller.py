@@ -1,0 +1,78 @@
+"""`/v1/ledger`: the customer's own journal, hash chain included, so that he can verify it himself."""
+
+from uuid import UUID
+
+import msgspec
+from litestar import Controller, get
+
+from cell import errors
+from cell.caller import Caller, format_time
+from cell.ledger.queries import list_entries
+from cell.money import format_micros
+from cell.paging import parse_page, seal
+from infra.runtime.database import Pool
+
+
+class PostingView(msgspec.Struct, omit_defaults=True):
+    """One line; either `debit` or `credit` is present."""
+
+    account: str
+    unit: str
+    debit: str | None = None
+    credit: str | None = None
+
+
+class EntryView(msgspec.Struct):
+    entry_id: UUID
+    seq: int
+    kind: str
+    order_id: UUID | None
+    occurred_at: str
+    postings: list[PostingView]
+    hash: str
+    previous_hash: str
+
+
+class EntryPage(msgspec.Struct):
+    items: list[EntryView]
+    next_page_token: str | None
+
+
+class LedgerController(Controller):
+    path = "/v1/ledger"
+    tags = ("ledger",)
+
+    @get("/", summary="Journal entries, newest first")
+    async def entries(
+        self,
+        caller: Caller,
+        pool: Pool,
+        limit: str | None = None,
+        page_token: str | None = None,
+        direction: str | None = None,
+    ) -> EntryPage:
+        page = parse_page(limit, page_token, direction)
+        if page.after is not None and not (page.after.isdigit() and len(page.after) <= 18):
+            raise errors.invalid_field(422, "page_token", "not a token of this list")
+        after = None if page.after is None else int(page.after)
+        rows = await list_entries(
+            pool, caller.user_id, after=after, descending=page.descending, limit=page.limit + 1
+        )
+        shown = rows[: page.limit]
+        items = [
+            EntryView(
+                entry_id=row["entry_id"],
+                seq=row["seq"],
+                kind=row["kind"],
+                order_id=row["order_id"],
+                occurred_at=format_time(row["occurred_at"]),
+                postings=[
+                    PostingView(line["account"], line["unit"], **{line["direction"]: format_micros(line["amount_micros"])})
+                    for line in row["postings"]
+                ],
+                hash=row["hash"].hex(),
+                previous_hash=row["previous_hash"].hex(),
+            )
+            for row in shown
+        ]
+        return EntryPage(items, seal(shown[-1]["seq"]) if len(rows) > page.limit else None)

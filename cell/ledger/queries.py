@@ -1,0 +1,41 @@
+"""Reads of one user's journal."""
+
+from typing import Any, LiteralString
+from uuid import UUID
+
+from psycopg.rows import dict_row
+
+from cell.ownership.guard import check_owner
+from infra.runtime.database import Pool
+
+_DESCENDING: LiteralString = """
+select e.entry_id, e.seq, e.kind, e.order_id, e.occurred_at, e.hash, e.previous_hash,
+       (select jsonb_agg(to_jsonb(p) order by p.line) from brokerage.postings p
+         where p.user_id = e.user_id and p.entry_seq = e.seq) as postings
+  from brokerage.journal_entries e
+ where e.user_id = %s and (%s::bigint is null or e.seq < %s)
+ order by e.seq desc
+ limit %s
+"""
+
+_ASCENDING: LiteralString = """
+select e.entry_id, e.seq, e.kind, e.order_id, e.occurred_at, e.hash, e.previous_hash,
+       (select jsonb_agg(to_jsonb(p) order by p.line) from brokerage.postings p
+         where p.user_id = e.user_id and p.entry_seq = e.seq) as postings
+  from brokerage.journal_entries e
+ where e.user_id = %s and (%s::bigint is null or e.seq > %s)
+ order by e.seq
+ limit %s
+"""
+
+
+async def list_entries(
+    pool: Pool, user_id: UUID, *, after: int | None, descending: bool, limit: int
+) -> list[dict[str, Any]]:
+    """Entries beyond `after`, each with its postings in line order."""
+    async with pool.connection() as connection:
+        async with connection.cursor(row_factory=dict_row) as cursor:
+            await cursor.execute(_DESCENDING if descending else _ASCENDING, [user_id, after, after, limit])
+            rows = await cursor.fetchall()
+        await check_owner(connection, user_id)
+    return rows

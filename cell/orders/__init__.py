@@ -1,0 +1,1 @@
+"""Orders: parse, batch, place, cancel, read."""

@@ -1,0 +1,238 @@
+"""`/v1/orders` for customers."""
+
+from datetime import datetime
+from typing import Annotated, Any
+from uuid import UUID
+
+import msgspec
+from litestar import Controller, Request, Response, delete, get, post
+from litestar.params import Parameter
+
+from cell import errors
+from cell.caller import Answer, Caller, check_content_type, format_time, idempotency_key
+from cell.money import format_micros
+from cell.orders import queries
+from cell.orders.batcher import Batcher
+from cell.orders.cancel import cancel_order
+from cell.orders.place import place_order
+from cell.orders.schemas import OrderView, order_view
+from cell.orders.status import CLOSED, OPEN, OrderStatus
+from cell.paging import parse_page, seal
+from cell.ports import as_response
+from infra.runtime.clock import TimeOrderedIds
+from infra.runtime.database import Pool
+
+Key = Annotated[str | None, Parameter(header="X-Idempotency-Key", required=False)]
+
+
+class OrderPage(msgspec.Struct):
+    items: list[OrderView]
+    next_page_token: str | None
+
+
+class OrderEvent(msgspec.Struct, rename={"from_status": "from", "to_status": "to"}):
+    seq: int
+    from_status: str | None
+    to_status: str
+    reason: str | None
+    at: str
+
+
+class OrderEventPage(msgspec.Struct):
+    items: list[OrderEvent]
+    next_page_token: str | None
+
+
+class Execution(msgspec.Struct):
+    exec_id: str
+    last_qty: str
+    last_px: str
+    venue: str
+    at: str
+
+
+class ExecutionPage(msgspec.Struct):
+    items: list[Execution]
+    next_page_token: str | None
+
+
+def parse_order_id(text: str) -> UUID:
+    """An order id from a path; what is no UUID is nobody's order."""
+    try:
+        return UUID(text)
+    except ValueError as error:
+        raise errors.order_not_found() from error
+
+
+def _statuses(value: str | None) -> list[str] | None:
+    if value is None:
+        return None
+    if value == "open":
+        return sorted(OPEN)
+    if value == "closed":
+        return sorted(CLOSED)
+    if value not in set(OrderStatus):
+        allowed = ["open", "closed", *sorted(OrderStatus)]
+        raise errors.invalid_field(422, "status", "open, closed, or a state of an order", allowed=allowed)
+    return [value]
+
+
+def _moment(field: str, value: str | None) -> datetime | None:
+    if value is None:
+        return None
+    try:
+        at = datetime.fromisoformat(value)
+    except ValueError as error:
+        raise errors.invalid_field(422, field, "a time as in RFC 3339") from error
+    if at.tzinfo is None:
+        raise errors.invalid_field(422, field, "needs a time zone, such as Z")
+    return at
+
+
+def _after_number(page_after: str | None) -> int:
+    if page_after is None:
+        return 0
+    if not page_after.isdigit() or len(page_after) > 18:
+        raise errors.invalid_field(422, "page_token", "not a token of this list")
+    return int(page_after)
+
+
+def _after_id(page_after: str | None) -> UUID | None:
+    try:
+        return None if page_after is None else UUID(page_after)
+    except ValueError as error:
+        raise errors.invalid_field(422, "page_token", "not a token of this list") from error
+
+
+class OrderController(Controller):
+    path = "/v1/orders"
+    tags = ("orders",)
+
+    @post(
+        "/", summary="Place an order", description="201 means durable: the order is in the books and its funds are held."
+    )
+    async def place(
+        self,
+        request: Request[Any, Any, Any],
+        caller: Caller,
+        batcher: Batcher,
+        new_id: TimeOrderedIds,
+        idempotency: Key = None,
+    ) -> Response[bytes]:
+        key = idempotency_key(idempotency)
+        check_content_type(request.headers.get("content-type"))
+        answer: Answer = await place_order(batcher, new_id, caller, key, await request.body())
+        return as_response(answer)
+
+    @delete(
+        "/{order_id:str}",
+        status_code=202,
+        summary="Cancel an order",
+        description="202 pending_cancel until the venue confirms; 200 if the venue never saw it.",
+    )
+    async def cancel(
+        self, order_id: str, caller: Caller, batcher: Batcher, idempotency: Key = None
+    ) -> Response[bytes]:
+        key = idempotency_key(idempotency)
+        return as_response(await cancel_order(batcher, caller, key, parse_order_id(order_id)))
+
+    @get("/", summary="List orders, newest first")
+    async def list_orders(
+        self,
+        caller: Caller,
+        pool: Pool,
+        status: str | None = None,
+        symbol: str | None = None,
+        side: str | None = None,
+        after: str | None = None,
+        until: str | None = None,
+        limit: str | None = None,
+        page_token: str | None = None,
+        direction: str | None = None,
+    ) -> OrderPage:
+        page = parse_page(limit, page_token, direction)
+        if side not in (None, "buy", "sell"):
+            raise errors.invalid_field(422, "side", "buy or sell", allowed=["buy", "sell"])
+        rows = await queries.list_orders(
+            pool,
+            caller.user_id,
+            statuses=_statuses(status),
+            symbol=symbol,
+            side=side,
+            since=_moment("after", after),
+            until=_moment("until", until),
+            after_id=_after_id(page.after),
+            descending=page.descending,
+            limit=page.limit + 1,
+        )
+        shown = rows[: page.limit]
+        token = seal(shown[-1]["order_id"]) if len(rows) > page.limit else None
+        return OrderPage([order_view(row) for row in shown], token)
+
+    @get("/{order_id:str}", summary="One order")
+    async def get_order(self, order_id: str, caller: Caller, pool: Pool) -> Response[OrderView]:
+        row = await queries.find_order(pool, caller.user_id, parse_order_id(order_id))
+        if row is None:
+            raise errors.order_not_found()
+        view = order_view(row)
+        return Response(view, headers={"ETag": view.etag})
+
+    @get("/by-client-order-id/{client_order_id:str}", summary="One order by the customer's own name for it")
+    async def get_by_client_order_id(self, client_order_id: str, caller: Caller, pool: Pool) -> Response[OrderView]:
+        row = await queries.find_by_client_order_id(pool, caller.user_id, client_order_id)
+        if row is None:
+            raise errors.order_not_found()
+        view = order_view(row)
+        return Response(view, headers={"ETag": view.etag})
+
+    @get("/{order_id:str}/events", summary="Every state the order has been in")
+    async def events(
+        self,
+        order_id: str,
+        caller: Caller,
+        pool: Pool,
+        limit: str | None = None,
+        page_token: str | None = None,
+    ) -> OrderEventPage:
+        page = parse_page(limit, page_token, "asc")
+        identifier = parse_order_id(order_id)
+        rows = await queries.list_events(
+            pool, caller.user_id, identifier, after=_after_number(page.after), limit=page.limit + 1
+        )
+        if not rows and page.after is None:
+            raise errors.order_not_found()
+        shown = rows[: page.limit]
+        items = [
+            OrderEvent(row["seq"], row["from_status"], row["to_status"], row["reason"], format_time(row["at"]))
+            for row in shown
+        ]
+        return OrderEventPage(items, seal(shown[-1]["seq"]) if len(rows) > page.limit else None)
+
+    @get("/{order_id:str}/executions", summary="The order's fills")
+    async def executions(
+        self,
+        order_id: str,
+        caller: Caller,
+        pool: Pool,
+        limit: str | None = None,
+        page_token: str | None = None,
+    ) -> ExecutionPage:
+        page = parse_page(limit, page_token, "asc")
+        identifier = parse_order_id(order_id)
+        rows = await queries.list_executions(
+            pool, caller.user_id, identifier, after=_after_number(page.after), limit=page.limit + 1
+        )
+        if not rows and await queries.find_order(pool, caller.user_id, identifier) is None:
+            raise errors.order_not_found()
+        shown = rows[: page.limit]
+        items = [
+            Execution(
+                row["exec_id"],
+                format_micros(row["last_qty_micros"]),
+                format_micros(row["last_px_micros"]),
+                row["venue"],
+                format_time(row["at"]),
+            )
+            for row in shown
+        ]
+        return ExecutionPage(items, seal(shown[-1]["entry_seq"]) if len(rows) > page.limit else None)

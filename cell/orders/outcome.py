@@ -1,0 +1,21 @@
+"""Wait for a command's outcome, and turn the ones that concern ownership into their answers.
+
+None of these is ever stored under an idempotency key: the same command may be sent again, here or to the owner.
+"""
+
+from cell import errors
+from cell.orders.batcher import Batcher, Command, Outcome
+
+
+async def settled(batcher: Batcher, command: Command) -> Outcome:
+    """The database's decision about the command. Raises Problem for 404, 421, 503 and a key used twice."""
+    outcome = await batcher.submit(command)
+    match outcome.outcome:
+        case "NOT_FOUND":
+            raise errors.user_not_found()
+        case "DEPARTED":
+            figures = outcome.figures or {}
+            raise errors.misdirected(figures.get("owner"), figures.get("epoch"))
+        case "USER_HALTED":
+            raise errors.user_halted((outcome.figures or {}).get("lease_ends_at"))
+    return outcome

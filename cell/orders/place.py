@@ -1,0 +1,50 @@
+"""Place an order: parse, queue one command, answer what the database decided. 201 means durable."""
+
+import msgspec
+
+from cell import errors
+from cell.caller import Answer, Caller, fingerprint
+from cell.orders.batcher import Batcher, Command, CommandKind
+from cell.orders.schemas import accepted_view, parse_order
+from cell.orders.outcome import settled
+from infra.runtime.clock import TimeOrderedIds
+
+_encode = msgspec.json.Encoder().encode
+
+
+async def place_order(batcher: Batcher, new_id: TimeOrderedIds, caller: Caller, key: str, raw: bytes) -> Answer:
+    """201 with the order as accepted, or the refusal as a Problem. Raises Problem."""
+    terms = parse_order(raw)
+    command = Command(
+        kind=CommandKind.PLACE,
+        user_id=caller.user_id,
+        key=key,
+        fingerprint=fingerprint(
+            "POST",
+            "/v1/orders",
+            terms.symbol,
+            terms.side,
+            terms.type,
+            terms.time_in_force,
+            terms.order_qty_micros,
+            terms.limit_px_micros,
+            terms.client_order_id,
+        ),
+        arguments=(
+            new_id(),
+            terms.client_order_id,
+            terms.symbol,
+            terms.side,
+            terms.type,
+            terms.time_in_force,
+            terms.order_qty_micros,
+            terms.limit_px_micros,
+        ),
+    )
+    outcome = await settled(batcher, command)
+    if outcome.outcome != "accepted":
+        raise errors.refusal(outcome.outcome, outcome.figures, replayed=outcome.replayed)
+    assert outcome.resource_id is not None
+    assert outcome.figures is not None
+    view = accepted_view(terms, outcome.resource_id, int(outcome.figures["held"]), outcome.at)
+    return Answer(201, _encode(view), replayed=outcome.replayed, etag=view.etag)

@@ -1,0 +1,141 @@
+"""Reads of orders, each bound to its user and to the page's limit.
+
+Order ids sort by creation, so the primary key is the order of the list, and a page costs what it returns.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, LiteralString
+from uuid import UUID
+
+from psycopg.rows import dict_row
+
+from cell.ownership.guard import check_owner
+from infra.runtime.database import Pool
+
+Row = dict[str, Any]
+
+_COLUMNS_BY_ID: LiteralString = """
+select order_id, client_order_id, symbol, side, type, time_in_force, order_qty_micros, notional_micros, limit_px_micros,
+       stop_px_micros, status, cum_qty_micros, cum_cost_micros, held_cash_micros, held_shares_micros, reject_reason,
+       replaces, replaced_by, event_seq, created_at, updated_at
+  from brokerage.orders
+ where user_id = %(user_id)s and order_id = %(order_id)s
+"""
+
+_BY_CLIENT_ORDER_ID: LiteralString = """
+select order_id, client_order_id, symbol, side, type, time_in_force, order_qty_micros, notional_micros, limit_px_micros,
+       stop_px_micros, status, cum_qty_micros, cum_cost_micros, held_cash_micros, held_shares_micros, reject_reason,
+       replaces, replaced_by, event_seq, created_at, updated_at
+  from brokerage.orders
+ where user_id = %(user_id)s and client_order_id = %(client_order_id)s
+"""
+
+_LIST_DESCENDING: LiteralString = """
+select order_id, client_order_id, symbol, side, type, time_in_force, order_qty_micros, notional_micros, limit_px_micros,
+       stop_px_micros, status, cum_qty_micros, cum_cost_micros, held_cash_micros, held_shares_micros, reject_reason,
+       replaces, replaced_by, event_seq, created_at, updated_at
+  from brokerage.orders
+ where user_id = %(user_id)s
+   and (%(after_id)s::uuid is null or order_id < %(after_id)s)
+   and (%(statuses)s::text[] is null or status = any (%(statuses)s))
+   and (%(symbol)s::text is null or symbol = %(symbol)s)
+   and (%(side)s::text is null or side = %(side)s)
+   and (%(since)s::timestamptz is null or created_at > %(since)s)
+   and (%(until)s::timestamptz is null or created_at <= %(until)s)
+ order by order_id desc
+ limit %(limit)s
+"""
+
+_LIST_ASCENDING: LiteralString = """
+select order_id, client_order_id, symbol, side, type, time_in_force, order_qty_micros, notional_micros, limit_px_micros,
+       stop_px_micros, status, cum_qty_micros, cum_cost_micros, held_cash_micros, held_shares_micros, reject_reason,
+       replaces, replaced_by, event_seq, created_at, updated_at
+  from brokerage.orders
+ where user_id = %(user_id)s
+   and (%(after_id)s::uuid is null or order_id > %(after_id)s)
+   and (%(statuses)s::text[] is null or status = any (%(statuses)s))
+   and (%(symbol)s::text is null or symbol = %(symbol)s)
+   and (%(side)s::text is null or side = %(side)s)
+   and (%(since)s::timestamptz is null or created_at > %(since)s)
+   and (%(until)s::timestamptz is null or created_at <= %(until)s)
+ order by order_id
+ limit %(limit)s
+"""
+
+_EVENTS: LiteralString = """
+select seq, from_status, to_status, reason, at
+  from brokerage.order_history
+ where user_id = %s and order_id = %s and seq > %s
+ order by seq
+ limit %s
+"""
+
+_EXECUTIONS: LiteralString = """
+select exec_id, last_qty_micros, last_px_micros, venue, at, entry_seq
+  from brokerage.executions
+ where user_id = %s and order_id = %s and entry_seq > %s
+ order by entry_seq
+ limit %s
+"""
+
+
+async def _rows(pool: Pool, user_id: UUID, sql: LiteralString, parameters: Any) -> list[Row]:
+    async with pool.connection() as connection:
+        async with connection.cursor(row_factory=dict_row) as cursor:
+            await cursor.execute(sql, parameters)
+            rows = await cursor.fetchall()
+        await check_owner(connection, user_id)
+        return rows
+
+
+async def find_order(pool: Pool, user_id: UUID, order_id: UUID) -> Row | None:
+    """The order's row; None if it is not this user's. Raises Problem if the user is not this cell's."""
+    rows = await _rows(pool, user_id, _COLUMNS_BY_ID, {"user_id": user_id, "order_id": order_id})
+    return rows[0] if rows else None
+
+
+async def find_by_client_order_id(pool: Pool, user_id: UUID, client_order_id: str) -> Row | None:
+    rows = await _rows(pool, user_id, _BY_CLIENT_ORDER_ID, {"user_id": user_id, "client_order_id": client_order_id})
+    return rows[0] if rows else None
+
+
+async def list_orders(
+    pool: Pool,
+    user_id: UUID,
+    *,
+    statuses: Sequence[str] | None,
+    symbol: str | None,
+    side: str | None,
+    since: datetime | None,
+    until: datetime | None,
+    after_id: UUID | None,
+    descending: bool,
+    limit: int,
+) -> list[Row]:
+    """At most `limit` orders beyond `after_id`, newest first if descending."""
+    return await _rows(
+        pool,
+        user_id,
+        _LIST_DESCENDING if descending else _LIST_ASCENDING,
+        {
+            "user_id": user_id,
+            "after_id": after_id,
+            "statuses": None if statuses is None else list(statuses),
+            "symbol": symbol,
+            "side": side,
+            "since": since,
+            "until": until,
+            "limit": limit,
+        },
+    )
+
+
+async def list_events(pool: Pool, user_id: UUID, order_id: UUID, *, after: int, limit: int) -> list[Row]:
+    """The order's history from its first state on, oldest first."""
+    return await _rows(pool, user_id, _EVENTS, (user_id, order_id, after, limit))
+
+
+async def list_executions(pool: Pool, user_id: UUID, order_id: UUID, *, after: int, limit: int) -> list[Row]:
+    """The order's fills in the order they were posted."""
+    return await _rows(pool, user_id, _EXECUTIONS, (user_id, order_id, after, limit))

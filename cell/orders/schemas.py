@@ -1,0 +1,226 @@
+"""Orders on the wire: what customers send and what they get back."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+from uuid import UUID
+
+import msgspec
+from msgspec import UNSET, Raw, UnsetType
+
+from cell import errors
+from cell.caller import decode_body, format_time
+from cell.money import (
+    QTY_MAX_MICROS,
+    AmountRefused,
+    NotADecimal,
+    average_micros,
+    format_micros,
+    parse_micros,
+    parse_price,
+)
+from cell.orders.status import CLOSED
+
+_SYMBOL: Final = re.compile(r"^[A-Z][A-Z0-9.]{0,11}$")
+_CLIENT_ORDER_ID: Final = re.compile(r"^[!-~]{1,128}$")
+_SIDES: Final = frozenset({"buy", "sell"})
+_TYPES: Final = frozenset({"market", "limit"})
+_TIMES_IN_FORCE: Final = frozenset({"day", "gtc", "ioc", "fok"})
+_LATER_TYPES: Final = frozenset({"stop", "stop_limit"})
+
+
+class OrderRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """`POST /v1/orders`. Amounts stay raw JSON tokens, so that no digit is lost before they are parsed."""
+
+    symbol: str | UnsetType = UNSET
+    side: str | UnsetType = UNSET
+    type: str | UnsetType = UNSET
+    qty: Raw | UnsetType = UNSET
+    notional: Raw | UnsetType = UNSET
+    limit_price: Raw | UnsetType = UNSET
+    stop_price: Raw | UnsetType = UNSET
+    time_in_force: str = "day"
+    client_order_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OrderTerms:
+    """A normalised order: what the idempotency fingerprint and the database see."""
+
+    symbol: str
+    side: str
+    type: str
+    time_in_force: str
+    order_qty_micros: int
+    limit_px_micros: int | None
+    client_order_id: str | None
+
+
+class OrderView(msgspec.Struct):
+    """An order as customers see it."""
+
+    order_id: UUID
+    client_order_id: str | None
+    symbol: str
+    side: str
+    type: str
+    time_in_force: str
+    qty: str | None
+    notional: str | None
+    limit_price: str | None
+    stop_price: str | None
+    status: str
+    cum_qty: str
+    leaves_qty: str
+    avg_px: str | None
+    held: str
+    reject_reason: str | None
+    replaces: UUID | None
+    replaced_by: UUID | None
+    created_at: str
+    updated_at: str
+    etag: str
+
+
+_decoder = msgspec.json.Decoder(OrderRequest)
+
+
+def _given(raw: Raw | UnsetType) -> bytes | None:
+    if raw is UNSET:
+        return None
+    token = bytes(raw)
+    return None if token == b"null" else token
+
+
+def parse_amount(field: str, token: bytes, *, price: bool, limit_micros: int = QTY_MAX_MICROS) -> int:
+    """Micros of a field. Raises Problem: 400 what is no decimal, 422 a decimal that is not taken."""
+    try:
+        return parse_price(token) if price else parse_micros(token, limit_micros=limit_micros)
+    except NotADecimal as error:
+        raise errors.invalid_field(400, field, str(error)) from error
+    except AmountRefused as error:
+        figures = {} if error.limit is None else {"limit": error.limit}
+        raise errors.invalid_field(422, field, str(error), **figures) from error
+
+
+def parse_symbol(value: str | UnsetType) -> str:
+    if value is UNSET:
+        raise errors.invalid_field(400, "symbol", "missing")
+    if not _SYMBOL.match(value):
+        raise errors.invalid_field(422, "symbol", "1 to 12 capital letters, digits or dots, a letter first")
+    return value
+
+
+def _choice(field: str, value: str | UnsetType, allowed: frozenset[str], later: frozenset[str] = frozenset()) -> str:
+    if value is UNSET:
+        raise errors.invalid_field(400, field, "missing")
+    if value in later:
+        raise errors.invalid_field(422, field, f"{value} is not offered yet", allowed=sorted(allowed))
+    if value not in allowed:
+        raise errors.invalid_field(422, field, f"one of {', '.join(sorted(allowed))}", allowed=sorted(allowed))
+    return value
+
+
+def parse_order(raw: bytes) -> OrderTerms:
+    """The terms of an order request. Raises Problem: 400 unparsable or missing, 422 understood and refused."""
+    body = decode_body(_decoder, raw)
+    symbol = parse_symbol(body.symbol)
+    side = _choice("side", body.side, _SIDES)
+    kind = _choice("type", body.type, _TYPES, _LATER_TYPES)
+    time_in_force = _choice("time_in_force", body.time_in_force, _TIMES_IN_FORCE)
+    if _given(body.notional) is not None:
+        raise errors.invalid_field(422, "notional", "orders by amount are not offered yet; send qty")
+    if _given(body.stop_price) is not None:
+        raise errors.invalid_field(422, "stop_price", f"a {kind} order has no stop price")
+    qty, limit = _given(body.qty), _given(body.limit_price)
+    if qty is None:
+        raise errors.invalid_field(400, "qty", "missing")
+    if kind == "limit" and limit is None:
+        raise errors.invalid_field(400, "limit_price", "a limit order needs one")
+    if kind == "market" and limit is not None:
+        raise errors.invalid_field(422, "limit_price", "a market order has none")
+    if body.client_order_id is not None and not _CLIENT_ORDER_ID.match(body.client_order_id):
+        raise errors.invalid_field(422, "client_order_id", "1 to 128 visible ASCII characters")
+    return OrderTerms(
+        symbol=symbol,
+        side=side,
+        type=kind,
+        time_in_force=time_in_force,
+        order_qty_micros=parse_amount("qty", qty, price=False),
+        limit_px_micros=None if limit is None else parse_amount("limit_price", limit, price=True),
+        client_order_id=body.client_order_id,
+    )
+
+
+def accepted_view(terms: OrderTerms, order_id: UUID, held_micros: int, at: datetime) -> OrderView:
+    """The order as it stood when it was accepted: the first answer and every replay of it."""
+    stamp = format_time(at)
+    qty = format_micros(terms.order_qty_micros)
+    return OrderView(
+        order_id=order_id,
+        client_order_id=terms.client_order_id,
+        symbol=terms.symbol,
+        side=terms.side,
+        type=terms.type,
+        time_in_force=terms.time_in_force,
+        qty=qty,
+        notional=None,
+        limit_price=None if terms.limit_px_micros is None else format_micros(terms.limit_px_micros),
+        stop_price=None,
+        status="funds_held",
+        cum_qty="0.000000",
+        leaves_qty=qty,
+        avg_px=None,
+        held=qty if terms.side == "sell" else format_micros(held_micros),
+        reject_reason=None,
+        replaces=None,
+        replaced_by=None,
+        created_at=stamp,
+        updated_at=stamp,
+        etag='"3"',
+    )
+
+
+def _optional(micros: int | None) -> str | None:
+    return None if micros is None else format_micros(micros)
+
+
+def order_view(row: Mapping[str, Any]) -> OrderView:
+    """An order's row, whether read from the table or from a stored answer (there ids and times are text)."""
+    qty, cum = row["order_qty_micros"], row["cum_qty_micros"]
+    ended = row["status"] in CLOSED
+    average = average_micros(row["cum_cost_micros"], cum)
+    held = row["held_shares_micros"] if row["side"] == "sell" else row["held_cash_micros"]
+    return OrderView(
+        order_id=_uuid(row["order_id"]),
+        client_order_id=row["client_order_id"],
+        symbol=row["symbol"],
+        side=row["side"],
+        type=row["type"],
+        time_in_force=row["time_in_force"],
+        qty=_optional(qty),
+        notional=_optional(row["notional_micros"]),
+        limit_price=_optional(row["limit_px_micros"]),
+        stop_price=_optional(row["stop_px_micros"]),
+        status=row["status"],
+        cum_qty=format_micros(cum),
+        leaves_qty=format_micros(0 if ended or qty is None else qty - cum),
+        avg_px=_optional(average),
+        held=format_micros(held),
+        reject_reason=row["reject_reason"],
+        replaces=None if row["replaces"] is None else _uuid(row["replaces"]),
+        replaced_by=None if row["replaced_by"] is None else _uuid(row["replaced_by"]),
+        created_at=_time(row["created_at"]),
+        updated_at=_time(row["updated_at"]),
+        etag=f'"{row["event_seq"]}"',
+    )
+
+
+def _uuid(value: UUID | str) -> UUID:
+    return value if isinstance(value, UUID) else UUID(value)
+
+
+def _time(value: datetime | str) -> str:
+    return format_time(value if isinstance(value, datetime) else datetime.fromisoformat(value))

@@ -1,0 +1,62 @@
+"""Only the router may bring a customer here, and only the database says whether he is ours.
+
+`RouteGuard` checks the router's token (a signature, no I/O). `check_owner` turns the user's row into go on, 421, 503 or
+404; writes do the same inside their procedure, under the row's lock.
+"""
+
+import time
+from typing import Final, LiteralString
+from uuid import UUID
+
+from cell import errors
+from cell.caller import Caller
+from infra.runtime.database import Connection
+from infra.runtime.problem import Problem
+from infra.security.keys import KeyRing
+from infra.security.route_token import RouteClaims, RouteTokenInvalid, RouteTokenVerifier
+
+VERIFIED_MAX: Final = 20_000
+"""Tokens remembered as verified, about 200 bytes each; a full cache starts again."""
+
+
+class RouteGuard:
+    """Checks route tokens; each token's signature is verified once."""
+
+    def __init__(self, ring: KeyRing, cell_name: str) -> None:
+        self._verifier = RouteTokenVerifier(ring, cell_id=cell_name)
+        self._verified: dict[str, tuple[Caller, int]] = {}
+
+    def identify(self, token: str | None) -> Caller:
+        """Who the router says is asking. Raises Problem 401."""
+        now_s = int(time.time())
+        if token is None:
+            raise Problem(401, "TOKEN_INVALID", "this port takes customers from the router only")
+        known = self._verified.get(token)
+        if known is not None and known[1] > now_s:
+            return known[0]
+        try:
+            claims: RouteClaims = self._verifier.verify(token, now_s)
+        except RouteTokenInvalid as error:
+            raise Problem(401, "TOKEN_INVALID", str(error)) from error
+        caller = Caller(claims.user_id, claims.epoch)
+        if len(self._verified) >= VERIFIED_MAX:
+            self._verified.clear()
+        self._verified[token] = (caller, claims.expires_at_s)
+        return caller
+
+
+_OWNER: LiteralString = "select owner_state, forward_cell, forward_epoch, lease_ends_at from brokerage.users where user_id = %s"
+
+
+async def check_owner(connection: Connection, user_id: UUID) -> None:
+    """Raises Problem unless this cell owns the user. Reads call it **after** their query: a user who is still ours
+    then was ours when the query ran. A halted user may be read."""
+    row = await (await connection.execute(_OWNER, [user_id])).fetchone()
+    if row is None:
+        raise errors.user_not_found()
+    state, forward_cell, forward_epoch, lease_ends_at = row
+    if state == "departed":
+        raise errors.misdirected(forward_cell, forward_epoch)
+    if state == "arriving":
+        raise errors.user_halted(lease_ends_at)
+

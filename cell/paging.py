@@ -1,0 +1,48 @@
+"""Keyset pages: a token is where the last page ended, so a page costs the same wherever it lies.
+
+A token is opaque to clients but not secret: it holds one key of the caller's own rows, and every query is bound to the
+caller. One that was tampered with is refused or finds the caller's own rows.
+"""
+
+import base64
+import binascii
+from dataclasses import dataclass
+from typing import Final
+
+from cell import errors
+
+LIMIT_DEFAULT: Final = 50
+LIMIT_MAX: Final = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What the caller asked for: how many, from where, which way."""
+
+    limit: int
+    after: str | None
+    descending: bool
+
+
+def parse_page(limit: str | None, page_token: str | None, direction: str | None) -> Page:
+    """Raises Problem 422 for a limit outside 1..500, a direction that is none, a token that is not ours."""
+    if limit is not None and not (limit.isascii() and limit.isdigit() and len(limit) <= 9):
+        raise errors.invalid_field(422, "limit", f"a whole number from 1 to {LIMIT_MAX}", limit=LIMIT_MAX)
+    count = LIMIT_DEFAULT if limit is None else int(limit)
+    if not 1 <= count <= LIMIT_MAX:
+        raise errors.invalid_field(422, "limit", f"a whole number from 1 to {LIMIT_MAX}", limit=LIMIT_MAX)
+    if direction not in (None, "desc", "asc"):
+        raise errors.invalid_field(422, "direction", "desc or asc", allowed=["desc", "asc"])
+    return Page(count, None if page_token is None else _open(page_token), direction != "asc")
+
+
+def _open(token: str) -> str:
+    try:
+        return base64.b64decode(token.encode("ascii"), altchars=b"-_", validate=True).decode("ascii")
+    except (binascii.Error, UnicodeError, ValueError) as error:
+        raise errors.invalid_field(422, "page_token", "not a token of this API") from error
+
+
+def seal(key: object) -> str:
+    """The token of the page that begins after `key`."""
+    return base64.urlsafe_b64encode(str(key).encode("ascii")).decode("ascii")

@@ -1,0 +1,133 @@
+"""The customer port: hot routes straight on ASGI, the others through Litestar, the same answers from both.
+
+Placing and cancelling are nearly all of the traffic at the open, and a framework's routing, injection and response
+objects cost as much as the order itself. So those two are dispatched here; everything they do is the same function that
+the Litestar controller calls, which also describes them in the OpenAPI document.
+Every answer carries `X-Cell` and `X-Request-Id`, whoever made it.
+"""
+
+import logging
+import re
+import uuid
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from litestar import Response
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
+
+from cell import errors
+from cell.caller import Answer, Caller, check_content_type, idempotency_key
+from cell.ownership.guard import RouteGuard
+from infra.runtime.problem import MEDIA_TYPE, Problem, problem_body
+
+_log = logging.getLogger(__name__)
+
+HotRoute = Callable[[Caller, str, bytes], Awaitable[Answer]]
+_REQUEST_ID: Final = re.compile(rb"^[!-~]{1,128}$")
+_ORDERS: Final = "/v1/orders"
+_ORDER_PATH_LENGTH: Final = len(_ORDERS) + 1 + 36
+
+
+def as_response(answer: Answer) -> Response[bytes]:
+    """An `Answer` through Litestar."""
+    headers = {"Idempotency-Replayed": "true"} if answer.replayed else {}
+    if answer.etag is not None:
+        headers["ETag"] = answer.etag
+    return Response(answer.body, status_code=answer.status, headers=headers, media_type="application/json")
+
+
+class CustomerPort:
+    """The ASGI application of the customer port."""
+
+    def __init__(
+        self,
+        litestar: ASGIApp,
+        *,
+        cell_name: str,
+        guard: RouteGuard,
+        place: HotRoute,
+        cancel: Callable[[Caller, str, str], Awaitable[Answer]],
+        body_max_bytes: int,
+    ) -> None:
+        self._litestar = litestar
+        self._cell_header = (b"x-cell", cell_name.encode())
+        self._guard = guard
+        self._place = place
+        self._cancel = cancel
+        self._body_max_bytes = body_max_bytes
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._litestar(scope, receive, send)
+            return
+        path, method = scope["path"], scope["method"]
+        if method == "POST" and path == _ORDERS:
+            await self._hot(scope, receive, send, None)
+        elif method == "DELETE" and len(path) == _ORDER_PATH_LENGTH and path.startswith(_ORDERS):
+            await self._hot(scope, receive, send, path[len(_ORDERS) + 1 :])
+        else:
+            await self._cold(scope, receive, send)
+
+    async def _hot(self, scope: Scope, receive: Receive, send: Send, order_id: str | None) -> None:
+        headers = dict(scope["headers"])
+        request_id = self._request_id(headers)
+        out = [self._cell_header, (b"x-request-id", request_id)]
+        try:
+            token = headers.get(b"x-route-token")
+            caller = self._guard.identify(None if token is None else token.decode("latin-1"))
+            key = idempotency_key(headers.get(b"x-idempotency-key", b"").decode("latin-1"))
+            body = await self._body(receive)
+            if order_id is None:
+                check_content_type(headers.get(b"content-type", b"").decode("latin-1"))
+                answer = await self._place(caller, key, body)
+            else:
+                answer = await self._cancel(caller, key, order_id)
+        except Problem as problem:
+            status, content = problem.status, MEDIA_TYPE.encode()
+            answer_body = problem_body(status, problem.code, problem.detail, request_id.decode(), problem.figures)
+            out += [(name.lower().encode(), value.encode()) for name, value in problem.headers.items()]
+        except Exception:
+            _log.exception("unhandled error", extra={"request_id": request_id.decode(), "path": scope["path"]})
+            status, content = 500, MEDIA_TYPE.encode()
+            detail = "something went wrong here; the request id finds it in the log"
+            answer_body = problem_body(status, "INTERNAL", detail, request_id.decode(), {})
+        else:
+            status, content, answer_body = answer.status, b"application/json", answer.body
+            if answer.replayed:
+                out.append((b"idempotency-replayed", b"true"))
+            if answer.etag is not None:
+                out.append((b"etag", answer.etag.encode()))
+        out += [(b"content-type", content), (b"content-length", b"%d" % len(answer_body))]
+        await send({"type": "http.response.start", "status": status, "headers": out})
+        await send({"type": "http.response.body", "body": answer_body, "more_body": False})
+
+    async def _body(self, receive: Receive) -> bytes:
+        message = await receive()
+        body = message.get("body", b"")
+        while message.get("more_body", False) and len(body) <= self._body_max_bytes:
+            message = await receive()
+            body += message.get("body", b"")
+        if message["type"] == "http.disconnect":
+            raise Problem(400, "INVALID_FIELD", "the request ended before its body did")
+        if len(body) > self._body_max_bytes:
+            raise errors.body_too_large(self._body_max_bytes)
+        return bytes(body)
+
+    async def _cold(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = dict(scope["headers"])
+        request_id = self._request_id(headers)
+        if headers.get(b"x-request-id") != request_id:
+            kept = [(name, value) for name, value in scope["headers"] if name != b"x-request-id"]
+            scope["headers"] = [*kept, (b"x-request-id", request_id)]
+
+        async def send_marked(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], self._cell_header, (b"x-request-id", request_id)]
+            await send(message)
+
+        await self._litestar(scope, receive, send_marked)
+
+    @staticmethod
+    def _request_id(headers: dict[bytes, bytes]) -> bytes:
+        given = headers.get(b"x-request-id")
+        return given if given is not None and _REQUEST_ID.match(given) else str(uuid.uuid4()).encode()

@@ -1,0 +1,1 @@
+"""What a customer owns: positions, portfolio, shares that arrive."""

@@ -1,0 +1,186 @@
+"""`/v1/positions`, `/v1/portfolio`, `/v1/share-transfers`, `/v1/symbols`."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+from uuid import UUID
+
+import msgspec
+from litestar import Controller, Request, Response, get, post
+from litestar.params import Parameter
+from msgspec import UNSET, Raw, UnsetType
+
+from cell import errors
+from cell.caller import Answer, Caller, check_content_type, decode_body, fingerprint, format_time, idempotency_key
+from cell.money import PRICE_MAX_MICROS, AmountRefused, NotADecimal, average_micros, format_micros, parse_micros, value_micros
+from cell.orders.batcher import Batcher, Command, CommandKind
+from cell.orders.outcome import settled
+from cell.orders.schemas import parse_amount, parse_symbol
+from cell.paging import parse_page, seal
+from cell.ports import as_response
+from cell.positions import queries
+from infra.runtime.clock import TimeOrderedIds
+from infra.runtime.database import Pool
+from infra.runtime.problem import Problem
+
+
+class PositionView(msgspec.Struct):
+    symbol: str
+    qty: str
+    qty_held: str
+    cost_basis: str
+    avg_cost: str | None
+    reference_price: str | None
+    market_value: str | None
+    unrealized_pl: str | None
+
+
+class PositionPage(msgspec.Struct):
+    items: list[PositionView]
+    next_page_token: str | None
+
+
+class PortfolioView(msgspec.Struct):
+    cash: str
+    positions_value: str
+    equity: str
+    positions: list[PositionView]
+    as_of: str
+
+
+class SymbolView(msgspec.Struct):
+    symbol: str
+    tradable: bool
+    reference_price: str | None
+    as_of: str | None
+
+
+class TransferRequest(msgspec.Struct, forbid_unknown_fields=True):
+    symbol: str | UnsetType = UNSET
+    qty: Raw | UnsetType = UNSET
+    unit_cost: Raw | UnsetType = UNSET
+
+
+class TransferView(msgspec.Struct):
+    transfer_id: UUID
+    symbol: str
+    qty: str
+    unit_cost: str
+    status: str
+    created_at: str
+
+
+_decoder = msgspec.json.Decoder(TransferRequest)
+
+
+def _market_value(row: Mapping[str, Any]) -> int | None:
+    price = row["reference_px_micros"]
+    return None if price is None else value_micros(row["qty_micros"], price)
+
+
+def position_view(row: Mapping[str, Any]) -> PositionView:
+    qty, basis, price, value = row["qty_micros"], row["cost_basis_micros"], row["reference_px_micros"], _market_value(row)
+    average = average_micros(basis, qty)
+    return PositionView(
+        symbol=row["symbol"],
+        qty=format_micros(qty),
+        qty_held=format_micros(row["qty_held_micros"]),
+        cost_basis=format_micros(basis),
+        avg_cost=None if average is None else format_micros(average),
+        reference_price=None if price is None else format_micros(price),
+        market_value=None if value is None else format_micros(value),
+        unrealized_pl=None if value is None else format_micros(value - basis),
+    )
+
+
+def _unit_cost(token: bytes) -> int:
+    try:
+        return parse_micros(token, limit_micros=PRICE_MAX_MICROS, zero_allowed=True)
+    except NotADecimal as error:
+        raise errors.invalid_field(400, "unit_cost", str(error)) from error
+    except AmountRefused as error:
+        raise errors.invalid_field(422, "unit_cost", str(error)) from error
+
+
+async def transfer_shares(batcher: Batcher, new_id: TimeOrderedIds, caller: Caller, key: str, raw: bytes) -> Answer:
+    """201 with the transfer, `accepted` or `pending`. Raises Problem."""
+    body = decode_body(_decoder, raw)
+    symbol = parse_symbol(body.symbol)
+    if body.qty is UNSET:
+        raise errors.invalid_field(400, "qty", "missing")
+    if body.unit_cost is UNSET:
+        raise errors.invalid_field(400, "unit_cost", "missing")
+    qty, unit_cost = parse_amount("qty", bytes(body.qty), price=False), _unit_cost(bytes(body.unit_cost))
+    command = Command(
+        CommandKind.TRANSFER,
+        caller.user_id,
+        key,
+        fingerprint("POST", "/v1/share-transfers", symbol, qty, unit_cost),
+        (new_id(), symbol, qty, unit_cost),
+    )
+    outcome = await settled(batcher, command)
+    if outcome.outcome != "accepted":
+        raise errors.refusal(outcome.outcome, outcome.figures, replayed=outcome.replayed)
+    assert outcome.resource_id is not None
+    assert outcome.figures is not None
+    view = TransferView(
+        transfer_id=outcome.resource_id,
+        symbol=symbol,
+        qty=format_micros(qty),
+        unit_cost=format_micros(unit_cost),
+        status=outcome.figures["status"],
+        created_at=format_time(outcome.at),
+    )
+    return Answer(201, msgspec.json.encode(view), replayed=outcome.replayed)
+
+
+class PositionController(Controller):
+    path = "/v1"
+    tags = ("positions",)
+
+    @get("/positions", summary="What the customer owns, by symbol")
+    async def positions(
+        self, caller: Caller, pool: Pool, limit: str | None = None, page_token: str | None = None
+    ) -> PositionPage:
+        page = parse_page(limit, page_token, "asc")
+        rows = await queries.list_positions(pool, caller.user_id, after=page.after or "", limit=page.limit + 1)
+        shown = rows[: page.limit]
+        token = seal(shown[-1]["symbol"]) if len(rows) > page.limit else None
+        return PositionPage([position_view(row) for row in shown], token)
+
+    @get("/portfolio", summary="Everything at one moment")
+    async def portfolio(self, caller: Caller, pool: Pool) -> PortfolioView:
+        cash, as_of, rows = await queries.read_portfolio(pool, caller.user_id)
+        value = sum(_market_value(row) or 0 for row in rows)
+        return PortfolioView(
+            cash=format_micros(cash),
+            positions_value=format_micros(value),
+            equity=format_micros(cash + value),
+            positions=[position_view(row) for row in rows],
+            as_of=format_time(as_of),
+        )
+
+    @post("/share-transfers", summary="Bring shares from another broker")
+    async def share_transfer(
+        self,
+        request: Request[Any, Any, Any],
+        caller: Caller,
+        batcher: Batcher,
+        new_id: TimeOrderedIds,
+        idempotency: Annotated[str | None, Parameter(header="X-Idempotency-Key", required=False)] = None,
+    ) -> Response[bytes]:
+        key = idempotency_key(idempotency)
+        check_content_type(request.headers.get("content-type"))
+        return as_response(await transfer_shares(batcher, new_id, caller, key, await request.body()))
+
+    @get("/symbols/{symbol:str}", summary="A symbol and its reference price")
+    async def symbol(self, symbol: str, caller: Caller, pool: Pool) -> SymbolView:
+        row = None if "\x00" in symbol else await queries.find_symbol(pool, symbol)
+        if row is None:
+            raise Problem(404, "UNKNOWN_SYMBOL", "no such symbol")
+        price, at = row["reference_px_micros"], row["reference_at"]
+        return SymbolView(
+            symbol=row["symbol"],
+            tradable=row["tradable"],
+            reference_price=None if price is None else format_micros(price),
+            as_of=None if at is None else format_time(at),
+        )

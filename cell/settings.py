@@ -1,0 +1,54 @@
+"""Settings of every process of a cell, from the environment (`CELL_...`), read once in `__main__`."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from infra.runtime.settings import KafkaSettings, ListenSettings, PostgresSettings
+
+
+class ExchangeSettings(BaseModel):
+    """The venue that the worker speaks to."""
+
+    address: str = "127.0.0.1:0"
+    """host:port of its framed socket."""
+
+
+class CellSettings(BaseSettings):
+    """One cell's identity, addresses and rules."""
+
+    model_config = SettingsConfigDict(env_prefix="CELL_", env_nested_delimiter="__", extra="ignore")
+
+    name: str
+    postgres: PostgresSettings
+    listen: ListenSettings = ListenSettings(port=0)
+    operator: ListenSettings = ListenSettings(port=0)
+    keys_dir: Path
+    kafka: KafkaSettings = KafkaSettings(bootstrap_servers="127.0.0.1:9092")
+    exchange: ExchangeSettings = ExchangeSettings()
+
+    market_hours: Literal["XNYS", "always"] = "XNYS"
+    new_user_profile: Literal["retail", "professional"] = "retail"
+    share_transfers: Literal["approve", "accept"] = "approve"
+    """What happens to shares arriving from another broker: an operator approves them, or they post at once (local)."""
+    reference_price_age_max_s: float = Field(default=60.0, gt=0)
+    """An older reference price sizes no market order."""
+
+    batch_max: int = Field(default=64, ge=1, le=64)
+    """Commands per procedure call: 128 and 256 were slower, and one call holds that many users' locks."""
+    flights_max: int = Field(default=2, ge=1, le=8)
+    """Procedure calls in the air: a second hides the first one's commit; more only split the batches."""
+    held_user_wait_ms: int = Field(default=200, ge=1)
+    """How long a command that goes alone waits for its user's row: it keeps one flight from everybody else meanwhile."""
+    queue_max: int = Field(default=4_096, ge=1)
+    """Commands waiting in one process, about half a second of work; beyond it the answer is 503 OVERLOADED."""
+    user_queue_max: int = Field(default=256, ge=1)
+    """Commands of one user waiting in one process."""
+    command_deadline_s: float = Field(default=5.0, gt=0)
+    """From arrival to answer, resends after a lost connection included; beyond it the answer is OUTCOME_UNKNOWN."""
+    body_max_bytes: int = Field(default=65_536, ge=1_024)
+    refresh_token_days: int = Field(default=30, ge=1)
+    idempotency_days: int = Field(default=7, ge=7)
+    """Kept at least this long; the worker prunes what is older in small steps."""
