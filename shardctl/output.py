@@ -8,7 +8,8 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-console = Console()
+_PIPE_WIDTH = 240  # a pipe has no width: rows must not be cut for it
+console = Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH)
 progress_console = Console(stderr=True)
 
 

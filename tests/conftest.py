@@ -1,0 +1,79 @@
+"""Fixtures for all tests: the event loop's backend, fresh databases, a running stack."""
+
+import random
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.backing import PostgresServer, postgres_server
+from tests.support.databases import Template, TestDatabase, build_cell_template, build_control_template
+from tests.support.stack import Stack, session_stack
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A real PostgreSQL for this session."""
+    with postgres_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def cell_template(postgres: PostgresServer) -> Template:
+    return build_cell_template(postgres)
+
+
+@pytest.fixture(scope="session")
+def control_template(postgres: PostgresServer) -> Template:
+    return build_control_template(postgres)
+
+
+@pytest.fixture
+def cell_database(cell_template: Template) -> Iterator[TestDatabase]:
+    """A cell's database as the migrations leave it, for one test."""
+    with cell_template.clone() as database:
+        yield database
+
+
+@pytest.fixture
+def control_database(control_template: Template) -> Iterator[TestDatabase]:
+    """A control database as the migrations leave it, for one test."""
+    with control_template.clone() as database:
+        yield database
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[Stack]:
+    """A running stack of two cells, shared by the session. Leave it as you found it."""
+    with session_stack() as running:
+        yield running
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--order-seed", type=int, default=None, help="run the test files in the order of this seed")
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    return f"order of test files: --order-seed={_seed(config)}"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Files in random order, so that no test lives on what another left behind; fast ones before those with a stack."""
+    seed = _seed(config)
+    items.sort(key=lambda item: ("stack" in getattr(item, "fixturenames", ()), _place(seed, str(item.path))))
+
+
+def _place(seed: int, path: str) -> float:
+    return random.Random(f"{seed}:{path}").random()
+
+
+def _seed(config: pytest.Config) -> int:
+    given = config.getoption("--order-seed")
+    if given is None:
+        given = random.SystemRandom().randrange(1_000_000)
+        config.option.order_seed = given
+    return int(given)

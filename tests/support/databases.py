@@ -1,0 +1,95 @@
+"""A fresh, migrated database per test: cloned from a template that the migrations built once per session."""
+
+import asyncio
+import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import LiteralString
+
+import psycopg
+from psycopg import sql
+
+from infra.backends.local.postgres import CELL, CONTROL, DatabaseRoles
+from infra.runtime.migrator import migrate
+from tests.support.backing import PostgresServer
+
+_PASSWORD: LiteralString = "test-only"
+_numbers = itertools.count(1)
+
+
+@dataclass(frozen=True)
+class TestDatabase:
+    """One database, with the DSN of each role (passwords included: it lives for one test)."""
+
+    __test__ = False
+
+    name: str
+    owner_dsn: str
+    service_dsn: str
+    auditor_dsn: str
+    superuser_dsn: str
+
+
+@dataclass(frozen=True)
+class Template:
+    """A migrated database that nobody is connected to, so that it can be cloned."""
+
+    server: PostgresServer
+    roles: DatabaseRoles
+    name: str
+
+    @contextmanager
+    def clone(self) -> Iterator[TestDatabase]:
+        name = f"{self.roles.database}_test_{next(_numbers)}"
+        create = sql.SQL("create database {} template {} owner {}")
+        _execute(self.server, create.format(*(sql.Identifier(part) for part in (name, self.name, self.roles.owner))))
+        try:
+            yield _database(self.server, self.roles, name)
+        finally:
+            _execute(self.server, sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
+
+
+def build_template(server: PostgresServer, roles: DatabaseRoles, package: str) -> Template:
+    """Roles as the backend makes them, then the package's migrations, once."""
+    name = f"{roles.database}_template"
+    for role in roles.all:
+        _execute(server, _ensure_role(role))
+    _execute(server, sql.SQL("grant pg_read_all_data to {}").format(sql.Identifier(roles.auditor)))
+    _execute(server, sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name)))
+    _execute(server, sql.SQL("create database {} owner {}").format(sql.Identifier(name), sql.Identifier(roles.owner)))
+    database = _database(server, roles, name)
+    with psycopg.connect(database.superuser_dsn, autocommit=True) as connection:
+        connection.execute(
+            sql.SQL("alter default privileges for role {} revoke execute on functions from public").format(
+                sql.Identifier(roles.owner)
+            )
+        )
+    asyncio.run(migrate(database.owner_dsn, package=package))
+    return Template(server, roles, name)
+
+
+def build_cell_template(server: PostgresServer) -> Template:
+    return build_template(server, CELL, "cell")
+
+
+def build_control_template(server: PostgresServer) -> Template:
+    return build_template(server, CONTROL, "shardctl")
+
+
+def _database(server: PostgresServer, roles: DatabaseRoles, name: str) -> TestDatabase:
+    owner, service, auditor = (server.dsn(role, _PASSWORD, name) for role in roles.all)
+    return TestDatabase(name, owner, service, auditor, server.dsn(server.user, server.password, name))
+
+
+def _ensure_role(role: str) -> sql.Composed:
+    statement = sql.SQL(
+        "do $$ begin if not exists (select from pg_roles where rolname = {name}) then create role {role}; end if; end $$;"
+        " alter role {role} login password {password}"
+    )
+    return statement.format(name=sql.Literal(role), role=sql.Identifier(role), password=sql.Literal(_PASSWORD))
+
+
+def _execute(server: PostgresServer, statement: sql.Composed) -> None:
+    with psycopg.connect(server.superuser_dsn, autocommit=True) as connection:
+        connection.execute(statement)

@@ -1,0 +1,97 @@
+"""A running stack for acceptance and fault tests: one per session, or the one that `STACK` names.
+
+A stack made here has a name, a state folder and ports of its own and is removed with its data afterwards. A given one (`STACK`, and
+`SHARDCTL_STATE_DIR` if it has its own) is used as it is and left running.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from infra.backends.local.folders import project_root
+
+COMMAND_LIMIT_S = 180.0
+
+
+@dataclass(frozen=True)
+class Command:
+    """How one run of shardctl ended."""
+
+    exit_code: int
+    stdout: str
+    stderr: str
+
+    def json(self) -> Any:
+        return json.loads(self.stdout)
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Speaks to a stack as an operator does: by running `shardctl`."""
+
+    name: str
+    state_dir: Path | None = None
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    def run(self, *arguments: str, timeout_s: float = COMMAND_LIMIT_S) -> Command:
+        environment = {**os.environ, **self.environment, "SHARDCTL_STACK": self.name}
+        if self.state_dir is not None:
+            environment["SHARDCTL_STATE_DIR"] = str(self.state_dir)
+        done = subprocess.run(
+            [sys.executable, "-m", "shardctl", *arguments],
+            env=environment,
+            cwd=project_root(),
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+        )
+        return Command(done.returncode, done.stdout, done.stderr)
+
+    def must(self, *arguments: str, timeout_s: float = COMMAND_LIMIT_S) -> Command:
+        """As `run`; a failure fails the test with what the command said."""
+        done = self.run(*arguments, timeout_s=timeout_s)
+        assert done.exit_code == 0, f"shardctl {' '.join(arguments)}: {done.exit_code}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    def status(self) -> Any:
+        return self.must("status", "--json").json()
+
+    def process(self, name: str) -> Any:
+        """The row of one process; None if there is no such process."""
+        return next((row for row in self.status()["processes"] if row["name"] == name), None)
+
+    def env(self) -> dict[str, str]:
+        lines = self.must("status", "-o", "env").stdout.splitlines()
+        return dict(line.split("=", 1) for line in lines if "=" in line)
+
+
+@contextmanager
+def fresh_stack(name: str, *up_arguments: str) -> Iterator[Stack]:
+    """A stack of its own, removed with its data at the end."""
+    state_dir = Path(tempfile.mkdtemp(prefix="cell-brokerage-stack-"))
+    state_dir.chmod(0o711)
+    stack = Stack(name, state_dir)
+    try:
+        stack.must("up", "--wait", *up_arguments)
+        yield stack
+    finally:
+        stack.run("down", "--delete-data", "--yes")
+        shutil.rmtree(state_dir, ignore_errors=True)
+
+
+@contextmanager
+def session_stack() -> Iterator[Stack]:
+    given = os.environ.get("STACK")
+    if given:
+        yield Stack(given)
+        return
+    with fresh_stack("acceptance") as stack:
+        yield stack
