@@ -107,7 +107,7 @@ def compare_customer(plan: CustomerPlan, funding: Funding, seen: SeenCustomer) -
 
 
 def expected_customer(plan: CustomerPlan, funding: Funding) -> SeenCustomer:
-    """Cash and shares include what is held, as the wire's `cash` and `qty` do."""
+    """Cash and shares include what is held for open orders."""
     buys = [order for order in plan.orders if order.side == "buy"]
     sells = [order for order in plan.orders if order.side == "sell"]
     bought, sold = (sum(order.filled for order in side) for side in (buys, sells))

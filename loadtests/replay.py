@@ -132,11 +132,12 @@ async def _cell_sums(view: OperatorView, cells: Iterable[str], symbol: str) -> d
 
 
 def sums_of(summary: dict[str, Any], symbol: str) -> CellSums:
+    """Cash here includes what is held; the platform keeps the two apart."""
     return CellSums(
         users=int(summary["users"]),
         orders=sum(int(count) for count in summary["orders_by_status"].values()),
         executions=int(summary["executions"]),
-        cash_micros=int(summary["cash_micros"]),
+        cash_micros=int(summary["cash_micros"]) + int(summary["cash_held_micros"]),
         cash_held_micros=int(summary["cash_held_micros"]),
         qty_micros=int(summary["shares"].get(symbol, 0)),
         qty_held_micros=int(summary["shares_held"].get(symbol, 0)),
@@ -357,7 +358,7 @@ async def _seen_customer(customer: Customer, symbol: str) -> SeenCustomer:
     account = await customer.account()
     positions = [position for position in await customer.positions() if position["symbol"] == symbol]
     return SeenCustomer(
-        cash_micros=from_wire(account["cash"]),
+        cash_micros=from_wire(account["cash"]) + from_wire(account["cash_held"]),
         cash_held_micros=from_wire(account["cash_held"]),
         qty_micros=sum(from_wire(position["qty"]) for position in positions),
         qty_held_micros=sum(from_wire(position["qty_held"]) for position in positions),

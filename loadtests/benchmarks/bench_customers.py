@@ -5,6 +5,7 @@ own key. That is for measuring the router's share; nothing else may go past it.
 """
 
 import asyncio
+import os
 import secrets
 import time
 import uuid
@@ -71,8 +72,13 @@ async def keys_folder(view: OperatorView) -> Path:
 
 
 async def state_folder(view: OperatorView) -> Path:
-    status = await view.json("status", codes=(0, 1))
-    return Path(status["paths"]["root"])
+    """Where the stack keeps its keys and passwords; the same rule as `shardctl` follows."""
+    stack = str((await view.json("status"))["stack"])
+    if given := os.environ.get("SHARDCTL_STATE_DIR"):
+        return Path(given).expanduser().absolute() / stack
+    if os.geteuid() == 0:
+        return Path("/var/lib/cell-brokerage") / stack
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "cell-brokerage" / stack
 
 
 async def _customers_in(router: RouterClient, cell: str, count: int) -> list[Customer]:

@@ -116,4 +116,4 @@ def test_sums_of_a_cell_are_read_from_its_summary() -> None:
         "shares": {"AAPL": 5},
         "shares_held": {},
     }
-    assert sums_of(summary, "AAPL") == CellSums(2, 4, 4, 100, 7, 5, 0)
+    assert sums_of(summary, "AAPL") == CellSums(2, 4, 4, 107, 7, 5, 0)
