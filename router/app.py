@@ -1,0 +1,207 @@
+"""The router's wiring, in order: keys, map, fleet, routes, the edge; then sign-up and tokens, which alone need a
+database.
+
+Start-up waits a few seconds for a map and for nothing else. Ending stops accepting, lets every request finish, and
+only then lets go of the cells.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any
+
+from litestar import Litestar, MediaType, Request, Response, get
+from litestar.di import Provide
+from litestar.openapi.config import OpenAPIConfig
+from litestar.openapi.plugins import ScalarRenderPlugin
+from litestar.types import Message, Scope
+from redis.asyncio import Redis
+
+from infra.runtime.clock import SystemClock
+from infra.runtime.database import Pool, make_pool
+from infra.runtime.fault_points import FaultPoints
+from infra.runtime.map_source import ControlMapSource, FileMapSource, RedisMapSource
+from infra.runtime.map_watcher import MapWatcher
+from infra.runtime.operator_api import create_operator_app, serving
+from infra.runtime.problem import Problem, to_response
+from infra.runtime.redis_client import make_redis
+from infra.runtime.settings import PostgresSettings
+from infra.runtime.telemetry import Metrics
+from infra.security.customer_token import CustomerTokenSigner, CustomerTokenVerifier
+from infra.security.email_hash import EmailHasher
+from infra.security.keys import (
+    CUSTOMER_SIGNING_FILE,
+    CUSTOMER_VERIFY_FILE,
+    EMAIL_PEPPER_FILE,
+    ROUTE_FILE,
+    load_key_ring,
+    load_signing_ring,
+    load_verify_ring,
+)
+from infra.security.route_token import RouteTokenSigner
+from router.cell_calls import CellCalls
+from router.claim_sweep import ClaimSweep
+from router.controller import IdentityController
+from router.documents import CustomerDocument
+from router.edge import protocol_factory, sweep_clients
+from router.errors import RouterRefusal, refusal_headers
+from router.fleet import Fleet
+from router.forward import Forwarder
+from router.identify import Routes
+from router.log_in import LogIn
+from router.metrics import RouterCollector
+from router.misroute import Misroutes
+from router.queries import ControlQueries
+from router.settings import RouterSettings
+from router.sign_up import SignUp
+from router.world import World
+
+
+class Router:
+    """The parts of one router process."""
+
+    def __init__(self, settings: RouterSettings) -> None:
+        self.settings = settings
+        keys = settings.keys_dir
+        self.redis: Redis = make_redis(settings.redis)
+        self.pool: Pool = make_pool(
+            PostgresSettings(
+                dsn=settings.control.dsn,
+                pool_max=settings.control.pool_max,
+                connect_timeout_s=settings.control.timeout_s,
+            ),
+            settings.name,
+        )
+        self.fleet = Fleet(settings.upstream)
+        self.watcher = MapWatcher(
+            redis_source=RedisMapSource(self.redis),
+            control_source=ControlMapSource(settings.control.dsn, connect_timeout_s=settings.control.timeout_s),
+            file_source=FileMapSource(settings.map_file),
+            clock=SystemClock(),
+            poll_s=settings.map_poll_s,
+            on_change=self.fleet.follow,
+        )
+        self.routes = Routes(
+            verifier=CustomerTokenVerifier(load_verify_ring(keys / CUSTOMER_VERIFY_FILE)),
+            signer=RouteTokenSigner(load_key_ring(keys / ROUTE_FILE)),
+            current_map=lambda: self.watcher.current,
+            fleet=self.fleet,
+            route_token_ttl_s=settings.route_token_ttl_s,
+            cached_max=settings.routes_cached_max,
+        )
+        self.misroutes = Misroutes(self.routes, refresh=self.watcher.refresh, current_map=lambda: self.watcher.current)
+        self.forwarder = Forwarder(self.routes, self.misroutes, deadline_s=settings.upstream.deadline_s)
+        self.calls = CellCalls(self.routes, self.misroutes, deadline_s=settings.upstream.deadline_s)
+        queries = ControlQueries(self.pool, timeout_s=settings.control.timeout_s)
+        hasher = EmailHasher(load_key_ring(keys / EMAIL_PEPPER_FILE))
+        self.sign_ups = SignUp(World(self.watcher, self.fleet), queries, self.calls, hasher, FaultPoints())
+        self.log_ins = LogIn(queries, self.calls, hasher)
+        self.sweep = ClaimSweep(queries, self.calls, self.routes)
+        self.signer = CustomerTokenSigner(load_signing_ring(keys / CUSTOMER_SIGNING_FILE))
+        self.metrics = Metrics(())
+        self.metrics.registry.register(
+            RouterCollector(
+                cells=self.fleet.cells,
+                refusals=self.forwarder.refusals,
+                watch=self.watcher.watch,
+                readings={
+                    "router_misroute_loops_total": lambda: self.misroutes.loops,
+                    "router_tokens_verified_total": lambda: self.routes.verified,
+                    "router_clients_count": lambda: len(self.forwarder.clients),
+                    "router_claims_finished_total": lambda: self.sweep.finished,
+                    "router_claims_freed_total": lambda: self.sweep.freed,
+                },
+                now=SystemClock().monotonic,
+            )
+        )
+
+    async def ready(self) -> tuple[bool, dict[str, object]]:
+        watch = self.watcher.watch
+        held = watch.shard_map
+        age_s = SystemClock().monotonic() - watch.confirmed_at_s if watch.confirmed_at_s else None
+        return held is not None, {
+            "map_epoch": None if held is None else held.epoch,
+            "map_lineage": None if held is None else str(held.lineage),
+            "map_source": watch.source,
+            "map_confirmed_s_ago": None if age_s is None else round(age_s, 1),
+        }
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Everything but the sockets."""
+        await self.pool.open(wait=False)
+        await self.watcher.start()
+        self.fleet.start()
+        tasks = [asyncio.create_task(self.sweep.run()), asyncio.create_task(self._sweep_clients())]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self.watcher.stop()
+            await self.fleet.close()
+            await self.pool.close(timeout=2)
+            await self.redis.aclose()
+
+    @asynccontextmanager
+    async def serving(self) -> AsyncIterator[None]:
+        """Both ports open; leaving drains the customers' port before anything else goes."""
+        operator = create_operator_app(metrics=self.metrics, ready=self.ready)
+        edge = partial(
+            serving,
+            create_identity_app(self),
+            self.settings.listen,
+            http=protocol_factory(self.forwarder, self.settings.edge),
+            timeout_graceful_shutdown=self.settings.drain_s,
+        )
+        async with self.running(), serving(operator, self.settings.operator), edge():
+            yield
+
+    async def _sweep_clients(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(1.0)
+            sweep_clients(self.forwarder.clients, self.settings.edge, loop.time())
+
+
+def create_identity_app(router: Router) -> Litestar:
+    """Litestar's part: sign-up, tokens, documents."""
+    document = CustomerDocument(router.fleet, router.calls)
+
+    @get("/openapi.json", media_type=MediaType.JSON, include_in_schema=False)
+    async def openapi(request: Request[Any, Any, Any]) -> Response[bytes]:
+        own = request.app.openapi_schema.to_schema()
+        return Response(await document.render(own), media_type="application/json")
+
+    return Litestar(
+        route_handlers=[IdentityController, openapi],
+        dependencies={
+            "sign_ups": Provide(lambda: router.sign_ups, sync_to_thread=False),
+            "log_ins": Provide(lambda: router.log_ins, sync_to_thread=False),
+            "signer": Provide(lambda: router.signer, sync_to_thread=False),
+        },
+        exception_handlers={RouterRefusal: _refuse, Exception: to_response},
+        before_send=[_add_request_id],
+        request_max_body_size=router.settings.edge.body_bytes_max,
+        openapi_config=OpenAPIConfig(
+            title="Cell brokerage",
+            version="1",
+            description="Everything a customer may ask. Amounts are decimal strings; errors are problem documents.",
+            path="/docs",
+            render_plugins=[ScalarRenderPlugin()],
+        ),
+        logging_config=None,
+    )
+
+
+def _refuse(request: Request[Any, Any, Any], refusal: RouterRefusal) -> Response[bytes]:
+    problem = Problem(refusal.status, refusal.code, refusal.detail, headers=refusal_headers(refusal))
+    return to_response(request, problem)
+
+
+async def _add_request_id(message: Message, scope: Scope) -> None:
+    if message["type"] == "http.response.start":
+        request_id = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
+        message["headers"] = [*message["headers"], (b"x-request-id", request_id)]

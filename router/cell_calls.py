@@ -1,0 +1,151 @@
+"""What the router asks a cell in its own name: make an account, check a password, turn a refresh token over.
+
+Same connections, places and breakers as customers' requests; the customer's route token says which user it is about.
+The paths lie outside `/v1`, so no customer can reach them through the router.
+"""
+
+import asyncio
+from typing import Any, Final
+from uuid import UUID
+
+import msgspec
+
+from infra.runtime.problem import Problem
+from infra.topology.identifiers import CellId
+from router.errors import CellUnavailable, OutcomeUnknown, RouterRefusal
+from router.fleet import CellUpstream
+from router.headers import write_request
+from router.identify import Route, Routes
+from router.misroute import Misroutes
+from router.upstream import UpstreamConnection
+
+_BODY_BYTES_MAX: Final = 8 * 1024 * 1024
+
+
+class CellAnswer(msgspec.Struct):
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    body: bytes
+
+    def json(self) -> Any:
+        return msgspec.json.decode(self.body)
+
+
+class _Whole:
+    """A sink that collects the whole answer, streamed or not."""
+
+    def __init__(self) -> None:
+        self.done: asyncio.Future[CellAnswer] = asyncio.get_running_loop().create_future()
+        self._chunks: list[bytes] = []
+        self._size = 0
+
+    def answered(self, connection: UpstreamConnection) -> None:
+        self._finish(connection, connection.body)
+
+    def stream_began(self, connection: UpstreamConnection) -> None: ...
+
+    def stream_chunk(self, connection: UpstreamConnection, chunk: bytes) -> None:
+        self._size += len(chunk)
+        if self._size > _BODY_BYTES_MAX:
+            connection.abort("the answer is too large")
+            return
+        self._chunks.append(chunk)
+
+    def stream_ended(self, connection: UpstreamConnection) -> None:
+        self._finish(connection, b"".join(self._chunks))
+
+    def broken(self, connection: UpstreamConnection, why: str) -> None:
+        if not self.done.done():
+            self.done.set_exception(ConnectionError(why))
+
+    def _finish(self, connection: UpstreamConnection, body: bytes) -> None:
+        if not self.done.done():
+            self.done.set_result(CellAnswer(connection.status, list(connection.headers), body))
+
+
+class CellCalls:
+    def __init__(self, routes: Routes, misroutes: Misroutes, *, deadline_s: float) -> None:
+        self._routes = routes
+        self._misroutes = misroutes
+        self._deadline_s = deadline_s
+
+    async def post(
+        self, user_id: UUID, path: str, body: Any, *, now_s: float, request_id: str, cell_id: CellId | None = None
+    ) -> CellAnswer:
+        """To the user's cell (or a given one), following 421 once. The call must be safe to repeat: it is sent again
+        once if the connection breaks. Raises a `RouterRefusal`."""
+        content = msgspec.json.encode(body)
+        route = (
+            self._routes.to_owner(user_id, now_s) if cell_id is None else self._routes.to_cell(user_id, cell_id, now_s)
+        )
+        answer = await self._ask_twice(route, b"POST", path, content, request_id)
+        if answer.status == 421:
+            route = await self._misroutes.find_owner(route, answer.body)
+            answer = await self._ask_twice(route, b"POST", path, content, request_id)
+            if answer.status == 421:
+                self._misroutes.loops += 1
+                raise CellUnavailable("the user is on the way to another cell")
+        return answer
+
+    async def get(self, route: Route, path: str, *, request_id: str) -> CellAnswer:
+        return await self._ask_twice(route, b"GET", path, b"", request_id)
+
+    async def fetch_document(self, cell: CellUpstream, path: str) -> CellAnswer:
+        """A public document of a cell: about no user, so without a route token."""
+        return await self._ask(cell, b"GET", path, b"", b"", "router-documents", fresh=False)
+
+    async def _ask_twice(self, route: Route, method: bytes, path: str, body: bytes, request_id: str) -> CellAnswer:
+        try:
+            return await self._ask(route.cell, method, path, body, route.token, request_id, fresh=False)
+        except OutcomeUnknown:
+            return await self._ask(route.cell, method, path, body, route.token, request_id, fresh=True)
+
+    async def _ask(
+        self, cell: CellUpstream, method: bytes, path: str, body: bytes, token: bytes, request_id: str, *, fresh: bool
+    ) -> CellAnswer:
+        loop = asyncio.get_running_loop()
+        try:
+            connection = await cell.take(fresh=fresh)
+        except RouterRefusal:
+            if fresh:
+                raise OutcomeUnknown("the cell stopped answering; ask again") from None
+            raise
+        sink = _Whole()
+        now_s = loop.time()
+        request = write_request(
+            method=method,
+            target=path.encode(),
+            host=connection.server.host_header,
+            route_token=token,
+            request_id=request_id.encode("latin-1"),
+            trace=b"",
+            budget_ms=str(int(self._deadline_s * 1000)).encode(),
+            passed=[b"content-type", b": ", b"application/json", b"\r\n"] if body else [],
+            body=body,
+        )
+        connection.send(request, sink, is_head=False, now_s=now_s, deadline_s=now_s + self._deadline_s)
+        try:
+            answer = await asyncio.shield(sink.done)
+        except ConnectionError as error:
+            cell.lose(connection, loop.time())
+            raise OutcomeUnknown("the cell stopped answering; ask again") from error
+        except asyncio.CancelledError:
+            connection.abort("nobody waits any more")
+            cell.lose(connection, loop.time())
+            raise
+        cell.figures.answered(answer.status, loop.time() - now_s)
+        cell.give_back(connection, loop.time())
+        return answer
+
+
+def passed_on(answer: CellAnswer) -> Exception:
+    """The cell's refusal in our own words: only the members that clients know."""
+    try:
+        document = answer.json()
+        code, detail = str(document["code"]), str(document["detail"])
+    except (msgspec.DecodeError, KeyError, TypeError):
+        return CellUnavailable("the cell answered with something unexpected")
+    if answer.status >= 500 or answer.status not in (400, 401, 403, 404, 409, 413, 415, 422, 429):
+        return CellUnavailable("the cell could not do this now")
+    figures = {name: document[name] for name in ("field",) if name in document}
+    return Problem(answer.status, code, detail, **figures)

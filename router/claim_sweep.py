@@ -1,0 +1,60 @@
+"""Finish or free sign-ups that a crash left half done.
+
+A claim that stays pending for half a minute is asked about in its cell: the user exists, so the claim becomes
+active; or he does not, and after ten minutes (route tokens live five at most, so no creation can still arrive) the
+email is free again. Any number of routers may sweep at once: each step is one conditional statement.
+"""
+
+import asyncio
+import logging
+import time
+from typing import Final
+
+from infra.topology.identifiers import CellId
+from router.cell_calls import CellCalls
+from router.errors import RouterRefusal
+from router.identify import Routes
+from router.queries import ControlQueries, PendingClaim
+
+_log = logging.getLogger(__name__)
+FINISH_AGE_S: Final = 30.0
+FREE_AGE_S: Final = 600.0
+_BATCH: Final = 50
+
+
+class ClaimSweep:
+    def __init__(self, queries: ControlQueries, calls: CellCalls, routes: Routes) -> None:
+        self._queries = queries
+        self._calls = calls
+        self._routes = routes
+        self.finished = 0
+        self.freed = 0
+
+    async def run(self, every_s: float = 15.0) -> None:
+        while True:
+            await asyncio.sleep(every_s)
+            try:
+                await self.sweep_once()
+            except RouterRefusal as refusal:
+                _log.debug("no sweep of pending sign-ups", extra={"why": refusal.detail})
+            except Exception:
+                _log.exception("the sweep of pending sign-ups failed")
+
+    async def sweep_once(self, *, finish_age_s: float = FINISH_AGE_S, free_age_s: float = FREE_AGE_S) -> None:
+        for claim in await self._queries.pending_claims(age_s=finish_age_s, limit=_BATCH):
+            try:
+                exists = await self._exists(claim)
+            except RouterRefusal:
+                continue  # the cell does not answer; the next sweep asks again
+            if exists:
+                self.finished += await self._queries.activate_claim(claim.email_hash, claim.user_id)
+            elif exists is False and claim.age_s >= free_age_s:
+                self.freed += await self._queries.free_claim(claim.email_hash, claim.user_id, age_s=free_age_s)
+
+    async def _exists(self, claim: PendingClaim) -> bool | None:
+        """None: the cell's answer says neither."""
+        route = self._routes.to_cell(claim.user_id, CellId(claim.cell_id), time.time())
+        answer = await self._calls.get(route, "/v1/account", request_id="router-claim-sweep")
+        if answer.status in (200, 421):  # 421: he existed here and has moved
+            return True
+        return False if answer.status == 404 else None

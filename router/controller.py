@@ -1,0 +1,144 @@
+"""The calls that the router answers itself: sign-up and tokens. Litestar, since they are rare and bound by argon2."""
+
+import re
+import time
+from typing import Annotated, Any, Final
+from uuid import UUID
+
+import msgspec
+from litestar import Controller, Request, Response, post
+from litestar.openapi.datastructures import ResponseSpec
+from litestar.params import Parameter
+
+from infra.runtime.problem import Problem
+from infra.security.customer_token import CustomerTokenSigner
+from router.log_in import LogIn, Session
+from router.sign_up import NewUser, SignUp
+
+_KEY: Final = re.compile(r"[\x21-\x7e]{1,128}")
+_EMAIL: Final = re.compile(r"[^@\s\x00-\x1f]{1,64}@[^@\s\x00-\x1f]{1,253}")
+_PASSWORD_CHARS: Final = (8, 256)
+
+ShortText = Annotated[str, msgspec.Meta(max_length=512)]
+
+
+class SignUpRequest(msgspec.Struct):
+    email: ShortText
+    password: ShortText
+    name: ShortText | None = None
+
+
+class TokenRequest(msgspec.Struct):
+    """`grant_type` is `password` (with email and password) or `refresh_token` (with refresh_token)."""
+
+    grant_type: ShortText
+    email: ShortText | None = None
+    password: ShortText | None = None
+    refresh_token: ShortText | None = None
+
+
+class NewUserTokens(msgspec.Struct):
+    user_id: UUID
+    access_token: str
+    expires_in: int
+    refresh_token: str
+
+
+class Tokens(msgspec.Struct):
+    access_token: str
+    expires_in: int
+    refresh_token: str
+
+
+class ProblemDocument(msgspec.Struct):
+    """RFC 9457, with a stable code."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    request_id: str | None
+
+
+_PROBLEM: Final = {
+    status: ResponseSpec(data_container=ProblemDocument, description=text, media_type="application/problem+json")
+    for status, text in {
+        400: "A field or header is missing or malformed",
+        401: "Email, password or refresh token is wrong",
+        409: "`EMAIL_TAKEN`",
+        422: "`IDEMPOTENCY_KEY_REUSED`",
+        503: "Not done, or `OUTCOME_UNKNOWN`: ask again with the same key",
+    }.items()
+}
+
+
+class IdentityController(Controller):
+    path = "/v1"
+    tags = ("identity",)
+
+    @post("/users", summary="Sign up", responses={s: _PROBLEM[s] for s in (400, 409, 422, 503)})
+    async def sign_up(
+        self,
+        request: Request[Any, Any, Any],
+        data: SignUpRequest,
+        sign_ups: SignUp,
+        signer: CustomerTokenSigner,
+        idempotency_key: Annotated[str | None, Parameter(header="X-Idempotency-Key")] = None,
+    ) -> Response[NewUserTokens]:
+        """A new customer with an account in the least loaded cell."""
+        if idempotency_key is None:
+            raise Problem(400, "MISSING_IDEMPOTENCY_KEY", "sign-up needs the header X-Idempotency-Key")
+        if not _KEY.fullmatch(idempotency_key):
+            raise Problem(
+                400,
+                "INVALID_FIELD",
+                "an idempotency key is 1 to 128 visible ASCII characters",
+                field="X-Idempotency-Key",
+            )
+        user = _checked(data)
+        done = await sign_ups.sign_up(user, idempotency_key, request.headers["x-request-id"])
+        tokens = NewUserTokens(
+            user_id=done.user_id,
+            access_token=signer.sign(done.user_id, int(time.time())),
+            expires_in=signer.ttl_s,
+            refresh_token=done.refresh_token,
+        )
+        headers = {"X-Cell": done.cell_id}
+        if done.is_replay:
+            headers["Idempotency-Replayed"] = "true"
+        return Response(tokens, status_code=201, headers=headers)
+
+    @post("/tokens", status_code=200, summary="Log in or refresh", responses={s: _PROBLEM[s] for s in (400, 401, 503)})
+    async def issue_tokens(
+        self, request: Request[Any, Any, Any], data: TokenRequest, log_ins: LogIn, signer: CustomerTokenSigner
+    ) -> Response[Tokens]:
+        """An access token of 15 minutes and a refresh token that works once."""
+        session = await _open_session(data, log_ins, request.headers["x-request-id"])
+        tokens = Tokens(
+            access_token=signer.sign(session.user_id, int(time.time())),
+            expires_in=signer.ttl_s,
+            refresh_token=session.refresh_token,
+        )
+        return Response(tokens, status_code=200, headers={"Cache-Control": "no-store"})
+
+
+async def _open_session(data: TokenRequest, log_ins: LogIn, request_id: str) -> Session:
+    if data.grant_type == "password":
+        if data.email is None or data.password is None:
+            raise Problem(400, "INVALID_FIELD", "a login needs email and password", field="email")
+        return await log_ins.by_password(data.email, data.password, request_id)
+    if data.grant_type == "refresh_token":
+        if data.refresh_token is None:
+            raise Problem(400, "INVALID_FIELD", "a refresh needs refresh_token", field="refresh_token")
+        return await log_ins.by_refresh_token(data.refresh_token, request_id)
+    raise Problem(400, "INVALID_FIELD", "grant_type is `password` or `refresh_token`", field="grant_type")
+
+
+def _checked(data: SignUpRequest) -> NewUser:
+    if not _EMAIL.fullmatch(data.email.strip()) or len(data.email) > 254:
+        raise Problem(422, "INVALID_FIELD", "this is not an email address", field="email")
+    shortest, longest = _PASSWORD_CHARS
+    if not shortest <= len(data.password) <= longest:
+        raise Problem(422, "INVALID_FIELD", f"a password has {shortest} to {longest} characters", field="password")
+    return NewUser(data.email, data.password, data.name)

@@ -1,0 +1,175 @@
+"""Every cell the map names, as the router reaches it: servers, places, breakers, figures. One object per cell, kept
+across maps as long as its addresses stay, so a new epoch costs no connection."""
+
+import asyncio
+from bisect import bisect_left
+from collections.abc import Iterable
+from typing import Final
+
+from infra.runtime.telemetry import LATENCY_BUCKETS_S
+from infra.topology.cells import Cell
+from infra.topology.identifiers import CellId
+from infra.topology.shard_map import ShardMap
+from router.breaker import Breaker
+from router.bulkhead import Bulkhead
+from router.errors import CellUnavailable
+from router.settings import UpstreamSettings
+from router.upstream import UpstreamConnection, UpstreamServer
+
+_SWEEP_S: Final = 0.1
+
+
+class CellFigures:
+    """Plain integers, added to on every request and turned into metrics only when somebody asks for metrics."""
+
+    __slots__ = ("answers", "broken", "latency_counts", "latency_sum_s", "misdirected", "resent")
+
+    def __init__(self) -> None:
+        self.answers = [0] * 6  # by hundreds of the status
+        self.latency_counts = [0] * (len(LATENCY_BUCKETS_S) + 1)
+        self.latency_sum_s = 0.0
+        self.broken = 0
+        self.resent = 0
+        self.misdirected = 0
+
+    def answered(self, status: int, took_s: float) -> None:
+        self.answers[status // 100] += 1
+        self.latency_counts[bisect_left(LATENCY_BUCKETS_S, took_s)] += 1
+        self.latency_sum_s += took_s
+
+
+class CellUpstream:
+    """One cell: a place is taken before a connection is, and given back with it."""
+
+    __slots__ = ("_settings", "bulkhead", "cell_id", "figures", "servers")
+
+    def __init__(self, cell: Cell, settings: UpstreamSettings) -> None:
+        self.cell_id: CellId = cell.cell_id
+        self._settings = settings
+        self.bulkhead = Bulkhead(
+            in_flight_max=settings.in_flight_max, queue_max=settings.queue_max, queue_wait_s=settings.queue_wait_s
+        )
+        self.figures = CellFigures()
+        self.servers: list[UpstreamServer] = []
+        self.set_addresses(cell.api_urls)
+
+    def set_addresses(self, urls: Iterable[str]) -> None:
+        known = {server.url: server for server in self.servers}
+        self.servers = [known.pop(url) if url in known else self._make_server(url) for url in dict.fromkeys(urls)]
+        for gone in known.values():
+            gone.close()
+
+    def _make_server(self, url: str) -> UpstreamServer:
+        settings = self._settings
+        return UpstreamServer(
+            url,
+            breaker=Breaker(failures=settings.breaker_failures, open_s=settings.breaker_open_s),
+            connect_timeout_s=settings.connect_timeout_s,
+            idle_max_s=settings.idle_max_s,
+        )
+
+    def take_ready(self, now_s: float) -> UpstreamConnection | None:
+        """The usual case without waiting: a place and an idle connection to the least busy healthy server."""
+        servers = self.servers
+        if len(servers) == 1:
+            server = servers[0]
+        elif servers:
+            server = min(servers, key=_load)
+        else:
+            return None
+        if server.breaker.failures_in_a_row or not self.bulkhead.try_enter():
+            return None
+        connection = server.take_idle(now_s)
+        if connection is None:
+            self.bulkhead.leave()
+        return connection
+
+    async def take(self, *, fresh: bool = False) -> UpstreamConnection:
+        """Wait for a place, then connect if need be. Raises `CellUnavailable` or `CellOverloaded`; nothing was sent."""
+        loop = asyncio.get_running_loop()
+        if not self.is_reachable(loop.time()):
+            raise CellUnavailable("the cell that serves this user does not answer")
+        await self.bulkhead.enter()
+        try:
+            return await self._take_connection(loop, fresh=fresh)
+        except BaseException:
+            self.bulkhead.leave()
+            raise
+
+    async def _take_connection(self, loop: asyncio.AbstractEventLoop, *, fresh: bool) -> UpstreamConnection:
+        for server in sorted(self.servers, key=_load):
+            if not server.breaker.allows(loop.time()):
+                continue
+            connection = None if fresh else server.take_idle(loop.time())
+            if connection is not None:
+                return connection
+            try:
+                return await server.connect()
+            except (OSError, TimeoutError):
+                server.breaker.fail(loop.time())
+        raise CellUnavailable("the cell that serves this user does not answer")
+
+    def give_back(self, connection: UpstreamConnection, now_s: float) -> None:
+        """After an answer."""
+        connection.server.breaker.succeed()
+        connection.server.give_back(connection, now_s)
+        self.bulkhead.leave()
+
+    def lose(self, connection: UpstreamConnection, now_s: float) -> None:
+        """After a connection broke under a request. A kept-alive connection may simply have been closed meanwhile,
+        so only a fresh one speaks against the server."""
+        self.figures.broken += 1
+        if connection.fresh or connection.deadline_s <= now_s:
+            connection.server.breaker.fail(now_s)
+        self.bulkhead.leave()
+
+    def is_reachable(self, now_s: float) -> bool:
+        return any(not server.breaker.is_open(now_s) for server in self.servers)
+
+    def sweep(self, now_s: float) -> None:
+        for server in self.servers:
+            server.sweep(now_s)
+
+
+def _load(server: UpstreamServer) -> tuple[bool, int]:
+    return server.breaker.failures_in_a_row > 0, len(server.busy)
+
+
+class Fleet:
+    def __init__(self, settings: UpstreamSettings) -> None:
+        self._settings = settings
+        self._cells: dict[CellId, CellUpstream] = {}
+        self._sweeper: asyncio.Task[None] | None = None
+
+    def follow(self, shard_map: ShardMap) -> None:
+        """Take over the addresses of a new map. Cells that left it keep their figures and lose their servers."""
+        for cell in shard_map.cells:
+            known = self._cells.get(cell.cell_id)
+            if known is None:
+                self._cells[cell.cell_id] = CellUpstream(cell, self._settings)
+            else:
+                known.set_addresses(cell.api_urls)
+
+    def cell(self, cell_id: CellId) -> CellUpstream:
+        return self._cells[cell_id]
+
+    def cells(self) -> Iterable[CellUpstream]:
+        return self._cells.values()
+
+    def start(self) -> None:
+        self._sweeper = asyncio.create_task(self._sweep(), name="fleet-sweep")
+
+    async def close(self) -> None:
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            await asyncio.gather(self._sweeper, return_exceptions=True)
+        for cell in self._cells.values():
+            for server in cell.servers:
+                server.close()
+
+    async def _sweep(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(_SWEEP_S)
+            for cell in self._cells.values():
+                cell.sweep(loop.time())

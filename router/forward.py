@@ -1,0 +1,329 @@
+"""One forwarded request: to the owner's cell and back.
+
+The usual case runs in callbacks without a task: a known route, an idle connection, a whole answer. Everything else
+(connect, queue, a broken connection, 421) is one coroutine, `_carry`, with a bounded number of attempts:
+
+- a connection that broke: once more on a new connection, if the request is safe to repeat (a read, or it carries an
+  idempotency key), else and after that `OUTCOME_UNKNOWN` for a write and `CELL_UNAVAILABLE` for a read;
+- 421: the map is refreshed and the request sent once more, to another cell; a second 421 ends in `CELL_UNAVAILABLE`.
+
+An answer of a write that was sent is never guessed, and nothing here answers 504.
+"""
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Final
+
+from router.errors import STATUS_LINES, CellUnavailable, OutcomeUnknown, RequestMalformed, RouterRefusal, render_refusal
+from router.headers import Ids, RequestHead, passes_back, write_request
+from router.identify import Route, Routes
+from router.misroute import Misroutes
+from router.upstream import UpstreamConnection
+
+if TYPE_CHECKING:
+    from router.edge import EdgeProtocol
+
+_log = logging.getLogger(__name__)
+_SAFE: Final = frozenset({b"GET", b"HEAD", b"OPTIONS"})
+_STREAM_STALL_S: Final = 30.0
+
+
+class _NoEvent:
+    """uvicorn wakes a waiting ASGI task through this; a forwarded request has none."""
+
+    def set(self) -> None: ...
+
+
+class Forwarder:
+    """What all requests share."""
+
+    def __init__(self, routes: Routes, misroutes: Misroutes, *, deadline_s: float) -> None:
+        self.routes = routes
+        self.misroutes = misroutes
+        self.ids = Ids()
+        self.deadline_s = deadline_s
+        self.budget_ms = str(int(deadline_s * 1000)).encode()
+        self.clients: set[EdgeProtocol] = set()
+        self.tasks: set[asyncio.Task[None]] = set()
+        self.refusals: dict[str, int] = {}
+
+    def spawn(self, request: "ForwardedRequest", broken: str | None) -> None:
+        task = asyncio.get_running_loop().create_task(_carry_or_refuse(request, broken))
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+
+
+class ForwardedRequest:
+    """A request in uvicorn's pipeline (hence the public flags) and the sink of its upstream connection."""
+
+    __slots__ = (
+        "_chunked", "_forwarder", "_waiter", "body", "body_bytes", "complete", "connection", "deadline_s",
+        "disconnected", "edge", "head", "keep_alive", "method", "received_s", "refusal", "response_complete",
+        "route", "started", "streaming", "target",
+    )  # fmt: skip
+    message_event = _NoEvent()
+
+    def __init__(
+        self,
+        edge: "EdgeProtocol",
+        forwarder: Forwarder,
+        method: bytes,
+        target: bytes,
+        head: RequestHead,
+        *,
+        keep_alive: bool,
+    ) -> None:
+        self.edge = edge
+        self._forwarder = forwarder
+        self.method = method
+        self.target = target
+        self.head = head
+        self.keep_alive = keep_alive
+        self.body = b""
+        self.body_bytes = 0
+        self.started = False
+        self.complete = False
+        self.disconnected = False
+        self.response_complete = False
+        self.refusal: RouterRefusal | None = None
+        self.route: Route
+        self.connection: UpstreamConnection | None = None
+        self.streaming = False
+        self._chunked = False
+        self._waiter: asyncio.Future[str | None] | None = None
+
+    @property
+    def forwarder(self) -> Forwarder:
+        return self._forwarder
+
+    @property
+    def is_repeatable(self) -> bool:
+        return self.method in _SAFE or self.head.has_key
+
+    @property
+    def is_safe(self) -> bool:
+        return self.method in _SAFE
+
+    # The usual case.
+
+    def begin(self) -> None:
+        """The request is whole and it is its turn."""
+        forwarder = self._forwarder
+        head = self.head
+        if not head.request_id:
+            head.request_id = forwarder.ids.request_id()
+        if not head.trace:
+            head.trace = forwarder.ids.traceparent(head.request_id)
+        if head.problem and self.refusal is None:
+            self.refusal = RequestMalformed(head.problem)
+        if self.refusal is not None:
+            self.refuse(self.refusal)
+            return
+        try:
+            self.route = route = forwarder.routes.of_request(head.authorization)
+        except RouterRefusal as refusal:
+            self.refuse(refusal)
+            return
+        now_s = self.edge.loop.time()
+        self.received_s = now_s
+        self.deadline_s = now_s + forwarder.deadline_s
+        connection = route.cell.take_ready(now_s)
+        if connection is None:
+            forwarder.spawn(self, None)
+        else:
+            self.send(connection, now_s)
+
+    def send(self, connection: UpstreamConnection, now_s: float) -> None:
+        head = self.head
+        self.connection = connection
+        request = write_request(
+            method=self.method,
+            target=self.target,
+            host=connection.server.host_header,
+            route_token=self.route.token,
+            request_id=head.request_id,
+            trace=head.trace,
+            budget_ms=self._forwarder.budget_ms,
+            passed=head.passed,
+            body=self.body,
+        )
+        connection.send(request, self, is_head=self.method == b"HEAD", now_s=now_s, deadline_s=self.deadline_s)
+
+    async def exchange(self, connection: UpstreamConnection) -> str | None:
+        """Send and wait. None: a whole answer is in `connection`, or its stream has begun. Else why it broke."""
+        loop = self.edge.loop
+        self._waiter = loop.create_future()
+        self.send(connection, loop.time())
+        try:
+            return await self._waiter
+        finally:
+            self._waiter = None
+
+    # What the upstream connection tells.
+
+    def answered(self, connection: UpstreamConnection) -> None:
+        if self._waiter is not None:
+            self._waiter.set_result(None)
+        elif connection.status == 421:
+            self._forwarder.spawn(self, None)
+        else:
+            self.deliver(connection)
+
+    def broken(self, connection: UpstreamConnection, why: str) -> None:
+        if self.streaming:
+            self._count(connection, 500)
+            self.route.cell.lose(connection, self.edge.loop.time())
+            self._end(abort=True)
+        elif self._waiter is not None:
+            self._waiter.set_result(why)
+        else:
+            self._forwarder.spawn(self, why)
+
+    def stream_began(self, connection: UpstreamConnection) -> None:
+        self.streaming = True
+        declared = any(name == b"content-length" for name, _ in connection.headers)
+        self._chunked = not declared and self.keep_alive
+        if not declared and not self._chunked:
+            self.keep_alive = False
+        if not self.disconnected:
+            self.edge.transport.write(b"".join(self._answer_head(connection, chunked=self._chunked)))
+        if self._waiter is not None:
+            self._waiter.set_result(None)
+
+    def stream_chunk(self, connection: UpstreamConnection, chunk: bytes) -> None:
+        if self.disconnected:
+            connection.abort("the client left")
+            return
+        connection.deadline_s = self.edge.loop.time() + _STREAM_STALL_S
+        self.edge.transport.write(b"%x\r\n%b\r\n" % (len(chunk), chunk) if self._chunked else chunk)
+
+    def stream_ended(self, connection: UpstreamConnection) -> None:
+        if self._chunked and not self.disconnected:
+            self.edge.transport.write(b"0\r\n\r\n")
+        self._count(connection, connection.status)
+        self.route.cell.give_back(connection, self.edge.loop.time())
+        self._end()
+
+    # What the client's connection tells.
+
+    def client_left(self) -> None:
+        """A write goes on to its end in the cell; a stream that nobody reads is cut."""
+        self.disconnected = True
+        if self.streaming and self.connection is not None and self.connection.sink is self:
+            self.connection.abort("the client left")
+
+    def pause(self) -> None:
+        if self.streaming and self.connection is not None and self.connection.transport is not None:
+            self.connection.transport.pause_reading()
+
+    def resume(self) -> None:
+        if self.streaming and self.connection is not None and self.connection.transport is not None:
+            self.connection.transport.resume_reading()
+
+    # The end.
+
+    def deliver(self, connection: UpstreamConnection) -> None:
+        """Pass a whole answer on."""
+        now_s = self.edge.loop.time()
+        cell = self.route.cell
+        cell.figures.answered(connection.status, now_s - self.received_s)
+        if not self.disconnected:
+            parts = self._answer_head(connection, chunked=False)
+            parts.append(connection.body)
+            self.edge.transport.write(b"".join(parts))
+        cell.give_back(connection, now_s)
+        self._end()
+
+    def refuse(self, refusal: RouterRefusal) -> None:
+        refusals = self._forwarder.refusals
+        refusals[refusal.code] = refusals.get(refusal.code, 0) + 1
+        if not self.disconnected:
+            self.edge.transport.write(render_refusal(refusal, self.head.request_id, close=not self.keep_alive))
+        self._end()
+
+    def _end(self, *, abort: bool = False) -> None:
+        self.connection = None
+        self.response_complete = True
+        if abort:
+            self.edge.transport.abort()
+        elif not self.keep_alive:
+            self.edge.transport.close()
+        self.edge.on_response_complete()
+
+    def _count(self, connection: UpstreamConnection, status: int) -> None:
+        self.route.cell.figures.answered(status, self.edge.loop.time() - self.received_s)
+
+    def _answer_head(self, connection: UpstreamConnection, *, chunked: bool) -> list[bytes]:
+        status = connection.status
+        line = STATUS_LINES.get(status)
+        parts = [line if line is not None else b"HTTP/1.1 %d \r\n" % status]
+        declared = False
+        for name, value in connection.headers:
+            if passes_back(name):
+                declared = declared or name == b"content-length"
+                parts += (name, b": ", value, b"\r\n")
+        if chunked:
+            parts.append(b"transfer-encoding: chunked\r\n")
+        elif not declared and not self.streaming and status not in (204, 304) and not connection.is_head:
+            parts.append(b"content-length: %d\r\n" % len(connection.body))
+        parts.append(b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n")
+        return parts
+
+
+async def _carry_or_refuse(request: ForwardedRequest, broken: str | None) -> None:
+    try:
+        await _carry(request, broken)
+    except RouterRefusal as refusal:
+        request.refuse(refusal)
+    except Exception:
+        _log.exception(
+            "a request could not be carried", extra={"request_id": request.head.request_id.decode("latin-1")}
+        )
+        if not request.response_complete:
+            request.refuse(RouterRefusal("something went wrong here; the request id finds it in the log"))
+
+
+async def _carry(request: ForwardedRequest, why: str | None) -> None:
+    """Everything but the usual case. Called with an answer of 421, with what broke, or with nothing sent yet."""
+    loop, misroutes = request.edge.loop, request.forwarder.misroutes
+    resent = redirected = unanswered = False
+    while True:
+        connection = request.connection
+        cell = request.route.cell
+        if connection is None:
+            try:
+                connection = await cell.take(fresh=resent)
+            except RouterRefusal:
+                if unanswered and not request.is_safe:
+                    raise OutcomeUnknown(_UNKNOWN) from None
+                raise
+            why = await request.exchange(connection)
+        if request.streaming:
+            return
+        if why is not None:
+            now_s = loop.time()
+            cell.lose(connection, now_s)
+            request.connection = None
+            unanswered = True
+            if resent or not request.is_repeatable or request.deadline_s <= now_s:
+                if request.is_safe:
+                    raise CellUnavailable("the cell that serves this user did not answer")
+                raise OutcomeUnknown(_UNKNOWN)
+            cell.figures.resent += 1
+            resent, why = True, None
+        elif connection.status == 421:
+            cell.figures.misdirected += 1
+            cell.give_back(connection, loop.time())
+            request.connection = None
+            request.forwarder.routes.forget(request.head.authorization)
+            if redirected:
+                misroutes.loops += 1
+                raise CellUnavailable("the user is on the way to another cell")
+            request.route = await misroutes.find_owner(request.route, connection.body)
+            redirected, unanswered = True, False
+        else:
+            request.deliver(connection)
+            return
+
+
+_UNKNOWN: Final = "the request was sent, but its outcome is not known; send it again with the same idempotency key"

@@ -1,0 +1,129 @@
+"""Which headers cross the router, in either direction, and how the forwarded request is written.
+
+Whatever only we may say (route token, cell, forwarding, deadline) is dropped when a client says it; whatever belongs to
+one connection stops here; framing is written anew from the body we hold, so no two readers can disagree about where a
+request ends. Header values cannot hold line breaks: the parser refuses them.
+"""
+
+import os
+import re
+from typing import Final
+
+_OURS: Final = frozenset(
+    {
+        b"authorization", b"x-route-token", b"x-request-id", b"traceparent", b"x-cell", b"x-deadline-ms",
+        b"idempotency-replayed", b"forwarded", b"x-real-ip", b"via",
+    }
+)  # fmt: skip
+_OF_THE_CONNECTION: Final = frozenset(
+    {
+        b"connection", b"keep-alive", b"te", b"trailer", b"transfer-encoding", b"upgrade", b"host",
+        b"content-length", b"expect", b"http2-settings",
+    }
+)  # fmt: skip
+_DROPPED: Final = _OURS | _OF_THE_CONNECTION
+_DROPPED_PREFIXES: Final = (b"x-forwarded-", b"proxy-", b"x-internal-", b"x-operator-")
+_DROPPED_FROM_ANSWERS: Final = frozenset(
+    {b"connection", b"keep-alive", b"transfer-encoding", b"upgrade", b"trailer", b"server", b"x-route-token"}
+)
+_PLAIN_CONNECTION: Final = frozenset({b"keep-alive", b"close", b""})
+_REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
+_TRACEPARENT: Final = re.compile(rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+
+
+class RequestHead:
+    """What the router reads from a client's headers, and what it passes on."""
+
+    __slots__ = ("authorization", "connection", "content_length", "has_key", "passed", "problem", "request_id", "trace")
+
+    def __init__(self) -> None:
+        self.authorization = b""
+        self.connection = b""
+        self.content_length = -1
+        self.has_key = False
+        self.passed: list[bytes] = []
+        self.problem = ""
+        self.request_id = b""
+        self.trace = b""
+
+    def take(self, name: bytes, value: bytes) -> None:
+        """One header, its name in lower case."""
+        if name not in _DROPPED:
+            if b"_" in name or name.startswith(_DROPPED_PREFIXES):
+                return
+            if name == b"x-idempotency-key":
+                if self.has_key:
+                    self.problem = "X-Idempotency-Key stands twice"
+                self.has_key = True
+            self.passed += (name, b": ", value, b"\r\n")
+        elif name == b"authorization":
+            if self.authorization:
+                self.problem = "Authorization stands twice"
+            self.authorization = value
+        elif name == b"content-length":
+            self.content_length = int(value) if value.isdigit() and len(value) < 16 else 1 << 60
+        elif name == b"x-request-id":
+            if _REQUEST_ID.fullmatch(value):
+                self.request_id = value
+        elif name == b"traceparent":
+            if _TRACEPARENT.fullmatch(value):
+                self.trace = value
+        elif name == b"connection":
+            self.connection = value.lower()
+
+    def drop_named_by_connection(self) -> None:
+        """`Connection: x-some-header` makes that header one of this connection alone."""
+        if self.connection in _PLAIN_CONNECTION:
+            return
+        named = {token.strip() for token in self.connection.split(b",")}
+        passed = self.passed
+        self.passed = [part for i in range(0, len(passed), 4) if passed[i] not in named for part in passed[i : i + 4]]
+
+
+class Ids:
+    """Request and trace ids: a random start and a counter, unique over routers and restarts."""
+
+    def __init__(self) -> None:
+        self._prefix = os.urandom(12).hex().encode()
+        self._next = int.from_bytes(os.urandom(2), "big")
+
+    def request_id(self) -> bytes:
+        self._next += 1
+        return b"%s%08x" % (self._prefix, self._next & 0xFFFFFFFF)
+
+    def traceparent(self, request_id: bytes) -> bytes:
+        """A new trace, not sampled. `request_id` is one of ours, else a fresh one is drawn."""
+        trace = request_id if len(request_id) == 32 and request_id.startswith(self._prefix) else self.request_id()
+        return b"00-%s-%s-00" % (trace, trace[16:])
+
+
+def write_request(
+    *,
+    method: bytes,
+    target: bytes,
+    host: bytes,
+    route_token: bytes,
+    request_id: bytes,
+    trace: bytes,
+    budget_ms: bytes,
+    passed: list[bytes],
+    body: bytes,
+) -> bytes:
+    """The request as the cell gets it."""
+    parts = [
+        method, b" ", target, b" HTTP/1.1\r\nhost: ", host, b"\r\nx-route-token: ", route_token,
+        b"\r\nx-request-id: ", request_id, b"\r\ntraceparent: ", trace, b"\r\nx-deadline-ms: ", budget_ms, b"\r\n",
+        *passed,
+    ]  # fmt: skip
+    if body or method not in _BODILESS:
+        parts += (b"content-length: %d\r\n\r\n" % len(body), body)
+    else:
+        parts.append(b"\r\n")
+    return b"".join(parts)
+
+
+_BODILESS: Final = frozenset({b"GET", b"HEAD", b"DELETE", b"OPTIONS"})
+
+
+def passes_back(name: bytes) -> bool:
+    return name not in _DROPPED_FROM_ANSWERS

@@ -1,0 +1,13 @@
+"""User -> the cell that serves him, by one map. Pure; no default: a user that the map does not place is nobody's."""
+
+from uuid import UUID
+
+from infra.topology.cells import Cell, CellState
+from infra.topology.shard_map import ShardMap
+
+
+def locate_user(shard_map: ShardMap, user_id: UUID) -> Cell | None:
+    cell = shard_map.locate(user_id)
+    if cell is None or cell.state is CellState.RETIRED:
+        return None
+    return cell

@@ -1,0 +1,109 @@
+"""The router's metrics, in one table. The request path adds to plain integers (`CellFigures`); they become metrics
+here, when somebody asks, because a client library's counter costs more than the forwarding of a header."""
+
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.metrics_core import Metric as Family
+from prometheus_client.registry import Collector
+
+from infra.runtime.map_watcher import MapWatch
+from infra.runtime.telemetry import LATENCY_BUCKETS_S, Metric
+from router.fleet import CellUpstream
+
+_LATENCY: Final = Metric(
+    "router_request_seconds", Histogram, "From the whole request to the answer passed on", ("cell",)
+)
+
+TABLE: Final = (
+    Metric("router_requests_total", Counter, "Answers of a cell passed on, by class of status", ("cell", "result")),
+    _LATENCY,
+    Metric("router_in_flight_count", Gauge, "Requests inside a cell", ("cell",)),
+    Metric("router_queued_count", Gauge, "Requests waiting for a place in a cell", ("cell",)),
+    Metric("router_turned_away_total", Counter, "Requests for which a cell had no place in time", ("cell",)),
+    Metric("router_broken_total", Counter, "Connections to a cell that broke under a request", ("cell",)),
+    Metric("router_resent_total", Counter, "Requests sent a second time after that", ("cell",)),
+    Metric("router_misdirected_total", Counter, "421 answers of a cell", ("cell",)),
+    Metric("router_misroute_loops_total", Counter, "Requests that two cells refused with 421"),
+    Metric("router_breaker_open_count", Gauge, "Servers of a cell that are not asked at the moment", ("cell",)),
+    Metric("router_breaker_trips_total", Counter, "Times a server's breaker opened", ("cell",)),
+    Metric("router_refusals_total", Counter, "Requests the router itself refused", ("code",)),
+    Metric("router_tokens_verified_total", Counter, "Access tokens whose signature was checked"),
+    Metric("router_clients_count", Gauge, "Open client connections"),
+    Metric("router_map_epoch", Gauge, "Epoch of the map in memory; 0 without one"),
+    Metric("router_map_age_seconds", Gauge, "Since Redis or the control database last confirmed it; -1 if never"),
+    Metric("router_map_refused_total", Counter, "Maps refused: corrupted, lineage, older", ("reason",)),
+    Metric("router_map_source_failures_total", Counter, "Readings a map source did not answer", ("source",)),
+    Metric("router_claims_finished_total", Counter, "Half-done sign-ups the sweep finished"),
+    Metric("router_claims_freed_total", Counter, "Half-done sign-ups the sweep gave back"),
+)
+
+Reading = Callable[[], float]
+
+
+class RouterCollector(Collector):
+    """Reads the figures when Prometheus asks."""
+
+    def __init__(
+        self,
+        *,
+        cells: Callable[[], Iterable[CellUpstream]],
+        refusals: dict[str, int],
+        watch: MapWatch,
+        readings: dict[str, Reading],
+        now: Callable[[], float],
+    ) -> None:
+        self._cells = cells
+        self._refusals = refusals
+        self._watch = watch
+        self._readings = readings
+        self._now = now
+
+    def collect(self) -> Iterable[Family]:
+        latency = HistogramMetricFamily(_LATENCY.name, _LATENCY.help, labels=_LATENCY.labels)
+        by_name = {row.name: _plain_family(row) for row in TABLE if row is not _LATENCY}
+        for cell in self._cells():
+            self._add_cell(by_name, latency, cell)
+        for code, count in sorted(self._refusals.items()):
+            by_name["router_refusals_total"].add_metric([code], count)
+        for reason, count in self._watch.refused.items():
+            by_name["router_map_refused_total"].add_metric([reason], count)
+        for source, count in self._watch.unavailable.items():
+            by_name["router_map_source_failures_total"].add_metric([source], count)
+        shard_map, confirmed_at_s = self._watch.shard_map, self._watch.confirmed_at_s
+        by_name["router_map_epoch"].add_metric([], shard_map.epoch if shard_map else 0)
+        by_name["router_map_age_seconds"].add_metric([], self._now() - confirmed_at_s if confirmed_at_s else -1)
+        for name, reading in self._readings.items():
+            by_name[name].add_metric([], reading())
+        return [latency, *by_name.values()]
+
+    def _add_cell(self, by_name: "dict[str, _PlainFamily]", latency: HistogramMetricFamily, cell: CellUpstream) -> None:
+        label, figures, now_s = [str(cell.cell_id)], cell.figures, self._now()
+        for hundreds in range(1, 6):
+            by_name["router_requests_total"].add_metric([*label, f"{hundreds}xx"], figures.answers[hundreds])
+        running, buckets = 0, []
+        for bound, count in zip([*map(str, LATENCY_BUCKETS_S), "+Inf"], figures.latency_counts, strict=True):
+            running += count
+            buckets.append((bound, running))
+        latency.add_metric(label, buckets, figures.latency_sum_s)
+        for name, value in (
+            ("router_in_flight_count", cell.bulkhead.in_flight),
+            ("router_queued_count", cell.bulkhead.queued),
+            ("router_turned_away_total", cell.bulkhead.turned_away),
+            ("router_broken_total", figures.broken),
+            ("router_resent_total", figures.resent),
+            ("router_misdirected_total", figures.misdirected),
+            ("router_breaker_open_count", sum(server.breaker.is_open(now_s) for server in cell.servers)),
+            ("router_breaker_trips_total", sum(server.breaker.trips for server in cell.servers)),
+        ):
+            by_name[name].add_metric(label, value)
+
+
+_PlainFamily = CounterMetricFamily | GaugeMetricFamily
+
+
+def _plain_family(row: Metric) -> _PlainFamily:
+    kind = CounterMetricFamily if row.kind is Counter else GaugeMetricFamily
+    return kind(row.name, row.help, labels=row.labels)

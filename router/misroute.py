@@ -1,0 +1,60 @@
+"""421: the cell says the user is not its own. Refresh the map, and find another cell to ask, once.
+
+The cells decide who owns a user, so any map may be behind. The refreshed map is believed first; if it still names
+the cell that refused, the refusal's own hint is followed, but only when it is newer than the map: the hinted cell
+decides for itself, and if it refuses too, the request ends. So no hint can start a loop or place a write wrongly.
+"""
+
+import time
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import msgspec
+
+from infra.topology.identifiers import CellId
+from infra.topology.shard_map import ShardMap
+from router.errors import CellUnavailable
+from router.identify import Route, Routes
+
+_REFRESH_S: Final = 1.0
+
+
+class MisdirectedHint(msgspec.Struct):
+    """What we read of a 421's body."""
+
+    owner: str | None = None
+    epoch: int = 0
+
+
+class Misroutes:
+    def __init__(
+        self,
+        routes: Routes,
+        *,
+        refresh: Callable[[float], Awaitable[None]],
+        current_map: Callable[[], ShardMap | None],
+    ) -> None:
+        self._routes = routes
+        self._refresh = refresh
+        self._current_map = current_map
+        self.loops = 0
+
+    async def find_owner(self, refused: Route, body: bytes) -> Route:
+        """The route to another cell, or `CellUnavailable`."""
+        hint = _read_hint(body)
+        if self._current_map() is refused.shard_map:
+            await self._refresh(_REFRESH_S)
+        now_s = time.time()
+        route = self._routes.to_owner(refused.user_id, now_s)
+        if route.cell is not refused.cell:
+            return route
+        if hint.owner and hint.owner != refused.cell.cell_id and hint.epoch > route.shard_map.epoch:
+            return self._routes.to_cell(refused.user_id, CellId(hint.owner), now_s)
+        raise CellUnavailable("the user is on the way to another cell")
+
+
+def _read_hint(body: bytes) -> MisdirectedHint:
+    try:
+        return msgspec.json.decode(body, type=MisdirectedHint)
+    except msgspec.DecodeError:
+        return MisdirectedHint()

@@ -1,0 +1,89 @@
+"""The control database as the router uses it: email claims by procedure, loads for placement. Never on the order path.
+
+Each call opens what it needs from a small pool with a short wait; a dead database is `ControlUnavailable` after a
+moment.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final, LiteralString
+from uuid import UUID
+
+import psycopg
+import psycopg_pool
+
+from infra.runtime.database import Pool
+from router.errors import ControlUnavailable
+
+_CLAIM: Final = "select outcome, user_id, cell_id from control.claim_email_v1(%s, %s, %s, %s, %s)"
+_ACTIVATE: Final = "select control.activate_email_claim_v1(%s, %s)"
+_FREE: Final = "select control.free_email_claim_v1(%s, %s, make_interval(secs => %s))"
+_FIND: Final = "select user_id, cell_id, state from control.find_email_claim_v1(%s)"
+_PENDING: Final = (
+    "select email_hash, user_id, cell_id, age_s from control.pending_email_claims_v1(make_interval(secs => %s), %s)"
+)
+_LOADS: Final = "select cell_id, users from control.cell_loads_v1()"
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimOutcome:
+    """`claimed`, `resumed`, `replayed`, `key_reused` or `email_taken`, and the claim that stands."""
+
+    outcome: str
+    user_id: UUID | None
+    cell_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class EmailClaim:
+    user_id: UUID
+    cell_id: str
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class PendingClaim:
+    email_hash: bytes
+    user_id: UUID
+    cell_id: str
+    age_s: float
+
+
+class ControlQueries:
+    def __init__(self, pool: Pool, *, timeout_s: float) -> None:
+        self._pool = pool
+        self._timeout_s = timeout_s
+
+    async def claim_email(
+        self, *, email_hash: bytes, key: str, fingerprint: bytes, user_id: UUID, cell_id: str
+    ) -> ClaimOutcome:
+        rows = await self._fetch(_CLAIM, [email_hash, key, fingerprint, user_id, cell_id])
+        return ClaimOutcome(*rows[0])
+
+    async def activate_claim(self, email_hash: bytes, user_id: UUID) -> bool:
+        return bool((await self._fetch(_ACTIVATE, [email_hash, user_id]))[0][0])
+
+    async def free_claim(self, email_hash: bytes, user_id: UUID, *, age_s: float) -> bool:
+        return bool((await self._fetch(_FREE, [email_hash, user_id, age_s]))[0][0])
+
+    async def find_claim(self, email_hash: bytes) -> EmailClaim | None:
+        rows = await self._fetch(_FIND, [email_hash])
+        return EmailClaim(*rows[0]) if rows else None
+
+    async def pending_claims(self, *, age_s: float, limit: int) -> list[PendingClaim]:
+        return [PendingClaim(*row) for row in await self._fetch(_PENDING, [age_s, limit])]
+
+    async def cell_loads(self) -> dict[str, int]:
+        return {str(cell_id): int(users) for cell_id, users in await self._fetch(_LOADS, [])}
+
+    async def _fetch(self, statement: LiteralString, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
+        try:
+            async with self._pool.connection(timeout=self._timeout_s) as connection:
+                return await (await connection.execute(statement, parameters)).fetchall()
+        except (
+            psycopg.Error,
+            psycopg_pool.PoolTimeout,
+            psycopg_pool.PoolClosed,
+            psycopg_pool.TooManyRequests,
+        ) as error:
+            raise ControlUnavailable("sign-up and login by email are not possible at the moment") from error

@@ -1,0 +1,136 @@
+"""Sign-up spans two databases without a transaction over both: claim the email, create the user, confirm the claim.
+
+The claim fixes user id and cell before anything exists, creation in the cell is idempotent by user, and each step
+may be repeated. So a crash anywhere leaves a pending claim, which the client's retry resumes and the sweep finishes
+or frees. Whoever resumes or replays must know the password that the account was created with: that is what the cell
+checks, so the control database holds nothing derived from a password.
+"""
+
+import hmac
+import time
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
+
+import msgspec
+
+from infra.runtime.fault_points import FaultPoints
+from infra.runtime.problem import Problem
+from infra.security.email_hash import EmailHasher, normalize_email
+from infra.topology.identifiers import CellId
+from router.cell_calls import CellAnswer, CellCalls, passed_on
+from router.errors import CellUnavailable, OutcomeUnknown
+from router.placement import IdNotFound, NoOpenCell, choose_cell, mint_user_id
+from router.queries import ClaimOutcome, ControlQueries
+from router.world import World
+
+_LOADS_KEPT_S: Final = 2.0
+
+
+class NewUser(msgspec.Struct):
+    email: str
+    password: str
+    name: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SignedUp:
+    user_id: UUID
+    cell_id: str
+    refresh_token: str
+    is_replay: bool
+
+
+class SignUp:
+    def __init__(
+        self, world: World, queries: ControlQueries, calls: CellCalls, hasher: EmailHasher, faults: FaultPoints
+    ) -> None:
+        self._world = world
+        self._queries = queries
+        self._calls = calls
+        self._hasher = hasher
+        self._faults = faults
+        self._loads: dict[str, int] = {}
+        self._loads_until_s = 0.0
+
+    async def sign_up(self, user: NewUser, key: str, request_id: str) -> SignedUp:
+        """Raises `Problem` for what the client must change and a `RouterRefusal` for what may be tried again."""
+        email_hash = self._hasher.hash(user.email)
+        claim = await self._claim(user, email_hash, key)
+        assert claim.user_id is not None
+        assert claim.cell_id is not None
+        await self._faults.reach("sign-up-claimed")
+        if claim.outcome == "replayed":
+            answer = await self._check_password(claim.user_id, None, user.password, request_id)
+        else:
+            answer = await self._create(user, claim.user_id, CellId(claim.cell_id), request_id)
+            if claim.outcome == "resumed":
+                answer = await self._check_password(claim.user_id, CellId(claim.cell_id), user.password, request_id)
+            await self._faults.reach("sign-up-created")
+            if not await self._queries.activate_claim(email_hash, claim.user_id):
+                raise OutcomeUnknown("the sign-up was overtaken; send it again with the same idempotency key")
+        token: str = answer.json()["refresh_token"]
+        return SignedUp(claim.user_id, claim.cell_id, token, is_replay=claim.outcome in ("resumed", "replayed"))
+
+    async def _claim(self, user: NewUser, email_hash: bytes, key: str) -> ClaimOutcome:
+        shard_map = self._world.shard_map()
+        try:
+            cell = choose_cell(shard_map.cells, await self._current_loads(), self._world.is_reachable)
+            user_id = mint_user_id(shard_map, cell)
+        except (NoOpenCell, IdNotFound) as error:
+            raise CellUnavailable(str(error)) from error
+        claim = await self._queries.claim_email(
+            email_hash=email_hash,
+            key=key,
+            fingerprint=_fingerprint(user, email_hash),
+            user_id=user_id,
+            cell_id=cell.cell_id,
+        )
+        if claim.outcome == "key_reused":
+            raise _key_reused()
+        if claim.outcome == "email_taken":
+            raise Problem(409, "EMAIL_TAKEN", "somebody has this email already", field="email")
+        if claim.outcome == "claimed":
+            self._loads[cell.cell_id] = self._loads.get(cell.cell_id, 0) + 1
+        return claim
+
+    async def _current_loads(self) -> dict[str, int]:
+        if time.monotonic() >= self._loads_until_s:
+            self._loads_until_s = time.monotonic() + _LOADS_KEPT_S
+            self._loads = await self._queries.cell_loads()
+        return self._loads
+
+    async def _create(self, user: NewUser, user_id: UUID, cell_id: CellId, request_id: str) -> CellAnswer:
+        body = {"email": normalize_email(user.email), "name": user.name, "password": user.password}
+        answer = await self._calls.post(
+            user_id, "/internal/v1/accounts", body, now_s=time.time(), request_id=request_id, cell_id=cell_id
+        )
+        if answer.status == 201:
+            return answer
+        raise passed_on(answer)
+
+    async def _check_password(
+        self, user_id: UUID, cell_id: CellId | None, password: str, request_id: str
+    ) -> CellAnswer:
+        answer = await self._calls.post(
+            user_id,
+            "/internal/v1/sessions",
+            {"password": password},
+            now_s=time.time(),
+            request_id=request_id,
+            cell_id=cell_id,
+        )
+        if answer.status == 200:
+            return answer
+        if answer.status == 401:
+            raise _key_reused()
+        raise passed_on(answer)
+
+
+def _fingerprint(user: NewUser, email_hash: bytes) -> bytes:
+    """Of the request without the password."""
+    return hmac.digest(email_hash, b"POST /v1/users\n" + msgspec.json.encode(user.name), "sha256")
+
+
+def _key_reused() -> Problem:
+    return Problem(422, "IDEMPOTENCY_KEY_REUSED", "this idempotency key was used for another sign-up")

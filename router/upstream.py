@@ -1,0 +1,279 @@
+"""HTTP/1.1 towards one server of a cell: a connection that carries one request at a time, and a pool of them.
+
+The router exists for this path, so it is our own code: an `asyncio.Protocol` over httptools that calls back instead of
+waking tasks (see the README for the measurement against aiohttp). It never retries; it tells its `Sink` exactly what
+happened, and whether a byte of an answer had come, so that whoever knows the request can judge what is safe.
+"""
+
+import asyncio
+from typing import Final, Protocol, cast
+from urllib.parse import urlsplit
+
+import httptools
+
+from router.breaker import Breaker
+
+_BUFFERED_BYTES_MAX: Final = 262_144
+_ANSWER_HEAD_BYTES_MAX: Final = 65_536
+
+
+class Sink(Protocol):
+    """Whoever asked. Exactly one of `answered`, `broken`, or `stream_began ... stream_ended | broken` is called."""
+
+    def answered(self, connection: "UpstreamConnection") -> None: ...
+
+    def stream_began(self, connection: "UpstreamConnection") -> None: ...
+
+    def stream_chunk(self, connection: "UpstreamConnection", chunk: bytes) -> None: ...
+
+    def stream_ended(self, connection: "UpstreamConnection") -> None: ...
+
+    def broken(self, connection: "UpstreamConnection", why: str) -> None: ...
+
+
+class UpstreamConnection(asyncio.Protocol):
+    """One connection. While it is idle or after it broke, `sink` is None."""
+
+    __slots__ = (
+        "_chunks",
+        "_complete",
+        "_head_bytes",
+        "_head_complete",
+        "_length",
+        "_parser",
+        "_streaming",
+        "_until_close",
+        "body",
+        "closed",
+        "deadline_s",
+        "fresh",
+        "headers",
+        "idle_since_s",
+        "is_head",
+        "reusable",
+        "server",
+        "sink",
+        "started_s",
+        "status",
+        "transport",
+    )
+
+    def __init__(self, server: "UpstreamServer") -> None:
+        self.server = server
+        self.transport: asyncio.Transport | None = None
+        self.sink: Sink | None = None
+        self.closed = False
+        self.fresh = True
+        self.idle_since_s = 0.0
+        self.started_s = 0.0
+        self.deadline_s = 0.0
+        self.is_head = False
+        self._parser = httptools.HttpResponseParser(self)
+        self._reset()
+
+    def _reset(self) -> None:
+        self.status = 0
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.body = b""
+        self.reusable = False
+        self._chunks: list[bytes] = []
+        self._head_bytes = 0
+        self._head_complete = False
+        self._complete = False
+        self._streaming = False
+        self._length = -1
+        self._until_close = False
+
+    def send(self, request: bytes, sink: Sink, *, is_head: bool, now_s: float, deadline_s: float) -> None:
+        """Begin an exchange. The connection must be idle."""
+        assert self.sink is None
+        assert self.transport is not None
+        if not self.fresh:
+            self._reset()
+        self.sink = sink
+        self.is_head = is_head
+        self.started_s = now_s
+        self.deadline_s = deadline_s
+        self.server.busy.add(self)
+        self.transport.write(request)
+
+    # What the transport tells.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        if self.sink is None:
+            self.abort("bytes came that nobody asked for")
+            return
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            self.abort(f"not an HTTP answer: {type(error).__name__}")
+            return
+        if self._complete:
+            self._finish()
+        elif self._head_complete:
+            self._stream_or_wait()
+        elif self._head_bytes > _ANSWER_HEAD_BYTES_MAX:
+            self.abort("the head of the answer is too large")
+
+    def eof_received(self) -> bool:
+        return False
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.closed = True
+        self.server.forget(self)
+        sink = self.sink
+        if sink is None:
+            return
+        if self._head_complete and self._until_close and error is None:
+            self._complete = True
+            self._finish()
+            return
+        self._break(sink, str(error) if error else "the server closed the connection")
+
+    def abort(self, why: str) -> None:
+        """Give the connection up; whoever waits on it is told."""
+        if self.transport is not None:
+            self.transport.abort()
+        self.closed = True
+        self.server.forget(self)
+        if self.sink is not None:
+            self._break(self.sink, why)
+
+    def _break(self, sink: Sink, why: str) -> None:
+        self.sink = None
+        self.server.busy.discard(self)
+        sink.broken(self, why)
+
+    # What the parser tells.
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        name = name.lower()
+        self._head_bytes += len(name) + len(value)
+        if name == b"content-length":
+            self._length = int(value)
+        self.headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        self.status = self._parser.get_status_code()
+        if self.status < 200:
+            return
+        self._head_complete = True
+        if self.is_head:
+            self._complete = True
+        elif self._length < 0 and self.status not in (204, 304):
+            self._until_close = not any(name == b"transfer-encoding" for name, _ in self.headers)
+
+    def on_body(self, chunk: bytes) -> None:
+        self._chunks.append(chunk)
+
+    def on_message_complete(self) -> None:
+        if self.status < 200:  # an interim answer; the real one follows
+            self._reset()
+            return
+        self._complete = True
+        self.reusable = self._parser.should_keep_alive() and not self.is_head
+
+    # What follows from it.
+
+    def _finish(self) -> None:
+        sink = self.sink
+        assert sink is not None
+        self.sink = None
+        self.fresh = False
+        self.server.busy.discard(self)
+        chunks = self._chunks
+        body = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        if self._streaming:
+            if body:
+                sink.stream_chunk(self, body)
+            sink.stream_ended(self)
+        else:
+            self.body = body
+            sink.answered(self)
+
+    def _stream_or_wait(self) -> None:
+        """A short answer of known length is awaited whole, so half an answer can still become a clean refusal."""
+        sink = self.sink
+        assert sink is not None
+        if not self._streaming:
+            if 0 <= self._length <= _BUFFERED_BYTES_MAX:
+                return
+            self._streaming = True
+            sink.stream_began(self)
+        if self._chunks and self.sink is sink:
+            chunk = b"".join(self._chunks)
+            self._chunks = []
+            sink.stream_chunk(self, chunk)
+
+
+class UpstreamServer:
+    """One address of one cell, its idle connections (last used first) and its breaker."""
+
+    __slots__ = ("_connect_timeout_s", "_idle", "_idle_max_s", "breaker", "busy", "host", "host_header", "port", "url")
+
+    def __init__(self, url: str, *, breaker: Breaker, connect_timeout_s: float, idle_max_s: float) -> None:
+        parts = urlsplit(url)
+        if parts.scheme != "http" or parts.hostname is None:
+            raise ValueError(f"not an address the router can speak to: {url}")
+        self.url = url
+        self.host = parts.hostname
+        self.port = parts.port or 80
+        self.host_header = parts.netloc.encode()
+        self.breaker = breaker
+        self.busy: set[UpstreamConnection] = set()
+        self._idle: list[UpstreamConnection] = []
+        self._connect_timeout_s = connect_timeout_s
+        self._idle_max_s = idle_max_s
+
+    @property
+    def idle_count(self) -> int:
+        return len(self._idle)
+
+    def take_idle(self, now_s: float) -> UpstreamConnection | None:
+        """A connection that is open and has not been idle for long."""
+        idle = self._idle
+        while idle:
+            connection = idle.pop()
+            if connection.closed:
+                continue
+            if now_s - connection.idle_since_s > self._idle_max_s:
+                connection.abort("idle for too long")
+                continue
+            return connection
+        return None
+
+    async def connect(self) -> UpstreamConnection:
+        """A new connection. Raises OSError or TimeoutError; nothing has been sent then."""
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(self._connect_timeout_s):
+            _, connection = await loop.create_connection(lambda: UpstreamConnection(self), self.host, self.port)
+        return connection
+
+    def give_back(self, connection: UpstreamConnection, now_s: float) -> None:
+        """Keep it for the next request if it is still good."""
+        if connection.reusable and not connection.closed:
+            connection.idle_since_s = now_s
+            self._idle.append(connection)
+        elif not connection.closed:
+            connection.abort("not to be used again")
+
+    def forget(self, connection: UpstreamConnection) -> None:
+        if connection.sink is None and connection in self._idle:
+            self._idle.remove(connection)
+
+    def sweep(self, now_s: float) -> None:
+        """Break what is past its deadline, close what nobody used. Called a few times a second, so that a request
+        needs no timer of its own."""
+        for connection in [c for c in self.busy if c.deadline_s <= now_s]:
+            connection.abort("deadline")
+        while self._idle and now_s - self._idle[0].idle_since_s > self._idle_max_s:
+            self._idle.pop(0).abort("idle for too long")
+
+    def close(self) -> None:
+        """No more idle connections; busy ones end with their request."""
+        for connection in list(self._idle):
+            connection.abort("the address is gone")
+        self._idle.clear()
