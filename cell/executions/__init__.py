@@ -1,0 +1,1 @@
+"""Execution: instructions out to the venue, reports in, each applied once."""

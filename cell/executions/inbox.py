@@ -1,0 +1,212 @@
+"""Reports in: committed, then acknowledged, then applied once, in each user's order.
+
+Intake commits whatever has arrived as one batch; only then is it acknowledged, so the venue keeps what a crash took.
+Applying is separate and may lag: up to 64 users per call, two calls in the air. A report whose user is locked, halted
+or gone is deferred and stays in the inbox. A call that the database refuses is repeated one report at a time; a report
+whose content it refuses again and again is quarantined, so that it holds up neither its user nor anybody else. A
+database that is away, or a procedure that is broken, quarantines nothing: the same report is tried until it works.
+"""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import Final
+
+from cell.executions.lanes import ReportLanes
+from cell.executions.queries import (
+    CallRefused,
+    DatabaseAway,
+    accept_reports,
+    apply_reports,
+    quarantine_report,
+    unapplied_reports,
+)
+from cell.executions.report import ExecutionReport
+from cell.executions.settlement import settlement_date
+from cell.executions.venue import Venue, VenueAway
+from infra.runtime.clock import Clock
+from infra.runtime.database import Pool
+from infra.runtime.fault_points import FaultPoints
+from infra.runtime.telemetry import Metrics
+
+ACCEPT_MAX: Final = 512
+ARRIVED_MAX: Final = 4_096
+WAITING_MAX: Final = 50_000
+APPLY_MAX: Final = 64
+APPLIERS: Final = 2
+PAGE: Final = 5_000
+CONTENT_REFUSALS_MAX: Final = 3
+RETRY_S: Final = 0.2
+GAP_SQLSTATE: Final = "RB020"
+CONTENT_CLASSES: Final = ("22", "23", "RB")
+
+_log = logging.getLogger(__name__)
+
+
+class Inbox:
+    """One session's reports, from the socket to the books."""
+
+    def __init__(
+        self, pool: Pool, venue: Venue, *, cell: str, clock: Clock, metrics: Metrics, fault_points: FaultPoints
+    ) -> None:
+        self._pool = pool
+        self._venue = venue
+        self._cell = cell
+        self._clock = clock
+        self._metrics = metrics
+        self._fault_points = fault_points
+        self._arrived: asyncio.Queue[ExecutionReport] = asyncio.Queue(ARRIVED_MAX)
+        self._lanes = ReportLanes()
+        self._work = asyncio.Event()
+        self._room = asyncio.Event()
+        self._content_refusals: dict[int, int] = {}
+
+    async def recover(self) -> None:
+        """Take up what an earlier worker committed and did not apply."""
+        after_id = 0
+        while page := await unapplied_reports(self._pool, after_id, PAGE):
+            for inbox_id, user_id in page:
+                self._lanes.add(inbox_id, user_id)
+            after_id = page[-1][0]
+        if len(self._lanes):
+            _log.info("unapplied reports found", extra={"count": len(self._lanes)})
+        self._work.set()
+
+    async def put(self, reports: list[ExecutionReport]) -> None:
+        """Reports arrived; waits while there are too many."""
+        for report in reports:
+            await self._arrived.put(report)
+
+    async def run_intake(self) -> None:
+        """Commit what arrives, acknowledge it, hand it on."""
+        while True:
+            batch = [await self._arrived.get()]
+            while len(batch) < ACCEPT_MAX and not self._arrived.empty():
+                batch.append(self._arrived.get_nowait())
+            await self._accept(batch)
+            while len(self._lanes) > WAITING_MAX:
+                self._room.clear()
+                await self._room.wait()
+
+    async def run_applier(self) -> None:
+        """Apply committed reports until cancelled."""
+        while True:
+            inbox_ids = self._lanes.take(APPLY_MAX, self._clock.monotonic())
+            if inbox_ids:
+                await self._apply(inbox_ids)
+                await self._fault_points.reach("executions.after_apply")
+            else:
+                await self._wait_for_work()
+
+    async def _accept(self, batch: Sequence[ExecutionReport]) -> None:
+        accepted = None
+        while accepted is None:
+            try:
+                accepted = await accept_reports(
+                    self._pool,
+                    venue=self._venue.name,
+                    session=self._venue.session,
+                    reports=batch,
+                    at=self._clock.now(),
+                )
+            except DatabaseAway as error:
+                await self._pause("intake", error)
+            except CallRefused as error:
+                if error.sqlstate == GAP_SQLSTATE:
+                    _log.error("a gap in the session, resuming", extra={"detail": str(error)})
+                    await self._venue.reset()
+                    return
+                await self._pause("intake", error)
+        await self._fault_points.reach("executions.after_inbox_commit")
+        for inbox_id, user_id in accepted.fresh:
+            self._lanes.add(inbox_id, user_id)
+        self._metrics.counter("cell_reports_accepted_total").labels(self._cell).inc(len(accepted.fresh))
+        self._work.set()
+        try:
+            await self._venue.acknowledge(accepted.received_seq)
+        except VenueAway:
+            return  # the next hello says the same
+
+    async def _apply(self, inbox_ids: list[int]) -> None:
+        try:
+            with self._metrics.histogram("cell_reports_apply_seconds").labels(self._cell).time():
+                results = await apply_reports(
+                    self._pool, inbox_ids, settles_on=settlement_date(self._clock.now().date()), at=self._clock.now()
+                )
+        except DatabaseAway as error:
+            self._defer(inbox_ids)
+            await self._pause("apply", error)
+            return
+        except CallRefused as error:
+            await self._apply_apart(inbox_ids, error)
+            return
+        missing = set(inbox_ids)
+        for result in results:
+            missing.discard(result.inbox_id)
+            self._metrics.counter("cell_reports_applied_total").labels(self._cell, result.outcome).inc()
+            if result.outcome == "deferred":
+                self._defer([result.inbox_id])
+            else:
+                self._finish(result.inbox_id)
+            if result.outcome == "quarantined":
+                _log.error("report quarantined", extra={"inbox_id": result.inbox_id, "reason": result.reason})
+        for inbox_id in missing:  # applied before: a call whose answer was lost, or an earlier worker's
+            self._finish(inbox_id)
+
+    async def _apply_apart(self, inbox_ids: list[int], error: CallRefused) -> None:
+        """Find the report that spoils the batch: each one alone, and the guilty one aside."""
+        if len(inbox_ids) > 1:
+            for inbox_id in inbox_ids:
+                await self._apply([inbox_id])
+            return
+        (inbox_id,) = inbox_ids
+        refusals = self._content_refusals.get(inbox_id, 0) + error.sqlstate.startswith(CONTENT_CLASSES)
+        self._content_refusals[inbox_id] = refusals
+        _log.error("report refused", extra={"inbox_id": inbox_id, "detail": str(error)})
+        if refusals >= CONTENT_REFUSALS_MAX:
+            await self._quarantine(inbox_id, f"cannot be applied: {error}")
+        else:
+            self._defer(inbox_ids)
+            await self._pause("apply", error)
+
+    async def _quarantine(self, inbox_id: int, reason: str) -> None:
+        try:
+            await quarantine_report(self._pool, inbox_id, reason[:500], self._clock.now())
+        except (DatabaseAway, CallRefused) as error:
+            self._defer([inbox_id])
+            await self._pause("apply", error)
+        else:
+            self._metrics.counter("cell_reports_applied_total").labels(self._cell, "quarantined").inc()
+            self._finish(inbox_id)
+
+    def _finish(self, inbox_id: int) -> None:
+        self._content_refusals.pop(inbox_id, None)
+        self._lanes.finish(inbox_id)
+        self._work.set()
+        self._room.set()
+        self._metrics.gauge("cell_reports_waiting").labels(self._cell).set(len(self._lanes))
+
+    def _defer(self, inbox_ids: Sequence[int]) -> None:
+        now_s = self._clock.monotonic()
+        for inbox_id in inbox_ids:
+            self._lanes.defer(inbox_id, now_s)
+
+    async def wait_empty(self) -> None:
+        """Wait until nothing that arrived is left to apply."""
+        while len(self._lanes) or not self._arrived.empty():
+            self._room.clear()
+            await self._room.wait()
+
+    async def _wait_for_work(self) -> None:
+        self._work.clear()
+        moment_s = self._lanes.next_moment_s()
+        pause_s = None if moment_s is None else max(0.001, moment_s - self._clock.monotonic())
+        try:
+            await asyncio.wait_for(self._work.wait(), pause_s)
+        except TimeoutError:
+            return
+
+    async def _pause(self, task: str, error: DatabaseAway | CallRefused) -> None:
+        self._metrics.counter("cell_worker_failures_total").labels(self._cell, task).inc()
+        _log.warning("database call failed, repeating", extra={"task": task, "detail": str(error)})
+        await asyncio.sleep(RETRY_S)

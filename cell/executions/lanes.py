@@ -1,0 +1,80 @@
+"""Which reports may be applied now: one lane per user, in order of the inbox, at most one report of a user at a time.
+
+Pure: the time comes in. A report that was deferred waits a little longer each time, and its user's later ones with it;
+other users go on. Reports that belong to no user have a lane each.
+"""
+
+from collections import deque
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+from heapq import heappop, heappush
+from itertools import count
+from typing import Final
+from uuid import UUID
+
+DEFER_S: Final = (0.005, 1.0)
+
+
+@dataclass(slots=True)
+class _Lane:
+    waiting: deque[int] = field(default_factory=deque)
+    deferrals: int = 0
+
+
+class ReportLanes:
+    """Inbox ids on their way to being applied."""
+
+    def __init__(self) -> None:
+        self._lanes: dict[Hashable, _Lane] = {}
+        self._lane_of: dict[int, Hashable] = {}
+        self._ready: deque[Hashable] = deque()
+        self._later: list[tuple[float, int, Hashable]] = []
+        self._tie = count()
+
+    def __len__(self) -> int:
+        """Reports that are not applied yet, those being applied included."""
+        return len(self._lane_of)
+
+    def add(self, inbox_id: int, user_id: UUID | None) -> None:
+        """A report was committed to the inbox; ids must come in order."""
+        if inbox_id in self._lane_of:
+            return
+        key: Hashable = inbox_id if user_id is None else user_id
+        lane = self._lanes.get(key)
+        if lane is None:
+            lane = self._lanes[key] = _Lane()
+            self._ready.append(key)
+        lane.waiting.append(inbox_id)
+        self._lane_of[inbox_id] = key
+
+    def take(self, limit: int, now_s: float) -> list[int]:
+        """The next reports to apply, each of another user; their lanes stand still until `finish` or `defer`."""
+        while self._later and self._later[0][0] <= now_s:
+            self._ready.append(heappop(self._later)[2])
+        taken: list[int] = []
+        while self._ready and len(taken) < limit:
+            taken.append(self._lanes[self._ready.popleft()].waiting[0])
+        return taken
+
+    def finish(self, inbox_id: int) -> None:
+        """The report needs no more attention; its user's next one may go."""
+        key = self._lane_of.pop(inbox_id)
+        lane = self._lanes[key]
+        lane.waiting.popleft()
+        lane.deferrals = 0
+        if lane.waiting:
+            self._ready.append(key)
+        else:
+            del self._lanes[key]
+
+    def defer(self, inbox_id: int, now_s: float) -> None:
+        """Not now: another writer has the user, or the user is halted or gone."""
+        key = self._lane_of[inbox_id]
+        lane = self._lanes[key]
+        pause_s = min(DEFER_S[1], DEFER_S[0] * 2**lane.deferrals)
+        lane.deferrals = min(lane.deferrals + 1, 16)
+        heappush(self._later, (now_s + pause_s, next(self._tie), key))
+
+    def next_moment_s(self) -> float | None:
+        """When a deferred report may be tried again; None if nothing waits for time."""
+        return self._later[0][0] if self._later else None

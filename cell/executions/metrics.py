@@ -1,0 +1,20 @@
+"""Every metric of the worker, in one table."""
+
+from typing import Final
+
+from prometheus_client import Counter, Gauge, Histogram
+
+from infra.runtime.telemetry import Metric
+
+WORKER_METRICS: Final = (
+    Metric("cell_instructions_sent_total", Counter, "instructions sent to the venue", ("cell", "action")),
+    Metric("cell_instructions_asked_total", Counter, "orders asked about before a resend", ("cell", "result")),
+    Metric("cell_reports_accepted_total", Counter, "reports committed to the inbox", ("cell",)),
+    Metric("cell_reports_applied_total", Counter, "reports by what became of them", ("cell", "result")),
+    Metric("cell_reports_waiting", Gauge, "reports in the inbox that are not applied", ("cell",)),
+    Metric("cell_reports_apply_seconds", Histogram, "one call that applies reports", ("cell",)),
+    Metric("cell_venue_generation", Gauge, "connections to the venue so far", ("cell",)),
+    Metric("cell_venue_connected", Gauge, "whether the venue's session is up", ("cell",)),
+    Metric("cell_worker_active", Gauge, "1 in the worker that holds the cell's lock, 0 in a standby", ("cell",)),
+    Metric("cell_worker_failures_total", Counter, "database calls that failed and are repeated", ("cell", "task")),
+)

@@ -1,0 +1,66 @@
+"""Last prices from the venue into the cell's reference prices: conflated, at most a few writes per second.
+
+The venue only sends what changed, so now and then all prices of a living session are written again: their age says
+how fresh the session is, and a market order is refused once it is too old.
+"""
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from typing import Final
+
+from cell.executions.queries import CallRefused, DatabaseAway, set_reference_prices
+from infra.runtime.clock import Clock
+from infra.runtime.database import Pool
+from infra.runtime.telemetry import Metrics
+
+WRITE_PERIOD_S: Final = 0.4
+REFRESH_PERIOD_S: Final = 5.0
+RETRY_S: Final = 1.0
+SYMBOLS_MAX: Final = 20_000
+
+_log = logging.getLogger(__name__)
+
+
+class ReferencePrices:
+    """The newest price of every symbol, and which of them are not written yet."""
+
+    def __init__(self, pool: Pool, *, cell: str, clock: Clock, metrics: Metrics) -> None:
+        self._pool = pool
+        self._cell = cell
+        self._clock = clock
+        self._metrics = metrics
+        self._prices: dict[str, int] = {}
+        self._changed: set[str] = set()
+        self._heard = asyncio.Event()
+
+    def hear(self, prices: Mapping[str, int]) -> None:
+        """The venue says what trades at what; an empty message says that it is alive."""
+        for symbol, px_micros in prices.items():
+            if px_micros > 0 and (symbol in self._prices or len(self._prices) < SYMBOLS_MAX):
+                self._prices[symbol] = px_micros
+                self._changed.add(symbol)
+        self._heard.set()
+
+    async def run(self) -> None:
+        """Write until cancelled."""
+        refreshed_at_s = self._clock.monotonic()
+        while True:
+            await self._heard.wait()
+            self._heard.clear()
+            if self._clock.monotonic() - refreshed_at_s >= REFRESH_PERIOD_S:
+                self._changed.update(self._prices)
+                refreshed_at_s = self._clock.monotonic()
+            changed, self._changed = self._changed, set()
+            if changed:
+                await self._write({symbol: self._prices[symbol] for symbol in changed})
+            await asyncio.sleep(WRITE_PERIOD_S)
+
+    async def _write(self, prices: Mapping[str, int]) -> None:
+        try:
+            await set_reference_prices(self._pool, prices, self._clock.now())
+        except (DatabaseAway, CallRefused) as error:
+            self._changed.update(prices)
+            self._metrics.counter("cell_worker_failures_total").labels(self._cell, "prices").inc()
+            _log.warning("database call failed, repeating", extra={"task": "prices", "detail": str(error)})
+            await asyncio.sleep(RETRY_S)

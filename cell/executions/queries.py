@@ -1,0 +1,194 @@
+"""Every statement of the worker: the procedures it calls and the few rows it reads. No other file here knows SQL.
+
+A call fails in one of two ways. `DatabaseAway`: no connection, a lock or a deadline; whether it was done is unknown,
+and every call here may be repeated. `CallRefused`: the database said no to this very call.
+"""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Final, LiteralString
+from uuid import UUID
+
+import psycopg
+
+from cell.executions.report import ExecutionReport
+from cell.executions.venue import VenueOrder
+from infra.runtime.database import Connection, Pool
+
+_CLAIM: Final[LiteralString] = """
+select instruction_id, action, order_id, user_id, client_order_id, symbol, side, type, time_in_force, order_qty_micros,
+       limit_px_micros
+  from brokerage.claim_instructions_v1(%s, %s)
+"""
+_SENT: Final[LiteralString] = """
+select i.id, i.action, i.order_id, i.user_id, o.client_order_id, o.symbol, o.side, o.type, o.time_in_force,
+       o.order_qty_micros, coalesce(o.hold_px_micros, o.limit_px_micros)
+  from brokerage.venue_instructions i
+  join brokerage.orders o on o.user_id = i.user_id and o.order_id = i.order_id
+ where i.sent_at < %(before)s and i.id > %(after)s
+ order by i.id limit %(limit)s
+"""
+_RECEIVED: Final[LiteralString] = """
+select received_seq from brokerage.venue_sessions where venue = %s and session = %s
+"""
+_ACCEPT: Final[LiteralString] = """
+select received_seq, inbox_id, user_id
+  from brokerage.accept_reports_v1(%s, %s, %s::bigint[], %s::uuid[], %s::jsonb[], %s)
+"""
+_APPLY: Final[LiteralString] = """
+select inbox_id, outcome, reason from brokerage.apply_reports_v1(%s::bigint[], %s, %s)
+"""
+_QUARANTINE: Final[LiteralString] = "select brokerage.quarantine_report_v1(%s, %s, %s)"
+_UNAPPLIED: Final[LiteralString] = "select id, user_id from brokerage.inbox where id > %s order by id limit %s"
+_SET_PRICES: Final[LiteralString] = "select brokerage.set_reference_prices_v1(%s::text[], %s::bigint[], %s)"
+_TRY_LOCK: Final[LiteralString] = "select pg_try_advisory_lock(%s)"
+_UNLOCK: Final[LiteralString] = "select pg_advisory_unlock(%s)"
+_PRUNE_KEYS: Final[LiteralString] = "select brokerage.prune_idempotency_keys_v1(%s, %s)"
+_ALIVE: Final[LiteralString] = "select 1"
+
+
+class DatabaseAway(Exception):
+    """Try again."""
+
+
+class CallRefused(Exception):
+    """Trying again the same way will not help; `sqlstate` says why."""
+
+    def __init__(self, sqlstate: str, detail: str) -> None:
+        super().__init__(f"{sqlstate}: {detail}")
+        self.sqlstate = sqlstate
+
+
+@dataclass(frozen=True, slots=True)
+class Instruction:
+    """What the venue must be told."""
+
+    instruction_id: int
+    action: str
+    order: VenueOrder
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A committed batch of reports: how far the session is, and what is new as (inbox id, user id or None)."""
+
+    received_seq: int
+    fresh: list[tuple[int, UUID | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What became of one inbox row."""
+
+    inbox_id: int
+    outcome: str
+    reason: str | None
+
+
+@asynccontextmanager
+async def _calling(pool: Pool) -> AsyncIterator[Connection]:
+    """A connection for one call, its errors in our words."""
+    try:
+        async with pool.connection() as connection:
+            yield connection
+    except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+        raise DatabaseAway(str(error)) from error
+    except psycopg.Error as error:
+        raise CallRefused(error.sqlstate or "", str(error)) from error
+
+
+async def claim_instructions(pool: Pool, limit: int, at: datetime) -> list[Instruction]:
+    """Mark up to `limit` instructions sent, at most one per user, and return them."""
+    async with _calling(pool) as connection:
+        rows = await (await connection.execute(_CLAIM, (limit, at))).fetchall()
+    return [Instruction(row[0], row[1], VenueOrder(*row[2:])) for row in rows]
+
+
+async def sent_instructions(pool: Pool, *, before: datetime, after_id: int, limit: int) -> list[Instruction]:
+    """Instructions marked sent before a moment whose answer is not applied yet, in order of id."""
+    async with _calling(pool) as connection:
+        wanted = {"before": before, "after": after_id, "limit": limit}
+        rows = await (await connection.execute(_SENT, wanted)).fetchall()
+    return [Instruction(row[0], row[1], VenueOrder(*row[2:])) for row in rows]
+
+
+async def received_seq(pool: Pool, venue: str, session: str) -> int:
+    """The highest report number of the session that is committed here."""
+    async with _calling(pool) as connection:
+        row = await (await connection.execute(_RECEIVED, (venue, session))).fetchone()
+    return 0 if row is None else int(row[0])
+
+
+async def accept_reports(
+    pool: Pool, *, venue: str, session: str, reports: Sequence[ExecutionReport], at: datetime
+) -> Accepted:
+    """Commit reports to the inbox. Raises with SQLSTATE RB020 on a gap."""
+    values = (
+        venue,
+        session,
+        [report.seq for report in reports],
+        [report.order_id for report in reports],
+        [report.body for report in reports],
+        at,
+    )
+    async with _calling(pool) as connection:
+        rows = await (await connection.execute(_ACCEPT, values)).fetchall()
+    return Accepted(int(rows[0][0]), [(row[1], row[2]) for row in rows if row[1] is not None])
+
+
+async def apply_reports(pool: Pool, inbox_ids: Sequence[int], *, settles_on: date, at: datetime) -> list[Applied]:
+    """Apply reports, at most one per user."""
+    async with _calling(pool) as connection:
+        rows = await (await connection.execute(_APPLY, (list(inbox_ids), settles_on, at))).fetchall()
+    return [Applied(*row) for row in rows]
+
+
+async def quarantine_report(pool: Pool, inbox_id: int, reason: str, at: datetime) -> None:
+    """Put a report aside that cannot be applied."""
+    async with _calling(pool) as connection:
+        await connection.execute(_QUARANTINE, (inbox_id, reason, at))
+
+
+async def unapplied_reports(pool: Pool, after_id: int, limit: int) -> list[tuple[int, UUID | None]]:
+    """Inbox rows that an earlier worker left, in order of id."""
+    async with _calling(pool) as connection:
+        rows = await (await connection.execute(_UNAPPLIED, (after_id, limit))).fetchall()
+    return [(row[0], row[1]) for row in rows]
+
+
+async def set_reference_prices(pool: Pool, prices: Mapping[str, int], at: datetime) -> None:
+    """Take over last prices."""
+    async with _calling(pool) as connection:
+        await connection.execute(_SET_PRICES, (list(prices), list(prices.values()), at))
+
+
+async def prune_idempotency_keys(pool: Pool, older_than: datetime, limit: int) -> int:
+    """Delete a few keys that are old enough; returns how many."""
+    async with _calling(pool) as connection:
+        row = await (await connection.execute(_PRUNE_KEYS, (older_than, limit))).fetchone()
+    return 0 if row is None else int(row[0])
+
+
+@asynccontextmanager
+async def holding_lock(pool: Pool, key: int) -> AsyncIterator[Connection | None]:
+    """Be the one worker of this cell while the block runs, or get None: somebody else is."""
+    async with _calling(pool) as connection:
+        row = await (await connection.execute(_TRY_LOCK, (key,))).fetchone()
+        if row is None or not row[0]:
+            yield None
+            return
+        try:
+            yield connection
+        finally:
+            if not connection.broken:
+                await connection.execute(_UNLOCK, (key,))
+
+
+async def check_alive(connection: Connection) -> None:
+    """Raises DatabaseAway if the connection, and the lock with it, is gone."""
+    try:
+        await connection.execute(_ALIVE)
+    except psycopg.Error as error:
+        raise DatabaseAway(str(error)) from error

@@ -1,0 +1,179 @@
+"""The cell's worker: instructions out to the venue, reports in from it, reference prices, and small sweeps.
+
+One worker works per cell, the holder of an advisory lock; a second one waits and takes over when the first one's
+database session ends. Everything it knows is in the database: killed at any moment, the next one asks the venue about
+what was sent, resumes the session where the inbox ends, and applies what is left in it. Losing the lock ends all work
+of this process at once, until it gets the lock again. Should two overlap for a moment nothing doubles: instructions are
+marked before they are sent, orders are idempotent at the venue, reports are committed by number and applied once.
+
+A wanted end stops claiming, drops the venue, and applies what was committed for a few seconds.
+"""
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Final
+
+from cell.executions.exchange_venue import ExchangeVenue
+from cell.executions.inbox import APPLIERS, Inbox
+from cell.executions.metrics import WORKER_METRICS
+from cell.executions.prices import ReferencePrices
+from cell.executions.queries import (
+    CallRefused,
+    DatabaseAway,
+    check_alive,
+    holding_lock,
+    prune_idempotency_keys,
+    received_seq,
+)
+from cell.executions.route import Router
+from cell.executions.venue import VenueListener
+from cell.settings import CellSettings
+from infra.runtime.clock import Clock, SystemClock
+from infra.runtime.database import Connection, Pool, answers, make_pool
+from infra.runtime.fault_points import FaultPoints
+from infra.runtime.operator_api import create_operator_app, serving
+from infra.runtime.shutdown import Shutdown
+from infra.runtime.telemetry import Metrics
+
+LOCK_KEY: Final = 0x65786563  # "exec" in ASCII
+POOL_SIZE: Final = 7
+STANDBY_PAUSE_S: Final = 0.5
+LOCK_CHECK_S: Final = 1.0
+RESUME_PAUSE_S: Final = 0.2
+DRAIN_S: Final = 4.0
+PRUNE_PERIOD_S: Final = 60.0
+PRUNE_ROWS: Final = 1_000
+PRUNE_STEP_S: Final = 0.1
+
+_log = logging.getLogger(__name__)
+
+
+class _LockLost(Exception):
+    """Another worker may be working now."""
+
+
+class Worker:
+    """One worker process, active or standing by."""
+
+    def __init__(
+        self,
+        settings: CellSettings,
+        *,
+        metrics: Metrics,
+        shutdown: Shutdown,
+        clock: Clock,
+        fault_points: FaultPoints | None = None,
+    ) -> None:
+        self._settings = settings
+        self._metrics = metrics
+        self._shutdown = shutdown
+        self._clock = clock
+        self._fault_points = fault_points or FaultPoints()
+        self._pool: Pool = make_pool(settings.postgres, f"{settings.name}-worker", size=POOL_SIZE)
+        self._venue = ExchangeVenue(settings.exchange.address, settings.name)
+        self._active = False
+
+    async def run(self) -> None:
+        """Work, or stand by, until the end is asked for."""
+        async with self._pool:
+            while not self._shutdown.asked:
+                try:
+                    await self._run_if_alone()
+                except (DatabaseAway, CallRefused, _LockLost) as error:
+                    _log.warning("work interrupted", extra={"detail": str(error)})
+                    await self._shutdown.sleep(RESUME_PAUSE_S)
+                finally:
+                    self._set_active(False)
+
+    async def ready(self) -> tuple[bool, Mapping[str, object]]:
+        """Active with a venue, or ready to become active."""
+        database = await answers(self._pool)
+        facts: dict[str, object] = {
+            "role": "active" if self._active else "standby",
+            "database": database,
+            "venue": self._venue.connected,
+        }
+        return database and (self._venue.connected or not self._active), facts
+
+    async def _run_if_alone(self) -> None:
+        async with holding_lock(self._pool, LOCK_KEY) as connection:
+            if connection is not None:
+                self._set_active(True)
+                await self._work(connection)
+                return
+        await self._shutdown.sleep(STANDBY_PAUSE_S)
+
+    async def _work(self, connection: Connection) -> None:
+        cell, pool, venue = self._settings.name, self._pool, self._venue
+        inbox = Inbox(pool, venue, cell=cell, clock=self._clock, metrics=self._metrics, fault_points=self._fault_points)
+        router = Router(
+            pool, venue, cell=cell, clock=self._clock, metrics=self._metrics, fault_points=self._fault_points
+        )
+        prices = ReferencePrices(pool, cell=cell, clock=self._clock, metrics=self._metrics)
+        listener = VenueListener(
+            received_seq=lambda: received_seq(pool, venue.name, venue.session),
+            on_reports=inbox.put,
+            on_prices=prices.hear,
+        )
+        await inbox.recover()
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                outward = [tasks.create_task(router.run()), tasks.create_task(venue.run(listener))]
+                inward = [tasks.create_task(inbox.run_intake()), tasks.create_task(prices.run())]
+                inward += [tasks.create_task(inbox.run_applier()) for _ in range(APPLIERS)]
+                inward += [tasks.create_task(self._sweep()), tasks.create_task(self._watch(connection))]
+                await self._shutdown.wait()
+                for task in outward:
+                    task.cancel()
+                await self._drain(inbox)
+                for task in inward:
+                    task.cancel()
+        except* (DatabaseAway, CallRefused) as errors:
+            raise _LockLost("; ".join(map(str, errors.exceptions))) from errors
+
+    async def _drain(self, inbox: Inbox) -> None:
+        try:
+            await asyncio.wait_for(inbox.wait_empty(), DRAIN_S)
+        except TimeoutError:
+            _log.info("ending with reports that the next worker applies")
+
+    async def _watch(self, connection: Connection) -> None:
+        """Notice the loss of the lock; say whether the venue is there."""
+        while True:
+            await check_alive(connection)
+            self._metrics.gauge("cell_venue_connected").labels(self._settings.name).set(int(self._venue.connected))
+            await asyncio.sleep(LOCK_CHECK_S)
+
+    async def _sweep(self) -> None:
+        """Delete idempotency keys that nobody may rely on any more, a few at a time."""
+        while True:
+            await asyncio.sleep(PRUNE_PERIOD_S)
+            older_than = self._clock.now() - timedelta(days=self._settings.idempotency_days)
+            try:
+                pruned = PRUNE_ROWS
+                while pruned == PRUNE_ROWS:
+                    pruned = await prune_idempotency_keys(self._pool, older_than, PRUNE_ROWS)
+                    await asyncio.sleep(PRUNE_STEP_S)
+            except (DatabaseAway, CallRefused) as error:
+                self._metrics.counter("cell_worker_failures_total").labels(self._settings.name, "sweep").inc()
+                _log.warning("sweep failed", extra={"detail": str(error)})
+
+    def _set_active(self, active: bool) -> None:
+        if active != self._active:
+            _log.info("worker active" if active else "worker not active", extra={"cell": self._settings.name})
+        self._active = active
+        self._metrics.gauge("cell_worker_active").labels(self._settings.name).set(int(active))
+
+
+async def run_worker(settings: CellSettings, *, shutdown: Shutdown | None = None) -> None:
+    """The process `python -m cell work`: work until a signal, then end within seconds."""
+    if shutdown is None:
+        shutdown = Shutdown()
+        shutdown.install()
+    metrics = Metrics(WORKER_METRICS)
+    worker = Worker(settings, metrics=metrics, shutdown=shutdown, clock=SystemClock())
+    app = create_operator_app(metrics=metrics, ready=worker.ready)
+    async with serving(app, settings.operator):
+        await worker.run()
