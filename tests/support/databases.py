@@ -84,7 +84,8 @@ def _database(server: PostgresServer, roles: DatabaseRoles, name: str) -> TestDa
 
 def _ensure_role(role: str) -> sql.Composed:
     statement = sql.SQL(
-        "do $$ begin if not exists (select from pg_roles where rolname = {name}) then create role {role}; end if; end $$;"
+        "do $$ begin if not exists (select from pg_roles where rolname = {name}) then create role {role}; end if; end "
+        "$$;"
         " alter role {role} login password {password}"
     )
     return statement.format(name=sql.Literal(role), role=sql.Identifier(role), password=sql.Literal(_PASSWORD))

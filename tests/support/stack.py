@@ -1,7 +1,7 @@
 """A running stack for acceptance and fault tests: one per session, or the one that `STACK` names.
 
-A stack made here has a name, a state folder and ports of its own and is removed with its data afterwards. A given one (`STACK`, and
-`SHARDCTL_STATE_DIR` if it has its own) is used as it is and left running.
+A stack made here has a name, a state folder and ports of its own and is removed with its data afterwards. A given one
+(`STACK`, and `SHARDCTL_STATE_DIR` if it has its own) is used as it is and left running.
 """
 
 import json

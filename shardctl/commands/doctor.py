@@ -1,0 +1,43 @@
+"""`shardctl doctor`: what is wrong here, and the command that mends it."""
+
+import asyncio
+from typing import Annotated
+
+import typer
+
+from shardctl.errors import Refused
+from shardctl.output import console, print_json
+from shardctl.stack.current import open_backend
+from shardctl.stack.doctor import Finding, Verdict, examine
+
+_MARKS = {Verdict.GOOD: "[green]✓[/]", Verdict.WARNING: "[yellow]![/]", Verdict.BAD: "[bold red]✗[/]"}
+
+
+def doctor(
+    ledger: Annotated[
+        bool, typer.Option("--ledger", help="Run every cell's ledger checks too; reads whole tables.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Examine machine and stack; each finding comes with its fix. Exit code 1 if something is wrong."""
+    findings = asyncio.run(_examine(ledger=ledger, speak=not as_json))
+    if as_json:
+        print_json(findings)
+    wrong = [finding for finding in findings if finding.verdict is Verdict.BAD]
+    if wrong:
+        raise Refused(f"{len(wrong)} of {len(findings)} checks found something")
+
+
+async def _examine(*, ledger: bool, speak: bool) -> list[Finding]:
+    findings = []
+    async for finding in examine(open_backend(), ledger=ledger):
+        findings.append(finding)
+        if speak:
+            console.print(f"{_MARKS[finding.verdict]} {finding.check}: {finding.detail}", highlight=False)
+            if finding.fix:
+                console.print(f"    fix: [bold]{finding.fix}[/]", highlight=False)
+    return findings
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(doctor)
