@@ -12,6 +12,7 @@ An answer of a write that was sent is never guessed, and nothing here answers 50
 
 import asyncio
 import logging
+from time import monotonic
 from typing import TYPE_CHECKING, Final
 
 from router.errors import STATUS_LINES, CellUnavailable, OutcomeUnknown, RequestMalformed, RouterRefusal, render_refusal
@@ -124,7 +125,7 @@ class ForwardedRequest:
         except RouterRefusal as refusal:
             self.refuse(refusal)
             return
-        now_s = self.edge.loop.time()
+        now_s = monotonic()
         self.received_s = now_s
         self.deadline_s = now_s + forwarder.deadline_s
         connection = route.cell.take_ready(now_s)
@@ -153,7 +154,7 @@ class ForwardedRequest:
         """Send and wait. None: a whole answer is in `connection`, or its stream has begun. Else why it broke."""
         loop = self.edge.loop
         self._waiter = loop.create_future()
-        self.send(connection, loop.time())
+        self.send(connection, monotonic())
         try:
             return await self._waiter
         finally:
@@ -172,7 +173,7 @@ class ForwardedRequest:
     def broken(self, connection: UpstreamConnection, why: str) -> None:
         if self.streaming:
             self._count(connection, 500)
-            self.route.cell.lose(connection, self.edge.loop.time())
+            self.route.cell.lose(connection, monotonic())
             self._end(abort=True)
         elif self._waiter is not None:
             self._waiter.set_result(why)
@@ -194,14 +195,14 @@ class ForwardedRequest:
         if self.disconnected:
             connection.abort("the client left")
             return
-        connection.deadline_s = self.edge.loop.time() + _STREAM_STALL_S
+        connection.deadline_s = monotonic() + _STREAM_STALL_S
         self.edge.transport.write(b"%x\r\n%b\r\n" % (len(chunk), chunk) if self._chunked else chunk)
 
     def stream_ended(self, connection: UpstreamConnection) -> None:
         if self._chunked and not self.disconnected:
             self.edge.transport.write(b"0\r\n\r\n")
         self._count(connection, connection.status)
-        self.route.cell.give_back(connection, self.edge.loop.time())
+        self.route.cell.give_back(connection, monotonic())
         self._end()
 
     # What the client's connection tells.
@@ -224,7 +225,7 @@ class ForwardedRequest:
 
     def deliver(self, connection: UpstreamConnection) -> None:
         """Pass a whole answer on."""
-        now_s = self.edge.loop.time()
+        now_s = monotonic()
         cell = self.route.cell
         cell.figures.answered(connection.status, now_s - self.received_s)
         if not self.disconnected:
@@ -251,7 +252,7 @@ class ForwardedRequest:
         self.edge.on_response_complete()
 
     def _count(self, connection: UpstreamConnection, status: int) -> None:
-        self.route.cell.figures.answered(status, self.edge.loop.time() - self.received_s)
+        self.route.cell.figures.answered(status, monotonic() - self.received_s)
 
     def _answer_head(self, connection: UpstreamConnection, *, chunked: bool) -> list[bytes]:
         status = connection.status
@@ -285,7 +286,7 @@ async def _carry_or_refuse(request: ForwardedRequest, broken: str | None) -> Non
 
 async def _carry(request: ForwardedRequest, why: str | None) -> None:
     """Everything but the usual case. Called with an answer of 421, with what broke, or with nothing sent yet."""
-    loop, misroutes = request.edge.loop, request.forwarder.misroutes
+    misroutes = request.forwarder.misroutes
     resent = redirected = unanswered = False
     while True:
         connection = request.connection
@@ -301,7 +302,7 @@ async def _carry(request: ForwardedRequest, why: str | None) -> None:
         if request.streaming:
             return
         if why is not None:
-            now_s = loop.time()
+            now_s = monotonic()
             cell.lose(connection, now_s)
             request.connection = None
             unanswered = True
@@ -313,7 +314,7 @@ async def _carry(request: ForwardedRequest, why: str | None) -> None:
             resent, why = True, None
         elif connection.status == 421:
             cell.figures.misdirected += 1
-            cell.give_back(connection, loop.time())
+            cell.give_back(connection, monotonic())
             request.connection = None
             request.forwarder.routes.forget(request.head.authorization)
             if redirected:
