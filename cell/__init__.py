@@ -1,1 +1,1 @@
-"""A cell: app servers, a worker and a relay around one PostgreSQL that holds its users' orders, ledger and positions."""
+"""A cell: app servers, a worker and a relay around one PostgreSQL with its users' orders, ledger and positions."""

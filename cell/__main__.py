@@ -20,7 +20,7 @@ _log = logging.getLogger("cell")
 
 
 def _settings(role: str) -> CellSettings:
-    settings = CellSettings()
+    settings = CellSettings()  # type: ignore[call-arg]  # the environment fills it
     configure_logging(f"{settings.name}-{role}")
     return settings
 

@@ -16,7 +16,7 @@ import msgspec
 from cell import errors
 
 _VISIBLE_ASCII: Final = re.compile(r"^[!-~]{1,128}$")
-_FIELD_PATH: Final = re.compile(r"at `\$\.(\w+)")
+_FIELD_NAME: Final = re.compile(r"(?:at `\$\.|unknown field `)(\w+)")
 Body = TypeVar("Body", bound=msgspec.Struct)
 
 
@@ -59,7 +59,7 @@ def decode_body(decoder: "msgspec.json.Decoder[Body]", raw: bytes) -> Body:
     try:
         return decoder.decode(raw)
     except msgspec.ValidationError as error:
-        found = _FIELD_PATH.search(str(error))
+        found = _FIELD_NAME.search(str(error))
         raise errors.invalid_field(422, found[1] if found else "body", str(error)) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise errors.invalid_field(400, "body", f"not a JSON object: {error}") from error
@@ -76,4 +76,3 @@ def fingerprint(method: str, path: str, *parts: object) -> bytes:
 def format_time(at: datetime) -> str:
     """RFC 3339 in UTC, `Z`, microseconds."""
     return f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%f}Z"
-

@@ -43,7 +43,9 @@ def refusal(outcome: str, figures: Mapping[str, object] | None, *, replayed: boo
         key: format_micros(value) if key in _MONEY_FIGURES and isinstance(value, int) else value
         for key, value in (figures or {}).items()
     }
-    return Problem(status, outcome, detail, headers={"Idempotency-Replayed": "true"} if replayed else None, **shown)
+    problem = Problem(status, outcome, detail, headers={"Idempotency-Replayed": "true"} if replayed else None)
+    problem.figures.update(shown)
+    return problem
 
 
 def missing_idempotency_key() -> Problem:
@@ -53,7 +55,7 @@ def missing_idempotency_key() -> Problem:
 
 
 def invalid_field(status: int, field: str, detail: str, **figures: object) -> Problem:
-    return Problem(status, "INVALID_FIELD", f"{field}: {detail}", field=field, **figures)
+    return Problem(status, "INVALID_FIELD", f"{field}: {detail}", headers=None, field=field, **figures)
 
 
 def misdirected(owner: str | None, epoch: int | None) -> Problem:

@@ -9,7 +9,11 @@ TABLE = (
     Metric("cell_commands_replayed_total", Counter, "Commands answered from their idempotency key.", ("kind",)),
     Metric("cell_commands_waiting", Gauge, "Commands waiting for a flight in this process."),
     Metric(
-        "cell_batch_commands", Histogram, "Commands per procedure call.", ("kind",), buckets=(1, 2, 4, 8, 16, 32, 48, 64)
+        "cell_batch_commands",
+        Histogram,
+        "Commands per procedure call.",
+        ("kind",),
+        buckets=(1, 2, 4, 8, 16, 32, 48, 64),
     ),
     Metric("cell_batch_seconds", Histogram, "Duration of a procedure call.", ("kind",)),
     Metric("cell_commands_skipped_total", Counter, "Commands put off because another writer had the user.", ("kind",)),

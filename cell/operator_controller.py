@@ -42,7 +42,8 @@ select
 
 _USER: LiteralString = """
 select user_id, owner_state, epoch, halt_id, lease_ends_at, forward_cell, forward_epoch, profile, restricted,
-       cash_micros, cash_held_micros, write_seq, entry_seq, order_event_seq, encode(chain_head, 'hex') as chain_head, created_at
+       cash_micros, cash_held_micros, write_seq, entry_seq, order_event_seq, encode(chain_head, 'hex') as chain_head,
+       created_at
   from brokerage.users where user_id = %s
 """
 
@@ -116,7 +117,7 @@ class OperatorReads(Controller):
     async def checks(self, pool: Pool, cell_name: str) -> dict[str, Any]:
         async with pool.connection() as connection:
             result = await run_trial_balance(connection)
-        return {"cell": cell_name, **msgspec.to_builtins(result)}
+        return {"cell": cell_name, "healthy": result.healthy, **msgspec.to_builtins(result)}
 
     @get("/users/{user_id:uuid}")
     async def user(self, user_id: UUID, pool: Pool) -> dict[str, Any]:

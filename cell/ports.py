@@ -9,11 +9,10 @@ Every answer carries `X-Cell` and `X-Request-Id`, whoever made it.
 import logging
 import re
 import uuid
-from collections.abc import Awaitable, Callable
-from typing import Final
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any, Final
 
 from litestar import Response
-from litestar.types import ASGIApp, Message, Receive, Scope, Send
 
 from cell import errors
 from cell.caller import Answer, Caller, check_content_type, idempotency_key
@@ -21,6 +20,11 @@ from cell.ownership.guard import RouteGuard
 from infra.runtime.problem import MEDIA_TYPE, Problem, problem_body
 
 _log = logging.getLogger(__name__)
+
+# As the ASGI specification has them; a framework's own types add nothing on this side of it.
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
 
 HotRoute = Callable[[Caller, str, bytes], Awaitable[Answer]]
 _REQUEST_ID: Final = re.compile(rb"^[!-~]{1,128}$")
@@ -41,7 +45,7 @@ class CustomerPort:
 
     def __init__(
         self,
-        litestar: ASGIApp,
+        litestar: Callable[[Any, Any, Any], Awaitable[None]],
         *,
         cell_name: str,
         guard: RouteGuard,
@@ -56,7 +60,7 @@ class CustomerPort:
         self._cancel = cancel
         self._body_max_bytes = body_max_bytes
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._litestar(scope, receive, send)
             return
@@ -68,7 +72,7 @@ class CustomerPort:
         else:
             await self._cold(scope, receive, send)
 
-    async def _hot(self, scope: Scope, receive: Receive, send: Send, order_id: str | None) -> None:
+    async def _hot(self, scope: Message, receive: Receive, send: Send, order_id: str | None) -> None:
         headers = dict(scope["headers"])
         request_id = self._request_id(headers)
         out = [self._cell_header, (b"x-request-id", request_id)]
@@ -113,7 +117,7 @@ class CustomerPort:
             raise errors.body_too_large(self._body_max_bytes)
         return bytes(body)
 
-    async def _cold(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _cold(self, scope: Message, receive: Receive, send: Send) -> None:
         headers = dict(scope["headers"])
         request_id = self._request_id(headers)
         if headers.get(b"x-request-id") != request_id:

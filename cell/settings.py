@@ -41,7 +41,7 @@ class CellSettings(BaseSettings):
     flights_max: int = Field(default=2, ge=1, le=8)
     """Procedure calls in the air: a second hides the first one's commit; more only split the batches."""
     held_user_wait_ms: int = Field(default=200, ge=1)
-    """How long a command that goes alone waits for its user's row: it keeps one flight from everybody else meanwhile."""
+    """How long a command that goes alone waits for its user's row, keeping one flight from everybody else."""
     queue_max: int = Field(default=4_096, ge=1)
     """Commands waiting in one process, about half a second of work; beyond it the answer is 503 OVERLOADED."""
     user_queue_max: int = Field(default=256, ge=1)

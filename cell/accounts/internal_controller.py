@@ -1,4 +1,4 @@
-"""`/internal/v1`: what the router asks of a cell on a customer's behalf. The router never forwards a client's own path here."""
+"""`/internal/v1`: what the router asks of a cell on a customer's behalf; it never forwards a client's own path here."""
 
 import re
 from typing import Any, Final
@@ -45,7 +45,7 @@ _refresh = msgspec.json.Decoder(RefreshRequest)
 
 
 def _check_password(password: str) -> str:
-    if not 8 <= len(password) or len(password.encode("utf-8", "surrogatepass")) > PASSWORD_BYTES_MAX:
+    if not len(password) >= 8 or len(password.encode("utf-8", "surrogatepass")) > PASSWORD_BYTES_MAX:
         raise errors.invalid_field(422, "password", f"8 characters at least, {PASSWORD_BYTES_MAX} bytes at most")
     return password
 

@@ -1,7 +1,7 @@
 """Accounts, passwords and refresh tokens. Only the router calls this, with a route token of the user concerned.
 
-Passwords are hashed with argon2id at OWASP's parameters (19 MiB, two passes, one lane), in threads, at most two at once:
-a rush of sign-ups must not take the cores or the memory from orders. A refresh token is
+Passwords are hashed with argon2id at OWASP's parameters (19 MiB, two passes, one lane), in threads, at most two at
+once: a rush of sign-ups must not take the cores or the memory from orders. A refresh token is
 `<user>.<family>.<secret>`; the database keeps only the secret's hash.
 """
 
@@ -97,9 +97,7 @@ class Accounts:
         secret = secrets.token_urlsafe(32)
         shown, new = _digest(match[3]), _digest(secret)
         async with self._pool.connection() as connection:
-            cursor = await connection.execute(
-                _REFRESH, [caller.user_id, UUID(match[2]), shown, new, self._clock.now()]
-            )
+            cursor = await connection.execute(_REFRESH, [caller.user_id, UUID(match[2]), shown, new, self._clock.now()])
             row = await cursor.fetchone()
         assert row is not None
         match row[0]:
@@ -108,7 +106,9 @@ class Accounts:
             case "DEPARTED":
                 raise errors.misdirected(None, None)
             case "reused":
-                raise Problem(401, "TOKEN_INVALID", "this refresh token was used before; its whole family is ended, log in again")
+                raise Problem(
+                    401, "TOKEN_INVALID", "this refresh token was used before, so its family ends; log in again"
+                )
             case "expired":
                 raise Problem(401, "TOKEN_EXPIRED", "the session has ended; log in again")
         raise Problem(401, "TOKEN_INVALID", "no such session; log in")

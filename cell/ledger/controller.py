@@ -1,5 +1,7 @@
 """`/v1/ledger`: the customer's own journal, hash chain included, so that he can verify it himself."""
 
+from collections.abc import Mapping
+from typing import Any
 from uuid import UUID
 
 import msgspec
@@ -38,6 +40,10 @@ class EntryPage(msgspec.Struct):
     next_page_token: str | None
 
 
+def _posting_view(line: Mapping[str, Any]) -> PostingView:
+    return PostingView(line["account"], line["unit"], **{line["direction"]: format_micros(line["amount_micros"])})
+
+
 class LedgerController(Controller):
     path = "/v1/ledger"
     tags = ("ledger",)
@@ -55,9 +61,7 @@ class LedgerController(Controller):
         if page.after is not None and not (page.after.isdigit() and len(page.after) <= 18):
             raise errors.invalid_field(422, "page_token", "not a token of this list")
         after = None if page.after is None else int(page.after)
-        rows = await list_entries(
-            pool, caller.user_id, after=after, descending=page.descending, limit=page.limit + 1
-        )
+        rows = await list_entries(pool, caller.user_id, after=after, descending=page.descending, limit=page.limit + 1)
         shown = rows[: page.limit]
         items = [
             EntryView(
@@ -67,7 +71,9 @@ class LedgerController(Controller):
                 order_id=row["order_id"],
                 occurred_at=format_time(row["occurred_at"]),
                 postings=[
-                    PostingView(line["account"], line["unit"], **{line["direction"]: format_micros(line["amount_micros"])})
+                    PostingView(
+                        line["account"], line["unit"], **{line["direction"]: format_micros(line["amount_micros"])}
+                    )
                     for line in row["postings"]
                 ],
                 hash=row["hash"].hex(),

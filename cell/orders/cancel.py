@@ -7,8 +7,8 @@ import msgspec
 from cell import errors
 from cell.caller import Answer, Caller, fingerprint
 from cell.orders.batcher import Batcher, Command, CommandKind
-from cell.orders.schemas import order_view
 from cell.orders.outcome import settled
+from cell.orders.schemas import order_view
 
 _encode = msgspec.json.Encoder().encode
 

@@ -109,7 +109,9 @@ class OrderController(Controller):
     tags = ("orders",)
 
     @post(
-        "/", summary="Place an order", description="201 means durable: the order is in the books and its funds are held."
+        "/",
+        summary="Place an order",
+        description="201 means durable: the order is in the books and its funds are held.",
     )
     async def place(
         self,
@@ -130,9 +132,7 @@ class OrderController(Controller):
         summary="Cancel an order",
         description="202 pending_cancel until the venue confirms; 200 if the venue never saw it.",
     )
-    async def cancel(
-        self, order_id: str, caller: Caller, batcher: Batcher, idempotency: Key = None
-    ) -> Response[bytes]:
+    async def cancel(self, order_id: str, caller: Caller, batcher: Batcher, idempotency: Key = None) -> Response[bytes]:
         key = idempotency_key(idempotency)
         return as_response(await cancel_order(batcher, caller, key, parse_order_id(order_id)))
 

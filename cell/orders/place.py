@@ -5,8 +5,8 @@ import msgspec
 from cell import errors
 from cell.caller import Answer, Caller, fingerprint
 from cell.orders.batcher import Batcher, Command, CommandKind
-from cell.orders.schemas import accepted_view, parse_order
 from cell.orders.outcome import settled
+from cell.orders.schemas import accepted_view, parse_order
 from infra.runtime.clock import TimeOrderedIds
 
 _encode = msgspec.json.Encoder().encode

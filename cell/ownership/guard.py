@@ -45,7 +45,9 @@ class RouteGuard:
         return caller
 
 
-_OWNER: LiteralString = "select owner_state, forward_cell, forward_epoch, lease_ends_at from brokerage.users where user_id = %s"
+_OWNER: LiteralString = (
+    "select owner_state, forward_cell, forward_epoch, lease_ends_at from brokerage.users where user_id = %s"
+)
 
 
 async def check_owner(connection: Connection, user_id: UUID) -> None:
@@ -59,4 +61,3 @@ async def check_owner(connection: Connection, user_id: UUID) -> None:
         raise errors.misdirected(forward_cell, forward_epoch)
     if state == "arriving":
         raise errors.user_halted(lease_ends_at)
-

@@ -11,7 +11,15 @@ from msgspec import UNSET, Raw, UnsetType
 
 from cell import errors
 from cell.caller import Answer, Caller, check_content_type, decode_body, fingerprint, format_time, idempotency_key
-from cell.money import PRICE_MAX_MICROS, AmountRefused, NotADecimal, average_micros, format_micros, parse_micros, value_micros
+from cell.money import (
+    PRICE_MAX_MICROS,
+    AmountRefused,
+    NotADecimal,
+    average_micros,
+    format_micros,
+    parse_micros,
+    value_micros,
+)
 from cell.orders.batcher import Batcher, Command, CommandKind
 from cell.orders.outcome import settled
 from cell.orders.schemas import parse_amount, parse_symbol
@@ -78,7 +86,8 @@ def _market_value(row: Mapping[str, Any]) -> int | None:
 
 
 def position_view(row: Mapping[str, Any]) -> PositionView:
-    qty, basis, price, value = row["qty_micros"], row["cost_basis_micros"], row["reference_px_micros"], _market_value(row)
+    qty, basis, price = row["qty_micros"], row["cost_basis_micros"], row["reference_px_micros"]
+    value = _market_value(row)
     average = average_micros(basis, qty)
     return PositionView(
         symbol=row["symbol"],

@@ -8,9 +8,10 @@ import os
 import time
 import uuid
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 
+@runtime_checkable
 class Clock(Protocol):
     """Where the time comes from."""
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.resources import files
-from typing import LiteralString, cast
+from typing import LiteralString
 
 import psycopg
 
@@ -63,7 +63,7 @@ def _numbered(package: str, *, through_post: bool) -> Iterator[tuple[int, SqlFil
 
 def _as_sql(text: str) -> LiteralString:
     # The text is a file of the installed package, as fixed as a literal in the source.
-    return cast(LiteralString, text)
+    return text
 
 
 _BOOKS: LiteralString = """

@@ -37,7 +37,7 @@ def load_operator_ring(keys_dir: Path) -> KeyRing:
 def require_role(ring: KeyRing, role: str) -> Callable[[ASGIConnection[Any, Any, Any, Any], BaseRouteHandler], None]:
     """A Litestar guard: an operator token of at least this role (viewer < auditor < operator)."""
 
-    def guard(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+    def guard(connection: ASGIConnection[Any, Any, Any, Any], _handler: BaseRouteHandler) -> None:
         scheme, _, token = connection.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not token:
             raise Problem(401, "TOKEN_INVALID", "this endpoint needs an operator token")
@@ -63,9 +63,7 @@ def create_operator_app(
     @get("/health/ready")
     async def readiness() -> Response[dict[str, object]]:
         is_ready, facts = await ready()
-        return Response(
-            {"status": "ready" if is_ready else "not ready", **facts}, status_code=200 if is_ready else 503
-        )
+        return Response({"status": "ready" if is_ready else "not ready", **facts}, status_code=200 if is_ready else 503)
 
     @get("/metrics", sync_to_thread=False)
     def render_metrics() -> Response[bytes]:
@@ -103,7 +101,7 @@ async def serving(app: Any, listen: ListenSettings, **options: Any) -> AsyncIter
     server = make_server(app, listen, **options)
     # `_serve` is `serve` without signal capture, which belongs to `Shutdown`.
     task = asyncio.create_task(server._serve(), name=f"serve:{listen.port}")
-    while not server.started and not task.done():
+    while not server.started and not task.done():  # noqa: ASYNC110 - uvicorn tells it by a flag only
         await asyncio.sleep(0.01)
     if task.done():
         await task

@@ -35,7 +35,7 @@ class Problem(Exception):
         self.code = code
         self.detail = detail
         self.headers = dict(headers or {})
-        self.figures = figures
+        self.figures: dict[str, object] = dict(figures)
 
 
 def problem_body(status: int, code: str, detail: str, request_id: str | None, figures: Mapping[str, object]) -> bytes:
@@ -73,9 +73,12 @@ def to_response(request: Request[Any, Any, Any], error: Exception) -> Response[b
         return Response(body, status_code=error.status, headers=error.headers, media_type=MEDIA_TYPE)
     if isinstance(error, HTTPException):
         status = error.status_code
+        if status >= 500:
+            _log.error("unhandled error", extra={"request_id": request_id, "path": request.url.path}, exc_info=error)
         code = _CODE_OF_STATUS.get(status, "INTERNAL" if status >= 500 else "INVALID_FIELD")
         body = problem_body(status, code, error.detail or HTTPStatus(status).phrase, request_id, {})
         return Response(body, status_code=status, headers=error.headers or {}, media_type=MEDIA_TYPE)
     _log.error("unhandled error", extra={"request_id": request_id, "path": request.url.path}, exc_info=error)
-    body = problem_body(500, "INTERNAL", "something went wrong here; the request id finds it in the log", request_id, {})
+    detail = "something went wrong here; the request id finds it in the log"
+    body = problem_body(500, "INTERNAL", detail, request_id, {})
     return Response(body, status_code=500, media_type=MEDIA_TYPE)

@@ -7,7 +7,7 @@ create or replace function brokerage.accept_reports_v1(
 ) returns table (received_seq bigint, inbox_id bigint, user_id uuid, venue_seq bigint)
 language plpgsql security definer
 set search_path = brokerage, pg_temp
-set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict use_column
 declare

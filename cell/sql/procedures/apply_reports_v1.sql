@@ -12,7 +12,7 @@ create or replace function brokerage.apply_reports_v1(p_inbox_ids bigint[], p_se
 returns table (inbox_id bigint, outcome text, reason text)
 language plpgsql security definer
 set search_path = brokerage, pg_temp
-set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict use_column
 declare

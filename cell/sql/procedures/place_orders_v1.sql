@@ -21,7 +21,7 @@ create or replace function brokerage.place_orders_v1(
 language plpgsql security definer
 set search_path = brokerage, pg_temp
 -- the arrays are small and the tables are large, whatever the statistics of a young table say
-set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict use_column
 declare
