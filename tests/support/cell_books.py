@@ -96,7 +96,9 @@ class CellBooks:
                 now(),
             )
 
-    async def place(self, orders: Sequence[PlacedOrder]) -> list[str]:
+    async def place(
+        self, orders: Sequence[PlacedOrder], client_order_ids: Sequence[str | None] | None = None
+    ) -> list[str]:
         """Place at most one order per user; the outcomes."""
         size = len(orders)
         rows = await self._call(
@@ -106,7 +108,7 @@ class CellBooks:
             self._keys(size),
             [b"f" * 32] * size,
             [order.order_id for order in orders],
-            [None] * size,
+            list(client_order_ids or [None] * size),
             [order.symbol for order in orders],
             [order.side for order in orders],
             ["limit"] * size,
