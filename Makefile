@@ -31,6 +31,7 @@ $(VENV)/.installed: pyproject.toml requirements-dev.lock | $(TOOLS)/uv-$(UV_VERS
 	@echo "installing the locked packages"
 	@$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements-dev.lock
 	@$(UV) pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	@$(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null || true # eight processes start at once: compile only here
 	@touch $@
 
 demo: install ## start the stack, trade as 200 customers in two cells, see the books balance

@@ -45,22 +45,39 @@ async def await_processes(
     report: Report,
     timeout_s: float,
 ) -> None:
-    """Return when all are ready. Raises BackendError that names the others, in time or when they keep dying."""
+    """Return when all are ready.
+
+    Raises BackendError that names the others, at the limit or if all that is left keeps dying.
+    """
     begun = time.monotonic()
-    waiting = {process.name: process for process in processes}
+    waiting = {process.name: asyncio.create_task(_until_ready(process, report)) for process in processes}
+    try:
+        while waiting:
+            await asyncio.wait(waiting.values(), timeout=_PAUSE_S, return_when=asyncio.ALL_COMPLETED)
+            for task in [task for task in waiting.values() if task.done()]:
+                task.result()
+            waiting = {name: task for name, task in waiting.items() if not task.done()}
+            waited_s = time.monotonic() - begun
+            if waiting and (waited_s >= timeout_s or await _only_dying(supervisor, tuple(waiting), waited_s)):
+                raise BackendError(_explain(tuple(waiting), folder, waited_s))
+    finally:
+        for task in waiting.values():
+            task.cancel()
+
+
+async def _until_ready(process: ProcessSpec, report: Report) -> None:
+    """Each process is asked by itself: a slow answer of one delays nobody else's report."""
     while True:
-        answers = await asyncio.gather(*(is_ready(process) for process in waiting.values()))
-        for name, ready in zip(tuple(waiting), answers, strict=True):
-            if ready:
-                del waiting[name]
-                report(Step(name, Phase.READY))
-        waited_s = time.monotonic() - begun
-        if not waiting:
+        if await is_ready(process):
+            report(Step(process.name, Phase.READY))
             return
-        crashing = await _crashing(supervisor, tuple(waiting)) if waited_s > min(_CRASHING_AFTER_S, timeout_s) else ()
-        if waited_s >= timeout_s or (crashing and len(crashing) == len(waiting)):
-            raise BackendError(_explain(tuple(waiting), folder, waited_s))
         await asyncio.sleep(_PAUSE_S)
+
+
+async def _only_dying(supervisor: SupervisorClient, names: tuple[str, ...], waited_s: float) -> bool:
+    if waited_s < _CRASHING_AFTER_S:
+        return False
+    return len(await _crashing(supervisor, names)) == len(names)
 
 
 async def _crashing(supervisor: SupervisorClient, names: tuple[str, ...]) -> tuple[str, ...]:
