@@ -12,14 +12,18 @@ from litestar.params import Parameter
 
 from infra.runtime.problem import Problem
 from infra.security.customer_token import CustomerTokenSigner
+from infra.security.email_hash import normalize_email
 from router.log_in import LogIn, Session
 from router.sign_up import NewUser, SignUp
 
 _KEY: Final = re.compile(r"[\x21-\x7e]{1,128}")
-_EMAIL: Final = re.compile(r"[^@\s\x00-\x1f]{1,64}@[^@\s\x00-\x1f]{1,253}")
-_PASSWORD_CHARS: Final = (8, 256)
+# As narrow as any cell's own checks: a claim must not be made for an account that its cell then refuses.
+_EMAIL: Final = re.compile(r"[^@\s\x00-\x1f]{1,64}@[^@\s\x00-\x1f]{1,189}")
+_NAME_CHARS_MAX: Final = 200
+_PASSWORD_CHARS_MIN: Final = 8
+_PASSWORD_BYTES_MAX: Final = 1_024
 
-ShortText = Annotated[str, msgspec.Meta(max_length=512)]
+ShortText = Annotated[str, msgspec.Meta(max_length=1024)]
 
 
 class SignUpRequest(msgspec.Struct):
@@ -136,9 +140,13 @@ async def _open_session(data: TokenRequest, log_ins: LogIn, request_id: str) -> 
 
 
 def _checked(data: SignUpRequest) -> NewUser:
-    if not _EMAIL.fullmatch(data.email.strip()) or len(data.email) > 254:
+    if not _EMAIL.fullmatch(normalize_email(data.email)):
         raise Problem(422, "INVALID_FIELD", "this is not an email address", field="email")
-    shortest, longest = _PASSWORD_CHARS
-    if not shortest <= len(data.password) <= longest:
-        raise Problem(422, "INVALID_FIELD", f"a password has {shortest} to {longest} characters", field="password")
+    password_bytes = len(data.password.encode("utf-8", "surrogatepass"))
+    if len(data.password) < _PASSWORD_CHARS_MIN or password_bytes > _PASSWORD_BYTES_MAX:
+        detail = f"a password has at least {_PASSWORD_CHARS_MIN} characters and at most {_PASSWORD_BYTES_MAX} bytes"
+        raise Problem(422, "INVALID_FIELD", detail, field="password")
+    if data.name is not None and (len(data.name) > _NAME_CHARS_MAX or "\x00" in data.name):
+        detail = f"a name has at most {_NAME_CHARS_MAX} characters, none of them NUL"
+        raise Problem(422, "INVALID_FIELD", detail, field="name")
     return NewUser(data.email, data.password, data.name)

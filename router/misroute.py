@@ -23,7 +23,7 @@ class MisdirectedHint(msgspec.Struct):
     """What we read of a 421's body."""
 
     owner: str | None = None
-    epoch: int = 0
+    epoch: int | None = None
 
 
 class Misroutes:
@@ -48,7 +48,7 @@ class Misroutes:
         route = self._routes.to_owner(refused.user_id, now_s)
         if route.cell is not refused.cell:
             return route
-        if hint.owner and hint.owner != refused.cell.cell_id and hint.epoch > route.shard_map.epoch:
+        if hint.owner and hint.owner != refused.cell.cell_id and (hint.epoch or 0) > route.shard_map.epoch:
             return self._routes.to_cell(refused.user_id, CellId(hint.owner), now_s)
         raise CellUnavailable("the user is on the way to another cell")
 

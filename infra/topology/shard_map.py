@@ -10,10 +10,11 @@ one array of cell numbers (18 bytes per pin), searched by bisection in C, not a 
 import sys
 from array import array
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice
 from operator import le
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from infra.topology.bucketing import BUCKET_COUNT, bucket_of
@@ -114,6 +115,28 @@ class ShardMap:
     def pins(self) -> Iterator[tuple[UUID, CellId]]:
         for high, low, number in zip(self.pin_high, self.pin_low, self.pin_owners, strict=True):
             yield UUID(int=high << 64 | low), self.cells[number - 1].cell_id
+
+    def describe(self) -> dict[str, Any]:
+        """Facts for people and JSON; sizes, not contents."""
+        buckets, pins = self.bucket_counts(), Counter(self.pin_owners)
+        return {
+            "lineage": str(self.lineage),
+            "epoch": self.epoch,
+            "cells": [
+                {
+                    "cell": str(cell.cell_id),
+                    "state": cell.state.value,
+                    "weight": cell.weight,
+                    "buckets": buckets[cell.cell_id],
+                    "pins": pins[number],
+                    "api_urls": list(cell.api_urls),
+                    "operator_urls": list(cell.operator_urls),
+                }
+                for number, cell in enumerate(self.cells, 1)
+            ],
+            "buckets_unassigned": self.owners.count(UNASSIGNED),
+            "pins": self.pin_count,
+        }
 
     @property
     def pin_count(self) -> int:

@@ -17,6 +17,7 @@ from infra.runtime.map_source import read_control_map
 from infra.topology.cells import Cell
 from infra.topology.identifiers import LineageId
 from infra.topology.shard_map import ShardMap
+from shardctl.errors import NotReachable
 from shardctl.shardmap.errors import BY_SQLSTATE, MapNotCreated
 
 LOT_DEFAULT: Final = 1024
@@ -110,8 +111,12 @@ class ShardMapStore:
 
 @asynccontextmanager
 async def open_store(dsn: str) -> AsyncIterator[ShardMapStore]:
-    """A store on a connection of its own."""
-    async with await psycopg.AsyncConnection.connect(dsn, autocommit=True, connect_timeout=5) as connection:
+    """A store on a connection of its own. Raises `NotReachable`."""
+    try:
+        connection = await psycopg.AsyncConnection.connect(dsn, autocommit=True, connect_timeout=5)
+    except psycopg.OperationalError as error:
+        raise NotReachable(f"the control database does not answer: {error}") from error
+    async with connection:
         yield ShardMapStore(connection)
 
 

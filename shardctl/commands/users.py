@@ -1,0 +1,82 @@
+"""`shardctl users ...`: locate, show, set-profile."""
+
+import asyncio
+from dataclasses import asdict
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+
+from infra.backends.local.backend import LocalBackend
+from shardctl.cell_admin import open_cell_admin
+from shardctl.output import console, print_json, print_table
+from shardctl.shardmap.locate import LocatedUser, locate_user, require_cell
+from shardctl.stack.current import open_stack
+
+app = typer.Typer(help="Users: where they are, what their cell says of them.", no_args_is_help=True)
+
+UserName = Annotated[str, typer.Argument(metavar="USER", help="A user id, or the email he signed up with.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+class Profile(StrEnum):
+    RETAIL = "retail"
+    PROFESSIONAL = "professional"
+
+
+@app.command()
+def locate(user: UserName, as_json: AsJson = False) -> None:
+    """The cell that serves a user, by the shard map."""
+    found = asyncio.run(locate_user(open_stack(), user))
+    if as_json:
+        print_json(asdict(found))
+        return
+    _print_fields(asdict(found))
+
+
+@app.command()
+def show(user: UserName, as_json: AsJson = False) -> None:
+    """What the user's cell says of him: ownership and account."""
+    located, account = asyncio.run(_show(open_stack(), user))
+    document = {"located": asdict(located), "account": account}
+    if as_json:
+        print_json(document)
+        return
+    _print_fields({"cell": located.cell, "bucket": located.bucket, "pinned": located.pinned, **_flat(account)})
+
+
+@app.command("set-profile")
+def set_profile(user: UserName, profile: Profile, as_json: AsJson = False) -> None:
+    """Choose the risk profile by which the user's orders are judged."""
+    answer = asyncio.run(_set_profile(open_stack(), user, profile))
+    if as_json:
+        print_json(answer)
+    else:
+        console.print(f"{user}: {profile.value}", highlight=False)
+
+
+async def _show(backend: LocalBackend, user: str) -> tuple[LocatedUser, dict[str, Any]]:
+    located = await locate_user(backend, user)
+    async with open_cell_admin(backend) as admin:
+        return located, await admin.call(require_cell(located), "GET", f"/operator/v1/users/{located.user_id}")
+
+
+async def _set_profile(backend: LocalBackend, user: str, profile: Profile) -> dict[str, Any]:
+    located = await locate_user(backend, user)
+    async with open_cell_admin(backend) as admin:
+        path = f"/operator/v1/users/{located.user_id}/profile"
+        return await admin.call(require_cell(located), "PUT", path, {"profile": profile.value})
+
+
+def _print_fields(fields: dict[str, Any]) -> None:
+    print_table(("", ""), list(fields.items()))
+
+
+def _flat(document: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in document.items():
+        if isinstance(value, dict):
+            flat.update(_flat(value, f"{prefix}{name}."))
+        else:
+            flat[prefix + name] = value
+    return flat
