@@ -17,7 +17,7 @@ from rich.console import Console
 from loadtests.benchmarks import orders_per_second, router_latency, startup
 from loadtests.benchmarks.orders_per_second import MeasurementRefused
 from loadtests.benchmarks.pgbench import PgbenchFailed
-from loadtests.client import CustomerError
+from loadtests.client import CustomerError, RouterSilent
 from loadtests.demo import DemoSize, run_demo
 from loadtests.demo_report import print_story
 from loadtests.generated_tape import generate_tape
@@ -69,7 +69,7 @@ def replay(
     messages: Annotated[Path, typer.Option("--messages", help="A LOBSTER message file.")],
     symbol: Annotated[str, typer.Option("--symbol")],
     run: Annotated[str, typer.Option("--run", help="Name of this play; a name is played once.")],
-    customers: Annotated[int, typer.Option(min=1, max=5_000)] = 12,
+    customers: Annotated[int, typer.Option(min=1, max=5_000)] = 8,
     speed: Annotated[float | None, typer.Option(help="Times the tape's own; left out: as fast as possible.")] = None,
     router: Router = None,
     stack: Stack = None,
@@ -181,6 +181,8 @@ def _run(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
     """Run to the end, or say in one line why not."""
     try:
         return uvloop.run(work())
+    except RouterSilent as error:
+        _fail(str(error), 3)
     except (TapeRefused, ReplayRefused, CustomerError, MeasurementRefused, PgbenchFailed, ConnectionBroken) as error:
         _fail(str(error), 1)
     except OperatorRefused as error:

@@ -12,6 +12,7 @@ import random
 import uuid
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from time import perf_counter
 from types import TracebackType
 from typing import Any, Self
 
@@ -40,6 +41,10 @@ class UnexpectedAnswer(CustomerError):
         super().__init__(
             f"{method} {path}: {answer.status} {said} from {where}: {detail} (request {answer.request_id})"
         )
+
+
+class RouterSilent(CustomerError):
+    """Nobody answers at the router's address."""
 
 
 class Unanswered(CustomerError):
@@ -112,6 +117,19 @@ class RouterClient:
         if self._session is not None:
             await self._session.close()
 
+    async def must_answer(self, within_s: float = 10.0) -> None:
+        """Find out early that nobody is there; a router that is just starting is waited for."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + within_s
+        while True:
+            try:
+                await self._send("GET", "/openapi.json", {}, None, None, 1)
+                return
+            except (aiohttp.ClientError, TimeoutError) as error:
+                if loop.time() > deadline:
+                    raise RouterSilent(f"{self.router_url} does not answer: {error!r}") from error
+            await asyncio.sleep(0.25)
+
     async def call(
         self,
         method: str,
@@ -174,8 +192,7 @@ class RouterClient:
         attempt: int,
     ) -> Answer:
         assert self._session is not None, "use RouterClient as an async context manager"
-        loop = asyncio.get_running_loop()
-        started = loop.time()
+        started = perf_counter()  # the loop's own clock counts whole milliseconds
         async with self._session.request(
             method, self.router_url + path, headers=headers, data=data, params=query
         ) as response:
@@ -187,7 +204,7 @@ class RouterClient:
                 request_id=response.headers.get("X-Request-Id"),
                 replayed=response.headers.get("Idempotency-Replayed") == "true",
                 retry_after_s=_seconds(response.headers.get("Retry-After")),
-                elapsed_s=loop.time() - started,
+                elapsed_s=perf_counter() - started,
                 attempts=attempt,
             )
 

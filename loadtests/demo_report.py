@@ -3,14 +3,12 @@
 import os
 import shutil
 import sys
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from loadtests.demo import CellStory, DemoStory
+from loadtests.demo import DemoStory
 from loadtests.figures import dollars, percentile, shares
 
 NEXT_COMMANDS = (
@@ -38,13 +36,12 @@ def print_story(story: DemoStory, console: Console) -> None:
     console.print()
     console.print(_cells_table(story))
     console.print(
-        f"{story.trading_s:.1f} s of trading: "
+        f"\n{story.trading_s:.1f} s of trading: "
         + ", ".join(f"{count:,} {what}" for what, count in sorted(story.counted.items())),
     )
     if story.retried:
         console.print("sent again, with the same key: " + ", ".join(f"{n} x {why}" for why, n in story.retried.items()))
-    for cell in story.cells.values():
-        _print_proofs(cell, console)
+    console.print(_proofs_table(story))
     shardctl = shardctl_as_typed()
     if story.faults:
         console.print("\n[bold red]Not right:[/]")
@@ -56,7 +53,7 @@ def print_story(story: DemoStory, console: Console) -> None:
         return
     console.print("\n[bold green]The books balance.[/] Try next:")
     for command, why in NEXT_COMMANDS:
-        console.print(f"  {command.replace('SHARDCTL', shardctl):<42} [dim]{why}[/]", highlight=False)
+        console.print(f"  {command.replace('SHARDCTL', shardctl):<46} [dim]{why}[/]", highlight=False, soft_wrap=True)
 
 
 def _cells_table(story: DemoStory) -> Table:
@@ -89,24 +86,30 @@ def _cells_table(story: DemoStory) -> Table:
     return table
 
 
-def _print_proofs(cell: CellStory, console: Console) -> None:
-    checks = cell.checks.get("checks", [])
-    green = sum(1 for check in checks if not check.get("violations"))
-    colour = "green" if checks and green == len(checks) else "red"
-    console.print(f"{cell.cell}: [{colour}]{green} of {len(checks)} ledger checks green[/]: {_names(checks)}")
-    equal = bool(cell.events.get("equal"))
-    words = "equal" if equal else "NOT equal"
-    console.print(
-        f"{cell.cell}: events in Kafka and in the database are [{'green' if equal else 'red'}]{words}[/]: "
-        f"{_streams(cell.events.get('kafka'))}"
-    )
+def _proofs_table(story: DemoStory) -> Table:
+    """A line per ledger check, then the event streams; what is not right is red."""
+    table = Table(title="proofs")
+    table.add_column("")
+    cells = list(story.cells.values())
+    for cell in cells:
+        table.add_column(cell.cell, justify="right")
+    found = [
+        {str(check["name"]): int(check["violations"]) for check in cell.checks.get("checks", ())} for cell in cells
+    ]
+    for name in sorted({name for each in found for name in each}):
+        table.add_row(name.replace("_", " "), *(_verdict(each.get(name)) for each in found))
+    for stream, in_database in (("order_events", "order_events"), ("ledger_events", "journal_entries")):
+        figures = []
+        for cell in cells:
+            kafka = cell.events.get("kafka", {}).get(stream)
+            database = cell.events.get("database", {}).get(in_database)
+            colour, sign = ("green", "=") if kafka == database and kafka is not None else ("red", "/")
+            figures.append(f"[{colour}]{kafka} {sign} {database}[/]")
+        table.add_row(f"{stream.replace('_', ' ')} in Kafka = database", *figures)
+    return table
 
 
-def _names(checks: list[dict[str, Any]]) -> str:
-    return ", ".join(str(check["name"]) for check in checks)
-
-
-def _streams(counts: Mapping[str, int] | None) -> str:
-    if not counts:
-        return "not counted"
-    return ", ".join(f"{count:,} {stream.replace('_', ' ')}" for stream, count in counts.items())
+def _verdict(violations: int | None) -> str:
+    if violations is None:
+        return "[red]not run[/]"
+    return "[green]ok[/]" if violations == 0 else f"[red]{violations} violations[/]"

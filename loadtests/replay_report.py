@@ -45,6 +45,7 @@ def report_document(report: ReplayReport) -> dict[str, Any]:
         },
         "cells": {cell: asdict(sums) for cell, sums in report.cells.items()},
         "checks": report.checks,
+        "notes": report.notes,
         "differences": report.differences,
     }
 
@@ -73,6 +74,8 @@ def print_report(report: ReplayReport, console: Console) -> None:
     )
     for cell, answer in report.checks.items():
         _print_checks(cell, answer, console)
+    for note in report.notes:
+        console.print(note, markup=False, highlight=False)
     if not report.differences:
         console.print("[bold green]Equal:[/] every order, customer and cell is where the tape says.")
         return

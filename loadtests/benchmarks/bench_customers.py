@@ -47,6 +47,7 @@ async def open_bench(router_url: str, view: OperatorView, *, cell: str, customer
     environment = await view.environment()
     cell_url = environment[f"{cell.upper().replace('-', '_')}_API_URL"]
     async with RouterClient(router_url, connections=16) as router:
+        await router.must_answer()
         mine = await _customers_in(router, cell, customers)
         await _prepare(mine, view)
         answer = await mine[0].call({200}, "GET", f"/v1/symbols/{symbol}")
@@ -73,7 +74,10 @@ async def keys_folder(view: OperatorView) -> Path:
 
 async def state_folder(view: OperatorView) -> Path:
     """Where the stack keeps its keys and passwords; the same rule as `shardctl` follows."""
-    stack = str((await view.json("status"))["stack"])
+    return folder_of(str((await view.json("status"))["stack"]))
+
+
+def folder_of(stack: str) -> Path:
     if given := os.environ.get("SHARDCTL_STATE_DIR"):
         return Path(given).expanduser().absolute() / stack
     if os.geteuid() == 0:
@@ -99,8 +103,13 @@ async def _customers_in(router: RouterClient, cell: str, count: int) -> list[Cus
 
 
 async def _prepare(customers: list[Customer], view: OperatorView) -> None:
+    """Professional customers (`shardctl up --risk-profile professional` makes them so from the start) with money."""
+    first = await view.json("users", "show", str(customers[0].user_id))
+    professional = first["account"]["profile"] == "professional"
+
     async def one(customer: Customer) -> None:
-        await view.run("users", "set-profile", str(customer.user_id), "professional")
+        if not professional:
+            await view.run("users", "set-profile", str(customer.user_id), "professional")
         for _ in range(4):
             await customer.deposit(CASH_MICROS)
 

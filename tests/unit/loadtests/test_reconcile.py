@@ -13,6 +13,7 @@ from loadtests.reconcile import (
     compare_order,
     expected_cell,
     expected_customer,
+    others_traded,
 )
 from loadtests.replay import sums_of
 from loadtests.tape_file import parse_tape
@@ -102,8 +103,17 @@ def test_a_cell_must_have_grown_by_its_customers() -> None:
     before = CellSums(5, 7, 1, 10, 0, 3, 0)
     after = CellSums(*(getattr(before, name) + getattr(expected, name) for name in CellSums.__dataclass_fields__))
     assert compare_cell("cell-1", expected, after.minus(before)) == []
-    (difference,) = compare_cell("cell-1", expected, replace(after, executions=9).minus(before))
-    assert difference == "cell cell-1: executions: the tape says 2, the platform says 8"
+    (difference,) = compare_cell("cell-1", expected, replace(after, executions=2).minus(before))
+    assert difference == "cell cell-1: executions: the tape says 2, the platform says 1"
+    (difference,) = compare_cell("cell-1", expected, replace(after, cash_micros=after.cash_micros - 1).minus(before))
+    assert "cash, micro-dollars" in difference
+
+
+def test_others_who_trade_in_the_cell_make_its_totals_say_nothing() -> None:
+    expected = CellSums(2, 3, 2, 100, 10, 5, 1)
+    assert compare_cell("cell-1", expected, CellSums(2, 4, 3, 7, 0, 0, 0)) == []
+    assert others_traded(expected, CellSums(2, 4, 3, 7, 0, 0, 0))
+    assert not others_traded(expected, CellSums(2, 4, 1, 7, 0, 0, 0)), "fewer fills than ours is a loss, not company"
 
 
 def test_sums_of_a_cell_are_read_from_its_summary() -> None:

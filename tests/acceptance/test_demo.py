@@ -1,0 +1,42 @@
+"""The demo tells the truth: it ends green on a fresh and on a used stack, and says what is wrong otherwise."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from infra.backends.local.folders import project_root
+from tests.support.stack import Stack
+
+DEMO_S_MAX = 150.0
+
+
+def run_loadtests(stack: Stack, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {name: value for name, value in os.environ.items() if name != "ROUTER_URL"}
+    environment |= {**stack.environment, "SHARDCTL_STACK": stack.name}
+    if stack.state_dir is not None:
+        environment["SHARDCTL_STATE_DIR"] = str(stack.state_dir)
+    return subprocess.run(
+        [sys.executable, "-m", "loadtests", *arguments],
+        env=environment,
+        cwd=project_root(),
+        capture_output=True,
+        text=True,
+        timeout=DEMO_S_MAX,
+    )
+
+
+@pytest.mark.parametrize("seed", ["1", "2"])
+def test_the_demo_ends_green_also_on_a_used_stack(stack: Stack, seed: str) -> None:
+    done = run_loadtests(stack, "demo", "--customers", "24", "--orders", "240", "--seed", seed)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "The books balance." in done.stdout
+    assert "chain verifies" in done.stdout
+    assert "order events in Kafka = database" in done.stdout
+
+
+def test_a_router_that_is_not_there_is_said_and_not_waited_for_for_ever(stack: Stack) -> None:
+    done = run_loadtests(stack, "demo", "--customers", "2", "--orders", "2", "--router", "http://127.0.0.1:9")
+    assert done.returncode == 3
+    assert "http://127.0.0.1:9 does not answer" in done.stderr

@@ -1,0 +1,75 @@
+"""A tape through the whole platform: equal to the last micro-dollar, once per run name; what is no tape is refused."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from infra.backends.local.folders import project_root
+from loadtests.generated_tape import generate_tape
+from tests.acceptance.test_demo import run_loadtests
+from tests.support.stack import Stack
+
+RECORDED = project_root().parent / "shared" / "data" / "lobster-aapl" / "message.csv"
+
+
+def replay(stack: Stack, messages: Path, symbol: str, run: str, *more: str) -> dict[str, Any]:
+    done = run_loadtests(
+        stack, "replay", "--messages", str(messages), "--symbol", symbol, "--run", run, "--json", *more
+    )
+    assert done.stdout, done.stderr
+    report: dict[str, Any] = json.loads(done.stdout)
+    assert done.returncode == (0 if report["equal"] else 1)
+    return report
+
+
+@pytest.fixture
+def tape(tmp_path: Path) -> Path:
+    path = tmp_path / "tape.csv"
+    path.write_text(generate_tape(11, rows=300, mid_price=1_850_000, partial_cancels=True))
+    return path
+
+
+def test_a_generated_tape_is_reproduced_exactly_and_its_run_is_played_once(stack: Stack, tape: Path) -> None:
+    report = replay(stack, tape, "NKE", "gen-a", "--customers", "7")
+    assert report["differences"] == []
+    assert report["platform"]["fills"] == report["tape"]["fills"] > 10
+    assert report["platform"]["cost_micros"] == report["tape"]["cost_micros"]
+    assert set(report["cells"]) >= {"cell-1", "cell-2"}
+    assert all(checks["healthy"] for checks in report["checks"].values())
+
+    again = run_loadtests(stack, "replay", "--messages", str(tape), "--symbol", "NKE", "--run", "gen-a")
+    assert again.returncode == 1
+    assert "already played" in again.stderr
+
+    assert replay(stack, tape, "NKE", "gen-b", "--customers", "3")["differences"] == []
+
+
+def test_the_tape_may_have_been_loaded_by_hand(stack: Stack, tape: Path) -> None:
+    stack.must("exchange", "load-tape", str(tape), "--symbol", "DIS", "--run", "by-hand")
+    assert replay(stack, tape, "DIS", "by-hand")["equal"]
+
+
+def test_a_run_name_stands_for_one_tape(stack: Stack, tape: Path) -> None:
+    stack.must("exchange", "load-tape", str(tape), "--symbol", "PFE", "--run", "other")
+    tape.write_text(generate_tape(12, rows=300, mid_price=1_850_000))
+    done = run_loadtests(stack, "replay", "--messages", str(tape), "--symbol", "PFE", "--run", "other")
+    assert done.returncode == 1
+    assert "other content" in done.stderr
+
+
+def test_a_file_that_is_no_tape_is_refused_before_anything_happens(stack: Stack, tape: Path) -> None:
+    tape.write_text(tape.read_text() + "34999.5,1,77,0,1850000,1\n")
+    done = run_loadtests(stack, "replay", "--messages", str(tape), "--symbol", "NKE", "--run", "bad")
+    assert done.returncode == 1
+    assert f"{tape}, line 301: size 0 is not between" in done.stderr.replace("\n", "")
+
+
+@pytest.mark.skipif(not RECORDED.exists(), reason="the recorded tape is not part of this repository")
+def test_the_recorded_opening_of_aapl_is_reproduced_exactly(stack: Stack) -> None:
+    report = replay(stack, RECORDED, "AAPL", "recorded-a")
+    assert report["differences"] == []
+    assert report["tape"]["orders"] == report["platform"]["placed"] == 471
+    assert report["platform"]["fills"] == 94
+    assert report["platform"]["cancels"] == 364
