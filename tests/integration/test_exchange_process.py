@@ -1,10 +1,7 @@
 """The exchange as a process: its port, `kill -9`, resume, tapes and faults through the operator port."""
 
-import os
 import signal
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,73 +10,9 @@ import msgspec
 import pytest
 
 from exchange.wire import Ack, Cancel, FrameReader, FromCell, Hello, Report, Status, Submit, encode_message, frame
-from infra.security.keys import OPERATOR_FILE, generate_key_files, load_key_ring
-from infra.security.operator_token import sign_operator_token
+from tests.support.exchange_process import DEADLINE_S, ExchangeProcess
 
-DEADLINE_S = 20.0
 TAPE = b"34200,1,11,100,1000000,1\n34200.1,4,11,30,1000000,1\n34200.3,3,11,70,1000000,1\n"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-class ExchangeProcess:
-    """One `python -m exchange serve`, restartable on the same data."""
-
-    def __init__(self, directory: Path) -> None:
-        self.port, self.operator_port = free_port(), free_port()
-        self.keys_dir, self.data_dir = directory / "keys", directory / "data"
-        generate_key_files(self.keys_dir)
-        self.links: list[socket.socket] = []
-        self.start()
-
-    def start(self, fault_points: str = "") -> None:
-        environ = {
-            "EXCHANGE_LISTEN__PORT": str(self.port),
-            "EXCHANGE_OPERATOR__PORT": str(self.operator_port),
-            "EXCHANGE_DATA_DIR": str(self.data_dir),
-            "EXCHANGE_KEYS_DIR": str(self.keys_dir),
-            "EXCHANGE_SEED": "7",
-            "FAULT_POINTS": fault_points,
-        }
-        self.process = subprocess.Popen([sys.executable, "-m", "exchange", "serve"], env=os.environ | environ)
-        ends_at = time.monotonic() + DEADLINE_S
-        while time.monotonic() < ends_at:
-            if self.process.poll() is not None:
-                raise AssertionError("the exchange did not start")
-            try:
-                assert self.operate("GET", "/health/ready")[0] == 200
-                return
-            except OSError:
-                time.sleep(0.05)
-        raise AssertionError("the exchange is not ready in time")
-
-    def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
-        if self.process.poll() is None:
-            self.process.send_signal(how)
-        return self.process.wait(DEADLINE_S)
-
-    def operate(
-        self, method: str, path: str, body: bytes = b"", role: str = "operator"
-    ) -> tuple[int, dict[str, object]]:
-        ring = load_key_ring(self.keys_dir / OPERATOR_FILE)
-        token = sign_operator_token(ring, subject="test", role=role, expires_at_s=int(time.time()) + 60)
-        with socket.create_connection(("127.0.0.1", self.operator_port), timeout=DEADLINE_S) as link:
-            head = (
-                f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
-                f"Authorization: Bearer {token}\r\nContent-Type: text/csv\r\nContent-Length: {len(body)}\r\n\r\n"
-            )
-            link.sendall(head.encode() + body)
-            answer = b""
-            while data := link.recv(65536):
-                answer += data
-        first, _, content = answer.partition(b"\r\n\r\n")
-        decoded = msgspec.json.decode(content) if content.startswith(b"{") else {}
-        return int(first.split()[1]), decoded
 
 
 class Cell:

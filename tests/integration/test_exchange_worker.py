@@ -1,0 +1,334 @@
+"""Worker and exchange, both real processes, over a real database: nothing lost, nothing doubled, books closed."""
+
+import asyncio
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, LiteralString
+from uuid import UUID
+
+import msgspec
+import psycopg
+import pytest
+
+from cell.ledger.trial_balance import run_trial_balance
+from exchange.prices import START_PRICES
+from tests.support.cell_books import MICROS, CellBooks, PlacedOrder, chunks
+from tests.support.databases import TestDatabase
+from tests.support.exchange_process import DEADLINE_S, ExchangeProcess
+from tests.support.free_port import free_port
+
+pytestmark = pytest.mark.anyio
+
+SYMBOLS = ("AAPL", "MSFT", "TSLA", "GME")
+
+
+class WorkerProcess:
+    """One `python -m cell work` at a time; `keep_running` starts it again whenever it dies, as a supervisor does."""
+
+    def __init__(self, database: TestDatabase, exchange: ExchangeProcess) -> None:
+        self.environ = os.environ | {
+            "CELL_NAME": "cell-1",
+            "CELL_POSTGRES__DSN": database.service_dsn,
+            "CELL_KEYS_DIR": str(exchange.keys_dir),
+            "CELL_OPERATOR__PORT": str(free_port()),
+            "CELL_EXCHANGE__ADDRESS": f"127.0.0.1:{exchange.port}",
+        }
+        self.starts = 0
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self, fault_points: str = "") -> None:
+        command = [sys.executable, "-m", "cell", "work"]
+        self.process = subprocess.Popen(command, env=self.environ | {"FAULT_POINTS": fault_points})
+        self.starts += 1
+
+    def end(self, how: signal.Signals = signal.SIGTERM) -> int:
+        assert self.process is not None
+        if self.process.poll() is None:
+            self.process.send_signal(how)
+        return self.process.wait(DEADLINE_S)
+
+    async def keep_running(self, fault_points: str = "") -> None:
+        while True:
+            if self.process is None or self.process.poll() is not None:
+                self.start(fault_points)
+            await asyncio.sleep(0.05)
+
+
+@pytest.fixture
+def exchange(tmp_path: Path) -> Iterator[ExchangeProcess]:
+    process = ExchangeProcess(tmp_path)
+    try:
+        yield process
+    finally:
+        process.stop(signal.SIGKILL)
+
+
+@pytest.fixture
+def worker(cell_database: TestDatabase, exchange: ExchangeProcess) -> Iterator[WorkerProcess]:
+    process = WorkerProcess(cell_database, exchange)
+    try:
+        yield process
+    finally:
+        if process.process is not None:
+            process.end(signal.SIGKILL)
+
+
+@asynccontextmanager
+async def opened(database: TestDatabase, users: int = 24) -> AsyncIterator[CellBooks]:
+    async with await psycopg.AsyncConnection.connect(database.service_dsn, autocommit=True) as connection:
+        books = CellBooks(connection)
+        await books.open_users(users)
+        yield books
+
+
+async def rows(books: CellBooks, query: LiteralString, *values: object) -> list[tuple[Any, ...]]:
+    return await (await books.connection.execute(query, values)).fetchall()
+
+
+async def until(what: str, holds: Callable[[], Awaitable[bool]], limit_s: float = DEADLINE_S) -> None:
+    ends_at = asyncio.get_running_loop().time() + limit_s
+    while not await holds():
+        assert asyncio.get_running_loop().time() < ends_at, f"not in time: {what}"
+        await asyncio.sleep(0.05)
+
+
+async def place(books: CellBooks, count: int, *, away_ppm: int = 5_000) -> list[PlacedOrder]:
+    """Orders through the market by `away_ppm` (or, negative, away from it), one per user at a time."""
+    made = []
+    for number in range(count):
+        symbol = SYMBOLS[number % len(SYMBOLS)]
+        side = "buy" if number % 3 else "sell"
+        drift = START_PRICES[symbol] * away_ppm // MICROS // 10_000 * 10_000
+        limit_px = START_PRICES[symbol] + (drift if side == "buy" else -drift)
+        user_id = books.users[number % len(books.users)]
+        made.append(PlacedOrder(user_id, books.new_id(), symbol, side, limit_px, (1 + number % 40) * MICROS))
+    for start in range(0, count, len(books.users)):
+        for chunk in chunks(made[start : start + len(books.users)]):
+            assert set(await books.place(chunk)) == {"accepted"}
+    return made
+
+
+async def cancel(books: CellBooks, orders: list[PlacedOrder]) -> None:
+    """Ask for every cancel until its user is free of other writers."""
+    for chunk in chunks(orders):
+        waiting = chunk
+        while waiting:
+            outcomes = await books.cancel(waiting)
+            assert set(outcomes) <= {"pending_cancel", "SKIPPED"}
+            waiting = [order for order, outcome in zip(waiting, outcomes, strict=True) if outcome == "SKIPPED"]
+
+
+def venue_orders(exchange: ExchangeProcess) -> dict[UUID, tuple[str, int, int]]:
+    """order -> (status, cum_qty, number of fills), as the exchange's own log has it."""
+    with sqlite3.connect(exchange.data_dir / "exchange.sqlite3") as log:
+        found = log.execute("select cl_ord_id, ord_status, cum_qty, fill_count from orders").fetchall()
+    log.close()
+    return {UUID(cl_ord_id): (status, cum_qty, fills) for cl_ord_id, status, cum_qty, fills in found}
+
+
+async def cell_orders(books: CellBooks) -> dict[UUID, tuple[str, int, int]]:
+    found = await rows(
+        books,
+        """select order_id, case status when 'routed' then 'new' else status end, cum_qty_micros,
+                  (select count(*) from brokerage.executions e where e.user_id = o.user_id and e.order_id = o.order_id)
+             from brokerage.orders o""",
+    )
+    return {order_id: (status, cum_qty, fills) for order_id, status, cum_qty, fills in found}
+
+
+async def agree(books: CellBooks, exchange: ExchangeProcess) -> None:
+    """Everything sent, answered and applied; the cell's orders are the exchange's; the books are closed."""
+
+    async def settled() -> bool:
+        ((instructions, inbox),) = await rows(
+            books,
+            "select (select count(*) from brokerage.venue_instructions), (select count(*) from brokerage.inbox)",
+        )
+        return instructions == inbox == 0 and await cell_orders(books) == venue_orders(exchange)
+
+    try:
+        await until("cell and exchange agree", settled)
+    except AssertionError:
+        ours, theirs = await cell_orders(books), venue_orders(exchange)
+        print({key: (ours.get(key), theirs.get(key)) for key in ours | theirs if ours.get(key) != theirs.get(key)})
+        print(await rows(books, "select action, sent_at, count(*) from brokerage.venue_instructions group by 1, 2"))
+        raise
+    trial = await run_trial_balance(books.connection)
+    assert trial.healthy, [check for check in trial.checks if check.violations]
+
+
+async def count_quarantined(books: CellBooks) -> dict[str, int]:
+    return dict(
+        (reason, count)
+        for reason, count in await rows(
+            books, "select reason, count(*) from brokerage.quarantined_reports group by 1 order by 1"
+        )
+    )
+
+
+async def test_orders_go_out_and_everything_comes_back(
+    cell_database: TestDatabase, exchange: ExchangeProcess, worker: WorkerProcess
+) -> None:
+    worker.start()
+    async with opened(cell_database) as books:
+        filling = await place(books, 240)
+        resting = await place(books, 48, away_ppm=-60_000)
+        await until(
+            "everything is routed", lambda: no_rows(books, "select from brokerage.orders where status = 'funds_held'")
+        )
+        await cancel(books, resting[:24])
+        await asyncio.sleep(1.0)
+        await agree(books, exchange)
+        orders = await cell_orders(books)
+        statuses = [orders[order.order_id][0] for order in filling]
+        assert statuses.count("filled") > 100
+        assert statuses.count("new") > 10
+        assert [orders[order.order_id][0] for order in resting] == ["cancelled"] * 24 + ["new"] * 24
+        assert await count_quarantined(books) == {}
+        ((priced,),) = await rows(books, "select count(*) from brokerage.symbols where reference_px_micros > 0")
+        assert priced == len(START_PRICES)
+    assert worker.end() == 0
+
+
+async def no_rows(books: CellBooks, query: LiteralString) -> bool:
+    return not await rows(books, query)
+
+
+@pytest.mark.parametrize(
+    "point",
+    [
+        "executions.before_claim",
+        "executions.after_claim",
+        "executions.after_send",
+        "executions.after_inbox_commit",
+        "executions.after_apply",
+    ],
+)
+async def test_a_kill_of_the_worker_at_any_point_loses_and_doubles_nothing(
+    cell_database: TestDatabase, exchange: ExchangeProcess, worker: WorkerProcess, tmp_path: Path, point: str
+) -> None:
+    marker = tmp_path / "once"
+    running = asyncio.create_task(worker.keep_running(f"{point}=kill@{marker}"))
+    async with opened(cell_database) as books:
+        await place(books, 96)
+        for _ in range(3):  # three kills, each after some more work
+            await until("the worker was killed", lambda: exists(marker))
+            marker.unlink()
+            await place(books, 24)
+        await asyncio.sleep(1.0)
+        marker.touch()
+        await agree(books, exchange)
+        assert await count_quarantined(books) == {}
+        assert worker.starts >= 3
+    running.cancel()
+
+
+async def exists(path: Path) -> bool:
+    return os.path.exists(path)  # noqa: ASYNC240  # a look at one file
+
+
+async def test_a_kill_of_the_exchange_loses_and_doubles_nothing(
+    cell_database: TestDatabase, exchange: ExchangeProcess, worker: WorkerProcess
+) -> None:
+    worker.start()
+    async with opened(cell_database) as books:
+        for _ in range(4):
+            await place(books, 72)
+            await asyncio.sleep(0.05)
+            exchange.stop(signal.SIGKILL)
+            await place(books, 24)
+            exchange.start()
+        await asyncio.sleep(1.0)
+        await agree(books, exchange)
+        assert await count_quarantined(books) == {}
+
+
+async def test_a_second_worker_waits_and_takes_over(
+    cell_database: TestDatabase, exchange: ExchangeProcess, worker: WorkerProcess
+) -> None:
+    worker.start()
+    async with opened(cell_database) as books:
+        await place(books, 24)
+        second = WorkerProcess(cell_database, exchange)
+        second.start()
+        try:
+            await agree(books, exchange)
+            worker.end(signal.SIGKILL)
+            await place(books, 48)
+            await asyncio.sleep(1.0)
+            await agree(books, exchange)
+        finally:
+            assert second.end() == 0
+
+
+async def test_every_fault_of_the_venue_is_survived(
+    cell_database: TestDatabase, exchange: ExchangeProcess, worker: WorkerProcess
+) -> None:
+    faults = {
+        "duplicate_rate": 0.2,
+        "noisy_duplicate_rate": 0.1,
+        "lost_ack_rate": 0.2,
+        "reject_rate": 0.05,
+        "late_fill_rate": 0.5,
+        "cancel_refused_rate": 0.2,
+        "latency_ms": 20,
+    }
+    assert exchange.operate("POST", "/operator/v1/faults", msgspec.json.encode(faults))[0] == 200
+    worker.start()
+    async with opened(cell_database) as books:
+        await place(books, 192)
+        resting = await place(books, 48, away_ppm=-60_000)
+        await until(
+            "everything is routed", lambda: no_rows(books, "select from brokerage.orders where status = 'funds_held'")
+        )
+        await asyncio.sleep(0.5)
+        await cancel(books, [order for order in resting if (await status(books, order)) == "routed"][:20])
+        await asyncio.sleep(1.0)
+        assert exchange.operate("POST", "/operator/v1/faults", b'{"unknown_fill": true}')[0] == 200
+        await agree(books, exchange)
+        quarantined = await count_quarantined(books)
+        assert set(quarantined) == {"exec id seen with other content", "unknown order"}
+        assert quarantined["unknown order"] == 1
+        late = await rows(books, "select order_id from brokerage.order_events where reason = 'late fill'")
+        assert late
+
+
+async def status(books: CellBooks, order: PlacedOrder) -> str:
+    ((found,),) = await rows(books, "select status from brokerage.orders where order_id = %s", order.order_id)
+    return str(found)
+
+
+async def test_a_tape_is_played_through_the_worker(
+    cell_database: TestDatabase, exchange: ExchangeProcess, worker: WorkerProcess
+) -> None:
+    tape = (
+        b"34200,1,11,100,1900000,1\n34200.1,4,11,30,1900000,1\n34200.2,4,11,10,1900000,1\n34200.3,3,11,60,1900000,1\n"
+        b"34200.4,1,12,50,1900100,-1\n34200.5,4,12,50,1900100,-1\n34200.6,1,13,5,1890000,1\n"
+    )
+    assert exchange.operate("POST", "/operator/v1/tapes?symbol=AAPL&run=R", tape)[0] == 201
+    worker.start()
+    async with opened(cell_database, 3) as books:
+        orders = {}
+        for user_id, (tape_id, side, px, qty) in zip(
+            books.users,
+            [(11, "buy", 190_000_000, 100), (12, "sell", 190_010_000, 50), (13, "buy", 189_000_000, 5)],
+            strict=True,
+        ):
+            orders[tape_id] = PlacedOrder(user_id, books.new_id(), "AAPL", side, px, qty * MICROS)
+            assert await books.place([orders[tape_id]], client_order_ids=[f"R-{tape_id}"]) == ["accepted"]
+        await until("routed", lambda: no_rows(books, "select from brokerage.orders where status = 'funds_held'"))
+        await cancel(books, [orders[11]])
+        await asyncio.sleep(0.5)
+        await agree(books, exchange)
+        found = await cell_orders(books)
+        assert {tape_id: found[order.order_id] for tape_id, order in orders.items()} == {
+            11: ("cancelled", 40 * MICROS, 2),
+            12: ("filled", 50 * MICROS, 1),
+            13: ("new", 0, 0),
+        }

@@ -1,0 +1,79 @@
+"""Lanes: one report of a user at a time, in order; a deferred user holds up nobody else."""
+
+from uuid import UUID
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cell.executions.lanes import ReportLanes
+
+ANN, BOB = UUID(int=1), UUID(int=2)
+
+
+def test_one_report_per_user_at_a_time() -> None:
+    lanes = ReportLanes()
+    for inbox_id, user_id in ((1, ANN), (2, ANN), (3, BOB), (4, None), (5, None)):
+        lanes.add(inbox_id, user_id)
+    assert lanes.take(10, 0.0) == [1, 3, 4, 5]
+    assert lanes.take(10, 0.0) == []
+    lanes.finish(1)
+    assert lanes.take(10, 0.0) == [2]
+    assert len(lanes) == 4
+
+
+def test_a_deferred_report_keeps_its_place_and_waits_longer_each_time() -> None:
+    lanes = ReportLanes()
+    for inbox_id, user_id in ((1, ANN), (2, ANN), (3, BOB)):
+        lanes.add(inbox_id, user_id)
+    assert lanes.take(1, 0.0) == [1]
+    lanes.defer(1, 0.0)
+    assert lanes.take(10, 0.0) == [3]
+    moments = []
+    now_s = 0.0
+    for _ in range(12):
+        moment_s = lanes.next_moment_s()
+        assert moment_s is not None
+        moments.append(round(moment_s - now_s, 6))
+        assert lanes.take(10, moment_s - 0.0001) == []
+        assert lanes.take(10, moment_s) == [1]
+        now_s = moment_s
+        lanes.defer(1, now_s)
+    assert moments == sorted(moments)
+    assert abs(moments[-1] - 1.0) < 1e-6
+
+
+def test_the_same_row_is_taken_in_once() -> None:
+    lanes = ReportLanes()
+    lanes.add(1, ANN)
+    lanes.add(1, ANN)
+    assert lanes.take(10, 0.0) == [1]
+    lanes.finish(1)
+    assert lanes.take(10, 0.0) == []
+    assert len(lanes) == 0
+
+
+@given(
+    users=st.lists(st.sampled_from([ANN, BOB, UUID(int=3), None]), max_size=40),
+    choices=st.lists(st.booleans(), min_size=200, max_size=200),
+)
+def test_every_report_is_applied_once_and_in_its_users_order(users: list[UUID | None], choices: list[bool]) -> None:
+    lanes = ReportLanes()
+    for inbox_id, user_id in enumerate(users):
+        lanes.add(inbox_id, user_id)
+    applied: list[int] = []
+    now_s = 0.0
+    while len(lanes):
+        taken = lanes.take(3, now_s)
+        named = [users[inbox_id] for inbox_id in taken if users[inbox_id] is not None]
+        assert len(set(named)) == len(named)
+        for inbox_id in taken:
+            if choices and choices.pop():
+                lanes.defer(inbox_id, now_s)
+            else:
+                lanes.finish(inbox_id)
+                applied.append(inbox_id)
+        now_s += 1.0
+    assert sorted(applied) == list(range(len(users)))
+    for user_id in {user for user in users if user is not None}:
+        mine = [inbox_id for inbox_id in applied if users[inbox_id] == user_id]
+        assert mine == sorted(mine)
