@@ -1,0 +1,315 @@
+"""The books against an independent model, under any order of deeds that Hypothesis can think of.
+
+Deposits, transfers, orders, cancels, replays with the same and with other content, routing, fills early, late, twice
+and with changed content, rejections and refused cancels. After every step the customer's balances, positions and orders
+equal the model's; at the end every ledger check is green. The counters prove that the rare cases were met.
+"""
+
+import itertools
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from datetime import UTC, date, datetime
+from typing import Any
+
+import psycopg
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from psycopg.types.json import Jsonb
+
+from infra.runtime.migrator import read_sql
+from tests.support.databases import TestDatabase
+from tests.support.ledger_model import ENDED, ModelAccount, ModelOrder
+
+SYMBOL = "AAPL"
+REFERENCE = 100_000_000
+COLLAR = 105_000_000
+CHECKS = read_sql("cell", "checks")
+
+# Small quantities and odd prices: that is where rounding goes wrong.
+quantities = st.one_of(st.integers(1, 3_000_000), st.sampled_from([1, 2, 333_333, 1_000_000, 5_000_000]))
+cents = st.integers(100, 20_000).map(lambda n: n * 10_000)
+venue_prices = st.integers(1_000_000, 200_000_000)
+
+
+class Books(RuleBasedStateMachine):
+    connection: psycopg.Connection[Any]
+    met: Counter[str]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.numbers = itertools.count(1)
+        self.user = uuid.uuid4()
+        self.model = ModelAccount()
+        self.ids: dict[str, uuid.UUID] = {}
+        self.venue_seq = 0
+        self.session = self.user.hex
+        self.commands: list[tuple[str, tuple[Any, ...]]] = []
+        while self._call("select 1 from brokerage.claim_instructions_v1(64, now())"):
+            pass  # earlier examples' customers are not this one's
+        self._call("select brokerage.set_reference_prices_v1(%s, %s, now())", [SYMBOL], [REFERENCE])
+        self._call(
+            "select * from brokerage.open_account_v1(%s, 1, 'retail', %s, null, 'x', now())", self.user, self.user.hex
+        )
+
+    def _call(self, query: str, *parameters: object) -> list[Any]:
+        return self.connection.execute(query, parameters).fetchall()  # type: ignore[call-overload,no-any-return]
+
+    def _command(self, verb: str, key: str, content: tuple[Any, ...]) -> str:
+        """Send a command; its fingerprint is its content."""
+        mark = repr((verb, content)).encode()
+        now = datetime.now(UTC)
+        if verb == "deposit":
+            rows = self._call(
+                "select outcome from brokerage.deposit_cash_v1(%s, %s, %s, %s, %s::bigint[], %s)",
+                [self.user], [key], [mark], [uuid.uuid4()], [content[0]], now,
+            )  # fmt: skip
+        elif verb == "transfer":
+            rows = self._call(
+                "select outcome from brokerage.transfer_shares_v1(%s, %s, %s, %s, %s, %s::bigint[], %s::bigint[], true, %s)",
+                [self.user], [key], [mark], [uuid.uuid4()], [SYMBOL], [content[0]], [content[1]], now,
+            )  # fmt: skip
+        elif verb == "place":
+            side, kind, qty, limit_px = content
+            order_id = uuid.uuid4()
+            rows = self._call(
+                "select outcome, resource_id from brokerage.place_orders_v1(%s, %s, %s, %s, %s::text[], %s, %s, %s, "
+                "%s, %s::bigint[], %s::bigint[], %s, interval '1 hour')",
+                [self.user], [key], [mark], [order_id], [None], [SYMBOL], [side], [kind], ["day"], [qty], [limit_px], now,
+            )  # fmt: skip
+            if rows[0][0] == "accepted":
+                self.ids[key] = rows[0][1]
+        else:
+            rows = self._call(
+                "select outcome from brokerage.cancel_orders_v1(%s, %s, %s, %s, %s)",
+                [self.user], [key], [mark], [self.ids[content[0]]], now,
+            )  # fmt: skip
+        return str(rows[0][0])
+
+    def _new_key(self) -> str:
+        return f"k{next(self.numbers):04}"
+
+    def _send(self, verb: str, content: tuple[Any, ...], expected: str) -> str:
+        key = self._new_key()
+        assert self._command(verb, key, content) == expected
+        self.model.once(key, (verb, content), expected)
+        self.commands.append((key, (verb, content)))
+        return key
+
+    @rule(amount=st.one_of(st.integers(1, 300_000_000), st.just(1)))
+    def deposit(self, amount: int) -> None:
+        self._send("deposit", (amount,), "accepted")
+        self.model.deposit(amount)
+
+    @rule(qty=quantities, unit_cost=st.integers(0, 150_000_000))
+    def transfer(self, qty: int, unit_cost: int) -> None:
+        self._send("transfer", (qty, unit_cost), "accepted")
+        self.model.take_shares(SYMBOL, qty, unit_cost)
+
+    @rule(side=st.sampled_from(["buy", "sell"]), qty=quantities, limit_px=st.one_of(st.none(), cents))
+    def place(self, side: str, qty: int, limit_px: int | None) -> None:
+        hold_px = limit_px or COLLAR
+        expected = self.model.judge(SYMBOL, side, qty, hold_px)
+        self.met[expected] += 1
+        key = self._send("place", (side, "limit" if limit_px else "market", qty, limit_px), expected)
+        if expected == "accepted":
+            self.model.place(key, ModelOrder(SYMBOL, side, qty, hold_px))
+
+    @precondition(lambda self: self.model.cash > 0)
+    @rule(px=cents)
+    def place_for_the_last_micro(self, px: int) -> None:
+        """A buy that the cash just covers, and one a micro-share larger that it does not."""
+        qty = self.model.cash * 1_000_000 // px
+        if not 0 < qty < 10**15 or self.model.restricted:
+            return
+        larger = qty + -(-1_000_000 // px) + 1
+        assert self.model.judge(SYMBOL, "buy", larger, px) == "INSUFFICIENT_BUYING_POWER"
+        self._send("place", ("buy", "limit", larger, px), "INSUFFICIENT_BUYING_POWER")
+        key = self._send("place", ("buy", "limit", qty, px), "accepted")
+        self.model.place(key, ModelOrder(SYMBOL, "buy", qty, px))
+        self.met["the last micro"] += 1
+
+    @precondition(lambda self: self.commands)
+    @rule(data=st.data(), mutate=st.booleans())
+    def replay(self, data: st.DataObject, mutate: bool) -> None:
+        key, (verb, content) = data.draw(st.sampled_from(self.commands))
+        if mutate:
+            if verb == "cancel":
+                return
+            content = (*content[:-1], 777_777_777) if verb != "deposit" else (777_777_777,)
+            if self.model.keys[key][0] == (verb, content):
+                return
+            assert self._command(verb, key, content) == "IDEMPOTENCY_KEY_REUSED"
+            self.met["mutated replay"] += 1
+        else:
+            assert self._command(verb, key, content) == self.model.keys[key][1]
+            self.met["replay"] += 1
+
+    @precondition(lambda self: self.model.orders)
+    @rule(data=st.data())
+    def cancel(self, data: st.DataObject) -> None:
+        name = data.draw(st.sampled_from(sorted(self.model.orders)))
+        order = self.model.orders[name]
+        expected = self.model.cancel(order)
+        self.met[f"cancel: {expected}"] += 1
+        self._send("cancel", (name,), expected)
+
+    @precondition(lambda self: self.model.orders)
+    @rule()
+    def route(self) -> None:
+        while rows := self._call("select action, order_id from brokerage.claim_instructions_v1(64, now())"):
+            for action, order_id in rows:
+                order = next(o for name, o in self.model.orders.items() if self.ids[name] == order_id)
+                if action == "submit":
+                    assert order.status == "funds_held"
+                    order.status = "routed"
+
+    def _routed(self) -> list[str]:
+        return [name for name, order in sorted(self.model.orders.items()) if order.status != "funds_held"]
+
+    def _report(self, name: str, kind: str, **fields: object) -> str:
+        self.venue_seq += 1
+        body = {"kind": kind, "trade_date": "2026-11-20", "at": datetime.now(UTC).isoformat(), **fields}
+        [(inbox_id,)] = self._call(
+            "select inbox_id from brokerage.accept_reports_v1('exchange', %s, %s::bigint[], %s, %s::jsonb[], now())",
+            self.session, [self.venue_seq], [self.ids[name]], [Jsonb(body)],
+        )  # fmt: skip
+        [(outcome, reason)] = self._call(
+            "select outcome, reason from brokerage.apply_reports_v1(%s::bigint[], %s, now())", [inbox_id], date(2026, 11, 23)
+        )
+        if reason:
+            self.met[f"quarantined: {reason}"] += 1
+        return str(outcome)
+
+    @precondition(lambda self: self._was_routed())
+    @rule(data=st.data(), whole=st.booleans(), at_limit=st.booleans(), qty=quantities, px=venue_prices)
+    def fill(self, data: st.DataObject, whole: bool, at_limit: bool, qty: int, px: int) -> None:
+        name = data.draw(st.sampled_from([n for n in self._routed() if n in self.model_routed]))
+        order = self.model.orders[name]
+        qty = order.leaves if whole and order.leaves else qty
+        px = order.hold_px if at_limit else px
+        late = order.status in ENDED
+        exec_id = f"e{next(self.numbers):04}"
+        expected = self.model.fill(order, exec_id, qty, px)
+        assert self._report(name, "fill", exec_id=exec_id, last_qty=qty, last_px=px) == expected
+        self.met[f"{'late ' if late else ''}fill: {expected}"] += 1
+        if self.model.cash < 0:
+            self.met["overdraft"] += 1
+
+    @property
+    def model_routed(self) -> set[str]:
+        """Orders that the venue has seen; one cancelled before it was routed never gets a report."""
+        return {name for name in self._routed() if self.ids[name] in self._seen()}
+
+    def _seen(self) -> set[uuid.UUID]:
+        rows = self._call(
+            "select order_id from brokerage.order_events where user_id = %s and to_status = 'routed'", self.user
+        )
+        return {row[0] for row in rows}
+
+    def _was_routed(self) -> bool:
+        return bool(self.model_routed)
+
+    @precondition(lambda self: any(order.fills for order in self.model.orders.values()))
+    @rule(data=st.data(), noisy=st.booleans())
+    def repeat_a_fill(self, data: st.DataObject, noisy: bool) -> None:
+        name = data.draw(st.sampled_from(sorted(n for n, o in self.model.orders.items() if o.fills)))
+        order = self.model.orders[name]
+        exec_id = data.draw(st.sampled_from(sorted(order.fills)))
+        qty, px = order.fills[exec_id]
+        px += 10_000 if noisy else 0
+        expected = self.model.fill(order, exec_id, qty, px)
+        assert expected == ("quarantined" if noisy else "duplicate")
+        assert self._report(name, "fill", exec_id=exec_id, last_qty=qty, last_px=px) == expected
+        self.met[f"repeated fill: {expected}"] += 1
+
+    @precondition(lambda self: self._was_routed())
+    @rule(data=st.data(), kind=st.sampled_from(["accepted", "cancelled", "expired", "rejected", "cancel_rejected"]))
+    def tell(self, data: st.DataObject, kind: str) -> None:
+        name = data.draw(st.sampled_from(sorted(self.model_routed)))
+        order = self.model.orders[name]
+        outcome = self._report(name, kind)
+        if kind == "accepted":
+            assert outcome == "applied"
+        elif kind == "cancel_rejected":
+            assert outcome == ("applied" if order.status == "pending_cancel" else "duplicate")
+            if order.status == "pending_cancel":
+                order.status = "partially_filled" if order.cum else "routed"
+        elif order.status in ENDED:
+            assert outcome == "duplicate"
+        elif kind == "rejected" and order.cum:
+            assert outcome == "quarantined"
+        else:
+            assert outcome == "applied"
+            self.model.end(order, kind)
+        self.met[f"told: {kind}"] += 1
+
+    @invariant()
+    def account_equals_the_model(self) -> None:
+        [row] = self._call(
+            "select cash_micros, cash_held_micros, restricted from brokerage.users where user_id = %s", self.user
+        )
+        assert row == (self.model.cash, self.model.cash_held, self.model.restricted)
+
+    @invariant()
+    def positions_equal_the_model(self) -> None:
+        rows = self._call(
+            "select qty_micros, qty_held_micros, cost_basis_micros from brokerage.positions where user_id = %s", self.user
+        )
+        position = self.model.position(SYMBOL)
+        assert (rows or [(0, 0, 0)]) == [(position.qty, position.held, position.basis)]
+
+    @invariant()
+    def orders_equal_the_model(self) -> None:
+        rows = self._call(
+            "select order_id, status, cum_qty_micros, cum_cost_micros, held_cash_micros + held_shares_micros "
+            "from brokerage.orders where user_id = %s",
+            self.user,
+        )
+        expected = {self.ids[name]: (o.status, o.cum, o.posted, o.held) for name, o in self.model.orders.items()}
+        assert {row[0]: row[1:] for row in rows} == expected
+
+    def teardown(self) -> None:
+        for check in CHECKS:
+            rows = self.connection.execute(check.text).fetchall()  # type: ignore[call-overload]
+            assert rows == [], check.name
+
+
+@pytest.fixture
+def books(cell_database: TestDatabase) -> Iterator[type[Books]]:
+    with psycopg.connect(cell_database.service_dsn, autocommit=True) as connection:
+
+        class Machine(Books):
+            pass
+
+        Machine.connection = connection
+        Machine.met = Counter()
+        yield Machine
+
+
+def test_any_order_of_deeds_leaves_the_books_as_the_model_says(books: type[Books]) -> None:
+    quick = settings(
+        max_examples=60,
+        stateful_step_count=40,
+        deadline=None,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+    )
+    run_state_machine_as_test(books, settings=quick)  # type: ignore[no-untyped-call]
+    sometimes = [
+        "INSUFFICIENT_BUYING_POWER",
+        "INSUFFICIENT_SHARES",
+        "the last micro",
+        "mutated replay",
+        "replay",
+        "cancel: cancelled",
+        "cancel: pending_cancel",
+        "cancel: ORDER_NOT_OPEN",
+        "fill: applied",
+        "late fill: applied",
+        "repeated fill: duplicate",
+        "repeated fill: quarantined",
+    ]
+    never = [case for case in sometimes if not books.met[case]]
+    assert not never, f"the machine never met {never}; it met {dict(books.met)}"
