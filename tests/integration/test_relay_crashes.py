@@ -1,0 +1,110 @@
+"""`kill -9` of the relay's process at its named points: nothing lost, in order, copies under the same event id."""
+
+import asyncio
+import os
+import signal
+import sys
+import uuid
+from asyncio.subprocess import Process
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from cell.outbox.event_types import ledger_events_topic, order_events_topic
+from cell.outbox.relay import AFTER_CLAIM, AFTER_PRODUCE
+from infra.runtime.envelope import decode_envelope
+from infra.runtime.kafka_admin import ensure_topics
+from infra.runtime.kafka_consumer import Record, TopicReader
+from infra.runtime.settings import KafkaSettings
+from tests.support.cell_books import CellBooks
+from tests.support.databases import TestDatabase
+from tests.support.eventually import PATIENCE_S, eventually
+from tests.support.free_port import free_port
+from tests.support.kafka_broker import KafkaBroker
+
+pytestmark = pytest.mark.anyio
+
+CELL = "cell-7"
+
+
+@asynccontextmanager
+async def relay_process(environment: dict[str, str], fault_points: str = "") -> AsyncIterator[Process]:
+    """`python -m cell relay`, ended by a signal at the end if it still runs."""
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "cell",
+        "relay",
+        env=os.environ | environment | {"FAULT_POINTS": fault_points, "CELL_OPERATOR__PORT": str(free_port())},
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.send_signal(signal.SIGTERM)
+            async with asyncio.timeout(PATIENCE_S):
+                await process.wait()
+
+
+async def read_all(settings: KafkaSettings) -> list[Record]:
+    topics = [order_events_topic(settings.topic_prefix, CELL), ledger_events_topic(settings.topic_prefix, CELL)]
+    async with TopicReader(settings, topics) as reader:
+        return [record async for batch in reader.read_to_end() for record in batch]
+
+
+@pytest.mark.parametrize(("point", "copies"), [(AFTER_CLAIM, False), (AFTER_PRODUCE, True)])
+async def test_killed_relay_loses_nothing(
+    point: str, copies: bool, cell_database: TestDatabase, kafka_broker: KafkaBroker, tmp_path: Path
+) -> None:
+    prefix = f"t{uuid.uuid4().hex[:8]}."
+    settings = KafkaSettings(bootstrap_servers=kafka_broker.bootstrap_servers, topic_prefix=prefix)
+    topics = [order_events_topic(prefix, CELL), ledger_events_topic(prefix, CELL)]
+    await ensure_topics(settings.bootstrap_servers, topics, partitions=8, timeout_s=PATIENCE_S)
+    environment = {
+        "CELL_NAME": CELL,
+        "CELL_POSTGRES__DSN": cell_database.service_dsn,
+        "CELL_KEYS_DIR": str(tmp_path),
+        "CELL_KAFKA__BOOTSTRAP_SERVERS": settings.bootstrap_servers,
+        "CELL_KAFKA__TOPIC_PREFIX": prefix,
+    }
+    async with await psycopg.AsyncConnection.connect(cell_database.service_dsn, autocommit=True) as connection:
+        books = CellBooks(connection, seed=12)
+        await books.open_users(20)
+        await books.play(100)
+        async with relay_process(environment, f"{point}=kill") as process, asyncio.timeout(PATIENCE_S):
+            assert await process.wait() == -signal.SIGKILL
+        written = await count(connection, "select sum(entry_seq + order_event_seq) from brokerage.users")
+        assert await count(connection, "select count(*) from brokerage.outbox") > 0, (
+            "nothing may be deleted before its report"
+        )
+        async with relay_process(environment):
+
+            async def drained() -> bool:
+                return await count(connection, "select count(*) from brokerage.outbox") == 0
+
+            await eventually(drained)
+    records = await read_all(settings)
+    events = [decode_envelope(record.value) for record in records]
+    assert len({event.event_id for event in events}) == written
+    assert (len(events) > written) == copies
+    assert_first_copies_in_order(records)
+
+
+async def count(connection: psycopg.AsyncConnection[tuple[object, ...]], query: str) -> int:
+    row = await (await connection.execute(query)).fetchone()
+    assert row is not None
+    return int(str(row[0]))
+
+
+def assert_first_copies_in_order(records: list[Record]) -> None:
+    seen: dict[tuple[str, str], int] = {}
+    for record in sorted(records, key=lambda record: (record.topic, record.partition, record.offset)):
+        event = decode_envelope(record.value)
+        last = seen.get((event.user_id, event.stream), 0)
+        assert event.seq <= last + 1, "a number is skipped before its first copy came"
+        seen[event.user_id, event.stream] = max(last, event.seq)
