@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from time import perf_counter
+from typing import cast
 from urllib.parse import urlsplit
 
 HEAD_BYTES_MAX = 64 * 1024
@@ -84,8 +85,7 @@ class _Lane(asyncio.Protocol):
         self._stop_at = 0.0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's transports are no subclass
 
     def start(self, stop_at: float) -> None:
         self._stop_at = stop_at

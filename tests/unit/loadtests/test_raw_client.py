@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import pytest
+import uvloop
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
@@ -59,6 +60,19 @@ async def test_every_request_is_answered_and_counted() -> None:
     assert result.first_bad is not None
     assert "429" in result.first_bad
     assert result.elapsed_s >= 0.2
+
+
+def test_it_measures_on_uvloop_as_the_command_line_does() -> None:
+    async def measure() -> int:
+        async def answer(request: web.Request) -> web.Response:
+            return web.Response(text="hello")
+
+        async with server_of(answer) as url:
+            request = build_request("GET", f"{url}/", {})
+            result = await drive(url, lambda lane, number: request, connections=2, seconds=0.05, wanted=200)
+            return result.statuses[200]
+
+    assert uvloop.run(measure()) > 0
 
 
 async def test_a_connection_that_ends_is_an_error_not_a_slow_answer() -> None:
