@@ -1,0 +1,92 @@
+"""`shardctl exchange ...`: load-tape, tapes, summary."""
+
+import asyncio
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from shardctl.errors import Refused
+from shardctl.exchange_admin import open_exchange_admin
+from shardctl.output import console, print_json, print_table
+from shardctl.stack.current import open_stack
+
+app = typer.Typer(help="The market of this stack: its tapes, orders and prices.", no_args_is_help=True)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command("load-tape")
+def load_tape(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A LOBSTER message file.", exists=True, dir_okay=False)],
+    symbol: Annotated[str, typer.Option(help="The symbol it is played on.")],
+    run: Annotated[str, typer.Option(help="Its name: orders name it in client_order_id, as RUN-<tape id>.")],
+    as_json: AsJson = False,
+) -> None:
+    """Give the exchange a recorded tape; each of its orders then gets exactly its own executions."""
+    try:
+        content = file.read_bytes()
+    except OSError as error:
+        raise Refused(f"{file} cannot be read: {error.strerror}") from error
+    tape = asyncio.run(_load(content, symbol, run))
+    if as_json:
+        print_json(tape)
+        return
+    console.print(
+        f"{tape['symbol']} run {tape['run']}: "
+        f"{tape['orders']} orders, {tape['fills']} executions in {tape['rows']} rows"
+        f"{'' if tape['new'] else ' (was loaded before)'}",
+        highlight=False,
+    )
+    print_table(("rows by kind", ">"), [(name.replace("_", " "), count) for name, count in tape["counts"].items()])
+
+
+@app.command()
+def tapes(as_json: AsJson = False) -> None:
+    """The tapes that are loaded, and how many of their orders have come."""
+    found = asyncio.run(_tapes())
+    if as_json:
+        print_json(found)
+        return
+    columns = ("symbol", "run", "rows>", "orders>", "came>", "executions>")
+    print_table(
+        columns,
+        [
+            (tape["symbol"], tape["run"], tape["rows"], tape["orders"], tape["orders_taken"], tape["fills"])
+            for tape in found["items"]
+        ],
+    )
+
+
+@app.command()
+def summary(as_json: AsJson = False) -> None:
+    """Orders by state, sessions of cells, prices."""
+    found = asyncio.run(_summary())
+    if as_json:
+        print_json(found)
+        return
+    print_table(("orders", ">"), sorted(found["orders_by_status"].items()))
+    console.print()
+    rows = [
+        (name, "yes" if session["connected"] else "no", session["last_seq"], session["acked_seq"])
+        for name, session in found["sessions"].items()
+    ]
+    print_table(("session", "connected", "reports>", "acknowledged>"), rows)
+    console.print()
+    prices = [(symbol, f"{px_micros / 1_000_000:,.4f}") for symbol, px_micros in sorted(found["prices"].items())]
+    print_table(("symbol", "last price>"), prices)
+
+
+async def _load(content: bytes, symbol: str, run: str) -> dict[str, Any]:
+    async with open_exchange_admin(open_stack()) as admin:
+        return await admin.load_tape(content, symbol=symbol, run=run)
+
+
+async def _tapes() -> dict[str, Any]:
+    async with open_exchange_admin(open_stack()) as admin:
+        return await admin.tapes()
+
+
+async def _summary() -> dict[str, Any]:
+    async with open_exchange_admin(open_stack()) as admin:
+        return await admin.summary()

@@ -1,0 +1,63 @@
+"""Client of the exchange's operator endpoints. A tape is loaded once by name: saying it again is harmless."""
+
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, Final
+from urllib.parse import urlencode
+
+from infra.backends.local.backend import LocalBackend
+from infra.runtime.http_client import HttpClient, OutcomeUnknown, PeerUnreachable
+from shardctl.cell_admin import operator_token
+from shardctl.errors import NotReachable, Refused
+
+TAPE_TIMEOUT_S: Final = 300.0
+ANSWER_TIMEOUT_S: Final = 30.0
+
+
+class ExchangeAdmin:
+    """Operator calls to the exchange of one stack; open it with `open_exchange_admin`."""
+
+    def __init__(self, http: HttpClient, url: str, token: str) -> None:
+        self._http = http
+        self._url = url
+        self._token = token
+
+    async def load_tape(self, content: bytes, *, symbol: str, run: str) -> dict[str, Any]:
+        """Hand over a recorded tape; raises Refused with the line that breaks a rule of the format."""
+        query = urlencode({"symbol": symbol, "run": run})
+        return await self._call("POST", f"/operator/v1/tapes?{query}", content, timeout_s=TAPE_TIMEOUT_S)
+
+    async def tapes(self) -> dict[str, Any]:
+        """The loaded tapes."""
+        return await self._call("GET", "/operator/v1/tapes")
+
+    async def summary(self) -> dict[str, Any]:
+        """Orders, sessions and prices."""
+        return await self._call("GET", "/operator/v1/summary")
+
+    async def _call(
+        self, method: str, path: str, body: bytes | None = None, *, timeout_s: float = ANSWER_TIMEOUT_S
+    ) -> dict[str, Any]:
+        headers = {"Authorization": f"Bearer {self._token}", "Content-Type": "text/csv"}
+        try:
+            answer = await self._http.request(method, self._url + path, timeout_s=timeout_s, headers=headers, body=body)
+        except (PeerUnreachable, OutcomeUnknown) as error:
+            raise NotReachable(
+                f"the exchange does not answer ({error}): `shardctl status`, `shardctl logs exchange`"
+            ) from error
+        try:
+            document = json.loads(answer.body)
+        except ValueError as error:
+            raise NotReachable(f"the exchange answered {answer.status} without JSON") from error
+        if answer.status >= 400 or not isinstance(document, dict):
+            code, detail = document.get("code", ""), document.get("detail", "")
+            raise Refused(f"the exchange refused ({answer.status} {code}): {detail}")
+        return document
+
+
+@asynccontextmanager
+async def open_exchange_admin(backend: LocalBackend) -> AsyncIterator[ExchangeAdmin]:
+    """A client of this stack's exchange."""
+    async with HttpClient(connections_per_host=1) as http:
+        yield ExchangeAdmin(http, backend.addresses().exchange_operator_url, operator_token(backend))
