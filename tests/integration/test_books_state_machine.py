@@ -68,7 +68,8 @@ class Books(RuleBasedStateMachine):
             )  # fmt: skip
         elif verb == "transfer":
             rows = self._call(
-                "select outcome from brokerage.transfer_shares_v1(%s, %s, %s, %s, %s, %s::bigint[], %s::bigint[], true, %s)",
+                "select outcome from brokerage.transfer_shares_v1(%s, %s, %s, %s, %s, %s::bigint[], %s::bigint[], "
+                "true, %s)",
                 [self.user], [key], [mark], [uuid.uuid4()], [SYMBOL], [content[0]], [content[1]], now,
             )  # fmt: skip
         elif verb == "place":
@@ -77,7 +78,8 @@ class Books(RuleBasedStateMachine):
             rows = self._call(
                 "select outcome, resource_id from brokerage.place_orders_v1(%s, %s, %s, %s, %s::text[], %s, %s, %s, "
                 "%s, %s::bigint[], %s::bigint[], %s, interval '1 hour')",
-                [self.user], [key], [mark], [order_id], [None], [SYMBOL], [side], [kind], ["day"], [qty], [limit_px], now,
+                [self.user], [key], [mark], [order_id], [None], [SYMBOL], [side], [kind], ["day"], [qty], [limit_px],
+                now,
             )  # fmt: skip
             if rows[0][0] == "accepted":
                 self.ids[key] = rows[0][1]
@@ -177,7 +179,9 @@ class Books(RuleBasedStateMachine):
             self.session, [self.venue_seq], [self.ids[name]], [Jsonb(body)],
         )  # fmt: skip
         [(outcome, reason)] = self._call(
-            "select outcome, reason from brokerage.apply_reports_v1(%s::bigint[], %s, now())", [inbox_id], date(2026, 11, 23)
+            "select outcome, reason from brokerage.apply_reports_v1(%s::bigint[], %s, now())",
+            [inbox_id],
+            date(2026, 11, 23),
         )
         if reason:
             self.met[f"quarantined: {reason}"] += 1
@@ -256,7 +260,8 @@ class Books(RuleBasedStateMachine):
     @invariant()
     def positions_equal_the_model(self) -> None:
         rows = self._call(
-            "select qty_micros, qty_held_micros, cost_basis_micros from brokerage.positions where user_id = %s", self.user
+            "select qty_micros, qty_held_micros, cost_basis_micros from brokerage.positions where user_id = %s",
+            self.user,
         )
         position = self.model.position(SYMBOL)
         assert (rows or [(0, 0, 0)]) == [(position.qty, position.held, position.basis)]

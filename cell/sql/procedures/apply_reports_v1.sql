@@ -18,7 +18,7 @@ as $$
 declare
     locked uuid[];
 begin
-    select array_agg(l.user_id) into locked from (
+    select coalesce(array_agg(l.user_id), '{}') into locked from (
         select u.user_id from users u
          where u.user_id in (select i.user_id from inbox i where i.id = any (p_inbox_ids))
          order by u.user_id for no key update skip locked
@@ -49,7 +49,7 @@ begin
     judged as materialized (
         select r.*, case
                 when r.order_id is null or r.user_id is null then 'quarantined: unknown order'
-                when locked is null or r.user_id <> all (locked) then 'deferred'
+                when r.user_id <> all (locked) then 'deferred'
                 when ownership_v1(r.owner_state, r.lease_ends_at) is not null then 'deferred'
                 when exists (select from inbox older where older.user_id = r.user_id and older.id < r.id) then 'deferred'
                 when r.kind = 'fill' then case

@@ -21,10 +21,10 @@ declare
     locked uuid[];
 begin
     if p_wait then
-        select array_agg(l.user_id) into locked from
+        select coalesce(array_agg(l.user_id), '{}') into locked from
             (select user_id from users where user_id = any (p_user_ids) order by user_id for no key update) l;
     else
-        select array_agg(l.user_id) into locked from
+        select coalesce(array_agg(l.user_id), '{}') into locked from
             (select user_id from users where user_id = any (p_user_ids) order by user_id for no key update skip locked) l;
     end if;
 
@@ -39,7 +39,7 @@ begin
                o.status, o.symbol, o.side, o.event_seq, o.held_cash_micros, o.held_shares_micros,
                o.cum_qty_micros, o.cum_cost_micros,
                coalesce(
-                   case when u.user_id is null then 'NOT_FOUND' when u.user_id <> all (locked) or locked is null then 'SKIPPED' end,
+                   case when u.user_id is null then 'NOT_FOUND' when u.user_id <> all (locked) then 'SKIPPED' end,
                    ownership_v1(u.owner_state, u.lease_ends_at),
                    case
                        when k.outcome is not null then

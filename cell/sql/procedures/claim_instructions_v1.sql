@@ -24,7 +24,7 @@ begin
     if candidate_ids is null then
         return;
     end if;
-    select array_agg(l.user_id) into locked from
+    select coalesce(array_agg(l.user_id), '{}') into locked from
         (select user_id from users where user_id = any (locked) order by user_id for no key update skip locked) l;
 
     return query

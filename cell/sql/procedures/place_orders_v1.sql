@@ -29,10 +29,10 @@ declare
     value_max constant bigint := 100000000000000000;  -- $10^11: what its fills bring in stays far inside bigint
 begin
     if p_wait then
-        select array_agg(l.user_id) into locked from
+        select coalesce(array_agg(l.user_id), '{}') into locked from
             (select user_id from users where user_id = any (p_user_ids) order by user_id for no key update) l;
     else
-        select array_agg(l.user_id) into locked from
+        select coalesce(array_agg(l.user_id), '{}') into locked from
             (select user_id from users where user_id = any (p_user_ids) order by user_id for no key update skip locked) l;
     end if;
 

@@ -18,10 +18,10 @@ declare
     cost_max constant bigint := 1000000000000000000;  -- $10^12 of cost basis in one symbol
 begin
     if p_wait then
-        select array_agg(l.user_id) into locked from
+        select coalesce(array_agg(l.user_id), '{}') into locked from
             (select user_id from users where user_id = any (p_user_ids) order by user_id for no key update) l;
     else
-        select array_agg(l.user_id) into locked from
+        select coalesce(array_agg(l.user_id), '{}') into locked from
             (select user_id from users where user_id = any (p_user_ids) order by user_id for no key update skip locked) l;
     end if;
 
@@ -35,7 +35,7 @@ begin
         select c.*, u.epoch, u.write_seq, u.entry_seq, u.chain_head, u.lease_ends_at, u.forward_cell, u.forward_epoch,
                k.outcome as stored_outcome, k.figures as stored_figures, k.resource_id as stored_resource_id, k.at as stored_at,
                coalesce(
-                   case when u.user_id is null then 'NOT_FOUND' when u.user_id <> all (locked) or locked is null then 'SKIPPED' end,
+                   case when u.user_id is null then 'NOT_FOUND' when u.user_id <> all (locked) then 'SKIPPED' end,
                    ownership_v1(u.owner_state, u.lease_ends_at),
                    case
                        when k.outcome is not null then

@@ -1,0 +1,252 @@
+"""What the write procedures promise beyond arithmetic: locks, ownership, privileges, races at the last cent."""
+
+import uuid
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import psycopg
+import pytest
+
+from cell.orders.status import TRANSITIONS
+from infra.runtime.migrator import read_sql
+from tests.support.databases import TestDatabase
+
+PLACE = """
+select outcome, resource_id, replayed, figures
+  from brokerage.place_orders_v1(%s, %s, %s, %s, %s::text[], %s, %s, %s, %s, %s::bigint[], %s::bigint[], now(),
+                                 interval '1 hour', %s)
+ order by ordinal
+"""
+
+
+class Cell:
+    """One connection of the service role."""
+
+    def __init__(self, dsn: str) -> None:
+        self.connection = psycopg.connect(dsn, autocommit=True)
+
+    def call(self, query: str, *parameters: object) -> list[Any]:
+        cursor = self.connection.execute(query, parameters)  # type: ignore[call-overload]
+        return cursor.fetchall() if cursor.description else []
+
+    def user(self, cash: int = 0) -> uuid.UUID:
+        user_id = uuid.uuid4()
+        self.call(
+            "select 1 from brokerage.open_account_v1(%s, 7, 'retail', %s, null, 'x', now())", user_id, str(user_id)
+        )
+        if cash:
+            self.deposit([user_id], cash)
+        return user_id
+
+    def deposit(self, users: list[uuid.UUID], amount: int) -> list[str]:
+        n = len(users)
+        rows = self.call(
+            "select outcome from brokerage.deposit_cash_v1(%s, %s, %s, %s, %s::bigint[], now()) order by ordinal",
+            users, [uuid.uuid4().hex for _ in users], [b"f"] * n, [uuid.uuid4() for _ in users], [amount] * n,
+        )  # fmt: skip
+        return [row[0] for row in rows]
+
+    def place(
+        self, users: list[uuid.UUID], *, px: int = 100_000_000, key: str | None = None, wait: bool = False
+    ) -> list[Any]:
+        n = len(users)
+        return self.call(
+            PLACE,
+            users, [key or uuid.uuid4().hex for _ in users], [b"f"] * n, [uuid.uuid4() for _ in users], [None] * n,
+            ["AAPL"] * n, ["buy"] * n, ["limit"] * n, ["day"] * n, [1_000_000] * n, [px] * n, wait,
+        )  # fmt: skip
+
+
+@pytest.fixture
+def cell(cell_database: TestDatabase) -> Iterator[Cell]:
+    cell = Cell(cell_database.service_dsn)
+    cell.call("select brokerage.set_reference_prices_v1(array['AAPL'], array[100000000], now())")
+    with cell.connection:
+        yield cell
+
+
+@pytest.fixture
+def root(cell_database: TestDatabase) -> Iterator[psycopg.Connection[Any]]:
+    with psycopg.connect(cell_database.superuser_dsn, autocommit=True) as connection:
+        yield connection
+
+
+def test_the_tables_of_transitions_are_the_same(cell: Cell) -> None:
+    rows = cell.call("select from_status, to_status from brokerage.order_transitions")
+    assert set(rows) == {(str(before), str(after)) for before, afters in TRANSITIONS.items() for after in afters}
+
+
+@pytest.mark.parametrize(
+    "table", ["users", "orders", "postings", "journal_entries", "order_events", "positions", "outbox"]
+)
+def test_the_service_role_writes_through_procedures_only(cell: Cell, table: str) -> None:
+    for statement in (f"delete from brokerage.{table}", f"insert into brokerage.{table} default values"):
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            cell.call(statement)
+
+
+def test_the_auditor_reads_everything_and_changes_nothing(cell_database: TestDatabase) -> None:
+    with psycopg.connect(cell_database.auditor_dsn, autocommit=True) as connection:
+        assert connection.execute("select count(*) from brokerage.users").fetchone() == (0,)
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            connection.execute("select brokerage.set_reference_prices_v1(array['X'], array[1], now())")
+
+
+def test_unbalanced_postings_are_refused_by_the_database(cell: Cell, root: psycopg.Connection[Any]) -> None:
+    user_id = cell.user(cash=5)
+    with pytest.raises(psycopg.DatabaseError) as caught:
+        root.execute("insert into brokerage.postings values (%s, 9, 1, 'cash', 'USD', 'credit', 5)", [user_id])
+    assert caught.value.sqlstate == "RB900"
+
+
+def test_two_orders_racing_for_the_last_dollar(cell: Cell, cell_database: TestDatabase) -> None:
+    """Sixteen connections, one affordable order: exactly one is accepted, however they interleave."""
+    cells = [Cell(cell_database.service_dsn) for _ in range(16)]
+    for _ in range(10):
+        user_id = cell.user(cash=100_000_000)
+        with ThreadPoolExecutor(len(cells)) as threads:
+            outcomes = list(threads.map(lambda c, u=user_id: c.place([u], wait=True)[0][0], cells))
+        assert sorted(outcomes) == ["INSUFFICIENT_BUYING_POWER"] * 15 + ["accepted"]
+        assert cell.call("select cash_micros, cash_held_micros from brokerage.users where user_id = %s", user_id) == [
+            (0, 100_000_000)
+        ]
+    for other in cells:
+        other.connection.close()
+
+
+def test_the_same_key_from_many_servers_at_once_has_one_effect(cell: Cell, cell_database: TestDatabase) -> None:
+    cells = [Cell(cell_database.service_dsn) for _ in range(8)]
+    user_id = cell.user(cash=10_000_000_000)
+    with ThreadPoolExecutor(len(cells)) as threads:
+        rows = list(threads.map(lambda c: c.place([user_id], key="one", wait=True)[0], cells))
+    assert {row[0] for row in rows} == {"accepted"}
+    assert len({row[1] for row in rows}) == 1
+    assert sorted(row[2] for row in rows) == [False] + [True] * 7
+    assert cell.call("select count(*) from brokerage.orders where user_id = %s", user_id) == [(1,)]
+    for other in cells:
+        other.connection.close()
+
+
+def test_a_held_user_is_skipped_and_does_not_stall_the_others(cell: Cell, root: psycopg.Connection[Any]) -> None:
+    held, free = cell.user(cash=10**9), cell.user(cash=10**9)
+    with root.transaction():
+        root.execute("select 1 from brokerage.users where user_id = %s for update", [held])
+        outcomes = {row[0] for row in cell.place([held, free])}
+        assert [row[0] for row in cell.place([held])] == ["SKIPPED"], "also when nobody else is in the call"
+        assert cell.deposit([held], 1) == ["SKIPPED"]
+    assert outcomes == {"SKIPPED", "accepted"}
+    assert cell.place([held])[0][0] == "accepted"
+
+
+def test_waiting_for_a_held_user_ends_by_the_lock_timeout(cell: Cell, root: psycopg.Connection[Any]) -> None:
+    held = cell.user(cash=10**9)
+    cell.call("set lock_timeout = '50ms'")
+    with root.transaction():
+        root.execute("select 1 from brokerage.users where user_id = %s for update", [held])
+        with pytest.raises(psycopg.errors.LockNotAvailable):
+            cell.place([held], wait=True)
+
+
+def test_a_departed_user_is_answered_with_the_hint_and_nothing_is_stored(
+    cell: Cell, root: psycopg.Connection[Any]
+) -> None:
+    user_id = cell.user(cash=10**9)
+    root.execute(
+        "update brokerage.users set owner_state = 'departed', forward_cell = 'cell-2', forward_epoch = 9 "
+        "where user_id = %s",
+        [user_id],
+    )
+    outcome, _, _, figures = cell.place([user_id], key="k")[0]
+    assert (outcome, figures) == ("DEPARTED", {"owner": "cell-2", "epoch": 9})
+    assert cell.deposit([user_id], 1) == ["DEPARTED"]
+    assert cell.call("select 1 from brokerage.idempotency_keys where user_id = %s and key = 'k'", user_id) == []
+
+
+def test_a_halt_stops_writes_until_its_lease_ends(cell: Cell, root: psycopg.Connection[Any]) -> None:
+    user_id = cell.user(cash=10**9)
+    halt = (
+        "update brokerage.users set owner_state = 'halted', halt_id = %s, "
+        "lease_ends_at = clock_timestamp() + %s::interval where user_id = %s"
+    )
+    root.execute(halt, [uuid.uuid4(), "1 hour", user_id])
+    assert cell.place([user_id])[0][0] == "USER_HALTED"
+    root.execute(halt, [uuid.uuid4(), "-1 second", user_id])
+    assert cell.place([user_id])[0][0] == "accepted"
+    row = cell.call("select owner_state, halt_id, lease_ends_at from brokerage.users where user_id = %s", user_id)
+    assert row == [("active", None, None)]
+
+
+def test_a_lease_that_ends_while_a_write_waits_for_the_lock_does_not_look_valid(
+    cell: Cell, cell_database: TestDatabase, root: psycopg.Connection[Any]
+) -> None:
+    """The write begins while the lease runs, waits, and gets the lock after its end: the halt is over by then."""
+    user_id = cell.user(cash=10**9)
+    with ThreadPoolExecutor(1) as threads:
+        with root.transaction():
+            root.execute(
+                "update brokerage.users set owner_state = 'halted', halt_id = gen_random_uuid(), "
+                "lease_ends_at = clock_timestamp() + interval '300 ms' where user_id = %s",
+                [user_id],
+            )
+            waiting = threads.submit(cell.place, [user_id], wait=True)
+            root.execute("select pg_sleep(0.6)")
+        assert waiting.result()[0][0] == "accepted"
+
+
+def test_an_unknown_user_is_not_found(cell: Cell) -> None:
+    assert cell.place([uuid.uuid4()])[0][0] == "NOT_FOUND"
+
+
+def test_one_broken_command_among_many_has_its_own_outcome(cell: Cell) -> None:
+    rich, poor, nobody = cell.user(cash=10**9), cell.user(), uuid.uuid4()
+    assert [row[0] for row in cell.place([rich, poor, nobody])] == [
+        "accepted",
+        "INSUFFICIENT_BUYING_POWER",
+        "NOT_FOUND",
+    ]
+
+
+def test_a_refusal_by_the_account_stays_a_refusal_under_its_key(cell: Cell) -> None:
+    user_id = cell.user()
+    assert cell.place([user_id], key="k")[0][0] == "INSUFFICIENT_BUYING_POWER"
+    cell.deposit([user_id], 10**9)
+    outcome, _, replayed, _ = cell.place([user_id], key="k")[0]
+    assert (outcome, replayed) == ("INSUFFICIENT_BUYING_POWER", True)
+
+
+def test_a_gap_in_the_venues_sequence_is_refused_whole(cell: Cell) -> None:
+    accept = (
+        "select received_seq from brokerage.accept_reports_v1('v', 's', %s::bigint[], %s::uuid[], %s::jsonb[], now())"
+    )
+    cell.call(accept, [1, 2], [uuid.uuid4(), uuid.uuid4()], ["{}", "{}"])
+    with pytest.raises(psycopg.DatabaseError) as caught:
+        cell.call(accept, [4], [uuid.uuid4()], ["{}"])
+    assert caught.value.sqlstate == "RB020"
+    assert cell.call(accept, [1, 2], [uuid.uuid4(), uuid.uuid4()], ["{}", "{}"]) == [(2,)]
+    assert cell.call("select count(*) from brokerage.inbox") == [(2,)]
+
+
+def test_a_late_fill_after_the_money_was_spent_again_restricts_and_posts(cell: Cell) -> None:
+    """Cancelled, spent again, then the venue reports the fill after all: reality posts, the account is restricted."""
+    user_id = cell.user(cash=100_000_000)
+    order_id = cell.place([user_id])[0][1]
+    cell.call("select 1 from brokerage.claim_instructions_v1(64, now())")
+    accept = "select inbox_id from brokerage.accept_reports_v1('v', %s, %s::bigint[], %s::uuid[], %s::jsonb[], now())"
+    apply = "select outcome from brokerage.apply_reports_v1(%s::bigint[], '2026-11-23', now())"
+    session = user_id.hex
+
+    def tell(seq: int, body: str) -> list[Any]:
+        return cell.call(apply, [row[0] for row in cell.call(accept, session, [seq], [order_id], [body])])
+
+    assert tell(1, '{"kind": "cancelled"}') == [("applied",)]
+    assert cell.place([user_id])[0][0] == "accepted"
+    fill = '{"kind": "fill", "trade_date": "2026-11-20", "exec_id": "e", "last_qty": 1000000, "last_px": 100000000}'
+    assert tell(2, fill) == [("applied",)]
+    account = cell.call(
+        "select cash_micros, cash_held_micros, restricted from brokerage.users where user_id = %s", user_id
+    )
+    assert account == [(-100_000_000, 100_000_000, True)]
+    assert cell.place([user_id], px=1_000_000)[0][0] == "ACCOUNT_RESTRICTED"
+    for check in read_sql("cell", "checks"):
+        assert cell.call(check.text) == [], check.name

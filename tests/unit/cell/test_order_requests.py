@@ -1,0 +1,58 @@
+"""An order request is understood exactly, or refused with the field that is wrong."""
+
+import json
+
+import pytest
+
+from cell.orders.schemas import parse_order
+from infra.runtime.problem import Problem
+
+GOOD = {"symbol": "AAPL", "side": "buy", "type": "limit", "qty": "1.5", "limit_price": 585.33}
+
+
+def test_a_good_order_is_normalised() -> None:
+    terms = parse_order(json.dumps(GOOD).encode())
+    assert (terms.order_qty_micros, terms.limit_px_micros, terms.time_in_force) == (1_500_000, 585_330_000, "day")
+
+
+@pytest.mark.parametrize("field", ["symbol", "side", "type", "qty", "limit_price"])
+def test_a_missing_field_is_named(field: str) -> None:
+    body = {key: value for key, value in GOOD.items() if key != field}
+    with pytest.raises(Problem) as caught:
+        parse_order(json.dumps(body).encode())
+    assert (caught.value.status, caught.value.figures["field"]) == (400, field)
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"symbol": "aapl"}, "symbol"),
+        ({"symbol": "A" * 13}, "symbol"),
+        ({"symbol": "A\x00"}, "symbol"),
+        ({"side": "hold"}, "side"),
+        ({"type": "stop"}, "type"),
+        ({"time_in_force": "never"}, "time_in_force"),
+        ({"qty": "-1"}, "qty"),
+        ({"qty": 0}, "qty"),
+        ({"qty": "1.0000001"}, "qty"),
+        ({"qty": 18446744073709551616}, "qty"),
+        ({"limit_price": "585.333"}, "limit_price"),
+        ({"client_order_id": ""}, "client_order_id"),
+        ({"client_order_id": "a b"}, "client_order_id"),
+        ({"type": "market"}, "limit_price"),
+        ({"notional": "5"}, "notional"),
+        ({"limit_prize": "5"}, "limit_prize"),
+        ({"symbol": 5}, "symbol"),
+    ],
+)
+def test_what_is_understood_and_refused_is_422_with_its_field(change: dict[str, object], field: str) -> None:
+    with pytest.raises(Problem) as caught:
+        parse_order(json.dumps({**GOOD, **change}).encode())
+    assert (caught.value.status, caught.value.code, caught.value.figures["field"]) == (422, "INVALID_FIELD", field)
+
+
+@pytest.mark.parametrize("raw", [b"", b"{", b"[]", b"null", b'{"qty": NaN}', b"\xff\xfe", b"[" * 5_000])
+def test_what_is_no_json_object_is_refused(raw: bytes) -> None:
+    with pytest.raises(Problem) as caught:
+        parse_order(raw)
+    assert caught.value.status in (400, 422)
