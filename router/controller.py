@@ -7,8 +7,9 @@ from uuid import UUID
 
 import msgspec
 from litestar import Controller, Request, Response, post
+from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.params import Parameter
+from litestar.params import HeaderParameter, JSONBody
 
 from infra.runtime.problem import Problem
 from infra.security.customer_token import CustomerTokenSigner
@@ -85,10 +86,10 @@ class IdentityController(Controller):
     async def sign_up(
         self,
         request: Request[Any, Any, Any],
-        data: SignUpRequest,
-        sign_ups: SignUp,
-        signer: CustomerTokenSigner,
-        idempotency_key: Annotated[str | None, Parameter(header="X-Idempotency-Key")] = None,
+        data: JSONBody[SignUpRequest],
+        sign_ups: NamedDependency[SignUp],
+        signer: NamedDependency[CustomerTokenSigner],
+        idempotency_key: Annotated[str | None, HeaderParameter(name="X-Idempotency-Key")] = None,
     ) -> Response[NewUserTokens]:
         """A new customer with an account in the least loaded cell."""
         if idempotency_key is None:
@@ -115,7 +116,11 @@ class IdentityController(Controller):
 
     @post("/tokens", status_code=200, summary="Log in or refresh", responses={s: _PROBLEM[s] for s in (400, 401, 503)})
     async def issue_tokens(
-        self, request: Request[Any, Any, Any], data: TokenRequest, log_ins: LogIn, signer: CustomerTokenSigner
+        self,
+        request: Request[Any, Any, Any],
+        data: JSONBody[TokenRequest],
+        log_ins: NamedDependency[LogIn],
+        signer: NamedDependency[CustomerTokenSigner],
     ) -> Response[Tokens]:
         """An access token of 15 minutes and a refresh token that works once."""
         session = await _open_session(data, log_ins, request.headers["x-request-id"])

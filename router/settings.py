@@ -26,8 +26,8 @@ class UpstreamSettings(BaseModel):
     queue_max: int = Field(default=512, ge=0)
     """Requests waiting for a place; beyond that the cell is overloaded and waiting only makes the answer late."""
     queue_wait_s: float = Field(default=1.0, gt=0)
-    connect_timeout_s: float = Field(default=0.5, gt=0)
-    """Same machine room: a connection takes a millisecond or does not come."""
+    connect_timeout_s: float = Field(default=1.0, gt=0)
+    """Same machine room: a connection takes a millisecond; the rest is for a busy machine."""
     deadline_s: float = Field(default=8.0, gt=0)
     """Longer than the cell's own statement timeout, so the cell speaks first."""
     idle_max_s: float = Field(default=4.0, gt=0)

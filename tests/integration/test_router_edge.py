@@ -1,0 +1,169 @@
+"""Limits and bad manners at the customers' port."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.raw_http import exchange, read_answer, request_bytes
+from tests.support.routers import RouterUnderTest, running_router
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def router(tmp_path: Path) -> AsyncIterator[RouterUnderTest]:
+    async with running_router(tmp_path, edge={"request_read_s": 1.0, "keep_alive_s": 2.0}) as running:
+        yield running
+
+
+async def test_bodies_have_a_limit_announced_or_not(router: RouterUnderTest) -> None:
+    token = router.token()
+    fits = await router.ask("POST", "/v1/orders", token=token, key="k", body=b"x" * 65_536)
+    assert fits.status == 200
+    over = await router.ask("POST", "/v1/orders", token=token, key="k", body=b"x" * 65_537)
+    assert (over.status, over.code) == (413, "BODY_TOO_LARGE")
+    assert over.headers["connection"] == "close"
+    head = f"POST /v1/orders HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nTransfer-Encoding: chunked\r\n\r\n"
+    chunked = head.encode() + b"10000\r\n" + b"x" * 65_536 + b"\r\n10\r\n" + b"x" * 16 + b"\r\n0\r\n\r\n"
+    assert (await exchange(router.port, chunked)).status == 413
+    claimed = f"POST /v1/orders HTTP/1.1\r\nHost: x\r\nContent-Length: {10**30}\r\n\r\n".encode()
+    assert (await exchange(router.port, claimed)).status in (400, 413)
+    signup = await router.ask("POST", "/v1/users", key="k", body=b"x" * 65_537)
+    assert signup.status == 413
+    assert len(router.cells["cell-1"].seen) == 1
+
+
+async def test_chunked_requests_arrive_with_a_length(router: RouterUnderTest) -> None:
+    auth = f"Authorization: Bearer {router.token()}"
+    head = f"POST /v1/orders HTTP/1.1\r\nHost: x\r\n{auth}\r\nTransfer-Encoding: chunked\r\n\r\n"
+    got = await exchange(router.port, head.encode() + b"3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n")
+    assert got.status == 200
+    seen = router.cells["cell-1"].seen[-1]
+    assert (seen.body, seen.header("content-length"), seen.header("transfer-encoding")) == (b"abcde", "5", None)
+
+
+async def test_heads_have_limits(router: RouterUnderTest) -> None:
+    token = router.token()
+    big = await router.ask("GET", "/v1/account", token=token, headers={"X-Big": "x" * 20_000})
+    assert (big.status, big.code) == (431, "HEADERS_TOO_LARGE")
+    many = await router.ask("GET", "/v1/account", token=token, headers={f"X-{i}": "1" for i in range(150)})
+    assert many.status == 431
+    endless = await exchange(router.port, b"GET /v1/account HTTP/1.1\r\nX-Endless: " + b"x" * 200_000)
+    assert endless.status in (400, 431)
+    assert (await router.ask("GET", "/v1/" + "x" * 5000, token=token)).status == 414
+    assert router.cells["cell-1"].seen == []
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        "Content-Length: 5\r\nTransfer-Encoding: chunked",
+        "Transfer-Encoding: chunked\r\nContent-Length: 5",
+        "Content-Length: 5\r\nContent-Length: 6",
+        "Content-Length: +5",
+        "Content-Length: 5, 5",
+        "Transfer-Encoding: gzip, identity",
+        "Transfer-Encoding : chunked",
+        "X-A: 1\r\n folded: 2",
+        "X-A: a\x00b",
+        " X-Leading: 1",
+    ],
+)
+async def test_ambiguous_requests_are_refused_and_the_connection_closed(router: RouterUnderTest, head: str) -> None:
+    raw = f"POST /v1/orders HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {router.token()}\r\n{head}\r\n\r\n"
+    smuggled = b"0\r\n\r\nGET /v1/smuggled HTTP/1.1\r\nHost: x\r\n\r\n"
+    reader, writer = await asyncio.open_connection("127.0.0.1", router.port)
+    writer.write(raw.encode("latin-1") + smuggled)
+    async with asyncio.timeout(5):
+        got = await reader.read()
+    writer.close()
+    assert got == b"" or got.startswith(b"HTTP/1.1 400")
+    assert got.count(b"HTTP/1.1 ") <= 1
+    assert router.cells["cell-1"].seen == []
+
+
+async def test_doubled_identity_or_key_is_refused(router: RouterUnderTest) -> None:
+    auth = f"Authorization: Bearer {router.token()}\r\n"
+    for doubled in (auth + auth, auth + "X-Idempotency-Key: a\r\nX-Idempotency-Key: b\r\n"):
+        raw = f"POST /v1/orders HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n{doubled}\r\n{{}}"
+        got = await exchange(router.port, raw.encode())
+        assert (got.status, got.code) == (400, "INVALID_FIELD")
+    assert router.cells["cell-1"].seen == []
+
+
+async def test_a_bad_second_request_is_never_taken_for_the_first_ones_answer(router: RouterUnderTest) -> None:
+    first = request_bytes("GET", "/v1/first", {"Authorization": f"Bearer {router.token()}"})
+    reader, writer = await asyncio.open_connection("127.0.0.1", router.port)
+    writer.write(first + b"NOT HTTP AT ALL\r\n\r\n")
+    async with asyncio.timeout(5):
+        got = await reader.read()
+    writer.close()
+    assert got == b"" or got.startswith(b"HTTP/1.1 200")
+
+
+async def test_who_drips_bytes_is_cut_off_and_holds_nothing(router: RouterUnderTest) -> None:
+    head = (
+        f"POST /v1/orders HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {router.token()}\r\nContent-Length: 100\r\n\r\n"
+    )
+    reader, writer = await asyncio.open_connection("127.0.0.1", router.port)
+    writer.write(head.encode() + b"x")
+    began = time.monotonic()
+    async with asyncio.timeout(6):
+        assert await reader.read() == b""
+    assert time.monotonic() - began < 4
+    writer.close()
+    assert router.cells["cell-1"].seen == []
+
+
+async def test_an_idle_connection_is_closed_in_the_end(router: RouterUnderTest) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", router.port)
+    writer.write(request_bytes("GET", "/v1/account"))
+    assert (await read_answer(reader)).status == 401
+    async with asyncio.timeout(6):
+        assert await reader.read() == b""
+    writer.close()
+
+
+async def test_continue_is_said_before_a_body_that_waits_for_it(router: RouterUnderTest) -> None:
+    head = (
+        f"POST /v1/orders HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {router.token()}\r\nX-Idempotency-Key: k\r\n"
+        "Expect: 100-continue\r\nContent-Length: 2\r\n\r\n"
+    )
+    reader, writer = await asyncio.open_connection("127.0.0.1", router.port)
+    writer.write(head.encode())
+    async with asyncio.timeout(3):
+        assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+        writer.write(b"{}")
+        assert (await read_answer(reader)).status == 200
+    writer.close()
+
+
+async def test_http_1_0_and_connection_close_end_the_connection(router: RouterUnderTest) -> None:
+    token = router.token()
+    for raw in (
+        f"GET /v1/account HTTP/1.0\r\nAuthorization: Bearer {token}\r\n\r\n",
+        f"GET /v1/account HTTP/1.1\r\nHost: x\r\nConnection: close\r\nAuthorization: Bearer {token}\r\n\r\n",
+    ):
+        reader, writer = await asyncio.open_connection("127.0.0.1", router.port)
+        writer.write(raw.encode())
+        async with asyncio.timeout(3):
+            got = await reader.read()
+        writer.close()
+        assert got.startswith(b"HTTP/1.1 200")
+        assert b"connection: close" in got
+
+
+async def test_a_client_that_leaves_does_not_disturb_its_write(router: RouterUnderTest) -> None:
+    raw = request_bytes(
+        "POST", "/v1/orders", {"Authorization": f"Bearer {router.token()}", "X-Idempotency-Key": "k"}, b"{}"
+    )
+    _, writer = await asyncio.open_connection("127.0.0.1", router.port)
+    writer.write(raw)
+    await writer.drain()
+    writer.transport.abort()
+    await asyncio.sleep(0.2)
+    assert (await router.ask("GET", "/v1/account", token=router.token())).status == 200
+    assert router.router.fleet.cell(router.shard_map.cells[0].cell_id).bulkhead.in_flight == 0
