@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
@@ -87,8 +88,8 @@ def print_report(report: ReplayReport, console: Console) -> None:
 
 
 def _cells_table(cells: Mapping[str, CellSums]) -> Table:
-    table = Table(title="what the replay added to each cell")
-    for column in ("cell", "customers", "orders", "fills", "cash, $", "held, $", "shares", "shares held"):
+    table = Table(title="what each cell grew by", box=SIMPLE)
+    for column in ("cell", "users", "orders", "fills", "cash, $", "held, $", "shares", "held"):
         table.add_column(column, justify="left" if column == "cell" else "right")
     for cell, sums in cells.items():
         table.add_row(
