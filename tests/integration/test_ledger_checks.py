@@ -151,6 +151,12 @@ CORRUPTIONS = (
         ("order_status_follows_events", "sequences_have_no_gaps"),
     ),
     Corruption(
+        "stream number used twice",
+        """update order_events set stream_seq = stream_seq - 1
+            where ctid = (select ctid from order_events where stream_seq = 5 limit 1)""",
+        ("sequences_have_no_gaps",),
+    ),
+    Corruption(
         "missing fill event",
         "delete from order_events where ctid = (select ctid from order_events where exec_id is not null limit 1)",
         ("fills_have_events", "order_status_follows_events", "sequences_have_no_gaps"),

@@ -21,5 +21,5 @@ select coalesce(o.user_id, h.user_id) as user_id, coalesce(o.order_id, h.order_i
  where o.order_id is null
     or h.hold_count is distinct from 1
     or (o.side = 'buy' and o.order_qty_micros is not null
-        and h.held_cash is distinct from ceil(o.order_qty_micros::numeric * o.hold_px_micros / 1000000))
+        and h.held_cash is distinct from ceil(o.order_qty_micros::numeric * o.hold_px_micros * 0.000001))
     or (o.side = 'sell' and h.held_shares is distinct from o.order_qty_micros)

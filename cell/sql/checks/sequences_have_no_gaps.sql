@@ -1,9 +1,10 @@
--- Entries and order events are numbered 1, 2, 3 ... per user, up to the heads on the user's row.
+-- Entries and order events are numbered 1, 2, 3 ... per user, each number once, up to the heads on the user's row.
 with streams as (
-    select user_id, 'ledger' as stream, min(seq) as first_seq, max(seq) as last_seq, count(*) as row_count
+    select user_id, 'ledger' as stream, min(seq) as first_seq, max(seq) as last_seq, count(*) as row_count,
+           count(distinct seq) as number_count
       from brokerage.journal_entries group by user_id
     union all
-    select user_id, 'orders', min(stream_seq), max(stream_seq), count(distinct stream_seq)
+    select user_id, 'orders', min(stream_seq), max(stream_seq), count(*), count(distinct stream_seq)
       from brokerage.order_events group by user_id
 ),
 heads as (
@@ -18,3 +19,4 @@ select coalesce(h.user_id, s.user_id) as user_id, coalesce(h.stream, s.stream) a
  where h.head is distinct from coalesce(s.last_seq, 0)
     or s.first_seq <> 1
     or s.last_seq <> s.row_count
+    or s.last_seq <> s.number_count
