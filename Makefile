@@ -23,7 +23,7 @@ $(TOOLS)/uv-$(UV_VERSION):
 	@$(PYTHON) -m pip --version >/dev/null 2>&1 || { echo "pip is missing for $(PYTHON): apt-get install python3-pip (or $(PYTHON) -m ensurepip)"; exit 1; }
 	@mkdir -p $(TOOLS)
 	@echo "installing uv $(UV_VERSION)"
-	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-input --no-deps --upgrade --target $(TOOLS) uv==$(UV_VERSION)
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-input --no-deps --root-user-action=ignore --upgrade --target $(TOOLS) uv==$(UV_VERSION)
 	@touch $@
 
 $(VENV)/.installed: pyproject.toml requirements-dev.lock | $(TOOLS)/uv-$(UV_VERSION)

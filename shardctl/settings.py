@@ -2,11 +2,15 @@
 aloud.
 """
 
+import re
 from pathlib import Path
 
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from infra.backends.local.folders import StackFolder, default_stack_name, state_root
+from shardctl.errors import UsageError
+
+_STACK_NAME = re.compile(r"^[a-z0-9][a-z0-9-]{0,39}$")
 
 
 class ShardctlSettings(BaseSettings):
@@ -20,7 +24,10 @@ class ShardctlSettings(BaseSettings):
 
     @property
     def stack_name(self) -> str:
-        return self.stack or default_stack_name()
+        name = self.stack or default_stack_name()
+        if not _STACK_NAME.match(name):
+            raise UsageError(f"{name!r} is not a stack name: lower case letters, digits and dashes, at most 40")
+        return name
 
     @property
     def folder(self) -> StackFolder:

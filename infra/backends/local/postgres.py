@@ -201,7 +201,10 @@ def bootstrap_sql(roles: DatabaseRoles, passwords: Mapping[str, str]) -> tuple[l
         f"grant connect on database {roles.database} to {service}, {auditor}",
     ]
     # A new function is executable by everybody unless this says otherwise; the auditor must be able to change nothing.
-    second = [f"alter default privileges for role {owner} revoke execute on functions from public"]
+    second = [
+        f"alter default privileges for role {owner} revoke execute on functions from public",
+        "revoke execute on function lo_creat(int), lo_create(oid), lo_from_bytea(oid, bytea) from public",
+    ]
     return first, second
 
 

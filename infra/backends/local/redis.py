@@ -36,6 +36,8 @@ def server_command(server: Path, port: int, data: Path) -> tuple[str, ...]:
         "protected-mode": "yes",
         "dir": str(data),
         "daemonize": "no",
+        # Rewriting the title would overwrite the environment, by which an orphan is recognised.
+        "set-proc-title": "no",
         "save": "",
         "appendonly": "no",
         "maxmemory": f"{MEMORY_MAX_MB}mb",

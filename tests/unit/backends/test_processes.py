@@ -1,0 +1,165 @@
+"""From a record to processes and to supervisord's configuration: pure."""
+
+import configparser
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from infra.backends.backend import BackendError
+from infra.backends.cell_spec import CellSpec, ProcessKind, ProcessSpec, SpecInvalid, StackSpec, next_cell_name
+from infra.backends.local.folders import StackFolder
+from infra.backends.local.java import Java
+from infra.backends.local.processes import (
+    STOP_ORDER,
+    Addresses,
+    Tools,
+    make_addresses,
+    migration_job,
+    plan_processes,
+    port_names,
+    roles_by_server,
+)
+from infra.backends.local.record import StackRecord, load_record, new_record, save_record
+from infra.backends.local.supervisor import render_config
+
+TOOLS = Tools(
+    Path("/pg/bin"), Path("/redis/valkey-server"), Java(Path("/java/bin/java"), 25), "/jars/*", Path("/cache")
+)
+TWO_CELLS = StackSpec(cells=(CellSpec("cell-1"), CellSpec("cell-2", apis=2)))
+SECRET = "do-not-show"
+
+
+def make(spec: StackSpec = TWO_CELLS, root: Path = Path("/state/local-1")) -> Addresses:
+    record = new_record("local-1", spec)
+    record = record.with_ports({name: 20_000 + offset for offset, name in enumerate(port_names(spec))})
+    passwords = {
+        server: dict.fromkeys(("postgres", *roles.all), SECRET) for server, roles in roles_by_server(spec).items()
+    }
+    return make_addresses(record, StackFolder(root), passwords)
+
+
+def planned(spec: StackSpec = TWO_CELLS) -> dict[str, ProcessSpec]:
+    return {process.name: process for process in plan_processes(make(spec), TOOLS, "postgres")}
+
+
+def test_names_of_a_stack() -> None:
+    assert list(planned()) == [
+        "control-postgres", "cell-1-postgres", "cell-2-postgres", "redis", "kafka", "exchange",
+        "cell-1-api-1", "cell-1-worker", "cell-1-relay",
+        "cell-2-api-1", "cell-2-api-2", "cell-2-worker", "cell-2-relay", "router-1",
+    ]  # fmt: skip
+
+
+def test_every_process_has_ports_of_its_own() -> None:
+    processes = planned().values()
+    ports = [port for process in processes for port in (process.port, process.operator_port) if port is not None]
+    assert len(ports) == len(set(ports))
+    ours = [process for process in processes if process.cell and process.kind is not ProcessKind.POSTGRES]
+    assert all(process.operator_port for process in ours)
+
+
+def test_no_password_stands_in_a_command_or_an_environment() -> None:
+    for process in planned().values():
+        assert SECRET not in " ".join(process.command)
+        assert SECRET not in " ".join(process.environment.values())
+
+
+def test_a_cell_is_told_about_itself_only() -> None:
+    environment = planned()["cell-2-worker"].environment
+    addresses = make()
+    assert environment["CELL_NAME"] == "cell-2"
+    assert f":{addresses.record.port('cell-2-postgres')}/cell?passfile=" in environment["CELL_POSTGRES__DSN"]
+    others = [str(addresses.record.port(name)) for name in ("cell-1-postgres", "control-postgres", "redis")]
+    assert not any(port in " ".join(environment.values()) for port in others)
+    assert "CELL_POSTGRES__OWNER_DSN" not in environment
+
+
+def test_only_the_migration_job_knows_the_owner() -> None:
+    command, environment = migration_job(make(), TOOLS, TWO_CELLS.cells[0])
+    assert command[1:] == ("-m", "cell", "migrate")
+    assert environment["CELL_POSTGRES__OWNER_DSN"].startswith("postgresql://cell_owner@127.0.0.1:")
+
+
+def test_servers_that_somebody_else_runs_are_not_planned() -> None:
+    spec = replace(TWO_CELLS, redis_url="redis://elsewhere:6379/0", kafka_bootstrap_servers="elsewhere:9092")
+    addresses = make(spec)
+    processes = plan_processes(addresses, Tools(Path("/pg/bin")), None)
+    assert not {ProcessKind.REDIS, ProcessKind.KAFKA} & {process.kind for process in processes}
+    assert "redis" not in port_names(spec)
+    assert (addresses.redis_url, addresses.kafka) == ("redis://elsewhere:6379/0", "elsewhere:9092")
+
+
+def test_every_kind_is_stopped_exactly_once() -> None:
+    stopped = [kind for stage in STOP_ORDER for kind in stage]
+    assert sorted(stopped) == sorted(kind for kind in ProcessKind if kind is not ProcessKind.SUPERVISOR)
+
+
+def test_rendered_configuration_is_what_supervisord_reads() -> None:
+    addresses = make()
+    processes = plan_processes(addresses, TOOLS, "postgres")
+    parser = configparser.RawConfigParser(inline_comment_prefixes=(";", "#"), strict=True)
+    parser.read_string(render_config(processes, addresses.folder, as_root=True))
+    programs = [section for section in parser.sections() if section.startswith("program:")]
+    assert programs == [f"program:{process.name}" for process in processes]
+    assert parser["program:cell-1-postgres"]["user"] == "postgres"
+    assert parser["program:cell-1-postgres"]["stopsignal"] == "INT"
+    assert all(parser[program]["autorestart"] == "true" for program in programs)
+
+
+def test_an_odd_folder_is_quoted_or_refused() -> None:
+    process = ProcessSpec("a", ProcessKind.API, ("/odd folder/100%/run", ""), environment={"X": "50%"})
+    text = render_config([process], StackFolder(Path("/state")), as_root=False)
+    assert 'command="/odd folder/100%%/run" ""' in text
+    assert 'environment=X="50%%"' in text
+    quoted = replace(process, environment={"X": 'a"b'})
+    with pytest.raises(BackendError, match="cannot express"):
+        render_config([quoted], StackFolder(Path("/state")), as_root=False)
+
+
+def test_a_long_folder_gets_a_short_socket() -> None:
+    folder = StackFolder(Path("/") / ("x" * 120))
+    assert len(str(folder.supervisor_socket)) <= 100
+    assert folder.supervisor_socket == StackFolder(folder.root).supervisor_socket
+    assert StackFolder(Path("/short")).supervisor_socket == Path("/short/run/supervisor.sock")
+
+
+@pytest.mark.parametrize("name", ["", "Cell", "cell_1", "cell-", "-cell", "1cell", "cell 1", "c" * 33, "cell-1;drop"])
+def test_a_bad_cell_name_is_refused(name: str) -> None:
+    with pytest.raises(SpecInvalid):
+        CellSpec(name)
+
+
+@pytest.mark.parametrize(
+    "change", [{"cells": ()}, {"cells": (CellSpec("a"), CellSpec("a"))}, {"routers": 0}, {"risk_profile": "reckless"}]
+)
+def test_an_impossible_stack_is_refused(change: dict[str, object]) -> None:
+    with pytest.raises(SpecInvalid):
+        replace(TWO_CELLS, **change)  # type: ignore[arg-type]
+
+
+def test_the_next_cell_takes_the_first_free_name() -> None:
+    assert next_cell_name(frozenset()) == "cell-1"
+    assert next_cell_name(frozenset({"cell-1", "cell-3", "west"})) == "cell-2"
+
+
+def test_a_record_survives_writing(tmp_path: Path) -> None:
+    record = make().record
+    save_record(tmp_path / "stack.json", record)
+    assert load_record(tmp_path / "stack.json") == record
+    assert load_record(tmp_path / "absent.json") is None
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"stack": 1}'])
+def test_a_damaged_record_is_named(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "stack.json"
+    path.write_text(text)
+    with pytest.raises(BackendError, match=r"stack\.json is damaged"):
+        load_record(path)
+
+
+def test_a_record_of_another_version_is_refused(tmp_path: Path) -> None:
+    record: StackRecord = replace(make().record, format=99)
+    save_record(tmp_path / "stack.json", record)
+    with pytest.raises(BackendError, match="another version"):
+        load_record(tmp_path / "stack.json")

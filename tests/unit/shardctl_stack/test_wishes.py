@@ -1,0 +1,60 @@
+"""What `up` makes of its flags."""
+
+from dataclasses import replace
+
+import pytest
+
+from infra.backends.cell_spec import CellSpec, SpecInvalid, StackSpec
+from shardctl.errors import Refused
+from shardctl.stack.inspect import stack_state
+from shardctl.stack.wishes import Wishes, plan_spec
+
+EXISTING = StackSpec(cells=(CellSpec("cell-1"), CellSpec("west")), routers=2, risk_profile="professional")
+
+
+def test_a_new_stack_has_two_cells_with_one_api_each() -> None:
+    spec = plan_spec(None, Wishes(), {})
+    assert spec == StackSpec(cells=(CellSpec("cell-1"), CellSpec("cell-2")))
+
+
+def test_a_new_stack_uses_servers_that_somebody_else_runs() -> None:
+    spec = plan_spec(None, Wishes(), {"REDIS_URL": "redis://r/0", "KAFKA_TOPIC_PREFIX": "mine."})
+    assert (spec.redis_url, spec.kafka_bootstrap_servers, spec.topic_prefix) == ("redis://r/0", None, "mine.")
+
+
+def test_saying_nothing_changes_nothing() -> None:
+    assert plan_spec(EXISTING, Wishes(), {"REDIS_URL": "redis://r/0"}) == EXISTING
+
+
+def test_more_cells_take_the_first_free_names() -> None:
+    spec = plan_spec(EXISTING, Wishes(cells=4), {})
+    assert [cell.name for cell in spec.cells] == ["cell-1", "west", "cell-2", "cell-3"]
+    assert replace(spec, cells=EXISTING.cells) == EXISTING
+
+
+def test_up_never_removes_a_cell() -> None:
+    with pytest.raises(Refused, match="never removes"):
+        plan_spec(EXISTING, Wishes(cells=1), {})
+
+
+def test_apis_are_for_every_cell() -> None:
+    assert [cell.apis for cell in plan_spec(EXISTING, Wishes(cells=3, apis=2), {}).cells] == [2, 2, 2]
+
+
+@pytest.mark.parametrize("wishes", [Wishes(cells=0), Wishes(cells=-1), Wishes(apis=0), Wishes(routers=99)])
+def test_an_impossible_wish_is_refused(wishes: Wishes) -> None:
+    with pytest.raises(SpecInvalid):
+        plan_spec(None, wishes, {})
+
+
+@pytest.mark.parametrize(
+    ("states", "expected"),
+    [
+        (("running", "running"), "running"),
+        (("running", "backoff"), "degraded"),
+        (("running", "stopped"), "degraded"),
+        (("stopped", "stopped"), "stopped"),
+    ],
+)
+def test_state_of_a_stack(states: tuple[str, ...], expected: str) -> None:
+    assert stack_state(states) == expected
