@@ -9,6 +9,7 @@ Never: a fill beyond the quantity, a fill worse than the limit, an exec id for t
 """
 
 import heapq
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from hashlib import blake2b
@@ -119,6 +120,7 @@ class Book:
         self._batch = Batch()
         self._dirty_orders: dict[str, LiveOrder] = {}
         self._dirty_sessions: set[str] = set()
+        self._orders_by_status: Counter[str] = Counter()
         self.counts = {"submits": 0, "cancels": 0, "fills": 0, "reports": 0}
 
     # -- recovery ---------------------------------------------------------------------------------------------------
@@ -129,11 +131,13 @@ class Book:
         sessions: Iterable[tuple[str, int, int]],
         tapes: Iterable[Tape],
         taken: Mapping[TapeKey, str],
+        orders_by_status: Mapping[str, int],
     ) -> None:
         """Take up what the log remembers."""
         for tape in tapes:
             self.tapes.setdefault(tape.symbol, {})[tape.run] = tape
         self._taken = dict(taken)
+        self._orders_by_status.update(orders_by_status)
         self._sessions = {session: [last_seq, acked_seq] for session, last_seq, acked_seq in sessions}
         for row in orders:
             order = LiveOrder.from_row(row)
@@ -172,6 +176,7 @@ class Book:
         order = LiveOrder(terms, session)
         self._orders[terms.cl_ord_id] = order
         self._dirty_orders[terms.cl_ord_id] = order
+        self._orders_by_status[order.ord_status] += 1
         self._plan(order, now_us)
         self._run_due_steps(order, now_us, now_us)
         self._schedule(order)
@@ -265,6 +270,10 @@ class Book:
     def session_numbers(self) -> dict[str, tuple[int, int]]:
         """session -> (last number given out, highest acknowledged)."""
         return {session: (last_seq, acked_seq) for session, (last_seq, acked_seq) in self._sessions.items()}
+
+    def orders_by_status(self) -> dict[str, int]:
+        """How many orders there are in each status, ended ones included."""
+        return {status: count for status, count in sorted(self._orders_by_status.items()) if count}
 
     @property
     def live_count(self) -> int:
@@ -360,9 +369,14 @@ class Book:
             if not strikes(self._seed, "lost_ack", order.terms.cl_ord_id, self.faults.lost_ack_rate):
                 self._report(order, "accepted", order.session, now_us)
         else:
-            order.ord_status = step.kind
+            self._turn(order, step.kind)
             order.waits = False
             self._report(order, step.kind, order.session, now_us, reason=step.reason)
+
+    def _turn(self, order: LiveOrder, ord_status: str) -> None:
+        self._orders_by_status[order.ord_status] -= 1
+        self._orders_by_status[ord_status] += 1
+        order.ord_status = ord_status
 
     def _fill(self, order: LiveOrder, step: Step, now_us: int) -> None:
         terms = order.terms
@@ -370,9 +384,9 @@ class Book:
         order.fill_count += 1
         assert order.cum_qty <= terms.order_qty, f"{terms.cl_ord_id} would be overfilled"
         if order.cum_qty == terms.order_qty:
-            order.ord_status = "filled"
+            self._turn(order, "filled")
         elif not order.ended:
-            order.ord_status = "partially_filled"
+            self._turn(order, "partially_filled")
         if order.tape_key is not None:
             self._prices.set_last(terms.symbol, step.px, now_us)
         self.counts["fills"] += 1
@@ -400,7 +414,8 @@ class Book:
             self._report(order, "cancel_rejected", session, now_us, reason="broker option")
             return
         leaves_qty = order.leaves_qty
-        order.ord_status, order.steps, order.waits = "cancelled", (), False
+        self._turn(order, "cancelled")
+        order.steps, order.waits = (), False
         if on_paper and strikes(self._seed, "late_fill", cl_ord_id, self.faults.late_fill_rate):
             late_qty = max(1, leaves_qty // 2_000_000 * 1_000_000)
             late_px = order.terms.limit_px or self._prices.px_micros(order.terms.symbol, now_us)

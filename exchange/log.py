@@ -213,7 +213,7 @@ class DurableLog:
         return {(symbol, run, tape_id): cl_ord_id for symbol, run, tape_id, cl_ord_id in rows}
 
     def count_orders_by_status(self) -> dict[str, int]:
-        """For the summary; reads every order."""
+        """How many orders there are in each status; reads every order, so only at the start."""
         rows = self._reader.execute("select ord_status, count(*) from orders group by ord_status order by ord_status")
         return dict(rows.fetchall())
 

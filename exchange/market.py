@@ -78,6 +78,7 @@ class Market:
             sessions,
             [parse_tape(row.content, symbol=row.symbol, run=row.run) for row in self._log.tapes()],
             self._log.taken_tape_orders(),
+            self._log.count_orders_by_status(),
         )
         for session, last_seq, _ in sessions:
             self._feed(session).durable_seq = last_seq
@@ -182,8 +183,8 @@ class Market:
 
     def greet(self, connection: CellConnection, hello: Hello) -> None:
         """Open the session: acknowledge what the cell has, welcome it, and send what it lacks."""
-        if not _SESSION.fullmatch(hello.session) or hello.received < 0:
-            raise BadFrame("hello names no session, or a negative sequence number")
+        if not _SESSION.fullmatch(hello.session):
+            raise BadFrame("hello names no session")
         now_us = self._now_us()
         last_seq = self._book.open_session(hello.session, hello.received)
         feed = self._feed(hello.session)
@@ -296,7 +297,7 @@ class Market:
         }
         return {
             "log_id": self._log.log_id,
-            "orders_by_status": self._log.count_orders_by_status(),
+            "orders_by_status": self._book.orders_by_status(),
             "live_orders": self._book.live_count,
             "since_start": dict(self._book.counts),
             "sessions": sessions,

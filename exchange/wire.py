@@ -9,7 +9,7 @@ A cell declares its own copy of what it reads (cell/executions/wire.py); tests/c
 the meaning of a field here: add one with a default.
 """
 
-from typing import Final, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 
@@ -18,6 +18,8 @@ from exchange.errors import BadFrame
 FRAME_BYTES_MAX: Final = 1 << 20
 LENGTH_BYTES: Final = 4
 
+Name = Annotated[str, msgspec.Meta(max_length=128)]
+Sequence = Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]
 Side = Literal["buy", "sell"]
 OrdType = Literal["limit", "market"]
 TimeInForce = Literal["day", "gtc", "ioc", "fok"]
@@ -28,8 +30,8 @@ ReportKind = Literal["accepted", "fill", "cancelled", "rejected", "cancel_reject
 class Hello(msgspec.Struct, tag_field="t", tag="hello", frozen=True):
     """`received` is the highest report this cell has committed to its inbox: it acknowledges everything up to there."""
 
-    session: str
-    received: int
+    session: Name
+    received: Sequence
 
 
 class Submit(msgspec.Struct, tag_field="t", tag="submit", frozen=True, omit_defaults=True):
@@ -38,35 +40,35 @@ class Submit(msgspec.Struct, tag_field="t", tag="submit", frozen=True, omit_defa
     A market order names its collar as `limit_px`; without one it trades at whatever the price is.
     """
 
-    cl_ord_id: str
-    account: str
-    symbol: str
+    cl_ord_id: Name
+    account: Name
+    symbol: Name
     side: Side
     order_qty: int
     limit_px: int | None = None
     time_in_force: TimeInForce = "day"
     ord_type: OrdType = "limit"
-    client_order_id: str | None = None
+    client_order_id: Name | None = None
 
 
 class Cancel(msgspec.Struct, tag_field="t", tag="cancel", frozen=True):
     """End what is left of an order. Any session may ask; a repeat is harmless."""
 
-    cl_ord_id: str
-    account: str = ""
+    cl_ord_id: Name
+    account: Name = ""
 
 
 class Status(msgspec.Struct, tag_field="t", tag="status", frozen=True):
     """Where does this order stand? Answered by a `status` report, or by `unknown`."""
 
-    cl_ord_id: str
-    account: str = ""
+    cl_ord_id: Name
+    account: Name = ""
 
 
 class Ack(msgspec.Struct, tag_field="t", tag="ack", frozen=True):
     """Everything up to and including `seq` is durable in the cell."""
 
-    seq: int
+    seq: Sequence
 
 
 class Report(msgspec.Struct, tag_field="t", tag="report", frozen=True):

@@ -196,8 +196,8 @@ async def test_orders_go_out_and_everything_comes_back(
     assert worker.end() == 0
 
 
-async def no_rows(books: CellBooks, query: LiteralString) -> bool:
-    return not await rows(books, query)
+async def no_rows(books: CellBooks, query: LiteralString, *values: object) -> bool:
+    return not await rows(books, query, *values)
 
 
 @pytest.mark.parametrize(
@@ -297,6 +297,59 @@ async def test_every_fault_of_the_venue_is_survived(
         assert quarantined["unknown order"] == 1
         late = await rows(books, "select order_id from brokerage.order_events where reason = 'late fill'")
         assert late
+
+
+async def test_lost_database_connections_lose_and_double_nothing(
+    cell_database: TestDatabase, exchange: ExchangeProcess, worker: WorkerProcess
+) -> None:
+    worker.start()
+    async with (
+        opened(cell_database) as books,
+        await psycopg.AsyncConnection.connect(cell_database.superuser_dsn, autocommit=True) as superuser,
+    ):
+        for _ in range(6):
+            await place(books, 48)
+            await asyncio.sleep(0.2)
+            await superuser.execute(
+                "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'cell-1-worker'"
+            )
+        await asyncio.sleep(1.0)
+        await agree(books, exchange)
+        assert await count_quarantined(books) == {}
+    assert worker.process is not None
+    assert worker.process.poll() is None
+
+
+async def test_reports_of_a_halted_user_wait_and_hold_up_nobody(
+    cell_database: TestDatabase, exchange: ExchangeProcess, worker: WorkerProcess
+) -> None:
+    worker.start()
+    async with (
+        opened(cell_database) as books,
+        await psycopg.AsyncConnection.connect(cell_database.superuser_dsn, autocommit=True) as superuser,
+    ):
+        await place(books, 24)
+        await until("routed", lambda: no_rows(books, "select from brokerage.orders where status = 'funds_held'"))
+        await superuser.execute(
+            """update brokerage.users set owner_state = 'halted', halt_id = gen_random_uuid(),
+                      lease_ends_at = clock_timestamp() + interval '4 s' where user_id = %s""",
+            [books.users[0]],
+        )
+        made = [
+            PlacedOrder(user_id, books.new_id(), "AAPL", "buy", START_PRICES["AAPL"] * 103 // 100, MICROS)
+            for user_id in books.users[1:]
+        ]
+        assert set(await books.place(made)) == {"accepted"}
+        await until(
+            "the others go on",
+            lambda: no_rows(
+                books,
+                "select from brokerage.orders where order_id = any (%s) and status <> 'filled'",
+                [order.order_id for order in made],
+            ),
+            limit_s=3.5,
+        )
+        await agree(books, exchange)
 
 
 async def status(books: CellBooks, order: PlacedOrder) -> str:

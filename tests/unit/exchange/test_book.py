@@ -41,6 +41,7 @@ class Exchange:
             self.log.sessions(),
             [parse_tape(row.content, symbol=row.symbol, run=row.run) for row in self.log.tapes()],
             self.log.taken_tape_orders(),
+            self.log.count_orders_by_status(),
         )
 
     def crash(self) -> None:
@@ -131,6 +132,19 @@ def test_an_order_that_ended_is_still_known_after_it_left_memory(exchange: Excha
     assert sum(report.last_qty or 0 for report in fills) == 10_000_000
     assert exchange.reports()[-1].ord_status == "filled"
     assert len({report.exec_id for report in fills}) == len(fills)
+
+
+def test_orders_are_counted_by_status_across_restarts(exchange: Exchange) -> None:
+    exchange.submit(order("a", ord_type="market", limit_px=None))
+    exchange.submit(order("b"))
+    exchange.submit(order("c", order_qty=0))
+    exchange.submit(order("d"))
+    exchange.cancel("d")
+    exchange.pass_time()
+    expected = {"cancelled": 1, "filled": 1, "new": 1, "rejected": 1}
+    assert exchange.book.orders_by_status() == expected
+    exchange.crash()
+    assert exchange.book.orders_by_status() == expected
 
 
 def test_a_status_question_for_an_order_never_seen_is_answered_by_false(exchange: Exchange) -> None:

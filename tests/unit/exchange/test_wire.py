@@ -23,7 +23,22 @@ def test_a_frame_beyond_the_limit_is_refused_before_it_is_read() -> None:
         FrameReader(bytes_max=10).feed((11).to_bytes(4, "big"))
 
 
-@pytest.mark.parametrize("body", [b"", b"[]", b'{"t":"nonsense"}', b'{"t":"ack"}', b'{"t":"ack","seq":"1"}', b"\xff"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"[]",
+        b"\xff",
+        b'{"t":"nonsense"}',
+        b'{"t":"ack"}',
+        b'{"t":"ack","seq":"1"}',
+        b'{"t":"ack","seq":-1}',
+        b'{"t":"hello","session":"cell-1","received":1' + b"0" * 40 + b"}",
+        b'{"t":"status","cl_ord_id":"' + b"x" * 129 + b'"}',
+        b'{"t":"status","cl_ord_id":"\\ud800"}',
+        b"[" * 100_000,
+    ],
+)
 def test_what_is_not_a_message_is_refused(body: bytes) -> None:
     with pytest.raises(BadFrame):
         decode_message(body)
