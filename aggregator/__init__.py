@@ -1,1 +1,1 @@
-"""Cross-cell reads: scatter to every cell, merge, say who answered. Not built yet (see README.md): this package holds no code."""
+"""Cross-cell reads: scatter to every cell, merge, say who answered. Not built yet: this package holds no code."""

@@ -4,9 +4,10 @@ import sys
 
 from infra.backends.backend import BackendError
 from infra.backends.cell_spec import SpecInvalid
+from infra.runtime.kafka_admin import BrokerUnreachable
 from infra.runtime.migrator import MigrationError
 from shardctl.cli import make_app
-from shardctl.errors import Interrupted, ShardctlError
+from shardctl.errors import Interrupted, NotReachable, ShardctlError, UsageError
 from shardctl.output import print_error
 from shardctl.shardmap.errors import ShardMapRefused
 
@@ -17,7 +18,9 @@ def main() -> None:
     except ShardctlError as error:
         _fail(str(error), error.exit_code)
     except SpecInvalid as error:
-        _fail(str(error), 2)
+        _fail(str(error), UsageError.exit_code)
+    except BrokerUnreachable as error:
+        _fail(f"the Kafka broker does not answer: {error}", NotReachable.exit_code)
     except (BackendError, MigrationError, ShardMapRefused) as error:
         _fail(str(error), 1)
     except KeyboardInterrupt:

@@ -1,14 +1,13 @@
 """The command's shape: verbs of the stack at the top, nouns below. Mounts, and nothing else."""
 
-import importlib
 import os
 from typing import Annotated
 
 import typer
 
-from shardctl.commands import doctor, stack
+from shardctl.commands import cells, doctor, events, exchange, shardmap, stack, users
 
-_NOUNS = {"cells": "cells", "map": "shardmap", "users": "users", "exchange": "exchange", "events": "events"}
+_NOUNS = {"cells": cells.app, "map": shardmap.app, "users": users.app, "exchange": exchange.app, "events": events.app}
 
 
 def make_app() -> typer.Typer:
@@ -34,10 +33,6 @@ def make_app() -> typer.Typer:
 
     stack.register(app)
     doctor.register(app)
-    for noun, module in _NOUNS.items():
-        try:
-            mounted = importlib.import_module(f"shardctl.commands.{module}")
-        except ModuleNotFoundError:
-            continue
-        app.add_typer(mounted.app, name=noun)
+    for noun, mounted in _NOUNS.items():
+        app.add_typer(mounted, name=noun)
     return app

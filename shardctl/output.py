@@ -34,7 +34,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, tit
 
 def print_error(message: str) -> None:
     progress_console.print("[bold red]error:[/]", end=" ")
-    progress_console.print(message, markup=False, highlight=False)
+    progress_console.print(message, markup=False, highlight=False, soft_wrap=True)
 
 
 def format_bytes(count: int | None) -> str:

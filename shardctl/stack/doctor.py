@@ -215,8 +215,8 @@ async def _map(backend: LocalBackend) -> list[Finding]:
     addresses = backend.addresses()
     try:
         rows = {row.cell: row for row in await list_cells(backend)}
-    except (ShardMapRefused, OSError) as error:
-        return [bad("shard map", str(error), "shardctl up")]
+    except (ShardMapRefused, ShardctlError) as error:
+        return [bad("shard map", str(error), "shardctl logs control-postgres; shardctl up")]
     findings = []
     for cell in addresses.record.spec.cells:
         row = rows.get(cell.name)
