@@ -9,6 +9,7 @@ from typing import Any
 from litestar import Litestar, Request, Response, Router
 from litestar.di import Provide
 from litestar.openapi import OpenAPIConfig
+from litestar.types import ExceptionHandlersMap
 from psycopg import OperationalError
 from psycopg_pool import PoolTimeout
 
@@ -71,7 +72,7 @@ def create_app(settings: CellSettings) -> CellApp:
     pool = make_pool(postgres, f"{settings.name}-api")
     # Checks over a whole cell take longer than any customer may wait, and must not take customers' connections.
     unhurried = settings.postgres.model_copy(update={"statement_timeout_ms": 300_000})
-    operator_pool = make_pool(unhurried, f"{settings.name}-operator", size=2)
+    operator_pool = make_pool(unhurried, f"{settings.name}-operator", size=2, checked=True)
     batcher = Batcher(
         pool,
         procedures(
@@ -126,7 +127,13 @@ def _operator_routes(cell_name: str, pool: Pool, ring: KeyRing) -> list[Router]:
         "cell_name": Provide(lambda: cell_name, sync_to_thread=False),
     }
     return [
-        Router("/", route_handlers=[controller], guards=[require_role(ring, role)], dependencies=dependencies)
+        Router(
+            "/",
+            route_handlers=[controller],
+            guards=[require_role(ring, role)],
+            dependencies=dependencies,
+            exception_handlers=_DATABASE_AWAY,
+        )
         for controller, role in ((OperatorReads, "viewer"), (OperatorChanges, "operator"))
     ]
 
@@ -160,8 +167,7 @@ def _customer_litestar(
             "new_id": Provide(lambda: new_id, sync_to_thread=False),
         },
         exception_handlers={
-            OperationalError: _database_away,
-            PoolTimeout: _database_away,
+            **_DATABASE_AWAY,
             Exception: to_response,
         },
         request_max_body_size=settings.body_max_bytes,
@@ -173,3 +179,6 @@ def _customer_litestar(
 def _database_away(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     _log.warning("the database does not answer", exc_info=error)
     return to_response(request, errors.unavailable())
+
+
+_DATABASE_AWAY: ExceptionHandlersMap = {OperationalError: _database_away, PoolTimeout: _database_away}

@@ -37,8 +37,14 @@ async def _configure(connection: Connection) -> None:
     connection.prepare_threshold = 0  # prepare at first use: the same few statements run for ever
 
 
-def make_pool(settings: PostgresSettings, application_name: str, *, size: int | None = None) -> Pool:
-    """A closed pool; `async with pool:` or `await pool.open()` opens it."""
+def make_pool(
+    settings: PostgresSettings, application_name: str, *, size: int | None = None, checked: bool = False
+) -> Pool:
+    """A closed pool; `async with pool:` or `await pool.open()` opens it.
+
+    `checked`: try each connection before it is handed out. It costs a round trip, so only callers that have no retry of
+    their own and are in no hurry ask for it; the others meet a dead connection once and go on with the next.
+    """
     count = size or settings.pool_max
     return AsyncConnectionPool(
         with_session_settings(settings, application_name),
@@ -47,7 +53,7 @@ def make_pool(settings: PostgresSettings, application_name: str, *, size: int | 
         timeout=settings.connect_timeout_s,
         max_waiting=1_024,
         configure=_configure,
-        check=None,
+        check=AsyncConnectionPool.check_connection if checked else None,
         open=False,
         reconnect_timeout=5.0,
         connection_class=AsyncConnection[TupleRow],
