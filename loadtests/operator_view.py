@@ -7,6 +7,7 @@ answer.
 
 import asyncio
 import os
+import re
 import shlex
 import sys
 from collections.abc import Mapping
@@ -17,6 +18,9 @@ import msgspec
 COMMAND_S_MAX = 60.0
 # Each command is a Python process of its own: more at once only makes all of them slower on a small machine.
 AT_ONCE = 2
+# Every command used here may be repeated. A cell's database that was killed is back within a few seconds.
+PAUSES_S = (0.5, 1.0, 2.0, 4.0)
+EXIT_NOT_REACHABLE = 3
 
 
 class OperatorRefused(Exception):
@@ -25,6 +29,7 @@ class OperatorRefused(Exception):
     def __init__(self, arguments: tuple[str, ...], code: int | None, said: str) -> None:
         self.arguments = arguments
         self.code = code
+        self.is_passing = code == EXIT_NOT_REACHABLE or re.search(r"\(5\d\d ", said) is not None
         super().__init__(f"shardctl {shlex.join(arguments)}: exit code {code}: {said.strip()[-600:] or 'said nothing'}")
 
 
@@ -36,6 +41,17 @@ class OperatorView:
         self._slots = asyncio.Semaphore(AT_ONCE)
 
     async def run(self, *arguments: str, codes: tuple[int, ...] = (0,), limit_s: float = COMMAND_S_MAX) -> str:
+        """What the command printed. Asked again a few times while something behind it is down."""
+        for pause_s in PAUSES_S:
+            try:
+                return await self._run_once(*arguments, codes=codes, limit_s=limit_s)
+            except OperatorRefused as error:
+                if not error.is_passing:
+                    raise
+            await asyncio.sleep(pause_s)
+        return await self._run_once(*arguments, codes=codes, limit_s=limit_s)
+
+    async def _run_once(self, *arguments: str, codes: tuple[int, ...], limit_s: float) -> str:
         environment = dict(os.environ)
         if self._stack is not None:
             environment["SHARDCTL_STACK"] = self._stack

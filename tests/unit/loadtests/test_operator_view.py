@@ -39,3 +39,17 @@ async def test_a_stack_without_a_router_is_said() -> None:
 async def test_an_answer_that_is_no_json_is_not_taken_for_one() -> None:
     with pytest.raises(OperatorRefused, match="not JSON"):
         await ViewOf("Traceback ...").json("status")
+
+
+@pytest.mark.parametrize(
+    ("code", "said", "passes"),
+    [
+        (3, "Kafka: no answer", True),
+        (1, "cell-1 refused (503 CELL_UNAVAILABLE): try again", True),
+        (1, "cell-1 refused (404 NOT_FOUND)", False),
+        (1, "run r was loaded before with other content", False),
+        (2, "no such option", False),
+    ],
+)
+def test_only_what_may_pass_is_asked_again(code: int, said: str, passes: bool) -> None:
+    assert OperatorRefused(("cells", "summary", "cell-1"), code, said).is_passing is passes
