@@ -11,6 +11,7 @@ from shardctl.cell_admin import open_cell_admin
 from shardctl.cells.directory import list_cells
 from shardctl.cells.provision import add_cell
 from shardctl.errors import Refused
+from shardctl.interruption import run_resumable
 from shardctl.output import console, print_json, print_table
 from shardctl.progress import shown_progress
 from shardctl.stack.current import open_stack
@@ -48,7 +49,7 @@ def add(
     taken = frozenset(cell.name for cell in open_stack().record().spec.cells)
     cell = CellSpec(name or next_cell_name(taken), apis)
     with shown_progress(f"adding {cell.name}", quiet=as_json) as report:
-        shard_map = asyncio.run(add_cell(open_stack(report), cell, report))
+        shard_map = run_resumable(add_cell(open_stack(report), cell, report), resume=f"shardctl cells add {cell.name}")
     if as_json:
         print_json({"cell": cell.name, "epoch": shard_map.epoch})
     else:

@@ -8,6 +8,7 @@ import typer
 from rich.live import Live
 
 from shardctl.errors import UsageError
+from shardctl.interruption import run_resumable, shown_until_interrupted
 from shardctl.output import console, format_bytes, print_json, print_table
 from shardctl.progress import shown_progress
 from shardctl.prompts import confirm_by_name
@@ -37,7 +38,8 @@ def up(
     as_json: Annotated[bool, typer.Option("--json", help="Print the status as JSON.")] = False,
 ) -> None:
     """Start the stack, or bring a running one to what is asked. Harmless to repeat."""
-    asyncio.run(_up(Wishes(cells, apis, routers, risk_profile), wait=wait, as_json=as_json))
+    wishes = Wishes(cells, apis, routers, risk_profile)
+    run_resumable(_up(wishes, wait=wait, as_json=as_json), resume="shardctl up")
 
 
 async def _up(wishes: Wishes, *, wait: bool, as_json: bool) -> None:
@@ -59,7 +61,7 @@ def down(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Stop the stack; its data stays, unless told otherwise. Also ends what a killed supervisor left behind."""
-    asyncio.run(_down(delete_data=delete_data, yes=yes))
+    run_resumable(_down(delete_data=delete_data, yes=yes), resume="shardctl down")
 
 
 async def _down(*, delete_data: bool, yes: bool) -> None:
@@ -90,7 +92,8 @@ def status(
     chosen = StatusFormat.JSON if as_json else output
     if watch and chosen is not StatusFormat.TABLE:
         raise UsageError("--watch shows the table only")
-    asyncio.run(_watch() if watch else _status(chosen))
+    with shown_until_interrupted():
+        asyncio.run(_watch() if watch else _status(chosen))
 
 
 async def _status(chosen: StatusFormat) -> None:
@@ -126,8 +129,8 @@ def logs(
         return
     for line in last_lines(folder, name, lines):
         print(line)
-    if follow:
-        for line in follow_log(folder, name):
+    with shown_until_interrupted():
+        for line in follow_log(folder, name) if follow else ():
             print(line, flush=True)
 
 
