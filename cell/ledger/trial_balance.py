@@ -21,6 +21,8 @@ _CHUNK_ROWS = 500
 _ONE_INSTANT = "set transaction isolation level repeatable read, read only"
 # The connection's own statement timeout is meant for commands; a check may read the whole database.
 _LIMITS = "select set_config('statement_timeout', '120s', true), set_config('work_mem', '64MB', true)"
+# Every check reads whole tables; on a young table without statistics a nested loop would read them once per row.
+_WHOLE_TABLES = "select set_config('enable_nestloop', 'off', true)"
 _AS_OF = "select now()"
 
 
@@ -56,6 +58,7 @@ async def run_trial_balance(connection: Connection, checks: Sequence[SqlFile] | 
     async with connection.transaction():
         await connection.execute(_ONE_INSTANT)
         await connection.execute(_LIMITS)
+        await connection.execute(_WHOLE_TABLES)
         row = await (await connection.execute(_AS_OF)).fetchone()
         assert row is not None
         results = [await _run_check(connection, check) for check in checks or read_checks()]

@@ -55,9 +55,16 @@ AFTER_PRODUCE = "relay.produced"
 
 _ADVISORY_LOCK = 0x6F7574626F78  # "outbox" in ASCII
 _TRY_LOCK = "select pg_try_advisory_lock(%s)"
-# A deletion lost in a crash means a second copy, which readers drop anyway; it must not cost the order path an fsync.
-_NO_WAIT_FOR_DISK = "set synchronous_commit = off"
-_UTC = "set time zone 'UTC'"
+_SESSION = (
+    # A deletion lost in a crash means a second copy, which readers drop; it must not cost the order path an fsync.
+    "set synchronous_commit = off",
+    "set time zone 'UTC'",
+    # A batch is small and the tables are large, whatever the statistics of a young table say.
+    "set enable_seqscan = off",
+    "set enable_hashjoin = off",
+    "set enable_mergejoin = off",
+    "set plan_cache_mode = force_generic_plan",
+)
 
 RELAY_METRICS = (
     Metric("cell_outbox_pending_rows", Gauge, "rows written and not yet confirmed by Kafka", ("cell",)),
@@ -170,8 +177,8 @@ class Relay:
         """One database session: wait for the lock, publish, until something breaks."""
         try:
             async with self._pool.connection() as connection:
-                await connection.execute(_NO_WAIT_FOR_DISK)
-                await connection.execute(_UTC)
+                for statement in _SESSION:
+                    await connection.execute(statement)
                 if not await self._take_lock(connection):
                     return
                 self._set_active(True)
