@@ -32,7 +32,7 @@ def tape(tmp_path: Path) -> Path:
 
 
 def test_a_generated_tape_is_reproduced_exactly_and_its_run_is_played_once(stack: Stack, tape: Path) -> None:
-    report = replay(stack, tape, "NKE", "gen-a", "--customers", "7")
+    report = replay(stack, tape, "NKE", "gen-a", "--customers", "4")
     assert report["differences"] == []
     assert report["platform"]["fills"] == report["tape"]["fills"] > 10
     assert report["platform"]["cost_micros"] == report["tape"]["cost_micros"]
@@ -43,12 +43,12 @@ def test_a_generated_tape_is_reproduced_exactly_and_its_run_is_played_once(stack
     assert again.returncode == 1
     assert "already played" in again.stderr
 
-    assert replay(stack, tape, "NKE", "gen-b", "--customers", "3")["differences"] == []
+    assert replay(stack, tape, "NKE", "gen-b", "--customers", "2")["differences"] == []
 
 
 def test_the_tape_may_have_been_loaded_by_hand(stack: Stack, tape: Path) -> None:
     stack.must("exchange", "load-tape", str(tape), "--symbol", "DIS", "--run", "by-hand")
-    assert replay(stack, tape, "DIS", "by-hand")["equal"]
+    assert replay(stack, tape, "DIS", "by-hand", "--customers", "2")["equal"]
 
 
 def test_a_run_name_stands_for_one_tape(stack: Stack, tape: Path) -> None:
@@ -68,7 +68,7 @@ def test_a_file_that_is_no_tape_is_refused_before_anything_happens(stack: Stack,
 
 @pytest.mark.skipif(not RECORDED.exists(), reason="the recorded tape is not part of this repository")
 def test_the_recorded_opening_of_aapl_is_reproduced_exactly(stack: Stack) -> None:
-    report = replay(stack, RECORDED, "AAPL", "recorded-a")
+    report = replay(stack, RECORDED, "AAPL", "recorded-a", "--customers", "4")
     assert report["differences"] == []
     assert report["tape"]["orders"] == report["platform"]["placed"] == 471
     assert report["platform"]["fills"] == 94
