@@ -95,6 +95,27 @@ async def test_killed_relay_loses_nothing(
     assert_first_copies_in_order(records)
 
 
+async def test_an_asked_for_end_does_not_wait_for_an_absent_broker(cell_database: TestDatabase, tmp_path: Path) -> None:
+    """The supervisor's patience is limited; what is unconfirmed stays in the outbox."""
+    port = free_port()
+    environment = {
+        "CELL_NAME": CELL,
+        "CELL_POSTGRES__DSN": cell_database.service_dsn,
+        "CELL_KEYS_DIR": str(tmp_path),
+        "CELL_KAFKA__BOOTSTRAP_SERVERS": f"127.0.0.1:{port}",
+    }
+    async with await psycopg.AsyncConnection.connect(cell_database.service_dsn, autocommit=True) as connection:
+        await CellBooks(connection, seed=14).open_users(5)
+        before = await count(connection, "select count(*) from brokerage.outbox")
+        async with relay_process(environment) as process:
+            await asyncio.sleep(4.0)
+            assert process.returncode is None, "an absent broker is no reason to end"
+            process.send_signal(signal.SIGTERM)
+            async with asyncio.timeout(12.0):
+                assert await process.wait() == 0
+        assert await count(connection, "select count(*) from brokerage.outbox") == before
+
+
 async def count(connection: psycopg.AsyncConnection[tuple[object, ...]], query: str) -> int:
     row = await (await connection.execute(query)).fetchone()
     assert row is not None

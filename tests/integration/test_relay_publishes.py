@@ -277,6 +277,29 @@ async def test_kafka_away_for_a_while_is_waited_for(plane: Plane, kafka_broker: 
     )
 
 
+async def test_a_lost_database_session_is_replaced(plane: Plane, cell_database: TestDatabase) -> None:
+    books = CellBooks(plane.connection, seed=13)
+    await books.open_users(10)
+    async with (
+        relaying(plane.settings) as running,
+        await psycopg.AsyncConnection.connect(cell_database.superuser_dsn, autocommit=True) as superuser,
+    ):
+        for _ in range(3):
+            await running.active()
+            await books.play(20)
+            await superuser.execute(
+                "select pg_terminate_backend(pid) from pg_stat_activity "
+                "where application_name = 'cell-1-relay' and datname = current_database()"
+            )
+        await books.play(20)
+        await plane.drained()
+    records = await plane.records()
+    assert_complete(records)
+    assert len({decode_envelope(record.value).event_id for record in records}) == await plane.number(
+        "select sum(entry_seq + order_event_seq) from brokerage.users"
+    )
+
+
 async def test_an_outbox_row_without_its_event_stops_publication_aloud(
     plane: Plane, cell_database: TestDatabase
 ) -> None:
