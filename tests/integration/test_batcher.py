@@ -1,0 +1,203 @@
+"""What the batcher promises when things go wrong: isolation, order, no guess about an unknown outcome, bounds."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg.conninfo import conninfo_to_dict
+
+from cell.metrics import TABLE
+from cell.orders.batcher import Batcher, BatcherLimits, Command, CommandKind, Outcome, procedures
+from infra.runtime.clock import SystemClock, TimeOrderedIds
+from infra.runtime.database import make_pool
+from infra.runtime.fault_points import FaultPoints
+from infra.runtime.problem import Problem
+from infra.runtime.settings import PostgresSettings
+from infra.runtime.telemetry import Metrics
+from tests.support.cutting_proxy import cutting_proxy
+from tests.support.databases import TestDatabase
+
+pytestmark = pytest.mark.anyio
+
+LIMITS = BatcherLimits(batch_max=64, flights_max=2, queue_max=200, user_queue_max=8, command_deadline_s=4.0)
+new_id = TimeOrderedIds(SystemClock())
+
+
+@asynccontextmanager
+async def batcher_on(dsn: str, limits: BatcherLimits = LIMITS) -> AsyncIterator[Batcher]:
+    pool = make_pool(PostgresSettings(dsn=dsn, lock_timeout_ms=100), "test-batcher")
+    await pool.open()
+    try:
+        calls = procedures(accept_transfers=True, reference_age_max_s=60.0)
+        metrics = Metrics(TABLE)
+        async with Batcher(
+            pool, calls, limits, clock=SystemClock(), metrics=metrics, faults=FaultPoints({})
+        ) as batcher:
+            yield batcher
+    finally:
+        await pool.close()
+
+
+@pytest.fixture
+async def batcher(cell_database: TestDatabase) -> AsyncIterator[Batcher]:
+    async with batcher_on(cell_database.service_dsn) as batcher:
+        yield batcher
+
+
+@pytest.fixture
+def books(cell_database: TestDatabase) -> Any:
+    with psycopg.connect(cell_database.superuser_dsn, autocommit=True) as connection:
+        connection.execute("select brokerage.set_reference_prices_v1(array['AAPL'], array[100000000], now())")
+        yield connection
+
+
+def open_user(books: Any) -> uuid.UUID:
+    user_id = uuid.uuid4()
+    books.execute("select brokerage.open_account_v1(%s, 1, 'retail', %s, null, 'x', now())", [user_id, str(user_id)])
+    return user_id
+
+
+def deposit(user_id: uuid.UUID, amount: int = 1_000_000, key: str | None = None) -> Command:
+    return Command(CommandKind.DEPOSIT, user_id, key or uuid.uuid4().hex, b"f" * 16, (new_id(), amount))
+
+
+def buy(user_id: uuid.UUID, qty: int = 1_000_000) -> Command:
+    arguments = (new_id(), None, "AAPL", "buy", "limit", "day", qty, 100_000_000)
+    return Command(CommandKind.PLACE, user_id, uuid.uuid4().hex, b"f" * 16, arguments)
+
+
+def balance(books: Any, user_id: uuid.UUID) -> int:
+    row = books.execute("select cash_micros from brokerage.users where user_id = %s", [user_id]).fetchone()
+    return int(row[0])
+
+
+async def outcome_of(future: asyncio.Future[Outcome]) -> str:
+    try:
+        return (await future).outcome
+    except Problem as problem:
+        return problem.code
+    except psycopg.Error as error:
+        return type(error).__name__
+
+
+async def test_a_users_commands_run_in_the_order_they_came(batcher: Batcher, books: Any) -> None:
+    """Deposit, then exactly that much is spent, then nothing is left: only this order gives these outcomes."""
+    user_id = open_user(books)
+    futures = [
+        batcher.submit(deposit(user_id, 100_000_000)),
+        batcher.submit(buy(user_id)),
+        batcher.submit(buy(user_id)),
+        batcher.submit(deposit(user_id, 100_000_000)),
+        batcher.submit(buy(user_id)),
+    ]
+    outcomes = [await outcome_of(future) for future in futures]
+    assert outcomes == ["accepted", "accepted", "INSUFFICIENT_BUYING_POWER", "accepted", "accepted"]
+
+
+async def test_many_users_share_few_calls(batcher: Batcher, books: Any) -> None:
+    users = [open_user(books) for _ in range(120)]
+    outcomes = await asyncio.gather(*(outcome_of(batcher.submit(deposit(user_id))) for user_id in users))
+    assert set(outcomes) == {"accepted"}
+    assert {balance(books, user_id) for user_id in users} == {1_000_000}
+
+
+async def test_a_poisonous_command_fails_alone(batcher: Batcher, books: Any) -> None:
+    """One user's next entry is already there (a corruption): his command errs, his neighbours' do not."""
+    users = [open_user(books) for _ in range(20)]
+    poisoned = users[7]
+    books.execute(
+        "insert into brokerage.journal_entries values (%s, 1, gen_random_uuid(), 'deposit', null, now(), '', '')",
+        [poisoned],
+    )
+    for _ in range(3):  # from the third time on he flies alone
+        outcomes = await asyncio.gather(*(outcome_of(batcher.submit(deposit(user_id))) for user_id in users))
+        assert outcomes[7] == "UniqueViolation"
+        assert {outcome for number, outcome in enumerate(outcomes) if number != 7} == {"accepted"}
+    assert balance(books, poisoned) == 0
+    assert {balance(books, user_id) for user_id in users if user_id != poisoned} == {3_000_000}
+
+
+async def test_a_held_user_stalls_nobody_and_is_told_so_in_the_end(batcher: Batcher, books: Any) -> None:
+    held, free = open_user(books), open_user(books)
+    with books.transaction():
+        books.execute("select 1 from brokerage.users where user_id = %s for update", [held])
+        waiting = batcher.submit(deposit(held))
+        for _ in range(10):
+            assert await outcome_of(batcher.submit(deposit(free))) == "accepted"
+        assert await outcome_of(waiting) == "OVERLOADED"
+    assert await outcome_of(batcher.submit(deposit(held))) == "accepted"
+    assert balance(books, held) == 1_000_000
+
+
+async def test_a_held_user_who_comes_free_goes_through(batcher: Batcher, books: Any) -> None:
+    held = open_user(books)
+    with books.transaction():
+        books.execute("select 1 from brokerage.users where user_id = %s for update", [held])
+        waiting = batcher.submit(deposit(held))
+        await asyncio.sleep(0.02)
+    assert await outcome_of(waiting) == "accepted"
+
+
+async def test_a_lost_reply_of_the_commit_is_asked_for_again_and_has_one_effect(
+    cell_database: TestDatabase, books: Any
+) -> None:
+    address = conninfo_to_dict(cell_database.service_dsn)
+    async with cutting_proxy(str(address["host"]), int(str(address["port"]))) as proxy:
+        dsn = cell_database.service_dsn.replace(f":{address['port']}/", f":{proxy.port}/")
+        async with batcher_on(dsn) as batcher:
+            users = [open_user(books) for _ in range(10)]
+            proxy.armed_by = b"deposit_cash_v1"
+            proxy.replies_to_lose = 1
+            outcomes = await asyncio.gather(*(batcher.submit(deposit(user_id)) for user_id in users))
+    assert proxy.lost == 1, "the fault was never met"
+    assert {outcome.outcome for outcome in outcomes} == {"accepted"}
+    assert {balance(books, user_id) for user_id in users} == {1_000_000}
+
+
+async def test_an_unknown_outcome_is_said_to_be_unknown_and_settled_by_another_server(
+    cell_database: TestDatabase, books: Any
+) -> None:
+    address = conninfo_to_dict(cell_database.service_dsn)
+    user_id = open_user(books)
+    limits = BatcherLimits(64, 2, 200, 8, command_deadline_s=0.5)
+    async with cutting_proxy(str(address["host"]), int(str(address["port"]))) as proxy:
+        dsn = cell_database.service_dsn.replace(f":{address['port']}/", f":{proxy.port}/")
+        async with batcher_on(dsn, limits) as batcher:
+            proxy.armed_by, proxy.replies_to_lose = b"deposit_cash_v1", 1_000
+            assert await outcome_of(batcher.submit(deposit(user_id, key="k"))) == "OUTCOME_UNKNOWN"
+    assert proxy.lost > 0, "the fault was never met"
+    async with batcher_on(cell_database.service_dsn) as other:
+        settled = await other.submit(deposit(user_id, key="k"))
+    assert settled.outcome == "accepted"
+    assert balance(books, user_id) == 1_000_000
+
+
+async def test_the_queue_is_bounded_per_user_and_in_all(batcher: Batcher, books: Any) -> None:
+    user_id = open_user(books)
+    futures = [batcher.submit(deposit(user_id)) for _ in range(LIMITS.user_queue_max)]
+    with pytest.raises(Problem) as caught:
+        batcher.submit(deposit(user_id))
+    assert (caught.value.code, caught.value.headers["Retry-After"]) == ("OVERLOADED", "1")
+    many = [open_user(books) for _ in range(LIMITS.queue_max - len(futures) + 1)]
+    accepted, refused = [], 0
+    for other in many:
+        try:
+            accepted.append(batcher.submit(deposit(other)))
+        except Problem:
+            refused += 1
+    assert refused == 1
+    assert {await outcome_of(future) for future in futures + accepted} == {"accepted"}
+    assert balance(books, user_id) == LIMITS.user_queue_max * 1_000_000
+    assert batcher.waiting == 0
+
+
+async def test_what_is_queued_is_answered_before_the_end(cell_database: TestDatabase, books: Any) -> None:
+    users = [open_user(books) for _ in range(100)]
+    async with batcher_on(cell_database.service_dsn) as batcher:
+        futures = [batcher.submit(deposit(user_id)) for user_id in users]
+    assert all(future.done() for future in futures)
+    assert {future.result().outcome for future in futures} == {"accepted"}
