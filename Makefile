@@ -37,13 +37,6 @@ $(VENV)/.installed: pyproject.toml requirements-dev.lock | $(TOOLS)/uv-$(UV_VERS
 demo: install ## start the stack, trade as 200 customers in two cells, see the books balance
 	$(BIN)/shardctl up --wait
 	$(BIN)/python -m loadtests demo
-	@echo
-	@echo "The stack is still running. To look around:"
-	@echo "  $(BIN)/shardctl status            every process, port and memory"
-	@echo "  $(BIN)/shardctl cells list        the cells and their share of the map"
-	@echo "  $(BIN)/shardctl cells add         a third cell joins, nothing moves"
-	@echo "  $(BIN)/shardctl cells check cell-1"
-	@echo "  make down                       stop it (data is kept; shardctl down --delete-data removes it)"
 
 lint: install ## format, lint, types, import contracts
 	$(BIN)/ruff format --check .

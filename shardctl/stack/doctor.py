@@ -22,10 +22,16 @@ from infra.backends.local.postgres import locate_binaries, server_version
 from infra.backends.local.readiness import is_ready
 from infra.backends.local.redis import locate_redis_server
 from infra.runtime.kafka_admin import BrokerUnreachable, broker_topics
+from infra.runtime.map_source import MapUnavailable, RedisMapSource
+from infra.runtime.redis_client import make_redis
+from infra.runtime.settings import RedisSettings
+from infra.topology.errors import MapInvalid
 from shardctl.cell_admin import open_cell_admin
 from shardctl.cells.directory import list_cells
 from shardctl.errors import ShardctlError
 from shardctl.shardmap.errors import ShardMapRefused
+from shardctl.shardmap.store import open_store
+from shardctl.stack.current import control_dsn
 
 _DISK_FREE_MIN_BYTES = 2 * 1024**3
 _MEMORY_FREE_MIN_BYTES = 1024**3
@@ -70,7 +76,12 @@ async def examine(backend: LocalBackend, *, ledger: bool) -> AsyncIterator[Findi
         yield bad("supervisor", "no supervisord answers", "shardctl up")
         return
     yield good("supervisor", "answers")
-    for finding in [*await _processes(backend), await _topics(backend), *await _map(backend)]:
+    for finding in [
+        *await _processes(backend),
+        await _topics(backend),
+        *await _map(backend),
+        await _published_map(backend),
+    ]:
         yield finding
     if ledger:
         for finding in await _ledgers(backend):
@@ -225,6 +236,24 @@ async def _map(backend: LocalBackend) -> list[Finding]:
         elif (row.api_urls, row.operator_urls) != (addresses.api_urls(cell), addresses.operator_urls(cell)):
             findings.append(bad("shard map", f"{cell.name} has other addresses than its processes", "shardctl up"))
     return findings or [good("shard map", f"{len(rows)} cells, at the addresses where they listen")]
+
+
+async def _published_map(backend: LocalBackend) -> Finding:
+    """Routers that start ask Redis first; without it they ask the control database, so an absent map is no fault."""
+    client = make_redis(RedisSettings(url=backend.addresses().redis_url))
+    try:
+        published = await RedisMapSource(client).read()
+        async with open_store(control_dsn(backend)) as store:
+            truth = await store.load()
+    except (MapUnavailable, MapInvalid, ShardMapRefused, ShardctlError) as error:
+        return bad("published map", str(error), "shardctl logs redis; shardctl up")
+    finally:
+        await client.aclose()
+    if published is None:
+        return Finding("published map", Verdict.WARNING, "Redis holds none (it keeps nothing on disk)", "shardctl up")
+    if (published.lineage, published.epoch) != (truth.lineage, truth.epoch):
+        return bad("published map", f"epoch {published.epoch} in Redis, {truth.epoch} in truth", "shardctl up")
+    return good("published map", f"epoch {published.epoch}")
 
 
 async def _ledgers(backend: LocalBackend) -> list[Finding]:

@@ -1,5 +1,6 @@
 """What a stack looks like from outside: its processes, its addresses."""
 
+import shlex
 from dataclasses import dataclass
 
 from rich.table import Table
@@ -74,4 +75,4 @@ def env_lines(backend: LocalBackend) -> list[str]:
         values[f"{prefix}_API_URL"] = addresses.api_urls(cell)[0]
         values[f"{prefix}_OPERATOR_URL"] = addresses.operator_urls(cell)[0]
         values[f"{prefix}_DSN"] = addresses.clusters[postgres_name(cell.name)].dsn_with_password(CELL.auditor)
-    return [f"{name}={value}" for name, value in values.items()]
+    return [f"{name}={shlex.quote(value)}" for name, value in values.items()]
