@@ -28,6 +28,9 @@ select i.id, i.action, i.order_id, i.user_id, o.client_order_id, o.symbol, o.sid
   from brokerage.venue_instructions i
   join brokerage.orders o on o.user_id = i.user_id and o.order_id = i.order_id
  where i.sent_at < %(before)s and i.id > %(after)s
+       -- a report that waits in the inbox shows that the venue has the order: asking would only add another one
+   and not (i.action = 'submit' and exists (
+            select from brokerage.inbox x where x.user_id = i.user_id and x.order_id = i.order_id))
  order by i.id limit %(limit)s
 """
 _RECEIVED: Final[LiteralString] = """
