@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 from router.errors import STATUS_LINES, CellUnavailable, OutcomeUnknown, RequestMalformed, RouterRefusal, render_refusal
 from router.headers import Ids, RequestHead, passes_back, write_request
 from router.identify import Route, Routes
-from router.misroute import Misroutes
+from router.misroute import Misroutes, hint_lied
 from router.upstream import UpstreamConnection
 
 if TYPE_CHECKING:
@@ -322,6 +322,9 @@ async def _carry(request: ForwardedRequest, why: str | None) -> None:
                 raise CellUnavailable("the user is on the way to another cell")
             request.route = await misroutes.find_owner(request.route, connection.body)
             redirected, unanswered = True, False
+        elif hint_lied(request.route, connection.status, connection.body):
+            cell.give_back(connection, monotonic())
+            raise CellUnavailable("the user is on the way to another cell")
         else:
             request.deliver(connection)
             return

@@ -23,7 +23,7 @@ _ROUTE_TOKEN_MARGIN_S = 30
 class Route:
     """Where one user's requests go, by one map."""
 
-    __slots__ = ("cell", "shard_map", "token", "user_id", "valid_until_s")
+    __slots__ = ("by_hint", "cell", "shard_map", "token", "user_id", "valid_until_s")
 
     def __init__(
         self, user_id: UserId, cell: CellUpstream, token: bytes, shard_map: ShardMap, valid_until_s: float
@@ -33,6 +33,7 @@ class Route:
         self.token = token
         self.shard_map = shard_map
         self.valid_until_s = valid_until_s
+        self.by_hint = False
 
 
 class Routes:

@@ -49,8 +49,15 @@ class Misroutes:
         if route.cell is not refused.cell:
             return route
         if hint.owner and hint.owner != refused.cell.cell_id and (hint.epoch or 0) > route.shard_map.epoch:
-            return self._routes.to_cell(refused.user_id, CellId(hint.owner), now_s)
+            route = self._routes.to_cell(refused.user_id, CellId(hint.owner), now_s)
+            route.by_hint = True
+            return route
         raise CellUnavailable("the user is on the way to another cell")
+
+
+def hint_lied(route: Route, status: int, body: bytes) -> bool:
+    """Did a hinted cell answer that it has never heard of the user? That is no answer to the customer's request."""
+    return route.by_hint and status == 404 and b'"USER_NOT_FOUND"' in body
 
 
 def _read_hint(body: bytes) -> MisdirectedHint:

@@ -19,6 +19,7 @@ from infra.topology.errors import MapError, MapOfAnotherLineage, MapTooOld
 from infra.topology.identifiers import Epoch, LineageId
 from infra.topology.shard_map import ShardMap
 
+_CANCELS_MAX: Final = 25
 _log = logging.getLogger(__name__)
 _REASONS: Final = {MapOfAnotherLineage: "lineage", MapTooOld: "older"}
 
@@ -98,10 +99,13 @@ class MapWatcher:
         self._tasks = [asyncio.create_task(loop) for loop in (self._poll(), self._keep_file(), self._listen())]
 
     async def stop(self) -> None:
-        tasks = [*self._tasks, *([self._refreshing] if self._refreshing else [])]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        tasks = {*self._tasks, *([self._refreshing] if self._refreshing else [])}
+        for _ in range(_CANCELS_MAX):
+            # More than once: a client that is cancelled while it connects may take that for a timeout and go on.
+            for task in tasks:
+                task.cancel()
+            if tasks:
+                _, tasks = await asyncio.wait(tasks, timeout=0.2)
 
     async def refresh(self, timeout_s: float) -> None:
         """Ask Redis and the control database now; callers at the same time share one asking."""

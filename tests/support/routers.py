@@ -2,7 +2,7 @@
 
 import time
 import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +28,11 @@ DEAD_REDIS = "redis://127.0.0.1:1"
 
 
 def map_of(
-    cells: Mapping[str, tuple[str, ...]], *, epoch: int = 1, lineage: uuid.UUID = LINEAGE, **pins: Any
+    cells: Mapping[str, tuple[str, ...]],
+    *,
+    epoch: int = 1,
+    lineage: uuid.UUID = LINEAGE,
+    pins: Iterable[tuple[uuid.UUID, str]] = (),
 ) -> ShardMap:
     """Buckets are dealt out in turn, so every cell has users."""
     names = sorted(cells)

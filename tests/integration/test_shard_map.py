@@ -1,0 +1,315 @@
+"""The map's truth in a real control database, its ways to a reader, and what a reader refuses."""
+
+import asyncio
+import os
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from infra.runtime.clock import SystemClock
+from infra.runtime.map_source import ControlMapSource, FileMapSource, MapUnavailable, RedisMapSource
+from infra.runtime.map_watcher import MapWatcher
+from infra.runtime.redis_client import make_redis
+from infra.runtime.settings import RedisSettings
+from infra.topology.cells import Cell, CellState
+from infra.topology.identifiers import CellId
+from infra.topology.shard_map import ShardMap
+from infra.topology.snapshot import encode_map
+from shardctl.shardmap.errors import CellExists, NoFreeBuckets, StaleEpoch, UnknownCell
+from shardctl.shardmap.publish import publish_map
+from shardctl.shardmap.store import ShardMapStore, open_store
+from tests.support.databases import TestDatabase
+from tests.support.redis_server import redis_server
+from tests.support.routers import map_of
+
+pytestmark = pytest.mark.anyio
+WHO = {"actor": "ann", "reason": "a test"}
+URLS = {"cell-1": ("http://127.0.0.1:1",), "cell-2": ("http://127.0.0.1:2",)}
+
+
+@pytest.fixture
+async def store(control_database: TestDatabase) -> AsyncIterator[ShardMapStore]:
+    async with open_store(control_database.owner_dsn) as opened:
+        await opened.create_lineage()
+        yield opened
+
+
+@pytest.fixture
+def redis_url() -> Iterator[str]:
+    with redis_server() as server:
+        yield server.url
+
+
+def cell(name: str, **changes: object) -> Cell:
+    return Cell(CellId(name), **{"api_urls": ("http://127.0.0.1:1",), **changes})  # type: ignore[arg-type]
+
+
+async def test_cells_get_lots_that_nobody_uses_and_nothing_moves(store: ShardMapStore) -> None:
+    await store.add_cell(cell("cell-1"), **WHO)
+    before = await store.add_cell(cell("cell-2"), **WHO)
+    after = await store.add_cell(cell("cell-3"), lot=300, **WHO)
+    assert after.bucket_counts() == {"cell-1": 1024, "cell-2": 1024, "cell-3": 300}
+    assert after.epoch == before.epoch + 1 == 4
+    for bucket in range(65_536):
+        owner = before.bucket_owner(bucket)  # type: ignore[arg-type]
+        assert owner is None or after.bucket_owner(bucket) == owner  # type: ignore[arg-type]
+
+
+async def test_lineage_is_made_once(store: ShardMapStore) -> None:
+    assert await store.create_lineage() == await store.create_lineage() == (await store.load()).lineage
+
+
+async def test_history_says_who_when_and_why(store: ShardMapStore) -> None:
+    await store.add_cell(cell("cell-1"), actor="ann", reason="more room")
+    await store.update_cell(cell("cell-1", state=CellState.CORDONED), actor="bob", reason="disk is slow")
+    newest, older, oldest = await store.history(10)
+    assert (newest.epoch, newest.actor, newest.reason) == (3, "bob", "disk is slow")
+    assert (newest.change["from"]["state"], newest.change["to"]["state"]) == ("open", "cordoned")
+    assert (older.epoch, older.change["cell"], oldest.change["kind"]) == (2, "cell-1", "lineage_created")
+    assert newest.made_at >= older.made_at
+
+
+async def test_a_change_that_says_nothing_new_makes_no_epoch(store: ShardMapStore) -> None:
+    shard_map = await store.add_cell(cell("cell-1"), **WHO)
+    assert (await store.update_cell(cell("cell-1"), **WHO)).epoch == shard_map.epoch
+
+
+async def test_refusals_change_nothing(store: ShardMapStore) -> None:
+    shard_map = await store.add_cell(cell("cell-1"), **WHO)
+    with pytest.raises(CellExists):
+        await store.add_cell(cell("cell-1"), **WHO)
+    with pytest.raises(NoFreeBuckets):
+        await store.add_cell(cell("cell-2"), lot=65_000, **WHO)
+    with pytest.raises(UnknownCell):
+        await store.update_cell(cell("cell-9"), **WHO)
+    with pytest.raises(UnknownCell):
+        await store.set_pins({uuid.uuid4(): "cell-9"}, **WHO)
+    assert (await store.load()).epoch == shard_map.epoch
+    assert len(await store.history(10)) == shard_map.epoch
+
+
+async def test_of_two_writers_with_the_same_map_one_wins(store: ShardMapStore, control_database: TestDatabase) -> None:
+    seen = await store.add_cell(cell("cell-1"), **WHO)
+
+    async def pin() -> bool:
+        async with open_store(control_database.owner_dsn) as other:
+            try:
+                await other.set_pins({uuid.uuid4(): "cell-1"}, expected=seen, **WHO)
+            except StaleEpoch:
+                return False
+            return True
+
+    assert sorted(await asyncio.gather(*(pin() for _ in range(6)))) == [False] * 5 + [True]
+    assert (await store.load()).epoch == seen.epoch + 1
+
+
+async def test_pins_override_buckets_until_taken_away(store: ShardMapStore) -> None:
+    await store.add_cell(cell("cell-1"), **WHO)
+    await store.add_cell(cell("cell-2"), **WHO)
+    users = [uuid.uuid4() for _ in range(100)] + [uuid.UUID(int=0), uuid.UUID(int=2**128 - 1)]
+    pinned = await store.set_pins({user: "cell-2" for user in users}, **WHO)
+    assert {pinned.locate(user) for user in users} == {pinned.cell("cell-2")}
+    await store.set_pins({user: "cell-1" for user in users[:50]}, **WHO)
+    freed = await store.set_pins({user: None for user in users[50:]}, **WHO)
+    assert freed.pin_count == 50
+    assert {freed.locate(user) for user in users[:50]} == {freed.cell("cell-1")}
+
+
+async def test_the_routers_role_may_read_the_map_and_claim_and_nothing_else(
+    store: ShardMapStore, control_database: TestDatabase
+) -> None:
+    await store.add_cell(cell("cell-1"), **WHO)
+    async with await psycopg.AsyncConnection.connect(control_database.service_dsn, autocommit=True) as connection:
+        assert await ControlMapSource(control_database.service_dsn).read() is not None
+        for statement in (
+            "update control.cells set state = 'retired'",
+            "insert into control.pins values (gen_random_uuid(), 'cell-1', 2)",
+            "select email_hash from control.email_claims",
+            "delete from control.email_claims",
+            "select control.set_pins_v1(2, '{}', '{}', 'x', 'x')",
+            "select control.advance_epoch_v1(2, 'x', 'x', '{}')",
+            "create table control.mine ()",
+        ):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                await connection.execute(statement)  # type: ignore[arg-type]
+    async with await psycopg.AsyncConnection.connect(control_database.auditor_dsn, autocommit=True) as connection:
+        await connection.execute("select * from control.email_claims")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            await connection.execute("select control.create_lineage_v1(gen_random_uuid(), 'x', 'x')")
+
+
+# ---- readers -----------------------------------------------------------------------------------------------------
+
+
+class Readers:
+    """A watcher over a file, a Redis and a control database, each of which may be dead."""
+
+    def __init__(
+        self, folder: Path, redis_url: str = "redis://127.0.0.1:1", dsn: str = "postgresql://127.0.0.1:1/x"
+    ) -> None:
+        self.file = FileMapSource(folder / "kept.map")
+        self.path = folder / "kept.map"
+        self.redis = make_redis(RedisSettings(url=redis_url, timeout_s=0.5))
+        self._waits: list[tuple[int, asyncio.Event]] = []
+        self.watcher = MapWatcher(
+            redis_source=RedisMapSource(self.redis),
+            control_source=ControlMapSource(dsn, connect_timeout_s=0.5),
+            file_source=self.file,
+            clock=SystemClock(),
+            poll_s=0.3,
+            on_change=self._look,
+        )
+
+    async def __aenter__(self) -> "Readers":
+        await self.watcher.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.watcher.stop()
+        await self.redis.aclose()
+
+    async def until_epoch(self, epoch: int, limit_s: float = 5.0) -> None:
+        reached = asyncio.Event()
+        self._waits.append((epoch, reached))
+        self._look()
+        async with asyncio.timeout(limit_s):
+            await reached.wait()
+
+    def _look(self, _: ShardMap | None = None) -> None:
+        for epoch, reached in self._waits:
+            if (self.epoch or 0) >= epoch:
+                reached.set()
+
+    @property
+    def epoch(self) -> int | None:
+        return None if self.watcher.current is None else self.watcher.current.epoch
+
+
+async def test_a_published_map_is_everywhere_at_once_and_in_the_file(tmp_path: Path, redis_url: str) -> None:
+    await publish_map(redis_url, map_of(URLS, epoch=3))
+    async with Readers(tmp_path, redis_url) as readers:
+        assert readers.epoch == 3
+        await asyncio.sleep(0.1)  # until it listens
+        await publish_map(redis_url, map_of(URLS, epoch=4))
+        await readers.until_epoch(4, limit_s=0.25)  # pushed, not polled
+        await asyncio.sleep(0.1)
+    kept = await readers.file.read()
+    assert kept is not None
+    assert kept.epoch == 4
+
+
+async def test_an_older_map_is_neither_published_nor_taken(tmp_path: Path, redis_url: str) -> None:
+    assert await publish_map(redis_url, map_of(URLS, epoch=7))
+    assert not await publish_map(redis_url, map_of(URLS, epoch=6))
+    async with Readers(tmp_path, redis_url) as readers:
+        await readers.redis.set("shardmap:snapshot", encode_map(map_of(URLS, epoch=5)))
+        await readers.watcher.refresh(2)
+        assert readers.epoch == 7
+        assert readers.watcher.watch.refused["older"] > 0
+
+
+async def test_another_stacks_map_is_refused(tmp_path: Path, redis_url: str) -> None:
+    (tmp_path / "kept.map").write_bytes(encode_map(map_of(URLS, epoch=2)))
+    await publish_map(redis_url, map_of(URLS, epoch=99, lineage=uuid.uuid4()))
+    async with Readers(tmp_path, redis_url) as readers:
+        assert readers.epoch == 2
+        assert readers.watcher.watch.refused["lineage"] > 0
+
+
+async def test_a_damaged_snapshot_is_refused_and_the_good_one_kept(tmp_path: Path, redis_url: str) -> None:
+    await publish_map(redis_url, map_of(URLS, epoch=3))
+    async with Readers(tmp_path, redis_url) as readers:
+        damaged = bytearray(encode_map(map_of(URLS, epoch=4)))
+        damaged[-7] ^= 1
+        await readers.redis.set("shardmap:snapshot", bytes(damaged))
+        await readers.watcher.refresh(2)
+        assert readers.epoch == 3
+        assert readers.watcher.watch.refused["corrupted"] > 0
+
+
+async def test_the_file_alone_is_enough_to_start(tmp_path: Path) -> None:
+    (tmp_path / "kept.map").write_bytes(encode_map(map_of(URLS, epoch=8)))
+    async with Readers(tmp_path) as readers:
+        assert (readers.epoch, readers.watcher.watch.source) == (8, "file")
+
+
+async def test_a_damaged_file_is_no_map_and_no_crash(tmp_path: Path) -> None:
+    for content in (b"", b"CELLMAP\x01", os.urandom(5000), encode_map(map_of(URLS))[:-1]):
+        (tmp_path / "kept.map").write_bytes(content)
+        async with Readers(tmp_path) as readers:
+            assert readers.epoch is None
+
+
+async def test_the_newest_of_all_sources_wins_at_start(
+    tmp_path: Path, redis_url: str, store: ShardMapStore, control_database: TestDatabase
+) -> None:
+    older = await store.add_cell(cell("cell-1"), **WHO)
+    await publish_map(redis_url, older)
+    newest = await store.add_cell(cell("cell-2"), **WHO)
+    await FileMapSource(tmp_path / "kept.map").write(older)
+    async with Readers(tmp_path, redis_url, control_database.service_dsn) as readers:
+        assert (readers.epoch, readers.watcher.watch.source) == (newest.epoch, "control")
+        changed = await store.set_pins({uuid.uuid4(): "cell-2"}, **WHO)
+        await readers.until_epoch(changed.epoch)  # never published: the poll finds it
+
+
+async def test_a_control_database_of_another_lineage_outranks_what_lies_around(
+    tmp_path: Path, store: ShardMapStore, control_database: TestDatabase
+) -> None:
+    (tmp_path / "kept.map").write_bytes(encode_map(map_of(URLS, epoch=500)))
+    made = await store.add_cell(cell("cell-1"), **WHO)
+    async with Readers(tmp_path, dsn=control_database.service_dsn) as readers:
+        assert (readers.epoch, readers.watcher.current and readers.watcher.current.lineage) == (
+            made.epoch,
+            made.lineage,
+        )
+
+
+async def test_a_reader_outlives_redis_and_hears_again_when_it_is_back(tmp_path: Path) -> None:
+    with redis_server() as server:
+        await publish_map(server.url, map_of(URLS, epoch=3))
+        async with Readers(tmp_path, server.url) as readers:
+            server.kill()
+            await asyncio.sleep(0.8)
+            assert readers.epoch == 3
+            server.start()
+            await publish_map(server.url, map_of(URLS, epoch=4))
+            await readers.until_epoch(4)
+
+
+async def test_a_source_that_hangs_does_not_hold_up_the_start(tmp_path: Path) -> None:
+    over = asyncio.Event()
+
+    async def say_nothing(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await over.wait()
+        writer.close()
+
+    silent = await asyncio.start_server(say_nothing, "127.0.0.1", 0)
+    port = silent.sockets[0].getsockname()[1]
+    (tmp_path / "kept.map").write_bytes(encode_map(map_of(URLS, epoch=8)))
+    async with asyncio.timeout(5):
+        async with Readers(tmp_path, f"redis://127.0.0.1:{port}", f"postgresql://127.0.0.1:{port}/x") as readers:
+            assert readers.epoch == 8
+    over.set()
+    silent.close()
+    await silent.wait_closed()
+    await asyncio.sleep(0.05)
+
+
+async def test_a_dead_control_database_says_so() -> None:
+    with pytest.raises(MapUnavailable):
+        await ControlMapSource("postgresql://127.0.0.1:1/x", connect_timeout_s=0.5).read()
+
+
+async def test_the_file_is_replaced_whole(tmp_path: Path) -> None:
+    source = FileMapSource(tmp_path / "deep" / "kept.map")
+    assert await source.read() is None
+    for epoch in (1, 2, 3):
+        await source.write(map_of(URLS, epoch=epoch))
+        kept = await source.read()
+        assert kept is not None
+        assert kept.epoch == epoch
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["kept.map"]

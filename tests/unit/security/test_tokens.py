@@ -1,0 +1,228 @@
+"""Only what we signed, for this purpose, in time, is believed."""
+
+import base64
+import hashlib
+import hmac
+import json
+import stat
+import uuid
+from pathlib import Path
+from typing import Any
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from infra.security.customer_token import (
+    AUDIENCE,
+    ISSUER,
+    CustomerTokenExpired,
+    CustomerTokenInvalid,
+    CustomerTokenSigner,
+    CustomerTokenVerifier,
+)
+from infra.security.email_hash import EmailHasher
+from infra.security.keys import (
+    CUSTOMER_SIGNING_FILE,
+    CUSTOMER_VERIFY_FILE,
+    KeyFileInvalid,
+    KeyRing,
+    SigningRing,
+    generate_key_files,
+    load_key_ring,
+    load_signing_ring,
+    load_verify_ring,
+    new_key_ring,
+    new_signing_ring,
+)
+from infra.security.operator_token import OperatorTokenInvalid, sign_operator_token, verify_operator_token
+from infra.security.route_token import RouteTokenExpired, RouteTokenInvalid, RouteTokenSigner, RouteTokenVerifier
+
+NOW = 1_800_000_000
+USER = uuid.UUID("00000000-0000-4000-8000-000000000001")
+RING = new_key_ring()
+SIGNING = new_signing_ring()
+ROUTE_TOKEN = RouteTokenSigner(RING).sign(user_id=USER, cell_id="cell-1", epoch=9, expires_at_s=NOW + 60)
+CUSTOMER_TOKEN = CustomerTokenSigner(SIGNING).sign(USER, NOW)
+VERIFIER = CustomerTokenVerifier(SIGNING.public())
+
+
+def b64(raw: bytes) -> str:
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+
+
+def forged(header: dict[str, Any], claims: dict[str, Any], signature: bytes = b"") -> str:
+    return ".".join((b64(json.dumps(header).encode()), b64(json.dumps(claims).encode()), b64(signature)))
+
+
+def claims(**changes: Any) -> dict[str, Any]:
+    return {"iss": ISSUER, "aud": AUDIENCE, "sub": str(USER), "iat": NOW, "exp": NOW + 900, **changes}
+
+
+def test_a_customer_token_says_who_and_until_when() -> None:
+    found = VERIFIER.verify(CUSTOMER_TOKEN, NOW + 899)
+    assert (found.user_id, found.expires_at_s) == (USER, NOW + 900)
+    with pytest.raises(CustomerTokenExpired):
+        VERIFIER.verify(CUSTOMER_TOKEN, NOW + 900)
+
+
+def test_the_algorithm_is_ours_and_not_the_tokens() -> None:
+    kid = SIGNING.active
+    public = SIGNING.keys[kid].public_key().public_bytes_raw()
+    signing_input = forged({"alg": "HS256", "typ": "JWT", "kid": kid}, claims()).rsplit(".", 1)[0]
+    confused = f"{signing_input}.{b64(hmac.digest(public, signing_input.encode(), hashlib.sha256))}"
+    for token in (
+        forged({"alg": "none", "kid": kid}, claims()),
+        forged({"alg": "None", "kid": kid}, claims()),
+        confused,
+        forged({"alg": "EdDSA", "kid": kid}, claims(), b"\0" * 64),
+        forged({"alg": "EdDSA", "kid": kid}, claims()),
+        forged({"alg": "EdDSA", "kid": kid, "jwk": {"kty": "OKP", "crv": "Ed25519", "x": b64(public)}}, claims()),
+        forged({"alg": "EdDSA", "kid": kid, "crit": ["b64"], "b64": False}, claims()),
+        forged({"alg": "EdDSA", "kid": ["x"]}, claims()),
+    ):
+        with pytest.raises(CustomerTokenInvalid):
+            VERIFIER.verify(token, NOW)
+
+
+def test_unknown_keys_foreign_issuers_and_missing_claims_are_refused() -> None:
+    own, foreign = SIGNING.keys[SIGNING.active], Ed25519PrivateKey.generate()
+    without_exp = {name: value for name, value in claims().items() if name != "exp"}
+    for body, key, kid in (
+        (claims(), foreign, SIGNING.active),
+        (claims(), foreign, "unknown"),
+        (claims(iss="somebody"), own, SIGNING.active),
+        (claims(aud="somewhere"), own, SIGNING.active),
+        (claims(sub="root"), own, SIGNING.active),
+        (claims(exp="never"), own, SIGNING.active),
+        (claims(iat=NOW + 3600, exp=NOW + 4500), own, SIGNING.active),
+        (without_exp, own, SIGNING.active),
+    ):
+        with pytest.raises(CustomerTokenInvalid):
+            VERIFIER.verify(jwt.encode(body, key, algorithm="EdDSA", headers={"kid": kid}), NOW)
+    with pytest.raises(CustomerTokenInvalid):
+        VERIFIER.verify(jwt.encode(claims(), own, algorithm="EdDSA"), NOW)  # no key id
+
+
+@settings(deadline=None)
+@given(st.text(max_size=300))
+def test_noise_is_no_customer_token(noise: str) -> None:
+    with pytest.raises(CustomerTokenInvalid):
+        VERIFIER.verify(noise, NOW)
+
+
+@settings(deadline=None)
+@given(st.integers(0, len(CUSTOMER_TOKEN.rsplit(".", 1)[0]) - 1), st.sampled_from("Ax_"))
+def test_a_changed_customer_token_is_refused(position: int, letter: str) -> None:
+    changed = CUSTOMER_TOKEN[:position] + letter + CUSTOMER_TOKEN[position + 1 :]
+    if changed != CUSTOMER_TOKEN:
+        with pytest.raises(CustomerTokenInvalid):
+            VERIFIER.verify(changed, NOW)
+
+
+def test_rotation_logs_nobody_out() -> None:
+    newer = new_signing_ring()
+    both = SigningRing(newer.active, {**SIGNING.keys, **newer.keys})
+    verifier = CustomerTokenVerifier(both.public())
+    assert verifier.verify(CUSTOMER_TOKEN, NOW).user_id == USER
+    assert verifier.verify(CustomerTokenSigner(both).sign(USER, NOW), NOW).user_id == USER
+    with pytest.raises(CustomerTokenInvalid):
+        CustomerTokenVerifier(newer.public()).verify(CUSTOMER_TOKEN, NOW)
+
+
+def test_a_route_token_is_for_one_cell_and_one_while() -> None:
+    found = RouteTokenVerifier(RING, cell_id="cell-1").verify(ROUTE_TOKEN, NOW)
+    assert (found.user_id, found.cell_id, found.epoch, found.expires_at_s) == (USER, "cell-1", 9, NOW + 60)
+    with pytest.raises(RouteTokenInvalid):
+        RouteTokenVerifier(RING, cell_id="cell-2").verify(ROUTE_TOKEN, NOW)
+    with pytest.raises(RouteTokenExpired):
+        RouteTokenVerifier(RING, cell_id="cell-1").verify(ROUTE_TOKEN, NOW + 60)
+    with pytest.raises(RouteTokenInvalid):
+        RouteTokenVerifier(new_key_ring(), cell_id="cell-1").verify(ROUTE_TOKEN, NOW)
+    renamed = KeyRing(RING.active, {RING.active: b"k" * 32})
+    with pytest.raises(RouteTokenInvalid):
+        RouteTokenVerifier(renamed, cell_id="cell-1").verify(ROUTE_TOKEN, NOW)
+
+
+@settings(deadline=None)
+@given(st.text(max_size=200) | st.text("abc.-_=", max_size=60))
+def test_noise_is_no_route_token(noise: str) -> None:
+    with pytest.raises(RouteTokenInvalid):
+        RouteTokenVerifier(RING, cell_id="cell-1").verify(noise, NOW)
+
+
+@settings(deadline=None)
+@given(st.integers(0, len(ROUTE_TOKEN) - 2), st.sampled_from("Ax_."))
+def test_a_changed_route_token_is_refused(position: int, letter: str) -> None:
+    changed = ROUTE_TOKEN[:position] + letter + ROUTE_TOKEN[position + 1 :]
+    if changed != ROUTE_TOKEN:
+        with pytest.raises(RouteTokenInvalid):
+            RouteTokenVerifier(RING, cell_id="cell-1").verify(changed, NOW)
+
+
+def test_tokens_of_one_kind_are_never_another_kind_under_the_same_key() -> None:
+    operator = sign_operator_token(RING, subject="ann", role="operator", expires_at_s=NOW + 60)
+    with pytest.raises(RouteTokenInvalid):
+        RouteTokenVerifier(RING, cell_id="cell-1").verify(operator, NOW)
+    with pytest.raises(OperatorTokenInvalid):
+        verify_operator_token(RING, ROUTE_TOKEN, NOW)
+
+
+def test_an_operator_token_says_who_and_what() -> None:
+    token = sign_operator_token(RING, subject="ann", role="auditor", expires_at_s=NOW + 60)
+    found = verify_operator_token(RING, token, NOW)
+    assert (found.subject, found.role) == ("ann", "auditor")
+    with pytest.raises(OperatorTokenInvalid):
+        verify_operator_token(RING, token, NOW + 60)
+    with pytest.raises(OperatorTokenInvalid):
+        verify_operator_token(new_key_ring(), token, NOW)
+    with pytest.raises(ValueError, match="role"):
+        sign_operator_token(RING, subject="ann", role="root", expires_at_s=NOW)
+
+
+def test_key_files_are_made_once_and_are_private(tmp_path: Path) -> None:
+    generate_key_files(tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    generate_key_files(tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    assert len(before) == 5
+    for path in tmp_path.iterdir():
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    signing = load_signing_ring(tmp_path / CUSTOMER_SIGNING_FILE)
+    verifier = CustomerTokenVerifier(load_verify_ring(tmp_path / CUSTOMER_VERIFY_FILE))
+    assert verifier.verify(CustomerTokenSigner(signing).sign(USER, NOW), NOW).user_id == USER
+
+
+def test_damaged_key_files_stop_the_process(tmp_path: Path) -> None:
+    path = tmp_path / "ring.json"
+    for text in (
+        "",
+        "{}",
+        "[]",
+        '{"active": "a", "keys": {}}',
+        '{"active": "a", "keys": {"a": "c2hvcnQ"}}',
+        "nonsense",
+    ):
+        path.write_text(text)
+        for load in (load_key_ring, load_signing_ring):
+            with pytest.raises(KeyFileInvalid):
+                load(path)
+    path.write_text('{"keys": [{"kty": "RSA", "crv": "x", "kid": "a", "x": ""}]}')
+    with pytest.raises(KeyFileInvalid):
+        load_verify_ring(path)
+    with pytest.raises(KeyFileInvalid):
+        load_key_ring(tmp_path / "absent.json")
+
+
+def test_rings_do_not_show_their_keys() -> None:
+    assert RING.active_key.hex() not in repr(RING)
+    assert str(RING.active_key) not in repr(RING)
+
+
+def test_an_email_hash_ignores_case_blanks_and_composition_and_needs_the_pepper() -> None:
+    hasher = EmailHasher(RING)
+    assert hasher.hash(" Zo\u00eb@Example.com ") == hasher.hash("zoe\u0308@example.COM")
+    assert hasher.hash("a@b.c") != hasher.hash("a@b.d")
+    assert hasher.hash("a@b.c") != EmailHasher(new_key_ring()).hash("a@b.c")
