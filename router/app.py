@@ -16,7 +16,6 @@ from litestar.di import Provide
 from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.plugins import ScalarRenderPlugin
 from litestar.types import Message, Scope
-from redis.asyncio import Redis
 
 from infra.runtime.clock import SystemClock
 from infra.runtime.database import Pool, make_pool
@@ -64,7 +63,7 @@ class Router:
     def __init__(self, settings: RouterSettings) -> None:
         self.settings = settings
         keys = settings.keys_dir
-        self.redis: Redis = make_redis(settings.redis)
+        self.redis = make_redis(settings.redis)
         self.pool: Pool = make_pool(
             PostgresSettings(
                 dsn=settings.control.dsn,

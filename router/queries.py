@@ -78,8 +78,11 @@ class ControlQueries:
 
     async def _fetch(self, statement: LiteralString, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
         try:
-            async with self._pool.connection(timeout=self._timeout_s) as connection:
-                return await (await connection.execute(statement, parameters)).fetchall()
+            try:
+                return await self._fetch_once(statement, parameters)
+            except psycopg.OperationalError:
+                # The pool may hold connections of a server that was restarted; every call here is safe to repeat.
+                return await self._fetch_once(statement, parameters)
         except (
             psycopg.Error,
             psycopg_pool.PoolTimeout,
@@ -87,3 +90,7 @@ class ControlQueries:
             psycopg_pool.TooManyRequests,
         ) as error:
             raise ControlUnavailable("sign-up and login by email are not possible at the moment") from error
+
+    async def _fetch_once(self, statement: LiteralString, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
+        async with self._pool.connection(timeout=self._timeout_s) as connection:
+            return await (await connection.execute(statement, parameters)).fetchall()

@@ -58,7 +58,7 @@ async def test_what_only_we_may_say_is_dropped(router: RouterUnderTest) -> None:
     }  # fmt: skip
     await router.ask("GET", "/v1/account", token=router.token(), headers=spoofed)
     seen = router.cells["cell-1"].seen[-1]
-    names = [name.lower() for name, _ in seen.headers]
+    names = [name.lower() for name, __ in seen.headers]
     assert names.count("x-route-token") == 1
     assert seen.header("x-route-token") != "forged"
     for name in (
@@ -250,7 +250,7 @@ async def test_pipelined_requests_are_answered_in_order(router: RouterUnderTest)
 async def test_a_large_answer_streams_to_a_slow_reader(router: RouterUnderTest) -> None:
     chunk = b"x" * 65_536
 
-    async def stream(_: SeenRequest, writer: asyncio.StreamWriter) -> None:
+    async def stream(request: SeenRequest, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
         for _ in range(200):
             writer.write(b"%x\r\n%b\r\n" % (len(chunk), chunk))

@@ -5,6 +5,7 @@ import os
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import TypedDict
 
 import psycopg
 import pytest
@@ -26,7 +27,14 @@ from tests.support.redis_server import redis_server
 from tests.support.routers import map_of
 
 pytestmark = pytest.mark.anyio
-WHO = {"actor": "ann", "reason": "a test"}
+
+
+class Who(TypedDict):
+    actor: str
+    reason: str
+
+
+WHO: Who = {"actor": "ann", "reason": "a test"}
 URLS = {"cell-1": ("http://127.0.0.1:1",), "cell-2": ("http://127.0.0.1:2",)}
 
 
@@ -134,7 +142,7 @@ async def test_the_routers_role_may_read_the_map_and_claim_and_nothing_else(
             "create table control.mine ()",
         ):
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
-                await connection.execute(statement)  # type: ignore[arg-type]
+                await connection.execute(statement)
     async with await psycopg.AsyncConnection.connect(control_database.auditor_dsn, autocommit=True) as connection:
         await connection.execute("select * from control.email_claims")
         with pytest.raises(psycopg.errors.InsufficientPrivilege):

@@ -2,6 +2,7 @@
 
 import asyncio
 import uuid
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -173,7 +174,7 @@ def test_a_retired_cell_serves_nobody() -> None:
 
 
 def test_the_merged_document_holds_only_public_paths() -> None:
-    theirs = {
+    theirs: dict[str, Any] = {
         "paths": {"/v1/orders": {"get": {}}, "/internal/v1/accounts": {"post": {}}, "/v1/users": {"get": {}}},
         "components": {"schemas": {"Order": {}}},
     }
