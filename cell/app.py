@@ -10,23 +10,21 @@ from litestar import Litestar, Request, Response, Router
 from litestar.di import Provide
 from litestar.openapi import OpenAPIConfig
 from litestar.types import ExceptionHandlersMap
-from psycopg import OperationalError
-from psycopg_pool import PoolTimeout
 
 from cell import errors
-from cell.accounts.controller import AccountController
-from cell.accounts.internal_controller import InternalController
+from cell.accounts.controllers.account import AccountController
+from cell.accounts.controllers.internal import InternalController
 from cell.accounts.open_account import Accounts
 from cell.caller import Answer, Caller
+from cell.customer_port import CustomerPort
 from cell.ledger.controller import LedgerController
 from cell.metrics import TABLE
-from cell.operator_controller import OperatorChanges, OperatorReads
+from cell.operations.controller import OperatorChanges, OperatorReads
 from cell.orders.batcher import Batcher, BatcherLimits, procedures
 from cell.orders.cancel import cancel_order
 from cell.orders.controller import OrderController, parse_order_id
 from cell.orders.place import place_order
 from cell.ownership.guard import RouteGuard
-from cell.ports import CustomerPort
 from cell.positions.controller import PositionController
 from cell.settings import CellSettings
 from infra.runtime.clock import Clock, SystemClock, TimeOrderedIds
@@ -34,6 +32,7 @@ from infra.runtime.database import Pool, answers, make_pool
 from infra.runtime.fault_points import FaultPoints
 from infra.runtime.operator_api import create_operator_app, require_role
 from infra.runtime.problem import to_response
+from infra.runtime.procedures import AWAY
 from infra.runtime.telemetry import Metrics
 from infra.security.keys import OPERATOR_FILE, ROUTE_FILE, KeyRing, load_key_ring
 
@@ -181,4 +180,4 @@ def _database_away(request: Request[Any, Any, Any], error: Exception) -> Respons
     return to_response(request, errors.unavailable())
 
 
-_DATABASE_AWAY: ExceptionHandlersMap = {OperationalError: _database_away, PoolTimeout: _database_away}
+_DATABASE_AWAY: ExceptionHandlersMap = dict.fromkeys(AWAY, _database_away)

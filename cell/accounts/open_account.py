@@ -13,29 +13,25 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final, LiteralString
+from typing import Final
 from uuid import UUID
 
-import psycopg
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
 from cell import errors
+from cell.accounts import queries
 from cell.caller import Caller
 from cell.ownership.guard import check_owner
 from infra.runtime.clock import Clock, TimeOrderedIds
 from infra.runtime.database import Pool
 from infra.runtime.problem import Problem
+from infra.runtime.procedures import DatabaseRefused, call
 
 HASHES_AT_ONCE: Final = 2
 HASHES_WAITING_MAX: Final = 200
 PASSWORD_BYTES_MAX: Final = 1_024
 _REFRESH_TOKEN: Final = re.compile(r"^([0-9a-f]{32})\.([0-9a-f]{32})\.([A-Za-z0-9_-]{43})$")
-
-_OPEN: LiteralString = "select * from brokerage.open_account_v1(%s, %s, %s, %s, %s, %s, %s)"
-_START: LiteralString = "select brokerage.start_session_v1(%s, %s, %s, %s, %s)"
-_REFRESH: LiteralString = "select brokerage.refresh_session_v1(%s, %s, %s, %s, %s)"
-_PASSWORD: LiteralString = "select password_hash from brokerage.customers where user_id = %s"
 
 
 def wrong_credentials() -> Problem:
@@ -65,25 +61,21 @@ class Accounts:
         """Idempotent by user. Raises Problem 409 if the user exists with another address."""
         password_hash = await self._hash(password)
         now = self._clock.now()
+        arguments = [caller.user_id, caller.epoch, self._profile, email, name, password_hash, now]
         try:
-            async with self._pool.connection() as connection:
-                cursor = await connection.execute(
-                    _OPEN, [caller.user_id, caller.epoch, self._profile, email, name, password_hash, now]
-                )
-                row = await cursor.fetchone()
-        except psycopg.DatabaseError as error:
+            [(created_at, _)] = await call(self._pool, queries.OPEN, arguments)
+        except DatabaseRefused as error:
             if error.sqlstate == "RB010":
                 raise Problem(409, "USER_EXISTS", "the user exists with another e-mail address") from error
             if error.sqlstate == "RB011":
                 raise errors.misdirected(None, None) from error
             raise
-        assert row is not None
-        return Opened(row[0], await self._start_session(caller.user_id))
+        return Opened(created_at, await self._start_session(caller.user_id))
 
     async def log_in(self, caller: Caller, *, password: str) -> str:
         """A refresh token for the right password. Raises Problem 401."""
         async with self._pool.connection() as connection:
-            row = await (await connection.execute(_PASSWORD, [caller.user_id])).fetchone()
+            row = await (await connection.execute(queries.PASSWORD, [caller.user_id])).fetchone()
             await check_owner(connection, caller.user_id)
         if row is None or not await self._verify(str(row[0]), password):
             raise wrong_credentials()
@@ -96,11 +88,9 @@ class Accounts:
             raise Problem(401, "TOKEN_INVALID", "not a refresh token of this user")
         secret = secrets.token_urlsafe(32)
         shown, new = _digest(match[3]), _digest(secret)
-        async with self._pool.connection() as connection:
-            cursor = await connection.execute(_REFRESH, [caller.user_id, UUID(match[2]), shown, new, self._clock.now()])
-            row = await cursor.fetchone()
-        assert row is not None
-        match row[0]:
+        arguments = [caller.user_id, UUID(match[2]), shown, new, self._clock.now()]
+        [(outcome,)] = await call(self._pool, queries.REFRESH, arguments)
+        match outcome:
             case "refreshed":
                 return f"{match[1]}.{match[2]}.{secret}"
             case "DEPARTED":
@@ -115,8 +105,7 @@ class Accounts:
 
     async def _start_session(self, user_id: UUID) -> str:
         family, secret, now = self._new_id(), secrets.token_urlsafe(32), self._clock.now()
-        async with self._pool.connection() as connection:
-            await connection.execute(_START, [user_id, family, _digest(secret), now, now + self._refresh_for])
+        await call(self._pool, queries.START, [user_id, family, _digest(secret), now, now + self._refresh_for])
         return f"{user_id.hex}.{family.hex}.{secret}"
 
     async def _hash(self, password: str) -> str:

@@ -26,13 +26,11 @@ from enum import StrEnum
 from typing import Any, Final, LiteralString
 from uuid import UUID
 
-import psycopg
-from psycopg_pool import PoolTimeout
-
 from cell import errors
 from infra.runtime.clock import Clock
 from infra.runtime.database import Pool
 from infra.runtime.fault_points import FaultPoints
+from infra.runtime.procedures import DatabaseAway, DatabaseBusy, DatabaseFailure, call
 from infra.runtime.telemetry import Metrics
 
 _log = logging.getLogger(__name__)
@@ -278,13 +276,13 @@ class Batcher:
         began = time.perf_counter()
         try:
             rows = await self._call(flight)
-        except (psycopg.OperationalError, PoolTimeout) as error:
-            if isinstance(error, psycopg.errors.LockNotAvailable | psycopg.errors.QueryCanceled):
-                self._busy(flight)
-            else:
-                await self._resend(flight, error)
+        except DatabaseBusy:
+            self._busy(flight)
             return
-        except psycopg.Error as error:
+        except DatabaseAway as error:
+            await self._resend(flight, error)
+            return
+        except DatabaseFailure as error:
             await self._split_up(flight, error)
             return
         self._batch_seconds[flight.kind].observe(time.perf_counter() - began)
@@ -304,14 +302,15 @@ class Batcher:
             self._clock.now(),
             flight.wait_for_locks,
         )
-        async with self._pool.connection(timeout=CONNECTION_WAIT_S) as connection:
-            await self._faults.reach("batch.before_call")
+
+        def sending() -> None:
             for pending in flight.pending:
                 pending.sent = True
-            cursor = await connection.execute(procedure.sql, parameters, prepare=True, binary=True)
-            rows: Sequence[tuple[Any, ...]] = await cursor.fetchall()
-            await self._faults.reach("batch.after_commit")
-            return rows
+
+        await self._faults.reach("batch.before_call")
+        rows = await call(self._pool, procedure.sql, parameters, connect_s=CONNECTION_WAIT_S, on_sending=sending)
+        await self._faults.reach("batch.after_commit")
+        return rows
 
     def _land(self, pending: _Pending, outcome: Outcome) -> None:
         user_id = pending.command.user_id
@@ -364,7 +363,7 @@ class Batcher:
                 self._fail(pending, errors.outcome_unknown() if pending.sent else errors.unavailable())
         self._wake.set()
 
-    async def _split_up(self, flight: _Flight, error: psycopg.Error) -> None:
+    async def _split_up(self, flight: _Flight, error: DatabaseFailure) -> None:
         """The database refused the call whole: one command at a time finds the guilty one."""
         if len(flight.pending) == 1:
             pending = flight.pending[0]

@@ -1,15 +1,15 @@
 """`/v1/orders` for customers."""
 
 from datetime import datetime
-from typing import Annotated, Any
+from typing import Any
 from uuid import UUID
 
 import msgspec
 from litestar import Controller, Request, Response, delete, get, post
-from litestar.params import Parameter
 
 from cell import errors
 from cell.caller import Answer, Caller, check_content_type, format_time, idempotency_key
+from cell.controller import IdempotencyKey, as_response
 from cell.money import format_micros
 from cell.orders import queries
 from cell.orders.batcher import Batcher
@@ -18,11 +18,8 @@ from cell.orders.place import place_order
 from cell.orders.schemas import OrderView, order_view
 from cell.orders.status import CLOSED, OPEN, OrderStatus
 from cell.paging import parse_page, seal
-from cell.ports import as_response
 from infra.runtime.clock import TimeOrderedIds
 from infra.runtime.database import Pool
-
-Key = Annotated[str | None, Parameter(header="X-Idempotency-Key", required=False)]
 
 
 class OrderPage(msgspec.Struct):
@@ -119,7 +116,7 @@ class OrderController(Controller):
         caller: Caller,
         batcher: Batcher,
         new_id: TimeOrderedIds,
-        idempotency: Key = None,
+        idempotency: IdempotencyKey = None,
     ) -> Response[bytes]:
         key = idempotency_key(idempotency)
         check_content_type(request.headers.get("content-type"))
@@ -132,7 +129,9 @@ class OrderController(Controller):
         summary="Cancel an order",
         description="202 pending_cancel until the venue confirms; 200 if the venue never saw it.",
     )
-    async def cancel(self, order_id: str, caller: Caller, batcher: Batcher, idempotency: Key = None) -> Response[bytes]:
+    async def cancel(
+        self, order_id: str, caller: Caller, batcher: Batcher, idempotency: IdempotencyKey = None
+    ) -> Response[bytes]:
         key = idempotency_key(idempotency)
         return as_response(await cancel_order(batcher, caller, key, parse_order_id(order_id)))
 

@@ -1,16 +1,16 @@
 """`/v1/positions`, `/v1/portfolio`, `/v1/share-transfers`, `/v1/symbols`."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Any
 from uuid import UUID
 
 import msgspec
 from litestar import Controller, Request, Response, get, post
-from litestar.params import Parameter
 from msgspec import UNSET, Raw, UnsetType
 
 from cell import errors
 from cell.caller import Answer, Caller, check_content_type, decode_body, fingerprint, format_time, idempotency_key
+from cell.controller import IdempotencyKey, as_response
 from cell.money import (
     PRICE_MAX_MICROS,
     AmountRefused,
@@ -24,7 +24,6 @@ from cell.orders.batcher import Batcher, Command, CommandKind
 from cell.orders.outcome import settled
 from cell.orders.schemas import parse_amount, parse_symbol
 from cell.paging import parse_page, seal
-from cell.ports import as_response
 from cell.positions import queries
 from infra.runtime.clock import TimeOrderedIds
 from infra.runtime.database import Pool
@@ -175,7 +174,7 @@ class PositionController(Controller):
         caller: Caller,
         batcher: Batcher,
         new_id: TimeOrderedIds,
-        idempotency: Annotated[str | None, Parameter(header="X-Idempotency-Key", required=False)] = None,
+        idempotency: IdempotencyKey = None,
     ) -> Response[bytes]:
         key = idempotency_key(idempotency)
         check_content_type(request.headers.get("content-type"))

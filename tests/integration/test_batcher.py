@@ -16,6 +16,7 @@ from infra.runtime.clock import SystemClock, TimeOrderedIds
 from infra.runtime.database import make_pool
 from infra.runtime.fault_points import FaultPoints
 from infra.runtime.problem import Problem
+from infra.runtime.procedures import DatabaseFailure
 from infra.runtime.settings import PostgresSettings
 from infra.runtime.telemetry import Metrics
 from tests.support.cutting_proxy import cutting_proxy
@@ -80,7 +81,7 @@ async def outcome_of(future: asyncio.Future[Outcome]) -> str:
         return (await future).outcome
     except Problem as problem:
         return problem.code
-    except psycopg.Error as error:
+    except DatabaseFailure as error:
         return type(error).__name__
 
 
@@ -115,7 +116,7 @@ async def test_a_poisonous_command_fails_alone(batcher: Batcher, books: Any) -> 
     )
     for _ in range(3):  # from the third time on he flies alone
         outcomes = await asyncio.gather(*(outcome_of(batcher.submit(deposit(user_id))) for user_id in users))
-        assert outcomes[7] == "UniqueViolation"
+        assert outcomes[7] == "DatabaseBroke"
         assert {outcome for number, outcome in enumerate(outcomes) if number != 7} == {"accepted"}
     assert balance(books, poisoned) == 0
     assert {balance(books, user_id) for user_id in users if user_id != poisoned} == {3_000_000}

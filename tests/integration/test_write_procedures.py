@@ -27,7 +27,7 @@ class Cell:
         self.connection = psycopg.connect(dsn, autocommit=True)
 
     def call(self, query: str, *parameters: object) -> list[Any]:
-        cursor = self.connection.execute(query, parameters)  # type: ignore[call-overload]
+        cursor = self.connection.execute(query, parameters)
         return cursor.fetchall() if cursor.description else []
 
     def user(self, cash: int = 0) -> uuid.UUID:

@@ -134,7 +134,9 @@ class ModelAccount:
         if order.side == "buy":
             keep = 0
             if order.status not in ENDED:
-                keep = min(order.held, ceil(order.exact + Fraction(order.leaves * order.hold_px, MICROS)) - order.posted)
+                keep = min(
+                    order.held, ceil(order.exact + Fraction(order.leaves * order.hold_px, MICROS)) - order.posted
+                )
             self._release(order, order.held - keep)
             self.cash -= cost
             position.qty += qty

@@ -75,7 +75,7 @@ begin
           from judged j where j.deed in ('fill', 'end', 'restore', 'acknowledge')
     ),
     costed as (
-        select c.*, round_half_even_v1(c.new_cost_exact / 1000000)::bigint as new_cost,
+        select c.*, round_half_even_v1(c.new_cost_exact, 1000000)::bigint as new_cost,
                case
                    when c.deed = 'acknowledge' then c.status
                    when c.deed = 'end' then c.kind
@@ -96,13 +96,13 @@ begin
         select h.*,
                case when h.ends then 0
                     when h.fills and h.buys then least(h.held_cash_micros, ceil((h.new_cost_exact
-                         + (h.order_qty_micros - h.new_cum_qty)::numeric * h.hold_px_micros) / 1000000)::bigint - h.new_cost)
+                         + (h.order_qty_micros - h.new_cum_qty)::numeric * h.hold_px_micros) * 0.000001)::bigint - h.new_cost)
                     else h.held_cash_micros end as new_held_cash,
                case when h.ends then 0 else h.held_shares_micros - h.shares_from_hold end as new_held_shares,
                case when not h.fills then 0
                     when h.buys then h.cost
                     when h.position_qty <= h.qty then h.position_basis
-                    else round_half_even_v1(h.position_basis::numeric * h.qty / h.position_qty)::bigint end as basis
+                    else round_half_even_v1(h.position_basis::numeric * h.qty, h.position_qty)::bigint end as basis
           from held h
     ),
     settled as materialized (

@@ -18,7 +18,10 @@ declare
 begin
     select array_agg(c.id), array_agg(c.user_id) into candidate_ids, locked from (
         select distinct on (i.user_id) i.id, i.user_id
-          from (select id, user_id from venue_instructions where sent_at is null order by id limit p_limit * 4) i
+          from (select n.id, n.user_id
+                  from venue_instructions n join users u on u.user_id = n.user_id
+                 where n.sent_at is null and ownership_v1(u.owner_state, u.lease_ends_at) is null
+                 order by n.id limit p_limit * 4) i
          order by i.user_id, i.id limit p_limit
     ) c;
     if candidate_ids is null then

@@ -53,7 +53,7 @@ begin
                s.symbol as known_symbol, s.tradable, s.halted, s.reference_px_micros, s.reference_at,
                coalesce(p.qty_micros - p.qty_held_micros, 0) as shares_free,
                px.hold_px,
-               case when c.side = 'buy' then ceil(c.order_qty::numeric * px.hold_px / 1000000) else 0 end as hold_cash
+               case when c.side = 'buy' then ceil(c.order_qty::numeric * px.hold_px * 0.000001) else 0 end as hold_cash
           from command c
           left join users u on u.user_id = c.user_id
           left join idempotency_keys k on k.user_id = c.user_id and k.key = c.key
@@ -82,7 +82,7 @@ begin
                 ) then 'DUPLICATE_CLIENT_ORDER_ID'
                 when r.type = 'market' and (r.reference_px_micros is null
                      or r.reference_at < clock_timestamp() - p_reference_age_max) then 'NO_REFERENCE_PRICE'
-                when r.order_qty::numeric * coalesce(r.limit_px, r.reference_px_micros) / 1000000 > value_max then 'ORDER_VALUE_LIMIT'
+                when r.order_qty::numeric * coalesce(r.limit_px, r.reference_px_micros) * 0.000001 > value_max then 'ORDER_VALUE_LIMIT'
                 when r.side = 'buy' and r.hold_cash > r.cash_micros then 'INSUFFICIENT_BUYING_POWER'
                 when r.side = 'sell' and r.order_qty > r.shares_free then 'INSUFFICIENT_SHARES'
                 else 'accepted'

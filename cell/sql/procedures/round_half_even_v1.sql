@@ -1,4 +1,10 @@
--- Banker's rounding of an exact numeric to a whole number: the rule for every posted amount (a hold rounds up instead).
-create or replace function brokerage.round_half_even_v1(exact numeric) returns numeric
+-- Banker's rounding of numerator / denominator to a whole number (denominator > 0): the rule for every posted amount; a
+-- hold rounds up instead. By whole division and remainder: numeric's own division rounds its quotient first, which can
+-- make a tie of what is none.
+create or replace function brokerage.round_half_even_v1(numerator numeric, denominator numeric) returns numeric
 language sql immutable strict parallel safe
-return case when abs(exact - trunc(exact)) = 0.5 then 2 * round(exact / 2) else round(exact) end;
+return div(numerator, denominator) + case
+    when 2 * abs(mod(numerator, denominator)) > denominator then sign(numerator)
+    when 2 * abs(mod(numerator, denominator)) = denominator then sign(numerator) * abs(mod(div(numerator, denominator), 2))
+    else 0
+end;

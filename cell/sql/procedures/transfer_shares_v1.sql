@@ -27,7 +27,7 @@ begin
 
     return query
     with command as (
-        select c.*, round_half_even_v1(c.qty::numeric * c.unit_cost / 1000000) as cost_basis
+        select c.*, round_half_even_v1(c.qty::numeric * c.unit_cost, 1000000) as cost_basis
           from unnest(p_user_ids, p_keys, p_fingerprints, p_transfer_ids, p_symbols, p_qtys, p_unit_costs) with ordinality
             as c (user_id, key, fingerprint, transfer_id, symbol, qty, unit_cost, ordinal)
     ),

@@ -1,21 +1,20 @@
 """`/v1/account` and `/v1/deposits`."""
 
-from typing import Annotated, Any
+from typing import Any
 from uuid import UUID
 
 import msgspec
 from litestar import Controller, Request, Response, get, post
-from litestar.params import Parameter
 from msgspec import UNSET, Raw, UnsetType
 
 from cell import errors
 from cell.accounts.queries import find_account
 from cell.caller import Answer, Caller, check_content_type, decode_body, fingerprint, format_time, idempotency_key
+from cell.controller import IdempotencyKey, as_response
 from cell.money import AMOUNT_MAX_MICROS, format_micros
 from cell.orders.batcher import Batcher, Command, CommandKind
 from cell.orders.outcome import settled
 from cell.orders.schemas import parse_amount
-from cell.ports import as_response
 from infra.runtime.clock import Clock, TimeOrderedIds
 from infra.runtime.database import Pool
 
@@ -92,7 +91,7 @@ class AccountController(Controller):
         caller: Caller,
         batcher: Batcher,
         new_id: TimeOrderedIds,
-        idempotency: Annotated[str | None, Parameter(header="X-Idempotency-Key", required=False)] = None,
+        idempotency: IdempotencyKey = None,
     ) -> Response[bytes]:
         key = idempotency_key(idempotency)
         check_content_type(request.headers.get("content-type"))

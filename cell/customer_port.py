@@ -12,8 +12,6 @@ import uuid
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final
 
-from litestar import Response
-
 from cell import errors
 from cell.caller import Answer, Caller, check_content_type, idempotency_key
 from cell.ownership.guard import RouteGuard
@@ -30,14 +28,6 @@ HotRoute = Callable[[Caller, str, bytes], Awaitable[Answer]]
 _REQUEST_ID: Final = re.compile(rb"^[!-~]{1,128}$")
 _ORDERS: Final = "/v1/orders"
 _ORDER_PATH_LENGTH: Final = len(_ORDERS) + 1 + 36
-
-
-def as_response(answer: Answer) -> Response[bytes]:
-    """An `Answer` through Litestar."""
-    headers = {"Idempotency-Replayed": "true"} if answer.replayed else {}
-    if answer.etag is not None:
-        headers["ETag"] = answer.etag
-    return Response(answer.body, status_code=answer.status, headers=headers, media_type="application/json")
 
 
 class CustomerPort:

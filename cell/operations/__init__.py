@@ -1,0 +1,1 @@
+"""What operators may see of a cell, and the little they may change."""

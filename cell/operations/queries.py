@@ -1,0 +1,66 @@
+"""Reads of a whole cell for its operators. Sums that belong together come from one statement, so from one snapshot."""
+
+from collections.abc import Sequence
+from typing import Any, LiteralString
+
+from psycopg.rows import dict_row
+
+from infra.runtime.database import Pool
+
+SUMMARY: LiteralString = """
+select
+    (select count(*) from brokerage.users where owner_state in ('active', 'halted')) as users,
+    coalesce((select jsonb_object_agg(status, n) from
+        (select status, count(*) as n from brokerage.orders group by status) s), '{}') as orders_by_status,
+    (select count(*) from brokerage.executions) as executions,
+    (select coalesce(sum(cash_micros), 0) from brokerage.users)::text as cash_micros,
+    (select coalesce(sum(cash_held_micros), 0) from brokerage.users)::text as cash_held_micros,
+    coalesce((select jsonb_object_agg(symbol, n) from
+        (select symbol, sum(qty_micros) as n from brokerage.positions group by symbol) s), '{}') as shares,
+    coalesce((select jsonb_object_agg(symbol, n) from
+        (select symbol, sum(qty_held_micros) as n from brokerage.positions group by symbol) s), '{}') as shares_held,
+    (select count(*) from brokerage.users where restricted) as restricted,
+    (select count(*) from brokerage.order_events) as order_events,
+    (select count(*) from brokerage.journal_entries) as journal_entries,
+    (select count(*) from brokerage.outbox) as outbox_pending,
+    (select count(*) from brokerage.inbox) as inbox_pending,
+    (select count(*) from brokerage.quarantined_reports) as quarantined,
+    (select count(*) from brokerage.venue_instructions) as instructions_pending,
+    statement_timestamp() as as_of
+"""
+
+USER: LiteralString = """
+select user_id, owner_state, epoch, halt_id, lease_ends_at, forward_cell, forward_epoch, profile, restricted,
+       cash_micros, cash_held_micros, write_seq, entry_seq, order_event_seq, encode(chain_head, 'hex') as chain_head,
+       created_at
+  from brokerage.users where user_id = %s
+"""
+
+USER_ORDERS: LiteralString = """
+select order_id, client_order_id, symbol, side, type, time_in_force, order_qty_micros, notional_micros, limit_px_micros,
+       stop_px_micros, status, cum_qty_micros, cum_cost_micros, held_cash_micros, held_shares_micros, reject_reason,
+       replaces, replaced_by, event_seq, created_at, updated_at
+  from brokerage.orders
+ where user_id = %s and (%s::uuid is null or order_id > %s)
+ order by order_id
+ limit %s
+"""
+
+QUARANTINE: LiteralString = """
+select id, reason, user_id, order_id, venue, session, venue_seq, body, at
+  from brokerage.quarantined_reports where id > %s order by id limit %s
+"""
+
+SET_PROFILE: LiteralString = "select brokerage.set_profile_v1(%s, %s)"
+
+
+async def read_one(pool: Pool, sql: LiteralString, parameters: Sequence[Any] = ()) -> dict[str, Any] | None:
+    async with pool.connection() as connection, connection.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute(sql, parameters)
+        return await cursor.fetchone()
+
+
+async def read_all(pool: Pool, sql: LiteralString, parameters: Sequence[Any]) -> list[dict[str, Any]]:
+    async with pool.connection() as connection, connection.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute(sql, parameters)
+        return await cursor.fetchall()

@@ -1,0 +1,68 @@
+"""Call a database procedure, and say in four words how that can fail.
+
+Callers react to what a failure means for them, not to a driver's class: the database is away (the outcome of a call
+that was sent is unknown), it is busy (rolled back, nothing was done), it refused with a private SQLSTATE of ours, or
+it broke on this very call. No message or constraint name is ever parsed. Nothing is retried here.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, LiteralString
+
+import psycopg
+from psycopg_pool import PoolTimeout
+
+from infra.runtime.database import Pool
+
+
+class DatabaseFailure(Exception):
+    """A call did not return; the driver's error is the cause."""
+
+
+class DatabaseAway(DatabaseFailure):
+    """No connection, or it was lost: what was sent may or may not have been committed."""
+
+
+class DatabaseBusy(DatabaseFailure):
+    """A lock or the statement ran into its time limit: rolled back, nothing was done."""
+
+
+class DatabaseRefused(DatabaseFailure):
+    """The procedure raised a SQLSTATE of the private class RB: rolled back, nothing was done."""
+
+    def __init__(self, sqlstate: str) -> None:
+        super().__init__(sqlstate)
+        self.sqlstate = sqlstate
+
+
+class DatabaseBroke(DatabaseFailure):
+    """The database could not run this call: rolled back. It is ours to mend."""
+
+
+AWAY: tuple[type[Exception], ...] = (psycopg.OperationalError, PoolTimeout, DatabaseAway)
+"""What any use of a pool raises when the database is away, for those who answer 503 to it."""
+
+
+async def call(
+    pool: Pool,
+    sql: LiteralString,
+    parameters: Sequence[Any],
+    *,
+    connect_s: float | None = None,
+    on_sending: Callable[[], None] | None = None,
+) -> Sequence[tuple[Any, ...]]:
+    """The rows of one procedure call. `on_sending` runs when a connection was had: from then on the outcome of a
+    failure may be unknown. Raises a DatabaseFailure."""
+    try:
+        async with pool.connection(timeout=connect_s) as connection:
+            if on_sending is not None:
+                on_sending()
+            cursor = await connection.execute(sql, parameters, prepare=True, binary=True)
+            return await cursor.fetchall()
+    except (psycopg.errors.LockNotAvailable, psycopg.errors.QueryCanceled) as error:
+        raise DatabaseBusy(str(error)) from error
+    except (psycopg.OperationalError, PoolTimeout) as error:
+        raise DatabaseAway(str(error)) from error
+    except psycopg.Error as error:
+        if error.sqlstate is not None and error.sqlstate.startswith("RB"):
+            raise DatabaseRefused(error.sqlstate) from error
+        raise DatabaseBroke(str(error)) from error
