@@ -51,7 +51,7 @@ broker.session.timeout.ms=2000
 num.network.threads=2
 num.io.threads=2
 log.cleaner.dedupe.buffer.size=4194304
-log.retention.hours=168
+log.retention.hours=-1
 log.segment.bytes=67108864
 """
 
