@@ -4,6 +4,7 @@ Each call opens what it needs from a small pool with a short wait; a dead databa
 moment.
 """
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, LiteralString
@@ -23,6 +24,8 @@ _PENDING: Final = (
     "select email_hash, user_id, cell_id, age_s from control.pending_email_claims_v1(make_interval(secs => %s), %s)"
 )
 _LOADS: Final = "select cell_id, users from control.cell_loads_v1()"
+
+_UNAVAILABLE: Final = "sign-up and login by email are not possible at the moment"
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,7 @@ class ControlQueries:
     def __init__(self, pool: Pool, *, timeout_s: float) -> None:
         self._pool = pool
         self._timeout_s = timeout_s
+        self._running: set[asyncio.Task[list[tuple[Any, ...]]]] = set()
 
     async def claim_email(
         self, *, email_hash: bytes, key: str, fingerprint: bytes, user_id: UUID, cell_id: str
@@ -77,19 +81,34 @@ class ControlQueries:
         return {str(cell_id): int(users) for cell_id, users in await self._fetch(_LOADS, [])}
 
     async def _fetch(self, statement: LiteralString, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
+        """The rows, or `ControlUnavailable` in time. A server that hangs also hangs the driver's own cancellation
+        for many seconds, so a late query is left to end by itself; the pool bounds how many there can be."""
+        query = asyncio.create_task(self._fetch_again(statement, parameters))
+        self._running.add(query)
+        query.add_done_callback(self._forget)
+        done, _ = await asyncio.wait({query}, timeout=self._timeout_s)
+        if not done:
+            query.cancel()
+            raise ControlUnavailable(_UNAVAILABLE)
         try:
-            try:
-                return await self._fetch_once(statement, parameters)
-            except psycopg.OperationalError:
-                # The pool may hold connections of a server that was restarted; every call here is safe to repeat.
-                return await self._fetch_once(statement, parameters)
-        except (
-            psycopg.Error,
-            psycopg_pool.PoolTimeout,
-            psycopg_pool.PoolClosed,
-            psycopg_pool.TooManyRequests,
-        ) as error:
-            raise ControlUnavailable("sign-up and login by email are not possible at the moment") from error
+            return query.result()
+        except (psycopg.Error, psycopg_pool.PoolClosed, psycopg_pool.TooManyRequests) as error:
+            raise ControlUnavailable(_UNAVAILABLE) from error
+
+    def _forget(self, query: "asyncio.Task[list[tuple[Any, ...]]]") -> None:
+        self._running.discard(query)
+        if not query.cancelled():
+            query.exception()  # whoever still waited has seen it
+
+    async def _fetch_again(self, statement: LiteralString, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
+        try:
+            return await self._fetch_once(statement, parameters)
+        except psycopg_pool.PoolTimeout:
+            raise
+        except psycopg.OperationalError:
+            # The pool may hold connections of a server that was restarted; every call here may be repeated.
+            await self._pool.check()
+            return await self._fetch_once(statement, parameters)
 
     async def _fetch_once(self, statement: LiteralString, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
         async with self._pool.connection(timeout=self._timeout_s) as connection:

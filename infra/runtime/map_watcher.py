@@ -60,7 +60,7 @@ class MapWatcher:
         file_source: MapFile,
         clock: Clock,
         poll_s: float = 5.0,
-        start_wait_s: float = 3.0,
+        start_wait_s: float = 1.0,
         on_change: Callable[[ShardMap], None] = lambda _: None,
     ) -> None:
         self._redis_source = redis_source
@@ -80,7 +80,7 @@ class MapWatcher:
         return self.watch.shard_map
 
     async def start(self) -> None:
-        """Hold the newest map that can be had in a few seconds, then keep watching. Never raises for a missing one."""
+        """Hold the newest map that can be had in a moment, then keep watching. Never raises for a missing one."""
         readings: dict[str, asyncio.Task[ShardMap | None]] = {
             "control": asyncio.create_task(self._read("control", self._control_source)),
             "redis": asyncio.create_task(self._read("redis", self._redis_source)),
