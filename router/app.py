@@ -6,9 +6,11 @@ only then lets go of the cells.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+import os
+import socket
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from functools import partial
+from datetime import UTC, datetime
 from typing import Any
 
 from litestar import Litestar, MediaType, Request, Response, get
@@ -48,6 +50,7 @@ from router.errors import RouterRefusal, refusal_headers
 from router.fleet import Fleet
 from router.forward import Forwarder
 from router.identify import Routes
+from router.listener import open_listener, serving_edge
 from router.log_in import LogIn
 from router.metrics import RouterCollector
 from router.misroute import Misroutes
@@ -62,6 +65,9 @@ class Router:
 
     def __init__(self, settings: RouterSettings) -> None:
         self.settings = settings
+        self.listener: socket.socket | None = None
+        self.draining = False
+        self._started_at = datetime.now(UTC).isoformat(timespec="milliseconds")
         keys = settings.keys_dir
         self.redis = make_redis(settings.redis)
         self.pool: Pool = make_pool(
@@ -116,10 +122,15 @@ class Router:
         )
 
     async def ready(self) -> tuple[bool, dict[str, object]]:
+        """Able to serve, by which map, how old it is. A draining router is not ready: whoever balances goes on."""
         watch = self.watcher.watch
         held = watch.shard_map
         age_s = SystemClock().monotonic() - watch.confirmed_at_s if watch.confirmed_at_s else None
-        return held is not None, {
+        return held is not None and not self.draining, {
+            "router": self.settings.name,
+            "pid": os.getpid(),
+            "started_at": self._started_at,
+            "draining": self.draining,
             "map_epoch": None if held is None else held.epoch,
             "map_lineage": None if held is None else str(held.lineage),
             "map_source": watch.source,
@@ -145,23 +156,30 @@ class Router:
             await self.redis.aclose()
 
     @asynccontextmanager
-    async def serving(self) -> AsyncIterator[None]:
+    async def serving(self, *, keeps_listener: Callable[[], bool] = lambda: False) -> AsyncIterator[None]:
         """Both ports open; leaving drains the customers' port before anything else goes."""
+        settings = self.settings
         operator = create_operator_app(metrics=self.metrics, ready=self.ready)
-        edge = partial(
-            serving,
+        self.listener = open_listener(settings.listen, settings.listen_fd)
+        edge = serving_edge(
             create_identity_app(self),
-            self.settings.listen,
-            http=protocol_factory(self.forwarder, self.settings.edge),
-            timeout_graceful_shutdown=self.settings.drain_s,
+            settings.listen,
+            self.listener,
+            http=protocol_factory(self.forwarder, settings.edge),
+            drain_s=settings.drain_s,
+            keeps_listener=keeps_listener,
         )
-        async with self.running(), serving(operator, self.settings.operator), edge():
-            yield
+        async with self.running(), serving(operator, settings.operator), edge:
+            try:
+                yield
+            finally:
+                self.draining = True
+                await asyncio.sleep(settings.drain_notice_s)
 
     async def _sweep_clients(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            await asyncio.sleep(1.0)
+            await asyncio.sleep(0.1 if self.draining else 0.5)
             sweep_clients(self.forwarder.clients, self.settings.edge, loop.time())
 
 

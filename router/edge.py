@@ -43,6 +43,7 @@ class EdgeProtocol(HttpToolsProtocol):
         self._in_head = False
         self._arrived_bytes = 0
         self._refused = False
+        self.draining = False
         self.active: ForwardedRequest | None = None
         self.reading_since_s = 0.0
         self.idle_since_s = self.loop.time()
@@ -119,6 +120,7 @@ class EdgeProtocol(HttpToolsProtocol):
         head.drop_named_by_connection()
         keep_alive = (
             self.parser.should_keep_alive()
+            and not self.draining
             and self.parser.get_http_version() == "1.1"
             and not self.parser.should_upgrade()
         )
@@ -233,6 +235,20 @@ class EdgeProtocol(HttpToolsProtocol):
                 head.take(name, value)
         self.headers.append((b"x-request-id", head.request_id or self._forwarder.ids.request_id()))
         super().on_headers_complete()
+        if self.draining:
+            self.cycle.keep_alive = False
+
+    # Draining.
+
+    def shutdown(self) -> None:
+        """No more than the request that is being read or answered; a silent connection may still speak for a moment
+        (see `sweep_clients`), since a request that is already on its way must not be lost."""
+        self.draining = True
+        cycle: Any = self.cycle
+        if cycle is None or cycle.response_complete:
+            self.idle_since_s = self.loop.time()
+        else:
+            cycle.keep_alive = False
 
 
 def protocol_factory(forwarder: Forwarder, settings: EdgeSettings) -> Callable[..., EdgeProtocol]:
@@ -256,5 +272,7 @@ def sweep_clients(clients: "set[EdgeProtocol]", settings: EdgeSettings, now_s: f
         elif client.reading_since_s:
             if now_s - client.reading_since_s > settings.request_read_s:
                 transport.close()
-        elif (cycle is None or cycle.response_complete) and (now_s - client.idle_since_s > settings.keep_alive_s):
-            transport.close()
+        elif cycle is None or cycle.response_complete:
+            limit_s = settings.drain_idle_s if client.draining else settings.keep_alive_s
+            if now_s - client.idle_since_s > limit_s:
+                transport.close()

@@ -44,6 +44,9 @@ class EdgeSettings(BaseModel):
     header_count_max: int = Field(default=100, ge=1)
     target_bytes_max: int = Field(default=4_096, ge=64)
     keep_alive_s: float = Field(default=75.0, gt=0)
+    drain_idle_s: float = Field(default=1.0, gt=0)
+    """While draining: a keep-alive connection that was silent for this long is closed; who was about to speak still
+    gets an answer."""
     request_read_s: float = Field(default=15.0, gt=0)
     """From the first byte of a request to its last: a client that drips bytes is cut off."""
 
@@ -66,3 +69,9 @@ class RouterSettings(BaseSettings):
     routes_cached_max: int = Field(default=200_000, ge=1)
     """Verified access tokens held in memory, about 1 KB each."""
     drain_s: float = Field(default=10.0, gt=0)
+    """Longer than the deadline of a request, shorter than the supervisor's patience."""
+    drain_notice_s: float = Field(default=0.0, ge=0)
+    """How long to go on accepting while already not ready. Where a balancer probes readiness: its interval, so that
+    it has gone elsewhere before the socket closes."""
+    listen_fd: int | None = None
+    """The listening socket of the process image before this one (a reload); never set by hand."""
