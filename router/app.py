@@ -41,6 +41,7 @@ from infra.security.keys import (
     load_verify_ring,
 )
 from infra.security.route_token import RouteTokenSigner
+from infra.topology.shard_map import ShardMap
 from router.cell_calls import CellCalls
 from router.claim_sweep import ClaimSweep
 from router.controller import IdentityController
@@ -49,6 +50,7 @@ from router.edge import protocol_factory, sweep_clients
 from router.errors import RouterRefusal, refusal_headers
 from router.fleet import Fleet
 from router.forward import Forwarder
+from router.hold import Holding
 from router.identify import Routes
 from router.listener import open_listener, serving_edge
 from router.log_in import LogIn
@@ -79,13 +81,14 @@ class Router:
             settings.name,
         )
         self.fleet = Fleet(settings.upstream)
+        self.holding = Holding(settings.hold)
         self.watcher = MapWatcher(
             redis_source=RedisMapSource(self.redis),
             control_source=ControlMapSource(settings.control.dsn, connect_timeout_s=settings.control.timeout_s),
             file_source=FileMapSource(settings.map_file),
             clock=SystemClock(),
             poll_s=settings.map_poll_s,
-            on_change=self.fleet.follow,
+            on_change=self._follow,
         )
         self.routes = Routes(
             verifier=CustomerTokenVerifier(load_verify_ring(keys / CUSTOMER_VERIFY_FILE)),
@@ -96,7 +99,7 @@ class Router:
             cached_max=settings.routes_cached_max,
         )
         self.misroutes = Misroutes(self.routes, refresh=self.watcher.refresh, current_map=lambda: self.watcher.current)
-        self.forwarder = Forwarder(self.routes, self.misroutes, deadline_s=settings.upstream.deadline_s)
+        self.forwarder = Forwarder(self.routes, self.misroutes, self.holding, deadline_s=settings.upstream.deadline_s)
         self.calls = CellCalls(self.routes, self.misroutes, deadline_s=settings.upstream.deadline_s)
         queries = ControlQueries(self.pool, timeout_s=settings.control.timeout_s)
         hasher = EmailHasher(load_key_ring(keys / EMAIL_PEPPER_FILE))
@@ -113,6 +116,10 @@ class Router:
                 readings={
                     "router_misroute_loops_total": lambda: self.misroutes.loops,
                     "router_tokens_verified_total": lambda: self.routes.verified,
+                    "router_held_count": lambda: self.holding.waiting,
+                    "router_held_total": lambda: self.holding.held,
+                    "router_held_in_vain_total": lambda: self.holding.given_up,
+                    "router_hold_full_total": lambda: self.holding.turned_away,
                     "router_clients_count": lambda: len(self.forwarder.clients),
                     "router_claims_finished_total": lambda: self.sweep.finished,
                     "router_claims_freed_total": lambda: self.sweep.freed,
@@ -120,6 +127,10 @@ class Router:
                 now=SystemClock().monotonic,
             )
         )
+
+    def _follow(self, shard_map: ShardMap) -> None:
+        self.fleet.follow(shard_map)
+        self.holding.map_changed()
 
     async def ready(self) -> tuple[bool, dict[str, object]]:
         """Able to serve, by which map, how old it is. A draining router is not ready: whoever balances goes on."""

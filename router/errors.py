@@ -61,6 +61,12 @@ class CellOverloaded(RouterRefusal):
     status, code, retry_after_s = 503, "OVERLOADED", RETRY_AFTER_S
 
 
+class UserHalted(RouterRefusal):
+    """A write waited for the user's move to end, in vain. Nothing was done."""
+
+    status, code, retry_after_s = 503, "USER_HALTED", RETRY_AFTER_S
+
+
 class OutcomeUnknown(RouterRefusal):
     """Sent, and perhaps done: the client asks again with the same key. Never a guess, never a 504."""
 

@@ -5,18 +5,20 @@ The usual case runs in callbacks without a task: a known route, an idle connecti
 
 - a connection that broke: once more on a new connection, if the request is safe to repeat (a read, or it carries an
   idempotency key), else and after that `OUTCOME_UNKNOWN` for a write and `CELL_UNAVAILABLE` for a read;
-- 421: the map is refreshed and the request sent once more, to another cell; a second 421 ends in `CELL_UNAVAILABLE`.
+- 421: the map is refreshed and the request sent once more, to another cell; a second 421 ends in `CELL_UNAVAILABLE`;
+- a halted user: his write waits in line (`hold.py`) and is sent again, until its time is up.
 
 An answer of a write that was sent is never guessed, and nothing here answers 504.
 """
 
 import asyncio
 import logging
-from time import monotonic
+from time import monotonic, time
 from typing import TYPE_CHECKING, Final
 
 from router.errors import STATUS_LINES, CellUnavailable, OutcomeUnknown, RequestMalformed, RouterRefusal, render_refusal
 from router.headers import Ids, RequestHead, passes_back, write_request
+from router.hold import Holding, Ticket, read_halted
 from router.identify import Route, Routes
 from router.misroute import Misroutes, hint_lied
 from router.upstream import UpstreamConnection
@@ -38,8 +40,9 @@ class _NoEvent:
 class Forwarder:
     """What all requests share."""
 
-    def __init__(self, routes: Routes, misroutes: Misroutes, *, deadline_s: float) -> None:
+    def __init__(self, routes: Routes, misroutes: Misroutes, holding: Holding, *, deadline_s: float) -> None:
         self.routes = routes
+        self.holding = holding
         self.misroutes = misroutes
         self.ids = Ids()
         self.deadline_s = deadline_s
@@ -60,7 +63,7 @@ class ForwardedRequest:
     __slots__ = (
         "_chunked", "_forwarder", "_waiter", "body", "body_bytes", "complete", "connection", "deadline_s",
         "disconnected", "edge", "head", "keep_alive", "method", "received_s", "refusal", "response_complete",
-        "route", "started", "streaming", "target",
+        "route", "started", "streaming", "target", "ticket",
     )  # fmt: skip
     message_event = _NoEvent()
 
@@ -92,6 +95,7 @@ class ForwardedRequest:
         self.streaming = False
         self._chunked = False
         self._waiter: asyncio.Future[str | None] | None = None
+        self.ticket: Ticket | None = None
 
     @property
     def forwarder(self) -> Forwarder:
@@ -128,11 +132,23 @@ class ForwardedRequest:
         now_s = monotonic()
         self.received_s = now_s
         self.deadline_s = now_s + forwarder.deadline_s
+        if forwarder.holding.lines and route.user_id in forwarder.holding.lines and self.method not in _SAFE:
+            self._hold()
+            return
         connection = route.cell.take_ready(now_s)
         if connection is None:
             forwarder.spawn(self, None)
         else:
             self.send(connection, now_s)
+
+    def _hold(self) -> None:
+        """Earlier writes of the user wait, so this one waits behind them."""
+        try:
+            self.ticket = self._forwarder.holding.join(self.route.user_id, self.received_s)
+        except RouterRefusal as refusal:
+            self.refuse(refusal)
+        else:
+            self._forwarder.spawn(self, None)
 
     def send(self, connection: UpstreamConnection, now_s: float) -> None:
         head = self.head
@@ -144,11 +160,34 @@ class ForwardedRequest:
             route_token=self.route.token,
             request_id=head.request_id,
             trace=head.trace,
-            budget_ms=self._forwarder.budget_ms,
+            budget_ms=self._budget_ms(now_s),
             passed=head.passed,
             body=self.body,
         )
         connection.send(request, self, is_head=self.method == b"HEAD", now_s=now_s, deadline_s=self.deadline_s)
+
+    def _budget_ms(self, now_s: float) -> bytes:
+        """What is left of the deadline: whoever works for us need not work longer."""
+        if now_s == self.received_s:
+            return self._forwarder.budget_ms
+        return b"%d" % max(1, int((self.deadline_s - now_s) * 1000))
+
+    def may_be_held(self) -> bool:
+        """A write that the cell refused because its user is halted: in line, unless there is no room."""
+        if self.is_safe:
+            return False
+        if self.ticket is None:
+            try:
+                self.ticket = self._forwarder.holding.join(self.route.user_id, self.received_s)
+            except RouterRefusal:
+                return False  # then the cell's own refusal is passed on
+        return True
+
+    def follow_map(self) -> None:
+        """Time has passed: perhaps the user has another owner now."""
+        routes = self._forwarder.routes
+        if not routes.is_current(self.route):
+            self.route = routes.to_owner(self.route.user_id, time())
 
     async def exchange(self, connection: UpstreamConnection) -> str | None:
         """Send and wait. None: a whole answer is in `connection`, or its stream has begun. Else why it broke."""
@@ -165,10 +204,13 @@ class ForwardedRequest:
     def answered(self, connection: UpstreamConnection) -> None:
         if self._waiter is not None:
             self._waiter.set_result(None)
-        elif connection.status == 421:
+        elif connection.status == 421 or (connection.status == 503 and self._is_halted_write(connection)):
             self._forwarder.spawn(self, None)
         else:
             self.deliver(connection)
+
+    def _is_halted_write(self, connection: UpstreamConnection) -> bool:
+        return self.method not in _SAFE and read_halted(503, connection.body) is not None
 
     def broken(self, connection: UpstreamConnection, why: str) -> None:
         if self.streaming:
@@ -208,8 +250,10 @@ class ForwardedRequest:
     # What the client's connection tells.
 
     def client_left(self) -> None:
-        """A write goes on to its end in the cell; a stream that nobody reads is cut."""
+        """A write goes on to its end in the cell, one that is only held ends; a stream that nobody reads is cut."""
         self.disconnected = True
+        if self.ticket is not None:
+            self.ticket.abandon()
         if self.streaming and self.connection is not None and self.connection.sink is self:
             self.connection.abort("the client left")
 
@@ -282,6 +326,10 @@ async def _carry_or_refuse(request: ForwardedRequest, broken: str | None) -> Non
         )
         if not request.response_complete:
             request.refuse(RouterRefusal("something went wrong here; the request id finds it in the log"))
+    finally:
+        if request.ticket is not None:
+            request.ticket.leave()
+            request.ticket = None
 
 
 async def _carry(request: ForwardedRequest, why: str | None) -> None:
@@ -292,6 +340,10 @@ async def _carry(request: ForwardedRequest, why: str | None) -> None:
         connection = request.connection
         cell = request.route.cell
         if connection is None:
+            if request.ticket is not None:
+                await request.ticket.turn()
+                request.follow_map()
+                cell = request.route.cell
             try:
                 connection = await cell.take(fresh=resent)
             except RouterRefusal:
@@ -322,6 +374,11 @@ async def _carry(request: ForwardedRequest, why: str | None) -> None:
                 raise CellUnavailable("the user is on the way to another cell")
             request.route = await misroutes.find_owner(request.route, connection.body)
             redirected, unanswered = True, False
+        elif (halted := read_halted(connection.status, connection.body)) is not None and request.may_be_held():
+            cell.give_back(connection, monotonic())
+            request.connection, unanswered = None, False
+            assert request.ticket is not None
+            request.ticket.still_halted(halted)
         elif hint_lied(request.route, connection.status, connection.body):
             cell.give_back(connection, monotonic())
             raise CellUnavailable("the user is on the way to another cell")

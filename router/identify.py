@@ -67,6 +67,10 @@ class Routes:
             return route
         return self._identify(authorization)
 
+    def is_current(self, route: Route) -> bool:
+        """Made by the newest map, and not about to end."""
+        return route.shard_map is self._current_map() and self._now() < route.valid_until_s
+
     def forget(self, authorization: bytes) -> None:
         self._routes.pop(authorization, None)
 

@@ -36,6 +36,18 @@ class UpstreamSettings(BaseModel):
     breaker_open_s: float = Field(default=1.0, gt=0)
 
 
+class HoldSettings(BaseModel):
+    """Writes of a halted user that wait for the end of his move."""
+
+    wait_s: float = Field(default=2.0, gt=0)
+    """Twice the usual lease on a moving user; together with the deadline of an exchange it stays below what clients
+    wait."""
+    waiting_per_user_max: int = Field(default=32, ge=0)
+    """What one customer can have under way in the second that a move may take; beyond it is no customer's hand."""
+    waiting_max: int = Field(default=1_024, ge=0)
+    """Of all users: with bodies of the largest size 64 MiB."""
+
+
 class EdgeSettings(BaseModel):
     """What a client may send."""
 
@@ -63,6 +75,7 @@ class RouterSettings(BaseSettings):
     keys_dir: Path
     upstream: UpstreamSettings = UpstreamSettings()
     edge: EdgeSettings = EdgeSettings()
+    hold: HoldSettings = HoldSettings()
     map_poll_s: float = Field(default=5.0, gt=0)
     route_token_ttl_s: int = Field(default=300, ge=10, le=300)
     """Half of the age at which an unfinished sign-up is freed: no creation can arrive after that."""

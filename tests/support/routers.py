@@ -81,6 +81,7 @@ async def running_router(
     upstream: UpstreamSettings | None = None,
     edge: Mapping[str, Any] | None = None,
     epoch: int = 1,
+    **others: Any,
 ) -> AsyncIterator[RouterUnderTest]:
     """Two scripted cells and a router that has nothing but its map file, unless told more."""
     keys = folder / "keys"
@@ -102,6 +103,7 @@ async def running_router(
             edge=dict(edge or {}),  # type: ignore[arg-type]
             map_poll_s=0.5,
             drain_s=3.0,
+            **others,
         )
         router = Router(settings)
         await stack.enter_async_context(router.serving())
