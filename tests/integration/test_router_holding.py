@@ -27,7 +27,7 @@ class MovingCell:
         self.halted = True
         self.owner: tuple[str, int] | None = None
         self.lease_s = 30.0
-        self.done: list[str] = []
+        self.done: list[int] = []
         self.asked = 0
         cell.behave = self.behave
 
