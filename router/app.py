@@ -49,17 +49,20 @@ from router.documents import CustomerDocument
 from router.edge import protocol_factory, sweep_clients
 from router.errors import RouterRefusal, refusal_headers
 from router.fleet import Fleet
-from router.forward import Forwarder
+from router.forward import Forwarder, Limits
 from router.hold import Holding
 from router.identify import Routes
+from router.limits import Limit
 from router.listener import open_listener, serving_edge
 from router.log_in import LogIn
 from router.metrics import RouterCollector
 from router.misroute import Misroutes
 from router.queries import ControlQueries
-from router.settings import RouterSettings
+from router.settings import LimitSettings, RouterSettings
 from router.sign_up import SignUp
 from router.world import World
+
+_FORGET_S = 10.0
 
 
 class Router:
@@ -99,7 +102,9 @@ class Router:
             cached_max=settings.routes_cached_max,
         )
         self.misroutes = Misroutes(self.routes, refresh=self.watcher.refresh, current_map=lambda: self.watcher.current)
-        self.forwarder = Forwarder(self.routes, self.misroutes, self.holding, deadline_s=settings.upstream.deadline_s)
+        self.forwarder = Forwarder(
+            self.routes, self.misroutes, self.holding, _limits(settings.limits), deadline_s=settings.upstream.deadline_s
+        )
         self.calls = CellCalls(self.routes, self.misroutes, deadline_s=settings.upstream.deadline_s)
         queries = ControlQueries(self.pool, timeout_s=settings.control.timeout_s)
         hasher = EmailHasher(load_key_ring(keys / EMAIL_PEPPER_FILE))
@@ -116,10 +121,18 @@ class Router:
                 readings={
                     "router_misroute_loops_total": lambda: self.misroutes.loops,
                     "router_tokens_verified_total": lambda: self.routes.verified,
+                    "router_limited_users_total": lambda: self.forwarder.limits.user.refused,
+                    "router_limited_addresses_total": lambda: (
+                        self.forwarder.limits.address.refused + self.forwarder.limits.identity.refused
+                    ),
+                    "router_limit_buckets_count": lambda: (
+                        self.forwarder.limits.user.tracked + self.forwarder.limits.address.tracked
+                    ),
                     "router_held_count": lambda: self.holding.waiting,
                     "router_held_total": lambda: self.holding.held,
                     "router_held_in_vain_total": lambda: self.holding.given_up,
                     "router_hold_full_total": lambda: self.holding.turned_away,
+                    "router_clients_refused_total": lambda: self.forwarder.clients_refused,
                     "router_clients_count": lambda: len(self.forwarder.clients),
                     "router_claims_finished_total": lambda: self.sweep.finished,
                     "router_claims_freed_total": lambda: self.sweep.freed,
@@ -189,9 +202,27 @@ class Router:
 
     async def _sweep_clients(self) -> None:
         loop = asyncio.get_running_loop()
+        limits = self.forwarder.limits
+        forget_at_s = 0.0
         while True:
             await asyncio.sleep(0.1 if self.draining else 0.5)
-            sweep_clients(self.forwarder.clients, self.settings.edge, loop.time())
+            now_s = loop.time()
+            sweep_clients(self.forwarder.clients, self.settings.edge, now_s)
+            if now_s >= forget_at_s:
+                forget_at_s = now_s + _FORGET_S
+                for limit in (limits.user, limits.address, limits.identity):
+                    limit.sweep(now_s)
+
+
+def _limits(settings: LimitSettings) -> Limits:
+    tracked_max = settings.tracked_max
+    return Limits(
+        user=Limit("customer", per_s=settings.user_per_s, burst=settings.user_burst, tracked_max=tracked_max),
+        address=Limit("address", per_s=settings.address_per_s, burst=settings.address_burst, tracked_max=tracked_max),
+        identity=Limit(
+            "address", per_s=settings.identity_per_s, burst=settings.identity_burst, tracked_max=tracked_max
+        ),
+    )
 
 
 def create_identity_app(router: Router) -> Litestar:

@@ -13,6 +13,7 @@ An answer of a write that was sent is never guessed, and nothing here answers 50
 
 import asyncio
 import logging
+from dataclasses import dataclass
 from time import monotonic, time
 from typing import TYPE_CHECKING, Final
 
@@ -20,7 +21,9 @@ from router.errors import STATUS_LINES, CellUnavailable, OutcomeUnknown, Request
 from router.headers import Ids, RequestHead, passes_back, write_request
 from router.hold import Holding, Ticket, read_halted
 from router.identify import Route, Routes
+from router.limits import Limit
 from router.misroute import Misroutes, hint_lied
+from router.settings import EdgeSettings
 from router.upstream import UpstreamConnection
 
 if TYPE_CHECKING:
@@ -37,19 +40,50 @@ class _NoEvent:
     def set(self) -> None: ...
 
 
+@dataclass(frozen=True)
+class Limits:
+    user: Limit
+    address: Limit
+    identity: Limit
+
+
 class Forwarder:
     """What all requests share."""
 
-    def __init__(self, routes: Routes, misroutes: Misroutes, holding: Holding, *, deadline_s: float) -> None:
+    def __init__(
+        self, routes: Routes, misroutes: Misroutes, holding: Holding, limits: "Limits", *, deadline_s: float
+    ) -> None:
         self.routes = routes
         self.holding = holding
         self.misroutes = misroutes
         self.ids = Ids()
         self.deadline_s = deadline_s
         self.budget_ms = str(int(deadline_s * 1000)).encode()
+        self.limits = limits
         self.clients: set[EdgeProtocol] = set()
+        self.clients_by_address: dict[str, int] = {}
+        self.clients_refused = 0
         self.tasks: set[asyncio.Task[None]] = set()
         self.refusals: dict[str, int] = {}
+
+    def admit(self, client: "EdgeProtocol", settings: EdgeSettings) -> bool:
+        """A new connection, if there are not too many of all, or of its address."""
+        of_address = self.clients_by_address.get(client.address, 0)
+        if len(self.clients) >= settings.clients_max or of_address >= settings.clients_per_address_max:
+            self.clients_refused += 1
+            return False
+        self.clients.add(client)
+        self.clients_by_address[client.address] = of_address + 1
+        return True
+
+    def dismiss(self, client: "EdgeProtocol") -> None:
+        if client in self.clients:
+            self.clients.remove(client)
+            left = self.clients_by_address[client.address] - 1
+            if left:
+                self.clients_by_address[client.address] = left
+            else:
+                del self.clients_by_address[client.address]
 
     def spawn(self, request: "ForwardedRequest", broken: str | None) -> None:
         task = asyncio.get_running_loop().create_task(_carry_or_refuse(request, broken))
@@ -124,13 +158,26 @@ class ForwardedRequest:
         if self.refusal is not None:
             self.refuse(self.refusal)
             return
+        now_s = monotonic()
+        self.received_s = now_s
+        limits = forwarder.limits
+        bucket = self.edge.address_bucket
+        if bucket is None or bucket.forgotten:
+            bucket = self.edge.address_bucket = limits.address.bucket(self.edge.address)
+        if not limits.address.take(bucket, now_s):
+            self.refuse(limits.address.refusal(bucket, now_s))
+            return
         try:
             self.route = route = forwarder.routes.of_request(head.authorization)
         except RouterRefusal as refusal:
             self.refuse(refusal)
             return
-        now_s = monotonic()
-        self.received_s = now_s
+        bucket = route.bucket
+        if bucket is None or bucket.forgotten:
+            bucket = route.bucket = limits.user.bucket(route.user_id)
+        if not limits.user.take(bucket, now_s):
+            self.refuse(limits.user.refusal(bucket, now_s))
+            return
         self.deadline_s = now_s + forwarder.deadline_s
         if forwarder.holding.lines and route.user_id in forwarder.holding.lines and self.method not in _SAFE:
             self._hold()
@@ -311,6 +358,9 @@ class ForwardedRequest:
             parts.append(b"transfer-encoding: chunked\r\n")
         elif not declared and not self.streaming and status not in (204, 304) and not connection.is_head:
             parts.append(b"content-length: %d\r\n" % len(connection.body))
+        route_bucket = self.route.bucket
+        if route_bucket is not None:
+            parts.append(self._forwarder.limits.user.headers(route_bucket, monotonic()))
         parts.append(b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n")
         return parts
 

@@ -15,6 +15,7 @@ from infra.topology.identifiers import CellId, UserId
 from infra.topology.shard_map import ShardMap
 from router.errors import CellUnavailable, TokenExpired, TokenInvalid
 from router.fleet import CellUpstream, Fleet
+from router.limits import Bucket
 from router.locate import locate_user
 
 _ROUTE_TOKEN_MARGIN_S = 30
@@ -23,7 +24,7 @@ _ROUTE_TOKEN_MARGIN_S = 30
 class Route:
     """Where one user's requests go, by one map."""
 
-    __slots__ = ("by_hint", "cell", "shard_map", "token", "user_id", "valid_until_s")
+    __slots__ = ("bucket", "by_hint", "cell", "shard_map", "token", "user_id", "valid_until_s")
 
     def __init__(
         self, user_id: UserId, cell: CellUpstream, token: bytes, shard_map: ShardMap, valid_until_s: float
@@ -34,6 +35,7 @@ class Route:
         self.shard_map = shard_map
         self.valid_until_s = valid_until_s
         self.by_hint = False
+        self.bucket: Bucket | None = None
 
 
 class Routes:

@@ -59,8 +59,36 @@ class EdgeSettings(BaseModel):
     drain_idle_s: float = Field(default=1.0, gt=0)
     """While draining: a keep-alive connection that was silent for this long is closed; who was about to speak still
     gets an answer."""
+    first_byte_s: float = Field(default=15.0, gt=0)
+    """A connection that never says anything: longer than a browser opens one ahead of its first request."""
+    head_read_s: float = Field(default=5.0, gt=0)
+    """From the first byte of a request to the end of its head. A head is one packet or two."""
     request_read_s: float = Field(default=15.0, gt=0)
     """From the first byte of a request to its last: a client that drips bytes is cut off."""
+    close_s: float = Field(default=10.0, gt=0)
+    """A client that does not take its last answer is cut off that long after we closed."""
+    clients_max: int = Field(default=20_000, ge=1)
+    """Connections at once: at 8 KB each 160 MB, and below the usual limit of open files."""
+    clients_per_address_max: int = Field(default=4_096, ge=1)
+    """One address may be an office or a provider's gateway, but not everybody."""
+
+
+class LimitSettings(BaseModel):
+    """How often who may ask, for each router by itself. The rate refills a bucket of `burst`; a stack on one machine,
+    where one address plays all customers, has larger ones."""
+
+    user_per_s: float = Field(default=100.0, gt=0)
+    """A person with a page that refreshes itself, or a small program; more is a mistake or an attack."""
+    user_burst: int = Field(default=500, ge=1)
+    """A page that loads, or a program that catches up."""
+    address_per_s: float = Field(default=2_000.0, gt=0)
+    """A gateway with a few hundred customers behind it; a tenth of what one router can do."""
+    address_burst: int = Field(default=10_000, ge=1)
+    identity_per_s: float = Field(default=10.0, gt=0)
+    """Sign-ups and logins of one address: each costs a cell a slow password hash, and guesses come this way."""
+    identity_burst: int = Field(default=200, ge=1)
+    tracked_max: int = Field(default=200_000, ge=1)
+    """Buckets held per rule, about 200 bytes each; full ones are forgotten."""
 
 
 class RouterSettings(BaseSettings):
@@ -76,6 +104,7 @@ class RouterSettings(BaseSettings):
     upstream: UpstreamSettings = UpstreamSettings()
     edge: EdgeSettings = EdgeSettings()
     hold: HoldSettings = HoldSettings()
+    limits: LimitSettings = LimitSettings()
     map_poll_s: float = Field(default=5.0, gt=0)
     route_token_ttl_s: int = Field(default=300, ge=10, le=300)
     """Half of the age at which an unfinished sign-up is freed: no creation can arrive after that."""

@@ -48,6 +48,9 @@ class RouterProcess:
             "ROUTER_MAP_FILE": str(self.map_file),
             "ROUTER_KEYS_DIR": str(self.keys),
             "PYTHONPATH": str(project_root()),
+            "ROUTER_LIMITS__USER_PER_S": "100000",
+            "ROUTER_LIMITS__ADDRESS_PER_S": "100000",
+            "ROUTER_LIMITS__ADDRESS_BURST": "100000",
             **self.settings,
         }
         with self.log.open("ab") as log:
