@@ -5,11 +5,12 @@ from typing import Annotated
 
 import typer
 
-from shardctl.commands import cells, doctor, events, exchange, routers, shardmap, stack, users
+from shardctl.commands import cells, doctor, events, exchange, keys, routers, shardmap, stack, users
 
 _NOUNS = {
     "cells": cells.app,
     "routers": routers.app,
+    "keys": keys.app,
     "map": shardmap.app,
     "users": users.app,
     "exchange": exchange.app,
