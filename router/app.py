@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 from litestar import Litestar, MediaType, Request, Response, get
 from litestar.di import Provide
@@ -27,6 +28,7 @@ from infra.runtime.map_watcher import MapWatcher
 from infra.runtime.operator_api import create_operator_app, serving
 from infra.runtime.problem import Problem, to_response
 from infra.runtime.redis_client import make_redis
+from infra.runtime.revocation_source import RedisRevocations
 from infra.runtime.settings import PostgresSettings
 from infra.runtime.telemetry import Metrics
 from infra.security.customer_token import CustomerTokenSigner, CustomerTokenVerifier
@@ -36,12 +38,14 @@ from infra.security.keys import (
     CUSTOMER_VERIFY_FILE,
     EMAIL_PEPPER_FILE,
     ROUTE_FILE,
+    follow_key_ring,
+    follow_signing_ring,
+    follow_verify_ring,
     load_key_ring,
-    load_signing_ring,
-    load_verify_ring,
 )
 from infra.security.route_token import RouteTokenSigner
 from infra.topology.shard_map import ShardMap
+from router.access_log import AccessLog
 from router.cell_calls import CellCalls
 from router.claim_sweep import ClaimSweep
 from router.controller import IdentityController
@@ -58,6 +62,7 @@ from router.log_in import LogIn
 from router.metrics import RouterCollector
 from router.misroute import Misroutes
 from router.queries import ControlQueries
+from router.revoked import RevocationWatcher
 from router.settings import LimitSettings, RouterSettings
 from router.sign_up import SignUp
 from router.world import World
@@ -93,25 +98,41 @@ class Router:
             poll_s=settings.map_poll_s,
             on_change=self._follow,
         )
+        self._verify_ring = follow_verify_ring(keys / CUSTOMER_VERIFY_FILE)
+        self._route_ring = follow_key_ring(keys / ROUTE_FILE)
+        self._keys_seen = self._keys_now()
         self.routes = Routes(
-            verifier=CustomerTokenVerifier(load_verify_ring(keys / CUSTOMER_VERIFY_FILE)),
-            signer=RouteTokenSigner(load_key_ring(keys / ROUTE_FILE)),
+            verifier=CustomerTokenVerifier(self._verify_ring),
+            signer=RouteTokenSigner(self._route_ring),
             current_map=lambda: self.watcher.current,
             fleet=self.fleet,
+            is_void=lambda user_id, issued_at_s: self.revoked.held.is_void(user_id, issued_at_s),
             route_token_ttl_s=settings.route_token_ttl_s,
             cached_max=settings.routes_cached_max,
         )
         self.misroutes = Misroutes(self.routes, refresh=self.watcher.refresh, current_map=lambda: self.watcher.current)
         self.forwarder = Forwarder(
-            self.routes, self.misroutes, self.holding, _limits(settings.limits), deadline_s=settings.upstream.deadline_s
+            self.routes,
+            self.misroutes,
+            self.holding,
+            _limits(settings.limits),
+            AccessLog(settings.access_log),
+            deadline_s=settings.upstream.deadline_s,
         )
         self.calls = CellCalls(self.routes, self.misroutes, deadline_s=settings.upstream.deadline_s)
         queries = ControlQueries(self.pool, timeout_s=settings.control.timeout_s)
         hasher = EmailHasher(load_key_ring(keys / EMAIL_PEPPER_FILE))
+        self.revoked = RevocationWatcher(
+            redis_source=RedisRevocations(self.redis),
+            ask_control=queries.revocations,
+            file=settings.map_file.with_suffix(".revoked"),
+            poll_s=settings.map_poll_s,
+            on_revoked=self._revoke,
+        )
         self.sign_ups = SignUp(World(self.watcher, self.fleet), queries, self.calls, hasher, FaultPoints())
         self.log_ins = LogIn(queries, self.calls, hasher)
         self.sweep = ClaimSweep(queries, self.calls, self.routes)
-        self.signer = CustomerTokenSigner(load_signing_ring(keys / CUSTOMER_SIGNING_FILE))
+        self.signer = CustomerTokenSigner(follow_signing_ring(keys / CUSTOMER_SIGNING_FILE))
         self.metrics = Metrics(())
         self.metrics.registry.register(
             RouterCollector(
@@ -128,6 +149,9 @@ class Router:
                     "router_limit_buckets_count": lambda: (
                         self.forwarder.limits.user.tracked + self.forwarder.limits.address.tracked
                     ),
+                    "router_revoked_users_count": lambda: len(self.revoked.held),
+                    "router_revocations_refused_total": lambda: self.revoked.refused,
+                    "router_access_lines_left_out_total": lambda: self.forwarder.log.left_out,
                     "router_held_count": lambda: self.holding.waiting,
                     "router_held_total": lambda: self.holding.held,
                     "router_held_in_vain_total": lambda: self.holding.given_up,
@@ -140,6 +164,10 @@ class Router:
                 now=SystemClock().monotonic,
             )
         )
+
+    def _revoke(self, user_ids: set[UUID]) -> None:
+        self.routes.forget_users(user_ids)
+        self.forwarder.close_tunnels(user_ids)
 
     def _follow(self, shard_map: ShardMap) -> None:
         self.fleet.follow(shard_map)
@@ -166,6 +194,7 @@ class Router:
         """Everything but the sockets."""
         await self.pool.open(wait=False)
         await self.watcher.start()
+        await self.revoked.start()
         self.fleet.start()
         tasks = [asyncio.create_task(self.sweep.run()), asyncio.create_task(self._sweep_clients())]
         try:
@@ -174,6 +203,7 @@ class Router:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            await self.revoked.stop()
             await self.watcher.stop()
             await self.fleet.close()
             await self.pool.close(timeout=2)
@@ -200,6 +230,16 @@ class Router:
                 self.draining = True
                 await asyncio.sleep(settings.drain_notice_s)
 
+    def _keys_now(self) -> tuple[frozenset[str], str]:
+        return frozenset(self._verify_ring.current().keys), self._route_ring.current().active
+
+    def _follow_keys(self) -> None:
+        """A further customer key changes nothing that is remembered; one that is gone, or another route key, does."""
+        (known, signed_by), now = self._keys_seen, self._keys_now()
+        if not known <= now[0] or signed_by != now[1]:
+            self.routes.forget_all()
+        self._keys_seen = now
+
     async def _sweep_clients(self) -> None:
         loop = asyncio.get_running_loop()
         limits = self.forwarder.limits
@@ -208,6 +248,7 @@ class Router:
             await asyncio.sleep(0.1 if self.draining else 0.5)
             now_s = loop.time()
             sweep_clients(self.forwarder.clients, self.settings.edge, now_s)
+            self._follow_keys()
             if now_s >= forget_at_s:
                 forget_at_s = now_s + _FORGET_S
                 for limit in (limits.user, limits.address, limits.identity):

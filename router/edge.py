@@ -78,6 +78,10 @@ class EdgeProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._refused:
             return
+        active = self.active
+        if active is not None and active.upgrade:
+            self._to_tunnel(active, data)
+            return
         self._began_in_chunk = 0
         if not self.reading_since_s:
             self.reading_since_s = self.loop.time()
@@ -85,8 +89,11 @@ class EdgeProtocol(HttpToolsProtocol):
             self._arrived_bytes = 0
         try:
             self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            pass  # served as if no upgrade had been asked for; the connection closes after the answer
+        except httptools.HttpParserUpgrade as upgrade:
+            # Not a WebSocket: served as if no upgrade had been asked for; the connection closes after the answer.
+            newest: Any = self.cycle
+            if newest.__class__ is ForwardedRequest and newest.upgrade:
+                self._to_tunnel(newest, data[upgrade.args[0] :])
         except httptools.HttpParserError:
             self._refuse_now(RequestMalformed("not a well-formed HTTP/1.1 request"))
             return
@@ -139,11 +146,11 @@ class EdgeProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._in_head = False
-        refusal = self._judge_head()
-        if refusal is not None:
-            self._refuse_now(refusal)
-            raise refusal  # stops the parser: nothing after this may be read as a request
-        refusal = None
+        misread = self._judge_head()
+        if misread is not None:
+            self._refuse_now(misread)
+            raise misread  # stops the parser: nothing after this may be read as a request
+        refusal: RouterRefusal | None = None
         if not is_forwarded(self.url):
             limit = self._forwarder.limits.identity
             bucket, now_s = limit.bucket(self.address), self.loop.time()
@@ -163,6 +170,7 @@ class EdgeProtocol(HttpToolsProtocol):
             and not self.parser.should_upgrade()
         )
         request = ForwardedRequest(self, self._forwarder, method, self.url, head, keep_alive=keep_alive)
+        request.upgrade = self.parser.should_upgrade() and method == b"GET" and head.upgrade == b"websocket"
         if refusal is not None:
             request.refusal = refusal
         elif not is_plain(self.url):
@@ -201,6 +209,15 @@ class EdgeProtocol(HttpToolsProtocol):
     def current(self) -> Any:
         """The newest request of the connection: ours, uvicorn's, or None."""
         return self.cycle
+
+    def _to_tunnel(self, request: ForwardedRequest, data: bytes) -> None:
+        if request.tunnel is not None:
+            request.tunnel.send(data)
+            return
+        request.early += data
+        if len(request.early) > _UNPARSED_BYTES_MAX:
+            self._refused = True
+            self.transport.abort()  # so much before the cell has even agreed
 
     @property
     def in_head(self) -> bool:
@@ -313,6 +330,9 @@ class EdgeProtocol(HttpToolsProtocol):
             self.idle_since_s = self.loop.time()
         else:
             cycle.keep_alive = False
+            tunnel = cycle.tunnel if cycle.__class__ is ForwardedRequest else None
+            if tunnel is not None:
+                self.loop.call_later(self._settings.drain_idle_s, tunnel.close)
 
 
 def protocol_factory(forwarder: Forwarder, settings: EdgeSettings) -> Callable[..., EdgeProtocol]:
@@ -337,6 +357,9 @@ def sweep_clients(clients: "set[EdgeProtocol]", settings: EdgeSettings, now_s: f
             limit_s = settings.head_read_s if client.in_head else settings.request_read_s
             if now_s - client.reading_since_s > limit_s:
                 transport.abort()
+        elif client.active is not None and client.active.tunnel is not None:
+            if now_s - client.active.tunnel.moved_s > settings.tunnel_idle_s:
+                client.active.tunnel.close()
         elif cycle is None or cycle.response_complete:
             limit_s = settings.keep_alive_s if cycle is not None else settings.first_byte_s
             if now_s - client.idle_since_s > (settings.drain_idle_s if client.draining else limit_s):

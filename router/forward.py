@@ -13,17 +13,21 @@ An answer of a write that was sent is never guessed, and nothing here answers 50
 
 import asyncio
 import logging
+from collections.abc import Collection
 from dataclasses import dataclass
 from time import monotonic, time
 from typing import TYPE_CHECKING, Final
+from uuid import UUID
 
+from router.access_log import AccessLog
 from router.errors import STATUS_LINES, CellUnavailable, OutcomeUnknown, RequestMalformed, RouterRefusal, render_refusal
-from router.headers import Ids, RequestHead, passes_back, write_request
+from router.headers import Ids, RequestHead, as_upgrade, passes_back, write_request
 from router.hold import Holding, Ticket, read_halted
 from router.identify import Route, Routes
 from router.limits import Limit
 from router.misroute import Misroutes, hint_lied
 from router.settings import EdgeSettings
+from router.tunnel import Tunnel, run_tunnel
 from router.upstream import UpstreamConnection
 
 if TYPE_CHECKING:
@@ -51,7 +55,14 @@ class Forwarder:
     """What all requests share."""
 
     def __init__(
-        self, routes: Routes, misroutes: Misroutes, holding: Holding, limits: "Limits", *, deadline_s: float
+        self,
+        routes: Routes,
+        misroutes: Misroutes,
+        holding: Holding,
+        limits: Limits,
+        log: AccessLog,
+        *,
+        deadline_s: float,
     ) -> None:
         self.routes = routes
         self.holding = holding
@@ -63,6 +74,8 @@ class Forwarder:
         self.clients: set[EdgeProtocol] = set()
         self.clients_by_address: dict[str, int] = {}
         self.clients_refused = 0
+        self.tunnels: set[Tunnel] = set()
+        self.log = log
         self.tasks: set[asyncio.Task[None]] = set()
         self.refusals: dict[str, int] = {}
 
@@ -85,6 +98,16 @@ class Forwarder:
             else:
                 del self.clients_by_address[client.address]
 
+    def spawn_tunnel(self, request: "ForwardedRequest") -> None:
+        task = asyncio.get_running_loop().create_task(run_tunnel(request, self.deadline_s))
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+
+    def close_tunnels(self, user_ids: Collection[UUID]) -> None:
+        """Their tokens are void, so what was opened by them ends."""
+        for tunnel in [tunnel for tunnel in self.tunnels if tunnel.request.route.user_id in user_ids]:
+            tunnel.close()
+
     def spawn(self, request: "ForwardedRequest", broken: str | None) -> None:
         task = asyncio.get_running_loop().create_task(_carry_or_refuse(request, broken))
         self.tasks.add(task)
@@ -96,8 +119,8 @@ class ForwardedRequest:
 
     __slots__ = (
         "_chunked", "_forwarder", "_waiter", "body", "body_bytes", "complete", "connection", "deadline_s",
-        "disconnected", "edge", "head", "keep_alive", "method", "received_s", "refusal", "response_complete",
-        "route", "started", "streaming", "target", "ticket",
+        "disconnected", "early", "edge", "found_route", "head", "keep_alive", "method", "received_s", "refusal",
+        "response_complete", "route", "started", "streaming", "target", "ticket", "tunnel", "upgrade",
     )  # fmt: skip
     message_event = _NoEvent()
 
@@ -125,6 +148,11 @@ class ForwardedRequest:
         self.response_complete = False
         self.refusal: RouterRefusal | None = None
         self.route: Route
+        self.found_route: Route | None = None
+        self.received_s = 0.0
+        self.upgrade = False
+        self.early = b""
+        self.tunnel: Tunnel | None = None
         self.connection: UpstreamConnection | None = None
         self.streaming = False
         self._chunked = False
@@ -153,13 +181,13 @@ class ForwardedRequest:
             head.request_id = forwarder.ids.request_id()
         if not head.trace:
             head.trace = forwarder.ids.traceparent(head.request_id)
+        now_s = monotonic()
+        self.received_s = now_s
         if head.problem and self.refusal is None:
             self.refusal = RequestMalformed(head.problem)
         if self.refusal is not None:
             self.refuse(self.refusal)
             return
-        now_s = monotonic()
-        self.received_s = now_s
         limits = forwarder.limits
         bucket = self.edge.address_bucket
         if bucket is None or bucket.forgotten:
@@ -168,7 +196,7 @@ class ForwardedRequest:
             self.refuse(limits.address.refusal(bucket, now_s))
             return
         try:
-            self.route = route = forwarder.routes.of_request(head.authorization)
+            self.found_route = self.route = route = forwarder.routes.of_request(head.authorization)
         except RouterRefusal as refusal:
             self.refuse(refusal)
             return
@@ -179,6 +207,9 @@ class ForwardedRequest:
             self.refuse(limits.user.refusal(bucket, now_s))
             return
         self.deadline_s = now_s + forwarder.deadline_s
+        if self.upgrade:
+            forwarder.spawn_tunnel(self)
+            return
         if forwarder.holding.lines and route.user_id in forwarder.holding.lines and self.method not in _SAFE:
             self._hold()
             return
@@ -291,6 +322,10 @@ class ForwardedRequest:
         if self._chunked and not self.disconnected:
             self.edge.transport.write(b"0\r\n\r\n")
         self._count(connection, connection.status)
+        log = self._forwarder.log
+        log.left -= 1
+        if log.left <= 0 or connection.status >= 500:
+            log.write(self, connection.status, -1)
         self.route.cell.give_back(connection, monotonic())
         self._end()
 
@@ -301,14 +336,20 @@ class ForwardedRequest:
         self.disconnected = True
         if self.ticket is not None:
             self.ticket.abandon()
+        if self.tunnel is not None:
+            self.tunnel.close()
         if self.streaming and self.connection is not None and self.connection.sink is self:
             self.connection.abort("the client left")
 
     def pause(self) -> None:
+        if self.tunnel is not None:
+            self.tunnel.pause_reading()
         if self.streaming and self.connection is not None and self.connection.transport is not None:
             self.connection.transport.pause_reading()
 
     def resume(self) -> None:
+        if self.tunnel is not None:
+            self.tunnel.resume_reading()
         if self.streaming and self.connection is not None and self.connection.transport is not None:
             self.connection.transport.resume_reading()
 
@@ -323,6 +364,10 @@ class ForwardedRequest:
             parts = self._answer_head(connection, chunked=False)
             parts.append(connection.body)
             self.edge.transport.write(b"".join(parts))
+        log = self._forwarder.log
+        log.left -= 1
+        if log.left <= 0 or connection.status >= 500:
+            log.write(self, connection.status, len(connection.body))
         cell.give_back(connection, now_s)
         self._end()
 
@@ -331,6 +376,54 @@ class ForwardedRequest:
         refusals[refusal.code] = refusals.get(refusal.code, 0) + 1
         if not self.disconnected:
             self.edge.transport.write(render_refusal(refusal, self.head.request_id, close=not self.keep_alive))
+        log = self._forwarder.log
+        log.left -= 1
+        if log.left <= 0 or refusal.status >= 500:
+            log.write(self, refusal.status, 0, refusal.code)
+        self._end()
+
+    # A WebSocket.
+
+    def written_for(self, host: bytes) -> bytes:
+        """The upgrade as the cell gets it."""
+        head = self.head
+        written = write_request(
+            method=self.method,
+            target=self.target,
+            host=host,
+            route_token=self.route.token,
+            request_id=head.request_id,
+            trace=head.trace,
+            budget_ms=self._forwarder.budget_ms,
+            passed=head.passed,
+            body=b"",
+        )
+        return as_upgrade(written)
+
+    def tunnel_opened(self, tunnel: Tunnel) -> None:
+        self.tunnel = tunnel
+        self.route.cell.tunnels += 1
+        self._forwarder.tunnels.add(tunnel)
+        self.route.cell.figures.answered(101, monotonic() - self.received_s)
+        tunnel.open(self.early)
+        self.early = b""
+
+    def tunnel_ended(self) -> None:
+        if self.tunnel is not None and self.tunnel in self._forwarder.tunnels:
+            self._forwarder.tunnels.discard(self.tunnel)
+            self.route.cell.tunnels -= 1
+        if not self.response_complete:
+            self._end()
+
+    def deliver_upgrade_refused(self, tunnel: Tunnel) -> None:
+        """The cell's ordinary answer to an upgrade it does not want."""
+        self.route.cell.figures.answered(tunnel.status, monotonic() - self.received_s)
+        if not self.disconnected:
+            parts = [STATUS_LINES.get(tunnel.status, b"HTTP/1.1 %d \r\n" % tunnel.status)]
+            kept = (header for header in tunnel.headers if passes_back(header[0]) and header[0] != b"content-length")
+            parts += [b"%b: %b\r\n" % header for header in kept]
+            parts.append(b"content-length: %d\r\nconnection: close\r\n\r\n" % len(tunnel.body))
+            self.edge.transport.write(b"".join([*parts, tunnel.body]))
         self._end()
 
     def _end(self, *, abort: bool = False) -> None:

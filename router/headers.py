@@ -45,7 +45,17 @@ _TRACEPARENT: Final = re.compile(rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{1
 class RequestHead:
     """What the router reads from a client's headers, and what it passes on."""
 
-    __slots__ = ("authorization", "connection", "content_length", "has_key", "passed", "problem", "request_id", "trace")
+    __slots__ = (
+        "authorization",
+        "connection",
+        "content_length",
+        "has_key",
+        "passed",
+        "problem",
+        "request_id",
+        "trace",
+        "upgrade",
+    )
 
     def __init__(self) -> None:
         self.authorization = b""
@@ -56,6 +66,7 @@ class RequestHead:
         self.problem = ""
         self.request_id = b""
         self.trace = b""
+        self.upgrade = b""
 
     def take(self, name: bytes, value: bytes) -> None:
         """One header, its name in lower case."""
@@ -79,6 +90,8 @@ class RequestHead:
         elif name == b"traceparent":
             if _TRACEPARENT.fullmatch(value):
                 self.trace = value
+        elif name == b"upgrade":
+            self.upgrade = value.lower()
         elif name == b"connection":
             self.connection = value.lower()
 
@@ -131,6 +144,11 @@ def write_request(
     else:
         parts.append(b"\r\n")
     return b"".join(parts)
+
+
+def as_upgrade(written: bytes) -> bytes:
+    """The same request, asking for a WebSocket."""
+    return written[:-2] + b"connection: upgrade\r\nupgrade: websocket\r\n\r\n"
 
 
 _BODILESS: Final = frozenset({b"GET", b"HEAD", b"DELETE", b"OPTIONS"})

@@ -6,7 +6,7 @@ with the map it was made by, so nothing here can be staler than the map in memor
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from uuid import UUID
 
 from infra.security.customer_token import CustomerTokenExpired, CustomerTokenInvalid, CustomerTokenVerifier
@@ -48,6 +48,7 @@ class Routes:
         signer: RouteTokenSigner,
         current_map: Callable[[], ShardMap | None],
         fleet: Fleet,
+        is_void: Callable[[UUID, int], bool] = lambda user_id, issued_at_s: False,
         route_token_ttl_s: int,
         cached_max: int,
         now: Callable[[], float] = time.time,
@@ -56,6 +57,7 @@ class Routes:
         self._signer = signer
         self._current_map = current_map
         self._fleet = fleet
+        self._is_void = is_void
         self._ttl_s = route_token_ttl_s
         self._cached_max = cached_max
         self._now = now
@@ -75,6 +77,16 @@ class Routes:
 
     def forget(self, authorization: bytes) -> None:
         self._routes.pop(authorization, None)
+
+    def forget_all(self) -> None:
+        """Keys have changed: what was verified or signed by one that is gone must not live on here."""
+        self._routes.clear()
+
+    def forget_users(self, user_ids: Collection[UUID]) -> None:
+        """Their tokens have to be judged anew."""
+        gone = [authorization for authorization, route in self._routes.items() if route.user_id in user_ids]
+        for authorization in gone:
+            del self._routes[authorization]
 
     def to_owner(self, user_id: UUID, now_s: float) -> Route:
         """A route by the newest map."""
@@ -110,6 +122,8 @@ class Routes:
         except (CustomerTokenInvalid, UnicodeDecodeError) as error:
             raise TokenInvalid("the access token is not ours") from error
         self.verified += 1
+        if self._is_void(claims.user_id, claims.issued_at_s):
+            raise TokenInvalid("the access token was revoked")
         route = self.to_owner(claims.user_id, now_s)
         route.valid_until_s = min(route.valid_until_s, claims.expires_at_s)
         self._remember(authorization, route)

@@ -38,6 +38,10 @@ TABLE: Final = (
     Metric("router_breaker_trips_total", Counter, "Times a server's breaker opened", ("cell",)),
     Metric("router_refusals_total", Counter, "Requests the router itself refused", ("code",)),
     Metric("router_tokens_verified_total", Counter, "Access tokens whose signature was checked"),
+    Metric("router_revoked_users_count", Gauge, "Users of whom access tokens are void before they expire"),
+    Metric("router_revocations_refused_total", Counter, "Lists of revocations that were damaged"),
+    Metric("router_tunnels_count", Gauge, "Open WebSockets into a cell", ("cell",)),
+    Metric("router_access_lines_left_out_total", Counter, "Lines the access log left out because they were too many"),
     Metric("router_clients_count", Gauge, "Open client connections"),
     Metric("router_clients_refused_total", Counter, "Connections refused because there were too many"),
     Metric("router_map_epoch", Gauge, "Epoch of the map in memory; 0 without one"),
@@ -98,6 +102,7 @@ class RouterCollector(Collector):
         latency.add_metric(label, buckets, figures.latency_sum_s)
         for name, value in (
             ("router_in_flight_count", cell.bulkhead.in_flight),
+            ("router_tunnels_count", cell.tunnels),
             ("router_queued_count", cell.bulkhead.queued),
             ("router_turned_away_total", cell.bulkhead.turned_away),
             ("router_broken_total", figures.broken),

@@ -32,6 +32,8 @@ class UpstreamSettings(BaseModel):
     """Longer than the cell's own statement timeout, so the cell speaks first."""
     idle_max_s: float = Field(default=4.0, gt=0)
     """Shorter than the cell's keep-alive, so a connection is rarely closed under a request."""
+    tunnels_max: int = Field(default=5_000, ge=0)
+    """Open WebSockets into one cell, by this router: a file descriptor on either side and about 30 KB each."""
     breaker_failures: int = Field(default=5, ge=1)
     breaker_open_s: float = Field(default=1.0, gt=0)
 
@@ -65,12 +67,23 @@ class EdgeSettings(BaseModel):
     """From the first byte of a request to the end of its head. A head is one packet or two."""
     request_read_s: float = Field(default=15.0, gt=0)
     """From the first byte of a request to its last: a client that drips bytes is cut off."""
+    tunnel_idle_s: float = Field(default=300.0, gt=0)
+    """A WebSocket on which nobody says anything; both sides are expected to ping more often."""
     close_s: float = Field(default=10.0, gt=0)
     """A client that does not take its last answer is cut off that long after we closed."""
     clients_max: int = Field(default=20_000, ge=1)
     """Connections at once: at 8 KB each 160 MB, and below the usual limit of open files."""
     clients_per_address_max: int = Field(default=4_096, ge=1)
     """One address may be an office or a provider's gateway, but not everybody."""
+
+
+class AccessLogSettings(BaseModel):
+    """Requests as JSON lines on standard output."""
+
+    one_in: int = Field(default=100, ge=1)
+    """Of all requests; answers of 500 and above are always written. A line costs as much as half a request."""
+    lines_per_s_max: int = Field(default=100, ge=0)
+    """A cell that fails ten thousand requests a second shall not fill a disk."""
 
 
 class LimitSettings(BaseModel):
@@ -105,6 +118,7 @@ class RouterSettings(BaseSettings):
     edge: EdgeSettings = EdgeSettings()
     hold: HoldSettings = HoldSettings()
     limits: LimitSettings = LimitSettings()
+    access_log: AccessLogSettings = AccessLogSettings()
     map_poll_s: float = Field(default=5.0, gt=0)
     route_token_ttl_s: int = Field(default=300, ge=10, le=300)
     """Half of the age at which an unfinished sign-up is freed: no creation can arrive after that."""
