@@ -46,6 +46,8 @@ TABLE: Final = (
     Metric("router_clients_refused_total", Counter, "Connections refused because there were too many"),
     Metric("router_map_epoch", Gauge, "Epoch of the map in memory; 0 without one"),
     Metric("router_map_age_seconds", Gauge, "Since Redis or the control database last confirmed it; -1 if never"),
+    Metric("router_map_deltas_total", Counter, "New maps that came as a change to the one held"),
+    Metric("router_map_gaps_total", Counter, "Changes that did not fit the map held, so all of it was read"),
     Metric("router_map_refused_total", Counter, "Maps refused: corrupted, lineage, older", ("reason",)),
     Metric("router_map_source_failures_total", Counter, "Readings a map source did not answer", ("source",)),
     Metric("router_claims_finished_total", Counter, "Half-done sign-ups the sweep finished"),
@@ -87,6 +89,8 @@ class RouterCollector(Collector):
         shard_map, confirmed_at_s = self._watch.shard_map, self._watch.confirmed_at_s
         by_name["router_map_epoch"].add_metric([], shard_map.epoch if shard_map else 0)
         by_name["router_map_age_seconds"].add_metric([], self._now() - confirmed_at_s if confirmed_at_s else -1)
+        by_name["router_map_deltas_total"].add_metric([], self._watch.deltas)
+        by_name["router_map_gaps_total"].add_metric([], self._watch.gaps)
         for name, reading in self._readings.items():
             by_name[name].add_metric([], reading())
         return [latency, *by_name.values()]

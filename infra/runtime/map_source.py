@@ -22,11 +22,12 @@ from infra.topology.cells import Cell, CellState
 from infra.topology.errors import MapCorrupted, MapInvalid
 from infra.topology.identifiers import CellId, Epoch, LineageId
 from infra.topology.shard_map import ShardMap
-from infra.topology.snapshot import decode_map, encode_map
+from infra.topology.snapshot import VERSION_BYTES, decode_map, encode_map, read_version
 
 REDIS_SNAPSHOT_KEY: Final = "shardmap:snapshot"
 REDIS_CHANGED_CHANNEL: Final = "shardmap:changed"
 _LISTEN_S: Final = 30.0
+_LARGE_BYTES: Final = 1_000_000
 _SNAPSHOT_BYTES_MAX: Final = 512 * 1024 * 1024
 _READ_EPOCH: Final = "select l.lineage, (select max(e.epoch) from control.epochs e) from control.lineage l"
 _READ_MAP: Final = "select lineage, epoch, directory, owners, pinned, pin_owners from control.read_map_v1()"
@@ -47,15 +48,28 @@ class RedisMapSource:
             raise MapUnavailable(f"redis: {error}") from error
         return None if document is None else await decode_aside(cast(bytes, document))
 
-    async def listen(self, on_notice: Callable[[], Awaitable[None]]) -> None:
-        """Call back once when listening and then at each notice, until the connection fails: `MapUnavailable`."""
+    async def read_version(self) -> tuple[LineageId, Epoch] | None:
+        """Of a large snapshot, by its first bytes; None of a small one, which may as well be read and checked."""
+        try:
+            if int(await self._client.strlen(REDIS_SNAPSHOT_KEY)) < _LARGE_BYTES:
+                return None
+            return read_version(cast(bytes, await self._client.getrange(REDIS_SNAPSHOT_KEY, 0, VERSION_BYTES - 1)))
+        except (redis.exceptions.RedisError, OSError, TimeoutError) as error:
+            raise MapUnavailable(f"redis: {error}") from error
+        except MapCorrupted:
+            return None
+
+    async def listen(self, on_notice: Callable[[bytes], Awaitable[None]]) -> None:
+        """Call back once when listening (with nothing) and then at each notice, with what it says: a delta or an epoch.
+        Until the connection fails: `MapUnavailable`."""
         try:
             async with self._client.pubsub(ignore_subscribe_messages=True) as pubsub:
                 await pubsub.subscribe(REDIS_CHANGED_CHANNEL)
-                await on_notice()
+                await on_notice(b"")
                 while True:
-                    if await pubsub.get_message(timeout=_LISTEN_S) is not None:
-                        await on_notice()
+                    message = await pubsub.get_message(timeout=_LISTEN_S)
+                    if message is not None:
+                        await on_notice(message["data"])
         except (redis.exceptions.RedisError, OSError, TimeoutError) as error:
             raise MapUnavailable(f"redis: {error}") from error
 
@@ -136,7 +150,7 @@ async def decode_aside(document: bytes) -> ShardMap:
     """Decode in a thread: a large map must not stall a loop that serves customers."""
     if len(document) > _SNAPSHOT_BYTES_MAX:
         raise MapCorrupted("the snapshot is too large for a map")
-    if len(document) < 1_000_000:
+    if len(document) < _LARGE_BYTES:
         return decode_map(document)
     return await asyncio.to_thread(decode_map, document)
 

@@ -15,7 +15,9 @@ from typing import Final, Protocol
 
 from infra.runtime.clock import Clock
 from infra.runtime.map_source import MapUnavailable
-from infra.topology.errors import MapError, MapOfAnotherLineage, MapTooOld
+from infra.topology.diff import MAGIC as DELTA_MAGIC
+from infra.topology.diff import apply_delta, decode_delta
+from infra.topology.errors import DeltaDoesNotFit, MapError, MapOfAnotherLineage, MapTooOld
 from infra.topology.identifiers import Epoch, LineageId
 from infra.topology.shard_map import ShardMap
 
@@ -29,7 +31,9 @@ class MapSource(Protocol):
 
 
 class NotifyingSource(MapSource, Protocol):
-    async def listen(self, on_notice: Callable[[], Awaitable[None]]) -> None: ...
+    async def read_version(self) -> tuple[LineageId, Epoch] | None: ...
+
+    async def listen(self, on_notice: Callable[[bytes], Awaitable[None]]) -> None: ...
 
 
 class MapFile(MapSource, Protocol):
@@ -47,6 +51,8 @@ class MapWatch:
     shard_map: ShardMap | None = None
     source: str = "none"
     confirmed_at_s: float = 0.0
+    deltas: int = 0
+    gaps: int = 0
     refused: dict[str, int] = field(default_factory=lambda: {"corrupted": 0, "lineage": 0, "older": 0})
     unavailable: dict[str, int] = field(default_factory=lambda: {"redis": 0, "control": 0, "file": 0})
 
@@ -120,9 +126,25 @@ class MapWatcher:
                 self._offer(await self._read("control", self._control_source), "control")
 
         async def from_redis() -> None:
-            self._offer(await self._read("redis", self._redis_source), "redis")
+            if await self._redis_is_newer():
+                self._offer(await self._read("redis", self._redis_source), "redis")
 
         await asyncio.gather(from_redis(), from_control())
+
+    async def _redis_is_newer(self) -> bool:
+        """Ask for the version first: a snapshot may be twenty megabytes."""
+        held = self.watch.shard_map
+        if held is None:
+            return True
+        try:
+            told = await self._redis_source.read_version()
+        except MapUnavailable:
+            self.watch.unavailable["redis"] += 1
+            return False
+        if told == (held.lineage, held.epoch):
+            self.watch.confirmed_at_s = self._clock.monotonic()
+            return False
+        return True
 
     async def _control_is_newer(self) -> bool:
         held = self.watch.shard_map
@@ -172,8 +194,9 @@ class MapWatcher:
             await self.refresh(self._poll_s * 4)
 
     async def _listen(self) -> None:
-        async def take_from_redis() -> None:
-            self._offer(await self._read("redis", self._redis_source), "redis")
+        async def take_from_redis(notice: bytes) -> None:
+            if not await self._take_delta(notice):
+                self._offer(await self._read("redis", self._redis_source), "redis")
 
         while True:
             try:
@@ -181,6 +204,27 @@ class MapWatcher:
             except MapUnavailable as error:
                 _log.debug("not listening for map changes", extra={"why": str(error)})
             await asyncio.sleep(0.5)
+
+    async def _take_delta(self, notice: bytes) -> bool:
+        """Whether the notice brought the next map by itself. A gap, or anything odd, is a reason to read all of it."""
+        held = self.watch.shard_map
+        if held is None or not notice.startswith(DELTA_MAGIC):
+            return False
+        try:
+            delta = decode_delta(notice)
+            if delta.lineage == held.lineage and delta.to_epoch <= held.epoch:
+                return True  # known already
+            newer = apply_delta(held, delta)
+        except DeltaDoesNotFit:
+            self.watch.gaps += 1
+            return False
+        except MapError as error:
+            self.watch.refused["corrupted"] += 1
+            _log.error("map delta refused", extra={"why": str(error)})
+            return False
+        self.watch.deltas += 1
+        self._offer(newer, "redis")
+        return True
 
     async def _keep_file(self) -> None:
         while True:

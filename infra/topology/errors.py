@@ -19,3 +19,7 @@ class MapOfAnotherLineage(MapError):
 
 class MapTooOld(MapError):
     """The map is older than the one already held."""
+
+
+class DeltaDoesNotFit(MapError):
+    """A delta of another epoch, lineage or directory than that of the map at hand: a snapshot is needed."""

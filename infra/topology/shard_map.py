@@ -41,6 +41,7 @@ class ShardMap:
         pin_high: "array[int]",
         pin_low: "array[int]",
         pin_owners: "array[int]",
+        pins_in_order: bool = False,
     ) -> None:
         self.lineage = lineage
         self.epoch = epoch
@@ -51,9 +52,9 @@ class ShardMap:
         self.pin_owners = pin_owners
         self._by_number: tuple[Cell | None, ...] = (None, *cells)
         self._by_id = {cell.cell_id: cell for cell in cells}
-        self._check()
+        self._check(pins_in_order)
 
-    def _check(self) -> None:
+    def _check(self, pins_in_order: bool) -> None:
         if self.epoch < 0:
             raise MapInvalid(f"epoch is negative: {self.epoch}")
         if len(self._by_id) != len(self.cells):
@@ -67,7 +68,8 @@ class ShardMap:
         if self.pin_owners:
             if max(self.pin_owners) > len(self.cells) or min(self.pin_owners) == UNASSIGNED:
                 raise MapInvalid("a pin names a cell that is not in the directory")
-            self._check_pin_order()
+            if not pins_in_order:
+                self._check_pin_order()
 
     def _check_pin_order(self) -> None:
         high = self.pin_high

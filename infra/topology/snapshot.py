@@ -23,17 +23,27 @@ MAGIC: Final = b"CELLMAP\x01"
 _DIGEST_BYTES: Final = 32
 _HEADER: Final = struct.Struct("<16sQIIQ")  # lineage, epoch, buckets, bytes of directory, pins
 _BODY_AT: Final = len(MAGIC) + _DIGEST_BYTES
+VERSION_BYTES: Final = _BODY_AT + 24
+"""How much of a snapshot says whose and how old it is."""
 _CELLS_MAX: Final = 65_534
 
 
 def encode_map(shard_map: ShardMap) -> bytes:
-    directory = json.dumps([_cell_to_json(cell) for cell in shard_map.cells], separators=(",", ":")).encode()
+    directory = write_directory(shard_map.cells)
     header = _HEADER.pack(
         shard_map.lineage.bytes, shard_map.epoch, len(shard_map.owners), len(directory), shard_map.pin_count
     )
     arrays = (shard_map.owners, shard_map.pin_high, shard_map.pin_low, shard_map.pin_owners)
     body = b"".join((header, directory, *(_little_endian(part).tobytes() for part in arrays)))
     return b"".join((MAGIC, _digest(body), body))
+
+
+def read_version(head: bytes) -> tuple[LineageId, Epoch]:
+    """Lineage and epoch by the first bytes, not checked against anything. Raises `MapCorrupted`."""
+    if len(head) < VERSION_BYTES or head[: len(MAGIC)] != MAGIC:
+        raise MapCorrupted("not a map snapshot of a format we know")
+    lineage, epoch = struct.unpack_from("<16sQ", head, _BODY_AT)
+    return LineageId(UUID(bytes=lineage)), Epoch(epoch)
 
 
 def decode_map(document: bytes) -> ShardMap:
@@ -50,7 +60,7 @@ def decode_map(document: bytes) -> ShardMap:
     arrays_at = _HEADER.size + directory_bytes
     if len(body) != arrays_at + 2 * bucket_count + 18 * pin_count:
         raise MapCorrupted("length does not match the header")
-    cells = _read_directory(bytes(body[_HEADER.size : arrays_at]))
+    cells = read_directory(bytes(body[_HEADER.size : arrays_at]))
     parts, position = [], arrays_at
     for typecode, count in (("H", bucket_count), ("Q", pin_count), ("Q", pin_count), ("H", pin_count)):
         part = array(typecode)
@@ -81,6 +91,10 @@ def _little_endian(part: "array[int]") -> "array[int]":
     return swapped
 
 
+def write_directory(cells: tuple[Cell, ...]) -> bytes:
+    return json.dumps([_cell_to_json(cell) for cell in cells], separators=(",", ":")).encode()
+
+
 def _cell_to_json(cell: Cell) -> dict[str, Any]:
     return {
         "cell_id": cell.cell_id,
@@ -91,7 +105,7 @@ def _cell_to_json(cell: Cell) -> dict[str, Any]:
     }
 
 
-def _read_directory(document: bytes) -> tuple[Cell, ...]:
+def read_directory(document: bytes) -> tuple[Cell, ...]:
     try:
         rows = json.loads(document)
         cells = tuple(
