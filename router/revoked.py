@@ -94,6 +94,8 @@ class RevocationWatcher:
                 await self._redis_source.listen(self._take_document)
             except RevocationsUnavailable as error:
                 _log.debug("not listening for revocations", extra={"why": str(error)})
+            except Exception:
+                _log.exception("listening for revocations failed in a way nobody thought of")
             await asyncio.sleep(0.5)
 
     async def _poll(self) -> None:

@@ -16,8 +16,8 @@ from uuid import UUID
 
 import psycopg
 import redis.asyncio
-import redis.exceptions
 
+from infra.runtime.redis_client import REDIS_FAILURES
 from infra.topology.cells import Cell, CellState
 from infra.topology.errors import MapCorrupted, MapInvalid
 from infra.topology.identifiers import CellId, Epoch, LineageId
@@ -44,7 +44,7 @@ class RedisMapSource:
     async def read(self) -> ShardMap | None:
         try:
             document = await self._client.get(REDIS_SNAPSHOT_KEY)
-        except (redis.exceptions.RedisError, OSError, TimeoutError) as error:
+        except REDIS_FAILURES as error:
             raise MapUnavailable(f"redis: {error}") from error
         return None if document is None else await decode_aside(cast(bytes, document))
 
@@ -54,7 +54,7 @@ class RedisMapSource:
             if int(await self._client.strlen(REDIS_SNAPSHOT_KEY)) < _LARGE_BYTES:
                 return None
             return read_version(cast(bytes, await self._client.getrange(REDIS_SNAPSHOT_KEY, 0, VERSION_BYTES - 1)))
-        except (redis.exceptions.RedisError, OSError, TimeoutError) as error:
+        except REDIS_FAILURES as error:
             raise MapUnavailable(f"redis: {error}") from error
         except MapCorrupted:
             return None
@@ -70,7 +70,7 @@ class RedisMapSource:
                     message = await pubsub.get_message(timeout=_LISTEN_S)
                     if message is not None:
                         await on_notice(message["data"])
-        except (redis.exceptions.RedisError, OSError, TimeoutError) as error:
+        except REDIS_FAILURES as error:
             raise MapUnavailable(f"redis: {error}") from error
 
 

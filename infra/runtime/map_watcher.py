@@ -191,7 +191,10 @@ class MapWatcher:
     async def _poll(self) -> None:
         while True:
             await asyncio.sleep(self._poll_s if self.watch.shard_map is not None else min(self._poll_s, 0.5))
-            await self.refresh(self._poll_s * 4)
+            try:
+                await self.refresh(self._poll_s * 4)
+            except Exception:  # a watcher that has died unnoticed would serve yesterday's map for ever
+                _log.exception("asking for the map failed in a way nobody thought of")
 
     async def _listen(self) -> None:
         async def take_from_redis(notice: bytes) -> None:
@@ -203,6 +206,8 @@ class MapWatcher:
                 await self._redis_source.listen(take_from_redis)
             except MapUnavailable as error:
                 _log.debug("not listening for map changes", extra={"why": str(error)})
+            except Exception:
+                _log.exception("listening for map changes failed in a way nobody thought of")
             await asyncio.sleep(0.5)
 
     async def _take_delta(self, notice: bytes) -> bool:

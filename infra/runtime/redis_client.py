@@ -1,10 +1,18 @@
 """A Redis client with limits: short timeouts, few connections, no endless retry. Its users can live without it."""
 
+from typing import Final
+
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
 
 from infra.runtime.settings import RedisSettings
+
+REDIS_FAILURES: Final = (
+    RedisError, OSError, TimeoutError, ValueError, TypeError, LookupError, AttributeError, RuntimeError
+)  # fmt: skip
+"""What a client throws when the server is away, slow, or says what is no RESP: its parser trusts what it reads."""
 
 
 def make_redis(settings: RedisSettings, *, connections_max: int = 8) -> Redis:

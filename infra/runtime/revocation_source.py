@@ -8,8 +8,8 @@ from typing import Any, Final
 from uuid import UUID
 
 import redis.asyncio
-import redis.exceptions
 
+from infra.runtime.redis_client import REDIS_FAILURES
 from infra.security.revocations import KEPT_S, decode_revocations, encode_revocations
 
 _KEY: Final = "revocations:snapshot"
@@ -29,7 +29,7 @@ class RedisRevocations:
         """Raises `RevocationsUnavailable` or `RevocationsCorrupted`."""
         try:
             document: Any = await self._client.get(_KEY)
-        except (redis.exceptions.RedisError, OSError, TimeoutError) as error:
+        except REDIS_FAILURES as error:
             raise RevocationsUnavailable(str(error)) from error
         return {} if document is None else decode_revocations(document)
 
@@ -39,7 +39,7 @@ class RedisRevocations:
         try:
             await self._client.set(_KEY, document, ex=KEPT_S)
             return int(await self._client.publish(_CHANNEL, document))
-        except (redis.exceptions.RedisError, OSError, TimeoutError) as error:
+        except REDIS_FAILURES as error:
             raise RevocationsUnavailable(str(error)) from error
 
     async def listen(self, on_document: Callable[[bytes], None]) -> None:
@@ -51,5 +51,5 @@ class RedisRevocations:
                     message = await pubsub.get_message(timeout=_LISTEN_S)
                     if message is not None:
                         on_document(message["data"])
-        except (redis.exceptions.RedisError, OSError, TimeoutError) as error:
+        except REDIS_FAILURES as error:
             raise RevocationsUnavailable(str(error)) from error
