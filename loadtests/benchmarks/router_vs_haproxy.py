@@ -13,6 +13,7 @@ import hmac
 import json
 import os
 import re
+import resource
 import shutil
 import socket
 import subprocess
@@ -35,7 +36,7 @@ from infra.topology.bucketing import BUCKET_COUNT
 from infra.topology.cells import Cell
 from infra.topology.identifiers import CellId
 from infra.topology.shard_map import build_map
-from infra.topology.snapshot import encode_map
+from infra.topology.snapshot import decode_map, encode_map
 from loadtests.benchmarks.conditions import conditions, write_result
 from loadtests.benchmarks.orders_per_second import MeasurementRefused, Say
 from loadtests.figures import percentile
@@ -44,6 +45,7 @@ USERS: Final = 1_000
 MAP_LINES: Final = 65_536
 CONNECTIONS: Final = 64
 PACED_CONNECTIONS: Final = 16
+IDLE_CONNECTIONS: Final = 10_000
 _SECRET: Final = "haproxy-benchmark-secret-haproxy-benchmark"
 _PROXY_CORE: Final = 0
 _LOAD_CORE: Final = 1
@@ -80,6 +82,8 @@ def measure(say: Say, *, seconds: int, rounds: int) -> tuple[dict[str, Any], Pat
                     measured[peer.name].append(figures)
             say(f"round {number} of {rounds}" if number else "warmed up")
         rate = 0.5 * median(each["per_core_second"] for each in measured["router"])
+        idle = asyncio.run(_idle(peers[-1]))
+        say("idle connections counted")
         paced: dict[str, list[dict[str, float]]] = {peer.name: [] for peer in peers}
         for number in range(rounds):
             for peer in peers:
@@ -94,7 +98,7 @@ def measure(say: Say, *, seconds: int, rounds: int) -> tuple[dict[str, Any], Pat
             "proxy_core": _PROXY_CORE, "load_core": _LOAD_CORE, "paced_connections": PACED_CONNECTIONS,
             "paced_per_s": round(min(rate, 4_000.0)),
         },
-        "median": summary(measured, paced),
+        "median": summary(measured, paced) | {"idle": idle, "map": measure_map()},
         "rounds": measured,
         "paced_rounds": paced,
     }  # fmt: skip
@@ -206,6 +210,57 @@ async def _paced(peer: Peer, *, per_s: float, seconds: int) -> dict[str, float]:
         "per_s": round(len(latencies) / seconds, 1),
         "p50_ms": percentile(latencies, 0.50) * 1000,
         "p99_ms": percentile(latencies, 0.99) * 1000,
+    }
+
+
+async def _idle(peer: Peer) -> dict[str, float]:
+    """Memory of keep-alive connections that have asked once and then say nothing."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 65_536), hard))
+    process = psutil.Process(peer.pid)
+    before = process.memory_info().rss
+    writers: list[asyncio.StreamWriter] = []
+    refused = 0
+    for number in range(IDLE_CONNECTIONS):
+        try:
+            reader, writer = await asyncio.open_connection("127.0.0.1", peer.port)
+            writer.write(request_bytes(peer.tokens[number % USERS], f"idle-{number}"))
+            head = await reader.readuntil(b"\r\n\r\n")
+        except (OSError, asyncio.IncompleteReadError):
+            refused += 1
+            continue
+        refused += not head.startswith(b"HTTP/1.1 201")
+        writers.append(writer)
+    grown = process.memory_info().rss - before
+    for writer in writers:
+        writer.transport.abort()
+    await asyncio.sleep(1)
+    kept = len(writers)
+    return {"connections": kept, "refused": refused, "kib_each": round(grown / 1024 / kept, 2) if kept else 0.0}
+
+
+def measure_map() -> dict[str, float]:
+    """Load and look up: 65,536 buckets and a million pins, on whatever core is free."""
+    cell = Cell(CellId("cell-1"), api_urls=("http://127.0.0.1:1",))
+    pins = [(UUID(bytes=os.urandom(16)), "cell-1") for _ in range(1_000_000)]
+    buckets = dict.fromkeys(range(BUCKET_COUNT), "cell-1")
+    document = encode_map(build_map(lineage=uuid4(), epoch=1, cells=[cell], buckets=buckets, pins=pins))
+    began = time.perf_counter()
+    shard_map = decode_map(document)
+    loaded_s = time.perf_counter() - began
+    users = [user for user, _ in pins[:50_000]] + [uuid4() for _ in range(50_000)]
+    took_ns = []
+    for user in users:
+        at = time.perf_counter_ns()
+        shard_map.locate(user)
+        took_ns.append(time.perf_counter_ns() - at)
+    took_ns.sort()
+    return {
+        "pins": shard_map.pin_count,
+        "load_s": round(loaded_s, 3),
+        "size_mib": round(shard_map.size_bytes / 2**20, 1),
+        "lookup_p50_us": took_ns[len(took_ns) // 2] / 1000,
+        "lookup_p99_us": took_ns[len(took_ns) * 99 // 100] / 1000,
     }
 
 
@@ -334,6 +389,7 @@ def _router(folder: Path, port: int, upstream_port: int) -> Iterator[int]:
         "ROUTER_LIMITS__USER_BURST": "100000",
         "ROUTER_LIMITS__ADDRESS_PER_S": "1000000",
         "ROUTER_LIMITS__ADDRESS_BURST": "1000000",
+        "ROUTER_EDGE__CLIENTS_PER_ADDRESS_MAX": "20000",
     }
     command = ["taskset", "-c", str(_PROXY_CORE), sys.executable, "-m", "router", "serve"]
     with _running(command, settings) as pid:
@@ -342,6 +398,8 @@ def _router(folder: Path, port: int, upstream_port: int) -> Iterator[int]:
 
 @contextmanager
 def _running(command: list[str], settings: dict[str, str]) -> Iterator[int]:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 65_536), hard))
     process = subprocess.Popen(
         command, env={**os.environ, **settings}, stdout=subprocess.DEVNULL, cwd=Path(__file__).parents[2]
     )
