@@ -160,12 +160,13 @@ async def _sign_up(
         async with slots:
             email = f"replay-{request.run.lower()}-{tag}-{customer_plan.number:04d}@customers.example"
             customer = await router.sign_up(email, secrets.token_urlsafe(12), name=f"Replay {request.run}")
-            await view.run("users", "set-profile", str(customer.user_id), "professional")
         done += 1
         progress("signing up", done, len(plan.customers))
         return Player(customer, customer_plan, needed_funding(customer_plan))
 
-    return list(await asyncio.gather(*(one(customer_plan) for customer_plan in plan.customers)))
+    players = list(await asyncio.gather(*(one(customer_plan) for customer_plan in plan.customers)))
+    await view.make_professional([player.customer.user_id for player in players])
+    return players
 
 
 def needed_funding(plan: CustomerPlan) -> Funding:
