@@ -3,11 +3,11 @@
 from typing import Annotated
 
 from litestar import Response
-from litestar.params import Parameter
+from litestar.params import HeaderParameter
 
 from cell.caller import Answer
 
-IdempotencyKey = Annotated[str | None, Parameter(header="X-Idempotency-Key", required=False)]
+IdempotencyKey = Annotated[str | None, HeaderParameter(name="X-Idempotency-Key", required=False)]
 
 
 def as_response(answer: Answer) -> Response[bytes]:

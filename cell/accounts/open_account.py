@@ -31,7 +31,7 @@ from infra.runtime.procedures import DatabaseRefused, call
 HASHES_AT_ONCE: Final = 2
 HASHES_WAITING_MAX: Final = 200
 PASSWORD_BYTES_MAX: Final = 1_024
-_REFRESH_TOKEN: Final = re.compile(r"^([0-9a-f]{32})\.([0-9a-f]{32})\.([A-Za-z0-9_-]{43})$")
+_REFRESH_TOKEN: Final = re.compile(r"([0-9a-f]{32})\.([0-9a-f]{32})\.([A-Za-z0-9_-]{43})")
 
 
 def wrong_credentials() -> Problem:
@@ -83,7 +83,7 @@ class Accounts:
 
     async def refresh(self, caller: Caller, token: str) -> str:
         """The family's next refresh token; the shown one is spent. Raises Problem 401."""
-        match = _REFRESH_TOKEN.match(token)
+        match = _REFRESH_TOKEN.fullmatch(token)
         if match is None or UUID(match[1]) != caller.user_id:
             raise Problem(401, "TOKEN_INVALID", "not a refresh token of this user")
         secret = secrets.token_urlsafe(32)

@@ -8,14 +8,14 @@ import msgspec
 from litestar import Controller, Request, Response, delete, get, post
 
 from cell import errors
-from cell.caller import Answer, Caller, check_content_type, format_time, idempotency_key
+from cell.caller import Answer, Caller, check_content_type, format_time, idempotency_key, is_visible_ascii
 from cell.controller import IdempotencyKey, as_response
 from cell.money import format_micros
 from cell.orders import queries
 from cell.orders.batcher import Batcher
 from cell.orders.cancel import cancel_order
 from cell.orders.place import place_order
-from cell.orders.schemas import OrderView, order_view
+from cell.orders.schemas import OrderView, order_view, parse_symbol
 from cell.orders.status import CLOSED, OPEN, OrderStatus
 from cell.paging import parse_page, seal
 from infra.runtime.clock import TimeOrderedIds
@@ -156,7 +156,7 @@ class OrderController(Controller):
             pool,
             caller.user_id,
             statuses=_statuses(status),
-            symbol=symbol,
+            symbol=None if symbol is None else parse_symbol(symbol),
             side=side,
             since=_moment("after", after),
             until=_moment("until", until),
@@ -178,7 +178,8 @@ class OrderController(Controller):
 
     @get("/by-client-order-id/{client_order_id:str}", summary="One order by the customer's own name for it")
     async def get_by_client_order_id(self, client_order_id: str, caller: Caller, pool: Pool) -> Response[OrderView]:
-        row = await queries.find_by_client_order_id(pool, caller.user_id, client_order_id)
+        is_possible = is_visible_ascii(client_order_id)
+        row = await queries.find_by_client_order_id(pool, caller.user_id, client_order_id) if is_possible else None
         if row is None:
             raise errors.order_not_found()
         view = order_view(row)

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from cell import errors
-from cell.caller import decode_body, format_time
+from cell.caller import decode_body, format_time, is_visible_ascii
 from cell.money import (
     QTY_MAX_MICROS,
     AmountRefused,
@@ -23,8 +23,7 @@ from cell.money import (
 )
 from cell.orders.status import CLOSED
 
-_SYMBOL: Final = re.compile(r"^[A-Z][A-Z0-9.]{0,11}$")
-_CLIENT_ORDER_ID: Final = re.compile(r"^[!-~]{1,128}$")
+_SYMBOL: Final = re.compile(r"[A-Z][A-Z0-9.]{0,11}")
 _SIDES: Final = frozenset({"buy", "sell"})
 _TYPES: Final = frozenset({"market", "limit"})
 _TIMES_IN_FORCE: Final = frozenset({"day", "gtc", "ioc", "fok"})
@@ -105,10 +104,15 @@ def parse_amount(field: str, token: bytes, *, price: bool, limit_micros: int = Q
         raise errors.invalid_field(422, field, str(error), **figures) from error
 
 
+def is_symbol(value: str) -> bool:
+    """Could a symbol be called that?"""
+    return _SYMBOL.fullmatch(value) is not None
+
+
 def parse_symbol(value: str | UnsetType) -> str:
     if value is UNSET:
         raise errors.invalid_field(400, "symbol", "missing")
-    if not _SYMBOL.match(value):
+    if not is_symbol(value):
         raise errors.invalid_field(422, "symbol", "1 to 12 capital letters, digits or dots, a letter first")
     return value
 
@@ -141,7 +145,7 @@ def parse_order(raw: bytes) -> OrderTerms:
         raise errors.invalid_field(400, "limit_price", "a limit order needs one")
     if kind == "market" and limit is not None:
         raise errors.invalid_field(422, "limit_price", "a market order has none")
-    if body.client_order_id is not None and not _CLIENT_ORDER_ID.match(body.client_order_id):
+    if body.client_order_id is not None and not is_visible_ascii(body.client_order_id):
         raise errors.invalid_field(422, "client_order_id", "1 to 128 visible ASCII characters")
     return OrderTerms(
         symbol=symbol,

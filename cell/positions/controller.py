@@ -22,7 +22,7 @@ from cell.money import (
 )
 from cell.orders.batcher import Batcher, Command, CommandKind
 from cell.orders.outcome import settled
-from cell.orders.schemas import parse_amount, parse_symbol
+from cell.orders.schemas import is_symbol, parse_amount, parse_symbol
 from cell.paging import parse_page, seal
 from cell.positions import queries
 from infra.runtime.clock import TimeOrderedIds
@@ -150,6 +150,8 @@ class PositionController(Controller):
         self, caller: Caller, pool: Pool, limit: str | None = None, page_token: str | None = None
     ) -> PositionPage:
         page = parse_page(limit, page_token, "asc")
+        if page.after is not None and not is_symbol(page.after):
+            raise errors.invalid_field(422, "page_token", "not a token of this list")
         rows = await queries.list_positions(pool, caller.user_id, after=page.after or "", limit=page.limit + 1)
         shown = rows[: page.limit]
         token = seal(shown[-1]["symbol"]) if len(rows) > page.limit else None
@@ -182,7 +184,7 @@ class PositionController(Controller):
 
     @get("/symbols/{symbol:str}", summary="A symbol and its reference price")
     async def symbol(self, symbol: str, caller: Caller, pool: Pool) -> SymbolView:
-        row = None if "\x00" in symbol else await queries.find_symbol(pool, symbol)
+        row = await queries.find_symbol(pool, symbol) if is_symbol(symbol) else None
         if row is None:
             raise Problem(404, "UNKNOWN_SYMBOL", "no such symbol")
         price, at = row["reference_px_micros"], row["reference_at"]

@@ -11,7 +11,7 @@ from cell import errors
 from cell.accounts.open_account import PASSWORD_BYTES_MAX, Accounts
 from cell.caller import Caller, decode_body, format_time
 
-_EMAIL: Final = re.compile(r"^[^@\s\x00]{1,64}@[^@\s\x00]{1,189}$")
+_EMAIL: Final = re.compile(r"[^@\s\x00]{1,64}@[^@\s\x00]{1,189}")
 
 
 class AccountRequest(msgspec.Struct):
@@ -57,7 +57,7 @@ class InternalController(Controller):
     @post("/accounts")
     async def open_account(self, request: Request[Any, Any, Any], caller: Caller, accounts: Accounts) -> AccountOpened:
         body = decode_body(_account, await request.body())
-        if not _EMAIL.match(body.email):
+        if not _EMAIL.fullmatch(body.email):
             raise errors.invalid_field(422, "email", "not an e-mail address")
         if body.name is not None and (len(body.name) > 200 or "\x00" in body.name):
             raise errors.invalid_field(422, "name", "200 characters at most, none of them NUL")

@@ -29,6 +29,8 @@ def test_a_missing_field_is_named(field: str) -> None:
         ({"symbol": "aapl"}, "symbol"),
         ({"symbol": "A" * 13}, "symbol"),
         ({"symbol": "A\x00"}, "symbol"),
+        ({"symbol": "AAPL\n"}, "symbol"),
+        ({"client_order_id": "abc\n"}, "client_order_id"),
         ({"side": "hold"}, "side"),
         ({"type": "stop"}, "type"),
         ({"time_in_force": "never"}, "time_in_force"),
