@@ -9,7 +9,7 @@ from litestar import Controller, Request, Response, delete, get, post
 
 from cell import errors
 from cell.caller import Answer, Caller, check_content_type, format_time, idempotency_key, is_visible_ascii
-from cell.controller import IdempotencyKey, as_response
+from cell.controller import IdempotencyKey, amount, answers, as_response, json_body, text
 from cell.money import format_micros
 from cell.orders import queries
 from cell.orders.batcher import Batcher
@@ -101,6 +101,21 @@ def _after_id(page_after: str | None) -> UUID | None:
         raise errors.invalid_field(422, "page_token", "not a token of this list") from error
 
 
+_PlaceBody = json_body(
+    {
+        "symbol": text("as in /v1/symbols"),
+        "side": text("", choices=("buy", "sell")),
+        "type": text("", choices=("market", "limit")),
+        "qty": amount("shares, at most six decimals"),
+    },
+    {
+        "limit_price": amount("limit orders: two decimals from $1, four below"),
+        "time_in_force": text("day if absent", choices=("day", "gtc", "ioc", "fok")),
+        "client_order_id": text("your own name for the order, unique for ever, 1 to 128 visible ASCII characters"),
+    },
+)
+
+
 class OrderController(Controller):
     path = "/v1/orders"
     tags = ("orders",)
@@ -109,6 +124,8 @@ class OrderController(Controller):
         "/",
         summary="Place an order",
         description="201 means durable: the order is in the books and its funds are held.",
+        operation_class=_PlaceBody,
+        responses=answers(OrderView, s201="the order as accepted; an acknowledgement, never a fill"),
     )
     async def place(
         self,
@@ -128,6 +145,7 @@ class OrderController(Controller):
         status_code=202,
         summary="Cancel an order",
         description="202 pending_cancel until the venue confirms; 200 if the venue never saw it.",
+        responses=answers(OrderView, s202="the order, pending_cancel", s200="the order, cancelled at once"),
     )
     async def cancel(
         self, order_id: str, caller: Caller, batcher: Batcher, idempotency: IdempotencyKey = None

@@ -10,7 +10,7 @@ from msgspec import UNSET, Raw, UnsetType
 
 from cell import errors
 from cell.caller import Answer, Caller, check_content_type, decode_body, fingerprint, format_time, idempotency_key
-from cell.controller import IdempotencyKey, as_response
+from cell.controller import IdempotencyKey, amount, answers, as_response, json_body, text
 from cell.money import (
     PRICE_MAX_MICROS,
     AmountRefused,
@@ -141,6 +141,15 @@ async def transfer_shares(batcher: Batcher, new_id: TimeOrderedIds, caller: Call
     return Answer(201, msgspec.json.encode(view), replayed=outcome.replayed)
 
 
+_TransferBody = json_body(
+    {
+        "symbol": text("as in /v1/symbols"),
+        "qty": amount("shares, at most six decimals"),
+        "unit_cost": amount("dollars paid per share, zero allowed"),
+    }
+)
+
+
 class PositionController(Controller):
     path = "/v1"
     tags = ("positions",)
@@ -169,7 +178,12 @@ class PositionController(Controller):
             as_of=format_time(as_of),
         )
 
-    @post("/share-transfers", summary="Bring shares from another broker")
+    @post(
+        "/share-transfers",
+        summary="Bring shares from another broker",
+        operation_class=_TransferBody,
+        responses=answers(TransferView, s201="the transfer, accepted or pending"),
+    )
     async def share_transfer(
         self,
         request: Request[Any, Any, Any],

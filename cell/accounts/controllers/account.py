@@ -10,7 +10,7 @@ from msgspec import UNSET, Raw, UnsetType
 from cell import errors
 from cell.accounts.queries import find_account
 from cell.caller import Answer, Caller, check_content_type, decode_body, fingerprint, format_time, idempotency_key
-from cell.controller import IdempotencyKey, as_response
+from cell.controller import IdempotencyKey, amount, answers, as_response, json_body
 from cell.money import AMOUNT_MAX_MICROS, format_micros
 from cell.orders.batcher import Batcher, Command, CommandKind
 from cell.orders.outcome import settled
@@ -51,16 +51,23 @@ async def deposit_cash(batcher: Batcher, new_id: TimeOrderedIds, caller: Caller,
     body = decode_body(_decoder, raw)
     if body.amount is UNSET:
         raise errors.invalid_field(400, "amount", "missing")
-    amount = parse_amount("amount", bytes(body.amount), price=False, limit_micros=AMOUNT_MAX_MICROS)
+    amount_micros = parse_amount("amount", bytes(body.amount), price=False, limit_micros=AMOUNT_MAX_MICROS)
     command = Command(
-        CommandKind.DEPOSIT, caller.user_id, key, fingerprint("POST", "/v1/deposits", amount), (new_id(), amount)
+        CommandKind.DEPOSIT,
+        caller.user_id,
+        key,
+        fingerprint("POST", "/v1/deposits", amount_micros),
+        (new_id(), amount_micros),
     )
     outcome = await settled(batcher, command)
     if outcome.outcome != "accepted":
         raise errors.refusal(outcome.outcome, outcome.figures, replayed=outcome.replayed)
     assert outcome.resource_id is not None
-    view = DepositView(outcome.resource_id, format_micros(amount), "settled", format_time(outcome.at))
+    view = DepositView(outcome.resource_id, format_micros(amount_micros), "settled", format_time(outcome.at))
     return Answer(201, msgspec.json.encode(view), replayed=outcome.replayed)
+
+
+_DepositBody = json_body({"amount": amount("dollars, at most six decimals")})
 
 
 class AccountController(Controller):
@@ -84,7 +91,12 @@ class AccountController(Controller):
             created_at=format_time(row["created_at"]),
         )
 
-    @post("/deposits", summary="Deposit cash")
+    @post(
+        "/deposits",
+        summary="Deposit cash",
+        operation_class=_DepositBody,
+        responses=answers(DepositView, s201="the deposit, settled"),
+    )
     async def deposit(
         self,
         request: Request[Any, Any, Any],

@@ -100,7 +100,10 @@ begin
                     else h.held_cash_micros end as new_held_cash,
                case when h.ends then 0 else h.held_shares_micros - h.shares_from_hold end as new_held_shares,
                case when not h.fills then 0
-                    when h.buys then h.cost
+                    -- what buys back shares that were owed is no part of a position's cost
+                    when h.buys and h.position_qty >= 0 then h.cost
+                    when h.buys and h.position_qty + h.qty <= 0 then 0
+                    when h.buys then round_half_even_v1(h.cost::numeric * (h.position_qty + h.qty), h.qty)::bigint
                     when h.position_qty <= h.qty then h.position_basis
                     else round_half_even_v1(h.position_basis::numeric * h.qty, h.position_qty)::bigint end as basis
           from held h

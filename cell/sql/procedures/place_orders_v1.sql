@@ -26,7 +26,8 @@ as $$
 #variable_conflict use_column
 declare
     locked uuid[];
-    value_max constant bigint := 100000000000000000;  -- $10^11: what its fills bring in stays far inside bigint
+    value_max constant bigint := 100000000000000000;  -- $10^11 for one order
+    cash_max constant bigint := 1000000000000000000;  -- $10^12 with what open sells would bring in: far inside bigint
 begin
     if p_wait then
         select coalesce(array_agg(l.user_id), '{}') into locked from
@@ -51,19 +52,22 @@ begin
                k.outcome as stored_outcome, k.fingerprint as stored_fingerprint, k.figures as stored_figures,
                k.resource_id as stored_resource_id, k.at as stored_at,
                s.symbol as known_symbol, s.tradable, s.halted, s.reference_px_micros, s.reference_at,
-               coalesce(p.qty_micros - p.qty_held_micros, 0) as shares_free,
+               coalesce(p.qty_micros, 0) as shares, coalesce(p.qty_held_micros, 0) as shares_held,
+               coalesce(p.qty_micros - p.qty_held_micros, 0) as shares_free, u.cash_held_micros,
+               greatest(c.limit_px, s.reference_px_micros) * 0.000001 as sell_px,
                px.hold_px,
                case when c.side = 'buy' then ceil(c.order_qty::numeric * px.hold_px * 0.000001) else 0 end as hold_cash
           from command c
           left join users u on u.user_id = c.user_id
           left join idempotency_keys k on k.user_id = c.user_id and k.key = c.key
           left join symbols s on s.symbol = c.symbol
-          left join positions p on p.user_id = c.user_id and p.symbol = c.symbol and c.side = 'sell'
-          -- a market buy goes out as a limit at the collar: 5 % above the reference, down to a whole tick
+          left join positions p on p.user_id = c.user_id and p.symbol = c.symbol and (c.side = 'sell' or u.restricted)
+          -- a market buy goes out as a limit at the collar: 5 % above the reference, down to a whole tick of the collar
+          cross join lateral (select div(s.reference_px_micros::numeric * 105, 100)::bigint as px) collar
           cross join lateral (select case
                 when c.type = 'limit' then c.limit_px
-                when s.reference_px_micros >= 1000000 then (s.reference_px_micros::numeric * 105 / 100)::bigint / 10000 * 10000
-                else greatest(s.reference_px_micros::numeric * 105 / 100, 100)::bigint / 100 * 100
+                when collar.px >= 1000000 then collar.px / 10000 * 10000
+                else greatest(collar.px, 100) / 100 * 100
             end as hold_px) px
     ),
     judged as materialized (
@@ -76,13 +80,20 @@ begin
                 when r.known_symbol is null then 'UNKNOWN_SYMBOL'
                 when not r.tradable then 'SYMBOL_NOT_TRADABLE'
                 when r.halted then 'SYMBOL_HALTED'
-                when r.restricted and r.side = 'buy' then 'ACCOUNT_RESTRICTED'
+                -- a restricted account closes positions: it sells, and buys back what a late fill made it owe, no more
+                when r.restricted and r.side = 'buy' and (r.shares >= 0 or r.order_qty > -r.shares - (
+                    select coalesce(sum(o.order_qty_micros - o.cum_qty_micros), 0) from orders o
+                     where o.user_id = r.user_id and o.symbol = r.symbol and o.side = 'buy'
+                       and o.status not in ('filled', 'cancelled', 'expired', 'rejected', 'replaced', 'failed')
+                )) then 'ACCOUNT_RESTRICTED'
                 when r.client_order_id is not null and exists (
                     select from orders o where o.user_id = r.user_id and o.client_order_id = r.client_order_id
                 ) then 'DUPLICATE_CLIENT_ORDER_ID'
                 when r.type = 'market' and (r.reference_px_micros is null
                      or r.reference_at < clock_timestamp() - p_reference_age_max) then 'NO_REFERENCE_PRICE'
-                when r.order_qty::numeric * coalesce(r.limit_px, r.reference_px_micros) * 0.000001 > value_max then 'ORDER_VALUE_LIMIT'
+                when r.order_qty * case r.side when 'buy' then r.hold_px * 0.000001 else r.sell_px end > value_max then 'ORDER_VALUE_LIMIT'
+                when r.side = 'sell' and r.cash_micros::numeric + r.cash_held_micros
+                     + (r.shares_held::numeric + r.order_qty) * r.sell_px > cash_max then 'BALANCE_LIMIT'
                 when r.side = 'buy' and r.hold_cash > r.cash_micros then 'INSUFFICIENT_BUYING_POWER'
                 when r.side = 'sell' and r.order_qty > r.shares_free then 'INSUFFICIENT_SHARES'
                 else 'accepted'
