@@ -336,7 +336,6 @@ def test_any_order_of_deeds_leaves_the_books_as_the_model_says(books: type[Books
         deadline=None,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
     )
-    run_state_machine_as_test(books, settings=quick)
     sometimes = [
         "INSUFFICIENT_BUYING_POWER",
         "INSUFFICIENT_SHARES",
@@ -351,5 +350,9 @@ def test_any_order_of_deeds_leaves_the_books_as_the_model_says(books: type[Books
         "repeated fill: duplicate",
         "repeated fill: quarantined",
     ]
-    never = [case for case in sometimes if not books.met[case]]
+    for _ in range(4):  # what to meet is left to chance, and chance may want another round
+        run_state_machine_as_test(books, settings=quick)
+        never = [case for case in sometimes if not books.met[case]]
+        if not never:
+            break
     assert not never, f"the machine never met {never}; it met {dict(books.met)}"

@@ -72,16 +72,26 @@ class ModelAccount:
 
     def take_shares(self, symbol: str, qty: int, unit_cost: int) -> None:
         position = self.position(symbol)
+        owned = min(qty, max(0, position.qty + qty))  # what gives back owed shares costs nothing
         position.qty += qty
-        position.basis += half_even(Fraction(qty * unit_cost, MICROS))
+        position.basis += half_even(Fraction(owned * unit_cost, MICROS))
 
     def judge(self, symbol: str, side: str, qty: int, hold_px: int) -> str:
-        if self.restricted and side == "buy":
+        if self.restricted and side == "buy" and qty > self._owed(symbol):
             return "ACCOUNT_RESTRICTED"
         if side == "buy":
             return "accepted" if ceil(Fraction(qty * hold_px, MICROS)) <= self.cash else "INSUFFICIENT_BUYING_POWER"
         position = self.position(symbol)
         return "accepted" if qty <= position.qty - position.held else "INSUFFICIENT_SHARES"
+
+    def _owed(self, symbol: str) -> int:
+        """Shares that the customer owes and has not ordered yet."""
+        ordered = sum(
+            order.leaves
+            for order in self.orders.values()
+            if order.symbol == symbol and order.side == "buy" and order.status not in ENDED
+        )
+        return max(0, -self.position(symbol).qty - ordered)
 
     def place(self, order_id: str, order: ModelOrder) -> None:
         if order.side == "buy":
@@ -139,8 +149,9 @@ class ModelAccount:
                 )
             self._release(order, order.held - keep)
             self.cash -= cost
+            owned = min(qty, max(0, position.qty + qty))
             position.qty += qty
-            position.basis += cost
+            position.basis += half_even(Fraction(cost * owned, qty))
         else:
             self._release(order, min(order.held, qty))
             if position.qty <= qty:
