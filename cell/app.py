@@ -44,10 +44,15 @@ class CellApp:
     """The two ports of one app server; they share the pools and must be served in one loop, inside `running`."""
 
     customer: CustomerPort
+    customer_routes: Litestar
     operator: Litestar
     pool: Pool
     operator_pool: Pool
     batcher: Batcher
+
+    def openapi(self) -> dict[str, Any]:
+        """The document of the customer port."""
+        return self.customer_routes.openapi_schema.to_schema()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -100,8 +105,9 @@ def create_app(settings: CellSettings) -> CellApp:
     async def cancel(caller: Caller, key: str, order_id: str) -> Answer:
         return await cancel_order(batcher, caller, key, parse_order_id(order_id))
 
+    routes = _customer_litestar(settings, guard, pool, batcher, accounts, clock, new_id)
     customer = CustomerPort(
-        _customer_litestar(settings, guard, pool, batcher, accounts, clock, new_id),
+        routes,
         cell_name=settings.name,
         guard=guard,
         place=place,
@@ -117,7 +123,7 @@ def create_app(settings: CellSettings) -> CellApp:
     operator = create_operator_app(
         metrics=metrics, ready=ready, routes=_operator_routes(settings.name, operator_pool, operator_ring)
     )
-    return CellApp(customer, operator, pool, operator_pool, batcher)
+    return CellApp(customer, routes, operator, pool, operator_pool, batcher)
 
 
 def _operator_routes(cell_name: str, pool: Pool, ring: KeyRing) -> list[Router]:

@@ -1,7 +1,7 @@
 """What the customer controllers share: the idempotency header, an `Answer` as a response, bodies in the document.
 
-Writes take the raw body (amounts must keep every digit), so their shape is described by hand; a test sends what the
-OpenAPI document describes, so that the two cannot drift.
+Writes take the raw body (amounts must keep every digit), so their shape is described by hand; a test holds it
+against what is parsed.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,14 +13,14 @@ from litestar import Response
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import OpenAPIMediaType, Operation, RequestBody, Schema
 from litestar.openapi.spec.enums import OpenAPIType
-from litestar.params import Parameter
+from litestar.params import HeaderParameter
 
 from cell.caller import Answer
 
 IdempotencyKey = Annotated[
     str | None,
-    Parameter(
-        header="X-Idempotency-Key",
+    HeaderParameter(
+        name="X-Idempotency-Key",
         required=False,
         description="1 to 128 visible ASCII characters; the same key with the same request is answered the same",
     ),

@@ -6,6 +6,8 @@ from uuid import UUID
 
 import msgspec
 from litestar import Controller, Request, Response, delete, get, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery
 
 from cell import errors
 from cell.caller import Answer, Caller, check_content_type, format_time, idempotency_key, is_visible_ascii
@@ -130,9 +132,9 @@ class OrderController(Controller):
     async def place(
         self,
         request: Request[Any, Any, Any],
-        caller: Caller,
-        batcher: Batcher,
-        new_id: TimeOrderedIds,
+        caller: NamedDependency[Caller],
+        batcher: NamedDependency[Batcher],
+        new_id: NamedDependency[TimeOrderedIds],
         idempotency: IdempotencyKey = None,
     ) -> Response[bytes]:
         key = idempotency_key(idempotency)
@@ -148,7 +150,11 @@ class OrderController(Controller):
         responses=answers(OrderView, s202="the order, pending_cancel", s200="the order, cancelled at once"),
     )
     async def cancel(
-        self, order_id: str, caller: Caller, batcher: Batcher, idempotency: IdempotencyKey = None
+        self,
+        order_id: FromPath[str],
+        caller: NamedDependency[Caller],
+        batcher: NamedDependency[Batcher],
+        idempotency: IdempotencyKey = None,
     ) -> Response[bytes]:
         key = idempotency_key(idempotency)
         return as_response(await cancel_order(batcher, caller, key, parse_order_id(order_id)))
@@ -156,16 +162,16 @@ class OrderController(Controller):
     @get("/", summary="List orders, newest first")
     async def list_orders(
         self,
-        caller: Caller,
-        pool: Pool,
-        status: str | None = None,
-        symbol: str | None = None,
-        side: str | None = None,
-        after: str | None = None,
-        until: str | None = None,
-        limit: str | None = None,
-        page_token: str | None = None,
-        direction: str | None = None,
+        caller: NamedDependency[Caller],
+        pool: NamedDependency[Pool],
+        status: FromQuery[str | None] = None,
+        symbol: FromQuery[str | None] = None,
+        side: FromQuery[str | None] = None,
+        after: FromQuery[str | None] = None,
+        until: FromQuery[str | None] = None,
+        limit: FromQuery[str | None] = None,
+        page_token: FromQuery[str | None] = None,
+        direction: FromQuery[str | None] = None,
     ) -> OrderPage:
         page = parse_page(limit, page_token, direction)
         if side not in (None, "buy", "sell"):
@@ -187,7 +193,9 @@ class OrderController(Controller):
         return OrderPage([order_view(row) for row in shown], token)
 
     @get("/{order_id:str}", summary="One order")
-    async def get_order(self, order_id: str, caller: Caller, pool: Pool) -> Response[OrderView]:
+    async def get_order(
+        self, order_id: FromPath[str], caller: NamedDependency[Caller], pool: NamedDependency[Pool]
+    ) -> Response[OrderView]:
         row = await queries.find_order(pool, caller.user_id, parse_order_id(order_id))
         if row is None:
             raise errors.order_not_found()
@@ -195,7 +203,9 @@ class OrderController(Controller):
         return Response(view, headers={"ETag": view.etag})
 
     @get("/by-client-order-id/{client_order_id:str}", summary="One order by the customer's own name for it")
-    async def get_by_client_order_id(self, client_order_id: str, caller: Caller, pool: Pool) -> Response[OrderView]:
+    async def get_by_client_order_id(
+        self, client_order_id: FromPath[str], caller: NamedDependency[Caller], pool: NamedDependency[Pool]
+    ) -> Response[OrderView]:
         is_possible = is_visible_ascii(client_order_id)
         row = await queries.find_by_client_order_id(pool, caller.user_id, client_order_id) if is_possible else None
         if row is None:
@@ -206,11 +216,11 @@ class OrderController(Controller):
     @get("/{order_id:str}/events", summary="Every state the order has been in")
     async def events(
         self,
-        order_id: str,
-        caller: Caller,
-        pool: Pool,
-        limit: str | None = None,
-        page_token: str | None = None,
+        order_id: FromPath[str],
+        caller: NamedDependency[Caller],
+        pool: NamedDependency[Pool],
+        limit: FromQuery[str | None] = None,
+        page_token: FromQuery[str | None] = None,
     ) -> OrderEventPage:
         page = parse_page(limit, page_token, "asc")
         identifier = parse_order_id(order_id)
@@ -229,11 +239,11 @@ class OrderController(Controller):
     @get("/{order_id:str}/executions", summary="The order's fills")
     async def executions(
         self,
-        order_id: str,
-        caller: Caller,
-        pool: Pool,
-        limit: str | None = None,
-        page_token: str | None = None,
+        order_id: FromPath[str],
+        caller: NamedDependency[Caller],
+        pool: NamedDependency[Pool],
+        limit: FromQuery[str | None] = None,
+        page_token: FromQuery[str | None] = None,
     ) -> ExecutionPage:
         page = parse_page(limit, page_token, "asc")
         identifier = parse_order_id(order_id)

@@ -6,6 +6,8 @@ from uuid import UUID
 
 import msgspec
 from litestar import Controller, Request, Response, get, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery
 from msgspec import UNSET, Raw, UnsetType
 
 from cell import errors
@@ -156,7 +158,11 @@ class PositionController(Controller):
 
     @get("/positions", summary="What the customer owns, by symbol")
     async def positions(
-        self, caller: Caller, pool: Pool, limit: str | None = None, page_token: str | None = None
+        self,
+        caller: NamedDependency[Caller],
+        pool: NamedDependency[Pool],
+        limit: FromQuery[str | None] = None,
+        page_token: FromQuery[str | None] = None,
     ) -> PositionPage:
         page = parse_page(limit, page_token, "asc")
         if page.after is not None and not is_symbol(page.after):
@@ -167,7 +173,7 @@ class PositionController(Controller):
         return PositionPage([position_view(row) for row in shown], token)
 
     @get("/portfolio", summary="Everything at one moment")
-    async def portfolio(self, caller: Caller, pool: Pool) -> PortfolioView:
+    async def portfolio(self, caller: NamedDependency[Caller], pool: NamedDependency[Pool]) -> PortfolioView:
         cash, as_of, rows = await queries.read_portfolio(pool, caller.user_id)
         value = sum(_market_value(row) or 0 for row in rows)
         return PortfolioView(
@@ -187,9 +193,9 @@ class PositionController(Controller):
     async def share_transfer(
         self,
         request: Request[Any, Any, Any],
-        caller: Caller,
-        batcher: Batcher,
-        new_id: TimeOrderedIds,
+        caller: NamedDependency[Caller],
+        batcher: NamedDependency[Batcher],
+        new_id: NamedDependency[TimeOrderedIds],
         idempotency: IdempotencyKey = None,
     ) -> Response[bytes]:
         key = idempotency_key(idempotency)
@@ -197,7 +203,9 @@ class PositionController(Controller):
         return as_response(await transfer_shares(batcher, new_id, caller, key, await request.body()))
 
     @get("/symbols/{symbol:str}", summary="A symbol and its reference price")
-    async def symbol(self, symbol: str, caller: Caller, pool: Pool) -> SymbolView:
+    async def symbol(
+        self, symbol: FromPath[str], caller: NamedDependency[Caller], pool: NamedDependency[Pool]
+    ) -> SymbolView:
         row = await queries.find_symbol(pool, symbol) if is_symbol(symbol) else None
         if row is None:
             raise Problem(404, "UNKNOWN_SYMBOL", "no such symbol")

@@ -5,6 +5,7 @@ from uuid import UUID
 
 import msgspec
 from litestar import Controller, Request, Response, get, post
+from litestar.di import NamedDependency
 from msgspec import UNSET, Raw, UnsetType
 
 from cell import errors
@@ -75,7 +76,9 @@ class AccountController(Controller):
     tags = ("account",)
 
     @get("/account", summary="Cash, holds and buying power")
-    async def account(self, caller: Caller, pool: Pool, clock: Clock) -> AccountView:
+    async def account(
+        self, caller: NamedDependency[Caller], pool: NamedDependency[Pool], clock: NamedDependency[Clock]
+    ) -> AccountView:
         row = await find_account(pool, caller.user_id, clock.now().date())
         cash = row["cash_micros"]
         return AccountView(
@@ -100,9 +103,9 @@ class AccountController(Controller):
     async def deposit(
         self,
         request: Request[Any, Any, Any],
-        caller: Caller,
-        batcher: Batcher,
-        new_id: TimeOrderedIds,
+        caller: NamedDependency[Caller],
+        batcher: NamedDependency[Batcher],
+        new_id: NamedDependency[TimeOrderedIds],
         idempotency: IdempotencyKey = None,
     ) -> Response[bytes]:
         key = idempotency_key(idempotency)
