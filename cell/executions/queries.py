@@ -25,13 +25,17 @@ select instruction_id, action, order_id, user_id, client_order_id, symbol, side,
 _SENT: Final[LiteralString] = """
 select i.id, i.action, i.order_id, i.user_id, o.client_order_id, o.symbol, o.side, o.type, o.time_in_force,
        o.order_qty_micros, coalesce(o.hold_px_micros, o.limit_px_micros)
-  from brokerage.venue_instructions i
-  join brokerage.orders o on o.user_id = i.user_id and o.order_id = i.order_id
- where i.sent_at < %(before)s and i.id > %(after)s
-       -- a report that waits in the inbox shows that the venue has the order: asking would only add another one
-   and not (i.action = 'submit' and exists (
-            select from brokerage.inbox x where x.user_id = i.user_id and x.order_id = i.order_id))
- order by i.id limit %(limit)s
+  from (select n.id, n.action, n.order_id, n.user_id
+          from brokerage.venue_instructions n
+         where n.sent_at < %(before)s and n.id > %(after)s
+               -- a report that waits in the inbox shows that the venue has the order: asking would only add another one
+           and not (n.action = 'submit' and exists (
+                    select from brokerage.inbox x where x.user_id = n.user_id and x.order_id = n.order_id))
+         order by n.id limit %(limit)s) i
+       -- one order at a time by its key: after an outage a join would read the whole table for every page
+ cross join lateral (
+        select * from brokerage.orders where user_id = i.user_id and order_id = i.order_id limit 1) o
+ order by i.id
 """
 _RECEIVED: Final[LiteralString] = """
 select received_seq from brokerage.venue_sessions where venue = %s and session = %s
