@@ -32,7 +32,7 @@ from infra.runtime.database import Pool, answers, make_pool
 from infra.runtime.fault_points import FaultPoints
 from infra.runtime.operator_api import create_operator_app, require_role
 from infra.runtime.problem import to_response
-from infra.runtime.procedures import AWAY
+from infra.runtime.procedures import AWAY, DatabaseBusy
 from infra.runtime.telemetry import Metrics
 from infra.security.keys import OPERATOR_FILE, ROUTE_FILE, KeyRing, load_key_ring
 
@@ -186,4 +186,8 @@ def _database_away(request: Request[Any, Any, Any], error: Exception) -> Respons
     return to_response(request, errors.unavailable())
 
 
-_DATABASE_AWAY: ExceptionHandlersMap = dict.fromkeys(AWAY, _database_away)
+def _database_busy(request: Request[Any, Any, Any], _: Exception) -> Response[bytes]:
+    return to_response(request, errors.overloaded("the account is busy; nothing was done"))
+
+
+_DATABASE_AWAY: ExceptionHandlersMap = {**dict.fromkeys(AWAY, _database_away), DatabaseBusy: _database_busy}

@@ -13,6 +13,7 @@ from infra.runtime.problem import Problem
 SQLSTATES: Mapping[str, str] = {
     "RB010": "the user exists with another e-mail address",
     "RB011": "the user left this cell",
+    "RB012": "the user is halted",
     "RB020": "a gap in a venue session's report sequence",
     "RB900": "debits and credits of a journal entry differ",
 }

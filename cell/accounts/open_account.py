@@ -95,6 +95,8 @@ class Accounts:
                 return f"{match[1]}.{match[2]}.{secret}"
             case "DEPARTED":
                 raise errors.misdirected(None, None)
+            case "USER_HALTED":
+                raise errors.user_halted(None)
             case "reused":
                 raise Problem(
                     401, "TOKEN_INVALID", "this refresh token was used before, so its family ends; log in again"
@@ -105,7 +107,14 @@ class Accounts:
 
     async def _start_session(self, user_id: UUID) -> str:
         family, secret, now = self._new_id(), secrets.token_urlsafe(32), self._clock.now()
-        await call(self._pool, queries.START, [user_id, family, _digest(secret), now, now + self._refresh_for])
+        try:
+            await call(self._pool, queries.START, [user_id, family, _digest(secret), now, now + self._refresh_for])
+        except DatabaseRefused as error:
+            if error.sqlstate == "RB011":
+                raise errors.misdirected(None, None) from error
+            if error.sqlstate == "RB012":
+                raise errors.user_halted(None) from error
+            raise
         return f"{user_id.hex}.{family.hex}.{secret}"
 
     async def _hash(self, password: str) -> str:

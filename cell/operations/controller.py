@@ -113,5 +113,10 @@ class OperatorChanges(Controller):
             raise errors.invalid_field(422, "profile", "retail or professional")
         row = await queries.read_one(pool, queries.SET_PROFILE, [user_id, body.profile])
         if row is None or not row["set_profile_v1"]:
-            raise errors.user_not_found()
+            user = await queries.read_one(pool, queries.USER, [user_id])
+            if user is None:
+                raise errors.user_not_found()
+            if user["owner_state"] == "departed":
+                raise errors.misdirected(user["forward_cell"], user["forward_epoch"])
+            raise errors.user_halted(user["lease_ends_at"])
         return {"user_id": str(user_id), "profile": body.profile}

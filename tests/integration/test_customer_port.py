@@ -20,7 +20,7 @@ from infra.security.keys import ROUTE_FILE, generate_key_files, load_key_ring
 from infra.security.route_token import RouteTokenSigner
 from tests.support.databases import TestDatabase
 
-pytestmark = [pytest.mark.anyio, pytest.mark.filterwarnings("ignore::litestar.exceptions.LitestarDeprecationWarning")]
+pytestmark = pytest.mark.anyio
 
 ORDER = {"symbol": "AAPL", "side": "buy", "type": "limit", "qty": "1", "limit_price": "100.00"}
 
@@ -32,6 +32,7 @@ class Port:
     servers: list[CellApp]
     signer: RouteTokenSigner
     user_id: uuid.UUID
+    database: TestDatabase
 
     def token(self, user_id: uuid.UUID | None = None, cell_id: str = "cell-1", expires_in_s: int = 60) -> str:
         expires_at_s = int(time.time()) + expires_in_s
@@ -90,7 +91,7 @@ async def port(cell_database: TestDatabase, tmp_path: Path) -> AsyncIterator[Por
             "select brokerage.open_account_v1(%s, 1, 'professional', 'a@example.com', null, 'x', now())", [user_id]
         )
     async with servers[0].running(), servers[1].running():
-        asked = Port(servers, RouteTokenSigner(load_key_ring(tmp_path / ROUTE_FILE)), user_id)
+        asked = Port(servers, RouteTokenSigner(load_key_ring(tmp_path / ROUTE_FILE)), user_id, cell_database)
         assert (await asked.ask("POST", "/v1/deposits", {"amount": "1000"}))[0] == 201
         yield asked
 
@@ -168,3 +169,50 @@ async def test_a_cancel_is_replayed_with_the_answer_of_its_first_time(port: Port
     assert [(status, order["status"]) for status, _, order in answers] == [(200, "cancelled")] * 6
     assert len({json.dumps(order) for _, _, order in answers}) == 1
     assert (await port.ask("DELETE", f"/v1/orders/{order_id}"))[2]["code"] == "ORDER_NOT_OPEN"
+
+
+async def test_a_session_is_neither_begun_nor_renewed_while_its_user_moves(port: Port) -> None:
+    """What is written during a move stays behind: the new owner would take the renewed token for a copy."""
+    opened = await port.ask(
+        "POST",
+        "/internal/v1/accounts",
+        {"email": "b@example.com", "password": "correct horse"},
+        token=port.token(moving := uuid.uuid4()),
+    )
+    shown = {"refresh_token": opened[2]["refresh_token"]}
+    halt = (
+        "update brokerage.users set owner_state = 'halted', lease_ends_at = now() + interval '1 hour' "
+        "where user_id = %s"
+    )
+    with psycopg.connect(port.database.superuser_dsn, autocommit=True) as root:
+        root.execute(halt, [moving])
+        for target, body in [
+            ("/internal/v1/sessions/refresh", shown),
+            ("/internal/v1/sessions", {"password": "correct horse"}),
+        ]:
+            status, _, problem = await port.ask("POST", target, body, token=port.token(moving))
+            assert (status, problem["code"]) == (503, "USER_HALTED")
+        assert root.execute("select brokerage.set_profile_v1(%s, 'professional')", [moving]).fetchone() == (False,)
+        root.execute("update brokerage.users set lease_ends_at = now() - interval '1 s' where user_id = %s", [moving])
+        assert (await port.ask("POST", "/internal/v1/sessions/refresh", shown, token=port.token(moving)))[0] == 200
+        root.execute("update brokerage.users set owner_state = 'departed' where user_id = %s", [moving])
+        status, _, problem = await port.ask(
+            "POST", "/internal/v1/sessions", {"password": "correct horse"}, token=port.token(moving)
+        )
+        assert (status, problem["code"]) == (421, "MISDIRECTED")
+
+
+async def test_a_login_that_meets_a_held_user_is_told_to_come_again(port: Port) -> None:
+    opened = await port.ask(
+        "POST",
+        "/internal/v1/accounts",
+        {"email": "b@example.com", "password": "correct horse"},
+        token=port.token(held := uuid.uuid4()),
+    )
+    assert opened[0] == 201
+    with psycopg.connect(port.database.superuser_dsn) as root:
+        root.execute("select 1 from brokerage.users where user_id = %s for update", [held])
+        status, headers, problem = await port.ask(
+            "POST", "/internal/v1/sessions", {"password": "correct horse"}, token=port.token(held)
+        )
+    assert (status, problem["code"], headers["retry-after"]) == (503, "OVERLOADED", "1")
