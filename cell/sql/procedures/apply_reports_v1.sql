@@ -16,14 +16,9 @@ set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off se
 as $$
 #variable_conflict use_column
 declare
-    locked uuid[];
+    locked constant uuid[] := lock_users_v1(
+        array(select i.user_id from inbox i where i.id = any (p_inbox_ids) and i.user_id is not null), false);
 begin
-    select coalesce(array_agg(l.user_id), '{}') into locked from (
-        select u.user_id from users u
-         where u.user_id in (select i.user_id from inbox i where i.id = any (p_inbox_ids))
-         order by u.user_id for no key update skip locked
-    ) l;
-
     return query
     with read as (
         select i.id, i.user_id, i.order_id, i.venue, i.session, i.venue_seq, i.body,

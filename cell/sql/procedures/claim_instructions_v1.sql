@@ -27,8 +27,7 @@ begin
     if candidate_ids is null then
         return;
     end if;
-    select coalesce(array_agg(l.user_id), '{}') into locked from
-        (select user_id from users where user_id = any (locked) order by user_id for no key update skip locked) l;
+    locked := lock_users_v1(locked, false);
 
     return query
     with judged as materialized (
