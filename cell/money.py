@@ -80,6 +80,14 @@ def average_micros(total_micros: int, qty_micros: int) -> int | None:
     return _half_even(total_micros * MICROS, qty_micros)
 
 
+def average_price_micros(cost_exact: int, qty_micros: int) -> int | None:
+    """Micro-dollars per share of an exact cost in 1e-12 dollars, half to even; None of nothing.
+
+    Not of the posted cost: its own rounding is most of it when the quantity is dust.
+    """
+    return _half_even(cost_exact, qty_micros) if qty_micros else None
+
+
 def value_micros(qty_micros: int, price_micros: int) -> int:
     """Micro-dollars that a quantity is worth, half to even."""
     return _half_even(qty_micros * price_micros, MICROS)

@@ -17,24 +17,24 @@ Row = dict[str, Any]
 
 _COLUMNS_BY_ID: LiteralString = """
 select order_id, client_order_id, symbol, side, type, time_in_force, order_qty_micros, notional_micros, limit_px_micros,
-       stop_px_micros, status, cum_qty_micros, cum_cost_micros, held_cash_micros, held_shares_micros, reject_reason,
-       replaces, replaced_by, event_seq, created_at, updated_at
+       stop_px_micros, status, cum_qty_micros, cum_cost_micros, cum_cost_exact, held_cash_micros, held_shares_micros,
+       reject_reason, replaces, replaced_by, event_seq, created_at, updated_at
   from brokerage.orders
  where user_id = %(user_id)s and order_id = %(order_id)s
 """
 
 _BY_CLIENT_ORDER_ID: LiteralString = """
 select order_id, client_order_id, symbol, side, type, time_in_force, order_qty_micros, notional_micros, limit_px_micros,
-       stop_px_micros, status, cum_qty_micros, cum_cost_micros, held_cash_micros, held_shares_micros, reject_reason,
-       replaces, replaced_by, event_seq, created_at, updated_at
+       stop_px_micros, status, cum_qty_micros, cum_cost_micros, cum_cost_exact, held_cash_micros, held_shares_micros,
+       reject_reason, replaces, replaced_by, event_seq, created_at, updated_at
   from brokerage.orders
  where user_id = %(user_id)s and client_order_id = %(client_order_id)s
 """
 
 _LIST_DESCENDING: LiteralString = """
 select order_id, client_order_id, symbol, side, type, time_in_force, order_qty_micros, notional_micros, limit_px_micros,
-       stop_px_micros, status, cum_qty_micros, cum_cost_micros, held_cash_micros, held_shares_micros, reject_reason,
-       replaces, replaced_by, event_seq, created_at, updated_at
+       stop_px_micros, status, cum_qty_micros, cum_cost_micros, cum_cost_exact, held_cash_micros, held_shares_micros,
+       reject_reason, replaces, replaced_by, event_seq, created_at, updated_at
   from brokerage.orders
  where user_id = %(user_id)s
    and (%(after_id)s::uuid is null or order_id < %(after_id)s)
@@ -49,8 +49,8 @@ select order_id, client_order_id, symbol, side, type, time_in_force, order_qty_m
 
 _LIST_ASCENDING: LiteralString = """
 select order_id, client_order_id, symbol, side, type, time_in_force, order_qty_micros, notional_micros, limit_px_micros,
-       stop_px_micros, status, cum_qty_micros, cum_cost_micros, held_cash_micros, held_shares_micros, reject_reason,
-       replaces, replaced_by, event_seq, created_at, updated_at
+       stop_px_micros, status, cum_qty_micros, cum_cost_micros, cum_cost_exact, held_cash_micros, held_shares_micros,
+       reject_reason, replaces, replaced_by, event_seq, created_at, updated_at
   from brokerage.orders
  where user_id = %(user_id)s
    and (%(after_id)s::uuid is null or order_id > %(after_id)s)

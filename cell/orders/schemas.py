@@ -16,7 +16,7 @@ from cell.money import (
     QTY_MAX_MICROS,
     AmountRefused,
     NotADecimal,
-    average_micros,
+    average_price_micros,
     format_micros,
     parse_micros,
     parse_price,
@@ -127,6 +127,12 @@ def _choice(field: str, value: str | UnsetType, allowed: frozenset[str], later: 
     return value
 
 
+def _check_client_order_id(name: str) -> None:
+    """A name that stands in a path: `by-client-order-id/{name}` must reach it through every proxy."""
+    if not is_visible_ascii(name) or "/" in name or name in {".", ".."}:
+        raise errors.invalid_field(422, "client_order_id", "1 to 128 visible ASCII characters, none of them a slash")
+
+
 def parse_order(raw: bytes) -> OrderTerms:
     """The terms of an order request. Raises Problem: 400 unparsable or missing, 422 understood and refused."""
     body = decode_body(_decoder, raw)
@@ -145,8 +151,8 @@ def parse_order(raw: bytes) -> OrderTerms:
         raise errors.invalid_field(400, "limit_price", "a limit order needs one")
     if kind == "market" and limit is not None:
         raise errors.invalid_field(422, "limit_price", "a market order has none")
-    if body.client_order_id is not None and not is_visible_ascii(body.client_order_id):
-        raise errors.invalid_field(422, "client_order_id", "1 to 128 visible ASCII characters")
+    if body.client_order_id is not None:
+        _check_client_order_id(body.client_order_id)
     return OrderTerms(
         symbol=symbol,
         side=side,
@@ -195,7 +201,7 @@ def order_view(row: Mapping[str, Any]) -> OrderView:
     """An order's row, whether read from the table or from a stored answer (there ids and times are text)."""
     qty, cum = row["order_qty_micros"], row["cum_qty_micros"]
     ended = row["status"] in CLOSED
-    average = average_micros(row["cum_cost_micros"], cum)
+    average = average_price_micros(int(row["cum_cost_exact"]), cum)
     held = row["held_shares_micros"] if row["side"] == "sell" else row["held_cash_micros"]
     return OrderView(
         order_id=_uuid(row["order_id"]),

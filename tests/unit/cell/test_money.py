@@ -12,6 +12,7 @@ from cell.money import (
     AmountRefused,
     NotADecimal,
     average_micros,
+    average_price_micros,
     format_micros,
     parse_micros,
     parse_price,
@@ -91,3 +92,9 @@ def test_zeros_of_any_number_change_nothing() -> None:
 def test_values_and_averages_are_exact_at_every_size(total: int, qty: int, price: int) -> None:
     assert value_micros(qty, price) == round(Fraction(qty * price, 1_000_000))
     assert average_micros(total, qty) == round(Fraction(total * 1_000_000, qty))
+
+
+def test_an_average_price_is_of_the_exact_cost_also_for_dust() -> None:
+    """Three micro-shares at $1.11 cost 3.33 micro-dollars, of which 3 are posted; their price was still $1.11."""
+    assert average_price_micros(3 * 1_110_000, 3) == 1_110_000
+    assert average_price_micros(0, 0) is None

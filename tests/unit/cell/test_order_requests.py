@@ -41,6 +41,8 @@ def test_a_missing_field_is_named(field: str) -> None:
         ({"limit_price": "585.333"}, "limit_price"),
         ({"client_order_id": ""}, "client_order_id"),
         ({"client_order_id": "a b"}, "client_order_id"),
+        ({"client_order_id": "a/b"}, "client_order_id"),
+        ({"client_order_id": ".."}, "client_order_id"),
         ({"type": "market"}, "limit_price"),
         ({"notional": "5"}, "notional"),
         ({"limit_prize": "5"}, "limit_prize"),
