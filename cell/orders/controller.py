@@ -88,9 +88,9 @@ def _moment(field: str, value: str | None) -> datetime | None:
     return at
 
 
-def _after_number(page_after: str | None) -> int:
+def _after_number(page_after: str | None) -> int | None:
     if page_after is None:
-        return 0
+        return None
     if not page_after.isdigit() or len(page_after) > 18:
         raise errors.invalid_field(422, "page_token", "not a token of this list")
     return int(page_after)
@@ -221,11 +221,17 @@ class OrderController(Controller):
         pool: NamedDependency[Pool],
         limit: FromQuery[str | None] = None,
         page_token: FromQuery[str | None] = None,
+        direction: FromQuery[str | None] = None,
     ) -> OrderEventPage:
-        page = parse_page(limit, page_token, "asc")
+        page = parse_page(limit, page_token, direction)
         identifier = parse_order_id(order_id)
         rows = await queries.list_events(
-            pool, caller.user_id, identifier, after=_after_number(page.after), limit=page.limit + 1
+            pool,
+            caller.user_id,
+            identifier,
+            after=_after_number(page.after),
+            descending=page.descending,
+            limit=page.limit + 1,
         )
         if not rows and page.after is None:
             raise errors.order_not_found()
@@ -244,11 +250,17 @@ class OrderController(Controller):
         pool: NamedDependency[Pool],
         limit: FromQuery[str | None] = None,
         page_token: FromQuery[str | None] = None,
+        direction: FromQuery[str | None] = None,
     ) -> ExecutionPage:
-        page = parse_page(limit, page_token, "asc")
+        page = parse_page(limit, page_token, direction)
         identifier = parse_order_id(order_id)
         rows = await queries.list_executions(
-            pool, caller.user_id, identifier, after=_after_number(page.after), limit=page.limit + 1
+            pool,
+            caller.user_id,
+            identifier,
+            after=_after_number(page.after),
+            descending=page.descending,
+            limit=page.limit + 1,
         )
         if not rows and await queries.find_order(pool, caller.user_id, identifier) is None:
             raise errors.order_not_found()

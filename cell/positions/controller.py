@@ -163,11 +163,14 @@ class PositionController(Controller):
         pool: NamedDependency[Pool],
         limit: FromQuery[str | None] = None,
         page_token: FromQuery[str | None] = None,
+        direction: FromQuery[str | None] = None,
     ) -> PositionPage:
-        page = parse_page(limit, page_token, "asc")
+        page = parse_page(limit, page_token, direction or "asc")
         if page.after is not None and not is_symbol(page.after):
             raise errors.invalid_field(422, "page_token", "not a token of this list")
-        rows = await queries.list_positions(pool, caller.user_id, after=page.after or "", limit=page.limit + 1)
+        rows = await queries.list_positions(
+            pool, caller.user_id, after=page.after, descending=page.descending, limit=page.limit + 1
+        )
         shown = rows[: page.limit]
         token = seal(shown[-1]["symbol"]) if len(rows) > page.limit else None
         return PositionPage([position_view(row) for row in shown], token)

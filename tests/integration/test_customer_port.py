@@ -216,3 +216,43 @@ async def test_a_login_that_meets_a_held_user_is_told_to_come_again(port: Port) 
             "POST", "/internal/v1/sessions", {"password": "correct horse"}, token=port.token(held)
         )
     assert (status, problem["code"], headers["retry-after"]) == (503, "OVERLOADED", "1")
+
+
+async def walk(port: Port, target: str, direction: str) -> list[dict[str, Any]]:
+    """Every item of a list, two at a time."""
+    items: list[dict[str, Any]] = []
+    token: str | None = None
+    while True:
+        query = f"?limit=2&direction={direction}" + ("" if token is None else f"&page_token={token}")
+        status, _, page = await port.ask("GET", target + query)
+        assert status == 200, page
+        assert len(page["items"]) <= 2
+        items += page["items"]
+        token = page["next_page_token"]
+        if token is None:
+            return items
+
+
+async def test_every_list_is_walked_whole_in_both_directions(port: Port) -> None:
+    with psycopg.connect(port.database.service_dsn, autocommit=True) as connection:
+        connection.execute(
+            "select brokerage.set_reference_prices_v1(array['MSFT', 'TSLA'], array[100000000, 100000000], now())"
+        )
+    for symbol in ("AAPL", "MSFT", "TSLA"):
+        body = {"symbol": symbol, "qty": "1", "unit_cost": "1"}
+        assert (await port.ask("POST", "/v1/share-transfers", body))[0] == 201
+    orders = [(await port.ask("POST", "/v1/orders", ORDER))[2] for _ in range(5)]
+    assert (await port.ask("DELETE", f"/v1/orders/{orders[0]['order_id']}"))[0] == 200
+    lists = [
+        ("/v1/orders", 5),
+        ("/v1/ledger", 10),
+        ("/v1/positions", 3),
+        (f"/v1/orders/{orders[0]['order_id']}/events", 4),
+    ]
+    for target, count in lists:
+        forwards, backwards = await walk(port, target, "asc"), await walk(port, target, "desc")
+        assert len(forwards) == count
+        assert forwards == backwards[::-1]
+    assert [order["order_id"] for order in await walk(port, "/v1/orders", "asc")] == [o["order_id"] for o in orders]
+    _, _, newest = await port.ask("GET", f"/v1/orders/{orders[0]['order_id']}/events")
+    assert [event["to"] for event in newest["items"]] == ["cancelled", "funds_held", "validated", "pending"]
