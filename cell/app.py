@@ -34,7 +34,7 @@ from infra.runtime.operator_api import create_operator_app, require_role
 from infra.runtime.problem import to_response
 from infra.runtime.procedures import AWAY, DatabaseBusy
 from infra.runtime.telemetry import Metrics
-from infra.security.keys import OPERATOR_FILE, ROUTE_FILE, KeyRing, load_key_ring
+from infra.security.keys import OPERATOR_FILE, ROUTE_FILE, KeyRing, KeySource, follow_key_ring
 
 _log = logging.getLogger(__name__)
 
@@ -97,7 +97,7 @@ def create_app(settings: CellSettings) -> CellApp:
     accounts = Accounts(
         pool, profile=settings.new_user_profile, refresh_days=settings.refresh_token_days, clock=clock, new_id=new_id
     )
-    guard = RouteGuard(load_key_ring(settings.keys_dir / ROUTE_FILE), settings.name)
+    guard = RouteGuard(follow_key_ring(settings.keys_dir / ROUTE_FILE), settings.name)
 
     async def place(caller: Caller, key: str, body: bytes) -> Answer:
         return await place_order(batcher, new_id, caller, key, body)
@@ -119,14 +119,14 @@ def create_app(settings: CellSettings) -> CellApp:
         is_up = await answers(pool)
         return is_up, {"cell": settings.name, "database": is_up, "commands_waiting": batcher.waiting}
 
-    operator_ring = load_key_ring(settings.keys_dir / OPERATOR_FILE)
+    operator_ring = follow_key_ring(settings.keys_dir / OPERATOR_FILE)
     operator = create_operator_app(
         metrics=metrics, ready=ready, routes=_operator_routes(settings.name, operator_pool, operator_ring)
     )
     return CellApp(customer, routes, operator, pool, operator_pool, batcher)
 
 
-def _operator_routes(cell_name: str, pool: Pool, ring: KeyRing) -> list[Router]:
+def _operator_routes(cell_name: str, pool: Pool, ring: KeySource[KeyRing]) -> list[Router]:
     dependencies = {
         "pool": Provide(lambda: pool, sync_to_thread=False),
         "cell_name": Provide(lambda: cell_name, sync_to_thread=False),

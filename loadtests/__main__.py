@@ -14,7 +14,7 @@ import typer
 import uvloop
 from rich.console import Console
 
-from loadtests.benchmarks import orders_per_second, router_latency, startup
+from loadtests.benchmarks import orders_per_second, router_latency, router_vs_haproxy, startup
 from loadtests.benchmarks.orders_per_second import MeasurementRefused
 from loadtests.benchmarks.pgbench import PgbenchFailed
 from loadtests.client import CustomerError, RouterSilent
@@ -147,6 +147,16 @@ def bench_router(
         _print_result(document, path)
 
     _run(run)
+
+
+@bench_app.command("haproxy")
+def bench_haproxy(seconds: Seconds = 4, rounds: Rounds = 7) -> None:
+    """The router beside HAProxy with JWT check and map lookup; needs `apt-get install haproxy wrk`, and no stack."""
+    try:
+        document, path = router_vs_haproxy.measure(_say, seconds=seconds, rounds=rounds)
+    except MeasurementRefused as error:
+        _fail(str(error), 1)
+    _print_result(document, path)
 
 
 @bench_app.command("startup")

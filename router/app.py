@@ -6,10 +6,13 @@ only then lets go of the cells.
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+import os
+import socket
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from functools import partial
+from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 import msgspec
 from litestar import Litestar, MediaType, Request, Response, get
@@ -25,6 +28,7 @@ from infra.runtime.map_watcher import MapWatcher
 from infra.runtime.operator_api import create_operator_app, serving
 from infra.runtime.problem import Problem, to_response
 from infra.runtime.redis_client import make_redis
+from infra.runtime.revocation_source import RedisRevocations
 from infra.runtime.settings import PostgresSettings
 from infra.runtime.telemetry import Metrics
 from infra.security.customer_token import CustomerTokenSigner, CustomerTokenVerifier
@@ -34,11 +38,14 @@ from infra.security.keys import (
     CUSTOMER_VERIFY_FILE,
     EMAIL_PEPPER_FILE,
     ROUTE_FILE,
+    follow_key_ring,
+    follow_signing_ring,
+    follow_verify_ring,
     load_key_ring,
-    load_signing_ring,
-    load_verify_ring,
 )
 from infra.security.route_token import RouteTokenSigner
+from infra.topology.shard_map import ShardMap
+from router.access_log import AccessLog
 from router.cell_calls import CellCalls
 from router.claim_sweep import ClaimSweep
 from router.controller import IdentityController
@@ -47,15 +54,21 @@ from router.documents import CustomerDocument
 from router.edge import protocol_factory, sweep_clients
 from router.errors import RouterRefusal, refusal_headers
 from router.fleet import Fleet
-from router.forward import Forwarder
+from router.forward import Forwarder, Limits
+from router.hold import Holding
 from router.identify import Routes
+from router.limits import Limit
+from router.listener import open_listener, serving_edge
 from router.log_in import LogIn
 from router.metrics import RouterCollector
 from router.misroute import Misroutes
 from router.queries import ControlQueries
-from router.settings import RouterSettings
+from router.revoked import RevocationWatcher
+from router.settings import LimitSettings, RouterSettings
 from router.sign_up import SignUp
 from router.world import World
+
+_FORGET_S = 10.0
 
 
 class Router:
@@ -63,6 +76,9 @@ class Router:
 
     def __init__(self, settings: RouterSettings) -> None:
         self.settings = settings
+        self.listener: socket.socket | None = None
+        self.draining = False
+        self._started_at = datetime.now(UTC).isoformat(timespec="milliseconds")
         keys = settings.keys_dir
         self.redis = make_redis(settings.redis)
         self.pool: Pool = make_pool(
@@ -74,31 +90,50 @@ class Router:
             settings.name,
         )
         self.fleet = Fleet(settings.upstream)
+        self.holding = Holding(settings.hold)
         self.watcher = MapWatcher(
             redis_source=RedisMapSource(self.redis),
             control_source=ControlMapSource(settings.control.dsn, connect_timeout_s=settings.control.timeout_s),
             file_source=FileMapSource(settings.map_file),
             clock=SystemClock(),
             poll_s=settings.map_poll_s,
-            on_change=self.fleet.follow,
+            on_change=self._follow,
         )
+        self._verify_ring = follow_verify_ring(keys / CUSTOMER_VERIFY_FILE)
+        self._route_ring = follow_key_ring(keys / ROUTE_FILE)
+        self._keys_seen = self._keys_now()
         self.routes = Routes(
-            verifier=CustomerTokenVerifier(load_verify_ring(keys / CUSTOMER_VERIFY_FILE)),
-            signer=RouteTokenSigner(load_key_ring(keys / ROUTE_FILE)),
+            verifier=CustomerTokenVerifier(self._verify_ring),
+            signer=RouteTokenSigner(self._route_ring),
             current_map=lambda: self.watcher.current,
             fleet=self.fleet,
+            is_void=lambda user_id, issued_at_s: self.revoked.held.is_void(user_id, issued_at_s),
             route_token_ttl_s=settings.route_token_ttl_s,
             cached_max=settings.routes_cached_max,
         )
         self.misroutes = Misroutes(self.routes, refresh=self.watcher.refresh, current_map=lambda: self.watcher.current)
-        self.forwarder = Forwarder(self.routes, self.misroutes, deadline_s=settings.upstream.deadline_s)
+        self.forwarder = Forwarder(
+            self.routes,
+            self.misroutes,
+            self.holding,
+            _limits(settings.limits),
+            AccessLog(settings.access_log),
+            deadline_s=settings.upstream.deadline_s,
+        )
         self.calls = CellCalls(self.routes, self.misroutes, deadline_s=settings.upstream.deadline_s)
         queries = ControlQueries(self.pool, timeout_s=settings.control.timeout_s)
         hasher = EmailHasher(load_key_ring(keys / EMAIL_PEPPER_FILE))
+        self.revoked = RevocationWatcher(
+            redis_source=RedisRevocations(self.redis),
+            ask_control=queries.revocations,
+            file=settings.map_file.with_suffix(".revoked"),
+            poll_s=settings.map_poll_s,
+            on_revoked=self._revoke,
+        )
         self.sign_ups = SignUp(World(self.watcher, self.fleet), queries, self.calls, hasher, FaultPoints())
         self.log_ins = LogIn(queries, self.calls, hasher)
         self.sweep = ClaimSweep(queries, self.calls, self.routes)
-        self.signer = CustomerTokenSigner(load_signing_ring(keys / CUSTOMER_SIGNING_FILE))
+        self.signer = CustomerTokenSigner(follow_signing_ring(keys / CUSTOMER_SIGNING_FILE))
         self.metrics = Metrics(())
         self.metrics.registry.register(
             RouterCollector(
@@ -108,6 +143,21 @@ class Router:
                 readings={
                     "router_misroute_loops_total": lambda: self.misroutes.loops,
                     "router_tokens_verified_total": lambda: self.routes.verified,
+                    "router_limited_users_total": lambda: self.forwarder.limits.user.refused,
+                    "router_limited_addresses_total": lambda: (
+                        self.forwarder.limits.address.refused + self.forwarder.limits.identity.refused
+                    ),
+                    "router_limit_buckets_count": lambda: (
+                        self.forwarder.limits.user.tracked + self.forwarder.limits.address.tracked
+                    ),
+                    "router_revoked_users_count": lambda: len(self.revoked.held),
+                    "router_revocations_refused_total": lambda: self.revoked.refused,
+                    "router_access_lines_left_out_total": lambda: self.forwarder.log.left_out,
+                    "router_held_count": lambda: self.holding.waiting,
+                    "router_held_total": lambda: self.holding.held,
+                    "router_held_in_vain_total": lambda: self.holding.given_up,
+                    "router_hold_full_total": lambda: self.holding.turned_away,
+                    "router_clients_refused_total": lambda: self.forwarder.clients_refused,
                     "router_clients_count": lambda: len(self.forwarder.clients),
                     "router_claims_finished_total": lambda: self.sweep.finished,
                     "router_claims_freed_total": lambda: self.sweep.freed,
@@ -116,11 +166,24 @@ class Router:
             )
         )
 
+    def _revoke(self, user_ids: set[UUID]) -> None:
+        self.routes.forget_users(user_ids)
+        self.forwarder.close_tunnels(user_ids)
+
+    def _follow(self, shard_map: ShardMap) -> None:
+        self.fleet.follow(shard_map)
+        self.holding.map_changed()
+
     async def ready(self) -> tuple[bool, dict[str, object]]:
+        """Able to serve, by which map, how old it is. A draining router is not ready: whoever balances goes on."""
         watch = self.watcher.watch
         held = watch.shard_map
         age_s = SystemClock().monotonic() - watch.confirmed_at_s if watch.confirmed_at_s else None
-        return held is not None, {
+        return held is not None and not self.draining, {
+            "router": self.settings.name,
+            "pid": os.getpid(),
+            "started_at": self._started_at,
+            "draining": self.draining,
             "map_epoch": None if held is None else held.epoch,
             "map_lineage": None if held is None else str(held.lineage),
             "map_source": watch.source,
@@ -132,6 +195,7 @@ class Router:
         """Everything but the sockets."""
         await self.pool.open(wait=False)
         await self.watcher.start()
+        await self.revoked.start()
         self.fleet.start()
         tasks = [asyncio.create_task(self.sweep.run()), asyncio.create_task(self._sweep_clients())]
         try:
@@ -140,30 +204,67 @@ class Router:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+            await self.revoked.stop()
             await self.watcher.stop()
             await self.fleet.close()
             await self.pool.close(timeout=2)
             await self.redis.aclose()
 
     @asynccontextmanager
-    async def serving(self) -> AsyncIterator[None]:
+    async def serving(self, *, keeps_listener: Callable[[], bool] = lambda: False) -> AsyncIterator[None]:
         """Both ports open; leaving drains the customers' port before anything else goes."""
+        settings = self.settings
         operator = create_operator_app(metrics=self.metrics, ready=self.ready)
-        edge = partial(
-            serving,
+        self.listener = open_listener(settings.listen, settings.listen_fd)
+        edge = serving_edge(
             create_identity_app(self),
-            self.settings.listen,
-            http=protocol_factory(self.forwarder, self.settings.edge),
-            timeout_graceful_shutdown=self.settings.drain_s,
+            settings.listen,
+            self.listener,
+            http=protocol_factory(self.forwarder, settings.edge),
+            drain_s=settings.drain_s,
+            keeps_listener=keeps_listener,
         )
-        async with self.running(), serving(operator, self.settings.operator), edge():
-            yield
+        async with self.running(), serving(operator, settings.operator), edge:
+            try:
+                yield
+            finally:
+                self.draining = True
+                await asyncio.sleep(settings.drain_notice_s)
+
+    def _keys_now(self) -> tuple[frozenset[str], str]:
+        return frozenset(self._verify_ring.current().keys), self._route_ring.current().active
+
+    def _follow_keys(self) -> None:
+        """A further customer key changes nothing that is remembered; one that is gone, or another route key, does."""
+        (known, signed_by), now = self._keys_seen, self._keys_now()
+        if not known <= now[0] or signed_by != now[1]:
+            self.routes.forget_all()
+        self._keys_seen = now
 
     async def _sweep_clients(self) -> None:
         loop = asyncio.get_running_loop()
+        limits = self.forwarder.limits
+        forget_at_s = 0.0
         while True:
-            await asyncio.sleep(1.0)
-            sweep_clients(self.forwarder.clients, self.settings.edge, loop.time())
+            await asyncio.sleep(0.1 if self.draining else 0.5)
+            now_s = loop.time()
+            sweep_clients(self.forwarder.clients, self.settings.edge, now_s)
+            self._follow_keys()
+            if now_s >= forget_at_s:
+                forget_at_s = now_s + _FORGET_S
+                for limit in (limits.user, limits.address, limits.identity):
+                    limit.sweep(now_s)
+
+
+def _limits(settings: LimitSettings) -> Limits:
+    tracked_max = settings.tracked_max
+    return Limits(
+        user=Limit("customer", per_s=settings.user_per_s, burst=settings.user_burst, tracked_max=tracked_max),
+        address=Limit("address", per_s=settings.address_per_s, burst=settings.address_burst, tracked_max=tracked_max),
+        identity=Limit(
+            "address", per_s=settings.identity_per_s, burst=settings.identity_burst, tracked_max=tracked_max
+        ),
+    )
 
 
 def create_identity_app(router: Router) -> Litestar:

@@ -19,6 +19,7 @@ class RouterRefusal(Exception):
     status: int = 500
     code: str = "INTERNAL"
     retry_after_s: int | None = None
+    limit_headers: bytes = b""
 
     def __init__(self, detail: str) -> None:
         super().__init__(detail)
@@ -35,6 +36,20 @@ class TokenExpired(RouterRefusal):
 
 class RequestMalformed(RouterRefusal):
     status, code = 400, "INVALID_FIELD"
+
+
+class MethodNotAllowed(RouterRefusal):
+    status, code = 405, "METHOD_NOT_ALLOWED"
+
+
+class VersionNotSupported(RouterRefusal):
+    status, code = 505, "HTTP_VERSION_NOT_SUPPORTED"
+
+
+class TooManyRequests(RouterRefusal):
+    """Nothing was done."""
+
+    status, code, retry_after_s = 429, "RATE_LIMITED", RETRY_AFTER_S
 
 
 class BodyTooLarge(RouterRefusal):
@@ -59,6 +74,12 @@ class CellOverloaded(RouterRefusal):
     """Nothing was done."""
 
     status, code, retry_after_s = 503, "OVERLOADED", RETRY_AFTER_S
+
+
+class UserHalted(RouterRefusal):
+    """A write waited for the user's move to end, in vain. Nothing was done."""
+
+    status, code, retry_after_s = 503, "USER_HALTED", RETRY_AFTER_S
 
 
 class OutcomeUnknown(RouterRefusal):
@@ -89,6 +110,8 @@ def render_refusal(refusal: RouterRefusal, request_id: bytes, *, close: bool) ->
         parts += [b"\r\nretry-after: ", str(refusal.retry_after_s).encode()]
     if refusal.status == 401:
         parts.append(b"\r\nwww-authenticate: Bearer")
+    if refusal.limit_headers:
+        parts += [b"\r\n", refusal.limit_headers[:-2]]
     parts.append(b"\r\nconnection: close\r\n\r\n" if close else b"\r\n\r\n")
     parts.append(body)
     return b"".join(parts)

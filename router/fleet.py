@@ -41,7 +41,7 @@ class CellFigures:
 class CellUpstream:
     """One cell: a place is taken before a connection is, and given back with it."""
 
-    __slots__ = ("_settings", "bulkhead", "cell_id", "figures", "servers")
+    __slots__ = ("_settings", "bulkhead", "cell_id", "figures", "servers", "tunnels", "tunnels_max")
 
     def __init__(self, cell: Cell, settings: UpstreamSettings) -> None:
         self.cell_id: CellId = cell.cell_id
@@ -50,6 +50,8 @@ class CellUpstream:
             in_flight_max=settings.in_flight_max, queue_max=settings.queue_max, queue_wait_s=settings.queue_wait_s
         )
         self.figures = CellFigures()
+        self.tunnels = 0
+        self.tunnels_max = settings.tunnels_max
         self.servers: list[UpstreamServer] = []
         self.set_addresses(cell.api_urls)
 
@@ -107,6 +109,13 @@ class CellUpstream:
                 return await server.connect()
             except (OSError, TimeoutError):
                 server.breaker.fail(loop.time())
+        raise CellUnavailable("the cell that serves this user does not answer")
+
+    def pick_server(self, now_s: float) -> UpstreamServer:
+        """For a connection outside the pool. Raises `CellUnavailable`."""
+        for server in sorted(self.servers, key=_load):
+            if server.breaker.allows(now_s):
+                return server
         raise CellUnavailable("the cell that serves this user does not answer")
 
     def give_back(self, connection: UpstreamConnection, now_s: float) -> None:

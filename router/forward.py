@@ -5,20 +5,29 @@ The usual case runs in callbacks without a task: a known route, an idle connecti
 
 - a connection that broke: once more on a new connection, if the request is safe to repeat (a read, or it carries an
   idempotency key), else and after that `OUTCOME_UNKNOWN` for a write and `CELL_UNAVAILABLE` for a read;
-- 421: the map is refreshed and the request sent once more, to another cell; a second 421 ends in `CELL_UNAVAILABLE`.
+- 421: the map is refreshed and the request sent once more, to another cell; a second 421 ends in `CELL_UNAVAILABLE`;
+- a halted user: his write waits in line (`hold.py`) and is sent again, until its time is up.
 
 An answer of a write that was sent is never guessed, and nothing here answers 504.
 """
 
 import asyncio
 import logging
-from time import monotonic
+from collections.abc import Collection
+from dataclasses import dataclass
+from time import monotonic, time
 from typing import TYPE_CHECKING, Final
+from uuid import UUID
 
+from router.access_log import AccessLog
 from router.errors import STATUS_LINES, CellUnavailable, OutcomeUnknown, RequestMalformed, RouterRefusal, render_refusal
-from router.headers import Ids, RequestHead, passes_back, write_request
+from router.headers import Ids, RequestHead, as_upgrade, passes_back, write_request
+from router.hold import Holding, Ticket, read_halted
 from router.identify import Route, Routes
+from router.limits import Limit
 from router.misroute import Misroutes, hint_lied
+from router.settings import EdgeSettings
+from router.tunnel import Tunnel, run_tunnel
 from router.upstream import UpstreamConnection
 
 if TYPE_CHECKING:
@@ -35,18 +44,69 @@ class _NoEvent:
     def set(self) -> None: ...
 
 
+@dataclass(frozen=True)
+class Limits:
+    user: Limit
+    address: Limit
+    identity: Limit
+
+
 class Forwarder:
     """What all requests share."""
 
-    def __init__(self, routes: Routes, misroutes: Misroutes, *, deadline_s: float) -> None:
+    def __init__(
+        self,
+        routes: Routes,
+        misroutes: Misroutes,
+        holding: Holding,
+        limits: Limits,
+        log: AccessLog,
+        *,
+        deadline_s: float,
+    ) -> None:
         self.routes = routes
+        self.holding = holding
         self.misroutes = misroutes
         self.ids = Ids()
         self.deadline_s = deadline_s
         self.budget_ms = str(int(deadline_s * 1000)).encode()
+        self.limits = limits
         self.clients: set[EdgeProtocol] = set()
+        self.clients_by_address: dict[str, int] = {}
+        self.clients_refused = 0
+        self.tunnels: set[Tunnel] = set()
+        self.log = log
         self.tasks: set[asyncio.Task[None]] = set()
         self.refusals: dict[str, int] = {}
+
+    def admit(self, client: "EdgeProtocol", settings: EdgeSettings) -> bool:
+        """A new connection, if there are not too many of all, or of its address."""
+        of_address = self.clients_by_address.get(client.address, 0)
+        if len(self.clients) >= settings.clients_max or of_address >= settings.clients_per_address_max:
+            self.clients_refused += 1
+            return False
+        self.clients.add(client)
+        self.clients_by_address[client.address] = of_address + 1
+        return True
+
+    def dismiss(self, client: "EdgeProtocol") -> None:
+        if client in self.clients:
+            self.clients.remove(client)
+            left = self.clients_by_address[client.address] - 1
+            if left:
+                self.clients_by_address[client.address] = left
+            else:
+                del self.clients_by_address[client.address]
+
+    def spawn_tunnel(self, request: "ForwardedRequest") -> None:
+        task = asyncio.get_running_loop().create_task(run_tunnel(request, self.deadline_s))
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+
+    def close_tunnels(self, user_ids: Collection[UUID]) -> None:
+        """Their tokens are void, so what was opened by them ends."""
+        for tunnel in [tunnel for tunnel in self.tunnels if tunnel.request.route.user_id in user_ids]:
+            tunnel.close()
 
     def spawn(self, request: "ForwardedRequest", broken: str | None) -> None:
         task = asyncio.get_running_loop().create_task(_carry_or_refuse(request, broken))
@@ -59,8 +119,8 @@ class ForwardedRequest:
 
     __slots__ = (
         "_chunked", "_forwarder", "_waiter", "body", "body_bytes", "complete", "connection", "deadline_s",
-        "disconnected", "edge", "head", "keep_alive", "method", "received_s", "refusal", "response_complete",
-        "route", "started", "streaming", "target",
+        "disconnected", "early", "edge", "found_route", "head", "keep_alive", "method", "received_s", "refusal",
+        "response_complete", "route", "started", "streaming", "target", "ticket", "tunnel", "upgrade",
     )  # fmt: skip
     message_event = _NoEvent()
 
@@ -88,10 +148,16 @@ class ForwardedRequest:
         self.response_complete = False
         self.refusal: RouterRefusal | None = None
         self.route: Route
+        self.found_route: Route | None = None
+        self.received_s = 0.0
+        self.upgrade = False
+        self.early = b""
+        self.tunnel: Tunnel | None = None
         self.connection: UpstreamConnection | None = None
         self.streaming = False
         self._chunked = False
         self._waiter: asyncio.Future[str | None] | None = None
+        self.ticket: Ticket | None = None
 
     @property
     def forwarder(self) -> Forwarder:
@@ -115,24 +181,52 @@ class ForwardedRequest:
             head.request_id = forwarder.ids.request_id()
         if not head.trace:
             head.trace = forwarder.ids.traceparent(head.request_id)
+        now_s = monotonic()
+        self.received_s = now_s
         if head.problem and self.refusal is None:
             self.refusal = RequestMalformed(head.problem)
         if self.refusal is not None:
             self.refuse(self.refusal)
             return
+        limits = forwarder.limits
+        bucket = self.edge.address_bucket
+        if bucket is None or bucket.forgotten:
+            bucket = self.edge.address_bucket = limits.address.bucket(self.edge.address)
+        if not limits.address.take(bucket, now_s):
+            self.refuse(limits.address.refusal(bucket, now_s))
+            return
         try:
-            self.route = route = forwarder.routes.of_request(head.authorization)
+            self.found_route = self.route = route = forwarder.routes.of_request(head.authorization)
         except RouterRefusal as refusal:
             self.refuse(refusal)
             return
-        now_s = monotonic()
-        self.received_s = now_s
+        bucket = route.bucket
+        if bucket is None or bucket.forgotten:
+            bucket = route.bucket = limits.user.bucket(route.user_id)
+        if not limits.user.take(bucket, now_s):
+            self.refuse(limits.user.refusal(bucket, now_s))
+            return
         self.deadline_s = now_s + forwarder.deadline_s
+        if self.upgrade:
+            forwarder.spawn_tunnel(self)
+            return
+        if forwarder.holding.lines and route.user_id in forwarder.holding.lines and self.method not in _SAFE:
+            self._hold()
+            return
         connection = route.cell.take_ready(now_s)
         if connection is None:
             forwarder.spawn(self, None)
         else:
             self.send(connection, now_s)
+
+    def _hold(self) -> None:
+        """Earlier writes of the user wait, so this one waits behind them."""
+        try:
+            self.ticket = self._forwarder.holding.join(self.route.user_id, self.received_s)
+        except RouterRefusal as refusal:
+            self.refuse(refusal)
+        else:
+            self._forwarder.spawn(self, None)
 
     def send(self, connection: UpstreamConnection, now_s: float) -> None:
         head = self.head
@@ -144,11 +238,34 @@ class ForwardedRequest:
             route_token=self.route.token,
             request_id=head.request_id,
             trace=head.trace,
-            budget_ms=self._forwarder.budget_ms,
+            budget_ms=self._budget_ms(now_s),
             passed=head.passed,
             body=self.body,
         )
         connection.send(request, self, is_head=self.method == b"HEAD", now_s=now_s, deadline_s=self.deadline_s)
+
+    def _budget_ms(self, now_s: float) -> bytes:
+        """What is left of the deadline: whoever works for us need not work longer."""
+        if now_s == self.received_s:
+            return self._forwarder.budget_ms
+        return b"%d" % max(1, int((self.deadline_s - now_s) * 1000))
+
+    def may_be_held(self) -> bool:
+        """A write that the cell refused because its user is halted: in line, unless there is no room."""
+        if self.is_safe:
+            return False
+        if self.ticket is None:
+            try:
+                self.ticket = self._forwarder.holding.join(self.route.user_id, self.received_s)
+            except RouterRefusal:
+                return False  # then the cell's own refusal is passed on
+        return True
+
+    def follow_map(self) -> None:
+        """Time has passed: perhaps the user has another owner now."""
+        routes = self._forwarder.routes
+        if not routes.is_current(self.route):
+            self.route = routes.to_owner(self.route.user_id, time())
 
     async def exchange(self, connection: UpstreamConnection) -> str | None:
         """Send and wait. None: a whole answer is in `connection`, or its stream has begun. Else why it broke."""
@@ -165,10 +282,13 @@ class ForwardedRequest:
     def answered(self, connection: UpstreamConnection) -> None:
         if self._waiter is not None:
             self._waiter.set_result(None)
-        elif connection.status == 421:
+        elif connection.status == 421 or (connection.status == 503 and self._is_halted_write(connection)):
             self._forwarder.spawn(self, None)
         else:
             self.deliver(connection)
+
+    def _is_halted_write(self, connection: UpstreamConnection) -> bool:
+        return self.method not in _SAFE and read_halted(503, connection.body) is not None
 
     def broken(self, connection: UpstreamConnection, why: str) -> None:
         if self.streaming:
@@ -202,22 +322,34 @@ class ForwardedRequest:
         if self._chunked and not self.disconnected:
             self.edge.transport.write(b"0\r\n\r\n")
         self._count(connection, connection.status)
+        log = self._forwarder.log
+        log.left -= 1
+        if log.left <= 0 or connection.status >= 500:
+            log.write(self, connection.status, -1)
         self.route.cell.give_back(connection, monotonic())
         self._end()
 
     # What the client's connection tells.
 
     def client_left(self) -> None:
-        """A write goes on to its end in the cell; a stream that nobody reads is cut."""
+        """A write goes on to its end in the cell, one that is only held ends; a stream that nobody reads is cut."""
         self.disconnected = True
+        if self.ticket is not None:
+            self.ticket.abandon()
+        if self.tunnel is not None:
+            self.tunnel.close()
         if self.streaming and self.connection is not None and self.connection.sink is self:
             self.connection.abort("the client left")
 
     def pause(self) -> None:
+        if self.tunnel is not None:
+            self.tunnel.pause_reading()
         if self.streaming and self.connection is not None and self.connection.transport is not None:
             self.connection.transport.pause_reading()
 
     def resume(self) -> None:
+        if self.tunnel is not None:
+            self.tunnel.resume_reading()
         if self.streaming and self.connection is not None and self.connection.transport is not None:
             self.connection.transport.resume_reading()
 
@@ -232,6 +364,10 @@ class ForwardedRequest:
             parts = self._answer_head(connection, chunked=False)
             parts.append(connection.body)
             self.edge.transport.write(b"".join(parts))
+        log = self._forwarder.log
+        log.left -= 1
+        if log.left <= 0 or connection.status >= 500:
+            log.write(self, connection.status, len(connection.body))
         cell.give_back(connection, now_s)
         self._end()
 
@@ -240,6 +376,54 @@ class ForwardedRequest:
         refusals[refusal.code] = refusals.get(refusal.code, 0) + 1
         if not self.disconnected:
             self.edge.transport.write(render_refusal(refusal, self.head.request_id, close=not self.keep_alive))
+        log = self._forwarder.log
+        log.left -= 1
+        if log.left <= 0 or refusal.status >= 500:
+            log.write(self, refusal.status, 0, refusal.code)
+        self._end()
+
+    # A WebSocket.
+
+    def written_for(self, host: bytes) -> bytes:
+        """The upgrade as the cell gets it."""
+        head = self.head
+        written = write_request(
+            method=self.method,
+            target=self.target,
+            host=host,
+            route_token=self.route.token,
+            request_id=head.request_id,
+            trace=head.trace,
+            budget_ms=self._forwarder.budget_ms,
+            passed=head.passed,
+            body=b"",
+        )
+        return as_upgrade(written)
+
+    def tunnel_opened(self, tunnel: Tunnel) -> None:
+        self.tunnel = tunnel
+        self.route.cell.tunnels += 1
+        self._forwarder.tunnels.add(tunnel)
+        self.route.cell.figures.answered(101, monotonic() - self.received_s)
+        tunnel.open(self.early)
+        self.early = b""
+
+    def tunnel_ended(self) -> None:
+        if self.tunnel is not None and self.tunnel in self._forwarder.tunnels:
+            self._forwarder.tunnels.discard(self.tunnel)
+            self.route.cell.tunnels -= 1
+        if not self.response_complete:
+            self._end()
+
+    def deliver_upgrade_refused(self, tunnel: Tunnel) -> None:
+        """The cell's ordinary answer to an upgrade it does not want."""
+        self.route.cell.figures.answered(tunnel.status, monotonic() - self.received_s)
+        if not self.disconnected:
+            parts = [STATUS_LINES.get(tunnel.status, b"HTTP/1.1 %d \r\n" % tunnel.status)]
+            kept = (header for header in tunnel.headers if passes_back(header[0]) and header[0] != b"content-length")
+            parts += [b"%b: %b\r\n" % header for header in kept]
+            parts.append(b"content-length: %d\r\nconnection: close\r\n\r\n" % len(tunnel.body))
+            self.edge.transport.write(b"".join([*parts, tunnel.body]))
         self._end()
 
     def _end(self, *, abort: bool = False) -> None:
@@ -267,6 +451,9 @@ class ForwardedRequest:
             parts.append(b"transfer-encoding: chunked\r\n")
         elif not declared and not self.streaming and status not in (204, 304) and not connection.is_head:
             parts.append(b"content-length: %d\r\n" % len(connection.body))
+        route_bucket = self.route.bucket
+        if route_bucket is not None:
+            parts.append(self._forwarder.limits.user.headers(route_bucket, monotonic()))
         parts.append(b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n")
         return parts
 
@@ -282,6 +469,10 @@ async def _carry_or_refuse(request: ForwardedRequest, broken: str | None) -> Non
         )
         if not request.response_complete:
             request.refuse(RouterRefusal("something went wrong here; the request id finds it in the log"))
+    finally:
+        if request.ticket is not None:
+            request.ticket.leave()
+            request.ticket = None
 
 
 async def _carry(request: ForwardedRequest, why: str | None) -> None:
@@ -292,6 +483,10 @@ async def _carry(request: ForwardedRequest, why: str | None) -> None:
         connection = request.connection
         cell = request.route.cell
         if connection is None:
+            if request.ticket is not None:
+                await request.ticket.turn()
+                request.follow_map()
+                cell = request.route.cell
             try:
                 connection = await cell.take(fresh=resent)
             except RouterRefusal:
@@ -322,6 +517,11 @@ async def _carry(request: ForwardedRequest, why: str | None) -> None:
                 raise CellUnavailable("the user is on the way to another cell")
             request.route = await misroutes.find_owner(request.route, connection.body)
             redirected, unanswered = True, False
+        elif (halted := read_halted(connection.status, connection.body)) is not None and request.may_be_held():
+            cell.give_back(connection, monotonic())
+            request.connection, unanswered = None, False
+            assert request.ticket is not None
+            request.ticket.still_halted(halted)
         elif hint_lied(request.route, connection.status, connection.body):
             cell.give_back(connection, monotonic())
             raise CellUnavailable("the user is on the way to another cell")

@@ -24,7 +24,18 @@ _OF_THE_CONNECTION: Final = frozenset(
 _DROPPED: Final = _OURS | _OF_THE_CONNECTION
 _DROPPED_PREFIXES: Final = (b"x-forwarded-", b"proxy-", b"x-internal-", b"x-operator-")
 _DROPPED_FROM_ANSWERS: Final = frozenset(
-    {b"connection", b"keep-alive", b"transfer-encoding", b"upgrade", b"trailer", b"server", b"x-route-token"}
+    {
+        b"connection",
+        b"keep-alive",
+        b"transfer-encoding",
+        b"upgrade",
+        b"trailer",
+        b"server",
+        b"x-route-token",
+        b"ratelimit-limit",
+        b"ratelimit-remaining",
+        b"ratelimit-reset",
+    }
 )
 _PLAIN_CONNECTION: Final = frozenset({b"keep-alive", b"close", b""})
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
@@ -34,7 +45,17 @@ _TRACEPARENT: Final = re.compile(rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{1
 class RequestHead:
     """What the router reads from a client's headers, and what it passes on."""
 
-    __slots__ = ("authorization", "connection", "content_length", "has_key", "passed", "problem", "request_id", "trace")
+    __slots__ = (
+        "authorization",
+        "connection",
+        "content_length",
+        "has_key",
+        "passed",
+        "problem",
+        "request_id",
+        "trace",
+        "upgrade",
+    )
 
     def __init__(self) -> None:
         self.authorization = b""
@@ -45,6 +66,7 @@ class RequestHead:
         self.problem = ""
         self.request_id = b""
         self.trace = b""
+        self.upgrade = b""
 
     def take(self, name: bytes, value: bytes) -> None:
         """One header, its name in lower case."""
@@ -68,6 +90,8 @@ class RequestHead:
         elif name == b"traceparent":
             if _TRACEPARENT.fullmatch(value):
                 self.trace = value
+        elif name == b"upgrade":
+            self.upgrade = value.lower()
         elif name == b"connection":
             self.connection = value.lower()
 
@@ -120,6 +144,11 @@ def write_request(
     else:
         parts.append(b"\r\n")
     return b"".join(parts)
+
+
+def as_upgrade(written: bytes) -> bytes:
+    """The same request, asking for a WebSocket."""
+    return written[:-2] + b"connection: upgrade\r\nupgrade: websocket\r\n\r\n"
 
 
 _BODILESS: Final = frozenset({b"GET", b"HEAD", b"DELETE", b"OPTIONS"})

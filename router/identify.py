@@ -6,7 +6,7 @@ with the map it was made by, so nothing here can be staler than the map in memor
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from uuid import UUID
 
 from infra.security.customer_token import CustomerTokenExpired, CustomerTokenInvalid, CustomerTokenVerifier
@@ -15,6 +15,7 @@ from infra.topology.identifiers import CellId, UserId
 from infra.topology.shard_map import ShardMap
 from router.errors import CellUnavailable, TokenExpired, TokenInvalid
 from router.fleet import CellUpstream, Fleet
+from router.limits import Bucket
 from router.locate import locate_user
 
 _ROUTE_TOKEN_MARGIN_S = 30
@@ -23,7 +24,7 @@ _ROUTE_TOKEN_MARGIN_S = 30
 class Route:
     """Where one user's requests go, by one map."""
 
-    __slots__ = ("by_hint", "cell", "shard_map", "token", "user_id", "valid_until_s")
+    __slots__ = ("bucket", "by_hint", "cell", "shard_map", "token", "user_id", "valid_until_s")
 
     def __init__(
         self, user_id: UserId, cell: CellUpstream, token: bytes, shard_map: ShardMap, valid_until_s: float
@@ -34,6 +35,7 @@ class Route:
         self.shard_map = shard_map
         self.valid_until_s = valid_until_s
         self.by_hint = False
+        self.bucket: Bucket | None = None
 
 
 class Routes:
@@ -46,6 +48,7 @@ class Routes:
         signer: RouteTokenSigner,
         current_map: Callable[[], ShardMap | None],
         fleet: Fleet,
+        is_void: Callable[[UUID, int], bool] = lambda user_id, issued_at_s: False,
         route_token_ttl_s: int,
         cached_max: int,
         now: Callable[[], float] = time.time,
@@ -54,6 +57,7 @@ class Routes:
         self._signer = signer
         self._current_map = current_map
         self._fleet = fleet
+        self._is_void = is_void
         self._ttl_s = route_token_ttl_s
         self._cached_max = cached_max
         self._now = now
@@ -67,8 +71,22 @@ class Routes:
             return route
         return self._identify(authorization)
 
+    def is_current(self, route: Route) -> bool:
+        """Made by the newest map, and not about to end."""
+        return route.shard_map is self._current_map() and self._now() < route.valid_until_s
+
     def forget(self, authorization: bytes) -> None:
         self._routes.pop(authorization, None)
+
+    def forget_all(self) -> None:
+        """Keys have changed: what was verified or signed by one that is gone must not live on here."""
+        self._routes.clear()
+
+    def forget_users(self, user_ids: Collection[UUID]) -> None:
+        """Their tokens have to be judged anew."""
+        gone = [authorization for authorization, route in self._routes.items() if route.user_id in user_ids]
+        for authorization in gone:
+            del self._routes[authorization]
 
     def to_owner(self, user_id: UUID, now_s: float) -> Route:
         """A route by the newest map."""
@@ -104,6 +122,8 @@ class Routes:
         except (CustomerTokenInvalid, UnicodeDecodeError) as error:
             raise TokenInvalid("the access token is not ours") from error
         self.verified += 1
+        if self._is_void(claims.user_id, claims.issued_at_s):
+            raise TokenInvalid("the access token was revoked")
         route = self.to_owner(claims.user_id, now_s)
         route.valid_until_s = min(route.valid_until_s, claims.expires_at_s)
         self._remember(authorization, route)

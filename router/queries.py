@@ -23,6 +23,7 @@ _FIND: Final = "select user_id, cell_id, state from control.find_email_claim_v1(
 _PENDING: Final = (
     "select email_hash, user_id, cell_id, age_s from control.pending_email_claims_v1(make_interval(secs => %s), %s)"
 )
+_REVOCATIONS: Final = "select user_id, not_before_s from control.read_revocations_v1()"
 _LOADS: Final = "select cell_id, users from control.cell_loads_v1()"
 
 _UNAVAILABLE: Final = "sign-up and login by email are not possible at the moment"
@@ -79,6 +80,9 @@ class ControlQueries:
 
     async def cell_loads(self) -> dict[str, int]:
         return {str(cell_id): int(users) for cell_id, users in await self._fetch(_LOADS, [])}
+
+    async def revocations(self) -> dict[UUID, int]:
+        return {user_id: int(not_before_s) for user_id, not_before_s in await self._fetch(_REVOCATIONS, [])}
 
     async def _fetch(self, statement: LiteralString, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
         """The rows, or `ControlUnavailable` in time. A server that hangs also hangs the driver's own cancellation

@@ -32,8 +32,22 @@ class UpstreamSettings(BaseModel):
     """Longer than the cell's own statement timeout, so the cell speaks first."""
     idle_max_s: float = Field(default=4.0, gt=0)
     """Shorter than the cell's keep-alive, so a connection is rarely closed under a request."""
+    tunnels_max: int = Field(default=5_000, ge=0)
+    """Open WebSockets into one cell, by this router: a file descriptor on either side and about 30 KB each."""
     breaker_failures: int = Field(default=5, ge=1)
     breaker_open_s: float = Field(default=1.0, gt=0)
+
+
+class HoldSettings(BaseModel):
+    """Writes of a halted user that wait for the end of his move."""
+
+    wait_s: float = Field(default=2.0, gt=0)
+    """Twice the usual lease on a moving user; together with the deadline of an exchange it stays below what clients
+    wait."""
+    waiting_per_user_max: int = Field(default=32, ge=0)
+    """What one customer can have under way in the second that a move may take; beyond it is no customer's hand."""
+    waiting_max: int = Field(default=1_024, ge=0)
+    """Of all users: with bodies of the largest size 64 MiB."""
 
 
 class EdgeSettings(BaseModel):
@@ -44,8 +58,50 @@ class EdgeSettings(BaseModel):
     header_count_max: int = Field(default=100, ge=1)
     target_bytes_max: int = Field(default=4_096, ge=64)
     keep_alive_s: float = Field(default=75.0, gt=0)
+    drain_idle_s: float = Field(default=1.0, gt=0)
+    """While draining: a keep-alive connection that was silent for this long is closed; who was about to speak still
+    gets an answer."""
+    first_byte_s: float = Field(default=15.0, gt=0)
+    """A connection that never says anything: longer than a browser opens one ahead of its first request."""
+    head_read_s: float = Field(default=5.0, gt=0)
+    """From the first byte of a request to the end of its head. A head is one packet or two."""
     request_read_s: float = Field(default=15.0, gt=0)
     """From the first byte of a request to its last: a client that drips bytes is cut off."""
+    tunnel_idle_s: float = Field(default=300.0, gt=0)
+    """A WebSocket on which nobody says anything; both sides are expected to ping more often."""
+    close_s: float = Field(default=10.0, gt=0)
+    """A client that does not take its last answer is cut off that long after we closed."""
+    clients_max: int = Field(default=20_000, ge=1)
+    """Connections at once: at 8 KB each 160 MB, and below the usual limit of open files."""
+    clients_per_address_max: int = Field(default=4_096, ge=1)
+    """One address may be an office or a provider's gateway, but not everybody."""
+
+
+class AccessLogSettings(BaseModel):
+    """Requests as JSON lines on standard output."""
+
+    one_in: int = Field(default=100, ge=1)
+    """Of all requests; answers of 500 and above are always written. A line costs as much as half a request."""
+    lines_per_s_max: int = Field(default=100, ge=0)
+    """A cell that fails ten thousand requests a second shall not fill a disk."""
+
+
+class LimitSettings(BaseModel):
+    """How often who may ask, for each router by itself. The rate refills a bucket of `burst`; a stack on one machine,
+    where one address plays all customers, has larger ones."""
+
+    user_per_s: float = Field(default=100.0, gt=0)
+    """A person with a page that refreshes itself, or a small program; more is a mistake or an attack."""
+    user_burst: int = Field(default=500, ge=1)
+    """A page that loads, or a program that catches up."""
+    address_per_s: float = Field(default=2_000.0, gt=0)
+    """A gateway with a few hundred customers behind it; a tenth of what one router can do."""
+    address_burst: int = Field(default=10_000, ge=1)
+    identity_per_s: float = Field(default=10.0, gt=0)
+    """Sign-ups and logins of one address: each costs a cell a slow password hash, and guesses come this way."""
+    identity_burst: int = Field(default=200, ge=1)
+    tracked_max: int = Field(default=200_000, ge=1)
+    """Buckets held per rule, about 200 bytes each; full ones are forgotten."""
 
 
 class RouterSettings(BaseSettings):
@@ -60,9 +116,18 @@ class RouterSettings(BaseSettings):
     keys_dir: Path
     upstream: UpstreamSettings = UpstreamSettings()
     edge: EdgeSettings = EdgeSettings()
+    hold: HoldSettings = HoldSettings()
+    limits: LimitSettings = LimitSettings()
+    access_log: AccessLogSettings = AccessLogSettings()
     map_poll_s: float = Field(default=5.0, gt=0)
     route_token_ttl_s: int = Field(default=300, ge=10, le=300)
     """Half of the age at which an unfinished sign-up is freed: no creation can arrive after that."""
     routes_cached_max: int = Field(default=200_000, ge=1)
     """Verified access tokens held in memory, about 1 KB each."""
     drain_s: float = Field(default=10.0, gt=0)
+    """Longer than the deadline of a request, shorter than the supervisor's patience."""
+    drain_notice_s: float = Field(default=0.0, ge=0)
+    """How long to go on accepting while already not ready. Where a balancer probes readiness: its interval, so that
+    it has gone elsewhere before the socket closes."""
+    listen_fd: int | None = None
+    """The listening socket of the process image before this one (a reload); never set by hand."""

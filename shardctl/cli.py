@@ -5,9 +5,17 @@ from typing import Annotated
 
 import typer
 
-from shardctl.commands import cells, doctor, events, exchange, shardmap, stack, users
+from shardctl.commands import cells, doctor, events, exchange, keys, routers, shardmap, stack, users
 
-_NOUNS = {"cells": cells.app, "map": shardmap.app, "users": users.app, "exchange": exchange.app, "events": events.app}
+_NOUNS = {
+    "cells": cells.app,
+    "routers": routers.app,
+    "keys": keys.app,
+    "map": shardmap.app,
+    "users": users.app,
+    "exchange": exchange.app,
+    "events": events.app,
+}
 
 
 def make_app() -> typer.Typer:

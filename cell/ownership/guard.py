@@ -12,7 +12,7 @@ from cell import errors
 from cell.caller import Caller
 from infra.runtime.database import Connection
 from infra.runtime.problem import Problem
-from infra.security.keys import KeyRing
+from infra.security.keys import KeyRing, KeySource
 from infra.security.route_token import RouteClaims, RouteTokenInvalid, RouteTokenVerifier
 
 VERIFIED_MAX: Final = 20_000
@@ -22,7 +22,7 @@ VERIFIED_MAX: Final = 20_000
 class RouteGuard:
     """Checks route tokens; each token's signature is verified once."""
 
-    def __init__(self, ring: KeyRing, cell_name: str) -> None:
+    def __init__(self, ring: KeySource[KeyRing], cell_name: str) -> None:
         self._verifier = RouteTokenVerifier(ring, cell_id=cell_name)
         self._verified: dict[str, tuple[Caller, int]] = {}
 

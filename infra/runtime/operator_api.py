@@ -20,7 +20,7 @@ from litestar.types import ControllerRouterHandler
 from infra.runtime.problem import Problem, to_response
 from infra.runtime.settings import ListenSettings
 from infra.runtime.telemetry import Metrics
-from infra.security.keys import OPERATOR_FILE, KeyRing, load_key_ring
+from infra.security.keys import OPERATOR_FILE, KeyRing, KeySource, follow_key_ring
 from infra.security.operator_token import OperatorTokenInvalid, verify_operator_token
 
 Readiness = Callable[[], Awaitable[tuple[bool, Mapping[str, object]]]]
@@ -29,12 +29,14 @@ Readiness = Callable[[], Awaitable[tuple[bool, Mapping[str, object]]]]
 _RANK = {"viewer": 0, "auditor": 1, "operator": 2}
 
 
-def load_operator_ring(keys_dir: Path) -> KeyRing:
+def load_operator_ring(keys_dir: Path) -> KeySource[KeyRing]:
     """The keys that operator tokens are checked with, for a process that otherwise knows no keys."""
-    return load_key_ring(keys_dir / OPERATOR_FILE)
+    return follow_key_ring(keys_dir / OPERATOR_FILE)
 
 
-def require_role(ring: KeyRing, role: str) -> Callable[[ASGIConnection[Any, Any, Any, Any], BaseRouteHandler], None]:
+def require_role(
+    ring: KeySource[KeyRing], role: str
+) -> Callable[[ASGIConnection[Any, Any, Any, Any], BaseRouteHandler], None]:
     """A Litestar guard: an operator token of at least this role (viewer < auditor < operator)."""
 
     def guard(connection: ASGIConnection[Any, Any, Any, Any], _handler: BaseRouteHandler) -> None:

@@ -10,7 +10,7 @@ from uuid import UUID
 
 import jwt
 
-from infra.security.keys import SigningRing, VerifyRing
+from infra.security.keys import KeySource, SigningRing, VerifyRing
 from infra.topology.identifiers import UserId
 
 ISSUER: Final = "cell-brokerage"
@@ -18,7 +18,8 @@ AUDIENCE: Final = "cell-brokerage/v1"
 ACCESS_TOKEN_TTL_S: Final = 900
 _ALGORITHM: Final = "EdDSA"
 _TOKEN_BYTES_MAX: Final = 2048
-_CLOCK_SKEW_S: Final = 5
+_CLOCK_SKEW_S: Final = 30
+"""How far the clock of the router that signed may be ahead of ours. The other way a token merely ends earlier."""
 _DECODE_OPTIONS: Final[Any] = {
     "require": ["exp", "iat", "sub", "iss", "aud"],
     "verify_exp": False,  # by our own clock, below
@@ -39,21 +40,22 @@ class CustomerTokenExpired(CustomerTokenInvalid):
 class CustomerClaims:
     user_id: UserId
     expires_at_s: int
+    issued_at_s: int
 
 
 class CustomerTokenSigner:
-    def __init__(self, ring: SigningRing, *, ttl_s: int = ACCESS_TOKEN_TTL_S) -> None:
+    def __init__(self, ring: KeySource[SigningRing], *, ttl_s: int = ACCESS_TOKEN_TTL_S) -> None:
         self._ring = ring
         self.ttl_s = ttl_s
 
     def sign(self, user_id: UUID, now_s: int) -> str:
         claims = {"iss": ISSUER, "aud": AUDIENCE, "sub": str(user_id), "iat": now_s, "exp": now_s + self.ttl_s}
-        key = self._ring.keys[self._ring.active]
-        return jwt.encode(claims, key, algorithm=_ALGORITHM, headers={"kid": self._ring.active})
+        ring = self._ring.current()
+        return jwt.encode(claims, ring.keys[ring.active], algorithm=_ALGORITHM, headers={"kid": ring.active})
 
 
 class CustomerTokenVerifier:
-    def __init__(self, ring: VerifyRing) -> None:
+    def __init__(self, ring: KeySource[VerifyRing]) -> None:
         self._ring = ring
 
     def verify(self, token: str, now_s: int) -> CustomerClaims:
@@ -61,7 +63,7 @@ class CustomerTokenVerifier:
             raise CustomerTokenInvalid("the access token is not ours")
         try:
             header = jwt.get_unverified_header(token)
-            key = self._ring.keys.get(header.get("kid", ""))
+            key = self._ring.current().keys.get(header.get("kid", ""))
             if key is None or header.get("alg") != _ALGORITHM:
                 raise CustomerTokenInvalid("the access token is not ours")
             claims = jwt.decode(
@@ -74,4 +76,4 @@ class CustomerTokenVerifier:
             raise CustomerTokenExpired("the access token has expired")
         if issued_at_s > now_s + _CLOCK_SKEW_S:
             raise CustomerTokenInvalid("the access token is from the future")
-        return CustomerClaims(UserId(user_id), expires_at_s)
+        return CustomerClaims(UserId(user_id), expires_at_s, issued_at_s)

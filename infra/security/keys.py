@@ -9,12 +9,14 @@ never touched, because a lost signing key logs everybody out and a lost pepper o
 
 import base64
 import json
+import logging
 import os
 import secrets
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Generic, Protocol, Self, TypeVar
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
@@ -25,6 +27,16 @@ OPERATOR_FILE: Final = "operator.json"
 EMAIL_PEPPER_FILE: Final = "email-pepper.json"
 
 _SECRET_BYTES: Final = 32
+_CHECK_S: Final = 1.0
+_log = logging.getLogger(__name__)
+Ring_co = TypeVar("Ring_co", covariant=True)
+Ring = TypeVar("Ring")
+
+
+class KeySource(Protocol[Ring_co]):
+    """A ring as it is now: one that never changes, or one that follows its file."""
+
+    def current(self) -> Ring_co: ...
 
 
 class KeyFileInvalid(Exception):
@@ -46,6 +58,9 @@ class KeyRing:
         if any(len(secret) < _SECRET_BYTES for secret in self.keys.values()):
             raise KeyFileInvalid("a key is shorter than 32 bytes")
 
+    def current(self) -> Self:
+        return self
+
     @property
     def active_key(self) -> bytes:
         return self.keys[self.active]
@@ -62,6 +77,9 @@ class SigningRing:
         if self.active not in self.keys:
             raise KeyFileInvalid(f"the active key {self.active!r} is not in the ring")
 
+    def current(self) -> Self:
+        return self
+
     def public(self) -> "VerifyRing":
         return VerifyRing({kid: key.public_key() for kid, key in self.keys.items()})
 
@@ -72,14 +90,76 @@ class VerifyRing:
 
     keys: Mapping[str, Ed25519PublicKey]
 
+    def current(self) -> Self:
+        return self
+
+
+class FollowedRing(Generic[Ring]):
+    """The ring in a file that is rotated while processes run: looked at again once a second, when somebody asks. A
+    file that cannot be read leaves what is held."""
+
+    def __init__(
+        self,
+        path: Path,
+        load: Callable[[Path], Ring],
+        *,
+        check_s: float = _CHECK_S,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._path = path
+        self._load = load
+        self._check_s = check_s
+        self._now = now
+        self._seen = _fingerprint(path)
+        self._ring = load(path)
+        self._look_at_s = now() + check_s
+
+    def current(self) -> Ring:
+        if self._now() >= self._look_at_s:
+            self._look_at_s = self._now() + self._check_s
+            self._look()
+        return self._ring
+
+    def _look(self) -> None:
+        seen = _fingerprint(self._path)
+        if seen == self._seen:
+            return
+        try:
+            self._ring = self._load(self._path)
+        except KeyFileInvalid as error:
+            _log.error("key file refused; the keys in memory stay", extra={"file": self._path.name, "why": str(error)})
+            return
+        self._seen = seen
+        _log.info("key file taken", extra={"file": self._path.name})
+
+
+def follow_key_ring(path: Path) -> FollowedRing[KeyRing]:
+    return FollowedRing(path, load_key_ring)
+
+
+def follow_signing_ring(path: Path) -> FollowedRing[SigningRing]:
+    return FollowedRing(path, load_signing_ring)
+
+
+def follow_verify_ring(path: Path) -> FollowedRing[VerifyRing]:
+    return FollowedRing(path, load_verify_ring)
+
+
+def _fingerprint(path: Path) -> tuple[int, int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_ino, found.st_size
+
 
 def new_key_ring() -> KeyRing:
-    kid = _new_kid()
-    return KeyRing(active=kid, keys={kid: secrets.token_bytes(_SECRET_BYTES)})
+    kid = new_kid()
+    return KeyRing(active=kid, keys={kid: new_secret()})
 
 
 def new_signing_ring() -> SigningRing:
-    kid = _new_kid()
+    kid = new_kid()
     return SigningRing(active=kid, keys={kid: Ed25519PrivateKey.generate()})
 
 
@@ -94,7 +174,7 @@ def generate_key_files(directory: Path) -> None:
         _write_once(signing_path, _signing_ring_to_json(new_signing_ring()))
     verify_path = directory / CUSTOMER_VERIFY_FILE
     if not verify_path.exists():
-        _write_once(verify_path, _verify_ring_to_json(load_signing_ring(signing_path).public()))
+        _write_once(verify_path, encode_verify_ring(load_signing_ring(signing_path).public()))
 
 
 def load_key_ring(path: Path) -> KeyRing:
@@ -129,14 +209,17 @@ def load_verify_ring(path: Path) -> VerifyRing:
 
 
 def _key_ring_to_json(ring: KeyRing) -> dict[str, Any]:
-    return {"active": ring.active, "keys": {kid: _b64(secret) for kid, secret in ring.keys.items()}}
+    return {"active": ring.active, "keys": {kid: encode_secret(secret) for kid, secret in ring.keys.items()}}
 
 
 def _signing_ring_to_json(ring: SigningRing) -> dict[str, Any]:
-    return {"active": ring.active, "keys": {kid: _b64(key.private_bytes_raw()) for kid, key in ring.keys.items()}}
+    return {
+        "active": ring.active,
+        "keys": {kid: encode_secret(key.private_bytes_raw()) for kid, key in ring.keys.items()},
+    }
 
 
-def _verify_ring_to_json(ring: VerifyRing) -> dict[str, Any]:
+def encode_verify_ring(ring: VerifyRing) -> dict[str, Any]:
     return {
         "keys": [
             {
@@ -145,7 +228,7 @@ def _verify_ring_to_json(ring: VerifyRing) -> dict[str, Any]:
                 "alg": "EdDSA",
                 "use": "sig",
                 "kid": kid,
-                "x": _b64(key.public_bytes_raw()),
+                "x": encode_secret(key.public_bytes_raw()),
             }
             for kid, key in ring.keys.items()
         ]
@@ -179,11 +262,15 @@ def _write_once(path: Path, document: dict[str, Any]) -> None:
         beside.unlink()
 
 
-def _new_kid() -> str:
+def new_secret() -> bytes:
+    return secrets.token_bytes(_SECRET_BYTES)
+
+
+def new_kid() -> str:
     return secrets.token_hex(4)
 
 
-def _b64(raw: bytes) -> str:
+def encode_secret(raw: bytes) -> str:
     return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 

@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from typing import Final
 
-from infra.security.keys import KeyRing
+from infra.security.keys import KeyRing, KeySource
 from infra.security.signed_text import SignedTextInvalid, sign_text, verify_text
 
 _PURPOSE: Final = b"operator-token-v1:"
@@ -21,14 +21,14 @@ class OperatorClaims:
     role: str
 
 
-def sign_operator_token(ring: KeyRing, *, subject: str, role: str, expires_at_s: int) -> str:
+def sign_operator_token(ring: KeySource[KeyRing], *, subject: str, role: str, expires_at_s: int) -> str:
     if role not in OPERATOR_ROLES:
         raise ValueError(f"unknown role: {role!r}")
     payload = json.dumps({"sub": subject, "role": role, "exp": expires_at_s}, separators=(",", ":"))
     return sign_text(ring, _PURPOSE, payload.encode())
 
 
-def verify_operator_token(ring: KeyRing, token: str, now_s: int) -> OperatorClaims:
+def verify_operator_token(ring: KeySource[KeyRing], token: str, now_s: int) -> OperatorClaims:
     try:
         claims = json.loads(verify_text(ring, _PURPOSE, token))
         subject, role, expires_at_s = claims["sub"], claims["role"], claims["exp"]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
-from infra.security.keys import KeyRing
+from infra.security.keys import KeyRing, KeySource
 from infra.security.signed_text import SignedTextInvalid, sign_text, verify_text
 from infra.topology.identifiers import CellId, Epoch, UserId
 
@@ -34,7 +34,7 @@ class RouteClaims:
 
 
 class RouteTokenSigner:
-    def __init__(self, ring: KeyRing) -> None:
+    def __init__(self, ring: KeySource[KeyRing]) -> None:
         self._ring = ring
 
     def sign(self, *, user_id: UUID, cell_id: str, epoch: int, expires_at_s: int) -> str:
@@ -43,7 +43,7 @@ class RouteTokenSigner:
 
 
 class RouteTokenVerifier:
-    def __init__(self, ring: KeyRing, *, cell_id: str) -> None:
+    def __init__(self, ring: KeySource[KeyRing], *, cell_id: str) -> None:
         self._ring = ring
         self._cell_id = cell_id
 

@@ -7,7 +7,7 @@ import hmac
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from typing import Final
 
-from infra.security.keys import KeyRing
+from infra.security.keys import KeyRing, KeySource
 
 TOKEN_BYTES_MAX: Final = 1024
 
@@ -16,19 +16,20 @@ class SignedTextInvalid(Exception):
     """Malformed, under a key we do not know, or altered. Deliberately says no more."""
 
 
-def sign_text(ring: KeyRing, purpose: bytes, payload: bytes) -> str:
+def sign_text(source: KeySource[KeyRing], purpose: bytes, payload: bytes) -> str:
+    ring = source.current()
     signed = ring.active.encode() + b"." + _b64(payload)
     mac = hmac.digest(ring.active_key, purpose + signed, "sha256")
     return (signed + b"." + _b64(mac)).decode()
 
 
-def verify_text(ring: KeyRing, purpose: bytes, token: str) -> bytes:
+def verify_text(source: KeySource[KeyRing], purpose: bytes, token: str) -> bytes:
     """The payload. Raises `SignedTextInvalid`."""
     if len(token) > TOKEN_BYTES_MAX or not token.isascii():
         raise SignedTextInvalid
     signed, dot, mac_text = token.rpartition(".")
     kid, second_dot, payload_text = signed.partition(".")
-    secret = ring.keys.get(kid)
+    secret = source.current().keys.get(kid)
     if not dot or not second_dot or secret is None:
         raise SignedTextInvalid
     expected = _b64(hmac.digest(secret, purpose + signed.encode(), "sha256"))

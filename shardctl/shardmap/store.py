@@ -97,6 +97,15 @@ class ShardMapStore:
         row = await self._call("select (select user_id from control.find_email_claim_v1(%s))", [email_hash])
         return None if row[0] is None else UUID(str(row[0]))
 
+    async def revoke_tokens(self, user_id: UUID, *, actor: str, reason: str) -> int:
+        """Tokens issued to the user before the returned second are void."""
+        row = await self._call("select control.revoke_tokens_v1(%s, %s, %s)", [user_id, actor, reason])
+        return int(row[0])
+
+    async def revocations(self) -> dict[UUID, int]:
+        cursor = await self._connection.execute("select user_id, not_before_s from control.read_revocations_v1()")
+        return dict(await cursor.fetchall())
+
     async def _call(self, statement: Any, parameters: list[Any]) -> tuple[Any, ...]:
         try:
             row: tuple[Any, ...] | None = await (await self._connection.execute(statement, parameters)).fetchone()

@@ -1,6 +1,7 @@
 """Limits and bad manners at the customers' port."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -70,6 +71,14 @@ async def test_heads_have_limits(router: RouterUnderTest) -> None:
         "X-A: 1\r\n folded: 2",
         "X-A: a\x00b",
         " X-Leading: 1",
+        "Content-Length: 5\nX-A: bare line feed",
+        "Transfer-Encoding: identity\r\nTransfer-Encoding: chunked",
+        "Transfer-Encoding: gzip, chunked",
+        "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
+        "Transfer-Encoding: \x0bchunked",
+        "Host: another",
+        "Content-Length: 0x5",
+        "X-A: a\rX-Route-Token: injected",
     ],
 )
 async def test_ambiguous_requests_are_refused_and_the_connection_closed(router: RouterUnderTest, head: str) -> None:
@@ -83,6 +92,106 @@ async def test_ambiguous_requests_are_refused_and_the_connection_closed(router: 
     assert got == b"" or got.startswith(b"HTTP/1.1 400")
     assert got.count(b"content-length: ") <= 1
     assert router.cells["cell-1"].seen == []
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        b"3\nabc\r\n0\r\n\r\n", b"-3\r\nabc\r\n0\r\n\r\n", b"0x3\r\nabc\r\n0\r\n\r\n", b"3 \r\nabc\r\n0\r\n\r\n",
+        b"ffffffffffffffffff\r\nabc\r\n", b"3\r\nabcd\r\n0\r\n\r\n", b"3;x\nabc\r\n0\r\n\r\n", b"zz\r\n",
+        b"3\r\nabc\r\n0\r\nContent-Length: 7\r\n\r\n", b"1\r\na\r\n" * 200_000,
+    ],
+)  # fmt: skip
+async def test_a_badly_chunked_body_is_refused_and_the_connection_closed(
+    router: RouterUnderTest, chunks: bytes
+) -> None:
+    auth = f"Authorization: Bearer {router.token()}"
+    head = f"POST /v1/orders HTTP/1.1\r\nHost: x\r\n{auth}\r\nTransfer-Encoding: chunked\r\n\r\n"
+    reader, writer = await asyncio.open_connection("127.0.0.1", router.port)
+    writer.write(head.encode() + chunks + b"GET /v1/smuggled HTTP/1.1\r\nHost: x\r\n\r\n")
+    async with asyncio.timeout(5):
+        got = b""
+        with contextlib.suppress(ConnectionError):
+            got = await reader.read()
+    writer.close()
+    assert got == b"" or got.startswith((b"HTTP/1.1 400", b"HTTP/1.1 413"))
+    assert got.count(b"content-length: ") <= 1
+    assert router.cells["cell-1"].seen == []
+
+
+async def test_a_trailer_never_passes_for_a_header(router: RouterUnderTest) -> None:
+    auth = f"Authorization: Bearer {router.token()}"
+    trailer = b"X-Route-Token: forged\r\nX-Idempotency-Key: late\r\nX-Request-Id: late\r\n"
+    for target in ("/v1/orders", "/v1/tokens"):
+        head = f"POST {target} HTTP/1.1\r\nHost: x\r\n{auth}\r\nTransfer-Encoding: chunked\r\n\r\n"
+        got = await exchange(router.port, head.encode() + b"2\r\n{}\r\n0\r\n" + trailer + b"\r\n")
+        assert got.headers.get("x-request-id") != "late", got
+    (seen,) = router.cells["cell-1"].seen
+    assert seen.header("x-idempotency-key") is None
+    assert [name for name, value in seen.headers if "late" in value or "forged" in value] == []
+
+
+@pytest.mark.parametrize(
+    ("raw", "status"),
+    [
+        (b"GET http://elsewhere/v1/account HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+        (b"CONNECT elsewhere:443 HTTP/1.1\r\nHost: x\r\n\r\n", 405),
+        (b"TRACE /v1/account HTTP/1.1\r\nHost: x\r\n\r\n", 405),
+        (b"OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+        (b"GET /v1/account HTTP/1.1\r\n\r\n", 400),
+        (b"GET /v1/account\r\n\r\n", 505),
+        (b"GET /v1/account HTTP/2.0\r\nHost: x\r\n\r\n", 505),
+        (b"get /v1/account HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+        (b"GET /v1/account\x01 HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+        (b"POST /v1/orders HTTP/1.0\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 400),
+    ],
+)
+async def test_what_is_not_plain_http_1_is_refused(router: RouterUnderTest, raw: bytes, status: int) -> None:
+    got = await exchange(router.port, raw)
+    assert (got.status, got.headers["connection"]) == (status, "close")
+
+
+async def test_many_pipelined_requests_in_one_packet_are_all_answered(router: RouterUnderTest) -> None:
+    token, count = router.token(), 400
+    raw = b"".join(
+        request_bytes("GET", f"/v1/orders/{number}", {"Authorization": f"Bearer {token}"}) for number in range(count)
+    )
+    reader, writer = await asyncio.open_connection("127.0.0.1", router.port, limit=2**22)
+    writer.write(raw)
+    async with asyncio.timeout(15):
+        answers = [await read_answer(reader) for _ in range(count)]
+    writer.close()
+    assert [got.json()["target"] for got in answers] == [f"/v1/orders/{number}" for number in range(count)]
+
+
+async def test_who_drips_a_head_or_says_nothing_is_cut_off(tmp_path: Path) -> None:
+    async with running_router(tmp_path, edge={"head_read_s": 0.5, "first_byte_s": 0.5}) as router:
+        for first in (b"", b"GET /v1/acc"):
+            reader, writer = await asyncio.open_connection("127.0.0.1", router.port)
+            writer.write(first)
+            began = time.monotonic()
+            with contextlib.suppress(ConnectionError):
+                async with asyncio.timeout(5):
+                    assert await reader.read() == b""
+            assert 0.3 < time.monotonic() - began < 3
+            writer.close()
+        assert router.router.forwarder.clients == set()
+
+
+async def test_connections_are_bounded_per_address_and_in_all(tmp_path: Path) -> None:
+    async with running_router(tmp_path, edge={"clients_per_address_max": 3}) as router:
+        kept = [await asyncio.open_connection("127.0.0.1", router.port) for _ in range(3)]
+        await asyncio.sleep(0.05)
+        reader, writer = await asyncio.open_connection("127.0.0.1", router.port)
+        with contextlib.suppress(ConnectionError):
+            assert await reader.read() == b""
+        writer.close()
+        kept[0][1].close()
+        await asyncio.sleep(0.1)
+        assert (await router.ask("GET", "/v1/account", token=router.token())).status == 200
+        for _, open_writer in kept:
+            open_writer.close()
+        assert router.router.forwarder.clients_refused == 1
 
 
 async def test_doubled_identity_or_key_is_refused(router: RouterUnderTest) -> None:

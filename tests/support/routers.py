@@ -17,12 +17,13 @@ from infra.topology.identifiers import CellId
 from infra.topology.shard_map import ShardMap, build_map
 from infra.topology.snapshot import encode_map
 from router.app import Router
-from router.settings import ControlSettings, RouterSettings, UpstreamSettings
+from router.settings import ControlSettings, LimitSettings, RouterSettings, UpstreamSettings
 from tests.support.free_port import free_port
 from tests.support.raw_http import Answer, ask
 from tests.support.stub_cell import StubCell, stub_cell
 
 LINEAGE = uuid.UUID("11111111-2222-4333-8444-555555555555")
+NO_LIMITS = LimitSettings(user_per_s=1e6, address_per_s=1e6, identity_per_s=1e6, user_burst=10**6, address_burst=10**6)
 DEAD_POSTGRES = "postgresql://nobody@127.0.0.1:1/none"
 DEAD_REDIS = "redis://127.0.0.1:1"
 
@@ -81,6 +82,8 @@ async def running_router(
     upstream: UpstreamSettings | None = None,
     edge: Mapping[str, Any] | None = None,
     epoch: int = 1,
+    limits: LimitSettings = NO_LIMITS,
+    **others: Any,
 ) -> AsyncIterator[RouterUnderTest]:
     """Two scripted cells and a router that has nothing but its map file, unless told more."""
     keys = folder / "keys"
@@ -102,6 +105,8 @@ async def running_router(
             edge=dict(edge or {}),  # type: ignore[arg-type]
             map_poll_s=0.5,
             drain_s=3.0,
+            limits=limits,
+            **others,
         )
         router = Router(settings)
         await stack.enter_async_context(router.serving())

@@ -37,7 +37,7 @@ from infra.backends.local.processes import (
     port_names,
     roles_by_server,
 )
-from infra.backends.local.readiness import await_processes
+from infra.backends.local.readiness import await_processes, readiness_facts
 from infra.backends.local.record import StackRecord, load_json, load_record, new_record, replace_file, save_record
 from infra.backends.local.redis import locate_redis_server
 from infra.backends.local.supervisor import (
@@ -53,6 +53,7 @@ from infra.runtime.kafka_admin import ensure_topics
 SUPERVISOR = "supervisor"
 _SHUTDOWN_WAIT_S = 60.0
 _TOPICS_TIMEOUT_S = 30.0
+_RENEW_PAUSE_S = 0.1
 _RUNNING = ("running", "starting", "backoff", "stopping")
 
 
@@ -212,6 +213,23 @@ class LocalBackend:
         wanted = [process for process in await self.plan() if process.name in names]
         await await_processes(wanted, self._supervisor, self.folder, self._report, timeout_s)
         await self._note()
+
+    async def renew(self, name: str, timeout_s: float) -> None:
+        """Let a running process begin anew by itself (SIGHUP): it finishes what is in flight and keeps its sockets.
+        Returns when the new image is ready. Raises BackendError, also for a process that does not run."""
+        (process,) = [process for process in await self.plan() if process.name == name]
+        before = await readiness_facts(process)
+        if not before:
+            raise BackendError(f"{name} does not answer, so it cannot be renewed: `shardctl status`")
+        await self._supervisor.signal(name, "HUP")
+        deadline = asyncio.get_running_loop().time() + timeout_s
+        while asyncio.get_running_loop().time() < deadline:
+            await asyncio.sleep(_RENEW_PAUSE_S)
+            now = await readiness_facts(process)
+            if now.get("status") == "ready" and now.get("started_at") != before.get("started_at"):
+                self._report(Step(name, Phase.READY, "renewed"))
+                return
+        raise BackendError(f"{name} was told to begin anew and is not ready after {timeout_s:.0f} s")
 
     async def _note(self) -> None:
         running = await self._supervisor.processes()

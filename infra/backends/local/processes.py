@@ -189,6 +189,18 @@ def _exchange(addresses: Addresses, tools: Tools) -> ProcessSpec:
     return _ours(EXCHANGE, ProcessKind.EXCHANGE, (tools.python, "-m", "exchange", "serve"), environment, record)
 
 
+# On one machine one address plays all customers, and a benchmark's customer never rests.
+_ROUTER_LIMITS = {
+    "ROUTER_LIMITS__USER_PER_S": "2000",
+    "ROUTER_LIMITS__USER_BURST": "5000",
+    "ROUTER_LIMITS__ADDRESS_PER_S": "20000",
+    "ROUTER_LIMITS__ADDRESS_BURST": "50000",
+    "ROUTER_LIMITS__IDENTITY_PER_S": "1000",
+    "ROUTER_LIMITS__IDENTITY_BURST": "5000",
+    "ROUTER_EDGE__CLIENTS_PER_ADDRESS_MAX": "20000",
+}
+
+
 def _router(addresses: Addresses, tools: Tools, name: str) -> ProcessSpec:
     record, folder = addresses.record, addresses.folder
     environment = {
@@ -198,6 +210,7 @@ def _router(addresses: Addresses, tools: Tools, name: str) -> ProcessSpec:
         "ROUTER_REDIS__URL": addresses.redis_url,
         "ROUTER_MAP_FILE": str(folder.maps / f"{name}.map"),
         "ROUTER_KEYS_DIR": str(folder.keys),
+        **_ROUTER_LIMITS,
     }
     return _ours(name, ProcessKind.ROUTER, (tools.python, "-m", "router", "serve"), environment, record)
 

@@ -1,13 +1,14 @@
 """Wait until processes answer as ready, and say which do not, with the end of their log."""
 
 import asyncio
+import json
 import time
 from collections.abc import Sequence
 
 from infra.backends.backend import BackendError, Phase, Report, Step
 from infra.backends.cell_spec import ProcessKind, ProcessSpec
 from infra.backends.local.folders import StackFolder
-from infra.backends.local.probes import http_ready, postgres_answers, redis_answers
+from infra.backends.local.probes import http_get, http_ready, postgres_answers, redis_answers
 from infra.backends.local.supervisor import SupervisorClient
 from infra.runtime.kafka_admin import BrokerUnreachable, broker_topics
 
@@ -28,6 +29,16 @@ async def is_ready(process: ProcessSpec) -> bool:
     if process.kind is ProcessKind.KAFKA:
         return await _broker_answers(process.port or 0)
     return await http_ready(process.operator_port or 0)
+
+
+async def readiness_facts(process: ProcessSpec) -> dict[str, object]:
+    """What a process of ours says about itself, ready or not; nothing if it does not answer."""
+    answer = await http_get(process.operator_port or 0, "/health/ready")
+    try:
+        facts = json.loads(answer[1]) if answer is not None else {}
+    except ValueError:
+        return {}
+    return facts if isinstance(facts, dict) else {}
 
 
 async def _broker_answers(port: int) -> bool:

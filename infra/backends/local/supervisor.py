@@ -161,6 +161,9 @@ class SupervisorClient:
     async def stop(self, name: str, *, wait: bool) -> None:
         await self._call("supervisor.stopProcess", name, wait, tolerate=("NOT_RUNNING", "BAD_NAME"))
 
+    async def signal(self, name: str, signal_name: str) -> None:
+        await self._call("supervisor.signalProcess", name, signal_name)
+
     async def apply_config(self) -> None:
         """Read the configuration again: add what is new, remove what is gone, replace what changed."""
         ((added, changed, removed),) = await self._call("supervisor.reloadConfig")

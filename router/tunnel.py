@@ -1,0 +1,177 @@
+"""A WebSocket: one connection of a cell for one client, bytes passed both ways unread, with back pressure.
+
+The upgrade itself is judged like any request (token, limits, route, 421 once). What the cell answers other than 101
+goes to the client as an ordinary answer. When either end goes, the other is closed; nothing is buffered beyond what the
+two sockets hold, and a tunnel takes no place among a cell's requests but has a limit of its own.
+"""
+
+import asyncio
+from time import monotonic
+from typing import TYPE_CHECKING, Final, cast
+
+import httptools
+
+from router.errors import STATUS_LINES, CellOverloaded, CellUnavailable, RouterRefusal
+from router.headers import passes_back
+
+if TYPE_CHECKING:
+    from router.forward import ForwardedRequest
+
+_ANSWER_BYTES_MAX: Final = 262_144
+
+
+class Tunnel(asyncio.Protocol):
+    """The cell's end. First an answer is read, then bytes are passed."""
+
+    def __init__(self, request: "ForwardedRequest") -> None:
+        self.request = request
+        self.answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.status = 0
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.body = b""
+        self.is_open = False
+        self.moved_s = monotonic()
+        self._transport: asyncio.Transport | None = None
+        self._parser = httptools.HttpResponseParser(self)
+        self._early = b""
+        self._size = 0
+
+    # From the cell.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        self.moved_s = monotonic()
+        if self.is_open:
+            self.request.edge.transport.write(data)
+            return
+        self._size += len(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            self._early = data[upgrade.args[0] :]
+            self._finish()
+        except httptools.HttpParserError:
+            self._give_up("not an HTTP answer")
+        if self._size > _ANSWER_BYTES_MAX:
+            self._give_up("the answer is too large")
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._give_up("the server closed the connection")
+        if self.is_open:
+            self.request.tunnel_ended()
+
+    def pause_writing(self) -> None:
+        if self.is_open:
+            self.request.edge.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        if self.is_open and not self.request.disconnected:
+            self.request.edge.transport.resume_reading()
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.headers.append((name.lower(), value))
+
+    def on_headers_complete(self) -> None:
+        self.status = self._parser.get_status_code()
+
+    def on_body(self, chunk: bytes) -> None:
+        self.body += chunk
+
+    def on_message_complete(self) -> None:
+        if self.status != 101:
+            self._finish()
+
+    def _finish(self) -> None:
+        if not self.answered.done():
+            self.answered.set_result(None)
+
+    def _give_up(self, why: str) -> None:
+        if not self.answered.done():
+            self.answered.set_exception(ConnectionError(why))
+            self.close()
+
+    # From the client.
+
+    def send(self, data: bytes) -> None:
+        self.moved_s = monotonic()
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(data)
+
+    def pause_reading(self) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    def close(self) -> None:
+        """At once: a cell that does not read would never take what is left."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def open(self, early: bytes) -> None:
+        """101 has come: tell the client, then pass on what either said ahead."""
+        self.is_open = True
+        parts = [STATUS_LINES[101], b"connection: upgrade\r\nupgrade: websocket\r\n"]
+        parts += [b"%b: %b\r\n" % header for header in self.headers if passes_back(header[0])]
+        self.request.edge.transport.write(b"".join([*parts, b"\r\n", self._early]))
+        if early:
+            self.send(early)
+
+
+async def open_tunnel(request: "ForwardedRequest", deadline_s: float) -> Tunnel:
+    """Ask the user's cell for the upgrade, following one 421. Raises a `RouterRefusal`."""
+    tunnel = await _ask(request, deadline_s)
+    if tunnel.status == 421:
+        misroutes = request.forwarder.misroutes
+        request.forwarder.routes.forget(request.head.authorization)
+        request.route.cell.figures.misdirected += 1
+        tunnel.close()
+        request.route = await misroutes.find_owner(request.route, tunnel.body)
+        tunnel = await _ask(request, deadline_s)
+        if tunnel.status == 421:
+            misroutes.loops += 1
+            tunnel.close()
+            raise CellUnavailable("the user is on the way to another cell")
+    return tunnel
+
+
+async def _ask(request: "ForwardedRequest", deadline_s: float) -> Tunnel:
+    cell, loop = request.route.cell, asyncio.get_running_loop()
+    if cell.tunnels >= cell.tunnels_max:
+        raise CellOverloaded("the cell has as many open streams as it may have")
+    server = cell.pick_server(loop.time())
+    try:
+        async with asyncio.timeout(deadline_s):
+            _, tunnel = await loop.create_connection(lambda: Tunnel(request), server.host, server.port)
+            try:
+                tunnel.send(request.written_for(server.host_header))
+                await tunnel.answered
+            except BaseException:
+                tunnel.close()
+                raise
+    except (OSError, TimeoutError) as error:
+        server.breaker.fail(loop.time())
+        raise CellUnavailable("the cell that serves this user does not answer") from error
+    server.breaker.succeed()
+    return tunnel
+
+
+async def run_tunnel(request: "ForwardedRequest", deadline_s: float) -> None:
+    """From the request to the open tunnel, or to an ordinary answer."""
+    try:
+        tunnel = await open_tunnel(request, deadline_s)
+    except RouterRefusal as refusal:
+        request.refuse(refusal)
+        return
+    if tunnel.status != 101:
+        request.deliver_upgrade_refused(tunnel)
+        tunnel.close()
+    elif request.disconnected:
+        tunnel.close()
+        request.tunnel_ended()
+    else:
+        request.tunnel_opened(tunnel)

@@ -1,0 +1,48 @@
+"""`shardctl routers ...`: list, restart."""
+
+import asyncio
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from infra.backends.local.backend import LocalBackend
+from shardctl.interruption import run_resumable
+from shardctl.output import console, print_json, print_table
+from shardctl.progress import shown_progress
+from shardctl.stack.current import open_stack
+from shardctl.stack.routers import RouterRow, list_routers, restart_routers
+
+app = typer.Typer(help="Routers: which map each serves, and a rolling restart.", no_args_is_help=True)
+
+
+@app.callback()
+def routers() -> None:
+    """Routers: which map each serves, and a rolling restart."""
+
+
+@app.command("list")
+def list_(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """Every router: ready or not, the epoch of its map, and how old that map is."""
+    rows = asyncio.run(list_routers(open_stack()))
+    if as_json:
+        print_json([asdict(row) for row in rows])
+        return
+    columns = ("router", "state", "url", "map epoch>", "confirmed s ago>", "since")
+    print_table(columns, [_cells(row) for row in rows])
+
+
+@app.command()
+def restart(
+    name: Annotated[str | None, typer.Argument(help="One router; by default all, one after the other.")] = None,
+) -> None:
+    """Begin anew without dropping a request: each finishes what it has and keeps its socket; the next follows when it
+    is ready."""
+    with shown_progress("restarting") as report:
+        backend: LocalBackend = open_stack(report)
+        done = run_resumable(restart_routers(backend, name), resume="shardctl routers restart")
+    console.print(f"begun anew: {', '.join(done)}")
+
+
+def _cells(row: RouterRow) -> tuple[object, ...]:
+    return (row.router, row.state, row.url, row.map_epoch, row.map_confirmed_s_ago, row.started_at)

@@ -1,0 +1,51 @@
+"""Routers of the running stack: what each says about itself, and a restart of all of them, one after the other.
+
+The restart stops at the first router that does not come back: the others go on serving with what they have.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from infra.backends.cell_spec import ProcessKind
+from infra.backends.local.backend import LocalBackend
+from infra.backends.local.readiness import readiness_facts
+from shardctl.errors import Refused
+
+RENEW_TIMEOUT_S = 40.0
+"""Longer than a router may drain plus its start."""
+
+
+@dataclass(frozen=True, slots=True)
+class RouterRow:
+    router: str
+    state: str
+    """ready, draining, not ready, or silent."""
+    url: str
+    map_epoch: Any = None
+    map_lineage: Any = None
+    map_source: Any = None
+    map_confirmed_s_ago: Any = None
+    started_at: Any = None
+
+
+async def list_routers(backend: LocalBackend) -> list[RouterRow]:
+    rows = []
+    for process in await backend.plan():
+        if process.kind is ProcessKind.ROUTER:
+            facts = await readiness_facts(process)
+            told = {name: facts.get(name) for name in RouterRow.__slots__ if name.startswith(("map_", "started"))}
+            state = "draining" if facts.get("draining") else str(facts.get("status", "silent"))
+            rows.append(RouterRow(process.name, state, f"http://127.0.0.1:{process.port}", **told))
+    return rows
+
+
+async def restart_routers(backend: LocalBackend, name: str | None) -> tuple[str, ...]:
+    """The names of those that began anew. Raises Refused for an unknown name, BackendError if one stays away."""
+    known = await backend.names(lambda process: process.kind is ProcessKind.ROUTER)
+    if name is not None and name not in known:
+        raise Refused(f"there is no router {name}; there are: {', '.join(known)}")
+    wanted = known if name is None else (name,)
+    async with backend.lock():
+        for each in wanted:
+            await backend.renew(each, RENEW_TIMEOUT_S)
+    return wanted

@@ -1,0 +1,87 @@
+"""Rates per customer and per address: standard headers, 429 with `Retry-After`, and nobody else is touched."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from router.limits import Limit, address_key
+from router.settings import LimitSettings
+from tests.support.routers import running_router
+
+pytestmark = pytest.mark.anyio
+
+
+def limits(**changed: Any) -> LimitSettings:
+    return LimitSettings(**{"user_per_s": 1000, "address_per_s": 1000, "identity_per_s": 1000, **changed})
+
+
+async def test_one_customer_too_often_is_told_when_to_return(tmp_path: Path) -> None:
+    async with running_router(tmp_path, limits=limits(user_per_s=2, user_burst=3)) as router:
+        user_id = router.user_of("cell-1")
+        answers = [await router.ask("GET", "/v1/account", token=router.token_of(user_id)) for _ in range(4)]
+        assert [got.status for got in answers] == [200, 200, 200, 429]
+        assert [got.headers["ratelimit-remaining"] for got in answers] == ["2", "1", "0", "0"]
+        assert {got.headers["ratelimit-limit"] for got in answers} == {"3"}
+        refused = answers[-1]
+        assert (refused.code, refused.headers["retry-after"]) == ("RATE_LIMITED", "1")
+        assert int(refused.headers["ratelimit-reset"]) in (1, 2)
+        assert len(router.cells["cell-1"].seen) == 3
+        # A second token of the same customer is the same customer; another customer is not.
+        assert (await router.ask("GET", "/v1/account", token=router.token_of(user_id, ttl_s=800))).status == 429
+        assert (await router.ask("GET", "/v1/account", token=router.token("cell-1"))).status == 200
+        await asyncio.sleep(0.6)
+        assert (await router.ask("GET", "/v1/account", token=router.token_of(user_id))).status == 200
+        assert router.router.forwarder.limits.user.refused == 2
+
+
+async def test_one_address_too_often_is_refused_before_its_token_is_checked(tmp_path: Path) -> None:
+    async with running_router(tmp_path, limits=limits(address_per_s=1, address_burst=2)) as router:
+        answers = [await router.ask("GET", "/v1/account", token=f"bad-{number}") for number in range(3)]
+        assert [got.status for got in answers] == [401, 401, 429]
+        assert answers[-1].headers["ratelimit-limit"] == "2"
+        assert int(answers[-1].headers["retry-after"]) >= 1
+
+
+async def test_log_ins_have_a_limit_of_their_own(tmp_path: Path) -> None:
+    async with running_router(tmp_path, limits=limits(identity_per_s=0.5, identity_burst=2)) as router:
+        answers = [await router.ask("POST", "/v1/tokens", body=b"{}") for _ in range(3)]
+        assert [got.status for got in answers] == [400, 400, 429]
+        assert answers[-1].code == "RATE_LIMITED"
+        assert (await router.ask("GET", "/v1/account", token=router.token())).status == 200
+
+
+def test_a_bucket_refills_steadily_and_never_beyond_its_size() -> None:
+    limit = Limit("x", per_s=10, burst=5, tracked_max=10)
+    bucket = limit.bucket("a")
+    assert [limit.take(bucket, 100.0) for _ in range(6)] == [True] * 5 + [False]
+    assert limit.take(bucket, 100.1)
+    assert not limit.take(bucket, 100.1)
+    assert [limit.take(bucket, 1000.0) for _ in range(6)] == [True] * 5 + [False]
+
+
+def test_a_full_table_refuses_nobody_for_being_new_and_full_buckets_are_forgotten() -> None:
+    limit = Limit("x", per_s=1, burst=2, tracked_max=2)
+    first = limit.bucket("a")
+    limit.take(first, 10.0)
+    limit.take(limit.bucket("b"), 10.0)
+    late = limit.bucket("c")
+    assert late is limit.bucket("d")
+    assert limit.take(late, 10.0)
+    limit.sweep(10.5)
+    assert (limit.tracked, first.forgotten) == (2, False)
+    limit.sweep(12.0)
+    assert (limit.tracked, first.forgotten) == (0, True)
+    assert limit.bucket("a") is not first
+
+
+@pytest.mark.parametrize(
+    ("host", "key"),
+    [
+        ("10.0.0.1", "10.0.0.1"), ("::ffff:10.0.0.1", "10.0.0.1"), ("2001:db8::1", "20010db800000000/64"),
+        ("2001:db8::ffff:1", "20010db800000000/64"), ("fe80::1%eth0", "fe80000000000000/64"),
+    ],
+)  # fmt: skip
+def test_whom_an_address_stands_for(host: str, key: str) -> None:
+    assert address_key(host) == key

@@ -1,0 +1,187 @@
+"""WebSockets pass through to the owner's cell: judged once, then bytes both ways."""
+
+import asyncio
+import contextlib
+import json
+import logging
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from router.settings import AccessLogSettings
+from tests.support.raw_http import read_answer
+from tests.support.routers import RouterUnderTest, running_router
+from tests.support.stub_cell import SeenRequest, StubCell, answer
+
+pytestmark = pytest.mark.anyio
+
+ACCEPTED = (
+    b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\nX-Cell: cell-1\r\n\r\n"
+)
+
+
+@pytest.fixture
+async def router(tmp_path: Path) -> AsyncIterator[RouterUnderTest]:
+    async with running_router(tmp_path) as running:
+        yield running
+
+
+class EchoCell:
+    """Accepts the upgrade, greets in the same packet, then sends back whatever comes, doubled."""
+
+    def __init__(self, cell: StubCell) -> None:
+        self.cell = cell
+        self.ended = asyncio.Event()
+        self.seen: list[bytes] = []
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.seen.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(ACCEPTED + b"hello")
+        with contextlib.suppress(ConnectionError):
+            while data := await reader.read(65_536):
+                writer.write(data * 2)
+                await writer.drain()
+        self.ended.set()
+        writer.close()
+
+
+@pytest.fixture
+async def echo(router: RouterUnderTest) -> AsyncIterator[EchoCell]:
+    cell = router.cells["cell-1"]
+    echo = EchoCell(cell)
+    await cell.die()
+    server = await asyncio.start_server(echo.serve, "127.0.0.1", cell.port)
+    yield echo
+    server.close()
+
+
+def upgrade(token: str, *more: str) -> bytes:
+    lines = [
+        "GET /v1/stream?x=1 HTTP/1.1", "Host: x", f"Authorization: Bearer {token}", "Connection: keep-alive, Upgrade",
+        "Upgrade: WebSocket", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", "Sec-WebSocket-Version: 13", *more,
+    ]  # fmt: skip
+    return "\r\n".join([*lines, "", ""]).encode()
+
+
+async def test_bytes_pass_both_ways_after_the_upgrade(router: RouterUnderTest, echo: EchoCell) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", router.port)
+    writer.write(upgrade(router.token(), "X-Route-Token: forged") + b"early")
+    async with asyncio.timeout(5):
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 101 ")
+        assert b"sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" in head
+        assert await reader.readexactly(5 + 10) == b"helloearlyearly"
+        for size in (1, 1000, 300_000):
+            writer.write(b"z" * size)
+            assert await reader.readexactly(2 * size) == b"z" * 2 * size
+    (seen,) = echo.seen
+    assert b"GET /v1/stream?x=1 HTTP/1.1" in seen
+    assert b"upgrade: websocket\r\n" in seen
+    assert b"sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==" in seen
+    assert b"forged" not in seen
+    assert seen.count(b"x-route-token: ") == 1
+    assert b"uthorization" not in seen
+    cell = router.router.fleet.cell(router.shard_map.cells[0].cell_id)
+    assert (cell.tunnels, cell.bulkhead.in_flight) == (1, 0)
+    writer.close()
+    await asyncio.wait_for(echo.ended.wait(), 5)
+    await asyncio.sleep(0.05)
+    assert (cell.tunnels, router.router.forwarder.tunnels) == (0, set())
+
+
+async def test_a_reader_that_stalls_stalls_the_cell_and_nothing_is_hoarded(
+    router: RouterUnderTest, echo: EchoCell
+) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", router.port, limit=1024)
+    writer.write(upgrade(router.token()))
+    await reader.readuntil(b"\r\n\r\n")
+    sent = 0
+    with contextlib.suppress(TimeoutError):
+        while sent < 200_000_000:
+            writer.write(b"z" * 100_000)
+            sent += 100_000
+            await asyncio.wait_for(writer.drain(), 0.5)
+    assert sent < 100_000_000
+    writer.transport.abort()
+    await asyncio.wait_for(echo.ended.wait(), 5)
+
+
+async def test_the_cells_end_ends_the_clients(router: RouterUnderTest) -> None:
+    async def accept_and_leave(_: SeenRequest, writer: asyncio.StreamWriter) -> None:
+        writer.write(ACCEPTED + b"bye")
+        writer.close()
+
+    router.cells["cell-1"].behave = accept_and_leave
+    reader, writer = await asyncio.open_connection("127.0.0.1", router.port)
+    writer.write(upgrade(router.token()))
+    async with asyncio.timeout(5):
+        assert (await reader.read()).endswith(b"\r\n\r\nbye")
+    writer.close()
+
+
+async def test_what_is_not_accepted_is_an_ordinary_answer(router: RouterUnderTest) -> None:
+    async def refuse(_: SeenRequest, writer: asyncio.StreamWriter) -> None:
+        writer.write(answer(404, {"code": "NOT_FOUND", "detail": "no stream here", "status": 404}))
+
+    router.cells["cell-1"].behave = refuse
+    for token, status in ((router.token(), 404), ("nonsense", 401)):
+        reader, writer = await asyncio.open_connection("127.0.0.1", router.port)
+        writer.write(upgrade(token))
+        async with asyncio.timeout(5):
+            got = await read_answer(reader)
+            assert (got.status, await reader.read()) == (status, b"")
+        writer.close()
+    await router.cells["cell-1"].die()
+    reader, writer = await asyncio.open_connection("127.0.0.1", router.port)
+    writer.write(upgrade(router.token()))
+    async with asyncio.timeout(5):
+        got = await read_answer(reader)
+    assert (got.status, got.code) == (503, "CELL_UNAVAILABLE")
+    writer.close()
+
+
+async def test_a_revoked_users_stream_ends(router: RouterUnderTest, echo: EchoCell) -> None:
+    user_id = router.user_of("cell-1")
+    reader, writer = await asyncio.open_connection("127.0.0.1", router.port)
+    writer.write(upgrade(router.token_of(user_id)))
+    await reader.readuntil(b"hello")
+    router.router._revoke({user_id})
+    async with asyncio.timeout(5):
+        assert await reader.read() == b""
+    writer.close()
+
+
+async def test_other_upgrades_are_served_as_if_they_had_not_been_asked_for(router: RouterUnderTest) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", router.port)
+    writer.write(upgrade(router.token()).replace(b"WebSocket\r\n", b"h2c\r\n") + b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+    async with asyncio.timeout(5):
+        got = await reader.read()
+    assert got.startswith(b"HTTP/1.1 200")
+    assert got.count(b"HTTP/1.1") == 1
+    writer.close()
+    assert router.cells["cell-1"].seen[-1].header("upgrade") is None
+
+
+async def test_the_access_log_samples_and_never_leaves_out_a_failure(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "router.access")
+    async with running_router(tmp_path, access_log=AccessLogSettings(one_in=5, lines_per_s_max=50)) as router:
+        user_id = router.user_of("cell-1")
+        token = router.token_of(user_id)
+        for _ in range(10):
+            await router.ask("GET", "/v1/orders?secret=1", token=token)
+        await router.cells["cell-1"].die()
+        failed = await router.ask("GET", "/v1/orders", token=token)
+        assert failed.status == 503
+    lines = [vars(record) for record in caplog.records if record.name == "router.access"]
+    assert [line["status"] for line in lines] == [200, 200, 503]
+    assert lines[0]["path"] == "/v1/orders"
+    assert (lines[0]["user_id"], lines[0]["cell"], lines[0]["map_epoch"]) == (str(user_id), "cell-1", 1)
+    assert (lines[2]["code"], lines[2]["request_id"]) == ("CELL_UNAVAILABLE", failed.headers["x-request-id"])
+    assert lines[0]["duration_ms"] > 0
+    text = json.dumps([{name: str(value) for name, value in line.items()} for line in lines])
+    assert "secret" not in text
+    assert token not in text
