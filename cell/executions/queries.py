@@ -46,6 +46,10 @@ select inbox_id, outcome, reason from brokerage.apply_reports_v1(%s::bigint[], %
 _QUARANTINE: Final[LiteralString] = "select brokerage.quarantine_report_v1(%s, %s, %s)"
 _UNAPPLIED: Final[LiteralString] = "select id, user_id from brokerage.inbox where id > %s order by id limit %s"
 _SET_PRICES: Final[LiteralString] = "select brokerage.set_reference_prices_v1(%s::text[], %s::bigint[], %s)"
+_TRIGGER: Final[LiteralString] = """
+select triggered, put_off
+  from brokerage.trigger_stops_v1(%s::text[], %s::bigint[], %s::timestamptz[], %s, %s, %s, %s)
+"""
 _TRY_LOCK: Final[LiteralString] = "select pg_try_advisory_lock(%s)"
 _UNLOCK: Final[LiteralString] = "select pg_advisory_unlock(%s)"
 _PRUNE_KEYS: Final[LiteralString] = "select brokerage.prune_idempotency_keys_v1(%s, %s)"
@@ -88,6 +92,23 @@ class Applied:
     inbox_id: int
     outcome: str
     reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ToldPrice:
+    """A last price and when this cell heard it."""
+
+    symbol: str
+    px_micros: int
+    told_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Triggered:
+    """How many stops were triggered, and how many more were reached while another writer had their user."""
+
+    triggered: int
+    put_off: int
 
 
 @asynccontextmanager
@@ -165,6 +186,20 @@ async def set_reference_prices(pool: Pool, prices: Mapping[str, int], at: dateti
     """Take over last prices."""
     async with _calling(pool) as connection:
         await connection.execute(_SET_PRICES, (list(prices), list(prices.values()), at))
+
+
+async def trigger_stops(
+    pool: Pool, told: Sequence[ToldPrice], *, limit: int, at: datetime, market_hours: str, wait: bool
+) -> Triggered:
+    """Trigger the armed stops that these prices reach."""
+    symbols = [price.symbol for price in told]
+    prices = [price.px_micros for price in told]
+    told_at = [price.told_at for price in told]
+    async with _calling(pool) as connection:
+        cursor = await connection.execute(_TRIGGER, (symbols, prices, told_at, limit, at, market_hours, wait))
+        row = await cursor.fetchone()
+    assert row is not None
+    return Triggered(*row)
 
 
 async def prune_idempotency_keys(pool: Pool, older_than: datetime, limit: int) -> int:
