@@ -14,6 +14,7 @@ SQLSTATES: Mapping[str, str] = {
     "RB010": "the user exists with another e-mail address",
     "RB011": "the user left this cell",
     "RB020": "a gap in a venue session's report sequence",
+    "RB030": "a session was to be ended before its close",
     "RB900": "debits and credits of a journal entry differ",
 }
 
