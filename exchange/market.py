@@ -16,14 +16,15 @@ from uuid import uuid4
 
 import msgspec
 
-from exchange.book import Book, rfc3339
+from exchange.book import CLOSED_THROUGH, Book, rfc3339
 from exchange.errors import BadFrame, InvalidField, TapeConflict
 from exchange.faults import Faults
+from exchange.hours import ALWAYS, TradingHours
 from exchange.log import Batch, DurableLog, ReportRow, TapeRow
 from exchange.prices import PriceBoard
 from exchange.sessions import CellConnection, SessionFeed
 from exchange.tape import Tape, parse_tape
-from exchange.wire import Ack, Cancel, FromCell, Hello, Prices, Status, Submit, Unknown, Welcome
+from exchange.wire import Ack, Cancel, FromCell, Hello, Prices, Replace, Status, Submit, Unknown, Welcome
 from infra.runtime.fault_points import FaultPoints
 from infra.runtime.telemetry import Metrics
 
@@ -52,12 +53,14 @@ class Market:
         seed: int,
         metrics: Metrics,
         fault_points: FaultPoints,
+        hours: TradingHours = ALWAYS,
         now_us: Callable[[], int] = system_now_us,
     ) -> None:
         self._log = log
         self._metrics = metrics
         self._fault_points = fault_points
         self._now_us = now_us
+        self._hours = hours
         self._feeds: dict[str, SessionFeed] = {}
         self._connections: set[CellConnection] = set()
         self._told_prices: dict[str, int] = {}
@@ -68,7 +71,14 @@ class Market:
         self._stopping = False
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="exchange-log")
         self._prices = PriceBoard(seed, log.prices(), now_us())
-        self._book = Book(seed, self._prices, find_order=log.find_order, faults=_recover_faults(log))
+        self._book = Book(
+            seed,
+            self._prices,
+            find_order=log.find_order,
+            faults=_recover_faults(log),
+            hours=hours,
+            closed_through_us=self._recover_close(),
+        )
         self._recover()
 
     def _recover(self) -> None:
@@ -76,13 +86,21 @@ class Market:
         self._book.restore(
             self._log.live_orders(),
             sessions,
-            [parse_tape(row.content, symbol=row.symbol, run=row.run) for row in self._log.tapes()],
+            [
+                parse_tape(row.content, symbol=row.symbol, run=row.run, waits_for_replace=row.waits_for_replace)
+                for row in self._log.tapes()
+            ],
             self._log.taken_tape_orders(),
             self._log.count_orders_by_status(),
         )
         for session, last_seq, _ in sessions:
             self._feed(session).durable_seq = last_seq
         _log.info("recovered", extra={"live_orders": self._book.live_count, "sessions": len(sessions)})
+
+    def _recover_close(self) -> int:
+        """Up to which moment days were closed; a new exchange begins now."""
+        known = self._log.fact(CLOSED_THROUGH)
+        return self._now_us() if known is None else int(known)
 
     # -- loops ------------------------------------------------------------------------------------------------------
 
@@ -147,7 +165,7 @@ class Market:
 
     def _tell_prices(self) -> None:
         now_us = self._now_us()
-        prices = self._prices.snapshot(now_us)
+        prices = self._prices.snapshot(self._hours.last_trading_us(now_us))
         changed = {symbol: px for symbol, px in prices.items() if self._told_prices.get(symbol) != px}
         self._told_prices = prices
         self._book.meet_prices(changed, now_us)
@@ -192,7 +210,7 @@ class Market:
             _log.warning("a cell knows more than the log", extra={"session": hello.session, "received": hello.received})
             feed.durable_seq = max(feed.durable_seq, hello.received)
         feed.connect(connection, hello.received)
-        prices = self._prices.snapshot(now_us)
+        prices = self._prices.snapshot(self._hours.last_trading_us(now_us))
         connection.send(Welcome(str(uuid4()), self._log.log_id, self._prices.symbols, prices, rfc3339(now_us)))
         feed.pump()
         self._count_connected()
@@ -210,6 +228,8 @@ class Market:
             self._book.submit(session, message, now_us)
         elif isinstance(message, Cancel):
             self._book.cancel(session, message, now_us)
+        elif isinstance(message, Replace):
+            self._book.replace(session, message, now_us)
         elif isinstance(message, Status):
             if not self._book.status(session, message, now_us):
                 connection.send(Unknown(message.cl_ord_id))
@@ -231,24 +251,34 @@ class Market:
 
     # -- what operators ask -----------------------------------------------------------------------------------------
 
-    async def load_tape(self, content: bytes, *, symbol: str, run: str) -> tuple[Tape, bool]:
-        """Play a tape from now on; the second value says whether it was new. Durable when this returns."""
+    async def load_tape(
+        self, content: bytes, *, symbol: str, run: str, waits_for_replace: bool = False
+    ) -> tuple[Tape, bool]:
+        """Play a tape from now on; the second value says whether it was new. Durable when this returns.
+
+        With `waits_for_replace` a partial cancellation is a replacement that somebody must ask for: what follows it on
+        the tape waits. A tape that is here without it gets it as long as none of its orders has come.
+        """
         if not _SYMBOL.fullmatch(symbol):
             raise InvalidField(f"{symbol!r} is not a symbol")
         if not _RUN.fullmatch(run):
             raise InvalidField("a run is 1 to 40 letters, digits, dots, dashes or underscores")
-        tape = await asyncio.to_thread(parse_tape, content, symbol=symbol, run=run)
+        tape = await asyncio.to_thread(parse_tape, content, symbol=symbol, run=run, waits_for_replace=waits_for_replace)
         known = self._book.tapes.get(symbol, {}).get(run)
         if known is not None:
             if known.digest != tape.digest:
                 raise TapeConflict(f"run {run} of {symbol} was loaded before with other content")
-            await self._committed()
-            return known, False
+            if known.waits_for_replace or not waits_for_replace:
+                await self._committed()
+                return known, False
+            if self._book.taken_count(symbol, run):
+                raise TapeConflict(f"run {run} of {symbol} is being played without waiting for replacements")
         now_us = self._now_us()
-        self._book.add_tape(tape, TapeRow(symbol, run, tape.digest, content, rfc3339(now_us)), now_us)
+        row = TapeRow(symbol, run, tape.digest, content, rfc3339(now_us), waits_for_replace)
+        self._book.add_tape(tape, row, now_us)
         await self._committed()
         self._tell_prices()
-        return tape, True
+        return tape, known is None
 
     async def set_faults(self, faults: Faults) -> None:
         """From now on these faults are on; durable when this returns."""
@@ -274,6 +304,7 @@ class Market:
                 "run": tape.run,
                 "digest": tape.digest,
                 "rows": tape.rows,
+                "waits_for_replace": tape.waits_for_replace,
                 "orders": len(tape.orders),
                 "orders_taken": self._book.taken_count(tape.symbol, tape.run),
                 "fills": sum(len(order.fills) for order in tape.orders.values()),
