@@ -82,6 +82,7 @@ def create_app(settings: CellSettings) -> CellApp:
         procedures(
             accept_transfers=settings.share_transfers == "accept",
             reference_age_max_s=settings.reference_price_age_max_s,
+            market_hours=settings.market_hours,
         ),
         BatcherLimits(
             settings.batch_max,

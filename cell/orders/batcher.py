@@ -85,15 +85,17 @@ class Procedure:
     constants: tuple[Any, ...] = ()
 
 
-def procedures(*, accept_transfers: bool, reference_age_max_s: float) -> Mapping[CommandKind, Procedure]:
+def procedures(
+    *, accept_transfers: bool, reference_age_max_s: float, market_hours: str = "always"
+) -> Mapping[CommandKind, Procedure]:
     """The cell's write procedures for customers' commands."""
     return {
         CommandKind.PLACE: Procedure(
             "select * from brokerage.place_orders_v1(%s::uuid[], %s::text[], %s::bytea[], %s::uuid[], %s::text[], "
-            "%s::text[], %s::text[], %s::text[], %s::text[], %s::bigint[], %s::bigint[], "
-            "p_reference_age_max => make_interval(secs => %s), p_at => %s, p_wait => %s)",
-            columns=8,
-            constants=(reference_age_max_s,),
+            "%s::text[], %s::text[], %s::text[], %s::text[], %s::bigint[], %s::bigint[], p_stop_pxs => %s::bigint[], "
+            "p_reference_age_max => make_interval(secs => %s), p_market_hours => %s, p_at => %s, p_wait => %s)",
+            columns=9,
+            constants=(reference_age_max_s, market_hours),
         ),
         CommandKind.CANCEL: Procedure(
             "select * from brokerage.cancel_orders_v1(%s::uuid[], %s::text[], %s::bytea[], %s::uuid[], "

@@ -107,11 +107,12 @@ _PlaceBody = json_body(
     {
         "symbol": text("as in /v1/symbols"),
         "side": text("", choices=("buy", "sell")),
-        "type": text("", choices=("market", "limit")),
+        "type": text("", choices=("market", "limit", "stop", "stop_limit")),
         "qty": amount("shares, at most six decimals"),
     },
     {
-        "limit_price": amount("limit orders: two decimals from $1, four below"),
+        "limit_price": amount("limit and stop_limit orders: two decimals from $1, four below"),
+        "stop_price": amount("stop and stop_limit orders: the last price that triggers them"),
         "time_in_force": text("day if absent", choices=("day", "gtc", "ioc", "fok")),
         "client_order_id": text("your own name for the order, unique for ever, 1 to 128 visible ASCII characters"),
     },

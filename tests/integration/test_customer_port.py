@@ -82,6 +82,7 @@ async def port(cell_database: TestDatabase, tmp_path: Path) -> AsyncIterator[Por
         postgres=PostgresSettings(dsn=cell_database.service_dsn),
         keys_dir=tmp_path,
         share_transfers="accept",
+        market_hours="always",
     )
     servers = [create_app(settings), create_app(settings)]
     user_id = uuid.uuid4()

@@ -9,11 +9,19 @@ from fractions import Fraction
 from math import ceil
 
 MICROS = 1_000_000
+UNSEEN = {"armed", "queued", "funds_held"}
+"""What the venue has not heard of ends at once."""
 ENDED = {"filled", "cancelled", "expired", "rejected"}
 
 
 def half_even(value: Fraction) -> int:
     return round(value)  # Python's round of a Fraction is half to even
+
+
+def collar(px: int) -> int:
+    """5 % above, down to a whole cent (from a dollar on) or hundredth of a cent."""
+    tick = 10_000 if px >= MICROS else 100
+    return max(px * 105 // 100, 100) // tick * tick
 
 
 @dataclass
@@ -22,6 +30,7 @@ class ModelOrder:
     side: str
     qty: int
     hold_px: int
+    stop_px: int | None = None
     status: str = "funds_held"
     cum: int = 0
     exact: Fraction = Fraction(0)
@@ -103,6 +112,19 @@ class ModelAccount:
             self.position(order.symbol).held += order.held
         self.orders[order_id] = order
 
+    def is_reached(self, order: ModelOrder, last_px: int) -> bool:
+        assert order.stop_px is not None
+        return last_px >= order.stop_px if order.side == "buy" else last_px <= order.stop_px
+
+    def hear_price(self, symbol: str, last_px: int) -> int:
+        """Armed stops that the price reaches go on their way; how many."""
+        triggered = 0
+        for order in self.orders.values():
+            if order.status == "armed" and order.symbol == symbol and self.is_reached(order, last_px):
+                order.status = "funds_held"
+                triggered += 1
+        return triggered
+
     def end(self, order: ModelOrder, status: str) -> None:
         self._release(order, order.held)
         order.status = status
@@ -116,7 +138,7 @@ class ModelAccount:
             self.position(order.symbol).held -= amount
 
     def cancel(self, order: ModelOrder) -> str:
-        if order.status == "funds_held":
+        if order.status in UNSEEN:
             self.end(order, "cancelled")
             return "cancelled"
         if order.status in ENDED:

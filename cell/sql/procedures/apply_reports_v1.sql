@@ -73,6 +73,10 @@ begin
         select c.*, round_half_even_v1(c.new_cost_exact, 1000000)::bigint as new_cost,
                case
                    when c.deed = 'acknowledge' then c.status
+                   -- the cancel was the end of the day's: the order expires
+                   when c.deed = 'end' and c.kind = 'cancelled' and exists (
+                       select from venue_instructions i
+                        where i.user_id = c.user_id and i.order_id = c.order_id and i.action = 'expire') then 'expired'
                    when c.deed = 'end' then c.kind
                    when c.deed = 'restore' then case when c.cum_qty_micros > 0 then 'partially_filled' else 'routed' end
                    when c.new_cum_qty = c.order_qty_micros then 'filled'
@@ -170,7 +174,7 @@ begin
     ),
     new_lots as (
         insert into unsettled_lots as u (user_id, settles_on, amount_micros)
-        select user_id, p_settles_on, cost from chained where fills and not buys and cost > 0
+        select user_id, settlement_date_v1(trade_date, p_settles_on), cost from chained where fills and not buys and cost > 0
         on conflict (user_id, settles_on) do update set amount_micros = u.amount_micros + excluded.amount_micros
     ),
     new_positions as (
@@ -188,7 +192,7 @@ begin
     done_instructions as (
         delete from venue_instructions i using chained c
          where i.user_id = c.user_id and i.order_id = c.order_id
-           and (c.ends or (i.action = 'cancel' and c.deed = 'restore')
+           and (c.ends or (i.action in ('cancel', 'expire') and c.deed = 'restore')
                        or (i.action = 'submit' and i.sent_at is not null and c.deed in ('fill', 'acknowledge')))
     ),
     new_outbox as (

@@ -85,6 +85,12 @@ begin
         update positions p set qty_held_micros = p.qty_held_micros - c.amount
           from chained c where c.ends and c.side = 'sell' and p.user_id = c.user_id and p.symbol = c.symbol
     ),
+    ended_stops as (
+        delete from armed_stops a using chained c where c.ends and a.user_id = c.user_id and a.order_id = c.order_id
+    ),
+    ended_queue as (
+        delete from queued_orders q using chained c where c.ends and q.user_id = c.user_id and q.order_id = c.order_id
+    ),
     ended_instructions as (
         delete from venue_instructions i using chained c
          where c.ends and i.user_id = c.user_id and i.order_id = c.order_id

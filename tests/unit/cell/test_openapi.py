@@ -14,7 +14,7 @@ from cell.settings import CellSettings
 from infra.runtime.settings import PostgresSettings
 from infra.security.keys import generate_key_files
 
-NOT_OFFERED_YET = {"notional", "stop_price"}
+NOT_OFFERED_YET = {"notional"}
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,18 @@ def test_a_good_order_is_normalised() -> None:
     assert (terms.order_qty_micros, terms.limit_px_micros, terms.time_in_force) == (1_500_000, 585_330_000, "day")
 
 
+def test_stops_name_their_prices() -> None:
+    stop = {key: value for key, value in GOOD.items() if key != "limit_price"} | {"type": "stop", "stop_price": "90.10"}
+    terms = parse_order(json.dumps(stop).encode())
+    assert (terms.limit_px_micros, terms.stop_px_micros) == (None, 90_100_000)
+    both = parse_order(json.dumps({**GOOD, "type": "stop_limit", "stop_price": "90.10"}).encode())
+    assert (both.limit_px_micros, both.stop_px_micros) == (585_330_000, 90_100_000)
+    for kind in ("stop", "stop_limit"):
+        with pytest.raises(Problem) as caught:
+            parse_order(json.dumps({**GOOD, "type": kind}).encode())
+        assert caught.value.figures["field"] in ("stop_price", "limit_price")
+
+
 @pytest.mark.parametrize("field", ["symbol", "side", "type", "qty", "limit_price"])
 def test_a_missing_field_is_named(field: str) -> None:
     body = {key: value for key, value in GOOD.items() if key != field}
@@ -32,7 +44,9 @@ def test_a_missing_field_is_named(field: str) -> None:
         ({"symbol": "AAPL\n"}, "symbol"),
         ({"client_order_id": "abc\n"}, "client_order_id"),
         ({"side": "hold"}, "side"),
-        ({"type": "stop"}, "type"),
+        ({"type": "peg"}, "type"),
+        ({"stop_price": "5"}, "stop_price"),
+        ({"type": "stop", "stop_price": "5"}, "limit_price"),
         ({"time_in_force": "never"}, "time_in_force"),
         ({"qty": "-1"}, "qty"),
         ({"qty": 0}, "qty"),
