@@ -47,8 +47,9 @@ lint: install ## format, lint, types, import contracts
 test: lint ## everything .ci/run runs: lint, types, contracts, tests
 	$(BIN)/python -m pytest
 
-bench: install ## the benchmarks, against their named peers in the same run
-	$(BIN)/python -m loadtests bench
+bench: install ## the benchmarks, against their named peers in the same run (wants a running, quiet stack)
+	$(BIN)/python -m loadtests bench orders
+	$(BIN)/python -m loadtests bench router
 
 lock: $(TOOLS)/uv-$(UV_VERSION) ## resolve the dependencies again and write both locks
 	$(UV) pip compile pyproject.toml $(LOCK_FLAGS) --custom-compile-command "make lock" -o requirements.lock

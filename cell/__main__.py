@@ -7,9 +7,11 @@ import typer
 import uvloop
 
 from cell.app import create_app
+from cell.executions.sessions import write_calendar
 from cell.executions.worker import run_worker
 from cell.outbox.relay import run_relay
 from cell.settings import CellSettings
+from infra.runtime.clock import SystemClock
 from infra.runtime.migrator import migrate as migrate_database
 from infra.runtime.operator_api import serving
 from infra.runtime.shutdown import Shutdown
@@ -29,7 +31,14 @@ async def _serve(settings: CellSettings) -> None:
     shutdown = Shutdown()
     shutdown.install()
     app = create_app(settings)
-    fast = {"http": "httptools", "loop": "none", "ws": "none", "timeout_graceful_shutdown": 10}
+    fast: dict[str, object] = {
+        "http": "httptools",
+        "loop": "none",
+        "ws": "none",
+        "proxy_headers": False,  # only the router comes here, and it says who asks in its token
+        "timeout_keep_alive": 75,  # longer than the router keeps an idle connection, so that it closes first
+        "timeout_graceful_shutdown": 10,
+    }
     async with app.running(), serving(app.operator, settings.operator), serving(app.customer, settings.listen, **fast):
         _log.info("serving", extra={"port": settings.listen.port, "operator_port": settings.operator.port})
         await shutdown.wait()
@@ -56,14 +65,20 @@ def relay() -> None:
 
 @cli.command()
 def migrate() -> None:
-    """Bring the database to this release's schema (needs CELL_POSTGRES__OWNER_DSN)."""
+    """Bring the schema and the market calendar to this release (needs CELL_POSTGRES__OWNER_DSN)."""
     settings = _settings("migrate")
     if settings.postgres.owner_dsn is None:
         raise typer.BadParameter("set CELL_POSTGRES__OWNER_DSN: migrations run as the owner, not as the service")
     applied = asyncio.run(migrate_database(settings.postgres.owner_dsn, package="cell"))
+    sessions = asyncio.run(write_calendar(settings.postgres.owner_dsn, SystemClock().now()))
     _log.info(
-        "schema is current",
-        extra={"level": applied.level, "migrations": applied.migrations, "procedures": applied.procedures},
+        "schema and calendar are current",
+        extra={
+            "level": applied.level,
+            "migrations": applied.migrations,
+            "procedures": applied.procedures,
+            "sessions": sessions,
+        },
     )
 
 

@@ -32,7 +32,7 @@ from infra.runtime.database import Pool, answers, make_pool
 from infra.runtime.fault_points import FaultPoints
 from infra.runtime.operator_api import create_operator_app, require_role
 from infra.runtime.problem import to_response
-from infra.runtime.procedures import AWAY
+from infra.runtime.procedures import AWAY, DatabaseBusy
 from infra.runtime.telemetry import Metrics
 from infra.security.keys import OPERATOR_FILE, ROUTE_FILE, KeyRing, KeySource, follow_key_ring
 
@@ -44,10 +44,15 @@ class CellApp:
     """The two ports of one app server; they share the pools and must be served in one loop, inside `running`."""
 
     customer: CustomerPort
+    customer_routes: Litestar
     operator: Litestar
     pool: Pool
     operator_pool: Pool
     batcher: Batcher
+
+    def openapi(self) -> dict[str, Any]:
+        """The document of the customer port."""
+        return self.customer_routes.openapi_schema.to_schema()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -77,6 +82,7 @@ def create_app(settings: CellSettings) -> CellApp:
         procedures(
             accept_transfers=settings.share_transfers == "accept",
             reference_age_max_s=settings.reference_price_age_max_s,
+            market_hours=settings.market_hours,
         ),
         BatcherLimits(
             settings.batch_max,
@@ -100,8 +106,9 @@ def create_app(settings: CellSettings) -> CellApp:
     async def cancel(caller: Caller, key: str, order_id: str) -> Answer:
         return await cancel_order(batcher, caller, key, parse_order_id(order_id))
 
+    routes = _customer_litestar(settings, guard, pool, batcher, accounts, clock, new_id)
     customer = CustomerPort(
-        _customer_litestar(settings, guard, pool, batcher, accounts, clock, new_id),
+        routes,
         cell_name=settings.name,
         guard=guard,
         place=place,
@@ -117,7 +124,7 @@ def create_app(settings: CellSettings) -> CellApp:
     operator = create_operator_app(
         metrics=metrics, ready=ready, routes=_operator_routes(settings.name, operator_pool, operator_ring)
     )
-    return CellApp(customer, operator, pool, operator_pool, batcher)
+    return CellApp(customer, routes, operator, pool, operator_pool, batcher)
 
 
 def _operator_routes(cell_name: str, pool: Pool, ring: KeySource[KeyRing]) -> list[Router]:
@@ -180,4 +187,8 @@ def _database_away(request: Request[Any, Any, Any], error: Exception) -> Respons
     return to_response(request, errors.unavailable())
 
 
-_DATABASE_AWAY: ExceptionHandlersMap = dict.fromkeys(AWAY, _database_away)
+def _database_busy(request: Request[Any, Any, Any], _: Exception) -> Response[bytes]:
+    return to_response(request, errors.overloaded("the account is busy; nothing was done"))
+
+
+_DATABASE_AWAY: ExceptionHandlersMap = {**dict.fromkeys(AWAY, _database_away), DatabaseBusy: _database_busy}

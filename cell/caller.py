@@ -15,7 +15,7 @@ import msgspec
 
 from cell import errors
 
-_VISIBLE_ASCII: Final = re.compile(r"^[!-~]{1,128}$")
+_VISIBLE_ASCII: Final = re.compile(r"[!-~]{1,128}")
 _FIELD_NAME: Final = re.compile(r"(?:at `\$\.|unknown field `)(\w+)")
 Body = TypeVar("Body", bound=msgspec.Struct)
 
@@ -38,11 +38,16 @@ class Answer:
     etag: str | None = None
 
 
+def is_visible_ascii(value: str) -> bool:
+    """1 to 128 characters that can be seen: what customers may name their requests and orders with."""
+    return _VISIBLE_ASCII.fullmatch(value) is not None
+
+
 def idempotency_key(value: str | None) -> str:
     """The header's value. Raises Problem: missing, or not 1 to 128 visible ASCII characters."""
     if not value:
         raise errors.missing_idempotency_key()
-    if not _VISIBLE_ASCII.match(value):
+    if not is_visible_ascii(value):
         raise errors.invalid_field(400, "X-Idempotency-Key", "1 to 128 visible ASCII characters")
     return value
 

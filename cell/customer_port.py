@@ -25,7 +25,7 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 HotRoute = Callable[[Caller, str, bytes], Awaitable[Answer]]
-_REQUEST_ID: Final = re.compile(rb"^[!-~]{1,128}$")
+_REQUEST_ID: Final = re.compile(rb"[!-~]{1,128}")
 _ORDERS: Final = "/v1/orders"
 _ORDER_PATH_LENGTH: Final = len(_ORDERS) + 1 + 36
 
@@ -124,4 +124,4 @@ class CustomerPort:
     @staticmethod
     def _request_id(headers: dict[bytes, bytes]) -> bytes:
         given = headers.get(b"x-request-id")
-        return given if given is not None and _REQUEST_ID.match(given) else str(uuid.uuid4()).encode()
+        return given if given is not None and _REQUEST_ID.fullmatch(given) else str(uuid.uuid4()).encode()

@@ -13,7 +13,9 @@ from infra.runtime.problem import Problem
 SQLSTATES: Mapping[str, str] = {
     "RB010": "the user exists with another e-mail address",
     "RB011": "the user left this cell",
+    "RB012": "the user is halted",
     "RB020": "a gap in a venue session's report sequence",
+    "RB030": "a session was to be ended before its close",
     "RB900": "debits and credits of a journal entry differ",
 }
 
@@ -25,6 +27,7 @@ _REFUSALS: Mapping[str, tuple[int, str]] = {
     "INSUFFICIENT_BUYING_POWER": (422, "the order needs more buying power than the account has"),
     "INSUFFICIENT_SHARES": (422, "the order sells more shares than the account has free"),
     "NO_REFERENCE_PRICE": (422, "there is no recent price to size a market order with; a limit order needs none"),
+    "MARKET_CLOSED": (422, "the market is closed; an ioc or fok order cannot wait for the open"),
     "ORDER_VALUE_LIMIT": (422, "the order is worth more than one order may be"),
     "DUPLICATE_CLIENT_ORDER_ID": (422, "the client_order_id is in use by another order of this account"),
     "BALANCE_LIMIT": (422, "the account would hold more than an account may hold"),

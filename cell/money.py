@@ -6,7 +6,6 @@ too many places, zero, a sign, too large) is refused with the rule it breaks.
 """
 
 import re
-from decimal import ROUND_HALF_EVEN, Decimal
 from typing import Final
 
 MICROS: Final = 1_000_000
@@ -18,8 +17,9 @@ PRICE_MAX_MICROS: Final = 1_000_000 * MICROS
 AMOUNT_MAX_MICROS: Final = 10_000_000_000 * MICROS
 """Ten billion dollars in one deposit."""
 
-_DECIMAL = re.compile(rb'^("?)(-?)(\d{1,40})(?:\.(\d{1,40}))?\1$')
-_EXPONENT = re.compile(rb'^("?)-?\d{1,40}(?:\.\d{1,40})?[eE][+-]?\d{1,10}\1$')
+_DECIMAL = re.compile(rb'("?)(-?)(\d+)(?:\.(\d+))?\1')
+_EXPONENT = re.compile(rb'("?)-?\d+(?:\.\d+)?[eE][+-]?\d+\1')
+_WHOLE_DIGITS_MAX: Final = 20  # more digits than any limit has, fewer than cost time to convert
 
 
 class NotADecimal(Exception):
@@ -36,16 +36,17 @@ class AmountRefused(Exception):
 
 def parse_micros(token: bytes, *, limit_micros: int, places_max: int = 6, zero_allowed: bool = False) -> int:
     """Micros of a JSON token (`b'12.5'` or `b'"12.5"'`). Raises NotADecimal, AmountRefused."""
-    match = _DECIMAL.match(token)
+    match = _DECIMAL.fullmatch(token)
     if match is None:
-        if _EXPONENT.match(token):
+        if _EXPONENT.fullmatch(token):
             raise AmountRefused("exponents are not taken; write the number out")
         raise NotADecimal("not a decimal number")
     _, sign, whole, fraction = match.groups(b"")
     significant = fraction.rstrip(b"0")
     if len(significant) > places_max:
         raise AmountRefused(f"at most {places_max} decimals are taken", limit=str(places_max))
-    micros = int(whole) * MICROS + int(significant.ljust(6, b"0") or 0)
+    whole = whole.lstrip(b"0")[: _WHOLE_DIGITS_MAX + 1]  # cut off what exceeds every limit anyway
+    micros = int(whole or 0) * MICROS + int(significant.ljust(6, b"0") or 0)
     if sign and micros:
         raise AmountRefused("must not be negative", limit="0")
     if not micros and not zero_allowed:
@@ -76,9 +77,25 @@ def average_micros(total_micros: int, qty_micros: int) -> int | None:
     """Micro-dollars per share, half to even; None of nothing."""
     if not qty_micros:
         return None
-    return int((Decimal(total_micros) * MICROS / qty_micros).to_integral_value(ROUND_HALF_EVEN))
+    return _half_even(total_micros * MICROS, qty_micros)
+
+
+def average_price_micros(cost_exact: int, qty_micros: int) -> int | None:
+    """Micro-dollars per share of an exact cost in 1e-12 dollars, half to even; None of nothing.
+
+    Not of the posted cost: its own rounding is most of it when the quantity is dust.
+    """
+    return _half_even(cost_exact, qty_micros) if qty_micros else None
 
 
 def value_micros(qty_micros: int, price_micros: int) -> int:
     """Micro-dollars that a quantity is worth, half to even."""
-    return int((Decimal(qty_micros) * price_micros / MICROS).to_integral_value(ROUND_HALF_EVEN))
+    return _half_even(qty_micros * price_micros, MICROS)
+
+
+def _half_even(numerator: int, denominator: int) -> int:
+    # Whole numbers only: a decimal's product is rounded to its context's digits, and then no longer exact.
+    if denominator < 0:
+        numerator, denominator = -numerator, -denominator
+    quotient, rest = divmod(numerator, denominator)
+    return quotient + (2 * rest > denominator or (2 * rest == denominator and quotient % 2))

@@ -3,11 +3,13 @@
 import asyncio
 import logging
 from collections.abc import Mapping
+from datetime import UTC, datetime
 
 from litestar import Router
 from litestar.di import Provide
 
 from exchange.controller import ExchangeController, TapeController
+from exchange.hours import trading_hours
 from exchange.log import DurableLog
 from exchange.market import Market
 from exchange.metrics import METRICS
@@ -25,7 +27,8 @@ async def run_exchange(settings: ExchangeSettings, shutdown: Shutdown) -> None:
     loop = asyncio.get_running_loop()
     metrics = Metrics(METRICS)
     log = DurableLog(settings.data_dir)
-    market = Market(log, seed=settings.seed, metrics=metrics, fault_points=FaultPoints())
+    hours = trading_hours(settings.market_hours, datetime.now(UTC))
+    market = Market(log, seed=settings.seed, metrics=metrics, fault_points=FaultPoints(), hours=hours)
     stop = asyncio.Event()
     running = asyncio.create_task(market.run(stop), name="market")
     running.add_done_callback(lambda _: shutdown.ask())  # a market that fails ends the process

@@ -18,6 +18,7 @@ from typing import Final
 from uuid import UUID
 
 from exchange.faults import Faults, strikes
+from exchange.hours import ALWAYS, TradingHours
 from exchange.log import Batch, OrderRow, ReportRow, TapeKey, TapeRow
 from exchange.paper import Step, is_marketable, plan_crossing, plan_order, refusal_of, worst_px
 from exchange.prices import PriceBoard
@@ -25,6 +26,7 @@ from exchange.tape import Tape, difference_from_tape, plan_tape_order, tape_id_o
 from exchange.wire import Cancel, Report, ReportKind, Status, Submit, encode_message
 
 DUE_STEPS_MAX: Final = 2_000
+CLOSED_THROUGH: Final = "closed_through_us"
 LATE_FILL_AFTER_US: Final = 40_000
 ENDED: Final = frozenset({"filled", "cancelled", "rejected", "expired"})
 
@@ -104,6 +106,8 @@ class Book:
         *,
         find_order: Callable[[str], OrderRow | None],
         faults: Faults | None = None,
+        hours: TradingHours = ALWAYS,
+        closed_through_us: int = 0,
     ) -> None:
         self._seed = seed
         self._prices = prices
@@ -118,6 +122,10 @@ class Book:
         self._waiting: dict[tuple[str, str], list[tuple[int, str]]] = {}
         self._tie = count()
         self._batch = Batch()
+        self._hours = hours
+        self._next_close_us = hours.close_after(closed_through_us)
+        if self._next_close_us is not None:  # known from the first start on, or a first day could stay open for ever
+            self._batch.facts.append((CLOSED_THROUGH, str(closed_through_us)))
         self._dirty_orders: dict[str, LiveOrder] = {}
         self._dirty_sessions: set[str] = set()
         self._orders_by_status: Counter[str] = Counter()
@@ -166,6 +174,7 @@ class Book:
 
     def submit(self, session: str, terms: Submit, now_us: int) -> None:
         """Take a new order, or answer for one that is known."""
+        self._close_days(now_us)
         self.counts["submits"] += 1
         known = self._find(terms.cl_ord_id)
         if known is not None:
@@ -183,6 +192,7 @@ class Book:
 
     def cancel(self, session: str, request: Cancel, now_us: int) -> None:
         """End what is left of an order, now or after the latency that tests asked for."""
+        self._close_days(now_us)
         self.counts["cancels"] += 1
         if self.faults.latency_ms:
             entry = (now_us + self.faults.latency_ms * 1_000, next(self._tie), session, request)
@@ -203,10 +213,13 @@ class Book:
     def next_due_us(self) -> int | None:
         """When `advance` next has something to do."""
         moments = [entries[0][0] for entries in (self._due, self._delayed_cancels) if entries]
+        if self._next_close_us is not None:
+            moments.append(self._next_close_us)
         return min(moments, default=None)
 
     def advance(self, now_us: int) -> None:
         """Let everything happen that is due, in order of time, up to a bounded number of steps."""
+        self._close_days(now_us)
         for _ in range(DUE_STEPS_MAX):
             due_us = self.next_due_us()
             if due_us is None or due_us > now_us:
@@ -222,6 +235,8 @@ class Book:
 
     def meet_prices(self, prices: Mapping[str, int], now_us: int) -> None:
         """Let waiting orders trade whose limit the price has reached."""
+        if not self._hours.is_open(now_us):
+            return
         for (symbol, side), waiting in self._waiting.items():
             last_px = prices.get(symbol)
             while last_px is not None and waiting and is_marketable(side, abs(waiting[0][0]), last_px):
@@ -314,9 +329,42 @@ class Book:
             order = None if row is None else LiveOrder.from_row(row)
         return order
 
+    def _close_days(self, now_us: int) -> None:
+        """End every day that is over: what was to happen after its close does not; gtc orders rest from then on."""
+        while self._next_close_us is not None and self._next_close_us <= now_us:
+            close_us = self._next_close_us
+            for order in self._orders.values():
+                if not order.ended:
+                    self._close_order(order, close_us)
+            self._batch.facts.append((CLOSED_THROUGH, str(close_us)))
+            self._next_close_us = self._hours.close_after(close_us)
+
+    def _close_order(self, order: LiveOrder, close_us: int) -> None:
+        is_gtc = order.terms.time_in_force == "gtc"
+        if is_gtc and order.tape_key is not None:
+            return  # a tape tells what happens to its orders, and when
+        steps = tuple(step for step in order.steps if step.at_us < close_us)
+        waited = order.waits
+        trades = sum(step.qty for step in steps)
+        if trades < order.leaves_qty and not any(step.kind in ENDED for step in steps):
+            if is_gtc:
+                order.waits = order.waits or steps != order.steps
+            else:
+                order.waits = False
+                steps += (Step(close_us, "expired", reason="end of day"),)
+        if steps != order.steps or order.waits != waited:
+            order.steps = steps
+            self._dirty_orders[order.terms.cl_ord_id] = order
+            self._schedule(order)
+
     def _plan(self, order: LiveOrder, now_us: int) -> None:
         terms = order.terms
         refusal = refusal_of(terms) if self._prices.knows(terms.symbol) else f"unknown symbol {terms.symbol}"
+        if refusal is None and not self._hours.is_open(now_us):
+            order.waits = terms.time_in_force == "gtc"
+            ending = () if order.waits else (Step(now_us, "expired", reason="the market is closed"),)
+            order.steps = (Step(now_us, "accepted"), *ending)
+            return
         if refusal is None:
             refusal = self._plan_from_tape(order, now_us)
         if refusal is not None:

@@ -16,9 +16,10 @@ from uuid import uuid4
 
 import msgspec
 
-from exchange.book import Book, rfc3339
+from exchange.book import CLOSED_THROUGH, Book, rfc3339
 from exchange.errors import BadFrame, InvalidField, TapeConflict
 from exchange.faults import Faults
+from exchange.hours import ALWAYS, TradingHours
 from exchange.log import Batch, DurableLog, ReportRow, TapeRow
 from exchange.prices import PriceBoard
 from exchange.sessions import CellConnection, SessionFeed
@@ -52,12 +53,14 @@ class Market:
         seed: int,
         metrics: Metrics,
         fault_points: FaultPoints,
+        hours: TradingHours = ALWAYS,
         now_us: Callable[[], int] = system_now_us,
     ) -> None:
         self._log = log
         self._metrics = metrics
         self._fault_points = fault_points
         self._now_us = now_us
+        self._hours = hours
         self._feeds: dict[str, SessionFeed] = {}
         self._connections: set[CellConnection] = set()
         self._told_prices: dict[str, int] = {}
@@ -68,7 +71,14 @@ class Market:
         self._stopping = False
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="exchange-log")
         self._prices = PriceBoard(seed, log.prices(), now_us())
-        self._book = Book(seed, self._prices, find_order=log.find_order, faults=_recover_faults(log))
+        self._book = Book(
+            seed,
+            self._prices,
+            find_order=log.find_order,
+            faults=_recover_faults(log),
+            hours=hours,
+            closed_through_us=self._recover_close(),
+        )
         self._recover()
 
     def _recover(self) -> None:
@@ -83,6 +93,11 @@ class Market:
         for session, last_seq, _ in sessions:
             self._feed(session).durable_seq = last_seq
         _log.info("recovered", extra={"live_orders": self._book.live_count, "sessions": len(sessions)})
+
+    def _recover_close(self) -> int:
+        """Up to which moment days were closed; a new exchange begins now."""
+        known = self._log.fact(CLOSED_THROUGH)
+        return self._now_us() if known is None else int(known)
 
     # -- loops ------------------------------------------------------------------------------------------------------
 
@@ -147,7 +162,7 @@ class Market:
 
     def _tell_prices(self) -> None:
         now_us = self._now_us()
-        prices = self._prices.snapshot(now_us)
+        prices = self._prices.snapshot(self._hours.last_trading_us(now_us))
         changed = {symbol: px for symbol, px in prices.items() if self._told_prices.get(symbol) != px}
         self._told_prices = prices
         self._book.meet_prices(changed, now_us)
@@ -192,7 +207,7 @@ class Market:
             _log.warning("a cell knows more than the log", extra={"session": hello.session, "received": hello.received})
             feed.durable_seq = max(feed.durable_seq, hello.received)
         feed.connect(connection, hello.received)
-        prices = self._prices.snapshot(now_us)
+        prices = self._prices.snapshot(self._hours.last_trading_us(now_us))
         connection.send(Welcome(str(uuid4()), self._log.log_id, self._prices.symbols, prices, rfc3339(now_us)))
         feed.pump()
         self._count_connected()

@@ -1,6 +1,7 @@
 """Settings of the exchange, from the environment (`EXCHANGE_LISTEN__PORT`, ...)."""
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -22,6 +23,8 @@ class ExchangeSettings(BaseSettings):
     """Where `operator.json` is: operator tokens are checked with it."""
     seed: int = Field(default=1, ge=0)
     """Decides prices and what happens to paper orders."""
+    market_hours: Literal["XNYS", "always"] = "always"
+    """In sessions, day orders expire at the close, and outside of a session nothing trades."""
     tape_bytes_max: int = Field(default=128 * 1024 * 1024, gt=0)
     """Largest tape that may be loaded: a full day of one symbol is about 20 MB."""
     log_level: str = "INFO"

@@ -309,7 +309,7 @@ class Customer:
         return dict((await self.call({200}, "GET", f"/v1/orders/by-client-order-id/{client_order_id}")).body)
 
     async def executions(self, order_id: str) -> list[dict[str, Any]]:
-        return await self.items(f"/v1/orders/{order_id}/executions")
+        return await self.items(f"/v1/orders/{order_id}/executions", {"direction": "asc"})
 
     async def positions(self) -> list[dict[str, Any]]:
         return await self.items("/v1/positions")

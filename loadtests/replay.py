@@ -38,6 +38,7 @@ RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}")
 SPARE_CASH_MICROS = 10_000 * 1_000_000  # on top of what all buys of a customer could cost at once
 DEPOSIT_MICROS_MAX = 9_000_000 * 1_000_000  # a larger need is paid in several deposits
 AT_ONCE = 48
+FEW_CUSTOMERS = 32
 SETTLE_S_MAX = 60.0
 PRICE_S_MAX = 20.0
 IN_MARKET_S_MAX = 30.0
@@ -152,7 +153,8 @@ async def _sign_up(
     router: RouterClient, request: ReplayRequest, plan: TapePlan, view: OperatorView, progress: Progress
 ) -> list[Player]:
     tag = secrets.token_hex(4)
-    slots = asyncio.Semaphore(8)
+    # One after another where they are few: sign-ups at one instant may all see the same emptiest cell.
+    slots = asyncio.Semaphore(1 if len(plan.customers) <= FEW_CUSTOMERS else 8)
     done = 0
 
     async def one(customer_plan: CustomerPlan) -> Player:
@@ -160,12 +162,13 @@ async def _sign_up(
         async with slots:
             email = f"replay-{request.run.lower()}-{tag}-{customer_plan.number:04d}@customers.example"
             customer = await router.sign_up(email, secrets.token_urlsafe(12), name=f"Replay {request.run}")
-            await view.run("users", "set-profile", str(customer.user_id), "professional")
         done += 1
         progress("signing up", done, len(plan.customers))
         return Player(customer, customer_plan, needed_funding(customer_plan))
 
-    return list(await asyncio.gather(*(one(customer_plan) for customer_plan in plan.customers)))
+    players = list(await asyncio.gather(*(one(customer_plan) for customer_plan in plan.customers)))
+    await view.make_professional([player.customer.user_id for player in players])
+    return players
 
 
 def needed_funding(plan: CustomerPlan) -> Funding:
@@ -380,6 +383,8 @@ async def _reconcile_cells(
         mine = [player for player in players if player.customer.cell == cell]
         fundings = {player.plan.number: player.funding for player in mine}
         expected = expected_cell([player.plan for player in mine], fundings)
+        if not mine:
+            report.notes.append(f"{cell}: the router placed no customer of this replay there")
         report.cells[cell] = after[cell].minus(sums)
         if others_traded(expected, report.cells[cell]):
             report.notes.append(f"{cell}: others traded there meanwhile, so its totals say nothing of this replay")

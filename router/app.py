@@ -14,10 +14,10 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+import msgspec
 from litestar import Litestar, MediaType, Request, Response, get
 from litestar.di import Provide
 from litestar.openapi.config import OpenAPIConfig
-from litestar.openapi.plugins import ScalarRenderPlugin
 from litestar.types import Message, Scope
 
 from infra.runtime.clock import SystemClock
@@ -49,6 +49,7 @@ from router.access_log import AccessLog
 from router.cell_calls import CellCalls
 from router.claim_sweep import ClaimSweep
 from router.controller import IdentityController
+from router.docs_page import render_docs
 from router.documents import CustomerDocument
 from router.edge import protocol_factory, sweep_clients
 from router.errors import RouterRefusal, refusal_headers
@@ -275,8 +276,13 @@ def create_identity_app(router: Router) -> Litestar:
         own = request.app.openapi_schema.to_schema()
         return Response(await document.render(own), media_type="application/json")
 
+    @get("/docs", media_type=MediaType.HTML, include_in_schema=False)
+    async def docs(request: Request[Any, Any, Any]) -> Response[str]:
+        merged = msgspec.json.decode(await document.render(request.app.openapi_schema.to_schema()))
+        return Response(render_docs(merged), media_type=MediaType.HTML)
+
     return Litestar(
-        route_handlers=[IdentityController, openapi],
+        route_handlers=[IdentityController, openapi, docs],
         dependencies={
             "sign_ups": Provide(lambda: router.sign_ups, sync_to_thread=False),
             "log_ins": Provide(lambda: router.log_ins, sync_to_thread=False),
@@ -289,8 +295,8 @@ def create_identity_app(router: Router) -> Litestar:
             title="Cell brokerage",
             version="1",
             description="Everything a customer may ask. Amounts are decimal strings; errors are problem documents.",
-            path="/docs",
-            render_plugins=[ScalarRenderPlugin()],
+            path="/schema",
+            render_plugins=[],
         ),
         logging_config=None,
     )

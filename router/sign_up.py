@@ -79,6 +79,8 @@ class SignUp:
             user_id = mint_user_id(shard_map, cell)
         except (NoOpenCell, IdNotFound) as error:
             raise CellUnavailable(str(error)) from error
+        # Counted when chosen, not when claimed: sign-ups that come together must not all choose the same cell.
+        self._loads[cell.cell_id] = self._loads.get(cell.cell_id, 0) + 1
         claim = await self._queries.claim_email(
             email_hash=email_hash,
             key=key,
@@ -90,8 +92,6 @@ class SignUp:
             raise _key_reused()
         if claim.outcome == "email_taken":
             raise Problem(409, "EMAIL_TAKEN", "somebody has this email already", field="email")
-        if claim.outcome == "claimed":
-            self._loads[cell.cell_id] = self._loads.get(cell.cell_id, 0) + 1
         return claim
 
     async def _current_loads(self) -> dict[str, int]:

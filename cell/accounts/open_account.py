@@ -31,7 +31,7 @@ from infra.runtime.procedures import DatabaseRefused, call
 HASHES_AT_ONCE: Final = 2
 HASHES_WAITING_MAX: Final = 200
 PASSWORD_BYTES_MAX: Final = 1_024
-_REFRESH_TOKEN: Final = re.compile(r"^([0-9a-f]{32})\.([0-9a-f]{32})\.([A-Za-z0-9_-]{43})$")
+_REFRESH_TOKEN: Final = re.compile(r"([0-9a-f]{32})\.([0-9a-f]{32})\.([A-Za-z0-9_-]{43})")
 
 
 def wrong_credentials() -> Problem:
@@ -83,7 +83,7 @@ class Accounts:
 
     async def refresh(self, caller: Caller, token: str) -> str:
         """The family's next refresh token; the shown one is spent. Raises Problem 401."""
-        match = _REFRESH_TOKEN.match(token)
+        match = _REFRESH_TOKEN.fullmatch(token)
         if match is None or UUID(match[1]) != caller.user_id:
             raise Problem(401, "TOKEN_INVALID", "not a refresh token of this user")
         secret = secrets.token_urlsafe(32)
@@ -95,6 +95,8 @@ class Accounts:
                 return f"{match[1]}.{match[2]}.{secret}"
             case "DEPARTED":
                 raise errors.misdirected(None, None)
+            case "USER_HALTED":
+                raise errors.user_halted(None)
             case "reused":
                 raise Problem(
                     401, "TOKEN_INVALID", "this refresh token was used before, so its family ends; log in again"
@@ -105,7 +107,14 @@ class Accounts:
 
     async def _start_session(self, user_id: UUID) -> str:
         family, secret, now = self._new_id(), secrets.token_urlsafe(32), self._clock.now()
-        await call(self._pool, queries.START, [user_id, family, _digest(secret), now, now + self._refresh_for])
+        try:
+            await call(self._pool, queries.START, [user_id, family, _digest(secret), now, now + self._refresh_for])
+        except DatabaseRefused as error:
+            if error.sqlstate == "RB011":
+                raise errors.misdirected(None, None) from error
+            if error.sqlstate == "RB012":
+                raise errors.user_halted(None) from error
+            raise
         return f"{user_id.hex}.{family.hex}.{secret}"
 
     async def _hash(self, password: str) -> str:

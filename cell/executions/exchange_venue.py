@@ -109,7 +109,8 @@ class ExchangeVenue:
                 order_qty=order.order_qty_micros,
                 limit_px=order.limit_px_micros,
                 time_in_force=order.time_in_force,
-                ord_type="market" if order.type == "market" else "limit",
+                # the venue never sees a stop: what reaches it was triggered
+                ord_type="market" if order.type in ("market", "stop") else "limit",
                 client_order_id=order.client_order_id,
             )
         )

@@ -1,6 +1,7 @@
 """Reports in: committed, then acknowledged, then applied once, in each user's order.
 
 Intake commits whatever has arrived as one batch; only then is it acknowledged, so the venue keeps what a crash took.
+A report that the database cannot even store is committed as its bytes, and quarantined: it stops nobody's intake.
 Applying is separate and may lag: up to 64 users per call, two calls in the air. A report whose user is locked, halted
 or gone is deferred and stays in the inbox. A call that the database refuses is repeated one report at a time; a report
 whose content it refuses again and again is quarantined, so that it holds up neither its user nor anybody else. A
@@ -38,7 +39,8 @@ PAGE: Final = 5_000
 CONTENT_REFUSALS_MAX: Final = 3
 RETRY_S: Final = 0.2
 GAP_SQLSTATE: Final = "RB020"
-CONTENT_CLASSES: Final = ("22", "23", "RB")
+CONTENT_CLASS: Final = "22"
+CONTENT_CLASSES: Final = (CONTENT_CLASS, "23", "RB")
 
 _log = logging.getLogger(__name__)
 
@@ -116,6 +118,13 @@ class Inbox:
                     _log.error("a gap in the session, resuming", extra={"detail": str(error)})
                     await self._venue.reset()
                     return
+                if error.sqlstate.startswith(CONTENT_CLASS):
+                    if len(batch) > 1:
+                        for report in batch:
+                            await self._accept([report])
+                        return
+                    _log.error("a report that the inbox cannot hold", extra={"seq": batch[0].seq, "detail": str(error)})
+                    batch = [batch[0].set_apart()]
                 await self._pause("intake", error)
         await self._fault_points.reach("executions.after_inbox_commit")
         for inbox_id, user_id in accepted.fresh:

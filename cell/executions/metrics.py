@@ -13,6 +13,13 @@ WORKER_METRICS: Final = (
     Metric("cell_reports_applied_total", Counter, "reports by what became of them", ("cell", "result")),
     Metric("cell_reports_waiting", Gauge, "reports in the inbox that are not applied", ("cell",)),
     Metric("cell_reports_apply_seconds", Histogram, "one call that applies reports", ("cell",)),
+    Metric("cell_orders_released_total", Counter, "queued orders sent on their way at an open", ("cell",)),
+    Metric(
+        "cell_orders_expired_total", Counter, "day orders ended at a close, at once or by the venue", ("cell", "how")
+    ),
+    Metric("cell_orders_past_close", Gauge, "day orders that are open although their session has closed", ("cell",)),
+    Metric("cell_market_sessions_ahead", Gauge, "sessions that the cell's calendar still knows", ("cell",)),
+    Metric("cell_stops_triggered_total", Counter, "stop orders whose stop was reached", ("cell",)),
     Metric("cell_venue_generation", Gauge, "connections to the venue so far", ("cell",)),
     Metric("cell_venue_connected", Gauge, "whether the venue's session is up", ("cell",)),
     Metric("cell_worker_active", Gauge, "1 in the worker that holds the cell's lock, 0 in a standby", ("cell",)),

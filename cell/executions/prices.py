@@ -6,7 +6,8 @@ how fresh the session is, and a market order is refused once it is too old.
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import Final
 
 from cell.executions.queries import CallRefused, DatabaseAway, set_reference_prices
@@ -25,8 +26,17 @@ _log = logging.getLogger(__name__)
 class ReferencePrices:
     """The newest price of every symbol, and which of them are not written yet."""
 
-    def __init__(self, pool: Pool, *, cell: str, clock: Clock, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        *,
+        cell: str,
+        clock: Clock,
+        metrics: Metrics,
+        on_written: Callable[[Mapping[str, int], datetime], None],
+    ) -> None:
         self._pool = pool
+        self._on_written = on_written
         self._cell = cell
         self._clock = clock
         self._metrics = metrics
@@ -57,10 +67,13 @@ class ReferencePrices:
             await asyncio.sleep(WRITE_PERIOD_S)
 
     async def _write(self, prices: Mapping[str, int]) -> None:
+        told_at = self._clock.now()
         try:
-            await set_reference_prices(self._pool, prices, self._clock.now())
+            await set_reference_prices(self._pool, prices, told_at)
         except (DatabaseAway, CallRefused) as error:
             self._changed.update(prices)
             self._metrics.counter("cell_worker_failures_total").labels(self._cell, "prices").inc()
             _log.warning("database call failed, repeating", extra={"task": "prices", "detail": str(error)})
             await asyncio.sleep(RETRY_S)
+        else:
+            self._on_written(prices, told_at)

@@ -16,6 +16,7 @@ import psycopg
 from cell.executions.report import ExecutionReport
 from cell.executions.venue import VenueOrder
 from infra.runtime.database import Connection, Pool
+from infra.runtime.market_calendar import TradingSession
 
 _CLAIM: Final[LiteralString] = """
 select instruction_id, action, order_id, user_id, client_order_id, symbol, side, type, time_in_force, order_qty_micros,
@@ -25,13 +26,17 @@ select instruction_id, action, order_id, user_id, client_order_id, symbol, side,
 _SENT: Final[LiteralString] = """
 select i.id, i.action, i.order_id, i.user_id, o.client_order_id, o.symbol, o.side, o.type, o.time_in_force,
        o.order_qty_micros, coalesce(o.hold_px_micros, o.limit_px_micros)
-  from brokerage.venue_instructions i
-  join brokerage.orders o on o.user_id = i.user_id and o.order_id = i.order_id
- where i.sent_at < %(before)s and i.id > %(after)s
-       -- a report that waits in the inbox shows that the venue has the order: asking would only add another one
-   and not (i.action = 'submit' and exists (
-            select from brokerage.inbox x where x.user_id = i.user_id and x.order_id = i.order_id))
- order by i.id limit %(limit)s
+  from (select n.id, n.action, n.order_id, n.user_id
+          from brokerage.venue_instructions n
+         where n.sent_at < %(before)s and n.id > %(after)s
+               -- a report that waits in the inbox shows that the venue has the order: asking would only add another one
+           and not (n.action = 'submit' and exists (
+                    select from brokerage.inbox x where x.user_id = n.user_id and x.order_id = n.order_id))
+         order by n.id limit %(limit)s) i
+       -- one order at a time by its key: after an outage a join would read the whole table for every page
+ cross join lateral (
+        select * from brokerage.orders where user_id = i.user_id and order_id = i.order_id limit 1) o
+ order by i.id
 """
 _RECEIVED: Final[LiteralString] = """
 select received_seq from brokerage.venue_sessions where venue = %s and session = %s
@@ -46,6 +51,23 @@ select inbox_id, outcome, reason from brokerage.apply_reports_v1(%s::bigint[], %
 _QUARANTINE: Final[LiteralString] = "select brokerage.quarantine_report_v1(%s, %s, %s)"
 _UNAPPLIED: Final[LiteralString] = "select id, user_id from brokerage.inbox where id > %s order by id limit %s"
 _SET_PRICES: Final[LiteralString] = "select brokerage.set_reference_prices_v1(%s::text[], %s::bigint[], %s)"
+_TRIGGER: Final[LiteralString] = """
+select triggered, put_off
+  from brokerage.trigger_stops_v1(%s::text[], %s::bigint[], %s::timestamptz[], %s, %s, %s, %s)
+"""
+_WRITE_SESSIONS: Final[LiteralString] = (
+    "select brokerage.set_market_sessions_v1(%s::date[], %s::timestamptz[], %s::timestamptz[], %s)"
+)
+_UNENDED: Final[LiteralString] = """
+select closes_at from brokerage.market_sessions where closes_at <= %s and expired_at is null
+ order by closes_at desc limit 20
+"""
+_AHEAD: Final[LiteralString] = "select count(*) from brokerage.market_sessions where closes_at > %s"
+_EXPIRE: Final[LiteralString] = """
+select last_order_id, ended, told, put_off, still_open from brokerage.expire_orders_v1(%s, %s, %s, %s)
+"""
+_END_SESSION: Final[LiteralString] = "select brokerage.end_session_v1(%s, %s)"
+_RELEASE: Final[LiteralString] = "select released, put_off from brokerage.release_queued_v1(%s, %s, %s)"
 _TRY_LOCK: Final[LiteralString] = "select pg_try_advisory_lock(%s)"
 _UNLOCK: Final[LiteralString] = "select pg_advisory_unlock(%s)"
 _PRUNE_KEYS: Final[LiteralString] = "select brokerage.prune_idempotency_keys_v1(%s, %s)"
@@ -88,6 +110,42 @@ class Applied:
     inbox_id: int
     outcome: str
     reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class ToldPrice:
+    """A last price and when this cell heard it."""
+
+    symbol: str
+    px_micros: int
+    told_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Triggered:
+    """How many stops were triggered, and how many more were reached while another writer had their user."""
+
+    triggered: int
+    put_off: int
+
+
+@dataclass(frozen=True, slots=True)
+class Expired:
+    """One page of a session's day orders. `last_order_id` is None when there are no more."""
+
+    last_order_id: UUID | None
+    ended: int
+    told: int
+    put_off: int
+    still_open: int
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """How many orders went on their way, and how many more are due while another writer has their user."""
+
+    released: int
+    put_off: int
 
 
 @asynccontextmanager
@@ -165,6 +223,67 @@ async def set_reference_prices(pool: Pool, prices: Mapping[str, int], at: dateti
     """Take over last prices."""
     async with _calling(pool) as connection:
         await connection.execute(_SET_PRICES, (list(prices), list(prices.values()), at))
+
+
+async def trigger_stops(
+    pool: Pool, told: Sequence[ToldPrice], *, limit: int, at: datetime, market_hours: str, wait: bool
+) -> Triggered:
+    """Trigger the armed stops that these prices reach."""
+    symbols = [price.symbol for price in told]
+    prices = [price.px_micros for price in told]
+    told_at = [price.told_at for price in told]
+    async with _calling(pool) as connection:
+        cursor = await connection.execute(_TRIGGER, (symbols, prices, told_at, limit, at, market_hours, wait))
+        row = await cursor.fetchone()
+    assert row is not None
+    return Triggered(*row)
+
+
+async def write_sessions(owner_dsn: str, sessions: Sequence[TradingSession], at: datetime) -> int:
+    """Make the calendar's rows those; returns how many changed. As the owner: no service may move the hours."""
+    days = [session.trade_date for session in sessions]
+    opens = [session.opens_at for session in sessions]
+    closes = [session.closes_at for session in sessions]
+    async with await psycopg.AsyncConnection.connect(owner_dsn, autocommit=True) as connection:
+        row = await (await connection.execute(_WRITE_SESSIONS, (days, opens, closes, at))).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+async def unended_sessions(pool: Pool, at: datetime) -> list[datetime]:
+    """Closes that have passed and whose day orders have not all ended, newest first."""
+    async with _calling(pool) as connection:
+        rows = await (await connection.execute(_UNENDED, (at,))).fetchall()
+    return [row[0] for row in rows]
+
+
+async def sessions_ahead(pool: Pool, at: datetime) -> int:
+    """How many sessions the calendar still knows; without any, an order that is not for now is refused."""
+    async with _calling(pool) as connection:
+        row = await (await connection.execute(_AHEAD, (at,))).fetchone()
+    return 0 if row is None else int(row[0])
+
+
+async def expire_orders(pool: Pool, closes_at: datetime, *, after: UUID, limit: int, at: datetime) -> Expired:
+    """End one page of the day orders of a session, or tell the venue to."""
+    async with _calling(pool) as connection:
+        row = await (await connection.execute(_EXPIRE, (closes_at, after, limit, at))).fetchone()
+    assert row is not None
+    return Expired(*row)
+
+
+async def end_session(pool: Pool, closes_at: datetime, at: datetime) -> None:
+    """Every day order of this session has ended."""
+    async with _calling(pool) as connection:
+        await connection.execute(_END_SESSION, (closes_at, at))
+
+
+async def release_queued(pool: Pool, *, limit: int, at: datetime, market_hours: str) -> Released:
+    """Send orders that waited for the open on their way, if it is open."""
+    async with _calling(pool) as connection:
+        row = await (await connection.execute(_RELEASE, (limit, at, market_hours))).fetchone()
+    assert row is not None
+    return Released(*row)
 
 
 async def prune_idempotency_keys(pool: Pool, older_than: datetime, limit: int) -> int:

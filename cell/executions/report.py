@@ -17,6 +17,11 @@ class ExecutionReport:
     order_id: UUID | None
     body: str
 
+    def set_apart(self) -> "ExecutionReport":
+        """The same report with a body that the inbox can always hold; applying it ends in quarantine."""
+        body = {"kind": "unreadable", "said": self.kind, "body": self.body.encode().hex()}
+        return ExecutionReport(self.seq, self.kind, self.order_id, msgspec.json.encode(body).decode())
+
 
 def read_report(report: Report, body: bytes) -> ExecutionReport:
     """From the wire. A status answer proves that the venue has the order, and so counts as its acknowledgement.
@@ -28,7 +33,7 @@ def read_report(report: Report, body: bytes) -> ExecutionReport:
     except ValueError:
         order_id = None
     if report.kind != "status":
-        return ExecutionReport(report.seq, report.kind, order_id, body.decode())
+        return ExecutionReport(report.seq, report.kind, order_id, body.decode(errors="replace"))
     said = msgspec.json.decode(body, type=dict[str, object])
     said["kind"] = "accepted"
     return ExecutionReport(report.seq, "accepted", order_id, msgspec.json.encode(said).decode())

@@ -1,4 +1,4 @@
-"""When a trade settles: one business day after it (T+1). Weekends are known here; holidays come with the calendar."""
+"""When a trade settles (T+1) if the cell's calendar, which is asked first, does not know: the next weekday."""
 
 from datetime import date, timedelta
 from typing import Final

@@ -28,6 +28,8 @@ from cell.executions.queries import (
     received_seq,
 )
 from cell.executions.route import Router
+from cell.executions.sessions import SessionKeeper
+from cell.executions.stops import StopTrigger
 from cell.executions.venue import VenueListener
 from cell.settings import CellSettings
 from infra.runtime.clock import Clock, SystemClock
@@ -111,7 +113,21 @@ class Worker:
         router = Router(
             pool, venue, cell=cell, clock=self._clock, metrics=self._metrics, fault_points=self._fault_points
         )
-        prices = ReferencePrices(pool, cell=cell, clock=self._clock, metrics=self._metrics)
+        stops = StopTrigger(
+            pool,
+            cell=cell,
+            market_hours=self._settings.market_hours,
+            clock=self._clock,
+            metrics=self._metrics,
+        )
+        sessions = SessionKeeper(
+            pool,
+            cell=cell,
+            market_hours=self._settings.market_hours,
+            clock=self._clock,
+            metrics=self._metrics,
+        )
+        prices = ReferencePrices(pool, cell=cell, clock=self._clock, metrics=self._metrics, on_written=stops.hear)
         listener = VenueListener(
             received_seq=lambda: received_seq(pool, venue.name, venue.session),
             on_reports=inbox.put,
@@ -122,6 +138,7 @@ class Worker:
             async with asyncio.TaskGroup() as tasks:
                 outward = [tasks.create_task(router.run()), tasks.create_task(venue.run(listener))]
                 inward = [tasks.create_task(inbox.run_intake()), tasks.create_task(prices.run())]
+                inward += [tasks.create_task(stops.run()), tasks.create_task(sessions.run())]
                 inward += [tasks.create_task(inbox.run_applier()) for _ in range(APPLIERS)]
                 inward += [tasks.create_task(self._sweep()), tasks.create_task(self._watch(connection))]
                 await self._shutdown.wait()

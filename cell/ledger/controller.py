@@ -6,6 +6,8 @@ from uuid import UUID
 
 import msgspec
 from litestar import Controller, get
+from litestar.di import NamedDependency
+from litestar.params import FromQuery
 
 from cell import errors
 from cell.caller import Caller, format_time
@@ -51,11 +53,11 @@ class LedgerController(Controller):
     @get("/", summary="Journal entries, newest first")
     async def entries(
         self,
-        caller: Caller,
-        pool: Pool,
-        limit: str | None = None,
-        page_token: str | None = None,
-        direction: str | None = None,
+        caller: NamedDependency[Caller],
+        pool: NamedDependency[Pool],
+        limit: FromQuery[str | None] = None,
+        page_token: FromQuery[str | None] = None,
+        direction: FromQuery[str | None] = None,
     ) -> EntryPage:
         page = parse_page(limit, page_token, direction)
         if page.after is not None and not (page.after.isdigit() and len(page.after) <= 18):

@@ -6,6 +6,8 @@ from uuid import UUID
 
 import msgspec
 from litestar import Controller, Request, get, post, put
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery
 
 from cell import errors
 from cell.caller import decode_body, format_time
@@ -47,20 +49,20 @@ class OperatorReads(Controller):
     path = "/operator/v1"
 
     @get("/summary")
-    async def summary(self, pool: Pool, cell_name: str) -> dict[str, Any]:
+    async def summary(self, pool: NamedDependency[Pool], cell_name: NamedDependency[str]) -> dict[str, Any]:
         row = await queries.read_one(pool, queries.SUMMARY)
         assert row is not None
         row["cash_micros"], row["cash_held_micros"] = int(row["cash_micros"]), int(row["cash_held_micros"])
         return {"cell": cell_name, **_plain(row)}
 
     @post("/checks", status_code=200)
-    async def checks(self, pool: Pool, cell_name: str) -> dict[str, Any]:
+    async def checks(self, pool: NamedDependency[Pool], cell_name: NamedDependency[str]) -> dict[str, Any]:
         async with pool.connection() as connection:
             result = await run_trial_balance(connection)
         return {"cell": cell_name, "healthy": result.healthy, **msgspec.to_builtins(result)}
 
     @get("/users/{user_id:uuid}")
-    async def user(self, user_id: UUID, pool: Pool) -> dict[str, Any]:
+    async def user(self, user_id: FromPath[UUID], pool: NamedDependency[Pool]) -> dict[str, Any]:
         row = await queries.read_one(pool, queries.USER, [user_id])
         if row is None:
             raise errors.user_not_found()
@@ -68,7 +70,11 @@ class OperatorReads(Controller):
 
     @get("/users/{user_id:uuid}/orders")
     async def user_orders(
-        self, user_id: UUID, pool: Pool, limit: str | None = None, page_token: str | None = None
+        self,
+        user_id: FromPath[UUID],
+        pool: NamedDependency[Pool],
+        limit: FromQuery[str | None] = None,
+        page_token: FromQuery[str | None] = None,
     ) -> OperatorOrderPage:
         page = parse_page(limit, page_token, "asc")
         try:
@@ -81,7 +87,9 @@ class OperatorReads(Controller):
         return OperatorOrderPage([OperatorOrder(order_view(row), row["cum_cost_micros"]) for row in shown], token)
 
     @get("/quarantine")
-    async def quarantine(self, pool: Pool, limit: str | None = None, page_token: str | None = None) -> dict[str, Any]:
+    async def quarantine(
+        self, pool: NamedDependency[Pool], limit: FromQuery[str | None] = None, page_token: FromQuery[str | None] = None
+    ) -> dict[str, Any]:
         page = parse_page(limit, page_token, "asc")
         if page.after is not None and not page.after.isdigit():
             raise Problem(422, "INVALID_FIELD", "page_token: not a token of this list", field="page_token")
@@ -97,11 +105,18 @@ class OperatorChanges(Controller):
     path = "/operator/v1"
 
     @put("/users/{user_id:uuid}/profile")
-    async def set_profile(self, request: Request[Any, Any, Any], user_id: UUID, pool: Pool) -> dict[str, Any]:
+    async def set_profile(
+        self, request: Request[Any, Any, Any], user_id: FromPath[UUID], pool: NamedDependency[Pool]
+    ) -> dict[str, Any]:
         body = decode_body(_profile_decoder, await request.body())
         if body.profile not in {"retail", "professional"}:
             raise errors.invalid_field(422, "profile", "retail or professional")
         row = await queries.read_one(pool, queries.SET_PROFILE, [user_id, body.profile])
         if row is None or not row["set_profile_v1"]:
-            raise errors.user_not_found()
+            user = await queries.read_one(pool, queries.USER, [user_id])
+            if user is None:
+                raise errors.user_not_found()
+            if user["owner_state"] == "departed":
+                raise errors.misdirected(user["forward_cell"], user["forward_epoch"])
+            raise errors.user_halted(user["lease_ends_at"])
         return {"user_id": str(user_id), "profile": body.profile}

@@ -38,8 +38,8 @@ select user_id, owner_state, epoch, halt_id, lease_ends_at, forward_cell, forwar
 
 USER_ORDERS: LiteralString = """
 select order_id, client_order_id, symbol, side, type, time_in_force, order_qty_micros, notional_micros, limit_px_micros,
-       stop_px_micros, status, cum_qty_micros, cum_cost_micros, held_cash_micros, held_shares_micros, reject_reason,
-       replaces, replaced_by, event_seq, created_at, updated_at
+       stop_px_micros, status, cum_qty_micros, cum_cost_micros, cum_cost_exact, held_cash_micros, held_shares_micros,
+       reject_reason, replaces, replaced_by, event_seq, created_at, updated_at
   from brokerage.orders
  where user_id = %s and (%s::uuid is null or order_id > %s)
  order by order_id

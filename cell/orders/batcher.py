@@ -2,7 +2,8 @@
 
 Every write of a customer is a `Command`. A flight takes what queued while the last call flew (at most `batch_max`, of
 one kind, **at most one per user**) and makes one procedure call of it; each command gets its own outcome. There is no
-timer: an idle process sends a single command at once, a busy one sends full batches.
+timer: an idle process sends a single command at once, and a further flight starts only for a batch worth a call of its
+own (`SECOND_FLIGHT_MIN`), so a busy process sends few full batches instead of many of one.
 
 Order: one user's commands run one after another in arrival order, and a command behaves as if it had been sent alone.
 Between users nothing is promised; cancels go first.
@@ -36,6 +37,9 @@ from infra.runtime.telemetry import Metrics
 _log = logging.getLogger(__name__)
 
 TRIES_WITHOUT_WAITING: Final = 3
+SECOND_FLIGHT_MIN: Final = 16
+"""A call costs the database as much as its first dozen commands; below that, waiting for the flight in the air is
+cheaper than a call of one's own, and the wait is shorter than the call."""
 GUILTY_TIMES_MAX: Final = 2
 SUSPECTS_MAX: Final = 1_024
 CONNECTION_WAIT_S: Final = 1.0
@@ -81,15 +85,17 @@ class Procedure:
     constants: tuple[Any, ...] = ()
 
 
-def procedures(*, accept_transfers: bool, reference_age_max_s: float) -> Mapping[CommandKind, Procedure]:
+def procedures(
+    *, accept_transfers: bool, reference_age_max_s: float, market_hours: str = "always"
+) -> Mapping[CommandKind, Procedure]:
     """The cell's write procedures for customers' commands."""
     return {
         CommandKind.PLACE: Procedure(
             "select * from brokerage.place_orders_v1(%s::uuid[], %s::text[], %s::bytea[], %s::uuid[], %s::text[], "
-            "%s::text[], %s::text[], %s::text[], %s::text[], %s::bigint[], %s::bigint[], "
-            "p_reference_age_max => make_interval(secs => %s), p_at => %s, p_wait => %s)",
-            columns=8,
-            constants=(reference_age_max_s,),
+            "%s::text[], %s::text[], %s::text[], %s::text[], %s::bigint[], %s::bigint[], p_stop_pxs => %s::bigint[], "
+            "p_reference_age_max => make_interval(secs => %s), p_market_hours => %s, p_at => %s, p_wait => %s)",
+            columns=9,
+            constants=(reference_age_max_s, market_hours),
         ),
         CommandKind.CANCEL: Procedure(
             "select * from brokerage.cancel_orders_v1(%s::uuid[], %s::text[], %s::bytea[], %s::uuid[], "
@@ -144,6 +150,11 @@ class _Lanes:
     ready: dict[CommandKind, deque[UUID]] = field(default_factory=lambda: {kind: deque() for kind in CommandKind})
     alone: deque[UUID] = field(default_factory=deque)
     count: int = 0
+
+    @property
+    def free(self) -> int:
+        """Heads that could fly now."""
+        return len(self.alone) + sum(map(len, self.ready.values()))
 
     def add(self, pending: _Pending) -> None:
         user_id = pending.command.user_id
@@ -211,6 +222,7 @@ class Batcher:
         self._suspects: dict[UUID, int] = {}
         self._wake = asyncio.Event()
         self._closing = False
+        self._in_the_air = 0
         self._flights: list[asyncio.Task[None]] = []
         self._waiting = metrics.gauge("cell_commands_waiting")
         self._batch_commands = {k: metrics.histogram("cell_batch_commands").labels(k) for k in CommandKind}
@@ -251,7 +263,8 @@ class Batcher:
 
     async def _fly(self) -> None:
         while True:
-            flight = self._lanes.take(self._limits.batch_max, self._suspects)
+            is_worth_a_call = not self._in_the_air or self._lanes.free >= SECOND_FLIGHT_MIN
+            flight = self._lanes.take(self._limits.batch_max, self._suspects) if is_worth_a_call else None
             if flight is None:
                 if self._closing and not self._lanes.count:
                     return
@@ -260,8 +273,10 @@ class Batcher:
                     await asyncio.sleep(0.005)  # another flight still holds the last heads
                 else:
                     await self._wake.wait()
+                    await asyncio.sleep(0)  # whatever the loop has read from sockets in this turn flies together
                 continue
             self._waiting.set(self._lanes.count)
+            self._in_the_air += 1
             try:
                 await self._run(flight)
             except Exception as error:  # our own mistake must not end the flight and strand every later command
@@ -269,6 +284,9 @@ class Batcher:
                 for pending in flight.pending:
                     if not pending.answer.done():
                         self._fail(pending, error)
+            finally:
+                self._in_the_air -= 1
+                self._wake.set()
 
     async def _run(self, flight: _Flight) -> None:
         """One call, and what follows from each way it can end."""

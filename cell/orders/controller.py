@@ -6,16 +6,18 @@ from uuid import UUID
 
 import msgspec
 from litestar import Controller, Request, Response, delete, get, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery
 
 from cell import errors
-from cell.caller import Answer, Caller, check_content_type, format_time, idempotency_key
-from cell.controller import IdempotencyKey, as_response
+from cell.caller import Answer, Caller, check_content_type, format_time, idempotency_key, is_visible_ascii
+from cell.controller import IdempotencyKey, amount, answers, as_response, json_body, text
 from cell.money import format_micros
 from cell.orders import queries
 from cell.orders.batcher import Batcher
 from cell.orders.cancel import cancel_order
 from cell.orders.place import place_order
-from cell.orders.schemas import OrderView, order_view
+from cell.orders.schemas import OrderView, order_view, parse_symbol
 from cell.orders.status import CLOSED, OPEN, OrderStatus
 from cell.paging import parse_page, seal
 from infra.runtime.clock import TimeOrderedIds
@@ -86,9 +88,9 @@ def _moment(field: str, value: str | None) -> datetime | None:
     return at
 
 
-def _after_number(page_after: str | None) -> int:
+def _after_number(page_after: str | None) -> int | None:
     if page_after is None:
-        return 0
+        return None
     if not page_after.isdigit() or len(page_after) > 18:
         raise errors.invalid_field(422, "page_token", "not a token of this list")
     return int(page_after)
@@ -101,6 +103,22 @@ def _after_id(page_after: str | None) -> UUID | None:
         raise errors.invalid_field(422, "page_token", "not a token of this list") from error
 
 
+_PlaceBody = json_body(
+    {
+        "symbol": text("as in /v1/symbols"),
+        "side": text("", choices=("buy", "sell")),
+        "type": text("", choices=("market", "limit", "stop", "stop_limit")),
+        "qty": amount("shares, at most six decimals"),
+    },
+    {
+        "limit_price": amount("limit and stop_limit orders: two decimals from $1, four below"),
+        "stop_price": amount("stop and stop_limit orders: the last price that triggers them"),
+        "time_in_force": text("day if absent", choices=("day", "gtc", "ioc", "fok")),
+        "client_order_id": text("your own name for the order, unique for ever, 1 to 128 visible ASCII characters"),
+    },
+)
+
+
 class OrderController(Controller):
     path = "/v1/orders"
     tags = ("orders",)
@@ -109,13 +127,15 @@ class OrderController(Controller):
         "/",
         summary="Place an order",
         description="201 means durable: the order is in the books and its funds are held.",
+        operation_class=_PlaceBody,
+        responses=answers(OrderView, s201="the order as accepted; an acknowledgement, never a fill"),
     )
     async def place(
         self,
         request: Request[Any, Any, Any],
-        caller: Caller,
-        batcher: Batcher,
-        new_id: TimeOrderedIds,
+        caller: NamedDependency[Caller],
+        batcher: NamedDependency[Batcher],
+        new_id: NamedDependency[TimeOrderedIds],
         idempotency: IdempotencyKey = None,
     ) -> Response[bytes]:
         key = idempotency_key(idempotency)
@@ -128,9 +148,14 @@ class OrderController(Controller):
         status_code=202,
         summary="Cancel an order",
         description="202 pending_cancel until the venue confirms; 200 if the venue never saw it.",
+        responses=answers(OrderView, s202="the order, pending_cancel", s200="the order, cancelled at once"),
     )
     async def cancel(
-        self, order_id: str, caller: Caller, batcher: Batcher, idempotency: IdempotencyKey = None
+        self,
+        order_id: FromPath[str],
+        caller: NamedDependency[Caller],
+        batcher: NamedDependency[Batcher],
+        idempotency: IdempotencyKey = None,
     ) -> Response[bytes]:
         key = idempotency_key(idempotency)
         return as_response(await cancel_order(batcher, caller, key, parse_order_id(order_id)))
@@ -138,16 +163,16 @@ class OrderController(Controller):
     @get("/", summary="List orders, newest first")
     async def list_orders(
         self,
-        caller: Caller,
-        pool: Pool,
-        status: str | None = None,
-        symbol: str | None = None,
-        side: str | None = None,
-        after: str | None = None,
-        until: str | None = None,
-        limit: str | None = None,
-        page_token: str | None = None,
-        direction: str | None = None,
+        caller: NamedDependency[Caller],
+        pool: NamedDependency[Pool],
+        status: FromQuery[str | None] = None,
+        symbol: FromQuery[str | None] = None,
+        side: FromQuery[str | None] = None,
+        after: FromQuery[str | None] = None,
+        until: FromQuery[str | None] = None,
+        limit: FromQuery[str | None] = None,
+        page_token: FromQuery[str | None] = None,
+        direction: FromQuery[str | None] = None,
     ) -> OrderPage:
         page = parse_page(limit, page_token, direction)
         if side not in (None, "buy", "sell"):
@@ -156,7 +181,7 @@ class OrderController(Controller):
             pool,
             caller.user_id,
             statuses=_statuses(status),
-            symbol=symbol,
+            symbol=None if symbol is None else parse_symbol(symbol),
             side=side,
             since=_moment("after", after),
             until=_moment("until", until),
@@ -169,7 +194,9 @@ class OrderController(Controller):
         return OrderPage([order_view(row) for row in shown], token)
 
     @get("/{order_id:str}", summary="One order")
-    async def get_order(self, order_id: str, caller: Caller, pool: Pool) -> Response[OrderView]:
+    async def get_order(
+        self, order_id: FromPath[str], caller: NamedDependency[Caller], pool: NamedDependency[Pool]
+    ) -> Response[OrderView]:
         row = await queries.find_order(pool, caller.user_id, parse_order_id(order_id))
         if row is None:
             raise errors.order_not_found()
@@ -177,8 +204,11 @@ class OrderController(Controller):
         return Response(view, headers={"ETag": view.etag})
 
     @get("/by-client-order-id/{client_order_id:str}", summary="One order by the customer's own name for it")
-    async def get_by_client_order_id(self, client_order_id: str, caller: Caller, pool: Pool) -> Response[OrderView]:
-        row = await queries.find_by_client_order_id(pool, caller.user_id, client_order_id)
+    async def get_by_client_order_id(
+        self, client_order_id: FromPath[str], caller: NamedDependency[Caller], pool: NamedDependency[Pool]
+    ) -> Response[OrderView]:
+        is_possible = is_visible_ascii(client_order_id)
+        row = await queries.find_by_client_order_id(pool, caller.user_id, client_order_id) if is_possible else None
         if row is None:
             raise errors.order_not_found()
         view = order_view(row)
@@ -187,16 +217,22 @@ class OrderController(Controller):
     @get("/{order_id:str}/events", summary="Every state the order has been in")
     async def events(
         self,
-        order_id: str,
-        caller: Caller,
-        pool: Pool,
-        limit: str | None = None,
-        page_token: str | None = None,
+        order_id: FromPath[str],
+        caller: NamedDependency[Caller],
+        pool: NamedDependency[Pool],
+        limit: FromQuery[str | None] = None,
+        page_token: FromQuery[str | None] = None,
+        direction: FromQuery[str | None] = None,
     ) -> OrderEventPage:
-        page = parse_page(limit, page_token, "asc")
+        page = parse_page(limit, page_token, direction)
         identifier = parse_order_id(order_id)
         rows = await queries.list_events(
-            pool, caller.user_id, identifier, after=_after_number(page.after), limit=page.limit + 1
+            pool,
+            caller.user_id,
+            identifier,
+            after=_after_number(page.after),
+            descending=page.descending,
+            limit=page.limit + 1,
         )
         if not rows and page.after is None:
             raise errors.order_not_found()
@@ -210,16 +246,22 @@ class OrderController(Controller):
     @get("/{order_id:str}/executions", summary="The order's fills")
     async def executions(
         self,
-        order_id: str,
-        caller: Caller,
-        pool: Pool,
-        limit: str | None = None,
-        page_token: str | None = None,
+        order_id: FromPath[str],
+        caller: NamedDependency[Caller],
+        pool: NamedDependency[Pool],
+        limit: FromQuery[str | None] = None,
+        page_token: FromQuery[str | None] = None,
+        direction: FromQuery[str | None] = None,
     ) -> ExecutionPage:
-        page = parse_page(limit, page_token, "asc")
+        page = parse_page(limit, page_token, direction)
         identifier = parse_order_id(order_id)
         rows = await queries.list_executions(
-            pool, caller.user_id, identifier, after=_after_number(page.after), limit=page.limit + 1
+            pool,
+            caller.user_id,
+            identifier,
+            after=_after_number(page.after),
+            descending=page.descending,
+            limit=page.limit + 1,
         )
         if not rows and await queries.find_order(pool, caller.user_id, identifier) is None:
             raise errors.order_not_found()

@@ -29,6 +29,7 @@ async def place_order(batcher: Batcher, new_id: TimeOrderedIds, caller: Caller, 
             terms.order_qty_micros,
             terms.limit_px_micros,
             terms.client_order_id,
+            *(() if terms.stop_px_micros is None else (terms.stop_px_micros,)),  # keys used before stops stay valid
         ),
         arguments=(
             new_id(),
@@ -39,6 +40,7 @@ async def place_order(batcher: Batcher, new_id: TimeOrderedIds, caller: Caller, 
             terms.time_in_force,
             terms.order_qty_micros,
             terms.limit_px_micros,
+            terms.stop_px_micros,
         ),
     )
     outcome = await settled(batcher, command)
@@ -46,5 +48,11 @@ async def place_order(batcher: Batcher, new_id: TimeOrderedIds, caller: Caller, 
         raise errors.refusal(outcome.outcome, outcome.figures, replayed=outcome.replayed)
     assert outcome.resource_id is not None
     assert outcome.figures is not None
-    view = accepted_view(terms, outcome.resource_id, int(outcome.figures["held"]), outcome.at)
+    view = accepted_view(
+        terms,
+        outcome.resource_id,
+        held_micros=int(outcome.figures["held"]),
+        status=outcome.figures.get("status", "funds_held"),
+        at=outcome.at,
+    )
     return Answer(201, _encode(view), replayed=outcome.replayed, etag=view.etag)

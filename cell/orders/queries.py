@@ -17,24 +17,24 @@ Row = dict[str, Any]
 
 _COLUMNS_BY_ID: LiteralString = """
 select order_id, client_order_id, symbol, side, type, time_in_force, order_qty_micros, notional_micros, limit_px_micros,
-       stop_px_micros, status, cum_qty_micros, cum_cost_micros, held_cash_micros, held_shares_micros, reject_reason,
-       replaces, replaced_by, event_seq, created_at, updated_at
+       stop_px_micros, status, cum_qty_micros, cum_cost_micros, cum_cost_exact, held_cash_micros, held_shares_micros,
+       reject_reason, replaces, replaced_by, event_seq, created_at, updated_at
   from brokerage.orders
  where user_id = %(user_id)s and order_id = %(order_id)s
 """
 
 _BY_CLIENT_ORDER_ID: LiteralString = """
 select order_id, client_order_id, symbol, side, type, time_in_force, order_qty_micros, notional_micros, limit_px_micros,
-       stop_px_micros, status, cum_qty_micros, cum_cost_micros, held_cash_micros, held_shares_micros, reject_reason,
-       replaces, replaced_by, event_seq, created_at, updated_at
+       stop_px_micros, status, cum_qty_micros, cum_cost_micros, cum_cost_exact, held_cash_micros, held_shares_micros,
+       reject_reason, replaces, replaced_by, event_seq, created_at, updated_at
   from brokerage.orders
  where user_id = %(user_id)s and client_order_id = %(client_order_id)s
 """
 
 _LIST_DESCENDING: LiteralString = """
 select order_id, client_order_id, symbol, side, type, time_in_force, order_qty_micros, notional_micros, limit_px_micros,
-       stop_px_micros, status, cum_qty_micros, cum_cost_micros, held_cash_micros, held_shares_micros, reject_reason,
-       replaces, replaced_by, event_seq, created_at, updated_at
+       stop_px_micros, status, cum_qty_micros, cum_cost_micros, cum_cost_exact, held_cash_micros, held_shares_micros,
+       reject_reason, replaces, replaced_by, event_seq, created_at, updated_at
   from brokerage.orders
  where user_id = %(user_id)s
    and (%(after_id)s::uuid is null or order_id < %(after_id)s)
@@ -49,8 +49,8 @@ select order_id, client_order_id, symbol, side, type, time_in_force, order_qty_m
 
 _LIST_ASCENDING: LiteralString = """
 select order_id, client_order_id, symbol, side, type, time_in_force, order_qty_micros, notional_micros, limit_px_micros,
-       stop_px_micros, status, cum_qty_micros, cum_cost_micros, held_cash_micros, held_shares_micros, reject_reason,
-       replaces, replaced_by, event_seq, created_at, updated_at
+       stop_px_micros, status, cum_qty_micros, cum_cost_micros, cum_cost_exact, held_cash_micros, held_shares_micros,
+       reject_reason, replaces, replaced_by, event_seq, created_at, updated_at
   from brokerage.orders
  where user_id = %(user_id)s
    and (%(after_id)s::uuid is null or order_id > %(after_id)s)
@@ -63,18 +63,34 @@ select order_id, client_order_id, symbol, side, type, time_in_force, order_qty_m
  limit %(limit)s
 """
 
-_EVENTS: LiteralString = """
+_EVENTS_DESCENDING: LiteralString = """
 select seq, from_status, to_status, reason, at
   from brokerage.order_history
- where user_id = %s and order_id = %s and seq > %s
+ where user_id = %s and order_id = %s and (%s::bigint is null or seq < %s)
+ order by seq desc
+ limit %s
+"""
+
+_EVENTS_ASCENDING: LiteralString = """
+select seq, from_status, to_status, reason, at
+  from brokerage.order_history
+ where user_id = %s and order_id = %s and (%s::bigint is null or seq > %s)
  order by seq
  limit %s
 """
 
-_EXECUTIONS: LiteralString = """
+_EXECUTIONS_DESCENDING: LiteralString = """
 select exec_id, last_qty_micros, last_px_micros, venue, at, entry_seq
   from brokerage.executions
- where user_id = %s and order_id = %s and entry_seq > %s
+ where user_id = %s and order_id = %s and (%s::bigint is null or entry_seq < %s)
+ order by entry_seq desc
+ limit %s
+"""
+
+_EXECUTIONS_ASCENDING: LiteralString = """
+select exec_id, last_qty_micros, last_px_micros, venue, at, entry_seq
+  from brokerage.executions
+ where user_id = %s and order_id = %s and (%s::bigint is null or entry_seq > %s)
  order by entry_seq
  limit %s
 """
@@ -131,11 +147,17 @@ async def list_orders(
     )
 
 
-async def list_events(pool: Pool, user_id: UUID, order_id: UUID, *, after: int, limit: int) -> list[Row]:
-    """The order's history from its first state on, oldest first."""
-    return await _rows(pool, user_id, _EVENTS, (user_id, order_id, after, limit))
+async def list_events(
+    pool: Pool, user_id: UUID, order_id: UUID, *, after: int | None, descending: bool, limit: int
+) -> list[Row]:
+    """The order's history beyond the event `after`, newest first if descending."""
+    sql = _EVENTS_DESCENDING if descending else _EVENTS_ASCENDING
+    return await _rows(pool, user_id, sql, (user_id, order_id, after, after, limit))
 
 
-async def list_executions(pool: Pool, user_id: UUID, order_id: UUID, *, after: int, limit: int) -> list[Row]:
-    """The order's fills in the order they were posted."""
-    return await _rows(pool, user_id, _EXECUTIONS, (user_id, order_id, after, limit))
+async def list_executions(
+    pool: Pool, user_id: UUID, order_id: UUID, *, after: int | None, descending: bool, limit: int
+) -> list[Row]:
+    """The order's fills beyond the entry `after`, in the order they were posted, newest first if descending."""
+    sql = _EXECUTIONS_DESCENDING if descending else _EXECUTIONS_ASCENDING
+    return await _rows(pool, user_id, sql, (user_id, order_id, after, after, limit))

@@ -11,24 +11,24 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from cell import errors
-from cell.caller import decode_body, format_time
+from cell.caller import decode_body, format_time, is_visible_ascii
 from cell.money import (
     QTY_MAX_MICROS,
     AmountRefused,
     NotADecimal,
-    average_micros,
+    average_price_micros,
     format_micros,
     parse_micros,
     parse_price,
 )
 from cell.orders.status import CLOSED
 
-_SYMBOL: Final = re.compile(r"^[A-Z][A-Z0-9.]{0,11}$")
-_CLIENT_ORDER_ID: Final = re.compile(r"^[!-~]{1,128}$")
+_SYMBOL: Final = re.compile(r"[A-Z][A-Z0-9.]{0,11}")
 _SIDES: Final = frozenset({"buy", "sell"})
-_TYPES: Final = frozenset({"market", "limit"})
+_TYPES: Final = frozenset({"market", "limit", "stop", "stop_limit"})
+_WITH_LIMIT: Final = frozenset({"limit", "stop_limit"})
+_WITH_STOP: Final = frozenset({"stop", "stop_limit"})
 _TIMES_IN_FORCE: Final = frozenset({"day", "gtc", "ioc", "fok"})
-_LATER_TYPES: Final = frozenset({"stop", "stop_limit"})
 
 
 class OrderRequest(msgspec.Struct, forbid_unknown_fields=True):
@@ -55,6 +55,7 @@ class OrderTerms:
     time_in_force: str
     order_qty_micros: int
     limit_px_micros: int | None
+    stop_px_micros: int | None
     client_order_id: str | None
 
 
@@ -105,22 +106,38 @@ def parse_amount(field: str, token: bytes, *, price: bool, limit_micros: int = Q
         raise errors.invalid_field(422, field, str(error), **figures) from error
 
 
+def is_symbol(value: str) -> bool:
+    """Could a symbol be called that?"""
+    return _SYMBOL.fullmatch(value) is not None
+
+
 def parse_symbol(value: str | UnsetType) -> str:
     if value is UNSET:
         raise errors.invalid_field(400, "symbol", "missing")
-    if not _SYMBOL.match(value):
+    if not is_symbol(value):
         raise errors.invalid_field(422, "symbol", "1 to 12 capital letters, digits or dots, a letter first")
     return value
 
 
-def _choice(field: str, value: str | UnsetType, allowed: frozenset[str], later: frozenset[str] = frozenset()) -> str:
+def _choice(field: str, value: str | UnsetType, allowed: frozenset[str]) -> str:
     if value is UNSET:
         raise errors.invalid_field(400, field, "missing")
-    if value in later:
-        raise errors.invalid_field(422, field, f"{value} is not offered yet", allowed=sorted(allowed))
     if value not in allowed:
         raise errors.invalid_field(422, field, f"one of {', '.join(sorted(allowed))}", allowed=sorted(allowed))
     return value
+
+
+def _check_client_order_id(name: str) -> None:
+    """A name that stands in a path: `by-client-order-id/{name}` must reach it through every proxy."""
+    if not is_visible_ascii(name) or "/" in name or name in {".", ".."}:
+        raise errors.invalid_field(422, "client_order_id", "1 to 128 visible ASCII characters, none of them a slash")
+
+
+def _check_price_given(field: str, kind: str, token: bytes | None, needed: bool) -> None:
+    if needed and token is None:
+        raise errors.invalid_field(400, field, f"a {kind} order needs one")
+    if not needed and token is not None:
+        raise errors.invalid_field(422, field, f"a {kind} order has none")
 
 
 def parse_order(raw: bytes) -> OrderTerms:
@@ -128,21 +145,17 @@ def parse_order(raw: bytes) -> OrderTerms:
     body = decode_body(_decoder, raw)
     symbol = parse_symbol(body.symbol)
     side = _choice("side", body.side, _SIDES)
-    kind = _choice("type", body.type, _TYPES, _LATER_TYPES)
+    kind = _choice("type", body.type, _TYPES)
     time_in_force = _choice("time_in_force", body.time_in_force, _TIMES_IN_FORCE)
     if _given(body.notional) is not None:
         raise errors.invalid_field(422, "notional", "orders by amount are not offered yet; send qty")
-    if _given(body.stop_price) is not None:
-        raise errors.invalid_field(422, "stop_price", f"a {kind} order has no stop price")
-    qty, limit = _given(body.qty), _given(body.limit_price)
+    qty, limit, stop = _given(body.qty), _given(body.limit_price), _given(body.stop_price)
     if qty is None:
         raise errors.invalid_field(400, "qty", "missing")
-    if kind == "limit" and limit is None:
-        raise errors.invalid_field(400, "limit_price", "a limit order needs one")
-    if kind == "market" and limit is not None:
-        raise errors.invalid_field(422, "limit_price", "a market order has none")
-    if body.client_order_id is not None and not _CLIENT_ORDER_ID.match(body.client_order_id):
-        raise errors.invalid_field(422, "client_order_id", "1 to 128 visible ASCII characters")
+    _check_price_given("limit_price", kind, limit, kind in _WITH_LIMIT)
+    _check_price_given("stop_price", kind, stop, kind in _WITH_STOP)
+    if body.client_order_id is not None:
+        _check_client_order_id(body.client_order_id)
     return OrderTerms(
         symbol=symbol,
         side=side,
@@ -150,11 +163,14 @@ def parse_order(raw: bytes) -> OrderTerms:
         time_in_force=time_in_force,
         order_qty_micros=parse_amount("qty", qty, price=False),
         limit_px_micros=None if limit is None else parse_amount("limit_price", limit, price=True),
+        stop_px_micros=None if stop is None else parse_amount("stop_price", stop, price=True),
         client_order_id=body.client_order_id,
     )
 
 
-def accepted_view(terms: OrderTerms, order_id: UUID, held_micros: int, at: datetime) -> OrderView:
+def accepted_view(
+    terms: OrderTerms, order_id: UUID, *, held_micros: int, status: str = "funds_held", at: datetime
+) -> OrderView:
     """The order as it stood when it was accepted: the first answer and every replay of it."""
     stamp = format_time(at)
     qty = format_micros(terms.order_qty_micros)
@@ -167,9 +183,9 @@ def accepted_view(terms: OrderTerms, order_id: UUID, held_micros: int, at: datet
         time_in_force=terms.time_in_force,
         qty=qty,
         notional=None,
-        limit_price=None if terms.limit_px_micros is None else format_micros(terms.limit_px_micros),
-        stop_price=None,
-        status="funds_held",
+        limit_price=_optional(terms.limit_px_micros),
+        stop_price=_optional(terms.stop_px_micros),
+        status=status,
         cum_qty="0.000000",
         leaves_qty=qty,
         avg_px=None,
@@ -191,7 +207,7 @@ def order_view(row: Mapping[str, Any]) -> OrderView:
     """An order's row, whether read from the table or from a stored answer (there ids and times are text)."""
     qty, cum = row["order_qty_micros"], row["cum_qty_micros"]
     ended = row["status"] in CLOSED
-    average = average_micros(row["cum_cost_micros"], cum)
+    average = average_price_micros(int(row["cum_cost_exact"]), cum)
     held = row["held_shares_micros"] if row["side"] == "sell" else row["held_cash_micros"]
     return OrderView(
         order_id=_uuid(row["order_id"]),

@@ -6,11 +6,13 @@ from uuid import UUID
 
 import msgspec
 from litestar import Controller, Request, Response, get, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery
 from msgspec import UNSET, Raw, UnsetType
 
 from cell import errors
 from cell.caller import Answer, Caller, check_content_type, decode_body, fingerprint, format_time, idempotency_key
-from cell.controller import IdempotencyKey, as_response
+from cell.controller import IdempotencyKey, amount, answers, as_response, json_body, text
 from cell.money import (
     PRICE_MAX_MICROS,
     AmountRefused,
@@ -22,7 +24,7 @@ from cell.money import (
 )
 from cell.orders.batcher import Batcher, Command, CommandKind
 from cell.orders.outcome import settled
-from cell.orders.schemas import parse_amount, parse_symbol
+from cell.orders.schemas import is_symbol, parse_amount, parse_symbol
 from cell.paging import parse_page, seal
 from cell.positions import queries
 from infra.runtime.clock import TimeOrderedIds
@@ -141,22 +143,40 @@ async def transfer_shares(batcher: Batcher, new_id: TimeOrderedIds, caller: Call
     return Answer(201, msgspec.json.encode(view), replayed=outcome.replayed)
 
 
+_TransferBody = json_body(
+    {
+        "symbol": text("as in /v1/symbols"),
+        "qty": amount("shares, at most six decimals"),
+        "unit_cost": amount("dollars paid per share, zero allowed"),
+    }
+)
+
+
 class PositionController(Controller):
     path = "/v1"
     tags = ("positions",)
 
     @get("/positions", summary="What the customer owns, by symbol")
     async def positions(
-        self, caller: Caller, pool: Pool, limit: str | None = None, page_token: str | None = None
+        self,
+        caller: NamedDependency[Caller],
+        pool: NamedDependency[Pool],
+        limit: FromQuery[str | None] = None,
+        page_token: FromQuery[str | None] = None,
+        direction: FromQuery[str | None] = None,
     ) -> PositionPage:
-        page = parse_page(limit, page_token, "asc")
-        rows = await queries.list_positions(pool, caller.user_id, after=page.after or "", limit=page.limit + 1)
+        page = parse_page(limit, page_token, direction or "asc")
+        if page.after is not None and not is_symbol(page.after):
+            raise errors.invalid_field(422, "page_token", "not a token of this list")
+        rows = await queries.list_positions(
+            pool, caller.user_id, after=page.after, descending=page.descending, limit=page.limit + 1
+        )
         shown = rows[: page.limit]
         token = seal(shown[-1]["symbol"]) if len(rows) > page.limit else None
         return PositionPage([position_view(row) for row in shown], token)
 
     @get("/portfolio", summary="Everything at one moment")
-    async def portfolio(self, caller: Caller, pool: Pool) -> PortfolioView:
+    async def portfolio(self, caller: NamedDependency[Caller], pool: NamedDependency[Pool]) -> PortfolioView:
         cash, as_of, rows = await queries.read_portfolio(pool, caller.user_id)
         value = sum(_market_value(row) or 0 for row in rows)
         return PortfolioView(
@@ -167,13 +187,18 @@ class PositionController(Controller):
             as_of=format_time(as_of),
         )
 
-    @post("/share-transfers", summary="Bring shares from another broker")
+    @post(
+        "/share-transfers",
+        summary="Bring shares from another broker",
+        operation_class=_TransferBody,
+        responses=answers(TransferView, s201="the transfer, accepted or pending"),
+    )
     async def share_transfer(
         self,
         request: Request[Any, Any, Any],
-        caller: Caller,
-        batcher: Batcher,
-        new_id: TimeOrderedIds,
+        caller: NamedDependency[Caller],
+        batcher: NamedDependency[Batcher],
+        new_id: NamedDependency[TimeOrderedIds],
         idempotency: IdempotencyKey = None,
     ) -> Response[bytes]:
         key = idempotency_key(idempotency)
@@ -181,8 +206,10 @@ class PositionController(Controller):
         return as_response(await transfer_shares(batcher, new_id, caller, key, await request.body()))
 
     @get("/symbols/{symbol:str}", summary="A symbol and its reference price")
-    async def symbol(self, symbol: str, caller: Caller, pool: Pool) -> SymbolView:
-        row = None if "\x00" in symbol else await queries.find_symbol(pool, symbol)
+    async def symbol(
+        self, symbol: FromPath[str], caller: NamedDependency[Caller], pool: NamedDependency[Pool]
+    ) -> SymbolView:
+        row = await queries.find_symbol(pool, symbol) if is_symbol(symbol) else None
         if row is None:
             raise Problem(404, "UNKNOWN_SYMBOL", "no such symbol")
         price, at = row["reference_px_micros"], row["reference_at"]

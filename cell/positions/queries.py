@@ -9,12 +9,21 @@ from psycopg.rows import dict_row
 from cell.ownership.guard import check_owner
 from infra.runtime.database import Pool
 
-_POSITIONS: LiteralString = """
+_POSITIONS_ASCENDING: LiteralString = """
 select p.symbol, p.qty_micros, p.qty_held_micros, p.cost_basis_micros, s.reference_px_micros
   from brokerage.positions p
   left join brokerage.symbols s on s.symbol = p.symbol
- where p.user_id = %s and p.symbol > %s and (p.qty_micros <> 0 or p.qty_held_micros <> 0)
+ where p.user_id = %s and (%s::text is null or p.symbol > %s) and (p.qty_micros <> 0 or p.qty_held_micros <> 0)
  order by p.symbol
+ limit %s
+"""
+
+_POSITIONS_DESCENDING: LiteralString = """
+select p.symbol, p.qty_micros, p.qty_held_micros, p.cost_basis_micros, s.reference_px_micros
+  from brokerage.positions p
+  left join brokerage.symbols s on s.symbol = p.symbol
+ where p.user_id = %s and (%s::text is null or p.symbol < %s) and (p.qty_micros <> 0 or p.qty_held_micros <> 0)
+ order by p.symbol desc
  limit %s
 """
 
@@ -36,11 +45,14 @@ select symbol, tradable and not halted as tradable, reference_px_micros, referen
 """
 
 
-async def list_positions(pool: Pool, user_id: UUID, *, after: str, limit: int) -> list[dict[str, Any]]:
+async def list_positions(
+    pool: Pool, user_id: UUID, *, after: str | None, descending: bool, limit: int
+) -> list[dict[str, Any]]:
     """Positions beyond the symbol `after`, by symbol."""
+    sql = _POSITIONS_DESCENDING if descending else _POSITIONS_ASCENDING
     async with pool.connection() as connection:
         async with connection.cursor(row_factory=dict_row) as cursor:
-            await cursor.execute(_POSITIONS, [user_id, after, limit])
+            await cursor.execute(sql, [user_id, after, after, limit])
             rows = await cursor.fetchall()
         await check_owner(connection, user_id)
     return rows

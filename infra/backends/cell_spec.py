@@ -77,6 +77,8 @@ class StackSpec:
             raise SpecInvalid(f"{self.routers} routers, 1 to {ROUTERS_MAX} are possible")
         if self.risk_profile not in ("retail", "professional"):
             raise SpecInvalid(f"risk profile {self.risk_profile!r}: retail or professional")
+        if self.market_hours not in ("always", "XNYS"):
+            raise SpecInvalid(f"market hours {self.market_hours!r}: always or XNYS")
 
     def with_cell(self, cell: CellSpec) -> "StackSpec":
         return replace(self, cells=(*self.cells, cell))

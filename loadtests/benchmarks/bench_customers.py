@@ -107,9 +107,10 @@ async def _prepare(customers: list[Customer], view: OperatorView) -> None:
     first = await view.json("users", "show", str(customers[0].user_id))
     professional = first["account"]["profile"] == "professional"
 
+    if not professional:
+        await view.make_professional([customer.user_id for customer in customers])
+
     async def one(customer: Customer) -> None:
-        if not professional:
-            await view.run("users", "set-profile", str(customer.user_id), "professional")
         for _ in range(4):
             await customer.deposit(CASH_MICROS)
 

@@ -30,6 +30,8 @@ def conditions() -> dict[str, Any]:
         "versions": {name: version(name) for name in DISTRIBUTIONS},
         "commit": commit(),
         "load_average_before": [round(load, 2) for load in os.getloadavg()],
+        # Before anything was measured: what others take of the machine is missing in the figures.
+        "cpu_busy_before_percent": psutil.cpu_percent(interval=2.0),
         "remark": "client, router, cell, PostgreSQL and everything else of the stack share this machine",
     }
 

@@ -1,4 +1,4 @@
-"""`shardctl cells ...`: list, add, summary, check."""
+"""`shardctl cells ...`: list, add, summary, check, quarantine."""
 
 import asyncio
 from dataclasses import asdict
@@ -77,6 +77,29 @@ def check(cell: CellName, as_json: AsJson = False) -> None:
         print_table(("check", "violations>", "took>"), rows)
     if not found["healthy"]:
         raise Refused(f"{cell}: a ledger check found something")
+
+
+@app.command()
+def quarantine(cell: CellName, as_json: AsJson = False) -> None:
+    """Reports that could not be applied: unknown orders, changed content. Oldest first, with the reason."""
+    found = asyncio.run(_quarantine(cell))
+    if as_json:
+        print_json(found)
+        return
+    rows = [(row["id"], row["at"], row["reason"], row["order_id"], row["venue_seq"]) for row in found]
+    print_table(("id>", "at", "reason", "order", "venue seq>"), rows)
+
+
+async def _quarantine(cell: str) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = []
+    query = "?limit=500"
+    async with open_cell_admin(open_stack()) as admin:
+        while True:
+            page = await admin.call(cell, "GET", f"/operator/v1/quarantine{query}")
+            rows += page["items"]
+            if page["next_page_token"] is None:
+                return rows
+            query = f"?limit=500&page_token={page['next_page_token']}"
 
 
 async def _ask(cell: str, *, checks: bool) -> dict[str, Any]:

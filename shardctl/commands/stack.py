@@ -34,11 +34,14 @@ def up(
     apis: Annotated[int | None, typer.Option(help="Api processes per cell (a new stack: 1).")] = None,
     routers: Annotated[int | None, typer.Option(help="Routers (a new stack: 1).")] = None,
     risk_profile: Annotated[str | None, typer.Option(help="Of new users: retail or professional.")] = None,
+    market_hours: Annotated[
+        str | None, typer.Option(help="always, or XNYS: orders wait for the open, day orders end at the close.")
+    ] = None,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Return when everything answers as ready.")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print the status as JSON.")] = False,
 ) -> None:
     """Start the stack, or bring a running one to what is asked. Harmless to repeat."""
-    wishes = Wishes(cells, apis, routers, risk_profile)
+    wishes = Wishes(cells, apis, routers, risk_profile, market_hours)
     run_resumable(_up(wishes, wait=wait, as_json=as_json), resume="shardctl up")
 
 

@@ -17,6 +17,7 @@ from shardctl.stack.current import open_stack
 app = typer.Typer(help="Users: where they are, what their cell says of them.", no_args_is_help=True)
 
 UserName = Annotated[str, typer.Argument(metavar="USER", help="A user id, or the email he signed up with.")]
+UserNames = Annotated[list[str], typer.Argument(metavar="USER...", help="User ids, or the emails they signed up with.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -47,13 +48,14 @@ def show(user: UserName, as_json: AsJson = False) -> None:
 
 
 @app.command("set-profile")
-def set_profile(user: UserName, profile: Profile, as_json: AsJson = False) -> None:
-    """Choose the risk profile by which the user's orders are judged."""
-    answer = asyncio.run(_set_profile(open_stack(), user, profile))
+def set_profile(users: UserNames, profile: Profile, as_json: AsJson = False) -> None:
+    """Choose the risk profile by which the orders of one or more users are judged."""
+    answers = asyncio.run(_set_profiles(open_stack(), users, profile))
     if as_json:
-        print_json(answer)
+        print_json(answers[0] if len(answers) == 1 else answers)
     else:
-        console.print(f"{user}: {profile.value}", highlight=False)
+        for user in users:
+            console.print(f"{user}: {profile.value}", highlight=False)
 
 
 @app.command()
@@ -77,11 +79,15 @@ async def _show(backend: LocalBackend, user: str) -> tuple[LocatedUser, dict[str
         return located, await admin.call(require_cell(located), "GET", f"/operator/v1/users/{located.user_id}")
 
 
-async def _set_profile(backend: LocalBackend, user: str, profile: Profile) -> dict[str, Any]:
-    located = await locate_user(backend, user)
+async def _set_profiles(backend: LocalBackend, users: list[str], profile: Profile) -> list[dict[str, Any]]:
+    """One after the other; an unknown user ends it, and repeating what was done is harmless."""
+    answers = []
     async with open_cell_admin(backend) as admin:
-        path = f"/operator/v1/users/{located.user_id}/profile"
-        return await admin.call(require_cell(located), "PUT", path, {"profile": profile.value})
+        for user in users:
+            located = await locate_user(backend, user)
+            path = f"/operator/v1/users/{located.user_id}/profile"
+            answers.append(await admin.call(require_cell(located), "PUT", path, {"profile": profile.value}))
+    return answers
 
 
 def _print_fields(fields: dict[str, Any]) -> None:

@@ -21,6 +21,7 @@ class Wishes:
     apis: int | None = None
     routers: int | None = None
     risk_profile: str | None = None
+    market_hours: str | None = None
 
 
 def plan_spec(existing: StackSpec | None, wishes: Wishes, foreign: Mapping[str, str]) -> StackSpec:
@@ -38,6 +39,8 @@ def plan_spec(existing: StackSpec | None, wishes: Wishes, foreign: Mapping[str, 
         spec = replace(spec, routers=wishes.routers)
     if wishes.risk_profile is not None:
         spec = replace(spec, risk_profile=wishes.risk_profile)
+    if wishes.market_hours is not None:
+        spec = replace(spec, market_hours=wishes.market_hours)
     return spec
 
 
@@ -48,6 +51,7 @@ def _new_spec(wishes: Wishes, foreign: Mapping[str, str]) -> StackSpec:
         cells=tuple(CellSpec(f"cell-{number}", apis) for number in range(1, count + 1)),
         routers=1 if wishes.routers is None else wishes.routers,
         risk_profile=wishes.risk_profile or "retail",
+        market_hours=wishes.market_hours or "always",
         redis_url=foreign.get("REDIS_URL") or None,
         kafka_bootstrap_servers=foreign.get("KAFKA_BOOTSTRAP_SERVERS") or None,
         topic_prefix=foreign.get("KAFKA_TOPIC_PREFIX", ""),

@@ -37,6 +37,7 @@ def test_a_generated_tape_is_reproduced_exactly_and_its_run_is_played_once(stack
     assert report["platform"]["fills"] == report["tape"]["fills"] > 10
     assert report["platform"]["cost_micros"] == report["tape"]["cost_micros"]
     assert set(report["cells"]) >= {"cell-1", "cell-2"}
+    assert not any("no customer" in note for note in report["notes"])
     assert all(checks["healthy"] for checks in report["checks"].values())
 
     again = run_loadtests(stack, "replay", "--messages", str(tape), "--symbol", "NKE", "--run", "gen-a")

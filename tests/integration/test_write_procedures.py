@@ -1,5 +1,6 @@
 """What the write procedures promise beyond arithmetic: locks, ownership, privileges, races at the last cent."""
 
+import json
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -48,14 +49,42 @@ class Cell:
         return [row[0] for row in rows]
 
     def place(
-        self, users: list[uuid.UUID], *, px: int = 100_000_000, key: str | None = None, wait: bool = False
+        self,
+        users: list[uuid.UUID],
+        *,
+        side: str = "buy",
+        symbol: str = "AAPL",
+        qty: int = 1_000_000,
+        px: int | None = 100_000_000,
+        key: str | None = None,
+        wait: bool = False,
     ) -> list[Any]:
         n = len(users)
         return self.call(
             PLACE,
             users, [key or uuid.uuid4().hex for _ in users], [b"f"] * n, [uuid.uuid4() for _ in users], [None] * n,
-            ["AAPL"] * n, ["buy"] * n, ["limit"] * n, ["day"] * n, [1_000_000] * n, [px] * n, wait,
+            [symbol] * n, [side] * n, ["limit" if px else "market"] * n, ["day"] * n, [qty] * n, [px] * n, wait,
         )  # fmt: skip
+
+    def transfer(self, user_id: uuid.UUID, qty: int, unit_cost: int = 0) -> str:
+        row = self.call(
+            "select outcome from brokerage.transfer_shares_v1(%s, %s, %s, %s, %s, %s::bigint[], %s::bigint[], true, "
+            "now())",
+            [user_id], [uuid.uuid4().hex], [b"f"], [uuid.uuid4()], ["AAPL"], [qty], [unit_cost],
+        )[0]  # fmt: skip
+        return str(row[0])
+
+    def route(self) -> None:
+        while self.call("select 1 from brokerage.claim_instructions_v1(64, now())"):
+            pass
+
+    def tell(self, session: str, seq: int, order_id: uuid.UUID, body: str) -> list[Any]:
+        """The venue reports; the report is applied."""
+        accept = (
+            "select inbox_id from brokerage.accept_reports_v1('v', %s, %s::bigint[], %s::uuid[], %s::jsonb[], now())"
+        )
+        ids = [row[0] for row in self.call(accept, session, [seq], [order_id], [body])]
+        return self.call("select outcome from brokerage.apply_reports_v1(%s::bigint[], '2026-11-23', now())", ids)
 
 
 @pytest.fixture
@@ -250,3 +279,59 @@ def test_a_late_fill_after_the_money_was_spent_again_restricts_and_posts(cell: C
     assert cell.place([user_id], px=1_000_000)[0][0] == "ACCOUNT_RESTRICTED"
     for check in read_sql("cell", "checks"):
         assert cell.call(check.text) == [], check.name
+
+
+def fill_of(qty: int, px: int) -> str:
+    body = {"kind": "fill", "trade_date": "2026-11-20", "exec_id": uuid.uuid4().hex, "last_qty": qty, "last_px": px}
+    return json.dumps(body)
+
+
+def test_a_restricted_account_that_owes_shares_may_buy_them_back_and_no_more(cell: Cell) -> None:
+    """Sold, cancelled, sold again, then the first sale happened after all: ten shares are owed, and can be bought."""
+    user_id = cell.user(cash=10_000_000_000)
+    cell.transfer(user_id, 10_000_000, 50_000_000)
+    first = cell.place([user_id], side="sell", qty=10_000_000)[0][1]
+    cell.route()
+    cell.tell(user_id.hex, 1, first, '{"kind": "cancelled"}')
+    second = cell.place([user_id], side="sell", qty=10_000_000)[0][1]
+    cell.route()
+    cell.tell(user_id.hex, 2, first, fill_of(10_000_000, 100_000_000))
+    cell.tell(user_id.hex, 3, second, fill_of(10_000_000, 100_000_000))
+    position = "select qty_micros, cost_basis_micros from brokerage.positions where user_id = %s"
+    assert cell.call(position, user_id) == [(-10_000_000, 0)]
+    assert cell.place([user_id], qty=10_000_001)[0][0] == "ACCOUNT_RESTRICTED"
+    outcome, closing, *_ = cell.place([user_id], qty=6_000_000)[0]
+    assert outcome == "accepted"
+    assert cell.place([user_id], qty=4_000_001)[0][0] == "ACCOUNT_RESTRICTED", "six of the ten are ordered already"
+    cell.route()
+    cell.tell(user_id.hex, 4, closing, fill_of(6_000_000, 100_000_000))
+    assert cell.call(position, user_id) == [(-4_000_000, 0)], "what closes is no part of a position's cost"
+    cell.transfer(user_id, 5_000_000, 70_000_000)
+    assert cell.call(position, user_id) == [(1_000_000, 70_000_000)]
+    for check in read_sql("cell", "checks"):
+        assert cell.call(check.text) == [], check.name
+
+
+def test_sales_cannot_bring_in_more_than_a_balance_can_hold(cell: Cell) -> None:
+    cell.call("select brokerage.set_reference_prices_v1(array['AAPL'], array[99000000], now())")
+    user_id = cell.user(cash=1)
+    accepted = 0
+    for _ in range(12):
+        assert cell.transfer(user_id, 1_000_000_000_000_000) == "accepted"
+        outcome = cell.place([user_id], side="sell", qty=1_000_000_000_000_000, px=1_000_000)[0][0]
+        accepted += outcome == "accepted"
+    assert (accepted, outcome) == (10, "BALANCE_LIMIT"), "valued at what the market pays, not at the limit"
+    cell.call("select brokerage.set_reference_prices_v1(array['AAPL'], array[185000000], now())")
+    outcome = cell.place([user_id], side="sell", qty=1_000_000_000_000_000, px=1_000_000)[0][0]
+    assert outcome == "ORDER_VALUE_LIMIT"
+
+
+@pytest.mark.parametrize(
+    ("reference", "collar"),
+    [(980_000, 1_020_000), (900_000, 945_000), (100, 100), (1_000_000, 1_050_000), (228_453_300, 239_870_000)],
+)
+def test_the_collar_of_a_market_buy_is_a_price_that_a_venue_takes(cell: Cell, reference: int, collar: int) -> None:
+    cell.call("select brokerage.set_reference_prices_v1(array['EDGE'], array[%s::bigint], now())", reference)
+    user_id = cell.user(cash=10**12)
+    outcome, _, _, figures = cell.place([user_id], symbol="EDGE", px=None)[0]
+    assert (outcome, figures["hold_px"]) == ("accepted", collar)

@@ -9,11 +9,19 @@ from fractions import Fraction
 from math import ceil
 
 MICROS = 1_000_000
+UNSEEN = {"armed", "queued", "funds_held"}
+"""What the venue has not heard of ends at once."""
 ENDED = {"filled", "cancelled", "expired", "rejected"}
 
 
 def half_even(value: Fraction) -> int:
     return round(value)  # Python's round of a Fraction is half to even
+
+
+def collar(px: int) -> int:
+    """5 % above, down to a whole cent (from a dollar on) or hundredth of a cent."""
+    tick = 10_000 if px >= MICROS else 100
+    return max(px * 105 // 100, 100) // tick * tick
 
 
 @dataclass
@@ -22,6 +30,7 @@ class ModelOrder:
     side: str
     qty: int
     hold_px: int
+    stop_px: int | None = None
     status: str = "funds_held"
     cum: int = 0
     exact: Fraction = Fraction(0)
@@ -72,16 +81,26 @@ class ModelAccount:
 
     def take_shares(self, symbol: str, qty: int, unit_cost: int) -> None:
         position = self.position(symbol)
+        owned = min(qty, max(0, position.qty + qty))  # what gives back owed shares costs nothing
         position.qty += qty
-        position.basis += half_even(Fraction(qty * unit_cost, MICROS))
+        position.basis += half_even(Fraction(owned * unit_cost, MICROS))
 
     def judge(self, symbol: str, side: str, qty: int, hold_px: int) -> str:
-        if self.restricted and side == "buy":
+        if self.restricted and side == "buy" and qty > self._owed(symbol):
             return "ACCOUNT_RESTRICTED"
         if side == "buy":
             return "accepted" if ceil(Fraction(qty * hold_px, MICROS)) <= self.cash else "INSUFFICIENT_BUYING_POWER"
         position = self.position(symbol)
         return "accepted" if qty <= position.qty - position.held else "INSUFFICIENT_SHARES"
+
+    def _owed(self, symbol: str) -> int:
+        """Shares that the customer owes and has not ordered yet."""
+        ordered = sum(
+            order.leaves
+            for order in self.orders.values()
+            if order.symbol == symbol and order.side == "buy" and order.status not in ENDED
+        )
+        return max(0, -self.position(symbol).qty - ordered)
 
     def place(self, order_id: str, order: ModelOrder) -> None:
         if order.side == "buy":
@@ -92,6 +111,19 @@ class ModelAccount:
             order.held = order.qty
             self.position(order.symbol).held += order.held
         self.orders[order_id] = order
+
+    def is_reached(self, order: ModelOrder, last_px: int) -> bool:
+        assert order.stop_px is not None
+        return last_px >= order.stop_px if order.side == "buy" else last_px <= order.stop_px
+
+    def hear_price(self, symbol: str, last_px: int) -> int:
+        """Armed stops that the price reaches go on their way; how many."""
+        triggered = 0
+        for order in self.orders.values():
+            if order.status == "armed" and order.symbol == symbol and self.is_reached(order, last_px):
+                order.status = "funds_held"
+                triggered += 1
+        return triggered
 
     def end(self, order: ModelOrder, status: str) -> None:
         self._release(order, order.held)
@@ -106,7 +138,7 @@ class ModelAccount:
             self.position(order.symbol).held -= amount
 
     def cancel(self, order: ModelOrder) -> str:
-        if order.status == "funds_held":
+        if order.status in UNSEEN:
             self.end(order, "cancelled")
             return "cancelled"
         if order.status in ENDED:
@@ -139,8 +171,9 @@ class ModelAccount:
                 )
             self._release(order, order.held - keep)
             self.cash -= cost
+            owned = min(qty, max(0, position.qty + qty))
             position.qty += qty
-            position.basis += cost
+            position.basis += half_even(Fraction(cost * owned, qty))
         else:
             self._release(order, min(order.held, qty))
             if position.qty <= qty:

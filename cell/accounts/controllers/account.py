@@ -5,12 +5,13 @@ from uuid import UUID
 
 import msgspec
 from litestar import Controller, Request, Response, get, post
+from litestar.di import NamedDependency
 from msgspec import UNSET, Raw, UnsetType
 
 from cell import errors
 from cell.accounts.queries import find_account
 from cell.caller import Answer, Caller, check_content_type, decode_body, fingerprint, format_time, idempotency_key
-from cell.controller import IdempotencyKey, as_response
+from cell.controller import IdempotencyKey, amount, answers, as_response, json_body
 from cell.money import AMOUNT_MAX_MICROS, format_micros
 from cell.orders.batcher import Batcher, Command, CommandKind
 from cell.orders.outcome import settled
@@ -51,16 +52,23 @@ async def deposit_cash(batcher: Batcher, new_id: TimeOrderedIds, caller: Caller,
     body = decode_body(_decoder, raw)
     if body.amount is UNSET:
         raise errors.invalid_field(400, "amount", "missing")
-    amount = parse_amount("amount", bytes(body.amount), price=False, limit_micros=AMOUNT_MAX_MICROS)
+    amount_micros = parse_amount("amount", bytes(body.amount), price=False, limit_micros=AMOUNT_MAX_MICROS)
     command = Command(
-        CommandKind.DEPOSIT, caller.user_id, key, fingerprint("POST", "/v1/deposits", amount), (new_id(), amount)
+        CommandKind.DEPOSIT,
+        caller.user_id,
+        key,
+        fingerprint("POST", "/v1/deposits", amount_micros),
+        (new_id(), amount_micros),
     )
     outcome = await settled(batcher, command)
     if outcome.outcome != "accepted":
         raise errors.refusal(outcome.outcome, outcome.figures, replayed=outcome.replayed)
     assert outcome.resource_id is not None
-    view = DepositView(outcome.resource_id, format_micros(amount), "settled", format_time(outcome.at))
+    view = DepositView(outcome.resource_id, format_micros(amount_micros), "settled", format_time(outcome.at))
     return Answer(201, msgspec.json.encode(view), replayed=outcome.replayed)
+
+
+_DepositBody = json_body({"amount": amount("dollars, at most six decimals")})
 
 
 class AccountController(Controller):
@@ -68,7 +76,9 @@ class AccountController(Controller):
     tags = ("account",)
 
     @get("/account", summary="Cash, holds and buying power")
-    async def account(self, caller: Caller, pool: Pool, clock: Clock) -> AccountView:
+    async def account(
+        self, caller: NamedDependency[Caller], pool: NamedDependency[Pool], clock: NamedDependency[Clock]
+    ) -> AccountView:
         row = await find_account(pool, caller.user_id, clock.now().date())
         cash = row["cash_micros"]
         return AccountView(
@@ -84,13 +94,18 @@ class AccountController(Controller):
             created_at=format_time(row["created_at"]),
         )
 
-    @post("/deposits", summary="Deposit cash")
+    @post(
+        "/deposits",
+        summary="Deposit cash",
+        operation_class=_DepositBody,
+        responses=answers(DepositView, s201="the deposit, settled"),
+    )
     async def deposit(
         self,
         request: Request[Any, Any, Any],
-        caller: Caller,
-        batcher: Batcher,
-        new_id: TimeOrderedIds,
+        caller: NamedDependency[Caller],
+        batcher: NamedDependency[Batcher],
+        new_id: NamedDependency[TimeOrderedIds],
         idempotency: IdempotencyKey = None,
     ) -> Response[bytes]:
         key = idempotency_key(idempotency)

@@ -6,12 +6,13 @@ from uuid import UUID
 
 import msgspec
 from litestar import Controller, Request, post
+from litestar.di import NamedDependency
 
 from cell import errors
 from cell.accounts.open_account import PASSWORD_BYTES_MAX, Accounts
 from cell.caller import Caller, decode_body, format_time
 
-_EMAIL: Final = re.compile(r"^[^@\s\x00]{1,64}@[^@\s\x00]{1,189}$")
+_EMAIL: Final = re.compile(r"[^@\s\x00]{1,64}@[^@\s\x00]{1,189}")
 
 
 class AccountRequest(msgspec.Struct):
@@ -55,9 +56,11 @@ class InternalController(Controller):
     include_in_schema = False
 
     @post("/accounts")
-    async def open_account(self, request: Request[Any, Any, Any], caller: Caller, accounts: Accounts) -> AccountOpened:
+    async def open_account(
+        self, request: Request[Any, Any, Any], caller: NamedDependency[Caller], accounts: NamedDependency[Accounts]
+    ) -> AccountOpened:
         body = decode_body(_account, await request.body())
-        if not _EMAIL.match(body.email):
+        if not _EMAIL.fullmatch(body.email):
             raise errors.invalid_field(422, "email", "not an e-mail address")
         if body.name is not None and (len(body.name) > 200 or "\x00" in body.name):
             raise errors.invalid_field(422, "name", "200 characters at most, none of them NUL")
@@ -67,11 +70,15 @@ class InternalController(Controller):
         return AccountOpened(caller.user_id, opened.refresh_token, format_time(opened.created_at))
 
     @post("/sessions", status_code=200)
-    async def log_in(self, request: Request[Any, Any, Any], caller: Caller, accounts: Accounts) -> SessionStarted:
+    async def log_in(
+        self, request: Request[Any, Any, Any], caller: NamedDependency[Caller], accounts: NamedDependency[Accounts]
+    ) -> SessionStarted:
         body = decode_body(_login, await request.body())
         return SessionStarted(caller.user_id, await accounts.log_in(caller, password=body.password))
 
     @post("/sessions/refresh", status_code=200)
-    async def refresh(self, request: Request[Any, Any, Any], caller: Caller, accounts: Accounts) -> SessionStarted:
+    async def refresh(
+        self, request: Request[Any, Any, Any], caller: NamedDependency[Caller], accounts: NamedDependency[Accounts]
+    ) -> SessionStarted:
         body = decode_body(_refresh, await request.body())
         return SessionStarted(caller.user_id, await accounts.refresh(caller, body.refresh_token))

@@ -1,13 +1,14 @@
 -- Positions and cost basis are the fold of executions and accepted share transfers, in order of their entries:
 -- a transfer brings quantity and basis; a buy adds its posted cost; a sell removes round-half-even(basis x sold / held),
--- all of it when the position reaches zero. Every stored step is recomputed from the running sums before it, exactly.
-with changes as (
-    select user_id, symbol, entry_seq, side as kind, last_qty_micros as qty, cost_micros as cost,
+-- all of it when the position reaches zero. Of what comes in while shares are owed, only the part beyond zero has a basis.
+-- Every stored step is recomputed from the running sums before it, exactly.
+with changes as (   -- price: what the basis of an incoming quantity is made of, as a fraction: qty x price / scale
+    select user_id, symbol, entry_seq, side, last_qty_micros as qty, cost_micros::numeric as price, last_qty_micros::numeric as scale,
            case side when 'buy' then last_qty_micros else -last_qty_micros end as qty_change,
            case side when 'buy' then basis_micros else -basis_micros end as basis_change
       from brokerage.executions
     union all
-    select t.user_id, t.symbol, e.seq, 'transfer', t.qty_micros, t.cost_basis_micros, t.qty_micros, t.cost_basis_micros
+    select t.user_id, t.symbol, e.seq, 'transfer', t.qty_micros, t.unit_cost_micros, 1000000, t.qty_micros, t.cost_basis_micros
       from brokerage.share_transfers t
       join brokerage.journal_entries e on e.user_id = t.user_id and e.entry_id = t.transfer_id
      where t.status = 'accepted'
@@ -21,16 +22,22 @@ running as (
     window so_far as (partition by user_id, symbol order by entry_seq rows unbounded preceding)
 ),
 divided as (   -- whole quotient and remainder: a rounded division cannot tell a tie
-    select *, div(basis_before * qty, greatest(qty_before, 1)) as quotient,
-           mod(basis_before * qty, greatest(qty_before, 1)) as remainder
-      from running
+    select r.*, f.divisor, div(f.dividend, f.divisor) as quotient, mod(f.dividend, f.divisor) as remainder
+      from running r
+      cross join lateral (select
+            case side when 'sell' then basis_before * qty else price * least(qty, greatest(qty_after, 0)) end as dividend,
+            case side when 'sell' then greatest(qty_before, 1) else scale end as divisor) f
+),
+rounded as (
+    select *, quotient + case when 2 * remainder > divisor or (2 * remainder = divisor and mod(quotient, 2) = 1) then 1 else 0 end
+            as whole
+      from divided
 ),
 expected as (
-    select *, case when kind <> 'sell' then cost
+    select *, case when side <> 'sell' then whole
                    when qty_before <= qty then -basis_before
-                   when 2 * remainder > qty_before or (2 * remainder = qty_before and mod(quotient, 2) = 1) then -quotient - 1
-                   else -quotient end as true_basis_change
-      from divided
+                   else -whole end as true_basis_change
+      from rounded
 )
 select user_id, symbol, entry_seq, 'cost basis of this step' as problem, basis_change as stored, true_basis_change as expected
   from expected

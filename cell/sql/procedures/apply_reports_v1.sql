@@ -16,14 +16,9 @@ set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off se
 as $$
 #variable_conflict use_column
 declare
-    locked uuid[];
+    locked constant uuid[] := lock_users_v1(
+        array(select i.user_id from inbox i where i.id = any (p_inbox_ids) and i.user_id is not null), false);
 begin
-    select coalesce(array_agg(l.user_id), '{}') into locked from (
-        select u.user_id from users u
-         where u.user_id in (select i.user_id from inbox i where i.id = any (p_inbox_ids))
-         order by u.user_id for no key update skip locked
-    ) l;
-
     return query
     with read as (
         select i.id, i.user_id, i.order_id, i.venue, i.session, i.venue_seq, i.body,
@@ -78,6 +73,10 @@ begin
         select c.*, round_half_even_v1(c.new_cost_exact, 1000000)::bigint as new_cost,
                case
                    when c.deed = 'acknowledge' then c.status
+                   -- the cancel was the end of the day's: the order expires
+                   when c.deed = 'end' and c.kind = 'cancelled' and exists (
+                       select from venue_instructions i
+                        where i.user_id = c.user_id and i.order_id = c.order_id and i.action = 'expire') then 'expired'
                    when c.deed = 'end' then c.kind
                    when c.deed = 'restore' then case when c.cum_qty_micros > 0 then 'partially_filled' else 'routed' end
                    when c.new_cum_qty = c.order_qty_micros then 'filled'
@@ -100,7 +99,10 @@ begin
                     else h.held_cash_micros end as new_held_cash,
                case when h.ends then 0 else h.held_shares_micros - h.shares_from_hold end as new_held_shares,
                case when not h.fills then 0
-                    when h.buys then h.cost
+                    -- what buys back shares that were owed is no part of a position's cost
+                    when h.buys and h.position_qty >= 0 then h.cost
+                    when h.buys and h.position_qty + h.qty <= 0 then 0
+                    when h.buys then round_half_even_v1(h.cost::numeric * (h.position_qty + h.qty), h.qty)::bigint
                     when h.position_qty <= h.qty then h.position_basis
                     else round_half_even_v1(h.position_basis::numeric * h.qty, h.position_qty)::bigint end as basis
           from held h
@@ -172,7 +174,7 @@ begin
     ),
     new_lots as (
         insert into unsettled_lots as u (user_id, settles_on, amount_micros)
-        select user_id, p_settles_on, cost from chained where fills and not buys and cost > 0
+        select user_id, settlement_date_v1(trade_date, p_settles_on), cost from chained where fills and not buys and cost > 0
         on conflict (user_id, settles_on) do update set amount_micros = u.amount_micros + excluded.amount_micros
     ),
     new_positions as (
@@ -190,7 +192,7 @@ begin
     done_instructions as (
         delete from venue_instructions i using chained c
          where i.user_id = c.user_id and i.order_id = c.order_id
-           and (c.ends or (i.action = 'cancel' and c.deed = 'restore')
+           and (c.ends or (i.action in ('cancel', 'expire') and c.deed = 'restore')
                        or (i.action = 'submit' and i.sent_at is not null and c.deed in ('fill', 'acknowledge')))
     ),
     new_outbox as (

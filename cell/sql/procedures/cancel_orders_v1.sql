@@ -18,16 +18,8 @@ set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off se
 as $$
 #variable_conflict use_column
 declare
-    locked uuid[];
+    locked constant uuid[] := lock_users_v1(p_user_ids, p_wait);
 begin
-    if p_wait then
-        select coalesce(array_agg(l.user_id), '{}') into locked from
-            (select user_id from users where user_id = any (p_user_ids) order by user_id for no key update) l;
-    else
-        select coalesce(array_agg(l.user_id), '{}') into locked from
-            (select user_id from users where user_id = any (p_user_ids) order by user_id for no key update skip locked) l;
-    end if;
-
     return query
     with command as (
         select c.* from unnest(p_user_ids, p_keys, p_fingerprints, p_order_ids) with ordinality
@@ -92,6 +84,12 @@ begin
     new_positions as (
         update positions p set qty_held_micros = p.qty_held_micros - c.amount
           from chained c where c.ends and c.side = 'sell' and p.user_id = c.user_id and p.symbol = c.symbol
+    ),
+    ended_stops as (
+        delete from armed_stops a using chained c where c.ends and a.user_id = c.user_id and a.order_id = c.order_id
+    ),
+    ended_queue as (
+        delete from queued_orders q using chained c where c.ends and q.user_id = c.user_id and q.order_id = c.order_id
     ),
     ended_instructions as (
         delete from venue_instructions i using chained c

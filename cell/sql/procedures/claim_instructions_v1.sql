@@ -27,15 +27,14 @@ begin
     if candidate_ids is null then
         return;
     end if;
-    select coalesce(array_agg(l.user_id), '{}') into locked from
-        (select user_id from users where user_id = any (locked) order by user_id for no key update skip locked) l;
+    locked := lock_users_v1(locked, false);
 
     return query
     with judged as materialized (
         select i.id, i.action, i.user_id, i.order_id, o.status, o.event_seq, o.client_order_id, o.symbol, o.side, o.type,
                o.time_in_force, o.order_qty_micros, coalesce(o.hold_px_micros, o.limit_px_micros) as limit_px_micros,
                o.cum_qty_micros, o.cum_cost_micros, u.epoch, u.write_seq, u.order_event_seq,
-               (i.action = 'submit' and o.status = 'funds_held') or (i.action = 'cancel' and o.status = 'pending_cancel') as due
+               (i.action = 'submit' and o.status = 'funds_held') or (i.action in ('cancel', 'expire') and o.status = 'pending_cancel') as due
           from venue_instructions i
           join users u on u.user_id = i.user_id
           join orders o on o.user_id = i.user_id and o.order_id = i.order_id

@@ -12,17 +12,9 @@ set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off se
 as $$
 #variable_conflict use_column
 declare
-    locked uuid[];
+    locked constant uuid[] := lock_users_v1(p_user_ids, p_wait);
     cash_max constant bigint := 1000000000000000000;  -- $10^12: far from what bigint can hold, so sums cannot overflow
 begin
-    if p_wait then
-        select coalesce(array_agg(l.user_id), '{}') into locked from
-            (select user_id from users where user_id = any (p_user_ids) order by user_id for no key update) l;
-    else
-        select coalesce(array_agg(l.user_id), '{}') into locked from
-            (select user_id from users where user_id = any (p_user_ids) order by user_id for no key update skip locked) l;
-    end if;
-
     return query
     with command as (
         select c.* from unnest(p_user_ids, p_keys, p_fingerprints, p_deposit_ids, p_amounts) with ordinality

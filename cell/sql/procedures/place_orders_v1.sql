@@ -2,11 +2,14 @@
 -- balances, venue instruction and outbox row in one transaction, set-based.
 --
 -- Result: one row per command, in no particular order. outcome:
---   accepted                                   durable; figures = {held, hold_px}
+--   accepted                                   durable; figures = {held, hold_px, status}
 --   a refusal's code                           stored under the key, nothing else written; figures explain it
 --   replayed = true                            what the key's first use answered
 --   IDEMPOTENCY_KEY_REUSED                     same key, other body; nothing written
 --   DEPARTED | USER_HALTED | NOT_FOUND | SKIPPED   nothing written, never stored; SKIPPED: another writer has the user
+-- A stop order is accepted as `armed`, or, if a recent last price is already through its stop, as if it were triggered.
+-- Outside the session (p_market_hours other than `always`, by market_sessions) an order is accepted as `queued` for the
+-- open, an ioc or fok is refused with MARKET_CLOSED; a stop is armed, and only a price of a session triggers it.
 -- SQLSTATEs: 55P03 when p_wait and the lock did not come in time.
 -- Lock order: users by id; everything else is reached under a user's lock.
 -- Statement one only locks; a later statement, with a later snapshot, reads what the locks protect.
@@ -14,7 +17,8 @@ create or replace function brokerage.place_orders_v1(
     p_user_ids uuid[], p_keys text[], p_fingerprints bytea[], p_order_ids uuid[], p_client_order_ids text[],
     p_symbols text[], p_sides text[], p_types text[], p_times_in_force text[],
     p_order_qtys bigint[], p_limit_pxs bigint[],
-    p_at timestamptz, p_reference_age_max interval, p_wait boolean default false
+    p_at timestamptz, p_reference_age_max interval, p_wait boolean default false,
+    p_stop_pxs bigint[] default null, p_market_hours text default 'always'
 ) returns table (
     ordinal integer, outcome text, figures jsonb, resource_id uuid, at timestamptz, replayed boolean
 )
@@ -25,24 +29,30 @@ set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off se
 as $$
 #variable_conflict use_column
 declare
-    locked uuid[];
-    value_max constant bigint := 100000000000000000;  -- $10^11: what its fills bring in stays far inside bigint
+    locked constant uuid[] := lock_users_v1(p_user_ids, p_wait);
+    market_open boolean := true;
+    next_open timestamptz;
+    day_ends timestamptz;                             -- the close of the session that an order of now belongs to
+    prices_until timestamptz := clock_timestamp();    -- a reference price may be this much older, and p_reference_age_max
+    value_max constant bigint := 100000000000000000;  -- $10^11 for one order
+    cash_max constant bigint := 1000000000000000000;  -- $10^12 with what open sells would bring in: far inside bigint
 begin
-    if p_wait then
-        select coalesce(array_agg(l.user_id), '{}') into locked from
-            (select user_id from users where user_id = any (p_user_ids) order by user_id for no key update) l;
-    else
-        select coalesce(array_agg(l.user_id), '{}') into locked from
-            (select user_id from users where user_id = any (p_user_ids) order by user_id for no key update skip locked) l;
+    if p_market_hours <> 'always' then
+        select m.opens_at <= p_at, m.opens_at, m.closes_at into market_open, next_open, day_ends
+          from market_sessions m where m.closes_at > p_at order by m.closes_at limit 1;
+        market_open := coalesce(market_open, false);
+        if not market_open then  -- the last price of the last session is as recent as a price can be
+            select least(prices_until, max(m.closes_at)) into prices_until from market_sessions m where m.closes_at <= p_at;
+        end if;
     end if;
 
     return query
     with command as (
         select c.*
           from unnest(p_user_ids, p_keys, p_fingerprints, p_order_ids, p_client_order_ids, p_symbols, p_sides, p_types,
-                      p_times_in_force, p_order_qtys, p_limit_pxs) with ordinality
+                      p_times_in_force, p_order_qtys, p_limit_pxs, p_stop_pxs) with ordinality
             as c (user_id, key, fingerprint, order_id, client_order_id, symbol, side, type, time_in_force, order_qty,
-                  limit_px, ordinal)
+                  limit_px, stop_px, ordinal)
     ),
     read as (
         select c.*, u.user_id is not null as is_here, u.user_id = any (locked) as is_locked,
@@ -51,19 +61,31 @@ begin
                k.outcome as stored_outcome, k.fingerprint as stored_fingerprint, k.figures as stored_figures,
                k.resource_id as stored_resource_id, k.at as stored_at,
                s.symbol as known_symbol, s.tradable, s.halted, s.reference_px_micros, s.reference_at,
-               coalesce(p.qty_micros - p.qty_held_micros, 0) as shares_free,
+               coalesce(p.qty_micros, 0) as shares, coalesce(p.qty_held_micros, 0) as shares_held,
+               coalesce(p.qty_micros - p.qty_held_micros, 0) as shares_free, u.cash_held_micros,
+               greatest(c.limit_px, c.stop_px, s.reference_px_micros) * 0.000001 as sell_px,
                px.hold_px,
+               case
+                   when c.type not in ('stop', 'stop_limit') then case when market_open then 'funds_held' else 'queued' end
+                   when market_open and s.reference_at >= clock_timestamp() - p_reference_age_max
+                        and case c.side when 'buy' then s.reference_px_micros >= c.stop_px
+                                        else s.reference_px_micros <= c.stop_px end then 'funds_held'
+                   else 'armed'
+               end as entry_status,
                case when c.side = 'buy' then ceil(c.order_qty::numeric * px.hold_px * 0.000001) else 0 end as hold_cash
           from command c
           left join users u on u.user_id = c.user_id
           left join idempotency_keys k on k.user_id = c.user_id and k.key = c.key
           left join symbols s on s.symbol = c.symbol
-          left join positions p on p.user_id = c.user_id and p.symbol = c.symbol and c.side = 'sell'
-          -- a market buy goes out as a limit at the collar: 5 % above the reference, down to a whole tick
+          left join positions p on p.user_id = c.user_id and p.symbol = c.symbol and (c.side = 'sell' or u.restricted)
+          -- a market buy goes out as a limit at the collar: 5 % above the reference (a stop's: above the stop), down to a
+          -- whole tick of the collar
+          cross join lateral (select div(case when c.type = 'stop' then c.stop_px else s.reference_px_micros end::numeric * 105, 100)::bigint
+                as px) collar
           cross join lateral (select case
-                when c.type = 'limit' then c.limit_px
-                when s.reference_px_micros >= 1000000 then (s.reference_px_micros::numeric * 105 / 100)::bigint / 10000 * 10000
-                else greatest(s.reference_px_micros::numeric * 105 / 100, 100)::bigint / 100 * 100
+                when c.type in ('limit', 'stop_limit') then c.limit_px
+                when collar.px >= 1000000 then collar.px / 10000 * 10000
+                else greatest(collar.px, 100) / 100 * 100
             end as hold_px) px
     ),
     judged as materialized (
@@ -76,13 +98,21 @@ begin
                 when r.known_symbol is null then 'UNKNOWN_SYMBOL'
                 when not r.tradable then 'SYMBOL_NOT_TRADABLE'
                 when r.halted then 'SYMBOL_HALTED'
-                when r.restricted and r.side = 'buy' then 'ACCOUNT_RESTRICTED'
+                -- a restricted account closes positions: it sells, and buys back what a late fill made it owe, no more
+                when r.restricted and r.side = 'buy' and (r.shares >= 0 or r.order_qty > -r.shares - (
+                    select coalesce(sum(o.order_qty_micros - o.cum_qty_micros), 0) from orders o
+                     where o.user_id = r.user_id and o.symbol = r.symbol and o.side = 'buy'
+                       and o.status not in ('filled', 'cancelled', 'expired', 'rejected', 'replaced', 'failed')
+                )) then 'ACCOUNT_RESTRICTED'
                 when r.client_order_id is not null and exists (
                     select from orders o where o.user_id = r.user_id and o.client_order_id = r.client_order_id
                 ) then 'DUPLICATE_CLIENT_ORDER_ID'
+                when not market_open and (r.time_in_force in ('ioc', 'fok') or day_ends is null) then 'MARKET_CLOSED'
                 when r.type = 'market' and (r.reference_px_micros is null
-                     or r.reference_at < clock_timestamp() - p_reference_age_max) then 'NO_REFERENCE_PRICE'
-                when r.order_qty::numeric * coalesce(r.limit_px, r.reference_px_micros) * 0.000001 > value_max then 'ORDER_VALUE_LIMIT'
+                     or r.reference_at < prices_until - p_reference_age_max) then 'NO_REFERENCE_PRICE'
+                when r.order_qty * case r.side when 'buy' then r.hold_px * 0.000001 else r.sell_px end > value_max then 'ORDER_VALUE_LIMIT'
+                when r.side = 'sell' and r.cash_micros::numeric + r.cash_held_micros
+                     + (r.shares_held::numeric + r.order_qty) * r.sell_px > cash_max then 'BALANCE_LIMIT'
                 when r.side = 'buy' and r.hold_cash > r.cash_micros then 'INSUFFICIENT_BUYING_POWER'
                 when r.side = 'sell' and r.order_qty > r.shares_free then 'INSUFFICIENT_SHARES'
                 else 'accepted'
@@ -92,13 +122,16 @@ begin
     explained as materialized (
         select j.*,
             case j.outcome
-                when 'accepted' then jsonb_build_object('held', j.hold_cash, 'hold_px', j.hold_px)
+                when 'accepted' then 
+                    jsonb_build_object('held', j.hold_cash, 'hold_px', j.hold_px, 'status', j.entry_status)
                 when 'INSUFFICIENT_BUYING_POWER' then
                     jsonb_build_object('required', j.hold_cash, 'available', greatest(j.cash_micros, 0))
                 when 'INSUFFICIENT_SHARES' then
                     jsonb_build_object('required', j.order_qty, 'available', greatest(j.shares_free, 0))
                 when 'ORDER_VALUE_LIMIT' then jsonb_build_object('limit', value_max)
                 when 'NO_REFERENCE_PRICE' then jsonb_build_object('reference_at', j.reference_at)
+                when 'MARKET_CLOSED' then
+                    jsonb_build_object('opens_at', to_char(next_open at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'))
                 when 'USER_HALTED' then jsonb_build_object('lease_ends_at', j.lease_ends_at)
                 when 'DEPARTED' then jsonb_build_object('owner', j.forward_cell, 'epoch', j.forward_epoch)
                 when 'REPLAYED' then j.stored_figures
@@ -129,18 +162,20 @@ begin
     ),
     new_orders as (
         insert into orders (user_id, order_id, client_order_id, symbol, side, type, time_in_force, order_qty_micros,
-                            limit_px_micros, hold_px_micros, status, held_cash_micros, held_shares_micros,
-                            event_seq, write_seq, created_at, updated_at)
+                            limit_px_micros, stop_px_micros, hold_px_micros, status, held_cash_micros, held_shares_micros,
+                            event_seq, write_seq, created_at, updated_at, expires_at)
         select user_id, order_id, client_order_id, symbol, side, type, time_in_force, order_qty,
-               limit_px, case side when 'buy' then hold_px end, 'funds_held',
+               limit_px, stop_px, case side when 'buy' then hold_px end, entry_status,
                case side when 'buy' then amount else 0 end, case side when 'sell' then amount else 0 end,
-               3, new_write_seq, p_at, p_at
+               3, new_write_seq, p_at, p_at, case when time_in_force <> 'gtc' then day_ends end
           from chained
     ),
     new_events as (
         insert into order_events (user_id, order_id, seq, stream_seq, from_status, to_status, reason, at,
                                   cum_qty_micros, cum_cost_micros)
-        select user_id, order_id, 3, new_stream_seq, 'validated', 'funds_held', 'accepted', p_at, 0, 0 from chained
+        select user_id, order_id, 3, new_stream_seq, 'validated', entry_status,
+               case when stop_px is not null and entry_status = 'funds_held' then 'accepted, stop reached' else 'accepted' end, p_at, 0, 0
+          from chained
     ),
     new_entries as (
         insert into journal_entries (user_id, seq, entry_id, kind, order_id, occurred_at, previous_hash, hash)
@@ -157,7 +192,15 @@ begin
     ),
     new_instructions as (
         insert into venue_instructions (user_id, order_id, action, created_at)
-        select user_id, order_id, 'submit', p_at from chained
+        select user_id, order_id, 'submit', p_at from chained where entry_status = 'funds_held'
+    ),
+    new_stops as (
+        insert into armed_stops (user_id, order_id, symbol, side, stop_px_micros, armed_at)
+        select user_id, order_id, symbol, side, stop_px, p_at from chained where entry_status = 'armed'
+    ),
+    new_queue as (
+        insert into queued_orders (user_id, order_id, release_at)
+        select user_id, order_id, next_open from chained where entry_status = 'queued'
     ),
     new_outbox as (
         insert into outbox (user_id, write_seq, epoch, order_id, order_event_seq, order_stream_seq, entry_seq, occurred_at)

@@ -1,5 +1,6 @@
 -- Exchange the family's current refresh token for a new one. Showing any other token of the family means that a copy is
--- about: the family ends. Result: refreshed | reused | expired | unknown | DEPARTED. Lock: the family's row.
+-- about: the family ends. Result: refreshed | reused | expired | unknown | DEPARTED | USER_HALTED (a token exchanged while
+-- the user moves would be unknown to the new owner, and its next use would look like a copy). Lock: the user's row.
 create or replace function brokerage.refresh_session_v1(
     p_user_id uuid, p_family_id uuid, p_shown_hash bytea, p_new_hash bytea, p_at timestamptz
 ) returns text language plpgsql security definer
@@ -8,9 +9,12 @@ as $$
 #variable_conflict use_column
 declare
     family refresh_families;
+    owned text;
 begin
-    if exists (select from users where user_id = p_user_id and owner_state = 'departed') then
-        return 'DEPARTED';
+    perform from users where user_id = p_user_id for no key update;
+    select ownership_v1(owner_state, lease_ends_at) into owned from users where user_id = p_user_id;
+    if owned is not null then
+        return owned;
     end if;
     select * into family from refresh_families where user_id = p_user_id and family_id = p_family_id for update;
     if not found then

@@ -13,26 +13,18 @@ set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off se
 as $$
 #variable_conflict use_column
 declare
-    locked uuid[];
+    locked constant uuid[] := lock_users_v1(p_user_ids, p_wait);
     qty_max constant bigint := 1000000000000000000;   -- 10^12 shares of one symbol
     cost_max constant bigint := 1000000000000000000;  -- $10^12 of cost basis in one symbol
 begin
-    if p_wait then
-        select coalesce(array_agg(l.user_id), '{}') into locked from
-            (select user_id from users where user_id = any (p_user_ids) order by user_id for no key update) l;
-    else
-        select coalesce(array_agg(l.user_id), '{}') into locked from
-            (select user_id from users where user_id = any (p_user_ids) order by user_id for no key update skip locked) l;
-    end if;
-
     return query
     with command as (
-        select c.*, round_half_even_v1(c.qty::numeric * c.unit_cost, 1000000) as cost_basis
+        select c.*
           from unnest(p_user_ids, p_keys, p_fingerprints, p_transfer_ids, p_symbols, p_qtys, p_unit_costs) with ordinality
             as c (user_id, key, fingerprint, transfer_id, symbol, qty, unit_cost, ordinal)
     ),
     judged as materialized (
-        select c.*, u.epoch, u.write_seq, u.entry_seq, u.chain_head, u.lease_ends_at, u.forward_cell, u.forward_epoch,
+        select c.*, b.cost_basis, u.epoch, u.write_seq, u.entry_seq, u.chain_head, u.lease_ends_at, u.forward_cell, u.forward_epoch,
                k.outcome as stored_outcome, k.figures as stored_figures, k.resource_id as stored_resource_id, k.at as stored_at,
                coalesce(
                    case when u.user_id is null then 'NOT_FOUND' when u.user_id <> all (locked) then 'SKIPPED' end,
@@ -42,7 +34,7 @@ begin
                            case when k.fingerprint = c.fingerprint then 'REPLAYED' else 'IDEMPOTENCY_KEY_REUSED' end
                        when s.symbol is null then 'UNKNOWN_SYMBOL'
                        when coalesce(p.qty_micros, 0)::numeric + c.qty > qty_max
-                         or coalesce(p.cost_basis_micros, 0)::numeric + c.cost_basis > cost_max then 'BALANCE_LIMIT'
+                         or coalesce(p.cost_basis_micros, 0)::numeric + b.cost_basis > cost_max then 'BALANCE_LIMIT'
                        else 'accepted'
                    end) as outcome
           from command c
@@ -50,6 +42,12 @@ begin
           left join idempotency_keys k on k.user_id = c.user_id and k.key = c.key
           left join symbols s on s.symbol = c.symbol
           left join positions p on p.user_id = c.user_id and p.symbol = c.symbol
+          -- what gives back shares that were owed is no part of a position's cost
+          cross join lateral (select case
+                when p.qty_micros < 0 and p_accept then round_half_even_v1(
+                    c.unit_cost * greatest(0, p.qty_micros::numeric + c.qty), 1000000)
+                else round_half_even_v1(c.qty::numeric * c.unit_cost, 1000000)
+            end as cost_basis) b
     ),
     explained as materialized (
         select j.*, case j.outcome

@@ -183,6 +183,7 @@ def _exchange(addresses: Addresses, tools: Tools) -> ProcessSpec:
     environment = {
         **_listen("EXCHANGE", record, EXCHANGE),
         "EXCHANGE_DATA_DIR": str(folder.data(EXCHANGE)),
+        "EXCHANGE_MARKET_HOURS": record.spec.market_hours,
         "EXCHANGE_SEED": str(record.spec.exchange_seed),
         "EXCHANGE_KEYS_DIR": str(folder.keys),
     }

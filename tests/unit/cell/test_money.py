@@ -1,6 +1,7 @@
 """Amounts are read exactly or refused; nothing is ever rounded on the way in."""
 
 from decimal import Decimal
+from fractions import Fraction
 
 import pytest
 from hypothesis import given
@@ -11,6 +12,7 @@ from cell.money import (
     AmountRefused,
     NotADecimal,
     average_micros,
+    average_price_micros,
     format_micros,
     parse_micros,
     parse_price,
@@ -74,3 +76,25 @@ def test_averages_and_values_round_half_to_even() -> None:
     assert average_micros(1, 0) is None
     assert value_micros(1, 500_000) == 0
     assert value_micros(3, 500_000) == 2
+
+
+@pytest.mark.parametrize("text", ["1" + "0" * 40, "9" * 60_000, "0." + "0" * 60 + "1", "1" * 50 + "e1"])
+def test_a_decimal_of_any_length_is_understood_and_refused(text: str) -> None:
+    with pytest.raises(AmountRefused):
+        parse(text)
+
+
+def test_zeros_of_any_number_change_nothing() -> None:
+    assert parse("000" * 50 + "1." + "0" * 50) == 1_000_000
+
+
+@given(st.integers(-(10**18), 10**18), st.integers(-(10**18), 10**18).filter(bool), st.integers(1, 10**12))
+def test_values_and_averages_are_exact_at_every_size(total: int, qty: int, price: int) -> None:
+    assert value_micros(qty, price) == round(Fraction(qty * price, 1_000_000))
+    assert average_micros(total, qty) == round(Fraction(total * 1_000_000, qty))
+
+
+def test_an_average_price_is_of_the_exact_cost_also_for_dust() -> None:
+    """Three micro-shares at $1.11 cost 3.33 micro-dollars, of which 3 are posted; their price was still $1.11."""
+    assert average_price_micros(3 * 1_110_000, 3) == 1_110_000
+    assert average_price_micros(0, 0) is None

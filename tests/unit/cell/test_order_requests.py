@@ -15,6 +15,18 @@ def test_a_good_order_is_normalised() -> None:
     assert (terms.order_qty_micros, terms.limit_px_micros, terms.time_in_force) == (1_500_000, 585_330_000, "day")
 
 
+def test_stops_name_their_prices() -> None:
+    stop = {key: value for key, value in GOOD.items() if key != "limit_price"} | {"type": "stop", "stop_price": "90.10"}
+    terms = parse_order(json.dumps(stop).encode())
+    assert (terms.limit_px_micros, terms.stop_px_micros) == (None, 90_100_000)
+    both = parse_order(json.dumps({**GOOD, "type": "stop_limit", "stop_price": "90.10"}).encode())
+    assert (both.limit_px_micros, both.stop_px_micros) == (585_330_000, 90_100_000)
+    for kind in ("stop", "stop_limit"):
+        with pytest.raises(Problem) as caught:
+            parse_order(json.dumps({**GOOD, "type": kind}).encode())
+        assert caught.value.figures["field"] in ("stop_price", "limit_price")
+
+
 @pytest.mark.parametrize("field", ["symbol", "side", "type", "qty", "limit_price"])
 def test_a_missing_field_is_named(field: str) -> None:
     body = {key: value for key, value in GOOD.items() if key != field}
@@ -29,8 +41,12 @@ def test_a_missing_field_is_named(field: str) -> None:
         ({"symbol": "aapl"}, "symbol"),
         ({"symbol": "A" * 13}, "symbol"),
         ({"symbol": "A\x00"}, "symbol"),
+        ({"symbol": "AAPL\n"}, "symbol"),
+        ({"client_order_id": "abc\n"}, "client_order_id"),
         ({"side": "hold"}, "side"),
-        ({"type": "stop"}, "type"),
+        ({"type": "peg"}, "type"),
+        ({"stop_price": "5"}, "stop_price"),
+        ({"type": "stop", "stop_price": "5"}, "limit_price"),
         ({"time_in_force": "never"}, "time_in_force"),
         ({"qty": "-1"}, "qty"),
         ({"qty": 0}, "qty"),
@@ -39,6 +55,8 @@ def test_a_missing_field_is_named(field: str) -> None:
         ({"limit_price": "585.333"}, "limit_price"),
         ({"client_order_id": ""}, "client_order_id"),
         ({"client_order_id": "a b"}, "client_order_id"),
+        ({"client_order_id": "a/b"}, "client_order_id"),
+        ({"client_order_id": ".."}, "client_order_id"),
         ({"type": "market"}, "limit_price"),
         ({"notional": "5"}, "notional"),
         ({"limit_prize": "5"}, "limit_prize"),

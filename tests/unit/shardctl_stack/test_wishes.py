@@ -41,7 +41,9 @@ def test_apis_are_for_every_cell() -> None:
     assert [cell.apis for cell in plan_spec(EXISTING, Wishes(cells=3, apis=2), {}).cells] == [2, 2, 2]
 
 
-@pytest.mark.parametrize("wishes", [Wishes(cells=0), Wishes(cells=-1), Wishes(apis=0), Wishes(routers=99)])
+@pytest.mark.parametrize(
+    "wishes", [Wishes(cells=0), Wishes(cells=-1), Wishes(apis=0), Wishes(routers=99), Wishes(market_hours="9-5")]
+)
 def test_an_impossible_wish_is_refused(wishes: Wishes) -> None:
     with pytest.raises(SpecInvalid):
         plan_spec(None, wishes, {})

@@ -1,0 +1,124 @@
+"""What the worker does at the market's hours: queued orders go at the open, day orders end at the close.
+
+Both are passes over what is due, in bounded steps, driven by rows: killed at any moment, the next worker goes on, and a
+step done twice changes nothing. A session counts as ended only after a pass that began some time after its close found
+no open day order of it: an order accepted in the last moment may commit a little later, and one that the venue must
+confirm keeps its funds until then. Until that pass the passes go on, ever slower.
+"""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Final
+from uuid import UUID
+
+from cell.executions.queries import (
+    CallRefused,
+    DatabaseAway,
+    end_session,
+    expire_orders,
+    release_queued,
+    sessions_ahead,
+    unended_sessions,
+    write_sessions,
+)
+from infra.runtime.clock import Clock
+from infra.runtime.database import Pool
+from infra.runtime.market_calendar import TradingSession, xnys_sessions
+from infra.runtime.telemetry import Metrics
+
+ALWAYS: Final = "always"
+CHECK_PERIOD_S: Final = 0.5
+STEP_ORDERS: Final = 512
+STEP_PAUSE_S: Final = 0.005
+LATE_COMMITS_S: Final = 30.0
+"""An order accepted before the close is committed by then: a command's deadline is far shorter."""
+PASS_PAUSE_S: Final = (2.0, 60.0)
+YEARS_AHEAD: Final = 2
+FIRST_ID: Final = UUID(int=0)
+
+_log = logging.getLogger(__name__)
+
+
+def calendar_for(at: datetime) -> Sequence[TradingSession]:
+    """The sessions that a cell writes down: the year before, for trades that settle late, to two years ahead."""
+    return xnys_sessions(range(at.year - 1, at.year + YEARS_AHEAD + 1))
+
+
+async def write_calendar(owner_dsn: str, at: datetime) -> int:
+    """Bring the cell's calendar up to date; returns how many rows changed."""
+    return await write_sessions(owner_dsn, calendar_for(at), at)
+
+
+class SessionKeeper:
+    """Opens and closes of one cell."""
+
+    def __init__(self, pool: Pool, *, cell: str, market_hours: str, clock: Clock, metrics: Metrics) -> None:
+        self._pool = pool
+        self._cell = cell
+        self._market_hours = market_hours
+        self._clock = clock
+        self._metrics = metrics
+        self._pass_pause_s = PASS_PAUSE_S[0]
+        self._next_pass_s = 0.0
+
+    async def run(self) -> None:
+        """Keep the hours until cancelled. A market that never closes only needs what an earlier setting left queued."""
+        while True:
+            try:
+                await self.keep()
+            except (DatabaseAway, CallRefused) as error:
+                self._metrics.counter("cell_worker_failures_total").labels(self._cell, "sessions").inc()
+                _log.warning("database call failed, repeating", extra={"task": "sessions", "detail": str(error)})
+            await asyncio.sleep(CHECK_PERIOD_S if self._market_hours != ALWAYS else PASS_PAUSE_S[1])
+
+    async def keep(self) -> None:
+        """Do what is due now."""
+        now = self._clock.now()
+        if self._clock.monotonic() >= self._next_pass_s:
+            all_ended = True
+            for closes_at in await unended_sessions(self._pool, now):
+                all_ended &= await self.expire_session(closes_at)
+            self._pass_pause_s = PASS_PAUSE_S[0] if all_ended else min(PASS_PAUSE_S[1], self._pass_pause_s * 2)
+            self._next_pass_s = self._clock.monotonic() + (0.0 if all_ended else self._pass_pause_s)
+        await self._release()
+        if self._market_hours != ALWAYS:
+            ahead = await sessions_ahead(self._pool, now)
+            self._metrics.gauge("cell_market_sessions_ahead").labels(self._cell).set(ahead)
+
+    async def expire_session(self, closes_at: datetime) -> bool:
+        """One pass over the day orders of a session that has closed; True if the session is over for good."""
+        is_last = self._clock.now() >= closes_at + timedelta(seconds=LATE_COMMITS_S)
+        after: UUID | None = FIRST_ID
+        ended = told = still_open = 0
+        while after is not None:
+            page = await expire_orders(self._pool, closes_at, after=after, limit=STEP_ORDERS, at=self._clock.now())
+            after = page.last_order_id
+            ended, told, still_open = ended + page.ended, told + page.told, still_open + page.still_open
+            await asyncio.sleep(STEP_PAUSE_S)
+        if ended or told:
+            counter = self._metrics.counter("cell_orders_expired_total")
+            counter.labels(self._cell, "at once").inc(ended)
+            counter.labels(self._cell, "by the venue").inc(told)
+            _log.info(
+                "end of day", extra={"closes_at": closes_at, "ended": ended, "told": told, "still_open": still_open}
+            )
+        self._metrics.gauge("cell_orders_past_close").labels(self._cell).set(still_open)
+        if is_last and not still_open:
+            await end_session(self._pool, closes_at, self._clock.now())
+        return is_last and not still_open
+
+    async def _release(self) -> None:
+        while True:
+            step = await release_queued(
+                self._pool, limit=STEP_ORDERS, at=self._clock.now(), market_hours=self._market_hours
+            )
+            if step.released:
+                self._metrics.counter("cell_orders_released_total").labels(self._cell).inc(step.released)
+                _log.info("orders released", extra={"released": step.released, "put_off": step.put_off})
+            if step.released + step.put_off < STEP_ORDERS and not step.put_off:
+                return
+            if not step.released:
+                return  # all of them are in other writers' hands: the next look finds them
+            await asyncio.sleep(STEP_PAUSE_S)

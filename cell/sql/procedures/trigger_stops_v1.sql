@@ -1,0 +1,73 @@
+-- Trigger the armed stops that these last prices reach (buy: last >= stop, sell: last <= stop), at most p_limit per call.
+-- Each goes once from `armed` to `funds_held` with an instruction to submit it. A price that was told before a stop was
+-- armed does not count: the entry saw it. Outside the session nothing triggers; the first price after the open decides.
+-- A halted symbol's stops wait, as do those of users that are halted or gone.
+--
+-- Result: how many were triggered, and how many of the reached ones were put off because another writer had the user:
+-- the caller repeats the call with the same prices, so that no touch is lost to a lock.
+-- Lock order: candidates without locks, then users by id (SKIP LOCKED, or waiting with p_wait), then everything is read again.
+create or replace function brokerage.trigger_stops_v1(
+    p_symbols text[], p_prices bigint[], p_told_at timestamptz[], p_limit integer, p_at timestamptz,
+    p_market_hours text default 'always', p_wait boolean default false
+) returns table (triggered integer, put_off integer)
+language plpgsql security definer
+set search_path = brokerage, pg_temp
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
+as $$
+#variable_conflict use_column
+declare
+    reached_users uuid[];
+    reached_orders uuid[];
+    locked uuid[];
+    round_users uuid[];
+    round_orders uuid[];
+    moved integer := 0;
+begin
+    if p_market_hours <> 'always' and not market_is_open_v1(p_at) then
+        return query select 0, 0;
+        return;
+    end if;
+    select array_agg(r.user_id), array_agg(r.order_id) into reached_users, reached_orders from (
+        select distinct a.user_id, a.order_id
+          from unnest(p_symbols, p_prices, p_told_at) as p (symbol, price, told_at)
+          join symbols s on s.symbol = p.symbol and not s.halted
+          cross join lateral (
+              select user_id, order_id, armed_at from armed_stops
+               where symbol = p.symbol and side = 'buy' and stop_px_micros <= p.price
+              union all
+              select user_id, order_id, armed_at from armed_stops
+               where symbol = p.symbol and side = 'sell' and stop_px_micros >= p.price
+          ) a
+          join users u on u.user_id = a.user_id and ownership_v1(u.owner_state, u.lease_ends_at) is null
+         where a.armed_at <= p.told_at
+         limit p_limit
+    ) r;
+    if reached_users is null then
+        return query select 0, 0;
+        return;
+    end if;
+    if p_wait then
+        select coalesce(array_agg(l.user_id), '{}') into locked from
+            (select user_id from users where user_id = any (reached_users) order by user_id for no key update) l;
+    else
+        select coalesce(array_agg(l.user_id), '{}') into locked from
+            (select user_id from users where user_id = any (reached_users) order by user_id for no key update skip locked) l;
+    end if;
+    loop  -- one order per user and round; who has many stops at one price needs as many rounds
+        select array_agg(n.user_id), array_agg(n.order_id) into round_users, round_orders from (
+            select distinct on (r.user_id) r.user_id, r.order_id
+              from unnest(reached_users, reached_orders) as r (user_id, order_id)
+              join armed_stops a on a.user_id = r.user_id and a.order_id = r.order_id
+             where r.user_id = any (locked)
+             order by r.user_id, r.order_id
+        ) n;
+        exit when round_users is null;
+        moved := moved + move_orders_v1(round_users, round_orders, array['armed'], 'funds_held', 'stop reached', 'submit', p_at);
+        -- a stop whose order is not armed or whose user was halted meanwhile must not hold the loop
+        select array_agg(r.user_id), array_agg(r.order_id) into reached_users, reached_orders
+          from unnest(reached_users, reached_orders) as r (user_id, order_id)
+         where r.order_id <> all (round_orders);
+        exit when reached_users is null;
+    end loop;
+    return query select moved, (select count(*)::integer from unnest(reached_users) r (user_id) where r.user_id <> all (locked));
+end $$;

@@ -1,0 +1,259 @@
+"""The customer port as the router meets it: every bad request has its answer, and none of them is a 500."""
+
+import asyncio
+import base64
+import json
+import time
+import uuid
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from cell.app import CellApp, create_app
+from cell.settings import CellSettings
+from infra.runtime.settings import PostgresSettings
+from infra.security.keys import ROUTE_FILE, generate_key_files, load_key_ring
+from infra.security.route_token import RouteTokenSigner
+from tests.support.databases import TestDatabase
+
+pytestmark = pytest.mark.anyio
+
+ORDER = {"symbol": "AAPL", "side": "buy", "type": "limit", "qty": "1", "limit_price": "100.00"}
+
+
+@dataclass
+class Port:
+    """Two app servers of one cell, asked without a socket."""
+
+    servers: list[CellApp]
+    signer: RouteTokenSigner
+    user_id: uuid.UUID
+    database: TestDatabase
+
+    def token(self, user_id: uuid.UUID | None = None, cell_id: str = "cell-1", expires_in_s: int = 60) -> str:
+        expires_at_s = int(time.time()) + expires_in_s
+        return self.signer.sign(user_id=user_id or self.user_id, cell_id=cell_id, epoch=1, expires_at_s=expires_at_s)
+
+    async def ask(
+        self,
+        method: str,
+        target: str,
+        body: object = None,
+        *,
+        key: str | None = None,
+        token: str | None = None,
+        server: int = 0,
+    ) -> tuple[int, dict[str, str], Any]:
+        path, _, query = target.partition("?")
+        headers = [(b"x-route-token", (self.token() if token is None else token).encode())]
+        if method != "GET":
+            headers.append((b"x-idempotency-key", (key or uuid.uuid4().hex).encode()))
+            headers.append((b"content-type", b"application/json"))
+        raw = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
+        headers.append((b"content-length", b"%d" % len(raw)))
+        scope = {
+            "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": method, "scheme": "http",
+            "path": path, "raw_path": path.encode(), "query_string": query.encode(), "headers": headers,
+            "root_path": "", "client": ("127.0.0.1", 1), "server": ("127.0.0.1", 2),
+        }  # fmt: skip
+        sent: list[Any] = []
+
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.request", "body": raw, "more_body": False}
+
+        async def send(message: Any) -> None:
+            sent.append(message)
+
+        await self.servers[server].customer(scope, receive, send)
+        answered = b"".join(message.get("body", b"") for message in sent[1:])
+        names = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
+        return sent[0]["status"], names, json.loads(answered) if answered else None
+
+
+@pytest.fixture
+async def port(cell_database: TestDatabase, tmp_path: Path) -> AsyncIterator[Port]:
+    generate_key_files(tmp_path)
+    settings = CellSettings(
+        name="cell-1",
+        postgres=PostgresSettings(dsn=cell_database.service_dsn),
+        keys_dir=tmp_path,
+        share_transfers="accept",
+        market_hours="always",
+    )
+    servers = [create_app(settings), create_app(settings)]
+    user_id = uuid.uuid4()
+    with psycopg.connect(cell_database.service_dsn, autocommit=True) as connection:
+        connection.execute("select brokerage.set_reference_prices_v1(array['AAPL'], array[100000000], now())")
+        connection.execute(
+            "select brokerage.open_account_v1(%s, 1, 'professional', 'a@example.com', null, 'x', now())", [user_id]
+        )
+    async with servers[0].running(), servers[1].running():
+        asked = Port(servers, RouteTokenSigner(load_key_ring(tmp_path / ROUTE_FILE)), user_id, cell_database)
+        assert (await asked.ask("POST", "/v1/deposits", {"amount": "1000"}))[0] == 201
+        yield asked
+
+
+def page_token(text: str) -> str:
+    return base64.urlsafe_b64encode(text.encode()).decode()
+
+
+@pytest.mark.parametrize(
+    ("target", "status"),
+    [
+        ("/v1/orders?symbol=%00", 422),
+        ("/v1/orders?symbol=aapl", 422),
+        ("/v1/orders?status=%00", 422),
+        ("/v1/orders?after=%00", 422),
+        ("/v1/orders?page_token=" + page_token("\x00"), 422),
+        ("/v1/orders/by-client-order-id/\x00", 404),
+        ("/v1/orders/by-client-order-id/a\n", 404),
+        ("/v1/orders/\x00", 404),
+        ("/v1/orders/\x00/events", 404),
+        ("/v1/symbols/\x00", 404),
+        ("/v1/positions?page_token=" + page_token("\x00"), 422),
+        ("/v1/positions?page_token=" + page_token("A\x00"), 422),
+        ("/v1/ledger?page_token=" + page_token("9" * 40), 422),
+        ("/v1/ledger?limit=%00", 422),
+    ],
+)
+async def test_what_no_text_column_can_hold_is_refused_like_any_other_mistake(
+    port: Port, target: str, status: int
+) -> None:
+    assert (await port.ask("GET", target))[0] == status
+
+
+async def test_only_the_routers_token_for_this_cell_brings_a_customer(port: Port) -> None:
+    good = port.token()
+    forged = [
+        "",
+        "x",
+        "...",
+        "\xff.\xfe.\xfd",
+        good[:-3] + "AAA",
+        port.token(cell_id="cell-2"),
+        port.token(expires_in_s=-1),
+    ]
+    for token in forged:
+        for method, target in [("GET", "/v1/account"), ("POST", "/v1/orders"), ("POST", "/internal/v1/sessions")]:
+            status, headers, problem = await port.ask(method, target, ORDER, token=token)
+            assert (status, problem["code"], headers["x-cell"]) == (401, "TOKEN_INVALID", "cell-1")
+
+
+async def test_a_key_is_one_deed_whichever_endpoint_and_server_it_is_shown_to(port: Port) -> None:
+    answers = await asyncio.gather(
+        *(port.ask("POST", "/v1/deposits", {"amount": "5"}, key="one", server=n % 2) for n in range(8))
+    )
+    assert {status for status, _, _ in answers} == {201}
+    assert len({deposit["deposit_id"] for _, _, deposit in answers}) == 1
+    assert sum(headers.get("idempotency-replayed") == "true" for _, headers, _ in answers) == 7
+    assert (await port.ask("GET", "/v1/account"))[2]["cash"] == "1005.000000"
+    others: list[tuple[str, str, object]] = [
+        ("POST", "/v1/deposits", {"amount": "6"}),
+        ("POST", "/v1/orders", ORDER),
+        ("POST", "/v1/share-transfers", {"symbol": "AAPL", "qty": "5", "unit_cost": "5"}),
+        ("DELETE", f"/v1/orders/{uuid.uuid4()}", None),
+    ]
+    for method, target, body in others:
+        status, _, problem = await port.ask(method, target, body, key="one", server=1)
+        assert (status, problem["code"]) == (422, "IDEMPOTENCY_KEY_REUSED")
+
+
+async def test_a_cancel_is_replayed_with_the_answer_of_its_first_time(port: Port) -> None:
+    order_id = (await port.ask("POST", "/v1/orders", ORDER))[2]["order_id"]
+    answers = await asyncio.gather(
+        *(port.ask("DELETE", f"/v1/orders/{order_id}", key="c", server=n % 2) for n in range(6))
+    )
+    assert [(status, order["status"]) for status, _, order in answers] == [(200, "cancelled")] * 6
+    assert len({json.dumps(order) for _, _, order in answers}) == 1
+    assert (await port.ask("DELETE", f"/v1/orders/{order_id}"))[2]["code"] == "ORDER_NOT_OPEN"
+
+
+async def test_a_session_is_neither_begun_nor_renewed_while_its_user_moves(port: Port) -> None:
+    """What is written during a move stays behind: the new owner would take the renewed token for a copy."""
+    opened = await port.ask(
+        "POST",
+        "/internal/v1/accounts",
+        {"email": "b@example.com", "password": "correct horse"},
+        token=port.token(moving := uuid.uuid4()),
+    )
+    shown = {"refresh_token": opened[2]["refresh_token"]}
+    halt = (
+        "update brokerage.users set owner_state = 'halted', lease_ends_at = now() + interval '1 hour' "
+        "where user_id = %s"
+    )
+    with psycopg.connect(port.database.superuser_dsn, autocommit=True) as root:
+        root.execute(halt, [moving])
+        for target, body in [
+            ("/internal/v1/sessions/refresh", shown),
+            ("/internal/v1/sessions", {"password": "correct horse"}),
+        ]:
+            status, _, problem = await port.ask("POST", target, body, token=port.token(moving))
+            assert (status, problem["code"]) == (503, "USER_HALTED")
+        assert root.execute("select brokerage.set_profile_v1(%s, 'professional')", [moving]).fetchone() == (False,)
+        root.execute("update brokerage.users set lease_ends_at = now() - interval '1 s' where user_id = %s", [moving])
+        assert (await port.ask("POST", "/internal/v1/sessions/refresh", shown, token=port.token(moving)))[0] == 200
+        root.execute("update brokerage.users set owner_state = 'departed' where user_id = %s", [moving])
+        status, _, problem = await port.ask(
+            "POST", "/internal/v1/sessions", {"password": "correct horse"}, token=port.token(moving)
+        )
+        assert (status, problem["code"]) == (421, "MISDIRECTED")
+
+
+async def test_a_login_that_meets_a_held_user_is_told_to_come_again(port: Port) -> None:
+    opened = await port.ask(
+        "POST",
+        "/internal/v1/accounts",
+        {"email": "b@example.com", "password": "correct horse"},
+        token=port.token(held := uuid.uuid4()),
+    )
+    assert opened[0] == 201
+    with psycopg.connect(port.database.superuser_dsn) as root:
+        root.execute("select 1 from brokerage.users where user_id = %s for update", [held])
+        status, headers, problem = await port.ask(
+            "POST", "/internal/v1/sessions", {"password": "correct horse"}, token=port.token(held)
+        )
+    assert (status, problem["code"], headers["retry-after"]) == (503, "OVERLOADED", "1")
+
+
+async def walk(port: Port, target: str, direction: str) -> list[dict[str, Any]]:
+    """Every item of a list, two at a time."""
+    items: list[dict[str, Any]] = []
+    token: str | None = None
+    while True:
+        query = f"?limit=2&direction={direction}" + ("" if token is None else f"&page_token={token}")
+        status, _, page = await port.ask("GET", target + query)
+        assert status == 200, page
+        assert len(page["items"]) <= 2
+        items += page["items"]
+        token = page["next_page_token"]
+        if token is None:
+            return items
+
+
+async def test_every_list_is_walked_whole_in_both_directions(port: Port) -> None:
+    with psycopg.connect(port.database.service_dsn, autocommit=True) as connection:
+        connection.execute(
+            "select brokerage.set_reference_prices_v1(array['MSFT', 'TSLA'], array[100000000, 100000000], now())"
+        )
+    for symbol in ("AAPL", "MSFT", "TSLA"):
+        body = {"symbol": symbol, "qty": "1", "unit_cost": "1"}
+        assert (await port.ask("POST", "/v1/share-transfers", body))[0] == 201
+    orders = [(await port.ask("POST", "/v1/orders", ORDER))[2] for _ in range(5)]
+    assert (await port.ask("DELETE", f"/v1/orders/{orders[0]['order_id']}"))[0] == 200
+    lists = [
+        ("/v1/orders", 5),
+        ("/v1/ledger", 10),
+        ("/v1/positions", 3),
+        (f"/v1/orders/{orders[0]['order_id']}/events", 4),
+    ]
+    for target, count in lists:
+        forwards, backwards = await walk(port, target, "asc"), await walk(port, target, "desc")
+        assert len(forwards) == count
+        assert forwards == backwards[::-1]
+    assert [order["order_id"] for order in await walk(port, "/v1/orders", "asc")] == [o["order_id"] for o in orders]
+    _, _, newest = await port.ask("GET", f"/v1/orders/{orders[0]['order_id']}/events")
+    assert [event["to"] for event in newest["items"]] == ["cancelled", "funds_held", "validated", "pending"]
