@@ -116,6 +116,20 @@ def procedures(
     }
 
 
+def bind(procedure: Procedure, commands: Sequence[Command], *, at: datetime, wait: bool) -> tuple[Any, ...]:
+    """The parameters of one call for these commands, a column each."""
+    columns = zip(*(command.arguments for command in commands), strict=True)
+    return (
+        [command.user_id for command in commands],
+        [command.key for command in commands],
+        [command.fingerprint for command in commands],
+        *(list(column) for column in columns),
+        *procedure.constants,
+        at,
+        wait,
+    )
+
+
 @dataclass(slots=True)
 class _Pending:
     command: Command
@@ -249,6 +263,9 @@ class Batcher:
     def waiting(self) -> int:
         return self._lanes.count
 
+    def procedure(self, kind: CommandKind) -> Procedure:
+        return self._calls[kind]
+
     def submit(self, command: Command) -> asyncio.Future[Outcome]:
         """Queue a command. The future has its outcome, or raises a Problem. Raises Problem OVERLOADED when full."""
         if self._closing or self._lanes.count >= self._limits.queue_max:
@@ -310,16 +327,7 @@ class Batcher:
     async def _call(self, flight: _Flight) -> Sequence[tuple[Any, ...]]:
         procedure = self._calls[flight.kind]
         commands = [pending.command for pending in flight.pending]
-        columns = zip(*(command.arguments for command in commands), strict=True)
-        parameters = (
-            [command.user_id for command in commands],
-            [command.key for command in commands],
-            [command.fingerprint for command in commands],
-            *(list(column) for column in columns),
-            *procedure.constants,
-            self._clock.now(),
-            flight.wait_for_locks,
-        )
+        parameters = bind(procedure, commands, at=self._clock.now(), wait=flight.wait_for_locks)
 
         def sending() -> None:
             for pending in flight.pending:

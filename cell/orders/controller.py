@@ -14,13 +14,14 @@ from cell.caller import Answer, Caller, check_content_type, format_time, idempot
 from cell.controller import IdempotencyKey, amount, answers, as_response, json_body, text
 from cell.money import format_micros
 from cell.orders import queries
-from cell.orders.batcher import Batcher
+from cell.orders.batcher import Batcher, CommandKind
 from cell.orders.cancel import cancel_order
 from cell.orders.place import place_order
+from cell.orders.preview import Preview, preview_order
 from cell.orders.schemas import OrderView, order_view, parse_symbol
 from cell.orders.status import CLOSED, OPEN, OrderStatus
 from cell.paging import parse_page, seal
-from infra.runtime.clock import TimeOrderedIds
+from infra.runtime.clock import Clock, TimeOrderedIds
 from infra.runtime.database import Pool
 
 
@@ -142,6 +143,27 @@ class OrderController(Controller):
         check_content_type(request.headers.get("content-type"))
         answer: Answer = await place_order(batcher, new_id, caller, key, await request.body())
         return as_response(answer)
+
+    @post(
+        "/preview",
+        status_code=200,
+        summary="What would come of an order",
+        description="The order is placed and undone: the same rules, and nothing stays.",
+        operation_class=_PlaceBody,
+        responses=answers(Preview, s200="the verdict, the hold and the estimated cost"),
+    )
+    async def preview(
+        self,
+        request: Request[Any, Any, Any],
+        caller: NamedDependency[Caller],
+        pool: NamedDependency[Pool],
+        clock: NamedDependency[Clock],
+        new_id: NamedDependency[TimeOrderedIds],
+        batcher: NamedDependency[Batcher],
+    ) -> Response[bytes]:
+        check_content_type(request.headers.get("content-type"))
+        placing = batcher.procedure(CommandKind.PLACE)
+        return as_response(await preview_order(pool, placing, clock, new_id, caller, await request.body()))
 
     @delete(
         "/{order_id:str}",

@@ -8,8 +8,12 @@ from cell.orders.batcher import Batcher, Command, Outcome
 
 
 async def settled(batcher: Batcher, command: Command) -> Outcome:
-    """The database's decision about the command. Raises Problem for 404, 421, 503 and a key used twice."""
-    outcome = await batcher.submit(command)
+    """The database's decision about the command. Raises Problem for 404, 421 and 503."""
+    return owned(await batcher.submit(command))
+
+
+def owned(outcome: Outcome) -> Outcome:
+    """The outcome, unless it is that the user is not this cell's, or not now. Raises Problem."""
     match outcome.outcome:
         case "NOT_FOUND":
             raise errors.user_not_found()

@@ -6,16 +6,15 @@ from cell import errors
 from cell.caller import Answer, Caller, fingerprint
 from cell.orders.batcher import Batcher, Command, CommandKind
 from cell.orders.outcome import settled
-from cell.orders.schemas import accepted_view, parse_order
+from cell.orders.schemas import OrderTerms, accepted_view, parse_order
 from infra.runtime.clock import TimeOrderedIds
 
 _encode = msgspec.json.Encoder().encode
 
 
-async def place_order(batcher: Batcher, new_id: TimeOrderedIds, caller: Caller, key: str, raw: bytes) -> Answer:
-    """201 with the order as accepted, or the refusal as a Problem. Raises Problem."""
-    terms = parse_order(raw)
-    command = Command(
+def place_command(terms: OrderTerms, new_id: TimeOrderedIds, caller: Caller, key: str) -> Command:
+    """The terms as a command to the database."""
+    return Command(
         kind=CommandKind.PLACE,
         user_id=caller.user_id,
         key=key,
@@ -43,7 +42,12 @@ async def place_order(batcher: Batcher, new_id: TimeOrderedIds, caller: Caller, 
             terms.stop_px_micros,
         ),
     )
-    outcome = await settled(batcher, command)
+
+
+async def place_order(batcher: Batcher, new_id: TimeOrderedIds, caller: Caller, key: str, raw: bytes) -> Answer:
+    """201 with the order as accepted, or the refusal as a Problem. Raises Problem."""
+    terms = parse_order(raw)
+    outcome = await settled(batcher, place_command(terms, new_id, caller, key))
     if outcome.outcome != "accepted":
         raise errors.refusal(outcome.outcome, outcome.figures, replayed=outcome.replayed)
     assert outcome.resource_id is not None

@@ -96,6 +96,16 @@ select exec_id, last_qty_micros, last_px_micros, venue, at, entry_seq
 """
 
 
+_REFERENCE_PRICE: LiteralString = "select reference_px_micros from brokerage.symbols where symbol = %s"
+
+
+async def find_reference_price(pool: Pool, symbol: str) -> int | None:
+    """Micro-dollars a share, as last heard; None if nothing was."""
+    async with pool.connection() as connection:
+        row = await (await connection.execute(_REFERENCE_PRICE, [symbol])).fetchone()
+    return None if row is None else row[0]
+
+
 async def _rows(pool: Pool, user_id: UUID, sql: LiteralString, parameters: Any) -> list[Row]:
     async with pool.connection() as connection:
         async with connection.cursor(row_factory=dict_row) as cursor:

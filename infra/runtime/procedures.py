@@ -5,7 +5,8 @@ that was sent is unknown), it is busy (rolled back, nothing was done), it refuse
 it broke on this very call. No message or constraint name is ever parsed. Nothing is retried here.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, LiteralString
 
 import psycopg
@@ -52,12 +53,26 @@ async def call(
 ) -> Sequence[tuple[Any, ...]]:
     """The rows of one procedure call. `on_sending` runs when a connection was had: from then on the outcome of a
     failure may be unknown. Raises a DatabaseFailure."""
-    try:
+    with _failures_named():
         async with pool.connection(timeout=connect_s) as connection:
             if on_sending is not None:
                 on_sending()
             cursor = await connection.execute(sql, parameters, prepare=True, binary=True)
             return await cursor.fetchall()
+
+
+async def rehearse(pool: Pool, sql: LiteralString, parameters: Sequence[Any]) -> Sequence[tuple[Any, ...]]:
+    """The rows of a call that is rolled back: what it would answer, and nothing done. Raises a DatabaseFailure."""
+    with _failures_named():
+        async with pool.connection() as connection, connection.transaction(force_rollback=True):
+            cursor = await connection.execute(sql, parameters, prepare=True, binary=True)
+            return await cursor.fetchall()
+
+
+@contextmanager
+def _failures_named() -> Iterator[None]:
+    try:
+        yield
     except (psycopg.errors.LockNotAvailable, psycopg.errors.QueryCanceled) as error:
         raise DatabaseBusy(str(error)) from error
     except (psycopg.OperationalError, PoolTimeout) as error:

@@ -257,3 +257,28 @@ async def test_every_list_is_walked_whole_in_both_directions(port: Port) -> None
     assert [order["order_id"] for order in await walk(port, "/v1/orders", "asc")] == [o["order_id"] for o in orders]
     _, _, newest = await port.ask("GET", f"/v1/orders/{orders[0]['order_id']}/events")
     assert [event["to"] for event in newest["items"]] == ["cancelled", "funds_held", "validated", "pending"]
+
+
+async def test_a_preview_says_what_placing_would_and_leaves_nothing(port: Port) -> None:
+    def state() -> Any:
+        with psycopg.connect(port.database.service_dsn, autocommit=True) as connection:
+            return connection.execute(
+                "select (select write_seq from brokerage.users), (select count(*) from brokerage.orders), "
+                "(select count(*) from brokerage.idempotency_keys), (select count(*) from brokerage.outbox)"
+            ).fetchone()
+
+    before = state()
+    status, _, verdict = await port.ask("POST", "/v1/orders/preview", ORDER)
+    assert (status, verdict) == (
+        200,
+        {"would_accept": True, "refusals": [], "hold": "100.000000", "estimated_cost": "100.000000"},
+    )
+    status, _, verdict = await port.ask("POST", "/v1/orders/preview", {**ORDER, "qty": "11"})
+    assert (status, verdict["would_accept"], verdict["hold"]) == (200, False, None)
+    assert verdict["refusals"][0]["code"] == "INSUFFICIENT_BUYING_POWER"
+    assert verdict["refusals"][0]["required"] == "1100.000000"
+    status, _, verdict = await port.ask("POST", "/v1/orders/preview", {**ORDER, "side": "sell"})
+    assert (verdict["refusals"][0]["code"], verdict["estimated_cost"]) == ("INSUFFICIENT_SHARES", "-100.000000")
+    status, _, problem = await port.ask("POST", "/v1/orders/preview", {**ORDER, "qty": "0"})
+    assert (status, problem["code"]) == (422, "INVALID_FIELD")
+    assert state() == before

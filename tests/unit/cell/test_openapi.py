@@ -27,7 +27,12 @@ def document(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
 @pytest.mark.parametrize(
     ("path", "request_type"),
-    [("/v1/orders", OrderRequest), ("/v1/deposits", DepositRequest), ("/v1/share-transfers", TransferRequest)],
+    [
+        ("/v1/orders", OrderRequest),
+        ("/v1/orders/preview", OrderRequest),
+        ("/v1/deposits", DepositRequest),
+        ("/v1/share-transfers", TransferRequest),
+    ],
 )
 def test_a_body_has_the_fields_that_are_parsed(document: Any, path: str, request_type: type[msgspec.Struct]) -> None:
     schema = document["paths"][path]["post"]["requestBody"]["content"]["application/json"]["schema"]
