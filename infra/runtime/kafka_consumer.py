@@ -9,10 +9,11 @@ bytes, key, headers and the reason, and only then passed over.
 """
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Sequence
 from typing import NamedTuple, cast
 
-from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from infra.runtime.kafka_admin import BrokerUnreachable
 from infra.runtime.kafka_producer import KafkaProducer, OutgoingMessage, Refusal
@@ -23,6 +24,7 @@ DEAD_LETTERS_SUFFIX = ".dead-letters"
 _POLL_S = 0.2
 """The longest a thread sits in the client library, and so the longest a cancellation waits for it."""
 _METADATA_S = 10.0
+_LEADERLESS = frozenset({KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE})
 
 
 class Record(NamedTuple):
@@ -192,7 +194,16 @@ class TopicReader:
             raise BrokerUnreachable(str(error)) from error
 
     def _marks_of(self, topic: str, number: int) -> tuple[int, int]:
-        marks = self._consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=_METADATA_S)
-        if marks is None:
-            raise BrokerUnreachable(f"no offsets of {topic}/{number} in time")
-        return marks
+        """Asked again while the partition has no leader yet: a topic that was just made, a broker that just started."""
+        deadline = time.monotonic() + _METADATA_S
+        while True:
+            try:
+                marks = self._consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=_METADATA_S)
+            except KafkaException as error:
+                if error.args[0].code() not in _LEADERLESS or time.monotonic() > deadline:
+                    raise
+                time.sleep(_POLL_S)
+                continue
+            if marks is None:
+                raise BrokerUnreachable(f"no offsets of {topic}/{number} in time")
+            return marks
