@@ -16,7 +16,7 @@ from uuid import UUID
 import msgspec
 
 from cell.executions.report import ExecutionReport, read_report
-from cell.executions.venue import VenueAway, VenueListener, VenueOrder
+from cell.executions.venue import VenueAway, VenueListener, VenueOrder, VenueSilent
 from cell.executions.wire import (
     Ack,
     Cancel,
@@ -129,7 +129,7 @@ class ExchangeVenue:
             await self._send(Status(key, str(user_id)))
             return await asyncio.wait_for(asyncio.shield(answer), ANSWER_TIMEOUT_S)
         except TimeoutError as error:
-            raise VenueAway(f"no answer about {key} within {ANSWER_TIMEOUT_S} s") from error
+            raise VenueSilent(f"no answer about {key} within {ANSWER_TIMEOUT_S} s") from error
         finally:
             self._asked.pop(key, None)
 

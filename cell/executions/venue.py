@@ -17,6 +17,10 @@ class VenueAway(Exception):
     """There is no connection now, or it broke while somebody waited for an answer."""
 
 
+class VenueSilent(VenueAway):
+    """The connection is there, but this one question was not answered."""
+
+
 @dataclass(frozen=True, slots=True)
 class VenueOrder:
     """An order as the venue is told."""
@@ -76,7 +80,7 @@ class Venue(Protocol):
         ...
 
     async def ask(self, order_id: UUID, user_id: UUID) -> bool:
-        """Does the venue know this order?"""
+        """Does the venue know this order? Raises VenueSilent if it does not say."""
         ...
 
     async def acknowledge(self, seq: int) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
-from litestar import Controller, Request, Response, delete, get, post
+from litestar import Controller, Request, Response, delete, get, patch, post
 
 from cell import errors
 from cell.caller import Answer, Caller, check_content_type, format_time, idempotency_key
@@ -15,6 +15,7 @@ from cell.orders import queries
 from cell.orders.batcher import Batcher
 from cell.orders.cancel import cancel_order
 from cell.orders.place import place_order
+from cell.orders.replace import replace_order
 from cell.orders.schemas import OrderView, order_view
 from cell.orders.status import CLOSED, OPEN, OrderStatus
 from cell.paging import parse_page, seal
@@ -46,6 +47,9 @@ class Execution(msgspec.Struct):
     last_px: str
     venue: str
     at: str
+    kind: str
+    """`fill`, or `bust` or `correct`: it takes back the execution that exec_ref_id names."""
+    exec_ref_id: str | None
 
 
 class ExecutionPage(msgspec.Struct):
@@ -134,6 +138,29 @@ class OrderController(Controller):
     ) -> Response[bytes]:
         key = idempotency_key(idempotency)
         return as_response(await cancel_order(batcher, caller, key, parse_order_id(order_id)))
+
+    @patch(
+        "/{order_id:str}",
+        status_code=202,
+        summary="Replace an order by a new one",
+        description="If-Match names the version seen. qty is the order's whole, what has filled included; "
+        "the new order begins with what is left of it. 202: the new order, pending_replace until the venue confirms.",
+    )
+    async def replace(
+        self,
+        request: Request[Any, Any, Any],
+        order_id: str,
+        caller: Caller,
+        batcher: Batcher,
+        new_id: TimeOrderedIds,
+        idempotency: IdempotencyKey = None,
+    ) -> Response[bytes]:
+        key = idempotency_key(idempotency)
+        check_content_type(request.headers.get("content-type"))
+        if_match = request.headers.get("if-match")
+        body = await request.body()
+        answer = await replace_order(batcher, new_id, caller, key, parse_order_id(order_id), if_match, body)
+        return as_response(answer)
 
     @get("/", summary="List orders, newest first")
     async def list_orders(
@@ -231,6 +258,8 @@ class OrderController(Controller):
                 format_micros(row["last_px_micros"]),
                 row["venue"],
                 format_time(row["at"]),
+                row["kind"],
+                row["ref_exec_id"],
             )
             for row in shown
         ]

@@ -1,13 +1,28 @@
 -- Positions and cost basis are the fold of executions and accepted share transfers, in order of their entries:
 -- a transfer brings quantity and basis; a buy adds its posted cost; a sell removes round-half-even(basis x sold / held),
--- all of it when the position reaches zero. Every stored step is recomputed from the running sums before it, exactly.
+-- all of it when the position reaches zero. A bust or a correction of a buy changes the basis by its posted cost, one of a
+-- sell brings back what the sale had removed (a corrected quantity: in proportion); never below zero, and zero when no share
+-- is left. Every stored step is recomputed from the running sums before it, exactly.
 with changes as (
-    select user_id, symbol, entry_seq, side as kind, last_qty_micros as qty, cost_micros as cost,
-           case side when 'buy' then last_qty_micros else -last_qty_micros end as qty_change,
-           case side when 'buy' then basis_micros else -basis_micros end as basis_change
-      from brokerage.executions
+    select x.user_id, x.symbol, x.entry_seq, x.kind = 'correct' as is_correction,
+           case when x.kind = 'fill' then x.side else 'revised ' || x.side end as kind, x.last_qty_micros as qty, x.cost_micros as cost,
+           case x.side when 'buy' then 1 else -1 end
+               * (case x.kind when 'bust' then 0 else x.last_qty_micros end - coalesce(t.last_qty_micros, 0)) as qty_change,
+           case when x.kind <> 'fill' then x.basis_change_micros when x.side = 'buy' then x.basis_micros else -x.basis_micros end
+               as basis_change,
+           x.basis_micros as basis,
+           t.basis_micros as taken_basis,
+           case x.kind when 'bust' then 0 else div(2 * t.basis_micros::numeric * x.last_qty_micros + t.last_qty_micros,
+                                                   2 * t.last_qty_micros::numeric)
+               -- a tie goes to the even one
+               - case when mod(2 * t.basis_micros::numeric * x.last_qty_micros + t.last_qty_micros, 2 * t.last_qty_micros::numeric) = 0
+                       and mod(div(2 * t.basis_micros::numeric * x.last_qty_micros + t.last_qty_micros,
+                                   2 * t.last_qty_micros::numeric), 2) = 1 then 1 else 0 end end as true_basis
+      from brokerage.executions x
+      left join brokerage.executions t on t.user_id = x.user_id and t.order_id = x.order_id and t.venue = x.venue
+            and t.session = x.session and t.trade_date = x.ref_trade_date and t.exec_id = x.ref_exec_id
     union all
-    select t.user_id, t.symbol, e.seq, 'transfer', t.qty_micros, t.cost_basis_micros, t.qty_micros, t.cost_basis_micros
+    select t.user_id, t.symbol, e.seq, false, 'transfer', t.qty_micros, t.cost_basis_micros, t.qty_micros, t.cost_basis_micros, t.cost_basis_micros, null, null
       from brokerage.share_transfers t
       join brokerage.journal_entries e on e.user_id = t.user_id and e.entry_id = t.transfer_id
      where t.status = 'accepted'
@@ -18,7 +33,7 @@ running as (
            sum(basis_change) over so_far - basis_change as basis_before,
            lead(entry_seq) over so_far is null as is_last
       from changes
-    window so_far as (partition by user_id, symbol order by entry_seq rows unbounded preceding)
+    window so_far as (partition by user_id, symbol order by entry_seq, is_correction rows unbounded preceding)
 ),
 divided as (   -- whole quotient and remainder: a rounded division cannot tell a tie
     select *, div(basis_before * qty, greatest(qty_before, 1)) as quotient,
@@ -26,7 +41,10 @@ divided as (   -- whole quotient and remainder: a rounded division cannot tell a
       from running
 ),
 expected as (
-    select *, case when kind <> 'sell' then cost
+    select *, case when kind in ('transfer', 'buy') then cost
+                   when starts_with(kind, 'revised') and qty_after <= 0 then -basis_before
+                   when kind = 'revised buy' then greatest(basis_before + cost, 0) - basis_before
+                   when kind = 'revised sell' then greatest(basis_before + taken_basis - true_basis, 0) - basis_before
                    when qty_before <= qty then -basis_before
                    when 2 * remainder > qty_before or (2 * remainder = qty_before and mod(quotient, 2) = 1) then -quotient - 1
                    else -quotient end as true_basis_change
@@ -35,6 +53,10 @@ expected as (
 select user_id, symbol, entry_seq, 'cost basis of this step' as problem, basis_change as stored, true_basis_change as expected
   from expected
  where basis_change <> true_basis_change
+union all
+select user_id, symbol, entry_seq, 'cost basis of the trade as it stands', basis, true_basis
+  from expected
+ where starts_with(kind, 'revised') and basis is distinct from case when kind = 'revised sell' or true_basis = 0 then true_basis else taken_basis + cost end
 union all
 select coalesce(p.user_id, r.user_id), coalesce(p.symbol, r.symbol), r.entry_seq, 'quantity of the position', p.qty_micros, r.qty_after
   from brokerage.positions p
