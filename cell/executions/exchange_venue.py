@@ -25,6 +25,7 @@ from cell.executions.wire import (
     FromVenue,
     Hello,
     Prices,
+    Replace,
     Report,
     Status,
     Submit,
@@ -118,6 +119,19 @@ class ExchangeVenue:
     async def cancel(self, order_id: UUID, user_id: UUID) -> None:
         """Ask for the end of an order."""
         await self._send(Cancel(str(order_id), str(user_id)))
+
+    async def replace(self, order: VenueOrder) -> None:
+        """Ask for a replacement."""
+        await self._send(
+            Replace(
+                cl_ord_id=str(order.order_id),
+                orig_cl_ord_id=str(order.replaces),
+                account=str(order.user_id),
+                order_qty=order.order_qty_micros,
+                limit_px=order.limit_px_micros,
+                time_in_force=order.time_in_force,
+            )
+        )
 
     async def ask(self, order_id: UUID, user_id: UUID) -> bool:
         """Does the exchange know this order? Any report of it answers yes."""

@@ -20,30 +20,32 @@ from infra.runtime.market_calendar import TradingSession
 
 _CLAIM: Final[LiteralString] = """
 select instruction_id, action, order_id, user_id, client_order_id, symbol, side, type, time_in_force, order_qty_micros,
-       limit_px_micros
+       limit_px_micros, replaces
   from brokerage.claim_instructions_v1(%s, %s)
 """
 _SENT: Final[LiteralString] = """
 select i.id, i.action, i.order_id, i.user_id, o.client_order_id, o.symbol, o.side, o.type, o.time_in_force,
-       o.order_qty_micros, coalesce(o.hold_px_micros, o.limit_px_micros)
+       case i.action when 'replace' then o.replace_qty_micros else o.order_qty_micros end,
+       coalesce(o.hold_px_micros, o.limit_px_micros), case i.action when 'replace' then o.replaces end
   from brokerage.venue_instructions i
   join brokerage.orders o on o.user_id = i.user_id and o.order_id = i.order_id
  where i.sent_at < %(before)s and i.id > %(after)s
        -- a report that waits in the inbox shows that the venue has the order: asking would only add another one
-   and not (i.action = 'submit' and exists (
+   and not (i.action in ('submit', 'replace') and exists (
             select from brokerage.inbox x where x.user_id = i.user_id and x.order_id = i.order_id))
  order by i.id limit %(limit)s
 """
 _UNANSWERED: Final[LiteralString] = """
 select i.id, i.action, i.tries, i.order_id, i.user_id, o.client_order_id, o.symbol, o.side, o.type, o.time_in_force,
-       o.order_qty_micros, coalesce(o.hold_px_micros, o.limit_px_micros)
+       case i.action when 'replace' then o.replace_qty_micros else o.order_qty_micros end,
+       coalesce(o.hold_px_micros, o.limit_px_micros), case i.action when 'replace' then o.replaces end
   from brokerage.venue_instructions i
   join brokerage.orders o on o.user_id = i.user_id and o.order_id = i.order_id
  where i.id > %(after)s and i.sent_at is not null
    and coalesce(i.tried_at, i.sent_at)
        < %(at)s - make_interval(secs => case when i.stuck_at is null then %(every_s)s else %(stuck_every_s)s end)
        -- a report that waits in the inbox shows that the venue has the order: asking would only add another one
-   and not (i.action = 'submit' and exists (
+   and not (i.action in ('submit', 'replace') and exists (
             select from brokerage.inbox x where x.user_id = i.user_id and x.order_id = i.order_id))
  order by i.id limit %(limit)s
 """

@@ -80,6 +80,8 @@ class Router:
         """Tell the venue."""
         if action == "submit":
             await self._venue.submit(order)
+        elif action == "replace":
+            await self._venue.replace(order)
         else:
             await self._venue.cancel(order.order_id, order.user_id)
         self._metrics.counter("cell_instructions_sent_total").labels(self._cell, action).inc()

@@ -34,6 +34,8 @@ class VenueOrder:
     time_in_force: str
     order_qty_micros: int
     limit_px_micros: int | None
+    replaces: UUID | None = None
+    """The order that this one replaces; its quantity is then the whole of that one, fills included."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,10 @@ class Venue(Protocol):
 
     async def cancel(self, order_id: UUID, user_id: UUID) -> None:
         """Ask for the end of an order."""
+        ...
+
+    async def replace(self, order: VenueOrder) -> None:
+        """Ask for this order in the place of another, idempotent by its id; answered by a report."""
         ...
 
     async def ask(self, order_id: UUID, user_id: UUID) -> bool:
