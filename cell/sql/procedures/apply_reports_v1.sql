@@ -85,6 +85,7 @@ begin
                 when r.user_id <> all (locked) then 'deferred'
                 when ownership_v1(r.owner_state, r.lease_ends_at) is not null then 'deferred'
                 when exists (select from inbox older where older.user_id = r.user_id and older.id < r.id) then 'deferred'
+                when r.status in ('queued', 'armed', 'funds_held') then 'quarantined: report of an order that nobody sent'
                 when r.is_pending_new then case
                     when r.kind in ('replaced', 'accepted', 'fill', 'cancelled', 'expired') then case
                         when coalesce(case r.kind when 'replaced' then r.told_leaves end, r.whole_qty - r.cum_qty_micros) <= 0
