@@ -7,6 +7,7 @@ place.
 """
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from fractions import Fraction
 from math import ceil
 
@@ -49,6 +50,10 @@ class ModelOrder:
     held: int = 0
     trades: dict[str, ModelTrade] = field(default_factory=dict)
     has_limit: bool = True
+    expires_at: datetime | None = None
+    """The close of its session; None: good till cancelled."""
+    is_expiring: bool = False
+    """The venue was told to end it because its day is over."""
     whole: int | None = None
     """A replacement: the quantity asked for, the replaced order's fills included."""
     replaces: "ModelOrder | None" = None
@@ -163,9 +168,33 @@ class ModelAccount:
                 triggered += 1
         return triggered
 
+    def release_queued(self, at: datetime) -> int:
+        """The market is open: what waited for it goes on its way; how many."""
+        waiting = [
+            o for o in self.orders.values() if o.status == "queued" and (o.expires_at is None or o.expires_at > at)
+        ]
+        for order in waiting:
+            order.status = "funds_held"
+        return len(waiting)
+
+    def expire(self, closes_at: datetime) -> tuple[int, int]:
+        """A day is over: how many of its orders ended, and of how many the venue was told."""
+        ended = told = 0
+        for order in self.orders.values():
+            if order.expires_at != closes_at:
+                continue
+            if order.status in UNSEEN:
+                self.end(order, "expired")
+                ended += 1
+            elif order.status in ("routed", "partially_filled"):
+                order.status, order.is_expiring = "pending_cancel", True
+                told += 1
+        return ended, told
+
     def end(self, order: ModelOrder, status: str) -> None:
+        """What the venue cancels because the day is over has expired."""
         self._release(order, order.held)
-        order.status = status
+        order.status = "expired" if status == "cancelled" and order.is_expiring else status
 
     def _release(self, order: ModelOrder, amount: int) -> None:
         order.held -= amount
@@ -197,7 +226,7 @@ class ModelAccount:
         whole = qty or order.qty
         new = ModelOrder(
             order.symbol, order.side, whole - order.cum, limit_px or order.hold_px, order.stop_px, order.status,
-            has_limit=order.has_limit, whole=whole, replaces=order,
+            has_limit=order.has_limit, whole=whole, replaces=order, expires_at=order.expires_at,
         )  # fmt: skip
         if order.status in UNSEEN:
             self.end(order, "replaced")
