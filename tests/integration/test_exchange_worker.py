@@ -372,7 +372,7 @@ async def test_reports_of_a_halted_user_wait_and_hold_up_nobody(
             [books.users[0]],
         )
         made = [
-            PlacedOrder(user_id, books.new_id(), "AAPL", "buy", START_PRICES["AAPL"] * 103 // 100, MICROS)
+            PlacedOrder(user_id, books.new_id(), "AAPL", "buy", START_PRICES["AAPL"] * 104 // 100, MICROS)
             for user_id in books.users[1:]
         ]
         await insist(books.place, made, "accepted")
