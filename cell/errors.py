@@ -32,11 +32,14 @@ _REFUSALS: Mapping[str, tuple[int, str]] = {
     "DUPLICATE_CLIENT_ORDER_ID": (422, "the client_order_id is in use by another order of this account"),
     "BALANCE_LIMIT": (422, "the account would hold more than an account may hold"),
     "ORDER_NOT_FOUND": (404, "no such order"),
-    "ORDER_NOT_OPEN": (409, "the order has ended"),
+    "ORDER_NOT_OPEN": (409, "the order has ended, or a cancel or replacement of it is pending"),
+    "STALE_ETAG": (412, "the order has moved on since the version in If-Match; read it again"),
+    "ORDER_NOT_REPLACEABLE": (422, "an order by amount cannot be replaced; cancel it and place another"),
+    "QTY_BELOW_FILLED": (422, "the order has filled as much already; qty counts what has filled"),
     "IDEMPOTENCY_KEY_REUSED": (422, "the idempotency key was used with another request"),
 }
 
-_MONEY_FIGURES = frozenset({"required", "available", "limit"})
+_MONEY_FIGURES = frozenset({"required", "available", "limit", "filled"})
 
 
 def refusal(outcome: str, figures: Mapping[str, object] | None, *, replayed: bool = False) -> Problem:
@@ -59,6 +62,20 @@ def missing_idempotency_key() -> Problem:
 
 def invalid_field(status: int, field: str, detail: str, **figures: object) -> Problem:
     return Problem(status, "INVALID_FIELD", f"{field}: {detail}", headers=None, field=field, **figures)
+
+
+def precondition_required() -> Problem:
+    return Problem(
+        428, "PRECONDITION_REQUIRED", "send If-Match with the order's etag, so that no change of it is missed"
+    )
+
+
+def field_not_of_order(figures: Mapping[str, object], *, replayed: bool) -> Problem:
+    """A replacement asks for a price that this order does not have, or has no more."""
+    field = figures.get("field", "body")
+    detail = f"{field}: a {figures.get('type')} order that is {figures.get('order_status')} has none to change"
+    headers = {"Idempotency-Replayed": "true"} if replayed else None
+    return Problem(422, "INVALID_FIELD", detail, headers=headers, field=field)
 
 
 def misdirected(owner: str | None, epoch: int | None) -> Problem:

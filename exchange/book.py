@@ -17,18 +17,23 @@ from itertools import count
 from typing import Final
 from uuid import UUID
 
+import msgspec
+
 from exchange.faults import Faults, strikes
 from exchange.hours import ALWAYS, TradingHours
 from exchange.log import Batch, OrderRow, ReportRow, TapeKey, TapeRow
 from exchange.paper import Step, is_marketable, plan_crossing, plan_order, refusal_of, worst_px
 from exchange.prices import PriceBoard
-from exchange.tape import Tape, difference_from_tape, plan_tape_order, tape_id_of
-from exchange.wire import Cancel, Report, ReportKind, Status, Submit, encode_message
+from exchange.tape import FILL_GAP_US, Tape, difference_from_tape, plan_tape_order, tape_id_of
+from exchange.wire import Cancel, Replace, Report, ReportKind, Status, Submit, encode_message
 
 DUE_STEPS_MAX: Final = 2_000
 CLOSED_THROUGH: Final = "closed_through_us"
 LATE_FILL_AFTER_US: Final = 40_000
-ENDED: Final = frozenset({"filled", "cancelled", "rejected", "expired"})
+REVISED_AFTER_US: Final = 60_000
+CENT: Final = 10_000
+ENDED: Final = frozenset({"filled", "cancelled", "rejected", "expired", "replaced"})
+REVISIONS: Final = frozenset({"bust", "correct"})
 
 
 class LiveOrder:
@@ -118,7 +123,7 @@ class Book:
         self._orders: dict[str, LiveOrder] = {}
         self._sessions: dict[str, list[int]] = {}  # session -> [last_seq, acked_seq]
         self._due: list[tuple[int, int, str]] = []
-        self._delayed_cancels: list[tuple[int, int, str, Cancel]] = []
+        self._delayed: list[tuple[int, int, str, Cancel | Replace]] = []
         self._waiting: dict[tuple[str, str], list[tuple[int, str]]] = {}
         self._tie = count()
         self._batch = Batch()
@@ -129,7 +134,7 @@ class Book:
         self._dirty_orders: dict[str, LiveOrder] = {}
         self._dirty_sessions: set[str] = set()
         self._orders_by_status: Counter[str] = Counter()
-        self.counts = {"submits": 0, "cancels": 0, "fills": 0, "reports": 0}
+        self.counts = {"submits": 0, "cancels": 0, "replaces": 0, "fills": 0, "reports": 0}
 
     # -- recovery ---------------------------------------------------------------------------------------------------
 
@@ -194,25 +199,30 @@ class Book:
         """End what is left of an order, now or after the latency that tests asked for."""
         self._close_days(now_us)
         self.counts["cancels"] += 1
-        if self.faults.latency_ms:
-            entry = (now_us + self.faults.latency_ms * 1_000, next(self._tie), session, request)
-            heapq.heappush(self._delayed_cancels, entry)
-        else:
-            self._cancel(session, request, now_us)
+        self._look_at(session, request, now_us)
+
+    def replace(self, session: str, request: Replace, now_us: int) -> None:
+        """Put a new order in the place of what is left of another, now or after the latency that tests asked for."""
+        self.counts["replaces"] += 1
+        self._look_at(session, request, now_us)
 
     def status(self, session: str, request: Status, now_us: int) -> bool:
         """Report where an order stands; False if it was never seen here."""
         order = self._find(request.cl_ord_id)
         if order is None:
             return False
-        self._report(order, "status", session, now_us)
+        if order.terms.replaces is None:
+            self._report(order, "status", session, now_us)
+        else:  # whether it took the other's place is what the cell needs to know
+            refused = order.ord_status == "rejected" and not order.fill_count
+            self._report(order, "replace_rejected" if refused else "replaced", session, now_us, reason="asked again")
         return True
 
     # -- what time and prices do ------------------------------------------------------------------------------------
 
     def next_due_us(self) -> int | None:
         """When `advance` next has something to do."""
-        moments = [entries[0][0] for entries in (self._due, self._delayed_cancels) if entries]
+        moments = [entries[0][0] for entries in (self._due, self._delayed) if entries]
         if self._next_close_us is not None:
             moments.append(self._next_close_us)
         return min(moments, default=None)
@@ -230,8 +240,8 @@ class Book:
                     self._run_due_steps(order, due_us, now_us)
                     self._schedule(order)
             else:
-                _, _, session, request = heapq.heappop(self._delayed_cancels)
-                self._cancel(session, request, now_us)
+                _, _, session, request = heapq.heappop(self._delayed)
+                self._act(session, request, now_us)
 
     def meet_prices(self, prices: Mapping[str, int], now_us: int) -> None:
         """Let waiting orders trade whose limit the price has reached."""
@@ -322,6 +332,19 @@ class Book:
 
     # -- inside -----------------------------------------------------------------------------------------------------
 
+    def _look_at(self, session: str, request: Cancel | Replace, now_us: int) -> None:
+        if self.faults.latency_ms:
+            entry = (now_us + self.faults.latency_ms * 1_000, next(self._tie), session, request)
+            heapq.heappush(self._delayed, entry)
+        else:
+            self._act(session, request, now_us)
+
+    def _act(self, session: str, request: Cancel | Replace, now_us: int) -> None:
+        if isinstance(request, Cancel):
+            self._cancel(session, request, now_us)
+        else:
+            self._replace(session, request, now_us)
+
     def _find(self, cl_ord_id: str) -> LiveOrder | None:
         order = self._orders.get(cl_ord_id)
         if order is None:
@@ -345,7 +368,7 @@ class Book:
             return  # a tape tells what happens to its orders, and when
         steps = tuple(step for step in order.steps if step.at_us < close_us)
         waited = order.waits
-        trades = sum(step.qty for step in steps)
+        trades = sum(step.qty for step in steps if step.kind == "fill")
         if trades < order.leaves_qty and not any(step.kind in ENDED for step in steps):
             if is_gtc:
                 order.waits = order.waits or steps != order.steps
@@ -392,12 +415,15 @@ class Book:
                 return difference
             self._taken[key] = terms.cl_ord_id
             order.tape_key = key
-            order.steps = plan_tape_order(on_tape, at_us=now_us + self.faults.latency_ms * 1_000)
+            at_us = now_us + self.faults.latency_ms * 1_000
+            order.steps = plan_tape_order(on_tape, at_us=at_us, waits_for_replace=tape.waits_for_replace)
             return None
         return None
 
     def _schedule(self, order: LiveOrder) -> None:
         if order.steps:
+            if order.steps[0].kind == "reduce":
+                return  # goes on when the replacement comes
             heapq.heappush(self._due, (order.steps[0].at_us, next(self._tie), order.terms.cl_ord_id))
         elif order.waits:
             terms = order.terms
@@ -405,7 +431,7 @@ class Book:
             heapq.heappush(self._waiting.setdefault((terms.symbol, terms.side), []), (priority, terms.cl_ord_id))
 
     def _run_due_steps(self, order: LiveOrder, due_us: int, now_us: int) -> None:
-        while order.steps and order.steps[0].at_us <= due_us:
+        while order.steps and order.steps[0].at_us <= due_us and order.steps[0].kind != "reduce":
             step, order.steps = order.steps[0], order.steps[1:]
             self._take_step(order, step, now_us)
 
@@ -413,6 +439,10 @@ class Book:
         self._dirty_orders[order.terms.cl_ord_id] = order
         if step.kind == "fill":
             self._fill(order, step, now_us)
+        elif step.kind == "bust" or step.kind == "correct":
+            self._revise(order, step, step.kind, now_us)
+        elif step.kind == "reduce":
+            return
         elif step.kind == "accepted":
             if not strikes(self._seed, "lost_ack", order.terms.cl_ord_id, self.faults.lost_ack_rate):
                 self._report(order, "accepted", order.session, now_us)
@@ -442,6 +472,123 @@ class Book:
         noisy = self.faults.noisy_duplicate_rate
         if strikes(self._seed, "noisy", f"{terms.cl_ord_id}:{order.fill_count}", noisy):
             self._report(order, "fill", order.session, now_us, last_qty=step.qty, last_px=step.px + 10_000)
+        if order.tape_key is None:
+            self._plan_revision(order, step, now_us)
+
+    def _plan_revision(self, order: LiveOrder, fill: Step, now_us: int) -> None:
+        """Let the fill be taken back or corrected a moment later, if the faults say so."""
+        name, at_us, ref = f"{order.terms.cl_ord_id}:{order.fill_count}", now_us + REVISED_AFTER_US, _exec_id(order)
+        if strikes(self._seed, "bust", name, self.faults.bust_rate):
+            step = Step(at_us, "bust", fill.qty, fill.px, ref)
+        elif strikes(self._seed, "correct", name, self.faults.correct_rate):
+            better_px = max(CENT, fill.px - CENT) if order.terms.side == "buy" else fill.px + CENT
+            step = Step(at_us, "correct", fill.qty, better_px, ref)
+        else:
+            return
+        order.steps = tuple(sorted((*order.steps, step), key=lambda planned: planned.at_us))
+
+    def _revise(self, order: LiveOrder, step: Step, kind: ReportKind, now_us: int) -> None:
+        """A bust ends nothing but a complete fill: what it takes back from an open order is open again."""
+        order.fill_count += 1
+        if kind == "bust":
+            order.cum_qty -= step.qty
+            if order.ord_status == "filled":
+                self._turn(order, "cancelled")
+            elif not order.ended:
+                self._turn(order, "partially_filled" if order.cum_qty else "new")
+        self._report(
+            order, kind, order.session, now_us, last_qty=step.qty, last_px=step.px, reason=kind, exec_ref_id=step.reason
+        )
+
+    def _replace(self, session: str, request: Replace, now_us: int) -> None:
+        known = self._find(request.cl_ord_id)
+        if known is not None:
+            self.status(session, Status(request.cl_ord_id, request.account), now_us)
+            return
+        old = self._find(request.orig_cl_ord_id)
+        if old is not None:
+            self._reach_reduction(old, now_us)
+        refusal = self._refusal_of_replacement(old, request)
+        old = old or _never_seen(Cancel(request.orig_cl_ord_id, request.account), session)
+        terms = Submit(
+            cl_ord_id=request.cl_ord_id,
+            account=old.terms.account,
+            symbol=old.terms.symbol,
+            side=old.terms.side,
+            order_qty=request.order_qty - old.cum_qty,
+            limit_px=request.limit_px,
+            time_in_force=request.time_in_force,
+            ord_type=old.terms.ord_type,
+            client_order_id=old.terms.client_order_id,
+            replaces=request.orig_cl_ord_id,
+        )
+        refusal = refusal or refusal_of(terms)
+        new = LiveOrder(terms, old.session)
+        new.ord_status = "new" if refusal is None else "rejected"
+        self._orders[terms.cl_ord_id] = new
+        self._dirty_orders[terms.cl_ord_id] = new
+        self._orders_by_status[new.ord_status] += 1
+        if refusal is not None:
+            self._report(new, "replace_rejected", session, now_us, reason=refusal)
+            return
+        self._turn(old, "replaced")
+        self._dirty_orders[old.terms.cl_ord_id] = old
+        self._hand_over(old, new, now_us)
+        if not strikes(self._seed, "lost_ack", terms.cl_ord_id, self.faults.lost_ack_rate):
+            for reader in {old.session, session}:
+                self._report(new, "replaced", reader, now_us, reason="replaced on request")
+        self._run_due_steps(new, now_us, now_us)
+        self._schedule(new)
+        self._schedule(old)
+
+    def _refusal_of_replacement(self, old: LiveOrder | None, request: Replace) -> str | None:
+        if old is None:
+            return "unknown order"
+        if old.ended:
+            return f"too late: the order is {old.ord_status}"
+        if request.order_qty <= old.cum_qty:
+            return "nothing would be left of the order"
+        if old.tape_key is not None:
+            return self._difference_from_reduction(old, request)
+        if strikes(self._seed, "replace_refused", request.cl_ord_id, self.faults.replace_refused_rate):
+            return "broker option"
+        return None
+
+    def _reach_reduction(self, order: LiveOrder, now_us: int) -> None:
+        """What precedes the partial cancellation on the tape precedes its confirmation."""
+        if any(step.kind == "reduce" for step in order.steps):
+            while order.steps[0].kind != "reduce":
+                step, order.steps = order.steps[0], order.steps[1:]
+                self._take_step(order, step, now_us)
+
+    @staticmethod
+    def _difference_from_reduction(order: LiveOrder, request: Replace) -> str | None:
+        """A tape order may only become smaller, by what the tape says where the tape waits for it."""
+        less = order.terms.order_qty - request.order_qty
+        wanted = order.steps[0].qty if order.steps and order.steps[0].kind == "reduce" else None
+        if request.limit_px != order.terms.limit_px:
+            return f"the tape's order has the limit {order.terms.limit_px} micro-dollars, not {request.limit_px}"
+        if less < 0 or (wanted is not None and less != wanted):
+            return f"the tape takes {wanted or 0} micro-shares off the order, not {less}"
+        return None
+
+    def _hand_over(self, old: LiveOrder, new: LiveOrder, now_us: int) -> None:
+        """The rest goes on as the tape says, on paper by a new plan. Revisions stay with their fills."""
+        if old.tape_key is not None:
+            new.tape_key = old.tape_key
+            rest = old.steps[1:] if old.steps and old.steps[0].kind == "reduce" else old.steps
+            new.steps = tuple(
+                msgspec.structs.replace(step, at_us=now_us + FILL_GAP_US * number)
+                for number, step in enumerate(rest, start=1)
+            )
+            old.steps = ()
+        else:
+            last_px = self._prices.px_micros(new.terms.symbol, now_us)
+            plan = plan_order(self._seed, new.terms, last_px=last_px, at_us=now_us, faults=self.faults)
+            new.steps = tuple(step for step in plan.steps if step.kind != "accepted")
+            new.waits = plan.waits
+            old.steps = tuple(step for step in old.steps if step.kind in REVISIONS)
+        old.waits = False
 
     def _cancel(self, session: str, request: Cancel, now_us: int) -> None:
         order = self._find(request.cl_ord_id)
@@ -463,12 +610,13 @@ class Book:
             return
         leaves_qty = order.leaves_qty
         self._turn(order, "cancelled")
-        order.steps, order.waits = (), False
+        order.steps, order.waits = tuple(step for step in order.steps if step.kind in REVISIONS), False
         if on_paper and strikes(self._seed, "late_fill", cl_ord_id, self.faults.late_fill_rate):
             late_qty = max(1, leaves_qty // 2_000_000 * 1_000_000)
             late_px = order.terms.limit_px or self._prices.px_micros(order.terms.symbol, now_us)
-            order.steps = (Step(now_us + LATE_FILL_AFTER_US, "fill", late_qty, late_px),)
-            self._schedule(order)
+            late_fill = Step(now_us + LATE_FILL_AFTER_US, "fill", late_qty, late_px)
+            order.steps = tuple(sorted((*order.steps, late_fill), key=lambda planned: planned.at_us))
+        self._schedule(order)
         self._dirty_orders[cl_ord_id] = order
         for reader in {order.session, session}:
             self._report(order, "cancelled", reader, now_us, reason="cancelled on request")
@@ -483,6 +631,7 @@ class Book:
         last_qty: int | None = None,
         last_px: int | None = None,
         reason: str | None = None,
+        exec_ref_id: str | None = None,
     ) -> None:
         """Put a report on a session, twice if the fault of duplicates strikes it."""
         terms = order.terms
@@ -507,14 +656,20 @@ class Book:
                 leaves_qty=order.leaves_qty,
                 at=at,
                 venue_order_id=order.venue_order_id,
-                exec_id=f"{order.venue_order_id}-{order.fill_count}" if kind == "fill" else None,
+                exec_id=_exec_id(order) if kind == "fill" or kind in REVISIONS else None,
                 last_qty=last_qty,
                 last_px=last_px,
                 reason=reason,
+                exec_ref_id=exec_ref_id,
+                orig_cl_ord_id=terms.replaces if kind in ("replaced", "replace_rejected") else None,
             )
             self._batch.reports.append(ReportRow(reader, numbers[0], encode_message(report)))
             self.counts["reports"] += 1
         self._dirty_sessions.add(reader)
+
+
+def _exec_id(order: LiveOrder) -> str:
+    return f"{order.venue_order_id}-{order.fill_count}"
 
 
 def venue_order_id_of(cl_ord_id: str) -> str:

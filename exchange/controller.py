@@ -39,11 +39,12 @@ class TapeController(Controller):
         market: Market,
         symbol: str = Parameter(query="symbol"),
         run: str = Parameter(query="run"),
+        waits_for_replace: bool = Parameter(query="waits_for_replace", default=False),
     ) -> Response[dict[str, object]]:
         """201 for a new tape, 200 for one that is here already, 409 if its name stands for other content."""
         content = await _tape_content(request)
         try:
-            tape, is_new = await market.load_tape(content, symbol=symbol, run=run)
+            tape, is_new = await market.load_tape(content, symbol=symbol, run=run, waits_for_replace=waits_for_replace)
         except ExchangeError as error:
             raise as_problem(error) from error
         facts = next(row for row in market.tapes() if row["symbol"] == tape.symbol and row["run"] == tape.run)

@@ -32,6 +32,12 @@ class Faults(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A cancel is confirmed, and then one more fill arrives."""
     cancel_refused_rate: float = 0.0
     """A cancel is refused, and the order lives on."""
+    replace_refused_rate: float = 0.0
+    """A replacement is refused, and the order lives on."""
+    bust_rate: float = 0.0
+    """A fill is taken back a moment later."""
+    correct_rate: float = 0.0
+    """A fill is corrected a moment later, to a price one cent better for the customer."""
 
     def checked(self) -> "Faults":
         """Itself, or InvalidField."""

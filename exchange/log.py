@@ -38,16 +38,20 @@ create table if not exists orders (
     ord_status text not null, cum_qty integer not null, fill_count integer not null, steps blob not null,
     waits integer not null, live integer not null, tape_symbol text, tape_run text, tape_id integer) without rowid;
 create index if not exists orders_live on orders (cl_ord_id) where live = 1;
-create unique index if not exists orders_tape on orders (tape_symbol, tape_run, tape_id) where tape_id is not null;
+drop index if exists orders_tape;
+create index if not exists orders_of_tapes on orders (tape_symbol, tape_run, tape_id) where tape_id is not null;
 create table if not exists tapes (
     symbol text not null, run text not null, digest text not null, content blob not null, loaded_at text not null,
-    primary key (symbol, run));
+    waits_for_replace integer not null default 0, primary key (symbol, run));
 """
 _PUT_ORDER: Final = """
 insert into orders (cl_ord_id, session, terms, venue_order_id, ord_status, cum_qty, fill_count, steps, waits, live,
                     tape_symbol, tape_run, tape_id) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 on conflict (cl_ord_id) do update set ord_status = excluded.ord_status, cum_qty = excluded.cum_qty,
     fill_count = excluded.fill_count, steps = excluded.steps, waits = excluded.waits, live = excluded.live
+"""
+_PUT_TAPE: Final = """
+insert or replace into tapes (symbol, run, digest, content, loaded_at, waits_for_replace) values (?, ?, ?, ?, ?, ?)
 """
 _FIND_ORDER: Final = """
 select session, terms, venue_order_id, ord_status, cum_qty, fill_count, steps, waits, live,
@@ -100,6 +104,7 @@ class TapeRow:
     digest: str
     content: bytes
     loaded_at: str
+    waits_for_replace: bool = False
 
 
 @dataclass(slots=True)
@@ -128,6 +133,8 @@ class DurableLog:
         self._path = directory / "exchange.sqlite3"
         self._writer = _connect(self._path)
         self._writer.executescript(_SCHEMA)
+        if "waits_for_replace" not in {row[1] for row in self._writer.execute("pragma table_info(tapes)")}:
+            self._writer.execute("alter table tapes add column waits_for_replace integer not null default 0")
         found = dict(self._writer.execute("select name, value from facts"))
         if found.setdefault("format", FORMAT) != FORMAT:
             raise LogInconsistent(f"{self._path} has format {found['format']}; this code reads {FORMAT}")
@@ -148,7 +155,7 @@ class DurableLog:
         cursor = self._writer.cursor()
         cursor.execute("begin immediate")
         try:
-            cursor.executemany("insert or replace into tapes values (?, ?, ?, ?, ?)", map(_tape_values, batch.tapes))
+            cursor.executemany(_PUT_TAPE, map(_tape_values, batch.tapes))
             cursor.executemany(_PUT_ORDER, map(_order_values, batch.orders))
             cursor.executemany(
                 "insert into reports values (?, ?, ?)", ((row.session, row.seq, row.body) for row in batch.reports)
@@ -202,13 +209,20 @@ class DurableLog:
 
     def tapes(self) -> list[TapeRow]:
         """Every loaded tape, oldest first."""
-        rows = self._reader.execute("select symbol, run, digest, content, loaded_at from tapes order by rowid")
-        return [TapeRow(*row) for row in rows]
+        rows = self._reader.execute(
+            "select symbol, run, digest, content, loaded_at, waits_for_replace from tapes order by rowid"
+        )
+        return [
+            TapeRow(symbol, run, digest, content, loaded_at, bool(waits))
+            for symbol, run, digest, content, loaded_at, waits in rows
+        ]
 
     def taken_tape_orders(self) -> dict[TapeKey, str]:
         """Which tape orders have been taken, and by which order."""
         rows = self._reader.execute(
-            "select tape_symbol, tape_run, tape_id, cl_ord_id from orders where tape_id is not null"
+            "select tape_symbol, tape_run, tape_id, cl_ord_id from orders "
+            # a replacement of a tape order has its tape, but did not take it
+            "where tape_id is not null and json_extract(cast(terms as text), '$.replaces') is null"
         )
         return {(symbol, run, tape_id): cl_ord_id for symbol, run, tape_id, cl_ord_id in rows}
 
@@ -227,7 +241,7 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 
 def _tape_values(row: TapeRow) -> tuple[object, ...]:
-    return (row.symbol, row.run, row.digest, row.content, row.loaded_at)
+    return (row.symbol, row.run, row.digest, row.content, row.loaded_at, row.waits_for_replace)
 
 
 def _order_values(row: OrderRow) -> tuple[object, ...]:

@@ -24,7 +24,7 @@ from exchange.log import Batch, DurableLog, ReportRow, TapeRow
 from exchange.prices import PriceBoard
 from exchange.sessions import CellConnection, SessionFeed
 from exchange.tape import Tape, parse_tape
-from exchange.wire import Ack, Cancel, FromCell, Hello, Prices, Status, Submit, Unknown, Welcome
+from exchange.wire import Ack, Cancel, FromCell, Hello, Prices, Replace, Status, Submit, Unknown, Welcome
 from infra.runtime.fault_points import FaultPoints
 from infra.runtime.telemetry import Metrics
 
@@ -86,7 +86,10 @@ class Market:
         self._book.restore(
             self._log.live_orders(),
             sessions,
-            [parse_tape(row.content, symbol=row.symbol, run=row.run) for row in self._log.tapes()],
+            [
+                parse_tape(row.content, symbol=row.symbol, run=row.run, waits_for_replace=row.waits_for_replace)
+                for row in self._log.tapes()
+            ],
             self._log.taken_tape_orders(),
             self._log.count_orders_by_status(),
         )
@@ -225,6 +228,8 @@ class Market:
             self._book.submit(session, message, now_us)
         elif isinstance(message, Cancel):
             self._book.cancel(session, message, now_us)
+        elif isinstance(message, Replace):
+            self._book.replace(session, message, now_us)
         elif isinstance(message, Status):
             if not self._book.status(session, message, now_us):
                 connection.send(Unknown(message.cl_ord_id))
@@ -246,24 +251,34 @@ class Market:
 
     # -- what operators ask -----------------------------------------------------------------------------------------
 
-    async def load_tape(self, content: bytes, *, symbol: str, run: str) -> tuple[Tape, bool]:
-        """Play a tape from now on; the second value says whether it was new. Durable when this returns."""
+    async def load_tape(
+        self, content: bytes, *, symbol: str, run: str, waits_for_replace: bool = False
+    ) -> tuple[Tape, bool]:
+        """Play a tape from now on; the second value says whether it was new. Durable when this returns.
+
+        With `waits_for_replace` a partial cancellation is a replacement that somebody must ask for: what follows it on
+        the tape waits. A tape that is here without it gets it as long as none of its orders has come.
+        """
         if not _SYMBOL.fullmatch(symbol):
             raise InvalidField(f"{symbol!r} is not a symbol")
         if not _RUN.fullmatch(run):
             raise InvalidField("a run is 1 to 40 letters, digits, dots, dashes or underscores")
-        tape = await asyncio.to_thread(parse_tape, content, symbol=symbol, run=run)
+        tape = await asyncio.to_thread(parse_tape, content, symbol=symbol, run=run, waits_for_replace=waits_for_replace)
         known = self._book.tapes.get(symbol, {}).get(run)
         if known is not None:
             if known.digest != tape.digest:
                 raise TapeConflict(f"run {run} of {symbol} was loaded before with other content")
-            await self._committed()
-            return known, False
+            if known.waits_for_replace or not waits_for_replace:
+                await self._committed()
+                return known, False
+            if self._book.taken_count(symbol, run):
+                raise TapeConflict(f"run {run} of {symbol} is being played without waiting for replacements")
         now_us = self._now_us()
-        self._book.add_tape(tape, TapeRow(symbol, run, tape.digest, content, rfc3339(now_us)), now_us)
+        row = TapeRow(symbol, run, tape.digest, content, rfc3339(now_us), waits_for_replace)
+        self._book.add_tape(tape, row, now_us)
         await self._committed()
         self._tell_prices()
-        return tape, True
+        return tape, known is None
 
     async def set_faults(self, faults: Faults) -> None:
         """From now on these faults are on; durable when this returns."""
@@ -289,6 +304,7 @@ class Market:
                 "run": tape.run,
                 "digest": tape.digest,
                 "rows": tape.rows,
+                "waits_for_replace": tape.waits_for_replace,
                 "orders": len(tape.orders),
                 "orders_taken": self._book.taken_count(tape.symbol, tape.run),
                 "fills": sum(len(order.fills) for order in tape.orders.values()),

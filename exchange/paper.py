@@ -25,7 +25,8 @@ NEXT_FILL_US: Final = (8_000, 90_000)
 QTY_MAX: Final = 10**15
 PX_MAX: Final = 10**12
 
-StepKind = Literal["accepted", "rejected", "fill", "cancelled", "expired"]
+StepKind = Literal["accepted", "rejected", "fill", "cancelled", "expired", "bust", "correct", "reduce"]
+"""`bust` and `correct` name in `reason` the execution that they take back; `reduce` waits for a replacement (tapes)."""
 
 
 class Step(msgspec.Struct, frozen=True, array_like=True):

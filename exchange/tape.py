@@ -1,10 +1,11 @@
 """A recorded tape (LOBSTER message file): read strictly, then each order gets exactly its own executions.
 
 Columns: seconds after midnight, type, order id, size in shares, price in dollars x 10,000, direction (1 buy, -1 sell).
-Type 1 opens an order, 4 executes part of it, 3 deletes what is left. Type 2 (partial cancellation) limits what the tape
-may still execute and is otherwise only counted, until an order can be replaced; 5 and 6 (hidden and cross trades), 7
-(halts), order id 0 and orders from before the first row are counted and ignored. A row that contradicts an earlier one
-refuses the whole tape, naming the line. Pure: no clock, no socket, no file.
+Type 1 opens an order, 4 executes part of it, 3 deletes what is left. Type 2 (partial cancellation) takes off a part: a
+tape that `waits_for_replace` executes what follows only after somebody replaced the order by a smaller one, as one who
+plays the tape in full does; others execute on, and take a replacement whenever it comes. 5 and 6 (hidden and cross
+trades), 7 (halts), order id 0 and orders from before the first row are counted and ignored. A row that contradicts an
+earlier one refuses the whole tape, naming the line. Pure: no clock, no socket, no file.
 """
 
 import hashlib
@@ -52,6 +53,8 @@ class TapeOrder:
     limit_px: int
     fills: tuple[TapeFill, ...]
     deleted: bool
+    reductions: tuple[tuple[int, int], ...] = ()
+    """(how many of the fills precede it, quantity) of each partial cancellation that leaves something."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,7 @@ class Tape:
     first_px: int
     orders: Mapping[int, TapeOrder]
     counts: Mapping[str, int]
+    waits_for_replace: bool = False
 
 
 @dataclass(slots=True)
@@ -76,10 +80,11 @@ class _OpenOrder:
     px: int
     left: int
     fills: list[TapeFill] = field(default_factory=list)
+    reductions: list[tuple[int, int]] = field(default_factory=list)
     deleted_at_line: int | None = None
 
 
-def parse_tape(content: bytes, *, symbol: str, run: str) -> Tape:
+def parse_tape(content: bytes, *, symbol: str, run: str, waits_for_replace: bool = False) -> Tape:
     """Read a whole message file; raises TapeInvalid with the line that cannot be."""
     orders: dict[int, _OpenOrder] = {}
     counts: Counter[str] = Counter()
@@ -106,6 +111,7 @@ def parse_tape(content: bytes, *, symbol: str, run: str) -> Tape:
         first_px=next(iter(orders.values())).px,
         orders={tape_id: _finished(order) for tape_id, order in orders.items()},
         counts=dict(sorted(counts.items())),
+        waits_for_replace=waits_for_replace,
     )
 
 
@@ -122,13 +128,15 @@ def difference_from_tape(order: Submit, on_tape: TapeOrder) -> str | None:
     return None
 
 
-def plan_tape_order(on_tape: TapeOrder, *, at_us: int) -> tuple[Step, ...]:
+def plan_tape_order(on_tape: TapeOrder, *, at_us: int, waits_for_replace: bool = False) -> tuple[Step, ...]:
     """The order's acceptance and its executions, in the order of the tape, at the tape's prices."""
-    fills = (
-        Step(at_us + FILL_GAP_US * number, "fill", fill.qty, fill.px)
-        for number, fill in enumerate(on_tape.fills, start=1)
-    )
-    return (Step(at_us, "accepted"), *fills)
+    steps = [Step(at_us, "accepted")]
+    reductions = on_tape.reductions if waits_for_replace else ()
+    for number, fill in enumerate(on_tape.fills):
+        steps += (Step(at_us, "reduce", qty) for before, qty in reductions if before == number)
+        steps.append(Step(at_us + FILL_GAP_US * (number + 1), "fill", fill.qty, fill.px))
+    steps += (Step(at_us, "reduce", qty) for before, qty in reductions if before == len(on_tape.fills))
+    return tuple(steps)
 
 
 def tape_id_of(client_order_id: str | None, run: str) -> int | None:
@@ -211,6 +219,8 @@ def _follow_row(
         raise TapeInvalid(line, f"takes {size} of order {tape_id}, which has {order.left} left")
     order.left -= size
     if kind == PARTIAL_CANCEL:
+        if order.left:  # one that takes everything is played as a deletion
+            order.reductions.append((len(order.fills), size * MICROS_PER_SHARE))
         return "partial_cancellations"
     if (px > order.px) if side == "buy" else (px < order.px):
         raise TapeInvalid(line, f"executes order {tape_id} at a worse price than its limit")
@@ -236,4 +246,5 @@ def _finished(order: _OpenOrder) -> TapeOrder:
         limit_px=order.px,
         fills=tuple(order.fills),
         deleted=order.deleted_at_line is not None,
+        reductions=tuple(order.reductions),
     )

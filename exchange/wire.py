@@ -23,8 +23,20 @@ Sequence = Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]
 Side = Literal["buy", "sell"]
 OrdType = Literal["limit", "market"]
 TimeInForce = Literal["day", "gtc", "ioc", "fok"]
-OrdStatus = Literal["new", "partially_filled", "filled", "cancelled", "rejected", "expired"]
-ReportKind = Literal["accepted", "fill", "cancelled", "rejected", "cancel_rejected", "expired", "status"]
+OrdStatus = Literal["new", "partially_filled", "filled", "cancelled", "rejected", "expired", "replaced"]
+ReportKind = Literal[
+    "accepted",
+    "fill",
+    "cancelled",
+    "rejected",
+    "cancel_rejected",
+    "expired",
+    "status",
+    "replaced",
+    "replace_rejected",
+    "bust",
+    "correct",
+]
 
 
 class Hello(msgspec.Struct, tag_field="t", tag="hello", frozen=True):
@@ -49,6 +61,8 @@ class Submit(msgspec.Struct, tag_field="t", tag="submit", frozen=True, omit_defa
     time_in_force: TimeInForce = "day"
     ord_type: OrdType = "limit"
     client_order_id: Name | None = None
+    replaces: Name | None = None
+    """Not for cells to send: the exchange's own note that this order came as a replacement."""
 
 
 class Cancel(msgspec.Struct, tag_field="t", tag="cancel", frozen=True):
@@ -56,6 +70,20 @@ class Cancel(msgspec.Struct, tag_field="t", tag="cancel", frozen=True):
 
     cl_ord_id: Name
     account: Name = ""
+
+
+class Replace(msgspec.Struct, tag_field="t", tag="replace", frozen=True, omit_defaults=True):
+    """Let `cl_ord_id` take the place of `orig_cl_ord_id`. Idempotent by `cl_ord_id`: a repeat gets the same answer.
+
+    `order_qty` counts what the original has filled, as in FIX. The new order begins with the rest, nothing filled.
+    """
+
+    cl_ord_id: Name
+    orig_cl_ord_id: Name
+    account: Name
+    order_qty: int
+    limit_px: int | None = None
+    time_in_force: TimeInForce = "day"
 
 
 class Status(msgspec.Struct, tag_field="t", tag="status", frozen=True):
@@ -75,7 +103,9 @@ class Report(msgspec.Struct, tag_field="t", tag="report", frozen=True):
     """What happened to an order. `session` is the session that submitted it; `seq` belongs to the one that reads it.
 
     `exec_id` names a fill for ever, within (session, trade_date). Decide by `cum_qty` and `leaves_qty`: a `status`
-    report is an answer, never a fill.
+    report is an answer, never a fill. `bust` and `correct` have an exec id of their own and name in `exec_ref_id` the
+    execution that they take back; a correction carries the quantity and price that hold instead. `replaced` and
+    `replace_rejected` are about the new order and name the old one in `orig_cl_ord_id`.
     """
 
     seq: int
@@ -95,6 +125,8 @@ class Report(msgspec.Struct, tag_field="t", tag="report", frozen=True):
     last_qty: int | None = None
     last_px: int | None = None
     reason: str | None = None
+    exec_ref_id: str | None = None
+    orig_cl_ord_id: str | None = None
 
 
 class Welcome(msgspec.Struct, tag_field="t", tag="welcome", frozen=True):
@@ -126,7 +158,7 @@ class Failure(msgspec.Struct, tag_field="t", tag="failure", frozen=True):
     detail: str
 
 
-FromCell = Hello | Submit | Cancel | Status | Ack
+FromCell = Hello | Submit | Cancel | Replace | Status | Ack
 ToCell = Report | Welcome | Prices | Unknown | Failure
 
 _decoder: Final[msgspec.json.Decoder[FromCell]] = msgspec.json.Decoder(FromCell)

@@ -139,6 +139,7 @@ class RouterClient:
         body: Mapping[str, object] | None = None,
         key: str | None = None,
         query: Mapping[str, str] | None = None,
+        if_match: str | None = None,
     ) -> Answer:
         """One call, sent again while that is safe and sensible. Returns whatever status came last."""
         headers = {"Accept": "application/json"}
@@ -146,6 +147,8 @@ class RouterClient:
             headers["Authorization"] = f"Bearer {token}"
         if key is not None:
             headers["X-Idempotency-Key"] = key
+        if if_match is not None:
+            headers["If-Match"] = if_match
         data = None
         if body is not None:
             headers["Content-Type"] = "application/json"
@@ -263,13 +266,16 @@ class Customer:
         body: Mapping[str, object] | None = None,
         key: str | None = None,
         query: Mapping[str, str] | None = None,
+        if_match: str | None = None,
     ) -> Answer:
         token = self.access_token
-        answer = await self.router.call(method, path, token=token, body=body, key=key, query=query)
+        answer = await self.router.call(method, path, token=token, body=body, key=key, query=query, if_match=if_match)
         if answer.status == 401 and answer.code == "TOKEN_EXPIRED":
             if token == self.access_token:
                 self.access_token = (await self.router.log_in(self.email, self._password)).access_token
-            answer = await self.router.call(method, path, token=self.access_token, body=body, key=key, query=query)
+            answer = await self.router.call(
+                method, path, token=self.access_token, body=body, key=key, query=query, if_match=if_match
+            )
         if answer.cell is not None:
             self.cell = answer.cell
         if answer.status not in statuses:
@@ -298,6 +304,13 @@ class Customer:
         if answer.status == 409 and answer.code != "ORDER_NOT_OPEN":
             raise UnexpectedAnswer("DELETE", f"/v1/orders/{order_id}", answer)
         return answer
+
+    async def replace(
+        self, order_id: str, changes: Mapping[str, object], *, etag: str, key: str | None = None
+    ) -> Answer:
+        """202 the new order, or 409 / 412 when the order had moved on."""
+        path = f"/v1/orders/{order_id}"
+        return await self.call({202, 409, 412}, "PATCH", path, body=changes, key=key or new_key(), if_match=etag)
 
     async def account(self) -> dict[str, Any]:
         return dict((await self.call({200}, "GET", "/v1/account")).body)

@@ -13,7 +13,8 @@ from loadtests.tape_plan import MICROS_PER_SHARE, CustomerPlan, TapeOrder
 
 @dataclass(frozen=True, slots=True)
 class SeenOrder:
-    """An order as its owner reads it back through the router."""
+    """An order as its owner reads it back through the router, one with those that replaced it: the terms of the first,
+    the state of the last, the fills of all."""
 
     order_id: str
     side: str
@@ -23,6 +24,7 @@ class SeenOrder:
     cum_qty_micros: int
     leaves_qty_micros: int
     fills: tuple[tuple[int, int], ...]  # (last_qty_micros, last_px_micros) in the order they happened
+    replacements: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +81,7 @@ def compare_order(expected: TapeOrder, seen: SeenOrder | None) -> list[str]:
     check("state", expected.expected_status, seen.status)
     check("filled quantity", shares(expected.filled * MICROS_PER_SHARE), shares(seen.cum_qty_micros))
     check("open quantity", shares(expected.expected_open * MICROS_PER_SHARE), shares(seen.leaves_qty_micros))
+    check("replacements", len(expected.reductions), seen.replacements)
     check("cost in micro-dollars", expected.cost_micros, _cost_micros(seen.fills))
     check("fills", _in_words(expected_fills(expected)), _in_words(seen.fills))
     return found
@@ -125,7 +128,7 @@ def expected_cell(plans: Sequence[CustomerPlan], fundings: Mapping[int, Funding]
     ends = [expected_customer(plan, fundings[plan.number]) for plan in plans]
     return CellSums(
         users=len(plans),
-        orders=sum(len(plan.orders) for plan in plans),
+        orders=sum(1 + len(order.reductions) for plan in plans for order in plan.orders),
         executions=sum(len(order.fills) for plan in plans for order in plan.orders),
         cash_micros=sum(end.cash_micros for end in ends),
         cash_held_micros=sum(end.cash_held_micros for end in ends),

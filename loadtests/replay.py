@@ -42,7 +42,8 @@ FEW_CUSTOMERS = 32
 SETTLE_S_MAX = 60.0
 PRICE_S_MAX = 20.0
 IN_MARKET_S_MAX = 30.0
-NOT_YET_IN_MARKET = frozenset({"pending", "validated", "funds_held", "queued"})
+NOT_YET_IN_MARKET = frozenset({"pending", "validated", "funds_held", "queued", "pending_replace"})
+REPLACE_TRIES = 20
 
 Progress = Callable[[str, int, int], None]
 
@@ -65,7 +66,7 @@ class Player:
     customer: Customer
     plan: CustomerPlan
     funding: Funding
-    order_ids: dict[int, str] = field(default_factory=dict)  # tape id -> order id
+    order_ids: dict[int, str] = field(default_factory=dict)  # tape id -> order id, the last one of its replacements
     open_tape_ids: set[int] = field(default_factory=set)
 
 
@@ -77,6 +78,7 @@ class ReplayReport:
     tape_loaded_now: bool = False
     placed: int = 0
     cancels: int = 0
+    replaces: int = 0
     playing_s: float = 0.0
     settling_s: float = 0.0
     place_ms: list[float] = field(default_factory=list)
@@ -120,8 +122,9 @@ async def run_replay(
 async def _ensure_tape(request: ReplayRequest, view: OperatorView) -> bool:
     """The exchange must hold this very tape under this run, unplayed; it refuses other content under the same run."""
     tape = await view.json(
-        "exchange", "load-tape", str(request.messages), "--symbol", request.symbol, "--run", request.run
-    )
+        "exchange", "load-tape", str(request.messages), "--symbol", request.symbol, "--run", request.run,
+        "--waits-for-replace",
+    )  # fmt: skip
     if int(tape["orders_taken"]) > 0:
         raise ReplayRefused(
             f"run {request.run!r} was already played ({tape['orders_taken']} of its orders reached the exchange): "
@@ -256,11 +259,37 @@ async def _take_step(player: Player, step: Step, report: ReplayReport) -> None:
     if order_id is None:
         return  # its placing failed, which is a difference already
     await _until_in_market(player.customer, order_id)
+    if step.action is Action.REPLACE:
+        await _replace(player, step, order_id, report)
+        return
     answer = await player.customer.cancel(order_id, key=f"cancel-{report.request.run}-{order.tape_id}")
     report.cancels += 1
     if answer.status == 409:
         report.differences.append(
             f"line {step.line}, cancel of tape order {order.tape_id}: the platform says it had already ended"
+        )
+
+
+async def _replace(player: Player, step: Step, order_id: str, report: ReplayReport) -> None:
+    """By an order that is smaller by what the tape takes off. A fill may come between reading and changing it."""
+    tape_id = step.order.tape_id
+    for number in range(REPLACE_TRIES):
+        seen = await player.customer.order(order_id)
+        qty_micros = from_wire(seen["qty"]) - step.size * MICROS_PER_SHARE
+        answer = await player.customer.replace(
+            order_id,
+            {"qty": to_wire(qty_micros)},
+            etag=str(seen["etag"]),
+            key=f"replace-{report.request.run}-{tape_id}-{step.line}-{number}",
+        )
+        if answer.status != 412:
+            break
+    if answer.status == 202:
+        report.replaces += 1
+        player.order_ids[tape_id] = str(answer.body["order_id"])
+    else:
+        report.differences.append(
+            f"line {step.line}, partial cancel of tape order {tape_id}: the platform says {answer.status} {answer.code}"
         )
 
 
@@ -307,9 +336,18 @@ async def _is_settled(player: Player) -> bool:
         seen = listed.get(player.order_ids.get(order.tape_id, ""))
         if seen is None:
             continue
-        if seen["status"] != order.expected_status or from_wire(seen["cum_qty"]) != order.filled * MICROS_PER_SHARE:
+        filled = sum(from_wire(listed[name]["cum_qty"]) for name in chain_of(seen, listed))
+        if seen["status"] != order.expected_status or filled != order.filled * MICROS_PER_SHARE:
             return False
     return True
+
+
+def chain_of(order: dict[str, Any], listed: dict[str, dict[str, Any]]) -> list[str]:
+    """The ids of an order and of those that it replaced, oldest first."""
+    chain = [str(order["order_id"])]
+    while (before := listed[chain[0]]["replaces"]) is not None and str(before) in listed:
+        chain.insert(0, str(before))
+    return chain
 
 
 async def _reconcile_customers(players: Sequence[Player], report: ReplayReport, progress: Progress) -> None:
@@ -338,25 +376,32 @@ async def _reconcile_customers(players: Sequence[Player], report: ReplayReport, 
 
 
 async def _seen_orders(player: Player) -> dict[str, SeenOrder]:
-    """By client_order_id, executions included, in the order they happened."""
+    """By client_order_id, executions included, in the order they happened; an order and its replacements are one."""
     found: dict[str, SeenOrder] = {}
-    for order in await player.customer.items("/v1/orders"):
+    listed = {str(order["order_id"]): order for order in await player.customer.items("/v1/orders")}
+    for order in listed.values():
+        if str(order["replaced_by"]) in listed:
+            continue
+        chain = [listed[order_id] for order_id in chain_of(order, listed)]
         fills: list[tuple[int, int]] = []
-        if from_wire(order["cum_qty"]) > 0:
-            executions = await player.customer.items(f"/v1/orders/{order['order_id']}/executions", {"direction": "asc"})
-            fills = [(from_wire(execution["last_qty"]), from_wire(execution["last_px"])) for execution in executions]
-        name = str(order["client_order_id"] or order["order_id"])
+        for link in chain:
+            if from_wire(link["cum_qty"]) > 0:
+                path = f"/v1/orders/{link['order_id']}/executions"
+                executions = await player.customer.items(path, {"direction": "asc"})
+                fills += [(from_wire(told["last_qty"]), from_wire(told["last_px"])) for told in executions]
+        name = str(chain[0]["client_order_id"] or order["order_id"])
         if name in found:
             name = f"{name} (again: {order['order_id']})"
         found[name] = SeenOrder(
             order_id=str(order["order_id"]),
             side=str(order["side"]),
             status=str(order["status"]),
-            qty_micros=from_wire(order["qty"]),
+            qty_micros=from_wire(chain[0]["qty"]),
             limit_price_micros=from_wire(order["limit_price"]),
-            cum_qty_micros=from_wire(order["cum_qty"]),
+            cum_qty_micros=sum(from_wire(link["cum_qty"]) for link in chain),
             leaves_qty_micros=from_wire(order["leaves_qty"]),
             fills=tuple(fills),
+            replacements=len(chain) - 1,
         )
     return found
 

@@ -31,11 +31,13 @@ def report_document(report: ReplayReport) -> dict[str, Any]:
             "filled": sum(order.filled for order in orders),
             "cost_micros": sum(order.cost_micros for order in orders),
             "cancelled": sum(1 for order in orders if order.cancelled_at_line is not None),
+            "replaced": sum(len(order.reductions) for order in orders),
             "left_open": sum(1 for order in orders if order.expected_open),
         },
         "platform": {
             "placed": report.placed,
             "cancels": report.cancels,
+            "replaces": report.replaces,
             "fills": report.fills,
             "filled": shares(report.filled).replace(",", ""),
             "cost_micros": report.cost_micros,
@@ -64,6 +66,7 @@ def print_report(report: ReplayReport, console: Console) -> None:
         table.add_column(column, justify="right" if justify == "right" else "left")
     table.add_row("orders", f"{tape['orders']:,}", f"{platform['placed']:,}")
     table.add_row("cancels", f"{tape['cancelled']:,}", f"{platform['cancels']:,}")
+    table.add_row("replacements", f"{tape['replaced']:,}", f"{platform['replaces']:,}")
     table.add_row("fills", f"{tape['fills']:,}", f"{platform['fills']:,}")
     table.add_row("shares filled", f"{tape['filled']:,}", shares(report.filled))
     table.add_row("cost of fills, $", dollars(tape["cost_micros"]), dollars(report.cost_micros))

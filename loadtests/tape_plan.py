@@ -18,6 +18,7 @@ MICROS_PER_SHARE = 1_000_000
 class Action(Enum):
     PLACE = "place"
     CANCEL = "cancel"
+    REPLACE = "replace"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +40,9 @@ class TapeOrder:
     price_micros: int
     fills: list[TapeFill] = field(default_factory=list)
     cancelled_at_line: int | None = None
-    reduced_by: int = 0  # partial cancellations (type 2): on the tape, not played until PATCH exists
+    reductions: list[tuple[int, int]] = field(default_factory=list)
+    """(fills before it, size) of each partial cancellation (type 2) that leaves something: the order is replaced."""
+    taken_off: int = 0
 
     @property
     def filled(self) -> int:
@@ -51,20 +54,22 @@ class TapeOrder:
 
     @property
     def left_on_tape(self) -> int:
-        return self.size - self.filled - self.reduced_by
+        return self.size - self.filled - self.taken_off
 
     @property
     def expected_status(self) -> str:
-        if self.filled == self.size:
-            return "filled"
+        """Of the order, or of the last one that replaced it."""
         if self.cancelled_at_line is not None:
             return "cancelled"
-        return "partially_filled" if self.fills else "routed"
+        if self.left_on_tape == 0:
+            return "filled"
+        fills_before = self.reductions[-1][0] if self.reductions else 0
+        return "partially_filled" if len(self.fills) > fills_before else "routed"
 
     @property
     def expected_open(self) -> int:
         """Shares that stay in the market at the end."""
-        return 0 if self.cancelled_at_line is not None else self.size - self.filled
+        return 0 if self.cancelled_at_line is not None else self.left_on_tape
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +78,8 @@ class Step:
     at_ns: int
     action: Action
     order: TapeOrder
+    size: int = 0
+    """How much a replacement takes off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,9 +127,14 @@ def plan_tape(rows: list[TapeRow], *, file: str, customers: int) -> TapePlan:
             continue
         order = orders[row.order_id]
         _follow(order, row, file)
-        counted[_PLAYED[row.kind]] += 1
-        if row.kind is RowKind.DELETE:
+        if order.cancelled_at_line is not None:
+            counted["cancelled"] += 1
             steps[order.customer].append(Step(row.line, row.at_ns, Action.CANCEL, order))
+        elif row.kind is RowKind.PARTIAL_CANCEL:
+            counted["replaced by less"] += 1
+            steps[order.customer].append(Step(row.line, row.at_ns, Action.REPLACE, order, row.size))
+        else:
+            counted["executed"] += 1
     if not orders:
         raise TapeRefused(file, None, "has no new order (type 1) to play")
     return TapePlan(
@@ -133,12 +145,6 @@ def plan_tape(rows: list[TapeRow], *, file: str, customers: int) -> TapePlan:
         counted=dict(counted),
     )
 
-
-_PLAYED = {
-    RowKind.DELETE: "cancelled",
-    RowKind.EXECUTE_VISIBLE: "executed",
-    RowKind.PARTIAL_CANCEL: "partial cancellations (counted until PATCH exists)",
-}
 
 _NEVER_PLAYED = {
     RowKind.EXECUTE_HIDDEN: "hidden executions (skipped)",
@@ -194,7 +200,11 @@ def _follow(order: TapeOrder, row: TapeRow, file: str) -> None:
             file, row.line, f"takes {row.size} of order {order.tape_id}, which has {order.left_on_tape} left"
         )
     if row.kind is RowKind.PARTIAL_CANCEL:
-        order.reduced_by += row.size
+        order.taken_off += row.size
+        if order.left_on_tape:
+            order.reductions.append((len(order.fills), row.size))
+        else:  # nothing is left to replace it by
+            order.cancelled_at_line = row.line
         return
     price_micros = row.price * MICROS_PER_TAPE_PRICE
     worse = price_micros > order.price_micros if order.side == "buy" else price_micros < order.price_micros

@@ -23,9 +23,11 @@ class ExchangeAdmin:
         self._url = url
         self._token = token
 
-    async def load_tape(self, content: bytes, *, symbol: str, run: str) -> dict[str, Any]:
+    async def load_tape(
+        self, content: bytes, *, symbol: str, run: str, waits_for_replace: bool = False
+    ) -> dict[str, Any]:
         """Hand over a recorded tape; raises Refused with the line that breaks a rule of the format."""
-        query = urlencode({"symbol": symbol, "run": run})
+        query = urlencode({"symbol": symbol, "run": run, "waits_for_replace": str(waits_for_replace).lower()})
         return await self._call("POST", f"/operator/v1/tapes?{query}", content, timeout_s=TAPE_TIMEOUT_S)
 
     async def tapes(self) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from uuid import UUID
 import msgspec
 
 from cell.executions.report import ExecutionReport, read_report
-from cell.executions.venue import VenueAway, VenueListener, VenueOrder
+from cell.executions.venue import VenueAway, VenueListener, VenueOrder, VenueSilent
 from cell.executions.wire import (
     Ack,
     Cancel,
@@ -25,6 +25,7 @@ from cell.executions.wire import (
     FromVenue,
     Hello,
     Prices,
+    Replace,
     Report,
     Status,
     Submit,
@@ -119,6 +120,19 @@ class ExchangeVenue:
         """Ask for the end of an order."""
         await self._send(Cancel(str(order_id), str(user_id)))
 
+    async def replace(self, order: VenueOrder) -> None:
+        """Ask for a replacement."""
+        await self._send(
+            Replace(
+                cl_ord_id=str(order.order_id),
+                orig_cl_ord_id=str(order.replaces),
+                account=str(order.user_id),
+                order_qty=order.order_qty_micros,
+                limit_px=order.limit_px_micros,
+                time_in_force=order.time_in_force,
+            )
+        )
+
     async def ask(self, order_id: UUID, user_id: UUID) -> bool:
         """Does the exchange know this order? Any report of it answers yes."""
         key = str(order_id)
@@ -129,7 +143,7 @@ class ExchangeVenue:
             await self._send(Status(key, str(user_id)))
             return await asyncio.wait_for(asyncio.shield(answer), ANSWER_TIMEOUT_S)
         except TimeoutError as error:
-            raise VenueAway(f"no answer about {key} within {ANSWER_TIMEOUT_S} s") from error
+            raise VenueSilent(f"no answer about {key} within {ANSWER_TIMEOUT_S} s") from error
         finally:
             self._asked.pop(key, None)
 

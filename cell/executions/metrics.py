@@ -13,6 +13,7 @@ WORKER_METRICS: Final = (
     Metric("cell_reports_applied_total", Counter, "reports by what became of them", ("cell", "result")),
     Metric("cell_reports_waiting", Gauge, "reports in the inbox that are not applied", ("cell",)),
     Metric("cell_reports_apply_seconds", Histogram, "one call that applies reports", ("cell",)),
+    Metric("cell_orders_stuck", Gauge, "orders that the venue does not answer and an operator should see", ("cell",)),
     Metric("cell_orders_released_total", Counter, "queued orders sent on their way at an open", ("cell",)),
     Metric(
         "cell_orders_expired_total", Counter, "day orders ended at a close, at once or by the venue", ("cell", "how")

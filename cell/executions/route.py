@@ -1,23 +1,23 @@
 """Instructions out: claimed and marked sent in the database first, then sent.
 
 A crash or a broken connection between the two leaves an instruction that is marked and perhaps unsent. So on every new
-connection, and for whatever stays unanswered for some seconds, the venue is asked first, in the order of instructions;
-what it does not know is sent again under the same id, what it knows is not. A cancel never overtakes its own order.
+connection the venue is asked first, in the order of instructions; what it does not know is sent again under the same
+id, what it knows is not. A cancel never overtakes its own order. What stays unanswered later is for the sweep
+(`sweep.py`), as is an order about which the venue is silent: it must not keep the others waiting.
 """
 
 import asyncio
 import logging
-from datetime import timedelta
+from collections import Counter
 from typing import Final
 
 from cell.executions.queries import (
     CallRefused,
     DatabaseAway,
-    Instruction,
     claim_instructions,
     sent_instructions,
 )
-from cell.executions.venue import Venue, VenueAway
+from cell.executions.venue import Venue, VenueAway, VenueOrder, VenueSilent
 from infra.runtime.clock import Clock
 from infra.runtime.database import Pool
 from infra.runtime.fault_points import FaultPoints
@@ -26,7 +26,6 @@ from infra.runtime.telemetry import Metrics
 CLAIM_MAX: Final = 64
 ASK_PAGE: Final = 256
 POLL_S: Final = (0.005, 0.1)
-UNANSWERED_AFTER_S: Final = 5.0
 RETRY_S: Final = 0.2
 
 _log = logging.getLogger(__name__)
@@ -51,7 +50,7 @@ class Router:
             generation = await self._venue.wait_connected()
             self._metrics.gauge("cell_venue_generation").labels(self._cell).set(generation)
             try:
-                await self._settle_sent(older_than_s=0.0)
+                await self._settle_sent()
                 await self._send_while(generation)
             except VenueAway as error:
                 _log.warning("sending stopped", extra={"detail": str(error)})
@@ -64,34 +63,32 @@ class Router:
     async def _send_while(self, generation: int) -> None:
         """Claim and send, quickly while there is work and rarely while there is none."""
         pause_s = POLL_S[0]
-        settle_at_s = self._clock.monotonic() + UNANSWERED_AFTER_S
         while self._venue.generation == generation:
             await self._fault_points.reach("executions.before_claim")
             claimed = await claim_instructions(self._pool, CLAIM_MAX, self._clock.now())
             if claimed:
                 await self._fault_points.reach("executions.after_claim")
                 for instruction in claimed:
-                    await self._send(instruction)
+                    await self.send(instruction.action, instruction.order)
                 await self._fault_points.reach("executions.after_send")
                 pause_s = POLL_S[0]
             else:
                 await asyncio.sleep(pause_s)
                 pause_s = min(POLL_S[1], pause_s * 1.5)
-            if self._clock.monotonic() >= settle_at_s:
-                await self._settle_sent(older_than_s=UNANSWERED_AFTER_S)
-                settle_at_s = self._clock.monotonic() + UNANSWERED_AFTER_S
 
-    async def _send(self, instruction: Instruction) -> None:
-        order = instruction.order
-        if instruction.action == "submit":
+    async def send(self, action: str, order: VenueOrder) -> None:
+        """Tell the venue."""
+        if action == "submit":
             await self._venue.submit(order)
+        elif action == "replace":
+            await self._venue.replace(order)
         else:
             await self._venue.cancel(order.order_id, order.user_id)
-        self._metrics.counter("cell_instructions_sent_total").labels(self._cell, instruction.action).inc()
+        self._metrics.counter("cell_instructions_sent_total").labels(self._cell, action).inc()
 
-    async def _settle_sent(self, *, older_than_s: float) -> None:
+    async def _settle_sent(self) -> None:
         """Ask about every order whose instruction was marked sent and never answered; send what is unknown there."""
-        before = self._clock.now() - timedelta(seconds=older_than_s)
+        before = self._clock.now()
         after_id = 0
         while True:
             page = await sent_instructions(self._pool, before=before, after_id=after_id, limit=ASK_PAGE)
@@ -99,14 +96,20 @@ class Router:
                 return
             after_id = page[-1].instruction_id
             orders = {item.order.order_id: item.order for item in page}
-            answers = await asyncio.gather(
-                *(self._venue.ask(order.order_id, order.user_id) for order in orders.values())
-            )
+            answers = await asyncio.gather(*(self._ask(order) for order in orders.values()))
             known = dict(zip(orders, answers, strict=True))
             for instruction in page:
-                if instruction.action == "cancel" or not known[instruction.order.order_id]:
-                    await self._send(instruction)
+                answer = known[instruction.order.order_id]
+                if answer is False or (answer is True and instruction.action in ("cancel", "expire")):
+                    await self.send(instruction.action, instruction.order)
+            count = Counter(answers)
             asked = self._metrics.counter("cell_instructions_asked_total")
-            asked.labels(self._cell, "known").inc(sum(known.values()))
-            asked.labels(self._cell, "unknown").inc(len(known) - sum(known.values()))
-            _log.info("asked about sent instructions", extra={"orders": len(known), "known": sum(known.values())})
+            for answer, name in ((True, "known"), (False, "unknown"), (None, "silent")):
+                asked.labels(self._cell, name).inc(count[answer])
+            _log.info("asked about sent instructions", extra={"orders": len(known), "known": count[True]})
+
+    async def _ask(self, order: VenueOrder) -> bool | None:
+        try:
+            return await self._venue.ask(order.order_id, order.user_id)
+        except VenueSilent:
+            return None

@@ -17,6 +17,10 @@ class VenueAway(Exception):
     """There is no connection now, or it broke while somebody waited for an answer."""
 
 
+class VenueSilent(VenueAway):
+    """The connection is there, but this one question was not answered."""
+
+
 @dataclass(frozen=True, slots=True)
 class VenueOrder:
     """An order as the venue is told."""
@@ -30,6 +34,8 @@ class VenueOrder:
     time_in_force: str
     order_qty_micros: int
     limit_px_micros: int | None
+    replaces: UUID | None = None
+    """The order that this one replaces; its quantity is then the whole of that one, fills included."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +81,12 @@ class Venue(Protocol):
         """Ask for the end of an order."""
         ...
 
+    async def replace(self, order: VenueOrder) -> None:
+        """Ask for this order in the place of another, idempotent by its id; answered by a report."""
+        ...
+
     async def ask(self, order_id: UUID, user_id: UUID) -> bool:
-        """Does the venue know this order?"""
+        """Does the venue know this order? Raises VenueSilent if it does not say."""
         ...
 
     async def acknowledge(self, seq: int) -> None:

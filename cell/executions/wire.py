@@ -39,6 +39,17 @@ class Cancel(msgspec.Struct, tag_field="t", tag="cancel", frozen=True):
     account: str = ""
 
 
+class Replace(msgspec.Struct, tag_field="t", tag="replace", frozen=True, omit_defaults=True):
+    """`order_qty` counts what the original has filled, as FIX does."""
+
+    cl_ord_id: str
+    orig_cl_ord_id: str
+    account: str
+    order_qty: int
+    limit_px: int | None = None
+    time_in_force: str = "day"
+
+
 class Status(msgspec.Struct, tag_field="t", tag="status", frozen=True):
     cl_ord_id: str
     account: str = ""
@@ -74,7 +85,7 @@ class Failure(msgspec.Struct, tag_field="t", tag="failure", frozen=True):
     detail: str
 
 
-ToVenue = Hello | Submit | Cancel | Status | Ack
+ToVenue = Hello | Submit | Cancel | Replace | Status | Ack
 FromVenue = Report | Welcome | Prices | Unknown | Failure
 
 _decoder: Final[msgspec.json.Decoder[FromVenue]] = msgspec.json.Decoder(FromVenue)

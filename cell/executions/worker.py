@@ -30,6 +30,7 @@ from cell.executions.queries import (
 from cell.executions.route import Router
 from cell.executions.sessions import SessionKeeper
 from cell.executions.stops import StopTrigger
+from cell.executions.sweep import StuckSweep
 from cell.executions.venue import VenueListener
 from cell.settings import CellSettings
 from infra.runtime.clock import Clock, SystemClock
@@ -120,6 +121,7 @@ class Worker:
             clock=self._clock,
             metrics=self._metrics,
         )
+        unanswered = StuckSweep(pool, venue, router.send, cell=cell, clock=self._clock, metrics=self._metrics)
         sessions = SessionKeeper(
             pool,
             cell=cell,
@@ -137,6 +139,7 @@ class Worker:
         try:
             async with asyncio.TaskGroup() as tasks:
                 outward = [tasks.create_task(router.run()), tasks.create_task(venue.run(listener))]
+                outward.append(tasks.create_task(unanswered.run()))
                 inward = [tasks.create_task(inbox.run_intake()), tasks.create_task(prices.run())]
                 inward += [tasks.create_task(stops.run()), tasks.create_task(sessions.run())]
                 inward += [tasks.create_task(inbox.run_applier()) for _ in range(APPLIERS)]

@@ -26,6 +26,7 @@ select
     (select count(*) from brokerage.inbox) as inbox_pending,
     (select count(*) from brokerage.quarantined_reports) as quarantined,
     (select count(*) from brokerage.venue_instructions) as instructions_pending,
+    (select count(distinct order_id) from brokerage.venue_instructions where stuck_at is not null) as orders_stuck,
     statement_timestamp() as as_of
 """
 

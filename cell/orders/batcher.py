@@ -49,6 +49,7 @@ class CommandKind(StrEnum):
     """What a command asks for; the order of members is the order of service."""
 
     CANCEL = "cancel"
+    REPLACE = "replace"
     PLACE = "place"
     DEPOSIT = "deposit"
     TRANSFER = "transfer"
@@ -101,6 +102,13 @@ def procedures(
             "select * from brokerage.cancel_orders_v1(%s::uuid[], %s::text[], %s::bytea[], %s::uuid[], "
             "p_at => %s, p_wait => %s)",
             columns=1,
+        ),
+        CommandKind.REPLACE: Procedure(
+            "select * from brokerage.replace_orders_v1(%s::uuid[], %s::text[], %s::bytea[], %s::uuid[], %s::uuid[], "
+            "%s::integer[], %s::bigint[], %s::bigint[], %s::bigint[], %s::text[], "
+            "p_market_hours => %s, p_at => %s, p_wait => %s)",
+            columns=7,
+            constants=(market_hours,),
         ),
         CommandKind.DEPOSIT: Procedure(
             "select * from brokerage.deposit_cash_v1(%s::uuid[], %s::text[], %s::bytea[], %s::uuid[], %s::bigint[], "

@@ -5,7 +5,7 @@ from typing import Any
 from uuid import UUID
 
 import msgspec
-from litestar import Controller, Request, Response, delete, get, post
+from litestar import Controller, Request, Response, delete, get, patch, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery
 
@@ -18,6 +18,7 @@ from cell.orders.batcher import Batcher, CommandKind
 from cell.orders.cancel import cancel_order
 from cell.orders.place import place_order
 from cell.orders.preview import Preview, preview_order
+from cell.orders.replace import replace_order
 from cell.orders.schemas import OrderView, order_view, parse_symbol
 from cell.orders.status import CLOSED, OPEN, OrderStatus
 from cell.paging import parse_page, seal
@@ -49,6 +50,9 @@ class Execution(msgspec.Struct):
     last_px: str
     venue: str
     at: str
+    kind: str
+    """`fill`, or `bust` or `correct`: it takes back the execution that exec_ref_id names."""
+    exec_ref_id: str | None
 
 
 class ExecutionPage(msgspec.Struct):
@@ -119,6 +123,16 @@ _PlaceBody = json_body(
     },
 )
 
+_ReplaceBody = json_body(
+    {},
+    {
+        "qty": amount("the order's whole in shares, what has filled included"),
+        "limit_price": amount("limit and stop_limit orders: two decimals from $1, four below"),
+        "stop_price": amount("stop and stop_limit orders that have not been triggered"),
+        "time_in_force": text("as it is if absent", choices=("day", "gtc", "ioc", "fok")),
+    },
+)
+
 
 class OrderController(Controller):
     path = "/v1/orders"
@@ -181,6 +195,31 @@ class OrderController(Controller):
     ) -> Response[bytes]:
         key = idempotency_key(idempotency)
         return as_response(await cancel_order(batcher, caller, key, parse_order_id(order_id)))
+
+    @patch(
+        "/{order_id:str}",
+        status_code=202,
+        summary="Replace an order by a new one",
+        description="If-Match names the version seen. qty is the order's whole, what has filled included; "
+        "the new order begins with what is left of it. 202: the new order, pending_replace until the venue confirms.",
+        operation_class=_ReplaceBody,
+        responses=answers(OrderView, s202="the new order: pending_replace, or live at once"),
+    )
+    async def replace(
+        self,
+        request: Request[Any, Any, Any],
+        order_id: FromPath[str],
+        caller: NamedDependency[Caller],
+        batcher: NamedDependency[Batcher],
+        new_id: NamedDependency[TimeOrderedIds],
+        idempotency: IdempotencyKey = None,
+    ) -> Response[bytes]:
+        key = idempotency_key(idempotency)
+        check_content_type(request.headers.get("content-type"))
+        if_match = request.headers.get("if-match")
+        body = await request.body()
+        answer = await replace_order(batcher, new_id, caller, key, parse_order_id(order_id), if_match, body)
+        return as_response(answer)
 
     @get("/", summary="List orders, newest first")
     async def list_orders(
@@ -295,6 +334,8 @@ class OrderController(Controller):
                 format_micros(row["last_px_micros"]),
                 row["venue"],
                 format_time(row["at"]),
+                row["kind"],
+                row["ref_exec_id"],
             )
             for row in shown
         ]

@@ -80,7 +80,7 @@ select seq, from_status, to_status, reason, at
 """
 
 _EXECUTIONS_DESCENDING: LiteralString = """
-select exec_id, last_qty_micros, last_px_micros, venue, at, entry_seq
+select exec_id, last_qty_micros, last_px_micros, venue, at, entry_seq, kind, ref_exec_id
   from brokerage.executions
  where user_id = %s and order_id = %s and (%s::bigint is null or entry_seq < %s)
  order by entry_seq desc
@@ -88,7 +88,7 @@ select exec_id, last_qty_micros, last_px_micros, venue, at, entry_seq
 """
 
 _EXECUTIONS_ASCENDING: LiteralString = """
-select exec_id, last_qty_micros, last_px_micros, venue, at, entry_seq
+select exec_id, last_qty_micros, last_px_micros, venue, at, entry_seq, kind, ref_exec_id
   from brokerage.executions
  where user_id = %s and order_id = %s and (%s::bigint is null or entry_seq > %s)
  order by entry_seq

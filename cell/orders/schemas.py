@@ -140,13 +140,17 @@ def _check_price_given(field: str, kind: str, token: bytes | None, needed: bool)
         raise errors.invalid_field(422, field, f"a {kind} order has none")
 
 
+def parse_time_in_force(value: str | UnsetType) -> str:
+    return _choice("time_in_force", value, _TIMES_IN_FORCE)
+
+
 def parse_order(raw: bytes) -> OrderTerms:
     """The terms of an order request. Raises Problem: 400 unparsable or missing, 422 understood and refused."""
     body = decode_body(_decoder, raw)
     symbol = parse_symbol(body.symbol)
     side = _choice("side", body.side, _SIDES)
     kind = _choice("type", body.type, _TYPES)
-    time_in_force = _choice("time_in_force", body.time_in_force, _TIMES_IN_FORCE)
+    time_in_force = parse_time_in_force(body.time_in_force)
     if _given(body.notional) is not None:
         raise errors.invalid_field(422, "notional", "orders by amount are not offered yet; send qty")
     qty, limit, stop = _given(body.qty), _given(body.limit_price), _given(body.stop_price)

@@ -1,7 +1,10 @@
 """Order states and the one table of moves between them.
 
 The database holds the same table (`brokerage.order_transitions`); a test proves them equal. The late-fill edges out of
-an end (`cancelled -> filled`, and the end to itself for a partial one) exist because money follows the venue.
+an end (`cancelled -> filled`, and the end to itself for a partial one) exist because money follows the venue, and so
+do those for a trade that it takes back or corrects (`partially_filled -> routed`, `filled -> cancelled`, `filled ->
+filled`). A replacement begins as `pending_replace`, like the order that it replaces, and is live (`routed`) once the
+venue says so.
 """
 
 from collections.abc import Mapping
@@ -32,7 +35,7 @@ _S = OrderStatus
 TRANSITIONS: Mapping[OrderStatus, frozenset[OrderStatus]] = MappingProxyType(
     {
         _S.PENDING: frozenset({_S.VALIDATED, _S.FAILED}),
-        _S.VALIDATED: frozenset({_S.FUNDS_HELD, _S.QUEUED, _S.ARMED, _S.FAILED}),
+        _S.VALIDATED: frozenset({_S.FUNDS_HELD, _S.QUEUED, _S.ARMED, _S.FAILED, _S.PENDING_REPLACE}),
         _S.QUEUED: frozenset({_S.FUNDS_HELD, _S.CANCELLED, _S.EXPIRED, _S.REPLACED}),
         _S.ARMED: frozenset({_S.FUNDS_HELD, _S.CANCELLED, _S.EXPIRED, _S.REPLACED}),
         _S.FUNDS_HELD: frozenset({_S.ROUTED, _S.CANCELLED, _S.EXPIRED, _S.FAILED, _S.REPLACED}),
@@ -49,7 +52,15 @@ TRANSITIONS: Mapping[OrderStatus, frozenset[OrderStatus]] = MappingProxyType(
             }
         ),
         _S.PARTIALLY_FILLED: frozenset(
-            {_S.PARTIALLY_FILLED, _S.FILLED, _S.CANCELLED, _S.EXPIRED, _S.PENDING_CANCEL, _S.PENDING_REPLACE}
+            {
+                _S.PARTIALLY_FILLED,
+                _S.FILLED,
+                _S.CANCELLED,
+                _S.EXPIRED,
+                _S.PENDING_CANCEL,
+                _S.PENDING_REPLACE,
+                _S.ROUTED,
+            }
         ),
         _S.PENDING_CANCEL: frozenset(
             {_S.PENDING_CANCEL, _S.FILLED, _S.CANCELLED, _S.EXPIRED, _S.REJECTED, _S.ROUTED, _S.PARTIALLY_FILLED}
@@ -70,7 +81,7 @@ TRANSITIONS: Mapping[OrderStatus, frozenset[OrderStatus]] = MappingProxyType(
         _S.EXPIRED: frozenset({_S.EXPIRED, _S.FILLED}),
         _S.REJECTED: frozenset({_S.REJECTED, _S.FILLED}),
         _S.REPLACED: frozenset({_S.REPLACED, _S.FILLED}),
-        _S.FILLED: frozenset(),
+        _S.FILLED: frozenset({_S.FILLED, _S.CANCELLED}),
         _S.FAILED: frozenset(),
     }
 )

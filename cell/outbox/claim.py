@@ -21,7 +21,7 @@ with batch as materialized (
 )
 select b.id, b.user_id::text, b.write_seq, b.epoch, b.order_event_seq, b.entry_seq,
        e.order_id::text, o.client_order_id, o.symbol, o.side, o.type, o.time_in_force,
-       o.order_qty_micros, o.notional_micros, o.limit_px_micros, o.stop_px_micros,
+       coalesce(e.order_qty_micros, o.order_qty_micros), o.notional_micros, o.limit_px_micros, o.stop_px_micros,
        e.seq, e.stream_seq, e.from_status, e.to_status, e.reason, e.at,
        e.exec_id, e.last_qty_micros, e.last_px_micros, e.cum_qty_micros, e.cum_cost_micros,
        j.seq, j.entry_id::text, j.kind, j.order_id::text, j.occurred_at, j.hash, j.previous_hash,

@@ -21,6 +21,10 @@ def load_tape(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A LOBSTER message file.", exists=True, dir_okay=False)],
     symbol: Annotated[str, typer.Option(help="The symbol it is played on.")],
     run: Annotated[str, typer.Option(help="Its name: orders name it in client_order_id, as RUN-<tape id>.")],
+    waits_for_replace: Annotated[
+        bool,
+        typer.Option(help="What follows a partial cancellation (type 2) waits until the order is replaced."),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Give the exchange a recorded tape; each of its orders then gets exactly its own executions."""
@@ -28,7 +32,7 @@ def load_tape(
         content = file.read_bytes()
     except OSError as error:
         raise Refused(f"{file} cannot be read: {error.strerror}") from error
-    tape = asyncio.run(_load(content, symbol, run))
+    tape = asyncio.run(_load(content, symbol, run, waits_for_replace))
     if as_json:
         print_json(tape)
         return
@@ -77,9 +81,9 @@ def summary(as_json: AsJson = False) -> None:
     print_table(("symbol", "last price>"), prices)
 
 
-async def _load(content: bytes, symbol: str, run: str) -> dict[str, Any]:
+async def _load(content: bytes, symbol: str, run: str, waits_for_replace: bool) -> dict[str, Any]:
     async with open_exchange_admin(open_stack()) as admin:
-        return await admin.load_tape(content, symbol=symbol, run=run)
+        return await admin.load_tape(content, symbol=symbol, run=run, waits_for_replace=waits_for_replace)
 
 
 async def _tapes() -> dict[str, Any]:

@@ -47,6 +47,23 @@ def test_a_generated_tape_is_reproduced_exactly_and_its_run_is_played_once(stack
     assert replay(stack, tape, "NKE", "gen-b", "--customers", "2")["differences"] == []
 
 
+def test_partial_cancellations_are_played_as_replacements(stack: Stack, tmp_path: Path) -> None:
+    """Before, between and after fills; down to a fill that ends the order; taking all; of a sell; twice in a row."""
+    rows = [
+        *("1,1,11,100,1850000,1", "2,4,11,30,1850000,1", "3,2,11,20,1850000,1", "4,4,11,10,1850000,1"),
+        *("5,2,11,5,1850000,1", "6,4,11,35,1850000,1"),
+        *("7,1,12,50,1860000,-1", "8,2,12,10,1860000,-1", "9,2,12,10,1860000,-1", "10,3,12,30,1860000,-1"),
+        *("11,1,13,40,1840000,1", "12,2,13,40,1840000,1"),
+        *("13,1,14,9,1860000,-1", "14,2,14,4,1860000,-1", "15,4,14,2,1860000,-1"),
+    ]
+    path = tmp_path / "reduced.csv"
+    path.write_text("".join(row + "\n" for row in rows))
+    report = replay(stack, path, "KO", "reduced", "--customers", "2")
+    assert report["differences"] == []
+    assert report["tape"]["replaced"] == report["platform"]["replaces"] == 5
+    assert report["platform"]["cancels"] == 2
+
+
 def test_the_tape_may_have_been_loaded_by_hand(stack: Stack, tape: Path) -> None:
     stack.must("exchange", "load-tape", str(tape), "--symbol", "DIS", "--run", "by-hand")
     assert replay(stack, tape, "DIS", "by-hand", "--customers", "2")["equal"]

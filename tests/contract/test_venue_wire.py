@@ -74,4 +74,5 @@ def test_both_sides_cut_frames_the_same_way() -> None:
 def test_a_report_carries_what_the_procedure_reads_of_its_body() -> None:
     """apply_reports_v1 reads these names; a renamed field would silently read as null."""
     names = {"kind", "exec_id", "trade_date", "last_qty", "last_px", "at", "reason", "venue_order_id"}
+    names |= {"exec_ref_id", "leaves_qty"}
     assert names <= set(fields(exchange_wire.Report))

@@ -47,12 +47,15 @@ class Port:
         key: str | None = None,
         token: str | None = None,
         server: int = 0,
+        if_match: str | None = None,
     ) -> tuple[int, dict[str, str], Any]:
         path, _, query = target.partition("?")
         headers = [(b"x-route-token", (self.token() if token is None else token).encode())]
         if method != "GET":
             headers.append((b"x-idempotency-key", (key or uuid.uuid4().hex).encode()))
             headers.append((b"content-type", b"application/json"))
+        if if_match is not None:
+            headers.append((b"if-match", if_match.encode()))
         raw = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
         headers.append((b"content-length", b"%d" % len(raw)))
         scope = {
@@ -282,3 +285,37 @@ async def test_a_preview_says_what_placing_would_and_leaves_nothing(port: Port) 
     status, _, problem = await port.ask("POST", "/v1/orders/preview", {**ORDER, "qty": "0"})
     assert (status, problem["code"]) == (422, "INVALID_FIELD")
     assert state() == before
+
+
+@pytest.mark.parametrize(
+    ("body", "if_match", "status"),
+    [
+        ({"qty": "2"}, None, 428),
+        ({"qty": "2"}, "3", 400),
+        ({"qty": "2"}, '"2"', 412),
+        ({"qty": "2"}, '"another"', 412),
+        ({}, "*", 400),
+        ({"time_in_force": ""}, "*", 422),
+        ({"time_in_force": "\0"}, "*", 422),
+        ({"qty": "2", "side": "sell"}, "*", 422),
+        ({"qty": "0"}, "*", 422),
+        ({"qty": "11"}, "*", 422),
+        ({"stop_price": "90.00"}, "*", 422),
+        ({"qty": "2"}, '"3"', 202),
+        ({"limit_price": "99.99", "time_in_force": "gtc"}, "*", 202),
+    ],
+)
+async def test_a_replacement_names_what_it_replaces(
+    port: Port, body: object, if_match: str | None, status: int
+) -> None:
+    _, _, old = await port.ask("POST", "/v1/orders", ORDER)
+    key = uuid.uuid4().hex
+    answer = await port.ask("PATCH", f"/v1/orders/{old['order_id']}", body, key=key, if_match=if_match)
+    assert answer[0] == status, answer
+    if status == 202:
+        assert (answer[2]["replaces"], answer[1]["etag"]) == (old["order_id"], answer[2]["etag"])
+        again = await port.ask("PATCH", f"/v1/orders/{old['order_id']}", body, key=key, if_match=if_match, server=1)
+        assert (again[0], again[2]) == (202, answer[2])
+        assert again[1]["idempotency-replayed"] == "true"
+    for nobodys in ("0190c0de-0000-7000-8000-000000000000", "x"):
+        assert (await port.ask("PATCH", f"/v1/orders/{nobodys}", {"qty": "2"}, if_match="*"))[0] == 404

@@ -39,6 +39,7 @@ class WorkerProcess:
             "CELL_KEYS_DIR": str(exchange.keys_dir),
             "CELL_OPERATOR__PORT": str(free_port()),
             "CELL_EXCHANGE__ADDRESS": f"127.0.0.1:{exchange.port}",
+            "CELL_MARKET_HOURS": "always",
         }
         self.starts = 0
         self.process: subprocess.Popen[bytes] | None = None
@@ -144,10 +145,10 @@ async def cell_orders(books: CellBooks) -> dict[UUID, tuple[str, int, int]]:
         """select order_id, case status when 'routed' then 'new' else status end, cum_qty_micros,
                   (select count(*) from brokerage.executions e where e.user_id = o.user_id and e.order_id = o.order_id)
              from brokerage.orders o
-               -- the venue never heard of an order that was cancelled before it was routed
+               -- the venue never heard of an order that was cancelled or replaced before it was routed
             where exists (select from brokerage.order_events v
                            where v.user_id = o.user_id and v.order_id = o.order_id and v.to_status = 'routed')
-               or status <> 'cancelled'""",
+               or status not in ('cancelled', 'replaced')""",
     )
     return {order_id: (status, cum_qty, fills) for order_id, status, cum_qty, fills in found}
 
@@ -420,3 +421,175 @@ async def test_a_tape_is_played_through_the_worker(
             12: ("filled", 50 * MICROS, 1),
             13: ("new", 0, 0),
         }
+
+
+async def test_replacements_go_out_and_race_fills(
+    cell_database: TestDatabase, exchange: ExchangeProcess, worker: WorkerProcess
+) -> None:
+    """Resting orders become marketable, smaller, larger; some are filling while they are replaced; some are refused."""
+    faults = b'{"replace_refused_rate": 0.2, "latency_ms": 15, "lost_ack_rate": 0.05}'
+    assert exchange.operate("POST", "/operator/v1/faults", faults)[0] == 200
+    worker.start()
+    async with opened(cell_database, 48) as books:
+        resting = await place(books, 48, away_ppm=-60_000)
+        await until("routed", lambda: no_rows(books, "select from brokerage.orders where status = 'funds_held'"))
+        for number, order in enumerate(resting):
+            px_change = abs(order.limit_px) * (10 if number % 2 else 1) // 100 // 10_000 * 10_000
+            change = px_change if order.side == "buy" else -px_change
+            await insist_one(books, order, qty_ppm=500_000 if number % 3 else 1_500_000, px_change=change)
+        filling = await place(books, 48)
+        outcomes = [await books.replace([order], qty_ppm=1_500_000) for order in filling]
+        assert ["accepted"] in outcomes
+        await asyncio.sleep(1.0)
+        await agree(books, exchange)
+        found = dict(await rows(books, "select status, count(*) from brokerage.orders group by 1"))
+        assert found["replaced"] > 20
+        assert found["rejected"] > 5
+        assert found["filled"] > 10
+        assert not await rows(books, "select from brokerage.orders where status = 'pending_replace'")
+        assert await count_quarantined(books) == {}
+
+
+async def insist_one(books: CellBooks, order: PlacedOrder, **how: int) -> None:
+    (outcome,) = await books.replace([order], **how)
+    if outcome == "SKIPPED":
+        await asyncio.sleep(0.01)
+        await insist_one(books, order, **how)
+    else:
+        assert outcome in ("accepted", "ORDER_NOT_OPEN")
+
+
+async def test_kills_of_the_worker_between_replacements_lose_and_double_nothing(
+    cell_database: TestDatabase, exchange: ExchangeProcess, worker: WorkerProcess
+) -> None:
+    running = asyncio.create_task(worker.keep_running())
+    async with opened(cell_database, 32) as books:
+        resting = await place(books, 32, away_ppm=-60_000)
+        for round_number in range(4):
+            await until("settled", lambda: no_rows(books, "select from brokerage.venue_instructions"))
+            for order in resting:
+                await insist_one(books, order, qty_ppm=900_000)
+            assert worker.process is not None
+            worker.process.kill()
+            if round_number == 2:
+                exchange.stop(signal.SIGKILL)
+                exchange.start()
+        await agree(books, exchange)
+        assert {count for _, count in await chain_lengths(books)} == {5}
+        assert await count_quarantined(books) == {}
+    running.cancel()
+
+
+async def chain_lengths(books: CellBooks) -> list[tuple[Any, ...]]:
+    return await rows(books, "select user_id, count(*) from brokerage.orders group by 1")
+
+
+async def test_busts_and_corrections_of_the_venue_are_posted(
+    cell_database: TestDatabase, exchange: ExchangeProcess, worker: WorkerProcess
+) -> None:
+    faults = b'{"bust_rate": 0.3, "correct_rate": 0.3, "duplicate_rate": 0.2}'
+    assert exchange.operate("POST", "/operator/v1/faults", faults)[0] == 200
+    worker.start()
+    async with opened(cell_database) as books:
+        await place(books, 120)
+        await asyncio.sleep(1.5)
+        await agree(books, exchange)
+        kinds = dict(await rows(books, "select kind, count(*) from brokerage.executions group by 1"))
+        assert kinds["bust"] > 10
+        assert kinds["correct"] > 10
+        assert await count_quarantined(books) == {}
+
+
+PLACE_WITH_TERMS: LiteralString = """
+select outcome, resource_id
+  from brokerage.place_orders_v1(%s, %s, %s, %s, %s::text[], %s, %s, %s, %s, %s::bigint[], %s::bigint[], now(),
+                                 interval '1 hour', true, %s::bigint[])
+"""
+
+
+async def place_terms(
+    books: CellBooks, *, side: str, kind: str, time_in_force: str, limit_px: int | None, stop_px: int | None = None
+) -> list[UUID]:
+    """The same order for every user."""
+    size = len(books.users)
+    made = await rows(
+        books,
+        PLACE_WITH_TERMS,
+        books.users,
+        [books.new_id().hex for _ in books.users],
+        [b"f"] * size,
+        [books.new_id() for _ in books.users],
+        [None] * size,
+        ["AAPL"] * size,
+        [side] * size,
+        [kind] * size,
+        [time_in_force] * size,
+        [10 * MICROS] * size,
+        [limit_px] * size,
+        [stop_px] * size,
+    )
+    assert {outcome for outcome, _ in made} == {"accepted"}
+    return [order_id for _, order_id in made]
+
+
+@pytest.mark.parametrize("time_in_force", ["ioc", "fok"])
+async def test_what_cannot_trade_at_once_is_cancelled_by_the_venue_and_releases_its_funds(
+    cell_database: TestDatabase, exchange: ExchangeProcess, worker: WorkerProcess, time_in_force: str
+) -> None:
+    worker.start()
+    last_px = START_PRICES["AAPL"]
+    async with opened(cell_database, 48) as books:
+        near = await place_terms(
+            books,
+            side="buy",
+            kind="limit",
+            time_in_force=time_in_force,
+            limit_px=last_px * 101 // 100 // 10_000 * 10_000,
+        )
+        away = await place_terms(
+            books, side="buy", kind="limit", time_in_force=time_in_force, limit_px=last_px // 2 // 10_000 * 10_000
+        )
+        ended = "select from brokerage.orders where status not in ('filled', 'cancelled')"
+        await until("every order has ended", lambda: no_rows(books, ended))
+        await agree(books, exchange)
+        found = await cell_orders(books)
+        assert {found[order_id][:2] for order_id in away} == {("cancelled", 0)}
+        filled = {order_id: found[order_id][1] for order_id in near}
+        assert 10 * MICROS in filled.values()
+        if time_in_force == "fok":
+            assert set(filled.values()) <= {0, 10 * MICROS}, "all or nothing"
+            assert {found[order_id][2] for order_id in near} <= {0, 1}, "in one piece"
+        else:
+            assert any(0 < qty < 10 * MICROS for qty in filled.values()), "some trade in part"
+        assert await rows(books, "select sum(cash_held_micros)::bigint from brokerage.users") == [(0,)]
+
+
+async def test_a_stop_goes_out_when_the_last_price_reaches_it_also_after_the_worker_was_down(
+    cell_database: TestDatabase, exchange: ExchangeProcess, worker: WorkerProcess
+) -> None:
+    worker.start()
+    last_px = START_PRICES["AAPL"]
+    stop_px = last_px * 12 // 10 // 10_000 * 10_000
+    async with opened(cell_database, 12) as books:
+        await asyncio.sleep(1.5)  # the exchange's own price is the reference by now
+        stops = await place_terms(books, side="buy", kind="stop", time_in_force="gtc", limit_px=None, stop_px=stop_px)
+        asleep = await place_terms(
+            books, side="buy", kind="stop_limit", time_in_force="gtc", limit_px=stop_px * 2, stop_px=stop_px + 10_000
+        )
+        await asyncio.sleep(1.5)
+        armed = "select count(*) from brokerage.orders where status = 'armed'"
+        assert await rows(books, armed) == [(24,)]
+        worker.end(signal.SIGKILL)
+        raised = f"34200,1,11,100,{stop_px * 102 // 100 // 10_000 * 100},1\n".encode()  # the market jumps by a fifth
+        assert exchange.operate("POST", "/operator/v1/tapes?symbol=AAPL&run=UP", raised)[0] == 201
+        await asyncio.sleep(0.5)
+        assert await rows(books, armed) == [(24,)], "nobody looked while the worker was down"
+        worker.start()
+        await until("no stop is armed", lambda: no_rows(books, "select from brokerage.armed_stops"))
+        open_orders = "select from brokerage.orders where status <> 'filled'"
+        await until("every triggered order fills", lambda: no_rows(books, open_orders))
+        await agree(books, exchange)
+        found = await cell_orders(books)
+        assert {found[order_id][0] for order_id in stops + asleep} == {"filled"}
+        triggered = "select count(*) from brokerage.order_events where reason = 'stop reached'"
+        assert await rows(books, triggered) == [(24,)], "each once"

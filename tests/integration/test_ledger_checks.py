@@ -234,6 +234,22 @@ CORRUPTIONS = (
         ("outbox_has_no_gaps",),
     ),
     Corruption(
+        "replacement that its order does not know",
+        "update orders set replaced_by = null where ctid = (select ctid from orders where status = 'replaced' limit 1)",
+        ("replacements_are_linked",),
+    ),
+    Corruption(
+        "bust forgotten",
+        """delete from executions where ctid = (select ctid from executions where kind = 'bust' limit 1)""",
+        ("orders_equal_executions", "fills_are_posted", "positions_equal_executions", "fills_have_events"),
+    ),
+    Corruption(
+        "hold of a pending replacement lowered",
+        """update orders set held_cash_micros = held_cash_micros / 2
+            where ctid = (select ctid from orders where status = 'pending_replace' and held_cash_micros > 0 limit 1)""",
+        ("open_orders_keep_their_hold", "holds_equal_open_orders", "holds_equal_postings"),
+    ),
+    Corruption(
         "write without an outbox row",
         """with last as (select distinct on (user_id) id from outbox order by user_id, id desc)
            delete from outbox o using last where o.id = last.id""",

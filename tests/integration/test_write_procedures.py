@@ -66,6 +66,13 @@ class Cell:
             [symbol] * n, [side] * n, ["limit" if px else "market"] * n, ["day"] * n, [qty] * n, [px] * n, wait,
         )  # fmt: skip
 
+    def replace(self, user_id: uuid.UUID, order_id: uuid.UUID, *, qty: int | None = None, px: int | None = None) -> Any:
+        return self.call(
+            "select outcome, resource_id, replayed, figures from brokerage.replace_orders_v1(%s, %s, %s, %s, %s, "
+            "%s::integer[], %s::bigint[], %s::bigint[], %s::bigint[], %s::text[], now(), false)",
+            [user_id], [uuid.uuid4().hex], [b"f"], [order_id], [uuid.uuid4()], [None], [qty], [px], [None], [None],
+        )[0]  # fmt: skip
+
     def transfer(self, user_id: uuid.UUID, qty: int, unit_cost: int = 0) -> str:
         row = self.call(
             "select outcome from brokerage.transfer_shares_v1(%s, %s, %s, %s, %s, %s::bigint[], %s::bigint[], true, "
@@ -303,6 +310,11 @@ def test_a_restricted_account_that_owes_shares_may_buy_them_back_and_no_more(cel
     outcome, closing, *_ = cell.place([user_id], qty=6_000_000)[0]
     assert outcome == "accepted"
     assert cell.place([user_id], qty=4_000_001)[0][0] == "ACCOUNT_RESTRICTED", "six of the ten are ordered already"
+    other = cell.place([user_id], qty=3_000_000, px=90_000_000)[0][1]
+    assert cell.replace(user_id, other, qty=4_000_001)[0] == "ACCOUNT_RESTRICTED"
+    outcome, other, *_ = cell.replace(user_id, other, qty=4_000_000)
+    assert outcome == "accepted"
+    assert cell.replace(user_id, other, px=95_000_000)[0] == "accepted"
     cell.route()
     cell.tell(user_id.hex, 4, closing, fill_of(6_000_000, 100_000_000))
     assert cell.call(position, user_id) == [(-4_000_000, 0)], "what closes is no part of a position's cost"
@@ -324,6 +336,51 @@ def test_sales_cannot_bring_in_more_than_a_balance_can_hold(cell: Cell) -> None:
     cell.call("select brokerage.set_reference_prices_v1(array['AAPL'], array[185000000], now())")
     outcome = cell.place([user_id], side="sell", qty=1_000_000_000_000_000, px=1_000_000)[0][0]
     assert outcome == "ORDER_VALUE_LIMIT"
+
+
+def test_a_replacement_cannot_be_worth_more_than_an_order_or_a_balance(cell: Cell) -> None:
+    user_id = cell.user(cash=1)
+    assert cell.transfer(user_id, 1_000_000_000_000_000) == "accepted"
+    order_id = cell.place([user_id], side="sell", qty=1_000_000, px=1_000_000)[0][1]
+    assert cell.replace(user_id, order_id, qty=1_000_000_000_000_000, px=1_000_000)[0] == "accepted"
+    cell.call("select brokerage.set_reference_prices_v1(array['AAPL'], array[100010000], now())")
+    user_id = cell.user(cash=1)
+    assert cell.transfer(user_id, 1_000_000_000_000_000) == "accepted"
+    order_id = cell.place([user_id], side="sell", qty=1_000_000, px=1_000_000)[0][1]
+    assert cell.replace(user_id, order_id, qty=1_000_000_000_000_000)[0] == "ORDER_VALUE_LIMIT", "at the market's price"
+    cell.call("select brokerage.set_reference_prices_v1(array['AAPL'], array[99000000], now())")
+    for _ in range(9):
+        assert cell.transfer(user_id, 1_000_000_000_000_000) == "accepted"
+        assert cell.place([user_id], side="sell", qty=1_000_000_000_000_000, px=1_000_000)[0][0] == "accepted"
+    assert cell.transfer(user_id, 1_000_000_000_000_000) == "accepted"
+    assert cell.place([user_id], side="sell", qty=1_000_000_000_000_000, px=1_000_000)[0][0] == "accepted"
+    assert cell.replace(user_id, order_id, qty=999_000_000_000_000)[0] == "BALANCE_LIMIT"
+
+
+def test_a_corrected_purchase_of_owed_shares_leaves_the_books_closed(cell: Cell) -> None:
+    """The price, then the quantity of a fill that bought shares back is corrected, and then it is taken back."""
+    user_id = cell.user(cash=10_000_000_000)
+    cell.transfer(user_id, 10_000_000, 50_000_000)
+    first = cell.place([user_id], side="sell", qty=10_000_000)[0][1]
+    cell.route()
+    cell.tell(user_id.hex, 1, first, '{"kind": "cancelled"}')
+    second = cell.place([user_id], side="sell", qty=10_000_000)[0][1]
+    cell.route()
+    cell.tell(user_id.hex, 2, first, fill_of(10_000_000, 100_000_000))
+    cell.tell(user_id.hex, 3, second, fill_of(10_000_000, 100_000_000))
+    closing = cell.place([user_id], qty=8_000_000, px=120_000_000)[0][1]
+    cell.route()
+    fill = {"trade_date": "2026-11-20", "kind": "fill", "exec_id": "a", "last_qty": 7_000_000, "last_px": 110_000_000}
+    lower = fill | {"kind": "correct", "exec_id": "b", "exec_ref_id": "a", "last_px": 90_000_000}
+    fewer = lower | {"exec_id": "c", "exec_ref_id": "b", "last_qty": 3_000_000}
+    bust = {"trade_date": "2026-11-20", "kind": "bust", "exec_id": "d", "exec_ref_id": "c"}
+    owed = []
+    for seq, report in enumerate([fill, lower, fewer, bust], 4):
+        assert cell.tell(user_id.hex, seq, closing, json.dumps(report)) == [("applied",)]
+        owed += cell.call("select qty_micros, cost_basis_micros from brokerage.positions where user_id = %s", user_id)
+        for check in read_sql("cell", "checks"):
+            assert cell.call(check.text) == [], (check.name, report)
+    assert owed == [(-3_000_000, 0), (-3_000_000, 0), (-7_000_000, 0), (-10_000_000, 0)]
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,10 @@ class PlacedOrder:
     leaves: int
     fills: int = 0
     ended: bool = False
+    filled: int = 0
+    last_exec_id: str = ""
+    replaced: list[uuid.UUID] = field(default_factory=list)
+    """The orders that it has replaced, oldest first."""
 
 
 @dataclass
@@ -150,14 +154,51 @@ class CellBooks:
         )
         return [outcome for _, outcome in sorted(rows)]
 
+    async def replace(
+        self, orders: Sequence[PlacedOrder], *, qty_ppm: int = 1_000_000, px_change: int = 0
+    ) -> list[str]:
+        """Replace by `qty_ppm` of the whole at another price; who is accepted becomes the new order."""
+        size = len(orders)
+        new_ids, wholes = self._ids(size), [max(1, (o.leaves + o.filled) * qty_ppm // MICROS) for o in orders]
+        rows = await self._call(
+            "select ordinal, outcome, (figures ->> 'order_qty_micros')::bigint from brokerage.replace_orders_v1"
+            "(%s, %s, %s, %s, %s, %s::integer[], %s::bigint[], %s::bigint[], %s::bigint[], %s::text[], %s)",
+            [order.user_id for order in orders],
+            self._keys(size),
+            [b"f" * 32] * size,
+            [order.order_id for order in orders],
+            new_ids,
+            [None] * size,
+            wholes,
+            [order.limit_px + px_change for order in orders],
+            [None] * size,
+            [None] * size,
+            now(),
+        )
+        rows.sort()
+        for order, new_id, (_, outcome, leaves) in zip(orders, new_ids, rows, strict=True):
+            if outcome == "accepted":
+                order.replaced.append(order.order_id)
+                order.order_id, order.leaves, order.filled = new_id, leaves, 0
+                order.limit_px += px_change
+                self.orders[new_id] = order
+        return [outcome for _, outcome, _ in rows]
+
     def fill(self, order: PlacedOrder, qty: int | None = None, price: int | None = None) -> dict[str, object]:
         """The venue's report of a fill, by default of all that is left, at the limit or a little better."""
         qty = qty or order.leaves
         better = self.random.randrange(0, 30) * 100
         price = price or order.limit_px + (better if order.side == "sell" else -better)
         order.leaves -= qty
+        order.filled += qty
         order.fills += 1
-        return self.report("fill", order, exec_id=f"{order.order_id}-{order.fills}", last_qty=qty, last_px=price)
+        order.last_exec_id = f"{order.order_id}-{order.fills}"
+        return self.report("fill", order, exec_id=order.last_exec_id, last_qty=qty, last_px=price)
+
+    def revise(self, order: PlacedOrder, kind: str, **told: object) -> dict[str, object]:
+        """The venue's report that the last fill does not stand (`bust`), or not as it was told (`correct`)."""
+        ref, order.fills = order.last_exec_id, order.fills + 1
+        return self.report(kind, order, exec_id=f"{order.order_id}-{order.fills}", exec_ref_id=ref, **told)
 
     def report(self, kind: str, order: PlacedOrder, **fields: object) -> dict[str, object]:
         order.ended = order.ended or kind in ("cancelled", "rejected", "expired")
@@ -184,7 +225,7 @@ class CellBooks:
 
     async def _apply(self, inbox_ids: list[int]) -> list[str]:
         outcomes: dict[int, str] = {}
-        waiting = inbox_ids
+        waiting, rounds_in_vain = inbox_ids, 0
         while waiting:
             rows = await self._call(
                 "select inbox_id, outcome from brokerage.apply_reports_v1(%s, %s, %s)",
@@ -194,7 +235,9 @@ class CellBooks:
             )
             outcomes |= dict(rows)
             still = [inbox_id for inbox_id, outcome in rows if outcome == "deferred"]
-            assert len(still) < len(waiting), "no report of the batch could be applied"
+            # a report that shows a replacement to be live is deferred once: the confirmation came first
+            rounds_in_vain = rounds_in_vain + 1 if len(still) == len(waiting) else 0
+            assert rounds_in_vain < 2, "no report of the batch could be applied"
             waiting = still
         return [outcomes[inbox_id] for inbox_id in inbox_ids]
 
@@ -219,6 +262,7 @@ class CellBooks:
         by_fate: dict[str, list[PlacedOrder]] = {}
         for order in live:
             fates = ["fill"] * 6 + ["pieces"] * 3 + ["cancel", "late", "reject", "expire", "stay", "refuse"]
+            fates += ["bust", "correct", "replace", "replace refused", "replace pending"]
             by_fate.setdefault(self.random.choice(fates), []).append(order)
         await self.tell(self.fill(order) for order in by_fate.get("fill", []))
         pieces = by_fate.get("pieces", [])
@@ -231,8 +275,27 @@ class CellBooks:
         for kind, fate in [("cancelled", "cancel"), ("cancelled", "late"), ("cancel_rejected", "refuse")]:
             await self.tell(self.report(kind, order) for order in by_fate.get(fate, []))
         await self.tell(self.fill(order) for order in by_fate.get("late", []) if order.leaves)
+        await self.tell(self.fill(order) for order in by_fate.get("bust", []) + by_fate.get("correct", []))
+        await self.tell(self.revise(order, "bust") for order in by_fate.get("bust", []))
+        await self.tell(
+            self.revise(order, "correct", last_qty=order.filled, last_px=order.limit_px)
+            for order in by_fate.get("correct", [])
+        )
+        await self._meet_replacements(by_fate)
         await self.tell(self.report("rejected", order, reason="no") for order in by_fate.get("reject", []))
         await self.tell(self.report("expired", order) for order in by_fate.get("expire", []))
+
+    async def _meet_replacements(self, by_fate: dict[str, list[PlacedOrder]]) -> None:
+        done, refused, pending = (by_fate.get(f, []) for f in ("replace", "replace refused", "replace pending"))
+        everybody = sorted(done + refused + pending, key=lambda order: order.user_id)
+        await self.tell(self.fill(order, max(1, order.leaves // 3)) for order in everybody if order.leaves > 1)
+        for qty_ppm, some in ((1_500_000, everybody[::2]), (800_000, everybody[1::2])):
+            if some:
+                await self.replace(some, qty_ppm=qty_ppm, px_change=10_000)
+        await self.route()
+        await self.tell(self.report("replaced", order) for order in done if order.replaced)
+        await self.tell(self.fill(order, max(1, order.leaves // 2)) for order in done if order.replaced)
+        await self.tell(self.report("replace_rejected", order) for order in refused if order.replaced)
 
     def _keys(self, count: int) -> list[str]:
         return [self.new_id().hex for _ in range(count)]

@@ -1,17 +1,20 @@
 """What the books of one customer must be, in plain Python: no SQL, no code of the cell.
 
 Amounts are integers of micros, exact values are Fractions. Rules from `design`: a hold rounds up, a fill posts
-round-half-even of the cumulative exact cost minus what was posted, the world's reports always post.
+round-half-even of the cumulative exact cost minus what was posted, the world's reports always post. An order's filled
+quantity and exact cost are sums over the trades that stand: a bust takes one away, a correction puts another in its
+place.
 """
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from fractions import Fraction
 from math import ceil
 
 MICROS = 1_000_000
 UNSEEN = {"armed", "queued", "funds_held"}
 """What the venue has not heard of ends at once."""
-ENDED = {"filled", "cancelled", "expired", "rejected"}
+ENDED = {"filled", "cancelled", "expired", "rejected", "replaced"}
 
 
 def half_even(value: Fraction) -> int:
@@ -25,6 +28,17 @@ def collar(px: int) -> int:
 
 
 @dataclass
+class ModelTrade:
+    qty: int
+    px: int
+    basis: int
+    kind: str = "fill"
+    ref: str | None = None
+    taken_back_by: str | None = None
+    """`bust` or `correct`, once it does not stand any more."""
+
+
+@dataclass
 class ModelOrder:
     symbol: str
     side: str
@@ -32,15 +46,54 @@ class ModelOrder:
     hold_px: int
     stop_px: int | None = None
     status: str = "funds_held"
-    cum: int = 0
-    exact: Fraction = Fraction(0)
     posted: int = 0
     held: int = 0
-    fills: dict[str, tuple[int, int]] = field(default_factory=dict)
+    trades: dict[str, ModelTrade] = field(default_factory=dict)
+    has_limit: bool = True
+    expires_at: datetime | None = None
+    """The close of its session; None: good till cancelled."""
+    is_expiring: bool = False
+    """The venue was told to end it because its day is over."""
+    whole: int | None = None
+    """A replacement: the quantity asked for, the replaced order's fills included."""
+    replaces: "ModelOrder | None" = None
+    replacement: "ModelOrder | None" = None
+    """The one that is pending."""
+
+    @property
+    def standing(self) -> list[ModelTrade]:
+        return [trade for trade in self.trades.values() if trade.kind != "bust" and trade.taken_back_by is None]
+
+    @property
+    def fills(self) -> dict[str, tuple[int, int]]:
+        return {name: (trade.qty, trade.px) for name, trade in self.trades.items() if trade.kind == "fill"}
+
+    @property
+    def cum(self) -> int:
+        return sum(trade.qty for trade in self.standing)
+
+    @property
+    def exact(self) -> Fraction:
+        return Fraction(sum(trade.qty * trade.px for trade in self.standing), MICROS)
 
     @property
     def leaves(self) -> int:
         return self.qty - self.cum
+
+    @property
+    def is_pending_replacement(self) -> bool:
+        return self.replaces is not None and self.replaces.replacement is self
+
+    @property
+    def need(self) -> int:
+        """What it must hold while it is open: the larger of what it and its pending replacement need."""
+        new = self.replacement
+        if self.side == "sell":
+            return max(self.leaves, 0 if new is None or new.whole is None else new.whole - self.cum)
+        own = ceil(self.exact + Fraction(self.leaves * self.hold_px, MICROS)) - self.posted
+        if new is None or new.whole is None:
+            return own
+        return max(own, ceil(Fraction((new.whole - self.cum) * new.hold_px, MICROS)))
 
 
 @dataclass
@@ -93,12 +146,12 @@ class ModelAccount:
         position = self.position(symbol)
         return "accepted" if qty <= position.qty - position.held else "INSUFFICIENT_SHARES"
 
-    def _owed(self, symbol: str) -> int:
-        """Shares that the customer owes and has not ordered yet."""
+    def _owed(self, symbol: str, *, apart_from: ModelOrder | None = None) -> int:
+        """Shares that the customer owes and has not ordered yet, by other orders than one that is to be replaced."""
         ordered = sum(
             order.leaves
             for order in self.orders.values()
-            if order.symbol == symbol and order.side == "buy" and order.status not in ENDED
+            if order is not apart_from and order.symbol == symbol and order.side == "buy" and order.status not in ENDED
         )
         return max(0, -self.position(symbol).qty - ordered)
 
@@ -125,9 +178,33 @@ class ModelAccount:
                 triggered += 1
         return triggered
 
+    def release_queued(self, at: datetime) -> int:
+        """The market is open: what waited for it goes on its way; how many."""
+        waiting = [
+            o for o in self.orders.values() if o.status == "queued" and (o.expires_at is None or o.expires_at > at)
+        ]
+        for order in waiting:
+            order.status = "funds_held"
+        return len(waiting)
+
+    def expire(self, closes_at: datetime) -> tuple[int, int]:
+        """A day is over: how many of its orders ended, and of how many the venue was told."""
+        ended = told = 0
+        for order in self.orders.values():
+            if order.expires_at != closes_at:
+                continue
+            if order.status in UNSEEN:
+                self.end(order, "expired")
+                ended += 1
+            elif order.status in ("routed", "partially_filled"):
+                order.status, order.is_expiring = "pending_cancel", True
+                told += 1
+        return ended, told
+
     def end(self, order: ModelOrder, status: str) -> None:
+        """What the venue cancels because the day is over has expired."""
         self._release(order, order.held)
-        order.status = status
+        order.status = "expired" if status == "cancelled" and order.is_expiring else status
 
     def _release(self, order: ModelOrder, amount: int) -> None:
         order.held -= amount
@@ -137,51 +214,149 @@ class ModelAccount:
         else:
             self.position(order.symbol).held -= amount
 
+    def judge_replace(self, order: ModelOrder, qty: int | None, limit_px: int | None, *, is_fresh: bool) -> str:
+        if not is_fresh:
+            return "STALE_ETAG"
+        if order.status not in UNSEEN | {"routed", "partially_filled"}:
+            return "ORDER_NOT_OPEN"
+        if limit_px is not None and not order.has_limit:
+            return "INVALID_FIELD"
+        left = (qty or order.qty) - order.cum
+        if left <= 0:
+            return "QTY_BELOW_FILLED"
+        if order.side == "buy":
+            if self.restricted and left > self._owed(order.symbol, apart_from=order):
+                return "ACCOUNT_RESTRICTED"
+            more = ceil(Fraction(left * (limit_px or order.hold_px), MICROS)) - order.held
+            return "INSUFFICIENT_BUYING_POWER" if more > max(self.cash, 0) else "accepted"
+        position = self.position(order.symbol)
+        return "INSUFFICIENT_SHARES" if left - order.held > max(position.qty - position.held, 0) else "accepted"
+
+    def replace(self, order: ModelOrder, new_id: str, qty: int | None, limit_px: int | None) -> None:
+        whole = qty or order.qty
+        new = ModelOrder(
+            order.symbol, order.side, whole - order.cum, limit_px or order.hold_px, order.stop_px, order.status,
+            has_limit=order.has_limit, whole=whole, replaces=order, expires_at=order.expires_at,
+        )  # fmt: skip
+        if order.status in UNSEEN:
+            self.end(order, "replaced")
+            self.place(new_id, new)
+            return
+        self.orders[new_id] = new
+        order.replacement = new
+        order.status = new.status = "pending_replace"
+        self._release(order, min(0, order.held - order.need))
+
+    def replaced(self, new: ModelOrder, left: int | None = None) -> str:
+        """The venue says that the replacement is live, with this much left."""
+        old = new.replaces
+        if old is None or not new.is_pending_replacement:
+            return "duplicate"
+        assert new.whole is not None
+        left = new.whole - old.cum if left is None else left
+        if left <= 0:
+            return "quarantined"
+        new.qty = left
+        old.replacement = None
+        if old.status == "pending_replace":
+            self.end(old, "replaced")
+        new.status = "routed"
+        self._release(new, -new.need)
+        self._restrict(new)
+        return "applied"
+
+    def replace_rejected(self, new: ModelOrder) -> str:
+        old = new.replaces
+        if old is None or not new.is_pending_replacement:
+            return "duplicate"
+        old.replacement = None
+        new.status = "rejected"
+        if old.status == "pending_replace":
+            old.status = "partially_filled" if old.cum else "routed"
+            self._release(old, max(0, old.held - old.need))
+        return "applied"
+
     def cancel(self, order: ModelOrder) -> str:
         if order.status in UNSEEN:
             self.end(order, "cancelled")
             return "cancelled"
-        if order.status in ENDED:
+        if order.status in ENDED or order.status == "pending_replace":
             return "ORDER_NOT_OPEN"
         order.status = "pending_cancel"
         return "pending_cancel"
 
     def fill(self, order: ModelOrder, exec_id: str, qty: int, px: int) -> str:
-        known = order.fills.get(exec_id)
+        known = order.trades.get(exec_id)
         if known is not None:
-            return "duplicate" if known == (qty, px) else "quarantined"
+            return "duplicate" if (known.kind, known.qty, known.px) == ("fill", qty, px) else "quarantined"
         if order.cum + qty > order.qty:
             return "quarantined"
-        order.fills[exec_id] = (qty, px)
-        order.cum += qty
-        order.exact += Fraction(qty * px, MICROS)
+        trade = order.trades[exec_id] = ModelTrade(qty, px, 0)
+        cost = self._post(order)
+        position = self.position(order.symbol)
+        if order.side == "buy":
+            owned = min(qty, max(0, position.qty + qty))  # what buys back owed shares is no part of the cost
+            trade.basis = half_even(Fraction(cost * owned, qty))
+            position.basis += trade.basis
+            position.qty += qty
+        else:
+            trade.basis = position.basis
+            if position.qty > qty:
+                trade.basis = half_even(Fraction(position.basis * qty, position.qty))
+            position.basis -= trade.basis
+            position.qty -= qty
+        self._hold_again(order, upwards=False)
+        self._restrict(order)
+        return "applied"
+
+    def revise(self, order: ModelOrder, kind: str, exec_id: str, ref: str, qty: int = 0, px: int = 0) -> str:
+        """A bust, or a correction to another quantity and price, of the trade `ref`."""
+        known = order.trades.get(exec_id)
+        if known is not None:
+            is_same = (known.kind, known.ref) == (kind, ref) and (kind == "bust" or (known.qty, known.px) == (qty, px))
+            return "duplicate" if is_same else "quarantined"
+        old = order.trades.get(ref)
+        if old is None or old.kind == "bust":
+            return "quarantined"
+        if old.taken_back_by is not None:
+            return "duplicate" if kind == old.taken_back_by == "bust" else "quarantined"
+        if order.cum - old.qty + qty > order.qty:
+            return "quarantined"
+        old.taken_back_by = kind
+        trade = order.trades[exec_id] = ModelTrade(qty, px, 0, kind, ref)
+        cost = self._post(order)
+        position = self.position(order.symbol)
+        if order.side == "buy":
+            position.qty += qty - old.qty
+            position.basis = max(0, position.basis + cost)
+            trade.basis = max(0, old.basis + cost) if kind == "correct" else 0
+        else:
+            position.qty -= qty - old.qty
+            trade.basis = half_even(Fraction(old.basis * qty, old.qty))
+            position.basis = max(0, position.basis + old.basis - trade.basis)
+        if position.qty <= 0:
+            position.basis = 0
+        self._hold_again(order, upwards=True)
+        self._restrict(order)
+        return "applied"
+
+    def _post(self, order: ModelOrder) -> int:
+        """Post what the trades that stand cost beyond what was posted; the status follows the quantity."""
         cost = half_even(order.exact) - order.posted
         order.posted += cost
-        position = self.position(order.symbol)
-        had_ended = order.status in ENDED
-        if order.cum == order.qty:
+        self.cash += cost if order.side == "sell" else -cost
+        if order.leaves == 0:
             order.status = "filled"
-        elif not had_ended and order.status != "pending_cancel":
-            order.status = "partially_filled"
-        if order.side == "buy":
-            keep = 0
-            if order.status not in ENDED:
-                keep = min(
-                    order.held, ceil(order.exact + Fraction(order.leaves * order.hold_px, MICROS)) - order.posted
-                )
-            self._release(order, order.held - keep)
-            self.cash -= cost
-            owned = min(qty, max(0, position.qty + qty))
-            position.qty += qty
-            position.basis += half_even(Fraction(cost * owned, qty))
-        else:
-            self._release(order, min(order.held, qty))
-            if position.qty <= qty:
-                position.basis = 0
-            else:
-                position.basis -= half_even(Fraction(position.basis * qty, position.qty))
-            position.qty -= qty
-            self.cash += cost
-            self.restricted |= position.qty - position.held < 0
-        self.restricted |= self.cash < 0
-        return "applied"
+        elif order.status == "filled":
+            order.status = "cancelled"
+        elif order.status not in ENDED | {"pending_cancel", "pending_replace"}:
+            order.status = "partially_filled" if order.cum else "routed"
+        return cost
+
+    def _hold_again(self, order: ModelOrder, *, upwards: bool) -> None:
+        keep = 0 if order.status in ENDED else order.need
+        self._release(order, order.held - keep if upwards else max(0, order.held - keep))
+
+    def _restrict(self, order: ModelOrder) -> None:
+        position = self.position(order.symbol)
+        self.restricted |= self.cash < 0 or position.qty < position.held

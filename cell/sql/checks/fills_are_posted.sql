@@ -1,11 +1,19 @@
--- Every execution has its entry of kind `fill`, which moves exactly its quantity and its cost through `clearing`, and there
--- is no such entry without an execution. The cost is round-half-even(exact cost so far) minus what was posted before.
-with priced as (
-    select user_id, order_id, entry_seq, symbol, side, last_qty_micros, cost_micros,
-           sum(last_qty_micros::numeric * last_px_micros) over so_far as exact_after,   -- in 1e-12 dollars
-           sum(last_qty_micros::numeric * last_px_micros) over so_far - last_qty_micros::numeric * last_px_micros as exact_before
-      from brokerage.executions
-    window so_far as (partition by user_id, order_id order by entry_seq rows unbounded preceding)
+-- Every execution has its entry of its own kind, which moves exactly its quantity and its cost through `clearing`, and there
+-- is no such entry without an execution. The cost is round-half-even(exact cost so far) minus what was posted before. A bust
+-- takes its fill's quantity and cost back, a correction puts its own in their place; one that changes nothing has no entry.
+with known as (
+    select x.user_id, x.order_id, x.entry_seq, x.symbol, x.side, x.kind, x.cost_micros,
+           case when x.kind = 'bust' then 0 else x.last_qty_micros end - coalesce(t.last_qty_micros, 0) as qty_change,
+           case when x.kind = 'bust' then 0 else x.last_qty_micros::numeric * x.last_px_micros end
+               - coalesce(t.last_qty_micros::numeric * t.last_px_micros, 0) as exact_change     -- in 1e-12 dollars
+      from brokerage.executions x
+      left join brokerage.executions t on t.user_id = x.user_id and t.order_id = x.order_id and t.venue = x.venue
+            and t.session = x.session and t.trade_date = x.ref_trade_date and t.exec_id = x.ref_exec_id
+),
+priced as (
+    select k.*, sum(exact_change) over so_far as exact_after, sum(exact_change) over so_far - exact_change as exact_before
+      from known k
+    window so_far as (partition by user_id, order_id order by entry_seq, kind = 'correct' rows unbounded preceding)
 ),
 rounded as (
     select p.*, a.micros - b.micros as true_cost
@@ -18,27 +26,30 @@ rounded as (
             + case when y.remainder > 500000 or (y.remainder = 500000 and mod(y.quotient, 2) = 1) then 1 else 0 end as micros) b
 ),
 posted as (
-    select e.user_id, e.seq, e.order_id,
+    select e.user_id, e.seq, e.order_id, e.kind,
            sum(case when l.unit <> 'USD' then 0 when l.direction = 'credit' then l.amount_micros else -l.amount_micros end) as paid,
            sum(case when l.unit = 'USD' then 0 when l.direction = 'debit' then l.amount_micros else -l.amount_micros end) as got,
            max(l.unit) filter (where l.unit <> 'USD') as symbol
       from brokerage.journal_entries e
       left join brokerage.postings l on l.user_id = e.user_id and l.entry_seq = e.seq and l.account = 'clearing'
-     where e.kind = 'fill'
+     where e.kind in ('fill', 'bust', 'correct')
      group by e.user_id, e.seq
 )
 select coalesce(r.user_id, p.user_id) as user_id, coalesce(r.entry_seq, p.seq) as entry_seq,
-       case when p.user_id is null then 'execution without entry'
-            when r.user_id is null then 'fill entry without execution'
-            when r.order_id is distinct from p.order_id then 'entry of another order'
+       case when r.user_id is null then 'entry without execution'
             when r.cost_micros <> r.true_cost then 'cost is not quantity times price'
+            when p.user_id is null then 'execution without entry'
+            when r.order_id is distinct from p.order_id or r.kind <> p.kind then 'entry of another order or kind'
             else 'entry moves something else' end as problem,
-       r.cost_micros, r.true_cost, p.paid as posted_cost, r.last_qty_micros, p.got as posted_qty
+       r.cost_micros, r.true_cost, p.paid as posted_cost, r.qty_change, p.got as posted_qty
   from rounded r
   full join posted p on p.user_id = r.user_id and p.seq = r.entry_seq
- where p.user_id is null or r.user_id is null
-    or r.order_id is distinct from p.order_id
-    or r.symbol is distinct from p.symbol
+       and not (r.kind = 'correct' and r.cost_micros = 0 and r.qty_change = 0)
+ where r.user_id is null
     or r.cost_micros <> r.true_cost
-    or p.paid is distinct from case r.side when 'buy' then r.cost_micros else -r.cost_micros end
-    or p.got is distinct from case r.side when 'buy' then r.last_qty_micros else -r.last_qty_micros end
+    or not (r.kind = 'correct' and r.cost_micros = 0 and r.qty_change = 0)
+       and (p.user_id is null
+            or r.order_id is distinct from p.order_id or r.kind <> p.kind
+            or (r.qty_change <> 0 and r.symbol is distinct from p.symbol)
+            or coalesce(p.paid, 0) <> case r.side when 'buy' then r.cost_micros else -r.cost_micros end
+            or coalesce(p.got, 0) <> case r.side when 'buy' then r.qty_change else -r.qty_change end)

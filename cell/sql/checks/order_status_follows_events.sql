@@ -1,7 +1,7 @@
 -- An order's status and fill are the fold of its events: they begin at step 3 from `validated`, each continues the one
 -- before along the transition table, steps have no gap, and the last one is what the order's row says.
 with steps as (
-    select user_id, order_id, seq, from_status, to_status, cum_qty_micros, cum_cost_micros,
+    select user_id, order_id, seq, from_status, to_status, exec_id, cum_qty_micros, cum_cost_micros,
            lag(seq) over by_seq as seq_before, lag(to_status) over by_seq as status_before,
            lag(cum_qty_micros) over by_seq as cum_qty_before, lag(cum_cost_micros) over by_seq as cum_cost_before,
            lead(seq) over by_seq is null as is_last
@@ -19,8 +19,10 @@ broken as (
      where s.seq <> coalesce(s.seq_before + 1, 3)
         or s.from_status is distinct from coalesce(s.status_before, 'validated')
         or t.to_status is null
-        or s.cum_qty_micros < coalesce(s.cum_qty_before, 0)
-        or s.cum_cost_micros < coalesce(s.cum_cost_before, 0)
+        or ((s.cum_qty_micros < coalesce(s.cum_qty_before, 0) or s.cum_cost_micros < coalesce(s.cum_cost_before, 0))
+            -- only a bust or a correction may take something back
+            and not exists (select from brokerage.executions x
+                             where x.user_id = s.user_id and x.order_id = s.order_id and x.exec_id = s.exec_id and x.kind <> 'fill'))
 )
 select user_id, order_id, seq, problem from broken
 union all

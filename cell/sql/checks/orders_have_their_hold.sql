@@ -1,8 +1,9 @@
 -- No accepted order without its journal entry: exactly one hold, of the order's full cost at its price, or of its shares.
+-- A replacement has none until the venue confirms it, and never if it is refused.
 -- Violation also: an entry that names an order which does not exist.
 select coalesce(o.user_id, h.user_id) as user_id, coalesce(o.order_id, h.order_id) as order_id,
        case when o.order_id is null then 'entries name an order that is not there'
-            when h.hold_count is distinct from 1 then 'not exactly one hold'
+            when coalesce(h.hold_count, 0) <> 1 then 'not exactly one hold'
             else 'the hold is not what the order needs' end as problem,
        h.held_cash, h.held_shares
   from brokerage.orders o
@@ -19,7 +20,8 @@ select coalesce(o.user_id, h.user_id) as user_id, coalesce(o.order_id, h.order_i
          group by e.user_id, e.order_id
        ) h on h.user_id = o.user_id and h.order_id = o.order_id
  where o.order_id is null
-    or h.hold_count is distinct from 1
-    or (o.side = 'buy' and o.order_qty_micros is not null
+    or coalesce(h.hold_count, 0) <> case when (o.status = 'pending_replace' and o.replaced_by is null)
+            or (o.replaces is not null and o.status = 'rejected' and o.event_seq = 4) then 0 else 1 end
+    or h.hold_count = 1 and ((o.side = 'buy' and o.order_qty_micros is not null
         and h.held_cash is distinct from ceil(o.order_qty_micros::numeric * o.hold_px_micros * 0.000001))
-    or (o.side = 'sell' and h.held_shares is distinct from o.order_qty_micros)
+    or (o.side = 'sell' and h.held_shares is distinct from o.order_qty_micros))

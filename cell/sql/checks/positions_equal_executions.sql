@@ -1,14 +1,31 @@
 -- Positions and cost basis are the fold of executions and accepted share transfers, in order of their entries:
 -- a transfer brings quantity and basis; a buy adds its posted cost; a sell removes round-half-even(basis x sold / held),
 -- all of it when the position reaches zero. Of what comes in while shares are owed, only the part beyond zero has a basis.
+-- A bust or a correction of a buy changes the basis by its posted cost, one of a sell brings back what the sale had removed
+-- (a corrected quantity: in proportion); never below zero, and zero when no share is left.
 -- Every stored step is recomputed from the running sums before it, exactly.
 with changes as (   -- price: what the basis of an incoming quantity is made of, as a fraction: qty x price / scale
-    select user_id, symbol, entry_seq, side, last_qty_micros as qty, cost_micros::numeric as price, last_qty_micros::numeric as scale,
-           case side when 'buy' then last_qty_micros else -last_qty_micros end as qty_change,
-           case side when 'buy' then basis_micros else -basis_micros end as basis_change
-      from brokerage.executions
+    select x.user_id, x.symbol, x.entry_seq, x.kind = 'correct' as is_correction, x.kind = 'bust' as is_bust,
+           case when x.kind = 'fill' then x.side else 'revised ' || x.side end as kind, x.last_qty_micros as qty,
+           x.cost_micros as cost, x.cost_micros::numeric as price, x.last_qty_micros::numeric as scale,
+           case x.side when 'buy' then 1 else -1 end
+               * (case x.kind when 'bust' then 0 else x.last_qty_micros end - coalesce(t.last_qty_micros, 0)) as qty_change,
+           case when x.kind <> 'fill' then x.basis_change_micros when x.side = 'buy' then x.basis_micros else -x.basis_micros end
+               as basis_change,
+           x.basis_micros as basis,
+           t.basis_micros as taken_basis,
+           case x.kind when 'bust' then 0 else div(2 * t.basis_micros::numeric * x.last_qty_micros + t.last_qty_micros,
+                                                   2 * t.last_qty_micros::numeric)
+               -- a tie goes to the even one
+               - case when mod(2 * t.basis_micros::numeric * x.last_qty_micros + t.last_qty_micros, 2 * t.last_qty_micros::numeric) = 0
+                       and mod(div(2 * t.basis_micros::numeric * x.last_qty_micros + t.last_qty_micros,
+                                   2 * t.last_qty_micros::numeric), 2) = 1 then 1 else 0 end end as true_basis
+      from brokerage.executions x
+      left join brokerage.executions t on t.user_id = x.user_id and t.order_id = x.order_id and t.venue = x.venue
+            and t.session = x.session and t.trade_date = x.ref_trade_date and t.exec_id = x.ref_exec_id
     union all
-    select t.user_id, t.symbol, e.seq, 'transfer', t.qty_micros, t.unit_cost_micros, 1000000, t.qty_micros, t.cost_basis_micros
+    select t.user_id, t.symbol, e.seq, false, false, 'transfer', t.qty_micros, t.cost_basis_micros, t.unit_cost_micros, 1000000,
+           t.qty_micros, t.cost_basis_micros, t.cost_basis_micros, null, null
       from brokerage.share_transfers t
       join brokerage.journal_entries e on e.user_id = t.user_id and e.entry_id = t.transfer_id
      where t.status = 'accepted'
@@ -19,14 +36,14 @@ running as (
            sum(basis_change) over so_far - basis_change as basis_before,
            lead(entry_seq) over so_far is null as is_last
       from changes
-    window so_far as (partition by user_id, symbol order by entry_seq rows unbounded preceding)
+    window so_far as (partition by user_id, symbol order by entry_seq, is_correction rows unbounded preceding)
 ),
 divided as (   -- whole quotient and remainder: a rounded division cannot tell a tie
     select r.*, f.divisor, div(f.dividend, f.divisor) as quotient, mod(f.dividend, f.divisor) as remainder
       from running r
       cross join lateral (select
-            case side when 'sell' then basis_before * qty else price * least(qty, greatest(qty_after, 0)) end as dividend,
-            case side when 'sell' then greatest(qty_before, 1) else scale end as divisor) f
+            case kind when 'sell' then basis_before * qty else price * least(qty, greatest(qty_after, 0)) end as dividend,
+            case kind when 'sell' then greatest(qty_before, 1) else scale end as divisor) f
 ),
 rounded as (
     select *, quotient + case when 2 * remainder > divisor or (2 * remainder = divisor and mod(quotient, 2) = 1) then 1 else 0 end
@@ -34,7 +51,10 @@ rounded as (
       from divided
 ),
 expected as (
-    select *, case when side <> 'sell' then whole
+    select *, case when kind in ('transfer', 'buy') then whole
+                   when starts_with(kind, 'revised') and qty_after <= 0 then -basis_before
+                   when kind = 'revised buy' then greatest(basis_before + cost, 0) - basis_before
+                   when kind = 'revised sell' then greatest(basis_before + taken_basis - true_basis, 0) - basis_before
                    when qty_before <= qty then -basis_before
                    else -whole end as true_basis_change
       from rounded
@@ -42,6 +62,10 @@ expected as (
 select user_id, symbol, entry_seq, 'cost basis of this step' as problem, basis_change as stored, true_basis_change as expected
   from expected
  where basis_change <> true_basis_change
+union all
+select user_id, symbol, entry_seq, 'cost basis of the trade as it stands', basis, true_basis
+  from expected
+ where starts_with(kind, 'revised') and basis is distinct from case when kind = 'revised sell' or is_bust then true_basis else greatest(taken_basis + cost, 0) end
 union all
 select coalesce(p.user_id, r.user_id), coalesce(p.symbol, r.symbol), r.entry_seq, 'quantity of the position', p.qty_micros, r.qty_after
   from brokerage.positions p

@@ -40,8 +40,7 @@ begin
     ) d;
     n_due := coalesce(cardinality(due_orders), 0);
     if n_due > 0 then
-        select coalesce(array_agg(l.user_id), '{}') into locked from
-            (select user_id from users where user_id = any (due_users) order by user_id for no key update skip locked) l;
+        locked := lock_users_v1(due_users, false);
         loop  -- one order per user and round
             select array_agg(n.user_id), array_agg(n.order_id), array_agg(n.unseen) into round_users, round_orders, round_unseen from (
                 select distinct on (d.user_id) d.user_id, d.order_id, o.status in ('queued', 'armed', 'funds_held') as unseen

@@ -34,8 +34,7 @@ begin
         return query select 0, 0;
         return;
     end if;
-    select coalesce(array_agg(l.user_id), '{}') into locked from
-        (select user_id from users where user_id = any (due_users) order by user_id for no key update skip locked) l;
+    locked := lock_users_v1(due_users, false);
     loop  -- one order per user and round, each user's in the order in which they came
         select array_agg(n.user_id), array_agg(n.order_id) into round_users, round_orders from (
             select distinct on (d.user_id) d.user_id, d.order_id

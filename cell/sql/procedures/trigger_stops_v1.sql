@@ -46,13 +46,7 @@ begin
         return query select 0, 0;
         return;
     end if;
-    if p_wait then
-        select coalesce(array_agg(l.user_id), '{}') into locked from
-            (select user_id from users where user_id = any (reached_users) order by user_id for no key update) l;
-    else
-        select coalesce(array_agg(l.user_id), '{}') into locked from
-            (select user_id from users where user_id = any (reached_users) order by user_id for no key update skip locked) l;
-    end if;
+    locked := lock_users_v1(reached_users, p_wait);
     loop  -- one order per user and round; who has many stops at one price needs as many rounds
         select array_agg(n.user_id), array_agg(n.order_id) into round_users, round_orders from (
             select distinct on (r.user_id) r.user_id, r.order_id

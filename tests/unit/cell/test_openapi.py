@@ -8,6 +8,7 @@ import pytest
 
 from cell.accounts.controllers.account import DepositRequest
 from cell.app import create_app
+from cell.orders.replace import ReplaceRequest
 from cell.orders.schemas import OrderRequest
 from cell.positions.controller import TransferRequest
 from cell.settings import CellSettings
@@ -37,6 +38,13 @@ def document(tmp_path_factory: pytest.TempPathFactory) -> Any:
 def test_a_body_has_the_fields_that_are_parsed(document: Any, path: str, request_type: type[msgspec.Struct]) -> None:
     schema = document["paths"][path]["post"]["requestBody"]["content"]["application/json"]["schema"]
     assert set(schema["properties"]) == set(request_type.__struct_fields__) - NOT_OFFERED_YET
+
+
+def test_a_replacement_has_the_fields_that_are_parsed(document: Any) -> None:
+    operation = document["paths"]["/v1/orders/{order_id}"]["patch"]
+    schema = operation["requestBody"]["content"]["application/json"]["schema"]
+    assert set(schema["properties"]) == set(ReplaceRequest.__struct_fields__)
+    assert "202" in operation["responses"]
 
 
 def test_the_inside_is_not_documented(document: Any) -> None:

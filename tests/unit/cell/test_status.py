@@ -12,9 +12,10 @@ def test_open_and_closed_part_the_states() -> None:
     assert not OPEN & CLOSED
 
 
-def test_an_end_is_left_only_by_a_late_fill() -> None:
-    for ended in CLOSED:
+def test_an_end_is_left_only_by_a_late_fill_and_a_complete_fill_only_by_a_bust() -> None:
+    for ended in CLOSED - {OrderStatus.FILLED}:
         assert TRANSITIONS[ended] <= {ended, OrderStatus.FILLED}
+    assert TRANSITIONS[OrderStatus.FILLED] == {OrderStatus.FILLED, OrderStatus.CANCELLED}
 
 
 def test_the_easily_forgotten_moves_are_legal() -> None:
@@ -24,6 +25,10 @@ def test_the_easily_forgotten_moves_are_legal() -> None:
         ("pending_cancel", "routed"),
         ("pending_cancel", "partially_filled"),
         ("cancelled", "filled"),
+        ("pending_replace", "filled"),
+        ("pending_replace", "partially_filled"),
+        ("replaced", "filled"),
+        ("partially_filled", "routed"),
     ]:
         assert may_follow(OrderStatus(before), OrderStatus(after))
 

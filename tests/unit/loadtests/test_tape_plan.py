@@ -50,11 +50,28 @@ def test_what_the_tape_leaves_open_stays_open(rest: tuple[str, ...], status: str
     assert (order.expected_status, order.expected_open) == (status, still_open)
 
 
-def test_partial_cancellations_are_counted_and_limit_only_the_tape() -> None:
-    plan = plan_of(OPEN_BUY, "2,2,100,20,5850000,1", "3,4,100,30,5850000,1")
+def test_a_partial_cancellation_replaces_the_order_by_what_it_leaves() -> None:
+    plan = plan_of(OPEN_BUY, "2,4,100,5,5850000,1", "2,2,100,20,5850000,1", "3,4,100,10,5850000,1")
     (order,) = plan.orders
-    assert plan.counted["partial cancellations (counted until PATCH exists)"] == 1
-    assert (order.expected_status, order.expected_open, order.left_on_tape) == ("partially_filled", 20, 0)
+    assert plan.counted == {"new": 1, "executed": 2, "replaced by less": 1}
+    assert (order.expected_status, order.expected_open, order.filled) == ("partially_filled", 15, 15)
+    assert order.reductions == [(1, 20)]
+    assert [(step.action, step.size) for step in plan.customers[0].steps] == [(Action.PLACE, 0), (Action.REPLACE, 20)]
+
+
+@pytest.mark.parametrize(
+    ("rest", "status"),
+    [
+        ("3,4,100,30,5850000,1", "filled"),
+        ("3,2,100,30,5850000,1", "cancelled"),
+        ("3,3,100,30,5850000,1", "cancelled"),
+        ("3,5,0,30,5850000,1", "routed"),
+    ],
+)
+def test_what_is_left_after_a_partial_cancellation_ends_like_any_order(rest: str, status: str) -> None:
+    (order,) = plan_of(OPEN_BUY, "2,2,100,20,5850000,1", rest).orders
+    assert order.expected_status == status
+    assert order.expected_open == (30 if status == "routed" else 0)
 
 
 def test_what_cannot_be_played_is_counted() -> None:
@@ -123,4 +140,4 @@ def test_every_generated_tape_can_be_played(seed: int, rows: int, customers: int
         assert 0 <= order.filled <= order.size
         assert order.expected_open + order.filled <= order.size
     played = [step for customer in plan.customers for step in customer.steps]
-    assert len(played) == plan.counted["new"] + plan.counted.get("cancelled", 0)
+    assert len(played) == sum(plan.counted.get(kind, 0) for kind in ("new", "cancelled", "replaced by less"))

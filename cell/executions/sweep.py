@@ -1,0 +1,153 @@
+"""Orders that the venue does not answer: asked about, sent again, cancelled, and in the end shown to an operator.
+
+An instruction that was sent and has no answer after some seconds is asked about, again and again. What the venue does
+not know is sent again under the same id; what it knows is not. An order about which it stays silent is cancelled: it
+becomes `pending_cancel`, and the venue is told. What is unanswered after all that is stuck: a metric, a line in
+`shardctl cells summary`, an error in the log, and still asked about, less often. Nothing here ends an order or gives
+back its funds: only the venue's word does.
+
+What was tried is counted in the instruction's row, so a restart goes on where the last worker was. While the venue is
+not connected nothing is asked and nothing is counted: then the whole venue is the problem, and has its own metric.
+"""
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
+
+from cell.executions.queries import (
+    CallRefused,
+    DatabaseAway,
+    Unanswered,
+    cancel_unanswered,
+    count_stuck,
+    note_tries,
+    unanswered_instructions,
+)
+from cell.executions.venue import Venue, VenueAway, VenueOrder, VenueSilent
+from infra.runtime.clock import Clock
+from infra.runtime.database import Pool
+from infra.runtime.telemetry import Metrics
+
+CHECK_PERIOD_S: Final = 1.0
+ASK_PAGE: Final = 256
+UNANSWERED_AFTER_S: Final = 5.0
+STUCK_PERIOD_S: Final = 60.0
+CANCEL_AT_TRY: Final = 3
+STUCK_AT_TRY: Final = 5
+
+_log = logging.getLogger(__name__)
+
+Send = Callable[[str, VenueOrder], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Deed:
+    """What to do about one unanswered instruction."""
+
+    send: bool = False
+    cancel: bool = False
+    stuck: bool = False
+
+
+def next_deed(action: str, *, tries: int, known: bool | None, submit_waits: bool) -> Deed:
+    """What this try does. `known`: what the venue said when asked, None if it said nothing; `submit_waits`: the order's
+    own submit is unanswered too, and so is sent before this."""
+    this_try = tries + 1
+    if action == "submit":
+        # a known order has answered by being known: that report is on its way through the inbox
+        send, cancel = known is False, known is not True and this_try == CANCEL_AT_TRY
+    elif action == "replace":
+        send, cancel = known is not True, False
+    else:
+        # a cancel of what the venue forgot would be refused, and the order look alive: that is for an operator
+        send, cancel = known is not False or submit_waits, False
+    return Deed(send, cancel, this_try >= STUCK_AT_TRY)
+
+
+class StuckSweep:
+    """The unanswered instructions of one cell."""
+
+    def __init__(self, pool: Pool, venue: Venue, send: Send, *, cell: str, clock: Clock, metrics: Metrics) -> None:
+        self._pool = pool
+        self._venue = venue
+        self._send = send
+        self._cell = cell
+        self._clock = clock
+        self._metrics = metrics
+
+    async def run(self) -> None:
+        """Sweep until cancelled."""
+        while True:
+            await self._venue.wait_connected()
+            try:
+                await self.sweep()
+            except VenueAway as error:
+                _log.warning("sweep stopped", extra={"detail": str(error)})
+            except (DatabaseAway, CallRefused) as error:
+                self._metrics.counter("cell_worker_failures_total").labels(self._cell, "unanswered").inc()
+                _log.warning("database call failed, repeating", extra={"task": "unanswered", "detail": str(error)})
+            await asyncio.sleep(CHECK_PERIOD_S)
+
+    async def sweep(self) -> None:
+        """One try for every instruction whose next try is due."""
+        after_id = 0
+        while True:
+            page = await unanswered_instructions(
+                self._pool,
+                at=self._clock.now(),
+                every_s=UNANSWERED_AFTER_S,
+                stuck_every_s=STUCK_PERIOD_S,
+                after_id=after_id,
+                limit=ASK_PAGE,
+            )
+            if page:
+                after_id = page[-1].instruction_id
+                await self._try(page)
+            if len(page) < ASK_PAGE:
+                break
+        self._metrics.gauge("cell_orders_stuck").labels(self._cell).set(await count_stuck(self._pool))
+
+    async def _try(self, page: Sequence[Unanswered]) -> None:
+        orders = {item.order.order_id: item.order for item in page}
+        answers = await asyncio.gather(*(self._ask(order) for order in orders.values()))
+        known = dict(zip(orders, answers, strict=True))
+        submits = {item.order.order_id for item in page if item.action == "submit"}
+        deeds = [
+            next_deed(
+                item.action,
+                tries=item.tries,
+                known=known[item.order.order_id],
+                submit_waits=item.order.order_id in submits,
+            )
+            for item in page
+        ]
+        for item, deed in zip(page, deeds, strict=True):
+            if deed.send:
+                await self._send(item.action, item.order)
+        to_cancel = [item.order for item, deed in zip(page, deeds, strict=True) if deed.cancel]
+        if to_cancel:
+            await cancel_unanswered(self._pool, to_cancel, self._clock.now())
+        stuck = [item.instruction_id for item, deed in zip(page, deeds, strict=True) if deed.stuck]
+        await note_tries(self._pool, [item.instruction_id for item in page], stuck, self._clock.now())
+        self._tell(page, known, deeds)
+
+    async def _ask(self, order: VenueOrder) -> bool | None:
+        try:
+            return await self._venue.ask(order.order_id, order.user_id)
+        except VenueSilent:
+            return None
+
+    def _tell(self, page: Sequence[Unanswered], known: dict[UUID, bool | None], deeds: Sequence[Deed]) -> None:
+        names = {True: "known", False: "unknown", None: "silent"}
+        for result, count in Counter(names[answer] for answer in known.values()).items():
+            self._metrics.counter("cell_instructions_asked_total").labels(self._cell, result).inc(count)
+        for item, deed in zip(page, deeds, strict=True):
+            about = {"order_id": str(item.order.order_id), "action": item.action, "tries": item.tries + 1}
+            if deed.cancel:
+                _log.warning("the venue does not answer, cancelling", extra=about)
+            if deed.stuck and item.tries < STUCK_AT_TRY:
+                _log.error("an order is stuck at the venue", extra=about)

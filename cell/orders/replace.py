@@ -1,0 +1,122 @@
+"""Replace an order: a new one that names the old one, at once if the venue never saw that, otherwise once it agrees.
+
+`If-Match` must name the version of the order that the customer saw (its ETag), so that nobody replaces what has moved.
+Under failure as every command: durable when answered, and a repeat with the same key answers the same.
+"""
+
+import re
+from dataclasses import dataclass
+from typing import Final
+from uuid import UUID
+
+import msgspec
+from msgspec import UNSET, Raw, UnsetType
+
+from cell import errors
+from cell.caller import Answer, Caller, decode_body, fingerprint
+from cell.orders.batcher import Batcher, Command, CommandKind
+from cell.orders.outcome import settled
+from cell.orders.schemas import order_view, parse_amount, parse_time_in_force
+from infra.runtime.clock import TimeOrderedIds
+
+_ETAG: Final = re.compile(r'"([0-9]{1,9})"')
+_TAG: Final = re.compile(r'(W/)?"[!#-~]*"')
+NEVER: Final = -1
+"""The version of no order: what stands in If-Match is not one of our tags."""
+_encode = msgspec.json.Encoder().encode
+
+
+class ReplaceRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """`PATCH /v1/orders/{order_id}`. Amounts stay raw JSON tokens, so that no digit is lost before they are parsed."""
+
+    qty: Raw | UnsetType = UNSET
+    limit_price: Raw | UnsetType = UNSET
+    stop_price: Raw | UnsetType = UNSET
+    time_in_force: str | UnsetType | None = UNSET
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What becomes different; None: stays."""
+
+    qty_micros: int | None
+    limit_px_micros: int | None
+    stop_px_micros: int | None
+    time_in_force: str | None
+
+
+_decoder = msgspec.json.Decoder(ReplaceRequest)
+
+
+def parse_if_match(value: str | None) -> int | None:
+    """The version that the customer saw; None for `*`. Raises Problem: 428 missing, 400 no entity tag."""
+    text = (value or "").strip()
+    if not text:
+        raise errors.precondition_required()
+    if text == "*":
+        return None
+    ours = _ETAG.fullmatch(text)
+    if ours is None and _TAG.fullmatch(text) is None:
+        raise errors.invalid_field(400, "If-Match", 'one entity tag as in the order\'s etag, such as "3", or *')
+    return NEVER if ours is None else int(ours[1])
+
+
+def _amount(field: str, raw: Raw | UnsetType, *, price: bool) -> int | None:
+    if raw is UNSET or bytes(raw) == b"null":
+        return None
+    return parse_amount(field, bytes(raw), price=price)
+
+
+def parse_changes(raw: bytes) -> Changes:
+    """The changes a request asks for. Raises Problem: 400 unparsable or empty, 422 understood and refused."""
+    body = decode_body(_decoder, raw)
+    changes = Changes(
+        qty_micros=_amount("qty", body.qty, price=False),
+        limit_px_micros=_amount("limit_price", body.limit_price, price=True),
+        stop_px_micros=_amount("stop_price", body.stop_price, price=True),
+        time_in_force=None if body.time_in_force in (None, UNSET) else parse_time_in_force(body.time_in_force),
+    )
+    if changes == Changes(None, None, None, None):
+        raise errors.invalid_field(400, "body", "send at least one of qty, limit_price, stop_price, time_in_force")
+    return changes
+
+
+async def replace_order(
+    batcher: Batcher, new_id: TimeOrderedIds, caller: Caller, key: str, order_id: UUID, if_match: str | None, raw: bytes
+) -> Answer:
+    """202 with the new order. Raises Problem: 404, 409 not open, 412 another version, 422, 428."""
+    version = parse_if_match(if_match)
+    changes = parse_changes(raw)
+    command = Command(
+        kind=CommandKind.REPLACE,
+        user_id=caller.user_id,
+        key=key,
+        fingerprint=fingerprint(
+            "PATCH",
+            "/v1/orders",
+            order_id,
+            version,
+            changes.qty_micros,
+            changes.limit_px_micros,
+            changes.stop_px_micros,
+            changes.time_in_force,
+        ),
+        arguments=(
+            order_id,
+            new_id(),
+            version,
+            changes.qty_micros,
+            changes.limit_px_micros,
+            changes.stop_px_micros,
+            changes.time_in_force,
+        ),
+    )
+    outcome = await settled(batcher, command)
+    if outcome.outcome == "INVALID_FIELD":
+        figures = outcome.figures or {}
+        raise errors.field_not_of_order(figures, replayed=outcome.replayed)
+    if outcome.outcome != "accepted":
+        raise errors.refusal(outcome.outcome, outcome.figures, replayed=outcome.replayed)
+    assert outcome.figures is not None
+    view = order_view(outcome.figures)
+    return Answer(202, _encode(view), replayed=outcome.replayed, etag=view.etag)
