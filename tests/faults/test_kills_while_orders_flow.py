@@ -27,7 +27,7 @@ pytestmark = pytest.mark.anyio
 
 CUSTOMERS_PER_CELL = 4
 FLOW_BEFORE_S = 0.8
-FLOW_AFTER_S = 3.0
+FLOW_AFTER_S = 2.0
 REPAIR_LIMIT_S = 45.0
 INSISTENT = RetryLimits(attempts=60, total_s=40.0)
 NO_SECOND_CHANCE = RetryLimits(attempts=1, total_s=15.0)
