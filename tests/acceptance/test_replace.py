@@ -81,7 +81,7 @@ async def test_a_resting_order_is_replaced_and_the_larger_hold_stands_meanwhile(
     smaller = await patch(customer, new["order_id"], {"qty": 3, "limit_price": to_wire(px - CENT)}, etag=new["etag"])
     last = await settled(customer, smaller.body["order_id"])
     assert from_wire((await customer.account())["cash_held"]) == from_wire(last["held"]) == 3 * (px - CENT)
-    events = (await customer.call({200}, "GET", f"/v1/orders/{last['order_id']}/events")).body["items"]
+    events = await customer.items(f"/v1/orders/{last['order_id']}/events", {"direction": "asc"})
     assert [event["to"] for event in events] == ["pending", "validated", "pending_replace", "routed"]
 
 
