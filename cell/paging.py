@@ -23,6 +23,14 @@ class Page:
     after: str | None
     descending: bool
 
+    def after_number(self) -> int | None:
+        """`after` of a list whose key is a sequence. Raises Problem 422 if the token is of another list."""
+        if self.after is None:
+            return None
+        if not self.after.isdigit() or len(self.after) > 18:
+            raise errors.invalid_field(422, "page_token", "not a token of this list")
+        return int(self.after)
+
 
 def parse_page(limit: str | None, page_token: str | None, direction: str | None) -> Page:
     """Raises Problem 422 for a limit outside 1..500, a direction that is none, a token that is not ours."""

@@ -9,7 +9,6 @@ from litestar import Controller, get
 from litestar.di import NamedDependency
 from litestar.params import FromQuery
 
-from cell import errors
 from cell.caller import Caller, format_time
 from cell.ledger.queries import list_entries
 from cell.money import format_micros
@@ -60,10 +59,9 @@ class LedgerController(Controller):
         direction: FromQuery[str | None] = None,
     ) -> EntryPage:
         page = parse_page(limit, page_token, direction)
-        if page.after is not None and not (page.after.isdigit() and len(page.after) <= 18):
-            raise errors.invalid_field(422, "page_token", "not a token of this list")
-        after = None if page.after is None else int(page.after)
-        rows = await list_entries(pool, caller.user_id, after=after, descending=page.descending, limit=page.limit + 1)
+        rows = await list_entries(
+            pool, caller.user_id, after=page.after_number(), descending=page.descending, limit=page.limit + 1
+        )
         shown = rows[: page.limit]
         items = [
             EntryView(

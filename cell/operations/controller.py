@@ -16,7 +16,6 @@ from cell.operations import queries
 from cell.orders.schemas import OrderView, order_view
 from cell.paging import parse_page, seal
 from infra.runtime.database import Pool
-from infra.runtime.problem import Problem
 
 
 class ProfileRequest(msgspec.Struct, forbid_unknown_fields=True):
@@ -91,9 +90,7 @@ class OperatorReads(Controller):
         self, pool: NamedDependency[Pool], limit: FromQuery[str | None] = None, page_token: FromQuery[str | None] = None
     ) -> dict[str, Any]:
         page = parse_page(limit, page_token, "asc")
-        if page.after is not None and not page.after.isdigit():
-            raise Problem(422, "INVALID_FIELD", "page_token: not a token of this list", field="page_token")
-        rows = await queries.read_all(pool, queries.QUARANTINE, [int(page.after or 0), page.limit + 1])
+        rows = await queries.read_all(pool, queries.QUARANTINE, [page.after_number() or 0, page.limit + 1])
         shown = rows[: page.limit]
         return {
             "items": [_plain(row) for row in shown],

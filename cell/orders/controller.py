@@ -93,14 +93,6 @@ def _moment(field: str, value: str | None) -> datetime | None:
     return at
 
 
-def _after_number(page_after: str | None) -> int | None:
-    if page_after is None:
-        return None
-    if not page_after.isdigit() or len(page_after) > 18:
-        raise errors.invalid_field(422, "page_token", "not a token of this list")
-    return int(page_after)
-
-
 def _after_id(page_after: str | None) -> UUID | None:
     try:
         return None if page_after is None else UUID(page_after)
@@ -291,7 +283,7 @@ class OrderController(Controller):
             pool,
             caller.user_id,
             identifier,
-            after=_after_number(page.after),
+            after=page.after_number(),
             descending=page.descending,
             limit=page.limit + 1,
         )
@@ -320,7 +312,7 @@ class OrderController(Controller):
             pool,
             caller.user_id,
             identifier,
-            after=_after_number(page.after),
+            after=page.after_number(),
             descending=page.descending,
             limit=page.limit + 1,
         )
