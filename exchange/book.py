@@ -288,6 +288,11 @@ class Book:
             self._report(order, "fill", session, now_us, last_qty=stray.order_qty, last_px=1_000_000)
         return sorted(self._sessions)
 
+    def price_bands(self) -> dict[str, tuple[int, int]]:
+        """The lowest and highest limit on a symbol's tapes: what was recorded is taken, however far from the price."""
+        limits = {symbol: [tape.limits_px for tape in runs.values()] for symbol, runs in self.tapes.items()}
+        return {symbol: (min(low for low, _ in of), max(high for _, high in of)) for symbol, of in limits.items()}
+
     def taken_count(self, symbol: str, run: str) -> int:
         """How many orders of a tape have come so far."""
         return sum(1 for key in self._taken if key[:2] == (symbol, run))

@@ -137,13 +137,20 @@ class Welcome(msgspec.Struct, tag_field="t", tag="welcome", frozen=True):
     symbols: list[str]
     prices: dict[str, int]
     at: str
+    bands: dict[str, tuple[int, int]] = {}
+    """As in `prices`."""
 
 
 class Prices(msgspec.Struct, tag_field="t", tag="prices", frozen=True):
-    """Last prices that changed; also the heartbeat, so it may be empty. Conflated, never re-sent."""
+    """Last prices that changed; also the heartbeat, so it may be empty. Conflated, never re-sent.
+
+    `bands` are the price bands of the venue's own, whole each time: the lowest and the highest limit that it takes for
+    a symbol, wherever the price is. Most symbols have none.
+    """
 
     prices: dict[str, int]
     at: str
+    bands: dict[str, tuple[int, int]] = {}
 
 
 class Unknown(msgspec.Struct, tag_field="t", tag="unknown", frozen=True):

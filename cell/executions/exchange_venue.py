@@ -187,11 +187,11 @@ class ExchangeVenue:
         if isinstance(message, Unknown):
             self._answer(message.cl_ord_id, False)
         elif isinstance(message, Prices):
-            listener.on_prices(message.prices)
+            listener.on_prices(message.prices, message.bands)
         elif isinstance(message, Welcome):
             self._generation += 1
             self._connected.set()
-            listener.on_prices(message.prices)
+            listener.on_prices(message.prices, message.bands)
             _log.info("session open", extra={"venue": self.name, "session_id": message.session_id})
         elif isinstance(message, Failure):
             raise EOFError(message.detail)

@@ -75,6 +75,7 @@ select inbox_id, outcome, reason from brokerage.apply_reports_v1(%s::bigint[], %
 _QUARANTINE: Final[LiteralString] = "select brokerage.quarantine_report_v1(%s, %s, %s)"
 _UNAPPLIED: Final[LiteralString] = "select id, user_id from brokerage.inbox where id > %s order by id limit %s"
 _SET_PRICES: Final[LiteralString] = "select brokerage.set_reference_prices_v1(%s::text[], %s::bigint[], %s)"
+_SET_BANDS: Final[LiteralString] = "select brokerage.set_price_bands_v1(%s::text[], %s::bigint[], %s::bigint[])"
 _TRIGGER: Final[LiteralString] = """
 select triggered, put_off
   from brokerage.trigger_stops_v1(%s::text[], %s::bigint[], %s::timestamptz[], %s, %s, %s, %s)
@@ -287,6 +288,13 @@ async def set_reference_prices(pool: Pool, prices: Mapping[str, int], at: dateti
     """Take over last prices."""
     async with _calling(pool) as connection:
         await connection.execute(_SET_PRICES, (list(prices), list(prices.values()), at))
+
+
+async def set_price_bands(pool: Pool, bands: Mapping[str, tuple[int, int]]) -> None:
+    """Take over which symbols the venue has bands of its own for; all others have none."""
+    values = (list(bands), [low for low, _ in bands.values()], [high for _, high in bands.values()])
+    async with _calling(pool) as connection:
+        await connection.execute(_SET_BANDS, values)
 
 
 async def trigger_stops(

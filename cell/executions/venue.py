@@ -44,7 +44,8 @@ class VenueListener:
 
     received_seq: Callable[[], Awaitable[int]]
     on_reports: Callable[[list[ExecutionReport]], Awaitable[None]]
-    on_prices: Callable[[Mapping[str, int]], None]
+    on_prices: Callable[[Mapping[str, int], Mapping[str, tuple[int, int]]], None]
+    """Last prices that changed, and all price bands of the venue's own."""
 
 
 class Venue(Protocol):

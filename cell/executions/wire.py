@@ -71,10 +71,14 @@ class Welcome(msgspec.Struct, tag_field="t", tag="welcome", frozen=True):
     session_id: str
     log_id: str
     prices: dict[str, int]
+    bands: dict[str, tuple[int, int]] = {}
 
 
 class Prices(msgspec.Struct, tag_field="t", tag="prices", frozen=True):
+    """`bands`: lowest and highest limit where the venue has a price band of its own, whole each time."""
+
     prices: dict[str, int]
+    bands: dict[str, tuple[int, int]] = {}
 
 
 class Unknown(msgspec.Struct, tag_field="t", tag="unknown", frozen=True):

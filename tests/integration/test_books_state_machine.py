@@ -28,11 +28,12 @@ from psycopg.types.json import Jsonb
 
 from infra.runtime.migrator import read_sql
 from tests.support.databases import TestDatabase
-from tests.support.ledger_model import ENDED, UNSEEN, ModelAccount, ModelOrder, collar
+from tests.support.ledger_model import ENDED, POSITION_MAX, UNSEEN, ModelAccount, ModelOrder, collar
 
 SYMBOL = "AAPL"
 REFERENCE = 100_000_000
 CHECKS = read_sql("cell", "checks")
+SET_BANDS = "select brokerage.set_price_bands_v1(%s::text[], %s::bigint[], %s::bigint[])"
 TRIGGER = "select * from brokerage.trigger_stops_v1(%s, %s, %s, 1000, %s, 'XNYS')"
 SESSIONS = [
     (datetime(2026, 11, day, 14, 30, tzinfo=UTC), datetime(2026, 11, day, close, 0, tzinfo=UTC))
@@ -67,6 +68,7 @@ class Books(RuleBasedStateMachine):
         while self._call("select 1 from brokerage.claim_instructions_v1(64, now())"):
             pass  # earlier examples' customers are not this one's
         self._call("select brokerage.set_reference_prices_v1(%s, %s, now())", [SYMBOL], [REFERENCE])
+        self._call(SET_BANDS, [], [], [])
         self._call(
             "select * from brokerage.open_account_v1(%s, 1, 'retail', %s, null, 'x', now())", self.user, self.user.hex
         )
@@ -128,9 +130,12 @@ class Books(RuleBasedStateMachine):
         self.commands.append((key, (verb, content)))
         return key
 
-    @initialize(is_rich=st.booleans())
-    def begin(self, is_rich: bool) -> None:
-        """Half of the customers can afford everything; the others live at the edge."""
+    @initialize(is_rich=st.booleans(), is_retail=st.integers(0, 3).map(bool))
+    def begin(self, is_rich: bool, is_retail: bool) -> None:
+        """Half of the customers can afford everything; the others live at the edge. A quarter are professionals."""
+        if not is_retail:
+            self._call("select brokerage.set_profile_v1(%s, 'professional')", self.user)
+            self.model.is_retail = False
         if is_rich:
             self.deposit(3_000_000_000)
             self.transfer(20_000_000, 99_999_999)
@@ -161,7 +166,7 @@ class Books(RuleBasedStateMachine):
         )
         if expected == "accepted":
             self.met[f"accepted as {order.status}"] += 1
-            self.model.place(key, order)
+            self._accept(key, order)
             if at_once:
                 self.route()
 
@@ -179,7 +184,43 @@ class Books(RuleBasedStateMachine):
         kind = "stop_limit" if limit_px else "stop"
         key = self._send("place", (side, kind, qty, time_in_force, stop_px, limit_px), expected)
         if expected == "accepted":
-            self.model.place(key, order)
+            self._accept(key, order)
+
+    def _accept(self, key: str, order: ModelOrder) -> None:
+        self.model.place(key, order)
+        self.model.count(order, self.last_px, self.at)
+
+    @rule(seconds=st.sampled_from([0.5, 1, 1, 59, 60]))
+    def a_moment_passes(self, seconds: float) -> None:
+        self.at += timedelta(seconds=seconds)
+
+    def _a_minute_passes(self) -> None:
+        """Whatever was placed before does not count any more."""
+        self.at += timedelta(minutes=1)
+
+    @rule(count=st.integers(8, 12), px=near_prices)
+    def a_burst_of_orders(self, count: int, px: int) -> None:
+        """As fast as a machine sends them: what the window has no room for is refused, and only that."""
+        self.deposit(count * 2 * px)
+        for _ in range(count):
+            self.place("buy", 1, px, "gtc", False)
+
+    @precondition(lambda self: self.model.is_retail and not self.model.restricted)
+    @rule(px=near_prices, is_beyond=st.booleans())
+    def a_position_up_to_the_limit(self, px: int, is_beyond: bool) -> None:
+        """A buy that fills what the limit leaves, to the micro, and one that is a micro-share more."""
+        self._a_minute_passes()
+        self.deposit(POSITION_MAX + 2 * px)
+        held = sum(order.held for order in self.model.orders.values() if order.side == "buy")
+        worth = -(-self.model.position(SYMBOL).qty * self.last_px // 1_000_000)
+        qty = (POSITION_MAX - worth - held) * 1_000_000 // px
+        if qty > 0:
+            self.place("buy", qty + is_beyond, px, "gtc", False)
+
+    @rule(px=st.sampled_from([None, (1_000_000, 150_000_000)]))
+    def the_venue_has_a_band_of_its_own(self, px: tuple[int, int] | None) -> None:
+        self.model.venue_band = px
+        self._call(SET_BANDS, *(([SYMBOL], [px[0]], [px[1]]) if px else ([], [], [])))
 
     @rule(px=near_prices)
     def hear_price(self, px: int) -> None:
@@ -203,7 +244,7 @@ class Books(RuleBasedStateMachine):
             order.status = "funds_held" if reached else "armed"
         else:
             order.status = "funds_held" if self._is_open() else "queued"
-        expected = self.model.judge(order.symbol, order.side, order.qty, order.hold_px)
+        expected = self.model.judge(order, self.last_px, self.at)
         if expected != "ACCOUNT_RESTRICTED" and time_in_force in ("ioc", "fok") and not self._is_open():
             return "MARKET_CLOSED"
         return expected
@@ -258,20 +299,24 @@ class Books(RuleBasedStateMachine):
                 )
 
     @precondition(lambda self: self.model.cash > 0)
-    @rule(px=cents)
+    @rule(px=st.one_of(near_prices, cents))
     def place_for_the_last_micro(self, px: int) -> None:
         """A buy that the cash just covers, and one a micro-share larger that it does not."""
         qty = self.model.cash * 1_000_000 // px
         if not 0 < qty < 10**15 or self.model.restricted:
             return
+        self._a_minute_passes()
         larger = qty + -(-1_000_000 // px) + 1
-        assert self.model.judge(SYMBOL, "buy", larger, px) == "INSUFFICIENT_BUYING_POWER"
-        self._send("place", ("buy", "limit", larger, "gtc", None, px), "INSUFFICIENT_BUYING_POWER")
+        expected = self._enter(ModelOrder(SYMBOL, "buy", larger, px), "gtc")
+        assert expected in ("INSUFFICIENT_BUYING_POWER", "PRICE_OUT_OF_BAND")
+        self._send("place", ("buy", "limit", larger, "gtc", None, px), expected)
         order = ModelOrder(SYMBOL, "buy", qty, px)
-        assert self._enter(order, "gtc") == "accepted"
-        key = self._send("place", ("buy", "limit", qty, "gtc", None, px), "accepted")
-        self.model.place(key, order)
-        self.met["the last micro"] += 1
+        expected = self._enter(order, "gtc")
+        assert expected in ("accepted", "PRICE_OUT_OF_BAND", "POSITION_LIMIT")
+        key = self._send("place", ("buy", "limit", qty, "gtc", None, px), expected)
+        if expected == "accepted":
+            self._accept(key, order)
+            self.met["the last micro"] += 1
 
     @precondition(lambda self: self.commands)
     @rule(data=st.data(), mutate=st.booleans())
@@ -315,14 +360,17 @@ class Books(RuleBasedStateMachine):
         qty = qty if qty is None or qty > 0 else None
         if limit_px is not None and not order.has_limit and data.draw(st.booleans()):
             limit_px = None
-        expected = self.model.judge_replace(order, qty, limit_px, is_fresh=is_fresh)
+        expected = self._judge_replace(order, qty, limit_px, is_fresh=is_fresh)
         self.met[f"replace: {expected}"] += 1
         key = self._send("replace", (name, is_fresh, limit_px, qty), expected)
         if expected == "accepted":
             was_held = order.held
             self.met[f"replace of one that is {order.status}"] += 1
-            self.model.replace(order, key, qty, limit_px)
+            self.model.replace(order, key, qty, limit_px, last_px=self.last_px, at=self.at)
             self.met["replace: the new one needs more"] += order.status == "pending_replace" and order.held > was_held
+
+    def _judge_replace(self, order: ModelOrder, qty: int | None, px: int | None, *, is_fresh: bool = True) -> str:
+        return self.model.judge_replace(order, qty, px, is_fresh=is_fresh, last_px=self.last_px, at=self.at)
 
     @precondition(lambda self: self._pending())
     @rule(data=st.data(), verdict=st.sampled_from(["replaced", "replaced", "replace_rejected", "implied"]))
@@ -366,28 +414,32 @@ class Books(RuleBasedStateMachine):
         ending: str,
     ) -> None:  # fmt: skip
         """Place, fill some, replace, fill some or all of it meanwhile, and then the venue answers."""
+        self._a_minute_passes()
         if self.model.restricted or not self._is_open():
             return
         self.deposit(3 * qty * px // 1_000_000 + 1) if side == "buy" else self.transfer(qty, px)
-        key = self._send("place", (side, "limit", qty, "gtc", None, px), "accepted")
         order = ModelOrder(SYMBOL, side, qty, px)
-        self.model.place(key, order)
+        expected = self._enter(order, "gtc")
+        key = self._send("place", (side, "limit", qty, "gtc", None, px), expected)
+        if expected != "accepted":  # too far from the last price, or too large a position
+            return
+        self._accept(key, order)
         self.route()
         if filled_before:
             self._trade(key, order, max(1, order.leaves // 3))
         position = self.model.position(SYMBOL)
         beyond = order.qty + (self.model.cash * 1_000_000 // px + 2 if side == "buy" else position.qty + 1)
-        expected = self.model.judge_replace(order, beyond, None, is_fresh=True)
+        expected = self._judge_replace(order, beyond, None)
         self.met[f"replace: {expected}"] += 1
         self._send("replace", (key, True, None, beyond), expected)
         whole = int(qty * factor)
-        expected = self.model.judge_replace(order, whole, new_px, is_fresh=True)
+        expected = self._judge_replace(order, whole, new_px)
         self.met[f"replace: {expected}"] += 1
         name = self._send("replace", (key, True, new_px, whole), expected)
         if expected != "accepted":
             return
         self.met[f"replace of one that is {order.status}"] += 1
-        self.model.replace(order, name, whole, new_px)
+        self.model.replace(order, name, whole, new_px, last_px=self.last_px, at=self.at)
         if filled_meanwhile != "nothing":
             self._trade(key, order, order.leaves if filled_meanwhile == "all" else max(1, order.leaves // 3))
         if ending == "cancelled" and order.status not in ENDED:
@@ -412,12 +464,16 @@ class Books(RuleBasedStateMachine):
     )
     def trades_are_revised(self, side: str, qty: int, px: int, whole: bool, kinds: list[str]) -> None:
         """Place, fill in part or whole, and let the venue revise the trade, then the revision, then that one."""
+        self._a_minute_passes()
         if self.model.restricted or not self._is_open():
             return
         self.deposit(qty * px // 1_000_000 + 1) if side == "buy" else self.transfer(qty, px)
-        key = self._send("place", (side, "limit", qty, "gtc", None, px), "accepted")
         order = ModelOrder(SYMBOL, side, qty, px)
-        self.model.place(key, order)
+        expected = self._enter(order, "gtc")
+        key = self._send("place", (side, "limit", qty, "gtc", None, px), expected)
+        if expected != "accepted":  # too far from the last price, or too large a position
+            return
+        self._accept(key, order)
         self.route()
         self._trade(key, order, qty if whole else qty // 2)
         ref = max(order.trades)
@@ -631,6 +687,9 @@ def books(cell_database: TestDatabase) -> Iterator[type[Books]]:
 SOMETIMES = (
     "INSUFFICIENT_BUYING_POWER",
     "INSUFFICIENT_SHARES",
+    "PRICE_OUT_OF_BAND",
+    "POSITION_LIMIT",
+    "ORDER_RATE_LIMIT",
     "the last micro",
     "stop: accepted, armed",
     "stop: accepted, funds_held",
@@ -655,6 +714,9 @@ SOMETIMES = (
     "replace: QTY_BELOW_FILLED",
     "replace: INSUFFICIENT_BUYING_POWER",
     "replace: INSUFFICIENT_SHARES",
+    "replace: PRICE_OUT_OF_BAND",
+    "replace: POSITION_LIMIT",
+    "replace: ORDER_RATE_LIMIT",
     "replace: the new one needs more",
     "replace of one that is funds_held",
     "replace of one that is armed",

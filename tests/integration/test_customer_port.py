@@ -287,6 +287,39 @@ async def test_a_preview_says_what_placing_would_and_leaves_nothing(port: Port) 
     assert state() == before
 
 
+async def test_a_risk_refusal_explains_itself_and_is_previewed(port: Port) -> None:
+    away = {**ORDER, "limit_price": "110.01"}
+    status, _, problem = await port.ask("POST", "/v1/orders", away, key="away")
+    assert (status, problem["code"], problem["field"]) == (422, "PRICE_OUT_OF_BAND", "limit_price")
+    assert (problem["reference_price"], problem["band_pct"]) == ("100.000000", 10)
+    assert "prices from 90.000000 to 110.000000 are taken" in problem["detail"]
+    status, headers, again = await port.ask("POST", "/v1/orders", away, key="away", server=1)
+    assert (status, headers["idempotency-replayed"]) == (422, "true")
+    assert {**again, "request_id": None} == {**problem, "request_id": None}
+    _, _, verdict = await port.ask("POST", "/v1/orders/preview", away)
+    assert verdict["refusals"][0] == {key: problem[key] for key in verdict["refusals"][0]}
+    with psycopg.connect(port.database.service_dsn, autocommit=True) as connection:
+        connection.execute("select brokerage.set_profile_v1(%s, 'retail')", [port.user_id])
+    answers = [(await port.ask("POST", "/v1/orders", {**ORDER, "qty": "0.01"}, server=n % 2))[2] for n in range(61)]
+    refused = next(answer for answer in answers if "code" in answer)
+    assert (refused["code"], refused["unit"]) == ("ORDER_RATE_LIMIT", "orders")
+    assert (refused["limit"], refused["current"], refused["window_s"]) in [(10, 10, 1), (60, 60, 60)]
+    assert f"up to {refused['limit']} orders in {refused['window_s']} s" in refused["detail"]
+
+
+async def test_a_position_limit_names_its_figures_in_dollars(port: Port) -> None:
+    with psycopg.connect(port.database.service_dsn, autocommit=True) as connection:
+        connection.execute("select brokerage.set_profile_v1(%s, 'retail')", [port.user_id])
+    assert (await port.ask("POST", "/v1/deposits", {"amount": "600000"}))[0] == 201
+    status, _, problem = await port.ask("POST", "/v1/orders", {**ORDER, "qty": "5000.000001"})
+    assert (status, problem["code"]) == (422, "POSITION_LIMIT")
+    assert (problem["limit"], problem["current"], problem["required"]) == (
+        "500000.000000",
+        "0.000000",
+        "500000.000100",
+    )
+
+
 @pytest.mark.parametrize(
     ("body", "if_match", "status"),
     [

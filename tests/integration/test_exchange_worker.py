@@ -398,15 +398,18 @@ async def test_a_tape_is_played_through_the_worker(
 ) -> None:
     tape = (
         b"34200,1,11,100,1900000,1\n34200.1,4,11,30,1900000,1\n34200.2,4,11,10,1900000,1\n34200.3,3,11,60,1900000,1\n"
-        b"34200.4,1,12,50,1900100,-1\n34200.5,4,12,50,1900100,-1\n34200.6,1,13,5,1890000,1\n"
+        b"34200.4,1,12,50,1900100,-1\n34200.5,4,12,50,1900100,-1\n34200.6,1,13,5,10000,1\n"
     )
     assert exchange.operate("POST", "/operator/v1/tapes?symbol=AAPL&run=R", tape)[0] == 201
     worker.start()
     async with opened(cell_database, 3) as books:
+        # prices of another year, and a bid of a dollar: on a tape that is no slip of a finger
+        band = "select from brokerage.symbols where symbol = 'AAPL' and venue_low_px_micros is null"
+        await until("what is on the tape is admitted, however far away", lambda: no_rows(books, band))
         orders = {}
         for user_id, (tape_id, side, px, qty) in zip(
             books.users,
-            [(11, "buy", 190_000_000, 100), (12, "sell", 190_010_000, 50), (13, "buy", 189_000_000, 5)],
+            [(11, "buy", 190_000_000, 100), (12, "sell", 190_010_000, 50), (13, "buy", 1_000_000, 5)],
             strict=True,
         ):
             orders[tape_id] = PlacedOrder(user_id, books.new_id(), "AAPL", side, px, qty * MICROS)
@@ -547,7 +550,11 @@ async def test_what_cannot_trade_at_once_is_cancelled_by_the_venue_and_releases_
             limit_px=last_px * 101 // 100 // 10_000 * 10_000,
         )
         away = await place_terms(
-            books, side="buy", kind="limit", time_in_force=time_in_force, limit_px=last_px // 2 // 10_000 * 10_000
+            books,
+            side="buy",
+            kind="limit",
+            time_in_force=time_in_force,
+            limit_px=last_px * 93 // 100 // 10_000 * 10_000,
         )
         ended = "select from brokerage.orders where status not in ('filled', 'cancelled')"
         await until("every order has ended", lambda: no_rows(books, ended))
@@ -569,18 +576,23 @@ async def test_a_stop_goes_out_when_the_last_price_reaches_it_also_after_the_wor
 ) -> None:
     worker.start()
     last_px = START_PRICES["AAPL"]
-    stop_px = last_px * 12 // 10 // 10_000 * 10_000
+    stop_px = last_px * 104 // 100 // 10_000 * 10_000
     async with opened(cell_database, 12) as books:
         await asyncio.sleep(1.5)  # the exchange's own price is the reference by now
         stops = await place_terms(books, side="buy", kind="stop", time_in_force="gtc", limit_px=None, stop_px=stop_px)
         asleep = await place_terms(
-            books, side="buy", kind="stop_limit", time_in_force="gtc", limit_px=stop_px * 2, stop_px=stop_px + 10_000
+            books,
+            side="buy",
+            kind="stop_limit",
+            time_in_force="gtc",
+            limit_px=stop_px * 1038 // 1000 // 10_000 * 10_000,
+            stop_px=stop_px + 10_000,
         )
         await asyncio.sleep(1.5)
         armed = "select count(*) from brokerage.orders where status = 'armed'"
         assert await rows(books, armed) == [(24,)]
         worker.end(signal.SIGKILL)
-        raised = f"34200,1,11,100,{stop_px * 102 // 100 // 10_000 * 100},1\n".encode()  # the market jumps by a fifth
+        raised = f"34200,1,11,100,{stop_px * 1005 // 1000 // 10_000 * 100},1\n".encode()  # the market jumps
         assert exchange.operate("POST", "/operator/v1/tapes?symbol=AAPL&run=UP", raised)[0] == 201
         await asyncio.sleep(0.5)
         assert await rows(books, armed) == [(24,)], "nobody looked while the worker was down"

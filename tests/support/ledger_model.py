@@ -7,7 +7,7 @@ place.
 """
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from fractions import Fraction
 from math import ceil
 
@@ -15,6 +15,9 @@ MICROS = 1_000_000
 UNSEEN = {"armed", "queued", "funds_held"}
 """What the venue has not heard of ends at once."""
 ENDED = {"filled", "cancelled", "expired", "rejected", "replaced"}
+POSITION_MAX = 500_000 * MICROS
+VALUE_PER_MINUTE_MAX = 1_000_000 * MICROS
+ORDERS_PER_SECOND_MAX, ORDERS_PER_MINUTE_MAX = 10, 60
 
 
 def half_even(value: Fraction) -> int:
@@ -59,6 +62,15 @@ class ModelOrder:
     replaces: "ModelOrder | None" = None
     replacement: "ModelOrder | None" = None
     """The one that is pending."""
+
+    @property
+    def limit_px(self) -> int | None:
+        return self.hold_px if self.has_limit else None
+
+    def worth(self, last_px: int) -> int:
+        """What it counts as in the rate limit."""
+        px = self.hold_px if self.side == "buy" else self.limit_px or self.stop_px or last_px
+        return ceil(Fraction(self.qty * px, MICROS))
 
     @property
     def standing(self) -> list[ModelTrade]:
@@ -107,6 +119,10 @@ class ModelPosition:
 class ModelAccount:
     """One customer."""
 
+    is_retail: bool = True
+    accepted: list[tuple[datetime, int]] = field(default_factory=list)
+    """When orders were accepted, and worth how much."""
+    venue_band: tuple[int, int] | None = None
     cash: int = 0
     cash_held: int = 0
     restricted: bool = False
@@ -138,13 +154,42 @@ class ModelAccount:
         position.qty += qty
         position.basis += half_even(Fraction(owned * unit_cost, MICROS))
 
-    def judge(self, symbol: str, side: str, qty: int, hold_px: int) -> str:
-        if self.restricted and side == "buy" and qty > self._owed(symbol):
+    def judge(self, order: ModelOrder, last_px: int, at: datetime) -> str:
+        if self.restricted and order.side == "buy" and order.qty > self._owed(order.symbol):
             return "ACCOUNT_RESTRICTED"
-        if side == "buy":
-            return "accepted" if ceil(Fraction(qty * hold_px, MICROS)) <= self.cash else "INSUFFICIENT_BUYING_POWER"
-        position = self.position(symbol)
-        return "accepted" if qty <= position.qty - position.held else "INSUFFICIENT_SHARES"
+        if self.is_out_of_band(last_px, order.limit_px, order.stop_px):
+            return "PRICE_OUT_OF_BAND"
+        cost = ceil(Fraction(order.qty * order.hold_px, MICROS))
+        if order.side == "buy":
+            if cost > self.cash:
+                return "INSUFFICIENT_BUYING_POWER"
+            if self.is_too_much_of(order.symbol, last_px, cost):
+                return "POSITION_LIMIT"
+        else:
+            position = self.position(order.symbol)
+            if order.qty > position.qty - position.held:
+                return "INSUFFICIENT_SHARES"
+        return "ORDER_RATE_LIMIT" if self.is_too_fast(order.worth(last_px), at) else "accepted"
+
+    def is_out_of_band(self, last_px: int, *prices: int | None) -> bool:
+        low, high = self.venue_band or (0, 0)
+        away = [px for px in prices if px is not None and abs(Fraction(px, last_px) - 1) > Fraction(1, 10)]
+        return any(not low <= px <= high for px in away)
+
+    def is_too_much_of(self, symbol: str, last_px: int, cost: int, *, instead_of: int = 0) -> bool:
+        held = sum(o.held for o in self.orders.values() if o.symbol == symbol and o.side == "buy")
+        worth = ceil(Fraction(self.position(symbol).qty * last_px, MICROS)) + held - instead_of
+        return self.is_retail and worth + cost > POSITION_MAX
+
+    def is_too_fast(self, worth: int, at: datetime) -> bool:
+        minute = [(then, value) for then, value in self.accepted if then > at - timedelta(minutes=1)]
+        in_second = sum(then > at - timedelta(seconds=1) for then, _ in minute)
+        too_many = in_second >= ORDERS_PER_SECOND_MAX or len(minute) >= ORDERS_PER_MINUTE_MAX
+        return self.is_retail and (too_many or sum(value for _, value in minute) + worth > VALUE_PER_MINUTE_MAX)
+
+    def count(self, order: ModelOrder, last_px: int, at: datetime) -> None:
+        """An order was accepted."""
+        self.accepted.append((at, order.worth(last_px)))
 
     def _owed(self, symbol: str, *, apart_from: ModelOrder | None = None) -> int:
         """Shares that the customer owes and has not ordered yet, by other orders than one that is to be replaced."""
@@ -214,7 +259,9 @@ class ModelAccount:
         else:
             self.position(order.symbol).held -= amount
 
-    def judge_replace(self, order: ModelOrder, qty: int | None, limit_px: int | None, *, is_fresh: bool) -> str:
+    def judge_replace(
+        self, order: ModelOrder, qty: int | None, limit_px: int | None, *, is_fresh: bool, last_px: int, at: datetime
+    ) -> str:
         if not is_fresh:
             return "STALE_ETAG"
         if order.status not in UNSEEN | {"routed", "partially_filled"}:
@@ -224,20 +271,36 @@ class ModelAccount:
         left = (qty or order.qty) - order.cum
         if left <= 0:
             return "QTY_BELOW_FILLED"
+        if order.side == "buy" and self.restricted and left > self._owed(order.symbol, apart_from=order):
+            return "ACCOUNT_RESTRICTED"
+        if limit_px != order.limit_px and self.is_out_of_band(last_px, limit_px):
+            return "PRICE_OUT_OF_BAND"
         if order.side == "buy":
-            if self.restricted and left > self._owed(order.symbol, apart_from=order):
-                return "ACCOUNT_RESTRICTED"
-            more = ceil(Fraction(left * (limit_px or order.hold_px), MICROS)) - order.held
-            return "INSUFFICIENT_BUYING_POWER" if more > max(self.cash, 0) else "accepted"
-        position = self.position(order.symbol)
-        return "INSUFFICIENT_SHARES" if left - order.held > max(position.qty - position.held, 0) else "accepted"
+            cost = ceil(Fraction(left * (limit_px or order.hold_px), MICROS))
+            if cost - order.held > max(self.cash, 0):
+                return "INSUFFICIENT_BUYING_POWER"
+            if cost > order.held and self.is_too_much_of(order.symbol, last_px, cost, instead_of=order.held):
+                return "POSITION_LIMIT"
+        else:
+            position = self.position(order.symbol)
+            if left - order.held > max(position.qty - position.held, 0):
+                return "INSUFFICIENT_SHARES"
+        worth = self._replacement(order, qty, limit_px).worth(last_px)
+        return "ORDER_RATE_LIMIT" if self.is_too_fast(worth, at) else "accepted"
 
-    def replace(self, order: ModelOrder, new_id: str, qty: int | None, limit_px: int | None) -> None:
+    @staticmethod
+    def _replacement(order: ModelOrder, qty: int | None, limit_px: int | None) -> ModelOrder:
         whole = qty or order.qty
-        new = ModelOrder(
+        return ModelOrder(
             order.symbol, order.side, whole - order.cum, limit_px or order.hold_px, order.stop_px, order.status,
             has_limit=order.has_limit, whole=whole, replaces=order, expires_at=order.expires_at,
         )  # fmt: skip
+
+    def replace(
+        self, order: ModelOrder, new_id: str, qty: int | None, limit_px: int | None, *, last_px: int, at: datetime
+    ) -> None:
+        new = self._replacement(order, qty, limit_px)
+        self.count(new, last_px, at)
         if order.status in UNSEEN:
             self.end(order, "replaced")
             self.place(new_id, new)

@@ -10,6 +10,9 @@
 -- A stop order is accepted as `armed`, or, if a recent last price is already through its stop, as if it were triggered.
 -- Outside the session (p_market_hours other than `always`, by market_sessions) an order is accepted as `queued` for the
 -- open, an ioc or fok is refused with MARKET_CLOSED; a stop is armed, and only a price of a session triggers it.
+-- Risk checks, by the user's risk_profiles row: PRICE_OUT_OF_BAND (every profile); POSITION_LIMIT of a buy: the position at the
+-- reference price, what its open buys hold and what this one would hold; ORDER_RATE_LIMIT: accepted orders of the last second
+-- and minute, and their worth: what a buy holds, a sale's quantity at its limit, else its stop, else the reference price.
 -- SQLSTATEs: 55P03 when p_wait and the lock did not come in time.
 -- Lock order: users by id; everything else is reached under a user's lock.
 -- Statement one only locks; a later statement, with a later snapshot, reads what the locks protect.
@@ -61,6 +64,9 @@ begin
                k.outcome as stored_outcome, k.fingerprint as stored_fingerprint, k.figures as stored_figures,
                k.resource_id as stored_resource_id, k.at as stored_at,
                s.symbol as known_symbol, s.tradable, s.halted, s.reference_px_micros, s.reference_at,
+               s.venue_low_px_micros, s.venue_high_px_micros,
+               l.position_max_micros, l.orders_per_second_max, l.orders_per_minute_max, l.value_per_minute_max_micros, l.price_band_bps,
+               n.in_second, n.in_minute, n.value_in_minute, n.ats as recent_ats, n.worths as recent_values,
                coalesce(p.qty_micros, 0) as shares, coalesce(p.qty_held_micros, 0) as shares_held,
                coalesce(p.qty_micros - p.qty_held_micros, 0) as shares_free, u.cash_held_micros,
                greatest(c.limit_px, c.stop_px, s.reference_px_micros) * 0.000001 as sell_px,
@@ -72,12 +78,17 @@ begin
                                         else s.reference_px_micros <= c.stop_px end then 'funds_held'
                    else 'armed'
                end as entry_status,
-               case when c.side = 'buy' then ceil(c.order_qty::numeric * px.hold_px * 0.000001) else 0 end as hold_cash
+               case when c.side = 'buy' then w.worth else 0 end as hold_cash, w.worth
           from command c
           left join users u on u.user_id = c.user_id
+          left join risk_profiles l on l.profile = u.profile
+          cross join lateral recent_orders_v1(
+                u.recent_order_ats, u.recent_order_values, p_at,
+                num_nonnulls(l.orders_per_second_max, l.orders_per_minute_max, l.value_per_minute_max_micros) > 0) n
           left join idempotency_keys k on k.user_id = c.user_id and k.key = c.key
           left join symbols s on s.symbol = c.symbol
-          left join positions p on p.user_id = c.user_id and p.symbol = c.symbol and (c.side = 'sell' or u.restricted)
+          left join positions p on p.user_id = c.user_id and p.symbol = c.symbol
+                and (c.side = 'sell' or u.restricted or l.position_max_micros is not null)
           -- a market buy goes out as a limit at the collar: 5 % above the reference (a stop's: above the stop), down to a
           -- whole tick of the collar
           cross join lateral (select div(case when c.type = 'stop' then c.stop_px else s.reference_px_micros end::numeric * 105, 100)::bigint
@@ -87,9 +98,15 @@ begin
                 when collar.px >= 1000000 then collar.px / 10000 * 10000
                 else greatest(collar.px, 100) / 100 * 100
             end as hold_px) px
+          cross join lateral (select ceil(c.order_qty::numeric * 0.000001 * case c.side
+                when 'buy' then px.hold_px else coalesce(c.limit_px, c.stop_px, s.reference_px_micros) end) as worth) w
     ),
-    judged as materialized (
-        select r.*, coalesce(
+    judged as materialized (   -- only what is needed below: each column is copied for each of its readers
+        select r.ordinal, r.user_id, r.key, r.fingerprint, r.order_id, r.client_order_id, r.symbol, r.side, r.type, r.time_in_force,
+               r.order_qty, r.limit_px, r.stop_px, r.hold_px, r.hold_cash, r.worth, r.entry_status, r.cash_micros, r.shares_free,
+               r.reference_at, r.epoch, r.lease_ends_at, r.forward_cell, r.forward_epoch, r.write_seq, r.entry_seq,
+               r.order_event_seq, r.chain_head, r.stored_outcome, r.stored_figures, r.stored_resource_id, r.stored_at,
+               r.recent_ats, r.recent_values, coalesce(
             case when not r.is_here then 'NOT_FOUND' when not r.is_locked then 'SKIPPED' end,
             ownership_v1(r.owner_state, r.lease_ends_at),
             case
@@ -110,11 +127,19 @@ begin
                 when not market_open and (r.time_in_force in ('ioc', 'fok') or day_ends is null) then 'MARKET_CLOSED'
                 when r.type = 'market' and (r.reference_px_micros is null
                      or r.reference_at < prices_until - p_reference_age_max) then 'NO_REFERENCE_PRICE'
+                when is_out_of_band_v1(r.limit_px, r.reference_px_micros, r.price_band_bps, r.venue_low_px_micros, r.venue_high_px_micros)
+                  or is_out_of_band_v1(r.stop_px, r.reference_px_micros, r.price_band_bps, r.venue_low_px_micros, r.venue_high_px_micros)
+                    then 'PRICE_OUT_OF_BAND'
                 when r.order_qty * case r.side when 'buy' then r.hold_px * 0.000001 else r.sell_px end > value_max then 'ORDER_VALUE_LIMIT'
                 when r.side = 'sell' and r.cash_micros::numeric + r.cash_held_micros
                      + (r.shares_held::numeric + r.order_qty) * r.sell_px > cash_max then 'BALANCE_LIMIT'
                 when r.side = 'buy' and r.hold_cash > r.cash_micros then 'INSUFFICIENT_BUYING_POWER'
                 when r.side = 'sell' and r.order_qty > r.shares_free then 'INSUFFICIENT_SHARES'
+                when r.side = 'buy' and is_over_position_limit_v1(
+                        r.user_id, r.symbol, r.shares, coalesce(r.reference_px_micros, r.limit_px, r.stop_px), r.cash_held_micros, 0, r.hold_cash,
+                        r.position_max_micros) then 'POSITION_LIMIT'
+                when r.in_second >= r.orders_per_second_max or r.in_minute >= r.orders_per_minute_max
+                     or r.value_in_minute + r.worth > r.value_per_minute_max_micros then 'ORDER_RATE_LIMIT'
                 else 'accepted'
             end) as outcome
           from read r
@@ -135,6 +160,8 @@ begin
                 when 'USER_HALTED' then jsonb_build_object('lease_ends_at', j.lease_ends_at)
                 when 'DEPARTED' then jsonb_build_object('owner', j.forward_cell, 'epoch', j.forward_epoch)
                 when 'REPLAYED' then j.stored_figures
+                else case when j.outcome in ('PRICE_OUT_OF_BAND', 'POSITION_LIMIT', 'ORDER_RATE_LIMIT') then
+                    risk_figures_v1(j.outcome, j.user_id, j.symbol, j.limit_px, j.stop_px, j.hold_cash, 0, j.worth, p_at) end
             end as figures
           from judged j
     ),
@@ -211,7 +238,9 @@ begin
            set cash_micros = u.cash_micros - case c.side when 'buy' then c.amount else 0 end,
                cash_held_micros = u.cash_held_micros + case c.side when 'buy' then c.amount else 0 end,
                write_seq = c.new_write_seq, entry_seq = c.new_entry_seq, order_event_seq = c.new_stream_seq,
-               chain_head = c.hash, owner_state = 'active', halt_id = null, lease_ends_at = null
+               chain_head = c.hash, owner_state = 'active', halt_id = null, lease_ends_at = null,
+               recent_order_ats = case when c.recent_ats is null then u.recent_order_ats else c.recent_ats || p_at end,
+               recent_order_values = case when c.recent_ats is null then u.recent_order_values else c.recent_values || c.worth::bigint end
           from chained c where u.user_id = c.user_id
     )
     select e.ordinal::integer,
