@@ -22,7 +22,7 @@ import msgspec
 from exchange.faults import Faults, strikes
 from exchange.hours import ALWAYS, TradingHours
 from exchange.log import Batch, OrderRow, ReportRow, TapeKey, TapeRow
-from exchange.paper import Step, is_marketable, plan_crossing, plan_order, refusal_of, worst_px
+from exchange.paper import MICROS, QTY_MAX, Step, is_marketable, plan_crossing, plan_order, refusal_of, worst_px
 from exchange.prices import PriceBoard
 from exchange.tape import FILL_GAP_US, Tape, difference_from_tape, plan_tape_order, tape_id_of
 from exchange.wire import Cancel, Replace, Report, ReportKind, Status, Submit, encode_message
@@ -40,6 +40,7 @@ class LiveOrder:
     """An order in memory."""
 
     __slots__ = (
+        "cum_cost",
         "cum_qty",
         "fill_count",
         "ord_status",
@@ -57,6 +58,7 @@ class LiveOrder:
         self.venue_order_id = venue_order_id_of(terms.cl_ord_id)
         self.ord_status = "new"
         self.cum_qty = 0
+        self.cum_cost = 0  # of all fills that stand, in 1e-12 dollars
         self.fill_count = 0
         self.steps: tuple[Step, ...] = ()
         self.waits = False
@@ -67,6 +69,7 @@ class LiveOrder:
         """As the log remembers it."""
         order = cls(row.terms, row.session)
         order.ord_status, order.cum_qty, order.fill_count = row.ord_status, row.cum_qty, row.fill_count
+        order.cum_cost = row.cum_cost
         order.steps, order.waits, order.tape_key = row.steps, row.waits, row.tape_key
         return order
 
@@ -77,8 +80,23 @@ class LiveOrder:
 
     @property
     def leaves_qty(self) -> int:
-        """What may still trade."""
-        return 0 if self.ended else self.terms.order_qty - self.cum_qty
+        """What may still trade; of an order by amount, what the rest buys at its limit."""
+        terms = self.terms
+        if self.ended:
+            return 0
+        if terms.cash_qty is None:
+            return terms.order_qty - self.cum_qty
+        affordable = (terms.cash_qty * MICROS - self.cum_cost) // worst_px(terms)
+        return min(affordable, terms.order_qty - self.cum_qty) if terms.order_qty else affordable
+
+    def completed_by(self, steps: Iterable[Step]) -> bool:
+        """Whether these fills leave nothing to trade. An amount is used up when the rest buys no micro-share."""
+        fills = [step for step in steps if step.kind == "fill"]
+        terms, cum_qty = self.terms, self.cum_qty + sum(step.qty for step in fills)
+        if terms.cash_qty is None or cum_qty >= (terms.order_qty or QTY_MAX):
+            return cum_qty >= terms.order_qty
+        unspent = terms.cash_qty * MICROS - self.cum_cost - sum(step.qty * step.px for step in fills)
+        return bool(fills) and unspent < fills[-1].px
 
     @property
     def live(self) -> bool:
@@ -93,6 +111,7 @@ class LiveOrder:
             venue_order_id=self.venue_order_id,
             ord_status=self.ord_status,
             cum_qty=self.cum_qty,
+            cum_cost=self.cum_cost,
             fill_count=self.fill_count,
             steps=self.steps,
             waits=self.waits,
@@ -252,7 +271,7 @@ class Book:
             while last_px is not None and waiting and is_marketable(side, abs(waiting[0][0]), last_px):
                 _, cl_ord_id = heapq.heappop(waiting)
                 order = self._orders.get(cl_ord_id)
-                if order is not None and order.waits:
+                if order is not None and order.waits and order.leaves_qty:
                     order.waits = False
                     order.steps = plan_crossing(self._seed, order.terms, leaves_qty=order.leaves_qty, at_us=now_us)
                     self._dirty_orders[cl_ord_id] = order
@@ -373,8 +392,7 @@ class Book:
             return  # a tape tells what happens to its orders, and when
         steps = tuple(step for step in order.steps if step.at_us < close_us)
         waited = order.waits
-        trades = sum(step.qty for step in steps if step.kind == "fill")
-        if trades < order.leaves_qty and not any(step.kind in ENDED for step in steps):
+        if not order.completed_by(steps) and not any(step.kind in ENDED for step in steps):
             if is_gtc:
                 order.waits = order.waits or steps != order.steps
             else:
@@ -463,10 +481,15 @@ class Book:
 
     def _fill(self, order: LiveOrder, step: Step, now_us: int) -> None:
         terms = order.terms
+        is_last = not any(planned.kind == "fill" for planned in order.steps)
+        is_complete = order.completed_by((step,)) and (is_last or terms.cash_qty is None)
         order.cum_qty += step.qty
+        order.cum_cost += step.qty * step.px
         order.fill_count += 1
-        assert order.cum_qty <= terms.order_qty, f"{terms.cl_ord_id} would be overfilled"
-        if order.cum_qty == terms.order_qty:
+        assert order.cum_qty <= (terms.order_qty or QTY_MAX), f"{terms.cl_ord_id} would be overfilled"
+        if terms.cash_qty is not None:
+            assert order.cum_cost <= terms.cash_qty * MICROS, f"{terms.cl_ord_id} would trade for more than its amount"
+        if is_complete:
             self._turn(order, "filled")
         elif not order.ended:
             self._turn(order, "partially_filled")
@@ -497,6 +520,7 @@ class Book:
         order.fill_count += 1
         if kind == "bust":
             order.cum_qty -= step.qty
+            order.cum_cost -= step.qty * step.px
             if order.ord_status == "filled":
                 self._turn(order, "cancelled")
             elif not order.ended:
@@ -551,6 +575,8 @@ class Book:
             return "unknown order"
         if old.ended:
             return f"too late: the order is {old.ord_status}"
+        if old.terms.cash_qty is not None:
+            return "an order by amount cannot be replaced"
         if request.order_qty <= old.cum_qty:
             return "nothing would be left of the order"
         if old.tape_key is not None:
@@ -616,7 +642,7 @@ class Book:
         leaves_qty = order.leaves_qty
         self._turn(order, "cancelled")
         order.steps, order.waits = tuple(step for step in order.steps if step.kind in REVISIONS), False
-        if on_paper and strikes(self._seed, "late_fill", cl_ord_id, self.faults.late_fill_rate):
+        if on_paper and leaves_qty and strikes(self._seed, "late_fill", cl_ord_id, self.faults.late_fill_rate):
             late_qty = max(1, leaves_qty // 2_000_000 * 1_000_000)
             late_px = order.terms.limit_px or self._prices.px_micros(order.terms.symbol, now_us)
             late_fill = Step(now_us + LATE_FILL_AFTER_US, "fill", late_qty, late_px)

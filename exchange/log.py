@@ -36,7 +36,8 @@ create table if not exists reports (
 create table if not exists orders (
     cl_ord_id text primary key, session text not null, terms blob not null, venue_order_id text not null,
     ord_status text not null, cum_qty integer not null, fill_count integer not null, steps blob not null,
-    waits integer not null, live integer not null, tape_symbol text, tape_run text, tape_id integer) without rowid;
+    waits integer not null, live integer not null, tape_symbol text, tape_run text, tape_id integer,
+    cum_cost text not null default '0') without rowid;
 create index if not exists orders_live on orders (cl_ord_id) where live = 1;
 drop index if exists orders_tape;
 create index if not exists orders_of_tapes on orders (tape_symbol, tape_run, tape_id) where tape_id is not null;
@@ -46,21 +47,22 @@ create table if not exists tapes (
 """
 _PUT_ORDER: Final = """
 insert into orders (cl_ord_id, session, terms, venue_order_id, ord_status, cum_qty, fill_count, steps, waits, live,
-                    tape_symbol, tape_run, tape_id) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                    tape_symbol, tape_run, tape_id, cum_cost) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 on conflict (cl_ord_id) do update set ord_status = excluded.ord_status, cum_qty = excluded.cum_qty,
-    fill_count = excluded.fill_count, steps = excluded.steps, waits = excluded.waits, live = excluded.live
+    fill_count = excluded.fill_count, steps = excluded.steps, waits = excluded.waits, live = excluded.live,
+    cum_cost = excluded.cum_cost
 """
 _PUT_TAPE: Final = """
 insert or replace into tapes (symbol, run, digest, content, loaded_at, waits_for_replace) values (?, ?, ?, ?, ?, ?)
 """
 _FIND_ORDER: Final = """
 select session, terms, venue_order_id, ord_status, cum_qty, fill_count, steps, waits, live,
-       tape_symbol, tape_run, tape_id
+       tape_symbol, tape_run, tape_id, cum_cost
 from orders where cl_ord_id = ?
 """
 _LIVE_ORDERS: Final = """
 select session, terms, venue_order_id, ord_status, cum_qty, fill_count, steps, waits, live,
-       tape_symbol, tape_run, tape_id
+       tape_symbol, tape_run, tape_id, cum_cost
 from orders where live = 1
 """
 
@@ -79,6 +81,8 @@ class OrderRow:
     venue_order_id: str
     ord_status: str
     cum_qty: int
+    cum_cost: int
+    """In 1e-12 dollars: beyond 64 bits, so the file keeps it as text."""
     fill_count: int
     steps: tuple[Step, ...]
     waits: bool
@@ -135,6 +139,8 @@ class DurableLog:
         self._writer.executescript(_SCHEMA)
         if "waits_for_replace" not in {row[1] for row in self._writer.execute("pragma table_info(tapes)")}:
             self._writer.execute("alter table tapes add column waits_for_replace integer not null default 0")
+        if "cum_cost" not in {row[1] for row in self._writer.execute("pragma table_info(orders)")}:
+            self._writer.execute("alter table orders add column cum_cost text not null default '0'")
         found = dict(self._writer.execute("select name, value from facts"))
         if found.setdefault("format", FORMAT) != FORMAT:
             raise LogInconsistent(f"{self._path} has format {found['format']}; this code reads {FORMAT}")
@@ -260,17 +266,20 @@ def _order_values(row: OrderRow) -> tuple[object, ...]:
         tape_symbol,
         tape_run,
         tape_id,
+        str(row.cum_cost),
     )
 
 
 def _order_row(found: tuple[Any, ...]) -> OrderRow:
-    session, terms, venue_order_id, ord_status, cum_qty, fill_count, steps, waits, live, symbol, run, tape_id = found
+    session, terms, venue_order_id, ord_status, cum_qty, fill_count, steps, waits, live, *tape, cost = found
+    symbol, run, tape_id = tape
     return OrderRow(
         terms=_terms_decoder.decode(terms),
         session=session,
         venue_order_id=venue_order_id,
         ord_status=ord_status,
         cum_qty=cum_qty,
+        cum_cost=int(cost),
         fill_count=fill_count,
         steps=_steps_decoder.decode(steps),
         waits=bool(waits),

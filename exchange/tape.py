@@ -122,6 +122,8 @@ def difference_from_tape(order: Submit, on_tape: TapeOrder) -> str | None:
     """Why this is not the tape's order, or None if it is."""
     if order.side != on_tape.side:
         return f"tape order {on_tape.tape_id} is a {on_tape.side}, not a {order.side}"
+    if order.cash_qty is not None:
+        return f"tape order {on_tape.tape_id} is for a quantity, not for an amount"
     if order.order_qty != on_tape.order_qty:
         return f"tape order {on_tape.tape_id} is for {on_tape.order_qty} micro-shares, not {order.order_qty}"
     if order.limit_px != on_tape.limit_px:

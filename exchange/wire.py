@@ -63,6 +63,9 @@ class Submit(msgspec.Struct, tag_field="t", tag="submit", frozen=True, omit_defa
     client_order_id: Name | None = None
     replaces: Name | None = None
     """Not for cells to send: the exchange's own note that this order came as a replacement."""
+    cash_qty: int | None = None
+    """An order by amount: it trades for at most so many micro-dollars, and is filled when the rest buys no micro-share.
+    `order_qty` is then the most that it may trade, 0: any quantity. It needs a limit price."""
 
 
 class Cancel(msgspec.Struct, tag_field="t", tag="cancel", frozen=True):

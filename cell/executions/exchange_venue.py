@@ -107,7 +107,8 @@ class ExchangeVenue:
                 account=str(order.user_id),
                 symbol=order.symbol,
                 side=order.side,
-                order_qty=order.order_qty_micros,
+                order_qty=order.order_qty_micros or 0,
+                cash_qty=order.cash_micros,
                 limit_px=order.limit_px_micros,
                 time_in_force=order.time_in_force,
                 # the venue never sees a stop: what reaches it was triggered
@@ -122,6 +123,7 @@ class ExchangeVenue:
 
     async def replace(self, order: VenueOrder) -> None:
         """Ask for a replacement."""
+        assert order.order_qty_micros is not None, "orders by amount are not replaced"
         await self._send(
             Replace(
                 cl_ord_id=str(order.order_id),

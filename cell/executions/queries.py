@@ -20,13 +20,17 @@ from infra.runtime.market_calendar import TradingSession
 
 _CLAIM: Final[LiteralString] = """
 select instruction_id, action, order_id, user_id, client_order_id, symbol, side, type, time_in_force, order_qty_micros,
-       limit_px_micros, replaces
+       limit_px_micros, replaces, cash_micros
   from brokerage.claim_instructions_v1(%s, %s)
 """
 _SENT: Final[LiteralString] = """
 select i.id, i.action, i.order_id, i.user_id, o.client_order_id, o.symbol, o.side, o.type, o.time_in_force,
-       case i.action when 'replace' then o.replace_qty_micros else o.order_qty_micros end,
-       coalesce(o.hold_px_micros, o.limit_px_micros), case i.action when 'replace' then o.replaces end
+       case when i.action = 'replace' then o.replace_qty_micros
+            -- what was sent with it: what a sale by amount held at first
+            when o.notional_micros is not null and o.side = 'sell' then o.held_shares_micros + o.cum_qty_micros
+            else o.order_qty_micros end,
+       coalesce(o.hold_px_micros, o.limit_px_micros), case i.action when 'replace' then o.replaces end,
+       o.notional_micros
   from (select n.id, n.action, n.order_id, n.user_id
           from brokerage.venue_instructions n
          where n.sent_at < %(before)s and n.id > %(after)s
@@ -41,8 +45,12 @@ select i.id, i.action, i.order_id, i.user_id, o.client_order_id, o.symbol, o.sid
 """
 _UNANSWERED: Final[LiteralString] = """
 select i.id, i.action, i.tries, i.order_id, i.user_id, o.client_order_id, o.symbol, o.side, o.type, o.time_in_force,
-       case i.action when 'replace' then o.replace_qty_micros else o.order_qty_micros end,
-       coalesce(o.hold_px_micros, o.limit_px_micros), case i.action when 'replace' then o.replaces end
+       case when i.action = 'replace' then o.replace_qty_micros
+            -- what was sent with it: what a sale by amount held at first
+            when o.notional_micros is not null and o.side = 'sell' then o.held_shares_micros + o.cum_qty_micros
+            else o.order_qty_micros end,
+       coalesce(o.hold_px_micros, o.limit_px_micros), case i.action when 'replace' then o.replaces end,
+       o.notional_micros
   from (select n.id, n.action, n.tries, n.order_id, n.user_id
           from brokerage.venue_instructions n
          where n.id > %(after)s and n.sent_at is not null

@@ -32,10 +32,12 @@ class VenueOrder:
     side: str
     type: str
     time_in_force: str
-    order_qty_micros: int
+    order_qty_micros: int | None
     limit_px_micros: int | None
     replaces: UUID | None = None
     """The order that this one replaces; its quantity is then the whole of that one, fills included."""
+    cash_micros: int | None = None
+    """The amount of an order by amount. Its quantity is then the most that a sale may take; a buy has none."""
 
 
 @dataclass(frozen=True, slots=True)

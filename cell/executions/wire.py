@@ -32,6 +32,8 @@ class Submit(msgspec.Struct, tag_field="t", tag="submit", frozen=True, omit_defa
     time_in_force: str = "day"
     ord_type: Literal["limit", "market"] = "limit"
     client_order_id: str | None = None
+    cash_qty: int | None = None
+    """An order by amount, which `order_qty` may cap; 0: it does not."""
 
 
 class Cancel(msgspec.Struct, tag_field="t", tag="cancel", frozen=True):

@@ -28,7 +28,7 @@ from psycopg.types.json import Jsonb
 
 from infra.runtime.migrator import read_sql
 from tests.support.databases import TestDatabase
-from tests.support.ledger_model import ENDED, POSITION_MAX, UNSEEN, ModelAccount, ModelOrder, collar
+from tests.support.ledger_model import ENDED, POSITION_MAX, UNSEEN, ModelAccount, ModelOrder, collar, floor, shares_for
 
 SYMBOL = "AAPL"
 REFERENCE = 100_000_000
@@ -92,13 +92,14 @@ class Books(RuleBasedStateMachine):
                 [self.user], [key], [mark], [uuid.uuid4()], [SYMBOL], [content[0]], [content[1]], now,
             )  # fmt: skip
         elif verb == "place":
-            side, kind, qty, time_in_force, stop_px, limit_px = content
+            side, kind, qty, time_in_force, stop_px, limit_px, *rest = content
+            amount = rest[0] if rest else None
             order_id = uuid.uuid4()
             rows = self._call(
                 "select outcome, resource_id from brokerage.place_orders_v1(%s, %s, %s, %s, %s::text[], %s, %s, %s, "
-                "%s, %s::bigint[], %s::bigint[], %s, interval '1 hour', false, %s::bigint[], 'XNYS')",
+                "%s, %s::bigint[], %s::bigint[], %s, interval '1 hour', false, %s::bigint[], 'XNYS', %s::bigint[])",
                 [self.user], [key], [mark], [order_id], [None], [SYMBOL], [side], [kind], [time_in_force], [qty],
-                [limit_px], self.at, [stop_px],
+                [limit_px], self.at, [stop_px], [amount],
             )  # fmt: skip
             if rows[0][0] == "accepted":
                 self.ids[key] = rows[0][1]
@@ -189,6 +190,69 @@ class Books(RuleBasedStateMachine):
     def _accept(self, key: str, order: ModelOrder) -> None:
         self.model.place(key, order)
         self.model.count(order, self.last_px, self.at)
+
+    @rule(
+        side=st.sampled_from(["buy", "sell"]),
+        amount=st.one_of(st.integers(1_000_000, 400_000_000), st.sampled_from([1_000_000, 5_000_000])),
+        limit_px=st.one_of(st.none(), near_prices),
+        time_in_force=times_in_force,
+        at_once=st.booleans(),
+    )
+    def place_amount(self, side: str, amount: int, limit_px: int | None, time_in_force: str, at_once: bool) -> None:
+        hold_px = limit_px or (collar(self.last_px) if side == "buy" else floor(self.last_px))
+        order = ModelOrder(SYMBOL, side, 0, hold_px, has_limit=limit_px is not None, amount=amount)
+        expected = self._enter(order, time_in_force)
+        self.met[f"{side} by amount: {expected}"] += 1
+        kind = "limit" if limit_px else "market"
+        key = self._send("place", (side, kind, None, time_in_force, None, limit_px, amount), expected)
+        if expected == "accepted":
+            self._accept(key, order)
+            if at_once:
+                self.route()
+
+    @rule(
+        side=st.sampled_from(["buy", "sell"]),
+        amount=st.one_of(st.integers(1_000_000, 400_000_000), st.just(5_000_000)),
+        is_limit=st.booleans(),
+        ending=st.sampled_from(["filled", "filled", "cancelled", "bust", "correct", "open"]),
+    )
+    def an_amount_trades(self, side: str, amount: int, is_limit: bool, ending: str) -> None:
+        """Half of it, then more than is left of it, then the rest, or another end."""
+        self._a_minute_passes()
+        if self.model.restricted or not self._is_open():
+            return
+        px = self.last_px
+        self.deposit(amount) if side == "buy" else self.transfer(shares_for(amount, px), px)
+        hold_px = px if is_limit else collar(px) if side == "buy" else floor(px)
+        order = ModelOrder(SYMBOL, side, 0, hold_px, has_limit=is_limit, amount=amount)
+        expected = self._enter(order, "gtc")
+        terms = (side, "limit" if is_limit else "market", None, "gtc", None, px if is_limit else None, amount)
+        key = self._send("place", terms, expected)
+        if expected != "accepted":
+            return
+        self._accept(key, order)
+        self.route()
+        self._fill_amount(key, order, shares_for(amount // 2, px), px, is_last=False)
+        room = int((amount - order.exact) * 1_000_000 // px)
+        self._fill_amount(key, order, room + 1, px, is_last=True)
+        if ending == "filled":
+            self._fill_amount(key, order, room, px, is_last=True)
+        elif ending == "cancelled":
+            assert self._report(key, "cancelled") == "applied"
+            self.model.end(order, "cancelled")
+        elif ending in ("bust", "correct"):
+            exec_id, ref = f"e{next(self.numbers):04}", min(order.trades)
+            qty, better = (order.cum, px + 10_000) if ending == "correct" else (0, 0)
+            told = {"last_qty": qty, "last_px": better} if ending == "correct" else {}
+            assert self._report(key, ending, exec_id=exec_id, exec_ref_id=ref, **told) == "applied"
+            assert self.model.revise(order, ending, exec_id, ref, qty, better) == "applied"
+            self.met[f"a {ending} of an amount: {order.status}"] += 1
+
+    def _fill_amount(self, name: str, order: ModelOrder, qty: int, px: int, *, is_last: bool) -> None:
+        exec_id, told = f"e{next(self.numbers):04}", "filled" if is_last else "partially_filled"
+        expected = self.model.fill(order, exec_id, qty, px, is_last=is_last)
+        assert self._report(name, "fill", exec_id=exec_id, last_qty=qty, last_px=px, ord_status=told) == expected
+        self.met[f"{order.side} by amount filled: {expected}, {order.status}"] += 1
 
     @rule(seconds=st.sampled_from([0.5, 1, 1, 59, 60]))
     def a_moment_passes(self, seconds: float) -> None:
@@ -567,17 +631,23 @@ class Books(RuleBasedStateMachine):
         px = order.hold_px if at_limit else px
         late = order.status in ENDED
         exec_id = f"e{next(self.numbers):04}"
-        expected = self.model.fill(order, exec_id, qty, px)
-        assert self._report(name, "fill", exec_id=exec_id, last_qty=qty, last_px=px) == expected
+        told = {"ord_status": "filled" if whole and order.amount else "partially_filled"}
+        if order.amount is not None:
+            room = int((order.amount - order.exact) * 1_000_000 // px)
+            qty = max(1, room) if whole else qty
+        expected = self.model.fill(order, exec_id, qty, px, is_last=whole)
+        assert self._report(name, "fill", exec_id=exec_id, last_qty=qty, last_px=px, **told) == expected
         self.met[f"{'late ' if late else ''}fill: {expected}"] += 1
+        if order.amount is not None:
+            self.met[f"{order.side} by amount filled: {expected}, {order.status}"] += 1
         if self.model.cash < 0:
             self.met["overdraft"] += 1
 
-    @precondition(lambda self: any(o.status == "partially_filled" for o in self.model.orders.values()))
+    @precondition(lambda self: any(o.status == "partially_filled" and o.leaves for o in self.model.orders.values()))
     @rule(data=st.data())
     def cancel_loses_to_a_fill(self, data: st.DataObject) -> None:
         """The venue ends the order, then reports that the rest was filled after all."""
-        partly = sorted(n for n, o in self.model.orders.items() if o.status == "partially_filled")
+        partly = sorted(n for n, o in self.model.orders.items() if o.status == "partially_filled" and o.leaves)
         name = data.draw(st.sampled_from(partly))
         order = self.model.orders[name]
         assert self._report(name, "cancelled") == "applied"
@@ -655,11 +725,14 @@ class Books(RuleBasedStateMachine):
     def orders_equal_the_model(self) -> None:
         rows = self._call(
             "select order_id, status, order_qty_micros, cum_qty_micros, cum_cost_micros, "
-            "held_cash_micros + held_shares_micros "
+            "held_cash_micros + held_shares_micros, notional_micros "
             "from brokerage.orders where user_id = %s",
             self.user,
         )
-        expected = {self.ids[name]: (o.status, o.qty, o.cum, o.posted, o.held) for name, o in self.model.orders.items()}
+        expected = {
+            self.ids[name]: (o.status, o.qty or None, o.cum, o.posted, o.held, o.amount)
+            for name, o in self.model.orders.items()
+        }
         assert {row[0]: row[1:] for row in rows} == expected
 
     def teardown(self) -> None:
@@ -690,6 +763,17 @@ SOMETIMES = (
     "PRICE_OUT_OF_BAND",
     "POSITION_LIMIT",
     "ORDER_RATE_LIMIT",
+    "buy by amount: accepted",
+    "buy by amount: INSUFFICIENT_BUYING_POWER",
+    "sell by amount: accepted",
+    "sell by amount: INSUFFICIENT_SHARES",
+    "buy by amount filled: applied, filled",
+    "buy by amount filled: applied, partially_filled",
+    "buy by amount filled: quarantined, partially_filled",
+    "sell by amount filled: applied, filled",
+    "a bust of an amount: routed",
+    "a correct of an amount: partially_filled",
+    "replace: ORDER_NOT_REPLACEABLE",
     "the last micro",
     "stop: accepted, armed",
     "stop: accepted, funds_held",

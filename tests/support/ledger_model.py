@@ -24,6 +24,17 @@ def half_even(value: Fraction) -> int:
     return round(value)  # Python's round of a Fraction is half to even
 
 
+def floor(px: int) -> int:
+    """5 % below, up to a whole cent (above a dollar) or hundredth of a cent."""
+    exact = Fraction(px * 95, 100)
+    tick = 10_000 if exact > MICROS else 100
+    return ceil(exact / tick) * tick
+
+
+def shares_for(amount: int, px: int) -> int:
+    return ceil(Fraction(amount * MICROS, px))
+
+
 def collar(px: int) -> int:
     """5 % above, down to a whole cent (from a dollar on) or hundredth of a cent."""
     tick = 10_000 if px >= MICROS else 100
@@ -60,6 +71,8 @@ class ModelOrder:
     whole: int | None = None
     """A replacement: the quantity asked for, the replaced order's fills included."""
     replaces: "ModelOrder | None" = None
+    amount: int | None = None
+    """The dollars that it is for; then its quantity is 0, and `hold_px` of a sale the lowest price."""
     replacement: "ModelOrder | None" = None
     """The one that is pending."""
 
@@ -69,6 +82,8 @@ class ModelOrder:
 
     def worth(self, last_px: int) -> int:
         """What it counts as in the rate limit."""
+        if self.amount is not None:
+            return self.amount
         px = self.hold_px if self.side == "buy" else self.limit_px or self.stop_px or last_px
         return ceil(Fraction(self.qty * px, MICROS))
 
@@ -90,7 +105,7 @@ class ModelOrder:
 
     @property
     def leaves(self) -> int:
-        return self.qty - self.cum
+        return self.qty - self.cum if self.amount is None else 0
 
     @property
     def is_pending_replacement(self) -> bool:
@@ -155,11 +170,11 @@ class ModelAccount:
         position.basis += half_even(Fraction(owned * unit_cost, MICROS))
 
     def judge(self, order: ModelOrder, last_px: int, at: datetime) -> str:
-        if self.restricted and order.side == "buy" and order.qty > self._owed(order.symbol):
+        if self.restricted and order.side == "buy" and (order.amount or order.qty > self._owed(order.symbol)):
             return "ACCOUNT_RESTRICTED"
         if self.is_out_of_band(last_px, order.limit_px, order.stop_px):
             return "PRICE_OUT_OF_BAND"
-        cost = ceil(Fraction(order.qty * order.hold_px, MICROS))
+        cost = order.amount or ceil(Fraction(order.qty * order.hold_px, MICROS))
         if order.side == "buy":
             if cost > self.cash:
                 return "INSUFFICIENT_BUYING_POWER"
@@ -167,7 +182,8 @@ class ModelAccount:
                 return "POSITION_LIMIT"
         else:
             position = self.position(order.symbol)
-            if order.qty > position.qty - position.held:
+            wanted = shares_for(order.amount, order.limit_px or last_px) if order.amount else order.qty
+            if wanted > position.qty - position.held:
                 return "INSUFFICIENT_SHARES"
         return "ORDER_RATE_LIMIT" if self.is_too_fast(order.worth(last_px), at) else "accepted"
 
@@ -194,7 +210,7 @@ class ModelAccount:
     def _owed(self, symbol: str, *, apart_from: ModelOrder | None = None) -> int:
         """Shares that the customer owes and has not ordered yet, by other orders than one that is to be replaced."""
         ordered = sum(
-            order.leaves
+            10**15 if order.amount else order.leaves
             for order in self.orders.values()
             if order is not apart_from and order.symbol == symbol and order.side == "buy" and order.status not in ENDED
         )
@@ -202,11 +218,14 @@ class ModelAccount:
 
     def place(self, order_id: str, order: ModelOrder) -> None:
         if order.side == "buy":
-            order.held = ceil(Fraction(order.qty * order.hold_px, MICROS))
+            order.held = order.amount or ceil(Fraction(order.qty * order.hold_px, MICROS))
             self.cash -= order.held
             self.cash_held += order.held
         else:
             order.held = order.qty
+            if order.amount:
+                position = self.position(order.symbol)
+                order.held = min(shares_for(order.amount, order.hold_px), position.qty - position.held)
             self.position(order.symbol).held += order.held
         self.orders[order_id] = order
 
@@ -266,6 +285,8 @@ class ModelAccount:
             return "STALE_ETAG"
         if order.status not in UNSEEN | {"routed", "partially_filled"}:
             return "ORDER_NOT_OPEN"
+        if order.amount is not None:
+            return "ORDER_NOT_REPLACEABLE"
         if limit_px is not None and not order.has_limit:
             return "INVALID_FIELD"
         left = (qty or order.qty) - order.cum
@@ -348,14 +369,18 @@ class ModelAccount:
         order.status = "pending_cancel"
         return "pending_cancel"
 
-    def fill(self, order: ModelOrder, exec_id: str, qty: int, px: int) -> str:
+    def fill(self, order: ModelOrder, exec_id: str, qty: int, px: int, *, is_last: bool = False) -> str:
+        """`is_last`: the venue says that the order is filled with it, which matters to one by amount."""
         known = order.trades.get(exec_id)
         if known is not None:
             return "duplicate" if (known.kind, known.qty, known.px) == ("fill", qty, px) else "quarantined"
-        if order.cum + qty > order.qty:
+        if order.amount is not None:
+            if order.exact * MICROS + qty * px > order.amount * MICROS:
+                return "quarantined"
+        elif order.cum + qty > order.qty:
             return "quarantined"
         trade = order.trades[exec_id] = ModelTrade(qty, px, 0)
-        cost = self._post(order)
+        cost = self._post(order, "last fill" if is_last else "fill")
         position = self.position(order.symbol)
         if order.side == "buy":
             owned = min(qty, max(0, position.qty + qty))  # what buys back owed shares is no part of the cost
@@ -368,7 +393,7 @@ class ModelAccount:
                 trade.basis = half_even(Fraction(position.basis * qty, position.qty))
             position.basis -= trade.basis
             position.qty -= qty
-        self._hold_again(order, upwards=False)
+        self._hold_again(order, qty, upwards=False)
         self._restrict(order)
         return "applied"
 
@@ -383,11 +408,11 @@ class ModelAccount:
             return "quarantined"
         if old.taken_back_by is not None:
             return "duplicate" if kind == old.taken_back_by == "bust" else "quarantined"
-        if order.cum - old.qty + qty > order.qty:
+        if order.amount is None and order.cum - old.qty + qty > order.qty:
             return "quarantined"
         old.taken_back_by = kind
         trade = order.trades[exec_id] = ModelTrade(qty, px, 0, kind, ref)
-        cost = self._post(order)
+        cost = self._post(order, kind)
         position = self.position(order.symbol)
         if order.side == "buy":
             position.qty += qty - old.qty
@@ -399,16 +424,19 @@ class ModelAccount:
             position.basis = max(0, position.basis + old.basis - trade.basis)
         if position.qty <= 0:
             position.basis = 0
-        self._hold_again(order, upwards=True)
+        self._hold_again(order, qty - old.qty, upwards=True)
         self._restrict(order)
         return "applied"
 
-    def _post(self, order: ModelOrder) -> int:
+    def _post(self, order: ModelOrder, deed: str) -> int:
         """Post what the trades that stand cost beyond what was posted; the status follows the quantity."""
         cost = half_even(order.exact) - order.posted
         order.posted += cost
         self.cash += cost if order.side == "sell" else -cost
-        if order.leaves == 0:
+        is_filled = order.leaves == 0
+        if order.amount is not None:
+            is_filled = deed == "last fill" or (order.status == "filled" and deed != "bust")
+        if is_filled:
             order.status = "filled"
         elif order.status == "filled":
             order.status = "cancelled"
@@ -416,8 +444,12 @@ class ModelAccount:
             order.status = "partially_filled" if order.cum else "routed"
         return cost
 
-    def _hold_again(self, order: ModelOrder, *, upwards: bool) -> None:
-        keep = 0 if order.status in ENDED else order.need
+    def _hold_again(self, order: ModelOrder, change: int, *, upwards: bool) -> None:
+        if order.amount is not None:  # what is left of the amount, or of the shares that were held for it
+            need = max(0, order.amount - order.posted if order.side == "buy" else order.held - change)
+        else:
+            need = order.need
+        keep = 0 if order.status in ENDED else need
         self._release(order, order.held - keep if upwards else max(0, order.held - keep))
 
     def _restrict(self, order: ModelOrder) -> None:

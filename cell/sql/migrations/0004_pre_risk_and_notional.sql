@@ -28,3 +28,10 @@ alter table symbols
     add column venue_low_px_micros bigint check (venue_low_px_micros > 0),
     add column venue_high_px_micros bigint,
     add constraint symbols_venue_band check (venue_high_px_micros >= venue_low_px_micros);
+
+-- Orders by amount have their columns since 0001; hold_px_micros of a sale by amount is the lowest price it may trade at.
+-- The procedures take and return more now; two overloads of one name would be ambiguous.
+drop function if exists place_orders_v1(
+    uuid[], text[], bytea[], uuid[], text[], text[], text[], text[], text[], bigint[], bigint[], timestamptz, interval, boolean,
+    bigint[], text);
+drop function if exists claim_instructions_v1(integer, timestamptz);

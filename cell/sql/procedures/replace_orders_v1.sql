@@ -111,7 +111,7 @@ begin
                 when z.halted then 'SYMBOL_HALTED'
                 -- a restricted account buys back what it owes beyond its other orders, no more
                 when z.restricted and z.side = 'buy' and (z.shares >= 0 or z.new_qty > -z.shares - (
-                    select coalesce(sum(o.order_qty_micros - o.cum_qty_micros), 0) from orders o
+                    select coalesce(sum(coalesce(o.order_qty_micros - o.cum_qty_micros, 1000000000000000)), 0) from orders o
                      where o.user_id = z.user_id and o.symbol = z.symbol and o.side = 'buy' and o.order_id <> z.order_id
                        and o.status not in ('filled', 'cancelled', 'expired', 'rejected', 'replaced', 'failed')
                 )) then 'ACCOUNT_RESTRICTED'
