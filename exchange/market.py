@@ -16,10 +16,11 @@ from uuid import uuid4
 
 import msgspec
 
-from exchange.book import CLOSED_THROUGH, Book, rfc3339
+from exchange.book import CLOSED_THROUGH, Book
 from exchange.errors import BadFrame, InvalidField, TapeConflict
 from exchange.faults import Faults
 from exchange.hours import ALWAYS, TradingHours
+from exchange.live_order import rfc3339
 from exchange.log import Batch, DurableLog, ReportRow, TapeRow
 from exchange.prices import PriceBoard
 from exchange.sessions import CellConnection, SessionFeed
