@@ -390,8 +390,7 @@ class Book:
 
     def _fill(self, order: LiveOrder, step: Step, now_us: int) -> None:
         terms = order.terms
-        order.cum_qty += step.qty
-        order.fill_count += 1
+        order.trade(step.qty, step.qty * step.px)
         assert order.cum_qty <= terms.order_qty, f"{terms.cl_ord_id} would be overfilled"
         if order.cum_qty == terms.order_qty:
             self._turn(order, "filled")
@@ -414,16 +413,17 @@ class Book:
             step = Step(at_us, "bust", fill.qty, fill.px, ref)
         elif strikes(self._seed, "correct", name, self.faults.correct_rate):
             better_px = max(CENT, fill.px - CENT) if order.terms.side == "buy" else fill.px + CENT
-            step = Step(at_us, "correct", fill.qty, better_px, ref)
+            step = Step(at_us, "correct", fill.qty, better_px, ref, fill.px)
         else:
             return
         order.steps = tuple(sorted((*order.steps, step), key=lambda planned: planned.at_us))
 
     def _revise(self, order: LiveOrder, step: Step, kind: ReportKind, now_us: int) -> None:
         """A bust ends nothing but a complete fill: what it takes back from an open order is open again."""
-        order.fill_count += 1
-        if kind == "bust":
-            order.cum_qty -= step.qty
+        if kind == "correct":
+            order.trade(0, step.qty * (step.px - step.was_px))
+        else:
+            order.trade(-step.qty, -step.qty * step.px)
             if order.ord_status == "filled":
                 self._turn(order, "cancelled")
             elif not order.ended:

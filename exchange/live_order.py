@@ -18,6 +18,7 @@ class LiveOrder:
     """An order in memory."""
 
     __slots__ = (
+        "cum_cost",
         "cum_qty",
         "fill_count",
         "ord_status",
@@ -35,6 +36,8 @@ class LiveOrder:
         self.venue_order_id = venue_order_id_of(terms.cl_ord_id)
         self.ord_status = "new"
         self.cum_qty = 0
+        self.cum_cost: int | None = 0
+        """Quantity times price of what stands, in 1e-12 dollars; None: taken over from a log that did not keep it."""
         self.fill_count = 0
         self.steps: tuple[Step, ...] = ()
         self.waits = False
@@ -46,7 +49,15 @@ class LiveOrder:
         order = cls(row.terms, row.session)
         order.ord_status, order.cum_qty, order.fill_count = row.ord_status, row.cum_qty, row.fill_count
         order.steps, order.waits, order.tape_key = row.steps, row.waits, row.tape_key
+        order.cum_cost = row.cum_cost
         return order
+
+    def trade(self, qty: int, cost: int) -> None:
+        """One more execution: a fill, or (then less) what a bust or a correction changes."""
+        self.fill_count += 1
+        self.cum_qty += qty
+        if self.cum_cost is not None:
+            self.cum_cost += cost
 
     @property
     def ended(self) -> bool:
@@ -76,6 +87,7 @@ class LiveOrder:
             waits=self.waits,
             live=self.live,
             tape_key=self.tape_key,
+            cum_cost=self.cum_cost,
         )
 
 
