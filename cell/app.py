@@ -26,6 +26,7 @@ from cell.orders.controller import OrderController, parse_order_id
 from cell.orders.place import place_order
 from cell.ownership.guard import RouteGuard
 from cell.positions.controller import PositionController
+from cell.reconciliation.controller import ReconciliationReads, ReconciliationRuns
 from cell.settings import CellSettings
 from infra.runtime.clock import Clock, SystemClock, TimeOrderedIds
 from infra.runtime.database import Pool, answers, make_pool
@@ -122,13 +123,19 @@ def create_app(settings: CellSettings) -> CellApp:
 
     operator_ring = follow_key_ring(settings.keys_dir / OPERATOR_FILE)
     operator = create_operator_app(
-        metrics=metrics, ready=ready, routes=_operator_routes(settings.name, operator_pool, operator_ring)
+        metrics=metrics,
+        ready=ready,
+        routes=_operator_routes(settings.name, operator_pool, operator_ring, clock, new_id),
     )
     return CellApp(customer, routes, operator, pool, operator_pool, batcher)
 
 
-def _operator_routes(cell_name: str, pool: Pool, ring: KeySource[KeyRing]) -> list[Router]:
+def _operator_routes(
+    cell_name: str, pool: Pool, ring: KeySource[KeyRing], clock: Clock, new_id: TimeOrderedIds
+) -> list[Router]:
     dependencies = {
+        "clock": Provide(lambda: clock, sync_to_thread=False),
+        "new_id": Provide(lambda: new_id, sync_to_thread=False),
         "pool": Provide(lambda: pool, sync_to_thread=False),
         "cell_name": Provide(lambda: cell_name, sync_to_thread=False),
     }
@@ -140,7 +147,12 @@ def _operator_routes(cell_name: str, pool: Pool, ring: KeySource[KeyRing]) -> li
             dependencies=dependencies,
             exception_handlers=_DATABASE_AWAY,
         )
-        for controller, role in ((OperatorReads, "viewer"), (OperatorChanges, "operator"))
+        for controller, role in (
+            (OperatorReads, "viewer"),
+            (OperatorChanges, "operator"),
+            (ReconciliationReads, "viewer"),
+            (ReconciliationRuns, "operator"),
+        )
     ]
 
 
