@@ -15,6 +15,7 @@ from cell import errors
 from cell.accounts.controllers.account import AccountController
 from cell.accounts.controllers.internal import InternalController
 from cell.accounts.open_account import Accounts
+from cell.archive.controller import ArchiveController
 from cell.caller import Answer, Caller
 from cell.customer_port import CustomerPort
 from cell.ledger.controller import LedgerController
@@ -152,6 +153,7 @@ def _operator_routes(
             (OperatorChanges, "operator"),
             (ReconciliationReads, "viewer"),
             (ReconciliationRuns, "operator"),
+            (ArchiveController, "operator"),
         )
     ]
 

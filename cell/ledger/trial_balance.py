@@ -27,7 +27,7 @@ _AS_OF = "select now()"
 _TOTALS: LiteralString = """
 select account, unit, coalesce(sum(amount_micros) filter (where direction = 'debit'), 0)::text,
        coalesce(sum(amount_micros) filter (where direction = 'credit'), 0)::text
-  from brokerage.postings group by account, unit order by account, unit
+  from brokerage.all_postings group by account, unit order by account, unit
 """
 
 

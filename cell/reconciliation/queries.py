@@ -40,7 +40,7 @@ named as (
 ours as (
     select o.order_id, o.user_id, o.symbol, o.side, o.status, o.cum_qty_micros, o.cum_cost_exact,
            o.status not in ('filled', 'cancelled', 'expired', 'rejected', 'replaced', 'failed') as is_open,
-           (select count(*) from brokerage.executions x
+           (select count(*) from brokerage.all_executions x
              where x.user_id = o.user_id and x.order_id = o.order_id) as executions
       from named n
       join brokerage.orders o on o.order_id = n.order_id
