@@ -74,3 +74,16 @@ async def test_a_cell_is_equal_to_the_venue_until_the_venue_says_otherwise(stack
     assert {item["verdict"] for item in everything} == {"equal"}
     assert f"reconciliation of {cell}: equal" in stack.must("doctor").stdout
     assert stack.run("cells", "reconcile").exit_code == 2
+
+
+async def test_an_account_that_owes_nothing_is_not_restricted_and_young_history_stays(stack: Stack) -> None:
+    async with RouterClient(stack.env()["ROUTER_URL"]) as router:
+        await router.must_answer()
+        customer = await router.sign_up(f"{secrets.token_hex(8)}@customers.example", secrets.token_urlsafe(12))
+    user_id = str(customer.user_id)
+    lifted = stack.must("users", "unrestrict", user_id, "--reason", "looked at it", "--json").json()
+    assert lifted == {"user_id": user_id, "restricted": False, "lifted": False}
+    assert stack.run("users", "unrestrict", user_id).exit_code == 2, "a reason is due"
+    done = stack.must("cells", "archive", "--all", "--json").json()
+    assert {(totals["entries"], totals["events"]) for totals in done} == {(0, 0)}
+    assert stack.run("cells", "archive", "--all", "--older-than", "6").exit_code == 2
