@@ -26,6 +26,8 @@ QTY_MAX: Final = 10**15
 PX_MAX: Final = 10**12
 CASH_MAX: Final = 10**16
 MICROS: Final = 1_000_000
+USED_UP: Final = "the amount is used up"
+"""The reason of the fill after which the rest of an amount buys no micro-share."""
 
 StepKind = Literal["accepted", "rejected", "fill", "cancelled", "expired", "bust", "correct", "reduce"]
 """`bust` and `correct` name in `reason` the execution that they take back; `reduce` waits for a replacement (tapes)."""
@@ -39,6 +41,8 @@ class Step(msgspec.Struct, frozen=True, array_like=True):
     qty: int = 0
     px: int = 0
     reason: str | None = None
+    was_px: int = 0
+    """Of a correction: the price that it corrects."""
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -105,7 +109,7 @@ def plan_crossing(seed: int, order: Submit, *, leaves_qty: int, at_us: int) -> t
     for qty in split_quantity(leaves_qty, 1 + draws.below(3), draws):
         moment_us += _between(draws, NEXT_FILL_US)
         steps.append(Step(moment_us, "fill", qty, worst_px(order)))
-    return tuple(steps)
+    return tuple(_marked(order, steps))
 
 
 def split_quantity(qty: int, parts: int, draws: Draws) -> list[int]:
@@ -156,6 +160,12 @@ def _fills(seed: int, order: Submit, *, size: int, last_px: int, start_us: int) 
         qty = room.take(part, px)
         if qty:
             fills.append(Step(moment_us, "fill", qty, px))
+    return _marked(order, fills) if size == size_of(order) else fills
+
+
+def _marked(order: Submit, fills: list[Step]) -> list[Step]:
+    if order.cash_qty is not None and fills:
+        fills[-1] = msgspec.structs.replace(fills[-1], reason=USED_UP)
     return fills
 
 

@@ -8,7 +8,7 @@ create or replace function brokerage.is_over_position_limit_v1(
 language sql stable
 return case
     when ceil(p_shares::numeric * p_px * 0.000001) + p_cash_held - p_released + p_required > p_position_max then
-        ceil(p_shares::numeric * p_px * 0.000001) + brokerage.held_by_buys_v1(p_user_id, p_symbol, p_cash_held) - p_released + p_required
+        ceil(p_shares::numeric * p_px * 0.000001) + brokerage.held_by_buys_v1(p_user_id, p_symbol) - p_released + p_required
             > p_position_max
     else false
 end;

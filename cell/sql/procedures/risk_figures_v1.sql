@@ -20,7 +20,7 @@ as $$
         when 'POSITION_LIMIT' then jsonb_build_object(
             'limit', l.position_max_micros, 'required', p_required::bigint,
             'current', (ceil(coalesce(p.qty_micros, 0)::numeric * coalesce(s.reference_px_micros, p_limit_px, p_stop_px) * 0.000001)
-                        + held_by_buys_v1(p_user_id, p_symbol, u.cash_held_micros) - p_released)::bigint)
+                        + held_by_buys_v1(p_user_id, p_symbol) - p_released)::bigint)
         else case
             when n.in_second >= l.orders_per_second_max then jsonb_build_object(
                 'unit', 'orders', 'window_s', 1, 'limit', l.orders_per_second_max, 'current', n.in_second)
