@@ -107,7 +107,7 @@ class Router:
             signer=RouteTokenSigner(self._route_ring),
             current_map=lambda: self.watcher.current,
             fleet=self.fleet,
-            is_void=lambda user_id, issued_at_s: self.revoked.held.is_void(user_id, issued_at_s),
+            is_void=self._is_void,
             route_token_ttl_s=settings.route_token_ttl_s,
             cached_max=settings.routes_cached_max,
         )
@@ -131,7 +131,7 @@ class Router:
             on_revoked=self._revoke,
         )
         self.sign_ups = SignUp(World(self.watcher, self.fleet), queries, self.calls, hasher, FaultPoints())
-        self.log_ins = LogIn(queries, self.calls, hasher)
+        self.log_ins = LogIn(queries, self.calls, hasher, is_void=self._is_void)
         self.sweep = ClaimSweep(queries, self.calls, self.routes)
         self.signer = CustomerTokenSigner(follow_signing_ring(keys / CUSTOMER_SIGNING_FILE))
         self.metrics = Metrics(())
@@ -165,6 +165,9 @@ class Router:
                 now=SystemClock().monotonic,
             )
         )
+
+    def _is_void(self, user_id: UUID, issued_at_s: int) -> bool:
+        return self.revoked.held.is_void(user_id, issued_at_s)
 
     def _revoke(self, user_ids: set[UUID]) -> None:
         self.routes.forget_users(user_ids)
