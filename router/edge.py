@@ -26,6 +26,7 @@ from router.errors import (
     render_refusal,
 )
 from router.forward import ForwardedRequest, Forwarder
+from router.frames import SERVICE_RESTART
 from router.headers import RequestHead
 from router.limits import Bucket, address_key
 from router.settings import EdgeSettings
@@ -332,7 +333,7 @@ class EdgeProtocol(HttpToolsProtocol):
             cycle.keep_alive = False
             tunnel = cycle.tunnel if cycle.__class__ is ForwardedRequest else None
             if tunnel is not None:
-                self.loop.call_later(self._settings.drain_idle_s, tunnel.close)
+                tunnel.leave(SERVICE_RESTART, self._settings.drain_idle_s)
 
 
 def protocol_factory(forwarder: Forwarder, settings: EdgeSettings) -> Callable[..., EdgeProtocol]:

@@ -21,6 +21,7 @@ from uuid import UUID
 
 from router.access_log import AccessLog
 from router.errors import STATUS_LINES, CellUnavailable, OutcomeUnknown, RequestMalformed, RouterRefusal, render_refusal
+from router.frames import POLICY_VIOLATION
 from router.headers import Ids, RequestHead, as_upgrade, passes_back, write_request
 from router.hold import Holding, Ticket, read_halted
 from router.identify import Route, Routes
@@ -106,7 +107,7 @@ class Forwarder:
     def close_tunnels(self, user_ids: Collection[UUID]) -> None:
         """Their tokens are void, so what was opened by them ends."""
         for tunnel in [tunnel for tunnel in self.tunnels if tunnel.request.route.user_id in user_ids]:
-            tunnel.close()
+            tunnel.leave(POLICY_VIOLATION, 0.0)
 
     def spawn(self, request: "ForwardedRequest", broken: str | None) -> None:
         task = asyncio.get_running_loop().create_task(_carry_or_refuse(request, broken))
