@@ -70,14 +70,12 @@ class CellCalls:
         self._deadline_s = deadline_s
 
     async def post(
-        self, user_id: UUID, path: str, body: Any, *, now_s: float, request_id: str, cell_id: CellId | None = None
+        self, user_id: UUID, path: str, body: Any, *, request_id: str, cell_id: CellId | None = None
     ) -> CellAnswer:
         """To the user's cell (or a given one), following 421 once. The call must be safe to repeat: it is sent again
         once if the connection breaks. Raises a `RouterRefusal`."""
         content = msgspec.json.encode(body)
-        route = (
-            self._routes.to_owner(user_id, now_s) if cell_id is None else self._routes.to_cell(user_id, cell_id, now_s)
-        )
+        route = self._routes.to_owner(user_id) if cell_id is None else self._routes.to_cell(user_id, cell_id)
         answer = await self._ask_twice(route, b"POST", path, content, request_id)
         if answer.status == 421:
             route = await self._misroutes.find_owner(route, answer.body)

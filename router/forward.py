@@ -15,7 +15,7 @@ import asyncio
 import logging
 from collections.abc import Collection
 from dataclasses import dataclass
-from time import monotonic, time
+from time import monotonic
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
@@ -266,7 +266,7 @@ class ForwardedRequest:
         """Time has passed: perhaps the user has another owner now."""
         routes = self._forwarder.routes
         if not routes.is_current(self.route):
-            self.route = routes.to_owner(self.route.user_id, time())
+            self.route = routes.to_owner(self.route.user_id)
 
     async def exchange(self, connection: UpstreamConnection) -> str | None:
         """Send and wait. None: a whole answer is in `connection`, or its stream has begun. Else why it broke."""

@@ -7,8 +7,10 @@ finds the line full, gets a plain 503 with `Retry-After`. Held writes take no pl
 """
 
 import asyncio
+import time
 from bisect import insort
-from datetime import UTC, datetime
+from collections.abc import Callable
+from datetime import datetime
 from typing import Final
 from uuid import UUID
 
@@ -43,8 +45,9 @@ def read_halted(status: int, body: bytes) -> HaltedAnswer | None:
 class Holding:
     """All lines of one router."""
 
-    def __init__(self, settings: HoldSettings) -> None:
+    def __init__(self, settings: HoldSettings, now: Callable[[], float] = time.time) -> None:
         self._settings = settings
+        self.now = now
         self.lines: dict[UUID, Line] = {}
         self.waiting = 0
         self.held = 0
@@ -131,7 +134,7 @@ class Ticket:
         pause_s = line.pause_s
         line.pause_s = min(pause_s * 2, _PAUSE_MAX_S)
         if answer.lease_ends_at is not None and answer.lease_ends_at.tzinfo is not None:
-            left_s = (answer.lease_ends_at - datetime.now(UTC)).total_seconds()
+            left_s = answer.lease_ends_at.timestamp() - line.holding.now()
             pause_s = min(pause_s, max(left_s, _FIRST_PAUSE_S / 4))
         line.not_before_s = asyncio.get_running_loop().time() + pause_s
         line.sending = None

@@ -4,7 +4,6 @@ Login needs the control database (email -> user). Refreshing does not: the refre
 tells when the session began, so the session of a revoked user ends here, also while his cell has not been told yet.
 """
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from uuid import UUID
@@ -48,7 +47,7 @@ class LogIn:
         return await self._ask(user_id, "/internal/v1/sessions/refresh", {"refresh_token": refresh_token}, request_id)
 
     async def _ask(self, user_id: UUID, path: str, body: dict[str, str], request_id: str) -> Session:
-        answer = await self._calls.post(user_id, path, body, now_s=time.time(), request_id=request_id)
+        answer = await self._calls.post(user_id, path, body, request_id=request_id)
         if answer.status == 200:
             return Session(user_id, str(answer.json()["refresh_token"]))
         if answer.status == 404:

@@ -5,7 +5,6 @@ the cell that refused, the refusal's own hint is followed, but only when it is n
 decides for itself, and if it refuses too, the request ends. So no hint can start a loop or place a write wrongly.
 """
 
-import time
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -44,12 +43,11 @@ class Misroutes:
         hint = _read_hint(body)
         if self._current_map() is refused.shard_map:
             await self._refresh(_REFRESH_S)
-        now_s = time.time()
-        route = self._routes.to_owner(refused.user_id, now_s)
+        route = self._routes.to_owner(refused.user_id)
         if route.cell is not refused.cell:
             return route
         if hint.owner and hint.owner != refused.cell.cell_id and (hint.epoch or 0) > route.shard_map.epoch:
-            route = self._routes.to_cell(refused.user_id, CellId(hint.owner), now_s)
+            route = self._routes.to_cell(refused.user_id, CellId(hint.owner))
             route.by_hint = True
             return route
         raise CellUnavailable("the user is on the way to another cell")
