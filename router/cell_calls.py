@@ -141,7 +141,7 @@ def passed_on(answer: CellAnswer) -> Exception:
     try:
         document = answer.json()
         code, detail = str(document["code"]), str(document["detail"])
-    except (msgspec.DecodeError, KeyError, TypeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError, TypeError):
         return CellUnavailable("the cell answered with something unexpected")
     if answer.status >= 500 or answer.status not in (400, 401, 403, 404, 409, 413, 415, 422, 429):
         return CellUnavailable("the cell could not do this now")

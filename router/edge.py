@@ -33,6 +33,7 @@ from router.settings import EdgeSettings
 from router.target import is_forwarded, is_plain
 
 _UNPARSED_BYTES_MAX: Final = 65_536
+_PIECE_BYTES: Final = 16_384  # of what came in one packet, parsed at a time: some hundred of the smallest requests
 _FRAMING_FACTOR: Final = 8  # a chunk of one byte takes six on the wire
 _METHODS: Final = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"})
 _VERSIONS: Final = frozenset({"1.1", "1.0"})
@@ -59,8 +60,12 @@ class EdgeProtocol(HttpToolsProtocol):
         self._began_in_chunk = 0
         self._head_bytes = 0
         self._refused = False
+        self._unread = b""
+        self._taking_turns = False
         self.draining = False
         self.active: ForwardedRequest | None = None
+        self.turn: Any = None
+        """The request that is being answered: ours (then it is `active` too), or uvicorn's."""
         self.address = ""
         self.address_bucket: Bucket | None = None
         self.closing_since_s = 0.0
@@ -83,6 +88,26 @@ class EdgeProtocol(HttpToolsProtocol):
         if active is not None and active.upgrade:
             self._to_tunnel(active, data)
             return
+        if self._unread or len(data) > _PIECE_BYTES:
+            self._unread += data
+            self._read_on()
+        else:
+            self._feed(data)
+
+    def _read_on(self) -> None:
+        """Piece by piece, and no further while requests wait for their turn: a packet of small ones would otherwise
+        become thousands of objects."""
+        while self._unread and not self.pipeline and not self._refused and not self.flow.write_paused:
+            piece, self._unread = self._unread[:_PIECE_BYTES], self._unread[_PIECE_BYTES:]
+            active = self.active
+            if active is not None and active.upgrade:
+                self._to_tunnel(active, piece)
+            else:
+                self._feed(piece)
+        if not self._unread and not self.pipeline and not self.flow.write_paused:
+            self.flow.resume_reading()
+
+    def _feed(self, data: bytes) -> None:
         self._began_in_chunk = 0
         if not self.reading_since_s:
             self.reading_since_s = self.loop.time()
@@ -117,11 +142,16 @@ class EdgeProtocol(HttpToolsProtocol):
         super().pause_writing()
         if self.active is not None:
             self.active.pause()
+            if self.active.upgrade:
+                return
+        self.flow.pause_reading()  # who does not read his answers shall not pile them up here by asking on
 
     def resume_writing(self) -> None:
         super().resume_writing()
         if self.active is not None:
             self.active.resume()
+        if self.turn is None:
+            self._go_on()
 
     # What the parser tells.
 
@@ -140,6 +170,7 @@ class EdgeProtocol(HttpToolsProtocol):
         if not self._in_head:
             return  # a trailer: nobody here needs one, and none may pass for a header
         name = name.lower()
+        value = value.rstrip(b" \t")
         self._head_bytes += len(name) + len(value) + 4
         if name == b"expect" and value.lower() == b"100-continue":
             self.expect_100_continue = True
@@ -227,30 +258,47 @@ class EdgeProtocol(HttpToolsProtocol):
     # Turns of the pipeline.
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        self.turn = cycle
         if cycle.__class__ is ForwardedRequest:
             self._start(cycle)
         else:
             super()._start_asgi_task(cycle, app)
 
     def _start(self, request: ForwardedRequest) -> None:
-        self.active = request
+        self.active = self.turn = request
         request.started = True
         if request.complete:
             request.begin()
-        elif self.expect_100_continue:
+        elif self.expect_100_continue and self.parser.get_http_version() == "1.1":
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_response_complete(self) -> None:
-        self.active = None
+        self.active = self.turn = None
         self.server_state.total_requests += 1
-        if self.transport.is_closing():
-            return
-        self.flow.resume_reading()
-        if self.pipeline:
+        self._go_on()
+
+    def _go_on(self) -> None:
+        if not self._taking_turns:  # a request that ends at once is seen by the loop below, however many follow it
+            self._taking_turns = True
+            self._take_turns()
+            self._taking_turns = False
+
+    def _take_turns(self) -> None:
+        while self.pipeline and not self.transport.is_closing() and not self.flow.write_paused:
             cycle, app = self.pipeline.pop()
             self._start_asgi_task(cycle, app)
+            if not cycle.response_complete:
+                break
         else:
             self.idle_since_s = self.loop.time()
+        if self.transport.is_closing() or self.pipeline or self.flow.write_paused:
+            return
+        if self.reading_since_s:
+            self.reading_since_s = self.loop.time()  # until now it was we who did not read on
+        if self._unread:
+            self.loop.call_soon(self._read_on)
+        else:
+            self.flow.resume_reading()
 
     # Refusals that end the connection.
 
@@ -273,15 +321,23 @@ class EdgeProtocol(HttpToolsProtocol):
     def _judge_framing(self) -> RouterRefusal | None:
         """The parser has refused most of what two readers could read differently; this is the rest."""
         hosts = encodings = 0
+        takes_over = self.parser.should_upgrade()
         for name, value in self.headers:
             if name == b"host":
                 hosts += 1
             elif name == b"content-length":
                 if len(value) > 15 or int(value) > self._settings.body_bytes_max:
                     return BodyTooLarge(f"a body may have at most {self._settings.body_bytes_max} bytes")
+                if takes_over and int(value):
+                    return RequestMalformed("who asks for an upgrade sends no body")
             elif name == b"transfer-encoding":
                 encodings += 1
-                if encodings > 1 or value.lower() != b"chunked" or self.parser.get_http_version() != "1.1":
+                if (
+                    takes_over
+                    or encodings > 1
+                    or value.lower() != b"chunked"
+                    or self.parser.get_http_version() != "1.1"
+                ):
                     return RequestMalformed("the only transfer coding is `chunked`, once, in HTTP/1.1")
         if hosts > 1 or (not hosts and self.parser.get_http_version() == "1.1"):
             return RequestMalformed("a request names its host once")
@@ -354,14 +410,14 @@ def sweep_clients(clients: "set[EdgeProtocol]", settings: EdgeSettings, now_s: f
             client.closing_since_s = client.closing_since_s or now_s
             if now_s - client.closing_since_s > settings.close_s:
                 transport.abort()  # its last answer is still not taken
-        elif client.reading_since_s:
+        elif client.reading_since_s and not client.pipeline:  # with a pipeline it is we who do not read on
             limit_s = settings.head_read_s if client.in_head else settings.request_read_s
             if now_s - client.reading_since_s > limit_s:
                 transport.abort()
         elif client.active is not None and client.active.tunnel is not None:
             if now_s - client.active.tunnel.moved_s > settings.tunnel_idle_s:
                 client.active.tunnel.close()
-        elif cycle is None or cycle.response_complete:
+        elif client.turn is None:
             limit_s = settings.keep_alive_s if cycle is not None else settings.first_byte_s
             if now_s - client.idle_since_s > (settings.drain_idle_s if client.draining else limit_s):
                 transport.close()

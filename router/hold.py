@@ -16,6 +16,7 @@ from uuid import UUID
 
 import msgspec
 
+from router.cell_words import read_words
 from router.errors import UserHalted
 from router.settings import HoldSettings
 
@@ -35,11 +36,8 @@ def read_halted(status: int, body: bytes) -> HaltedAnswer | None:
     """The refusal that means: nothing was done, ask again in a moment."""
     if status != 503 or _MARK not in body:
         return None
-    try:
-        answer = msgspec.json.decode(body, type=HaltedAnswer)
-    except msgspec.DecodeError:
-        return None
-    return answer if answer.code == "USER_HALTED" else None
+    answer = read_words(body, HaltedAnswer)
+    return answer if answer is not None and answer.code == "USER_HALTED" else None
 
 
 class Holding:

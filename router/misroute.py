@@ -12,6 +12,7 @@ import msgspec
 
 from infra.topology.identifiers import CellId
 from infra.topology.shard_map import ShardMap
+from router.cell_words import read_words
 from router.errors import CellUnavailable
 from router.identify import Route, Routes
 
@@ -59,7 +60,4 @@ def hint_lied(route: Route, status: int, body: bytes) -> bool:
 
 
 def _read_hint(body: bytes) -> MisdirectedHint:
-    try:
-        return msgspec.json.decode(body, type=MisdirectedHint)
-    except msgspec.DecodeError:
-        return MisdirectedHint()
+    return read_words(body, MisdirectedHint) or MisdirectedHint()

@@ -78,17 +78,24 @@ class Tunnel(asyncio.Protocol):
             self.request.edge.transport.resume_reading()
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        if self.answered.done():
+            return
         self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
-        self.status = self._parser.get_status_code()
+        if not self.answered.done():
+            self.status = self._parser.get_status_code()
+            if self.status > 599:
+                raise ValueError("no status of HTTP")
 
     def on_body(self, chunk: bytes) -> None:
         self.body += chunk
 
     def on_message_complete(self) -> None:
-        if self.status != 101:
+        if self.status >= 200:
             self._finish()
+        elif self.status != 101:
+            self.headers.clear()  # an interim answer; the real one follows
 
     def _finish(self) -> None:
         if not self.answered.done():

@@ -164,6 +164,34 @@ async def test_many_pipelined_requests_in_one_packet_are_all_answered(router: Ro
     assert [got.json()["target"] for got in answers] == [f"/v1/orders/{number}" for number in range(count)]
 
 
+async def test_thousands_that_end_at_once_may_follow_one_that_waits(router: RouterUnderTest) -> None:
+    known = request_bytes("GET", "/v1/account", {"Authorization": f"Bearer {router.token()}"})
+    reader, writer = await asyncio.open_connection("127.0.0.1", router.port, limit=2**22)
+    writer.write(known + request_bytes("GET", "/v1/account") * 2_000 + known)
+    async with asyncio.timeout(15):
+        got = [(await read_answer(reader)).status for _ in range(2_002)]
+    writer.close()
+    assert got == [200] + [401] * 2_000 + [200]
+
+
+async def test_who_asks_on_without_reading_his_answers_is_not_listened_to(router: RouterUnderTest) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", router.port, limit=1_024)
+    one, sent = request_bytes("GET", "/v1/account"), 0
+    with contextlib.suppress(TimeoutError):
+        while sent < 1_000_000:
+            writer.write(one * 1_000)
+            sent += 1_000
+            await asyncio.wait_for(writer.drain(), 0.5)
+    assert sent < 1_000_000
+    (client,) = router.router.forwarder.clients
+    assert client.transport.get_write_buffer_size() < 1_000_000
+    assert len(client.pipeline) < 1_000
+    async with asyncio.timeout(15):
+        for _ in range(2_000):  # once he reads, it goes on
+            assert (await read_answer(reader)).status == 401
+    writer.transport.abort()
+
+
 async def test_who_drips_a_head_or_says_nothing_is_cut_off(tmp_path: Path) -> None:
     async with running_router(tmp_path, edge={"head_read_s": 0.5, "first_byte_s": 0.5}) as router:
         for first in (b"", b"GET /v1/acc"):
