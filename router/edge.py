@@ -15,28 +15,27 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from router.errors import (
-    BodyTooLarge,
-    HeadTooLarge,
-    MethodNotAllowed,
-    RequestMalformed,
-    RouterRefusal,
-    TargetTooLong,
-    VersionNotSupported,
-    render_refusal,
-)
+from router.errors import BodyTooLarge, HeadTooLarge, RequestMalformed, RouterRefusal
 from router.forward import ForwardedRequest, Forwarder
 from router.frames import SERVICE_RESTART
 from router.headers import RequestHead
 from router.limits import Bucket, address_key
+from router.request_rules import RequestLine, judge_head
 from router.settings import EdgeSettings
 from router.target import is_forwarded, is_plain
 
 _UNPARSED_BYTES_MAX: Final = 65_536
 _PIECE_BYTES: Final = 16_384  # of what came in one packet, parsed at a time: some hundred of the smallest requests
 _FRAMING_FACTOR: Final = 8  # a chunk of one byte takes six on the wire
-_METHODS: Final = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"})
-_VERSIONS: Final = frozenset({"1.1", "1.0"})
+
+
+class _Unhurried:
+    """The transport as uvicorn's own requests get it: closing it lets the client read his answer first."""
+
+    def __init__(self, edge: "EdgeProtocol") -> None:
+        self.write = edge.transport.write
+        self.is_closing = edge.transport.is_closing
+        self.close = edge.hang_up
 
 
 class EdgeProtocol(HttpToolsProtocol):
@@ -59,7 +58,8 @@ class EdgeProtocol(HttpToolsProtocol):
         self._arrived_bytes = 0
         self._began_in_chunk = 0
         self._head_bytes = 0
-        self._refused = False
+        self._deaf = False
+        self.hung_up_at_s = 0.0
         self._unread = b""
         self._taking_turns = False
         self.draining = False
@@ -78,11 +78,11 @@ class EdgeProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         self.address = address_key(self.client[0]) if self.client else ""
         if not self._forwarder.admit(self, self._settings):
-            self._refused = True
+            self._deaf = True
             transport.abort()
 
     def data_received(self, data: bytes) -> None:
-        if self._refused:
+        if self._deaf:
             return
         active = self.active
         if active is not None and active.upgrade:
@@ -97,7 +97,7 @@ class EdgeProtocol(HttpToolsProtocol):
     def _read_on(self) -> None:
         """Piece by piece, and no further while requests wait for their turn: a packet of small ones would otherwise
         become thousands of objects."""
-        while self._unread and not self.pipeline and not self._refused and not self.flow.write_paused:
+        while self._unread and not self.pipeline and not self._deaf and not self.flow.write_paused:
             piece, self._unread = self._unread[:_PIECE_BYTES], self._unread[_PIECE_BYTES:]
             active = self.active
             if active is not None and active.upgrade:
@@ -130,6 +130,17 @@ class EdgeProtocol(HttpToolsProtocol):
                 self._refuse_now(HeadTooLarge("the head of the request is too large"))
             elif self._arrived_bytes > _UNPARSED_BYTES_MAX + _FRAMING_FACTOR * self._settings.body_bytes_max:
                 self._refuse_now(BodyTooLarge("the request has more framing than content"))
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """Who has said all he has to say may still wait for his answers; who has left cannot be told from him, so a
+        write that is only held is given up."""
+        active = self.active
+        if self._is_ending() or self.turn is None or (active is not None and (active.upgrade or not active.complete)):
+            return False
+        if active is not None and active.ticket is not None:
+            active.ticket.abandon()
+        self.cycle.keep_alive = False
+        return True
 
     def connection_lost(self, exc: Exception | None) -> None:
         active = self.active
@@ -178,7 +189,13 @@ class EdgeProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._in_head = False
-        misread = self._judge_head()
+        parser = self.parser
+        misread = judge_head(
+            RequestLine(parser.get_method(), self.url, parser.get_http_version(), parser.should_upgrade()),
+            self.headers,
+            self._head_bytes,
+            self._settings,
+        )
         if misread is not None:
             self._refuse_now(misread)
             raise misread  # stops the parser: nothing after this may be read as a request
@@ -248,7 +265,7 @@ class EdgeProtocol(HttpToolsProtocol):
             return
         request.early += data
         if len(request.early) > _UNPARSED_BYTES_MAX:
-            self._refused = True
+            self._deaf = True
             self.transport.abort()  # so much before the cell has even agreed
 
     @property
@@ -284,14 +301,14 @@ class EdgeProtocol(HttpToolsProtocol):
             self._taking_turns = False
 
     def _take_turns(self) -> None:
-        while self.pipeline and not self.transport.is_closing() and not self.flow.write_paused:
+        while self.pipeline and not self._is_ending() and not self.flow.write_paused:
             cycle, app = self.pipeline.pop()
             self._start_asgi_task(cycle, app)
             if not cycle.response_complete:
                 break
         else:
             self.idle_since_s = self.loop.time()
-        if self.transport.is_closing() or self.pipeline or self.flow.write_paused:
+        if self._is_ending() or self.pipeline or self.flow.write_paused:
             return
         if self.reading_since_s:
             self.reading_since_s = self.loop.time()  # until now it was we who did not read on
@@ -300,67 +317,53 @@ class EdgeProtocol(HttpToolsProtocol):
         else:
             self.flow.resume_reading()
 
+    def _is_ending(self) -> bool:
+        return bool(self.hung_up_at_s) or self.transport.is_closing()
+
     # Refusals that end the connection.
 
-    def _judge_head(self) -> RouterRefusal | None:
-        settings = self._settings
-        if len(self.url) > settings.target_bytes_max:
-            return TargetTooLong(f"a request target may have at most {settings.target_bytes_max} bytes")
-        if self._head_bytes > settings.head_bytes_max or len(self.headers) > settings.header_count_max:
-            return HeadTooLarge(
-                f"at most {settings.header_count_max} headers of together {settings.head_bytes_max} bytes"
-            )
-        if self.parser.get_http_version() not in _VERSIONS:
-            return VersionNotSupported("HTTP/1.1 is spoken here")
-        if self.parser.get_method() not in _METHODS:
-            return MethodNotAllowed("this method is not served")
-        if not self.url.startswith(b"/"):
-            return RequestMalformed("the request target is not a path")
-        return self._judge_framing()
-
-    def _judge_framing(self) -> RouterRefusal | None:
-        """The parser has refused most of what two readers could read differently; this is the rest."""
-        hosts = encodings = 0
-        takes_over = self.parser.should_upgrade()
-        for name, value in self.headers:
-            if name == b"host":
-                hosts += 1
-            elif name == b"content-length":
-                if len(value) > 15 or int(value) > self._settings.body_bytes_max:
-                    return BodyTooLarge(f"a body may have at most {self._settings.body_bytes_max} bytes")
-                if takes_over and int(value):
-                    return RequestMalformed("who asks for an upgrade sends no body")
-            elif name == b"transfer-encoding":
-                encodings += 1
-                if (
-                    takes_over
-                    or encodings > 1
-                    or value.lower() != b"chunked"
-                    or self.parser.get_http_version() != "1.1"
-                ):
-                    return RequestMalformed("the only transfer coding is `chunked`, once, in HTTP/1.1")
-        if hosts > 1 or (not hosts and self.parser.get_http_version() == "1.1"):
-            return RequestMalformed("a request names its host once")
-        return None
-
     def _refuse_now(self, refusal: RouterRefusal) -> None:
-        """Answer and close. If an earlier request of this connection is still unanswered the refusal would be taken
-        for its answer, so then the connection just closes."""
-        if self._refused:
+        """Nothing after this is read. What came before is answered first, then the refusal, and the connection ends."""
+        if self._deaf:
             return
-        self._refused = True
-        cycle: Any = self.cycle
-        own_turn = (
-            cycle is None
-            or cycle.response_complete
-            or (cycle.__class__ is ForwardedRequest and cycle is self.active and not cycle.complete)
-        )
-        if own_turn and not self.transport.is_closing():
-            self.transport.write(render_refusal(refusal, self._forwarder.ids.request_id(), close=True))
-        if cycle is not None:
-            cycle.disconnected = True
-            cycle.message_event.set()
-        self.transport.close()
+        self._deaf = True
+        self.reading_since_s = 0.0
+        newest: Any = self.cycle
+        if newest is not None and newest.__class__ is not ForwardedRequest and newest.more_body:
+            if newest is self.turn:
+                newest.disconnected = True  # its body never comes; Litestar's answer would be about something else
+                newest.message_event.set()
+                self.hang_up()
+                return
+            self.pipeline.popleft()
+        if newest.__class__ is ForwardedRequest and not newest.complete:
+            newest.complete = True
+        else:
+            newest = ForwardedRequest(self, self._forwarder, b"", b"", RequestHead(), keep_alive=False)
+            newest.complete = True
+            self.cycle = newest
+            if self.turn is not None:
+                self.pipeline.appendleft((newest, self.app))
+        newest.refusal, newest.keep_alive = refusal, False
+        if self.turn is None:
+            self._start(newest)
+        elif self.active is not None and newest is self.active:
+            self.active.begin()
+
+    def hang_up(self) -> None:
+        """After the last answer. The client still reads it while what he had sent beyond is taken and dropped: closing
+        at once would reset the connection and lose it (`linger_s`)."""
+        self._deaf = True
+        self._unread = b""
+        self.pipeline.clear()
+        if self.transport.is_closing():
+            return
+        self.hung_up_at_s = self.loop.time()
+        self.flow.resume_reading()
+        try:
+            self.transport.write_eof()
+        except OSError:
+            self.transport.close()  # he is gone already
 
     def _to_litestar(self) -> None:
         url, headers, expect = self.url, self.headers, self.expect_100_continue
@@ -373,6 +376,7 @@ class EdgeProtocol(HttpToolsProtocol):
                 head.take(name, value)
         self.headers.append((b"x-request-id", head.request_id or self._forwarder.ids.request_id()))
         super().on_headers_complete()
+        self.cycle.transport = _Unhurried(self)  # type: ignore[assignment]
         if self.draining:
             self.cycle.keep_alive = False
 
@@ -410,6 +414,9 @@ def sweep_clients(clients: "set[EdgeProtocol]", settings: EdgeSettings, now_s: f
             client.closing_since_s = client.closing_since_s or now_s
             if now_s - client.closing_since_s > settings.close_s:
                 transport.abort()  # its last answer is still not taken
+        elif client.hung_up_at_s:
+            if now_s - client.hung_up_at_s > settings.linger_s:
+                transport.close()
         elif client.reading_since_s and not client.pipeline:  # with a pipeline it is we who do not read on
             limit_s = settings.head_read_s if client.in_head else settings.request_read_s
             if now_s - client.reading_since_s > limit_s:

@@ -376,7 +376,10 @@ class ForwardedRequest:
         refusals = self._forwarder.refusals
         refusals[refusal.code] = refusals.get(refusal.code, 0) + 1
         if not self.disconnected:
-            self.edge.transport.write(render_refusal(refusal, self.head.request_id, close=not self.keep_alive))
+            answer = render_refusal(refusal, self.head.request_id, close=not self.keep_alive)
+            if self.method == b"HEAD":
+                answer = answer[: answer.index(b"\r\n\r\n") + 4]
+            self.edge.transport.write(answer)
         log = self._forwarder.log
         log.left -= 1
         if log.left <= 0 or refusal.status >= 500:
@@ -433,7 +436,7 @@ class ForwardedRequest:
         if abort:
             self.edge.transport.abort()
         elif not self.keep_alive:
-            self.edge.transport.close()
+            self.edge.hang_up()
         self.edge.on_response_complete()
 
     def _count(self, connection: UpstreamConnection, status: int) -> None:
