@@ -1,7 +1,7 @@
 """`/operator/v1` on the second port: what operators may see of a cell, and the little they may change."""
 
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Annotated, Any, Final
 from uuid import UUID
 
 import msgspec
@@ -15,7 +15,9 @@ from cell.ledger.trial_balance import run_trial_balance
 from cell.operations import queries
 from cell.orders.schemas import OrderView, order_view
 from cell.paging import parse_page, seal
+from infra.runtime.clock import Clock
 from infra.runtime.database import Pool
+from infra.runtime.operator_api import subject_of
 from infra.runtime.problem import Problem
 from infra.runtime.procedures import DatabaseRefused, call
 
@@ -26,6 +28,10 @@ class ProfileRequest(msgspec.Struct, forbid_unknown_fields=True):
 
 class EndSessionsRequest(msgspec.Struct, forbid_unknown_fields=True):
     begun_before_s: int
+
+
+class LiftRequest(msgspec.Struct, forbid_unknown_fields=True):
+    reason: Annotated[str, msgspec.Meta(min_length=1, max_length=500)]
 
 
 class OperatorOrder(msgspec.Struct):
@@ -42,6 +48,7 @@ class OperatorOrderPage(msgspec.Struct):
 
 _profile_decoder = msgspec.json.Decoder(ProfileRequest)
 _end_sessions_decoder = msgspec.json.Decoder(EndSessionsRequest)
+_lift_decoder = msgspec.json.Decoder(LiftRequest)
 _SECONDS_MAX: Final = 32_503_680_000  # the year 3000: beyond it is a mistake, and soon no time at all
 
 
@@ -123,7 +130,11 @@ class OperatorChanges(Controller):
 
     @post("/users/{user_id:uuid}/sessions/end", status_code=200)
     async def end_sessions(
-        self, request: Request[Any, Any, Any], user_id: FromPath[UUID], pool: NamedDependency[Pool]
+        self,
+        request: Request[Any, Any, Any],
+        user_id: FromPath[UUID],
+        pool: NamedDependency[Pool],
+        clock: NamedDependency[Clock],
     ) -> dict[str, Any]:
         """Refresh tokens of sessions begun before that second stop working; who has the password may log in again."""
         body = decode_body(_end_sessions_decoder, await request.body())
@@ -131,12 +142,38 @@ class OperatorChanges(Controller):
             raise errors.invalid_field(422, "begun_before_s", "seconds since 1970")
         begun_before = datetime.fromtimestamp(body.begun_before_s, UTC)
         try:
-            [(ended,)] = await call(pool, queries.END_SESSIONS, [user_id, begun_before, datetime.now(UTC)])
+            [(ended,)] = await call(pool, queries.END_SESSIONS, [user_id, begun_before, clock.now()])
         except DatabaseRefused as error:
             raise await _why_not(pool, user_id) from error
         if ended is None:
             raise errors.user_not_found()
         return {"user_id": str(user_id), "begun_before_s": body.begun_before_s, "ended": ended}
+
+    @post("/users/{user_id:uuid}/unrestrict", status_code=200)
+    async def lift_restriction(
+        self,
+        request: Request[Any, Any, Any],
+        user_id: FromPath[UUID],
+        pool: NamedDependency[Pool],
+        clock: NamedDependency[Clock],
+    ) -> dict[str, Any]:
+        """Let a restricted user trade again; refused while he owes anything. Harmless to repeat."""
+        body = decode_body(_lift_decoder, await request.body())
+        row = await queries.read_one(
+            pool, queries.LIFT_RESTRICTION, [user_id, subject_of(request), body.reason, clock.now()]
+        )
+        assert row is not None
+        outcome, figures = row["outcome"], row["figures"] or {}
+        match outcome:
+            case "NOT_FOUND":
+                raise errors.user_not_found()
+            case "DEPARTED":
+                raise errors.misdirected(figures["owner"], figures["epoch"])
+            case "USER_HALTED":
+                raise errors.user_halted(figures["lease_ends_at"])
+            case "STILL_OWED":
+                raise errors.still_owed(figures["cash"], figures["shares"])
+        return {"user_id": str(user_id), "restricted": False, "lifted": outcome == "lifted"}
 
 
 async def _why_not(pool: Pool, user_id: UUID) -> Problem:
