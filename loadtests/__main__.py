@@ -165,11 +165,12 @@ def bench_procedure(seconds: Seconds = 3, rounds: Rounds = 5) -> None:
 def bench_growth(
     orders: Annotated[int, typer.Option(min=10_000, max=20_000_000)] = 2_000_000,
     slices: Annotated[int, typer.Option(min=2, max=100)] = 20,
+    customers: Annotated[int, typer.Option(min=128, max=12_800, help="How many trade, all the time.")] = 1_280,
 ) -> None:
     """Placing and reading as a cell fills with orders, on a PostgreSQL of its own."""
 
     async def run() -> None:
-        document, path = await growth.measure(_say, orders=orders, slices=slices)
+        document, path = await growth.measure(_say, orders=orders, slices=slices, customers=customers)
         _print_result(document, path)
 
     _run(run, own_cell=True)

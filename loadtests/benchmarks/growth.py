@@ -26,19 +26,18 @@ from loadtests.benchmarks.queries import Counts, open_customers, place_under_key
 from loadtests.figures import percentile
 from loadtests.raw_client import build_request, drive
 
-USERS: Final = 6_400
 PAGE_ORDERS: Final = 50
 PAGES_AT: Final = (1_000, 1_000_000)
 PAGE_S: Final = 2.0
 
 
-async def measure(say: Say, *, orders: int, slices: int) -> tuple[dict[str, Any], Path]:
+async def measure(say: Say, *, orders: int, slices: int, customers: int) -> tuple[dict[str, Any], Path]:
     where = conditions()
     measured: list[dict[str, float]] = []
     pages: list[dict[str, float]] = []
     async with own_cell() as cell:
         terms = {"cash_micros": CASH_MICROS, "symbol": SYMBOL, "px_micros": PX_MICROS}
-        users = await open_customers(cell.service_dsn, USERS, **terms)  # type: ignore[arg-type]
+        users = await open_customers(cell.service_dsn, customers, **terms)  # type: ignore[arg-type]
         (reader,) = await open_customers(cell.service_dsn, 1, **terms)  # type: ignore[arg-type]
         for number in range(PAGE_ORDERS):
             await place_under_key(cell.service_dsn, [reader], f"mine-{number}", SYMBOL, LIMIT_PX)
@@ -75,7 +74,13 @@ async def measure(say: Say, *, orders: int, slices: int) -> tuple[dict[str, Any]
         "benchmark": "growth",
         "what": "limit buys per second as a cell fills, 64 in a call; peer: the first slice. A page by HTTP",
         "conditions": where,
-        "settings": {"orders": orders, "slices": slices, "users": USERS, "batch": BATCH, "page_orders": PAGE_ORDERS},
+        "settings": {
+            "orders": orders,
+            "slices": slices,
+            "users": customers,
+            "batch": BATCH,
+            "page_orders": PAGE_ORDERS,
+        },
         "median": {
             "first_per_s": measured[0]["per_s"],
             "last_per_s": last["per_s"],
