@@ -151,8 +151,8 @@ def load_or_make_passwords(path: Path, roles_by_server: Mapping[str, DatabaseRol
 def render_config(port: int) -> str:
     """Small but honest: full durability, modest memory. What differs from production is size, never safety.
 
-    Pages in the log are not compressed: the wheel's server knows only pglz, which took half of the processor time of placing
-    orders after each checkpoint. The room for the log is what keeps checkpoints, and with them those pages, few.
+    Pages in the log are not compressed: the wheel's server knows only pglz, which took half of the processor time of
+    placing orders after a checkpoint. Room for the log keeps checkpoints, and with them those pages, few.
     """
     io_workers = "io_method = worker\nio_workers = 1" if sys.platform == "linux" else "io_method = sync"
     return f"""\
