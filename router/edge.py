@@ -16,6 +16,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from router.errors import (
+    METHODS,
     BodyTooLarge,
     HeadTooLarge,
     MethodNotAllowed,
@@ -33,7 +34,7 @@ from router.target import is_forwarded, is_plain
 
 _UNPARSED_BYTES_MAX: Final = 65_536
 _FRAMING_FACTOR: Final = 8  # a chunk of one byte takes six on the wire
-_METHODS: Final = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"})
+_METHODS: Final = frozenset(method.encode() for method in METHODS)
 _VERSIONS: Final = frozenset({"1.1", "1.0"})
 
 
