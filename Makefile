@@ -45,15 +45,15 @@ lint: install ## format, lint, types, import contracts
 	$(BIN)/lint-imports
 
 test: lint ## everything .ci/run runs: lint, types, contracts, tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
 bench: install ## the benchmarks, against their named peers in the same run (wants a running, quiet stack)
 	$(BIN)/python -m loadtests bench orders
 	$(BIN)/python -m loadtests bench router
 
 lock: $(TOOLS)/uv-$(UV_VERSION) ## resolve the dependencies again and write both locks
-	$(UV) pip compile pyproject.toml $(LOCK_FLAGS) --custom-compile-command "make lock" -o requirements.lock
-	$(UV) pip compile pyproject.toml --group dev -c requirements.lock $(LOCK_FLAGS) --custom-compile-command "make lock" -o requirements-dev.lock
+	$(UV) pip compile pyproject.toml --group dev $(LOCK_FLAGS) --custom-compile-command "make lock" -o requirements-dev.lock
+	$(UV) pip compile pyproject.toml -c requirements-dev.lock $(LOCK_FLAGS) --custom-compile-command "make lock" -o requirements.lock
 
 down: install ## stop the stack, keep its data
 	$(BIN)/shardctl down

@@ -91,8 +91,8 @@ class CellConnection(asyncio.Protocol):
         self.write(frame(encode_message(message)))
 
     def write(self, data: bytes) -> None:
-        """Send bytes, unless the connection is gone."""
-        if self._transport is not None:
+        """Send bytes, unless the connection is gone or going."""
+        if self._transport is not None and not self._transport.is_closing():
             self._transport.write(data)
 
     def hold_reading(self, hold: bool) -> None:

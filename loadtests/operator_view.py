@@ -69,7 +69,8 @@ class OperatorView:
                 stderr=asyncio.subprocess.PIPE,
             )
             try:
-                out, err = await asyncio.wait_for(process.communicate(), limit_s)
+                async with asyncio.timeout(limit_s):
+                    out, err = await process.communicate()
             except TimeoutError:
                 process.kill()
                 await process.wait()

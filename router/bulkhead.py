@@ -39,7 +39,8 @@ class Bulkhead:
         place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append(place)
         try:
-            await asyncio.wait_for(asyncio.shield(place), self._queue_wait_s)
+            async with asyncio.timeout(self._queue_wait_s):
+                await asyncio.shield(place)
         except (TimeoutError, asyncio.CancelledError) as error:
             if place.done():
                 if isinstance(error, asyncio.CancelledError):

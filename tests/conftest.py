@@ -4,6 +4,7 @@ import random
 from collections.abc import Iterator
 
 import pytest
+from xdist.workermanage import WorkerController
 
 from tests.support.backing import PostgresServer, postgres_server
 from tests.support.databases import Template, TestDatabase, build_cell_template, build_control_template
@@ -77,23 +78,40 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--order-seed", type=int, default=None, help="run the test files in the order of this seed")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """One seed for all workers (`-n`): they must agree on the order."""
+    if hasattr(config, "workerinput"):
+        config.option.order_seed = config.workerinput["order_seed"]
+    elif config.option.order_seed is None:
+        config.option.order_seed = random.SystemRandom().randrange(1_000_000)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: WorkerController) -> None:
+    node.workerinput["order_seed"] = node.config.option.order_seed
+
+
 def pytest_report_header(config: pytest.Config) -> str:
-    return f"order of test files: --order-seed={_seed(config)}"
+    return f"order of test files: --order-seed={config.option.order_seed}"
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Files in random order, so that no test lives on what another left behind; fast ones before those with a stack."""
-    seed = _seed(config)
-    items.sort(key=lambda item: ("stack" in getattr(item, "fixturenames", ()), _place(seed, str(item.path))))
+    """Files in random order, so that no test lives on what another left behind.
+
+    Alone (no `-n`), quick ones run first. With `-n 2 --dist loadgroup` the tests of the shared stack are one lane,
+    begun first because it is the longest; the other files go wherever there is time. A file is never divided.
+    """
+    seed = config.option.order_seed
+    is_in_lanes = hasattr(config, "workerinput")
+    items.sort(key=lambda item: (_uses_the_stack(item) != is_in_lanes, _place(seed, str(item.path))))
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group("stack" if _uses_the_stack(item) else item.path.name))
+
+
+def _uses_the_stack(item: pytest.Item) -> bool:
+    return "stack" in getattr(item, "fixturenames", ())
 
 
 def _place(seed: int, path: str) -> float:
     return random.Random(f"{seed}:{path}").random()
-
-
-def _seed(config: pytest.Config) -> int:
-    given = config.getoption("--order-seed")
-    if given is None:
-        given = random.SystemRandom().randrange(1_000_000)
-        config.option.order_seed = given
-    return int(given)

@@ -141,7 +141,8 @@ class ExchangeVenue:
             answer = self._asked[key] = asyncio.get_running_loop().create_future()
         try:
             await self._send(Status(key, str(user_id)))
-            return await asyncio.wait_for(asyncio.shield(answer), ANSWER_TIMEOUT_S)
+            async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                return await asyncio.shield(answer)
         except TimeoutError as error:
             raise VenueSilent(f"no answer about {key} within {ANSWER_TIMEOUT_S} s") from error
         finally:
@@ -158,14 +159,14 @@ class ExchangeVenue:
 
     async def _live(self, listener: VenueListener) -> None:
         received = await listener.received_seq()
-        reader, writer = await asyncio.wait_for(
-            asyncio.open_connection(self._host, self._port), timeout=CONNECT_TIMEOUT_S
-        )
+        async with asyncio.timeout(CONNECT_TIMEOUT_S):
+            reader, writer = await asyncio.open_connection(self._host, self._port)
         self._writer = writer
         writer.write(encode_frame(Hello(self._session, received)))
         held = bytearray()
         while True:
-            data = await asyncio.wait_for(reader.read(READ_BYTES), timeout=SILENCE_MAX_S)
+            async with asyncio.timeout(SILENCE_MAX_S):
+                data = await reader.read(READ_BYTES)
             if not data:
                 raise EOFError("the exchange closed the connection")
             held += data
@@ -218,7 +219,7 @@ class ExchangeVenue:
         try:
             writer.write(encode_frame(message))
             await writer.drain()
-        except OSError as error:
+        except (OSError, RuntimeError) as error:  # uvloop's word for a transport that is closed already: RuntimeError
             with suppress(OSError):
                 writer.close()
             raise VenueAway(str(error)) from error

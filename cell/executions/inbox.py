@@ -211,7 +211,8 @@ class Inbox:
         moment_s = self._lanes.next_moment_s()
         pause_s = None if moment_s is None else max(0.001, moment_s - self._clock.monotonic())
         try:
-            await asyncio.wait_for(self._work.wait(), pause_s)
+            async with asyncio.timeout(pause_s):
+                await self._work.wait()
         except TimeoutError:
             return
 

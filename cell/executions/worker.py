@@ -33,6 +33,7 @@ from cell.executions.stops import StopTrigger
 from cell.executions.sweep import StuckSweep
 from cell.executions.venue import VenueListener
 from cell.settings import CellSettings
+from infra.runtime.cancelling import cancel_all
 from infra.runtime.clock import Clock, SystemClock
 from infra.runtime.database import Connection, Pool, answers, make_pool
 from infra.runtime.fault_points import FaultPoints
@@ -51,10 +52,6 @@ PRUNE_ROWS: Final = 1_000
 PRUNE_STEP_S: Final = 0.1
 
 _log = logging.getLogger(__name__)
-
-
-class _LockLost(Exception):
-    """Another worker may be working now."""
 
 
 class Worker:
@@ -84,7 +81,7 @@ class Worker:
             while not self._shutdown.asked:
                 try:
                     await self._run_if_alone()
-                except (DatabaseAway, CallRefused, _LockLost) as error:
+                except (DatabaseAway, CallRefused) as error:
                     _log.warning("work interrupted", extra={"detail": str(error)})
                     await self._shutdown.sleep(RESUME_PAUSE_S)
                 finally:
@@ -137,26 +134,25 @@ class Worker:
             on_prices=prices.hear,
         )
         await inbox.recover()
+        outward = [asyncio.create_task(loop) for loop in (router.run(), venue.run(listener), unanswered.run())]
+        inward = [asyncio.create_task(loop) for loop in (inbox.run_intake(), prices.run(), stops.run(), sessions.run())]
+        inward += [asyncio.create_task(inbox.run_applier()) for _ in range(APPLIERS)]
+        inward += [asyncio.create_task(self._sweep()), asyncio.create_task(self._watch(connection))]
+        asked = asyncio.create_task(self._shutdown.wait())
         try:
-            async with asyncio.TaskGroup() as tasks:
-                outward = [tasks.create_task(router.run()), tasks.create_task(venue.run(listener))]
-                outward.append(tasks.create_task(unanswered.run()))
-                inward = [tasks.create_task(inbox.run_intake()), tasks.create_task(prices.run())]
-                inward += [tasks.create_task(stops.run()), tasks.create_task(sessions.run())]
-                inward += [tasks.create_task(inbox.run_applier()) for _ in range(APPLIERS)]
-                inward += [tasks.create_task(self._sweep()), tasks.create_task(self._watch(connection))]
-                await self._shutdown.wait()
-                for task in outward:
-                    task.cancel()
+            ended, _ = await asyncio.wait((asked, *outward, *inward), return_when=asyncio.FIRST_COMPLETED)
+            if asked in ended:
+                await cancel_all(outward)
                 await self._drain(inbox)
-                for task in inward:
-                    task.cancel()
-        except* (DatabaseAway, CallRefused) as errors:
-            raise _LockLost("; ".join(map(str, errors.exceptions))) from errors
+            for task in ended - {asked}:
+                task.result()  # none of the loops ends by itself: this says why it did
+        finally:
+            await cancel_all((asked, *outward, *inward))
 
     async def _drain(self, inbox: Inbox) -> None:
         try:
-            await asyncio.wait_for(inbox.wait_empty(), DRAIN_S)
+            async with asyncio.timeout(DRAIN_S):
+                await inbox.wait_empty()
         except TimeoutError:
             _log.info("ending with reports that the next worker applies")
 

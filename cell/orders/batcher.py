@@ -9,8 +9,9 @@ Order: one user's commands run one after another in arrival order, and a command
 Between users nothing is promised; cancels go first.
 
 Under failure: a user whose row another writer holds is skipped, not waited for, and goes with the next flight; after
-three tries his command goes alone and waits a short `lock_timeout`. A call that the database refuses is rerun one
-command at a time, so only the guilty one fails, and a user guilty twice runs alone from then on. A connection lost
+three tries his command goes alone and waits a short `lock_timeout`, again and again until its deadline; one such flight
+is in the air at most, beside the others. A call that the database refuses is rerun one command at a time, so only the
+guilty one fails, and a user guilty twice runs alone from then on. A connection lost
 around COMMIT is answered by sending the same commands with the same keys again, which is harmless, until the deadline;
 then the answer is OUTCOME_UNKNOWN, never a guess. The queue is bounded; beyond it the answer is OVERLOADED.
 It never answers a command that the database has not.
@@ -152,7 +153,8 @@ class _Pending:
 class _Flight:
     kind: CommandKind
     pending: list[_Pending]
-    wait_for_locks: bool = False
+    is_alone: bool = False
+    """One command that waits for its user's lock."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,8 +177,8 @@ class _Lanes:
 
     @property
     def free(self) -> int:
-        """Heads that could fly now."""
-        return len(self.alone) + sum(map(len, self.ready.values()))
+        """Heads that could share a flight now."""
+        return sum(map(len, self.ready.values()))
 
     def add(self, pending: _Pending) -> None:
         user_id = pending.command.user_id
@@ -205,10 +207,7 @@ class _Lanes:
         else:
             del self.by_user[user_id]
 
-    def take(self, batch_max: int, suspects: Mapping[UUID, int]) -> _Flight | None:
-        if self.alone:
-            head = self.by_user[self.alone.popleft()][0]
-            return _Flight(head.command.kind, [head], wait_for_locks=True)
+    def take_together(self, batch_max: int, suspects: Mapping[UUID, int]) -> _Flight | None:
         for kind, users in self.ready.items():
             heads: list[_Pending] = []
             while users and len(heads) < batch_max:
@@ -219,7 +218,13 @@ class _Lanes:
                     heads.append(head)
             if heads:
                 return _Flight(kind, heads)
-        return self.take(batch_max, suspects) if self.alone else None
+        return None
+
+    def take_alone(self) -> _Flight | None:
+        if not self.alone:
+            return None
+        head = self.by_user[self.alone.popleft()][0]
+        return _Flight(head.command.kind, [head], is_alone=True)
 
 
 class Batcher:
@@ -244,7 +249,7 @@ class Batcher:
         self._suspects: dict[UUID, int] = {}
         self._wake = asyncio.Event()
         self._closing = False
-        self._in_the_air = 0
+        self._in_the_air = {False: 0, True: 0}  # flights by whether they fly alone
         self._flights: list[asyncio.Task[None]] = []
         self._waiting = metrics.gauge("cell_commands_waiting")
         self._batch_commands = {k: metrics.histogram("cell_batch_commands").labels(k) for k in CommandKind}
@@ -288,8 +293,7 @@ class Batcher:
 
     async def _fly(self) -> None:
         while True:
-            is_worth_a_call = not self._in_the_air or self._lanes.free >= SECOND_FLIGHT_MIN
-            flight = self._lanes.take(self._limits.batch_max, self._suspects) if is_worth_a_call else None
+            flight = self._next()
             if flight is None:
                 if self._closing and not self._lanes.count:
                     return
@@ -301,7 +305,7 @@ class Batcher:
                     await asyncio.sleep(0)  # whatever the loop has read from sockets in this turn flies together
                 continue
             self._waiting.set(self._lanes.count)
-            self._in_the_air += 1
+            self._in_the_air[flight.is_alone] += 1
             try:
                 await self._run(flight)
             except Exception as error:  # our own mistake must not end the flight and strand every later command
@@ -310,8 +314,18 @@ class Batcher:
                     if not pending.answer.done():
                         self._fail(pending, error)
             finally:
-                self._in_the_air -= 1
+                self._in_the_air[flight.is_alone] -= 1
                 self._wake.set()
+
+    def _next(self) -> _Flight | None:
+        flight = None
+        if not self._in_the_air[True]:
+            flight = self._lanes.take_alone()
+        if flight is None and (not self._in_the_air[False] or self._lanes.free >= SECOND_FLIGHT_MIN):
+            flight = self._lanes.take_together(self._limits.batch_max, self._suspects)
+        if flight is None and not self._in_the_air[True]:
+            flight = self._lanes.take_alone()  # a suspect that was among the others
+        return flight
 
     async def _run(self, flight: _Flight) -> None:
         """One call, and what follows from each way it can end."""
@@ -335,7 +349,7 @@ class Batcher:
     async def _call(self, flight: _Flight) -> Sequence[tuple[Any, ...]]:
         procedure = self._calls[flight.kind]
         commands = [pending.command for pending in flight.pending]
-        parameters = bind(procedure, commands, at=self._clock.now(), wait=flight.wait_for_locks)
+        parameters = bind(procedure, commands, at=self._clock.now(), wait=flight.is_alone)
 
         def sending() -> None:
             for pending in flight.pending:
@@ -378,7 +392,7 @@ class Batcher:
     def _busy(self, flight: _Flight) -> None:
         """The lock or the statement ran into its time limit: rolled back, so nothing was done."""
         for pending in flight.pending:
-            if flight.wait_for_locks or time.monotonic() >= pending.deadline:
+            if time.monotonic() >= pending.deadline:
                 self._fail(pending, errors.overloaded("the account is busy; nothing was done"))
             else:
                 self._lanes.put_back(pending.command.user_id, alone=True)

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
+from infra.runtime.cancelling import cancel_all
 from infra.runtime.clock import Clock
 from infra.runtime.map_source import MapUnavailable
 from infra.topology.diff import MAGIC as DELTA_MAGIC
@@ -21,7 +22,6 @@ from infra.topology.errors import DeltaDoesNotFit, MapError, MapOfAnotherLineage
 from infra.topology.identifiers import Epoch, LineageId
 from infra.topology.shard_map import ShardMap
 
-_CANCELS_MAX: Final = 25
 _log = logging.getLogger(__name__)
 _REASONS: Final = {MapOfAnotherLineage: "lineage", MapTooOld: "older"}
 
@@ -105,20 +105,15 @@ class MapWatcher:
         self._tasks = [asyncio.create_task(loop) for loop in (self._poll(), self._keep_file(), self._listen())]
 
     async def stop(self) -> None:
-        tasks = {*self._tasks, *([self._refreshing] if self._refreshing else [])}
-        for _ in range(_CANCELS_MAX):
-            # More than once: a client that is cancelled while it connects may take that for a timeout and go on.
-            for task in tasks:
-                task.cancel()
-            if tasks:
-                _, tasks = await asyncio.wait(tasks, timeout=0.2)
+        await cancel_all([*self._tasks, *([self._refreshing] if self._refreshing else [])])
 
     async def refresh(self, timeout_s: float) -> None:
         """Ask Redis and the control database now; callers at the same time share one asking."""
         if self._refreshing is None or self._refreshing.done():
             self._refreshing = asyncio.create_task(self._refresh())
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(asyncio.shield(self._refreshing), timeout_s)
+            async with asyncio.timeout(timeout_s):
+                await asyncio.shield(self._refreshing)
 
     async def _refresh(self) -> None:
         async def from_control() -> None:

@@ -34,7 +34,8 @@ class Shutdown:
     async def sleep(self, seconds: float) -> bool:
         """Sleep, but wake at once when the end is asked for. True if it was."""
         try:
-            await asyncio.wait_for(self._asked.wait(), timeout=seconds)
+            async with asyncio.timeout(seconds):
+                await self._asked.wait()
         except TimeoutError:
             return False
         return True

@@ -7,7 +7,6 @@ the test fails.
 """
 
 import asyncio
-import contextlib
 import json
 import os
 import signal
@@ -27,7 +26,7 @@ pytestmark = pytest.mark.anyio
 
 CUSTOMERS_PER_CELL = 4
 FLOW_BEFORE_S = 0.8
-FLOW_AFTER_S = 2.0
+FLOW_AFTER_S = 1.5
 REPAIR_LIMIT_S = 45.0
 INSISTENT = RetryLimits(attempts=60, total_s=40.0)
 NO_SECOND_CHANCE = RetryLimits(attempts=1, total_s=15.0)
@@ -166,15 +165,18 @@ async def test_a_killed_process_costs_nothing(
     if is_felt:
         assert _felt(stack, near[0]) > felt_before, "the kill was not felt by anybody: it missed its window"
 
-    environment = stack.env()
-    for cell, traders in (("cell-1", near), ("cell-2", far)):
-        await _quiet(stack, cell)
-        checked = await asyncio.to_thread(stack.run, "cells", "check", cell, "--json")
-        assert checked.exit_code == 0, checked.stdout
-        for trader in traders:
-            dsn = environment[f"{cell.upper().replace('-', '_')}_DSN"]
-            assert await asyncio.to_thread(_in_the_books, dsn, trader) == trader.accepted
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(REPAIR_LIMIT_S):
-                counted = await asyncio.to_thread(stack.run, "events", "count", "--cell", cell, "--json")
-        assert counted.json()["equal"], counted.stdout
+    await asyncio.gather(_nothing_is_lost(stack, "cell-1", near), _nothing_is_lost(stack, "cell-2", far))
+
+
+async def _nothing_is_lost(stack: Stack, cell: str, traders: list[Trader]) -> None:
+    """Every order that was accepted is in the books, no other is; the checks are green; Kafka = database."""
+    await _quiet(stack, cell)
+    checked, counted = await asyncio.gather(
+        asyncio.to_thread(stack.run, "cells", "check", cell, "--json"),
+        asyncio.to_thread(stack.run, "events", "count", "--cell", cell, "--json"),
+    )
+    assert checked.exit_code == 0, checked.stdout
+    assert counted.json()["equal"], counted.stdout
+    dsn = stack.env()[f"{cell.upper().replace('-', '_')}_DSN"]
+    for trader in traders:
+        assert await asyncio.to_thread(_in_the_books, dsn, trader) == trader.accepted

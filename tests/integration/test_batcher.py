@@ -99,6 +99,21 @@ async def test_a_users_commands_run_in_the_order_they_came(batcher: Batcher, boo
     assert outcomes == ["accepted", "accepted", "INSUFFICIENT_BUYING_POWER", "accepted", "accepted"]
 
 
+async def test_a_held_account_is_waited_for_and_holds_up_nobody(batcher: Batcher, books: Any) -> None:
+    """The lock is given back after many lock timeouts: then his commands go through; the others' went before."""
+    held, others = [open_user(books) for _ in range(3)], [open_user(books) for _ in range(3)]
+    books.execute("begin")
+    books.execute("select from brokerage.users where user_id = any(%s) for update", [held])
+    waiting = [batcher.submit(deposit(user_id)) for user_id in held]
+    for _ in range(20):
+        for user_id in others:
+            assert await outcome_of(batcher.submit(deposit(user_id))) == "accepted"
+    await asyncio.sleep(0.5)
+    assert not any(future.done() for future in waiting)
+    books.execute("commit")
+    assert [await outcome_of(future) for future in waiting] == ["accepted"] * 3
+
+
 async def test_many_users_share_few_calls(batcher: Batcher, books: Any) -> None:
     users = [open_user(books) for _ in range(120)]
     outcomes = await asyncio.gather(*(outcome_of(batcher.submit(deposit(user_id))) for user_id in users))

@@ -37,7 +37,8 @@ async def run_command(
     except OSError as error:
         raise BackendError(f"cannot run {command[0]}: {error.strerror or error}") from error
     try:
-        output, _ = await asyncio.wait_for(process.communicate(stdin.encode()), timeout_s)
+        async with asyncio.timeout(timeout_s):
+            output, _ = await process.communicate(stdin.encode())
     except TimeoutError as error:
         process.kill()
         await process.wait()
