@@ -3,7 +3,8 @@
 Both are passes over what is due, in bounded steps, driven by rows: killed at any moment, the next worker goes on, and a
 step done twice changes nothing. A session counts as ended only after a pass that began some time after its close found
 no open day order of it: an order accepted in the last moment may commit a little later, and one that the venue must
-confirm keeps its funds until then. Until that pass the passes go on, ever slower.
+confirm keeps its funds until then. Until that pass the passes go on, ever slower. An order whose
+session was moved or taken out of the calendar after it came (a day of mourning) ends at the close that it was told.
 """
 
 import asyncio
@@ -16,6 +17,7 @@ from uuid import UUID
 from cell.executions.queries import (
     CallRefused,
     DatabaseAway,
+    closes_left_behind,
     end_session,
     expire_orders,
     release_queued,
@@ -89,7 +91,7 @@ class SessionKeeper:
         now = self._clock.now()
         if self._clock.monotonic() >= self._next_pass_s:
             all_ended = True
-            for closes_at in await unended_sessions(self._pool, now):
+            for closes_at in await unended_sessions(self._pool, now) + await closes_left_behind(self._pool, now):
                 all_ended &= await self.expire_session(closes_at)
             self._pass_pause_s = PASS_PAUSE_S[0] if all_ended else min(PASS_PAUSE_S[1], self._pass_pause_s * 2)
             self._next_pass_s = self._clock.monotonic() + (0.0 if all_ended else self._pass_pause_s)
