@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import redis
 
 from tests.support.stack import Stack, fresh_stack
 
@@ -101,3 +102,15 @@ def test_a_revoked_token_is_void_at_every_router_and_the_user_may_log_in_again(o
     refresh = {"grant_type": "refresh_token", "refresh_token": tokens["refresh_token"]}
     status, fresh = ask("POST", f"{routers[0]}/v1/tokens", refresh)
     assert (status, account(routers[1], fresh["access_token"])[0]) == (200, 200)
+
+
+def test_an_emptied_redis_is_given_the_map_again(own: Stack) -> None:
+    def finding() -> str:
+        return next(line for line in own.run("doctor").stdout.splitlines() if "published map" in line)
+
+    with redis.Redis.from_url(own.env()["REDIS_URL"]) as client:
+        client.flushall()  # as after a kill: it keeps nothing on disk
+        assert "holds none" in finding()
+        own.must("map", "publish")
+        assert client.exists("shardmap:snapshot")
+    assert "epoch" in finding()
