@@ -16,6 +16,7 @@ from cell import errors
 from cell.accounts.controllers.account import AccountController
 from cell.accounts.controllers.internal import InternalController
 from cell.accounts.open_account import Accounts
+from cell.archive.controller import ArchiveController
 from cell.caller import Answer, Caller
 from cell.customer_port import CustomerPort
 from cell.ledger.controller import LedgerController
@@ -27,6 +28,7 @@ from cell.orders.controller import OrderController, parse_order_id
 from cell.orders.place import place_order
 from cell.ownership.guard import RouteGuard
 from cell.positions.controller import PositionController
+from cell.reconciliation.controller import ReconciliationReads, ReconciliationRuns
 from cell.settings import CellSettings
 from infra.runtime.clock import Clock, SystemClock, TimeOrderedIds
 from infra.runtime.database import Pool, answers, make_pool
@@ -124,13 +126,19 @@ def create_app(settings: CellSettings) -> CellApp:
 
     operator_ring = follow_key_ring(settings.keys_dir / OPERATOR_FILE)
     operator = create_operator_app(
-        metrics=metrics, ready=ready, routes=_operator_routes(settings.name, operator_pool, operator_ring)
+        metrics=metrics,
+        ready=ready,
+        routes=_operator_routes(settings.name, operator_pool, operator_ring, clock, new_id),
     )
     return CellApp(customer, routes, operator, pool, operator_pool, batcher)
 
 
-def _operator_routes(cell_name: str, pool: Pool, ring: KeySource[KeyRing]) -> list[Router]:
+def _operator_routes(
+    cell_name: str, pool: Pool, ring: KeySource[KeyRing], clock: Clock, new_id: TimeOrderedIds
+) -> list[Router]:
     dependencies = {
+        "clock": Provide(lambda: clock, sync_to_thread=False),
+        "new_id": Provide(lambda: new_id, sync_to_thread=False),
         "pool": Provide(lambda: pool, sync_to_thread=False),
         "cell_name": Provide(lambda: cell_name, sync_to_thread=False),
     }
@@ -142,7 +150,13 @@ def _operator_routes(cell_name: str, pool: Pool, ring: KeySource[KeyRing]) -> li
             dependencies=dependencies,
             exception_handlers=_DATABASE_AWAY,
         )
-        for controller, role in ((OperatorReads, "viewer"), (OperatorChanges, "operator"))
+        for controller, role in (
+            (OperatorReads, "viewer"),
+            (OperatorChanges, "operator"),
+            (ReconciliationReads, "viewer"),
+            (ReconciliationRuns, "operator"),
+            (ArchiveController, "operator"),
+        )
     ]
 
 

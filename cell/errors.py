@@ -94,6 +94,15 @@ def user_halted(lease_ends_at: datetime | str | None) -> Problem:
     )
 
 
+def still_owed(cash_micros: int, shares: Mapping[str, int]) -> Problem:
+    """The restriction stays: what is below zero must be made good first."""
+    owed = {symbol: format_micros(-qty) for symbol, qty in sorted(shares.items())}
+    if cash_micros < 0:
+        owed = {"USD": format_micros(-cash_micros), **owed}
+    told = ", ".join(f"{amount} {unit}" for unit, amount in owed.items())
+    return Problem(409, "STILL_OWED", f"the account still owes {told}", headers=None, owed=owed)
+
+
 def user_not_found() -> Problem:
     return Problem(404, "USER_NOT_FOUND", "no such user in this cell")
 

@@ -51,4 +51,4 @@ class CellSettings(BaseSettings):
     body_max_bytes: int = Field(default=65_536, ge=1_024)
     refresh_token_days: int = Field(default=30, ge=1)
     idempotency_days: int = Field(default=7, ge=7)
-    """Kept at least this long; the worker prunes what is older in small steps."""
+    """Kept at least this long, as are ended logins; the worker prunes what is older in small steps."""

@@ -11,20 +11,19 @@ Never: a fill beyond the quantity, a fill worse than the limit, an exec id for t
 import heapq
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, datetime
 from hashlib import blake2b
 from itertools import count
 from typing import Final
 from uuid import UUID
 
-import msgspec
-
 from exchange.faults import Faults, strikes
 from exchange.hours import ALWAYS, TradingHours
+from exchange.live_order import ENDED, LiveOrder, exec_id_of, never_seen, rfc3339
 from exchange.log import Batch, OrderRow, ReportRow, TapeKey, TapeRow
 from exchange.paper import Step, is_marketable, plan_crossing, plan_order, refusal_of, worst_px
 from exchange.prices import PriceBoard
-from exchange.tape import FILL_GAP_US, Tape, difference_from_tape, plan_tape_order, tape_id_of
+from exchange.replacing import REVISIONS, hand_over, refusal_of_replacement, terms_of_replacement
+from exchange.tape import Tape, difference_from_tape, plan_tape_order, tape_id_of
 from exchange.wire import Cancel, Replace, Report, ReportKind, Status, Submit, encode_message
 
 DUE_STEPS_MAX: Final = 2_000
@@ -32,73 +31,6 @@ CLOSED_THROUGH: Final = "closed_through_us"
 LATE_FILL_AFTER_US: Final = 40_000
 REVISED_AFTER_US: Final = 60_000
 CENT: Final = 10_000
-ENDED: Final = frozenset({"filled", "cancelled", "rejected", "expired", "replaced"})
-REVISIONS: Final = frozenset({"bust", "correct"})
-
-
-class LiveOrder:
-    """An order in memory."""
-
-    __slots__ = (
-        "cum_qty",
-        "fill_count",
-        "ord_status",
-        "session",
-        "steps",
-        "tape_key",
-        "terms",
-        "venue_order_id",
-        "waits",
-    )
-
-    def __init__(self, terms: Submit, session: str) -> None:
-        self.terms = terms
-        self.session = session
-        self.venue_order_id = venue_order_id_of(terms.cl_ord_id)
-        self.ord_status = "new"
-        self.cum_qty = 0
-        self.fill_count = 0
-        self.steps: tuple[Step, ...] = ()
-        self.waits = False
-        self.tape_key: TapeKey | None = None
-
-    @classmethod
-    def from_row(cls, row: OrderRow) -> "LiveOrder":
-        """As the log remembers it."""
-        order = cls(row.terms, row.session)
-        order.ord_status, order.cum_qty, order.fill_count = row.ord_status, row.cum_qty, row.fill_count
-        order.steps, order.waits, order.tape_key = row.steps, row.waits, row.tape_key
-        return order
-
-    @property
-    def ended(self) -> bool:
-        """Nothing is left to trade (a late fill may still be planned)."""
-        return self.ord_status in ENDED
-
-    @property
-    def leaves_qty(self) -> int:
-        """What may still trade."""
-        return 0 if self.ended else self.terms.order_qty - self.cum_qty
-
-    @property
-    def live(self) -> bool:
-        """Whether it can still change, and so belongs in memory."""
-        return not self.ended or bool(self.steps)
-
-    def row(self) -> OrderRow:
-        """For the log."""
-        return OrderRow(
-            terms=self.terms,
-            session=self.session,
-            venue_order_id=self.venue_order_id,
-            ord_status=self.ord_status,
-            cum_qty=self.cum_qty,
-            fill_count=self.fill_count,
-            steps=self.steps,
-            waits=self.waits,
-            live=self.live,
-            tape_key=self.tape_key,
-        )
 
 
 class Book:
@@ -458,8 +390,7 @@ class Book:
 
     def _fill(self, order: LiveOrder, step: Step, now_us: int) -> None:
         terms = order.terms
-        order.cum_qty += step.qty
-        order.fill_count += 1
+        order.trade(step.qty, step.qty * step.px)
         assert order.cum_qty <= terms.order_qty, f"{terms.cl_ord_id} would be overfilled"
         if order.cum_qty == terms.order_qty:
             self._turn(order, "filled")
@@ -477,21 +408,22 @@ class Book:
 
     def _plan_revision(self, order: LiveOrder, fill: Step, now_us: int) -> None:
         """Let the fill be taken back or corrected a moment later, if the faults say so."""
-        name, at_us, ref = f"{order.terms.cl_ord_id}:{order.fill_count}", now_us + REVISED_AFTER_US, _exec_id(order)
+        name, at_us, ref = f"{order.terms.cl_ord_id}:{order.fill_count}", now_us + REVISED_AFTER_US, exec_id_of(order)
         if strikes(self._seed, "bust", name, self.faults.bust_rate):
             step = Step(at_us, "bust", fill.qty, fill.px, ref)
         elif strikes(self._seed, "correct", name, self.faults.correct_rate):
             better_px = max(CENT, fill.px - CENT) if order.terms.side == "buy" else fill.px + CENT
-            step = Step(at_us, "correct", fill.qty, better_px, ref)
+            step = Step(at_us, "correct", fill.qty, better_px, ref, fill.px)
         else:
             return
         order.steps = tuple(sorted((*order.steps, step), key=lambda planned: planned.at_us))
 
     def _revise(self, order: LiveOrder, step: Step, kind: ReportKind, now_us: int) -> None:
         """A bust ends nothing but a complete fill: what it takes back from an open order is open again."""
-        order.fill_count += 1
-        if kind == "bust":
-            order.cum_qty -= step.qty
+        if kind == "correct":
+            order.trade(0, step.qty * (step.px - step.was_px))
+        else:
+            order.trade(-step.qty, -step.qty * step.px)
             if order.ord_status == "filled":
                 self._turn(order, "cancelled")
             elif not order.ended:
@@ -508,20 +440,9 @@ class Book:
         old = self._find(request.orig_cl_ord_id)
         if old is not None:
             self._reach_reduction(old, now_us)
-        refusal = self._refusal_of_replacement(old, request)
-        old = old or _never_seen(Cancel(request.orig_cl_ord_id, request.account), session)
-        terms = Submit(
-            cl_ord_id=request.cl_ord_id,
-            account=old.terms.account,
-            symbol=old.terms.symbol,
-            side=old.terms.side,
-            order_qty=request.order_qty - old.cum_qty,
-            limit_px=request.limit_px,
-            time_in_force=request.time_in_force,
-            ord_type=old.terms.ord_type,
-            client_order_id=old.terms.client_order_id,
-            replaces=request.orig_cl_ord_id,
-        )
+        refusal = refusal_of_replacement(old, request, seed=self._seed, faults=self.faults)
+        old = old or never_seen(Cancel(request.orig_cl_ord_id, request.account), session)
+        terms = terms_of_replacement(old, request)
         refusal = refusal or refusal_of(terms)
         new = LiveOrder(terms, old.session)
         new.ord_status = "new" if refusal is None else "rejected"
@@ -533,26 +454,13 @@ class Book:
             return
         self._turn(old, "replaced")
         self._dirty_orders[old.terms.cl_ord_id] = old
-        self._hand_over(old, new, now_us)
+        hand_over(old, new, seed=self._seed, faults=self.faults, prices=self._prices, now_us=now_us)
         if not strikes(self._seed, "lost_ack", terms.cl_ord_id, self.faults.lost_ack_rate):
             for reader in {old.session, session}:
                 self._report(new, "replaced", reader, now_us, reason="replaced on request")
         self._run_due_steps(new, now_us, now_us)
         self._schedule(new)
         self._schedule(old)
-
-    def _refusal_of_replacement(self, old: LiveOrder | None, request: Replace) -> str | None:
-        if old is None:
-            return "unknown order"
-        if old.ended:
-            return f"too late: the order is {old.ord_status}"
-        if request.order_qty <= old.cum_qty:
-            return "nothing would be left of the order"
-        if old.tape_key is not None:
-            return self._difference_from_reduction(old, request)
-        if strikes(self._seed, "replace_refused", request.cl_ord_id, self.faults.replace_refused_rate):
-            return "broker option"
-        return None
 
     def _reach_reduction(self, order: LiveOrder, now_us: int) -> None:
         """What precedes the partial cancellation on the tape precedes its confirmation."""
@@ -561,39 +469,10 @@ class Book:
                 step, order.steps = order.steps[0], order.steps[1:]
                 self._take_step(order, step, now_us)
 
-    @staticmethod
-    def _difference_from_reduction(order: LiveOrder, request: Replace) -> str | None:
-        """A tape order may only become smaller, by what the tape says where the tape waits for it."""
-        less = order.terms.order_qty - request.order_qty
-        wanted = order.steps[0].qty if order.steps and order.steps[0].kind == "reduce" else None
-        if request.limit_px != order.terms.limit_px:
-            return f"the tape's order has the limit {order.terms.limit_px} micro-dollars, not {request.limit_px}"
-        if less < 0 or (wanted is not None and less != wanted):
-            return f"the tape takes {wanted or 0} micro-shares off the order, not {less}"
-        return None
-
-    def _hand_over(self, old: LiveOrder, new: LiveOrder, now_us: int) -> None:
-        """The rest goes on as the tape says, on paper by a new plan. Revisions stay with their fills."""
-        if old.tape_key is not None:
-            new.tape_key = old.tape_key
-            rest = old.steps[1:] if old.steps and old.steps[0].kind == "reduce" else old.steps
-            new.steps = tuple(
-                msgspec.structs.replace(step, at_us=now_us + FILL_GAP_US * number)
-                for number, step in enumerate(rest, start=1)
-            )
-            old.steps = ()
-        else:
-            last_px = self._prices.px_micros(new.terms.symbol, now_us)
-            plan = plan_order(self._seed, new.terms, last_px=last_px, at_us=now_us, faults=self.faults)
-            new.steps = tuple(step for step in plan.steps if step.kind != "accepted")
-            new.waits = plan.waits
-            old.steps = tuple(step for step in old.steps if step.kind in REVISIONS)
-        old.waits = False
-
     def _cancel(self, session: str, request: Cancel, now_us: int) -> None:
         order = self._find(request.cl_ord_id)
         if order is None:
-            self._report(_never_seen(request, session), "cancel_rejected", session, now_us, reason="unknown order")
+            self._report(never_seen(request, session), "cancel_rejected", session, now_us, reason="unknown order")
             return
         if order.tape_key is not None:
             while order.steps and not order.ended:  # what precedes the deletion on the tape precedes its confirmation
@@ -656,7 +535,7 @@ class Book:
                 leaves_qty=order.leaves_qty,
                 at=at,
                 venue_order_id=order.venue_order_id,
-                exec_id=_exec_id(order) if kind == "fill" or kind in REVISIONS else None,
+                exec_id=exec_id_of(order) if kind == "fill" or kind in REVISIONS else None,
                 last_qty=last_qty,
                 last_px=last_px,
                 reason=reason,
@@ -666,24 +545,3 @@ class Book:
             self._batch.reports.append(ReportRow(reader, numbers[0], encode_message(report)))
             self.counts["reports"] += 1
         self._dirty_sessions.add(reader)
-
-
-def _exec_id(order: LiveOrder) -> str:
-    return f"{order.venue_order_id}-{order.fill_count}"
-
-
-def venue_order_id_of(cl_ord_id: str) -> str:
-    """The venue's own name of an order: derived, so no restart can name it anew."""
-    return "X" + blake2b(cl_ord_id.encode(), digest_size=10).hexdigest().upper()
-
-
-def rfc3339(at_us: int) -> str:
-    """A moment in UTC with microseconds and `Z`."""
-    seconds, micros = divmod(at_us, 1_000_000)
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{micros:06d}Z"
-
-
-def _never_seen(request: Cancel, session: str) -> LiveOrder:
-    order = LiveOrder(Submit(request.cl_ord_id, request.account, "", "buy", 0, 0), session)
-    order.ord_status = "rejected"
-    return order

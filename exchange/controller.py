@@ -1,6 +1,6 @@
 """What operators may ask of the exchange. Every route needs an operator token; health and metrics are elsewhere."""
 
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from litestar import Controller, Request, get, post
@@ -10,8 +10,12 @@ from litestar.status_codes import HTTP_200_OK, HTTP_201_CREATED
 
 from exchange.errors import ExchangeError, InvalidField, TapeInvalid
 from exchange.faults import Faults
+from exchange.live_order import ENDED
+from exchange.log import TradedOrder
 from exchange.market import Market
 from infra.runtime.problem import Problem
+
+ORDERS_MAX: Final = 1_000
 
 
 class FaultsRequest(Faults, frozen=True, forbid_unknown_fields=True):
@@ -66,6 +70,24 @@ class ExchangeController(Controller):
         """Orders, sessions, prices."""
         return market.summary()
 
+    @get("/orders", sync_to_thread=False)
+    def list_orders(
+        self,
+        market: Market,
+        after: str = Parameter(query="after", default=""),
+        limit: int = Parameter(query="limit", ge=1, le=ORDERS_MAX, default=ORDERS_MAX),
+        named: str | None = Parameter(query="named", default=None),
+    ) -> dict[str, object]:
+        """What every order traded, by id, a page at a time; or the orders that `named` lists with commas."""
+        if named is not None:
+            names = named.split(",")
+            if len(names) > ORDERS_MAX:
+                raise as_problem(InvalidField(f"at most {ORDERS_MAX} orders can be named"))
+            return {"items": [_traded(order) for order in market.named_orders(names)], "next_after": None}
+        found = market.traded_orders(after=after, limit=limit)
+        last = found[-1].cl_ord_id if len(found) == limit else None
+        return {"items": [_traded(order) for order in found], "next_after": last}
+
     @get("/faults", sync_to_thread=False)
     def show_faults(self, market: Market) -> dict[str, object]:
         """The faults that are on."""
@@ -87,6 +109,18 @@ class ExchangeController(Controller):
         sessions = await market.report_unknown_fill() if wanted.unknown_fill else []
         shown: dict[str, object] = msgspec.to_builtins(market.faults)
         return shown | {"unknown_fill_sent_to": sessions}
+
+
+def _traded(order: TradedOrder) -> dict[str, object]:
+    return {
+        "cl_ord_id": order.cl_ord_id,
+        "session": order.session,
+        "ord_status": order.ord_status,
+        "open": order.ord_status not in ENDED,
+        "cum_qty": order.cum_qty,
+        "cum_cost": None if order.cum_cost is None else str(order.cum_cost),
+        "executions": order.executions,
+    }
 
 
 async def _tape_content(request: Request[Any, Any, Any]) -> bytes:

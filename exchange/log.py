@@ -9,7 +9,7 @@ A write that fails ends the process: the next start reads what is true.
 """
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -36,7 +36,8 @@ create table if not exists reports (
 create table if not exists orders (
     cl_ord_id text primary key, session text not null, terms blob not null, venue_order_id text not null,
     ord_status text not null, cum_qty integer not null, fill_count integer not null, steps blob not null,
-    waits integer not null, live integer not null, tape_symbol text, tape_run text, tape_id integer) without rowid;
+    waits integer not null, live integer not null, tape_symbol text, tape_run text, tape_id integer,
+    cum_cost text) without rowid;
 create index if not exists orders_live on orders (cl_ord_id) where live = 1;
 drop index if exists orders_tape;
 create index if not exists orders_of_tapes on orders (tape_symbol, tape_run, tape_id) where tape_id is not null;
@@ -46,22 +47,32 @@ create table if not exists tapes (
 """
 _PUT_ORDER: Final = """
 insert into orders (cl_ord_id, session, terms, venue_order_id, ord_status, cum_qty, fill_count, steps, waits, live,
-                    tape_symbol, tape_run, tape_id) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                    tape_symbol, tape_run, tape_id, cum_cost) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 on conflict (cl_ord_id) do update set ord_status = excluded.ord_status, cum_qty = excluded.cum_qty,
-    fill_count = excluded.fill_count, steps = excluded.steps, waits = excluded.waits, live = excluded.live
+    fill_count = excluded.fill_count, steps = excluded.steps, waits = excluded.waits, live = excluded.live,
+    cum_cost = excluded.cum_cost
 """
 _PUT_TAPE: Final = """
 insert or replace into tapes (symbol, run, digest, content, loaded_at, waits_for_replace) values (?, ?, ?, ?, ?, ?)
 """
 _FIND_ORDER: Final = """
 select session, terms, venue_order_id, ord_status, cum_qty, fill_count, steps, waits, live,
-       tape_symbol, tape_run, tape_id
+       tape_symbol, tape_run, tape_id, cum_cost
 from orders where cl_ord_id = ?
 """
 _LIVE_ORDERS: Final = """
 select session, terms, venue_order_id, ord_status, cum_qty, fill_count, steps, waits, live,
-       tape_symbol, tape_run, tape_id
+       tape_symbol, tape_run, tape_id, cum_cost
 from orders where live = 1
+"""
+# Every order by id, a page at a time; or those that are named.
+_TRADED_ORDERS: Final = """
+select cl_ord_id, session, ord_status, cum_qty, cum_cost, fill_count
+from orders where cl_ord_id > ? order by cl_ord_id limit ?
+"""
+_NAMED_ORDERS: Final = """
+select cl_ord_id, session, ord_status, cum_qty, cum_cost, fill_count
+from orders where cl_ord_id in (select value from json_each(?)) order by cl_ord_id
 """
 
 _steps_decoder: Final = msgspec.json.Decoder(tuple[Step, ...])
@@ -84,6 +95,20 @@ class OrderRow:
     waits: bool
     live: bool
     tape_key: TapeKey | None
+    cum_cost: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class TradedOrder:
+    """What an order traded, as whoever reconciles wants it."""
+
+    cl_ord_id: str
+    session: str
+    ord_status: str
+    cum_qty: int
+    cum_cost: int | None
+    executions: int
+    """Fills, busts and corrections."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +160,8 @@ class DurableLog:
         self._writer.executescript(_SCHEMA)
         if "waits_for_replace" not in {row[1] for row in self._writer.execute("pragma table_info(tapes)")}:
             self._writer.execute("alter table tapes add column waits_for_replace integer not null default 0")
+        if "cum_cost" not in {row[1] for row in self._writer.execute("pragma table_info(orders)")}:
+            self._writer.execute("alter table orders add column cum_cost text")
         found = dict(self._writer.execute("select name, value from facts"))
         if found.setdefault("format", FORMAT) != FORMAT:
             raise LogInconsistent(f"{self._path} has format {found['format']}; this code reads {FORMAT}")
@@ -180,6 +207,15 @@ class DurableLog:
         """An order that is no longer in memory, if it ever was."""
         found = self._reader.execute(_FIND_ORDER, (cl_ord_id,)).fetchone()
         return None if found is None else _order_row(found)
+
+    def traded_orders(self, after: str, limit: int) -> list[TradedOrder]:
+        """The next orders by id, as they are on disk."""
+        return [_traded_order(found) for found in self._reader.execute(_TRADED_ORDERS, (after, limit))]
+
+    def named_orders(self, cl_ord_ids: Sequence[str]) -> list[TradedOrder]:
+        """Those of these that are on disk."""
+        names = msgspec.json.encode(list(cl_ord_ids)).decode()
+        return [_traded_order(found) for found in self._reader.execute(_NAMED_ORDERS, (names,))]
 
     def reports_after(self, session: str, seq: int, limit: int) -> list[ReportRow]:
         """The next reports of a session in order."""
@@ -260,11 +296,18 @@ def _order_values(row: OrderRow) -> tuple[object, ...]:
         tape_symbol,
         tape_run,
         tape_id,
+        None if row.cum_cost is None else str(row.cum_cost),  # beyond 64 bits for large orders
     )
 
 
+def _traded_order(found: tuple[Any, ...]) -> TradedOrder:
+    cl_ord_id, session, ord_status, cum_qty, cum_cost, executions = found
+    return TradedOrder(cl_ord_id, session, ord_status, cum_qty, None if cum_cost is None else int(cum_cost), executions)
+
+
 def _order_row(found: tuple[Any, ...]) -> OrderRow:
-    session, terms, venue_order_id, ord_status, cum_qty, fill_count, steps, waits, live, symbol, run, tape_id = found
+    (session, terms, venue_order_id, ord_status, cum_qty, fill_count, steps, waits, live, symbol, run, tape_id,
+     cum_cost) = found  # fmt: skip
     return OrderRow(
         terms=_terms_decoder.decode(terms),
         session=session,
@@ -276,4 +319,5 @@ def _order_row(found: tuple[Any, ...]) -> OrderRow:
         waits=bool(waits),
         live=bool(live),
         tape_key=None if tape_id is None else (symbol, run, tape_id),
+        cum_cost=None if cum_cost is None else int(cum_cost),
     )

@@ -9,18 +9,19 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 from uuid import uuid4
 
 import msgspec
 
-from exchange.book import CLOSED_THROUGH, Book, rfc3339
+from exchange.book import CLOSED_THROUGH, Book
 from exchange.errors import BadFrame, InvalidField, TapeConflict
 from exchange.faults import Faults
 from exchange.hours import ALWAYS, TradingHours
-from exchange.log import Batch, DurableLog, ReportRow, TapeRow
+from exchange.live_order import rfc3339
+from exchange.log import Batch, DurableLog, ReportRow, TapeRow, TradedOrder
 from exchange.prices import PriceBoard
 from exchange.sessions import CellConnection, SessionFeed
 from exchange.tape import Tape, parse_tape
@@ -337,6 +338,14 @@ class Market:
             "faults": msgspec.to_builtins(self._book.faults),
             "as_of": rfc3339(now_us),
         }
+
+    def traded_orders(self, *, after: str, limit: int) -> list[TradedOrder]:
+        """The next orders by id; what is on disk, so nothing that a cell could know is missing."""
+        return self._log.traded_orders(after, limit)
+
+    def named_orders(self, cl_ord_ids: Sequence[str]) -> list[TradedOrder]:
+        """Those of these orders that ever came."""
+        return self._log.named_orders(cl_ord_ids)
 
     # -- inside -----------------------------------------------------------------------------------------------------
 

@@ -37,6 +37,8 @@ class Step(msgspec.Struct, frozen=True, array_like=True):
     qty: int = 0
     px: int = 0
     reason: str | None = None
+    was_px: int = 0
+    """Of a correction: the price that it corrects."""
 
 
 class Plan(msgspec.Struct, frozen=True):

@@ -1,7 +1,7 @@
 """Client of the exchange's operator endpoints. A tape is loaded once by name: saying it again is harmless."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, Final
 from urllib.parse import urlencode
@@ -37,6 +37,14 @@ class ExchangeAdmin:
     async def summary(self) -> dict[str, Any]:
         """Orders, sessions and prices."""
         return await self._call("GET", "/operator/v1/summary")
+
+    async def orders(self, *, after: str, limit: int) -> dict[str, Any]:
+        """What orders traded, by id, a page at a time."""
+        return await self._call("GET", f"/operator/v1/orders?{urlencode({'after': after, 'limit': limit})}")
+
+    async def named_orders(self, order_ids: Sequence[str]) -> dict[str, Any]:
+        """What these orders traded; those that never came are not in the answer."""
+        return await self._call("GET", f"/operator/v1/orders?{urlencode({'named': ','.join(order_ids)})}")
 
     async def _call(
         self, method: str, path: str, body: bytes | None = None, *, timeout_s: float = ANSWER_TIMEOUT_S

@@ -98,9 +98,7 @@ select c.at
   from closes c
  where c.at <= %(at)s
    and not exists (select from brokerage.market_sessions m where m.closes_at = c.at)
-   and exists (select from brokerage.orders o
-                where o.expires_at = c.at
-                  and o.status not in ('filled', 'cancelled', 'expired', 'rejected', 'replaced', 'failed'))
+   and exists (select from brokerage.orders o where o.expires_at = c.at and o.is_open)
  limit 20
 """
 _AHEAD: Final[LiteralString] = "select count(*) from brokerage.market_sessions where closes_at > %s"
@@ -112,6 +110,7 @@ _RELEASE: Final[LiteralString] = "select released, put_off from brokerage.releas
 _TRY_LOCK: Final[LiteralString] = "select pg_try_advisory_lock(%s)"
 _UNLOCK: Final[LiteralString] = "select pg_advisory_unlock(%s)"
 _PRUNE_KEYS: Final[LiteralString] = "select brokerage.prune_idempotency_keys_v1(%s, %s)"
+_PRUNE_FAMILIES: Final[LiteralString] = "select brokerage.prune_refresh_families_v1(%s, %s)"
 _ALIVE: Final[LiteralString] = "select 1"
 
 
@@ -378,6 +377,13 @@ async def prune_idempotency_keys(pool: Pool, older_than: datetime, limit: int) -
     """Delete a few keys that are old enough; returns how many."""
     async with _calling(pool) as connection:
         row = await (await connection.execute(_PRUNE_KEYS, (older_than, limit))).fetchone()
+    return 0 if row is None else int(row[0])
+
+
+async def prune_refresh_families(pool: Pool, older_than: datetime, limit: int) -> int:
+    """Delete a few families of refresh tokens that ended long enough ago; returns how many."""
+    async with _calling(pool) as connection:
+        row = await (await connection.execute(_PRUNE_FAMILIES, (older_than, limit))).fetchone()
     return 0 if row is None else int(row[0])
 
 

@@ -25,6 +25,7 @@ from cell.executions.queries import (
     check_alive,
     holding_lock,
     prune_idempotency_keys,
+    prune_refresh_families,
     received_seq,
 )
 from cell.executions.route import Router
@@ -164,15 +165,16 @@ class Worker:
             await asyncio.sleep(LOCK_CHECK_S)
 
     async def _sweep(self) -> None:
-        """Delete idempotency keys that nobody may rely on any more, a few at a time."""
+        """Delete what nobody may rely on any more, a few at a time: idempotency keys, ended logins."""
         while True:
             await asyncio.sleep(PRUNE_PERIOD_S)
             older_than = self._clock.now() - timedelta(days=self._settings.idempotency_days)
             try:
-                pruned = PRUNE_ROWS
-                while pruned == PRUNE_ROWS:
-                    pruned = await prune_idempotency_keys(self._pool, older_than, PRUNE_ROWS)
-                    await asyncio.sleep(PRUNE_STEP_S)
+                for prune in (prune_idempotency_keys, prune_refresh_families):
+                    pruned = PRUNE_ROWS
+                    while pruned >= PRUNE_ROWS:
+                        pruned = await prune(self._pool, older_than, PRUNE_ROWS)
+                        await asyncio.sleep(PRUNE_STEP_S)
             except (DatabaseAway, CallRefused) as error:
                 self._metrics.counter("cell_worker_failures_total").labels(self._settings.name, "sweep").inc()
                 _log.warning("sweep failed", extra={"detail": str(error)})

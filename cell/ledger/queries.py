@@ -10,9 +10,9 @@ from infra.runtime.database import Pool
 
 _DESCENDING: LiteralString = """
 select e.entry_id, e.seq, e.kind, e.order_id, e.occurred_at, e.hash, e.previous_hash,
-       (select jsonb_agg(to_jsonb(p) order by p.line) from brokerage.postings p
+       (select jsonb_agg(to_jsonb(p) order by p.line) from brokerage.all_postings p
          where p.user_id = e.user_id and p.entry_seq = e.seq) as postings
-  from brokerage.journal_entries e
+  from brokerage.all_journal_entries e
  where e.user_id = %s and (%s::bigint is null or e.seq < %s)
  order by e.seq desc
  limit %s
@@ -20,9 +20,9 @@ select e.entry_id, e.seq, e.kind, e.order_id, e.occurred_at, e.hash, e.previous_
 
 _ASCENDING: LiteralString = """
 select e.entry_id, e.seq, e.kind, e.order_id, e.occurred_at, e.hash, e.previous_hash,
-       (select jsonb_agg(to_jsonb(p) order by p.line) from brokerage.postings p
+       (select jsonb_agg(to_jsonb(p) order by p.line) from brokerage.all_postings p
          where p.user_id = e.user_id and p.entry_seq = e.seq) as postings
-  from brokerage.journal_entries e
+  from brokerage.all_journal_entries e
  where e.user_id = %s and (%s::bigint is null or e.seq > %s)
  order by e.seq
  limit %s

@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, LiteralString
 
 from infra.runtime.database import Connection
 from infra.runtime.migrator import SqlFile, read_sql
@@ -24,6 +24,11 @@ _LIMITS = "select set_config('statement_timeout', '120s', true), set_config('wor
 # Every check reads whole tables; on a young table without statistics a nested loop would read them once per row.
 _WHOLE_TABLES = "select set_config('enable_nestloop', 'off', true)"
 _AS_OF = "select now()"
+_TOTALS: LiteralString = """
+select account, unit, coalesce(sum(amount_micros) filter (where direction = 'debit'), 0)::text,
+       coalesce(sum(amount_micros) filter (where direction = 'credit'), 0)::text
+  from brokerage.all_postings group by account, unit order by account, unit
+"""
 
 
 @dataclass(frozen=True)
@@ -37,11 +42,22 @@ class CheckResult:
 
 
 @dataclass(frozen=True)
+class AccountTotal:
+    """Everything that was ever posted to one account, over all users, in one unit."""
+
+    account: str
+    unit: str
+    debit_micros: int
+    credit_micros: int
+
+
+@dataclass(frozen=True)
 class TrialBalance:
-    """All checks at one instant."""
+    """All checks and the totals of the ledger, at one instant."""
 
     as_of: datetime
     checks: list[CheckResult]
+    totals: list[AccountTotal]
 
     @property
     def healthy(self) -> bool:
@@ -62,7 +78,10 @@ async def run_trial_balance(connection: Connection, checks: Sequence[SqlFile] | 
         row = await (await connection.execute(_AS_OF)).fetchone()
         assert row is not None
         results = [await _run_check(connection, check) for check in checks or read_checks()]
-    return TrialBalance(as_of=row[0], checks=results)
+        totals = await (await connection.execute(_TOTALS)).fetchall()
+    return TrialBalance(
+        row[0], results, [AccountTotal(a, u, int(debit), int(credit)) for a, u, debit, credit in totals]
+    )
 
 
 async def _run_check(connection: Connection, check: SqlFile) -> CheckResult:

@@ -1,7 +1,7 @@
 """`/operator/v1` on the second port: what operators may see of a cell, and the little they may change."""
 
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
 from uuid import UUID
 
 import msgspec
@@ -15,11 +15,17 @@ from cell.ledger.trial_balance import run_trial_balance
 from cell.operations import queries
 from cell.orders.schemas import OrderView, order_view
 from cell.paging import parse_page, seal
+from infra.runtime.clock import Clock
 from infra.runtime.database import Pool
+from infra.runtime.operator_api import subject_of
 
 
 class ProfileRequest(msgspec.Struct, forbid_unknown_fields=True):
     profile: str
+
+
+class LiftRequest(msgspec.Struct, forbid_unknown_fields=True):
+    reason: Annotated[str, msgspec.Meta(min_length=1, max_length=500)]
 
 
 class OperatorOrder(msgspec.Struct):
@@ -35,6 +41,7 @@ class OperatorOrderPage(msgspec.Struct):
 
 
 _profile_decoder = msgspec.json.Decoder(ProfileRequest)
+_lift_decoder = msgspec.json.Decoder(LiftRequest)
 
 
 def _plain(row: dict[str, Any]) -> dict[str, Any]:
@@ -117,3 +124,29 @@ class OperatorChanges(Controller):
                 raise errors.misdirected(user["forward_cell"], user["forward_epoch"])
             raise errors.user_halted(user["lease_ends_at"])
         return {"user_id": str(user_id), "profile": body.profile}
+
+    @post("/users/{user_id:uuid}/unrestrict", status_code=200)
+    async def lift_restriction(
+        self,
+        request: Request[Any, Any, Any],
+        user_id: FromPath[UUID],
+        pool: NamedDependency[Pool],
+        clock: NamedDependency[Clock],
+    ) -> dict[str, Any]:
+        """Let a restricted user trade again; refused while he owes anything. Harmless to repeat."""
+        body = decode_body(_lift_decoder, await request.body())
+        row = await queries.read_one(
+            pool, queries.LIFT_RESTRICTION, [user_id, subject_of(request), body.reason, clock.now()]
+        )
+        assert row is not None
+        outcome, figures = row["outcome"], row["figures"] or {}
+        match outcome:
+            case "NOT_FOUND":
+                raise errors.user_not_found()
+            case "DEPARTED":
+                raise errors.misdirected(figures["owner"], figures["epoch"])
+            case "USER_HALTED":
+                raise errors.user_halted(figures["lease_ends_at"])
+            case "STILL_OWED":
+                raise errors.still_owed(figures["cash"], figures["shares"])
+        return {"user_id": str(user_id), "restricted": False, "lifted": outcome == "lifted"}

@@ -12,7 +12,7 @@ select
     (select count(*) from brokerage.users where owner_state in ('active', 'halted')) as users,
     coalesce((select jsonb_object_agg(status, n) from
         (select status, count(*) as n from brokerage.orders group by status) s), '{}') as orders_by_status,
-    (select count(*) from brokerage.executions) as executions,
+    (select count(*) from brokerage.all_executions) as executions,
     (select coalesce(sum(cash_micros), 0) from brokerage.users)::text as cash_micros,
     (select coalesce(sum(cash_held_micros), 0) from brokerage.users)::text as cash_held_micros,
     coalesce((select jsonb_object_agg(symbol, n) from
@@ -20,13 +20,15 @@ select
     coalesce((select jsonb_object_agg(symbol, n) from
         (select symbol, sum(qty_held_micros) as n from brokerage.positions group by symbol) s), '{}') as shares_held,
     (select count(*) from brokerage.users where restricted) as restricted,
-    (select count(*) from brokerage.order_events) as order_events,
-    (select count(*) from brokerage.journal_entries) as journal_entries,
+    (select count(*) from brokerage.all_order_events) as order_events,
+    (select count(*) from brokerage.all_journal_entries) as journal_entries,
     (select count(*) from brokerage.outbox) as outbox_pending,
     (select count(*) from brokerage.inbox) as inbox_pending,
     (select count(*) from brokerage.quarantined_reports) as quarantined,
     (select count(*) from brokerage.venue_instructions) as instructions_pending,
     (select count(distinct order_id) from brokerage.venue_instructions where stuck_at is not null) as orders_stuck,
+    (select jsonb_build_object('run_id', run_id, 'ended_at', ended_at, 'verdict', verdict)
+       from brokerage.reconciliations order by run_id desc limit 1) as last_reconciliation,
     statement_timestamp() as as_of
 """
 
@@ -51,6 +53,8 @@ QUARANTINE: LiteralString = """
 select id, reason, user_id, order_id, venue, session, venue_seq, body, at
   from brokerage.quarantined_reports where id > %s order by id limit %s
 """
+
+LIFT_RESTRICTION: LiteralString = "select outcome, figures from brokerage.lift_restriction_v1(%s, %s, %s, %s)"
 
 SET_PROFILE: LiteralString = "select brokerage.set_profile_v1(%s, %s)"
 

@@ -1,6 +1,7 @@
 """Reads of orders, each bound to its user and to the page's limit.
 
-Order ids sort by creation, so the primary key is the order of the list, and a page costs what it returns.
+Order ids sort by creation, so the primary key is the order of the list, and a page costs what it returns. Open orders
+have an index of their own: they cost the same among any number of closed ones.
 """
 
 from collections.abc import Sequence
@@ -10,6 +11,7 @@ from uuid import UUID
 
 from psycopg.rows import dict_row
 
+from cell.orders.status import OPEN
 from cell.ownership.guard import check_owner
 from infra.runtime.database import Pool
 
@@ -63,6 +65,39 @@ select order_id, client_order_id, symbol, side, type, time_in_force, order_qty_m
  limit %(limit)s
 """
 
+# Only open ones: by their own index, so that what has ended costs nothing.
+_OPEN_DESCENDING: LiteralString = """
+select order_id, client_order_id, symbol, side, type, time_in_force, order_qty_micros, notional_micros, limit_px_micros,
+       stop_px_micros, status, cum_qty_micros, cum_cost_micros, cum_cost_exact, held_cash_micros, held_shares_micros,
+       reject_reason, replaces, replaced_by, event_seq, created_at, updated_at
+  from brokerage.orders
+ where user_id = %(user_id)s and is_open
+   and (%(after_id)s::uuid is null or order_id < %(after_id)s)
+   and (%(statuses)s::text[] is null or status = any (%(statuses)s))
+   and (%(symbol)s::text is null or symbol = %(symbol)s)
+   and (%(side)s::text is null or side = %(side)s)
+   and (%(since)s::timestamptz is null or created_at > %(since)s)
+   and (%(until)s::timestamptz is null or created_at <= %(until)s)
+ order by order_id desc
+ limit %(limit)s
+"""
+
+_OPEN_ASCENDING: LiteralString = """
+select order_id, client_order_id, symbol, side, type, time_in_force, order_qty_micros, notional_micros, limit_px_micros,
+       stop_px_micros, status, cum_qty_micros, cum_cost_micros, cum_cost_exact, held_cash_micros, held_shares_micros,
+       reject_reason, replaces, replaced_by, event_seq, created_at, updated_at
+  from brokerage.orders
+ where user_id = %(user_id)s and is_open
+   and (%(after_id)s::uuid is null or order_id > %(after_id)s)
+   and (%(statuses)s::text[] is null or status = any (%(statuses)s))
+   and (%(symbol)s::text is null or symbol = %(symbol)s)
+   and (%(side)s::text is null or side = %(side)s)
+   and (%(since)s::timestamptz is null or created_at > %(since)s)
+   and (%(until)s::timestamptz is null or created_at <= %(until)s)
+ order by order_id
+ limit %(limit)s
+"""
+
 _EVENTS_DESCENDING: LiteralString = """
 select seq, from_status, to_status, reason, at
   from brokerage.order_history
@@ -81,7 +116,7 @@ select seq, from_status, to_status, reason, at
 
 _EXECUTIONS_DESCENDING: LiteralString = """
 select exec_id, last_qty_micros, last_px_micros, venue, at, entry_seq, kind, ref_exec_id
-  from brokerage.executions
+  from brokerage.all_executions
  where user_id = %s and order_id = %s and (%s::bigint is null or entry_seq < %s)
  order by entry_seq desc
  limit %s
@@ -89,7 +124,7 @@ select exec_id, last_qty_micros, last_px_micros, venue, at, entry_seq, kind, ref
 
 _EXECUTIONS_ASCENDING: LiteralString = """
 select exec_id, last_qty_micros, last_px_micros, venue, at, entry_seq, kind, ref_exec_id
-  from brokerage.executions
+  from brokerage.all_executions
  where user_id = %s and order_id = %s and (%s::bigint is null or entry_seq > %s)
  order by entry_seq
  limit %s
@@ -140,10 +175,14 @@ async def list_orders(
     limit: int,
 ) -> list[Row]:
     """At most `limit` orders beyond `after_id`, newest first if descending."""
+    if statuses is not None and OPEN.issuperset(statuses):
+        sql = _OPEN_DESCENDING if descending else _OPEN_ASCENDING
+    else:
+        sql = _LIST_DESCENDING if descending else _LIST_ASCENDING
     return await _rows(
         pool,
         user_id,
-        _LIST_DESCENDING if descending else _LIST_ASCENDING,
+        sql,
         {
             "user_id": user_id,
             "after_id": after_id,

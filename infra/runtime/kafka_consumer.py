@@ -170,6 +170,11 @@ class TopicReader:
         while True:
             yield await self._consume(BATCH_RECORDS_MAX)
 
+    async def count_written(self) -> int:
+        """Records that were ever written, whether retention has taken them since or not; costs no reading."""
+        marks = await asyncio.to_thread(self._marks)
+        return sum(end for _, end in marks.values())
+
     async def _consume(self, limit: int) -> list[Record]:
         messages = await asyncio.to_thread(self._consumer.consume, limit, _POLL_S)
         return [_record(message) for message in messages]

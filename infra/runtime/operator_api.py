@@ -26,6 +26,7 @@ from infra.security.operator_token import OperatorTokenInvalid, verify_operator_
 Readiness = Callable[[], Awaitable[tuple[bool, Mapping[str, object]]]]
 """Asked at each `/health/ready`: is this process able to do its work, and the facts that say why."""
 
+_SUBJECT = "operator"
 _RANK = {"viewer": 0, "auditor": 1, "operator": 2}
 
 
@@ -49,8 +50,14 @@ def require_role(
             raise Problem(401, "TOKEN_INVALID", str(error)) from error
         if _RANK.get(claims.role, -1) < _RANK[role]:
             raise Problem(403, "FORBIDDEN", f"needs the role {role}, the token has {claims.role}")
+        connection.state[_SUBJECT] = claims.subject
 
     return guard
+
+
+def subject_of(connection: ASGIConnection[Any, Any, Any, Any]) -> str:
+    """Who asks, as the token that the guard let through says; it is recorded with what he changes."""
+    return str(connection.state[_SUBJECT])
 
 
 def create_operator_app(

@@ -1,4 +1,4 @@
-"""`shardctl cells ...`: list, add, summary, check, quarantine."""
+"""`shardctl cells ...`: list, add, summary, check, quarantine; reconcile and archive have files of their own."""
 
 import asyncio
 from dataclasses import asdict
@@ -10,6 +10,7 @@ from infra.backends.cell_spec import CellSpec, next_cell_name
 from shardctl.cell_admin import open_cell_admin
 from shardctl.cells.directory import list_cells
 from shardctl.cells.provision import add_cell
+from shardctl.commands import archiving, reconciliation
 from shardctl.errors import Refused
 from shardctl.interruption import run_resumable
 from shardctl.output import console, print_json, print_table
@@ -88,6 +89,10 @@ def quarantine(cell: CellName, as_json: AsJson = False) -> None:
         return
     rows = [(row["id"], row["at"], row["reason"], row["order_id"], row["venue_seq"]) for row in found]
     print_table(("id>", "at", "reason", "order", "venue seq>"), rows)
+
+
+reconciliation.register(app)
+archiving.register(app)
 
 
 async def _quarantine(cell: str) -> list[dict[str, Any]]:

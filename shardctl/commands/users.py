@@ -1,4 +1,4 @@
-"""`shardctl users ...`: locate, show, set-profile, revoke."""
+"""`shardctl users ...`: locate, show, set-profile, unrestrict, revoke."""
 
 import asyncio
 from dataclasses import asdict
@@ -59,6 +59,20 @@ def set_profile(users: UserNames, profile: Profile, as_json: AsJson = False) -> 
 
 
 @app.command()
+def unrestrict(
+    user: UserName,
+    reason: Annotated[str, typer.Option(help="Kept in the user's cell, with who you are.")],
+    as_json: AsJson = False,
+) -> None:
+    """Let a restricted user trade again. Refused, with the figures, while his account owes cash or shares."""
+    answer = asyncio.run(_unrestrict(open_stack(), user, reason))
+    if as_json:
+        print_json(answer)
+        return
+    console.print(f"{user}: {'may trade again' if answer['lifted'] else 'was not restricted'}", highlight=False)
+
+
+@app.command()
 def revoke(
     user: UserName,
     reason: Annotated[str, typer.Option(help="Kept in the control database.")],
@@ -77,6 +91,13 @@ async def _show(backend: LocalBackend, user: str) -> tuple[LocatedUser, dict[str
     located = await locate_user(backend, user)
     async with open_cell_admin(backend) as admin:
         return located, await admin.call(require_cell(located), "GET", f"/operator/v1/users/{located.user_id}")
+
+
+async def _unrestrict(backend: LocalBackend, user: str, reason: str) -> dict[str, Any]:
+    located = await locate_user(backend, user)
+    path = f"/operator/v1/users/{located.user_id}/unrestrict"
+    async with open_cell_admin(backend) as admin:
+        return await admin.call(require_cell(located), "POST", path, {"reason": reason})
 
 
 async def _set_profiles(backend: LocalBackend, users: list[str], profile: Profile) -> list[dict[str, Any]]:

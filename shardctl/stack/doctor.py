@@ -6,6 +6,7 @@ import stat
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 
@@ -29,6 +30,8 @@ from infra.topology.errors import MapInvalid
 from shardctl.cell_admin import open_cell_admin
 from shardctl.cells.directory import list_cells
 from shardctl.errors import ShardctlError
+from shardctl.output import format_duration
+from shardctl.reconciliation.run import list_reconciliations
 from shardctl.shardmap.errors import ShardMapRefused
 from shardctl.shardmap.store import open_store
 from shardctl.stack.current import control_dsn
@@ -37,6 +40,7 @@ _DISK_FREE_MIN_BYTES = 2 * 1024**3
 _MEMORY_FREE_MIN_BYTES = 1024**3
 _OPEN_FILES_MIN = 1024
 _BROKER_ANSWER_S = 3.0
+_RECONCILED_AGE_MAX_S = 26 * 3600  # it runs every night, and may be late
 
 
 class Verdict(StrEnum):
@@ -81,6 +85,7 @@ async def examine(backend: LocalBackend, *, ledger: bool) -> AsyncIterator[Findi
         await _topics(backend),
         *await _map(backend),
         await _published_map(backend),
+        *[await _reconciliation(backend, cell.name) for cell in backend.record().spec.cells],
     ]:
         yield finding
     if ledger:
@@ -256,6 +261,25 @@ async def _published_map(backend: LocalBackend) -> Finding:
     if (published.lineage, published.epoch) != (truth.lineage, truth.epoch):
         return bad("published map", f"epoch {published.epoch} in Redis, {truth.epoch} in truth", "shardctl map publish")
     return good("published map", f"epoch {published.epoch}")
+
+
+async def _reconciliation(backend: LocalBackend, cell: str) -> Finding:
+    """Whether somebody looked lately, and what he saw."""
+    check, again = f"reconciliation of {cell}", f"shardctl cells reconcile {cell}"
+    try:
+        runs = await list_reconciliations(backend, cell, 1)
+    except ShardctlError as error:
+        return bad(check, str(error), f"shardctl logs {cell}-api-1")
+    if not runs:
+        return Finding(check, Verdict.WARNING, "was never run", again)
+    run = runs[0]
+    age_s = (datetime.now(UTC) - datetime.fromisoformat(run["ended_at"])).total_seconds()
+    told = f"{run['verdict']} {format_duration(age_s)} ago"
+    if run["verdict"] == "different":
+        return bad(check, f"{told}: {', '.join(run['found'])}", f"shardctl cells reconciliations {cell} -n 1 --json")
+    if age_s > _RECONCILED_AGE_MAX_S or run["verdict"] != "equal":
+        return Finding(check, Verdict.WARNING, told, again)
+    return good(check, told)
 
 
 async def _ledgers(backend: LocalBackend) -> list[Finding]:

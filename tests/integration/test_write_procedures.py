@@ -324,6 +324,82 @@ def test_a_restricted_account_that_owes_shares_may_buy_them_back_and_no_more(cel
         assert cell.call(check.text) == [], check.name
 
 
+LIFT = "select outcome, figures from brokerage.lift_restriction_v1(%s, 'maria', 'paid', now())"
+
+
+def overdrawn(cell: Cell) -> uuid.UUID:
+    """A user who owes 100 dollars: cancelled, spent again, and filled after all."""
+    user_id = cell.user(cash=100_000_000)
+    order_id = cell.place([user_id])[0][1]
+    cell.route()
+    cell.tell(user_id.hex, 1, order_id, '{"kind": "cancelled"}')
+    assert cell.place([user_id])[0][0] == "accepted"
+    cell.tell(user_id.hex, 2, order_id, fill_of(1_000_000, 100_000_000))
+    return user_id
+
+
+def test_a_restriction_is_lifted_when_nothing_is_owed_and_not_before(cell: Cell) -> None:
+    user_id = overdrawn(cell)
+    assert cell.call(LIFT, user_id) == [("STILL_OWED", {"cash": -100_000_000, "shares": {}})]
+    cell.deposit([user_id], 99_999_999)
+    assert cell.call(LIFT, user_id) == [("STILL_OWED", {"cash": -1, "shares": {}})]
+    cell.deposit([user_id], 1)
+    assert cell.place([user_id], qty=1)[0][0] == "ACCOUNT_RESTRICTED", "paying is not enough: somebody looks"
+    assert cell.call(LIFT, user_id) == [("lifted", None)]
+    assert cell.call(LIFT, user_id) == [("NOT_RESTRICTED", None)]
+    kept = cell.call("select actor, reason, write_seq from brokerage.lifted_restrictions where user_id = %s", user_id)
+    head = cell.call("select write_seq, restricted from brokerage.users where user_id = %s", user_id)
+    assert (kept, head) == ([("maria", "paid", head[0][0])], [(head[0][0], False)])
+    cell.deposit([user_id], 100_000_000)
+    assert cell.place([user_id])[0][0] == "accepted"
+    for check in read_sql("cell", "checks"):
+        assert cell.call(check.text) == [], check.name
+
+
+def test_owed_shares_keep_a_restriction_and_are_named(cell: Cell) -> None:
+    user_id = cell.user(cash=10_000_000_000)
+    cell.transfer(user_id, 10_000_000)
+    first = cell.place([user_id], side="sell", qty=10_000_000)[0][1]
+    cell.route()
+    cell.tell(user_id.hex, 1, first, '{"kind": "cancelled"}')
+    second = cell.place([user_id], side="sell", qty=4_000_000)[0][1]
+    cell.route()
+    cell.tell(user_id.hex, 2, first, fill_of(10_000_000, 100_000_000))
+    assert cell.call(LIFT, user_id) == [("STILL_OWED", {"cash": 10_999_999_999 + 1, "shares": {"AAPL": -4_000_000}})]
+    cell.tell(user_id.hex, 3, second, '{"kind": "cancelled"}')
+    assert cell.call(LIFT, user_id) == [("lifted", None)], "what was promised to the venue came back unsold"
+
+
+def test_nobody_lifts_a_restriction_of_a_user_who_is_elsewhere(cell: Cell, root: psycopg.Connection[Any]) -> None:
+    assert cell.call(LIFT, uuid.uuid4()) == [("NOT_FOUND", None)]
+    user_id = cell.user()
+    root.execute("update brokerage.users set restricted = true, owner_state = 'halted', "
+                 "lease_ends_at = clock_timestamp() + interval '1 hour' where user_id = %s", [user_id])  # fmt: skip
+    assert cell.call(LIFT, user_id)[0][0] == "USER_HALTED"
+    root.execute("update brokerage.users set owner_state = 'departed', forward_cell = 'cell-2', forward_epoch = 9 "
+                 "where user_id = %s", [user_id])  # fmt: skip
+    assert cell.call(LIFT, user_id) == [("DEPARTED", {"owner": "cell-2", "epoch": 9})]
+
+
+def test_ended_and_expired_logins_are_forgotten_in_small_steps(cell: Cell, root: psycopg.Connection[Any]) -> None:
+    user_id = cell.user()
+    root.execute(
+        """insert into brokerage.refresh_families (user_id, family_id, current_hash, created_at, expires_at, ended_at)
+           select %s, gen_random_uuid(), 'x', now(), now() + make_interval(days => e), now() + make_interval(days => d)
+             from (values (-9, null::int), (-8, -20), (20, -8), (20, null), (20, -1), (-1, null)) v (e, d),
+                  generate_series(1, 5)""",
+        [user_id],
+    )
+    prune = "select brokerage.prune_refresh_families_v1(now() - interval '7 days', 4)"
+    deleted: list[int] = []
+    while not deleted or deleted[-1]:
+        deleted.append(cell.call(prune)[0][0])
+    assert sum(deleted) == 15
+    assert max(deleted) <= 8
+    left = "select count(*), count(ended_at) from brokerage.refresh_families where user_id = %s"
+    assert cell.call(left, user_id) == [(15, 5)], "young ones stay: those that end, expire, or are in use"
+
+
 def test_sales_cannot_bring_in_more_than_a_balance_can_hold(cell: Cell) -> None:
     cell.call("select brokerage.set_reference_prices_v1(array['AAPL'], array[99000000], now())")
     user_id = cell.user(cash=1)
@@ -381,6 +457,63 @@ def test_a_corrected_purchase_of_owed_shares_leaves_the_books_closed(cell: Cell)
         for check in read_sql("cell", "checks"):
             assert cell.call(check.text) == [], (check.name, report)
     assert owed == [(-3_000_000, 0), (-3_000_000, 0), (-7_000_000, 0), (-10_000_000, 0)]
+
+
+def test_of_a_corrected_purchase_only_what_goes_beyond_the_debt_has_a_basis(cell: Cell) -> None:
+    """Ten shares are owed, sixteen bought at once: six have a cost, through every correction, until the bust."""
+    user_id = cell.user(cash=10_000_000_000)
+    cell.transfer(user_id, 10_000_000, 50_000_000)
+    first = cell.place([user_id], side="sell", qty=10_000_000)[0][1]
+    cell.route()
+    cell.tell(user_id.hex, 1, first, '{"kind": "cancelled"}')
+    second = cell.place([user_id], side="sell", qty=10_000_000)[0][1]
+    closing = cell.place([user_id], qty=16_000_000, px=120_000_000)[0][1]
+    cell.route()
+    cell.tell(user_id.hex, 2, first, fill_of(10_000_000, 100_000_000))
+    cell.tell(user_id.hex, 3, second, fill_of(10_000_000, 100_000_000))
+    fill = {"trade_date": "2026-11-20", "kind": "fill", "exec_id": "a", "last_qty": 16_000_000, "last_px": 110_000_000}
+    lower = fill | {"kind": "correct", "exec_id": "b", "exec_ref_id": "a", "last_px": 90_000_000}
+    fewer = lower | {"exec_id": "c", "exec_ref_id": "b", "last_qty": 12_000_000}
+    none = fewer | {"exec_id": "d", "exec_ref_id": "c", "last_qty": 9_000_000}
+    more = none | {"exec_id": "e", "exec_ref_id": "d", "last_qty": 13_000_000}
+    bust = {"trade_date": "2026-11-20", "kind": "bust", "exec_id": "f", "exec_ref_id": "e"}
+    seen = []
+    for seq, report in enumerate([fill, lower, fewer, none, more, bust], 4):
+        assert cell.tell(user_id.hex, seq, closing, json.dumps(report)) == [("applied",)]
+        seen += cell.call("select qty_micros, cost_basis_micros from brokerage.positions where user_id = %s", user_id)
+        for check in read_sql("cell", "checks"):
+            assert cell.call(check.text) == [], (check.name, report)
+    dollar = 1_000_000
+    assert seen == [
+        (6_000_000, 660 * dollar),
+        (6_000_000, 540 * dollar),
+        (2_000_000, 180 * dollar),
+        (-1_000_000, 0),
+        (3_000_000, 270 * dollar),
+        (-10_000_000, 0),
+    ]
+
+
+def test_a_bust_of_a_purchase_that_paid_a_debt_leaves_other_shares_their_basis(cell: Cell) -> None:
+    user_id = cell.user(cash=10_000_000_000)
+    cell.transfer(user_id, 10_000_000, 50_000_000)
+    first = cell.place([user_id], side="sell", qty=10_000_000)[0][1]
+    cell.route()
+    cell.tell(user_id.hex, 1, first, '{"kind": "cancelled"}')
+    second = cell.place([user_id], side="sell", qty=4_000_000)[0][1]
+    closing = cell.place([user_id], qty=4_000_000)[0][1]
+    cell.route()
+    cell.tell(user_id.hex, 2, first, fill_of(10_000_000, 100_000_000))
+    cell.tell(user_id.hex, 3, second, fill_of(4_000_000, 100_000_000))
+    fill = {"trade_date": "2026-11-20", "kind": "fill", "exec_id": "a", "last_qty": 4_000_000, "last_px": 90_000_000}
+    assert cell.tell(user_id.hex, 4, closing, json.dumps(fill)) == [("applied",)]
+    cell.transfer(user_id, 10_000_000, 70_000_000)
+    bust = {"trade_date": "2026-11-20", "kind": "bust", "exec_id": "b", "exec_ref_id": "a"}
+    assert cell.tell(user_id.hex, 5, closing, json.dumps(bust)) == [("applied",)]
+    position = cell.call("select qty_micros, cost_basis_micros from brokerage.positions where user_id = %s", user_id)
+    assert position == [(6_000_000, 700_000_000)], "the purchase had no basis, so its end takes none"
+    for check in read_sql("cell", "checks"):
+        assert cell.call(check.text) == [], check.name
 
 
 @pytest.mark.parametrize(

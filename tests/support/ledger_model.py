@@ -34,6 +34,8 @@ class ModelTrade:
     basis: int
     kind: str = "fill"
     ref: str | None = None
+    owed: int = 0
+    """Of a buy: shares that were owed before it, which it pays first."""
     taken_back_by: str | None = None
     """`bust` or `correct`, once it does not stand any more."""
 
@@ -137,6 +139,17 @@ class ModelAccount:
         owned = min(qty, max(0, position.qty + qty))  # what gives back owed shares costs nothing
         position.qty += qty
         position.basis += half_even(Fraction(owned * unit_cost, MICROS))
+
+    def free(self, symbol: str) -> int:
+        position = self.position(symbol)
+        return position.qty - position.held
+
+    def lift(self) -> str:
+        """An operator takes the restriction off, if nothing is owed."""
+        if self.cash < 0 or any(self.free(symbol) < 0 for symbol in self.positions):
+            return "STILL_OWED"
+        was_restricted, self.restricted = self.restricted, False
+        return "lifted" if was_restricted else "NOT_RESTRICTED"
 
     def judge(self, symbol: str, side: str, qty: int, hold_px: int) -> str:
         if self.restricted and side == "buy" and qty > self._owed(symbol):
@@ -295,7 +308,8 @@ class ModelAccount:
         cost = self._post(order)
         position = self.position(order.symbol)
         if order.side == "buy":
-            owned = min(qty, max(0, position.qty + qty))  # what buys back owed shares is no part of the cost
+            trade.owed = max(0, -position.qty)
+            owned = max(0, qty - trade.owed)  # what buys back owed shares is no part of the cost
             trade.basis = half_even(Fraction(cost * owned, qty))
             position.basis += trade.basis
             position.qty += qty
@@ -328,8 +342,14 @@ class ModelAccount:
         position = self.position(order.symbol)
         if order.side == "buy":
             position.qty += qty - old.qty
-            position.basis = max(0, position.basis + cost)
-            trade.basis = max(0, old.basis + cost) if kind == "correct" else 0
+            trade.owed = old.owed
+            change = cost
+            if old.owed:
+                owned, owned_before = max(0, qty - old.owed), max(0, old.qty - old.owed)
+                change = half_even(Fraction(owned * px - owned_before * old.px, MICROS))
+                change = -old.basis if kind == "bust" else change
+            position.basis = max(0, position.basis + change)
+            trade.basis = max(0, old.basis + change) if kind == "correct" else 0
         else:
             position.qty -= qty - old.qty
             trade.basis = half_even(Fraction(old.basis * qty, old.qty))

@@ -6,8 +6,8 @@ with known as (
            case when x.kind = 'bust' then 0 else x.last_qty_micros end - coalesce(t.last_qty_micros, 0) as qty_change,
            case when x.kind = 'bust' then 0 else x.last_qty_micros::numeric * x.last_px_micros end
                - coalesce(t.last_qty_micros::numeric * t.last_px_micros, 0) as exact_change     -- in 1e-12 dollars
-      from brokerage.executions x
-      left join brokerage.executions t on t.user_id = x.user_id and t.order_id = x.order_id and t.venue = x.venue
+      from brokerage.all_executions x
+      left join brokerage.all_executions t on t.user_id = x.user_id and t.order_id = x.order_id and t.venue = x.venue
             and t.session = x.session and t.trade_date = x.ref_trade_date and t.exec_id = x.ref_exec_id
 ),
 priced as (
@@ -30,10 +30,10 @@ posted as (
            sum(case when l.unit <> 'USD' then 0 when l.direction = 'credit' then l.amount_micros else -l.amount_micros end) as paid,
            sum(case when l.unit = 'USD' then 0 when l.direction = 'debit' then l.amount_micros else -l.amount_micros end) as got,
            max(l.unit) filter (where l.unit <> 'USD') as symbol
-      from brokerage.journal_entries e
-      left join brokerage.postings l on l.user_id = e.user_id and l.entry_seq = e.seq and l.account = 'clearing'
+      from brokerage.all_journal_entries e
+      left join brokerage.all_postings l on l.user_id = e.user_id and l.entry_seq = e.seq and l.account = 'clearing'
      where e.kind in ('fill', 'bust', 'correct')
-     group by e.user_id, e.seq
+     group by e.user_id, e.seq, e.order_id, e.kind
 )
 select coalesce(r.user_id, p.user_id) as user_id, coalesce(r.entry_seq, p.seq) as entry_seq,
        case when r.user_id is null then 'entry without execution'

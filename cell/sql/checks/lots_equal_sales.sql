@@ -5,6 +5,6 @@ select coalesce(l.user_id, s.user_id) as user_id, coalesce(l.settles_on, s.settl
   from brokerage.unsettled_lots l
   full join (
         select user_id, settles_on, sum(cost_micros) as proceeds
-          from brokerage.executions where side = 'sell' group by user_id, settles_on
+          from brokerage.all_executions where side = 'sell' group by user_id, settles_on
        ) s on s.user_id = l.user_id and s.settles_on = l.settles_on
  where coalesce(l.amount_micros, 0) <> coalesce(s.proceeds, 0)

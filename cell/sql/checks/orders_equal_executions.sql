@@ -14,10 +14,10 @@ select coalesce(o.user_id, x.user_id) as user_id, coalesce(o.order_id, x.order_i
         select e.user_id, e.order_id, coalesce(sum(e.last_qty_micros) filter (where s.stands), 0) as qty, sum(e.cost_micros) as cost,
                coalesce(sum(e.last_qty_micros::numeric * e.last_px_micros) filter (where s.stands), 0) as exact_cost,
                bool_or(e.symbol <> t.symbol or e.side <> t.side) as has_foreign
-          from brokerage.executions e
+          from brokerage.all_executions e
           left join brokerage.orders t on t.user_id = e.user_id and t.order_id = e.order_id
           left join (select distinct user_id, order_id, venue, session, ref_trade_date, ref_exec_id
-                       from brokerage.executions where ref_exec_id is not null) b
+                       from brokerage.all_executions where ref_exec_id is not null) b
             on b.user_id = e.user_id and b.order_id = e.order_id and b.venue = e.venue and b.session = e.session
            and b.ref_trade_date = e.trade_date and b.ref_exec_id = e.exec_id
           cross join lateral (select e.kind <> 'bust' and b.user_id is null as stands) s

@@ -13,8 +13,8 @@ select coalesce(o.user_id, h.user_id) as user_id, coalesce(o.order_id, h.order_i
                    as held_cash,
                sum(l.amount_micros) filter (where e.kind = 'hold' and l.account = 'shares_held' and l.direction = 'credit'
                                              and l.unit = t.symbol) as held_shares
-          from brokerage.journal_entries e
-          left join brokerage.postings l on l.user_id = e.user_id and l.entry_seq = e.seq
+          from brokerage.all_journal_entries e
+          left join brokerage.all_postings l on l.user_id = e.user_id and l.entry_seq = e.seq
           left join brokerage.orders t on t.user_id = e.user_id and t.order_id = e.order_id
          where e.order_id is not null
          group by e.user_id, e.order_id

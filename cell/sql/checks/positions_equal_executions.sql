@@ -2,7 +2,8 @@
 -- a transfer brings quantity and basis; a buy adds its posted cost; a sell removes round-half-even(basis x sold / held),
 -- all of it when the position reaches zero. Of what comes in while shares are owed, only the part beyond zero has a basis.
 -- A bust or a correction of a buy changes the basis by its posted cost, one of a sell brings back what the sale had removed
--- (a corrected quantity: in proportion); never below zero, and zero when no share is left.
+-- (a corrected quantity: in proportion); never below zero, and zero when no share is left. Of a buy that paid owed shares,
+-- a bust takes back what basis it had, and a correction changes it by price times the part beyond what was owed.
 -- Every stored step is recomputed from the running sums before it, exactly.
 with changes as (   -- price: what the basis of an incoming quantity is made of, as a fraction: qty x price / scale
     select x.user_id, x.symbol, x.entry_seq, x.kind = 'correct' as is_correction, x.kind = 'bust' as is_bust,
@@ -13,21 +14,24 @@ with changes as (   -- price: what the basis of an incoming quantity is made of,
            case when x.kind <> 'fill' then x.basis_change_micros when x.side = 'buy' then x.basis_micros else -x.basis_micros end
                as basis_change,
            x.basis_micros as basis,
-           t.basis_micros as taken_basis,
+           t.basis_micros as taken_basis, x.owed_micros as owed, t.owed_micros as taken_owed,
+           -- a corrected buy: the change of price times part, in 1e-12 dollars
+           greatest(x.last_qty_micros - coalesce(x.owed_micros, 0), 0)::numeric * x.last_px_micros
+               - greatest(t.last_qty_micros - coalesce(x.owed_micros, 0), 0)::numeric * t.last_px_micros as exact_change,
            case x.kind when 'bust' then 0 else div(2 * t.basis_micros::numeric * x.last_qty_micros + t.last_qty_micros,
                                                    2 * t.last_qty_micros::numeric)
                -- a tie goes to the even one
                - case when mod(2 * t.basis_micros::numeric * x.last_qty_micros + t.last_qty_micros, 2 * t.last_qty_micros::numeric) = 0
                        and mod(div(2 * t.basis_micros::numeric * x.last_qty_micros + t.last_qty_micros,
                                    2 * t.last_qty_micros::numeric), 2) = 1 then 1 else 0 end end as true_basis
-      from brokerage.executions x
-      left join brokerage.executions t on t.user_id = x.user_id and t.order_id = x.order_id and t.venue = x.venue
+      from brokerage.all_executions x
+      left join brokerage.all_executions t on t.user_id = x.user_id and t.order_id = x.order_id and t.venue = x.venue
             and t.session = x.session and t.trade_date = x.ref_trade_date and t.exec_id = x.ref_exec_id
     union all
     select t.user_id, t.symbol, e.seq, false, false, 'transfer', t.qty_micros, t.cost_basis_micros, t.unit_cost_micros, 1000000,
-           t.qty_micros, t.cost_basis_micros, t.cost_basis_micros, null, null
+           t.qty_micros, t.cost_basis_micros, t.cost_basis_micros, null, null, null, null, null
       from brokerage.share_transfers t
-      join brokerage.journal_entries e on e.user_id = t.user_id and e.entry_id = t.transfer_id
+      join brokerage.all_journal_entries e on e.user_id = t.user_id and e.entry_id = t.transfer_id
      where t.status = 'accepted'
 ),
 running as (
@@ -50,14 +54,22 @@ rounded as (
             as whole
       from divided
 ),
+revised as (   -- what a bust or a correction of a buy changes the basis by
+    select *, case when coalesce(owed, 0) = 0 then cost when is_bust then -taken_basis
+                   else sign(exact_change) * (div(abs(exact_change), 1000000)
+                       + case when 2 * mod(abs(exact_change), 1000000) > 1000000
+                                or (2 * mod(abs(exact_change), 1000000) = 1000000 and mod(div(abs(exact_change), 1000000), 2) = 1)
+                              then 1 else 0 end) end as buy_change
+      from rounded
+),
 expected as (
     select *, case when kind in ('transfer', 'buy') then whole
                    when starts_with(kind, 'revised') and qty_after <= 0 then -basis_before
-                   when kind = 'revised buy' then greatest(basis_before + cost, 0) - basis_before
+                   when kind = 'revised buy' then greatest(basis_before + buy_change, 0) - basis_before
                    when kind = 'revised sell' then greatest(basis_before + taken_basis - true_basis, 0) - basis_before
                    when qty_before <= qty then -basis_before
                    else -whole end as true_basis_change
-      from rounded
+      from revised
 )
 select user_id, symbol, entry_seq, 'cost basis of this step' as problem, basis_change as stored, true_basis_change as expected
   from expected
@@ -65,7 +77,12 @@ select user_id, symbol, entry_seq, 'cost basis of this step' as problem, basis_c
 union all
 select user_id, symbol, entry_seq, 'cost basis of the trade as it stands', basis, true_basis
   from expected
- where starts_with(kind, 'revised') and basis is distinct from case when kind = 'revised sell' or is_bust then true_basis else greatest(taken_basis + cost, 0) end
+ where starts_with(kind, 'revised') and basis is distinct from case when kind = 'revised sell' or is_bust then true_basis else greatest(taken_basis + buy_change, 0) end
+union all
+select user_id, symbol, entry_seq, 'shares owed before the trade', owed, case kind when 'buy' then greatest(-qty_before, 0) else taken_owed end
+  from expected
+ where (kind = 'buy' and owed <> greatest(-qty_before, 0))
+    or (kind = 'revised buy' and owed <> coalesce(taken_owed, 0))
 union all
 select coalesce(p.user_id, r.user_id), coalesce(p.symbol, r.symbol), r.entry_seq, 'quantity of the position', p.qty_micros, r.qty_after
   from brokerage.positions p

@@ -8,8 +8,8 @@ select coalesce(t.user_id, p.user_id) as user_id, coalesce(t.id, p.entry_id) as 
        ) t
   full join (
         select e.user_id, e.entry_id, e.kind, l.unit, l.amount_micros
-          from brokerage.journal_entries e
-          left join brokerage.postings l on l.user_id = e.user_id and l.entry_seq = e.seq
+          from brokerage.all_journal_entries e
+          left join brokerage.all_postings l on l.user_id = e.user_id and l.entry_seq = e.seq
                 and l.account in ('bank', 'transfer_agent') and l.direction = 'debit'
          where e.kind in ('deposit', 'share_transfer')
        ) p on p.user_id = t.user_id and p.entry_id = t.id and p.kind = t.kind and p.unit = t.unit

@@ -25,6 +25,12 @@ declare
     locked constant uuid[] := lock_users_v1(
         array(select i.user_id from inbox i where i.id = any (p_inbox_ids) and i.user_id is not null), false);
 begin
+    -- an order whose history is archived already: what is known of it must be met here
+    if exists (select from inbox i join orders o on o.user_id = i.user_id and o.order_id = i.order_id
+                where i.id = any (p_inbox_ids) and o.archived_month is not null) then
+        perform recall_executions_v1(p_inbox_ids, locked);
+    end if;
+
     return query
     with named as (   -- a report of a replacement that is pending is about the order that it replaces
         select i.id, i.user_id, i.order_id as named_id, i.venue, i.session, i.venue_seq, i.body,
@@ -52,6 +58,7 @@ begin
                    and (n.kind = 'bust' or (x.last_qty_micros = n.told_qty and x.last_px_micros = n.told_px)) as is_same,
                t.exec_id as taken_exec_id, t.trade_date as taken_date, t.kind as taken_kind, t.superseded_by,
                t.last_qty_micros as taken_qty, t.last_px_micros as taken_px, t.basis_micros as taken_basis, t.settles_on as taken_settles_on,
+               coalesce(t.owed_micros, 0) as taken_owed,
                r.order_id as new_id, r.event_seq as new_order_event_seq, r.replace_qty_micros as whole_qty,
                r.hold_px_micros as new_hold_px,
                o.status in ('filled', 'cancelled', 'expired', 'rejected', 'replaced', 'failed') as had_ended
@@ -64,7 +71,7 @@ begin
           left join executions x on x.user_id = n.user_id and x.order_id = n.named_id and x.venue = n.venue
                 and x.session = n.session and x.trade_date = n.trade_date and x.exec_id = n.exec_id
           left join lateral (
-              select e.exec_id, e.trade_date, e.kind, e.last_qty_micros, e.last_px_micros, e.basis_micros, e.settles_on,
+              select e.exec_id, e.trade_date, e.kind, e.last_qty_micros, e.last_px_micros, e.basis_micros, e.settles_on, e.owed_micros,
                      (select y.kind from executions y
                        where y.user_id = e.user_id and y.order_id = e.order_id and y.venue = e.venue and y.session = e.session
                          and y.ref_exec_id = e.exec_id and y.ref_trade_date = e.trade_date) as superseded_by
@@ -152,6 +159,14 @@ begin
     ),
     held as (
         select c.*, c.new_cost - c.cum_cost_micros as cost,
+               -- what buys back shares that were owed is no part of a position's cost, also when it is corrected
+               case when not c.buys then null when c.deed = 'revise' then c.taken_owed else greatest(-c.position_qty, 0) end as owed,
+               case when c.deed <> 'revise' or not c.buys then 0
+                    when c.taken_owed = 0 then c.new_cost - c.cum_cost_micros
+                    when c.kind = 'bust' then -c.taken_basis
+                    else round_half_even_v1(greatest(c.told_qty - c.taken_owed, 0)::numeric * c.told_px
+                                            - greatest(c.taken_qty - c.taken_owed, 0)::numeric * c.taken_px, 1000000)::bigint
+               end as revised_basis,
                c.deed in ('end', 'replace') or c.had_ended or c.new_status = 'filled' as ends,
                c.deed <> 'acknowledge' and (c.deed not in ('replace', 'refuse') or c.status = 'pending_replace') as changes,
                c.order_qty_micros - c.new_cum_qty as leaves,
@@ -182,11 +197,9 @@ begin
                case when not n.trades then 0 when n.buys then n.qty_change else -n.qty_change end as position_change,
                -- the basis of this trade as it now stands: what a buy adds; what a sale took with it, a corrected one in proportion
                case when not n.trades or (n.deed = 'revise' and n.kind = 'bust') then 0
-                    when n.buys and n.deed = 'revise' then greatest(n.taken_basis + n.cost, 0)
-                    -- what buys back shares that were owed is no part of a position's cost
-                    when n.buys and n.position_qty >= 0 then n.cost
-                    when n.buys and n.position_qty + n.told_qty <= 0 then 0
-                    when n.buys then round_half_even_v1(n.cost::numeric * (n.position_qty + n.told_qty), n.told_qty)::bigint
+                    when n.buys and n.deed = 'revise' then greatest(n.taken_basis + n.revised_basis, 0)
+                    when n.buys and n.owed = 0 then n.cost
+                    when n.buys then round_half_even_v1(n.cost::numeric * greatest(n.told_qty - n.owed, 0), n.told_qty)::bigint
                     when n.deed = 'revise' then round_half_even_v1(n.taken_basis::numeric * n.told_qty, n.taken_qty)::bigint
                     when n.position_qty <= n.told_qty then n.position_basis
                     else round_half_even_v1(n.position_basis::numeric * n.told_qty, n.position_qty)::bigint end as basis
@@ -202,7 +215,7 @@ begin
                     when f.deed <> 'revise' then 0
                     -- never below nothing, and nothing when no share is left
                     when f.position_qty + f.position_change <= 0 then -f.position_basis
-                    when f.buys then greatest(f.position_basis + f.cost, 0) - f.position_basis
+                    when f.buys then greatest(f.position_basis + f.revised_basis, 0) - f.position_basis
                     else greatest(f.position_basis + f.taken_basis - f.basis, 0) - f.position_basis end as basis_change,
                f.write_seq + 1 as new_write_seq, f.event_seq + 1 as new_event_seq,
                f.order_event_seq + f.changes::integer as new_stream_seq,
@@ -252,11 +265,11 @@ begin
     new_executions as (
         insert into executions (user_id, order_id, venue, session, trade_date, exec_id, fingerprint, symbol, side,
                                 last_qty_micros, last_px_micros, cost_micros, basis_micros, entry_seq, at,
-                                kind, ref_exec_id, ref_trade_date, qty_change_micros, basis_change_micros, settles_on)
+                                kind, ref_exec_id, ref_trade_date, qty_change_micros, basis_change_micros, settles_on, owed_micros)
         select user_id, order_id, venue, session, trade_date, exec_id, sha256(convert_to(qty || '|' || px, 'UTF8')), symbol, side,
                qty, px, cost, basis, new_entry_seq, venue_at,
                kind, taken_exec_id, taken_date, qty_change, basis_change,
-               case when not buys then coalesce(taken_settles_on, settlement_date_v1(trade_date, p_settles_on)) end
+               case when not buys then coalesce(taken_settles_on, settlement_date_v1(trade_date, p_settles_on)) end, owed
           from chained where trades
     ),
     new_events as (

@@ -1,5 +1,6 @@
 """The book: idempotence, sequence numbers, recovery from the log at any batch, cancels, tapes and faults."""
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -302,3 +303,41 @@ def test_crashes_at_any_moment_change_no_fill_and_no_exec_id(
         told.append({(report.exec_id, report.last_qty, report.last_px, report.cum_qty) for report in reports})
         exchange.log.close()
     assert told[0] == told[1]
+
+
+def test_what_orders_traded_is_what_their_reports_say(tmp_path: Path) -> None:
+    """Every execution counted from the reports, as a cell does it, against the log's own sums, a page at a time."""
+    exchange = Exchange(tmp_path, Faults(bust_rate=0.3, correct_rate=0.5, late_fill_rate=0.5, duplicate_rate=0.2))
+    exchange.book.open_session("cell-1", 0)
+    for number in range(60):
+        exchange.submit(order(f"o{number:02}", side="sell" if number % 2 else "buy", limit_px=100_000_000))
+        if number % 3 == 0:
+            exchange.cancel(f"o{number:02}")
+    for _ in range(4):
+        exchange.pass_time()
+        exchange.crash()
+    stands: dict[str, dict[str, tuple[int, int]]] = {}
+    seen: dict[str, set[str]] = {}
+    for report in exchange.reports():
+        if report.exec_id is None or report.exec_id in seen.setdefault(report.cl_ord_id, set()):
+            continue
+        assert report.last_qty is not None
+        assert report.last_px is not None
+        seen[report.cl_ord_id].add(report.exec_id)
+        trades = stands.setdefault(report.cl_ord_id, {})
+        trades.pop(report.exec_ref_id or "", None)
+        if report.kind != "bust":
+            trades[report.exec_id] = (report.last_qty, report.last_px)
+    paged = exchange.log.traded_orders("", 7)
+    while more := exchange.log.traded_orders(paged[-1].cl_ord_id, 7):
+        paged += more
+    assert [row.cl_ord_id for row in paged] == [f"o{number:02}" for number in range(60)]
+    for row in paged:
+        trades = stands.get(row.cl_ord_id, {})
+        assert row.executions == len(seen.get(row.cl_ord_id, ()))
+        assert row.cum_qty == sum(qty for qty, _ in trades.values())
+        assert row.cum_cost == sum(qty * px for qty, px in trades.values())
+    kinds_seen = Counter(kinds(exchange.reports()))
+    assert min(kinds_seen["bust"], kinds_seen["correct"], kinds_seen["fill"]) > 5
+    assert exchange.log.named_orders(["o03", "nobody"]) == [paged[3]]
+    exchange.log.close()

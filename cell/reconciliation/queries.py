@@ -1,0 +1,126 @@
+"""Statements of reconciling: the venue's orders against ours, and the record of every run."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, LiteralString
+from uuid import UUID
+
+from psycopg.rows import dict_row
+from psycopg.types.json import Jsonb
+
+from infra.runtime.database import Pool
+
+
+@dataclass(frozen=True, slots=True)
+class VenueOrder:
+    """What the venue says of one order; cost in 1e-12 dollars, None if it does not know."""
+
+    order_id: UUID
+    session: str
+    is_open: bool
+    cum_qty: int
+    cum_cost: str | None
+    executions: int
+
+
+# Ours are the orders between two ids, so that one which the venue never mentions is found too, and those it names.
+# A row of another session is another cell's customer, unless he lives here now; one who left is his new cell's.
+_DIFFERENCES: LiteralString = """
+with told as (
+    select * from unnest(%(ids)s::uuid[], %(sessions)s::text[], %(opens)s::boolean[], %(qtys)s::bigint[],
+                         %(costs)s::numeric[], %(counts)s::bigint[])
+        as t (order_id, session, is_open, cum_qty, cum_cost, executions)
+),
+named as (
+    select order_id from brokerage.orders where order_id > %(after)s and order_id <= %(until)s
+    union
+    select order_id from told
+),
+ours as (
+    select o.order_id, o.user_id, o.symbol, o.side, o.status, o.cum_qty_micros, o.cum_cost_exact,
+           o.status not in ('filled', 'cancelled', 'expired', 'rejected', 'replaced', 'failed') as is_open,
+           (select count(*) from brokerage.all_executions x
+             where x.user_id = o.user_id and x.order_id = o.order_id) as executions
+      from named n
+      join brokerage.orders o on o.order_id = n.order_id
+      join brokerage.users u on u.user_id = o.user_id and u.owner_state <> 'departed'
+)
+select d.* from (
+    select coalesce(o.order_id, t.order_id) as order_id, o.user_id, o.symbol, o.side, o.status,
+           case
+               when o.order_id is null then
+                   case when t.session = %(session)s then 'the cell does not know the order' end
+               when t.order_id is null then
+                   case when o.executions > 0
+                          or o.status in ('routed', 'partially_filled', 'pending_cancel', 'pending_replace')
+                        then 'the venue does not know the order' end
+               when t.cum_qty <> o.cum_qty_micros then 'another quantity is filled'
+               when t.cum_cost <> o.cum_cost_exact then 'filled at another cost'
+               when t.executions <> o.executions then 'another number of executions'
+               when t.is_open and not o.is_open then 'open at the venue, ended here'
+               when o.is_open and not t.is_open then 'ended at the venue, open here'
+           end as problem,
+           o.cum_qty_micros as our_qty, t.cum_qty as venue_qty, o.cum_cost_exact::text as our_cost,
+           t.cum_cost::text as venue_cost, o.executions as our_executions, t.executions as venue_executions
+      from told t full join ours o on o.order_id = t.order_id
+) d
+ where d.problem is not null
+ order by d.order_id
+"""
+
+_RECORD: LiteralString = "select brokerage.record_reconciliation_v1(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
+
+_RUNS: LiteralString = """
+select run_id, started_at, ended_at, as_of, actor, verdict, checks, totals, venue, events
+  from brokerage.reconciliations
+ where %(before)s::uuid is null or run_id < %(before)s
+ order by run_id desc
+ limit %(limit)s
+"""
+
+
+async def find_differences(
+    pool: Pool, *, session: str, orders: Sequence[VenueOrder], after: UUID, until: UUID
+) -> list[dict[str, Any]]:
+    """Where the venue's orders and ours, from beyond `after` up to `until` and those told, are not the same."""
+    parameters = {
+        "session": session,
+        "after": after,
+        "until": until,
+        "ids": [order.order_id for order in orders],
+        "sessions": [order.session for order in orders],
+        "opens": [order.is_open for order in orders],
+        "qtys": [order.cum_qty for order in orders],
+        "costs": [order.cum_cost for order in orders],
+        "counts": [order.executions for order in orders],
+    }
+    async with pool.connection() as connection, connection.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute(_DIFFERENCES, parameters)
+        return await cursor.fetchall()
+
+
+async def record_run(
+    pool: Pool,
+    *,
+    run_id: UUID,
+    started_at: datetime,
+    ended_at: datetime,
+    as_of: datetime,
+    actor: str,
+    verdict: str,
+    checks: object,
+    totals: object,
+    venue: object,
+    events: object,
+) -> None:
+    found = [Jsonb(part) for part in (checks, totals, venue, events)]
+    async with pool.connection() as connection:
+        await connection.execute(_RECORD, [run_id, started_at, ended_at, as_of, actor, verdict, *found])
+
+
+async def list_runs(pool: Pool, *, before: UUID | None, limit: int) -> list[dict[str, Any]]:
+    """The latest runs, newest first."""
+    async with pool.connection() as connection, connection.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute(_RUNS, {"before": before, "limit": limit})
+        return await cursor.fetchall()

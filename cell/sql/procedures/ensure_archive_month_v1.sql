@@ -1,0 +1,25 @@
+-- Make the archive's partitions of one month, if they are not there. Attached, not created in place: that lets reads of the
+-- archive go on. Not for callers outside: the procedure that archives calls it, and the service role may create nothing.
+-- Lock: an advisory one, so that two do not make the same month.
+create or replace function brokerage.ensure_archive_month_v1(p_month date) returns void
+language plpgsql
+set search_path = brokerage, pg_temp
+as $$
+declare
+    parent text;
+    part text;
+begin
+    if to_regclass(format('archive.postings_%s', to_char(p_month, 'YYYY_MM'))) is not null then
+        return;
+    end if;
+    perform pg_advisory_xact_lock(hashtext('archive'), to_char(p_month, 'YYYYMM')::integer);
+    -- the table that is looked for is made last: if it is there, the others are
+    foreach parent in array array['order_events', 'executions', 'journal_entries', 'postings'] loop
+        part := format('%s_%s', parent, to_char(p_month, 'YYYY_MM'));
+        if to_regclass('archive.' || part) is null then
+            execute format('create table archive.%I (like archive.%I including defaults including constraints)', part, parent);
+            execute format('alter table archive.%I attach partition archive.%I for values from (%L) to (%L)',
+                           parent, part, p_month, (p_month + interval '1 month')::date);
+        end if;
+    end loop;
+end $$;

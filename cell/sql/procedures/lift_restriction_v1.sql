@@ -1,0 +1,50 @@
+-- Take the restriction off an account that owes nothing any more, and keep who did it and why.
+--
+-- Result, outcome:
+--   lifted | NOT_RESTRICTED (nothing is written)
+--   STILL_OWED   figures = {cash, shares: {symbol: free}}: what is below zero
+--   NOT_FOUND | DEPARTED {owner, epoch} | USER_HALTED {lease_ends_at}
+-- Lock: the user's row, then what it protects is read.
+create or replace function brokerage.lift_restriction_v1(p_user_id uuid, p_actor text, p_reason text, p_at timestamptz)
+returns table (outcome text, figures jsonb)
+language plpgsql security definer
+set search_path = brokerage, pg_temp
+as $$
+#variable_conflict use_column
+declare
+    account users;
+    owned text;
+    owed_shares jsonb;
+begin
+    perform from users where user_id = p_user_id for no key update;
+    select * into account from users where user_id = p_user_id;
+    if not found then
+        return query select 'NOT_FOUND', null::jsonb;
+        return;
+    end if;
+    owned := ownership_v1(account.owner_state, account.lease_ends_at);
+    if owned is not null then
+        return query select owned, case owned
+            when 'DEPARTED' then jsonb_build_object('owner', account.forward_cell, 'epoch', account.forward_epoch)
+            else jsonb_build_object('lease_ends_at', account.lease_ends_at) end;
+        return;
+    end if;
+    select jsonb_object_agg(symbol, qty_micros - qty_held_micros) into owed_shares
+      from positions where user_id = p_user_id and qty_micros < qty_held_micros;
+    if account.cash_micros < 0 or owed_shares is not null then
+        return query select 'STILL_OWED',
+            jsonb_build_object('cash', account.cash_micros, 'shares', coalesce(owed_shares, '{}'));
+        return;
+    end if;
+    if not account.restricted then
+        return query select 'NOT_RESTRICTED', null::jsonb;
+        return;
+    end if;
+    update users
+       set restricted = false, write_seq = account.write_seq + 1,
+           owner_state = 'active', halt_id = null, lease_ends_at = null
+     where user_id = p_user_id;
+    insert into lifted_restrictions (user_id, write_seq, actor, reason, at)
+    values (p_user_id, account.write_seq + 1, p_actor, p_reason, p_at);
+    return query select 'lifted', null::jsonb;
+end $$;

@@ -1,0 +1,53 @@
+"""`shardctl cells archive`: old history out of the way of what is written now."""
+
+from typing import Annotated
+
+import typer
+
+from infra.backends.backend import Phase, Step
+from shardctl.cells.archive import ArchiveTotals, archive_cell
+from shardctl.errors import UsageError
+from shardctl.interruption import run_resumable
+from shardctl.output import console, print_json
+from shardctl.progress import shown_progress
+from shardctl.stack.current import open_stack
+
+OLDER_THAN_DAYS = 90
+
+
+def archive(
+    cell: Annotated[str | None, typer.Argument(help="Name of a cell, as cell-1.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="Every cell, one after the other.")] = False,
+    older_than: Annotated[
+        int, typer.Option("--older-than", min=7, help="Days since an order ended.", metavar="DAYS")
+    ] = OLDER_THAN_DAYS,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Move the history of orders that ended long ago to the archive, by month. Customers see it as before."""
+    backend = open_stack()
+    if every == (cell is not None):
+        raise UsageError("name one cell, or say --all")
+    names = [spec.name for spec in backend.record().spec.cells] if cell is None else [cell]
+    done = []
+    with shown_progress("archiving", quiet=as_json) as report:
+
+        def tell(totals: ArchiveTotals) -> None:
+            report(Step(f"{totals.cell}, {totals.entries} entries of {totals.users} users", Phase.START))
+
+        for name in names:
+            again = f"shardctl cells archive {cell or '--all'} --older-than {older_than}"
+            done.append(run_resumable(archive_cell(backend, name, older_than, tell), resume=again))
+    if as_json:
+        print_json(done[0] if cell else done)
+        return
+    for totals in done:
+        console.print(
+            f"{totals.cell}: {totals.entries} entries, {totals.postings} postings, {totals.events} order events, "
+            f"{totals.executions} executions of {totals.users} users; put off: {totals.put_off}",
+            highlight=False,
+        )
+
+
+def register(app: typer.Typer) -> None:
+    """A verb of `shardctl cells`."""
+    app.command()(archive)
