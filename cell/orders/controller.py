@@ -31,7 +31,7 @@ from cell.controller import (
     price,
     text,
 )
-from cell.money import Amount, format_micros
+from cell.money import AMOUNT_MAX_MICROS, MICROS, Amount, format_micros
 from cell.orders import queries
 from cell.orders.batcher import Batcher, CommandKind
 from cell.orders.cancel import cancel_order
@@ -132,27 +132,35 @@ def _typed(kind: str, *shapes: Schema) -> Schema:
     return Schema(all_of=[Schema(properties={"type": text("", choices=(kind,))}), *shapes])
 
 
+_QTY: Final = Schema(all_of=[has("qty"), has_not("notional")])
+_QTY_OR_NOTIONAL: Final = Schema(any_of=[_QTY, Schema(all_of=[has("notional"), has_not("qty")])])
 _LIMIT_PRICE: Final = price("limit and stop_limit orders: two decimals from $1, four below")
 _PLACE: Final[dict[str, Any]] = {
     "required": {
         "symbol": SYMBOL,
         "side": text("", choices=("buy", "sell")),
         "type": text("", choices=("market", "limit", "stop", "stop_limit")),
-        "qty": amount("shares, at most six decimals"),
     },
     "optional": {
+        "qty": or_null(amount("shares, at most six decimals; either this or notional")),
+        "notional": or_null(
+            amount(
+                "dollars to trade for, at least 1; market and limit orders; either this or qty",
+                most=AMOUNT_MAX_MICROS // MICROS,
+            )
+        ),
         "limit_price": or_null(_LIMIT_PRICE),
         "stop_price": or_null(price("stop and stop_limit orders: the last price that triggers them")),
         "time_in_force": text("day if absent", choices=_TIMES_IN_FORCE),
         "client_order_id": or_null(CLIENT_ORDER_ID),
     },
     "shapes": [
-        _typed("market", has_not("limit_price", "stop_price")),
-        _typed("limit", has("limit_price"), has_not("stop_price")),
-        _typed("stop", has("stop_price"), has_not("limit_price")),
-        _typed("stop_limit", has("limit_price"), has("stop_price")),
+        _typed("market", _QTY_OR_NOTIONAL, has_not("limit_price", "stop_price")),
+        _typed("limit", _QTY_OR_NOTIONAL, has("limit_price"), has_not("stop_price")),
+        _typed("stop", _QTY, has("stop_price"), has_not("limit_price")),
+        _typed("stop_limit", _QTY, has("limit_price"), has("stop_price")),
     ],
-    "example": {"symbol": "AAPL", "side": "buy", "type": "limit", "qty": "1", "limit_price": "100.00"},
+    "example": {"symbol": "AAPL", "side": "buy", "type": "market", "qty": "1"},
 }
 _Placing = json_body(**_PLACE, order_calls=_ORDER_CALLS)
 _Previewing = json_body(**_PLACE)
