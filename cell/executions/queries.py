@@ -65,8 +65,8 @@ select i.id, i.action, i.tries, i.order_id, i.user_id, o.client_order_id, o.symb
         select * from brokerage.orders where user_id = i.user_id and order_id = i.order_id limit 1) o
  order by i.id
 """
-_NOTE_TRIES: Final[LiteralString] = "select brokerage.note_tries_v1(%s::bigint[], %s::bigint[], %s)"
-_CANCEL_UNANSWERED: Final[LiteralString] = "select brokerage.cancel_unanswered_v1(%s::uuid[], %s::uuid[], %s)"
+_NOTE_TRIES: Final[LiteralString] = "select brokerage.note_tries_v1(%b::bigint[], %b::bigint[], %s)"
+_CANCEL_UNANSWERED: Final[LiteralString] = "select brokerage.cancel_unanswered_v1(%b::uuid[], %b::uuid[], %s)"
 _COUNT_STUCK: Final[LiteralString] = (
     "select count(distinct order_id) from brokerage.venue_instructions where stuck_at is not null"
 )
@@ -75,18 +75,18 @@ select received_seq from brokerage.venue_sessions where venue = %s and session =
 """
 _ACCEPT: Final[LiteralString] = """
 select received_seq, inbox_id, user_id
-  from brokerage.accept_reports_v1(%s, %s, %s::bigint[], %s::uuid[], %s::jsonb[], %s)
+  from brokerage.accept_reports_v1(%s, %s, %b::bigint[], %b::uuid[], %b::text[]::jsonb[], %s)
 """
 _APPLY: Final[LiteralString] = """
-select inbox_id, outcome, reason from brokerage.apply_reports_v1(%s::bigint[], %s, %s)
+select inbox_id, outcome, reason from brokerage.apply_reports_v1(%b::bigint[], %s, %s)
 """
 _QUARANTINE: Final[LiteralString] = "select brokerage.quarantine_report_v1(%s, %s, %s)"
 _UNAPPLIED: Final[LiteralString] = "select id, user_id from brokerage.inbox where id > %s order by id limit %s"
-_SET_PRICES: Final[LiteralString] = "select brokerage.set_reference_prices_v1(%s::text[], %s::bigint[], %s)"
-_SET_BANDS: Final[LiteralString] = "select brokerage.set_price_bands_v1(%s::text[], %s::bigint[], %s::bigint[])"
+_SET_PRICES: Final[LiteralString] = "select brokerage.set_reference_prices_v1(%b::text[], %b::bigint[], %s)"
+_SET_BANDS: Final[LiteralString] = "select brokerage.set_price_bands_v1(%b::text[], %b::bigint[], %b::bigint[])"
 _TRIGGER: Final[LiteralString] = """
 select triggered, put_off
-  from brokerage.trigger_stops_v1(%s::text[], %s::bigint[], %s::timestamptz[], %s, %s, %s, %s)
+  from brokerage.trigger_stops_v1(%b::text[], %b::bigint[], %s::timestamptz[], %s, %s, %s, %s)
 """
 _WRITE_SESSIONS: Final[LiteralString] = (
     "select brokerage.set_market_sessions_v1(%s::date[], %s::timestamptz[], %s::timestamptz[], %s)"

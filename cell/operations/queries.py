@@ -58,6 +58,7 @@ select id, reason, user_id, order_id, venue, session, venue_seq, body, at
 LIFT_RESTRICTION: LiteralString = "select outcome, figures from brokerage.lift_restriction_v1(%s, %s, %s, %s)"
 
 SET_PROFILE: LiteralString = "select brokerage.set_profile_v1(%s, %s)"
+END_SESSIONS: LiteralString = "select brokerage.end_refresh_families_v1(%s, %s, %s)"
 
 
 async def read_one(pool: Pool, sql: LiteralString, parameters: Sequence[Any] = ()) -> dict[str, Any] | None:

@@ -14,6 +14,8 @@
 -- Replacements: the report names the new order; the old one ends and gives its hold back, the new one takes its own (two
 -- entries, two events). Busts and corrections: an execution row and an entry of their own, never an edit. The order's filled
 -- quantity and cost become what the venue says; what is taken back is open again while the order is, and then held again.
+-- Reports that only acknowledge an order go first, by acknowledge_orders_v1 (then a user's next one may follow in the same
+-- call); most calls have little left to judge.
 -- Lock order: users by id.
 create or replace function brokerage.apply_reports_v1(p_inbox_ids bigint[], p_settles_on date, p_at timestamptz)
 returns table (inbox_id bigint, outcome text, reason text)
@@ -25,7 +27,12 @@ as $$
 declare
     locked constant uuid[] := lock_users_v1(
         array(select i.user_id from inbox i where i.id = any (p_inbox_ids) and i.user_id is not null), false);
+    acknowledged constant bigint[] := acknowledge_orders_v1(p_inbox_ids, locked, p_at);   -- they are in the inbox no more
 begin
+    return query select a.id, 'applied', null from unnest(acknowledged) a (id);
+    if cardinality(acknowledged) = cardinality(p_inbox_ids) then
+        return;
+    end if;
     -- an order whose history is archived already: what is known of it must be met here
     if exists (select from inbox i join orders o on o.user_id = i.user_id and o.order_id = i.order_id
                 where i.id = any (p_inbox_ids) and o.archived_month is not null) then
@@ -115,7 +122,8 @@ begin
                     when r.kind = 'correct' and r.cum_qty_micros::numeric - r.taken_qty + r.told_qty > r.order_qty_micros
                         then 'quarantined: fill beyond the order''s quantity'
                     else 'revise' end
-                when r.kind = 'accepted' then 'acknowledge'
+                -- passed over a moment ago: its user was still halted then, or had an older report
+                when r.kind = 'accepted' then 'deferred'
                 when r.kind in ('cancelled', 'expired', 'rejected') then case
                     when r.had_ended then 'duplicate'
                     when r.kind = 'rejected' and r.cum_qty_micros > 0 then 'quarantined: rejection of an order with fills'
@@ -137,13 +145,12 @@ begin
                            when 'revise' then case j.kind when 'correct' then j.told_qty::numeric * j.told_px else 0 end
                                               - j.taken_qty::numeric * j.taken_px
                            else 0 end as exact_change
-          from judged j where j.deed in ('fill', 'revise', 'end', 'restore', 'acknowledge', 'replace', 'refuse')
+          from judged j where j.deed in ('fill', 'revise', 'end', 'restore', 'replace', 'refuse')
     ),
     costed as (
         select c.*, c.cum_qty_micros + c.qty_change as new_cum_qty, c.cum_cost_exact + c.exact_change as new_cost_exact,
                round_half_even_v1(c.cum_cost_exact + c.exact_change, 1000000)::bigint as new_cost,
                case
-                   when c.deed = 'acknowledge' then c.status
                    -- the cancel was the end of the day's: the order expires
                    when c.deed = 'end' and c.kind = 'cancelled' and exists (
                        select from venue_instructions i
@@ -173,7 +180,7 @@ begin
                                             - greatest(c.taken_qty - c.taken_owed, 0)::numeric * c.taken_px, 1000000)::bigint
                end as revised_basis,
                c.deed in ('end', 'replace') or c.had_ended or c.new_status = 'filled' as ends,
-               c.deed <> 'acknowledge' and (c.deed not in ('replace', 'refuse') or c.status = 'pending_replace') as changes,
+               c.deed not in ('replace', 'refuse') or c.status = 'pending_replace' as changes,
                c.order_qty_micros - c.new_cum_qty as leaves,
                case when c.deed <> 'refuse' then c.whole_qty - c.new_cum_qty end as new_leaves,   -- of a pending replacement
                coalesce(case when c.kind = 'replaced' then c.told_leaves end, c.whole_qty - c.cum_qty_micros) as new_order_qty
@@ -331,7 +338,7 @@ begin
          where i.user_id = c.user_id
            and ((i.order_id = c.order_id
                  and (c.ends or (i.action in ('cancel', 'expire') and c.deed = 'restore')
-                             or (i.action = 'submit' and i.sent_at is not null and c.deed in ('fill', 'acknowledge'))))
+                             or (i.action = 'submit' and i.sent_at is not null and c.deed = 'fill')))
                 or (i.order_id = c.new_id and i.action = 'replace' and c.deed in ('replace', 'refuse')))
     ),
     -- one outbox row per event, each with the entry of its own order
