@@ -8,6 +8,7 @@ only then lets go of the cells.
 import asyncio
 import os
 import socket
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -46,6 +47,7 @@ from infra.security.keys import (
 from infra.security.route_token import RouteTokenSigner
 from infra.topology.shard_map import ShardMap
 from router.access_log import AccessLog
+from router.access_tokens import AccessTokens
 from router.cell_calls import CellCalls
 from router.claim_sweep import ClaimSweep
 from router.controller import IdentityController
@@ -74,7 +76,8 @@ _FORGET_S = 10.0
 class Router:
     """The parts of one router process."""
 
-    def __init__(self, settings: RouterSettings) -> None:
+    def __init__(self, settings: RouterSettings, *, now: Callable[[], float] = time.time) -> None:
+        """`now` is the time of day, by which tokens, leases and revocations are judged."""
         self.settings = settings
         self.listener: socket.socket | None = None
         self.draining = False
@@ -90,7 +93,7 @@ class Router:
             settings.name,
         )
         self.fleet = Fleet(settings.upstream)
-        self.holding = Holding(settings.hold)
+        self.holding = Holding(settings.hold, now)
         self.watcher = MapWatcher(
             redis_source=RedisMapSource(self.redis),
             control_source=ControlMapSource(settings.control.dsn, connect_timeout_s=settings.control.timeout_s),
@@ -107,9 +110,10 @@ class Router:
             signer=RouteTokenSigner(self._route_ring),
             current_map=lambda: self.watcher.current,
             fleet=self.fleet,
-            is_void=lambda user_id, issued_at_s: self.revoked.held.is_void(user_id, issued_at_s),
+            is_void=self._is_void,
             route_token_ttl_s=settings.route_token_ttl_s,
             cached_max=settings.routes_cached_max,
+            now=now,
         )
         self.misroutes = Misroutes(self.routes, refresh=self.watcher.refresh, current_map=lambda: self.watcher.current)
         self.forwarder = Forwarder(
@@ -129,11 +133,12 @@ class Router:
             file=settings.map_file.with_suffix(".revoked"),
             poll_s=settings.map_poll_s,
             on_revoked=self._revoke,
+            now=now,
         )
         self.sign_ups = SignUp(World(self.watcher, self.fleet), queries, self.calls, hasher, FaultPoints())
-        self.log_ins = LogIn(queries, self.calls, hasher)
+        self.log_ins = LogIn(queries, self.calls, hasher, is_void=self._is_void)
         self.sweep = ClaimSweep(queries, self.calls, self.routes)
-        self.signer = CustomerTokenSigner(follow_signing_ring(keys / CUSTOMER_SIGNING_FILE))
+        self.access_tokens = AccessTokens(CustomerTokenSigner(follow_signing_ring(keys / CUSTOMER_SIGNING_FILE)), now)
         self.metrics = Metrics(())
         self.metrics.registry.register(
             RouterCollector(
@@ -165,6 +170,9 @@ class Router:
                 now=SystemClock().monotonic,
             )
         )
+
+    def _is_void(self, user_id: UUID, issued_at_s: int) -> bool:
+        return self.revoked.held.is_void(user_id, issued_at_s)
 
     def _revoke(self, user_ids: set[UUID]) -> None:
         self.routes.forget_users(user_ids)
@@ -286,7 +294,7 @@ def create_identity_app(router: Router) -> Litestar:
         dependencies={
             "sign_ups": Provide(lambda: router.sign_ups, sync_to_thread=False),
             "log_ins": Provide(lambda: router.log_ins, sync_to_thread=False),
-            "signer": Provide(lambda: router.signer, sync_to_thread=False),
+            "access_tokens": Provide(lambda: router.access_tokens, sync_to_thread=False),
         },
         exception_handlers={RouterRefusal: _refuse, Exception: to_response},
         before_send=[_add_request_id],

@@ -70,14 +70,12 @@ class CellCalls:
         self._deadline_s = deadline_s
 
     async def post(
-        self, user_id: UUID, path: str, body: Any, *, now_s: float, request_id: str, cell_id: CellId | None = None
+        self, user_id: UUID, path: str, body: Any, *, request_id: str, cell_id: CellId | None = None
     ) -> CellAnswer:
         """To the user's cell (or a given one), following 421 once. The call must be safe to repeat: it is sent again
         once if the connection breaks. Raises a `RouterRefusal`."""
         content = msgspec.json.encode(body)
-        route = (
-            self._routes.to_owner(user_id, now_s) if cell_id is None else self._routes.to_cell(user_id, cell_id, now_s)
-        )
+        route = self._routes.to_owner(user_id) if cell_id is None else self._routes.to_cell(user_id, cell_id)
         answer = await self._ask_twice(route, b"POST", path, content, request_id)
         if answer.status == 421:
             route = await self._misroutes.find_owner(route, answer.body)
@@ -143,7 +141,7 @@ def passed_on(answer: CellAnswer) -> Exception:
     try:
         document = answer.json()
         code, detail = str(document["code"]), str(document["detail"])
-    except (msgspec.DecodeError, KeyError, TypeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, KeyError, TypeError):
         return CellUnavailable("the cell answered with something unexpected")
     if answer.status >= 500 or answer.status not in (400, 401, 403, 404, 409, 413, 415, 422, 429):
         return CellUnavailable("the cell could not do this now")

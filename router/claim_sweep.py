@@ -7,7 +7,6 @@ email is free again. Any number of routers may sweep at once: each step is one c
 
 import asyncio
 import logging
-import time
 from typing import Final
 
 from infra.topology.identifiers import CellId
@@ -53,7 +52,7 @@ class ClaimSweep:
 
     async def _exists(self, claim: PendingClaim) -> bool | None:
         """None: the cell's answer says neither."""
-        route = self._routes.to_cell(claim.user_id, CellId(claim.cell_id), time.time())
+        route = self._routes.to_cell(claim.user_id, CellId(claim.cell_id))
         answer = await self._calls.get(route, "/v1/account", request_id="router-claim-sweep")
         if answer.status in (200, 421):  # 421: he existed here and has moved
             return True

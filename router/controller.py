@@ -1,7 +1,6 @@
 """The calls that the router answers itself: sign-up and tokens. Litestar, since they are rare and bound by argon2."""
 
 import re
-import time
 from typing import Annotated, Any, Final
 from uuid import UUID
 
@@ -12,8 +11,8 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import HeaderParameter, JSONBody
 
 from infra.runtime.problem import Problem
-from infra.security.customer_token import CustomerTokenSigner
 from infra.security.email_hash import normalize_email
+from router.access_tokens import AccessTokens
 from router.log_in import LogIn, Session
 from router.sign_up import NewUser, SignUp
 
@@ -88,7 +87,7 @@ class IdentityController(Controller):
         request: Request[Any, Any, Any],
         data: JSONBody[SignUpRequest],
         sign_ups: NamedDependency[SignUp],
-        signer: NamedDependency[CustomerTokenSigner],
+        access_tokens: NamedDependency[AccessTokens],
         idempotency_key: Annotated[str | None, HeaderParameter(name="X-Idempotency-Key")] = None,
     ) -> Response[NewUserTokens]:
         """A new customer with an account in the least loaded cell."""
@@ -105,8 +104,8 @@ class IdentityController(Controller):
         done = await sign_ups.sign_up(user, idempotency_key, request.headers["x-request-id"])
         tokens = NewUserTokens(
             user_id=done.user_id,
-            access_token=signer.sign(done.user_id, int(time.time())),
-            expires_in=signer.ttl_s,
+            access_token=access_tokens.issue(done.user_id),
+            expires_in=access_tokens.ttl_s,
             refresh_token=done.refresh_token,
         )
         headers = {"X-Cell": done.cell_id}
@@ -120,13 +119,13 @@ class IdentityController(Controller):
         request: Request[Any, Any, Any],
         data: JSONBody[TokenRequest],
         log_ins: NamedDependency[LogIn],
-        signer: NamedDependency[CustomerTokenSigner],
+        access_tokens: NamedDependency[AccessTokens],
     ) -> Response[Tokens]:
         """An access token of 15 minutes and a refresh token that works once."""
         session = await _open_session(data, log_ins, request.headers["x-request-id"])
         tokens = Tokens(
-            access_token=signer.sign(session.user_id, int(time.time())),
-            expires_in=signer.ttl_s,
+            access_token=access_tokens.issue(session.user_id),
+            expires_in=access_tokens.ttl_s,
             refresh_token=session.refresh_token,
         )
         return Response(tokens, status_code=200, headers={"Cache-Control": "no-store"})

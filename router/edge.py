@@ -15,26 +15,27 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from router.errors import (
-    BodyTooLarge,
-    HeadTooLarge,
-    MethodNotAllowed,
-    RequestMalformed,
-    RouterRefusal,
-    TargetTooLong,
-    VersionNotSupported,
-    render_refusal,
-)
+from router.errors import BodyTooLarge, HeadTooLarge, RequestMalformed, RouterRefusal
 from router.forward import ForwardedRequest, Forwarder
+from router.frames import SERVICE_RESTART
 from router.headers import RequestHead
 from router.limits import Bucket, address_key
+from router.request_rules import RequestLine, judge_head
 from router.settings import EdgeSettings
 from router.target import is_forwarded, is_plain
 
 _UNPARSED_BYTES_MAX: Final = 65_536
+_PIECE_BYTES: Final = 16_384  # of what came in one packet, parsed at a time: some hundred of the smallest requests
 _FRAMING_FACTOR: Final = 8  # a chunk of one byte takes six on the wire
-_METHODS: Final = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"})
-_VERSIONS: Final = frozenset({"1.1", "1.0"})
+
+
+class _Unhurried:
+    """The transport as uvicorn's own requests get it: closing it lets the client read his answer first."""
+
+    def __init__(self, edge: "EdgeProtocol") -> None:
+        self.write = edge.transport.write
+        self.is_closing = edge.transport.is_closing
+        self.close = edge.hang_up
 
 
 class EdgeProtocol(HttpToolsProtocol):
@@ -57,9 +58,14 @@ class EdgeProtocol(HttpToolsProtocol):
         self._arrived_bytes = 0
         self._began_in_chunk = 0
         self._head_bytes = 0
-        self._refused = False
+        self._deaf = False
+        self.hung_up_at_s = 0.0
+        self._unread = b""
+        self._taking_turns = False
         self.draining = False
         self.active: ForwardedRequest | None = None
+        self.turn: Any = None
+        """The request that is being answered: ours (then it is `active` too), or uvicorn's."""
         self.address = ""
         self.address_bucket: Bucket | None = None
         self.closing_since_s = 0.0
@@ -72,16 +78,36 @@ class EdgeProtocol(HttpToolsProtocol):
         super().connection_made(transport)
         self.address = address_key(self.client[0]) if self.client else ""
         if not self._forwarder.admit(self, self._settings):
-            self._refused = True
+            self._deaf = True
             transport.abort()
 
     def data_received(self, data: bytes) -> None:
-        if self._refused:
+        if self._deaf:
             return
         active = self.active
         if active is not None and active.upgrade:
             self._to_tunnel(active, data)
             return
+        if self._unread or len(data) > _PIECE_BYTES:
+            self._unread += data
+            self._read_on()
+        else:
+            self._feed(data)
+
+    def _read_on(self) -> None:
+        """Piece by piece, and no further while requests wait for their turn: a packet of small ones would otherwise
+        become thousands of objects."""
+        while self._unread and not self.pipeline and not self._deaf and not self.flow.write_paused:
+            piece, self._unread = self._unread[:_PIECE_BYTES], self._unread[_PIECE_BYTES:]
+            active = self.active
+            if active is not None and active.upgrade:
+                self._to_tunnel(active, piece)
+            else:
+                self._feed(piece)
+        if not self._unread and not self.pipeline and not self.flow.write_paused:
+            self.flow.resume_reading()
+
+    def _feed(self, data: bytes) -> None:
         self._began_in_chunk = 0
         if not self.reading_since_s:
             self.reading_since_s = self.loop.time()
@@ -105,6 +131,17 @@ class EdgeProtocol(HttpToolsProtocol):
             elif self._arrived_bytes > _UNPARSED_BYTES_MAX + _FRAMING_FACTOR * self._settings.body_bytes_max:
                 self._refuse_now(BodyTooLarge("the request has more framing than content"))
 
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """Who has said all he has to say may still wait for his answers; who has left cannot be told from him, so a
+        write that is only held is given up."""
+        active = self.active
+        if self._is_ending() or self.turn is None or (active is not None and (active.upgrade or not active.complete)):
+            return False
+        if active is not None and active.ticket is not None:
+            active.ticket.abandon()
+        self.cycle.keep_alive = False
+        return True
+
     def connection_lost(self, exc: Exception | None) -> None:
         active = self.active
         if active is not None:
@@ -116,11 +153,16 @@ class EdgeProtocol(HttpToolsProtocol):
         super().pause_writing()
         if self.active is not None:
             self.active.pause()
+            if self.active.upgrade:
+                return
+        self.flow.pause_reading()  # who does not read his answers shall not pile them up here by asking on
 
     def resume_writing(self) -> None:
         super().resume_writing()
         if self.active is not None:
             self.active.resume()
+        if self.turn is None:
+            self._go_on()
 
     # What the parser tells.
 
@@ -139,6 +181,7 @@ class EdgeProtocol(HttpToolsProtocol):
         if not self._in_head:
             return  # a trailer: nobody here needs one, and none may pass for a header
         name = name.lower()
+        value = value.rstrip(b" \t")
         self._head_bytes += len(name) + len(value) + 4
         if name == b"expect" and value.lower() == b"100-continue":
             self.expect_100_continue = True
@@ -146,7 +189,13 @@ class EdgeProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._in_head = False
-        misread = self._judge_head()
+        parser = self.parser
+        misread = judge_head(
+            RequestLine(parser.get_method(), self.url, parser.get_http_version(), parser.should_upgrade()),
+            self.headers,
+            self._head_bytes,
+            self._settings,
+        )
         if misread is not None:
             self._refuse_now(misread)
             raise misread  # stops the parser: nothing after this may be read as a request
@@ -216,7 +265,7 @@ class EdgeProtocol(HttpToolsProtocol):
             return
         request.early += data
         if len(request.early) > _UNPARSED_BYTES_MAX:
-            self._refused = True
+            self._deaf = True
             self.transport.abort()  # so much before the cell has even agreed
 
     @property
@@ -226,84 +275,95 @@ class EdgeProtocol(HttpToolsProtocol):
     # Turns of the pipeline.
 
     def _start_asgi_task(self, cycle: Any, app: Any) -> None:
+        self.turn = cycle
         if cycle.__class__ is ForwardedRequest:
             self._start(cycle)
         else:
             super()._start_asgi_task(cycle, app)
 
     def _start(self, request: ForwardedRequest) -> None:
-        self.active = request
+        self.active = self.turn = request
         request.started = True
         if request.complete:
             request.begin()
-        elif self.expect_100_continue:
+        elif self.expect_100_continue and self.parser.get_http_version() == "1.1":
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_response_complete(self) -> None:
-        self.active = None
+        self.active = self.turn = None
         self.server_state.total_requests += 1
-        if self.transport.is_closing():
-            return
-        self.flow.resume_reading()
-        if self.pipeline:
+        self._go_on()
+
+    def _go_on(self) -> None:
+        if not self._taking_turns:  # a request that ends at once is seen by the loop below, however many follow it
+            self._taking_turns = True
+            self._take_turns()
+            self._taking_turns = False
+
+    def _take_turns(self) -> None:
+        while self.pipeline and not self._is_ending() and not self.flow.write_paused:
             cycle, app = self.pipeline.pop()
             self._start_asgi_task(cycle, app)
+            if not cycle.response_complete:
+                break
         else:
             self.idle_since_s = self.loop.time()
+        if self._is_ending() or self.pipeline or self.flow.write_paused:
+            return
+        if self.reading_since_s:
+            self.reading_since_s = self.loop.time()  # until now it was we who did not read on
+        if self._unread:
+            self.loop.call_soon(self._read_on)
+        else:
+            self.flow.resume_reading()
+
+    def _is_ending(self) -> bool:
+        return bool(self.hung_up_at_s) or self.transport.is_closing()
 
     # Refusals that end the connection.
 
-    def _judge_head(self) -> RouterRefusal | None:
-        settings = self._settings
-        if len(self.url) > settings.target_bytes_max:
-            return TargetTooLong(f"a request target may have at most {settings.target_bytes_max} bytes")
-        if self._head_bytes > settings.head_bytes_max or len(self.headers) > settings.header_count_max:
-            return HeadTooLarge(
-                f"at most {settings.header_count_max} headers of together {settings.head_bytes_max} bytes"
-            )
-        if self.parser.get_http_version() not in _VERSIONS:
-            return VersionNotSupported("HTTP/1.1 is spoken here")
-        if self.parser.get_method() not in _METHODS:
-            return MethodNotAllowed("this method is not served")
-        if not self.url.startswith(b"/"):
-            return RequestMalformed("the request target is not a path")
-        return self._judge_framing()
-
-    def _judge_framing(self) -> RouterRefusal | None:
-        """The parser has refused most of what two readers could read differently; this is the rest."""
-        hosts = encodings = 0
-        for name, value in self.headers:
-            if name == b"host":
-                hosts += 1
-            elif name == b"content-length":
-                if len(value) > 15 or int(value) > self._settings.body_bytes_max:
-                    return BodyTooLarge(f"a body may have at most {self._settings.body_bytes_max} bytes")
-            elif name == b"transfer-encoding":
-                encodings += 1
-                if encodings > 1 or value.lower() != b"chunked" or self.parser.get_http_version() != "1.1":
-                    return RequestMalformed("the only transfer coding is `chunked`, once, in HTTP/1.1")
-        if hosts > 1 or (not hosts and self.parser.get_http_version() == "1.1"):
-            return RequestMalformed("a request names its host once")
-        return None
-
     def _refuse_now(self, refusal: RouterRefusal) -> None:
-        """Answer and close. If an earlier request of this connection is still unanswered the refusal would be taken
-        for its answer, so then the connection just closes."""
-        if self._refused:
+        """Nothing after this is read. What came before is answered first, then the refusal, and the connection ends."""
+        if self._deaf:
             return
-        self._refused = True
-        cycle: Any = self.cycle
-        own_turn = (
-            cycle is None
-            or cycle.response_complete
-            or (cycle.__class__ is ForwardedRequest and cycle is self.active and not cycle.complete)
-        )
-        if own_turn and not self.transport.is_closing():
-            self.transport.write(render_refusal(refusal, self._forwarder.ids.request_id(), close=True))
-        if cycle is not None:
-            cycle.disconnected = True
-            cycle.message_event.set()
-        self.transport.close()
+        self._deaf = True
+        self.reading_since_s = 0.0
+        newest: Any = self.cycle
+        if newest is not None and newest.__class__ is not ForwardedRequest and newest.more_body:
+            if newest is self.turn:
+                newest.disconnected = True  # its body never comes; Litestar's answer would be about something else
+                newest.message_event.set()
+                self.hang_up()
+                return
+            self.pipeline.popleft()
+        if newest.__class__ is ForwardedRequest and not newest.complete:
+            newest.complete = True
+        else:
+            newest = ForwardedRequest(self, self._forwarder, b"", b"", RequestHead(), keep_alive=False)
+            newest.complete = True
+            self.cycle = newest
+            if self.turn is not None:
+                self.pipeline.appendleft((newest, self.app))
+        newest.refusal, newest.keep_alive = refusal, False
+        if self.turn is None:
+            self._start(newest)
+        elif self.active is not None and newest is self.active:
+            self.active.begin()
+
+    def hang_up(self) -> None:
+        """After the last answer. The client still reads it while what he had sent beyond is taken and dropped: closing
+        at once would reset the connection and lose it (`linger_s`)."""
+        self._deaf = True
+        self._unread = b""
+        self.pipeline.clear()
+        if self.transport.is_closing():
+            return
+        self.hung_up_at_s = self.loop.time()
+        self.flow.resume_reading()
+        try:
+            self.transport.write_eof()
+        except OSError:
+            self.transport.close()  # he is gone already
 
     def _to_litestar(self) -> None:
         url, headers, expect = self.url, self.headers, self.expect_100_continue
@@ -316,6 +376,7 @@ class EdgeProtocol(HttpToolsProtocol):
                 head.take(name, value)
         self.headers.append((b"x-request-id", head.request_id or self._forwarder.ids.request_id()))
         super().on_headers_complete()
+        self.cycle.transport = _Unhurried(self)  # type: ignore[assignment]
         if self.draining:
             self.cycle.keep_alive = False
 
@@ -332,7 +393,7 @@ class EdgeProtocol(HttpToolsProtocol):
             cycle.keep_alive = False
             tunnel = cycle.tunnel if cycle.__class__ is ForwardedRequest else None
             if tunnel is not None:
-                self.loop.call_later(self._settings.drain_idle_s, tunnel.close)
+                tunnel.leave(SERVICE_RESTART, self._settings.drain_idle_s)
 
 
 def protocol_factory(forwarder: Forwarder, settings: EdgeSettings) -> Callable[..., EdgeProtocol]:
@@ -353,14 +414,17 @@ def sweep_clients(clients: "set[EdgeProtocol]", settings: EdgeSettings, now_s: f
             client.closing_since_s = client.closing_since_s or now_s
             if now_s - client.closing_since_s > settings.close_s:
                 transport.abort()  # its last answer is still not taken
-        elif client.reading_since_s:
+        elif client.hung_up_at_s:
+            if now_s - client.hung_up_at_s > settings.linger_s:
+                transport.close()
+        elif client.reading_since_s and not client.pipeline:  # with a pipeline it is we who do not read on
             limit_s = settings.head_read_s if client.in_head else settings.request_read_s
             if now_s - client.reading_since_s > limit_s:
                 transport.abort()
         elif client.active is not None and client.active.tunnel is not None:
             if now_s - client.active.tunnel.moved_s > settings.tunnel_idle_s:
                 client.active.tunnel.close()
-        elif cycle is None or cycle.response_complete:
+        elif client.turn is None:
             limit_s = settings.keep_alive_s if cycle is not None else settings.first_byte_s
             if now_s - client.idle_since_s > (settings.drain_idle_s if client.draining else limit_s):
                 transport.close()

@@ -15,12 +15,13 @@ import asyncio
 import logging
 from collections.abc import Collection
 from dataclasses import dataclass
-from time import monotonic, time
+from time import monotonic
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 from router.access_log import AccessLog
 from router.errors import STATUS_LINES, CellUnavailable, OutcomeUnknown, RequestMalformed, RouterRefusal, render_refusal
+from router.frames import POLICY_VIOLATION
 from router.headers import Ids, RequestHead, as_upgrade, passes_back, write_request
 from router.hold import Holding, Ticket, read_halted
 from router.identify import Route, Routes
@@ -106,7 +107,7 @@ class Forwarder:
     def close_tunnels(self, user_ids: Collection[UUID]) -> None:
         """Their tokens are void, so what was opened by them ends."""
         for tunnel in [tunnel for tunnel in self.tunnels if tunnel.request.route.user_id in user_ids]:
-            tunnel.close()
+            tunnel.leave(POLICY_VIOLATION, 0.0)
 
     def spawn(self, request: "ForwardedRequest", broken: str | None) -> None:
         task = asyncio.get_running_loop().create_task(_carry_or_refuse(request, broken))
@@ -265,7 +266,7 @@ class ForwardedRequest:
         """Time has passed: perhaps the user has another owner now."""
         routes = self._forwarder.routes
         if not routes.is_current(self.route):
-            self.route = routes.to_owner(self.route.user_id, time())
+            self.route = routes.to_owner(self.route.user_id)
 
     async def exchange(self, connection: UpstreamConnection) -> str | None:
         """Send and wait. None: a whole answer is in `connection`, or its stream has begun. Else why it broke."""
@@ -375,7 +376,10 @@ class ForwardedRequest:
         refusals = self._forwarder.refusals
         refusals[refusal.code] = refusals.get(refusal.code, 0) + 1
         if not self.disconnected:
-            self.edge.transport.write(render_refusal(refusal, self.head.request_id, close=not self.keep_alive))
+            answer = render_refusal(refusal, self.head.request_id, close=not self.keep_alive)
+            if self.method == b"HEAD":
+                answer = answer[: answer.index(b"\r\n\r\n") + 4]
+            self.edge.transport.write(answer)
         log = self._forwarder.log
         log.left -= 1
         if log.left <= 0 or refusal.status >= 500:
@@ -432,7 +436,7 @@ class ForwardedRequest:
         if abort:
             self.edge.transport.abort()
         elif not self.keep_alive:
-            self.edge.transport.close()
+            self.edge.hang_up()
         self.edge.on_response_complete()
 
     def _count(self, connection: UpstreamConnection, status: int) -> None:

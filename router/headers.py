@@ -48,7 +48,6 @@ class RequestHead:
     __slots__ = (
         "authorization",
         "connection",
-        "content_length",
         "has_key",
         "passed",
         "problem",
@@ -60,7 +59,6 @@ class RequestHead:
     def __init__(self) -> None:
         self.authorization = b""
         self.connection = b""
-        self.content_length = -1
         self.has_key = False
         self.passed: list[bytes] = []
         self.problem = ""
@@ -82,8 +80,6 @@ class RequestHead:
             if self.authorization:
                 self.problem = "Authorization stands twice"
             self.authorization = value
-        elif name == b"content-length":
-            self.content_length = int(value) if value.isdigit() and len(value) < 16 else 1 << 60
         elif name == b"x-request-id":
             if _REQUEST_ID.fullmatch(value):
                 self.request_id = value
@@ -93,7 +89,7 @@ class RequestHead:
         elif name == b"upgrade":
             self.upgrade = value.lower()
         elif name == b"connection":
-            self.connection = value.lower()
+            self.connection = self.connection + b"," + value.lower() if self.connection else value.lower()
 
     def drop_named_by_connection(self) -> None:
         """`Connection: x-some-header` makes that header one of this connection alone."""

@@ -7,13 +7,16 @@ finds the line full, gets a plain 503 with `Retry-After`. Held writes take no pl
 """
 
 import asyncio
+import time
 from bisect import insort
-from datetime import UTC, datetime
+from collections.abc import Callable
+from datetime import datetime
 from typing import Final
 from uuid import UUID
 
 import msgspec
 
+from router.cell_words import read_words
 from router.errors import UserHalted
 from router.settings import HoldSettings
 
@@ -33,18 +36,16 @@ def read_halted(status: int, body: bytes) -> HaltedAnswer | None:
     """The refusal that means: nothing was done, ask again in a moment."""
     if status != 503 or _MARK not in body:
         return None
-    try:
-        answer = msgspec.json.decode(body, type=HaltedAnswer)
-    except msgspec.DecodeError:
-        return None
-    return answer if answer.code == "USER_HALTED" else None
+    answer = read_words(body, HaltedAnswer)
+    return answer if answer is not None and answer.code == "USER_HALTED" else None
 
 
 class Holding:
     """All lines of one router."""
 
-    def __init__(self, settings: HoldSettings) -> None:
+    def __init__(self, settings: HoldSettings, now: Callable[[], float] = time.time) -> None:
         self._settings = settings
+        self.now = now
         self.lines: dict[UUID, Line] = {}
         self.waiting = 0
         self.held = 0
@@ -131,7 +132,7 @@ class Ticket:
         pause_s = line.pause_s
         line.pause_s = min(pause_s * 2, _PAUSE_MAX_S)
         if answer.lease_ends_at is not None and answer.lease_ends_at.tzinfo is not None:
-            left_s = (answer.lease_ends_at - datetime.now(UTC)).total_seconds()
+            left_s = answer.lease_ends_at.timestamp() - line.holding.now()
             pause_s = min(pause_s, max(left_s, _FIRST_PAUSE_S / 4))
         line.not_before_s = asyncio.get_running_loop().time() + pause_s
         line.sending = None

@@ -88,7 +88,7 @@ class Routes:
         for authorization in gone:
             del self._routes[authorization]
 
-    def to_owner(self, user_id: UUID, now_s: float) -> Route:
+    def to_owner(self, user_id: UUID) -> Route:
         """A route by the newest map."""
         shard_map = self._current_map()
         if shard_map is None:
@@ -96,14 +96,14 @@ class Routes:
         cell = locate_user(shard_map, user_id)
         if cell is None:
             raise CellUnavailable("no cell serves this user at the moment")
-        return self.to_cell(user_id, cell.cell_id, now_s)
+        return self.to_cell(user_id, cell.cell_id)
 
-    def to_cell(self, user_id: UUID, cell_id: CellId, now_s: float) -> Route:
+    def to_cell(self, user_id: UUID, cell_id: CellId) -> Route:
         """A route to a given cell; the cell itself decides whether the user is its own."""
         shard_map = self._current_map()
         if shard_map is None or shard_map.cell(cell_id) is None:
             raise CellUnavailable("no cell serves this user at the moment")
-        expires_at_s = int(now_s) + self._ttl_s
+        expires_at_s = int(self._now()) + self._ttl_s
         token = self._signer.sign(
             user_id=user_id, cell_id=cell_id, epoch=shard_map.epoch, expires_at_s=expires_at_s
         ).encode()
@@ -124,7 +124,7 @@ class Routes:
         self.verified += 1
         if self._is_void(claims.user_id, claims.issued_at_s):
             raise TokenInvalid("the access token was revoked")
-        route = self.to_owner(claims.user_id, now_s)
+        route = self.to_owner(claims.user_id)
         route.valid_until_s = min(route.valid_until_s, claims.expires_at_s)
         self._remember(authorization, route)
         return route

@@ -1,9 +1,10 @@
 """Login by email and password, and turning a refresh token over. The cell checks both; the router only finds it.
 
-Login needs the control database (email -> user). Refreshing does not: the refresh token names its user.
+Login needs the control database (email -> user). Refreshing does not: the refresh token names its user, and its family
+tells when the session began, so the session of a revoked user ends here, also while his cell has not been told yet.
 """
 
-import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -20,7 +21,15 @@ class Session:
 
 
 class LogIn:
-    def __init__(self, queries: ControlQueries, calls: CellCalls, hasher: EmailHasher) -> None:
+    def __init__(
+        self,
+        queries: ControlQueries,
+        calls: CellCalls,
+        hasher: EmailHasher,
+        *,
+        is_void: Callable[[UUID, int], bool] = lambda user_id, begun_at_s: False,
+    ) -> None:
+        self._is_void = is_void
         self._queries = queries
         self._calls = calls
         self._hasher = hasher
@@ -32,11 +41,13 @@ class LogIn:
         return await self._ask(claim.user_id, "/internal/v1/sessions", {"password": password}, request_id)
 
     async def by_refresh_token(self, refresh_token: str, request_id: str) -> Session:
-        user_id = _user_of(refresh_token)
+        user_id, begun_at_s = _read(refresh_token)
+        if begun_at_s is not None and self._is_void(user_id, begun_at_s):
+            raise Problem(401, "TOKEN_INVALID", "the session was revoked; log in again")
         return await self._ask(user_id, "/internal/v1/sessions/refresh", {"refresh_token": refresh_token}, request_id)
 
     async def _ask(self, user_id: UUID, path: str, body: dict[str, str], request_id: str) -> Session:
-        answer = await self._calls.post(user_id, path, body, now_s=time.time(), request_id=request_id)
+        answer = await self._calls.post(user_id, path, body, request_id=request_id)
         if answer.status == 200:
             return Session(user_id, str(answer.json()["refresh_token"]))
         if answer.status == 404:
@@ -44,14 +55,21 @@ class LogIn:
         raise passed_on(answer)
 
 
-def _user_of(refresh_token: str) -> UUID:
-    user, _, _ = refresh_token.partition(".")
+def _read(refresh_token: str) -> tuple[UUID, int | None]:
+    """Whose it is, and the second in which its session began: `<user>.<family>.<secret>`, families are UUIDs of
+    version 7. The cell judges the rest."""
+    user, _, rest = refresh_token.partition(".")
     try:
         if len(user) != 32:
             raise ValueError
-        return UUID(hex=user)
+        user_id = UUID(hex=user)
     except ValueError:
         raise Problem(401, "TOKEN_INVALID", "the refresh token is not ours") from None
+    try:
+        family = UUID(hex=rest.partition(".")[0])
+    except ValueError:
+        return user_id, None
+    return user_id, (family.int >> 80) // 1000 if family.version == 7 else None
 
 
 def _wrong_password() -> Problem:

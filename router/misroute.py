@@ -5,7 +5,6 @@ the cell that refused, the refusal's own hint is followed, but only when it is n
 decides for itself, and if it refuses too, the request ends. So no hint can start a loop or place a write wrongly.
 """
 
-import time
 from collections.abc import Awaitable, Callable
 from typing import Final
 
@@ -13,6 +12,7 @@ import msgspec
 
 from infra.topology.identifiers import CellId
 from infra.topology.shard_map import ShardMap
+from router.cell_words import read_words
 from router.errors import CellUnavailable
 from router.identify import Route, Routes
 
@@ -44,12 +44,11 @@ class Misroutes:
         hint = _read_hint(body)
         if self._current_map() is refused.shard_map:
             await self._refresh(_REFRESH_S)
-        now_s = time.time()
-        route = self._routes.to_owner(refused.user_id, now_s)
+        route = self._routes.to_owner(refused.user_id)
         if route.cell is not refused.cell:
             return route
         if hint.owner and hint.owner != refused.cell.cell_id and (hint.epoch or 0) > route.shard_map.epoch:
-            route = self._routes.to_cell(refused.user_id, CellId(hint.owner), now_s)
+            route = self._routes.to_cell(refused.user_id, CellId(hint.owner))
             route.by_hint = True
             return route
         raise CellUnavailable("the user is on the way to another cell")
@@ -61,7 +60,4 @@ def hint_lied(route: Route, status: int, body: bytes) -> bool:
 
 
 def _read_hint(body: bytes) -> MisdirectedHint:
-    try:
-        return msgspec.json.decode(body, type=MisdirectedHint)
-    except msgspec.DecodeError:
-        return MisdirectedHint()
+    return read_words(body, MisdirectedHint) or MisdirectedHint()

@@ -69,6 +69,8 @@ class EdgeSettings(BaseModel):
     """From the first byte of a request to its last: a client that drips bytes is cut off."""
     tunnel_idle_s: float = Field(default=300.0, gt=0)
     """A WebSocket on which nobody says anything; both sides are expected to ping more often."""
+    linger_s: float = Field(default=2.0, gt=0)
+    """How long a client may take to close after his last answer; what he sends meanwhile is dropped."""
     close_s: float = Field(default=10.0, gt=0)
     """A client that does not take its last answer is cut off that long after we closed."""
     clients_max: int = Field(default=20_000, ge=1)

@@ -102,9 +102,7 @@ class SignUp:
 
     async def _create(self, user: NewUser, user_id: UUID, cell_id: CellId, request_id: str) -> CellAnswer:
         body = {"email": normalize_email(user.email), "name": user.name, "password": user.password}
-        answer = await self._calls.post(
-            user_id, "/internal/v1/accounts", body, now_s=time.time(), request_id=request_id, cell_id=cell_id
-        )
+        answer = await self._calls.post(user_id, "/internal/v1/accounts", body, request_id=request_id, cell_id=cell_id)
         if answer.status == 201:
             return answer
         raise passed_on(answer)
@@ -116,7 +114,6 @@ class SignUp:
             user_id,
             "/internal/v1/sessions",
             {"password": password},
-            now_s=time.time(),
             request_id=request_id,
             cell_id=cell_id,
         )

@@ -1,5 +1,8 @@
 """A WebSocket: one connection of a cell for one client, bytes passed both ways unread, with back pressure.
 
+When the router goes, or the user's tokens are void, both ends get a close frame, put between two frames (`frames.py`);
+a side that is in the middle of one may finish it, within a moment.
+
 The upgrade itself is judged like any request (token, limits, route, 421 once). What the cell answers other than 101
 goes to the client as an ordinary answer. When either end goes, the other is closed; nothing is buffered beyond what the
 two sockets hold, and a tunnel takes no place among a cell's requests but has a limit of its own.
@@ -12,6 +15,7 @@ from typing import TYPE_CHECKING, Final, cast
 import httptools
 
 from router.errors import STATUS_LINES, CellOverloaded, CellUnavailable, RouterRefusal
+from router.frames import Direction
 from router.headers import passes_back
 
 if TYPE_CHECKING:
@@ -35,6 +39,9 @@ class Tunnel(asyncio.Protocol):
         self._parser = httptools.HttpResponseParser(self)
         self._early = b""
         self._size = 0
+        self._from_cell = Direction(masked=False)
+        self._from_client = Direction(masked=True)
+        self._leaving = False
 
     # From the cell.
 
@@ -44,7 +51,7 @@ class Tunnel(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self.moved_s = monotonic()
         if self.is_open:
-            self.request.edge.transport.write(data)
+            self.request.edge.transport.write(self._from_cell.passed(data))
             return
         self._size += len(data)
         try:
@@ -71,17 +78,24 @@ class Tunnel(asyncio.Protocol):
             self.request.edge.transport.resume_reading()
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        if self.answered.done():
+            return
         self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
-        self.status = self._parser.get_status_code()
+        if not self.answered.done():
+            self.status = self._parser.get_status_code()
+            if self.status > 599:
+                raise ValueError("no status of HTTP")
 
     def on_body(self, chunk: bytes) -> None:
         self.body += chunk
 
     def on_message_complete(self) -> None:
-        if self.status != 101:
+        if self.status >= 200:
             self._finish()
+        elif self.status != 101:
+            self.headers.clear()  # an interim answer; the real one follows
 
     def _finish(self) -> None:
         if not self.answered.done():
@@ -96,8 +110,11 @@ class Tunnel(asyncio.Protocol):
 
     def send(self, data: bytes) -> None:
         self.moved_s = monotonic()
-        if self._transport is not None and not self._transport.is_closing():
-            self._transport.write(data)
+        if self._transport is None or self._transport.is_closing():
+            return
+        self._transport.write(self._from_client.passed(data) if self.is_open else data)
+        if self._leaving and self._from_client.closed:
+            self.close()  # the client agrees
 
     def pause_reading(self) -> None:
         if self._transport is not None and not self._transport.is_closing():
@@ -117,9 +134,26 @@ class Tunnel(asyncio.Protocol):
         self.is_open = True
         parts = [STATUS_LINES[101], b"connection: upgrade\r\nupgrade: websocket\r\n"]
         parts += [b"%b: %b\r\n" % header for header in self.headers if passes_back(header[0])]
-        self.request.edge.transport.write(b"".join([*parts, b"\r\n", self._early]))
+        parts += [b"\r\n", self._from_cell.passed(self._early)]
+        self.request.edge.transport.write(b"".join(parts))
         if early:
             self.send(early)
+
+    # The router's own word.
+
+    def leave(self, code: int, within_s: float) -> None:
+        """Say goodbye to both; whoever is in the middle of a frame may finish it until then. Then it ends."""
+        if self._leaving or not self.is_open:
+            self.close()
+            return
+        self._leaving = True
+        self.request.edge.transport.write(self._from_cell.end(code))
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(self._from_client.end(code))
+        if within_s > 0:
+            asyncio.get_running_loop().call_later(within_s, self.close)
+        else:
+            self.close()
 
 
 async def open_tunnel(request: "ForwardedRequest", deadline_s: float) -> Tunnel:

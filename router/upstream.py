@@ -15,6 +15,7 @@ from router.breaker import Breaker
 
 _BUFFERED_BYTES_MAX: Final = 262_144
 _ANSWER_HEAD_BYTES_MAX: Final = 65_536
+_STATUS_MAX: Final = 599
 
 
 class Sink(Protocol):
@@ -37,6 +38,7 @@ class UpstreamConnection(asyncio.Protocol):
     __slots__ = (
         "_chunks",
         "_complete",
+        "_excess",
         "_head_bytes",
         "_head_complete",
         "_length",
@@ -80,6 +82,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._head_bytes = 0
         self._head_complete = False
         self._complete = False
+        self._excess = False
         self._streaming = False
         self._length = -1
         self._until_close = False
@@ -111,12 +114,16 @@ class UpstreamConnection(asyncio.Protocol):
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             self.abort(f"not an HTTP answer: {type(error).__name__}")
             return
-        if self._complete:
+        if self._excess:
+            self.abort("more came than one answer")
+        elif self._complete:
             self._finish()
         elif self._head_complete:
             self._stream_or_wait()
-        elif self._head_bytes > _ANSWER_HEAD_BYTES_MAX:
-            self.abort("the head of the answer is too large")
+        else:
+            self._head_bytes += len(data)
+            if self._head_bytes > _ANSWER_HEAD_BYTES_MAX:
+                self.abort("the head of the answer is too large")
 
     def eof_received(self) -> bool:
         return False
@@ -149,17 +156,25 @@ class UpstreamConnection(asyncio.Protocol):
 
     # What the parser tells.
 
+    def on_message_begin(self) -> None:
+        self._excess = self._complete
+
     def on_header(self, name: bytes, value: bytes) -> None:
+        if self._head_complete:
+            return  # a trailer, or of an answer that nobody asked for
         name = name.lower()
-        self._head_bytes += len(name) + len(value)
         if name == b"content-length":
             self._length = int(value)
         self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
+        if self._complete:
+            return
         self.status = self._parser.get_status_code()
         if self.status < 200:
             return
+        if self.status > _STATUS_MAX:
+            raise ValueError("no status of HTTP")
         self._head_complete = True
         if self.is_head:
             self._complete = True
@@ -171,7 +186,11 @@ class UpstreamConnection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         if self.status < 200:  # an interim answer; the real one follows
+            head_bytes = self._head_bytes
             self._reset()
+            self._head_bytes = head_bytes
+            return
+        if self._excess:
             return
         self._complete = True
         self.reusable = self._parser.should_keep_alive() and not self.is_head

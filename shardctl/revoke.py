@@ -1,19 +1,29 @@
-"""Make a user's access tokens void everywhere: the control database first, then a push to every router.
+"""Throw somebody out: a user's access tokens are void at every router, and the sessions he has end in his cell.
 
-Redis may be away: routers ask the control database every few seconds. Refresh tokens belong to the user's cell and are
-not touched here.
+The control database first, then a push to every router: from that moment neither an access token nor a refresh token
+from before is taken. Redis may be away: routers ask the control database every few seconds. Then the cell ends the
+sessions for good; if it does not answer, the routers' refusal stands for twenty minutes, and the command that finishes
+is named. A revocation is a moment, not a state: who has the password may log in again, and there is nothing to undo.
 """
 
+import shlex
+import time
 from dataclasses import dataclass
+from typing import Final
 from uuid import UUID
 
 from infra.backends.local.backend import LocalBackend
 from infra.runtime.redis_client import make_redis
 from infra.runtime.revocation_source import RedisRevocations, RevocationsUnavailable
 from infra.runtime.settings import RedisSettings
-from shardctl.shardmap.locate import locate_user
+from shardctl.cell_admin import open_cell_admin
+from shardctl.errors import Interrupted, NotReachable, Refused
+from shardctl.shardmap.locate import LocatedUser, locate_user, require_cell
 from shardctl.shardmap.store import open_store
 from shardctl.stack.current import actor, control_dsn
+
+_QUICK_S: Final = 2.0
+"""The revoked moment lies five seconds ahead: what a cell does within two, it does before that moment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,18 +32,45 @@ class Revoked:
     not_before_s: int
     routers_told: int | None
     """None: Redis did not answer; routers find out by themselves within seconds."""
+    cell: str
+    sessions_ended: int
 
 
-async def revoke_tokens(backend: LocalBackend, name: str, reason: str) -> Revoked:
-    user_id = (await locate_user(backend, name)).user_id
+async def revoke_user(backend: LocalBackend, name: str, reason: str) -> Revoked:
+    """Raises `Interrupted` or `Refused` when the access tokens are void but the sessions could not be ended."""
+    user = await locate_user(backend, name)
+    not_before_s, told = await _void_access_tokens(backend, user.user_id, reason)
+    asked_at_s = time.monotonic()
+    ended = await _end_sessions(backend, user, not_before_s, reason)
+    if time.monotonic() - asked_at_s > _QUICK_S:
+        # Meanwhile a refresh may have given out an access token that is later than the moment.
+        not_before_s, told = await _void_access_tokens(backend, user.user_id, reason)
+    return Revoked(user.user_id, not_before_s, told, require_cell(user), ended)
+
+
+async def _void_access_tokens(backend: LocalBackend, user_id: UUID, reason: str) -> tuple[int, int | None]:
     async with open_store(control_dsn(backend)) as store:
         not_before_s = await store.revoke_tokens(user_id, actor=actor(), reason=reason)
         entries = await store.revocations()
     client = make_redis(RedisSettings(url=backend.addresses().redis_url))
     try:
-        told: int | None = await RedisRevocations(client).publish(entries)
+        return not_before_s, await RedisRevocations(client).publish(entries)
     except RevocationsUnavailable:
-        told = None
+        return not_before_s, None
     finally:
         await client.aclose()
-    return Revoked(user_id, not_before_s, told)
+
+
+async def _end_sessions(backend: LocalBackend, user: LocatedUser, begun_before_s: int, reason: str) -> int:
+    half = f"the access tokens of {user.user_id} are void, but his sessions were not ended"
+    again = f"run it again: `shardctl users revoke {user.user_id} --reason {shlex.quote(reason)}`"
+    try:
+        cell = require_cell(user)
+        async with open_cell_admin(backend) as admin:
+            path = f"/operator/v1/users/{user.user_id}/sessions/end"
+            answer = await admin.call(cell, "POST", path, {"begun_before_s": begun_before_s})
+    except NotReachable as error:
+        raise Interrupted(f"{half}: {error}. Routers refuse his refresh tokens for twenty minutes; {again}") from error
+    except Refused as error:
+        raise Refused(f"{half}: {error}. If the user exists, {again}") from error
+    return int(answer["ended"])

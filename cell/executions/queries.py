@@ -20,13 +20,17 @@ from infra.runtime.market_calendar import TradingSession
 
 _CLAIM: Final[LiteralString] = """
 select instruction_id, action, order_id, user_id, client_order_id, symbol, side, type, time_in_force, order_qty_micros,
-       limit_px_micros, replaces
+       limit_px_micros, replaces, cash_micros
   from brokerage.claim_instructions_v1(%s, %s)
 """
 _SENT: Final[LiteralString] = """
 select i.id, i.action, i.order_id, i.user_id, o.client_order_id, o.symbol, o.side, o.type, o.time_in_force,
-       case i.action when 'replace' then o.replace_qty_micros else o.order_qty_micros end,
-       coalesce(o.hold_px_micros, o.limit_px_micros), case i.action when 'replace' then o.replaces end
+       case when i.action = 'replace' then o.replace_qty_micros
+            -- what was sent with it: what a sale by amount held at first
+            when o.notional_micros is not null and o.side = 'sell' then o.held_shares_micros + o.cum_qty_micros
+            else o.order_qty_micros end,
+       coalesce(o.hold_px_micros, o.limit_px_micros), case i.action when 'replace' then o.replaces end,
+       o.notional_micros
   from (select n.id, n.action, n.order_id, n.user_id
           from brokerage.venue_instructions n
          where n.sent_at < %(before)s and n.id > %(after)s
@@ -41,8 +45,12 @@ select i.id, i.action, i.order_id, i.user_id, o.client_order_id, o.symbol, o.sid
 """
 _UNANSWERED: Final[LiteralString] = """
 select i.id, i.action, i.tries, i.order_id, i.user_id, o.client_order_id, o.symbol, o.side, o.type, o.time_in_force,
-       case i.action when 'replace' then o.replace_qty_micros else o.order_qty_micros end,
-       coalesce(o.hold_px_micros, o.limit_px_micros), case i.action when 'replace' then o.replaces end
+       case when i.action = 'replace' then o.replace_qty_micros
+            -- what was sent with it: what a sale by amount held at first
+            when o.notional_micros is not null and o.side = 'sell' then o.held_shares_micros + o.cum_qty_micros
+            else o.order_qty_micros end,
+       coalesce(o.hold_px_micros, o.limit_px_micros), case i.action when 'replace' then o.replaces end,
+       o.notional_micros
   from (select n.id, n.action, n.tries, n.order_id, n.user_id
           from brokerage.venue_instructions n
          where n.id > %(after)s and n.sent_at is not null
@@ -75,6 +83,7 @@ select inbox_id, outcome, reason from brokerage.apply_reports_v1(%b::bigint[], %
 _QUARANTINE: Final[LiteralString] = "select brokerage.quarantine_report_v1(%s, %s, %s)"
 _UNAPPLIED: Final[LiteralString] = "select id, user_id from brokerage.inbox where id > %s order by id limit %s"
 _SET_PRICES: Final[LiteralString] = "select brokerage.set_reference_prices_v1(%b::text[], %b::bigint[], %s)"
+_SET_BANDS: Final[LiteralString] = "select brokerage.set_price_bands_v1(%b::text[], %b::bigint[], %b::bigint[])"
 _TRIGGER: Final[LiteralString] = """
 select triggered, put_off
   from brokerage.trigger_stops_v1(%b::text[], %b::bigint[], %s::timestamptz[], %s, %s, %s, %s)
@@ -288,6 +297,13 @@ async def set_reference_prices(pool: Pool, prices: Mapping[str, int], at: dateti
     """Take over last prices."""
     async with _calling(pool) as connection:
         await connection.execute(_SET_PRICES, (list(prices), list(prices.values()), at))
+
+
+async def set_price_bands(pool: Pool, bands: Mapping[str, tuple[int, int]]) -> None:
+    """Take over which symbols the venue has bands of its own for; all others have none."""
+    values = (list(bands), [low for low, _ in bands.values()], [high for _, high in bands.values()])
+    async with _calling(pool) as connection:
+        await connection.execute(_SET_BANDS, values)
 
 
 async def trigger_stops(

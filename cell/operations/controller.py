@@ -1,7 +1,7 @@
 """`/operator/v1` on the second port: what operators may see of a cell, and the little they may change."""
 
-from datetime import datetime
-from typing import Annotated, Any
+from datetime import UTC, datetime
+from typing import Annotated, Any, Final
 from uuid import UUID
 
 import msgspec
@@ -18,10 +18,16 @@ from cell.paging import parse_page, seal
 from infra.runtime.clock import Clock
 from infra.runtime.database import Pool
 from infra.runtime.operator_api import subject_of
+from infra.runtime.problem import Problem
+from infra.runtime.procedures import DatabaseRefused, call
 
 
 class ProfileRequest(msgspec.Struct, forbid_unknown_fields=True):
     profile: str
+
+
+class EndSessionsRequest(msgspec.Struct, forbid_unknown_fields=True):
+    begun_before_s: int
 
 
 class LiftRequest(msgspec.Struct, forbid_unknown_fields=True):
@@ -41,7 +47,9 @@ class OperatorOrderPage(msgspec.Struct):
 
 
 _profile_decoder = msgspec.json.Decoder(ProfileRequest)
+_end_sessions_decoder = msgspec.json.Decoder(EndSessionsRequest)
 _lift_decoder = msgspec.json.Decoder(LiftRequest)
+_SECONDS_MAX: Final = 32_503_680_000  # the year 3000: beyond it is a mistake, and soon no time at all
 
 
 def _plain(row: dict[str, Any]) -> dict[str, Any]:
@@ -117,13 +125,29 @@ class OperatorChanges(Controller):
             raise errors.invalid_field(422, "profile", "retail or professional")
         row = await queries.read_one(pool, queries.SET_PROFILE, [user_id, body.profile])
         if row is None or not row["set_profile_v1"]:
-            user = await queries.read_one(pool, queries.USER, [user_id])
-            if user is None:
-                raise errors.user_not_found()
-            if user["owner_state"] == "departed":
-                raise errors.misdirected(user["forward_cell"], user["forward_epoch"])
-            raise errors.user_halted(user["lease_ends_at"])
+            raise await _why_not(pool, user_id)
         return {"user_id": str(user_id), "profile": body.profile}
+
+    @post("/users/{user_id:uuid}/sessions/end", status_code=200)
+    async def end_sessions(
+        self,
+        request: Request[Any, Any, Any],
+        user_id: FromPath[UUID],
+        pool: NamedDependency[Pool],
+        clock: NamedDependency[Clock],
+    ) -> dict[str, Any]:
+        """Refresh tokens of sessions begun before that second stop working; who has the password may log in again."""
+        body = decode_body(_end_sessions_decoder, await request.body())
+        if not 0 < body.begun_before_s < _SECONDS_MAX:
+            raise errors.invalid_field(422, "begun_before_s", "seconds since 1970")
+        begun_before = datetime.fromtimestamp(body.begun_before_s, UTC)
+        try:
+            [(ended,)] = await call(pool, queries.END_SESSIONS, [user_id, begun_before, clock.now()])
+        except DatabaseRefused as error:
+            raise await _why_not(pool, user_id) from error
+        if ended is None:
+            raise errors.user_not_found()
+        return {"user_id": str(user_id), "begun_before_s": body.begun_before_s, "ended": ended}
 
     @post("/users/{user_id:uuid}/unrestrict", status_code=200)
     async def lift_restriction(
@@ -150,3 +174,13 @@ class OperatorChanges(Controller):
             case "STILL_OWED":
                 raise errors.still_owed(figures["cash"], figures["shares"])
         return {"user_id": str(user_id), "restricted": False, "lifted": outcome == "lifted"}
+
+
+async def _why_not(pool: Pool, user_id: UUID) -> Problem:
+    """Nothing was written because the user is not this cell's at the moment."""
+    user = await queries.read_one(pool, queries.USER, [user_id])
+    if user is None:
+        return errors.user_not_found()
+    if user["owner_state"] == "departed":
+        return errors.misdirected(user["forward_cell"], user["forward_epoch"])
+    return errors.user_halted(user["lease_ends_at"])

@@ -35,7 +35,8 @@ select
 USER: LiteralString = """
 select user_id, owner_state, epoch, halt_id, lease_ends_at, forward_cell, forward_epoch, profile, restricted,
        cash_micros, cash_held_micros, write_seq, entry_seq, order_event_seq, encode(chain_head, 'hex') as chain_head,
-       created_at
+       created_at,
+       (select to_jsonb(l) - 'profile' from brokerage.risk_profiles l where l.profile = users.profile) as limits
   from brokerage.users where user_id = %s
 """
 
@@ -57,6 +58,7 @@ select id, reason, user_id, order_id, venue, session, venue_seq, body, at
 LIFT_RESTRICTION: LiteralString = "select outcome, figures from brokerage.lift_restriction_v1(%s, %s, %s, %s)"
 
 SET_PROFILE: LiteralString = "select brokerage.set_profile_v1(%s, %s)"
+END_SESSIONS: LiteralString = "select brokerage.end_refresh_families_v1(%s, %s, %s)"
 
 
 async def read_one(pool: Pool, sql: LiteralString, parameters: Sequence[Any] = ()) -> dict[str, Any] | None:

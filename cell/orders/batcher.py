@@ -95,8 +95,9 @@ def procedures(
         CommandKind.PLACE: Procedure(
             "select * from brokerage.place_orders_v1(%b::uuid[], %b::text[], %b::bytea[], %b::uuid[], %b::text[], "
             "%b::text[], %b::text[], %b::text[], %b::text[], %b::bigint[], %b::bigint[], p_stop_pxs => %b::bigint[], "
-            "p_reference_age_max => make_interval(secs => %s), p_market_hours => %s, p_at => %s, p_wait => %s)",
-            columns=9,
+            "p_notionals => %b::bigint[], p_reference_age_max => make_interval(secs => %s), p_market_hours => %s, "
+            "p_at => %s, p_wait => %s)",
+            columns=10,
             constants=(reference_age_max_s, market_hours),
         ),
         CommandKind.CANCEL: Procedure(

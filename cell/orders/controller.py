@@ -105,9 +105,10 @@ _PlaceBody = json_body(
         "symbol": text("as in /v1/symbols"),
         "side": text("", choices=("buy", "sell")),
         "type": text("", choices=("market", "limit", "stop", "stop_limit")),
-        "qty": amount("shares, at most six decimals"),
     },
     {
+        "qty": amount("shares, at most six decimals; either this or notional"),
+        "notional": amount("dollars to trade for, at least 1; market and limit orders; either this or qty"),
         "limit_price": amount("limit and stop_limit orders: two decimals from $1, four below"),
         "stop_price": amount("stop and stop_limit orders: the last price that triggers them"),
         "time_in_force": text("day if absent", choices=("day", "gtc", "ioc", "fok")),

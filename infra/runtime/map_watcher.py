@@ -1,6 +1,7 @@
 """The newest shard map in memory: never older than what was held, never another stack's.
 
-At start it takes the newest valid map of Redis, the control database and the file, and does not wait for what hangs.
+At start it takes the newest valid map of Redis, the control database and the file, in this order where they agree, and
+does not wait for what hangs.
 While running it listens to Redis for changes and asks both sources now and then, so a lost notice costs seconds. Every
 new map goes to the file, so a restart with everything else dead serves every known user. Losing all sources is not an
 error here: the map in memory stays right until an owner changes, and then the cells say 421.
@@ -252,11 +253,12 @@ def _is_newer(offered: ShardMap, held: ShardMap | None) -> bool:
 
 
 def _by_trust(found: dict[str, ShardMap | None]) -> list[tuple[str, ShardMap]]:
-    """Who says whose stack we are: the control database, else our own file, else Redis. Then the newest first."""
-    maps = [(name, shard_map) for name in ("control", "file", "redis") if (shard_map := found.get(name)) is not None]
+    """Who says whose stack we are: the control database, else our own file, else Redis. Of its maps the newest; among
+    equals that of Redis, then the control database's, then the file's."""
+    maps = {name: shard_map for name in ("redis", "control", "file") if (shard_map := found.get(name)) is not None}
     if not maps:
         return []
-    lineage = maps[0][1].lineage
-    ours = sorted((m for m in maps if m[1].lineage == lineage), key=lambda m: -m[1].epoch)
-    others = [m for m in maps if m[1].lineage != lineage]
+    lineage = next(maps[name] for name in ("control", "file", "redis") if name in maps).lineage
+    ours = sorted((m for m in maps.items() if m[1].lineage == lineage), key=lambda m: -m[1].epoch)
+    others = [m for m in maps.items() if m[1].lineage != lineage]
     return [ours[0], *others, *(m for m in ours[1:] if m[1].epoch == ours[0][1].epoch)]

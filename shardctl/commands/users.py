@@ -10,7 +10,7 @@ import typer
 from infra.backends.local.backend import LocalBackend
 from shardctl.cell_admin import open_cell_admin
 from shardctl.output import console, print_json, print_table
-from shardctl.revoke import revoke_tokens
+from shardctl.revoke import revoke_user
 from shardctl.shardmap.locate import LocatedUser, locate_user, require_cell
 from shardctl.stack.current import open_stack
 
@@ -78,13 +78,14 @@ def revoke(
     reason: Annotated[str, typer.Option(help="Kept in the control database.")],
     as_json: AsJson = False,
 ) -> None:
-    """Make the user's access tokens void at every router, now. He may log in again."""
-    done = asyncio.run(revoke_tokens(open_stack(), user, reason))
+    """Throw the user out: his access tokens are void at every router, now, and his sessions end. He may log in."""
+    done = asyncio.run(revoke_user(open_stack(), user, reason))
     if as_json:
         print_json(asdict(done))
         return
     told = "Redis is away: routers ask within seconds" if done.routers_told is None else f"told: {done.routers_told}"
     console.print(f"{done.user_id}: access tokens from until now are void ({told})", highlight=False)
+    console.print(f"{done.cell}: sessions ended: {done.sessions_ended}", highlight=False)
 
 
 async def _show(backend: LocalBackend, user: str) -> tuple[LocatedUser, dict[str, Any]]:

@@ -279,15 +279,15 @@ async def overdraw(books: CellBooks) -> None:
     poor = books.new_id()
     await books._call("select * from brokerage.open_account_v1(%s, 1, 'retail', 'poor', null, 'x', now())", poor)
     await books.deposit([poor], 100 * MICROS)
-    late = PlacedOrder(poor, books.new_id(), "GME", "buy", 20 * MICROS, 5 * MICROS)
+    late = PlacedOrder(poor, books.new_id(), "GME", "buy", 25 * MICROS, 4 * MICROS)
     assert await books.place([late]) == ["accepted"]
     await books.route()
     assert await books.cancel([late]) == ["pending_cancel"]
     await books.route()
     assert await books.tell([books.report("cancelled", late)]) == ["applied"]
-    assert await books.place([PlacedOrder(poor, books.new_id(), "GME", "buy", 20 * MICROS, 5 * MICROS)]) == ["accepted"]
+    assert await books.place([PlacedOrder(poor, books.new_id(), "GME", "buy", 25 * MICROS, 4 * MICROS)]) == ["accepted"]
     await books.route()
-    assert await books.tell([books.fill(late, price=20 * MICROS)]) == ["applied"]
+    assert await books.tell([books.fill(late, price=25 * MICROS)]) == ["applied"]
 
 
 async def test_books_written_by_the_procedures_are_healthy(cell_database: TestDatabase) -> None:

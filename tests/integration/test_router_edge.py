@@ -10,6 +10,7 @@ import pytest
 
 from tests.support.raw_http import exchange, read_answer, request_bytes
 from tests.support.routers import RouterUnderTest, running_router
+from tests.support.stub_cell import SeenRequest
 
 pytestmark = pytest.mark.anyio
 
@@ -162,6 +163,77 @@ async def test_many_pipelined_requests_in_one_packet_are_all_answered(router: Ro
         answers = [await read_answer(reader) for _ in range(count)]
     writer.close()
     assert [got.json()["target"] for got in answers] == [f"/v1/orders/{number}" for number in range(count)]
+
+
+async def test_who_sends_far_too_much_still_reads_why_it_was_refused(router: RouterUnderTest) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", router.port)
+    token = router.token()
+    known = request_bytes("GET", "/v1/account", {"Authorization": f"Bearer {token}"})
+    writer.write(known + request_bytes("POST", "/v1/orders", {"Authorization": f"Bearer {token}"}, b"x" * 3_000_000))
+    async with asyncio.timeout(10):
+        assert (await read_answer(reader)).status == 200
+        got = await read_answer(reader)
+        assert (got.status, got.headers["connection"]) == (413, "close")
+        assert await reader.read() == b""
+    writer.close()
+
+
+async def test_who_has_said_all_he_has_to_say_still_gets_his_answers(router: RouterUnderTest) -> None:
+    release = asyncio.Event()
+    cell = router.cells["cell-1"]
+    usual = cell.behave
+
+    async def later(request: SeenRequest, writer: asyncio.StreamWriter) -> None:
+        await release.wait()
+        await usual(request, writer)
+
+    cell.behave = later
+    reader, writer = await asyncio.open_connection("127.0.0.1", router.port)
+    writer.write(request_bytes("GET", "/v1/account", {"Authorization": f"Bearer {router.token()}"}) * 2)
+    writer.write_eof()
+    await asyncio.sleep(0.1)
+    release.set()
+    async with asyncio.timeout(10):
+        assert [(await read_answer(reader)).status for _ in range(2)] == [200, 200]
+        assert await reader.read() == b""
+    writer.close()
+
+
+async def test_a_refused_head_has_no_body_that_could_pass_for_the_next_answer(router: RouterUnderTest) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", router.port)
+    writer.write(request_bytes("HEAD", "/v1/account") + request_bytes("GET", "/v1/account"))
+    async with asyncio.timeout(10):
+        assert (await read_answer(reader, is_head=True)).status == 401
+        assert (await read_answer(reader)).code == "TOKEN_INVALID"
+    writer.close()
+
+
+async def test_thousands_that_end_at_once_may_follow_one_that_waits(router: RouterUnderTest) -> None:
+    known = request_bytes("GET", "/v1/account", {"Authorization": f"Bearer {router.token()}"})
+    reader, writer = await asyncio.open_connection("127.0.0.1", router.port, limit=2**22)
+    writer.write(known + request_bytes("GET", "/v1/account") * 2_000 + known)
+    async with asyncio.timeout(15):
+        got = [(await read_answer(reader)).status for _ in range(2_002)]
+    writer.close()
+    assert got == [200] + [401] * 2_000 + [200]
+
+
+async def test_who_asks_on_without_reading_his_answers_is_not_listened_to(router: RouterUnderTest) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", router.port, limit=1_024)
+    one, sent = request_bytes("GET", "/v1/account"), 0
+    with contextlib.suppress(TimeoutError):
+        while sent < 1_000_000:
+            writer.write(one * 1_000)
+            sent += 1_000
+            await asyncio.wait_for(writer.drain(), 0.5)
+    assert sent < 1_000_000
+    (client,) = router.router.forwarder.clients
+    assert client.transport.get_write_buffer_size() < 1_000_000
+    assert len(client.pipeline) < 1_000
+    async with asyncio.timeout(15):
+        for _ in range(2_000):  # once he reads, it goes on
+            assert (await read_answer(reader)).status == 401
+    writer.transport.abort()
 
 
 async def test_who_drips_a_head_or_says_nothing_is_cut_off(tmp_path: Path) -> None:

@@ -165,29 +165,3 @@ async def test_a_bad_network_to_redis_spoils_no_map_and_no_request(tmp_path: Pat
             return bool(got.json()["cell"] == "cell-2")
 
         await eventually(has_healed, within_s=10)
-
-
-async def test_a_day_without_anybody_but_the_cells(tmp_path: Path) -> None:
-    """Control database, Redis and Kafka are dead, and it is tomorrow: tokens, route tokens and caches have all turned
-    over, and a router that starts now serves every known user by its file."""
-    shift_s = 0.0
-
-    def now() -> float:
-        return time.time() + shift_s
-
-    async with running_router(tmp_path) as router:
-        router.router.routes._now = now
-        signer = CustomerTokenSigner(load_signing_ring(router.keys / CUSTOMER_SIGNING_FILE))
-        user_id = router.user_of("cell-1")
-        for hour in range(25):
-            shift_s = hour * 3600.0
-            token = signer.sign(user_id, int(now()))
-            got = await router.ask("POST", "/v1/orders", token=token, key=f"k{hour}", body=b"{}")
-            assert got.status == 200
-            claims = router.cells["cell-1"].claims(router.cells["cell-1"].seen[-1], int(now()))
-            assert now() < claims.expires_at_s <= now() + 300
-            old = signer.sign(user_id, int(now()) - 1000)
-            assert (await router.ask("GET", "/v1/account", token=old)).status == 401
-    async with running_router(tmp_path) as again:
-        again.router.routes._now = now
-        assert (await again.ask("GET", "/v1/account", token=signer.sign(user_id, int(now())))).status == 200

@@ -153,6 +153,68 @@ async def test_a_revoked_users_stream_ends(router: RouterUnderTest, echo: EchoCe
     writer.close()
 
 
+class FrameCell:
+    """Says what it is told to, and remembers what it hears."""
+
+    def __init__(self) -> None:
+        self.heard = b""
+        self.writer: asyncio.StreamWriter
+        self.ended = asyncio.Event()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        self.writer = writer
+        writer.write(ACCEPTED)
+        with contextlib.suppress(ConnectionError):
+            while data := await reader.read(65_536):
+                self.heard += data
+        self.ended.set()
+        writer.close()
+
+
+@pytest.fixture
+async def frames(router: RouterUnderTest) -> AsyncIterator[FrameCell]:
+    cell, frames = router.cells["cell-1"], FrameCell()
+    await cell.die()
+    server = await asyncio.start_server(frames.serve, "127.0.0.1", cell.port)
+    yield frames
+    server.close()
+
+
+MESSAGE = b"\x81\x05hello"
+
+
+async def test_a_router_that_drains_says_goodbye_between_two_frames(router: RouterUnderTest, frames: FrameCell) -> None:
+    user_id = router.user_of("cell-1")
+    reader, writer = await asyncio.open_connection("127.0.0.1", router.port)
+    writer.write(upgrade(router.token_of(user_id)))
+    async with asyncio.timeout(5):
+        await reader.readuntil(b"\r\n\r\n")
+        frames.writer.write(MESSAGE + MESSAGE[:4])
+        await reader.readexactly(11)
+        (client,) = router.router.forwarder.clients
+        client.shutdown()
+        frames.writer.write(MESSAGE[4:] + b"never passed on")
+        assert await reader.readexactly(3 + 4) == MESSAGE[4:] + b"\x88\x02\x03\xf4"  # 1012: service restart
+        writer.write(b"\x88\x82\0\0\0\0\x03\xf4")
+        assert await reader.read() == b""
+        await frames.ended.wait()
+    assert frames.heard == b"\x88\x82\0\0\0\0\x03\xf4"
+    writer.close()
+
+
+async def test_a_revoked_user_is_told_so(router: RouterUnderTest, frames: FrameCell) -> None:
+    user_id = router.user_of("cell-1")
+    reader, writer = await asyncio.open_connection("127.0.0.1", router.port)
+    writer.write(upgrade(router.token_of(user_id)))
+    async with asyncio.timeout(5):
+        await reader.readuntil(b"\r\n\r\n")
+        router.router._revoke({user_id})
+        assert await reader.read() == b"\x88\x02\x03\xf0"  # 1008: policy violation
+        await frames.ended.wait()
+    writer.close()
+
+
 async def test_other_upgrades_are_served_as_if_they_had_not_been_asked_for(router: RouterUnderTest) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", router.port)
     writer.write(upgrade(router.token()).replace(b"WebSocket\r\n", b"h2c\r\n") + b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")

@@ -272,6 +272,22 @@ async def test_the_newest_of_all_sources_wins_at_start(
         await readers.until_epoch(changed.epoch)  # never published: the poll finds it
 
 
+async def test_sources_that_agree_are_believed_in_their_order(
+    tmp_path: Path, store: ShardMapStore, control_database: TestDatabase
+) -> None:
+    newest = await store.add_cell(cell("cell-1"), **WHO)
+    await FileMapSource(tmp_path / "kept.map").write(newest)
+    with redis_server() as redis:
+        await publish_map(redis.url, newest)
+        async with Readers(tmp_path, redis.url, control_database.service_dsn) as readers:
+            assert (readers.epoch, readers.watcher.watch.source) == (newest.epoch, "redis")
+        redis.kill()
+        async with Readers(tmp_path, redis.url, control_database.service_dsn) as readers:
+            assert (readers.epoch, readers.watcher.watch.source) == (newest.epoch, "control")
+        async with Readers(tmp_path, redis.url) as readers:
+            assert (readers.epoch, readers.watcher.watch.source) == (newest.epoch, "file")
+
+
 async def test_a_control_database_of_another_lineage_outranks_what_lies_around(
     tmp_path: Path, store: ShardMapStore, control_database: TestDatabase
 ) -> None:

@@ -35,7 +35,7 @@ async def read_answer(reader: asyncio.StreamReader, *, is_head: bool = False) ->
     first, *lines = head.rstrip().split("\r\n")
     headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
     status = int(first.split(" ")[1])
-    if is_head or status in (204, 304):
+    if is_head or status < 200 or status in (204, 304):
         body = b""
     elif "chunked" in headers.get("transfer-encoding", ""):
         body = await _read_chunks(reader)

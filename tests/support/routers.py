@@ -2,7 +2,7 @@
 
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,6 +83,7 @@ async def running_router(
     edge: Mapping[str, Any] | None = None,
     epoch: int = 1,
     limits: LimitSettings = NO_LIMITS,
+    now: Callable[[], float] = time.time,
     **others: Any,
 ) -> AsyncIterator[RouterUnderTest]:
     """Two scripted cells and a router that has nothing but its map file, unless told more."""
@@ -108,6 +109,6 @@ async def running_router(
             limits=limits,
             **others,
         )
-        router = Router(settings)
+        router = Router(settings, now=now)
         await stack.enter_async_context(router.serving())
         yield RouterUnderTest(router, settings.listen.port, settings.operator.port, cells, keys, shard_map)

@@ -9,6 +9,7 @@
 -- Reality is never refused: a late fill posts after an end, cash or shares may become negative, the user `restricted`.
 -- Rounding: posted cost = round-half-even(cumulative exact cost) - already posted. A buy's hold after a fill is
 -- ceil(cumulative exact cost + leaves x hold price) - posted, which never exceeds what was held and always covers the rest;
+-- An order by amount holds what is left of the amount (a sale by amount: of its shares), and is filled when the venue says so.
 -- while a replacement is pending the hold also covers what the replacement needs.
 -- Replacements: the report names the new order; the old one ends and gives its hold back, the new one takes its own (two
 -- entries, two events). Busts and corrections: an execution row and an entry of their own, never an edit. The order's filled
@@ -46,7 +47,7 @@ begin
                i.body ->> 'kind' as kind, i.body ->> 'exec_id' as exec_id, (i.body ->> 'trade_date')::date as trade_date,
                i.body ->> 'exec_ref_id' as ref_exec_id,
                coalesce((i.body ->> 'last_qty')::bigint, 0) as told_qty, coalesce((i.body ->> 'last_px')::bigint, 0) as told_px,
-               (i.body ->> 'leaves_qty')::bigint as told_leaves,
+               (i.body ->> 'leaves_qty')::bigint as told_leaves, i.body ->> 'ord_status' as told_status,
                coalesce((i.body ->> 'at')::timestamptz, p_at) as venue_at, i.body ->> 'reason' as venue_reason,
                i.body ->> 'venue_order_id' as venue_order_id,
                coalesce(m.status = 'pending_replace' and m.replaced_by is null, false) as is_pending_new,
@@ -57,7 +58,7 @@ begin
     ),
     read as (
         select n.*,
-               o.symbol, o.side, o.status, o.event_seq, o.order_qty_micros, o.hold_px_micros, o.cum_qty_micros,
+               o.symbol, o.side, o.status, o.event_seq, o.order_qty_micros, o.notional_micros, o.hold_px_micros, o.cum_qty_micros,
                o.cum_cost_exact, o.cum_cost_micros, o.held_cash_micros, o.held_shares_micros,
                u.epoch, u.owner_state, u.lease_ends_at, u.cash_micros, u.write_seq, u.entry_seq, u.order_event_seq, u.chain_head,
                coalesce(p.qty_micros, 0) as position_qty, coalesce(p.qty_held_micros, 0) as position_held,
@@ -109,6 +110,8 @@ begin
                     when r.is_known and r.is_same then 'duplicate'
                     when r.is_known then 'quarantined: exec id seen with other content'
                     when r.cum_qty_micros::numeric + r.told_qty > r.order_qty_micros then 'quarantined: fill beyond the order''s quantity'
+                    when r.cum_cost_exact + r.told_qty::numeric * r.told_px > r.notional_micros::numeric * 1000000
+                        then 'quarantined: fill beyond the order''s amount'
                     else 'fill' end
                 when r.kind in ('bust', 'correct') then case
                     when r.exec_id is null or r.trade_date is null or r.ref_exec_id is null
@@ -159,6 +162,8 @@ begin
                    when c.deed = 'refuse' and c.status <> 'pending_replace' then c.status
                    when c.deed in ('restore', 'refuse') then case when c.cum_qty_micros > 0 then 'partially_filled' else 'routed' end
                    when c.cum_qty_micros + c.qty_change = c.order_qty_micros then 'filled'
+                   when c.notional_micros is not null and c.deed in ('fill', 'revise') and c.kind <> 'bust'
+                        and (c.status = 'filled' or (c.deed = 'fill' and c.told_status = 'filled')) then 'filled'
                    when c.status = 'filled' then 'cancelled'
                    when c.had_ended or c.status in ('pending_cancel', 'pending_replace') then c.status
                    when c.cum_qty_micros + c.qty_change = 0 then 'routed'
@@ -185,7 +190,9 @@ begin
     ),
     needed as (   -- what the order must hold while it is open
         select h.*,
-               case when h.buys then greatest(ceil((h.new_cost_exact + h.leaves::numeric * h.hold_px_micros) * 0.000001)::bigint - h.new_cost,
+               case when h.notional_micros is not null then
+                        greatest(case when h.buys then h.notional_micros - h.new_cost else h.held_shares_micros - h.qty_change end, 0)
+                    when h.buys then greatest(ceil((h.new_cost_exact + h.leaves::numeric * h.hold_px_micros) * 0.000001)::bigint - h.new_cost,
                                               ceil(h.new_leaves::numeric * h.new_hold_px * 0.000001)::bigint)
                     else greatest(h.leaves, h.new_leaves) end as need,
                case when h.deed <> 'replace' then 0

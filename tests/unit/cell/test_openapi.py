@@ -15,8 +15,6 @@ from cell.settings import CellSettings
 from infra.runtime.settings import PostgresSettings
 from infra.security.keys import generate_key_files
 
-NOT_OFFERED_YET = {"notional"}
-
 
 @pytest.fixture(scope="module")
 def document(tmp_path_factory: pytest.TempPathFactory) -> Any:
@@ -37,7 +35,7 @@ def document(tmp_path_factory: pytest.TempPathFactory) -> Any:
 )
 def test_a_body_has_the_fields_that_are_parsed(document: Any, path: str, request_type: type[msgspec.Struct]) -> None:
     schema = document["paths"][path]["post"]["requestBody"]["content"]["application/json"]["schema"]
-    assert set(schema["properties"]) == set(request_type.__struct_fields__) - NOT_OFFERED_YET
+    assert set(schema["properties"]) == set(request_type.__struct_fields__)
 
 
 def test_a_replacement_has_the_fields_that_are_parsed(document: Any) -> None:
