@@ -67,7 +67,7 @@ def deposit(user_id: uuid.UUID, amount: int = 1_000_000, key: str | None = None)
 
 
 def buy(user_id: uuid.UUID, qty: int = 1_000_000) -> Command:
-    arguments = (new_id(), None, "AAPL", "buy", "limit", "day", qty, 100_000_000, None)
+    arguments = (new_id(), None, "AAPL", "buy", "limit", "day", qty, 100_000_000, None, None)
     return Command(CommandKind.PLACE, user_id, uuid.uuid4().hex, b"f" * 16, arguments)
 
 

@@ -469,7 +469,7 @@ def test_of_a_corrected_purchase_only_what_goes_beyond_the_debt_has_a_basis(cell
     cell.route()
     cell.tell(user_id.hex, 1, first, '{"kind": "cancelled"}')
     second = cell.place([user_id], side="sell", qty=10_000_000)[0][1]
-    closing = cell.place([user_id], qty=16_000_000, px=120_000_000)[0][1]
+    closing = cell.place([user_id], qty=16_000_000, px=110_000_000)[0][1]
     cell.route()
     cell.tell(user_id.hex, 2, first, fill_of(10_000_000, 100_000_000))
     cell.tell(user_id.hex, 3, second, fill_of(10_000_000, 100_000_000))
