@@ -88,7 +88,7 @@ def invalid_field(status: int, field: str, detail: str, **figures: object) -> Pr
 
 def precondition_required() -> Problem:
     return Problem(
-        428, "PRECONDITION_REQUIRED", "send If-Match with the order's etag, so that no change of it is missed"
+        400, "PRECONDITION_REQUIRED", "send If-Match with the order's etag, so that no change of it is missed"
     )
 
 

@@ -14,7 +14,17 @@ import typer
 import uvloop
 from rich.console import Console
 
-from loadtests.benchmarks import fills, growth, orders_per_second, procedure, router_latency, router_vs_haproxy, startup
+from loadtests.benchmarks import (
+    fills,
+    growth,
+    half_load,
+    isolation,
+    orders_per_second,
+    procedure,
+    router_latency,
+    router_vs_haproxy,
+    startup,
+)
 from loadtests.benchmarks.orders_per_second import MeasurementRefused
 from loadtests.benchmarks.own_cell import OwnCellFailed
 from loadtests.benchmarks.pgbench import PgbenchFailed
@@ -189,12 +199,37 @@ def bench_fills(
     _run(run, own_cell=True)
 
 
+@bench_app.command("half-load")
+def bench_half_load(
+    router: Router = None, stack: Stack = None, cell: str = "cell-1", seconds: Seconds = 8, rounds: Rounds = 5
+) -> None:
+    """What the router adds at half of the load that it and the cell can take."""
+    view = OperatorView(stack)
+
+    async def run() -> None:
+        address = await router_address(router, view)
+        document, path = await half_load.measure(address, view, _say, cell=cell, seconds=seconds, rounds=rounds)
+        _print_result(document, path)
+
+    _run(run)
+
+
 @bench_app.command("haproxy")
 def bench_haproxy(seconds: Seconds = 4, rounds: Rounds = 7) -> None:
     """The router beside HAProxy with JWT check and map lookup; needs `apt-get install haproxy wrk`, and no stack."""
     try:
         document, path = router_vs_haproxy.measure(_say, seconds=seconds, rounds=rounds)
     except MeasurementRefused as error:
+        _fail(str(error), 1)
+    _print_result(document, path)
+
+
+@bench_app.command("isolation")
+def bench_isolation(seconds: Seconds = 4, rounds: Rounds = 5) -> None:
+    """One cell's users while another cell hangs, is slow, resets or says garbage; needs no stack."""
+    try:
+        document, path = isolation.measure(_say, seconds=seconds, rounds=rounds)
+    except (MeasurementRefused, ConnectionBroken) as error:
         _fail(str(error), 1)
     _print_result(document, path)
 

@@ -95,6 +95,21 @@ _UNENDED: Final[LiteralString] = """
 select closes_at from brokerage.market_sessions where closes_at <= %s and expired_at is null
  order by closes_at desc limit 20
 """
+# One step of the index per close, however many orders have it.
+_LEFT_BEHIND: Final[LiteralString] = """
+with recursive closes as (
+    select min(expires_at) as at from brokerage.orders where expires_at > %(at)s::timestamptz - interval '14 days'
+    union all
+    select (select min(o.expires_at) from brokerage.orders o where o.expires_at > c.at)
+      from closes c where c.at <= %(at)s
+)
+select c.at
+  from closes c
+ where c.at <= %(at)s
+   and not exists (select from brokerage.market_sessions m where m.closes_at = c.at)
+   and exists (select from brokerage.orders o where o.expires_at = c.at and o.is_open)
+ limit 20
+"""
 _AHEAD: Final[LiteralString] = "select count(*) from brokerage.market_sessions where closes_at > %s"
 _EXPIRE: Final[LiteralString] = """
 select last_order_id, ended, told, put_off, still_open from brokerage.expire_orders_v1(%s, %s, %s, %s)
@@ -335,6 +350,13 @@ async def unended_sessions(pool: Pool, at: datetime) -> list[datetime]:
     """Closes that have passed and whose day orders have not all ended, newest first."""
     async with _calling(pool) as connection:
         rows = await (await connection.execute(_UNENDED, (at,))).fetchall()
+    return [row[0] for row in rows]
+
+
+async def closes_left_behind(pool: Pool, at: datetime) -> list[datetime]:
+    """Closes that open orders were told and that no session has any more: the calendar was changed after them."""
+    async with _calling(pool) as connection:
+        rows = await (await connection.execute(_LEFT_BEHIND, {"at": at})).fetchall()
     return [row[0] for row in rows]
 
 

@@ -11,10 +11,11 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from cell import errors
-from cell.caller import decode_body, format_time, is_visible_ascii
+from cell.caller import Moment, decode_body, format_time, is_visible_ascii
 from cell.money import (
     AMOUNT_MAX_MICROS,
     QTY_MAX_MICROS,
+    Amount,
     AmountRefused,
     NotADecimal,
     average_price_micros,
@@ -29,6 +30,8 @@ _SIDES: Final = frozenset({"buy", "sell"})
 _TYPES: Final = frozenset({"market", "limit", "stop", "stop_limit"})
 _WITH_LIMIT: Final = frozenset({"limit", "stop_limit"})
 _WITH_STOP: Final = frozenset({"stop", "stop_limit"})
+_HARD_TO_SPELL: Final = frozenset("/\\%")
+"""What a path can hold only in ways that two readers may take for two things."""
 NOTIONAL_MIN_MICROS: Final = 1_000_000
 """A dollar: at the highest price there can be, a million dollars, it still buys a micro-share."""
 _TIMES_IN_FORCE: Final = frozenset({"day", "gtc", "ioc", "fok"})
@@ -73,21 +76,21 @@ class OrderView(msgspec.Struct):
     side: str
     type: str
     time_in_force: str
-    qty: str | None
-    notional: str | None
-    limit_price: str | None
-    stop_price: str | None
+    qty: Amount | None
+    notional: Amount | None
+    limit_price: Amount | None
+    stop_price: Amount | None
     status: str
-    cum_qty: str
-    leaves_qty: str | None
+    cum_qty: Amount
+    leaves_qty: Amount | None
     """null while an order by amount is open: what is left of it is an amount."""
-    avg_px: str | None
-    held: str
+    avg_px: Amount | None
+    held: Amount
     reject_reason: str | None
     replaces: UUID | None
     replaced_by: UUID | None
-    created_at: str
-    updated_at: str
+    created_at: Moment
+    updated_at: Moment
     etag: str
 
 
@@ -135,8 +138,9 @@ def _choice(field: str, value: str | UnsetType, allowed: frozenset[str]) -> str:
 
 def _check_client_order_id(name: str) -> None:
     """A name that stands in a path: `by-client-order-id/{name}` must reach it through every proxy."""
-    if not is_visible_ascii(name) or "/" in name or name in {".", ".."}:
-        raise errors.invalid_field(422, "client_order_id", "1 to 128 visible ASCII characters, none of them a slash")
+    if not is_visible_ascii(name) or not _HARD_TO_SPELL.isdisjoint(name) or name in {".", ".."}:
+        detail = "1 to 128 visible ASCII characters, none of them a slash, a backslash or a percent sign"
+        raise errors.invalid_field(422, "client_order_id", detail)
 
 
 def _check_price_given(field: str, kind: str, token: bytes | None, needed: bool) -> None:

@@ -26,7 +26,7 @@ async def measure(
     measured: dict[str, list[dict[str, float]]] = {}
     for number in range(rounds + 1):  # the first round warms up and is not kept
         for connections in CONNECTIONS:
-            for name, pair in (("read", _reads(bench)), ("order", _orders(bench, number, connections))):
+            for name, pair in (("read", account_reads(bench)), ("order", _orders(bench, number, connections))):
                 figures = await _pair(bench, pair, connections, seconds, 200 if name == "read" else 201)
                 await until_quiet(view, cell)
                 if number > 0:
@@ -51,7 +51,7 @@ def _orders(bench: Bench, number: int, connections: int) -> tuple[RequestOf, Req
     return through_router(bench, lot), to_cell(bench, lot)
 
 
-def _reads(bench: Bench) -> tuple[RequestOf, RequestOf]:
+def account_reads(bench: Bench) -> tuple[RequestOf, RequestOf]:
     routed = [
         build_request("GET", f"{bench.router_url}/v1/account", {"Authorization": f"Bearer {customer.access_token}"})
         for customer in bench.customers

@@ -15,9 +15,7 @@ import os
 import re
 import resource
 import shutil
-import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -31,7 +29,7 @@ from uuid import UUID, uuid4
 import psutil
 
 from infra.security.customer_token import CustomerTokenSigner
-from infra.security.keys import CUSTOMER_SIGNING_FILE, generate_key_files, load_signing_ring
+from infra.security.keys import CUSTOMER_SIGNING_FILE, load_signing_ring
 from infra.topology.bucketing import BUCKET_COUNT
 from infra.topology.cells import Cell
 from infra.topology.identifiers import CellId
@@ -39,6 +37,7 @@ from infra.topology.shard_map import build_map
 from infra.topology.snapshot import decode_map, encode_map
 from loadtests.benchmarks.conditions import conditions, write_result
 from loadtests.benchmarks.orders_per_second import MeasurementRefused, Say
+from loadtests.benchmarks.own_processes import await_port, free_port, running, running_router
 from loadtests.figures import percentile
 
 USERS: Final = 1_000
@@ -124,18 +123,19 @@ def summary(measured: dict[str, list[dict[str, float]]], paced: dict[str, list[d
 
 def _start_peers(stack: ExitStack, folder: Path) -> list[Peer]:
     users = [uuid4() for _ in range(USERS)]
-    upstream_port, haproxy_port, router_port = _free_port(), _free_port(), _free_port()
+    upstream_port, haproxy_port, router_port = free_port(), free_port(), free_port()
     upstream = stack.enter_context(_haproxy(folder / "upstream.cfg", upstream_config(upstream_port), _LOAD_CORE))
     (folder / "users.map").write_text("".join(f"{user} cell-1\n" for user in [*users, *_others(MAP_LINES - USERS)]))
     config = haproxy_config(haproxy_port, upstream_port, folder / "users.map")
     haproxy = stack.enter_context(_haproxy(folder / "haproxy.cfg", config, _PROXY_CORE))
-    router = stack.enter_context(_router(folder, router_port, upstream_port))
+    cells = {"cell-1": f"http://127.0.0.1:{upstream_port}"}
+    router = stack.enter_context(running_router(folder, router_port, cells, core=_PROXY_CORE))
     signer = CustomerTokenSigner(load_signing_ring(folder / "keys" / CUSTOMER_SIGNING_FILE))
     now_s = int(time.time())
     ours = [signer.sign(user, now_s) for user in users]
     theirs = [hs256(user, now_s + 3600) for user in users]
     for port in (upstream_port, haproxy_port, router_port):
-        _await_port(port)
+        await_port(port)
     return [
         Peer("upstream", upstream_port, upstream, theirs),
         Peer("haproxy", haproxy_port, haproxy, theirs),
@@ -365,76 +365,13 @@ backend cell-1
 @contextmanager
 def _haproxy(path: Path, config: str, core: int) -> Iterator[int]:
     path.write_text(config)
-    with _running(["taskset", "-c", str(core), "haproxy", "-db", "-q", "-f", str(path)], {}) as pid:
+    with running(["taskset", "-c", str(core), "haproxy", "-db", "-q", "-f", str(path)], {}) as pid:
         yield pid
-
-
-@contextmanager
-def _router(folder: Path, port: int, upstream_port: int) -> Iterator[int]:
-    """As in a stack, but for its neighbours: no Redis and no control database are needed for known users."""
-    keys, map_file = folder / "keys", folder / "router.map"
-    generate_key_files(keys)
-    cell = Cell(CellId("cell-1"), api_urls=(f"http://127.0.0.1:{upstream_port}",))
-    buckets = dict.fromkeys(range(BUCKET_COUNT), "cell-1")
-    map_file.write_bytes(encode_map(build_map(lineage=uuid4(), epoch=1, cells=[cell], buckets=buckets)))
-    settings = {
-        "ROUTER_LISTEN__PORT": str(port),
-        "ROUTER_OPERATOR__PORT": str(_free_port()),
-        "ROUTER_CONTROL__DSN": "postgresql://nobody@127.0.0.1:1/none",
-        "ROUTER_REDIS__URL": "redis://127.0.0.1:1",
-        "ROUTER_MAP_FILE": str(map_file),
-        "ROUTER_KEYS_DIR": str(keys),
-        "ROUTER_MAP_POLL_S": "60",
-        "ROUTER_LIMITS__USER_PER_S": "100000",
-        "ROUTER_LIMITS__USER_BURST": "100000",
-        "ROUTER_LIMITS__ADDRESS_PER_S": "1000000",
-        "ROUTER_LIMITS__ADDRESS_BURST": "1000000",
-        "ROUTER_EDGE__CLIENTS_PER_ADDRESS_MAX": "20000",
-    }
-    command = ["taskset", "-c", str(_PROXY_CORE), sys.executable, "-m", "router", "serve"]
-    with _running(command, settings) as pid:
-        yield pid
-
-
-@contextmanager
-def _running(command: list[str], settings: dict[str, str]) -> Iterator[int]:
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 65_536), hard))
-    process = subprocess.Popen(
-        command, env={**os.environ, **settings}, stdout=subprocess.DEVNULL, cwd=Path(__file__).parents[2]
-    )
-    try:
-        yield process.pid  # taskset becomes the program, so this is the program's
-    finally:
-        process.terminate()
-        try:
-            process.wait(15)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
 
 
 def _cpu_s(process: psutil.Process) -> float:
     times = process.cpu_times()
     return float(times.user + times.system)
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _await_port(port: int) -> None:
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=0.5).close()
-        except OSError:
-            time.sleep(0.05)
-        else:
-            return
-    raise MeasurementRefused(f"nothing listens on port {port}")
 
 
 def _version(*command: str) -> str:

@@ -5,7 +5,7 @@ import base64
 import json
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -121,12 +121,42 @@ def page_token(text: str) -> str:
         ("/v1/positions?page_token=" + page_token("A\x00"), 422),
         ("/v1/ledger?page_token=" + page_token("9" * 40), 422),
         ("/v1/ledger?limit=%00", 422),
+        ("/v1/positions?direction=", 422),
     ],
 )
 async def test_what_no_text_column_can_hold_is_refused_like_any_other_mistake(
     port: Port, target: str, status: int
 ) -> None:
     assert (await port.ask("GET", target))[0] == status
+
+
+@pytest.mark.parametrize(
+    ("target", "allowed"),
+    [
+        ("/v1/orders", "GET, OPTIONS, POST"),
+        ("/v1/orders/0190c0de-0000-7000-8000-000000000000", "DELETE, GET, OPTIONS, PATCH"),
+        ("/v1/orders/preview", "OPTIONS, POST"),
+        ("/v1/orders/x/events", "GET, OPTIONS"),
+        ("/v1/deposits", "OPTIONS, POST"),
+    ],
+)
+async def test_options_names_every_method_of_a_path(port: Port, target: str, allowed: str) -> None:
+    status, headers, _ = await port.ask("OPTIONS", target)
+    assert (status, headers["allow"]) == (204, allowed)
+
+
+@pytest.mark.parametrize("spell", [str.upper, lambda text: f"{{{text}}}", lambda text: text.replace("-", "")])
+async def test_an_order_has_one_name(port: Port, spell: Callable[[str], str]) -> None:
+    """UUIDs have many spellings; one of them is taken, whatever its case."""
+    order_id = (await port.ask("POST", "/v1/orders", ORDER))[2]["order_id"]
+    other = spell(order_id)
+    assert (await port.ask("GET", f"/v1/orders/{other}"))[0] == (200 if len(other) == 36 else 404)
+
+
+@pytest.mark.parametrize("name", ["a/b", "a\\b", "100%41", "%", ".", "..", "", "a b", "\u00e9", "a" * 129])
+async def test_a_name_that_a_path_cannot_hold_is_refused(port: Port, name: str) -> None:
+    status, _, problem = await port.ask("POST", "/v1/orders", {**ORDER, "client_order_id": name})
+    assert (status, problem["field"]) == (422, "client_order_id")
 
 
 async def test_only_the_routers_token_for_this_cell_brings_a_customer(port: Port) -> None:
@@ -323,7 +353,7 @@ async def test_a_position_limit_names_its_figures_in_dollars(port: Port) -> None
 @pytest.mark.parametrize(
     ("body", "if_match", "status"),
     [
-        ({"qty": "2"}, None, 428),
+        ({"qty": "2"}, None, 400),
         ({"qty": "2"}, "3", 400),
         ({"qty": "2"}, '"2"', 412),
         ({"qty": "2"}, '"another"', 412),

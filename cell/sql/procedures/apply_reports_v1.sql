@@ -30,7 +30,9 @@ declare
     acknowledged constant bigint[] := acknowledge_orders_v1(p_inbox_ids, locked, p_at);   -- they are in the inbox no more
 begin
     return query select a.id, 'applied', null from unnest(acknowledged) a (id);
-    if cardinality(acknowledged) = cardinality(p_inbox_ids) then
+    -- what is left may all be of users whom other writers have: nothing to judge then
+    if not exists (select from inbox i where i.id = any (p_inbox_ids) and (i.user_id is null or i.user_id = any (locked))) then
+        return query select i.id, 'deferred', null from inbox i where i.id = any (p_inbox_ids);
         return;
     end if;
     -- an order whose history is archived already: what is known of it must be met here

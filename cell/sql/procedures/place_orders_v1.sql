@@ -153,11 +153,12 @@ begin
             end) as outcome
           from read r
     ),
-    explained as materialized (
-        select j.*,
+    told as materialized (   -- narrow, for what is answered; `chained` below is for what is written
+        select j.ordinal, j.user_id, j.key, j.fingerprint, j.outcome, j.order_id, j.stored_outcome, j.stored_resource_id, j.stored_at,
             case j.outcome
-                when 'accepted' then 
-                    jsonb_build_object('held', case when j.side = 'sell' and j.notional is not null then j.hold_shares else j.hold_cash end, 'hold_px', j.hold_px, 'status', j.entry_status)
+                when 'accepted' then jsonb_build_object(
+                    'held', case when j.side = 'sell' and j.notional is not null then j.hold_shares else j.hold_cash end,
+                    'hold_px', j.hold_px, 'status', j.entry_status)
                 when 'INSUFFICIENT_BUYING_POWER' then
                     jsonb_build_object('required', j.hold_cash, 'available', greatest(j.cash_micros, 0))
                 when 'INSUFFICIENT_SHARES' then
@@ -174,26 +175,26 @@ begin
             end as figures
           from judged j
     ),
-    accepted as materialized (
-        select e.*, e.write_seq + 1 as new_write_seq, e.entry_seq + 1 as new_entry_seq,
-               e.order_event_seq + 1 as new_stream_seq,
-               case e.side when 'buy' then e.hold_cash::bigint else e.hold_shares::bigint end as amount,
-               case e.side when 'buy' then 'cash' else 'shares' end as account,
-               case e.side when 'buy' then 'USD' else e.symbol end as unit
-          from explained e where e.outcome = 'accepted'
-    ),
     chained as materialized (
-        select a.*, sha256(a.chain_head || convert_to(
-                   '1|' || a.user_id || '|' || a.new_entry_seq || '|' || a.order_id || '|hold|' || a.order_id || '|'
+        select j.user_id, j.order_id, j.client_order_id, j.symbol, j.side, j.type, j.time_in_force, j.order_qty, j.notional,
+               j.limit_px, j.stop_px, j.hold_px, j.entry_status, j.worth, j.recent_ats, j.recent_values, j.epoch, j.chain_head,
+               h.amount, h.account, h.unit, j.write_seq + 1 as new_write_seq, j.entry_seq + 1 as new_entry_seq,
+               j.order_event_seq + 1 as new_stream_seq,
+               sha256(j.chain_head || convert_to(
+                   '1|' || j.user_id || '|' || (j.entry_seq + 1) || '|' || j.order_id || '|hold|' || j.order_id || '|'
                    || (extract(epoch from p_at) * 1000000)::bigint
-                   || '|1,' || a.account || ',' || a.unit || ',debit,' || a.amount
-                   || ';2,' || a.account || '_held,' || a.unit || ',credit,' || a.amount, 'UTF8')) as hash
-          from accepted a
+                   || '|1,' || h.account || ',' || h.unit || ',debit,' || h.amount
+                   || ';2,' || h.account || '_held,' || h.unit || ',credit,' || h.amount, 'UTF8')) as hash
+          from judged j
+         cross join lateral (select case j.side when 'buy' then j.hold_cash::bigint else j.hold_shares::bigint end,
+                                    case j.side when 'buy' then 'cash' else 'shares' end,
+                                    case j.side when 'buy' then 'USD' else j.symbol end) h (amount, account, unit)
+         where j.outcome = 'accepted'
     ),
     keys as (
         insert into idempotency_keys (user_id, key, fingerprint, outcome, resource_id, figures, at)
         select user_id, key, fingerprint, outcome, case when outcome = 'accepted' then order_id end, figures, p_at
-          from explained
+          from told
          where outcome not in ('NOT_FOUND', 'SKIPPED', 'DEPARTED', 'USER_HALTED', 'REPLAYED', 'IDEMPOTENCY_KEY_REUSED')
     ),
     new_orders as (
@@ -258,5 +259,5 @@ begin
            case e.outcome when 'REPLAYED' then e.stored_resource_id when 'accepted' then e.order_id end,
            case e.outcome when 'REPLAYED' then e.stored_at else p_at end,
            e.outcome = 'REPLAYED'
-      from explained e;
+      from told e;
 end $$;

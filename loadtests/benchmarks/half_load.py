@@ -1,0 +1,88 @@
+"""What the router adds at half load: reads and orders at half the rate that it and the cell sustain together, through
+the router and straight to the cell, in alternating rounds.
+
+At a fixed rate a request has its own time, whether or not the one before was quick, so a stall counts for everybody who
+waits behind it. The added p50 and p99 of a round are the differences of its two halves; the result is their median.
+"""
+
+from pathlib import Path
+from statistics import median
+from typing import Any, Final
+
+from loadtests.benchmarks.bench_customers import Bench, open_bench
+from loadtests.benchmarks.conditions import conditions, write_result
+from loadtests.benchmarks.orders_per_second import MeasurementRefused, Say, through_router, to_cell, until_quiet
+from loadtests.benchmarks.router_latency import account_reads
+from loadtests.figures import percentile
+from loadtests.operator_view import OperatorView
+from loadtests.raw_client import LoadResult, RequestOf, drive
+
+CONNECTIONS: Final = 32
+CAPACITY_S: Final = 3
+_CAPACITY_LOT: Final = 90_000  # numbers of rounds that no other measurement uses: keys of orders must differ
+_LOT: Final = 91_000
+
+
+async def measure(
+    router_url: str, view: OperatorView, say: Say, *, cell: str, seconds: int, rounds: int
+) -> tuple[dict[str, Any], Path]:
+    where = conditions()
+    bench = await open_bench(router_url, view, cell=cell, customers=CONNECTIONS)
+    rates: dict[str, float] = {}
+    for name, wanted in (("read", 200), ("order", 201)):
+        routed, _ = _pair(bench, name, _CAPACITY_LOT)
+        full = await drive(router_url, routed, connections=CONNECTIONS, seconds=CAPACITY_S, wanted=wanted)
+        rates[name] = _checked(full, wanted).per_second(wanted) / 2
+        await until_quiet(view, cell)
+    say(", ".join(f"{name}s at {rate:.0f} per second" for name, rate in rates.items()))
+    measured: dict[str, list[dict[str, float]]] = {name: [] for name in rates}
+    for number in range(rounds):
+        for name, wanted in (("read", 200), ("order", 201)):
+            requests = _pair(bench, name, _LOT + number)
+            measured[name].append(await _round(bench, requests, rates[name], seconds, wanted))
+            await until_quiet(view, cell)
+        say(f"round {number + 1} of {rounds}")
+    document = {
+        "benchmark": "half_load",
+        "what": "milliseconds that the router adds at half of the rate that it and the cell sustain together",
+        "conditions": where,
+        "settings": {
+            "connections": CONNECTIONS, "seconds": seconds, "rounds": rounds,
+            "per_s": {name: round(rate) for name, rate in rates.items()},
+        },
+        "median": {
+            name: {figure: round(median(each[figure] for each in of), 3) for figure in of[0]}
+            for name, of in measured.items()
+        },
+        "rounds": measured,
+    }  # fmt: skip
+    return document, write_result("half_load", document)
+
+
+def _pair(bench: Bench, name: str, lot: int) -> tuple[RequestOf, RequestOf]:
+    return account_reads(bench) if name == "read" else (through_router(bench, lot), to_cell(bench, lot))
+
+
+async def _round(
+    bench: Bench, requests: tuple[RequestOf, RequestOf], per_s: float, seconds: int, wanted: int
+) -> dict[str, float]:
+    figures: dict[str, float] = {}
+    for name, url, request_of in (
+        ("router", bench.router_url, requests[0]),
+        ("cell", bench.cell_url, requests[1]),
+    ):
+        result = _checked(
+            await drive(url, request_of, connections=CONNECTIONS, seconds=seconds, wanted=wanted, per_s=per_s), wanted
+        )
+        figures[f"{name}_per_s"] = round(result.per_second(wanted), 1)
+        for label, share in (("p50", 0.50), ("p99", 0.99)):
+            figures[f"{name}_{label}_ms"] = round(percentile(result.latencies_s, share) * 1000, 3)
+    for label in ("p50", "p99"):
+        figures[f"added_{label}_ms"] = round(figures[f"router_{label}_ms"] - figures[f"cell_{label}_ms"], 3)
+    return figures
+
+
+def _checked(result: LoadResult, wanted: int) -> LoadResult:
+    if set(result.statuses) != {wanted}:
+        raise MeasurementRefused(f"answers other than {wanted}: {dict(result.statuses)}: {result.first_bad}")
+    return result
