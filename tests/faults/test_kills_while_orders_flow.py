@@ -47,11 +47,11 @@ class Trader:
             number += 1
             name = f"{new_key()[:12]}-{number}"
             order = {
-                "symbol": "AAPL",
+                "symbol": "WMT",  # no tape of another test is played on it
                 "side": "buy",
                 "type": "limit",
                 "qty": "0.1",
-                "limit_price": "211.00" if number % 3 else "218.00",  # all below the market, inside the price band
+                "limit_price": "75.00" if number % 3 else "77.50",  # all below the market, inside the price band
                 "client_order_id": name,
             }
             answer = await self.customer.place(order)
