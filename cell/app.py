@@ -9,6 +9,7 @@ from typing import Any
 from litestar import Litestar, Request, Response, Router
 from litestar.di import Provide
 from litestar.openapi import OpenAPIConfig
+from litestar.routes import HTTPRoute
 from litestar.types import ExceptionHandlersMap
 
 from cell import errors
@@ -116,6 +117,7 @@ def create_app(settings: CellSettings) -> CellApp:
         place=place,
         cancel=cancel,
         body_max_bytes=settings.body_max_bytes,
+        methods={route.path_format: sorted(route.methods) for route in routes.routes if isinstance(route, HTTPRoute)},
     )
 
     async def ready() -> tuple[bool, Mapping[str, object]]:

@@ -8,7 +8,7 @@ import hashlib
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Final, TypeVar
+from typing import Annotated, Final, TypeVar
 from uuid import UUID
 
 import msgspec
@@ -17,6 +17,10 @@ from cell import errors
 
 _VISIBLE_ASCII: Final = re.compile(r"[!-~]{1,128}")
 _FIELD_NAME: Final = re.compile(r"(?:at `\$\.|unknown field `)(\w+)")
+Moment = Annotated[
+    str, msgspec.Meta(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z$", description="UTC")
+]
+"""A time as an answer shows it."""
 Body = TypeVar("Body", bound=msgspec.Struct)
 
 

@@ -9,7 +9,7 @@ Every answer carries `X-Cell` and `X-Request-Id`, whoever made it.
 import logging
 import re
 import uuid
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 from typing import Any, Final
 
 from cell import errors
@@ -26,6 +26,7 @@ Send = Callable[[Message], Awaitable[None]]
 
 HotRoute = Callable[[Caller, str, bytes], Awaitable[Answer]]
 _REQUEST_ID: Final = re.compile(rb"[!-~]{1,128}")
+_PATH_PARAMETER: Final = re.compile(r"\{[^}]*\}")
 _ORDERS: Final = "/v1/orders"
 _ORDER_PATH_LENGTH: Final = len(_ORDERS) + 1 + 36
 
@@ -42,6 +43,7 @@ class CustomerPort:
         place: HotRoute,
         cancel: Callable[[Caller, str, str], Awaitable[Answer]],
         body_max_bytes: int,
+        methods: Mapping[str, Sequence[str]],
     ) -> None:
         self._litestar = litestar
         self._cell_header = (b"x-cell", cell_name.encode())
@@ -49,6 +51,11 @@ class CustomerPort:
         self._place = place
         self._cancel = cancel
         self._body_max_bytes = body_max_bytes
+        plain_first = sorted(methods, key=lambda path: path.count("{"))
+        self._allow = [
+            (re.compile(_PATH_PARAMETER.sub("[^/]+", path)), (b"allow", ", ".join(methods[path]).encode()))
+            for path in plain_first
+        ]
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -116,10 +123,17 @@ class CustomerPort:
 
         async def send_marked(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], self._cell_header, (b"x-request-id", request_id)]
+                headers = message["headers"]
+                if scope["method"] == "OPTIONS" and (allowed := self._allowed(scope["path"])):
+                    headers = [*(header for header in headers if header[0] != b"allow"), *allowed]
+                message["headers"] = [*headers, self._cell_header, (b"x-request-id", request_id)]
             await send(message)
 
         await self._litestar(scope, receive, send_marked)
+
+    def _allowed(self, path: str) -> list[tuple[bytes, bytes]]:
+        """Litestar's own answer to OPTIONS names the methods of a path's first handler only."""
+        return [header for pattern, header in self._allow if pattern.fullmatch(path)][:1]
 
     @staticmethod
     def _request_id(headers: dict[bytes, bytes]) -> bytes:

@@ -28,6 +28,21 @@ _REFUSALS: Mapping[str, tuple[int, str]] = {
     "INSUFFICIENT_SHARES": (422, "the order sells more shares than the account has free"),
     "NO_REFERENCE_PRICE": (422, "there is no recent price to size a market order with; a limit order needs none"),
     "MARKET_CLOSED": (422, "the market is closed; an ioc or fok order cannot wait for the open"),
+    "PRICE_OUT_OF_BAND": (
+        422,
+        "{field}: more than {band_pct} % away from the reference price {reference_price}; "
+        "prices from {lowest} to {highest} are taken",
+    ),
+    "POSITION_LIMIT": (
+        422,
+        "the account may have {limit} dollars of one symbol; its shares at the reference price and its open buys "
+        "come to {current}, the order would add {required}",
+    ),
+    "ORDER_RATE_LIMIT": (
+        422,
+        "the account may place orders up to {limit} {unit} in {window_s} s and has placed {current} {unit}; "
+        "send the order later, under a new idempotency key",
+    ),
     "ORDER_VALUE_LIMIT": (422, "the order is worth more than one order may be"),
     "DUPLICATE_CLIENT_ORDER_ID": (422, "the client_order_id is in use by another order of this account"),
     "BALANCE_LIMIT": (422, "the account would hold more than an account may hold"),
@@ -39,17 +54,24 @@ _REFUSALS: Mapping[str, tuple[int, str]] = {
     "IDEMPOTENCY_KEY_REUSED": (422, "the idempotency key was used with another request"),
 }
 
-_MONEY_FIGURES = frozenset({"required", "available", "limit", "filled"})
+_MONEY_FIGURES = frozenset(
+    {"required", "available", "limit", "filled", "current", "reference_price", "lowest", "highest"}
+)
+_COUNTED = "orders"
+"""The unit of figures that are no money."""
 
 
 def refusal(outcome: str, figures: Mapping[str, object] | None, *, replayed: bool = False) -> Problem:
     """The problem that answers a refused command; a replay says so in its header, like any other answer."""
     status, detail = _REFUSALS[outcome]
+    figures = figures or {}
+    money = frozenset() if figures.get("unit") == _COUNTED else _MONEY_FIGURES
     shown = {
-        key: format_micros(value) if key in _MONEY_FIGURES and isinstance(value, int) else value
-        for key, value in (figures or {}).items()
+        key: format_micros(value) if key in money and isinstance(value, int) else value
+        for key, value in figures.items()
     }
-    problem = Problem(status, outcome, detail, headers={"Idempotency-Replayed": "true"} if replayed else None)
+    headers = {"Idempotency-Replayed": "true"} if replayed else None
+    problem = Problem(status, outcome, detail.format_map(shown), headers=headers)
     problem.figures.update(shown)
     return problem
 
@@ -66,7 +88,7 @@ def invalid_field(status: int, field: str, detail: str, **figures: object) -> Pr
 
 def precondition_required() -> Problem:
     return Problem(
-        428, "PRECONDITION_REQUIRED", "send If-Match with the order's etag, so that no change of it is missed"
+        400, "PRECONDITION_REQUIRED", "send If-Match with the order's etag, so that no change of it is missed"
     )
 
 

@@ -6,7 +6,9 @@ too many places, zero, a sign, too large) is refused with the rule it breaks.
 """
 
 import re
-from typing import Final
+from typing import Annotated, Final
+
+import msgspec
 
 MICROS: Final = 1_000_000
 
@@ -16,6 +18,9 @@ PRICE_MAX_MICROS: Final = 1_000_000 * MICROS
 """A million dollars a share."""
 AMOUNT_MAX_MICROS: Final = 10_000_000_000 * MICROS
 """Ten billion dollars in one deposit."""
+
+Amount = Annotated[str, msgspec.Meta(pattern=r"^-?[0-9]+\.[0-9]{6}$")]
+"""Dollars or shares as an answer shows them."""
 
 _DECIMAL = re.compile(rb'("?)(-?)(\d+)(?:\.(\d+))?\1')
 _EXPONENT = re.compile(rb'("?)-?\d+(?:\.\d+)?[eE][+-]?\d+\1')

@@ -20,7 +20,7 @@ from exchange.faults import Faults, strikes
 from exchange.hours import ALWAYS, TradingHours
 from exchange.live_order import ENDED, LiveOrder, exec_id_of, never_seen, rfc3339
 from exchange.log import Batch, OrderRow, ReportRow, TapeKey, TapeRow
-from exchange.paper import Step, is_marketable, plan_crossing, plan_order, refusal_of, worst_px
+from exchange.paper import QTY_MAX, Step, is_marketable, plan_crossing, plan_order, refusal_of, worst_px
 from exchange.prices import PriceBoard
 from exchange.replacing import REVISIONS, hand_over, refusal_of_replacement, terms_of_replacement
 from exchange.tape import Tape, difference_from_tape, plan_tape_order, tape_id_of
@@ -184,7 +184,7 @@ class Book:
             while last_px is not None and waiting and is_marketable(side, abs(waiting[0][0]), last_px):
                 _, cl_ord_id = heapq.heappop(waiting)
                 order = self._orders.get(cl_ord_id)
-                if order is not None and order.waits:
+                if order is not None and order.waits and order.leaves_qty:
                     order.waits = False
                     order.steps = plan_crossing(self._seed, order.terms, leaves_qty=order.leaves_qty, at_us=now_us)
                     self._dirty_orders[cl_ord_id] = order
@@ -219,6 +219,11 @@ class Book:
             order.ord_status, order.cum_qty, order.fill_count = "filled", stray.order_qty, 1
             self._report(order, "fill", session, now_us, last_qty=stray.order_qty, last_px=1_000_000)
         return sorted(self._sessions)
+
+    def price_bands(self) -> dict[str, tuple[int, int]]:
+        """The lowest and highest limit on a symbol's tapes: what was recorded is taken, however far from the price."""
+        limits = {symbol: [tape.limits_px for tape in runs.values()] for symbol, runs in self.tapes.items()}
+        return {symbol: (min(low for low, _ in of), max(high for _, high in of)) for symbol, of in limits.items()}
 
     def taken_count(self, symbol: str, run: str) -> int:
         """How many orders of a tape have come so far."""
@@ -300,8 +305,7 @@ class Book:
             return  # a tape tells what happens to its orders, and when
         steps = tuple(step for step in order.steps if step.at_us < close_us)
         waited = order.waits
-        trades = sum(step.qty for step in steps if step.kind == "fill")
-        if trades < order.leaves_qty and not any(step.kind in ENDED for step in steps):
+        if not order.completed_by(steps) and not any(step.kind in ENDED for step in steps):
             if is_gtc:
                 order.waits = order.waits or steps != order.steps
             else:
@@ -390,9 +394,11 @@ class Book:
 
     def _fill(self, order: LiveOrder, step: Step, now_us: int) -> None:
         terms = order.terms
+        is_complete = order.completed_by((step,))
         order.trade(step.qty, step.qty * step.px)
-        assert order.cum_qty <= terms.order_qty, f"{terms.cl_ord_id} would be overfilled"
-        if order.cum_qty == terms.order_qty:
+        assert order.cum_qty <= (terms.order_qty or QTY_MAX), f"{terms.cl_ord_id} would be overfilled"
+        assert order.unspent >= 0, f"{terms.cl_ord_id} would trade for more than its amount"
+        if is_complete:
             self._turn(order, "filled")
         elif not order.ended:
             self._turn(order, "partially_filled")
@@ -413,6 +419,10 @@ class Book:
             step = Step(at_us, "bust", fill.qty, fill.px, ref)
         elif strikes(self._seed, "correct", name, self.faults.correct_rate):
             better_px = max(CENT, fill.px - CENT) if order.terms.side == "buy" else fill.px + CENT
+            if order.terms.cash_qty is not None:  # a higher price would make it more than the amount
+                better_px = fill.px - CENT
+                if better_px < (1 if order.terms.side == "buy" else worst_px(order.terms)):
+                    return
             step = Step(at_us, "correct", fill.qty, better_px, ref, fill.px)
         else:
             return
@@ -490,7 +500,7 @@ class Book:
         leaves_qty = order.leaves_qty
         self._turn(order, "cancelled")
         order.steps, order.waits = tuple(step for step in order.steps if step.kind in REVISIONS), False
-        if on_paper and strikes(self._seed, "late_fill", cl_ord_id, self.faults.late_fill_rate):
+        if on_paper and leaves_qty and strikes(self._seed, "late_fill", cl_ord_id, self.faults.late_fill_rate):
             late_qty = max(1, leaves_qty // 2_000_000 * 1_000_000)
             late_px = order.terms.limit_px or self._prices.px_micros(order.terms.symbol, now_us)
             late_fill = Step(now_us + LATE_FILL_AFTER_US, "fill", late_qty, late_px)

@@ -3,12 +3,13 @@
 Names are derived, never drawn: whoever restarts, and whenever, an order and its executions keep theirs.
 """
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from hashlib import blake2b
 from typing import Final
 
 from exchange.log import OrderRow, TapeKey
-from exchange.paper import Step
+from exchange.paper import MICROS, USED_UP, Step, worst_px
 from exchange.wire import Cancel, Submit
 
 ENDED: Final = frozenset({"filled", "cancelled", "rejected", "expired", "replaced"})
@@ -66,8 +67,27 @@ class LiveOrder:
 
     @property
     def leaves_qty(self) -> int:
-        """What may still trade."""
-        return 0 if self.ended else self.terms.order_qty - self.cum_qty
+        """What may still trade; of an order by amount, what the rest buys at its limit."""
+        if self.ended:
+            return 0
+        if self.terms.cash_qty is None:
+            return self.terms.order_qty - self.cum_qty
+        affordable = max(0, self.unspent) // worst_px(self.terms)
+        return min(affordable, self.terms.order_qty - self.cum_qty) if self.terms.order_qty else affordable
+
+    @property
+    def unspent(self) -> int:
+        """What is left of an amount, in 1e-12 dollars; 0 of an order for a quantity."""
+        if self.terms.cash_qty is None:
+            return 0
+        return self.terms.cash_qty * MICROS - (self.cum_cost or 0)
+
+    def completed_by(self, steps: Iterable[Step]) -> bool:
+        """Whether nothing is left to trade after these fills; an amount is used up by the fill that was planned so."""
+        fills = [step for step in steps if step.kind == "fill"]
+        if self.terms.cash_qty is not None:
+            return any(step.reason == USED_UP for step in fills)
+        return self.cum_qty + sum(step.qty for step in fills) >= self.terms.order_qty
 
     @property
     def live(self) -> bool:

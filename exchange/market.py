@@ -171,7 +171,7 @@ class Market:
         self._told_prices = prices
         self._book.meet_prices(changed, now_us)
         self._mark_changed()
-        message = Prices(changed, rfc3339(now_us))
+        message = Prices(changed, rfc3339(now_us), self._book.price_bands())
         for feed in self._feeds.values():
             if feed.connection is not None and not feed.connection.paused:
                 feed.connection.send(message)
@@ -212,7 +212,8 @@ class Market:
             feed.durable_seq = max(feed.durable_seq, hello.received)
         feed.connect(connection, hello.received)
         prices = self._prices.snapshot(self._hours.last_trading_us(now_us))
-        connection.send(Welcome(str(uuid4()), self._log.log_id, self._prices.symbols, prices, rfc3339(now_us)))
+        bands = self._book.price_bands()
+        connection.send(Welcome(str(uuid4()), self._log.log_id, self._prices.symbols, prices, rfc3339(now_us), bands))
         feed.pump()
         self._count_connected()
         self._mark_changed()

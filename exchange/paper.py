@@ -24,6 +24,10 @@ FIRST_FILL_US: Final = (3_000, 60_000)
 NEXT_FILL_US: Final = (8_000, 90_000)
 QTY_MAX: Final = 10**15
 PX_MAX: Final = 10**12
+CASH_MAX: Final = 10**16
+MICROS: Final = 1_000_000
+USED_UP: Final = "the amount is used up"
+"""The reason of the fill after which the rest of an amount buys no micro-share."""
 
 StepKind = Literal["accepted", "rejected", "fill", "cancelled", "expired", "bust", "correct", "reduce"]
 """`bust` and `correct` name in `reason` the execution that they take back; `reduce` waits for a replacement (tapes)."""
@@ -55,7 +59,12 @@ def is_marketable(side: str, limit_px: int, last_px: int) -> bool:
 
 def refusal_of(order: Submit) -> str | None:
     """Why the terms alone make the order impossible."""
-    if not 0 < order.order_qty <= QTY_MAX:
+    if order.cash_qty is not None:
+        if not 0 < order.cash_qty <= CASH_MAX:
+            return f"amount {order.cash_qty} is outside 1 to {CASH_MAX} micro-dollars"
+        if order.limit_px is None:
+            return "an order by amount needs a limit price"
+    if not (0 if order.cash_qty is not None else 1) <= order.order_qty <= QTY_MAX:
         return f"order quantity {order.order_qty} is outside 1 to {QTY_MAX} micro-shares"
     if order.limit_px is None:
         return None if order.ord_type == "market" else "a limit order needs a limit price"
@@ -82,11 +91,11 @@ def plan_order(seed: int, order: Submit, *, last_px: int, at_us: int, faults: Fa
         if immediate:
             return Plan((accepted, _end(start_us, order.time_in_force)))
         return Plan((accepted,), waits=True)
-    qty = _quantity_that_trades(seed, order, last_px)
-    if order.time_in_force == "fok" and qty < order.order_qty:
+    size, whole = _size_that_trades(seed, order, last_px), size_of(order)
+    if order.time_in_force == "fok" and size < whole:
         return Plan((accepted, _end(start_us, "fok")))
-    fills = _fills(seed, order, qty=qty, last_px=last_px, start_us=start_us)
-    if immediate and qty < order.order_qty:
+    fills = _fills(seed, order, size=size, last_px=last_px, start_us=start_us)
+    if immediate and size < whole:
         last_us = fills[-1].at_us if fills else start_us
         return Plan((accepted, *fills, _end(last_us, order.time_in_force)))
     return Plan((accepted, *fills))
@@ -100,7 +109,7 @@ def plan_crossing(seed: int, order: Submit, *, leaves_qty: int, at_us: int) -> t
     for qty in split_quantity(leaves_qty, 1 + draws.below(3), draws):
         moment_us += _between(draws, NEXT_FILL_US)
         steps.append(Step(moment_us, "fill", qty, worst_px(order)))
-    return tuple(steps)
+    return tuple(_marked(order, steps))
 
 
 def split_quantity(qty: int, parts: int, draws: Draws) -> list[int]:
@@ -117,31 +126,66 @@ def split_quantity(qty: int, parts: int, draws: Draws) -> list[int]:
     return [*sizes, units * unit]
 
 
-def _quantity_that_trades(seed: int, order: Submit, last_px: int) -> int:
+def size_of(order: Submit) -> int:
+    """What an order is for: micro-shares, or the micro-dollars of one by amount."""
+    return order.order_qty if order.cash_qty is None else order.cash_qty
+
+
+def _size_that_trades(seed: int, order: Submit, last_px: int) -> int:
+    whole = size_of(order)
     through_ppm = abs(worst_px(order) - last_px) * MILLION // last_px
     if order.ord_type == "market" or through_ppm >= COLLAR_PPM:
-        return order.order_qty
+        return whole
     lot = draw_ppm(seed, "outcome", order.cl_ord_id)
     if lot < FILLS_COMPLETELY_PPM:
-        return order.order_qty
+        return whole
     if lot >= FILLS_COMPLETELY_PPM + FILLS_IN_PART_PPM:
         return 0
     share_ppm = 200_000 + draw_ppm(seed, "part", order.cl_ord_id) * 6 // 10
-    qty = order.order_qty * share_ppm // MILLION
-    return qty // WHOLE_SHARE * WHOLE_SHARE if order.order_qty % WHOLE_SHARE == 0 else qty
+    size = whole * share_ppm // MILLION
+    return size // WHOLE_SHARE * WHOLE_SHARE if whole % WHOLE_SHARE == 0 else size
 
 
-def _fills(seed: int, order: Submit, *, qty: int, last_px: int, start_us: int) -> list[Step]:
-    if qty == 0:
+def _fills(seed: int, order: Submit, *, size: int, last_px: int, start_us: int) -> list[Step]:
+    if size == 0:
         return []
     draws = Draws(seed, "fills", order.cl_ord_id)
     parts = 1 if order.time_in_force == "fok" or draws.below(100) < 40 else 2 + draws.below(PARTS_MAX - 1)
     moment_us = start_us
     fills = []
-    for number, size in enumerate(split_quantity(qty, parts, draws)):
+    room = Room(order)
+    for number, part in enumerate(split_quantity(size, parts, draws)):
         moment_us += _between(draws, NEXT_FILL_US if number else FIRST_FILL_US)
-        fills.append(Step(moment_us, "fill", size, _fill_px(order, last_px, draws.below(SLIP_PPM_MAX + 1))))
+        px = _fill_px(order, last_px, draws.below(SLIP_PPM_MAX + 1))
+        qty = room.take(part, px)
+        if qty:
+            fills.append(Step(moment_us, "fill", qty, px))
+    return _marked(order, fills) if size == size_of(order) else fills
+
+
+def _marked(order: Submit, fills: list[Step]) -> list[Step]:
+    if order.cash_qty is not None and fills:
+        fills[-1] = msgspec.structs.replace(fills[-1], reason=USED_UP)
     return fills
+
+
+class Room:
+    """Turns parts of an order's size into quantities. What an amount leaves over in one part goes into the next."""
+
+    def __init__(self, order: Submit) -> None:
+        self._is_cash = order.cash_qty is not None
+        self._cap = order.order_qty or QTY_MAX
+        self._unspent = 0  # in 1e-12 dollars
+
+    def take(self, part: int, px: int) -> int:
+        """The quantity that a part comes to at a price."""
+        if not self._is_cash:
+            return part
+        self._unspent += part * MICROS
+        qty = min(self._unspent // px, self._cap)
+        self._cap -= qty
+        self._unspent -= qty * px
+        return qty
 
 
 def _fill_px(order: Submit, last_px: int, slip_ppm: int) -> int:

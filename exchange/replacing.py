@@ -23,6 +23,8 @@ def refusal_of_replacement(old: LiveOrder | None, request: Replace, *, seed: int
         return "unknown order"
     if old.ended:
         return f"too late: the order is {old.ord_status}"
+    if old.terms.cash_qty is not None:
+        return "an order by amount cannot be replaced"
     if request.order_qty <= old.cum_qty:
         return "nothing would be left of the order"
     if old.tape_key is not None:

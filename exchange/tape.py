@@ -66,6 +66,8 @@ class Tape:
     digest: str
     rows: int
     first_px: int
+    limits_px: tuple[int, int]
+    """The lowest and the highest limit of its orders."""
     orders: Mapping[int, TapeOrder]
     counts: Mapping[str, int]
     waits_for_replace: bool = False
@@ -109,6 +111,7 @@ def parse_tape(content: bytes, *, symbol: str, run: str, waits_for_replace: bool
         digest=hashlib.sha256(content).hexdigest(),
         rows=len(lines),
         first_px=next(iter(orders.values())).px,
+        limits_px=(min(order.px for order in orders.values()), max(order.px for order in orders.values())),
         orders={tape_id: _finished(order) for tape_id, order in orders.items()},
         counts=dict(sorted(counts.items())),
         waits_for_replace=waits_for_replace,
@@ -119,6 +122,8 @@ def difference_from_tape(order: Submit, on_tape: TapeOrder) -> str | None:
     """Why this is not the tape's order, or None if it is."""
     if order.side != on_tape.side:
         return f"tape order {on_tape.tape_id} is a {on_tape.side}, not a {order.side}"
+    if order.cash_qty is not None:
+        return f"tape order {on_tape.tape_id} is for a quantity, not for an amount"
     if order.order_qty != on_tape.order_qty:
         return f"tape order {on_tape.tape_id} is for {on_tape.order_qty} micro-shares, not {order.order_qty}"
     if order.limit_px != on_tape.limit_px:

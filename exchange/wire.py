@@ -63,6 +63,9 @@ class Submit(msgspec.Struct, tag_field="t", tag="submit", frozen=True, omit_defa
     client_order_id: Name | None = None
     replaces: Name | None = None
     """Not for cells to send: the exchange's own note that this order came as a replacement."""
+    cash_qty: int | None = None
+    """An order by amount: it trades for at most so many micro-dollars, and is filled when the rest buys no micro-share.
+    `order_qty` is then the most that it may trade, 0: any quantity. It needs a limit price."""
 
 
 class Cancel(msgspec.Struct, tag_field="t", tag="cancel", frozen=True):
@@ -137,13 +140,20 @@ class Welcome(msgspec.Struct, tag_field="t", tag="welcome", frozen=True):
     symbols: list[str]
     prices: dict[str, int]
     at: str
+    bands: dict[str, tuple[int, int]] = {}
+    """As in `prices`."""
 
 
 class Prices(msgspec.Struct, tag_field="t", tag="prices", frozen=True):
-    """Last prices that changed; also the heartbeat, so it may be empty. Conflated, never re-sent."""
+    """Last prices that changed; also the heartbeat, so it may be empty. Conflated, never re-sent.
+
+    `bands` are the price bands of the venue's own, whole each time: the lowest and the highest limit that it takes for
+    a symbol, wherever the price is. Most symbols have none.
+    """
 
     prices: dict[str, int]
     at: str
+    bands: dict[str, tuple[int, int]] = {}
 
 
 class Unknown(msgspec.Struct, tag_field="t", tag="unknown", frozen=True):

@@ -14,8 +14,19 @@ import typer
 import uvloop
 from rich.console import Console
 
-from loadtests.benchmarks import half_load, isolation, orders_per_second, router_latency, router_vs_haproxy, startup
+from loadtests.benchmarks import (
+    fills,
+    growth,
+    half_load,
+    isolation,
+    orders_per_second,
+    procedure,
+    router_latency,
+    router_vs_haproxy,
+    startup,
+)
 from loadtests.benchmarks.orders_per_second import MeasurementRefused
+from loadtests.benchmarks.own_cell import OwnCellFailed
 from loadtests.benchmarks.pgbench import PgbenchFailed
 from loadtests.client import CustomerError, RouterSilent
 from loadtests.demo import DemoSize, run_demo
@@ -149,6 +160,45 @@ def bench_router(
     _run(run)
 
 
+@bench_app.command("procedure")
+def bench_procedure(seconds: Seconds = 3, rounds: Rounds = 5) -> None:
+    """The place procedure alone, many commands in a call and one; replays; on a PostgreSQL of its own."""
+
+    async def run() -> None:
+        document, path = await procedure.measure(_say, seconds=seconds, rounds=rounds)
+        _print_result(document, path)
+
+    _run(run, own_cell=True)
+
+
+@bench_app.command("growth")
+def bench_growth(
+    orders: Annotated[int, typer.Option(min=10_000, max=20_000_000)] = 2_000_000,
+    slices: Annotated[int, typer.Option(min=2, max=100)] = 20,
+    customers: Annotated[int, typer.Option(min=128, max=12_800, help="How many trade, all the time.")] = 1_280,
+) -> None:
+    """Placing and reading as a cell fills with orders, on a PostgreSQL of its own."""
+
+    async def run() -> None:
+        document, path = await growth.measure(_say, orders=orders, slices=slices, customers=customers)
+        _print_result(document, path)
+
+    _run(run, own_cell=True)
+
+
+@bench_app.command("fills")
+def bench_fills(
+    count: Annotated[int, typer.Option("--fills", min=128, max=1_000_000)] = 20_000, rounds: Rounds = 5
+) -> None:
+    """Fills per second by one worker, from a venue's socket to the books, on a PostgreSQL of its own."""
+
+    async def run() -> None:
+        document, path = await fills.measure(_say, fills=count, rounds=rounds)
+        _print_result(document, path)
+
+    _run(run, own_cell=True)
+
+
 @bench_app.command("half-load")
 def bench_half_load(
     router: Router = None, stack: Stack = None, cell: str = "cell-1", seconds: Seconds = 8, rounds: Rounds = 5
@@ -212,13 +262,21 @@ def _print_result(document: dict[str, Any], path: Path) -> None:
     print(json.dumps({"median": document["median"], "file": str(path)}, indent=2))
 
 
-def _run(work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    """Run to the end, or say in one line why not."""
+def _run(work: Callable[[], Coroutine[Any, Any, T]], *, own_cell: bool = False) -> T:
+    """Run to the end, or say in one line why not. uvloop cannot start a server as another user, asyncio can."""
     try:
-        return uvloop.run(work())
+        return asyncio.run(work()) if own_cell else uvloop.run(work())
     except RouterSilent as error:
         _fail(str(error), 3)
-    except (TapeRefused, ReplayRefused, CustomerError, MeasurementRefused, PgbenchFailed, ConnectionBroken) as error:
+    except (
+        TapeRefused,
+        ReplayRefused,
+        CustomerError,
+        MeasurementRefused,
+        PgbenchFailed,
+        ConnectionBroken,
+        OwnCellFailed,
+    ) as error:
         _fail(str(error), 1)
     except OperatorRefused as error:
         _fail(str(error), error.code if error.code in (1, 2, 3, 4) else 3)

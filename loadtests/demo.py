@@ -23,6 +23,9 @@ PASSWORD_BYTES = 12
 SIGN_UPS_AT_ONCE = 8
 # Keeps one customer under the ten orders per second that a retail profile allows, however fast the platform is.
 PAUSE_BETWEEN_COMMANDS_S = 0.15
+# And this keeps one with more orders than that under the sixty per minute.
+ORDERS_AT_PAUSE_MAX = 50
+LONG_PAUSE_S = 1.1
 QUIET_S_MAX = 45.0
 FAULTS_SHOWN = 20
 
@@ -193,8 +196,9 @@ async def _trade(traders: Sequence[Trader], story: DemoStory, size: DemoSize, pr
 
     async def one(trader: Trader) -> None:
         nonlocal done
+        has_many = len(trader.script.commands) > ORDERS_AT_PAUSE_MAX
         for command in trader.script.commands:
-            next_at = loop.time() + PAUSE_BETWEEN_COMMANDS_S
+            next_at = loop.time() + (LONG_PAUSE_S if has_many else PAUSE_BETWEEN_COMMANDS_S)
             async with slots:
                 try:
                     await _obey(trader, command, story)

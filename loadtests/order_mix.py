@@ -16,6 +16,8 @@ CENT = 10_000
 CASH_MICROS = (20_000 * MICROS, 90_000 * MICROS)
 BUDGET_SHARE = 0.75  # of the cash, at prices 8 % above the reference: room for the collar of market orders
 SHAREHOLDER_SHARE = 0.3
+BY_AMOUNT_SHARE = 0.08
+AMOUNT_MIN_MICROS = 2 * MICROS
 
 
 class Deed(Enum):
@@ -100,7 +102,10 @@ def _write_script(
             if cost_micros > budget_micros:
                 continue
             budget_micros -= cost_micros
-            body = _terms(chance, symbol, "buy", qty_micros, prices_micros[symbol])
+            if chance.random() < BY_AMOUNT_SHARE and cost_micros > AMOUNT_MIN_MICROS:
+                body = _by_amount(symbol, cost_micros)
+            else:
+                body = _terms(chance, symbol, "buy", qty_micros, prices_micros[symbol])
         commands.append(Command(Deed.PLACE, order, body))
         placed.append(order)
         if chance.random() < 0.03:
@@ -121,6 +126,12 @@ def _terms(
     sign = -1 if side == "buy" else 1
     limit_micros = reference_micros * (10_000 + sign * away_bps) // 10_000
     return {**body, "type": "limit", "limit_price": to_wire(to_tick(limit_micros))}
+
+
+def _by_amount(symbol: str, cost_micros: int) -> Mapping[str, object]:
+    """Whole cents of a share, whatever it costs."""
+    amount = to_wire(cost_micros // CENT * CENT)
+    return {"symbol": symbol, "side": "buy", "type": "market", "notional": amount, "time_in_force": "day"}
 
 
 def _too_large(

@@ -71,7 +71,8 @@ _PROBLEM: Final = {
         400: "A field or header is missing or malformed",
         401: "Email, password or refresh token is wrong",
         409: "`EMAIL_TAKEN`",
-        422: "`IDEMPOTENCY_KEY_REUSED`",
+        415: "Not application/json",
+        422: "Understood and refused; `IDEMPOTENCY_KEY_REUSED` for a key of another sign-up",
         503: "Not done, or `OUTCOME_UNKNOWN`: ask again with the same key",
     }.items()
 }
@@ -81,7 +82,7 @@ class IdentityController(Controller):
     path = "/v1"
     tags = ("identity",)
 
-    @post("/users", summary="Sign up", responses={s: _PROBLEM[s] for s in (400, 409, 422, 503)})
+    @post("/users", summary="Sign up", responses={s: _PROBLEM[s] for s in (400, 409, 415, 422, 503)})
     async def sign_up(
         self,
         request: Request[Any, Any, Any],
@@ -113,7 +114,12 @@ class IdentityController(Controller):
             headers["Idempotency-Replayed"] = "true"
         return Response(tokens, status_code=201, headers=headers)
 
-    @post("/tokens", status_code=200, summary="Log in or refresh", responses={s: _PROBLEM[s] for s in (400, 401, 503)})
+    @post(
+        "/tokens",
+        status_code=200,
+        summary="Log in or refresh",
+        responses={s: _PROBLEM[s] for s in (400, 401, 415, 422, 503)},
+    )
     async def issue_tokens(
         self,
         request: Request[Any, Any, Any],

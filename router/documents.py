@@ -11,6 +11,7 @@ from typing import Any, Final
 import msgspec
 
 from router.cell_calls import CellCalls
+from router.described import describe_answers, describe_own
 from router.errors import RouterRefusal
 from router.fleet import Fleet
 
@@ -58,6 +59,8 @@ def merge_documents(own: dict[str, Any], theirs: dict[str, Any]) -> dict[str, An
             components.setdefault(kind, {}).update(named)
     components["securitySchemes"] = _SECURITY
     for path, item in paths.items():
+        describe_own(path, item)
+        describe_answers(item)
         if path not in ("/v1/users", "/v1/tokens"):
             for operation in item.values():
                 if isinstance(operation, dict):

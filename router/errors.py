@@ -12,6 +12,9 @@ STATUS_LINES: Final[dict[int, bytes]] = {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus
 }
 
+METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+"""What the router passes on; which of them a resource has, its own answer to OPTIONS says."""
+
 
 class RouterRefusal(Exception):
     """A refusal with a stable code. Subclasses say which; the detail says why."""
@@ -110,6 +113,8 @@ def render_refusal(refusal: RouterRefusal, request_id: bytes, *, close: bool) ->
         parts += [b"\r\nretry-after: ", str(refusal.retry_after_s).encode()]
     if refusal.status == 401:
         parts.append(b"\r\nwww-authenticate: Bearer")
+    if refusal.status == 405:
+        parts += [b"\r\nallow: ", ", ".join(METHODS).encode()]
     if refusal.limit_headers:
         parts += [b"\r\n", refusal.limit_headers[:-2]]
     parts.append(b"\r\nconnection: close\r\n\r\n" if close else b"\r\n\r\n")

@@ -4,6 +4,7 @@ Pure; the parser has refused most of it before."""
 from typing import Final
 
 from router.errors import (
+    METHODS,
     BodyTooLarge,
     HeadTooLarge,
     MethodNotAllowed,
@@ -15,7 +16,7 @@ from router.errors import (
 from router.headers import RequestHead
 from router.settings import EdgeSettings
 
-_METHODS: Final = frozenset({b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"})
+_METHODS: Final = frozenset(method.encode() for method in METHODS)
 _VERSIONS: Final = frozenset({"1.1", "1.0"})
 _LENGTH_DIGITS_MAX: Final = 15
 

@@ -8,6 +8,7 @@ from xdist.workermanage import WorkerController
 
 from tests.support.backing import PostgresServer, postgres_server
 from tests.support.databases import Template, TestDatabase, build_cell_template, build_control_template
+from tests.support.killable_postgres import KillablePostgres, killable_postgres
 from tests.support.stack import Stack, session_stack
 
 
@@ -44,6 +45,25 @@ def cell_database(cell_template: Template) -> Iterator[TestDatabase]:
 def control_database(control_template: Template) -> Iterator[TestDatabase]:
     """A control database as the migrations leave it, for one test."""
     with control_template.clone() as database:
+        yield database
+
+
+@pytest.fixture(scope="session")
+def mortal_postgres() -> Iterator[KillablePostgres]:
+    """A server that tests may kill, if they leave it running."""
+    with killable_postgres() as postgres:
+        yield postgres
+
+
+@pytest.fixture(scope="session")
+def mortal_template(mortal_postgres: KillablePostgres) -> Template:
+    return build_cell_template(mortal_postgres.server)
+
+
+@pytest.fixture
+def mortal_database(mortal_template: Template) -> Iterator[TestDatabase]:
+    """A cell's database on the server that this test kills."""
+    with mortal_template.clone() as database:
         yield database
 
 

@@ -107,7 +107,8 @@ class ExchangeVenue:
                 account=str(order.user_id),
                 symbol=order.symbol,
                 side=order.side,
-                order_qty=order.order_qty_micros,
+                order_qty=order.order_qty_micros or 0,
+                cash_qty=order.cash_micros,
                 limit_px=order.limit_px_micros,
                 time_in_force=order.time_in_force,
                 # the venue never sees a stop: what reaches it was triggered
@@ -122,6 +123,7 @@ class ExchangeVenue:
 
     async def replace(self, order: VenueOrder) -> None:
         """Ask for a replacement."""
+        assert order.order_qty_micros is not None, "orders by amount are not replaced"
         await self._send(
             Replace(
                 cl_ord_id=str(order.order_id),
@@ -188,11 +190,11 @@ class ExchangeVenue:
         if isinstance(message, Unknown):
             self._answer(message.cl_ord_id, False)
         elif isinstance(message, Prices):
-            listener.on_prices(message.prices)
+            listener.on_prices(message.prices, message.bands)
         elif isinstance(message, Welcome):
             self._generation += 1
             self._connected.set()
-            listener.on_prices(message.prices)
+            listener.on_prices(message.prices, message.bands)
             _log.info("session open", extra={"venue": self.name, "session_id": message.session_id})
         elif isinstance(message, Failure):
             raise EOFError(message.detail)

@@ -2,10 +2,11 @@
 
 Intake commits whatever has arrived as one batch; only then is it acknowledged, so the venue keeps what a crash took.
 A report that the database cannot even store is committed as its bytes, and quarantined: it stops nobody's intake.
-Applying is separate and may lag: up to 64 users per call, two calls in the air. A report whose user is locked, halted
-or gone is deferred and stays in the inbox. A call that the database refuses is repeated one report at a time; a report
-whose content it refuses again and again is quarantined, so that it holds up neither its user nor anybody else. A
-database that is away, or a procedure that is broken, quarantines nothing: the same report is tried until it works.
+Applying is separate and may lag: up to 64 users per call, two calls in the air, calls for a few reports at a `Pace`. A
+report whose user is locked, halted or gone is deferred and stays in the inbox. A call that the database refuses is
+repeated one report at a time; a report whose content it refuses again and again is quarantined, so that it holds up
+neither its user nor anybody else. A database that is away, or a procedure that is broken, quarantines nothing: the same
+report is tried until it works.
 """
 
 import asyncio
@@ -14,6 +15,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from cell.executions.lanes import ReportLanes
+from cell.executions.pace import Pace
 from cell.executions.queries import (
     CallRefused,
     DatabaseAway,
@@ -31,10 +33,12 @@ from infra.runtime.fault_points import FaultPoints
 from infra.runtime.telemetry import Metrics
 
 ACCEPT_MAX: Final = 512
+ACCEPT_PERIOD_S: Final = 0.005
 ARRIVED_MAX: Final = 4_096
 WAITING_MAX: Final = 50_000
 APPLY_MAX: Final = 64
 APPLIERS: Final = 2
+APPLY_PERIOD_S: Final = 0.01
 PAGE: Final = 5_000
 CONTENT_REFUSALS_MAX: Final = 3
 RETRY_S: Final = 0.2
@@ -61,6 +65,8 @@ class Inbox:
         self._lanes = ReportLanes()
         self._work = asyncio.Event()
         self._room = asyncio.Event()
+        self._intake_pace = Pace(ACCEPT_PERIOD_S)
+        self._apply_pace = Pace(APPLY_PERIOD_S)
         self._content_refusals: dict[int, int] = {}
 
     async def recover(self) -> None:
@@ -83,6 +89,9 @@ class Inbox:
         """Commit what arrives, acknowledge it, hand it on."""
         while True:
             batch = [await self._arrived.get()]
+            if self._arrived.qsize() < ACCEPT_MAX:
+                await self._intake_pace.turn()
+            self._intake_pace.started()
             while len(batch) < ACCEPT_MAX and not self._arrived.empty():
                 batch.append(self._arrived.get_nowait())
             await self._accept(batch)
@@ -93,8 +102,11 @@ class Inbox:
     async def run_applier(self) -> None:
         """Apply committed reports until cancelled."""
         while True:
+            if len(self._lanes) < APPLY_MAX:
+                await self._apply_pace.turn()
             inbox_ids = self._lanes.take(APPLY_MAX, self._clock.monotonic())
             if inbox_ids:
+                self._apply_pace.started()
                 await self._apply(inbox_ids)
                 await self._fault_points.reach("executions.after_apply")
             else:

@@ -20,13 +20,17 @@ from infra.runtime.market_calendar import TradingSession
 
 _CLAIM: Final[LiteralString] = """
 select instruction_id, action, order_id, user_id, client_order_id, symbol, side, type, time_in_force, order_qty_micros,
-       limit_px_micros, replaces
+       limit_px_micros, replaces, cash_micros
   from brokerage.claim_instructions_v1(%s, %s)
 """
 _SENT: Final[LiteralString] = """
 select i.id, i.action, i.order_id, i.user_id, o.client_order_id, o.symbol, o.side, o.type, o.time_in_force,
-       case i.action when 'replace' then o.replace_qty_micros else o.order_qty_micros end,
-       coalesce(o.hold_px_micros, o.limit_px_micros), case i.action when 'replace' then o.replaces end
+       case when i.action = 'replace' then o.replace_qty_micros
+            -- what was sent with it: what a sale by amount held at first
+            when o.notional_micros is not null and o.side = 'sell' then o.held_shares_micros + o.cum_qty_micros
+            else o.order_qty_micros end,
+       coalesce(o.hold_px_micros, o.limit_px_micros), case i.action when 'replace' then o.replaces end,
+       o.notional_micros
   from (select n.id, n.action, n.order_id, n.user_id
           from brokerage.venue_instructions n
          where n.sent_at < %(before)s and n.id > %(after)s
@@ -41,8 +45,12 @@ select i.id, i.action, i.order_id, i.user_id, o.client_order_id, o.symbol, o.sid
 """
 _UNANSWERED: Final[LiteralString] = """
 select i.id, i.action, i.tries, i.order_id, i.user_id, o.client_order_id, o.symbol, o.side, o.type, o.time_in_force,
-       case i.action when 'replace' then o.replace_qty_micros else o.order_qty_micros end,
-       coalesce(o.hold_px_micros, o.limit_px_micros), case i.action when 'replace' then o.replaces end
+       case when i.action = 'replace' then o.replace_qty_micros
+            -- what was sent with it: what a sale by amount held at first
+            when o.notional_micros is not null and o.side = 'sell' then o.held_shares_micros + o.cum_qty_micros
+            else o.order_qty_micros end,
+       coalesce(o.hold_px_micros, o.limit_px_micros), case i.action when 'replace' then o.replaces end,
+       o.notional_micros
   from (select n.id, n.action, n.tries, n.order_id, n.user_id
           from brokerage.venue_instructions n
          where n.id > %(after)s and n.sent_at is not null
@@ -57,8 +65,8 @@ select i.id, i.action, i.tries, i.order_id, i.user_id, o.client_order_id, o.symb
         select * from brokerage.orders where user_id = i.user_id and order_id = i.order_id limit 1) o
  order by i.id
 """
-_NOTE_TRIES: Final[LiteralString] = "select brokerage.note_tries_v1(%s::bigint[], %s::bigint[], %s)"
-_CANCEL_UNANSWERED: Final[LiteralString] = "select brokerage.cancel_unanswered_v1(%s::uuid[], %s::uuid[], %s)"
+_NOTE_TRIES: Final[LiteralString] = "select brokerage.note_tries_v1(%b::bigint[], %b::bigint[], %s)"
+_CANCEL_UNANSWERED: Final[LiteralString] = "select brokerage.cancel_unanswered_v1(%b::uuid[], %b::uuid[], %s)"
 _COUNT_STUCK: Final[LiteralString] = (
     "select count(distinct order_id) from brokerage.venue_instructions where stuck_at is not null"
 )
@@ -67,17 +75,18 @@ select received_seq from brokerage.venue_sessions where venue = %s and session =
 """
 _ACCEPT: Final[LiteralString] = """
 select received_seq, inbox_id, user_id
-  from brokerage.accept_reports_v1(%s, %s, %s::bigint[], %s::uuid[], %s::jsonb[], %s)
+  from brokerage.accept_reports_v1(%s, %s, %b::bigint[], %b::uuid[], %b::text[]::jsonb[], %s)
 """
 _APPLY: Final[LiteralString] = """
-select inbox_id, outcome, reason from brokerage.apply_reports_v1(%s::bigint[], %s, %s)
+select inbox_id, outcome, reason from brokerage.apply_reports_v1(%b::bigint[], %s, %s)
 """
 _QUARANTINE: Final[LiteralString] = "select brokerage.quarantine_report_v1(%s, %s, %s)"
 _UNAPPLIED: Final[LiteralString] = "select id, user_id from brokerage.inbox where id > %s order by id limit %s"
-_SET_PRICES: Final[LiteralString] = "select brokerage.set_reference_prices_v1(%s::text[], %s::bigint[], %s)"
+_SET_PRICES: Final[LiteralString] = "select brokerage.set_reference_prices_v1(%b::text[], %b::bigint[], %s)"
+_SET_BANDS: Final[LiteralString] = "select brokerage.set_price_bands_v1(%b::text[], %b::bigint[], %b::bigint[])"
 _TRIGGER: Final[LiteralString] = """
 select triggered, put_off
-  from brokerage.trigger_stops_v1(%s::text[], %s::bigint[], %s::timestamptz[], %s, %s, %s, %s)
+  from brokerage.trigger_stops_v1(%b::text[], %b::bigint[], %s::timestamptz[], %s, %s, %s, %s)
 """
 _WRITE_SESSIONS: Final[LiteralString] = (
     "select brokerage.set_market_sessions_v1(%s::date[], %s::timestamptz[], %s::timestamptz[], %s)"
@@ -85,6 +94,21 @@ _WRITE_SESSIONS: Final[LiteralString] = (
 _UNENDED: Final[LiteralString] = """
 select closes_at from brokerage.market_sessions where closes_at <= %s and expired_at is null
  order by closes_at desc limit 20
+"""
+# One step of the index per close, however many orders have it.
+_LEFT_BEHIND: Final[LiteralString] = """
+with recursive closes as (
+    select min(expires_at) as at from brokerage.orders where expires_at > %(at)s::timestamptz - interval '14 days'
+    union all
+    select (select min(o.expires_at) from brokerage.orders o where o.expires_at > c.at)
+      from closes c where c.at <= %(at)s
+)
+select c.at
+  from closes c
+ where c.at <= %(at)s
+   and not exists (select from brokerage.market_sessions m where m.closes_at = c.at)
+   and exists (select from brokerage.orders o where o.expires_at = c.at and o.is_open)
+ limit 20
 """
 _AHEAD: Final[LiteralString] = "select count(*) from brokerage.market_sessions where closes_at > %s"
 _EXPIRE: Final[LiteralString] = """
@@ -290,6 +314,13 @@ async def set_reference_prices(pool: Pool, prices: Mapping[str, int], at: dateti
         await connection.execute(_SET_PRICES, (list(prices), list(prices.values()), at))
 
 
+async def set_price_bands(pool: Pool, bands: Mapping[str, tuple[int, int]]) -> None:
+    """Take over which symbols the venue has bands of its own for; all others have none."""
+    values = (list(bands), [low for low, _ in bands.values()], [high for _, high in bands.values()])
+    async with _calling(pool) as connection:
+        await connection.execute(_SET_BANDS, values)
+
+
 async def trigger_stops(
     pool: Pool, told: Sequence[ToldPrice], *, limit: int, at: datetime, market_hours: str, wait: bool
 ) -> Triggered:
@@ -319,6 +350,13 @@ async def unended_sessions(pool: Pool, at: datetime) -> list[datetime]:
     """Closes that have passed and whose day orders have not all ended, newest first."""
     async with _calling(pool) as connection:
         rows = await (await connection.execute(_UNENDED, (at,))).fetchall()
+    return [row[0] for row in rows]
+
+
+async def closes_left_behind(pool: Pool, at: datetime) -> list[datetime]:
+    """Closes that open orders were told and that no session has any more: the calendar was changed after them."""
+    async with _calling(pool) as connection:
+        rows = await (await connection.execute(_LEFT_BEHIND, {"at": at})).fetchall()
     return [row[0] for row in rows]
 
 

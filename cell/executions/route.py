@@ -11,6 +11,7 @@ import logging
 from collections import Counter
 from typing import Final
 
+from cell.executions.pace import Pace
 from cell.executions.queries import (
     CallRefused,
     DatabaseAway,
@@ -25,6 +26,7 @@ from infra.runtime.telemetry import Metrics
 
 CLAIM_MAX: Final = 64
 ASK_PAGE: Final = 256
+CLAIM_PERIOD_S: Final = 0.01
 POLL_S: Final = (0.005, 0.1)
 RETRY_S: Final = 0.2
 
@@ -43,6 +45,7 @@ class Router:
         self._clock = clock
         self._metrics = metrics
         self._fault_points = fault_points
+        self._pace = Pace(CLAIM_PERIOD_S)
 
     async def run(self) -> None:
         """Send instructions until cancelled."""
@@ -63,9 +66,14 @@ class Router:
     async def _send_while(self, generation: int) -> None:
         """Claim and send, quickly while there is work and rarely while there is none."""
         pause_s = POLL_S[0]
+        is_full = False
         while self._venue.generation == generation:
+            if not is_full:
+                await self._pace.turn()
             await self._fault_points.reach("executions.before_claim")
+            self._pace.started()
             claimed = await claim_instructions(self._pool, CLAIM_MAX, self._clock.now())
+            is_full = len(claimed) == CLAIM_MAX
             if claimed:
                 await self._fault_points.reach("executions.after_claim")
                 for instruction in claimed:

@@ -3,7 +3,8 @@
 Both are passes over what is due, in bounded steps, driven by rows: killed at any moment, the next worker goes on, and a
 step done twice changes nothing. A session counts as ended only after a pass that began some time after its close found
 no open day order of it: an order accepted in the last moment may commit a little later, and one that the venue must
-confirm keeps its funds until then. Until that pass the passes go on, ever slower.
+confirm keeps its funds until then. Until that pass the passes go on, ever slower. An order whose
+session was moved or taken out of the calendar after it came (a day of mourning) ends at the close that it was told.
 """
 
 import asyncio
@@ -16,6 +17,7 @@ from uuid import UUID
 from cell.executions.queries import (
     CallRefused,
     DatabaseAway,
+    closes_left_behind,
     end_session,
     expire_orders,
     release_queued,
@@ -25,6 +27,7 @@ from cell.executions.queries import (
 )
 from infra.runtime.clock import Clock
 from infra.runtime.database import Pool
+from infra.runtime.fault_points import FaultPoints
 from infra.runtime.market_calendar import TradingSession, xnys_sessions
 from infra.runtime.telemetry import Metrics
 
@@ -54,12 +57,22 @@ async def write_calendar(owner_dsn: str, at: datetime) -> int:
 class SessionKeeper:
     """Opens and closes of one cell."""
 
-    def __init__(self, pool: Pool, *, cell: str, market_hours: str, clock: Clock, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        *,
+        cell: str,
+        market_hours: str,
+        clock: Clock,
+        metrics: Metrics,
+        fault_points: FaultPoints | None = None,
+    ) -> None:
         self._pool = pool
         self._cell = cell
         self._market_hours = market_hours
         self._clock = clock
         self._metrics = metrics
+        self._fault_points = fault_points or FaultPoints()
         self._pass_pause_s = PASS_PAUSE_S[0]
         self._next_pass_s = 0.0
 
@@ -78,7 +91,7 @@ class SessionKeeper:
         now = self._clock.now()
         if self._clock.monotonic() >= self._next_pass_s:
             all_ended = True
-            for closes_at in await unended_sessions(self._pool, now):
+            for closes_at in await unended_sessions(self._pool, now) + await closes_left_behind(self._pool, now):
                 all_ended &= await self.expire_session(closes_at)
             self._pass_pause_s = PASS_PAUSE_S[0] if all_ended else min(PASS_PAUSE_S[1], self._pass_pause_s * 2)
             self._next_pass_s = self._clock.monotonic() + (0.0 if all_ended else self._pass_pause_s)
@@ -93,7 +106,10 @@ class SessionKeeper:
         after: UUID | None = FIRST_ID
         ended = told = still_open = 0
         while after is not None:
+            await self._fault_points.reach("sessions.before_expire")
             page = await expire_orders(self._pool, closes_at, after=after, limit=STEP_ORDERS, at=self._clock.now())
+            if page.ended or page.told:
+                await self._fault_points.reach("sessions.after_expire")
             after = page.last_order_id
             ended, told, still_open = ended + page.ended, told + page.told, still_open + page.still_open
             await asyncio.sleep(STEP_PAUSE_S)
@@ -111,10 +127,12 @@ class SessionKeeper:
 
     async def _release(self) -> None:
         while True:
+            await self._fault_points.reach("sessions.before_release")
             step = await release_queued(
                 self._pool, limit=STEP_ORDERS, at=self._clock.now(), market_hours=self._market_hours
             )
             if step.released:
+                await self._fault_points.reach("sessions.after_release")
                 self._metrics.counter("cell_orders_released_total").labels(self._cell).inc(step.released)
                 _log.info("orders released", extra={"released": step.released, "put_off": step.put_off})
             if step.released + step.put_off < STEP_ORDERS and not step.put_off:

@@ -32,10 +32,12 @@ class VenueOrder:
     side: str
     type: str
     time_in_force: str
-    order_qty_micros: int
+    order_qty_micros: int | None
     limit_px_micros: int | None
     replaces: UUID | None = None
     """The order that this one replaces; its quantity is then the whole of that one, fills included."""
+    cash_micros: int | None = None
+    """The amount of an order by amount. Its quantity is then the most that a sale may take; a buy has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,8 @@ class VenueListener:
 
     received_seq: Callable[[], Awaitable[int]]
     on_reports: Callable[[list[ExecutionReport]], Awaitable[None]]
-    on_prices: Callable[[Mapping[str, int]], None]
+    on_prices: Callable[[Mapping[str, int], Mapping[str, tuple[int, int]]], None]
+    """Last prices that changed, and all price bands of the venue's own."""
 
 
 class Venue(Protocol):

@@ -32,6 +32,8 @@ class Submit(msgspec.Struct, tag_field="t", tag="submit", frozen=True, omit_defa
     time_in_force: str = "day"
     ord_type: Literal["limit", "market"] = "limit"
     client_order_id: str | None = None
+    cash_qty: int | None = None
+    """An order by amount, which `order_qty` may cap; 0: it does not."""
 
 
 class Cancel(msgspec.Struct, tag_field="t", tag="cancel", frozen=True):
@@ -71,10 +73,14 @@ class Welcome(msgspec.Struct, tag_field="t", tag="welcome", frozen=True):
     session_id: str
     log_id: str
     prices: dict[str, int]
+    bands: dict[str, tuple[int, int]] = {}
 
 
 class Prices(msgspec.Struct, tag_field="t", tag="prices", frozen=True):
+    """`bands`: lowest and highest limit where the venue has a price band of its own, whole each time."""
+
     prices: dict[str, int]
+    bands: dict[str, tuple[int, int]] = {}
 
 
 class Unknown(msgspec.Struct, tag_field="t", tag="unknown", frozen=True):

@@ -126,6 +126,7 @@ class Worker:
             market_hours=self._settings.market_hours,
             clock=self._clock,
             metrics=self._metrics,
+            fault_points=self._fault_points,
         )
         prices = ReferencePrices(pool, cell=cell, clock=self._clock, metrics=self._metrics, on_written=stops.hear)
         listener = VenueListener(

@@ -9,9 +9,10 @@ from litestar import Controller, get
 from litestar.di import NamedDependency
 from litestar.params import FromQuery
 
-from cell.caller import Caller, format_time
+from cell.caller import Caller, Moment, format_time
+from cell.controller import LIST, Described, answers
 from cell.ledger.queries import list_entries
-from cell.money import format_micros
+from cell.money import Amount, format_micros
 from cell.paging import parse_page, seal
 from infra.runtime.database import Pool
 
@@ -21,8 +22,8 @@ class PostingView(msgspec.Struct, omit_defaults=True):
 
     account: str
     unit: str
-    debit: str | None = None
-    credit: str | None = None
+    debit: Amount | None = None
+    credit: Amount | None = None
 
 
 class EntryView(msgspec.Struct):
@@ -30,7 +31,7 @@ class EntryView(msgspec.Struct):
     seq: int
     kind: str
     order_id: UUID | None
-    occurred_at: str
+    occurred_at: Moment
     postings: list[PostingView]
     hash: str
     previous_hash: str
@@ -49,7 +50,12 @@ class LedgerController(Controller):
     path = "/v1/ledger"
     tags = ("ledger",)
 
-    @get("/", summary="Journal entries, newest first")
+    @get(
+        "/",
+        summary="Journal entries, newest first",
+        operation_class=Described,
+        responses=answers(EntryPage, LIST, s200="a page of entries"),
+    )
     async def entries(
         self,
         caller: NamedDependency[Caller],

@@ -35,7 +35,8 @@ select
 USER: LiteralString = """
 select user_id, owner_state, epoch, halt_id, lease_ends_at, forward_cell, forward_epoch, profile, restricted,
        cash_micros, cash_held_micros, write_seq, entry_seq, order_event_seq, encode(chain_head, 'hex') as chain_head,
-       created_at
+       created_at,
+       (select to_jsonb(l) - 'profile' from brokerage.risk_profiles l where l.profile = users.profile) as limits
   from brokerage.users where user_id = %s
 """
 

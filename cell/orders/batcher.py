@@ -93,32 +93,33 @@ def procedures(
     """The cell's write procedures for customers' commands."""
     return {
         CommandKind.PLACE: Procedure(
-            "select * from brokerage.place_orders_v1(%s::uuid[], %s::text[], %s::bytea[], %s::uuid[], %s::text[], "
-            "%s::text[], %s::text[], %s::text[], %s::text[], %s::bigint[], %s::bigint[], p_stop_pxs => %s::bigint[], "
-            "p_reference_age_max => make_interval(secs => %s), p_market_hours => %s, p_at => %s, p_wait => %s)",
-            columns=9,
+            "select * from brokerage.place_orders_v1(%b::uuid[], %b::text[], %b::bytea[], %b::uuid[], %b::text[], "
+            "%b::text[], %b::text[], %b::text[], %b::text[], %b::bigint[], %b::bigint[], p_stop_pxs => %b::bigint[], "
+            "p_notionals => %b::bigint[], p_reference_age_max => make_interval(secs => %s), p_market_hours => %s, "
+            "p_at => %s, p_wait => %s)",
+            columns=10,
             constants=(reference_age_max_s, market_hours),
         ),
         CommandKind.CANCEL: Procedure(
-            "select * from brokerage.cancel_orders_v1(%s::uuid[], %s::text[], %s::bytea[], %s::uuid[], "
+            "select * from brokerage.cancel_orders_v1(%b::uuid[], %b::text[], %b::bytea[], %b::uuid[], "
             "p_at => %s, p_wait => %s)",
             columns=1,
         ),
         CommandKind.REPLACE: Procedure(
-            "select * from brokerage.replace_orders_v1(%s::uuid[], %s::text[], %s::bytea[], %s::uuid[], %s::uuid[], "
-            "%s::integer[], %s::bigint[], %s::bigint[], %s::bigint[], %s::text[], "
+            "select * from brokerage.replace_orders_v1(%b::uuid[], %b::text[], %b::bytea[], %b::uuid[], %b::uuid[], "
+            "%b::integer[], %b::bigint[], %b::bigint[], %b::bigint[], %b::text[], "
             "p_market_hours => %s, p_at => %s, p_wait => %s)",
             columns=7,
             constants=(market_hours,),
         ),
         CommandKind.DEPOSIT: Procedure(
-            "select * from brokerage.deposit_cash_v1(%s::uuid[], %s::text[], %s::bytea[], %s::uuid[], %s::bigint[], "
+            "select * from brokerage.deposit_cash_v1(%b::uuid[], %b::text[], %b::bytea[], %b::uuid[], %b::bigint[], "
             "p_at => %s, p_wait => %s)",
             columns=2,
         ),
         CommandKind.TRANSFER: Procedure(
-            "select * from brokerage.transfer_shares_v1(%s::uuid[], %s::text[], %s::bytea[], %s::uuid[], %s::text[], "
-            "%s::bigint[], %s::bigint[], p_accept => %s, p_at => %s, p_wait => %s)",
+            "select * from brokerage.transfer_shares_v1(%b::uuid[], %b::text[], %b::bytea[], %b::uuid[], %b::text[], "
+            "%b::bigint[], %b::bigint[], p_accept => %s, p_at => %s, p_wait => %s)",
             columns=4,
             constants=(accept_transfers,),
         ),

@@ -1,18 +1,37 @@
 """`/v1/orders` for customers."""
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 import msgspec
 from litestar import Controller, Request, Response, delete, get, patch, post
 from litestar.di import NamedDependency
+from litestar.openapi.spec import Schema
 from litestar.params import FromPath, FromQuery
 
 from cell import errors
-from cell.caller import Answer, Caller, check_content_type, format_time, idempotency_key, is_visible_ascii
-from cell.controller import IdempotencyKey, amount, answers, as_response, json_body, text
-from cell.money import format_micros
+from cell.caller import Answer, Caller, Moment, check_content_type, format_time, idempotency_key, is_visible_ascii
+from cell.controller import (
+    CLIENT_ORDER_ID,
+    LIST,
+    READ,
+    SYMBOL,
+    WRITE,
+    Described,
+    IdempotencyKey,
+    IfMatch,
+    amount,
+    answers,
+    as_response,
+    has,
+    has_not,
+    json_body,
+    or_null,
+    price,
+    text,
+)
+from cell.money import AMOUNT_MAX_MICROS, MICROS, Amount, format_micros
 from cell.orders import queries
 from cell.orders.batcher import Batcher, CommandKind
 from cell.orders.cancel import cancel_order
@@ -36,7 +55,7 @@ class OrderEvent(msgspec.Struct, rename={"from_status": "from", "to_status": "to
     from_status: str | None
     to_status: str
     reason: str | None
-    at: str
+    at: Moment
 
 
 class OrderEventPage(msgspec.Struct):
@@ -46,10 +65,10 @@ class OrderEventPage(msgspec.Struct):
 
 class Execution(msgspec.Struct):
     exec_id: str
-    last_qty: str
-    last_px: str
+    last_qty: Amount
+    last_px: Amount
     venue: str
-    at: str
+    at: Moment
     kind: str
     """`fill`, or `bust` or `correct`: it takes back the execution that exec_ref_id names."""
     exec_ref_id: str | None
@@ -60,9 +79,14 @@ class ExecutionPage(msgspec.Struct):
     next_page_token: str | None
 
 
+_UUID_CHARS: Final = 36
+
+
 def parse_order_id(text: str) -> UUID:
-    """An order id from a path; what is no UUID is nobody's order."""
+    """An order id from a path; what is no UUID in its usual spelling is nobody's order."""
     try:
+        if len(text) != _UUID_CHARS:
+            raise ValueError(text)
         return UUID(text)
     except ValueError as error:
         raise errors.order_not_found() from error
@@ -100,29 +124,57 @@ def _after_id(page_after: str | None) -> UUID | None:
         raise errors.invalid_field(422, "page_token", "not a token of this list") from error
 
 
-_PlaceBody = json_body(
-    {
-        "symbol": text("as in /v1/symbols"),
+_TIMES_IN_FORCE: Final = ("day", "gtc", "ioc", "fok")
+_ORDER_CALLS: Final = ("get_order", "cancel_order", "replace_order", "list_order_events", "list_executions")
+
+
+def _typed(kind: str, *shapes: Schema) -> Schema:
+    return Schema(all_of=[Schema(properties={"type": text("", choices=(kind,))}), *shapes])
+
+
+_QTY: Final = Schema(all_of=[has("qty"), has_not("notional")])
+_QTY_OR_NOTIONAL: Final = Schema(any_of=[_QTY, Schema(all_of=[has("notional"), has_not("qty")])])
+_LIMIT_PRICE: Final = price("limit and stop_limit orders: two decimals from $1, four below")
+_PLACE: Final[dict[str, Any]] = {
+    "required": {
+        "symbol": SYMBOL,
         "side": text("", choices=("buy", "sell")),
         "type": text("", choices=("market", "limit", "stop", "stop_limit")),
-        "qty": amount("shares, at most six decimals"),
     },
-    {
-        "limit_price": amount("limit and stop_limit orders: two decimals from $1, four below"),
-        "stop_price": amount("stop and stop_limit orders: the last price that triggers them"),
-        "time_in_force": text("day if absent", choices=("day", "gtc", "ioc", "fok")),
-        "client_order_id": text("your own name for the order, unique for ever, 1 to 128 visible ASCII characters"),
+    "optional": {
+        "qty": or_null(amount("shares, at most six decimals; either this or notional")),
+        "notional": or_null(
+            amount(
+                "dollars to trade for, at least 1; market and limit orders; either this or qty",
+                most=AMOUNT_MAX_MICROS // MICROS,
+            )
+        ),
+        "limit_price": or_null(_LIMIT_PRICE),
+        "stop_price": or_null(price("stop and stop_limit orders: the last price that triggers them")),
+        "time_in_force": text("day if absent", choices=_TIMES_IN_FORCE),
+        "client_order_id": or_null(CLIENT_ORDER_ID),
     },
-)
-
-_ReplaceBody = json_body(
+    "shapes": [
+        _typed("market", _QTY_OR_NOTIONAL, has_not("limit_price", "stop_price")),
+        _typed("limit", _QTY_OR_NOTIONAL, has("limit_price"), has_not("stop_price")),
+        _typed("stop", _QTY, has("stop_price"), has_not("limit_price")),
+        _typed("stop_limit", _QTY, has("limit_price"), has("stop_price")),
+    ],
+    "example": {"symbol": "AAPL", "side": "buy", "type": "market", "qty": "1"},
+}
+_Placing = json_body(**_PLACE, order_calls=_ORDER_CALLS)
+_Previewing = json_body(**_PLACE)
+_Replacing = json_body(
     {},
     {
-        "qty": amount("the order's whole in shares, what has filled included"),
-        "limit_price": amount("limit and stop_limit orders: two decimals from $1, four below"),
-        "stop_price": amount("stop and stop_limit orders that have not been triggered"),
-        "time_in_force": text("as it is if absent", choices=("day", "gtc", "ioc", "fok")),
+        "qty": or_null(amount("the order's whole in shares, what has filled included")),
+        "limit_price": or_null(_LIMIT_PRICE),
+        "stop_price": or_null(price("stop and stop_limit orders that have not been triggered")),
+        "time_in_force": or_null(text("as it is if absent", choices=_TIMES_IN_FORCE)),
     },
+    shapes=[has("qty"), has("limit_price"), has("stop_price"), has("time_in_force")],
+    example={"qty": "2"},
+    order_calls=_ORDER_CALLS,
 )
 
 
@@ -134,8 +186,8 @@ class OrderController(Controller):
         "/",
         summary="Place an order",
         description="201 means durable: the order is in the books and its funds are held.",
-        operation_class=_PlaceBody,
-        responses=answers(OrderView, s201="the order as accepted; an acknowledgement, never a fill"),
+        operation_class=_Placing,
+        responses=answers(OrderView, WRITE, s201="the order as accepted; an acknowledgement, never a fill"),
     )
     async def place(
         self,
@@ -155,8 +207,8 @@ class OrderController(Controller):
         status_code=200,
         summary="What would come of an order",
         description="The order is placed and undone: the same rules, and nothing stays.",
-        operation_class=_PlaceBody,
-        responses=answers(Preview, s200="the verdict, the hold and the estimated cost"),
+        operation_class=_Previewing,
+        responses=answers(Preview, WRITE, s200="the verdict, the hold and the estimated cost"),
     )
     async def preview(
         self,
@@ -174,9 +226,13 @@ class OrderController(Controller):
     @delete(
         "/{order_id:str}",
         status_code=202,
+        operation_id="cancel_order",
         summary="Cancel an order",
         description="202 pending_cancel until the venue confirms; 200 if the venue never saw it.",
-        responses=answers(OrderView, s202="the order, pending_cancel", s200="the order, cancelled at once"),
+        operation_class=Described,
+        responses=answers(
+            OrderView, (*READ, 409, 422), s202="the order, pending_cancel", s200="the order, cancelled at once"
+        ),
     )
     async def cancel(
         self,
@@ -191,11 +247,12 @@ class OrderController(Controller):
     @patch(
         "/{order_id:str}",
         status_code=202,
+        operation_id="replace_order",
         summary="Replace an order by a new one",
         description="If-Match names the version seen. qty is the order's whole, what has filled included; "
         "the new order begins with what is left of it. 202: the new order, pending_replace until the venue confirms.",
-        operation_class=_ReplaceBody,
-        responses=answers(OrderView, s202="the new order: pending_replace, or live at once"),
+        operation_class=_Replacing,
+        responses=answers(OrderView, (*WRITE, 409, 412), s202="the new order: pending_replace, or live at once"),
     )
     async def replace(
         self,
@@ -205,15 +262,20 @@ class OrderController(Controller):
         batcher: NamedDependency[Batcher],
         new_id: NamedDependency[TimeOrderedIds],
         idempotency: IdempotencyKey = None,
+        if_match: IfMatch = None,
     ) -> Response[bytes]:
         key = idempotency_key(idempotency)
         check_content_type(request.headers.get("content-type"))
-        if_match = request.headers.get("if-match")
         body = await request.body()
         answer = await replace_order(batcher, new_id, caller, key, parse_order_id(order_id), if_match, body)
         return as_response(answer)
 
-    @get("/", summary="List orders, newest first")
+    @get(
+        "/",
+        summary="List orders, newest first",
+        operation_class=Described,
+        responses=answers(OrderPage, LIST, s200="a page of orders"),
+    )
     async def list_orders(
         self,
         caller: NamedDependency[Caller],
@@ -246,7 +308,13 @@ class OrderController(Controller):
         token = seal(shown[-1]["order_id"]) if len(rows) > page.limit else None
         return OrderPage([order_view(row) for row in shown], token)
 
-    @get("/{order_id:str}", summary="One order")
+    @get(
+        "/{order_id:str}",
+        operation_id="get_order",
+        summary="One order",
+        operation_class=Described,
+        responses=answers(OrderView, READ, s200="the order; its etag is in the header ETag as well"),
+    )
     async def get_order(
         self, order_id: FromPath[str], caller: NamedDependency[Caller], pool: NamedDependency[Pool]
     ) -> Response[OrderView]:
@@ -256,7 +324,12 @@ class OrderController(Controller):
         view = order_view(row)
         return Response(view, headers={"ETag": view.etag})
 
-    @get("/by-client-order-id/{client_order_id:str}", summary="One order by the customer's own name for it")
+    @get(
+        "/by-client-order-id/{client_order_id:str}",
+        summary="One order by the customer's own name for it",
+        operation_class=Described,
+        responses=answers(OrderView, READ, s200="the order"),
+    )
     async def get_by_client_order_id(
         self, client_order_id: FromPath[str], caller: NamedDependency[Caller], pool: NamedDependency[Pool]
     ) -> Response[OrderView]:
@@ -267,7 +340,13 @@ class OrderController(Controller):
         view = order_view(row)
         return Response(view, headers={"ETag": view.etag})
 
-    @get("/{order_id:str}/events", summary="Every state the order has been in")
+    @get(
+        "/{order_id:str}/events",
+        operation_id="list_order_events",
+        summary="Every state the order has been in",
+        operation_class=Described,
+        responses=answers(OrderEventPage, LIST, s200="a page of steps"),
+    )
     async def events(
         self,
         order_id: FromPath[str],
@@ -296,7 +375,13 @@ class OrderController(Controller):
         ]
         return OrderEventPage(items, seal(shown[-1]["seq"]) if len(rows) > page.limit else None)
 
-    @get("/{order_id:str}/executions", summary="The order's fills")
+    @get(
+        "/{order_id:str}/executions",
+        operation_id="list_executions",
+        summary="The order's fills",
+        operation_class=Described,
+        responses=answers(ExecutionPage, LIST, s200="a page of fills"),
+    )
     async def executions(
         self,
         order_id: FromPath[str],

@@ -28,7 +28,9 @@ def place_command(terms: OrderTerms, new_id: TimeOrderedIds, caller: Caller, key
             terms.order_qty_micros,
             terms.limit_px_micros,
             terms.client_order_id,
-            *(() if terms.stop_px_micros is None else (terms.stop_px_micros,)),  # keys used before stops stay valid
+            # keys used before there were stops, and orders by amount, stay valid
+            *(() if terms.stop_px_micros is None else (terms.stop_px_micros,)),
+            *(() if terms.notional_micros is None else ("notional", terms.notional_micros)),
         ),
         arguments=(
             new_id(),
@@ -40,6 +42,7 @@ def place_command(terms: OrderTerms, new_id: TimeOrderedIds, caller: Caller, key
             terms.order_qty_micros,
             terms.limit_px_micros,
             terms.stop_px_micros,
+            terms.notional_micros,
         ),
     )
 

@@ -30,7 +30,7 @@ class Preview(msgspec.Struct):
     hold: str | None
     """Reserved while it is open: dollars of a buy, shares of a sale."""
     estimated_cost: str | None
-    """Of a buy, at its limit, else at the reference price; null without either. Proceeds of a sale are negative."""
+    """Its amount; else of its quantity at its limit or the reference price, null without either. Of a sale negative."""
 
 
 async def preview_order(
@@ -47,7 +47,7 @@ async def preview_order(
         would_accept=accepted,
         refusals=[] if accepted else [_refusal(outcome)],
         hold=_hold(terms, outcome.figures or {}) if accepted else None,
-        estimated_cost=None if price is None else format_micros(_cost(terms, price)),
+        estimated_cost=_estimated_cost(terms, price),
     )
     return Answer(200, msgspec.json.encode(preview))
 
@@ -58,9 +58,16 @@ def _refusal(outcome: Outcome) -> dict[str, Any]:
 
 
 def _hold(terms: OrderTerms, figures: Mapping[str, Any]) -> str:
-    return format_micros(terms.order_qty_micros if terms.side == "sell" else int(figures["held"]))
+    if terms.side == "sell" and terms.order_qty_micros is not None:
+        return format_micros(terms.order_qty_micros)
+    return format_micros(int(figures["held"]))
 
 
-def _cost(terms: OrderTerms, price_micros: int) -> int:
-    value = value_micros(terms.order_qty_micros, price_micros)
-    return -value if terms.side == "sell" else value
+def _estimated_cost(terms: OrderTerms, price_micros: int | None) -> str | None:
+    value = terms.notional_micros
+    if terms.order_qty_micros is not None:
+        if price_micros is None:
+            return None
+        value = value_micros(terms.order_qty_micros, price_micros)
+    assert value is not None
+    return format_micros(-value if terms.side == "sell" else value)

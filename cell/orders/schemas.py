@@ -11,9 +11,11 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from cell import errors
-from cell.caller import decode_body, format_time, is_visible_ascii
+from cell.caller import Moment, decode_body, format_time, is_visible_ascii
 from cell.money import (
+    AMOUNT_MAX_MICROS,
     QTY_MAX_MICROS,
+    Amount,
     AmountRefused,
     NotADecimal,
     average_price_micros,
@@ -28,6 +30,10 @@ _SIDES: Final = frozenset({"buy", "sell"})
 _TYPES: Final = frozenset({"market", "limit", "stop", "stop_limit"})
 _WITH_LIMIT: Final = frozenset({"limit", "stop_limit"})
 _WITH_STOP: Final = frozenset({"stop", "stop_limit"})
+_HARD_TO_SPELL: Final = frozenset("/\\%")
+"""What a path can hold only in ways that two readers may take for two things."""
+NOTIONAL_MIN_MICROS: Final = 1_000_000
+"""A dollar: at the highest price there can be, a million dollars, it still buys a micro-share."""
 _TIMES_IN_FORCE: Final = frozenset({"day", "gtc", "ioc", "fok"})
 
 
@@ -53,10 +59,12 @@ class OrderTerms:
     side: str
     type: str
     time_in_force: str
-    order_qty_micros: int
+    order_qty_micros: int | None
     limit_px_micros: int | None
     stop_px_micros: int | None
     client_order_id: str | None
+    notional_micros: int | None = None
+    """The amount to trade for; then there is no quantity."""
 
 
 class OrderView(msgspec.Struct):
@@ -68,20 +76,21 @@ class OrderView(msgspec.Struct):
     side: str
     type: str
     time_in_force: str
-    qty: str | None
-    notional: str | None
-    limit_price: str | None
-    stop_price: str | None
+    qty: Amount | None
+    notional: Amount | None
+    limit_price: Amount | None
+    stop_price: Amount | None
     status: str
-    cum_qty: str
-    leaves_qty: str
-    avg_px: str | None
-    held: str
+    cum_qty: Amount
+    leaves_qty: Amount | None
+    """null while an order by amount is open: what is left of it is an amount."""
+    avg_px: Amount | None
+    held: Amount
     reject_reason: str | None
     replaces: UUID | None
     replaced_by: UUID | None
-    created_at: str
-    updated_at: str
+    created_at: Moment
+    updated_at: Moment
     etag: str
 
 
@@ -129,8 +138,9 @@ def _choice(field: str, value: str | UnsetType, allowed: frozenset[str]) -> str:
 
 def _check_client_order_id(name: str) -> None:
     """A name that stands in a path: `by-client-order-id/{name}` must reach it through every proxy."""
-    if not is_visible_ascii(name) or "/" in name or name in {".", ".."}:
-        raise errors.invalid_field(422, "client_order_id", "1 to 128 visible ASCII characters, none of them a slash")
+    if not is_visible_ascii(name) or not _HARD_TO_SPELL.isdisjoint(name) or name in {".", ".."}:
+        detail = "1 to 128 visible ASCII characters, none of them a slash, a backslash or a percent sign"
+        raise errors.invalid_field(422, "client_order_id", detail)
 
 
 def _check_price_given(field: str, kind: str, token: bytes | None, needed: bool) -> None:
@@ -151,11 +161,14 @@ def parse_order(raw: bytes) -> OrderTerms:
     side = _choice("side", body.side, _SIDES)
     kind = _choice("type", body.type, _TYPES)
     time_in_force = parse_time_in_force(body.time_in_force)
-    if _given(body.notional) is not None:
-        raise errors.invalid_field(422, "notional", "orders by amount are not offered yet; send qty")
-    qty, limit, stop = _given(body.qty), _given(body.limit_price), _given(body.stop_price)
-    if qty is None:
-        raise errors.invalid_field(400, "qty", "missing")
+    qty, notional = _given(body.qty), _given(body.notional)
+    limit, stop = _given(body.limit_price), _given(body.stop_price)
+    if qty is None and notional is None:
+        raise errors.invalid_field(400, "qty", "missing; or send notional, the amount to trade for")
+    if qty is not None and notional is not None:
+        raise errors.invalid_field(422, "notional", "an order is for a quantity or for an amount, not for both")
+    if notional is not None and kind in _WITH_STOP:
+        raise errors.invalid_field(422, "notional", "market and limit orders only; a stop order is for a quantity")
     _check_price_given("limit_price", kind, limit, kind in _WITH_LIMIT)
     _check_price_given("stop_price", kind, stop, kind in _WITH_STOP)
     if body.client_order_id is not None:
@@ -165,11 +178,20 @@ def parse_order(raw: bytes) -> OrderTerms:
         side=side,
         type=kind,
         time_in_force=time_in_force,
-        order_qty_micros=parse_amount("qty", qty, price=False),
+        order_qty_micros=None if qty is None else parse_amount("qty", qty, price=False),
         limit_px_micros=None if limit is None else parse_amount("limit_price", limit, price=True),
         stop_px_micros=None if stop is None else parse_amount("stop_price", stop, price=True),
         client_order_id=body.client_order_id,
+        notional_micros=None if notional is None else _parse_notional(notional),
     )
+
+
+def _parse_notional(token: bytes) -> int:
+    micros = parse_amount("notional", token, price=False, limit_micros=AMOUNT_MAX_MICROS)
+    if micros < NOTIONAL_MIN_MICROS:
+        least = format_micros(NOTIONAL_MIN_MICROS)
+        raise errors.invalid_field(422, "notional", f"at least {least}", limit=least)
+    return micros
 
 
 def accepted_view(
@@ -177,7 +199,7 @@ def accepted_view(
 ) -> OrderView:
     """The order as it stood when it was accepted: the first answer and every replay of it."""
     stamp = format_time(at)
-    qty = format_micros(terms.order_qty_micros)
+    qty = _optional(terms.order_qty_micros)
     return OrderView(
         order_id=order_id,
         client_order_id=terms.client_order_id,
@@ -186,14 +208,14 @@ def accepted_view(
         type=terms.type,
         time_in_force=terms.time_in_force,
         qty=qty,
-        notional=None,
+        notional=_optional(terms.notional_micros),
         limit_price=_optional(terms.limit_px_micros),
         stop_price=_optional(terms.stop_px_micros),
         status=status,
         cum_qty="0.000000",
         leaves_qty=qty,
         avg_px=None,
-        held=qty if terms.side == "sell" else format_micros(held_micros),
+        held=qty if qty is not None and terms.side == "sell" else format_micros(held_micros),
         reject_reason=None,
         replaces=None,
         replaced_by=None,
@@ -226,7 +248,7 @@ def order_view(row: Mapping[str, Any]) -> OrderView:
         stop_price=_optional(row["stop_px_micros"]),
         status=row["status"],
         cum_qty=format_micros(cum),
-        leaves_qty=format_micros(0 if ended or qty is None else qty - cum),
+        leaves_qty=format_micros(0) if ended else None if qty is None else format_micros(qty - cum),
         avg_px=_optional(average),
         held=format_micros(held),
         reject_reason=row["reject_reason"],

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from infra.runtime.database import Connection
 
-_DELETE = "select brokerage.delete_outbox_v1(%s::bigint[])"
+_DELETE = "select brokerage.delete_outbox_v1(%b::bigint[])"
 
 
 async def delete_published(connection: Connection, ids: Sequence[int]) -> None:

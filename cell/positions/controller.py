@@ -11,10 +11,32 @@ from litestar.params import FromPath, FromQuery
 from msgspec import UNSET, Raw, UnsetType
 
 from cell import errors
-from cell.caller import Answer, Caller, check_content_type, decode_body, fingerprint, format_time, idempotency_key
-from cell.controller import IdempotencyKey, amount, answers, as_response, json_body, text
+from cell.caller import (
+    Answer,
+    Caller,
+    Moment,
+    check_content_type,
+    decode_body,
+    fingerprint,
+    format_time,
+    idempotency_key,
+)
+from cell.controller import (
+    LIST,
+    READ,
+    SYMBOL,
+    WRITE,
+    Described,
+    IdempotencyKey,
+    amount,
+    answers,
+    as_response,
+    json_body,
+)
 from cell.money import (
+    MICROS,
     PRICE_MAX_MICROS,
+    Amount,
     AmountRefused,
     NotADecimal,
     average_micros,
@@ -34,13 +56,13 @@ from infra.runtime.problem import Problem
 
 class PositionView(msgspec.Struct):
     symbol: str
-    qty: str
-    qty_held: str
-    cost_basis: str
-    avg_cost: str | None
-    reference_price: str | None
-    market_value: str | None
-    unrealized_pl: str | None
+    qty: Amount
+    qty_held: Amount
+    cost_basis: Amount
+    avg_cost: Amount | None
+    reference_price: Amount | None
+    market_value: Amount | None
+    unrealized_pl: Amount | None
 
 
 class PositionPage(msgspec.Struct):
@@ -49,18 +71,18 @@ class PositionPage(msgspec.Struct):
 
 
 class PortfolioView(msgspec.Struct):
-    cash: str
-    positions_value: str
-    equity: str
+    cash: Amount
+    positions_value: Amount
+    equity: Amount
     positions: list[PositionView]
-    as_of: str
+    as_of: Moment
 
 
 class SymbolView(msgspec.Struct):
     symbol: str
     tradable: bool
-    reference_price: str | None
-    as_of: str | None
+    reference_price: Amount | None
+    as_of: Moment | None
 
 
 class TransferRequest(msgspec.Struct, forbid_unknown_fields=True):
@@ -72,10 +94,10 @@ class TransferRequest(msgspec.Struct, forbid_unknown_fields=True):
 class TransferView(msgspec.Struct):
     transfer_id: UUID
     symbol: str
-    qty: str
-    unit_cost: str
+    qty: Amount
+    unit_cost: Amount
     status: str
-    created_at: str
+    created_at: Moment
 
 
 _decoder = msgspec.json.Decoder(TransferRequest)
@@ -145,10 +167,11 @@ async def transfer_shares(batcher: Batcher, new_id: TimeOrderedIds, caller: Call
 
 _TransferBody = json_body(
     {
-        "symbol": text("as in /v1/symbols"),
+        "symbol": SYMBOL,
         "qty": amount("shares, at most six decimals"),
-        "unit_cost": amount("dollars paid per share, zero allowed"),
-    }
+        "unit_cost": amount("dollars paid per share, zero allowed", most=PRICE_MAX_MICROS // MICROS, zero_allowed=True),
+    },
+    example={"symbol": "AAPL", "qty": "10", "unit_cost": "95.20"},
 )
 
 
@@ -156,7 +179,12 @@ class PositionController(Controller):
     path = "/v1"
     tags = ("positions",)
 
-    @get("/positions", summary="What the customer owns, by symbol")
+    @get(
+        "/positions",
+        summary="What the customer owns, by symbol",
+        operation_class=Described,
+        responses=answers(PositionPage, LIST, s200="a page of positions"),
+    )
     async def positions(
         self,
         caller: NamedDependency[Caller],
@@ -165,7 +193,7 @@ class PositionController(Controller):
         page_token: FromQuery[str | None] = None,
         direction: FromQuery[str | None] = None,
     ) -> PositionPage:
-        page = parse_page(limit, page_token, direction or "asc")
+        page = parse_page(limit, page_token, "asc" if direction is None else direction)
         if page.after is not None and not is_symbol(page.after):
             raise errors.invalid_field(422, "page_token", "not a token of this list")
         rows = await queries.list_positions(
@@ -175,7 +203,12 @@ class PositionController(Controller):
         token = seal(shown[-1]["symbol"]) if len(rows) > page.limit else None
         return PositionPage([position_view(row) for row in shown], token)
 
-    @get("/portfolio", summary="Everything at one moment")
+    @get(
+        "/portfolio",
+        summary="Everything at one moment",
+        operation_class=Described,
+        responses=answers(PortfolioView, READ, s200="cash and positions, all of one moment"),
+    )
     async def portfolio(self, caller: NamedDependency[Caller], pool: NamedDependency[Pool]) -> PortfolioView:
         cash, as_of, rows = await queries.read_portfolio(pool, caller.user_id)
         value = sum(_market_value(row) or 0 for row in rows)
@@ -191,7 +224,7 @@ class PositionController(Controller):
         "/share-transfers",
         summary="Bring shares from another broker",
         operation_class=_TransferBody,
-        responses=answers(TransferView, s201="the transfer, accepted or pending"),
+        responses=answers(TransferView, WRITE, s201="the transfer, accepted or pending"),
     )
     async def share_transfer(
         self,
@@ -205,7 +238,12 @@ class PositionController(Controller):
         check_content_type(request.headers.get("content-type"))
         return as_response(await transfer_shares(batcher, new_id, caller, key, await request.body()))
 
-    @get("/symbols/{symbol:str}", summary="A symbol and its reference price")
+    @get(
+        "/symbols/{symbol:str}",
+        summary="A symbol and its reference price",
+        operation_class=Described,
+        responses=answers(SymbolView, READ, s200="the symbol"),
+    )
     async def symbol(
         self, symbol: FromPath[str], caller: NamedDependency[Caller], pool: NamedDependency[Pool]
     ) -> SymbolView:

@@ -4,6 +4,9 @@ One cell, everything on this machine, in the same run and on the same database; 
 turn, and waits for empty queues between them, so that no one pays for another's backlog. What is accepted is
 counted twice: by the client (201) and by the database (orders more than before); a run in which they differ is
 refused.
+
+Then the latency at half of the rate through the router: an open loop, in which a slow answer does not put off the
+next request and whoever has to wait for a connection counts from the moment when his request was due.
 """
 
 import asyncio
@@ -16,6 +19,7 @@ from loadtests.benchmarks.conditions import conditions, medians, write_result
 from loadtests.benchmarks.pgbench import database_of, pgbench_version, run_pgbench
 from loadtests.figures import percentile
 from loadtests.operator_view import OperatorView
+from loadtests.paced_client import drive_paced
 from loadtests.raw_client import LoadResult, RequestOf, build_request, drive
 
 QUIET_S_MAX = 120.0
@@ -58,23 +62,41 @@ async def measure(
         figures["cell_to_pgbench"] = round(figures["cell_per_s"] / figures["pgbench_per_s"], 4)
         measured.append(figures)
         say(f"round {number + 1} of {rounds}: " + ", ".join(f"{name} {value:g}" for name, value in figures.items()))
+    peak = medians(measured)["router_per_s"]
+    at_half: list[dict[str, float]] = []
+    for number in range(rounds):
+        await until_quiet(view, cell)
+        at_half.append(await half_of_peak(bench, peak, number, connections=connections, seconds=seconds))
+        say(f"at half of {peak:g}/s: " + ", ".join(f"{name} {value:g}" for name, value in at_half[-1].items()))
     document = {
         "benchmark": "orders_per_second",
         "what": "accepted limit buys per second, one cell, one order per request; peer: pgbench, one order per call",
         "conditions": where,
         "settings": {"connections": connections, "seconds": seconds, "rounds": rounds, "pgbench_clients": 32},
-        "median": medians(measured),
+        "median": medians(measured) | medians(at_half),
         "rounds": measured,
+        "rounds_at_half_of_peak": at_half,
     }
     return document, write_result("orders_per_second", document)
 
 
-def through_router(bench: Bench, round_number: int) -> RequestOf:
+async def half_of_peak(bench: Bench, peak: float, number: int, *, connections: int, seconds: int) -> dict[str, float]:
+    """Latency through router and cell at half of the rate just measured; open loop, counted from when each was due."""
+    requests = through_router(bench, number, name="half")
+    result = await drive_paced(
+        bench.router_url, requests, per_s=peak / 2, connections=connections, seconds=seconds, wanted=201
+    )
+    if set(result.statuses) != {201}:
+        raise MeasurementRefused(f"answers other than 201: {dict(result.statuses)}; the first: {result.first_bad}")
+    return {f"half_{name}": value for name, value in told("router", result).items()}
+
+
+def through_router(bench: Bench, round_number: int, *, name: str = "router") -> RequestOf:
     heads = [
         _split(bench.router_url, {"Authorization": f"Bearer {customer.access_token}"}, bench)
         for customer in bench.customers
     ]
-    return _numbered(heads, f"router-{round_number}")
+    return _numbered(heads, f"{name}-{round_number}")
 
 
 def to_cell(bench: Bench, round_number: int) -> RequestOf:

@@ -10,14 +10,17 @@ import importlib.util
 import os
 import re
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from uuid import UUID
 
 from loadtests.benchmarks.bench_customers import Bench
 
 CLIENTS = 32
 THREADS = 2
 
+_CALLS = re.compile(r"transactions actually processed: ([0-9]+)")
 _TPS = re.compile(r"tps = ([0-9.]+) \(without initial connection time\)")
 _LATENCY = re.compile(r"latency average = ([0-9.]+) ms")
 
@@ -54,38 +57,79 @@ def find_pgbench() -> str:
 
 
 def order_script(bench: Bench) -> str:
-    """One command in one call. pgbench cannot pick from a list, so the array of customers is part of the statement."""
-    each = len(bench.customers) // CLIENTS
+    """One command in one call, for the customers of a stack."""
+    users = [customer.user_id for customer in bench.customers]
+    return place_script(users, clients=CLIENTS, batch=1, symbol=bench.symbol, limit_px=bench.limit_price_micros)
+
+
+def place_script(
+    users: Sequence[UUID], *, clients: int, batch: int, symbol: str, limit_px: int, replays: bool = False
+) -> str:
+    """Limit buys of one share, `batch` of them in one call, each of another customer.
+
+    pgbench cannot pick from a list, so the array of customers is part of the statement. A call whose answers are not
+    all as wanted divides by zero, which ends the run. `replays`: always the same key of a customer, used before.
+    """
+    each = len(users) // clients // batch
     if each < 1:
-        raise PgbenchFailed(f"{len(bench.customers)} customers are too few for {CLIENTS} clients")
-    users = ",".join(f"'{customer.user_id}'" for customer in bench.customers)
+        raise PgbenchFailed(f"{len(users)} customers are too few for {clients} clients with {batch} commands a call")
+    all_users = ",".join(f"'{user}'" for user in users)
+    numbers = f"generate_series(1, {batch})"
+    keys = "select 'again' from" if replays else "select gen_random_uuid()::text from"
+    wanted = "outcome = 'accepted' and replayed" if replays else "outcome = 'accepted'"
+
+    def same(value: str) -> str:
+        return f"array_fill({value}, array[{batch}])"
+
     return f"""\
-\\set who random(1, {each}) + :client_id * {each}
-select outcome from brokerage.place_orders_v1(
-  array[(array[{users}])[:who]::uuid], array[gen_random_uuid()::text], array[decode('00', 'hex')],
-  array[gen_random_uuid()], array[null::text], array['{bench.symbol}'], array['buy'], array['limit'], array['day'],
-  array[1000000::bigint], array[{bench.limit_price_micros}::bigint], clock_timestamp(), interval '1 hour', true);
+\\set first {batch} * (random(0, {each - 1}) + :client_id * {each}) + 1
+\\set last :first + {batch - 1}
+select 1 / (count(*) filter (where {wanted}) = {batch})::integer from brokerage.place_orders_v1(
+  ((array[{all_users}])[:first::integer : :last::integer])::uuid[],
+  array({keys} {numbers}), {same("decode('00', 'hex')")},
+  array(select uuidv7() from {numbers}), {same("null::text")}, {same(f"'{symbol}'::text")}, {same("'buy'::text")},
+  {same("'limit'::text")}, {same("'day'::text")}, {same("1000000::bigint")}, {same(f"{limit_px}::bigint")},
+  clock_timestamp(), interval '1 hour', true);
 """
 
 
 async def run_pgbench(bench: Bench, database: Database, *, seconds: int) -> dict[str, float]:
+    ran = await run_script(order_script(bench), database, clients=CLIENTS, seconds=seconds)
+    return {"pgbench_per_s": ran.calls_per_s, "pgbench_mean_ms": ran.mean_ms}
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """One run: calls that ended, and how fast."""
+
+    calls: int
+    calls_per_s: float
+    mean_ms: float
+
+
+async def run_script(
+    script: str, database: Database, *, clients: int, seconds: int | None = None, calls_each: int | None = None
+) -> Ran:
+    """For some seconds, or for a number of calls of each client. Raises PgbenchFailed unless every call was right."""
+    length = ("-T", str(seconds)) if calls_each is None else ("-t", str(calls_each))
     with tempfile.TemporaryDirectory() as folder:
-        script = Path(folder) / "place_order.sql"
-        script.write_text(order_script(bench))
+        path = Path(folder) / "calls.sql"
+        path.write_text(script)
         # fmt: off
         process = await asyncio.create_subprocess_exec(
-            find_pgbench(), "-n", "-M", "prepared", "-c", str(CLIENTS), "-j", str(THREADS), "-T", str(seconds),
-            "-f", str(script), "-h", database.host, "-p", database.port, "-U", database.user, database.name,
+            find_pgbench(), "-n", "-M", "prepared", "-c", str(clients), "-j", str(min(clients, THREADS)), *length,
+            "-f", str(path), "-h", database.host, "-p", database.port, "-U", database.user, database.name,
             env={**os.environ, "PGPASSFILE": str(database.pgpass)},
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         )
         # fmt: on
         out, err = await process.communicate()
     text = out.decode()
-    tps, latency = _TPS.search(text), _LATENCY.search(text)
-    if process.returncode != 0 or tps is None or latency is None:
+    found = [pattern.search(text) for pattern in (_CALLS, _TPS, _LATENCY)]
+    if process.returncode != 0 or None in found:
         raise PgbenchFailed(f"exit code {process.returncode}: {(err or out).decode()[-800:]}")
-    return {"pgbench_per_s": float(tps.group(1)), "pgbench_mean_ms": float(latency.group(1))}
+    calls, per_s, mean_ms = (float(match.group(1)) for match in found if match is not None)
+    return Ran(int(calls), per_s, mean_ms)
 
 
 async def pgbench_version() -> str:

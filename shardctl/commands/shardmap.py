@@ -1,4 +1,4 @@
-"""`shardctl map ...`: show."""
+"""`shardctl map ...`: show, publish."""
 
 import asyncio
 from dataclasses import asdict
@@ -6,7 +6,10 @@ from typing import Annotated, Any
 
 import typer
 
+from infra.runtime.redis_client import REDIS_FAILURES
+from shardctl.errors import NotReachable, Refused
 from shardctl.output import console, print_json, print_table
+from shardctl.shardmap.publish import publish_map
 from shardctl.shardmap.store import EpochRecord, open_store
 from shardctl.stack.current import control_dsn, open_stack
 
@@ -39,6 +42,28 @@ def show(
             ("epoch>", "when", "who", "what", "why"),
             [(record.epoch, _time(record), record.actor, _change(record), record.reason) for record in records],
         )
+
+
+@app.command()
+def publish() -> None:
+    """Give Redis the map as it is in the control database: after Redis was emptied. Harmless to repeat.
+
+    Routers do not wait for it: without Redis they ask the control database.
+    """
+    console.print(f"epoch {asyncio.run(_publish())} published", highlight=False)
+
+
+async def _publish() -> int:
+    backend = open_stack()
+    async with open_store(control_dsn(backend)) as store:
+        shard_map = await store.load()
+    try:
+        done = await publish_map(backend.addresses().redis_url, shard_map)
+    except REDIS_FAILURES as error:
+        raise NotReachable(f"Redis does not answer ({error}): `shardctl status`, `shardctl logs redis`") from error
+    if not done:
+        raise Refused(f"Redis holds a newer map than epoch {shard_map.epoch}: `shardctl doctor`")
+    return shard_map.epoch
 
 
 async def _read(history: int) -> tuple[dict[str, Any], list[EpochRecord]]:

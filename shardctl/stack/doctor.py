@@ -255,9 +255,11 @@ async def _published_map(backend: LocalBackend) -> Finding:
     finally:
         await client.aclose()
     if published is None:
-        return Finding("published map", Verdict.WARNING, "Redis holds none (it keeps nothing on disk)", "shardctl up")
+        return Finding(
+            "published map", Verdict.WARNING, "Redis holds none (it keeps nothing on disk)", "shardctl map publish"
+        )
     if (published.lineage, published.epoch) != (truth.lineage, truth.epoch):
-        return bad("published map", f"epoch {published.epoch} in Redis, {truth.epoch} in truth", "shardctl up")
+        return bad("published map", f"epoch {published.epoch} in Redis, {truth.epoch} in truth", "shardctl map publish")
     return good("published map", f"epoch {published.epoch}")
 
 

@@ -14,7 +14,7 @@ from tests.support.stack import Stack
 
 pytestmark = pytest.mark.anyio
 
-ORDER = {"symbol": "AAPL", "side": "buy", "type": "limit", "qty": "1", "limit_price": "10.00"}
+ORDER = {"symbol": "KO", "side": "buy", "type": "limit", "qty": "1", "limit_price": "64.00"}
 
 
 class Door:
@@ -83,9 +83,10 @@ async def door(stack: Stack) -> AsyncIterator[Door]:
         ({"qty": 10**400}, 422, "INVALID_FIELD"),
         ({"qty": None}, 400, "INVALID_FIELD"),
         ({"qty": [1]}, 400, "INVALID_FIELD"),
-        ({"limit_price": "-10"}, 422, "INVALID_FIELD"),
-        ({"limit_price": "10.001"}, 422, "INVALID_FIELD"),
+        ({"limit_price": "-64"}, 422, "INVALID_FIELD"),
+        ({"limit_price": "64.001"}, 422, "INVALID_FIELD"),
         ({"limit_price": 2**64}, 422, "INVALID_FIELD"),
+        ({"limit_price": "6.40"}, 422, "PRICE_OUT_OF_BAND"),
         ({"symbol": "NOSUCH"}, 422, "UNKNOWN_SYMBOL"),
         ({"symbol": "../x"}, 422, "INVALID_FIELD"),
         ({"side": "BUY"}, 422, "INVALID_FIELD"),
@@ -142,7 +143,7 @@ async def test_a_write_without_a_key_is_refused(door: Door, method: str, path: s
 async def test_a_key_used_again_replays_or_is_refused(door: Door) -> None:
     key = new_key()
     first = await door.send("POST", "/v1/orders", body=ORDER, key=key)
-    again = await door.send("POST", "/v1/orders", body={**ORDER, "qty": 1.0, "limit_price": 10}, key=key)
+    again = await door.send("POST", "/v1/orders", body={**ORDER, "qty": 1.0, "limit_price": 64}, key=key)
     assert first[0] == again[0] == 201
     assert first[1] == again[1]
     assert again[2]["Idempotency-Replayed"] == "true"

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 
 import psutil
 import pytest
+import redis
 
 from tests.support import raw_http
 from tests.support.stack import Stack, fresh_stack
@@ -207,3 +208,15 @@ def test_a_revoked_user_is_out_at_every_router_and_may_log_in_again(own: Stack) 
     assert (status, account(routers[1], fresh["access_token"])[0]) == (200, 200)
     refresh["refresh_token"] = fresh["refresh_token"]
     assert ask("POST", f"{routers[1]}/v1/tokens", refresh)[0] == 200
+
+
+def test_an_emptied_redis_is_given_the_map_again(own: Stack) -> None:
+    def finding() -> str:
+        return next(line for line in own.run("doctor").stdout.splitlines() if "published map" in line)
+
+    with redis.Redis.from_url(own.env()["REDIS_URL"]) as client:
+        client.flushall()  # as after a kill: it keeps nothing on disk
+        assert "holds none" in finding()
+        own.must("map", "publish")
+        assert client.exists("shardmap:snapshot")
+    assert "epoch" in finding()

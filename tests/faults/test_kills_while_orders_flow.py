@@ -51,7 +51,7 @@ class Trader:
                 "side": "buy",
                 "type": "limit",
                 "qty": "0.1",
-                "limit_price": "1.00" if number % 3 else "200.00",
+                "limit_price": "211.00" if number % 3 else "218.00",  # all below the market, inside the price band
                 "client_order_id": name,
             }
             answer = await self.customer.place(order)

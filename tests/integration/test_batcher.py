@@ -67,7 +67,7 @@ def deposit(user_id: uuid.UUID, amount: int = 1_000_000, key: str | None = None)
 
 
 def buy(user_id: uuid.UUID, qty: int = 1_000_000) -> Command:
-    arguments = (new_id(), None, "AAPL", "buy", "limit", "day", qty, 100_000_000, None)
+    arguments = (new_id(), None, "AAPL", "buy", "limit", "day", qty, 100_000_000, None, None)
     return Command(CommandKind.PLACE, user_id, uuid.uuid4().hex, b"f" * 16, arguments)
 
 
@@ -166,11 +166,14 @@ async def test_a_lost_reply_of_the_commit_is_asked_for_again_and_has_one_effect(
         dsn = cell_database.service_dsn.replace(f":{address['port']}/", f":{proxy.port}/")
         async with batcher_on(dsn) as batcher:
             users = [open_user(books) for _ in range(10)]
-            proxy.armed_by = b"deposit_cash_v1"
+            # the keys come with the execution; the procedure's name comes before, when the statement is prepared
+            proxy.armed_by = b"lost-"
             proxy.replies_to_lose = 1
-            outcomes = await asyncio.gather(*(batcher.submit(deposit(user_id)) for user_id in users))
+            lost = [deposit(user_id, key=f"lost-{user_id}") for user_id in users]
+            outcomes = await asyncio.gather(*(batcher.submit(command) for command in lost))
     assert proxy.lost == 1, "the fault was never met"
     assert {outcome.outcome for outcome in outcomes} == {"accepted"}
+    assert any(outcome.replayed for outcome in outcomes), "what was lost was committed"
     assert {balance(books, user_id) for user_id in users} == {1_000_000}
 
 
@@ -183,12 +186,12 @@ async def test_an_unknown_outcome_is_said_to_be_unknown_and_settled_by_another_s
     async with cutting_proxy(str(address["host"]), int(str(address["port"]))) as proxy:
         dsn = cell_database.service_dsn.replace(f":{address['port']}/", f":{proxy.port}/")
         async with batcher_on(dsn, limits) as batcher:
-            proxy.armed_by, proxy.replies_to_lose = b"deposit_cash_v1", 1_000
-            assert await outcome_of(batcher.submit(deposit(user_id, key="k"))) == "OUTCOME_UNKNOWN"
+            proxy.armed_by, proxy.replies_to_lose = b"unknown-key", 1_000
+            assert await outcome_of(batcher.submit(deposit(user_id, key="unknown-key"))) == "OUTCOME_UNKNOWN"
     assert proxy.lost > 0, "the fault was never met"
     async with batcher_on(cell_database.service_dsn) as other:
-        settled = await other.submit(deposit(user_id, key="k"))
-    assert settled.outcome == "accepted"
+        settled = await other.submit(deposit(user_id, key="unknown-key"))
+    assert (settled.outcome, settled.replayed) == ("accepted", True)
     assert balance(books, user_id) == 1_000_000
 
 

@@ -28,11 +28,12 @@ from psycopg.types.json import Jsonb
 
 from infra.runtime.migrator import read_sql
 from tests.support.databases import TestDatabase
-from tests.support.ledger_model import ENDED, UNSEEN, ModelAccount, ModelOrder, collar
+from tests.support.ledger_model import ENDED, POSITION_MAX, UNSEEN, ModelAccount, ModelOrder, collar, floor, shares_for
 
 SYMBOL = "AAPL"
 REFERENCE = 100_000_000
 CHECKS = read_sql("cell", "checks")
+SET_BANDS = "select brokerage.set_price_bands_v1(%s::text[], %s::bigint[], %s::bigint[])"
 TRIGGER = "select * from brokerage.trigger_stops_v1(%s, %s, %s, 1000, %s, 'XNYS')"
 SESSIONS = [
     (datetime(2026, 11, day, 14, 30, tzinfo=UTC), datetime(2026, 11, day, close, 0, tzinfo=UTC))
@@ -67,6 +68,7 @@ class Books(RuleBasedStateMachine):
         while self._call("select 1 from brokerage.claim_instructions_v1(64, now())"):
             pass  # earlier examples' customers are not this one's
         self._call("select brokerage.set_reference_prices_v1(%s, %s, now())", [SYMBOL], [REFERENCE])
+        self._call(SET_BANDS, [], [], [])
         self._call(
             "select * from brokerage.open_account_v1(%s, 1, 'retail', %s, null, 'x', now())", self.user, self.user.hex
         )
@@ -90,13 +92,14 @@ class Books(RuleBasedStateMachine):
                 [self.user], [key], [mark], [uuid.uuid4()], [SYMBOL], [content[0]], [content[1]], now,
             )  # fmt: skip
         elif verb == "place":
-            side, kind, qty, time_in_force, stop_px, limit_px = content
+            side, kind, qty, time_in_force, stop_px, limit_px, *rest = content
+            amount = rest[0] if rest else None
             order_id = uuid.uuid4()
             rows = self._call(
                 "select outcome, resource_id from brokerage.place_orders_v1(%s, %s, %s, %s, %s::text[], %s, %s, %s, "
-                "%s, %s::bigint[], %s::bigint[], %s, interval '1 hour', false, %s::bigint[], 'XNYS')",
+                "%s, %s::bigint[], %s::bigint[], %s, interval '1 hour', false, %s::bigint[], 'XNYS', %s::bigint[])",
                 [self.user], [key], [mark], [order_id], [None], [SYMBOL], [side], [kind], [time_in_force], [qty],
-                [limit_px], self.at, [stop_px],
+                [limit_px], self.at, [stop_px], [amount],
             )  # fmt: skip
             if rows[0][0] == "accepted":
                 self.ids[key] = rows[0][1]
@@ -128,9 +131,12 @@ class Books(RuleBasedStateMachine):
         self.commands.append((key, (verb, content)))
         return key
 
-    @initialize(is_rich=st.booleans())
-    def begin(self, is_rich: bool) -> None:
-        """Half of the customers can afford everything; the others live at the edge."""
+    @initialize(is_rich=st.booleans(), is_retail=st.integers(0, 3).map(bool))
+    def begin(self, is_rich: bool, is_retail: bool) -> None:
+        """Half of the customers can afford everything; the others live at the edge. A quarter are professionals."""
+        if not is_retail:
+            self._call("select brokerage.set_profile_v1(%s, 'professional')", self.user)
+            self.model.is_retail = False
         if is_rich:
             self.deposit(3_000_000_000)
             self.transfer(20_000_000, 99_999_999)
@@ -161,7 +167,7 @@ class Books(RuleBasedStateMachine):
         )
         if expected == "accepted":
             self.met[f"accepted as {order.status}"] += 1
-            self.model.place(key, order)
+            self._accept(key, order)
             if at_once:
                 self.route()
 
@@ -179,7 +185,106 @@ class Books(RuleBasedStateMachine):
         kind = "stop_limit" if limit_px else "stop"
         key = self._send("place", (side, kind, qty, time_in_force, stop_px, limit_px), expected)
         if expected == "accepted":
-            self.model.place(key, order)
+            self._accept(key, order)
+
+    def _accept(self, key: str, order: ModelOrder) -> None:
+        self.model.place(key, order)
+        self.model.count(order, self.last_px, self.at)
+
+    @rule(
+        side=st.sampled_from(["buy", "sell"]),
+        amount=st.one_of(st.integers(1_000_000, 400_000_000), st.sampled_from([1_000_000, 5_000_000])),
+        limit_px=st.one_of(st.none(), near_prices),
+        time_in_force=times_in_force,
+        at_once=st.booleans(),
+    )
+    def place_amount(self, side: str, amount: int, limit_px: int | None, time_in_force: str, at_once: bool) -> None:
+        hold_px = limit_px or (collar(self.last_px) if side == "buy" else floor(self.last_px))
+        order = ModelOrder(SYMBOL, side, 0, hold_px, has_limit=limit_px is not None, amount=amount)
+        expected = self._enter(order, time_in_force)
+        self.met[f"{side} by amount: {expected}"] += 1
+        kind = "limit" if limit_px else "market"
+        key = self._send("place", (side, kind, None, time_in_force, None, limit_px, amount), expected)
+        if expected == "accepted":
+            self._accept(key, order)
+            if at_once:
+                self.route()
+
+    @rule(
+        side=st.sampled_from(["buy", "sell"]),
+        amount=st.one_of(st.integers(1_000_000, 400_000_000), st.just(5_000_000)),
+        is_limit=st.booleans(),
+        ending=st.sampled_from(["filled", "filled", "cancelled", "bust", "correct", "open"]),
+    )
+    def an_amount_trades(self, side: str, amount: int, is_limit: bool, ending: str) -> None:
+        """Half of it, then more than is left of it, then the rest, or another end."""
+        self._a_minute_passes()
+        if self.model.restricted or not self._is_open():
+            return
+        px = self.last_px
+        self.deposit(amount) if side == "buy" else self.transfer(shares_for(amount, px), px)
+        hold_px = px if is_limit else collar(px) if side == "buy" else floor(px)
+        order = ModelOrder(SYMBOL, side, 0, hold_px, has_limit=is_limit, amount=amount)
+        expected = self._enter(order, "gtc")
+        terms = (side, "limit" if is_limit else "market", None, "gtc", None, px if is_limit else None, amount)
+        key = self._send("place", terms, expected)
+        if expected != "accepted":
+            return
+        self._accept(key, order)
+        self.route()
+        self._fill_amount(key, order, shares_for(amount // 2, px), px, is_last=False)
+        room = int((amount - order.exact) * 1_000_000 // px)
+        self._fill_amount(key, order, room + 1, px, is_last=True)
+        if ending == "filled":
+            self._fill_amount(key, order, room, px, is_last=True)
+        elif ending == "cancelled":
+            assert self._report(key, "cancelled") == "applied"
+            self.model.end(order, "cancelled")
+        elif ending in ("bust", "correct"):
+            exec_id, ref = f"e{next(self.numbers):04}", min(order.trades)
+            qty, better = (order.cum, px + 10_000) if ending == "correct" else (0, 0)
+            told = {"last_qty": qty, "last_px": better} if ending == "correct" else {}
+            assert self._report(key, ending, exec_id=exec_id, exec_ref_id=ref, **told) == "applied"
+            assert self.model.revise(order, ending, exec_id, ref, qty, better) == "applied"
+            self.met[f"a {ending} of an amount: {order.status}"] += 1
+
+    def _fill_amount(self, name: str, order: ModelOrder, qty: int, px: int, *, is_last: bool) -> None:
+        exec_id, told = f"e{next(self.numbers):04}", "filled" if is_last else "partially_filled"
+        expected = self.model.fill(order, exec_id, qty, px, is_last=is_last)
+        assert self._report(name, "fill", exec_id=exec_id, last_qty=qty, last_px=px, ord_status=told) == expected
+        self.met[f"{order.side} by amount filled: {expected}, {order.status}"] += 1
+
+    @rule(seconds=st.sampled_from([0.5, 1, 1, 59, 60]))
+    def a_moment_passes(self, seconds: float) -> None:
+        self.at += timedelta(seconds=seconds)
+
+    def _a_minute_passes(self) -> None:
+        """Whatever was placed before does not count any more."""
+        self.at += timedelta(minutes=1)
+
+    @rule(count=st.integers(8, 12), px=near_prices)
+    def a_burst_of_orders(self, count: int, px: int) -> None:
+        """As fast as a machine sends them: what the window has no room for is refused, and only that."""
+        self.deposit(count * 2 * px)
+        for _ in range(count):
+            self.place("buy", 1, px, "gtc", False)
+
+    @precondition(lambda self: self.model.is_retail and not self.model.restricted)
+    @rule(px=near_prices, is_beyond=st.booleans())
+    def a_position_up_to_the_limit(self, px: int, is_beyond: bool) -> None:
+        """A buy that fills what the limit leaves, to the micro, and one that is a micro-share more."""
+        self._a_minute_passes()
+        self.deposit(POSITION_MAX + 2 * px)
+        held = sum(order.held for order in self.model.orders.values() if order.side == "buy")
+        worth = -(-self.model.position(SYMBOL).qty * self.last_px // 1_000_000)
+        qty = (POSITION_MAX - worth - held) * 1_000_000 // px
+        if qty > 0:
+            self.place("buy", qty + is_beyond, px, "gtc", False)
+
+    @rule(px=st.sampled_from([None, (1_000_000, 150_000_000)]))
+    def the_venue_has_a_band_of_its_own(self, px: tuple[int, int] | None) -> None:
+        self.model.venue_band = px
+        self._call(SET_BANDS, *(([SYMBOL], [px[0]], [px[1]]) if px else ([], [], [])))
 
     @rule(px=near_prices)
     def hear_price(self, px: int) -> None:
@@ -203,7 +308,7 @@ class Books(RuleBasedStateMachine):
             order.status = "funds_held" if reached else "armed"
         else:
             order.status = "funds_held" if self._is_open() else "queued"
-        expected = self.model.judge(order.symbol, order.side, order.qty, order.hold_px)
+        expected = self.model.judge(order, self.last_px, self.at)
         if expected != "ACCOUNT_RESTRICTED" and time_in_force in ("ioc", "fok") and not self._is_open():
             return "MARKET_CLOSED"
         return expected
@@ -258,20 +363,24 @@ class Books(RuleBasedStateMachine):
                 )
 
     @precondition(lambda self: self.model.cash > 0)
-    @rule(px=cents)
+    @rule(px=st.one_of(near_prices, cents))
     def place_for_the_last_micro(self, px: int) -> None:
         """A buy that the cash just covers, and one a micro-share larger that it does not."""
         qty = self.model.cash * 1_000_000 // px
         if not 0 < qty < 10**15 or self.model.restricted:
             return
+        self._a_minute_passes()
         larger = qty + -(-1_000_000 // px) + 1
-        assert self.model.judge(SYMBOL, "buy", larger, px) == "INSUFFICIENT_BUYING_POWER"
-        self._send("place", ("buy", "limit", larger, "gtc", None, px), "INSUFFICIENT_BUYING_POWER")
+        expected = self._enter(ModelOrder(SYMBOL, "buy", larger, px), "gtc")
+        assert expected in ("INSUFFICIENT_BUYING_POWER", "PRICE_OUT_OF_BAND")
+        self._send("place", ("buy", "limit", larger, "gtc", None, px), expected)
         order = ModelOrder(SYMBOL, "buy", qty, px)
-        assert self._enter(order, "gtc") == "accepted"
-        key = self._send("place", ("buy", "limit", qty, "gtc", None, px), "accepted")
-        self.model.place(key, order)
-        self.met["the last micro"] += 1
+        expected = self._enter(order, "gtc")
+        assert expected in ("accepted", "PRICE_OUT_OF_BAND", "POSITION_LIMIT")
+        key = self._send("place", ("buy", "limit", qty, "gtc", None, px), expected)
+        if expected == "accepted":
+            self._accept(key, order)
+            self.met["the last micro"] += 1
 
     @precondition(lambda self: self.commands)
     @rule(data=st.data(), mutate=st.booleans())
@@ -315,14 +424,17 @@ class Books(RuleBasedStateMachine):
         qty = qty if qty is None or qty > 0 else None
         if limit_px is not None and not order.has_limit and data.draw(st.booleans()):
             limit_px = None
-        expected = self.model.judge_replace(order, qty, limit_px, is_fresh=is_fresh)
+        expected = self._judge_replace(order, qty, limit_px, is_fresh=is_fresh)
         self.met[f"replace: {expected}"] += 1
         key = self._send("replace", (name, is_fresh, limit_px, qty), expected)
         if expected == "accepted":
             was_held = order.held
             self.met[f"replace of one that is {order.status}"] += 1
-            self.model.replace(order, key, qty, limit_px)
+            self.model.replace(order, key, qty, limit_px, last_px=self.last_px, at=self.at)
             self.met["replace: the new one needs more"] += order.status == "pending_replace" and order.held > was_held
+
+    def _judge_replace(self, order: ModelOrder, qty: int | None, px: int | None, *, is_fresh: bool = True) -> str:
+        return self.model.judge_replace(order, qty, px, is_fresh=is_fresh, last_px=self.last_px, at=self.at)
 
     @precondition(lambda self: self._pending())
     @rule(data=st.data(), verdict=st.sampled_from(["replaced", "replaced", "replace_rejected", "implied"]))
@@ -366,28 +478,32 @@ class Books(RuleBasedStateMachine):
         ending: str,
     ) -> None:  # fmt: skip
         """Place, fill some, replace, fill some or all of it meanwhile, and then the venue answers."""
+        self._a_minute_passes()
         if self.model.restricted or not self._is_open():
             return
         self.deposit(3 * qty * px // 1_000_000 + 1) if side == "buy" else self.transfer(qty, px)
-        key = self._send("place", (side, "limit", qty, "gtc", None, px), "accepted")
         order = ModelOrder(SYMBOL, side, qty, px)
-        self.model.place(key, order)
+        expected = self._enter(order, "gtc")
+        key = self._send("place", (side, "limit", qty, "gtc", None, px), expected)
+        if expected != "accepted":  # too far from the last price, or too large a position
+            return
+        self._accept(key, order)
         self.route()
         if filled_before:
             self._trade(key, order, max(1, order.leaves // 3))
         position = self.model.position(SYMBOL)
         beyond = order.qty + (self.model.cash * 1_000_000 // px + 2 if side == "buy" else position.qty + 1)
-        expected = self.model.judge_replace(order, beyond, None, is_fresh=True)
+        expected = self._judge_replace(order, beyond, None)
         self.met[f"replace: {expected}"] += 1
         self._send("replace", (key, True, None, beyond), expected)
         whole = int(qty * factor)
-        expected = self.model.judge_replace(order, whole, new_px, is_fresh=True)
+        expected = self._judge_replace(order, whole, new_px)
         self.met[f"replace: {expected}"] += 1
         name = self._send("replace", (key, True, new_px, whole), expected)
         if expected != "accepted":
             return
         self.met[f"replace of one that is {order.status}"] += 1
-        self.model.replace(order, name, whole, new_px)
+        self.model.replace(order, name, whole, new_px, last_px=self.last_px, at=self.at)
         if filled_meanwhile != "nothing":
             self._trade(key, order, order.leaves if filled_meanwhile == "all" else max(1, order.leaves // 3))
         if ending == "cancelled" and order.status not in ENDED:
@@ -412,12 +528,16 @@ class Books(RuleBasedStateMachine):
     )
     def trades_are_revised(self, side: str, qty: int, px: int, whole: bool, kinds: list[str]) -> None:
         """Place, fill in part or whole, and let the venue revise the trade, then the revision, then that one."""
+        self._a_minute_passes()
         if self.model.restricted or not self._is_open():
             return
         self.deposit(qty * px // 1_000_000 + 1) if side == "buy" else self.transfer(qty, px)
-        key = self._send("place", (side, "limit", qty, "gtc", None, px), "accepted")
         order = ModelOrder(SYMBOL, side, qty, px)
-        self.model.place(key, order)
+        expected = self._enter(order, "gtc")
+        key = self._send("place", (side, "limit", qty, "gtc", None, px), expected)
+        if expected != "accepted":  # too far from the last price, or too large a position
+            return
+        self._accept(key, order)
         self.route()
         self._trade(key, order, qty if whole else qty // 2)
         self._revise_again_and_again(key, order, kinds)
@@ -430,11 +550,15 @@ class Books(RuleBasedStateMachine):
     )
     def a_paid_debt_is_revised(self, qty: int, beyond: int, px: int, kinds: list[str]) -> None:
         """Sold twice by a late fill, bought back by an order of before, and then the venue thinks again."""
-        if self.model.restricted or not self._is_open():
+        self._a_minute_passes()
+        if self.model.restricted or not self._is_open() or self.model.is_out_of_band(self.last_px, px):
             return
         self.transfer(qty, px)
         debt = self.model.free(SYMBOL)
         wanted = debt + max(beyond, 1 - debt)
+        worth = wanted * px // 1_000_000 + 1
+        if self.model.is_too_much_of(SYMBOL, self.last_px, worth) or 3 * worth > POSITION_MAX:
+            return
         self.deposit(wanted * px // 1_000_000 + 1)
         first = self._sent("sell", debt, px)
         assert self._report(first, "cancelled") == "applied"
@@ -449,7 +573,7 @@ class Books(RuleBasedStateMachine):
     def _sent(self, side: str, qty: int, px: int) -> str:
         """A limit order that the venue has; its name."""
         key = self._send("place", (side, "limit", qty, "gtc", None, px), "accepted")
-        self.model.place(key, ModelOrder(SYMBOL, side, qty, px))
+        self._accept(key, ModelOrder(SYMBOL, side, qty, px))
         self.route()
         return key
 
@@ -547,17 +671,23 @@ class Books(RuleBasedStateMachine):
         px = order.hold_px if at_limit else px
         late = order.status in ENDED
         exec_id = f"e{next(self.numbers):04}"
-        expected = self.model.fill(order, exec_id, qty, px)
-        assert self._report(name, "fill", exec_id=exec_id, last_qty=qty, last_px=px) == expected
+        told = {"ord_status": "filled" if whole and order.amount else "partially_filled"}
+        if order.amount is not None:
+            room = int((order.amount - order.exact) * 1_000_000 // px)
+            qty = max(1, room) if whole else qty
+        expected = self.model.fill(order, exec_id, qty, px, is_last=whole)
+        assert self._report(name, "fill", exec_id=exec_id, last_qty=qty, last_px=px, **told) == expected
         self.met[f"{'late ' if late else ''}fill: {expected}"] += 1
+        if order.amount is not None:
+            self.met[f"{order.side} by amount filled: {expected}, {order.status}"] += 1
         if self.model.cash < 0:
             self.met["overdraft"] += 1
 
-    @precondition(lambda self: any(o.status == "partially_filled" for o in self.model.orders.values()))
+    @precondition(lambda self: any(o.status == "partially_filled" and o.leaves for o in self.model.orders.values()))
     @rule(data=st.data())
     def cancel_loses_to_a_fill(self, data: st.DataObject) -> None:
         """The venue ends the order, then reports that the rest was filled after all."""
-        partly = sorted(n for n, o in self.model.orders.items() if o.status == "partially_filled")
+        partly = sorted(n for n, o in self.model.orders.items() if o.status == "partially_filled" and o.leaves)
         name = data.draw(st.sampled_from(partly))
         order = self.model.orders[name]
         assert self._report(name, "cancelled") == "applied"
@@ -666,11 +796,14 @@ class Books(RuleBasedStateMachine):
     def orders_equal_the_model(self) -> None:
         rows = self._call(
             "select order_id, status, order_qty_micros, cum_qty_micros, cum_cost_micros, "
-            "held_cash_micros + held_shares_micros "
+            "held_cash_micros + held_shares_micros, notional_micros "
             "from brokerage.orders where user_id = %s",
             self.user,
         )
-        expected = {self.ids[name]: (o.status, o.qty, o.cum, o.posted, o.held) for name, o in self.model.orders.items()}
+        expected = {
+            self.ids[name]: (o.status, o.qty or None, o.cum, o.posted, o.held, o.amount)
+            for name, o in self.model.orders.items()
+        }
         assert {row[0]: row[1:] for row in rows} == expected
 
     def teardown(self) -> None:
@@ -702,6 +835,20 @@ def books(cell_database: TestDatabase) -> Iterator[type[Books]]:
 SOMETIMES = (
     "INSUFFICIENT_BUYING_POWER",
     "INSUFFICIENT_SHARES",
+    "PRICE_OUT_OF_BAND",
+    "POSITION_LIMIT",
+    "ORDER_RATE_LIMIT",
+    "buy by amount: accepted",
+    "buy by amount: INSUFFICIENT_BUYING_POWER",
+    "sell by amount: accepted",
+    "sell by amount: INSUFFICIENT_SHARES",
+    "buy by amount filled: applied, filled",
+    "buy by amount filled: applied, partially_filled",
+    "buy by amount filled: quarantined, partially_filled",
+    "sell by amount filled: applied, filled",
+    "a bust of an amount: routed",
+    "a correct of an amount: partially_filled",
+    "replace: ORDER_NOT_REPLACEABLE",
     "the last micro",
     "stop: accepted, armed",
     "stop: accepted, funds_held",
@@ -726,6 +873,9 @@ SOMETIMES = (
     "replace: QTY_BELOW_FILLED",
     "replace: INSUFFICIENT_BUYING_POWER",
     "replace: INSUFFICIENT_SHARES",
+    "replace: PRICE_OUT_OF_BAND",
+    "replace: POSITION_LIMIT",
+    "replace: ORDER_RATE_LIMIT",
     "replace: the new one needs more",
     "replace of one that is funds_held",
     "replace of one that is armed",

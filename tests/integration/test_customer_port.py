@@ -5,7 +5,7 @@ import base64
 import json
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -121,12 +121,42 @@ def page_token(text: str) -> str:
         ("/v1/positions?page_token=" + page_token("A\x00"), 422),
         ("/v1/ledger?page_token=" + page_token("9" * 40), 422),
         ("/v1/ledger?limit=%00", 422),
+        ("/v1/positions?direction=", 422),
     ],
 )
 async def test_what_no_text_column_can_hold_is_refused_like_any_other_mistake(
     port: Port, target: str, status: int
 ) -> None:
     assert (await port.ask("GET", target))[0] == status
+
+
+@pytest.mark.parametrize(
+    ("target", "allowed"),
+    [
+        ("/v1/orders", "GET, OPTIONS, POST"),
+        ("/v1/orders/0190c0de-0000-7000-8000-000000000000", "DELETE, GET, OPTIONS, PATCH"),
+        ("/v1/orders/preview", "OPTIONS, POST"),
+        ("/v1/orders/x/events", "GET, OPTIONS"),
+        ("/v1/deposits", "OPTIONS, POST"),
+    ],
+)
+async def test_options_names_every_method_of_a_path(port: Port, target: str, allowed: str) -> None:
+    status, headers, _ = await port.ask("OPTIONS", target)
+    assert (status, headers["allow"]) == (204, allowed)
+
+
+@pytest.mark.parametrize("spell", [str.upper, lambda text: f"{{{text}}}", lambda text: text.replace("-", "")])
+async def test_an_order_has_one_name(port: Port, spell: Callable[[str], str]) -> None:
+    """UUIDs have many spellings; one of them is taken, whatever its case."""
+    order_id = (await port.ask("POST", "/v1/orders", ORDER))[2]["order_id"]
+    other = spell(order_id)
+    assert (await port.ask("GET", f"/v1/orders/{other}"))[0] == (200 if len(other) == 36 else 404)
+
+
+@pytest.mark.parametrize("name", ["a/b", "a\\b", "100%41", "%", ".", "..", "", "a b", "\u00e9", "a" * 129])
+async def test_a_name_that_a_path_cannot_hold_is_refused(port: Port, name: str) -> None:
+    status, _, problem = await port.ask("POST", "/v1/orders", {**ORDER, "client_order_id": name})
+    assert (status, problem["field"]) == (422, "client_order_id")
 
 
 async def test_only_the_routers_token_for_this_cell_brings_a_customer(port: Port) -> None:
@@ -287,10 +317,43 @@ async def test_a_preview_says_what_placing_would_and_leaves_nothing(port: Port) 
     assert state() == before
 
 
+async def test_a_risk_refusal_explains_itself_and_is_previewed(port: Port) -> None:
+    away = {**ORDER, "limit_price": "110.01"}
+    status, _, problem = await port.ask("POST", "/v1/orders", away, key="away")
+    assert (status, problem["code"], problem["field"]) == (422, "PRICE_OUT_OF_BAND", "limit_price")
+    assert (problem["reference_price"], problem["band_pct"]) == ("100.000000", 10)
+    assert "prices from 90.000000 to 110.000000 are taken" in problem["detail"]
+    status, headers, again = await port.ask("POST", "/v1/orders", away, key="away", server=1)
+    assert (status, headers["idempotency-replayed"]) == (422, "true")
+    assert {**again, "request_id": None} == {**problem, "request_id": None}
+    _, _, verdict = await port.ask("POST", "/v1/orders/preview", away)
+    assert verdict["refusals"][0] == {key: problem[key] for key in verdict["refusals"][0]}
+    with psycopg.connect(port.database.service_dsn, autocommit=True) as connection:
+        connection.execute("select brokerage.set_profile_v1(%s, 'retail')", [port.user_id])
+    answers = [(await port.ask("POST", "/v1/orders", {**ORDER, "qty": "0.01"}, server=n % 2))[2] for n in range(61)]
+    refused = next(answer for answer in answers if "code" in answer)
+    assert (refused["code"], refused["unit"]) == ("ORDER_RATE_LIMIT", "orders")
+    assert (refused["limit"], refused["current"], refused["window_s"]) in [(10, 10, 1), (60, 60, 60)]
+    assert f"up to {refused['limit']} orders in {refused['window_s']} s" in refused["detail"]
+
+
+async def test_a_position_limit_names_its_figures_in_dollars(port: Port) -> None:
+    with psycopg.connect(port.database.service_dsn, autocommit=True) as connection:
+        connection.execute("select brokerage.set_profile_v1(%s, 'retail')", [port.user_id])
+    assert (await port.ask("POST", "/v1/deposits", {"amount": "600000"}))[0] == 201
+    status, _, problem = await port.ask("POST", "/v1/orders", {**ORDER, "qty": "5000.000001"})
+    assert (status, problem["code"]) == (422, "POSITION_LIMIT")
+    assert (problem["limit"], problem["current"], problem["required"]) == (
+        "500000.000000",
+        "0.000000",
+        "500000.000100",
+    )
+
+
 @pytest.mark.parametrize(
     ("body", "if_match", "status"),
     [
-        ({"qty": "2"}, None, 428),
+        ({"qty": "2"}, None, 400),
         ({"qty": "2"}, "3", 400),
         ({"qty": "2"}, '"2"', 412),
         ({"qty": "2"}, '"another"', 412),
@@ -319,3 +382,56 @@ async def test_a_replacement_names_what_it_replaces(
         assert again[1]["idempotency-replayed"] == "true"
     for nobodys in ("0190c0de-0000-7000-8000-000000000000", "x"):
         assert (await port.ask("PATCH", f"/v1/orders/{nobodys}", {"qty": "2"}, if_match="*"))[0] == 404
+
+
+async def test_five_dollars_of_a_share(port: Port) -> None:
+    """Placed, previewed, read, refused a change, and cancelled; replays tell amounts and quantities apart."""
+    five: dict[str, object] = {"symbol": "AAPL", "side": "buy", "type": "market", "notional": "5"}
+    _, _, verdict = await port.ask("POST", "/v1/orders/preview", five)
+    assert verdict == {"would_accept": True, "refusals": [], "hold": "5.000000", "estimated_cost": "5.000000"}
+    status, _, order = await port.ask("POST", "/v1/orders", five, key="five")
+    assert (status, order["qty"], order["notional"], order["held"]) == (201, None, "5.000000", "5.000000")
+    assert (order["status"], order["leaves_qty"], order["cum_qty"]) == ("funds_held", None, "0.000000")
+    path = f"/v1/orders/{order['order_id']}"
+    assert (await port.ask("GET", path))[2] == order
+    assert (await port.ask("GET", "/v1/orders?status=open"))[2]["items"] == [order]
+    assert (await port.ask("POST", "/v1/orders", five, key="five", server=1))[2] == order
+    other = await port.ask("POST", "/v1/orders", {**five, "notional": "5.01"}, key="five")
+    assert other[2]["code"] == "IDEMPOTENCY_KEY_REUSED"
+    status, _, problem = await port.ask("PATCH", path, {"qty": "1"}, if_match="*")
+    assert (status, problem["code"]) == (422, "ORDER_NOT_REPLACEABLE")
+    assert (await port.ask("GET", "/v1/account"))[2]["buying_power"] == "995.000000"
+    status, _, ended = await port.ask("DELETE", path)
+    assert (status, ended["status"], ended["leaves_qty"], ended["held"]) == (200, "cancelled", "0.000000", "0.000000")
+    assert (await port.ask("GET", "/v1/account"))[2]["buying_power"] == "1000.000000"
+    status, _, problem = await port.ask("POST", "/v1/orders", {**five, "notional": "1000.000001"})
+    assert (problem["code"], problem["required"]) == ("INSUFFICIENT_BUYING_POWER", "1000.000001")
+
+
+@pytest.mark.parametrize(
+    ("free", "kind", "notional", "held"),
+    [
+        ("1", "market", "95", "1.000000"),  # at worst 5 % below the reference: 1.00
+        ("1", "market", "97", "1.000000"),  # at worst 1.021053, as far as shares are free
+        ("1", "market", "100", "1.000000"),
+        ("1", "market", "100.000001", None),  # needs 1.000001 at the reference
+        ("1", "limit", "98", "1.000000"),
+        ("1", "limit", "98.000001", None),
+        ("2", "market", "97", "1.021053"),
+        ("2", "limit", "97", "0.989796"),
+    ],
+)
+async def test_a_sale_by_amount_holds_what_it_may_take(
+    port: Port, free: str, kind: str, notional: str, held: str | None
+) -> None:
+    assert (await port.ask("POST", "/v1/share-transfers", {"symbol": "AAPL", "qty": free, "unit_cost": "1"}))[0] == 201
+    sale = {"symbol": "AAPL", "side": "sell", "type": kind, "notional": notional}
+    sale |= {"limit_price": "98.00"} if kind == "limit" else {}
+    _, _, verdict = await port.ask("POST", "/v1/orders/preview", sale)
+    status, _, order = await port.ask("POST", "/v1/orders", sale)
+    assert verdict["would_accept"] == (status == 201)
+    if held is None:
+        assert (order["code"], order["required"], order["available"]) == ("INSUFFICIENT_SHARES", "1.000001", "1.000000")
+    else:
+        assert verdict["hold"] == order["held"] == held
+        assert (await port.ask("GET", "/v1/positions"))[2]["items"][0]["qty_held"] == held

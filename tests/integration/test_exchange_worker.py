@@ -1,14 +1,9 @@
 """Worker and exchange, both real processes, over a real database: nothing lost, nothing doubled, books closed."""
 
 import asyncio
-import os
 import random
 import signal
-import sqlite3
-import subprocess
-import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, LiteralString
 from uuid import UUID
@@ -17,49 +12,25 @@ import msgspec
 import psycopg
 import pytest
 
-from cell.ledger.trial_balance import run_trial_balance
 from exchange.prices import START_PRICES
-from tests.support.cell_books import MICROS, CellBooks, PlacedOrder, chunks
+from tests.support.cell_books import MICROS, CellBooks, PlacedOrder
 from tests.support.databases import TestDatabase
-from tests.support.exchange_process import DEADLINE_S, ExchangeProcess
-from tests.support.free_port import free_port
+from tests.support.exchange_process import ExchangeProcess
+from tests.support.venue_books import (
+    WorkerProcess,
+    agree,
+    cancel,
+    cell_orders,
+    count_quarantined,
+    insist,
+    no_rows,
+    opened,
+    place,
+    rows,
+    until,
+)
 
 pytestmark = pytest.mark.anyio
-
-SYMBOLS = ("AAPL", "MSFT", "TSLA", "GME")
-
-
-class WorkerProcess:
-    """One `python -m cell work` at a time; `keep_running` starts it again whenever it dies, as a supervisor does."""
-
-    def __init__(self, database: TestDatabase, exchange: ExchangeProcess) -> None:
-        self.environ = os.environ | {
-            "CELL_NAME": "cell-1",
-            "CELL_POSTGRES__DSN": database.service_dsn,
-            "CELL_KEYS_DIR": str(exchange.keys_dir),
-            "CELL_OPERATOR__PORT": str(free_port()),
-            "CELL_EXCHANGE__ADDRESS": f"127.0.0.1:{exchange.port}",
-            "CELL_MARKET_HOURS": "always",
-        }
-        self.starts = 0
-        self.process: subprocess.Popen[bytes] | None = None
-
-    def start(self, fault_points: str = "") -> None:
-        command = [sys.executable, "-m", "cell", "work"]
-        self.process = subprocess.Popen(command, env=self.environ | {"FAULT_POINTS": fault_points})
-        self.starts += 1
-
-    def end(self, how: signal.Signals = signal.SIGTERM) -> int:
-        assert self.process is not None
-        if self.process.poll() is None:
-            self.process.send_signal(how)
-        return self.process.wait(DEADLINE_S)
-
-    async def keep_running(self, fault_points: str = "") -> None:
-        while True:
-            if self.process is None or self.process.poll() is not None:
-                self.start(fault_points)
-            await asyncio.sleep(0.05)
 
 
 @pytest.fixture
@@ -79,108 +50,6 @@ def worker(cell_database: TestDatabase, exchange: ExchangeProcess) -> Iterator[W
     finally:
         if process.process is not None:
             process.end(signal.SIGKILL)
-
-
-@asynccontextmanager
-async def opened(database: TestDatabase, users: int = 24) -> AsyncIterator[CellBooks]:
-    async with await psycopg.AsyncConnection.connect(database.service_dsn, autocommit=True) as connection:
-        books = CellBooks(connection)
-        await books.open_users(users)
-        yield books
-
-
-async def rows(books: CellBooks, query: LiteralString, *values: object) -> list[tuple[Any, ...]]:
-    return await (await books.connection.execute(query, values)).fetchall()
-
-
-async def until(what: str, holds: Callable[[], Awaitable[bool]], limit_s: float = DEADLINE_S) -> None:
-    ends_at = asyncio.get_running_loop().time() + limit_s
-    while not await holds():
-        assert asyncio.get_running_loop().time() < ends_at, f"not in time: {what}"
-        await asyncio.sleep(0.05)
-
-
-async def place(books: CellBooks, count: int, *, away_ppm: int = 5_000) -> list[PlacedOrder]:
-    """Orders through the market by `away_ppm` (or, negative, away from it), one per user at a time."""
-    made = []
-    for number in range(count):
-        symbol = SYMBOLS[number % len(SYMBOLS)]
-        side = "buy" if number % 3 else "sell"
-        drift = START_PRICES[symbol] * away_ppm // MICROS // 10_000 * 10_000
-        limit_px = START_PRICES[symbol] + (drift if side == "buy" else -drift)
-        user_id = books.users[number % len(books.users)]
-        made.append(PlacedOrder(user_id, books.new_id(), symbol, side, limit_px, (1 + number % 40) * MICROS))
-    for start in range(0, count, len(books.users)):
-        for chunk in chunks(made[start : start + len(books.users)]):
-            await insist(books.place, chunk, "accepted")
-    return made
-
-
-async def insist(
-    ask: Callable[[Sequence[PlacedOrder]], Awaitable[list[str]]], orders: list[PlacedOrder], wanted: str
-) -> None:
-    """Ask again for those whose user another writer had at that moment."""
-    while orders:
-        outcomes = await ask(orders)
-        assert set(outcomes) <= {wanted, "SKIPPED"}, outcomes
-        orders = [order for order, outcome in zip(orders, outcomes, strict=True) if outcome == "SKIPPED"]
-
-
-async def cancel(books: CellBooks, orders: list[PlacedOrder]) -> None:
-    for chunk in chunks(orders):
-        await insist(books.cancel, chunk, "pending_cancel")
-
-
-def venue_orders(exchange: ExchangeProcess) -> dict[UUID, tuple[str, int, int]]:
-    """order -> (status, cum_qty, number of fills), as the exchange's own log has it."""
-    with sqlite3.connect(exchange.data_dir / "exchange.sqlite3") as log:
-        found = log.execute("select cl_ord_id, ord_status, cum_qty, fill_count from orders").fetchall()
-    log.close()
-    return {UUID(cl_ord_id): (status, cum_qty, fills) for cl_ord_id, status, cum_qty, fills in found}
-
-
-async def cell_orders(books: CellBooks) -> dict[UUID, tuple[str, int, int]]:
-    found = await rows(
-        books,
-        """select order_id, case status when 'routed' then 'new' else status end, cum_qty_micros,
-                  (select count(*) from brokerage.executions e where e.user_id = o.user_id and e.order_id = o.order_id)
-             from brokerage.orders o
-               -- the venue never heard of an order that was cancelled or replaced before it was routed
-            where exists (select from brokerage.order_events v
-                           where v.user_id = o.user_id and v.order_id = o.order_id and v.to_status = 'routed')
-               or status not in ('cancelled', 'replaced')""",
-    )
-    return {order_id: (status, cum_qty, fills) for order_id, status, cum_qty, fills in found}
-
-
-async def agree(books: CellBooks, exchange: ExchangeProcess) -> None:
-    """Everything sent, answered and applied; the cell's orders are the exchange's; the books are closed."""
-
-    async def settled() -> bool:
-        ((instructions, inbox),) = await rows(
-            books,
-            "select (select count(*) from brokerage.venue_instructions), (select count(*) from brokerage.inbox)",
-        )
-        return instructions == inbox == 0 and await cell_orders(books) == venue_orders(exchange)
-
-    try:
-        await until("cell and exchange agree", settled)
-    except AssertionError:
-        ours, theirs = await cell_orders(books), venue_orders(exchange)
-        print({key: (ours.get(key), theirs.get(key)) for key in ours | theirs if ours.get(key) != theirs.get(key)})
-        print(await rows(books, "select action, sent_at, count(*) from brokerage.venue_instructions group by 1, 2"))
-        raise
-    trial = await run_trial_balance(books.connection)
-    assert trial.healthy, [check for check in trial.checks if check.violations]
-
-
-async def count_quarantined(books: CellBooks) -> dict[str, int]:
-    return dict(
-        (reason, count)
-        for reason, count in await rows(
-            books, "select reason, count(*) from brokerage.quarantined_reports group by 1 order by 1"
-        )
-    )
 
 
 async def test_orders_go_out_and_everything_comes_back(
@@ -205,43 +74,6 @@ async def test_orders_go_out_and_everything_comes_back(
         ((priced,),) = await rows(books, "select count(*) from brokerage.symbols where reference_px_micros > 0")
         assert priced == len(START_PRICES)
     assert worker.end() == 0
-
-
-async def no_rows(books: CellBooks, query: LiteralString, *values: object) -> bool:
-    return not await rows(books, query, *values)
-
-
-@pytest.mark.parametrize(
-    "point",
-    [
-        "executions.before_claim",
-        "executions.after_claim",
-        "executions.after_send",
-        "executions.after_inbox_commit",
-        "executions.after_apply",
-    ],
-)
-async def test_a_kill_of_the_worker_at_any_point_loses_and_doubles_nothing(
-    cell_database: TestDatabase, exchange: ExchangeProcess, worker: WorkerProcess, tmp_path: Path, point: str
-) -> None:
-    marker = tmp_path / "once"
-    running = asyncio.create_task(worker.keep_running(f"{point}=kill@{marker}"))
-    async with opened(cell_database) as books:
-        await place(books, 96)
-        for _ in range(3):  # three kills, each after some more work
-            await until("the worker was killed", lambda: exists(marker))
-            marker.unlink()
-            await place(books, 24)
-        await asyncio.sleep(1.0)
-        marker.touch()
-        await agree(books, exchange)
-        assert await count_quarantined(books) == {}
-        assert worker.starts >= 3
-    running.cancel()
-
-
-async def exists(path: Path) -> bool:
-    return os.path.exists(path)  # noqa: ASYNC240  # a look at one file
 
 
 async def test_a_kill_of_the_exchange_loses_and_doubles_nothing(
@@ -398,15 +230,18 @@ async def test_a_tape_is_played_through_the_worker(
 ) -> None:
     tape = (
         b"34200,1,11,100,1900000,1\n34200.1,4,11,30,1900000,1\n34200.2,4,11,10,1900000,1\n34200.3,3,11,60,1900000,1\n"
-        b"34200.4,1,12,50,1900100,-1\n34200.5,4,12,50,1900100,-1\n34200.6,1,13,5,1890000,1\n"
+        b"34200.4,1,12,50,1900100,-1\n34200.5,4,12,50,1900100,-1\n34200.6,1,13,5,10000,1\n"
     )
     assert exchange.operate("POST", "/operator/v1/tapes?symbol=AAPL&run=R", tape)[0] == 201
     worker.start()
     async with opened(cell_database, 3) as books:
+        # prices of another year, and a bid of a dollar: on a tape that is no slip of a finger
+        band = "select from brokerage.symbols where symbol = 'AAPL' and venue_low_px_micros is null"
+        await until("what is on the tape is admitted, however far away", lambda: no_rows(books, band))
         orders = {}
         for user_id, (tape_id, side, px, qty) in zip(
             books.users,
-            [(11, "buy", 190_000_000, 100), (12, "sell", 190_010_000, 50), (13, "buy", 189_000_000, 5)],
+            [(11, "buy", 190_000_000, 100), (12, "sell", 190_010_000, 50), (13, "buy", 1_000_000, 5)],
             strict=True,
         ):
             orders[tape_id] = PlacedOrder(user_id, books.new_id(), "AAPL", side, px, qty * MICROS)
@@ -503,12 +338,19 @@ async def test_busts_and_corrections_of_the_venue_are_posted(
 PLACE_WITH_TERMS: LiteralString = """
 select outcome, resource_id
   from brokerage.place_orders_v1(%s, %s, %s, %s, %s::text[], %s, %s, %s, %s, %s::bigint[], %s::bigint[], now(),
-                                 interval '1 hour', true, %s::bigint[])
+                                 interval '1 hour', true, %s::bigint[], 'always', %s::bigint[])
 """
 
 
 async def place_terms(
-    books: CellBooks, *, side: str, kind: str, time_in_force: str, limit_px: int | None, stop_px: int | None = None
+    books: CellBooks,
+    *,
+    side: str,
+    kind: str,
+    time_in_force: str,
+    limit_px: int | None,
+    stop_px: int | None = None,
+    notional: int | None = None,
 ) -> list[UUID]:
     """The same order for every user."""
     size = len(books.users)
@@ -524,9 +366,10 @@ async def place_terms(
         [side] * size,
         [kind] * size,
         [time_in_force] * size,
-        [10 * MICROS] * size,
+        [10 * MICROS if notional is None else None] * size,
         [limit_px] * size,
         [stop_px] * size,
+        [notional] * size,
     )
     assert {outcome for outcome, _ in made} == {"accepted"}
     return [order_id for _, order_id in made]
@@ -547,7 +390,11 @@ async def test_what_cannot_trade_at_once_is_cancelled_by_the_venue_and_releases_
             limit_px=last_px * 101 // 100 // 10_000 * 10_000,
         )
         away = await place_terms(
-            books, side="buy", kind="limit", time_in_force=time_in_force, limit_px=last_px // 2 // 10_000 * 10_000
+            books,
+            side="buy",
+            kind="limit",
+            time_in_force=time_in_force,
+            limit_px=last_px * 93 // 100 // 10_000 * 10_000,
         )
         ended = "select from brokerage.orders where status not in ('filled', 'cancelled')"
         await until("every order has ended", lambda: no_rows(books, ended))
@@ -569,18 +416,23 @@ async def test_a_stop_goes_out_when_the_last_price_reaches_it_also_after_the_wor
 ) -> None:
     worker.start()
     last_px = START_PRICES["AAPL"]
-    stop_px = last_px * 12 // 10 // 10_000 * 10_000
+    stop_px = last_px * 104 // 100 // 10_000 * 10_000
     async with opened(cell_database, 12) as books:
         await asyncio.sleep(1.5)  # the exchange's own price is the reference by now
         stops = await place_terms(books, side="buy", kind="stop", time_in_force="gtc", limit_px=None, stop_px=stop_px)
         asleep = await place_terms(
-            books, side="buy", kind="stop_limit", time_in_force="gtc", limit_px=stop_px * 2, stop_px=stop_px + 10_000
+            books,
+            side="buy",
+            kind="stop_limit",
+            time_in_force="gtc",
+            limit_px=stop_px * 1038 // 1000 // 10_000 * 10_000,
+            stop_px=stop_px + 10_000,
         )
         await asyncio.sleep(1.5)
         armed = "select count(*) from brokerage.orders where status = 'armed'"
         assert await rows(books, armed) == [(24,)]
         worker.end(signal.SIGKILL)
-        raised = f"34200,1,11,100,{stop_px * 102 // 100 // 10_000 * 100},1\n".encode()  # the market jumps by a fifth
+        raised = f"34200,1,11,100,{stop_px * 1005 // 1000 // 10_000 * 100},1\n".encode()  # the market jumps
         assert exchange.operate("POST", "/operator/v1/tapes?symbol=AAPL&run=UP", raised)[0] == 201
         await asyncio.sleep(0.5)
         assert await rows(books, armed) == [(24,)], "nobody looked while the worker was down"
@@ -593,3 +445,58 @@ async def test_a_stop_goes_out_when_the_last_price_reaches_it_also_after_the_wor
         assert {found[order_id][0] for order_id in stops + asleep} == {"filled"}
         triggered = "select count(*) from brokerage.order_events where reason = 'stop reached'"
         assert await rows(books, triggered) == [(24,)], "each once"
+
+
+async def test_orders_by_amount_never_trade_for_more_also_after_crashes(
+    cell_database: TestDatabase, exchange: ExchangeProcess, worker: WorkerProcess
+) -> None:
+    faults = (
+        b'{"duplicate_rate": 0.1, "lost_ack_rate": 0.1, "late_fill_rate": 0.5, "bust_rate": 0.1, "correct_rate": 0.1}'
+    )
+    assert exchange.operate("POST", "/operator/v1/faults", faults)[0] == 200
+    worker.start()
+    near, far = (
+        START_PRICES["AAPL"] * 101 // 100 // 10_000 * 10_000,
+        START_PRICES["AAPL"] * 94 // 100 // 10_000 * 10_000,
+    )
+    async with opened(cell_database, 12) as books:
+        await until("prices are known", lambda: no_rows(books, "select from brokerage.symbols having count(*) < 30"))
+        made = []
+        for side in ("buy", "sell"):
+            for notional in (1_000_000, 5_000_000, 1_234_567_891):
+                made += await place_terms(
+                    books, side=side, kind="market", time_in_force="day", limit_px=None, notional=notional
+                )
+                worker.end(signal.SIGKILL)
+                worker.start()
+        for time_in_force in ("day", "ioc", "fok"):
+            made += await place_terms(
+                books, side="buy", kind="limit", time_in_force=time_in_force, limit_px=near, notional=777_777_777
+            )
+        resting = await place_terms(
+            books, side="buy", kind="limit", time_in_force="gtc", limit_px=far, notional=5_000_000
+        )
+        routed = "select from brokerage.orders where status = 'funds_held'"
+        await until("everything is routed", lambda: no_rows(books, routed))
+        exchange.stop(signal.SIGKILL)
+        exchange.start()
+        await until("the venue is back", lambda: no_rows(books, "select from brokerage.venue_instructions"))
+        await asyncio.sleep(1.0)
+        placed = [
+            PlacedOrder(user, order_id, "AAPL", "buy", far, 0)
+            for user, order_id in zip(books.users, resting, strict=True)
+        ]
+        await cancel(books, placed)
+        await asyncio.sleep(1.0)
+        await agree(books, exchange)
+        assert await count_quarantined(books) == {}
+        found = dict(
+            await rows(books, "select status, count(*) from brokerage.orders where type = 'market' group by 1")
+        )
+        assert found["filled"] > 36, "market orders fill, but for those that lost a fill to a bust"
+        assert set(found) <= {"filled", "cancelled", "routed", "partially_filled"}
+        rest = """select from brokerage.orders o
+                   where status = 'filled' and side = 'buy' and notional_micros - cum_cost_micros > 300
+                     and not exists (select from brokerage.executions x
+                                      where x.user_id = o.user_id and x.order_id = o.order_id and x.kind <> 'fill')"""
+        assert await no_rows(books, rest), "at most the price of a micro-share and a rounding is left"

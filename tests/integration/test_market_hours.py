@@ -13,7 +13,7 @@ from cell.executions.metrics import WORKER_METRICS
 from cell.executions.queries import write_sessions
 from cell.executions.sessions import LATE_COMMITS_S, SessionKeeper
 from infra.runtime.database import Pool, make_pool
-from infra.runtime.market_calendar import xnys_sessions
+from infra.runtime.market_calendar import TradingSession, xnys_sessions
 from infra.runtime.migrator import read_sql
 from infra.runtime.settings import PostgresSettings
 from infra.runtime.telemetry import Metrics
@@ -304,6 +304,27 @@ async def test_a_queued_day_order_whose_session_passed_unseen_expires_and_is_not
     market.clock.at = new_york("2026-11-24", "15:00")  # nobody worked on Monday
     await market.keeper.keep()
     assert [await market.status(order) for order in (day, gtc)] == ["expired", "funds_held"]
+
+
+@pytest.mark.parametrize("becomes", ["half a day", "a holiday"])
+async def test_a_session_that_is_changed_after_orders_came_for_it_strands_none(
+    market: Market, cell_database: TestDatabase, becomes: str
+) -> None:
+    """A day of mourning is announced days ahead, an early close on the day."""
+    market.clock.at = SATURDAY
+    queued = await market.accepted()
+    market.clock.at = SATURDAY + timedelta(hours=1)
+    sessions = [session for session in xnys_sessions([2026, 2027]) if session.trade_date != date(2026, 11, 23)]
+    if becomes == "half a day":
+        half = TradingSession(date(2026, 11, 23), new_york("2026-11-23", "14:30"), new_york("2026-11-23", "18:00"))
+        sessions = sorted([*sessions, half], key=lambda session: session.trade_date)
+    assert await write_sessions(cell_database.owner_dsn, sessions, market.clock.at) == 1
+    market.clock.at = new_york("2026-11-23", "16:00")
+    await market.keeper.keep()
+    assert await market.status(queued) == ("funds_held" if becomes == "half a day" else "queued")
+    market.clock.at = new_york("2026-11-23", "21:00")
+    await market.keeper.keep()
+    assert (await market.status(queued), await market.held()) == ("expired", 0)
 
 
 async def test_many_orders_of_many_customers_end_in_bounded_steps_around_a_held_one(

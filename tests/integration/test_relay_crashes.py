@@ -24,10 +24,13 @@ from tests.support.databases import TestDatabase
 from tests.support.eventually import PATIENCE_S, eventually
 from tests.support.free_port import free_port
 from tests.support.kafka_broker import KafkaBroker
+from tests.support.killable_postgres import KillablePostgres
+from tests.support.windows import Windows
 
 pytestmark = pytest.mark.anyio
 
 CELL = "cell-7"
+WRITTEN = "select sum(entry_seq + order_event_seq) from brokerage.users"
 
 
 @asynccontextmanager
@@ -38,7 +41,7 @@ async def relay_process(environment: dict[str, str], fault_points: str = "") -> 
         "-m",
         "cell",
         "relay",
-        env=os.environ | environment | {"FAULT_POINTS": fault_points, "CELL_OPERATOR__PORT": str(free_port())},
+        env=os.environ | {"CELL_OPERATOR__PORT": str(free_port())} | environment | {"FAULT_POINTS": fault_points},
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.DEVNULL,
     )
@@ -57,37 +60,36 @@ async def read_all(settings: KafkaSettings) -> list[Record]:
         return [record async for batch in reader.read_to_end() for record in batch]
 
 
-@pytest.mark.parametrize(("point", "copies"), [(AFTER_CLAIM, False), (AFTER_PRODUCE, True)])
-async def test_killed_relay_loses_nothing(
-    point: str, copies: bool, cell_database: TestDatabase, kafka_broker: KafkaBroker, tmp_path: Path
-) -> None:
+async def relay_environment(broker: KafkaBroker, database: TestDatabase, keys_dir: Path) -> dict[str, str]:
+    """Topics of a test's own, and how a relay finds them."""
     prefix = f"t{uuid.uuid4().hex[:8]}."
-    settings = KafkaSettings(bootstrap_servers=kafka_broker.bootstrap_servers, topic_prefix=prefix)
     topics = [order_events_topic(prefix, CELL), ledger_events_topic(prefix, CELL)]
-    await ensure_topics(settings.bootstrap_servers, topics, partitions=8, timeout_s=PATIENCE_S)
-    environment = {
+    await ensure_topics(broker.bootstrap_servers, topics, partitions=8, timeout_s=PATIENCE_S)
+    return {
         "CELL_NAME": CELL,
-        "CELL_POSTGRES__DSN": cell_database.service_dsn,
-        "CELL_KEYS_DIR": str(tmp_path),
-        "CELL_KAFKA__BOOTSTRAP_SERVERS": settings.bootstrap_servers,
+        "CELL_POSTGRES__DSN": database.service_dsn,
+        "CELL_KEYS_DIR": str(keys_dir),
+        "CELL_KAFKA__BOOTSTRAP_SERVERS": broker.bootstrap_servers,
         "CELL_KAFKA__TOPIC_PREFIX": prefix,
     }
-    async with await psycopg.AsyncConnection.connect(cell_database.service_dsn, autocommit=True) as connection:
-        books = CellBooks(connection, seed=12)
-        await books.open_users(20)
-        await books.play(100)
-        async with relay_process(environment, f"{point}=kill") as process, asyncio.timeout(PATIENCE_S):
-            assert await process.wait() == -signal.SIGKILL
-        written = await count(connection, "select sum(entry_seq + order_event_seq) from brokerage.users")
-        assert await count(connection, "select count(*) from brokerage.outbox") > 0, (
-            "nothing may be deleted before its report"
-        )
-        async with relay_process(environment):
 
-            async def drained() -> bool:
-                return await count(connection, "select count(*) from brokerage.outbox") == 0
 
-            await eventually(drained)
+async def drained(database: TestDatabase) -> None:
+    """Until the outbox is empty, through whatever happens to the server meanwhile."""
+
+    async def is_empty() -> bool:
+        async with await psycopg.AsyncConnection.connect(database.service_dsn, autocommit=True) as connection:
+            return await count(connection, "select count(*) from brokerage.outbox") == 0
+
+    await eventually(is_empty)
+
+
+async def prove_published(environment: dict[str, str], written: int, *, copies: bool) -> None:
+    """Every event is there under its one id, in order, and copies came only where they must."""
+    settings = KafkaSettings(
+        bootstrap_servers=environment["CELL_KAFKA__BOOTSTRAP_SERVERS"],
+        topic_prefix=environment["CELL_KAFKA__TOPIC_PREFIX"],
+    )
     records = await read_all(settings)
     events = [decode_envelope(record.value) for record in records]
     assert len({event.event_id for event in events}) == written
@@ -95,20 +97,70 @@ async def test_killed_relay_loses_nothing(
     assert_first_copies_in_order(records)
 
 
+@pytest.mark.parametrize(("point", "copies"), [(AFTER_CLAIM, False), (AFTER_PRODUCE, True)])
+async def test_killed_relay_loses_nothing(
+    point: str, copies: bool, cell_database: TestDatabase, kafka_broker: KafkaBroker, tmp_path: Path
+) -> None:
+    environment = await relay_environment(kafka_broker, cell_database, tmp_path)
+    async with await psycopg.AsyncConnection.connect(cell_database.service_dsn, autocommit=True) as connection:
+        books = CellBooks(connection, seed=12)
+        await books.open_users(20)
+        await books.play(100)
+        async with relay_process(environment, f"{point}=kill") as process, asyncio.timeout(PATIENCE_S):
+            assert await process.wait() == -signal.SIGKILL
+        written = await count(connection, WRITTEN)
+        assert await count(connection, "select count(*) from brokerage.outbox") > 0, (
+            "nothing may be deleted before its report"
+        )
+        async with relay_process(environment):
+            await drained(cell_database)
+    await prove_published(environment, written, copies=copies)
+
+
+async def test_postgres_killed_between_produce_and_mark_loses_nothing(
+    mortal_database: TestDatabase, mortal_postgres: KillablePostgres, kafka_broker: KafkaBroker, tmp_path: Path
+) -> None:
+    environment = await relay_environment(kafka_broker, mortal_database, tmp_path)
+    windows = Windows(tmp_path, [AFTER_PRODUCE], "stall:1.0")
+    async with await psycopg.AsyncConnection.connect(mortal_database.service_dsn, autocommit=True) as connection:
+        books = CellBooks(connection, seed=12)
+        await books.open_users(20)
+        await books.play(40)
+        written = await count(connection, WRITTEN)
+    windows.open(AFTER_PRODUCE)
+    async with relay_process(environment, windows.fault_points) as process:
+        await windows.met(AFTER_PRODUCE)
+        await asyncio.to_thread(mortal_postgres.kill_and_start)
+        await drained(mortal_database)
+        assert process.returncode is None, "the relay outlives its database"
+    await prove_published(environment, written, copies=True)
+
+
 async def test_an_asked_for_end_does_not_wait_for_an_absent_broker(cell_database: TestDatabase, tmp_path: Path) -> None:
     """The supervisor's patience is limited; what is unconfirmed stays in the outbox."""
-    port = free_port()
+    operator_port = free_port()
     environment = {
         "CELL_NAME": CELL,
         "CELL_POSTGRES__DSN": cell_database.service_dsn,
         "CELL_KEYS_DIR": str(tmp_path),
-        "CELL_KAFKA__BOOTSTRAP_SERVERS": f"127.0.0.1:{port}",
+        "CELL_KAFKA__BOOTSTRAP_SERVERS": f"127.0.0.1:{free_port()}",
+        "CELL_OPERATOR__PORT": str(operator_port),
     }
+
+    async def listens() -> bool:
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", operator_port)
+        except OSError:
+            return False
+        writer.close()
+        return True
+
     async with await psycopg.AsyncConnection.connect(cell_database.service_dsn, autocommit=True) as connection:
         await CellBooks(connection, seed=14).open_users(5)
         before = await count(connection, "select count(*) from brokerage.outbox")
         async with relay_process(environment) as process:
-            await asyncio.sleep(4.0)
+            await eventually(listens)
+            await asyncio.sleep(1.0)  # and claims, and waits for Kafka
             assert process.returncode is None, "an absent broker is no reason to end"
             process.send_signal(signal.SIGTERM)
             async with asyncio.timeout(12.0):

@@ -161,27 +161,27 @@ async def test_an_event_tells_the_order_and_the_money(plane: Plane) -> None:
     books = CellBooks(plane.connection, seed=5)
     await books.open_users(1, cash=1_000 * MICROS)
     order = books.random_order(books.users[0])
-    order.side, order.symbol, order.leaves, order.limit_px = "buy", "GME", 2_500_000, 20 * MICROS
+    order.side, order.symbol, order.leaves, order.limit_px = "buy", "GME", 2_500_000, 24 * MICROS
     await books.place([order])
     await books.route()
-    await books.tell([books.fill(order, 1_000_000, 19_990_000)])
+    await books.tell([books.fill(order, 1_000_000, 23_990_000)])
     async with relaying(plane.settings):
         await plane.drained()
     events = [decode_envelope(record.value) for record in await plane.records()]
     fill = the_only(event for event in events if event.type == "order.partially_filled")
     assert fill.data["qty"] == "2.500000"
-    assert fill.data["limit_price"] == "20.000000"
+    assert fill.data["limit_price"] == "24.000000"
     assert (fill.data["from"], fill.data["to"], fill.data["reason"]) == ("routed", "partially_filled", "fill")
-    assert (fill.data["last_qty"], fill.data["last_px"]) == ("1.000000", "19.990000")
-    assert (fill.data["cum_qty"], fill.data["cum_cost"]) == ("1.000000", "19.990000")
+    assert (fill.data["last_qty"], fill.data["last_px"]) == ("1.000000", "23.990000")
+    assert (fill.data["cum_qty"], fill.data["cum_cost"]) == ("1.000000", "23.990000")
     assert fill.data["order_id"] == str(order.order_id)
     entry = the_only(event for event in events if event.type == "ledger.fill")
     assert {
         (line["account"], line["unit"], line.get("debit"), line.get("credit")) for line in entry.data["postings"]
     } == {
-        ("cash_held", "USD", "20.000000", None),
+        ("cash_held", "USD", "24.000000", None),
         ("cash", "USD", None, "0.010000"),
-        ("clearing", "USD", None, "19.990000"),
+        ("clearing", "USD", None, "23.990000"),
         ("shares", "GME", None, "1.000000"),
         ("clearing", "GME", "1.000000", None),
     }

@@ -17,7 +17,7 @@ from tests.support.databases import TestDatabase
 
 pytestmark = pytest.mark.anyio
 
-PX = 190_000_000
+PX = 228_000_000
 QTY = 10 * MICROS
 
 ENDED_EMPTY = "cancelled expired rejected replaced"
@@ -146,7 +146,7 @@ class Stage:
 
     async def _place_waiting(self, name: str) -> None:
         order = self.order
-        kind, stop_px, hours = ("stop_limit", PX * 2, "always") if name == "armed" else ("limit", None, "XNYS")
+        kind, stop_px, hours = ("stop_limit", PX + 10_000_000, "always") if name == "armed" else ("limit", None, "XNYS")
         [(outcome,)] = await (
             await self.books.connection.execute(
                 "select outcome from brokerage.place_orders_v1(%s, %s, %s, %s, %s::text[], %s, %s, %s, %s, "

@@ -115,11 +115,11 @@ def test_a_stop_is_triggered_once_by_the_price_that_reaches_it(
 
 
 def test_a_stop_buy_holds_the_collar_of_its_stop_and_a_stop_limit_its_limit(desk: Desk) -> None:
-    desk.place("buy", "stop", 110_010_000, qty=333_333)
-    assert desk.free_and_held()[1] == -(-333_333 * 115_510_000 // DOLLAR)
+    desk.place("buy", "stop", 109_990_000, qty=333_333)
+    assert desk.free_and_held()[1] == -(-333_333 * 115_480_000 // DOLLAR)
     before = desk.free_and_held()[1]
-    desk.place("buy", "stop_limit", 110 * DOLLAR, limit=111 * DOLLAR, qty=2 * DOLLAR)
-    assert desk.free_and_held()[1] - before == 222 * DOLLAR
+    desk.place("buy", "stop_limit", 110 * DOLLAR, limit=110 * DOLLAR, qty=2 * DOLLAR)
+    assert desk.free_and_held()[1] - before == 220 * DOLLAR
     desk.place("sell", "stop", 90 * DOLLAR, qty=4 * DOLLAR)
     held = desk.call("select qty_held_micros from brokerage.positions where user_id = %s", desk.user)
     assert held == [(4 * DOLLAR,)]

@@ -83,7 +83,7 @@ class Bench:
         )
 
     async def place(self, user: int) -> PlacedOrder:
-        order = PlacedOrder(self.books.users[user], self.books.new_id(), "AAPL", "buy", 190_000_000, MICROS)
+        order = PlacedOrder(self.books.users[user], self.books.new_id(), "AAPL", "buy", 228_000_000, MICROS)
         assert await self.books.place([order]) == ["accepted"]
         await self.claim()
         return order
@@ -157,7 +157,7 @@ async def test_silence_ends_in_a_cancel_and_then_before_an_operator_and_the_fund
     assert await bench.try_again() == [], "asked less often now"
     assert await bench.try_again(STUCK_PERIOD_S) == [("cancel", order.order_id)]
     query = "select held_cash_micros from brokerage.orders where order_id = %s"
-    assert await (await bench.books.connection.execute(query, [order.order_id])).fetchall() == [(190 * MICROS,)]
+    assert await (await bench.books.connection.execute(query, [order.order_id])).fetchall() == [(228 * MICROS,)]
     await bench.books.tell([bench.books.report("cancelled", order), bench.books.report("accepted", other)])
     assert (await bench.status(order), await bench.shown()) == ("cancelled", 0)
 

@@ -19,6 +19,7 @@ select outcome, resource_id, replayed, figures
                                  interval '1 hour', %s)
  order by ordinal
 """
+ANY_PRICE = "select brokerage.set_price_bands_v1(array['AAPL'], array[1::bigint], array[1000000000000])"
 
 
 class Cell:
@@ -33,9 +34,8 @@ class Cell:
 
     def user(self, cash: int = 0) -> uuid.UUID:
         user_id = uuid.uuid4()
-        self.call(
-            "select 1 from brokerage.open_account_v1(%s, 7, 'retail', %s, null, 'x', now())", user_id, str(user_id)
-        )
+        opening = "select 1 from brokerage.open_account_v1(%s, 7, 'professional', %s, null, 'x', now())"
+        self.call(opening, user_id, str(user_id))
         if cash:
             self.deposit([user_id], cash)
         return user_id
@@ -402,6 +402,7 @@ def test_ended_and_expired_logins_are_forgotten_in_small_steps(cell: Cell, root:
 
 def test_sales_cannot_bring_in_more_than_a_balance_can_hold(cell: Cell) -> None:
     cell.call("select brokerage.set_reference_prices_v1(array['AAPL'], array[99000000], now())")
+    cell.call(ANY_PRICE)
     user_id = cell.user(cash=1)
     accepted = 0
     for _ in range(12):
@@ -415,6 +416,7 @@ def test_sales_cannot_bring_in_more_than_a_balance_can_hold(cell: Cell) -> None:
 
 
 def test_a_replacement_cannot_be_worth_more_than_an_order_or_a_balance(cell: Cell) -> None:
+    cell.call(ANY_PRICE)
     user_id = cell.user(cash=1)
     assert cell.transfer(user_id, 1_000_000_000_000_000) == "accepted"
     order_id = cell.place([user_id], side="sell", qty=1_000_000, px=1_000_000)[0][1]
@@ -444,7 +446,7 @@ def test_a_corrected_purchase_of_owed_shares_leaves_the_books_closed(cell: Cell)
     cell.route()
     cell.tell(user_id.hex, 2, first, fill_of(10_000_000, 100_000_000))
     cell.tell(user_id.hex, 3, second, fill_of(10_000_000, 100_000_000))
-    closing = cell.place([user_id], qty=8_000_000, px=120_000_000)[0][1]
+    closing = cell.place([user_id], qty=8_000_000, px=110_000_000)[0][1]
     cell.route()
     fill = {"trade_date": "2026-11-20", "kind": "fill", "exec_id": "a", "last_qty": 7_000_000, "last_px": 110_000_000}
     lower = fill | {"kind": "correct", "exec_id": "b", "exec_ref_id": "a", "last_px": 90_000_000}
@@ -467,7 +469,7 @@ def test_of_a_corrected_purchase_only_what_goes_beyond_the_debt_has_a_basis(cell
     cell.route()
     cell.tell(user_id.hex, 1, first, '{"kind": "cancelled"}')
     second = cell.place([user_id], side="sell", qty=10_000_000)[0][1]
-    closing = cell.place([user_id], qty=16_000_000, px=120_000_000)[0][1]
+    closing = cell.place([user_id], qty=16_000_000, px=110_000_000)[0][1]
     cell.route()
     cell.tell(user_id.hex, 2, first, fill_of(10_000_000, 100_000_000))
     cell.tell(user_id.hex, 3, second, fill_of(10_000_000, 100_000_000))
@@ -525,3 +527,35 @@ def test_the_collar_of_a_market_buy_is_a_price_that_a_venue_takes(cell: Cell, re
     user_id = cell.user(cash=10**12)
     outcome, _, _, figures = cell.place([user_id], symbol="EDGE", px=None)[0]
     assert (outcome, figures["hold_px"]) == ("accepted", collar)
+
+
+def test_reports_of_a_user_are_applied_in_order_even_when_told_at_once(cell: Cell) -> None:
+    user_id = cell.user(cash=500_000_000)
+    order_id = cell.place([user_id])[0][1]
+    cell.route()
+    told = [
+        {"kind": "accepted", "venue_order_id": "V1"},
+        {"kind": "accepted", "venue_order_id": "V2"},
+        {
+            "kind": "fill",
+            "exec_id": "e1",
+            "trade_date": "2026-11-20",
+            "last_qty": 1_000_000,
+            "last_px": 99_000_000,
+            "leaves_qty": 0,
+        },
+    ]
+    accept = "select inbox_id from brokerage.accept_reports_v1('v', 's', %s::bigint[], %s::uuid[], %s::jsonb[], now())"
+    ids = [row[0] for row in cell.call(accept, [1, 2, 3], [order_id] * 3, [json.dumps(body) for body in told])]
+    apply = "select inbox_id, outcome from brokerage.apply_reports_v1(%s::bigint[], '2026-11-23', now())"
+    calls = 0
+    while ids:  # all of them in every call, though the worker sends one at a time: none may overtake
+        outcomes = [outcome for _, outcome in sorted(cell.call(apply, ids))]
+        applied = outcomes.count("applied")
+        assert outcomes == ["applied"] * applied + ["deferred"] * (len(ids) - applied)
+        ids = ids[applied:]
+        calls += 1
+    assert calls <= 3
+    query = "select status, venue_order_id from brokerage.orders where order_id = %s"
+    assert cell.call(query, order_id) == [("filled", "V1")]
+    assert cell.call("select 1 from brokerage.inbox") == []

@@ -117,14 +117,14 @@ def _running(cluster: Cluster, binaries: Path, user: ServerUser | None, folder: 
             extra_groups=[user.gid] if user else None,
         )
     try:
-        _await_answer(cluster.port, process, log)
+        await_answer(cluster.port, process, log)
         yield
     finally:
         process.send_signal(signal.SIGQUIT)  # the data is thrown away: no need to be gentle
         process.wait(timeout=20)
 
 
-def _await_answer(port: int, process: "subprocess.Popen[bytes]", log: Path) -> None:
+def await_answer(port: int, process: "subprocess.Popen[bytes]", log: Path) -> None:
     deadline = time.monotonic() + _START_LIMIT_S
     while not asyncio.run(postgres_answers(port)):
         if process.poll() is not None or time.monotonic() > deadline:

@@ -15,7 +15,8 @@ from psycopg import AsyncConnection
 from psycopg.types.json import Jsonb
 
 MICROS = 1_000_000
-SYMBOLS = {"AAPL": 190_000_000, "MSFT": 412_340_000, "TSLA": 251_170_000, "GME": 20_010_000}
+SYMBOLS = {"AAPL": 228_500_000, "MSFT": 428_900_000, "TSLA": 251_700_000, "GME": 24_550_000}
+"""At what the exchange starts with, so that orders stay inside its price bands."""
 BATCH = 64
 VENUE, SESSION = "exchange", "cell-1"
 _Item = TypeVar("_Item")

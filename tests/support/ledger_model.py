@@ -7,7 +7,7 @@ place.
 """
 
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from fractions import Fraction
 from math import ceil
 
@@ -15,10 +15,24 @@ MICROS = 1_000_000
 UNSEEN = {"armed", "queued", "funds_held"}
 """What the venue has not heard of ends at once."""
 ENDED = {"filled", "cancelled", "expired", "rejected", "replaced"}
+POSITION_MAX = 500_000 * MICROS
+VALUE_PER_MINUTE_MAX = 1_000_000 * MICROS
+ORDERS_PER_SECOND_MAX, ORDERS_PER_MINUTE_MAX = 10, 60
 
 
 def half_even(value: Fraction) -> int:
     return round(value)  # Python's round of a Fraction is half to even
+
+
+def floor(px: int) -> int:
+    """5 % below, up to a whole cent (above a dollar) or hundredth of a cent."""
+    exact = Fraction(px * 95, 100)
+    tick = 10_000 if exact > MICROS else 100
+    return ceil(exact / tick) * tick
+
+
+def shares_for(amount: int, px: int) -> int:
+    return ceil(Fraction(amount * MICROS, px))
 
 
 def collar(px: int) -> int:
@@ -59,8 +73,21 @@ class ModelOrder:
     whole: int | None = None
     """A replacement: the quantity asked for, the replaced order's fills included."""
     replaces: "ModelOrder | None" = None
+    amount: int | None = None
+    """The dollars that it is for; then its quantity is 0, and `hold_px` of a sale the lowest price."""
     replacement: "ModelOrder | None" = None
     """The one that is pending."""
+
+    @property
+    def limit_px(self) -> int | None:
+        return self.hold_px if self.has_limit else None
+
+    def worth(self, last_px: int) -> int:
+        """What it counts as in the rate limit."""
+        if self.amount is not None:
+            return self.amount
+        px = self.hold_px if self.side == "buy" else self.limit_px or self.stop_px or last_px
+        return ceil(Fraction(self.qty * px, MICROS))
 
     @property
     def standing(self) -> list[ModelTrade]:
@@ -80,7 +107,7 @@ class ModelOrder:
 
     @property
     def leaves(self) -> int:
-        return self.qty - self.cum
+        return self.qty - self.cum if self.amount is None else 0
 
     @property
     def is_pending_replacement(self) -> bool:
@@ -109,6 +136,10 @@ class ModelPosition:
 class ModelAccount:
     """One customer."""
 
+    is_retail: bool = True
+    accepted: list[tuple[datetime, int]] = field(default_factory=list)
+    """When orders were accepted, and worth how much."""
+    venue_band: tuple[int, int] | None = None
     cash: int = 0
     cash_held: int = 0
     restricted: bool = False
@@ -151,18 +182,48 @@ class ModelAccount:
         was_restricted, self.restricted = self.restricted, False
         return "lifted" if was_restricted else "NOT_RESTRICTED"
 
-    def judge(self, symbol: str, side: str, qty: int, hold_px: int) -> str:
-        if self.restricted and side == "buy" and qty > self._owed(symbol):
+    def judge(self, order: ModelOrder, last_px: int, at: datetime) -> str:
+        if self.restricted and order.side == "buy" and (order.amount or order.qty > self._owed(order.symbol)):
             return "ACCOUNT_RESTRICTED"
-        if side == "buy":
-            return "accepted" if ceil(Fraction(qty * hold_px, MICROS)) <= self.cash else "INSUFFICIENT_BUYING_POWER"
-        position = self.position(symbol)
-        return "accepted" if qty <= position.qty - position.held else "INSUFFICIENT_SHARES"
+        if self.is_out_of_band(last_px, order.limit_px, order.stop_px):
+            return "PRICE_OUT_OF_BAND"
+        cost = order.amount or ceil(Fraction(order.qty * order.hold_px, MICROS))
+        if order.side == "buy":
+            if cost > self.cash:
+                return "INSUFFICIENT_BUYING_POWER"
+            if self.is_too_much_of(order.symbol, last_px, cost):
+                return "POSITION_LIMIT"
+        else:
+            position = self.position(order.symbol)
+            wanted = shares_for(order.amount, order.limit_px or last_px) if order.amount else order.qty
+            if wanted > position.qty - position.held:
+                return "INSUFFICIENT_SHARES"
+        return "ORDER_RATE_LIMIT" if self.is_too_fast(order.worth(last_px), at) else "accepted"
+
+    def is_out_of_band(self, last_px: int, *prices: int | None) -> bool:
+        low, high = self.venue_band or (0, 0)
+        away = [px for px in prices if px is not None and abs(Fraction(px, last_px) - 1) > Fraction(1, 10)]
+        return any(not low <= px <= high for px in away)
+
+    def is_too_much_of(self, symbol: str, last_px: int, cost: int, *, instead_of: int = 0) -> bool:
+        held = sum(o.held for o in self.orders.values() if o.symbol == symbol and o.side == "buy")
+        worth = ceil(Fraction(self.position(symbol).qty * last_px, MICROS)) + held - instead_of
+        return self.is_retail and worth + cost > POSITION_MAX
+
+    def is_too_fast(self, worth: int, at: datetime) -> bool:
+        minute = [(then, value) for then, value in self.accepted if then > at - timedelta(minutes=1)]
+        in_second = sum(then > at - timedelta(seconds=1) for then, _ in minute)
+        too_many = in_second >= ORDERS_PER_SECOND_MAX or len(minute) >= ORDERS_PER_MINUTE_MAX
+        return self.is_retail and (too_many or sum(value for _, value in minute) + worth > VALUE_PER_MINUTE_MAX)
+
+    def count(self, order: ModelOrder, last_px: int, at: datetime) -> None:
+        """An order was accepted."""
+        self.accepted.append((at, order.worth(last_px)))
 
     def _owed(self, symbol: str, *, apart_from: ModelOrder | None = None) -> int:
         """Shares that the customer owes and has not ordered yet, by other orders than one that is to be replaced."""
         ordered = sum(
-            order.leaves
+            10**15 if order.amount else order.leaves
             for order in self.orders.values()
             if order is not apart_from and order.symbol == symbol and order.side == "buy" and order.status not in ENDED
         )
@@ -170,11 +231,14 @@ class ModelAccount:
 
     def place(self, order_id: str, order: ModelOrder) -> None:
         if order.side == "buy":
-            order.held = ceil(Fraction(order.qty * order.hold_px, MICROS))
+            order.held = order.amount or ceil(Fraction(order.qty * order.hold_px, MICROS))
             self.cash -= order.held
             self.cash_held += order.held
         else:
             order.held = order.qty
+            if order.amount:
+                position = self.position(order.symbol)
+                order.held = min(shares_for(order.amount, order.hold_px), position.qty - position.held)
             self.position(order.symbol).held += order.held
         self.orders[order_id] = order
 
@@ -227,30 +291,50 @@ class ModelAccount:
         else:
             self.position(order.symbol).held -= amount
 
-    def judge_replace(self, order: ModelOrder, qty: int | None, limit_px: int | None, *, is_fresh: bool) -> str:
+    def judge_replace(
+        self, order: ModelOrder, qty: int | None, limit_px: int | None, *, is_fresh: bool, last_px: int, at: datetime
+    ) -> str:
         if not is_fresh:
             return "STALE_ETAG"
         if order.status not in UNSEEN | {"routed", "partially_filled"}:
             return "ORDER_NOT_OPEN"
+        if order.amount is not None:
+            return "ORDER_NOT_REPLACEABLE"
         if limit_px is not None and not order.has_limit:
             return "INVALID_FIELD"
         left = (qty or order.qty) - order.cum
         if left <= 0:
             return "QTY_BELOW_FILLED"
+        if order.side == "buy" and self.restricted and left > self._owed(order.symbol, apart_from=order):
+            return "ACCOUNT_RESTRICTED"
+        if limit_px != order.limit_px and self.is_out_of_band(last_px, limit_px):
+            return "PRICE_OUT_OF_BAND"
         if order.side == "buy":
-            if self.restricted and left > self._owed(order.symbol, apart_from=order):
-                return "ACCOUNT_RESTRICTED"
-            more = ceil(Fraction(left * (limit_px or order.hold_px), MICROS)) - order.held
-            return "INSUFFICIENT_BUYING_POWER" if more > max(self.cash, 0) else "accepted"
-        position = self.position(order.symbol)
-        return "INSUFFICIENT_SHARES" if left - order.held > max(position.qty - position.held, 0) else "accepted"
+            cost = ceil(Fraction(left * (limit_px or order.hold_px), MICROS))
+            if cost - order.held > max(self.cash, 0):
+                return "INSUFFICIENT_BUYING_POWER"
+            if cost > order.held and self.is_too_much_of(order.symbol, last_px, cost, instead_of=order.held):
+                return "POSITION_LIMIT"
+        else:
+            position = self.position(order.symbol)
+            if left - order.held > max(position.qty - position.held, 0):
+                return "INSUFFICIENT_SHARES"
+        worth = self._replacement(order, qty, limit_px).worth(last_px)
+        return "ORDER_RATE_LIMIT" if self.is_too_fast(worth, at) else "accepted"
 
-    def replace(self, order: ModelOrder, new_id: str, qty: int | None, limit_px: int | None) -> None:
+    @staticmethod
+    def _replacement(order: ModelOrder, qty: int | None, limit_px: int | None) -> ModelOrder:
         whole = qty or order.qty
-        new = ModelOrder(
+        return ModelOrder(
             order.symbol, order.side, whole - order.cum, limit_px or order.hold_px, order.stop_px, order.status,
             has_limit=order.has_limit, whole=whole, replaces=order, expires_at=order.expires_at,
         )  # fmt: skip
+
+    def replace(
+        self, order: ModelOrder, new_id: str, qty: int | None, limit_px: int | None, *, last_px: int, at: datetime
+    ) -> None:
+        new = self._replacement(order, qty, limit_px)
+        self.count(new, last_px, at)
         if order.status in UNSEEN:
             self.end(order, "replaced")
             self.place(new_id, new)
@@ -298,14 +382,18 @@ class ModelAccount:
         order.status = "pending_cancel"
         return "pending_cancel"
 
-    def fill(self, order: ModelOrder, exec_id: str, qty: int, px: int) -> str:
+    def fill(self, order: ModelOrder, exec_id: str, qty: int, px: int, *, is_last: bool = False) -> str:
+        """`is_last`: the venue says that the order is filled with it, which matters to one by amount."""
         known = order.trades.get(exec_id)
         if known is not None:
             return "duplicate" if (known.kind, known.qty, known.px) == ("fill", qty, px) else "quarantined"
-        if order.cum + qty > order.qty:
+        if order.amount is not None:
+            if order.exact * MICROS + qty * px > order.amount * MICROS:
+                return "quarantined"
+        elif order.cum + qty > order.qty:
             return "quarantined"
         trade = order.trades[exec_id] = ModelTrade(qty, px, 0)
-        cost = self._post(order)
+        cost = self._post(order, "last fill" if is_last else "fill")
         position = self.position(order.symbol)
         if order.side == "buy":
             trade.owed = max(0, -position.qty)
@@ -319,7 +407,7 @@ class ModelAccount:
                 trade.basis = half_even(Fraction(position.basis * qty, position.qty))
             position.basis -= trade.basis
             position.qty -= qty
-        self._hold_again(order, upwards=False)
+        self._hold_again(order, qty, upwards=False)
         self._restrict(order)
         return "applied"
 
@@ -334,11 +422,11 @@ class ModelAccount:
             return "quarantined"
         if old.taken_back_by is not None:
             return "duplicate" if kind == old.taken_back_by == "bust" else "quarantined"
-        if order.cum - old.qty + qty > order.qty:
+        if order.amount is None and order.cum - old.qty + qty > order.qty:
             return "quarantined"
         old.taken_back_by = kind
         trade = order.trades[exec_id] = ModelTrade(qty, px, 0, kind, ref)
-        cost = self._post(order)
+        cost = self._post(order, kind)
         position = self.position(order.symbol)
         if order.side == "buy":
             position.qty += qty - old.qty
@@ -356,16 +444,19 @@ class ModelAccount:
             position.basis = max(0, position.basis + old.basis - trade.basis)
         if position.qty <= 0:
             position.basis = 0
-        self._hold_again(order, upwards=True)
+        self._hold_again(order, qty - old.qty, upwards=True)
         self._restrict(order)
         return "applied"
 
-    def _post(self, order: ModelOrder) -> int:
+    def _post(self, order: ModelOrder, deed: str) -> int:
         """Post what the trades that stand cost beyond what was posted; the status follows the quantity."""
         cost = half_even(order.exact) - order.posted
         order.posted += cost
         self.cash += cost if order.side == "sell" else -cost
-        if order.leaves == 0:
+        is_filled = order.leaves == 0
+        if order.amount is not None:
+            is_filled = deed == "last fill" or (order.status == "filled" and deed != "bust")
+        if is_filled:
             order.status = "filled"
         elif order.status == "filled":
             order.status = "cancelled"
@@ -373,8 +464,12 @@ class ModelAccount:
             order.status = "partially_filled" if order.cum else "routed"
         return cost
 
-    def _hold_again(self, order: ModelOrder, *, upwards: bool) -> None:
-        keep = 0 if order.status in ENDED else order.need
+    def _hold_again(self, order: ModelOrder, change: int, *, upwards: bool) -> None:
+        if order.amount is not None:  # what is left of the amount, or of the shares that were held for it
+            need = max(0, order.amount - order.posted if order.side == "buy" else order.held - change)
+        else:
+            need = order.need
+        keep = 0 if order.status in ENDED else need
         self._release(order, order.held - keep if upwards else max(0, order.held - keep))
 
     def _restrict(self, order: ModelOrder) -> None:

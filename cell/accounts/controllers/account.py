@@ -10,9 +10,18 @@ from msgspec import UNSET, Raw, UnsetType
 
 from cell import errors
 from cell.accounts.queries import find_account
-from cell.caller import Answer, Caller, check_content_type, decode_body, fingerprint, format_time, idempotency_key
-from cell.controller import IdempotencyKey, amount, answers, as_response, json_body
-from cell.money import AMOUNT_MAX_MICROS, format_micros
+from cell.caller import (
+    Answer,
+    Caller,
+    Moment,
+    check_content_type,
+    decode_body,
+    fingerprint,
+    format_time,
+    idempotency_key,
+)
+from cell.controller import READ, WRITE, Described, IdempotencyKey, amount, answers, as_response, json_body
+from cell.money import AMOUNT_MAX_MICROS, MICROS, Amount, format_micros
 from cell.orders.batcher import Batcher, Command, CommandKind
 from cell.orders.outcome import settled
 from cell.orders.schemas import parse_amount
@@ -25,12 +34,12 @@ class AccountView(msgspec.Struct):
     status: str
     restricted: bool
     profile: str
-    cash: str
-    cash_held: str
-    unsettled: str
-    buying_power: str
-    withdrawable: str
-    created_at: str
+    cash: Amount
+    cash_held: Amount
+    unsettled: Amount
+    buying_power: Amount
+    withdrawable: Amount
+    created_at: Moment
 
 
 class DepositRequest(msgspec.Struct, forbid_unknown_fields=True):
@@ -39,9 +48,9 @@ class DepositRequest(msgspec.Struct, forbid_unknown_fields=True):
 
 class DepositView(msgspec.Struct):
     deposit_id: UUID
-    amount: str
+    amount: Amount
     status: str
-    created_at: str
+    created_at: Moment
 
 
 _decoder = msgspec.json.Decoder(DepositRequest)
@@ -68,14 +77,22 @@ async def deposit_cash(batcher: Batcher, new_id: TimeOrderedIds, caller: Caller,
     return Answer(201, msgspec.json.encode(view), replayed=outcome.replayed)
 
 
-_DepositBody = json_body({"amount": amount("dollars, at most six decimals")})
+_DepositBody = json_body(
+    {"amount": amount("dollars, at most six decimals", most=AMOUNT_MAX_MICROS // MICROS)},
+    example={"amount": "1000.00"},
+)
 
 
 class AccountController(Controller):
     path = "/v1"
     tags = ("account",)
 
-    @get("/account", summary="Cash, holds and buying power")
+    @get(
+        "/account",
+        summary="Cash, holds and buying power",
+        operation_class=Described,
+        responses=answers(AccountView, READ, s200="the account"),
+    )
     async def account(
         self, caller: NamedDependency[Caller], pool: NamedDependency[Pool], clock: NamedDependency[Clock]
     ) -> AccountView:
@@ -98,7 +115,7 @@ class AccountController(Controller):
         "/deposits",
         summary="Deposit cash",
         operation_class=_DepositBody,
-        responses=answers(DepositView, s201="the deposit, settled"),
+        responses=answers(DepositView, WRITE, s201="the deposit, settled"),
     )
     async def deposit(
         self,

@@ -1,4 +1,5 @@
 -- No accepted order without its journal entry: exactly one hold, of the order's full cost at its price, or of its shares.
+-- One by amount holds the amount; a sale by amount holds shares, and while it is open it keeps those that are not sold.
 -- A replacement has none until the venue confirms it, and never if it is refused.
 -- Violation also: an entry that names an order which does not exist.
 select coalesce(o.user_id, h.user_id) as user_id, coalesce(o.order_id, h.order_id) as order_id,
@@ -24,4 +25,8 @@ select coalesce(o.user_id, h.user_id) as user_id, coalesce(o.order_id, h.order_i
             or (o.replaces is not null and o.status = 'rejected' and o.event_seq = 4) then 0 else 1 end
     or h.hold_count = 1 and ((o.side = 'buy' and o.order_qty_micros is not null
         and h.held_cash is distinct from ceil(o.order_qty_micros::numeric * o.hold_px_micros * 0.000001))
-    or (o.side = 'sell' and h.held_shares is distinct from o.order_qty_micros))
+    or (o.side = 'buy' and o.order_qty_micros is null and h.held_cash is distinct from o.notional_micros)
+    or (o.side = 'sell' and o.order_qty_micros is not null and h.held_shares is distinct from o.order_qty_micros)
+    or (o.side = 'sell' and o.order_qty_micros is null and (h.held_shares is null
+        or o.status not in ('filled', 'cancelled', 'expired', 'rejected', 'replaced', 'failed')
+           and h.held_shares > o.held_shares_micros + o.cum_qty_micros)))

@@ -9,10 +9,13 @@
 -- Reality is never refused: a late fill posts after an end, cash or shares may become negative, the user `restricted`.
 -- Rounding: posted cost = round-half-even(cumulative exact cost) - already posted. A buy's hold after a fill is
 -- ceil(cumulative exact cost + leaves x hold price) - posted, which never exceeds what was held and always covers the rest;
+-- An order by amount holds what is left of the amount (a sale by amount: of its shares), and is filled when the venue says so.
 -- while a replacement is pending the hold also covers what the replacement needs.
 -- Replacements: the report names the new order; the old one ends and gives its hold back, the new one takes its own (two
 -- entries, two events). Busts and corrections: an execution row and an entry of their own, never an edit. The order's filled
 -- quantity and cost become what the venue says; what is taken back is open again while the order is, and then held again.
+-- Reports that only acknowledge an order go first, by acknowledge_orders_v1 (then a user's next one may follow in the same
+-- call); most calls have little left to judge.
 -- Lock order: users by id.
 create or replace function brokerage.apply_reports_v1(p_inbox_ids bigint[], p_settles_on date, p_at timestamptz)
 returns table (inbox_id bigint, outcome text, reason text)
@@ -24,7 +27,14 @@ as $$
 declare
     locked constant uuid[] := lock_users_v1(
         array(select i.user_id from inbox i where i.id = any (p_inbox_ids) and i.user_id is not null), false);
+    acknowledged constant bigint[] := acknowledge_orders_v1(p_inbox_ids, locked, p_at);   -- they are in the inbox no more
 begin
+    return query select a.id, 'applied', null from unnest(acknowledged) a (id);
+    -- what is left may all be of users whom other writers have: nothing to judge then
+    if not exists (select from inbox i where i.id = any (p_inbox_ids) and (i.user_id is null or i.user_id = any (locked))) then
+        return query select i.id, 'deferred', null from inbox i where i.id = any (p_inbox_ids);
+        return;
+    end if;
     -- an order whose history is archived already: what is known of it must be met here
     if exists (select from inbox i join orders o on o.user_id = i.user_id and o.order_id = i.order_id
                 where i.id = any (p_inbox_ids) and o.archived_month is not null) then
@@ -37,7 +47,7 @@ begin
                i.body ->> 'kind' as kind, i.body ->> 'exec_id' as exec_id, (i.body ->> 'trade_date')::date as trade_date,
                i.body ->> 'exec_ref_id' as ref_exec_id,
                coalesce((i.body ->> 'last_qty')::bigint, 0) as told_qty, coalesce((i.body ->> 'last_px')::bigint, 0) as told_px,
-               (i.body ->> 'leaves_qty')::bigint as told_leaves,
+               (i.body ->> 'leaves_qty')::bigint as told_leaves, i.body ->> 'ord_status' as told_status,
                coalesce((i.body ->> 'at')::timestamptz, p_at) as venue_at, i.body ->> 'reason' as venue_reason,
                i.body ->> 'venue_order_id' as venue_order_id,
                coalesce(m.status = 'pending_replace' and m.replaced_by is null, false) as is_pending_new,
@@ -48,7 +58,7 @@ begin
     ),
     read as (
         select n.*,
-               o.symbol, o.side, o.status, o.event_seq, o.order_qty_micros, o.hold_px_micros, o.cum_qty_micros,
+               o.symbol, o.side, o.status, o.event_seq, o.order_qty_micros, o.notional_micros, o.hold_px_micros, o.cum_qty_micros,
                o.cum_cost_exact, o.cum_cost_micros, o.held_cash_micros, o.held_shares_micros,
                u.epoch, u.owner_state, u.lease_ends_at, u.cash_micros, u.write_seq, u.entry_seq, u.order_event_seq, u.chain_head,
                coalesce(p.qty_micros, 0) as position_qty, coalesce(p.qty_held_micros, 0) as position_held,
@@ -100,6 +110,8 @@ begin
                     when r.is_known and r.is_same then 'duplicate'
                     when r.is_known then 'quarantined: exec id seen with other content'
                     when r.cum_qty_micros::numeric + r.told_qty > r.order_qty_micros then 'quarantined: fill beyond the order''s quantity'
+                    when r.cum_cost_exact + r.told_qty::numeric * r.told_px > r.notional_micros::numeric * 1000000
+                        then 'quarantined: fill beyond the order''s amount'
                     else 'fill' end
                 when r.kind in ('bust', 'correct') then case
                     when r.exec_id is null or r.trade_date is null or r.ref_exec_id is null
@@ -112,7 +124,8 @@ begin
                     when r.kind = 'correct' and r.cum_qty_micros::numeric - r.taken_qty + r.told_qty > r.order_qty_micros
                         then 'quarantined: fill beyond the order''s quantity'
                     else 'revise' end
-                when r.kind = 'accepted' then 'acknowledge'
+                -- passed over a moment ago: its user was still halted then, or had an older report
+                when r.kind = 'accepted' then 'deferred'
                 when r.kind in ('cancelled', 'expired', 'rejected') then case
                     when r.had_ended then 'duplicate'
                     when r.kind = 'rejected' and r.cum_qty_micros > 0 then 'quarantined: rejection of an order with fills'
@@ -134,13 +147,12 @@ begin
                            when 'revise' then case j.kind when 'correct' then j.told_qty::numeric * j.told_px else 0 end
                                               - j.taken_qty::numeric * j.taken_px
                            else 0 end as exact_change
-          from judged j where j.deed in ('fill', 'revise', 'end', 'restore', 'acknowledge', 'replace', 'refuse')
+          from judged j where j.deed in ('fill', 'revise', 'end', 'restore', 'replace', 'refuse')
     ),
     costed as (
         select c.*, c.cum_qty_micros + c.qty_change as new_cum_qty, c.cum_cost_exact + c.exact_change as new_cost_exact,
                round_half_even_v1(c.cum_cost_exact + c.exact_change, 1000000)::bigint as new_cost,
                case
-                   when c.deed = 'acknowledge' then c.status
                    -- the cancel was the end of the day's: the order expires
                    when c.deed = 'end' and c.kind = 'cancelled' and exists (
                        select from venue_instructions i
@@ -150,6 +162,8 @@ begin
                    when c.deed = 'refuse' and c.status <> 'pending_replace' then c.status
                    when c.deed in ('restore', 'refuse') then case when c.cum_qty_micros > 0 then 'partially_filled' else 'routed' end
                    when c.cum_qty_micros + c.qty_change = c.order_qty_micros then 'filled'
+                   when c.notional_micros is not null and c.deed in ('fill', 'revise') and c.kind <> 'bust'
+                        and (c.status = 'filled' or (c.deed = 'fill' and c.told_status = 'filled')) then 'filled'
                    when c.status = 'filled' then 'cancelled'
                    when c.had_ended or c.status in ('pending_cancel', 'pending_replace') then c.status
                    when c.cum_qty_micros + c.qty_change = 0 then 'routed'
@@ -168,7 +182,7 @@ begin
                                             - greatest(c.taken_qty - c.taken_owed, 0)::numeric * c.taken_px, 1000000)::bigint
                end as revised_basis,
                c.deed in ('end', 'replace') or c.had_ended or c.new_status = 'filled' as ends,
-               c.deed <> 'acknowledge' and (c.deed not in ('replace', 'refuse') or c.status = 'pending_replace') as changes,
+               c.deed not in ('replace', 'refuse') or c.status = 'pending_replace' as changes,
                c.order_qty_micros - c.new_cum_qty as leaves,
                case when c.deed <> 'refuse' then c.whole_qty - c.new_cum_qty end as new_leaves,   -- of a pending replacement
                coalesce(case when c.kind = 'replaced' then c.told_leaves end, c.whole_qty - c.cum_qty_micros) as new_order_qty
@@ -176,7 +190,9 @@ begin
     ),
     needed as (   -- what the order must hold while it is open
         select h.*,
-               case when h.buys then greatest(ceil((h.new_cost_exact + h.leaves::numeric * h.hold_px_micros) * 0.000001)::bigint - h.new_cost,
+               case when h.notional_micros is not null then
+                        greatest(case when h.buys then h.notional_micros - h.new_cost else h.held_shares_micros - h.qty_change end, 0)
+                    when h.buys then greatest(ceil((h.new_cost_exact + h.leaves::numeric * h.hold_px_micros) * 0.000001)::bigint - h.new_cost,
                                               ceil(h.new_leaves::numeric * h.new_hold_px * 0.000001)::bigint)
                     else greatest(h.leaves, h.new_leaves) end as need,
                case when h.deed <> 'replace' then 0
@@ -324,7 +340,7 @@ begin
          where i.user_id = c.user_id
            and ((i.order_id = c.order_id
                  and (c.ends or (i.action in ('cancel', 'expire') and c.deed = 'restore')
-                             or (i.action = 'submit' and i.sent_at is not null and c.deed in ('fill', 'acknowledge'))))
+                             or (i.action = 'submit' and i.sent_at is not null and c.deed = 'fill')))
                 or (i.order_id = c.new_id and i.action = 'replace' and c.deed in ('replace', 'refuse')))
     ),
     -- one outbox row per event, each with the entry of its own order

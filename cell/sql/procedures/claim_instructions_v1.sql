@@ -1,12 +1,13 @@
 -- Claim up to p_limit unsent instructions to the venue, at most one per user, and mark them sent before they are: what is
 -- sent was committed first. A submit moves its order to `routed`; an instruction whose order ended meanwhile is dropped.
 -- A replace names the new order, `replaces` the old one, and order_qty_micros the whole as the venue counts it.
+-- An order by amount has cash_micros; its order_qty_micros is null for a buy, for a sale the shares that it may take at most.
 -- Result: what to send, in order of id. Users that somebody else has locked, or that are halted or gone, are left for later.
 -- Lock order: candidates are chosen without locks, then users by id, then everything is read again.
 create or replace function brokerage.claim_instructions_v1(p_limit integer, p_at timestamptz)
 returns table (
     instruction_id bigint, action text, user_id uuid, order_id uuid, client_order_id text, symbol text, side text,
-    type text, time_in_force text, order_qty_micros bigint, limit_px_micros bigint, replaces uuid
+    type text, time_in_force text, order_qty_micros bigint, limit_px_micros bigint, replaces uuid, cash_micros bigint
 )
 language plpgsql security definer
 set search_path = brokerage, pg_temp
@@ -33,7 +34,9 @@ begin
     return query
     with judged as materialized (
         select i.id, i.action, i.user_id, i.order_id, o.status, o.event_seq, o.client_order_id, o.symbol, o.side, o.type,
-               o.time_in_force, case i.action when 'replace' then o.replace_qty_micros else o.order_qty_micros end as order_qty_micros,
+               o.time_in_force, case when i.action = 'replace' then o.replace_qty_micros
+                                       when o.notional_micros is not null and o.side = 'sell' then o.held_shares_micros
+                                       else o.order_qty_micros end as order_qty_micros, o.notional_micros,
                o.replaces, coalesce(o.hold_px_micros, o.limit_px_micros) as limit_px_micros,
                o.cum_qty_micros, o.cum_cost_micros, u.epoch, u.write_seq, u.order_event_seq,
                (i.action = 'submit' and o.status = 'funds_held') or (i.action in ('cancel', 'expire') and o.status = 'pending_cancel')
@@ -77,6 +80,6 @@ begin
         delete from venue_instructions i using judged j where not j.due and i.id = j.id
     )
     select j.id, j.action, j.user_id, j.order_id, j.client_order_id, j.symbol, j.side, j.type, j.time_in_force,
-           j.order_qty_micros, j.limit_px_micros, case j.action when 'replace' then j.replaces end
+           j.order_qty_micros, j.limit_px_micros, case j.action when 'replace' then j.replaces end, j.notional_micros
       from judged j where j.due order by j.id;
 end $$;

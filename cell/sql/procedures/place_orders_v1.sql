@@ -10,6 +10,12 @@
 -- A stop order is accepted as `armed`, or, if a recent last price is already through its stop, as if it were triggered.
 -- Outside the session (p_market_hours other than `always`, by market_sessions) an order is accepted as `queued` for the
 -- open, an ioc or fok is refused with MARKET_CLOSED; a stop is armed, and only a price of a session triggers it.
+-- An order is for a quantity or for an amount (p_notionals). A buy by amount holds the amount. A sale by amount holds what the
+-- amount needs at the worst price it may trade at (its limit; of a market order 5 % below the reference), as far as shares are
+-- free; there must be as many free as it needs at the limit or the reference.
+-- Risk checks, by the user's risk_profiles row: PRICE_OUT_OF_BAND (every profile); POSITION_LIMIT of a buy: the position at the
+-- reference price, what its open buys hold and what this one would hold; ORDER_RATE_LIMIT: accepted orders of the last second
+-- and minute, and their worth: what a buy holds, a sale's quantity at its limit, else its stop, else the reference price.
 -- SQLSTATEs: 55P03 when p_wait and the lock did not come in time.
 -- Lock order: users by id; everything else is reached under a user's lock.
 -- Statement one only locks; a later statement, with a later snapshot, reads what the locks protect.
@@ -18,7 +24,7 @@ create or replace function brokerage.place_orders_v1(
     p_symbols text[], p_sides text[], p_types text[], p_times_in_force text[],
     p_order_qtys bigint[], p_limit_pxs bigint[],
     p_at timestamptz, p_reference_age_max interval, p_wait boolean default false,
-    p_stop_pxs bigint[] default null, p_market_hours text default 'always'
+    p_stop_pxs bigint[] default null, p_market_hours text default 'always', p_notionals bigint[] default null
 ) returns table (
     ordinal integer, outcome text, figures jsonb, resource_id uuid, at timestamptz, replayed boolean
 )
@@ -50,9 +56,9 @@ begin
     with command as (
         select c.*
           from unnest(p_user_ids, p_keys, p_fingerprints, p_order_ids, p_client_order_ids, p_symbols, p_sides, p_types,
-                      p_times_in_force, p_order_qtys, p_limit_pxs, p_stop_pxs) with ordinality
+                      p_times_in_force, p_order_qtys, p_limit_pxs, p_stop_pxs, p_notionals) with ordinality
             as c (user_id, key, fingerprint, order_id, client_order_id, symbol, side, type, time_in_force, order_qty,
-                  limit_px, stop_px, ordinal)
+                  limit_px, stop_px, notional, ordinal)
     ),
     read as (
         select c.*, u.user_id is not null as is_here, u.user_id = any (locked) as is_locked,
@@ -61,6 +67,9 @@ begin
                k.outcome as stored_outcome, k.fingerprint as stored_fingerprint, k.figures as stored_figures,
                k.resource_id as stored_resource_id, k.at as stored_at,
                s.symbol as known_symbol, s.tradable, s.halted, s.reference_px_micros, s.reference_at,
+               s.venue_low_px_micros, s.venue_high_px_micros,
+               l.position_max_micros, l.orders_per_second_max, l.orders_per_minute_max, l.value_per_minute_max_micros, l.price_band_bps,
+               n.in_second, n.in_minute, n.value_in_minute, n.ats as recent_ats, n.worths as recent_values,
                coalesce(p.qty_micros, 0) as shares, coalesce(p.qty_held_micros, 0) as shares_held,
                coalesce(p.qty_micros - p.qty_held_micros, 0) as shares_free, u.cash_held_micros,
                greatest(c.limit_px, c.stop_px, s.reference_px_micros) * 0.000001 as sell_px,
@@ -72,24 +81,40 @@ begin
                                         else s.reference_px_micros <= c.stop_px end then 'funds_held'
                    else 'armed'
                end as entry_status,
-               case when c.side = 'buy' then ceil(c.order_qty::numeric * px.hold_px * 0.000001) else 0 end as hold_cash
+               case when c.side = 'buy' then w.worth else 0 end as hold_cash, w.worth,
+               case when c.notional is null then c.order_qty
+                    else shares_for_v1(c.notional, coalesce(c.limit_px, s.reference_px_micros)) end as needed_shares,
+               case when c.notional is null then c.order_qty
+                    else least(shares_for_v1(c.notional, px.hold_px), p.qty_micros - p.qty_held_micros) end as hold_shares
           from command c
           left join users u on u.user_id = c.user_id
+          left join risk_profiles l on l.profile = u.profile
+          cross join lateral recent_orders_v1(
+                u.recent_order_ats, u.recent_order_values, p_at,
+                num_nonnulls(l.orders_per_second_max, l.orders_per_minute_max, l.value_per_minute_max_micros) > 0) n
           left join idempotency_keys k on k.user_id = c.user_id and k.key = c.key
           left join symbols s on s.symbol = c.symbol
-          left join positions p on p.user_id = c.user_id and p.symbol = c.symbol and (c.side = 'sell' or u.restricted)
+          left join positions p on p.user_id = c.user_id and p.symbol = c.symbol
+                and (c.side = 'sell' or u.restricted or l.position_max_micros is not null)
           -- a market buy goes out as a limit at the collar: 5 % above the reference (a stop's: above the stop), down to a
           -- whole tick of the collar
           cross join lateral (select div(case when c.type = 'stop' then c.stop_px else s.reference_px_micros end::numeric * 105, 100)::bigint
                 as px) collar
           cross join lateral (select case
                 when c.type in ('limit', 'stop_limit') then c.limit_px
+                when c.side = 'sell' and c.notional is not null then floor_px_v1(s.reference_px_micros)
                 when collar.px >= 1000000 then collar.px / 10000 * 10000
                 else greatest(collar.px, 100) / 100 * 100
             end as hold_px) px
+          cross join lateral (select coalesce(c.notional, ceil(c.order_qty::numeric * 0.000001 * case c.side
+                when 'buy' then px.hold_px else coalesce(c.limit_px, c.stop_px, s.reference_px_micros) end)) as worth) w
     ),
-    judged as materialized (
-        select r.*, coalesce(
+    judged as materialized (   -- only what is needed below: each column is copied for each of its readers
+        select r.ordinal, r.user_id, r.key, r.fingerprint, r.order_id, r.client_order_id, r.symbol, r.side, r.type, r.time_in_force,
+               r.order_qty, r.notional, r.needed_shares, r.hold_shares, r.limit_px, r.stop_px, r.hold_px, r.hold_cash, r.worth, r.entry_status, r.cash_micros, r.shares_free,
+               r.reference_at, r.epoch, r.lease_ends_at, r.forward_cell, r.forward_epoch, r.write_seq, r.entry_seq,
+               r.order_event_seq, r.chain_head, r.stored_outcome, r.stored_figures, r.stored_resource_id, r.stored_at,
+               r.recent_ats, r.recent_values, coalesce(
             case when not r.is_here then 'NOT_FOUND' when not r.is_locked then 'SKIPPED' end,
             ownership_v1(r.owner_state, r.lease_ends_at),
             case
@@ -99,8 +124,9 @@ begin
                 when not r.tradable then 'SYMBOL_NOT_TRADABLE'
                 when r.halted then 'SYMBOL_HALTED'
                 -- a restricted account closes positions: it sells, and buys back what a late fill made it owe, no more
-                when r.restricted and r.side = 'buy' and (r.shares >= 0 or r.order_qty > -r.shares - (
-                    select coalesce(sum(o.order_qty_micros - o.cum_qty_micros), 0) from orders o
+                -- (how many shares an amount buys nobody knows before: it is no way to buy back, and an open one leaves no room)
+                when r.restricted and r.side = 'buy' and (r.shares >= 0 or r.notional is not null or r.order_qty > -r.shares - (
+                    select coalesce(sum(coalesce(o.order_qty_micros - o.cum_qty_micros, 1000000000000000)), 0) from orders o
                      where o.user_id = r.user_id and o.symbol = r.symbol and o.side = 'buy'
                        and o.status not in ('filled', 'cancelled', 'expired', 'rejected', 'replaced', 'failed')
                 )) then 'ACCOUNT_RESTRICTED'
@@ -110,24 +136,33 @@ begin
                 when not market_open and (r.time_in_force in ('ioc', 'fok') or day_ends is null) then 'MARKET_CLOSED'
                 when r.type = 'market' and (r.reference_px_micros is null
                      or r.reference_at < prices_until - p_reference_age_max) then 'NO_REFERENCE_PRICE'
+                when is_out_of_band_v1(r.limit_px, r.reference_px_micros, r.price_band_bps, r.venue_low_px_micros, r.venue_high_px_micros)
+                  or is_out_of_band_v1(r.stop_px, r.reference_px_micros, r.price_band_bps, r.venue_low_px_micros, r.venue_high_px_micros)
+                    then 'PRICE_OUT_OF_BAND'
                 when r.order_qty * case r.side when 'buy' then r.hold_px * 0.000001 else r.sell_px end > value_max then 'ORDER_VALUE_LIMIT'
                 when r.side = 'sell' and r.cash_micros::numeric + r.cash_held_micros
-                     + (r.shares_held::numeric + r.order_qty) * r.sell_px > cash_max then 'BALANCE_LIMIT'
+                     + (r.shares_held::numeric + r.hold_shares) * r.sell_px > cash_max then 'BALANCE_LIMIT'
                 when r.side = 'buy' and r.hold_cash > r.cash_micros then 'INSUFFICIENT_BUYING_POWER'
-                when r.side = 'sell' and r.order_qty > r.shares_free then 'INSUFFICIENT_SHARES'
+                when r.side = 'sell' and r.needed_shares > r.shares_free then 'INSUFFICIENT_SHARES'
+                when r.side = 'buy' and is_over_position_limit_v1(
+                        r.user_id, r.symbol, r.shares, coalesce(r.reference_px_micros, r.limit_px, r.stop_px), r.cash_held_micros, 0, r.hold_cash,
+                        r.position_max_micros) then 'POSITION_LIMIT'
+                when r.in_second >= r.orders_per_second_max or r.in_minute >= r.orders_per_minute_max
+                     or r.value_in_minute + r.worth > r.value_per_minute_max_micros then 'ORDER_RATE_LIMIT'
                 else 'accepted'
             end) as outcome
           from read r
     ),
-    explained as materialized (
-        select j.*,
+    told as materialized (   -- narrow, for what is answered; `chained` below is for what is written
+        select j.ordinal, j.user_id, j.key, j.fingerprint, j.outcome, j.order_id, j.stored_outcome, j.stored_resource_id, j.stored_at,
             case j.outcome
-                when 'accepted' then 
-                    jsonb_build_object('held', j.hold_cash, 'hold_px', j.hold_px, 'status', j.entry_status)
+                when 'accepted' then jsonb_build_object(
+                    'held', case when j.side = 'sell' and j.notional is not null then j.hold_shares else j.hold_cash end,
+                    'hold_px', j.hold_px, 'status', j.entry_status)
                 when 'INSUFFICIENT_BUYING_POWER' then
                     jsonb_build_object('required', j.hold_cash, 'available', greatest(j.cash_micros, 0))
                 when 'INSUFFICIENT_SHARES' then
-                    jsonb_build_object('required', j.order_qty, 'available', greatest(j.shares_free, 0))
+                    jsonb_build_object('required', j.needed_shares, 'available', greatest(j.shares_free, 0))
                 when 'ORDER_VALUE_LIMIT' then jsonb_build_object('limit', value_max)
                 when 'NO_REFERENCE_PRICE' then jsonb_build_object('reference_at', j.reference_at)
                 when 'MARKET_CLOSED' then
@@ -135,37 +170,39 @@ begin
                 when 'USER_HALTED' then jsonb_build_object('lease_ends_at', j.lease_ends_at)
                 when 'DEPARTED' then jsonb_build_object('owner', j.forward_cell, 'epoch', j.forward_epoch)
                 when 'REPLAYED' then j.stored_figures
+                else case when j.outcome in ('PRICE_OUT_OF_BAND', 'POSITION_LIMIT', 'ORDER_RATE_LIMIT') then
+                    risk_figures_v1(j.outcome, j.user_id, j.symbol, j.limit_px, j.stop_px, j.hold_cash, 0, j.worth, p_at) end
             end as figures
           from judged j
     ),
-    accepted as materialized (
-        select e.*, e.write_seq + 1 as new_write_seq, e.entry_seq + 1 as new_entry_seq,
-               e.order_event_seq + 1 as new_stream_seq,
-               case e.side when 'buy' then e.hold_cash::bigint else e.order_qty end as amount,
-               case e.side when 'buy' then 'cash' else 'shares' end as account,
-               case e.side when 'buy' then 'USD' else e.symbol end as unit
-          from explained e where e.outcome = 'accepted'
-    ),
     chained as materialized (
-        select a.*, sha256(a.chain_head || convert_to(
-                   '1|' || a.user_id || '|' || a.new_entry_seq || '|' || a.order_id || '|hold|' || a.order_id || '|'
+        select j.user_id, j.order_id, j.client_order_id, j.symbol, j.side, j.type, j.time_in_force, j.order_qty, j.notional,
+               j.limit_px, j.stop_px, j.hold_px, j.entry_status, j.worth, j.recent_ats, j.recent_values, j.epoch, j.chain_head,
+               h.amount, h.account, h.unit, j.write_seq + 1 as new_write_seq, j.entry_seq + 1 as new_entry_seq,
+               j.order_event_seq + 1 as new_stream_seq,
+               sha256(j.chain_head || convert_to(
+                   '1|' || j.user_id || '|' || (j.entry_seq + 1) || '|' || j.order_id || '|hold|' || j.order_id || '|'
                    || (extract(epoch from p_at) * 1000000)::bigint
-                   || '|1,' || a.account || ',' || a.unit || ',debit,' || a.amount
-                   || ';2,' || a.account || '_held,' || a.unit || ',credit,' || a.amount, 'UTF8')) as hash
-          from accepted a
+                   || '|1,' || h.account || ',' || h.unit || ',debit,' || h.amount
+                   || ';2,' || h.account || '_held,' || h.unit || ',credit,' || h.amount, 'UTF8')) as hash
+          from judged j
+         cross join lateral (select case j.side when 'buy' then j.hold_cash::bigint else j.hold_shares::bigint end,
+                                    case j.side when 'buy' then 'cash' else 'shares' end,
+                                    case j.side when 'buy' then 'USD' else j.symbol end) h (amount, account, unit)
+         where j.outcome = 'accepted'
     ),
     keys as (
         insert into idempotency_keys (user_id, key, fingerprint, outcome, resource_id, figures, at)
         select user_id, key, fingerprint, outcome, case when outcome = 'accepted' then order_id end, figures, p_at
-          from explained
+          from told
          where outcome not in ('NOT_FOUND', 'SKIPPED', 'DEPARTED', 'USER_HALTED', 'REPLAYED', 'IDEMPOTENCY_KEY_REUSED')
     ),
     new_orders as (
-        insert into orders (user_id, order_id, client_order_id, symbol, side, type, time_in_force, order_qty_micros,
+        insert into orders (user_id, order_id, client_order_id, symbol, side, type, time_in_force, order_qty_micros, notional_micros,
                             limit_px_micros, stop_px_micros, hold_px_micros, status, held_cash_micros, held_shares_micros,
                             event_seq, write_seq, created_at, updated_at, expires_at)
-        select user_id, order_id, client_order_id, symbol, side, type, time_in_force, order_qty,
-               limit_px, stop_px, case side when 'buy' then hold_px end, entry_status,
+        select user_id, order_id, client_order_id, symbol, side, type, time_in_force, order_qty, notional,
+               limit_px, stop_px, case when side = 'buy' or notional is not null then hold_px end, entry_status,
                case side when 'buy' then amount else 0 end, case side when 'sell' then amount else 0 end,
                3, new_write_seq, p_at, p_at, case when time_in_force <> 'gtc' then day_ends end
           from chained
@@ -211,7 +248,9 @@ begin
            set cash_micros = u.cash_micros - case c.side when 'buy' then c.amount else 0 end,
                cash_held_micros = u.cash_held_micros + case c.side when 'buy' then c.amount else 0 end,
                write_seq = c.new_write_seq, entry_seq = c.new_entry_seq, order_event_seq = c.new_stream_seq,
-               chain_head = c.hash, owner_state = 'active', halt_id = null, lease_ends_at = null
+               chain_head = c.hash, owner_state = 'active', halt_id = null, lease_ends_at = null,
+               recent_order_ats = case when c.recent_ats is null then u.recent_order_ats else c.recent_ats || p_at end,
+               recent_order_values = case when c.recent_ats is null then u.recent_order_values else c.recent_values || c.worth::bigint end
           from chained c where u.user_id = c.user_id
     )
     select e.ordinal::integer,
@@ -220,5 +259,5 @@ begin
            case e.outcome when 'REPLAYED' then e.stored_resource_id when 'accepted' then e.order_id end,
            case e.outcome when 'REPLAYED' then e.stored_at else p_at end,
            e.outcome = 'REPLAYED'
-      from explained e;
+      from told e;
 end $$;

@@ -11,6 +11,8 @@
 --   STALE_ETAG                      stored; p_etags holds the order's event_seq that the caller saw, null: any
 --   ORDER_NOT_FOUND | ORDER_NOT_OPEN | ORDER_NOT_REPLACEABLE | QTY_BELOW_FILLED | INVALID_FIELD   stored, figures say why
 --   the refusals of place_orders_v1 that can apply, stored; IDEMPOTENCY_KEY_REUSED, DEPARTED, USER_HALTED, NOT_FOUND, SKIPPED
+-- Risk checks: a replacement counts as an order, worth what is left of it; the price band judges a price that becomes another
+-- one; the position limit judges what would hold more than the old order does: what asks for less is never in its way.
 -- SQLSTATEs: 55P03 when p_wait and the lock did not come in time. Lock order: users by id.
 create or replace function brokerage.replace_orders_v1(
     p_user_ids uuid[], p_keys text[], p_fingerprints bytea[], p_order_ids uuid[], p_new_order_ids uuid[], p_etags integer[],
@@ -51,7 +53,11 @@ begin
                o.order_id is not null as is_found, o.status, o.event_seq, o.symbol, o.side, o.type, o.order_qty_micros,
                o.cum_qty_micros, o.cum_cost_micros, o.held_cash_micros, o.held_shares_micros, o.expires_at,
                o.status in ('queued', 'armed', 'funds_held') as at_once,
-               s.tradable, s.halted, s.reference_px_micros, coalesce(p.qty_micros - p.qty_held_micros, 0) as shares_free,
+               s.tradable, s.halted, s.reference_px_micros, s.venue_low_px_micros, s.venue_high_px_micros,
+               l.position_max_micros, l.orders_per_second_max, l.orders_per_minute_max, l.value_per_minute_max_micros, l.price_band_bps,
+               n.in_second, n.in_minute, n.value_in_minute, n.ats as recent_ats, n.worths as recent_values,
+               nullif(c.asked_limit_px, o.limit_px_micros) as new_limit_px, nullif(c.asked_stop_px, o.stop_px_micros) as new_stop_px,
+               coalesce(p.qty_micros - p.qty_held_micros, 0) as shares_free,
                coalesce(p.qty_micros, 0) as shares, coalesce(p.qty_held_micros, 0) as shares_held, u.cash_held_micros,
                greatest(coalesce(c.asked_limit_px, o.limit_px_micros), coalesce(c.asked_stop_px, o.stop_px_micros),
                         s.reference_px_micros) * 0.000001 as sell_px,
@@ -66,17 +72,24 @@ begin
                end as hold_px
           from command c
           left join users u on u.user_id = c.user_id
+          left join risk_profiles l on l.profile = u.profile
+          cross join lateral recent_orders_v1(
+                u.recent_order_ats, u.recent_order_values, p_at,
+                num_nonnulls(l.orders_per_second_max, l.orders_per_minute_max, l.value_per_minute_max_micros) > 0) n
           left join idempotency_keys k on k.user_id = c.user_id and k.key = c.key
           left join orders o on o.user_id = c.user_id and o.order_id = c.order_id
           left join symbols s on s.symbol = o.symbol
-          left join positions p on p.user_id = c.user_id and p.symbol = o.symbol and (o.side = 'sell' or u.restricted)
+          left join positions p on p.user_id = c.user_id and p.symbol = o.symbol
+                and (o.side = 'sell' or u.restricted or l.position_max_micros is not null)
           cross join lateral (select div(c.asked_stop_px::numeric * 105, 100)::bigint as px) collar
     ),
     sized as (
         select r.*, r.whole_qty - r.cum_qty_micros as new_qty,
                case when r.side = 'buy' then ceil((r.whole_qty - r.cum_qty_micros)::numeric * r.hold_px * 0.000001)
                     else r.whole_qty - r.cum_qty_micros end as needed,
-               case when r.side = 'buy' then r.held_cash_micros else r.held_shares_micros end as held
+               case when r.side = 'buy' then r.held_cash_micros else r.held_shares_micros end as held,
+               ceil((r.whole_qty - r.cum_qty_micros)::numeric * 0.000001 * case r.side
+                    when 'buy' then r.hold_px else coalesce(r.limit_px, r.stop_px, r.reference_px_micros) end) as worth
           from read r
     ),
     judged as materialized (
@@ -98,16 +111,24 @@ begin
                 when z.halted then 'SYMBOL_HALTED'
                 -- a restricted account buys back what it owes beyond its other orders, no more
                 when z.restricted and z.side = 'buy' and (z.shares >= 0 or z.new_qty > -z.shares - (
-                    select coalesce(sum(o.order_qty_micros - o.cum_qty_micros), 0) from orders o
+                    select coalesce(sum(coalesce(o.order_qty_micros - o.cum_qty_micros, 1000000000000000)), 0) from orders o
                      where o.user_id = z.user_id and o.symbol = z.symbol and o.side = 'buy' and o.order_id <> z.order_id
                        and o.status not in ('filled', 'cancelled', 'expired', 'rejected', 'replaced', 'failed')
                 )) then 'ACCOUNT_RESTRICTED'
+                when is_out_of_band_v1(z.new_limit_px, z.reference_px_micros, z.price_band_bps, z.venue_low_px_micros, z.venue_high_px_micros)
+                  or is_out_of_band_v1(z.new_stop_px, z.reference_px_micros, z.price_band_bps, z.venue_low_px_micros, z.venue_high_px_micros)
+                    then 'PRICE_OUT_OF_BAND'
                 when z.new_qty * case z.side when 'buy' then z.hold_px * 0.000001 else z.sell_px end > value_max
                     then 'ORDER_VALUE_LIMIT'
                 when z.side = 'sell' and z.cash_micros::numeric + z.cash_held_micros
                      + (z.shares_held::numeric + greatest(z.needed - z.held, 0)) * z.sell_px > cash_max then 'BALANCE_LIMIT'
                 when z.side = 'buy' and z.needed - z.held > greatest(z.cash_micros, 0) then 'INSUFFICIENT_BUYING_POWER'
                 when z.side = 'sell' and z.needed - z.held > greatest(z.shares_free, 0) then 'INSUFFICIENT_SHARES'
+                when z.side = 'buy' and z.needed > z.held and is_over_position_limit_v1(
+                        z.user_id, z.symbol, z.shares, coalesce(z.reference_px_micros, z.limit_px, z.stop_px), z.cash_held_micros, z.held,
+                        z.needed, z.position_max_micros) then 'POSITION_LIMIT'
+                when z.in_second >= z.orders_per_second_max or z.in_minute >= z.orders_per_minute_max
+                     or z.value_in_minute + z.worth > z.value_per_minute_max_micros then 'ORDER_RATE_LIMIT'
                 else 'accepted'
             end) as outcome
           from sized z
@@ -224,8 +245,10 @@ begin
                write_seq = m.new_write_seq, order_event_seq = m.order_event_seq + 2,
                entry_seq = coalesce((select max(k.seq) from links k where k.user_id = m.user_id), u.entry_seq),
                chain_head = coalesce((select k.hash from links k where k.user_id = m.user_id order by k.seq desc limit 1), u.chain_head),
-               owner_state = 'active', halt_id = null, lease_ends_at = null
-          from (select a.user_id, a.new_write_seq, a.order_event_seq,
+               owner_state = 'active', halt_id = null, lease_ends_at = null,
+               recent_order_ats = case when m.recent_ats is null then u.recent_order_ats else m.recent_ats || p_at end,
+               recent_order_values = case when m.recent_ats is null then u.recent_order_values else m.recent_values || m.worth::bigint end
+          from (select a.user_id, a.new_write_seq, a.order_event_seq, a.recent_ats, a.recent_values, a.worth,
                        case when a.side = 'sell' then 0 when a.at_once then a.more else greatest(a.more, 0) end as more
                   from accepted a) m
          where u.user_id = m.user_id
@@ -267,6 +290,11 @@ begin
                     jsonb_build_object('required', j.more::bigint, 'available', greatest(j.cash_micros, 0))
                 when 'INSUFFICIENT_SHARES' then
                     jsonb_build_object('required', j.more::bigint, 'available', greatest(j.shares_free, 0))
+                else case when j.outcome in ('PRICE_OUT_OF_BAND', 'POSITION_LIMIT', 'ORDER_RATE_LIMIT') then
+                    risk_figures_v1(j.outcome, j.user_id, j.symbol,
+                        case j.outcome when 'PRICE_OUT_OF_BAND' then j.new_limit_px else j.limit_px end,
+                        case j.outcome when 'PRICE_OUT_OF_BAND' then j.new_stop_px else j.stop_px end,
+                        j.needed, j.held, j.worth, p_at) end
             end as figures
           from judged j left join new_orders n on n.user_id = j.user_id
     ),

@@ -15,8 +15,6 @@ from cell.settings import CellSettings
 from infra.runtime.settings import PostgresSettings
 from infra.security.keys import generate_key_files
 
-NOT_OFFERED_YET = {"notional"}
-
 
 @pytest.fixture(scope="module")
 def document(tmp_path_factory: pytest.TempPathFactory) -> Any:
@@ -37,7 +35,7 @@ def document(tmp_path_factory: pytest.TempPathFactory) -> Any:
 )
 def test_a_body_has_the_fields_that_are_parsed(document: Any, path: str, request_type: type[msgspec.Struct]) -> None:
     schema = document["paths"][path]["post"]["requestBody"]["content"]["application/json"]["schema"]
-    assert set(schema["properties"]) == set(request_type.__struct_fields__) - NOT_OFFERED_YET
+    assert set(schema["properties"]) == set(request_type.__struct_fields__)
 
 
 def test_a_replacement_has_the_fields_that_are_parsed(document: Any) -> None:
@@ -49,3 +47,42 @@ def test_a_replacement_has_the_fields_that_are_parsed(document: Any) -> None:
 
 def test_the_inside_is_not_documented(document: Any) -> None:
     assert not [path for path in document["paths"] if not path.startswith("/v1/")]
+
+
+def operations(document: Any) -> list[tuple[str, str, Any]]:
+    return [(method, path, item[method]) for path, item in document["paths"].items() for method in item]
+
+
+def test_every_parameter_is_described_as_it_is_checked(document: Any) -> None:
+    for method, path, operation in operations(document):
+        for parameter in operation.get("parameters", []):
+            schema = parameter["schema"]
+            assert schema["type"] in ("string", "integer"), (method, path, parameter["name"])
+            assert set(schema) & {"pattern", "enum", "format", "maximum"}, (method, path, parameter["name"])
+
+
+def test_every_write_names_its_key_and_a_replacement_its_version(document: Any) -> None:
+    required = {
+        (method, path): {p["name"] for p in operation.get("parameters", []) if p["in"] == "header" and p["required"]}
+        for method, path, operation in operations(document)
+        if method != "get" and not path.endswith("/preview")
+    }
+    assert required.pop(("patch", "/v1/orders/{order_id}")) == {"X-Idempotency-Key", "If-Match"}
+    assert len(required) == 4
+    assert set(map(frozenset, required.values())) == {frozenset({"X-Idempotency-Key"})}
+
+
+def test_every_refusal_is_a_problem_document(document: Any) -> None:
+    for method, path, operation in operations(document):
+        assert {"401", "404", "503"} <= set(operation["responses"]), (method, path)
+        for status, response in operation["responses"].items():
+            media = "application/json" if status.startswith("2") else "application/problem+json"
+            assert set(response["content"]) == {media}, (method, path, status)
+
+
+def test_the_answer_to_a_placed_order_leads_on(document: Any) -> None:
+    known = {operation["operationId"] for _, _, operation in operations(document)}
+    for path, method, status in (("/v1/orders", "post", "201"), ("/v1/orders/{order_id}", "patch", "202")):
+        links = document["paths"][path][method]["responses"][status]["links"]
+        assert links
+        assert {link["operationId"] for link in links.values()} <= known

@@ -22,7 +22,7 @@ async def _ignore(reports: Sequence[ExecutionReport]) -> None:
     pass
 
 
-LISTENER = VenueListener(received_seq=_nothing_received, on_reports=_ignore, on_prices=lambda prices: None)
+LISTENER = VenueListener(received_seq=_nothing_received, on_reports=_ignore, on_prices=lambda prices, bands: None)
 
 
 @pytest.mark.anyio

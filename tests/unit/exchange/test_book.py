@@ -305,6 +305,20 @@ def test_crashes_at_any_moment_change_no_fill_and_no_exec_id(
     assert told[0] == told[1]
 
 
+def test_the_price_band_of_a_symbol_spans_all_its_tapes_and_survives_a_restart(exchange: Exchange) -> None:
+    assert exchange.book.price_bands() == {}
+    load(exchange)
+    low, high = exchange.book.price_bands()["TAPED"]
+    assert low <= 100_000_000 <= high
+    far = b"34200,1,1,100,10000,1\n34201,1,2,100,99990000,-1\n"
+    tape = parse_tape(far, symbol="TAPED", run="FAR")
+    exchange.book.add_tape(tape, TapeRow("TAPED", "FAR", tape.digest, far, "now"), exchange.now_us)
+    exchange.commit()
+    assert exchange.book.price_bands() == {"TAPED": (1_000_000, 9_999_000_000)}
+    exchange.crash()
+    assert exchange.book.price_bands() == {"TAPED": (1_000_000, 9_999_000_000)}
+
+
 def test_what_orders_traded_is_what_their_reports_say(tmp_path: Path) -> None:
     """Every execution counted from the reports, as a cell does it, against the log's own sums, a page at a time."""
     exchange = Exchange(tmp_path, Faults(bust_rate=0.3, correct_rate=0.5, late_fill_rate=0.5, duplicate_rate=0.2))

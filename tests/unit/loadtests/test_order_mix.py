@@ -31,6 +31,12 @@ def _check_means(script: CustomerScript) -> None:
     for command in script.commands:
         if command.deed not in (Deed.PLACE, Deed.PLACE_TOO_LARGE):
             continue
+        if "notional" in command.body:
+            amount_micros = from_wire(command.body["notional"])
+            assert amount_micros >= MICROS
+            assert amount_micros % 10_000 == 0
+            spent_micros += amount_micros
+            continue
         qty_micros = from_wire(command.body["qty"])
         assert qty_micros > 0
         reference_micros = PRICES[str(command.body["symbol"])]

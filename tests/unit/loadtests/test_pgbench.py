@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from loadtests.benchmarks.bench_customers import Bench
-from loadtests.benchmarks.pgbench import CLIENTS, PgbenchFailed, database_of, order_script
+from loadtests.benchmarks.pgbench import CLIENTS, PgbenchFailed, database_of, order_script, place_script
 from loadtests.client import Answer, Customer, RouterClient
 
 PGPASS = Path("/state/secrets/pgpass")
@@ -35,7 +35,7 @@ def bench_of(count: int) -> Bench:
 
 def test_each_client_has_customers_of_its_own() -> None:
     script = order_script(bench_of(CLIENTS * 2))
-    assert "random(1, 2) + :client_id * 2" in script
+    assert "\\set first 1 * (random(0, 1) + :client_id * 2) + 1" in script
     assert "brokerage.place_orders_v1(" in script
     assert script.count("\n") > 3
     assert script.rstrip().endswith(";")
@@ -44,3 +44,11 @@ def test_each_client_has_customers_of_its_own() -> None:
 def test_too_few_customers_would_make_clients_wait_for_each_other() -> None:
     with pytest.raises(PgbenchFailed, match="too few"):
         order_script(bench_of(CLIENTS - 1))
+
+
+def test_a_batch_is_as_many_neighbours_and_must_be_answered_as_wanted() -> None:
+    users = [uuid.UUID(int=number) for number in range(256)]
+    script = place_script(users, clients=2, batch=64, symbol="KO", limit_px=1, replays=True)
+    assert "\\set first 64 * (random(0, 1) + :client_id * 2) + 1" in script
+    assert "\\set last :first + 63" in script
+    assert "1 / (count(*) filter (where outcome = 'accepted' and replayed) = 64)::integer" in script

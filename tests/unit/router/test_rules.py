@@ -181,5 +181,23 @@ def test_the_merged_document_holds_only_public_paths() -> None:
     }
     own = {"openapi": "3.1.0", "paths": {"/v1/users": {"post": {}}}, "components": {"schemas": {"Tokens": {}}}}
     merged = merge_documents(own, theirs)
-    assert merged["paths"] == {"/v1/orders": {"get": {"security": [{"customer": []}]}}, "/v1/users": {"post": {}}}
+    assert {path: set(item) for path, item in merged["paths"].items()} == {"/v1/orders": {"get"}, "/v1/users": {"post"}}
+    assert merged["paths"]["/v1/orders"]["get"]["security"] == [{"customer": []}]
+    assert "security" not in merged["paths"]["/v1/users"]["post"]
     assert set(merged["components"]["schemas"]) == {"Order", "Tokens"}
+
+
+def test_the_merged_document_tells_what_the_router_itself_may_answer() -> None:
+    theirs: dict[str, Any] = {"paths": {"/v1/orders": {"get": {"responses": {"200": {}, "503": {"description": "x"}}}}}}
+    own: dict[str, Any] = {"paths": {"/v1/users": {"post": {"parameters": [{}]}}}}
+    merged = merge_documents(own, theirs)
+    responses = merged["paths"]["/v1/orders"]["get"]["responses"]
+    assert set(responses) == {"200", "400", "401", "413", "414", "429", "431", "503"}
+    assert responses["503"]["description"] == "x", "the cell's own word stands"
+    assert all(response["headers"]["X-Request-Id"]["required"] for response in responses.values())
+    assert {status for status, response in responses.items() if "Retry-After" in response["headers"]} == {"429", "503"}
+    sign_up = merged["paths"]["/v1/users"]["post"]
+    assert [(parameter["name"], parameter["required"]) for parameter in sign_up["parameters"]] == [
+        ("X-Idempotency-Key", True)
+    ]
+    assert sign_up["requestBody"]["required"]

@@ -1,0 +1,46 @@
+-- The part of apply_reports_v1 for reports that only say that the venue has an order: its venue id is noted and the submit
+-- is answered. No event, no entry, no money. Half of all reports are of this kind, and they need none of what a fill needs.
+-- Left alone, for the caller to judge: every other kind, an order nobody sent, a replacement that is pending (for it the
+-- acknowledgement is the confirmation), a user who is not in p_locked, halted or gone, or who has an older report.
+-- Result: the inbox ids that were applied, never null. Called with the users' rows locked, after the locking statement.
+create or replace function brokerage.acknowledge_orders_v1(p_inbox_ids bigint[], p_locked uuid[], p_at timestamptz) returns bigint[]
+language plpgsql security definer
+set search_path = brokerage, pg_temp
+set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
+as $$
+declare
+    acknowledged bigint[];
+begin
+    with told as materialized (
+        select i.id, i.user_id, i.order_id, i.body ->> 'venue_order_id' as venue_order_id, u.write_seq + 1 as new_write_seq,
+               o.status in ('filled', 'cancelled', 'expired', 'rejected', 'replaced', 'failed') as had_ended
+          from inbox i
+          join users u on u.user_id = i.user_id
+          join orders o on o.user_id = i.user_id and o.order_id = i.order_id
+         where i.id = any (p_inbox_ids) and i.body ->> 'kind' = 'accepted'
+           and i.user_id = any (p_locked) and ownership_v1(u.owner_state, u.lease_ends_at) is null
+           and o.status not in ('queued', 'armed', 'funds_held')
+           and not (o.status = 'pending_replace' and o.replaced_by is null)
+           and not exists (select from inbox older where older.user_id = i.user_id and older.id < i.id)
+    ),
+    new_orders as (
+        update orders o
+           set venue_order_id = coalesce(o.venue_order_id, t.venue_order_id), write_seq = t.new_write_seq, updated_at = p_at
+          from told t where o.user_id = t.user_id and o.order_id = t.order_id
+    ),
+    new_users as (
+        update users u
+           set write_seq = t.new_write_seq, owner_state = 'active', halt_id = null, lease_ends_at = null
+          from told t where u.user_id = t.user_id
+    ),
+    done_instructions as (
+        delete from venue_instructions i using told t
+         where i.user_id = t.user_id and i.order_id = t.order_id
+           and (t.had_ended or (i.action = 'submit' and i.sent_at is not null))
+    ),
+    done as (
+        delete from inbox i using told t where i.id = t.id
+    )
+    select coalesce(array_agg(t.id), '{}') into acknowledged from told t;
+    return acknowledged;
+end $$;

@@ -1,0 +1,132 @@
+"""Does a cell with two million orders place as fast as an empty one, and does a page of orders cost the same?
+
+Every order on the way there is placed by the shipped procedure, 64 in a call on two connections, so the books are right
+and the rate is seen all the way: `share_of_first` is a slice's rate by the first one's. Nothing drains the outbox
+or the instructions; their two million rows stay, which a running cell never has.
+Pages are read over HTTP from an app server of the cell by a customer who has a page of orders, when the others
+have a thousand orders and when they have a million.
+"""
+
+import asyncio
+import time
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from infra.security.keys import ROUTE_FILE, load_key_ring
+from infra.security.route_token import RouteTokenSigner
+from loadtests.benchmarks.conditions import conditions, write_result
+from loadtests.benchmarks.orders_per_second import MeasurementRefused, Say
+from loadtests.benchmarks.own_cell import NAME, START_S_MAX, OwnCell, OwnCellFailed, free_port, own_cell
+from loadtests.benchmarks.pgbench import place_script, run_script
+from loadtests.benchmarks.procedure import BATCH, CASH_MICROS, IN_FLIGHT, LIMIT_PX, PX_MICROS, SYMBOL
+from loadtests.benchmarks.queries import Counts, open_customers, place_under_key, settle_tables
+from loadtests.figures import percentile
+from loadtests.raw_client import build_request, drive
+
+PAGE_ORDERS: Final = 50
+PAGES_AT: Final = (1_000, 1_000_000)
+PAGE_S: Final = 2.0
+
+
+async def measure(say: Say, *, orders: int, slices: int, customers: int) -> tuple[dict[str, Any], Path]:
+    where = conditions()
+    measured: list[dict[str, float]] = []
+    pages: list[dict[str, float]] = []
+    async with own_cell() as cell:
+        terms = {"cash_micros": CASH_MICROS, "symbol": SYMBOL, "px_micros": PX_MICROS}
+        users = await open_customers(cell.service_dsn, customers, **terms)  # type: ignore[arg-type]
+        (reader,) = await open_customers(cell.service_dsn, 1, **terms)  # type: ignore[arg-type]
+        for number in range(PAGE_ORDERS):
+            await place_under_key(cell.service_dsn, [reader], f"mine-{number}", SYMBOL, LIMIT_PX)
+        await settle_tables(cell.superuser_dsn)
+        script = place_script(users, clients=IN_FLIGHT, batch=BATCH, symbol=SYMBOL, limit_px=LIMIT_PX)
+        counts = await Counts.connect(cell.superuser_dsn)
+        async with serving(cell) as url:
+
+            async def place(count: int) -> float:
+                calls = max(1, count // BATCH // IN_FLIGHT)
+                ran = await run_script(script, cell.database, clients=IN_FLIGHT, calls_each=calls)
+                return round(ran.calls_per_s * BATCH, 1)
+
+            await place(PAGES_AT[0])
+            pages.append({"others_orders": PAGES_AT[0], **await read_pages(cell, url, reader)})
+            for _ in range(slices):
+                before_s = cell.server_cpu_s()
+                rate = await place(orders // slices)
+                cpu_us = (cell.server_cpu_s() - before_s) * 1e6 / (orders // slices)
+                stored = (await counts.read())[0] - PAGE_ORDERS
+                share = round(rate / (measured[0]["per_s"] if measured else rate), 3)
+                measured.append(
+                    {"orders": stored, "per_s": rate, "share_of_first": share, "server_cpu_us": round(cpu_us, 1)}
+                )
+                say(f"{stored:,} orders: {rate:,.0f}/s ({share:.2f} of the first), server {cpu_us:.0f} us each")
+                if stored >= PAGES_AT[1] and len(pages) == 1:
+                    pages.append({"others_orders": stored, **await read_pages(cell, url, reader)})
+        await counts.close()
+    say(
+        "; ".join(f"a page at {page['others_orders']:,.0f} orders of others: p50 {page['p50_ms']} ms" for page in pages)
+    )
+    last = measured[-1]
+    document = {
+        "benchmark": "growth",
+        "what": "limit buys per second as a cell fills, 64 in a call; peer: the first slice. A page by HTTP",
+        "conditions": where,
+        "settings": {
+            "orders": orders,
+            "slices": slices,
+            "users": customers,
+            "batch": BATCH,
+            "page_orders": PAGE_ORDERS,
+        },
+        "median": {
+            "first_per_s": measured[0]["per_s"],
+            "last_per_s": last["per_s"],
+            "last_to_first": last["share_of_first"],
+            "lowest_to_first": min(each["share_of_first"] for each in measured),
+            "first_server_cpu_us": measured[0]["server_cpu_us"],
+            "last_server_cpu_us": last["server_cpu_us"],
+            "page_p50_ms_at_1000": pages[0]["p50_ms"],
+            **({"page_ratio": round(pages[1]["p50_ms"] / pages[0]["p50_ms"], 3)} if len(pages) > 1 else {}),
+        },
+        "rounds": measured,
+        "pages": pages,
+    }
+    return document, write_result("growth", document)
+
+
+@asynccontextmanager
+async def serving(cell: OwnCell) -> AsyncIterator[str]:
+    """An app server of the cell, ready; its address."""
+    port = free_port()
+    async with cell.process("serve", CELL_LISTEN__PORT=str(port)) as _:
+        deadline = time.monotonic() + START_S_MAX
+        while True:
+            try:
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+            except OSError as error:
+                if time.monotonic() > deadline:
+                    raise OwnCellFailed("the app server does not listen") from error
+                await asyncio.sleep(0.1)
+            else:
+                writer.close()
+                break
+        yield f"http://127.0.0.1:{port}"
+
+
+async def read_pages(cell: OwnCell, url: str, reader: uuid.UUID) -> dict[str, float]:
+    """One connection that asks for the same page again and again."""
+    signer = RouteTokenSigner(load_key_ring(cell.folder / "keys" / ROUTE_FILE))
+    token = signer.sign(user_id=reader, cell_id=NAME, epoch=1, expires_at_s=int(time.time()) + 3_600)
+    request = build_request("GET", f"{url}/v1/orders", {"X-Route-Token": token}).replace(
+        b"/v1/orders", b"/v1/orders?limit=%d" % PAGE_ORDERS, 1
+    )
+    result = await drive(url, lambda _lane, _number: request, connections=1, seconds=PAGE_S, wanted=200)
+    if set(result.statuses) != {200}:
+        raise MeasurementRefused(f"answers other than 200: {dict(result.statuses)}; the first: {result.first_bad}")
+    return {
+        "p50_ms": round(percentile(result.latencies_s, 0.50) * 1000, 3),
+        "p99_ms": round(percentile(result.latencies_s, 0.99) * 1000, 3),
+    }

@@ -1,0 +1,91 @@
+"""A PostgreSQL server of one test's own, to be killed (`kill -9`, all its processes) and started again on its data."""
+
+import asyncio
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+from infra.backends.local.accounts import ServerUser, server_user
+from infra.backends.local.postgres import (
+    CELL,
+    SUPERUSER,
+    Cluster,
+    load_or_make_passwords,
+    locate_binaries,
+    prepare_cluster,
+    server_command,
+)
+from tests.support.backing import PostgresServer, await_answer
+from tests.support.free_port import free_port
+
+
+class KillablePostgres:
+    """fsync is off: what a process has written survives its death, if not the machine's."""
+
+    def __init__(self, cluster: Cluster, binaries: Path, user: ServerUser | None, log: Path) -> None:
+        self._cluster = cluster
+        self._binaries = binaries
+        self._user = user
+        self._log = log
+        self._process: subprocess.Popen[bytes] | None = None
+        self.kills = 0
+        self.server = PostgresServer("127.0.0.1", cluster.port, SUPERUSER, cluster.passwords[SUPERUSER])
+
+    def start(self) -> None:
+        (self._cluster.data / "postmaster.pid").unlink(missing_ok=True)
+        user = self._user
+        with self._log.open("ab") as sink:
+            self._process = subprocess.Popen(
+                [*server_command(self._binaries, self._cluster.data), "-c", "fsync=off", "-c", "max_connections=120"],
+                stdout=sink,
+                stderr=sink,
+                cwd="/",
+                user=user.uid if user else None,
+                group=user.gid if user else None,
+                extra_groups=[user.gid] if user else None,
+            )
+        await_answer(self._cluster.port, self._process, self._log)
+
+    def kill(self) -> None:
+        """All at once, so that no backend finishes what it was at."""
+        assert self._process is not None
+        postmaster = psutil.Process(self._process.pid)
+        family = [postmaster, *postmaster.children(recursive=True)]
+        for process in family:
+            process.suspend()
+        for process in family:
+            os.kill(process.pid, signal.SIGKILL)
+        self._process.wait(20)
+        psutil.wait_procs(family[1:], timeout=20)
+        self.kills += 1
+
+    def kill_and_start(self) -> None:
+        self.kill()
+        self.start()
+
+
+@contextmanager
+def killable_postgres() -> Iterator[KillablePostgres]:
+    user = server_user()
+    folder = Path(tempfile.mkdtemp(prefix="cell-brokerage-killable-"))
+    folder.chmod(0o711)
+    try:
+        passwords = load_or_make_passwords(folder / "passwords.json", {"test": CELL})["test"]
+        cluster = Cluster("test", folder / "data", free_port(), CELL, passwords)
+        binaries = locate_binaries(user)
+        asyncio.run(prepare_cluster(cluster, binaries, user))
+        postgres = KillablePostgres(cluster, binaries, user, folder / "postgres.log")
+        postgres.start()
+        try:
+            yield postgres
+        finally:
+            postgres.kill()
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

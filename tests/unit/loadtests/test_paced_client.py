@@ -1,0 +1,87 @@
+"""Requests leave on time, and whoever waits for a slow server is counted as waiting."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+
+from loadtests.benchmarks.stub_venue import StubVenue
+from loadtests.paced_client import drive_paced
+from loadtests.raw_client import ConnectionBroken
+
+pytestmark = pytest.mark.anyio
+
+ANSWER = b"HTTP/1.1 201 Created\r\nContent-Length: 2\r\n\r\n{}"
+
+
+def request_of(lane: int, number: int) -> bytes:
+    return b"GET /%d/%d HTTP/1.1\r\n\r\n" % (lane, number)
+
+
+@asynccontextmanager
+async def serving(answer: Callable[[asyncio.StreamWriter], Awaitable[None]]) -> AsyncIterator[str]:
+    """A server that calls `answer` for whatever it reads, and leaves no connection open."""
+    writers: list[asyncio.StreamWriter] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.append(writer)
+        while await reader.read(4096):
+            await answer(writer)
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        for writer in writers:
+            writer.close()
+        await asyncio.gather(*(writer.wait_closed() for writer in writers), return_exceptions=True)
+
+
+async def test_a_stall_is_in_the_latency_of_all_who_were_due_meanwhile() -> None:
+    stalled = asyncio.Event()
+
+    async def answer(writer: asyncio.StreamWriter) -> None:
+        if not stalled.is_set():
+            stalled.set()
+            await asyncio.sleep(0.3)
+        writer.write(ANSWER)
+
+    async with serving(answer) as url:
+        result = await drive_paced(url, request_of, per_s=100.0, connections=1, seconds=0.5, wanted=201)
+    assert result.statuses == {201: 50}
+    # Thirty were due while the only connection was stalled: a closed loop would have seen one slow request.
+    assert sum(latency > 0.01 for latency in result.latencies_s) >= 25
+    assert max(result.latencies_s) >= 0.3
+
+
+async def test_a_broken_connection_ends_the_measurement() -> None:
+    async def answer(writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    async with serving(answer) as url:
+        with pytest.raises(ConnectionBroken):
+            await drive_paced(url, request_of, per_s=100.0, connections=2, seconds=0.2, wanted=201)
+
+
+async def test_the_stub_venue_acknowledges_and_fills_in_sequence() -> None:
+    def frame(body: bytes) -> bytes:
+        return len(body).to_bytes(4, "big") + body
+
+    async def read(reader: asyncio.StreamReader) -> bytes:
+        return await reader.readexactly(int.from_bytes(await reader.readexactly(4), "big"))
+
+    venue = StubVenue({"KO": 1})
+    async with venue.listening() as port:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(frame(b'{"t":"hello","session":"c","received":0}'))
+        assert b'"welcome"' in await read(reader)
+        writer.write(frame(b'{"t":"submit","cl_ord_id":"a","order_qty":5}'))
+        accepted = await read(reader)
+        assert b'"accepted"' in accepted
+        assert b'"seq":1,' in accepted
+        assert await venue.fill_all(7) == 1
+        filled = await read(reader)
+        assert b'"seq":2,' in filled
+        assert b'"last_qty":5,"last_px":7' in filled
+        writer.close()
+        await writer.wait_closed()
