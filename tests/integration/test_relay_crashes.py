@@ -41,7 +41,7 @@ async def relay_process(environment: dict[str, str], fault_points: str = "") -> 
         "-m",
         "cell",
         "relay",
-        env=os.environ | environment | {"FAULT_POINTS": fault_points, "CELL_OPERATOR__PORT": str(free_port())},
+        env=os.environ | {"CELL_OPERATOR__PORT": str(free_port())} | environment | {"FAULT_POINTS": fault_points},
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.DEVNULL,
     )
@@ -138,18 +138,29 @@ async def test_postgres_killed_between_produce_and_mark_loses_nothing(
 
 async def test_an_asked_for_end_does_not_wait_for_an_absent_broker(cell_database: TestDatabase, tmp_path: Path) -> None:
     """The supervisor's patience is limited; what is unconfirmed stays in the outbox."""
-    port = free_port()
+    operator_port = free_port()
     environment = {
         "CELL_NAME": CELL,
         "CELL_POSTGRES__DSN": cell_database.service_dsn,
         "CELL_KEYS_DIR": str(tmp_path),
-        "CELL_KAFKA__BOOTSTRAP_SERVERS": f"127.0.0.1:{port}",
+        "CELL_KAFKA__BOOTSTRAP_SERVERS": f"127.0.0.1:{free_port()}",
+        "CELL_OPERATOR__PORT": str(operator_port),
     }
+
+    async def listens() -> bool:
+        try:
+            _, writer = await asyncio.open_connection("127.0.0.1", operator_port)
+        except OSError:
+            return False
+        writer.close()
+        return True
+
     async with await psycopg.AsyncConnection.connect(cell_database.service_dsn, autocommit=True) as connection:
         await CellBooks(connection, seed=14).open_users(5)
         before = await count(connection, "select count(*) from brokerage.outbox")
         async with relay_process(environment) as process:
-            await asyncio.sleep(4.0)
+            await eventually(listens)
+            await asyncio.sleep(1.0)  # and claims, and waits for Kafka
             assert process.returncode is None, "an absent broker is no reason to end"
             process.send_signal(signal.SIGTERM)
             async with asyncio.timeout(12.0):
