@@ -20,7 +20,7 @@ from router.forward import ForwardedRequest, Forwarder
 from router.frames import SERVICE_RESTART
 from router.headers import RequestHead
 from router.limits import Bucket, address_key
-from router.request_rules import RequestLine, judge_head
+from router.request_rules import judge_head
 from router.settings import EdgeSettings
 from router.target import is_forwarded, is_plain
 
@@ -57,7 +57,7 @@ class EdgeProtocol(HttpToolsProtocol):
         self._in_head = False
         self._arrived_bytes = 0
         self._began_in_chunk = 0
-        self._head_bytes = 0
+        self._head = RequestHead()
         self._deaf = False
         self.hung_up_at_s = 0.0
         self._unread = b""
@@ -172,7 +172,7 @@ class EdgeProtocol(HttpToolsProtocol):
         self.headers = []
         self._in_head = True
         self._arrived_bytes = 0
-        self._head_bytes = 0
+        self._head = RequestHead()
         self._began_in_chunk += 1
         if not self.reading_since_s:
             self.reading_since_s = self.loop.time()
@@ -182,20 +182,14 @@ class EdgeProtocol(HttpToolsProtocol):
             return  # a trailer: nobody here needs one, and none may pass for a header
         name = name.lower()
         value = value.rstrip(b" \t")
-        self._head_bytes += len(name) + len(value) + 4
-        if name == b"expect" and value.lower() == b"100-continue":
-            self.expect_100_continue = True
         self.headers.append((name, value))
+        self._head.take(name, value)
 
     def on_headers_complete(self) -> None:
         self._in_head = False
-        parser = self.parser
-        misread = judge_head(
-            RequestLine(parser.get_method(), self.url, parser.get_http_version(), parser.should_upgrade()),
-            self.headers,
-            self._head_bytes,
-            self._settings,
-        )
+        parser, head = self.parser, self._head
+        method, version, takes_over = parser.get_method(), parser.get_http_version(), parser.should_upgrade()
+        misread = judge_head(method, self.url, version, head, self._settings, takes_over=takes_over)
         if misread is not None:
             self._refuse_now(misread)
             raise misread  # stops the parser: nothing after this may be read as a request
@@ -207,19 +201,11 @@ class EdgeProtocol(HttpToolsProtocol):
                 self._to_litestar()
                 return
             refusal = limit.refusal(bucket, now_s)
-        method = self.parser.get_method()
-        head = RequestHead()
-        for name, value in self.headers:
-            head.take(name, value)
         head.drop_named_by_connection()
-        keep_alive = (
-            self.parser.should_keep_alive()
-            and not self.draining
-            and self.parser.get_http_version() == "1.1"
-            and not self.parser.should_upgrade()
-        )
+        keep_alive = version == "1.1" and not takes_over and not self.draining and parser.should_keep_alive()
         request = ForwardedRequest(self, self._forwarder, method, self.url, head, keep_alive=keep_alive)
-        request.upgrade = self.parser.should_upgrade() and method == b"GET" and head.upgrade == b"websocket"
+        if takes_over:
+            request.upgrade = method == b"GET" and head.upgrade == b"websocket"
         if refusal is not None:
             request.refusal = refusal
         elif not is_plain(self.url):
@@ -286,13 +272,16 @@ class EdgeProtocol(HttpToolsProtocol):
         request.started = True
         if request.complete:
             request.begin()
-        elif self.expect_100_continue and self.parser.get_http_version() == "1.1":
+        elif request.head.expects_continue and self.parser.get_http_version() == "1.1":
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_response_complete(self) -> None:
         self.active = self.turn = None
         self.server_state.total_requests += 1
-        self._go_on()
+        if self.pipeline or self.flow.read_paused:
+            self._go_on()
+        else:
+            self.idle_since_s = self.loop.time()
 
     def _go_on(self) -> None:
         if not self._taking_turns:  # a request that ends at once is seen by the loop below, however many follow it
@@ -366,14 +355,10 @@ class EdgeProtocol(HttpToolsProtocol):
             self.transport.close()  # he is gone already
 
     def _to_litestar(self) -> None:
-        url, headers, expect = self.url, self.headers, self.expect_100_continue
+        url, headers, head = self.url, self.headers, self._head
         super().on_message_begin()
-        self.url, self.expect_100_continue = url, expect
+        self.url, self.expect_100_continue = url, head.expects_continue
         self.headers.extend(header for header in headers if header[0] != b"x-request-id")
-        head = RequestHead()
-        for name, value in headers:
-            if name == b"x-request-id":
-                head.take(name, value)
         self.headers.append((b"x-request-id", head.request_id or self._forwarder.ids.request_id()))
         super().on_headers_complete()
         self.cycle.transport = _Unhurried(self)  # type: ignore[assignment]

@@ -22,7 +22,7 @@ from uuid import UUID
 from router.access_log import AccessLog
 from router.errors import STATUS_LINES, CellUnavailable, OutcomeUnknown, RequestMalformed, RouterRefusal, render_refusal
 from router.frames import POLICY_VIOLATION
-from router.headers import Ids, RequestHead, as_upgrade, passes_back, write_request
+from router.headers import DROPPED_FROM_ANSWERS, Ids, RequestHead, as_upgrade, write_request
 from router.hold import Holding, Ticket, read_halted
 from router.identify import Route, Routes
 from router.limits import Limit
@@ -118,12 +118,27 @@ class Forwarder:
 class ForwardedRequest:
     """A request in uvicorn's pipeline (hence the public flags) and the sink of its upstream connection."""
 
-    __slots__ = (
-        "_chunked", "_forwarder", "_waiter", "body", "body_bytes", "complete", "connection", "deadline_s",
-        "disconnected", "early", "edge", "found_route", "head", "keep_alive", "method", "received_s", "refusal",
-        "response_complete", "route", "started", "streaming", "target", "ticket", "tunnel", "upgrade",
-    )  # fmt: skip
+    # What most requests never change stays with the class: one is made for every request.
     message_event = _NoEvent()
+    body = b""
+    body_bytes = 0
+    complete = False
+    connection: UpstreamConnection | None = None
+    deadline_s = 0.0
+    disconnected = False
+    early = b""
+    found_route: Route | None = None
+    received_s = 0.0
+    refusal: RouterRefusal | None = None
+    response_complete = False
+    route: Route
+    started = False
+    streaming = False
+    ticket: Ticket | None = None
+    tunnel: Tunnel | None = None
+    upgrade = False
+    _chunked = False
+    _waiter: asyncio.Future[str | None] | None = None
 
     def __init__(
         self,
@@ -141,24 +156,6 @@ class ForwardedRequest:
         self.target = target
         self.head = head
         self.keep_alive = keep_alive
-        self.body = b""
-        self.body_bytes = 0
-        self.started = False
-        self.complete = False
-        self.disconnected = False
-        self.response_complete = False
-        self.refusal: RouterRefusal | None = None
-        self.route: Route
-        self.found_route: Route | None = None
-        self.received_s = 0.0
-        self.upgrade = False
-        self.early = b""
-        self.tunnel: Tunnel | None = None
-        self.connection: UpstreamConnection | None = None
-        self.streaming = False
-        self._chunked = False
-        self._waiter: asyncio.Future[str | None] | None = None
-        self.ticket: Ticket | None = None
 
     @property
     def forwarder(self) -> Forwarder:
@@ -178,10 +175,10 @@ class ForwardedRequest:
         """The request is whole and it is its turn."""
         forwarder = self._forwarder
         head = self.head
-        if not head.request_id:
-            head.request_id = forwarder.ids.request_id()
-        if not head.trace:
-            head.trace = forwarder.ids.traceparent(head.request_id)
+        if not head.request_id or not head.trace:
+            request_id, trace = forwarder.ids.request_and_trace()
+            head.request_id = head.request_id or request_id
+            head.trace = head.trace or trace
         now_s = monotonic()
         self.received_s = now_s
         if head.problem and self.refusal is None:
@@ -308,7 +305,7 @@ class ForwardedRequest:
         if not declared and not self._chunked:
             self.keep_alive = False
         if not self.disconnected:
-            self.edge.transport.write(b"".join(self._answer_head(connection, chunked=self._chunked)))
+            self.edge.transport.write(b"".join(self._answer_head(connection, monotonic(), chunked=self._chunked)))
         if self._waiter is not None:
             self._waiter.set_result(None)
 
@@ -362,7 +359,7 @@ class ForwardedRequest:
         cell = self.route.cell
         cell.figures.answered(connection.status, now_s - self.received_s)
         if not self.disconnected:
-            parts = self._answer_head(connection, chunked=False)
+            parts = self._answer_head(connection, now_s, chunked=False)
             parts.append(connection.body)
             self.edge.transport.write(b"".join(parts))
         log = self._forwarder.log
@@ -424,7 +421,11 @@ class ForwardedRequest:
         self.route.cell.figures.answered(tunnel.status, monotonic() - self.received_s)
         if not self.disconnected:
             parts = [STATUS_LINES.get(tunnel.status, b"HTTP/1.1 %d \r\n" % tunnel.status)]
-            kept = (header for header in tunnel.headers if passes_back(header[0]) and header[0] != b"content-length")
+            kept = (
+                header
+                for header in tunnel.headers
+                if header[0] not in DROPPED_FROM_ANSWERS and header[0] != b"content-length"
+            )
             parts += [b"%b: %b\r\n" % header for header in kept]
             parts.append(b"content-length: %d\r\nconnection: close\r\n\r\n" % len(tunnel.body))
             self.edge.transport.write(b"".join([*parts, tunnel.body]))
@@ -442,13 +443,13 @@ class ForwardedRequest:
     def _count(self, connection: UpstreamConnection, status: int) -> None:
         self.route.cell.figures.answered(status, monotonic() - self.received_s)
 
-    def _answer_head(self, connection: UpstreamConnection, *, chunked: bool) -> list[bytes]:
+    def _answer_head(self, connection: UpstreamConnection, now_s: float, *, chunked: bool) -> list[bytes]:
         status = connection.status
         line = STATUS_LINES.get(status)
         parts = [line if line is not None else b"HTTP/1.1 %d \r\n" % status]
         declared = False
         for name, value in connection.headers:
-            if passes_back(name):
+            if name not in DROPPED_FROM_ANSWERS:
                 declared = declared or name == b"content-length"
                 parts += (name, b": ", value, b"\r\n")
         if chunked:
@@ -457,7 +458,7 @@ class ForwardedRequest:
             parts.append(b"content-length: %d\r\n" % len(connection.body))
         route_bucket = self.route.bucket
         if route_bucket is not None:
-            parts.append(self._forwarder.limits.user.headers(route_bucket, monotonic()))
+            parts.append(self._forwarder.limits.user.headers(route_bucket, now_s))
         parts.append(b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n")
         return parts
 

@@ -7,6 +7,7 @@ request ends. Header values cannot hold line breaks: the parser refuses them.
 
 import os
 import re
+from functools import lru_cache
 from typing import Final
 
 _OURS: Final = frozenset(
@@ -23,7 +24,7 @@ _OF_THE_CONNECTION: Final = frozenset(
 )  # fmt: skip
 _DROPPED: Final = _OURS | _OF_THE_CONNECTION
 _DROPPED_PREFIXES: Final = (b"x-forwarded-", b"proxy-", b"x-internal-", b"x-operator-")
-_DROPPED_FROM_ANSWERS: Final = frozenset(
+DROPPED_FROM_ANSWERS: Final = frozenset(
     {
         b"connection",
         b"keep-alive",
@@ -42,34 +43,40 @@ _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 _TRACEPARENT: Final = re.compile(rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 
 
-class RequestHead:
-    """What the router reads from a client's headers, and what it passes on."""
+@lru_cache(maxsize=1_024)
+def _may_pass(name: bytes) -> bool:
+    """Remembered: names are few, unless somebody plays, and then the oldest is forgotten."""
+    return b"_" not in name and not name.startswith(_DROPPED_PREFIXES)
 
-    __slots__ = (
-        "authorization",
-        "connection",
-        "has_key",
-        "passed",
-        "problem",
-        "request_id",
-        "trace",
-        "upgrade",
-    )
+
+class RequestHead:
+    """What the router reads from a client's headers, and what it passes on. Made for every request: what most do not
+    say stays with the class."""
+
+    authorization = b""
+    coding = b""
+    codings = 0
+    connection = b""
+    content_length = b""
+    expects_continue = False
+    has_key = False
+    hosts = 0
+    problem = ""
+    request_id = b""
+    trace = b""
+    upgrade = b""
 
     def __init__(self) -> None:
-        self.authorization = b""
-        self.connection = b""
-        self.has_key = False
+        self.bytes = 0
+        self.count = 0
         self.passed: list[bytes] = []
-        self.problem = ""
-        self.request_id = b""
-        self.trace = b""
-        self.upgrade = b""
 
     def take(self, name: bytes, value: bytes) -> None:
         """One header, its name in lower case."""
+        self.bytes += len(name) + len(value) + 4
+        self.count += 1
         if name not in _DROPPED:
-            if b"_" in name or name.startswith(_DROPPED_PREFIXES):
+            if not _may_pass(name):
                 return
             if name == b"x-idempotency-key":
                 if self.has_key:
@@ -80,6 +87,15 @@ class RequestHead:
             if self.authorization:
                 self.problem = "Authorization stands twice"
             self.authorization = value
+        elif name == b"host":
+            self.hosts += 1
+        elif name == b"content-length":
+            self.content_length = value
+        elif name == b"transfer-encoding":
+            self.codings += 1
+            self.coding = value.lower()
+        elif name == b"expect":
+            self.expects_continue = value.lower() == b"100-continue"
         elif name == b"x-request-id":
             if _REQUEST_ID.fullmatch(value):
                 self.request_id = value
@@ -111,10 +127,11 @@ class Ids:
         self._next += 1
         return b"%s%08x" % (self._prefix, self._next & 0xFFFFFFFF)
 
-    def traceparent(self, request_id: bytes) -> bytes:
-        """A new trace, not sampled. `request_id` is one of ours, else a fresh one is drawn."""
-        trace = request_id if len(request_id) == 32 and request_id.startswith(self._prefix) else self.request_id()
-        return b"00-%s-%s-00" % (trace, trace[16:])
+    def request_and_trace(self) -> tuple[bytes, bytes]:
+        """A request id, and a new trace under the same id, not sampled."""
+        self._next += 1
+        request_id = b"%s%08x" % (self._prefix, self._next & 0xFFFFFFFF)
+        return request_id, b"00-" + request_id + b"-" + request_id[16:] + b"-00"
 
 
 def write_request(
@@ -148,7 +165,3 @@ def as_upgrade(written: bytes) -> bytes:
 
 
 _BODILESS: Final = frozenset({b"GET", b"HEAD", b"DELETE", b"OPTIONS"})
-
-
-def passes_back(name: bytes) -> bool:
-    return name not in _DROPPED_FROM_ANSWERS

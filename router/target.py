@@ -1,10 +1,12 @@
 """Is a request target one that may cross to a cell? Only `/v1/...`, spelled plainly: what looks like a way out of
 `/v1` is refused, since the cell's own private paths lie beside it."""
 
+import re
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
 PREFIX: Final = b"/v1/"
+_USUAL: Final = re.compile(rb"(?:/[A-Za-z0-9_-]+)+(?:\?[^#]*)?")  # nothing in it that could mean anything else
 _OWN: Final = frozenset({b"/v1/users", b"/v1/tokens"})
 
 
@@ -19,6 +21,8 @@ def is_forwarded(target: bytes) -> bool:
 
 def is_plain(target: bytes) -> bool:
     """No dot segments, empty segments, backslashes or fragments, encoded or not; encoded slashes neither."""
+    if _USUAL.fullmatch(target):
+        return True
     path = target.partition(b"?")[0]
     if b"%" in path:
         decoded = unquote_to_bytes(path)

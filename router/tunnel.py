@@ -16,7 +16,7 @@ import httptools
 
 from router.errors import STATUS_LINES, CellOverloaded, CellUnavailable, RouterRefusal
 from router.frames import Direction
-from router.headers import passes_back
+from router.headers import DROPPED_FROM_ANSWERS
 
 if TYPE_CHECKING:
     from router.forward import ForwardedRequest
@@ -133,7 +133,7 @@ class Tunnel(asyncio.Protocol):
         """101 has come: tell the client, then pass on what either said ahead."""
         self.is_open = True
         parts = [STATUS_LINES[101], b"connection: upgrade\r\nupgrade: websocket\r\n"]
-        parts += [b"%b: %b\r\n" % header for header in self.headers if passes_back(header[0])]
+        parts += [b"%b: %b\r\n" % header for header in self.headers if header[0] not in DROPPED_FROM_ANSWERS]
         parts += [b"\r\n", self._from_cell.passed(self._early)]
         self.request.edge.transport.write(b"".join(parts))
         if early:

@@ -122,7 +122,7 @@ async def test_a_death_at_the_open_and_at_the_close(
     """Queued orders go once; at the close the day orders end and give their funds back, the others stay."""
     async with opened(mortal_database, 8) as books:
         await hold_session(mortal_database, opens="1 hour", closes="2 hours")
-        for time_in_force, limit_ppm in (("day", 500_000), ("gtc", 500_000), ("day", 400_000)):
+        for time_in_force, limit_ppm in (("day", 930_000), ("gtc", 930_000), ("day", 920_000)):
             await queue(books, time_in_force, limit_ppm)
         assert await by_status(books) == {"queued": 24}
         scene.windows.open("sessions.before_release")
@@ -183,7 +183,7 @@ select outcome from brokerage.place_orders_v1(%s, %s, %s, %s, %s::text[], %s, %s
 
 
 async def queue(books: CellBooks, time_in_force: str, limit_ppm: int) -> None:
-    """One buy far from the market for everybody, waiting for the open."""
+    """One buy for everybody, far from the market and inside the price band, waiting for the open."""
     size = len(books.users)
     limit_px = START_PRICES["AAPL"] * limit_ppm // MICROS // 10_000 * 10_000
     made = await rows(

@@ -15,10 +15,23 @@ from tests.support.stub_cell import SeenRequest
 pytestmark = pytest.mark.anyio
 
 
-@pytest.fixture
-async def router(tmp_path: Path) -> AsyncIterator[RouterUnderTest]:
-    async with running_router(tmp_path, edge={"request_read_s": 1.0, "keep_alive_s": 2.0}) as running:
+@pytest.fixture(scope="module")
+async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RouterUnderTest]:
+    """One for all: what a client sends leaves nothing behind."""
+    edge = {"request_read_s": 1.0, "keep_alive_s": 2.0}
+    async with running_router(tmp_path_factory.mktemp("router"), edge=edge) as running:
         yield running
+
+
+@pytest.fixture
+async def router(shared: RouterUnderTest) -> RouterUnderTest:
+    for client in [*shared.router.forwarder.clients]:
+        client.transport.abort()
+    await asyncio.sleep(0)
+    for cell in shared.cells.values():
+        cell.behave = cell.succeed
+        cell.seen.clear()
+    return shared
 
 
 async def test_bodies_have_a_limit_announced_or_not(router: RouterUnderTest) -> None:

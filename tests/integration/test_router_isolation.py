@@ -147,7 +147,7 @@ async def test_a_bad_network_to_redis_spoils_no_map_and_no_request(tmp_path: Pat
         token = router.token_of(user_id)
         proxy.mode = mode
         await publish_map(redis.url, map_of(urls, epoch=2, pins=[(user_id, "cell-2")]))
-        for _ in range(30):
+        for _ in range(15):
             got = await router.ask("GET", "/v1/account", token=token)
             current = router.router.watcher.current
             assert current is not None

@@ -7,7 +7,6 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -17,7 +16,7 @@ from infra.security.keys import CUSTOMER_SIGNING_FILE, ROUTE_FILE, generate_key_
 from infra.topology.shard_map import ShardMap
 from infra.topology.snapshot import encode_map
 from tests.support.raw_http import read_answer, request_bytes
-from tests.support.router_process import RouterProcess, router_processes
+from tests.support.router_process import RouterProcess, router_processes, start_all
 from tests.support.routers import map_of
 from tests.support.stub_cell import StubCell, stub_cell
 
@@ -35,8 +34,10 @@ class Fleet:
         return self.signer.sign(uuid4(), int(time.time()))
 
 
-@pytest.fixture
-async def fleet(tmp_path: Path) -> AsyncIterator[Fleet]:
+@pytest.fixture(scope="module")
+async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Fleet]:
+    """Processes take long to start: those that a test did not end serve the next one."""
+    tmp_path = tmp_path_factory.mktemp("fleet")
     keys = tmp_path / "keys"
     generate_key_files(keys)
     async with AsyncExitStack() as stack:
@@ -48,6 +49,14 @@ async def fleet(tmp_path: Path) -> AsyncIterator[Fleet]:
         routers = await asyncio.to_thread(started.__enter__)
         stack.callback(started.__exit__, None, None, None)
         yield Fleet(routers, cells, shard_map, CustomerTokenSigner(load_signing_ring(keys / CUSTOMER_SIGNING_FILE)))
+
+
+@pytest.fixture
+async def fleet(shared: Fleet) -> Fleet:
+    for cell in shared.cells.values():
+        cell.behave = cell.succeed
+    await asyncio.to_thread(start_all, shared.routers)
+    return shared
 
 
 @dataclass

@@ -8,7 +8,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -37,7 +37,15 @@ class RouterProcess:
         assert self._process is not None
         return self._process.pid
 
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
     def start(self) -> None:
+        self.spawn()
+        self.await_ready()
+
+    def spawn(self) -> None:
         environment = {
             **os.environ,
             "ROUTER_NAME": self.name,
@@ -57,7 +65,6 @@ class RouterProcess:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "router", "serve"], env=environment, stdout=log, stderr=subprocess.STDOUT
             )
-        self.await_ready()
 
     def await_ready(self, unlike: str = "") -> str:
         """Until it is ready, and not the image that began at `unlike`; when this image began."""
@@ -100,6 +107,15 @@ class RouterProcess:
             self._process = None
 
 
+def start_all(routers: Iterable[RouterProcess]) -> None:
+    """Those that do not run, side by side."""
+    ended = [router for router in routers if not router.is_running]
+    for router in ended:
+        router.spawn()
+    for router in ended:
+        router.await_ready()
+
+
 @contextmanager
 def router_processes(
     count: int, folder: Path, keys: Path, map_file: Path, **settings: str
@@ -112,7 +128,7 @@ def router_processes(
             own.write_bytes(map_file.read_bytes())
             router = RouterProcess(f"router-{number}", keys, own, settings, log=folder / f"router-{number}.log")
             routers.append(router)
-            router.start()
+        start_all(routers)
         yield routers
     finally:
         for router in routers:

@@ -132,11 +132,12 @@ def test_ids_never_repeat_and_make_valid_traces() -> None:
     ids, head = Ids(), RequestHead()
     made = [ids.request_id() for _ in range(1000)]
     assert len(set(made)) == 1000
-    trace = ids.traceparent(made[0])
+    request_id, trace = ids.request_and_trace()
+    assert request_id not in made
     head.take(b"traceparent", trace)
     assert head.trace == trace
-    head.take(b"x-request-id", made[0])
-    assert head.request_id == made[0]
+    head.take(b"x-request-id", request_id)
+    assert head.request_id == request_id
 
 
 def test_a_new_user_goes_to_the_least_loaded_open_reachable_cell() -> None:
