@@ -333,11 +333,13 @@ class Books(RuleBasedStateMachine):
         self.at = min(opens_at for opens_at, _ in SESSIONS if opens_at > self.at)
         self.release_what_is_queued()
 
-    @rule(qty=quantities, stop_px=st.integers(101, 105).map(lambda n: n * 1_000_000))
-    def a_stop_is_reached(self, qty: int, stop_px: int) -> None:
+    @rule(qty=quantities, stop_px=st.integers(101, 105).map(lambda n: n * 1_000_000), is_replaced=st.booleans())
+    def a_stop_is_reached(self, qty: int, stop_px: int, is_replaced: bool) -> None:
         self.hear_price(stop_px - 1_000_000)
         self.deposit(qty * collar(stop_px) // 1_000_000 + 1)
         self.place_stop("buy", qty, stop_px, None, "gtc")
+        if is_replaced and self.commands[-1][0] in self.model.orders:
+            self._change(self.commands[-1][0], qty + 1, None)
         self.hear_price(stop_px)
 
     @rule()
@@ -424,6 +426,11 @@ class Books(RuleBasedStateMachine):
         qty = qty if qty is None or qty > 0 else None
         if limit_px is not None and not order.has_limit and data.draw(st.booleans()):
             limit_px = None
+        self._change(name, qty, limit_px, is_fresh=is_fresh)
+
+    def _change(self, name: str, qty: int | None, limit_px: int | None, *, is_fresh: bool = True) -> tuple[str, str]:
+        """Replace an order; the name of the new one, and what came of it."""
+        order = self.model.orders[name]
         expected = self._judge_replace(order, qty, limit_px, is_fresh=is_fresh)
         self.met[f"replace: {expected}"] += 1
         key = self._send("replace", (name, is_fresh, limit_px, qty), expected)
@@ -432,6 +439,24 @@ class Books(RuleBasedStateMachine):
             self.met[f"replace of one that is {order.status}"] += 1
             self.model.replace(order, key, qty, limit_px, last_px=self.last_px, at=self.at)
             self.met["replace: the new one needs more"] += order.status == "pending_replace" and order.held > was_held
+        return key, expected
+
+    @precondition(lambda self: self.model.is_retail and not self.model.restricted)
+    @rule(px=near_prices, is_routed=st.booleans())
+    def replacements_meet_the_limits(self, px: int, is_routed: bool) -> None:
+        """One to a position beyond the limit, and then as many as the second allows, and one more."""
+        self._a_minute_passes()
+        self.deposit(2 * POSITION_MAX)
+        self.place("buy", 1_000_000, px, "gtc", is_routed)
+        name = self.commands[-1][0]
+        if name not in self.model.orders:
+            return
+        self._change(name, POSITION_MAX * 1_000_000 // px + 1, None)
+        if is_routed:
+            return  # a second one would have to wait for the venue
+        outcome = "accepted"
+        while outcome == "accepted":
+            name, outcome = self._change(name, self.model.orders[name].qty + 1, None)
 
     def _judge_replace(self, order: ModelOrder, qty: int | None, px: int | None, *, is_fresh: bool = True) -> str:
         return self.model.judge_replace(order, qty, px, is_fresh=is_fresh, last_px=self.last_px, at=self.at)
@@ -493,17 +518,10 @@ class Books(RuleBasedStateMachine):
             self._trade(key, order, max(1, order.leaves // 3))
         position = self.model.position(SYMBOL)
         beyond = order.qty + (self.model.cash * 1_000_000 // px + 2 if side == "buy" else position.qty + 1)
-        expected = self._judge_replace(order, beyond, None)
-        self.met[f"replace: {expected}"] += 1
-        self._send("replace", (key, True, None, beyond), expected)
-        whole = int(qty * factor)
-        expected = self._judge_replace(order, whole, new_px)
-        self.met[f"replace: {expected}"] += 1
-        name = self._send("replace", (key, True, new_px, whole), expected)
-        if expected != "accepted":
+        self._change(key, beyond, None)
+        name, outcome = self._change(key, int(qty * factor), new_px)
+        if outcome != "accepted":
             return
-        self.met[f"replace of one that is {order.status}"] += 1
-        self.model.replace(order, name, whole, new_px, last_px=self.last_px, at=self.at)
         if filled_meanwhile != "nothing":
             self._trade(key, order, order.leaves if filled_meanwhile == "all" else max(1, order.leaves // 3))
         if ending == "cancelled" and order.status not in ENDED:

@@ -116,6 +116,24 @@ CORRUPTIONS = (
         ("positions_equal_executions",),
     ),
     Corruption(
+        "amount of an order that holds it",
+        "update orders set notional_micros = notional_micros + 1 where ctid = (select ctid from orders "
+        "where notional_micros is not null and side = 'buy' and status in ('routed', 'partially_filled') limit 1)",
+        ("orders_have_their_hold", "open_orders_keep_their_hold"),
+    ),
+    Corruption(
+        "amount below what was traded for it",
+        "update orders set notional_micros = notional_micros / 2 where ctid = (select ctid from orders "
+        "where notional_micros is not null and side = 'sell' and status = 'filled' limit 1)",
+        ("orders_equal_executions",),
+    ),
+    Corruption(
+        "shares taken from an open sale by amount",
+        "update orders set held_shares_micros = held_shares_micros - 1 where ctid = (select ctid from orders "
+        "where notional_micros is not null and side = 'sell' and status = 'routed' limit 1)",
+        ("orders_have_their_hold", "holds_equal_open_orders", "holds_equal_postings"),
+    ),
+    Corruption(
         "released hold on an open order",
         "update orders set held_cash_micros = 0 "
         "where ctid = (select ctid from orders where held_cash_micros > 5000 limit 1)",
@@ -129,7 +147,8 @@ CORRUPTIONS = (
     ),
     Corruption(
         "edited status",
-        "update orders set status = 'cancelled' where ctid = (select ctid from orders where status = 'filled' limit 1)",
+        "update orders set status = 'cancelled' where ctid = (select ctid from orders where status = 'filled' "
+        "and order_qty_micros is not null limit 1)",
         ("order_status_follows_events", "orders_equal_executions"),
     ),
     Corruption(
@@ -447,8 +466,22 @@ async def fill_books(database: TestDatabase, orders: int = 400) -> None:
         await books.open_users(40)
         await books.play(orders)
         await overdraw(books)
+        await trade_amounts(books)
         waiting = [books.random_order(user_id) for user_id in books.users[:20]]
         assert "accepted" in await books.place(waiting)
+
+
+async def trade_amounts(books: CellBooks) -> None:
+    """Orders by amount on both sides: filled, filled in part, cancelled with a rest, bust, and untouched."""
+    for side in ("buy", "sell"):
+        orders = await books.place_amounts(books.users[:15], side, 500 * MICROS)
+        await books.route()
+        halves = [books.fill(order, order.leaves // 2, order.limit_px) for order in orders[:12]]
+        assert set(await books.tell(halves)) == {"applied"}
+        rests = [books.fill(order, price=order.limit_px) | {"ord_status": "filled"} for order in orders[:6]]
+        assert set(await books.tell(rests)) == {"applied"}
+        assert set(await books.tell(books.revise(order, "bust") for order in orders[4:8])) == {"applied"}
+        assert set(await books.tell(books.report("cancelled", order) for order in orders[8:10])) == {"applied"}
 
 
 async def overdraw(books: CellBooks) -> None:

@@ -129,6 +129,32 @@ class CellBooks:
                 self.orders[order.order_id] = order
         return outcomes
 
+    async def place_amounts(self, users: Sequence[uuid.UUID], side: str, amount: int) -> list[PlacedOrder]:
+        """Market orders by amount; `leaves` of each is what the amount buys at the reference price."""
+        size = len(users)
+        px = SYMBOLS["AAPL"]
+        orders = [PlacedOrder(user, self.new_id(), "AAPL", side, px, amount * MICROS // px) for user in users]
+        rows = await self._call(
+            "select outcome from brokerage.place_orders_v1(%s, %s, %s, %s, %s::text[], %s, %s, %s, %s, %s::bigint[], "
+            "%s::bigint[], %s, %s, p_notionals => %s::bigint[])",
+            list(users),
+            self._keys(size),
+            [b"f" * 32] * size,
+            [order.order_id for order in orders],
+            [None] * size,
+            ["AAPL"] * size,
+            [side] * size,
+            ["market"] * size,
+            ["day"] * size,
+            [None] * size,
+            [None] * size,
+            now(),
+            timedelta(hours=1),
+            [amount] * size,
+        )
+        assert {outcome for (outcome,) in rows} == {"accepted"}
+        return orders
+
     def random_order(self, user_id: uuid.UUID) -> PlacedOrder:
         symbol = self.random.choice(list(SYMBOLS))
         limit_px = SYMBOLS[symbol] // 10_000 * 10_000 + self.random.randrange(-50, 50) * 10_000
