@@ -49,7 +49,7 @@ _decoder = msgspec.json.Decoder(ReplaceRequest)
 
 
 def parse_if_match(value: str | None) -> int | None:
-    """The version that the customer saw; None for `*`. Raises Problem: 428 missing, 400 no entity tag."""
+    """The version that the customer saw; None for `*`. Raises Problem: 400 missing or no entity tag."""
     text = (value or "").strip()
     if not text:
         raise errors.precondition_required()
@@ -84,7 +84,7 @@ def parse_changes(raw: bytes) -> Changes:
 async def replace_order(
     batcher: Batcher, new_id: TimeOrderedIds, caller: Caller, key: str, order_id: UUID, if_match: str | None, raw: bytes
 ) -> Answer:
-    """202 with the new order. Raises Problem: 404, 409 not open, 412 another version, 422, 428."""
+    """202 with the new order. Raises Problem: 404, 409 not open, 412 another version, 422; 400 without If-Match."""
     version = parse_if_match(if_match)
     changes = parse_changes(raw)
     command = Command(
