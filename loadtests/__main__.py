@@ -129,6 +129,7 @@ def bench_orders(
     stack: Stack = None,
     cell: str = "cell-1",
     connections: Annotated[int, typer.Option(min=32, max=512)] = 64,
+    customers: Annotated[int, typer.Option(min=32, max=5_000, help="They take turns on the connections.")] = 256,
     seconds: Seconds = 10,
     rounds: Rounds = 5,
 ) -> None:
@@ -138,7 +139,14 @@ def bench_orders(
     async def run() -> None:
         address = await router_address(router, view)
         document, path = await orders_per_second.measure(
-            address, view, _say, cell=cell, connections=connections, seconds=seconds, rounds=rounds
+            address,
+            view,
+            _say,
+            cell=cell,
+            connections=connections,
+            customers=customers,
+            seconds=seconds,
+            rounds=rounds,
         )
         _print_result(document, path)
 

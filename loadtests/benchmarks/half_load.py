@@ -18,6 +18,8 @@ from loadtests.operator_view import OperatorView
 from loadtests.raw_client import LoadResult, RequestOf, drive
 
 CONNECTIONS: Final = 32
+CUSTOMERS: Final = 256
+"""Who take turns on the connections; one each would wait for his own last order's journey to the market."""
 CAPACITY_S: Final = 3
 _CAPACITY_LOT: Final = 90_000  # numbers of rounds that no other measurement uses: keys of orders must differ
 _LOT: Final = 91_000
@@ -27,7 +29,7 @@ async def measure(
     router_url: str, view: OperatorView, say: Say, *, cell: str, seconds: int, rounds: int
 ) -> tuple[dict[str, Any], Path]:
     where = conditions()
-    bench = await open_bench(router_url, view, cell=cell, customers=CONNECTIONS)
+    bench = await open_bench(router_url, view, cell=cell, customers=CUSTOMERS)
     rates: dict[str, float] = {}
     for name, wanted in (("read", 200), ("order", 201)):
         routed, _ = _pair(bench, name, _CAPACITY_LOT)
@@ -47,7 +49,7 @@ async def measure(
         "what": "milliseconds that the router adds at half of the rate that it and the cell sustain together",
         "conditions": where,
         "settings": {
-            "connections": CONNECTIONS, "seconds": seconds, "rounds": rounds,
+            "connections": CONNECTIONS, "customers": CUSTOMERS, "seconds": seconds, "rounds": rounds,
             "per_s": {name: round(rate) for name, rate in rates.items()},
         },
         "median": {
@@ -60,7 +62,9 @@ async def measure(
 
 
 def _pair(bench: Bench, name: str, lot: int) -> tuple[RequestOf, RequestOf]:
-    return account_reads(bench) if name == "read" else (through_router(bench, lot), to_cell(bench, lot))
+    if name == "read":
+        return account_reads(bench)
+    return through_router(bench, lot, CONNECTIONS), to_cell(bench, lot, CONNECTIONS)
 
 
 async def _round(

@@ -33,23 +33,34 @@ class MeasurementRefused(Exception):
 
 
 async def measure(
-    router_url: str, view: OperatorView, say: Say, *, cell: str, connections: int, seconds: int, rounds: int
+    router_url: str,
+    view: OperatorView,
+    say: Say,
+    *,
+    cell: str,
+    connections: int,
+    customers: int,
+    seconds: int,
+    rounds: int,
 ) -> tuple[dict[str, Any], Path]:
     where = conditions()
-    say(f"signing up {connections} customers of {cell}")
-    bench = await open_bench(router_url, view, cell=cell, customers=connections)
+    customers = max(customers // connections, 1) * connections
+    say(f"signing up {customers} customers of {cell}")
+    bench = await open_bench(router_url, view, cell=cell, customers=customers)
     environment = await view.environment()
     dsn = environment[f"{cell.upper().replace('-', '_')}_DSN"]
     database = database_of(dsn, await state_folder(view) / "secrets" / "pgpass")
     where["pgbench"] = await pgbench_version()
     # Processes that have just started are slower: caches, prepared statements, autovacuum of young tables.
-    await drive(router_url, through_router(bench, -1), connections=connections, seconds=WARM_UP_S, wanted=201)
+    await drive(
+        router_url, through_router(bench, -1, connections), connections=connections, seconds=WARM_UP_S, wanted=201
+    )
     measured: list[dict[str, float]] = []
     for number in range(rounds):
         figures: dict[str, float] = {}
         for name, url, request_of in (
-            ("router", router_url, through_router(bench, number)),
-            ("cell", bench.cell_url, to_cell(bench, number)),
+            ("router", router_url, through_router(bench, number, connections)),
+            ("cell", bench.cell_url, to_cell(bench, number, connections)),
         ):
             await until_quiet(view, cell)
             before = await orders_in(view, cell)
@@ -72,7 +83,13 @@ async def measure(
         "benchmark": "orders_per_second",
         "what": "accepted limit buys per second, one cell, one order per request; peer: pgbench, one order per call",
         "conditions": where,
-        "settings": {"connections": connections, "seconds": seconds, "rounds": rounds, "pgbench_clients": 32},
+        "settings": {
+            "connections": connections,
+            "customers": customers,
+            "seconds": seconds,
+            "rounds": rounds,
+            "pgbench_clients": 32,
+        },
         "median": medians(measured) | medians(at_half),
         "rounds": measured,
         "rounds_at_half_of_peak": at_half,
@@ -82,7 +99,7 @@ async def measure(
 
 async def half_of_peak(bench: Bench, peak: float, number: int, *, connections: int, seconds: int) -> dict[str, float]:
     """Latency through router and cell at half of the rate just measured; open loop, counted from when each was due."""
-    requests = through_router(bench, number, name="half")
+    requests = through_router(bench, number, connections, name="half")
     result = await drive_paced(
         bench.router_url, requests, per_s=peak / 2, connections=connections, seconds=seconds, wanted=201
     )
@@ -91,17 +108,19 @@ async def half_of_peak(bench: Bench, peak: float, number: int, *, connections: i
     return {f"half_{name}": value for name, value in told("router", result).items()}
 
 
-def through_router(bench: Bench, round_number: int, *, name: str = "router") -> RequestOf:
+def through_router(
+    bench: Bench, round_number: int, connections: int | None = None, *, name: str = "router"
+) -> RequestOf:
     heads = [
         _split(bench.router_url, {"Authorization": f"Bearer {customer.access_token}"}, bench)
         for customer in bench.customers
     ]
-    return _numbered(heads, f"{name}-{round_number}")
+    return _in_turn(heads, connections, f"{name}-{round_number}")
 
 
-def to_cell(bench: Bench, round_number: int) -> RequestOf:
+def to_cell(bench: Bench, round_number: int, connections: int | None = None) -> RequestOf:
     heads = [_split(bench.cell_url, {"X-Route-Token": token}, bench) for token in bench.route_tokens]
-    return _numbered(heads, f"cell-{round_number}")
+    return _in_turn(heads, connections, f"cell-{round_number}")
 
 
 _KEY_MARK = "KEY-OF-THIS-REQUEST"
@@ -114,9 +133,13 @@ def _split(url: str, headers: dict[str, str], bench: Bench) -> tuple[bytes, byte
     return before, after
 
 
-def _numbered(heads: list[tuple[bytes, bytes]], name: str) -> RequestOf:
+def _in_turn(heads: list[tuple[bytes, bytes]], connections: int | None, name: str) -> RequestOf:
+    """Each connection serves customers of its own, one after the other; None: one customer on each."""
+    connections = connections or len(heads)
+    turns = len(heads) // connections
+
     def request_of(lane: int, number: int) -> bytes:
-        before, after = heads[lane]
+        before, after = heads[lane + connections * (number % turns)]
         return b"%b%b-%d%b" % (before, name.encode(), number, after)
 
     return request_of
