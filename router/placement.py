@@ -14,7 +14,6 @@ from infra.topology.identifiers import UserId
 from infra.topology.shard_map import ShardMap
 
 _DRAWS_MAX: Final = 65_536
-BUCKETS_MIN: Final = 256
 
 
 class NoOpenCell(Exception):

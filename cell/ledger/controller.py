@@ -76,12 +76,7 @@ class LedgerController(Controller):
                 kind=row["kind"],
                 order_id=row["order_id"],
                 occurred_at=format_time(row["occurred_at"]),
-                postings=[
-                    PostingView(
-                        line["account"], line["unit"], **{line["direction"]: format_micros(line["amount_micros"])}
-                    )
-                    for line in row["postings"]
-                ],
+                postings=[_posting_view(line) for line in row["postings"]],
                 hash=row["hash"].hex(),
                 previous_hash=row["previous_hash"].hex(),
             )

@@ -10,11 +10,12 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery
 
 from cell import errors
-from cell.caller import decode_body, format_time
+from cell.caller import decode_body
 from cell.ledger.trial_balance import run_trial_balance
 from cell.operations import queries
 from cell.orders.schemas import OrderView, order_view
 from cell.paging import parse_page, seal
+from cell.plain_row import plain
 from infra.runtime.clock import Clock
 from infra.runtime.database import Pool
 from infra.runtime.operator_api import subject_of
@@ -52,13 +53,6 @@ _lift_decoder = msgspec.json.Decoder(LiftRequest)
 _SECONDS_MAX: Final = 32_503_680_000  # the year 3000: beyond it is a mistake, and soon no time at all
 
 
-def _plain(row: dict[str, Any]) -> dict[str, Any]:
-    return {
-        key: format_time(value) if isinstance(value, datetime) else str(value) if isinstance(value, UUID) else value
-        for key, value in row.items()
-    }
-
-
 class OperatorReads(Controller):
     path = "/operator/v1"
 
@@ -67,7 +61,7 @@ class OperatorReads(Controller):
         row = await queries.read_one(pool, queries.SUMMARY)
         assert row is not None
         row["cash_micros"], row["cash_held_micros"] = int(row["cash_micros"]), int(row["cash_held_micros"])
-        return {"cell": cell_name, **_plain(row)}
+        return {"cell": cell_name, **plain(row)}
 
     @post("/checks", status_code=200)
     async def checks(self, pool: NamedDependency[Pool], cell_name: NamedDependency[str]) -> dict[str, Any]:
@@ -80,7 +74,7 @@ class OperatorReads(Controller):
         row = await queries.read_one(pool, queries.USER, [user_id])
         if row is None:
             raise errors.user_not_found()
-        return _plain(row)
+        return plain(row)
 
     @get("/users/{user_id:uuid}/orders")
     async def user_orders(
@@ -108,7 +102,7 @@ class OperatorReads(Controller):
         rows = await queries.read_all(pool, queries.QUARANTINE, [page.after_number() or 0, page.limit + 1])
         shown = rows[: page.limit]
         return {
-            "items": [_plain(row) for row in shown],
+            "items": [plain(row) for row in shown],
             "next_page_token": seal(shown[-1]["id"]) if len(rows) > page.limit else None,
         }
 

@@ -6,7 +6,7 @@ have an index of their own: they cost the same among any number of closed ones.
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, LiteralString
+from typing import Any, Final, LiteralString
 from uuid import UUID
 
 from psycopg.rows import dict_row
@@ -17,86 +17,41 @@ from infra.runtime.database import Pool
 
 Row = dict[str, Any]
 
-_COLUMNS_BY_ID: LiteralString = """
-select order_id, client_order_id, symbol, side, type, time_in_force, order_qty_micros, notional_micros, limit_px_micros,
-       stop_px_micros, status, cum_qty_micros, cum_cost_micros, cum_cost_exact, held_cash_micros, held_shares_micros,
-       reject_reason, replaces, replaced_by, event_seq, created_at, updated_at
-  from brokerage.orders
- where user_id = %(user_id)s and order_id = %(order_id)s
-"""
-
-_BY_CLIENT_ORDER_ID: LiteralString = """
-select order_id, client_order_id, symbol, side, type, time_in_force, order_qty_micros, notional_micros, limit_px_micros,
-       stop_px_micros, status, cum_qty_micros, cum_cost_micros, cum_cost_exact, held_cash_micros, held_shares_micros,
-       reject_reason, replaces, replaced_by, event_seq, created_at, updated_at
-  from brokerage.orders
- where user_id = %(user_id)s and client_order_id = %(client_order_id)s
-"""
-
-_LIST_DESCENDING: LiteralString = """
+_SELECT: Final[LiteralString] = """
 select order_id, client_order_id, symbol, side, type, time_in_force, order_qty_micros, notional_micros, limit_px_micros,
        stop_px_micros, status, cum_qty_micros, cum_cost_micros, cum_cost_exact, held_cash_micros, held_shares_micros,
        reject_reason, replaces, replaced_by, event_seq, created_at, updated_at
   from brokerage.orders
  where user_id = %(user_id)s
-   and (%(after_id)s::uuid is null or order_id < %(after_id)s)
+"""
+_BY_ID: Final = _SELECT + " and order_id = %(order_id)s"
+_BY_CLIENT_ORDER_ID: Final = _SELECT + " and client_order_id = %(client_order_id)s"
+
+_LIST: Final[LiteralString] = (
+    _SELECT
+    + """
    and (%(statuses)s::text[] is null or status = any (%(statuses)s))
    and (%(symbol)s::text is null or symbol = %(symbol)s)
    and (%(side)s::text is null or side = %(side)s)
    and (%(since)s::timestamptz is null or created_at > %(since)s)
    and (%(until)s::timestamptz is null or created_at <= %(until)s)
+"""
+)
+_DESCENDING: Final[LiteralString] = """
+   and (%(after_id)s::uuid is null or order_id < %(after_id)s)
  order by order_id desc
  limit %(limit)s
 """
-
-_LIST_ASCENDING: LiteralString = """
-select order_id, client_order_id, symbol, side, type, time_in_force, order_qty_micros, notional_micros, limit_px_micros,
-       stop_px_micros, status, cum_qty_micros, cum_cost_micros, cum_cost_exact, held_cash_micros, held_shares_micros,
-       reject_reason, replaces, replaced_by, event_seq, created_at, updated_at
-  from brokerage.orders
- where user_id = %(user_id)s
+_ASCENDING: Final[LiteralString] = """
    and (%(after_id)s::uuid is null or order_id > %(after_id)s)
-   and (%(statuses)s::text[] is null or status = any (%(statuses)s))
-   and (%(symbol)s::text is null or symbol = %(symbol)s)
-   and (%(side)s::text is null or side = %(side)s)
-   and (%(since)s::timestamptz is null or created_at > %(since)s)
-   and (%(until)s::timestamptz is null or created_at <= %(until)s)
  order by order_id
  limit %(limit)s
 """
-
+_LIST_DESCENDING: Final = _LIST + _DESCENDING
+_LIST_ASCENDING: Final = _LIST + _ASCENDING
 # Only open ones: by their own index, so that what has ended costs nothing.
-_OPEN_DESCENDING: LiteralString = """
-select order_id, client_order_id, symbol, side, type, time_in_force, order_qty_micros, notional_micros, limit_px_micros,
-       stop_px_micros, status, cum_qty_micros, cum_cost_micros, cum_cost_exact, held_cash_micros, held_shares_micros,
-       reject_reason, replaces, replaced_by, event_seq, created_at, updated_at
-  from brokerage.orders
- where user_id = %(user_id)s and is_open
-   and (%(after_id)s::uuid is null or order_id < %(after_id)s)
-   and (%(statuses)s::text[] is null or status = any (%(statuses)s))
-   and (%(symbol)s::text is null or symbol = %(symbol)s)
-   and (%(side)s::text is null or side = %(side)s)
-   and (%(since)s::timestamptz is null or created_at > %(since)s)
-   and (%(until)s::timestamptz is null or created_at <= %(until)s)
- order by order_id desc
- limit %(limit)s
-"""
-
-_OPEN_ASCENDING: LiteralString = """
-select order_id, client_order_id, symbol, side, type, time_in_force, order_qty_micros, notional_micros, limit_px_micros,
-       stop_px_micros, status, cum_qty_micros, cum_cost_micros, cum_cost_exact, held_cash_micros, held_shares_micros,
-       reject_reason, replaces, replaced_by, event_seq, created_at, updated_at
-  from brokerage.orders
- where user_id = %(user_id)s and is_open
-   and (%(after_id)s::uuid is null or order_id > %(after_id)s)
-   and (%(statuses)s::text[] is null or status = any (%(statuses)s))
-   and (%(symbol)s::text is null or symbol = %(symbol)s)
-   and (%(side)s::text is null or side = %(side)s)
-   and (%(since)s::timestamptz is null or created_at > %(since)s)
-   and (%(until)s::timestamptz is null or created_at <= %(until)s)
- order by order_id
- limit %(limit)s
-"""
+_OPEN_DESCENDING: Final = _LIST + " and is_open" + _DESCENDING
+_OPEN_ASCENDING: Final = _LIST + " and is_open" + _ASCENDING
 
 _EVENTS_DESCENDING: LiteralString = """
 select seq, from_status, to_status, reason, at
@@ -152,7 +107,7 @@ async def _rows(pool: Pool, user_id: UUID, sql: LiteralString, parameters: Any) 
 
 async def find_order(pool: Pool, user_id: UUID, order_id: UUID) -> Row | None:
     """The order's row; None if it is not this user's. Raises Problem if the user is not this cell's."""
-    rows = await _rows(pool, user_id, _COLUMNS_BY_ID, {"user_id": user_id, "order_id": order_id})
+    rows = await _rows(pool, user_id, _BY_ID, {"user_id": user_id, "order_id": order_id})
     return rows[0] if rows else None
 
 

@@ -10,9 +10,10 @@ from litestar.di import NamedDependency
 from litestar.params import FromQuery
 
 from cell import errors
-from cell.caller import decode_body, format_time
+from cell.caller import decode_body
 from cell.ledger.trial_balance import run_trial_balance
 from cell.paging import parse_page, seal
+from cell.plain_row import plain
 from cell.reconciliation.queries import VenueOrder, find_differences, list_runs, record_run
 from cell.reconciliation.verdict import EventFindings, VenueFindings, judge
 from infra.runtime.clock import Clock, TimeOrderedIds
@@ -92,7 +93,7 @@ class ReconciliationReads(Controller):
         found = await find_differences(
             pool, session=cell_name, orders=orders, after=body.after or _FIRST_ID, until=until
         )
-        return {"compared": len(orders), "differences": [_plain(row) for row in found]}
+        return {"compared": len(orders), "differences": [plain(row) for row in found]}
 
 
 class ReconciliationRuns(Controller):
@@ -131,7 +132,7 @@ class ReconciliationRuns(Controller):
 
 
 def _view(row: dict[str, Any]) -> dict[str, Any]:
-    return _plain(row) | {"found": _found(row)}
+    return plain(row) | {"found": _found(row)}
 
 
 def _found(row: dict[str, Any]) -> list[str]:
@@ -140,10 +141,3 @@ def _found(row: dict[str, Any]) -> list[str]:
     names += ["venue"] if row["venue"]["differences"] else []
     names += ["events"] if row["events"]["missing"] else []
     return names
-
-
-def _plain(row: dict[str, Any]) -> dict[str, Any]:
-    return {
-        key: format_time(value) if isinstance(value, datetime) else str(value) if isinstance(value, UUID) else value
-        for key, value in row.items()
-    }

@@ -26,7 +26,6 @@ from infra.backends.local.folders import cache_root, package_folder
 from infra.backends.local.record import load_json, replace_file
 
 SUPERUSER = "postgres"
-MAJOR_VERSION_MIN = 15
 HOST = "127.0.0.1"
 
 

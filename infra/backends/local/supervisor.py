@@ -23,7 +23,6 @@ from infra.backends.local.folders import StackFolder, project_root
 from infra.backends.local.record import replace_file
 
 TOKEN_VARIABLE = "CELL_BROKERAGE_STACK_TOKEN"
-_ANSWER_TIMEOUT_S = 40.0
 _RETRIES_FOR_EVER = 1_000_000
 _LOG_BYTES_MAX = "20MB"
 
