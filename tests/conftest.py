@@ -1,14 +1,17 @@
 """Fixtures for all tests: the event loop's backend, fresh databases, a running stack."""
 
 import random
+import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from xdist.workermanage import WorkerController
 
-from tests.support.backing import PostgresServer, postgres_server
+from tests.support.backing import postgres_server
 from tests.support.databases import Template, TestDatabase, build_cell_template, build_control_template
-from tests.support.killable_postgres import KillablePostgres, killable_postgres
+from tests.support.exchange_process import ExchangeProcess
+from tests.support.killable_postgres import KillablePostgres, PostgresServer, killable_postgres
 from tests.support.stack import Stack, session_stack
 
 
@@ -65,6 +68,18 @@ def mortal_database(mortal_template: Template) -> Iterator[TestDatabase]:
     """A cell's database on the server that this test kills."""
     with mortal_template.clone() as database:
         yield database
+
+
+@pytest.fixture
+def exchange(tmp_path: Path) -> Iterator[ExchangeProcess]:
+    """The exchange as a process on data of this test."""
+    process = ExchangeProcess(tmp_path)
+    try:
+        yield process
+    finally:
+        process.stop(signal.SIGKILL)
+        for link in process.links:
+            link.close()
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,6 @@
 import signal
 import socket
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
@@ -66,17 +65,6 @@ class Cell:
         while not self.closed and time.monotonic() < ends_at:
             self.read()
         assert self.closed
-
-
-@pytest.fixture
-def exchange(tmp_path: Path) -> Iterator[ExchangeProcess]:
-    process = ExchangeProcess(tmp_path)
-    try:
-        yield process
-    finally:
-        process.stop(signal.SIGKILL)
-        for link in process.links:
-            link.close()
 
 
 def market_order(number: int, symbol: str = "AAPL") -> Submit:

@@ -4,7 +4,6 @@ import asyncio
 import random
 import signal
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, LiteralString
 from uuid import UUID
 
@@ -31,15 +30,6 @@ from tests.support.venue_books import (
 )
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-def exchange(tmp_path: Path) -> Iterator[ExchangeProcess]:
-    process = ExchangeProcess(tmp_path)
-    try:
-        yield process
-    finally:
-        process.stop(signal.SIGKILL)
 
 
 @pytest.fixture

@@ -293,8 +293,8 @@ def fill_of(qty: int, px: int) -> str:
     return json.dumps(body)
 
 
-def test_a_restricted_account_that_owes_shares_may_buy_them_back_and_no_more(cell: Cell) -> None:
-    """Sold, cancelled, sold again, then the first sale happened after all: ten shares are owed, and can be bought."""
+def oversold(cell: Cell) -> uuid.UUID:
+    """Ten shares sold, cancelled, sold again, and the first sale happened after all: ten are owed, by three reports."""
     user_id = cell.user(cash=10_000_000_000)
     cell.transfer(user_id, 10_000_000, 50_000_000)
     first = cell.place([user_id], side="sell", qty=10_000_000)[0][1]
@@ -304,6 +304,12 @@ def test_a_restricted_account_that_owes_shares_may_buy_them_back_and_no_more(cel
     cell.route()
     cell.tell(user_id.hex, 2, first, fill_of(10_000_000, 100_000_000))
     cell.tell(user_id.hex, 3, second, fill_of(10_000_000, 100_000_000))
+    return user_id
+
+
+def test_a_restricted_account_that_owes_shares_may_buy_them_back_and_no_more(cell: Cell) -> None:
+    """Sold, cancelled, sold again, then the first sale happened after all: ten shares are owed, and can be bought."""
+    user_id = oversold(cell)
     position = "select qty_micros, cost_basis_micros from brokerage.positions where user_id = %s"
     assert cell.call(position, user_id) == [(-10_000_000, 0)]
     assert cell.place([user_id], qty=10_000_001)[0][0] == "ACCOUNT_RESTRICTED"
@@ -437,15 +443,7 @@ def test_a_replacement_cannot_be_worth_more_than_an_order_or_a_balance(cell: Cel
 
 def test_a_corrected_purchase_of_owed_shares_leaves_the_books_closed(cell: Cell) -> None:
     """The price, then the quantity of a fill that bought shares back is corrected, and then it is taken back."""
-    user_id = cell.user(cash=10_000_000_000)
-    cell.transfer(user_id, 10_000_000, 50_000_000)
-    first = cell.place([user_id], side="sell", qty=10_000_000)[0][1]
-    cell.route()
-    cell.tell(user_id.hex, 1, first, '{"kind": "cancelled"}')
-    second = cell.place([user_id], side="sell", qty=10_000_000)[0][1]
-    cell.route()
-    cell.tell(user_id.hex, 2, first, fill_of(10_000_000, 100_000_000))
-    cell.tell(user_id.hex, 3, second, fill_of(10_000_000, 100_000_000))
+    user_id = oversold(cell)
     closing = cell.place([user_id], qty=8_000_000, px=110_000_000)[0][1]
     cell.route()
     fill = {"trade_date": "2026-11-20", "kind": "fill", "exec_id": "a", "last_qty": 7_000_000, "last_px": 110_000_000}

@@ -12,7 +12,7 @@ from psycopg import sql
 
 from infra.backends.local.postgres import CELL, CONTROL, DatabaseRoles
 from infra.runtime.migrator import migrate
-from tests.support.backing import PostgresServer
+from tests.support.killable_postgres import PostgresServer
 
 _PASSWORD: LiteralString = "test-only"
 _numbers = itertools.count(1)

@@ -1,4 +1,7 @@
-"""A PostgreSQL server of one test's own, to be killed (`kill -9`, all its processes) and started again on its data."""
+"""A PostgreSQL server from the local backend's own binaries, on data of its own that is thrown away at the end.
+
+A test may kill it (`kill -9`, all its processes) and start it again on that data.
+"""
 
 import asyncio
 import os
@@ -6,8 +9,10 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -22,8 +27,27 @@ from infra.backends.local.postgres import (
     prepare_cluster,
     server_command,
 )
-from tests.support.backing import PostgresServer, await_answer
+from infra.backends.local.probes import postgres_answers
 from tests.support.free_port import free_port
+
+_START_LIMIT_S = 30.0
+
+
+@dataclass(frozen=True)
+class PostgresServer:
+    """A server and its superuser."""
+
+    host: str
+    port: int
+    user: str
+    password: str
+
+    def dsn(self, user: str, password: str, database: str) -> str:
+        return f"postgresql://{user}:{password}@{self.host}:{self.port}/{database}"
+
+    @property
+    def superuser_dsn(self) -> str:
+        return self.dsn(self.user, self.password, "postgres")
 
 
 class KillablePostgres:
@@ -51,7 +75,7 @@ class KillablePostgres:
                 group=user.gid if user else None,
                 extra_groups=[user.gid] if user else None,
             )
-        await_answer(self._cluster.port, self._process, self._log)
+        _await_answer(self._cluster.port, self._process, self._log)
 
     def kill(self) -> None:
         """All at once, so that no backend finishes what it was at."""
@@ -66,6 +90,11 @@ class KillablePostgres:
         psutil.wait_procs(family[1:], timeout=20)
         self.kills += 1
 
+    def end(self) -> None:
+        if self._process is not None:
+            self._process.send_signal(signal.SIGQUIT)  # the data is thrown away: no need to be gentle
+            self._process.wait(timeout=20)
+
     def kill_and_start(self) -> None:
         self.kill()
         self.start()
@@ -74,7 +103,8 @@ class KillablePostgres:
 @contextmanager
 def killable_postgres() -> Iterator[KillablePostgres]:
     user = server_user()
-    folder = Path(tempfile.mkdtemp(prefix="cell-brokerage-killable-"))
+    # Not pytest's own folder: that one is closed to the user who runs PostgreSQL when we are root.
+    folder = Path(tempfile.mkdtemp(prefix="cell-brokerage-test-"))
     folder.chmod(0o711)
     try:
         passwords = load_or_make_passwords(folder / "passwords.json", {"test": CELL})["test"]
@@ -82,10 +112,18 @@ def killable_postgres() -> Iterator[KillablePostgres]:
         binaries = locate_binaries(user)
         asyncio.run(prepare_cluster(cluster, binaries, user))
         postgres = KillablePostgres(cluster, binaries, user, folder / "postgres.log")
-        postgres.start()
         try:
+            postgres.start()
             yield postgres
         finally:
-            postgres.kill()
+            postgres.end()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _await_answer(port: int, process: "subprocess.Popen[bytes]", log: Path) -> None:
+    deadline = time.monotonic() + _START_LIMIT_S
+    while not asyncio.run(postgres_answers(port)):
+        if process.poll() is not None or time.monotonic() > deadline:
+            raise RuntimeError(f"the test server did not start:\n{log.read_text()[-2000:]}")
+        time.sleep(0.05)
