@@ -19,8 +19,10 @@ from loadtests.benchmarks import (
     growth,
     half_load,
     isolation,
+    ledger_checks,
     orders_per_second,
     procedure,
+    risk_checks,
     router_latency,
     router_vs_haproxy,
     startup,
@@ -202,6 +204,33 @@ def bench_fills(
 
     async def run() -> None:
         document, path = await fills.measure(_say, fills=count, rounds=rounds)
+        _print_result(document, path)
+
+    _run(run, own_cell=True)
+
+
+@bench_app.command("risk-checks")
+def bench_risk_checks(
+    calls: Annotated[int, typer.Option(min=100, max=1_000_000, help="Of each kind of customer in a round.")] = 2_000,
+    rounds: Rounds = 5,
+) -> None:
+    """What the risk checks of an order cost inside the procedure, on a PostgreSQL of its own."""
+
+    async def run() -> None:
+        document, path = await risk_checks.measure(_say, calls=calls, rounds=rounds)
+        _print_result(document, path)
+
+    _run(run, own_cell=True)
+
+
+@bench_app.command("ledger-checks")
+def bench_ledger_checks(
+    postings: Annotated[int, typer.Option(min=10_000, max=20_000_000)] = 1_000_000, rounds: Rounds = 3
+) -> None:
+    """Proving the books of a cell with a million postings, on a PostgreSQL of its own."""
+
+    async def run() -> None:
+        document, path = await ledger_checks.measure(_say, postings=postings, rounds=rounds)
         _print_result(document, path)
 
     _run(run, own_cell=True)
