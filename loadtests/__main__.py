@@ -18,8 +18,11 @@ from loadtests.benchmarks import (
     fills,
     growth,
     half_load,
+    idle_connections,
     isolation,
     ledger_checks,
+    map_in_memory,
+    map_push,
     orders_per_second,
     procedure,
     risk_checks,
@@ -267,6 +270,36 @@ def bench_isolation(seconds: Seconds = 4, rounds: Rounds = 5) -> None:
     try:
         document, path = isolation.measure(_say, seconds=seconds, rounds=rounds)
     except (MeasurementRefused, ConnectionBroken) as error:
+        _fail(str(error), 1)
+    _print_result(document, path)
+
+
+@bench_app.command("map")
+def bench_map(pins: Annotated[int, typer.Option(min=0, max=10_000_000)] = 1_000_000, rounds: Rounds = 5) -> None:
+    """The whole shard map in one process: lookups, loading, memory; needs no stack."""
+    document, path = map_in_memory.measure(_say, pins=pins, rounds=rounds)
+    _print_result(document, path)
+
+
+@bench_app.command("map-push")
+def bench_map_push(
+    stack: Stack = None, cell: str = "cell-1", flips: Annotated[int, typer.Option(min=2, max=1_000)] = 40
+) -> None:
+    """How soon every router of a running stack holds a change of the map."""
+
+    async def run() -> None:
+        document, path = await map_push.measure(OperatorView(stack), _say, cell=cell, flips=flips)
+        _print_result(document, path)
+
+    _run(run)
+
+
+@bench_app.command("idle")
+def bench_idle(clients: Annotated[int, typer.Option(min=100, max=15_000)] = 10_000, rounds: Rounds = 3) -> None:
+    """What idle keep-alive clients cost a router in memory; needs no stack."""
+    try:
+        document, path = idle_connections.measure(_say, clients=clients, rounds=rounds)
+    except MeasurementRefused as error:
         _fail(str(error), 1)
     _print_result(document, path)
 
