@@ -19,8 +19,9 @@ from loadtests.demo_report import print_story
 from loadtests.generated_tape import generate_tape
 from loadtests.operator_view import OperatorView, router_address
 from loadtests.progress_line import progress_line
-from loadtests.replay import ReplayReport, ReplayRequest, read_plan, run_replay
+from loadtests.replay import read_plan, run_replay
 from loadtests.replay_report import print_report, report_document
+from loadtests.replay_state import ReplayReport, ReplayRequest
 from loadtests.tape_plan import TapePlan
 
 app = typer.Typer(

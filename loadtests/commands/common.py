@@ -18,7 +18,7 @@ from loadtests.benchmarks.pgbench import PgbenchFailed
 from loadtests.client import CustomerError, RouterSilent
 from loadtests.operator_view import OperatorRefused
 from loadtests.raw_client import ConnectionBroken
-from loadtests.replay import ReplayRefused
+from loadtests.replay_state import ReplayRefused
 from loadtests.tape_file import TapeRefused
 
 T = TypeVar("T")
