@@ -85,13 +85,14 @@ _PARAMETERS: Final[Mapping[str, Schema]] = {
     "If-Match": text('the etag of the order as it was seen, such as "3", or *', pattern=r'^(\*|(W/)?"[!#-~]*")$'),
     "order_id": Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.UUID, pattern=_UUID),
     "client_order_id": CLIENT_ORDER_ID,
+    "venue_order_id": text("the venue_order_id of an order", pattern="^[!-.0-~]{1,128}$"),
     "symbol": SYMBOL,
     "status": text("open, closed, or one state", choices=("open", "closed", *OrderStatus)),
     "side": text("", choices=("buy", "sell")),
-    "after": Schema(
-        type=OpenAPIType.STRING, format=OpenAPIFormat.DATE_TIME, description="created at this time or later"
+    "after": Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.DATE_TIME, description="created later than this"),
+    "until": Schema(
+        type=OpenAPIType.STRING, format=OpenAPIFormat.DATE_TIME, description="created at this time or before"
     ),
-    "until": Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.DATE_TIME, description="created before this time"),
     "limit": Schema(
         type=OpenAPIType.INTEGER, minimum=1, maximum=LIMIT_MAX, default=LIMIT_DEFAULT, description="items of one page"
     ),

@@ -20,12 +20,14 @@ Row = dict[str, Any]
 _SELECT: Final[LiteralString] = """
 select order_id, client_order_id, symbol, side, type, time_in_force, order_qty_micros, notional_micros, limit_px_micros,
        stop_px_micros, status, cum_qty_micros, cum_cost_micros, cum_cost_exact, held_cash_micros, held_shares_micros,
-       reject_reason, replaces, replaced_by, event_seq, created_at, updated_at
+       reject_reason, replaces, replaced_by, venue_order_id, event_seq, created_at, updated_at
   from brokerage.orders
  where user_id = %(user_id)s
 """
 _BY_ID: Final = _SELECT + " and order_id = %(order_id)s"
 _BY_CLIENT_ORDER_ID: Final = _SELECT + " and client_order_id = %(client_order_id)s"
+# Among the user's own orders: an index would end the HOT update that notes the venue's name, for every order.
+_BY_VENUE_ORDER_ID: Final = _SELECT + " and venue_order_id = %(venue_order_id)s order by order_id desc limit 1"
 
 _LIST: Final[LiteralString] = (
     _SELECT
@@ -113,6 +115,12 @@ async def find_order(pool: Pool, user_id: UUID, order_id: UUID) -> Row | None:
 
 async def find_by_client_order_id(pool: Pool, user_id: UUID, client_order_id: str) -> Row | None:
     rows = await _rows(pool, user_id, _BY_CLIENT_ORDER_ID, {"user_id": user_id, "client_order_id": client_order_id})
+    return rows[0] if rows else None
+
+
+async def find_by_venue_order_id(pool: Pool, user_id: UUID, venue_order_id: str) -> Row | None:
+    """The latest of the user's orders that a venue calls so."""
+    rows = await _rows(pool, user_id, _BY_VENUE_ORDER_ID, {"user_id": user_id, "venue_order_id": venue_order_id})
     return rows[0] if rows else None
 
 

@@ -89,6 +89,8 @@ class OrderView(msgspec.Struct):
     reject_reason: str | None
     replaces: UUID | None
     replaced_by: UUID | None
+    venue_order_id: str | None
+    """The venue's own name for it; null until the venue has acknowledged it."""
     created_at: Moment
     updated_at: Moment
     etag: str
@@ -219,6 +221,7 @@ def accepted_view(
         reject_reason=None,
         replaces=None,
         replaced_by=None,
+        venue_order_id=None,
         created_at=stamp,
         updated_at=stamp,
         etag='"3"',
@@ -254,6 +257,7 @@ def order_view(row: Mapping[str, Any]) -> OrderView:
         reject_reason=row["reject_reason"],
         replaces=None if row["replaces"] is None else _uuid(row["replaces"]),
         replaced_by=None if row["replaced_by"] is None else _uuid(row["replaced_by"]),
+        venue_order_id=row["venue_order_id"],
         created_at=_time(row["created_at"]),
         updated_at=_time(row["updated_at"]),
         etag=f'"{row["event_seq"]}"',

@@ -205,6 +205,48 @@ async def test_a_cancel_is_replayed_with_the_answer_of_its_first_time(port: Port
     assert (await port.ask("DELETE", f"/v1/orders/{order_id}"))[2]["code"] == "ORDER_NOT_OPEN"
 
 
+@pytest.mark.parametrize("name", ["mine", "n" * 17, "n" * 128])
+async def test_an_order_is_cancelled_by_its_customers_name(port: Port, name: str) -> None:
+    """Also where the path is as long as one with an order id."""
+    path = f"/v1/orders/by-client-order-id/{name}"
+    first = await port.ask("DELETE", path, key="early")
+    assert (first[0], first[2]["code"]) == (404, "ORDER_NOT_FOUND")
+    _, _, order = await port.ask("POST", "/v1/orders", {**ORDER, "client_order_id": name})
+    status, headers, again = await port.ask("DELETE", path, key="early", server=1)
+    assert (status, again["code"], headers["idempotency-replayed"]) == (404, "ORDER_NOT_FOUND", "true")
+    answers = await asyncio.gather(*(port.ask("DELETE", path, key="c", server=n % 2) for n in range(6)))
+    assert [(status, said["order_id"], said["status"]) for status, _, said in answers] == [
+        (200, order["order_id"], "cancelled")
+    ] * 6
+    assert sum(headers.get("idempotency-replayed") == "true" for _, headers, _ in answers) == 5
+    status, _, problem = await port.ask("DELETE", path)
+    assert (status, problem["code"], problem["order_status"]) == (409, "ORDER_NOT_OPEN", "cancelled")
+    by_id = await port.ask("DELETE", f"/v1/orders/{order['order_id']}", key="c")
+    assert (by_id[0], by_id[2]["code"]) == (422, "IDEMPOTENCY_KEY_REUSED")
+    assert (await port.ask("GET", "/v1/account"))[2]["cash"] == "1000.000000"
+
+
+async def test_an_order_is_found_by_the_venues_name_and_only_by_its_owner(port: Port) -> None:
+    _, _, order = await port.ask("POST", "/v1/orders", ORDER)
+    assert order["venue_order_id"] is None
+    path = "/v1/orders/by-venue-order-id/"
+    with psycopg.connect(port.database.superuser_dsn, autocommit=True) as root:
+        root.execute("update brokerage.orders set venue_order_id = 'X1:a%b'")
+    status, headers, found = await port.ask("GET", path + "X1:a%b")
+    assert (status, found["order_id"], found["venue_order_id"]) == (200, order["order_id"], "X1:a%b")
+    assert headers["etag"] == found["etag"]
+    stranger = port.token(uuid.uuid4())
+    for target, token in [(path + "X2", None), (path + "a\x00", None), (path + "X1:a%b", stranger)]:
+        assert (await port.ask("GET", target, token=token))[0] == 404
+
+
+async def test_a_cancel_has_one_path(port: Port) -> None:
+    _, _, order = await port.ask("POST", "/v1/orders", ORDER)
+    for path in (f"/v1/ordersX{order['order_id']}", f"/v1/orders_{order['order_id']}"):
+        assert (await port.ask("DELETE", path))[0] == 404
+    assert (await port.ask("GET", f"/v1/orders/{order['order_id']}"))[2]["status"] == "funds_held"
+
+
 async def test_a_session_is_neither_begun_nor_renewed_while_its_user_moves(port: Port) -> None:
     """What is written during a move stays behind: the new owner would take the renewed token for a copy."""
     opened = await port.ask(
