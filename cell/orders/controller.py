@@ -109,7 +109,7 @@ def _moment(field: str, value: str | None) -> datetime | None:
     if value is None:
         return None
     try:
-        at = datetime.fromisoformat(value)
+        at = datetime.fromisoformat(value.upper())  # RFC 3339 takes t and z as well
     except ValueError as error:
         raise errors.invalid_field(422, field, "a time as in RFC 3339") from error
     if at.tzinfo is None:

@@ -47,8 +47,8 @@ class OrderRequest(msgspec.Struct, forbid_unknown_fields=True):
     notional: Raw | UnsetType = UNSET
     limit_price: Raw | UnsetType = UNSET
     stop_price: Raw | UnsetType = UNSET
-    time_in_force: str = "day"
-    client_order_id: str | None = None
+    time_in_force: str | UnsetType = UNSET
+    client_order_id: str | UnsetType | None = UNSET
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +162,8 @@ def parse_order(raw: bytes) -> OrderTerms:
     symbol = parse_symbol(body.symbol)
     side = _choice("side", body.side, _SIDES)
     kind = _choice("type", body.type, _TYPES)
-    time_in_force = parse_time_in_force(body.time_in_force)
+    time_in_force = "day" if body.time_in_force is UNSET else parse_time_in_force(body.time_in_force)
+    name = None if body.client_order_id is UNSET else body.client_order_id
     qty, notional = _given(body.qty), _given(body.notional)
     limit, stop = _given(body.limit_price), _given(body.stop_price)
     if qty is None and notional is None:
@@ -173,8 +174,8 @@ def parse_order(raw: bytes) -> OrderTerms:
         raise errors.invalid_field(422, "notional", "market and limit orders only; a stop order is for a quantity")
     _check_price_given("limit_price", kind, limit, kind in _WITH_LIMIT)
     _check_price_given("stop_price", kind, stop, kind in _WITH_STOP)
-    if body.client_order_id is not None:
-        _check_client_order_id(body.client_order_id)
+    if name is not None:
+        _check_client_order_id(name)
     return OrderTerms(
         symbol=symbol,
         side=side,
@@ -183,7 +184,7 @@ def parse_order(raw: bytes) -> OrderTerms:
         order_qty_micros=None if qty is None else parse_amount("qty", qty, price=False),
         limit_px_micros=None if limit is None else parse_amount("limit_price", limit, price=True),
         stop_px_micros=None if stop is None else parse_amount("stop_price", stop, price=True),
-        client_order_id=body.client_order_id,
+        client_order_id=name,
         notional_micros=None if notional is None else _parse_notional(notional),
     )
 

@@ -240,6 +240,17 @@ async def test_an_order_is_found_by_the_venues_name_and_only_by_its_owner(port: 
         assert (await port.ask("GET", target, token=token))[0] == 404
 
 
+async def test_a_list_begins_after_a_moment_and_ends_with_it(port: Port) -> None:
+    """As the document says; and RFC 3339 has small letters as well."""
+    orders = [(await port.ask("POST", "/v1/orders", ORDER))[2] for _ in range(3)]
+    middle = orders[1]["created_at"]
+    for at in (middle, middle.lower()):
+        later = (await port.ask("GET", f"/v1/orders?after={at}"))[2]["items"]
+        sooner = (await port.ask("GET", f"/v1/orders?until={at}&direction=asc"))[2]["items"]
+        assert [order["order_id"] for order in later] == [orders[2]["order_id"]]
+        assert [order["order_id"] for order in sooner] == [order["order_id"] for order in orders[:2]]
+
+
 async def test_a_cancel_has_one_path(port: Port) -> None:
     _, _, order = await port.ask("POST", "/v1/orders", ORDER)
     for path in (f"/v1/ordersX{order['order_id']}", f"/v1/orders_{order['order_id']}"):
@@ -399,6 +410,8 @@ async def test_a_position_limit_names_its_figures_in_dollars(port: Port) -> None
         ({"qty": "2"}, "3", 400),
         ({"qty": "2"}, '"2"', 412),
         ({"qty": "2"}, '"another"', 412),
+        ({"qty": "2"}, '"03"', 412),
+        ({"qty": "2"}, 'W/"3"', 412),
         ({}, "*", 400),
         ({"time_in_force": ""}, "*", 422),
         ({"time_in_force": "\0"}, "*", 422),
