@@ -124,6 +124,25 @@ def _after_id(page_after: str | None) -> UUID | None:
         raise errors.invalid_field(422, "page_token", "not a token of this list") from error
 
 
+def _seal_execution(row: queries.Row) -> str:
+    return seal(f"{row['entry_seq']} {row['at'].isoformat()} {row['exec_id']}")
+
+
+def _after_execution(page_after: str | None) -> tuple[int, datetime, str] | None:
+    if page_after is None:
+        return None
+    try:
+        seq, at, exec_id = page_after.split(" ", 2)
+        if not seq.isascii() or not seq.isdigit() or len(seq) > 18 or "\0" in exec_id:
+            raise ValueError(page_after)
+        moment = datetime.fromisoformat(at)
+        if moment.tzinfo is None:
+            raise ValueError(page_after)
+    except ValueError as error:
+        raise errors.invalid_field(422, "page_token", "not a token of this list") from error
+    return int(seq), moment, exec_id
+
+
 def _shown(row: queries.Row | None) -> Response[OrderView]:
     if row is None:
         raise errors.order_not_found()
@@ -435,7 +454,7 @@ class OrderController(Controller):
             pool,
             caller.user_id,
             identifier,
-            after=page.after_number(),
+            after=_after_execution(page.after),
             descending=page.descending,
             limit=page.limit + 1,
         )
@@ -454,4 +473,4 @@ class OrderController(Controller):
             )
             for row in shown
         ]
-        return ExecutionPage(items, seal(shown[-1]["entry_seq"]) if len(rows) > page.limit else None)
+        return ExecutionPage(items, _seal_execution(shown[-1]) if len(rows) > page.limit else None)

@@ -71,22 +71,28 @@ select seq, from_status, to_status, reason, at
  limit %s
 """
 
-_EXECUTIONS_DESCENDING: LiteralString = """
+# A correction that moves nothing has no entry of its own: it stands at the entry before it.
+_EXECUTIONS: Final[LiteralString] = """
 select exec_id, last_qty_micros, last_px_micros, venue, at, entry_seq, kind, ref_exec_id
   from brokerage.all_executions
- where user_id = %s and order_id = %s and (%s::bigint is null or entry_seq < %s)
- order by entry_seq desc
- limit %s
+ where user_id = %(user_id)s and order_id = %(order_id)s
 """
-
-_EXECUTIONS_ASCENDING: LiteralString = """
-select exec_id, last_qty_micros, last_px_micros, venue, at, entry_seq, kind, ref_exec_id
-  from brokerage.all_executions
- where user_id = %s and order_id = %s and (%s::bigint is null or entry_seq > %s)
- order by entry_seq
- limit %s
+_EXECUTIONS_DESCENDING: Final[LiteralString] = (
+    _EXECUTIONS
+    + """
+   and (%(seq)s::bigint is null or (entry_seq, at, exec_id) < (%(seq)s, %(at)s::timestamptz, %(exec_id)s))
+ order by entry_seq desc, at desc, exec_id desc
+ limit %(limit)s
 """
-
+)
+_EXECUTIONS_ASCENDING: Final[LiteralString] = (
+    _EXECUTIONS
+    + """
+   and (%(seq)s::bigint is null or (entry_seq, at, exec_id) > (%(seq)s, %(at)s::timestamptz, %(exec_id)s))
+ order by entry_seq, at, exec_id
+ limit %(limit)s
+"""
+)
 
 _REFERENCE_PRICE: LiteralString = "select reference_px_micros from brokerage.symbols where symbol = %s"
 
@@ -168,8 +174,17 @@ async def list_events(
 
 
 async def list_executions(
-    pool: Pool, user_id: UUID, order_id: UUID, *, after: int | None, descending: bool, limit: int
+    pool: Pool,
+    user_id: UUID,
+    order_id: UUID,
+    *,
+    after: tuple[int, datetime, str] | None,
+    descending: bool,
+    limit: int,
 ) -> list[Row]:
-    """The order's fills beyond the entry `after`, in the order they were posted, newest first if descending."""
+    """The order's executions beyond the one at `after` (entry, time, name), as they were posted, newest first if
+    descending."""
     sql = _EXECUTIONS_DESCENDING if descending else _EXECUTIONS_ASCENDING
-    return await _rows(pool, user_id, sql, (user_id, order_id, after, after, limit))
+    seq, at, exec_id = after or (None, None, None)
+    values = {"user_id": user_id, "order_id": order_id, "seq": seq, "at": at, "exec_id": exec_id, "limit": limit}
+    return await _rows(pool, user_id, sql, values)

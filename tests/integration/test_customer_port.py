@@ -251,6 +251,45 @@ async def test_a_list_begins_after_a_moment_and_ends_with_it(port: Port) -> None
         assert [order["order_id"] for order in sooner] == [order["order_id"] for order in orders[:2]]
 
 
+async def test_a_correction_that_moves_nothing_is_on_its_page(port: Port) -> None:
+    """It has no entry of its own, so it shares the place of the fill before it."""
+    _, _, order = await port.ask("POST", "/v1/orders", ORDER)
+    told = [
+        {"kind": "fill", "exec_id": "x-1", "last_qty": 1, "last_px": 99_990_000},
+        {"kind": "correct", "exec_id": "x-2", "exec_ref_id": "x-1", "last_qty": 1, "last_px": 99_980_000},
+        {"kind": "correct", "exec_id": "x-3", "exec_ref_id": "x-2", "last_qty": 1, "last_px": 99_970_000},
+        {"kind": "fill", "exec_id": "x-4", "last_qty": 2, "last_px": 99_990_000},
+    ]
+    with psycopg.connect(port.database.service_dsn, autocommit=True) as cell:
+        cell.execute("select brokerage.claim_instructions_v1(64, now())")
+        for seq, report in enumerate(told, 1):
+            body = json.dumps({"trade_date": "2026-11-20", "at": f"2026-11-20T15:00:0{seq}Z", **report})
+            inbox = cell.execute(
+                "select inbox_id from brokerage.accept_reports_v1('v', 's', "
+                "%s::bigint[], %s::uuid[], %s::jsonb[], now())",
+                [[seq], [order["order_id"]], [body]],
+            ).fetchone()
+            assert inbox is not None
+            applied = cell.execute(
+                "select outcome from brokerage.apply_reports_v1(%s::bigint[], '2026-11-23', now())", [[inbox[0]]]
+            ).fetchone()
+            assert applied == ("applied",)
+    wrong = [
+        "1",
+        "1 2 3",
+        "1 2026-11-20T15:00:00 x",
+        "x 2026-11-20T15:00:00Z x",
+        "1 2026-11-20T15:00:00Z \0",
+        "\u0661 a b",
+    ]
+    for text in wrong:
+        target = f"/v1/orders/{order['order_id']}/executions?page_token={page_token(text)}"
+        assert (await port.ask("GET", target))[0] == 422, text
+    for direction, names in (("asc", ["x-1", "x-2", "x-3", "x-4"]), ("desc", ["x-4", "x-3", "x-2", "x-1"])):
+        found = await walk(port, f"/v1/orders/{order['order_id']}/executions", direction, limit=1)
+        assert [item["exec_id"] for item in found] == names
+
+
 async def test_a_cancel_has_one_path(port: Port) -> None:
     _, _, order = await port.ask("POST", "/v1/orders", ORDER)
     for path in (f"/v1/ordersX{order['order_id']}", f"/v1/orders_{order['order_id']}"):
@@ -305,15 +344,15 @@ async def test_a_login_that_meets_a_held_user_is_told_to_come_again(port: Port) 
     assert (status, problem["code"], headers["retry-after"]) == (503, "OVERLOADED", "1")
 
 
-async def walk(port: Port, target: str, direction: str) -> list[dict[str, Any]]:
+async def walk(port: Port, target: str, direction: str, limit: int = 2) -> list[dict[str, Any]]:
     """Every item of a list, two at a time."""
     items: list[dict[str, Any]] = []
     token: str | None = None
     while True:
-        query = f"?limit=2&direction={direction}" + ("" if token is None else f"&page_token={token}")
+        query = f"?limit={limit}&direction={direction}" + ("" if token is None else f"&page_token={token}")
         status, _, page = await port.ask("GET", target + query)
         assert status == 200, page
-        assert len(page["items"]) <= 2
+        assert len(page["items"]) <= limit
         items += page["items"]
         token = page["next_page_token"]
         if token is None:
