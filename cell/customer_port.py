@@ -28,7 +28,8 @@ HotRoute = Callable[[Caller, str, bytes], Awaitable[Answer]]
 _REQUEST_ID: Final = re.compile(rb"[!-~]{1,128}")
 _PATH_PARAMETER: Final = re.compile(r"\{[^}]*\}")
 _ORDERS: Final = "/v1/orders"
-_ORDER_PATH_LENGTH: Final = len(_ORDERS) + 1 + 36
+_ORDER: Final = _ORDERS + "/"
+_ORDER_PATH_LENGTH: Final = len(_ORDER) + 36
 
 
 class CustomerPort:
@@ -64,8 +65,10 @@ class CustomerPort:
         path, method = scope["path"], scope["method"]
         if method == "POST" and path == _ORDERS:
             await self._hot(scope, receive, send, None)
-        elif method == "DELETE" and len(path) == _ORDER_PATH_LENGTH and path.startswith(_ORDERS):
-            await self._hot(scope, receive, send, path[len(_ORDERS) + 1 :])
+        elif (
+            method == "DELETE" and len(path) == _ORDER_PATH_LENGTH and path.startswith(_ORDER) and path.count("/") == 3
+        ):
+            await self._hot(scope, receive, send, path[len(_ORDER) :])
         else:
             await self._cold(scope, receive, send)
 

@@ -19,7 +19,7 @@ from cell.orders.outcome import settled
 from cell.orders.schemas import order_view, parse_amount, parse_time_in_force
 from infra.runtime.clock import TimeOrderedIds
 
-_ETAG: Final = re.compile(r'"([0-9]{1,9})"')
+_ETAG: Final = re.compile(r'"([1-9][0-9]{0,8})"')
 _TAG: Final = re.compile(r'(W/)?"[!#-~]*"')
 NEVER: Final = -1
 """The version of no order: what stands in If-Match is not one of our tags."""
