@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from infra.backends.cell_spec import CellSpec, next_cell_name
-from shardctl.cell_admin import open_cell_admin
+from shardctl.cell_admin import CellAdmin, open_cell_admin
 from shardctl.cells.cordon import StateChange, cordon_cell, uncordon_cell
 from shardctl.cells.directory import list_cells
 from shardctl.cells.provision import add_cell
@@ -96,13 +96,17 @@ def check(cell: CellName, as_json: AsJson = False) -> None:
 
 @app.command()
 def quarantine(cell: CellName, as_json: AsJson = False) -> None:
-    """Reports that could not be applied: unknown orders, changed content. Oldest first, with the reason."""
-    found = asyncio.run(_quarantine(cell))
+    """Reports that are not applied, oldest first, with the reason: for a person (unknown orders, changed content), or
+    waiting, until the time that is shown, for the execution which they take back."""
+    found = asyncio.run(_not_applied(cell))
     if as_json:
         print_json(found)
         return
-    rows = [(row["id"], row["at"], row["reason"], row["order_id"], row["venue_seq"]) for row in found]
-    print_table(("id>", "at", "reason", "order", "venue seq>"), rows)
+    rows = [
+        (row["at"], row["reason"], row["waits_until"] or "for a person", row["order_id"], row["venue_seq"])
+        for row in found
+    ]
+    print_table(("at", "reason", "waits until", "order", "venue seq>"), rows)
 
 
 reconciliation.register(app)
@@ -121,16 +125,22 @@ def _show_change(change: StateChange, words: str, as_json: bool) -> None:
         console.print("no cell takes new users now: sign-ups are refused with 503", style="yellow", highlight=False)
 
 
-async def _quarantine(cell: str) -> list[dict[str, Any]]:
+async def _not_applied(cell: str) -> list[dict[str, Any]]:
+    async with open_cell_admin(open_stack()) as admin:
+        quarantined = await _all_reports(admin, cell, "quarantine")
+        early = await _all_reports(admin, cell, "early-reports")
+    return [{**row, "waits_until": None} for row in quarantined] + early
+
+
+async def _all_reports(admin: CellAdmin, cell: str, kind: str) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     query = "?limit=500"
-    async with open_cell_admin(open_stack()) as admin:
-        while True:
-            page = await admin.call(cell, "GET", f"/operator/v1/quarantine{query}")
-            rows += page["items"]
-            if page["next_page_token"] is None:
-                return rows
-            query = f"?limit=500&page_token={page['next_page_token']}"
+    while True:
+        page = await admin.call(cell, "GET", f"/operator/v1/{kind}{query}")
+        rows += page["items"]
+        if page["next_page_token"] is None:
+            return rows
+        query = f"?limit=500&page_token={page['next_page_token']}"
 
 
 async def _ask(cell: str, *, checks: bool) -> dict[str, Any]:
