@@ -348,8 +348,7 @@ class Book:
         terms = order.terms
         refusal = refusal_of(terms) if self._prices.knows(terms.symbol) else f"unknown symbol {terms.symbol}"
         if refusal is None and not self._hours.is_open(now_us):
-            order.waits = terms.time_in_force == "gtc"
-            ending = () if order.waits else (Step(now_us, "expired", reason="the market is closed"),)
+            ending, order.waits = self._outside_hours(terms, now_us)
             order.steps = (Step(now_us, "accepted"), *ending)
             return
         if refusal is None:
@@ -361,6 +360,13 @@ class Book:
             at_us = now_us + self._silence_of(terms.cl_ord_id)
             plan = plan_order(self._seed, terms, last_px=last_px, at_us=at_us, faults=self.faults)
             order.steps, order.waits = plan.steps, plan.waits
+
+    @staticmethod
+    def _outside_hours(terms: Submit, now_us: int) -> tuple[tuple[Step, ...], bool]:
+        """What is to happen to an order that comes while nothing trades, and whether it waits for a price."""
+        if terms.time_in_force == "gtc":
+            return (), True
+        return (Step(now_us, "expired", reason="the market is closed"),), False
 
     def _plan_from_tape(self, order: LiveOrder, now_us: int) -> str | None:
         """Plan a tape order as the tape says, or say why it is refused; leave orders that are none alone."""
@@ -494,6 +500,8 @@ class Book:
         self._turn(old, "replaced")
         self._dirty_orders[old.terms.cl_ord_id] = old
         hand_over(old, new, seed=self._seed, faults=self.faults, prices=self._prices, now_us=now_us)
+        if new.tape_key is None and not self._hours.is_open(now_us):
+            new.steps, new.waits = self._outside_hours(terms, now_us)
         if not strikes(self._seed, "lost_ack", terms.cl_ord_id, self.faults.lost_ack_rate):
             for reader in {old.session, session}:
                 self._report(new, "replaced", reader, now_us, reason="replaced on request")

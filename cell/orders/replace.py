@@ -19,7 +19,7 @@ from cell.orders.outcome import settled
 from cell.orders.schemas import check_client_order_id, order_view, parse_amount, parse_time_in_force
 from infra.runtime.clock import TimeOrderedIds
 
-_ETAG: Final = re.compile(r'"([0-9]{1,9})"')
+_ETAG: Final = re.compile(r'"([1-9][0-9]{0,8})"')
 _TAG: Final = re.compile(r'(W/)?"[!#-~]*"')
 NEVER: Final = -1
 """The version of no order: what stands in If-Match is not one of our tags."""
@@ -33,7 +33,7 @@ class ReplaceRequest(msgspec.Struct, forbid_unknown_fields=True):
     limit_price: Raw | UnsetType = UNSET
     stop_price: Raw | UnsetType = UNSET
     time_in_force: str | UnsetType | None = UNSET
-    client_order_id: str | None = None
+    client_order_id: str | UnsetType | None = UNSET
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +81,7 @@ def parse_changes(raw: bytes) -> Changes:
     )
     if changes == Changes(None, None, None, None):
         raise errors.invalid_field(400, "body", "send at least one of qty, limit_price, stop_price, time_in_force")
-    if body.client_order_id is None:
+    if body.client_order_id is UNSET or body.client_order_id is None:
         return changes
     check_client_order_id(body.client_order_id)
     return replace(changes, client_order_id=body.client_order_id)

@@ -1,4 +1,4 @@
-"""`shardctl cells ...`: list, add, summary, check, quarantine; reconcile and archive have files of their own."""
+"""`shardctl cells ...`: list, add, cordon, uncordon, summary, check, quarantine; the rest has files of its own."""
 
 import asyncio
 from dataclasses import asdict
@@ -8,6 +8,7 @@ import typer
 
 from infra.backends.cell_spec import CellSpec, next_cell_name
 from shardctl.cell_admin import CellAdmin, open_cell_admin
+from shardctl.cells.cordon import StateChange, cordon_cell, uncordon_cell
 from shardctl.cells.directory import list_cells
 from shardctl.cells.provision import add_cell
 from shardctl.commands import archiving, reconciliation
@@ -21,6 +22,7 @@ app = typer.Typer(help="Cells: list them, add one, ask one how it is.", no_args_
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 CellName = Annotated[str, typer.Argument(help="Name of a cell, as cell-1.")]
+Reason = Annotated[str, typer.Option(help="Kept in the map's history, with who you are.")]
 
 
 @app.command("list")
@@ -55,6 +57,18 @@ def add(
         print_json({"cell": cell.name, "epoch": shard_map.epoch})
     else:
         console.print(f"{cell.name} takes new users since epoch {shard_map.epoch}")
+
+
+@app.command()
+def cordon(cell: CellName, reason: Reason, as_json: AsJson = False) -> None:
+    """The cell takes no new users from now on; its own go on as before."""
+    _show_change(asyncio.run(cordon_cell(open_stack(), cell, reason)), "takes no new users", as_json)
+
+
+@app.command()
+def uncordon(cell: CellName, reason: Reason, as_json: AsJson = False) -> None:
+    """The cell takes new users again."""
+    _show_change(asyncio.run(uncordon_cell(open_stack(), cell, reason)), "takes new users", as_json)
 
 
 @app.command()
@@ -97,6 +111,18 @@ def quarantine(cell: CellName, as_json: AsJson = False) -> None:
 
 reconciliation.register(app)
 archiving.register(app)
+
+
+def _show_change(change: StateChange, words: str, as_json: bool) -> None:
+    if as_json:
+        print_json(asdict(change))
+        return
+    since = f"since epoch {change.epoch}" if change.changed else "already; nothing was changed"
+    console.print(f"{change.cell} {words} {since}", highlight=False)
+    if not change.published:
+        console.print("Redis does not answer: routers read it in the control database within seconds", highlight=False)
+    if change.cells_open == 0:
+        console.print("no cell takes new users now: sign-ups are refused with 503", style="yellow", highlight=False)
 
 
 async def _not_applied(cell: str) -> list[dict[str, Any]]:

@@ -48,6 +48,7 @@ class Port:
         token: str | None = None,
         server: int = 0,
         if_match: str | None = None,
+        budget_ms: int | None = None,
     ) -> tuple[int, dict[str, str], Any]:
         path, _, query = target.partition("?")
         headers = [(b"x-route-token", (self.token() if token is None else token).encode())]
@@ -56,6 +57,8 @@ class Port:
             headers.append((b"content-type", b"application/json"))
         if if_match is not None:
             headers.append((b"if-match", if_match.encode()))
+        if budget_ms is not None:
+            headers.append((b"x-deadline-ms", b"%d" % budget_ms))
         raw = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
         headers.append((b"content-length", b"%d" % len(raw)))
         scope = {
@@ -205,6 +208,98 @@ async def test_a_cancel_is_replayed_with_the_answer_of_its_first_time(port: Port
     assert (await port.ask("DELETE", f"/v1/orders/{order_id}"))[2]["code"] == "ORDER_NOT_OPEN"
 
 
+@pytest.mark.parametrize("name", ["mine", "n" * 17, "n" * 128])
+async def test_an_order_is_cancelled_by_its_customers_name(port: Port, name: str) -> None:
+    """Also where the path is as long as one with an order id."""
+    path = f"/v1/orders/by-client-order-id/{name}"
+    first = await port.ask("DELETE", path, key="early")
+    assert (first[0], first[2]["code"]) == (404, "ORDER_NOT_FOUND")
+    _, _, order = await port.ask("POST", "/v1/orders", {**ORDER, "client_order_id": name})
+    status, headers, again = await port.ask("DELETE", path, key="early", server=1)
+    assert (status, again["code"], headers["idempotency-replayed"]) == (404, "ORDER_NOT_FOUND", "true")
+    answers = await asyncio.gather(*(port.ask("DELETE", path, key="c", server=n % 2) for n in range(6)))
+    assert [(status, said["order_id"], said["status"]) for status, _, said in answers] == [
+        (200, order["order_id"], "cancelled")
+    ] * 6
+    assert sum(headers.get("idempotency-replayed") == "true" for _, headers, _ in answers) == 5
+    status, _, problem = await port.ask("DELETE", path)
+    assert (status, problem["code"], problem["order_status"]) == (409, "ORDER_NOT_OPEN", "cancelled")
+    by_id = await port.ask("DELETE", f"/v1/orders/{order['order_id']}", key="c")
+    assert (by_id[0], by_id[2]["code"]) == (422, "IDEMPOTENCY_KEY_REUSED")
+    assert (await port.ask("GET", "/v1/account"))[2]["cash"] == "1000.000000"
+
+
+async def test_an_order_is_found_by_the_venues_name_and_only_by_its_owner(port: Port) -> None:
+    _, _, order = await port.ask("POST", "/v1/orders", ORDER)
+    assert order["venue_order_id"] is None
+    path = "/v1/orders/by-venue-order-id/"
+    with psycopg.connect(port.database.superuser_dsn, autocommit=True) as root:
+        root.execute("update brokerage.orders set venue_order_id = 'X1:a%b'")
+    status, headers, found = await port.ask("GET", path + "X1:a%b")
+    assert (status, found["order_id"], found["venue_order_id"]) == (200, order["order_id"], "X1:a%b")
+    assert headers["etag"] == found["etag"]
+    stranger = port.token(uuid.uuid4())
+    for target, token in [(path + "X2", None), (path + "a\x00", None), (path + "X1:a%b", stranger)]:
+        assert (await port.ask("GET", target, token=token))[0] == 404
+
+
+async def test_a_list_begins_after_a_moment_and_ends_with_it(port: Port) -> None:
+    """As the document says; and RFC 3339 has small letters as well."""
+    orders = [(await port.ask("POST", "/v1/orders", ORDER))[2] for _ in range(3)]
+    middle = orders[1]["created_at"]
+    for at in (middle, middle.lower()):
+        later = (await port.ask("GET", f"/v1/orders?after={at}"))[2]["items"]
+        sooner = (await port.ask("GET", f"/v1/orders?until={at}&direction=asc"))[2]["items"]
+        assert [order["order_id"] for order in later] == [orders[2]["order_id"]]
+        assert [order["order_id"] for order in sooner] == [order["order_id"] for order in orders[:2]]
+
+
+async def test_a_correction_that_moves_nothing_is_on_its_page(port: Port) -> None:
+    """It has no entry of its own, so it shares the place of the fill before it."""
+    _, _, order = await port.ask("POST", "/v1/orders", ORDER)
+    told = [
+        {"kind": "fill", "exec_id": "x-1", "last_qty": 1, "last_px": 99_990_000},
+        {"kind": "correct", "exec_id": "x-2", "exec_ref_id": "x-1", "last_qty": 1, "last_px": 99_980_000},
+        {"kind": "correct", "exec_id": "x-3", "exec_ref_id": "x-2", "last_qty": 1, "last_px": 99_970_000},
+        {"kind": "fill", "exec_id": "x-4", "last_qty": 2, "last_px": 99_990_000},
+    ]
+    with psycopg.connect(port.database.service_dsn, autocommit=True) as cell:
+        cell.execute("select brokerage.claim_instructions_v1(64, now())")
+        for seq, report in enumerate(told, 1):
+            body = json.dumps({"trade_date": "2026-11-20", "at": f"2026-11-20T15:00:0{seq}Z", **report})
+            inbox = cell.execute(
+                "select inbox_id from brokerage.accept_reports_v1('v', 's', "
+                "%s::bigint[], %s::uuid[], %s::jsonb[], now())",
+                [[seq], [order["order_id"]], [body]],
+            ).fetchone()
+            assert inbox is not None
+            applied = cell.execute(
+                "select outcome from brokerage.apply_reports_v1(%s::bigint[], '2026-11-23', now())", [[inbox[0]]]
+            ).fetchone()
+            assert applied == ("applied",)
+    wrong = [
+        "1",
+        "1 2 3",
+        "1 2026-11-20T15:00:00 x",
+        "x 2026-11-20T15:00:00Z x",
+        "1 2026-11-20T15:00:00Z \0",
+        "\u0661 a b",
+    ]
+    for text in wrong:
+        target = f"/v1/orders/{order['order_id']}/executions?page_token={page_token(text)}"
+        assert (await port.ask("GET", target))[0] == 422, text
+    for direction, names in (("asc", ["x-1", "x-2", "x-3", "x-4"]), ("desc", ["x-4", "x-3", "x-2", "x-1"])):
+        found = await walk(port, f"/v1/orders/{order['order_id']}/executions", direction, limit=1)
+        assert [item["exec_id"] for item in found] == names
+
+
+async def test_a_cancel_has_one_path(port: Port) -> None:
+    _, _, order = await port.ask("POST", "/v1/orders", ORDER)
+    for path in (f"/v1/ordersX{order['order_id']}", f"/v1/orders_{order['order_id']}"):
+        assert (await port.ask("DELETE", path))[0] == 404
+    assert (await port.ask("GET", f"/v1/orders/{order['order_id']}"))[2]["status"] == "funds_held"
+
+
 async def test_a_session_is_neither_begun_nor_renewed_while_its_user_moves(port: Port) -> None:
     """What is written during a move stays behind: the new owner would take the renewed token for a copy."""
     opened = await port.ask(
@@ -252,15 +347,15 @@ async def test_a_login_that_meets_a_held_user_is_told_to_come_again(port: Port) 
     assert (status, problem["code"], headers["retry-after"]) == (503, "OVERLOADED", "1")
 
 
-async def walk(port: Port, target: str, direction: str) -> list[dict[str, Any]]:
+async def walk(port: Port, target: str, direction: str, limit: int = 2) -> list[dict[str, Any]]:
     """Every item of a list, two at a time."""
     items: list[dict[str, Any]] = []
     token: str | None = None
     while True:
-        query = f"?limit=2&direction={direction}" + ("" if token is None else f"&page_token={token}")
+        query = f"?limit={limit}&direction={direction}" + ("" if token is None else f"&page_token={token}")
         status, _, page = await port.ask("GET", target + query)
         assert status == 200, page
-        assert len(page["items"]) <= 2
+        assert len(page["items"]) <= limit
         items += page["items"]
         token = page["next_page_token"]
         if token is None:
@@ -357,6 +452,8 @@ async def test_a_position_limit_names_its_figures_in_dollars(port: Port) -> None
         ({"qty": "2"}, "3", 400),
         ({"qty": "2"}, '"2"', 412),
         ({"qty": "2"}, '"another"', 412),
+        ({"qty": "2"}, '"03"', 412),
+        ({"qty": "2"}, 'W/"3"', 412),
         ({}, "*", 400),
         ({"time_in_force": ""}, "*", 422),
         ({"time_in_force": "\0"}, "*", 422),
@@ -463,3 +560,51 @@ async def test_a_sale_by_amount_holds_what_it_may_take(
     else:
         assert verdict["hold"] == order["held"] == held
         assert (await port.ask("GET", "/v1/positions"))[2]["items"][0]["qty_held"] == held
+
+
+@pytest.mark.parametrize("statement", ["lock table brokerage.users", "lock table brokerage.orders"])
+async def test_a_read_ends_with_its_budget_at_the_database_too(port: Port, statement: str) -> None:
+    """The rows are locked away. The answer is a refusal in time, and no statement of it goes on."""
+    with psycopg.connect(port.database.superuser_dsn, autocommit=True) as blocker:
+        with blocker.transaction():
+            blocker.execute(statement)
+            began = time.monotonic()
+            status, headers, body = await port.ask("GET", "/v1/orders", budget_ms=150)
+            assert time.monotonic() - began < 3.5  # our own statement timeout is four
+            waiting = blocker.execute(
+                "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+            ).fetchone()
+        assert (status, body["code"], headers["retry-after"]) == (503, "OVERLOADED", "1")
+        assert waiting == (0,)
+    assert (await port.ask("GET", "/v1/orders"))[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "body"),
+    [
+        ("POST", "/v1/orders", ORDER),
+        ("POST", "/v1/deposits", {"amount": "1"}),
+        ("POST", "/v1/share-transfers", {"symbol": "AAPL", "qty": "1", "unit_cost": "1"}),
+    ],
+)
+async def test_a_write_of_a_locked_user_is_refused_with_its_budget_and_not_done_later(
+    port: Port, method: str, target: str, body: object
+) -> None:
+    with psycopg.connect(port.database.superuser_dsn, autocommit=True) as blocker:
+        with blocker.transaction():
+            blocker.execute("select 1 from brokerage.users where user_id = %s for update", [port.user_id])
+            refused = await asyncio.gather(*(port.ask(method, target, body, budget_ms=300) for _ in range(3)))
+        assert [status for status, _, _ in refused] == [503] * 3
+        certain = [problem["code"] for _, _, problem in refused].count("OVERLOADED")
+        assert certain >= 2, "two of them only waited"
+        assert (await port.ask(method, target, body))[0] == 201  # whatever was left of them has passed by now
+        keys = blocker.execute("select count(*) from brokerage.idempotency_keys").fetchone()
+    assert keys is not None
+    assert keys[0] <= 2 + 3 - certain, "something was done that was said not to be"
+
+
+async def test_a_preview_ends_with_its_budget(port: Port) -> None:
+    with psycopg.connect(port.database.superuser_dsn) as blocker:
+        blocker.execute("select 1 from brokerage.users where user_id = %s for update", [port.user_id])
+        status, _, body = await port.ask("POST", "/v1/orders/preview", ORDER, budget_ms=100)
+    assert (status, body["code"]) == (503, "OVERLOADED")

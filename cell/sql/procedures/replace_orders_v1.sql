@@ -11,6 +11,7 @@
 --   STALE_ETAG                      stored; p_etags holds the order's event_seq that the caller saw, null: any
 --   ORDER_NOT_FOUND | ORDER_NOT_OPEN | ORDER_NOT_REPLACEABLE | QTY_BELOW_FILLED | INVALID_FIELD   stored, figures say why
 --   the refusals of place_orders_v1 that can apply, stored; IDEMPOTENCY_KEY_REUSED, DEPARTED, USER_HALTED, NOT_FOUND, SKIPPED
+-- Outside the session an order cannot become one that does not wait: ioc and fok are refused with MARKET_CLOSED, as when placed.
 -- Risk checks: a replacement counts as an order, worth what is left of it; the price band judges a price that becomes another
 -- one; the position limit judges what would hold more than the old order does: what asks for less is never in its way.
 -- SQLSTATEs: 55P03 when p_wait and the lock did not come in time. Lock order: users by id.
@@ -28,12 +29,16 @@ as $$
 #variable_conflict use_column
 declare
     locked constant uuid[] := lock_users_v1(p_user_ids, p_wait);
+    market_open boolean := true;
+    next_open timestamptz;
     day_ends timestamptz;
     value_max constant bigint := 100000000000000000;  -- these two as in place_orders_v1
     cash_max constant bigint := 1000000000000000000;
 begin
     if p_market_hours <> 'always' then
-        select m.closes_at into day_ends from market_sessions m where m.closes_at > p_at order by m.closes_at limit 1;
+        select m.opens_at <= p_at, m.opens_at, m.closes_at into market_open, next_open, day_ends
+          from market_sessions m where m.closes_at > p_at order by m.closes_at limit 1;
+        market_open := coalesce(market_open, false);
     end if;
 
     return query
@@ -109,6 +114,8 @@ begin
                 when z.new_qty <= 0 then 'QTY_BELOW_FILLED'
                 when not z.tradable then 'SYMBOL_NOT_TRADABLE'
                 when z.halted then 'SYMBOL_HALTED'
+                when not market_open and (z.asked_tif in ('ioc', 'fok') or z.asked_tif = 'day' and day_ends is null)
+                    then 'MARKET_CLOSED'
                 -- a restricted account buys back what it owes beyond its other orders, no more
                 when z.restricted and z.side = 'buy' and (z.shares >= 0 or z.new_qty > -z.shares - (
                     select coalesce(sum(coalesce(o.order_qty_micros - o.cum_qty_micros, 1000000000000000)), 0) from orders o
@@ -287,6 +294,8 @@ begin
                 when 'INVALID_FIELD' then jsonb_build_object(
                     'field', case when j.asked_limit_px is not null and j.type not in ('limit', 'stop_limit') then 'limit_price'
                                   else 'stop_price' end, 'type', j.type, 'order_status', j.status)
+                when 'MARKET_CLOSED' then
+                    jsonb_build_object('opens_at', to_char(next_open at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'))
                 when 'QTY_BELOW_FILLED' then jsonb_build_object('filled', j.cum_qty_micros)
                 when 'ORDER_VALUE_LIMIT' then jsonb_build_object('limit', value_max)
                 when 'INSUFFICIENT_BUYING_POWER' then

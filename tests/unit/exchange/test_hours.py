@@ -10,7 +10,7 @@ from exchange.book import CLOSED_THROUGH, Book
 from exchange.hours import TradingHours, trading_hours
 from exchange.log import DurableLog
 from exchange.prices import BasePrice, PriceBoard
-from exchange.wire import Report, Submit
+from exchange.wire import Replace, Report, Submit
 
 LAST_PX = 100_000_000
 HOURS = trading_hours("XNYS", datetime(2026, 11, 20, tzinfo=UTC))
@@ -117,6 +117,20 @@ def test_outside_the_session_nothing_trades(exchange: Exchange) -> None:
     exchange.pass_to(NEXT_OPEN - 1)
     assert [exchange.kinds(name) for name in ("day", "ioc", "fok")] == [["accepted", "expired"]] * 3
     assert [exchange.kinds(name) for name in ("gtc", "resting")] == [["accepted"]] * 2
+
+
+def test_a_replacement_outside_the_session_does_not_trade_either(exchange: Exchange) -> None:
+    for name in ("a", "b"):
+        exchange.submit(name, time_in_force="gtc")
+    exchange.pass_to(CLOSE + 1)
+    for name, time_in_force in (("a", "gtc"), ("b", "day")):
+        through = Replace(f"new {name}", name, "u", 10_000_000, 110_000_000, time_in_force)  # type: ignore[arg-type]
+        exchange.book.replace("cell-1", through, exchange.now_us)
+    exchange.pass_to(NEXT_OPEN - 1)
+    assert (exchange.kinds("new a"), exchange.kinds("new b")) == (["replaced"], ["replaced", "expired"])
+    exchange.book.meet_prices({"ACME": LAST_PX}, NEXT_OPEN)
+    exchange.pass_to(NEXT_OPEN + 2_000_000)
+    assert "fill" in exchange.kinds("new a")
 
 
 def test_what_was_to_happen_after_the_close_does_not(exchange: Exchange) -> None:

@@ -1,4 +1,4 @@
--- Reports that arrive before the execution which they name; replacements that have a name of the customer's own.
+-- Reports that arrive before the execution which they name.
 -- Lock: none that matters, everything is new. Undo: put what is in the table back into the inbox, then drop the table; put the
 -- old functions back.
 
@@ -22,7 +22,5 @@ create table early_reports (
 );
 create index early_reports_waits_until on early_reports (waits_until);
 
--- The one returns, the other takes more now; two overloads of one name would be ambiguous.
+-- It returns more columns now.
 drop function if exists apply_reports_v1(bigint[], date, timestamptz);
-drop function if exists replace_orders_v1(
-    uuid[], text[], bytea[], uuid[], uuid[], integer[], bigint[], bigint[], bigint[], text[], timestamptz, boolean, text);
