@@ -24,8 +24,10 @@ from cell.metrics import TABLE
 from cell.operations.controller import OperatorChanges, OperatorReads
 from cell.orders.batcher import Batcher, BatcherLimits, procedures
 from cell.orders.cancel import cancel_order
-from cell.orders.controller import OrderController, parse_order_id
+from cell.orders.controllers.history import OrderHistory
+from cell.orders.controllers.orders import OrderController
 from cell.orders.place import place_order
+from cell.orders.schemas import parse_order_id
 from cell.ownership.guard import RouteGuard
 from cell.positions.controller import PositionController
 from cell.reconciliation.controller import ReconciliationReads, ReconciliationRuns
@@ -177,6 +179,7 @@ def _customer_litestar(
     return Litestar(
         route_handlers=[
             OrderController,
+            OrderHistory,
             AccountController,
             PositionController,
             LedgerController,
