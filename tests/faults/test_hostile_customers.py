@@ -1,6 +1,6 @@
-"""Customers who send everything and send it badly, while app servers, worker, exchange and PostgreSQL are killed and the
-exchange duplicates, refuses, is late and takes trades back. Afterwards an independent model, which knows what was sent,
-what was answered and what the exchange wrote down, computes every balance, hold, position, cost and order, to the
+"""Customers who send everything and send it badly, while app servers, worker, exchange and PostgreSQL are killed and
+the exchange duplicates, refuses, is late and takes trades back. Afterwards an independent model, which knows what was
+sent, what was answered and what the exchange wrote down, computes every balance, hold, position, cost and order, to the
 micro-dollar.
 
 `HOSTILE_SEED` repeats a run's choices (not its races), `HOSTILE_DEEDS` makes it as long as one likes, with as many more
@@ -242,8 +242,9 @@ async def test_an_independent_model_agrees_with_hostile_customers_to_the_micro_d
 
 WINDOWS = (
     "killed: api 0", "killed: api 1", "killed: worker", "killed: exchange", "killed: postgres", "no answer",
-    "insisted", "replayed",    "sent twice at once", "changed under its key", "IDEMPOTENCY_KEY_REUSED", "given up, was done",
-    "given up, was not done", "INSUFFICIENT_BUYING_POWER", "INSUFFICIENT_SHARES", "PRICE_OUT_OF_BAND",
+    "insisted", "replayed", "sent twice at once", "changed under its key", "IDEMPOTENCY_KEY_REUSED",
+    "given up, was done", "given up, was not done", "INSUFFICIENT_BUYING_POWER", "INSUFFICIENT_SHARES",
+    "PRICE_OUT_OF_BAND",
     "ORDER_NOT_FOUND", "ORDER_NOT_OPEN", "STALE_ETAG", "filled", "partly filled", "rejected",
     "cancelled", "replaced", "replaced at once", "replaced by the venue", "replacement refused", "cancelled at once",
     "armed", "stop sent", "by amount, bought", "by amount, sold", "ioc or fok cut short", "bust", "correct",
