@@ -32,6 +32,7 @@ from cell.reconciliation.controller import ReconciliationReads, ReconciliationRu
 from cell.settings import CellSettings
 from infra.runtime.clock import Clock, SystemClock, TimeOrderedIds
 from infra.runtime.database import Pool, answers, make_pool
+from infra.runtime.deadline import OutOfTime
 from infra.runtime.fault_points import FaultPoints
 from infra.runtime.operator_api import create_operator_app, require_role
 from infra.runtime.problem import to_response
@@ -93,6 +94,7 @@ def create_app(settings: CellSettings) -> CellApp:
             settings.queue_max,
             settings.user_queue_max,
             settings.command_deadline_s,
+            settings.held_user_wait_ms / 1000,
         ),
         clock=clock,
         metrics=metrics,
@@ -207,4 +209,12 @@ def _database_busy(request: Request[Any, Any, Any], _: Exception) -> Response[by
     return to_response(request, errors.overloaded("the account is busy; nothing was done"))
 
 
-_DATABASE_AWAY: ExceptionHandlersMap = {**dict.fromkeys(AWAY, _database_away), DatabaseBusy: _database_busy}
+def _out_of_time(request: Request[Any, Any, Any], _: Exception) -> Response[bytes]:
+    return to_response(request, errors.overloaded("the cell could not answer this in time; ask again"))
+
+
+_DATABASE_AWAY: ExceptionHandlersMap = {
+    **dict.fromkeys(AWAY, _database_away),
+    DatabaseBusy: _database_busy,
+    OutOfTime: _out_of_time,
+}

@@ -15,6 +15,7 @@ from typing import Any, Final
 from cell import errors
 from cell.caller import Answer, Caller, check_content_type, idempotency_key
 from cell.ownership.guard import RouteGuard
+from infra.runtime import deadline
 from infra.runtime.problem import MEDIA_TYPE, Problem, problem_body
 
 _log = logging.getLogger(__name__)
@@ -62,18 +63,18 @@ class CustomerPort:
         if scope["type"] != "http":
             await self._litestar(scope, receive, send)
             return
-        path, method = scope["path"], scope["method"]
-        if method == "POST" and path == _ORDERS:
-            await self._hot(scope, receive, send, None)
-        elif (
-            method == "DELETE" and len(path) == _ORDER_PATH_LENGTH and path.startswith(_ORDER) and path.count("/") == 3
-        ):
-            await self._hot(scope, receive, send, path[len(_ORDER) :])
-        else:
-            await self._cold(scope, receive, send)
+        path, method, headers = scope["path"], scope["method"], dict(scope["headers"])
+        with deadline.budget(headers.get(deadline.DEADLINE_HEADER)):
+            if method == "POST" and path == _ORDERS:
+                await self._hot(scope, headers, receive, send, None)
+            elif method == "DELETE" and _is_order_path(path):
+                await self._hot(scope, headers, receive, send, path[len(_ORDER) :])
+            else:
+                await self._cold(scope, headers, receive, send)
 
-    async def _hot(self, scope: Message, receive: Receive, send: Send, order_id: str | None) -> None:
-        headers = dict(scope["headers"])
+    async def _hot(
+        self, scope: Message, headers: dict[bytes, bytes], receive: Receive, send: Send, order_id: str | None
+    ) -> None:
         request_id = self._request_id(headers)
         out = [self._cell_header, (b"x-request-id", request_id)]
         try:
@@ -117,8 +118,7 @@ class CustomerPort:
             raise errors.body_too_large(self._body_max_bytes)
         return bytes(body)
 
-    async def _cold(self, scope: Message, receive: Receive, send: Send) -> None:
-        headers = dict(scope["headers"])
+    async def _cold(self, scope: Message, headers: dict[bytes, bytes], receive: Receive, send: Send) -> None:
         request_id = self._request_id(headers)
         if headers.get(b"x-request-id") != request_id:
             kept = [(name, value) for name, value in scope["headers"] if name != b"x-request-id"]
@@ -142,3 +142,8 @@ class CustomerPort:
     def _request_id(headers: dict[bytes, bytes]) -> bytes:
         given = headers.get(b"x-request-id")
         return given if given is not None and _REQUEST_ID.fullmatch(given) else str(uuid.uuid4()).encode()
+
+
+def _is_order_path(path: str) -> bool:
+    """`/v1/orders/<36 characters>`; whether they are an id is judged later."""
+    return len(path) == _ORDER_PATH_LENGTH and path.startswith(_ORDER) and path.count("/") == 3

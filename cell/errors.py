@@ -137,7 +137,8 @@ def outcome_unknown() -> Problem:
     return Problem(
         503,
         "OUTCOME_UNKNOWN",
-        "the database went away around the commit; ask again with the same idempotency key to learn what happened",
+        "it was sent to the database and no answer came in time; ask again with the same idempotency key to learn "
+        "what happened",
         headers={"Retry-After": "1"},
     )
 

@@ -115,6 +115,8 @@ class Book:
         self.counts["submits"] += 1
         known = self._find(terms.cl_ord_id)
         if known is not None:
+            if self._silent_until_us(known) is not None:
+                return
             same = known.terms == terms
             reason = "duplicate submit" if same else "duplicate ClOrdID with other terms; the first one stands"
             self._report(known, "status", session, now_us, reason=reason)
@@ -139,10 +141,12 @@ class Book:
         self._look_at(session, request, now_us)
 
     def status(self, session: str, request: Status, now_us: int) -> bool:
-        """Report where an order stands; False if it was never seen here."""
+        """Report where an order stands; False if it was never seen here. Nothing is said of one that is silent."""
         order = self._find(request.cl_ord_id)
         if order is None:
             return False
+        if self._silent_until_us(order) is not None:
+            return True
         if order.terms.replaces is None:
             self._report(order, "status", session, now_us)
         else:  # whether it took the other's place is what the cell needs to know
@@ -198,10 +202,22 @@ class Book:
         self._batch.tapes.append(row)
         self._prices.set_last(tape.symbol, tape.first_px, now_us)
 
-    def set_faults(self, faults: Faults, encoded: str) -> None:
-        """From now on these faults are on."""
+    def set_faults(self, faults: Faults, encoded: str, now_us: int) -> None:
+        """From now on these faults are on. Orders whose silence ends with the old ones speak at once."""
+        silent = [order for order in self._orders.values() if self._silent_until_us(order) is not None]
         self.faults = faults
         self._batch.facts.append(("faults", encoded))
+        for order in silent:
+            if self._silent_until_us(order) is None:
+                order.begin_at(now_us)
+                self._dirty_orders[order.terms.cl_ord_id] = order
+                self._schedule(order)
+        if silent:  # what was asked meanwhile is looked at after that
+            self._delayed = [
+                (self._silent_until_us(self._find(_subject_of(request))) or min(at_us, now_us), tie, session, request)
+                for at_us, tie, session, request in self._delayed
+            ]
+            heapq.heapify(self._delayed)
 
     def report_unknown_fill(self, now_us: int) -> list[str]:
         """Tell every session of a fill for an order that nobody sent; returns the sessions."""
@@ -270,9 +286,10 @@ class Book:
     # -- inside -----------------------------------------------------------------------------------------------------
 
     def _look_at(self, session: str, request: Cancel | Replace, now_us: int) -> None:
-        if self.faults.latency_ms:
-            entry = (now_us + self.faults.latency_ms * 1_000, next(self._tie), session, request)
-            heapq.heappush(self._delayed, entry)
+        silent_until_us = self._silent_until_us(self._find(_subject_of(request)))
+        if self.faults.latency_ms or silent_until_us is not None:
+            at_us = max(now_us + self.faults.latency_ms * 1_000, silent_until_us or 0)
+            heapq.heappush(self._delayed, (at_us, next(self._tie), session, request))
         else:
             self._act(session, request, now_us)
 
@@ -281,6 +298,17 @@ class Book:
             self._cancel(session, request, now_us)
         else:
             self._replace(session, request, now_us)
+
+    def _silence_of(self, cl_ord_id: str) -> int:
+        """How long the venue says nothing of a new order, in microseconds."""
+        silent = strikes(self._seed, "silent", cl_ord_id, self.faults.silent_rate)
+        return self.faults.silent_ms * 1_000 if silent else 0
+
+    def _silent_until_us(self, order: LiveOrder | None) -> int | None:
+        """The silence lies in the plan, so a restart keeps it; it ends with its time, or with the fault."""
+        if order is None or order.tape_key is not None or not order.is_unheard:
+            return None
+        return order.steps[0].at_us if self._silence_of(order.terms.cl_ord_id) else None
 
     def _find(self, cl_ord_id: str) -> LiveOrder | None:
         order = self._orders.get(cl_ord_id)
@@ -329,7 +357,8 @@ class Book:
             order.steps = (Step(now_us, "rejected", reason=refusal),)
         elif order.tape_key is None:
             last_px = self._prices.px_micros(terms.symbol, now_us)
-            plan = plan_order(self._seed, terms, last_px=last_px, at_us=now_us, faults=self.faults)
+            at_us = now_us + self._silence_of(terms.cl_ord_id)
+            plan = plan_order(self._seed, terms, last_px=last_px, at_us=at_us, faults=self.faults)
             order.steps, order.waits = plan.steps, plan.waits
 
     @staticmethod
@@ -563,3 +592,7 @@ class Book:
             self._batch.reports.append(ReportRow(reader, numbers[0], encode_message(report)))
             self.counts["reports"] += 1
         self._dirty_sessions.add(reader)
+
+
+def _subject_of(request: Cancel | Replace) -> str:
+    return request.cl_ord_id if isinstance(request, Cancel) else request.orig_cl_ord_id

@@ -284,7 +284,7 @@ class Market:
 
     async def set_faults(self, faults: Faults) -> None:
         """From now on these faults are on; durable when this returns."""
-        self._book.set_faults(faults.checked(), msgspec.json.encode(faults).decode())
+        self._book.set_faults(faults.checked(), msgspec.json.encode(faults).decode(), self._now_us())
         await self._committed()
 
     async def report_unknown_fill(self) -> list[str]:

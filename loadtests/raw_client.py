@@ -2,9 +2,9 @@
 bytes.
 
 For measurements only. Each connection has one request on its way; the next goes out in the same callback that read
-the answer, or, at a given rate, when it is due: then its latency counts from that moment, also if the answer before it
-came late. Nothing is retried and no status is hidden: the result counts all of them, and a connection that breaks
-ends the measurement with an error, for a rate measured over failures means nothing.
+the answer: a closed loop, for how much a server can do. How long one waits at a given rate `paced_client` tells.
+Nothing is retried and no status is hidden: the result counts all of them, and a connection that breaks ends the
+measurement with an error, for a rate measured over failures means nothing.
 """
 
 import asyncio
@@ -45,24 +45,20 @@ def build_request(method: str, url: str, headers: dict[str, str], body: bytes = 
     return ("\r\n".join(lines) + "\r\n\r\n").encode("ascii") + body
 
 
-async def drive(
-    url: str, request_of: RequestOf, *, connections: int, seconds: float, wanted: int, per_s: float | None = None
-) -> LoadResult:
-    """Send for `seconds` over that many connections; answers in flight at the end are waited for and counted. With
-    `per_s` that many requests a second over all connections, else as many as are answered."""
+async def drive(url: str, request_of: RequestOf, *, connections: int, seconds: float, wanted: int) -> LoadResult:
+    """Send for `seconds` over that many connections; answers in flight at the end are waited for and counted."""
     parts = urlsplit(url)
     assert parts.hostname is not None
     loop = asyncio.get_running_loop()
     result = LoadResult()
     lanes: list[_Lane] = []
     for number in range(connections):
-        pause_s = connections / per_s if per_s else 0.0
-        lane = _Lane(number, request_of, result, wanted, loop.create_future(), pause_s=pause_s)
+        lane = _Lane(number, request_of, result, wanted, loop.create_future())
         await loop.create_connection(lambda lane=lane: lane, parts.hostname, parts.port or 80)  # type: ignore[misc]
         lanes.append(lane)
     began = perf_counter()
-    for number, lane in enumerate(lanes):
-        lane.start(began + seconds, after_s=number / per_s if per_s else 0.0)
+    for lane in lanes:
+        lane.start(began + seconds)
     try:
         await asyncio.gather(*(lane.finished for lane in lanes))
         result.elapsed_s = perf_counter() - began
@@ -82,10 +78,7 @@ class _Lane(asyncio.Protocol):
         result: LoadResult,
         wanted: int,
         finished: asyncio.Future[None],
-        *,
-        pause_s: float,
     ) -> None:
-        self._pause_s = pause_s
         self.finished = finished
         self._number = number
         self._request_of = request_of
@@ -100,10 +93,9 @@ class _Lane(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)  # uvloop's transports are no subclass
 
-    def start(self, stop_at: float, *, after_s: float) -> None:
+    def start(self, stop_at: float) -> None:
         self._stop_at = stop_at
-        self._sent_at = perf_counter() + after_s - self._pause_s
-        self._send_when_due(perf_counter())
+        self._send(perf_counter())
 
     def close(self) -> None:
         if not self.finished.done():
@@ -129,28 +121,18 @@ class _Lane(asyncio.Protocol):
             self._result.first_bad = held[:end].decode("utf-8", "replace")
         self._held = b""
         if now < self._stop_at:
-            self._send_when_due(now)
+            self._send(now)
         elif not self.finished.done():
             self.finished.set_result(None)
 
     def connection_lost(self, error: Exception | None) -> None:
         self._fail(ConnectionBroken(f"connection {self._number} ended: {error or 'closed by the server'}"))
 
-    def _send_when_due(self, now: float) -> None:
-        due = self._sent_at + self._pause_s if self._pause_s else now
-        if due > now:
-            asyncio.get_running_loop().call_later(due - now, self._send, due)
-        else:
-            self._send(due)
-
-    def _send(self, due: float) -> None:
-        if self.finished.done():
-            return
+    def _send(self, now: float) -> None:
         assert self._transport is not None
-        request = self._request_of(self._number, self._sent)
+        self._sent_at = now
+        self._transport.write(self._request_of(self._number, self._sent))
         self._sent += 1
-        self._sent_at = due
-        self._transport.write(request)
 
     def _fail(self, error: ConnectionBroken) -> None:
         if not self.finished.done():

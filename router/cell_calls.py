@@ -12,6 +12,7 @@ import msgspec
 
 from infra.runtime.problem import Problem
 from infra.topology.identifiers import CellId
+from router.budget import budget_ms, budget_s
 from router.errors import CellUnavailable, OutcomeUnknown, RouterRefusal
 from router.fleet import CellUpstream
 from router.headers import write_request
@@ -75,35 +76,51 @@ class CellCalls:
         """To the user's cell (or a given one), following 421 once. The call must be safe to repeat: it is sent again
         once if the connection breaks. Raises a `RouterRefusal`."""
         content = msgspec.json.encode(body)
+        until_s = self._until_s()
         route = self._routes.to_owner(user_id) if cell_id is None else self._routes.to_cell(user_id, cell_id)
-        answer = await self._ask_twice(route, b"POST", path, content, request_id)
+        answer = await self._ask_twice(route, b"POST", path, content, request_id, until_s)
         if answer.status == 421:
             route = await self._misroutes.find_owner(route, answer.body)
-            answer = await self._ask_twice(route, b"POST", path, content, request_id)
+            answer = await self._ask_twice(route, b"POST", path, content, request_id, until_s)
             if answer.status == 421:
                 self._misroutes.loops += 1
                 raise CellUnavailable("the user is on the way to another cell")
         return answer
 
     async def get(self, route: Route, path: str, *, request_id: str) -> CellAnswer:
-        return await self._ask_twice(route, b"GET", path, b"", request_id)
+        return await self._ask_twice(route, b"GET", path, b"", request_id, self._until_s())
 
     async def fetch_document(self, cell: CellUpstream, path: str) -> CellAnswer:
         """A public document of a cell: about no user, so without a route token."""
-        return await self._ask(cell, b"GET", path, b"", b"", "router-documents", fresh=False)
+        return await self._ask(cell, b"GET", path, b"", b"", "router-documents", self._until_s(), fresh=False)
 
-    async def _ask_twice(self, route: Route, method: bytes, path: str, body: bytes, request_id: str) -> CellAnswer:
+    def _until_s(self) -> float:
+        """One deadline for all that a call may take: waiting, sending again, another cell."""
+        return asyncio.get_running_loop().time() + self._deadline_s
+
+    async def _ask_twice(
+        self, route: Route, method: bytes, path: str, body: bytes, request_id: str, until_s: float
+    ) -> CellAnswer:
         try:
-            return await self._ask(route.cell, method, path, body, route.token, request_id, fresh=False)
+            return await self._ask(route.cell, method, path, body, route.token, request_id, until_s, fresh=False)
         except OutcomeUnknown:
-            return await self._ask(route.cell, method, path, body, route.token, request_id, fresh=True)
+            return await self._ask(route.cell, method, path, body, route.token, request_id, until_s, fresh=True)
 
     async def _ask(
-        self, cell: CellUpstream, method: bytes, path: str, body: bytes, token: bytes, request_id: str, *, fresh: bool
+        self,
+        cell: CellUpstream,
+        method: bytes,
+        path: str,
+        body: bytes,
+        token: bytes,
+        request_id: str,
+        until_s: float,
+        *,
+        fresh: bool,
     ) -> CellAnswer:
         loop = asyncio.get_running_loop()
         try:
-            connection = await cell.take(fresh=fresh)
+            connection = await cell.take_in_time(budget_s(until_s, loop.time()), fresh=fresh)
         except RouterRefusal:
             if fresh:
                 raise OutcomeUnknown("the cell stopped answering; ask again") from None
@@ -117,11 +134,11 @@ class CellCalls:
             route_token=token,
             request_id=request_id.encode("latin-1"),
             trace=b"",
-            budget_ms=str(int(self._deadline_s * 1000)).encode(),
+            budget_ms=budget_ms(until_s, now_s),
             passed=[b"content-type", b": ", b"application/json", b"\r\n"] if body else [],
             body=body,
         )
-        connection.send(request, sink, is_head=False, now_s=now_s, deadline_s=now_s + self._deadline_s)
+        connection.send(request, sink, is_head=False, now_s=now_s, deadline_s=until_s)
         try:
             answer = await asyncio.shield(sink.done)
         except ConnectionError as error:

@@ -4,6 +4,7 @@ across maps as long as its addresses stay, so a new epoch costs no connection.""
 import asyncio
 from bisect import bisect_left
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Final
 
 from infra.runtime.telemetry import LATENCY_BUCKETS_S
@@ -12,7 +13,7 @@ from infra.topology.identifiers import CellId
 from infra.topology.shard_map import ShardMap
 from router.breaker import Breaker
 from router.bulkhead import Bulkhead
-from router.errors import CellUnavailable
+from router.errors import CellOverloaded, CellUnavailable
 from router.settings import UpstreamSettings
 from router.upstream import UpstreamConnection, UpstreamServer
 
@@ -86,8 +87,15 @@ class CellUpstream:
             self.bulkhead.leave()
         return connection
 
-    async def take(self, *, fresh: bool = False) -> UpstreamConnection:
+    async def take_in_time(self, within_s: float, *, fresh: bool = False) -> UpstreamConnection:
         """Wait for a place, then connect if need be. Raises `CellUnavailable` or `CellOverloaded`; nothing was sent."""
+        if within_s > 0:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(within_s):
+                    return await self._take(fresh=fresh)
+        raise CellOverloaded("there was no time left to ask the cell; nothing was done")
+
+    async def _take(self, *, fresh: bool) -> UpstreamConnection:
         loop = asyncio.get_running_loop()
         if not self.is_reachable(loop.time()):
             raise CellUnavailable("the cell that serves this user does not answer")

@@ -8,6 +8,9 @@ The usual case runs in callbacks without a task: a known route, an idle connecti
 - 421: the map is refreshed and the request sent once more, to another cell; a second 421 ends in `CELL_UNAVAILABLE`;
 - a halted user: his write waits in line (`hold.py`) and is sent again, until its time is up.
 
+A request has one deadline from when it was whole. Whatever it waits for here is taken from what the cell is given
+(`budget.py`), and when nothing is left it is not sent.
+
 An answer of a write that was sent is never guessed, and nothing here answers 504.
 """
 
@@ -20,7 +23,15 @@ from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 from router.access_log import AccessLog
-from router.errors import STATUS_LINES, CellUnavailable, OutcomeUnknown, RequestMalformed, RouterRefusal, render_refusal
+from router.budget import budget_ms, budget_s
+from router.errors import (
+    STATUS_LINES,
+    CellUnavailable,
+    OutcomeUnknown,
+    RequestMalformed,
+    RouterRefusal,
+    render_refusal,
+)
 from router.frames import POLICY_VIOLATION
 from router.headers import DROPPED_FROM_ANSWERS, Ids, RequestHead, as_upgrade, write_request
 from router.hold import Holding, Ticket, read_halted
@@ -70,7 +81,7 @@ class Forwarder:
         self.misroutes = misroutes
         self.ids = Ids()
         self.deadline_s = deadline_s
-        self.budget_ms = str(int(deadline_s * 1000)).encode()
+        self.whole_budget_ms = budget_ms(deadline_s, 0.0)
         self.limits = limits
         self.clients: set[EdgeProtocol] = set()
         self.clients_by_address: dict[str, int] = {}
@@ -100,7 +111,7 @@ class Forwarder:
                 del self.clients_by_address[client.address]
 
     def spawn_tunnel(self, request: "ForwardedRequest") -> None:
-        task = asyncio.get_running_loop().create_task(run_tunnel(request, self.deadline_s))
+        task = asyncio.get_running_loop().create_task(run_tunnel(request))
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
 
@@ -220,7 +231,7 @@ class ForwardedRequest:
     def _hold(self) -> None:
         """Earlier writes of the user wait, so this one waits behind them."""
         try:
-            self.ticket = self._forwarder.holding.join(self.route.user_id, self.received_s)
+            self.ticket = self._join_line()
         except RouterRefusal as refusal:
             self.refuse(refusal)
         else:
@@ -243,10 +254,7 @@ class ForwardedRequest:
         connection.send(request, self, is_head=self.method == b"HEAD", now_s=now_s, deadline_s=self.deadline_s)
 
     def _budget_ms(self, now_s: float) -> bytes:
-        """What is left of the deadline: whoever works for us need not work longer."""
-        if now_s == self.received_s:
-            return self._forwarder.budget_ms
-        return b"%d" % max(1, int((self.deadline_s - now_s) * 1000))
+        return self._forwarder.whole_budget_ms if now_s == self.received_s else budget_ms(self.deadline_s, now_s)
 
     def may_be_held(self) -> bool:
         """A write that the cell refused because its user is halted: in line, unless there is no room."""
@@ -254,10 +262,17 @@ class ForwardedRequest:
             return False
         if self.ticket is None:
             try:
-                self.ticket = self._forwarder.holding.join(self.route.user_id, self.received_s)
+                self.ticket = self._join_line()
             except RouterRefusal:
                 return False  # then the cell's own refusal is passed on
         return True
+
+    def _join_line(self) -> Ticket:
+        return self._forwarder.holding.join(self.route.user_id, self.received_s, self.budget_s)
+
+    @property
+    def budget_s(self) -> float:
+        return budget_s(self.deadline_s, monotonic())
 
     def follow_map(self) -> None:
         """Time has passed: perhaps the user has another owner now."""
@@ -395,7 +410,7 @@ class ForwardedRequest:
             route_token=self.route.token,
             request_id=head.request_id,
             trace=head.trace,
-            budget_ms=self._forwarder.budget_ms,
+            budget_ms=budget_ms(self.deadline_s, monotonic()),
             passed=head.passed,
             body=b"",
         )
@@ -493,7 +508,7 @@ async def _carry(request: ForwardedRequest, why: str | None) -> None:
                 request.follow_map()
                 cell = request.route.cell
             try:
-                connection = await cell.take(fresh=resent)
+                connection = await cell.take_in_time(request.budget_s, fresh=resent)
             except RouterRefusal:
                 if unanswered and not request.is_safe:
                     raise OutcomeUnknown(_UNKNOWN) from None

@@ -52,8 +52,9 @@ class Holding:
         self.given_up = 0
         self.turned_away = 0
 
-    def join(self, user_id: UUID, arrived_s: float) -> "Ticket":
-        """A place in the user's line. Raises `UserHalted` when his line, or everybody's together, is full."""
+    def join(self, user_id: UUID, arrived_s: float, within_s: float) -> "Ticket":
+        """A place in the user's line, for `wait_s` or as long as the write itself has time. Raises `UserHalted` when
+        his line, or everybody's together, is full."""
         line = self.lines.get(user_id)
         if self.waiting >= self._settings.waiting_max or (
             line is not None and len(line.tickets) >= self._settings.waiting_per_user_max
@@ -62,7 +63,8 @@ class Holding:
             raise UserHalted("the account is being moved and too many writes wait for it; nothing was done")
         if line is None:
             line = self.lines[user_id] = Line(self, user_id)
-        ticket = Ticket(line, arrived_s, asyncio.get_running_loop().time() + self._settings.wait_s)
+        until_s = asyncio.get_running_loop().time() + min(self._settings.wait_s, within_s)
+        ticket = Ticket(line, arrived_s, until_s)
         insort(line.tickets, ticket, key=_arrival)
         self.waiting += 1
         self.held += 1

@@ -28,8 +28,9 @@ class UpstreamSettings(BaseModel):
     queue_wait_s: float = Field(default=1.0, gt=0)
     connect_timeout_s: float = Field(default=1.0, gt=0)
     """Same machine room: a connection takes a millisecond; the rest is for a busy machine."""
-    deadline_s: float = Field(default=8.0, gt=0)
-    """Longer than the cell's own statement timeout, so the cell speaks first."""
+    deadline_s: float = Field(default=8.0, ge=0.2)
+    """For all that a request may take from when it was whole, holding and sending again included. Longer than the
+    cell's own limit for a command, and below what clients wait."""
     idle_max_s: float = Field(default=4.0, gt=0)
     """Shorter than the cell's keep-alive, so a connection is rarely closed under a request."""
     tunnels_max: int = Field(default=5_000, ge=0)
@@ -42,8 +43,7 @@ class HoldSettings(BaseModel):
     """Writes of a halted user that wait for the end of his move."""
 
     wait_s: float = Field(default=2.0, gt=0)
-    """Twice the usual lease on a moving user; together with the deadline of an exchange it stays below what clients
-    wait."""
+    """Twice the usual lease on a moving user, and a part of the request's deadline."""
     waiting_per_user_max: int = Field(default=32, ge=0)
     """What one customer can have under way in the second that a move may take; beyond it is no customer's hand."""
     waiting_max: int = Field(default=1_024, ge=0)

@@ -156,16 +156,16 @@ class Tunnel(asyncio.Protocol):
             self.close()
 
 
-async def open_tunnel(request: "ForwardedRequest", deadline_s: float) -> Tunnel:
+async def open_tunnel(request: "ForwardedRequest") -> Tunnel:
     """Ask the user's cell for the upgrade, following one 421. Raises a `RouterRefusal`."""
-    tunnel = await _ask(request, deadline_s)
+    tunnel = await _ask(request)
     if tunnel.status == 421:
         misroutes = request.forwarder.misroutes
         request.forwarder.routes.forget(request.head.authorization)
         request.route.cell.figures.misdirected += 1
         tunnel.close()
         request.route = await misroutes.find_owner(request.route, tunnel.body)
-        tunnel = await _ask(request, deadline_s)
+        tunnel = await _ask(request)
         if tunnel.status == 421:
             misroutes.loops += 1
             tunnel.close()
@@ -173,13 +173,13 @@ async def open_tunnel(request: "ForwardedRequest", deadline_s: float) -> Tunnel:
     return tunnel
 
 
-async def _ask(request: "ForwardedRequest", deadline_s: float) -> Tunnel:
+async def _ask(request: "ForwardedRequest") -> Tunnel:
     cell, loop = request.route.cell, asyncio.get_running_loop()
     if cell.tunnels >= cell.tunnels_max:
         raise CellOverloaded("the cell has as many open streams as it may have")
     server = cell.pick_server(loop.time())
     try:
-        async with asyncio.timeout(deadline_s):
+        async with asyncio.timeout(request.deadline_s - loop.time()):
             _, tunnel = await loop.create_connection(lambda: Tunnel(request), server.host, server.port)
             try:
                 tunnel.send(request.written_for(server.host_header))
@@ -194,10 +194,10 @@ async def _ask(request: "ForwardedRequest", deadline_s: float) -> Tunnel:
     return tunnel
 
 
-async def run_tunnel(request: "ForwardedRequest", deadline_s: float) -> None:
+async def run_tunnel(request: "ForwardedRequest") -> None:
     """From the request to the open tunnel, or to an ordinary answer."""
     try:
-        tunnel = await open_tunnel(request, deadline_s)
+        tunnel = await open_tunnel(request)
     except RouterRefusal as refusal:
         request.refuse(refusal)
         return

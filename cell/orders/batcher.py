@@ -11,17 +11,20 @@ Between users nothing is promised; cancels go first.
 Under failure: a user whose row another writer holds is skipped, not waited for, and goes with the next flight; after
 three tries his command goes alone and waits a short `lock_timeout`, again and again until its deadline; one such flight
 is in the air at most, beside the others. A call that the database refuses is rerun one command at a time, so only the
-guilty one fails, and a user guilty twice runs alone from then on. A connection lost
-around COMMIT is answered by sending the same commands with the same keys again, which is harmless, until the deadline;
-then the answer is OUTCOME_UNKNOWN, never a guess. The queue is bounded; beyond it the answer is OVERLOADED.
-It never answers a command that the database has not.
+guilty one fails, and a user guilty twice runs alone from then on. A connection lost around COMMIT is answered by
+sending the same commands with the same keys again, which is harmless, until the deadline. The queue is bounded; beyond
+it the answer is OVERLOADED.
+
+A command is answered at its deadline, the caller's or ours, whichever is first: OUTCOME_UNKNOWN if it is at the
+database or was lost there, never a guess; else it is certainly not done, the answer says so, and it never flies. So
+that the answer is rarely unknown, nothing begins to wait for a lock that it has no time left to wait for.
 """
 
 import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -29,10 +32,12 @@ from typing import Any, Final, LiteralString
 from uuid import UUID
 
 from cell import errors
+from infra.runtime import deadline
 from infra.runtime.clock import Clock
 from infra.runtime.database import Pool
 from infra.runtime.fault_points import FaultPoints
-from infra.runtime.procedures import DatabaseAway, DatabaseBusy, DatabaseFailure, call
+from infra.runtime.problem import Problem
+from infra.runtime.procedures import DatabaseAway, DatabaseBusy, DatabaseFailure, call_on, connected
 from infra.runtime.telemetry import Metrics
 
 _log = logging.getLogger(__name__)
@@ -41,6 +46,8 @@ TRIES_WITHOUT_WAITING: Final = 3
 SECOND_FLIGHT_MIN: Final = 16
 """A call costs the database as much as its first dozen commands; below that, waiting for the flight in the air is
 cheaper than a call of one's own, and the wait is shorter than the call."""
+LOCK_WAITS_LEFT_MIN: Final = 1.5
+"""Of a command's time, for it to wait for a lock: the wait, and half of it for the answer to come."""
 GUILTY_TIMES_MAX: Final = 2
 SUSPECTS_MAX: Final = 1_024
 CONNECTION_WAIT_S: Final = 1.0
@@ -140,14 +147,29 @@ def bind(procedure: Procedure, commands: Sequence[Command], *, at: datetime, wai
     )
 
 
-@dataclass(slots=True)
+def _not_reached() -> Problem:
+    return errors.overloaded("the cell did not get to this in time; nothing was done")
+
+
+def _user_busy() -> Problem:
+    return errors.overloaded("the account is busy; nothing was done")
+
+
+@dataclass(slots=True, eq=False)
 class _Pending:
     command: Command
     answer: asyncio.Future[Outcome]
-    deadline: float
+    timer: asyncio.TimerHandle
     tries: int = 0
-    sent: bool = False
-    """Has a call with it ever been sent? Then a failure to reach the database leaves its outcome unknown."""
+    flying: bool = False
+    lost: bool = False
+    """A call with it was lost: until its key has an answer, nobody knows whether it was done."""
+    if_late: Callable[[], Problem] = _not_reached
+    """What is true of it if its time ends now."""
+
+    def stay(self, why: Callable[[], Problem]) -> None:
+        """It is not, or no longer, at the database."""
+        self.if_late = errors.outcome_unknown if self.lost else why
 
 
 @dataclass(slots=True)
@@ -156,6 +178,7 @@ class _Flight:
     pending: list[_Pending]
     is_alone: bool = False
     """One command that waits for its user's lock."""
+    sent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +188,8 @@ class BatcherLimits:
     queue_max: int
     user_queue_max: int
     command_deadline_s: float
+    lock_wait_s: float = 0.2
+    """How long the database lets a command that goes alone wait for its user's lock."""
 
 
 @dataclass(slots=True)
@@ -191,15 +216,18 @@ class _Lanes:
         else:
             lane.append(pending)
 
-    def put_back(self, user_id: UUID, *, alone: bool) -> None:
+    def put_back(self, pending: _Pending, *, alone: bool) -> None:
         """The head did not fly through: it stays the head and is free again."""
+        pending.flying = False
         if alone:
-            self.alone.append(user_id)
+            self.alone.append(pending.command.user_id)
         else:
-            self.ready[self.by_user[user_id][0].command.kind].append(user_id)
+            self.ready[pending.command.kind].append(pending.command.user_id)
 
-    def finish(self, user_id: UUID) -> None:
+    def finish(self, pending: _Pending) -> None:
         """The head is answered: the next of that user is free to fly."""
+        pending.flying = False
+        user_id = pending.command.user_id
         lane = self.by_user[user_id]
         lane.popleft()
         self.count -= 1
@@ -208,24 +236,37 @@ class _Lanes:
         else:
             del self.by_user[user_id]
 
+    def forget(self, pending: _Pending) -> None:
+        """It is answered before its turn. A head is found to be when it is its turn."""
+        lane = self.by_user[pending.command.user_id]
+        if lane[0] is not pending:
+            lane.remove(pending)
+            self.count -= 1
+
     def take_together(self, batch_max: int, suspects: Mapping[UUID, int]) -> _Flight | None:
         for kind, users in self.ready.items():
             heads: list[_Pending] = []
             while users and len(heads) < batch_max:
                 head = self.by_user[users.popleft()][0]
-                if suspects and suspects.get(head.command.user_id, 0) >= GUILTY_TIMES_MAX:
+                if head.answer.done():
+                    self.finish(head)
+                elif suspects and suspects.get(head.command.user_id, 0) >= GUILTY_TIMES_MAX:
                     self.alone.append(head.command.user_id)
                 else:
+                    head.flying = True
                     heads.append(head)
             if heads:
                 return _Flight(kind, heads)
         return None
 
     def take_alone(self) -> _Flight | None:
-        if not self.alone:
-            return None
-        head = self.by_user[self.alone.popleft()][0]
-        return _Flight(head.command.kind, [head], is_alone=True)
+        while self.alone:
+            head = self.by_user[self.alone.popleft()][0]
+            if not head.answer.done():
+                head.flying = True
+                return _Flight(head.command.kind, [head], is_alone=True)
+            self.finish(head)
+        return None
 
 
 class Batcher:
@@ -281,14 +322,20 @@ class Batcher:
         return self._calls[kind]
 
     def submit(self, command: Command) -> asyncio.Future[Outcome]:
-        """Queue a command. The future has its outcome, or raises a Problem. Raises Problem OVERLOADED when full."""
+        """Queue a command. The future has its outcome, or raises a Problem. Raises Problem OVERLOADED when full, or
+        when the caller has no time left."""
         if self._closing or self._lanes.count >= self._limits.queue_max:
             raise errors.overloaded("too many commands are waiting in this cell; nothing was done")
         lane = self._lanes.by_user.get(command.user_id)
         if lane is not None and len(lane) >= self._limits.user_queue_max:
             raise errors.overloaded("too many commands of this account are waiting; nothing was done")
-        answer: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
-        self._lanes.add(_Pending(command, answer, time.monotonic() + self._limits.command_deadline_s))
+        within_s = min(self._limits.command_deadline_s, deadline.left_s())
+        if within_s <= 0:
+            raise _not_reached()
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Outcome] = loop.create_future()
+        pending: _Pending = _Pending(command, answer, loop.call_later(within_s, lambda: self._give_up(pending)))
+        self._lanes.add(pending)
         self._wake.set()
         return answer
 
@@ -312,7 +359,7 @@ class Batcher:
             except Exception as error:  # our own mistake must not end the flight and strand every later command
                 _log.exception("a flight failed")
                 for pending in flight.pending:
-                    if not pending.answer.done():
+                    if pending.flying:
                         self._fail(pending, error)
             finally:
                 self._in_the_air[flight.is_alone] -= 1
@@ -349,68 +396,89 @@ class Batcher:
 
     async def _call(self, flight: _Flight) -> Sequence[tuple[Any, ...]]:
         procedure = self._calls[flight.kind]
-        commands = [pending.command for pending in flight.pending]
-        parameters = bind(procedure, commands, at=self._clock.now(), wait=flight.is_alone)
-
-        def sending() -> None:
-            for pending in flight.pending:
-                pending.sent = True
-
         await self._faults.reach("batch.before_call")
-        rows = await call(self._pool, procedure.sql, parameters, connect_s=CONNECTION_WAIT_S, on_sending=sending)
+        async with connected(self._pool, within_s=CONNECTION_WAIT_S) as connection:
+            self._leave_behind(flight)
+            if not flight.pending:
+                return []
+            commands = [pending.command for pending in flight.pending]
+            parameters = bind(procedure, commands, at=self._clock.now(), wait=flight.is_alone)
+            flight.sent = True
+            for pending in flight.pending:
+                pending.if_late = errors.outcome_unknown
+            rows = await call_on(connection, procedure.sql, parameters)
         await self._faults.reach("batch.after_commit")
         return rows
 
+    def _leave_behind(self, flight: _Flight) -> None:
+        """Nobody waits for these any more, or will when their lock wait ends; and nothing of them is on its way."""
+        now_s = asyncio.get_running_loop().time()
+        for pending in flight.pending:
+            if flight.is_alone and pending.timer.when() - now_s < LOCK_WAITS_LEFT_MIN * self._limits.lock_wait_s:
+                self._refuse(pending, pending.if_late())
+            if pending.answer.done():
+                self._finish(pending)
+        flight.pending = [pending for pending in flight.pending if pending.flying]
+
     def _land(self, pending: _Pending, outcome: Outcome) -> None:
-        user_id = pending.command.user_id
         if outcome.outcome == "SKIPPED":
             pending.tries += 1
             self._skipped[pending.command.kind].inc()
-            if time.monotonic() >= pending.deadline:
-                self._fail(pending, errors.overloaded("the account is busy; nothing was done"))
-                return
-            self._lanes.put_back(user_id, alone=pending.tries >= TRIES_WITHOUT_WAITING)
-            self._wake.set()
+            self._stay(pending, _user_busy, alone=pending.tries >= TRIES_WITHOUT_WAITING)
             return
-        self._answered.labels(pending.command.kind, outcome.outcome).inc()
         if outcome.replayed:
             self._replayed.labels(pending.command.kind).inc()
         if not pending.answer.done():
+            self._answered.labels(pending.command.kind, outcome.outcome).inc()
             pending.answer.set_result(outcome)
         self._finish(pending)
 
     def _fail(self, pending: _Pending, error: Exception) -> None:
-        self._answered.labels(pending.command.kind, getattr(error, "code", "INTERNAL")).inc()
-        if not pending.answer.done():
-            pending.answer.set_exception(error)
+        self._refuse(pending, error)
         self._finish(pending)
 
+    def _refuse(self, pending: _Pending, error: Exception) -> None:
+        if not pending.answer.done():
+            self._answered.labels(pending.command.kind, getattr(error, "code", "INTERNAL")).inc()
+            pending.answer.set_exception(error)
+
     def _finish(self, pending: _Pending) -> None:
-        self._lanes.finish(pending.command.user_id)
+        pending.timer.cancel()
+        self._lanes.finish(pending)
         self._waiting.set(self._lanes.count)
         self._wake.set()
+
+    def _give_up(self, pending: _Pending) -> None:
+        """Its time is up."""
+        self._refuse(pending, pending.if_late())
+        self._lanes.forget(pending)
+        self._waiting.set(self._lanes.count)
+        self._wake.set()
+
+    def _stay(self, pending: _Pending, why: Callable[[], Problem], *, alone: bool) -> None:
+        """It did not fly through: again, unless nobody waits any more."""
+        pending.stay(why)
+        if pending.answer.done():
+            self._finish(pending)
+        else:
+            self._lanes.put_back(pending, alone=alone)
+            self._wake.set()
 
     def _busy(self, flight: _Flight) -> None:
         """The lock or the statement ran into its time limit: rolled back, so nothing was done."""
         for pending in flight.pending:
-            if time.monotonic() >= pending.deadline:
-                self._fail(pending, errors.overloaded("the account is busy; nothing was done"))
-            else:
-                self._lanes.put_back(pending.command.user_id, alone=True)
-        self._wake.set()
+            self._stay(pending, _user_busy, alone=True)
 
     async def _resend(self, flight: _Flight, error: Exception) -> None:
         """The connection was lost, maybe around COMMIT: the same keys again, until the deadline."""
         self._resent[flight.kind].inc()
         _log.warning("the database went away; sending %d commands again", len(flight.pending), exc_info=error)
-        await asyncio.sleep(0.05)
-        now = time.monotonic()
         for pending in flight.pending:
-            if now < pending.deadline:
-                self._lanes.put_back(pending.command.user_id, alone=False)
-            else:
-                self._fail(pending, errors.outcome_unknown() if pending.sent else errors.unavailable())
-        self._wake.set()
+            pending.lost = pending.lost or flight.sent
+            pending.stay(errors.unavailable)
+        await asyncio.sleep(0.05)
+        for pending in flight.pending:
+            self._stay(pending, errors.unavailable, alone=False)
 
     async def _split_up(self, flight: _Flight, error: DatabaseFailure) -> None:
         """The database refused the call whole: one command at a time finds the guilty one."""
@@ -424,5 +492,7 @@ class Batcher:
             self._fail(pending, error)
             return
         self._split[flight.kind].inc()
+        for pending in flight.pending:
+            pending.stay(_not_reached)
         for pending in flight.pending:
             await self._run(_Flight(flight.kind, [pending]))

@@ -2,19 +2,45 @@
 
 Connections are autocommit: a write is one procedure call and therefore one transaction. Every connection carries lock
 and statement timeouts, so that a stuck database answers before the caller's own deadline. A pool that cannot connect
-yet opens anyway and keeps trying; readiness, not start-up, reports it.
+yet opens anyway and keeps trying; readiness, not start-up, reports it. What a request does with a connection ends, at
+the server too, when its caller waits no more.
 """
 
+import asyncio
+import math
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from urllib.parse import urlencode
 
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool
 
+from infra.runtime import deadline
+from infra.runtime.deadline import OutOfTime
 from infra.runtime.settings import PostgresSettings
 
 Connection = AsyncConnection[TupleRow]
-Pool = AsyncConnectionPool[Connection]
+
+
+class Pool(AsyncConnectionPool[Connection]):
+    """Connections, lent to a request no longer than its budget lasts; the wait for one counts."""
+
+    @asynccontextmanager
+    async def connection(self, timeout: float | None = None) -> AsyncIterator[Connection]:
+        """Raises `OutOfTime` when the budget ends; the driver has cancelled the statement then."""
+        left_s = deadline.left_s()
+        if left_s == math.inf:
+            async with super().connection(timeout) as connection:
+                yield connection
+            return
+        try:
+            async with asyncio.timeout(left_s) as budget, super().connection(timeout) as connection:
+                yield connection
+        except TimeoutError as error:
+            if budget.expired():
+                raise OutOfTime("the caller waits no more") from error
+            raise
 
 
 def with_session_settings(settings: PostgresSettings, application_name: str) -> str:
@@ -46,7 +72,7 @@ def make_pool(
     their own and are in no hurry ask for it; the others meet a dead connection once and go on with the next.
     """
     count = size or settings.pool_max
-    return AsyncConnectionPool(
+    return Pool(
         with_session_settings(settings, application_name),
         min_size=min(2, count),
         max_size=count,

@@ -1,35 +1,39 @@
-"""A deadline as a budget on the wire: how many milliseconds the caller still has.
+"""How long the caller of a request still waits: a budget of milliseconds on the wire, a moment in here.
 
-A budget, not a time of day, so clocks need not agree. Whoever receives it stops working when it is used up, instead of
-finishing what nobody waits for.
+A budget and not a time of day, so clocks need not agree. It is kept in the context of the request: whatever works for
+it finds it without being handed it, and what is shared by many requests (a flight of commands) has none. No budget, or
+one that is no number, means that only our own limits hold; a budget can only shorten them.
 """
 
-from dataclasses import dataclass
+import math
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Final
 
-DEADLINE_HEADER: Final = "x-deadline-ms"
-_BUDGET_MS_MAX: Final = 600_000
+DEADLINE_HEADER: Final = b"x-deadline-ms"
+_DIGITS_MAX: Final = 9
+
+_ends_at_s: ContextVar[float] = ContextVar("ends_at_s", default=math.inf)
 
 
-@dataclass(frozen=True, slots=True)
-class Deadline:
-    """A moment on the monotonic clock."""
-
-    at_s: float
-
-    @classmethod
-    def after(cls, budget_s: float, *, now_s: float) -> "Deadline":
-        return cls(now_s + budget_s)
-
-    def left_s(self, now_s: float) -> float:
-        return max(0.0, self.at_s - now_s)
-
-    def to_header(self, now_s: float) -> str:
-        return str(int(self.left_s(now_s) * 1000))
+class OutOfTime(Exception):
+    """The caller waits no more."""
 
 
-def read_budget(header: str | None, *, default_s: float, now_s: float) -> Deadline:
-    """The sender's budget if it is a sensible number, never more than our own."""
-    if header is not None and header.isascii() and header.isdigit() and len(header) <= 7:
-        return Deadline.after(min(int(header), _BUDGET_MS_MAX, int(default_s * 1000)) / 1000, now_s=now_s)
-    return Deadline.after(default_s, now_s=now_s)
+@contextmanager
+def budget(milliseconds: bytes | None) -> Iterator[None]:
+    """What is done in here is for a caller who waits that long from now on."""
+    is_number = milliseconds is not None and milliseconds.isdigit() and len(milliseconds) <= _DIGITS_MAX
+    ends_at_s = time.monotonic() + int(milliseconds) / 1000 if milliseconds is not None and is_number else math.inf
+    token = _ends_at_s.set(ends_at_s)
+    try:
+        yield
+    finally:
+        _ends_at_s.reset(token)
+
+
+def left_s() -> float:
+    """Seconds until the caller waits no more; infinite if he named no budget."""
+    return _ends_at_s.get() - time.monotonic()

@@ -5,14 +5,14 @@ that was sent is unknown), it is busy (rolled back, nothing was done), it refuse
 it broke on this very call. No message or constraint name is ever parsed. Nothing is retried here.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from typing import Any, LiteralString
 
 import psycopg
 from psycopg_pool import PoolTimeout
 
-from infra.runtime.database import Pool
+from infra.runtime.database import Connection, Pool
 
 
 class DatabaseFailure(Exception):
@@ -43,30 +43,30 @@ AWAY: tuple[type[Exception], ...] = (psycopg.OperationalError, PoolTimeout, Data
 """What any use of a pool raises when the database is away, for those who answer 503 to it."""
 
 
-async def call(
-    pool: Pool,
-    sql: LiteralString,
-    parameters: Sequence[Any],
-    *,
-    connect_s: float | None = None,
-    on_sending: Callable[[], None] | None = None,
-) -> Sequence[tuple[Any, ...]]:
-    """The rows of one procedure call. `on_sending` runs when a connection was had: from then on the outcome of a
-    failure may be unknown. Raises a DatabaseFailure."""
+async def call(pool: Pool, sql: LiteralString, parameters: Sequence[Any]) -> Sequence[tuple[Any, ...]]:
+    """The rows of one procedure call. Raises a DatabaseFailure."""
+    async with connected(pool) as connection:
+        return await call_on(connection, sql, parameters)
+
+
+@asynccontextmanager
+async def connected(pool: Pool, *, within_s: float | None = None) -> AsyncIterator[Connection]:
+    """A connection for calls; as long as there is none, nothing was sent. What fails inside is a DatabaseFailure."""
     with _failures_named():
-        async with pool.connection(timeout=connect_s) as connection:
-            if on_sending is not None:
-                on_sending()
-            cursor = await connection.execute(sql, parameters, prepare=True, binary=True)
-            return await cursor.fetchall()
+        async with pool.connection(timeout=within_s) as connection:
+            yield connection
+
+
+async def call_on(connection: Connection, sql: LiteralString, parameters: Sequence[Any]) -> Sequence[tuple[Any, ...]]:
+    """The rows of one procedure call, inside `connected`."""
+    cursor = await connection.execute(sql, parameters, prepare=True, binary=True)
+    return await cursor.fetchall()
 
 
 async def rehearse(pool: Pool, sql: LiteralString, parameters: Sequence[Any]) -> Sequence[tuple[Any, ...]]:
     """The rows of a call that is rolled back: what it would answer, and nothing done. Raises a DatabaseFailure."""
-    with _failures_named():
-        async with pool.connection() as connection, connection.transaction(force_rollback=True):
-            cursor = await connection.execute(sql, parameters, prepare=True, binary=True)
-            return await cursor.fetchall()
+    async with connected(pool) as connection, connection.transaction(force_rollback=True):
+        return await call_on(connection, sql, parameters)
 
 
 @contextmanager

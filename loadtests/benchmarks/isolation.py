@@ -29,7 +29,8 @@ from loadtests.benchmarks.orders_per_second import MeasurementRefused, Say
 from loadtests.benchmarks.own_processes import await_port, free_port, running, running_router
 from loadtests.benchmarks.sick_cell import HEALTHS
 from loadtests.figures import percentile
-from loadtests.raw_client import build_request, drive
+from loadtests.paced_client import drive_paced
+from loadtests.raw_client import build_request
 
 PER_S: Final = 1_000.0
 CONNECTIONS: Final = 16
@@ -130,7 +131,7 @@ async def _beside(ground: Ground, health: str, seconds: int) -> dict[str, float]
     ]
     await asyncio.sleep(SETTLE_S)  # the sickness is there when the measurement begins
     try:
-        result = await drive(
+        result = await drive_paced(
             ground.url,
             lambda lane, _: requests[lane],
             connections=CONNECTIONS,

@@ -1,6 +1,7 @@
 """What the batcher promises when things go wrong: isolation, order, no guess about an unknown outcome, bounds."""
 
 import asyncio
+import contextlib
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,6 +13,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from cell.metrics import TABLE
 from cell.orders.batcher import Batcher, BatcherLimits, Command, CommandKind, Outcome, procedures
+from infra.runtime import deadline
 from infra.runtime.clock import SystemClock, TimeOrderedIds
 from infra.runtime.database import make_pool
 from infra.runtime.fault_points import FaultPoints
@@ -29,8 +31,8 @@ new_id = TimeOrderedIds(SystemClock())
 
 
 @asynccontextmanager
-async def batcher_on(dsn: str, limits: BatcherLimits = LIMITS) -> AsyncIterator[Batcher]:
-    pool = make_pool(PostgresSettings(dsn=dsn, lock_timeout_ms=100), "test-batcher")
+async def batcher_on(dsn: str, limits: BatcherLimits = LIMITS, *, lock_timeout_ms: int = 100) -> AsyncIterator[Batcher]:
+    pool = make_pool(PostgresSettings(dsn=dsn, lock_timeout_ms=lock_timeout_ms), "test-batcher")
     await pool.open()
     try:
         calls = procedures(accept_transfers=True, reference_age_max_s=60.0)
@@ -220,3 +222,79 @@ async def test_what_is_queued_is_answered_before_the_end(cell_database: TestData
         futures = [batcher.submit(deposit(user_id)) for user_id in users]
     assert all(future.done() for future in futures)
     assert {future.result().outcome for future in futures} == {"accepted"}
+
+
+def deeds(books: Any, user_id: uuid.UUID) -> int:
+    """Entries of his journal: what was ever done for him."""
+    row = books.execute("select count(*) from brokerage.journal_entries where user_id = %s", [user_id]).fetchone()
+    return int(row[0])
+
+
+async def test_a_budget_that_ends_in_the_queue_is_answered_then_and_never_flies(batcher: Batcher, books: Any) -> None:
+    """The head waits for its user's lock, the others behind it: none was done, all are told so, and none is later."""
+    held = open_user(books)
+    with books.transaction():
+        books.execute("select 1 from brokerage.users where user_id = %s for update", [held])
+        with deadline.budget(b"400"):
+            waiting = [batcher.submit(deposit(held)) for _ in range(4)]
+        patient = batcher.submit(deposit(held, 7))
+        told = [await outcome_of(future) for future in waiting]
+        assert told[1:] == ["OVERLOADED"] * 3
+        assert told[0] in ("OVERLOADED", "OUTCOME_UNKNOWN")  # unknown only if the machine is slow beyond all patience
+        assert not patient.done()
+    assert await outcome_of(patient) == "accepted"
+    assert batcher.waiting == 0
+    assert deeds(books, held) <= 1 + told.count("OUTCOME_UNKNOWN"), "what had only waited was done later"
+
+
+async def test_a_budget_that_ends_before_a_connection_is_had_leaves_nothing_behind(
+    cell_database: TestDatabase, books: Any
+) -> None:
+    """All connections are taken, so the flight waits for one; by the time it has one its command is nobody's."""
+    user_id = open_user(books)
+    async with batcher_on(cell_database.service_dsn) as batcher, contextlib.AsyncExitStack() as taken:
+        for _ in range(batcher._pool.max_size):
+            await taken.enter_async_context(batcher._pool.connection())
+        with deadline.budget(b"100"):
+            waiting = batcher.submit(deposit(user_id))
+        assert await outcome_of(waiting) in ("OVERLOADED", "CELL_UNAVAILABLE")
+        await taken.aclose()
+        other = open_user(books)
+        assert await outcome_of(batcher.submit(deposit(other))) == "accepted"
+    assert deeds(books, user_id) == 0
+
+
+async def test_a_command_at_the_database_when_its_budget_ends_is_unknown_and_done_once(
+    cell_database: TestDatabase, books: Any
+) -> None:
+    """The call is held up inside the database, beyond the user's lock; the key tells later what came of it."""
+    user_id = open_user(books)
+    async with batcher_on(cell_database.service_dsn, lock_timeout_ms=30_000) as batcher:
+        with books.transaction():
+            books.execute("lock table brokerage.journal_entries in exclusive mode")
+            with deadline.budget(b"700"):
+                waiting = batcher.submit(deposit(user_id, key="late"))
+            with pytest.raises(Problem) as caught:
+                await waiting
+        assert (caught.value.code, caught.value.status) == ("OUTCOME_UNKNOWN", 503)
+        assert await outcome_of(batcher.submit(deposit(user_id, key="late"))) == "accepted"
+    assert balance(books, user_id) == 1_000_000
+
+
+async def test_no_budget_is_longer_than_our_own_limit(cell_database: TestDatabase, books: Any) -> None:
+    held = open_user(books)
+    limits = BatcherLimits(64, 2, 200, 8, command_deadline_s=0.3)
+    async with batcher_on(cell_database.service_dsn, limits) as batcher:
+        with books.transaction():
+            books.execute("select 1 from brokerage.users where user_id = %s for update", [held])
+            with deadline.budget(b"9999999"):
+                waiting = batcher.submit(deposit(held))
+            assert await outcome_of(waiting) in ("OVERLOADED", "OUTCOME_UNKNOWN")
+    assert batcher.waiting == 0
+
+
+async def test_who_has_no_time_left_is_not_queued(batcher: Batcher, books: Any) -> None:
+    user_id = open_user(books)
+    with deadline.budget(b"0"), pytest.raises(Problem) as caught:
+        batcher.submit(deposit(user_id))
+    assert (caught.value.code, batcher.waiting) == ("OVERLOADED", 0)

@@ -48,6 +48,7 @@ class Port:
         token: str | None = None,
         server: int = 0,
         if_match: str | None = None,
+        budget_ms: int | None = None,
     ) -> tuple[int, dict[str, str], Any]:
         path, _, query = target.partition("?")
         headers = [(b"x-route-token", (self.token() if token is None else token).encode())]
@@ -56,6 +57,8 @@ class Port:
             headers.append((b"content-type", b"application/json"))
         if if_match is not None:
             headers.append((b"if-match", if_match.encode()))
+        if budget_ms is not None:
+            headers.append((b"x-deadline-ms", b"%d" % budget_ms))
         raw = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
         headers.append((b"content-length", b"%d" % len(raw)))
         scope = {
@@ -529,3 +532,51 @@ async def test_a_sale_by_amount_holds_what_it_may_take(
     else:
         assert verdict["hold"] == order["held"] == held
         assert (await port.ask("GET", "/v1/positions"))[2]["items"][0]["qty_held"] == held
+
+
+@pytest.mark.parametrize("statement", ["lock table brokerage.users", "lock table brokerage.orders"])
+async def test_a_read_ends_with_its_budget_at_the_database_too(port: Port, statement: str) -> None:
+    """The rows are locked away. The answer is a refusal in time, and no statement of it goes on."""
+    with psycopg.connect(port.database.superuser_dsn, autocommit=True) as blocker:
+        with blocker.transaction():
+            blocker.execute(statement)
+            began = time.monotonic()
+            status, headers, body = await port.ask("GET", "/v1/orders", budget_ms=150)
+            assert time.monotonic() - began < 3.5  # our own statement timeout is four
+            waiting = blocker.execute(
+                "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'"
+            ).fetchone()
+        assert (status, body["code"], headers["retry-after"]) == (503, "OVERLOADED", "1")
+        assert waiting == (0,)
+    assert (await port.ask("GET", "/v1/orders"))[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "target", "body"),
+    [
+        ("POST", "/v1/orders", ORDER),
+        ("POST", "/v1/deposits", {"amount": "1"}),
+        ("POST", "/v1/share-transfers", {"symbol": "AAPL", "qty": "1", "unit_cost": "1"}),
+    ],
+)
+async def test_a_write_of_a_locked_user_is_refused_with_its_budget_and_not_done_later(
+    port: Port, method: str, target: str, body: object
+) -> None:
+    with psycopg.connect(port.database.superuser_dsn, autocommit=True) as blocker:
+        with blocker.transaction():
+            blocker.execute("select 1 from brokerage.users where user_id = %s for update", [port.user_id])
+            refused = await asyncio.gather(*(port.ask(method, target, body, budget_ms=300) for _ in range(3)))
+        assert [status for status, _, _ in refused] == [503] * 3
+        certain = [problem["code"] for _, _, problem in refused].count("OVERLOADED")
+        assert certain >= 2, "two of them only waited"
+        assert (await port.ask(method, target, body))[0] == 201  # whatever was left of them has passed by now
+        keys = blocker.execute("select count(*) from brokerage.idempotency_keys").fetchone()
+    assert keys is not None
+    assert keys[0] <= 2 + 3 - certain, "something was done that was said not to be"
+
+
+async def test_a_preview_ends_with_its_budget(port: Port) -> None:
+    with psycopg.connect(port.database.superuser_dsn) as blocker:
+        blocker.execute("select 1 from brokerage.users where user_id = %s for update", [port.user_id])
+        status, _, body = await port.ask("POST", "/v1/orders/preview", ORDER, budget_ms=100)
+    assert (status, body["code"]) == (503, "OVERLOADED")

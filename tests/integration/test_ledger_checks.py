@@ -489,6 +489,14 @@ CORRUPTIONS = (
            delete from order_events e using gone where e.order_id = gone.order_id""",
         ("orders_have_their_hold", "sequences_have_no_gaps", "keys_name_their_deeds"),
     ),
+    Corruption(
+        "a report waits although its execution is here",
+        """insert into early_reports (user_id, inbox_id, order_id, venue, session, venue_seq, trade_date, ref_exec_id,
+                                      body, received_at, waits_until)
+           select user_id, 1, order_id, venue, session, 1, trade_date, exec_id, '{}', now(), now()
+             from executions limit 1""",
+        ("early_reports_wait",),
+    ),
 )
 
 

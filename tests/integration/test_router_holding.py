@@ -11,7 +11,7 @@ from uuid import UUID
 
 import pytest
 
-from router.settings import HoldSettings
+from router.settings import HoldSettings, UpstreamSettings
 from tests.support.raw_http import Answer, read_answer, request_bytes
 from tests.support.routers import RouterUnderTest, map_of, running_router
 from tests.support.stub_cell import SeenRequest, StubCell, answer
@@ -53,7 +53,9 @@ class MovingCell:
 @pytest.fixture
 async def router(tmp_path: Path) -> AsyncIterator[RouterUnderTest]:
     async with running_router(
-        tmp_path, hold=HoldSettings(wait_s=1.0, waiting_per_user_max=8, waiting_max=12)
+        tmp_path,
+        hold=HoldSettings(wait_s=1.0, waiting_per_user_max=8, waiting_max=12),
+        upstream=UpstreamSettings(deadline_s=3.0),
     ) as running:
         yield running
 

@@ -125,6 +125,18 @@ class ModelOrder:
         return max(own, ceil(Fraction((new.whole - self.cum) * new.hold_px, MICROS)))
 
 
+@dataclass(frozen=True)
+class ModelRevision:
+    """A bust or a correction that came before the execution which it takes back."""
+
+    order: ModelOrder
+    kind: str
+    exec_id: str
+    ref: str
+    qty: int
+    px: int
+
+
 @dataclass
 class ModelPosition:
     qty: int = 0
@@ -147,6 +159,10 @@ class ModelAccount:
     orders: dict[str, ModelOrder] = field(default_factory=dict)
     keys: dict[str, tuple[object, str]] = field(default_factory=dict)
     """key -> (the command it was used with, its outcome)"""
+    early: list[ModelRevision] = field(default_factory=list)
+    """Oldest first."""
+    overtaken: list[str] = field(default_factory=list)
+    """What became of early reports when their execution came, in order."""
 
     def position(self, symbol: str) -> ModelPosition:
         return self.positions.setdefault(symbol, ModelPosition())
@@ -345,19 +361,19 @@ class ModelAccount:
         self._release(order, min(0, order.held - order.need))
 
     def replaced(self, new: ModelOrder, left: int | None = None) -> str:
-        """The venue says that the replacement is live, with this much left."""
+        """The venue says that the replacement is live, with this much left; with nothing left, both have ended."""
         old = new.replaces
         if old is None or not new.is_pending_replacement:
             return "duplicate"
         assert new.whole is not None
         left = new.whole - old.cum if left is None else left
-        if left <= 0:
-            return "quarantined"
-        new.qty = left
         old.replacement = None
         if old.status == "pending_replace":
             self.end(old, "replaced")
-        new.status = "routed"
+        if left <= 0:
+            new.status = "cancelled"
+            return "applied"
+        new.qty, new.status = left, "routed"
         self._release(new, -new.need)
         self._restrict(new)
         return "applied"
@@ -409,16 +425,33 @@ class ModelAccount:
             position.qty -= qty
         self._hold_again(order, qty, upwards=False)
         self._restrict(order)
+        self._meet_the_early()
         return "applied"
 
     def revise(self, order: ModelOrder, kind: str, exec_id: str, ref: str, qty: int = 0, px: int = 0) -> str:
-        """A bust, or a correction to another quantity and price, of the trade `ref`."""
+        """A bust, or a correction to another quantity and price, of the trade `ref`; early if that is not known yet."""
+        outcome = self._revise(order, kind, exec_id, ref, qty, px)
+        if outcome == "early":
+            self.early.append(ModelRevision(order, kind, exec_id, ref, qty, px))
+        self._meet_the_early()
+        return outcome
+
+    def _meet_the_early(self) -> None:
+        """Of the reports whose execution is known now the oldest goes first, and may make another one's known."""
+        while due := [early for early in self.early if early.ref in early.order.trades]:
+            self.early.remove(due[0])
+            first = due[0]
+            self.overtaken.append(self._revise(first.order, first.kind, first.exec_id, first.ref, first.qty, first.px))
+
+    def _revise(self, order: ModelOrder, kind: str, exec_id: str, ref: str, qty: int, px: int) -> str:
         known = order.trades.get(exec_id)
         if known is not None:
             is_same = (known.kind, known.ref) == (kind, ref) and (kind == "bust" or (known.qty, known.px) == (qty, px))
             return "duplicate" if is_same else "quarantined"
         old = order.trades.get(ref)
-        if old is None or old.kind == "bust":
+        if old is None:
+            return "early"
+        if old.kind == "bust":
             return "quarantined"
         if old.taken_back_by is not None:
             return "duplicate" if kind == old.taken_back_by == "bust" else "quarantined"

@@ -240,6 +240,50 @@ def test_faults_do_what_they_say(tmp_path: Path, faults: Faults, expected: list[
     exchange.log.close()
 
 
+SILENT = Faults(silent_rate=1, silent_ms=30_000)
+
+
+def test_a_silent_order_is_there_and_nothing_is_said_of_it_also_after_a_crash(tmp_path: Path) -> None:
+    exchange = Exchange(tmp_path, SILENT)
+    exchange.submit(order("a", ord_type="market", limit_px=None))
+    exchange.crash()
+    exchange.submit(order("a", ord_type="market", limit_px=None))
+    assert exchange.book.status("cell-1", Status("a"), exchange.now_us), "it is not unknown"
+    exchange.pass_time(29_000_000)
+    assert exchange.reports() == []
+    assert exchange.book.orders_by_status() == {"new": 1}
+    exchange.pass_time()
+    assert kinds(exchange.reports())[:2] == ["accepted", "fill"]
+    assert exchange.book.status("cell-1", Status("a"), exchange.now_us)
+    exchange.commit()
+    assert kinds(exchange.reports())[-1] == "status"
+    exchange.log.close()
+
+
+def test_a_cancel_of_a_silent_order_is_answered_when_it_speaks(tmp_path: Path) -> None:
+    exchange = Exchange(tmp_path, SILENT)
+    exchange.submit(order("a"))
+    exchange.cancel("a")
+    exchange.pass_time(29_000_000)
+    assert exchange.reports() == []
+    exchange.pass_time()
+    assert kinds(exchange.reports()) == ["accepted", "cancelled"]
+    exchange.log.close()
+
+
+@pytest.mark.parametrize("after", [Faults(), Faults(latency_ms=10), Faults(silent_rate=1e-9)])
+def test_the_silence_ends_with_its_fault(tmp_path: Path, after: Faults) -> None:
+    exchange = Exchange(tmp_path, SILENT)
+    exchange.submit(order("a"))
+    exchange.submit(order("b", ord_type="market", limit_px=None))
+    exchange.cancel("a")
+    exchange.book.set_faults(after, "{}", exchange.now_us)
+    exchange.pass_time()
+    assert kinds([report for report in exchange.reports() if report.cl_ord_id == "a"]) == ["accepted", "cancelled"]
+    assert kinds([report for report in exchange.reports() if report.cl_ord_id == "b"])[:2] == ["accepted", "fill"]
+    exchange.log.close()
+
+
 def test_a_noisy_duplicate_has_the_same_exec_id_and_another_price(tmp_path: Path) -> None:
     exchange = Exchange(tmp_path, Faults(noisy_duplicate_rate=1))
     exchange.submit(order("a", ord_type="market", limit_px=None))

@@ -64,7 +64,7 @@ def test_a_replacement_is_answered_the_same_for_ever(exchange: Exchange) -> None
 def test_what_was_taken_as_a_replacement_is_not_rejected_as_an_order(exchange: Exchange) -> None:
     """A cell that missed the confirmation would take the rejection for a refusal, and the old order for a live one."""
     exchange.submit(order("a"))
-    exchange.book.set_faults(Faults(reject_rate=1.0, lost_ack_rate=1.0), "{}")
+    exchange.book.set_faults(Faults(reject_rate=1.0, lost_ack_rate=1.0), "{}", exchange.now_us)
     replace(exchange, "b", "a", 15_000_000)
     assert kinds(exchange.reports()) == ["accepted"]
     assert exchange.book.orders_by_status() == {"new": 1, "replaced": 1}

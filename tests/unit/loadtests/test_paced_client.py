@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from loadtests.benchmarks.stub_venue import StubVenue
-from loadtests.paced_client import drive_paced
+from loadtests.paced_client import drive_paced, paced
 from loadtests.raw_client import ConnectionBroken
 
 pytestmark = pytest.mark.anyio
@@ -61,6 +61,39 @@ async def test_a_broken_connection_ends_the_measurement() -> None:
     async with serving(answer) as url:
         with pytest.raises(ConnectionBroken):
             await drive_paced(url, request_of, per_s=100.0, connections=2, seconds=0.2, wanted=201)
+
+
+async def test_turns_add_up_and_no_request_is_sent_twice() -> None:
+    sent: list[bytes] = []
+
+    def noted(lane: int, number: int) -> bytes:
+        sent.append(request_of(lane, number))
+        return sent[-1]
+
+    async def answer(writer: asyncio.StreamWriter) -> None:
+        writer.write(ANSWER)
+
+    async with serving(answer) as url, paced(url, noted, connections=3, wanted=201) as client:
+        for _ in range(3):
+            await client.drive(per_s=200.0, seconds=0.1)
+    assert client.result.statuses == {201: 60}
+    assert len(sent) == len(set(sent)) == len(client.result.latencies_s) == 60
+    assert client.result.elapsed_s >= 0.25
+
+
+async def test_a_connection_that_breaks_after_an_answer_ends_the_measurement() -> None:
+    async def answer(writer: asyncio.StreamWriter) -> None:
+        writer.write(ANSWER)
+        writer.close()
+
+    async with serving(answer) as url, paced(url, request_of, connections=1, wanted=201) as client:
+
+        async def two_turns() -> None:
+            await client.drive(per_s=10.0, seconds=0.1)
+            await client.drive(per_s=10.0, seconds=0.1)
+
+        with pytest.raises(ConnectionBroken):  # in a turn or between the two, as the machine will have it
+            await two_turns()
 
 
 async def test_the_stub_venue_acknowledges_and_fills_in_sequence() -> None:
