@@ -50,13 +50,14 @@ from router.access_log import AccessLog
 from router.access_tokens import AccessTokens
 from router.cell_calls import CellCalls
 from router.claim_sweep import ClaimSweep
+from router.client_sweep import sweep_clients
 from router.controller import IdentityController
 from router.docs_page import render_docs
 from router.documents import CustomerDocument
-from router.edge import protocol_factory, sweep_clients
+from router.edge import protocol_factory
 from router.errors import RouterRefusal, refusal_headers
 from router.fleet import Fleet
-from router.forward import Forwarder, Limits
+from router.forwarder import Forwarder, Limits
 from router.hold import Holding
 from router.identify import Routes
 from router.limits import Limit
