@@ -21,6 +21,7 @@ from litestar.di import Provide
 from litestar.openapi.config import OpenAPIConfig
 from litestar.types import Message, Scope
 
+from infra.runtime.cancelling import cancel_all
 from infra.runtime.clock import SystemClock
 from infra.runtime.database import Pool, make_pool
 from infra.runtime.fault_points import FaultPoints
@@ -210,9 +211,7 @@ class Router:
         try:
             yield
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await cancel_all(tasks)
             await self.revoked.stop()
             await self.watcher.stop()
             await self.fleet.close()
