@@ -66,6 +66,18 @@ def strikes(seed: int, purpose: str, key: str, rate: float) -> bool:
     return rate > 0 and draw_ppm(seed, purpose, key) < rate * MILLION
 
 
+class Dice:
+    """The seed, and the faults that are on now: shared by all who must ask whether one strikes."""
+
+    def __init__(self, seed: int, faults: Faults) -> None:
+        self.seed = seed
+        self.faults = faults
+
+    def strikes(self, purpose: str, key: str, rate: float) -> bool:
+        """Whether a fault of this rate hits this key."""
+        return strikes(self.seed, purpose, key, rate)
+
+
 class Draws:
     """A short deterministic sequence of numbers for one order."""
 

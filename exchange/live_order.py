@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from exchange.log import OrderRow, TapeKey
+from exchange.log_rows import OrderRow, TapeKey
 from exchange.paper import MICROS, USED_UP, Step, worst_px
 from exchange.wire import Cancel, Submit
 
@@ -88,6 +88,21 @@ class LiveOrder:
         """Let everything that is planned happen earlier or later, from this moment on."""
         shift_us = at_us - self.steps[0].at_us
         self.steps = tuple(msgspec.structs.replace(step, at_us=step.at_us + shift_us) for step in self.steps)
+
+    def close_day(self, close_us: int) -> bool:
+        """What was to happen after the close does not; gtc orders rest from then on. Says whether that changed it."""
+        is_gtc = self.terms.time_in_force == "gtc"
+        if is_gtc and self.tape_key is not None:
+            return False  # a tape tells what happens to its orders, and when
+        before = self.steps, self.waits
+        self.steps = tuple(step for step in self.steps if step.at_us < close_us)
+        if not self.completed_by(self.steps) and not any(step.kind in ENDED for step in self.steps):
+            if is_gtc:
+                self.waits = self.waits or self.steps != before[0]
+            else:
+                self.waits = False
+                self.steps += (Step(close_us, "expired", reason="end of day"),)
+        return before != (self.steps, self.waits)
 
     def completed_by(self, steps: Iterable[Step]) -> bool:
         """Whether nothing is left to trade after these fills; an amount is used up by the fill that was planned so."""

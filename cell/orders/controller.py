@@ -197,6 +197,7 @@ _Replacing = json_body(
         "limit_price": or_null(_LIMIT_PRICE),
         "stop_price": or_null(price("stop and stop_limit orders that have not been triggered")),
         "time_in_force": or_null(text("as it is if absent", choices=_TIMES_IN_FORCE)),
+        "client_order_id": or_null(CLIENT_ORDER_ID),
     },
     shapes=[has("qty"), has("limit_price"), has("stop_price"), has("time_in_force")],
     example={"qty": "2"},
@@ -299,7 +300,8 @@ class OrderController(Controller):
         operation_id="replace_order",
         summary="Replace an order by a new one",
         description="If-Match names the version seen. qty is the order's whole, what has filled included; "
-        "the new order begins with what is left of it. 202: the new order, pending_replace until the venue confirms.",
+        "the new order begins with what is left of it, under the client_order_id that is given here, if any. "
+        "202: the new order, pending_replace until the venue confirms.",
         operation_class=_Replacing,
         responses=answers(OrderView, (*WRITE, 409, 412), s202="the new order: pending_replace, or live at once"),
     )

@@ -138,7 +138,7 @@ def _choice(field: str, value: str | UnsetType, allowed: frozenset[str]) -> str:
     return value
 
 
-def _check_client_order_id(name: str) -> None:
+def check_client_order_id(name: str) -> None:
     """A name that stands in a path: `by-client-order-id/{name}` must reach it through every proxy."""
     if not is_visible_ascii(name) or not _HARD_TO_SPELL.isdisjoint(name) or name in {".", ".."}:
         detail = "1 to 128 visible ASCII characters, none of them a slash, a backslash or a percent sign"
@@ -175,7 +175,7 @@ def parse_order(raw: bytes) -> OrderTerms:
     _check_price_given("limit_price", kind, limit, kind in _WITH_LIMIT)
     _check_price_given("stop_price", kind, stop, kind in _WITH_STOP)
     if name is not None:
-        _check_client_order_id(name)
+        check_client_order_id(name)
     return OrderTerms(
         symbol=symbol,
         side=side,

@@ -117,13 +117,13 @@ class Books(RuleBasedStateMachine):
             if rows[0][0] == "accepted":
                 self.ids[key] = rows[0][1]
         elif verb == "replace":
-            name, is_fresh, limit_px, qty = content
+            name, is_fresh, limit_px, new_name, qty = content
             [(etag,)] = self._call("select event_seq from brokerage.orders where order_id = %s", self.ids[name])
             rows = self._call(
                 "select outcome, resource_id from brokerage.replace_orders_v1(%s, %s, %s, %s, %s, %s::integer[], "
-                "%s::bigint[], %s::bigint[], %s::bigint[], %s::text[], %s, false, 'XNYS')",
+                "%s::bigint[], %s::bigint[], %s::bigint[], %s::text[], %s, false, 'XNYS', %s::text[])",
                 [self.user], [key], [mark], [self.ids[name]], [uuid.uuid4()], [etag if is_fresh else etag - 1],
-                [qty], [limit_px], [None], [None], self.at,
+                [qty], [limit_px], [None], [None], self.at, [new_name],
             )  # fmt: skip
             if rows[0][0] == "accepted":
                 self.ids[key] = rows[0][1]
@@ -441,8 +441,11 @@ class Books(RuleBasedStateMachine):
         is_fresh=st.integers(0, 9).map(bool),
         change=st.sampled_from([(-1, 1), (-1, 0), (1, 1), (1, 0), (2, 1), (0, 1)]),
         limit_px=st.one_of(st.none(), cents, near_prices),
+        new_name=st.sampled_from([None, "mine", "yours"]),
     )
-    def replace(self, data: st.DataObject, is_fresh: bool, change: tuple[int, int], limit_px: int | None) -> None:
+    def replace(
+        self, data: st.DataObject, is_fresh: bool, change: tuple[int, int], limit_px: int | None, new_name: str | None
+    ) -> None:
         """Larger, smaller and equal quantities, at higher and lower prices, in every state."""
         live = sorted(n for n, o in self.model.orders.items() if o.status in UNSEEN | {"routed", "partially_filled"})
         name = data.draw(st.sampled_from(live or sorted(self.model.orders)))
@@ -452,18 +455,22 @@ class Books(RuleBasedStateMachine):
         qty = qty if qty is None or qty > 0 else None
         if limit_px is not None and not order.has_limit and data.draw(st.booleans()):
             limit_px = None
-        self._change(name, qty, limit_px, is_fresh=is_fresh)
+        self._change(name, qty, limit_px, is_fresh=is_fresh, new_name=new_name)
 
-    def _change(self, name: str, qty: int | None, limit_px: int | None, *, is_fresh: bool = True) -> tuple[str, str]:
+    def _change(
+        self, name: str, qty: int | None, limit_px: int | None, *, is_fresh: bool = True, new_name: str | None = None
+    ) -> tuple[str, str]:
         """Replace an order; the name of the new one, and what came of it."""
         order = self.model.orders[name]
-        expected = self._judge_replace(order, qty, limit_px, is_fresh=is_fresh)
+        expected = self.model.judge_replace(
+            order, qty, limit_px, is_fresh=is_fresh, last_px=self.last_px, at=self.at, name=new_name
+        )
         self.met[f"replace: {expected}"] += 1
-        key = self._send("replace", (name, is_fresh, limit_px, qty), expected)
+        key = self._send("replace", (name, is_fresh, limit_px, new_name, qty), expected)
         if expected == "accepted":
             was_held = order.held
             self.met[f"replace of one that is {order.status}"] += 1
-            self.model.replace(order, key, qty, limit_px, last_px=self.last_px, at=self.at)
+            self.model.replace(order, key, qty, limit_px, last_px=self.last_px, at=self.at, name=new_name)
             self.met["replace: the new one needs more"] += order.status == "pending_replace" and order.held > was_held
         return key, expected
 
@@ -483,9 +490,6 @@ class Books(RuleBasedStateMachine):
         outcome = "accepted"
         while outcome == "accepted":
             name, outcome = self._change(name, self.model.orders[name].qty + 1, None)
-
-    def _judge_replace(self, order: ModelOrder, qty: int | None, px: int | None, *, is_fresh: bool = True) -> str:
-        return self.model.judge_replace(order, qty, px, is_fresh=is_fresh, last_px=self.last_px, at=self.at)
 
     @precondition(lambda self: self._pending())
     @rule(
@@ -946,12 +950,12 @@ class Books(RuleBasedStateMachine):
     def orders_equal_the_model(self) -> None:
         rows = self._call(
             "select order_id, status, order_qty_micros, cum_qty_micros, cum_cost_micros, "
-            "held_cash_micros + held_shares_micros, notional_micros "
+            "held_cash_micros + held_shares_micros, notional_micros, client_order_id "
             "from brokerage.orders where user_id = %s",
             self.user,
         )
         expected = {
-            self.ids[name]: (o.status, o.qty or None, o.cum, o.posted, o.held, o.amount)
+            self.ids[name]: (o.status, o.qty or None, o.cum, o.posted, o.held, o.amount, o.name)
             for name, o in self.model.orders.items()
         }
         assert {row[0]: row[1:] for row in rows} == expected
@@ -1026,6 +1030,7 @@ SOMETIMES = (
     "replace: PRICE_OUT_OF_BAND",
     "replace: POSITION_LIMIT",
     "replace: ORDER_RATE_LIMIT",
+    "replace: DUPLICATE_CLIENT_ORDER_ID",
     "replace: the new one needs more",
     "replace of one that is funds_held",
     "replace of one that is armed",

@@ -460,6 +460,11 @@ async def test_a_position_limit_names_its_figures_in_dollars(port: Port) -> None
         ({"qty": "2", "side": "sell"}, "*", 422),
         ({"qty": "0"}, "*", 422),
         ({"qty": "11"}, "*", 422),
+        ({"client_order_id": "mine"}, "*", 400),
+        ({"qty": "2", "client_order_id": "a/b"}, "*", 422),
+        ({"qty": "2", "client_order_id": 5}, "*", 422),
+        ({"qty": "2", "client_order_id": ""}, "*", 422),
+        ({"qty": "2", "client_order_id": None}, "*", 202),
         ({"stop_price": "90.00"}, "*", 422),
         ({"qty": "2"}, '"3"', 202),
         ({"limit_price": "99.99", "time_in_force": "gtc"}, "*", 202),
@@ -479,6 +484,29 @@ async def test_a_replacement_names_what_it_replaces(
         assert again[1]["idempotency-replayed"] == "true"
     for nobodys in ("0190c0de-0000-7000-8000-000000000000", "x"):
         assert (await port.ask("PATCH", f"/v1/orders/{nobodys}", {"qty": "2"}, if_match="*"))[0] == 404
+
+
+async def test_a_replacement_has_a_name_of_its_own(port: Port) -> None:
+    """Found and cancelled by it; part of what a key stands for; refused, and kept so, in the words of placing."""
+    _, _, old = await port.ask("POST", "/v1/orders", {**ORDER, "client_order_id": "first"})
+    path, change = f"/v1/orders/{old['order_id']}", {"qty": "2", "client_order_id": "second"}
+    status, _, new = await port.ask("PATCH", path, change, key="k", if_match="*")
+    assert (status, new["client_order_id"], new["replaces"]) == (202, "second", old["order_id"])
+    assert (await port.ask("PATCH", path, change, key="k", if_match="*", server=1))[2] == new
+    for other in ({"qty": "2"}, {"qty": "2", "client_order_id": "third"}):
+        assert (await port.ask("PATCH", path, other, key="k", if_match="*"))[2]["code"] == "IDEMPOTENCY_KEY_REUSED"
+    for name, order_id in (("first", old["order_id"]), ("second", new["order_id"])):
+        assert (await port.ask("GET", f"/v1/orders/by-client-order-id/{name}"))[2]["order_id"] == order_id
+    placed = await port.ask("POST", "/v1/orders", {**ORDER, "client_order_id": "second"})
+    for taken in ("first", "second"):
+        again = {"qty": "3", "client_order_id": taken}
+        refused = await port.ask("PATCH", f"/v1/orders/{new['order_id']}", again, key=taken, if_match="*")
+        assert (refused[0], refused[2]["code"]) == (422, "DUPLICATE_CLIENT_ORDER_ID")
+        assert refused[2]["detail"] == placed[2]["detail"]
+        repeat = await port.ask("PATCH", f"/v1/orders/{new['order_id']}", again, key=taken, if_match="*", server=1)
+        assert (repeat[0], repeat[2]["code"], repeat[1]["idempotency-replayed"]) == (422, refused[2]["code"], "true")
+    _, _, last = await port.ask("PATCH", f"/v1/orders/{new['order_id']}", {"qty": "3"}, if_match="*")
+    assert (last["client_order_id"], last["replaces"]) == (None, new["order_id"]), "a name is not handed on"
 
 
 async def test_five_dollars_of_a_share(port: Port) -> None:

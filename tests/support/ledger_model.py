@@ -70,6 +70,8 @@ class ModelOrder:
     """The close of its session; None: good till cancelled."""
     is_expiring: bool = False
     """The venue was told to end it because its day is over."""
+    name: str | None = None
+    """The customer's own."""
     whole: int | None = None
     """A replacement: the quantity asked for, the replaced order's fills included."""
     replaces: "ModelOrder | None" = None
@@ -308,8 +310,9 @@ class ModelAccount:
             self.position(order.symbol).held -= amount
 
     def judge_replace(
-        self, order: ModelOrder, qty: int | None, limit_px: int | None, *, is_fresh: bool, last_px: int, at: datetime
-    ) -> str:
+        self, order: ModelOrder, qty: int | None, limit_px: int | None, *, is_fresh: bool, last_px: int, at: datetime,
+        name: str | None = None,
+    ) -> str:  # fmt: skip
         if not is_fresh:
             return "STALE_ETAG"
         if order.status not in UNSEEN | {"routed", "partially_filled"}:
@@ -323,6 +326,8 @@ class ModelAccount:
             return "QTY_BELOW_FILLED"
         if order.side == "buy" and self.restricted and left > self._owed(order.symbol, apart_from=order):
             return "ACCOUNT_RESTRICTED"
+        if name is not None and any(known.name == name for known in self.orders.values()):
+            return "DUPLICATE_CLIENT_ORDER_ID"
         if limit_px != order.limit_px and self.is_out_of_band(last_px, limit_px):
             return "PRICE_OUT_OF_BAND"
         if order.side == "buy":
@@ -347,9 +352,11 @@ class ModelAccount:
         )  # fmt: skip
 
     def replace(
-        self, order: ModelOrder, new_id: str, qty: int | None, limit_px: int | None, *, last_px: int, at: datetime
-    ) -> None:
+        self, order: ModelOrder, new_id: str, qty: int | None, limit_px: int | None, *, last_px: int, at: datetime,
+        name: str | None = None,
+    ) -> None:  # fmt: skip
         new = self._replacement(order, qty, limit_px)
+        new.name = name
         self.count(new, last_px, at)
         if order.status in UNSEEN:
             self.end(order, "replaced")

@@ -18,7 +18,7 @@
 create or replace function brokerage.replace_orders_v1(
     p_user_ids uuid[], p_keys text[], p_fingerprints bytea[], p_order_ids uuid[], p_new_order_ids uuid[], p_etags integer[],
     p_order_qtys bigint[], p_limit_pxs bigint[], p_stop_pxs bigint[], p_times_in_force text[],
-    p_at timestamptz, p_wait boolean default false, p_market_hours text default 'always'
+    p_at timestamptz, p_wait boolean default false, p_market_hours text default 'always', p_client_order_ids text[] default null
 ) returns table (
     ordinal integer, outcome text, figures jsonb, resource_id uuid, at timestamptz, replayed boolean
 )
@@ -45,9 +45,9 @@ begin
     with command as (
         select c.*
           from unnest(p_user_ids, p_keys, p_fingerprints, p_order_ids, p_new_order_ids, p_etags, p_order_qtys, p_limit_pxs,
-                      p_stop_pxs, p_times_in_force) with ordinality
+                      p_stop_pxs, p_times_in_force, p_client_order_ids) with ordinality
             as c (user_id, key, fingerprint, order_id, new_order_id, etag, asked_qty, asked_limit_px, asked_stop_px, asked_tif,
-                  ordinal)
+                  client_order_id, ordinal)
     ),
     read as (
         select c.*, u.user_id is not null as is_here, u.user_id = any (locked) as is_locked,
@@ -122,6 +122,9 @@ begin
                      where o.user_id = z.user_id and o.symbol = z.symbol and o.side = 'buy' and o.order_id <> z.order_id
                        and o.status not in ('filled', 'cancelled', 'expired', 'rejected', 'replaced', 'failed')
                 )) then 'ACCOUNT_RESTRICTED'
+                when z.client_order_id is not null and exists (
+                    select from orders o where o.user_id = z.user_id and o.client_order_id = z.client_order_id
+                ) then 'DUPLICATE_CLIENT_ORDER_ID'
                 when is_out_of_band_v1(z.new_limit_px, z.reference_px_micros, z.price_band_bps, z.venue_low_px_micros, z.venue_high_px_micros)
                   or is_out_of_band_v1(z.new_stop_px, z.reference_px_micros, z.price_band_bps, z.venue_low_px_micros, z.venue_high_px_micros)
                     then 'PRICE_OUT_OF_BAND'
@@ -269,10 +272,10 @@ begin
           from accepted a where o.user_id = a.user_id and o.order_id = a.order_id
     ),
     new_orders as (
-        insert into orders (user_id, order_id, symbol, side, type, time_in_force, order_qty_micros, limit_px_micros,
+        insert into orders (user_id, order_id, client_order_id, symbol, side, type, time_in_force, order_qty_micros, limit_px_micros,
                             stop_px_micros, hold_px_micros, status, held_cash_micros, held_shares_micros, replaces,
                             replace_qty_micros, event_seq, write_seq, created_at, updated_at, expires_at)
-        select user_id, new_order_id, symbol, side, type, time_in_force, new_qty, limit_px, stop_px,
+        select user_id, new_order_id, client_order_id, symbol, side, type, time_in_force, new_qty, limit_px, stop_px,
                case side when 'buy' then hold_px end, new_status,
                case when side = 'buy' and at_once then needed else 0 end, case when side = 'sell' and at_once then needed else 0 end,
                order_id, whole_qty, 3, new_write_seq, p_at, p_at,

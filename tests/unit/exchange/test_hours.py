@@ -29,7 +29,7 @@ class Exchange:
         self.directory = directory
         self.now_us = NOON
         self.open()
-        self.book.open_session("cell-1", 0)
+        self.book.reports.open_session("cell-1", 0)
 
     def open(self) -> None:
         self.log = DurableLog(self.directory)
@@ -51,7 +51,7 @@ class Exchange:
     def commit(self) -> None:
         batch = self.book.take_batch()
         self.log.write(batch)
-        self.book.forget_ended(batch)
+        self.book.orders.forget_ended(batch.orders)
 
     def submit(self, cl_ord_id: str, *, time_in_force: str = "day", limit_px: int = 99_000_000) -> None:
         terms = Submit(cl_ord_id, "u", "ACME", "buy", 10_000_000, limit_px, time_in_force)  # type: ignore[arg-type]
