@@ -21,13 +21,18 @@ class AccessLog:
         self._lines_per_s = settings.lines_per_s_max
         self._second = 0
         self._lines = 0
-        self.left = settings.one_in
-        """Requests until the next sampled one; counted down where requests end."""
+        self._left = settings.one_in
         self.left_out = 0
 
-    def write(self, request: "ForwardedRequest", status: int, size: int, code: str = "") -> None:
-        if self.left <= 0:
-            self.left = self._every
+    def ended(self, request: "ForwardedRequest", status: int, size: int, code: str = "") -> None:
+        """A request was answered."""
+        self._left -= 1
+        if self._left <= 0 or status >= 500:
+            self._write(request, status, size, code)
+
+    def _write(self, request: "ForwardedRequest", status: int, size: int, code: str) -> None:
+        if self._left <= 0:
+            self._left = self._every
         now_s = monotonic()
         if int(now_s) != self._second:
             self._second, self._lines = int(now_s), 0

@@ -21,6 +21,7 @@ from litestar.di import Provide
 from litestar.openapi.config import OpenAPIConfig
 from litestar.types import Message, Scope
 
+from infra.runtime.cancelling import cancel_all
 from infra.runtime.clock import SystemClock
 from infra.runtime.database import Pool, make_pool
 from infra.runtime.fault_points import FaultPoints
@@ -50,13 +51,14 @@ from router.access_log import AccessLog
 from router.access_tokens import AccessTokens
 from router.cell_calls import CellCalls
 from router.claim_sweep import ClaimSweep
+from router.client_sweep import sweep_clients
 from router.controller import IdentityController
 from router.docs_page import render_docs
 from router.documents import CustomerDocument
-from router.edge import protocol_factory, sweep_clients
+from router.edge import protocol_factory
 from router.errors import RouterRefusal, refusal_headers
 from router.fleet import Fleet
-from router.forward import Forwarder, Limits
+from router.forwarder import Forwarder, Limits
 from router.hold import Holding
 from router.identify import Routes
 from router.limits import Limit
@@ -210,9 +212,7 @@ class Router:
         try:
             yield
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await cancel_all(tasks)
             await self.revoked.stop()
             await self.watcher.stop()
             await self.fleet.close()

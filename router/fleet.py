@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from typing import Final
 
+from infra.runtime.cancelling import cancel_all
 from infra.runtime.telemetry import LATENCY_BUCKETS_S
 from infra.topology.cells import Cell
 from infra.topology.identifiers import CellId
@@ -178,8 +179,7 @@ class Fleet:
 
     async def close(self) -> None:
         if self._sweeper is not None:
-            self._sweeper.cancel()
-            await asyncio.gather(self._sweeper, return_exceptions=True)
+            await cancel_all([self._sweeper])
         for cell in self._cells.values():
             for server in cell.servers:
                 server.close()

@@ -1,51 +1,27 @@
 """One forwarded request: to the owner's cell and back.
 
-The usual case runs in callbacks without a task: a known route, an idle connection, a whole answer. Everything else
-(connect, queue, a broken connection, 421) is one coroutine, `_carry`, with a bounded number of attempts:
-
-- a connection that broke: once more on a new connection, if the request is safe to repeat (a read, or it carries an
-  idempotency key), else and after that `OUTCOME_UNKNOWN` for a write and `CELL_UNAVAILABLE` for a read;
-- 421: the map is refreshed and the request sent once more, to another cell; a second 421 ends in `CELL_UNAVAILABLE`;
-- a halted user: his write waits in line (`hold.py`) and is sent again, until its time is up.
-
-A request has one deadline from when it was whole. Whatever it waits for here is taken from what the cell is given
-(`budget.py`), and when nothing is left it is not sent.
-
-An answer of a write that was sent is never guessed, and nothing here answers 504.
+The usual case runs in callbacks without a task: a known route, an idle connection, a whole answer. Everything else is
+`carry.py`. A request has one deadline from when it was whole: whatever it waits for here is taken from what the cell is
+given (`budget.py`), and when nothing is left it is not sent.
 """
 
 import asyncio
-import logging
-from collections.abc import Collection
-from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING, Final
-from uuid import UUID
 
-from router.access_log import AccessLog
+from router.answer import write_answer_head
 from router.budget import budget_ms, budget_s
-from router.errors import (
-    STATUS_LINES,
-    CellUnavailable,
-    OutcomeUnknown,
-    RequestMalformed,
-    RouterRefusal,
-    render_refusal,
-)
-from router.frames import POLICY_VIOLATION
-from router.headers import DROPPED_FROM_ANSWERS, Ids, RequestHead, as_upgrade, write_request
-from router.hold import Holding, Ticket, read_halted
-from router.identify import Route, Routes
-from router.limits import Limit
-from router.misroute import Misroutes, hint_lied
-from router.settings import EdgeSettings
-from router.tunnel import Tunnel, run_tunnel
+from router.errors import RequestMalformed, RouterRefusal, render_refusal
+from router.forwarder import Forwarder
+from router.headers import RequestHead, write_request
+from router.hold import Ticket, read_halted
+from router.identify import Route
+from router.tunnel import Tunnel
 from router.upstream import UpstreamConnection
 
 if TYPE_CHECKING:
     from router.edge import EdgeProtocol
 
-_log = logging.getLogger(__name__)
 _SAFE: Final = frozenset({b"GET", b"HEAD", b"OPTIONS"})
 _STREAM_STALL_S: Final = 30.0
 
@@ -54,76 +30,6 @@ class _NoEvent:
     """uvicorn wakes a waiting ASGI task through this; a forwarded request has none."""
 
     def set(self) -> None: ...
-
-
-@dataclass(frozen=True)
-class Limits:
-    user: Limit
-    address: Limit
-    identity: Limit
-
-
-class Forwarder:
-    """What all requests share."""
-
-    def __init__(
-        self,
-        routes: Routes,
-        misroutes: Misroutes,
-        holding: Holding,
-        limits: Limits,
-        log: AccessLog,
-        *,
-        deadline_s: float,
-    ) -> None:
-        self.routes = routes
-        self.holding = holding
-        self.misroutes = misroutes
-        self.ids = Ids()
-        self.deadline_s = deadline_s
-        self.whole_budget_ms = budget_ms(deadline_s, 0.0)
-        self.limits = limits
-        self.clients: set[EdgeProtocol] = set()
-        self.clients_by_address: dict[str, int] = {}
-        self.clients_refused = 0
-        self.tunnels: set[Tunnel] = set()
-        self.log = log
-        self.tasks: set[asyncio.Task[None]] = set()
-        self.refusals: dict[str, int] = {}
-
-    def admit(self, client: "EdgeProtocol", settings: EdgeSettings) -> bool:
-        """A new connection, if there are not too many of all, or of its address."""
-        of_address = self.clients_by_address.get(client.address, 0)
-        if len(self.clients) >= settings.clients_max or of_address >= settings.clients_per_address_max:
-            self.clients_refused += 1
-            return False
-        self.clients.add(client)
-        self.clients_by_address[client.address] = of_address + 1
-        return True
-
-    def dismiss(self, client: "EdgeProtocol") -> None:
-        if client in self.clients:
-            self.clients.remove(client)
-            left = self.clients_by_address[client.address] - 1
-            if left:
-                self.clients_by_address[client.address] = left
-            else:
-                del self.clients_by_address[client.address]
-
-    def spawn_tunnel(self, request: "ForwardedRequest") -> None:
-        task = asyncio.get_running_loop().create_task(run_tunnel(request))
-        self.tasks.add(task)
-        task.add_done_callback(self.tasks.discard)
-
-    def close_tunnels(self, user_ids: Collection[UUID]) -> None:
-        """Their tokens are void, so what was opened by them ends."""
-        for tunnel in [tunnel for tunnel in self.tunnels if tunnel.request.route.user_id in user_ids]:
-            tunnel.leave(POLICY_VIOLATION, 0.0)
-
-    def spawn(self, request: "ForwardedRequest", broken: str | None) -> None:
-        task = asyncio.get_running_loop().create_task(_carry_or_refuse(request, broken))
-        self.tasks.add(task)
-        task.add_done_callback(self.tasks.discard)
 
 
 class ForwardedRequest:
@@ -162,15 +68,11 @@ class ForwardedRequest:
         keep_alive: bool,
     ) -> None:
         self.edge = edge
-        self._forwarder = forwarder
+        self.forwarder = forwarder
         self.method = method
         self.target = target
         self.head = head
         self.keep_alive = keep_alive
-
-    @property
-    def forwarder(self) -> Forwarder:
-        return self._forwarder
 
     @property
     def is_repeatable(self) -> bool:
@@ -184,7 +86,7 @@ class ForwardedRequest:
 
     def begin(self) -> None:
         """The request is whole and it is its turn."""
-        forwarder = self._forwarder
+        forwarder = self.forwarder
         head = self.head
         if not head.request_id or not head.trace:
             request_id, trace = forwarder.ids.request_and_trace()
@@ -231,11 +133,11 @@ class ForwardedRequest:
     def _hold(self) -> None:
         """Earlier writes of the user wait, so this one waits behind them."""
         try:
-            self.ticket = self._join_line()
+            self.join_line()
         except RouterRefusal as refusal:
             self.refuse(refusal)
         else:
-            self._forwarder.spawn(self, None)
+            self.forwarder.spawn(self, None)
 
     def send(self, connection: UpstreamConnection, now_s: float) -> None:
         head = self.head
@@ -254,31 +156,15 @@ class ForwardedRequest:
         connection.send(request, self, is_head=self.method == b"HEAD", now_s=now_s, deadline_s=self.deadline_s)
 
     def _budget_ms(self, now_s: float) -> bytes:
-        return self._forwarder.whole_budget_ms if now_s == self.received_s else budget_ms(self.deadline_s, now_s)
-
-    def may_be_held(self) -> bool:
-        """A write that the cell refused because its user is halted: in line, unless there is no room."""
-        if self.is_safe:
-            return False
-        if self.ticket is None:
-            try:
-                self.ticket = self._join_line()
-            except RouterRefusal:
-                return False  # then the cell's own refusal is passed on
-        return True
-
-    def _join_line(self) -> Ticket:
-        return self._forwarder.holding.join(self.route.user_id, self.received_s, self.budget_s)
+        return self.forwarder.whole_budget_ms if now_s == self.received_s else budget_ms(self.deadline_s, now_s)
 
     @property
     def budget_s(self) -> float:
         return budget_s(self.deadline_s, monotonic())
 
-    def follow_map(self) -> None:
-        """Time has passed: perhaps the user has another owner now."""
-        routes = self._forwarder.routes
-        if not routes.is_current(self.route):
-            self.route = routes.to_owner(self.route.user_id)
+    def join_line(self) -> None:
+        """Wait with the user's other writes. Raises `UserHalted` if there is no room."""
+        self.ticket = self.forwarder.holding.join(self.route.user_id, self.received_s, self.budget_s)
 
     async def exchange(self, connection: UpstreamConnection) -> str | None:
         """Send and wait. None: a whole answer is in `connection`, or its stream has begun. Else why it broke."""
@@ -296,7 +182,7 @@ class ForwardedRequest:
         if self._waiter is not None:
             self._waiter.set_result(None)
         elif connection.status == 421 or (connection.status == 503 and self._is_halted_write(connection)):
-            self._forwarder.spawn(self, None)
+            self.forwarder.spawn(self, None)
         else:
             self.deliver(connection)
 
@@ -305,13 +191,13 @@ class ForwardedRequest:
 
     def broken(self, connection: UpstreamConnection, why: str) -> None:
         if self.streaming:
-            self._count(connection, 500)
+            self.route.cell.figures.answered(500, monotonic() - self.received_s)
             self.route.cell.lose(connection, monotonic())
-            self._end(abort=True)
+            self.end(abort=True)
         elif self._waiter is not None:
             self._waiter.set_result(why)
         else:
-            self._forwarder.spawn(self, why)
+            self.forwarder.spawn(self, why)
 
     def stream_began(self, connection: UpstreamConnection) -> None:
         self.streaming = True
@@ -320,7 +206,7 @@ class ForwardedRequest:
         if not declared and not self._chunked:
             self.keep_alive = False
         if not self.disconnected:
-            self.edge.transport.write(b"".join(self._answer_head(connection, monotonic(), chunked=self._chunked)))
+            self.edge.transport.write(b"".join(self._answer_head(connection, monotonic(), None)))
         if self._waiter is not None:
             self._waiter.set_result(None)
 
@@ -334,13 +220,11 @@ class ForwardedRequest:
     def stream_ended(self, connection: UpstreamConnection) -> None:
         if self._chunked and not self.disconnected:
             self.edge.transport.write(b"0\r\n\r\n")
-        self._count(connection, connection.status)
-        log = self._forwarder.log
-        log.left -= 1
-        if log.left <= 0 or connection.status >= 500:
-            log.write(self, connection.status, -1)
-        self.route.cell.give_back(connection, monotonic())
-        self._end()
+        now_s = monotonic()
+        self.route.cell.figures.answered(connection.status, now_s - self.received_s)
+        self.forwarder.log.ended(self, connection.status, -1)
+        self.route.cell.give_back(connection, now_s)
+        self.end()
 
     # What the client's connection tells.
 
@@ -374,79 +258,26 @@ class ForwardedRequest:
         cell = self.route.cell
         cell.figures.answered(connection.status, now_s - self.received_s)
         if not self.disconnected:
-            parts = self._answer_head(connection, now_s, chunked=False)
-            parts.append(connection.body)
+            body = connection.body
+            parts = self._answer_head(connection, now_s, None if connection.is_head else len(body))
+            parts.append(body)
             self.edge.transport.write(b"".join(parts))
-        log = self._forwarder.log
-        log.left -= 1
-        if log.left <= 0 or connection.status >= 500:
-            log.write(self, connection.status, len(connection.body))
+        self.forwarder.log.ended(self, connection.status, len(connection.body))
         cell.give_back(connection, now_s)
-        self._end()
+        self.end()
 
     def refuse(self, refusal: RouterRefusal) -> None:
-        refusals = self._forwarder.refusals
+        refusals = self.forwarder.refusals
         refusals[refusal.code] = refusals.get(refusal.code, 0) + 1
         if not self.disconnected:
             answer = render_refusal(refusal, self.head.request_id, close=not self.keep_alive)
             if self.method == b"HEAD":
                 answer = answer[: answer.index(b"\r\n\r\n") + 4]
             self.edge.transport.write(answer)
-        log = self._forwarder.log
-        log.left -= 1
-        if log.left <= 0 or refusal.status >= 500:
-            log.write(self, refusal.status, 0, refusal.code)
-        self._end()
+        self.forwarder.log.ended(self, refusal.status, 0, refusal.code)
+        self.end()
 
-    # A WebSocket.
-
-    def written_for(self, host: bytes) -> bytes:
-        """The upgrade as the cell gets it."""
-        head = self.head
-        written = write_request(
-            method=self.method,
-            target=self.target,
-            host=host,
-            route_token=self.route.token,
-            request_id=head.request_id,
-            trace=head.trace,
-            budget_ms=budget_ms(self.deadline_s, monotonic()),
-            passed=head.passed,
-            body=b"",
-        )
-        return as_upgrade(written)
-
-    def tunnel_opened(self, tunnel: Tunnel) -> None:
-        self.tunnel = tunnel
-        self.route.cell.tunnels += 1
-        self._forwarder.tunnels.add(tunnel)
-        self.route.cell.figures.answered(101, monotonic() - self.received_s)
-        tunnel.open(self.early)
-        self.early = b""
-
-    def tunnel_ended(self) -> None:
-        if self.tunnel is not None and self.tunnel in self._forwarder.tunnels:
-            self._forwarder.tunnels.discard(self.tunnel)
-            self.route.cell.tunnels -= 1
-        if not self.response_complete:
-            self._end()
-
-    def deliver_upgrade_refused(self, tunnel: Tunnel) -> None:
-        """The cell's ordinary answer to an upgrade it does not want."""
-        self.route.cell.figures.answered(tunnel.status, monotonic() - self.received_s)
-        if not self.disconnected:
-            parts = [STATUS_LINES.get(tunnel.status, b"HTTP/1.1 %d \r\n" % tunnel.status)]
-            kept = (
-                header
-                for header in tunnel.headers
-                if header[0] not in DROPPED_FROM_ANSWERS and header[0] != b"content-length"
-            )
-            parts += [b"%b: %b\r\n" % header for header in kept]
-            parts.append(b"content-length: %d\r\nconnection: close\r\n\r\n" % len(tunnel.body))
-            self.edge.transport.write(b"".join([*parts, tunnel.body]))
-        self._end()
-
-    def _end(self, *, abort: bool = False) -> None:
+    def end(self, *, abort: bool = False) -> None:
         self.connection = None
         self.response_complete = True
         if abort:
@@ -455,99 +286,9 @@ class ForwardedRequest:
             self.edge.hang_up()
         self.edge.on_response_complete()
 
-    def _count(self, connection: UpstreamConnection, status: int) -> None:
-        self.route.cell.figures.answered(status, monotonic() - self.received_s)
-
-    def _answer_head(self, connection: UpstreamConnection, now_s: float, *, chunked: bool) -> list[bytes]:
-        status = connection.status
-        line = STATUS_LINES.get(status)
-        parts = [line if line is not None else b"HTTP/1.1 %d \r\n" % status]
-        declared = False
-        for name, value in connection.headers:
-            if name not in DROPPED_FROM_ANSWERS:
-                declared = declared or name == b"content-length"
-                parts += (name, b": ", value, b"\r\n")
-        if chunked:
-            parts.append(b"transfer-encoding: chunked\r\n")
-        elif not declared and not self.streaming and status not in (204, 304) and not connection.is_head:
-            parts.append(b"content-length: %d\r\n" % len(connection.body))
-        route_bucket = self.route.bucket
-        if route_bucket is not None:
-            parts.append(self._forwarder.limits.user.headers(route_bucket, now_s))
-        parts.append(b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n")
-        return parts
-
-
-async def _carry_or_refuse(request: ForwardedRequest, broken: str | None) -> None:
-    try:
-        await _carry(request, broken)
-    except RouterRefusal as refusal:
-        request.refuse(refusal)
-    except Exception:
-        _log.exception(
-            "a request could not be carried", extra={"request_id": request.head.request_id.decode("latin-1")}
+    def _answer_head(self, connection: UpstreamConnection, now_s: float, length: int | None) -> list[bytes]:
+        bucket = self.route.bucket
+        ours = b"" if bucket is None else self.forwarder.limits.user.headers(bucket, now_s)
+        return write_answer_head(
+            connection.status, connection.headers, ours, length, chunked=self._chunked, last=not self.keep_alive
         )
-        if not request.response_complete:
-            request.refuse(RouterRefusal("something went wrong here; the request id finds it in the log"))
-    finally:
-        if request.ticket is not None:
-            request.ticket.leave()
-            request.ticket = None
-
-
-async def _carry(request: ForwardedRequest, why: str | None) -> None:
-    """Everything but the usual case. Called with an answer of 421, with what broke, or with nothing sent yet."""
-    misroutes = request.forwarder.misroutes
-    resent = redirected = unanswered = False
-    while True:
-        connection = request.connection
-        cell = request.route.cell
-        if connection is None:
-            if request.ticket is not None:
-                await request.ticket.turn()
-                request.follow_map()
-                cell = request.route.cell
-            try:
-                connection = await cell.take_in_time(request.budget_s, fresh=resent)
-            except RouterRefusal:
-                if unanswered and not request.is_safe:
-                    raise OutcomeUnknown(_UNKNOWN) from None
-                raise
-            why = await request.exchange(connection)
-        if request.streaming:
-            return
-        if why is not None:
-            now_s = monotonic()
-            cell.lose(connection, now_s)
-            request.connection = None
-            unanswered = True
-            if resent or not request.is_repeatable or request.deadline_s <= now_s:
-                if request.is_safe:
-                    raise CellUnavailable("the cell that serves this user did not answer")
-                raise OutcomeUnknown(_UNKNOWN)
-            cell.figures.resent += 1
-            resent, why = True, None
-        elif connection.status == 421:
-            cell.figures.misdirected += 1
-            cell.give_back(connection, monotonic())
-            request.connection = None
-            request.forwarder.routes.forget(request.head.authorization)
-            if redirected:
-                misroutes.loops += 1
-                raise CellUnavailable("the user is on the way to another cell")
-            request.route = await misroutes.find_owner(request.route, connection.body)
-            redirected, unanswered = True, False
-        elif (halted := read_halted(connection.status, connection.body)) is not None and request.may_be_held():
-            cell.give_back(connection, monotonic())
-            request.connection, unanswered = None, False
-            assert request.ticket is not None
-            request.ticket.still_halted(halted)
-        elif hint_lied(request.route, connection.status, connection.body):
-            cell.give_back(connection, monotonic())
-            raise CellUnavailable("the user is on the way to another cell")
-        else:
-            request.deliver(connection)
-            return
-
-
-_UNKNOWN: Final = "the request was sent, but its outcome is not known; send it again with the same idempotency key"

@@ -24,20 +24,6 @@ _OF_THE_CONNECTION: Final = frozenset(
 )  # fmt: skip
 _DROPPED: Final = _OURS | _OF_THE_CONNECTION
 _DROPPED_PREFIXES: Final = (b"x-forwarded-", b"proxy-", b"x-internal-", b"x-operator-")
-DROPPED_FROM_ANSWERS: Final = frozenset(
-    {
-        b"connection",
-        b"keep-alive",
-        b"transfer-encoding",
-        b"upgrade",
-        b"trailer",
-        b"server",
-        b"x-route-token",
-        b"ratelimit-limit",
-        b"ratelimit-remaining",
-        b"ratelimit-reset",
-    }
-)
 _PLAIN_CONNECTION: Final = frozenset({b"keep-alive", b"close", b""})
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 _TRACEPARENT: Final = re.compile(rb"00-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")

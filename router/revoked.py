@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from uuid import UUID
 
+from infra.runtime.cancelling import cancel_all
 from infra.runtime.revocation_source import RedisRevocations, RevocationsUnavailable
 from infra.security.revocations import Revocations, RevocationsCorrupted, decode_revocations, encode_revocations
 
@@ -46,11 +47,8 @@ class RevocationWatcher:
         self._tasks = [asyncio.create_task(self._listen()), asyncio.create_task(self._poll())]
 
     async def stop(self) -> None:
-        while self._tasks:
-            for task in self._tasks:
-                task.cancel()
-            _, pending = await asyncio.wait(self._tasks, timeout=0.2)
-            self._tasks = list(pending)
+        await cancel_all(self._tasks)
+        self._tasks = []
 
     async def refresh(self) -> None:
         """Ask both sources; either may be away."""

@@ -3,9 +3,8 @@
 When the router goes, or the user's tokens are void, both ends get a close frame, put between two frames (`frames.py`);
 a side that is in the middle of one may finish it, within a moment.
 
-The upgrade itself is judged like any request (token, limits, route, 421 once). What the cell answers other than 101
-goes to the client as an ordinary answer. When either end goes, the other is closed; nothing is buffered beyond what the
-two sockets hold, and a tunnel takes no place among a cell's requests but has a limit of its own.
+How it comes to be: `upgrade.py`. When either end goes, the other is closed; nothing is buffered beyond what the two
+sockets hold, and a tunnel takes no place among a cell's requests but has a limit of its own.
 """
 
 import asyncio
@@ -14,9 +13,9 @@ from typing import TYPE_CHECKING, Final, cast
 
 import httptools
 
-from router.errors import STATUS_LINES, CellOverloaded, CellUnavailable, RouterRefusal
+from router.answer import DROPPED_FROM_ANSWERS
+from router.errors import STATUS_LINES
 from router.frames import Direction
-from router.headers import DROPPED_FROM_ANSWERS
 
 if TYPE_CHECKING:
     from router.forward import ForwardedRequest
@@ -67,7 +66,7 @@ class Tunnel(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         self._give_up("the server closed the connection")
         if self.is_open:
-            self.request.tunnel_ended()
+            self._end()
 
     def pause_writing(self) -> None:
         if self.is_open:
@@ -129,8 +128,14 @@ class Tunnel(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
-    def open(self, early: bytes) -> None:
+    def open(self) -> None:
         """101 has come: tell the client, then pass on what either said ahead."""
+        request = self.request
+        request.tunnel = self
+        request.route.cell.tunnels += 1
+        request.forwarder.tunnels.add(self)
+        request.route.cell.figures.answered(101, monotonic() - request.received_s)
+        early, request.early = request.early, b""
         self.is_open = True
         parts = [STATUS_LINES[101], b"connection: upgrade\r\nupgrade: websocket\r\n"]
         parts += [b"%b: %b\r\n" % header for header in self.headers if header[0] not in DROPPED_FROM_ANSWERS]
@@ -138,6 +143,13 @@ class Tunnel(asyncio.Protocol):
         self.request.edge.transport.write(b"".join(parts))
         if early:
             self.send(early)
+
+    def _end(self) -> None:
+        request = self.request
+        request.forwarder.tunnels.discard(self)
+        request.route.cell.tunnels -= 1
+        if not request.response_complete:
+            request.end()
 
     # The router's own word.
 
@@ -154,58 +166,3 @@ class Tunnel(asyncio.Protocol):
             asyncio.get_running_loop().call_later(within_s, self.close)
         else:
             self.close()
-
-
-async def open_tunnel(request: "ForwardedRequest") -> Tunnel:
-    """Ask the user's cell for the upgrade, following one 421. Raises a `RouterRefusal`."""
-    tunnel = await _ask(request)
-    if tunnel.status == 421:
-        misroutes = request.forwarder.misroutes
-        request.forwarder.routes.forget(request.head.authorization)
-        request.route.cell.figures.misdirected += 1
-        tunnel.close()
-        request.route = await misroutes.find_owner(request.route, tunnel.body)
-        tunnel = await _ask(request)
-        if tunnel.status == 421:
-            misroutes.loops += 1
-            tunnel.close()
-            raise CellUnavailable("the user is on the way to another cell")
-    return tunnel
-
-
-async def _ask(request: "ForwardedRequest") -> Tunnel:
-    cell, loop = request.route.cell, asyncio.get_running_loop()
-    if cell.tunnels >= cell.tunnels_max:
-        raise CellOverloaded("the cell has as many open streams as it may have")
-    server = cell.pick_server(loop.time())
-    try:
-        async with asyncio.timeout(request.deadline_s - loop.time()):
-            _, tunnel = await loop.create_connection(lambda: Tunnel(request), server.host, server.port)
-            try:
-                tunnel.send(request.written_for(server.host_header))
-                await tunnel.answered
-            except BaseException:
-                tunnel.close()
-                raise
-    except (OSError, TimeoutError) as error:
-        server.breaker.fail(loop.time())
-        raise CellUnavailable("the cell that serves this user does not answer") from error
-    server.breaker.succeed()
-    return tunnel
-
-
-async def run_tunnel(request: "ForwardedRequest") -> None:
-    """From the request to the open tunnel, or to an ordinary answer."""
-    try:
-        tunnel = await open_tunnel(request)
-    except RouterRefusal as refusal:
-        request.refuse(refusal)
-        return
-    if tunnel.status != 101:
-        request.deliver_upgrade_refused(tunnel)
-        tunnel.close()
-    elif request.disconnected:
-        tunnel.close()
-        request.tunnel_ended()
-    else:
-        request.tunnel_opened(tunnel)

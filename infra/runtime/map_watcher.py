@@ -109,6 +109,8 @@ class MapWatcher:
 
     async def stop(self) -> None:
         await cancel_all([*self._tasks, *([self._refreshing] if self._refreshing else [])])
+        # A task holds the connection that it was making, and a server holds up others for one that it waits to greet.
+        self._tasks, self._refreshing = [], None
 
     async def refresh(self, timeout_s: float) -> None:
         """Ask Redis and the control database now; callers at the same time share one asking."""

@@ -1,9 +1,10 @@
-"""Customers who send everything and send it badly, while app servers, worker and exchange are killed and the exchange
-duplicates, refuses, is late and takes trades back. Afterwards an independent model, which knows what was sent, what was
-answered and what the exchange wrote down, computes every balance, hold, position, cost and order, to the micro-dollar.
+"""Customers who send everything and send it badly, while app servers, worker, exchange and PostgreSQL are killed and
+the exchange duplicates, refuses, is late and takes trades back. Afterwards an independent model, which knows what was
+sent, what was answered and what the exchange wrote down, computes every balance, hold, position, cost and order, to the
+micro-dollar.
 
-`HOSTILE_SEED` repeats a run's choices (not its races), `HOSTILE_DEEDS` makes it as long as one likes. A window that was
-never hit fails the test: then it proved nothing.
+`HOSTILE_SEED` repeats a run's choices (not its races), `HOSTILE_DEEDS` makes it as long as one likes, with as many more
+deaths. A window that was never hit fails the test: then it proved nothing.
 """
 
 import asyncio
@@ -30,6 +31,7 @@ from tests.support.app_server import AppServer, app_server
 from tests.support.databases import TestDatabase
 from tests.support.exchange_process import ExchangeProcess
 from tests.support.hostile_customer import HostileCustomer
+from tests.support.killable_postgres import KillablePostgres
 from tests.support.statement import Statement, VenueOrder
 from tests.support.statement_reading import differences
 from tests.support.venue_books import WorkerProcess
@@ -52,7 +54,7 @@ FAULTS: list[dict[str, float]] = [
     {"reject_rate": 0.3, "cancel_refused_rate": 0.4, "replace_refused_rate": 0.8, "late_fill_rate": 0.8},
     {"latency_ms": 15, "duplicate_rate": 0.2, "bust_rate": 0.2, "correct_rate": 0.2, "replace_refused_rate": 0.4},
 ]
-VICTIMS = ("api 0", "worker", "exchange", "api 1", "worker", "api 0", "worker", "api 1")
+VICTIMS = ("api 0", "worker", "exchange", "api 1", "worker", "postgres", "worker", "api 0")
 
 
 @dataclass
@@ -60,6 +62,7 @@ class Scene:
     """Two app servers, one worker, one exchange, and the customers of the cell between them."""
 
     database: TestDatabase
+    postgres: KillablePostgres
     exchange: ExchangeProcess
     worker: WorkerProcess
     tap: VenueTap
@@ -89,6 +92,8 @@ class Scene:
         self.tally[f"killed: {victim}"] += 1
         if victim == "worker":
             self.worker.end(signal.SIGKILL)  # its keeper starts it again
+        elif victim == "postgres":
+            await asyncio.to_thread(self.postgres.kill_and_start)
         elif victim == "exchange":
             await asyncio.to_thread(self.exchange.stop, signal.SIGKILL)
             await asyncio.to_thread(self.exchange.start)
@@ -106,12 +111,13 @@ class Scene:
 
     async def disturb(self, progress: Counter[str], whole: int) -> None:
         """Faults and deaths by how far the customers have come, so that none is missed on a slow machine."""
-        for number, victim in enumerate(VICTIMS):
-            due = whole * (number + 0.5) / len(VICTIMS)
+        victims = VICTIMS * max(1, DEEDS // 50)
+        for number, victim in enumerate(victims):
+            due = whole * (number + 0.5) / len(victims)
             while progress["hands"] and sum(len(customer.deeds) for customer in self.customers) < due:  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
             if number % 2 == 0:
-                await self.set_faults(FAULTS[number // 2])
+                await self.set_faults(FAULTS[number // 2 % len(FAULTS)])
             await self.kill(victim)
         await self.set_faults({})
 
@@ -156,7 +162,7 @@ class Scene:
 
 
 @asynccontextmanager
-async def scene(database: TestDatabase, exchange: ExchangeProcess) -> AsyncIterator[Scene]:
+async def scene(database: TestDatabase, postgres: KillablePostgres, exchange: ExchangeProcess) -> AsyncIterator[Scene]:
     async with AsyncExitStack() as opened:
         tap = await opened.enter_async_context(venue_tap(exchange.port))
         servers = [opened.enter_context(app_server(database, exchange.keys_dir)) for _ in range(2)]
@@ -166,7 +172,7 @@ async def scene(database: TestDatabase, exchange: ExchangeProcess) -> AsyncItera
         opened.callback(lambda: worker.end(signal.SIGKILL))
         opened.callback(keeper.cancel)
         session = await opened.enter_async_context(aiohttp.ClientSession())
-        made = Scene(database, exchange, worker, tap, servers, session, [])
+        made = Scene(database, postgres, exchange, worker, tap, servers, session, [])
         signer = RouteTokenSigner(load_key_ring(exchange.keys_dir / ROUTE_FILE))
         async with await psycopg.AsyncConnection.connect(database.service_dsn, autocommit=True) as connection:
             for number, profile in enumerate(CUSTOMERS):
@@ -206,10 +212,10 @@ async def trade(scene: Scene) -> None:
 
 
 async def test_an_independent_model_agrees_with_hostile_customers_to_the_micro_dollar(
-    cell_database: TestDatabase, exchange: ExchangeProcess
+    mortal_database: TestDatabase, mortal_postgres: KillablePostgres, exchange: ExchangeProcess
 ) -> None:
     print(f"HOSTILE_SEED={SEED} HOSTILE_DEEDS={DEEDS}")
-    async with scene(cell_database, exchange) as made:
+    async with scene(mortal_database, mortal_postgres, exchange) as made:
         await trade(made)
         await asyncio.gather(*(customer.come_back() for customer in made.customers))
         await asyncio.gather(*(customer.repeat_everything() for customer in made.customers))
@@ -225,7 +231,7 @@ async def test_an_independent_model_agrees_with_hostile_customers_to_the_micro_d
             found = await differences(customer, statement)
             assert not found, "\n".join(found[:40])
         assert set(log) <= known, "the venue has orders that nobody was told of"
-        async with await psycopg.AsyncConnection.connect(cell_database.service_dsn, autocommit=True) as connection:
+        async with await psycopg.AsyncConnection.connect(mortal_database.service_dsn, autocommit=True) as connection:
             trial = await run_trial_balance(connection)
         assert trial.healthy, [check for check in trial.checks if check.violations]
     count_answers(made)
@@ -235,9 +241,10 @@ async def test_an_independent_model_agrees_with_hostile_customers_to_the_micro_d
 
 
 WINDOWS = (
-    "killed: api 0", "killed: api 1", "killed: worker", "killed: exchange", "no answer", "insisted", "replayed",
-    "sent twice at once", "changed under its key", "IDEMPOTENCY_KEY_REUSED", "given up, was done",
-    "given up, was not done", "INSUFFICIENT_BUYING_POWER", "INSUFFICIENT_SHARES", "PRICE_OUT_OF_BAND",
+    "killed: api 0", "killed: api 1", "killed: worker", "killed: exchange", "killed: postgres", "no answer",
+    "insisted", "replayed", "sent twice at once", "changed under its key", "IDEMPOTENCY_KEY_REUSED",
+    "given up, was done", "given up, was not done", "INSUFFICIENT_BUYING_POWER", "INSUFFICIENT_SHARES",
+    "PRICE_OUT_OF_BAND",
     "ORDER_NOT_FOUND", "ORDER_NOT_OPEN", "STALE_ETAG", "filled", "partly filled", "rejected",
     "cancelled", "replaced", "replaced at once", "replaced by the venue", "replacement refused", "cancelled at once",
     "armed", "stop sent", "by amount, bought", "by amount, sold", "ioc or fok cut short", "bust", "correct",

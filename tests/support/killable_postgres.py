@@ -31,6 +31,13 @@ from infra.backends.local.probes import postgres_answers
 from tests.support.free_port import free_port
 
 _START_LIMIT_S = 30.0
+_SETTINGS = (
+    *("-c", "fsync=off"),
+    *("-c", "max_connections=120"),
+    # Creating and dropping a database waits for every connection that is being made, also for one that a test has
+    # left half-made on a loop which stands still meanwhile: then this long, and not the minute that is the default.
+    *("-c", "authentication_timeout=5s"),
+)
 
 
 @dataclass(frozen=True)
@@ -67,7 +74,7 @@ class KillablePostgres:
         user = self._user
         with self._log.open("ab") as sink:
             self._process = subprocess.Popen(
-                [*server_command(self._binaries, self._cluster.data), "-c", "fsync=off", "-c", "max_connections=120"],
+                [*server_command(self._binaries, self._cluster.data), *_SETTINGS],
                 stdout=sink,
                 stderr=sink,
                 cwd="/",

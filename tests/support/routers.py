@@ -102,7 +102,7 @@ async def running_router(
             redis=RedisSettings(url=redis_url, timeout_s=0.5),
             map_file=folder / "router.map",
             keys_dir=keys,
-            upstream=upstream or UpstreamSettings(deadline_s=1.0),
+            upstream=upstream or UpstreamSettings(),
             edge=dict(edge or {}),  # type: ignore[arg-type]
             map_poll_s=0.5,
             drain_s=3.0,

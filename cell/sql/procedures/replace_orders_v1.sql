@@ -86,7 +86,7 @@ begin
           left join symbols s on s.symbol = o.symbol
           left join positions p on p.user_id = c.user_id and p.symbol = o.symbol
                 and (o.side = 'sell' or u.restricted or l.position_max_micros is not null)
-          cross join lateral (select div(c.asked_stop_px::numeric * 105, 100)::bigint as px) collar
+          cross join lateral (select div(greatest(c.asked_stop_px, s.reference_px_micros)::numeric * 105, 100)::bigint as px) collar
     ),
     sized as (
         select r.*, r.whole_qty - r.cum_qty_micros as new_qty,

@@ -1,0 +1,101 @@
+"""A client asks for a WebSocket: judged like any request (token, limits, route, 421 once), then a tunnel.
+
+What the cell answers other than 101 goes to the client as an ordinary answer.
+"""
+
+import asyncio
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from router.answer import write_answer_head
+from router.budget import budget_ms
+from router.errors import CellOverloaded, CellUnavailable, RouterRefusal
+from router.headers import as_upgrade, write_request
+from router.tunnel import Tunnel
+
+if TYPE_CHECKING:
+    from router.forward import ForwardedRequest
+
+
+async def _open_tunnel(request: "ForwardedRequest") -> Tunnel:
+    """Ask the user's cell for the upgrade, following one 421. Raises a `RouterRefusal`."""
+    tunnel = await _ask(request)
+    if tunnel.status == 421:
+        misroutes = request.forwarder.misroutes
+        request.forwarder.routes.forget(request.head.authorization)
+        request.route.cell.figures.misdirected += 1
+        tunnel.close()
+        request.route = await misroutes.find_owner(request.route, tunnel.body)
+        tunnel = await _ask(request)
+        if tunnel.status == 421:
+            misroutes.loops += 1
+            tunnel.close()
+            raise CellUnavailable("the user is on the way to another cell")
+    return tunnel
+
+
+async def _ask(request: "ForwardedRequest") -> Tunnel:
+    cell, loop = request.route.cell, asyncio.get_running_loop()
+    if cell.tunnels >= cell.tunnels_max:
+        raise CellOverloaded("the cell has as many open streams as it may have")
+    if request.budget_s <= 0:
+        raise CellOverloaded("there was no time left to ask the cell; nothing was done")
+    server = cell.pick_server(loop.time())
+    try:
+        async with asyncio.timeout(request.deadline_s - loop.time()):
+            _, tunnel = await loop.create_connection(lambda: Tunnel(request), server.host, server.port)
+            try:
+                tunnel.send(_written_for(request, server.host_header))
+                await tunnel.answered
+            except BaseException:
+                tunnel.close()
+                raise
+    except (OSError, TimeoutError) as error:
+        server.breaker.fail(loop.time())
+        raise CellUnavailable("the cell that serves this user does not answer") from error
+    server.breaker.succeed()
+    return tunnel
+
+
+def _written_for(request: "ForwardedRequest", host: bytes) -> bytes:
+    """The upgrade as the cell gets it."""
+    head = request.head
+    written = write_request(
+        method=request.method,
+        target=request.target,
+        host=host,
+        route_token=request.route.token,
+        request_id=head.request_id,
+        trace=head.trace,
+        budget_ms=budget_ms(request.deadline_s, monotonic()),
+        passed=head.passed,
+        body=b"",
+    )
+    return as_upgrade(written)
+
+
+async def run_tunnel(request: "ForwardedRequest") -> None:
+    """From the request to the open tunnel, or to an ordinary answer."""
+    try:
+        tunnel = await _open_tunnel(request)
+    except RouterRefusal as refusal:
+        request.refuse(refusal)
+        return
+    if tunnel.status != 101:
+        _deliver_refused(request, tunnel)
+        tunnel.close()
+    elif request.disconnected:
+        tunnel.close()
+        request.end()
+    else:
+        tunnel.open()
+
+
+def _deliver_refused(request: "ForwardedRequest", tunnel: Tunnel) -> None:
+    """The cell's ordinary answer to an upgrade it does not want."""
+    request.route.cell.figures.answered(tunnel.status, monotonic() - request.received_s)
+    if not request.disconnected:
+        kept = [header for header in tunnel.headers if header[0] != b"content-length"]
+        parts = write_answer_head(tunnel.status, kept, b"", len(tunnel.body), chunked=False, last=True)
+        request.edge.transport.write(b"".join([*parts, tunnel.body]))
+    request.end()
