@@ -22,8 +22,9 @@ from cell.customer_port import CustomerPort
 from cell.ledger.controller import LedgerController
 from cell.metrics import TABLE
 from cell.operations.controller import OperatorChanges, OperatorReads
-from cell.orders.batcher import Batcher, BatcherLimits, procedures
+from cell.orders.batcher import Batcher, BatcherLimits
 from cell.orders.cancel import cancel_order
+from cell.orders.command import procedures
 from cell.orders.controllers.history import OrderHistory
 from cell.orders.controllers.orders import OrderController
 from cell.orders.place import place_order

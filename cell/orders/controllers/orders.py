@@ -22,8 +22,9 @@ from cell.controller import (
     as_response,
 )
 from cell.orders import queries
-from cell.orders.batcher import Batcher, CommandKind
+from cell.orders.batcher import Batcher
 from cell.orders.cancel import cancel_named_order, cancel_order
+from cell.orders.command import CommandKind
 from cell.orders.controllers.bodies import PLACING, PREVIEWING, REPLACING
 from cell.orders.place import place_order
 from cell.orders.preview import Preview, preview_order
