@@ -296,7 +296,7 @@ def create_identity_app(router: Router) -> Litestar:
             "log_ins": Provide(lambda: router.log_ins, sync_to_thread=False),
             "access_tokens": Provide(lambda: router.access_tokens, sync_to_thread=False),
         },
-        exception_handlers={RouterRefusal: _refuse, Exception: to_response},
+        exception_handlers={RouterRefusal: _refuse, RecursionError: _refuse_depth, Exception: to_response},
         before_send=[_add_request_id],
         request_max_body_size=router.settings.edge.body_bytes_max,
         openapi_config=OpenAPIConfig(
@@ -313,6 +313,10 @@ def create_identity_app(router: Router) -> Litestar:
 def _refuse(request: Request[Any, Any, Any], refusal: RouterRefusal) -> Response[bytes]:
     problem = Problem(refusal.status, refusal.code, refusal.detail, headers=refusal_headers(refusal))
     return to_response(request, problem)
+
+
+def _refuse_depth(request: Request[Any, Any, Any], _: RecursionError) -> Response[bytes]:
+    return to_response(request, Problem(400, "INVALID_FIELD", "body: nested too deeply", field="body"))
 
 
 async def _add_request_id(message: Message, scope: Scope) -> None:
