@@ -70,6 +70,7 @@ from router.queries import ControlQueries
 from router.revoked import RevocationWatcher
 from router.settings import LimitSettings, RouterSettings
 from router.sign_up import SignUp
+from router.ticking import ticks
 from router.world import World
 
 _FORGET_S = 10.0
@@ -250,12 +251,9 @@ class Router:
         self._keys_seen = now
 
     async def _sweep_clients(self) -> None:
-        loop = asyncio.get_running_loop()
         limits = self.forwarder.limits
         forget_at_s = 0.0
-        while True:
-            await asyncio.sleep(0.1 if self.draining else 0.5)
-            now_s = loop.time()
+        async for now_s in ticks(lambda: 0.1 if self.draining else 0.5):
             sweep_clients(self.forwarder.clients, self.settings.edge, now_s)
             self._follow_keys()
             if now_s >= forget_at_s:
