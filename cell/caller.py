@@ -5,13 +5,15 @@ and the others through it, by the same functions.
 """
 
 import hashlib
+import json
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated, Final, TypeVar
+from typing import Annotated, Any, Final, TypeVar
 from uuid import UUID
 
 import msgspec
+from msgspec import UNSET
 
 from cell import errors
 
@@ -64,9 +66,9 @@ def check_content_type(value: str | None) -> None:
 
 
 def decode_body(decoder: "msgspec.json.Decoder[Body]", raw: bytes) -> Body:
-    """The body's fields. 400: not JSON or not an object; 422: a field that is unknown or of another type."""
+    """The body's fields. 400: not JSON, or a field given twice; 422: a field that is unknown or of another type."""
     try:
-        return decoder.decode(raw)
+        body = decoder.decode(raw)
     except msgspec.ValidationError as error:
         found = _FIELD_NAME.search(str(error))
         raise errors.invalid_field(422, found[1] if found else "body", str(error)) from error
@@ -74,6 +76,26 @@ def decode_body(decoder: "msgspec.json.Decoder[Body]", raw: bytes) -> Body:
         raise errors.invalid_field(400, "body", f"not a JSON object: {error}") from error
     except RecursionError as error:
         raise errors.invalid_field(400, "body", "nested too deeply") from error
+    values = msgspec.structs.astuple(body)
+    if raw.count(b",") >= len(values) - values.count(UNSET):  # one comma less than fields: each of them is given once
+        _check_given_once(raw)
+    return body
+
+
+def _check_given_once(raw: bytes) -> None:
+    """Two readers of a body must not see two orders in it. Raises Problem 400 for a field that is there twice."""
+
+    def check(pairs: list[tuple[str, Any]]) -> None:
+        seen: set[str] = set()
+        for name, _ in pairs:
+            if name in seen:
+                raise errors.invalid_field(400, name[:64], "given twice")
+            seen.add(name)
+
+    try:
+        json.loads(raw, object_pairs_hook=check, parse_int=str, parse_float=str)
+    except (ValueError, RecursionError) as error:  # inside of an amount, which nobody has looked at yet
+        raise errors.invalid_field(400, "body", "not a JSON object") from error
 
 
 def fingerprint(method: str, path: str, *parts: object) -> bytes:

@@ -73,9 +73,10 @@ def or_null(schema: Schema) -> Schema:
 
 
 SYMBOL = text("1 to 12 capital letters, digits or dots, a letter first", pattern="^[A-Z][A-Z0-9.]{0,11}$")
+_IN_A_PATH: Final = r"^(?!\.{1,2}$)[!-$&-.0-\[\]-~]{1,128}$"
 CLIENT_ORDER_ID = text(
     "the customer's own name for an order: 1 to 128 visible ASCII characters without slash, backslash and percent sign",
-    pattern=r"^(?!\.{1,2}$)[!-$&-.0-\[\]-~]{1,128}$",
+    pattern=_IN_A_PATH,
 )
 _UUID: Final = "^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
 _PARAMETERS: Final[Mapping[str, Schema]] = {
@@ -85,13 +86,14 @@ _PARAMETERS: Final[Mapping[str, Schema]] = {
     "If-Match": text('the etag of the order as it was seen, such as "3", or *', pattern=r'^(\*|(W/)?"[!#-~]*")$'),
     "order_id": Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.UUID, pattern=_UUID),
     "client_order_id": CLIENT_ORDER_ID,
+    "venue_order_id": text("the venue_order_id of an order", pattern=_IN_A_PATH),
     "symbol": SYMBOL,
     "status": text("open, closed, or one state", choices=("open", "closed", *OrderStatus)),
     "side": text("", choices=("buy", "sell")),
-    "after": Schema(
-        type=OpenAPIType.STRING, format=OpenAPIFormat.DATE_TIME, description="created at this time or later"
+    "after": Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.DATE_TIME, description="created later than this"),
+    "until": Schema(
+        type=OpenAPIType.STRING, format=OpenAPIFormat.DATE_TIME, description="created at this time or before"
     ),
-    "until": Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.DATE_TIME, description="created before this time"),
     "limit": Schema(
         type=OpenAPIType.INTEGER, minimum=1, maximum=LIMIT_MAX, default=LIMIT_DEFAULT, description="items of one page"
     ),

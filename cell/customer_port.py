@@ -29,7 +29,8 @@ HotRoute = Callable[[Caller, str, bytes], Awaitable[Answer]]
 _REQUEST_ID: Final = re.compile(rb"[!-~]{1,128}")
 _PATH_PARAMETER: Final = re.compile(r"\{[^}]*\}")
 _ORDERS: Final = "/v1/orders"
-_ORDER_PATH_LENGTH: Final = len(_ORDERS) + 1 + 36
+_ORDER: Final = _ORDERS + "/"
+_ORDER_PATH_LENGTH: Final = len(_ORDER) + 36
 
 
 class CustomerPort:
@@ -66,8 +67,8 @@ class CustomerPort:
         with deadline.budget(headers.get(deadline.DEADLINE_HEADER)):
             if method == "POST" and path == _ORDERS:
                 await self._hot(scope, headers, receive, send, None)
-            elif method == "DELETE" and len(path) == _ORDER_PATH_LENGTH and path.startswith(_ORDERS):
-                await self._hot(scope, headers, receive, send, path[len(_ORDERS) + 1 :])
+            elif method == "DELETE" and _is_order_path(path):
+                await self._hot(scope, headers, receive, send, path[len(_ORDER) :])
             else:
                 await self._cold(scope, headers, receive, send)
 
@@ -141,3 +142,8 @@ class CustomerPort:
     def _request_id(headers: dict[bytes, bytes]) -> bytes:
         given = headers.get(b"x-request-id")
         return given if given is not None and _REQUEST_ID.fullmatch(given) else str(uuid.uuid4()).encode()
+
+
+def _is_order_path(path: str) -> bool:
+    """`/v1/orders/<36 characters>`; whether they are an id is judged later."""
+    return len(path) == _ORDER_PATH_LENGTH and path.startswith(_ORDER) and path.count("/") == 3

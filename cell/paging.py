@@ -27,7 +27,7 @@ class Page:
         """`after` of a list whose key is a sequence. Raises Problem 422 if the token is of another list."""
         if self.after is None:
             return None
-        if not self.after.isdigit() or len(self.after) > 18:
+        if not (self.after.isascii() and self.after.isdigit()) or len(self.after) > 18:
             raise errors.invalid_field(422, "page_token", "not a token of this list")
         return int(self.after)
 
@@ -46,11 +46,11 @@ def parse_page(limit: str | None, page_token: str | None, direction: str | None)
 
 def _open(token: str) -> str:
     try:
-        return base64.b64decode(token.encode("ascii"), altchars=b"-_", validate=True).decode("ascii")
+        return base64.b64decode(token.encode("ascii"), altchars=b"-_", validate=True).decode()
     except (binascii.Error, UnicodeError, ValueError) as error:
         raise errors.invalid_field(422, "page_token", "not a token of this API") from error
 
 
 def seal(key: object) -> str:
     """The token of the page that begins after `key`."""
-    return base64.urlsafe_b64encode(str(key).encode("ascii")).decode("ascii")
+    return base64.urlsafe_b64encode(str(key).encode()).decode("ascii")

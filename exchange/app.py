@@ -40,7 +40,7 @@ async def run_exchange(settings: ExchangeSettings, shutdown: Shutdown) -> None:
         path="/",
         route_handlers=[TapeController, ExchangeController],
         guards=[require_role(load_operator_ring(settings.keys_dir), "operator")],
-        dependencies={"market": Provide(lambda: market, sync_to_thread=False)},
+        dependencies={"desk": Provide(lambda: market.operators, sync_to_thread=False)},
         request_max_body_size=settings.tape_bytes_max,
     )
     app = create_operator_app(metrics=metrics, ready=ready, routes=[routes])

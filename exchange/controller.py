@@ -11,8 +11,8 @@ from litestar.status_codes import HTTP_200_OK, HTTP_201_CREATED
 from exchange.errors import ExchangeError, InvalidField, TapeInvalid
 from exchange.faults import Faults
 from exchange.live_order import ENDED
-from exchange.log import TradedOrder
-from exchange.market import Market
+from exchange.log_rows import TradedOrder
+from exchange.operators_desk import OperatorsDesk
 from infra.runtime.problem import Problem
 
 ORDERS_MAX: Final = 1_000
@@ -40,7 +40,7 @@ class TapeController(Controller):
     async def load_tape(
         self,
         request: Request[Any, Any, Any],
-        market: Market,
+        desk: OperatorsDesk,
         symbol: str = Parameter(query="symbol"),
         run: str = Parameter(query="run"),
         waits_for_replace: bool = Parameter(query="waits_for_replace", default=False),
@@ -48,16 +48,16 @@ class TapeController(Controller):
         """201 for a new tape, 200 for one that is here already, 409 if its name stands for other content."""
         content = await _tape_content(request)
         try:
-            tape, is_new = await market.load_tape(content, symbol=symbol, run=run, waits_for_replace=waits_for_replace)
+            tape, is_new = await desk.load_tape(content, symbol=symbol, run=run, waits_for_replace=waits_for_replace)
         except ExchangeError as error:
             raise as_problem(error) from error
-        facts = next(row for row in market.tapes() if row["symbol"] == tape.symbol and row["run"] == tape.run)
+        facts = next(row for row in desk.tapes() if row["symbol"] == tape.symbol and row["run"] == tape.run)
         return Response(facts | {"new": is_new}, status_code=HTTP_201_CREATED if is_new else HTTP_200_OK)
 
     @get(sync_to_thread=False)
-    def list_tapes(self, market: Market) -> dict[str, list[dict[str, object]]]:
+    def list_tapes(self, desk: OperatorsDesk) -> dict[str, list[dict[str, object]]]:
         """All loaded tapes."""
-        return {"items": market.tapes()}
+        return {"items": desk.tapes()}
 
 
 class ExchangeController(Controller):
@@ -66,14 +66,14 @@ class ExchangeController(Controller):
     path = "/operator/v1"
 
     @get("/summary", sync_to_thread=False)
-    def show_summary(self, market: Market) -> dict[str, object]:
+    def show_summary(self, desk: OperatorsDesk) -> dict[str, object]:
         """Orders, sessions, prices."""
-        return market.summary()
+        return desk.summary()
 
     @get("/orders", sync_to_thread=False)
     def list_orders(
         self,
-        market: Market,
+        desk: OperatorsDesk,
         after: str = Parameter(query="after", default=""),
         limit: int = Parameter(query="limit", ge=1, le=ORDERS_MAX, default=ORDERS_MAX),
         named: str | None = Parameter(query="named", default=None),
@@ -83,19 +83,19 @@ class ExchangeController(Controller):
             names = named.split(",")
             if len(names) > ORDERS_MAX:
                 raise as_problem(InvalidField(f"at most {ORDERS_MAX} orders can be named"))
-            return {"items": [_traded(order) for order in market.named_orders(names)], "next_after": None}
-        found = market.traded_orders(after=after, limit=limit)
+            return {"items": [_traded(order) for order in desk.named_orders(names)], "next_after": None}
+        found = desk.traded_orders(after=after, limit=limit)
         last = found[-1].cl_ord_id if len(found) == limit else None
         return {"items": [_traded(order) for order in found], "next_after": last}
 
     @get("/faults", sync_to_thread=False)
-    def show_faults(self, market: Market) -> dict[str, object]:
+    def show_faults(self, desk: OperatorsDesk) -> dict[str, object]:
         """The faults that are on."""
-        shown: dict[str, object] = msgspec.to_builtins(market.faults)
+        shown: dict[str, object] = msgspec.to_builtins(desk.faults)
         return shown
 
     @post("/faults", status_code=HTTP_200_OK)
-    async def set_faults(self, request: Request[Any, Any, Any], market: Market) -> dict[str, object]:
+    async def set_faults(self, request: Request[Any, Any, Any], desk: OperatorsDesk) -> dict[str, object]:
         """Replace the faults; an empty object switches all off."""
         try:
             wanted = msgspec.json.decode(await request.body() or b"{}", type=FaultsRequest)
@@ -103,11 +103,11 @@ class ExchangeController(Controller):
             raise as_problem(InvalidField(str(error))) from error
         faults = Faults(**{name: getattr(wanted, name) for name in Faults.__struct_fields__})
         try:
-            await market.set_faults(faults)
+            await desk.set_faults(faults)
         except ExchangeError as error:
             raise as_problem(error) from error
-        sessions = await market.report_unknown_fill() if wanted.unknown_fill else []
-        shown: dict[str, object] = msgspec.to_builtins(market.faults)
+        sessions = await desk.report_unknown_fill() if wanted.unknown_fill else []
+        shown: dict[str, object] = msgspec.to_builtins(desk.faults)
         return shown | {"unknown_fill_sent_to": sessions}
 
 

@@ -13,6 +13,7 @@ from exchange.errors import InvalidField
 
 MILLION: Final = 1_000_000
 LATENCY_MS_MAX: Final = 60_000
+SILENT_MS_MAX: Final = 3_600_000
 
 
 class Faults(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -26,6 +27,9 @@ class Faults(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A fill is followed by one with its exec id and another price."""
     lost_ack_rate: float = 0.0
     """An order is accepted, and nobody is told."""
+    silent_rate: float = 0.0
+    """An order is taken, and nobody hears of it, whatever he asks, for `silent_ms` or until this is switched off."""
+    silent_ms: int = 60_000
     reject_rate: float = 0.0
     """An order is rejected for no reason a customer could know."""
     late_fill_rate: float = 0.0
@@ -43,6 +47,8 @@ class Faults(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """Itself, or InvalidField."""
         if not 0 <= self.latency_ms <= LATENCY_MS_MAX:
             raise InvalidField(f"latency_ms must be between 0 and {LATENCY_MS_MAX}")
+        if not 0 < self.silent_ms <= SILENT_MS_MAX:
+            raise InvalidField(f"silent_ms must be between 1 and {SILENT_MS_MAX}")
         for name in self.__struct_fields__:
             if name.endswith("_rate") and not 0 <= getattr(self, name) <= 1:
                 raise InvalidField(f"{name} must be between 0 and 1")
@@ -58,6 +64,18 @@ def draw_ppm(seed: int, purpose: str, key: str) -> int:
 def strikes(seed: int, purpose: str, key: str, rate: float) -> bool:
     """Whether a fault of this rate hits this key."""
     return rate > 0 and draw_ppm(seed, purpose, key) < rate * MILLION
+
+
+class Dice:
+    """The seed, and the faults that are on now: shared by all who must ask whether one strikes."""
+
+    def __init__(self, seed: int, faults: Faults) -> None:
+        self.seed = seed
+        self.faults = faults
+
+    def strikes(self, purpose: str, key: str, rate: float) -> bool:
+        """Whether a fault of this rate hits this key."""
+        return strikes(self.seed, purpose, key, rate)
 
 
 class Draws:

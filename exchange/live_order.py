@@ -8,7 +8,9 @@ from datetime import UTC, datetime
 from hashlib import blake2b
 from typing import Final
 
-from exchange.log import OrderRow, TapeKey
+import msgspec
+
+from exchange.log_rows import OrderRow, TapeKey
 from exchange.paper import MICROS, USED_UP, Step, worst_px
 from exchange.wire import Cancel, Submit
 
@@ -82,12 +84,37 @@ class LiveOrder:
             return 0
         return self.terms.cash_qty * MICROS - (self.cum_cost or 0)
 
+    def begin_at(self, at_us: int) -> None:
+        """Let everything that is planned happen earlier or later, from this moment on."""
+        shift_us = at_us - self.steps[0].at_us
+        self.steps = tuple(msgspec.structs.replace(step, at_us=step.at_us + shift_us) for step in self.steps)
+
+    def close_day(self, close_us: int) -> bool:
+        """What was to happen after the close does not; gtc orders rest from then on. Says whether that changed it."""
+        is_gtc = self.terms.time_in_force == "gtc"
+        if is_gtc and self.tape_key is not None:
+            return False  # a tape tells what happens to its orders, and when
+        before = self.steps, self.waits
+        self.steps = tuple(step for step in self.steps if step.at_us < close_us)
+        if not self.completed_by(self.steps) and not any(step.kind in ENDED for step in self.steps):
+            if is_gtc:
+                self.waits = self.waits or self.steps != before[0]
+            else:
+                self.waits = False
+                self.steps += (Step(close_us, "expired", reason="end of day"),)
+        return before != (self.steps, self.waits)
+
     def completed_by(self, steps: Iterable[Step]) -> bool:
         """Whether nothing is left to trade after these fills; an amount is used up by the fill that was planned so."""
         fills = [step for step in steps if step.kind == "fill"]
         if self.terms.cash_qty is not None:
             return any(step.reason == USED_UP for step in fills)
         return self.cum_qty + sum(step.qty for step in fills) >= self.terms.order_qty
+
+    @property
+    def is_unheard(self) -> bool:
+        """Nobody was told of it yet, not even that it was taken."""
+        return bool(self.steps) and self.steps[0].kind in ("accepted", "rejected")
 
     @property
     def live(self) -> bool:

@@ -10,17 +10,26 @@ A write that fails ends the process: the next start reads what is true.
 
 import sqlite3
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 from uuid import uuid4
 
 import msgspec
 
 from exchange.errors import LogInconsistent
-from exchange.paper import Step
+from exchange.log_rows import (
+    Batch,
+    OrderRow,
+    ReportRow,
+    TapeKey,
+    TapeRow,
+    TradedOrder,
+    order_row,
+    order_values,
+    tape_values,
+    traded_order,
+)
 from exchange.prices import BasePrice
-from exchange.wire import Submit
 
 FORMAT: Final = "1"
 CACHE_KIB: Final = 16_384
@@ -75,80 +84,6 @@ select cl_ord_id, session, ord_status, cum_qty, cum_cost, fill_count
 from orders where cl_ord_id in (select value from json_each(?)) order by cl_ord_id
 """
 
-_steps_decoder: Final = msgspec.json.Decoder(tuple[Step, ...])
-_terms_decoder: Final = msgspec.json.Decoder(Submit)
-
-TapeKey = tuple[str, str, int]
-
-
-@dataclass(frozen=True, slots=True)
-class OrderRow:
-    """One order as it stands; `live` while a step is planned or something is left to trade."""
-
-    terms: Submit
-    session: str
-    venue_order_id: str
-    ord_status: str
-    cum_qty: int
-    fill_count: int
-    steps: tuple[Step, ...]
-    waits: bool
-    live: bool
-    tape_key: TapeKey | None
-    cum_cost: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class TradedOrder:
-    """What an order traded, as whoever reconciles wants it."""
-
-    cl_ord_id: str
-    session: str
-    ord_status: str
-    cum_qty: int
-    cum_cost: int | None
-    executions: int
-    """Fills, busts and corrections."""
-
-
-@dataclass(frozen=True, slots=True)
-class ReportRow:
-    """A report as it will travel: `body` is its JSON."""
-
-    session: str
-    seq: int
-    body: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class TapeRow:
-    """A loaded tape's original bytes."""
-
-    symbol: str
-    run: str
-    digest: str
-    content: bytes
-    loaded_at: str
-    waits_for_replace: bool = False
-
-
-@dataclass(slots=True)
-class Batch:
-    """Everything that changed since the last batch: written together or not at all."""
-
-    orders: list[OrderRow] = field(default_factory=list)
-    reports: list[ReportRow] = field(default_factory=list)
-    sessions: list[tuple[str, int, int]] = field(default_factory=list)
-    prices: list[tuple[str, BasePrice]] = field(default_factory=list)
-    facts: list[tuple[str, str]] = field(default_factory=list)
-    tapes: list[TapeRow] = field(default_factory=list)
-
-    @property
-    def row_count(self) -> int:
-        """How many rows it holds."""
-        told = len(self.orders) + len(self.reports) + len(self.sessions)
-        return told + len(self.prices) + len(self.facts) + len(self.tapes)
-
 
 class DurableLog:
     """An open log."""
@@ -182,8 +117,8 @@ class DurableLog:
         cursor = self._writer.cursor()
         cursor.execute("begin immediate")
         try:
-            cursor.executemany(_PUT_TAPE, map(_tape_values, batch.tapes))
-            cursor.executemany(_PUT_ORDER, map(_order_values, batch.orders))
+            cursor.executemany(_PUT_TAPE, map(tape_values, batch.tapes))
+            cursor.executemany(_PUT_ORDER, map(order_values, batch.orders))
             cursor.executemany(
                 "insert into reports values (?, ?, ?)", ((row.session, row.seq, row.body) for row in batch.reports)
             )
@@ -206,16 +141,16 @@ class DurableLog:
     def find_order(self, cl_ord_id: str) -> OrderRow | None:
         """An order that is no longer in memory, if it ever was."""
         found = self._reader.execute(_FIND_ORDER, (cl_ord_id,)).fetchone()
-        return None if found is None else _order_row(found)
+        return None if found is None else order_row(found)
 
     def traded_orders(self, after: str, limit: int) -> list[TradedOrder]:
         """The next orders by id, as they are on disk."""
-        return [_traded_order(found) for found in self._reader.execute(_TRADED_ORDERS, (after, limit))]
+        return [traded_order(found) for found in self._reader.execute(_TRADED_ORDERS, (after, limit))]
 
     def named_orders(self, cl_ord_ids: Sequence[str]) -> list[TradedOrder]:
         """Those of these that are on disk."""
         names = msgspec.json.encode(list(cl_ord_ids)).decode()
-        return [_traded_order(found) for found in self._reader.execute(_NAMED_ORDERS, (names,))]
+        return [traded_order(found) for found in self._reader.execute(_NAMED_ORDERS, (names,))]
 
     def reports_after(self, session: str, seq: int, limit: int) -> list[ReportRow]:
         """The next reports of a session in order."""
@@ -227,7 +162,7 @@ class DurableLog:
     def live_orders(self) -> Iterator[OrderRow]:
         """Every order that still can change."""
         for found in self._reader.execute(_LIVE_ORDERS):
-            yield _order_row(found)
+            yield order_row(found)
 
     def sessions(self) -> list[tuple[str, int, int]]:
         """(session, last_seq, acked_seq) of all."""
@@ -274,50 +209,3 @@ def _connect(path: Path) -> sqlite3.Connection:
     connection.execute("pragma synchronous = full")
     connection.execute(f"pragma cache_size = -{CACHE_KIB}")
     return connection
-
-
-def _tape_values(row: TapeRow) -> tuple[object, ...]:
-    return (row.symbol, row.run, row.digest, row.content, row.loaded_at, row.waits_for_replace)
-
-
-def _order_values(row: OrderRow) -> tuple[object, ...]:
-    tape_symbol, tape_run, tape_id = row.tape_key or (None, None, None)
-    return (
-        row.terms.cl_ord_id,
-        row.session,
-        msgspec.json.encode(row.terms),
-        row.venue_order_id,
-        row.ord_status,
-        row.cum_qty,
-        row.fill_count,
-        msgspec.json.encode(row.steps),
-        row.waits,
-        row.live,
-        tape_symbol,
-        tape_run,
-        tape_id,
-        None if row.cum_cost is None else str(row.cum_cost),  # beyond 64 bits for large orders
-    )
-
-
-def _traded_order(found: tuple[Any, ...]) -> TradedOrder:
-    cl_ord_id, session, ord_status, cum_qty, cum_cost, executions = found
-    return TradedOrder(cl_ord_id, session, ord_status, cum_qty, None if cum_cost is None else int(cum_cost), executions)
-
-
-def _order_row(found: tuple[Any, ...]) -> OrderRow:
-    (session, terms, venue_order_id, ord_status, cum_qty, fill_count, steps, waits, live, symbol, run, tape_id,
-     cum_cost) = found  # fmt: skip
-    return OrderRow(
-        terms=_terms_decoder.decode(terms),
-        session=session,
-        venue_order_id=venue_order_id,
-        ord_status=ord_status,
-        cum_qty=cum_qty,
-        fill_count=fill_count,
-        steps=_steps_decoder.decode(steps),
-        waits=bool(waits),
-        live=bool(live),
-        tape_key=None if tape_id is None else (symbol, run, tape_id),
-        cum_cost=None if cum_cost is None else int(cum_cost),
-    )

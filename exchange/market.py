@@ -9,7 +9,7 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 from uuid import uuid4
@@ -17,14 +17,16 @@ from uuid import uuid4
 import msgspec
 
 from exchange.book import CLOSED_THROUGH, Book
-from exchange.errors import BadFrame, InvalidField, TapeConflict
+from exchange.errors import BadFrame
 from exchange.faults import Faults
 from exchange.hours import ALWAYS, TradingHours
 from exchange.live_order import rfc3339
-from exchange.log import Batch, DurableLog, ReportRow, TapeRow, TradedOrder
+from exchange.log import DurableLog
+from exchange.log_rows import Batch, ReportRow
+from exchange.operators_desk import OperatorsDesk
 from exchange.prices import PriceBoard
 from exchange.sessions import CellConnection, SessionFeed
-from exchange.tape import Tape, parse_tape
+from exchange.tape import parse_tape
 from exchange.wire import Ack, Cancel, FromCell, Hello, Prices, Replace, Status, Submit, Unknown, Welcome
 from infra.runtime.fault_points import FaultPoints
 from infra.runtime.telemetry import Metrics
@@ -33,8 +35,6 @@ PRICE_PERIOD_S: Final = 0.5
 PENDING_ROWS_MAX: Final = 20_000
 TIMER_STEP_S: Final = 0.001
 _SESSION: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
-_SYMBOL: Final = re.compile(r"[A-Z][A-Z0-9.]{0,9}")
-_RUN: Final = re.compile(r"[A-Za-z0-9_.-]{1,40}")
 
 _log = logging.getLogger(__name__)
 
@@ -81,6 +81,15 @@ class Market:
             closed_through_us=self._recover_close(),
         )
         self._recover()
+        self.operators = OperatorsDesk(
+            self._book,
+            log,
+            self._prices,
+            now_us=now_us,
+            committed=self._committed,
+            tell_prices=self._tell_prices,
+            is_connected=lambda session: session in self._feeds and self._feeds[session].connection is not None,
+        )
 
     def _recover(self) -> None:
         sessions = self._log.sessions()
@@ -96,7 +105,7 @@ class Market:
         )
         for session, last_seq, _ in sessions:
             self._feed(session).durable_seq = last_seq
-        _log.info("recovered", extra={"live_orders": self._book.live_count, "sessions": len(sessions)})
+        _log.info("recovered", extra={"live_orders": len(self._book.orders), "sessions": len(sessions)})
 
     def _recover_close(self) -> int:
         """Up to which moment days were closed; a new exchange begins now."""
@@ -150,14 +159,14 @@ class Market:
                 return
 
     def _release(self, batch: Batch) -> None:
-        self._book.forget_ended(batch)
+        self._book.orders.forget_ended(batch.orders)
         by_session: dict[str, list[ReportRow]] = {}
         for row in batch.reports:
             by_session.setdefault(row.session, []).append(row)
         for session, rows in by_session.items():
             self._feed(session).release(rows)
         self._metrics.counter("exchange_reports_total").inc(len(batch.reports))
-        self._metrics.gauge("exchange_live_orders").set(self._book.live_count)
+        self._metrics.gauge("exchange_live_orders").set(len(self._book.orders))
 
     async def _price_loop(self) -> None:
         while True:
@@ -171,7 +180,7 @@ class Market:
         self._told_prices = prices
         self._book.meet_prices(changed, now_us)
         self._mark_changed()
-        message = Prices(changed, rfc3339(now_us), self._book.price_bands())
+        message = Prices(changed, rfc3339(now_us), self._book.tapes.price_bands())
         for feed in self._feeds.values():
             if feed.connection is not None and not feed.connection.paused:
                 feed.connection.send(message)
@@ -205,14 +214,14 @@ class Market:
         if not _SESSION.fullmatch(hello.session):
             raise BadFrame("hello names no session")
         now_us = self._now_us()
-        last_seq = self._book.open_session(hello.session, hello.received)
+        last_seq = self._book.reports.open_session(hello.session, hello.received)
         feed = self._feed(hello.session)
         if hello.received > feed.durable_seq:
             _log.warning("a cell knows more than the log", extra={"session": hello.session, "received": hello.received})
             feed.durable_seq = max(feed.durable_seq, hello.received)
         feed.connect(connection, hello.received)
         prices = self._prices.snapshot(self._hours.last_trading_us(now_us))
-        bands = self._book.price_bands()
+        bands = self._book.tapes.price_bands()
         connection.send(Welcome(str(uuid4()), self._log.log_id, self._prices.symbols, prices, rfc3339(now_us), bands))
         feed.pump()
         self._count_connected()
@@ -236,7 +245,7 @@ class Market:
             if not self._book.status(session, message, now_us):
                 connection.send(Unknown(message.cl_ord_id))
         elif isinstance(message, Ack):
-            self._book.acknowledge(session, message.seq)
+            self._book.reports.acknowledge(session, message.seq)
         self._mark_changed()
 
     def bad_frame(self, connection: CellConnection, error: BadFrame) -> None:
@@ -250,103 +259,6 @@ class Market:
             if feed.connection is connection:
                 feed.connection = None
         self._count_connected()
-
-    # -- what operators ask -----------------------------------------------------------------------------------------
-
-    async def load_tape(
-        self, content: bytes, *, symbol: str, run: str, waits_for_replace: bool = False
-    ) -> tuple[Tape, bool]:
-        """Play a tape from now on; the second value says whether it was new. Durable when this returns.
-
-        With `waits_for_replace` a partial cancellation is a replacement that somebody must ask for: what follows it on
-        the tape waits. A tape that is here without it gets it as long as none of its orders has come.
-        """
-        if not _SYMBOL.fullmatch(symbol):
-            raise InvalidField(f"{symbol!r} is not a symbol")
-        if not _RUN.fullmatch(run):
-            raise InvalidField("a run is 1 to 40 letters, digits, dots, dashes or underscores")
-        tape = await asyncio.to_thread(parse_tape, content, symbol=symbol, run=run, waits_for_replace=waits_for_replace)
-        known = self._book.tapes.get(symbol, {}).get(run)
-        if known is not None:
-            if known.digest != tape.digest:
-                raise TapeConflict(f"run {run} of {symbol} was loaded before with other content")
-            if known.waits_for_replace or not waits_for_replace:
-                await self._committed()
-                return known, False
-            if self._book.taken_count(symbol, run):
-                raise TapeConflict(f"run {run} of {symbol} is being played without waiting for replacements")
-        now_us = self._now_us()
-        row = TapeRow(symbol, run, tape.digest, content, rfc3339(now_us), waits_for_replace)
-        self._book.add_tape(tape, row, now_us)
-        await self._committed()
-        self._tell_prices()
-        return tape, known is None
-
-    async def set_faults(self, faults: Faults) -> None:
-        """From now on these faults are on; durable when this returns."""
-        self._book.set_faults(faults.checked(), msgspec.json.encode(faults).decode())
-        await self._committed()
-
-    async def report_unknown_fill(self) -> list[str]:
-        """Send every session a fill that belongs to no order."""
-        sessions = self._book.report_unknown_fill(self._now_us())
-        await self._committed()
-        return sessions
-
-    @property
-    def faults(self) -> Faults:
-        """The faults that are on."""
-        return self._book.faults
-
-    def tapes(self) -> list[dict[str, object]]:
-        """Loaded tapes, with what was read and how many of their orders have come."""
-        return [
-            {
-                "symbol": tape.symbol,
-                "run": tape.run,
-                "digest": tape.digest,
-                "rows": tape.rows,
-                "waits_for_replace": tape.waits_for_replace,
-                "orders": len(tape.orders),
-                "orders_taken": self._book.taken_count(tape.symbol, tape.run),
-                "fills": sum(len(order.fills) for order in tape.orders.values()),
-                "first_price_micros": tape.first_px,
-                "counts": dict(tape.counts),
-            }
-            for runs in self._book.tapes.values()
-            for tape in runs.values()
-        ]
-
-    def summary(self) -> dict[str, object]:
-        """Where the exchange stands."""
-        now_us = self._now_us()
-        sessions = {
-            session: {
-                "connected": session in self._feeds and self._feeds[session].connection is not None,
-                "last_seq": last_seq,
-                "acked_seq": acked_seq,
-            }
-            for session, (last_seq, acked_seq) in sorted(self._book.session_numbers().items())
-        }
-        return {
-            "log_id": self._log.log_id,
-            "orders_by_status": self._book.orders_by_status(),
-            "live_orders": self._book.live_count,
-            "since_start": dict(self._book.counts),
-            "sessions": sessions,
-            "prices": self._prices.snapshot(now_us),
-            "tapes": len(self.tapes()),
-            "faults": msgspec.to_builtins(self._book.faults),
-            "as_of": rfc3339(now_us),
-        }
-
-    def traded_orders(self, *, after: str, limit: int) -> list[TradedOrder]:
-        """The next orders by id; what is on disk, so nothing that a cell could know is missing."""
-        return self._log.traded_orders(after, limit)
-
-    def named_orders(self, cl_ord_ids: Sequence[str]) -> list[TradedOrder]:
-        """Those of these orders that ever came."""
-        return self._log.named_orders(cl_ord_ids)
 
     # -- inside -----------------------------------------------------------------------------------------------------
 

@@ -73,7 +73,9 @@ def hand_over(old: LiveOrder, new: LiveOrder, *, seed: int, faults: Faults, pric
         old.steps = ()
     else:
         last_px = prices.px_micros(new.terms.symbol, now_us)
-        plan = plan_order(seed, new.terms, last_px=last_px, at_us=now_us, faults=faults)
+        # it was taken: what could refuse it has spoken, and an order that took another's place is not rejected any more
+        taken = msgspec.structs.replace(faults, reject_rate=0.0)
+        plan = plan_order(seed, new.terms, last_px=last_px, at_us=now_us, faults=taken)
         new.steps = tuple(step for step in plan.steps if step.kind != "accepted")
         new.waits = plan.waits
         old.steps = tuple(step for step in old.steps if step.kind in REVISIONS)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from typing import Final, Protocol, cast
 
 from exchange.errors import BadFrame
-from exchange.log import ReportRow
+from exchange.log_rows import ReportRow
 from exchange.wire import Failure, FrameReader, FromCell, Hello, ToCell, decode_message, encode_message, frame
 
 TAIL_REPORTS_MAX: Final = 8_192

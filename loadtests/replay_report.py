@@ -10,7 +10,7 @@ from rich.table import Table
 
 from loadtests.figures import dollars, percentile, shares
 from loadtests.reconcile import CellSums
-from loadtests.replay import ReplayReport
+from loadtests.replay_state import ReplayReport
 
 DIFFERENCES_SHOWN = 50
 

@@ -198,6 +198,7 @@ class Router:
             "map_epoch": None if held is None else held.epoch,
             "map_lineage": None if held is None else str(held.lineage),
             "map_source": watch.source,
+            "map_taken_at": None if watch.taken_at is None else watch.taken_at.isoformat(timespec="microseconds"),
             "map_confirmed_s_ago": None if age_s is None else round(age_s, 1),
         }
 

@@ -6,7 +6,8 @@ Applying is separate and may lag: up to 64 users per call, two calls in the air,
 report whose user is locked, halted or gone is deferred and stays in the inbox. A call that the database refuses is
 repeated one report at a time; a report whose content it refuses again and again is quarantined, so that it holds up
 neither its user nor anybody else. A database that is away, or a procedure that is broken, quarantines nothing: the same
-report is tried until it works.
+report is tried until it works. A report that came before the execution which it takes back leaves the inbox, and the
+call that applies the execution puts it back; if that call's answer is lost, the whole inbox is looked through again.
 """
 
 import asyncio
@@ -68,9 +69,10 @@ class Inbox:
         self._intake_pace = Pace(ACCEPT_PERIOD_S)
         self._apply_pace = Pace(APPLY_PERIOD_S)
         self._content_refusals: dict[int, int] = {}
+        self._lost_an_answer = False
 
     async def recover(self) -> None:
-        """Take up what an earlier worker committed and did not apply."""
+        """Take up what is in the inbox and not known here: an earlier worker left it, or an answer was lost."""
         after_id = 0
         while page := await unapplied_reports(self._pool, after_id, PAGE):
             for inbox_id, user_id in page:
@@ -154,7 +156,11 @@ class Inbox:
                 results = await apply_reports(
                     self._pool, inbox_ids, settles_on=settlement_date(self._clock.now().date()), at=self._clock.now()
                 )
+            if self._lost_an_answer:
+                self._lost_an_answer = False
+                await self.recover()
         except DatabaseAway as error:
+            self._lost_an_answer = True
             self._defer(inbox_ids)
             await self._pause("apply", error)
             return
@@ -165,7 +171,10 @@ class Inbox:
         for result in results:
             missing.discard(result.inbox_id)
             self._metrics.counter("cell_reports_applied_total").labels(self._cell, result.outcome).inc()
-            if result.outcome == "deferred":
+            if result.outcome == "returned":
+                self._lanes.add(result.inbox_id, result.user_id)
+                self._work.set()
+            elif result.outcome == "deferred":
                 self._defer([result.inbox_id])
             else:
                 self._finish(result.inbox_id)

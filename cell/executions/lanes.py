@@ -1,9 +1,11 @@
 """Which reports may be applied now: one lane per user, in order of the inbox, at most one report of a user at a time.
 
 Pure: the time comes in. A report that was deferred waits a little longer each time, and its user's later ones with it;
-other users go on. Reports that belong to no user have a lane each.
+other users go on. Reports that belong to no user have a lane each. A report that came back to the inbox has the place
+of its old id, but never before one that is being applied.
 """
 
+from bisect import insort
 from collections import deque
 from collections.abc import Hashable
 from dataclasses import dataclass, field
@@ -19,6 +21,8 @@ DEFER_S: Final = (0.005, 1.0)
 class _Lane:
     waiting: deque[int] = field(default_factory=deque)
     deferrals: int = 0
+    is_flying: bool = False
+    """The first one is being applied."""
 
 
 class ReportLanes:
@@ -36,7 +40,7 @@ class ReportLanes:
         return len(self._lane_of)
 
     def add(self, inbox_id: int, user_id: UUID | None) -> None:
-        """A report was committed to the inbox; ids must come in order."""
+        """A report was committed to the inbox."""
         if inbox_id in self._lane_of:
             return
         key: Hashable = inbox_id if user_id is None else user_id
@@ -44,7 +48,10 @@ class ReportLanes:
         if lane is None:
             lane = self._lanes[key] = _Lane()
             self._ready.append(key)
-        lane.waiting.append(inbox_id)
+        if lane.waiting and inbox_id < lane.waiting[-1]:
+            insort(lane.waiting, inbox_id, lo=int(lane.is_flying))
+        else:
+            lane.waiting.append(inbox_id)
         self._lane_of[inbox_id] = key
 
     def take(self, limit: int, now_s: float) -> list[int]:
@@ -53,7 +60,9 @@ class ReportLanes:
             self._ready.append(heappop(self._later)[2])
         taken: list[int] = []
         while self._ready and len(taken) < limit:
-            taken.append(self._lanes[self._ready.popleft()].waiting[0])
+            lane = self._lanes[self._ready.popleft()]
+            lane.is_flying = True
+            taken.append(lane.waiting[0])
         return taken
 
     def finish(self, inbox_id: int) -> None:
@@ -61,7 +70,7 @@ class ReportLanes:
         key = self._lane_of.pop(inbox_id)
         lane = self._lanes[key]
         lane.waiting.popleft()
-        lane.deferrals = 0
+        lane.deferrals, lane.is_flying = 0, False
         if lane.waiting:
             self._ready.append(key)
         else:
@@ -72,7 +81,7 @@ class ReportLanes:
         key = self._lane_of[inbox_id]
         lane = self._lanes[key]
         pause_s = min(DEFER_S[1], DEFER_S[0] * 2**lane.deferrals)
-        lane.deferrals = min(lane.deferrals + 1, 16)
+        lane.deferrals, lane.is_flying = min(lane.deferrals + 1, 16), False
         heappush(self._later, (now_s + pause_s, next(self._tie), key))
 
     def next_moment_s(self) -> float | None:

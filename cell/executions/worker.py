@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Final
 
+from cell.executions.early import EarlyReports
 from cell.executions.exchange_venue import ExchangeVenue
 from cell.executions.inbox import APPLIERS, Inbox
 from cell.executions.metrics import WORKER_METRICS
@@ -120,6 +121,7 @@ class Worker:
             metrics=self._metrics,
         )
         unanswered = StuckSweep(pool, venue, router.send, cell=cell, clock=self._clock, metrics=self._metrics)
+        early = EarlyReports(pool, cell=cell, clock=self._clock, metrics=self._metrics)
         sessions = SessionKeeper(
             pool,
             cell=cell,
@@ -136,7 +138,8 @@ class Worker:
         )
         await inbox.recover()
         outward = [asyncio.create_task(loop) for loop in (router.run(), venue.run(listener), unanswered.run())]
-        inward = [asyncio.create_task(loop) for loop in (inbox.run_intake(), prices.run(), stops.run(), sessions.run())]
+        loops = (inbox.run_intake(), early.run(), prices.run(), stops.run(), sessions.run())
+        inward = [asyncio.create_task(loop) for loop in loops]
         inward += [asyncio.create_task(inbox.run_applier()) for _ in range(APPLIERS)]
         inward += [asyncio.create_task(self._sweep()), asyncio.create_task(self._watch(connection))]
         asked = asyncio.create_task(self._shutdown.wait())

@@ -1,7 +1,7 @@
 """`/operator/v1` on the second port: what operators may see of a cell, and the little they may change."""
 
 from datetime import UTC, datetime
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, LiteralString
 from uuid import UUID
 
 import msgspec
@@ -98,13 +98,15 @@ class OperatorReads(Controller):
     async def quarantine(
         self, pool: NamedDependency[Pool], limit: FromQuery[str | None] = None, page_token: FromQuery[str | None] = None
     ) -> dict[str, Any]:
-        page = parse_page(limit, page_token, "asc")
-        rows = await queries.read_all(pool, queries.QUARANTINE, [page.after_number() or 0, page.limit + 1])
-        shown = rows[: page.limit]
-        return {
-            "items": [plain(row) for row in shown],
-            "next_page_token": seal(shown[-1]["id"]) if len(rows) > page.limit else None,
-        }
+        """Reports that nobody but a person can judge."""
+        return await _report_page(pool, queries.QUARANTINE, limit, page_token)
+
+    @get("/early-reports")
+    async def early_reports(
+        self, pool: NamedDependency[Pool], limit: FromQuery[str | None] = None, page_token: FromQuery[str | None] = None
+    ) -> dict[str, Any]:
+        """Busts and corrections that wait for the execution which they name, and until when."""
+        return await _report_page(pool, queries.EARLY_REPORTS, limit, page_token)
 
 
 class OperatorChanges(Controller):
@@ -168,6 +170,16 @@ class OperatorChanges(Controller):
             case "STILL_OWED":
                 raise errors.still_owed(figures["cash"], figures["shares"])
         return {"user_id": str(user_id), "restricted": False, "lifted": outcome == "lifted"}
+
+
+async def _report_page(pool: Pool, sql: LiteralString, limit: str | None, page_token: str | None) -> dict[str, Any]:
+    page = parse_page(limit, page_token, "asc")
+    rows = await queries.read_all(pool, sql, [page.after_number() or 0, page.limit + 1])
+    shown = rows[: page.limit]
+    return {
+        "items": [plain(row) for row in shown],
+        "next_page_token": seal(shown[-1]["id"]) if len(rows) > page.limit else None,
+    }
 
 
 async def _why_not(pool: Pool, user_id: UUID) -> Problem:

@@ -25,6 +25,7 @@ select
     (select count(*) from brokerage.outbox) as outbox_pending,
     (select count(*) from brokerage.inbox) as inbox_pending,
     (select count(*) from brokerage.quarantined_reports) as quarantined,
+    (select count(*) from brokerage.early_reports) as reports_early,
     (select count(*) from brokerage.venue_instructions) as instructions_pending,
     (select count(distinct order_id) from brokerage.venue_instructions where stuck_at is not null) as orders_stuck,
     (select jsonb_build_object('run_id', run_id, 'ended_at', ended_at, 'verdict', verdict)
@@ -53,6 +54,12 @@ select order_id, client_order_id, symbol, side, type, time_in_force, order_qty_m
 QUARANTINE: LiteralString = """
 select id, reason, user_id, order_id, venue, session, venue_seq, body, at
   from brokerage.quarantined_reports where id > %s order by id limit %s
+"""
+
+EARLY_REPORTS: LiteralString = """
+select inbox_id as id, 'waits for execution ' || ref_exec_id as reason, user_id, order_id, venue, session, venue_seq,
+       body, received_at as at, waits_until
+  from brokerage.early_reports where inbox_id > %s order by inbox_id limit %s
 """
 
 LIFT_RESTRICTION: LiteralString = "select outcome, figures from brokerage.lift_restriction_v1(%s, %s, %s, %s)"

@@ -115,8 +115,8 @@ def procedures(
         CommandKind.REPLACE: Procedure(
             "select * from brokerage.replace_orders_v1(%b::uuid[], %b::text[], %b::bytea[], %b::uuid[], %b::uuid[], "
             "%b::integer[], %b::bigint[], %b::bigint[], %b::bigint[], %b::text[], "
-            "p_market_hours => %s, p_at => %s, p_wait => %s)",
-            columns=7,
+            "p_client_order_ids => %b::text[], p_market_hours => %s, p_at => %s, p_wait => %s)",
+            columns=8,
             constants=(market_hours,),
         ),
         CommandKind.DEPOSIT: Procedure(

@@ -1,5 +1,6 @@
 """Cancel an order: at once if the venue never saw it, otherwise `pending_cancel` until the venue confirms."""
 
+from typing import Final
 from uuid import UUID
 
 import msgspec
@@ -8,18 +9,36 @@ from cell import errors
 from cell.caller import Answer, Caller, fingerprint
 from cell.orders.batcher import Batcher, Command, CommandKind
 from cell.orders.outcome import settled
+from cell.orders.queries import find_by_client_order_id
 from cell.orders.schemas import order_view
+from infra.runtime.database import Pool
 
 _encode = msgspec.json.Encoder().encode
 
 
+NO_ORDER: Final = UUID(int=0)
+"""Nobody's order: what a name stands for that the customer has not given to one."""
+
+
 async def cancel_order(batcher: Batcher, caller: Caller, key: str, order_id: UUID) -> Answer:
     """200 cancelled, 202 pending_cancel. Raises Problem: 404 also for an order of somebody else, 409 if it ended."""
+    return await _cancel(batcher, caller, key, order_id, "/v1/orders", order_id)
+
+
+async def cancel_named_order(batcher: Batcher, pool: Pool, caller: Caller, key: str, client_order_id: str) -> Answer:
+    """As `cancel_order`, by the customer's own name for the order. A name is given once and never to another order, so
+    it may be looked up before the user is locked; that nobody has it is decided, and stored, like any other refusal."""
+    found = await find_by_client_order_id(pool, caller.user_id, client_order_id)
+    order_id = NO_ORDER if found is None else found["order_id"]
+    return await _cancel(batcher, caller, key, order_id, "/v1/orders/by-client-order-id", client_order_id)
+
+
+async def _cancel(batcher: Batcher, caller: Caller, key: str, order_id: UUID, path: str, name: object) -> Answer:
     command = Command(
         kind=CommandKind.CANCEL,
         user_id=caller.user_id,
         key=key,
-        fingerprint=fingerprint("DELETE", "/v1/orders", order_id),
+        fingerprint=fingerprint("DELETE", path, name),
         arguments=(order_id,),
     )
     outcome = await settled(batcher, command)

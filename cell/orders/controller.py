@@ -34,7 +34,7 @@ from cell.controller import (
 from cell.money import AMOUNT_MAX_MICROS, MICROS, Amount, format_micros
 from cell.orders import queries
 from cell.orders.batcher import Batcher, CommandKind
-from cell.orders.cancel import cancel_order
+from cell.orders.cancel import cancel_named_order, cancel_order
 from cell.orders.place import place_order
 from cell.orders.preview import Preview, preview_order
 from cell.orders.replace import replace_order
@@ -109,7 +109,7 @@ def _moment(field: str, value: str | None) -> datetime | None:
     if value is None:
         return None
     try:
-        at = datetime.fromisoformat(value)
+        at = datetime.fromisoformat(value.upper())  # RFC 3339 takes t and z as well
     except ValueError as error:
         raise errors.invalid_field(422, field, "a time as in RFC 3339") from error
     if at.tzinfo is None:
@@ -122,6 +122,32 @@ def _after_id(page_after: str | None) -> UUID | None:
         return None if page_after is None else UUID(page_after)
     except ValueError as error:
         raise errors.invalid_field(422, "page_token", "not a token of this list") from error
+
+
+def _seal_execution(row: queries.Row) -> str:
+    return seal(f"{row['entry_seq']} {row['at'].isoformat()} {row['exec_id']}")
+
+
+def _after_execution(page_after: str | None) -> tuple[int, datetime, str] | None:
+    if page_after is None:
+        return None
+    try:
+        seq, at, exec_id = page_after.split(" ", 2)
+        if not seq.isascii() or not seq.isdigit() or len(seq) > 18 or "\0" in exec_id:
+            raise ValueError(page_after)
+        moment = datetime.fromisoformat(at)
+        if moment.tzinfo is None:
+            raise ValueError(page_after)
+    except ValueError as error:
+        raise errors.invalid_field(422, "page_token", "not a token of this list") from error
+    return int(seq), moment, exec_id
+
+
+def _shown(row: queries.Row | None) -> Response[OrderView]:
+    if row is None:
+        raise errors.order_not_found()
+    view = order_view(row)
+    return Response(view, headers={"ETag": view.etag})
 
 
 _TIMES_IN_FORCE: Final = ("day", "gtc", "ioc", "fok")
@@ -171,6 +197,7 @@ _Replacing = json_body(
         "limit_price": or_null(_LIMIT_PRICE),
         "stop_price": or_null(price("stop and stop_limit orders that have not been triggered")),
         "time_in_force": or_null(text("as it is if absent", choices=_TIMES_IN_FORCE)),
+        "client_order_id": or_null(CLIENT_ORDER_ID),
     },
     shapes=[has("qty"), has("limit_price"), has("stop_price"), has("time_in_force")],
     example={"qty": "2"},
@@ -244,13 +271,37 @@ class OrderController(Controller):
         key = idempotency_key(idempotency)
         return as_response(await cancel_order(batcher, caller, key, parse_order_id(order_id)))
 
+    @delete(
+        "/by-client-order-id/{client_order_id:str}",
+        status_code=202,
+        summary="Cancel an order by the customer's own name for it",
+        description="As by its id. A name stays with its order: of one that was replaced, 409 with `order_status`.",
+        operation_class=Described,
+        responses=answers(
+            OrderView, (*READ, 409, 422), s202="the order, pending_cancel", s200="the order, cancelled at once"
+        ),
+    )
+    async def cancel_by_client_order_id(
+        self,
+        client_order_id: FromPath[str],
+        caller: NamedDependency[Caller],
+        pool: NamedDependency[Pool],
+        batcher: NamedDependency[Batcher],
+        idempotency: IdempotencyKey = None,
+    ) -> Response[bytes]:
+        key = idempotency_key(idempotency)
+        if not is_visible_ascii(client_order_id):
+            raise errors.order_not_found()
+        return as_response(await cancel_named_order(batcher, pool, caller, key, client_order_id))
+
     @patch(
         "/{order_id:str}",
         status_code=202,
         operation_id="replace_order",
         summary="Replace an order by a new one",
         description="If-Match names the version seen. qty is the order's whole, what has filled included; "
-        "the new order begins with what is left of it. 202: the new order, pending_replace until the venue confirms.",
+        "the new order begins with what is left of it, under the client_order_id that is given here, if any. "
+        "202: the new order, pending_replace until the venue confirms.",
         operation_class=_Replacing,
         responses=answers(OrderView, (*WRITE, 409, 412), s202="the new order: pending_replace, or live at once"),
     )
@@ -318,11 +369,7 @@ class OrderController(Controller):
     async def get_order(
         self, order_id: FromPath[str], caller: NamedDependency[Caller], pool: NamedDependency[Pool]
     ) -> Response[OrderView]:
-        row = await queries.find_order(pool, caller.user_id, parse_order_id(order_id))
-        if row is None:
-            raise errors.order_not_found()
-        view = order_view(row)
-        return Response(view, headers={"ETag": view.etag})
+        return _shown(await queries.find_order(pool, caller.user_id, parse_order_id(order_id)))
 
     @get(
         "/by-client-order-id/{client_order_id:str}",
@@ -334,11 +381,23 @@ class OrderController(Controller):
         self, client_order_id: FromPath[str], caller: NamedDependency[Caller], pool: NamedDependency[Pool]
     ) -> Response[OrderView]:
         is_possible = is_visible_ascii(client_order_id)
-        row = await queries.find_by_client_order_id(pool, caller.user_id, client_order_id) if is_possible else None
-        if row is None:
-            raise errors.order_not_found()
-        view = order_view(row)
-        return Response(view, headers={"ETag": view.etag})
+        return _shown(
+            await queries.find_by_client_order_id(pool, caller.user_id, client_order_id) if is_possible else None
+        )
+
+    @get(
+        "/by-venue-order-id/{venue_order_id:str}",
+        summary="One order by the venue's name for it",
+        operation_class=Described,
+        responses=answers(OrderView, READ, s200="the order"),
+    )
+    async def get_by_venue_order_id(
+        self, venue_order_id: FromPath[str], caller: NamedDependency[Caller], pool: NamedDependency[Pool]
+    ) -> Response[OrderView]:
+        is_possible = is_visible_ascii(venue_order_id)
+        return _shown(
+            await queries.find_by_venue_order_id(pool, caller.user_id, venue_order_id) if is_possible else None
+        )
 
     @get(
         "/{order_id:str}/events",
@@ -397,7 +456,7 @@ class OrderController(Controller):
             pool,
             caller.user_id,
             identifier,
-            after=page.after_number(),
+            after=_after_execution(page.after),
             descending=page.descending,
             limit=page.limit + 1,
         )
@@ -416,4 +475,4 @@ class OrderController(Controller):
             )
             for row in shown
         ]
-        return ExecutionPage(items, seal(shown[-1]["entry_seq"]) if len(rows) > page.limit else None)
+        return ExecutionPage(items, _seal_execution(shown[-1]) if len(rows) > page.limit else None)

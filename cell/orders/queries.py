@@ -20,12 +20,14 @@ Row = dict[str, Any]
 _SELECT: Final[LiteralString] = """
 select order_id, client_order_id, symbol, side, type, time_in_force, order_qty_micros, notional_micros, limit_px_micros,
        stop_px_micros, status, cum_qty_micros, cum_cost_micros, cum_cost_exact, held_cash_micros, held_shares_micros,
-       reject_reason, replaces, replaced_by, event_seq, created_at, updated_at
+       reject_reason, replaces, replaced_by, venue_order_id, event_seq, created_at, updated_at
   from brokerage.orders
  where user_id = %(user_id)s
 """
 _BY_ID: Final = _SELECT + " and order_id = %(order_id)s"
 _BY_CLIENT_ORDER_ID: Final = _SELECT + " and client_order_id = %(client_order_id)s"
+# Among the user's own orders: an index would end the HOT update that notes the venue's name, for every order.
+_BY_VENUE_ORDER_ID: Final = _SELECT + " and venue_order_id = %(venue_order_id)s order by order_id desc limit 1"
 
 _LIST: Final[LiteralString] = (
     _SELECT
@@ -69,22 +71,28 @@ select seq, from_status, to_status, reason, at
  limit %s
 """
 
-_EXECUTIONS_DESCENDING: LiteralString = """
+# A correction that moves nothing has no entry of its own: it stands at the entry before it.
+_EXECUTIONS: Final[LiteralString] = """
 select exec_id, last_qty_micros, last_px_micros, venue, at, entry_seq, kind, ref_exec_id
   from brokerage.all_executions
- where user_id = %s and order_id = %s and (%s::bigint is null or entry_seq < %s)
- order by entry_seq desc
- limit %s
+ where user_id = %(user_id)s and order_id = %(order_id)s
 """
-
-_EXECUTIONS_ASCENDING: LiteralString = """
-select exec_id, last_qty_micros, last_px_micros, venue, at, entry_seq, kind, ref_exec_id
-  from brokerage.all_executions
- where user_id = %s and order_id = %s and (%s::bigint is null or entry_seq > %s)
- order by entry_seq
- limit %s
+_EXECUTIONS_DESCENDING: Final[LiteralString] = (
+    _EXECUTIONS
+    + """
+   and (%(seq)s::bigint is null or (entry_seq, at, exec_id) < (%(seq)s, %(at)s::timestamptz, %(exec_id)s))
+ order by entry_seq desc, at desc, exec_id desc
+ limit %(limit)s
 """
-
+)
+_EXECUTIONS_ASCENDING: Final[LiteralString] = (
+    _EXECUTIONS
+    + """
+   and (%(seq)s::bigint is null or (entry_seq, at, exec_id) > (%(seq)s, %(at)s::timestamptz, %(exec_id)s))
+ order by entry_seq, at, exec_id
+ limit %(limit)s
+"""
+)
 
 _REFERENCE_PRICE: LiteralString = "select reference_px_micros from brokerage.symbols where symbol = %s"
 
@@ -113,6 +121,12 @@ async def find_order(pool: Pool, user_id: UUID, order_id: UUID) -> Row | None:
 
 async def find_by_client_order_id(pool: Pool, user_id: UUID, client_order_id: str) -> Row | None:
     rows = await _rows(pool, user_id, _BY_CLIENT_ORDER_ID, {"user_id": user_id, "client_order_id": client_order_id})
+    return rows[0] if rows else None
+
+
+async def find_by_venue_order_id(pool: Pool, user_id: UUID, venue_order_id: str) -> Row | None:
+    """The latest of the user's orders that a venue calls so."""
+    rows = await _rows(pool, user_id, _BY_VENUE_ORDER_ID, {"user_id": user_id, "venue_order_id": venue_order_id})
     return rows[0] if rows else None
 
 
@@ -160,8 +174,17 @@ async def list_events(
 
 
 async def list_executions(
-    pool: Pool, user_id: UUID, order_id: UUID, *, after: int | None, descending: bool, limit: int
+    pool: Pool,
+    user_id: UUID,
+    order_id: UUID,
+    *,
+    after: tuple[int, datetime, str] | None,
+    descending: bool,
+    limit: int,
 ) -> list[Row]:
-    """The order's fills beyond the entry `after`, in the order they were posted, newest first if descending."""
+    """The order's executions beyond the one at `after` (entry, time, name), as they were posted, newest first if
+    descending."""
     sql = _EXECUTIONS_DESCENDING if descending else _EXECUTIONS_ASCENDING
-    return await _rows(pool, user_id, sql, (user_id, order_id, after, after, limit))
+    seq, at, exec_id = after or (None, None, None)
+    values = {"user_id": user_id, "order_id": order_id, "seq": seq, "at": at, "exec_id": exec_id, "limit": limit}
+    return await _rows(pool, user_id, sql, values)

@@ -5,7 +5,7 @@ Under failure as every command: durable when answered, and a repeat with the sam
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 from uuid import UUID
 
@@ -16,10 +16,10 @@ from cell import errors
 from cell.caller import Answer, Caller, decode_body, fingerprint
 from cell.orders.batcher import Batcher, Command, CommandKind
 from cell.orders.outcome import settled
-from cell.orders.schemas import order_view, parse_amount, parse_time_in_force
+from cell.orders.schemas import check_client_order_id, order_view, parse_amount, parse_time_in_force
 from infra.runtime.clock import TimeOrderedIds
 
-_ETAG: Final = re.compile(r'"([0-9]{1,9})"')
+_ETAG: Final = re.compile(r'"([1-9][0-9]{0,8})"')
 _TAG: Final = re.compile(r'(W/)?"[!#-~]*"')
 NEVER: Final = -1
 """The version of no order: what stands in If-Match is not one of our tags."""
@@ -33,6 +33,7 @@ class ReplaceRequest(msgspec.Struct, forbid_unknown_fields=True):
     limit_price: Raw | UnsetType = UNSET
     stop_price: Raw | UnsetType = UNSET
     time_in_force: str | UnsetType | None = UNSET
+    client_order_id: str | UnsetType | None = UNSET
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,8 @@ class Changes:
     limit_px_micros: int | None
     stop_px_micros: int | None
     time_in_force: str | None
+    client_order_id: str | None = None
+    """The new order's own; without one it has none: the old order keeps its name."""
 
 
 _decoder = msgspec.json.Decoder(ReplaceRequest)
@@ -78,7 +81,10 @@ def parse_changes(raw: bytes) -> Changes:
     )
     if changes == Changes(None, None, None, None):
         raise errors.invalid_field(400, "body", "send at least one of qty, limit_price, stop_price, time_in_force")
-    return changes
+    if body.client_order_id is UNSET or body.client_order_id is None:
+        return changes
+    check_client_order_id(body.client_order_id)
+    return replace(changes, client_order_id=body.client_order_id)
 
 
 async def replace_order(
@@ -100,6 +106,8 @@ async def replace_order(
             changes.limit_px_micros,
             changes.stop_px_micros,
             changes.time_in_force,
+            # a key that was used before there were such names must still fit
+            *(() if changes.client_order_id is None else (changes.client_order_id,)),
         ),
         arguments=(
             order_id,
@@ -109,6 +117,7 @@ async def replace_order(
             changes.limit_px_micros,
             changes.stop_px_micros,
             changes.time_in_force,
+            changes.client_order_id,
         ),
     )
     outcome = await settled(batcher, command)

@@ -47,8 +47,8 @@ class OrderRequest(msgspec.Struct, forbid_unknown_fields=True):
     notional: Raw | UnsetType = UNSET
     limit_price: Raw | UnsetType = UNSET
     stop_price: Raw | UnsetType = UNSET
-    time_in_force: str = "day"
-    client_order_id: str | None = None
+    time_in_force: str | UnsetType = UNSET
+    client_order_id: str | UnsetType | None = UNSET
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +89,8 @@ class OrderView(msgspec.Struct):
     reject_reason: str | None
     replaces: UUID | None
     replaced_by: UUID | None
+    venue_order_id: str | None
+    """The venue's own name for it; null until the venue has acknowledged it."""
     created_at: Moment
     updated_at: Moment
     etag: str
@@ -136,7 +138,7 @@ def _choice(field: str, value: str | UnsetType, allowed: frozenset[str]) -> str:
     return value
 
 
-def _check_client_order_id(name: str) -> None:
+def check_client_order_id(name: str) -> None:
     """A name that stands in a path: `by-client-order-id/{name}` must reach it through every proxy."""
     if not is_visible_ascii(name) or not _HARD_TO_SPELL.isdisjoint(name) or name in {".", ".."}:
         detail = "1 to 128 visible ASCII characters, none of them a slash, a backslash or a percent sign"
@@ -160,7 +162,8 @@ def parse_order(raw: bytes) -> OrderTerms:
     symbol = parse_symbol(body.symbol)
     side = _choice("side", body.side, _SIDES)
     kind = _choice("type", body.type, _TYPES)
-    time_in_force = parse_time_in_force(body.time_in_force)
+    time_in_force = "day" if body.time_in_force is UNSET else parse_time_in_force(body.time_in_force)
+    name = None if body.client_order_id is UNSET else body.client_order_id
     qty, notional = _given(body.qty), _given(body.notional)
     limit, stop = _given(body.limit_price), _given(body.stop_price)
     if qty is None and notional is None:
@@ -171,8 +174,8 @@ def parse_order(raw: bytes) -> OrderTerms:
         raise errors.invalid_field(422, "notional", "market and limit orders only; a stop order is for a quantity")
     _check_price_given("limit_price", kind, limit, kind in _WITH_LIMIT)
     _check_price_given("stop_price", kind, stop, kind in _WITH_STOP)
-    if body.client_order_id is not None:
-        _check_client_order_id(body.client_order_id)
+    if name is not None:
+        check_client_order_id(name)
     return OrderTerms(
         symbol=symbol,
         side=side,
@@ -181,7 +184,7 @@ def parse_order(raw: bytes) -> OrderTerms:
         order_qty_micros=None if qty is None else parse_amount("qty", qty, price=False),
         limit_px_micros=None if limit is None else parse_amount("limit_price", limit, price=True),
         stop_px_micros=None if stop is None else parse_amount("stop_price", stop, price=True),
-        client_order_id=body.client_order_id,
+        client_order_id=name,
         notional_micros=None if notional is None else _parse_notional(notional),
     )
 
@@ -219,6 +222,7 @@ def accepted_view(
         reject_reason=None,
         replaces=None,
         replaced_by=None,
+        venue_order_id=None,
         created_at=stamp,
         updated_at=stamp,
         etag='"3"',
@@ -254,6 +258,7 @@ def order_view(row: Mapping[str, Any]) -> OrderView:
         reject_reason=row["reject_reason"],
         replaces=None if row["replaces"] is None else _uuid(row["replaces"]),
         replaced_by=None if row["replaced_by"] is None else _uuid(row["replaced_by"]),
+        venue_order_id=row["venue_order_id"],
         created_at=_time(row["created_at"]),
         updated_at=_time(row["updated_at"]),
         etag=f'"{row["event_seq"]}"',

@@ -12,6 +12,7 @@ import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Final, Protocol
 
 from infra.runtime.cancelling import cancel_all
@@ -51,6 +52,7 @@ class MapWatch:
 
     shard_map: ShardMap | None = None
     source: str = "none"
+    taken_at: datetime | None = None
     confirmed_at_s: float = 0.0
     deltas: int = 0
     gaps: int = 0
@@ -182,6 +184,7 @@ class MapWatcher:
         if newer:
             self.watch.shard_map = shard_map
             self.watch.source = source
+            self.watch.taken_at = self._clock.now()
             self._on_change(shard_map)
             self._file_wanted.set()
             _log.info("map taken", extra={"source": source, "epoch": shard_map.epoch})

@@ -1,8 +1,9 @@
 """The regular sessions of the New York Stock Exchange, from the calendar of the library `holidays`.
 
 For the few who write a calendar down, or play the market: `python -m cell migrate` and the local exchange. Nothing that
-serves customers calls this; it reads the rows. The library is imported only when it is asked: it costs a second and
-10 MB. Its half days since 1993 all end at 13:00. What the exchange announces later comes with a newer library.
+serves customers calls it for sessions; it reads the rows. The library is imported only when it is asked: it costs a
+second and 10 MB. Its half days since 1993 all end at 13:00. What the exchange announces later comes with a newer
+library.
 """
 
 from collections.abc import Iterable
@@ -26,6 +27,11 @@ class TradingSession:
     trade_date: date
     opens_at: datetime
     closes_at: datetime
+
+
+def market_date(at: datetime) -> date:
+    """The day in New York: what settles on a date is not settled while it is still the evening before there."""
+    return at.astimezone(ZoneInfo(NEW_YORK)).date()
 
 
 def xnys_sessions(years: Iterable[int]) -> list[TradingSession]:

@@ -7,11 +7,8 @@ Pages are read over HTTP from an app server of the cell by a customer who has a 
 have a thousand orders and when they have a million.
 """
 
-import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,7 +16,7 @@ from infra.security.keys import ROUTE_FILE, load_key_ring
 from infra.security.route_token import RouteTokenSigner
 from loadtests.benchmarks.conditions import conditions, write_result
 from loadtests.benchmarks.orders_per_second import MeasurementRefused, Say
-from loadtests.benchmarks.own_cell import NAME, START_S_MAX, OwnCell, OwnCellFailed, free_port, own_cell
+from loadtests.benchmarks.own_cell import NAME, OwnCell, own_cell
 from loadtests.benchmarks.pgbench import place_script, run_script
 from loadtests.benchmarks.procedure import BATCH, CASH_MICROS, IN_FLIGHT, LIMIT_PX, PX_MICROS, SYMBOL
 from loadtests.benchmarks.queries import Counts, open_customers, place_under_key, settle_tables
@@ -44,7 +41,7 @@ async def measure(say: Say, *, orders: int, slices: int, customers: int) -> tupl
         await settle_tables(cell.superuser_dsn)
         script = place_script(users, clients=IN_FLIGHT, batch=BATCH, symbol=SYMBOL, limit_px=LIMIT_PX)
         counts = await Counts.connect(cell.superuser_dsn)
-        async with serving(cell) as url:
+        async with cell.app_server() as server:
 
             async def place(count: int) -> float:
                 calls = max(1, count // BATCH // IN_FLIGHT)
@@ -52,7 +49,7 @@ async def measure(say: Say, *, orders: int, slices: int, customers: int) -> tupl
                 return round(ran.calls_per_s * BATCH, 1)
 
             await place(PAGES_AT[0])
-            pages.append({"others_orders": PAGES_AT[0], **await read_pages(cell, url, reader)})
+            pages.append({"others_orders": PAGES_AT[0], **await read_pages(cell, server.url, reader)})
             for _ in range(slices):
                 before_s = cell.server_cpu_s()
                 rate = await place(orders // slices)
@@ -64,7 +61,7 @@ async def measure(say: Say, *, orders: int, slices: int, customers: int) -> tupl
                 )
                 say(f"{stored:,} orders: {rate:,.0f}/s ({share:.2f} of the first), server {cpu_us:.0f} us each")
                 if stored >= PAGES_AT[1] and len(pages) == 1:
-                    pages.append({"others_orders": stored, **await read_pages(cell, url, reader)})
+                    pages.append({"others_orders": stored, **await read_pages(cell, server.url, reader)})
         await counts.close()
     say(
         "; ".join(f"a page at {page['others_orders']:,.0f} orders of others: p50 {page['p50_ms']} ms" for page in pages)
@@ -95,25 +92,6 @@ async def measure(say: Say, *, orders: int, slices: int, customers: int) -> tupl
         "pages": pages,
     }
     return document, write_result("growth", document)
-
-
-@asynccontextmanager
-async def serving(cell: OwnCell) -> AsyncIterator[str]:
-    """An app server of the cell, ready; its address."""
-    port = free_port()
-    async with cell.process("serve", CELL_LISTEN__PORT=str(port)) as _:
-        deadline = time.monotonic() + START_S_MAX
-        while True:
-            try:
-                _, writer = await asyncio.open_connection("127.0.0.1", port)
-            except OSError as error:
-                if time.monotonic() > deadline:
-                    raise OwnCellFailed("the app server does not listen") from error
-                await asyncio.sleep(0.1)
-            else:
-                writer.close()
-                break
-        yield f"http://127.0.0.1:{port}"
 
 
 async def read_pages(cell: OwnCell, url: str, reader: uuid.UUID) -> dict[str, float]:

@@ -13,6 +13,7 @@ import signal
 import socket
 import sys
 import tempfile
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -32,6 +33,20 @@ NAME = "cell-1"
 
 class OwnCellFailed(Exception):
     """A server or a process of the cell did not start."""
+
+
+@dataclass(frozen=True, slots=True)
+class AppServer:
+    customer_port: int
+    operator_port: int
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.customer_port}"
+
+    @property
+    def operator_url(self) -> str:
+        return f"http://127.0.0.1:{self.operator_port}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +88,25 @@ class OwnCell:
             if process.returncode is None:
                 process.terminate()
             await process.wait()
+
+    @asynccontextmanager
+    async def app_server(self) -> AsyncIterator["AppServer"]:
+        """An app server of the cell, listening on both ports."""
+        server = AppServer(customer_port=free_port(), operator_port=free_port())
+        ports = {"CELL_LISTEN__PORT": str(server.customer_port), "CELL_OPERATOR__PORT": str(server.operator_port)}
+        async with self.process("serve", **ports) as _:
+            deadline = time.monotonic() + START_S_MAX
+            while True:
+                try:
+                    _, writer = await asyncio.open_connection("127.0.0.1", server.customer_port)
+                except OSError as error:
+                    if time.monotonic() > deadline:
+                        raise OwnCellFailed("the app server does not listen") from error
+                    await asyncio.sleep(0.1)
+                else:
+                    writer.close()
+                    break
+            yield server
 
     def settings(self) -> dict[str, str]:
         """What every process of the cell gets."""

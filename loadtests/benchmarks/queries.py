@@ -4,8 +4,9 @@ Customers come in by the shipped procedures, as through the cell; only counting 
 """
 
 import uuid
-from collections.abc import Sequence
-from typing import LiteralString
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Any, LiteralString
 
 import psycopg
 
@@ -32,6 +33,20 @@ select (select count(*) from brokerage.orders),
        (select count(*) from brokerage.executions),
        (select count(*) from brokerage.inbox),
        (select count(*) from brokerage.venue_instructions)
+"""
+_POSTINGS: LiteralString = "select count(*) from brokerage.all_postings"
+_PROFILE: LiteralString = "select bool_and(brokerage.set_profile_v1(u, %s)) from unnest(%b::uuid[]) u"
+_DEFINITION: LiteralString = "select pg_get_functiondef('brokerage.place_orders_v1'::regproc)"
+# The server's own clock around the call; an inner part is computed to its end before the next begins.
+_PLACE_ONE = """
+with began as materialized (select clock_timestamp() as at),
+     placed as materialized (
+         select p.outcome, began.at
+           from began cross join lateral brokerage.{procedure}(
+                array[%b::uuid], array[gen_random_uuid()::text], array[decode('00', 'hex')], array[uuidv7()],
+                array[null::text], array[%b::text], array['buy'], array['limit'], array['day'],
+                array[%b::bigint], array[%b::bigint], %b::timestamptz, interval '1 hour', true) p)
+select outcome, (extract(epoch from clock_timestamp() - at) * 1000000)::float8 from placed
 """
 AT_ONCE = 64
 
@@ -90,6 +105,11 @@ class Counts:
         assert row is not None
         return row
 
+    async def postings(self) -> int:
+        row = await (await self._connection.execute(_POSTINGS)).fetchone()
+        assert row is not None
+        return row[0]
+
     async def reports_waiting(self) -> int:
         """Cheap, to be asked often: 0 or 1."""
         row = await (
@@ -97,3 +117,45 @@ class Counts:
         ).fetchone()
         assert row is not None
         return int(row[0])
+
+
+class SingleOrders:
+    """One order in a call over one connection, timed by the server; it waits for no disk."""
+
+    def __init__(self, connection: psycopg.AsyncConnection[tuple[Any, ...]]) -> None:
+        self._connection = connection
+
+    @classmethod
+    async def connect(cls, superuser_dsn: str) -> "SingleOrders":
+        options = "-c synchronous_commit=off"
+        connection = await psycopg.AsyncConnection.connect(superuser_dsn, autocommit=True, options=options)
+        connection.prepare_threshold = 0
+        return cls(connection)
+
+    async def close(self) -> None:
+        await self._connection.close()
+
+    async def copy_procedure(self, change: Callable[[str], str]) -> None:
+        """Create what `change` makes of the shipped procedure's definition."""
+        row = await (await self._connection.execute(_DEFINITION)).fetchone()
+        assert row is not None
+        await self._connection.execute(change(row[0]))
+
+    async def set_price(self, symbol: str, px_micros: int) -> None:
+        await self._connection.execute(_PRICE, [symbol, px_micros])
+
+    async def set_profile(self, users: Sequence[uuid.UUID], profile: str) -> None:
+        row = await (await self._connection.execute(_PROFILE, [profile, list(users)])).fetchone()
+        if row != (True,):
+            raise MeasurementRefused(f"the profile {profile} was refused")
+
+    async def place(
+        self, procedure: str, user_id: uuid.UUID, symbol: str, qty_micros: int, limit_px: int, at: datetime
+    ) -> float:
+        """Microseconds inside the procedure. Raises MeasurementRefused unless the order was accepted."""
+        statement = _PLACE_ONE.format(procedure=procedure)
+        cursor = await self._connection.execute(statement, (user_id, symbol, qty_micros, limit_px, at), binary=True)
+        row = await cursor.fetchone()
+        if row is None or row[0] != "accepted":
+            raise MeasurementRefused(f"{procedure}: {row}")
+        return float(row[1])

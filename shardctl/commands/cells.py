@@ -1,4 +1,4 @@
-"""`shardctl cells ...`: list, add, summary, check, quarantine; reconcile and archive have files of their own."""
+"""`shardctl cells ...`: list, add, cordon, uncordon, summary, check, quarantine; the rest has files of its own."""
 
 import asyncio
 from dataclasses import asdict
@@ -7,7 +7,8 @@ from typing import Annotated, Any
 import typer
 
 from infra.backends.cell_spec import CellSpec, next_cell_name
-from shardctl.cell_admin import open_cell_admin
+from shardctl.cell_admin import CellAdmin, open_cell_admin
+from shardctl.cells.cordon import StateChange, cordon_cell, uncordon_cell
 from shardctl.cells.directory import list_cells
 from shardctl.cells.provision import add_cell
 from shardctl.commands import archiving, reconciliation
@@ -21,6 +22,7 @@ app = typer.Typer(help="Cells: list them, add one, ask one how it is.", no_args_
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 CellName = Annotated[str, typer.Argument(help="Name of a cell, as cell-1.")]
+Reason = Annotated[str, typer.Option(help="Kept in the map's history, with who you are.")]
 
 
 @app.command("list")
@@ -58,6 +60,18 @@ def add(
 
 
 @app.command()
+def cordon(cell: CellName, reason: Reason, as_json: AsJson = False) -> None:
+    """The cell takes no new users from now on; its own go on as before."""
+    _show_change(asyncio.run(cordon_cell(open_stack(), cell, reason)), "takes no new users", as_json)
+
+
+@app.command()
+def uncordon(cell: CellName, reason: Reason, as_json: AsJson = False) -> None:
+    """The cell takes new users again."""
+    _show_change(asyncio.run(uncordon_cell(open_stack(), cell, reason)), "takes new users", as_json)
+
+
+@app.command()
 def summary(cell: CellName, as_json: AsJson = False) -> None:
     """Users, orders by state, executions, cash and shares of one cell."""
     found = asyncio.run(_ask(cell, checks=False))
@@ -82,29 +96,51 @@ def check(cell: CellName, as_json: AsJson = False) -> None:
 
 @app.command()
 def quarantine(cell: CellName, as_json: AsJson = False) -> None:
-    """Reports that could not be applied: unknown orders, changed content. Oldest first, with the reason."""
-    found = asyncio.run(_quarantine(cell))
+    """Reports that are not applied, oldest first, with the reason: for a person (unknown orders, changed content), or
+    waiting, until the time that is shown, for the execution which they take back."""
+    found = asyncio.run(_not_applied(cell))
     if as_json:
         print_json(found)
         return
-    rows = [(row["id"], row["at"], row["reason"], row["order_id"], row["venue_seq"]) for row in found]
-    print_table(("id>", "at", "reason", "order", "venue seq>"), rows)
+    rows = [
+        (row["at"], row["reason"], row["waits_until"] or "for a person", row["order_id"], row["venue_seq"])
+        for row in found
+    ]
+    print_table(("at", "reason", "waits until", "order", "venue seq>"), rows)
 
 
 reconciliation.register(app)
 archiving.register(app)
 
 
-async def _quarantine(cell: str) -> list[dict[str, Any]]:
+def _show_change(change: StateChange, words: str, as_json: bool) -> None:
+    if as_json:
+        print_json(asdict(change))
+        return
+    since = f"since epoch {change.epoch}" if change.changed else "already; nothing was changed"
+    console.print(f"{change.cell} {words} {since}", highlight=False)
+    if not change.published:
+        console.print("Redis does not answer: routers read it in the control database within seconds", highlight=False)
+    if change.cells_open == 0:
+        console.print("no cell takes new users now: sign-ups are refused with 503", style="yellow", highlight=False)
+
+
+async def _not_applied(cell: str) -> list[dict[str, Any]]:
+    async with open_cell_admin(open_stack()) as admin:
+        quarantined = await _all_reports(admin, cell, "quarantine")
+        early = await _all_reports(admin, cell, "early-reports")
+    return [{**row, "waits_until": None} for row in quarantined] + early
+
+
+async def _all_reports(admin: CellAdmin, cell: str, kind: str) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     query = "?limit=500"
-    async with open_cell_admin(open_stack()) as admin:
-        while True:
-            page = await admin.call(cell, "GET", f"/operator/v1/quarantine{query}")
-            rows += page["items"]
-            if page["next_page_token"] is None:
-                return rows
-            query = f"?limit=500&page_token={page['next_page_token']}"
+    while True:
+        page = await admin.call(cell, "GET", f"/operator/v1/{kind}{query}")
+        rows += page["items"]
+        if page["next_page_token"] is None:
+            return rows
+        query = f"?limit=500&page_token={page['next_page_token']}"
 
 
 async def _ask(cell: str, *, checks: bool) -> dict[str, Any]:

@@ -22,6 +22,7 @@ class RouterRow:
     """ready, draining, not ready, or silent."""
     url: str
     map_epoch: Any = None
+    map_taken_at: Any = None
     map_lineage: Any = None
     map_source: Any = None
     map_confirmed_s_ago: Any = None

@@ -162,6 +162,50 @@ def until_renewed(gone: int, router: str, token: str) -> None:
     raise AssertionError(f"{router} did not come back")
 
 
+def try_to_sign_up(router: str) -> tuple[int, Any]:
+    body = {"email": f"{uuid.uuid4().hex}@example.com", "password": "correct horse"}
+    return ask("POST", f"{router}/v1/users", body, **{"X-Idempotency-Key": uuid.uuid4().hex})
+
+
+def test_a_cordoned_cell_takes_nobody_new_and_serves_its_own(own: Stack) -> None:
+    environment = own.env()
+    routers = [environment["ROUTER_1_URL"], environment["ROUTER_2_URL"]]
+    known = sign_up(routers[0])["access_token"]
+    epoch = own.must("map", "show", "--json").json()["epoch"]
+    first = own.must("cells", "cordon", "cell-1", "--reason", "slow disk", "--json").json()
+    assert (first["epoch"], first["changed"], first["published"], first["cells_open"]) == (epoch + 1, True, True, 0)
+    try:
+        again = own.must("cells", "cordon", "cell-1", "--reason", "slow disk", "--json").json()
+        assert (again["epoch"], again["changed"]) == (epoch + 1, False)
+        until_all_hold(own, epoch + 1)
+        for router in routers:
+            assert try_to_sign_up(router)[0] == 503
+            assert account(router, known)[0] == 200
+            status, _ = ask(
+                "POST", f"{router}/v1/deposits", {"amount": "1"}, Authorization=f"Bearer {known}",
+                **{"X-Idempotency-Key": uuid.uuid4().hex},
+            )  # fmt: skip
+            assert status == 201
+        assert [row["state"] for row in own.must("cells", "list", "--json").json()] == ["cordoned"]
+        own.must("up", "--wait")  # brings the stack to what is asked, and leaves the map alone
+        assert own.must("map", "show", "--json").json()["epoch"] == epoch + 1
+        (change,) = own.must("map", "show", "--history", "1", "--json").json()["history"]
+        assert change["reason"] == "slow disk"
+        assert own.run("cells", "cordon", "cell-9", "--reason", "x").exit_code == 1
+    finally:
+        own.must("cells", "uncordon", "cell-1", "--reason", "new disk")
+    until_all_hold(own, epoch + 2)
+    for router in routers:
+        assert account(router, sign_up(router)["access_token"])[0] == 200
+
+
+def until_all_hold(stack: Stack, epoch: int) -> None:
+    deadline = time.monotonic() + 30
+    while {row["map_epoch"] for row in stack.must("routers", "list", "--json").json()} != {epoch}:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
 def test_keys_are_rotated_under_a_running_stack_and_nobody_is_logged_out(own: Stack) -> None:
     environment = own.env()
     routers = [environment["ROUTER_1_URL"], environment["ROUTER_2_URL"]]

@@ -5,14 +5,10 @@ which side of the commit the victim died.
 """
 
 import asyncio
-import os
-import signal
-import subprocess
-import sys
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +27,9 @@ from infra.runtime.settings import PostgresSettings
 from infra.runtime.telemetry import Metrics
 from infra.security.keys import ROUTE_FILE, generate_key_files, load_key_ring
 from infra.security.route_token import RouteTokenSigner
+from tests.support.app_server import AppServer, app_server
 from tests.support.cutting_proxy import cutting_proxy
 from tests.support.databases import TestDatabase
-from tests.support.free_port import free_port
 from tests.support.killable_postgres import KillablePostgres
 from tests.support.windows import DEADLINE_S, Windows
 
@@ -41,26 +37,6 @@ pytestmark = pytest.mark.anyio
 
 MICROS = 1_000_000
 ORDER = {"symbol": "AAPL", "side": "buy", "type": "limit", "qty": "1", "limit_price": "10.00"}
-
-
-class AppServer:
-    """One `python -m cell serve`, and a customer's requests to it."""
-
-    def __init__(self, database: TestDatabase, keys: Path, fault_points: str = "") -> None:
-        self.url = f"http://127.0.0.1:{(port := free_port())}"
-        environ = {
-            "CELL_NAME": "cell-1",
-            "CELL_POSTGRES__DSN": database.service_dsn,
-            "CELL_KEYS_DIR": str(keys),
-            "CELL_LISTEN__PORT": str(port),
-            "CELL_OPERATOR__PORT": str(free_port()),
-            "CELL_MARKET_HOURS": "always",
-            "FAULT_POINTS": fault_points,
-        }
-        self.process = subprocess.Popen([sys.executable, "-m", "cell", "serve"], env=os.environ | environ)
-
-    def died(self) -> bool:
-        return self.process.wait(DEADLINE_S) == -signal.SIGKILL
 
 
 class Customer:
@@ -85,16 +61,6 @@ class Customer:
             except aiohttp.ClientConnectorError:
                 assert time.monotonic() < ends_at, "the app server did not start"
                 await asyncio.sleep(0.05)
-
-
-@contextmanager
-def app_server(database: TestDatabase, keys: Path, fault_points: str = "") -> Iterator[AppServer]:
-    server = AppServer(database, keys, fault_points)
-    try:
-        yield server
-    finally:
-        server.process.kill()
-        server.process.wait(DEADLINE_S)
 
 
 @pytest.fixture

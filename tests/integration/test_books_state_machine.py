@@ -1,8 +1,9 @@
 """The books against an independent model, under any order of deeds that Hypothesis can think of.
 
 Deposits, transfers, orders, cancels, replays with the same and with other content, routing, fills early, late, twice
-and with changed content, rejections and refused cancels. After every step the customer's balances, positions and orders
-equal the model's; at the end every ledger check is green. The counters prove that the rare cases were met.
+and with changed content, busts and corrections before and after what they take back, rejections and refused cancels.
+After every step the customer's balances, positions and orders equal the model's; at the end every ledger check is
+green. The counters prove that the rare cases were met.
 """
 
 import itertools
@@ -47,6 +48,16 @@ cents = st.integers(100, 20_000).map(lambda n: n * 10_000)
 times_in_force = st.sampled_from(["day", "day", "gtc", "ioc"])
 near_prices = st.integers(95, 105).map(lambda n: n * 1_000_000)
 venue_prices = st.integers(1_000_000, 200_000_000)
+RACE_ENDINGS = [
+    "replaced",
+    "for nothing",
+    "replace_rejected",
+    "implied",
+    "cancelled",
+    "the new one cancelled",
+    "bust",
+    "none",
+]
 
 
 class Books(RuleBasedStateMachine):
@@ -65,6 +76,8 @@ class Books(RuleBasedStateMachine):
         self.at = SESSIONS[0][0] + timedelta(hours=2)
         """The market's time, moved by rules; the books' other times are those of the test's machine."""
         self.commands: list[tuple[str, tuple[Any, ...]]] = []
+        self.overtaken: list[str] = []
+        """What became of early reports when their execution came."""
         while self._call("select 1 from brokerage.claim_instructions_v1(64, now())"):
             pass  # earlier examples' customers are not this one's
         self._call("select brokerage.set_reference_prices_v1(%s, %s, now())", [SYMBOL], [REFERENCE])
@@ -104,13 +117,13 @@ class Books(RuleBasedStateMachine):
             if rows[0][0] == "accepted":
                 self.ids[key] = rows[0][1]
         elif verb == "replace":
-            name, is_fresh, limit_px, qty = content
+            name, is_fresh, limit_px, new_name, qty = content
             [(etag,)] = self._call("select event_seq from brokerage.orders where order_id = %s", self.ids[name])
             rows = self._call(
                 "select outcome, resource_id from brokerage.replace_orders_v1(%s, %s, %s, %s, %s, %s::integer[], "
-                "%s::bigint[], %s::bigint[], %s::bigint[], %s::text[], %s, false, 'XNYS')",
+                "%s::bigint[], %s::bigint[], %s::bigint[], %s::text[], %s, false, 'XNYS', %s::text[])",
                 [self.user], [key], [mark], [self.ids[name]], [uuid.uuid4()], [etag if is_fresh else etag - 1],
-                [qty], [limit_px], [None], [None], self.at,
+                [qty], [limit_px], [None], [None], self.at, [new_name],
             )  # fmt: skip
             if rows[0][0] == "accepted":
                 self.ids[key] = rows[0][1]
@@ -179,7 +192,9 @@ class Books(RuleBasedStateMachine):
         time_in_force=times_in_force,
     )
     def place_stop(self, side: str, qty: int, stop_px: int, limit_px: int | None, time_in_force: str) -> None:
-        order = ModelOrder(SYMBOL, side, qty, limit_px or collar(stop_px), stop_px, has_limit=limit_px is not None)
+        order = ModelOrder(
+            SYMBOL, side, qty, limit_px or collar(max(stop_px, self.last_px)), stop_px, has_limit=limit_px is not None
+        )
         expected = self._enter(order, time_in_force)
         self.met[f"stop: {expected}, {order.status}"] += 1
         kind = "stop_limit" if limit_px else "stop"
@@ -218,8 +233,7 @@ class Books(RuleBasedStateMachine):
     )
     def an_amount_trades(self, side: str, amount: int, is_limit: bool, ending: str) -> None:
         """Half of it, then more than is left of it, then the rest, or another end."""
-        self._a_minute_passes()
-        if self.model.restricted or not self._is_open():
+        if not self._can_trade():
             return
         px = self.last_px
         self.deposit(amount) if side == "buy" else self.transfer(shares_for(amount, px), px)
@@ -232,6 +246,7 @@ class Books(RuleBasedStateMachine):
             return
         self._accept(key, order)
         self.route()
+        self._change(key, 1_000_000, None)  # orders by amount are not replaced
         self._fill_amount(key, order, shares_for(amount // 2, px), px, is_last=False)
         room = int((amount - order.exact) * 1_000_000 // px)
         self._fill_amount(key, order, room + 1, px, is_last=True)
@@ -261,6 +276,15 @@ class Books(RuleBasedStateMachine):
     def _a_minute_passes(self) -> None:
         """Whatever was placed before does not count any more."""
         self.at += timedelta(minutes=1)
+
+    def _can_trade(self) -> bool:
+        """The market is open, if need be on the next day, and nothing of before limits what comes."""
+        self._a_minute_passes()
+        if not self._is_open():
+            self.end_the_days_that_are_over()
+            self.at = min(opens_at for opens_at, _ in SESSIONS if opens_at > self.at)
+            self.release_what_is_queued()
+        return not self.model.restricted
 
     @rule(count=st.integers(8, 12), px=near_prices)
     def a_burst_of_orders(self, count: int, px: int) -> None:
@@ -330,6 +354,7 @@ class Books(RuleBasedStateMachine):
         self.end_the_days_that_are_over()
         self.deposit(qty * px // 1_000_000 + 1)
         self.place("buy", qty, px, time_in_force, False)
+        self.place("buy", 1, px, "ioc", False)
         self.at = min(opens_at for opens_at, _ in SESSIONS if opens_at > self.at)
         self.release_what_is_queued()
 
@@ -372,6 +397,7 @@ class Books(RuleBasedStateMachine):
         if not 0 < qty < 10**15 or self.model.restricted:
             return
         self._a_minute_passes()
+        self.place_amount("buy", self.model.cash + 1_000_000, None, "gtc", False)
         larger = qty + -(-1_000_000 // px) + 1
         expected = self._enter(ModelOrder(SYMBOL, "buy", larger, px), "gtc")
         assert expected in ("INSUFFICIENT_BUYING_POWER", "PRICE_OUT_OF_BAND")
@@ -415,8 +441,11 @@ class Books(RuleBasedStateMachine):
         is_fresh=st.integers(0, 9).map(bool),
         change=st.sampled_from([(-1, 1), (-1, 0), (1, 1), (1, 0), (2, 1), (0, 1)]),
         limit_px=st.one_of(st.none(), cents, near_prices),
+        new_name=st.sampled_from([None, "mine", "yours"]),
     )
-    def replace(self, data: st.DataObject, is_fresh: bool, change: tuple[int, int], limit_px: int | None) -> None:
+    def replace(
+        self, data: st.DataObject, is_fresh: bool, change: tuple[int, int], limit_px: int | None, new_name: str | None
+    ) -> None:
         """Larger, smaller and equal quantities, at higher and lower prices, in every state."""
         live = sorted(n for n, o in self.model.orders.items() if o.status in UNSEEN | {"routed", "partially_filled"})
         name = data.draw(st.sampled_from(live or sorted(self.model.orders)))
@@ -426,18 +455,22 @@ class Books(RuleBasedStateMachine):
         qty = qty if qty is None or qty > 0 else None
         if limit_px is not None and not order.has_limit and data.draw(st.booleans()):
             limit_px = None
-        self._change(name, qty, limit_px, is_fresh=is_fresh)
+        self._change(name, qty, limit_px, is_fresh=is_fresh, new_name=new_name)
 
-    def _change(self, name: str, qty: int | None, limit_px: int | None, *, is_fresh: bool = True) -> tuple[str, str]:
+    def _change(
+        self, name: str, qty: int | None, limit_px: int | None, *, is_fresh: bool = True, new_name: str | None = None
+    ) -> tuple[str, str]:
         """Replace an order; the name of the new one, and what came of it."""
         order = self.model.orders[name]
-        expected = self._judge_replace(order, qty, limit_px, is_fresh=is_fresh)
+        expected = self.model.judge_replace(
+            order, qty, limit_px, is_fresh=is_fresh, last_px=self.last_px, at=self.at, name=new_name
+        )
         self.met[f"replace: {expected}"] += 1
-        key = self._send("replace", (name, is_fresh, limit_px, qty), expected)
+        key = self._send("replace", (name, is_fresh, limit_px, new_name, qty), expected)
         if expected == "accepted":
             was_held = order.held
             self.met[f"replace of one that is {order.status}"] += 1
-            self.model.replace(order, key, qty, limit_px, last_px=self.last_px, at=self.at)
+            self.model.replace(order, key, qty, limit_px, last_px=self.last_px, at=self.at, name=new_name)
             self.met["replace: the new one needs more"] += order.status == "pending_replace" and order.held > was_held
         return key, expected
 
@@ -458,11 +491,10 @@ class Books(RuleBasedStateMachine):
         while outcome == "accepted":
             name, outcome = self._change(name, self.model.orders[name].qty + 1, None)
 
-    def _judge_replace(self, order: ModelOrder, qty: int | None, px: int | None, *, is_fresh: bool = True) -> str:
-        return self.model.judge_replace(order, qty, px, is_fresh=is_fresh, last_px=self.last_px, at=self.at)
-
     @precondition(lambda self: self._pending())
-    @rule(data=st.data(), verdict=st.sampled_from(["replaced", "replaced", "replace_rejected", "implied"]))
+    @rule(
+        data=st.data(), verdict=st.sampled_from(["replaced", "for nothing", "cancelled", "replace_rejected", "implied"])
+    )
     def replacement_is_answered(self, data: st.DataObject, verdict: str) -> None:
         """Confirmed, refused, or shown to be live by a fill that nobody announced; the old one may have ended."""
         self._answer(data.draw(st.sampled_from(self._pending())), verdict)
@@ -473,13 +505,19 @@ class Books(RuleBasedStateMachine):
         self.met[f"{verdict} when the old one is {new.replaces.status}"] += 1
         if verdict == "replace_rejected":
             assert self._report(name, verdict) == self.model.replace_rejected(new) == "applied"
-        elif verdict == "replaced":
-            expected = self.model.replaced(new)
-            assert self._report(name, verdict) == expected
-            self.met[f"replaced: {expected}"] += 1
-            if expected == "applied":
-                assert self._report(name, verdict) == self._report(name, "replace_rejected") == "duplicate"
-        elif self.model.replaced(new) == "applied":
+        elif verdict in ("replaced", "for nothing"):
+            left = None if verdict == "replaced" else 0
+            assert self._report(name, "replaced", leaves_qty=left) == self.model.replaced(new, left) == "applied"
+            self.met[f"replaced: the new one is {new.status}"] += 1
+            assert self._report(name, "replaced") == self._report(name, "replace_rejected") == "duplicate"
+        elif verdict == "cancelled":
+            assert self.model.replaced(new) == "applied"
+            was_live = new.status == "routed"
+            assert self._report(name, verdict) == ("applied" if was_live else "duplicate")
+            if was_live:
+                self.model.end(new, verdict)
+        elif new.whole is not None and new.whole > new.replaces.cum:
+            assert self.model.replaced(new) == "applied"
             exec_id, qty = f"e{next(self.numbers):04}", max(1, new.qty // 2)
             assert self.model.fill(new, exec_id, qty, new.hold_px) == "applied"
             told = {"exec_id": exec_id, "last_qty": qty, "last_px": new.hold_px}
@@ -495,16 +533,25 @@ class Books(RuleBasedStateMachine):
         new_px=near_prices,
         factor=st.sampled_from([0.25, 0.5, 1, 2]),
         filled_before=st.booleans(),
-        filled_meanwhile=st.sampled_from(["nothing", "some", "all"]),
-        ending=st.sampled_from(["replaced", "replace_rejected", "implied", "cancelled", "bust", "none"]),
+        races=st.lists(
+            st.tuples(st.sampled_from(["nothing", "some", "all"]), st.sampled_from(RACE_ENDINGS)),
+            min_size=3,
+            max_size=3,
+        ),
     )
-    def a_replacement_races(
+    def replacements_race(
+        self, side: str, qty: int, px: int, new_px: int, factor: float, filled_before: bool,
+        races: list[tuple[str, str]],
+    ) -> None:  # fmt: skip
+        """Place, fill some, replace, fill some or all of it meanwhile, and then the venue answers; some in a row."""
+        for filled_meanwhile, ending in races:
+            self._race(side, qty, px, new_px, factor, filled_before, filled_meanwhile, ending)
+
+    def _race(
         self, side: str, qty: int, px: int, new_px: int, factor: float, filled_before: bool, filled_meanwhile: str,
         ending: str,
     ) -> None:  # fmt: skip
-        """Place, fill some, replace, fill some or all of it meanwhile, and then the venue answers."""
-        self._a_minute_passes()
-        if self.model.restricted or not self._is_open():
+        if not self._can_trade():
             return
         self.deposit(3 * qty * px // 1_000_000 + 1) if side == "buy" else self.transfer(qty, px)
         order = ModelOrder(SYMBOL, side, qty, px)
@@ -534,8 +581,9 @@ class Books(RuleBasedStateMachine):
             assert self.model.revise(order, "bust", exec_id, ref) == "applied"
             self.met["a bust while a replacement is pending"] += 1
         self.met[f"{filled_meanwhile} filled while a replacement is pending"] += 1
+        verdict = {"the new one cancelled": "cancelled", "cancelled": "replace_rejected", "bust": "replace_rejected"}
         if ending != "none":
-            self._answer(name, ending if ending in ("replaced", "implied") else "replace_rejected")
+            self._answer(name, verdict.get(ending, ending))
 
     @rule(
         side=st.sampled_from(["buy", "sell"]),
@@ -546,8 +594,7 @@ class Books(RuleBasedStateMachine):
     )
     def trades_are_revised(self, side: str, qty: int, px: int, whole: bool, kinds: list[str]) -> None:
         """Place, fill in part or whole, and let the venue revise the trade, then the revision, then that one."""
-        self._a_minute_passes()
-        if self.model.restricted or not self._is_open():
+        if not self._can_trade():
             return
         self.deposit(qty * px // 1_000_000 + 1) if side == "buy" else self.transfer(qty, px)
         order = ModelOrder(SYMBOL, side, qty, px)
@@ -568,8 +615,7 @@ class Books(RuleBasedStateMachine):
     )
     def a_paid_debt_is_revised(self, qty: int, beyond: int, px: int, kinds: list[str]) -> None:
         """Sold twice by a late fill, bought back by an order of before, and then the venue thinks again."""
-        self._a_minute_passes()
-        if self.model.restricted or not self._is_open() or self.model.is_out_of_band(self.last_px, px):
+        if not self._can_trade() or self.model.is_out_of_band(self.last_px, px):
             return
         self.transfer(qty, px)
         debt = self.model.free(SYMBOL)
@@ -614,6 +660,76 @@ class Books(RuleBasedStateMachine):
             assert self._report(key, "bust", **again) == expected
             self.met[f"bust: {expected}"] += 1
             ref = exec_id if kind == "correct" and expected == "quarantined" else ref
+
+    @rule(
+        side=st.sampled_from(["buy", "sell"]),
+        qty=st.integers(10, 3_000_000),
+        px=near_prices,
+        whole=st.booleans(),
+        chain=st.lists(st.sampled_from(["bust", "correct", "twice", "skip"]), min_size=1, max_size=4),
+        meanwhile=st.sampled_from(["nothing", "cancelled", "another fill"]),
+    )
+    def a_trade_is_revised_before_it_is_told(
+        self, side: str, qty: int, px: int, whole: bool, chain: list[str], meanwhile: str
+    ) -> None:
+        """The fill comes last: after its bust, its correction, that one's bust, and copies of them."""
+        if not self._can_trade() or self.model.is_out_of_band(self.last_px, px):
+            return
+        self.deposit(qty * px // 1_000_000 + 1) if side == "buy" else self.transfer(qty, px)
+        order = ModelOrder(SYMBOL, side, qty, px)
+        if self._enter(order, "gtc") != "accepted":
+            return
+        key = self._sent(side, qty, px)
+        order = self.model.orders[key]
+        fill_id = f"e{next(self.numbers):04}"
+        self._revise_early(key, order, fill_id, chain)
+        if meanwhile == "cancelled":
+            assert self._report(key, "cancelled") == "applied"
+            self.model.end(order, "cancelled")
+        elif meanwhile == "another fill":
+            self._trade(key, order, max(1, qty // 3))
+        fill_qty = order.qty if whole else max(1, qty // 2)
+        expected = self.model.fill(order, fill_id, fill_qty, px)
+        assert self._report(key, "fill", exec_id=fill_id, last_qty=fill_qty, last_px=px) == expected
+        self.met[f"the fill of an early report: {expected}"] += 1
+
+    def _revise_early(self, key: str, order: ModelOrder, ref: str, chain: list[str]) -> None:
+        """Newest first where the chain says `skip`: what names the execution comes before what is named."""
+        for how in chain:
+            exec_id = f"e{next(self.numbers):04}"
+            kind = "correct" if how in ("correct", "skip") else "bust"
+            told: dict[str, object] = {"exec_id": exec_id, "exec_ref_id": ref}
+            correction = (max(1, order.qty // 3), order.hold_px + 10_000) if kind == "correct" else (0, 0)
+            told |= {"last_qty": correction[0], "last_px": correction[1]} if kind == "correct" else {}
+            for _ in range(1 + (how == "twice")):
+                assert (
+                    self._report(key, kind, **told)
+                    == self.model.revise(order, kind, exec_id, ref, *correction)
+                    == "early"
+                )
+                self.met[f"early {kind}"] += 1
+            ref = exec_id if how == "skip" else ref
+
+    @precondition(lambda self: self._was_routed())
+    @rule(data=st.data(), kind=st.sampled_from(["bust", "correct"]), qty=quantities, px=venue_prices)
+    def revise_what_was_not_told_yet(self, data: st.DataObject, kind: str, qty: int, px: int) -> None:
+        name = data.draw(st.sampled_from(sorted(self.model_routed)))
+        exec_id, ref = f"e{next(self.numbers):04}", f"e{next(self.numbers):04}"
+        qty, px = (qty, px) if kind == "correct" else (0, 0)
+        told = {"exec_id": exec_id, "exec_ref_id": ref, "last_qty": qty or 1, "last_px": px or 1}
+        assert self.model.revise(self.model.orders[name], kind, exec_id, ref, qty, px) == "early"
+        assert self._report(name, kind, **told) == "early"
+
+    @precondition(lambda self: self.model.early)
+    @rule(data=st.data(), qty=quantities, px=venue_prices, whole=st.booleans())
+    def an_awaited_fill_comes(self, data: st.DataObject, qty: int, px: int, whole: bool) -> None:
+        early = data.draw(st.sampled_from(self.model.early))
+        order, exec_id = early.order, early.ref
+        name = next(name for name, known in self.model.orders.items() if known is order)
+        qty = order.leaves if whole and order.leaves else qty
+        expected = self.model.fill(order, exec_id, qty, px)
+        assert self._report(name, "fill", exec_id=exec_id, last_qty=qty, last_px=px) == expected
+        self.met[f"the fill of an early report: {expected}"] += 1
 
     def _trade(self, name: str, order: ModelOrder, qty: int) -> None:
         exec_id = f"e{next(self.numbers):04}"
@@ -672,13 +788,25 @@ class Books(RuleBasedStateMachine):
             "select inbox_id from brokerage.accept_reports_v1('exchange', %s, %s::bigint[], %s, %s::jsonb[], now())",
             self.session, [self.venue_seq], [self.ids[name]], [Jsonb(body)],
         )  # fmt: skip
-        apply = "select outcome, reason from brokerage.apply_reports_v1(%s::bigint[], %s, now())"
-        [(outcome, reason)] = self._call(apply, [inbox_id], date(2026, 11, 23))
+        outcome, returned = self._apply(inbox_id)
         if outcome == "deferred":  # it showed a replacement to be live, which was applied first
-            [(outcome, reason)] = self._call(apply, [inbox_id], date(2026, 11, 23))
+            outcome, returned = self._apply(inbox_id)
+        while returned:
+            first = min(returned)
+            early_outcome, more = self._apply(first)
+            returned = returned - {first} | more
+            self.overtaken.append(early_outcome)
+            self.met[f"an early report: {early_outcome}"] += 1
+        return outcome
+
+    def _apply(self, inbox_id: int) -> tuple[str, set[int]]:
+        """What became of a report, and which early ones it brought back to the inbox."""
+        apply = "select inbox_id, outcome, reason from brokerage.apply_reports_v1(%s::bigint[], %s, now())"
+        rows = self._call(apply, [inbox_id], date(2026, 11, 23))
+        [(outcome, reason)] = [row[1:] for row in rows if row[0] == inbox_id]
         if reason:
             self.met[f"quarantined: {reason}"] += 1
-        return str(outcome)
+        return str(outcome), {row[0] for row in rows if row[1] == "returned"}
 
     @precondition(lambda self: self._was_routed())
     @rule(data=st.data(), whole=st.booleans(), at_limit=st.booleans(), qty=quantities, px=venue_prices)
@@ -802,6 +930,14 @@ class Books(RuleBasedStateMachine):
         assert row == (self.model.cash, self.model.cash_held, self.model.restricted)
 
     @invariant()
+    def early_reports_equal_the_model(self) -> None:
+        rows = self._call(
+            "select body ->> 'exec_id' from brokerage.early_reports where user_id = %s order by inbox_id", self.user
+        )
+        assert [row[0] for row in rows] == [early.exec_id for early in self.model.early]
+        assert self.overtaken == self.model.overtaken
+
+    @invariant()
     def positions_equal_the_model(self) -> None:
         rows = self._call(
             "select qty_micros, qty_held_micros, cost_basis_micros from brokerage.positions where user_id = %s",
@@ -814,12 +950,12 @@ class Books(RuleBasedStateMachine):
     def orders_equal_the_model(self) -> None:
         rows = self._call(
             "select order_id, status, order_qty_micros, cum_qty_micros, cum_cost_micros, "
-            "held_cash_micros + held_shares_micros, notional_micros "
+            "held_cash_micros + held_shares_micros, notional_micros, client_order_id "
             "from brokerage.orders where user_id = %s",
             self.user,
         )
         expected = {
-            self.ids[name]: (o.status, o.qty or None, o.cum, o.posted, o.held, o.amount)
+            self.ids[name]: (o.status, o.qty or None, o.cum, o.posted, o.held, o.amount, o.name)
             for name, o in self.model.orders.items()
         }
         assert {row[0]: row[1:] for row in rows} == expected
@@ -894,12 +1030,16 @@ SOMETIMES = (
     "replace: PRICE_OUT_OF_BAND",
     "replace: POSITION_LIMIT",
     "replace: ORDER_RATE_LIMIT",
+    "replace: DUPLICATE_CLIENT_ORDER_ID",
     "replace: the new one needs more",
     "replace of one that is funds_held",
     "replace of one that is armed",
     "replace of one that is routed",
     "replace of one that is partially_filled",
     "replaced when the old one is pending_replace",
+    "replaced: the new one is cancelled",
+    "for nothing when the old one is pending_replace",
+    "cancelled when the old one is filled",
     "replace_rejected when the old one is pending_replace",
     "a fill shows a replacement to be live",
     "replace_rejected when the old one is filled",
@@ -913,6 +1053,12 @@ SOMETIMES = (
     "bust: partially_filled -> routed",
     "correct: applied",
     "correct: filled -> filled",
+    "early bust",
+    "early correct",
+    "the fill of an early report: applied",
+    "an early report: applied",
+    "an early report: duplicate",
+    "an early report: quarantined",
     "a purchase paid owed shares",
     "entries archived",
     "lift: lifted",

@@ -208,6 +208,98 @@ async def test_a_cancel_is_replayed_with_the_answer_of_its_first_time(port: Port
     assert (await port.ask("DELETE", f"/v1/orders/{order_id}"))[2]["code"] == "ORDER_NOT_OPEN"
 
 
+@pytest.mark.parametrize("name", ["mine", "n" * 17, "n" * 128])
+async def test_an_order_is_cancelled_by_its_customers_name(port: Port, name: str) -> None:
+    """Also where the path is as long as one with an order id."""
+    path = f"/v1/orders/by-client-order-id/{name}"
+    first = await port.ask("DELETE", path, key="early")
+    assert (first[0], first[2]["code"]) == (404, "ORDER_NOT_FOUND")
+    _, _, order = await port.ask("POST", "/v1/orders", {**ORDER, "client_order_id": name})
+    status, headers, again = await port.ask("DELETE", path, key="early", server=1)
+    assert (status, again["code"], headers["idempotency-replayed"]) == (404, "ORDER_NOT_FOUND", "true")
+    answers = await asyncio.gather(*(port.ask("DELETE", path, key="c", server=n % 2) for n in range(6)))
+    assert [(status, said["order_id"], said["status"]) for status, _, said in answers] == [
+        (200, order["order_id"], "cancelled")
+    ] * 6
+    assert sum(headers.get("idempotency-replayed") == "true" for _, headers, _ in answers) == 5
+    status, _, problem = await port.ask("DELETE", path)
+    assert (status, problem["code"], problem["order_status"]) == (409, "ORDER_NOT_OPEN", "cancelled")
+    by_id = await port.ask("DELETE", f"/v1/orders/{order['order_id']}", key="c")
+    assert (by_id[0], by_id[2]["code"]) == (422, "IDEMPOTENCY_KEY_REUSED")
+    assert (await port.ask("GET", "/v1/account"))[2]["cash"] == "1000.000000"
+
+
+async def test_an_order_is_found_by_the_venues_name_and_only_by_its_owner(port: Port) -> None:
+    _, _, order = await port.ask("POST", "/v1/orders", ORDER)
+    assert order["venue_order_id"] is None
+    path = "/v1/orders/by-venue-order-id/"
+    with psycopg.connect(port.database.superuser_dsn, autocommit=True) as root:
+        root.execute("update brokerage.orders set venue_order_id = 'X1:a%b'")
+    status, headers, found = await port.ask("GET", path + "X1:a%b")
+    assert (status, found["order_id"], found["venue_order_id"]) == (200, order["order_id"], "X1:a%b")
+    assert headers["etag"] == found["etag"]
+    stranger = port.token(uuid.uuid4())
+    for target, token in [(path + "X2", None), (path + "a\x00", None), (path + "X1:a%b", stranger)]:
+        assert (await port.ask("GET", target, token=token))[0] == 404
+
+
+async def test_a_list_begins_after_a_moment_and_ends_with_it(port: Port) -> None:
+    """As the document says; and RFC 3339 has small letters as well."""
+    orders = [(await port.ask("POST", "/v1/orders", ORDER))[2] for _ in range(3)]
+    middle = orders[1]["created_at"]
+    for at in (middle, middle.lower()):
+        later = (await port.ask("GET", f"/v1/orders?after={at}"))[2]["items"]
+        sooner = (await port.ask("GET", f"/v1/orders?until={at}&direction=asc"))[2]["items"]
+        assert [order["order_id"] for order in later] == [orders[2]["order_id"]]
+        assert [order["order_id"] for order in sooner] == [order["order_id"] for order in orders[:2]]
+
+
+async def test_a_correction_that_moves_nothing_is_on_its_page(port: Port) -> None:
+    """It has no entry of its own, so it shares the place of the fill before it."""
+    _, _, order = await port.ask("POST", "/v1/orders", ORDER)
+    told = [
+        {"kind": "fill", "exec_id": "x-1", "last_qty": 1, "last_px": 99_990_000},
+        {"kind": "correct", "exec_id": "x-2", "exec_ref_id": "x-1", "last_qty": 1, "last_px": 99_980_000},
+        {"kind": "correct", "exec_id": "x-3", "exec_ref_id": "x-2", "last_qty": 1, "last_px": 99_970_000},
+        {"kind": "fill", "exec_id": "x-4", "last_qty": 2, "last_px": 99_990_000},
+    ]
+    with psycopg.connect(port.database.service_dsn, autocommit=True) as cell:
+        cell.execute("select brokerage.claim_instructions_v1(64, now())")
+        for seq, report in enumerate(told, 1):
+            body = json.dumps({"trade_date": "2026-11-20", "at": f"2026-11-20T15:00:0{seq}Z", **report})
+            inbox = cell.execute(
+                "select inbox_id from brokerage.accept_reports_v1('v', 's', "
+                "%s::bigint[], %s::uuid[], %s::jsonb[], now())",
+                [[seq], [order["order_id"]], [body]],
+            ).fetchone()
+            assert inbox is not None
+            applied = cell.execute(
+                "select outcome from brokerage.apply_reports_v1(%s::bigint[], '2026-11-23', now())", [[inbox[0]]]
+            ).fetchone()
+            assert applied == ("applied",)
+    wrong = [
+        "1",
+        "1 2 3",
+        "1 2026-11-20T15:00:00 x",
+        "x 2026-11-20T15:00:00Z x",
+        "1 2026-11-20T15:00:00Z \0",
+        "\u0661 a b",
+    ]
+    for text in wrong:
+        target = f"/v1/orders/{order['order_id']}/executions?page_token={page_token(text)}"
+        assert (await port.ask("GET", target))[0] == 422, text
+    for direction, names in (("asc", ["x-1", "x-2", "x-3", "x-4"]), ("desc", ["x-4", "x-3", "x-2", "x-1"])):
+        found = await walk(port, f"/v1/orders/{order['order_id']}/executions", direction, limit=1)
+        assert [item["exec_id"] for item in found] == names
+
+
+async def test_a_cancel_has_one_path(port: Port) -> None:
+    _, _, order = await port.ask("POST", "/v1/orders", ORDER)
+    for path in (f"/v1/ordersX{order['order_id']}", f"/v1/orders_{order['order_id']}"):
+        assert (await port.ask("DELETE", path))[0] == 404
+    assert (await port.ask("GET", f"/v1/orders/{order['order_id']}"))[2]["status"] == "funds_held"
+
+
 async def test_a_session_is_neither_begun_nor_renewed_while_its_user_moves(port: Port) -> None:
     """What is written during a move stays behind: the new owner would take the renewed token for a copy."""
     opened = await port.ask(
@@ -255,15 +347,15 @@ async def test_a_login_that_meets_a_held_user_is_told_to_come_again(port: Port) 
     assert (status, problem["code"], headers["retry-after"]) == (503, "OVERLOADED", "1")
 
 
-async def walk(port: Port, target: str, direction: str) -> list[dict[str, Any]]:
+async def walk(port: Port, target: str, direction: str, limit: int = 2) -> list[dict[str, Any]]:
     """Every item of a list, two at a time."""
     items: list[dict[str, Any]] = []
     token: str | None = None
     while True:
-        query = f"?limit=2&direction={direction}" + ("" if token is None else f"&page_token={token}")
+        query = f"?limit={limit}&direction={direction}" + ("" if token is None else f"&page_token={token}")
         status, _, page = await port.ask("GET", target + query)
         assert status == 200, page
-        assert len(page["items"]) <= 2
+        assert len(page["items"]) <= limit
         items += page["items"]
         token = page["next_page_token"]
         if token is None:
@@ -360,12 +452,19 @@ async def test_a_position_limit_names_its_figures_in_dollars(port: Port) -> None
         ({"qty": "2"}, "3", 400),
         ({"qty": "2"}, '"2"', 412),
         ({"qty": "2"}, '"another"', 412),
+        ({"qty": "2"}, '"03"', 412),
+        ({"qty": "2"}, 'W/"3"', 412),
         ({}, "*", 400),
         ({"time_in_force": ""}, "*", 422),
         ({"time_in_force": "\0"}, "*", 422),
         ({"qty": "2", "side": "sell"}, "*", 422),
         ({"qty": "0"}, "*", 422),
         ({"qty": "11"}, "*", 422),
+        ({"client_order_id": "mine"}, "*", 400),
+        ({"qty": "2", "client_order_id": "a/b"}, "*", 422),
+        ({"qty": "2", "client_order_id": 5}, "*", 422),
+        ({"qty": "2", "client_order_id": ""}, "*", 422),
+        ({"qty": "2", "client_order_id": None}, "*", 202),
         ({"stop_price": "90.00"}, "*", 422),
         ({"qty": "2"}, '"3"', 202),
         ({"limit_price": "99.99", "time_in_force": "gtc"}, "*", 202),
@@ -385,6 +484,29 @@ async def test_a_replacement_names_what_it_replaces(
         assert again[1]["idempotency-replayed"] == "true"
     for nobodys in ("0190c0de-0000-7000-8000-000000000000", "x"):
         assert (await port.ask("PATCH", f"/v1/orders/{nobodys}", {"qty": "2"}, if_match="*"))[0] == 404
+
+
+async def test_a_replacement_has_a_name_of_its_own(port: Port) -> None:
+    """Found and cancelled by it; part of what a key stands for; refused, and kept so, in the words of placing."""
+    _, _, old = await port.ask("POST", "/v1/orders", {**ORDER, "client_order_id": "first"})
+    path, change = f"/v1/orders/{old['order_id']}", {"qty": "2", "client_order_id": "second"}
+    status, _, new = await port.ask("PATCH", path, change, key="k", if_match="*")
+    assert (status, new["client_order_id"], new["replaces"]) == (202, "second", old["order_id"])
+    assert (await port.ask("PATCH", path, change, key="k", if_match="*", server=1))[2] == new
+    for other in ({"qty": "2"}, {"qty": "2", "client_order_id": "third"}):
+        assert (await port.ask("PATCH", path, other, key="k", if_match="*"))[2]["code"] == "IDEMPOTENCY_KEY_REUSED"
+    for name, order_id in (("first", old["order_id"]), ("second", new["order_id"])):
+        assert (await port.ask("GET", f"/v1/orders/by-client-order-id/{name}"))[2]["order_id"] == order_id
+    placed = await port.ask("POST", "/v1/orders", {**ORDER, "client_order_id": "second"})
+    for taken in ("first", "second"):
+        again = {"qty": "3", "client_order_id": taken}
+        refused = await port.ask("PATCH", f"/v1/orders/{new['order_id']}", again, key=taken, if_match="*")
+        assert (refused[0], refused[2]["code"]) == (422, "DUPLICATE_CLIENT_ORDER_ID")
+        assert refused[2]["detail"] == placed[2]["detail"]
+        repeat = await port.ask("PATCH", f"/v1/orders/{new['order_id']}", again, key=taken, if_match="*", server=1)
+        assert (repeat[0], repeat[2]["code"], repeat[1]["idempotency-replayed"]) == (422, refused[2]["code"], "true")
+    _, _, last = await port.ask("PATCH", f"/v1/orders/{new['order_id']}", {"qty": "3"}, if_match="*")
+    assert (last["client_order_id"], last["replaces"]) == (None, new["order_id"]), "a name is not handed on"
 
 
 async def test_five_dollars_of_a_share(port: Port) -> None:

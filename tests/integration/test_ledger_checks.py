@@ -287,6 +287,44 @@ CORRUPTIONS = (
         ("keys_name_their_deeds",),
     ),
     Corruption(
+        "key that will be forgotten too early",
+        "update idempotency_keys set at = at - interval '3 days' "
+        "where ctid = (select ctid from idempotency_keys where outcome = 'accepted' limit 1)",
+        ("keys_name_their_deeds",),
+    ),
+    Corruption(
+        "first answer lost",
+        """update idempotency_keys set figures = '{}' where ctid = (
+               select k.ctid from idempotency_keys k join orders o on o.order_id = k.resource_id
+                where o.side = 'sell' and o.replaces is null and k.outcome = 'accepted' limit 1)""",
+        ("keys_name_their_deeds",),
+    ),
+    Corruption(
+        "first answer with another hold",
+        """update idempotency_keys set figures = figures || '{"held": 1}' where ctid = (
+               select k.ctid from idempotency_keys k join orders o on o.order_id = k.resource_id
+                where o.side = 'buy' and o.replaces is null and k.outcome = 'accepted' limit 1)""",
+        ("keys_name_their_deeds",),
+    ),
+    Corruption(
+        "cancel turned into a refusal",
+        "update idempotency_keys set outcome = 'ORDER_NOT_OPEN' "
+        "where ctid = (select ctid from idempotency_keys where outcome = 'pending_cancel' limit 1)",
+        ("keys_name_their_deeds",),
+    ),
+    Corruption(
+        "pending cancel told as done",
+        "update idempotency_keys set outcome = 'cancelled' "
+        "where ctid = (select ctid from idempotency_keys where outcome = 'pending_cancel' limit 1)",
+        ("keys_name_their_deeds",),
+    ),
+    Corruption(
+        "refused replacement of nobody's order",
+        "update orders set replaces = gen_random_uuid() "
+        "where ctid = (select ctid from orders where replaces is not null and status = 'rejected' limit 1)",
+        ("replacements_are_linked",),
+    ),
+    Corruption(
         "key that names somebody else's order",
         """update idempotency_keys k
               set resource_id = (select order_id from orders o where o.user_id <> k.user_id limit 1)
@@ -450,6 +488,14 @@ CORRUPTIONS = (
                       returning order_id)
            delete from order_events e using gone where e.order_id = gone.order_id""",
         ("orders_have_their_hold", "sequences_have_no_gaps", "keys_name_their_deeds"),
+    ),
+    Corruption(
+        "a report waits although its execution is here",
+        """insert into early_reports (user_id, inbox_id, order_id, venue, session, venue_seq, trade_date, ref_exec_id,
+                                      body, received_at, waits_until)
+           select user_id, 1, order_id, venue, session, 1, trade_date, exec_id, '{}', now(), now()
+             from executions limit 1""",
+        ("early_reports_wait",),
     ),
 )
 

@@ -197,6 +197,35 @@ async def test_what_cannot_wait_is_refused_with_the_next_open(market: Market, ti
     assert await market.held() == 0
 
 
+@pytest.mark.parametrize(
+    ("at", "tif", "opens_at"),
+    [
+        (SATURDAY, "ioc", "2026-11-23T14:30:00Z"),
+        (SATURDAY, "fok", "2026-11-23T14:30:00Z"),
+        (new_york("2031-01-02", "17:00"), "day", None),
+    ],
+)
+async def test_what_waits_cannot_become_what_does_not(
+    market: Market, at: datetime, tif: str, opens_at: str | None
+) -> None:
+    """A replacement has no way around what is refused when an order is placed."""
+    market.clock.at = SATURDAY
+    old = await market.accepted(tif="gtc")
+    market.clock.at = at
+    replace = """
+    select outcome, figures, resource_id from brokerage.replace_orders_v1(
+        %s, %s, %s, %s, %s, array[null::int], array[null::bigint], array[null::bigint], array[null::bigint], %s, %s,
+        p_market_hours => 'XNYS')"""
+    one = [market.user], [uuid.uuid4().hex], [b"f"], [old], [uuid.uuid4()]
+    ((outcome, figures, _),) = await market.call(replace, *one, [tif], at)
+    assert (outcome, figures) == ("MARKET_CLOSED", {"opens_at": opens_at})
+    assert await market.status(old) == "queued"
+    if opens_at is not None:
+        one = [market.user], [uuid.uuid4().hex], [b"f"], [old], [uuid.uuid4()]
+        ((outcome, _, _),) = await market.call(replace, *one, ["day"], at)
+        assert outcome == "accepted"
+
+
 async def test_without_a_calendar_nothing_is_accepted_that_nobody_would_ever_release(market: Market) -> None:
     market.clock.at = new_york("2031-01-02", "17:00")
     outcome, _, figures = await market.place()

@@ -76,13 +76,13 @@ EXPECTED: dict[str, dict[str, str]] = {
         "partially_filled+": "applied > routed",
         "filled+": "applied > cancelled",
         **dict.fromkeys(("pending_cancel+", "pending_replace+", *ENDED_PART.split()), "applied"),
-        "*": "quarantined",
+        "*": "early",
     },
     "correct": {
         **dict.fromkeys(
             ("partially_filled+", "filled+", "pending_cancel+", "pending_replace+", *ENDED_PART.split()), "applied"
         ),
-        "*": "quarantined",
+        "*": "early",
     },
 }
 

@@ -131,6 +131,26 @@ def test_a_stop_that_is_reached_at_entry_goes_at_once(desk: Desk) -> None:
     assert desk.claim() == [("submit", order_id, "stop_limit", 101 * DOLLAR)]
 
 
+def test_a_stop_far_below_the_price_goes_as_a_market_order_would(desk: Desk) -> None:
+    """With the collar of the stop, 95.55, it would rest below a market of 100 for as long as that stays there."""
+    order_id = desk.place("buy", "stop", 91 * DOLLAR)
+    assert desk.free_and_held()[1] == 105 * DOLLAR
+    assert desk.claim() == [("submit", order_id, "stop", 105 * DOLLAR)]
+
+
+def test_a_stop_that_is_moved_below_the_price_can_still_buy(desk: Desk) -> None:
+    old, new = desk.place("buy", "stop", 105 * DOLLAR), uuid.uuid4()
+    replace = """
+    select outcome from brokerage.replace_orders_v1(%s, %s, %s, %s, %s, array[null::int], array[null::bigint],
+        array[null::bigint], array[91000000::bigint], array[null::text], %s)"""
+    desk.now += timedelta(seconds=1)
+    key = uuid.uuid4().hex
+    assert desk.call(replace, [desk.user], [key], [b"f"], [old], [new], desk.now) == [("accepted",)]
+    assert desk.free_and_held()[1] == 105 * DOLLAR
+    assert desk.trigger(100 * DOLLAR) == (1, 0)
+    assert desk.claim() == [("submit", new, "stop", 105 * DOLLAR)]
+
+
 def test_a_price_from_before_the_stop_was_armed_does_not_trigger_it(desk: Desk) -> None:
     before = desk.now
     order_id = desk.place("buy", "stop", 110 * DOLLAR)

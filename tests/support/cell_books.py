@@ -261,7 +261,7 @@ class CellBooks:
                 now(),
             )
             outcomes |= dict(rows)
-            still = [inbox_id for inbox_id, outcome in rows if outcome == "deferred"]
+            still = [inbox_id for inbox_id, outcome in rows if outcome in ("deferred", "returned")]
             # a report that shows a replacement to be live is deferred once: the confirmation came first
             rounds_in_vain = rounds_in_vain + 1 if len(still) == len(waiting) else 0
             assert rounds_in_vain < 2, "no report of the batch could be applied"

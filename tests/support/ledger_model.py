@@ -70,6 +70,8 @@ class ModelOrder:
     """The close of its session; None: good till cancelled."""
     is_expiring: bool = False
     """The venue was told to end it because its day is over."""
+    name: str | None = None
+    """The customer's own."""
     whole: int | None = None
     """A replacement: the quantity asked for, the replaced order's fills included."""
     replaces: "ModelOrder | None" = None
@@ -125,6 +127,18 @@ class ModelOrder:
         return max(own, ceil(Fraction((new.whole - self.cum) * new.hold_px, MICROS)))
 
 
+@dataclass(frozen=True)
+class ModelRevision:
+    """A bust or a correction that came before the execution which it takes back."""
+
+    order: ModelOrder
+    kind: str
+    exec_id: str
+    ref: str
+    qty: int
+    px: int
+
+
 @dataclass
 class ModelPosition:
     qty: int = 0
@@ -147,6 +161,10 @@ class ModelAccount:
     orders: dict[str, ModelOrder] = field(default_factory=dict)
     keys: dict[str, tuple[object, str]] = field(default_factory=dict)
     """key -> (the command it was used with, its outcome)"""
+    early: list[ModelRevision] = field(default_factory=list)
+    """Oldest first."""
+    overtaken: list[str] = field(default_factory=list)
+    """What became of early reports when their execution came, in order."""
 
     def position(self, symbol: str) -> ModelPosition:
         return self.positions.setdefault(symbol, ModelPosition())
@@ -292,8 +310,9 @@ class ModelAccount:
             self.position(order.symbol).held -= amount
 
     def judge_replace(
-        self, order: ModelOrder, qty: int | None, limit_px: int | None, *, is_fresh: bool, last_px: int, at: datetime
-    ) -> str:
+        self, order: ModelOrder, qty: int | None, limit_px: int | None, *, is_fresh: bool, last_px: int, at: datetime,
+        name: str | None = None,
+    ) -> str:  # fmt: skip
         if not is_fresh:
             return "STALE_ETAG"
         if order.status not in UNSEEN | {"routed", "partially_filled"}:
@@ -307,6 +326,8 @@ class ModelAccount:
             return "QTY_BELOW_FILLED"
         if order.side == "buy" and self.restricted and left > self._owed(order.symbol, apart_from=order):
             return "ACCOUNT_RESTRICTED"
+        if name is not None and any(known.name == name for known in self.orders.values()):
+            return "DUPLICATE_CLIENT_ORDER_ID"
         if limit_px != order.limit_px and self.is_out_of_band(last_px, limit_px):
             return "PRICE_OUT_OF_BAND"
         if order.side == "buy":
@@ -331,9 +352,11 @@ class ModelAccount:
         )  # fmt: skip
 
     def replace(
-        self, order: ModelOrder, new_id: str, qty: int | None, limit_px: int | None, *, last_px: int, at: datetime
-    ) -> None:
+        self, order: ModelOrder, new_id: str, qty: int | None, limit_px: int | None, *, last_px: int, at: datetime,
+        name: str | None = None,
+    ) -> None:  # fmt: skip
         new = self._replacement(order, qty, limit_px)
+        new.name = name
         self.count(new, last_px, at)
         if order.status in UNSEEN:
             self.end(order, "replaced")
@@ -345,19 +368,19 @@ class ModelAccount:
         self._release(order, min(0, order.held - order.need))
 
     def replaced(self, new: ModelOrder, left: int | None = None) -> str:
-        """The venue says that the replacement is live, with this much left."""
+        """The venue says that the replacement is live, with this much left; with nothing left, both have ended."""
         old = new.replaces
         if old is None or not new.is_pending_replacement:
             return "duplicate"
         assert new.whole is not None
         left = new.whole - old.cum if left is None else left
-        if left <= 0:
-            return "quarantined"
-        new.qty = left
         old.replacement = None
         if old.status == "pending_replace":
             self.end(old, "replaced")
-        new.status = "routed"
+        if left <= 0:
+            new.status = "cancelled"
+            return "applied"
+        new.qty, new.status = left, "routed"
         self._release(new, -new.need)
         self._restrict(new)
         return "applied"
@@ -409,16 +432,33 @@ class ModelAccount:
             position.qty -= qty
         self._hold_again(order, qty, upwards=False)
         self._restrict(order)
+        self._meet_the_early()
         return "applied"
 
     def revise(self, order: ModelOrder, kind: str, exec_id: str, ref: str, qty: int = 0, px: int = 0) -> str:
-        """A bust, or a correction to another quantity and price, of the trade `ref`."""
+        """A bust, or a correction to another quantity and price, of the trade `ref`; early if that is not known yet."""
+        outcome = self._revise(order, kind, exec_id, ref, qty, px)
+        if outcome == "early":
+            self.early.append(ModelRevision(order, kind, exec_id, ref, qty, px))
+        self._meet_the_early()
+        return outcome
+
+    def _meet_the_early(self) -> None:
+        """Of the reports whose execution is known now the oldest goes first, and may make another one's known."""
+        while due := [early for early in self.early if early.ref in early.order.trades]:
+            self.early.remove(due[0])
+            first = due[0]
+            self.overtaken.append(self._revise(first.order, first.kind, first.exec_id, first.ref, first.qty, first.px))
+
+    def _revise(self, order: ModelOrder, kind: str, exec_id: str, ref: str, qty: int, px: int) -> str:
         known = order.trades.get(exec_id)
         if known is not None:
             is_same = (known.kind, known.ref) == (kind, ref) and (kind == "bust" or (known.qty, known.px) == (qty, px))
             return "duplicate" if is_same else "quarantined"
         old = order.trades.get(ref)
-        if old is None or old.kind == "bust":
+        if old is None:
+            return "early"
+        if old.kind == "bust":
             return "quarantined"
         if old.taken_back_by is not None:
             return "duplicate" if kind == old.taken_back_by == "bust" else "quarantined"

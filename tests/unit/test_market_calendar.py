@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime
 
 import pytest
 
-from infra.runtime.market_calendar import TradingSession, xnys_sessions
+from infra.runtime.market_calendar import TradingSession, market_date, xnys_sessions
 
 SESSIONS = {session.trade_date: session for session in xnys_sessions(range(2024, 2028))}
 
@@ -50,6 +50,19 @@ def test_the_hours_follow_new_york_over_both_changes_of_the_clock() -> None:
         assert SESSIONS[friday].opens_at == utc(friday, before, 30)
         assert SESSIONS[monday].opens_at == utc(monday, after, 30)
         assert SESSIONS[monday].closes_at == utc(monday, after + 7)
+
+
+@pytest.mark.parametrize(
+    ("at", "day"),
+    [
+        (utc(date(2026, 11, 23), 4, 59), date(2026, 11, 22)),  # Sunday evening, and already Monday in London
+        (utc(date(2026, 11, 23), 5), date(2026, 11, 23)),
+        (utc(date(2026, 7, 6), 3, 59), date(2026, 7, 5)),
+        (utc(date(2026, 7, 6), 4), date(2026, 7, 6)),
+    ],
+)
+def test_a_day_begins_at_midnight_in_new_york(at: datetime, day: date) -> None:
+    assert market_date(at) == day
 
 
 def test_a_year_has_about_251_sessions_in_order() -> None:

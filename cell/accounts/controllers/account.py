@@ -27,6 +27,7 @@ from cell.orders.outcome import settled
 from cell.orders.schemas import parse_amount
 from infra.runtime.clock import Clock, TimeOrderedIds
 from infra.runtime.database import Pool
+from infra.runtime.market_calendar import market_date
 
 
 class AccountView(msgspec.Struct):
@@ -96,7 +97,7 @@ class AccountController(Controller):
     async def account(
         self, caller: NamedDependency[Caller], pool: NamedDependency[Pool], clock: NamedDependency[Clock]
     ) -> AccountView:
-        row = await find_account(pool, caller.user_id, clock.now().date())
+        row = await find_account(pool, caller.user_id, market_date(clock.now()))
         cash = row["cash_micros"]
         return AccountView(
             user_id=row["user_id"],

@@ -1,6 +1,6 @@
 -- No accepted order without its journal entry: exactly one hold, of the order's full cost at its price, or of its shares.
 -- One by amount holds the amount; a sale by amount holds shares, and while it is open it keeps those that are not sold.
--- A replacement has none until the venue confirms it, and never if it is refused.
+-- A replacement has none until the venue confirms it, and never if it is refused, or nothing was left for it to trade.
 -- Violation also: an entry that names an order which does not exist.
 select coalesce(o.user_id, h.user_id) as user_id, coalesce(o.order_id, h.order_id) as order_id,
        case when o.order_id is null then 'entries name an order that is not there'
@@ -22,7 +22,10 @@ select coalesce(o.user_id, h.user_id) as user_id, coalesce(o.order_id, h.order_i
        ) h on h.user_id = o.user_id and h.order_id = o.order_id
  where o.order_id is null
     or coalesce(h.hold_count, 0) <> case when (o.status = 'pending_replace' and o.replaced_by is null)
-            or (o.replaces is not null and o.status = 'rejected' and o.event_seq = 4) then 0 else 1 end
+            or (o.replaces is not null and exists (
+                    select from brokerage.all_order_events v
+                     where v.user_id = o.user_id and v.order_id = o.order_id and v.seq = 4
+                       and v.from_status = 'pending_replace' and v.to_status in ('rejected', 'cancelled'))) then 0 else 1 end
     or h.hold_count = 1 and ((o.side = 'buy' and o.order_qty_micros is not null
         and h.held_cash is distinct from ceil(o.order_qty_micros::numeric * o.hold_px_micros * 0.000001))
     or (o.side = 'buy' and o.order_qty_micros is null and h.held_cash is distinct from o.notional_micros)

@@ -3,6 +3,9 @@
 --
 -- Result per inbox id, outcome:
 --   applied | duplicate (nothing new in it) | quarantined (see quarantined_reports, reason tells)
+--   early    a bust or a correction of an execution that nobody has told yet: it waits in early_reports
+--   returned  a row more than was asked for: this report was early, and is in the inbox again, because an execution that this
+--            call applied is the one it names; of which user, `user_id` tells
 --   deferred (the user is locked by another writer, halted or gone, or has an older report): the row stays in the inbox.
 --            Also the first answer to a report that shows a replacement to be live which nobody confirmed: the confirmation is
 --            applied, the report itself by the next call
@@ -18,7 +21,7 @@
 -- call); most calls have little left to judge.
 -- Lock order: users by id.
 create or replace function brokerage.apply_reports_v1(p_inbox_ids bigint[], p_settles_on date, p_at timestamptz)
-returns table (inbox_id bigint, outcome text, reason text)
+returns table (inbox_id bigint, outcome text, reason text, user_id uuid)
 language plpgsql security definer
 set search_path = brokerage, pg_temp
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
@@ -28,11 +31,13 @@ declare
     locked constant uuid[] := lock_users_v1(
         array(select i.user_id from inbox i where i.id = any (p_inbox_ids) and i.user_id is not null), false);
     acknowledged constant bigint[] := acknowledge_orders_v1(p_inbox_ids, locked, p_at);   -- they are in the inbox no more
+    -- how long an execution may be late: what a venue has not told by the next day's session, it will not tell by itself
+    early_max constant interval := '1 day';
 begin
-    return query select a.id, 'applied', null from unnest(acknowledged) a (id);
+    return query select a.id, 'applied', null, null::uuid from unnest(acknowledged) a (id);
     -- what is left may all be of users whom other writers have: nothing to judge then
     if not exists (select from inbox i where i.id = any (p_inbox_ids) and (i.user_id is null or i.user_id = any (locked))) then
-        return query select i.id, 'deferred', null from inbox i where i.id = any (p_inbox_ids);
+        return query select i.id, 'deferred', null, null::uuid from inbox i where i.id = any (p_inbox_ids);
         return;
     end if;
     -- an order whose history is archived already: what is known of it must be met here
@@ -50,7 +55,10 @@ begin
                (i.body ->> 'leaves_qty')::bigint as told_leaves, i.body ->> 'ord_status' as told_status,
                coalesce((i.body ->> 'at')::timestamptz, p_at) as venue_at, i.body ->> 'reason' as venue_reason,
                i.body ->> 'venue_order_id' as venue_order_id,
-               coalesce(m.status = 'pending_replace' and m.replaced_by is null, false) as is_pending_new,
+               coalesce(m.status = 'pending_replace' and m.replaced_by is null, false) as is_pending_new, i.received_at,
+               coalesce(num_nulls(i.body ->> 'exec_id', i.body ->> 'trade_date', i.body ->> 'exec_ref_id') = 0
+                   and (i.body ->> 'kind' = 'bust' or ((i.body ->> 'last_qty')::bigint > 0 and (i.body ->> 'last_px')::bigint > 0)),
+                   false) as is_revision,   -- of a bust or a correction: it says all that one must
                case when m.status = 'pending_replace' and m.replaced_by is null then m.replaces else m.order_id end as order_id
           from inbox i
           left join orders m on m.user_id = i.user_id and m.order_id = i.order_id
@@ -100,10 +108,11 @@ begin
                 when r.status in ('queued', 'armed', 'funds_held') then 'quarantined: report of an order that nobody sent'
                 when r.is_pending_new then case
                     when r.kind in ('replaced', 'accepted', 'fill', 'cancelled', 'expired') then case
-                        when coalesce(case r.kind when 'replaced' then r.told_leaves end, r.whole_qty - r.cum_qty_micros) <= 0
-                            then 'quarantined: a replacement with nothing left to trade'
+                        when r.kind = 'fill' and r.whole_qty - r.cum_qty_micros <= 0
+                            then 'quarantined: fill of a replacement with nothing left to trade'
                         else 'replace' end
                     when r.kind in ('replace_rejected', 'rejected') then 'refuse'
+                    when r.kind in ('bust', 'correct') and r.is_revision then 'early'
                     else 'quarantined: report of a replacement that is pending' end
                 when r.kind = 'fill' then case
                     when r.exec_id is null or r.trade_date is null or r.told_qty <= 0 or r.told_px <= 0 then 'quarantined: malformed fill'
@@ -114,11 +123,11 @@ begin
                         then 'quarantined: fill beyond the order''s amount'
                     else 'fill' end
                 when r.kind in ('bust', 'correct') then case
-                    when r.exec_id is null or r.trade_date is null or r.ref_exec_id is null
-                         or (r.kind = 'correct' and (r.told_qty <= 0 or r.told_px <= 0)) then 'quarantined: malformed bust or correction'
+                    when not r.is_revision then 'quarantined: malformed bust or correction'
                     when r.is_known and r.is_same then 'duplicate'
                     when r.is_known then 'quarantined: exec id seen with other content'
-                    when r.taken_exec_id is null or r.taken_kind = 'bust' then 'quarantined: takes back an execution that is not there'
+                    when r.taken_exec_id is null then 'early'
+                    when r.taken_kind = 'bust' then 'quarantined: takes back a bust'
                     when r.kind = 'bust' and r.superseded_by = 'bust' then 'duplicate'
                     when r.superseded_by is not null then 'quarantined: takes back an execution that was taken back before'
                     when r.kind = 'correct' and r.cum_qty_micros::numeric - r.taken_qty + r.told_qty > r.order_qty_micros
@@ -185,7 +194,8 @@ begin
                c.deed not in ('replace', 'refuse') or c.status = 'pending_replace' as changes,
                c.order_qty_micros - c.new_cum_qty as leaves,
                case when c.deed <> 'refuse' then c.whole_qty - c.new_cum_qty end as new_leaves,   -- of a pending replacement
-               coalesce(case when c.kind = 'replaced' then c.told_leaves end, c.whole_qty - c.cum_qty_micros) as new_order_qty
+               greatest(coalesce(case when c.kind = 'replaced' then c.told_leaves end, c.whole_qty - c.cum_qty_micros), 0)
+                   as new_order_qty
           from costed c
     ),
     needed as (   -- what the order must hold while it is open
@@ -268,7 +278,9 @@ begin
           ) t on true
     ),
     chained as materialized (   -- a confirmed replacement's hold is the second entry of its write
-        select k.*, k.new_hold > 0 as holds, k.new_entry_seq + (k.new_hold > 0)::integer as last_entry_seq,
+        select k.*, k.new_hold > 0 as holds, case when k.deed = 'refuse' then 'rejected' when k.new_order_qty > 0 then 'routed'
+                    else 'cancelled' end as new_order_status,   -- nothing was left for the replacement: both have ended
+               k.new_entry_seq + (k.new_hold > 0)::integer as last_entry_seq,
                case when k.new_hold > 0 then sha256(k.hash || convert_to(
                    '1|' || k.user_id || '|' || (k.new_entry_seq + 1) || '|' || k.new_id || '|hold|' || k.new_id || '|'
                    || (extract(epoch from p_at) * 1000000)::bigint
@@ -299,9 +311,9 @@ begin
                case when trades then exec_id end, case when trades then qty end, case when trades then px end, new_cum_qty, new_cost
           from chained where changes
         union all
-        select user_id, new_id, new_order_event_seq + 1, last_stream_seq, 'pending_replace',
-               case deed when 'replace' then 'routed' else 'rejected' end,
-               case deed when 'replace' then 'replaced' else coalesce(venue_reason, 'replace rejected') end, p_at,
+        select user_id, new_id, new_order_event_seq + 1, last_stream_seq, 'pending_replace', new_order_status,
+               case new_order_status when 'routed' then 'replaced' when 'cancelled' then 'nothing was left to trade'
+                                     else coalesce(venue_reason, 'replace rejected') end, p_at,
                null, null, null, 0, 0
           from chained where deed in ('replace', 'refuse')
     ),
@@ -369,8 +381,8 @@ begin
     ),
     new_replacements as (
         update orders o
-           set status = case c.deed when 'replace' then 'routed' else 'rejected' end,
-               order_qty_micros = case c.deed when 'replace' then c.new_order_qty else o.order_qty_micros end,
+           set status = c.new_order_status,
+               order_qty_micros = case c.new_order_status when 'routed' then c.new_order_qty else o.order_qty_micros end,
                held_cash_micros = case when c.buys then c.new_hold else 0 end,
                held_shares_micros = case when c.buys then 0 else c.new_hold end,
                venue_order_id = coalesce(o.venue_order_id, c.venue_order_id),
@@ -396,15 +408,26 @@ begin
         select substr(deed, 14), user_id, named_id, venue, session, venue_seq, body, p_at
           from judged where deed like 'quarantined: %'
     ),
+    early as (
+        insert into early_reports (user_id, inbox_id, order_id, venue, session, venue_seq, trade_date, ref_exec_id, body,
+                                   received_at, waits_until)
+        select user_id, id, named_id, venue, session, venue_seq, trade_date, ref_exec_id, body, received_at, received_at + early_max
+          from judged where deed = 'early'
+    ),
     done as (
         delete from inbox i using judged j
          where i.id = j.id and j.deed <> 'deferred' and not (j.deed = 'replace' and j.kind <> 'replaced')
     )
     select j.id,
            case when j.deed like 'quarantined: %' then 'quarantined'
-                when j.deed in ('deferred', 'duplicate') then j.deed
+                when j.deed in ('deferred', 'duplicate', 'early') then j.deed
                 when j.deed = 'replace' and j.kind <> 'replaced' then 'deferred'
                 else 'applied' end,
-           case when j.deed like 'quarantined: %' then substr(j.deed, 14) end
+           case when j.deed like 'quarantined: %' then substr(j.deed, 14) end,
+           j.user_id
       from judged j;
+
+    if exists (select from early_reports) then   -- hardly ever
+        return query select b.inbox_id, 'returned', null, b.user_id from return_early_reports_v1(locked) b;
+    end if;
 end $$;

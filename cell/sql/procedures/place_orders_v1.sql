@@ -96,9 +96,10 @@ begin
           left join symbols s on s.symbol = c.symbol
           left join positions p on p.user_id = c.user_id and p.symbol = c.symbol
                 and (c.side = 'sell' or u.restricted or l.position_max_micros is not null)
-          -- a market buy goes out as a limit at the collar: 5 % above the reference (a stop's: above the stop), down to a
-          -- whole tick of the collar
-          cross join lateral (select div(case when c.type = 'stop' then c.stop_px else s.reference_px_micros end::numeric * 105, 100)::bigint
+          -- a market buy goes out as a limit at the collar: 5 % above the reference (a stop's: above the stop, unless the price is
+          -- there already), down to a whole tick of the collar
+          cross join lateral (select div(case when c.type = 'stop' then greatest(c.stop_px, s.reference_px_micros)
+                                              else s.reference_px_micros end::numeric * 105, 100)::bigint
                 as px) collar
           cross join lateral (select case
                 when c.type in ('limit', 'stop_limit') then c.limit_px

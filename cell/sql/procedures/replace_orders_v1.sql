@@ -11,13 +11,14 @@
 --   STALE_ETAG                      stored; p_etags holds the order's event_seq that the caller saw, null: any
 --   ORDER_NOT_FOUND | ORDER_NOT_OPEN | ORDER_NOT_REPLACEABLE | QTY_BELOW_FILLED | INVALID_FIELD   stored, figures say why
 --   the refusals of place_orders_v1 that can apply, stored; IDEMPOTENCY_KEY_REUSED, DEPARTED, USER_HALTED, NOT_FOUND, SKIPPED
+-- Outside the session an order cannot become one that does not wait: ioc and fok are refused with MARKET_CLOSED, as when placed.
 -- Risk checks: a replacement counts as an order, worth what is left of it; the price band judges a price that becomes another
 -- one; the position limit judges what would hold more than the old order does: what asks for less is never in its way.
 -- SQLSTATEs: 55P03 when p_wait and the lock did not come in time. Lock order: users by id.
 create or replace function brokerage.replace_orders_v1(
     p_user_ids uuid[], p_keys text[], p_fingerprints bytea[], p_order_ids uuid[], p_new_order_ids uuid[], p_etags integer[],
     p_order_qtys bigint[], p_limit_pxs bigint[], p_stop_pxs bigint[], p_times_in_force text[],
-    p_at timestamptz, p_wait boolean default false, p_market_hours text default 'always'
+    p_at timestamptz, p_wait boolean default false, p_market_hours text default 'always', p_client_order_ids text[] default null
 ) returns table (
     ordinal integer, outcome text, figures jsonb, resource_id uuid, at timestamptz, replayed boolean
 )
@@ -28,21 +29,25 @@ as $$
 #variable_conflict use_column
 declare
     locked constant uuid[] := lock_users_v1(p_user_ids, p_wait);
+    market_open boolean := true;
+    next_open timestamptz;
     day_ends timestamptz;
     value_max constant bigint := 100000000000000000;  -- these two as in place_orders_v1
     cash_max constant bigint := 1000000000000000000;
 begin
     if p_market_hours <> 'always' then
-        select m.closes_at into day_ends from market_sessions m where m.closes_at > p_at order by m.closes_at limit 1;
+        select m.opens_at <= p_at, m.opens_at, m.closes_at into market_open, next_open, day_ends
+          from market_sessions m where m.closes_at > p_at order by m.closes_at limit 1;
+        market_open := coalesce(market_open, false);
     end if;
 
     return query
     with command as (
         select c.*
           from unnest(p_user_ids, p_keys, p_fingerprints, p_order_ids, p_new_order_ids, p_etags, p_order_qtys, p_limit_pxs,
-                      p_stop_pxs, p_times_in_force) with ordinality
+                      p_stop_pxs, p_times_in_force, p_client_order_ids) with ordinality
             as c (user_id, key, fingerprint, order_id, new_order_id, etag, asked_qty, asked_limit_px, asked_stop_px, asked_tif,
-                  ordinal)
+                  client_order_id, ordinal)
     ),
     read as (
         select c.*, u.user_id is not null as is_here, u.user_id = any (locked) as is_locked,
@@ -81,7 +86,7 @@ begin
           left join symbols s on s.symbol = o.symbol
           left join positions p on p.user_id = c.user_id and p.symbol = o.symbol
                 and (o.side = 'sell' or u.restricted or l.position_max_micros is not null)
-          cross join lateral (select div(c.asked_stop_px::numeric * 105, 100)::bigint as px) collar
+          cross join lateral (select div(greatest(c.asked_stop_px, s.reference_px_micros)::numeric * 105, 100)::bigint as px) collar
     ),
     sized as (
         select r.*, r.whole_qty - r.cum_qty_micros as new_qty,
@@ -109,12 +114,17 @@ begin
                 when z.new_qty <= 0 then 'QTY_BELOW_FILLED'
                 when not z.tradable then 'SYMBOL_NOT_TRADABLE'
                 when z.halted then 'SYMBOL_HALTED'
+                when not market_open and (z.asked_tif in ('ioc', 'fok') or z.asked_tif = 'day' and day_ends is null)
+                    then 'MARKET_CLOSED'
                 -- a restricted account buys back what it owes beyond its other orders, no more
                 when z.restricted and z.side = 'buy' and (z.shares >= 0 or z.new_qty > -z.shares - (
                     select coalesce(sum(coalesce(o.order_qty_micros - o.cum_qty_micros, 1000000000000000)), 0) from orders o
                      where o.user_id = z.user_id and o.symbol = z.symbol and o.side = 'buy' and o.order_id <> z.order_id
                        and o.status not in ('filled', 'cancelled', 'expired', 'rejected', 'replaced', 'failed')
                 )) then 'ACCOUNT_RESTRICTED'
+                when z.client_order_id is not null and exists (
+                    select from orders o where o.user_id = z.user_id and o.client_order_id = z.client_order_id
+                ) then 'DUPLICATE_CLIENT_ORDER_ID'
                 when is_out_of_band_v1(z.new_limit_px, z.reference_px_micros, z.price_band_bps, z.venue_low_px_micros, z.venue_high_px_micros)
                   or is_out_of_band_v1(z.new_stop_px, z.reference_px_micros, z.price_band_bps, z.venue_low_px_micros, z.venue_high_px_micros)
                     then 'PRICE_OUT_OF_BAND'
@@ -262,10 +272,10 @@ begin
           from accepted a where o.user_id = a.user_id and o.order_id = a.order_id
     ),
     new_orders as (
-        insert into orders (user_id, order_id, symbol, side, type, time_in_force, order_qty_micros, limit_px_micros,
+        insert into orders (user_id, order_id, client_order_id, symbol, side, type, time_in_force, order_qty_micros, limit_px_micros,
                             stop_px_micros, hold_px_micros, status, held_cash_micros, held_shares_micros, replaces,
                             replace_qty_micros, event_seq, write_seq, created_at, updated_at, expires_at)
-        select user_id, new_order_id, symbol, side, type, time_in_force, new_qty, limit_px, stop_px,
+        select user_id, new_order_id, client_order_id, symbol, side, type, time_in_force, new_qty, limit_px, stop_px,
                case side when 'buy' then hold_px end, new_status,
                case when side = 'buy' and at_once then needed else 0 end, case when side = 'sell' and at_once then needed else 0 end,
                order_id, whole_qty, 3, new_write_seq, p_at, p_at,
@@ -284,6 +294,8 @@ begin
                 when 'INVALID_FIELD' then jsonb_build_object(
                     'field', case when j.asked_limit_px is not null and j.type not in ('limit', 'stop_limit') then 'limit_price'
                                   else 'stop_price' end, 'type', j.type, 'order_status', j.status)
+                when 'MARKET_CLOSED' then
+                    jsonb_build_object('opens_at', to_char(next_open at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'))
                 when 'QTY_BELOW_FILLED' then jsonb_build_object('filled', j.cum_qty_micros)
                 when 'ORDER_VALUE_LIMIT' then jsonb_build_object('limit', value_max)
                 when 'INSUFFICIENT_BUYING_POWER' then

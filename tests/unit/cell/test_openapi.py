@@ -68,7 +68,7 @@ def test_every_write_names_its_key_and_a_replacement_its_version(document: Any) 
         if method != "get" and not path.endswith("/preview")
     }
     assert required.pop(("patch", "/v1/orders/{order_id}")) == {"X-Idempotency-Key", "If-Match"}
-    assert len(required) == 4
+    assert len(required) == 5
     assert set(map(frozenset, required.values())) == {frozenset({"X-Idempotency-Key"})}
 
 

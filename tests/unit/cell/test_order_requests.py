@@ -73,6 +73,41 @@ def test_what_is_understood_and_refused_is_422_with_its_field(change: dict[str, 
     assert (caught.value.status, caught.value.code, caught.value.figures["field"]) == (422, "INVALID_FIELD", field)
 
 
+ONCE = '{"symbol": "AAPL", "side": "buy", "type": "limit", "qty": "1", "limit_price": 5, %s}'
+
+
+@pytest.mark.parametrize(
+    ("more", "field"),
+    [
+        ('"side": "sell"', "side"),
+        ('"side": "buy"', "side"),
+        (r'"\u0073ide": "sell"', "side"),
+        ('"qty": null', "qty"),
+        ('"time_in_force": "day", "client_order_id": "a,b", "qty": 2', "qty"),
+        ('"client_order_id": "a", "client_order_id": "b"', "client_order_id"),
+    ],
+)
+def test_a_field_that_is_there_twice_is_refused(more: str, field: str) -> None:
+    """A reader who takes the first and one who takes the last would see two orders."""
+    with pytest.raises(Problem) as caught:
+        parse_order((ONCE % more).encode())
+    assert (caught.value.status, caught.value.figures["field"]) == (400, field)
+
+
+@pytest.mark.parametrize("name", ["a,b", ",", "a:,b", '"side":1,"side":2'])
+def test_a_comma_in_a_name_is_no_second_field(name: str) -> None:
+    assert parse_order((ONCE % f'"client_order_id": {json.dumps(name)}').encode()).client_order_id == name
+
+
+@pytest.mark.parametrize(
+    "qty", ["[1, 2]", "[" * 9_000 + ", " + "]" * 9_000, "9" * 5_000 + ", " + '"x": 1', "[\xff, 1]"]
+)
+def test_what_an_amount_hides_is_no_way_to_break_the_reader(qty: str) -> None:
+    with pytest.raises(Problem) as caught:
+        parse_order((ONCE % f'"stop_price": {qty}').encode("latin-1"))
+    assert caught.value.status in (400, 422)
+
+
 @pytest.mark.parametrize("raw", [b"", b"{", b"[]", b"null", b'{"qty": NaN}', b"\xff\xfe", b"[" * 5_000])
 def test_what_is_no_json_object_is_refused(raw: bytes) -> None:
     with pytest.raises(Problem) as caught:

@@ -52,6 +52,26 @@ def test_the_same_row_is_taken_in_once() -> None:
     assert len(lanes) == 0
 
 
+def test_a_report_that_came_back_has_the_place_of_its_old_id_behind_what_is_being_applied() -> None:
+    lanes = ReportLanes()
+    for inbox_id in (4, 6):
+        lanes.add(inbox_id, ANN)
+    assert lanes.take(10, 0.0) == [4]
+    lanes.add(3, ANN)
+    lanes.add(5, ANN)
+    lanes.finish(4)
+    assert lanes.take(10, 0.0) == [3]
+    lanes.defer(3, 0.0)
+    lanes.add(2, ANN)
+    applied = []
+    for now_s in (1.0, 2.0, 3.0, 4.0):
+        [inbox_id] = lanes.take(10, now_s)
+        lanes.finish(inbox_id)
+        applied.append(inbox_id)
+    assert applied == [2, 3, 5, 6]
+    assert len(lanes) == 0
+
+
 @given(
     users=st.lists(st.sampled_from([ANN, BOB, UUID(int=3), None]), max_size=40),
     choices=st.lists(st.booleans(), min_size=200, max_size=200),

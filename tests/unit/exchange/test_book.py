@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from exchange.book import Book
 from exchange.faults import Faults
-from exchange.log import DurableLog, TapeRow
+from exchange.log import DurableLog
+from exchange.log_rows import TapeRow
 from exchange.prices import BasePrice, PriceBoard
 from exchange.tape import parse_tape
 from exchange.wire import Cancel, Report, Status, Submit
@@ -52,7 +53,7 @@ class Exchange:
     def commit(self) -> None:
         batch = self.book.take_batch()
         self.log.write(batch)
-        self.book.forget_ended(batch)
+        self.book.orders.forget_ended(batch.orders)
 
     def pass_time(self, micros: int = 2_000_000) -> None:
         self.now_us += micros
@@ -75,7 +76,7 @@ class Exchange:
 @pytest.fixture
 def exchange(tmp_path: Path) -> Iterator[Exchange]:
     made = Exchange(tmp_path)
-    made.book.open_session("cell-1", 0)
+    made.book.reports.open_session("cell-1", 0)
     yield made
     made.log.close()
 
@@ -126,7 +127,7 @@ def test_a_repeated_submit_is_answered_with_the_status_and_changes_nothing(excha
 def test_an_order_that_ended_is_still_known_after_it_left_memory(exchange: Exchange) -> None:
     exchange.submit(order("a", ord_type="market", limit_px=None))
     exchange.pass_time()
-    assert exchange.book.live_count == 0
+    assert len(exchange.book.orders) == 0
     assert exchange.book.status("cell-2", Status("a"), exchange.now_us)
     exchange.submit(order("a", ord_type="market", limit_px=None))
     fills = [report for report in exchange.reports() if report.kind == "fill"]
@@ -143,9 +144,9 @@ def test_orders_are_counted_by_status_across_restarts(exchange: Exchange) -> Non
     exchange.cancel("d")
     exchange.pass_time()
     expected = {"cancelled": 1, "filled": 1, "new": 1, "rejected": 1}
-    assert exchange.book.orders_by_status() == expected
+    assert exchange.book.orders.by_status() == expected
     exchange.crash()
-    assert exchange.book.orders_by_status() == expected
+    assert exchange.book.orders.by_status() == expected
 
 
 def test_a_status_question_for_an_order_never_seen_is_answered_by_false(exchange: Exchange) -> None:
@@ -236,7 +237,51 @@ def test_faults_do_what_they_say(tmp_path: Path, faults: Faults, expected: list[
     exchange.cancel("a")
     exchange.pass_time()
     assert kinds(exchange.reports()) == expected
-    assert exchange.book.live_count == int("cancel_rejected" in expected and "accepted" in expected)
+    assert len(exchange.book.orders) == int("cancel_rejected" in expected and "accepted" in expected)
+    exchange.log.close()
+
+
+SILENT = Faults(silent_rate=1, silent_ms=30_000)
+
+
+def test_a_silent_order_is_there_and_nothing_is_said_of_it_also_after_a_crash(tmp_path: Path) -> None:
+    exchange = Exchange(tmp_path, SILENT)
+    exchange.submit(order("a", ord_type="market", limit_px=None))
+    exchange.crash()
+    exchange.submit(order("a", ord_type="market", limit_px=None))
+    assert exchange.book.status("cell-1", Status("a"), exchange.now_us), "it is not unknown"
+    exchange.pass_time(29_000_000)
+    assert exchange.reports() == []
+    assert exchange.book.orders.by_status() == {"new": 1}
+    exchange.pass_time()
+    assert kinds(exchange.reports())[:2] == ["accepted", "fill"]
+    assert exchange.book.status("cell-1", Status("a"), exchange.now_us)
+    exchange.commit()
+    assert kinds(exchange.reports())[-1] == "status"
+    exchange.log.close()
+
+
+def test_a_cancel_of_a_silent_order_is_answered_when_it_speaks(tmp_path: Path) -> None:
+    exchange = Exchange(tmp_path, SILENT)
+    exchange.submit(order("a"))
+    exchange.cancel("a")
+    exchange.pass_time(29_000_000)
+    assert exchange.reports() == []
+    exchange.pass_time()
+    assert kinds(exchange.reports()) == ["accepted", "cancelled"]
+    exchange.log.close()
+
+
+@pytest.mark.parametrize("after", [Faults(), Faults(latency_ms=10), Faults(silent_rate=1e-9)])
+def test_the_silence_ends_with_its_fault(tmp_path: Path, after: Faults) -> None:
+    exchange = Exchange(tmp_path, SILENT)
+    exchange.submit(order("a"))
+    exchange.submit(order("b", ord_type="market", limit_px=None))
+    exchange.cancel("a")
+    exchange.book.set_faults(after, "{}", exchange.now_us)
+    exchange.pass_time()
+    assert kinds([report for report in exchange.reports() if report.cl_ord_id == "a"]) == ["accepted", "cancelled"]
+    assert kinds([report for report in exchange.reports() if report.cl_ord_id == "b"])[:2] == ["accepted", "fill"]
     exchange.log.close()
 
 
@@ -251,7 +296,7 @@ def test_a_noisy_duplicate_has_the_same_exec_id_and_another_price(tmp_path: Path
 
 
 def test_a_stray_fill_names_an_order_nobody_sent(exchange: Exchange) -> None:
-    assert exchange.book.report_unknown_fill(exchange.now_us) == ["cell-1"]
+    assert exchange.book.reports.tell_unknown_fill("ACME", exchange.now_us) == ["cell-1"]
     exchange.commit()
     (report,) = exchange.reports()
     assert report.kind == "fill"
@@ -260,7 +305,7 @@ def test_a_stray_fill_names_an_order_nobody_sent(exchange: Exchange) -> None:
 
 def test_acknowledged_reports_are_trimmed_and_numbers_go_on_after_a_restart(exchange: Exchange) -> None:
     exchange.submit(order("a"))
-    exchange.book.acknowledge("cell-1", 99)
+    exchange.book.reports.acknowledge("cell-1", 99)
     exchange.commit()
     assert exchange.reports() == []
     exchange.crash()
@@ -269,7 +314,7 @@ def test_acknowledged_reports_are_trimmed_and_numbers_go_on_after_a_restart(exch
 
 
 def test_a_log_that_was_deleted_never_repeats_a_number_the_cell_knows(exchange: Exchange) -> None:
-    assert exchange.book.open_session("cell-9", 41) == 41
+    assert exchange.book.reports.open_session("cell-9", 41) == 41
     exchange.submit(order("a"), session="cell-9")
     assert [report.seq for report in exchange.reports("cell-9")] == [42]
 
@@ -283,7 +328,7 @@ def test_crashes_at_any_moment_change_no_fill_and_no_exec_id(
     told = []
     for crashing in (False, True):
         exchange = Exchange(tmp_path_factory.mktemp("exchange"))
-        exchange.book.open_session("cell-1", 0)
+        exchange.book.reports.open_session("cell-1", 0)
         load(exchange)
         for number in range(40):
             terms = order(f"o{number}", ord_type="market") if number % 2 else taped(11 if number == 0 else 900 + number)
@@ -306,23 +351,23 @@ def test_crashes_at_any_moment_change_no_fill_and_no_exec_id(
 
 
 def test_the_price_band_of_a_symbol_spans_all_its_tapes_and_survives_a_restart(exchange: Exchange) -> None:
-    assert exchange.book.price_bands() == {}
+    assert exchange.book.tapes.price_bands() == {}
     load(exchange)
-    low, high = exchange.book.price_bands()["TAPED"]
+    low, high = exchange.book.tapes.price_bands()["TAPED"]
     assert low <= 100_000_000 <= high
     far = b"34200,1,1,100,10000,1\n34201,1,2,100,99990000,-1\n"
     tape = parse_tape(far, symbol="TAPED", run="FAR")
     exchange.book.add_tape(tape, TapeRow("TAPED", "FAR", tape.digest, far, "now"), exchange.now_us)
     exchange.commit()
-    assert exchange.book.price_bands() == {"TAPED": (1_000_000, 9_999_000_000)}
+    assert exchange.book.tapes.price_bands() == {"TAPED": (1_000_000, 9_999_000_000)}
     exchange.crash()
-    assert exchange.book.price_bands() == {"TAPED": (1_000_000, 9_999_000_000)}
+    assert exchange.book.tapes.price_bands() == {"TAPED": (1_000_000, 9_999_000_000)}
 
 
 def test_what_orders_traded_is_what_their_reports_say(tmp_path: Path) -> None:
     """Every execution counted from the reports, as a cell does it, against the log's own sums, a page at a time."""
     exchange = Exchange(tmp_path, Faults(bust_rate=0.3, correct_rate=0.5, late_fill_rate=0.5, duplicate_rate=0.2))
-    exchange.book.open_session("cell-1", 0)
+    exchange.book.reports.open_session("cell-1", 0)
     for number in range(60):
         exchange.submit(order(f"o{number:02}", side="sell" if number % 2 else "buy", limit_px=100_000_000))
         if number % 3 == 0:

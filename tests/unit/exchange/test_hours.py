@@ -10,7 +10,7 @@ from exchange.book import CLOSED_THROUGH, Book
 from exchange.hours import TradingHours, trading_hours
 from exchange.log import DurableLog
 from exchange.prices import BasePrice, PriceBoard
-from exchange.wire import Report, Submit
+from exchange.wire import Replace, Report, Submit
 
 LAST_PX = 100_000_000
 HOURS = trading_hours("XNYS", datetime(2026, 11, 20, tzinfo=UTC))
@@ -29,7 +29,7 @@ class Exchange:
         self.directory = directory
         self.now_us = NOON
         self.open()
-        self.book.open_session("cell-1", 0)
+        self.book.reports.open_session("cell-1", 0)
 
     def open(self) -> None:
         self.log = DurableLog(self.directory)
@@ -51,7 +51,7 @@ class Exchange:
     def commit(self) -> None:
         batch = self.book.take_batch()
         self.log.write(batch)
-        self.book.forget_ended(batch)
+        self.book.orders.forget_ended(batch.orders)
 
     def submit(self, cl_ord_id: str, *, time_in_force: str = "day", limit_px: int = 99_000_000) -> None:
         terms = Submit(cl_ord_id, "u", "ACME", "buy", 10_000_000, limit_px, time_in_force)  # type: ignore[arg-type]
@@ -117,6 +117,20 @@ def test_outside_the_session_nothing_trades(exchange: Exchange) -> None:
     exchange.pass_to(NEXT_OPEN - 1)
     assert [exchange.kinds(name) for name in ("day", "ioc", "fok")] == [["accepted", "expired"]] * 3
     assert [exchange.kinds(name) for name in ("gtc", "resting")] == [["accepted"]] * 2
+
+
+def test_a_replacement_outside_the_session_does_not_trade_either(exchange: Exchange) -> None:
+    for name in ("a", "b"):
+        exchange.submit(name, time_in_force="gtc")
+    exchange.pass_to(CLOSE + 1)
+    for name, time_in_force in (("a", "gtc"), ("b", "day")):
+        through = Replace(f"new {name}", name, "u", 10_000_000, 110_000_000, time_in_force)  # type: ignore[arg-type]
+        exchange.book.replace("cell-1", through, exchange.now_us)
+    exchange.pass_to(NEXT_OPEN - 1)
+    assert (exchange.kinds("new a"), exchange.kinds("new b")) == (["replaced"], ["replaced", "expired"])
+    exchange.book.meet_prices({"ACME": LAST_PX}, NEXT_OPEN)
+    exchange.pass_to(NEXT_OPEN + 2_000_000)
+    assert "fill" in exchange.kinds("new a")
 
 
 def test_what_was_to_happen_after_the_close_does_not(exchange: Exchange) -> None:

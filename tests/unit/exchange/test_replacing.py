@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from exchange.faults import Faults
-from exchange.log import TapeRow
+from exchange.log_rows import TapeRow
 from exchange.tape import parse_tape
 from exchange.wire import Replace, Status
 from tests.unit.exchange.test_book import Exchange, kinds, order, taped
@@ -20,7 +20,7 @@ REDUCED = (
 @pytest.fixture
 def exchange(tmp_path: Path) -> Iterator[Exchange]:
     made = Exchange(tmp_path)
-    made.book.open_session("cell-1", 0)
+    made.book.reports.open_session("cell-1", 0)
     yield made
     made.log.close()
 
@@ -42,7 +42,7 @@ def test_a_replacement_takes_the_place_and_starts_at_zero(exchange: Exchange) ->
     report = exchange.reports()[-1]
     assert (report.kind, report.cl_ord_id, report.orig_cl_ord_id) == ("replaced", "b", "a")
     assert (report.cum_qty, report.leaves_qty) == (0, 15_000_000)
-    assert exchange.book.orders_by_status() == {"new": 1, "replaced": 1}
+    assert exchange.book.orders.by_status() == {"new": 1, "replaced": 1}
     exchange.cancel("a")
     exchange.cancel("b")
     assert kinds(exchange.reports())[2:] == ["cancel_rejected", "cancelled"]
@@ -58,7 +58,16 @@ def test_a_replacement_is_answered_the_same_for_ever(exchange: Exchange) -> None
         assert kinds(exchange.reports())[-2:] == ["replace_rejected", "replaced"]
         assert exchange.book.status("cell-1", Status("refused"), exchange.now_us)
         exchange.crash()
-    assert exchange.book.orders_by_status() == {"new": 1, "rejected": 1, "replaced": 1}
+    assert exchange.book.orders.by_status() == {"new": 1, "rejected": 1, "replaced": 1}
+
+
+def test_what_was_taken_as_a_replacement_is_not_rejected_as_an_order(exchange: Exchange) -> None:
+    """A cell that missed the confirmation would take the rejection for a refusal, and the old order for a live one."""
+    exchange.submit(order("a"))
+    exchange.book.set_faults(Faults(reject_rate=1.0, lost_ack_rate=1.0), "{}", exchange.now_us)
+    replace(exchange, "b", "a", 15_000_000)
+    assert kinds(exchange.reports()) == ["accepted"]
+    assert exchange.book.orders.by_status() == {"new": 1, "replaced": 1}
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from loadtests.reconcile import (
     expected_customer,
     others_traded,
 )
-from loadtests.replay import sums_of
+from loadtests.replay_books import sums_of
 from loadtests.tape_file import parse_tape
 from loadtests.tape_plan import TapePlan, plan_tape
 

@@ -1,0 +1,53 @@
+"""Reports that came before the execution which they take back: counted, and put aside when their time is over.
+
+A bust or a correction may overtake its fill (a venue that resends, a second session). It waits, and the very call that
+applies the execution returns it to the inbox; nothing here has a part in that. What is left is the bound: an execution
+that did not come within a day is for a person, so its bust goes to the quarantine. Never applied on a guess, never
+dropped. Safe to be killed at any moment: every step is one transaction, and rows say what is due.
+"""
+
+import asyncio
+import logging
+from typing import Final
+
+from cell.executions.queries import CallRefused, DatabaseAway, count_early, end_early_reports
+from infra.runtime.clock import Clock
+from infra.runtime.database import Pool
+from infra.runtime.telemetry import Metrics
+
+CHECK_PERIOD_S: Final = 5.0
+STEP_REPORTS: Final = 512
+
+_log = logging.getLogger(__name__)
+
+
+class EarlyReports:
+    """The early reports of one cell."""
+
+    def __init__(self, pool: Pool, *, cell: str, clock: Clock, metrics: Metrics) -> None:
+        self._pool = pool
+        self._cell = cell
+        self._clock = clock
+        self._metrics = metrics
+
+    async def run(self) -> None:
+        """Look until cancelled."""
+        while True:
+            try:
+                await self.look()
+            except (DatabaseAway, CallRefused) as error:
+                self._metrics.counter("cell_worker_failures_total").labels(self._cell, "early").inc()
+                _log.warning("database call failed, repeating", extra={"task": "early", "detail": str(error)})
+            await asyncio.sleep(CHECK_PERIOD_S)
+
+    async def look(self) -> None:
+        """Count what waits, after putting aside what has waited long enough."""
+        ended = STEP_REPORTS
+        while ended >= STEP_REPORTS:
+            overdue = await end_early_reports(self._pool, self._clock.now(), STEP_REPORTS)
+            for inbox_id, order_id in overdue:
+                about = {"inbox_id": inbox_id, "order_id": str(order_id)}
+                _log.error("an execution never came, its bust or correction is quarantined", extra=about)
+            self._metrics.counter("cell_reports_applied_total").labels(self._cell, "quarantined").inc(len(overdue))
+            ended = len(overdue)
+        self._metrics.gauge("cell_reports_early").labels(self._cell).set(await count_early(self._pool))
