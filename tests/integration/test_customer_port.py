@@ -607,6 +607,13 @@ async def test_a_write_of_a_locked_user_is_refused_with_its_budget_and_not_done_
     assert keys[0] <= 2 + 3 - certain, "something was done that was said not to be"
 
 
+async def test_who_has_no_time_left_is_not_begun(port: Port) -> None:
+    for method, target, body in (("GET", "/v1/account", None), ("POST", "/v1/orders", ORDER)):
+        status, _, problem = await port.ask(method, target, body, budget_ms=0)
+        assert (status, problem["code"]) == (503, "OVERLOADED")
+    assert (await port.ask("GET", "/v1/orders"))[2]["items"] == []
+
+
 async def test_a_preview_ends_with_its_budget(port: Port) -> None:
     with psycopg.connect(port.database.superuser_dsn) as blocker:
         blocker.execute("select 1 from brokerage.users where user_id = %s for update", [port.user_id])

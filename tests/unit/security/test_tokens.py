@@ -106,6 +106,49 @@ def test_unknown_keys_foreign_issuers_and_missing_claims_are_refused() -> None:
         VERIFIER.verify(jwt.encode(claims(), own, algorithm="EdDSA"), NOW)  # no key id
 
 
+@pytest.mark.parametrize(
+    "header",
+    [
+        b"[" * 1_500,
+        b'{"a":' * 290,
+        b'{"alg":"EdDSA","kid":1e999}',
+        b'{"alg":"EdDSA","kid":NaN}',
+        b'{"alg":"EdDSA","kid":' + b"9" * 1_400 + b"}",
+        b'{"alg":"EdDSA","kid":"\\ud800"}',
+        b'{"alg":"none","alg":"EdDSA","kid":"%b"}' % SIGNING.active.encode(),
+        b'{"alg":"EdDSA","kid":"../../etc/passwd"}',
+        b'{"alg":"EdDSA","kid":"\' or 1=1 --"}',
+        '{"alg":"EdDSA"}'.encode("utf-16"),
+        b'"EdDSA"',
+        b"null",
+        b"",
+    ],
+)
+def test_a_header_may_say_anything_and_gains_nothing(header: bytes) -> None:
+    """Also not a crash: what nests deeper than a parser can follow is refused like the rest."""
+    signature = b64(b"\0" * 64)
+    with pytest.raises(CustomerTokenInvalid):
+        VERIFIER.verify(f"{b64(header)}.{b64(json.dumps(claims()).encode())}.{signature}", NOW)
+
+
+def test_signed_claims_of_no_sense_are_refused() -> None:
+    """Whoever holds our key makes no such token; a verifier that trusted it for that would be the next mistake."""
+    key = SIGNING.keys[SIGNING.active]
+    for body in (
+        claims(exp=True),
+        claims(exp=float("inf")),
+        claims(exp=[NOW + 900]),
+        claims(iat="soon"),
+        claims(iat=float("nan")),
+        claims(sub=None),
+        claims(sub=[str(USER)]),
+        claims(sub=f"{USER}\0"),
+        claims(aud=[AUDIENCE + "x"]),
+    ):
+        with pytest.raises(CustomerTokenInvalid):
+            VERIFIER.verify(jwt.encode(body, key, algorithm="EdDSA", headers={"kid": SIGNING.active}), NOW)
+
+
 @settings(deadline=None)
 @given(st.text(max_size=300))
 def test_noise_is_no_customer_token(noise: str) -> None:
