@@ -22,10 +22,13 @@ from cell.customer_port import CustomerPort
 from cell.ledger.controller import LedgerController
 from cell.metrics import TABLE
 from cell.operations.controller import OperatorChanges, OperatorReads
-from cell.orders.batcher import Batcher, BatcherLimits, procedures
+from cell.orders.batcher import Batcher, BatcherLimits
 from cell.orders.cancel import cancel_order
-from cell.orders.controller import OrderController, parse_order_id
+from cell.orders.command import procedures
+from cell.orders.controllers.history import OrderHistory
+from cell.orders.controllers.orders import OrderController
 from cell.orders.place import place_order
+from cell.orders.schemas import parse_order_id
 from cell.ownership.guard import RouteGuard
 from cell.positions.controller import PositionController
 from cell.reconciliation.controller import ReconciliationReads, ReconciliationRuns
@@ -177,6 +180,7 @@ def _customer_litestar(
     return Litestar(
         route_handlers=[
             OrderController,
+            OrderHistory,
             AccountController,
             PositionController,
             LedgerController,

@@ -10,7 +10,8 @@ import asyncio
 import logging
 from typing import Final
 
-from cell.executions.queries import CallRefused, DatabaseAway, count_early, end_early_reports
+from cell.executions.queries import CallRefused, DatabaseAway
+from cell.executions.report_queries import count_early, end_early_reports
 from infra.runtime.clock import Clock
 from infra.runtime.database import Pool
 from infra.runtime.telemetry import Metrics

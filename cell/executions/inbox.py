@@ -17,15 +17,9 @@ from typing import Final
 
 from cell.executions.lanes import ReportLanes
 from cell.executions.pace import Pace
-from cell.executions.queries import (
-    CallRefused,
-    DatabaseAway,
-    accept_reports,
-    apply_reports,
-    quarantine_report,
-    unapplied_reports,
-)
+from cell.executions.queries import CallRefused, DatabaseAway
 from cell.executions.report import ExecutionReport
+from cell.executions.report_queries import accept_reports, apply_reports, quarantine_report, unapplied_reports
 from cell.executions.settlement import settlement_date
 from cell.executions.venue import Venue, VenueAway
 from infra.runtime.clock import Clock

@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Final
 
-from cell.executions.queries import CallRefused, DatabaseAway, set_price_bands, set_reference_prices
+from cell.executions.market_queries import set_price_bands, set_reference_prices
+from cell.executions.queries import CallRefused, DatabaseAway
 from infra.runtime.clock import Clock
 from infra.runtime.database import Pool
 from infra.runtime.telemetry import Metrics

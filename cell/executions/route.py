@@ -11,13 +11,9 @@ import logging
 from collections import Counter
 from typing import Final
 
+from cell.executions.instruction_queries import claim_instructions, sent_instructions
 from cell.executions.pace import Pace
-from cell.executions.queries import (
-    CallRefused,
-    DatabaseAway,
-    claim_instructions,
-    sent_instructions,
-)
+from cell.executions.queries import CallRefused, DatabaseAway
 from cell.executions.venue import Venue, VenueAway, VenueOrder, VenueSilent
 from infra.runtime.clock import Clock
 from infra.runtime.database import Pool

@@ -14,17 +14,15 @@ from datetime import datetime, timedelta
 from typing import Final
 from uuid import UUID
 
-from cell.executions.queries import (
-    CallRefused,
-    DatabaseAway,
+from cell.executions.market_queries import (
     closes_left_behind,
     end_session,
     expire_orders,
     release_queued,
     sessions_ahead,
     unended_sessions,
-    write_sessions,
 )
+from cell.executions.queries import CallRefused, DatabaseAway, write_sessions
 from infra.runtime.clock import Clock
 from infra.runtime.database import Pool
 from infra.runtime.fault_points import FaultPoints

@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Final
 
-from cell.executions.queries import CallRefused, DatabaseAway, ToldPrice, trigger_stops
+from cell.executions.market_queries import ToldPrice, trigger_stops
+from cell.executions.queries import CallRefused, DatabaseAway
 from infra.runtime.clock import Clock
 from infra.runtime.database import Pool
 from infra.runtime.telemetry import Metrics

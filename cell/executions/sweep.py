@@ -18,15 +18,14 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
-from cell.executions.queries import (
-    CallRefused,
-    DatabaseAway,
+from cell.executions.instruction_queries import (
     Unanswered,
     cancel_unanswered,
     count_stuck,
     note_tries,
     unanswered_instructions,
 )
+from cell.executions.queries import CallRefused, DatabaseAway
 from cell.executions.venue import Venue, VenueAway, VenueOrder, VenueSilent
 from infra.runtime.clock import Clock
 from infra.runtime.database import Pool

@@ -27,8 +27,8 @@ from cell.executions.queries import (
     holding_lock,
     prune_idempotency_keys,
     prune_refresh_families,
-    received_seq,
 )
+from cell.executions.report_queries import received_seq
 from cell.executions.route import Router
 from cell.executions.sessions import SessionKeeper
 from cell.executions.stops import StopTrigger

@@ -23,15 +23,14 @@ that the answer is rarely unknown, nothing begins to wait for a lock that it has
 import asyncio
 import logging
 import time
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime
-from enum import StrEnum
-from typing import Any, Final, LiteralString
+from dataclasses import dataclass
+from typing import Any, Final
 from uuid import UUID
 
 from cell import errors
+from cell.orders.command import Command, CommandKind, Outcome, Procedure, bind
+from cell.orders.lanes import Flight, Lanes, Pending, not_reached, user_busy
 from infra.runtime import deadline
 from infra.runtime.clock import Clock
 from infra.runtime.database import Pool
@@ -48,137 +47,8 @@ SECOND_FLIGHT_MIN: Final = 16
 cheaper than a call of one's own, and the wait is shorter than the call."""
 LOCK_WAITS_LEFT_MIN: Final = 1.5
 """Of a command's time, for it to wait for a lock: the wait, and half of it for the answer to come."""
-GUILTY_TIMES_MAX: Final = 2
 SUSPECTS_MAX: Final = 1_024
 CONNECTION_WAIT_S: Final = 1.0
-
-
-class CommandKind(StrEnum):
-    """What a command asks for; the order of members is the order of service."""
-
-    CANCEL = "cancel"
-    REPLACE = "replace"
-    PLACE = "place"
-    DEPOSIT = "deposit"
-    TRANSFER = "transfer"
-
-
-@dataclass(frozen=True, slots=True)
-class Command:
-    """One customer's one deed. `arguments` are the procedure's columns after user, key and fingerprint."""
-
-    kind: CommandKind
-    user_id: UUID
-    key: str
-    fingerprint: bytes
-    arguments: tuple[Any, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What the procedure said of one command."""
-
-    outcome: str
-    figures: Mapping[str, Any] | None
-    resource_id: UUID | None
-    at: datetime
-    replayed: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Procedure:
-    """How a kind is called: the columns' arrays first, then `constants`, then time and whether to wait for locks."""
-
-    sql: LiteralString
-    columns: int
-    constants: tuple[Any, ...] = ()
-
-
-def procedures(
-    *, accept_transfers: bool, reference_age_max_s: float, market_hours: str = "always"
-) -> Mapping[CommandKind, Procedure]:
-    """The cell's write procedures for customers' commands."""
-    return {
-        CommandKind.PLACE: Procedure(
-            "select * from brokerage.place_orders_v1(%b::uuid[], %b::text[], %b::bytea[], %b::uuid[], %b::text[], "
-            "%b::text[], %b::text[], %b::text[], %b::text[], %b::bigint[], %b::bigint[], p_stop_pxs => %b::bigint[], "
-            "p_notionals => %b::bigint[], p_reference_age_max => make_interval(secs => %s), p_market_hours => %s, "
-            "p_at => %s, p_wait => %s)",
-            columns=10,
-            constants=(reference_age_max_s, market_hours),
-        ),
-        CommandKind.CANCEL: Procedure(
-            "select * from brokerage.cancel_orders_v1(%b::uuid[], %b::text[], %b::bytea[], %b::uuid[], "
-            "p_at => %s, p_wait => %s)",
-            columns=1,
-        ),
-        CommandKind.REPLACE: Procedure(
-            "select * from brokerage.replace_orders_v1(%b::uuid[], %b::text[], %b::bytea[], %b::uuid[], %b::uuid[], "
-            "%b::integer[], %b::bigint[], %b::bigint[], %b::bigint[], %b::text[], "
-            "p_client_order_ids => %b::text[], p_market_hours => %s, p_at => %s, p_wait => %s)",
-            columns=8,
-            constants=(market_hours,),
-        ),
-        CommandKind.DEPOSIT: Procedure(
-            "select * from brokerage.deposit_cash_v1(%b::uuid[], %b::text[], %b::bytea[], %b::uuid[], %b::bigint[], "
-            "p_at => %s, p_wait => %s)",
-            columns=2,
-        ),
-        CommandKind.TRANSFER: Procedure(
-            "select * from brokerage.transfer_shares_v1(%b::uuid[], %b::text[], %b::bytea[], %b::uuid[], %b::text[], "
-            "%b::bigint[], %b::bigint[], p_accept => %s, p_at => %s, p_wait => %s)",
-            columns=4,
-            constants=(accept_transfers,),
-        ),
-    }
-
-
-def bind(procedure: Procedure, commands: Sequence[Command], *, at: datetime, wait: bool) -> tuple[Any, ...]:
-    """The parameters of one call for these commands, a column each."""
-    columns = zip(*(command.arguments for command in commands), strict=True)
-    return (
-        [command.user_id for command in commands],
-        [command.key for command in commands],
-        [command.fingerprint for command in commands],
-        *(list(column) for column in columns),
-        *procedure.constants,
-        at,
-        wait,
-    )
-
-
-def _not_reached() -> Problem:
-    return errors.overloaded("the cell did not get to this in time; nothing was done")
-
-
-def _user_busy() -> Problem:
-    return errors.overloaded("the account is busy; nothing was done")
-
-
-@dataclass(slots=True, eq=False)
-class _Pending:
-    command: Command
-    answer: asyncio.Future[Outcome]
-    timer: asyncio.TimerHandle
-    tries: int = 0
-    flying: bool = False
-    lost: bool = False
-    """A call with it was lost: until its key has an answer, nobody knows whether it was done."""
-    if_late: Callable[[], Problem] = _not_reached
-    """What is true of it if its time ends now."""
-
-    def stay(self, why: Callable[[], Problem]) -> None:
-        """It is not, or no longer, at the database."""
-        self.if_late = errors.outcome_unknown if self.lost else why
-
-
-@dataclass(slots=True)
-class _Flight:
-    kind: CommandKind
-    pending: list[_Pending]
-    is_alone: bool = False
-    """One command that waits for its user's lock."""
-    sent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,83 +60,6 @@ class BatcherLimits:
     command_deadline_s: float
     lock_wait_s: float = 0.2
     """How long the database lets a command that goes alone wait for its user's lock."""
-
-
-@dataclass(slots=True)
-class _Lanes:
-    """Who waits behind whom: each user's commands in order, and per kind the users whose head is free to fly."""
-
-    by_user: dict[UUID, deque[_Pending]] = field(default_factory=dict)
-    ready: dict[CommandKind, deque[UUID]] = field(default_factory=lambda: {kind: deque() for kind in CommandKind})
-    alone: deque[UUID] = field(default_factory=deque)
-    count: int = 0
-
-    @property
-    def free(self) -> int:
-        """Heads that could share a flight now."""
-        return sum(map(len, self.ready.values()))
-
-    def add(self, pending: _Pending) -> None:
-        user_id = pending.command.user_id
-        lane = self.by_user.get(user_id)
-        self.count += 1
-        if lane is None:
-            self.by_user[user_id] = deque((pending,))
-            self.ready[pending.command.kind].append(user_id)
-        else:
-            lane.append(pending)
-
-    def put_back(self, pending: _Pending, *, alone: bool) -> None:
-        """The head did not fly through: it stays the head and is free again."""
-        pending.flying = False
-        if alone:
-            self.alone.append(pending.command.user_id)
-        else:
-            self.ready[pending.command.kind].append(pending.command.user_id)
-
-    def finish(self, pending: _Pending) -> None:
-        """The head is answered: the next of that user is free to fly."""
-        pending.flying = False
-        user_id = pending.command.user_id
-        lane = self.by_user[user_id]
-        lane.popleft()
-        self.count -= 1
-        if lane:
-            self.ready[lane[0].command.kind].append(user_id)
-        else:
-            del self.by_user[user_id]
-
-    def forget(self, pending: _Pending) -> None:
-        """It is answered before its turn. A head is found to be when it is its turn."""
-        lane = self.by_user[pending.command.user_id]
-        if lane[0] is not pending:
-            lane.remove(pending)
-            self.count -= 1
-
-    def take_together(self, batch_max: int, suspects: Mapping[UUID, int]) -> _Flight | None:
-        for kind, users in self.ready.items():
-            heads: list[_Pending] = []
-            while users and len(heads) < batch_max:
-                head = self.by_user[users.popleft()][0]
-                if head.answer.done():
-                    self.finish(head)
-                elif suspects and suspects.get(head.command.user_id, 0) >= GUILTY_TIMES_MAX:
-                    self.alone.append(head.command.user_id)
-                else:
-                    head.flying = True
-                    heads.append(head)
-            if heads:
-                return _Flight(kind, heads)
-        return None
-
-    def take_alone(self) -> _Flight | None:
-        while self.alone:
-            head = self.by_user[self.alone.popleft()][0]
-            if not head.answer.done():
-                head.flying = True
-                return _Flight(head.command.kind, [head], is_alone=True)
-            self.finish(head)
-        return None
 
 
 class Batcher:
@@ -287,7 +80,7 @@ class Batcher:
         self._limits = limits
         self._clock = clock
         self._faults = faults
-        self._lanes = _Lanes()
+        self._lanes = Lanes()
         self._suspects: dict[UUID, int] = {}
         self._wake = asyncio.Event()
         self._closing = False
@@ -331,10 +124,10 @@ class Batcher:
             raise errors.overloaded("too many commands of this account are waiting; nothing was done")
         within_s = min(self._limits.command_deadline_s, deadline.left_s())
         if within_s <= 0:
-            raise _not_reached()
+            raise not_reached()
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Outcome] = loop.create_future()
-        pending: _Pending = _Pending(command, answer, loop.call_later(within_s, lambda: self._give_up(pending)))
+        pending: Pending = Pending(command, answer, loop.call_later(within_s, lambda: self._give_up(pending)))
         self._lanes.add(pending)
         self._wake.set()
         return answer
@@ -365,7 +158,7 @@ class Batcher:
                 self._in_the_air[flight.is_alone] -= 1
                 self._wake.set()
 
-    def _next(self) -> _Flight | None:
+    def _next(self) -> Flight | None:
         flight = None
         if not self._in_the_air[True]:
             flight = self._lanes.take_alone()
@@ -375,7 +168,7 @@ class Batcher:
             flight = self._lanes.take_alone()  # a suspect that was among the others
         return flight
 
-    async def _run(self, flight: _Flight) -> None:
+    async def _run(self, flight: Flight) -> None:
         """One call, and what follows from each way it can end."""
         self._batch_commands[flight.kind].observe(len(flight.pending))
         began = time.perf_counter()
@@ -394,7 +187,7 @@ class Batcher:
         for ordinal, *rest in rows:
             self._land(flight.pending[ordinal - 1], Outcome(*rest))
 
-    async def _call(self, flight: _Flight) -> Sequence[tuple[Any, ...]]:
+    async def _call(self, flight: Flight) -> Sequence[tuple[Any, ...]]:
         procedure = self._calls[flight.kind]
         await self._faults.reach("batch.before_call")
         async with connected(self._pool, within_s=CONNECTION_WAIT_S) as connection:
@@ -410,7 +203,7 @@ class Batcher:
         await self._faults.reach("batch.after_commit")
         return rows
 
-    def _leave_behind(self, flight: _Flight) -> None:
+    def _leave_behind(self, flight: Flight) -> None:
         """Nobody waits for these any more, or will when their lock wait ends; and nothing of them is on its way."""
         now_s = asyncio.get_running_loop().time()
         for pending in flight.pending:
@@ -420,11 +213,11 @@ class Batcher:
                 self._finish(pending)
         flight.pending = [pending for pending in flight.pending if pending.flying]
 
-    def _land(self, pending: _Pending, outcome: Outcome) -> None:
+    def _land(self, pending: Pending, outcome: Outcome) -> None:
         if outcome.outcome == "SKIPPED":
             pending.tries += 1
             self._skipped[pending.command.kind].inc()
-            self._stay(pending, _user_busy, alone=pending.tries >= TRIES_WITHOUT_WAITING)
+            self._stay(pending, user_busy, alone=pending.tries >= TRIES_WITHOUT_WAITING)
             return
         if outcome.replayed:
             self._replayed.labels(pending.command.kind).inc()
@@ -433,29 +226,29 @@ class Batcher:
             pending.answer.set_result(outcome)
         self._finish(pending)
 
-    def _fail(self, pending: _Pending, error: Exception) -> None:
+    def _fail(self, pending: Pending, error: Exception) -> None:
         self._refuse(pending, error)
         self._finish(pending)
 
-    def _refuse(self, pending: _Pending, error: Exception) -> None:
+    def _refuse(self, pending: Pending, error: Exception) -> None:
         if not pending.answer.done():
             self._answered.labels(pending.command.kind, getattr(error, "code", "INTERNAL")).inc()
             pending.answer.set_exception(error)
 
-    def _finish(self, pending: _Pending) -> None:
+    def _finish(self, pending: Pending) -> None:
         pending.timer.cancel()
         self._lanes.finish(pending)
         self._waiting.set(self._lanes.count)
         self._wake.set()
 
-    def _give_up(self, pending: _Pending) -> None:
+    def _give_up(self, pending: Pending) -> None:
         """Its time is up."""
         self._refuse(pending, pending.if_late())
         self._lanes.forget(pending)
         self._waiting.set(self._lanes.count)
         self._wake.set()
 
-    def _stay(self, pending: _Pending, why: Callable[[], Problem], *, alone: bool) -> None:
+    def _stay(self, pending: Pending, why: Callable[[], Problem], *, alone: bool) -> None:
         """It did not fly through: again, unless nobody waits any more."""
         pending.stay(why)
         if pending.answer.done():
@@ -464,12 +257,12 @@ class Batcher:
             self._lanes.put_back(pending, alone=alone)
             self._wake.set()
 
-    def _busy(self, flight: _Flight) -> None:
+    def _busy(self, flight: Flight) -> None:
         """The lock or the statement ran into its time limit: rolled back, so nothing was done."""
         for pending in flight.pending:
-            self._stay(pending, _user_busy, alone=True)
+            self._stay(pending, user_busy, alone=True)
 
-    async def _resend(self, flight: _Flight, error: Exception) -> None:
+    async def _resend(self, flight: Flight, error: Exception) -> None:
         """The connection was lost, maybe around COMMIT: the same keys again, until the deadline."""
         self._resent[flight.kind].inc()
         _log.warning("the database went away; sending %d commands again", len(flight.pending), exc_info=error)
@@ -480,7 +273,7 @@ class Batcher:
         for pending in flight.pending:
             self._stay(pending, errors.unavailable, alone=False)
 
-    async def _split_up(self, flight: _Flight, error: DatabaseFailure) -> None:
+    async def _split_up(self, flight: Flight, error: DatabaseFailure) -> None:
         """The database refused the call whole: one command at a time finds the guilty one."""
         if len(flight.pending) == 1:
             pending = flight.pending[0]
@@ -493,6 +286,6 @@ class Batcher:
             return
         self._split[flight.kind].inc()
         for pending in flight.pending:
-            pending.stay(_not_reached)
+            pending.stay(not_reached)
         for pending in flight.pending:
-            await self._run(_Flight(flight.kind, [pending]))
+            await self._run(Flight(flight.kind, [pending]))

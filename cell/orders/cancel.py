@@ -7,7 +7,8 @@ import msgspec
 
 from cell import errors
 from cell.caller import Answer, Caller, fingerprint
-from cell.orders.batcher import Batcher, Command, CommandKind
+from cell.orders.batcher import Batcher
+from cell.orders.command import Command, CommandKind
 from cell.orders.outcome import settled
 from cell.orders.queries import find_by_client_order_id
 from cell.orders.schemas import order_view

@@ -4,7 +4,8 @@ import msgspec
 
 from cell import errors
 from cell.caller import Answer, Caller, fingerprint
-from cell.orders.batcher import Batcher, Command, CommandKind
+from cell.orders.batcher import Batcher
+from cell.orders.command import Command, CommandKind
 from cell.orders.outcome import settled
 from cell.orders.schemas import OrderTerms, accepted_view, parse_order
 from infra.runtime.clock import TimeOrderedIds

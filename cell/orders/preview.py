@@ -12,7 +12,7 @@ import msgspec
 from cell import errors
 from cell.caller import Answer, Caller
 from cell.money import format_micros, value_micros
-from cell.orders.batcher import Outcome, Procedure, bind
+from cell.orders.command import Outcome, Procedure, bind
 from cell.orders.outcome import owned
 from cell.orders.place import place_command
 from cell.orders.queries import find_reference_price

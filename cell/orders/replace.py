@@ -14,7 +14,8 @@ from msgspec import UNSET, Raw, UnsetType
 
 from cell import errors
 from cell.caller import Answer, Caller, decode_body, fingerprint
-from cell.orders.batcher import Batcher, Command, CommandKind
+from cell.orders.batcher import Batcher
+from cell.orders.command import Command, CommandKind
 from cell.orders.outcome import settled
 from cell.orders.queries import find_order
 from cell.orders.schemas import check_client_order_id, order_view, parse_amount, parse_time_in_force

@@ -14,22 +14,18 @@ import asyncio
 import logging
 from collections import Counter as Counting
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from cell.outbox.batch import Prepared, confirmed_ids, prepare
 from cell.outbox.claim import BATCH_ROWS_MAX, Backlog, claim_batch, read_backlog
 from cell.outbox.event_types import (
-    OutboxRow,
-    ledger_envelope,
     ledger_events_topic,
-    order_envelope,
     order_events_topic,
 )
 from cell.outbox.prune import delete_published
 from cell.settings import CellSettings
 from infra.runtime.database import Connection, make_pool
-from infra.runtime.envelope import encode_envelope, partition_key
 from infra.runtime.fault_points import FaultPoints
 from infra.runtime.kafka_admin import BrokerUnreachable, broker_topics
 from infra.runtime.kafka_producer import KafkaProducer, OutgoingMessage, Refusal
@@ -76,14 +72,6 @@ RELAY_METRICS = (
 )
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """A batch as messages, and which row each message belongs to."""
-
-    messages: list[OutgoingMessage]
-    row_of_message: list[int]
-
-
 def next_pause_s(last_pause_s: float, row_count: int) -> float:
     """How long to wait before the next claim: not at all behind a full batch, ever longer while there is nothing."""
     if row_count >= BATCH_ROWS_MAX:
@@ -91,37 +79,6 @@ def next_pause_s(last_pause_s: float, row_count: int) -> float:
     if row_count > 0:
         return BUSY_PAUSE_S
     return min(IDLE_PAUSE_S, max(BUSY_PAUSE_S, last_pause_s * 2))
-
-
-def prepare(rows: list[OutboxRow], *, cell: str, topic_prefix: str) -> Prepared:
-    """The messages of a batch, in order of row."""
-    order_topic, ledger_topic = order_events_topic(topic_prefix, cell), ledger_events_topic(topic_prefix, cell)
-    messages: list[OutgoingMessage] = []
-    row_of_message: list[int] = []
-    for index, row in enumerate(rows):
-        key = partition_key(row.user_id)
-        if row.step is not None:
-            body = encode_envelope(order_envelope(cell, row, row.step))
-            messages.append(OutgoingMessage(order_topic, key, body))
-            row_of_message.append(index)
-        if row.entry is not None:
-            body = encode_envelope(ledger_envelope(cell, row, row.entry))
-            messages.append(OutgoingMessage(ledger_topic, key, body))
-            row_of_message.append(index)
-    return Prepared(messages, row_of_message)
-
-
-def confirmed_ids(rows: list[OutboxRow], prepared: Prepared, refusals: list[Refusal]) -> list[int]:
-    """The rows to delete: all but the refused ones and what follows them for the same user."""
-    refused_rows = {prepared.row_of_message[refusal.index] for refusal in refusals}
-    stopped_users: set[str] = set()
-    ids = []
-    for index, row in enumerate(rows):
-        if index in refused_rows:
-            stopped_users.add(row.user_id)
-        if row.user_id not in stopped_users:
-            ids.append(row.id)
-    return ids
 
 
 class Relay:

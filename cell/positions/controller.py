@@ -44,7 +44,8 @@ from cell.money import (
     parse_micros,
     value_micros,
 )
-from cell.orders.batcher import Batcher, Command, CommandKind
+from cell.orders.batcher import Batcher
+from cell.orders.command import Command, CommandKind
 from cell.orders.outcome import settled
 from cell.orders.schemas import is_symbol, parse_amount, parse_symbol
 from cell.paging import parse_page, seal

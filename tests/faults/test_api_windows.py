@@ -19,7 +19,8 @@ from psycopg.conninfo import conninfo_to_dict
 
 from cell.ledger.trial_balance import run_trial_balance
 from cell.metrics import TABLE
-from cell.orders.batcher import Batcher, BatcherLimits, Command, CommandKind, procedures
+from cell.orders.batcher import Batcher, BatcherLimits
+from cell.orders.command import Command, CommandKind, procedures
 from infra.runtime.clock import SystemClock
 from infra.runtime.database import make_pool
 from infra.runtime.fault_points import FaultPoints

@@ -12,7 +12,8 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 
 from cell.metrics import TABLE
-from cell.orders.batcher import Batcher, BatcherLimits, Command, CommandKind, Outcome, procedures
+from cell.orders.batcher import Batcher, BatcherLimits
+from cell.orders.command import Command, CommandKind, Outcome, procedures
 from infra.runtime import deadline
 from infra.runtime.clock import SystemClock, TimeOrderedIds
 from infra.runtime.database import make_pool

@@ -13,7 +13,7 @@ from cell.executions import exchange_venue
 from cell.executions.exchange_venue import ExchangeVenue
 from cell.executions.inbox import Inbox
 from cell.executions.metrics import WORKER_METRICS
-from cell.executions.queries import received_seq
+from cell.executions.report_queries import received_seq
 from cell.executions.route import Router
 from cell.executions.sweep import CANCEL_AT_TRY, STUCK_AT_TRY, STUCK_PERIOD_S, UNANSWERED_AFTER_S, StuckSweep
 from cell.executions.venue import VenueListener

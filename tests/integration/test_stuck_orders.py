@@ -9,8 +9,8 @@ from uuid import UUID
 import psycopg
 import pytest
 
+from cell.executions.instruction_queries import claim_instructions
 from cell.executions.metrics import WORKER_METRICS
-from cell.executions.queries import claim_instructions
 from cell.executions.sweep import CANCEL_AT_TRY, STUCK_AT_TRY, STUCK_PERIOD_S, UNANSWERED_AFTER_S, StuckSweep
 from cell.executions.venue import VenueAway, VenueListener, VenueOrder, VenueSilent
 from cell.ledger.trial_balance import run_trial_balance

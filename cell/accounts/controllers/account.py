@@ -22,7 +22,8 @@ from cell.caller import (
 )
 from cell.controller import READ, WRITE, Described, IdempotencyKey, amount, answers, as_response, json_body
 from cell.money import AMOUNT_MAX_MICROS, MICROS, Amount, format_micros
-from cell.orders.batcher import Batcher, Command, CommandKind
+from cell.orders.batcher import Batcher
+from cell.orders.command import Command, CommandKind
 from cell.orders.outcome import settled
 from cell.orders.schemas import parse_amount
 from infra.runtime.clock import Clock, TimeOrderedIds

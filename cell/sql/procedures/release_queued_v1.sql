@@ -13,10 +13,6 @@ as $$
 declare
     due_users uuid[];
     due_orders uuid[];
-    locked uuid[];
-    round_users uuid[];
-    round_orders uuid[];
-    moved integer := 0;
 begin
     if p_market_hours <> 'always' and not market_is_open_v1(p_at) then
         return query select 0, 0;
@@ -30,24 +26,6 @@ begin
          where q.release_at <= p_at or p_market_hours = 'always'
          order by q.release_at, q.order_id limit p_limit
     ) d;
-    if due_users is null then
-        return query select 0, 0;
-        return;
-    end if;
-    locked := lock_users_v1(due_users, false);
-    loop  -- one order per user and round, each user's in the order in which they came
-        select array_agg(n.user_id), array_agg(n.order_id) into round_users, round_orders from (
-            select distinct on (d.user_id) d.user_id, d.order_id
-              from unnest(due_users, due_orders) with ordinality as d (user_id, order_id, place)
-             where d.user_id = any (locked)
-             order by d.user_id, d.place
-        ) n;
-        exit when round_users is null;
-        moved := moved + move_orders_v1(round_users, round_orders, array['queued'], 'funds_held', 'the market is open', 'submit', p_at);
-        select array_agg(d.user_id order by d.place), array_agg(d.order_id order by d.place) into due_users, due_orders
-          from unnest(due_users, due_orders) with ordinality as d (user_id, order_id, place)
-         where d.order_id <> all (round_orders);
-        exit when due_users is null;
-    end loop;
-    return query select moved, (select count(*)::integer from unnest(due_users) d (user_id));
+    return query select r.moved, r.put_off
+      from send_in_rounds_v1(due_users, due_orders, 'queued', 'the market is open', false, p_at) r;
 end $$;

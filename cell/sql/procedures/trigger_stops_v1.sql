@@ -18,16 +18,12 @@ as $$
 declare
     reached_users uuid[];
     reached_orders uuid[];
-    locked uuid[];
-    round_users uuid[];
-    round_orders uuid[];
-    moved integer := 0;
 begin
     if p_market_hours <> 'always' and not market_is_open_v1(p_at) then
         return query select 0, 0;
         return;
     end if;
-    select array_agg(r.user_id), array_agg(r.order_id) into reached_users, reached_orders from (
+    select array_agg(r.user_id order by r.order_id), array_agg(r.order_id order by r.order_id) into reached_users, reached_orders from (
         select distinct a.user_id, a.order_id
           from unnest(p_symbols, p_prices, p_told_at) as p (symbol, price, told_at)
           join symbols s on s.symbol = p.symbol and not s.halted
@@ -42,26 +38,6 @@ begin
          where a.armed_at <= p.told_at
          limit p_limit
     ) r;
-    if reached_users is null then
-        return query select 0, 0;
-        return;
-    end if;
-    locked := lock_users_v1(reached_users, p_wait);
-    loop  -- one order per user and round; who has many stops at one price needs as many rounds
-        select array_agg(n.user_id), array_agg(n.order_id) into round_users, round_orders from (
-            select distinct on (r.user_id) r.user_id, r.order_id
-              from unnest(reached_users, reached_orders) as r (user_id, order_id)
-              join armed_stops a on a.user_id = r.user_id and a.order_id = r.order_id
-             where r.user_id = any (locked)
-             order by r.user_id, r.order_id
-        ) n;
-        exit when round_users is null;
-        moved := moved + move_orders_v1(round_users, round_orders, array['armed'], 'funds_held', 'stop reached', 'submit', p_at);
-        -- a stop whose order is not armed or whose user was halted meanwhile must not hold the loop
-        select array_agg(r.user_id), array_agg(r.order_id) into reached_users, reached_orders
-          from unnest(reached_users, reached_orders) as r (user_id, order_id)
-         where r.order_id <> all (round_orders);
-        exit when reached_users is null;
-    end loop;
-    return query select moved, (select count(*)::integer from unnest(reached_users) r (user_id) where r.user_id <> all (locked));
+    return query select r.moved, r.put_off
+      from send_in_rounds_v1(reached_users, reached_orders, 'armed', 'stop reached', p_wait, p_at) r;
 end $$;

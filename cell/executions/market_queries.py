@@ -1,0 +1,148 @@
+"""Statements of what the market does to orders: last prices, stops, opens and closes."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final, LiteralString
+from uuid import UUID
+
+from cell.executions.queries import calling
+from infra.runtime.database import Pool
+
+_SET_PRICES: Final[LiteralString] = "select brokerage.set_reference_prices_v1(%b::text[], %b::bigint[], %s)"
+_SET_BANDS: Final[LiteralString] = "select brokerage.set_price_bands_v1(%b::text[], %b::bigint[], %b::bigint[])"
+_TRIGGER: Final[LiteralString] = """
+select triggered, put_off
+  from brokerage.trigger_stops_v1(%b::text[], %b::bigint[], %s::timestamptz[], %s, %s, %s, %s)
+"""
+_UNENDED: Final[LiteralString] = """
+select closes_at from brokerage.market_sessions where closes_at <= %s and expired_at is null
+ order by closes_at desc limit 20
+"""
+# One step of the index per close, however many orders have it.
+_LEFT_BEHIND: Final[LiteralString] = """
+with recursive closes as (
+    select min(expires_at) as at from brokerage.orders where expires_at > %(at)s::timestamptz - interval '14 days'
+    union all
+    select (select min(o.expires_at) from brokerage.orders o where o.expires_at > c.at)
+      from closes c where c.at <= %(at)s
+)
+select c.at
+  from closes c
+ where c.at <= %(at)s
+   and not exists (select from brokerage.market_sessions m where m.closes_at = c.at)
+   and exists (select from brokerage.orders o where o.expires_at = c.at and o.is_open)
+ limit 20
+"""
+_AHEAD: Final[LiteralString] = "select count(*) from brokerage.market_sessions where closes_at > %s"
+_EXPIRE: Final[LiteralString] = """
+select last_order_id, ended, told, put_off, still_open from brokerage.expire_orders_v1(%s, %s, %s, %s)
+"""
+_END_SESSION: Final[LiteralString] = "select brokerage.end_session_v1(%s, %s)"
+_RELEASE: Final[LiteralString] = "select released, put_off from brokerage.release_queued_v1(%s, %s, %s)"
+
+
+@dataclass(frozen=True, slots=True)
+class ToldPrice:
+    """A last price and when this cell heard it."""
+
+    symbol: str
+    px_micros: int
+    told_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Triggered:
+    """How many stops were triggered, and how many more were reached while another writer had their user."""
+
+    triggered: int
+    put_off: int
+
+
+@dataclass(frozen=True, slots=True)
+class Expired:
+    """One page of a session's day orders. `last_order_id` is None when there are no more."""
+
+    last_order_id: UUID | None
+    ended: int
+    told: int
+    put_off: int
+    still_open: int
+
+
+@dataclass(frozen=True, slots=True)
+class Released:
+    """How many orders went on their way, and how many more are due while another writer has their user."""
+
+    released: int
+    put_off: int
+
+
+async def set_reference_prices(pool: Pool, prices: Mapping[str, int], at: datetime) -> None:
+    """Take over last prices."""
+    async with calling(pool) as connection:
+        await connection.execute(_SET_PRICES, (list(prices), list(prices.values()), at))
+
+
+async def set_price_bands(pool: Pool, bands: Mapping[str, tuple[int, int]]) -> None:
+    """Take over which symbols the venue has bands of its own for; all others have none."""
+    values = (list(bands), [low for low, _ in bands.values()], [high for _, high in bands.values()])
+    async with calling(pool) as connection:
+        await connection.execute(_SET_BANDS, values)
+
+
+async def trigger_stops(
+    pool: Pool, told: Sequence[ToldPrice], *, limit: int, at: datetime, market_hours: str, wait: bool
+) -> Triggered:
+    """Trigger the armed stops that these prices reach."""
+    symbols = [price.symbol for price in told]
+    prices = [price.px_micros for price in told]
+    told_at = [price.told_at for price in told]
+    async with calling(pool) as connection:
+        cursor = await connection.execute(_TRIGGER, (symbols, prices, told_at, limit, at, market_hours, wait))
+        row = await cursor.fetchone()
+    assert row is not None
+    return Triggered(*row)
+
+
+async def unended_sessions(pool: Pool, at: datetime) -> list[datetime]:
+    """Closes that have passed and whose day orders have not all ended, newest first."""
+    async with calling(pool) as connection:
+        rows = await (await connection.execute(_UNENDED, (at,))).fetchall()
+    return [row[0] for row in rows]
+
+
+async def closes_left_behind(pool: Pool, at: datetime) -> list[datetime]:
+    """Closes that open orders were told and that no session has any more: the calendar was changed after them."""
+    async with calling(pool) as connection:
+        rows = await (await connection.execute(_LEFT_BEHIND, {"at": at})).fetchall()
+    return [row[0] for row in rows]
+
+
+async def sessions_ahead(pool: Pool, at: datetime) -> int:
+    """How many sessions the calendar still knows; without any, an order that is not for now is refused."""
+    async with calling(pool) as connection:
+        row = await (await connection.execute(_AHEAD, (at,))).fetchone()
+    return 0 if row is None else int(row[0])
+
+
+async def expire_orders(pool: Pool, closes_at: datetime, *, after: UUID, limit: int, at: datetime) -> Expired:
+    """End one page of the day orders of a session, or tell the venue to."""
+    async with calling(pool) as connection:
+        row = await (await connection.execute(_EXPIRE, (closes_at, after, limit, at))).fetchone()
+    assert row is not None
+    return Expired(*row)
+
+
+async def end_session(pool: Pool, closes_at: datetime, at: datetime) -> None:
+    """Every day order of this session has ended."""
+    async with calling(pool) as connection:
+        await connection.execute(_END_SESSION, (closes_at, at))
+
+
+async def release_queued(pool: Pool, *, limit: int, at: datetime, market_hours: str) -> Released:
+    """Send orders that waited for the open on their way, if it is open."""
+    async with calling(pool) as connection:
+        row = await (await connection.execute(_RELEASE, (limit, at, market_hours))).fetchone()
+    assert row is not None
+    return Released(*row)

@@ -1,0 +1,1 @@
+"""HTTP of accounts: for customers, and for the router on their behalf."""

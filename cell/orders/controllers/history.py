@@ -1,0 +1,152 @@
+"""`/v1/orders/{order_id}/...`: the states that an order has been in, and its executions."""
+
+from datetime import datetime
+
+import msgspec
+from litestar import Controller, get
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery
+
+from cell import errors
+from cell.caller import Caller, Moment, format_time
+from cell.controller import (
+    LIST,
+    Described,
+    answers,
+)
+from cell.money import Amount, format_micros
+from cell.orders import queries
+from cell.orders.schemas import parse_order_id
+from cell.paging import parse_page, seal
+from infra.runtime.database import Pool
+
+
+class OrderEvent(msgspec.Struct, rename={"from_status": "from", "to_status": "to"}):
+    seq: int
+    from_status: str | None
+    to_status: str
+    reason: str | None
+    at: Moment
+
+
+class OrderEventPage(msgspec.Struct):
+    items: list[OrderEvent]
+    next_page_token: str | None
+
+
+class Execution(msgspec.Struct):
+    exec_id: str
+    last_qty: Amount
+    last_px: Amount
+    venue: str
+    at: Moment
+    kind: str
+    """`fill`, or `bust` or `correct`: it takes back the execution that exec_ref_id names."""
+    exec_ref_id: str | None
+
+
+class ExecutionPage(msgspec.Struct):
+    items: list[Execution]
+    next_page_token: str | None
+
+
+def _seal_execution(row: queries.Row) -> str:
+    return seal(f"{row['entry_seq']} {row['at'].isoformat()} {row['exec_id']}")
+
+
+def _after_execution(page_after: str | None) -> tuple[int, datetime, str] | None:
+    if page_after is None:
+        return None
+    try:
+        seq, at, exec_id = page_after.split(" ", 2)
+        if not seq.isascii() or not seq.isdigit() or len(seq) > 18 or "\0" in exec_id:
+            raise ValueError(page_after)
+        moment = datetime.fromisoformat(at)
+        if moment.tzinfo is None:
+            raise ValueError(page_after)
+    except ValueError as error:
+        raise errors.invalid_field(422, "page_token", "not a token of this list") from error
+    return int(seq), moment, exec_id
+
+
+class OrderHistory(Controller):
+    path = "/v1/orders"
+    tags = ("orders",)
+
+    @get(
+        "/{order_id:str}/events",
+        operation_id="list_order_events",
+        summary="Every state the order has been in",
+        operation_class=Described,
+        responses=answers(OrderEventPage, LIST, s200="a page of steps"),
+    )
+    async def events(
+        self,
+        order_id: FromPath[str],
+        caller: NamedDependency[Caller],
+        pool: NamedDependency[Pool],
+        limit: FromQuery[str | None] = None,
+        page_token: FromQuery[str | None] = None,
+        direction: FromQuery[str | None] = None,
+    ) -> OrderEventPage:
+        page = parse_page(limit, page_token, direction)
+        identifier = parse_order_id(order_id)
+        rows = await queries.list_events(
+            pool,
+            caller.user_id,
+            identifier,
+            after=page.after_number(),
+            descending=page.descending,
+            limit=page.limit + 1,
+        )
+        if not rows and page.after is None:
+            raise errors.order_not_found()
+        shown = rows[: page.limit]
+        items = [
+            OrderEvent(row["seq"], row["from_status"], row["to_status"], row["reason"], format_time(row["at"]))
+            for row in shown
+        ]
+        return OrderEventPage(items, seal(shown[-1]["seq"]) if len(rows) > page.limit else None)
+
+    @get(
+        "/{order_id:str}/executions",
+        operation_id="list_executions",
+        summary="The order's fills",
+        operation_class=Described,
+        responses=answers(ExecutionPage, LIST, s200="a page of fills"),
+    )
+    async def executions(
+        self,
+        order_id: FromPath[str],
+        caller: NamedDependency[Caller],
+        pool: NamedDependency[Pool],
+        limit: FromQuery[str | None] = None,
+        page_token: FromQuery[str | None] = None,
+        direction: FromQuery[str | None] = None,
+    ) -> ExecutionPage:
+        page = parse_page(limit, page_token, direction)
+        identifier = parse_order_id(order_id)
+        rows = await queries.list_executions(
+            pool,
+            caller.user_id,
+            identifier,
+            after=_after_execution(page.after),
+            descending=page.descending,
+            limit=page.limit + 1,
+        )
+        if not rows and await queries.find_order(pool, caller.user_id, identifier) is None:
+            raise errors.order_not_found()
+        shown = rows[: page.limit]
+        items = [
+            Execution(
+                row["exec_id"],
+                format_micros(row["last_qty_micros"]),
+                format_micros(row["last_px_micros"]),
+                row["venue"],
+                format_time(row["at"]),
+                row["kind"],
+                row["ref_exec_id"],
+            )
+            for row in shown
+        ]
+        return ExecutionPage(items, _seal_execution(shown[-1]) if len(rows) > page.limit else None)

@@ -1,0 +1,133 @@
+"""Who waits behind whom: each user's commands one after another, the heads of many users together.
+
+The batcher's state and nothing else: no clock, no database, nothing waits here.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+from uuid import UUID
+
+from cell import errors
+from cell.orders.command import Command, CommandKind, Outcome
+from infra.runtime.problem import Problem
+
+GUILTY_TIMES_MAX: Final = 2
+"""So often may a user's command spoil a call before his commands fly alone."""
+
+
+def not_reached() -> Problem:
+    return errors.overloaded("the cell did not get to this in time; nothing was done")
+
+
+def user_busy() -> Problem:
+    return errors.overloaded("the account is busy; nothing was done")
+
+
+@dataclass(slots=True, eq=False)
+class Pending:
+    """A command that waits for its answer."""
+
+    command: Command
+    answer: asyncio.Future[Outcome]
+    timer: asyncio.TimerHandle
+    tries: int = 0
+    flying: bool = False
+    lost: bool = False
+    """A call with it was lost: until its key has an answer, nobody knows whether it was done."""
+    if_late: Callable[[], Problem] = not_reached
+    """What is true of it if its time ends now."""
+
+    def stay(self, why: Callable[[], Problem]) -> None:
+        """It is not, or no longer, at the database."""
+        self.if_late = errors.outcome_unknown if self.lost else why
+
+
+@dataclass(slots=True)
+class Flight:
+    """Commands that share a call."""
+
+    kind: CommandKind
+    pending: list[Pending]
+    is_alone: bool = False
+    """One command that waits for its user's lock."""
+    sent: bool = False
+
+
+@dataclass(slots=True)
+class Lanes:
+    """Who waits behind whom: each user's commands in order, and per kind the users whose head is free to fly."""
+
+    by_user: dict[UUID, deque[Pending]] = field(default_factory=dict)
+    ready: dict[CommandKind, deque[UUID]] = field(default_factory=lambda: {kind: deque() for kind in CommandKind})
+    alone: deque[UUID] = field(default_factory=deque)
+    count: int = 0
+
+    @property
+    def free(self) -> int:
+        """Heads that could share a flight now."""
+        return sum(map(len, self.ready.values()))
+
+    def add(self, pending: Pending) -> None:
+        user_id = pending.command.user_id
+        lane = self.by_user.get(user_id)
+        self.count += 1
+        if lane is None:
+            self.by_user[user_id] = deque((pending,))
+            self.ready[pending.command.kind].append(user_id)
+        else:
+            lane.append(pending)
+
+    def put_back(self, pending: Pending, *, alone: bool) -> None:
+        """The head did not fly through: it stays the head and is free again."""
+        pending.flying = False
+        if alone:
+            self.alone.append(pending.command.user_id)
+        else:
+            self.ready[pending.command.kind].append(pending.command.user_id)
+
+    def finish(self, pending: Pending) -> None:
+        """The head is answered: the next of that user is free to fly."""
+        pending.flying = False
+        user_id = pending.command.user_id
+        lane = self.by_user[user_id]
+        lane.popleft()
+        self.count -= 1
+        if lane:
+            self.ready[lane[0].command.kind].append(user_id)
+        else:
+            del self.by_user[user_id]
+
+    def forget(self, pending: Pending) -> None:
+        """It is answered before its turn. A head is found to be when it is its turn."""
+        lane = self.by_user[pending.command.user_id]
+        if lane[0] is not pending:
+            lane.remove(pending)
+            self.count -= 1
+
+    def take_together(self, batch_max: int, suspects: Mapping[UUID, int]) -> Flight | None:
+        for kind, users in self.ready.items():
+            heads: list[Pending] = []
+            while users and len(heads) < batch_max:
+                head = self.by_user[users.popleft()][0]
+                if head.answer.done():
+                    self.finish(head)
+                elif suspects and suspects.get(head.command.user_id, 0) >= GUILTY_TIMES_MAX:
+                    self.alone.append(head.command.user_id)
+                else:
+                    head.flying = True
+                    heads.append(head)
+            if heads:
+                return Flight(kind, heads)
+        return None
+
+    def take_alone(self) -> Flight | None:
+        while self.alone:
+            head = self.by_user[self.alone.popleft()][0]
+            if not head.answer.done():
+                head.flying = True
+                return Flight(head.command.kind, [head], is_alone=True)
+            self.finish(head)
+        return None
