@@ -12,7 +12,7 @@ from typing import Any
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from infra.security.customer_token import (
@@ -149,14 +149,12 @@ def test_signed_claims_of_no_sense_are_refused() -> None:
             VERIFIER.verify(jwt.encode(body, key, algorithm="EdDSA", headers={"kid": SIGNING.active}), NOW)
 
 
-@settings(deadline=None)
 @given(st.text(max_size=300))
 def test_noise_is_no_customer_token(noise: str) -> None:
     with pytest.raises(CustomerTokenInvalid):
         VERIFIER.verify(noise, NOW)
 
 
-@settings(deadline=None)
 @given(st.integers(0, len(CUSTOMER_TOKEN.rsplit(".", 1)[0]) - 1), st.sampled_from("Ax_"))
 def test_a_changed_customer_token_is_refused(position: int, letter: str) -> None:
     changed = CUSTOMER_TOKEN[:position] + letter + CUSTOMER_TOKEN[position + 1 :]
@@ -189,14 +187,12 @@ def test_a_route_token_is_for_one_cell_and_one_while() -> None:
         RouteTokenVerifier(renamed, cell_id="cell-1").verify(ROUTE_TOKEN, NOW)
 
 
-@settings(deadline=None)
 @given(st.text(max_size=200) | st.text("abc.-_=", max_size=60))
 def test_noise_is_no_route_token(noise: str) -> None:
     with pytest.raises(RouteTokenInvalid):
         RouteTokenVerifier(RING, cell_id="cell-1").verify(noise, NOW)
 
 
-@settings(deadline=None)
 @given(st.integers(0, len(ROUTE_TOKEN) - 2), st.sampled_from("Ax_."))
 def test_a_changed_route_token_is_refused(position: int, letter: str) -> None:
     changed = ROUTE_TOKEN[:position] + letter + ROUTE_TOKEN[position + 1 :]
