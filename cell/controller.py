@@ -83,7 +83,10 @@ _PARAMETERS: Final[Mapping[str, Schema]] = {
     "X-Idempotency-Key": text(
         "a new one per deed; a repeat with the same one is answered the same", pattern="^[!-~]{1,128}$"
     ),
-    "If-Match": text('the etag of the order as it was seen, such as "3", or *', pattern=r'^(\*|(W/)?"[!#-~]*")$'),
+    "If-Match": text(
+        'the etag of the order as it was seen, such as "3", or several of them, or *',
+        pattern=r'^(\*|(W/)?"[!#-~]*"([ \t]*,[ \t]*(W/)?"[!#-~]*")*)$',
+    ),
     "order_id": Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.UUID, pattern=_UUID),
     "client_order_id": CLIENT_ORDER_ID,
     "venue_order_id": text("the venue_order_id of an order", pattern=_IN_A_PATH),

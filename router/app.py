@@ -70,6 +70,7 @@ from router.queries import ControlQueries
 from router.revoked import RevocationWatcher
 from router.settings import LimitSettings, RouterSettings
 from router.sign_up import SignUp
+from router.ticking import ticks
 from router.world import World
 
 _FORGET_S = 10.0
@@ -251,12 +252,9 @@ class Router:
         self._keys_seen = now
 
     async def _sweep_clients(self) -> None:
-        loop = asyncio.get_running_loop()
         limits = self.forwarder.limits
         forget_at_s = 0.0
-        while True:
-            await asyncio.sleep(0.1 if self.draining else 0.5)
-            now_s = loop.time()
+        async for now_s in ticks(lambda: 0.1 if self.draining else 0.5):
             sweep_clients(self.forwarder.clients, self.settings.edge, now_s)
             self._follow_keys()
             if now_s >= forget_at_s:
@@ -297,7 +295,7 @@ def create_identity_app(router: Router) -> Litestar:
             "log_ins": Provide(lambda: router.log_ins, sync_to_thread=False),
             "access_tokens": Provide(lambda: router.access_tokens, sync_to_thread=False),
         },
-        exception_handlers={RouterRefusal: _refuse, Exception: to_response},
+        exception_handlers={RouterRefusal: _refuse, RecursionError: _refuse_depth, Exception: to_response},
         before_send=[_add_request_id],
         request_max_body_size=router.settings.edge.body_bytes_max,
         openapi_config=OpenAPIConfig(
@@ -314,6 +312,10 @@ def create_identity_app(router: Router) -> Litestar:
 def _refuse(request: Request[Any, Any, Any], refusal: RouterRefusal) -> Response[bytes]:
     problem = Problem(refusal.status, refusal.code, refusal.detail, headers=refusal_headers(refusal))
     return to_response(request, problem)
+
+
+def _refuse_depth(request: Request[Any, Any, Any], _: RecursionError) -> Response[bytes]:
+    return to_response(request, Problem(400, "INVALID_FIELD", "body: nested too deeply", field="body"))
 
 
 async def _add_request_id(message: Message, scope: Scope) -> None:

@@ -13,6 +13,7 @@ import msgspec
 from infra.runtime.problem import Problem
 from infra.topology.identifiers import CellId
 from router.budget import budget_ms, budget_s
+from router.cell_words import read_words
 from router.errors import CellUnavailable, OutcomeUnknown, RouterRefusal
 from router.fleet import CellUpstream
 from router.headers import write_request
@@ -151,6 +152,18 @@ class CellCalls:
         cell.figures.answered(answer.status, loop.time() - now_s)
         cell.give_back(connection, loop.time())
         return answer
+
+
+class _Session(msgspec.Struct):
+    refresh_token: str
+
+
+def refresh_token_of(answer: CellAnswer) -> str:
+    """What a session's answer is about. Raises `OutcomeUnknown` if a sick cell said something else."""
+    session = read_words(answer.body, _Session)
+    if session is None:
+        raise OutcomeUnknown("the cell answered with something unexpected; ask again")
+    return session.refresh_token
 
 
 def passed_on(answer: CellAnswer) -> Exception:

@@ -16,6 +16,7 @@ from router.breaker import Breaker
 from router.bulkhead import Bulkhead
 from router.errors import CellOverloaded, CellUnavailable
 from router.settings import UpstreamSettings
+from router.ticking import ticks
 from router.upstream import UpstreamConnection, UpstreamServer
 
 _SWEEP_S: Final = 0.1
@@ -185,8 +186,6 @@ class Fleet:
                 server.close()
 
     async def _sweep(self) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            await asyncio.sleep(_SWEEP_S)
+        async for now_s in ticks(lambda: _SWEEP_S):
             for cell in self._cells.values():
-                cell.sweep(loop.time())
+                cell.sweep(now_s)

@@ -98,6 +98,7 @@ class RequestHead:
         if self.connection in _PLAIN_CONNECTION:
             return
         named = {token.strip() for token in self.connection.split(b",")}
+        self.has_key = self.has_key and b"x-idempotency-key" not in named  # then no cell would know a repetition
         passed = self.passed
         self.passed = [part for i in range(0, len(passed), 4) if passed[i] not in named for part in passed[i : i + 4]]
 

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from infra.runtime.problem import Problem
 from infra.security.email_hash import EmailHasher
-from router.cell_calls import CellCalls, passed_on
+from router.cell_calls import CellCalls, passed_on, refresh_token_of
 from router.queries import ControlQueries
 
 
@@ -49,7 +49,7 @@ class LogIn:
     async def _ask(self, user_id: UUID, path: str, body: dict[str, str], request_id: str) -> Session:
         answer = await self._calls.post(user_id, path, body, request_id=request_id)
         if answer.status == 200:
-            return Session(user_id, str(answer.json()["refresh_token"]))
+            return Session(user_id, refresh_token_of(answer))
         if answer.status == 404:
             raise _wrong_password()
         raise passed_on(answer)

@@ -18,7 +18,7 @@ from infra.runtime.fault_points import FaultPoints
 from infra.runtime.problem import Problem
 from infra.security.email_hash import EmailHasher, normalize_email
 from infra.topology.identifiers import CellId
-from router.cell_calls import CellAnswer, CellCalls, passed_on
+from router.cell_calls import CellAnswer, CellCalls, passed_on, refresh_token_of
 from router.errors import CellUnavailable, OutcomeUnknown
 from router.placement import IdNotFound, NoOpenCell, choose_cell, mint_user_id
 from router.queries import ClaimOutcome, ControlQueries
@@ -69,7 +69,7 @@ class SignUp:
             await self._faults.reach("sign-up-created")
             if not await self._queries.activate_claim(email_hash, claim.user_id):
                 raise OutcomeUnknown("the sign-up was overtaken; send it again with the same idempotency key")
-        token: str = answer.json()["refresh_token"]
+        token = refresh_token_of(answer)
         return SignedUp(claim.user_id, claim.cell_id, token, is_replay=claim.outcome in ("resumed", "replayed"))
 
     async def _claim(self, user: NewUser, email_hash: bytes, key: str) -> ClaimOutcome:

@@ -5,6 +5,7 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 from xdist.workermanage import WorkerController
 
@@ -13,6 +14,10 @@ from tests.support.databases import Template, TestDatabase, build_cell_template,
 from tests.support.exchange_process import ExchangeProcess
 from tests.support.killable_postgres import KillablePostgres, PostgresServer, killable_postgres
 from tests.support.stack import Stack, session_stack
+
+# An example that takes long on a busy machine is no finding: nothing here is a timed test.
+hypothesis.settings.register_profile("patient", hypothesis.settings(), deadline=None)
+hypothesis.settings.load_profile("patient")
 
 
 @pytest.fixture(scope="session")

@@ -17,13 +17,16 @@ from cell.caller import Answer, Caller, decode_body, fingerprint
 from cell.orders.batcher import Batcher
 from cell.orders.command import Command, CommandKind
 from cell.orders.outcome import settled
+from cell.orders.queries import find_order
 from cell.orders.schemas import check_client_order_id, order_view, parse_amount, parse_time_in_force
 from infra.runtime.clock import TimeOrderedIds
+from infra.runtime.database import Pool
 
 _ETAG: Final = re.compile(r'"([1-9][0-9]{0,8})"')
-_TAG: Final = re.compile(r'(W/)?"[!#-~]*"')
+_TAG: Final = re.compile(r'(?:W/)?"[!#-~]*"')
+_TAGS: Final = re.compile(rf"{_TAG.pattern}(?:[ \t]*,[ \t]*{_TAG.pattern})*")
 NEVER: Final = -1
-"""The version of no order: what stands in If-Match is not one of our tags."""
+"""The version of no order: nothing that stands in If-Match is one of our tags."""
 _encode = msgspec.json.Encoder().encode
 
 
@@ -52,17 +55,26 @@ class Changes:
 _decoder = msgspec.json.Decoder(ReplaceRequest)
 
 
-def parse_if_match(value: str | None) -> int | None:
-    """The version that the customer saw; None for `*`. Raises Problem: 400 missing or no entity tag."""
+def parse_if_match(value: str | None) -> tuple[int, ...] | None:
+    """The versions that the customer would replace; None for `*`. Raises Problem: 400 missing or no entity tags."""
     text = (value or "").strip()
     if not text:
         raise errors.precondition_required()
     if text == "*":
         return None
-    ours = _ETAG.fullmatch(text)
-    if ours is None and _TAG.fullmatch(text) is None:
-        raise errors.invalid_field(400, "If-Match", 'one entity tag as in the order\'s etag, such as "3", or *')
-    return NEVER if ours is None else int(ours[1])
+    if _TAGS.fullmatch(text) is None:
+        raise errors.invalid_field(400, "If-Match", 'entity tags as in the order\'s etag, such as "3", or *')
+    # a weak tag, or one that is not ours, is the version of no order
+    ours = (_ETAG.fullmatch(tag) for tag in _TAG.findall(text))
+    return tuple(sorted({int(tag[1]) for tag in ours if tag is not None})) or (NEVER,)
+
+
+async def _choose_version(pool: Pool, caller: Caller, order_id: UUID, versions: tuple[int, ...] | None) -> int | None:
+    """The one that the procedure holds against the order: of several the one that it has now, if it is among them."""
+    if versions is None or len(versions) == 1:
+        return None if versions is None else versions[0]
+    row = await find_order(pool, caller.user_id, order_id)
+    return row["event_seq"] if row is not None and row["event_seq"] in versions else NEVER
 
 
 def _amount(field: str, raw: Raw | UnsetType, *, price: bool) -> int | None:
@@ -89,10 +101,17 @@ def parse_changes(raw: bytes) -> Changes:
 
 
 async def replace_order(
-    batcher: Batcher, new_id: TimeOrderedIds, caller: Caller, key: str, order_id: UUID, if_match: str | None, raw: bytes
+    batcher: Batcher,
+    pool: Pool,
+    new_id: TimeOrderedIds,
+    caller: Caller,
+    key: str,
+    order_id: UUID,
+    if_match: str | None,
+    raw: bytes,
 ) -> Answer:
     """202 with the new order. Raises Problem: 404, 409 not open, 412 another version, 422; 400 without If-Match."""
-    version = parse_if_match(if_match)
+    versions = parse_if_match(if_match)
     changes = parse_changes(raw)
     command = Command(
         kind=CommandKind.REPLACE,
@@ -102,7 +121,7 @@ async def replace_order(
             "PATCH",
             "/v1/orders",
             order_id,
-            version,
+            None if versions is None else ",".join(map(str, versions)),
             changes.qty_micros,
             changes.limit_px_micros,
             changes.stop_px_micros,
@@ -113,7 +132,7 @@ async def replace_order(
         arguments=(
             order_id,
             new_id(),
-            version,
+            await _choose_version(pool, caller, order_id, versions),
             changes.qty_micros,
             changes.limit_px_micros,
             changes.stop_px_micros,

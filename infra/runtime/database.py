@@ -34,6 +34,8 @@ class Pool(AsyncConnectionPool[Connection]):
             async with super().connection(timeout) as connection:
                 yield connection
             return
+        if left_s <= 0:
+            raise OutOfTime("the caller waits no more")
         try:
             async with asyncio.timeout(left_s) as budget, super().connection(timeout) as connection:
                 yield connection

@@ -18,6 +18,9 @@ AUDIENCE: Final = "cell-brokerage/v1"
 ACCESS_TOKEN_TTL_S: Final = 900
 _ALGORITHM: Final = "EdDSA"
 _TOKEN_BYTES_MAX: Final = 2048
+_WHAT_A_FORGER_CAUSES: Final = (
+    jwt.PyJWTError, ValueError, TypeError, AttributeError, UnicodeError, OverflowError, RecursionError
+)  # fmt: skip
 _CLOCK_SKEW_S: Final = 30
 """How far the clock of the router that signed may be ahead of ours. The other way a token merely ends earlier."""
 _DECODE_OPTIONS: Final[Any] = {
@@ -70,7 +73,7 @@ class CustomerTokenVerifier:
                 token, key, algorithms=[_ALGORITHM], audience=AUDIENCE, issuer=ISSUER, options=_DECODE_OPTIONS
             )
             user_id, expires_at_s, issued_at_s = UUID(claims["sub"]), int(claims["exp"]), int(claims["iat"])
-        except (jwt.PyJWTError, ValueError, TypeError, AttributeError, UnicodeError) as error:
+        except _WHAT_A_FORGER_CAUSES as error:
             raise CustomerTokenInvalid("the access token is not ours") from error
         if expires_at_s <= now_s:
             raise CustomerTokenExpired("the access token has expired")

@@ -454,6 +454,10 @@ async def test_a_position_limit_names_its_figures_in_dollars(port: Port) -> None
         ({"qty": "2"}, '"another"', 412),
         ({"qty": "2"}, '"03"', 412),
         ({"qty": "2"}, 'W/"3"', 412),
+        ({"qty": "2"}, '"2", "4",W/"3"', 412),
+        ({"qty": "2"}, '"2"; "3"', 400),
+        ({"qty": "2"}, '*, "3"', 400),
+        ({"qty": "2"}, '"another",\t"2" , "3"', 202),
         ({}, "*", 400),
         ({"time_in_force": ""}, "*", 422),
         ({"time_in_force": "\0"}, "*", 422),
@@ -601,6 +605,13 @@ async def test_a_write_of_a_locked_user_is_refused_with_its_budget_and_not_done_
         keys = blocker.execute("select count(*) from brokerage.idempotency_keys").fetchone()
     assert keys is not None
     assert keys[0] <= 2 + 3 - certain, "something was done that was said not to be"
+
+
+async def test_who_has_no_time_left_is_not_begun(port: Port) -> None:
+    for method, target, body in (("GET", "/v1/account", None), ("POST", "/v1/orders", ORDER)):
+        status, _, problem = await port.ask(method, target, body, budget_ms=0)
+        assert (status, problem["code"]) == (503, "OVERLOADED")
+    assert (await port.ask("GET", "/v1/orders"))[2]["items"] == []
 
 
 async def test_a_preview_ends_with_its_budget(port: Port) -> None:

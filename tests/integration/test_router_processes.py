@@ -182,3 +182,30 @@ async def test_a_draining_router_says_so(fleet: Fleet) -> None:
     assert (answer.status, answer.headers["connection"]) == (200, "close")
     writer.close()
     assert await asyncio.to_thread(router.wait) == 0
+
+
+async def test_a_router_frozen_over_a_move_writes_to_the_owner_and_once(fleet: Fleet) -> None:
+    """Its map is behind when it goes on, and the write was there before."""
+    (router, _), source, target = fleet.routers, fleet.cells["cell-1"], fleet.cells["cell-2"]
+    while (owner := fleet.shard_map.locate(user_id := uuid4())) is None or owner.cell_id != "cell-1":
+        pass
+    token = fleet.signer.sign(user_id, int(time.time()))
+    reader, writer = await asyncio.open_connection("127.0.0.1", router.port)
+    try:
+        headers = {"Authorization": f"Bearer {token}", "X-Idempotency-Key": "over-a-move"}
+        writer.write(request_bytes("GET", "/v1/account", headers))
+        assert (await read_answer(reader)).json()["cell"] == "cell-1"
+        router.signal(signal.SIGSTOP)
+        try:
+            writer.write(request_bytes("POST", "/v1/orders", headers, b"{}"))
+            source.refuse_with_421("cell-2", 2)
+            await asyncio.sleep(0.1)  # the move is long over when the router goes on
+        finally:
+            router.signal(signal.SIGCONT)
+        async with asyncio.timeout(15):
+            answer = await read_answer(reader)
+        assert (answer.status, answer.json()["cell"]) == (200, "cell-2")
+        written = [seen for seen in target.seen if seen.header("x-idempotency-key") == "over-a-move"]
+        assert [seen.method for seen in written] == ["POST"]
+    finally:
+        writer.close()

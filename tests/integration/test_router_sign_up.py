@@ -232,3 +232,25 @@ async def test_without_the_control_database_known_users_trade_and_refresh(tmp_pa
         assert (got.status, got.headers["retry-after"]) == (503, "1")
         signup = json.dumps({"email": "a@b.c", "password": "12345678"}).encode()
         assert (await router.ask("POST", "/v1/users", key="k", body=signup)).status == 503
+
+
+@pytest.mark.parametrize("body", [b"[" * 60_000, b'{"a":' * 10_000, b'{"email":"\\ud800@b.c"}', b"\xff", b"[]", b"5"])
+async def test_a_body_that_is_no_request_is_the_senders_mistake(tmp_path: Path, body: bytes) -> None:
+    async with running_router(tmp_path) as router:
+        for target in ("/v1/users", "/v1/tokens"):
+            got = await router.ask("POST", target, key="k", body=body)
+            assert (got.status, got.code) == (400, "INVALID_FIELD")
+
+
+@pytest.mark.parametrize("said", [b"{}", b"[]", b"[" * 20_000, b"\xff", b'{"refresh_token":5}', b""])
+async def test_a_cell_that_says_anything_for_a_session_gives_no_tokens(tmp_path: Path, said: bytes) -> None:
+    async with running_router(tmp_path) as router:
+
+        async def babble(_: Any, writer: asyncio.StreamWriter) -> None:
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(said), said))
+
+        router.cells["cell-1"].behave = babble
+        token = f"{router.user_of('cell-1').hex}.{'0' * 32}.{'x' * 43}"
+        body = json.dumps({"grant_type": "refresh_token", "refresh_token": token}).encode()
+        got = await router.ask("POST", "/v1/tokens", body=body)
+        assert (got.status, got.code) == (503, "OUTCOME_UNKNOWN")

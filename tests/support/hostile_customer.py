@@ -287,7 +287,7 @@ class HostileCustomer:
             return self._note("DELETE", path if self.chance.random() < 0.9 else f"/v1/orders/{uuid.uuid4()}", None)
         if draw < 0.93:
             seen = order["etag"]
-            tag = self.chance.choice((seen, seen, seen, seen, '"3"', "*", f"W/{seen}"))
+            tag = self.chance.choice((seen, seen, seen, '"3"', "*", f"W/{seen}", f'"1", {seen}', f'"x,y",{seen}, "3"'))
             return self._note("PATCH", path, self.whims.changes(order), tag)
         if draw < 0.97:
             return self._note("POST", "/v1/deposits", {"amount": dollars(self.chance.randint(1, 50 * MICROS))})

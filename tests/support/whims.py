@@ -39,6 +39,8 @@ class Whims:
             changes["stop_price"] = self._price(order["symbol"], order["side"])
         if not changes or self.chance.random() < 0.2:
             changes["time_in_force"] = self.chance.choice(("day", "gtc", "ioc", "fok"))
+        if self.chance.random() < 0.2:
+            changes["client_order_id"] = f"r{self.chance.randrange(10**9)}"
         return changes
 
     def order(self) -> Body:

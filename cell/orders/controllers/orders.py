@@ -174,7 +174,7 @@ class OrderController(Controller):
         status_code=202,
         operation_id="replace_order",
         summary="Replace an order by a new one",
-        description="If-Match names the version seen. qty is the order's whole, what has filled included; "
+        description="If-Match names the version seen, or several. qty is the order's whole, what has filled included; "
         "the new order begins with what is left of it, under the client_order_id that is given here, if any. "
         "202: the new order, pending_replace until the venue confirms.",
         operation_class=REPLACING,
@@ -185,6 +185,7 @@ class OrderController(Controller):
         request: Request[Any, Any, Any],
         order_id: FromPath[str],
         caller: NamedDependency[Caller],
+        pool: NamedDependency[Pool],
         batcher: NamedDependency[Batcher],
         new_id: NamedDependency[TimeOrderedIds],
         idempotency: IdempotencyKey = None,
@@ -193,7 +194,7 @@ class OrderController(Controller):
         key = idempotency_key(idempotency)
         check_content_type(request.headers.get("content-type"))
         body = await request.body()
-        answer = await replace_order(batcher, new_id, caller, key, parse_order_id(order_id), if_match, body)
+        answer = await replace_order(batcher, pool, new_id, caller, key, parse_order_id(order_id), if_match, body)
         return as_response(answer)
 
     @get(

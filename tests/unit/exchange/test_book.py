@@ -319,7 +319,7 @@ def test_a_log_that_was_deleted_never_repeats_a_number_the_cell_knows(exchange: 
     assert [report.seq for report in exchange.reports("cell-9")] == [42]
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(crashes=st.sets(st.integers(0, 40)), lost=st.sets(st.integers(0, 40)))
 def test_crashes_at_any_moment_change_no_fill_and_no_exec_id(
     tmp_path_factory: pytest.TempPathFactory, crashes: set[int], lost: set[int]

@@ -5,7 +5,7 @@ import uuid
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from infra.topology.cells import Cell, CellState
@@ -106,7 +106,6 @@ def test_what_is_plain(target: bytes, plain: bool) -> None:
     assert is_plain(target) is plain
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.from_regex(rb"[a-z][a-z0-9_-]{0,20}", fullmatch=True), st.binary(max_size=20)), max_size=20)
 )

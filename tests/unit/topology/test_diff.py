@@ -28,7 +28,7 @@ def a_map(
     return build_map(lineage=LINEAGE, epoch=epoch, cells=cells, buckets=owned or {}, pins=pinned.items())
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(pins, pins, buckets, buckets)
 def test_a_delta_leads_from_one_map_to_the_other(
     before: dict[UUID, str], after: dict[UUID, str], had: dict[int, str], has: dict[int, str]

@@ -7,7 +7,7 @@ from array import array
 from uuid import UUID
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from infra.topology.bucketing import BUCKET_COUNT, bucket_of
@@ -35,7 +35,6 @@ def test_the_hash_is_fixed_for_ever() -> None:
     assert bucket_of(UUID("00000000-0000-4000-8000-000000000001")) == 2187
 
 
-@settings(deadline=None)
 @given(users)
 def test_a_bucket_is_in_range_and_the_owner_is_its_cell(user_id: UUID) -> None:
     shard_map = PLAIN
@@ -58,7 +57,6 @@ def test_an_unassigned_bucket_is_nobodys() -> None:
     assert shard_map.describe()["buckets_unassigned"] == BUCKET_COUNT
 
 
-@settings(deadline=None)
 @given(st.dictionaries(users, st.sampled_from(["cell-1", "cell-2"]), max_size=50), st.lists(users, max_size=20))
 def test_pins_win_and_touch_nobody_else(pins: dict[UUID, str], others: list[UUID]) -> None:
     shard_map, plain = a_map(pins), PLAIN
@@ -79,7 +77,6 @@ def test_users_that_share_half_an_id_are_told_apart() -> None:
     assert all(shard_map.locate(user).cell_id == cell for user, cell in pins.items())  # type: ignore[union-attr]
 
 
-@settings(deadline=None)
 @given(st.dictionaries(users, st.sampled_from(["cell-1", "cell-2"]), max_size=30), st.integers(0, 2**63 - 1))
 def test_a_snapshot_carries_everything(pins: dict[UUID, str], epoch: int) -> None:
     shard_map = a_map(pins, epoch)
@@ -89,7 +86,6 @@ def test_a_snapshot_carries_everything(pins: dict[UUID, str], epoch: int) -> Non
     assert dict(again.pins()) == pins
 
 
-@settings(deadline=None)
 @given(st.integers(min_value=0), st.integers(0, 7))
 def test_one_wrong_bit_anywhere_is_noticed(position: int, bit: int) -> None:
     document = bytearray(encode_map(a_map({UUID(int=1): "cell-1"})))
@@ -98,7 +94,6 @@ def test_one_wrong_bit_anywhere_is_noticed(position: int, bit: int) -> None:
         decode_map(bytes(document))
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=300))
 def test_noise_and_short_documents_are_corrupted(noise: bytes) -> None:
     whole = encode_map(PLAIN)
