@@ -1,10 +1,13 @@
-"""A broker for the tests of the event plane, one per session; a worker for those of the venue, one per test."""
+"""What several tests here stand on: a broker for the event plane, one per session; a worker, a bare cell."""
 
 import signal
 from collections.abc import Iterator
+from typing import Any
 
+import psycopg
 import pytest
 
+from tests.support.bare_cell import Cell
 from tests.support.databases import TestDatabase
 from tests.support.exchange_process import ExchangeProcess
 from tests.support.kafka_broker import KafkaBroker, run_kafka_broker
@@ -27,3 +30,19 @@ def worker(cell_database: TestDatabase, exchange: ExchangeProcess) -> Iterator[W
     finally:
         if process.process is not None:
             process.end(signal.SIGKILL)
+
+
+@pytest.fixture
+def cell(cell_database: TestDatabase) -> Iterator[Cell]:
+    """A cell that is its database, with a reference price."""
+    cell = Cell(cell_database.service_dsn)
+    cell.call("select brokerage.set_reference_prices_v1(array['AAPL'], array[100000000], now())")
+    with cell.connection:
+        yield cell
+
+
+@pytest.fixture
+def root(cell_database: TestDatabase) -> Iterator[psycopg.Connection[Any]]:
+    """Somebody with every privilege."""
+    with psycopg.connect(cell_database.superuser_dsn, autocommit=True) as connection:
+        yield connection

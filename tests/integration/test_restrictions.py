@@ -2,31 +2,14 @@
 
 import json
 import uuid
-from collections.abc import Iterator
 from typing import Any
 
 import psycopg
-import pytest
 
 from infra.runtime.migrator import read_sql
 from tests.support.bare_cell import Cell
-from tests.support.databases import TestDatabase
 
 LIFT = "select outcome, figures from brokerage.lift_restriction_v1(%s, 'maria', 'paid', now())"
-
-
-@pytest.fixture
-def cell(cell_database: TestDatabase) -> Iterator[Cell]:
-    cell = Cell(cell_database.service_dsn)
-    cell.call("select brokerage.set_reference_prices_v1(array['AAPL'], array[100000000], now())")
-    with cell.connection:
-        yield cell
-
-
-@pytest.fixture
-def root(cell_database: TestDatabase) -> Iterator[psycopg.Connection[Any]]:
-    with psycopg.connect(cell_database.superuser_dsn, autocommit=True) as connection:
-        yield connection
 
 
 def test_a_late_fill_after_the_money_was_spent_again_restricts_and_posts(cell: Cell) -> None:

@@ -2,7 +2,6 @@
 
 import json
 import uuid
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -12,20 +11,6 @@ import pytest
 from cell.orders.status import TRANSITIONS
 from tests.support.bare_cell import ANY_PRICE, Cell
 from tests.support.databases import TestDatabase
-
-
-@pytest.fixture
-def cell(cell_database: TestDatabase) -> Iterator[Cell]:
-    cell = Cell(cell_database.service_dsn)
-    cell.call("select brokerage.set_reference_prices_v1(array['AAPL'], array[100000000], now())")
-    with cell.connection:
-        yield cell
-
-
-@pytest.fixture
-def root(cell_database: TestDatabase) -> Iterator[psycopg.Connection[Any]]:
-    with psycopg.connect(cell_database.superuser_dsn, autocommit=True) as connection:
-        yield connection
 
 
 def test_the_tables_of_transitions_are_the_same(cell: Cell) -> None:

@@ -55,10 +55,7 @@ begin
                (i.body ->> 'leaves_qty')::bigint as told_leaves, i.body ->> 'ord_status' as told_status,
                coalesce((i.body ->> 'at')::timestamptz, p_at) as venue_at, i.body ->> 'reason' as venue_reason,
                i.body ->> 'venue_order_id' as venue_order_id,
-               coalesce(m.status = 'pending_replace' and m.replaced_by is null, false) as is_pending_new, i.received_at,
-               coalesce(num_nulls(i.body ->> 'exec_id', i.body ->> 'trade_date', i.body ->> 'exec_ref_id') = 0
-                   and (i.body ->> 'kind' = 'bust' or ((i.body ->> 'last_qty')::bigint > 0 and (i.body ->> 'last_px')::bigint > 0)),
-                   false) as is_revision,   -- of a bust or a correction: it says all that one must
+               coalesce(m.status = 'pending_replace' and m.replaced_by is null, false) as is_pending_new,
                case when m.status = 'pending_replace' and m.replaced_by is null then m.replaces else m.order_id end as order_id
           from inbox i
           left join orders m on m.user_id = i.user_id and m.order_id = i.order_id
@@ -106,13 +103,16 @@ begin
                 when ownership_v1(r.owner_state, r.lease_ends_at) is not null then 'deferred'
                 when exists (select from inbox older where older.user_id = r.user_id and older.id < r.id) then 'deferred'
                 when r.status in ('queued', 'armed', 'funds_held') then 'quarantined: report of an order that nobody sent'
+                when r.kind in ('bust', 'correct') and (
+                    num_nulls(r.exec_id, r.trade_date, r.ref_exec_id) > 0 or (r.kind = 'correct' and (r.told_qty <= 0 or r.told_px <= 0))
+                ) then 'quarantined: malformed bust or correction'
                 when r.is_pending_new then case
                     when r.kind in ('replaced', 'accepted', 'fill', 'cancelled', 'expired') then case
                         when r.kind = 'fill' and r.whole_qty - r.cum_qty_micros <= 0
                             then 'quarantined: fill of a replacement with nothing left to trade'
                         else 'replace' end
                     when r.kind in ('replace_rejected', 'rejected') then 'refuse'
-                    when r.kind in ('bust', 'correct') and r.is_revision then 'early'
+                    when r.kind in ('bust', 'correct') then 'early'
                     else 'quarantined: report of a replacement that is pending' end
                 when r.kind = 'fill' then case
                     when r.exec_id is null or r.trade_date is null or r.told_qty <= 0 or r.told_px <= 0 then 'quarantined: malformed fill'
@@ -123,7 +123,6 @@ begin
                         then 'quarantined: fill beyond the order''s amount'
                     else 'fill' end
                 when r.kind in ('bust', 'correct') then case
-                    when not r.is_revision then 'quarantined: malformed bust or correction'
                     when r.is_known and r.is_same then 'duplicate'
                     when r.is_known then 'quarantined: exec id seen with other content'
                     when r.taken_exec_id is null then 'early'
@@ -411,8 +410,9 @@ begin
     early as (
         insert into early_reports (user_id, inbox_id, order_id, venue, session, venue_seq, trade_date, ref_exec_id, body,
                                    received_at, waits_until)
-        select user_id, id, named_id, venue, session, venue_seq, trade_date, ref_exec_id, body, received_at, received_at + early_max
-          from judged where deed = 'early'
+        select j.user_id, j.id, j.named_id, j.venue, j.session, j.venue_seq, j.trade_date, j.ref_exec_id, j.body,
+               i.received_at, i.received_at + early_max
+          from judged j join inbox i on i.id = j.id where j.deed = 'early'
     ),
     done as (
         delete from inbox i using judged j
