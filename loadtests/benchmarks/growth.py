@@ -3,13 +3,17 @@
 Every order on the way there is placed by the shipped procedure, 64 in a call on two connections, so the books are right
 and the rate is seen all the way: `share_of_first` is a slice's rate by the first one's. Nothing drains the outbox
 or the instructions; their two million rows stay, which a running cell never has.
+What a customer notices is measured over HTTP at an app server, in the empty cell, half way and at the end: orders per
+second over 64 connections, the median of a few short runs.
 Pages are read over HTTP from an app server of the cell by a customer who has a page of orders, when the others
 have a thousand orders and when they have a million.
 """
 
 import time
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any, Final
 
 from infra.security.keys import ROUTE_FILE, load_key_ring
@@ -20,18 +24,24 @@ from loadtests.benchmarks.own_cell import NAME, OwnCell, own_cell
 from loadtests.benchmarks.pgbench import place_script, run_script
 from loadtests.benchmarks.procedure import BATCH, CASH_MICROS, IN_FLIGHT, LIMIT_PX, PX_MICROS, SYMBOL
 from loadtests.benchmarks.queries import Counts, open_customers, place_under_key, settle_tables
-from loadtests.figures import percentile
+from loadtests.figures import percentile, to_wire
 from loadtests.raw_client import build_request, drive
 
 PAGE_ORDERS: Final = 50
 PAGES_AT: Final = (1_000, 1_000_000)
 PAGE_S: Final = 2.0
+HTTP_CONNECTIONS: Final = 64
+HTTP_USERS: Final = 256
+HTTP_RUNS: Final = 6
+"""The first warms up and is not kept."""
+HTTP_S: Final = 2.0
 
 
 async def measure(say: Say, *, orders: int, slices: int, customers: int) -> tuple[dict[str, Any], Path]:
     where = conditions()
     measured: list[dict[str, float]] = []
     pages: list[dict[str, float]] = []
+    http: list[dict[str, float]] = []
     async with own_cell() as cell:
         terms = {"cash_micros": CASH_MICROS, "symbol": SYMBOL, "px_micros": PX_MICROS}
         users = await open_customers(cell.service_dsn, customers, **terms)  # type: ignore[arg-type]
@@ -48,9 +58,18 @@ async def measure(say: Say, *, orders: int, slices: int, customers: int) -> tupl
                 ran = await run_script(script, cell.database, clients=IN_FLIGHT, calls_each=calls)
                 return round(ran.calls_per_s * BATCH, 1)
 
+            async def place_over_http() -> None:
+                rates = [await orders_over_http(cell, server.url, users[:HTTP_USERS]) for _ in range(HTTP_RUNS)]
+                http.append({"orders": (await counts.read())[0] - PAGE_ORDERS, "per_s": median(rates[1:])})
+                share = http[-1]["per_s"] / http[0]["per_s"]
+                say(
+                    f"over HTTP at {http[-1]['orders']:,} orders: {http[-1]['per_s']:,.0f}/s ({share:.2f} of the first)"
+                )
+
+            await place_over_http()
             await place(PAGES_AT[0])
             pages.append({"others_orders": PAGES_AT[0], **await read_pages(cell, server.url, reader)})
-            for _ in range(slices):
+            for number in range(slices):
                 before_s = cell.server_cpu_s()
                 rate = await place(orders // slices)
                 cpu_us = (cell.server_cpu_s() - before_s) * 1e6 / (orders // slices)
@@ -62,6 +81,8 @@ async def measure(say: Say, *, orders: int, slices: int, customers: int) -> tupl
                 say(f"{stored:,} orders: {rate:,.0f}/s ({share:.2f} of the first), server {cpu_us:.0f} us each")
                 if stored >= PAGES_AT[1] and len(pages) == 1:
                     pages.append({"others_orders": stored, **await read_pages(cell, server.url, reader)})
+                if number + 1 in (slices // 2, slices):
+                    await place_over_http()
         await counts.close()
     say(
         "; ".join(f"a page at {page['others_orders']:,.0f} orders of others: p50 {page['p50_ms']} ms" for page in pages)
@@ -83,21 +104,47 @@ async def measure(say: Say, *, orders: int, slices: int, customers: int) -> tupl
             "last_per_s": last["per_s"],
             "last_to_first": last["share_of_first"],
             "lowest_to_first": min(each["share_of_first"] for each in measured),
+            "median_to_first": median(each["share_of_first"] for each in measured[1:]),
+            "http_first_per_s": http[0]["per_s"],
+            "http_lowest_to_first": round(min(each["per_s"] for each in http) / http[0]["per_s"], 3),
             "first_server_cpu_us": measured[0]["server_cpu_us"],
             "last_server_cpu_us": last["server_cpu_us"],
             "page_p50_ms_at_1000": pages[0]["p50_ms"],
             **({"page_ratio": round(pages[1]["p50_ms"] / pages[0]["p50_ms"], 3)} if len(pages) > 1 else {}),
         },
         "rounds": measured,
+        "over_http": http,
         "pages": pages,
     }
     return document, write_result("growth", document)
 
 
+async def orders_over_http(cell: OwnCell, url: str, users: Sequence[uuid.UUID]) -> float:
+    """Accepted per second, customers in turn on every connection."""
+    tokens = route_tokens(cell, users)
+    price = to_wire(LIMIT_PX)
+    body = f'{{"symbol":"{SYMBOL}","side":"buy","type":"limit","qty":"1","limit_price":"{price}"}}'.encode()
+
+    def order(lane: int, number: int) -> bytes:
+        token = tokens[(lane + number * HTTP_CONNECTIONS) % len(tokens)]
+        headers = {"X-Route-Token": token, "X-Idempotency-Key": str(uuid.uuid4())}
+        return build_request("POST", f"{url}/v1/orders", headers, body)
+
+    result = await drive(url, order, connections=HTTP_CONNECTIONS, seconds=HTTP_S, wanted=201)
+    if set(result.statuses) != {201}:
+        raise MeasurementRefused(f"answers other than 201: {dict(result.statuses)}; the first: {result.first_bad}")
+    return round(result.per_second(201), 1)
+
+
+def route_tokens(cell: OwnCell, users: Sequence[uuid.UUID]) -> list[str]:
+    signer = RouteTokenSigner(load_key_ring(cell.folder / "keys" / ROUTE_FILE))
+    ends_at_s = int(time.time()) + 3_600
+    return [signer.sign(user_id=user_id, cell_id=NAME, epoch=1, expires_at_s=ends_at_s) for user_id in users]
+
+
 async def read_pages(cell: OwnCell, url: str, reader: uuid.UUID) -> dict[str, float]:
     """One connection that asks for the same page again and again."""
-    signer = RouteTokenSigner(load_key_ring(cell.folder / "keys" / ROUTE_FILE))
-    token = signer.sign(user_id=reader, cell_id=NAME, epoch=1, expires_at_s=int(time.time()) + 3_600)
+    (token,) = route_tokens(cell, [reader])
     request = build_request("GET", f"{url}/v1/orders", {"X-Route-Token": token}).replace(
         b"/v1/orders", b"/v1/orders?limit=%d" % PAGE_ORDERS, 1
     )

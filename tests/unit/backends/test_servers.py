@@ -17,6 +17,7 @@ from infra.backends.local.orphans import Seen, find_orphans, note_processes, rea
 from infra.backends.local.postgres import (
     CELL,
     bootstrap_sql,
+    buffers_mb,
     load_or_make_passwords,
     remove_stale_pid_file,
     render_config,
@@ -78,6 +79,13 @@ def test_durability_is_never_switched_off() -> None:
     settings = dict(line.split(" = ", 1) for line in render_config(20_000).splitlines() if " = " in line)
     assert {settings[name] for name in ("fsync", "synchronous_commit", "full_page_writes")} == {"on"}
     assert settings["listen_addresses"] == "'127.0.0.1'"
+
+
+@pytest.mark.parametrize(
+    ("memory_gib", "megabytes"), [(1, 128), (2, 128), (8, 512), (24, 1_536), (32, 2_048), (512, 2_048)]
+)
+def test_buffers_are_a_sixteenth_of_the_machine_within_bounds(memory_gib: int, megabytes: int) -> None:
+    assert buffers_mb(memory_gib * 2**30) == megabytes
 
 
 def test_the_auditor_may_read_and_nothing_else() -> None:
