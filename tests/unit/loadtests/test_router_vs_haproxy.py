@@ -5,7 +5,8 @@ from pathlib import Path
 
 import jwt
 
-from loadtests.benchmarks.router_vs_haproxy import haproxy_config, hs256, request_bytes, summary
+from loadtests.benchmarks.haproxy_peer import haproxy_config, hs256, request_bytes
+from loadtests.benchmarks.router_vs_haproxy import summary
 
 
 def test_haproxys_token_is_a_jwt_that_its_configuration_checks() -> None:
