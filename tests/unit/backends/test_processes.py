@@ -105,10 +105,6 @@ def test_rendered_configuration_is_what_supervisord_reads() -> None:
     assert parser["program:cell-1-postgres"]["user"] == "postgres"
     assert parser["program:cell-1-postgres"]["stopsignal"] == "INT"
     assert all(parser[program]["autorestart"] == "true" for program in programs)
-    behind = {program for program in programs if parser[program]["command"].startswith("nice ")}
-    assert behind == {
-        f"program:{process.name}" for process in processes if process.kind in ("worker", "relay", "kafka", "exchange")
-    }
 
 
 def test_an_odd_folder_is_quoted_or_refused() -> None:
