@@ -6,10 +6,15 @@ caller. One that was tampered with is refused or finds the caller's own rows.
 
 import base64
 import binascii
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
+from uuid import UUID
 
 from cell import errors
+from infra.runtime.problem import Problem
+
+Row = TypeVar("Row")
 
 LIMIT_DEFAULT: Final = 50
 LIMIT_MAX: Final = 500
@@ -28,8 +33,30 @@ class Page:
         if self.after is None:
             return None
         if not (self.after.isascii() and self.after.isdigit()) or len(self.after) > 18:
-            raise errors.invalid_field(422, "page_token", "not a token of this list")
+            raise foreign_token()
         return int(self.after)
+
+    def after_id(self) -> UUID | None:
+        """`after` of a list whose key is a UUID. Raises Problem 422 if the token is of another list."""
+        try:
+            return None if self.after is None else UUID(self.after)
+        except ValueError as error:
+            raise foreign_token() from error
+
+    @property
+    def rows_to_read(self) -> int:
+        """One more than is shown: it says whether a page follows."""
+        return self.limit + 1
+
+    def cut(self, rows: Sequence[Row], key: Callable[[Row], object]) -> tuple[Sequence[Row], str | None]:
+        """Of `rows_to_read` rows those to show, and the next page's token: the sealed `key` of the last one shown."""
+        shown = rows[: self.limit]
+        return shown, seal(key(shown[-1])) if len(rows) > self.limit else None
+
+
+def foreign_token() -> Problem:
+    """A page token that some other list gave out."""
+    return errors.invalid_field(422, "page_token", "not a token of this list")
 
 
 def parse_page(limit: str | None, page_token: str | None, direction: str | None) -> Page:

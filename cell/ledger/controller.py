@@ -1,6 +1,7 @@
 """`/v1/ledger`: the customer's own journal, hash chain included, so that he can verify it himself."""
 
 from collections.abc import Mapping
+from operator import itemgetter
 from typing import Any
 from uuid import UUID
 
@@ -13,7 +14,7 @@ from cell.caller import Caller, Moment, format_time
 from cell.controller import LIST, Described, answers
 from cell.ledger.queries import list_entries
 from cell.money import Amount, format_micros
-from cell.paging import parse_page, seal
+from cell.paging import parse_page
 from infra.runtime.database import Pool
 
 
@@ -66,9 +67,9 @@ class LedgerController(Controller):
     ) -> EntryPage:
         page = parse_page(limit, page_token, direction)
         rows = await list_entries(
-            pool, caller.user_id, after=page.after_number(), descending=page.descending, limit=page.limit + 1
+            pool, caller.user_id, after=page.after_number(), descending=page.descending, limit=page.rows_to_read
         )
-        shown = rows[: page.limit]
+        shown, token = page.cut(rows, itemgetter("seq"))
         items = [
             EntryView(
                 entry_id=row["entry_id"],
@@ -82,4 +83,4 @@ class LedgerController(Controller):
             )
             for row in shown
         ]
-        return EntryPage(items, seal(shown[-1]["seq"]) if len(rows) > page.limit else None)
+        return EntryPage(items, token)

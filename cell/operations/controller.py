@@ -1,6 +1,7 @@
 """`/operator/v1` on the second port: what operators may see of a cell, and the little they may change."""
 
 from datetime import UTC, datetime
+from operator import itemgetter
 from typing import Annotated, Any, Final, LiteralString
 from uuid import UUID
 
@@ -14,7 +15,7 @@ from cell.caller import decode_body
 from cell.ledger.trial_balance import run_trial_balance
 from cell.operations import queries
 from cell.orders.schemas import OrderView, order_view
-from cell.paging import parse_page, seal
+from cell.paging import parse_page
 from cell.plain_row import plain
 from infra.runtime.clock import Clock
 from infra.runtime.database import Pool
@@ -85,13 +86,9 @@ class OperatorReads(Controller):
         page_token: FromQuery[str | None] = None,
     ) -> OperatorOrderPage:
         page = parse_page(limit, page_token, "asc")
-        try:
-            after = None if page.after is None else UUID(page.after)
-        except ValueError as error:
-            raise errors.invalid_field(422, "page_token", "not a token of this list") from error
-        rows = await queries.read_all(pool, queries.USER_ORDERS, [user_id, after, after, page.limit + 1])
-        shown = rows[: page.limit]
-        token = seal(shown[-1]["order_id"]) if len(rows) > page.limit else None
+        after = page.after_id()
+        rows = await queries.read_all(pool, queries.USER_ORDERS, [user_id, after, after, page.rows_to_read])
+        shown, token = page.cut(rows, itemgetter("order_id"))
         return OperatorOrderPage([OperatorOrder(order_view(row), row["cum_cost_micros"]) for row in shown], token)
 
     @get("/quarantine")
@@ -174,12 +171,9 @@ class OperatorChanges(Controller):
 
 async def _report_page(pool: Pool, sql: LiteralString, limit: str | None, page_token: str | None) -> dict[str, Any]:
     page = parse_page(limit, page_token, "asc")
-    rows = await queries.read_all(pool, sql, [page.after_number() or 0, page.limit + 1])
-    shown = rows[: page.limit]
-    return {
-        "items": [plain(row) for row in shown],
-        "next_page_token": seal(shown[-1]["id"]) if len(rows) > page.limit else None,
-    }
+    rows = await queries.read_all(pool, sql, [page.after_number() or 0, page.rows_to_read])
+    shown, token = page.cut(rows, itemgetter("id"))
+    return {"items": [plain(row) for row in shown], "next_page_token": token}
 
 
 async def _why_not(pool: Pool, user_id: UUID) -> Problem:

@@ -1,6 +1,7 @@
 """`/v1/positions`, `/v1/portfolio`, `/v1/share-transfers`, `/v1/symbols`."""
 
 from collections.abc import Mapping
+from operator import itemgetter
 from typing import Any
 from uuid import UUID
 
@@ -48,7 +49,7 @@ from cell.orders.batcher import Batcher
 from cell.orders.command import Command, CommandKind
 from cell.orders.outcome import settled
 from cell.orders.schemas import is_symbol, parse_amount, parse_symbol
-from cell.paging import parse_page, seal
+from cell.paging import foreign_token, parse_page
 from cell.positions import queries
 from infra.runtime.clock import TimeOrderedIds
 from infra.runtime.database import Pool
@@ -196,12 +197,11 @@ class PositionController(Controller):
     ) -> PositionPage:
         page = parse_page(limit, page_token, "asc" if direction is None else direction)
         if page.after is not None and not is_symbol(page.after):
-            raise errors.invalid_field(422, "page_token", "not a token of this list")
+            raise foreign_token()
         rows = await queries.list_positions(
-            pool, caller.user_id, after=page.after, descending=page.descending, limit=page.limit + 1
+            pool, caller.user_id, after=page.after, descending=page.descending, limit=page.rows_to_read
         )
-        shown = rows[: page.limit]
-        token = seal(shown[-1]["symbol"]) if len(rows) > page.limit else None
+        shown, token = page.cut(rows, itemgetter("symbol"))
         return PositionPage([position_view(row) for row in shown], token)
 
     @get(

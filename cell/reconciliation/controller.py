@@ -1,6 +1,7 @@
 """`/operator/v1/reconcile` and `/reconciliations`: compare with the venue, prove the books, keep the result."""
 
 from datetime import datetime
+from operator import itemgetter
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -12,7 +13,7 @@ from litestar.params import FromQuery
 from cell import errors
 from cell.caller import decode_body
 from cell.ledger.trial_balance import run_trial_balance
-from cell.paging import parse_page, seal
+from cell.paging import parse_page
 from cell.plain_row import plain
 from cell.reconciliation.queries import VenueOrder, find_differences, list_runs, record_run
 from cell.reconciliation.verdict import EventFindings, VenueFindings, judge
@@ -68,16 +69,9 @@ class ReconciliationReads(Controller):
     ) -> dict[str, Any]:
         """Newest first."""
         page = parse_page(limit, page_token, None)
-        try:
-            before = None if page.after is None else UUID(page.after)
-        except ValueError as error:
-            raise errors.invalid_field(422, "page_token", "not a token of this list") from error
-        rows = await list_runs(pool, before=before, limit=page.limit + 1)
-        shown = rows[: page.limit]
-        return {
-            "items": [_view(row) for row in shown],
-            "next_page_token": seal(shown[-1]["run_id"]) if len(rows) > page.limit else None,
-        }
+        rows = await list_runs(pool, before=page.after_id(), limit=page.rows_to_read)
+        shown, token = page.cut(rows, itemgetter("run_id"))
+        return {"items": [_view(row) for row in shown], "next_page_token": token}
 
     @post("/comparisons", status_code=200)
     async def compare(

@@ -1,6 +1,7 @@
 """`/v1/orders/{order_id}/...`: the states that an order has been in, and its executions."""
 
 from datetime import datetime
+from operator import itemgetter
 
 import msgspec
 from litestar import Controller, get
@@ -17,7 +18,7 @@ from cell.controller import (
 from cell.money import Amount, format_micros
 from cell.orders import queries
 from cell.orders.schemas import parse_order_id
-from cell.paging import parse_page, seal
+from cell.paging import foreign_token, parse_page
 from infra.runtime.database import Pool
 
 
@@ -50,8 +51,8 @@ class ExecutionPage(msgspec.Struct):
     next_page_token: str | None
 
 
-def _seal_execution(row: queries.Row) -> str:
-    return seal(f"{row['entry_seq']} {row['at'].isoformat()} {row['exec_id']}")
+def _execution_key(row: queries.Row) -> str:
+    return f"{row['entry_seq']} {row['at'].isoformat()} {row['exec_id']}"
 
 
 def _after_execution(page_after: str | None) -> tuple[int, datetime, str] | None:
@@ -65,7 +66,7 @@ def _after_execution(page_after: str | None) -> tuple[int, datetime, str] | None
         if moment.tzinfo is None:
             raise ValueError(page_after)
     except ValueError as error:
-        raise errors.invalid_field(422, "page_token", "not a token of this list") from error
+        raise foreign_token() from error
     return int(seq), moment, exec_id
 
 
@@ -97,16 +98,16 @@ class OrderHistory(Controller):
             identifier,
             after=page.after_number(),
             descending=page.descending,
-            limit=page.limit + 1,
+            limit=page.rows_to_read,
         )
         if not rows and page.after is None:
             raise errors.order_not_found()
-        shown = rows[: page.limit]
+        shown, token = page.cut(rows, itemgetter("seq"))
         items = [
             OrderEvent(row["seq"], row["from_status"], row["to_status"], row["reason"], format_time(row["at"]))
             for row in shown
         ]
-        return OrderEventPage(items, seal(shown[-1]["seq"]) if len(rows) > page.limit else None)
+        return OrderEventPage(items, token)
 
     @get(
         "/{order_id:str}/executions",
@@ -132,11 +133,11 @@ class OrderHistory(Controller):
             identifier,
             after=_after_execution(page.after),
             descending=page.descending,
-            limit=page.limit + 1,
+            limit=page.rows_to_read,
         )
         if not rows and await queries.find_order(pool, caller.user_id, identifier) is None:
             raise errors.order_not_found()
-        shown = rows[: page.limit]
+        shown, token = page.cut(rows, _execution_key)
         items = [
             Execution(
                 row["exec_id"],
@@ -149,4 +150,4 @@ class OrderHistory(Controller):
             )
             for row in shown
         ]
-        return ExecutionPage(items, _seal_execution(shown[-1]) if len(rows) > page.limit else None)
+        return ExecutionPage(items, token)

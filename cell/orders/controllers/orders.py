@@ -1,8 +1,8 @@
 """`/v1/orders` for customers: commands, lists, and one order by any of its names."""
 
 from datetime import datetime
+from operator import itemgetter
 from typing import Any
-from uuid import UUID
 
 import msgspec
 from litestar import Controller, Request, Response, delete, get, patch, post
@@ -31,7 +31,7 @@ from cell.orders.preview import Preview, preview_order
 from cell.orders.replace import replace_order
 from cell.orders.schemas import OrderView, order_view, parse_order_id, parse_symbol
 from cell.orders.status import CLOSED, OPEN, OrderStatus
-from cell.paging import parse_page, seal
+from cell.paging import parse_page
 from infra.runtime.clock import Clock, TimeOrderedIds
 from infra.runtime.database import Pool
 
@@ -64,13 +64,6 @@ def _moment(field: str, value: str | None) -> datetime | None:
     if at.tzinfo is None:
         raise errors.invalid_field(422, field, "needs a time zone, such as Z")
     return at
-
-
-def _after_id(page_after: str | None) -> UUID | None:
-    try:
-        return None if page_after is None else UUID(page_after)
-    except ValueError as error:
-        raise errors.invalid_field(422, "page_token", "not a token of this list") from error
 
 
 def _shown(row: queries.Row | None) -> Response[OrderView]:
@@ -227,12 +220,11 @@ class OrderController(Controller):
             side=side,
             since=_moment("after", after),
             until=_moment("until", until),
-            after_id=_after_id(page.after),
+            after_id=page.after_id(),
             descending=page.descending,
-            limit=page.limit + 1,
+            limit=page.rows_to_read,
         )
-        shown = rows[: page.limit]
-        token = seal(shown[-1]["order_id"]) if len(rows) > page.limit else None
+        shown, token = page.cut(rows, itemgetter("order_id"))
         return OrderPage([order_view(row) for row in shown], token)
 
     @get(
