@@ -46,7 +46,7 @@ def measure(say: Say, *, pins: int, rounds: int) -> tuple[dict[str, Any], Path]:
         path = Path(folder) / "map"
         path.write_bytes(encode_map(shard_map))
         asked = Path(folder) / "users"
-        known = drawn.sample(list(pinned), LOOKUPS // 2)
+        known = drawn.sample(list(pinned), min(LOOKUPS // 2, pins))
         users = known + [uuid.UUID(int=drawn.getrandbits(128), version=4) for _ in range(LOOKUPS - len(known))]
         drawn.shuffle(users)
         asked.write_bytes(b"".join(user.bytes for user in users))
