@@ -23,12 +23,11 @@ from loadtests.benchmarks import (
     router_vs_haproxy,
     startup,
 )
-from loadtests.benchmarks.orders_per_second import MeasurementRefused
-from loadtests.commands.common import Router, Stack, fail, run_to_end
+from loadtests.commands.common import Router, Stack, failures_in_words, run_to_end
 from loadtests.operator_view import OperatorView, router_address
-from loadtests.raw_client import ConnectionBroken
 
 app = typer.Typer(invoke_without_command=True, help="Measurements with their conditions, kept as JSON.")
+Result = tuple[dict[str, Any], Path]
 Rounds = Annotated[int, typer.Option(min=1, max=50)]
 Seconds = Annotated[int, typer.Option(min=1, max=600, help="Length of one measurement.")]
 
@@ -46,9 +45,9 @@ def bench_orders(
     """Orders per second through router and cell, to the cell, and by pgbench."""
     view = OperatorView(stack)
 
-    async def measure() -> None:
+    async def measure() -> Result:
         address = await router_address(router, view)
-        document, path = await orders_per_second.measure(
+        return await orders_per_second.measure(
             address,
             view,
             say,
@@ -58,9 +57,8 @@ def bench_orders(
             seconds=seconds,
             rounds=rounds,
         )
-        _print_result(document, path)
 
-    run_to_end(measure)
+    _print_result(run_to_end(measure))
 
 
 @app.command("router")
@@ -70,23 +68,17 @@ def bench_router(
     """What the router adds to a request."""
     view = OperatorView(stack)
 
-    async def measure() -> None:
+    async def measure() -> Result:
         address = await router_address(router, view)
-        document, path = await router_latency.measure(address, view, say, cell=cell, seconds=seconds, rounds=rounds)
-        _print_result(document, path)
+        return await router_latency.measure(address, view, say, cell=cell, seconds=seconds, rounds=rounds)
 
-    run_to_end(measure)
+    _print_result(run_to_end(measure))
 
 
 @app.command("procedure")
 def bench_procedure(seconds: Seconds = 3, rounds: Rounds = 5) -> None:
     """The place procedure alone, many commands in a call and one; replays; on a PostgreSQL of its own."""
-
-    async def measure() -> None:
-        document, path = await procedure.measure(say, seconds=seconds, rounds=rounds)
-        _print_result(document, path)
-
-    run_to_end(measure, own_cell=True)
+    _print_result(run_to_end(lambda: procedure.measure(say, seconds=seconds, rounds=rounds), own_cell=True))
 
 
 @app.command("growth")
@@ -96,12 +88,9 @@ def bench_growth(
     customers: Annotated[int, typer.Option(min=128, max=12_800, help="How many trade, all the time.")] = 1_280,
 ) -> None:
     """Placing and reading as a cell fills with orders, on a PostgreSQL of its own."""
-
-    async def measure() -> None:
-        document, path = await growth.measure(say, orders=orders, slices=slices, customers=customers)
-        _print_result(document, path)
-
-    run_to_end(measure, own_cell=True)
+    _print_result(
+        run_to_end(lambda: growth.measure(say, orders=orders, slices=slices, customers=customers), own_cell=True)
+    )
 
 
 @app.command("fills")
@@ -109,12 +98,7 @@ def bench_fills(
     count: Annotated[int, typer.Option("--fills", min=128, max=1_000_000)] = 20_000, rounds: Rounds = 5
 ) -> None:
     """Fills per second by one worker, from a venue's socket to the books, on a PostgreSQL of its own."""
-
-    async def measure() -> None:
-        document, path = await fills.measure(say, fills=count, rounds=rounds)
-        _print_result(document, path)
-
-    run_to_end(measure, own_cell=True)
+    _print_result(run_to_end(lambda: fills.measure(say, fills=count, rounds=rounds), own_cell=True))
 
 
 @app.command("risk-checks")
@@ -123,12 +107,7 @@ def bench_risk_checks(
     rounds: Rounds = 5,
 ) -> None:
     """What the risk checks of an order cost inside the procedure, on a PostgreSQL of its own."""
-
-    async def measure() -> None:
-        document, path = await risk_checks.measure(say, calls=calls, rounds=rounds)
-        _print_result(document, path)
-
-    run_to_end(measure, own_cell=True)
+    _print_result(run_to_end(lambda: risk_checks.measure(say, calls=calls, rounds=rounds), own_cell=True))
 
 
 @app.command("ledger-checks")
@@ -136,12 +115,7 @@ def bench_ledger_checks(
     postings: Annotated[int, typer.Option(min=10_000, max=20_000_000)] = 1_000_000, rounds: Rounds = 3
 ) -> None:
     """Proving the books of a cell with a million postings, on a PostgreSQL of its own."""
-
-    async def measure() -> None:
-        document, path = await ledger_checks.measure(say, postings=postings, rounds=rounds)
-        _print_result(document, path)
-
-    run_to_end(measure, own_cell=True)
+    _print_result(run_to_end(lambda: ledger_checks.measure(say, postings=postings, rounds=rounds), own_cell=True))
 
 
 @app.command("half-load")
@@ -151,39 +125,32 @@ def bench_half_load(
     """What the router adds at half of the load that it and the cell can take."""
     view = OperatorView(stack)
 
-    async def measure() -> None:
+    async def measure() -> Result:
         address = await router_address(router, view)
-        document, path = await half_load.measure(address, view, say, cell=cell, seconds=seconds, rounds=rounds)
-        _print_result(document, path)
+        return await half_load.measure(address, view, say, cell=cell, seconds=seconds, rounds=rounds)
 
-    run_to_end(measure)
+    _print_result(run_to_end(measure))
 
 
 @app.command("haproxy")
 def bench_haproxy(seconds: Seconds = 4, rounds: Rounds = 7) -> None:
     """The router beside HAProxy with JWT check and map lookup; needs `apt-get install haproxy wrk`, and no stack."""
-    try:
-        document, path = router_vs_haproxy.measure(say, seconds=seconds, rounds=rounds)
-    except MeasurementRefused as error:
-        fail(str(error), 1)
-    _print_result(document, path)
+    with failures_in_words():
+        _print_result(router_vs_haproxy.measure(say, seconds=seconds, rounds=rounds))
 
 
 @app.command("isolation")
 def bench_isolation(seconds: Seconds = 4, rounds: Rounds = 5) -> None:
     """One cell's users while another cell hangs, is slow, resets or says garbage; needs no stack."""
-    try:
-        document, path = isolation.measure(say, seconds=seconds, rounds=rounds)
-    except (MeasurementRefused, ConnectionBroken) as error:
-        fail(str(error), 1)
-    _print_result(document, path)
+    with failures_in_words():
+        _print_result(isolation.measure(say, seconds=seconds, rounds=rounds))
 
 
 @app.command("map")
 def bench_map(pins: Annotated[int, typer.Option(min=0, max=10_000_000)] = 1_000_000, rounds: Rounds = 5) -> None:
     """The whole shard map in one process: lookups, loading, memory; needs no stack."""
-    document, path = map_in_memory.measure(say, pins=pins, rounds=rounds)
-    _print_result(document, path)
+    with failures_in_words():
+        _print_result(map_in_memory.measure(say, pins=pins, rounds=rounds))
 
 
 @app.command("map-push")
@@ -191,33 +158,20 @@ def bench_map_push(
     stack: Stack = None, cell: str = "cell-1", flips: Annotated[int, typer.Option(min=2, max=1_000)] = 40
 ) -> None:
     """How soon every router of a running stack holds a change of the map."""
-
-    async def measure() -> None:
-        document, path = await map_push.measure(OperatorView(stack), say, cell=cell, flips=flips)
-        _print_result(document, path)
-
-    run_to_end(measure)
+    _print_result(run_to_end(lambda: map_push.measure(OperatorView(stack), say, cell=cell, flips=flips)))
 
 
 @app.command("idle")
 def bench_idle(clients: Annotated[int, typer.Option(min=100, max=15_000)] = 10_000, rounds: Rounds = 3) -> None:
     """What idle keep-alive clients cost a router in memory; needs no stack."""
-    try:
-        document, path = idle_connections.measure(say, clients=clients, rounds=rounds)
-    except MeasurementRefused as error:
-        fail(str(error), 1)
-    _print_result(document, path)
+    with failures_in_words():
+        _print_result(idle_connections.measure(say, clients=clients, rounds=rounds))
 
 
 @app.command("startup")
 def bench_startup(rounds: Rounds = 3) -> None:
     """Time of up, cells add and demo, on stacks of its own."""
-
-    async def measure() -> None:
-        document, path = await startup.measure(say, rounds=rounds)
-        _print_result(document, path)
-
-    run_to_end(measure)
+    _print_result(run_to_end(lambda: startup.measure(say, rounds=rounds)))
 
 
 @app.callback()
@@ -233,5 +187,6 @@ def say(words: str) -> None:
     Console(stderr=True).print(words, markup=False, highlight=False, soft_wrap=True)
 
 
-def _print_result(document: dict[str, Any], path: Path) -> None:
+def _print_result(result: Result) -> None:
+    document, path = result
     print(json.dumps({"median": document["median"], "file": str(path)}, indent=2))

@@ -5,7 +5,8 @@ Exit codes: 0 right, 1 a difference or a refusal, 2 usage, 3 not reachable.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any, NoReturn, TypeVar
 
 import typer
@@ -31,8 +32,15 @@ Stack = Annotated[str | None, typer.Option("--stack", help="Name of the stack, a
 
 def run_to_end(work: Callable[[], Coroutine[Any, Any, T]], *, own_cell: bool = False) -> T:
     """Run to the end, or say in one line why not. uvloop cannot start a server as another user, asyncio can."""
-    try:
+    with failures_in_words():
         return asyncio.run(work()) if own_cell else uvloop.run(work())
+
+
+@contextmanager
+def failures_in_words() -> Iterator[None]:
+    """What a command of ours refuses ends it with one line and an exit code."""
+    try:
+        yield
     except RouterSilent as error:
         fail(str(error), 3)
     except (
