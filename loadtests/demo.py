@@ -296,23 +296,16 @@ async def _compare_order_lists(traders: Sequence[Trader], story: DemoStory, size
 async def _prove(story: DemoStory, view: OperatorView) -> None:
     await _each_cell(story, view.summary, "after")
     await _each_cell(story, view.checks, "checks")
-    await _each_cell(story, lambda name: _equal_events(view, name), "events")
+    await _each_cell(story, lambda name: _events(view, name), "events")
     for cell in story.cells.values():
         _judge(cell, story)
 
 
-async def _equal_events(view: OperatorView, cell: str) -> dict[str, Any]:
-    """Asked again a few times: events of other customers may be on their way between the two counts."""
-    counted: dict[str, Any] = {}
-    for _ in range(5):
-        try:
-            counted = await view.events(cell)
-        except OperatorRefused as error:
-            return {"cell": cell, "equal": False, "refused": str(error)}
-        if counted.get("equal"):
-            break
-        await asyncio.sleep(1.0)
-    return counted
+async def _events(view: OperatorView, cell: str) -> dict[str, Any]:
+    try:
+        return await view.events(cell)
+    except OperatorRefused as error:
+        return {"cell": cell, "equal": False, "refused": str(error)}
 
 
 def _judge(cell: CellStory, story: DemoStory) -> None:

@@ -15,7 +15,7 @@ from infra.runtime.settings import KafkaSettings
 from shardctl.cell_admin import open_cell_admin
 from shardctl.errors import NotReachable, Refused
 from shardctl.events.cell_topics import all_events, describe, follow_events, newest_events
-from shardctl.events.count import DatabaseCount, EventsCount, compare, count_in_kafka
+from shardctl.events.count import DatabaseCount, EventsCount, count_at_rest, count_in_kafka
 from shardctl.output import print_json, print_table
 from shardctl.stack.current import open_stack
 
@@ -50,7 +50,7 @@ def tail(
 
 @app.command()
 def count(cell: CellName, as_json: AsJson = False) -> None:
-    """Distinct events in Kafka against the cell's database; exit code 1 if they differ."""
+    """Distinct events in Kafka against the cell's database, read while it rests; exit code 1 if they differ."""
     settings = _kafka_settings(cell)
     try:
         found = asyncio.run(_count(settings, cell))
@@ -65,8 +65,10 @@ def count(cell: CellName, as_json: AsJson = False) -> None:
             ("sent twice / not yet sent", found.kafka.duplicates, found.database.outbox_pending),
         ]
         print_table((cell, "kafka>", "database>"), rows)
+    if not found.at_rest:
+        raise Refused(f"{cell}: events went on flowing while they were counted; ask again when the cell is quiet")
     if not found.equal:
-        raise Refused(f"{cell}: Kafka and the database differ; if events are still flowing, ask again")
+        raise Refused(f"{cell}: Kafka and the database differ: `shardctl status`, `shardctl logs {cell}-relay`")
 
 
 def _kafka_settings(cell: str) -> KafkaSettings:
@@ -105,9 +107,12 @@ def _json_line(record: Record) -> str:
 
 async def _count(settings: KafkaSettings, cell: str) -> EventsCount:
     async with open_cell_admin(open_stack()) as admin:
-        summary = await admin.summary(cell)
-    database = DatabaseCount(summary["order_events"], summary["journal_entries"], summary["outbox_pending"])
-    return compare(cell, await count_in_kafka(settings, cell), database)
+
+        async def database() -> DatabaseCount:
+            summary = await admin.summary(cell)
+            return DatabaseCount(summary["order_events"], summary["journal_entries"], summary["outbox_pending"])
+
+        return await count_at_rest(cell, database, lambda: count_in_kafka(settings, cell))
 
 
 def _not_reachable(error: Exception) -> NotReachable:
