@@ -28,12 +28,12 @@ from infra.runtime.fault_points import FaultPoints
 from infra.runtime.telemetry import Metrics
 
 ACCEPT_MAX: Final = 512
-ACCEPT_PERIOD_S: Final = 0.005
+ACCEPT_PERIOD_S: Final = 0.0125
 ARRIVED_MAX: Final = 4_096
 WAITING_MAX: Final = 50_000
 APPLY_MAX: Final = 64
 APPLIERS: Final = 2
-APPLY_PERIOD_S: Final = 0.01
+APPLY_PERIOD_S: Final = 0.025
 PAGE: Final = 5_000
 CONTENT_REFUSALS_MAX: Final = 3
 RETRY_S: Final = 0.2
