@@ -129,6 +129,10 @@ def user_not_found() -> Problem:
     return Problem(404, "USER_NOT_FOUND", "no such user in this cell")
 
 
+def report_not_found() -> Problem:
+    return Problem(404, "REPORT_NOT_FOUND", "the quarantine holds no such report; it may have been retried already")
+
+
 def overloaded(detail: str) -> Problem:
     return Problem(503, "OVERLOADED", detail, headers={"Retry-After": "1"})
 

@@ -29,13 +29,14 @@ from infra.runtime.fault_points import FaultPoints
 from infra.runtime.telemetry import Metrics
 
 ACCEPT_MAX: Final = 512
-ACCEPT_PERIOD_S: Final = 0.005
+ACCEPT_PERIOD_S: Final = 0.0125
 ARRIVED_MAX: Final = 4_096
 WAITING_MAX: Final = 50_000
 APPLY_MAX: Final = 64
 APPLIERS: Final = 2
-APPLY_PERIOD_S: Final = 0.01
+APPLY_PERIOD_S: Final = 0.025
 PAGE: Final = 5_000
+LOOK_PERIOD_S: Final = 5.0
 CONTENT_REFUSALS_MAX: Final = 3
 RETRY_S: Final = 0.2
 GAP_SQLSTATE: Final = "RB020"
@@ -108,6 +109,17 @@ class Inbox:
                 await self._fault_points.reach("executions.after_apply")
             else:
                 await self._wait_for_work()
+
+    async def run_lookout(self) -> None:
+        """Take up what somebody else put into the inbox: a person had a quarantined report judged again."""
+        while True:
+            await asyncio.sleep(LOOK_PERIOD_S)
+            if len(self._lanes):
+                continue  # behind a backlog it would be read again and again; it is seen when that is done
+            try:
+                await self.recover()
+            except (DatabaseAway, CallRefused) as error:
+                await self._pause("lookout", error)
 
     async def _accept(self, batch: Sequence[ExecutionReport]) -> None:
         accepted = None

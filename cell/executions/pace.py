@@ -2,8 +2,9 @@
 arrives meanwhile shares a call. A loop with a full batch in hand need not ask.
 
 A call costs the database as much as its first dozen rows. A loop that starts one for whatever is there keeps the
-machine busy with calls of two rows each, and takes from the orders what nobody gains: these milliseconds are not
-noticed.
+machine busy with calls of two rows each, and takes from the customers who wait for an answer what nobody gains: at 900
+orders a second on two cores, periods of 25 ms instead of 10 took their p50 from 8.6 to 5.5 ms and their p99 from 34 to
+15. Nobody waits for what is paced, and a fill that is told 15 ms later is not noticed.
 """
 
 import asyncio

@@ -22,7 +22,7 @@ from infra.runtime.telemetry import Metrics
 
 CLAIM_MAX: Final = 64
 ASK_PAGE: Final = 256
-CLAIM_PERIOD_S: Final = 0.01
+CLAIM_PERIOD_S: Final = 0.025
 POLL_S: Final = (0.005, 0.1)
 RETRY_S: Final = 0.2
 

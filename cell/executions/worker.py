@@ -138,7 +138,7 @@ class Worker:
         )
         await inbox.recover()
         outward = [asyncio.create_task(loop) for loop in (router.run(), venue.run(listener), unanswered.run())]
-        loops = (inbox.run_intake(), early.run(), prices.run(), stops.run(), sessions.run())
+        loops = (inbox.run_intake(), inbox.run_lookout(), early.run(), prices.run(), stops.run(), sessions.run())
         inward = [asyncio.create_task(loop) for loop in loops]
         inward += [asyncio.create_task(inbox.run_applier()) for _ in range(APPLIERS)]
         inward += [asyncio.create_task(self._sweep()), asyncio.create_task(self._watch(connection))]

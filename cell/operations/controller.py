@@ -32,7 +32,9 @@ class EndSessionsRequest(msgspec.Struct, forbid_unknown_fields=True):
     begun_before_s: int
 
 
-class LiftRequest(msgspec.Struct, forbid_unknown_fields=True):
+class ReasonRequest(msgspec.Struct, forbid_unknown_fields=True):
+    """A person's words, which are kept."""
+
     reason: Annotated[str, msgspec.Meta(min_length=1, max_length=500)]
 
 
@@ -50,7 +52,7 @@ class OperatorOrderPage(msgspec.Struct):
 
 _profile_decoder = msgspec.json.Decoder(ProfileRequest)
 _end_sessions_decoder = msgspec.json.Decoder(EndSessionsRequest)
-_lift_decoder = msgspec.json.Decoder(LiftRequest)
+_reason_decoder = msgspec.json.Decoder(ReasonRequest)
 _SECONDS_MAX: Final = 32_503_680_000  # the year 3000: beyond it is a mistake, and soon no time at all
 
 
@@ -151,7 +153,7 @@ class OperatorChanges(Controller):
         clock: NamedDependency[Clock],
     ) -> dict[str, Any]:
         """Let a restricted user trade again; refused while he owes anything. Harmless to repeat."""
-        body = decode_body(_lift_decoder, await request.body())
+        body = decode_body(_reason_decoder, await request.body())
         row = await queries.read_one(
             pool, queries.LIFT_RESTRICTION, [user_id, subject_of(request), body.reason, clock.now()]
         )
@@ -167,6 +169,23 @@ class OperatorChanges(Controller):
             case "STILL_OWED":
                 raise errors.still_owed(figures["cash"], figures["shares"])
         return {"user_id": str(user_id), "restricted": False, "lifted": outcome == "lifted"}
+
+    @post("/quarantine/{report_id:int}/retry", status_code=200)
+    async def retry_report(
+        self,
+        request: Request[Any, Any, Any],
+        report_id: FromPath[int],
+        pool: NamedDependency[Pool],
+        clock: NamedDependency[Clock],
+    ) -> dict[str, Any]:
+        """Have a report that was put aside judged again. It leaves the quarantine, so it is never retried twice."""
+        body = decode_body(_reason_decoder, await request.body())
+        row = await queries.read_one(
+            pool, queries.RETRY_REPORT, [report_id, subject_of(request), body.reason, clock.now()]
+        )
+        if row is None:
+            raise errors.report_not_found()
+        return {"report_id": report_id, **plain(row)}
 
 
 async def _report_page(pool: Pool, sql: LiteralString, limit: str | None, page_token: str | None) -> dict[str, Any]:

@@ -35,7 +35,7 @@ from infra.runtime.telemetry import Metric, Metrics
 
 _log = logging.getLogger(__name__)
 
-BUSY_PAUSE_S = 0.02
+BUSY_PAUSE_S = 0.05
 IDLE_PAUSE_S = 0.2
 STANDBY_PAUSE_S = 0.5
 RETRY_PAUSE_S = 1.0

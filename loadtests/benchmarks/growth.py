@@ -3,6 +3,8 @@
 Every order on the way there is placed by the shipped procedure, 64 in a call on two connections, so the books are right
 and the rate is seen all the way: `share_of_first` is a slice's rate by the first one's. Nothing drains the outbox
 or the instructions; their two million rows stay, which a running cell never has.
+Minutes pass between the first slice and the last, and a shared machine is not the same then. So half way and at the end
+the full cell and an empty one place in turns: `share_of_empty` is the ratio of two runs that follow each other.
 What a customer notices is measured over HTTP at an app server, in the empty cell, half way and at the end: orders per
 second over 64 connections, the median of a few short runs.
 Pages are read over HTTP from an app server of the cell by a customer who has a page of orders, when the others
@@ -12,6 +14,7 @@ have a thousand orders and when they have a million.
 import time
 import uuid
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
@@ -35,6 +38,13 @@ HTTP_USERS: Final = 256
 HTTP_RUNS: Final = 6
 """The first warms up and is not kept."""
 HTTP_S: Final = 2.0
+BESIDE_ROUNDS: Final = 5
+BESIDE_ORDERS: Final = 25_600
+"""In each run of the full cell and of the empty one; so the empty one has 130,000 in the end."""
+
+
+Rounds = list[dict[str, dict[str, float]]]
+"""Round -> `full` or `empty` -> figure."""
 
 
 async def measure(say: Say, *, orders: int, slices: int, customers: int) -> tuple[dict[str, Any], Path]:
@@ -42,21 +52,18 @@ async def measure(say: Say, *, orders: int, slices: int, customers: int) -> tupl
     measured: list[dict[str, float]] = []
     pages: list[dict[str, float]] = []
     http: list[dict[str, float]] = []
+    beside: dict[int, Rounds] = {}
     async with own_cell() as cell:
-        terms = {"cash_micros": CASH_MICROS, "symbol": SYMBOL, "px_micros": PX_MICROS}
-        users = await open_customers(cell.service_dsn, customers, **terms)  # type: ignore[arg-type]
-        (reader,) = await open_customers(cell.service_dsn, 1, **terms)  # type: ignore[arg-type]
+        placing = await Placing.open(cell, customers)
+        users = placing.users
+        (reader,) = await open_customers(
+            cell.service_dsn, 1, cash_micros=CASH_MICROS, symbol=SYMBOL, px_micros=PX_MICROS
+        )
         for number in range(PAGE_ORDERS):
             await place_under_key(cell.service_dsn, [reader], f"mine-{number}", SYMBOL, LIMIT_PX)
         await settle_tables(cell.superuser_dsn)
-        script = place_script(users, clients=IN_FLIGHT, batch=BATCH, symbol=SYMBOL, limit_px=LIMIT_PX)
         counts = await Counts.connect(cell.superuser_dsn)
         async with cell.app_server() as server:
-
-            async def place(count: int) -> float:
-                calls = max(1, count // BATCH // IN_FLIGHT)
-                ran = await run_script(script, cell.database, clients=IN_FLIGHT, calls_each=calls)
-                return round(ran.calls_per_s * BATCH, 1)
 
             async def place_over_http() -> None:
                 rates = [await orders_over_http(cell, server.url, users[:HTTP_USERS]) for _ in range(HTTP_RUNS)]
@@ -67,22 +74,24 @@ async def measure(say: Say, *, orders: int, slices: int, customers: int) -> tupl
                 )
 
             await place_over_http()
-            await place(PAGES_AT[0])
+            await placing.place(PAGES_AT[0])
             pages.append({"others_orders": PAGES_AT[0], **await read_pages(cell, server.url, reader)})
             for number in range(slices):
-                before_s = cell.server_cpu_s()
-                rate = await place(orders // slices)
-                cpu_us = (cell.server_cpu_s() - before_s) * 1e6 / (orders // slices)
+                placed = await placing.place(orders // slices)
                 stored = (await counts.read())[0] - PAGE_ORDERS
-                share = round(rate / (measured[0]["per_s"] if measured else rate), 3)
-                measured.append(
-                    {"orders": stored, "per_s": rate, "share_of_first": share, "server_cpu_us": round(cpu_us, 1)}
+                share = round(placed.per_s / (measured[0]["per_s"] if measured else placed.per_s), 3)
+                measured.append({"orders": stored, "share_of_first": share, **placed.figures()})
+                say(
+                    f"{stored:,} orders: {placed.per_s:,.0f}/s ({share:.2f} of the first),"
+                    f" server {placed.cpu_us:.0f} us each"
                 )
-                say(f"{stored:,} orders: {rate:,.0f}/s ({share:.2f} of the first), server {cpu_us:.0f} us each")
                 if stored >= PAGES_AT[1] and len(pages) == 1:
                     pages.append({"others_orders": stored, **await read_pages(cell, server.url, reader)})
                 if number + 1 in (slices // 2, slices):
                     await place_over_http()
+                    beside[stored] = await beside_an_empty_cell(placing, customers)
+                    share = of_empty(beside[stored], "per_s")
+                    say(f"beside an empty cell at {stored:,} orders: {share:.2f} of its rate")
         await counts.close()
     say(
         "; ".join(f"a page at {page['others_orders']:,.0f} orders of others: p50 {page['p50_ms']} ms" for page in pages)
@@ -105,6 +114,10 @@ async def measure(say: Say, *, orders: int, slices: int, customers: int) -> tupl
             "last_to_first": last["share_of_first"],
             "lowest_to_first": min(each["share_of_first"] for each in measured),
             "median_to_first": median(each["share_of_first"] for each in measured[1:]),
+            "to_empty": {str(stored): of_empty(rounds, "per_s") for stored, rounds in beside.items()},
+            "server_cpu_to_empty": {
+                str(stored): of_empty(rounds, "server_cpu_us") for stored, rounds in beside.items()
+            },
             "http_first_per_s": http[0]["per_s"],
             "http_lowest_to_first": round(min(each["per_s"] for each in http) / http[0]["per_s"], 3),
             "first_server_cpu_us": measured[0]["server_cpu_us"],
@@ -113,10 +126,64 @@ async def measure(say: Say, *, orders: int, slices: int, customers: int) -> tupl
             **({"page_ratio": round(pages[1]["p50_ms"] / pages[0]["p50_ms"], 3)} if len(pages) > 1 else {}),
         },
         "rounds": measured,
+        "beside_an_empty_cell": {str(stored): rounds for stored, rounds in beside.items()},
         "over_http": http,
         "pages": pages,
     }
     return document, write_result("growth", document)
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """One run of the procedure: orders per second, and the server's processor time for each."""
+
+    per_s: float
+    cpu_us: float
+
+    def figures(self) -> dict[str, float]:
+        return {"per_s": round(self.per_s, 1), "server_cpu_us": round(self.cpu_us, 1)}
+
+
+@dataclass(frozen=True, slots=True)
+class Placing:
+    """Customers of a cell and the calls that place for them."""
+
+    cell: OwnCell
+    users: list[uuid.UUID]
+    script: str
+
+    @classmethod
+    async def open(cls, cell: OwnCell, customers: int) -> "Placing":
+        users = await open_customers(
+            cell.service_dsn, customers, cash_micros=CASH_MICROS, symbol=SYMBOL, px_micros=PX_MICROS
+        )
+        script = place_script(users, clients=IN_FLIGHT, batch=BATCH, symbol=SYMBOL, limit_px=LIMIT_PX)
+        return cls(cell, users, script)
+
+    async def place(self, count: int) -> Placed:
+        calls = max(1, count // BATCH // IN_FLIGHT)
+        before_s = self.cell.server_cpu_s()
+        ran = await run_script(self.script, self.cell.database, clients=IN_FLIGHT, calls_each=calls)
+        cpu_s = self.cell.server_cpu_s() - before_s
+        return Placed(ran.calls_per_s * BATCH, cpu_s * 1e6 / (ran.calls * BATCH))
+
+
+async def beside_an_empty_cell(full: Placing, customers: int) -> Rounds:
+    """Both place in turns, each as often first as second; the empty one has a server of its own."""
+    rounds: Rounds = []
+    async with own_cell() as cell:
+        empty = await Placing.open(cell, customers)
+        await settle_tables(cell.superuser_dsn)
+        peers = {"full": full, "empty": empty}
+        for number in range(BESIDE_ROUNDS):
+            names = sorted(peers, reverse=number % 2 == 0)
+            rounds.append({name: (await peers[name].place(BESIDE_ORDERS)).figures() for name in names})
+    return rounds
+
+
+def of_empty(rounds: Rounds, figure: str) -> float:
+    """The full cell's figure by the empty one's, the median over the rounds."""
+    return round(median(each["full"][figure] / each["empty"][figure] for each in rounds), 3)
 
 
 async def orders_over_http(cell: OwnCell, url: str, users: Sequence[uuid.UUID]) -> float:

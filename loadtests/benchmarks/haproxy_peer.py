@@ -15,16 +15,12 @@ _ANSWER: Final = (
 )
 
 
-def request_bytes(token: str, key: str) -> bytes:
-    head = (
-        f"POST /v1/orders HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {token}\r\nX-Idempotency-Key: {key}\r\n"
-        f"Content-Type: application/json\r\nContent-Length: {len(_BODY)}\r\n\r\n"
-    )
-    return head.encode() + _BODY
+def wrk_script(tokens: list[str], *, pause_ms: int = 0) -> str:
+    """Requests are written once, before the clock runs; wrk then only counts and sends.
 
-
-def wrk_script(tokens: list[str]) -> str:
-    """Requests are written once, before the clock runs; wrk then only counts and sends."""
+    `pause_ms`: how long a connection rests before its next request, on average; latency does not count it.
+    """
+    rest = f"function delay() return math.random(0, {2 * pause_ms}) end" if pause_ms else ""
     quoted = ",".join(f'"{token}"' for token in tokens)
     return f"""
 local tokens = {{{quoted}}}
@@ -44,6 +40,7 @@ function request()
   at = at % #requests + 1
   return requests[at]
 end
+{rest}
 function response(status) if status ~= 201 then wrong = wrong + 1 end end
 function done(summary, latency)
   local bad = 0

@@ -1,117 +1,35 @@
 """A bust that overtakes its fill, a fill that overtakes the bust which makes room for it: it waits where operators see
 it, through restarts, is applied with what it waits for, and goes to a person when that never comes."""
 
-import asyncio
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urlsplit
-from uuid import UUID
 
-import msgspec
 import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 
 from cell.executions.early import EarlyReports
-from cell.executions.exchange_venue import ExchangeVenue
-from cell.executions.inbox import Inbox
 from cell.executions.metrics import WORKER_METRICS
-from cell.executions.report import ExecutionReport
-from cell.ledger.trial_balance import run_trial_balance
-from cell.operations.queries import EARLY_REPORTS, QUARANTINE, SUMMARY, read_all, read_one
-from infra.runtime.cancelling import cancel_all
-from infra.runtime.clock import SystemClock
-from infra.runtime.database import Pool, make_pool
-from infra.runtime.fault_points import FaultPoints
+from cell.operations.queries import QUARANTINE, read_all
+from infra.runtime.database import make_pool
 from infra.runtime.settings import PostgresSettings
 from infra.runtime.telemetry import Metrics
-from tests.support.cell_books import MICROS, CellBooks, PlacedOrder
 from tests.support.cutting_proxy import cutting_proxy
 from tests.support.databases import TestDatabase
-from tests.support.eventually import eventually
+from tests.support.inbox_scene import PX, QTY, InboxScene, inbox_scene
 
 pytestmark = pytest.mark.anyio
-BUYERS, PX, QTY = 3, 228_000_000, 10 * MICROS
-
-
-class Scene:
-    """Orders at a venue, and workers that hear of them and die."""
-
-    def __init__(self, books: CellBooks, pool: Pool) -> None:
-        self.books, self.pool = books, pool
-        self.seq = 0
-
-    async def order(self) -> PlacedOrder:
-        order = PlacedOrder(self.books.users[self.seq % BUYERS], self.books.new_id(), "AAPL", "buy", PX, QTY)
-        assert await self.books.place([order]) == ["accepted"]
-        await self.books.route()
-        return order
-
-    @asynccontextmanager
-    async def working(self, pool: Pool | None = None) -> AsyncIterator[Inbox]:
-        """A worker's inbox, until it is killed."""
-        inbox = Inbox(
-            pool or self.pool,
-            ExchangeVenue("127.0.0.1:1", "cell-1"),
-            cell="cell-1",
-            clock=SystemClock(),
-            metrics=Metrics(WORKER_METRICS),
-            fault_points=FaultPoints(),
-        )
-        await inbox.recover()
-        tasks = [asyncio.create_task(loop) for loop in (inbox.run_intake(), inbox.run_applier(), inbox.run_applier())]
-        try:
-            yield inbox
-        finally:
-            await cancel_all(tasks)
-
-    async def tell(self, inbox: Inbox, *bodies: dict[str, object]) -> None:
-        reports = []
-        for body in bodies:
-            self.seq += 1
-            order_id = UUID(str(body["order_id"]))
-            reports.append(ExecutionReport(self.seq, str(body["kind"]), order_id, msgspec.json.encode(body).decode()))
-        await inbox.put(reports)
-
-    async def waiting(self) -> list[str]:
-        return [row["body"]["kind"] for row in await read_all(self.pool, EARLY_REPORTS, [0, 100])]
-
-    async def comes_to(self, order: PlacedOrder, status: str, executions: int) -> None:
-        query = """select o.status, (select count(*) from brokerage.executions x where x.order_id = o.order_id),
-                          (select count(*) from brokerage.inbox) from brokerage.orders o where order_id = %s"""
-
-        async def there() -> bool:
-            rows = await (await self.books.connection.execute(query, [order.order_id])).fetchall()
-            return rows == [(status, executions, 0)]
-
-        await eventually(there)
-
-    async def shown(self) -> tuple[int, int]:
-        summary = await read_one(self.pool, SUMMARY)
-        assert summary is not None
-        return summary["reports_early"], summary["quarantined"]
-
-    async def has_early(self, count: int) -> None:
-        async def there() -> bool:
-            return await self.shown() == (count, 0)
-
-        await eventually(there)
 
 
 @pytest.fixture
-async def scene(cell_database: TestDatabase) -> AsyncIterator[Scene]:
-    pool = make_pool(PostgresSettings(dsn=cell_database.service_dsn), "test-early", size=3)
-    async with pool, await psycopg.AsyncConnection.connect(cell_database.service_dsn, autocommit=True) as connection:
-        books = CellBooks(connection)
-        await books.open_users(BUYERS)
-        yield Scene(books, pool)
-        trial = await run_trial_balance(connection)
-        assert trial.healthy, [check for check in trial.checks if check.violations]
+async def scene(cell_database: TestDatabase) -> AsyncIterator[InboxScene]:
+    async with inbox_scene(cell_database) as made:
+        yield made
 
 
-async def test_what_comes_before_its_fill_waits_through_a_restart_and_follows_it(scene: Scene) -> None:
+async def test_what_comes_before_its_fill_waits_through_a_restart_and_follows_it(scene: InboxScene) -> None:
     """A correction of a fill and that correction's bust, twice, and then the fill: all of it counts, each once."""
     order = await scene.order()
     fill = scene.books.fill(order, QTY)
@@ -128,7 +46,7 @@ async def test_what_comes_before_its_fill_waits_through_a_restart_and_follows_it
         assert await scene.shown() == (0, 0)
 
 
-async def test_a_death_between_a_fill_and_its_bust_loses_neither(scene: Scene) -> None:
+async def test_a_death_between_a_fill_and_its_bust_loses_neither(scene: InboxScene) -> None:
     order = await scene.order()
     fill, bust = scene.books.fill(order, QTY), scene.books.revise(order, "bust")
     async with scene.working() as inbox:
@@ -145,7 +63,7 @@ async def test_a_death_between_a_fill_and_its_bust_loses_neither(scene: Scene) -
         await scene.comes_to(order, "cancelled", 2)
 
 
-async def test_a_lost_answer_of_the_call_that_brings_it_back(scene: Scene, cell_database: TestDatabase) -> None:
+async def test_a_lost_answer_of_the_call_that_brings_it_back(scene: InboxScene, cell_database: TestDatabase) -> None:
     """Nobody told the worker that the bust is in the inbox again; it looks."""
     order, address = await scene.order(), urlsplit(cell_database.service_dsn)
     fill, bust = scene.books.fill(order, QTY), scene.books.revise(order, "bust")
@@ -163,7 +81,7 @@ async def test_a_lost_answer_of_the_call_that_brings_it_back(scene: Scene, cell_
 
 
 async def test_a_fill_beyond_its_order_waits_through_a_restart_for_the_bust_that_makes_room(
-    scene: Scene, caplog: pytest.LogCaptureFixture
+    scene: InboxScene, caplog: pytest.LogCaptureFixture
 ) -> None:
     """An operator hears of it at once, and of which order; nothing of it is applied twice."""
     order = await scene.order()
@@ -183,7 +101,7 @@ async def test_a_fill_beyond_its_order_waits_through_a_restart_for_the_bust_that
         assert await scene.shown() == (0, 0)
 
 
-async def test_a_lost_answer_of_the_call_that_makes_room(scene: Scene, cell_database: TestDatabase) -> None:
+async def test_a_lost_answer_of_the_call_that_makes_room(scene: InboxScene, cell_database: TestDatabase) -> None:
     """Nobody told the worker that the fill is in the inbox again; it looks."""
     order, address = await scene.order(), urlsplit(cell_database.service_dsn)
     first = scene.books.fill(order, QTY)
@@ -201,7 +119,9 @@ async def test_a_lost_answer_of_the_call_that_makes_room(scene: Scene, cell_data
             assert proxy.lost == 1
 
 
-async def test_an_execution_that_never_comes_is_for_a_person(scene: Scene, caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_execution_that_never_comes_is_for_a_person(
+    scene: InboxScene, caplog: pytest.LogCaptureFixture
+) -> None:
     class Later:
         after = timedelta(hours=23)
 

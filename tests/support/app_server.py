@@ -18,12 +18,13 @@ class AppServer:
 
     def __init__(self, database: TestDatabase, keys: Path, fault_points: str = "") -> None:
         self.url = f"http://127.0.0.1:{(port := free_port())}"
+        self.operator_url = f"http://127.0.0.1:{(operator_port := free_port())}"
         self._environ = os.environ | {
             "CELL_NAME": "cell-1",
             "CELL_POSTGRES__DSN": database.service_dsn,
             "CELL_KEYS_DIR": str(keys),
             "CELL_LISTEN__PORT": str(port),
-            "CELL_OPERATOR__PORT": str(free_port()),
+            "CELL_OPERATOR__PORT": str(operator_port),
             "CELL_MARKET_HOURS": "always",
             "CELL_SHARE_TRANSFERS": "accept",
             "FAULT_POINTS": fault_points,

@@ -160,7 +160,7 @@ class RevisionRules(VenueRules):
         qty=st.integers(10, 3_000_000),
         px=near_prices,
         by_amount=st.booleans(),
-        kind=st.sampled_from(["bust", "correct", "correct upwards"]),
+        kind=st.sampled_from(["bust", "bust", "correct", "correct upwards"]),
         told=st.permutations(["fill", "other fill", "third fill", "revision"]),
         again=st.lists(st.sampled_from(["fill", "other fill", "third fill", "revision"]), max_size=2),
         cancelled=st.booleans(),

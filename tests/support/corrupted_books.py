@@ -63,6 +63,12 @@ IN_THE_BOOKS = (
         ("chain_verifies", "sequences_have_no_gaps", "entries_have_postings"),
     ),
     Corruption(
+        "an entry under another one's id",
+        """update journal_entries e set entry_id = f.entry_id from journal_entries f
+            where f.user_id = e.user_id and f.seq = 1 and e.seq = 2""",
+        ("entries_have_their_own_id", "chain_verifies"),
+    ),
+    Corruption(
         "drifted cash",
         "update users set cash_micros = cash_micros + 1 where user_id = (select min(user_id::text)::uuid from users)",
         ("cash_equals_postings",),

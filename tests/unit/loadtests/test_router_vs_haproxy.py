@@ -5,7 +5,7 @@ from pathlib import Path
 
 import jwt
 
-from loadtests.benchmarks.haproxy_peer import haproxy_config, hs256, request_bytes
+from loadtests.benchmarks.haproxy_peer import haproxy_config, hs256, wrk_script
 from loadtests.benchmarks.router_vs_haproxy import summary
 
 
@@ -24,18 +24,18 @@ def test_ratios_are_taken_within_a_round_and_added_latency_against_the_upstream(
     def rounds(*per_core: float) -> list[dict[str, float]]:
         return [{"per_core_second": rate, "per_s": rate / 2} for rate in per_core]
 
-    def paced(*p50_ms: float) -> list[dict[str, float]]:
-        return [{"p50_ms": each, "p99_ms": each * 2} for each in p50_ms]
+    def at_half(*p50_ms: float) -> list[dict[str, float]]:
+        return [{"per_s": 10, "core_share": 0.5, "p50_ms": each, "p99_ms": each * 2} for each in p50_ms]
 
     found = summary(
         {"upstream": rounds(300, 300, 300), "haproxy": rounds(100, 200, 50), "router": rounds(50, 100, 40)},
-        {"upstream": paced(1, 1, 1), "haproxy": paced(2, 3, 2), "router": paced(3, 2, 4)},
+        {"upstream": at_half(1, 1, 1), "haproxy": at_half(2, 3, 2), "router": at_half(3, 2, 4)},
     )
     assert found["router_of_haproxy_per_core_second"] == 0.5
     assert (found["router_added_p50_ms"], found["router_added_p99_ms"]) == (2, 4)
     assert found["haproxy"]["per_core_second"] == 100
 
 
-def test_a_request_is_whole() -> None:
-    head, _, body = request_bytes("t", "k").partition(b"\r\n\r\n")
-    assert f"Content-Length: {len(body)}".encode() in head
+def test_connections_rest_between_requests_only_when_they_are_told_to() -> None:
+    assert "delay" not in wrk_script(["t"])
+    assert "function delay() return math.random(0, 8) end" in wrk_script(["t"], pause_ms=4)

@@ -1,0 +1,115 @@
+"""A quarantined report that a person has judged again: applied when its cause is mended, aside again when it is not,
+never applied twice."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+import pytest
+
+from cell.executions import inbox as inbox_module
+from cell.operations.queries import QUARANTINE, read_all
+from infra.runtime.http_client import HttpClient
+from infra.security.keys import OPERATOR_FILE, generate_key_files, load_key_ring
+from infra.security.operator_token import sign_operator_token
+from shardctl.cell_admin import CellAdmin
+from shardctl.errors import Refused
+from tests.support.app_server import app_server
+from tests.support.databases import TestDatabase
+from tests.support.eventually import eventually
+from tests.support.inbox_scene import QTY, InboxScene, inbox_scene
+
+pytestmark = pytest.mark.anyio
+
+RETRY = "select inbox_id, order_id from brokerage.retry_report_v1(%s, 'maria', 'mended', now())"
+
+
+@pytest.fixture
+async def scene(cell_database: TestDatabase, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[InboxScene]:
+    monkeypatch.setattr(inbox_module, "LOOK_PERIOD_S", 0.1)
+    async with inbox_scene(cell_database) as made:
+        yield made
+
+
+async def aside(scene: InboxScene) -> list[dict[str, Any]]:
+    """The quarantine, once one report is in it."""
+
+    async def there() -> bool:
+        return (await scene.shown())[1] == 1
+
+    await eventually(there)
+    return await read_all(scene.pool, QUARANTINE, [0, 10])
+
+
+async def test_what_a_defect_kept_out_comes_into_the_books(scene: InboxScene, cell_database: TestDatabase) -> None:
+    order = await scene.order()
+    fill = scene.books.fill(order, QTY)
+    with psycopg.connect(cell_database.superuser_dsn, autocommit=True) as defect:
+        defect.execute("alter table brokerage.executions add constraint broken check (last_px_micros < 0)")
+        async with scene.working() as inbox:
+            await scene.tell(inbox, fill)
+            [report] = await aside(scene)
+            assert report["reason"].startswith("cannot be applied")
+            defect.execute("alter table brokerage.executions drop constraint broken")
+            [(inbox_id, order_id)] = await (await scene.books.connection.execute(RETRY, [report["id"]])).fetchall()
+            assert order_id == order.order_id
+            await scene.comes_to(order, "filled", 1)
+            await scene.tell(inbox, fill)
+            await scene.comes_to(order, "filled", 1)
+        kept = defect.execute("select quarantine_id, inbox_id, was_aside_for, actor from brokerage.retried_reports")
+        assert kept.fetchall() == [(report["id"], inbox_id, report["reason"], "maria")]
+    assert await scene.shown() == (0, 0)
+
+
+async def test_what_still_cannot_be_applied_is_aside_again_under_a_new_id(scene: InboxScene) -> None:
+    stranger = await scene.order()
+    stranger.order_id = uuid4()
+    async with scene.working() as inbox:
+        await scene.tell(inbox, scene.books.fill(stranger, QTY))
+        [report] = await aside(scene)
+        assert await (await scene.books.connection.execute(RETRY, [report["id"]])).fetchall()
+        [again] = await aside(scene)
+    assert again["id"] > report["id"]
+    assert (again["reason"], again["body"]) == ("unknown order", report["body"])
+
+
+async def test_operators_retry_with_a_reason_once(
+    scene: InboxScene, cell_database: TestDatabase, tmp_path: Path
+) -> None:
+    stranger = await scene.order()
+    stranger.order_id = uuid4()
+    async with scene.working() as inbox:
+        await scene.tell(inbox, scene.books.fill(stranger, QTY))
+        [report] = await aside(scene)
+    keys, path = tmp_path / "keys", f"/operator/v1/quarantine/{report['id']}/retry"
+    generate_key_files(keys)
+    with app_server(cell_database, keys) as server:
+        async with HttpClient(connections_per_host=2) as http:
+            viewer = admin(http, server.operator_url, keys, "viewer")
+            operator = admin(http, server.operator_url, keys, "operator")
+            await eventually(lambda: answers(viewer))
+            with pytest.raises(Refused, match="403"):
+                await viewer.call("cell-1", "POST", path, {"reason": "mended"})
+            with pytest.raises(Refused, match="422"):
+                await operator.call("cell-1", "POST", path, {"reason": ""})
+            with pytest.raises(Refused, match="REPORT_NOT_FOUND"):
+                await operator.call("cell-1", "POST", "/operator/v1/quarantine/999999/retry", {"reason": "mended"})
+            done = await operator.call("cell-1", "POST", path, {"reason": "mended"})
+            assert (done["report_id"], done["order_id"]) == (report["id"], str(stranger.order_id))
+            with pytest.raises(Refused, match="may have been retried already"):
+                await operator.call("cell-1", "POST", path, {"reason": "mended"})
+
+
+def admin(http: HttpClient, url: str, keys: Path, role: str) -> CellAdmin:
+    ring = load_key_ring(keys / OPERATOR_FILE)
+    token = sign_operator_token(ring, subject="maria", role=role, expires_at_s=4_000_000_000)
+    return CellAdmin(http, {"cell-1": (url,)}, token)
+
+
+async def answers(admin: CellAdmin) -> bool:
+    try:
+        return bool(await admin.summary("cell-1"))
+    except Exception:  # it is starting
+        return False

@@ -1,0 +1,106 @@
+"""Orders at a venue, and a worker's inbox that hears of them and dies."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from uuid import UUID
+
+import msgspec
+import psycopg
+
+from cell.executions.exchange_venue import ExchangeVenue
+from cell.executions.inbox import Inbox
+from cell.executions.metrics import WORKER_METRICS
+from cell.executions.report import ExecutionReport
+from cell.ledger.trial_balance import run_trial_balance
+from cell.operations.queries import EARLY_REPORTS, SUMMARY, read_all, read_one
+from infra.runtime.cancelling import cancel_all
+from infra.runtime.clock import SystemClock
+from infra.runtime.database import Pool, make_pool
+from infra.runtime.fault_points import FaultPoints
+from infra.runtime.settings import PostgresSettings
+from infra.runtime.telemetry import Metrics
+from tests.support.cell_books import MICROS, CellBooks, PlacedOrder
+from tests.support.databases import TestDatabase
+from tests.support.eventually import eventually
+
+BUYERS, PX, QTY = 3, 228_000_000, 10 * MICROS
+
+
+class InboxScene:
+    """One cell's database; workers come and go."""
+
+    def __init__(self, books: CellBooks, pool: Pool) -> None:
+        self.books, self.pool = books, pool
+        self.seq = 0
+
+    async def order(self) -> PlacedOrder:
+        order = PlacedOrder(self.books.users[self.seq % BUYERS], self.books.new_id(), "AAPL", "buy", PX, QTY)
+        assert await self.books.place([order]) == ["accepted"]
+        await self.books.route()
+        return order
+
+    @asynccontextmanager
+    async def working(self, pool: Pool | None = None) -> AsyncIterator[Inbox]:
+        """A worker's inbox, until it is killed."""
+        inbox = Inbox(
+            pool or self.pool,
+            ExchangeVenue("127.0.0.1:1", "cell-1"),
+            cell="cell-1",
+            clock=SystemClock(),
+            metrics=Metrics(WORKER_METRICS),
+            fault_points=FaultPoints(),
+        )
+        await inbox.recover()
+        tasks = [
+            asyncio.create_task(loop)
+            for loop in (inbox.run_intake(), inbox.run_lookout(), inbox.run_applier(), inbox.run_applier())
+        ]
+        try:
+            yield inbox
+        finally:
+            await cancel_all(tasks)
+
+    async def tell(self, inbox: Inbox, *bodies: dict[str, object]) -> None:
+        reports = []
+        for body in bodies:
+            self.seq += 1
+            order_id = UUID(str(body["order_id"]))
+            reports.append(ExecutionReport(self.seq, str(body["kind"]), order_id, msgspec.json.encode(body).decode()))
+        await inbox.put(reports)
+
+    async def waiting(self) -> list[str]:
+        return [row["body"]["kind"] for row in await read_all(self.pool, EARLY_REPORTS, [0, 100])]
+
+    async def comes_to(self, order: PlacedOrder, status: str, executions: int) -> None:
+        query = """select o.status, (select count(*) from brokerage.executions x where x.order_id = o.order_id),
+                          (select count(*) from brokerage.inbox) from brokerage.orders o where order_id = %s"""
+
+        async def there() -> bool:
+            rows = await (await self.books.connection.execute(query, [order.order_id])).fetchall()
+            return rows == [(status, executions, 0)]
+
+        await eventually(there)
+
+    async def shown(self) -> tuple[int, int]:
+        summary = await read_one(self.pool, SUMMARY)
+        assert summary is not None
+        return summary["reports_early"], summary["quarantined"]
+
+    async def has_early(self, count: int) -> None:
+        async def there() -> bool:
+            return await self.shown() == (count, 0)
+
+        await eventually(there)
+
+
+@asynccontextmanager
+async def inbox_scene(database: TestDatabase) -> AsyncIterator[InboxScene]:
+    """With books that are right in the end."""
+    pool = make_pool(PostgresSettings(dsn=database.service_dsn), "test-inbox", size=3)
+    async with pool, await psycopg.AsyncConnection.connect(database.service_dsn, autocommit=True) as connection:
+        books = CellBooks(connection)
+        await books.open_users(BUYERS)
+        yield InboxScene(books, pool)
+        trial = await run_trial_balance(connection)
+        assert trial.healthy, [check for check in trial.checks if check.violations]
