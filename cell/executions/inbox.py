@@ -8,7 +8,7 @@ repeated one report at a time; a report whose content it refuses again and again
 neither its user nor anybody else. A database that is away, or a procedure that is broken, quarantines nothing: the same
 report is tried until it works. A report that came before what it needs (the execution which it takes back, room in
 its order) leaves the inbox, and the call that applies that puts it back; if that call's answer is lost, the whole inbox
-is looked through again.
+is looked through again. So it is every few seconds, for what a person has judged again.
 """
 
 import asyncio
@@ -69,13 +69,13 @@ class Inbox:
 
     async def recover(self) -> None:
         """Take up what is in the inbox and not known here: an earlier worker left it, or an answer was lost."""
-        after_id = 0
+        after_id, found = 0, 0
         while page := await unapplied_reports(self._pool, after_id, PAGE):
             for inbox_id, user_id in page:
-                self._lanes.add(inbox_id, user_id)
+                found += self._lanes.add(inbox_id, user_id)
             after_id = page[-1][0]
-        if len(self._lanes):
-            _log.info("unapplied reports found", extra={"count": len(self._lanes)})
+        if found:
+            _log.info("unapplied reports found", extra={"count": found})
         self._work.set()
 
     async def put(self, reports: list[ExecutionReport]) -> None:
@@ -114,10 +114,9 @@ class Inbox:
         """Take up what somebody else put into the inbox: a person had a quarantined report judged again."""
         while True:
             await asyncio.sleep(LOOK_PERIOD_S)
-            if len(self._lanes):
-                continue  # behind a backlog it would be read again and again; it is seen when that is done
             try:
-                await self.recover()
+                if len(self._lanes) < PAGE:  # a backlog would be read again and again
+                    await self.recover()
             except (DatabaseAway, CallRefused) as error:
                 await self._pause("lookout", error)
 

@@ -1,8 +1,9 @@
 """Which reports may be applied now: one lane per user, in order of the inbox, at most one report of a user at a time.
 
 Pure: the time comes in. A report that was deferred waits a little longer each time, and its user's later ones with it;
-other users go on. Reports that belong to no user have a lane each. A report that came back to the inbox has the place
-of its old id, but never before one that is being applied.
+other users go on. Reports that belong to no user have a lane each. A report that came late (back from waiting, or found
+in the inbox) has the place of its id, behind one that is being applied; if that one is deferred, because the database
+knows of an older one, the older one goes first.
 """
 
 from bisect import insort
@@ -39,10 +40,10 @@ class ReportLanes:
         """Reports that are not applied yet, those being applied included."""
         return len(self._lane_of)
 
-    def add(self, inbox_id: int, user_id: UUID | None) -> None:
-        """A report was committed to the inbox."""
+    def add(self, inbox_id: int, user_id: UUID | None) -> bool:
+        """A report was committed to the inbox. False: it is known."""
         if inbox_id in self._lane_of:
-            return
+            return False
         key: Hashable = inbox_id if user_id is None else user_id
         lane = self._lanes.get(key)
         if lane is None:
@@ -53,6 +54,7 @@ class ReportLanes:
         else:
             lane.waiting.append(inbox_id)
         self._lane_of[inbox_id] = key
+        return True
 
     def take(self, limit: int, now_s: float) -> list[int]:
         """The next reports to apply, each of another user; their lanes stand still until `finish` or `defer`."""
@@ -82,6 +84,7 @@ class ReportLanes:
         lane = self._lanes[key]
         pause_s = min(DEFER_S[1], DEFER_S[0] * 2**lane.deferrals)
         lane.deferrals, lane.is_flying = min(lane.deferrals + 1, 16), False
+        insort(lane.waiting, lane.waiting.popleft())
         heappush(self._later, (now_s + pause_s, next(self._tie), key))
 
     def next_moment_s(self) -> float | None:

@@ -2,8 +2,8 @@
 the router and straight to the cell.
 
 Sustained is what the whole cell keeps up with: an order's journey (venue, fill, relay, broker) goes on after its
-answer, so orders are counted until nothing of theirs waits any more. How busy the machine was is part of the result:
-commands share calls, so at half of the rate it works for four fifths of the time.
+answer, so orders are counted until nothing waits in the cell any more. How busy the machine was is part of the result:
+commands share calls, so at half of the rate it works for much more than half of the time.
 
 At a fixed rate a request has its own time, whether or not the one before was quick, so a stall counts for everybody
 who waits behind it. Both ways take turns of half a second, each first as often as second: in longer turns each way
@@ -74,8 +74,8 @@ async def measure(
 
 
 async def _sustained_per_s(url: str, request_of: RequestOf, wanted: int, rest: Callable[[], Awaitable[None]]) -> float:
-    """Answered by the time at which the cell rests again. What is left over is worked off in larger batches than what
-    trickles in, so this is rather too much than too little."""
+    """Answered by the time at which the cell rests again, which is looked at every second. What is left over is worked
+    off in larger batches than what trickles in, so a steady stream may sustain less."""
     began = perf_counter()
     full = await drive(url, request_of, connections=CONNECTIONS, seconds=CAPACITY_S, wanted=wanted)
     await rest()
@@ -102,7 +102,7 @@ async def _round(
         for number in range(round(seconds / TURN_S)):
             for way in ways if number % 2 == 0 else reversed(ways):
                 await way.drive(per_s=per_s, seconds=TURN_S)
-        figures["machine_busy"] = _busy(before, psutil.cpu_times())
+        figures["machine_busy"] = busy_share(before, psutil.cpu_times())
     for name, way in zip(("router", "cell"), ways, strict=True):
         result = _checked(way.result, wanted)
         figures[f"{name}_per_s"] = round(result.per_second(wanted), 1)
@@ -113,7 +113,7 @@ async def _round(
     return figures
 
 
-def _busy(before: Any, after: Any) -> float:
+def busy_share(before: Any, after: Any) -> float:
     """Share of the machine's processor time that was used, 0 to 1."""
     spent = {name: float(getattr(after, name) - getattr(before, name)) for name in after._fields}
     idle = spent["idle"] + spent.get("iowait", 0.0)

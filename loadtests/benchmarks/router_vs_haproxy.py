@@ -4,7 +4,8 @@ HAProxy checks a JWT (HS256: its 2.6 knows no EdDSA), its expiry, and looks the 
 in a stack. The upstream is a second HAProxy that answers from memory, so neither side waits for it; client and upstream
 share the other core. Rounds are short and alternate, because the machine may be busy with other things: believe the
 ratios and the CPU time per request, which do not count what others used. Afterwards everybody gets half of what the
-router took, its connections resting in between, and the added latency is the difference to asking the upstream. Needs
+router took, its connections resting in between (a closed loop, so a stall delays what would have come in it), and the
+added latency is the difference to asking the upstream as often. Needs
 `apt-get install haproxy wrk`; nothing else in the project does.
 """
 
@@ -33,6 +34,8 @@ from loadtests.benchmarks.own_processes import await_port, free_port, running, r
 USERS: Final = 1_000
 MAP_LINES: Final = 65_536
 CONNECTIONS: Final = 64
+UNEVEN_MAX: Final = 1.15
+"""The most that one peer may be asked more often than another at half load."""
 _PROXY_CORE: Final = 0
 _LOAD_CORE: Final = 1
 
@@ -62,13 +65,13 @@ def measure(say: Say, *, seconds: int, rounds: int) -> tuple[dict[str, Any], Pat
                 if number:
                     measured[peer.name].append(figures)
             say(f"round {number} of {rounds}" if number else "warmed up")
-        half_per_s = median(each["per_s"] for each in measured["router"]) / 2
-        pause_ms = max(1, round(CONNECTIONS * 1000 / half_per_s) - 1)  # an answer takes the rest
+        pause_ms = pause_for_half(median(each["per_s"] for each in measured["router"]))
         at_half: dict[str, list[dict[str, float]]] = {peer.name: [] for peer in peers}
         for number in range(rounds):
             for peer in peers if number % 2 else reversed(peers):
                 at_half[peer.name].append(_round(peer, folder, seconds, pause_ms=pause_ms))
             say(f"round {number + 1} of {rounds} at half of the router's load")
+        _refuse_uneven(at_half)
     document = {
         "benchmark": "router_vs_haproxy",
         "what": "an order-sized POST through our router and through HAProxy with JWT check and map lookup",
@@ -82,6 +85,18 @@ def measure(say: Say, *, seconds: int, rounds: int) -> tuple[dict[str, Any], Pat
         "rounds_at_half": at_half,
     }  # fmt: skip
     return document, write_result("router_vs_haproxy", document)
+
+
+def pause_for_half(per_s: float) -> int:
+    """Milliseconds that each connection must rest for half of that rate; an answer takes about one of them."""
+    return max(1, round(CONNECTIONS * 1000 / (per_s / 2)) - 1)
+
+
+def _refuse_uneven(at_half: dict[str, list[dict[str, float]]]) -> None:
+    """An answer that comes later is followed by fewer requests; beyond this share the peers had different loads."""
+    rates = {name: median(each["per_s"] for each in rounds) for name, rounds in at_half.items()}
+    if max(rates.values()) > UNEVEN_MAX * min(rates.values()):
+        raise MeasurementRefused(f"the peers were not asked equally often at half load: {rates}")
 
 
 def summary(measured: dict[str, list[dict[str, float]]], at_half: dict[str, list[dict[str, float]]]) -> dict[str, Any]:

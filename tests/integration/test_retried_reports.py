@@ -8,6 +8,7 @@ from uuid import uuid4
 
 import psycopg
 import pytest
+from psycopg.types.json import Jsonb
 
 from cell.executions import inbox as inbox_module
 from cell.operations.queries import QUARANTINE, read_all
@@ -63,6 +64,43 @@ async def test_what_a_defect_kept_out_comes_into_the_books(scene: InboxScene, ce
     assert await scene.shown() == (0, 0)
 
 
+async def test_what_is_retried_lets_its_users_later_reports_follow(
+    scene: InboxScene, cell_database: TestDatabase
+) -> None:
+    """The later one is in the worker's hands before the worker knows of the retried one, which goes first."""
+    order, later = await scene.order(), None
+    while later is None or later.user_id != order.user_id:
+        later = await scene.order()
+    with psycopg.connect(cell_database.superuser_dsn, autocommit=True) as superuser:
+        superuser.execute(
+            "insert into brokerage.quarantined_reports (reason, user_id, order_id, venue, session, venue_seq, body, at)"
+            " values ('by hand', %s, %s, 'exchange', 'cell-1', 999, %s, now())",
+            [order.user_id, order.order_id, Jsonb(scene.books.fill(order, QTY))],
+        )
+    [report] = await aside(scene)
+    async with scene.working(look=False) as inbox:
+        await scene.books.connection.execute(RETRY, [report["id"]])
+        await scene.tell(inbox, scene.books.fill(later, QTY))
+        await scene.is_deferred()
+        async with scene.looking(inbox):
+            await scene.comes_to(order, "filled", 1)
+            await scene.comes_to(later, "filled", 1)
+
+
+async def test_an_order_that_became_known_gets_its_report(scene: InboxScene, cell_database: TestDatabase) -> None:
+    order = await scene.order()
+    with psycopg.connect(cell_database.superuser_dsn, autocommit=True) as superuser:
+        superuser.execute(
+            "insert into brokerage.quarantined_reports (reason, order_id, venue, session, venue_seq, body, at)"
+            " values ('unknown order', %s, 'exchange', 'cell-1', 999, %s, now())",
+            [order.order_id, Jsonb(scene.books.fill(order, QTY))],
+        )
+    [report] = await aside(scene)
+    async with scene.working():
+        await scene.books.connection.execute(RETRY, [report["id"]])
+        await scene.comes_to(order, "filled", 1)
+
+
 async def test_what_still_cannot_be_applied_is_aside_again_under_a_new_id(scene: InboxScene) -> None:
     stranger = await scene.order()
     stranger.order_id = uuid4()
@@ -94,8 +132,10 @@ async def test_operators_retry_with_a_reason_once(
                 await viewer.call("cell-1", "POST", path, {"reason": "mended"})
             with pytest.raises(Refused, match="422"):
                 await operator.call("cell-1", "POST", path, {"reason": ""})
-            with pytest.raises(Refused, match="REPORT_NOT_FOUND"):
-                await operator.call("cell-1", "POST", "/operator/v1/quarantine/999999/retry", {"reason": "mended"})
+            for unknown in (999_999, 0, 2**63):
+                other = f"/operator/v1/quarantine/{unknown}/retry"
+                with pytest.raises(Refused, match="REPORT_NOT_FOUND"):
+                    await operator.call("cell-1", "POST", other, {"reason": "mended"})
             done = await operator.call("cell-1", "POST", path, {"reason": "mended"})
             assert (done["report_id"], done["order_id"]) == (report["id"], str(stranger.order_id))
             with pytest.raises(Refused, match="may have been retried already"):

@@ -41,25 +41,35 @@ class InboxScene:
         return order
 
     @asynccontextmanager
-    async def working(self, pool: Pool | None = None) -> AsyncIterator[Inbox]:
+    async def working(self, pool: Pool | None = None, *, look: bool = True) -> AsyncIterator[Inbox]:
         """A worker's inbox, until it is killed."""
+        self.metrics = Metrics(WORKER_METRICS)
         inbox = Inbox(
             pool or self.pool,
             ExchangeVenue("127.0.0.1:1", "cell-1"),
             cell="cell-1",
             clock=SystemClock(),
-            metrics=Metrics(WORKER_METRICS),
+            metrics=self.metrics,
             fault_points=FaultPoints(),
         )
         await inbox.recover()
-        tasks = [
-            asyncio.create_task(loop)
-            for loop in (inbox.run_intake(), inbox.run_lookout(), inbox.run_applier(), inbox.run_applier())
-        ]
+        loops = [inbox.run_intake(), inbox.run_applier(), inbox.run_applier()]
+        if look:
+            loops.append(inbox.run_lookout())
+        tasks = [asyncio.create_task(loop) for loop in loops]
         try:
             yield inbox
         finally:
             await cancel_all(tasks)
+
+    @asynccontextmanager
+    async def looking(self, inbox: Inbox) -> AsyncIterator[None]:
+        """The lookout alone, of a worker that has the other loops."""
+        task = asyncio.create_task(inbox.run_lookout())
+        try:
+            yield
+        finally:
+            await cancel_all([task])
 
     async def tell(self, inbox: Inbox, *bodies: dict[str, object]) -> None:
         reports = []
@@ -68,6 +78,14 @@ class InboxScene:
             order_id = UUID(str(body["order_id"]))
             reports.append(ExecutionReport(self.seq, str(body["kind"]), order_id, msgspec.json.encode(body).decode()))
         await inbox.put(reports)
+
+    async def is_deferred(self) -> None:
+        """The database sent a report back that is not its user's oldest."""
+
+        async def there() -> bool:
+            return b'"deferred"' in self.metrics.render()
+
+        await eventually(there)
 
     async def waiting(self) -> list[str]:
         return [row["body"]["kind"] for row in await read_all(self.pool, EARLY_REPORTS, [0, 100])]

@@ -72,6 +72,18 @@ def test_a_report_that_came_back_has_the_place_of_its_old_id_behind_what_is_bein
     assert len(lanes) == 0
 
 
+def test_an_older_report_that_is_found_while_a_later_one_is_applied_goes_before_it_if_that_is_deferred() -> None:
+    lanes = ReportLanes()
+    assert lanes.add(6, ANN)
+    assert lanes.take(10, 0.0) == [6]
+    assert lanes.add(5, ANN)
+    assert not lanes.add(5, ANN)
+    lanes.defer(6, 0.0)
+    assert lanes.take(10, 1.0) == [5]
+    lanes.finish(5)
+    assert lanes.take(10, 1.0) == [6]
+
+
 @given(
     users=st.lists(st.sampled_from([ANN, BOB, UUID(int=3), None]), max_size=40),
     choices=st.lists(st.booleans(), min_size=200, max_size=200),

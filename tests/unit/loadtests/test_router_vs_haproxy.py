@@ -6,7 +6,7 @@ from pathlib import Path
 import jwt
 
 from loadtests.benchmarks.haproxy_peer import haproxy_config, hs256, wrk_script
-from loadtests.benchmarks.router_vs_haproxy import summary
+from loadtests.benchmarks.router_vs_haproxy import pause_for_half, summary
 
 
 def test_haproxys_token_is_a_jwt_that_its_configuration_checks() -> None:
@@ -39,3 +39,4 @@ def test_ratios_are_taken_within_a_round_and_added_latency_against_the_upstream(
 def test_connections_rest_between_requests_only_when_they_are_told_to() -> None:
     assert "delay" not in wrk_script(["t"])
     assert "function delay() return math.random(0, 8) end" in wrk_script(["t"], pause_ms=4)
+    assert [pause_for_half(per_s) for per_s in (26_000, 12_800, 1_000_000)] == [4, 9, 1]

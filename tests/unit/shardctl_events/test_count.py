@@ -2,7 +2,16 @@
 
 import pytest
 
-from shardctl.events.count import PAUSE_S, READINGS_MAX, DatabaseCount, EventsCount, KafkaCount, compare, count_at_rest
+from shardctl.events.count import (
+    PAUSE_S,
+    PAUSES_MAX,
+    READINGS_MAX,
+    DatabaseCount,
+    EventsCount,
+    KafkaCount,
+    compare,
+    count_at_rest,
+)
 
 RESTING = DatabaseCount(7, 5, 0)
 
@@ -61,10 +70,18 @@ async def test_a_fill_between_the_two_readings_is_counted_again() -> None:
 
 
 @pytest.mark.anyio
-async def test_what_waits_in_the_outbox_is_waited_for() -> None:
+async def test_what_waits_in_the_outbox_is_waited_for_before_kafka_is_read() -> None:
     waiting = DatabaseCount(7, 5, 2)
-    counted = Counted([waiting, waiting, RESTING, RESTING], [KafkaCount(6, 4, 0), KafkaCount(7, 5, 0)])
+    counted = Counted([waiting, waiting, RESTING, RESTING], [KafkaCount(7, 5, 0)])
     assert (await counted.count()).equal
+
+
+@pytest.mark.anyio
+async def test_a_relay_that_stands_still_ends_the_wait() -> None:
+    waiting = DatabaseCount(7, 5, 2)
+    found = await Counted([waiting] * (PAUSES_MAX + 2), [KafkaCount(5, 3, 0)]).count()
+    assert found.at_rest
+    assert not found.equal
 
 
 @pytest.mark.anyio
