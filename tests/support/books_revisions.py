@@ -183,6 +183,7 @@ class RevisionRules(VenueRules):
         self._accept(key, order)
         self.route()
         name, other, third, revision = (f"e{next(self.numbers):04}" for _ in range(4))
+        waited: set[str] = set()
         some, rest = qty * 2 // 3, qty // 2 + 1
         corrected = (0, 0) if kind == "bust" else (max(1, qty // 3 if kind == "correct" else qty * 5 // 6), px)
         for what in [*told, *(["cancelled"] if cancelled else []), *again]:
@@ -193,12 +194,13 @@ class RevisionRules(VenueRules):
                 expected = self.model.revise(order, verb, revision, name, *corrected)
                 fields = {"last_qty": corrected[0], "last_px": px} if verb == "correct" else {}
                 assert self._report(key, verb, exec_id=revision, exec_ref_id=name, **fields) == expected
-                self.met[f"a {kind} that makes room: {expected}"] += 1
             else:
                 exec_id, size = {"fill": (name, some), "other fill": (other, rest)}.get(what, (third, rest))
                 expected = self.model.fill(order, exec_id, size, px)
                 assert self._report(key, "fill", exec_id=exec_id, last_qty=size, last_px=px) == expected
                 self.met[f"a fill of {'an amount' if by_amount else 'a quantity'} with others: {expected}"] += 1
+                waited |= {exec_id} if expected == "early" else set()
+        self.met["a fill beyond its order found room"] += not waited.isdisjoint(order.trades)
         self._ends(key, order)  # few orders stay live, so that other rules meet those that they look for
 
     def _ends(self, key: str, order: ModelOrder) -> None:
