@@ -1,9 +1,10 @@
-"""Reports that came before the execution which they take back: counted, and put aside when their time is over.
+"""Reports that came before what they need: counted, and put aside when their time is over.
 
-A bust or a correction may overtake its fill (a venue that resends, a second session). It waits, and the very call that
-applies the execution returns it to the inbox; nothing here has a part in that. What is left is the bound: an execution
-that did not come within a day is for a person, so its bust goes to the quarantine. Never applied on a guess, never
-dropped. Safe to be killed at any moment: every step is one transaction, and rows say what is due.
+A bust or a correction may overtake its fill (a venue that resends, a second session), and a fill the bust or
+correction that makes room for it in the order. It waits, and the very call that applies what it waits for returns it to
+the inbox; nothing here has a part in that. What is left is the bound: what did not come within a day is for a person,
+so the report goes to the quarantine. Never applied on a guess, never dropped. Safe to be killed at any moment: every
+step is one transaction, and rows say what is due.
 """
 
 import asyncio
@@ -46,9 +47,9 @@ class EarlyReports:
         ended = STEP_REPORTS
         while ended >= STEP_REPORTS:
             overdue = await end_early_reports(self._pool, self._clock.now(), STEP_REPORTS)
-            for inbox_id, order_id in overdue:
-                about = {"inbox_id": inbox_id, "order_id": str(order_id)}
-                _log.error("an execution never came, its bust or correction is quarantined", extra=about)
+            for inbox_id, order_id, reason in overdue:
+                about = {"inbox_id": inbox_id, "order_id": str(order_id), "reason": reason}
+                _log.error("a report waited in vain, it is quarantined", extra=about)
             self._metrics.counter("cell_reports_applied_total").labels(self._cell, "quarantined").inc(len(overdue))
             ended = len(overdue)
         self._metrics.gauge("cell_reports_early").labels(self._cell).set(await count_early(self._pool))

@@ -6,9 +6,9 @@ Applying is separate and may lag: up to 64 users per call, two calls in the air,
 report whose user is locked, halted or gone is deferred and stays in the inbox. A call that the database refuses is
 repeated one report at a time; a report whose content it refuses again and again is quarantined, so that it holds up
 neither its user nor anybody else. A database that is away, or a procedure that is broken, quarantines nothing: the same
-report is tried until it works. A report that came before the execution which it takes back leaves the inbox, and the
-call that applies the execution puts it back; if that call's answer is lost, the whole inbox is looked through again. So
-it is every few seconds, for what a person has judged again.
+report is tried until it works. A report that came before what it needs (the execution which it takes back, room in
+its order) leaves the inbox, and the call that applies that puts it back; if that call's answer is lost, the whole inbox
+is looked through again. So it is every few seconds, for what a person has judged again.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from cell.executions.lanes import ReportLanes
 from cell.executions.pace import Pace
 from cell.executions.queries import CallRefused, DatabaseAway
 from cell.executions.report import ExecutionReport
-from cell.executions.report_queries import accept_reports, apply_reports, quarantine_report, unapplied_reports
+from cell.executions.report_queries import Applied, accept_reports, apply_reports, quarantine_report, unapplied_reports
 from cell.executions.settlement import settlement_date
 from cell.executions.venue import Venue, VenueAway
 from infra.runtime.clock import Clock
@@ -185,7 +185,9 @@ class Inbox:
             else:
                 self._finish(result.inbox_id)
             if result.outcome == "quarantined":
-                _log.error("report quarantined", extra={"inbox_id": result.inbox_id, "reason": result.reason})
+                _log.error("report quarantined", extra=_about(result))
+            elif result.outcome == "early":  # so far the venue's account of the order is not to be believed
+                _log.warning("report waits", extra=_about(result))
         for inbox_id in missing:  # applied before: a call whose answer was lost, or an earlier worker's
             self._finish(inbox_id)
 
@@ -247,3 +249,8 @@ class Inbox:
         self._metrics.counter("cell_worker_failures_total").labels(self._cell, task).inc()
         _log.warning("database call failed, repeating", extra={"task": task, "detail": str(error)})
         await asyncio.sleep(RETRY_S)
+
+
+def _about(result: Applied) -> dict[str, object]:
+    order_id = result.order_id and str(result.order_id)
+    return {"inbox_id": result.inbox_id, "order_id": order_id, "reason": result.reason}

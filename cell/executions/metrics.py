@@ -11,7 +11,7 @@ WORKER_METRICS: Final = (
     Metric("cell_instructions_asked_total", Counter, "orders asked about before a resend", ("cell", "result")),
     Metric("cell_reports_accepted_total", Counter, "reports committed to the inbox", ("cell",)),
     Metric("cell_reports_applied_total", Counter, "reports by what became of them", ("cell", "result")),
-    Metric("cell_reports_early", Gauge, "reports that wait for the execution which they take back", ("cell",)),
+    Metric("cell_reports_early", Gauge, "reports that wait for an execution, or for room in their order", ("cell",)),
     Metric("cell_reports_waiting", Gauge, "reports in the inbox that are not applied", ("cell",)),
     Metric("cell_reports_apply_seconds", Histogram, "one call that applies reports", ("cell",)),
     Metric("cell_orders_stuck", Gauge, "orders that the venue does not answer and an operator should see", ("cell",)),

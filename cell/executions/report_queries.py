@@ -18,9 +18,9 @@ select received_seq, inbox_id, user_id
   from brokerage.accept_reports_v1(%s, %s, %b::bigint[], %b::uuid[], %b::text[]::jsonb[], %s)
 """
 _APPLY: Final[LiteralString] = """
-select inbox_id, outcome, reason, user_id from brokerage.apply_reports_v1(%b::bigint[], %s, %s)
+select inbox_id, outcome, reason, user_id, order_id from brokerage.apply_reports_v1(%b::bigint[], %s, %s)
 """
-_END_EARLY: Final[LiteralString] = "select inbox_id, order_id from brokerage.end_early_reports_v1(%s, %s)"
+_END_EARLY: Final[LiteralString] = "select inbox_id, order_id, reason from brokerage.end_early_reports_v1(%s, %s)"
 _COUNT_EARLY: Final[LiteralString] = "select count(*) from brokerage.early_reports"
 _QUARANTINE: Final[LiteralString] = "select brokerage.quarantine_report_v1(%s, %s, %s)"
 _UNAPPLIED: Final[LiteralString] = "select id, user_id from brokerage.inbox where id > %s order by id limit %s"
@@ -42,6 +42,7 @@ class Applied:
     outcome: str
     reason: str | None
     user_id: UUID | None
+    order_id: UUID | None
 
 
 async def received_seq(pool: Pool, venue: str, session: str) -> int:
@@ -81,15 +82,15 @@ async def quarantine_report(pool: Pool, inbox_id: int, reason: str, at: datetime
         await connection.execute(_QUARANTINE, (inbox_id, reason, at))
 
 
-async def end_early_reports(pool: Pool, at: datetime, limit: int) -> list[tuple[int, UUID]]:
-    """Put reports aside whose execution did not come in time; (inbox id, order) of each."""
+async def end_early_reports(pool: Pool, at: datetime, limit: int) -> list[tuple[int, UUID, str]]:
+    """Put reports aside that have waited long enough; (inbox id, order, reason) of each."""
     async with calling(pool) as connection:
         rows = await (await connection.execute(_END_EARLY, (at, limit))).fetchall()
-    return [(row[0], row[1]) for row in rows]
+    return [(row[0], row[1], row[2]) for row in rows]
 
 
 async def count_early(pool: Pool) -> int:
-    """How many reports wait for an execution."""
+    """How many reports wait for an execution, or for room in their order."""
     async with calling(pool) as connection:
         row = await (await connection.execute(_COUNT_EARLY)).fetchone()
     return 0 if row is None else int(row[0])

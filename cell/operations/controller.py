@@ -105,7 +105,7 @@ class OperatorReads(Controller):
     async def early_reports(
         self, pool: NamedDependency[Pool], limit: FromQuery[str | None] = None, page_token: FromQuery[str | None] = None
     ) -> dict[str, Any]:
-        """Busts and corrections that wait for the execution which they name, and until when."""
+        """Reports that wait, each says for what: an execution, or room in its order; and until when."""
         return await _report_page(pool, queries.EARLY_REPORTS, limit, page_token)
 
 

@@ -57,7 +57,7 @@ select id, reason, user_id, order_id, venue, session, venue_seq, body, at
 """
 
 EARLY_REPORTS: LiteralString = """
-select inbox_id as id, 'waits for execution ' || ref_exec_id as reason, user_id, order_id, venue, session, venue_seq,
+select inbox_id as id, 'waits for ' || waits_for as reason, user_id, order_id, venue, session, venue_seq,
        body, received_at as at, waits_until
   from brokerage.early_reports where inbox_id > %s order by inbox_id limit %s
 """

@@ -97,7 +97,7 @@ def check(cell: CellName, as_json: AsJson = False) -> None:
 @app.command()
 def quarantine(cell: CellName, as_json: AsJson = False) -> None:
     """Reports that are not applied, oldest first, with the reason: for a person (unknown orders, changed content), or
-    waiting, until the time that is shown, for the execution which they take back."""
+    waiting, until the time that is shown, for the execution which they take back or for room in their order."""
     found = asyncio.run(_not_applied(cell))
     if as_json:
         print_json(found)

@@ -269,6 +269,20 @@ async def test_a_bust_and_a_late_fill_of_an_archived_order_post(day: Archive) ->
     assert await day.broken() == {}
 
 
+async def test_a_fill_beyond_an_archived_order_waits_for_its_bust_there(day: Archive) -> None:
+    order = await ended_order(day, part=False)
+    bust, beyond = day.books.revise(order, "bust"), day.books.fill(order, 5 * MICROS)
+    assert await day.books.tell([beyond, beyond]) == ["early", "early"]
+    await day.publish()
+    await day.archive()
+    assert await day.broken() == {}
+    assert await day.books.tell([bust]) == ["applied"]
+    query = "select status, cum_qty_micros from brokerage.orders where order_id = %s"
+    assert await day.rows(query, order.order_id) == [("cancelled", 4 * MICROS + 5 * MICROS)]
+    assert await day.rows("select count(*) from brokerage.early_reports") == [(0,)]
+    assert await day.broken() == {}
+
+
 ARCHIVED_DEEDS = (
     "changed amount",
     "deleted posting",

@@ -1,9 +1,9 @@
 """The books against an independent model, under any order of deeds that Hypothesis can think of.
 
-Deposits, transfers, orders, cancels, replays with the same and with other content, routing, fills early, late, twice
-and with changed content, busts and corrections before and after what they take back, rejections and refused cancels.
-After every step the customer's balances, positions and orders equal the model's; at the end every ledger check is
-green. The counters prove that the rare cases were met.
+Deposits, transfers, orders, cancels, replays with the same and with other content, routing, fills early, late, twice,
+with changed content and before there is room for them, busts and corrections before and after what they take back,
+rejections and refused cancels. After every step the customer's balances, positions and orders equal the model's; at the
+end every ledger check is green. The counters prove that the rare cases were met.
 """
 
 from collections import Counter
@@ -47,6 +47,7 @@ SOMETIMES = (
     "sell by amount: INSUFFICIENT_SHARES",
     "buy by amount filled: applied, filled",
     "buy by amount filled: applied, partially_filled",
+    "buy by amount filled: early, partially_filled",
     "buy by amount filled: quarantined, partially_filled",
     "sell by amount filled: applied, filled",
     "a bust of an amount: routed",
@@ -108,6 +109,10 @@ SOMETIMES = (
     "an early report: applied",
     "an early report: duplicate",
     "an early report: quarantined",
+    "an early report: early",
+    "a fill beyond its order found room",
+    "a fill of a quantity with others: early",
+    "a fill of an amount with others: early",
     "a purchase paid owed shares",
     "entries archived",
     "lift: lifted",

@@ -1,5 +1,5 @@
-"""A bust that overtakes its fill: it waits where operators see it, through restarts, is applied with its fill, and
-goes to a person when the fill never comes."""
+"""A bust that overtakes its fill, a fill that overtakes the bust which makes room for it: it waits where operators see
+it, through restarts, is applied with what it waits for, and goes to a person when that never comes."""
 
 import logging
 from collections.abc import AsyncIterator
@@ -80,6 +80,45 @@ async def test_a_lost_answer_of_the_call_that_brings_it_back(scene: InboxScene, 
             assert proxy.lost == 1
 
 
+async def test_a_fill_beyond_its_order_waits_through_a_restart_for_the_bust_that_makes_room(
+    scene: InboxScene, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An operator hears of it at once, and of which order; nothing of it is applied twice."""
+    order = await scene.order()
+    first = scene.books.fill(order, QTY)
+    bust, second = scene.books.revise(order, "bust"), scene.books.fill(order, QTY)
+    with caplog.at_level(logging.WARNING):
+        async with scene.working() as inbox:
+            await scene.tell(inbox, first, second, second)
+            await scene.has_early(2)
+    said = [record for record in caplog.records if record.message == "report waits"]
+    assert [vars(record)["order_id"] for record in said] == [str(order.order_id)] * 2
+    assert vars(said[0])["reason"] == f"waits for room for {QTY} micros of the order's quantity"
+    assert await scene.waiting() == ["fill", "fill"]
+    async with scene.working() as inbox:
+        await scene.tell(inbox, bust, second, bust)
+        await scene.comes_to(order, "filled", 3)
+        assert await scene.shown() == (0, 0)
+
+
+async def test_a_lost_answer_of_the_call_that_makes_room(scene: InboxScene, cell_database: TestDatabase) -> None:
+    """Nobody told the worker that the fill is in the inbox again; it looks."""
+    order, address = await scene.order(), urlsplit(cell_database.service_dsn)
+    first = scene.books.fill(order, QTY)
+    bust, second = scene.books.revise(order, "bust"), scene.books.fill(order, QTY)
+    with psycopg.connect(cell_database.superuser_dsn, autocommit=True) as superuser:  # ids that stand in no other call
+        superuser.execute("alter table brokerage.inbox alter column id restart with 1000001")
+    async with cutting_proxy(str(address.hostname), int(address.port or 0)) as proxy:
+        dsn = cell_database.service_dsn.replace(f":{address.port}/", f":{proxy.port}/")
+        async with make_pool(PostgresSettings(dsn=dsn), "test-early", size=3) as pool, scene.working(pool) as inbox:
+            await scene.tell(inbox, first, second)
+            await scene.has_early(1)
+            proxy.armed_by, proxy.replies_to_lose = (1_000_003).to_bytes(4, "big"), 1
+            await scene.tell(inbox, bust)
+            await scene.comes_to(order, "filled", 3)
+            assert proxy.lost == 1
+
+
 async def test_an_execution_that_never_comes_is_for_a_person(
     scene: InboxScene, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -101,7 +140,7 @@ async def test_an_execution_that_never_comes_is_for_a_person(
     clock.after = timedelta(hours=25)
     with caplog.at_level(logging.ERROR):
         await early.look()
-    assert "an execution never came" in caplog.text
+    assert "a report waited in vain" in caplog.text
     assert await scene.shown() == (0, 1)
     [row] = await read_all(scene.pool, QUARANTINE, [0, 10])
     assert (row["reason"], row["body"]["exec_id"]) == ("takes back an execution that never came", bust["exec_id"])

@@ -47,10 +47,10 @@ EXPECTED: dict[str, dict[str, str]] = {
     "accepted": {"replacement": "applied > routed", "*": "applied"},
     "part": {
         **dict.fromkeys(("routed", "replacement"), "applied > partially_filled"),
-        "filled+": "quarantined",
+        "filled+": "early",
         "*": "applied",
     },
-    "rest": {"filled+": "quarantined", "*": "applied > filled"},
+    "rest": {"filled+": "early", "*": "applied > filled"},
     "cancelled": {
         **dict.fromkeys(("filled+", *ENDED_EMPTY.split(), *ENDED_PART.split()), "duplicate"),
         "*": "applied > cancelled",

@@ -55,7 +55,7 @@ class BooksMachine(RuleBasedStateMachine):
         """The market's time, moved by rules; the books' other times are those of the test's machine."""
         self.commands: list[tuple[str, tuple[Any, ...]]] = []
         self.overtaken: list[str] = []
-        """What became of early reports when their execution came."""
+        """What became of early reports when what they waited for came."""
         while self._call("select 1 from brokerage.claim_instructions_v1(64, now())"):
             pass  # earlier examples' customers are not this one's
         self._call("select brokerage.set_reference_prices_v1(%s, %s, now())", [SYMBOL], [REFERENCE])

@@ -1,4 +1,5 @@
-"""What the venue takes back: busts and corrections, of each other, of paid debts, and before what they take back."""
+"""What the venue takes back: busts and corrections, of each other, of paid debts, before what they take back, and after
+what they make room for."""
 
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -8,7 +9,7 @@ from hypothesis.stateful import (
 
 from tests.support.books_machine import SYMBOL, near_prices, quantities, venue_prices
 from tests.support.books_venue import VenueRules
-from tests.support.ledger_model import POSITION_MAX, ModelOrder
+from tests.support.ledger_model import ENDED, POSITION_MAX, ModelOrder
 
 
 class RevisionRules(VenueRules):
@@ -140,16 +141,73 @@ class RevisionRules(VenueRules):
         assert self.model.revise(self.model.orders[name], kind, exec_id, ref, qty, px) == "early"
         assert self._report(name, kind, **told) == "early"
 
-    @precondition(lambda self: self.model.early)
+    @precondition(lambda self: self._awaited())
     @rule(data=st.data(), qty=quantities, px=venue_prices, whole=st.booleans())
     def an_awaited_fill_comes(self, data: st.DataObject, qty: int, px: int, whole: bool) -> None:
-        early = data.draw(st.sampled_from(self.model.early))
-        order, exec_id = early.order, early.ref
+        order, exec_id = data.draw(st.sampled_from(self._awaited()))
         name = next(name for name, known in self.model.orders.items() if known is order)
         qty = order.leaves if whole and order.leaves else qty
         expected = self.model.fill(order, exec_id, qty, px)
         assert self._report(name, "fill", exec_id=exec_id, last_qty=qty, last_px=px) == expected
         self.met[f"the fill of an early report: {expected}"] += 1
+
+    def _awaited(self) -> list[tuple[ModelOrder, str]]:
+        """Executions that early reports wait for."""
+        return [(r.order, r.ref) for r in self.model.early if r.ref is not None and r.ref not in r.order.trades]
+
+    @rule(
+        side=st.sampled_from(["buy", "sell"]),
+        qty=st.integers(10, 3_000_000),
+        px=near_prices,
+        by_amount=st.booleans(),
+        kind=st.sampled_from(["bust", "bust", "correct", "correct upwards"]),
+        told=st.permutations(["fill", "other fill", "third fill", "revision"]),
+        again=st.lists(st.sampled_from(["fill", "other fill", "third fill", "revision"]), max_size=2),
+        cancelled=st.booleans(),
+    )
+    def fills_have_no_room_beside_each_other(
+        self, side: str, qty: int, px: int, by_amount: bool, kind: str, told: list[str], again: list[str],
+        cancelled: bool,
+    ) -> None:  # fmt: skip
+        """Each two of three are more than the order, unless one is taken back or made smaller; in any order, again."""
+        if not self._can_trade() or self.model.is_out_of_band(self.last_px, px):
+            return
+        self.deposit(qty * px // 1_000_000 + 1) if side == "buy" else self.transfer(qty, px)
+        order = ModelOrder(
+            SYMBOL, side, 0 if by_amount else qty, px, amount=qty * px // 1_000_000 if by_amount else None
+        )
+        if (order.amount is not None and order.amount < 1_000_000) or self._enter(order, "gtc") != "accepted":
+            return
+        terms = (side, "limit", order.qty or None, "gtc", None, px, order.amount)
+        key = self._send("place", terms, "accepted")
+        self._accept(key, order)
+        self.route()
+        name, other, third, revision = (f"e{next(self.numbers):04}" for _ in range(4))
+        waited: set[str] = set()
+        some, rest = qty * 2 // 3, qty // 2 + 1
+        corrected = (0, 0) if kind == "bust" else (max(1, qty // 3 if kind == "correct" else qty * 5 // 6), px)
+        for what in [*told, *(["cancelled"] if cancelled else []), *again]:
+            if what == "cancelled":
+                self._ends(key, order)
+            elif what == "revision":
+                verb = kind.split()[0]
+                expected = self.model.revise(order, verb, revision, name, *corrected)
+                fields = {"last_qty": corrected[0], "last_px": px} if verb == "correct" else {}
+                assert self._report(key, verb, exec_id=revision, exec_ref_id=name, **fields) == expected
+            else:
+                exec_id, size = {"fill": (name, some), "other fill": (other, rest)}.get(what, (third, rest))
+                expected = self.model.fill(order, exec_id, size, px)
+                assert self._report(key, "fill", exec_id=exec_id, last_qty=size, last_px=px) == expected
+                self.met[f"a fill of {'an amount' if by_amount else 'a quantity'} with others: {expected}"] += 1
+                waited |= {exec_id} if expected == "early" else set()
+        self.met["a fill beyond its order found room"] += not waited.isdisjoint(order.trades)
+        self._ends(key, order)  # few orders stay live, so that other rules meet those that they look for
+
+    def _ends(self, key: str, order: ModelOrder) -> None:
+        was_open = order.status not in ENDED
+        assert self._report(key, "cancelled") == ("applied" if was_open else "duplicate")
+        if was_open:
+            self.model.end(order, "cancelled")
 
     @precondition(lambda self: any(o.trades for o in self.model.orders.values()))
     @rule(

@@ -30,7 +30,7 @@ class VenueRules(MarketRules):
         ending=st.sampled_from(["filled", "filled", "cancelled", "bust", "correct", "open"]),
     )
     def an_amount_trades(self, side: str, amount: int, is_limit: bool, ending: str) -> None:
-        """Half of it, then more than is left of it, then the rest, or another end."""
+        """Half of it, then more than is left of it, then more than all of it, then the rest, or another end."""
         if not self._can_trade():
             return
         px = self.last_px
@@ -47,7 +47,9 @@ class VenueRules(MarketRules):
         self._change(key, 1_000_000, None)  # orders by amount are not replaced
         self._fill_amount(key, order, shares_for(amount // 2, px), px, is_last=False)
         room = int((amount - order.exact) * 1_000_000 // px)
-        self._fill_amount(key, order, room + 1, px, is_last=True)
+        if ending != "bust" or is_limit:  # else it would fill what the bust opens
+            self._fill_amount(key, order, room + 1, px, is_last=True)
+        self._fill_amount(key, order, shares_for(amount, px) + 1, px, is_last=True)
         if ending == "filled":
             self._fill_amount(key, order, room, px, is_last=True)
         elif ending == "cancelled":

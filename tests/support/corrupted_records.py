@@ -259,4 +259,38 @@ IN_THE_RECORDS = (
              from executions limit 1""",
         ("early_reports_wait",),
     ),
+    Corruption(
+        "a report waits although there is room for it",
+        """insert into early_reports (user_id, inbox_id, order_id, venue, session, venue_seq, trade_date,
+                                      room_qty_micros, body, received_at, waits_until)
+           select user_id, 1, order_id, 'exchange', 'cell-1', 1, '2026-11-20', 1, '{"exec_id": "none"}', now(), now()
+             from orders where status = 'partially_filled' and order_qty_micros > cum_qty_micros limit 1""",
+        ("early_reports_wait",),
+    ),
+    Corruption(
+        "a report waits although there is room for its amount",
+        """insert into early_reports (user_id, inbox_id, order_id, venue, session, venue_seq, trade_date,
+                                      room_cost_exact, body, received_at, waits_until)
+           select user_id, 1, order_id, 'exchange', 'cell-1', 1, '2026-11-20', 1, '{"exec_id": "none"}', now(), now()
+             from orders where status = 'partially_filled' and notional_micros > cum_cost_micros limit 1""",
+        ("early_reports_wait",),
+    ),
+    Corruption(
+        "a report waits although it was applied",
+        """insert into early_reports (user_id, inbox_id, order_id, venue, session, venue_seq, trade_date,
+                                      room_qty_micros, body, received_at, waits_until)
+           select user_id, 1, order_id, venue, session, 1, trade_date, 1000000000000000,
+                  jsonb_build_object('exec_id', exec_id), now(), now()
+             from executions where kind = 'fill' limit 1""",
+        ("early_reports_wait",),
+    ),
+    Corruption(
+        "a correction waits although its execution was taken back",
+        """insert into early_reports (user_id, inbox_id, order_id, venue, session, venue_seq, trade_date, ref_exec_id,
+                                      room_qty_micros, body, received_at, waits_until)
+           select user_id, 1, order_id, venue, session, 1, trade_date, ref_exec_id, 1000000000000000,
+                  '{"exec_id": "none"}', now(), now()
+             from executions where kind = 'bust' limit 1""",
+        ("early_reports_wait",),
+    ),
 )

@@ -127,16 +127,56 @@ class ModelOrder:
         return max(own, ceil(Fraction((new.whole - self.cum) * new.hold_px, MICROS)))
 
 
-@dataclass(frozen=True)
-class ModelRevision:
-    """A bust or a correction that came before the execution which it takes back."""
+@dataclass(eq=False)
+class ModelReport:
+    """A trade that the venue told: a fill, or a bust or a correction of the trade `ref`."""
 
+    number: int
     order: ModelOrder
     kind: str
     exec_id: str
-    ref: str
     qty: int
     px: int
+    ref: str | None = None
+    is_last: bool = False
+    """The venue says that the order is filled with it, which matters to one by amount."""
+    had_ref: bool = False
+    """The trade that it takes back was there when it began to wait: it waits for room."""
+
+    @property
+    def has_ref(self) -> bool:
+        return self.ref in self.order.trades
+
+    @property
+    def is_due(self) -> bool:
+        return self.has_ref != self.had_ref or self.judge() != "early"
+
+    def judge(self) -> str:
+        """What becomes of it, as the order's trades stand: early is what something else may have to come before."""
+        order, known = self.order, self.order.trades.get(self.exec_id)
+        if known is not None:
+            is_same = (known.kind, known.ref) == (self.kind, self.ref)
+            is_same &= self.kind == "bust" or (known.qty, known.px) == (self.qty, self.px)
+            return "duplicate" if is_same else "quarantined"
+        freed = 0
+        if self.ref is not None:
+            old = order.trades.get(self.ref)
+            if old is None:
+                return "early"
+            if old.kind == "bust":
+                return "quarantined"
+            if old.taken_back_by is not None:
+                return "duplicate" if self.kind == old.taken_back_by == "bust" else "quarantined"
+            freed = old.qty
+        if order.amount is None:
+            whole, there, more = order.qty, order.cum - freed, self.qty
+        elif self.kind == "fill":
+            whole, there, more = order.amount * MICROS, int(order.exact * MICROS), self.qty * self.px
+        else:
+            return "applied"  # a corrected price may come to more than the amount: it is what was paid
+        if more > whole:
+            return "quarantined"  # whatever is taken back
+        return "applied" if there + more <= whole else "early"
 
 
 @dataclass
@@ -161,10 +201,12 @@ class ModelAccount:
     orders: dict[str, ModelOrder] = field(default_factory=dict)
     keys: dict[str, tuple[object, str]] = field(default_factory=dict)
     """key -> (the command it was used with, its outcome)"""
-    early: list[ModelRevision] = field(default_factory=list)
+    told: int = 0
+    """How many trades the venue told, known ones included."""
+    early: list[ModelReport] = field(default_factory=list)
     """Oldest first."""
     overtaken: list[str] = field(default_factory=list)
-    """What became of early reports when their execution came, in order."""
+    """What became of early reports when what they waited for came, in order; some had to wait again."""
 
     def position(self, symbol: str) -> ModelPosition:
         return self.positions.setdefault(symbol, ModelPosition())
@@ -406,17 +448,40 @@ class ModelAccount:
         return "pending_cancel"
 
     def fill(self, order: ModelOrder, exec_id: str, qty: int, px: int, *, is_last: bool = False) -> str:
-        """`is_last`: the venue says that the order is filled with it, which matters to one by amount."""
-        known = order.trades.get(exec_id)
-        if known is not None:
-            return "duplicate" if (known.kind, known.qty, known.px) == ("fill", qty, px) else "quarantined"
-        if order.amount is not None:
-            if order.exact * MICROS + qty * px > order.amount * MICROS:
-                return "quarantined"
-        elif order.cum + qty > order.qty:
-            return "quarantined"
-        trade = order.trades[exec_id] = ModelTrade(qty, px, 0)
-        cost = self._post(order, "last fill" if is_last else "fill")
+        return self._hear(ModelReport(self.told, order, "fill", exec_id, qty, px, is_last=is_last))
+
+    def revise(self, order: ModelOrder, kind: str, exec_id: str, ref: str, qty: int = 0, px: int = 0) -> str:
+        """A bust, or a correction to another quantity and price, of the trade `ref`."""
+        return self._hear(ModelReport(self.told, order, kind, exec_id, qty, px, ref))
+
+    def _hear(self, report: ModelReport) -> str:
+        """Of the early reports for which it came what they waited for the oldest goes first, and may end another one's
+        waiting, or take its room."""
+        self.told += 1
+        outcome = self._apply(report)
+        back: list[ModelReport] = []
+        while True:
+            back += [early for early in self.early if early.is_due]
+            self.early = [early for early in self.early if early not in back]
+            if not back:
+                return outcome
+            oldest = min(back, key=lambda early: early.number)
+            back.remove(oldest)
+            self.overtaken.append(self._apply(oldest))
+
+    def _apply(self, report: ModelReport) -> str:
+        outcome = report.judge()
+        if outcome == "early":
+            report.had_ref = report.has_ref
+            self.early = sorted([*self.early, report], key=lambda early: early.number)
+        elif outcome == "applied":
+            self._trade(report) if report.ref is None else self._revise(report, report.ref)
+        return outcome
+
+    def _trade(self, report: ModelReport) -> None:
+        order, qty = report.order, report.qty
+        trade = order.trades[report.exec_id] = ModelTrade(qty, report.px, 0)
+        cost = self._post(order, "last fill" if report.is_last else "fill")
         position = self.position(order.symbol)
         if order.side == "buy":
             trade.owed = max(0, -position.qty)
@@ -432,40 +497,12 @@ class ModelAccount:
             position.qty -= qty
         self._hold_again(order, qty, upwards=False)
         self._restrict(order)
-        self._meet_the_early()
-        return "applied"
 
-    def revise(self, order: ModelOrder, kind: str, exec_id: str, ref: str, qty: int = 0, px: int = 0) -> str:
-        """A bust, or a correction to another quantity and price, of the trade `ref`; early if that is not known yet."""
-        outcome = self._revise(order, kind, exec_id, ref, qty, px)
-        if outcome == "early":
-            self.early.append(ModelRevision(order, kind, exec_id, ref, qty, px))
-        self._meet_the_early()
-        return outcome
-
-    def _meet_the_early(self) -> None:
-        """Of the reports whose execution is known now the oldest goes first, and may make another one's known."""
-        while due := [early for early in self.early if early.ref in early.order.trades]:
-            self.early.remove(due[0])
-            first = due[0]
-            self.overtaken.append(self._revise(first.order, first.kind, first.exec_id, first.ref, first.qty, first.px))
-
-    def _revise(self, order: ModelOrder, kind: str, exec_id: str, ref: str, qty: int, px: int) -> str:
-        known = order.trades.get(exec_id)
-        if known is not None:
-            is_same = (known.kind, known.ref) == (kind, ref) and (kind == "bust" or (known.qty, known.px) == (qty, px))
-            return "duplicate" if is_same else "quarantined"
-        old = order.trades.get(ref)
-        if old is None:
-            return "early"
-        if old.kind == "bust":
-            return "quarantined"
-        if old.taken_back_by is not None:
-            return "duplicate" if kind == old.taken_back_by == "bust" else "quarantined"
-        if order.amount is None and order.cum - old.qty + qty > order.qty:
-            return "quarantined"
+    def _revise(self, report: ModelReport, ref: str) -> None:
+        order, kind, qty, px = report.order, report.kind, report.qty, report.px
+        old = order.trades[ref]
         old.taken_back_by = kind
-        trade = order.trades[exec_id] = ModelTrade(qty, px, 0, kind, ref)
+        trade = order.trades[report.exec_id] = ModelTrade(qty, px, 0, kind, ref)
         cost = self._post(order, kind)
         position = self.position(order.symbol)
         if order.side == "buy":
@@ -486,7 +523,6 @@ class ModelAccount:
             position.basis = 0
         self._hold_again(order, qty - old.qty, upwards=True)
         self._restrict(order)
-        return "applied"
 
     def _post(self, order: ModelOrder, deed: str) -> int:
         """Post what the trades that stand cost beyond what was posted; the status follows the quantity."""

@@ -1,9 +1,25 @@
--- A report that waits for an execution is of an order that is here, and the execution that it names is not.
+-- An early report is of an order that is here and waits for something: for an execution that is not here, or for room that is
+-- not there. It was not applied, and nobody took back what it corrects.
 select r.user_id, r.inbox_id, r.order_id, r.ref_exec_id,
-       case when o.order_id is null then 'of an order that is not there' else 'its execution is here' end as problem
+       case when o.order_id is null then 'of an order that is not there'
+            when o.cum_qty_micros::numeric + r.room_qty_micros <= o.order_qty_micros
+                 or o.cum_cost_exact + r.room_cost_exact <= o.notional_micros::numeric * 1000000 then 'there is room for it'
+            when w.is_told then 'it was told before'
+            when r.room_qty_micros is null then 'its execution is here'
+            else 'what it corrects was taken back' end as problem
   from brokerage.early_reports r
   left join brokerage.orders o on o.user_id = r.user_id and o.order_id = r.order_id
+ cross join lateral (
+       select coalesce(bool_or(x.trade_date = r.trade_date and x.exec_id = r.body ->> 'exec_id'), false) as is_told,
+              max(x.trade_date) filter (where x.exec_id = r.ref_exec_id and x.trade_date <= r.trade_date) as taken_date
+         from brokerage.all_executions x
+        where x.user_id = r.user_id and x.order_id = r.order_id and x.venue = r.venue and x.session = r.session) w
  where o.order_id is null
-    or exists (select from brokerage.all_executions x
-                where x.user_id = r.user_id and x.order_id = r.order_id and x.venue = r.venue and x.session = r.session
-                  and x.exec_id = r.ref_exec_id and x.trade_date <= r.trade_date)
+    or o.cum_qty_micros::numeric + r.room_qty_micros <= o.order_qty_micros
+    or o.cum_cost_exact + r.room_cost_exact <= o.notional_micros::numeric * 1000000
+    or w.is_told
+    or w.taken_date is not null and (
+           r.room_qty_micros is null
+           or exists (select from brokerage.all_executions y
+                       where y.user_id = r.user_id and y.order_id = r.order_id and y.venue = r.venue and y.session = r.session
+                         and y.ref_exec_id = r.ref_exec_id and y.ref_trade_date = w.taken_date))

@@ -3,9 +3,11 @@
 --
 -- Result per inbox id, outcome:
 --   applied | duplicate (nothing new in it) | quarantined (see quarantined_reports, reason tells)
---   early    a bust or a correction of an execution that nobody has told yet: it waits in early_reports
---   returned  a row more than was asked for: this report was early, and is in the inbox again, because an execution that this
---            call applied is the one it names; of which user, `user_id` tells
+--   early    it waits in early_reports, reason tells for what: a bust or a correction for an execution that nobody has told
+--            yet; a fill or a correction that is beyond the order for something else to be taken back, which may have come first
+--            at the venue (one that is larger than the whole order waits for nothing: there can be no room, ever)
+--   returned  a row more than was asked for: this report was early, and is in the inbox again, because what it waited for came
+--            with this call (return_early_reports_v1); of which user, `user_id` tells
 --   deferred (the user is locked by another writer, halted or gone, or has an older report): the row stays in the inbox.
 --            Also the first answer to a report that shows a replacement to be live which nobody confirmed: the confirmation is
 --            applied, the report itself by the next call
@@ -21,7 +23,7 @@
 -- call); most calls have little left to judge.
 -- Lock order: users by id.
 create or replace function brokerage.apply_reports_v1(p_inbox_ids bigint[], p_settles_on date, p_at timestamptz)
-returns table (inbox_id bigint, outcome text, reason text, user_id uuid)
+returns table (inbox_id bigint, outcome text, reason text, user_id uuid, order_id uuid)
 language plpgsql security definer
 set search_path = brokerage, pg_temp
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
@@ -34,10 +36,10 @@ declare
     -- how long an execution may be late: what a venue has not told by the next day's session, it will not tell by itself
     early_max constant interval := '1 day';
 begin
-    return query select a.id, 'applied', null, null::uuid from unnest(acknowledged) a (id);
+    return query select a.id, 'applied', null, null::uuid, null::uuid from unnest(acknowledged) a (id);
     -- what is left may all be of users whom other writers have: nothing to judge then
     if not exists (select from inbox i where i.id = any (p_inbox_ids) and (i.user_id is null or i.user_id = any (locked))) then
-        return query select i.id, 'deferred', null, null::uuid from inbox i where i.id = any (p_inbox_ids);
+        return query select i.id, 'deferred', null, null::uuid, null::uuid from inbox i where i.id = any (p_inbox_ids);
         return;
     end if;
     -- an order whose history is archived already: what is known of it must be met here
@@ -118,9 +120,11 @@ begin
                     when r.exec_id is null or r.trade_date is null or r.told_qty <= 0 or r.told_px <= 0 then 'quarantined: malformed fill'
                     when r.is_known and r.is_same then 'duplicate'
                     when r.is_known then 'quarantined: exec id seen with other content'
-                    when r.cum_qty_micros::numeric + r.told_qty > r.order_qty_micros then 'quarantined: fill beyond the order''s quantity'
-                    when r.cum_cost_exact + r.told_qty::numeric * r.told_px > r.notional_micros::numeric * 1000000
+                    when r.told_qty > r.order_qty_micros then 'quarantined: fill beyond the order''s quantity'
+                    when r.told_qty::numeric * r.told_px > r.notional_micros::numeric * 1000000
                         then 'quarantined: fill beyond the order''s amount'
+                    when r.cum_qty_micros::numeric + r.told_qty > r.order_qty_micros
+                         or r.cum_cost_exact + r.told_qty::numeric * r.told_px > r.notional_micros::numeric * 1000000 then 'early'
                     else 'fill' end
                 when r.kind in ('bust', 'correct') then case
                     when r.is_known and r.is_same then 'duplicate'
@@ -129,8 +133,8 @@ begin
                     when r.taken_kind = 'bust' then 'quarantined: takes back a bust'
                     when r.kind = 'bust' and r.superseded_by = 'bust' then 'duplicate'
                     when r.superseded_by is not null then 'quarantined: takes back an execution that was taken back before'
-                    when r.kind = 'correct' and r.cum_qty_micros::numeric - r.taken_qty + r.told_qty > r.order_qty_micros
-                        then 'quarantined: fill beyond the order''s quantity'
+                    when r.kind = 'correct' and r.told_qty > r.order_qty_micros then 'quarantined: fill beyond the order''s quantity'
+                    when r.kind = 'correct' and r.cum_qty_micros::numeric - r.taken_qty + r.told_qty > r.order_qty_micros then 'early'
                     else 'revise' end
                 -- passed over a moment ago: its user was still halted then, or had an older report
                 when r.kind = 'accepted' then 'deferred'
@@ -408,11 +412,16 @@ begin
           from judged where deed like 'quarantined: %'
     ),
     early as (
-        insert into early_reports (user_id, inbox_id, order_id, venue, session, venue_seq, trade_date, ref_exec_id, body,
-                                   received_at, waits_until)
-        select j.user_id, j.id, j.named_id, j.venue, j.session, j.venue_seq, j.trade_date, j.ref_exec_id, j.body,
-               i.received_at, i.received_at + early_max
+        insert into early_reports (user_id, inbox_id, order_id, venue, session, venue_seq, trade_date, ref_exec_id,
+                                   room_qty_micros, room_cost_exact, body, received_at, waits_until)
+        select j.user_id, j.id, j.named_id, j.venue, j.session, j.venue_seq, j.trade_date,
+               case when j.kind <> 'fill' then j.ref_exec_id end,
+               case when j.kind = 'fill' and j.order_qty_micros is not null then j.told_qty
+                    when j.kind = 'correct' and j.taken_exec_id is not null then j.told_qty - j.taken_qty end,
+               case when j.kind = 'fill' and j.order_qty_micros is null then j.told_qty::numeric * j.told_px end,
+               j.body, i.received_at, i.received_at + early_max
           from judged j join inbox i on i.id = j.id where j.deed = 'early'
+        returning inbox_id, waits_for
     ),
     done as (
         delete from inbox i using judged j
@@ -423,11 +432,12 @@ begin
                 when j.deed in ('deferred', 'duplicate', 'early') then j.deed
                 when j.deed = 'replace' and j.kind <> 'replaced' then 'deferred'
                 else 'applied' end,
-           case when j.deed like 'quarantined: %' then substr(j.deed, 14) end,
-           j.user_id
-      from judged j;
+           case when j.deed like 'quarantined: %' then substr(j.deed, 14) when j.deed = 'early' then 'waits for ' || e.waits_for end,
+           j.user_id, j.named_id
+      from judged j
+      left join early e on e.inbox_id = j.id;
 
     if exists (select from early_reports) then   -- hardly ever
-        return query select b.inbox_id, 'returned', null, b.user_id from return_early_reports_v1(locked) b;
+        return query select b.inbox_id, 'returned', null, b.user_id, null::uuid from return_early_reports_v1(locked) b;
     end if;
 end $$;

@@ -1,5 +1,12 @@
--- Reports that came before the execution which they take back, and whose execution is here now: back to the inbox, to be
--- judged like any other, under their old ids, so before everything that came later.
+-- Early reports for which it came what they waited for: back to the inbox, to be judged like any other, under their old ids,
+-- so before everything that came later.
+--
+-- A row goes back when its execution is here; or there is room for it; or there is nothing to wait for, because a copy of it
+-- was applied or something else took back what it corrects. Each is the contrary of what the judging of apply_reports_v1 means
+-- by `early`. So nothing goes round for ever: of one user a call applies one report at most, so what it has just put into
+-- early_reports was judged by what is looked at here, and stays. A row goes back only after another report of its user was
+-- applied, which happens once to each. It may then have to wait again, no longer than before in all: a correction, whose
+-- execution came, for room; a fill, because another one took the room.
 -- Not for callers outside: apply_reports_v1 locks the users first. As the service role it has no right to write.
 create or replace function brokerage.return_early_reports_v1(p_locked uuid[])
 returns table (inbox_id bigint, user_id uuid)
@@ -7,11 +14,22 @@ language sql
 set search_path = brokerage, pg_temp
 as $$
     with due as (
-        delete from early_reports r
-         where r.user_id = any (p_locked)
-           and exists (select from executions x
-                        where x.user_id = r.user_id and x.order_id = r.order_id and x.venue = r.venue and x.session = r.session
-                          and x.exec_id = r.ref_exec_id and x.trade_date <= r.trade_date)
+        delete from early_reports r using orders o
+         where r.user_id = any (p_locked) and o.user_id = r.user_id and o.order_id = r.order_id
+           and (o.cum_qty_micros::numeric + r.room_qty_micros <= o.order_qty_micros
+                or o.cum_cost_exact + r.room_cost_exact <= o.notional_micros::numeric * 1000000
+                or exists (select from executions x
+                            where x.user_id = r.user_id and x.order_id = r.order_id and x.venue = r.venue and x.session = r.session
+                              and x.trade_date = r.trade_date and x.exec_id = r.body ->> 'exec_id')
+                -- what it takes back: to be here is enough, unless it waits for room; then that must have been taken back
+                or (select r.room_qty_micros is null or exists (
+                               select from executions y
+                                where y.user_id = x.user_id and y.order_id = x.order_id and y.venue = x.venue
+                                  and y.session = x.session and y.ref_exec_id = x.exec_id and y.ref_trade_date = x.trade_date)
+                      from executions x
+                     where x.user_id = r.user_id and x.order_id = r.order_id and x.venue = r.venue and x.session = r.session
+                       and x.exec_id = r.ref_exec_id and x.trade_date <= r.trade_date
+                     order by x.trade_date desc limit 1))
         returning r.*
     )
     insert into inbox (id, venue, session, venue_seq, user_id, order_id, body, received_at) overriding system value
