@@ -102,11 +102,21 @@ def quarantine(cell: CellName, as_json: AsJson = False) -> None:
     if as_json:
         print_json(found)
         return
+    if not found:
+        console.print(f"{cell}: nothing is in quarantine, nothing waits", highlight=False)
+        return
     rows = [
-        (row["at"], row["reason"], row["waits_until"] or "for a person", row["order_id"], row["venue_seq"])
+        (
+            "" if row["waits_until"] else row["id"],
+            row["at"],
+            row["reason"],
+            row["waits_until"] or "for a person",
+            row["order_id"] or "",
+            row["venue_seq"],
+        )
         for row in found
     ]
-    print_table(("at", "reason", "waits until", "order", "venue seq>"), rows)
+    print_table(("id>", "at", "reason", "waits until", "order", "venue seq>"), rows)
 
 
 reconciliation.register(app)

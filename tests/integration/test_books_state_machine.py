@@ -35,6 +35,8 @@ def books(cell_database: TestDatabase) -> Iterator[type[RevisionRules]]:
         yield Machine
 
 
+# Two refusals of a replacement are met too seldom to be waited for, and nothing follows from them: a name that is
+# taken, a price that the order's type has not. `test_customer_port` has them.
 SOMETIMES = (
     "INSUFFICIENT_BUYING_POWER",
     "INSUFFICIENT_SHARES",
@@ -73,14 +75,12 @@ SOMETIMES = (
     "repeated fill: quarantined",
     "replace: STALE_ETAG",
     "replace: ORDER_NOT_OPEN",
-    "replace: INVALID_FIELD",
     "replace: QTY_BELOW_FILLED",
     "replace: INSUFFICIENT_BUYING_POWER",
     "replace: INSUFFICIENT_SHARES",
     "replace: PRICE_OUT_OF_BAND",
     "replace: POSITION_LIMIT",
     "replace: ORDER_RATE_LIMIT",
-    "replace: DUPLICATE_CLIENT_ORDER_ID",
     "replace: the new one needs more",
     "replace of one that is funds_held",
     "replace of one that is armed",
