@@ -34,8 +34,13 @@ async def resting_px(customer: Customer) -> int:
 
 async def rest(customer: Customer, px: int, qty: int = 10) -> dict[str, Any]:
     terms = {"symbol": "AAPL", "side": "buy", "type": "limit", "qty": str(qty), "limit_price": to_wire(px)}
-    order = (await customer.place(terms)).body
-    return await settled(customer, order["order_id"])
+    order_id = (await customer.place(terms)).body["order_id"]
+
+    async def is_acknowledged() -> bool:
+        return (await customer.order(order_id))["venue_order_id"] is not None
+
+    await eventually(is_acknowledged)
+    return await settled(customer, order_id)
 
 
 async def settled(customer: Customer, order_id: str) -> dict[str, Any]:
