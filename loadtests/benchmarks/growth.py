@@ -4,7 +4,8 @@ Every order on the way there is placed by the shipped procedure, 64 in a call on
 and the rate is seen all the way: `share_of_first` is a slice's rate by the first one's. Nothing drains the outbox
 or the instructions; their two million rows stay, which a running cell never has.
 Minutes pass between the first slice and the last, and a shared machine is not the same then. So half way and at the end
-the full cell and an empty one place in turns: `to_empty` is the median ratio of two runs that follow each other.
+the full cell and an empty one place in turns: `to_empty` is the median ratio of two runs that follow each other. What
+the full server does in the background slows both, so this hides some of what growth costs; believe both figures.
 What a customer notices is measured over HTTP at an app server, in the empty cell, half way and at the end: orders per
 second over 64 connections, the median of a few short runs.
 Pages are read over HTTP from an app server of the cell by a customer who has a page of orders, when the others
