@@ -53,7 +53,7 @@ class OperatorOrderPage(msgspec.Struct):
 _profile_decoder = msgspec.json.Decoder(ProfileRequest)
 _end_sessions_decoder = msgspec.json.Decoder(EndSessionsRequest)
 _reason_decoder = msgspec.json.Decoder(ReasonRequest)
-REPORT_ID_MAX: Final = 2**63 - 1
+_REPORT_ID_MAX: Final = 2**63 - 1
 _SECONDS_MAX: Final = 32_503_680_000  # the year 3000: beyond it is a mistake, and soon no time at all
 
 
@@ -182,7 +182,7 @@ class OperatorChanges(Controller):
         """Have a report that was put aside judged again. It leaves the quarantine, so it is never retried twice."""
         body = decode_body(_reason_decoder, await request.body())
         row = None
-        if 0 < report_id <= REPORT_ID_MAX:
+        if 0 < report_id <= _REPORT_ID_MAX:
             row = await queries.read_one(
                 pool, queries.RETRY_REPORT, [report_id, subject_of(request), body.reason, clock.now()]
             )

@@ -57,9 +57,7 @@ async def measure(say: Say, *, orders: int, slices: int, customers: int) -> tupl
     async with own_cell() as cell:
         placing = await Placing.open(cell, customers)
         users = placing.users
-        (reader,) = await open_customers(
-            cell.service_dsn, 1, cash_micros=CASH_MICROS, symbol=SYMBOL, px_micros=PX_MICROS
-        )
+        (reader,) = await open_in(cell, 1)
         for number in range(PAGE_ORDERS):
             await place_under_key(cell.service_dsn, [reader], f"mine-{number}", SYMBOL, LIMIT_PX)
         await settle_tables(cell.superuser_dsn)
@@ -155,9 +153,7 @@ class Placing:
 
     @classmethod
     async def open(cls, cell: OwnCell, customers: int) -> "Placing":
-        users = await open_customers(
-            cell.service_dsn, customers, cash_micros=CASH_MICROS, symbol=SYMBOL, px_micros=PX_MICROS
-        )
+        users = await open_in(cell, customers)
         script = place_script(users, clients=IN_FLIGHT, batch=BATCH, symbol=SYMBOL, limit_px=LIMIT_PX)
         return cls(cell, users, script)
 
@@ -167,6 +163,10 @@ class Placing:
         ran = await run_script(self.script, self.cell.database, clients=IN_FLIGHT, calls_each=calls)
         cpu_s = self.cell.server_cpu_s() - before_s
         return Placed(ran.calls_per_s * BATCH, cpu_s * 1e6 / (ran.calls * BATCH))
+
+
+async def open_in(cell: OwnCell, count: int) -> list[uuid.UUID]:
+    return await open_customers(cell.service_dsn, count, cash_micros=CASH_MICROS, symbol=SYMBOL, px_micros=PX_MICROS)
 
 
 async def beside_an_empty_cell(full: Placing, customers: int) -> Rounds:

@@ -2,8 +2,9 @@
 it, through restarts, is applied with what it waits for, and goes to a person when that never comes."""
 
 import logging
-from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import timedelta
 from urllib.parse import urlsplit
 
 import psycopg
@@ -19,6 +20,7 @@ from infra.runtime.telemetry import Metrics
 from tests.support.cutting_proxy import cutting_proxy
 from tests.support.databases import TestDatabase
 from tests.support.inbox_scene import PX, QTY, InboxScene, inbox_scene
+from tests.support.later_clock import LaterClock
 
 pytestmark = pytest.mark.anyio
 
@@ -63,21 +65,31 @@ async def test_a_death_between_a_fill_and_its_bust_loses_neither(scene: InboxSce
         await scene.comes_to(order, "cancelled", 2)
 
 
-async def test_a_lost_answer_of_the_call_that_brings_it_back(scene: InboxScene, cell_database: TestDatabase) -> None:
-    """Nobody told the worker that the bust is in the inbox again; it looks."""
-    order, address = await scene.order(), urlsplit(cell_database.service_dsn)
-    fill, bust = scene.books.fill(order, QTY), scene.books.revise(order, "bust")
-    with psycopg.connect(cell_database.superuser_dsn, autocommit=True) as superuser:  # ids that stand in no other call
+@asynccontextmanager
+async def answer_lost(
+    scene: InboxScene, database: TestDatabase, waits: Sequence[dict[str, object]], comes: dict[str, object]
+) -> AsyncIterator[None]:
+    """The last of `waits` waits for `comes`, and the worker gets no answer to the call that applies this. Nobody tells
+    it what is in the inbox again; it looks."""
+    address = urlsplit(database.service_dsn)
+    with psycopg.connect(database.superuser_dsn, autocommit=True) as superuser:  # ids that stand in no other call
         superuser.execute("alter table brokerage.inbox alter column id restart with 1000001")
     async with cutting_proxy(str(address.hostname), int(address.port or 0)) as proxy:
-        dsn = cell_database.service_dsn.replace(f":{address.port}/", f":{proxy.port}/")
+        dsn = database.service_dsn.replace(f":{address.port}/", f":{proxy.port}/")
         async with make_pool(PostgresSettings(dsn=dsn), "test-early", size=3) as pool, scene.working(pool) as inbox:
-            await scene.tell(inbox, bust)
+            await scene.tell(inbox, *waits)
             await scene.has_early(1)
-            proxy.armed_by, proxy.replies_to_lose = (1_000_002).to_bytes(4, "big"), 1
-            await scene.tell(inbox, fill)
-            await scene.comes_to(order, "cancelled", 2)
+            proxy.armed_by, proxy.replies_to_lose = (1_000_001 + len(waits)).to_bytes(4, "big"), 1
+            await scene.tell(inbox, comes)
+            yield
             assert proxy.lost == 1
+
+
+async def test_a_lost_answer_of_the_call_that_brings_it_back(scene: InboxScene, cell_database: TestDatabase) -> None:
+    order = await scene.order()
+    fill, bust = scene.books.fill(order, QTY), scene.books.revise(order, "bust")
+    async with answer_lost(scene, cell_database, [bust], fill):
+        await scene.comes_to(order, "cancelled", 2)
 
 
 async def test_a_fill_beyond_its_order_waits_through_a_restart_for_the_bust_that_makes_room(
@@ -102,38 +114,20 @@ async def test_a_fill_beyond_its_order_waits_through_a_restart_for_the_bust_that
 
 
 async def test_a_lost_answer_of_the_call_that_makes_room(scene: InboxScene, cell_database: TestDatabase) -> None:
-    """Nobody told the worker that the fill is in the inbox again; it looks."""
-    order, address = await scene.order(), urlsplit(cell_database.service_dsn)
+    order = await scene.order()
     first = scene.books.fill(order, QTY)
     bust, second = scene.books.revise(order, "bust"), scene.books.fill(order, QTY)
-    with psycopg.connect(cell_database.superuser_dsn, autocommit=True) as superuser:  # ids that stand in no other call
-        superuser.execute("alter table brokerage.inbox alter column id restart with 1000001")
-    async with cutting_proxy(str(address.hostname), int(address.port or 0)) as proxy:
-        dsn = cell_database.service_dsn.replace(f":{address.port}/", f":{proxy.port}/")
-        async with make_pool(PostgresSettings(dsn=dsn), "test-early", size=3) as pool, scene.working(pool) as inbox:
-            await scene.tell(inbox, first, second)
-            await scene.has_early(1)
-            proxy.armed_by, proxy.replies_to_lose = (1_000_003).to_bytes(4, "big"), 1
-            await scene.tell(inbox, bust)
-            await scene.comes_to(order, "filled", 3)
-            assert proxy.lost == 1
+    async with answer_lost(scene, cell_database, [first, second], bust):
+        await scene.comes_to(order, "filled", 3)
 
 
 async def test_an_execution_that_never_comes_is_for_a_person(
     scene: InboxScene, caplog: pytest.LogCaptureFixture
 ) -> None:
-    class Later:
-        after = timedelta(hours=23)
-
-        def now(self) -> datetime:
-            return datetime.now(UTC) + self.after
-
-        def monotonic(self) -> float:
-            return 0.0
-
-    order, clock, metrics = await scene.order(), Later(), Metrics(WORKER_METRICS)
+    order, clock, metrics = await scene.order(), LaterClock(), Metrics(WORKER_METRICS)
     fill, bust = scene.books.fill(order, QTY), scene.books.revise(order, "bust")
     assert await scene.books.tell([bust]) == ["early"]
+    clock.after = timedelta(hours=23)
     early = EarlyReports(scene.pool, cell="cell-1", clock=clock, metrics=metrics)
     await early.look()
     assert await scene.shown() == (1, 0)

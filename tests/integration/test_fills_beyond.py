@@ -6,21 +6,20 @@ import itertools
 import logging
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
-import psycopg
 import pytest
 
 from cell.executions.early import EarlyReports
 from cell.executions.metrics import WORKER_METRICS
-from cell.ledger.trial_balance import run_trial_balance
 from cell.operations.queries import EARLY_REPORTS, QUARANTINE, read_all
-from infra.runtime.database import Pool, make_pool
-from infra.runtime.settings import PostgresSettings
+from infra.runtime.database import Pool
 from infra.runtime.telemetry import Metrics
 from tests.support.cell_books import MICROS, SYMBOLS, CellBooks, PlacedOrder
 from tests.support.databases import TestDatabase
+from tests.support.later_clock import LaterClock
+from tests.support.venue_books import proven
 
 pytestmark = pytest.mark.anyio
 PX = SYMBOLS["AAPL"]
@@ -96,13 +95,8 @@ class Desk:
 
 @pytest.fixture
 async def desk(cell_database: TestDatabase) -> AsyncIterator[Desk]:
-    pool = make_pool(PostgresSettings(dsn=cell_database.service_dsn), "test-beyond", size=2)
-    async with pool, await psycopg.AsyncConnection.connect(cell_database.service_dsn, autocommit=True) as connection:
-        books = CellBooks(connection)
-        await books.open_users(USERS)
+    async with proven(cell_database, USERS) as (books, pool):
         yield Desk(books, pool)
-        trial = await run_trial_balance(connection)
-        assert trial.healthy, [check for check in trial.checks if check.violations]
 
 
 def in_every_order(*names: str) -> list[Sequence[str]]:
@@ -231,18 +225,6 @@ async def test_what_is_larger_than_the_whole_order_waits_for_nothing(desk: Desk,
     assert await desk.quarantined() == [("A", f"fill beyond the order's {'amount' if by_amount else 'quantity'}")]
 
 
-class Later:
-    """A clock that a test puts forward."""
-
-    after = timedelta(hours=23)
-
-    def now(self) -> datetime:
-        return datetime.now(UTC) + self.after
-
-    def monotonic(self) -> float:
-        return 0.0
-
-
 async def test_what_never_gets_room_is_for_a_person(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
     before, reasons = {}, []
     for by_amount in (False, True):
@@ -255,7 +237,8 @@ async def test_what_never_gets_room_is_for_a_person(desk: Desk, caplog: pytest.L
     [quantity, amount] = await read_all(desk.pool, EARLY_REPORTS, [0, 10])
     assert quantity["reason"] == "waits for room for 5000000 micros of the order's quantity"
     assert amount["reason"] == f"waits for room for {5 * PX} micros of the order's amount"
-    clock = Later()
+    clock = LaterClock()
+    clock.after = timedelta(hours=23)
     early = EarlyReports(desk.pool, cell="cell-1", clock=clock, metrics=Metrics(WORKER_METRICS))
     await early.look()
     assert await desk.quarantined() == []

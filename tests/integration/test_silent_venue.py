@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -27,21 +27,11 @@ from infra.runtime.telemetry import Metrics
 from tests.support.cell_books import CellBooks
 from tests.support.databases import TestDatabase
 from tests.support.exchange_process import ExchangeProcess
+from tests.support.later_clock import LaterClock
 from tests.support.venue_books import agree, no_rows, opened, place, rows, until
 
 pytestmark = pytest.mark.anyio
 SILENCE = b'{"silent_rate": 1, "silent_ms": 3600000}'
-
-
-class LaterClock:
-    def __init__(self) -> None:
-        self.after = timedelta()
-
-    def now(self) -> datetime:
-        return datetime.now(UTC) + self.after
-
-    def monotonic(self) -> float:
-        return self.now().timestamp()
 
 
 class Desk:

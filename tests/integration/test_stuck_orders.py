@@ -6,20 +6,18 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-import psycopg
 import pytest
 
 from cell.executions.instruction_queries import claim_instructions
 from cell.executions.metrics import WORKER_METRICS
 from cell.executions.sweep import CANCEL_AT_TRY, STUCK_AT_TRY, STUCK_PERIOD_S, UNANSWERED_AFTER_S, StuckSweep
 from cell.executions.venue import VenueAway, VenueListener, VenueOrder, VenueSilent
-from cell.ledger.trial_balance import run_trial_balance
 from cell.operations.queries import SUMMARY, read_one
-from infra.runtime.database import Pool, make_pool
-from infra.runtime.settings import PostgresSettings
+from infra.runtime.database import Pool
 from infra.runtime.telemetry import Metrics
 from tests.support.cell_books import MICROS, CellBooks, PlacedOrder
 from tests.support.databases import TestDatabase
+from tests.support.venue_books import proven
 
 pytestmark = pytest.mark.anyio
 
@@ -110,13 +108,8 @@ class Bench:
 
 @pytest.fixture
 async def bench(cell_database: TestDatabase) -> AsyncIterator[Bench]:
-    pool = make_pool(PostgresSettings(dsn=cell_database.service_dsn), "test-sweep", size=2)
-    async with pool, await psycopg.AsyncConnection.connect(cell_database.service_dsn, autocommit=True) as connection:
-        books = CellBooks(connection)
-        await books.open_users(3)
+    async with proven(cell_database, 3) as (books, pool):
         yield Bench(books, pool)
-        trial = await run_trial_balance(connection)
-        assert trial.healthy, [check for check in trial.checks if check.violations]
 
 
 async def test_nothing_is_asked_before_its_time(bench: Bench) -> None:

@@ -6,23 +6,21 @@ from contextlib import asynccontextmanager
 from uuid import UUID
 
 import msgspec
-import psycopg
 
 from cell.executions.exchange_venue import ExchangeVenue
 from cell.executions.inbox import Inbox
 from cell.executions.metrics import WORKER_METRICS
 from cell.executions.report import ExecutionReport
-from cell.ledger.trial_balance import run_trial_balance
 from cell.operations.queries import EARLY_REPORTS, SUMMARY, read_all, read_one
 from infra.runtime.cancelling import cancel_all
 from infra.runtime.clock import SystemClock
-from infra.runtime.database import Pool, make_pool
+from infra.runtime.database import Pool
 from infra.runtime.fault_points import FaultPoints
-from infra.runtime.settings import PostgresSettings
 from infra.runtime.telemetry import Metrics
 from tests.support.cell_books import MICROS, CellBooks, PlacedOrder
 from tests.support.databases import TestDatabase
 from tests.support.eventually import eventually
+from tests.support.venue_books import proven
 
 BUYERS, PX, QTY = 3, 228_000_000, 10 * MICROS
 
@@ -41,8 +39,8 @@ class InboxScene:
         return order
 
     @asynccontextmanager
-    async def working(self, pool: Pool | None = None, *, look: bool = True) -> AsyncIterator[Inbox]:
-        """A worker's inbox, until it is killed."""
+    async def working(self, pool: Pool | None = None) -> AsyncIterator[Inbox]:
+        """A worker's inbox but for its lookout, until it is killed."""
         self.metrics = Metrics(WORKER_METRICS)
         inbox = Inbox(
             pool or self.pool,
@@ -53,10 +51,7 @@ class InboxScene:
             fault_points=FaultPoints(),
         )
         await inbox.recover()
-        loops = [inbox.run_intake(), inbox.run_applier(), inbox.run_applier()]
-        if look:
-            loops.append(inbox.run_lookout())
-        tasks = [asyncio.create_task(loop) for loop in loops]
+        tasks = [asyncio.create_task(loop) for loop in (inbox.run_intake(), inbox.run_applier(), inbox.run_applier())]
         try:
             yield inbox
         finally:
@@ -64,7 +59,7 @@ class InboxScene:
 
     @asynccontextmanager
     async def looking(self, inbox: Inbox) -> AsyncIterator[None]:
-        """The lookout alone, of a worker that has the other loops."""
+        """Its lookout beside it."""
         task = asyncio.create_task(inbox.run_lookout())
         try:
             yield
@@ -114,11 +109,5 @@ class InboxScene:
 
 @asynccontextmanager
 async def inbox_scene(database: TestDatabase) -> AsyncIterator[InboxScene]:
-    """With books that are right in the end."""
-    pool = make_pool(PostgresSettings(dsn=database.service_dsn), "test-inbox", size=3)
-    async with pool, await psycopg.AsyncConnection.connect(database.service_dsn, autocommit=True) as connection:
-        books = CellBooks(connection)
-        await books.open_users(BUYERS)
+    async with proven(database, BUYERS) as (books, pool):
         yield InboxScene(books, pool)
-        trial = await run_trial_balance(connection)
-        assert trial.healthy, [check for check in trial.checks if check.violations]

@@ -15,6 +15,8 @@ import psycopg
 
 from cell.ledger.trial_balance import run_trial_balance
 from exchange.prices import START_PRICES
+from infra.runtime.database import Pool, make_pool
+from infra.runtime.settings import PostgresSettings
 from tests.support.cell_books import MICROS, CellBooks, PlacedOrder, chunks
 from tests.support.databases import TestDatabase
 from tests.support.exchange_process import DEADLINE_S, ExchangeProcess
@@ -62,6 +64,20 @@ async def opened(database: TestDatabase, users: int = 24) -> AsyncIterator[CellB
         books = CellBooks(connection)
         await books.open_users(users)
         yield books
+
+
+@asynccontextmanager
+async def proven(database: TestDatabase, users: int) -> AsyncIterator[tuple[CellBooks, Pool]]:
+    """Books, and connections for what works on them; every ledger check is green in the end."""
+    pool = make_pool(PostgresSettings(dsn=database.service_dsn), "test", size=3)
+    async with pool, opened(database, users) as books:
+        yield books, pool
+        await are_healthy(books)
+
+
+async def are_healthy(books: CellBooks) -> None:
+    trial = await run_trial_balance(books.connection)
+    assert trial.healthy, [check for check in trial.checks if check.violations]
 
 
 async def rows(books: CellBooks, query: LiteralString, *values: object) -> list[tuple[Any, ...]]:
@@ -145,8 +161,7 @@ async def agree(books: CellBooks, exchange: ExchangeProcess) -> None:
         print({key: (ours.get(key), theirs.get(key)) for key in ours | theirs if ours.get(key) != theirs.get(key)})
         print(await rows(books, "select action, sent_at, count(*) from brokerage.venue_instructions group by 1, 2"))
         raise
-    trial = await run_trial_balance(books.connection)
-    assert trial.healthy, [check for check in trial.checks if check.violations]
+    await are_healthy(books)
 
 
 async def count_quarantined(books: CellBooks) -> dict[str, int]:
