@@ -1,10 +1,10 @@
 """Reports that came before what they need: counted, and put aside when their time is over.
 
 A bust or a correction may overtake its fill (a venue that resends, a second session), and a fill the bust or
-correction that makes room for it in the order. It waits, and the very call that applies what it waits for returns it to
-the inbox; nothing here has a part in that. What is left is the bound: what did not come within a day is for a person,
-so the report goes to the quarantine. Never applied on a guess, never dropped. Safe to be killed at any moment: every
-step is one transaction, and rows say what is due.
+correction that makes room for it in the order. It waits, and the very call that applies what it waits for, or hears
+that it needs no room, returns it to the inbox; nothing here has a part in that. What is left is the bound: what did
+not come within a day is for a person, so the report goes to the quarantine. Never applied on a guess, never dropped.
+Safe to be killed at any moment: every step is one transaction, and rows say what is due.
 """
 
 import asyncio

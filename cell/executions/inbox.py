@@ -7,8 +7,8 @@ report whose user is locked, halted or gone is deferred and stays in the inbox. 
 repeated one report at a time; a report whose content it refuses again and again is quarantined, so that it holds up
 neither its user nor anybody else. A database that is away, or a procedure that is broken, quarantines nothing: the same
 report is tried until it works. A report that came before what it needs (the execution which it takes back, room in
-its order) leaves the inbox, and the call that applies that puts it back; if that call's answer is lost, the whole inbox
-is looked through again. So it is every few seconds, for what a person has judged again.
+its order) leaves the inbox, and the call that hears of that puts it back; if that call's answer is lost, the whole
+inbox is looked through again. So it is every few seconds, for what a person has judged again.
 """
 
 import asyncio

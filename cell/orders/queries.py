@@ -71,7 +71,7 @@ select seq, from_status, to_status, reason, at
  limit %s
 """
 
-# A correction that moves nothing has no entry of its own: it stands at the entry before it.
+# What moves nothing (a correction may, a fill that gave way) has no entry of its own: it stands at the one before it.
 _EXECUTIONS: Final[LiteralString] = """
 select exec_id, last_qty_micros, last_px_micros, venue, at, entry_seq, kind, ref_exec_id
   from brokerage.all_executions

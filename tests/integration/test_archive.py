@@ -283,6 +283,30 @@ async def test_a_fill_beyond_an_archived_order_waits_for_its_bust_there(day: Arc
     assert await day.broken() == {}
 
 
+async def test_a_fill_that_gave_way_comes_back_as_it_went(day: Archive) -> None:
+    books = day.books
+    order = PlacedOrder(books.users[3], books.new_id(), "AAPL", "sell", SYMBOLS["AAPL"], 10 * MICROS)
+    assert await books.place([order]) == ["accepted"]
+    await books.route()
+    fill = books.fill(order, 6 * MICROS)
+    correction = books.revise(order, "correct", last_qty=5 * MICROS, last_px=SYMBOLS["AAPL"])
+    order.last_exec_id = str(correction["exec_id"])
+    bust, beside = books.revise(order, "bust"), books.fill(order, 5 * MICROS)
+    assert await books.tell([beside]) == ["applied"]
+    assert await books.tell([fill, correction]) == ["applied", "applied"]
+    await day.publish()
+    before = await day.digests()
+    await day.archive()
+    assert await day.digests() == before
+    assert await day.broken() == {}
+    assert await books.tell([fill, correction, beside]) == ["duplicate"] * 3
+    assert await books.tell([fill | {"last_qty": 5 * MICROS}]) == ["quarantined"]
+    assert await books.tell([bust]) == ["applied"]
+    query = "select status, cum_qty_micros from brokerage.orders where order_id = %s"
+    assert await day.rows(query, order.order_id) == [("cancelled", 5 * MICROS)]
+    assert await day.broken() == {}
+
+
 ARCHIVED_DEEDS = (
     "changed amount",
     "deleted posting",

@@ -1,9 +1,9 @@
 """The books against an independent model, under any order of deeds that Hypothesis can think of.
 
 Deposits, transfers, orders, cancels, replays with the same and with other content, routing, fills early, late, twice,
-with changed content and before there is room for them, busts and corrections before and after what they take back,
-rejections and refused cancels. After every step the customer's balances, positions and orders equal the model's; at the
-end every ledger check is green. The counters prove that the rare cases were met.
+with changed content and before there is room for them, busts and corrections before, after and instead of what they
+take back, rejections and refused cancels. After every step the customer's balances, positions and orders equal the
+model's; at the end every ledger check is green. The counters prove that the rare cases were met.
 """
 
 from collections import Counter
@@ -111,6 +111,8 @@ SOMETIMES = (
     "an early report: quarantined",
     "an early report: early",
     "a fill beyond its order found room",
+    "a fill gave way",
+    "a correct gave way",
     "a fill of a quantity with others: early",
     "a fill of an amount with others: early",
     "a purchase paid owed shares",

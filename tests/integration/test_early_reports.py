@@ -113,6 +113,40 @@ async def test_a_fill_beyond_its_order_waits_through_a_restart_for_the_bust_that
         assert await scene.shown() == (0, 0)
 
 
+@pytest.mark.parametrize("calls", [1, 2])
+async def test_a_death_while_a_fill_gives_way_to_its_correction_loses_neither(scene: InboxScene, calls: int) -> None:
+    order = await scene.order()
+    fill = scene.books.fill(order, QTY)
+    correction = scene.books.revise(order, "correct", last_qty=QTY // 2, last_px=PX)
+    beside = scene.books.fill(order, QTY // 2)
+    async with scene.working() as inbox:
+        await scene.tell(inbox, beside, fill)
+        await scene.has_early(1)
+    connection = scene.books.connection
+    accept = "select inbox_id from brokerage.accept_reports_v1('exchange', 'cell-1', '{3}', %s, %s, now())"
+    scene.seq += 1
+    [(inbox_id,)] = await (await connection.execute(accept, [[order.order_id], [Jsonb(correction)]])).fetchall()
+    apply = "select inbox_id, outcome from brokerage.apply_reports_v1(%s, '2026-11-23', now())"
+    found = [await (await connection.execute(apply, [[inbox_id - n]])).fetchall() for n in range(calls)]
+    assert found[0] == [(inbox_id, "early"), (inbox_id - 1, "returned")]
+    assert found[1:] in ([], [[(inbox_id - 1, "applied"), (inbox_id, "returned")]])
+    async with scene.working() as inbox:
+        await scene.tell(inbox, fill, beside, correction)
+        await scene.comes_to(order, "filled", 3)
+        assert await scene.shown() == (0, 0)
+
+
+async def test_a_lost_answer_of_the_call_that_makes_a_fill_give_way(
+    scene: InboxScene, cell_database: TestDatabase
+) -> None:
+    order = await scene.order()
+    fill = scene.books.fill(order, QTY)
+    correction = scene.books.revise(order, "correct", last_qty=QTY // 2, last_px=PX)
+    beside = scene.books.fill(order, QTY // 2)
+    async with answer_lost(scene, cell_database, [beside, fill], correction):
+        await scene.comes_to(order, "filled", 3)
+
+
 async def test_a_lost_answer_of_the_call_that_makes_room(scene: InboxScene, cell_database: TestDatabase) -> None:
     order = await scene.order()
     first = scene.books.fill(order, QTY)

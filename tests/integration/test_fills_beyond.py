@@ -1,6 +1,6 @@
-"""Fills and corrections beyond their order, until something else is taken back: in whatever order they are told, and
-however often, the books are those of the order in which they were done. What never gets room is for a person, a day
-later."""
+"""Fills and corrections beyond their order, until something else is taken back, or they are: in whatever order they are
+told, and however often, the books are those of the order in which they were done. What never gets room is for a person,
+a day later."""
 
 import itertools
 import logging
@@ -23,7 +23,7 @@ from tests.support.venue_books import proven
 
 pytestmark = pytest.mark.anyio
 PX = SYMBOLS["AAPL"]
-USERS = 20
+USERS = 24
 
 
 @dataclass
@@ -117,12 +117,8 @@ async def test_a_fill_its_bust_and_another_fill_in_every_order(desk: Desk, side:
         desk.fill(order, "B", 5)
         desk.revise(order, "bust", "A")
         await desk.tell(*told)
-        balances = await desk.balances(order)
-        waiting = await desk.waiting(order)
-        # a fill that comes after what took its room waits beside its own bust: together they come to nothing
-        assert waiting == (set() if told.index("A") < told.index("B") else {"A", "bust"}), told
-        assert balances[-1] == " ".join(sorted({"A", "B", "bust"} - waiting)), told
-        found[tuple(told)] = balances[:-1]
+        assert await desk.waiting(order) == set(), told
+        found[tuple(told)] = await desk.balances(order)
     assert len(set(found.values())) == 1, found
     assert await desk.quarantined() == []
 
@@ -133,8 +129,6 @@ async def test_a_fill_its_correction_and_another_fill(desk: Desk, side: str, by_
     """A was six, then five: then there is room for B."""
     found = {}
     for told in in_every_order("A", "correction", "B"):
-        if told.index("B") < told.index("A"):
-            continue
         order = await desk.order(side, by_amount=by_amount)
         desk.fill(order, "A", 6)
         desk.fill(order, "B", 5)
@@ -145,6 +139,127 @@ async def test_a_fill_its_correction_and_another_fill(desk: Desk, side: str, by_
         found[tuple(told)] = await desk.balances(order)
     assert len(set(found.values())) == 1, found
     assert await desk.quarantined() == []
+
+
+CHAINS = {
+    "a correction that finds room, and its bust": ([7, 4], [("C", "A", 5), ("D", "C", 0)], 4),
+    "a correction that finds no room, and its correction": ([6, 5], [("C", "A", 7), ("D", "C", 4)], 9),
+    "a correction of what was posted, and its bust": ([2, 7], [("C", "A", 4), ("D", "C", 0)], 7),
+    "a correction of what was posted, and its correction": ([2, 7], [("C", "A", 4), ("D", "C", 3)], 10),
+}
+
+
+@pytest.mark.parametrize(
+    ("chain", "side", "by_amount"),
+    list(zip(CHAINS, ["buy", "sell", "sell", "buy"], [True, False, False, False], strict=True)),
+)
+async def test_revisions_of_revisions_in_every_order(desk: Desk, chain: str, side: str, by_amount: bool) -> None:
+    """There is never more of it than the order; copies of all come at once, at the end or not at all."""
+    fills, revisions, remains = CHAINS[chain]
+    found = {}
+    for number, told in enumerate(itertools.permutations("ABCD")):
+        order = await desk.order(side, by_amount=by_amount)
+        for name, shares in zip("AB", fills, strict=True):
+            desk.fill(order, name, shares)
+        for name, ref, shares in revisions:
+            desk.revise(order, name, ref, shares)
+        for name in [told, told + told, [name for name in told for _ in range(2)]][number % 3]:
+            await desk.tell(name)
+            assert (await desk.stands(order))[1] <= 10
+        assert await desk.waiting(order) == set(), told
+        assert (await desk.stands(order))[1] == remains
+        found[told] = await desk.balances(order)
+    assert len(set(found.values())) == 1, found
+    assert await desk.quarantined() == []
+
+
+async def test_a_fill_that_gave_way_is_known_by_what_it_told(desk: Desk) -> None:
+    """Copies are copies; what tells something else under its name is for a person, and so is a second correction."""
+    order = await desk.order()
+    desk.fill(order, "A", 6)
+    desk.fill(order, "B", 5)
+    desk.revise(order, "C", "A", 5)
+    other = desk.bodies["A"] | {"last_px": PX - 10_000}
+    assert await desk.tell("B", "A") == ["applied", "early"]
+    assert await desk.books.tell([other]) == ["early"]
+    assert await desk.tell("A", "C", "A", "C") == ["early", "applied", "duplicate", "duplicate"]
+    assert await desk.stands(order) == ("filled", 10)
+    assert await desk.quarantined() == [("A", "exec id seen with other content")]
+    told = await desk.rows(
+        "select reason, exec_id, last_qty_micros / 1000000, cum_qty_micros / 1000000 from brokerage.order_events "
+        "where order_id = %s and exec_id is not null order by seq",
+        order.order_id,
+    )
+    assert told == [("fill", "B", 5, 5), ("superseded", "A", 6, 5), ("correction", "C", 5, 10)]
+    assert await desk.books.tell([other]) == ["quarantined"]
+    desk.revise(order, "another", "A", 4)
+    desk.revise(order, "D", "C", 4)
+    desk.revise(order, "bust", "D")
+    assert await desk.tell("another", "D", "bust") == ["quarantined", "applied", "applied"]
+    assert await desk.stands(order) == ("cancelled", 5)
+
+
+async def test_a_fill_gives_way_to_what_waits_for_room_itself(desk: Desk) -> None:
+    order = await desk.order()
+    desk.fill(order, "A", 6)
+    desk.fill(order, "B", 5)
+    desk.revise(order, "A is seven", "A", 7)
+    desk.revise(order, "B is three", "B", 3)
+    assert await desk.tell("B", "A", "A is seven") == ["applied", "early", "early"]
+    assert await desk.stands(order) == ("partially_filled", 5)
+    [row] = await read_all(desk.pool, EARLY_REPORTS, [0, 10])
+    assert row["reason"] == "waits for room for 7000000 micros of the order's quantity"
+    assert await desk.tell("B is three") == ["applied"]
+    assert await desk.stands(order) == ("filled", 10)
+    assert await desk.waiting(order) == set()
+
+
+async def test_a_correction_to_more_than_the_amount_may_stand_alone(desk: Desk) -> None:
+    """It is what was paid, and would have been posted if its fill had found room."""
+    order = await desk.order(by_amount=True)
+    desk.fill(order, "A", 9)
+    desk.fill(order, "B", 5)
+    desk.revise(order, "A is dearer", "A", 9)
+    desk.bodies["A is dearer"]["last_px"] = PX * 2
+    desk.revise(order, "bust of B", "B")
+    assert await desk.tell("B", "A", "A is dearer", "bust of B") == ["applied", "early", "early", "applied"]
+    assert await desk.stands(order) == ("partially_filled", 9)
+    assert await desk.waiting(order) == set()
+
+
+async def test_room_that_came_before_the_correction_is_taken(desk: Desk) -> None:
+    order = await desk.order()
+    desk.fill(order, "A", 6)
+    desk.fill(order, "B", 5)
+    desk.revise(order, "B is four", "B", 4)
+    desk.revise(order, "C", "A", 5)
+    assert await desk.tell("B", "A", "B is four") == ["applied", "early", "applied"]
+    assert await desk.stands(order) == ("filled", 10)
+    assert await desk.tell("C") == ["applied"]
+    assert await desk.stands(order) == ("cancelled", 9)
+
+
+async def test_a_fill_does_not_give_way_to_what_cannot_stand_for_it(desk: Desk) -> None:
+    """A reference to something else, a correction beyond the whole order, and one under the fill's own name."""
+    order = await desk.order()
+    desk.fill(order, "A", 6)
+    desk.fill(order, "B", 5)
+    desk.revise(order, "elsewhere", "Z", 5)
+    desk.revise(order, "too large", "A", 11)
+    desk.revise(order, "itself", "A", 5)
+    desk.bodies["itself"]["exec_id"] = "A"
+    told = ["B", "itself", "A", "elsewhere", "too large"]
+    assert await desk.tell(*told) == ["applied", "early", "early", "early", "quarantined"]
+    assert await desk.stands(order) == ("partially_filled", 5)
+    assert await desk.waiting(order) == {"A", "elsewhere"}
+    desk.revise(order, "C", "A", 5)
+    assert await desk.tell("C") == ["applied"]
+    assert await desk.stands(order) == ("filled", 10)
+    assert await desk.waiting(order) == {"elsewhere"}
+    assert await desk.quarantined() == [
+        ("too large", "fill beyond the order's quantity"),
+        ("A", "exec id seen with other content"),
+    ]
 
 
 async def test_a_correction_waits_for_room_too(desk: Desk) -> None:
@@ -197,10 +312,8 @@ async def test_room_for_one_of_several_goes_to_the_first(desk: Desk) -> None:
     assert await desk.tell("bust of A") == ["applied"]
     assert await desk.stands(order) == ("filled", 10), "C and D"
     assert await desk.waiting(order) == {"B"}
-    assert await desk.tell("bust of B") == ["early"]
-    desk.revise(order, "bust of C", "C")
-    assert await desk.tell("bust of C") == ["applied"]
-    assert await desk.stands(order) == ("cancelled", 4), "B came, and went"
+    assert await desk.tell("bust of B") == ["applied"]
+    assert await desk.stands(order) == ("filled", 10), "B came, and went"
     assert await desk.waiting(order) == set()
 
 

@@ -4,7 +4,7 @@ import psycopg
 import pytest
 
 from cell.ledger.trial_balance import SAMPLE_ROWS_MAX, TrialBalance, read_checks, run_trial_balance
-from tests.support.cell_books import MICROS, CellBooks, PlacedOrder
+from tests.support.cell_books import MICROS, SYMBOLS, CellBooks, PlacedOrder
 from tests.support.corrupted_books import IN_THE_BOOKS
 from tests.support.corrupted_records import IN_THE_RECORDS
 from tests.support.corruption import Corruption
@@ -29,6 +29,7 @@ async def fill_books(database: TestDatabase, orders: int = 400) -> None:
         await books.play(orders)
         await overdraw(books)
         await trade_amounts(books)
+        await give_way(books)
         waiting = [books.random_order(user_id) for user_id in books.users[:20]]
         assert "accepted" in await books.place(waiting)
 
@@ -44,6 +45,23 @@ async def trade_amounts(books: CellBooks) -> None:
         assert set(await books.tell(rests)) == {"applied"}
         assert set(await books.tell(books.revise(order, "bust") for order in orders[4:8])) == {"applied"}
         assert set(await books.tell(books.report("cancelled", order) for order in orders[8:10])) == {"applied"}
+
+
+async def give_way(books: CellBooks) -> None:
+    """Fills that had no room when their corrections and busts came, and a correction to which that happened."""
+    for side, corrected in (("buy", 0), ("sell", 0), ("sell", 5), ("buy", 7)):
+        order = PlacedOrder(books.users[-1], books.new_id(), "AAPL", side, SYMBOLS["AAPL"], 10 * MICROS)
+        assert await books.place([order]) == ["accepted"]
+        await books.route()
+        fill = books.fill(order, 6 * MICROS)
+        told: dict[str, object] = {"last_qty": corrected * MICROS, "last_px": order.limit_px} if corrected else {}
+        revision = books.revise(order, "correct" if corrected else "bust", **told)
+        order.last_exec_id = str(revision["exec_id"])
+        again, beside = books.revise(order, "bust"), books.fill(order, 5 * MICROS)
+        assert await books.tell([beside]) == ["applied"]
+        assert await books.tell([fill, revision]) == ["applied", "early" if corrected == 7 else "applied"]
+        if corrected == 7:
+            assert await books.tell([again]) == ["applied"]
 
 
 async def overdraw(books: CellBooks) -> None:

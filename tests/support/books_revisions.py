@@ -11,6 +11,8 @@ from tests.support.books_machine import SYMBOL, near_prices, quantities, venue_p
 from tests.support.books_venue import VenueRules
 from tests.support.ledger_model import ENDED, POSITION_MAX, ModelOrder
 
+TOLD = ("fill", "other fill", "third fill", "revision", "revision of it")
+
 
 class RevisionRules(VenueRules):
     @rule(
@@ -138,8 +140,9 @@ class RevisionRules(VenueRules):
         exec_id, ref = f"e{next(self.numbers):04}", f"e{next(self.numbers):04}"
         qty, px = (qty, px) if kind == "correct" else (0, 0)
         told = {"exec_id": exec_id, "exec_ref_id": ref, "last_qty": qty or 1, "last_px": px or 1}
-        assert self.model.revise(self.model.orders[name], kind, exec_id, ref, qty, px) == "early"
-        assert self._report(name, kind, **told) == "early"
+        expected = self.model.revise(self.model.orders[name], kind, exec_id, ref, qty, px)
+        assert self._report(name, kind, **told) == expected
+        self.met[f"{kind} of what was not told yet: {expected}"] += 1
 
     @precondition(lambda self: self._awaited())
     @rule(data=st.data(), qty=quantities, px=venue_prices, whole=st.booleans())
@@ -160,16 +163,18 @@ class RevisionRules(VenueRules):
         qty=st.integers(10, 3_000_000),
         px=near_prices,
         by_amount=st.booleans(),
-        kind=st.sampled_from(["bust", "bust", "correct", "correct upwards"]),
-        told=st.permutations(["fill", "other fill", "third fill", "revision"]),
-        again=st.lists(st.sampled_from(["fill", "other fill", "third fill", "revision"]), max_size=2),
+        kind=st.sampled_from(["bust", "bust", "correct", "correct", "correct upwards"]),
+        last=st.sampled_from(["bust", "correct"]),
+        told=st.permutations(TOLD),
+        again=st.lists(st.sampled_from(TOLD), max_size=2),
         cancelled=st.booleans(),
     )
     def fills_have_no_room_beside_each_other(
-        self, side: str, qty: int, px: int, by_amount: bool, kind: str, told: list[str], again: list[str],
+        self, side: str, qty: int, px: int, by_amount: bool, kind: str, last: str, told: list[str], again: list[str],
         cancelled: bool,
     ) -> None:  # fmt: skip
-        """Each two of three are more than the order, unless one is taken back or made smaller; in any order, again."""
+        """Each two of three are more than the order, unless one is taken back or made smaller, and that, too; in any
+        order, again."""
         if not self._can_trade() or self.model.is_out_of_band(self.last_px, px):
             return
         self.deposit(qty * px // 1_000_000 + 1) if side == "buy" else self.transfer(qty, px)
@@ -182,18 +187,20 @@ class RevisionRules(VenueRules):
         key = self._send("place", terms, "accepted")
         self._accept(key, order)
         self.route()
-        name, other, third, revision = (f"e{next(self.numbers):04}" for _ in range(4))
+        name, other, third, revision, second = (f"e{next(self.numbers):04}" for _ in range(5))
         waited: set[str] = set()
         some, rest = qty * 2 // 3, qty // 2 + 1
-        corrected = (0, 0) if kind == "bust" else (max(1, qty // 3 if kind == "correct" else qty * 5 // 6), px)
+        corrected = {"bust": 0, "correct": qty // 3, "correct upwards": qty * 5 // 6}
+        revisions = {"revision": (kind, revision, name), "revision of it": (last, second, revision)}
         for what in [*told, *(["cancelled"] if cancelled else []), *again]:
             if what == "cancelled":
                 self._ends(key, order)
-            elif what == "revision":
-                verb = kind.split()[0]
-                expected = self.model.revise(order, verb, revision, name, *corrected)
-                fields = {"last_qty": corrected[0], "last_px": px} if verb == "correct" else {}
-                assert self._report(key, verb, exec_id=revision, exec_ref_id=name, **fields) == expected
+            elif what in revisions:
+                how, exec_id, ref = revisions[what]
+                verb, size = how.split()[0], corrected[how]
+                expected = self.model.revise(order, verb, exec_id, ref, size, px if size else 0)
+                fields = {"last_qty": size, "last_px": px} if size else {}
+                assert self._report(key, verb, exec_id=exec_id, exec_ref_id=ref, **fields) == expected
             else:
                 exec_id, size = {"fill": (name, some), "other fill": (other, rest)}.get(what, (third, rest))
                 expected = self.model.fill(order, exec_id, size, px)

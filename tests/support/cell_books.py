@@ -263,7 +263,7 @@ class CellBooks:
             outcomes |= dict(rows)
             still = [inbox_id for inbox_id, outcome in rows if outcome in ("deferred", "returned")]
             # a report that shows a replacement to be live is deferred once: the confirmation came first
-            rounds_in_vain = rounds_in_vain + 1 if len(still) == len(waiting) else 0
+            rounds_in_vain = rounds_in_vain + 1 if {outcome for _, outcome in rows} == {"deferred"} else 0
             assert rounds_in_vain < 2, "no report of the batch could be applied"
             waiting = still
         return [outcomes[inbox_id] for inbox_id in inbox_ids]

@@ -293,4 +293,47 @@ IN_THE_RECORDS = (
              from executions where kind = 'bust' limit 1""",
         ("early_reports_wait",),
     ),
+    Corruption(
+        "a fill waits although its bust waits too",
+        """insert into early_reports (user_id, inbox_id, order_id, venue, session, venue_seq, trade_date, ref_exec_id,
+                                      room_qty_micros, body, received_at, waits_until)
+           select user_id, id, order_id, 'exchange', 'cell-1', id, '2026-11-20', ref, room,
+                  jsonb_build_object('exec_id', name), now(), now()
+             from (select * from orders where status = 'filled' limit 1) o,
+                  (values (1, 'A', null, 1000000000000000), (2, 'bust of A', 'A', null)) r (id, name, ref, room)""",
+        ("early_reports_wait",),
+    ),
+    Corruption(
+        "a fill gave way although nobody takes it back",
+        """update executions set stands_qty_micros = 0, stands_px_micros = last_px_micros
+            where ctid = (select x.ctid from executions x
+                           where kind = 'fill' and not exists (
+                               select from executions y where y.order_id = x.order_id and y.ref_exec_id = x.exec_id)
+                           limit 1)""",
+        ("what_gave_way_was_taken_back", "orders_equal_executions", "fills_are_posted"),
+    ),
+    Corruption(
+        "a fill that gave way counts",
+        """update executions set stands_qty_micros = null, stands_px_micros = null
+            where ctid = (select ctid from executions where kind = 'fill' and stands_qty_micros = 0 limit 1)""",
+        ("fills_are_posted",),
+    ),
+    Corruption(
+        "a fill that gave way has a cost basis",
+        """update executions set basis_micros = 1
+            where ctid = (select ctid from executions where stands_qty_micros = 0 limit 1)""",
+        ("what_gave_way_was_taken_back",),
+    ),
+    Corruption(
+        "what a fill gave way to is gone",
+        """delete from executions x using executions t
+            where t.stands_qty_micros = 0 and x.ref_exec_id = t.exec_id and x.order_id = t.order_id""",
+        ("what_gave_way_was_taken_back", "orders_equal_executions", "fills_are_posted", "fills_have_events"),
+    ),
+    Corruption(
+        "shares are said to stand of a fill that gave way",
+        """update executions set stands_qty_micros = 1000000
+            where ctid = (select ctid from executions where stands_qty_micros = 0 and kind = 'fill' limit 1)""",
+        ("what_gave_way_was_taken_back", "fills_are_posted"),
+    ),
 )

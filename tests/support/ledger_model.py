@@ -52,6 +52,12 @@ class ModelTrade:
     """Of a buy: shares that were owed before it, which it pays first."""
     taken_back_by: str | None = None
     """`bust` or `correct`, once it does not stand any more."""
+    told: tuple[int, int] | None = None
+    """It gave way: the quantity and price that it was told with; `qty` and `px` are what counts instead."""
+
+    @property
+    def content(self) -> tuple[int, int]:
+        return self.told or (self.qty, self.px)
 
 
 @dataclass
@@ -97,7 +103,7 @@ class ModelOrder:
 
     @property
     def fills(self) -> dict[str, tuple[int, int]]:
-        return {name: (trade.qty, trade.px) for name, trade in self.trades.items() if trade.kind == "fill"}
+        return {name: trade.content for name, trade in self.trades.items() if trade.kind == "fill"}
 
     @property
     def cum(self) -> int:
@@ -147,18 +153,20 @@ class ModelReport:
     def has_ref(self) -> bool:
         return self.ref in self.order.trades
 
-    @property
-    def is_due(self) -> bool:
-        return self.has_ref != self.had_ref or self.judge() != "early"
+    def is_due(self, early: "list[ModelReport]") -> bool:
+        return self.has_ref != self.had_ref or self.judge(early) != "early"
 
-    def judge(self) -> str:
-        """What becomes of it, as the order's trades stand: early is what something else may have to come before."""
+    def judge(self, early: "list[ModelReport]") -> str:
+        """What becomes of it, as the order's trades stand: early is what something else may have to come before, unless
+        what takes it back waits for it already; then it gives way."""
         order, known = self.order, self.order.trades.get(self.exec_id)
         if known is not None:
             is_same = (known.kind, known.ref) == (self.kind, self.ref)
-            is_same &= self.kind == "bust" or (known.qty, known.px) == (self.qty, self.px)
+            is_same &= self.kind == "bust" or known.content == (self.qty, self.px)
             return "duplicate" if is_same else "quarantined"
-        freed = 0
+        if order.amount is None and self.qty > order.qty and not order.is_pending_replacement:
+            return "quarantined"  # whatever is taken back
+        freed, replaces_nothing = 0, True
         if self.ref is not None:
             old = order.trades.get(self.ref)
             if old is None:
@@ -167,16 +175,21 @@ class ModelReport:
                 return "quarantined"
             if old.taken_back_by is not None:
                 return "duplicate" if self.kind == old.taken_back_by == "bust" else "quarantined"
-            freed = old.qty
+            freed, replaces_nothing = old.qty, old.qty == 0
+        if self.kind == "bust":
+            return "applied"
         if order.amount is None:
-            whole, there, more = order.qty, order.cum - freed, self.qty
+            has_room = order.cum - freed + self.qty <= order.qty
         elif self.kind == "fill":
-            whole, there, more = order.amount * MICROS, int(order.exact * MICROS), self.qty * self.px
-        else:
-            return "applied"  # a corrected price may come to more than the amount: it is what was paid
-        if more > whole:
-            return "quarantined"  # whatever is taken back
-        return "applied" if there + more <= whole else "early"
+            if self.qty * self.px > order.amount * MICROS:
+                return "quarantined"
+            has_room = int(order.exact * MICROS) + self.qty * self.px <= order.amount * MICROS
+        else:  # a corrected price may come to more than the amount: it is what was paid
+            more = min(self.qty * self.px, order.amount * MICROS)
+            has_room = not replaces_nothing or int(order.exact * MICROS) + more <= order.amount * MICROS
+        if has_room:
+            return "applied"
+        return "gives way" if any(r.order is order and r.ref == self.exec_id for r in early) else "early"
 
 
 @dataclass
@@ -207,6 +220,8 @@ class ModelAccount:
     """Oldest first."""
     overtaken: list[str] = field(default_factory=list)
     """What became of early reports when what they waited for came, in order; some had to wait again."""
+    gave_way: list[str] = field(default_factory=list)
+    """Kinds of the trades that had no room and were taken back already."""
 
     def position(self, symbol: str) -> ModelPosition:
         return self.positions.setdefault(symbol, ModelPosition())
@@ -461,7 +476,7 @@ class ModelAccount:
         outcome = self._apply(report)
         back: list[ModelReport] = []
         while True:
-            back += [early for early in self.early if early.is_due]
+            back += [early for early in self.early if early.is_due(self.early)]
             self.early = [early for early in self.early if early not in back]
             if not back:
                 return outcome
@@ -470,18 +485,31 @@ class ModelAccount:
             self.overtaken.append(self._apply(oldest))
 
     def _apply(self, report: ModelReport) -> str:
-        outcome = report.judge()
+        order, outcome = report.order, report.judge(self.early)
+        old = None if report.ref is None else order.trades.get(report.ref)
         if outcome == "early":
             report.had_ref = report.has_ref
             self.early = sorted([*self.early, report], key=lambda early: early.number)
-        elif outcome == "applied":
-            self._trade(report) if report.ref is None else self._revise(report, report.ref)
-        return outcome
+            return outcome
+        if outcome not in ("applied", "gives way"):
+            return outcome
+        if old is not None:
+            old.taken_back_by = report.kind
+        if outcome == "gives way":
+            self.gave_way.append(report.kind)
+            stands = (0, report.px, 0) if old is None else (old.qty, old.px, old.basis)
+            trade = order.trades[report.exec_id] = ModelTrade(*stands, report.kind, report.ref)
+            trade.owed, trade.told = 0 if old is None else old.owed, (report.qty, report.px)
+        elif old is None or (old.qty == 0 and report.kind == "correct"):
+            self._trade(report)
+        else:
+            self._revise(report, old)
+        return "applied"
 
     def _trade(self, report: ModelReport) -> None:
         order, qty = report.order, report.qty
-        trade = order.trades[report.exec_id] = ModelTrade(qty, report.px, 0)
-        cost = self._post(order, "last fill" if report.is_last else "fill")
+        trade = order.trades[report.exec_id] = ModelTrade(qty, report.px, 0, report.kind, report.ref)
+        cost = self._post(order, "last fill" if report.is_last else report.kind)
         position = self.position(order.symbol)
         if order.side == "buy":
             trade.owed = max(0, -position.qty)
@@ -498,11 +526,9 @@ class ModelAccount:
         self._hold_again(order, qty, upwards=False)
         self._restrict(order)
 
-    def _revise(self, report: ModelReport, ref: str) -> None:
+    def _revise(self, report: ModelReport, old: ModelTrade) -> None:
         order, kind, qty, px = report.order, report.kind, report.qty, report.px
-        old = order.trades[ref]
-        old.taken_back_by = kind
-        trade = order.trades[report.exec_id] = ModelTrade(qty, px, 0, kind, ref)
+        trade = order.trades[report.exec_id] = ModelTrade(qty, px, 0, kind, report.ref)
         cost = self._post(order, kind)
         position = self.position(order.symbol)
         if order.side == "buy":
@@ -517,7 +543,7 @@ class ModelAccount:
             trade.basis = max(0, old.basis + change) if kind == "correct" else 0
         else:
             position.qty -= qty - old.qty
-            trade.basis = half_even(Fraction(old.basis * qty, old.qty))
+            trade.basis = half_even(Fraction(old.basis * qty, old.qty)) if old.qty else 0
             position.basis = max(0, position.basis + old.basis - trade.basis)
         if position.qty <= 0:
             position.basis = 0

@@ -1,13 +1,18 @@
 -- Every execution has its entry of its own kind, which moves exactly its quantity and its cost through `clearing`, and there
 -- is no such entry without an execution. The cost is round-half-even(exact cost so far) minus what was posted before. A bust
--- takes its fill's quantity and cost back, a correction puts its own in their place; one that changes nothing has no entry.
-with known as (
+-- takes its fill's quantity and cost back, a correction puts its own in their place; one that changes nothing has no entry,
+-- nor has one that gave way, of which nothing or what it takes back stands.
+with counted as not materialized (
+    select *, coalesce(stands_qty_micros, last_qty_micros) as qty,
+           coalesce(stands_qty_micros, last_qty_micros)::numeric * coalesce(stands_px_micros, last_px_micros) as exact  -- 1e-12 dollars
+      from brokerage.all_executions
+),
+known as (
     select x.user_id, x.order_id, x.entry_seq, x.symbol, x.side, x.kind, x.cost_micros,
-           case when x.kind = 'bust' then 0 else x.last_qty_micros end - coalesce(t.last_qty_micros, 0) as qty_change,
-           case when x.kind = 'bust' then 0 else x.last_qty_micros::numeric * x.last_px_micros end
-               - coalesce(t.last_qty_micros::numeric * t.last_px_micros, 0) as exact_change     -- in 1e-12 dollars
-      from brokerage.all_executions x
-      left join brokerage.all_executions t on t.user_id = x.user_id and t.order_id = x.order_id and t.venue = x.venue
+           case when x.kind = 'bust' then 0 else x.qty end - coalesce(t.qty, 0) as qty_change,
+           case when x.kind = 'bust' then 0 else x.exact end - coalesce(t.exact, 0) as exact_change
+      from counted x
+      left join counted t on t.user_id = x.user_id and t.order_id = x.order_id and t.venue = x.venue
             and t.session = x.session and t.trade_date = x.ref_trade_date and t.exec_id = x.ref_exec_id
 ),
 priced as (
@@ -44,10 +49,10 @@ select coalesce(r.user_id, p.user_id) as user_id, coalesce(r.entry_seq, p.seq) a
        r.cost_micros, r.true_cost, p.paid as posted_cost, r.qty_change, p.got as posted_qty
   from rounded r
   full join posted p on p.user_id = r.user_id and p.seq = r.entry_seq
-       and not (r.kind = 'correct' and r.cost_micros = 0 and r.qty_change = 0)
+       and not (r.cost_micros = 0 and r.qty_change = 0)
  where r.user_id is null
     or r.cost_micros <> r.true_cost
-    or not (r.kind = 'correct' and r.cost_micros = 0 and r.qty_change = 0)
+    or not (r.cost_micros = 0 and r.qty_change = 0)
        and (p.user_id is null
             or r.order_id is distinct from p.order_id or r.kind <> p.kind
             or (r.qty_change <> 0 and r.symbol is distinct from p.symbol)

@@ -1,5 +1,6 @@
 -- An order's filled quantity and cost are the sums of its executions that stand (neither busts nor taken back by a bust or a
--- correction), its posted cost that of all that was posted; it is `filled` exactly when the quantity is complete;
+-- correction; one that gave way counts for what it says), its posted cost that of all that was posted; it is `filled` exactly
+-- when the quantity is complete;
 -- an order by amount has not traded for more (a correction may have made it more);
 -- no execution without its order, none on another symbol or side than the order's.
 select coalesce(o.user_id, x.user_id) as user_id, coalesce(o.order_id, x.order_id) as order_id,
@@ -13,8 +14,8 @@ select coalesce(o.user_id, x.user_id) as user_id, coalesce(o.order_id, x.order_i
        o.status, o.cum_qty_micros, x.qty as executed_qty, o.cum_cost_micros, x.cost as executed_cost
   from brokerage.orders o
   full join (
-        select e.user_id, e.order_id, coalesce(sum(e.last_qty_micros) filter (where s.stands), 0) as qty, sum(e.cost_micros) as cost,
-               coalesce(sum(e.last_qty_micros::numeric * e.last_px_micros) filter (where s.stands), 0) as exact_cost,
+        select e.user_id, e.order_id, coalesce(sum(s.qty) filter (where s.stands), 0) as qty, sum(e.cost_micros) as cost,
+               coalesce(sum(s.qty::numeric * s.px) filter (where s.stands), 0) as exact_cost,
                bool_or(e.symbol <> t.symbol or e.side <> t.side) as has_foreign, bool_or(e.kind = 'correct') as has_corrections
           from brokerage.all_executions e
           left join brokerage.orders t on t.user_id = e.user_id and t.order_id = e.order_id
@@ -22,7 +23,9 @@ select coalesce(o.user_id, x.user_id) as user_id, coalesce(o.order_id, x.order_i
                        from brokerage.all_executions where ref_exec_id is not null) b
             on b.user_id = e.user_id and b.order_id = e.order_id and b.venue = e.venue and b.session = e.session
            and b.ref_trade_date = e.trade_date and b.ref_exec_id = e.exec_id
-          cross join lateral (select e.kind <> 'bust' and b.user_id is null as stands) s
+          cross join lateral (select e.kind <> 'bust' and b.user_id is null as stands,
+                                     coalesce(e.stands_qty_micros, e.last_qty_micros) as qty,
+                                     coalesce(e.stands_px_micros, e.last_px_micros) as px) s
          group by e.user_id, e.order_id
        ) x on x.user_id = o.user_id and x.order_id = o.order_id
  where o.order_id is null

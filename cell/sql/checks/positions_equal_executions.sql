@@ -4,29 +4,36 @@
 -- A bust or a correction of a buy changes the basis by its posted cost, one of a sell brings back what the sale had removed
 -- (a corrected quantity: in proportion); never below zero, and zero when no share is left. Of a buy that paid owed shares,
 -- a bust takes back what basis it had, and a correction changes it by price times the part beyond what was owed.
+-- What gave way changes nothing; the correction of a trade of which nothing counts is a trade of its own.
 -- Every stored step is recomputed from the running sums before it, exactly.
-with changes as (   -- price: what the basis of an incoming quantity is made of, as a fraction: qty x price / scale
-    select x.user_id, x.symbol, x.entry_seq, x.kind = 'correct' as is_correction, x.kind = 'bust' as is_bust,
-           case when x.kind = 'fill' then x.side else 'revised ' || x.side end as kind, x.last_qty_micros as qty,
-           x.cost_micros as cost, x.cost_micros::numeric as price, x.last_qty_micros::numeric as scale,
-           case x.side when 'buy' then 1 else -1 end
-               * (case x.kind when 'bust' then 0 else x.last_qty_micros end - coalesce(t.last_qty_micros, 0)) as qty_change,
-           case when x.kind <> 'fill' then x.basis_change_micros when x.side = 'buy' then x.basis_micros else -x.basis_micros end
+with counted as not materialized (
+    select e.*, c.qty, c.px from brokerage.all_executions e
+     cross join lateral (select coalesce(e.stands_qty_micros, e.last_qty_micros) as qty,
+                                coalesce(e.stands_px_micros, e.last_px_micros) as px) c
+),
+changes as (   -- price: what the basis of an incoming quantity is made of, as a fraction: qty x price / scale
+    select x.user_id, x.symbol, x.entry_seq, x.kind = 'correct' as is_correction, x.kind = 'bust' as is_bust, k.kind, x.qty,
+           x.cost_micros as cost, x.cost_micros::numeric as price, greatest(x.qty, 1)::numeric as scale,
+           case x.side when 'buy' then 1 else -1 end * (case x.kind when 'bust' then 0 else x.qty end - coalesce(t.qty, 0)) as qty_change,
+           case when k.kind = 'buy' then x.basis_micros when k.kind = 'sell' then -x.basis_micros else x.basis_change_micros end
                as basis_change,
            x.basis_micros as basis,
            t.basis_micros as taken_basis, x.owed_micros as owed, t.owed_micros as taken_owed,
            -- a corrected buy: the change of price times part, in 1e-12 dollars
-           greatest(x.last_qty_micros - coalesce(x.owed_micros, 0), 0)::numeric * x.last_px_micros
-               - greatest(t.last_qty_micros - coalesce(x.owed_micros, 0), 0)::numeric * t.last_px_micros as exact_change,
-           case x.kind when 'bust' then 0 else div(2 * t.basis_micros::numeric * x.last_qty_micros + t.last_qty_micros,
-                                                   2 * t.last_qty_micros::numeric)
+           greatest(x.qty - coalesce(x.owed_micros, 0), 0)::numeric * x.px
+               - greatest(t.qty - coalesce(x.owed_micros, 0), 0)::numeric * t.px as exact_change,
+           case when x.kind = 'bust' then 0 when k.kind = 'revised sell' then
+               div(2 * t.basis_micros::numeric * x.qty + t.qty, 2 * t.qty::numeric)
                -- a tie goes to the even one
-               - case when mod(2 * t.basis_micros::numeric * x.last_qty_micros + t.last_qty_micros, 2 * t.last_qty_micros::numeric) = 0
-                       and mod(div(2 * t.basis_micros::numeric * x.last_qty_micros + t.last_qty_micros,
-                                   2 * t.last_qty_micros::numeric), 2) = 1 then 1 else 0 end end as true_basis
-      from brokerage.all_executions x
-      left join brokerage.all_executions t on t.user_id = x.user_id and t.order_id = x.order_id and t.venue = x.venue
+               - case when mod(2 * t.basis_micros::numeric * x.qty + t.qty, 2 * t.qty::numeric) = 0
+                       and mod(div(2 * t.basis_micros::numeric * x.qty + t.qty, 2 * t.qty::numeric), 2) = 1 then 1 else 0 end end
+               as true_basis
+      from counted x
+      left join counted t on t.user_id = x.user_id and t.order_id = x.order_id and t.venue = x.venue
             and t.session = x.session and t.trade_date = x.ref_trade_date and t.exec_id = x.ref_exec_id
+     cross join lateral (select case when x.stands_qty_micros is not null then 'none'
+                                     when x.kind = 'fill' or (x.kind = 'correct' and t.qty = 0) then x.side
+                                     else 'revised ' || x.side end as kind) k
     union all
     select t.user_id, t.symbol, e.seq, false, false, 'transfer', t.qty_micros, t.cost_basis_micros, t.unit_cost_micros, 1000000,
            t.qty_micros, t.cost_basis_micros, t.cost_basis_micros, null, null, null, null, null
@@ -64,6 +71,7 @@ revised as (   -- what a bust or a correction of a buy changes the basis by
 ),
 expected as (
     select *, case when kind in ('transfer', 'buy') then whole
+                   when kind = 'none' then 0
                    when starts_with(kind, 'revised') and qty_after <= 0 then -basis_before
                    when kind = 'revised buy' then greatest(basis_before + buy_change, 0) - basis_before
                    when kind = 'revised sell' then greatest(basis_before + taken_basis - true_basis, 0) - basis_before

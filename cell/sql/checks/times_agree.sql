@@ -14,7 +14,7 @@ select v.user_id, v.order_id, 'a step that tells an execution and its entry', v.
   from brokerage.all_order_events v
   join brokerage.all_executions x on x.user_id = v.user_id and x.order_id = v.order_id and x.exec_id = v.exec_id
         and x.last_px_micros = v.last_px_micros
-        and not (x.kind = 'correct' and x.cost_micros = 0 and x.qty_change_micros = 0)     -- that one has no entry
+        and not (x.cost_micros = 0 and coalesce(x.qty_change_micros, x.last_qty_micros) = 0)     -- that one has no entry
   join brokerage.all_journal_entries e on e.user_id = x.user_id and e.seq = x.entry_seq
  group by v.user_id, v.order_id, v.seq, v.at
 having v.at <> all (array_agg(e.occurred_at))

@@ -6,6 +6,9 @@
 --   early    it waits in early_reports, reason tells for what: a bust or a correction for an execution that nobody has told
 --            yet; a fill or a correction that is beyond the order for something else to be taken back, which may have come first
 --            at the venue (one that is larger than the whole order waits for nothing: there can be no room, ever)
+--            What has no room but is waited for, by its own bust or correction, needs none: it gives way. It is written down as it
+--            was told and counts for nothing (a correction: for what it takes back); its bust or correction is judged next, takes
+--            the little back that counts, and by what it tells needs room itself. So in any order the same remains.
 --   returned  a row more than was asked for: this report was early, and is in the inbox again, because what it waited for came
 --            with this call (return_early_reports_v1); of which user, `user_id` tells
 --   deferred (the user is locked by another writer, halted or gone, or has an older report): the row stays in the inbox.
@@ -74,7 +77,9 @@ begin
                x.kind = n.kind and x.ref_exec_id is not distinct from n.ref_exec_id
                    and (n.kind = 'bust' or (x.last_qty_micros = n.told_qty and x.last_px_micros = n.told_px)) as is_same,
                t.exec_id as taken_exec_id, t.trade_date as taken_date, t.kind as taken_kind, t.superseded_by,
-               t.last_qty_micros as taken_qty, t.last_px_micros as taken_px, t.basis_micros as taken_basis, t.settles_on as taken_settles_on,
+               t.last_qty_micros as taken_told_qty, t.last_px_micros as taken_told_px,
+               coalesce(t.stands_qty_micros, t.last_qty_micros) as taken_qty, coalesce(t.stands_px_micros, t.last_px_micros) as taken_px,
+               t.basis_micros as taken_basis, t.settles_on as taken_settles_on,
                coalesce(t.owed_micros, 0) as taken_owed,
                r.order_id as new_id, r.event_seq as new_order_event_seq, r.replace_qty_micros as whole_qty,
                r.hold_px_micros as new_hold_px,
@@ -88,7 +93,8 @@ begin
           left join executions x on x.user_id = n.user_id and x.order_id = n.named_id and x.venue = n.venue
                 and x.session = n.session and x.trade_date = n.trade_date and x.exec_id = n.exec_id
           left join lateral (
-              select e.exec_id, e.trade_date, e.kind, e.last_qty_micros, e.last_px_micros, e.basis_micros, e.settles_on, e.owed_micros,
+              select e.exec_id, e.trade_date, e.kind, e.last_qty_micros, e.last_px_micros, e.stands_qty_micros, e.stands_px_micros,
+                     e.basis_micros, e.settles_on, e.owed_micros,
                      (select y.kind from executions y
                        where y.user_id = e.user_id and y.order_id = e.order_id and y.venue = e.venue and y.session = e.session
                          and y.ref_exec_id = e.exec_id and y.ref_trade_date = e.trade_date) as superseded_by
@@ -124,17 +130,26 @@ begin
                     when r.told_qty::numeric * r.told_px > r.notional_micros::numeric * 1000000
                         then 'quarantined: fill beyond the order''s amount'
                     when r.cum_qty_micros::numeric + r.told_qty > r.order_qty_micros
-                         or r.cum_cost_exact + r.told_qty::numeric * r.told_px > r.notional_micros::numeric * 1000000 then 'early'
+                         or r.cum_cost_exact + r.told_qty::numeric * r.told_px > r.notional_micros::numeric * 1000000
+                        then case when is_awaited_v1(r.user_id, r.named_id, r.venue, r.session, r.trade_date, r.exec_id)
+                                  then 'give way' else 'early' end
                     else 'fill' end
                 when r.kind in ('bust', 'correct') then case
                     when r.is_known and r.is_same then 'duplicate'
                     when r.is_known then 'quarantined: exec id seen with other content'
+                    when r.kind = 'correct' and r.told_qty > r.order_qty_micros then 'quarantined: fill beyond the order''s quantity'
                     when r.taken_exec_id is null then 'early'
                     when r.taken_kind = 'bust' then 'quarantined: takes back a bust'
                     when r.kind = 'bust' and r.superseded_by = 'bust' then 'duplicate'
                     when r.superseded_by is not null then 'quarantined: takes back an execution that was taken back before'
-                    when r.kind = 'correct' and r.told_qty > r.order_qty_micros then 'quarantined: fill beyond the order''s quantity'
-                    when r.kind = 'correct' and r.cum_qty_micros::numeric - r.taken_qty + r.told_qty > r.order_qty_micros then 'early'
+                    when r.kind = 'correct' and (
+                        r.cum_qty_micros::numeric - r.taken_qty + r.told_qty > r.order_qty_micros
+                        -- of an order by amount, one that stands instead of nothing; alone it may be more than the amount
+                        or r.taken_qty = 0 and r.cum_cost_exact + least(r.told_qty::numeric * r.told_px, r.notional_micros::numeric * 1000000)
+                                               > r.notional_micros::numeric * 1000000)
+                        then case when is_awaited_v1(r.user_id, r.named_id, r.venue, r.session, r.trade_date, r.exec_id)
+                                  then 'give way' else 'early' end
+                    when r.kind = 'correct' and r.taken_qty = 0 then 'fill'
                     else 'revise' end
                 -- passed over a moment ago: its user was still halted then, or had an older report
                 when r.kind = 'accepted' then 'deferred'
@@ -149,9 +164,9 @@ begin
           from read r
     ),
     computed as (
-        select j.*, j.deed in ('fill', 'revise') as trades, j.side = 'buy' as buys,
-               case when j.deed = 'revise' and j.kind = 'bust' then j.taken_qty else j.told_qty end as qty,
-               case when j.deed = 'revise' and j.kind = 'bust' then j.taken_px else j.told_px end as px,
+        select j.*, j.deed in ('fill', 'revise', 'give way') as trades, j.side = 'buy' as buys,
+               case when j.deed = 'revise' and j.kind = 'bust' then j.taken_told_qty else j.told_qty end as qty,
+               case when j.deed = 'revise' and j.kind = 'bust' then j.taken_told_px else j.told_px end as px,
                case j.deed when 'fill' then j.told_qty
                            when 'revise' then case j.kind when 'correct' then j.told_qty else 0 end - j.taken_qty
                            else 0 end as qty_change,
@@ -159,7 +174,7 @@ begin
                            when 'revise' then case j.kind when 'correct' then j.told_qty::numeric * j.told_px else 0 end
                                               - j.taken_qty::numeric * j.taken_px
                            else 0 end as exact_change
-          from judged j where j.deed in ('fill', 'revise', 'end', 'restore', 'replace', 'refuse')
+          from judged j where j.deed in ('fill', 'revise', 'give way', 'end', 'restore', 'replace', 'refuse')
     ),
     costed as (
         select c.*, c.cum_qty_micros + c.qty_change as new_cum_qty, c.cum_cost_exact + c.exact_change as new_cost_exact,
@@ -170,12 +185,13 @@ begin
                        select from venue_instructions i
                         where i.user_id = c.user_id and i.order_id = c.order_id and i.action = 'expire') then 'expired'
                    when c.deed = 'end' then c.kind
+                   when c.deed = 'give way' then c.status
                    when c.deed = 'replace' then case c.status when 'pending_replace' then 'replaced' else c.status end
                    when c.deed = 'refuse' and c.status <> 'pending_replace' then c.status
                    when c.deed in ('restore', 'refuse') then case when c.cum_qty_micros > 0 then 'partially_filled' else 'routed' end
                    when c.cum_qty_micros + c.qty_change = c.order_qty_micros then 'filled'
                    when c.notional_micros is not null and c.deed in ('fill', 'revise') and c.kind <> 'bust'
-                        and (c.status = 'filled' or (c.deed = 'fill' and c.told_status = 'filled')) then 'filled'
+                        and (c.status = 'filled' or (c.kind = 'fill' and c.told_status = 'filled')) then 'filled'
                    when c.status = 'filled' then 'cancelled'
                    when c.had_ended or c.status in ('pending_cancel', 'pending_replace') then c.status
                    when c.cum_qty_micros + c.qty_change = 0 then 'routed'
@@ -186,7 +202,7 @@ begin
     held as (
         select c.*, c.new_cost - c.cum_cost_micros as cost,
                -- what buys back shares that were owed is no part of a position's cost, also when it is corrected
-               case when not c.buys then null when c.deed = 'revise' then c.taken_owed else greatest(-c.position_qty, 0) end as owed,
+               case when not c.buys then null when c.deed = 'fill' then greatest(-c.position_qty, 0) else c.taken_owed end as owed,
                case when c.deed <> 'revise' or not c.buys then 0
                     when c.taken_owed = 0 then c.new_cost - c.cum_cost_micros
                     when c.kind = 'bust' then -c.taken_basis
@@ -226,6 +242,7 @@ begin
                case when not n.trades then 0 when n.buys then n.qty_change else -n.qty_change end as position_change,
                -- the basis of this trade as it now stands: what a buy adds; what a sale took with it, a corrected one in proportion
                case when not n.trades or (n.deed = 'revise' and n.kind = 'bust') then 0
+                    when n.deed = 'give way' then coalesce(n.taken_basis, 0)
                     when n.buys and n.deed = 'revise' then greatest(n.taken_basis + n.revised_basis, 0)
                     when n.buys and n.owed = 0 then n.cost
                     when n.buys then round_half_even_v1(n.cost::numeric * greatest(n.told_qty - n.owed, 0), n.told_qty)::bigint
@@ -249,7 +266,7 @@ begin
                f.write_seq + 1 as new_write_seq, f.event_seq + 1 as new_event_seq,
                f.order_event_seq + f.changes::integer as new_stream_seq,
                md5(f.deed || '|' || f.order_id || '|' || (f.event_seq + 1) || '|' || coalesce(f.exec_id, ''))::uuid as entry_id,
-               case when f.deed = 'fill' then 'fill' when f.deed = 'revise' then f.kind else 'release' end as entry_kind
+               case when f.trades then f.kind else 'release' end as entry_kind
           from funded f
     ),
     lines as materialized (
@@ -296,19 +313,22 @@ begin
     new_executions as (
         insert into executions (user_id, order_id, venue, session, trade_date, exec_id, fingerprint, symbol, side,
                                 last_qty_micros, last_px_micros, cost_micros, basis_micros, entry_seq, at,
-                                kind, ref_exec_id, ref_trade_date, qty_change_micros, basis_change_micros, settles_on, owed_micros)
+                                kind, ref_exec_id, ref_trade_date, qty_change_micros, basis_change_micros, settles_on, owed_micros,
+                                stands_qty_micros, stands_px_micros)
         select user_id, order_id, venue, session, trade_date, exec_id, sha256(convert_to(qty || '|' || px, 'UTF8')), symbol, side,
                qty, px, cost, basis, new_entry_seq, venue_at,
                kind, taken_exec_id, taken_date, qty_change, basis_change,
-               case when not buys then coalesce(taken_settles_on, settlement_date_v1(trade_date, p_settles_on)) end, owed
+               case when not buys then coalesce(taken_settles_on, settlement_date_v1(trade_date, p_settles_on)) end, owed,
+               case when deed = 'give way' then coalesce(taken_qty, 0) end, case when deed = 'give way' then coalesce(taken_px, px) end
           from chained where trades
     ),
     new_events as (
         insert into order_events (user_id, order_id, seq, stream_seq, from_status, to_status, reason, at,
                                   exec_id, last_qty_micros, last_px_micros, cum_qty_micros, cum_cost_micros)
         select user_id, order_id, new_event_seq, new_stream_seq, status, new_status,
-               case when deed = 'fill' then case when had_ended then 'late fill' else 'fill' end
-                    when deed = 'revise' then case kind when 'bust' then 'bust' else 'correction' end
+               case when deed = 'give way' then 'superseded'
+                    when trades then case kind when 'bust' then 'bust' when 'correct' then 'correction'
+                                               else case when had_ended then 'late fill' else 'fill' end end
                     when deed = 'replace' then 'replaced'
                     else coalesce(venue_reason, replace(kind, '_', ' ')) end, p_at,
                case when trades then exec_id end, case when trades then qty end, case when trades then px end, new_cum_qty, new_cost
@@ -416,9 +436,11 @@ begin
                                    room_qty_micros, room_cost_exact, body, received_at, waits_until)
         select j.user_id, j.id, j.named_id, j.venue, j.session, j.venue_seq, j.trade_date,
                case when j.kind <> 'fill' then j.ref_exec_id end,
-               case when j.kind = 'fill' and j.order_qty_micros is not null then j.told_qty
-                    when j.kind = 'correct' and j.taken_exec_id is not null then j.told_qty - j.taken_qty end,
-               case when j.kind = 'fill' and j.order_qty_micros is null then j.told_qty::numeric * j.told_px end,
+               case when j.kind = 'fill' or j.taken_exec_id is not null then
+                        case when j.order_qty_micros is not null then j.told_qty - coalesce(j.taken_qty, 0) end end,
+               case when j.kind = 'fill' or j.taken_exec_id is not null then
+                        case when j.order_qty_micros is null
+                             then least(j.told_qty::numeric * j.told_px, j.notional_micros::numeric * 1000000) end end,
                j.body, i.received_at, i.received_at + early_max
           from judged j join inbox i on i.id = j.id where j.deed = 'early'
         returning inbox_id, waits_for
