@@ -7,6 +7,7 @@ import uvloop
 
 from exchange.app import run_exchange
 from exchange.settings import ExchangeSettings
+from infra.runtime.collector import set_startup_aside
 from infra.runtime.shutdown import Shutdown
 from infra.runtime.telemetry import configure_logging
 
@@ -30,6 +31,7 @@ def serve() -> None:
 async def _serve(settings: ExchangeSettings) -> None:
     shutdown = Shutdown()
     shutdown.install()
+    set_startup_aside()
     await run_exchange(settings, shutdown)
 
 

@@ -9,6 +9,7 @@ import sys
 import typer
 import uvloop
 
+from infra.runtime.collector import set_startup_aside
 from infra.runtime.shutdown import Shutdown
 from infra.runtime.telemetry import configure_logging
 from router.app import Router
@@ -57,6 +58,7 @@ async def _serve(settings: RouterSettings) -> int | None:
     ending.install()
     part = Router(settings)
     async with part.serving(keeps_listener=lambda: ending.begins_anew):
+        set_startup_aside()
         await ending.wait()
     if not ending.begins_anew or part.listener is None:
         return None

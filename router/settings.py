@@ -31,8 +31,9 @@ class UpstreamSettings(BaseModel):
     deadline_s: float = Field(default=8.0, ge=0.2)
     """For all that a request may take from when it was whole, holding and sending again included. Longer than the
     cell's own limit for a command, and below what clients wait."""
-    idle_max_s: float = Field(default=4.0, gt=0)
-    """Shorter than the cell's keep-alive, so a connection is rarely closed under a request."""
+    idle_max_s: float = Field(default=60.0, gt=0)
+    """Shorter than the cell's keep-alive (75 s), so a connection is rarely closed under a request; long, because who
+    comes in a burst after a quiet moment would otherwise pay for opening one, just when the cell is busiest."""
     tunnels_max: int = Field(default=5_000, ge=0)
     """Open WebSockets into one cell, by this router: a file descriptor on either side and about 30 KB each."""
     breaker_failures: int = Field(default=5, ge=1)

@@ -8,8 +8,10 @@ the server too, when its caller waits no more.
 
 import asyncio
 import math
+from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 from urllib.parse import urlencode
 
 from psycopg import AsyncConnection
@@ -23,8 +25,24 @@ from infra.runtime.settings import PostgresSettings
 Connection = AsyncConnection[TupleRow]
 
 
+class _LastReturnedFirst(deque[Connection]):
+    """What psycopg_pool appends on return and pops from the left to lend: a queue there, a stack here."""
+
+    append = deque.appendleft
+
+
 class Pool(AsyncConnectionPool[Connection]):
-    """Connections, lent to a request no longer than its budget lasts; the wait for one counts."""
+    """Connections, lent to a request no longer than its budget lasts; the wait for one counts.
+
+    The one that was returned last is lent first. A server process that has just run a statement has its plan and its
+    catalog entries in the processor's caches; taking turns, as the library does, wakes the coldest of all each time.
+    """
+
+    _pool: deque[Connection]
+
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        self._pool = _LastReturnedFirst()
 
     @asynccontextmanager
     async def connection(self, timeout: float | None = None) -> AsyncIterator[Connection]:

@@ -4,8 +4,10 @@ Every order on the way there is placed by the shipped procedure, 64 in a call on
 and the rate is seen all the way: `share_of_first` is a slice's rate by the first one's. Nothing drains the outbox
 or the instructions; their two million rows stay, which a running cell never has.
 Minutes pass between the first slice and the last, and a shared machine is not the same then. So half way and at the end
-the full cell and an empty one place in turns: `to_empty` is the median ratio of two runs that follow each other. What
-the full server does in the background slows both, so this hides some of what growth costs; believe both figures.
+the first slice is run again, in a new cell, and the full cell places as many right before or after it: `to_empty` is
+the median ratio of such pairs. Only one server runs at a time, the other is stopped (SIGSTOP), so neither pays for what
+the other does in the background, and the full one gets no pause to catch up in: its checkpoints and its vacuum
+fall into its own turns.
 What a customer notices is measured over HTTP at an app server, in the empty cell, half way and at the end: orders per
 second over 64 connections, the median of a few short runs.
 Pages are read over HTTP from an app server of the cell by a customer who has a page of orders, when the others
@@ -39,9 +41,11 @@ HTTP_USERS: Final = 256
 HTTP_RUNS: Final = 6
 """The first warms up and is not kept."""
 HTTP_S: Final = 2.0
-BESIDE_ROUNDS: Final = 6
-BESIDE_ORDERS: Final = 25_600
-"""In each run of the full cell and of the empty one; so the empty one has 180,000 in the end."""
+PAIRS: Final = 5
+PAIR_ORDERS: Final = 102_400
+"""In each turn of a pair: as many as a slice."""
+WARM_UP_ORDERS: Final = 12_800
+"""In the new cell, before its turn: the first slice has as many behind it, placed over HTTP."""
 
 
 Rounds = list[dict[str, dict[str, float]]]
@@ -170,17 +174,22 @@ async def open_in(cell: OwnCell, count: int) -> list[uuid.UUID]:
 
 
 async def beside_an_empty_cell(full: Placing, customers: int) -> Rounds:
-    """Both place in turns, each as often first as second; the empty one has a server of its own."""
+    """The full cell and a new one, each as often first as second; a stopped server neither helps nor hinders."""
     rounds: Rounds = []
-    async with own_cell() as cell:
-        empty = await Placing.open(cell, customers)
-        peers = {"full": full, "empty": empty}
-        for peer in peers.values():
-            await settle_tables(peer.cell.superuser_dsn)
-            await peer.place(BESIDE_ORDERS)  # warms up, not kept
-        for number in range(BESIDE_ROUNDS):
-            names = sorted(peers, reverse=number % 2 == 0)
-            rounds.append({name: (await peers[name].place(BESIDE_ORDERS)).figures() for name in names})
+    for number in range(PAIRS):
+        figures: dict[str, dict[str, float]] = {}
+        with full.cell.frozen():
+            async with own_cell() as cell:
+                empty = await Placing.open(cell, customers)
+                await settle_tables(cell.superuser_dsn)
+                await empty.place(WARM_UP_ORDERS)
+                if number % 2:
+                    figures["empty"] = (await empty.place(PAIR_ORDERS)).figures()
+                with cell.frozen(), full.cell.thawed():
+                    figures["full"] = (await full.place(PAIR_ORDERS)).figures()
+                if not number % 2:
+                    figures["empty"] = (await empty.place(PAIR_ORDERS)).figures()
+        rounds.append(figures)
     return rounds
 
 

@@ -1,9 +1,11 @@
-"""What the router adds at half load: reads and orders at half the rate that it and the cell sustain together, through
-the router and straight to the cell.
+"""What the router adds at half load: reads and orders, through the router and straight to the cell.
 
-Sustained is what the whole cell keeps up with: an order's journey (venue, fill, relay, broker) goes on after its
-answer, so orders are counted until nothing waits in the cell any more. How busy the machine was is part of the result:
-commands share calls, so at half of the rate it works for much more than half of the time.
+Half load has two meanings here, and both are measured. `read` and `order`: half of the rate that router and cell
+sustain together. Sustained is what the whole cell keeps up with: an order's journey (venue, fill, relay, broker) goes
+on after its answer, so orders are counted until nothing waits in the cell any more. At half of that rate a machine that
+answers reads is about half busy, but one that takes orders is busy most of the time: commands share calls, so few cost
+nearly as much as many. `order_half_busy`: the rate at which all processors together work for half of the time.
+How busy they were is part of each result.
 
 At a fixed rate a request has its own time, whether or not the one before was quick, so a stall counts for everybody
 who waits behind it. Both ways take turns of half a second, each first as often as second: in longer turns each way
@@ -33,8 +35,14 @@ CONNECTIONS: Final = 32
 CUSTOMERS: Final = 256
 """Who take turns on the connections; one each would wait for his own last order's journey to the market."""
 TURN_S: Final = 0.5
+KINDS: Final = {"read": 200, "order": 201, "order_half_busy": 201}
+"""What is measured, and the status of a right answer."""
+HALF_BUSY: Final = 0.5
+SEARCH_STEPS: Final = 4
+SEARCH_S: Final = 3.0
 CAPACITY_S: Final = 8
 _CAPACITY_LOT: Final = 90_000  # numbers of rounds that no other measurement uses: keys of orders must differ
+_SEARCH_LOT: Final = 90_001
 _LOT: Final = 91_000
 
 
@@ -44,21 +52,22 @@ async def measure(
     where = conditions()
     bench = await open_bench(router_url, view, cell=cell, customers=CUSTOMERS)
     rates: dict[str, float] = {}
-    for name, wanted in (("read", 200), ("order", 201)):
+    for name in ("read", "order"):
         routed, _ = _pair(bench, name, _CAPACITY_LOT)
-        sustained = await _sustained_per_s(router_url, routed, wanted, lambda: until_quiet(view, cell))
+        sustained = await _sustained_per_s(router_url, routed, KINDS[name], lambda: until_quiet(view, cell))
         rates[name] = sustained / 2
-    say(", ".join(f"{name}s at {rate:.0f} per second" for name, rate in rates.items()))
+    rates["order_half_busy"] = await _half_busy_per_s(bench, rates["order"], lambda: until_quiet(view, cell))
+    say(", ".join(f"{name} at {rate:.0f} per second" for name, rate in rates.items()))
     measured: dict[str, list[dict[str, float]]] = {name: [] for name in rates}
     for number in range(rounds):
-        for name, wanted in (("read", 200), ("order", 201)):
-            requests = _pair(bench, name, _LOT + number)
+        for name, wanted in KINDS.items():
+            requests = _pair(bench, name, _LOT + 2 * number + (name == "order_half_busy"))
             measured[name].append(await _round(bench, requests, rates[name], seconds, wanted))
             await until_quiet(view, cell)
         say(f"round {number + 1} of {rounds}")
     document = {
         "benchmark": "half_load",
-        "what": "milliseconds that the router adds at half of the rate that it and the cell sustain together",
+        "what": "milliseconds that the router adds at half of the sustained rate, and on a machine that is half busy",
         "conditions": where,
         "settings": {
             "connections": CONNECTIONS, "customers": CUSTOMERS, "seconds": seconds, "turn_s": TURN_S, "rounds": rounds,
@@ -80,6 +89,19 @@ async def _sustained_per_s(url: str, request_of: RequestOf, wanted: int, rest: C
     full = await drive(url, request_of, connections=CONNECTIONS, seconds=CAPACITY_S, wanted=wanted)
     await rest()
     return _checked(full, wanted).statuses[wanted] / (perf_counter() - began)
+
+
+async def _half_busy_per_s(bench: Bench, per_s: float, rest: Callable[[], Awaitable[None]]) -> float:
+    """Orders per second that keep the processors busy for half of the time, sought from a rate that is above it."""
+    routed, _ = _pair(bench, "order", _SEARCH_LOT)
+    async with paced(bench.router_url, routed, connections=CONNECTIONS, wanted=201) as way:
+        for _ in range(SEARCH_STEPS):
+            before = psutil.cpu_times()
+            await way.drive(per_s=per_s, seconds=SEARCH_S)
+            per_s *= HALF_BUSY / busy_share(before, psutil.cpu_times())
+            await rest()
+    _checked(way.result, 201)
+    return per_s
 
 
 def _pair(bench: Bench, name: str, lot: int) -> tuple[RequestOf, RequestOf]:

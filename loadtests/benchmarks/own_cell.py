@@ -14,8 +14,8 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,6 +70,37 @@ class OwnCell:
                 times = child.cpu_times()
                 used += times.user + times.system
         return float(used)
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """None of the server's processes runs: another server is measured meanwhile."""
+        self._suspend()
+        try:
+            yield
+        finally:
+            self._resume()
+
+    @contextmanager
+    def thawed(self) -> Iterator[None]:
+        """A frozen server runs."""
+        self._resume()
+        try:
+            yield
+        finally:
+            self._suspend()
+
+    def _suspend(self) -> None:
+        postmaster = psutil.Process(self.server_pid)
+        postmaster.suspend()  # first, so that it starts no process meanwhile
+        for child in postmaster.children():
+            with suppress(psutil.NoSuchProcess):
+                child.suspend()
+
+    def _resume(self) -> None:
+        postmaster = psutil.Process(self.server_pid)
+        for process in (*postmaster.children(), postmaster):
+            with suppress(psutil.NoSuchProcess):
+                process.resume()
 
     @asynccontextmanager
     async def process(self, role: str, **further: str) -> AsyncIterator[int]:
