@@ -6,9 +6,9 @@
 --   early    it waits in early_reports, reason tells for what: a bust or a correction for an execution that nobody has told
 --            yet; a fill or a correction that is beyond the order for something else to be taken back, which may have come first
 --            at the venue (one that is larger than the whole order waits for nothing: there can be no room, ever)
---            What has no room but is waited for, by its own bust or correction, needs none: it gives way. It is written down as it
---            was told and counts for nothing (a correction: for what it takes back); its bust or correction is judged next, takes
---            the little back that counts, and by what it tells needs room itself. So in any order the same remains.
+--            What has no room, and for which its own bust or correction waits already, gives way: it is written down as it was
+--            told, counts for nothing (a correction: for what it takes back) and is `applied`. Its bust or correction is judged
+--            next, takes back no more than that, and a correction of nothing is posted, and needs room, as a fill does.
 --   returned  a row more than was asked for: this report was early, and is in the inbox again, because what it waited for came
 --            with this call (return_early_reports_v1); of which user, `user_id` tells
 --   deferred (the user is locked by another writer, halted or gone, or has an older report): the row stays in the inbox.

@@ -5,10 +5,10 @@
 -- here too; or there is nothing to wait for, because a copy of it was applied or something else took back what it corrects.
 -- Each is the contrary of what the judging of apply_reports_v1 means by `early`. So nothing goes round for ever: of one user a
 -- call judges one report at most, so what it has just put into early_reports was judged by what is looked at here, and stays.
--- A row goes back only after another report of its user was applied, which happens once to each; or after its bust or
--- correction began to wait, and that one waits until the row is applied: which happens next, unless another one is before.
--- So between two that are applied a row waits again at most once. It may have to, no longer than before in all: a correction,
--- whose execution came, for room; a fill, because another one took the room.
+-- A row goes back only after another report of its user was applied, which happens once to each; or because its bust or
+-- correction began to wait. That one is still there when the row is judged, unless another report was applied before (or its
+-- day was over), so the row leaves for good. It may have to wait again, no longer than before in all: a correction, whose
+-- execution came, for room; a fill, because another one took the room.
 -- Not for callers outside: apply_reports_v1 locks the users first. As the service role it has no right to write.
 create or replace function brokerage.return_early_reports_v1(p_locked uuid[])
 returns table (inbox_id bigint, user_id uuid)
