@@ -163,7 +163,7 @@ class RevisionRules(VenueRules):
         qty=st.integers(10, 3_000_000),
         px=near_prices,
         by_amount=st.booleans(),
-        kind=st.sampled_from(["bust", "bust", "correct", "correct", "correct upwards"]),
+        kind=st.sampled_from(["bust", "correct", "correct upwards"]),
         last=st.sampled_from(["bust", "correct"]),
         told=st.permutations(TOLD),
         again=st.lists(st.sampled_from(TOLD), max_size=2),
