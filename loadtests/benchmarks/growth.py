@@ -7,13 +7,15 @@ Minutes pass between the first slice and the last, and a shared machine is not t
 the first slice is run again, in a new cell, and the full cell places as many right before or after it: `to_empty` is
 the median ratio of such pairs. Only one server runs at a time, the other is stopped (SIGSTOP), so neither pays for what
 the other does in the background, and the full one gets no pause to catch up in: its checkpoints and its vacuum
-fall into its own turns.
+fall into its own turns. What no neighbour can change is counted as well: the pages that an order looks at (autovacuum's
+among them), and the server's processor time.
 What a customer notices is measured over HTTP at an app server, in the empty cell, half way and at the end: orders per
 second over 64 connections, the median of a few short runs.
 Pages are read over HTTP from an app server of the cell by a customer who has a page of orders, when the others
 have a thousand orders and when they have a million.
 """
 
+import asyncio
 import time
 import uuid
 from collections.abc import Sequence
@@ -44,6 +46,8 @@ HTTP_S: Final = 2.0
 PAIRS: Final = 5
 PAIR_ORDERS: Final = 102_400
 """In each turn of a pair: as many as a slice."""
+REAP_S: Final = 0.3
+"""For connections of the turn before to end, whose processor time would else count for this one."""
 WARM_UP_ORDERS: Final = 12_800
 """In the new cell, before its turn: the first slice has as many behind it, placed over HTTP."""
 
@@ -80,13 +84,22 @@ async def measure(say: Say, *, orders: int, slices: int, customers: int) -> tupl
             await placing.place(PAGES_AT[0])
             pages.append({"others_orders": PAGES_AT[0], **await read_pages(cell, server.url, reader)})
             for number in range(slices):
+                pages_before = await counts.pages()
                 placed = await placing.place(orders // slices)
+                pages_per_order = (await counts.pages() - pages_before) / placed.orders
                 stored = (await counts.read())[0] - PAGE_ORDERS
                 share = round(placed.per_s / (measured[0]["per_s"] if measured else placed.per_s), 3)
-                measured.append({"orders": stored, "share_of_first": share, **placed.figures()})
+                measured.append(
+                    {
+                        "orders": stored,
+                        "share_of_first": share,
+                        "pages_per_order": round(pages_per_order, 1),
+                        **placed.figures(),
+                    }
+                )
                 say(
                     f"{stored:,} orders: {placed.per_s:,.0f}/s ({share:.2f} of the first),"
-                    f" server {placed.cpu_us:.0f} us each"
+                    f" server {placed.cpu_us:.0f} us and {pages_per_order:.1f} pages each"
                 )
                 if stored >= PAGES_AT[1] and len(pages) == 1:
                     pages.append({"others_orders": stored, **await read_pages(cell, server.url, reader)})
@@ -123,6 +136,8 @@ async def measure(say: Say, *, orders: int, slices: int, customers: int) -> tupl
             },
             "http_first_per_s": http[0]["per_s"],
             "http_lowest_to_first": round(min(each["per_s"] for each in http) / http[0]["per_s"], 3),
+            "first_pages_per_order": measured[0]["pages_per_order"],
+            "last_pages_per_order": last["pages_per_order"],
             "first_server_cpu_us": measured[0]["server_cpu_us"],
             "last_server_cpu_us": last["server_cpu_us"],
             "page_p50_ms_at_1000": pages[0]["p50_ms"],
@@ -140,6 +155,7 @@ async def measure(say: Say, *, orders: int, slices: int, customers: int) -> tupl
 class Placed:
     """One run of the procedure: orders per second, and the server's processor time for each."""
 
+    orders: int
     per_s: float
     cpu_us: float
 
@@ -166,7 +182,8 @@ class Placing:
         before_s = self.cell.server_cpu_s()
         ran = await run_script(self.script, self.cell.database, clients=IN_FLIGHT, calls_each=calls)
         cpu_s = self.cell.server_cpu_s() - before_s
-        return Placed(ran.calls_per_s * BATCH, cpu_s * 1e6 / (ran.calls * BATCH))
+        placed = ran.calls * BATCH
+        return Placed(placed, ran.calls_per_s * BATCH, cpu_s * 1e6 / placed)
 
 
 async def open_in(cell: OwnCell, count: int) -> list[uuid.UUID]:
@@ -186,6 +203,7 @@ async def beside_an_empty_cell(full: Placing, customers: int) -> Rounds:
                 if number % 2:
                     figures["empty"] = (await empty.place(PAIR_ORDERS)).figures()
                 with cell.frozen(), full.cell.thawed():
+                    await asyncio.sleep(REAP_S)
                     figures["full"] = (await full.place(PAIR_ORDERS)).figures()
                 if not number % 2:
                     figures["empty"] = (await empty.place(PAIR_ORDERS)).figures()

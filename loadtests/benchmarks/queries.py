@@ -34,6 +34,11 @@ select (select count(*) from brokerage.orders),
        (select count(*) from brokerage.inbox),
        (select count(*) from brokerage.venue_instructions)
 """
+_TELL: LiteralString = "select pg_stat_force_next_flush()"
+_PAGES: LiteralString = """
+select sum(heap_blks_hit + heap_blks_read + coalesce(idx_blks_hit + idx_blks_read, 0))::bigint
+  from pg_statio_user_tables where schemaname = 'brokerage'
+"""
 _POSTINGS: LiteralString = "select count(*) from brokerage.all_postings"
 _PROFILE: LiteralString = "select bool_and(brokerage.set_profile_v1(u, %s)) from unnest(%b::uuid[]) u"
 _DEFINITION: LiteralString = "select pg_get_functiondef('brokerage.place_orders_v1'::regproc)"
@@ -107,6 +112,13 @@ class Counts:
 
     async def postings(self) -> int:
         row = await (await self._connection.execute(_POSTINGS)).fetchone()
+        assert row is not None
+        return row[0]
+
+    async def pages(self) -> int:
+        """Pages of tables and indexes that were looked at so far, in memory or not, by whomever has ended or rests."""
+        await self._connection.execute(_TELL)  # what counting looks at is counted now, not in the next difference
+        row = await (await self._connection.execute(_PAGES)).fetchone()
         assert row is not None
         return row[0]
 
