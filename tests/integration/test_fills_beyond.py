@@ -4,6 +4,7 @@ a day later."""
 
 import itertools
 import logging
+import random
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -171,6 +172,38 @@ async def test_revisions_of_revisions_in_every_order(desk: Desk, chain: str, sid
         found[told] = await desk.balances(order)
     assert len(set(found.values())) == 1, found
     assert await desk.quarantined() == []
+
+
+def what_a_venue_may_do(rng: random.Random, steps: int) -> tuple[list[tuple[str, str | None, int]], int]:
+    """To an order for ten shares, one after the other: trades and what they take back; how many shares stand then."""
+    done: list[tuple[str, str | None, int]] = []
+    standing: dict[str, int] = {}
+    while len(done) < steps:
+        name = f"e{len(done)}"
+        ref = rng.choice([None, *standing])
+        room = 10 - sum(standing.values()) + (standing[ref] if ref else 0)
+        shares = rng.randint(0 if ref else 1, room) if room else 0
+        if ref or shares:
+            standing.pop(ref or "", None)
+            standing |= {name: shares} if shares else {}
+            done.append((name, ref, shares))
+    return done, sum(standing.values())
+
+
+@pytest.mark.parametrize("by_amount", [False, True])
+async def test_whatever_the_venue_did_is_told_in_any_order(desk: Desk, by_amount: bool) -> None:
+    rng = random.Random(8)
+    for number in range(USERS):
+        done, remains = what_a_venue_may_do(rng, 3 + number % 4)
+        order = await desk.order(rng.choice(["buy", "sell"]), by_amount=by_amount)
+        for name, ref, shares in done:
+            desk.revise(order, name, ref, shares) if ref else desk.fill(order, name, shares)
+        told = rng.sample(list(desk.bodies), len(done)) + rng.sample(list(desk.bodies), 2)
+        await desk.tell(*told)
+        assert ((await desk.stands(order))[1], await desk.waiting(order)) == (remains, set()), (done, told)
+    assert await desk.quarantined() == []
+    gave_way = "select count(*) from brokerage.executions where stands_qty_micros is not null"
+    assert (await desk.rows(gave_way))[0][0] > 3
 
 
 async def test_a_fill_that_gave_way_is_known_by_what_it_told(desk: Desk) -> None:
