@@ -72,6 +72,8 @@ def with_session_settings(settings: PostgresSettings, application_name: str) -> 
             "options": options,
             "connect_timeout": max(1, round(settings.connect_timeout_s)),
             "tcp_user_timeout": 10_000,
+            # the connections at the bottom of the pool may rest for hours, and firewalls forget what is silent
+            "keepalives_idle": 60,
         },
         quote_via=lambda text, *_: text.replace(" ", "%20").replace("=", "%3D"),
     )
