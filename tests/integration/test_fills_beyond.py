@@ -49,6 +49,13 @@ class Desk:
         await self.books.route()
         return order
 
+    async def crowded_order(self, side: str = "buy", *, by_amount: bool = False) -> PlacedOrder:
+        """One with fills A of six shares and B of five: whichever is told first leaves no room for the other."""
+        order = await self.order(side, by_amount=by_amount)
+        self.fill(order, "A", 6)
+        self.fill(order, "B", 5)
+        return order
+
     def fill(self, order: PlacedOrder, name: str, shares: int) -> None:
         told = {"exec_id": name, "last_qty": shares * MICROS, "last_px": PX}
         self.bodies[name] = self.books.report("fill", order, **told)
@@ -113,9 +120,7 @@ async def test_a_fill_its_bust_and_another_fill_in_every_order(desk: Desk, side:
     """The venue did A, bust of A, B, and A and B together are too much."""
     found = {}
     for told in [("A", "bust", "B"), *in_every_order("A", "bust", "B")]:
-        order = await desk.order(side, by_amount=by_amount)
-        desk.fill(order, "A", 6)
-        desk.fill(order, "B", 5)
+        order = await desk.crowded_order(side, by_amount=by_amount)
         desk.revise(order, "bust", "A")
         await desk.tell(*told)
         assert await desk.waiting(order) == set(), told
@@ -130,9 +135,7 @@ async def test_a_fill_its_correction_and_another_fill(desk: Desk, side: str, by_
     """A was six, then five: then there is room for B."""
     found = {}
     for told in in_every_order("A", "correction", "B"):
-        order = await desk.order(side, by_amount=by_amount)
-        desk.fill(order, "A", 6)
-        desk.fill(order, "B", 5)
+        order = await desk.crowded_order(side, by_amount=by_amount)
         desk.revise(order, "correction", "A", 5)
         await desk.tell(*told)
         assert await desk.waiting(order) == set(), told
@@ -208,9 +211,7 @@ async def test_whatever_the_venue_did_is_told_in_any_order(desk: Desk, by_amount
 
 async def test_a_fill_that_gave_way_is_known_by_what_it_told(desk: Desk) -> None:
     """Copies are copies; what tells something else under its name is for a person, and so is a second correction."""
-    order = await desk.order()
-    desk.fill(order, "A", 6)
-    desk.fill(order, "B", 5)
+    order = await desk.crowded_order()
     desk.revise(order, "C", "A", 5)
     other = desk.bodies["A"] | {"last_px": PX - 10_000}
     assert await desk.tell("B", "A") == ["applied", "early"]
@@ -233,9 +234,7 @@ async def test_a_fill_that_gave_way_is_known_by_what_it_told(desk: Desk) -> None
 
 
 async def test_a_fill_gives_way_to_what_waits_for_room_itself(desk: Desk) -> None:
-    order = await desk.order()
-    desk.fill(order, "A", 6)
-    desk.fill(order, "B", 5)
+    order = await desk.crowded_order()
     desk.revise(order, "A is seven", "A", 7)
     desk.revise(order, "B is three", "B", 3)
     assert await desk.tell("B", "A", "A is seven") == ["applied", "early", "early"]
@@ -261,9 +260,7 @@ async def test_a_correction_to_more_than_the_amount_may_stand_alone(desk: Desk) 
 
 
 async def test_room_that_came_before_the_correction_is_taken(desk: Desk) -> None:
-    order = await desk.order()
-    desk.fill(order, "A", 6)
-    desk.fill(order, "B", 5)
+    order = await desk.crowded_order()
     desk.revise(order, "B is four", "B", 4)
     desk.revise(order, "C", "A", 5)
     assert await desk.tell("B", "A", "B is four") == ["applied", "early", "applied"]
@@ -274,9 +271,7 @@ async def test_room_that_came_before_the_correction_is_taken(desk: Desk) -> None
 
 async def test_a_fill_does_not_give_way_to_what_cannot_stand_for_it(desk: Desk) -> None:
     """A reference to something else, a correction beyond the whole order, and one under the fill's own name."""
-    order = await desk.order()
-    desk.fill(order, "A", 6)
-    desk.fill(order, "B", 5)
+    order = await desk.crowded_order()
     desk.revise(order, "elsewhere", "Z", 5)
     desk.revise(order, "too large", "A", 11)
     desk.revise(order, "itself", "A", 5)
@@ -374,9 +369,7 @@ async def test_what_is_larger_than_the_whole_order_waits_for_nothing(desk: Desk,
 async def test_what_never_gets_room_is_for_a_person(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
     before, reasons = {}, []
     for by_amount in (False, True):
-        order = await desk.order(by_amount=by_amount)
-        desk.fill(order, "A", 6)
-        desk.fill(order, "B", 5)
+        order = await desk.crowded_order(by_amount=by_amount)
         assert await desk.tell("A", "B") == ["applied", "early"]
         before[order.order_id] = order, await desk.balances(order)
         reasons.append(("B", f"fill beyond the order's {'amount' if by_amount else 'quantity'}"))
