@@ -220,6 +220,8 @@ class ForwardedRequest:
     def stream_ended(self, connection: UpstreamConnection) -> None:
         if self._chunked and not self.disconnected:
             self.edge.transport.write(b"0\r\n\r\n")
+        if not connection.closed:
+            self.resume()  # who asks next on this connection does not wait for this client to read
         now_s = monotonic()
         self.route.cell.figures.answered(connection.status, now_s - self.received_s)
         self.forwarder.log.ended(self, connection.status, -1)

@@ -1,0 +1,59 @@
+"""Whatever goes wrong between a client and a cell: places, connections and breakers come back, and nobody else pays."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from router.settings import UpstreamSettings
+from tests.support.eventually import eventually
+from tests.support.raw_http import read_answer, request_bytes
+from tests.support.routers import RouterUnderTest, running_router
+from tests.support.stub_cell import SeenRequest
+
+pytestmark = pytest.mark.anyio
+CHUNK = b"x" * 4_096
+LAST = b"y" * 16_384
+HIGH_WATER = 65_536
+
+
+@pytest.fixture
+async def router(tmp_path: Path) -> AsyncIterator[RouterUnderTest]:
+    async with running_router(tmp_path, upstream=UpstreamSettings(deadline_s=2.0, breaker_open_s=30.0)) as running:
+        yield running
+
+
+def chunked(data: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+async def test_a_connection_whose_last_piece_waits_for_a_slow_reader_serves_the_next_request(
+    router: RouterUnderTest,
+) -> None:
+    async def fill_then_end(request: SeenRequest, writer: asyncio.StreamWriter) -> None:
+        if request.target != "/v1/ledger":
+            await router.cells["cell-1"].succeed(request, writer)
+            return
+        writer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
+        (client,) = router.router.forwarder.clients
+        while client.transport.get_write_buffer_size() < HIGH_WATER - len(LAST):
+            writer.write(chunked(CHUNK))
+            await asyncio.sleep(0.001)
+        writer.write(chunked(LAST) + b"0\r\n\r\n")  # in one piece: the router is told to stop, and that it is the end
+
+    router.cells["cell-1"].behave = fill_then_end
+    token = router.token()
+    reader, writer = await asyncio.open_connection("127.0.0.1", router.port, limit=2**17)
+    writer.write(request_bytes("GET", "/v1/ledger", {"Authorization": f"Bearer {token}"}))
+    (server,) = router.router.fleet.cell(router.shard_map.cells[0].cell_id).servers
+
+    async def is_given_back() -> bool:
+        return server.idle_count == 1
+
+    await eventually(is_given_back)
+    assert (await router.ask("GET", "/v1/account", token=token)).status == 200
+    assert router.cells["cell-1"].connections == 1
+    async with asyncio.timeout(10):
+        assert (await read_answer(reader)).body.endswith(LAST)
+    writer.close()
