@@ -191,8 +191,14 @@ class ForwardedRequest:
 
     def broken(self, connection: UpstreamConnection, why: str) -> None:
         if self.streaming:
-            self.route.cell.figures.answered(500, monotonic() - self.received_s)
-            self.route.cell.lose(connection, monotonic())
+            now_s = monotonic()
+            cell = self.route.cell
+            if self.disconnected or self.edge.flow.write_paused:  # it was the client who did not take it
+                cell.figures.answered(connection.status, now_s - self.received_s)
+                cell.give_back(connection, now_s)
+            else:
+                cell.figures.answered(500, now_s - self.received_s)
+                cell.lose(connection, now_s)
             self.end(abort=True)
         elif self._waiter is not None:
             self._waiter.set_result(why)

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from router.settings import UpstreamSettings
+from router.fleet import CellUpstream
+from router.settings import HoldSettings, UpstreamSettings
 from tests.support.eventually import eventually
 from tests.support.raw_http import read_answer, request_bytes
 from tests.support.routers import RouterUnderTest, running_router
@@ -20,8 +21,22 @@ HIGH_WATER = 65_536
 
 @pytest.fixture
 async def router(tmp_path: Path) -> AsyncIterator[RouterUnderTest]:
-    async with running_router(tmp_path, upstream=UpstreamSettings(deadline_s=2.0, breaker_open_s=30.0)) as running:
+    async with running_router(
+        tmp_path, upstream=UpstreamSettings(deadline_s=2.0, breaker_open_s=30.0), hold=HoldSettings(wait_s=0.3)
+    ) as running:
         yield running
+
+
+def cell_1(router: RouterUnderTest) -> CellUpstream:
+    return router.router.fleet.cell(router.shard_map.cells[0].cell_id)
+
+
+async def begin_stream(router: RouterUnderTest) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    reader, writer = await asyncio.open_connection("127.0.0.1", router.port, limit=2**16)
+    writer.write(request_bytes("GET", "/v1/ledger", {"Authorization": f"Bearer {router.token()}"}))
+    async with asyncio.timeout(10):
+        await reader.readuntil(b"\r\n\r\n")
+    return reader, writer
 
 
 def chunked(data: bytes) -> bytes:
@@ -46,7 +61,7 @@ async def test_a_connection_whose_last_piece_waits_for_a_slow_reader_serves_the_
     token = router.token()
     reader, writer = await asyncio.open_connection("127.0.0.1", router.port, limit=2**17)
     writer.write(request_bytes("GET", "/v1/ledger", {"Authorization": f"Bearer {token}"}))
-    (server,) = router.router.fleet.cell(router.shard_map.cells[0].cell_id).servers
+    (server,) = cell_1(router).servers
 
     async def is_given_back() -> bool:
         return server.idle_count == 1
@@ -57,3 +72,35 @@ async def test_a_connection_whose_last_piece_waits_for_a_slow_reader_serves_the_
     async with asyncio.timeout(10):
         assert (await read_answer(reader)).body.endswith(LAST)
     writer.close()
+
+
+async def stream_on(_: SeenRequest, writer: asyncio.StreamWriter) -> None:
+    """An answer that does not end as long as somebody takes it."""
+    writer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
+    while not writer.is_closing():
+        writer.write(chunked(CHUNK))
+        await writer.drain()
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("how", ["leave", "stall"])
+async def test_clients_who_leave_a_stream_or_stop_reading_it_say_nothing_about_the_cell(
+    router: RouterUnderTest, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    monkeypatch.setattr("router.forward._STREAM_STALL_S", 0.5)
+    cell = router.cells["cell-1"]
+    cell.behave = stream_on
+    streams = [await begin_stream(router) for _ in range(6)]
+    if how == "leave":
+        for _, writer in streams:
+            writer.close()
+
+    async def is_over() -> bool:
+        return not cell_1(router).bulkhead.in_flight
+
+    await eventually(is_over)
+    cell.behave = cell.succeed
+    assert (await router.ask("GET", "/v1/account", token=router.token())).status == 200
+    assert cell_1(router).figures.answers[5] == 0
+    for _, writer in streams:
+        writer.close()
