@@ -231,7 +231,19 @@ class UpstreamConnection(asyncio.Protocol):
 class UpstreamServer:
     """One address of one cell, its idle connections (last used first) and its breaker."""
 
-    __slots__ = ("_connect_timeout_s", "_idle", "_idle_max_s", "breaker", "busy", "host", "host_header", "port", "url")
+    __slots__ = (
+        "__weakref__",
+        "_connect_timeout_s",
+        "_idle",
+        "_idle_max_s",
+        "_is_gone",
+        "breaker",
+        "busy",
+        "host",
+        "host_header",
+        "port",
+        "url",
+    )
 
     def __init__(self, url: str, *, breaker: Breaker, connect_timeout_s: float, idle_max_s: float) -> None:
         parts = urlsplit(url)
@@ -246,6 +258,7 @@ class UpstreamServer:
         self._idle: list[UpstreamConnection] = []
         self._connect_timeout_s = connect_timeout_s
         self._idle_max_s = idle_max_s
+        self._is_gone = False
 
     @property
     def idle_count(self) -> int:
@@ -273,7 +286,7 @@ class UpstreamServer:
 
     def give_back(self, connection: UpstreamConnection, now_s: float) -> None:
         """Keep it for the next request if it is still good."""
-        if connection.reusable and not connection.closed:
+        if connection.reusable and not connection.closed and not self._is_gone:
             connection.idle_since_s = now_s
             self._idle.append(connection)
         elif not connection.closed:
@@ -293,6 +306,7 @@ class UpstreamServer:
 
     def close(self) -> None:
         """No more idle connections; busy ones end with their request."""
+        self._is_gone = True
         for connection in list(self._idle):
             connection.abort("the address is gone")
         self._idle.clear()

@@ -10,7 +10,7 @@ from router.fleet import CellUpstream
 from router.settings import HoldSettings, UpstreamSettings
 from tests.support.eventually import eventually
 from tests.support.raw_http import read_answer, request_bytes
-from tests.support.routers import RouterUnderTest, running_router
+from tests.support.routers import RouterUnderTest, map_of, running_router
 from tests.support.stub_cell import SeenRequest
 
 pytestmark = pytest.mark.anyio
@@ -104,3 +104,33 @@ async def test_clients_who_leave_a_stream_or_stop_reading_it_say_nothing_about_t
     assert cell_1(router).figures.answers[5] == 0
     for _, writer in streams:
         writer.close()
+
+
+async def test_who_was_sent_to_an_address_that_is_gone_has_a_deadline_like_anybody(router: RouterUnderTest) -> None:
+    async def hang_or_answer_late(request: SeenRequest, writer: asyncio.StreamWriter) -> None:
+        if request.target == "/v1/hung":
+            await asyncio.sleep(60)
+        await moved.wait()
+        await cell.succeed(request, writer)
+
+    moved = asyncio.Event()
+    cell, user_id = router.cells["cell-1"], router.user_of("cell-1")
+    cell.behave = hang_or_answer_late
+    (left,) = cell_1(router).servers
+    token = router.token_of(user_id)
+    hung, late = (asyncio.create_task(router.ask("GET", target, token=token)) for target in ("/v1/hung", "/v1/late"))
+
+    async def both_are_there() -> bool:
+        return len(cell.seen) == 2
+
+    await eventually(both_are_there)
+    elsewhere = router.cells["cell-2"].url
+    router.router.watcher._offer(map_of({"cell-1": (elsewhere,), "cell-2": (elsewhere,)}, epoch=2), "control")
+    moved.set()
+    assert (await late).status == 200
+    assert (await router.ask("GET", "/v1/account", token=router.token_of(user_id))).json()["cell"] == "cell-2"
+    async with asyncio.timeout(15):
+        got = await hung
+    assert (got.status, got.code) == (503, "CELL_UNAVAILABLE")
+    assert cell_1(router).bulkhead.in_flight == 0
+    assert (len(left.busy), left.idle_count) == (0, 0)
