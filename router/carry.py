@@ -7,7 +7,9 @@ One coroutine, whose every loop is bounded:
 - 421: the map is refreshed and the request sent once more, to another cell; a second 421 ends in `CELL_UNAVAILABLE`;
 - a halted user: his write waits in line (`hold.py`) and is sent again, until its time is up.
 
-An answer of a write that was sent is never guessed, and nothing here answers 504.
+An answer of a write that was sent is never guessed: once one was lost, a refusal of the second try (halted, gone,
+overloaded) says nothing about the first, and only the cell's answer to the key ends in anything but `OUTCOME_UNKNOWN`.
+Nothing here answers 504.
 """
 
 import logging
@@ -29,7 +31,7 @@ async def carry_or_refuse(request: "ForwardedRequest", broken: str | None) -> No
     try:
         await _carry(request, broken)
     except RouterRefusal as refusal:
-        request.refuse(refusal)
+        request.refuse(OutcomeUnknown(_UNKNOWN) if request.unanswered and not request.is_safe else refusal)
     except Exception:
         _log.exception(
             "a request could not be carried", extra={"request_id": request.head.request_id.decode("latin-1")}
@@ -45,7 +47,7 @@ async def carry_or_refuse(request: "ForwardedRequest", broken: str | None) -> No
 async def _carry(request: "ForwardedRequest", why: str | None) -> None:
     """Everything but the usual case. Called with an answer of 421, with what broke, or with nothing sent yet."""
     misroutes = request.forwarder.misroutes
-    resent = redirected = unanswered = False
+    resent = redirected = False
     while True:
         connection = request.connection
         cell = request.route.cell
@@ -54,12 +56,7 @@ async def _carry(request: "ForwardedRequest", why: str | None) -> None:
                 await request.ticket.turn()
                 _follow_map(request)
                 cell = request.route.cell
-            try:
-                connection = await cell.take_in_time(request.budget_s, fresh=resent)
-            except RouterRefusal:
-                if unanswered and not request.is_safe:
-                    raise OutcomeUnknown(_UNKNOWN) from None
-                raise
+            connection = await cell.take_in_time(request.budget_s, fresh=resent)
             why = await request.exchange(connection)
         if request.streaming:
             return
@@ -67,11 +64,9 @@ async def _carry(request: "ForwardedRequest", why: str | None) -> None:
             now_s = monotonic()
             cell.lose(connection, now_s)
             request.connection = None
-            unanswered = True
+            request.unanswered = True
             if resent or not request.is_repeatable or request.deadline_s <= now_s:
-                if request.is_safe:
-                    raise CellUnavailable("the cell that serves this user did not answer")
-                raise OutcomeUnknown(_UNKNOWN)
+                raise CellUnavailable("the cell that serves this user did not answer")
             cell.figures.resent += 1
             resent, why = True, None
         elif connection.status == 421:
@@ -83,15 +78,18 @@ async def _carry(request: "ForwardedRequest", why: str | None) -> None:
                 misroutes.loops += 1
                 raise CellUnavailable("the user is on the way to another cell")
             request.route = await misroutes.find_owner(request.route, connection.body)
-            redirected, unanswered = True, False
+            redirected = True
         elif (halted := read_halted(connection.status, connection.body)) is not None and _may_be_held(request):
             cell.give_back(connection, monotonic())
-            request.connection, unanswered = None, False
+            request.connection = None
             assert request.ticket is not None
             request.ticket.still_halted(halted)
         elif hint_lied(request.route, connection.status, connection.body):
             cell.give_back(connection, monotonic())
             raise CellUnavailable("the user is on the way to another cell")
+        elif connection.status == 503 and request.unanswered and not request.is_safe:
+            cell.give_back(connection, monotonic())
+            raise CellUnavailable("the cell could not do this now")
         else:
             request.deliver(connection)
             return

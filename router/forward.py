@@ -53,6 +53,8 @@ class ForwardedRequest:
     streaming = False
     ticket: Ticket | None = None
     tunnel: Tunnel | None = None
+    unanswered = False
+    """It was sent, and what became of that nobody has heard."""
     upgrade = False
     _chunked = False
     _waiter: asyncio.Future[str | None] | None = None

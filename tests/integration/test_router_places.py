@@ -11,7 +11,7 @@ from router.settings import HoldSettings, UpstreamSettings
 from tests.support.eventually import eventually
 from tests.support.raw_http import read_answer, request_bytes
 from tests.support.routers import RouterUnderTest, map_of, running_router
-from tests.support.stub_cell import SeenRequest
+from tests.support.stub_cell import SeenRequest, answer
 
 pytestmark = pytest.mark.anyio
 CHUNK = b"x" * 4_096
@@ -134,3 +134,37 @@ async def test_who_was_sent_to_an_address_that_is_gone_has_a_deadline_like_anybo
     assert (got.status, got.code) == (503, "CELL_UNAVAILABLE")
     assert cell_1(router).bulkhead.in_flight == 0
     assert (len(left.busy), left.idle_count) == (0, 0)
+
+
+def refused(status: int, code: str, **figures: object) -> bytes:
+    return answer(status, {"code": code, "status": status, "detail": "nothing was done", **figures})
+
+
+@pytest.mark.parametrize(
+    "then",
+    [
+        refused(503, "USER_HALTED"),
+        refused(503, "OVERLOADED"),
+        refused(421, "MISDIRECTED", owner="cell-1", epoch=9),
+    ],
+    ids=["halted", "overloaded", "departed"],
+)
+async def test_a_write_whose_answer_was_lost_is_unknown_whatever_is_said_of_its_second_try(
+    router: RouterUnderTest, then: bytes
+) -> None:
+    cell = router.cells["cell-1"]
+
+    async def commit_and_lose_the_answer(_: SeenRequest, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+        cell.behave = refuse
+
+    async def refuse(_: SeenRequest, writer: asyncio.StreamWriter) -> None:
+        writer.write(then)
+
+    cell.behave = commit_and_lose_the_answer
+    got = await router.ask("POST", "/v1/orders", token=router.token(), key="k", body=b"{}")
+    assert (got.status, got.code) == (503, "OUTCOME_UNKNOWN")
+    assert (router.router.holding.waiting, cell_1(router).bulkhead.in_flight) == (0, 0)
+    cell.behave = refuse
+    got = await router.ask("POST", "/v1/orders", token=router.token(), key="other", body=b"{}")
+    assert got.code != "OUTCOME_UNKNOWN"  # this one was never lost
