@@ -31,6 +31,11 @@ async def _open_tunnel(request: "ForwardedRequest") -> Tunnel:
             misroutes.loops += 1
             tunnel.close()
             raise CellUnavailable("the user is on the way to another cell")
+    try:
+        request.forwarder.routes.of_request(request.head.authorization)
+    except RouterRefusal:  # revoked, or expired, while the cell was asked
+        tunnel.close()
+        raise
     return tunnel
 
 
@@ -89,6 +94,8 @@ async def run_tunnel(request: "ForwardedRequest") -> None:
         request.end()
     else:
         tunnel.open()
+        if request.edge.draining:
+            request.edge.shutdown()  # now there is a tunnel to say goodbye to
 
 
 def _deliver_refused(request: "ForwardedRequest", tunnel: Tunnel) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -161,9 +162,15 @@ class FrameCell:
         self.writer: asyncio.StreamWriter
         self.ended = asyncio.Event()
 
+        self.asked = asyncio.Event()
+        self.agrees = asyncio.Event()
+        self.agrees.set()
+
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         self.writer = writer
+        self.asked.set()
+        await self.agrees.wait()
         writer.write(ACCEPTED)
         with contextlib.suppress(ConnectionError):
             while data := await reader.read(65_536):
@@ -200,6 +207,30 @@ async def test_a_router_that_drains_says_goodbye_between_two_frames(router: Rout
         assert await reader.read() == b""
         await frames.ended.wait()
     assert frames.heard == b"\x88\x82\0\0\0\0\x03\xf4"
+    writer.close()
+
+
+@pytest.mark.parametrize("how", ["drained", "revoked"])
+async def test_what_was_only_about_to_open_ends_like_what_is_open(
+    router: RouterUnderTest, frames: FrameCell, how: str
+) -> None:
+    frames.agrees.clear()
+    user_id = router.user_of("cell-1")
+    reader, writer = await asyncio.open_connection("127.0.0.1", router.port)
+    writer.write(upgrade(router.token_of(user_id)))
+    async with asyncio.timeout(5):
+        await frames.asked.wait()
+        if how == "drained":
+            (client,) = router.router.forwarder.clients
+            client.shutdown()
+        else:
+            router.router.revoked._merge({user_id: int(time.time()) + 5})
+        frames.agrees.set()
+        told = await reader.read()
+        await frames.ended.wait()
+    assert told.startswith(b"HTTP/1.1 101 " if how == "drained" else b"HTTP/1.1 401 ")
+    assert told.endswith(b"\x88\x02\x03\xf4") == (how == "drained")
+    assert router.router.forwarder.tunnels == set()
     writer.close()
 
 
