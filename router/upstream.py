@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import httptools
 
 from router.breaker import Breaker
+from router.ticking import time_limit
 
 _BUFFERED_BYTES_MAX: Final = 262_144
 _ANSWER_HEAD_BYTES_MAX: Final = 65_536
@@ -280,7 +281,7 @@ class UpstreamServer:
     async def connect(self) -> UpstreamConnection:
         """A new connection. Raises OSError or TimeoutError; nothing has been sent then."""
         loop = asyncio.get_running_loop()
-        async with asyncio.timeout(self._connect_timeout_s):
+        async with time_limit(self._connect_timeout_s):
             _, connection = await loop.create_connection(lambda: UpstreamConnection(self), self.host, self.port)
         return connection
 
