@@ -1,6 +1,7 @@
 """Whatever goes wrong between a client and a cell: places, connections and breakers come back, and nobody else pays."""
 
 import asyncio
+import random
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -168,3 +169,73 @@ async def test_a_write_whose_answer_was_lost_is_unknown_whatever_is_said_of_its_
     cell.behave = refuse
     got = await router.ask("POST", "/v1/orders", token=router.token(), key="other", body=b"{}")
     assert got.code != "OUTCOME_UNKNOWN"  # this one was never lost
+
+
+FAULTS: dict[str, bytes] = {
+    "ok": answer(200, {}),
+    "nothing": b"",
+    "half": b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\n{",
+    "garbage": b"\x00\x01 nonsense\r\n\r\n",
+    "more than one": answer(200, {}) * 2,
+    "until the end": b"HTTP/1.1 200 OK\r\n\r\nabc",
+    "cut stream": b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n" + chunked(CHUNK),
+    "stream": b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n" + chunked(CHUNK) * 40 + b"0\r\n\r\n",
+    "gone": refused(421, "MISDIRECTED", owner="cell-2", epoch=9),
+    "halted": refused(503, "USER_HALTED"),
+    "overloaded": refused(503, "OVERLOADED"),
+}
+
+
+async def test_after_every_kind_of_failure_nothing_is_held(tmp_path: Path) -> None:
+    """Cells that do anything, clients that leave at any moment, a map that changes: in the end every figure is zero."""
+    chance = random.Random(7)
+    tight = UpstreamSettings(deadline_s=0.6, in_flight_max=4, queue_max=4, queue_wait_s=0.1, breaker_open_s=0.05)
+    holds = HoldSettings(wait_s=0.2, waiting_per_user_max=2, waiting_max=4)
+
+    async def anything(_: SeenRequest, writer: asyncio.StreamWriter) -> None:
+        fault = chance.choice(list(FAULTS))
+        await asyncio.sleep(chance.choice([0, 0, 0, 0.05, 1.0]))
+        writer.write(FAULTS[fault])
+        if fault in ("nothing", "half", "until the end", "cut stream"):
+            await writer.drain()
+            writer.close()
+
+    async def client(router: RouterUnderTest, tokens: list[str]) -> None:
+        for _ in range(12):
+            _, writer = await asyncio.open_connection("127.0.0.1", router.port, limit=2**12)
+            for _ in range(chance.randrange(1, 4)):
+                method = chance.choice(["GET", "POST", "HEAD"])
+                headers = {"Authorization": f"Bearer {chance.choice(tokens)}"}
+                if chance.random() < 0.8:
+                    headers["X-Idempotency-Key"] = f"k{chance.random()}"
+                writer.write(request_bytes(method, "/v1/x", headers, b"{}" if method == "POST" else None))
+            await asyncio.sleep(chance.random() * 0.2)
+            if chance.random() < 0.5:
+                writer.transport.abort()
+            else:
+                writer.close()
+
+    async with running_router(tmp_path, upstream=tight, hold=holds) as router:
+        forwarder, holding, cells = router.router.forwarder, router.router.holding, [*router.router.fleet.cells()]
+        for cell in router.cells.values():
+            cell.behave = anything
+        tokens = [router.token(name) for name in router.cells for _ in range(2)]
+        clients = asyncio.gather(*(client(router, tokens) for _ in range(12)))
+        for epoch in range(2, 6):
+            await asyncio.sleep(0.2)
+            urls = {"cell-1": (router.cells[f"cell-{epoch % 2 + 1}"].url,), "cell-2": (router.cells["cell-2"].url,)}
+            router.router.watcher._offer(map_of(urls, epoch=epoch), "control")
+        await clients
+
+        async def nothing_is_held() -> bool:
+            counts = [len(forwarder.tasks), len(forwarder.clients), len(forwarder.clients_by_address), holding.waiting]
+            counts += [len(holding.lines), len(forwarder.tunnels)]
+            for cell in cells:
+                counts += [cell.bulkhead.in_flight, cell.bulkhead.queued, cell.tunnels]
+                counts += [len(server.busy) for server in cell._every_server]
+            return not any(counts)
+
+        await eventually(nothing_is_held)
+        assert sum(cell.figures.broken for cell in cells) > 0
+        assert sum(cell.bulkhead.turned_away for cell in cells) > 0
+        assert min(holding.held, sum(cell.figures.misdirected for cell in cells)) > 0
