@@ -14,22 +14,21 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import psutil
 
 from infra.security.customer_token import CustomerTokenSigner
 from infra.security.keys import CUSTOMER_SIGNING_FILE, load_signing_ring
 from loadtests.benchmarks.conditions import conditions, write_result
-from loadtests.benchmarks.haproxy_peer import haproxy_config, hs256, upstream_config, wrk_script
+from loadtests.benchmarks.haproxy_peer import haproxy_config, hs256, upstream_config, users_map, wrk_script
 from loadtests.benchmarks.orders_per_second import MeasurementRefused, Say
-from loadtests.benchmarks.own_processes import await_port, free_port, running, running_router
+from loadtests.benchmarks.own_processes import await_port, free_port, running_haproxy, running_router
 
 USERS: Final = 1_000
 MAP_LINES: Final = 65_536
@@ -75,7 +74,7 @@ def measure(say: Say, *, seconds: int, rounds: int) -> tuple[dict[str, Any], Pat
     document = {
         "benchmark": "router_vs_haproxy",
         "what": "an order-sized POST through our router and through HAProxy with JWT check and map lookup",
-        "conditions": where | {"haproxy": _version("haproxy", "-v"), "wrk": _version("wrk", "-v")},
+        "conditions": where | {"haproxy": program_version("haproxy", "-v"), "wrk": program_version("wrk", "-v")},
         "settings": {
             "connections": CONNECTIONS, "seconds": seconds, "rounds": rounds, "users": USERS, "map_lines": MAP_LINES,
             "proxy_core": _PROXY_CORE, "load_core": _LOAD_CORE, "pause_ms_at_half": pause_ms,
@@ -119,10 +118,12 @@ def summary(measured: dict[str, list[dict[str, float]]], at_half: dict[str, list
 def _start_peers(stack: ExitStack, folder: Path) -> list[Peer]:
     users = [uuid4() for _ in range(USERS)]
     upstream_port, haproxy_port, router_port = free_port(), free_port(), free_port()
-    upstream = stack.enter_context(_haproxy(folder / "upstream.cfg", upstream_config(upstream_port), _LOAD_CORE))
-    (folder / "users.map").write_text("".join(f"{user} cell-1\n" for user in [*users, *_others(MAP_LINES - USERS)]))
+    upstream = stack.enter_context(
+        running_haproxy(folder / "upstream.cfg", upstream_config(upstream_port), core=_LOAD_CORE)
+    )
+    (folder / "users.map").write_text(users_map(users, MAP_LINES))
     config = haproxy_config(haproxy_port, upstream_port, folder / "users.map")
-    haproxy = stack.enter_context(_haproxy(folder / "haproxy.cfg", config, _PROXY_CORE))
+    haproxy = stack.enter_context(running_haproxy(folder / "haproxy.cfg", config, core=_PROXY_CORE))
     cells = {"cell-1": f"http://127.0.0.1:{upstream_port}"}
     router = stack.enter_context(running_router(folder, router_port, cells, core=_PROXY_CORE))
     signer = CustomerTokenSigner(load_signing_ring(folder / "keys" / CUSTOMER_SIGNING_FILE))
@@ -136,10 +137,6 @@ def _start_peers(stack: ExitStack, folder: Path) -> list[Peer]:
         Peer("haproxy", haproxy_port, haproxy, theirs),
         Peer("router", router_port, router, ours),
     ]
-
-
-def _others(count: int) -> Iterator[UUID]:
-    return (uuid4() for _ in range(count))
 
 
 def _round(peer: Peer, folder: Path, seconds: int, *, pause_ms: int = 0) -> dict[str, float]:
@@ -171,18 +168,11 @@ def _round(peer: Peer, folder: Path, seconds: int, *, pause_ms: int = 0) -> dict
     }
 
 
-@contextmanager
-def _haproxy(path: Path, config: str, core: int) -> Iterator[int]:
-    path.write_text(config)
-    with running(["taskset", "-c", str(core), "haproxy", "-db", "-q", "-f", str(path)], {}) as pid:
-        yield pid
-
-
 def _cpu_s(process: psutil.Process) -> float:
     times = process.cpu_times()
     return float(times.user + times.system)
 
 
-def _version(*command: str) -> str:
+def program_version(*command: str) -> str:
     done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
     return (done.stdout or done.stderr).splitlines()[0].strip()
