@@ -100,8 +100,9 @@ async def _measure_on(
 class _Target:
     """One way to the cell: whom to ask, and as whom."""
 
-    def __init__(self, name: str, port: int, headers: list[dict[str, str]]) -> None:
+    def __init__(self, name: str, port: int, headers: list[dict[str, str]], pid: int | None = None) -> None:
         self._name = name
+        self._pid = pid
         self._url = f"http://127.0.0.1:{port}"
         self._headers = headers
 
@@ -109,13 +110,13 @@ class _Target:
         """Customers in turn on every connection. `lot`: keys of orders must differ from those of any other lot."""
         if kind == "read":
             reads = [build_request("GET", f"{self._url}/v1/account", each) for each in self._headers]
-            return Way(self._name, self._url, lambda lane, number: reads[(lane + number * CONNECTIONS) % len(reads)])
+            return Way(self._name, self._url, lambda lane, at: reads[(lane + at * CONNECTIONS) % len(reads)], self._pid)
         body = (
             f'{{"symbol":"{SYMBOL}","side":"buy","type":"limit","qty":"1","limit_price":"{to_wire(LIMIT_PX)}",'
             '"time_in_force":"day"}'
         ).encode()
         orders = [order_around_key(self._url, each, body) for each in self._headers]
-        return Way(self._name, self._url, orders_in_turn(orders, CONNECTIONS, f"{self._name}-{lot}"))
+        return Way(self._name, self._url, orders_in_turn(orders, CONNECTIONS, f"{self._name}-{lot}"), self._pid)
 
 
 @asynccontextmanager
@@ -129,22 +130,23 @@ async def _servers(cores: Cores) -> AsyncIterator[list[_Target]]:
         router_port, haproxy_port = free_port(), free_port()
         passes = [{"X-Route-Token": token} for token in route_tokens(cell, users)]
         now_s = int(time.time())
-        started.enter_context(
+        router = started.enter_context(
             running_router(cell.folder, router_port, {"cell-1": server.url}, core=cores.proxy)  # with the cell's keys
         )
         signer = CustomerTokenSigner(load_signing_ring(cell.folder / "keys" / CUSTOMER_SIGNING_FILE))
         users_file = cell.folder / "users.map"
         users_file.write_text(users_map(users, MAP_LINES))
         config = haproxy_config(haproxy_port, server.customer_port, users_file)
-        started.enter_context(running_haproxy(cell.folder / "haproxy.cfg", config, core=cores.proxy))
+        haproxy = started.enter_context(running_haproxy(cell.folder / "haproxy.cfg", config, core=cores.proxy))
         for port in (router_port, haproxy_port):
             await_port(port)
         yield [
-            _Target("router", router_port, [_bearer(signer.sign(user, now_s)) for user in users]),
+            _Target("router", router_port, [_bearer(signer.sign(user, now_s)) for user in users], router),
             _Target(
                 "haproxy",
                 haproxy_port,
                 [_bearer(hs256(user, now_s + 3_600)) | each for user, each in zip(users, passes, strict=True)],
+                haproxy,
             ),
             _Target("cell", server.customer_port, passes),
         ]

@@ -13,6 +13,7 @@ from typing import Any, Final
 import psutil
 
 from loadtests.benchmarks.orders_per_second import MeasurementRefused
+from loadtests.benchmarks.own_processes import cpu_s
 from loadtests.figures import percentile
 from loadtests.paced_client import paced
 from loadtests.raw_client import LoadResult, RequestOf
@@ -27,27 +28,35 @@ class Way:
     name: str
     url: str
     request_of: RequestOf
+    pid: int | None = None
+    """Of the process whose processor time a request is charged with, if that is wanted."""
 
 
 async def take_turns(
     ways: Sequence[Way], *, per_s: float, seconds: float, connections: int, wanted: int
 ) -> dict[str, float]:
-    """Latencies in milliseconds by way, each asked for `seconds`; how busy the machine was, 0 to 1; and what each way
-    adds to the last one."""
+    """Latencies in milliseconds by way, each asked for `seconds`; microseconds of processor time for a request, of the
+    ways with a pid; how busy the machine was, 0 to 1; and what each way adds to the last one."""
     figures: dict[str, float] = {}
     async with AsyncExitStack() as stack:
         clients = [
             await stack.enter_async_context(paced(way.url, way.request_of, connections=connections, wanted=wanted))
             for way in ways
         ]
+        used_s = {way.name: -cpu_s(way.pid) for way in ways if way.pid is not None}
         before = psutil.cpu_times()
         for number in range(round(seconds / TURN_S)):
             for client in clients if number % 2 == 0 else reversed(clients):
                 await client.drive(per_s=per_s, seconds=TURN_S)
         figures["machine_busy"] = busy_share(before, psutil.cpu_times())
+        for way in ways:
+            if way.pid is not None:
+                used_s[way.name] += cpu_s(way.pid)
     for way, client in zip(ways, clients, strict=True):
         result = checked(client.result, wanted)
         figures[f"{way.name}_per_s"] = round(result.per_second(wanted), 1)
+        if way.name in used_s:
+            figures[f"{way.name}_cpu_us"] = round(used_s[way.name] * 1e6 / result.statuses[wanted], 1)
         for label, share in (("p50", 0.50), ("p99", 0.99)):
             figures[f"{way.name}_{label}_ms"] = round(percentile(result.latencies_s, share) * 1000, 3)
     *others, bare = ways

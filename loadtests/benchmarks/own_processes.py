@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
+import psutil
+
 from infra.security.keys import generate_key_files
 from infra.topology.bucketing import BUCKET_COUNT
 from infra.topology.cells import Cell
@@ -100,3 +102,9 @@ def await_port(port: int) -> None:
         else:
             return
     raise MeasurementRefused(f"nothing listens on port {port}")
+
+
+def cpu_s(pid: int) -> float:
+    """Processor time that this process has used, in seconds."""
+    times = psutil.Process(pid).cpu_times()
+    return float(times.user + times.system)

@@ -21,14 +21,12 @@ from statistics import median
 from typing import Any, Final
 from uuid import uuid4
 
-import psutil
-
 from infra.security.customer_token import CustomerTokenSigner
 from infra.security.keys import CUSTOMER_SIGNING_FILE, load_signing_ring
 from loadtests.benchmarks.conditions import conditions, write_result
 from loadtests.benchmarks.haproxy_peer import haproxy_config, hs256, upstream_config, users_map, wrk_script
 from loadtests.benchmarks.orders_per_second import MeasurementRefused, Say
-from loadtests.benchmarks.own_processes import await_port, free_port, running_haproxy, running_router
+from loadtests.benchmarks.own_processes import await_port, cpu_s, free_port, running_haproxy, running_router
 
 USERS: Final = 1_000
 MAP_LINES: Final = 65_536
@@ -143,14 +141,13 @@ def _round(peer: Peer, folder: Path, seconds: int, *, pause_ms: int = 0) -> dict
     """As fast as it goes, or with pauses. CPU time is that of the peer alone."""
     script = folder / f"{peer.name}.lua"
     script.write_text(wrk_script(peer.tokens, pause_ms=pause_ms))
-    process = psutil.Process(peer.pid)
-    before, began = _cpu_s(process), time.monotonic()
+    before, began = cpu_s(peer.pid), time.monotonic()
     done = subprocess.run(
         ["taskset", "-c", str(_LOAD_CORE), "wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "--latency", "-s",
          str(script), f"http://127.0.0.1:{peer.port}"],
         capture_output=True, text=True, timeout=seconds + 60, check=True,
     )  # fmt: skip
-    elapsed_s, cpu_s = time.monotonic() - began, _cpu_s(process) - before
+    elapsed_s, used_s = time.monotonic() - began, cpu_s(peer.pid) - before
     counts = re.search(r"DONE (\d+) (\d+) (\d+) (\d+) (\d+)", done.stdout)
     if counts is None:
         raise MeasurementRefused(f"wrk said nothing useful: {done.stdout[-500:]}{done.stderr[-500:]}")
@@ -160,17 +157,12 @@ def _round(peer: Peer, folder: Path, seconds: int, *, pause_ms: int = 0) -> dict
     return {
         "requests": requests,
         "per_s": round(requests / elapsed_s, 1),
-        "cpu_us_per_request": round(cpu_s / requests * 1e6, 2),
-        "per_core_second": round(requests / cpu_s, 1) if cpu_s else 0.0,
-        "core_share": round(cpu_s / elapsed_s, 3),
+        "cpu_us_per_request": round(used_s / requests * 1e6, 2),
+        "per_core_second": round(requests / used_s, 1) if used_s else 0.0,
+        "core_share": round(used_s / elapsed_s, 3),
         "p50_ms": p50_us / 1000,
         "p99_ms": p99_us / 1000,
     }
-
-
-def _cpu_s(process: psutil.Process) -> float:
-    times = process.cpu_times()
-    return float(times.user + times.system)
 
 
 def program_version(*command: str) -> str:

@@ -1,6 +1,7 @@
 """Requests leave on time, and whoever waits for a slow server is counted as waiting."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -83,7 +84,7 @@ async def test_turns_add_up_and_no_request_is_sent_twice() -> None:
     assert client.result.elapsed_s >= 0.25
 
 
-async def test_what_a_way_adds_is_told_against_the_last_one() -> None:
+async def test_what_a_way_adds_is_told_against_the_last_one_and_who_has_a_pid_is_charged() -> None:
     async def at_once(writer: asyncio.StreamWriter) -> None:
         writer.write(ANSWER)
 
@@ -92,12 +93,14 @@ async def test_what_a_way_adds_is_told_against_the_last_one() -> None:
         writer.write(ANSWER)
 
     async with serving(later) as slow, serving(at_once) as quick:
-        ways = [Way("slow", slow, request_of), Way("quick", quick, request_of)]
+        ways = [Way("slow", slow, request_of), Way("quick", quick, request_of, os.getpid())]
         figures = await take_turns(ways, per_s=20.0, seconds=2 * TURN_S, connections=4, wanted=201)
     for label in ("p50", "p99"):
         assert figures[f"slow_added_{label}_ms"] == round(figures[f"slow_{label}_ms"] - figures[f"quick_{label}_ms"], 3)
     assert figures["slow_added_p50_ms"] > 0
     assert "quick_added_p50_ms" not in figures
+    assert figures["quick_cpu_us"] >= 0  # the clock of a process ticks every ten milliseconds
+    assert "slow_cpu_us" not in figures
 
 
 async def test_turns_with_wrong_answers_are_no_measurement() -> None:
