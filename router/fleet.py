@@ -2,6 +2,7 @@
 across maps as long as its addresses stay, so a new epoch costs no connection."""
 
 import asyncio
+import logging
 from bisect import bisect_left
 from collections.abc import Iterable
 from contextlib import suppress
@@ -20,6 +21,7 @@ from router.settings import UpstreamSettings
 from router.ticking import ticks
 from router.upstream import UpstreamConnection, UpstreamServer
 
+_log = logging.getLogger(__name__)
 _SWEEP_S: Final = 0.1
 
 
@@ -63,7 +65,12 @@ class CellUpstream:
 
     def set_addresses(self, urls: Iterable[str]) -> None:
         known = {server.url: server for server in self.servers}
-        self.servers = [known.pop(url) if url in known else self._make_server(url) for url in dict.fromkeys(urls)]
+        self.servers = []
+        for url in dict.fromkeys(urls):
+            try:
+                self.servers.append(known.pop(url) if url in known else self._make_server(url))
+            except ValueError as error:  # one wrong entry must not cost the users of the other cells their map
+                _log.error("an address of a cell cannot be used", extra={"cell": self.cell_id, "why": str(error)})
         for gone in known.values():
             gone.close()
 
