@@ -129,6 +129,8 @@ class RequestFraming(HttpToolsProtocol):
     # What the parser tells.
 
     def on_message_begin(self) -> None:
+        if self._deaf:
+            raise ConnectionAbortedError("a request after the last one")  # stops the parser
         self.url = b""
         self.expect_100_continue = False
         self.headers = []

@@ -293,6 +293,24 @@ async def test_doubled_identity_or_key_is_refused(router: RouterUnderTest) -> No
     assert router.cells["cell-1"].seen == []
 
 
+async def test_nothing_is_done_of_what_follows_the_last_answer_of_a_draining_router(router: RouterUnderTest) -> None:
+    """Answered at once, since it names no customer: what follows in the same packet is not read any more."""
+    write = {"Authorization": f"Bearer {router.token()}", "X-Idempotency-Key": "k"}
+    reader, writer = await asyncio.open_connection("127.0.0.1", router.port)
+    async with asyncio.timeout(5):
+        writer.write(request_bytes("GET", "/v1/account"))
+        assert (await read_answer(reader)).status == 401
+        (client,) = router.router.forwarder.clients
+        client.shutdown()
+        writer.write(request_bytes("GET", "/v1/account") + request_bytes("POST", "/v1/orders", write, b"{}"))
+        assert (await read_answer(reader)).headers["connection"] == "close"
+        assert await reader.read() == b""
+    writer.close()
+    assert (await router.ask("GET", "/v1/account", token=router.token())).status == 200
+    assert [seen.method for seen in router.cells["cell-1"].seen] == ["GET"]
+    assert router.router.fleet.cell(router.shard_map.cells[0].cell_id).bulkhead.in_flight == 0
+
+
 async def test_a_bad_second_request_is_never_taken_for_the_first_ones_answer(router: RouterUnderTest) -> None:
     first = request_bytes("GET", "/v1/first", {"Authorization": f"Bearer {router.token()}"})
     reader, writer = await asyncio.open_connection("127.0.0.1", router.port)
