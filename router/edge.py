@@ -98,7 +98,7 @@ class EdgeProtocol(RequestFraming):
             limit = self._forwarder.limits.identity
             bucket, now_s = limit.bucket(self.address), self.loop.time()
             if limit.take(bucket, now_s):
-                self.to_litestar()
+                self.to_litestar(keeps_alive=keeps_alive)
                 return
             refusal = limit.refusal(bucket, now_s)
         head.drop_named_by_connection()

@@ -192,7 +192,7 @@ class RequestFraming(HttpToolsProtocol):
             self._deaf = True
             self.transport.abort()  # so much before the cell has even agreed
 
-    def to_litestar(self) -> None:
+    def to_litestar(self, *, keeps_alive: bool) -> None:
         url, headers, head = self.url, self.headers, self._head
         super().on_message_begin()
         self.url, self.expect_100_continue = url, head.expects_continue
@@ -200,5 +200,5 @@ class RequestFraming(HttpToolsProtocol):
         self.headers.append((b"x-request-id", head.request_id or self._forwarder.ids.request_id()))
         super().on_headers_complete()
         self.cycle.transport = _Unhurried(self)  # type: ignore[assignment]
-        if self.draining:
+        if self.draining or not keeps_alive:
             self.cycle.keep_alive = False

@@ -311,6 +311,23 @@ async def test_nothing_is_done_of_what_follows_the_last_answer_of_a_draining_rou
     assert router.router.fleet.cell(router.shard_map.cells[0].cell_id).bulkhead.in_flight == 0
 
 
+@pytest.mark.parametrize("protocol", ["websocket", "h2c"])
+async def test_an_upgrade_of_what_the_router_answers_itself_is_served_plainly_and_repeats_nothing(
+    router: RouterUnderTest, protocol: str
+) -> None:
+    write = {"Authorization": f"Bearer {router.token()}", "X-Idempotency-Key": "k"}
+    reader, writer = await asyncio.open_connection("127.0.0.1", router.port)
+    async with asyncio.timeout(5):
+        writer.write(request_bytes("POST", "/v1/orders", write, b"{}"))
+        assert (await read_answer(reader)).status == 200
+        writer.write(request_bytes("GET", "/nothing", {"Connection": "Upgrade", "Upgrade": protocol}))
+        got = await read_answer(reader)
+        assert (got.status, got.headers["connection"]) == (404, "close")
+        assert await reader.read() == b""
+    writer.close()
+    assert len(router.cells["cell-1"].seen) == 1
+
+
 async def test_a_bad_second_request_is_never_taken_for_the_first_ones_answer(router: RouterUnderTest) -> None:
     first = request_bytes("GET", "/v1/first", {"Authorization": f"Bearer {router.token()}"})
     reader, writer = await asyncio.open_connection("127.0.0.1", router.port)
