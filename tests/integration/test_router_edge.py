@@ -293,6 +293,11 @@ async def test_doubled_identity_or_key_is_refused(router: RouterUnderTest) -> No
     assert router.cells["cell-1"].seen == []
 
 
+async def test_identity_is_doubled_also_if_it_says_nothing_the_first_time(router: RouterUnderTest) -> None:
+    raw = f"GET /v1/account HTTP/1.1\r\nHost: x\r\nAuthorization:\r\nAuthorization: Bearer {router.token()}\r\n\r\n"
+    assert (await exchange(router.port, raw.encode())).status == 400
+
+
 async def test_nothing_is_done_of_what_follows_the_last_answer_of_a_draining_router(router: RouterUnderTest) -> None:
     """Answered at once, since it names no customer: what follows in the same packet is not read any more."""
     write = {"Authorization": f"Bearer {router.token()}", "X-Idempotency-Key": "k"}
