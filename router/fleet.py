@@ -142,6 +142,11 @@ class CellUpstream:
             connection.server.breaker.fail(now_s)
         self.bulkhead.leave()
 
+    def let_go(self, connection: UpstreamConnection, _now_s: float) -> None:
+        """After an answer whose client left, or did not take it: no fault of the server, which had answered."""
+        connection.server.breaker.succeed()
+        self.bulkhead.leave()
+
     def is_reachable(self, now_s: float) -> bool:
         return any(not server.breaker.is_open(now_s) for server in self.servers)
 

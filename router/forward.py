@@ -191,8 +191,10 @@ class ForwardedRequest:
 
     def broken(self, connection: UpstreamConnection, why: str) -> None:
         if self.streaming:
-            self.route.cell.figures.answered(500, monotonic() - self.received_s)
-            self.route.cell.lose(connection, monotonic())
+            cell, now_s = self.route.cell, monotonic()
+            unread = self.disconnected or self.edge.flow.write_paused
+            cell.figures.answered(connection.status if unread else 500, now_s - self.received_s)
+            (cell.let_go if unread else cell.lose)(connection, now_s)
             self.end(abort=True)
         elif self._waiter is not None:
             self._waiter.set_result(why)
@@ -220,10 +222,12 @@ class ForwardedRequest:
     def stream_ended(self, connection: UpstreamConnection) -> None:
         if self._chunked and not self.disconnected:
             self.edge.transport.write(b"0\r\n\r\n")
-        now_s = monotonic()
-        self.route.cell.figures.answered(connection.status, now_s - self.received_s)
+        if not connection.closed:
+            self.resume()  # a slow client may have held it back; who is next on it is another
+        cell, now_s = self.route.cell, monotonic()
+        cell.figures.answered(connection.status, now_s - self.received_s)
         self.forwarder.log.ended(self, connection.status, -1)
-        self.route.cell.give_back(connection, now_s)
+        cell.give_back(connection, now_s)
         self.end()
 
     # What the client's connection tells.
