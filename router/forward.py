@@ -53,6 +53,7 @@ class ForwardedRequest:
     streaming = False
     ticket: Ticket | None = None
     tunnel: Tunnel | None = None
+    unanswered = False  # sent, and the connection broke
     upgrade = False
     _chunked = False
     _waiter: asyncio.Future[str | None] | None = None
