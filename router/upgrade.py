@@ -11,6 +11,7 @@ from router.answer import write_answer_head
 from router.budget import budget_ms
 from router.errors import CellOverloaded, CellUnavailable, RouterRefusal
 from router.headers import as_upgrade, write_request
+from router.misroute import hint_lied
 from router.tunnel import Tunnel
 
 if TYPE_CHECKING:
@@ -29,6 +30,9 @@ async def _open_tunnel(request: "ForwardedRequest") -> Tunnel:
         tunnel = await _ask(request)
         if tunnel.status == 421:
             misroutes.loops += 1
+            tunnel.close()
+            raise CellUnavailable("the user is on the way to another cell")
+        if hint_lied(request.route, tunnel.status, tunnel.body):
             tunnel.close()
             raise CellUnavailable("the user is on the way to another cell")
     return tunnel
