@@ -143,6 +143,8 @@ class Tunnel(asyncio.Protocol):
         self.request.edge.transport.write(b"".join(parts))
         if early:
             self.send(early)
+        if request.edge.draining:
+            request.edge.shutdown()
 
     def _end(self) -> None:
         request = self.request

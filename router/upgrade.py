@@ -78,10 +78,21 @@ def _written_for(request: "ForwardedRequest", host: bytes) -> bytes:
     return as_upgrade(written)
 
 
+async def _open_for_the_valid(request: "ForwardedRequest") -> Tunnel:
+    """Whose token ended while the cell was asked gets no stream: nobody would end it later."""
+    tunnel = await _open_tunnel(request)
+    try:
+        request.forwarder.routes.of_request(request.head.authorization)
+    except RouterRefusal:
+        tunnel.close()
+        raise
+    return tunnel
+
+
 async def run_tunnel(request: "ForwardedRequest") -> None:
     """From the request to the open tunnel, or to an ordinary answer."""
     try:
-        tunnel = await _open_tunnel(request)
+        tunnel = await _open_for_the_valid(request)
     except RouterRefusal as refusal:
         request.refuse(refusal)
         return
