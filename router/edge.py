@@ -184,7 +184,7 @@ class EdgeProtocol(RequestFraming):
         self.reading_since_s = 0.0
         newest: Any = self.cycle
         if newest is not None and newest.__class__ is not ForwardedRequest and newest.more_body:
-            if newest is self.turn:
+            if newest is self.turn or newest.response_complete:
                 newest.disconnected = True  # its body never comes; Litestar's answer would be about something else
                 newest.message_event.set()
                 self.hang_up()

@@ -176,6 +176,7 @@ class RequestFraming(HttpToolsProtocol):
         cycle: Any = self.cycle
         if cycle.__class__ is not ForwardedRequest:
             super().on_message_complete()
+            cycle.more_body = False  # also if it was answered before its body had come
             return
         cycle.complete = True
         if cycle.started:

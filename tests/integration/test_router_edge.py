@@ -333,6 +333,18 @@ async def test_an_upgrade_of_what_the_router_answers_itself_is_served_plainly_an
     assert len(router.cells["cell-1"].seen) == 1
 
 
+async def test_who_is_answered_before_his_body_has_come_is_answered_once(router: RouterUnderTest) -> None:
+    head = b"POST /nothing HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    for rest, told in ((b"1\r\nx\r\n0\r\n\r\nNOT HTTP AT ALL\r\n\r\n", b"HTTP/1.1 400"), (b"no chunk\r\n", b"")):
+        reader, writer = await asyncio.open_connection("127.0.0.1", router.port)
+        async with asyncio.timeout(5):
+            writer.write(head)
+            assert (await read_answer(reader)).status == 404
+            writer.write(rest)
+            assert (await reader.read())[: len(b"HTTP/1.1 400")] == told
+        writer.close()
+
+
 async def test_a_bad_second_request_is_never_taken_for_the_first_ones_answer(router: RouterUnderTest) -> None:
     first = request_bytes("GET", "/v1/first", {"Authorization": f"Bearer {router.token()}"})
     reader, writer = await asyncio.open_connection("127.0.0.1", router.port)
