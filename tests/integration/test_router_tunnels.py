@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from router.settings import AccessLogSettings
+from tests.support.eventually import eventually
 from tests.support.raw_http import read_answer
 from tests.support.routers import RouterUnderTest, running_router
 from tests.support.stub_cell import SeenRequest, StubCell, answer
@@ -215,6 +216,38 @@ async def test_a_revoked_user_is_told_so(router: RouterUnderTest, frames: FrameC
         assert await reader.read() == b"\x88\x02\x03\xf0"  # 1008: policy violation
         await frames.ended.wait()
     writer.close()
+
+
+async def test_a_client_that_has_just_left_does_not_keep_other_streams_from_their_end(
+    router: RouterUnderTest, frames: FrameCell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """His stream is gone a moment after him; writing to his closed connection is an error with uvloop."""
+    user_id = router.user_of("cell-1")
+    token = router.token_of(user_id)
+    forwarder = router.router.forwarder
+    clients = [await asyncio.open_connection("127.0.0.1", router.port) for _ in range(4)]
+    async with asyncio.timeout(5):
+        for reader, writer in clients:
+            writer.write(upgrade(token))
+            await reader.readuntil(b"\r\n\r\n")
+        gone = next(iter(forwarder.tunnels)).request
+        gone.client_left()
+        write = type(gone.edge.transport).write
+
+        def refuse(transport: asyncio.Transport, data: bytes) -> None:
+            if transport is gone.edge.transport:
+                raise RuntimeError("the handler is closed")
+            write(transport, data)
+
+        monkeypatch.setattr(type(gone.edge.transport), "write", refuse)
+        router.router._revoke({user_id})
+        await eventually(lambda: no_tunnels(router))
+    for _, writer in clients:
+        writer.close()
+
+
+async def no_tunnels(router: RouterUnderTest) -> bool:
+    return not router.router.forwarder.tunnels
 
 
 async def begin_late_stream(
