@@ -90,6 +90,14 @@ async def test_no_token_no_cell(router: RouterUnderTest) -> None:
     assert router.cells["cell-1"].seen == []
 
 
+async def test_a_token_is_remembered_once_however_it_is_set_off(router: RouterUnderTest) -> None:
+    token, routes = router.token(), router.router.routes
+    for blanks in range(1, 9):
+        headers = {"Authorization": f"Bearer{' ' * blanks}{token}"}
+        assert (await router.ask("GET", "/v1/account", headers=headers)).status == 200
+    assert len(routes._routes) == 1
+
+
 async def test_a_token_that_expires_between_two_requests_is_refused(router: RouterUnderTest) -> None:
     token = router.token_of(router.user_of("cell-1"), ttl_s=1)
     assert (await router.ask("GET", "/v1/account", token=token)).status == 200
