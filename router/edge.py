@@ -71,6 +71,9 @@ class EdgeProtocol(RequestFraming):
         active = self.active
         if active is not None:
             active.client_left()
+        elif self.turn is not None:  # uvicorn tells only the newest request
+            self.turn.disconnected = True
+            self.turn.message_event.set()
         self._forwarder.dismiss(self)
         super().connection_lost(exc)
 

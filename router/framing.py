@@ -22,6 +22,8 @@ from router.settings import EdgeSettings
 
 _UNPARSED_BYTES_MAX: Final = 65_536
 _PIECE_BYTES: Final = 16_384  # of what came in one packet, parsed at a time: some hundred of the smallest requests
+_THE_PARSERS_OWN: Final = frozenset({b"connection", b"proxy-connection"})
+"""It obeys these in a trailer too, and would silently read nothing more."""
 _FRAMING_FACTOR: Final = 8  # a chunk of one byte takes six on the wire
 
 
@@ -142,9 +144,11 @@ class RequestFraming(HttpToolsProtocol):
             self.reading_since_s = self.loop.time()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if not self.in_head:
-            return  # a trailer: nobody here needs one, and none may pass for a header
         name = name.lower()
+        if not self.in_head:  # a trailer: nobody here needs one, and none may pass for a header
+            if name in _THE_PARSERS_OWN:
+                raise RequestMalformed("a trailer may not say what becomes of the connection")
+            return
         value = value.rstrip(b" \t")
         self.headers.append((name, value))
         self._head.take(name, value)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.eventually import eventually
 from tests.support.raw_http import exchange, read_answer, request_bytes
 from tests.support.routers import RouterUnderTest, running_router
 from tests.support.stub_cell import SeenRequest
@@ -113,7 +114,8 @@ async def test_ambiguous_requests_are_refused_and_the_connection_closed(router: 
     [
         b"3\nabc\r\n0\r\n\r\n", b"-3\r\nabc\r\n0\r\n\r\n", b"0x3\r\nabc\r\n0\r\n\r\n", b"3 \r\nabc\r\n0\r\n\r\n",
         b"ffffffffffffffffff\r\nabc\r\n", b"3\r\nabcd\r\n0\r\n\r\n", b"3;x\nabc\r\n0\r\n\r\n", b"zz\r\n",
-        b"3\r\nabc\r\n0\r\nContent-Length: 7\r\n\r\n", b"1\r\na\r\n" * 200_000,
+        b"3\r\nabc\r\n0\r\nContent-Length: 7\r\n\r\n", b"3\r\nabc\r\n0\r\nConnection: close\r\n\r\n",
+        b"3\r\nabc\r\n0\r\nProxy-Connection: close\r\n\r\n", b"1\r\na\r\n" * 200_000,
     ],
 )  # fmt: skip
 async def test_a_badly_chunked_body_is_refused_and_the_connection_closed(
@@ -405,6 +407,34 @@ async def test_http_1_0_and_connection_close_end_the_connection(router: RouterUn
         writer.close()
         assert got.startswith(b"HTTP/1.1 200")
         assert b"connection: close" in got
+
+
+async def test_a_page_whose_client_left_is_told_so_also_if_he_had_asked_for_more(router: RouterUnderTest) -> None:
+    cell, asked, release = router.cells["cell-1"], asyncio.Event(), asyncio.Event()
+    usual = cell.behave
+
+    async def later(request: SeenRequest, writer: asyncio.StreamWriter) -> None:
+        asked.set()
+        await release.wait()
+        await usual(request, writer)
+
+    async def has_left() -> bool:
+        return not router.router.forwarder.clients
+
+    cell.behave = later
+    user_id = router.user_of("cell-1")
+    refresh = f'{{"grant_type":"refresh_token","refresh_token":"{user_id.hex}.{"0" * 32}.x"}}'.encode()
+    _, writer = await asyncio.open_connection("127.0.0.1", router.port)
+    async with asyncio.timeout(5):
+        writer.write(request_bytes("POST", "/v1/tokens", {}, refresh) + request_bytes("GET", "/v1/account"))
+        await asked.wait()
+        (client,) = router.router.forwarder.clients
+        turn = client.turn
+        client.transport.abort()  # as after a reset
+        await eventually(has_left)
+    release.set()
+    writer.close()
+    assert turn.disconnected
 
 
 async def test_a_client_that_leaves_does_not_disturb_its_write(router: RouterUnderTest) -> None:
