@@ -3,7 +3,8 @@
 One coroutine, whose every loop is bounded:
 
 - a connection that broke: once more on a new connection, if the request is safe to repeat (a read, or it carries an
-  idempotency key), else and after that `OUTCOME_UNKNOWN` for a write and `CELL_UNAVAILABLE` for a read;
+  idempotency key), else and after that `OUTCOME_UNKNOWN` for a write and `CELL_UNAVAILABLE` for a read; and so also if
+  the second attempt is refused for now, since that says nothing about the first;
 - 421: the map is refreshed and the request sent once more, to another cell; a second 421 ends in `CELL_UNAVAILABLE`;
 - a halted user: his write waits in line (`hold.py`) and is sent again, until its time is up.
 
@@ -31,7 +32,7 @@ async def carry_or_refuse(request: "ForwardedRequest", broken: str | None) -> No
     try:
         await _carry(request, broken)
     except RouterRefusal as refusal:
-        request.refuse(OutcomeUnknown(_UNKNOWN) if request.unanswered and not request.is_safe else refusal)
+        request.refuse(OutcomeUnknown(_UNKNOWN) if _may_be_done(request) else refusal)
     except Exception:
         _log.exception(
             "a request could not be carried", extra={"request_id": request.head.request_id.decode("latin-1")}
@@ -87,9 +88,9 @@ async def _carry(request: "ForwardedRequest", why: str | None) -> None:
         elif hint_lied(request.route, connection.status, connection.body):
             cell.give_back(connection, monotonic())
             raise CellUnavailable("the user is on the way to another cell")
-        elif connection.status == 503 and request.unanswered and not request.is_safe:
+        elif _may_be_done(request) and connection.status in _NOT_DONE:
             cell.give_back(connection, monotonic())
-            raise CellUnavailable("the cell could not do this now")
+            raise OutcomeUnknown(_UNKNOWN)
         else:
             request.deliver(connection)
             return
@@ -100,6 +101,11 @@ def _follow_map(request: "ForwardedRequest") -> None:
     routes = request.forwarder.routes
     if not routes.is_current(request.route):
         request.route = routes.to_owner(request.route.user_id)
+
+
+def _may_be_done(request: "ForwardedRequest") -> bool:
+    """By an attempt that broke, whatever is said of a later one."""
+    return request.unanswered and not request.is_safe
 
 
 def _may_be_held(request: "ForwardedRequest") -> bool:
@@ -114,4 +120,6 @@ def _may_be_held(request: "ForwardedRequest") -> bool:
     return True
 
 
+_NOT_DONE: Final = frozenset({429, 503})
+"""What a cell refuses for now. It has not looked whether it had done the same before."""
 _UNKNOWN: Final = "the request was sent, but its outcome is not known; send it again with the same idempotency key"

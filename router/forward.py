@@ -193,8 +193,7 @@ class ForwardedRequest:
 
     def broken(self, connection: UpstreamConnection, why: str) -> None:
         if self.streaming:
-            now_s = monotonic()
-            cell = self.route.cell
+            cell, now_s = self.route.cell, monotonic()
             if self.disconnected or self.edge.flow.write_paused:  # it was the client who did not take it
                 cell.figures.answered(connection.status, now_s - self.received_s)
                 cell.give_back(connection, now_s)
@@ -230,10 +229,10 @@ class ForwardedRequest:
             self.edge.transport.write(b"0\r\n\r\n")
         if not connection.closed:
             self.resume()  # who asks next on this connection does not wait for this client to read
-        now_s = monotonic()
-        self.route.cell.figures.answered(connection.status, now_s - self.received_s)
+        cell, now_s = self.route.cell, monotonic()
+        cell.figures.answered(connection.status, now_s - self.received_s)
         self.forwarder.log.ended(self, connection.status, -1)
-        self.route.cell.give_back(connection, now_s)
+        cell.give_back(connection, now_s)
         self.end()
 
     # What the client's connection tells.

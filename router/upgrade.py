@@ -11,6 +11,7 @@ from router.answer import write_answer_head
 from router.budget import budget_ms
 from router.errors import CellOverloaded, CellUnavailable, RouterRefusal
 from router.headers import as_upgrade, write_request
+from router.misroute import hint_lied
 from router.tunnel import Tunnel
 
 if TYPE_CHECKING:
@@ -31,11 +32,9 @@ async def _open_tunnel(request: "ForwardedRequest") -> Tunnel:
             misroutes.loops += 1
             tunnel.close()
             raise CellUnavailable("the user is on the way to another cell")
-    try:
-        request.forwarder.routes.of_request(request.head.authorization)
-    except RouterRefusal:  # revoked, or expired, while the cell was asked
-        tunnel.close()
-        raise
+        if hint_lied(request.route, tunnel.status, tunnel.body):
+            tunnel.close()
+            raise CellUnavailable("the user is on the way to another cell")
     return tunnel
 
 
@@ -79,10 +78,21 @@ def _written_for(request: "ForwardedRequest", host: bytes) -> bytes:
     return as_upgrade(written)
 
 
+async def _open_for_the_valid(request: "ForwardedRequest") -> Tunnel:
+    """Whose token ended while the cell was asked gets no stream: nobody would end it later."""
+    tunnel = await _open_tunnel(request)
+    try:
+        request.forwarder.routes.of_request(request.head.authorization)
+    except RouterRefusal:
+        tunnel.close()
+        raise
+    return tunnel
+
+
 async def run_tunnel(request: "ForwardedRequest") -> None:
     """From the request to the open tunnel, or to an ordinary answer."""
     try:
-        tunnel = await _open_tunnel(request)
+        tunnel = await _open_for_the_valid(request)
     except RouterRefusal as refusal:
         request.refuse(refusal)
         return

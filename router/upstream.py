@@ -17,6 +17,7 @@ from router.ticking import time_limit
 _BUFFERED_BYTES_MAX: Final = 262_144
 _ANSWER_HEAD_BYTES_MAX: Final = 65_536
 _STATUS_MAX: Final = 599
+_READ_BY_US: Final = frozenset({421, 503})  # the router may act on them instead of passing them on (`carry.py`)
 
 
 class Sink(Protocol):
@@ -215,18 +216,23 @@ class UpstreamConnection(asyncio.Protocol):
             sink.answered(self)
 
     def _stream_or_wait(self) -> None:
-        """A short answer of known length is awaited whole, so half an answer can still become a clean refusal."""
+        """What the router must read itself is awaited whole, and a short answer of known length, so that half of one
+        can still become a clean refusal."""
         sink = self.sink
         assert sink is not None
         if not self._streaming:
             if 0 <= self._length <= _BUFFERED_BYTES_MAX:
                 return
+            if self.status in _READ_BY_US:
+                self._chunks = [b"".join(self._chunks)]
+                if max(self._length, len(self._chunks[0])) > _BUFFERED_BYTES_MAX:
+                    self.abort("a refusal is not that long")
+                return
             self._streaming = True
             sink.stream_began(self)
         if self._chunks and self.sink is sink:
-            chunk = b"".join(self._chunks)
-            self._chunks = []
-            sink.stream_chunk(self, chunk)
+            chunks, self._chunks = self._chunks, []
+            sink.stream_chunk(self, b"".join(chunks))
 
 
 class UpstreamServer:
@@ -260,10 +266,6 @@ class UpstreamServer:
         self._connect_timeout_s = connect_timeout_s
         self._idle_max_s = idle_max_s
         self._is_gone = False
-
-    @property
-    def idle_count(self) -> int:
-        return len(self._idle)
 
     def take_idle(self, now_s: float) -> UpstreamConnection | None:
         """A connection that is open and has not been idle for long."""

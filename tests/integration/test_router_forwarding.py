@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from router.settings import UpstreamSettings
+from router.settings import HoldSettings, UpstreamSettings
 from tests.support.raw_http import ask, exchange, read_answer, request_bytes
 from tests.support.routers import RouterUnderTest, running_router
 from tests.support.stub_cell import SeenRequest, answer
@@ -88,6 +88,14 @@ async def test_no_token_no_cell(router: RouterUnderTest) -> None:
     got = await router.ask("GET", "/v1/account", token=expired)
     assert (got.status, got.code) == (401, "TOKEN_EXPIRED")
     assert router.cells["cell-1"].seen == []
+
+
+async def test_a_token_is_remembered_once_however_it_is_set_off(router: RouterUnderTest) -> None:
+    token, routes = router.token(), router.router.routes
+    for blanks in range(1, 9):
+        headers = {"Authorization": f"Bearer{' ' * blanks}{token}"}
+        assert (await router.ask("GET", "/v1/account", headers=headers)).status == 200
+    assert len(routes._routes) == 1
 
 
 async def test_a_token_that_expires_between_two_requests_is_refused(router: RouterUnderTest) -> None:
@@ -199,6 +207,28 @@ async def test_what_breaks_twice_is_unknown_for_a_write_and_not_done_for_a_read(
     got = await router.ask("GET", "/v1/orders", token=router.token())
     assert (got.status, got.code) == (503, "CELL_UNAVAILABLE")
     await asyncio.sleep(1.1)
+
+
+@pytest.mark.parametrize(
+    ("status", "code"), [(503, "OVERLOADED"), (503, "USER_HALTED"), (429, "RATE_LIMITED"), (421, "MISDIRECTED")]
+)
+async def test_what_may_have_been_done_is_not_called_undone_because_it_is_refused_the_second_time(
+    tmp_path: Path, status: int, code: str
+) -> None:
+    """The first attempt broke after the cell had read it: whatever is said of the second, that one may be done."""
+    async with running_router(tmp_path, hold=HoldSettings(wait_s=0.2)) as router:
+        cell = router.cells["cell-1"]
+
+        async def refuse(_: SeenRequest, writer: asyncio.StreamWriter) -> None:
+            writer.write(answer(status, {"code": code, "status": status, "detail": "nothing was done"}))
+
+        async def break_once(_: SeenRequest, writer: asyncio.StreamWriter) -> None:
+            cell.behave = refuse
+            writer.close()
+
+        cell.behave = break_once
+        got = await router.ask("POST", "/v1/orders", token=router.token(), key="k", body=b"{}")
+        assert (got.status, got.code) == (503, "OUTCOME_UNKNOWN")
 
 
 @pytest.mark.parametrize("headers", [{}, {"X-Idempotency-Key": "k", "Connection": "close, x-idempotency-key"}])

@@ -5,12 +5,14 @@ import contextlib
 import json
 import logging
 import time
+import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
 from router.settings import AccessLogSettings
+from tests.support.eventually import eventually
 from tests.support.raw_http import read_answer
 from tests.support.routers import RouterUnderTest, running_router
 from tests.support.stub_cell import SeenRequest, StubCell, answer
@@ -243,6 +245,79 @@ async def test_a_revoked_user_is_told_so(router: RouterUnderTest, frames: FrameC
         router.router._revoke({user_id})
         assert await reader.read() == b"\x88\x02\x03\xf0"  # 1008: policy violation
         await frames.ended.wait()
+    writer.close()
+
+
+async def test_a_client_that_has_just_left_does_not_keep_other_streams_from_their_end(
+    router: RouterUnderTest, frames: FrameCell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """His stream is gone a moment after him; writing to his closed connection is an error with uvloop."""
+    user_id = router.user_of("cell-1")
+    token = router.token_of(user_id)
+    forwarder = router.router.forwarder
+    clients = [await asyncio.open_connection("127.0.0.1", router.port) for _ in range(4)]
+    async with asyncio.timeout(5):
+        for reader, writer in clients:
+            writer.write(upgrade(token))
+            await reader.readuntil(b"\r\n\r\n")
+        gone = next(iter(forwarder.tunnels)).request
+        gone.client_left()
+        write = type(gone.edge.transport).write
+
+        def refuse(transport: asyncio.Transport, data: bytes) -> None:
+            if transport is gone.edge.transport:
+                raise RuntimeError("the handler is closed")
+            write(transport, data)
+
+        monkeypatch.setattr(type(gone.edge.transport), "write", refuse)
+        router.router._revoke({user_id})
+        await eventually(lambda: no_tunnels(router))
+    for _, writer in clients:
+        writer.close()
+
+
+async def no_tunnels(router: RouterUnderTest) -> bool:
+    return not router.router.forwarder.tunnels
+
+
+async def begin_late_stream(
+    router: RouterUnderTest, user_id: uuid.UUID
+) -> tuple[asyncio.Event, asyncio.StreamReader, asyncio.StreamWriter]:
+    """A stream that its cell accepts when the event is set; the cell has been asked."""
+    asked, release = asyncio.Event(), asyncio.Event()
+
+    async def late(_: SeenRequest, writer: asyncio.StreamWriter) -> None:
+        asked.set()
+        await release.wait()
+        writer.write(ACCEPTED)
+
+    router.cells["cell-1"].behave = late
+    reader, writer = await asyncio.open_connection("127.0.0.1", router.port)
+    writer.write(upgrade(router.token_of(user_id)))
+    await asked.wait()
+    return release, reader, writer
+
+
+async def test_who_is_revoked_while_his_stream_is_being_opened_gets_none(router: RouterUnderTest) -> None:
+    user_id = router.user_of("cell-1")
+    async with asyncio.timeout(5):
+        release, reader, writer = await begin_late_stream(router, user_id)
+        router.router.revoked._merge({user_id: int(time.time()) + 1})
+        release.set()
+        got = await read_answer(reader)
+        assert (got.status, got.code, await reader.read()) == (401, "TOKEN_INVALID", b"")
+    writer.close()
+    assert router.router.forwarder.tunnels == set()
+
+
+async def test_a_stream_that_opens_while_the_router_drains_is_told_to_go_on_elsewhere(router: RouterUnderTest) -> None:
+    async with asyncio.timeout(5):
+        release, reader, writer = await begin_late_stream(router, router.user_of("cell-1"))
+        (client,) = router.router.forwarder.clients
+        client.shutdown()
+        release.set()
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101 ")
+        assert await reader.read() == b"\x88\x02\x03\xf4"  # 1012: service restart
     writer.close()
 
 
