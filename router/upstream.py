@@ -17,7 +17,7 @@ from router.ticking import time_limit
 _BUFFERED_BYTES_MAX: Final = 262_144
 _ANSWER_HEAD_BYTES_MAX: Final = 65_536
 _STATUS_MAX: Final = 599
-_READ_BY_US: Final = frozenset({421, 503})  # the router may act on them instead of passing them on (`carry.py`)
+_READ_BY_US: Final = frozenset({421, 429, 503})  # the router may act on them instead of passing them on (`carry.py`)
 
 
 class Sink(Protocol):
@@ -266,6 +266,10 @@ class UpstreamServer:
         self._connect_timeout_s = connect_timeout_s
         self._idle_max_s = idle_max_s
         self._is_gone = False
+
+    @property
+    def idle_count(self) -> int:
+        return len(self._idle)
 
     def take_idle(self, now_s: float) -> UpstreamConnection | None:
         """A connection that is open and has not been idle for long."""
