@@ -7,14 +7,10 @@ answers reads is about half busy, but one that takes orders is busy most of the 
 nearly as much as many. `order_half_busy`: the rate at which all processors together work for half of the time.
 How busy they were is part of each result.
 
-At a fixed rate a request has its own time, whether or not the one before was quick, so a stall counts for everybody
-who waits behind it. Both ways take turns of half a second, each first as often as second: in longer turns each way
-would pay for journeys that the other, or nobody, had begun, and the figures drift by more than what is looked for. The
-added p50 and p99 of a round are the differences of its two ways; the result is their median.
+The two ways take turns (`in_turns`). The added p50 and p99 of a round are their differences; the result is the median.
 """
 
 from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -24,17 +20,16 @@ import psutil
 
 from loadtests.benchmarks.bench_customers import Bench, open_bench
 from loadtests.benchmarks.conditions import conditions, write_result
-from loadtests.benchmarks.orders_per_second import MeasurementRefused, Say, through_router, to_cell, until_quiet
+from loadtests.benchmarks.in_turns import TURN_S, Way, busy_share, checked, take_turns
+from loadtests.benchmarks.orders_per_second import Say, through_router, to_cell, until_quiet
 from loadtests.benchmarks.router_latency import account_reads
-from loadtests.figures import percentile
 from loadtests.operator_view import OperatorView
 from loadtests.paced_client import paced
-from loadtests.raw_client import LoadResult, RequestOf, drive
+from loadtests.raw_client import RequestOf, drive
 
 CONNECTIONS: Final = 32
 CUSTOMERS: Final = 256
 """Who take turns on the connections; one each would wait for his own last order's journey to the market."""
-TURN_S: Final = 0.5
 KINDS: Final = {"read": 200, "order": 201, "order_half_busy": 201}
 """What is measured, and the status of a right answer."""
 HALF_BUSY: Final = 0.5
@@ -62,7 +57,14 @@ async def measure(
     for number in range(rounds):
         for name, wanted in KINDS.items():
             requests = _pair(bench, name, _LOT + 2 * number + (name == "order_half_busy"))
-            measured[name].append(await _round(bench, requests, rates[name], seconds, wanted))
+            figures = await take_turns(
+                [Way("router", bench.router_url, requests[0]), Way("cell", bench.cell_url, requests[1])],
+                per_s=rates[name],
+                seconds=seconds,
+                connections=CONNECTIONS,
+                wanted=wanted,
+            )
+            measured[name].append(figures)
             await until_quiet(view, cell)
         say(f"round {number + 1} of {rounds}")
     document = {
@@ -88,7 +90,7 @@ async def _sustained_per_s(url: str, request_of: RequestOf, wanted: int, rest: C
     began = perf_counter()
     full = await drive(url, request_of, connections=CONNECTIONS, seconds=CAPACITY_S, wanted=wanted)
     await rest()
-    return _checked(full, wanted).statuses[wanted] / (perf_counter() - began)
+    return checked(full, wanted).statuses[wanted] / (perf_counter() - began)
 
 
 async def _half_busy_per_s(bench: Bench, per_s: float, rest: Callable[[], Awaitable[None]]) -> float:
@@ -100,7 +102,7 @@ async def _half_busy_per_s(bench: Bench, per_s: float, rest: Callable[[], Awaita
             await way.drive(per_s=per_s, seconds=SEARCH_S)
             per_s *= HALF_BUSY / busy_share(before, psutil.cpu_times())
             await rest()
-    _checked(way.result, 201)
+    checked(way.result, 201)
     return per_s
 
 
@@ -108,42 +110,3 @@ def _pair(bench: Bench, name: str, lot: int) -> tuple[RequestOf, RequestOf]:
     if name == "read":
         return account_reads(bench)
     return through_router(bench, lot, CONNECTIONS), to_cell(bench, lot, CONNECTIONS)
-
-
-async def _round(
-    bench: Bench, requests: tuple[RequestOf, RequestOf], per_s: float, seconds: int, wanted: int
-) -> dict[str, float]:
-    figures: dict[str, float] = {}
-    urls = (bench.router_url, bench.cell_url)
-    async with AsyncExitStack() as stack:
-        ways = [
-            await stack.enter_async_context(paced(url, request_of, connections=CONNECTIONS, wanted=wanted))
-            for url, request_of in zip(urls, requests, strict=True)
-        ]
-        before = psutil.cpu_times()
-        for number in range(round(seconds / TURN_S)):
-            for way in ways if number % 2 == 0 else reversed(ways):
-                await way.drive(per_s=per_s, seconds=TURN_S)
-        figures["machine_busy"] = busy_share(before, psutil.cpu_times())
-    for name, way in zip(("router", "cell"), ways, strict=True):
-        result = _checked(way.result, wanted)
-        figures[f"{name}_per_s"] = round(result.per_second(wanted), 1)
-        for label, share in (("p50", 0.50), ("p99", 0.99)):
-            figures[f"{name}_{label}_ms"] = round(percentile(result.latencies_s, share) * 1000, 3)
-    for label in ("p50", "p99"):
-        figures[f"added_{label}_ms"] = round(figures[f"router_{label}_ms"] - figures[f"cell_{label}_ms"], 3)
-    return figures
-
-
-def busy_share(before: Any, after: Any) -> float:
-    """Share of the machine's processor time that was used, 0 to 1."""
-    spent = {name: float(getattr(after, name) - getattr(before, name)) for name in after._fields}
-    idle = spent["idle"] + spent.get("iowait", 0.0)
-    guests = spent.get("guest", 0.0) + spent.get("guest_nice", 0.0)  # counted in `user` and `nice` already
-    return round(1 - idle / (sum(spent.values()) - guests), 3)
-
-
-def _checked(result: LoadResult, wanted: int) -> LoadResult:
-    if set(result.statuses) != {wanted}:
-        raise MeasurementRefused(f"answers other than {wanted}: {dict(result.statuses)}: {result.first_bad}")
-    return result

@@ -3,9 +3,10 @@
 import base64
 import hmac
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
-from uuid import UUID
+from uuid import UUID, uuid4
 
 _SECRET: Final = "haproxy-benchmark-secret-haproxy-benchmark"
 _BODY: Final = b'{"symbol":"AAPL","side":"buy","type":"limit","qty":"10","limit_price":"187.25","time_in_force":"day"}'
@@ -60,6 +61,11 @@ def hs256(user: UUID, expires_at_s: int) -> str:
     ]
     signed = ".".join(parts)
     return f"{signed}.{_b64(hmac.digest(_SECRET.encode(), signed.encode(), 'sha256'))}"
+
+
+def users_map(users: Sequence[UUID], lines: int) -> str:
+    """Where each of them is, and strangers up to so many lines."""
+    return "".join(f"{user} cell-1\n" for user in [*users, *(uuid4() for _ in range(lines - len(users)))])
 
 
 def _b64(raw: bytes) -> str:

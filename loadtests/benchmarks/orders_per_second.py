@@ -112,28 +112,29 @@ def through_router(
     bench: Bench, round_number: int, connections: int | None = None, *, name: str = "router"
 ) -> RequestOf:
     heads = [
-        _split(bench.router_url, {"Authorization": f"Bearer {customer.access_token}"}, bench)
+        order_around_key(bench.router_url, {"Authorization": f"Bearer {customer.access_token}"}, bench.body())
         for customer in bench.customers
     ]
-    return _in_turn(heads, connections, f"{name}-{round_number}")
+    return orders_in_turn(heads, connections, f"{name}-{round_number}")
 
 
 def to_cell(bench: Bench, round_number: int, connections: int | None = None) -> RequestOf:
-    heads = [_split(bench.cell_url, {"X-Route-Token": token}, bench) for token in bench.route_tokens]
-    return _in_turn(heads, connections, f"cell-{round_number}")
+    body = bench.body()
+    heads = [order_around_key(bench.cell_url, {"X-Route-Token": token}, body) for token in bench.route_tokens]
+    return orders_in_turn(heads, connections, f"cell-{round_number}")
 
 
 _KEY_MARK = "KEY-OF-THIS-REQUEST"
 
 
-def _split(url: str, headers: dict[str, str], bench: Bench) -> tuple[bytes, bytes]:
-    """The request around its idempotency key; only the key differs from one request to the next."""
-    request = build_request("POST", f"{url}/v1/orders", {**headers, "X-Idempotency-Key": _KEY_MARK}, bench.body())
+def order_around_key(url: str, headers: dict[str, str], body: bytes) -> tuple[bytes, bytes]:
+    """An order before and after its idempotency key; only the key differs from one request to the next."""
+    request = build_request("POST", f"{url}/v1/orders", {**headers, "X-Idempotency-Key": _KEY_MARK}, body)
     before, _, after = request.partition(_KEY_MARK.encode())
     return before, after
 
 
-def _in_turn(heads: list[tuple[bytes, bytes]], connections: int | None, name: str) -> RequestOf:
+def orders_in_turn(heads: list[tuple[bytes, bytes]], connections: int | None, name: str) -> RequestOf:
     """Each connection serves customers of its own, one after the other; None: one customer on each."""
     connections = connections or len(heads)
     turns = len(heads) // connections

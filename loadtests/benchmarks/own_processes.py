@@ -1,5 +1,6 @@
 """Processes that a benchmark starts for itself, without a stack: a router as in a stack but for its neighbours, which
-known users do not need; and whatever it is measured against. Pinned to cores, so that the scheduler has no say."""
+known users do not need; and whatever it is measured against. Pinned to a core where the scheduler is to have no say.
+"""
 
 import os
 import resource
@@ -12,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
+import psutil
+
 from infra.security.keys import generate_key_files
 from infra.topology.bucketing import BUCKET_COUNT
 from infra.topology.cells import Cell
@@ -22,7 +25,7 @@ from loadtests.benchmarks.orders_per_second import MeasurementRefused
 
 
 @contextmanager
-def running_router(folder: Path, port: int, cells: Mapping[str, str], *, core: int) -> Iterator[int]:
+def running_router(folder: Path, port: int, cells: Mapping[str, str], *, core: int | None) -> Iterator[int]:
     """Its pid. The buckets are dealt out in turn over the cells (name -> address); keys are made in `folder`/keys."""
     keys, map_file = folder / "keys", folder / "router.map"
     generate_key_files(keys)
@@ -48,8 +51,21 @@ def running_router(folder: Path, port: int, cells: Mapping[str, str], *, core: i
         "ROUTER_LIMITS__ADDRESS_BURST": "1000000",
         "ROUTER_EDGE__CLIENTS_PER_ADDRESS_MAX": "20000",
     }
-    with running(["taskset", "-c", str(core), sys.executable, "-m", "router", "serve"], settings) as pid:
+    with running(_pinned([sys.executable, "-m", "router", "serve"], core), settings) as pid:
         yield pid
+
+
+@contextmanager
+def running_haproxy(path: Path, config: str, *, core: int | None) -> Iterator[int]:
+    """Its pid; the configuration is written to `path`."""
+    path.write_text(config)
+    with running(_pinned(["haproxy", "-db", "-q", "-f", str(path)], core), {}) as pid:
+        yield pid
+
+
+def _pinned(command: list[str], core: int | None) -> list[str]:
+    """taskset becomes the program, so its pid is the program's. None: on all cores."""
+    return command if core is None else ["taskset", "-c", str(core), *command]
 
 
 @contextmanager
@@ -60,7 +76,7 @@ def running(command: list[str], settings: Mapping[str, str]) -> Iterator[int]:
         command, env={**os.environ, **settings}, stdout=subprocess.DEVNULL, cwd=Path(__file__).parents[2]
     )
     try:
-        yield process.pid  # taskset becomes the program, so this is the program's
+        yield process.pid
     finally:
         process.terminate()
         try:
@@ -86,3 +102,9 @@ def await_port(port: int) -> None:
         else:
             return
     raise MeasurementRefused(f"nothing listens on port {port}")
+
+
+def cpu_s(pid: int) -> float:
+    """Processor time that this process has used, in seconds."""
+    times = psutil.Process(pid).cpu_times()
+    return float(times.user + times.system)

@@ -14,22 +14,19 @@ import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any, Final
-from uuid import UUID, uuid4
-
-import psutil
+from uuid import uuid4
 
 from infra.security.customer_token import CustomerTokenSigner
 from infra.security.keys import CUSTOMER_SIGNING_FILE, load_signing_ring
 from loadtests.benchmarks.conditions import conditions, write_result
-from loadtests.benchmarks.haproxy_peer import haproxy_config, hs256, upstream_config, wrk_script
+from loadtests.benchmarks.haproxy_peer import haproxy_config, hs256, upstream_config, users_map, wrk_script
 from loadtests.benchmarks.orders_per_second import MeasurementRefused, Say
-from loadtests.benchmarks.own_processes import await_port, free_port, running, running_router
+from loadtests.benchmarks.own_processes import await_port, cpu_s, free_port, running_haproxy, running_router
 
 USERS: Final = 1_000
 MAP_LINES: Final = 65_536
@@ -75,7 +72,7 @@ def measure(say: Say, *, seconds: int, rounds: int) -> tuple[dict[str, Any], Pat
     document = {
         "benchmark": "router_vs_haproxy",
         "what": "an order-sized POST through our router and through HAProxy with JWT check and map lookup",
-        "conditions": where | {"haproxy": _version("haproxy", "-v"), "wrk": _version("wrk", "-v")},
+        "conditions": where | {"haproxy": program_version("haproxy", "-v"), "wrk": program_version("wrk", "-v")},
         "settings": {
             "connections": CONNECTIONS, "seconds": seconds, "rounds": rounds, "users": USERS, "map_lines": MAP_LINES,
             "proxy_core": _PROXY_CORE, "load_core": _LOAD_CORE, "pause_ms_at_half": pause_ms,
@@ -119,10 +116,12 @@ def summary(measured: dict[str, list[dict[str, float]]], at_half: dict[str, list
 def _start_peers(stack: ExitStack, folder: Path) -> list[Peer]:
     users = [uuid4() for _ in range(USERS)]
     upstream_port, haproxy_port, router_port = free_port(), free_port(), free_port()
-    upstream = stack.enter_context(_haproxy(folder / "upstream.cfg", upstream_config(upstream_port), _LOAD_CORE))
-    (folder / "users.map").write_text("".join(f"{user} cell-1\n" for user in [*users, *_others(MAP_LINES - USERS)]))
+    upstream = stack.enter_context(
+        running_haproxy(folder / "upstream.cfg", upstream_config(upstream_port), core=_LOAD_CORE)
+    )
+    (folder / "users.map").write_text(users_map(users, MAP_LINES))
     config = haproxy_config(haproxy_port, upstream_port, folder / "users.map")
-    haproxy = stack.enter_context(_haproxy(folder / "haproxy.cfg", config, _PROXY_CORE))
+    haproxy = stack.enter_context(running_haproxy(folder / "haproxy.cfg", config, core=_PROXY_CORE))
     cells = {"cell-1": f"http://127.0.0.1:{upstream_port}"}
     router = stack.enter_context(running_router(folder, router_port, cells, core=_PROXY_CORE))
     signer = CustomerTokenSigner(load_signing_ring(folder / "keys" / CUSTOMER_SIGNING_FILE))
@@ -138,22 +137,17 @@ def _start_peers(stack: ExitStack, folder: Path) -> list[Peer]:
     ]
 
 
-def _others(count: int) -> Iterator[UUID]:
-    return (uuid4() for _ in range(count))
-
-
 def _round(peer: Peer, folder: Path, seconds: int, *, pause_ms: int = 0) -> dict[str, float]:
     """As fast as it goes, or with pauses. CPU time is that of the peer alone."""
     script = folder / f"{peer.name}.lua"
     script.write_text(wrk_script(peer.tokens, pause_ms=pause_ms))
-    process = psutil.Process(peer.pid)
-    before, began = _cpu_s(process), time.monotonic()
+    before, began = cpu_s(peer.pid), time.monotonic()
     done = subprocess.run(
         ["taskset", "-c", str(_LOAD_CORE), "wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "--latency", "-s",
          str(script), f"http://127.0.0.1:{peer.port}"],
         capture_output=True, text=True, timeout=seconds + 60, check=True,
     )  # fmt: skip
-    elapsed_s, cpu_s = time.monotonic() - began, _cpu_s(process) - before
+    elapsed_s, used_s = time.monotonic() - began, cpu_s(peer.pid) - before
     counts = re.search(r"DONE (\d+) (\d+) (\d+) (\d+) (\d+)", done.stdout)
     if counts is None:
         raise MeasurementRefused(f"wrk said nothing useful: {done.stdout[-500:]}{done.stderr[-500:]}")
@@ -163,26 +157,14 @@ def _round(peer: Peer, folder: Path, seconds: int, *, pause_ms: int = 0) -> dict
     return {
         "requests": requests,
         "per_s": round(requests / elapsed_s, 1),
-        "cpu_us_per_request": round(cpu_s / requests * 1e6, 2),
-        "per_core_second": round(requests / cpu_s, 1) if cpu_s else 0.0,
-        "core_share": round(cpu_s / elapsed_s, 3),
+        "cpu_us_per_request": round(used_s / requests * 1e6, 2),
+        "per_core_second": round(requests / used_s, 1) if used_s else 0.0,
+        "core_share": round(used_s / elapsed_s, 3),
         "p50_ms": p50_us / 1000,
         "p99_ms": p99_us / 1000,
     }
 
 
-@contextmanager
-def _haproxy(path: Path, config: str, core: int) -> Iterator[int]:
-    path.write_text(config)
-    with running(["taskset", "-c", str(core), "haproxy", "-db", "-q", "-f", str(path)], {}) as pid:
-        yield pid
-
-
-def _cpu_s(process: psutil.Process) -> float:
-    times = process.cpu_times()
-    return float(times.user + times.system)
-
-
-def _version(*command: str) -> str:
+def program_version(*command: str) -> str:
     done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
     return (done.stdout or done.stderr).splitlines()[0].strip()

@@ -8,6 +8,7 @@ import typer
 from rich.console import Console
 
 from loadtests.benchmarks import (
+    before_a_cell,
     fills,
     growth,
     half_load,
@@ -137,6 +138,12 @@ def bench_haproxy(seconds: Seconds = 4, rounds: Rounds = 7) -> None:
     """The router beside HAProxy with JWT check and map lookup; needs `apt-get install haproxy wrk`, and no stack."""
     with failures_in_words():
         _print_result(router_vs_haproxy.measure(say, seconds=seconds, rounds=rounds))
+
+
+@app.command("before-cell")
+def bench_before_cell(seconds: Seconds = 4, rounds: Rounds = 9) -> None:
+    """What the router adds before a real cell, beside HAProxy; needs `apt-get install haproxy`, and no stack."""
+    _print_result(run_to_end(lambda: before_a_cell.measure(say, seconds=seconds, rounds=rounds), own_cell=True))
 
 
 @app.command("isolation")

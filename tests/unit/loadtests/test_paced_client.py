@@ -1,11 +1,14 @@
 """Requests leave on time, and whoever waits for a slow server is counted as waiting."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import pytest
 
+from loadtests.benchmarks.in_turns import TURN_S, Way, take_turns
+from loadtests.benchmarks.orders_per_second import MeasurementRefused
 from loadtests.benchmarks.stub_venue import StubVenue
 from loadtests.paced_client import drive_paced, paced
 from loadtests.raw_client import ConnectionBroken
@@ -79,6 +82,34 @@ async def test_turns_add_up_and_no_request_is_sent_twice() -> None:
     assert client.result.statuses == {201: 60}
     assert len(sent) == len(set(sent)) == len(client.result.latencies_s) == 60
     assert client.result.elapsed_s >= 0.25
+
+
+async def test_what_a_way_adds_is_told_against_the_last_one_and_who_has_a_pid_is_charged() -> None:
+    async def at_once(writer: asyncio.StreamWriter) -> None:
+        writer.write(ANSWER)
+
+    async def later(writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(0.1)
+        writer.write(ANSWER)
+
+    async with serving(later) as slow, serving(at_once) as quick:
+        ways = [Way("slow", slow, request_of), Way("quick", quick, request_of, os.getpid())]
+        figures = await take_turns(ways, per_s=20.0, seconds=2 * TURN_S, connections=4, wanted=201)
+    for label in ("p50", "p99"):
+        assert figures[f"slow_added_{label}_ms"] == round(figures[f"slow_{label}_ms"] - figures[f"quick_{label}_ms"], 3)
+    assert figures["slow_added_p50_ms"] > 0
+    assert "quick_added_p50_ms" not in figures
+    assert figures["quick_cpu_us"] >= 0  # the clock of a process ticks every ten milliseconds
+    assert "slow_cpu_us" not in figures
+
+
+async def test_turns_with_wrong_answers_are_no_measurement() -> None:
+    async def answer(writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 2\r\n\r\n{}")
+
+    async with serving(answer) as url:
+        with pytest.raises(MeasurementRefused, match="503"):
+            await take_turns([Way("cell", url, request_of)], per_s=10.0, seconds=TURN_S, connections=1, wanted=201)
 
 
 async def test_a_connection_that_breaks_after_an_answer_ends_the_measurement() -> None:

@@ -1,0 +1,177 @@
+"""What our router adds before a cell, and what HAProxy adds before the same cell, at half of what both sustain.
+
+The cell is a real one: an app server and its PostgreSQL, as a stack makes them. Both proxies check a token and look the
+user up, as in `router_vs_haproxy`; HAProxy lets the cell's own token pass, which ours makes. Measured twice:
+`one_core_each`: the cell has a core of its own, the proxies have the other in turn, beside the client, which takes
+little of it; and `shared`: everything wherever the scheduler puts it, where most of what a proxy adds is the wait for a
+processor. Half of the sustained rate is sought anew for each, for orders and for reads. The three ways take turns
+(`in_turns`); the added p50 and p99 of a round are differences to asking the cell, and the result is their median.
+
+Needs `apt-get install haproxy`. Nothing takes the orders out of the cell: venue, relay and broker are not the question.
+"""
+
+import os
+import shutil
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any, Final
+
+from infra.security.customer_token import CustomerTokenSigner
+from infra.security.keys import CUSTOMER_SIGNING_FILE, load_signing_ring
+from loadtests.benchmarks.conditions import conditions, write_result
+from loadtests.benchmarks.growth import open_in, route_tokens
+from loadtests.benchmarks.haproxy_peer import haproxy_config, hs256, users_map
+from loadtests.benchmarks.in_turns import TURN_S, Way, checked, take_turns
+from loadtests.benchmarks.orders_per_second import MeasurementRefused, Say, order_around_key, orders_in_turn
+from loadtests.benchmarks.own_cell import own_cell
+from loadtests.benchmarks.own_processes import await_port, free_port, running_haproxy, running_router
+from loadtests.benchmarks.procedure import LIMIT_PX, SYMBOL
+from loadtests.benchmarks.router_vs_haproxy import MAP_LINES, program_version
+from loadtests.figures import to_wire
+from loadtests.raw_client import build_request, drive
+
+CONNECTIONS: Final = 32
+CUSTOMERS: Final = 256
+CAPACITY_S: Final = 4
+KINDS: Final = {"read": 200, "order": 201}
+"""What is asked for, and the status of a right answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cores:
+    """Which processors the cell may use, and which the proxies and the client; None: all."""
+
+    cell: int | None
+    proxy: int | None
+
+
+ARRANGEMENTS: Final = {"one_core_each": Cores(cell=1, proxy=0), "shared": Cores(cell=None, proxy=None)}
+
+
+async def measure(say: Say, *, seconds: int, rounds: int) -> tuple[dict[str, Any], Path]:
+    for program in ("haproxy", "taskset"):
+        if shutil.which(program) is None:
+            raise MeasurementRefused(f"{program} is not installed: apt-get install haproxy util-linux")
+    where = conditions()
+    measured = {name: await _measure_on(cores, name, say, seconds, rounds) for name, cores in ARRANGEMENTS.items()}
+    document = {
+        "benchmark": "before_a_cell",
+        "what": "milliseconds that our router, and HAProxy, add before a real cell at half of the sustained rate",
+        "conditions": where | {"haproxy": program_version("haproxy", "-v")},
+        "settings": {
+            "connections": CONNECTIONS, "customers": CUSTOMERS, "seconds": seconds, "turn_s": TURN_S, "rounds": rounds,
+            "cores": {name: asdict(cores) for name, cores in ARRANGEMENTS.items()},
+        },
+        "median": {
+            name: {
+                kind: {figure: round(median(each[figure] for each in of), 3) for figure in of[0]}
+                for kind, of in kinds.items()
+            }
+            for name, kinds in measured.items()
+        },
+        "rounds": measured,
+    }  # fmt: skip
+    return document, write_result("before_a_cell", document)
+
+
+async def _measure_on(
+    cores: Cores, arrangement: str, say: Say, seconds: int, rounds: int
+) -> dict[str, list[dict[str, float]]]:
+    measured: dict[str, list[dict[str, float]]] = {kind: [] for kind in KINDS}
+    async with _servers(cores) as targets:
+        with _on_core(cores.proxy):
+            rates = {kind: await _sustained_per_s(targets, kind) / 2 for kind in KINDS}
+            say(f"{arrangement}: " + ", ".join(f"{kind} at {rate:.0f} per second" for kind, rate in rates.items()))
+            for number in range(rounds):
+                for kind, wanted in KINDS.items():
+                    ways = [target.way(kind, f"{number}") for target in targets]
+                    figures = await take_turns(
+                        ways, per_s=rates[kind], seconds=seconds, connections=CONNECTIONS, wanted=wanted
+                    )
+                    measured[kind].append(figures)
+                say(f"round {number + 1} of {rounds}")
+    return measured
+
+
+class _Target:
+    """One way to the cell: whom to ask, and as whom."""
+
+    def __init__(self, name: str, port: int, headers: list[dict[str, str]], pid: int | None = None) -> None:
+        self._name = name
+        self._pid = pid
+        self._url = f"http://127.0.0.1:{port}"
+        self._headers = headers
+
+    def way(self, kind: str, lot: str) -> Way:
+        """Customers in turn on every connection. `lot`: keys of orders must differ from those of any other lot."""
+        if kind == "read":
+            reads = [build_request("GET", f"{self._url}/v1/account", each) for each in self._headers]
+            return Way(self._name, self._url, lambda lane, at: reads[(lane + at * CONNECTIONS) % len(reads)], self._pid)
+        body = (
+            f'{{"symbol":"{SYMBOL}","side":"buy","type":"limit","qty":"1","limit_price":"{to_wire(LIMIT_PX)}",'
+            '"time_in_force":"day"}'
+        ).encode()
+        orders = [order_around_key(self._url, each, body) for each in self._headers]
+        return Way(self._name, self._url, orders_in_turn(orders, CONNECTIONS, f"{self._name}-{lot}"), self._pid)
+
+
+@asynccontextmanager
+async def _servers(cores: Cores) -> AsyncIterator[list[_Target]]:
+    """Router, HAProxy, and last the cell itself."""
+    async with AsyncExitStack() as started:
+        with _on_core(cores.cell):  # what is started inherits it
+            cell = await started.enter_async_context(own_cell())
+            server = await started.enter_async_context(cell.app_server())
+        users = await open_in(cell, CUSTOMERS)
+        router_port, haproxy_port = free_port(), free_port()
+        passes = [{"X-Route-Token": token} for token in route_tokens(cell, users)]
+        now_s = int(time.time())
+        router = started.enter_context(
+            running_router(cell.folder, router_port, {"cell-1": server.url}, core=cores.proxy)  # with the cell's keys
+        )
+        signer = CustomerTokenSigner(load_signing_ring(cell.folder / "keys" / CUSTOMER_SIGNING_FILE))
+        users_file = cell.folder / "users.map"
+        users_file.write_text(users_map(users, MAP_LINES))
+        config = haproxy_config(haproxy_port, server.customer_port, users_file)
+        haproxy = started.enter_context(running_haproxy(cell.folder / "haproxy.cfg", config, core=cores.proxy))
+        for port in (router_port, haproxy_port):
+            await_port(port)
+        yield [
+            _Target("router", router_port, [_bearer(signer.sign(user, now_s)) for user in users], router),
+            _Target(
+                "haproxy",
+                haproxy_port,
+                [_bearer(hs256(user, now_s + 3_600)) | each for user, each in zip(users, passes, strict=True)],
+                haproxy,
+            ),
+            _Target("cell", server.customer_port, passes),
+        ]
+
+
+def _bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
+
+
+async def _sustained_per_s(targets: list[_Target], kind: str) -> float:
+    """A closed loop through the router: what both can do."""
+    way = targets[0].way(kind, "capacity")
+    full = await drive(way.url, way.request_of, connections=CONNECTIONS, seconds=CAPACITY_S, wanted=KINDS[kind])
+    return checked(full, KINDS[kind]).per_second(KINDS[kind])
+
+
+@contextmanager
+def _on_core(core: int | None) -> Iterator[None]:
+    """This process, and for ever whatever it starts meanwhile. None: where it is."""
+    if core is None:
+        yield
+        return
+    everywhere = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {core})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, everywhere)
