@@ -7,15 +7,18 @@ that was about to speak still gets its answer. A reload hands the listening sock
 """
 
 import asyncio
+import errno
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Final
 
 import uvicorn
 
 from infra.runtime.operator_api import make_server
 from infra.runtime.settings import ListenSettings
+
+_NO_ROOM: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
 def open_listener(listen: ListenSettings, inherited_fd: int | None) -> socket.socket:
@@ -74,7 +77,9 @@ async def _take_over_waiting(listener: socket.socket, server: uvicorn.Server, ht
             connection, _ = listener.accept()
         except (BlockingIOError, InterruptedError):
             return
-        except OSError:
+        except OSError as error:
+            if error.errno in _NO_ROOM:
+                return  # it would say so for ever, and nobody would be served meanwhile
             continue  # this one has left already
         connection.setblocking(False)
         await loop.connect_accepted_socket(
