@@ -44,7 +44,7 @@ class CellFigures:
 class CellUpstream:
     """One cell: a place is taken before a connection is, and given back with it."""
 
-    __slots__ = ("_settings", "bulkhead", "cell_id", "figures", "servers", "tunnels", "tunnels_max")
+    __slots__ = ("_gone", "_settings", "bulkhead", "cell_id", "figures", "servers", "tunnels", "tunnels_max")
 
     def __init__(self, cell: Cell, settings: UpstreamSettings) -> None:
         self.cell_id: CellId = cell.cell_id
@@ -56,11 +56,13 @@ class CellUpstream:
         self.tunnels = 0
         self.tunnels_max = settings.tunnels_max
         self.servers: list[UpstreamServer] = []
+        self._gone: list[UpstreamServer] = []  # left the map with requests under way, which keep their deadlines
         self.set_addresses(cell.api_urls)
 
     def set_addresses(self, urls: Iterable[str]) -> None:
         known = {server.url: server for server in self.servers}
         self.servers = [known.pop(url) if url in known else self._make_server(url) for url in dict.fromkeys(urls)]
+        self._gone += known.values()
         for gone in known.values():
             gone.close()
 
@@ -116,9 +118,13 @@ class CellUpstream:
             if connection is not None:
                 return connection
             try:
-                return await server.connect()
+                connection = await server.connect()
             except (OSError, TimeoutError):
                 server.breaker.fail(loop.time())
+                continue
+            if server not in self.servers and server not in self._gone:
+                self._gone.append(server)  # it has left meanwhile
+            return connection
         raise CellUnavailable("the cell that serves this user does not answer")
 
     def pick_server(self, now_s: float) -> UpstreamServer:
@@ -153,6 +159,11 @@ class CellUpstream:
     def sweep(self, now_s: float) -> None:
         for server in self.servers:
             server.sweep(now_s)
+        if self._gone:
+            for server in self._gone:
+                server.sweep(now_s)
+                server.close()
+            self._gone = [server for server in self._gone if server.busy]
 
 
 def _load(server: UpstreamServer) -> tuple[bool, int]:
