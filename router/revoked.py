@@ -97,11 +97,11 @@ class RevocationWatcher:
             await asyncio.sleep(0.5)
 
     async def _poll(self) -> None:
-        written = len(self.held)
+        written = self.held.entries()
         while True:
             await self.refresh()
-            if len(self.held) != written:  # what a push brought belongs into the file too
-                written = len(self.held)
+            if self.held.entries() != written:  # what a push brought belongs into the file too
+                written = self.held.entries()
                 await asyncio.to_thread(_write, self._file, encode_revocations(self.held.entries()))
             await asyncio.sleep(self._poll_s)
 

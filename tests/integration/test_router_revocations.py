@@ -88,6 +88,19 @@ async def test_clocks_of_routers_may_differ_a_little(tmp_path: Path) -> None:
             assert got.status == status
 
 
+async def test_a_second_revocation_of_the_same_user_is_in_the_file_too(tmp_path: Path) -> None:
+    async with running_router(tmp_path) as router:
+        user_id, now_s = router.user_of("cell-1"), int(time.time())
+        for revoked in ({user_id: now_s}, {user_id: now_s + 5}):
+            router.router.revoked._take_document(encode_revocations(revoked))  # as pushed
+
+            async def is_written(revoked: dict[uuid.UUID, int] = revoked) -> bool:
+                file = tmp_path / "router.revoked"
+                return file.exists() and decode_revocations(file.read_bytes()) == revoked
+
+            await eventually(is_written, within_s=10)
+
+
 def test_lists_merge_in_any_order_and_forget_what_has_expired() -> None:
     held = Revocations()
     assert held.merge({USER: NOW}, NOW) == {USER}
