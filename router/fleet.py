@@ -44,7 +44,7 @@ class CellFigures:
 class CellUpstream:
     """One cell: a place is taken before a connection is, and given back with it."""
 
-    __slots__ = ("_gone", "_settings", "bulkhead", "cell_id", "figures", "servers", "tunnels", "tunnels_max")
+    __slots__ = ("_gone", "_settings", "bulkhead", "cell_id", "figures", "opening", "servers", "tunnels", "tunnels_max")
 
     def __init__(self, cell: Cell, settings: UpstreamSettings) -> None:
         self.cell_id: CellId = cell.cell_id
@@ -54,6 +54,7 @@ class CellUpstream:
         )
         self.figures = CellFigures()
         self.tunnels = 0
+        self.opening = 0
         self.tunnels_max = settings.tunnels_max
         self.servers: list[UpstreamServer] = []
         self._gone: list[UpstreamServer] = []  # left the map with requests under way, which keep their deadlines

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from router.settings import AccessLogSettings
+from router.settings import AccessLogSettings, UpstreamSettings
 from tests.support.eventually import eventually
 from tests.support.raw_http import read_answer
 from tests.support.routers import RouterUnderTest, running_router
@@ -266,6 +266,18 @@ async def begin_late_stream(
     writer.write(upgrade(router.token_of(user_id)))
     await asked.wait()
     return release, reader, writer
+
+
+async def test_streams_that_are_being_opened_count_too(tmp_path: Path) -> None:
+    async with running_router(tmp_path, upstream=UpstreamSettings(tunnels_max=1)) as router, asyncio.timeout(10):
+        release, first, writer = await begin_late_stream(router, router.user_of("cell-1"))
+        reader, second = await asyncio.open_connection("127.0.0.1", router.port)
+        second.write(upgrade(router.token()))
+        assert (await read_answer(reader)).code == "OVERLOADED"
+        second.close()
+        release.set()
+        assert (await first.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101 ")
+        writer.close()
 
 
 async def test_who_is_revoked_while_his_stream_is_being_opened_gets_none(router: RouterUnderTest) -> None:
