@@ -190,9 +190,12 @@ class EdgeProtocol(RequestFraming):
             if newest is self.turn or newest.response_complete:
                 newest.disconnected = True  # its body never comes; Litestar's answer would be about something else
                 newest.message_event.set()
-                self.hang_up()
-                return
-            self.pipeline.popleft()
+                if newest.response_started:
+                    self.hang_up()
+                    return
+                self.turn = None
+            else:
+                self.pipeline.popleft()
         if newest.__class__ is ForwardedRequest and not newest.complete:
             newest.complete = True
         else:

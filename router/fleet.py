@@ -47,7 +47,17 @@ class CellFigures:
 class CellUpstream:
     """One cell: a place is taken before a connection is, and given back with it."""
 
-    __slots__ = ("_every_server", "_settings", "bulkhead", "cell_id", "figures", "servers", "tunnels", "tunnels_max")
+    __slots__ = (
+        "_every_server",
+        "_settings",
+        "bulkhead",
+        "cell_id",
+        "figures",
+        "opening",
+        "servers",
+        "tunnels",
+        "tunnels_max",
+    )
 
     def __init__(self, cell: Cell, settings: UpstreamSettings) -> None:
         self.cell_id: CellId = cell.cell_id
@@ -57,6 +67,7 @@ class CellUpstream:
         )
         self.figures = CellFigures()
         self.tunnels = 0
+        self.opening = 0
         self.tunnels_max = settings.tunnels_max
         self.servers: list[UpstreamServer] = []
         self._every_server: WeakSet[UpstreamServer] = WeakSet()

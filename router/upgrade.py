@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from router.answer import write_answer_head
 from router.budget import budget_ms
 from router.errors import CellOverloaded, CellUnavailable, RouterRefusal
+from router.fleet import CellUpstream
 from router.headers import as_upgrade, write_request
 from router.misroute import hint_lied
 from router.tunnel import Tunnel
@@ -39,9 +40,18 @@ async def _open_tunnel(request: "ForwardedRequest") -> Tunnel:
 
 
 async def _ask(request: "ForwardedRequest") -> Tunnel:
-    cell, loop = request.route.cell, asyncio.get_running_loop()
-    if cell.tunnels >= cell.tunnels_max:
+    cell = request.route.cell
+    if cell.tunnels + cell.opening >= cell.tunnels_max:
         raise CellOverloaded("the cell has as many open streams as it may have")
+    cell.opening += 1
+    try:
+        return await _ask_cell(request, cell)
+    finally:
+        cell.opening -= 1
+
+
+async def _ask_cell(request: "ForwardedRequest", cell: CellUpstream) -> Tunnel:
+    loop = asyncio.get_running_loop()
     if request.budget_s <= 0:
         raise CellOverloaded("there was no time left to ask the cell; nothing was done")
     server = cell.pick_server(loop.time())

@@ -335,6 +335,20 @@ async def test_an_upgrade_of_what_the_router_answers_itself_is_served_plainly_an
     assert len(router.cells["cell-1"].seen) == 1
 
 
+@pytest.mark.parametrize("pause_s", [0.0, 0.1])
+async def test_a_bad_body_for_a_page_is_refused_whether_it_had_begun_or_not(
+    router: RouterUnderTest, pause_s: float
+) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", router.port)
+    async with asyncio.timeout(5):
+        writer.write(b"POST /v1/tokens HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+        await asyncio.sleep(pause_s)
+        writer.write(b"no chunk\r\n")
+        got = await read_answer(reader)
+        assert (got.status, got.headers["connection"], await reader.read()) == (400, "close", b"")
+    writer.close()
+
+
 async def test_who_is_answered_before_his_body_has_come_is_answered_once(router: RouterUnderTest) -> None:
     head = b"POST /nothing HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
     for rest, told in ((b"1\r\nx\r\n0\r\n\r\nNOT HTTP AT ALL\r\n\r\n", b"HTTP/1.1 400"), (b"no chunk\r\n", b"")):

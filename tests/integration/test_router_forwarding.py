@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from router.settings import HoldSettings, UpstreamSettings
+from router.settings import UpstreamSettings
 from tests.support.raw_http import ask, exchange, read_answer, request_bytes
-from tests.support.routers import RouterUnderTest, running_router
+from tests.support.routers import RouterUnderTest, map_of, running_router
 from tests.support.stub_cell import SeenRequest, answer
 
 pytestmark = pytest.mark.anyio
@@ -168,6 +168,24 @@ async def test_a_hanging_cell_is_given_up_at_the_deadline_and_costs_nobody_else(
         assert time.monotonic() - began < 0.3  # the breaker knows by now
 
 
+async def test_a_server_that_hangs_and_leaves_the_map_is_given_up_at_the_deadline_too(tmp_path: Path) -> None:
+    async with running_router(tmp_path, upstream=UpstreamSettings(deadline_s=0.6)) as router:
+        asked = asyncio.Event()
+
+        async def hang(_: SeenRequest, __: asyncio.StreamWriter) -> None:
+            asked.set()
+            await asyncio.sleep(30)
+
+        sick, well = router.cells["cell-1"], router.cells["cell-2"]
+        sick.behave = hang
+        read = asyncio.create_task(router.ask("GET", "/v1/account", token=router.token("cell-1")))
+        async with asyncio.timeout(10):
+            await asked.wait()
+            router.router.watcher._offer(map_of({"cell-1": (well.url,), "cell-2": (well.url,)}, epoch=2), "redis")
+            assert (await read).code == "CELL_UNAVAILABLE"
+        assert router.router.fleet.cell(router.shard_map.cells[0].cell_id).bulkhead.in_flight == 0
+
+
 @pytest.mark.parametrize("fault", ["reset", "half", "garbage", "half-head"])
 async def test_a_broken_answer_is_asked_for_once_more_with_the_same_key_and_body(
     router: RouterUnderTest, fault: str
@@ -207,28 +225,6 @@ async def test_what_breaks_twice_is_unknown_for_a_write_and_not_done_for_a_read(
     got = await router.ask("GET", "/v1/orders", token=router.token())
     assert (got.status, got.code) == (503, "CELL_UNAVAILABLE")
     await asyncio.sleep(1.1)
-
-
-@pytest.mark.parametrize(
-    ("status", "code"), [(503, "OVERLOADED"), (503, "USER_HALTED"), (429, "RATE_LIMITED"), (421, "MISDIRECTED")]
-)
-async def test_what_may_have_been_done_is_not_called_undone_because_it_is_refused_the_second_time(
-    tmp_path: Path, status: int, code: str
-) -> None:
-    """The first attempt broke after the cell had read it: whatever is said of the second, that one may be done."""
-    async with running_router(tmp_path, hold=HoldSettings(wait_s=0.2)) as router:
-        cell = router.cells["cell-1"]
-
-        async def refuse(_: SeenRequest, writer: asyncio.StreamWriter) -> None:
-            writer.write(answer(status, {"code": code, "status": status, "detail": "nothing was done"}))
-
-        async def break_once(_: SeenRequest, writer: asyncio.StreamWriter) -> None:
-            cell.behave = refuse
-            writer.close()
-
-        cell.behave = break_once
-        got = await router.ask("POST", "/v1/orders", token=router.token(), key="k", body=b"{}")
-        assert (got.status, got.code) == (503, "OUTCOME_UNKNOWN")
 
 
 @pytest.mark.parametrize("headers", [{}, {"X-Idempotency-Key": "k", "Connection": "close, x-idempotency-key"}])

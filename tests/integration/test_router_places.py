@@ -10,14 +10,12 @@ import pytest
 from router.fleet import CellUpstream
 from router.settings import HoldSettings, UpstreamSettings
 from tests.support.eventually import eventually
-from tests.support.raw_http import read_answer, request_bytes
+from tests.support.raw_http import request_bytes
 from tests.support.routers import RouterUnderTest, map_of, running_router
 from tests.support.stub_cell import SeenRequest, answer
 
 pytestmark = pytest.mark.anyio
 CHUNK = b"x" * 4_096
-LAST = b"y" * 16_384
-HIGH_WATER = 65_536
 
 
 @pytest.fixture
@@ -32,79 +30,8 @@ def cell_1(router: RouterUnderTest) -> CellUpstream:
     return router.router.fleet.cell(router.shard_map.cells[0].cell_id)
 
 
-async def begin_stream(router: RouterUnderTest) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    reader, writer = await asyncio.open_connection("127.0.0.1", router.port, limit=2**16)
-    writer.write(request_bytes("GET", "/v1/ledger", {"Authorization": f"Bearer {router.token()}"}))
-    async with asyncio.timeout(10):
-        await reader.readuntil(b"\r\n\r\n")
-    return reader, writer
-
-
 def chunked(data: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(data), data)
-
-
-async def test_a_connection_whose_last_piece_waits_for_a_slow_reader_serves_the_next_request(
-    router: RouterUnderTest,
-) -> None:
-    async def fill_then_end(request: SeenRequest, writer: asyncio.StreamWriter) -> None:
-        if request.target != "/v1/ledger":
-            await router.cells["cell-1"].succeed(request, writer)
-            return
-        writer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
-        (client,) = router.router.forwarder.clients
-        while client.transport.get_write_buffer_size() < HIGH_WATER - len(LAST):
-            writer.write(chunked(CHUNK))
-            await asyncio.sleep(0.001)
-        writer.write(chunked(LAST) + b"0\r\n\r\n")  # in one piece: the router is told to stop, and that it is the end
-
-    router.cells["cell-1"].behave = fill_then_end
-    token = router.token()
-    reader, writer = await asyncio.open_connection("127.0.0.1", router.port, limit=2**17)
-    writer.write(request_bytes("GET", "/v1/ledger", {"Authorization": f"Bearer {token}"}))
-    (server,) = cell_1(router).servers
-
-    async def is_given_back() -> bool:
-        return server.idle_count == 1
-
-    await eventually(is_given_back)
-    assert (await router.ask("GET", "/v1/account", token=token)).status == 200
-    assert router.cells["cell-1"].connections == 1
-    async with asyncio.timeout(10):
-        assert (await read_answer(reader)).body.endswith(LAST)
-    writer.close()
-
-
-async def stream_on(_: SeenRequest, writer: asyncio.StreamWriter) -> None:
-    """An answer that does not end as long as somebody takes it."""
-    writer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
-    while not writer.is_closing():
-        writer.write(chunked(CHUNK))
-        await writer.drain()
-        await asyncio.sleep(0)
-
-
-@pytest.mark.parametrize("how", ["leave", "stall"])
-async def test_clients_who_leave_a_stream_or_stop_reading_it_say_nothing_about_the_cell(
-    router: RouterUnderTest, monkeypatch: pytest.MonkeyPatch, how: str
-) -> None:
-    monkeypatch.setattr("router.forward._STREAM_STALL_S", 0.5)
-    cell = router.cells["cell-1"]
-    cell.behave = stream_on
-    streams = [await begin_stream(router) for _ in range(6)]
-    if how == "leave":
-        for _, writer in streams:
-            writer.close()
-
-    async def is_over() -> bool:
-        return not cell_1(router).bulkhead.in_flight
-
-    await eventually(is_over)
-    cell.behave = cell.succeed
-    assert (await router.ask("GET", "/v1/account", token=router.token())).status == 200
-    assert cell_1(router).figures.answers[5] == 0
-    for _, writer in streams:
-        writer.close()
 
 
 async def test_who_was_sent_to_an_address_that_is_gone_has_a_deadline_like_anybody(router: RouterUnderTest) -> None:
@@ -146,9 +73,10 @@ def refused(status: int, code: str, **figures: object) -> bytes:
     [
         refused(503, "USER_HALTED"),
         refused(503, "OVERLOADED"),
+        refused(429, "RATE_LIMITED"),
         refused(421, "MISDIRECTED", owner="cell-1", epoch=9),
     ],
-    ids=["halted", "overloaded", "departed"],
+    ids=["halted", "overloaded", "limited", "departed"],
 )
 async def test_a_write_whose_answer_was_lost_is_unknown_whatever_is_said_of_its_second_try(
     router: RouterUnderTest, then: bytes

@@ -5,13 +5,12 @@ import contextlib
 import json
 import logging
 import time
-import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from router.settings import AccessLogSettings
+from router.settings import AccessLogSettings, UpstreamSettings
 from tests.support.eventually import eventually
 from tests.support.raw_http import read_answer
 from tests.support.routers import RouterUnderTest, running_router
@@ -280,10 +279,7 @@ async def no_tunnels(router: RouterUnderTest) -> bool:
     return not router.router.forwarder.tunnels
 
 
-async def begin_late_stream(
-    router: RouterUnderTest, user_id: uuid.UUID
-) -> tuple[asyncio.Event, asyncio.StreamReader, asyncio.StreamWriter]:
-    """A stream that its cell accepts when the event is set; the cell has been asked."""
+async def test_streams_that_are_being_opened_count_too(tmp_path: Path) -> None:
     asked, release = asyncio.Event(), asyncio.Event()
 
     async def late(_: SeenRequest, writer: asyncio.StreamWriter) -> None:
@@ -291,34 +287,18 @@ async def begin_late_stream(
         await release.wait()
         writer.write(ACCEPTED)
 
-    router.cells["cell-1"].behave = late
-    reader, writer = await asyncio.open_connection("127.0.0.1", router.port)
-    writer.write(upgrade(router.token_of(user_id)))
-    await asked.wait()
-    return release, reader, writer
-
-
-async def test_who_is_revoked_while_his_stream_is_being_opened_gets_none(router: RouterUnderTest) -> None:
-    user_id = router.user_of("cell-1")
-    async with asyncio.timeout(5):
-        release, reader, writer = await begin_late_stream(router, user_id)
-        router.router.revoked._merge({user_id: int(time.time()) + 1})
-        release.set()
-        got = await read_answer(reader)
-        assert (got.status, got.code, await reader.read()) == (401, "TOKEN_INVALID", b"")
-    writer.close()
-    assert router.router.forwarder.tunnels == set()
-
-
-async def test_a_stream_that_opens_while_the_router_drains_is_told_to_go_on_elsewhere(router: RouterUnderTest) -> None:
-    async with asyncio.timeout(5):
-        release, reader, writer = await begin_late_stream(router, router.user_of("cell-1"))
-        (client,) = router.router.forwarder.clients
-        client.shutdown()
+    async with running_router(tmp_path, upstream=UpstreamSettings(tunnels_max=1)) as router, asyncio.timeout(10):
+        router.cells["cell-1"].behave = late
+        reader, writer = await asyncio.open_connection("127.0.0.1", router.port)
+        writer.write(upgrade(router.token()))
+        await asked.wait()
+        second_reader, second = await asyncio.open_connection("127.0.0.1", router.port)
+        second.write(upgrade(router.token()))
+        assert (await read_answer(second_reader)).code == "OVERLOADED"
+        second.close()
         release.set()
         assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101 ")
-        assert await reader.read() == b"\x88\x02\x03\xf4"  # 1012: service restart
-    writer.close()
+        writer.close()
 
 
 async def test_other_upgrades_are_served_as_if_they_had_not_been_asked_for(router: RouterUnderTest) -> None:
