@@ -1,10 +1,16 @@
 """`python -m router serve`. SIGTERM drains and ends; SIGHUP drains and begins anew in the same process, on the same
-listening socket, so that a reload refuses nobody."""
+listening socket, so that a reload refuses nobody.
+
+Who connects during a reload waits for the next image. So a SIGTERM that comes then is kept for it: it begins, serves
+whoever waits, and ends.
+"""
 
 import asyncio
 import os
 import signal
 import sys
+import threading
+from typing import Final
 
 import typer
 import uvloop
@@ -14,6 +20,8 @@ from infra.runtime.shutdown import Shutdown
 from infra.runtime.telemetry import configure_logging
 from router.app import Router
 from router.settings import RouterSettings
+
+_HEARD: Final = (signal.SIGHUP, signal.SIGTERM, signal.SIGINT)
 
 commands = typer.Typer(add_completion=False, no_args_is_help=True)
 
@@ -46,6 +54,7 @@ class _Ending(Shutdown):
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._end, False)
         loop.add_signal_handler(signal.SIGHUP, self._end, True)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _HEARD)  # the image before this one may have kept some for us
 
     def _end(self, begins_anew: bool) -> None:
         self.begins_anew = begins_anew and not (self.asked and not self.begins_anew)
@@ -60,13 +69,22 @@ async def _serve(settings: RouterSettings) -> int | None:
     async with part.serving(keeps_listener=lambda: ending.begins_anew):
         set_startup_aside()
         await ending.wait()
-    if not ending.begins_anew or part.listener is None:
-        return None
-    return part.listener.detach()
+    listener = part.listener
+    if listener is None or listener.fileno() < 0:
+        return None  # closed: nobody waits at it any more
+    await _keep_signals()
+    if not ending.begins_anew:
+        signal.pthread_kill(threading.get_ident(), signal.SIGTERM)  # to this thread: the others do not outlive it
+    return listener.detach()
+
+
+async def _keep_signals() -> None:
+    """From here on they wait for the next image; what came before is still heard here."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, _HEARD)
+    await asyncio.sleep(0.01)
 
 
 def _begin_anew(listener_fd: int) -> None:
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until the next image listens to it
     os.set_inheritable(listener_fd, True)
     os.environ["ROUTER_LISTEN_FD"] = str(listener_fd)
     os.execv(sys.executable, [sys.executable, "-m", "router", "serve"])

@@ -5,6 +5,7 @@ import asyncio
 from collections import deque
 
 from router.errors import CellOverloaded
+from router.ticking import time_limit
 
 
 class Bulkhead:
@@ -39,7 +40,7 @@ class Bulkhead:
         place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append(place)
         try:
-            async with asyncio.timeout(self._queue_wait_s):
+            async with time_limit(self._queue_wait_s):
                 await asyncio.shield(place)
         except (TimeoutError, asyncio.CancelledError) as error:
             if place.done():

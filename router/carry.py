@@ -3,11 +3,14 @@
 One coroutine, whose every loop is bounded:
 
 - a connection that broke: once more on a new connection, if the request is safe to repeat (a read, or it carries an
-  idempotency key), else and after that `OUTCOME_UNKNOWN` for a write and `CELL_UNAVAILABLE` for a read;
+  idempotency key), else and after that `OUTCOME_UNKNOWN` for a write and `CELL_UNAVAILABLE` for a read; and so also if
+  the second attempt is refused for now, since that says nothing about the first;
 - 421: the map is refreshed and the request sent once more, to another cell; a second 421 ends in `CELL_UNAVAILABLE`;
 - a halted user: his write waits in line (`hold.py`) and is sent again, until its time is up.
 
-An answer of a write that was sent is never guessed, and nothing here answers 504.
+An answer of a write that was sent is never guessed: once one was lost, a refusal of the second try (halted, gone,
+overloaded) says nothing about the first, and only the cell's answer to the key ends in anything but `OUTCOME_UNKNOWN`.
+Nothing here answers 504.
 """
 
 import logging
@@ -29,7 +32,7 @@ async def carry_or_refuse(request: "ForwardedRequest", broken: str | None) -> No
     try:
         await _carry(request, broken)
     except RouterRefusal as refusal:
-        request.refuse(refusal)
+        request.refuse(OutcomeUnknown(_UNKNOWN) if _may_be_done(request) else refusal)
     except Exception:
         _log.exception(
             "a request could not be carried", extra={"request_id": request.head.request_id.decode("latin-1")}
@@ -45,7 +48,7 @@ async def carry_or_refuse(request: "ForwardedRequest", broken: str | None) -> No
 async def _carry(request: "ForwardedRequest", why: str | None) -> None:
     """Everything but the usual case. Called with an answer of 421, with what broke, or with nothing sent yet."""
     misroutes = request.forwarder.misroutes
-    resent = redirected = unanswered = False
+    resent = redirected = False
     while True:
         connection = request.connection
         cell = request.route.cell
@@ -54,12 +57,7 @@ async def _carry(request: "ForwardedRequest", why: str | None) -> None:
                 await request.ticket.turn()
                 _follow_map(request)
                 cell = request.route.cell
-            try:
-                connection = await cell.take_in_time(request.budget_s, fresh=resent)
-            except RouterRefusal:
-                if unanswered and not request.is_safe:
-                    raise OutcomeUnknown(_UNKNOWN) from None
-                raise
+            connection = await cell.take_in_time(request.budget_s, fresh=resent)
             why = await request.exchange(connection)
         if request.streaming:
             return
@@ -67,11 +65,9 @@ async def _carry(request: "ForwardedRequest", why: str | None) -> None:
             now_s = monotonic()
             cell.lose(connection, now_s)
             request.connection = None
-            unanswered = True
+            request.unanswered = True
             if resent or not request.is_repeatable or request.deadline_s <= now_s:
-                if request.is_safe:
-                    raise CellUnavailable("the cell that serves this user did not answer")
-                raise OutcomeUnknown(_UNKNOWN)
+                raise CellUnavailable("the cell that serves this user did not answer")
             cell.figures.resent += 1
             resent, why = True, None
         elif connection.status == 421:
@@ -83,15 +79,18 @@ async def _carry(request: "ForwardedRequest", why: str | None) -> None:
                 misroutes.loops += 1
                 raise CellUnavailable("the user is on the way to another cell")
             request.route = await misroutes.find_owner(request.route, connection.body)
-            redirected, unanswered = True, False
+            redirected = True
         elif (halted := read_halted(connection.status, connection.body)) is not None and _may_be_held(request):
             cell.give_back(connection, monotonic())
-            request.connection, unanswered = None, False
+            request.connection = None
             assert request.ticket is not None
             request.ticket.still_halted(halted)
         elif hint_lied(request.route, connection.status, connection.body):
             cell.give_back(connection, monotonic())
             raise CellUnavailable("the user is on the way to another cell")
+        elif _may_be_done(request) and connection.status in _NOT_DONE:
+            cell.give_back(connection, monotonic())
+            raise OutcomeUnknown(_UNKNOWN)
         else:
             request.deliver(connection)
             return
@@ -102,6 +101,11 @@ def _follow_map(request: "ForwardedRequest") -> None:
     routes = request.forwarder.routes
     if not routes.is_current(request.route):
         request.route = routes.to_owner(request.route.user_id)
+
+
+def _may_be_done(request: "ForwardedRequest") -> bool:
+    """By an attempt that broke, whatever is said of a later one."""
+    return request.unanswered and not request.is_safe
 
 
 def _may_be_held(request: "ForwardedRequest") -> bool:
@@ -116,4 +120,6 @@ def _may_be_held(request: "ForwardedRequest") -> bool:
     return True
 
 
+_NOT_DONE: Final = frozenset({429, 503})
+"""What a cell refuses for now. It has not looked whether it had done the same before."""
 _UNKNOWN: Final = "the request was sent, but its outcome is not known; send it again with the same idempotency key"

@@ -71,6 +71,9 @@ class EdgeProtocol(RequestFraming):
         active = self.active
         if active is not None:
             active.client_left()
+        elif self.turn is not None:  # uvicorn tells only the newest request
+            self.turn.disconnected = True
+            self.turn.message_event.set()
         self._forwarder.dismiss(self)
         super().connection_lost(exc)
 
@@ -98,7 +101,7 @@ class EdgeProtocol(RequestFraming):
             limit = self._forwarder.limits.identity
             bucket, now_s = limit.bucket(self.address), self.loop.time()
             if limit.take(bucket, now_s):
-                self.to_litestar()
+                self.to_litestar(keeps_alive=keeps_alive)
                 return
             refusal = limit.refusal(bucket, now_s)
         head.drop_named_by_connection()
@@ -184,12 +187,15 @@ class EdgeProtocol(RequestFraming):
         self.reading_since_s = 0.0
         newest: Any = self.cycle
         if newest is not None and newest.__class__ is not ForwardedRequest and newest.more_body:
-            if newest is self.turn:
+            if newest is self.turn or newest.response_complete:
                 newest.disconnected = True  # its body never comes; Litestar's answer would be about something else
                 newest.message_event.set()
-                self.hang_up()
-                return
-            self.pipeline.popleft()
+                if newest.response_started:
+                    self.hang_up()
+                    return
+                self.turn = None
+            else:
+                self.pipeline.popleft()
         if newest.__class__ is ForwardedRequest and not newest.complete:
             newest.complete = True
         else:

@@ -2,10 +2,12 @@
 across maps as long as its addresses stay, so a new epoch costs no connection."""
 
 import asyncio
+import logging
 from bisect import bisect_left
 from collections.abc import Iterable
 from contextlib import suppress
 from typing import Final
+from weakref import WeakSet
 
 from infra.runtime.cancelling import cancel_all
 from infra.runtime.telemetry import LATENCY_BUCKETS_S
@@ -19,6 +21,7 @@ from router.settings import UpstreamSettings
 from router.ticking import ticks
 from router.upstream import UpstreamConnection, UpstreamServer
 
+_log = logging.getLogger(__name__)
 _SWEEP_S: Final = 0.1
 
 
@@ -44,7 +47,17 @@ class CellFigures:
 class CellUpstream:
     """One cell: a place is taken before a connection is, and given back with it."""
 
-    __slots__ = ("_settings", "bulkhead", "cell_id", "figures", "servers", "tunnels", "tunnels_max")
+    __slots__ = (
+        "_every_server",
+        "_settings",
+        "bulkhead",
+        "cell_id",
+        "figures",
+        "opening",
+        "servers",
+        "tunnels",
+        "tunnels_max",
+    )
 
     def __init__(self, cell: Cell, settings: UpstreamSettings) -> None:
         self.cell_id: CellId = cell.cell_id
@@ -54,24 +67,34 @@ class CellUpstream:
         )
         self.figures = CellFigures()
         self.tunnels = 0
+        self.opening = 0
         self.tunnels_max = settings.tunnels_max
         self.servers: list[UpstreamServer] = []
+        self._every_server: WeakSet[UpstreamServer] = WeakSet()
+        """With those whose address is gone while a request is at one: it has a deadline, and a place to give back."""
         self.set_addresses(cell.api_urls)
 
     def set_addresses(self, urls: Iterable[str]) -> None:
         known = {server.url: server for server in self.servers}
-        self.servers = [known.pop(url) if url in known else self._make_server(url) for url in dict.fromkeys(urls)]
+        self.servers = []
+        for url in dict.fromkeys(urls):
+            try:
+                self.servers.append(known.pop(url) if url in known else self._make_server(url))
+            except ValueError as error:  # one wrong entry must not cost the users of the other cells their map
+                _log.error("an address of a cell cannot be used", extra={"cell": self.cell_id, "why": str(error)})
         for gone in known.values():
             gone.close()
 
     def _make_server(self, url: str) -> UpstreamServer:
         settings = self._settings
-        return UpstreamServer(
+        server = UpstreamServer(
             url,
             breaker=Breaker(failures=settings.breaker_failures, open_s=settings.breaker_open_s),
             connect_timeout_s=settings.connect_timeout_s,
             idle_max_s=settings.idle_max_s,
         )
+        self._every_server.add(server)
+        return server
 
     def take_ready(self, now_s: float) -> UpstreamConnection | None:
         """The usual case without waiting: a place and an idle connection to the least busy healthy server."""
@@ -146,7 +169,7 @@ class CellUpstream:
         return any(not server.breaker.is_open(now_s) for server in self.servers)
 
     def sweep(self, now_s: float) -> None:
-        for server in self.servers:
+        for server in list(self._every_server):
             server.sweep(now_s)
 
 

@@ -53,6 +53,8 @@ class ForwardedRequest:
     streaming = False
     ticket: Ticket | None = None
     tunnel: Tunnel | None = None
+    unanswered = False
+    """It was sent, and what became of that nobody has heard."""
     upgrade = False
     _chunked = False
     _waiter: asyncio.Future[str | None] | None = None
@@ -191,8 +193,13 @@ class ForwardedRequest:
 
     def broken(self, connection: UpstreamConnection, why: str) -> None:
         if self.streaming:
-            self.route.cell.figures.answered(500, monotonic() - self.received_s)
-            self.route.cell.lose(connection, monotonic())
+            cell, now_s = self.route.cell, monotonic()
+            if self.disconnected or self.edge.flow.write_paused:  # it was the client who did not take it
+                cell.figures.answered(connection.status, now_s - self.received_s)
+                cell.give_back(connection, now_s)
+            else:
+                cell.figures.answered(500, now_s - self.received_s)
+                cell.lose(connection, now_s)
             self.end(abort=True)
         elif self._waiter is not None:
             self._waiter.set_result(why)
@@ -220,10 +227,12 @@ class ForwardedRequest:
     def stream_ended(self, connection: UpstreamConnection) -> None:
         if self._chunked and not self.disconnected:
             self.edge.transport.write(b"0\r\n\r\n")
-        now_s = monotonic()
-        self.route.cell.figures.answered(connection.status, now_s - self.received_s)
+        if not connection.closed:
+            self.resume()  # who asks next on this connection does not wait for this client to read
+        cell, now_s = self.route.cell, monotonic()
+        cell.figures.answered(connection.status, now_s - self.received_s)
         self.forwarder.log.ended(self, connection.status, -1)
-        self.route.cell.give_back(connection, now_s)
+        cell.give_back(connection, now_s)
         self.end()
 
     # What the client's connection tells.

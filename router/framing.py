@@ -22,6 +22,8 @@ from router.settings import EdgeSettings
 
 _UNPARSED_BYTES_MAX: Final = 65_536
 _PIECE_BYTES: Final = 16_384  # of what came in one packet, parsed at a time: some hundred of the smallest requests
+_THE_PARSERS_OWN: Final = frozenset({b"connection", b"proxy-connection"})
+"""It obeys these in a trailer too, and would silently read nothing more."""
 _FRAMING_FACTOR: Final = 8  # a chunk of one byte takes six on the wire
 
 
@@ -129,6 +131,8 @@ class RequestFraming(HttpToolsProtocol):
     # What the parser tells.
 
     def on_message_begin(self) -> None:
+        if self._deaf:
+            raise ConnectionAbortedError("a request after the last one")  # stops the parser
         self.url = b""
         self.expect_100_continue = False
         self.headers = []
@@ -140,9 +144,11 @@ class RequestFraming(HttpToolsProtocol):
             self.reading_since_s = self.loop.time()
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        if not self.in_head:
-            return  # a trailer: nobody here needs one, and none may pass for a header
         name = name.lower()
+        if not self.in_head:  # a trailer: nobody here needs one, and none may pass for a header
+            if name in _THE_PARSERS_OWN:
+                raise RequestMalformed("a trailer may not say what becomes of the connection")
+            return
         value = value.rstrip(b" \t")
         self.headers.append((name, value))
         self._head.take(name, value)
@@ -174,6 +180,7 @@ class RequestFraming(HttpToolsProtocol):
         cycle: Any = self.cycle
         if cycle.__class__ is not ForwardedRequest:
             super().on_message_complete()
+            cycle.more_body = False  # also if it was answered before its body had come
             return
         cycle.complete = True
         if cycle.started:
@@ -190,7 +197,7 @@ class RequestFraming(HttpToolsProtocol):
             self._deaf = True
             self.transport.abort()  # so much before the cell has even agreed
 
-    def to_litestar(self) -> None:
+    def to_litestar(self, *, keeps_alive: bool) -> None:
         url, headers, head = self.url, self.headers, self._head
         super().on_message_begin()
         self.url, self.expect_100_continue = url, head.expects_continue
@@ -198,5 +205,5 @@ class RequestFraming(HttpToolsProtocol):
         self.headers.append((b"x-request-id", head.request_id or self._forwarder.ids.request_id()))
         super().on_headers_complete()
         self.cycle.transport = _Unhurried(self)  # type: ignore[assignment]
-        if self.draining:
+        if self.draining or not keeps_alive:
             self.cycle.keep_alive = False

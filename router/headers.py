@@ -45,6 +45,7 @@ class RequestHead:
     connection = b""
     content_length = b""
     expects_continue = False
+    has_identity = False
     has_key = False
     hosts = 0
     problem = ""
@@ -70,8 +71,9 @@ class RequestHead:
                 self.has_key = True
             self.passed += (name, b": ", value, b"\r\n")
         elif name == b"authorization":
-            if self.authorization:
+            if self.has_identity:
                 self.problem = "Authorization stands twice"
+            self.has_identity = True
             self.authorization = value
         elif name == b"host":
             self.hosts += 1

@@ -135,9 +135,11 @@ class Ticket:
         line.pause_s = min(pause_s * 2, _PAUSE_MAX_S)
         if answer.lease_ends_at is not None and answer.lease_ends_at.tzinfo is not None:
             left_s = answer.lease_ends_at.timestamp() - line.holding.now()
-            pause_s = min(pause_s, max(left_s, _FIRST_PAUSE_S / 4))
+            if left_s > -_PAUSE_MAX_S:  # else it is long over by our clock, and the cell's is the one that counts
+                pause_s = min(pause_s, max(left_s, _FIRST_PAUSE_S / 4))
         line.not_before_s = asyncio.get_running_loop().time() + pause_s
-        line.sending = None
+        if line.sending is self:  # not if it was sent before there was a line: another one may be on its way
+            line.sending = None
         line.wake()
 
     def abandon(self) -> None:

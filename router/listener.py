@@ -7,15 +7,18 @@ that was about to speak still gets its answer. A reload hands the listening sock
 """
 
 import asyncio
+import errno
 import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Final
 
 import uvicorn
 
 from infra.runtime.operator_api import make_server
 from infra.runtime.settings import ListenSettings
+
+_NO_ROOM: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
 def open_listener(listen: ListenSettings, inherited_fd: int | None) -> socket.socket:
@@ -45,7 +48,8 @@ async def serving_edge(
 ) -> AsyncIterator[None]:
     """Serve on `listener` while the block runs, then drain. `keeps_listener` says, at that moment, whether the socket
     goes on (a reload: who connects from now on is left to the next image) or ends."""
-    server = make_server(app, listen, http=http, timeout_graceful_shutdown=drain_s)
+    # WebSockets are ours (`upgrade.py`): uvicorn would take one for itself and leave no request to answer.
+    server = make_server(app, listen, http=http, ws="none", timeout_graceful_shutdown=drain_s)
     inner = listener.dup()
     task = asyncio.create_task(server._serve(sockets=[inner]), name=f"serve:{listen.port}")
     while not server.started and not task.done():  # noqa: ASYNC110 - uvicorn tells it by a flag only
@@ -73,7 +77,9 @@ async def _take_over_waiting(listener: socket.socket, server: uvicorn.Server, ht
             connection, _ = listener.accept()
         except (BlockingIOError, InterruptedError):
             return
-        except OSError:
+        except OSError as error:
+            if error.errno in _NO_ROOM:
+                return  # it would say so for ever, and nobody would be served meanwhile
             continue  # this one has left already
         connection.setblocking(False)
         await loop.connect_accepted_socket(

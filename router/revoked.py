@@ -39,11 +39,13 @@ class RevocationWatcher:
         self._now = now
         self._tasks: list[asyncio.Task[None]] = []
         self.held = Revocations()
+        self._kept: Mapping[UUID, int] = {}
         self.refused = 0
         self.failures = 0
 
     async def start(self) -> None:
         self._take_document(await asyncio.to_thread(_read, self._file))
+        self._kept = self.held.entries()
         self._tasks = [asyncio.create_task(self._listen()), asyncio.create_task(self._poll())]
 
     async def stop(self) -> None:
@@ -55,24 +57,24 @@ class RevocationWatcher:
         for ask in (self._redis_source.read, self._ask_control):
             try:
                 async with asyncio.timeout(self._poll_s):
-                    await self._take(await ask())
+                    self._merge(await ask())
             except RevocationsCorrupted as error:
                 self._refuse(error)
             except Exception as error:  # whatever a dead database throws: the list in memory stands
                 self.failures += 1
                 _log.debug("no revocations from a source", extra={"why": str(error)})
 
-    async def _take(self, entries: Mapping[UUID, int]) -> None:
-        changed = self._merge(entries)
-        if changed:
-            await asyncio.to_thread(_write, self._file, encode_revocations(self.held.entries()))
+    async def _keep(self) -> None:
+        """What is held belongs into the file, also what a push brought; where that fails, the next turn tries again."""
+        entries = self.held.entries()
+        if entries != self._kept and await asyncio.to_thread(_write, self._file, encode_revocations(entries)):
+            self._kept = entries
 
-    def _merge(self, entries: Mapping[UUID, int]) -> set[UUID]:
+    def _merge(self, entries: Mapping[UUID, int]) -> None:
         changed = self.held.merge(entries, int(self._now()))
         if changed:
             self._on_revoked(changed)
             _log.info("access tokens revoked", extra={"users": len(changed)})
-        return changed
 
     def _take_document(self, document: bytes | None) -> None:
         if document is None:
@@ -97,12 +99,9 @@ class RevocationWatcher:
             await asyncio.sleep(0.5)
 
     async def _poll(self) -> None:
-        written = len(self.held)
         while True:
             await self.refresh()
-            if len(self.held) != written:  # what a push brought belongs into the file too
-                written = len(self.held)
-                await asyncio.to_thread(_write, self._file, encode_revocations(self.held.entries()))
+            await self._keep()
             await asyncio.sleep(self._poll_s)
 
 
@@ -113,10 +112,12 @@ def _read(path: Path) -> bytes | None:
         return None
 
 
-def _write(path: Path, document: bytes) -> None:
+def _write(path: Path, document: bytes) -> bool:
     beside = path.with_name(f".{path.name}.new")
     try:
         beside.write_bytes(document)
         os.replace(beside, path)
     except OSError as error:
         _log.error("the file of revocations cannot be written", extra={"why": str(error)})
+        return False
+    return True

@@ -1,11 +1,13 @@
-"""Turns for those who judge others late: every so often, but not right after this process itself stood still.
+"""Turns and limits for those who judge others late: not right after this process itself stood still.
 
 A frozen router (SIGSTOP, a machine that pauses) finds all its deadlines past when it goes on, and answers and requests
-that came in time lie unread in its sockets. So the first turn after a standstill is left out, and they are read.
+that came in time lie unread in its sockets. So the first turn after a standstill is left out, and a wait that ended in
+one begins anew, and they are read.
 """
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
 from typing import Final
 
 STANDSTILL_S: Final = 0.5
@@ -26,3 +28,24 @@ async def ticks(every_s: Callable[[], float]) -> AsyncGenerator[float, None]:
             continue
         left_out = False
         yield loop.time()
+
+
+@asynccontextmanager
+async def time_limit(limit_s: float) -> AsyncGenerator[None, None]:
+    """`asyncio.timeout`, but whoever stood still until long after it has as much time once more."""
+    loop = asyncio.get_running_loop()
+    timer: asyncio.TimerHandle
+
+    def judge(due_s: float) -> None:
+        nonlocal timer
+        if loop.time() - due_s > STANDSTILL_S:
+            timer = loop.call_later(limit_s, limit.reschedule, 0.0)
+        else:
+            limit.reschedule(0.0)
+
+    async with asyncio.timeout(None) as limit:
+        timer = loop.call_later(limit_s, judge, loop.time() + limit_s)
+        try:
+            yield
+        finally:
+            timer.cancel()

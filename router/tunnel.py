@@ -155,7 +155,7 @@ class Tunnel(asyncio.Protocol):
 
     def leave(self, code: int, within_s: float) -> None:
         """Say goodbye to both; whoever is in the middle of a frame may finish it until then. Then it ends."""
-        if self._leaving or not self.is_open:
+        if self._leaving or not self.is_open or self.request.disconnected:
             self.close()
             return
         self._leaving = True

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 from router.answer import write_answer_head
 from router.budget import budget_ms
 from router.errors import CellOverloaded, CellUnavailable, RouterRefusal
+from router.fleet import CellUpstream
 from router.headers import as_upgrade, write_request
+from router.misroute import hint_lied
 from router.tunnel import Tunnel
 
 if TYPE_CHECKING:
@@ -31,13 +33,25 @@ async def _open_tunnel(request: "ForwardedRequest") -> Tunnel:
             misroutes.loops += 1
             tunnel.close()
             raise CellUnavailable("the user is on the way to another cell")
+        if hint_lied(request.route, tunnel.status, tunnel.body):
+            tunnel.close()
+            raise CellUnavailable("the user is on the way to another cell")
     return tunnel
 
 
 async def _ask(request: "ForwardedRequest") -> Tunnel:
-    cell, loop = request.route.cell, asyncio.get_running_loop()
-    if cell.tunnels >= cell.tunnels_max:
+    cell = request.route.cell
+    if cell.tunnels + cell.opening >= cell.tunnels_max:
         raise CellOverloaded("the cell has as many open streams as it may have")
+    cell.opening += 1
+    try:
+        return await _ask_cell(request, cell)
+    finally:
+        cell.opening -= 1
+
+
+async def _ask_cell(request: "ForwardedRequest", cell: CellUpstream) -> Tunnel:
+    loop = asyncio.get_running_loop()
     if request.budget_s <= 0:
         raise CellOverloaded("there was no time left to ask the cell; nothing was done")
     server = cell.pick_server(loop.time())
@@ -74,10 +88,21 @@ def _written_for(request: "ForwardedRequest", host: bytes) -> bytes:
     return as_upgrade(written)
 
 
+async def _open_for_the_valid(request: "ForwardedRequest") -> Tunnel:
+    """Whose token ended while the cell was asked gets no stream: nobody would end it later."""
+    tunnel = await _open_tunnel(request)
+    try:
+        request.forwarder.routes.of_request(request.head.authorization)
+    except RouterRefusal:
+        tunnel.close()
+        raise
+    return tunnel
+
+
 async def run_tunnel(request: "ForwardedRequest") -> None:
     """From the request to the open tunnel, or to an ordinary answer."""
     try:
-        tunnel = await _open_tunnel(request)
+        tunnel = await _open_for_the_valid(request)
     except RouterRefusal as refusal:
         request.refuse(refusal)
         return
@@ -89,6 +114,8 @@ async def run_tunnel(request: "ForwardedRequest") -> None:
         request.end()
     else:
         tunnel.open()
+        if request.edge.draining:
+            request.edge.shutdown()  # now there is a tunnel to say goodbye to
 
 
 def _deliver_refused(request: "ForwardedRequest", tunnel: Tunnel) -> None:

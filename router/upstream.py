@@ -12,10 +12,12 @@ from urllib.parse import urlsplit
 import httptools
 
 from router.breaker import Breaker
+from router.ticking import time_limit
 
 _BUFFERED_BYTES_MAX: Final = 262_144
 _ANSWER_HEAD_BYTES_MAX: Final = 65_536
 _STATUS_MAX: Final = 599
+_READ_BY_US: Final = frozenset({421, 429, 503})  # the router may act on them instead of passing them on (`carry.py`)
 
 
 class Sink(Protocol):
@@ -214,24 +216,41 @@ class UpstreamConnection(asyncio.Protocol):
             sink.answered(self)
 
     def _stream_or_wait(self) -> None:
-        """A short answer of known length is awaited whole, so half an answer can still become a clean refusal."""
+        """What the router must read itself is awaited whole, and a short answer of known length, so that half of one
+        can still become a clean refusal."""
         sink = self.sink
         assert sink is not None
         if not self._streaming:
             if 0 <= self._length <= _BUFFERED_BYTES_MAX:
                 return
+            if self.status in _READ_BY_US:
+                self._chunks = [b"".join(self._chunks)]
+                if max(self._length, len(self._chunks[0])) > _BUFFERED_BYTES_MAX:
+                    self.abort("a refusal is not that long")
+                return
             self._streaming = True
             sink.stream_began(self)
         if self._chunks and self.sink is sink:
-            chunk = b"".join(self._chunks)
-            self._chunks = []
-            sink.stream_chunk(self, chunk)
+            chunks, self._chunks = self._chunks, []
+            sink.stream_chunk(self, b"".join(chunks))
 
 
 class UpstreamServer:
     """One address of one cell, its idle connections (last used first) and its breaker."""
 
-    __slots__ = ("_connect_timeout_s", "_idle", "_idle_max_s", "breaker", "busy", "host", "host_header", "port", "url")
+    __slots__ = (
+        "__weakref__",
+        "_connect_timeout_s",
+        "_idle",
+        "_idle_max_s",
+        "_is_gone",
+        "breaker",
+        "busy",
+        "host",
+        "host_header",
+        "port",
+        "url",
+    )
 
     def __init__(self, url: str, *, breaker: Breaker, connect_timeout_s: float, idle_max_s: float) -> None:
         parts = urlsplit(url)
@@ -246,6 +265,7 @@ class UpstreamServer:
         self._idle: list[UpstreamConnection] = []
         self._connect_timeout_s = connect_timeout_s
         self._idle_max_s = idle_max_s
+        self._is_gone = False
 
     @property
     def idle_count(self) -> int:
@@ -267,13 +287,13 @@ class UpstreamServer:
     async def connect(self) -> UpstreamConnection:
         """A new connection. Raises OSError or TimeoutError; nothing has been sent then."""
         loop = asyncio.get_running_loop()
-        async with asyncio.timeout(self._connect_timeout_s):
+        async with time_limit(self._connect_timeout_s):
             _, connection = await loop.create_connection(lambda: UpstreamConnection(self), self.host, self.port)
         return connection
 
     def give_back(self, connection: UpstreamConnection, now_s: float) -> None:
         """Keep it for the next request if it is still good."""
-        if connection.reusable and not connection.closed:
+        if connection.reusable and not connection.closed and not self._is_gone:
             connection.idle_since_s = now_s
             self._idle.append(connection)
         elif not connection.closed:
@@ -293,6 +313,7 @@ class UpstreamServer:
 
     def close(self) -> None:
         """No more idle connections; busy ones end with their request."""
+        self._is_gone = True
         for connection in list(self._idle):
             connection.abort("the address is gone")
         self._idle.clear()

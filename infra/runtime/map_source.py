@@ -46,7 +46,11 @@ class RedisMapSource:
             document = await self._client.get(REDIS_SNAPSHOT_KEY)
         except REDIS_FAILURES as error:
             raise MapUnavailable(f"redis: {error}") from error
-        return None if document is None else await decode_aside(cast(bytes, document))
+        if document is None:
+            return None
+        if not isinstance(document, bytes):  # well-formed, but an answer to something else
+            raise MapUnavailable(f"redis: a {type(document).__name__} instead of a snapshot")
+        return await decode_aside(document)
 
     async def read_version(self) -> tuple[LineageId, Epoch] | None:
         """Of a large snapshot, by its first bytes; None of a small one, which may as well be read and checked."""

@@ -86,7 +86,8 @@ async def test_a_day_without_anybody_but_the_cells(tmp_path: Path) -> None:
                     token = f"{user_id.hex}.{uuid.uuid4().hex}.{'x' * 43}"
                     day.refresh_tokens[user_id] = day.accounts[cell_id].refresh_tokens[user_id] = token
                 his = await day.tokens(router, thrown_out)
-                await router.router.revoked._take({thrown_out: int(day.now()) + 5})
+                router.router.revoked._merge({thrown_out: int(day.now()) + 5})
+                await router.router.revoked._keep()
             for user_id, cell_id in users.items():
                 token = await day.tokens(router, user_id)
                 day.halts_left = 2 if cell_id == "cell-2" else 0

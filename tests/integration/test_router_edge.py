@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.eventually import eventually
 from tests.support.raw_http import exchange, read_answer, request_bytes
 from tests.support.routers import RouterUnderTest, running_router
 from tests.support.stub_cell import SeenRequest
@@ -113,7 +114,8 @@ async def test_ambiguous_requests_are_refused_and_the_connection_closed(router: 
     [
         b"3\nabc\r\n0\r\n\r\n", b"-3\r\nabc\r\n0\r\n\r\n", b"0x3\r\nabc\r\n0\r\n\r\n", b"3 \r\nabc\r\n0\r\n\r\n",
         b"ffffffffffffffffff\r\nabc\r\n", b"3\r\nabcd\r\n0\r\n\r\n", b"3;x\nabc\r\n0\r\n\r\n", b"zz\r\n",
-        b"3\r\nabc\r\n0\r\nContent-Length: 7\r\n\r\n", b"1\r\na\r\n" * 200_000,
+        b"3\r\nabc\r\n0\r\nContent-Length: 7\r\n\r\n", b"3\r\nabc\r\n0\r\nConnection: close\r\n\r\n",
+        b"3\r\nabc\r\n0\r\nProxy-Connection: close\r\n\r\n", b"1\r\na\r\n" * 200_000,
     ],
 )  # fmt: skip
 async def test_a_badly_chunked_body_is_refused_and_the_connection_closed(
@@ -293,6 +295,72 @@ async def test_doubled_identity_or_key_is_refused(router: RouterUnderTest) -> No
     assert router.cells["cell-1"].seen == []
 
 
+async def test_identity_is_doubled_also_if_it_says_nothing_the_first_time(router: RouterUnderTest) -> None:
+    raw = f"GET /v1/account HTTP/1.1\r\nHost: x\r\nAuthorization:\r\nAuthorization: Bearer {router.token()}\r\n\r\n"
+    assert (await exchange(router.port, raw.encode())).status == 400
+
+
+async def test_nothing_is_done_of_what_follows_the_last_answer_of_a_draining_router(router: RouterUnderTest) -> None:
+    """Answered at once, since it names no customer: what follows in the same packet is not read any more."""
+    write = {"Authorization": f"Bearer {router.token()}", "X-Idempotency-Key": "k"}
+    reader, writer = await asyncio.open_connection("127.0.0.1", router.port)
+    async with asyncio.timeout(5):
+        writer.write(request_bytes("GET", "/v1/account"))
+        assert (await read_answer(reader)).status == 401
+        (client,) = router.router.forwarder.clients
+        client.shutdown()
+        writer.write(request_bytes("GET", "/v1/account") + request_bytes("POST", "/v1/orders", write, b"{}"))
+        assert (await read_answer(reader)).headers["connection"] == "close"
+        assert await reader.read() == b""
+    writer.close()
+    assert (await router.ask("GET", "/v1/account", token=router.token())).status == 200
+    assert [seen.method for seen in router.cells["cell-1"].seen] == ["GET"]
+    assert router.router.fleet.cell(router.shard_map.cells[0].cell_id).bulkhead.in_flight == 0
+
+
+@pytest.mark.parametrize("protocol", ["websocket", "h2c"])
+async def test_an_upgrade_of_what_the_router_answers_itself_is_served_plainly_and_repeats_nothing(
+    router: RouterUnderTest, protocol: str
+) -> None:
+    write = {"Authorization": f"Bearer {router.token()}", "X-Idempotency-Key": "k"}
+    reader, writer = await asyncio.open_connection("127.0.0.1", router.port)
+    async with asyncio.timeout(5):
+        writer.write(request_bytes("POST", "/v1/orders", write, b"{}"))
+        assert (await read_answer(reader)).status == 200
+        writer.write(request_bytes("GET", "/nothing", {"Connection": "Upgrade", "Upgrade": protocol}))
+        got = await read_answer(reader)
+        assert (got.status, got.headers["connection"]) == (404, "close")
+        assert await reader.read() == b""
+    writer.close()
+    assert len(router.cells["cell-1"].seen) == 1
+
+
+@pytest.mark.parametrize("pause_s", [0.0, 0.1])
+async def test_a_bad_body_for_a_page_is_refused_whether_it_had_begun_or_not(
+    router: RouterUnderTest, pause_s: float
+) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", router.port)
+    async with asyncio.timeout(5):
+        writer.write(b"POST /v1/tokens HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+        await asyncio.sleep(pause_s)
+        writer.write(b"no chunk\r\n")
+        got = await read_answer(reader)
+        assert (got.status, got.headers["connection"], await reader.read()) == (400, "close", b"")
+    writer.close()
+
+
+async def test_who_is_answered_before_his_body_has_come_is_answered_once(router: RouterUnderTest) -> None:
+    head = b"POST /nothing HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    for rest, told in ((b"1\r\nx\r\n0\r\n\r\nNOT HTTP AT ALL\r\n\r\n", b"HTTP/1.1 400"), (b"no chunk\r\n", b"")):
+        reader, writer = await asyncio.open_connection("127.0.0.1", router.port)
+        async with asyncio.timeout(5):
+            writer.write(head)
+            assert (await read_answer(reader)).status == 404
+            writer.write(rest)
+            assert (await reader.read())[: len(b"HTTP/1.1 400")] == told
+        writer.close()
+
+
 async def test_a_bad_second_request_is_never_taken_for_the_first_ones_answer(router: RouterUnderTest) -> None:
     first = request_bytes("GET", "/v1/first", {"Authorization": f"Bearer {router.token()}"})
     reader, writer = await asyncio.open_connection("127.0.0.1", router.port)
@@ -353,6 +421,34 @@ async def test_http_1_0_and_connection_close_end_the_connection(router: RouterUn
         writer.close()
         assert got.startswith(b"HTTP/1.1 200")
         assert b"connection: close" in got
+
+
+async def test_a_page_whose_client_left_is_told_so_also_if_he_had_asked_for_more(router: RouterUnderTest) -> None:
+    cell, asked, release = router.cells["cell-1"], asyncio.Event(), asyncio.Event()
+    usual = cell.behave
+
+    async def later(request: SeenRequest, writer: asyncio.StreamWriter) -> None:
+        asked.set()
+        await release.wait()
+        await usual(request, writer)
+
+    async def has_left() -> bool:
+        return not router.router.forwarder.clients
+
+    cell.behave = later
+    user_id = router.user_of("cell-1")
+    refresh = f'{{"grant_type":"refresh_token","refresh_token":"{user_id.hex}.{"0" * 32}.x"}}'.encode()
+    _, writer = await asyncio.open_connection("127.0.0.1", router.port)
+    async with asyncio.timeout(5):
+        writer.write(request_bytes("POST", "/v1/tokens", {}, refresh) + request_bytes("GET", "/v1/account"))
+        await asked.wait()
+        (client,) = router.router.forwarder.clients
+        turn = client.turn
+        client.transport.abort()  # as after a reset
+        await eventually(has_left)
+    release.set()
+    writer.close()
+    assert turn.disconnected
 
 
 async def test_a_client_that_leaves_does_not_disturb_its_write(router: RouterUnderTest) -> None:

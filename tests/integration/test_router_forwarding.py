@@ -13,7 +13,7 @@ import pytest
 
 from router.settings import UpstreamSettings
 from tests.support.raw_http import ask, exchange, read_answer, request_bytes
-from tests.support.routers import RouterUnderTest, running_router
+from tests.support.routers import RouterUnderTest, map_of, running_router
 from tests.support.stub_cell import SeenRequest, answer
 
 pytestmark = pytest.mark.anyio
@@ -90,6 +90,14 @@ async def test_no_token_no_cell(router: RouterUnderTest) -> None:
     assert router.cells["cell-1"].seen == []
 
 
+async def test_a_token_is_remembered_once_however_it_is_set_off(router: RouterUnderTest) -> None:
+    token, routes = router.token(), router.router.routes
+    for blanks in range(1, 9):
+        headers = {"Authorization": f"Bearer{' ' * blanks}{token}"}
+        assert (await router.ask("GET", "/v1/account", headers=headers)).status == 200
+    assert len(routes._routes) == 1
+
+
 async def test_a_token_that_expires_between_two_requests_is_refused(router: RouterUnderTest) -> None:
     token = router.token_of(router.user_of("cell-1"), ttl_s=1)
     assert (await router.ask("GET", "/v1/account", token=token)).status == 200
@@ -158,6 +166,24 @@ async def test_a_hanging_cell_is_given_up_at_the_deadline_and_costs_nobody_else(
         began = time.monotonic()
         assert (await router.ask("GET", "/v1/account", token=sick)).code == "CELL_UNAVAILABLE"
         assert time.monotonic() - began < 0.3  # the breaker knows by now
+
+
+async def test_a_server_that_hangs_and_leaves_the_map_is_given_up_at_the_deadline_too(tmp_path: Path) -> None:
+    async with running_router(tmp_path, upstream=UpstreamSettings(deadline_s=0.6)) as router:
+        asked = asyncio.Event()
+
+        async def hang(_: SeenRequest, __: asyncio.StreamWriter) -> None:
+            asked.set()
+            await asyncio.sleep(30)
+
+        sick, well = router.cells["cell-1"], router.cells["cell-2"]
+        sick.behave = hang
+        read = asyncio.create_task(router.ask("GET", "/v1/account", token=router.token("cell-1")))
+        async with asyncio.timeout(10):
+            await asked.wait()
+            router.router.watcher._offer(map_of({"cell-1": (well.url,), "cell-2": (well.url,)}, epoch=2), "redis")
+            assert (await read).code == "CELL_UNAVAILABLE"
+        assert router.router.fleet.cell(router.shard_map.cells[0].cell_id).bulkhead.in_flight == 0
 
 
 @pytest.mark.parametrize("fault", ["reset", "half", "garbage", "half-head"])

@@ -1,6 +1,7 @@
 """A frozen cell, a bad network, a bad Redis, a day without anybody: who is not concerned notices nothing."""
 
 import asyncio
+import contextlib
 import gc
 import os
 import signal
@@ -171,6 +172,34 @@ async def test_a_bad_network_to_redis_spoils_no_map_and_no_request(tmp_path: Pat
             return bool(got.json()["cell"] == "cell-2")
 
         await eventually(has_healed, within_s=10)
+
+
+async def test_an_address_that_cannot_be_used_costs_only_its_own_cell(tmp_path: Path) -> None:
+    async with running_router(tmp_path) as router:
+        good = router.cells["cell-2"].url
+        for epoch, bad in enumerate(["https://127.0.0.1:1", "http://127.0.0.1:99999", "http://[::1", "http://"], 2):
+            odd = map_of({"cell-1": (bad,), "cell-2": (bad, good)}, epoch=epoch)
+            router.router.watcher._offer(odd, "redis")
+            got = await router.ask("GET", "/v1/account", token=router.token("cell-1"))
+            assert (got.status, got.code) == (503, "CELL_UNAVAILABLE")
+            assert (await router.ask("GET", "/v1/account", token=router.token("cell-2"))).status == 200
+
+
+@pytest.mark.parametrize("says", [b":5\r\n", b"*1\r\n$1\r\na\r\n", b"+OK\r\n", b"-ERR no\r\n"])
+async def test_a_redis_that_answers_something_else_stops_no_start_and_no_request(tmp_path: Path, says: bytes) -> None:
+    async def answer_wrongly(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            while await reader.read(65_536):
+                writer.write(says)
+                await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(answer_wrongly, "127.0.0.1", 0) as redis:
+        url = f"redis://127.0.0.1:{redis.sockets[0].getsockname()[1]}"
+        async with running_router(tmp_path, redis_url=url) as router:
+            assert (await router.ask("GET", "/v1/account", token=router.token("cell-1"))).status == 200
+            router.cells["cell-1"].refuse_with_421("cell-2", 9)
+            assert (await router.ask("GET", "/v1/account", token=router.token("cell-1"))).json()["cell"] == "cell-2"
 
 
 async def test_a_watcher_that_ends_leaves_no_connection_half_made(tmp_path: Path) -> None:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from router.errors import CellUnavailable
+from tests.support.raw_http import read_answer
 from tests.support.routers import RouterUnderTest, map_of, running_router
 from tests.support.stub_cell import SeenRequest, answer
 
@@ -69,5 +71,38 @@ async def test_a_hint_that_lies_does_not_make_the_user_unknown(router: RouterUnd
         writer.write(answer(404, {"code": "USER_NOT_FOUND", "status": 404, "detail": "no such user in this cell"}))
 
     router.cells["cell-2"].behave = unknown
+    got = await router.ask("GET", "/v1/account", token=router.token("cell-1"))
+    assert (got.status, got.code) == (503, "CELL_UNAVAILABLE")
+    with pytest.raises(CellUnavailable):  # nor does it log anybody out
+        await router.router.calls.post(router.user_of("cell-1"), "/internal/v1/sessions/refresh", {}, request_id="r")
+    reader, writer = await asyncio.open_connection("127.0.0.1", router.port)
+    upgrade = f"Authorization: Bearer {router.token('cell-1')}\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n"
+    writer.write(f"GET /v1/stream HTTP/1.1\r\nHost: x\r\n{upgrade}".encode())
+    async with asyncio.timeout(5):
+        assert (await read_answer(reader)).code == "CELL_UNAVAILABLE"
+    writer.close()
+
+
+async def test_a_421_that_comes_in_pieces_of_unknown_length_is_followed_and_never_shown(
+    router: RouterUnderTest,
+) -> None:
+    async def piecemeal(_: SeenRequest, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 421 Misdirected\r\ntransfer-encoding: chunked\r\n\r\n")
+        for piece in (b'{"code":"MISDIRECTED",', b'"owner":"cell-2","epoch":9}'):
+            writer.write(b"%x\r\n%b\r\n" % (len(piece), piece))
+            await writer.drain()
+            await asyncio.sleep(0.02)
+        writer.write(b"0\r\n\r\n")
+
+    router.cells["cell-1"].behave = piecemeal
+    got = await router.ask("POST", "/v1/orders", token=router.token("cell-1"), key="k", body=b"{}")
+    assert (got.status, got.json().get("cell")) == (200, "cell-2")
+
+
+async def test_a_421_that_does_not_end_is_never_shown(router: RouterUnderTest) -> None:
+    async def endless(_: SeenRequest, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 421 Misdirected\r\ncontent-length: 900000\r\n\r\n" + b" " * 900_000)
+
+    router.cells["cell-1"].behave = endless
     got = await router.ask("GET", "/v1/account", token=router.token("cell-1"))
     assert (got.status, got.code) == (503, "CELL_UNAVAILABLE")

@@ -15,10 +15,11 @@ from infra.security.customer_token import CustomerTokenSigner
 from infra.security.keys import CUSTOMER_SIGNING_FILE, ROUTE_FILE, generate_key_files, load_key_ring, load_signing_ring
 from infra.topology.shard_map import ShardMap
 from infra.topology.snapshot import encode_map
+from tests.support.eventually import eventually
 from tests.support.raw_http import read_answer, request_bytes
 from tests.support.router_process import RouterProcess, router_processes, start_all
 from tests.support.routers import map_of
-from tests.support.stub_cell import StubCell, stub_cell
+from tests.support.stub_cell import SeenRequest, StubCell, stub_cell
 
 pytestmark = pytest.mark.anyio
 
@@ -127,6 +128,58 @@ async def test_a_reload_on_the_same_socket_refuses_nobody(fleet: Fleet) -> None:
             assert again != began
             await load.more(100)
     assert (load.failures, load.refused_connects) == ([], 0)
+
+
+@pytest.mark.parametrize("when", ["draining", "between images"])
+async def test_who_connects_during_a_reload_is_answered_also_if_the_router_shall_end_then(
+    fleet: Fleet, when: str
+) -> None:
+    router, go_on = fleet.routers[0], asyncio.Event()
+    for cell in fleet.cells.values():
+
+        async def wait_then_answer(request: SeenRequest, writer: asyncio.StreamWriter, cell: StubCell = cell) -> None:
+            await go_on.wait()
+            await cell.succeed(request, writer)
+
+        cell.behave = wait_then_answer
+
+    async def is_between() -> bool:
+        return await asyncio.to_thread(router.readiness) is None
+
+    async def connect() -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        reader, writer = await asyncio.open_connection("127.0.0.1", router.port)
+        writer.write(request_bytes("GET", "/v1/account", {"Authorization": f"Bearer {fleet.token()}"}))
+        return reader, writer
+
+    async def answered(client: tuple[asyncio.StreamReader, asyncio.StreamWriter]) -> int:
+        async with asyncio.timeout(20):
+            return (await read_answer(client[0])).status
+
+    async def is_draining() -> bool:
+        facts = await asyncio.to_thread(router.readiness)
+        return facts is not None and facts["draining"]
+
+    async def is_asked() -> bool:
+        return sum(len(cell.seen) for cell in fleet.cells.values()) > asked
+
+    asked = sum(len(cell.seen) for cell in fleet.cells.values())
+    early = await connect()
+    await eventually(is_asked)
+    router.signal(signal.SIGHUP)
+    await eventually(is_draining)
+    late = await connect()
+    if when == "draining":
+        router.signal(signal.SIGTERM)
+        await asyncio.sleep(0.2)
+        go_on.set()
+    else:
+        go_on.set()
+        await eventually(is_between, every_s=0.005)
+        router.signal(signal.SIGTERM)
+    assert [await answered(client) for client in (early, late)] == [200, 200]
+    assert await asyncio.to_thread(router.wait) == 0
+    for _, writer in (early, late):
+        writer.close()
 
 
 async def test_a_router_that_is_told_to_end_answers_whoever_reached_it(fleet: Fleet) -> None:

@@ -3,7 +3,9 @@
 import asyncio
 import time
 import uuid
+from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 import psycopg
 import pytest
@@ -20,6 +22,7 @@ from infra.security.revocations import (
     decode_revocations,
     encode_revocations,
 )
+from router.revoked import RevocationWatcher
 from shardctl.shardmap.store import ShardMapStore
 from tests.support.databases import TestDatabase
 from tests.support.eventually import eventually
@@ -60,6 +63,53 @@ async def test_a_push_reaches_a_router_in_a_moment_and_survives_its_restart(tmp_
         redis.kill()
         async with running_router(tmp_path, redis_url=redis.url) as again:
             assert (await again.ask("GET", "/v1/account", token=token)).status == 401
+
+
+class Pushes:
+    """A Redis that only pushes."""
+
+    def __init__(self) -> None:
+        self.push: Callable[[bytes], None] = lambda _: None
+
+    async def read(self) -> dict[uuid.UUID, int]:
+        return {}
+
+    async def listen(self, on_document: Callable[[bytes], None]) -> None:
+        self.push = on_document
+        await asyncio.Event().wait()
+
+
+async def test_whatever_was_pushed_is_in_the_file_in_the_end(tmp_path: Path) -> None:
+    async def nothing() -> dict[uuid.UUID, int]:
+        return {}
+
+    async def is_kept() -> bool:
+        return file.exists() and decode_revocations(file.read_bytes()) == watcher.held.entries()
+
+    pushes, folder = Pushes(), tmp_path / "full"
+    file = folder / "router.revoked"
+    folder.mkdir()
+    watcher = RevocationWatcher(
+        redis_source=cast(RedisRevocations, pushes),
+        ask_control=nothing,
+        file=file,
+        poll_s=0.05,
+        on_revoked=lambda _: None,
+        now=lambda: NOW,
+    )
+    await watcher.start()
+    await asyncio.sleep(0.1)
+    pushes.push(encode_revocations({USER: NOW}))
+    await eventually(is_kept, within_s=10)
+    pushes.push(encode_revocations({USER: NOW + 60}))  # as many entries as before, and one of them is another
+    await eventually(is_kept, within_s=10)
+    folder.rename(tmp_path / "away")  # nothing can be written for a while
+    pushes.push(encode_revocations({uuid.UUID(int=8): NOW}))
+    await asyncio.sleep(0.2)
+    folder.mkdir()
+    await eventually(is_kept, within_s=10)
+    await watcher.stop()
+    assert watcher.held.entries() == {USER: NOW + 60, uuid.UUID(int=8): NOW}
 
 
 async def test_without_redis_the_control_database_is_asked(tmp_path: Path, control_database: TestDatabase) -> None:

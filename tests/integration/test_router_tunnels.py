@@ -4,12 +4,14 @@ import asyncio
 import contextlib
 import json
 import logging
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from router.settings import AccessLogSettings
+from router.settings import AccessLogSettings, UpstreamSettings
+from tests.support.eventually import eventually
 from tests.support.raw_http import read_answer
 from tests.support.routers import RouterUnderTest, running_router
 from tests.support.stub_cell import SeenRequest, StubCell, answer
@@ -161,9 +163,15 @@ class FrameCell:
         self.writer: asyncio.StreamWriter
         self.ended = asyncio.Event()
 
+        self.asked = asyncio.Event()
+        self.agrees = asyncio.Event()
+        self.agrees.set()
+
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         self.writer = writer
+        self.asked.set()
+        await self.agrees.wait()
         writer.write(ACCEPTED)
         with contextlib.suppress(ConnectionError):
             while data := await reader.read(65_536):
@@ -203,6 +211,30 @@ async def test_a_router_that_drains_says_goodbye_between_two_frames(router: Rout
     writer.close()
 
 
+@pytest.mark.parametrize("how", ["drained", "revoked"])
+async def test_what_was_only_about_to_open_ends_like_what_is_open(
+    router: RouterUnderTest, frames: FrameCell, how: str
+) -> None:
+    frames.agrees.clear()
+    user_id = router.user_of("cell-1")
+    reader, writer = await asyncio.open_connection("127.0.0.1", router.port)
+    writer.write(upgrade(router.token_of(user_id)))
+    async with asyncio.timeout(5):
+        await frames.asked.wait()
+        if how == "drained":
+            (client,) = router.router.forwarder.clients
+            client.shutdown()
+        else:
+            router.router.revoked._merge({user_id: int(time.time()) + 5})
+        frames.agrees.set()
+        told = await reader.read()
+        await frames.ended.wait()
+    assert told.startswith(b"HTTP/1.1 101 " if how == "drained" else b"HTTP/1.1 401 ")
+    assert told.endswith(b"\x88\x02\x03\xf4") == (how == "drained")
+    assert router.router.forwarder.tunnels == set()
+    writer.close()
+
+
 async def test_a_revoked_user_is_told_so(router: RouterUnderTest, frames: FrameCell) -> None:
     user_id = router.user_of("cell-1")
     reader, writer = await asyncio.open_connection("127.0.0.1", router.port)
@@ -213,6 +245,60 @@ async def test_a_revoked_user_is_told_so(router: RouterUnderTest, frames: FrameC
         assert await reader.read() == b"\x88\x02\x03\xf0"  # 1008: policy violation
         await frames.ended.wait()
     writer.close()
+
+
+async def test_a_client_that_has_just_left_does_not_keep_other_streams_from_their_end(
+    router: RouterUnderTest, frames: FrameCell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """His stream is gone a moment after him; writing to his closed connection is an error with uvloop."""
+    user_id = router.user_of("cell-1")
+    token = router.token_of(user_id)
+    forwarder = router.router.forwarder
+    clients = [await asyncio.open_connection("127.0.0.1", router.port) for _ in range(4)]
+    async with asyncio.timeout(5):
+        for reader, writer in clients:
+            writer.write(upgrade(token))
+            await reader.readuntil(b"\r\n\r\n")
+        gone = next(iter(forwarder.tunnels)).request
+        gone.client_left()
+        write = type(gone.edge.transport).write
+
+        def refuse(transport: asyncio.Transport, data: bytes) -> None:
+            if transport is gone.edge.transport:
+                raise RuntimeError("the handler is closed")
+            write(transport, data)
+
+        monkeypatch.setattr(type(gone.edge.transport), "write", refuse)
+        router.router._revoke({user_id})
+        await eventually(lambda: no_tunnels(router))
+    for _, writer in clients:
+        writer.close()
+
+
+async def no_tunnels(router: RouterUnderTest) -> bool:
+    return not router.router.forwarder.tunnels
+
+
+async def test_streams_that_are_being_opened_count_too(tmp_path: Path) -> None:
+    asked, release = asyncio.Event(), asyncio.Event()
+
+    async def late(_: SeenRequest, writer: asyncio.StreamWriter) -> None:
+        asked.set()
+        await release.wait()
+        writer.write(ACCEPTED)
+
+    async with running_router(tmp_path, upstream=UpstreamSettings(tunnels_max=1)) as router, asyncio.timeout(10):
+        router.cells["cell-1"].behave = late
+        reader, writer = await asyncio.open_connection("127.0.0.1", router.port)
+        writer.write(upgrade(router.token()))
+        await asked.wait()
+        second_reader, second = await asyncio.open_connection("127.0.0.1", router.port)
+        second.write(upgrade(router.token()))
+        assert (await read_answer(second_reader)).code == "OVERLOADED"
+        second.close()
+        release.set()
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101 ")
+        writer.close()
 
 
 async def test_other_upgrades_are_served_as_if_they_had_not_been_asked_for(router: RouterUnderTest) -> None:

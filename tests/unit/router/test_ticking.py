@@ -6,7 +6,8 @@ from contextlib import aclosing
 
 import pytest
 
-from router.ticking import STANDSTILL_S, ticks
+from router.bulkhead import Bulkhead
+from router.ticking import STANDSTILL_S, ticks, time_limit
 
 pytestmark = pytest.mark.anyio
 EVERY_S = 0.2
@@ -27,3 +28,34 @@ async def test_turns_come_again_and_again() -> None:
     async with aclosing(ticks(lambda: 0.01)) as turns:
         seen = [await anext(turns) for _ in range(5)]
     assert seen == sorted(seen)
+
+
+def stand_still(for_s: float) -> None:
+    time.sleep(for_s)  # nothing in this process runs, as if it were frozen
+
+
+async def test_what_passed_while_standing_still_is_not_waited_for() -> None:
+    bulkhead = Bulkhead(in_flight_max=1, queue_max=2, queue_wait_s=EVERY_S)
+    assert bulkhead.try_enter()
+    waiting = [asyncio.create_task(bulkhead.enter()) for _ in range(2)]
+    await asyncio.sleep(0.01)
+    stand_still(EVERY_S + STANDSTILL_S + 0.1)
+    await asyncio.sleep(0.01)  # every timer is late by now
+    for place in waiting:
+        bulkhead.leave()  # an answer that had come meanwhile
+        await place
+    assert (bulkhead.in_flight, bulkhead.queued, bulkhead.turned_away) == (1, 0, 0)
+
+
+async def test_a_time_limit_is_kept_also_after_standing_still() -> None:
+    async def wait_for_ever(stands_still_s: float) -> None:
+        async with time_limit(EVERY_S):
+            stand_still(stands_still_s)
+            await asyncio.sleep(30)
+
+    for stands_still_s in (0.0, EVERY_S + STANDSTILL_S + 0.1):
+        with pytest.raises(TimeoutError):
+            await wait_for_ever(stands_still_s)
+    async with time_limit(EVERY_S):
+        await asyncio.sleep(0)
+    await asyncio.sleep(2 * EVERY_S)  # nothing is left of it that could hit somebody else

@@ -163,6 +163,23 @@ def test_a_changed_customer_token_is_refused(position: int, letter: str) -> None
             VERIFIER.verify(changed, NOW)
 
 
+def test_a_token_is_spelled_in_one_way() -> None:
+    """A signature is bytes; whatever decodes to the same bytes would otherwise be the same token under another name."""
+    last = "AQgw".index(CUSTOMER_TOKEN[-1])
+    neighbour = chr(ord("AQgw"[last]) + 1)  # differs only in bits beyond the last byte
+    signed, _, signature = CUSTOMER_TOKEN.rpartition(".")
+    order = 2**252 + 27742317777372353535851937790883648493
+    raw = base64.urlsafe_b64decode(signature + "==")
+    beyond = (int.from_bytes(raw[32:], "little") + order).to_bytes(32, "little")
+    for other in (
+        CUSTOMER_TOKEN + "=", CUSTOMER_TOKEN + "==", CUSTOMER_TOKEN[:-1] + neighbour, CUSTOMER_TOKEN[:-5] + "!" +
+        CUSTOMER_TOKEN[-5:], f"{signed}.\n{signature}", f"{signed}. {signature}", f" {CUSTOMER_TOKEN}",
+        f"{signed}.{b64(raw[:32] + beyond)}",
+    ):  # fmt: skip
+        with pytest.raises(CustomerTokenInvalid):
+            VERIFIER.verify(other, NOW)
+
+
 def test_rotation_logs_nobody_out() -> None:
     newer = new_signing_ring()
     both = SigningRing(newer.active, {**SIGNING.keys, **newer.keys})
