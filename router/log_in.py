@@ -4,6 +4,7 @@ Login needs the control database (email -> user). Refreshing does not: the refre
 tells when the session began, so the session of a revoked user ends here, also while his cell has not been told yet.
 """
 
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from uuid import UUID
@@ -28,7 +29,9 @@ class LogIn:
         hasher: EmailHasher,
         *,
         is_void: Callable[[UUID, int], bool] = lambda user_id, begun_at_s: False,
+        new_attempt: Callable[[], str] = lambda: secrets.token_urlsafe(16),
     ) -> None:
+        self._new_attempt = new_attempt
         self._is_void = is_void
         self._queries = queries
         self._calls = calls
@@ -44,7 +47,10 @@ class LogIn:
         user_id, begun_at_s = _read(refresh_token)
         if begun_at_s is not None and self._is_void(user_id, begun_at_s):
             raise Problem(401, "TOKEN_INVALID", "the session was revoked; log in again")
-        return await self._ask(user_id, "/internal/v1/sessions/refresh", {"refresh_token": refresh_token}, request_id)
+        # A second use of a refresh token ends the session, and `CellCalls` may have to ask twice: by the attempt the
+        # cell knows that it is the same use.
+        body = {"refresh_token": refresh_token, "attempt": self._new_attempt()}
+        return await self._ask(user_id, "/internal/v1/sessions/refresh", body, request_id)
 
     async def _ask(self, user_id: UUID, path: str, body: dict[str, str], request_id: str) -> Session:
         answer = await self._calls.post(user_id, path, body, request_id=request_id)

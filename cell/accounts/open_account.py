@@ -6,7 +6,9 @@ once: a rush of sign-ups must not take the cores or the memory from orders. A re
 """
 
 import asyncio
+import base64
 import hashlib
+import hmac
 import re
 import secrets
 from collections.abc import AsyncIterator
@@ -81,12 +83,13 @@ class Accounts:
             raise wrong_credentials()
         return await self._start_session(caller.user_id)
 
-    async def refresh(self, caller: Caller, token: str) -> str:
-        """The family's next refresh token; the shown one is spent. Raises Problem 401."""
+    async def refresh(self, caller: Caller, token: str, attempt: str | None = None) -> str:
+        """The family's next refresh token; the shown one is spent. The same attempt gets the same one again, as long as
+        that is not spent: `attempt` is random, and nobody but the router knows it. Raises Problem 401."""
         match = _REFRESH_TOKEN.fullmatch(token)
         if match is None or UUID(match[1]) != caller.user_id:
             raise Problem(401, "TOKEN_INVALID", "not a refresh token of this user")
-        secret = secrets.token_urlsafe(32)
+        secret = secrets.token_urlsafe(32) if attempt is None else _next_secret(match[3], attempt)
         shown, new = _digest(match[3]), _digest(secret)
         arguments = [caller.user_id, UUID(match[2]), shown, new, self._clock.now()]
         [(outcome,)] = await call(self._pool, queries.REFRESH, arguments)
@@ -138,6 +141,12 @@ class Accounts:
                 yield
         finally:
             self._hashes_waiting -= 1
+
+
+def _next_secret(shown: str, attempt: str) -> str:
+    """As random as both; neither gives it away without the other."""
+    mac = hmac.digest(attempt.encode(), shown.encode(), "sha256")
+    return base64.urlsafe_b64encode(mac).rstrip(b"=").decode()
 
 
 def _digest(secret: str) -> bytes:

@@ -242,6 +242,30 @@ async def test_a_body_that_is_no_request_is_the_senders_mistake(tmp_path: Path, 
             assert (got.status, got.code) == (400, "INVALID_FIELD")
 
 
+async def test_a_refresh_whose_answer_was_lost_is_asked_for_again_as_the_same_attempt(tmp_path: Path) -> None:
+    async with running_router(tmp_path) as router:
+        cell, attempts = router.cells["cell-1"], []
+        accounts = AccountCell(cell)
+        user_id = router.user_of("cell-1")
+        accounts.passwords[user_id] = "correct horse"
+        shown = accounts.refresh_tokens[user_id] = f"{user_id.hex}.{'0' * 32}.{'x' * 43}"
+
+        async def lose_the_first_answer(request: Any, writer: asyncio.StreamWriter) -> None:
+            attempts.append(json.loads(request.body)["attempt"])
+            if len(attempts) == 1:
+                writer.close()
+            else:
+                await accounts.behave(request, writer)
+
+        cell.behave = lose_the_first_answer
+        for _ in range(2):
+            body = json.dumps({"grant_type": "refresh_token", "refresh_token": shown}).encode()
+            got = await router.ask("POST", "/v1/tokens", body=body)
+            assert got.status == 200
+            shown = got.json()["refresh_token"]
+    assert attempts[0] == attempts[1] != attempts[2]
+
+
 @pytest.mark.parametrize("said", [b"{}", b"[]", b"[" * 20_000, b"\xff", b'{"refresh_token":5}', b""])
 async def test_a_cell_that_says_anything_for_a_session_gives_no_tokens(tmp_path: Path, said: bytes) -> None:
     async with running_router(tmp_path) as router:

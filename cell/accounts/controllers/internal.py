@@ -1,7 +1,7 @@
 """`/internal/v1`: what the router asks of a cell on a customer's behalf; it never forwards a client's own path here."""
 
 import re
-from typing import Any, Final
+from typing import Annotated, Any, Final
 from uuid import UUID
 
 import msgspec
@@ -27,6 +27,8 @@ class LoginRequest(msgspec.Struct):
 
 class RefreshRequest(msgspec.Struct):
     refresh_token: str
+    attempt: Annotated[str, msgspec.Meta(min_length=22, max_length=64)] | None = None
+    """Random, and the same whenever the router asks again for one customer's request."""
 
 
 class AccountOpened(msgspec.Struct):
@@ -81,4 +83,4 @@ class InternalController(Controller):
         self, request: Request[Any, Any, Any], caller: NamedDependency[Caller], accounts: NamedDependency[Accounts]
     ) -> SessionStarted:
         body = decode_body(_refresh, await request.body())
-        return SessionStarted(caller.user_id, await accounts.refresh(caller, body.refresh_token))
+        return SessionStarted(caller.user_id, await accounts.refresh(caller, body.refresh_token, body.attempt))

@@ -1,5 +1,6 @@
 -- Exchange the family's current refresh token for a new one. Showing any other token of the family means that a copy is
--- about: the family ends. Result: refreshed | reused | expired | unknown | DEPARTED | USER_HALTED (a token exchanged while
+-- about: the family ends. But if the new one is the current one already, this exchange was done before and its answer was
+-- lost: it is the same exchange, not a copy. Result: refreshed | reused | expired | unknown | DEPARTED | USER_HALTED (a token exchanged while
 -- the user moves would be unknown to the new owner, and its next use would look like a copy). Lock: the user's row.
 create or replace function brokerage.refresh_session_v1(
     p_user_id uuid, p_family_id uuid, p_shown_hash bytea, p_new_hash bytea, p_at timestamptz
@@ -21,6 +22,8 @@ begin
         return 'unknown';
     elsif family.ended_at is not null or family.expires_at <= p_at then
         return 'expired';
+    elsif family.current_hash = p_new_hash then
+        return 'refreshed';
     elsif family.current_hash <> p_shown_hash then
         update refresh_families set ended_at = p_at where user_id = p_user_id and family_id = p_family_id;
         return 'reused';
