@@ -16,7 +16,9 @@ from tests.support.killable_postgres import KillablePostgres, PostgresServer, ki
 from tests.support.stack import Stack, session_stack
 
 # An example that takes long on a busy machine is no finding: nothing here is a timed test.
-hypothesis.settings.register_profile("patient", hypothesis.settings(), deadline=None)
+hypothesis.settings.register_profile(
+    "patient", hypothesis.settings(), deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
 hypothesis.settings.load_profile("patient")
 
 
