@@ -3,8 +3,7 @@
 One coroutine, whose every loop is bounded:
 
 - a connection that broke: once more on a new connection, if the request is safe to repeat (a read, or it carries an
-  idempotency key), else and after that `OUTCOME_UNKNOWN` for a write and `CELL_UNAVAILABLE` for a read; and so also if
-  the second attempt is refused for now, since that says nothing about the first;
+  idempotency key), else and after that `OUTCOME_UNKNOWN` for a write and `CELL_UNAVAILABLE` for a read;
 - 421: the map is refreshed and the request sent once more, to another cell; a second 421 ends in `CELL_UNAVAILABLE`;
 - a halted user: his write waits in line (`hold.py`) and is sent again, until its time is up.
 

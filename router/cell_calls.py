@@ -18,7 +18,7 @@ from router.errors import CellUnavailable, OutcomeUnknown, RouterRefusal
 from router.fleet import CellUpstream
 from router.headers import write_request
 from router.identify import Route, Routes
-from router.misroute import Misroutes, hint_lied
+from router.misroute import Misroutes
 from router.upstream import UpstreamConnection
 
 _BODY_BYTES_MAX: Final = 8 * 1024 * 1024
@@ -83,11 +83,7 @@ class CellCalls:
         if answer.status == 421:
             route = await self._misroutes.find_owner(route, answer.body)
             answer = await self._ask_twice(route, b"POST", path, content, request_id, until_s)
-            if answer.status == 421:
-                self._misroutes.loops += 1
-                raise CellUnavailable("the user is on the way to another cell")
-            if hint_lied(route, answer.status, answer.body):
-                raise CellUnavailable("the user is on the way to another cell")
+            self._misroutes.check_followed(route, answer.status, answer.body)
         return answer
 
     async def get(self, route: Route, path: str, *, request_id: str) -> CellAnswer:

@@ -53,6 +53,13 @@ class Misroutes:
             return route
         raise CellUnavailable("the user is on the way to another cell")
 
+    def check_followed(self, route: Route, status: int, body: bytes) -> None:
+        """The answer of the cell that was found: it refuses too, or a hint lied. Raises `CellUnavailable`."""
+        if status == 421:
+            self.loops += 1
+        if status == 421 or hint_lied(route, status, body):
+            raise CellUnavailable("the user is on the way to another cell")
+
 
 def hint_lied(route: Route, status: int, body: bytes) -> bool:
     """Did a hinted cell answer that it has never heard of the user? That is no answer to the customer's request."""

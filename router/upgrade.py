@@ -12,7 +12,6 @@ from router.budget import budget_ms
 from router.errors import CellOverloaded, CellUnavailable, RouterRefusal
 from router.fleet import CellUpstream
 from router.headers import as_upgrade, write_request
-from router.misroute import hint_lied
 from router.tunnel import Tunnel
 
 if TYPE_CHECKING:
@@ -29,13 +28,11 @@ async def _open_tunnel(request: "ForwardedRequest") -> Tunnel:
         tunnel.close()
         request.route = await misroutes.find_owner(request.route, tunnel.body)
         tunnel = await _ask(request)
-        if tunnel.status == 421:
-            misroutes.loops += 1
+        try:
+            misroutes.check_followed(request.route, tunnel.status, tunnel.body)
+        except RouterRefusal:
             tunnel.close()
-            raise CellUnavailable("the user is on the way to another cell")
-        if hint_lied(request.route, tunnel.status, tunnel.body):
-            tunnel.close()
-            raise CellUnavailable("the user is on the way to another cell")
+            raise
     return tunnel
 
 

@@ -162,7 +162,6 @@ class FrameCell:
         self.heard = b""
         self.writer: asyncio.StreamWriter
         self.ended = asyncio.Event()
-
         self.asked = asyncio.Event()
         self.agrees = asyncio.Event()
         self.agrees.set()

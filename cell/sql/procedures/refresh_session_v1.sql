@@ -1,7 +1,8 @@
 -- Exchange the family's current refresh token for a new one. Showing any other token of the family means that a copy is
 -- about: the family ends. But if the new one is the current one already, this exchange was done before and its answer was
--- lost: it is the same exchange, not a copy. Result: refreshed | reused | expired | unknown | DEPARTED | USER_HALTED (a token exchanged while
--- the user moves would be unknown to the new owner, and its next use would look like a copy). Lock: the user's row.
+-- lost: it is the same exchange, not a copy.
+-- Result: refreshed | reused | expired | unknown | DEPARTED | USER_HALTED (a token exchanged while the user moves would be
+-- unknown to the new owner, and its next use would look like a copy). Lock: the user's row.
 create or replace function brokerage.refresh_session_v1(
     p_user_id uuid, p_family_id uuid, p_shown_hash bytea, p_new_hash bytea, p_at timestamptz
 ) returns text language plpgsql security definer
