@@ -11,27 +11,24 @@ Needs `apt-get install haproxy`. Nothing takes the orders out of the cell: venue
 """
 
 import os
-import shutil
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from statistics import median
 from typing import Any, Final
 
 from infra.security.customer_token import CustomerTokenSigner
 from infra.security.keys import CUSTOMER_SIGNING_FILE, load_signing_ring
-from loadtests.benchmarks.conditions import conditions, write_result
+from loadtests.benchmarks.bench_customers import limit_buy
+from loadtests.benchmarks.conditions import conditions, medians, write_result
 from loadtests.benchmarks.growth import open_in, route_tokens
-from loadtests.benchmarks.haproxy_peer import haproxy_config, hs256, users_map
-from loadtests.benchmarks.in_turns import TURN_S, Way, checked, take_turns
-from loadtests.benchmarks.orders_per_second import MeasurementRefused, Say, order_around_key, orders_in_turn
+from loadtests.benchmarks.haproxy_peer import haproxy_config, hs256, need_programs, program_version, users_map
+from loadtests.benchmarks.in_turns import TURN_S, Way, take_turns
+from loadtests.benchmarks.orders_per_second import Say, checked, order_around_key, orders_in_turn
 from loadtests.benchmarks.own_cell import own_cell
 from loadtests.benchmarks.own_processes import await_port, free_port, running_haproxy, running_router
 from loadtests.benchmarks.procedure import LIMIT_PX, SYMBOL
-from loadtests.benchmarks.router_vs_haproxy import MAP_LINES, program_version
-from loadtests.figures import to_wire
 from loadtests.raw_client import build_request, drive
 
 CONNECTIONS: Final = 32
@@ -53,9 +50,7 @@ ARRANGEMENTS: Final = {"one_core_each": Cores(cell=1, proxy=0), "shared": Cores(
 
 
 async def measure(say: Say, *, seconds: int, rounds: int) -> tuple[dict[str, Any], Path]:
-    for program in ("haproxy", "taskset"):
-        if shutil.which(program) is None:
-            raise MeasurementRefused(f"{program} is not installed: apt-get install haproxy util-linux")
+    need_programs("haproxy", "taskset")
     where = conditions()
     measured = {name: await _measure_on(cores, name, say, seconds, rounds) for name, cores in ARRANGEMENTS.items()}
     document = {
@@ -67,11 +62,7 @@ async def measure(say: Say, *, seconds: int, rounds: int) -> tuple[dict[str, Any
             "cores": {name: asdict(cores) for name, cores in ARRANGEMENTS.items()},
         },
         "median": {
-            name: {
-                kind: {figure: round(median(each[figure] for each in of), 3) for figure in of[0]}
-                for kind, of in kinds.items()
-            }
-            for name, kinds in measured.items()
+            name: {kind: medians(rounds_of) for kind, rounds_of in kinds.items()} for name, kinds in measured.items()
         },
         "rounds": measured,
     }  # fmt: skip
@@ -111,10 +102,7 @@ class _Target:
         if kind == "read":
             reads = [build_request("GET", f"{self._url}/v1/account", each) for each in self._headers]
             return Way(self._name, self._url, lambda lane, at: reads[(lane + at * CONNECTIONS) % len(reads)], self._pid)
-        body = (
-            f'{{"symbol":"{SYMBOL}","side":"buy","type":"limit","qty":"1","limit_price":"{to_wire(LIMIT_PX)}",'
-            '"time_in_force":"day"}'
-        ).encode()
+        body = limit_buy(SYMBOL, LIMIT_PX)
         orders = [order_around_key(self._url, each, body) for each in self._headers]
         return Way(self._name, self._url, orders_in_turn(orders, CONNECTIONS, f"{self._name}-{lot}"), self._pid)
 
@@ -135,7 +123,7 @@ async def _servers(cores: Cores) -> AsyncIterator[list[_Target]]:
         )
         signer = CustomerTokenSigner(load_signing_ring(cell.folder / "keys" / CUSTOMER_SIGNING_FILE))
         users_file = cell.folder / "users.map"
-        users_file.write_text(users_map(users, MAP_LINES))
+        users_file.write_text(users_map(users))
         config = haproxy_config(haproxy_port, server.customer_port, users_file)
         haproxy = started.enter_context(running_haproxy(cell.folder / "haproxy.cfg", config, core=cores.proxy))
         for port in (router_port, haproxy_port):

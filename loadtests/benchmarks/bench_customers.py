@@ -36,11 +36,15 @@ class Bench:
 
     def body(self) -> bytes:
         """A limit buy of one share, well below the market, so that it rests."""
-        price = to_wire(self.limit_price_micros)
-        return (
-            f'{{"symbol":"{self.symbol}","side":"buy","type":"limit","qty":"1","limit_price":"{price}",'
-            '"time_in_force":"day"}'
-        ).encode()
+        return limit_buy(self.symbol, self.limit_price_micros)
+
+
+def limit_buy(symbol: str, price_micros: int) -> bytes:
+    """An order for one share, as the wire has it."""
+    return (
+        f'{{"symbol":"{symbol}","side":"buy","type":"limit","qty":"1","limit_price":"{to_wire(price_micros)}",'
+        '"time_in_force":"day"}'
+    ).encode()
 
 
 async def open_bench(router_url: str, view: OperatorView, *, cell: str, customers: int, symbol: str = "KO") -> Bench:

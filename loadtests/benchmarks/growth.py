@@ -27,7 +27,7 @@ from typing import Any, Final
 from infra.security.keys import ROUTE_FILE, load_key_ring
 from infra.security.route_token import RouteTokenSigner
 from loadtests.benchmarks.conditions import conditions, write_result
-from loadtests.benchmarks.orders_per_second import MeasurementRefused, Say
+from loadtests.benchmarks.orders_per_second import Say, checked
 from loadtests.benchmarks.own_cell import NAME, OwnCell, own_cell
 from loadtests.benchmarks.pgbench import place_script, run_script
 from loadtests.benchmarks.procedure import BATCH, CASH_MICROS, IN_FLIGHT, LIMIT_PX, PX_MICROS, SYMBOL
@@ -228,9 +228,7 @@ async def orders_over_http(cell: OwnCell, url: str, users: Sequence[uuid.UUID]) 
         return build_request("POST", f"{url}/v1/orders", headers, body)
 
     result = await drive(url, order, connections=HTTP_CONNECTIONS, seconds=HTTP_S, wanted=201)
-    if set(result.statuses) != {201}:
-        raise MeasurementRefused(f"answers other than 201: {dict(result.statuses)}; the first: {result.first_bad}")
-    return round(result.per_second(201), 1)
+    return round(checked(result, 201).per_second(201), 1)
 
 
 def route_tokens(cell: OwnCell, users: Sequence[uuid.UUID]) -> list[str]:
@@ -246,8 +244,7 @@ async def read_pages(cell: OwnCell, url: str, reader: uuid.UUID) -> dict[str, fl
         b"/v1/orders", b"/v1/orders?limit=%d" % PAGE_ORDERS, 1
     )
     result = await drive(url, lambda _lane, _number: request, connections=1, seconds=PAGE_S, wanted=200)
-    if set(result.statuses) != {200}:
-        raise MeasurementRefused(f"answers other than 200: {dict(result.statuses)}; the first: {result.first_bad}")
+    checked(result, 200)
     return {
         "p50_ms": round(percentile(result.latencies_s, 0.50) * 1000, 3),
         "p99_ms": round(percentile(result.latencies_s, 0.99) * 1000, 3),

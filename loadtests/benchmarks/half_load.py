@@ -12,16 +12,15 @@ The two ways take turns (`in_turns`). The added p50 and p99 of a round are their
 
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from statistics import median
 from time import perf_counter
 from typing import Any, Final
 
 import psutil
 
 from loadtests.benchmarks.bench_customers import Bench, open_bench
-from loadtests.benchmarks.conditions import conditions, write_result
-from loadtests.benchmarks.in_turns import TURN_S, Way, busy_share, checked, take_turns
-from loadtests.benchmarks.orders_per_second import Say, through_router, to_cell, until_quiet
+from loadtests.benchmarks.conditions import conditions, medians, write_result
+from loadtests.benchmarks.in_turns import TURN_S, Way, busy_share, take_turns
+from loadtests.benchmarks.orders_per_second import Say, checked, through_router, to_cell, until_quiet
 from loadtests.benchmarks.router_latency import account_reads
 from loadtests.operator_view import OperatorView
 from loadtests.paced_client import paced
@@ -75,10 +74,7 @@ async def measure(
             "connections": CONNECTIONS, "customers": CUSTOMERS, "seconds": seconds, "turn_s": TURN_S, "rounds": rounds,
             "per_s": {name: round(rate) for name, rate in rates.items()},
         },
-        "median": {
-            name: {figure: round(median(each[figure] for each in of), 3) for figure in of[0]}
-            for name, of in measured.items()
-        },
+        "median": {name: medians(rounds_of) for name, rounds_of in measured.items()},
         "rounds": measured,
     }  # fmt: skip
     return document, write_result("half_load", document)

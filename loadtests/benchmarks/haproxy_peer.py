@@ -1,13 +1,19 @@
-"""What HAProxy is told, and what is sent to it and to our router: configurations, a token that it checks, requests."""
+"""HAProxy as a peer: whether it is there, what it is told, and what is sent to it and to our router: configurations, a
+token that it checks, requests."""
 
 import base64
 import hmac
 import json
+import shutil
+import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 from uuid import UUID, uuid4
 
+from loadtests.benchmarks.orders_per_second import MeasurementRefused
+
+MAP_LINES: Final = 65_536
 _SECRET: Final = "haproxy-benchmark-secret-haproxy-benchmark"
 _BODY: Final = b'{"symbol":"AAPL","side":"buy","type":"limit","qty":"10","limit_price":"187.25","time_in_force":"day"}'
 _ANSWER: Final = (
@@ -63,9 +69,9 @@ def hs256(user: UUID, expires_at_s: int) -> str:
     return f"{signed}.{_b64(hmac.digest(_SECRET.encode(), signed.encode(), 'sha256'))}"
 
 
-def users_map(users: Sequence[UUID], lines: int) -> str:
-    """Where each of them is, and strangers up to so many lines."""
-    return "".join(f"{user} cell-1\n" for user in [*users, *(uuid4() for _ in range(lines - len(users)))])
+def users_map(users: Sequence[UUID]) -> str:
+    """Where each of them is, and strangers up to `MAP_LINES`."""
+    return "".join(f"{user} cell-1\n" for user in [*users, *(uuid4() for _ in range(MAP_LINES - len(users)))])
 
 
 def _b64(raw: bytes) -> str:
@@ -114,3 +120,16 @@ frontend customers
 backend cell-1
   server api 127.0.0.1:{upstream_port} maxconn 256
 """
+
+
+def need_programs(*names: str) -> None:
+    """Raises MeasurementRefused if one of them is not there, with all that is to be installed."""
+    missing = [name for name in names if shutil.which(name) is None]
+    if missing:
+        packages = " ".join("util-linux" if name == "taskset" else name for name in missing)
+        raise MeasurementRefused(f"{', '.join(missing)} not installed: apt-get install {packages}")
+
+
+def program_version(*command: str) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    return (done.stdout or done.stderr).splitlines()[0].strip()

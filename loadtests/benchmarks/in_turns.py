@@ -12,11 +12,10 @@ from typing import Any, Final
 
 import psutil
 
-from loadtests.benchmarks.orders_per_second import MeasurementRefused
+from loadtests.benchmarks.orders_per_second import checked, told
 from loadtests.benchmarks.own_processes import cpu_s
-from loadtests.figures import percentile
 from loadtests.paced_client import paced
-from loadtests.raw_client import LoadResult, RequestOf
+from loadtests.raw_client import RequestOf
 
 TURN_S: Final = 0.5
 
@@ -54,24 +53,15 @@ async def take_turns(
                 used_s[way.name] += cpu_s(way.pid)
     for way, client in zip(ways, clients, strict=True):
         result = checked(client.result, wanted)
-        figures[f"{way.name}_per_s"] = round(result.per_second(wanted), 1)
+        figures |= told(way.name, result, wanted)
         if way.name in used_s:
             figures[f"{way.name}_cpu_us"] = round(used_s[way.name] * 1e6 / result.statuses[wanted], 1)
-        for label, share in (("p50", 0.50), ("p99", 0.99)):
-            figures[f"{way.name}_{label}_ms"] = round(percentile(result.latencies_s, share) * 1000, 3)
     *others, bare = ways
     for way in others:
         for label in ("p50", "p99"):
             added = figures[f"{way.name}_{label}_ms"] - figures[f"{bare.name}_{label}_ms"]
             figures[f"{way.name}_added_{label}_ms"] = round(added, 3)
     return figures
-
-
-def checked(result: LoadResult, wanted: int) -> LoadResult:
-    """The result, if every answer was the wanted one. Raises MeasurementRefused."""
-    if set(result.statuses) != {wanted}:
-        raise MeasurementRefused(f"answers other than {wanted}: {dict(result.statuses)}: {result.first_bad}")
-    return result
 
 
 def busy_share(before: Any, after: Any) -> float:

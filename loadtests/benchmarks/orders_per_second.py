@@ -103,9 +103,7 @@ async def half_of_peak(bench: Bench, peak: float, number: int, *, connections: i
     result = await drive_paced(
         bench.router_url, requests, per_s=peak / 2, connections=connections, seconds=seconds, wanted=201
     )
-    if set(result.statuses) != {201}:
-        raise MeasurementRefused(f"answers other than 201: {dict(result.statuses)}; the first: {result.first_bad}")
-    return {f"half_{name}": value for name, value in told("router", result).items()}
+    return {f"half_{name}": value for name, value in told("router", checked(result, 201)).items()}
 
 
 def through_router(
@@ -146,19 +144,24 @@ def orders_in_turn(heads: list[tuple[bytes, bytes]], connections: int | None, na
     return request_of
 
 
-def told(name: str, result: LoadResult) -> dict[str, float]:
+def checked(result: LoadResult, wanted: int) -> LoadResult:
+    """The result, if every answer was the wanted one. Raises MeasurementRefused."""
+    if set(result.statuses) != {wanted}:
+        raise MeasurementRefused(f"answers other than {wanted}: {dict(result.statuses)}; the first: {result.first_bad}")
+    return result
+
+
+def told(name: str, result: LoadResult, wanted: int = 201) -> dict[str, float]:
     return {
-        f"{name}_per_s": round(result.per_second(201), 1),
+        f"{name}_per_s": round(result.per_second(wanted), 1),
         f"{name}_p50_ms": round(percentile(result.latencies_s, 0.50) * 1000, 3),
         f"{name}_p99_ms": round(percentile(result.latencies_s, 0.99) * 1000, 3),
     }
 
 
 async def check(result: LoadResult, before: int, view: OperatorView, cell: str) -> None:
-    if set(result.statuses) != {201}:
-        raise MeasurementRefused(f"answers other than 201: {dict(result.statuses)}; the first: {result.first_bad}")
     stored = await orders_in(view, cell) - before
-    if stored != result.statuses[201]:
+    if stored != checked(result, 201).statuses[201]:
         raise MeasurementRefused(f"{result.statuses[201]} orders were accepted, {stored} are in the database")
 
 

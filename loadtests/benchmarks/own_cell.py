@@ -10,7 +10,6 @@ import os
 import secrets
 import shutil
 import signal
-import socket
 import sys
 import tempfile
 import time
@@ -25,6 +24,7 @@ from infra.backends.local.accounts import ServerUser, give, server_user
 from infra.backends.local.postgres import CELL, SUPERUSER, Cluster, locate_binaries, prepare_cluster, server_command
 from infra.backends.local.probes import postgres_answers
 from infra.security.keys import generate_key_files
+from loadtests.benchmarks.own_processes import free_port
 from loadtests.benchmarks.pgbench import Database
 
 START_S_MAX = 60.0
@@ -184,12 +184,6 @@ def _prepare_folder(folder: Path, cluster: Cluster) -> Path:
     pgpass.touch(mode=0o600)
     pgpass.write_text("\n".join(cluster.pgpass_lines()) + "\n")
     return pgpass
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 async def _migrate(cell: OwnCell) -> None:

@@ -5,12 +5,11 @@ added p50 and p99 of a pair of rounds are the differences of the two; the result
 """
 
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 from loadtests.benchmarks.bench_customers import Bench, open_bench
-from loadtests.benchmarks.conditions import conditions, write_result
-from loadtests.benchmarks.orders_per_second import MeasurementRefused, Say, through_router, to_cell, until_quiet
+from loadtests.benchmarks.conditions import conditions, medians, write_result
+from loadtests.benchmarks.orders_per_second import Say, checked, through_router, to_cell, until_quiet
 from loadtests.figures import percentile
 from loadtests.operator_view import OperatorView
 from loadtests.raw_client import RequestOf, build_request, drive
@@ -37,10 +36,7 @@ async def measure(
         "what": "milliseconds that the router adds to the same request sent straight to the cell",
         "conditions": where,
         "settings": {"connections": CONNECTIONS, "seconds": seconds, "rounds": rounds},
-        "median": {
-            name: {figure: round(median(each[figure] for each in rounds_of), 3) for figure in rounds_of[0]}
-            for name, rounds_of in measured.items()
-        },
+        "median": {name: medians(rounds_of) for name, rounds_of in measured.items()},
         "rounds": measured,
     }
     return document, write_result("router_latency", document)
@@ -68,8 +64,7 @@ async def _pair(
     figures: dict[str, float] = {}
     for name, url, request_of in (("router", bench.router_url, pair[0]), ("cell", bench.cell_url, pair[1])):
         result = await drive(url, request_of, connections=connections, seconds=seconds, wanted=wanted)
-        if set(result.statuses) != {wanted}:
-            raise MeasurementRefused(f"answers other than {wanted}: {dict(result.statuses)}: {result.first_bad}")
+        checked(result, wanted)
         for label, share in (("p50", 0.50), ("p99", 0.99)):
             figures[f"{name}_{label}_ms"] = round(percentile(result.latencies_s, share) * 1000, 3)
     for label in ("p50", "p99"):

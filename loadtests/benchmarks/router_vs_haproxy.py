@@ -10,7 +10,6 @@ added latency is the difference to asking the upstream as often. Needs
 """
 
 import re
-import shutil
 import subprocess
 import tempfile
 import time
@@ -24,12 +23,20 @@ from uuid import uuid4
 from infra.security.customer_token import CustomerTokenSigner
 from infra.security.keys import CUSTOMER_SIGNING_FILE, load_signing_ring
 from loadtests.benchmarks.conditions import conditions, write_result
-from loadtests.benchmarks.haproxy_peer import haproxy_config, hs256, upstream_config, users_map, wrk_script
+from loadtests.benchmarks.haproxy_peer import (
+    MAP_LINES,
+    haproxy_config,
+    hs256,
+    need_programs,
+    program_version,
+    upstream_config,
+    users_map,
+    wrk_script,
+)
 from loadtests.benchmarks.orders_per_second import MeasurementRefused, Say
 from loadtests.benchmarks.own_processes import await_port, cpu_s, free_port, running_haproxy, running_router
 
 USERS: Final = 1_000
-MAP_LINES: Final = 65_536
 CONNECTIONS: Final = 64
 UNEVEN_MAX: Final = 1.15
 """The most that one peer may be asked more often than another at half load."""
@@ -48,9 +55,7 @@ class Peer:
 
 
 def measure(say: Say, *, seconds: int, rounds: int) -> tuple[dict[str, Any], Path]:
-    for program in ("haproxy", "wrk", "taskset"):
-        if shutil.which(program) is None:
-            raise MeasurementRefused(f"{program} is not installed: apt-get install haproxy wrk util-linux")
+    need_programs("haproxy", "wrk", "taskset")
     where = conditions()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="router-vs-haproxy-")))
@@ -119,7 +124,7 @@ def _start_peers(stack: ExitStack, folder: Path) -> list[Peer]:
     upstream = stack.enter_context(
         running_haproxy(folder / "upstream.cfg", upstream_config(upstream_port), core=_LOAD_CORE)
     )
-    (folder / "users.map").write_text(users_map(users, MAP_LINES))
+    (folder / "users.map").write_text(users_map(users))
     config = haproxy_config(haproxy_port, upstream_port, folder / "users.map")
     haproxy = stack.enter_context(running_haproxy(folder / "haproxy.cfg", config, core=_PROXY_CORE))
     cells = {"cell-1": f"http://127.0.0.1:{upstream_port}"}
@@ -163,8 +168,3 @@ def _round(peer: Peer, folder: Path, seconds: int, *, pause_ms: int = 0) -> dict
         "p50_ms": p50_us / 1000,
         "p99_ms": p99_us / 1000,
     }
-
-
-def program_version(*command: str) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
-    return (done.stdout or done.stderr).splitlines()[0].strip()

@@ -12,7 +12,7 @@ from router.settings import HoldSettings, UpstreamSettings
 from tests.support.eventually import eventually
 from tests.support.raw_http import request_bytes
 from tests.support.routers import RouterUnderTest, map_of, running_router
-from tests.support.stub_cell import SeenRequest, answer
+from tests.support.stub_cell import SeenRequest, answer, chunked
 
 pytestmark = pytest.mark.anyio
 CHUNK = b"x" * 4_096
@@ -28,10 +28,6 @@ async def router(tmp_path: Path) -> AsyncIterator[RouterUnderTest]:
 
 def cell_1(router: RouterUnderTest) -> CellUpstream:
     return router.router.fleet.cell(router.shard_map.cells[0].cell_id)
-
-
-def chunked(data: bytes) -> bytes:
-    return b"%x\r\n%b\r\n" % (len(data), data)
 
 
 async def test_who_was_sent_to_an_address_that_is_gone_has_a_deadline_like_anybody(router: RouterUnderTest) -> None:

@@ -14,7 +14,7 @@ from router.settings import UpstreamSettings
 from tests.support.eventually import eventually
 from tests.support.raw_http import read_answer, request_bytes
 from tests.support.routers import RouterUnderTest, running_router
-from tests.support.stub_cell import SeenRequest
+from tests.support.stub_cell import SeenRequest, chunked
 
 pytestmark = pytest.mark.anyio
 CHUNK = b"x" * 4_096
@@ -39,10 +39,6 @@ async def endless(_: SeenRequest, writer: asyncio.StreamWriter) -> None:
     while True:
         writer.write(chunked(CHUNK * 16))
         await writer.drain()
-
-
-def chunked(data: bytes) -> bytes:
-    return b"%x\r\n%b\r\n" % (len(data), data)
 
 
 async def test_a_connection_whose_last_piece_waits_for_a_slow_reader_serves_the_next_request(

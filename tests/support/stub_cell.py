@@ -28,6 +28,11 @@ class SeenRequest:
 Behaviour = Callable[[SeenRequest, asyncio.StreamWriter], Awaitable[None]]
 
 
+def chunked(data: bytes) -> bytes:
+    """One chunk of an answer without a length."""
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
 def answer(status: int, body: Any, *headers: str) -> bytes:
     content = json.dumps(body).encode()
     lines = [
