@@ -11,10 +11,10 @@ UV := UV_PYTHON_DOWNLOADS=never UV_LINK_MODE=copy PYTHONPATH=$(TOOLS) $(PYTHON) 
 LOCK_FLAGS := --no-emit-index-url --no-emit-find-links --no-annotate --universal --generate-hashes --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint bench lock down clean
+.PHONY: help install demo test drills ci-tools lint bench lock down clean
 
 help: ## what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(VENV)/.installed ## the locked environment in .venv
 
@@ -44,8 +44,16 @@ lint: install ## format, lint, types, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-test: lint ## everything .ci/run runs: lint, types, contracts, tests
-	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+test: lint ## what every change must pass: lint, types, contracts, tests; at most 12 minutes on two cores
+	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder --ignore tests/drills
+
+drills: install ## what takes longer: a day of the market, production defaults, real clients; at most 30 minutes
+	$(BIN)/python -m pytest tests/drills
+
+ci-tools: ## clients from outside that drills need and that no Python package brings (Debian, as root)
+	@for tool in curl node go javac; do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
+	 test -z "$$missing" || { apt-get update -qq && apt-get install -qq --no-install-recommends -y \
+	   $$(for tool in $$missing; do case $$tool in node) echo nodejs;; go) echo golang-go;; javac) echo default-jdk-headless;; *) echo $$tool;; esac; done); }
 
 bench: install ## the benchmarks, against their named peers in the same run (wants a running, quiet stack)
 	$(BIN)/python -m loadtests bench orders
