@@ -5,7 +5,6 @@ reach this port. A process without a customer port (worker, relay) runs the same
 """
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -36,16 +35,16 @@ def load_operator_ring(keys_dir: Path) -> KeySource[KeyRing]:
 
 
 def require_role(
-    ring: KeySource[KeyRing], role: str
+    ring: KeySource[KeyRing], role: str, now: Callable[[], float]
 ) -> Callable[[ASGIConnection[Any, Any, Any, Any], BaseRouteHandler], None]:
-    """A Litestar guard: an operator token of at least this role (viewer < auditor < operator)."""
+    """A Litestar guard: an operator token of at least this role (viewer < auditor < operator), unexpired by `now`."""
 
     def guard(connection: ASGIConnection[Any, Any, Any, Any], _handler: BaseRouteHandler) -> None:
         scheme, _, token = connection.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not token:
             raise Problem(401, "TOKEN_INVALID", "this endpoint needs an operator token")
         try:
-            claims = verify_operator_token(ring, token, int(time.time()))
+            claims = verify_operator_token(ring, token, int(now()))
         except OperatorTokenInvalid as error:
             raise Problem(401, "TOKEN_INVALID", str(error)) from error
         if _RANK.get(claims.role, -1) < _RANK[role]:
