@@ -36,9 +36,8 @@ def conditions() -> dict[str, Any]:
     }
 
 
-def commit() -> str:
+def commit(here: Path = Path(__file__).parent) -> str:
     """Short id of the checkout, marked if files differ from it; "unknown" outside a checkout."""
-    here = Path(__file__).parent
     try:
         short = _git("rev-parse", "--short=10", "HEAD", at=here)
         changed = _git("status", "--porcelain", "--untracked-files=no", at=here)

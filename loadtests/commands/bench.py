@@ -9,6 +9,7 @@ from rich.console import Console
 
 from loadtests.benchmarks import (
     before_a_cell,
+    beside,
     fills,
     growth,
     half_load,
@@ -173,6 +174,21 @@ def bench_idle(clients: Annotated[int, typer.Option(min=100, max=15_000)] = 10_0
     """What idle keep-alive clients cost a router in memory; needs no stack."""
     with failures_in_words():
         _print_result(idle_connections.measure(say, clients=clients, rounds=rounds))
+
+
+@app.command("beside")
+def bench_beside(
+    other: Annotated[Path, typer.Argument(help="Another checkout, with its own `make install`.", exists=True)],
+    benchmark: Annotated[str, typer.Argument(help="fills, procedure, orders, ...: one that takes --rounds.")],
+    rounds: Annotated[int, typer.Option(min=beside.ROUNDS_MIN, max=50)] = 5,
+    stack: Stack = None,
+    other_stack: Annotated[str | None, typer.Option(help="The other checkout's stack, if it needs one.")] = None,
+    argument: Annotated[list[str] | None, typer.Option(help="Handed to both, as --argument=--fills=5000.")] = None,
+) -> None:
+    """A measurement here and in another checkout in turns, with an A/A pair: did a change cost anything?"""
+    stacks = (stack, other_stack) if stack is not None and other_stack is not None else None
+    with failures_in_words():
+        _print_result(beside.measure(say, benchmark, other, arguments=argument or [], stacks=stacks, rounds=rounds))
 
 
 @app.command("startup")

@@ -39,7 +39,7 @@ declare
     market_open boolean := true;
     next_open timestamptz;
     day_ends timestamptz;                             -- the close of the session that an order of now belongs to
-    prices_until timestamptz := clock_timestamp();    -- a reference price may be this much older, and p_reference_age_max
+    prices_until timestamptz := clock_v1();           -- a reference price may be this much older, and p_reference_age_max
     value_max constant bigint := 100000000000000000;  -- $10^11 for one order
     cash_max constant bigint := 1000000000000000000;  -- $10^12 with what open sells would bring in: far inside bigint
 begin
@@ -76,7 +76,7 @@ begin
                px.hold_px,
                case
                    when c.type not in ('stop', 'stop_limit') then case when market_open then 'funds_held' else 'queued' end
-                   when market_open and s.reference_at >= clock_timestamp() - p_reference_age_max
+                   when market_open and s.reference_at >= clock_v1() - p_reference_age_max
                         and case c.side when 'buy' then s.reference_px_micros >= c.stop_px
                                         else s.reference_px_micros <= c.stop_px end then 'funds_held'
                    else 'armed'
