@@ -33,9 +33,7 @@ async def _serve(settings: CellSettings) -> None:
     shutdown.install()
     app = create_app(settings)
     fast: dict[str, object] = {
-        "http": "httptools",
         "loop": "none",
-        "ws": "none",
         "proxy_headers": False,  # only the router comes here, and it says who asks in its token
         "timeout_keep_alive": 75,  # longer than the router keeps an idle connection, so that it closes first
         "timeout_graceful_shutdown": 10,

@@ -9,7 +9,6 @@ from typing import Any
 from litestar import Litestar, Request, Response, Router
 from litestar.di import Provide
 from litestar.openapi import OpenAPIConfig
-from litestar.routes import HTTPRoute
 from litestar.types import ExceptionHandlersMap
 
 from cell import errors
@@ -37,6 +36,7 @@ from infra.runtime.clock import Clock, SystemClock, TimeOrderedIds, make_clock
 from infra.runtime.database import Pool, answers, make_pool
 from infra.runtime.deadline import OutOfTime
 from infra.runtime.fault_points import FaultPoints
+from infra.runtime.methods import Methods
 from infra.runtime.operator_api import create_operator_app, require_role
 from infra.runtime.problem import to_response
 from infra.runtime.procedures import AWAY, DatabaseBusy
@@ -122,7 +122,7 @@ def create_app(settings: CellSettings) -> CellApp:
         place=place,
         cancel=cancel,
         body_max_bytes=settings.body_max_bytes,
-        methods={route.path_format: sorted(route.methods) for route in routes.routes if isinstance(route, HTTPRoute)},
+        methods=Methods(routes),
     )
 
     async def ready() -> tuple[bool, Mapping[str, object]]:

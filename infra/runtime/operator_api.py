@@ -16,6 +16,8 @@ from litestar.connection import ASGIConnection
 from litestar.handlers.base import BaseRouteHandler
 from litestar.types import ControllerRouterHandler
 
+from infra.runtime.http_port import HttpPort
+from infra.runtime.methods import WithMethods
 from infra.runtime.problem import Problem, to_response
 from infra.runtime.settings import ListenSettings
 from infra.runtime.telemetry import Metrics
@@ -86,9 +88,11 @@ def create_operator_app(
 
 
 def make_server(app: Any, listen: ListenSettings, **options: Any) -> uvicorn.Server:
-    """A uvicorn server that leaves signals and logging to the process."""
+    """A uvicorn server that leaves signals and logging to the process. WebSockets are none of uvicorn's business: it
+    would take one for itself and leave no request to answer."""
+    options = {"http": HttpPort, **options}
     config = uvicorn.Config(
-        app,
+        WithMethods(app) if isinstance(app, Litestar) else app,
         host=listen.host,
         port=listen.port,
         backlog=listen.backlog,
@@ -97,6 +101,7 @@ def make_server(app: Any, listen: ListenSettings, **options: Any) -> uvicorn.Ser
         server_header=False,
         date_header=False,
         lifespan="on",
+        ws="none",
         **options,
     )
     server = uvicorn.Server(config)

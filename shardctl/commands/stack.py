@@ -144,9 +144,3 @@ def logs(
     with shown_until_interrupted():
         for line in follow_log(folder, name) if follow else ():
             print(line, flush=True)
-
-
-def register(app: typer.Typer) -> None:
-    """Verbs of the whole stack stand at the top level."""
-    for command in (up, down, status, logs):
-        app.command()(command)
