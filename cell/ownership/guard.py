@@ -4,7 +4,7 @@
 404; writes do the same inside their procedure, under the row's lock.
 """
 
-import time
+from collections.abc import Callable
 from typing import Final, LiteralString
 from uuid import UUID
 
@@ -22,13 +22,15 @@ VERIFIED_MAX: Final = 20_000
 class RouteGuard:
     """Checks route tokens; each token's signature is verified once."""
 
-    def __init__(self, ring: KeySource[KeyRing], cell_name: str) -> None:
+    def __init__(self, ring: KeySource[KeyRing], cell_name: str, now: Callable[[], float]) -> None:
+        """`now` is the time of day, in seconds since 1970."""
+        self._now = now
         self._verifier = RouteTokenVerifier(ring, cell_id=cell_name)
         self._verified: dict[str, tuple[Caller, int]] = {}
 
     def identify(self, token: str | None) -> Caller:
         """Who the router says is asking. Raises Problem 401."""
-        now_s = int(time.time())
+        now_s = int(self._now())
         if token is None:
             raise Problem(401, "TOKEN_INVALID", "this port takes customers from the router only")
         known = self._verified.get(token)

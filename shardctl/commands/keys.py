@@ -1,6 +1,5 @@
 """`shardctl keys ...`: list, rotate."""
 
-import time
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Annotated
@@ -11,7 +10,7 @@ from infra.security.rotation import Rotated, list_keys
 from shardctl.interruption import run_resumable
 from shardctl.keys import rotate_keys
 from shardctl.output import console, print_json, print_table
-from shardctl.stack.current import open_stack
+from shardctl.stack.current import open_stack, stack_clock
 
 app = typer.Typer(help="Signing keys: which there are, and how to change them.", no_args_is_help=True)
 
@@ -41,8 +40,9 @@ def rotate(
 ) -> None:
     """New keys without logging anybody out: add, wait until all have seen it, activate, drop what has expired."""
     wanted = (ring,) if ring is not None else tuple(Rotated)
+    stack = open_stack()
     changes = run_resumable(
-        rotate_keys(open_stack(), wanted, int(time.time()), drop_old=drop_old), resume="shardctl keys rotate"
+        rotate_keys(stack, wanted, int(stack_clock(stack).epoch_s()), drop_old=drop_old), resume="shardctl keys rotate"
     )
     for change in changes:
         dropped = f", dropped {', '.join(change.dropped)}" if change.dropped else ""
