@@ -2,7 +2,8 @@
 
 Callers react to what a failure means for them, not to a driver's class: the database is away (the outcome of a call
 that was sent is unknown), it is busy (rolled back, nothing was done), it refused with a private SQLSTATE of ours, or
-it broke on this very call. No message or constraint name is ever parsed. Nothing is retried here.
+it broke on this very call; or it was never asked, as all connections were in use. No message or constraint name is
+ever parsed. Nothing is retried here.
 """
 
 from collections.abc import AsyncIterator, Iterator, Sequence
@@ -12,7 +13,7 @@ from typing import Any, LiteralString
 import psycopg
 from psycopg_pool import PoolTimeout
 
-from infra.runtime.database import Connection, Pool
+from infra.runtime.pool import Connection, Pool, PoolBusy
 
 
 class DatabaseFailure(Exception):
@@ -21,6 +22,10 @@ class DatabaseFailure(Exception):
 
 class DatabaseAway(DatabaseFailure):
     """No connection, or it was lost: what was sent may or may not have been committed."""
+
+
+class ConnectionsTaken(DatabaseFailure):
+    """The database is there, but no connection came free in time: nothing was sent."""
 
 
 class DatabaseBusy(DatabaseFailure):
@@ -41,6 +46,8 @@ class DatabaseBroke(DatabaseFailure):
 
 AWAY: tuple[type[Exception], ...] = (psycopg.OperationalError, PoolTimeout, DatabaseAway)
 """What any use of a pool raises when the database is away, for those who answer 503 to it."""
+TAKEN: tuple[type[Exception], ...] = (PoolBusy, ConnectionsTaken)
+"""What it raises when the database is there and every connection is in use."""
 
 
 async def call(pool: Pool, sql: LiteralString, parameters: Sequence[Any]) -> Sequence[tuple[Any, ...]]:
@@ -75,6 +82,8 @@ def _failures_named() -> Iterator[None]:
         yield
     except (psycopg.errors.LockNotAvailable, psycopg.errors.QueryCanceled) as error:
         raise DatabaseBusy(str(error)) from error
+    except PoolBusy as error:
+        raise ConnectionsTaken(str(error)) from error
     except (psycopg.OperationalError, PoolTimeout) as error:
         raise DatabaseAway(str(error)) from error
     except psycopg.Error as error:
