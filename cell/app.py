@@ -88,7 +88,7 @@ def create_app(settings: CellSettings) -> CellApp:
     # Checks over a whole cell take longer than any customer may wait, and must not take customers' connections; nor
     # all of the operators', who may have to act meanwhile.
     unhurried = settings.postgres.model_copy(update={"statement_timeout_ms": 300_000})
-    operator_pool = make_pool(unhurried, f"{settings.name}-operator", size=2, checked=True)
+    operator_pool = make_pool(unhurried, f"{settings.name}-operator", size=4, checked=True)
     checks_pool = make_pool(unhurried, f"{settings.name}-checks", size=1, checked=True)
     batcher = Batcher(
         pool,

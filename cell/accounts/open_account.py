@@ -28,7 +28,7 @@ from cell.ownership.guard import check_owner
 from infra.runtime.clock import Clock, TimeOrderedIds
 from infra.runtime.database import Pool
 from infra.runtime.problem import Problem
-from infra.runtime.procedures import DatabaseRefused, call
+from infra.runtime.procedures import DatabaseRefused, call, call_when_free
 
 HASHES_AT_ONCE: Final = 2
 HASHES_WAITING_MAX: Final = 200
@@ -92,7 +92,7 @@ class Accounts:
         secret = secrets.token_urlsafe(32) if attempt is None else _next_secret(match[3], attempt)
         shown, new = _digest(match[3]), _digest(secret)
         arguments = [caller.user_id, UUID(match[2]), shown, new, self._clock.now()]
-        [(outcome,)] = await call(self._pool, queries.REFRESH, arguments)
+        [(outcome,)] = await call_when_free(self._pool, queries.REFRESH, arguments)
         match outcome:
             case "refreshed":
                 return f"{match[1]}.{match[2]}.{secret}"
@@ -111,7 +111,8 @@ class Accounts:
     async def _start_session(self, user_id: UUID) -> str:
         family, secret, now = self._new_id(), secrets.token_urlsafe(32), self._clock.now()
         try:
-            await call(self._pool, queries.START, [user_id, family, _digest(secret), now, now + self._refresh_for])
+            arguments = [user_id, family, _digest(secret), now, now + self._refresh_for]
+            await call_when_free(self._pool, queries.START, arguments)
         except DatabaseRefused as error:
             if error.sqlstate == "RB011":
                 raise errors.misdirected(None, None) from error

@@ -3,17 +3,20 @@
 Callers react to what a failure means for them, not to a driver's class: the database is away (the outcome of a call
 that was sent is unknown), it is busy (rolled back, nothing was done), it refused with a private SQLSTATE of ours, or
 it broke on this very call; or it was never asked, as all connections were in use. No message or constraint name is
-ever parsed. Nothing is retried here.
+ever parsed. Nothing is retried here but what certainly was not done.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any, LiteralString
+from typing import Any, Final, LiteralString
 
 import psycopg
 from psycopg_pool import PoolTimeout
 
 from infra.runtime.pool import Connection, Pool, PoolBusy
+
+_BUSY_PAUSES_S: Final = (0.005, 0.01, 0.02, 0.04, 0.08, 0.16)
 
 
 class DatabaseFailure(Exception):
@@ -54,6 +57,17 @@ async def call(pool: Pool, sql: LiteralString, parameters: Sequence[Any]) -> Seq
     """The rows of one procedure call. Raises a DatabaseFailure."""
     async with connected(pool) as connection:
         return await call_on(connection, sql, parameters)
+
+
+async def call_when_free(pool: Pool, sql: LiteralString, parameters: Sequence[Any]) -> Sequence[tuple[Any, ...]]:
+    """`call`, of a procedure that does not wait for the row it has to lock: while another writer has that, it is tried
+    again for a third of a second, and between the tries the connection is for others. Raises a DatabaseFailure."""
+    for pause_s in _BUSY_PAUSES_S:
+        try:
+            return await call(pool, sql, parameters)
+        except DatabaseBusy:
+            await asyncio.sleep(pause_s)
+    return await call(pool, sql, parameters)
 
 
 @asynccontextmanager

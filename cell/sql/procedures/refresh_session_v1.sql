@@ -3,6 +3,7 @@
 -- lost: it is the same exchange, not a copy.
 -- Result: refreshed | reused | expired | unknown | DEPARTED | USER_HALTED (a token exchanged while the user moves would be
 -- unknown to the new owner, and its next use would look like a copy). Lock: the user's row.
+-- 55P03: another writer has the user; the caller tries again, and keeps no connection from others meanwhile.
 create or replace function brokerage.refresh_session_v1(
     p_user_id uuid, p_family_id uuid, p_shown_hash bytea, p_new_hash bytea, p_at timestamptz
 ) returns text language plpgsql security definer
@@ -13,7 +14,7 @@ declare
     family refresh_families;
     owned text;
 begin
-    perform from users where user_id = p_user_id for no key update;
+    perform from users where user_id = p_user_id for no key update nowait;
     select ownership_v1(owner_state, lease_ends_at) into owned from users where user_id = p_user_id;
     if owned is not null then
         return owned;

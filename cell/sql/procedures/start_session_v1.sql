@@ -1,5 +1,6 @@
 -- Begin a family of refresh tokens after a password was verified.
 -- SQLSTATEs: RB011 the user is gone or was never here, RB012 halted: a session begun now would not move with the user.
+-- 55P03: another writer has the user; the caller tries again, and keeps no connection from others meanwhile.
 -- Lock: the user's row.
 create or replace function brokerage.start_session_v1(
     p_user_id uuid, p_family_id uuid, p_hash bytea, p_at timestamptz, p_expires_at timestamptz
@@ -10,7 +11,7 @@ as $$
 declare
     owned text;
 begin
-    perform from users where user_id = p_user_id for no key update;
+    perform from users where user_id = p_user_id for no key update nowait;
     if not found then
         raise exception 'the user left this cell' using errcode = 'RB011';
     end if;
