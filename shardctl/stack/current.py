@@ -4,8 +4,8 @@ import getpass
 
 from infra.backends.backend import Report
 from infra.backends.local.backend import LocalBackend, quiet
-from infra.backends.local.postgres import CONTROL
 from infra.backends.local.processes import CONTROL_POSTGRES
+from infra.backends.local.roles import CONTROL
 from shardctl.errors import NotReachable
 from shardctl.settings import ShardctlSettings
 
