@@ -3,7 +3,6 @@
 import asyncio
 import logging
 from collections.abc import Mapping
-from datetime import UTC, datetime
 
 from litestar import Router
 from litestar.di import Provide
@@ -14,6 +13,7 @@ from exchange.log import DurableLog
 from exchange.market import Market
 from exchange.metrics import METRICS
 from exchange.settings import ExchangeSettings
+from infra.runtime.clock import make_clock
 from infra.runtime.fault_points import FaultPoints
 from infra.runtime.operator_api import create_operator_app, load_operator_ring, require_role, serving
 from infra.runtime.shutdown import Shutdown
@@ -28,8 +28,11 @@ async def run_exchange(settings: ExchangeSettings, shutdown: Shutdown) -> None:
     loop = asyncio.get_running_loop()
     metrics = Metrics(METRICS)
     log = DurableLog(settings.data_dir)
-    hours = trading_hours(settings.market_hours, datetime.now(UTC))
-    market = Market(log, seed=settings.seed, metrics=metrics, fault_points=FaultPoints(), hours=hours)
+    clock = make_clock(settings.clock)
+    hours = trading_hours(settings.market_hours, clock.now())
+    market = Market(
+        log, seed=settings.seed, metrics=metrics, fault_points=FaultPoints(), hours=hours, now_us=clock.epoch_us
+    )
     stop = asyncio.Event()
     running = asyncio.create_task(market.run(stop), name="market")
     running.add_done_callback(lambda _: shutdown.ask())  # a market that fails ends the process
@@ -42,7 +45,7 @@ async def run_exchange(settings: ExchangeSettings, shutdown: Shutdown) -> None:
     routes = Router(
         path="/",
         route_handlers=[TapeController, ExchangeController],
-        guards=[require_role(operator_ring, "operator")],
+        guards=[require_role(operator_ring, "operator", clock.epoch_s)],
         dependencies={"desk": Provide(lambda: market.operators, sync_to_thread=False)},
         request_max_body_size=settings.tape_bytes_max,
     )

@@ -8,10 +8,8 @@ only then lets go of the cells.
 import asyncio
 import os
 import socket
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -22,7 +20,7 @@ from litestar.openapi.config import OpenAPIConfig
 from litestar.types import Message, Scope
 
 from infra.runtime.cancelling import cancel_all
-from infra.runtime.clock import SystemClock
+from infra.runtime.clock import make_clock
 from infra.runtime.database import Pool, make_pool
 from infra.runtime.fault_points import FaultPoints
 from infra.runtime.map_source import ControlMapSource, FileMapSource, RedisMapSource
@@ -82,12 +80,16 @@ _FORGET_S = 10.0
 class Router:
     """The parts of one router process."""
 
-    def __init__(self, settings: RouterSettings, *, now: Callable[[], float] = time.time) -> None:
-        """`now` is the time of day, by which tokens, leases and revocations are judged."""
+    def __init__(self, settings: RouterSettings, *, now: Callable[[], float] | None = None) -> None:
+        """`now` is the time of day, by which tokens, leases and revocations are judged; a test may say another than
+        the settings do."""
+        clock = make_clock(settings.clock)
+        now = now or clock.epoch_s
+        self._clock = clock
         self.settings = settings
         self.listener: socket.socket | None = None
         self.draining = False
-        self._started_at = datetime.now(UTC).isoformat(timespec="milliseconds")
+        self._started_at = clock.now().isoformat(timespec="milliseconds")
         keys = settings.keys_dir
         self.redis = make_redis(settings.redis)
         self.pool: Pool = make_pool(
@@ -95,6 +97,7 @@ class Router:
                 dsn=settings.control.dsn,
                 pool_max=settings.control.pool_max,
                 connect_timeout_s=settings.control.timeout_s,
+                clock_offset_s=settings.clock.offset_s,
             ),
             settings.name,
         )
@@ -104,7 +107,7 @@ class Router:
             redis_source=RedisMapSource(self.redis),
             control_source=ControlMapSource(settings.control.dsn, connect_timeout_s=settings.control.timeout_s),
             file_source=FileMapSource(settings.map_file),
-            clock=SystemClock(),
+            clock=clock,
             poll_s=settings.map_poll_s,
             on_change=self._follow,
         )
@@ -177,7 +180,7 @@ class Router:
                     "router_claims_finished_total": lambda: self.sweep.finished,
                     "router_claims_freed_total": lambda: self.sweep.freed,
                 },
-                now=SystemClock().monotonic,
+                now=clock.monotonic,
             )
         )
 
@@ -196,7 +199,7 @@ class Router:
         """Able to serve, by which map, how old it is. A draining router is not ready: whoever balances goes on."""
         watch = self.watcher.watch
         held = watch.shard_map
-        age_s = SystemClock().monotonic() - watch.confirmed_at_s if watch.confirmed_at_s else None
+        age_s = self._clock.monotonic() - watch.confirmed_at_s if watch.confirmed_at_s else None
         return held is not None and not self.draining, {
             "router": self.settings.name,
             "pid": os.getpid(),

@@ -5,7 +5,6 @@ the cell and the signed head of the forwarded request. An entry ends with the ac
 the revocation of its user, with the map and with the keys it was made by, so nothing here can be staler than those.
 """
 
-import time
 from collections.abc import Callable, Collection
 from uuid import UUID
 
@@ -79,7 +78,7 @@ class Routes:
         is_void: Callable[[UUID, int], bool] = lambda user_id, issued_at_s: False,
         route_token_ttl_s: int,
         cached_max: int,
-        now: Callable[[], float] = time.time,
+        now: Callable[[], float],
     ) -> None:
         self._verifier = verifier
         self._signer = signer

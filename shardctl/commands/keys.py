@@ -1,7 +1,6 @@
 """`shardctl keys ...`: list, check, rotate."""
 
 import asyncio
-import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -14,7 +13,7 @@ from shardctl.errors import Refused
 from shardctl.interruption import run_resumable
 from shardctl.keys import KeyHolder, ask_holders, rotate_keys
 from shardctl.output import console, print_json, print_table
-from shardctl.stack.current import open_stack
+from shardctl.stack.current import open_stack, stack_clock
 
 app = typer.Typer(help="Signing keys: which there are, and how to change them.", no_args_is_help=True)
 
@@ -60,8 +59,9 @@ def rotate(
     """New keys without logging anybody out: add, wait until all have seen it, activate, drop what has expired; then
     ask every process. Exit code 1 names those that may still go by a dropped key."""
     wanted = (ring,) if ring is not None else tuple(Rotated)
+    stack = open_stack()
     rotation = run_resumable(
-        rotate_keys(open_stack(), wanted, int(time.time()), drop_old=drop_old), resume="shardctl keys rotate"
+        rotate_keys(stack, wanted, int(stack_clock(stack).epoch_s()), drop_old=drop_old), resume="shardctl keys rotate"
     )
     for change in rotation.changes:
         dropped = f", dropped {', '.join(change.dropped)}" if change.dropped else ""

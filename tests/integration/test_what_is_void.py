@@ -138,7 +138,7 @@ def rotate(keys: Path, ring: Rotated) -> None:
 @pytest.fixture
 async def world(tmp_path: Path) -> AsyncIterator[World]:
     async with running_router(tmp_path) as router:
-        yield World(router, RouteGuard(follow_key_ring(router.keys / ROUTE_FILE), "cell-1"))
+        yield World(router, RouteGuard(follow_key_ring(router.keys / ROUTE_FILE), "cell-1", time.time))
 
 
 async def guard(world: World) -> None:
@@ -351,7 +351,7 @@ async def test_an_operators_token_ends_with_its_key_and_within_the_norm(tmp_path
     ring = follow_key_ring(tmp_path / OPERATOR_FILE)
     stolen, now_s = load_key_ring(tmp_path / OPERATOR_FILE), int(time.time())
 
-    @get("/operator/v1/x", guards=[require_role(ring, "viewer")], sync_to_thread=False)
+    @get("/operator/v1/x", guards=[require_role(ring, "viewer", time.time)], sync_to_thread=False)
     def x() -> dict[str, str]:
         return {}
 
