@@ -15,10 +15,9 @@ from exchange.metrics import METRICS
 from exchange.settings import ExchangeSettings
 from infra.runtime.clock import make_clock
 from infra.runtime.fault_points import FaultPoints
-from infra.runtime.operator_api import create_operator_app, load_operator_ring, require_role, serving
+from infra.runtime.operator_api import create_operator_app, load_operator_ring, operator_keys, require_role, serving
 from infra.runtime.shutdown import Shutdown
 from infra.runtime.telemetry import Metrics
-from infra.security.keys import OPERATOR_FILE, key_ids
 
 _log = logging.getLogger(__name__)
 
@@ -40,7 +39,7 @@ async def run_exchange(settings: ExchangeSettings, shutdown: Shutdown) -> None:
     operator_ring = load_operator_ring(settings.keys_dir)
 
     async def ready() -> tuple[bool, Mapping[str, object]]:
-        return not running.done(), {"log_id": log.log_id, "keys": key_ids({OPERATOR_FILE: operator_ring})}
+        return not running.done(), {"log_id": log.log_id, "keys": operator_keys(operator_ring)}
 
     routes = Router(
         path="/",
