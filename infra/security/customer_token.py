@@ -12,7 +12,7 @@ from uuid import UUID
 import jwt
 
 from infra.security.keys import KeySource, SigningRing, VerifyRing
-from infra.topology.identifiers import UserId
+from infra.topology.identifiers import UserId, parse_uuid
 
 ISSUER: Final = "cell-brokerage"
 AUDIENCE: Final = "cell-brokerage/v1"
@@ -76,7 +76,7 @@ class CustomerTokenVerifier:
             claims = jwt.decode(
                 token, key, algorithms=[_ALGORITHM], audience=AUDIENCE, issuer=ISSUER, options=_DECODE_OPTIONS
             )
-            user_id, expires_at_s, issued_at_s = UUID(claims["sub"]), int(claims["exp"]), int(claims["iat"])
+            user_id, expires_at_s, issued_at_s = parse_uuid(claims["sub"]), int(claims["exp"]), int(claims["iat"])
         except _WHAT_A_FORGER_CAUSES as error:
             raise CustomerTokenInvalid("the access token is not ours") from error
         if expires_at_s <= now_s:
