@@ -71,7 +71,7 @@ class PlainRequests:
             query: ASGIConnection[Any, Any, Any, Any] = ASGIConnection(scope)
             check_query((name for name, _ in query.query_params.multi_items()), self._declared)
         for value in scope["path_params"].values():
-            if value.__class__ is UUID and str(value) not in scope["path"].lower():
+            if value.__class__ is UUID and str(value) not in scope["path"].lower().split("/"):
                 raise Problem(404, "NOT_FOUND", "an id in a path is spelled as RFC 9562 has it")
         await self._app(scope, receive, send)
 
