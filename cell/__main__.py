@@ -11,7 +11,7 @@ from cell.executions.sessions import write_calendar
 from cell.executions.worker import run_worker
 from cell.outbox.relay import run_relay
 from cell.settings import CellSettings
-from infra.runtime.clock import SystemClock
+from infra.runtime.clock import make_clock
 from infra.runtime.collector import set_startup_aside
 from infra.runtime.migrator import migrate as migrate_database
 from infra.runtime.operator_api import serving
@@ -72,7 +72,7 @@ def migrate() -> None:
     if settings.postgres.owner_dsn is None:
         raise typer.BadParameter("set CELL_POSTGRES__OWNER_DSN: migrations run as the owner, not as the service")
     applied = asyncio.run(migrate_database(settings.postgres.owner_dsn, package="cell"))
-    sessions = asyncio.run(write_calendar(settings.postgres.owner_dsn, SystemClock().now()))
+    sessions = asyncio.run(write_calendar(settings.postgres.owner_dsn, make_clock(settings.clock).now()))
     _log.info(
         "schema and calendar are current",
         extra={

@@ -32,7 +32,7 @@ from cell.ownership.guard import RouteGuard
 from cell.positions.controller import PositionController
 from cell.reconciliation.controller import ReconciliationReads, ReconciliationRuns
 from cell.settings import CellSettings
-from infra.runtime.clock import Clock, SystemClock, TimeOrderedIds
+from infra.runtime.clock import Clock, SystemClock, TimeOrderedIds, make_clock
 from infra.runtime.database import Pool, answers, make_pool
 from infra.runtime.deadline import OutOfTime
 from infra.runtime.fault_points import FaultPoints
@@ -42,7 +42,7 @@ from infra.runtime.plain_requests import PlainRequests
 from infra.runtime.problem import to_response
 from infra.runtime.procedures import AWAY, DatabaseBusy
 from infra.runtime.telemetry import Metrics
-from infra.security.keys import OPERATOR_FILE, ROUTE_FILE, KeyRing, KeySource, follow_key_ring
+from infra.security.keys import OPERATOR_FILE, ROUTE_FILE, KeyRing, KeySource, follow_key_ring, key_ids
 
 _log = logging.getLogger(__name__)
 
@@ -77,7 +77,7 @@ class CellApp:
 
 def create_app(settings: CellSettings) -> CellApp:
     """One app server of a cell."""
-    clock: Clock = SystemClock()
+    clock = make_clock(settings.clock)
     new_id = TimeOrderedIds(clock)
     metrics = Metrics(TABLE)
     postgres = settings.postgres.model_copy(update={"lock_timeout_ms": settings.held_user_wait_ms})
@@ -107,7 +107,9 @@ def create_app(settings: CellSettings) -> CellApp:
     accounts = Accounts(
         pool, profile=settings.new_user_profile, refresh_days=settings.refresh_token_days, clock=clock, new_id=new_id
     )
-    guard = RouteGuard(follow_key_ring(settings.keys_dir / ROUTE_FILE), settings.name)
+    route_ring = follow_key_ring(settings.keys_dir / ROUTE_FILE)
+    operator_ring = follow_key_ring(settings.keys_dir / OPERATOR_FILE)
+    guard = RouteGuard(route_ring, settings.name, clock.epoch_s)
 
     async def place(caller: Caller, key: str, body: bytes) -> Answer:
         return await place_order(batcher, new_id, caller, key, body)
@@ -128,9 +130,9 @@ def create_app(settings: CellSettings) -> CellApp:
 
     async def ready() -> tuple[bool, Mapping[str, object]]:
         is_up = await answers(pool)
-        return is_up, {"cell": settings.name, "database": is_up, "commands_waiting": batcher.waiting}
+        keys = key_ids({ROUTE_FILE: route_ring, OPERATOR_FILE: operator_ring})
+        return is_up, {"cell": settings.name, "database": is_up, "commands_waiting": batcher.waiting, "keys": keys}
 
-    operator_ring = follow_key_ring(settings.keys_dir / OPERATOR_FILE)
     operator = create_operator_app(
         metrics=metrics,
         ready=ready,
@@ -140,7 +142,7 @@ def create_app(settings: CellSettings) -> CellApp:
 
 
 def _operator_routes(
-    cell_name: str, pool: Pool, ring: KeySource[KeyRing], clock: Clock, new_id: TimeOrderedIds
+    cell_name: str, pool: Pool, ring: KeySource[KeyRing], clock: SystemClock, new_id: TimeOrderedIds
 ) -> list[Router]:
     dependencies = {
         "clock": Provide(lambda: clock, sync_to_thread=False),
@@ -152,7 +154,7 @@ def _operator_routes(
         Router(
             "/",
             route_handlers=[controller],
-            guards=[require_role(ring, role)],
+            guards=[require_role(ring, role, clock.epoch_s)],
             dependencies=dependencies,
             exception_handlers=_DATABASE_AWAY,
         )

@@ -5,7 +5,6 @@ reach this port. A process without a customer port (worker, relay) runs the same
 """
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -23,7 +22,7 @@ from infra.runtime.plain_requests import PlainRequests
 from infra.runtime.problem import Problem, to_response
 from infra.runtime.settings import ListenSettings
 from infra.runtime.telemetry import Metrics
-from infra.security.keys import OPERATOR_FILE, KeyRing, KeySource, follow_key_ring
+from infra.security.keys import OPERATOR_FILE, KeyRing, KeySource, follow_key_ring, key_ids
 from infra.security.operator_token import OperatorTokenInvalid, verify_operator_token
 
 Readiness = Callable[[], Awaitable[tuple[bool, Mapping[str, object]]]]
@@ -38,17 +37,22 @@ def load_operator_ring(keys_dir: Path) -> KeySource[KeyRing]:
     return follow_key_ring(keys_dir / OPERATOR_FILE)
 
 
+def operator_keys(ring: KeySource[KeyRing]) -> dict[str, list[str]]:
+    """Which of them such a process holds, for its readiness: who rotates keys asks."""
+    return key_ids({OPERATOR_FILE: ring})
+
+
 def require_role(
-    ring: KeySource[KeyRing], role: str
+    ring: KeySource[KeyRing], role: str, now: Callable[[], float]
 ) -> Callable[[ASGIConnection[Any, Any, Any, Any], BaseRouteHandler], None]:
-    """A Litestar guard: an operator token of at least this role (viewer < auditor < operator)."""
+    """A Litestar guard: an operator token of at least this role (viewer < auditor < operator), unexpired by `now`."""
 
     def guard(connection: ASGIConnection[Any, Any, Any, Any], _handler: BaseRouteHandler) -> None:
         scheme, _, token = connection.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not token:
             raise Problem(401, "TOKEN_INVALID", "this endpoint needs an operator token")
         try:
-            claims = verify_operator_token(ring, token, int(time.time()))
+            claims = verify_operator_token(ring, token, int(now()))
         except OperatorTokenInvalid as error:
             raise Problem(401, "TOKEN_INVALID", str(error)) from error
         if _RANK.get(claims.role, -1) < _RANK[role]:
