@@ -14,6 +14,7 @@ from litestar.types import ExceptionHandlersMap
 from cell import errors
 from cell.accounts.controllers.account import AccountController
 from cell.accounts.controllers.internal import InternalController
+from cell.accounts.hashing import PasswordHashing
 from cell.accounts.open_account import Accounts
 from cell.archive.controller import ArchiveController
 from cell.caller import Answer, Caller
@@ -39,10 +40,11 @@ from infra.runtime.fair_places import FairPlaces
 from infra.runtime.fault_points import FaultPoints
 from infra.runtime.methods import Methods
 from infra.runtime.operator_api import create_operator_app, require_role
+from infra.runtime.plain_requests import PlainRequests
 from infra.runtime.problem import to_response
 from infra.runtime.procedures import AWAY, TAKEN, DatabaseBusy
 from infra.runtime.telemetry import Metrics
-from infra.security.keys import OPERATOR_FILE, ROUTE_FILE, KeyRing, KeySource, follow_key_ring
+from infra.security.keys import OPERATOR_FILE, ROUTE_FILE, KeyRing, KeySource, follow_key_ring, key_ids
 
 _log = logging.getLogger(__name__)
 
@@ -58,6 +60,7 @@ class CellApp:
     operator_pool: Pool
     checks_pool: Pool
     batcher: Batcher
+    metrics: Metrics
 
     def openapi(self) -> dict[str, Any]:
         """The document of the customer port."""
@@ -110,9 +113,16 @@ def create_app(settings: CellSettings) -> CellApp:
         faults=FaultPoints(),
     )
     accounts = Accounts(
-        pool, profile=settings.new_user_profile, refresh_days=settings.refresh_token_days, clock=clock, new_id=new_id
+        pool,
+        PasswordHashing(metrics),
+        profile=settings.new_user_profile,
+        refresh_days=settings.refresh_token_days,
+        clock=clock,
+        new_id=new_id,
     )
-    guard = RouteGuard(follow_key_ring(settings.keys_dir / ROUTE_FILE), settings.name, clock.epoch_s)
+    route_ring = follow_key_ring(settings.keys_dir / ROUTE_FILE)
+    operator_ring = follow_key_ring(settings.keys_dir / OPERATOR_FILE)
+    guard = RouteGuard(route_ring, settings.name, clock.epoch_s)
 
     async def place(caller: Caller, key: str, body: bytes) -> Answer:
         return await place_order(batcher, new_id, caller, key, body)
@@ -133,15 +143,15 @@ def create_app(settings: CellSettings) -> CellApp:
 
     async def ready() -> tuple[bool, Mapping[str, object]]:
         is_up = await answers(pool)
-        return is_up, {"cell": settings.name, "database": is_up, "commands_waiting": batcher.waiting}
+        keys = key_ids({ROUTE_FILE: route_ring, OPERATOR_FILE: operator_ring})
+        return is_up, {"cell": settings.name, "database": is_up, "commands_waiting": batcher.waiting, "keys": keys}
 
-    operator_ring = follow_key_ring(settings.keys_dir / OPERATOR_FILE)
     operator = create_operator_app(
         metrics=metrics,
         ready=ready,
         routes=_operator_routes(settings.name, operator_pool, checks_pool, operator_ring, clock, new_id),
     )
-    return CellApp(customer, routes, operator, pool, operator_pool, checks_pool, batcher)
+    return CellApp(customer, routes, operator, pool, operator_pool, checks_pool, batcher, metrics)
 
 
 def _shares(settings: CellSettings) -> FairPlaces:
@@ -216,6 +226,7 @@ def _customer_litestar(
             **_DATABASE_AWAY,
             Exception: to_response,
         },
+        middleware=[PlainRequests],
         request_max_body_size=settings.body_max_bytes,
         openapi_config=OpenAPIConfig(title="Brokerage", version="1", path="/", render_plugins=[]),
         logging_config=None,

@@ -26,6 +26,7 @@ from infra.runtime.fault_points import FaultPoints
 from infra.runtime.map_source import ControlMapSource, FileMapSource, RedisMapSource
 from infra.runtime.map_watcher import MapWatcher
 from infra.runtime.operator_api import create_operator_app, serving
+from infra.runtime.plain_requests import PlainRequests
 from infra.runtime.problem import Problem, to_response
 from infra.runtime.redis_client import make_redis
 from infra.runtime.revocation_source import RedisRevocations
@@ -38,9 +39,12 @@ from infra.security.keys import (
     CUSTOMER_VERIFY_FILE,
     EMAIL_PEPPER_FILE,
     ROUTE_FILE,
+    AnyRing,
+    KeySource,
     follow_key_ring,
     follow_signing_ring,
     follow_verify_ring,
+    key_ids,
     load_key_ring,
 )
 from infra.security.route_token import RouteTokenSigner
@@ -72,6 +76,11 @@ from router.ticking import ticks
 from router.world import World
 
 _FORGET_S = 10.0
+_DESCRIPTION = (
+    "Everything a customer may ask. Amounts are decimal strings; errors are problem documents. HEAD is served wherever "
+    "GET is. Query parameters that a call does not have, or that are given twice, are refused by name, and so are "
+    "headers of one value that are given twice. Bodies are not coded: a Content-Encoding is answered 415."
+)
 
 
 class Router:
@@ -110,7 +119,11 @@ class Router:
         )
         self._verify_ring = follow_verify_ring(keys / CUSTOMER_VERIFY_FILE)
         self._route_ring = follow_key_ring(keys / ROUTE_FILE)
-        self._keys_seen = self._keys_now()
+        signing_ring = follow_signing_ring(keys / CUSTOMER_SIGNING_FILE)
+        self._rings: dict[str, KeySource[AnyRing]] = {
+            CUSTOMER_VERIFY_FILE: self._verify_ring, CUSTOMER_SIGNING_FILE: signing_ring, ROUTE_FILE: self._route_ring
+        }  # fmt: skip
+        self._verified_by = self._verify_ring.current()
         self.routes = Routes(
             verifier=CustomerTokenVerifier(self._verify_ring),
             signer=RouteTokenSigner(self._route_ring),
@@ -141,10 +154,11 @@ class Router:
             on_revoked=self._revoke,
             now=now,
         )
-        self.sign_ups = SignUp(World(self.watcher, self.fleet), queries, self.calls, hasher, FaultPoints())
-        self.log_ins = LogIn(queries, self.calls, hasher, is_void=self._is_void)
+        world = World(self.watcher, self.fleet)
+        self.sign_ups = SignUp(world, queries, self.calls, hasher, FaultPoints())
+        self.log_ins = LogIn(world, queries, self.calls, hasher, is_void=self._is_void)
         self.sweep = ClaimSweep(queries, self.calls, self.routes)
-        self.access_tokens = AccessTokens(CustomerTokenSigner(follow_signing_ring(keys / CUSTOMER_SIGNING_FILE)), now)
+        self.access_tokens = AccessTokens(CustomerTokenSigner(signing_ring), now)
         self.metrics = Metrics(())
         self.metrics.registry.register(
             RouterCollector(
@@ -182,7 +196,7 @@ class Router:
 
     def _revoke(self, user_ids: set[UUID]) -> None:
         self.routes.forget_users(user_ids)
-        self.forwarder.close_tunnels(user_ids)
+        self.forwarder.close_tunnels_of(user_ids)
 
     def _follow(self, shard_map: ShardMap) -> None:
         self.fleet.follow(shard_map)
@@ -203,6 +217,7 @@ class Router:
             "map_source": watch.source,
             "map_taken_at": None if watch.taken_at is None else watch.taken_at.isoformat(timespec="microseconds"),
             "map_confirmed_s_ago": None if age_s is None else round(age_s, 1),
+            "keys": key_ids(self._rings),
         }
 
     @asynccontextmanager
@@ -244,15 +259,12 @@ class Router:
                 self.draining = True
                 await asyncio.sleep(settings.drain_notice_s)
 
-    def _keys_now(self) -> tuple[frozenset[str], str]:
-        return frozenset(self._verify_ring.current().keys), self._route_ring.current().active
-
     def _follow_keys(self) -> None:
-        """A further customer key changes nothing that is remembered; one that is gone, or another route key, does."""
-        (known, signed_by), now = self._keys_seen, self._keys_now()
-        if not known <= now[0] or signed_by != now[1]:
-            self.routes.forget_all()
-        self._keys_seen = now
+        """Requests look at the keys themselves; a stream that is open asks nothing any more."""
+        now = self._verify_ring.current()
+        if now is not self._verified_by:
+            self._verified_by = now
+            self.forwarder.close_tunnels_under_other_keys(now.keys)
 
     async def _sweep_clients(self) -> None:
         limits = self.forwarder.limits
@@ -299,12 +311,13 @@ def create_identity_app(router: Router) -> Litestar:
             "access_tokens": Provide(lambda: router.access_tokens, sync_to_thread=False),
         },
         exception_handlers={RouterRefusal: _refuse, RecursionError: _refuse_depth, Exception: to_response},
+        middleware=[PlainRequests],
         before_send=[_add_request_id],
         request_max_body_size=router.settings.edge.body_bytes_max,
         openapi_config=OpenAPIConfig(
             title="Cell brokerage",
             version="1",
-            description="Everything a customer may ask. Amounts are decimal strings; errors are problem documents.",
+            description=_DESCRIPTION,
             path="/schema",
             render_plugins=[],
         ),
