@@ -36,7 +36,7 @@ from cell.executions.sweep import StuckSweep
 from cell.executions.venue import VenueListener
 from cell.settings import CellSettings
 from infra.runtime.cancelling import cancel_all
-from infra.runtime.clock import Clock, SystemClock
+from infra.runtime.clock import Clock, make_clock
 from infra.runtime.database import Connection, Pool, answers, make_pool
 from infra.runtime.fault_points import FaultPoints
 from infra.runtime.operator_api import create_operator_app, serving
@@ -193,7 +193,7 @@ async def run_worker(settings: CellSettings, *, shutdown: Shutdown | None = None
         shutdown = Shutdown()
         shutdown.install()
     metrics = Metrics(WORKER_METRICS)
-    worker = Worker(settings, metrics=metrics, shutdown=shutdown, clock=SystemClock())
+    worker = Worker(settings, metrics=metrics, shutdown=shutdown, clock=make_clock(settings.clock))
     app = create_operator_app(metrics=metrics, ready=worker.ready)
     async with serving(app, settings.operator):
         await worker.run()
