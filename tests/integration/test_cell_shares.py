@@ -16,7 +16,6 @@ import pytest
 
 from cell.orders import batcher as batching
 from cell.orders.command import Command, CommandKind
-from infra.runtime.clock import SystemClock, TimeOrderedIds
 from infra.runtime.database import make_pool
 from infra.runtime.fair_places import FairPlaces
 from infra.runtime.on_behalf import on_behalf_of
@@ -31,7 +30,6 @@ pytestmark = pytest.mark.anyio
 
 ORDER = {"symbol": "AAPL", "side": "buy", "type": "limit", "qty": "1", "limit_price": "100.00"}
 FLOOD = 60
-new_id = TimeOrderedIds(SystemClock())
 
 
 @pytest.fixture
@@ -98,7 +96,7 @@ async def test_a_flood_of_cancels_lets_a_neighbours_order_pass(port: CellPort) -
         return answer
 
     answers = [submit(noisy, CommandKind.CANCEL, uuid.uuid4()) for _ in range(FLOOD)]
-    answers.append(submit(quiet, CommandKind.DEPOSIT, new_id(), 1_000_000))
+    answers.append(submit(quiet, CommandKind.DEPOSIT, 1_000_000))
     outcomes = await asyncio.gather(*answers)
     assert [outcome.outcome for outcome in outcomes] == ["ORDER_NOT_FOUND"] * FLOOD + ["accepted"]
     assert done.index("quiet") <= 4

@@ -36,9 +36,8 @@ class CellPort:
                 [user_id, f"{user_id}@example.com"],
             )
             connection.execute(
-                "select brokerage.deposit_cash_v1(array[%s], array['first'], array[%s::bytea], array[%s], "
-                "array[%s::bigint], p_at => now())",
-                [user_id, b"f" * 16, uuid.uuid4(), CASH],
+                "select brokerage.deposit_cash_v1(array[%s], array['first'], array[%s::bytea], array[%s::bigint])",
+                [user_id, b"f" * 16, CASH],
             )
         return user_id
 
