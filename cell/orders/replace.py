@@ -20,7 +20,6 @@ from cell.orders.command import Command, CommandKind
 from cell.orders.outcome import settled
 from cell.orders.queries import find_order
 from cell.orders.schemas import check_client_order_id, order_view, parse_amount, parse_time_in_force
-from infra.runtime.clock import TimeOrderedIds
 from infra.runtime.database import Pool
 
 _ETAG: Final = re.compile(r'"([1-9][0-9]{0,8})"')
@@ -127,7 +126,6 @@ def replace_fingerprint(order_id: UUID, versions: tuple[int, ...] | None, change
 async def replace_order(
     batcher: Batcher,
     pool: Pool,
-    new_id: TimeOrderedIds,
     caller: Caller,
     key: str,
     order_id: UUID,
@@ -144,7 +142,6 @@ async def replace_order(
         fingerprint=replace_fingerprint(order_id, versions, changes),
         arguments=(
             order_id,
-            new_id(),
             await _choose_version(pool, caller, order_id, versions),
             changes.qty_micros,
             changes.limit_px_micros,

@@ -56,7 +56,7 @@ async def customer(cell_database: TestDatabase, tmp_path: Path) -> AsyncIterator
     user_id = uuid.uuid4()
     with psycopg.connect(cell_database.service_dsn, autocommit=True) as connection:
         connection.execute("select brokerage.set_reference_prices_v1(array['AAPL'], array[100000000], now())")
-        opening = "select brokerage.open_account_v1(%s, 1, 'professional', 'a@example.com', null, 'x', now())"
+        opening = "select brokerage.open_account_v1(%s, 1, 'professional', 'a@example.com', null, 'x')"
         connection.execute(opening, [user_id])
     signer = RouteTokenSigner(load_key_ring(tmp_path / ROUTE_FILE))
     token = signer.sign(user_id=user_id, cell_id="cell-1", epoch=1, expires_at_s=int(time.time()) + 200)

@@ -17,7 +17,6 @@ from cell.orders.place import place_command
 from cell.orders.replace import Changes, replace_fingerprint
 from cell.orders.schemas import OrderTerms
 from cell.positions.controller import transfer_fingerprint
-from infra.runtime.clock import SystemClock, TimeOrderedIds
 
 CALLER = Caller(uuid.UUID(int=1), 1)
 Request = tuple[tuple[Any, ...], bytes]
@@ -34,9 +33,7 @@ tifs = st.sampled_from(["day", "gtc"])
 
 
 def placed(terms: OrderTerms) -> Request:
-    return ("place", *asdict(terms).items()), place_command(
-        terms, TimeOrderedIds(SystemClock()), CALLER, "k"
-    ).fingerprint
+    return ("place", *asdict(terms).items()), place_command(terms, CALLER, "k").fingerprint
 
 
 orders = st.builds(
