@@ -82,8 +82,7 @@ class Accounts:
         taken. Raises Problem 409 if the user exists with another address, 422 with another password, 429."""
         stored = await self._stored_hash(caller.user_id)
         password_hash = stored or await self._hash(caller.user_id, source, password)
-        now = self._clock.now()
-        arguments = [caller.user_id, caller.epoch, self._profile, email, name, password_hash, now]
+        arguments = [caller.user_id, caller.epoch, self._profile, email, name, password_hash]
         try:
             [(created_at, existed)] = await call(self._pool, queries.OPEN, arguments)
         except DatabaseRefused as error:
