@@ -32,7 +32,7 @@ class CellPort:
         user_id = uuid.uuid4()
         with psycopg.connect(self.database.service_dsn, autocommit=True) as connection:
             connection.execute(
-                "select brokerage.open_account_v1(%s, 1, 'professional', %s, null, 'x', now())",
+                "select brokerage.open_account_v1(%s, 1, 'professional', %s, null, 'x')",
                 [user_id, f"{user_id}@example.com"],
             )
             connection.execute(
