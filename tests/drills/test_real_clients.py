@@ -36,11 +36,12 @@ class Client:
     """One process for each request: what it says of the two hundred counts."""
 
 
+CURL = ("python", "-m", "tests.drills.clients.with_curl")
 CLIENTS_BY_NAME = {
     "java": Client(("java", "-Xmx256m", "-XX:+UseSerialGC", str(CLIENTS / "Client.java")), asks_for_h2c=True),
     "node": Client(("node", str(CLIENTS / "client.mjs"))),
     "go": Client(("go", "run", str(CLIENTS / "client.go"))),
-    "curl": Client(("python", "-m", "tests.drills.clients.with_curl"), connects_each_time=True),
+    "curl": Client(CURL, connects_each_time=True),
     "curl --http2": Client(
         ("python", "-m", "tests.drills.clients.with_curl"), asks_for_h2c=True, connects_each_time=True
     ),
@@ -81,7 +82,8 @@ def test_a_stock_client_trades(name: str, traffic: Traffic, tmp_path: Path) -> N
         env={
             **os.environ,  # Go: the standard library alone, and nothing of it outside of this folder
             "GOCACHE": str(tmp_path / "go"), "GOPATH": str(tmp_path / "gopath"), "GOFLAGS": "-mod=mod",
-            "PYTHONPATH": str(project_root()), "GOPROXY": "off", "GOTOOLCHAIN": "local", "NO_PROXY": "*", "no_proxy": "*",
+            "GOPROXY": "off", "GOTOOLCHAIN": "local", "NO_PROXY": "*", "no_proxy": "*",
+            "PYTHONPATH": str(project_root()),
         },
         cwd=tmp_path,
         capture_output=True,
