@@ -16,14 +16,16 @@ class Traffic:
     port: int = 0
     asked: list[bytearray] = field(default_factory=list)
     """What each client sent, connection by connection."""
+    answered: list[bytearray] = field(default_factory=list)
 
     @property
     def connections(self) -> int:
         return len(self.asked)
 
-    def count(self, text: bytes) -> int:
-        """How often it was said, in whatever case."""
-        return sum(bytes(said).lower().count(text.lower()) for said in self.asked)
+    def count(self, text: bytes, *, answered: bool = False) -> int:
+        """How often clients said it, or the server, in whatever case."""
+        told = self.answered if answered else self.asked
+        return sum(bytes(said).lower().count(text.lower()) for said in told)
 
 
 @contextmanager
@@ -41,10 +43,11 @@ def counting_proxy(host: str, port: int) -> Iterator[Traffic]:
                     return  # the block has ended
                 server = socket.create_connection((host, port))
                 ends.update((client, server))
-                said = bytearray()
-                traffic.asked.append(said)
-                threading.Thread(target=_pass, args=(client, server, said), daemon=True).start()
-                threading.Thread(target=_pass, args=(server, client, bytearray()), daemon=True).start()
+                asked, answered = bytearray(), bytearray()
+                traffic.asked.append(asked)
+                traffic.answered.append(answered)
+                threading.Thread(target=_pass, args=(client, server, asked), daemon=True).start()
+                threading.Thread(target=_pass, args=(server, client, answered), daemon=True).start()
 
         accepting = threading.Thread(target=serve, daemon=True)
         accepting.start()
