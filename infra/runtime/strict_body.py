@@ -13,11 +13,11 @@ Decoders are of frozen shapes with `forbid_unknown_fields`; what a value means i
 
 import json
 import re
+from collections.abc import Mapping
 from functools import cache
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 import msgspec
-from litestar import Request
 from msgspec import UNSET
 
 from infra.runtime.problem import Problem
@@ -30,7 +30,16 @@ _NAME_CHARS_MAX: Final = 64
 _NO_OBJECT: Final = "a JSON object"
 
 
-async def read_body(decoder: "msgspec.json.Decoder[Body]", request: Request[Any, Any, Any]) -> Body:
+class Arrived(Protocol):
+    """A request, as far as this has to do with it."""
+
+    @property
+    def headers(self) -> Mapping[str, str]: ...
+
+    async def body(self) -> bytes: ...
+
+
+async def read_body(decoder: "msgspec.json.Decoder[Body]", request: Arrived) -> Body:
     """Raises Problem: 415, 400 or 422."""
     check_content_type(request.headers.get("content-type"))
     return decode_body(decoder, await request.body())
