@@ -25,7 +25,7 @@ class UpstreamSettings(BaseModel):
     holds no more than these."""
     user_in_flight_max: int = Field(default=16, ge=1)
     """Of them one customer's, reads and writes each: many times his rate, as a request takes milliseconds; more would
-    only wait in the cell instead of here. It takes sixteen customers who all do their utmost to fill a cell's places."""
+    only wait in the cell instead of here. It takes sixteen customers who do their utmost to fill a cell's places."""
     queue_max: int = Field(default=512, ge=0)
     """Requests of one kind waiting for a place; beyond that the cell is overloaded and waiting only makes the answer
     late. Customers take turns, and when the queue is full the one with the most in it gives way."""

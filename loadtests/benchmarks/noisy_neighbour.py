@@ -1,9 +1,10 @@
 """What one customer who does his utmost costs another on the same cell: the other's orders and reads beside a flood of
 previews, of orders, and of large answers that are read slowly, against the same with nobody beside him.
 
-The cell (app server and PostgreSQL) has one core, router and both customers the other, the noisy one behind the rest. In each round every kind has its
-turn, and quiet has two: what differs between those is noise (an A/A pair). Ratios are taken within a round. The bar: no
-request of the neighbour fails, and his orders' p99 is within three times that of quiet.
+The cell (app server and PostgreSQL) has one core, router and both customers the other, the noisy one behind the rest.
+In each round every kind has its turn, and quiet has two: what differs between those is noise (an A/A pair). Ratios are
+taken within a round. The bar: no request of the neighbour fails, and his orders' p99 is within three times that of
+quiet.
 """
 
 import asyncio
