@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections import Counter
 from typing import Final
+from uuid import UUID
 
 from cell.executions.instruction_queries import claim_instructions, sent_instructions
 from cell.executions.pace import Pace
@@ -42,6 +43,8 @@ class Router:
         self._metrics = metrics
         self._fault_points = fault_points
         self._pace = Pace(CLAIM_PERIOD_S)
+        self._after: UUID | None = None
+        """Whose turn it was last."""
 
     async def run(self) -> None:
         """Send instructions until cancelled."""
@@ -68,11 +71,12 @@ class Router:
                 await self._pace.turn()
             await self._fault_points.reach("executions.before_claim")
             self._pace.started()
-            claimed = await claim_instructions(self._pool, CLAIM_MAX, self._clock.now())
-            is_full = len(claimed) == CLAIM_MAX
-            if claimed:
+            claimed = await claim_instructions(self._pool, CLAIM_MAX, self._clock.now(), self._after)
+            self._after = claimed.next_after
+            is_full = len(claimed.instructions) == CLAIM_MAX
+            if claimed.instructions:
                 await self._fault_points.reach("executions.after_claim")
-                for instruction in claimed:
+                for instruction in claimed.instructions:
                     await self.send(instruction.action, instruction.order)
                 await self._fault_points.reach("executions.after_send")
                 pause_s = POLL_S[0]

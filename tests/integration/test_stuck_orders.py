@@ -87,7 +87,8 @@ class Bench:
         return order
 
     async def claim(self) -> list[str]:
-        return [instruction.action for instruction in await claim_instructions(self.pool, 64, self.clock.at)]
+        claimed = await claim_instructions(self.pool, 64, self.clock.at)
+        return [instruction.action for instruction in claimed.instructions]
 
     async def try_again(self, after_s: float = UNANSWERED_AFTER_S) -> list[tuple[str, UUID]]:
         self.venue.sent.clear()
