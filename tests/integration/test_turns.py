@@ -1,4 +1,4 @@
-"""One user's backlog is nobody else's: whatever takes a few of many gives every user a turn, and passes over the locked."""
+"""One user's backlog is nobody else's: whatever takes a few of many gives every user a turn, past who is locked."""
 
 import uuid
 from collections import Counter
