@@ -4,6 +4,7 @@
 SHELL := /bin/sh
 PYTHON ?= python3
 UV_VERSION := 0.13.8
+PIP_AUDIT_VERSION := 2.10.1
 VENV := .venv
 TOOLS := .tools
 BIN := $(VENV)/bin
@@ -11,7 +12,7 @@ UV := UV_PYTHON_DOWNLOADS=never UV_LINK_MODE=copy PYTHONPATH=$(TOOLS) $(PYTHON) 
 LOCK_FLAGS := --no-emit-index-url --no-emit-find-links --no-annotate --universal --generate-hashes --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test drills ci-tools lint bench lock down clean
+.PHONY: help install demo test drills ci-tools lint bench lock audit down clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,9 +60,17 @@ bench: install ## the benchmarks, against their named peers in the same run (wan
 	$(BIN)/python -m loadtests bench orders
 	$(BIN)/python -m loadtests bench router
 
-lock: $(TOOLS)/uv-$(UV_VERSION) ## resolve the dependencies again and write both locks
-	$(UV) pip compile pyproject.toml --group dev $(LOCK_FLAGS) --custom-compile-command "make lock" -o requirements-dev.lock
+lock: $(TOOLS)/uv-$(UV_VERSION) ## resolve the dependencies again and write every lock
+	$(UV) pip compile pyproject.toml --all-extras --group dev $(LOCK_FLAGS) --custom-compile-command "make lock" -o requirements-dev.lock
 	$(UV) pip compile pyproject.toml -c requirements-dev.lock $(LOCK_FLAGS) --custom-compile-command "make lock" -o requirements.lock
+	$(UV) pip compile pyproject.toml --extra local -c requirements-dev.lock $(LOCK_FLAGS) --custom-compile-command "make lock" -o requirements-local.lock
+	$(UV) pip compile pyproject.toml --extra loadtest -c requirements-dev.lock $(LOCK_FLAGS) --custom-compile-command "make lock" -o requirements-loadtest.lock
+
+audit: $(TOOLS)/uv-$(UV_VERSION) ## known vulnerabilities of every locked package, and the list of what is in it (dist/sbom.json)
+	@mkdir -p dist
+	$(UV) tool run pip-audit==$(PIP_AUDIT_VERSION) --requirement requirements-dev.lock --require-hashes --disable-pip --progress-spinner off --format json --output dist/audit.json
+	$(UV) tool run pip-audit==$(PIP_AUDIT_VERSION) --requirement requirements-dev.lock --require-hashes --disable-pip --progress-spinner off --format cyclonedx-json --output dist/sbom.json
+	@$(PYTHON) -c 'import json; all = json.load(open("dist/audit.json"))["dependencies"]; skipped = [each["name"] for each in all if "skip_reason" in each]; print(len(all) - len(skipped), "packages audited,", len(skipped), "not"); raise SystemExit("not audited (is the advisory service reachable?): " + ", ".join(skipped[:5]) if skipped or not all else 0)'
 
 down: install ## stop the stack, keep its data
 	$(BIN)/shardctl down

@@ -11,7 +11,7 @@ from cell.executions.sessions import write_calendar
 from cell.executions.worker import run_worker
 from cell.outbox.relay import run_relay
 from cell.settings import CellSettings
-from infra.runtime.clock import SystemClock
+from infra.runtime.clock import make_clock
 from infra.runtime.collector import set_startup_aside
 from infra.runtime.migrator import migrate as migrate_database
 from infra.runtime.operator_api import serving
@@ -33,9 +33,7 @@ async def _serve(settings: CellSettings) -> None:
     shutdown.install()
     app = create_app(settings)
     fast: dict[str, object] = {
-        "http": "httptools",
         "loop": "none",
-        "ws": "none",
         "proxy_headers": False,  # only the router comes here, and it says who asks in its token
         "timeout_keep_alive": 75,  # longer than the router keeps an idle connection, so that it closes first
         "timeout_graceful_shutdown": 10,
@@ -74,7 +72,7 @@ def migrate() -> None:
     if settings.postgres.owner_dsn is None:
         raise typer.BadParameter("set CELL_POSTGRES__OWNER_DSN: migrations run as the owner, not as the service")
     applied = asyncio.run(migrate_database(settings.postgres.owner_dsn, package="cell"))
-    sessions = asyncio.run(write_calendar(settings.postgres.owner_dsn, SystemClock().now()))
+    sessions = asyncio.run(write_calendar(settings.postgres.owner_dsn, make_clock(settings.clock).now()))
     _log.info(
         "schema and calendar are current",
         extra={

@@ -9,7 +9,6 @@ from typing import Any
 from litestar import Litestar, Request, Response, Router
 from litestar.di import Provide
 from litestar.openapi import OpenAPIConfig
-from litestar.routes import HTTPRoute
 from litestar.types import ExceptionHandlersMap
 
 from cell import errors
@@ -33,15 +32,16 @@ from cell.ownership.guard import RouteGuard
 from cell.positions.controller import PositionController
 from cell.reconciliation.controller import ReconciliationReads, ReconciliationRuns
 from cell.settings import CellSettings
-from infra.runtime.clock import Clock, SystemClock, TimeOrderedIds
+from infra.runtime.clock import Clock, SystemClock, TimeOrderedIds, make_clock
 from infra.runtime.database import Pool, answers, make_pool
 from infra.runtime.deadline import OutOfTime
 from infra.runtime.fault_points import FaultPoints
+from infra.runtime.methods import Methods
 from infra.runtime.operator_api import create_operator_app, require_role
 from infra.runtime.problem import to_response
 from infra.runtime.procedures import AWAY, DatabaseBusy
 from infra.runtime.telemetry import Metrics
-from infra.security.keys import OPERATOR_FILE, ROUTE_FILE, KeyRing, KeySource, follow_key_ring
+from infra.security.keys import OPERATOR_FILE, ROUTE_FILE, KeyRing, KeySource, follow_key_ring, key_ids
 
 _log = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ class CellApp:
 
 def create_app(settings: CellSettings) -> CellApp:
     """One app server of a cell."""
-    clock: Clock = SystemClock()
+    clock = make_clock(settings.clock)
     new_id = TimeOrderedIds(clock)
     metrics = Metrics(TABLE)
     postgres = settings.postgres.model_copy(update={"lock_timeout_ms": settings.held_user_wait_ms})
@@ -106,7 +106,9 @@ def create_app(settings: CellSettings) -> CellApp:
     accounts = Accounts(
         pool, profile=settings.new_user_profile, refresh_days=settings.refresh_token_days, clock=clock, new_id=new_id
     )
-    guard = RouteGuard(follow_key_ring(settings.keys_dir / ROUTE_FILE), settings.name)
+    route_ring = follow_key_ring(settings.keys_dir / ROUTE_FILE)
+    operator_ring = follow_key_ring(settings.keys_dir / OPERATOR_FILE)
+    guard = RouteGuard(route_ring, settings.name, clock.epoch_s)
 
     async def place(caller: Caller, key: str, body: bytes) -> Answer:
         return await place_order(batcher, new_id, caller, key, body)
@@ -122,14 +124,14 @@ def create_app(settings: CellSettings) -> CellApp:
         place=place,
         cancel=cancel,
         body_max_bytes=settings.body_max_bytes,
-        methods={route.path_format: sorted(route.methods) for route in routes.routes if isinstance(route, HTTPRoute)},
+        methods=Methods(routes),
     )
 
     async def ready() -> tuple[bool, Mapping[str, object]]:
         is_up = await answers(pool)
-        return is_up, {"cell": settings.name, "database": is_up, "commands_waiting": batcher.waiting}
+        keys = key_ids({ROUTE_FILE: route_ring, OPERATOR_FILE: operator_ring})
+        return is_up, {"cell": settings.name, "database": is_up, "commands_waiting": batcher.waiting, "keys": keys}
 
-    operator_ring = follow_key_ring(settings.keys_dir / OPERATOR_FILE)
     operator = create_operator_app(
         metrics=metrics,
         ready=ready,
@@ -139,7 +141,7 @@ def create_app(settings: CellSettings) -> CellApp:
 
 
 def _operator_routes(
-    cell_name: str, pool: Pool, ring: KeySource[KeyRing], clock: Clock, new_id: TimeOrderedIds
+    cell_name: str, pool: Pool, ring: KeySource[KeyRing], clock: SystemClock, new_id: TimeOrderedIds
 ) -> list[Router]:
     dependencies = {
         "clock": Provide(lambda: clock, sync_to_thread=False),
@@ -151,7 +153,7 @@ def _operator_routes(
         Router(
             "/",
             route_handlers=[controller],
-            guards=[require_role(ring, role)],
+            guards=[require_role(ring, role, clock.epoch_s)],
             dependencies=dependencies,
             exception_handlers=_DATABASE_AWAY,
         )

@@ -9,13 +9,14 @@ Every answer carries `X-Cell` and `X-Request-Id`, whoever made it.
 import logging
 import re
 import uuid
-from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final
 
 from cell import errors
 from cell.caller import Answer, Caller, check_content_type, idempotency_key
 from cell.ownership.guard import RouteGuard
 from infra.runtime import deadline
+from infra.runtime.methods import Methods, as_get
 from infra.runtime.problem import MEDIA_TYPE, Problem, problem_body
 
 _log = logging.getLogger(__name__)
@@ -27,7 +28,6 @@ Send = Callable[[Message], Awaitable[None]]
 
 HotRoute = Callable[[Caller, str, bytes], Awaitable[Answer]]
 _REQUEST_ID: Final = re.compile(rb"[!-~]{1,128}")
-_PATH_PARAMETER: Final = re.compile(r"\{[^}]*\}")
 _ORDERS: Final = "/v1/orders"
 _ORDER: Final = _ORDERS + "/"
 _ORDER_PATH_LENGTH: Final = len(_ORDER) + 36
@@ -45,7 +45,7 @@ class CustomerPort:
         place: HotRoute,
         cancel: Callable[[Caller, str, str], Awaitable[Answer]],
         body_max_bytes: int,
-        methods: Mapping[str, Sequence[str]],
+        methods: Methods,
     ) -> None:
         self._litestar = litestar
         self._cell_header = (b"x-cell", cell_name.encode())
@@ -53,11 +53,7 @@ class CustomerPort:
         self._place = place
         self._cancel = cancel
         self._body_max_bytes = body_max_bytes
-        plain_first = sorted(methods, key=lambda path: path.count("{"))
-        self._allow = [
-            (re.compile(_PATH_PARAMETER.sub("[^/]+", path)), (b"allow", ", ".join(methods[path]).encode()))
-            for path in plain_first
-        ]
+        self._methods = methods
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -126,17 +122,11 @@ class CustomerPort:
 
         async def send_marked(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = message["headers"]
-                if scope["method"] == "OPTIONS" and (allowed := self._allowed(scope["path"])):
-                    headers = [*(header for header in headers if header[0] != b"allow"), *allowed]
+                headers = self._methods.truer(message["status"], scope["path"], message["headers"])
                 message["headers"] = [*headers, self._cell_header, (b"x-request-id", request_id)]
             await send(message)
 
-        await self._litestar(scope, receive, send_marked)
-
-    def _allowed(self, path: str) -> list[tuple[bytes, bytes]]:
-        """Litestar's own answer to OPTIONS names the methods of a path's first handler only."""
-        return [header for pattern, header in self._allow if pattern.fullmatch(path)][:1]
+        await self._litestar(as_get(scope), receive, send_marked)
 
     @staticmethod
     def _request_id(headers: dict[bytes, bytes]) -> bytes:

@@ -1,12 +1,12 @@
 """Settings of every process of a cell, from the environment (`CELL_...`), read once in `__main__`."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from infra.runtime.settings import KafkaSettings, ListenSettings, PostgresSettings
+from infra.runtime.settings import ClockSettings, KafkaSettings, ListenSettings, PostgresSettings
 
 
 class ExchangeSettings(BaseModel):
@@ -28,6 +28,7 @@ class CellSettings(BaseSettings):
     keys_dir: Path
     kafka: KafkaSettings = KafkaSettings(bootstrap_servers="127.0.0.1:9092")
     exchange: ExchangeSettings = ExchangeSettings()
+    clock: ClockSettings = ClockSettings()
 
     market_hours: Literal["XNYS", "always"] = "XNYS"
     new_user_profile: Literal["retail", "professional"] = "retail"
@@ -52,3 +53,9 @@ class CellSettings(BaseSettings):
     refresh_token_days: int = Field(default=30, ge=1)
     idempotency_days: int = Field(default=7, ge=7)
     """Kept at least this long, as are ended logins; the worker prunes what is older in small steps."""
+
+    @model_validator(mode="after")
+    def _one_clock(self) -> Self:
+        """The database's sessions have this process's clock."""
+        self.postgres = self.postgres.model_copy(update={"clock_offset_s": self.clock.offset_s})
+        return self

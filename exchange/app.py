@@ -3,7 +3,6 @@
 import asyncio
 import logging
 from collections.abc import Mapping
-from datetime import UTC, datetime
 
 from litestar import Router
 from litestar.di import Provide
@@ -14,8 +13,9 @@ from exchange.log import DurableLog
 from exchange.market import Market
 from exchange.metrics import METRICS
 from exchange.settings import ExchangeSettings
+from infra.runtime.clock import make_clock
 from infra.runtime.fault_points import FaultPoints
-from infra.runtime.operator_api import create_operator_app, load_operator_ring, require_role, serving
+from infra.runtime.operator_api import create_operator_app, load_operator_ring, operator_keys, require_role, serving
 from infra.runtime.shutdown import Shutdown
 from infra.runtime.telemetry import Metrics
 
@@ -27,19 +27,24 @@ async def run_exchange(settings: ExchangeSettings, shutdown: Shutdown) -> None:
     loop = asyncio.get_running_loop()
     metrics = Metrics(METRICS)
     log = DurableLog(settings.data_dir)
-    hours = trading_hours(settings.market_hours, datetime.now(UTC))
-    market = Market(log, seed=settings.seed, metrics=metrics, fault_points=FaultPoints(), hours=hours)
+    clock = make_clock(settings.clock)
+    hours = trading_hours(settings.market_hours, clock.now())
+    market = Market(
+        log, seed=settings.seed, metrics=metrics, fault_points=FaultPoints(), hours=hours, now_us=clock.epoch_us
+    )
     stop = asyncio.Event()
     running = asyncio.create_task(market.run(stop), name="market")
     running.add_done_callback(lambda _: shutdown.ask())  # a market that fails ends the process
 
+    operator_ring = load_operator_ring(settings.keys_dir)
+
     async def ready() -> tuple[bool, Mapping[str, object]]:
-        return not running.done(), {"log_id": log.log_id}
+        return not running.done(), {"log_id": log.log_id, "keys": operator_keys(operator_ring)}
 
     routes = Router(
         path="/",
         route_handlers=[TapeController, ExchangeController],
-        guards=[require_role(load_operator_ring(settings.keys_dir), "operator")],
+        guards=[require_role(operator_ring, "operator", clock.epoch_s)],
         dependencies={"desk": Provide(lambda: market.operators, sync_to_thread=False)},
         request_max_body_size=settings.tape_bytes_max,
     )

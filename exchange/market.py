@@ -40,11 +40,6 @@ _SESSION: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 _log = logging.getLogger(__name__)
 
 
-def system_now_us() -> int:
-    """Microseconds since 1970."""
-    return time.time_ns() // 1_000
-
-
 class Market:
     """One exchange."""
 
@@ -56,7 +51,7 @@ class Market:
         metrics: Metrics,
         fault_points: FaultPoints,
         hours: TradingHours = ALWAYS,
-        now_us: Callable[[], int] = system_now_us,
+        now_us: Callable[[], int],
     ) -> None:
         self._log = log
         self._metrics = metrics

@@ -6,7 +6,7 @@ from typing import Literal
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from infra.runtime.settings import ListenSettings
+from infra.runtime.settings import ClockSettings, ListenSettings
 
 
 class ExchangeSettings(BaseSettings):
@@ -21,6 +21,7 @@ class ExchangeSettings(BaseSettings):
     """Holds the durable log. Deleting it makes another exchange, with another past."""
     keys_dir: Path
     """Where `operator.json` is: operator tokens are checked with it."""
+    clock: ClockSettings = ClockSettings()
     seed: int = Field(default=1, ge=0)
     """Decides prices and what happens to paper orders."""
     market_hours: Literal["XNYS", "always"] = "always"

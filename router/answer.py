@@ -29,6 +29,8 @@ def write_answer_head(
 ) -> list[bytes]:
     """The parts of the head. `length`: of a body that is here whole and may need to be declared; `last`: the connection
     ends with it."""
+    if status == 204:
+        headers = [header for header in headers if header[0] != b"content-length"]  # RFC 9110 8.6
     line = STATUS_LINES.get(status)
     parts = [line if line is not None else b"HTTP/1.1 %d \r\n" % status]
     declared = False

@@ -8,10 +8,8 @@ only then lets go of the cells.
 import asyncio
 import os
 import socket
-import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -22,7 +20,7 @@ from litestar.openapi.config import OpenAPIConfig
 from litestar.types import Message, Scope
 
 from infra.runtime.cancelling import cancel_all
-from infra.runtime.clock import SystemClock
+from infra.runtime.clock import make_clock
 from infra.runtime.database import Pool, make_pool
 from infra.runtime.fault_points import FaultPoints
 from infra.runtime.map_source import ControlMapSource, FileMapSource, RedisMapSource
@@ -40,9 +38,12 @@ from infra.security.keys import (
     CUSTOMER_VERIFY_FILE,
     EMAIL_PEPPER_FILE,
     ROUTE_FILE,
+    AnyRing,
+    KeySource,
     follow_key_ring,
     follow_signing_ring,
     follow_verify_ring,
+    key_ids,
     load_key_ring,
 )
 from infra.security.route_token import RouteTokenSigner
@@ -79,12 +80,16 @@ _FORGET_S = 10.0
 class Router:
     """The parts of one router process."""
 
-    def __init__(self, settings: RouterSettings, *, now: Callable[[], float] = time.time) -> None:
-        """`now` is the time of day, by which tokens, leases and revocations are judged."""
+    def __init__(self, settings: RouterSettings, *, now: Callable[[], float] | None = None) -> None:
+        """`now` is the time of day, by which tokens, leases and revocations are judged; a test may say another than
+        the settings do."""
+        clock = make_clock(settings.clock)
+        now = now or clock.epoch_s
+        self._clock = clock
         self.settings = settings
         self.listener: socket.socket | None = None
         self.draining = False
-        self._started_at = datetime.now(UTC).isoformat(timespec="milliseconds")
+        self._started_at = clock.now().isoformat(timespec="milliseconds")
         keys = settings.keys_dir
         self.redis = make_redis(settings.redis)
         self.pool: Pool = make_pool(
@@ -92,6 +97,7 @@ class Router:
                 dsn=settings.control.dsn,
                 pool_max=settings.control.pool_max,
                 connect_timeout_s=settings.control.timeout_s,
+                clock_offset_s=settings.clock.offset_s,
             ),
             settings.name,
         )
@@ -101,13 +107,17 @@ class Router:
             redis_source=RedisMapSource(self.redis),
             control_source=ControlMapSource(settings.control.dsn, connect_timeout_s=settings.control.timeout_s),
             file_source=FileMapSource(settings.map_file),
-            clock=SystemClock(),
+            clock=clock,
             poll_s=settings.map_poll_s,
             on_change=self._follow,
         )
         self._verify_ring = follow_verify_ring(keys / CUSTOMER_VERIFY_FILE)
         self._route_ring = follow_key_ring(keys / ROUTE_FILE)
-        self._keys_seen = self._keys_now()
+        signing_ring = follow_signing_ring(keys / CUSTOMER_SIGNING_FILE)
+        self._rings: dict[str, KeySource[AnyRing]] = {
+            CUSTOMER_VERIFY_FILE: self._verify_ring, CUSTOMER_SIGNING_FILE: signing_ring, ROUTE_FILE: self._route_ring
+        }  # fmt: skip
+        self._verified_by = self._verify_ring.current()
         self.routes = Routes(
             verifier=CustomerTokenVerifier(self._verify_ring),
             signer=RouteTokenSigner(self._route_ring),
@@ -141,7 +151,7 @@ class Router:
         self.sign_ups = SignUp(World(self.watcher, self.fleet), queries, self.calls, hasher, FaultPoints())
         self.log_ins = LogIn(queries, self.calls, hasher, is_void=self._is_void)
         self.sweep = ClaimSweep(queries, self.calls, self.routes)
-        self.access_tokens = AccessTokens(CustomerTokenSigner(follow_signing_ring(keys / CUSTOMER_SIGNING_FILE)), now)
+        self.access_tokens = AccessTokens(CustomerTokenSigner(signing_ring), now)
         self.metrics = Metrics(())
         self.metrics.registry.register(
             RouterCollector(
@@ -170,7 +180,7 @@ class Router:
                     "router_claims_finished_total": lambda: self.sweep.finished,
                     "router_claims_freed_total": lambda: self.sweep.freed,
                 },
-                now=SystemClock().monotonic,
+                now=clock.monotonic,
             )
         )
 
@@ -179,7 +189,7 @@ class Router:
 
     def _revoke(self, user_ids: set[UUID]) -> None:
         self.routes.forget_users(user_ids)
-        self.forwarder.close_tunnels(user_ids)
+        self.forwarder.close_tunnels_of(user_ids)
 
     def _follow(self, shard_map: ShardMap) -> None:
         self.fleet.follow(shard_map)
@@ -189,7 +199,7 @@ class Router:
         """Able to serve, by which map, how old it is. A draining router is not ready: whoever balances goes on."""
         watch = self.watcher.watch
         held = watch.shard_map
-        age_s = SystemClock().monotonic() - watch.confirmed_at_s if watch.confirmed_at_s else None
+        age_s = self._clock.monotonic() - watch.confirmed_at_s if watch.confirmed_at_s else None
         return held is not None and not self.draining, {
             "router": self.settings.name,
             "pid": os.getpid(),
@@ -200,6 +210,7 @@ class Router:
             "map_source": watch.source,
             "map_taken_at": None if watch.taken_at is None else watch.taken_at.isoformat(timespec="microseconds"),
             "map_confirmed_s_ago": None if age_s is None else round(age_s, 1),
+            "keys": key_ids(self._rings),
         }
 
     @asynccontextmanager
@@ -241,15 +252,12 @@ class Router:
                 self.draining = True
                 await asyncio.sleep(settings.drain_notice_s)
 
-    def _keys_now(self) -> tuple[frozenset[str], str]:
-        return frozenset(self._verify_ring.current().keys), self._route_ring.current().active
-
     def _follow_keys(self) -> None:
-        """A further customer key changes nothing that is remembered; one that is gone, or another route key, does."""
-        (known, signed_by), now = self._keys_seen, self._keys_now()
-        if not known <= now[0] or signed_by != now[1]:
-            self.routes.forget_all()
-        self._keys_seen = now
+        """Requests look at the keys themselves; a stream that is open asks nothing any more."""
+        now = self._verify_ring.current()
+        if now is not self._verified_by:
+            self._verified_by = now
+            self.forwarder.close_tunnels_under_other_keys(now.keys)
 
     async def _sweep_clients(self) -> None:
         limits = self.forwarder.limits

@@ -137,7 +137,7 @@ class CellCalls:
             passed=[b"content-type", b": ", b"application/json", b"\r\n"] if body else [],
             body=body,
         )
-        connection.send(request, sink, is_head=False, now_s=now_s, deadline_s=until_s)
+        connection.send(request, sink, now_s=now_s, deadline_s=until_s)
         try:
             answer = await asyncio.shield(sink.done)
         except ConnectionError as error:

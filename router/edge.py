@@ -94,8 +94,8 @@ class EdgeProtocol(RequestFraming):
 
     # What the client asks.
 
-    def request_headed(self, method: bytes, *, keeps_alive: bool) -> None:
-        head, takes_over = self._head, self.parser.should_upgrade()
+    def request_headed(self, method: bytes, *, keeps_alive: bool, upgrade: bool) -> None:
+        head = self._head
         refusal: RouterRefusal | None = None
         if not is_forwarded(self.url):
             limit = self._forwarder.limits.identity
@@ -107,12 +107,12 @@ class EdgeProtocol(RequestFraming):
         head.drop_named_by_connection()
         keep_alive = keeps_alive and not self.draining
         request = ForwardedRequest(self, self._forwarder, method, self.url, head, keep_alive=keep_alive)
-        if takes_over:
-            request.upgrade = method == b"GET" and head.upgrade == b"websocket"
         if refusal is not None:
             request.refusal = refusal
         elif not is_plain(self.url):
             request.refusal = RequestMalformed("the path is not spelled plainly")
+        elif upgrade:
+            request.upgrade, request.keep_alive = True, False
         previous: Any = self.cycle
         self.cycle = request  # type: ignore[assignment]
         if previous is None or previous.response_complete:

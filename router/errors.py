@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Final
 
-from infra.runtime.problem import MEDIA_TYPE, problem_body
+from infra.runtime.problem import CHALLENGE, MEDIA_TYPE, problem_body
 
 RETRY_AFTER_S: Final = 1
 
@@ -112,7 +112,7 @@ def render_refusal(refusal: RouterRefusal, request_id: bytes, *, close: bool) ->
     if refusal.retry_after_s is not None:
         parts += [b"\r\nretry-after: ", str(refusal.retry_after_s).encode()]
     if refusal.status == 401:
-        parts.append(b"\r\nwww-authenticate: Bearer")
+        parts.append(b"\r\nwww-authenticate: " + CHALLENGE.encode())
     if refusal.status == 405:
         parts += [b"\r\nallow: ", ", ".join(METHODS).encode()]
     if refusal.limit_headers:

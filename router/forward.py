@@ -145,7 +145,7 @@ class ForwardedRequest:
         head = self.head
         self.connection = connection
         request = write_request(
-            method=self.method,
+            method=b"GET" if self.method == b"HEAD" else self.method,  # the same answer; its body ends here
             target=self.target,
             host=connection.server.host_header,
             route_token=self.route.token,
@@ -155,7 +155,7 @@ class ForwardedRequest:
             passed=head.passed,
             body=self.body,
         )
-        connection.send(request, self, is_head=self.method == b"HEAD", now_s=now_s, deadline_s=self.deadline_s)
+        connection.send(request, self, now_s=now_s, deadline_s=self.deadline_s)
 
     def _budget_ms(self, now_s: float) -> bytes:
         return self.forwarder.whole_budget_ms if now_s == self.received_s else budget_ms(self.deadline_s, now_s)
@@ -222,10 +222,12 @@ class ForwardedRequest:
             connection.abort("the client left")
             return
         connection.deadline_s = monotonic() + _STREAM_STALL_S
+        if self.method == b"HEAD":
+            return
         self.edge.transport.write(b"%x\r\n%b\r\n" % (len(chunk), chunk) if self._chunked else chunk)
 
     def stream_ended(self, connection: UpstreamConnection) -> None:
-        if self._chunked and not self.disconnected:
+        if self._chunked and not self.disconnected and self.method != b"HEAD":
             self.edge.transport.write(b"0\r\n\r\n")
         if not connection.closed:
             self.resume()  # who asks next on this connection does not wait for this client to read
@@ -268,8 +270,9 @@ class ForwardedRequest:
         cell.figures.answered(connection.status, now_s - self.received_s)
         if not self.disconnected:
             body = connection.body
-            parts = self._answer_head(connection, now_s, None if connection.is_head else len(body))
-            parts.append(body)
+            parts = self._answer_head(connection, now_s, len(body))
+            if self.method != b"HEAD":
+                parts.append(body)
             self.edge.transport.write(b"".join(parts))
         self.forwarder.log.ended(self, connection.status, len(connection.body))
         cell.give_back(connection, now_s)
@@ -279,6 +282,7 @@ class ForwardedRequest:
         refusals = self.forwarder.refusals
         refusals[refusal.code] = refusals.get(refusal.code, 0) + 1
         if not self.disconnected:
+            refusal.limit_headers = refusal.limit_headers or self.limit_headers(monotonic())
             answer = render_refusal(refusal, self.head.request_id, close=not self.keep_alive)
             if self.method == b"HEAD":
                 answer = answer[: answer.index(b"\r\n\r\n") + 4]
@@ -296,8 +300,14 @@ class ForwardedRequest:
         self.edge.on_response_complete()
 
     def _answer_head(self, connection: UpstreamConnection, now_s: float, length: int | None) -> list[bytes]:
-        bucket = self.route.bucket
-        ours = b"" if bucket is None else self.forwarder.limits.user.headers(bucket, now_s)
+        ours = self.limit_headers(now_s)
         return write_answer_head(
             connection.status, connection.headers, ours, length, chunked=self._chunked, last=not self.keep_alive
         )
+
+    def limit_headers(self, now_s: float) -> bytes:
+        """How often the customer may ask yet. By the route that was found first: a 421 or a hold ends with another."""
+        found = self.found_route
+        if found is None or found.bucket is None:
+            return b""
+        return self.forwarder.limits.user.headers(found.bucket, now_s)

@@ -10,14 +10,14 @@ from typing import Any, Final
 
 import httptools
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from infra.runtime.http_port import HttpPort, origin_form, with_host
 from router.errors import BodyTooLarge, HeadTooLarge, RequestMalformed, RouterRefusal
 from router.forward import ForwardedRequest
 from router.forwarder import Forwarder
 from router.headers import RequestHead
-from router.request_rules import judge_head
+from router.request_rules import is_websocket, judge_head
 from router.settings import EdgeSettings
 
 _UNPARSED_BYTES_MAX: Final = 65_536
@@ -36,8 +36,8 @@ class _Unhurried:
         self.close = edge.hang_up
 
 
-class RequestFraming(HttpToolsProtocol):
-    """uvicorn's parser callbacks, for both kinds of requests."""
+class RequestFraming(HttpPort):
+    """The parser's callbacks, for both kinds of requests."""
 
     def __init__(
         self,
@@ -65,8 +65,8 @@ class RequestFraming(HttpToolsProtocol):
 
     # What the connection does.
 
-    def request_headed(self, method: bytes, *, keeps_alive: bool) -> None:
-        """The head of a request is read and well-formed."""
+    def request_headed(self, method: bytes, *, keeps_alive: bool, upgrade: bool) -> None:
+        """The head of a request is read and well-formed. `upgrade`: it asks for a WebSocket as one does."""
         raise NotImplementedError
 
     def refuse_now(self, refusal: RouterRefusal) -> None:
@@ -111,12 +111,7 @@ class RequestFraming(HttpToolsProtocol):
             self.in_head = True
             self._arrived_bytes = 0
         try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            # Not a WebSocket: served as if no upgrade had been asked for; the connection closes after the answer.
-            newest: Any = self.cycle
-            if newest.__class__ is ForwardedRequest and newest.upgrade:
-                self._to_tunnel(newest, data[upgrade.args[0] :])
+            self.parse(data)
         except httptools.HttpParserError:
             self.refuse_now(RequestMalformed("not a well-formed HTTP/1.1 request"))
             return
@@ -133,6 +128,8 @@ class RequestFraming(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         if self._deaf:
             raise ConnectionAbortedError("a request after the last one")  # stops the parser
+        if self.begins_anew:
+            return
         self.url = b""
         self.expect_100_continue = False
         self.headers = []
@@ -146,7 +143,7 @@ class RequestFraming(HttpToolsProtocol):
     def on_header(self, name: bytes, value: bytes) -> None:
         name = name.lower()
         if not self.in_head:  # a trailer: nobody here needs one, and none may pass for a header
-            if name in _THE_PARSERS_OWN:
+            if name in _THE_PARSERS_OWN and not self.begins_anew:
                 raise RequestMalformed("a trailer may not say what becomes of the connection")
             return
         value = value.rstrip(b" \t")
@@ -154,14 +151,27 @@ class RequestFraming(HttpToolsProtocol):
         self._head.take(name, value)
 
     def on_headers_complete(self) -> None:
+        if self.begins_anew:
+            self.begins_anew = False
+            return
         self.in_head = False
         parser, head = self.parser, self._head
-        method, version, takes_over = parser.get_method(), parser.get_http_version(), parser.should_upgrade()
-        misread = judge_head(method, self.url, version, head, self._settings, takes_over=takes_over)
+        method, version, upgrades = parser.get_method(), parser.get_http_version(), parser.should_upgrade()
+        misread = judge_head(method, self.url, version, head, self._settings)
+        if misread is not None and (form := origin_form(self.url)) is not None:
+            authority, self.url = form
+            self.headers = with_host(self.headers, authority)
+            misread = judge_head(method, self.url, version, head, self._settings)
         if misread is not None:
             self.refuse_now(misread)
             raise misread  # stops the parser: nothing after this may be read as a request
-        self.request_headed(method, keeps_alive=version == "1.1" and not takes_over and parser.should_keep_alive())
+        keeps_alive = version == "1.1" and parser.should_keep_alive()
+        self.request_headed(
+            method, keeps_alive=keeps_alive, upgrade=upgrades and is_websocket(method, version, self._head)
+        )
+        if upgrades:
+            newest: Any = self.cycle
+            self.ignores_upgrade = newest.__class__ is not ForwardedRequest or not newest.upgrade
 
     def on_body(self, body: bytes) -> None:
         cycle: Any = self.cycle
@@ -176,6 +186,8 @@ class RequestFraming(HttpToolsProtocol):
         cycle.body = body if not cycle.body else cycle.body + body
 
     def on_message_complete(self) -> None:
+        if self.ignores_upgrade:
+            return
         self.reading_since_s = 0.0
         cycle: Any = self.cycle
         if cycle.__class__ is not ForwardedRequest:
@@ -187,6 +199,10 @@ class RequestFraming(HttpToolsProtocol):
             cycle.begin()
 
     # What is not parsed here.
+
+    def upgraded(self, data: bytes) -> None:
+        newest: Any = self.cycle
+        self._to_tunnel(newest, data)
 
     def _to_tunnel(self, request: ForwardedRequest, data: bytes) -> None:
         if request.tunnel is not None:

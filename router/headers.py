@@ -91,7 +91,7 @@ class RequestHead:
             if _TRACEPARENT.fullmatch(value):
                 self.trace = value
         elif name == b"upgrade":
-            self.upgrade = value.lower()
+            self.upgrade = self.upgrade + b"," + value.lower() if self.upgrade else value.lower()
         elif name == b"connection":
             self.connection = self.connection + b"," + value.lower() if self.connection else value.lower()
 

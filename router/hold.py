@@ -7,7 +7,6 @@ finds the line full, gets a plain 503 with `Retry-After`. Held writes take no pl
 """
 
 import asyncio
-import time
 from bisect import insort
 from collections.abc import Callable
 from datetime import datetime
@@ -16,6 +15,7 @@ from uuid import UUID
 
 import msgspec
 
+from infra.runtime.clock import SystemClock
 from router.cell_words import read_words
 from router.errors import UserHalted
 from router.settings import HoldSettings
@@ -43,9 +43,9 @@ def read_halted(status: int, body: bytes) -> HaltedAnswer | None:
 class Holding:
     """All lines of one router."""
 
-    def __init__(self, settings: HoldSettings, now: Callable[[], float] = time.time) -> None:
+    def __init__(self, settings: HoldSettings, now: Callable[[], float] | None = None) -> None:
         self._settings = settings
-        self.now = now
+        self.now = now or SystemClock().epoch_s
         self.lines: dict[UUID, Line] = {}
         self.waiting = 0
         self.held = 0

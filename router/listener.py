@@ -48,8 +48,7 @@ async def serving_edge(
 ) -> AsyncIterator[None]:
     """Serve on `listener` while the block runs, then drain. `keeps_listener` says, at that moment, whether the socket
     goes on (a reload: who connects from now on is left to the next image) or ends."""
-    # WebSockets are ours (`upgrade.py`): uvicorn would take one for itself and leave no request to answer.
-    server = make_server(app, listen, http=http, ws="none", timeout_graceful_shutdown=drain_s)
+    server = make_server(app, listen, http=http, timeout_graceful_shutdown=drain_s)
     inner = listener.dup()
     task = asyncio.create_task(server._serve(sockets=[inner]), name=f"serve:{listen.port}")
     while not server.started and not task.done():  # noqa: ASYNC110 - uvicorn tells it by a flag only

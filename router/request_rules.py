@@ -22,9 +22,9 @@ _LENGTH_DIGITS_MAX: Final = 15
 
 
 def judge_head(
-    method: bytes, target: bytes, version: str, head: RequestHead, settings: EdgeSettings, *, takes_over: bool
+    method: bytes, target: bytes, version: str, head: RequestHead, settings: EdgeSettings
 ) -> RouterRefusal | None:
-    """Why the connection must end here. `takes_over`: an upgrade is asked for, so what follows the head is no HTTP."""
+    """Why the connection must end here."""
     if len(target) > settings.target_bytes_max:
         return TargetTooLong(f"a request target may have at most {settings.target_bytes_max} bytes")
     if head.bytes > settings.head_bytes_max or head.count > settings.header_count_max:
@@ -34,7 +34,7 @@ def judge_head(
     if method not in _METHODS:
         return MethodNotAllowed("this method is not served")
     if not target.startswith(b"/"):
-        return RequestMalformed("the request target is not a path")
+        return RequestMalformed("the request target is neither a path nor an address")
     if head.hosts != 1 and (head.hosts or version == "1.1"):
         return RequestMalformed("a request names its host once")
     length = head.content_length
@@ -42,6 +42,12 @@ def judge_head(
         return BodyTooLarge(f"a body may have at most {settings.body_bytes_max} bytes")
     if head.codings and (head.codings > 1 or head.coding != b"chunked" or version != "1.1"):
         return RequestMalformed("the only transfer coding is `chunked`, once, in HTTP/1.1")
-    if takes_over and (head.codings or (length and int(length))):
-        return RequestMalformed("who asks for an upgrade sends no body")
     return None
+
+
+def is_websocket(method: bytes, version: str, head: RequestHead) -> bool:
+    """The only upgrade that is ever taken. What else is asked for, or is asked for with a body, is ignored (RFC 9110
+    7.8): the request is served in HTTP/1.1."""
+    if method != b"GET" or version != "1.1" or head.codings or head.content_length.strip(b"0"):
+        return False
+    return b"websocket" in {token.strip() for token in head.upgrade.split(b",")}

@@ -8,7 +8,6 @@ source has to be newer than another.
 import asyncio
 import logging
 import os
-import time
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from uuid import UUID
@@ -29,7 +28,7 @@ class RevocationWatcher:
         file: Path,
         poll_s: float,
         on_revoked: Callable[[set[UUID]], None],
-        now: Callable[[], float] = time.time,
+        now: Callable[[], float],
     ) -> None:
         self._redis_source = redis_source
         self._ask_control = ask_control

@@ -6,7 +6,7 @@ from pathlib import Path
 from pydantic import BaseModel, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from infra.runtime.settings import ListenSettings, RedisSettings
+from infra.runtime.settings import ClockSettings, ListenSettings, RedisSettings
 
 
 class ControlSettings(BaseModel):
@@ -115,6 +115,7 @@ class RouterSettings(BaseSettings):
     operator: ListenSettings
     control: ControlSettings
     redis: RedisSettings
+    clock: ClockSettings = ClockSettings()
     map_file: Path
     keys_dir: Path
     upstream: UpstreamSettings = UpstreamSettings()

@@ -120,6 +120,7 @@ def _deliver_refused(request: "ForwardedRequest", tunnel: Tunnel) -> None:
     request.route.cell.figures.answered(tunnel.status, monotonic() - request.received_s)
     if not request.disconnected:
         kept = [header for header in tunnel.headers if header[0] != b"content-length"]
-        parts = write_answer_head(tunnel.status, kept, b"", len(tunnel.body), chunked=False, last=True)
+        ours = request.limit_headers(monotonic())
+        parts = write_answer_head(tunnel.status, kept, ours, len(tunnel.body), chunked=False, last=True)
         request.edge.transport.write(b"".join([*parts, tunnel.body]))
     request.end()

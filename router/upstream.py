@@ -53,7 +53,6 @@ class UpstreamConnection(asyncio.Protocol):
         "fresh",
         "headers",
         "idle_since_s",
-        "is_head",
         "reusable",
         "server",
         "sink",
@@ -71,7 +70,6 @@ class UpstreamConnection(asyncio.Protocol):
         self.idle_since_s = 0.0
         self.started_s = 0.0
         self.deadline_s = 0.0
-        self.is_head = False
         self._parser = httptools.HttpResponseParser(self)
         self._reset()
 
@@ -89,14 +87,13 @@ class UpstreamConnection(asyncio.Protocol):
         self._length = -1
         self._until_close = False
 
-    def send(self, request: bytes, sink: Sink, *, is_head: bool, now_s: float, deadline_s: float) -> None:
+    def send(self, request: bytes, sink: Sink, *, now_s: float, deadline_s: float) -> None:
         """Begin an exchange. The connection must be idle."""
         assert self.sink is None
         assert self.transport is not None
         if not self.fresh:
             self._reset()
         self.sink = sink
-        self.is_head = is_head
         self.started_s = now_s
         self.deadline_s = deadline_s
         self.server.busy.add(self)
@@ -178,9 +175,7 @@ class UpstreamConnection(asyncio.Protocol):
         if self.status > _STATUS_MAX:
             raise ValueError("no status of HTTP")
         self._head_complete = True
-        if self.is_head:
-            self._complete = True
-        elif self._length < 0 and self.status not in (204, 304):
+        if self._length < 0 and self.status not in (204, 304):
             self._until_close = not any(name == b"transfer-encoding" for name, _ in self.headers)
 
     def on_body(self, chunk: bytes) -> None:
@@ -195,7 +190,7 @@ class UpstreamConnection(asyncio.Protocol):
         if self._excess:
             return
         self._complete = True
-        self.reusable = self._parser.should_keep_alive() and not self.is_head
+        self.reusable = self._parser.should_keep_alive()
 
     # What follows from it.
 

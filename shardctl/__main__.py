@@ -1,15 +1,10 @@
 """`shardctl`: errors become one line on standard error and an exit code; nothing else happens here."""
 
 import sys
+from importlib import import_module
 
-from infra.backends.backend import BackendError
-from infra.backends.cell_spec import SpecInvalid
-from infra.runtime.kafka_admin import BrokerUnreachable
-from infra.runtime.migrator import MigrationError
 from shardctl.cli import make_app
-from shardctl.errors import Interrupted, NotReachable, ShardctlError, UsageError
-from shardctl.output import print_error
-from shardctl.shardmap.errors import ShardMapRefused
+from shardctl.errors import Interrupted, ShardctlError
 
 
 def main() -> None:
@@ -17,18 +12,18 @@ def main() -> None:
         make_app()()
     except ShardctlError as error:
         _fail(str(error), error.exit_code)
-    except SpecInvalid as error:
-        _fail(str(error), UsageError.exit_code)
-    except BrokerUnreachable as error:
-        _fail(f"the Kafka broker does not answer: {error}", NotReachable.exit_code)
-    except (BackendError, MigrationError, ShardMapRefused) as error:
-        _fail(str(error), 1)
     except KeyboardInterrupt:
         _fail("interrupted; run the same command again to go on", Interrupted.exit_code)
+    except Exception as error:
+        # what a command stands on was imported by it; who only wants --help does not pay for it
+        known = import_module("shardctl.failures").in_words(error)
+        if known is None:
+            raise
+        _fail(*known)
 
 
 def _fail(message: str, exit_code: int) -> None:
-    print_error(message)
+    import_module("shardctl.output").print_error(message)
     sys.exit(exit_code)
 
 

@@ -5,7 +5,6 @@ again.
 """
 
 import json
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -15,7 +14,7 @@ from infra.runtime.http_client import HttpAnswer, HttpClient, OutcomeUnknown, Pe
 from infra.security.keys import OPERATOR_FILE, load_key_ring
 from infra.security.operator_token import sign_operator_token
 from shardctl.errors import NotReachable, Refused
-from shardctl.stack.current import actor
+from shardctl.stack.current import actor, stack_clock
 
 TOKEN_LIFETIME_S = 300
 ANSWER_TIMEOUT_S = 30.0
@@ -77,7 +76,7 @@ def _decoded(cell: str, answer: HttpAnswer) -> dict[str, Any]:
 def operator_token(backend: LocalBackend) -> str:
     """A short-lived token for the person at this terminal."""
     ring = load_key_ring(backend.folder.keys / OPERATOR_FILE)
-    expires_at_s = int(time.time()) + TOKEN_LIFETIME_S
+    expires_at_s = int(stack_clock(backend).epoch_s()) + TOKEN_LIFETIME_S
     return sign_operator_token(ring, subject=actor(), role="operator", expires_at_s=expires_at_s)
 
 

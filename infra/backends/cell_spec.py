@@ -13,6 +13,7 @@ _CELL_NAME = re.compile(r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$")
 CELLS_MAX = 50
 APIS_MAX = 16
 ROUTERS_MAX = 8
+CLOCK_OFFSET_S_MAX = 3 * 366 * 86_400  # as far as a cell's calendar looks ahead
 _CELL_NAME_LENGTH_MAX = 32
 
 
@@ -36,6 +37,16 @@ SERVER_KINDS = frozenset({ProcessKind.POSTGRES, ProcessKind.REDIS, ProcessKind.K
 """Software that others wrote; everything else in a stack is ours and has an operator port."""
 
 
+class Profile(StrEnum):
+    """Which settings a new stack takes for what was not said, and whether its clock may be shifted."""
+
+    LOCAL = "local"
+    """A demo works on a Sunday; one address may play all customers."""
+    PRODUCTION = "production"
+    REHEARSAL = "rehearsal"
+    """Production's settings to the last, on a clock that may be shifted."""
+
+
 @dataclass(frozen=True, slots=True)
 class CellSpec:
     name: str
@@ -56,6 +67,7 @@ class StackSpec:
 
     cells: tuple[CellSpec, ...]
     routers: int = 1
+    profile: Profile = Profile.LOCAL
     risk_profile: str = "retail"
     market_hours: str = "always"
     share_transfers: str = "accept"
@@ -66,6 +78,8 @@ class StackSpec:
     kafka_bootstrap_servers: str | None = None
     """A broker that somebody else runs; none is started then."""
     topic_prefix: str = ""
+    clock_offset_s: float = 0.0
+    """Seconds by which all processes' clocks are ahead of the machine's."""
 
     def __post_init__(self) -> None:
         names = [cell.name for cell in self.cells]
@@ -79,6 +93,12 @@ class StackSpec:
             raise SpecInvalid(f"risk profile {self.risk_profile!r}: retail or professional")
         if self.market_hours not in ("always", "XNYS"):
             raise SpecInvalid(f"market hours {self.market_hours!r}: always or XNYS")
+        if self.share_transfers not in ("accept", "approve"):
+            raise SpecInvalid(f"share transfers {self.share_transfers!r}: accept or approve")
+        if not abs(self.clock_offset_s) <= CLOCK_OFFSET_S_MAX:
+            raise SpecInvalid(f"the clock may be shifted by at most {CLOCK_OFFSET_S_MAX} s, not {self.clock_offset_s}")
+        if self.clock_offset_s and self.profile is Profile.PRODUCTION:
+            raise SpecInvalid("the clock of a production stack is never shifted; a rehearsal has production's settings")
 
     def with_cell(self, cell: CellSpec) -> "StackSpec":
         return replace(self, cells=(*self.cells, cell))

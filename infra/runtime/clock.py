@@ -2,13 +2,22 @@
 
 Code that needs the time or a new id takes a `Clock` or an id source as an argument, so a test can say what time it is
 and what the next id will be. Nothing here sleeps or caches.
+
+No other module of ours asks the machine for the time of day (`tests/unit/test_one_clock.py`): a process makes one clock
+from its settings, and its database sessions are told the same offset, so a drill that puts the clock forward moves all
+of them together. Monotonic clocks are not shifted: a deadline is a length, and a second of it is a second.
 """
 
+import logging
 import os
 import time
 import uuid
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Protocol, runtime_checkable
+
+from infra.runtime.settings import ClockSettings
+
+_log = logging.getLogger(__name__)
 
 
 @runtime_checkable
@@ -25,13 +34,32 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """The machine's clock."""
+    """The machine's clock, put forward by an offset."""
+
+    def __init__(self, offset_s: float = 0.0) -> None:
+        self._offset_s = offset_s
+        self._offset = timedelta(seconds=offset_s)
 
     def now(self) -> datetime:
-        return datetime.now(UTC)
+        return datetime.now(UTC) + self._offset
+
+    def epoch_s(self) -> float:
+        """Seconds since 1970: `now` for those who compare many times a millisecond."""
+        return time.time() + self._offset_s
+
+    def epoch_us(self) -> int:
+        """Microseconds since 1970."""
+        return time.time_ns() // 1_000 + round(self._offset_s * 1_000_000)
 
     def monotonic(self) -> float:
         return time.monotonic()
+
+
+def make_clock(settings: ClockSettings) -> SystemClock:
+    """The one clock of a process. A shifted one is said aloud."""
+    if settings.offset_s:
+        _log.warning("this clock is shifted", extra={"offset_s": settings.offset_s})
+    return SystemClock(settings.offset_s)
 
 
 class TimeOrderedIds:

@@ -9,12 +9,12 @@ the server too, when its caller waits no more.
 import asyncio
 import math
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, LiteralString
 from urllib.parse import urlencode
 
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, Error
 from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool
 
@@ -64,20 +64,34 @@ class Pool(AsyncConnectionPool[Connection]):
 
 
 def with_session_settings(settings: PostgresSettings, application_name: str) -> str:
-    """The DSN with timeouts and name as connection options."""
+    """The DSN with timeouts, name and the clock's offset as connection options."""
     options = f"-c lock_timeout={settings.lock_timeout_ms} -c statement_timeout={settings.statement_timeout_ms}"
-    extra = urlencode(
+    return _with_parameters(
+        settings.dsn,
         {
             "application_name": application_name,
-            "options": options,
+            "options": f"{options}{_clock_option(settings.clock_offset_s)}",
             "connect_timeout": max(1, round(settings.connect_timeout_s)),
             "tcp_user_timeout": 10_000,
             # the connections at the bottom of the pool may rest for hours, and firewalls forget what is silent
             "keepalives_idle": 60,
         },
-        quote_via=lambda text, *_: text.replace(" ", "%20").replace("=", "%3D"),
     )
-    return f"{settings.dsn}{'&' if '?' in settings.dsn else '?'}{extra}"
+
+
+def with_clock_offset(dsn: str, offset_s: float) -> str:
+    """The DSN for a connection of its own, outside of a pool, whose database session has our clock."""
+    return _with_parameters(dsn, {"options": _clock_option(offset_s).strip()}) if offset_s else dsn
+
+
+def _clock_option(offset_s: float) -> str:
+    """What `clock_v1` reads there: an interval."""
+    return f" -c brokerage.clock_offset={offset_s:.6f}s" if offset_s else ""
+
+
+def _with_parameters(dsn: str, parameters: Mapping[str, object]) -> str:
+    extra = urlencode(parameters, quote_via=lambda text, *_: text.replace(" ", "%20").replace("=", "%3D"))
+    return f"{dsn}{'&' if '?' in dsn else '?'}{extra}"
 
 
 async def _configure(connection: Connection) -> None:
@@ -106,6 +120,25 @@ def make_pool(
         reconnect_timeout=5.0,
         connection_class=AsyncConnection[TupleRow],
     )
+
+
+class StatementsFailed(Exception):
+    """The database could not be reached, or refused one of the statements; nothing of them was done."""
+
+
+async def run_statements(dsn: str, statements: Sequence[str]) -> None:
+    """Run what an operator's program was written with, in one transaction. Raises StatementsFailed."""
+    try:
+        async with await AsyncConnection.connect(dsn, connect_timeout=10) as connection:
+            for statement in statements:
+                await connection.execute(_as_sql(statement))
+    except Error as error:
+        raise StatementsFailed(str(error)) from error
+
+
+def _as_sql(text: str) -> LiteralString:
+    # Statements of the installed package, as fixed as a literal in the source.
+    return text
 
 
 async def answers(pool: Pool, timeout_s: float = 1.0) -> bool:

@@ -5,7 +5,6 @@ reach this port. A process without a customer port (worker, relay) runs the same
 """
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,10 +16,12 @@ from litestar.connection import ASGIConnection
 from litestar.handlers.base import BaseRouteHandler
 from litestar.types import ControllerRouterHandler
 
+from infra.runtime.http_port import HttpPort
+from infra.runtime.methods import WithMethods
 from infra.runtime.problem import Problem, to_response
 from infra.runtime.settings import ListenSettings
 from infra.runtime.telemetry import Metrics
-from infra.security.keys import OPERATOR_FILE, KeyRing, KeySource, follow_key_ring
+from infra.security.keys import OPERATOR_FILE, KeyRing, KeySource, follow_key_ring, key_ids
 from infra.security.operator_token import OperatorTokenInvalid, verify_operator_token
 
 Readiness = Callable[[], Awaitable[tuple[bool, Mapping[str, object]]]]
@@ -35,17 +36,22 @@ def load_operator_ring(keys_dir: Path) -> KeySource[KeyRing]:
     return follow_key_ring(keys_dir / OPERATOR_FILE)
 
 
+def operator_keys(ring: KeySource[KeyRing]) -> dict[str, list[str]]:
+    """Which of them such a process holds, for its readiness: who rotates keys asks."""
+    return key_ids({OPERATOR_FILE: ring})
+
+
 def require_role(
-    ring: KeySource[KeyRing], role: str
+    ring: KeySource[KeyRing], role: str, now: Callable[[], float]
 ) -> Callable[[ASGIConnection[Any, Any, Any, Any], BaseRouteHandler], None]:
-    """A Litestar guard: an operator token of at least this role (viewer < auditor < operator)."""
+    """A Litestar guard: an operator token of at least this role (viewer < auditor < operator), unexpired by `now`."""
 
     def guard(connection: ASGIConnection[Any, Any, Any, Any], _handler: BaseRouteHandler) -> None:
         scheme, _, token = connection.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not token:
             raise Problem(401, "TOKEN_INVALID", "this endpoint needs an operator token")
         try:
-            claims = verify_operator_token(ring, token, int(time.time()))
+            claims = verify_operator_token(ring, token, int(now()))
         except OperatorTokenInvalid as error:
             raise Problem(401, "TOKEN_INVALID", str(error)) from error
         if _RANK.get(claims.role, -1) < _RANK[role]:
@@ -87,9 +93,11 @@ def create_operator_app(
 
 
 def make_server(app: Any, listen: ListenSettings, **options: Any) -> uvicorn.Server:
-    """A uvicorn server that leaves signals and logging to the process."""
+    """A uvicorn server that leaves signals and logging to the process. WebSockets are none of uvicorn's business: it
+    would take one for itself and leave no request to answer."""
+    options = {"http": HttpPort, **options}
     config = uvicorn.Config(
-        app,
+        WithMethods(app) if isinstance(app, Litestar) else app,
         host=listen.host,
         port=listen.port,
         backlog=listen.backlog,
@@ -98,6 +106,7 @@ def make_server(app: Any, listen: ListenSettings, **options: Any) -> uvicorn.Ser
         server_header=False,
         date_header=False,
         lifespan="on",
+        ws="none",
         **options,
     )
     server = uvicorn.Server(config)

@@ -15,6 +15,8 @@ from litestar import Request, Response
 from litestar.exceptions import HTTPException
 
 MEDIA_TYPE = "application/problem+json"
+CHALLENGE = "Bearer"
+"""Of every 401 (RFC 9110 15.5.2)."""
 _log = logging.getLogger(__name__)
 
 
@@ -35,6 +37,8 @@ class Problem(Exception):
         self.code = code
         self.detail = detail
         self.headers = dict(headers or {})
+        if status == 401:
+            self.headers.setdefault("WWW-Authenticate", CHALLENGE)
         self.figures: dict[str, object] = dict(figures)
 
 

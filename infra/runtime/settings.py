@@ -7,6 +7,14 @@ passed down; these are the nested groups (`CELL_POSTGRES__DSN`). Passwords never
 from pydantic import BaseModel, Field
 
 
+class ClockSettings(BaseModel):
+    """The clock of a process. All processes of a stack are told the same."""
+
+    offset_s: float = 0.0
+    """Seconds ahead of the machine's clock: a drill lives through a day of the market without waiting for it. Never
+    set where money is real; `shardctl` refuses it for a production stack."""
+
+
 class PostgresSettings(BaseModel):
     """One PostgreSQL database."""
 
@@ -20,6 +28,8 @@ class PostgresSettings(BaseModel):
     lock_timeout_ms: int = Field(default=1_000, gt=0)
     """Less than the statement timeout, which is less than the HTTP deadline: the inner limit must speak first."""
     statement_timeout_ms: int = Field(default=4_000, gt=0)
+    clock_offset_s: float = 0.0
+    """What the process's own `ClockSettings` say; every session hands it to the database (`brokerage.clock_offset`)."""
 
 
 class ListenSettings(BaseModel):

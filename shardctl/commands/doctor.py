@@ -37,7 +37,3 @@ async def _examine(*, ledger: bool, speak: bool) -> list[Finding]:
             if finding.fix:
                 console.print(f"    fix: [bold]{finding.fix}[/]", highlight=False)
     return findings
-
-
-def register(app: typer.Typer) -> None:
-    app.command()(doctor)

@@ -37,11 +37,20 @@ def up(
     market_hours: Annotated[
         str | None, typer.Option(help="always, or XNYS: orders wait for the open, day orders end at the close.")
     ] = None,
+    profile: Annotated[
+        str | None, typer.Option(help="Of a new stack: local, production, or rehearsal (its clock may be shifted).")
+    ] = None,
+    share_transfers: Annotated[
+        str | None, typer.Option(help="accept: shares from other brokers post at once; approve: an operator decides.")
+    ] = None,
+    clock_offset: Annotated[
+        float | None, typer.Option(help="Seconds the stack's clock is ahead; never put back, never in production.")
+    ] = None,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Return when everything answers as ready.")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print the status as JSON.")] = False,
 ) -> None:
     """Start the stack, or bring a running one to what is asked. Harmless to repeat."""
-    wishes = Wishes(cells, apis, routers, risk_profile, market_hours)
+    wishes = Wishes(cells, apis, routers, risk_profile, market_hours, profile, share_transfers, clock_offset)
     run_resumable(_up(wishes, wait=wait, as_json=as_json), resume="shardctl up")
 
 
@@ -135,9 +144,3 @@ def logs(
     with shown_until_interrupted():
         for line in follow_log(folder, name) if follow else ():
             print(line, flush=True)
-
-
-def register(app: typer.Typer) -> None:
-    """Verbs of the whole stack stand at the top level."""
-    for command in (up, down, status, logs):
-        app.command()(command)

@@ -4,7 +4,6 @@ What cannot be asked is recorded with its reason, and the run is `incomplete`: n
 Interrupted before its end a run leaves nothing; it is simply begun again.
 """
 
-from datetime import UTC, datetime
 from typing import Any, Final
 
 from infra.backends.local.backend import LocalBackend
@@ -16,6 +15,7 @@ from shardctl.errors import NotReachable
 from shardctl.exchange_admin import open_exchange_admin
 from shardctl.reconciliation.events import compare_with_kafka
 from shardctl.reconciliation.venue import compare_with_venue
+from shardctl.stack.current import stack_clock
 
 CHECKS_TIMEOUT_S: Final = 600.0
 SAMPLE_MAX: Final = 100
@@ -24,7 +24,7 @@ _PATH: Final = "/operator/v1/reconciliations"
 
 async def reconcile(backend: LocalBackend, cell: str) -> dict[str, Any]:
     """The run as the cell keeps it. Raises NotReachable if the cell itself does not answer."""
-    started_at = datetime.now(UTC)
+    started_at = stack_clock(backend).now()
     async with open_cell_admin(backend) as admin:
         found = {
             "started_at": started_at.isoformat(),

@@ -4,8 +4,10 @@ import getpass
 
 from infra.backends.backend import Report
 from infra.backends.local.backend import LocalBackend, quiet
-from infra.backends.local.postgres import CONTROL
 from infra.backends.local.processes import CONTROL_POSTGRES
+from infra.backends.local.roles import CONTROL
+from infra.runtime.clock import SystemClock
+from infra.runtime.database import with_clock_offset
 from shardctl.errors import NotReachable
 from shardctl.settings import ShardctlSettings
 
@@ -27,8 +29,14 @@ def open_stack(report: Report = quiet) -> LocalBackend:
 
 
 def control_dsn(backend: LocalBackend, role: str = CONTROL.owner) -> str:
-    """DSN of the control database for shardctl itself."""
-    return backend.addresses().dsn(CONTROL_POSTGRES, role)
+    """DSN of the control database for shardctl itself; its sessions have the stack's clock."""
+    addresses = backend.addresses()
+    return with_clock_offset(addresses.dsn(CONTROL_POSTGRES, role), addresses.record.spec.clock_offset_s)
+
+
+def stack_clock(backend: LocalBackend) -> SystemClock:
+    """The clock of the stack's processes: tokens are signed, and ages are judged, by theirs."""
+    return SystemClock(backend.record().spec.clock_offset_s)
 
 
 def actor() -> str:

@@ -6,7 +6,7 @@ import stat
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 
@@ -34,7 +34,7 @@ from shardctl.output import format_duration
 from shardctl.reconciliation.run import list_reconciliations
 from shardctl.shardmap.errors import ShardMapRefused
 from shardctl.shardmap.store import open_store
-from shardctl.stack.current import control_dsn
+from shardctl.stack.current import control_dsn, stack_clock
 
 _DISK_FREE_MIN_BYTES = 2 * 1024**3
 _MEMORY_FREE_MIN_BYTES = 1024**3
@@ -80,6 +80,7 @@ async def examine(backend: LocalBackend, *, ledger: bool) -> AsyncIterator[Findi
         yield bad("supervisor", "no supervisord answers", "shardctl up")
         return
     yield good("supervisor", "answers")
+    yield _clock(backend)
     for finding in [
         *await _processes(backend),
         await _topics(backend),
@@ -91,6 +92,13 @@ async def examine(backend: LocalBackend, *, ledger: bool) -> AsyncIterator[Findi
     if ledger:
         for finding in await _ledgers(backend):
             yield finding
+
+
+def _clock(backend: LocalBackend) -> Finding:
+    """No fault, but whoever reads times here must know."""
+    offset_s = backend.record().spec.clock_offset_s
+    detail = f"{offset_s:+.0f} s beside the machine's" if offset_s else "the machine's"
+    return good("clock", detail)
 
 
 # ---- machine -----------------------------------------------------------------------------------------------------
@@ -273,7 +281,7 @@ async def _reconciliation(backend: LocalBackend, cell: str) -> Finding:
     if not runs:
         return Finding(check, Verdict.WARNING, "was never run", again)
     run = runs[0]
-    age_s = (datetime.now(UTC) - datetime.fromisoformat(run["ended_at"])).total_seconds()
+    age_s = (stack_clock(backend).now() - datetime.fromisoformat(run["ended_at"])).total_seconds()
     told = f"{run['verdict']} {format_duration(age_s)} ago"
     if run["verdict"] == "different":
         return bad(check, f"{told}: {', '.join(run['found'])}", f"shardctl cells reconciliations {cell} -n 1 --json")

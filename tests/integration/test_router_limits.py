@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from router.limits import Limit, address_key
-from router.settings import LimitSettings
+from router.settings import HoldSettings, LimitSettings
 from tests.support.routers import running_router
+from tests.support.stub_cell import SeenRequest, answer
 
 pytestmark = pytest.mark.anyio
 
@@ -50,6 +51,29 @@ async def test_log_ins_have_a_limit_of_their_own(tmp_path: Path) -> None:
         assert [got.status for got in answers] == [400, 400, 429]
         assert answers[-1].code == "RATE_LIMITED"
         assert (await router.ask("GET", "/v1/account", token=router.token())).status == 200
+
+
+@pytest.mark.parametrize("leads_to", ["another cell", "a hold that ends", "a hold in vain", "no cell"])
+async def test_every_answer_to_a_customer_says_what_is_left(tmp_path: Path, leads_to: str) -> None:
+    """Also one that another cell gave after a 421, or that came after a hold, or that the router gave itself."""
+    hold = HoldSettings(wait_s=0.3)
+    async with running_router(tmp_path, limits=limits(user_burst=9, user_per_s=0.001), hold=hold, epoch=5) as router:
+        cell, token = router.cells["cell-1"], router.token("cell-1")
+
+        async def halted_once(_: SeenRequest, writer: asyncio.StreamWriter) -> None:
+            if leads_to == "a hold that ends":
+                cell.behave = cell.succeed
+            writer.write(answer(503, {"code": "USER_HALTED", "status": 503, "lease_ends_at": None}))
+
+        if leads_to == "another cell":
+            cell.refuse_with_421("cell-2", 6)
+        elif leads_to == "no cell":
+            cell.refuse_with_421(None, 0)
+        else:
+            cell.behave = halted_once
+        for left in (8, 7):
+            got = await router.ask("POST", "/v1/orders", token=token, key="k", body=b"{}")
+            assert (got.headers["ratelimit-limit"], got.headers["ratelimit-remaining"]) == ("9", str(left)), got
 
 
 def test_a_bucket_refills_steadily_and_never_beyond_its_size() -> None:

@@ -300,17 +300,6 @@ async def test_streams_that_are_being_opened_count_too(tmp_path: Path) -> None:
         writer.close()
 
 
-async def test_other_upgrades_are_served_as_if_they_had_not_been_asked_for(router: RouterUnderTest) -> None:
-    reader, writer = await asyncio.open_connection("127.0.0.1", router.port)
-    writer.write(upgrade(router.token()).replace(b"WebSocket\r\n", b"h2c\r\n") + b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
-    async with asyncio.timeout(5):
-        got = await reader.read()
-    assert got.startswith(b"HTTP/1.1 200")
-    assert got.count(b"HTTP/1.1") == 1
-    writer.close()
-    assert router.cells["cell-1"].seen[-1].header("upgrade") is None
-
-
 async def test_the_access_log_samples_and_never_leaves_out_a_failure(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

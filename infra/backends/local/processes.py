@@ -9,12 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from infra.backends.cell_spec import CellSpec, ProcessKind, ProcessSpec, StackSpec
+from infra.backends.cell_spec import CellSpec, ProcessKind, ProcessSpec, Profile, StackSpec
 from infra.backends.local import kafka, postgres, redis
 from infra.backends.local.folders import StackFolder
 from infra.backends.local.java import Java
-from infra.backends.local.postgres import CELL, CONTROL, Cluster, DatabaseRoles
+from infra.backends.local.postgres import Cluster
 from infra.backends.local.record import StackRecord
+from infra.backends.local.roles import CELL, CONTROL, DatabaseRoles
 
 CONTROL_POSTGRES = "control-postgres"
 REDIS = "redis"
@@ -178,12 +179,18 @@ def _listen(prefix: str, record: StackRecord, name: str) -> dict[str, str]:
     }
 
 
+def _clock(prefix: str, record: StackRecord) -> dict[str, str]:
+    """Always said, so that nothing in the shell that starts a stack shifts its clock."""
+    return {f"{prefix}_CLOCK__OFFSET_S": str(record.spec.clock_offset_s)}
+
+
 def _exchange(addresses: Addresses, tools: Tools) -> ProcessSpec:
     record, folder = addresses.record, addresses.folder
     environment = {
         **_listen("EXCHANGE", record, EXCHANGE),
         "EXCHANGE_DATA_DIR": str(folder.data(EXCHANGE)),
         "EXCHANGE_MARKET_HOURS": record.spec.market_hours,
+        **_clock("EXCHANGE", record),
         "EXCHANGE_SEED": str(record.spec.exchange_seed),
         "EXCHANGE_KEYS_DIR": str(folder.keys),
     }
@@ -211,7 +218,8 @@ def _router(addresses: Addresses, tools: Tools, name: str) -> ProcessSpec:
         "ROUTER_REDIS__URL": addresses.redis_url,
         "ROUTER_MAP_FILE": str(folder.maps / f"{name}.map"),
         "ROUTER_KEYS_DIR": str(folder.keys),
-        **_ROUTER_LIMITS,
+        **_clock("ROUTER", record),
+        **(_ROUTER_LIMITS if record.spec.profile is Profile.LOCAL else {}),
     }
     return _ours(name, ProcessKind.ROUTER, (tools.python, "-m", "router", "serve"), environment, record)
 
@@ -227,6 +235,7 @@ def cell_environment(addresses: Addresses, cell: str) -> dict[str, str]:
         "CELL_KAFKA__TOPIC_PREFIX": spec.topic_prefix,
         "CELL_EXCHANGE__ADDRESS": addresses.exchange,
         "CELL_MARKET_HOURS": spec.market_hours,
+        **_clock("CELL", addresses.record),
         "CELL_NEW_USER_PROFILE": spec.risk_profile,
         "CELL_SHARE_TRANSFERS": spec.share_transfers,
         "CELL_REFERENCE_PRICE_AGE_MAX_S": str(spec.reference_price_age_max_s),

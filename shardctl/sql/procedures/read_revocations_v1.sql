@@ -4,7 +4,7 @@ create or replace function control.read_revocations_v1()
 returns table (user_id uuid, not_before_s bigint)
 language sql stable security definer set search_path = control, pg_temp as $$
     select r.user_id, r.not_before_s from revocations r
-    where r.not_before_s > extract(epoch from clock_timestamp()) - 3600
+    where r.not_before_s > extract(epoch from clock_v1()) - 3600
     order by r.not_before_s desc limit 100000
 $$;
 revoke all on function control.read_revocations_v1 from public;

@@ -4,15 +4,15 @@
 create or replace function control.revoke_tokens_v1(p_user_id uuid, p_actor text, p_reason text)
 returns bigint language plpgsql security definer set search_path = control, pg_temp as $$
 declare
-    now_s bigint := floor(extract(epoch from clock_timestamp()));
+    now_s bigint := floor(extract(epoch from clock_v1()));
     found_s bigint;
 begin
     delete from revocations where not_before_s < now_s - 3600;
-    insert into revocations (user_id, not_before_s, actor, reason)
-    values (p_user_id, now_s + 5, p_actor, p_reason)
+    insert into revocations (user_id, not_before_s, actor, reason, made_at)
+    values (p_user_id, now_s + 5, p_actor, p_reason, clock_v1())
     on conflict (user_id) do update
         set not_before_s = greatest(revocations.not_before_s, excluded.not_before_s),
-            actor = excluded.actor, reason = excluded.reason, made_at = clock_timestamp()
+            actor = excluded.actor, reason = excluded.reason, made_at = clock_v1()
     returning not_before_s into found_s;
     return found_s;
 end $$;

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from infra.backends.backend import BackendError
-from infra.backends.cell_spec import CellSpec, ProcessKind, ProcessSpec, SpecInvalid, StackSpec, next_cell_name
+from infra.backends.cell_spec import CellSpec, ProcessKind, ProcessSpec, Profile, SpecInvalid, StackSpec, next_cell_name
 from infra.backends.local.folders import StackFolder
 from infra.backends.local.java import Java
 from infra.backends.local.processes import (
@@ -49,6 +49,27 @@ def test_names_of_a_stack() -> None:
         "cell-1-api-1", "cell-1-worker", "cell-1-relay",
         "cell-2-api-1", "cell-2-api-2", "cell-2-worker", "cell-2-relay", "router-1",
     ]  # fmt: skip
+
+
+def test_every_process_of_ours_is_told_the_same_clock_and_no_server_is() -> None:
+    for offset_s, said in ((0.0, "0.0"), (90.5, "90.5")):
+        for process in planned(replace(TWO_CELLS, clock_offset_s=offset_s)).values():
+            found = [value for name, value in process.environment.items() if name.endswith("_CLOCK__OFFSET_S")]
+            assert found == ([said] if process.operator_port else []), process.name
+
+
+def test_a_rehearsal_is_production_but_for_its_clock() -> None:
+    def settings(spec: StackSpec) -> dict[str, dict[str, str]]:
+        return {
+            name: {key: value for key, value in process.environment.items() if "CLOCK" not in key}
+            for name, process in planned(spec).items()
+        }
+
+    production = replace(TWO_CELLS, profile=Profile.PRODUCTION, market_hours="XNYS", share_transfers="approve")
+    rehearsal = replace(production, profile=Profile.REHEARSAL, clock_offset_s=3_600.0)
+    assert settings(production) == settings(rehearsal)
+    limits = [key for key in settings(production)["router-1"] if key.startswith(("ROUTER_LIMITS", "ROUTER_EDGE"))]
+    assert limits == [], "the router's own defaults"
 
 
 def test_every_process_has_ports_of_its_own() -> None:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from infra.backends.cell_spec import CellSpec, SpecInvalid, StackSpec
+from infra.backends.cell_spec import CellSpec, Profile, SpecInvalid, StackSpec
 from shardctl.errors import Refused
 from shardctl.stack.inspect import stack_state
 from shardctl.stack.wishes import Wishes, plan_spec
@@ -47,6 +47,37 @@ def test_apis_are_for_every_cell() -> None:
 def test_an_impossible_wish_is_refused(wishes: Wishes) -> None:
     with pytest.raises(SpecInvalid):
         plan_spec(None, wishes, {})
+
+
+@pytest.mark.parametrize("profile", ["production", "rehearsal"])
+def test_production_has_the_safe_defaults_and_a_rehearsal_the_same(profile: str) -> None:
+    spec = plan_spec(None, Wishes(profile=profile), {})
+    assert (spec.market_hours, spec.share_transfers, spec.risk_profile) == ("XNYS", "approve", "retail")
+    said = plan_spec(None, Wishes(profile=profile, share_transfers="accept", market_hours="always"), {})
+    assert (said.market_hours, said.share_transfers) == ("always", "accept")
+
+
+def test_the_clock_is_shifted_forward_only_and_never_in_production() -> None:
+    shifted = plan_spec(EXISTING, Wishes(clock_offset_s=3_600.0), {})
+    assert shifted == replace(EXISTING, clock_offset_s=3_600.0)
+    assert plan_spec(shifted, Wishes(), {}) == shifted
+    assert plan_spec(shifted, Wishes(clock_offset_s=7_200.0), {}).clock_offset_s == 7_200.0
+    with pytest.raises(Refused, match="never put back"):
+        plan_spec(shifted, Wishes(clock_offset_s=0.0), {})
+    assert plan_spec(None, Wishes(profile="rehearsal", clock_offset_s=-60.0), {}).clock_offset_s == -60.0
+    for offset_s in (60.0, 1e12, float("nan")):
+        with pytest.raises(SpecInvalid):
+            plan_spec(None, Wishes(profile="production", clock_offset_s=offset_s), {})
+    with pytest.raises(SpecInvalid):
+        plan_spec(plan_spec(None, Wishes(profile="production"), {}), Wishes(clock_offset_s=60.0), {})
+
+
+def test_a_stack_keeps_its_profile() -> None:
+    assert plan_spec(EXISTING, Wishes(profile="local"), {}).profile is Profile.LOCAL
+    with pytest.raises(Refused, match="chosen when"):
+        plan_spec(EXISTING, Wishes(profile="production"), {})
+    with pytest.raises(SpecInvalid):
+        plan_spec(None, Wishes(profile="test"), {})
 
 
 @pytest.mark.parametrize(

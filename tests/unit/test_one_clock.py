@@ -1,0 +1,135 @@
+"""One source of the time of day: a shifted clock shifts everything, or a drill proves nothing."""
+
+import ast
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from cell.settings import CellSettings
+from infra.runtime.clock import make_clock
+from infra.runtime.database import with_clock_offset, with_session_settings
+from infra.runtime.settings import ClockSettings, PostgresSettings
+from router.settings import RouterSettings
+
+ROOT = Path(__file__).parents[2]
+PACKAGES = ("cell", "router", "exchange", "shardctl", "infra")
+ASKS_THE_MACHINE = {
+    ("datetime", "now"), ("datetime", "utcnow"), ("datetime", "today"), ("date", "today"),
+    ("time", "time"), ("time", "time_ns"), ("time", "gmtime"), ("time", "localtime"), ("time", "strftime"),
+    ("time", "ctime"), ("time", "clock_gettime"),
+}  # fmt: skip
+ALLOWED = {
+    "infra/runtime/clock.py": "the one source",
+    "infra/backends/local/process_facts.py": "a process's uptime, by the machine's clock that noted its start",
+}
+MAKES_A_CLOCK = {
+    "infra/runtime/clock.py": "make_clock",
+    "shardctl/stack/current.py": "the clock of the stack that the command is about, from its record",
+    "router/hold.py": "what a test does not say",
+}
+SQL_ASKS_THE_MACHINE = (
+    "clock_timestamp(", "now()", "current_timestamp", "current_date", "current_time", "localtimestamp", "localtime",
+    "statement_timestamp(", "transaction_timestamp(", "timeofday(",
+)  # fmt: skip
+SQL_ALLOWED = {
+    "cell/sql/procedures/clock_v1.sql": "the one source",
+    "shardctl/sql/procedures/clock_v1.sql": "the one source",
+    "shardctl/sql/procedures/activate_email_claim_v1.sql": "claims: ages that one database writes and measures itself",
+    "shardctl/sql/procedures/claim_email_v1.sql": "claims",
+    "shardctl/sql/procedures/free_email_claim_v1.sql": "claims",
+    "shardctl/sql/procedures/pending_email_claims_v1.sql": "claims",
+}
+
+
+def python_files() -> Iterator[tuple[str, ast.Module]]:
+    for package in PACKAGES:
+        for path in sorted((ROOT / package).rglob("*.py")):
+            yield path.relative_to(ROOT).as_posix(), ast.parse(path.read_text())
+
+
+def test_nobody_else_asks_the_machine_what_time_it_is() -> None:
+    """Called or only named: `now=time.time` is a second clock as well."""
+    found = {
+        name
+        for name, tree in python_files()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.value, ast.Name)
+        and (node.value.id, node.attr) in ASKS_THE_MACHINE
+    }
+    assert found == set(ALLOWED)
+    imports = [
+        name
+        for name, tree in python_files()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom)
+        and node.module == "time"
+        and {"time", "time_ns"} & {a.name for a in node.names}
+    ]
+    assert imports == []
+
+
+def test_nobody_else_makes_a_clock() -> None:
+    found = {
+        name
+        for name, tree in python_files()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "SystemClock"
+    }
+    assert found == set(MAKES_A_CLOCK)
+
+
+def test_no_statement_asks_the_database_past_its_one_clock() -> None:
+    """Columns' defaults in migrations are stated by those who insert, where the time is compared with another's."""
+    found = set()
+    for package in ("cell", "shardctl"):
+        for path in sorted((ROOT / package / "sql").rglob("*.sql")):
+            if path.parent.name in ("procedures", "checks"):
+                code = "\n".join(line.partition("--")[0] for line in path.read_text().lower().splitlines())
+                if any(word in code for word in SQL_ASKS_THE_MACHINE):
+                    found.add(path.relative_to(ROOT).as_posix())
+    assert found <= set(SQL_ALLOWED), found - set(SQL_ALLOWED)
+    in_python = [
+        name
+        for name, tree in python_files()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant)
+        and isinstance(node.value, str)
+        and any(word in node.value.lower() for word in ("clock_timestamp(", " now()"))
+        and name != "infra/runtime/migrator.py"  # when a file was applied, by the machine
+    ]
+    assert in_python == []
+
+
+@pytest.mark.parametrize("offset_s", [0.0, 86_400.5, -3_600.0])
+def test_a_shifted_clock_is_shifted_in_every_form_and_its_monotonic_one_is_not(offset_s: float) -> None:
+    clock, machine = make_clock(ClockSettings(offset_s=offset_s)), make_clock(ClockSettings())
+    before, told, after = machine.now(), clock.now(), machine.now()
+    assert before <= told - timedelta(seconds=offset_s) <= after
+    for in_epoch in (clock.epoch_s(), clock.epoch_us() / 1e6):
+        assert abs(in_epoch - offset_s - datetime.now(UTC).timestamp()) < 60
+    assert abs(clock.monotonic() - machine.monotonic()) < 60
+
+
+def test_a_database_session_is_told_the_offset() -> None:
+    settings = PostgresSettings(dsn="postgresql://a@127.0.0.1/b?passfile=/p", clock_offset_s=86_400.5)
+    assert "brokerage.clock_offset%3D86400.500000s" in with_session_settings(settings, "x")
+    unshifted = PostgresSettings(dsn="postgresql://a@127.0.0.1/b")
+    assert "clock_offset" not in with_session_settings(unshifted, "x")
+    assert with_clock_offset("postgresql://a@127.0.0.1/b", 0) == "postgresql://a@127.0.0.1/b"
+    assert with_clock_offset("postgresql://a@h/b?x=y", -2) == (
+        "postgresql://a@h/b?x=y&options=-c%20brokerage.clock_offset%3D-2.000000s"
+    )
+
+
+def test_settings_name_one_offset_for_process_and_database(tmp_path: Path) -> None:
+    settings = CellSettings(
+        name="cell-1",
+        postgres=PostgresSettings(dsn="postgresql://"),
+        keys_dir=tmp_path,
+        clock=ClockSettings(offset_s=7),
+    )
+    assert settings.postgres.clock_offset_s == 7
+    assert RouterSettings.model_fields["clock"].annotation is ClockSettings
