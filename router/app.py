@@ -26,6 +26,7 @@ from infra.runtime.fault_points import FaultPoints
 from infra.runtime.map_source import ControlMapSource, FileMapSource, RedisMapSource
 from infra.runtime.map_watcher import MapWatcher
 from infra.runtime.operator_api import create_operator_app, serving
+from infra.runtime.plain_requests import PlainRequests
 from infra.runtime.problem import Problem, to_response
 from infra.runtime.redis_client import make_redis
 from infra.runtime.revocation_source import RedisRevocations
@@ -75,6 +76,11 @@ from router.ticking import ticks
 from router.world import World
 
 _FORGET_S = 10.0
+_DESCRIPTION = (
+    "Everything a customer may ask. Amounts are decimal strings; errors are problem documents. HEAD is served wherever "
+    "GET is. Query parameters that a call does not have, or that are given twice, are refused by name, and so are "
+    "headers of one value that are given twice. Bodies are not coded: a Content-Encoding is answered 415."
+)
 
 
 class Router:
@@ -148,8 +154,9 @@ class Router:
             on_revoked=self._revoke,
             now=now,
         )
-        self.sign_ups = SignUp(World(self.watcher, self.fleet), queries, self.calls, hasher, FaultPoints())
-        self.log_ins = LogIn(queries, self.calls, hasher, is_void=self._is_void)
+        world = World(self.watcher, self.fleet)
+        self.sign_ups = SignUp(world, queries, self.calls, hasher, FaultPoints())
+        self.log_ins = LogIn(world, queries, self.calls, hasher, is_void=self._is_void)
         self.sweep = ClaimSweep(queries, self.calls, self.routes)
         self.access_tokens = AccessTokens(CustomerTokenSigner(signing_ring), now)
         self.metrics = Metrics(())
@@ -304,12 +311,13 @@ def create_identity_app(router: Router) -> Litestar:
             "access_tokens": Provide(lambda: router.access_tokens, sync_to_thread=False),
         },
         exception_handlers={RouterRefusal: _refuse, RecursionError: _refuse_depth, Exception: to_response},
+        middleware=[PlainRequests],
         before_send=[_add_request_id],
         request_max_body_size=router.settings.edge.body_bytes_max,
         openapi_config=OpenAPIConfig(
             title="Cell brokerage",
             version="1",
-            description="Everything a customer may ask. Amounts are decimal strings; errors are problem documents.",
+            description=_DESCRIPTION,
             path="/schema",
             render_plugins=[],
         ),

@@ -20,13 +20,13 @@ DOLLAR = 1_000_000
 AT = 230 * DOLLAR
 PLACE = """
 select outcome, resource_id, figures ->> 'status'
-  from brokerage.place_orders_v1(%s, %s, array['f'::bytea], %s, array[null::text], array['AAPL'], array[%s],
+  from brokerage.place_orders_v1(%s, %s, array['f'::bytea], array[null::text], array['AAPL'], %s,
                                  array['stop'], array['gtc'], array[1000000::bigint], array[null::bigint], now(),
                                  interval '1 hour', p_stop_pxs => array[%s::bigint])
 """
 REPLACE = """
 select outcome, resource_id, figures ->> 'status'
-  from brokerage.replace_orders_v1(%s, %s, array['f'::bytea], %s, %s, array[null::int], array[%s::bigint],
+  from brokerage.replace_orders_v1(%s, %s, array['f'::bytea], %s, array[null::int], array[%s::bigint],
                                    array[null::bigint], array[%s::bigint], array[null::text], now())
 """
 
@@ -63,7 +63,7 @@ class Floor:
         stop: int = AT,
         side: str = "buy",
     ) -> tuple[uuid.UUID, str]:
-        values = [[self.user], [uuid.uuid4().hex], [uuid.uuid4()], side, stop]
+        values = [[self.user], [uuid.uuid4().hex], [side], stop]
         row = (connection or self.cell.connection).execute(PLACE, values).fetchone()
         assert row is not None
         assert row[0] == "accepted", row
@@ -72,7 +72,7 @@ class Floor:
     def replace(
         self, order_id: uuid.UUID, *, stop: int | None = None, qty: int | None = None, connection: Any = None
     ) -> tuple[uuid.UUID, str]:
-        values = [[self.user], [uuid.uuid4().hex], [order_id], [uuid.uuid4()], qty, stop]
+        values = [[self.user], [uuid.uuid4().hex], [order_id], qty, stop]
         row = (connection or self.cell.connection).execute(REPLACE, values).fetchone()
         assert row is not None
         assert row[0] == "accepted", row
@@ -220,7 +220,7 @@ def test_a_stop_moved_to_a_level_that_is_passed_goes_at_once(floor: Floor) -> No
     order_id, _ = floor.place(stop=235 * DOLLAR)
     new_id, status = floor.replace(order_id, stop=229 * DOLLAR)
     assert status == floor.status(new_id) == "funds_held"
-    query = "select action from brokerage.claim_instructions_v1(64, now())"
+    query = "select action from brokerage.claim_instructions_v1(64)"
     assert floor.cell.call(query) == [("submit",)]
     reason = "select reason from brokerage.order_events where order_id = %s and seq = 3"
     assert floor.cell.call(reason, new_id) == [("accepted, stop reached",)]
@@ -314,6 +314,6 @@ def test_whatever_the_order_a_stop_goes_if_and_only_if_a_price_after_its_placeme
     if order_id is not None:
         assert floor.status(order_id) == ("funds_held" if touched else "armed")
         cell.call(
-            "select 1 from brokerage.cancel_orders_v1(%s, %s, array['f'::bytea], %s, now())",
+            "select 1 from brokerage.cancel_orders_v1(%s, %s, array['f'::bytea], %s)",
             [floor.user], [uuid.uuid4().hex], [order_id],
         )  # fmt: skip

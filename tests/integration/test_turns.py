@@ -14,7 +14,7 @@ from tests.support.bare_cell import Cell
 from tests.support.databases import TestDatabase
 
 CASH = 10**15
-CLAIM = "select user_id, order_id, next_after from brokerage.claim_instructions_v1(%s, now(), %s)"
+CLAIM = "select user_id, order_id, next_after from brokerage.claim_instructions_v1(%s, %s::uuid)"
 BACKLOG = 300
 
 

@@ -1,6 +1,5 @@
 """`/v1/orders` for customers: commands, lists, and one order by any of its names."""
 
-from datetime import datetime
 from operator import itemgetter
 from typing import Any
 
@@ -21,6 +20,7 @@ from cell.controller import (
     answers,
     as_response,
 )
+from cell.moment import parse_moment
 from cell.orders import queries
 from cell.orders.batcher import Batcher
 from cell.orders.cancel import cancel_named_order, cancel_order
@@ -32,7 +32,7 @@ from cell.orders.replace import replace_order
 from cell.orders.schemas import OrderView, order_view, parse_order_id, parse_symbol
 from cell.orders.status import CLOSED, OPEN, OrderStatus
 from cell.paging import parse_page
-from infra.runtime.clock import Clock, TimeOrderedIds
+from infra.runtime.clock import Clock
 from infra.runtime.database import Pool
 
 
@@ -52,18 +52,6 @@ def _statuses(value: str | None) -> list[str] | None:
         allowed = ["open", "closed", *sorted(OrderStatus)]
         raise errors.invalid_field(422, "status", "open, closed, or a state of an order", allowed=allowed)
     return [value]
-
-
-def _moment(field: str, value: str | None) -> datetime | None:
-    if value is None:
-        return None
-    try:
-        at = datetime.fromisoformat(value.upper())  # RFC 3339 takes t and z as well
-    except ValueError as error:
-        raise errors.invalid_field(422, field, "a time as in RFC 3339") from error
-    if at.tzinfo is None:
-        raise errors.invalid_field(422, field, "needs a time zone, such as Z")
-    return at
 
 
 def _shown(row: queries.Row | None) -> Response[OrderView]:
@@ -89,12 +77,11 @@ class OrderController(Controller):
         request: Request[Any, Any, Any],
         caller: NamedDependency[Caller],
         batcher: NamedDependency[Batcher],
-        new_id: NamedDependency[TimeOrderedIds],
         idempotency: IdempotencyKey = None,
     ) -> Response[bytes]:
         key = idempotency_key(idempotency)
         check_content_type(request.headers.get("content-type"))
-        answer: Answer = await place_order(batcher, new_id, caller, key, await request.body())
+        answer: Answer = await place_order(batcher, caller, key, await request.body())
         return as_response(answer)
 
     @post(
@@ -111,12 +98,11 @@ class OrderController(Controller):
         caller: NamedDependency[Caller],
         pool: NamedDependency[Pool],
         clock: NamedDependency[Clock],
-        new_id: NamedDependency[TimeOrderedIds],
         batcher: NamedDependency[Batcher],
     ) -> Response[bytes]:
         check_content_type(request.headers.get("content-type"))
         placing = batcher.procedure(CommandKind.PLACE)
-        return as_response(await preview_order(pool, placing, clock, new_id, caller, await request.body()))
+        return as_response(await preview_order(pool, placing, clock, caller, await request.body()))
 
     @delete(
         "/{order_id:str}",
@@ -180,14 +166,13 @@ class OrderController(Controller):
         caller: NamedDependency[Caller],
         pool: NamedDependency[Pool],
         batcher: NamedDependency[Batcher],
-        new_id: NamedDependency[TimeOrderedIds],
         idempotency: IdempotencyKey = None,
         if_match: IfMatch = None,
     ) -> Response[bytes]:
         key = idempotency_key(idempotency)
         check_content_type(request.headers.get("content-type"))
         body = await request.body()
-        answer = await replace_order(batcher, pool, new_id, caller, key, parse_order_id(order_id), if_match, body)
+        answer = await replace_order(batcher, pool, caller, key, parse_order_id(order_id), if_match, body)
         return as_response(answer)
 
     @get(
@@ -218,8 +203,8 @@ class OrderController(Controller):
             statuses=_statuses(status),
             symbol=None if symbol is None else parse_symbol(symbol),
             side=side,
-            since=_moment("after", after),
-            until=_moment("until", until),
+            since=None if after is None else parse_moment("after", after),
+            until=None if until is None else parse_moment("until", until),
             after_id=page.after_id(),
             descending=page.descending,
             limit=page.rows_to_read,

@@ -39,8 +39,9 @@ create table reached_stops (
 );
 
 -- They take or return more now; two overloads of one name would be ambiguous. What the last release calls, the new ones answer.
-drop function if exists claim_instructions_v1(integer, timestamptz);
 drop function if exists release_queued_v1(integer, timestamptz, text);
 drop function if exists set_reference_prices_v1(text[], bigint[], timestamptz);
+-- Of no release, but of databases that were made in between.
+drop function if exists claim_instructions_v1(integer);
 drop function if exists replace_orders_v1(
-    uuid[], text[], bytea[], uuid[], uuid[], integer[], bigint[], bigint[], bigint[], text[], timestamptz, boolean, text, text[]);
+    uuid[], text[], bytea[], uuid[], integer[], bigint[], bigint[], bigint[], text[], timestamptz, boolean, text, text[]);

@@ -9,7 +9,7 @@
 -- claimed now, or so many users in a row were passed over that nobody further was looked at. In that case, and with p_after,
 -- there is one row without an instruction, for next_after.
 -- Lock order: users while they are chosen (SKIP LOCKED), then everything is read again.
-create or replace function brokerage.claim_instructions_v1(p_limit integer, p_at timestamptz, p_after uuid default null)
+create or replace function brokerage.claim_instructions_v1(p_limit integer, p_after uuid default null)
 returns table (
     instruction_id bigint, action text, user_id uuid, order_id uuid, client_order_id text, symbol text, side text,
     type text, time_in_force text, order_qty_micros bigint, limit_px_micros bigint, replaces uuid, cash_micros bigint,
@@ -24,6 +24,7 @@ declare
     users_looked_at_max constant integer := 1024;   -- a few milliseconds, even if another writer has every one of them
     turn record;
     chosen_ids bigint[];
+    locked_at timestamptz;
 begin
     select * into turn from lock_in_turn_v1('unsent', p_after, p_limit, users_looked_at_max);
     if turn.locked = '{}' then
@@ -43,6 +44,7 @@ begin
                        order by id limit case when cardinality(turn.locked) = p_limit then 1 else p_limit end) n) i
          order by i.number, i.id limit p_limit
     ) c;
+    locked_at := clock_v1();
 
     return query
     with judged as materialized (
@@ -52,6 +54,7 @@ begin
                                        else o.order_qty_micros end as order_qty_micros, o.notional_micros,
                o.replaces, coalesce(o.hold_px_micros, o.limit_px_micros) as limit_px_micros,
                o.cum_qty_micros, o.cum_cost_micros, u.epoch, u.write_seq, u.order_event_seq,
+               next_time_v1(locked_at, u.recorded_at) as recorded_at,
                (i.action = 'submit' and o.status = 'funds_held') or (i.action in ('cancel', 'expire') and o.status = 'pending_cancel')
                    or (i.action = 'replace' and o.status = 'pending_replace') as due
           from venue_instructions i
@@ -66,28 +69,28 @@ begin
     new_events as (
         insert into order_events (user_id, order_id, seq, stream_seq, from_status, to_status, reason, at,
                                   cum_qty_micros, cum_cost_micros)
-        select user_id, order_id, event_seq + 1, order_event_seq + place, 'funds_held', 'routed', 'sent to the venue', p_at,
+        select user_id, order_id, event_seq + 1, order_event_seq + place, 'funds_held', 'routed', 'sent to the venue', recorded_at,
                cum_qty_micros, cum_cost_micros
           from routed
     ),
     new_outbox as (
         insert into outbox (user_id, write_seq, epoch, order_id, order_event_seq, order_stream_seq, occurred_at)
-        select user_id, write_seq + place, epoch, order_id, event_seq + 1, order_event_seq + place, p_at from routed
+        select user_id, write_seq + place, epoch, order_id, event_seq + 1, order_event_seq + place, recorded_at from routed
          order by user_id, place
     ),
     new_users as (
         update users u
-           set write_seq = u.write_seq + r.orders, order_event_seq = u.order_event_seq + r.orders,
+           set recorded_at = r.recorded_at, write_seq = u.write_seq + r.orders, order_event_seq = u.order_event_seq + r.orders,
                owner_state = 'active', halt_id = null, lease_ends_at = null
-          from (select user_id, count(*) as orders from routed group by user_id) r where u.user_id = r.user_id
+          from (select user_id, count(*) as orders, max(recorded_at) as recorded_at from routed group by user_id) r where u.user_id = r.user_id
     ),
     new_orders as (
         update orders o
-           set status = 'routed', event_seq = r.event_seq + 1, write_seq = r.write_seq + r.place, updated_at = p_at
+           set status = 'routed', event_seq = r.event_seq + 1, write_seq = r.write_seq + r.place, updated_at = r.recorded_at
           from routed r where o.user_id = r.user_id and o.order_id = r.order_id
     ),
     sent as (
-        update venue_instructions i set sent_at = p_at, attempts = i.attempts + 1
+        update venue_instructions i set sent_at = locked_at, attempts = i.attempts + 1
           from judged j where j.due and i.id = j.id
     ),
     dropped as (

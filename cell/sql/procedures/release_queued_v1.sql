@@ -37,5 +37,5 @@ begin
          order by i.number, i.order_id limit p_limit
     ) d;
     return query select r.moved, turn.passed_over, turn.last_user
-      from send_in_rounds_v1(due_users, due_orders, 'queued', 'the market is open', false, p_at) r;
+      from send_in_rounds_v1(due_users, due_orders, 'queued', 'the market is open', false) r;
 end $$;

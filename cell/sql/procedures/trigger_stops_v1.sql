@@ -61,7 +61,7 @@ begin
          order by i.number, i.order_id limit p_limit
     ) d;
     select r.moved, turn.passed_over, turn.last_user into triggered, put_off, next_after
-      from send_in_rounds_v1(due_users, due_orders, 'armed', 'stop reached', false, p_at) r;
+      from send_in_rounds_v1(due_users, due_orders, 'armed', 'stop reached', false) r;
     delete from reached_stops r
      using unnest(due_users, due_orders) as d (user_id, order_id)
      where r.user_id = d.user_id and r.order_id = d.order_id
