@@ -9,13 +9,15 @@ id, what it knows is not. A cancel never overtakes its own order. What stays una
 import asyncio
 import logging
 from collections import Counter
+from collections.abc import Sequence
 from typing import Final
 from uuid import UUID
 
-from cell.executions.instruction_queries import claim_instructions, sent_instructions
+from cell.executions.asking import Answers, ask_about
+from cell.executions.instruction_queries import Instruction, claim_instructions, sent_instructions
 from cell.executions.pace import Pace
 from cell.executions.queries import CallRefused, DatabaseAway
-from cell.executions.venue import Venue, VenueAway, VenueOrder, VenueSilent
+from cell.executions.venue import Venue, VenueAway, VenueOrder
 from infra.runtime.database import Pool
 from infra.runtime.fault_points import FaultPoints
 from infra.runtime.telemetry import Metrics
@@ -93,26 +95,22 @@ class Router:
     async def _settle_sent(self) -> None:
         """Ask about every order whose instruction was marked sent and never answered; send what is unknown there."""
         after_id = 0
-        while True:
-            page = await sent_instructions(self._pool, after_id=after_id, limit=ASK_PAGE)
-            if not page:
-                return
-            after_id = page[-1].instruction_id
-            orders = {item.order.order_id: item.order for item in page}
-            answers = await asyncio.gather(*(self._ask(order) for order in orders.values()))
-            known = dict(zip(orders, answers, strict=True))
-            for instruction in page:
-                answer = known[instruction.order.order_id]
-                if answer is False or (answer is True and instruction.action in ("cancel", "expire")):
-                    await self.send(instruction.action, instruction.order)
-            count = Counter(answers)
-            asked = self._metrics.counter("cell_instructions_asked_total")
-            for answer, name in ((True, "known"), (False, "unknown"), (None, "silent")):
-                asked.labels(self._cell, name).inc(count[answer])
-            _log.info("asked about sent instructions", extra={"orders": len(known), "known": count[True]})
 
-    async def _ask(self, order: VenueOrder) -> bool | None:
-        try:
-            return await self._venue.ask(order.order_id, order.user_id)
-        except VenueSilent:
-            return None
+        async def next_page() -> Sequence[Instruction]:
+            nonlocal after_id
+            page = await sent_instructions(self._pool, after_id=after_id, limit=ASK_PAGE)
+            after_id = page[-1].instruction_id if page else after_id
+            return page
+
+        await ask_about(self._venue, next_page, self._settle)
+
+    async def _settle(self, sent: Sequence[Instruction], known: Answers) -> None:
+        for instruction in sent:
+            answer = known[instruction.order.order_id]
+            if answer is False or (answer is True and instruction.action in ("cancel", "expire")):
+                await self.send(instruction.action, instruction.order)
+        count = Counter(known.values())
+        asked = self._metrics.counter("cell_instructions_asked_total")
+        for answer, name in ((True, "known"), (False, "unknown"), (None, "silent")):
+            asked.labels(self._cell, name).inc(count[answer])
+        _log.info("asked about sent instructions", extra={"orders": len(known), "known": count[True]})
