@@ -10,13 +10,21 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, Protocol, TypeVar
 from uuid import UUID
 
-from cell.executions.venue import Venue, VenueOrder, VenueSilent
+from cell.executions.venue import VenueOrder, VenueSilent
 from infra.runtime.cancelling import cancel_all
 
 IN_THE_AIR_MAX: Final = 4_096
 """Questions without an answer. So many silent orders make the others wait for one silence, a few seconds."""
 DEAL_PERIOD_S: Final = 0.1
 """Answers of so long are dealt with together: it takes calls of the database."""
+
+
+class Asked(Protocol):
+    """The part of a venue that is needed here."""
+
+    async def ask(self, order_id: UUID, user_id: UUID) -> bool:
+        """Does it know this order? Raises VenueSilent if it does not say."""
+        ...
 
 
 class About(Protocol):
@@ -33,7 +41,7 @@ Answers = dict[UUID, bool | None]
 
 
 async def ask_about(
-    venue: Venue,
+    venue: Asked,
     next_page: Callable[[], Awaitable[Sequence[Item]]],
     deal: Callable[[list[Item], Answers], Awaitable[None]],
 ) -> None:
@@ -64,7 +72,7 @@ async def ask_about(
         await cancel_all(list(waiting))
 
 
-async def _ask(venue: Venue, order: VenueOrder) -> bool | None:
+async def _ask(venue: Asked, order: VenueOrder) -> bool | None:
     try:
         return await venue.ask(order.order_id, order.user_id)
     except VenueSilent:
