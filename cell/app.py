@@ -32,6 +32,7 @@ from cell.ownership.guard import RouteGuard
 from cell.positions.controller import PositionController
 from cell.reconciliation.controller import ReconciliationReads, ReconciliationRuns
 from cell.settings import CellSettings
+from cell.transfers.controller import TransferController, TransferDecisions, TransferReads
 from infra.runtime.clock import Clock, SystemClock, TimeOrderedIds, make_clock
 from infra.runtime.database import Pool, answers, make_pool
 from infra.runtime.deadline import OutOfTime
@@ -157,6 +158,8 @@ def _operator_routes(
         )
         for controller, role in (
             (OperatorReads, "viewer"),
+            (TransferReads, "viewer"),
+            (TransferDecisions, "operator"),
             (OperatorChanges, "operator"),
             (ReconciliationReads, "viewer"),
             (ReconciliationRuns, "operator"),
@@ -183,6 +186,7 @@ def _customer_litestar(
             OrderHistory,
             AccountController,
             PositionController,
+            TransferController,
             LedgerController,
             InternalController,
         ],

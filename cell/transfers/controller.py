@@ -1,0 +1,227 @@
+"""Transfers of shares from other brokers: a customer sees how his stand, an operator approves or refuses what waits.
+
+A decision is made once. It names who made it and why, is one transaction with what it posts, and may be repeated; the
+other decision is refused then. A customer learns the outcome, never an operator's words.
+"""
+
+from collections.abc import Mapping
+from operator import itemgetter
+from typing import Any
+from uuid import UUID
+
+import msgspec
+from litestar import Controller, Request, get, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery
+
+from cell import errors
+from cell.caller import Caller, Moment, decode_body, format_time
+from cell.controller import LIST, READ, Described, answers
+from cell.money import Amount, format_micros
+from cell.operations.controller import ReasonRequest
+from cell.paging import parse_page
+from cell.transfers import queries
+from infra.runtime.database import Pool
+from infra.runtime.operator_api import subject_of
+from infra.runtime.problem import Problem
+from infra.runtime.procedures import call
+
+
+class TransferState(msgspec.Struct):
+    """How a transfer stands: `pending`, `accepted` or `refused`."""
+
+    transfer_id: UUID
+    symbol: str
+    qty: Amount
+    unit_cost: Amount
+    status: str
+    created_at: Moment
+    decided_at: Moment | None
+    """When an operator decided; null while it waits, and for one that was accepted at once."""
+
+
+class TransferPage(msgspec.Struct):
+    items: list[TransferState]
+    next_page_token: str | None
+
+
+class WaitingTransfer(msgspec.Struct):
+    """What an operator decides about."""
+
+    transfer_id: UUID
+    user_id: UUID
+    symbol: str
+    qty: Amount
+    unit_cost: Amount
+    created_at: Moment
+
+
+class WaitingPage(msgspec.Struct):
+    items: list[WaitingTransfer]
+    next_page_token: str | None
+
+
+class DecidedTransfer(msgspec.Struct):
+    """The decision that stands, and whether this call made it."""
+
+    transfer_id: UUID
+    user_id: UUID
+    status: str
+    decided_at: str | None
+    decided_by: str | None
+    reason: str | None
+    changed: bool
+
+
+_reason_decoder = msgspec.json.Decoder(ReasonRequest)
+
+
+def _parse_id(text: str) -> UUID:
+    """An id from a path; what is no UUID in its usual spelling is nobody's transfer."""
+    try:
+        found = UUID(text)
+    except ValueError as error:
+        raise errors.transfer_not_found() from error
+    if str(found) != text.lower():
+        raise errors.transfer_not_found()
+    return found
+
+
+def _state(row: Mapping[str, Any]) -> TransferState:
+    decided_at = row["decided_at"]
+    return TransferState(
+        transfer_id=row["transfer_id"],
+        symbol=row["symbol"],
+        qty=format_micros(row["qty_micros"]),
+        unit_cost=format_micros(row["unit_cost_micros"]),
+        status=row["status"],
+        created_at=format_time(row["at"]),
+        decided_at=None if decided_at is None else format_time(decided_at),
+    )
+
+
+class TransferController(Controller):
+    path = "/v1/share-transfers"
+    tags = ("positions",)
+
+    @get(
+        "/",
+        summary="Transfers of shares from other brokers, newest first",
+        operation_class=Described,
+        responses=answers(TransferPage, LIST, s200="a page of transfers"),
+    )
+    async def transfers(
+        self,
+        caller: NamedDependency[Caller],
+        pool: NamedDependency[Pool],
+        limit: FromQuery[str | None] = None,
+        page_token: FromQuery[str | None] = None,
+        direction: FromQuery[str | None] = None,
+    ) -> TransferPage:
+        page = parse_page(limit, page_token, direction)
+        rows = await queries.list_transfers(
+            pool, caller.user_id, after=page.after_id(), descending=page.descending, limit=page.rows_to_read
+        )
+        shown, token = page.cut(rows, itemgetter("transfer_id"))
+        return TransferPage([_state(row) for row in shown], token)
+
+    @get(
+        "/{transfer_id:str}",
+        summary="A transfer, and how it stands",
+        operation_class=Described,
+        responses=answers(TransferState, READ, s200="the transfer"),
+    )
+    async def transfer(
+        self, transfer_id: FromPath[str], caller: NamedDependency[Caller], pool: NamedDependency[Pool]
+    ) -> TransferState:
+        row = await queries.find_transfer(pool, caller.user_id, _parse_id(transfer_id))
+        if row is None:
+            raise errors.transfer_not_found()
+        return _state(row)
+
+
+class TransferReads(Controller):
+    path = "/operator/v1/share-transfers"
+
+    @get("/")
+    async def waiting(
+        self, pool: NamedDependency[Pool], limit: FromQuery[str | None] = None, page_token: FromQuery[str | None] = None
+    ) -> WaitingPage:
+        """What waits for a decision, oldest first."""
+        page = parse_page(limit, page_token, "asc")
+        rows = await queries.list_waiting(pool, after=page.after_id(), limit=page.rows_to_read)
+        shown, token = page.cut(rows, itemgetter("transfer_id"))
+        return WaitingPage(
+            [
+                WaitingTransfer(
+                    transfer_id=row["transfer_id"],
+                    user_id=row["user_id"],
+                    symbol=row["symbol"],
+                    qty=format_micros(row["qty_micros"]),
+                    unit_cost=format_micros(row["unit_cost_micros"]),
+                    created_at=format_time(row["at"]),
+                )
+                for row in shown
+            ],
+            token,
+        )
+
+
+class TransferDecisions(Controller):
+    path = "/operator/v1/users/{user_id:uuid}/share-transfers/{transfer_id:uuid}"
+
+    @post("/approve", status_code=200)
+    async def approve(
+        self,
+        request: Request[Any, Any, Any],
+        user_id: FromPath[UUID],
+        transfer_id: FromPath[UUID],
+        pool: NamedDependency[Pool],
+    ) -> DecidedTransfer:
+        """The shares are the customer's from now on."""
+        return await _decide(request, pool, user_id, transfer_id, approve=True)
+
+    @post("/refuse", status_code=200)
+    async def refuse(
+        self,
+        request: Request[Any, Any, Any],
+        user_id: FromPath[UUID],
+        transfer_id: FromPath[UUID],
+        pool: NamedDependency[Pool],
+    ) -> DecidedTransfer:
+        """Nothing was posted and nothing will be."""
+        return await _decide(request, pool, user_id, transfer_id, approve=False)
+
+
+async def _decide(
+    request: Request[Any, Any, Any], pool: Pool, user_id: UUID, transfer_id: UUID, *, approve: bool
+) -> DecidedTransfer:
+    body = decode_body(_reason_decoder, await request.body())
+    arguments = [user_id, transfer_id, approve, subject_of(request), body.reason]
+    [(outcome, figures)] = await call(pool, queries.DECIDE, arguments)
+    if outcome not in ("decided", "ALREADY"):
+        raise _refusal(outcome, figures or {})
+    return DecidedTransfer(
+        transfer_id=transfer_id,
+        user_id=user_id,
+        status=figures["status"],
+        decided_at=figures["decided_at"],
+        decided_by=figures["decided_by"],
+        reason=figures["reason"],
+        changed=outcome == "decided",
+    )
+
+
+def _refusal(outcome: str, figures: Mapping[str, Any]) -> Problem:
+    match outcome:
+        case "NOT_FOUND":
+            return errors.user_not_found()
+        case "TRANSFER_NOT_FOUND":
+            return errors.transfer_not_found()
+        case "DEPARTED":
+            return errors.misdirected(figures["owner"], figures["epoch"])
+        case "USER_HALTED":
+            return errors.user_halted(figures["lease_ends_at"])
+        case "TRANSFER_DECIDED":
+            return errors.transfer_decided(figures["status"], figures["decided_at"])
+    return errors.refusal(outcome, figures)
