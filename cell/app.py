@@ -42,7 +42,7 @@ from infra.runtime.operator_api import create_operator_app, require_role
 from infra.runtime.problem import to_response
 from infra.runtime.procedures import AWAY, DatabaseBusy
 from infra.runtime.telemetry import Metrics
-from infra.security.keys import OPERATOR_FILE, ROUTE_FILE, KeyRing, KeySource, follow_key_ring
+from infra.security.keys import OPERATOR_FILE, ROUTE_FILE, KeyRing, KeySource, follow_key_ring, key_ids
 
 _log = logging.getLogger(__name__)
 
@@ -107,7 +107,9 @@ def create_app(settings: CellSettings) -> CellApp:
     accounts = Accounts(
         pool, profile=settings.new_user_profile, refresh_days=settings.refresh_token_days, clock=clock, new_id=new_id
     )
-    guard = RouteGuard(follow_key_ring(settings.keys_dir / ROUTE_FILE), settings.name, clock.epoch_s)
+    route_ring = follow_key_ring(settings.keys_dir / ROUTE_FILE)
+    operator_ring = follow_key_ring(settings.keys_dir / OPERATOR_FILE)
+    guard = RouteGuard(route_ring, settings.name, clock.epoch_s)
 
     async def place(caller: Caller, key: str, body: bytes) -> Answer:
         return await place_order(batcher, new_id, caller, key, body)
@@ -128,9 +130,9 @@ def create_app(settings: CellSettings) -> CellApp:
 
     async def ready() -> tuple[bool, Mapping[str, object]]:
         is_up = await answers(pool)
-        return is_up, {"cell": settings.name, "database": is_up, "commands_waiting": batcher.waiting}
+        keys = key_ids({ROUTE_FILE: route_ring, OPERATOR_FILE: operator_ring})
+        return is_up, {"cell": settings.name, "database": is_up, "commands_waiting": batcher.waiting, "keys": keys}
 
-    operator_ring = follow_key_ring(settings.keys_dir / OPERATOR_FILE)
     operator = create_operator_app(
         metrics=metrics,
         ready=ready,

@@ -15,7 +15,7 @@ from exchange.metrics import METRICS
 from exchange.settings import ExchangeSettings
 from infra.runtime.clock import make_clock
 from infra.runtime.fault_points import FaultPoints
-from infra.runtime.operator_api import create_operator_app, load_operator_ring, require_role, serving
+from infra.runtime.operator_api import create_operator_app, load_operator_ring, operator_keys, require_role, serving
 from infra.runtime.shutdown import Shutdown
 from infra.runtime.telemetry import Metrics
 
@@ -36,13 +36,15 @@ async def run_exchange(settings: ExchangeSettings, shutdown: Shutdown) -> None:
     running = asyncio.create_task(market.run(stop), name="market")
     running.add_done_callback(lambda _: shutdown.ask())  # a market that fails ends the process
 
+    operator_ring = load_operator_ring(settings.keys_dir)
+
     async def ready() -> tuple[bool, Mapping[str, object]]:
-        return not running.done(), {"log_id": log.log_id}
+        return not running.done(), {"log_id": log.log_id, "keys": operator_keys(operator_ring)}
 
     routes = Router(
         path="/",
         route_handlers=[TapeController, ExchangeController],
-        guards=[require_role(load_operator_ring(settings.keys_dir), "operator", clock.epoch_s)],
+        guards=[require_role(operator_ring, "operator", clock.epoch_s)],
         dependencies={"desk": Provide(lambda: market.operators, sync_to_thread=False)},
         request_max_body_size=settings.tape_bytes_max,
     )

@@ -38,9 +38,12 @@ from infra.security.keys import (
     CUSTOMER_VERIFY_FILE,
     EMAIL_PEPPER_FILE,
     ROUTE_FILE,
+    AnyRing,
+    KeySource,
     follow_key_ring,
     follow_signing_ring,
     follow_verify_ring,
+    key_ids,
     load_key_ring,
 )
 from infra.security.route_token import RouteTokenSigner
@@ -110,7 +113,11 @@ class Router:
         )
         self._verify_ring = follow_verify_ring(keys / CUSTOMER_VERIFY_FILE)
         self._route_ring = follow_key_ring(keys / ROUTE_FILE)
-        self._keys_seen = self._keys_now()
+        signing_ring = follow_signing_ring(keys / CUSTOMER_SIGNING_FILE)
+        self._rings: dict[str, KeySource[AnyRing]] = {
+            CUSTOMER_VERIFY_FILE: self._verify_ring, CUSTOMER_SIGNING_FILE: signing_ring, ROUTE_FILE: self._route_ring
+        }  # fmt: skip
+        self._verified_by = self._verify_ring.current()
         self.routes = Routes(
             verifier=CustomerTokenVerifier(self._verify_ring),
             signer=RouteTokenSigner(self._route_ring),
@@ -144,7 +151,7 @@ class Router:
         self.sign_ups = SignUp(World(self.watcher, self.fleet), queries, self.calls, hasher, FaultPoints())
         self.log_ins = LogIn(queries, self.calls, hasher, is_void=self._is_void)
         self.sweep = ClaimSweep(queries, self.calls, self.routes)
-        self.access_tokens = AccessTokens(CustomerTokenSigner(follow_signing_ring(keys / CUSTOMER_SIGNING_FILE)), now)
+        self.access_tokens = AccessTokens(CustomerTokenSigner(signing_ring), now)
         self.metrics = Metrics(())
         self.metrics.registry.register(
             RouterCollector(
@@ -182,7 +189,7 @@ class Router:
 
     def _revoke(self, user_ids: set[UUID]) -> None:
         self.routes.forget_users(user_ids)
-        self.forwarder.close_tunnels(user_ids)
+        self.forwarder.close_tunnels_of(user_ids)
 
     def _follow(self, shard_map: ShardMap) -> None:
         self.fleet.follow(shard_map)
@@ -203,6 +210,7 @@ class Router:
             "map_source": watch.source,
             "map_taken_at": None if watch.taken_at is None else watch.taken_at.isoformat(timespec="microseconds"),
             "map_confirmed_s_ago": None if age_s is None else round(age_s, 1),
+            "keys": key_ids(self._rings),
         }
 
     @asynccontextmanager
@@ -244,15 +252,12 @@ class Router:
                 self.draining = True
                 await asyncio.sleep(settings.drain_notice_s)
 
-    def _keys_now(self) -> tuple[frozenset[str], str]:
-        return frozenset(self._verify_ring.current().keys), self._route_ring.current().active
-
     def _follow_keys(self) -> None:
-        """A further customer key changes nothing that is remembered; one that is gone, or another route key, does."""
-        (known, signed_by), now = self._keys_seen, self._keys_now()
-        if not known <= now[0] or signed_by != now[1]:
-            self.routes.forget_all()
-        self._keys_seen = now
+        """Requests look at the keys themselves; a stream that is open asks nothing any more."""
+        now = self._verify_ring.current()
+        if now is not self._verified_by:
+            self._verified_by = now
+            self.forwarder.close_tunnels_under_other_keys(now.keys)
 
     async def _sweep_clients(self) -> None:
         limits = self.forwarder.limits

@@ -96,10 +96,10 @@ async def _carry(request: "ForwardedRequest", why: str | None) -> None:
 
 
 def _follow_map(request: "ForwardedRequest") -> None:
-    """Time has passed: perhaps the user has another owner now."""
+    """Time has passed: perhaps the user has another owner now, or his token is void. Raises a `RouterRefusal`."""
     routes = request.forwarder.routes
     if not routes.is_current(request.route):
-        request.route = routes.to_owner(request.route.user_id)
+        request.route = routes.of_request(request.head.authorization)
 
 
 def _may_be_done(request: "ForwardedRequest") -> bool:

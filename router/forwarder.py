@@ -1,7 +1,7 @@
 """What all requests of one router share: who may come in, where users live, what is under way, and what was refused."""
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -12,7 +12,7 @@ from router.carry import carry_or_refuse
 from router.frames import POLICY_VIOLATION
 from router.headers import Ids
 from router.hold import Holding
-from router.identify import Routes
+from router.identify import Route, Routes
 from router.limits import Limit
 from router.misroute import Misroutes
 from router.settings import EdgeSettings
@@ -83,9 +83,16 @@ class Forwarder:
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
 
-    def close_tunnels(self, user_ids: Collection[UUID]) -> None:
+    def close_tunnels_of(self, user_ids: Collection[UUID]) -> None:
         """Their tokens are void, so what was opened by them ends."""
-        for tunnel in [tunnel for tunnel in self.tunnels if tunnel.request.route.user_id in user_ids]:
+        self._close_tunnels(lambda route: route.user_id in user_ids)
+
+    def close_tunnels_under_other_keys(self, kids: Collection[str]) -> None:
+        """Only tokens under these keys are ours, so what was opened by others ends."""
+        self._close_tunnels(lambda route: route.kid not in kids)
+
+    def _close_tunnels(self, is_void: Callable[[Route], bool]) -> None:
+        for tunnel in [tunnel for tunnel in self.tunnels if is_void(tunnel.request.route)]:
             tunnel.leave(POLICY_VIOLATION, 0.0)
 
     def spawn(self, request: "ForwardedRequest", broken: str | None) -> None:

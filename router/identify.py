@@ -1,14 +1,15 @@
 """Access token -> the user and the way to his cell, remembered until either changes.
 
 A token is verified once; after that one dictionary look-up by the raw header value gives everything a request needs:
-the cell and the signed head of the forwarded request. An entry ends with the access token, with its route token, and
-with the map it was made by, so nothing here can be staler than the map in memory.
+the cell and the signed head of the forwarded request. An entry ends with the access token, with its route token, with
+the revocation of its user, with the map and with the keys it was made by, so nothing here can be staler than those.
 """
 
 from collections.abc import Callable, Collection
 from uuid import UUID
 
 from infra.security.customer_token import CustomerTokenExpired, CustomerTokenInvalid, CustomerTokenVerifier
+from infra.security.keys import KeyRing, VerifyRing
 from infra.security.route_token import RouteTokenSigner
 from infra.topology.identifiers import CellId, UserId
 from infra.topology.shard_map import ShardMap
@@ -21,20 +22,47 @@ _ROUTE_TOKEN_MARGIN_S = 30
 
 
 class Route:
-    """Where one user's requests go, by one map."""
+    """Where one user's requests go, and all that justifies it: one map, the ring that signed its route token, the ring
+    that verified the access token, and when that was issued."""
 
-    __slots__ = ("bucket", "by_hint", "cell", "shard_map", "token", "user_id", "valid_until_s")
+    __slots__ = (
+        "bucket",
+        "by_hint",
+        "cell",
+        "issued_at_s",
+        "kid",
+        "shard_map",
+        "signed_by",
+        "token",
+        "user_id",
+        "valid_until_s",
+        "verified_by",
+    )
 
     def __init__(
-        self, user_id: UserId, cell: CellUpstream, token: bytes, shard_map: ShardMap, valid_until_s: float
+        self,
+        user_id: UserId,
+        cell: CellUpstream,
+        token: bytes,
+        shard_map: ShardMap,
+        signed_by: KeyRing,
+        valid_until_s: float,
     ) -> None:
         self.user_id = user_id
         self.cell = cell
         self.token = token
         self.shard_map = shard_map
+        self.signed_by = signed_by
+        self.verified_by: VerifyRing | None = None
+        self.kid = ""
+        self.issued_at_s = 0
         self.valid_until_s = valid_until_s
         self.by_hint = False
         self.bucket: Bucket | None = None
+
+    def takes_over(self, other: "Route") -> None:
+        """The same request goes here now instead of there: its access token was verified for both."""
+        self.verified_by, self.kid, self.issued_at_s = other.verified_by, other.kid, other.issued_at_s
 
 
 class Routes:
@@ -61,25 +89,36 @@ class Routes:
         self._cached_max = cached_max
         self._now = now
         self._routes: dict[bytes, Route] = {}
+        self._rings = (verifier.ring, signer.ring)
         self.verified = 0
 
     def of_request(self, authorization: bytes) -> Route:
         """The route of a request by its `Authorization` header. Raises a `RouterRefusal`."""
+        rings = self._rings
+        if self._verifier.ring is not rings[0] or self._signer.ring is not rings[1]:
+            self._follow_keys()
         route = self._routes.get(authorization)
         if route is not None and route.shard_map is self._current_map() and self._now() < route.valid_until_s:
             return route
         return self._identify(authorization)
 
     def is_current(self, route: Route) -> bool:
-        """Made by the newest map, and not about to end."""
-        return route.shard_map is self._current_map() and self._now() < route.valid_until_s
+        """Would it be the same if it were made now: by this map, under these keys, of a user whose token stands."""
+        return (
+            route.shard_map is self._current_map()
+            and self._now() < route.valid_until_s
+            and route.verified_by is self._verifier.ring
+            and route.signed_by is self._signer.ring
+            and not self._is_void(route.user_id, route.issued_at_s)
+        )
 
     def forget(self, authorization: bytes) -> None:
         self._routes.pop(authorization, None)
 
-    def forget_all(self) -> None:
+    def _follow_keys(self) -> None:
         """Keys have changed: what was verified or signed by one that is gone must not live on here."""
         self._routes.clear()
+        self._rings = (self._verifier.ring, self._signer.ring)
 
     def forget_users(self, user_ids: Collection[UUID]) -> None:
         """Their tokens have to be judged anew."""
@@ -103,11 +142,12 @@ class Routes:
         if shard_map is None or shard_map.cell(cell_id) is None:
             raise CellUnavailable("no cell serves this user at the moment")
         expires_at_s = int(self._now()) + self._ttl_s
+        signed_by = self._signer.ring
         token = self._signer.sign(
             user_id=user_id, cell_id=cell_id, epoch=shard_map.epoch, expires_at_s=expires_at_s
         ).encode()
         valid_until_s = expires_at_s - min(_ROUTE_TOKEN_MARGIN_S, self._ttl_s / 2)
-        return Route(UserId(user_id), self._fleet.cell(cell_id), token, shard_map, valid_until_s)
+        return Route(UserId(user_id), self._fleet.cell(cell_id), token, shard_map, signed_by, valid_until_s)
 
     def _identify(self, authorization: bytes) -> Route:
         scheme, _, blanks_and_token = authorization.partition(b" ")
@@ -115,6 +155,7 @@ class Routes:
         if scheme.lower() != b"bearer":
             raise TokenInvalid("this call needs an access token: Authorization: Bearer ...")
         now_s = self._now()
+        verified_by = self._verifier.ring
         try:
             claims = self._verifier.verify(token.decode("ascii"), int(now_s))
         except CustomerTokenExpired as error:
@@ -126,6 +167,7 @@ class Routes:
             raise TokenInvalid("the access token was revoked")
         route = self.to_owner(claims.user_id)
         route.valid_until_s = min(route.valid_until_s, claims.expires_at_s)
+        route.verified_by, route.kid, route.issued_at_s = verified_by, claims.kid, claims.issued_at_s
         if len(authorization) == len(scheme) + 1 + len(token):  # with blanks it could be spelled in endless ways
             self._remember(authorization, route)
         return route

@@ -46,10 +46,12 @@ class Misroutes:
             await self._refresh(_REFRESH_S)
         route = self._routes.to_owner(refused.user_id)
         if route.cell is not refused.cell:
+            route.takes_over(refused)
             return route
         if hint.owner and hint.owner != refused.cell.cell_id and (hint.epoch or 0) > route.shard_map.epoch:
             route = self._routes.to_cell(refused.user_id, CellId(hint.owner))
             route.by_hint = True
+            route.takes_over(refused)
             return route
         raise CellUnavailable("the user is on the way to another cell")
 

@@ -1,7 +1,8 @@
 """Only the router may bring a customer here, and only the database says whether he is ours.
 
-`RouteGuard` checks the router's token (a signature, no I/O). `check_owner` turns the user's row into go on, 421, 503 or
-404; writes do the same inside their procedure, under the row's lock.
+`RouteGuard` checks the router's token (a signature, no I/O); what it remembers of a token ends with the token and with
+the key ring that it was checked by. `check_owner` turns the user's row into go on, 421, 503 or 404;
+writes do the same inside their procedure, under the row's lock.
 """
 
 from collections.abc import Callable
@@ -20,12 +21,13 @@ VERIFIED_MAX: Final = 20_000
 
 
 class RouteGuard:
-    """Checks route tokens; each token's signature is verified once."""
+    """Checks route tokens; each token's signature is verified once by each key ring."""
 
     def __init__(self, ring: KeySource[KeyRing], cell_name: str, now: Callable[[], float]) -> None:
         """`now` is the time of day, in seconds since 1970."""
         self._now = now
         self._verifier = RouteTokenVerifier(ring, cell_id=cell_name)
+        self._verified_by = self._verifier.ring
         self._verified: dict[str, tuple[Caller, int]] = {}
 
     def identify(self, token: str | None) -> Caller:
@@ -33,6 +35,9 @@ class RouteGuard:
         now_s = int(self._now())
         if token is None:
             raise Problem(401, "TOKEN_INVALID", "this port takes customers from the router only")
+        if self._verifier.ring is not self._verified_by:  # a key that was dropped must not live on in what it signed
+            self._verified.clear()
+            self._verified_by = self._verifier.ring
         known = self._verified.get(token)
         if known is not None and known[1] > now_s:
             return known[0]

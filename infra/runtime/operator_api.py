@@ -21,7 +21,7 @@ from infra.runtime.methods import WithMethods
 from infra.runtime.problem import Problem, to_response
 from infra.runtime.settings import ListenSettings
 from infra.runtime.telemetry import Metrics
-from infra.security.keys import OPERATOR_FILE, KeyRing, KeySource, follow_key_ring
+from infra.security.keys import OPERATOR_FILE, KeyRing, KeySource, follow_key_ring, key_ids
 from infra.security.operator_token import OperatorTokenInvalid, verify_operator_token
 
 Readiness = Callable[[], Awaitable[tuple[bool, Mapping[str, object]]]]
@@ -34,6 +34,11 @@ _RANK = {"viewer": 0, "auditor": 1, "operator": 2}
 def load_operator_ring(keys_dir: Path) -> KeySource[KeyRing]:
     """The keys that operator tokens are checked with, for a process that otherwise knows no keys."""
     return follow_key_ring(keys_dir / OPERATOR_FILE)
+
+
+def operator_keys(ring: KeySource[KeyRing]) -> dict[str, list[str]]:
+    """Which of them such a process holds, for its readiness: who rotates keys asks."""
+    return key_ids({OPERATOR_FILE: ring})
 
 
 def require_role(

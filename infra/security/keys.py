@@ -133,6 +133,20 @@ class FollowedRing(Generic[Ring]):
         _log.info("key file taken", extra={"file": self._path.name})
 
 
+AnyRing = KeyRing | SigningRing | VerifyRing
+
+
+def key_ids(rings: Mapping[str, KeySource[AnyRing]]) -> dict[str, list[str]]:
+    """Which keys a process holds at this moment, by file, the one that signs first; never a secret. Asking makes it
+    look at its files, so what it says it goes by is what it goes by from then on."""
+    return {file: _ids(ring.current()) for file, ring in rings.items()}
+
+
+def _ids(ring: AnyRing) -> list[str]:
+    active = None if isinstance(ring, VerifyRing) else ring.active
+    return sorted(ring.keys, key=lambda kid: (kid != active, kid))
+
+
 def follow_key_ring(path: Path) -> FollowedRing[KeyRing]:
     return FollowedRing(path, load_key_ring)
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from infra.security.keys import KeyRing, KeySource
+from infra.security.lifetime import OPERATOR_TOKEN_LIFE_MAX_S, LifeEnded, LifeInvalid, check_life
 from infra.security.signed_text import SignedTextInvalid, sign_text, verify_text
 
 _PURPOSE: Final = b"operator-token-v1:"
@@ -31,11 +32,20 @@ def sign_operator_token(ring: KeySource[KeyRing], *, subject: str, role: str, ex
 def verify_operator_token(ring: KeySource[KeyRing], token: str, now_s: int) -> OperatorClaims:
     try:
         claims = json.loads(verify_text(ring, _PURPOSE, token))
-        subject, role, expires_at_s = claims["sub"], claims["role"], claims["exp"]
-    except (SignedTextInvalid, ValueError, KeyError, TypeError) as error:
+        subject, role = claims["sub"], claims["role"]
+        check_life(
+            now_s=now_s,
+            life_max_s=OPERATOR_TOKEN_LIFE_MAX_S,
+            expires_at_s=claims["exp"],
+            issued_at_s=claims.get("iat"),
+            not_before_s=claims.get("nbf"),
+        )
+    except LifeEnded as error:
+        raise OperatorTokenInvalid("operator token has expired") from error
+    except LifeInvalid as error:
+        raise OperatorTokenInvalid(f"operator token {error}") from error
+    except (SignedTextInvalid, ValueError, KeyError, TypeError, RecursionError) as error:
         raise OperatorTokenInvalid("not an operator token") from error
-    if role not in OPERATOR_ROLES:
+    if type(subject) is not str or not isinstance(role, str) or role not in OPERATOR_ROLES:
         raise OperatorTokenInvalid("unknown role")
-    if expires_at_s <= now_s:
-        raise OperatorTokenInvalid("operator token has expired")
     return OperatorClaims(subject, role)

@@ -16,7 +16,6 @@ from typing import Any, Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from infra.security.customer_token import ACCESS_TOKEN_TTL_S
 from infra.security.keys import (
     CUSTOMER_SIGNING_FILE,
     CUSTOMER_VERIFY_FILE,
@@ -29,6 +28,7 @@ from infra.security.keys import (
     new_kid,
     new_secret,
 )
+from infra.security.lifetime import ACCESS_TOKEN_LIFE_MAX_S, OPERATOR_TOKEN_LIFE_MAX_S, ROUTE_TOKEN_LIFE_MAX_S
 
 
 class Rotated(StrEnum):
@@ -39,15 +39,16 @@ class Rotated(StrEnum):
     OPERATOR = "operator"
 
 
-_FILES: Final = {
-    Rotated.CUSTOMER: CUSTOMER_SIGNING_FILE,
-    Rotated.ROUTE: ROUTE_FILE,
-    Rotated.OPERATOR: OPERATOR_FILE,
+FILES: Final = {
+    Rotated.CUSTOMER: (CUSTOMER_SIGNING_FILE, CUSTOMER_VERIFY_FILE),
+    Rotated.ROUTE: (ROUTE_FILE,),
+    Rotated.OPERATOR: (OPERATOR_FILE,),
 }
+"""In which files the keys of a ring lie; the first holds the secrets."""
 KEPT_S: Final = {
-    Rotated.CUSTOMER: ACCESS_TOKEN_TTL_S + 60,
-    Rotated.ROUTE: 300 + 60,
-    Rotated.OPERATOR: 3600,
+    Rotated.CUSTOMER: ACCESS_TOKEN_LIFE_MAX_S + 60,
+    Rotated.ROUTE: ROUTE_TOKEN_LIFE_MAX_S + 60,
+    Rotated.OPERATOR: OPERATOR_TOKEN_LIFE_MAX_S + 60,
 }
 """How long an old key still verifies: the life of what it signed, and a minute for clocks."""
 
@@ -114,7 +115,7 @@ def list_keys(directory: Path, ring: Rotated) -> list[KeyRow]:
 
 
 def _open(directory: Path, ring: Rotated) -> tuple[Path, dict[str, Any]]:
-    path = directory / _FILES[ring]
+    path = directory / FILES[ring][0]
     try:
         document: dict[str, Any] = json.loads(path.read_bytes())
         document.setdefault("retired", {})

@@ -12,7 +12,7 @@ Needs `apt-get install haproxy`. Nothing takes the orders out of the cell: venue
 
 import os
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -91,19 +91,21 @@ async def _measure_on(
 class _Target:
     """One way to the cell: whom to ask, and as whom."""
 
-    def __init__(self, name: str, port: int, headers: list[dict[str, str]], pid: int | None = None) -> None:
+    def __init__(
+        self, name: str, port: int, headers: Callable[[], list[dict[str, str]]], pid: int | None = None
+    ) -> None:
         self._name = name
         self._pid = pid
         self._url = f"http://127.0.0.1:{port}"
-        self._headers = headers
+        self._headers = headers  # made anew for each way: a token does not live as long as a benchmark
 
     def way(self, kind: str, lot: str) -> Way:
         """Customers in turn on every connection. `lot`: keys of orders must differ from those of any other lot."""
         if kind == "read":
-            reads = [build_request("GET", f"{self._url}/v1/account", each) for each in self._headers]
+            reads = [build_request("GET", f"{self._url}/v1/account", each) for each in self._headers()]
             return Way(self._name, self._url, lambda lane, at: reads[(lane + at * CONNECTIONS) % len(reads)], self._pid)
         body = limit_buy(SYMBOL, LIMIT_PX)
-        orders = [order_around_key(self._url, each, body) for each in self._headers]
+        orders = [order_around_key(self._url, each, body) for each in self._headers()]
         return Way(self._name, self._url, orders_in_turn(orders, CONNECTIONS, f"{self._name}-{lot}"), self._pid)
 
 
@@ -116,12 +118,21 @@ async def _servers(cores: Cores) -> AsyncIterator[list[_Target]]:
             server = await started.enter_async_context(cell.app_server())
         users = await open_in(cell, CUSTOMERS)
         router_port, haproxy_port = free_port(), free_port()
-        passes = [{"X-Route-Token": token} for token in route_tokens(cell, users)]
-        now_s = int(time.time())
         router = started.enter_context(
             running_router(cell.folder, router_port, {"cell-1": server.url}, core=cores.proxy)  # with the cell's keys
         )
         signer = CustomerTokenSigner(load_signing_ring(cell.folder / "keys" / CUSTOMER_SIGNING_FILE))
+
+        def passes() -> list[dict[str, str]]:
+            return [{"X-Route-Token": token} for token in route_tokens(cell, users)]
+
+        def bearers() -> list[dict[str, str]]:
+            return [_bearer(signer.sign(user, int(time.time()))) for user in users]
+
+        def both() -> list[dict[str, str]]:
+            until_s = int(time.time()) + 3_600
+            return [_bearer(hs256(user, until_s)) | each for user, each in zip(users, passes(), strict=True)]
+
         users_file = cell.folder / "users.map"
         users_file.write_text(users_map(users))
         config = haproxy_config(haproxy_port, server.customer_port, users_file)
@@ -129,13 +140,8 @@ async def _servers(cores: Cores) -> AsyncIterator[list[_Target]]:
         for port in (router_port, haproxy_port):
             await_port(port)
         yield [
-            _Target("router", router_port, [_bearer(signer.sign(user, now_s)) for user in users], router),
-            _Target(
-                "haproxy",
-                haproxy_port,
-                [_bearer(hs256(user, now_s + 3_600)) | each for user, each in zip(users, passes, strict=True)],
-                haproxy,
-            ),
+            _Target("router", router_port, bearers, router),
+            _Target("haproxy", haproxy_port, both, haproxy),
             _Target("cell", server.customer_port, passes),
         ]
 

@@ -9,17 +9,18 @@ import os
 import secrets
 import time
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from infra.security.keys import ROUTE_FILE, load_key_ring
+from infra.security.lifetime import ROUTE_TOKEN_LIFE_MAX_S
 from infra.security.route_token import RouteTokenSigner
 from loadtests.client import Customer, RouterClient
 from loadtests.figures import MICROS, from_wire, to_wire
 from loadtests.operator_view import OperatorView
 
 CASH_MICROS = 9_000_000 * MICROS
-TOKEN_S = 3_600
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +31,14 @@ class Bench:
     router_url: str
     cell_url: str
     customers: tuple[Customer, ...]
-    route_tokens: tuple[str, ...]
+    signer: RouteTokenSigner
+    epoch: int
     symbol: str
     limit_price_micros: int
+
+    def route_tokens(self) -> list[str]:
+        """A fresh one for every customer: a cell believes none for longer than its norm, so each round has its own."""
+        return sign_fresh(self.signer, self.cell, self.epoch, [each.user_id for each in self.customers])
 
     def body(self) -> bytes:
         """A limit buy of one share, well below the market, so that it rests."""
@@ -58,18 +64,22 @@ async def open_bench(router_url: str, view: OperatorView, *, cell: str, customer
     reference_micros = from_wire(answer.body["reference_price"])
     epoch = int((await view.json("map", "show"))["epoch"])
     signer = RouteTokenSigner(load_key_ring(await keys_folder(view) / ROUTE_FILE))
-    expires_at_s = int(time.time()) + TOKEN_S
     return Bench(
         cell=cell,
         router_url=router_url,
         cell_url=cell_url,
         customers=tuple(mine),
-        route_tokens=tuple(
-            signer.sign(user_id=each.user_id, cell_id=cell, epoch=epoch, expires_at_s=expires_at_s) for each in mine
-        ),
+        signer=signer,
+        epoch=epoch,
         symbol=symbol,
         limit_price_micros=reference_micros * 93 // 100 // 10_000 * 10_000,
     )
+
+
+def sign_fresh(signer: RouteTokenSigner, cell: str, epoch: int, users: Sequence[uuid.UUID]) -> list[str]:
+    """Route tokens as long as they may be."""
+    ends_at_s = int(time.time()) + ROUTE_TOKEN_LIFE_MAX_S
+    return [signer.sign(user_id=user_id, cell_id=cell, epoch=epoch, expires_at_s=ends_at_s) for user_id in users]
 
 
 async def keys_folder(view: OperatorView) -> Path:

@@ -16,7 +16,6 @@ have a thousand orders and when they have a million.
 """
 
 import asyncio
-import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from typing import Any, Final
 
 from infra.security.keys import ROUTE_FILE, load_key_ring
 from infra.security.route_token import RouteTokenSigner
+from loadtests.benchmarks.bench_customers import sign_fresh
 from loadtests.benchmarks.conditions import conditions, write_result
 from loadtests.benchmarks.orders_per_second import Say, checked
 from loadtests.benchmarks.own_cell import NAME, OwnCell, own_cell
@@ -233,8 +233,7 @@ async def orders_over_http(cell: OwnCell, url: str, users: Sequence[uuid.UUID]) 
 
 def route_tokens(cell: OwnCell, users: Sequence[uuid.UUID]) -> list[str]:
     signer = RouteTokenSigner(load_key_ring(cell.folder / "keys" / ROUTE_FILE))
-    ends_at_s = int(time.time()) + 3_600
-    return [signer.sign(user_id=user_id, cell_id=NAME, epoch=1, expires_at_s=ends_at_s) for user_id in users]
+    return sign_fresh(signer, NAME, 1, users)
 
 
 async def read_pages(cell: OwnCell, url: str, reader: uuid.UUID) -> dict[str, float]:

@@ -118,7 +118,7 @@ def through_router(
 
 def to_cell(bench: Bench, round_number: int, connections: int | None = None) -> RequestOf:
     body = bench.body()
-    heads = [order_around_key(bench.cell_url, {"X-Route-Token": token}, body) for token in bench.route_tokens]
+    heads = [order_around_key(bench.cell_url, {"X-Route-Token": token}, body) for token in bench.route_tokens()]
     return orders_in_turn(heads, connections, f"cell-{round_number}")
 
 

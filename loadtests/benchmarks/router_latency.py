@@ -53,7 +53,7 @@ def account_reads(bench: Bench) -> tuple[RequestOf, RequestOf]:
         for customer in bench.customers
     ]
     direct = [
-        build_request("GET", f"{bench.cell_url}/v1/account", {"X-Route-Token": token}) for token in bench.route_tokens
+        build_request("GET", f"{bench.cell_url}/v1/account", {"X-Route-Token": token}) for token in bench.route_tokens()
     ]
     return (lambda lane, number: routed[lane]), (lambda lane, number: direct[lane])
 

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from infra.security.keys import new_key_ring
+from infra.security.route_token import RouteTokenSigner
 from loadtests.benchmarks.bench_customers import Bench
 from loadtests.benchmarks.pgbench import CLIENTS, PgbenchFailed, database_of, order_script, place_script
 from loadtests.client import Answer, Customer, RouterClient
@@ -30,7 +32,16 @@ def bench_of(count: int) -> Bench:
     for number in range(count):
         body = {"user_id": str(uuid.UUID(int=number)), "access_token": "t"}
         customers.append(Customer(router, "a", "b", Answer(201, body, "cell-1", None, False, None, 0.0, 1)))
-    return Bench("cell-1", "http://router", "http://cell", tuple(customers), ("t",) * count, "KO", 63_610_000)
+    return Bench(
+        "cell-1",
+        "http://router",
+        "http://cell",
+        tuple(customers),
+        RouteTokenSigner(new_key_ring()),
+        1,
+        "KO",
+        63_610_000,
+    )
 
 
 def test_each_client_has_customers_of_its_own() -> None:
