@@ -78,7 +78,6 @@ class CellApp:
 def create_app(settings: CellSettings) -> CellApp:
     """One app server of a cell."""
     clock = make_clock(settings.clock)
-    new_id = TimeOrderedIds(clock)
     metrics = Metrics(TABLE)
     postgres = settings.postgres.model_copy(update={"lock_timeout_ms": settings.held_user_wait_ms})
     pool = make_pool(postgres, f"{settings.name}-api")
@@ -104,6 +103,7 @@ def create_app(settings: CellSettings) -> CellApp:
         metrics=metrics,
         faults=FaultPoints(),
     )
+    new_id = TimeOrderedIds(clock)
     accounts = Accounts(
         pool, profile=settings.new_user_profile, refresh_days=settings.refresh_token_days, clock=clock, new_id=new_id
     )
@@ -112,12 +112,12 @@ def create_app(settings: CellSettings) -> CellApp:
     guard = RouteGuard(route_ring, settings.name, clock.epoch_s)
 
     async def place(caller: Caller, key: str, body: bytes) -> Answer:
-        return await place_order(batcher, new_id, caller, key, body)
+        return await place_order(batcher, caller, key, body)
 
     async def cancel(caller: Caller, key: str, order_id: str) -> Answer:
         return await cancel_order(batcher, caller, key, parse_order_id(order_id))
 
-    routes = _customer_litestar(settings, guard, pool, batcher, accounts, clock, new_id)
+    routes = _customer_litestar(settings, guard, pool, batcher, accounts, clock)
     customer = CustomerPort(
         routes,
         cell_name=settings.name,
@@ -177,7 +177,6 @@ def _customer_litestar(
     batcher: Batcher,
     accounts: Accounts,
     clock: Clock,
-    new_id: TimeOrderedIds,
 ) -> Litestar:
     def caller(request: Request[Any, Any, Any]) -> Caller:
         return guard.identify(request.headers.get("x-route-token"))
@@ -198,7 +197,6 @@ def _customer_litestar(
             "batcher": Provide(lambda: batcher, sync_to_thread=False),
             "accounts": Provide(lambda: accounts, sync_to_thread=False),
             "clock": Provide(lambda: clock, sync_to_thread=False),
-            "new_id": Provide(lambda: new_id, sync_to_thread=False),
         },
         exception_handlers={
             **_DATABASE_AWAY,

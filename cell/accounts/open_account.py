@@ -62,8 +62,7 @@ class Accounts:
     async def open_account(self, caller: Caller, *, email: str, name: str | None, password: str) -> Opened:
         """Idempotent by user. Raises Problem 409 if the user exists with another address."""
         password_hash = await self._hash(password)
-        now = self._clock.now()
-        arguments = [caller.user_id, caller.epoch, self._profile, email, name, password_hash, now]
+        arguments = [caller.user_id, caller.epoch, self._profile, email, name, password_hash]
         try:
             [(created_at, _)] = await call(self._pool, queries.OPEN, arguments)
         except DatabaseRefused as error:

@@ -29,7 +29,7 @@ async def find_account(pool: Pool, user_id: UUID, today: date) -> dict[str, Any]
     return row
 
 
-OPEN: LiteralString = "select * from brokerage.open_account_v1(%s, %s, %s, %s, %s, %s, %s)"
+OPEN: LiteralString = "select * from brokerage.open_account_v1(%s, %s, %s, %s, %s, %s)"
 START: LiteralString = "select brokerage.start_session_v1(%s, %s, %s, %s, %s)"
 REFRESH: LiteralString = "select brokerage.refresh_session_v1(%s, %s, %s, %s, %s)"
 PASSWORD: LiteralString = "select password_hash from brokerage.customers where user_id = %s"

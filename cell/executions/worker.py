@@ -110,9 +110,7 @@ class Worker:
     async def _work(self, connection: Connection) -> None:
         cell, pool, venue = self._settings.name, self._pool, self._venue
         inbox = Inbox(pool, venue, cell=cell, clock=self._clock, metrics=self._metrics, fault_points=self._fault_points)
-        router = Router(
-            pool, venue, cell=cell, clock=self._clock, metrics=self._metrics, fault_points=self._fault_points
-        )
+        router = Router(pool, venue, cell=cell, metrics=self._metrics, fault_points=self._fault_points)
         stops = StopTrigger(
             pool,
             cell=cell,

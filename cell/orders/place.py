@@ -8,12 +8,11 @@ from cell.orders.batcher import Batcher
 from cell.orders.command import Command, CommandKind
 from cell.orders.outcome import settled
 from cell.orders.schemas import OrderTerms, accepted_view, parse_order
-from infra.runtime.clock import TimeOrderedIds
 
 _encode = msgspec.json.Encoder().encode
 
 
-def place_command(terms: OrderTerms, new_id: TimeOrderedIds, caller: Caller, key: str) -> Command:
+def place_command(terms: OrderTerms, caller: Caller, key: str) -> Command:
     """The terms as a command to the database."""
     return Command(
         kind=CommandKind.PLACE,
@@ -34,7 +33,6 @@ def place_command(terms: OrderTerms, new_id: TimeOrderedIds, caller: Caller, key
             *(() if terms.notional_micros is None else ("notional", terms.notional_micros)),
         ),
         arguments=(
-            new_id(),
             terms.client_order_id,
             terms.symbol,
             terms.side,
@@ -48,10 +46,10 @@ def place_command(terms: OrderTerms, new_id: TimeOrderedIds, caller: Caller, key
     )
 
 
-async def place_order(batcher: Batcher, new_id: TimeOrderedIds, caller: Caller, key: str, raw: bytes) -> Answer:
+async def place_order(batcher: Batcher, caller: Caller, key: str, raw: bytes) -> Answer:
     """201 with the order as accepted, or the refusal as a Problem. Raises Problem."""
     terms = parse_order(raw)
-    outcome = await settled(batcher, place_command(terms, new_id, caller, key))
+    outcome = await settled(batcher, place_command(terms, caller, key))
     if outcome.outcome != "accepted":
         raise errors.refusal(outcome.outcome, outcome.figures, replayed=outcome.replayed)
     assert outcome.resource_id is not None

@@ -19,7 +19,6 @@ from cell.orders.command import Command, CommandKind
 from cell.orders.outcome import settled
 from cell.orders.queries import find_order
 from cell.orders.schemas import check_client_order_id, order_view, parse_amount, parse_time_in_force
-from infra.runtime.clock import TimeOrderedIds
 from infra.runtime.database import Pool
 
 _ETAG: Final = re.compile(r'"([1-9][0-9]{0,8})"')
@@ -103,7 +102,6 @@ def parse_changes(raw: bytes) -> Changes:
 async def replace_order(
     batcher: Batcher,
     pool: Pool,
-    new_id: TimeOrderedIds,
     caller: Caller,
     key: str,
     order_id: UUID,
@@ -131,7 +129,6 @@ async def replace_order(
         ),
         arguments=(
             order_id,
-            new_id(),
             await _choose_version(pool, caller, order_id, versions),
             changes.qty_micros,
             changes.limit_px_micros,

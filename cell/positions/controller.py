@@ -51,7 +51,6 @@ from cell.orders.outcome import settled
 from cell.orders.schemas import is_symbol, parse_amount, parse_symbol
 from cell.paging import foreign_token, parse_page
 from cell.positions import queries
-from infra.runtime.clock import TimeOrderedIds
 from infra.runtime.database import Pool
 from infra.runtime.problem import Problem
 
@@ -135,7 +134,7 @@ def _unit_cost(token: bytes) -> int:
         raise errors.invalid_field(422, "unit_cost", str(error)) from error
 
 
-async def transfer_shares(batcher: Batcher, new_id: TimeOrderedIds, caller: Caller, key: str, raw: bytes) -> Answer:
+async def transfer_shares(batcher: Batcher, caller: Caller, key: str, raw: bytes) -> Answer:
     """201 with the transfer, `accepted` or `pending`. Raises Problem."""
     body = decode_body(_decoder, raw)
     symbol = parse_symbol(body.symbol)
@@ -149,7 +148,7 @@ async def transfer_shares(batcher: Batcher, new_id: TimeOrderedIds, caller: Call
         caller.user_id,
         key,
         fingerprint("POST", "/v1/share-transfers", symbol, qty, unit_cost),
-        (new_id(), symbol, qty, unit_cost),
+        (symbol, qty, unit_cost),
     )
     outcome = await settled(batcher, command)
     if outcome.outcome != "accepted":
@@ -232,12 +231,11 @@ class PositionController(Controller):
         request: Request[Any, Any, Any],
         caller: NamedDependency[Caller],
         batcher: NamedDependency[Batcher],
-        new_id: NamedDependency[TimeOrderedIds],
         idempotency: IdempotencyKey = None,
     ) -> Response[bytes]:
         key = idempotency_key(idempotency)
         check_content_type(request.headers.get("content-type"))
-        return as_response(await transfer_shares(batcher, new_id, caller, key, await request.body()))
+        return as_response(await transfer_shares(batcher, caller, key, await request.body()))
 
     @get(
         "/symbols/{symbol:str}",

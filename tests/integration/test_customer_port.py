@@ -95,7 +95,7 @@ async def port(cell_database: TestDatabase, tmp_path: Path) -> AsyncIterator[Por
     with psycopg.connect(cell_database.service_dsn, autocommit=True) as connection:
         connection.execute("select brokerage.set_reference_prices_v1(array['AAPL'], array[100000000], now())")
         connection.execute(
-            "select brokerage.open_account_v1(%s, 1, 'professional', 'a@example.com', null, 'x', now())", [user_id]
+            "select brokerage.open_account_v1(%s, 1, 'professional', 'a@example.com', null, 'x')", [user_id]
         )
     async with servers[0].running(), servers[1].running():
         asked = Port(servers, RouteTokenSigner(load_key_ring(tmp_path / ROUTE_FILE)), user_id, cell_database)
@@ -264,7 +264,7 @@ async def test_a_correction_that_moves_nothing_is_on_its_page(port: Port) -> Non
         {"kind": "fill", "exec_id": "x-4", "last_qty": 2, "last_px": 99_990_000},
     ]
     with psycopg.connect(port.database.service_dsn, autocommit=True) as cell:
-        cell.execute("select brokerage.claim_instructions_v1(64, now())")
+        cell.execute("select brokerage.claim_instructions_v1(64)")
         for seq, report in enumerate(told, 1):
             body = json.dumps({"trade_date": "2026-11-20", "at": f"2026-11-20T15:00:0{seq}Z", **report})
             inbox = cell.execute(
@@ -274,7 +274,7 @@ async def test_a_correction_that_moves_nothing_is_on_its_page(port: Port) -> Non
             ).fetchone()
             assert inbox is not None
             applied = cell.execute(
-                "select outcome from brokerage.apply_reports_v1(%s::bigint[], '2026-11-23', now())", [[inbox[0]]]
+                "select outcome from brokerage.apply_reports_v1(%s::bigint[], '2026-11-23')", [[inbox[0]]]
             ).fetchone()
             assert applied == ("applied",)
     wrong = [

@@ -26,7 +26,7 @@ from cell.orders.batcher import Batcher
 from cell.orders.command import Command, CommandKind
 from cell.orders.outcome import settled
 from cell.orders.schemas import parse_amount
-from infra.runtime.clock import Clock, TimeOrderedIds
+from infra.runtime.clock import Clock
 from infra.runtime.database import Pool
 from infra.runtime.market_calendar import market_date
 
@@ -58,7 +58,7 @@ class DepositView(msgspec.Struct):
 _decoder = msgspec.json.Decoder(DepositRequest)
 
 
-async def deposit_cash(batcher: Batcher, new_id: TimeOrderedIds, caller: Caller, key: str, raw: bytes) -> Answer:
+async def deposit_cash(batcher: Batcher, caller: Caller, key: str, raw: bytes) -> Answer:
     """201 with the deposit, settled at once until ACH is built. Raises Problem."""
     body = decode_body(_decoder, raw)
     if body.amount is UNSET:
@@ -69,7 +69,7 @@ async def deposit_cash(batcher: Batcher, new_id: TimeOrderedIds, caller: Caller,
         caller.user_id,
         key,
         fingerprint("POST", "/v1/deposits", amount_micros),
-        (new_id(), amount_micros),
+        (amount_micros,),
     )
     outcome = await settled(batcher, command)
     if outcome.outcome != "accepted":
@@ -124,9 +124,8 @@ class AccountController(Controller):
         request: Request[Any, Any, Any],
         caller: NamedDependency[Caller],
         batcher: NamedDependency[Batcher],
-        new_id: NamedDependency[TimeOrderedIds],
         idempotency: IdempotencyKey = None,
     ) -> Response[bytes]:
         key = idempotency_key(idempotency)
         check_content_type(request.headers.get("content-type"))
-        return as_response(await deposit_cash(batcher, new_id, caller, key, await request.body()))
+        return as_response(await deposit_cash(batcher, caller, key, await request.body()))
