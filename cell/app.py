@@ -32,7 +32,7 @@ from cell.ownership.guard import RouteGuard
 from cell.positions.controller import PositionController
 from cell.reconciliation.controller import ReconciliationReads, ReconciliationRuns
 from cell.settings import CellSettings
-from cell.transfers.controller import TransferController, TransferDecisions, TransferReads
+from cell.transfers.controller import TransferDecisions, TransferReads
 from infra.runtime.clock import Clock, SystemClock, TimeOrderedIds, make_clock
 from infra.runtime.database import Pool, answers, make_pool
 from infra.runtime.deadline import OutOfTime
@@ -99,7 +99,6 @@ def create_app(settings: CellSettings) -> CellApp:
             settings.command_deadline_s,
             settings.held_user_wait_ms / 1000,
         ),
-        clock=clock,
         metrics=metrics,
         faults=FaultPoints(),
     )
@@ -187,7 +186,6 @@ def _customer_litestar(
             OrderHistory,
             AccountController,
             PositionController,
-            TransferController,
             LedgerController,
             InternalController,
         ],

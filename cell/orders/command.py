@@ -90,8 +90,9 @@ def procedures(
     }
 
 
-def bind(procedure: Procedure, commands: Sequence[Command], *, at: datetime, wait: bool) -> tuple[Any, ...]:
-    """The parameters of one call for these commands, a column each. `at`: which session of the market it is."""
+def bind(procedure: Procedure, commands: Sequence[Command], *, at: datetime | None, wait: bool) -> tuple[Any, ...]:
+    """The parameters of one call for these commands, a column each. `at`: which session of the market it is;
+    None: what the database's clock says under the locks."""
     columns = zip(*(command.arguments for command in commands), strict=True)
     return (
         [command.user_id for command in commands],

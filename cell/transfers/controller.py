@@ -1,4 +1,4 @@
-"""Transfers of shares from other brokers: a customer sees how his stand, an operator approves or refuses what waits.
+"""An operator sees which transfers of shares wait, and approves or refuses them.
 
 A decision is made once. It names who made it and why, is one transaction with what it posts, and may be repeated; the
 other decision is refused then. A customer learns the outcome, never an operator's words.
@@ -15,8 +15,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery
 
 from cell import errors
-from cell.caller import Caller, Moment, decode_body, format_time
-from cell.controller import LIST, READ, Described, answers
+from cell.caller import Moment, decode_body, format_time
 from cell.money import Amount, format_micros
 from cell.operations.controller import ReasonRequest
 from cell.paging import parse_page
@@ -25,24 +24,6 @@ from infra.runtime.database import Pool
 from infra.runtime.operator_api import subject_of
 from infra.runtime.problem import Problem
 from infra.runtime.procedures import call
-
-
-class TransferState(msgspec.Struct):
-    """How a transfer stands: `pending`, `accepted` or `refused`."""
-
-    transfer_id: UUID
-    symbol: str
-    qty: Amount
-    unit_cost: Amount
-    status: str
-    created_at: Moment
-    decided_at: Moment | None
-    """When an operator decided; null while it waits, and for one that was accepted at once."""
-
-
-class TransferPage(msgspec.Struct):
-    items: list[TransferState]
-    next_page_token: str | None
 
 
 class WaitingTransfer(msgspec.Struct):
@@ -74,70 +55,6 @@ class DecidedTransfer(msgspec.Struct):
 
 
 _reason_decoder = msgspec.json.Decoder(ReasonRequest)
-
-
-def _parse_id(text: str) -> UUID:
-    """An id from a path; what is no UUID in its usual spelling is nobody's transfer."""
-    try:
-        found = UUID(text)
-    except ValueError as error:
-        raise errors.transfer_not_found() from error
-    if str(found) != text.lower():
-        raise errors.transfer_not_found()
-    return found
-
-
-def _state(row: Mapping[str, Any]) -> TransferState:
-    decided_at = row["decided_at"]
-    return TransferState(
-        transfer_id=row["transfer_id"],
-        symbol=row["symbol"],
-        qty=format_micros(row["qty_micros"]),
-        unit_cost=format_micros(row["unit_cost_micros"]),
-        status=row["status"],
-        created_at=format_time(row["at"]),
-        decided_at=None if decided_at is None else format_time(decided_at),
-    )
-
-
-class TransferController(Controller):
-    path = "/v1/share-transfers"
-    tags = ("positions",)
-
-    @get(
-        "/",
-        summary="Transfers of shares from other brokers, newest first",
-        operation_class=Described,
-        responses=answers(TransferPage, LIST, s200="a page of transfers"),
-    )
-    async def transfers(
-        self,
-        caller: NamedDependency[Caller],
-        pool: NamedDependency[Pool],
-        limit: FromQuery[str | None] = None,
-        page_token: FromQuery[str | None] = None,
-        direction: FromQuery[str | None] = None,
-    ) -> TransferPage:
-        page = parse_page(limit, page_token, direction)
-        rows = await queries.list_transfers(
-            pool, caller.user_id, after=page.after_id(), descending=page.descending, limit=page.rows_to_read
-        )
-        shown, token = page.cut(rows, itemgetter("transfer_id"))
-        return TransferPage([_state(row) for row in shown], token)
-
-    @get(
-        "/{transfer_id:str}",
-        summary="A transfer, and how it stands",
-        operation_class=Described,
-        responses=answers(TransferState, READ, s200="the transfer"),
-    )
-    async def transfer(
-        self, transfer_id: FromPath[str], caller: NamedDependency[Caller], pool: NamedDependency[Pool]
-    ) -> TransferState:
-        row = await queries.find_transfer(pool, caller.user_id, _parse_id(transfer_id))
-        if row is None:
-            raise errors.transfer_not_found()
-        return _state(row)
 
 
 class TransferReads(Controller):

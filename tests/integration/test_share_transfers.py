@@ -226,8 +226,8 @@ async def test_who_may_decide_and_what_is_no_decision(desk: Desk) -> None:
 
 
 async def test_what_would_be_more_than_an_account_may_hold_goes_on_waiting(desk: Desk) -> None:
-    large = "600000000000"
-    first, second = [(await desk.bring(large, "0"))["transfer_id"] for _ in range(2)]
+    large = "1000000000"
+    first, second = [(await desk.bring(large, "600"))["transfer_id"] for _ in range(2)]
     assert (await desk.decide("approve", first))[0] == 200
     status, problem = await desk.decide("approve", second)
     assert (status, problem["code"]) == (422, "BALANCE_LIMIT")
