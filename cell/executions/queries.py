@@ -12,17 +12,16 @@ from typing import Final, LiteralString
 
 import psycopg
 
+from cell.leadership import Task, check, leading
 from infra.runtime.database import Connection, Pool
 from infra.runtime.market_calendar import TradingSession
 
 _WRITE_SESSIONS: Final[LiteralString] = (
     "select brokerage.set_market_sessions_v1(%s::date[], %s::timestamptz[], %s::timestamptz[], %s)"
 )
-_TRY_LOCK: Final[LiteralString] = "select pg_try_advisory_lock(%s)"
-_UNLOCK: Final[LiteralString] = "select pg_advisory_unlock(%s)"
 _PRUNE_KEYS: Final[LiteralString] = "select brokerage.prune_idempotency_keys_v1(%s, %s)"
+_END_LONG_READERS: Final[LiteralString] = "select brokerage.end_long_readers_v1()"
 _PRUNE_FAMILIES: Final[LiteralString] = "select brokerage.prune_refresh_families_v1(%s, %s)"
-_ALIVE: Final[LiteralString] = "select 1"
 _CLOCK: Final[LiteralString] = "select brokerage.clock_v1()"
 
 
@@ -84,24 +83,23 @@ async def prune_refresh_families(pool: Pool, older_than: datetime, limit: int) -
     return 0 if row is None else int(row[0])
 
 
-@asynccontextmanager
-async def holding_lock(pool: Pool, key: int) -> AsyncIterator[Connection | None]:
-    """Be the one worker of this cell while the block runs, or get None: somebody else is."""
+async def end_long_readers(pool: Pool) -> int:
+    """End the sessions of auditors who keep a transaction open for too long; returns how many."""
     async with calling(pool) as connection:
-        row = await (await connection.execute(_TRY_LOCK, (key,))).fetchone()
-        if row is None or not row[0]:
-            yield None
-            return
-        try:
-            yield connection
-        finally:
-            if not connection.broken:
-                await connection.execute(_UNLOCK, (key,))
+        row = await (await connection.execute(_END_LONG_READERS)).fetchone()
+    return 0 if row is None else int(row[0])
+
+
+@asynccontextmanager
+async def leading_alone(pool: Pool) -> AsyncIterator[Connection | None]:
+    """Be the one worker of this cell while the block runs, or get None: somebody else is."""
+    async with calling(pool) as connection, leading(connection, Task.WORKER) as leads:
+        yield connection if leads else None
 
 
 async def check_alive(connection: Connection) -> None:
-    """Raises DatabaseAway if the connection, and the lock with it, is gone."""
+    """Raises DatabaseAway if the connection, and the leadership with it, is gone."""
     try:
-        await connection.execute(_ALIVE)
+        await check(connection)
     except psycopg.Error as error:
         raise DatabaseAway(str(error)) from error

@@ -1,9 +1,9 @@
 """The cell's worker: instructions out to the venue, reports in from it, reference prices, and small sweeps.
 
-One worker works per cell, the holder of an advisory lock; a second one waits and takes over when the first one's
+One worker works per cell, its leader (`cell/leadership.py`); a second one waits and takes over when the first one's
 database session ends. Everything it knows is in the database: killed at any moment, the next one asks the venue about
-what was sent, resumes the session where the inbox ends, and applies what is left in it. Losing the lock ends all work
-of this process at once, until it gets the lock again. Should two overlap for a moment nothing doubles: instructions are
+what was sent, resumes the session where the inbox ends, and applies what is left in it. Losing the lead ends all work
+of this process at once, until it leads again. Should two overlap for a moment nothing doubles: instructions are
 marked before they are sent, orders are idempotent at the venue, reports are committed by number and applied once.
 
 A wanted end stops claiming, drops the venue, and applies what was committed for a few seconds.
@@ -25,7 +25,8 @@ from cell.executions.queries import (
     CallRefused,
     DatabaseAway,
     check_alive,
-    holding_lock,
+    end_long_readers,
+    leading_alone,
     prune_idempotency_keys,
     prune_refresh_families,
 )
@@ -44,7 +45,6 @@ from infra.runtime.operator_api import create_operator_app, serving
 from infra.runtime.shutdown import Shutdown
 from infra.runtime.telemetry import Metrics
 
-LOCK_KEY: Final = 0x65786563  # "exec" in ASCII
 POOL_SIZE: Final = 7
 STANDBY_PAUSE_S: Final = 0.5
 LOCK_CHECK_S: Final = 1.0
@@ -101,7 +101,7 @@ class Worker:
         return database and (self._venue.connected or not self._active), facts
 
     async def _run_if_alone(self) -> None:
-        async with holding_lock(self._pool, LOCK_KEY) as connection:
+        async with leading_alone(self._pool) as connection:
             if connection is not None:
                 self._set_active(True)
                 await self._work(connection)
@@ -162,18 +162,19 @@ class Worker:
             _log.info("ending with reports that the next worker applies")
 
     async def _watch(self, connection: Connection) -> None:
-        """Notice the loss of the lock; say whether the venue is there."""
+        """Notice the loss of the lead; say whether the venue is there."""
         while True:
             await check_alive(connection)
             self._metrics.gauge("cell_venue_connected").labels(self._settings.name).set(int(self._venue.connected))
             await asyncio.sleep(LOCK_CHECK_S)
 
     async def _sweep(self) -> None:
-        """Delete what nobody may rely on any more, a few at a time: idempotency keys, ended logins."""
+        """Delete what nobody may rely on any more, a few at a time: keys, ended logins. End who reads for too long."""
         while True:
             await asyncio.sleep(PRUNE_PERIOD_S)
             older_than = self._clock.now() - timedelta(days=self._settings.idempotency_days)
             try:
+                await end_long_readers(self._pool)
                 for prune in (prune_idempotency_keys, prune_refresh_families):
                     pruned = PRUNE_ROWS
                     while pruned >= PRUNE_ROWS:

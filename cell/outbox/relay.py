@@ -1,7 +1,7 @@
 """Publish a cell's outbox to Kafka: at least once, in order per user.
 
-One relay per cell works, the holder of an advisory lock on the cell's own database; a second one waits and takes over
-when the first one's session ends. Each round takes the oldest rows, sends their events, waits for every delivery
+One relay per cell works, its leader (`cell/leadership.py`); a second one waits and takes over when the first one's
+session ends. Each round takes the oldest rows, sends their events, waits for every delivery
 report, and deletes exactly the rows whose events were all confirmed. Killed anywhere in between, the next relay
 publishes the rest again under the same event ids.
 
@@ -17,6 +17,7 @@ from collections.abc import Mapping
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from cell.leadership import Task, check, leading
 from cell.outbox.batch import Prepared, confirmed_ids, prepare
 from cell.outbox.claim import BATCH_ROWS_MAX, Backlog, claim_batch, read_backlog
 from cell.outbox.event_types import (
@@ -35,6 +36,8 @@ from infra.runtime.telemetry import Metric, Metrics
 
 _log = logging.getLogger(__name__)
 
+POOL_SIZE = 3
+"""To lead, to publish, and to measure the backlog."""
 BUSY_PAUSE_S = 0.05
 IDLE_PAUSE_S = 0.2
 STANDBY_PAUSE_S = 0.5
@@ -49,8 +52,6 @@ DRAIN_S = 5.0
 AFTER_CLAIM = "relay.claimed"
 AFTER_PRODUCE = "relay.produced"
 
-_ADVISORY_LOCK = 0x6F7574626F78  # "outbox" in ASCII
-_TRY_LOCK = "select pg_try_advisory_lock(%s)"
 _SESSION = (
     # A deletion lost in a crash means a second copy, which readers drop; it must not cost the order path an fsync.
     "set synchronous_commit = off",
@@ -99,7 +100,7 @@ class Relay:
         self._metrics = metrics
         self._shutdown = shutdown
         self._faults = fault_points or FaultPoints()
-        self._pool = make_pool(settings.postgres, f"{settings.name}-relay", size=2)
+        self._pool = make_pool(settings.postgres, f"{settings.name}-relay", size=POOL_SIZE)
         self._active = False
         self._backlog: Backlog | None = None
         self._missing_topics: list[str] | None = None
@@ -131,38 +132,33 @@ class Relay:
         return database and kafka and self._trouble is None, facts
 
     async def _run_session(self) -> None:
-        """One database session: wait for the lock, publish, until something breaks."""
+        """Lead and publish until something breaks; or, while somebody else leads, wait a moment."""
         try:
-            async with self._pool.connection() as connection:
-                for statement in _SESSION:
-                    await connection.execute(statement)
-                if not await self._take_lock(connection):
+            async with self._pool.connection() as lead, leading(lead, Task.RELAY) as leads:
+                if leads:
+                    self._set_active(True)
+                    await self._publish_while_leading(lead)
                     return
-                self._set_active(True)
-                await self._publish_while_active(connection)
+            self._trouble = None
+            await self._shutdown.sleep(STANDBY_PAUSE_S)
         except Exception as error:  # the edge of the loop: whatever broke, the rows are still there
             self._fail("session", repr(error))
             await self._shutdown.sleep(RETRY_PAUSE_S)
         finally:
             self._set_active(False)
 
-    async def _take_lock(self, connection: Connection) -> bool:
-        while not self._shutdown.asked:
-            row = await (await connection.execute(_TRY_LOCK, [_ADVISORY_LOCK])).fetchone()
-            if row is not None and row[0]:
-                return True
-            self._trouble = None
-            await self._shutdown.sleep(STANDBY_PAUSE_S)
-        return False
-
-    async def _publish_while_active(self, connection: Connection) -> None:
-        pause_s = BUSY_PAUSE_S
-        while not self._shutdown.asked:
-            with self._metrics.histogram("cell_outbox_batch_seconds").labels(self._cell).time():
-                row_count = await self._publish_batch(connection)
-            pause_s = next_pause_s(pause_s, row_count)
-            if pause_s:
-                await self._shutdown.sleep(pause_s)
+    async def _publish_while_leading(self, lead: Connection) -> None:
+        async with self._pool.connection() as connection:
+            for statement in _SESSION:
+                await connection.execute(statement)
+            pause_s = BUSY_PAUSE_S
+            while not self._shutdown.asked:
+                await check(lead)
+                with self._metrics.histogram("cell_outbox_batch_seconds").labels(self._cell).time():
+                    row_count = await self._publish_batch(connection)
+                pause_s = next_pause_s(pause_s, row_count)
+                if pause_s:
+                    await self._shutdown.sleep(pause_s)
 
     async def _publish_batch(self, connection: Connection) -> int:
         rows = await claim_batch(connection)

@@ -9,12 +9,12 @@ the server too, when its caller waits no more.
 import asyncio
 import math
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, LiteralString
 from urllib.parse import urlencode
 
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, Error
 from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool
 
@@ -120,6 +120,25 @@ def make_pool(
         reconnect_timeout=5.0,
         connection_class=AsyncConnection[TupleRow],
     )
+
+
+class StatementsFailed(Exception):
+    """The database could not be reached, or refused one of the statements; nothing of them was done."""
+
+
+async def run_statements(dsn: str, statements: Sequence[str]) -> None:
+    """Run what an operator's program was written with, in one transaction. Raises StatementsFailed."""
+    try:
+        async with await AsyncConnection.connect(dsn, connect_timeout=10) as connection:
+            for statement in statements:
+                await connection.execute(_as_sql(statement))
+    except Error as error:
+        raise StatementsFailed(str(error)) from error
+
+
+def _as_sql(text: str) -> LiteralString:
+    # Statements of the installed package, as fixed as a literal in the source.
+    return text
 
 
 async def answers(pool: Pool, timeout_s: float = 1.0) -> bool:

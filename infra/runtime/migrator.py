@@ -1,8 +1,9 @@
 """Bring a database to the schema that a package carries.
 
-`<package>/sql/migrations/NNNN_{pre,post}_slug.sql` run once each, in order, one transaction per file, under an advisory
-lock, so that two migrators do not meet. `<package>/sql/procedures/*.sql` hold one routine each and are applied again
-whenever their checksum changed. A landed migration whose text changed is refused: history is not edited.
+`<package>/sql/migrations/NNNN_{pre,post}_slug.sql` run once each, in order, one transaction per file, under a lock on
+the migrator's own table that only the owner can take, so that two migrators do not meet.
+`<package>/sql/procedures/*.sql` hold one routine each and are applied again whenever their checksum changed. A landed
+migration whose text changed is refused: history is not edited.
 Never drops anything by itself, never runs code.
 """
 
@@ -16,7 +17,9 @@ from typing import LiteralString
 import psycopg
 
 _NAME = re.compile(r"^(?P<number>\d{4})_(?P<phase>pre|post)_[a-z0-9_]+\.sql$")
-_ADVISORY_LOCK = 0x6D69677261746F72  # "migrator" in ASCII: one lock id for every package
+_LOCK: LiteralString = "lock table migrations.applied in share update exclusive mode"
+"""Against other migrators; who writes to the table or reads it is not in its way, and vacuum comes later."""
+_BOOKS_TRIES_MAX = 5
 
 
 class MigrationError(Exception):
@@ -79,17 +82,31 @@ create table if not exists migrations.procedures (
 
 async def migrate(dsn: str, *, package: str, through_post: bool = True) -> Applied:
     """Apply what is missing; harmless to repeat. Raises MigrationError with the file's name."""
-    async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection:
-        await connection.execute("select pg_advisory_lock(%s)", [_ADVISORY_LOCK])
-        try:
-            await connection.execute(_BOOKS)
+    async with (
+        await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection,
+        await psycopg.AsyncConnection.connect(dsn, autocommit=True) as turn,
+    ):
+        await _open_books(connection)
+        # A connection of its own: some files are more than one transaction, and the lock is one that ends with its own.
+        async with turn.transaction():
+            await turn.execute(_LOCK)
             migrations = await _apply_migrations(connection, package, through_post=through_post)
             procedures = await _apply_procedures(connection, package)
             row = await (await connection.execute("select coalesce(max(number), 0) from migrations.applied")).fetchone()
-        finally:
-            await connection.execute("select pg_advisory_unlock(%s)", [_ADVISORY_LOCK])
     assert row is not None
     return Applied(tuple(migrations), tuple(procedures), int(row[0]))
+
+
+async def _open_books(connection: psycopg.AsyncConnection[tuple[object, ...]]) -> None:
+    """Two who create the same at the same moment: one is refused, and finds it there the next time."""
+    for attempt in range(1, _BOOKS_TRIES_MAX + 1):
+        try:
+            await connection.execute(_BOOKS)
+        except (psycopg.errors.UniqueViolation, psycopg.errors.DuplicateTable, psycopg.errors.DuplicateSchema):
+            if attempt == _BOOKS_TRIES_MAX:
+                raise
+        else:
+            return
 
 
 async def _apply_migrations(

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from infra.backends.backend import BackendError, Phase, Report, Step
 from infra.backends.cell_spec import CellSpec, ProcessKind, ProcessSpec
 from infra.backends.local.backend import LocalBackend
-from infra.backends.local.processes import Tools, migration_job
+from infra.backends.local.processes import CONTROL_POSTGRES, Tools, migration_job, postgres_name
 from infra.runtime.migrator import migrate
 from infra.topology.cells import Cell
 from infra.topology.identifiers import CellId
@@ -25,6 +25,7 @@ _MIGRATIONS_AT_ONCE = 2
 
 
 async def migrate_control(backend: LocalBackend, report: Report) -> None:
+    await backend.set_up_roles(CONTROL_POSTGRES)
     applied = await migrate(control_dsn(backend), package="shardctl")
     report(Step("control schema", Phase.READY, f"level {applied.level}"))
 
@@ -39,8 +40,13 @@ async def migrate_cells(backend: LocalBackend, cells: tuple[CellSpec, ...], repo
 
     async def one(cell: CellSpec) -> None:
         command, environment = migration_job(backend.addresses(), Tools(backend.folder.root), cell)
-        async with limit:
-            result = await backend.run_job(command, environment)
+        try:
+            async with limit:
+                await backend.set_up_roles(postgres_name(cell.name))
+                result = await backend.run_job(command, environment)
+        except BackendError as error:
+            failures[cell.name] = str(error)
+            return
         if result.exit_code != 0:
             failures[cell.name] = f"{cell.name}: `python -m cell migrate` failed:\n{result.output.strip()[-2000:]}"
         else:

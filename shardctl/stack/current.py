@@ -4,8 +4,8 @@ import getpass
 
 from infra.backends.backend import Report
 from infra.backends.local.backend import LocalBackend, quiet
-from infra.backends.local.postgres import CONTROL
 from infra.backends.local.processes import CONTROL_POSTGRES
+from infra.backends.local.roles import CONTROL
 from infra.runtime.clock import SystemClock
 from infra.runtime.database import with_clock_offset
 from shardctl.errors import NotReachable

@@ -7,8 +7,8 @@ from rich.table import Table
 
 from infra.backends.cell_spec import ProcessStatus
 from infra.backends.local.backend import LocalBackend
-from infra.backends.local.postgres import CELL, CONTROL
 from infra.backends.local.processes import CONTROL_POSTGRES, postgres_name
+from infra.backends.local.roles import CELL, CONTROL
 from shardctl.output import format_bytes, format_duration, make_table
 
 _COLOURS = {"running": "green", "stopped": "dim", "starting": "yellow", "stopping": "yellow"}

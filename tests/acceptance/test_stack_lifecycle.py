@@ -78,12 +78,19 @@ def test_the_printed_dsn_reads_and_changes_nothing(own: Stack, name: str) -> Non
         ).fetchone()
         assert callable_by_us == (0,)
         readable = connection.execute(
-            "select bool_and(has_table_privilege(c.oid, 'select')) from pg_class c join pg_namespace n"
+            "select bool_and(has_any_column_privilege(c.oid, 'select')) from pg_class c join pg_namespace n"
             " on n.oid = relnamespace where nspname = %s and relkind in ('r', 'p')",
             [schema],
         ).fetchone()
         assert readable == (True,)
-        for statement in ("create table public.x (a int)", "create temporary table x (a int)", "select lo_create(0)"):
+        secret = "brokerage.customers" if name == "CELL_1_DSN" else "control.email_claims"
+        for statement in (
+            "create table public.x (a int)",
+            "create temporary table x (a int)",
+            "select lo_create(0)",
+            "select pg_try_advisory_lock(1)",
+            f"select x from {secret} x",
+        ):
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 connection.execute(statement)
 

@@ -10,7 +10,15 @@ from typing import LiteralString
 import psycopg
 from psycopg import sql
 
-from infra.backends.local.postgres import CELL, CONTROL, DatabaseRoles
+from infra.backends.local.roles import (
+    CELL,
+    CONTROL,
+    DatabaseRoles,
+    database_rights,
+    database_statements,
+    server_statements,
+)
+from infra.runtime.database import run_statements
 from infra.runtime.migrator import migrate
 from tests.support.killable_postgres import PostgresServer
 
@@ -45,7 +53,10 @@ class Template:
         create = sql.SQL("create database {} template {} owner {}")
         _execute(self.server, create.format(*(sql.Identifier(part) for part in (name, self.name, self.roles.owner))))
         try:
-            yield _database(self.server, self.roles, name)
+            database = _database(self.server, self.roles, name)
+            # the rights on a database are no part of a template, those on what is in it are
+            _run(self.server.superuser_dsn, database_rights(self.roles, name))
+            yield database
         finally:
             _execute(self.server, sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
 
@@ -55,16 +66,11 @@ def build_template(server: PostgresServer, roles: DatabaseRoles, package: str) -
     name = f"{roles.database}_template"
     for role in roles.all:
         _execute(server, _ensure_role(role))
-    _execute(server, sql.SQL("grant pg_read_all_data to {}").format(sql.Identifier(roles.auditor)))
+    _run(server.superuser_dsn, server_statements(roles))
     _execute(server, sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name)))
     _execute(server, sql.SQL("create database {} owner {}").format(sql.Identifier(name), sql.Identifier(roles.owner)))
     database = _database(server, roles, name)
-    with psycopg.connect(database.superuser_dsn, autocommit=True) as connection:
-        connection.execute(
-            sql.SQL("alter default privileges for role {} revoke execute on functions from public").format(
-                sql.Identifier(roles.owner)
-            )
-        )
+    _run(database.superuser_dsn, database_statements(roles, name))
     asyncio.run(migrate(database.owner_dsn, package=package))
     return Template(server, roles, name)
 
@@ -94,3 +100,7 @@ def _ensure_role(role: str) -> sql.Composed:
 def _execute(server: PostgresServer, statement: sql.Composed) -> None:
     with psycopg.connect(server.superuser_dsn, autocommit=True) as connection:
         connection.execute(statement)
+
+
+def _run(dsn: str, statements: list[str]) -> None:
+    asyncio.run(run_statements(dsn, statements))

@@ -19,8 +19,6 @@ import psutil
 
 from infra.backends.local.accounts import ServerUser, server_user
 from infra.backends.local.postgres import (
-    CELL,
-    SUPERUSER,
     Cluster,
     load_or_make_passwords,
     locate_binaries,
@@ -28,6 +26,7 @@ from infra.backends.local.postgres import (
     server_command,
 )
 from infra.backends.local.probes import postgres_answers
+from infra.backends.local.roles import CELL, SUPERUSER
 from tests.support.free_port import free_port
 
 _START_LIMIT_S = 30.0

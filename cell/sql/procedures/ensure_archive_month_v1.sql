@@ -1,6 +1,7 @@
 -- Make the archive's partitions of one month, if they are not there. Attached, not created in place: that lets reads of the
 -- archive go on. Not for callers outside: the procedure that archives calls it, and the service role may create nothing.
--- Lock: an advisory one, so that two do not make the same month.
+-- Lock: the archive's postings against others who make a month, not against who reads or archives: one makes it, the next one
+-- finds it there. It is the lock that attaching takes anyway, and the owner's alone.
 create or replace function brokerage.ensure_archive_month_v1(p_month date) returns void
 language plpgsql
 set search_path = brokerage, pg_temp
@@ -12,7 +13,7 @@ begin
     if to_regclass(format('archive.postings_%s', to_char(p_month, 'YYYY_MM'))) is not null then
         return;
     end if;
-    perform pg_advisory_xact_lock(hashtext('archive'), to_char(p_month, 'YYYYMM')::integer);
+    lock table only archive.postings in share update exclusive mode;
     -- the table that is looked for is made last: if it is there, the others are
     foreach parent in array array['order_events', 'executions', 'journal_entries', 'postings'] loop
         part := format('%s_%s', parent, to_char(p_month, 'YYYY_MM'));

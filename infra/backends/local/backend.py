@@ -236,6 +236,10 @@ class LocalBackend:
         pids = {name: seen.pid for name, seen in running.items() if seen.pid}
         note_processes(self.folder.process_record, {**pids, SUPERVISOR: await self._supervisor.identify()})
 
+    async def set_up_roles(self, server: str) -> None:
+        """What a server's roles may do, as this release means it: a data directory of an older one is mended here."""
+        await postgres.set_up_roles(self.addresses().clusters[server], self.folder.pgpass)
+
     async def ensure_topics(self) -> tuple[str, ...]:
         record = self.record()
         names = kafka.topics(tuple(cell.name for cell in record.spec.cells), record.spec.topic_prefix)

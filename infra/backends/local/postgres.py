@@ -24,36 +24,10 @@ from infra.backends.local.accounts import ServerUser, give
 from infra.backends.local.commands import run_command
 from infra.backends.local.folders import cache_root, package_folder
 from infra.backends.local.record import load_json, replace_file
+from infra.backends.local.roles import SUPERUSER, DatabaseRoles, bootstrap_sql, database_statements, server_statements
+from infra.runtime.database import StatementsFailed, run_statements
 
-SUPERUSER = "postgres"
 HOST = "127.0.0.1"
-
-
-@dataclass(frozen=True, slots=True)
-class DatabaseRoles:
-    """A server's database and its roles: `cell_owner`, `cell_service`, `cell_auditor` around the database `cell`."""
-
-    database: str
-
-    @property
-    def owner(self) -> str:
-        return f"{self.database}_owner"
-
-    @property
-    def service(self) -> str:
-        return f"{self.database}_service"
-
-    @property
-    def auditor(self) -> str:
-        return f"{self.database}_auditor"
-
-    @property
-    def all(self) -> tuple[str, str, str]:
-        return (self.owner, self.service, self.auditor)
-
-
-CELL = DatabaseRoles("cell")
-CONTROL = DatabaseRoles("control")
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,27 +178,6 @@ def render_hba() -> str:
     return f"# Written by the local backend.\nhost all all {HOST}/32 scram-sha-256\n"
 
 
-def bootstrap_sql(roles: DatabaseRoles, passwords: Mapping[str, str]) -> tuple[list[str], list[str]]:
-    """Statements for a new server: in the database `postgres`, then in its own database."""
-    owner, service, auditor = roles.all
-    logins = [f"create role {role} login password '{passwords[role]}'" for role in roles.all]
-    first = [
-        f"alter role {SUPERUSER} password '{passwords[SUPERUSER]}'",
-        *logins,
-        f"grant pg_read_all_data to {auditor}",
-        f"alter role {auditor} set default_transaction_read_only = on",
-        f"create database {roles.database} owner {owner}",
-        f"revoke all on database {roles.database} from public",
-        f"grant connect on database {roles.database} to {service}, {auditor}",
-    ]
-    # A new function is executable by everybody unless this says otherwise; the auditor must be able to change nothing.
-    second = [
-        f"alter default privileges for role {owner} revoke execute on functions from public",
-        "revoke execute on function lo_creat(int), lo_create(oid), lo_from_bytea(oid, bytea) from public",
-    ]
-    return first, second
-
-
 def server_command(binaries: Path, data: Path) -> tuple[str, ...]:
     return (str(binaries / "postgres"), "-D", str(data))
 
@@ -239,6 +192,18 @@ async def prepare_cluster(cluster: Cluster, binaries: Path, user: ServerUser | N
         await _build(cluster, binaries, user)
     _write_configuration(cluster.data, cluster.port, user)
     return made
+
+
+async def set_up_roles(cluster: Cluster, passfile: Path) -> None:
+    """Make a running server's roles what they are in a new one. Harmless to repeat. Raises BackendError."""
+    for database, statements in (
+        (SUPERUSER, server_statements(cluster.roles)),
+        (cluster.roles.database, database_statements(cluster.roles, cluster.roles.database)),
+    ):
+        try:
+            await run_statements(cluster.dsn(SUPERUSER, passfile, database), statements)
+        except StatementsFailed as error:
+            raise BackendError(f"{cluster.name} refused the set-up of its roles: {error}") from error
 
 
 async def _build(cluster: Cluster, binaries: Path, user: ServerUser | None) -> None:

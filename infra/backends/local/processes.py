@@ -13,8 +13,9 @@ from infra.backends.cell_spec import CellSpec, ProcessKind, ProcessSpec, Profile
 from infra.backends.local import kafka, postgres, redis
 from infra.backends.local.folders import StackFolder
 from infra.backends.local.java import Java
-from infra.backends.local.postgres import CELL, CONTROL, Cluster, DatabaseRoles
+from infra.backends.local.postgres import Cluster
 from infra.backends.local.record import StackRecord
+from infra.backends.local.roles import CELL, CONTROL, DatabaseRoles
 
 CONTROL_POSTGRES = "control-postgres"
 REDIS = "redis"

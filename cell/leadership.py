@@ -1,0 +1,54 @@
+"""Be the one process of a cell that does a task: the worker, the relay.
+
+The leadership is a table lock in a transaction that stays open and does nothing else: it has no snapshot and no number
+of its own, so it holds back no vacuum. Only the service's procedure can take that lock (`take_leadership_v1`); who may
+read the database, its auditor for one, can neither take it nor be in its way. It ends with the database session,
+whatever ended that, and the next one takes over. Two may overlap for a moment, until the first one notices: whoever
+works under a leadership must be harmless then, and looks now and then (`check`).
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from enum import StrEnum
+from typing import Final, LiteralString
+
+from infra.runtime.database import Connection
+
+# Read committed: a stronger isolation would keep its first snapshot, and vacuum would wait for it. The limits on idle
+# and long transactions are for forgotten ones.
+_BEGIN: Final[tuple[LiteralString, ...]] = (
+    "begin transaction isolation level read committed read write",
+    "set local idle_in_transaction_session_timeout = 0",
+    "set local transaction_timeout = 0",
+)
+_TAKE: Final[LiteralString] = "select brokerage.take_leadership_v1(%s)"
+_CHECK: Final[LiteralString] = "select 1"
+_END: Final[LiteralString] = "rollback"
+
+
+class Task(StrEnum):
+    """What one process of a cell does at a time."""
+
+    WORKER = "worker"
+    RELAY = "relay"
+
+
+@asynccontextmanager
+async def leading(connection: Connection, task: Task) -> AsyncIterator[bool]:
+    """Lead while the block runs, or False: somebody else does. The connection is for nothing else meanwhile.
+
+    Raises what the driver raises when the database is away.
+    """
+    for statement in _BEGIN:
+        await connection.execute(statement)
+    try:
+        row = await (await connection.execute(_TAKE, (str(task),))).fetchone()
+        yield row is not None and bool(row[0])
+    finally:
+        if not connection.closed:
+            await connection.execute(_END)
+
+
+async def check(connection: Connection) -> None:
+    """Raises what the driver raises if the session, and the leadership with it, is gone."""
+    await connection.execute(_CHECK)
