@@ -14,6 +14,7 @@ from litestar.types import ExceptionHandlersMap
 from cell import errors
 from cell.accounts.controllers.account import AccountController
 from cell.accounts.controllers.internal import InternalController
+from cell.accounts.hashing import PasswordHashing
 from cell.accounts.open_account import Accounts
 from cell.archive.controller import ArchiveController
 from cell.caller import Answer, Caller
@@ -58,6 +59,7 @@ class CellApp:
     pool: Pool
     operator_pool: Pool
     batcher: Batcher
+    metrics: Metrics
 
     def openapi(self) -> dict[str, Any]:
         """The document of the customer port."""
@@ -105,7 +107,12 @@ def create_app(settings: CellSettings) -> CellApp:
     )
     new_id = TimeOrderedIds(clock)
     accounts = Accounts(
-        pool, profile=settings.new_user_profile, refresh_days=settings.refresh_token_days, clock=clock, new_id=new_id
+        pool,
+        PasswordHashing(metrics),
+        profile=settings.new_user_profile,
+        refresh_days=settings.refresh_token_days,
+        clock=clock,
+        new_id=new_id,
     )
     route_ring = follow_key_ring(settings.keys_dir / ROUTE_FILE)
     operator_ring = follow_key_ring(settings.keys_dir / OPERATOR_FILE)
@@ -138,7 +145,7 @@ def create_app(settings: CellSettings) -> CellApp:
         ready=ready,
         routes=_operator_routes(settings.name, operator_pool, operator_ring, clock, new_id),
     )
-    return CellApp(customer, routes, operator, pool, operator_pool, batcher)
+    return CellApp(customer, routes, operator, pool, operator_pool, batcher, metrics)
 
 
 def _operator_routes(

@@ -3,6 +3,7 @@
 A decision is made once, in one transaction of his cell; asking again for the same one changes nothing.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from infra.backends.local.backend import LocalBackend
@@ -27,10 +28,21 @@ async def list_waiting(backend: LocalBackend, cells: tuple[str, ...]) -> list[di
     return rows
 
 
-async def decide(backend: LocalBackend, user: str, transfer: str, *, approve: bool, reason: str) -> dict[str, Any]:
-    """The decision that stands, and whether it was made now. Raises Refused if the other one was made before."""
+async def decide(
+    backend: LocalBackend, user: str, transfers: Sequence[str], *, approve: bool, reason: str
+) -> list[dict[str, Any]]:
+    """The decisions that stand, and whether each was made now, one after the other. Raises Refused at the first one
+    that was decided otherwise before; those before it stand, and repeating them is harmless."""
     located = await locate_user(backend, user)
     verb = "approve" if approve else "refuse"
-    path = f"/operator/v1/users/{located.user_id}/share-transfers/{transfer}/{verb}"
+    cell = require_cell(located)
     async with open_cell_admin(backend) as admin:
-        return await admin.call(require_cell(located), "POST", path, {"reason": reason})
+        return [
+            await admin.call(
+                cell,
+                "POST",
+                f"/operator/v1/users/{located.user_id}/share-transfers/{transfer}/{verb}",
+                {"reason": reason},
+            )
+            for transfer in transfers
+        ]

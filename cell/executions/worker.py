@@ -28,6 +28,7 @@ from cell.executions.queries import (
     end_long_readers,
     leading_alone,
     prune_idempotency_keys,
+    prune_login_sources,
     prune_refresh_families,
 )
 from cell.executions.report_queries import received_seq
@@ -169,13 +170,14 @@ class Worker:
             await asyncio.sleep(LOCK_CHECK_S)
 
     async def _sweep(self) -> None:
-        """Delete what nobody may rely on any more, a few at a time: keys, ended logins. End who reads for too long."""
+        """Delete what nobody may rely on any more, a few at a time: keys, ended logins, guesses at passwords. End who
+        reads for too long."""
         while True:
             await asyncio.sleep(PRUNE_PERIOD_S)
             older_than = self._clock.now() - timedelta(days=self._settings.idempotency_days)
             try:
                 await end_long_readers(self._pool)
-                for prune in (prune_idempotency_keys, prune_refresh_families):
+                for prune in (prune_idempotency_keys, prune_refresh_families, prune_login_sources):
                     pruned = PRUNE_ROWS
                     while pruned >= PRUNE_ROWS:
                         pruned = await prune(self._pool, older_than, PRUNE_ROWS)

@@ -15,7 +15,7 @@ app = typer.Typer(help="Shares from other brokers that wait for a decision.", no
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 UserName = Annotated[str, typer.Argument(metavar="USER", help="A user id, or the email he signed up with.")]
-Transfer = Annotated[UUID, typer.Argument(metavar="TRANSFER", help="Its id, as `shardctl transfers list` shows it.")]
+Transfers = Annotated[list[UUID], typer.Argument(metavar="TRANSFER...", help="Ids from `shardctl transfers list`.")]
 Reason = Annotated[str, typer.Option(help="Kept in the user's cell, with who you are; the customer never sees it.")]
 
 
@@ -42,23 +42,25 @@ def list_(
 
 
 @app.command()
-def approve(user: UserName, transfer: Transfer, reason: Reason, as_json: AsJson = False) -> None:
+def approve(user: UserName, transfers: Transfers, reason: Reason, as_json: AsJson = False) -> None:
     """The shares are the customer's from now on; posted in the same transaction. Harmless to repeat."""
-    _decide(user, transfer, reason, as_json, approve=True)
+    _decide(user, transfers, reason, as_json, approve=True)
 
 
 @app.command()
-def refuse(user: UserName, transfer: Transfer, reason: Reason, as_json: AsJson = False) -> None:
+def refuse(user: UserName, transfers: Transfers, reason: Reason, as_json: AsJson = False) -> None:
     """The transfer ends, and nothing was posted. Harmless to repeat."""
-    _decide(user, transfer, reason, as_json, approve=False)
+    _decide(user, transfers, reason, as_json, approve=False)
 
 
-def _decide(user: str, transfer: UUID, reason: str, as_json: bool, *, approve: bool) -> None:
-    done = asyncio.run(decide(open_stack(), user, str(transfer), approve=approve, reason=reason))
+def _decide(user: str, transfers: list[UUID], reason: str, as_json: bool, *, approve: bool) -> None:
+    names = [str(transfer) for transfer in transfers]
+    done = asyncio.run(decide(open_stack(), user, names, approve=approve, reason=reason))
     if as_json:
-        print_json(done)
+        print_json(done[0] if len(done) == 1 else done)
         return
-    told = f"{done['status']} now" if done["changed"] else f"was {done['status']} already"
-    if not done["changed"] and done["decided_by"] is not None:
-        told += f", by {done['decided_by']} at {done['decided_at']}"
-    console.print(f"{transfer}: {told}", highlight=False)
+    for item in done:
+        told = f"{item['status']} now" if item["changed"] else f"was {item['status']} already"
+        if not item["changed"] and item["decided_by"] is not None:
+            told += f", by {item['decided_by']} at {item['decided_at']}"
+        console.print(f"{item['transfer_id']}: {told}", highlight=False)

@@ -331,30 +331,6 @@ async def test_a_session_is_neither_begun_nor_renewed_while_its_user_moves(port:
         assert (status, problem["code"]) == (421, "MISDIRECTED")
 
 
-async def test_the_same_attempt_at_a_refresh_is_answered_again_and_another_is_a_copy(port: Port) -> None:
-    """The answer was lost, the router asks again: the customer stays logged in. A copy of his old token ends it."""
-    token = port.token(uuid.uuid4())
-    body = {"email": "c@example.com", "password": "correct horse"}
-    _, _, opened = await port.ask("POST", "/internal/v1/accounts", body, token=token)
-
-    async def refresh(shown: str, attempt: str | None) -> tuple[int, Any]:
-        asked = {"refresh_token": shown} | ({} if attempt is None else {"attempt": attempt})
-        status, _, answer = await port.ask("POST", "/internal/v1/sessions/refresh", asked, token=token)
-        return status, answer.get("refresh_token", answer.get("code"))
-
-    first = opened["refresh_token"]
-    done, again = await asyncio.gather(refresh(first, "a" * 22), refresh(first, "a" * 22))
-    assert done == again == await refresh(first, "a" * 22)
-    assert done[0] == 200
-    assert done[1] != first
-    status, third = await refresh(done[1], "b" * 22)
-    assert status == 200
-    assert await refresh(done[1], "b" * 22) == (200, third)
-    assert await refresh(done[1], "") == (422, "INVALID_FIELD")
-    assert await refresh(first, "a" * 22) == (401, "TOKEN_INVALID")  # its successor is spent: this is a copy
-    assert (await refresh(third, None))[1] == "TOKEN_EXPIRED"
-
-
 async def test_a_login_that_meets_a_held_user_is_told_to_come_again(port: Port) -> None:
     opened = await port.ask(
         "POST",
