@@ -3,11 +3,12 @@
 import msgspec
 
 from cell import errors
-from cell.caller import Answer, Caller, fingerprint
+from cell.caller import Answer, Caller
+from cell.fingerprint import fingerprint
 from cell.orders.batcher import Batcher
 from cell.orders.command import Command, CommandKind
 from cell.orders.outcome import settled
-from cell.orders.schemas import OrderTerms, accepted_view, parse_order
+from cell.orders.schemas import OrderTerms, accepted_view, parse_order, stored_terms
 
 _encode = msgspec.json.Encoder().encode
 
@@ -18,20 +19,7 @@ def place_command(terms: OrderTerms, caller: Caller, key: str) -> Command:
         kind=CommandKind.PLACE,
         user_id=caller.user_id,
         key=key,
-        fingerprint=fingerprint(
-            "POST",
-            "/v1/orders",
-            terms.symbol,
-            terms.side,
-            terms.type,
-            terms.time_in_force,
-            terms.order_qty_micros,
-            terms.limit_px_micros,
-            terms.client_order_id,
-            # keys used before there were stops, and orders by amount, stay valid
-            *(() if terms.stop_px_micros is None else (terms.stop_px_micros,)),
-            *(() if terms.notional_micros is None else ("notional", terms.notional_micros)),
-        ),
+        fingerprint=_fingerprint(terms),
         arguments=(
             terms.client_order_id,
             terms.symbol,
@@ -46,6 +34,33 @@ def place_command(terms: OrderTerms, caller: Caller, key: str) -> Command:
     )
 
 
+def _fingerprint(terms: OrderTerms) -> bytes:
+    return fingerprint(
+        "POST",
+        "/v1/orders",
+        symbol=terms.symbol,
+        side=terms.side,
+        type=terms.type,
+        time_in_force=terms.time_in_force,
+        qty=terms.order_qty_micros,
+        limit_price=terms.limit_px_micros,
+        stop_price=terms.stop_px_micros,
+        notional=terms.notional_micros,
+        client_order_id=terms.client_order_id,
+        joined=(
+            terms.symbol,
+            terms.side,
+            terms.type,
+            terms.time_in_force,
+            terms.order_qty_micros,
+            terms.limit_px_micros,
+            terms.client_order_id,
+            *(() if terms.stop_px_micros is None else (terms.stop_px_micros,)),
+            *(() if terms.notional_micros is None else ("notional", terms.notional_micros)),
+        ),
+    )
+
+
 async def place_order(batcher: Batcher, caller: Caller, key: str, raw: bytes) -> Answer:
     """201 with the order as accepted, or the refusal as a Problem. Raises Problem."""
     terms = parse_order(raw)
@@ -54,8 +69,11 @@ async def place_order(batcher: Batcher, caller: Caller, key: str, raw: bytes) ->
         raise errors.refusal(outcome.outcome, outcome.figures, replayed=outcome.replayed)
     assert outcome.resource_id is not None
     assert outcome.figures is not None
+    shown = stored_terms(outcome.figures) if outcome.replayed else terms
+    if shown != terms:  # the joined form of fingerprints could not tell them apart
+        raise errors.refusal("IDEMPOTENCY_KEY_REUSED", None)
     view = accepted_view(
-        terms,
+        shown,
         outcome.resource_id,
         held_micros=int(outcome.figures["held"]),
         status=outcome.figures.get("status", "funds_held"),

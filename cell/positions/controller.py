@@ -18,7 +18,6 @@ from cell.caller import (
     Moment,
     check_content_type,
     decode_body,
-    fingerprint,
     format_time,
     idempotency_key,
 )
@@ -34,6 +33,7 @@ from cell.controller import (
     as_response,
     json_body,
 )
+from cell.fingerprint import fingerprint
 from cell.money import (
     MICROS,
     PRICE_MAX_MICROS,
@@ -135,6 +135,17 @@ def _unit_cost(token: bytes) -> int:
         raise errors.invalid_field(422, "unit_cost", str(error)) from error
 
 
+def transfer_fingerprint(symbol: str, qty_micros: int, unit_cost_micros: int) -> bytes:
+    return fingerprint(
+        "POST",
+        "/v1/share-transfers",
+        symbol=symbol,
+        qty=qty_micros,
+        unit_cost=unit_cost_micros,
+        joined=(symbol, qty_micros, unit_cost_micros),
+    )
+
+
 async def transfer_shares(batcher: Batcher, caller: Caller, key: str, raw: bytes) -> Answer:
     """201 with the transfer, `accepted` or `pending`. Raises Problem."""
     body = decode_body(_decoder, raw)
@@ -148,7 +159,7 @@ async def transfer_shares(batcher: Batcher, caller: Caller, key: str, raw: bytes
         CommandKind.TRANSFER,
         caller.user_id,
         key,
-        fingerprint("POST", "/v1/share-transfers", symbol, qty, unit_cost),
+        transfer_fingerprint(symbol, qty, unit_cost),
         (symbol, qty, unit_cost),
     )
     outcome = await settled(batcher, command)
@@ -156,12 +167,17 @@ async def transfer_shares(batcher: Batcher, caller: Caller, key: str, raw: bytes
         raise errors.refusal(outcome.outcome, outcome.figures, replayed=outcome.replayed)
     assert outcome.resource_id is not None
     assert outcome.figures is not None
+    asked = (symbol, qty, unit_cost)
+    told = outcome.figures
+    stored = (told["symbol"], told["qty_micros"], told["unit_cost_micros"]) if outcome.replayed else asked
+    if stored != asked:
+        raise errors.refusal("IDEMPOTENCY_KEY_REUSED", None)
     view = TransferView(
         transfer_id=outcome.resource_id,
-        symbol=symbol,
-        qty=format_micros(qty),
-        unit_cost=format_micros(unit_cost),
-        status=outcome.figures["status"],
+        symbol=stored[0],
+        qty=format_micros(stored[1]),
+        unit_cost=format_micros(stored[2]),
+        status=told["status"],
         created_at=format_time(outcome.at),
     )
     return Answer(201, msgspec.json.encode(view), replayed=outcome.replayed)

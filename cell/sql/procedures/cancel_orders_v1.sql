@@ -35,7 +35,7 @@ begin
                    ownership_v1(u.owner_state, u.lease_ends_at),
                    case
                        when k.outcome is not null then
-                           case when k.fingerprint = c.fingerprint then 'REPLAYED' else 'IDEMPOTENCY_KEY_REUSED' end
+                           case when same_request_v1(k.fingerprint, c.fingerprint) then 'REPLAYED' else 'IDEMPOTENCY_KEY_REUSED' end
                        when o.order_id is null then 'ORDER_NOT_FOUND'
                        when o.status in ('queued', 'armed', 'funds_held') then 'cancelled'
                        when o.status in ('routed', 'partially_filled', 'pending_cancel') then 'pending_cancel'

@@ -1,5 +1,5 @@
 -- Credit up to 64 deposits, at most one per user; a deposit is settled at once until ACH is built.
--- Result as in place_orders_v1; accepted: resource_id = the deposit. Lock order: users by id.
+-- Result as in place_orders_v1; accepted: resource_id = the deposit, when replayed with figures = {amount_micros}. Lock order: users by id.
 create or replace function brokerage.deposit_cash_v1(
     p_user_ids uuid[], p_keys text[], p_fingerprints bytea[], p_amounts bigint[], p_wait boolean default false
 ) returns table (
@@ -28,7 +28,7 @@ begin
                    ownership_v1(u.owner_state, u.lease_ends_at),
                    case
                        when k.outcome is not null then
-                           case when k.fingerprint = c.fingerprint then 'REPLAYED' else 'IDEMPOTENCY_KEY_REUSED' end
+                           case when same_request_v1(k.fingerprint, c.fingerprint) then 'REPLAYED' else 'IDEMPOTENCY_KEY_REUSED' end
                        when u.cash_micros::numeric + u.cash_held_micros + c.amount > cash_max then 'BALANCE_LIMIT'
                        else 'accepted'
                    end) as outcome
@@ -75,7 +75,9 @@ begin
     )
     select j.ordinal::integer,
            case j.outcome when 'REPLAYED' then j.stored_outcome else j.outcome end,
-           case j.outcome when 'REPLAYED' then j.stored_figures
+           case j.outcome when 'REPLAYED' then coalesce(j.stored_figures, (
+                    select jsonb_build_object('amount_micros', d.amount_micros)
+                      from deposits d where d.user_id = j.user_id and d.deposit_id = j.stored_resource_id))
                           when 'DEPARTED' then jsonb_build_object('owner', j.forward_cell, 'epoch', j.forward_epoch)
                 when 'USER_HALTED' then jsonb_build_object('lease_ends_at', j.lease_ends_at) end,
            case j.outcome when 'REPLAYED' then j.stored_resource_id when 'accepted' then j.deposit_id end,

@@ -4,7 +4,7 @@
 -- Result: one row per command, in no particular order. outcome:
 --   accepted                                   durable; figures = {held, hold_px, status}
 --   a refusal's code                           stored under the key, nothing else written; figures explain it
---   replayed = true                            what the key's first use answered
+--   replayed = true                            what the key's first use answered; of an accepted order with its terms
 --   IDEMPOTENCY_KEY_REUSED                     same key, other body; nothing written
 --   DEPARTED | USER_HALTED | NOT_FOUND | SKIPPED   nothing written, never stored; SKIPPED: another writer has the user
 -- A stop order is accepted as `armed`, or, if a recent last price is already through its stop, as if it were triggered.
@@ -124,7 +124,7 @@ begin
             ownership_v1(r.owner_state, r.lease_ends_at),
             case
                 when r.stored_outcome is not null then
-                    case when r.stored_fingerprint = r.fingerprint then 'REPLAYED' else 'IDEMPOTENCY_KEY_REUSED' end
+                    case when same_request_v1(r.stored_fingerprint, r.fingerprint) then 'REPLAYED' else 'IDEMPOTENCY_KEY_REUSED' end
                 when r.known_symbol is null then 'UNKNOWN_SYMBOL'
                 when not r.tradable then 'SYMBOL_NOT_TRADABLE'
                 when r.halted then 'SYMBOL_HALTED'
@@ -174,7 +174,14 @@ begin
                     jsonb_build_object('opens_at', to_char(next_open at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'))
                 when 'USER_HALTED' then jsonb_build_object('lease_ends_at', j.lease_ends_at)
                 when 'DEPARTED' then jsonb_build_object('owner', j.forward_cell, 'epoch', j.forward_epoch)
-                when 'REPLAYED' then j.stored_figures
+                when 'REPLAYED' then case when j.stored_outcome = 'accepted' then j.stored_figures || (
+                    select jsonb_build_object(
+                               'client_order_id', o.client_order_id, 'symbol', o.symbol, 'side', o.side, 'type', o.type,
+                               'time_in_force', o.time_in_force, 'order_qty_micros', o.order_qty_micros,
+                               'limit_px_micros', o.limit_px_micros, 'stop_px_micros', o.stop_px_micros,
+                               'notional_micros', o.notional_micros)
+                      from orders o where o.user_id = j.user_id and o.order_id = j.stored_resource_id)
+                    else j.stored_figures end
                 else case when j.outcome in ('PRICE_OUT_OF_BAND', 'POSITION_LIMIT', 'ORDER_RATE_LIMIT') then
                     risk_figures_v1(j.outcome, j.user_id, j.symbol, j.limit_px, j.stop_px, j.hold_cash, 0, j.worth, locked_at) end
             end as figures

@@ -105,7 +105,7 @@ begin
             ownership_v1(z.owner_state, z.lease_ends_at),
             case
                 when z.stored_outcome is not null then
-                    case when z.stored_fingerprint = z.fingerprint then 'REPLAYED' else 'IDEMPOTENCY_KEY_REUSED' end
+                    case when same_request_v1(z.stored_fingerprint, z.fingerprint) then 'REPLAYED' else 'IDEMPOTENCY_KEY_REUSED' end
                 when not z.is_found then 'ORDER_NOT_FOUND'
                 when z.etag <> z.event_seq then 'STALE_ETAG'
                 when not z.at_once and z.status not in ('routed', 'partially_filled') then 'ORDER_NOT_OPEN'

@@ -1,6 +1,6 @@
 -- Take in up to 64 transfers of shares from another broker, at most one per user. p_accept: post them at once (local
 -- profile); otherwise they wait as `pending` for an operator, and nothing is posted.
--- Result as in place_orders_v1; figures = {status}. Lock order: users by id.
+-- Result as in place_orders_v1; figures = {status}, when replayed with the transfer's terms. Lock order: users by id.
 create or replace function brokerage.transfer_shares_v1(
     p_user_ids uuid[], p_keys text[], p_fingerprints bytea[], p_symbols text[],
     p_qtys bigint[], p_unit_costs bigint[], p_accept boolean, p_wait boolean default false
@@ -32,7 +32,7 @@ begin
                    ownership_v1(u.owner_state, u.lease_ends_at),
                    case
                        when k.outcome is not null then
-                           case when k.fingerprint = c.fingerprint then 'REPLAYED' else 'IDEMPOTENCY_KEY_REUSED' end
+                           case when same_request_v1(k.fingerprint, c.fingerprint) then 'REPLAYED' else 'IDEMPOTENCY_KEY_REUSED' end
                        when s.symbol is null then 'UNKNOWN_SYMBOL'
                        when coalesce(p.qty_micros, 0)::numeric + c.qty > qty_max
                          or coalesce(p.cost_basis_micros, 0)::numeric + b.cost_basis > cost_max then 'BALANCE_LIMIT'
@@ -54,7 +54,10 @@ begin
     explained as materialized (
         select j.*, case j.outcome
                 when 'accepted' then jsonb_build_object('status', case when p_accept then 'accepted' else 'pending' end)
-                when 'REPLAYED' then j.stored_figures
+                when 'REPLAYED' then case when j.stored_outcome = 'accepted' then j.stored_figures || (
+                    select jsonb_build_object('symbol', t.symbol, 'qty_micros', t.qty_micros, 'unit_cost_micros', t.unit_cost_micros)
+                      from share_transfers t where t.user_id = j.user_id and t.transfer_id = j.stored_resource_id)
+                    else j.stored_figures end
                 when 'DEPARTED' then jsonb_build_object('owner', j.forward_cell, 'epoch', j.forward_epoch)
                 when 'USER_HALTED' then jsonb_build_object('lease_ends_at', j.lease_ends_at)
             end as figures
