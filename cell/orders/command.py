@@ -9,7 +9,7 @@ from uuid import UUID
 
 
 class CommandKind(StrEnum):
-    """What a command asks for; the order of members is the order of service."""
+    """What a command asks for; the order of members is the order of service of kinds that have waited as long."""
 
     CANCEL = "cancel"
     REPLACE = "replace"
@@ -90,9 +90,12 @@ def procedures(
     }
 
 
-def bind(procedure: Procedure, commands: Sequence[Command], *, at: datetime | None, wait: bool) -> tuple[Any, ...]:
-    """The parameters of one call for these commands, a column each. `at`: which session of the market it is;
-    None: what the database's clock says under the locks."""
+def bind(
+    procedure: Procedure, commands: Sequence[Command], *, at: datetime | None, wait: bool | None
+) -> tuple[Any, ...]:
+    """The parameters of one call for these commands, a column each. `at`: which session of the market it is; None: what
+    the database's clock says under the locks. `wait` for locks; None (of orders that are placed): a preview, which
+    takes none and writes nothing."""
     columns = zip(*(command.arguments for command in commands), strict=True)
     return (
         [command.user_id for command in commands],
