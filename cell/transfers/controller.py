@@ -15,7 +15,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery
 
 from cell import errors
-from cell.caller import Moment, decode_body, format_time
+from cell.caller import Moment, format_time
 from cell.money import Amount, format_micros
 from cell.operations.controller import ReasonRequest
 from cell.paging import parse_page
@@ -24,6 +24,7 @@ from infra.runtime.database import Pool
 from infra.runtime.operator_api import subject_of
 from infra.runtime.problem import Problem
 from infra.runtime.procedures import call
+from infra.runtime.strict_body import read_body
 
 
 class WaitingTransfer(msgspec.Struct):
@@ -113,7 +114,7 @@ class TransferDecisions(Controller):
 async def _decide(
     request: Request[Any, Any, Any], pool: Pool, user_id: UUID, transfer_id: UUID, *, approve: bool
 ) -> DecidedTransfer:
-    body = decode_body(_reason_decoder, await request.body())
+    body = await read_body(_reason_decoder, request)
     arguments = [user_id, transfer_id, approve, subject_of(request), body.reason]
     [(outcome, figures)] = await call(pool, queries.DECIDE, arguments)
     if outcome not in ("decided", "ALREADY"):
