@@ -91,9 +91,12 @@ def procedures(
     }
 
 
-def bind(procedure: Procedure, commands: Sequence[Command], *, at: datetime, wait: bool | None) -> tuple[Any, ...]:
-    """The parameters of one call for these commands, a column each. `at`: which session of the market it is. `wait` for
-    locks; None (of orders that are placed): a preview, which takes none and writes nothing."""
+def bind(
+    procedure: Procedure, commands: Sequence[Command], *, at: datetime | None, wait: bool | None
+) -> tuple[Any, ...]:
+    """The parameters of one call for these commands, a column each. `at`: which session of the market it is; None: what
+    the database's clock says under the locks. `wait` for locks; None (of orders that are placed): a preview, which
+    takes none and writes nothing."""
     columns = zip(*(command.arguments for command in commands), strict=True)
     return (
         [command.user_id for command in commands],

@@ -18,7 +18,9 @@
 -- Risk checks, by the user's risk_profiles row: PRICE_OUT_OF_BAND (every profile); POSITION_LIMIT of a buy: the position at the
 -- reference price, what its open buys hold and what this one would hold; ORDER_RATE_LIMIT: accepted orders of the last second
 -- and minute, and their worth: what a buy holds, a sale's quantity at its limit, else its stop, else the reference price.
--- p_at is the market's time, it chooses the session; what is recorded, the order's id and the rates have the database's.
+-- p_at is the market's time, it chooses the session; null: the database's clock, read under the locks. App servers say null:
+-- their clocks may differ, and whoever waits for a lock over the close comes after it. What is recorded, the order's id and the
+-- rates have the database's time in any case.
 -- SQLSTATEs: 55P03 when p_wait and the lock did not come in time.
 -- Lock order: users by id; everything else is reached under a user's lock.
 -- p_wait null: a preview. Nothing is locked, nobody is waited for, and nothing is written: what placing would answer to what
@@ -42,6 +44,7 @@ as $$
 declare
     locked constant uuid[] := case when p_wait is null then p_user_ids else lock_users_v1(p_user_ids, p_wait) end;
     locked_at constant timestamptz := clock_v1();
+    market_at constant timestamptz := coalesce(p_at, locked_at);
     market_open boolean := true;
     next_open timestamptz;
     day_ends timestamptz;                             -- the close of the session that an order of now belongs to
@@ -50,11 +53,11 @@ declare
     cash_max constant bigint := 1000000000000000000;  -- $10^12 with what open sells would bring in: far inside bigint
 begin
     if p_market_hours <> 'always' then
-        select m.opens_at <= p_at, m.opens_at, m.closes_at into market_open, next_open, day_ends
-          from market_sessions m where m.closes_at > p_at order by m.closes_at limit 1;
+        select m.opens_at <= market_at, m.opens_at, m.closes_at into market_open, next_open, day_ends
+          from market_sessions m where m.closes_at > market_at order by m.closes_at limit 1;
         market_open := coalesce(market_open, false);
         if not market_open then  -- the last price of the last session is as recent as a price can be
-            select least(prices_until, max(m.closes_at)) into prices_until from market_sessions m where m.closes_at <= p_at;
+            select least(prices_until, max(m.closes_at)) into prices_until from market_sessions m where m.closes_at <= market_at;
         end if;
     end if;
 

@@ -34,6 +34,7 @@ as $$
 declare
     locked constant uuid[] := lock_users_v1(p_user_ids, p_wait);
     locked_at constant timestamptz := clock_v1();
+    market_at constant timestamptz := coalesce(p_at, locked_at);   -- as in place_orders_v1
     market_open boolean := true;
     next_open timestamptz;
     day_ends timestamptz;
@@ -41,8 +42,8 @@ declare
     cash_max constant bigint := 1000000000000000000;
 begin
     if p_market_hours <> 'always' then
-        select m.opens_at <= p_at, m.opens_at, m.closes_at into market_open, next_open, day_ends
-          from market_sessions m where m.closes_at > p_at order by m.closes_at limit 1;
+        select m.opens_at <= market_at, m.opens_at, m.closes_at into market_open, next_open, day_ends
+          from market_sessions m where m.closes_at > market_at order by m.closes_at limit 1;
         market_open := coalesce(market_open, false);
     end if;
 
