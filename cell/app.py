@@ -38,6 +38,7 @@ from infra.runtime.deadline import OutOfTime
 from infra.runtime.fault_points import FaultPoints
 from infra.runtime.methods import Methods
 from infra.runtime.operator_api import create_operator_app, require_role
+from infra.runtime.plain_requests import PlainRequests
 from infra.runtime.problem import to_response
 from infra.runtime.procedures import AWAY, DatabaseBusy
 from infra.runtime.telemetry import Metrics
@@ -200,6 +201,7 @@ def _customer_litestar(
             **_DATABASE_AWAY,
             Exception: to_response,
         },
+        middleware=[PlainRequests],
         request_max_body_size=settings.body_max_bytes,
         openapi_config=OpenAPIConfig(title="Brokerage", version="1", path="/", render_plugins=[]),
         logging_config=None,

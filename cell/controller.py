@@ -78,7 +78,12 @@ CLIENT_ORDER_ID = text(
     "the customer's own name for an order: 1 to 128 visible ASCII characters without slash, backslash and percent sign",
     pattern=_IN_A_PATH,
 )
+_MOMENT: Final = (
+    "a time as in RFC 3339 (no other form of ISO 8601, such as a week date); a leap second, 23:59:60Z, is read as the "
+    "second after it; digits beyond the microsecond are left out"
+)
 _UUID: Final = "^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
+_ID: Final = "a UUID with hyphens in their places; capital letters are the same as small ones"
 _PARAMETERS: Final[Mapping[str, Schema]] = {
     "X-Idempotency-Key": text(
         "a new one per deed; a repeat with the same one is answered the same", pattern="^[!-~]{1,128}$"
@@ -87,15 +92,19 @@ _PARAMETERS: Final[Mapping[str, Schema]] = {
         'the etag of the order as it was seen, such as "3", or several of them, or *',
         pattern=r'^(\*|(W/)?"[!#-~]*"([ \t]*,[ \t]*(W/)?"[!#-~]*")*)$',
     ),
-    "order_id": Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.UUID, pattern=_UUID),
+    "order_id": Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.UUID, pattern=_UUID, description=_ID),
     "client_order_id": CLIENT_ORDER_ID,
     "venue_order_id": text("the venue_order_id of an order", pattern=_IN_A_PATH),
     "symbol": SYMBOL,
     "status": text("open, closed, or one state", choices=("open", "closed", *OrderStatus)),
     "side": text("", choices=("buy", "sell")),
-    "after": Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.DATE_TIME, description="created later than this"),
+    "after": Schema(
+        type=OpenAPIType.STRING, format=OpenAPIFormat.DATE_TIME, description=f"created later than this; {_MOMENT}"
+    ),
     "until": Schema(
-        type=OpenAPIType.STRING, format=OpenAPIFormat.DATE_TIME, description="created at this time or before"
+        type=OpenAPIType.STRING,
+        format=OpenAPIFormat.DATE_TIME,
+        description=f"created at this time or before; {_MOMENT}",
     ),
     "limit": Schema(
         type=OpenAPIType.INTEGER, minimum=1, maximum=LIMIT_MAX, default=LIMIT_DEFAULT, description="items of one page"

@@ -11,12 +11,14 @@ import re
 import uuid
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final
+from urllib.parse import parse_qsl
 
 from cell import errors
 from cell.caller import Answer, Caller, check_content_type, idempotency_key
 from cell.ownership.guard import RouteGuard
 from infra.runtime import deadline
 from infra.runtime.methods import Methods, as_get
+from infra.runtime.plain_requests import check_headers, check_query
 from infra.runtime.problem import MEDIA_TYPE, Problem, problem_body
 
 _log = logging.getLogger(__name__)
@@ -74,6 +76,10 @@ class CustomerPort:
         request_id = self._request_id(headers)
         out = [self._cell_header, (b"x-request-id", request_id)]
         try:
+            if len(headers) != len(scope["headers"]) or b"content-encoding" in headers:
+                check_headers(scope["headers"])
+            if scope["query_string"]:
+                check_query((name for name, _ in parse_qsl(scope["query_string"].decode("latin-1"), True)), ())
             token = headers.get(b"x-route-token")
             caller = self._guard.identify(None if token is None else token.decode("latin-1"))
             key = idempotency_key(headers.get(b"x-idempotency-key", b"").decode("latin-1"))

@@ -13,6 +13,7 @@ from uuid import UUID
 
 from cell import errors
 from infra.runtime.problem import Problem
+from infra.topology.identifiers import parse_uuid
 
 Row = TypeVar("Row")
 
@@ -39,7 +40,7 @@ class Page:
     def after_id(self) -> UUID | None:
         """`after` of a list whose key is a UUID. Raises Problem 422 if the token is of another list."""
         try:
-            return None if self.after is None else UUID(self.after)
+            return None if self.after is None else parse_uuid(self.after)
         except ValueError as error:
             raise foreign_token() from error
 

@@ -26,6 +26,7 @@ from infra.runtime.fault_points import FaultPoints
 from infra.runtime.map_source import ControlMapSource, FileMapSource, RedisMapSource
 from infra.runtime.map_watcher import MapWatcher
 from infra.runtime.operator_api import create_operator_app, serving
+from infra.runtime.plain_requests import PlainRequests
 from infra.runtime.problem import Problem, to_response
 from infra.runtime.redis_client import make_redis
 from infra.runtime.revocation_source import RedisRevocations
@@ -75,6 +76,11 @@ from router.ticking import ticks
 from router.world import World
 
 _FORGET_S = 10.0
+_DESCRIPTION = (
+    "Everything a customer may ask. Amounts are decimal strings; errors are problem documents. HEAD is served wherever "
+    "GET is. Query parameters that a call does not have, or that are given twice, are refused by name, and so are "
+    "headers of one value that are given twice. Bodies are not coded: a Content-Encoding is answered 415."
+)
 
 
 class Router:
@@ -304,12 +310,13 @@ def create_identity_app(router: Router) -> Litestar:
             "access_tokens": Provide(lambda: router.access_tokens, sync_to_thread=False),
         },
         exception_handlers={RouterRefusal: _refuse, RecursionError: _refuse_depth, Exception: to_response},
+        middleware=[PlainRequests],
         before_send=[_add_request_id],
         request_max_body_size=router.settings.edge.body_bytes_max,
         openapi_config=OpenAPIConfig(
             title="Cell brokerage",
             version="1",
-            description="Everything a customer may ask. Amounts are decimal strings; errors are problem documents.",
+            description=_DESCRIPTION,
             path="/schema",
             render_plugins=[],
         ),

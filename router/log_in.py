@@ -11,6 +11,7 @@ from uuid import UUID
 
 from infra.runtime.problem import Problem
 from infra.security.email_hash import EmailHasher
+from infra.topology.identifiers import parse_uuid_hex
 from router.cell_calls import CellCalls, passed_on, refresh_token_of
 from router.queries import ControlQueries
 
@@ -66,13 +67,11 @@ def _read(refresh_token: str) -> tuple[UUID, int | None]:
     version 7. The cell judges the rest."""
     user, _, rest = refresh_token.partition(".")
     try:
-        if len(user) != 32:
-            raise ValueError
-        user_id = UUID(hex=user)
+        user_id = parse_uuid_hex(user)
     except ValueError:
         raise Problem(401, "TOKEN_INVALID", "the refresh token is not ours") from None
     try:
-        family = UUID(hex=rest.partition(".")[0])
+        family = parse_uuid_hex(rest.partition(".")[0])
     except ValueError:
         return user_id, None
     return user_id, (family.int >> 80) // 1000 if family.version == 7 else None

@@ -6,6 +6,7 @@ from uuid import UUID
 import msgspec
 
 from cell.executions.wire import Report
+from infra.topology.identifiers import parse_uuid
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,7 @@ def read_report(report: Report, body: bytes) -> ExecutionReport:
     It can count as nothing more: what happened to the order came, or will come, in reports of its own, in sequence.
     """
     try:
-        order_id = UUID(report.cl_ord_id)
+        order_id = parse_uuid(report.cl_ord_id)
     except ValueError:
         order_id = None
     if report.kind != "status":

@@ -24,6 +24,7 @@ from cell.money import (
     parse_price,
 )
 from cell.orders.status import CLOSED
+from infra.topology.identifiers import parse_uuid
 
 _SYMBOL: Final = re.compile(r"[A-Z][A-Z0-9.]{0,11}")
 _SIDES: Final = frozenset({"buy", "sell"})
@@ -32,7 +33,6 @@ _WITH_LIMIT: Final = frozenset({"limit", "stop_limit"})
 _WITH_STOP: Final = frozenset({"stop", "stop_limit"})
 _HARD_TO_SPELL: Final = frozenset("/\\%")
 """What a path can hold only in ways that two readers may take for two things."""
-_UUID_CHARS: Final = 36
 NOTIONAL_MIN_MICROS: Final = 1_000_000
 """A dollar: at the highest price there can be, a million dollars, it still buys a micro-share."""
 _TIMES_IN_FORCE: Final = frozenset({"day", "gtc", "ioc", "fok"})
@@ -156,9 +156,7 @@ def _check_price_given(field: str, kind: str, token: bytes | None, needed: bool)
 def parse_order_id(text: str) -> UUID:
     """An order id from a path; what is no UUID in its usual spelling is nobody's order."""
     try:
-        if len(text) != _UUID_CHARS:
-            raise ValueError(text)
-        return UUID(text)
+        return parse_uuid(text)
     except ValueError as error:
         raise errors.order_not_found() from error
 

@@ -18,6 +18,7 @@ from litestar.types import ControllerRouterHandler
 
 from infra.runtime.http_port import HttpPort
 from infra.runtime.methods import WithMethods
+from infra.runtime.plain_requests import PlainRequests
 from infra.runtime.problem import Problem, to_response
 from infra.runtime.settings import ListenSettings
 from infra.runtime.telemetry import Metrics
@@ -86,6 +87,7 @@ def create_operator_app(
 
     return Litestar(
         route_handlers=[live, readiness, render_metrics, *routes],
+        middleware=[PlainRequests],
         exception_handlers={Exception: to_response},
         openapi_config=None,
         logging_config=None,

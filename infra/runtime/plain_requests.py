@@ -1,16 +1,16 @@
-"""Requests that can be read in one way only, on every route of every Litestar application: a guard.
+"""Requests that can be read in one way only, on every route of every Litestar application.
 
 A header that has one value is given once. A body is not coded: 415 says so (RFC 9110 15.5.16). Query parameters are
 those that the route declares, each given once: what a client misspells, or says twice, is refused by name instead of
-being left out. A new route obeys without being told.
+being left out. An id in a path has one spelling. A new route obeys without being told.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from typing import Any, Final
+from uuid import UUID
 
 from litestar import Litestar
 from litestar.connection import ASGIConnection
-from litestar.handlers.base import BaseRouteHandler
 from litestar.routes import HTTPRoute
 
 from infra.runtime.problem import Problem
@@ -24,8 +24,10 @@ _NAME_CHARS_MAX: Final = 64
 """Of a name that is repeated to whoever sent it."""
 
 
-def check_headers(headers: Iterable[tuple[bytes, bytes]]) -> None:
+def check_headers(headers: Sequence[tuple[bytes, bytes]]) -> None:
     """Names in lower case. Raises Problem: 400 for a header given twice, 415 for a coded body."""
+    if len(of_name := dict(headers)) == len(headers) and _CODED not in of_name:
+        return  # nearly always
     seen: set[bytes] = set()
     for name, value in headers:
         if name in _SINGLE:
@@ -55,26 +57,31 @@ def check_query(names: Iterable[str], declared: Collection[str]) -> None:
 
 
 class PlainRequests:
-    """The guard of one application."""
+    """Litestar's middleware around one handler: inside of it a refusal becomes a problem document like any other."""
 
-    def __init__(self) -> None:
-        self._declared: dict[BaseRouteHandler, set[str]] = {}
+    def __init__(self, app: Callable[[Any, Any, Any], Awaitable[None]]) -> None:
+        self._app = app
+        self._declared: Collection[str] | None = None
 
-    def __call__(self, connection: ASGIConnection[Any, Any, Any, Any], handler: BaseRouteHandler) -> None:
-        scope: Any = connection.scope
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         check_headers(scope["headers"])
-        if scope["query_string"] and scope["method"] != "OPTIONS":  # asked of a whole target, its query included
-            if not self._declared:
-                self._declared = declared_parameters(connection.app)
-            names = (name for name, _ in connection.query_params.multi_items())
-            check_query(names, self._declared[handler])
+        if scope["query_string"] and scope["method"] != "OPTIONS":  # that one is asked of a target with its query
+            if self._declared is None:
+                self._declared = _declared_parameters(scope["litestar_app"], scope["route_handler"])
+            query: ASGIConnection[Any, Any, Any, Any] = ASGIConnection(scope)
+            check_query((name for name, _ in query.query_params.multi_items()), self._declared)
+        for value in scope["path_params"].values():
+            if value.__class__ is UUID and str(value) not in scope["path"].lower().split("/"):
+                raise Problem(404, "NOT_FOUND", "an id in a path is spelled as RFC 9562 has it")
+        await self._app(scope, receive, send)
 
 
-def declared_parameters(app: Litestar) -> dict[BaseRouteHandler, set[str]]:
-    """The query parameters that each handler takes, by its signature."""
-    declared: dict[BaseRouteHandler, set[str]] = {}
+def _declared_parameters(app: Litestar, handler: object) -> set[str]:
+    """The query parameters that a handler takes, by its signature and that of what it depends on."""
+    declared: set[str] = set()
     for route in app.routes:
         if isinstance(route, HTTPRoute):
-            for handler, takes in route.route_handler_map.values():
-                declared.setdefault(handler, set()).update(one.field_alias for one in takes.expected_query_params)
+            for one, takes in route.route_handler_map.values():
+                if one is handler:
+                    declared |= {parameter.field_alias for parameter in takes.expected_query_params}
     return declared

@@ -14,7 +14,7 @@ import jwt
 
 from infra.security.keys import KeySource, SigningRing, VerifyRing
 from infra.security.lifetime import ACCESS_TOKEN_LIFE_MAX_S, LifeEnded, LifeInvalid, check_life
-from infra.topology.identifiers import UserId
+from infra.topology.identifiers import UserId, parse_uuid
 
 ISSUER: Final = "cell-brokerage"
 AUDIENCE: Final = "cell-brokerage/v1"
@@ -84,7 +84,7 @@ class CustomerTokenVerifier:
             claims = jwt.decode(
                 token, key, algorithms=[_ALGORITHM], audience=AUDIENCE, issuer=ISSUER, options=_DECODE_OPTIONS
             )
-            user_id, expires_at_s, issued_at_s = UUID(claims["sub"]), claims["exp"], claims["iat"]
+            user_id, expires_at_s, issued_at_s = parse_uuid(claims["sub"]), claims["exp"], claims["iat"]
             check_life(
                 now_s=now_s,
                 life_max_s=ACCESS_TOKEN_LIFE_MAX_S,

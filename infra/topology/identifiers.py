@@ -13,6 +13,24 @@ Epoch = NewType("Epoch", int)
 _CELL_ID = re.compile(r"[a-z][a-z0-9-]{0,30}")
 
 
+def parse_uuid(text: str) -> UUID:
+    """Of a UUID's many spellings the one with hyphens in their places, in small or capital letters; so an id has one
+    name wherever it comes in. Raises ValueError for what Python's own reader takes besides: braces, `urn:`, hyphens
+    anywhere, digits of other scripts, underscores, signs."""
+    parsed = UUID(text)
+    if str(parsed) != text.lower():
+        raise ValueError("not a UUID as RFC 9562 writes it")
+    return parsed
+
+
+def parse_uuid_hex(text: str) -> UUID:
+    """The 32 digits alone, as tokens of ours carry them. Raises ValueError."""
+    parsed = UUID(text)
+    if parsed.hex != text:
+        raise ValueError("not the digits of a UUID")
+    return parsed
+
+
 def parse_cell_id(text: str) -> CellId:
     """A cell id names processes, topics and DNS labels, so it is short, lower case and starts with a letter."""
     if not _CELL_ID.fullmatch(text):

@@ -7,6 +7,7 @@ from infra.backends.local.backend import LocalBackend
 from infra.security.email_hash import EmailHasher
 from infra.security.keys import EMAIL_PEPPER_FILE, load_key_ring
 from infra.topology.bucketing import bucket_of
+from infra.topology.identifiers import parse_uuid
 from shardctl.errors import Refused
 from shardctl.shardmap.store import ShardMapStore, open_store
 from shardctl.stack.current import control_dsn
@@ -48,7 +49,7 @@ async def _find_id(backend: LocalBackend, store: ShardMapStore, name: str) -> UU
             raise Refused(f"nobody signed up as {name}")
         return user_id
     try:
-        return UUID(name)
+        return parse_uuid(name)
     except ValueError:
         raise Refused(f"{name!r} is neither a user id nor an email") from None
 

@@ -136,10 +136,10 @@ async def test_what_no_text_column_can_hold_is_refused_like_any_other_mistake(
 @pytest.mark.parametrize(
     ("target", "allowed"),
     [
-        ("/v1/orders", "GET, OPTIONS, POST"),
-        ("/v1/orders/0190c0de-0000-7000-8000-000000000000", "DELETE, GET, OPTIONS, PATCH"),
+        ("/v1/orders", "GET, HEAD, OPTIONS, POST"),
+        ("/v1/orders/0190c0de-0000-7000-8000-000000000000", "DELETE, GET, HEAD, OPTIONS, PATCH"),
         ("/v1/orders/preview", "OPTIONS, POST"),
-        ("/v1/orders/x/events", "GET, OPTIONS"),
+        ("/v1/orders/x/events", "GET, HEAD, OPTIONS"),
         ("/v1/deposits", "OPTIONS, POST"),
     ],
 )

@@ -1,6 +1,5 @@
 """`/v1/orders` for customers: commands, lists, and one order by any of its names."""
 
-from datetime import datetime
 from operator import itemgetter
 from typing import Any
 
@@ -21,6 +20,7 @@ from cell.controller import (
     answers,
     as_response,
 )
+from cell.moment import parse_moment
 from cell.orders import queries
 from cell.orders.batcher import Batcher
 from cell.orders.cancel import cancel_named_order, cancel_order
@@ -52,18 +52,6 @@ def _statuses(value: str | None) -> list[str] | None:
         allowed = ["open", "closed", *sorted(OrderStatus)]
         raise errors.invalid_field(422, "status", "open, closed, or a state of an order", allowed=allowed)
     return [value]
-
-
-def _moment(field: str, value: str | None) -> datetime | None:
-    if value is None:
-        return None
-    try:
-        at = datetime.fromisoformat(value.upper())  # RFC 3339 takes t and z as well
-    except ValueError as error:
-        raise errors.invalid_field(422, field, "a time as in RFC 3339") from error
-    if at.tzinfo is None:
-        raise errors.invalid_field(422, field, "needs a time zone, such as Z")
-    return at
 
 
 def _shown(row: queries.Row | None) -> Response[OrderView]:
@@ -218,8 +206,8 @@ class OrderController(Controller):
             statuses=_statuses(status),
             symbol=None if symbol is None else parse_symbol(symbol),
             side=side,
-            since=_moment("after", after),
-            until=_moment("until", until),
+            since=None if after is None else parse_moment("after", after),
+            until=None if until is None else parse_moment("until", until),
             after_id=page.after_id(),
             descending=page.descending,
             limit=page.rows_to_read,
