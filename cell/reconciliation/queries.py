@@ -69,8 +69,8 @@ select d.* from (
  order by d.order_id
 """
 
-# What waits in the outbox of a user is the end of his streams. What lies before it is in Kafka: a row goes when Kafka has
-# it.
+# What waits in the outbox of a user is the end of his streams; what lies before it is in Kafka. A row goes when Kafka
+# has it.
 _EVENT_HEADS: LiteralString = """
 with page as materialized (
     select user_id, order_event_seq, entry_seq, chain_head
