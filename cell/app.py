@@ -14,6 +14,7 @@ from litestar.types import ExceptionHandlersMap
 from cell import errors
 from cell.accounts.controllers.account import AccountController
 from cell.accounts.controllers.internal import InternalController
+from cell.accounts.hashing import PasswordHashing
 from cell.accounts.open_account import Accounts
 from cell.archive.controller import ArchiveController
 from cell.caller import Answer, Caller
@@ -57,6 +58,7 @@ class CellApp:
     pool: Pool
     operator_pool: Pool
     batcher: Batcher
+    metrics: Metrics
 
     def openapi(self) -> dict[str, Any]:
         """The document of the customer port."""
@@ -78,7 +80,6 @@ class CellApp:
 def create_app(settings: CellSettings) -> CellApp:
     """One app server of a cell."""
     clock = make_clock(settings.clock)
-    new_id = TimeOrderedIds(clock)
     metrics = Metrics(TABLE)
     postgres = settings.postgres.model_copy(update={"lock_timeout_ms": settings.held_user_wait_ms})
     pool = make_pool(postgres, f"{settings.name}-api")
@@ -104,20 +105,26 @@ def create_app(settings: CellSettings) -> CellApp:
         metrics=metrics,
         faults=FaultPoints(),
     )
+    new_id = TimeOrderedIds(clock)
     accounts = Accounts(
-        pool, profile=settings.new_user_profile, refresh_days=settings.refresh_token_days, clock=clock, new_id=new_id
+        pool,
+        PasswordHashing(metrics),
+        profile=settings.new_user_profile,
+        refresh_days=settings.refresh_token_days,
+        clock=clock,
+        new_id=new_id,
     )
     route_ring = follow_key_ring(settings.keys_dir / ROUTE_FILE)
     operator_ring = follow_key_ring(settings.keys_dir / OPERATOR_FILE)
     guard = RouteGuard(route_ring, settings.name, clock.epoch_s)
 
     async def place(caller: Caller, key: str, body: bytes) -> Answer:
-        return await place_order(batcher, new_id, caller, key, body)
+        return await place_order(batcher, caller, key, body)
 
     async def cancel(caller: Caller, key: str, order_id: str) -> Answer:
         return await cancel_order(batcher, caller, key, parse_order_id(order_id))
 
-    routes = _customer_litestar(settings, guard, pool, batcher, accounts, clock, new_id)
+    routes = _customer_litestar(settings, guard, pool, batcher, accounts, clock)
     customer = CustomerPort(
         routes,
         cell_name=settings.name,
@@ -138,7 +145,7 @@ def create_app(settings: CellSettings) -> CellApp:
         ready=ready,
         routes=_operator_routes(settings.name, operator_pool, operator_ring, clock, new_id),
     )
-    return CellApp(customer, routes, operator, pool, operator_pool, batcher)
+    return CellApp(customer, routes, operator, pool, operator_pool, batcher, metrics)
 
 
 def _operator_routes(
@@ -175,7 +182,6 @@ def _customer_litestar(
     batcher: Batcher,
     accounts: Accounts,
     clock: Clock,
-    new_id: TimeOrderedIds,
 ) -> Litestar:
     def caller(request: Request[Any, Any, Any]) -> Caller:
         return guard.identify(request.headers.get("x-route-token"))
@@ -195,7 +201,6 @@ def _customer_litestar(
             "batcher": Provide(lambda: batcher, sync_to_thread=False),
             "accounts": Provide(lambda: accounts, sync_to_thread=False),
             "clock": Provide(lambda: clock, sync_to_thread=False),
-            "new_id": Provide(lambda: new_id, sync_to_thread=False),
         },
         exception_handlers={
             **_DATABASE_AWAY,

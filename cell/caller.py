@@ -4,7 +4,6 @@ The answer of an endpoint is an `Answer`, status and bytes, so that the hot rout
 and the others through it, by the same functions.
 """
 
-import hashlib
 import json
 import re
 from dataclasses import dataclass
@@ -96,12 +95,6 @@ def _check_given_once(raw: bytes) -> None:
         json.loads(raw, object_pairs_hook=check, parse_int=str, parse_float=str)
     except (ValueError, RecursionError) as error:  # inside of an amount, which nobody has looked at yet
         raise errors.invalid_field(400, "body", "not a JSON object") from error
-
-
-def fingerprint(method: str, path: str, *parts: object) -> bytes:
-    """16 bytes that tell one request from another under the same key: method, path and the normalised command."""
-    text = "\x1f".join((method, path, *map(str, parts)))
-    return hashlib.blake2b(text.encode(), digest_size=16).digest()
 
 
 def format_time(at: datetime) -> str:

@@ -4,6 +4,7 @@ Procedures answer a command with an outcome instead of raising, because one refu
 neighbours' transaction. What they do raise uses the private SQLSTATE class RB, listed here.
 """
 
+import math
 from collections.abc import Mapping
 from datetime import datetime
 
@@ -135,6 +136,15 @@ def report_not_found() -> Problem:
 
 def overloaded(detail: str) -> Problem:
     return Problem(503, "OVERLOADED", detail, headers={"Retry-After": "1"})
+
+
+def too_many_guesses(wait_s: float) -> Problem:
+    return Problem(
+        429,
+        "RATE_LIMITED",
+        "too many logins to this account were tried; nothing was checked",
+        headers={"Retry-After": str(max(1, math.ceil(wait_s)))},
+    )
 
 
 def outcome_unknown() -> Problem:

@@ -19,5 +19,9 @@ TABLE = (
     Metric("cell_commands_skipped_total", Counter, "Commands put off because another writer had the user.", ("kind",)),
     Metric("cell_batches_split_total", Counter, "Failed calls that were rerun one command at a time.", ("kind",)),
     Metric("cell_batches_resent_total", Counter, "Calls sent again after a lost connection.", ("kind",)),
+    Metric("cell_passwords_hashed_total", Counter, "Passwords hashed or verified.", ("deed",)),
+    Metric(
+        "cell_logins_put_off_total", Counter, "Logins told to wait: too many guesses, or too many waiting.", ("why",)
+    ),
     Metric("cell_requests_total", Counter, "Customer requests, by route and status.", ("route", "status")),
 )

@@ -154,8 +154,9 @@ class Router:
             on_revoked=self._revoke,
             now=now,
         )
-        self.sign_ups = SignUp(World(self.watcher, self.fleet), queries, self.calls, hasher, FaultPoints())
-        self.log_ins = LogIn(queries, self.calls, hasher, is_void=self._is_void)
+        world = World(self.watcher, self.fleet)
+        self.sign_ups = SignUp(world, queries, self.calls, hasher, FaultPoints())
+        self.log_ins = LogIn(world, queries, self.calls, hasher, is_void=self._is_void)
         self.sweep = ClaimSweep(queries, self.calls, self.routes)
         self.access_tokens = AccessTokens(CustomerTokenSigner(signing_ring), now)
         self.metrics = Metrics(())

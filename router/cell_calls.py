@@ -14,7 +14,7 @@ from infra.runtime.problem import Problem
 from infra.topology.identifiers import CellId
 from router.budget import budget_ms, budget_s
 from router.cell_words import read_words
-from router.errors import CellUnavailable, OutcomeUnknown, RouterRefusal
+from router.errors import RETRY_AFTER_S, CellUnavailable, OutcomeUnknown, RouterRefusal
 from router.fleet import CellUpstream
 from router.headers import write_request
 from router.identify import Route, Routes
@@ -22,6 +22,7 @@ from router.misroute import Misroutes
 from router.upstream import UpstreamConnection
 
 _BODY_BYTES_MAX: Final = 8 * 1024 * 1024
+_RETRY_AFTER_DIGITS_MAX: Final = 5
 
 
 class CellAnswer(msgspec.Struct):
@@ -152,16 +153,18 @@ class CellCalls:
         return answer
 
 
-class _Session(msgspec.Struct):
+class SessionWords(msgspec.Struct):
     refresh_token: str
+    first_used_at_s: int | None = None
+    """Of a refresh: when the shown token was used for the first time, by the cell's clock."""
 
 
-def refresh_token_of(answer: CellAnswer) -> str:
+def session_of(answer: CellAnswer) -> SessionWords:
     """What a session's answer is about. Raises `OutcomeUnknown` if a sick cell said something else."""
-    session = read_words(answer.body, _Session)
+    session = read_words(answer.body, SessionWords)
     if session is None:
         raise OutcomeUnknown("the cell answered with something unexpected; ask again")
-    return session.refresh_token
+    return session
 
 
 def passed_on(answer: CellAnswer) -> Exception:
@@ -174,4 +177,13 @@ def passed_on(answer: CellAnswer) -> Exception:
     if answer.status >= 500 or answer.status not in (400, 401, 403, 404, 409, 413, 415, 422, 429):
         return CellUnavailable("the cell could not do this now")
     figures = {name: document[name] for name in ("field",) if name in document}
-    return Problem(answer.status, code, detail, **figures)
+    return Problem(answer.status, code, detail, headers=_patience(answer), **figures)
+
+
+def _patience(answer: CellAnswer) -> dict[str, str]:
+    """`Retry-After` of a 429, which means nothing without it."""
+    if answer.status != 429:
+        return {}
+    said = next((value for name, value in answer.headers if name.lower() == b"retry-after"), b"")
+    wait_s = int(said) if said.isdigit() and len(said) <= _RETRY_AFTER_DIGITS_MAX else RETRY_AFTER_S
+    return {"Retry-After": str(wait_s)}

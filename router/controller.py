@@ -11,17 +11,15 @@ from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import HeaderParameter, JSONBody
 
 from infra.runtime.problem import Problem
-from infra.security.email_hash import normalize_email
+from infra.security.email_form import EmailRefused, check_email
+from infra.security.password_form import PasswordRefused, check_password
 from router.access_tokens import AccessTokens
-from router.log_in import LogIn, Session
+from router.limits import address_key
+from router.log_in import LogIn, Password, Session
 from router.sign_up import NewUser, SignUp
 
 _KEY: Final = re.compile(r"[\x21-\x7e]{1,128}")
-# As narrow as any cell's own checks: a claim must not be made for an account that its cell then refuses.
-_EMAIL: Final = re.compile(r"[^@\s\x00-\x1f]{1,64}@[^@\s\x00-\x1f]{1,189}")
 _NAME_CHARS_MAX: Final = 200
-_PASSWORD_CHARS_MIN: Final = 8
-_PASSWORD_BYTES_MAX: Final = 1_024
 
 ShortText = Annotated[str, msgspec.Meta(max_length=1024)]
 
@@ -33,7 +31,11 @@ class SignUpRequest(msgspec.Struct):
 
 
 class TokenRequest(msgspec.Struct):
-    """`grant_type` is `password` (with email and password) or `refresh_token` (with refresh_token)."""
+    """`grant_type` is `password` (with email and password) or `refresh_token` (with refresh_token).
+
+    A login may show a `refresh_token` besides, any that was given out for the account: a device that has logged in
+    before is not made to wait for what strangers have guessed.
+    """
 
     grant_type: ShortText
     email: ShortText | None = None
@@ -69,10 +71,11 @@ _PROBLEM: Final = {
     status: ResponseSpec(data_container=ProblemDocument, description=text, media_type="application/problem+json")
     for status, text in {
         400: "A field or header is missing or malformed",
-        401: "Email, password or refresh token is wrong",
+        401: "Email, password or refresh token is wrong; which of them is not said",
         409: "`EMAIL_TAKEN`",
         415: "Not application/json",
-        422: "Understood and refused; `IDEMPOTENCY_KEY_REUSED` for a key of another sign-up",
+        422: "Understood and refused; `IDEMPOTENCY_KEY_REUSED` for a key of another sign-up of this email",
+        429: "Too many logins to this account were tried from there, or too many requests: nothing was checked",
         503: "Not done, or `OUTCOME_UNKNOWN`: ask again with the same key",
     }.items()
 }
@@ -82,7 +85,7 @@ class IdentityController(Controller):
     path = "/v1"
     tags = ("identity",)
 
-    @post("/users", summary="Sign up", responses={s: _PROBLEM[s] for s in (400, 409, 415, 422, 503)})
+    @post("/users", summary="Sign up", responses={s: _PROBLEM[s] for s in (400, 409, 415, 422, 429, 503)})
     async def sign_up(
         self,
         request: Request[Any, Any, Any],
@@ -91,7 +94,11 @@ class IdentityController(Controller):
         access_tokens: NamedDependency[AccessTokens],
         idempotency_key: Annotated[str | None, HeaderParameter(name="X-Idempotency-Key")] = None,
     ) -> Response[NewUserTokens]:
-        """A new customer with an account in the least loaded cell."""
+        """A new customer with an account in the least loaded cell.
+
+        An idempotency key belongs to the email it was used with and is kept for seven days: until then the same key,
+        email and password answer 201 again, anything else with that key and email 422.
+        """
         if idempotency_key is None:
             raise Problem(400, "MISSING_IDEMPOTENCY_KEY", "sign-up needs the header X-Idempotency-Key")
         if not _KEY.fullmatch(idempotency_key):
@@ -101,7 +108,7 @@ class IdentityController(Controller):
                 "an idempotency key is 1 to 128 visible ASCII characters",
                 field="X-Idempotency-Key",
             )
-        user = _checked(data)
+        user = _checked(data, _source(request))
         done = await sign_ups.sign_up(user, idempotency_key, request.headers["x-request-id"])
         tokens = NewUserTokens(
             user_id=done.user_id,
@@ -118,7 +125,7 @@ class IdentityController(Controller):
         "/tokens",
         status_code=200,
         summary="Log in or refresh",
-        responses={s: _PROBLEM[s] for s in (400, 401, 415, 422, 503)},
+        responses={s: _PROBLEM[s] for s in (400, 401, 415, 422, 429, 503)},
     )
     async def issue_tokens(
         self,
@@ -127,21 +134,33 @@ class IdentityController(Controller):
         log_ins: NamedDependency[LogIn],
         access_tokens: NamedDependency[AccessTokens],
     ) -> Response[Tokens]:
-        """An access token of 15 minutes and a refresh token that works once."""
-        session = await _open_session(data, log_ins, request.headers["x-request-id"])
+        """An access token of 15 minutes and a refresh token that works once.
+
+        Showing the same refresh token again within ten seconds of its first use is the same attempt, by whomever and
+        however often: every one gets the same answer, whose `expires_in` counts from the first. Afterwards a token that
+        was current once ends its session, since a copy of it must be about; a token that never was ends nothing. Which
+        attempt it is, the token alone says: no idempotency key is read here.
+        """
+        session = await _open_session(data, log_ins, _source(request), request.headers["x-request-id"])
         tokens = Tokens(
-            access_token=access_tokens.issue(session.user_id),
+            access_token=access_tokens.issue(session.user_id, session.begun_at_s),
             expires_in=access_tokens.ttl_s,
             refresh_token=session.refresh_token,
         )
         return Response(tokens, status_code=200, headers={"Cache-Control": "no-store"})
 
 
-async def _open_session(data: TokenRequest, log_ins: LogIn, request_id: str) -> Session:
+def _source(request: Request[Any, Any, Any]) -> str | None:
+    """The address of the connection, as the limits count it; what a client or a balancer says of it is never
+    believed."""
+    return address_key(request.client.host) if request.client else None
+
+
+async def _open_session(data: TokenRequest, log_ins: LogIn, source: str | None, request_id: str) -> Session:
     if data.grant_type == "password":
         if data.email is None or data.password is None:
             raise Problem(400, "INVALID_FIELD", "a login needs email and password", field="email")
-        return await log_ins.by_password(data.email, data.password, request_id)
+        return await log_ins.by_password(Password(data.email, data.password, source, data.refresh_token), request_id)
     if data.grant_type == "refresh_token":
         if data.refresh_token is None:
             raise Problem(400, "INVALID_FIELD", "a refresh needs refresh_token", field="refresh_token")
@@ -149,14 +168,16 @@ async def _open_session(data: TokenRequest, log_ins: LogIn, request_id: str) -> 
     raise Problem(400, "INVALID_FIELD", "grant_type is `password` or `refresh_token`", field="grant_type")
 
 
-def _checked(data: SignUpRequest) -> NewUser:
-    if not _EMAIL.fullmatch(normalize_email(data.email)):
-        raise Problem(422, "INVALID_FIELD", "this is not an email address", field="email")
-    password_bytes = len(data.password.encode("utf-8", "surrogatepass"))
-    if len(data.password) < _PASSWORD_CHARS_MIN or password_bytes > _PASSWORD_BYTES_MAX:
-        detail = f"a password has at least {_PASSWORD_CHARS_MIN} characters and at most {_PASSWORD_BYTES_MAX} bytes"
-        raise Problem(422, "INVALID_FIELD", detail, field="password")
+def _checked(data: SignUpRequest, source: str | None) -> NewUser:
+    try:
+        check_email(data.email)
+    except EmailRefused as refused:
+        raise Problem(422, "INVALID_FIELD", f"email: {refused}", field="email") from refused
+    try:
+        check_password(data.password)
+    except PasswordRefused as refused:
+        raise Problem(422, "INVALID_FIELD", f"password: {refused}", field="password") from refused
     if data.name is not None and (len(data.name) > _NAME_CHARS_MAX or "\x00" in data.name):
         detail = f"a name has at most {_NAME_CHARS_MAX} characters, none of them NUL"
         raise Problem(422, "INVALID_FIELD", detail, field="name")
-    return NewUser(data.email, data.password, data.name)
+    return NewUser(data.email, data.password, data.name, source)

@@ -7,6 +7,8 @@ Plain JSON, as the document is. A body is never described narrower than it is ch
 from collections.abc import Iterator
 from typing import Any, Final
 
+from infra.security.password_form import PASSWORD_CHARS_MIN
+
 _PROBLEM: Final = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemDocument"}}}
 _TEXT: Final = {"type": "string", "maxLength": 1024}
 _EMAIL: Final = {**_TEXT, "pattern": "^[^@]+@[^@]+$"}
@@ -15,7 +17,7 @@ _OR_NULL: Final = {"oneOf": [_TEXT, {"type": "null"}]}
 
 _SIGN_UP: Final = {
     "type": "object",
-    "properties": {"email": _EMAIL, "password": {**_TEXT, "minLength": 8}, "name": _NAME},
+    "properties": {"email": _EMAIL, "password": {**_TEXT, "minLength": PASSWORD_CHARS_MIN}, "name": _NAME},
     "required": ["email", "password"],
 }
 _BY_PASSWORD: Final = {

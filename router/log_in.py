@@ -1,65 +1,95 @@
 """Login by email and password, and turning a refresh token over. The cell checks both; the router only finds it.
 
-Login needs the control database (email -> user). Refreshing does not: the refresh token names its user, and its family
-tells when the session began, so the session of a revoked user ends here, also while his cell has not been told yet.
+Login needs the control database (email -> user). An email that nobody has is asked about all the same, in a cell that
+its hash picks, under a user id that its hash makes: the same way, the same work and the same answer as a wrong
+password, and the same guesses counted, in one cell only. Refreshing needs no control database: the refresh token
+names its user, and its family tells when the session began, so the session of a revoked user ends here, also while
+his cell has not been told yet.
 """
 
-import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from uuid import UUID
 
 from infra.runtime.problem import Problem
 from infra.security.email_hash import EmailHasher
-from infra.topology.identifiers import parse_uuid_hex
-from router.cell_calls import CellCalls, passed_on, refresh_token_of
+from infra.topology.cells import CellState
+from infra.topology.identifiers import CellId, parse_uuid_hex
+from router.cell_calls import CellCalls, passed_on, session_of
+from router.errors import CellUnavailable
 from router.queries import ControlQueries
+from router.world import World
 
 
 @dataclass(frozen=True, slots=True)
 class Session:
     user_id: UUID
     refresh_token: str
+    begun_at_s: int | None = None
+    """When the attempt that this answers was first made, in seconds since 1970; None: now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Password:
+    """What a client shows to log in, and from where."""
+
+    email: str
+    password: str
+    source: str | None = None
+    refresh_token: str | None = None
+    """Any one that was given out for the account, spent or not: this device has logged in before."""
 
 
 class LogIn:
     def __init__(
         self,
+        world: World,
         queries: ControlQueries,
         calls: CellCalls,
         hasher: EmailHasher,
         *,
         is_void: Callable[[UUID, int], bool] = lambda user_id, begun_at_s: False,
-        new_attempt: Callable[[], str] = lambda: secrets.token_urlsafe(16),
     ) -> None:
-        self._new_attempt = new_attempt
+        self._world = world
         self._is_void = is_void
         self._queries = queries
         self._calls = calls
         self._hasher = hasher
 
-    async def by_password(self, email: str, password: str, request_id: str) -> Session:
-        claim = await self._queries.find_claim(self._hasher.hash(email))
+    async def by_password(self, shown: Password, request_id: str) -> Session:
+        hashes = self._hasher.to_find(shown.email)
+        claim = await self._queries.find_claim(hashes)
         if claim is None or claim.state != "active":
-            raise _wrong_password()
-        return await self._ask(claim.user_id, "/internal/v1/sessions", {"password": password}, request_id)
+            user_id, cell_id = self._nobody(self._hasher.hash(shown.email))
+        else:
+            user_id, cell_id = claim.user_id, None
+        body = {"password": shown.password, "source": shown.source, "refresh_token": shown.refresh_token}
+        return await self._ask(user_id, "/internal/v1/sessions", body, request_id, cell_id)
 
     async def by_refresh_token(self, refresh_token: str, request_id: str) -> Session:
         user_id, begun_at_s = _read(refresh_token)
         if begun_at_s is not None and self._is_void(user_id, begun_at_s):
             raise Problem(401, "TOKEN_INVALID", "the session was revoked; log in again")
-        # A second use of a refresh token ends the session, and `CellCalls` may have to ask twice: by the attempt the
-        # cell knows that it is the same use.
-        body = {"refresh_token": refresh_token, "attempt": self._new_attempt()}
-        return await self._ask(user_id, "/internal/v1/sessions/refresh", body, request_id)
+        return await self._ask(user_id, "/internal/v1/sessions/refresh", {"refresh_token": refresh_token}, request_id)
 
-    async def _ask(self, user_id: UUID, path: str, body: dict[str, str], request_id: str) -> Session:
-        answer = await self._calls.post(user_id, path, body, request_id=request_id)
+    async def _ask(
+        self, user_id: UUID, path: str, body: dict[str, str | None], request_id: str, cell_id: CellId | None = None
+    ) -> Session:
+        answer = await self._calls.post(user_id, path, body, request_id=request_id, cell_id=cell_id)
         if answer.status == 200:
-            return Session(user_id, refresh_token_of(answer))
+            session = session_of(answer)
+            return Session(user_id, session.refresh_token, session.first_used_at_s)
         if answer.status == 404:
             raise _wrong_password()
         raise passed_on(answer)
+
+    def _nobody(self, email_hash: bytes) -> tuple[UUID, CellId]:
+        """A user id that nobody has and the cell that is asked about it: always the same ones for one email."""
+        cells = [cell for cell in self._world.shard_map().cells if cell.state is not CellState.RETIRED]
+        if not cells:
+            raise CellUnavailable("no cell serves anybody at the moment")
+        cell = cells[int.from_bytes(email_hash[16:24], "big") % len(cells)]
+        return UUID(bytes=email_hash[:16], version=4), cell.cell_id
 
 
 def _read(refresh_token: str) -> tuple[UUID, int | None]:

@@ -16,7 +16,7 @@ import psycopg_pool
 from infra.runtime.database import Pool
 from router.errors import ControlUnavailable
 
-_CLAIM: Final = "select outcome, user_id, cell_id from control.claim_email_v1(%s, %s, %s, %s, %s)"
+_CLAIM: Final = "select outcome, email_hash, user_id, cell_id from control.claim_email_v1(%s, %s, %s, %s, %s)"
 _ACTIVATE: Final = "select control.activate_email_claim_v1(%s, %s)"
 _FREE: Final = "select control.free_email_claim_v1(%s, %s, make_interval(secs => %s))"
 _FIND: Final = "select user_id, cell_id, state from control.find_email_claim_v1(%s)"
@@ -31,9 +31,10 @@ _UNAVAILABLE: Final = "sign-up and login by email are not possible at the moment
 
 @dataclass(frozen=True, slots=True)
 class ClaimOutcome:
-    """`claimed`, `resumed`, `replayed`, `key_reused` or `email_taken`, and the claim that stands."""
+    """`claimed`, `resumed`, `replayed`, `key_reused` or `email_taken`; of the first three the claim that stands."""
 
     outcome: str
+    email_hash: bytes | None
     user_id: UUID | None
     cell_id: str | None
 
@@ -60,9 +61,10 @@ class ControlQueries:
         self._running: set[asyncio.Task[list[tuple[Any, ...]]]] = set()
 
     async def claim_email(
-        self, *, email_hash: bytes, key: str, fingerprint: bytes, user_id: UUID, cell_id: str
+        self, *, email_hashes: list[bytes], fingerprints: list[bytes], key: str, user_id: UUID, cell_id: str
     ) -> ClaimOutcome:
-        rows = await self._fetch(_CLAIM, [email_hash, key, fingerprint, user_id, cell_id])
+        """One fingerprint per hash; the claim is made under the first."""
+        rows = await self._fetch(_CLAIM, [email_hashes, fingerprints, key, user_id, cell_id])
         return ClaimOutcome(*rows[0])
 
     async def activate_claim(self, email_hash: bytes, user_id: UUID) -> bool:
@@ -71,8 +73,8 @@ class ControlQueries:
     async def free_claim(self, email_hash: bytes, user_id: UUID, *, age_s: float) -> bool:
         return bool((await self._fetch(_FREE, [email_hash, user_id, age_s]))[0][0])
 
-    async def find_claim(self, email_hash: bytes) -> EmailClaim | None:
-        rows = await self._fetch(_FIND, [email_hash])
+    async def find_claim(self, email_hashes: list[bytes]) -> EmailClaim | None:
+        rows = await self._fetch(_FIND, [email_hashes])
         return EmailClaim(*rows[0]) if rows else None
 
     async def pending_claims(self, *, age_s: float, limit: int) -> list[PendingClaim]:

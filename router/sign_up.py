@@ -3,7 +3,8 @@
 The claim fixes user id and cell before anything exists, creation in the cell is idempotent by user, and each step
 may be repeated. So a crash anywhere leaves a pending claim, which the client's retry resumes and the sweep finishes
 or frees. Whoever resumes or replays must know the password that the account was created with: that is what the cell
-checks, so the control database holds nothing derived from a password.
+checks, when it creates no less than later, so two passwords at once are never both answered 201, and the control
+database holds nothing derived from a password.
 """
 
 import hmac
@@ -16,9 +17,10 @@ import msgspec
 
 from infra.runtime.fault_points import FaultPoints
 from infra.runtime.problem import Problem
-from infra.security.email_hash import EmailHasher, normalize_email
+from infra.security.email_form import mailed
+from infra.security.email_hash import EmailHasher
 from infra.topology.identifiers import CellId
-from router.cell_calls import CellAnswer, CellCalls, passed_on, refresh_token_of
+from router.cell_calls import CellAnswer, CellCalls, passed_on, session_of
 from router.errors import CellUnavailable, OutcomeUnknown
 from router.placement import IdNotFound, NoOpenCell, choose_cell, mint_user_id
 from router.queries import ClaimOutcome, ControlQueries
@@ -31,6 +33,8 @@ class NewUser(msgspec.Struct):
     email: str
     password: str
     name: str | None = None
+    source: str | None = None
+    """The address that the client's connection comes from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,24 +59,22 @@ class SignUp:
 
     async def sign_up(self, user: NewUser, key: str, request_id: str) -> SignedUp:
         """Raises `Problem` for what the client must change and a `RouterRefusal` for what may be tried again."""
-        email_hash = self._hasher.hash(user.email)
-        claim = await self._claim(user, email_hash, key)
+        claim = await self._claim(user, key)
+        assert claim.email_hash is not None
         assert claim.user_id is not None
         assert claim.cell_id is not None
         await self._faults.reach("sign-up-claimed")
         if claim.outcome == "replayed":
-            answer = await self._check_password(claim.user_id, None, user.password, request_id)
+            answer = await self._check_password(claim.user_id, user, request_id)
         else:
             answer = await self._create(user, claim.user_id, CellId(claim.cell_id), request_id)
-            if claim.outcome == "resumed":
-                answer = await self._check_password(claim.user_id, CellId(claim.cell_id), user.password, request_id)
             await self._faults.reach("sign-up-created")
-            if not await self._queries.activate_claim(email_hash, claim.user_id):
+            if not await self._queries.activate_claim(claim.email_hash, claim.user_id):
                 raise OutcomeUnknown("the sign-up was overtaken; send it again with the same idempotency key")
-        token = refresh_token_of(answer)
+        token = session_of(answer).refresh_token
         return SignedUp(claim.user_id, claim.cell_id, token, is_replay=claim.outcome in ("resumed", "replayed"))
 
-    async def _claim(self, user: NewUser, email_hash: bytes, key: str) -> ClaimOutcome:
+    async def _claim(self, user: NewUser, key: str) -> ClaimOutcome:
         shard_map = self._world.shard_map()
         try:
             cell = choose_cell(shard_map.cells, await self._current_loads(), self._world.is_reachable)
@@ -81,10 +83,11 @@ class SignUp:
             raise CellUnavailable(str(error)) from error
         # Counted when chosen, not when claimed: sign-ups that come together must not all choose the same cell.
         self._loads[cell.cell_id] = self._loads.get(cell.cell_id, 0) + 1
+        email_hashes = self._hasher.to_claim(user.email)
         claim = await self._queries.claim_email(
-            email_hash=email_hash,
+            email_hashes=email_hashes,
+            fingerprints=[_fingerprint(user, email_hash) for email_hash in email_hashes],
             key=key,
-            fingerprint=_fingerprint(user, email_hash),
             user_id=user_id,
             cell_id=cell.cell_id,
         )
@@ -101,22 +104,16 @@ class SignUp:
         return self._loads
 
     async def _create(self, user: NewUser, user_id: UUID, cell_id: CellId, request_id: str) -> CellAnswer:
-        body = {"email": normalize_email(user.email), "name": user.name, "password": user.password}
+        """The cell creates the account, or finds it made and takes no other password than the one it was made with."""
+        body = {"email": mailed(user.email), "name": user.name, "password": user.password, "source": user.source}
         answer = await self._calls.post(user_id, "/internal/v1/accounts", body, request_id=request_id, cell_id=cell_id)
         if answer.status == 201:
             return answer
         raise passed_on(answer)
 
-    async def _check_password(
-        self, user_id: UUID, cell_id: CellId | None, password: str, request_id: str
-    ) -> CellAnswer:
-        answer = await self._calls.post(
-            user_id,
-            "/internal/v1/sessions",
-            {"password": password},
-            request_id=request_id,
-            cell_id=cell_id,
-        )
+    async def _check_password(self, user_id: UUID, user: NewUser, request_id: str) -> CellAnswer:
+        body = {"password": user.password, "source": user.source}
+        answer = await self._calls.post(user_id, "/internal/v1/sessions", body, request_id=request_id)
         if answer.status == 200:
             return answer
         if answer.status == 401:

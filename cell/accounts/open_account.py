@@ -1,43 +1,27 @@
 """Accounts, passwords and refresh tokens. Only the router calls this, with a route token of the user concerned.
 
-Passwords are hashed with argon2id at OWASP's parameters (19 MiB, two passes, one lane), in threads, at most two at
-once: a rush of sign-ups must not take the cores or the memory from orders. A refresh token is
-`<user>.<family>.<secret>`; the database keeps only the secret's hash.
+Whoever asks for a password to be checked is admitted first: guesses are counted in the database, per account and
+source, so neither another app server nor a restart gives new ones. An account that does not exist is treated alike in
+everything, counting included, and its caller learns nothing but that email or password is wrong.
 """
 
-import asyncio
-import base64
 import hashlib
-import hmac
-import re
 import secrets
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Final
 from uuid import UUID
-
-from argon2 import PasswordHasher
-from argon2.exceptions import InvalidHashError, VerificationError
 
 from cell import errors
 from cell.accounts import queries
+from cell.accounts.hashing import PasswordHashing
+from cell.accounts.refresh_token import FAMILY_KEY_BYTES, RefreshToken
 from cell.caller import Caller
 from cell.ownership.guard import check_owner
 from infra.runtime.clock import Clock, TimeOrderedIds
 from infra.runtime.database import Pool
 from infra.runtime.problem import Problem
 from infra.runtime.procedures import DatabaseRefused, call
-
-HASHES_AT_ONCE: Final = 2
-HASHES_WAITING_MAX: Final = 200
-PASSWORD_BYTES_MAX: Final = 1_024
-_REFRESH_TOKEN: Final = re.compile(r"([0-9a-f]{32})\.([0-9a-f]{32})\.([A-Za-z0-9_-]{43})")
-
-
-def wrong_credentials() -> Problem:
-    return Problem(401, "TOKEN_INVALID", "email or password is wrong")
+from infra.security.password_form import normal_password
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,56 +30,97 @@ class Opened:
     refresh_token: str
 
 
+@dataclass(frozen=True, slots=True)
+class Refreshed:
+    refresh_token: str
+    first_used_at: datetime
+    """When the shown token was used for the first time, by the database's clock: the same for every repeat."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a login comes from, as the router sees it; None of both: it did not say."""
+
+    address: str | None = None
+    refresh_token: str | None = None
+    """Any that was ever given out for the account: the device that shows one has logged in before."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Proven:
+    """A right password, where it came from, and the hash that should take the place of the stored one, if any."""
+
+    source: bytes
+    was_stranger: bool
+    new_hash: str | None = None
+
+
 class Accounts:
     """Open accounts and keep their sessions."""
 
-    def __init__(self, pool: Pool, *, profile: str, refresh_days: int, clock: Clock, new_id: TimeOrderedIds) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        hashing: PasswordHashing,
+        *,
+        profile: str,
+        refresh_days: int,
+        clock: Clock,
+        new_id: TimeOrderedIds,
+    ) -> None:
         self._pool = pool
+        self._hashing = hashing
         self._profile = profile
         self._refresh_for = timedelta(days=refresh_days)
         self._clock = clock
         self._new_id = new_id
-        self._hasher = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
-        self._hashing = asyncio.Semaphore(HASHES_AT_ONCE)
-        self._hashes_waiting = 0
 
-    async def open_account(self, caller: Caller, *, email: str, name: str | None, password: str) -> Opened:
-        """Idempotent by user. Raises Problem 409 if the user exists with another address."""
-        password_hash = await self._hash(password)
-        now = self._clock.now()
-        arguments = [caller.user_id, caller.epoch, self._profile, email, name, password_hash, now]
+    async def open_account(
+        self, caller: Caller, *, email: str, name: str | None, password: str, source: Source
+    ) -> Opened:
+        """Idempotent by user: whoever finds the account made proves its password, so two passwords are never both
+        taken. Raises Problem 409 if the user exists with another address, 422 with another password, 429."""
+        stored = await self._stored_hash(caller.user_id)
+        password_hash = stored or await self._hash(caller.user_id, source, password)
+        arguments = [caller.user_id, caller.epoch, self._profile, email, name, password_hash]
         try:
-            [(created_at, _)] = await call(self._pool, queries.OPEN, arguments)
+            [(created_at, existed)] = await call(self._pool, queries.OPEN, arguments)
         except DatabaseRefused as error:
             if error.sqlstate == "RB010":
                 raise Problem(409, "USER_EXISTS", "the user exists with another e-mail address") from error
             if error.sqlstate == "RB011":
                 raise errors.misdirected(None, None) from error
             raise
-        return Opened(created_at, await self._start_session(caller.user_id))
+        if existed:
+            token = await self._log_in(caller, password, source)
+            if token is None:
+                raise Problem(422, "IDEMPOTENCY_KEY_REUSED", "this idempotency key was used for another sign-up")
+            return Opened(created_at, token)
+        proven = _Proven(_source_key(caller.user_id, source.address), was_stranger=False)
+        return Opened(created_at, await self._start_session(caller.user_id, proven))
 
-    async def log_in(self, caller: Caller, *, password: str) -> str:
-        """A refresh token for the right password. Raises Problem 401."""
-        async with self._pool.connection() as connection:
-            row = await (await connection.execute(queries.PASSWORD, [caller.user_id])).fetchone()
-            await check_owner(connection, caller.user_id)
-        if row is None or not await self._verify(str(row[0]), password):
-            raise wrong_credentials()
-        return await self._start_session(caller.user_id)
+    async def log_in(self, caller: Caller, *, password: str, source: Source) -> str:
+        """A refresh token for the right password. Raises Problem 401; 429 for too many guesses."""
+        token = await self._log_in(caller, password, source)
+        if token is None:
+            raise Problem(401, "TOKEN_INVALID", "email or password is wrong")
+        return token
 
-    async def refresh(self, caller: Caller, token: str, attempt: str | None = None) -> str:
-        """The family's next refresh token; the shown one is spent. The same attempt gets the same one again, as long as
-        that is not spent: `attempt` is random, and nobody but the router knows it. Raises Problem 401."""
-        match = _REFRESH_TOKEN.fullmatch(token)
-        if match is None or UUID(match[1]) != caller.user_id:
+    async def refresh(self, caller: Caller, text: str) -> Refreshed:
+        """The family's next refresh token; the shown one is spent, and gives the same one for ten seconds more. Raises
+        Problem 401."""
+        shown = RefreshToken.read(text)
+        if shown is None or shown.user_id != caller.user_id:
             raise Problem(401, "TOKEN_INVALID", "not a refresh token of this user")
-        secret = secrets.token_urlsafe(32) if attempt is None else _next_secret(match[3], attempt)
-        shown, new = _digest(match[3]), _digest(secret)
-        arguments = [caller.user_id, UUID(match[2]), shown, new, self._clock.now()]
-        [(outcome,)] = await call(self._pool, queries.REFRESH, arguments)
+        family_key = await self._family_key(shown)
+        following = shown.next(family_key)
+        arguments = [
+            caller.user_id, shown.family_id, shown.digest, following.digest, shown.is_marked(family_key)
+        ]  # fmt: skip
+        [(outcome, first_used_at)] = await call(self._pool, queries.REFRESH, arguments)
         match outcome:
             case "refreshed":
-                return f"{match[1]}.{match[2]}.{secret}"
+                return Refreshed(str(following), first_used_at)
             case "DEPARTED":
                 raise errors.misdirected(None, None)
             case "USER_HALTED":
@@ -108,46 +133,84 @@ class Accounts:
                 raise Problem(401, "TOKEN_EXPIRED", "the session has ended; log in again")
         raise Problem(401, "TOKEN_INVALID", "no such session; log in")
 
-    async def _start_session(self, user_id: UUID) -> str:
-        family, secret, now = self._new_id(), secrets.token_urlsafe(32), self._clock.now()
+    async def _log_in(self, caller: Caller, password: str, source: Source) -> str | None:
+        """None: the password is wrong, or nobody's. The session begins while the account is still ours alone, so the
+        guess is given back before the next is counted; others may hash meanwhile."""
+        async with self._hashing.turn(caller.user_id, source.address) as turn:
+            proven = await self._prove(caller, password, source)
+            turn.give_place_back()
+            return None if proven is None else await self._start_session(caller.user_id, proven)
+
+    async def _prove(self, caller: Caller, password: str, source: Source) -> _Proven | None:
+        """Known account or not: the same calls and the same hashing."""
+        key, is_vouched = await self._source(caller.user_id, source)
+        [(wait_s, is_stranger)] = await call(self._pool, queries.ADMIT_LOGIN, [caller.user_id, key, is_vouched])
+        if wait_s is not None:
+            self._hashing.put_off()
+            raise errors.too_many_guesses(wait_s)
+        async with self._pool.connection() as connection:
+            row = await (await connection.execute(queries.PASSWORD, [caller.user_id])).fetchone()
+            try:
+                await check_owner(connection, caller.user_id)
+            except Problem as refusal:
+                if refusal.status != 404:
+                    raise
+        stored = None if row is None else str(row[0])
+        normal = normal_password(password)
+        if await self._hashing.verify(stored, normal):
+            return _Proven(key, is_stranger)
+        # Hashes from before passwords had a normal form are of what was typed.
+        if normal != password and await self._hashing.verify(stored, password):
+            return _Proven(key, is_stranger, await self._hashing.hash(normal))
+        return None
+
+    async def _source(self, user_id: UUID, source: Source) -> tuple[bytes, bool]:
+        """The key under which its guesses are counted, and whether a refresh token vouches for it."""
+        token = None if source.refresh_token is None else RefreshToken.read(source.refresh_token)
+        if token is not None and token.user_id == user_id and token.is_marked(await self._family_key(token)):
+            return _source_key(user_id, token.family_id.hex), True
+        return _source_key(user_id, source.address), False
+
+    async def _family_key(self, token: RefreshToken) -> bytes:
+        """A new one if there is no such family: then nothing is marked by it."""
+        async with self._pool.connection() as connection:
+            cursor = await connection.execute(queries.FAMILY_KEY, [token.user_id, token.family_id])
+            row = await cursor.fetchone()
+        return secrets.token_bytes(FAMILY_KEY_BYTES) if row is None else bytes(row[0])
+
+    async def _stored_hash(self, user_id: UUID) -> str | None:
+        async with self._pool.connection() as connection:
+            row = await (await connection.execute(queries.PASSWORD, [user_id])).fetchone()
+        return None if row is None else str(row[0])
+
+    async def _hash(self, user_id: UUID, source: Source, password: str) -> str:
+        async with self._hashing.turn(user_id, source.address):
+            return await self._hashing.hash(normal_password(password))
+
+    async def _start_session(self, user_id: UUID, proven: _Proven) -> str:
+        family_key = secrets.token_bytes(FAMILY_KEY_BYTES)
+        token = RefreshToken.first(user_id, self._new_id(), family_key)
+        arguments = [
+            user_id,
+            token.family_id,
+            family_key,
+            token.digest,
+            self._refresh_for,
+            proven.source,
+            proven.was_stranger,
+            proven.new_hash,
+        ]
         try:
-            await call(self._pool, queries.START, [user_id, family, _digest(secret), now, now + self._refresh_for])
+            await call(self._pool, queries.START, arguments)
         except DatabaseRefused as error:
             if error.sqlstate == "RB011":
                 raise errors.misdirected(None, None) from error
             if error.sqlstate == "RB012":
                 raise errors.user_halted(None) from error
             raise
-        return f"{user_id.hex}.{family.hex}.{secret}"
-
-    async def _hash(self, password: str) -> str:
-        async with self._slot():
-            return await asyncio.to_thread(self._hasher.hash, password)
-
-    async def _verify(self, password_hash: str, password: str) -> bool:
-        async with self._slot():
-            try:
-                return await asyncio.to_thread(self._hasher.verify, password_hash, password)
-            except (VerificationError, InvalidHashError):
-                return False
-
-    @asynccontextmanager
-    async def _slot(self) -> AsyncIterator[None]:
-        if self._hashes_waiting >= HASHES_WAITING_MAX:
-            raise errors.overloaded("too many sign-ups and logins are waiting; nothing was done")
-        self._hashes_waiting += 1
-        try:
-            async with self._hashing:
-                yield
-        finally:
-            self._hashes_waiting -= 1
+        return str(token)
 
 
-def _next_secret(shown: str, attempt: str) -> str:
-    """As random as both; neither gives it away without the other."""
-    mac = hmac.digest(attempt.encode(), shown.encode(), "sha256")
-    return base64.urlsafe_b64encode(mac).rstrip(b"=").decode()
-
-
-def _digest(secret: str) -> bytes:
-    return hashlib.sha256(secret.encode()).digest()
+def _source_key(user_id: UUID, source: str | None) -> bytes:
+    """Tells the sources of one account apart, and nothing about two accounts."""
+    return hashlib.blake2b(user_id.bytes + (source or "").encode(), digest_size=16).digest()

@@ -159,9 +159,8 @@ class Inbox:
     async def _apply(self, inbox_ids: list[int]) -> None:
         try:
             with self._metrics.histogram("cell_reports_apply_seconds").labels(self._cell).time():
-                results = await apply_reports(
-                    self._pool, inbox_ids, settles_on=settlement_date(self._clock.now().date()), at=self._clock.now()
-                )
+                settles_on = settlement_date(self._clock.now().date())
+                results = await apply_reports(self._pool, inbox_ids, settles_on=settles_on)
             if self._lost_an_answer:
                 self._lost_an_answer = False
                 await self.recover()

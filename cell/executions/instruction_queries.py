@@ -12,7 +12,7 @@ from infra.runtime.database import Pool
 _CLAIM: Final[LiteralString] = """
 select instruction_id, action, order_id, user_id, client_order_id, symbol, side, type, time_in_force, order_qty_micros,
        limit_px_micros, replaces, cash_micros
-  from brokerage.claim_instructions_v1(%s, %s)
+  from brokerage.claim_instructions_v1(%s)
 """
 _SENT: Final[LiteralString] = """
 select i.id, i.action, i.order_id, i.user_id, o.client_order_id, o.symbol, o.side, o.type, o.time_in_force,
@@ -24,7 +24,7 @@ select i.id, i.action, i.order_id, i.user_id, o.client_order_id, o.symbol, o.sid
        o.notional_micros
   from (select n.id, n.action, n.order_id, n.user_id
           from brokerage.venue_instructions n
-         where n.sent_at < %(before)s and n.id > %(after)s
+         where n.sent_at is not null and n.id > %(after)s
                -- a report that waits in the inbox shows that the venue has the order: asking would only add another one
            and not (n.action in ('submit', 'replace') and exists (
                     select from brokerage.inbox x where x.user_id = n.user_id and x.order_id = n.order_id))
@@ -57,7 +57,7 @@ select i.id, i.action, i.tries, i.order_id, i.user_id, o.client_order_id, o.symb
  order by i.id
 """
 _NOTE_TRIES: Final[LiteralString] = "select brokerage.note_tries_v1(%b::bigint[], %b::bigint[], %s)"
-_CANCEL_UNANSWERED: Final[LiteralString] = "select brokerage.cancel_unanswered_v1(%b::uuid[], %b::uuid[], %s)"
+_CANCEL_UNANSWERED: Final[LiteralString] = "select brokerage.cancel_unanswered_v1(%b::uuid[], %b::uuid[])"
 _COUNT_STUCK: Final[LiteralString] = (
     "select count(distinct order_id) from brokerage.venue_instructions where stuck_at is not null"
 )
@@ -82,17 +82,17 @@ class Unanswered:
     order: VenueOrder
 
 
-async def claim_instructions(pool: Pool, limit: int, at: datetime) -> list[Instruction]:
+async def claim_instructions(pool: Pool, limit: int) -> list[Instruction]:
     """Mark up to `limit` instructions sent, at most one per user, and return them."""
     async with calling(pool) as connection:
-        rows = await (await connection.execute(_CLAIM, (limit, at))).fetchall()
+        rows = await (await connection.execute(_CLAIM, (limit,))).fetchall()
     return [Instruction(row[0], row[1], VenueOrder(*row[2:])) for row in rows]
 
 
-async def sent_instructions(pool: Pool, *, before: datetime, after_id: int, limit: int) -> list[Instruction]:
-    """Instructions marked sent before a moment whose answer is not applied yet, in order of id."""
+async def sent_instructions(pool: Pool, *, after_id: int, limit: int) -> list[Instruction]:
+    """Instructions marked sent whose answer is not applied yet, in order of id."""
     async with calling(pool) as connection:
-        wanted = {"before": before, "after": after_id, "limit": limit}
+        wanted = {"after": after_id, "limit": limit}
         rows = await (await connection.execute(_SENT, wanted)).fetchall()
     return [Instruction(row[0], row[1], VenueOrder(*row[2:])) for row in rows]
 
@@ -113,11 +113,11 @@ async def note_tries(pool: Pool, instruction_ids: Sequence[int], stuck_ids: Sequ
         await connection.execute(_NOTE_TRIES, (list(instruction_ids), list(stuck_ids), at))
 
 
-async def cancel_unanswered(pool: Pool, orders: Sequence[VenueOrder], at: datetime) -> None:
+async def cancel_unanswered(pool: Pool, orders: Sequence[VenueOrder]) -> None:
     """Cancel orders about which the venue is silent."""
     users, ids = [order.user_id for order in orders], [order.order_id for order in orders]
     async with calling(pool) as connection:
-        await connection.execute(_CANCEL_UNANSWERED, (users, ids, at))
+        await connection.execute(_CANCEL_UNANSWERED, (users, ids))
 
 
 async def count_stuck(pool: Pool) -> int:

@@ -22,6 +22,7 @@ _WRITE_SESSIONS: Final[LiteralString] = (
 _PRUNE_KEYS: Final[LiteralString] = "select brokerage.prune_idempotency_keys_v1(%s, %s)"
 _END_LONG_READERS: Final[LiteralString] = "select brokerage.end_long_readers_v1()"
 _PRUNE_FAMILIES: Final[LiteralString] = "select brokerage.prune_refresh_families_v1(%s, %s)"
+_PRUNE_LOGIN_SOURCES: Final[LiteralString] = "select brokerage.prune_login_sources_v1(%s)"
 
 
 class DatabaseAway(Exception):
@@ -70,6 +71,13 @@ async def prune_refresh_families(pool: Pool, older_than: datetime, limit: int) -
     """Delete a few families of refresh tokens that ended long enough ago; returns how many."""
     async with calling(pool) as connection:
         row = await (await connection.execute(_PRUNE_FAMILIES, (older_than, limit))).fetchone()
+    return 0 if row is None else int(row[0])
+
+
+async def prune_login_sources(pool: Pool, older_than: datetime, limit: int) -> int:
+    """Delete a few sources of logins that nothing is counted of any more, by their own time; returns how many."""
+    async with calling(pool) as connection:
+        row = await (await connection.execute(_PRUNE_LOGIN_SOURCES, (limit,))).fetchone()
     return 0 if row is None else int(row[0])
 
 

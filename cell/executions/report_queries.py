@@ -18,7 +18,7 @@ select received_seq, inbox_id, user_id
   from brokerage.accept_reports_v1(%s, %s, %b::bigint[], %b::uuid[], %b::text[]::jsonb[], %s)
 """
 _APPLY: Final[LiteralString] = """
-select inbox_id, outcome, reason, user_id, order_id from brokerage.apply_reports_v1(%b::bigint[], %s, %s)
+select inbox_id, outcome, reason, user_id, order_id from brokerage.apply_reports_v1(%b::bigint[], %s)
 """
 _END_EARLY: Final[LiteralString] = "select inbox_id, order_id, reason from brokerage.end_early_reports_v1(%s, %s)"
 _COUNT_EARLY: Final[LiteralString] = "select count(*) from brokerage.early_reports"
@@ -69,10 +69,10 @@ async def accept_reports(
     return Accepted(int(rows[0][0]), [(row[1], row[2]) for row in rows if row[1] is not None])
 
 
-async def apply_reports(pool: Pool, inbox_ids: Sequence[int], *, settles_on: date, at: datetime) -> list[Applied]:
+async def apply_reports(pool: Pool, inbox_ids: Sequence[int], *, settles_on: date) -> list[Applied]:
     """Apply reports, at most one per user."""
     async with calling(pool) as connection:
-        rows = await (await connection.execute(_APPLY, (list(inbox_ids), settles_on, at))).fetchall()
+        rows = await (await connection.execute(_APPLY, (list(inbox_ids), settles_on))).fetchall()
     return [Applied(*row) for row in rows]
 
 

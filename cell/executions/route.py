@@ -15,7 +15,6 @@ from cell.executions.instruction_queries import claim_instructions, sent_instruc
 from cell.executions.pace import Pace
 from cell.executions.queries import CallRefused, DatabaseAway
 from cell.executions.venue import Venue, VenueAway, VenueOrder, VenueSilent
-from infra.runtime.clock import Clock
 from infra.runtime.database import Pool
 from infra.runtime.fault_points import FaultPoints
 from infra.runtime.telemetry import Metrics
@@ -32,13 +31,10 @@ _log = logging.getLogger(__name__)
 class Router:
     """Everything this cell has to tell its venue."""
 
-    def __init__(
-        self, pool: Pool, venue: Venue, *, cell: str, clock: Clock, metrics: Metrics, fault_points: FaultPoints
-    ) -> None:
+    def __init__(self, pool: Pool, venue: Venue, *, cell: str, metrics: Metrics, fault_points: FaultPoints) -> None:
         self._pool = pool
         self._venue = venue
         self._cell = cell
-        self._clock = clock
         self._metrics = metrics
         self._fault_points = fault_points
         self._pace = Pace(CLAIM_PERIOD_S)
@@ -68,7 +64,7 @@ class Router:
                 await self._pace.turn()
             await self._fault_points.reach("executions.before_claim")
             self._pace.started()
-            claimed = await claim_instructions(self._pool, CLAIM_MAX, self._clock.now())
+            claimed = await claim_instructions(self._pool, CLAIM_MAX)
             is_full = len(claimed) == CLAIM_MAX
             if claimed:
                 await self._fault_points.reach("executions.after_claim")
@@ -92,10 +88,9 @@ class Router:
 
     async def _settle_sent(self) -> None:
         """Ask about every order whose instruction was marked sent and never answered; send what is unknown there."""
-        before = self._clock.now()
         after_id = 0
         while True:
-            page = await sent_instructions(self._pool, before=before, after_id=after_id, limit=ASK_PAGE)
+            page = await sent_instructions(self._pool, after_id=after_id, limit=ASK_PAGE)
             if not page:
                 return
             after_id = page[-1].instruction_id

@@ -129,7 +129,7 @@ class StuckSweep:
                 await self._send(item.action, item.order)
         to_cancel = [item.order for item, deed in zip(page, deeds, strict=True) if deed.cancel]
         if to_cancel:
-            await cancel_unanswered(self._pool, to_cancel, self._clock.now())
+            await cancel_unanswered(self._pool, to_cancel)
         stuck = [item.instruction_id for item, deed in zip(page, deeds, strict=True) if deed.stuck]
         await note_tries(self._pool, [item.instruction_id for item in page], stuck, self._clock.now())
         self._tell(page, known, deeds)

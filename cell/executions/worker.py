@@ -27,6 +27,7 @@ from cell.executions.queries import (
     end_long_readers,
     leading_alone,
     prune_idempotency_keys,
+    prune_login_sources,
     prune_refresh_families,
 )
 from cell.executions.report_queries import received_seq
@@ -110,9 +111,7 @@ class Worker:
     async def _work(self, connection: Connection) -> None:
         cell, pool, venue = self._settings.name, self._pool, self._venue
         inbox = Inbox(pool, venue, cell=cell, clock=self._clock, metrics=self._metrics, fault_points=self._fault_points)
-        router = Router(
-            pool, venue, cell=cell, clock=self._clock, metrics=self._metrics, fault_points=self._fault_points
-        )
+        router = Router(pool, venue, cell=cell, metrics=self._metrics, fault_points=self._fault_points)
         stops = StopTrigger(
             pool,
             cell=cell,
@@ -168,13 +167,14 @@ class Worker:
             await asyncio.sleep(LOCK_CHECK_S)
 
     async def _sweep(self) -> None:
-        """Delete what nobody may rely on any more, a few at a time: keys, ended logins. End who reads for too long."""
+        """Delete what nobody may rely on any more, a few at a time: keys, ended logins, guesses at passwords. End who
+        reads for too long."""
         while True:
             await asyncio.sleep(PRUNE_PERIOD_S)
             older_than = self._clock.now() - timedelta(days=self._settings.idempotency_days)
             try:
                 await end_long_readers(self._pool)
-                for prune in (prune_idempotency_keys, prune_refresh_families):
+                for prune in (prune_idempotency_keys, prune_refresh_families, prune_login_sources):
                     pruned = PRUNE_ROWS
                     while pruned >= PRUNE_ROWS:
                         pruned = await prune(self._pool, older_than, PRUNE_ROWS)

@@ -151,13 +151,10 @@ class OperatorChanges(Controller):
         request: Request[Any, Any, Any],
         user_id: FromPath[UUID],
         pool: NamedDependency[Pool],
-        clock: NamedDependency[Clock],
     ) -> dict[str, Any]:
         """Let a restricted user trade again; refused while he owes anything. Harmless to repeat."""
         body = decode_body(_reason_decoder, await request.body())
-        row = await queries.read_one(
-            pool, queries.LIFT_RESTRICTION, [user_id, subject_of(request), body.reason, clock.now()]
-        )
+        row = await queries.read_one(pool, queries.LIFT_RESTRICTION, [user_id, subject_of(request), body.reason])
         assert row is not None
         outcome, figures = row["outcome"], row["figures"] or {}
         match outcome:

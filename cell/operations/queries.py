@@ -63,7 +63,7 @@ select inbox_id as id, 'waits for ' || waits_for as reason, user_id, order_id, v
 """
 
 RETRY_REPORT: LiteralString = "select inbox_id, order_id from brokerage.retry_report_v1(%s, %s, %s, %s)"
-LIFT_RESTRICTION: LiteralString = "select outcome, figures from brokerage.lift_restriction_v1(%s, %s, %s, %s)"
+LIFT_RESTRICTION: LiteralString = "select outcome, figures from brokerage.lift_restriction_v1(%s, %s, %s)"
 
 SET_PROFILE: LiteralString = "select brokerage.set_profile_v1(%s, %s)"
 END_SESSIONS: LiteralString = "select brokerage.end_refresh_families_v1(%s, %s, %s)"

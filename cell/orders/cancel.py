@@ -6,7 +6,8 @@ from uuid import UUID
 import msgspec
 
 from cell import errors
-from cell.caller import Answer, Caller, fingerprint
+from cell.caller import Answer, Caller
+from cell.fingerprint import fingerprint
 from cell.orders.batcher import Batcher
 from cell.orders.command import Command, CommandKind
 from cell.orders.outcome import settled
@@ -23,7 +24,7 @@ NO_ORDER: Final = UUID(int=0)
 
 async def cancel_order(batcher: Batcher, caller: Caller, key: str, order_id: UUID) -> Answer:
     """200 cancelled, 202 pending_cancel. Raises Problem: 404 also for an order of somebody else, 409 if it ended."""
-    return await _cancel(batcher, caller, key, order_id, "/v1/orders", order_id)
+    return await _cancel(batcher, cancel_command(caller, key, order_id))
 
 
 async def cancel_named_order(batcher: Batcher, pool: Pool, caller: Caller, key: str, client_order_id: str) -> Answer:
@@ -31,17 +32,20 @@ async def cancel_named_order(batcher: Batcher, pool: Pool, caller: Caller, key: 
     it may be looked up before the user is locked; that nobody has it is decided, and stored, like any other refusal."""
     found = await find_by_client_order_id(pool, caller.user_id, client_order_id)
     order_id = NO_ORDER if found is None else found["order_id"]
-    return await _cancel(batcher, caller, key, order_id, "/v1/orders/by-client-order-id", client_order_id)
+    return await _cancel(batcher, cancel_command(caller, key, order_id, client_order_id))
 
 
-async def _cancel(batcher: Batcher, caller: Caller, key: str, order_id: UUID, path: str, name: object) -> Answer:
-    command = Command(
-        kind=CommandKind.CANCEL,
-        user_id=caller.user_id,
-        key=key,
-        fingerprint=fingerprint("DELETE", path, name),
-        arguments=(order_id,),
-    )
+def cancel_command(caller: Caller, key: str, order_id: UUID, client_order_id: str | None = None) -> Command:
+    """By the order's id, or by the customer's name for it: two different requests."""
+    if client_order_id is None:
+        asked = fingerprint("DELETE", "/v1/orders", order_id=order_id, joined=(order_id,))
+    else:
+        path = "/v1/orders/by-client-order-id"
+        asked = fingerprint("DELETE", path, client_order_id=client_order_id, joined=(client_order_id,))
+    return Command(CommandKind.CANCEL, caller.user_id, key, asked, (order_id,))
+
+
+async def _cancel(batcher: Batcher, command: Command) -> Answer:
     outcome = await settled(batcher, command)
     if outcome.outcome not in {"cancelled", "pending_cancel"}:
         raise errors.refusal(outcome.outcome, outcome.figures, replayed=outcome.replayed)

@@ -42,11 +42,13 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Procedure:
-    """How a kind is called: the columns' arrays first, then `constants`, then time and whether to wait for locks."""
+    """How a kind is called: the columns' arrays first, then `constants`, then the time of the market's day if the kind
+    depends on it, then whether to wait for locks. What is recorded has the database's time, never one of these."""
 
     sql: LiteralString
     columns: int
     constants: tuple[Any, ...] = ()
+    asks_the_market: bool = False
 
 
 def procedures(
@@ -55,41 +57,41 @@ def procedures(
     """The cell's write procedures for customers' commands."""
     return {
         CommandKind.PLACE: Procedure(
-            "select * from brokerage.place_orders_v1(%b::uuid[], %b::text[], %b::bytea[], %b::uuid[], %b::text[], "
+            "select * from brokerage.place_orders_v1(%b::uuid[], %b::text[], %b::bytea[], %b::text[], "
             "%b::text[], %b::text[], %b::text[], %b::text[], %b::bigint[], %b::bigint[], p_stop_pxs => %b::bigint[], "
             "p_notionals => %b::bigint[], p_reference_age_max => make_interval(secs => %s), p_market_hours => %s, "
             "p_at => %s, p_wait => %s)",
-            columns=10,
+            columns=9,
             constants=(reference_age_max_s, market_hours),
+            asks_the_market=True,
         ),
         CommandKind.CANCEL: Procedure(
-            "select * from brokerage.cancel_orders_v1(%b::uuid[], %b::text[], %b::bytea[], %b::uuid[], "
-            "p_at => %s, p_wait => %s)",
+            "select * from brokerage.cancel_orders_v1(%b::uuid[], %b::text[], %b::bytea[], %b::uuid[], p_wait => %s)",
             columns=1,
         ),
         CommandKind.REPLACE: Procedure(
-            "select * from brokerage.replace_orders_v1(%b::uuid[], %b::text[], %b::bytea[], %b::uuid[], %b::uuid[], "
+            "select * from brokerage.replace_orders_v1(%b::uuid[], %b::text[], %b::bytea[], %b::uuid[], "
             "%b::integer[], %b::bigint[], %b::bigint[], %b::bigint[], %b::text[], "
             "p_client_order_ids => %b::text[], p_market_hours => %s, p_at => %s, p_wait => %s)",
-            columns=8,
+            columns=7,
             constants=(market_hours,),
+            asks_the_market=True,
         ),
         CommandKind.DEPOSIT: Procedure(
-            "select * from brokerage.deposit_cash_v1(%b::uuid[], %b::text[], %b::bytea[], %b::uuid[], %b::bigint[], "
-            "p_at => %s, p_wait => %s)",
-            columns=2,
+            "select * from brokerage.deposit_cash_v1(%b::uuid[], %b::text[], %b::bytea[], %b::bigint[], p_wait => %s)",
+            columns=1,
         ),
         CommandKind.TRANSFER: Procedure(
-            "select * from brokerage.transfer_shares_v1(%b::uuid[], %b::text[], %b::bytea[], %b::uuid[], %b::text[], "
-            "%b::bigint[], %b::bigint[], p_accept => %s, p_at => %s, p_wait => %s)",
-            columns=4,
+            "select * from brokerage.transfer_shares_v1(%b::uuid[], %b::text[], %b::bytea[], %b::text[], "
+            "%b::bigint[], %b::bigint[], p_accept => %s, p_wait => %s)",
+            columns=3,
             constants=(accept_transfers,),
         ),
     }
 
 
 def bind(procedure: Procedure, commands: Sequence[Command], *, at: datetime, wait: bool) -> tuple[Any, ...]:
-    """The parameters of one call for these commands, a column each."""
+    """The parameters of one call for these commands, a column each. `at`: which session of the market it is."""
     columns = zip(*(command.arguments for command in commands), strict=True)
     return (
         [command.user_id for command in commands],
@@ -97,6 +99,6 @@ def bind(procedure: Procedure, commands: Sequence[Command], *, at: datetime, wai
         [command.fingerprint for command in commands],
         *(list(column) for column in columns),
         *procedure.constants,
-        at,
+        *([at] if procedure.asks_the_market else []),
         wait,
     )

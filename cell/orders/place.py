@@ -3,38 +3,24 @@
 import msgspec
 
 from cell import errors
-from cell.caller import Answer, Caller, fingerprint
+from cell.caller import Answer, Caller
+from cell.fingerprint import fingerprint
 from cell.orders.batcher import Batcher
 from cell.orders.command import Command, CommandKind
 from cell.orders.outcome import settled
-from cell.orders.schemas import OrderTerms, accepted_view, parse_order
-from infra.runtime.clock import TimeOrderedIds
+from cell.orders.schemas import OrderTerms, accepted_view, parse_order, stored_terms
 
 _encode = msgspec.json.Encoder().encode
 
 
-def place_command(terms: OrderTerms, new_id: TimeOrderedIds, caller: Caller, key: str) -> Command:
+def place_command(terms: OrderTerms, caller: Caller, key: str) -> Command:
     """The terms as a command to the database."""
     return Command(
         kind=CommandKind.PLACE,
         user_id=caller.user_id,
         key=key,
-        fingerprint=fingerprint(
-            "POST",
-            "/v1/orders",
-            terms.symbol,
-            terms.side,
-            terms.type,
-            terms.time_in_force,
-            terms.order_qty_micros,
-            terms.limit_px_micros,
-            terms.client_order_id,
-            # keys used before there were stops, and orders by amount, stay valid
-            *(() if terms.stop_px_micros is None else (terms.stop_px_micros,)),
-            *(() if terms.notional_micros is None else ("notional", terms.notional_micros)),
-        ),
+        fingerprint=_fingerprint(terms),
         arguments=(
-            new_id(),
             terms.client_order_id,
             terms.symbol,
             terms.side,
@@ -48,16 +34,46 @@ def place_command(terms: OrderTerms, new_id: TimeOrderedIds, caller: Caller, key
     )
 
 
-async def place_order(batcher: Batcher, new_id: TimeOrderedIds, caller: Caller, key: str, raw: bytes) -> Answer:
+def _fingerprint(terms: OrderTerms) -> bytes:
+    return fingerprint(
+        "POST",
+        "/v1/orders",
+        symbol=terms.symbol,
+        side=terms.side,
+        type=terms.type,
+        time_in_force=terms.time_in_force,
+        qty=terms.order_qty_micros,
+        limit_price=terms.limit_px_micros,
+        stop_price=terms.stop_px_micros,
+        notional=terms.notional_micros,
+        client_order_id=terms.client_order_id,
+        joined=(
+            terms.symbol,
+            terms.side,
+            terms.type,
+            terms.time_in_force,
+            terms.order_qty_micros,
+            terms.limit_px_micros,
+            terms.client_order_id,
+            *(() if terms.stop_px_micros is None else (terms.stop_px_micros,)),
+            *(() if terms.notional_micros is None else ("notional", terms.notional_micros)),
+        ),
+    )
+
+
+async def place_order(batcher: Batcher, caller: Caller, key: str, raw: bytes) -> Answer:
     """201 with the order as accepted, or the refusal as a Problem. Raises Problem."""
     terms = parse_order(raw)
-    outcome = await settled(batcher, place_command(terms, new_id, caller, key))
+    outcome = await settled(batcher, place_command(terms, caller, key))
     if outcome.outcome != "accepted":
         raise errors.refusal(outcome.outcome, outcome.figures, replayed=outcome.replayed)
     assert outcome.resource_id is not None
     assert outcome.figures is not None
+    shown = stored_terms(outcome.figures) if outcome.replayed else terms
+    if shown != terms:  # the joined form of fingerprints could not tell them apart
+        raise errors.refusal("IDEMPOTENCY_KEY_REUSED", None)
     view = accepted_view(
-        terms,
+        shown,
         outcome.resource_id,
         held_micros=int(outcome.figures["held"]),
         status=outcome.figures.get("status", "funds_held"),

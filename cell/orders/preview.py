@@ -6,6 +6,7 @@ yes where placing would say no, whatever rule is added later. It writes nothing 
 
 from collections.abc import Mapping
 from typing import Any
+from uuid import uuid4
 
 import msgspec
 
@@ -17,7 +18,7 @@ from cell.orders.outcome import owned
 from cell.orders.place import place_command
 from cell.orders.queries import find_reference_price
 from cell.orders.schemas import OrderTerms, parse_order
-from infra.runtime.clock import Clock, TimeOrderedIds
+from infra.runtime.clock import Clock
 from infra.runtime.database import Pool
 from infra.runtime.procedures import rehearse
 
@@ -33,12 +34,10 @@ class Preview(msgspec.Struct):
     """Its amount; else of its quantity at its limit or the reference price, null without either. Of a sale negative."""
 
 
-async def preview_order(
-    pool: Pool, procedure: Procedure, clock: Clock, new_id: TimeOrderedIds, caller: Caller, raw: bytes
-) -> Answer:
+async def preview_order(pool: Pool, procedure: Procedure, clock: Clock, caller: Caller, raw: bytes) -> Answer:
     """200 with the verdict. Raises Problem for what is no order, 404, 421 and 503."""
     terms = parse_order(raw)
-    command = place_command(terms, new_id, caller, f"preview-{new_id()}")
+    command = place_command(terms, caller, f"preview-{uuid4()}")
     rows = await rehearse(pool, procedure.sql, bind(procedure, [command], at=clock.now(), wait=True))
     outcome = owned(Outcome(*rows[0][1:]))
     price = terms.limit_px_micros or terms.stop_px_micros or await find_reference_price(pool, terms.symbol)

@@ -71,25 +71,28 @@ select seq, from_status, to_status, reason, at
  limit %s
 """
 
-# What moves nothing (a correction may, a fill that gave way) has no entry of its own: it stands at the one before it.
+# As they were recorded, which only grows; the venue may tell any time. What moves nothing (a correction may, a fill
+# that gave way) has no entry of its own: it stands at the one before it. From before that was kept: the venue's time.
 _EXECUTIONS: Final[LiteralString] = """
-select exec_id, last_qty_micros, last_px_micros, venue, at, entry_seq, kind, ref_exec_id
-  from brokerage.all_executions
- where user_id = %(user_id)s and order_id = %(order_id)s
+select exec_id, last_qty_micros, last_px_micros, venue, at, recorded_at, entry_seq, kind, ref_exec_id
+  from (select exec_id, last_qty_micros, last_px_micros, venue, at, coalesce(recorded_at, at) as recorded_at, entry_seq,
+               kind, ref_exec_id
+          from brokerage.all_executions
+         where user_id = %(user_id)s and order_id = %(order_id)s) x
 """
 _EXECUTIONS_DESCENDING: Final[LiteralString] = (
     _EXECUTIONS
     + """
-   and (%(seq)s::bigint is null or (entry_seq, at, exec_id) < (%(seq)s, %(at)s::timestamptz, %(exec_id)s))
- order by entry_seq desc, at desc, exec_id desc
+ where %(seq)s::bigint is null or (entry_seq, recorded_at, exec_id) < (%(seq)s, %(at)s::timestamptz, %(exec_id)s)
+ order by entry_seq desc, recorded_at desc, exec_id desc
  limit %(limit)s
 """
 )
 _EXECUTIONS_ASCENDING: Final[LiteralString] = (
     _EXECUTIONS
     + """
-   and (%(seq)s::bigint is null or (entry_seq, at, exec_id) > (%(seq)s, %(at)s::timestamptz, %(exec_id)s))
- order by entry_seq, at, exec_id
+ where %(seq)s::bigint is null or (entry_seq, recorded_at, exec_id) > (%(seq)s, %(at)s::timestamptz, %(exec_id)s)
+ order by entry_seq, recorded_at, exec_id
  limit %(limit)s
 """
 )
@@ -182,8 +185,7 @@ async def list_executions(
     descending: bool,
     limit: int,
 ) -> list[Row]:
-    """The order's executions beyond the one at `after` (entry, time, name), as they were posted, newest first if
-    descending."""
+    """The order's executions beyond the one at `after` (entry, recorded time, name), newest first if descending."""
     sql = _EXECUTIONS_DESCENDING if descending else _EXECUTIONS_ASCENDING
     seq, at, exec_id = after or (None, None, None)
     values = {"user_id": user_id, "order_id": order_id, "seq": seq, "at": at, "exec_id": exec_id, "limit": limit}

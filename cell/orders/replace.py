@@ -13,13 +13,13 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from cell import errors
-from cell.caller import Answer, Caller, decode_body, fingerprint
+from cell.caller import Answer, Caller, decode_body
+from cell.fingerprint import fingerprint
 from cell.orders.batcher import Batcher
 from cell.orders.command import Command, CommandKind
 from cell.orders.outcome import settled
 from cell.orders.queries import find_order
 from cell.orders.schemas import check_client_order_id, order_view, parse_amount, parse_time_in_force
-from infra.runtime.clock import TimeOrderedIds
 from infra.runtime.database import Pool
 
 _ETAG: Final = re.compile(r'"([1-9][0-9]{0,8})"')
@@ -100,10 +100,32 @@ def parse_changes(raw: bytes) -> Changes:
     return replace(changes, client_order_id=body.client_order_id)
 
 
+def replace_fingerprint(order_id: UUID, versions: tuple[int, ...] | None, changes: Changes) -> bytes:
+    return fingerprint(
+        "PATCH",
+        "/v1/orders",
+        order_id=order_id,
+        if_match=versions,
+        qty=changes.qty_micros,
+        limit_price=changes.limit_px_micros,
+        stop_price=changes.stop_px_micros,
+        time_in_force=changes.time_in_force,
+        client_order_id=changes.client_order_id,
+        joined=(
+            order_id,
+            None if versions is None else ",".join(map(str, versions)),
+            changes.qty_micros,
+            changes.limit_px_micros,
+            changes.stop_px_micros,
+            changes.time_in_force,
+            *(() if changes.client_order_id is None else (changes.client_order_id,)),
+        ),
+    )
+
+
 async def replace_order(
     batcher: Batcher,
     pool: Pool,
-    new_id: TimeOrderedIds,
     caller: Caller,
     key: str,
     order_id: UUID,
@@ -117,21 +139,9 @@ async def replace_order(
         kind=CommandKind.REPLACE,
         user_id=caller.user_id,
         key=key,
-        fingerprint=fingerprint(
-            "PATCH",
-            "/v1/orders",
-            order_id,
-            None if versions is None else ",".join(map(str, versions)),
-            changes.qty_micros,
-            changes.limit_px_micros,
-            changes.stop_px_micros,
-            changes.time_in_force,
-            # a key that was used before there were such names must still fit
-            *(() if changes.client_order_id is None else (changes.client_order_id,)),
-        ),
+        fingerprint=replace_fingerprint(order_id, versions, changes),
         arguments=(
             order_id,
-            new_id(),
             await _choose_version(pool, caller, order_id, versions),
             changes.qty_micros,
             changes.limit_px_micros,

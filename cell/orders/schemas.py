@@ -206,6 +206,21 @@ def _parse_notional(token: bytes) -> int:
     return micros
 
 
+def stored_terms(figures: Mapping[str, Any]) -> OrderTerms:
+    """The terms of an order as its row has them, so that a repeat is answered from what was stored."""
+    return OrderTerms(
+        symbol=figures["symbol"],
+        side=figures["side"],
+        type=figures["type"],
+        time_in_force=figures["time_in_force"],
+        order_qty_micros=figures["order_qty_micros"],
+        limit_px_micros=figures["limit_px_micros"],
+        stop_px_micros=figures["stop_px_micros"],
+        client_order_id=figures["client_order_id"],
+        notional_micros=figures["notional_micros"],
+    )
+
+
 def accepted_view(
     terms: OrderTerms, order_id: UUID, *, held_micros: int, status: str = "funds_held", at: datetime
 ) -> OrderView:

@@ -18,7 +18,6 @@ from cell.caller import (
     Moment,
     check_content_type,
     decode_body,
-    fingerprint,
     format_time,
     idempotency_key,
 )
@@ -34,6 +33,7 @@ from cell.controller import (
     as_response,
     json_body,
 )
+from cell.fingerprint import fingerprint
 from cell.money import (
     MICROS,
     PRICE_MAX_MICROS,
@@ -51,7 +51,6 @@ from cell.orders.outcome import settled
 from cell.orders.schemas import is_symbol, parse_amount, parse_symbol
 from cell.paging import foreign_token, parse_page
 from cell.positions import queries
-from infra.runtime.clock import TimeOrderedIds
 from infra.runtime.database import Pool
 from infra.runtime.problem import Problem
 
@@ -135,7 +134,18 @@ def _unit_cost(token: bytes) -> int:
         raise errors.invalid_field(422, "unit_cost", str(error)) from error
 
 
-async def transfer_shares(batcher: Batcher, new_id: TimeOrderedIds, caller: Caller, key: str, raw: bytes) -> Answer:
+def transfer_fingerprint(symbol: str, qty_micros: int, unit_cost_micros: int) -> bytes:
+    return fingerprint(
+        "POST",
+        "/v1/share-transfers",
+        symbol=symbol,
+        qty=qty_micros,
+        unit_cost=unit_cost_micros,
+        joined=(symbol, qty_micros, unit_cost_micros),
+    )
+
+
+async def transfer_shares(batcher: Batcher, caller: Caller, key: str, raw: bytes) -> Answer:
     """201 with the transfer, `accepted` or `pending`. Raises Problem."""
     body = decode_body(_decoder, raw)
     symbol = parse_symbol(body.symbol)
@@ -148,20 +158,25 @@ async def transfer_shares(batcher: Batcher, new_id: TimeOrderedIds, caller: Call
         CommandKind.TRANSFER,
         caller.user_id,
         key,
-        fingerprint("POST", "/v1/share-transfers", symbol, qty, unit_cost),
-        (new_id(), symbol, qty, unit_cost),
+        transfer_fingerprint(symbol, qty, unit_cost),
+        (symbol, qty, unit_cost),
     )
     outcome = await settled(batcher, command)
     if outcome.outcome != "accepted":
         raise errors.refusal(outcome.outcome, outcome.figures, replayed=outcome.replayed)
     assert outcome.resource_id is not None
     assert outcome.figures is not None
+    asked = (symbol, qty, unit_cost)
+    told = outcome.figures
+    stored = (told["symbol"], told["qty_micros"], told["unit_cost_micros"]) if outcome.replayed else asked
+    if stored != asked:
+        raise errors.refusal("IDEMPOTENCY_KEY_REUSED", None)
     view = TransferView(
         transfer_id=outcome.resource_id,
-        symbol=symbol,
-        qty=format_micros(qty),
-        unit_cost=format_micros(unit_cost),
-        status=outcome.figures["status"],
+        symbol=stored[0],
+        qty=format_micros(stored[1]),
+        unit_cost=format_micros(stored[2]),
+        status=told["status"],
         created_at=format_time(outcome.at),
     )
     return Answer(201, msgspec.json.encode(view), replayed=outcome.replayed)
@@ -232,12 +247,11 @@ class PositionController(Controller):
         request: Request[Any, Any, Any],
         caller: NamedDependency[Caller],
         batcher: NamedDependency[Batcher],
-        new_id: NamedDependency[TimeOrderedIds],
         idempotency: IdempotencyKey = None,
     ) -> Response[bytes]:
         key = idempotency_key(idempotency)
         check_content_type(request.headers.get("content-type"))
-        return as_response(await transfer_shares(batcher, new_id, caller, key, await request.body()))
+        return as_response(await transfer_shares(batcher, caller, key, await request.body()))
 
     @get(
         "/symbols/{symbol:str}",

@@ -5,8 +5,8 @@ stolen copy of that table cannot be matched against a list of addresses.
 """
 
 import hmac
-import unicodedata
 
+from infra.security.email_form import earlier_forms, normal_email
 from infra.security.keys import KeyRing
 
 
@@ -17,8 +17,21 @@ class EmailHasher:
         self._pepper = ring.active_key
 
     def hash(self, email: str) -> bytes:
-        return hmac.digest(self._pepper, normalize_email(email).encode(), "sha256")
+        """Under which a claim of this email is made."""
+        return self._of(normal_email(email))
 
+    def to_claim(self, email: str) -> list[bytes]:
+        """That one first, then those under which an account of the same email may stand from before."""
+        return self._distinct([normal_email(email), *earlier_forms(email)])
 
-def normalize_email(email: str) -> str:
-    return unicodedata.normalize("NFC", email.strip()).lower()
+    def to_find(self, email: str) -> list[bytes]:
+        """The same ones, this very spelling's earlier one first: where two spellings became two accounts once, each
+        still finds its own."""
+        as_spelled, *others = earlier_forms(email)
+        return self._distinct([as_spelled, normal_email(email), *others])
+
+    def _distinct(self, forms: list[str]) -> list[bytes]:
+        return [self._of(form) for form in dict.fromkeys(forms)]
+
+    def _of(self, form: str) -> bytes:
+        return hmac.digest(self._pepper, form.encode("utf-8", "surrogatepass"), "sha256")

@@ -87,7 +87,7 @@ def place_script(
 select 1 / (count(*) filter (where {wanted}) = {batch})::integer from brokerage.place_orders_v1(
   ((array[{all_users}])[:first::integer : :last::integer])::uuid[],
   array({keys} {numbers}), {same("decode('00', 'hex')")},
-  array(select uuidv7() from {numbers}), {same("null::text")}, {same(f"'{symbol}'::text")}, {same("'buy'::text")},
+  {same("null::text")}, {same(f"'{symbol}'::text")}, {same("'buy'::text")},
   {same("'limit'::text")}, {same("'day'::text")}, {same("1000000::bigint")}, {same(f"{limit_px}::bigint")},
   clock_timestamp(), interval '1 hour', true);
 """

@@ -5,24 +5,24 @@ Customers come in by the shipped procedures, as through the cell; only counting 
 
 import uuid
 from collections.abc import Callable, Sequence
-from datetime import datetime
+from datetime import timedelta
 from typing import Any, LiteralString
 
 import psycopg
 
 from loadtests.benchmarks.orders_per_second import MeasurementRefused
 
-_OPEN: LiteralString = "select 1 from brokerage.open_account_v1(%s, 1, 'professional', %s, null, 'x', now())"
+_OPEN: LiteralString = "select 1 from brokerage.open_account_v1(%s, 1, 'professional', %s, null, 'x')"
 _DEPOSIT: LiteralString = """
 select count(*) filter (where outcome = 'accepted')
-  from brokerage.deposit_cash_v1(%b::uuid[], %b::text[], %b::bytea[], %b::uuid[], %b::bigint[], now())
+  from brokerage.deposit_cash_v1(%b::uuid[], %b::text[], %b::bytea[], %b::bigint[])
 """
 _PLACE: LiteralString = """
 select count(*) filter (where p.outcome = 'accepted')
   from (select %b::uuid[] as users, array[cardinality(%b::uuid[])] as size) n
  cross join lateral brokerage.place_orders_v1(
        n.users, array_fill(%s::text, n.size), array_fill(decode('00', 'hex'), n.size),
-       array(select uuidv7() from unnest(n.users)), array_fill(null::text, n.size), array_fill(%s::text, n.size),
+       array_fill(null::text, n.size), array_fill(%s::text, n.size),
        array_fill('buy'::text, n.size), array_fill('limit'::text, n.size), array_fill('day'::text, n.size),
        array_fill(1000000::bigint, n.size), array_fill(%s::bigint, n.size), clock_timestamp(),
        interval '1 hour', true) p
@@ -48,11 +48,12 @@ with began as materialized (select clock_timestamp() as at),
      placed as materialized (
          select p.outcome, began.at
            from began cross join lateral brokerage.{procedure}(
-                array[%b::uuid], array[gen_random_uuid()::text], array[decode('00', 'hex')], array[uuidv7()],
+                array[%b::uuid], array[gen_random_uuid()::text], array[decode('00', 'hex')],
                 array[null::text], array[%b::text], array['buy'], array['limit'], array['day'],
-                array[%b::bigint], array[%b::bigint], %b::timestamptz, interval '1 hour', true) p)
+                array[%b::bigint], array[%b::bigint], began.at, interval '1 hour', true) p)
 select outcome, (extract(epoch from clock_timestamp() - at) * 1000000)::float8 from placed
 """
+_SHIFT: LiteralString = "select set_config('brokerage.clock_offset', %s, false)"
 AT_ONCE = 64
 
 
@@ -68,8 +69,8 @@ async def open_customers(
             async with connection.pipeline():
                 for user_id in part:
                     await connection.execute(_OPEN, [user_id, f"{user_id}@customers.example"])
-            keys = [uuid.uuid4() for _ in part]
-            arrays = (part, [str(key) for key in keys], [b"deposit"] * len(part), keys, [cash_micros] * len(part))
+            keys = [str(uuid.uuid4()) for _ in part]
+            arrays = (part, keys, [b"deposit"] * len(part), [cash_micros] * len(part))
             row = await (await connection.execute(_DEPOSIT, arrays)).fetchone()
             if row != (len(part),):
                 raise MeasurementRefused("a deposit was refused")
@@ -136,6 +137,7 @@ class SingleOrders:
 
     def __init__(self, connection: psycopg.AsyncConnection[tuple[Any, ...]]) -> None:
         self._connection = connection
+        self._ahead = timedelta()
 
     @classmethod
     async def connect(cls, superuser_dsn: str) -> "SingleOrders":
@@ -161,12 +163,15 @@ class SingleOrders:
         if row != (True,):
             raise MeasurementRefused(f"the profile {profile} was refused")
 
-    async def place(
-        self, procedure: str, user_id: uuid.UUID, symbol: str, qty_micros: int, limit_px: int, at: datetime
-    ) -> float:
+    async def let_pass(self, time: timedelta) -> None:
+        """The database's clock goes on by that for this connection."""
+        self._ahead += time
+        await self._connection.execute(_SHIFT, [f"{self._ahead.total_seconds()} s"])
+
+    async def place(self, procedure: str, user_id: uuid.UUID, symbol: str, qty_micros: int, limit_px: int) -> float:
         """Microseconds inside the procedure. Raises MeasurementRefused unless the order was accepted."""
         statement = _PLACE_ONE.format(procedure=procedure)
-        cursor = await self._connection.execute(statement, (user_id, symbol, qty_micros, limit_px, at), binary=True)
+        cursor = await self._connection.execute(statement, (user_id, symbol, qty_micros, limit_px), binary=True)
         row = await cursor.fetchone()
         if row is None or row[0] != "accepted":
             raise MeasurementRefused(f"{procedure}: {row}")

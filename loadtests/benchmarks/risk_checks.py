@@ -9,7 +9,7 @@ well, with a minute's record of orders); and retail with 220 open buys of anothe
 limit, so that the check has to ask which of them are of this one.
 """
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -59,7 +59,6 @@ async def measure(say: Say, *, calls: int, rounds: int) -> tuple[dict[str, Any],
         await orders.set_price(OTHER_SYMBOL, OTHER_PX)
         await orders.copy_procedure(lambda text: without_checks(text, "place_unchecked_v1"))
         users = {kind: await open_customers(cell.service_dsn, USERS, **terms) for kind in KINDS}
-        at = datetime.now(UTC)
         for kind, (profile, open_buys) in KINDS.items():
             for number in range(open_buys):
                 await place_under_key(cell.service_dsn, users[kind], f"open-{number}", OTHER_SYMBOL, OTHER_PX)
@@ -68,13 +67,13 @@ async def measure(say: Say, *, calls: int, rounds: int) -> tuple[dict[str, Any],
         for number in range(-1, rounds):  # the first warms up and is not kept
             taken: dict[tuple[str, str], list[float]] = {}
             for call in range(calls):
-                at += STEP
+                await orders.let_pass(STEP)
                 for kind in KINDS:
                     # each procedure meets each customer, and goes first as often as second
                     both = ("place_orders_v1", "place_unchecked_v1")
                     for procedure in both if call % 2 else reversed(both):
                         user_id = users[kind][(call if procedure == both[0] else call + USERS // 2) % USERS]
-                        spent_us = await orders.place(procedure, user_id, SYMBOL, MICROS, LIMIT_PX, at)
+                        spent_us = await orders.place(procedure, user_id, SYMBOL, MICROS, LIMIT_PX)
                         taken.setdefault((kind, procedure), []).append(spent_us / 1000)
             figures: dict[str, float] = {}
             for kind in KINDS:

@@ -44,7 +44,7 @@ async def locate_user(backend: LocalBackend, name: str) -> LocatedUser:
 async def _find_id(backend: LocalBackend, store: ShardMapStore, name: str) -> UUID:
     if "@" in name:
         hasher = EmailHasher(load_key_ring(backend.folder.keys / EMAIL_PEPPER_FILE))
-        user_id = await store.find_by_email(hasher.hash(name))
+        user_id = await store.find_by_email(hasher.to_find(name))
         if user_id is None:
             raise Refused(f"nobody signed up as {name}")
         return user_id

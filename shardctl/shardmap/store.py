@@ -93,8 +93,8 @@ class ShardMapStore:
         )
         return [EpochRecord(*row) for row in await cursor.fetchall()]
 
-    async def find_by_email(self, email_hash: bytes) -> UUID | None:
-        row = await self._call("select (select user_id from control.find_email_claim_v1(%s))", [email_hash])
+    async def find_by_email(self, email_hashes: list[bytes]) -> UUID | None:
+        row = await self._call("select (select user_id from control.find_email_claim_v1(%s))", [email_hashes])
         return None if row[0] is None else UUID(str(row[0]))
 
     async def revoke_tokens(self, user_id: UUID, *, actor: str, reason: str) -> int:

@@ -70,12 +70,11 @@ def user_id(mortal_database: TestDatabase) -> uuid.UUID:
     with psycopg.connect(mortal_database.service_dsn, autocommit=True) as connection:
         connection.execute("select brokerage.set_reference_prices_v1(array['AAPL'], array[10000000], now())")
         connection.execute(
-            "select brokerage.open_account_v1(%s, 1, 'professional', 'a@example.com', null, 'x', now())", [user_id]
+            "select brokerage.open_account_v1(%s, 1, 'professional', 'a@example.com', null, 'x')", [user_id]
         )
         connection.execute(
-            "select brokerage.deposit_cash_v1(array[%s]::uuid[], array['d'], array['f'::bytea], array[%s]::uuid[], "
-            "array[1000000000], now())",
-            [user_id, uuid.uuid4()],
+            "select brokerage.deposit_cash_v1(array[%s]::uuid[], array['d'], array['f'::bytea], array[1000000000])",
+            [user_id],
         )
     return user_id
 
@@ -145,7 +144,7 @@ KEY = "a key of its own"
 
 
 def deposit(user_id: uuid.UUID) -> Command:
-    return Command(CommandKind.DEPOSIT, user_id, KEY, b"f" * 16, (uuid.uuid4(), 5 * MICROS))
+    return Command(CommandKind.DEPOSIT, user_id, KEY, b"f" * 16, (5 * MICROS,))
 
 
 async def balance(database: TestDatabase) -> int:

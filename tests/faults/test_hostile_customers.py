@@ -178,7 +178,7 @@ async def scene(database: TestDatabase, postgres: KillablePostgres, exchange: Ex
             for number, profile in enumerate(CUSTOMERS):
                 user_id = uuid.UUID(int=random.Random(f"{SEED}:{number}").getrandbits(128), version=4)
                 await connection.execute(
-                    "select brokerage.open_account_v1(%s, 1, %s, %s, null, 'x', now())", [user_id, profile, user_id.hex]
+                    "select brokerage.open_account_v1(%s, 1, %s, %s, null, 'x')", [user_id, profile, user_id.hex]
                 )
                 whims = Whims(random.Random(f"{SEED}:{number}"), tap.prices)
                 made.customers.append(HostileCustomer(user_id, whims, servers, session, signer, made.tally))

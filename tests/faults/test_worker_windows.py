@@ -177,7 +177,7 @@ async def hold_session(database: TestDatabase, *, opens: str, closes: str) -> No
 
 
 PLACE: LiteralString = """
-select outcome from brokerage.place_orders_v1(%s, %s, %s, %s, %s::text[], %s, %s, %s, %s, %s::bigint[], %s::bigint[],
+select outcome from brokerage.place_orders_v1(%s, %s, %s, %s::text[], %s, %s, %s, %s, %s::bigint[], %s::bigint[],
                                               now(), interval '1 hour', p_wait => true, p_market_hours => 'XNYS')
 """
 
@@ -188,7 +188,7 @@ async def queue(books: CellBooks, time_in_force: str, limit_ppm: int) -> None:
     limit_px = START_PRICES["AAPL"] * limit_ppm // MICROS // 10_000 * 10_000
     made = await rows(
         books, PLACE, books.users, [books.new_id().hex for _ in books.users], [b"f"] * size,
-        [books.new_id() for _ in books.users], [None] * size, ["AAPL"] * size, ["buy"] * size, ["limit"] * size,
+        [None] * size, ["AAPL"] * size, ["buy"] * size, ["limit"] * size,
         [time_in_force] * size, [MICROS] * size, [limit_px] * size,
     )  # fmt: skip
     assert made == [("accepted",)] * size

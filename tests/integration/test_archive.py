@@ -318,6 +318,9 @@ ARCHIVED_DEEDS = (
     "deleted execution",
     "execution at another price",
     "bust forgotten",
+    "a later step dated back",
+    "release dated back",
+    "execution recorded before the one before it",
 )
 
 

@@ -15,7 +15,7 @@ from cell.metrics import TABLE
 from cell.orders.batcher import Batcher, BatcherLimits
 from cell.orders.command import Command, CommandKind, Outcome, procedures
 from infra.runtime import deadline
-from infra.runtime.clock import SystemClock, TimeOrderedIds
+from infra.runtime.clock import SystemClock
 from infra.runtime.database import make_pool
 from infra.runtime.fault_points import FaultPoints
 from infra.runtime.problem import Problem
@@ -28,7 +28,6 @@ from tests.support.databases import TestDatabase
 pytestmark = pytest.mark.anyio
 
 LIMITS = BatcherLimits(batch_max=64, flights_max=2, queue_max=200, user_queue_max=8, command_deadline_s=4.0)
-new_id = TimeOrderedIds(SystemClock())
 
 
 @asynccontextmanager
@@ -61,16 +60,16 @@ def books(cell_database: TestDatabase) -> Any:
 
 def open_user(books: Any) -> uuid.UUID:
     user_id = uuid.uuid4()
-    books.execute("select brokerage.open_account_v1(%s, 1, 'retail', %s, null, 'x', now())", [user_id, str(user_id)])
+    books.execute("select brokerage.open_account_v1(%s, 1, 'retail', %s, null, 'x')", [user_id, str(user_id)])
     return user_id
 
 
 def deposit(user_id: uuid.UUID, amount: int = 1_000_000, key: str | None = None) -> Command:
-    return Command(CommandKind.DEPOSIT, user_id, key or uuid.uuid4().hex, b"f" * 16, (new_id(), amount))
+    return Command(CommandKind.DEPOSIT, user_id, key or uuid.uuid4().hex, b"f" * 16, (amount,))
 
 
 def buy(user_id: uuid.UUID, qty: int = 1_000_000) -> Command:
-    arguments = (new_id(), None, "AAPL", "buy", "limit", "day", qty, 100_000_000, None, None)
+    arguments = (None, "AAPL", "buy", "limit", "day", qty, 100_000_000, None, None)
     return Command(CommandKind.PLACE, user_id, uuid.uuid4().hex, b"f" * 16, arguments)
 
 

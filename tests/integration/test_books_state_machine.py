@@ -17,6 +17,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from tests.support.books_machine import SESSIONS
 from tests.support.books_revisions import RevisionRules
 from tests.support.databases import TestDatabase
+from tests.support.stopped_clock import stop_clock
 
 
 @pytest.fixture
@@ -25,6 +26,7 @@ def books(cell_database: TestDatabase) -> Iterator[type[RevisionRules]]:
         opens, closes = [session[0] for session in SESSIONS], [session[1] for session in SESSIONS]
         write = "select brokerage.set_market_sessions_v1(%s::date[], %s, %s, %s)"
         owner.execute(write, [[at.date() for at in opens], opens, closes, opens[0]])
+    stop_clock(cell_database.owner_dsn)
     with psycopg.connect(cell_database.service_dsn, autocommit=True) as connection:
 
         class Machine(RevisionRules):

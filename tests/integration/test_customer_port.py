@@ -95,7 +95,7 @@ async def port(cell_database: TestDatabase, tmp_path: Path) -> AsyncIterator[Por
     with psycopg.connect(cell_database.service_dsn, autocommit=True) as connection:
         connection.execute("select brokerage.set_reference_prices_v1(array['AAPL'], array[100000000], now())")
         connection.execute(
-            "select brokerage.open_account_v1(%s, 1, 'professional', 'a@example.com', null, 'x', now())", [user_id]
+            "select brokerage.open_account_v1(%s, 1, 'professional', 'a@example.com', null, 'x')", [user_id]
         )
     async with servers[0].running(), servers[1].running():
         asked = Port(servers, RouteTokenSigner(load_key_ring(tmp_path / ROUTE_FILE)), user_id, cell_database)
@@ -264,7 +264,7 @@ async def test_a_correction_that_moves_nothing_is_on_its_page(port: Port) -> Non
         {"kind": "fill", "exec_id": "x-4", "last_qty": 2, "last_px": 99_990_000},
     ]
     with psycopg.connect(port.database.service_dsn, autocommit=True) as cell:
-        cell.execute("select brokerage.claim_instructions_v1(64, now())")
+        cell.execute("select brokerage.claim_instructions_v1(64)")
         for seq, report in enumerate(told, 1):
             body = json.dumps({"trade_date": "2026-11-20", "at": f"2026-11-20T15:00:0{seq}Z", **report})
             inbox = cell.execute(
@@ -274,7 +274,7 @@ async def test_a_correction_that_moves_nothing_is_on_its_page(port: Port) -> Non
             ).fetchone()
             assert inbox is not None
             applied = cell.execute(
-                "select outcome from brokerage.apply_reports_v1(%s::bigint[], '2026-11-23', now())", [[inbox[0]]]
+                "select outcome from brokerage.apply_reports_v1(%s::bigint[], '2026-11-23')", [[inbox[0]]]
             ).fetchone()
             assert applied == ("applied",)
     wrong = [
@@ -329,30 +329,6 @@ async def test_a_session_is_neither_begun_nor_renewed_while_its_user_moves(port:
             "POST", "/internal/v1/sessions", {"password": "correct horse"}, token=port.token(moving)
         )
         assert (status, problem["code"]) == (421, "MISDIRECTED")
-
-
-async def test_the_same_attempt_at_a_refresh_is_answered_again_and_another_is_a_copy(port: Port) -> None:
-    """The answer was lost, the router asks again: the customer stays logged in. A copy of his old token ends it."""
-    token = port.token(uuid.uuid4())
-    body = {"email": "c@example.com", "password": "correct horse"}
-    _, _, opened = await port.ask("POST", "/internal/v1/accounts", body, token=token)
-
-    async def refresh(shown: str, attempt: str | None) -> tuple[int, Any]:
-        asked = {"refresh_token": shown} | ({} if attempt is None else {"attempt": attempt})
-        status, _, answer = await port.ask("POST", "/internal/v1/sessions/refresh", asked, token=token)
-        return status, answer.get("refresh_token", answer.get("code"))
-
-    first = opened["refresh_token"]
-    done, again = await asyncio.gather(refresh(first, "a" * 22), refresh(first, "a" * 22))
-    assert done == again == await refresh(first, "a" * 22)
-    assert done[0] == 200
-    assert done[1] != first
-    status, third = await refresh(done[1], "b" * 22)
-    assert status == 200
-    assert await refresh(done[1], "b" * 22) == (200, third)
-    assert await refresh(done[1], "") == (422, "INVALID_FIELD")
-    assert await refresh(first, "a" * 22) == (401, "TOKEN_INVALID")  # its successor is spent: this is a copy
-    assert (await refresh(third, None))[1] == "TOKEN_EXPIRED"
 
 
 async def test_a_login_that_meets_a_held_user_is_told_to_come_again(port: Port) -> None:

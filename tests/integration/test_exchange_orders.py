@@ -29,7 +29,7 @@ pytestmark = pytest.mark.anyio
 
 PLACE_WITH_TERMS: LiteralString = """
 select outcome, resource_id
-  from brokerage.place_orders_v1(%s, %s, %s, %s, %s::text[], %s, %s, %s, %s, %s::bigint[], %s::bigint[], now(),
+  from brokerage.place_orders_v1(%s, %s, %s, %s::text[], %s, %s, %s, %s, %s::bigint[], %s::bigint[], now(),
                                  interval '1 hour', true, %s::bigint[], 'always', %s::bigint[])
 """
 
@@ -52,7 +52,6 @@ async def place_terms(
         books.users,
         [books.new_id().hex for _ in books.users],
         [b"f"] * size,
-        [books.new_id() for _ in books.users],
         [None] * size,
         ["AAPL"] * size,
         [side] * size,

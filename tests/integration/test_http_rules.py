@@ -100,7 +100,7 @@ async def served(cell_template: Template, tmp_path_factory: pytest.TempPathFacto
         with closing(psycopg.connect(database.service_dsn, autocommit=True)) as connection:
             connection.execute("select brokerage.set_reference_prices_v1(array['AAPL'], array[100000000], now())")
             connection.execute(
-                "select brokerage.open_account_v1(%s, 1, 'professional', 'a@example.com', null, 'x', now())", [user_id]
+                "select brokerage.open_account_v1(%s, 1, 'professional', 'a@example.com', null, 'x')", [user_id]
             )
         port, operator_port = (urlsplit(url).port or 0 for url in (server.url, server.operator_url))
         await eventually(partial(_listens, port), within_s=60)

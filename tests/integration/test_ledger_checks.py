@@ -8,13 +8,14 @@ from tests.support.cell_books import MICROS, SYMBOLS, CellBooks, PlacedOrder
 from tests.support.corrupted_books import IN_THE_BOOKS
 from tests.support.corrupted_in_pairs import IN_PAIRS
 from tests.support.corrupted_records import IN_THE_RECORDS
+from tests.support.corrupted_times import IN_THE_TIMES
 from tests.support.corruption import Corruption
 from tests.support.databases import TestDatabase
 
 pytestmark = pytest.mark.anyio
 
 
-CORRUPTIONS = (*IN_THE_BOOKS, *IN_THE_RECORDS, *IN_PAIRS)
+CORRUPTIONS = (*IN_THE_BOOKS, *IN_THE_RECORDS, *IN_THE_TIMES, *IN_PAIRS)
 
 
 async def prove(database: TestDatabase) -> TrialBalance:
@@ -68,7 +69,7 @@ async def give_way(books: CellBooks) -> None:
 async def overdraw(books: CellBooks) -> None:
     """Cancelled, the money spent on something else, and then the first order fills after all."""
     poor = books.new_id()
-    await books._call("select * from brokerage.open_account_v1(%s, 1, 'retail', 'poor', null, 'x', now())", poor)
+    await books._call("select * from brokerage.open_account_v1(%s, 1, 'retail', 'poor', null, 'x')", poor)
     await books.deposit([poor], 100 * MICROS)
     late = PlacedOrder(poor, books.new_id(), "GME", "buy", 25 * MICROS, 4 * MICROS)
     assert await books.place([late]) == ["accepted"]

@@ -18,6 +18,7 @@ from infra.runtime.migrator import read_sql
 from infra.runtime.settings import PostgresSettings
 from infra.runtime.telemetry import Metrics
 from tests.support.databases import TestDatabase
+from tests.support.stopped_clock import TELL, Told, stop_clock
 
 pytestmark = pytest.mark.anyio
 
@@ -25,7 +26,7 @@ DOLLAR = 1_000_000
 HOURS = "XNYS"
 PLACE = """
 select outcome, resource_id, figures
-  from brokerage.place_orders_v1(%s, %s, %s, %s, array[null::text], array['AAPL'], %s, %s, %s, array[1000000], %s, %s,
+  from brokerage.place_orders_v1(%s, %s, %s, array[null::text], array['AAPL'], %s, %s, %s, array[1000000], %s, %s,
                                  interval '1 hour', p_stop_pxs => %s, p_market_hours => 'XNYS')
 """
 DONE = ("filled", "cancelled", "expired", "rejected")
@@ -60,6 +61,7 @@ class Market:
     def __init__(self, connection: psycopg.AsyncConnection[Any], pool: Pool) -> None:
         self.connection = connection
         self.clock = TestClock(OPEN_FRIDAY)
+        self._told = Told()
         self.user = uuid.uuid4()
         self.keeper = SessionKeeper(
             pool, cell="cell-1", market_hours=HOURS, clock=self.clock, metrics=Metrics(WORKER_METRICS)
@@ -67,19 +69,19 @@ class Market:
         self.venue_seq = 0
 
     async def call(self, query: str, *parameters: object) -> list[Any]:
+        if news := self._told.news(self.clock.at):
+            await self.connection.execute(TELL, [news])
         return await (await self.connection.execute(query, parameters or None)).fetchall()
 
     async def open_account(self) -> uuid.UUID:
         user = uuid.uuid4()
-        await self.call(
-            "select 1 from brokerage.open_account_v1(%s, 1, 'retail', %s, null, 'x', now())", user, user.hex
-        )
+        await self.call("select 1 from brokerage.open_account_v1(%s, 1, 'retail', %s, null, 'x')", user, user.hex)
         for verb, what in [
             ("deposit_cash", "array[1000000000]"),
             ("transfer_shares", "array['AAPL'], array[9000000], array[1], true"),
         ]:
-            columns = [user], [uuid.uuid4().hex], [b"f"], [uuid.uuid4()]
-            await self.call(f"select 1 from brokerage.{verb}_v1(%s, %s, %s, %s, {what}, now())", *columns)
+            columns = [user], [uuid.uuid4().hex], [b"f"]
+            await self.call(f"select 1 from brokerage.{verb}_v1(%s, %s, %s, {what})", *columns)
         return user
 
     async def place(
@@ -88,7 +90,7 @@ class Market:
     ) -> tuple[str, Any, Any]:  # fmt: skip
         kind = {(True, False): "limit", (False, False): "market", (False, True): "stop", (True, True): "stop_limit"}
         rows = await self.call(
-            PLACE, [user or self.user], [uuid.uuid4().hex], [b"f"], [uuid.uuid4()], [side],
+            PLACE, [user or self.user], [uuid.uuid4().hex], [b"f"], [side],
             [kind[limit is not None, stop is not None]], [tif], [limit], self.clock.at, [stop],
         )  # fmt: skip
         return rows[0][0], rows[0][1], rows[0][2]
@@ -105,9 +107,9 @@ class Market:
         return str(status)
 
     async def claim(self) -> list[str]:
-        query = "select action from brokerage.claim_instructions_v1(64, %s)"
+        query = "select action from brokerage.claim_instructions_v1(64)"
         actions: list[str] = []
-        while rows := await self.call(query, self.clock.at):
+        while rows := await self.call(query):
             actions += [row[0] for row in rows]
         return actions
 
@@ -119,8 +121,8 @@ class Market:
             [self.venue_seq], [order_id], [Jsonb(body)], self.clock.at,
         )  # fmt: skip
         rows = await self.call(
-            "select outcome from brokerage.apply_reports_v1(%s::bigint[], %s, %s)",
-            [inbox_id], self.clock.at.date() + timedelta(days=1), self.clock.at,
+            "select outcome from brokerage.apply_reports_v1(%s::bigint[], %s)",
+            [inbox_id], self.clock.at.date() + timedelta(days=1),
         )  # fmt: skip
         assert rows == [("applied",)]
 
@@ -133,6 +135,7 @@ class Market:
 async def market(cell_database: TestDatabase) -> AsyncIterator[Market]:
     await write_sessions(cell_database.owner_dsn, xnys_sessions([2026, 2027]), new_york("2026-01-01", "00:00"))
     await _forget_past_sessions(cell_database)
+    stop_clock(cell_database.owner_dsn)
     pool = make_pool(PostgresSettings(dsn=cell_database.service_dsn), "test-market", size=2)
     async with pool, await psycopg.AsyncConnection.connect(cell_database.service_dsn, autocommit=True) as connection:
         market = Market(connection, pool)
@@ -214,14 +217,14 @@ async def test_what_waits_cannot_become_what_does_not(
     market.clock.at = at
     replace = """
     select outcome, figures, resource_id from brokerage.replace_orders_v1(
-        %s, %s, %s, %s, %s, array[null::int], array[null::bigint], array[null::bigint], array[null::bigint], %s, %s,
+        %s, %s, %s, %s, array[null::int], array[null::bigint], array[null::bigint], array[null::bigint], %s, %s,
         p_market_hours => 'XNYS')"""
-    one = [market.user], [uuid.uuid4().hex], [b"f"], [old], [uuid.uuid4()]
+    one = [market.user], [uuid.uuid4().hex], [b"f"], [old]
     ((outcome, figures, _),) = await market.call(replace, *one, [tif], at)
     assert (outcome, figures) == ("MARKET_CLOSED", {"opens_at": opens_at})
     assert await market.status(old) == "queued"
     if opens_at is not None:
-        one = [market.user], [uuid.uuid4().hex], [b"f"], [old], [uuid.uuid4()]
+        one = [market.user], [uuid.uuid4().hex], [b"f"], [old]
         ((outcome, _, _),) = await market.call(replace, *one, ["day"], at)
         assert outcome == "accepted"
 
@@ -236,8 +239,8 @@ async def test_a_queued_order_can_be_cancelled_and_is_never_released(market: Mar
     market.clock.at = SATURDAY
     order_id = await market.accepted(limit=None)
     assert await market.held() == 105 * DOLLAR, "a market order is sized by the last price of the last session"
-    query = "select outcome from brokerage.cancel_orders_v1(%s, %s, %s, %s, %s)"
-    assert await market.call(query, [market.user], ["k"], [b"f"], [order_id], market.clock.at) == [("cancelled",)]
+    query = "select outcome from brokerage.cancel_orders_v1(%s, %s, %s, %s)"
+    assert await market.call(query, [market.user], ["k"], [b"f"], [order_id]) == [("cancelled",)]
     market.clock.at = new_york("2026-11-23", "14:31")
     await market.keeper.keep()
     assert (await market.status(order_id), await market.held()) == ("cancelled", 0)

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from infra.runtime.migrator import read_sql
 from tests.support.databases import TestDatabase
 from tests.support.risk_desk import DOLLAR, RiskDesk
+from tests.support.stopped_clock import stop_clock
 
 MILLION = 1_000_000 * DOLLAR
 SHARED_DATABASE = settings(
@@ -28,6 +29,7 @@ SHARED_DATABASE = settings(
 
 @pytest.fixture
 def desk(cell_database: TestDatabase) -> Iterator[RiskDesk]:
+    stop_clock(cell_database.owner_dsn)
     desk = RiskDesk(cell_database.service_dsn)
     desk.price(100 * DOLLAR)
     with desk.connection:
@@ -368,9 +370,9 @@ def test_a_batch_judges_each_by_his_own_profile(desk: RiskDesk) -> None:
         users.append((desk.user, "POSITION_LIMIT" if number % 2 else "accepted"))
     n = len(users)
     rows = desk.call(
-        "select outcome from brokerage.place_orders_v1(%s, %s, %s, %s, %s::text[], %s, %s, %s, %s, %s::bigint[], "
+        "select outcome from brokerage.place_orders_v1(%s, %s, %s, %s::text[], %s, %s, %s, %s, %s::bigint[], "
         "%s::bigint[], now(), interval '1 hour') order by ordinal",
-        [user for user, _ in users], [f"k{i}" for i in range(n)], [b"f"] * n, [uuid.uuid4() for _ in users], [None] * n,
+        [user for user, _ in users], [f"k{i}" for i in range(n)], [b"f"] * n, [None] * n,
         ["AAPL"] * n, ["buy"] * n, ["limit"] * n, ["day"] * n, [6_000 * DOLLAR] * n, [100 * DOLLAR] * n,
     )  # fmt: skip
     assert [row[0] for row in rows] == [expected for _, expected in users]

@@ -1,17 +1,21 @@
 """Sign-up over two databases, login and refresh: a real control database, scripted cells, raw clients."""
 
 import asyncio
+import hmac
 import json
+import time
 import uuid
 from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import jwt
 import psycopg
 import pytest
 
 from infra.runtime.fault_points import FaultInjected, FaultPoints
+from infra.security.keys import EMAIL_PEPPER_FILE, load_key_ring
 from infra.topology.cells import Cell
 from infra.topology.identifiers import CellId
 from router.sign_up import NewUser
@@ -20,6 +24,7 @@ from tests.support.account_cell import AccountCell
 from tests.support.databases import TestDatabase
 from tests.support.raw_http import Answer
 from tests.support.routers import RouterUnderTest, running_router
+from tests.support.stub_cell import answer
 
 pytestmark = pytest.mark.anyio
 
@@ -79,12 +84,168 @@ async def test_the_same_key_and_body_is_a_replay_and_another_body_is_refused(wor
     assert again.json()["refresh_token"] != first["refresh_token"]
     for other in (
         await world.sign_up("ann@example.com", "key-1", password="wrong horse"),
-        await world.sign_up("bob@example.com", "key-1"),
         await world.sign_up("ann@example.com", "key-1", name="Ann"),
     ):
         assert (other.status, other.code) == (422, "IDEMPOTENCY_KEY_REUSED")
     taken = await world.sign_up("ANN@example.com", "key-2")
     assert (taken.status, taken.code, taken.json()["field"]) == (409, "EMAIL_TAKEN", "email")
+
+
+async def test_a_key_is_its_persons_and_two_strangers_may_use_the_same(world: World) -> None:
+    answers = await asyncio.gather(*(world.sign_up(f"{name}@example.com", "me-1") for name in ("ann", "bob", "eve")))
+    assert [(said.status, said.headers.get("idempotency-replayed")) for said in answers] == [(201, None)] * 3
+    assert len({said.json()["user_id"] for said in answers}) == 3
+
+
+async def test_a_key_stands_for_its_sign_up_for_seven_days(world: World) -> None:
+    await world.sign_up("ann@example.com", "key-1")
+    for age, status in (("6 days 23 hours", 201), ("7 days", 409)):
+        await world.rows(f"update control.email_claims set activated_at = clock_timestamp() - interval '{age}'")
+        assert (await world.sign_up("ann@example.com", "key-1")).status == status
+
+
+async def test_two_passwords_at_once_are_never_both_taken(world: World) -> None:
+    """Both reach the cell: the second comes while the first's account is being made."""
+    cells, arrived, first_in = world.cells.values(), 0, asyncio.Event()
+    for cell in cells:
+
+        async def behave(request: Any, writer: asyncio.StreamWriter, cell: AccountCell = cell) -> None:
+            nonlocal arrived
+            if request.target == "/internal/v1/accounts":
+                arrived += 1
+                if arrived == 1:
+                    await first_in.wait()
+                first_in.set()
+            await cell.behave(request, writer)
+
+        cell.cell.behave = behave
+    answers = await asyncio.gather(
+        *(world.sign_up("ann@example.com", "key-1", password=f"password {n}") for n in range(2))
+    )
+    assert arrived == 2
+    taken, refused = sorted(answers, key=lambda said: said.status)
+    assert (taken.status, refused.status, refused.code) == (201, 422, "IDEMPOTENCY_KEY_REUSED")
+
+
+async def test_two_spellings_of_an_email_are_one_account(world: World) -> None:
+    for n, (spelled, again) in enumerate(
+        [
+            ("Ann@Example.com", " aNN@example.COM "),
+            ("J\u030costein@example.com", "\u01f0ostein@example.com"),  # only the small letter has a composed form
+            ("\u01f0oseph@example.com", "J\u030cOSEPH@example.com"),
+            ("e\u0301va@example.com", "\u00c9VA@example.com"),
+            ("\uff45ve@example.com", "eve@example.com"),
+            ("STRASSE@example.com", "stra\u00dfe@example.com"),
+        ]
+    ):
+        user_id = (await world.sign_up(spelled, f"key-{n}")).json()["user_id"]
+        assert (await world.sign_up(again, "another-key")).code == "EMAIL_TAKEN"
+        login = await world.tokens(grant_type="password", email=again, password="correct horse")
+        account = await world.router.ask("GET", "/v1/account", token=login.json()["access_token"])
+        assert account.json()["user_id"] == user_id
+
+
+async def test_characters_that_nobody_sees_make_no_account(world: World) -> None:
+    for seen in ("\u200b", "\u202e", "\x7f", "\x00", "\ufe0f"):
+        for email in (f"a{seen}nn@example.com", f"ann@example.com{seen}", f"{seen}ann@example.com"):
+            got = await world.sign_up(email, "key-1")
+            assert (got.status, got.json()["field"]) == (422, "email")
+        got = await world.sign_up("ann@example.com", "key-1", password=f"correct{seen}horse")
+        assert (got.status, got.json()["field"]) == (422, "password")
+    assert await world.rows("select 1 from control.email_claims") == []
+
+
+async def test_a_password_is_counted_in_characters_of_its_normal_form(world: World) -> None:
+    assert (await world.sign_up("ann@example.com", "k", password="e\u0301" * 7)).status == 422
+    assert (await world.sign_up("ann@example.com", "k", password="e\u0301" * 8)).status == 201
+    assert (await world.sign_up("bob@example.com", "k", password="\u00e9" * 1_024)).status == 201
+    too_long = await world.sign_up("eve@example.com", "k", password="\u00e9" * 1_025)
+    assert too_long.status in (400, 422)
+
+
+@pytest.mark.parametrize(
+    ("claimed_as", "spelled", "others"),
+    [
+        (
+            "j\u030costein@example.com",
+            "J\u030costein@example.com",
+            ["\u01f0ostein@example.com", "J\u030cOSTEIN@EXAMPLE.com"],
+        ),
+        ("a\u200bnn@example.com", "a\u200bnn@example.com", []),
+        ("\uff41nn@example.com", "\uff41nn@example.com", ["\uff21nn@example.com"]),
+    ],
+)
+async def test_accounts_made_under_the_earlier_form_are_found(
+    world: World, claimed_as: str, spelled: str, others: list[str]
+) -> None:
+    await world.sign_up("ann@example.com", "key-1")
+    pepper = load_key_ring(world.router.keys / EMAIL_PEPPER_FILE).active_key
+    then = hmac.digest(pepper, claimed_as.encode(), "sha256")
+    mark = hmac.digest(then, b"POST /v1/users\nnull", "sha256")
+    await world.rows(f"update control.email_claims set email_hash = '\\x{then.hex()}', fingerprint = '\\x{mark.hex()}'")
+    for email in (spelled, *others):
+        login = await world.tokens(grant_type="password", email=email, password="correct horse")
+        assert login.status == 200, email
+    for email in others:
+        assert (await world.sign_up(email, "key-2")).code == "EMAIL_TAKEN", email
+        replay = await world.sign_up(email, "key-1")
+        assert (replay.status, replay.headers.get("idempotency-replayed")) == (201, "true")
+
+
+async def test_two_accounts_that_one_email_has_from_before_each_find_their_own(world: World) -> None:
+    pepper = load_key_ring(world.router.keys / EMAIL_PEPPER_FILE).active_key
+    users = {}
+    for n, form in enumerate(["j\u030co@example.com", "\u01f0o@example.com"]):
+        users[form] = (await world.sign_up(f"user{n}@example.com", "key")).json()["user_id"]
+        then = hmac.digest(pepper, form.encode(), "sha256").hex()
+        await world.rows(f"update control.email_claims set email_hash = '\\x{then}' where user_id = '{users[form]}'")
+    for spelled, form in (
+        ("J\u030co@example.com", "j\u030co@example.com"),
+        ("\u01f0o@example.com", "\u01f0o@example.com"),
+    ):
+        login = (await world.tokens(grant_type="password", email=spelled, password="correct horse")).json()
+        account = await world.router.ask("GET", "/v1/account", token=login["access_token"])
+        assert account.json()["user_id"] == users[form]
+
+
+async def test_an_unknown_email_goes_the_same_way_as_a_known_one(world: World) -> None:
+    await world.sign_up("ann@example.com", "key-1")
+    said, went = [], []
+    for cell in world.cells.values():
+
+        async def behave(request: Any, writer: asyncio.StreamWriter, cell: AccountCell = cell) -> None:
+            went.append((cell.cell.cell_id, request.target, sorted(json.loads(request.body))))
+            await cell.behave(request, writer)
+
+        cell.cell.behave = behave
+    for email in ("ann@example.com", *(f"nobody{n}@example.com" for n in range(12))):
+        for _ in range(2):
+            got = await world.tokens(grant_type="password", email=email, password="wrong horse")
+            document = got.json()
+            document.pop("request_id")
+            headers = {name for name in got.headers}
+            said.append((got.status, document, headers))
+    assert all(one == said[0] for one in said)
+    assert {(target, tuple(fields)) for _, target, fields in went} == {
+        ("/internal/v1/sessions", ("password", "refresh_token", "source"))
+    }
+    assert len(went) == 26
+    assert {name for name, _, _ in went} == {"cell-1", "cell-2"}  # unknown ones are spread,
+    assert went[2::2] == went[3::2]  # and each is always asked about in the same cell
+
+
+async def test_a_cell_that_makes_guesses_wait_is_passed_on_with_the_time(world: World) -> None:
+    for cell in world.cells.values():
+
+        async def put_off(_: Any, writer: asyncio.StreamWriter) -> None:
+            body = b'{"code":"RATE_LIMITED","detail":"too many logins","status":429}'
+            writer.write(
+                b"HTTP/1.1 429 Too Many Requests\r\nretry-after: 37\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
+            )
+
+        cell.cell.behave = put_off
+    got = await world.tokens(grant_type="password", email="ann@example.com", password="correct horse")
+    assert (got.status, got.code, got.headers["retry-after"]) == (429, "RATE_LIMITED", "37")
 
 
 async def test_bad_sign_ups_claim_nothing(world: World) -> None:
@@ -242,28 +403,46 @@ async def test_a_body_that_is_no_request_is_the_senders_mistake(tmp_path: Path, 
             assert (got.status, got.code) == (400, "INVALID_FIELD")
 
 
-async def test_a_refresh_whose_answer_was_lost_is_asked_for_again_as_the_same_attempt(tmp_path: Path) -> None:
+async def test_a_refresh_whose_answer_was_lost_is_asked_for_again_with_the_same_token(tmp_path: Path) -> None:
     async with running_router(tmp_path) as router:
-        cell, attempts = router.cells["cell-1"], []
-        accounts = AccountCell(cell)
+        cell, asked = router.cells["cell-1"], []
         user_id = router.user_of("cell-1")
-        accounts.passwords[user_id] = "correct horse"
-        shown = accounts.refresh_tokens[user_id] = f"{user_id.hex}.{'0' * 32}.{'x' * 43}"
+        shown, following = (f"{user_id.hex}.{'0' * 32}.{letter * 43}" for letter in "xy")
+        first_used_at_s = int(time.time()) - 7
 
         async def lose_the_first_answer(request: Any, writer: asyncio.StreamWriter) -> None:
-            attempts.append(json.loads(request.body)["attempt"])
-            if len(attempts) == 1:
+            asked.append(json.loads(request.body))
+            if len(asked) == 1:
                 writer.close()
             else:
-                await accounts.behave(request, writer)
+                body = {"user_id": str(user_id), "refresh_token": following, "first_used_at_s": first_used_at_s}
+                writer.write(answer(200, body))
 
         cell.behave = lose_the_first_answer
-        for _ in range(2):
-            body = json.dumps({"grant_type": "refresh_token", "refresh_token": shown}).encode()
-            got = await router.ask("POST", "/v1/tokens", body=body)
-            assert got.status == 200
-            shown = got.json()["refresh_token"]
-    assert attempts[0] == attempts[1] != attempts[2]
+        body = json.dumps({"grant_type": "refresh_token", "refresh_token": shown}).encode()
+        got = [await router.ask("POST", "/v1/tokens", body=body) for _ in range(2)]
+        assert [said.status for said in got] == [200, 200]
+        assert got[0].body == got[1].body  # the access token is as of the first time too
+        assert asked == [{"refresh_token": shown}] * 3
+
+
+@pytest.mark.parametrize("said", [-3600, 3600, 0, 2**40])
+async def test_a_cells_word_on_when_an_attempt_was_made_is_not_believed_beyond_seconds(
+    tmp_path: Path, said: int
+) -> None:
+    async with running_router(tmp_path) as router:
+        user_id = router.user_of("cell-1")
+        token = f"{user_id.hex}.{'0' * 32}.{'x' * 43}"
+
+        async def tell_the_time(_: Any, writer: asyncio.StreamWriter) -> None:
+            at_s = said if said in (0, 2**40) else int(time.time()) + said
+            writer.write(answer(200, {"user_id": str(user_id), "refresh_token": token, "first_used_at_s": at_s}))
+
+        router.cells["cell-1"].behave = tell_the_time
+        body = json.dumps({"grant_type": "refresh_token", "refresh_token": token}).encode()
+        access_token = (await router.ask("POST", "/v1/tokens", body=body)).json()["access_token"]
+        issued_at_s = jwt.decode(access_token, options={"verify_signature": False})["iat"]
+        assert abs(issued_at_s - time.time()) < 60
 
 
 @pytest.mark.parametrize("said", [b"{}", b"[]", b"[" * 20_000, b"\xff", b'{"refresh_token":5}', b""])

@@ -41,7 +41,7 @@ class Desk:
         self.pool, self.metrics, self.clock = pool, Metrics(WORKER_METRICS), LaterClock()
         cell, clock, metrics, points = "cell-1", SystemClock(), self.metrics, FaultPoints()
         self.inbox = Inbox(pool, venue, cell=cell, clock=clock, metrics=metrics, fault_points=points)
-        self.router = Router(pool, venue, cell=cell, clock=clock, metrics=metrics, fault_points=points)
+        self.router = Router(pool, venue, cell=cell, metrics=metrics, fault_points=points)
         self.sweep = StuckSweep(pool, venue, self.router.send, cell=cell, clock=self.clock, metrics=metrics)
 
     async def try_again(self, after_s: float = UNANSWERED_AFTER_S) -> None:

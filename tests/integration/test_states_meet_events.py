@@ -147,12 +147,12 @@ class Stage:
     async def _place_waiting(self, name: str) -> None:
         order = self.order
         kind, stop_px, hours = ("stop_limit", PX + 10_000_000, "always") if name == "armed" else ("limit", None, "XNYS")
-        [(outcome,)] = await (
+        [(outcome, order.order_id)] = await (
             await self.books.connection.execute(
-                "select outcome from brokerage.place_orders_v1(%s, %s, %s, %s, %s::text[], %s, %s, %s, %s, "
+                "select outcome, resource_id from brokerage.place_orders_v1(%s, %s, %s, %s::text[], %s, %s, %s, %s, "
                 "%s::bigint[], %s::bigint[], %s, %s, false, %s::bigint[], %s)",
                 [
-                    *([order.user_id], [uuid.uuid4().hex], [b"f"], [order.order_id], [None], ["AAPL"], ["buy"], [kind]),
+                    *([order.user_id], [uuid.uuid4().hex], [b"f"], [None], ["AAPL"], ["buy"], [kind]),
                     *(["gtc"], [QTY], [PX], now(), timedelta(hours=1), [stop_px], hours),
                 ],
             )

@@ -11,12 +11,13 @@ import pytest
 
 from infra.runtime.migrator import read_sql
 from tests.support.databases import TestDatabase
+from tests.support.stopped_clock import TELL, Told, stop_clock
 
 NOON = datetime(2026, 11, 20, 17, 0, tzinfo=UTC)
 DOLLAR = 1_000_000
 PLACE = """
 select outcome, resource_id, figures
-  from brokerage.place_orders_v1(%s, %s, %s, %s, array[null::text], array['AAPL'], %s, %s, array['gtc'],
+  from brokerage.place_orders_v1(%s, %s, %s, array[null::text], array['AAPL'], %s, %s, array['gtc'],
                                  array[%s::bigint], array[%s::bigint], %s, interval '1 hour',
                                  p_stop_pxs => array[%s::bigint])
 """
@@ -28,20 +29,21 @@ class Desk:
     def __init__(self, connection: psycopg.Connection[Any]) -> None:
         self.connection = connection
         self.now = NOON
+        self._told = Told()
         self.user = uuid.uuid4()
         self.tell(100 * DOLLAR)
-        self.call(
-            "select 1 from brokerage.open_account_v1(%s, 1, 'retail', %s, null, 'x', now())", self.user, self.user.hex
-        )
-        key = [self.user], [uuid.uuid4().hex], [b"f"], [uuid.uuid4()]
-        self.call("select 1 from brokerage.deposit_cash_v1(%s, %s, %s, %s, array[1000000000], now())", *key)
-        key = [self.user], [uuid.uuid4().hex], [b"f"], [uuid.uuid4()]
+        self.call("select 1 from brokerage.open_account_v1(%s, 1, 'retail', %s, null, 'x')", self.user, self.user.hex)
+        key = [self.user], [uuid.uuid4().hex], [b"f"]
+        self.call("select 1 from brokerage.deposit_cash_v1(%s, %s, %s, array[1000000000])", *key)
+        key = [self.user], [uuid.uuid4().hex], [b"f"]
         transfer = (
-            "select 1 from brokerage.transfer_shares_v1(%s, %s, %s, %s, array['AAPL'], array[9000000], array[1], "
+            "select 1 from brokerage.transfer_shares_v1(%s, %s, %s, array['AAPL'], array[9000000], array[1], true)"
         )
-        self.call(transfer + "true, now())", *key)
+        self.call(transfer, *key)
 
     def call(self, query: str, *parameters: object) -> list[Any]:
+        if news := self._told.news(self.now):
+            self.connection.execute(TELL, [news])
         return self.connection.execute(query, parameters).fetchall()
 
     def tell(self, px: int) -> None:
@@ -58,9 +60,7 @@ class Desk:
 
     def place(self, side: str, kind: str, stop: int, *, limit: int | None = None, qty: int = DOLLAR) -> uuid.UUID:
         self.now += timedelta(seconds=1)
-        rows = self.call(
-            PLACE, [self.user], [uuid.uuid4().hex], [b"f"], [uuid.uuid4()], [side], [kind], qty, limit, self.now, stop
-        )
+        rows = self.call(PLACE, [self.user], [uuid.uuid4().hex], [b"f"], [side], [kind], qty, limit, self.now, stop)
         assert rows[0][0] == "accepted", rows
         order_id = rows[0][1]
         assert self.status(order_id) == rows[0][2]["status"]
@@ -68,8 +68,8 @@ class Desk:
         return order_id
 
     def cancel(self, order_id: uuid.UUID) -> str:
-        query = "select outcome from brokerage.cancel_orders_v1(%s, %s, %s, %s, %s)"
-        return str(self.call(query, [self.user], [uuid.uuid4().hex], [b"f"], [order_id], self.now)[0][0])
+        query = "select outcome from brokerage.cancel_orders_v1(%s, %s, %s, %s)"
+        return str(self.call(query, [self.user], [uuid.uuid4().hex], [b"f"], [order_id])[0][0])
 
     def status(self, order_id: uuid.UUID) -> str:
         return str(self.call("select status from brokerage.orders where order_id = %s", order_id)[0][0])
@@ -79,12 +79,13 @@ class Desk:
         return row[0], row[1]
 
     def claim(self) -> list[Any]:
-        query = "select action, order_id, type, limit_px_micros from brokerage.claim_instructions_v1(64, %s)"
-        return self.call(query, self.now)
+        query = "select action, order_id, type, limit_px_micros from brokerage.claim_instructions_v1(64)"
+        return self.call(query)
 
 
 @pytest.fixture
 def desk(cell_database: TestDatabase) -> Iterator[Desk]:
+    stop_clock(cell_database.owner_dsn)
     with psycopg.connect(cell_database.service_dsn, autocommit=True) as connection:
         yield Desk(connection)
         for check in read_sql("cell", "checks"):
@@ -139,13 +140,14 @@ def test_a_stop_far_below_the_price_goes_as_a_market_order_would(desk: Desk) -> 
 
 
 def test_a_stop_that_is_moved_below_the_price_can_still_buy(desk: Desk) -> None:
-    old, new = desk.place("buy", "stop", 105 * DOLLAR), uuid.uuid4()
+    old = desk.place("buy", "stop", 105 * DOLLAR)
     replace = """
-    select outcome from brokerage.replace_orders_v1(%s, %s, %s, %s, %s, array[null::int], array[null::bigint],
+    select outcome, resource_id from brokerage.replace_orders_v1(%s, %s, %s, %s, array[null::int], array[null::bigint],
         array[null::bigint], array[91000000::bigint], array[null::text], %s)"""
     desk.now += timedelta(seconds=1)
     key = uuid.uuid4().hex
-    assert desk.call(replace, [desk.user], [key], [b"f"], [old], [new], desk.now) == [("accepted",)]
+    [(outcome, new)] = desk.call(replace, [desk.user], [key], [b"f"], [old], desk.now)
+    assert outcome == "accepted"
     assert desk.free_and_held()[1] == 105 * DOLLAR
     assert desk.trigger(100 * DOLLAR) == (1, 0)
     assert desk.claim() == [("submit", new, "stop", 105 * DOLLAR)]

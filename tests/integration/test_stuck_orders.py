@@ -87,7 +87,9 @@ class Bench:
         return order
 
     async def claim(self) -> list[str]:
-        return [instruction.action for instruction in await claim_instructions(self.pool, 64, self.clock.at)]
+        actions = [instruction.action for instruction in await claim_instructions(self.pool, 64)]
+        self.clock.at = max(self.clock.at, datetime.now(UTC))  # what was sent is dated by the database
+        return actions
 
     async def try_again(self, after_s: float = UNANSWERED_AFTER_S) -> list[tuple[str, UUID]]:
         self.venue.sent.clear()

@@ -251,7 +251,7 @@ def test_reports_of_a_user_are_applied_in_order_even_when_told_at_once(cell: Cel
     ]
     accept = "select inbox_id from brokerage.accept_reports_v1('v', 's', %s::bigint[], %s::uuid[], %s::jsonb[], now())"
     ids = [row[0] for row in cell.call(accept, [1, 2, 3], [order_id] * 3, [json.dumps(body) for body in told])]
-    apply = "select inbox_id, outcome from brokerage.apply_reports_v1(%s::bigint[], '2026-11-23', now())"
+    apply = "select inbox_id, outcome from brokerage.apply_reports_v1(%s::bigint[], '2026-11-23')"
     calls = 0
     while ids:  # all of them in every call, though the worker sends one at a time: none may overtake
         outcomes = [outcome for _, outcome in sorted(cell.call(apply, ids))]

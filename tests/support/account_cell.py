@@ -29,8 +29,12 @@ class AccountCell:
     def _answer(self, target: str, user_id: uuid.UUID, body: dict[str, str]) -> bytes:
         known = user_id in self.passwords
         if target == "/internal/v1/accounts":
-            self.passwords.setdefault(user_id, body["password"])
+            if self.passwords.setdefault(user_id, body["password"]) != body["password"]:
+                detail = "this idempotency key was used for another sign-up"
+                return answer(422, {"code": "IDEMPOTENCY_KEY_REUSED", "detail": detail, "status": 422})
             return self._session(201, user_id)
+        if not known and target == "/internal/v1/sessions":
+            return answer(401, {"code": "TOKEN_INVALID", "detail": "email or password is wrong", "status": 401})
         if not known:
             return answer(404, {"code": "USER_NOT_FOUND", "detail": "no such user in this cell", "status": 404})
         if target == "/v1/account":

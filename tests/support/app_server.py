@@ -16,7 +16,7 @@ from tests.support.windows import DEADLINE_S
 class AppServer:
     """One `python -m cell serve` at a time."""
 
-    def __init__(self, database: TestDatabase, keys: Path, fault_points: str = "") -> None:
+    def __init__(self, database: TestDatabase, keys: Path, fault_points: str = "", clock_offset_s: float = 0) -> None:
         self.url = f"http://127.0.0.1:{(port := free_port())}"
         self.operator_url = f"http://127.0.0.1:{(operator_port := free_port())}"
         self._environ = os.environ | {
@@ -27,6 +27,7 @@ class AppServer:
             "CELL_OPERATOR__PORT": str(operator_port),
             "CELL_MARKET_HOURS": "always",
             "CELL_SHARE_TRANSFERS": "accept",
+            "CELL_CLOCK__OFFSET_S": str(clock_offset_s),
             "FAULT_POINTS": fault_points,
         }
         self.start()
@@ -43,8 +44,10 @@ class AppServer:
 
 
 @contextmanager
-def app_server(database: TestDatabase, keys: Path, fault_points: str = "") -> Iterator[AppServer]:
-    server = AppServer(database, keys, fault_points)
+def app_server(
+    database: TestDatabase, keys: Path, fault_points: str = "", *, clock_offset_s: float = 0
+) -> Iterator[AppServer]:
+    server = AppServer(database, keys, fault_points, clock_offset_s)
     try:
         yield server
     finally:

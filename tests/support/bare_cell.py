@@ -7,7 +7,7 @@ import psycopg
 
 PLACE = """
 select outcome, resource_id, replayed, figures
-  from brokerage.place_orders_v1(%s, %s, %s, %s, %s::text[], %s, %s, %s, %s, %s::bigint[], %s::bigint[], now(),
+  from brokerage.place_orders_v1(%s, %s, %s, %s::text[], %s, %s, %s, %s, %s::bigint[], %s::bigint[], now(),
                                  interval '1 hour', %s)
  order by ordinal
 """
@@ -26,7 +26,7 @@ class Cell:
 
     def user(self, cash: int = 0) -> uuid.UUID:
         user_id = uuid.uuid4()
-        opening = "select 1 from brokerage.open_account_v1(%s, 7, 'professional', %s, null, 'x', now())"
+        opening = "select 1 from brokerage.open_account_v1(%s, 7, 'professional', %s, null, 'x')"
         self.call(opening, user_id, str(user_id))
         if cash:
             self.deposit([user_id], cash)
@@ -35,8 +35,8 @@ class Cell:
     def deposit(self, users: list[uuid.UUID], amount: int) -> list[str]:
         n = len(users)
         rows = self.call(
-            "select outcome from brokerage.deposit_cash_v1(%s, %s, %s, %s, %s::bigint[], now()) order by ordinal",
-            users, [uuid.uuid4().hex for _ in users], [b"f"] * n, [uuid.uuid4() for _ in users], [amount] * n,
+            "select outcome from brokerage.deposit_cash_v1(%s, %s, %s, %s::bigint[]) order by ordinal",
+            users, [uuid.uuid4().hex for _ in users], [b"f"] * n, [amount] * n,
         )  # fmt: skip
         return [row[0] for row in rows]
 
@@ -54,27 +54,26 @@ class Cell:
         n = len(users)
         return self.call(
             PLACE,
-            users, [key or uuid.uuid4().hex for _ in users], [b"f"] * n, [uuid.uuid4() for _ in users], [None] * n,
+            users, [key or uuid.uuid4().hex for _ in users], [b"f"] * n, [None] * n,
             [symbol] * n, [side] * n, ["limit" if px else "market"] * n, ["day"] * n, [qty] * n, [px] * n, wait,
         )  # fmt: skip
 
     def replace(self, user_id: uuid.UUID, order_id: uuid.UUID, *, qty: int | None = None, px: int | None = None) -> Any:
         return self.call(
-            "select outcome, resource_id, replayed, figures from brokerage.replace_orders_v1(%s, %s, %s, %s, %s, "
+            "select outcome, resource_id, replayed, figures from brokerage.replace_orders_v1(%s, %s, %s, %s, "
             "%s::integer[], %s::bigint[], %s::bigint[], %s::bigint[], %s::text[], now(), false)",
-            [user_id], [uuid.uuid4().hex], [b"f"], [order_id], [uuid.uuid4()], [None], [qty], [px], [None], [None],
+            [user_id], [uuid.uuid4().hex], [b"f"], [order_id], [None], [qty], [px], [None], [None],
         )[0]  # fmt: skip
 
     def transfer(self, user_id: uuid.UUID, qty: int, unit_cost: int = 0) -> str:
         row = self.call(
-            "select outcome from brokerage.transfer_shares_v1(%s, %s, %s, %s, %s, %s::bigint[], %s::bigint[], true, "
-            "now())",
-            [user_id], [uuid.uuid4().hex], [b"f"], [uuid.uuid4()], ["AAPL"], [qty], [unit_cost],
+            "select outcome from brokerage.transfer_shares_v1(%s, %s, %s, %s, %s::bigint[], %s::bigint[], true)",
+            [user_id], [uuid.uuid4().hex], [b"f"], ["AAPL"], [qty], [unit_cost],
         )[0]  # fmt: skip
         return str(row[0])
 
     def route(self) -> None:
-        while self.call("select 1 from brokerage.claim_instructions_v1(64, now())"):
+        while self.call("select 1 from brokerage.claim_instructions_v1(64)"):
             pass
 
     def tell(self, session: str, seq: int, order_id: uuid.UUID, body: str) -> list[Any]:
@@ -83,4 +82,4 @@ class Cell:
             "select inbox_id from brokerage.accept_reports_v1('v', %s, %s::bigint[], %s::uuid[], %s::jsonb[], now())"
         )
         ids = [row[0] for row in self.call(accept, session, [seq], [order_id], [body])]
-        return self.call("select outcome from brokerage.apply_reports_v1(%s::bigint[], '2026-11-23', now())", ids)
+        return self.call("select outcome from brokerage.apply_reports_v1(%s::bigint[], '2026-11-23')", ids)

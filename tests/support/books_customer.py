@@ -203,7 +203,7 @@ class CustomerRules(BooksMachine):
             self.transfer(-short, 0)
         expected = self.model.lift()
         [(outcome, _)] = self._call(
-            "select outcome, figures from brokerage.lift_restriction_v1(%s, 'o', 'r', now())", self.user
+            "select outcome, figures from brokerage.lift_restriction_v1(%s, 'o', 'r')", self.user
         )
         assert outcome == expected
         self.met[f"lift: {expected}"] += 1

@@ -18,6 +18,7 @@ from psycopg.types.json import Jsonb
 
 from infra.runtime.migrator import read_sql
 from tests.support.ledger_model import UNSEEN, ModelAccount, ModelOrder
+from tests.support.stopped_clock import TELL, Told
 
 SYMBOL = "AAPL"
 REFERENCE = 100_000_000
@@ -52,44 +53,42 @@ class BooksMachine(RuleBasedStateMachine):
         self.session = self.user.hex
         self.last_px = REFERENCE
         self.at = SESSIONS[0][0] + timedelta(hours=2)
-        """The market's time, moved by rules; the books' other times are those of the test's machine."""
+        """The market's time and the database's, moved by rules."""
+        self._told = Told()
         self.commands: list[tuple[str, tuple[Any, ...]]] = []
         self.overtaken: list[str] = []
         """What became of early reports when what they waited for came."""
-        while self._call("select 1 from brokerage.claim_instructions_v1(64, now())"):
+        while self._call("select 1 from brokerage.claim_instructions_v1(64)"):
             pass  # earlier examples' customers are not this one's
         self._call("select brokerage.set_reference_prices_v1(%s, %s, now())", [SYMBOL], [REFERENCE])
         self._call(SET_BANDS, [], [], [])
-        self._call(
-            "select * from brokerage.open_account_v1(%s, 1, 'retail', %s, null, 'x', now())", self.user, self.user.hex
-        )
+        self._call("select * from brokerage.open_account_v1(%s, 1, 'retail', %s, null, 'x')", self.user, self.user.hex)
 
     def _call(self, query: str, *parameters: object) -> list[Any]:
+        if news := self._told.news(self.at):
+            self.connection.execute(TELL, [news])
         return self.connection.execute(query, parameters).fetchall()
 
     def _command(self, verb: str, key: str, content: tuple[Any, ...]) -> str:
         """Send a command; its fingerprint is its content."""
         mark = repr((verb, content)).encode()
-        now = datetime.now(UTC)
         if verb == "deposit":
             rows = self._call(
-                "select outcome from brokerage.deposit_cash_v1(%s, %s, %s, %s, %s::bigint[], %s)",
-                [self.user], [key], [mark], [uuid.uuid4()], [content[0]], now,
+                "select outcome from brokerage.deposit_cash_v1(%s, %s, %s, %s::bigint[])",
+                [self.user], [key], [mark], [content[0]],
             )  # fmt: skip
         elif verb == "transfer":
             rows = self._call(
-                "select outcome from brokerage.transfer_shares_v1(%s, %s, %s, %s, %s, %s::bigint[], %s::bigint[], "
-                "true, %s)",
-                [self.user], [key], [mark], [uuid.uuid4()], [SYMBOL], [content[0]], [content[1]], now,
+                "select outcome from brokerage.transfer_shares_v1(%s, %s, %s, %s, %s::bigint[], %s::bigint[], true)",
+                [self.user], [key], [mark], [SYMBOL], [content[0]], [content[1]],
             )  # fmt: skip
         elif verb == "place":
             side, kind, qty, time_in_force, stop_px, limit_px, *rest = content
             amount = rest[0] if rest else None
-            order_id = uuid.uuid4()
             rows = self._call(
-                "select outcome, resource_id from brokerage.place_orders_v1(%s, %s, %s, %s, %s::text[], %s, %s, %s, "
+                "select outcome, resource_id from brokerage.place_orders_v1(%s, %s, %s, %s::text[], %s, %s, %s, "
                 "%s, %s::bigint[], %s::bigint[], %s, interval '1 hour', false, %s::bigint[], 'XNYS', %s::bigint[])",
-                [self.user], [key], [mark], [order_id], [None], [SYMBOL], [side], [kind], [time_in_force], [qty],
+                [self.user], [key], [mark], [None], [SYMBOL], [side], [kind], [time_in_force], [qty],
                 [limit_px], self.at, [stop_px], [amount],
             )  # fmt: skip
             if rows[0][0] == "accepted":
@@ -98,17 +97,17 @@ class BooksMachine(RuleBasedStateMachine):
             name, is_fresh, limit_px, new_name, qty = content
             [(etag,)] = self._call("select event_seq from brokerage.orders where order_id = %s", self.ids[name])
             rows = self._call(
-                "select outcome, resource_id from brokerage.replace_orders_v1(%s, %s, %s, %s, %s, %s::integer[], "
+                "select outcome, resource_id from brokerage.replace_orders_v1(%s, %s, %s, %s, %s::integer[], "
                 "%s::bigint[], %s::bigint[], %s::bigint[], %s::text[], %s, false, 'XNYS', %s::text[])",
-                [self.user], [key], [mark], [self.ids[name]], [uuid.uuid4()], [etag if is_fresh else etag - 1],
+                [self.user], [key], [mark], [self.ids[name]], [etag if is_fresh else etag - 1],
                 [qty], [limit_px], [None], [None], self.at, [new_name],
             )  # fmt: skip
             if rows[0][0] == "accepted":
                 self.ids[key] = rows[0][1]
         else:
             rows = self._call(
-                "select outcome from brokerage.cancel_orders_v1(%s, %s, %s, %s, %s)",
-                [self.user], [key], [mark], [self.ids[content[0]]], now,
+                "select outcome from brokerage.cancel_orders_v1(%s, %s, %s, %s)",
+                [self.user], [key], [mark], [self.ids[content[0]]],
             )  # fmt: skip
         return str(rows[0][0])
 
@@ -167,7 +166,7 @@ class BooksMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.model.orders)
     @rule()
     def route(self) -> None:
-        while rows := self._call("select action, order_id from brokerage.claim_instructions_v1(64, now())"):
+        while rows := self._call("select action, order_id from brokerage.claim_instructions_v1(64)"):
             for action, order_id in rows:
                 ours = [o for name, o in self.model.orders.items() if self.ids[name] == order_id]
                 if not ours:
@@ -214,7 +213,7 @@ class BooksMachine(RuleBasedStateMachine):
 
     def _apply(self, inbox_id: int) -> tuple[str, set[int]]:
         """What became of a report, and which early ones it brought back to the inbox."""
-        apply = "select inbox_id, outcome, reason from brokerage.apply_reports_v1(%s::bigint[], %s, now())"
+        apply = "select inbox_id, outcome, reason from brokerage.apply_reports_v1(%s::bigint[], %s)"
         rows = self._call(apply, [inbox_id], date(2026, 11, 23))
         [(outcome, reason)] = [row[1:] for row in rows if row[0] == inbox_id]
         if reason:

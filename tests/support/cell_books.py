@@ -1,7 +1,7 @@
 """A cell's books filled through its own procedures, as the api and the worker call them, without those processes.
 
-Deterministic by seed (ids included). It plays customers and venue: deposits, transfers, orders on both sides, partial
-fills at odd prices, cancels, rejections, expiries, and fills that come after the end.
+Deterministic by seed, but for times and ids of orders, which the cell makes. It plays customers and venue: deposits,
+transfers, orders on both sides, partial fills at odd prices, cancels, rejections, expiries, and fills after the end.
 """
 
 import random
@@ -64,10 +64,9 @@ class CellBooks:
         )
         for user_id in self.users:
             await self._call(
-                "select * from brokerage.open_account_v1(%s, 1, 'professional', %s, null, 'x', %s)",
+                "select * from brokerage.open_account_v1(%s, 1, 'professional', %s, null, 'x')",
                 user_id,
                 f"{user_id}@example.com",
-                now(),
             )
         await self.deposit(self.users, cash)
         for symbol in SYMBOLS:
@@ -77,42 +76,37 @@ class CellBooks:
         for chunk in chunks(users):
             size = len(chunk)
             await self._call(
-                "select outcome from brokerage.deposit_cash_v1(%s, %s, %s, %s, %s, %s)",
+                "select outcome from brokerage.deposit_cash_v1(%s, %s, %s, %s)",
                 chunk,
                 self._keys(size),
                 [b"f" * 32] * size,
-                self._ids(size),
                 [amount] * size,
-                now(),
             )
 
     async def transfer(self, users: Sequence[uuid.UUID], symbol: str, qty: int, unit_cost: int) -> None:
         for chunk in chunks(users):
             size = len(chunk)
             await self._call(
-                "select outcome from brokerage.transfer_shares_v1(%s, %s, %s, %s, %s, %s, %s, true, %s)",
+                "select outcome from brokerage.transfer_shares_v1(%s, %s, %s, %s, %s, %s, true)",
                 chunk,
                 self._keys(size),
                 [b"f" * 32] * size,
-                self._ids(size),
                 [symbol] * size,
                 [qty] * size,
                 [unit_cost] * size,
-                now(),
             )
 
     async def place(
         self, orders: Sequence[PlacedOrder], client_order_ids: Sequence[str | None] | None = None
     ) -> list[str]:
-        """Place at most one order per user; the outcomes."""
+        """Place at most one order per user; the outcomes. What is accepted has the id that the cell gave it."""
         size = len(orders)
         rows = await self._call(
-            "select ordinal, outcome from brokerage.place_orders_v1"
-            "(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
+            "select ordinal, outcome, resource_id from brokerage.place_orders_v1"
+            "(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
             [order.user_id for order in orders],
             self._keys(size),
             [b"f" * 32] * size,
-            [order.order_id for order in orders],
             list(client_order_ids or [None] * size),
             [order.symbol for order in orders],
             [order.side for order in orders],
@@ -123,11 +117,12 @@ class CellBooks:
             now(),
             timedelta(hours=1),
         )
-        outcomes = [outcome for _, outcome in sorted(rows)]
-        for order, outcome in zip(orders, outcomes, strict=True):
+        rows.sort()
+        for order, (_, outcome, order_id) in zip(orders, rows, strict=True):
             if outcome == "accepted":
-                self.orders[order.order_id] = order
-        return outcomes
+                order.order_id = order_id
+                self.orders[order_id] = order
+        return [outcome for _, outcome, _ in rows]
 
     async def place_amounts(self, users: Sequence[uuid.UUID], side: str, amount: int) -> list[PlacedOrder]:
         """Market orders by amount; `leaves` of each is what the amount buys at the reference price."""
@@ -135,12 +130,11 @@ class CellBooks:
         px = SYMBOLS["AAPL"]
         orders = [PlacedOrder(user, self.new_id(), "AAPL", side, px, amount * MICROS // px) for user in users]
         rows = await self._call(
-            "select outcome from brokerage.place_orders_v1(%s, %s, %s, %s, %s::text[], %s, %s, %s, %s, %s::bigint[], "
-            "%s::bigint[], %s, %s, p_notionals => %s::bigint[])",
+            "select ordinal, outcome, resource_id from brokerage.place_orders_v1(%s, %s, %s, %s::text[], %s, %s, %s, "
+            "%s, %s::bigint[], %s::bigint[], %s, %s, p_notionals => %s::bigint[])",
             list(users),
             self._keys(size),
             [b"f" * 32] * size,
-            [order.order_id for order in orders],
             [None] * size,
             ["AAPL"] * size,
             [side] * size,
@@ -152,7 +146,9 @@ class CellBooks:
             timedelta(hours=1),
             [amount] * size,
         )
-        assert {outcome for (outcome,) in rows} == {"accepted"}
+        for order, (_, outcome, order_id) in zip(orders, sorted(rows), strict=True):
+            assert outcome == "accepted"
+            order.order_id = order_id
         return orders
 
     def random_order(self, user_id: uuid.UUID) -> PlacedOrder:
@@ -165,19 +161,18 @@ class CellBooks:
     async def route(self) -> int:
         """Claim and thereby send every waiting instruction; how many."""
         sent = 0
-        while rows := await self._call("select instruction_id from brokerage.claim_instructions_v1(%s, %s)", 64, now()):
+        while rows := await self._call("select instruction_id from brokerage.claim_instructions_v1(%s)", 64):
             sent += len(rows)
         return sent
 
     async def cancel(self, orders: Sequence[PlacedOrder]) -> list[str]:
         size = len(orders)
         rows = await self._call(
-            "select ordinal, outcome from brokerage.cancel_orders_v1(%s, %s, %s, %s, %s)",
+            "select ordinal, outcome from brokerage.cancel_orders_v1(%s, %s, %s, %s)",
             [order.user_id for order in orders],
             self._keys(size),
             [b"f" * 32] * size,
             [order.order_id for order in orders],
-            now(),
         )
         return [outcome for _, outcome in sorted(rows)]
 
@@ -186,15 +181,15 @@ class CellBooks:
     ) -> list[str]:
         """Replace by `qty_ppm` of the whole at another price; who is accepted becomes the new order."""
         size = len(orders)
-        new_ids, wholes = self._ids(size), [max(1, (o.leaves + o.filled) * qty_ppm // MICROS) for o in orders]
+        wholes = [max(1, (o.leaves + o.filled) * qty_ppm // MICROS) for o in orders]
         rows = await self._call(
-            "select ordinal, outcome, (figures ->> 'order_qty_micros')::bigint from brokerage.replace_orders_v1"
-            "(%s, %s, %s, %s, %s, %s::integer[], %s::bigint[], %s::bigint[], %s::bigint[], %s::text[], %s)",
+            "select ordinal, outcome, resource_id, (figures ->> 'order_qty_micros')::bigint "
+            "from brokerage.replace_orders_v1(%s, %s, %s, %s, %s::integer[], %s::bigint[], %s::bigint[], "
+            "%s::bigint[], %s::text[], %s)",
             [order.user_id for order in orders],
             self._keys(size),
             [b"f" * 32] * size,
             [order.order_id for order in orders],
-            new_ids,
             [None] * size,
             wholes,
             [order.limit_px + px_change for order in orders],
@@ -203,13 +198,13 @@ class CellBooks:
             now(),
         )
         rows.sort()
-        for order, new_id, (_, outcome, leaves) in zip(orders, new_ids, rows, strict=True):
+        for order, (_, outcome, new_id, leaves) in zip(orders, rows, strict=True):
             if outcome == "accepted":
                 order.replaced.append(order.order_id)
                 order.order_id, order.leaves, order.filled = new_id, leaves, 0
                 order.limit_px += px_change
                 self.orders[new_id] = order
-        return [outcome for _, outcome, _ in rows]
+        return [outcome for _, outcome, *_ in rows]
 
     def fill(self, order: PlacedOrder, qty: int | None = None, price: int | None = None) -> dict[str, object]:
         """The venue's report of a fill, by default of all that is left, at the limit or a little better."""
@@ -255,10 +250,9 @@ class CellBooks:
         waiting, rounds_in_vain = inbox_ids, 0
         while waiting:
             rows = await self._call(
-                "select inbox_id, outcome from brokerage.apply_reports_v1(%s, %s, %s)",
+                "select inbox_id, outcome from brokerage.apply_reports_v1(%s, %s)",
                 waiting,
                 date(2026, 11, 23),
-                now(),
             )
             outcomes |= dict(rows)
             still = [inbox_id for inbox_id, outcome in rows if outcome in ("deferred", "returned")]
@@ -326,9 +320,6 @@ class CellBooks:
 
     def _keys(self, count: int) -> list[str]:
         return [self.new_id().hex for _ in range(count)]
-
-    def _ids(self, count: int) -> list[uuid.UUID]:
-        return [self.new_id() for _ in range(count)]
 
     async def _call(self, query: str, *parameters: object) -> list[Any]:
         return await (await self.connection.execute(query, parameters)).fetchall()

@@ -8,17 +8,19 @@ from typing import Any
 import psycopg
 from psycopg.types.json import Jsonb
 
+from tests.support.stopped_clock import TELL, Told
+
 DOLLAR = 1_000_000
 NOON = datetime(2026, 11, 20, 17, tzinfo=UTC)
 _PLACE = """
 select outcome, resource_id, replayed, figures
-  from brokerage.place_orders_v1(%s, %s, %s, %s, %s::text[], %s, %s, %s, %s, %s::bigint[], %s::bigint[], %s,
+  from brokerage.place_orders_v1(%s, %s, %s, %s::text[], %s, %s, %s, %s, %s::bigint[], %s::bigint[], %s,
                                  interval '1 hour', %s, %s::bigint[])
  order by ordinal
 """
 _REPLACE = """
 select outcome, resource_id, replayed, figures
-  from brokerage.replace_orders_v1(%s, %s, %s, %s, %s, %s::integer[], %s::bigint[], %s::bigint[], %s::bigint[],
+  from brokerage.replace_orders_v1(%s, %s, %s, %s, %s::integer[], %s::bigint[], %s::bigint[], %s::bigint[],
                                    %s::text[], %s, false)
 """
 Reply = tuple[str, uuid.UUID | None, bool, dict[str, Any] | None]
@@ -30,10 +32,13 @@ class RiskDesk:
     def __init__(self, dsn: str, *, user: uuid.UUID | None = None) -> None:
         self.connection = psycopg.connect(dsn, autocommit=True)
         self.now = NOON
+        self._told = Told()
         self.user = user or uuid.uuid4()
         self._numbers = itertools.count(1)
 
     def call(self, query: str, *parameters: object) -> list[Any]:
+        if news := self._told.news(self.now):
+            self.connection.execute(TELL, [news])
         cursor = self.connection.execute(query, parameters)
         return cursor.fetchall() if cursor.description else []
 
@@ -41,17 +46,17 @@ class RiskDesk:
         """A new customer with money."""
         self.user = uuid.uuid4()
         self.call(
-            "select 1 from brokerage.open_account_v1(%s, 1, %s, %s, null, 'x', now())",
+            "select 1 from brokerage.open_account_v1(%s, 1, %s, %s, null, 'x')",
             self.user,
             profile,
             self.user.hex,
         )
-        deposit = "select 1 from brokerage.deposit_cash_v1(%s, %s, %s, %s, %s::bigint[], now())"
+        deposit = "select 1 from brokerage.deposit_cash_v1(%s, %s, %s, %s::bigint[])"
         self.call(deposit, *self._named(), [cash])
         return self
 
     def shares(self, qty: int, symbol: str = "AAPL") -> None:
-        transfer = "select 1 from brokerage.transfer_shares_v1(%s, %s, %s, %s, %s, %s::bigint[], array[1], true, now())"
+        transfer = "select 1 from brokerage.transfer_shares_v1(%s, %s, %s, %s, %s::bigint[], array[1], true)"
         self.call(transfer, *self._named(), [symbol], [qty])
 
     def price(self, px: int, symbol: str = "AAPL") -> None:
@@ -66,7 +71,7 @@ class RiskDesk:
     ) -> Reply:  # fmt: skip
         kind = {(False, False): "market", (True, False): "limit", (False, True): "stop", (True, True): "stop_limit"}
         row = self.call(
-            _PLACE, [self.user], [key or self._key()], [mark], [uuid.uuid4()], [None], [symbol], [side],
+            _PLACE, [self.user], [key or self._key()], [mark], [None], [symbol], [side],
             [kind[px is not None, stop is not None]], ["day"], [qty], [px], self.now, wait, [stop],
         )[0]  # fmt: skip
         return (row[0], row[1], row[2], row[3])
@@ -79,13 +84,13 @@ class RiskDesk:
         key: str | None = None,
     ) -> Reply:  # fmt: skip
         row = self.call(
-            _REPLACE, [self.user], [key or self._key()], [b"f"], [order_id], [uuid.uuid4()], [None], [qty], [px],
+            _REPLACE, [self.user], [key or self._key()], [b"f"], [order_id], [None], [qty], [px],
             [stop], [None], self.now,
         )[0]  # fmt: skip
         return (row[0], row[1], row[2], row[3])
 
     def cancel(self, order_id: uuid.UUID | None) -> None:
-        cancel = "select outcome from brokerage.cancel_orders_v1(%s, %s, %s, %s, now())"
+        cancel = "select outcome from brokerage.cancel_orders_v1(%s, %s, %s, %s)"
         assert self.call(cancel, [self.user], [self._key()], [b"f"], [order_id]) == [("cancelled",)]
 
     def fill(self, order_id: uuid.UUID | None, qty: int, px: int) -> None:
@@ -94,7 +99,7 @@ class RiskDesk:
 
     def report(self, order_id: uuid.UUID | None, **told: object) -> None:
         """The venue has the order, and says this of it."""
-        while self.call("select 1 from brokerage.claim_instructions_v1(64, now())"):
+        while self.call("select 1 from brokerage.claim_instructions_v1(64)"):
             pass
         body = Jsonb({"trade_date": "2026-11-20", **told})
         [(seq,)] = self.call(
@@ -104,11 +109,11 @@ class RiskDesk:
             "select inbox_id from brokerage.accept_reports_v1('v', %s, %s::bigint[], %s::uuid[], %s::jsonb[], now())"
         )
         [(inbox_id,)] = self.call(accept, self.user.hex, [seq], [order_id], [body])
-        apply = "select outcome from brokerage.apply_reports_v1(%s::bigint[], '2026-11-23', now())"
+        apply = "select outcome from brokerage.apply_reports_v1(%s::bigint[], '2026-11-23')"
         assert self.call(apply, [inbox_id]) == [("applied",)]
 
     def _key(self) -> str:
         return f"k{next(self._numbers):05}-{uuid.uuid4().hex[:6]}"
 
-    def _named(self) -> tuple[list[uuid.UUID], list[str], list[bytes], list[uuid.UUID]]:
-        return [self.user], [self._key()], [b"f"], [uuid.uuid4()]
+    def _named(self) -> tuple[list[uuid.UUID], list[str], list[bytes]]:
+        return [self.user], [self._key()], [b"f"]

@@ -16,17 +16,17 @@ from cell.caller import (
     Moment,
     check_content_type,
     decode_body,
-    fingerprint,
     format_time,
     idempotency_key,
 )
 from cell.controller import READ, WRITE, Described, IdempotencyKey, amount, answers, as_response, json_body
+from cell.fingerprint import fingerprint
 from cell.money import AMOUNT_MAX_MICROS, MICROS, Amount, format_micros
 from cell.orders.batcher import Batcher
 from cell.orders.command import Command, CommandKind
 from cell.orders.outcome import settled
 from cell.orders.schemas import parse_amount
-from infra.runtime.clock import Clock, TimeOrderedIds
+from infra.runtime.clock import Clock
 from infra.runtime.database import Pool
 from infra.runtime.market_calendar import market_date
 
@@ -58,7 +58,11 @@ class DepositView(msgspec.Struct):
 _decoder = msgspec.json.Decoder(DepositRequest)
 
 
-async def deposit_cash(batcher: Batcher, new_id: TimeOrderedIds, caller: Caller, key: str, raw: bytes) -> Answer:
+def deposit_fingerprint(amount_micros: int) -> bytes:
+    return fingerprint("POST", "/v1/deposits", amount=amount_micros, joined=(amount_micros,))
+
+
+async def deposit_cash(batcher: Batcher, caller: Caller, key: str, raw: bytes) -> Answer:
     """201 with the deposit, settled at once until ACH is built. Raises Problem."""
     body = decode_body(_decoder, raw)
     if body.amount is UNSET:
@@ -68,14 +72,17 @@ async def deposit_cash(batcher: Batcher, new_id: TimeOrderedIds, caller: Caller,
         CommandKind.DEPOSIT,
         caller.user_id,
         key,
-        fingerprint("POST", "/v1/deposits", amount_micros),
-        (new_id(), amount_micros),
+        deposit_fingerprint(amount_micros),
+        (amount_micros,),
     )
     outcome = await settled(batcher, command)
     if outcome.outcome != "accepted":
         raise errors.refusal(outcome.outcome, outcome.figures, replayed=outcome.replayed)
     assert outcome.resource_id is not None
-    view = DepositView(outcome.resource_id, format_micros(amount_micros), "settled", format_time(outcome.at))
+    stored = (outcome.figures or {})["amount_micros"] if outcome.replayed else amount_micros
+    if stored != amount_micros:
+        raise errors.refusal("IDEMPOTENCY_KEY_REUSED", None)
+    view = DepositView(outcome.resource_id, format_micros(stored), "settled", format_time(outcome.at))
     return Answer(201, msgspec.json.encode(view), replayed=outcome.replayed)
 
 
@@ -124,9 +131,8 @@ class AccountController(Controller):
         request: Request[Any, Any, Any],
         caller: NamedDependency[Caller],
         batcher: NamedDependency[Batcher],
-        new_id: NamedDependency[TimeOrderedIds],
         idempotency: IdempotencyKey = None,
     ) -> Response[bytes]:
         key = idempotency_key(idempotency)
         check_content_type(request.headers.get("content-type"))
-        return as_response(await deposit_cash(batcher, new_id, caller, key, await request.body()))
+        return as_response(await deposit_cash(batcher, caller, key, await request.body()))

@@ -1,7 +1,7 @@
 """`/internal/v1`: what the router asks of a cell on a customer's behalf; it never forwards a client's own path here."""
 
 import re
-from typing import Annotated, Any, Final
+from typing import Any, Final
 from uuid import UUID
 
 import msgspec
@@ -9,8 +9,9 @@ from litestar import Controller, Request, post
 from litestar.di import NamedDependency
 
 from cell import errors
-from cell.accounts.open_account import PASSWORD_BYTES_MAX, Accounts
+from cell.accounts.open_account import Accounts, Source
 from cell.caller import Caller, decode_body, format_time
+from infra.security.password_form import PasswordRefused, check_password
 
 _EMAIL: Final = re.compile(r"[^@\s\x00]{1,64}@[^@\s\x00]{1,189}")
 
@@ -19,16 +20,22 @@ class AccountRequest(msgspec.Struct):
     email: str
     password: str
     name: str | None = None
+    source: str | None = None
+    """The address that the customer's connection comes from, as the router counts it."""
 
 
 class LoginRequest(msgspec.Struct):
     password: str
+    source: str | None = None
+    refresh_token: str | None = None
+    """What the customer showed besides the password: a device that has logged in before is not counted with
+    strangers."""
 
 
 class RefreshRequest(msgspec.Struct):
     refresh_token: str
-    attempt: Annotated[str, msgspec.Meta(min_length=22, max_length=64)] | None = None
-    """Random, and the same whenever the router asks again for one customer's request."""
+    attempt: str | None = None
+    """Sent by routers of the release before this one; nothing is read from it."""
 
 
 class AccountOpened(msgspec.Struct):
@@ -42,15 +49,23 @@ class SessionStarted(msgspec.Struct):
     refresh_token: str
 
 
+class SessionRefreshed(msgspec.Struct):
+    user_id: UUID
+    refresh_token: str
+    first_used_at_s: int
+    """When the shown token was used for the first time, in seconds since 1970."""
+
+
 _account = msgspec.json.Decoder(AccountRequest)
 _login = msgspec.json.Decoder(LoginRequest)
 _refresh = msgspec.json.Decoder(RefreshRequest)
 
 
 def _check_password(password: str) -> str:
-    if not len(password) >= 8 or len(password.encode("utf-8", "surrogatepass")) > PASSWORD_BYTES_MAX:
-        raise errors.invalid_field(422, "password", f"8 characters at least, {PASSWORD_BYTES_MAX} bytes at most")
-    return password
+    try:
+        return check_password(password)
+    except PasswordRefused as refused:
+        raise errors.invalid_field(422, "password", str(refused)) from refused
 
 
 class InternalController(Controller):
@@ -67,7 +82,11 @@ class InternalController(Controller):
         if body.name is not None and (len(body.name) > 200 or "\x00" in body.name):
             raise errors.invalid_field(422, "name", "200 characters at most, none of them NUL")
         opened = await accounts.open_account(
-            caller, email=body.email, name=body.name, password=_check_password(body.password)
+            caller,
+            email=body.email,
+            name=body.name,
+            password=_check_password(body.password),
+            source=Source(body.source),
         )
         return AccountOpened(caller.user_id, opened.refresh_token, format_time(opened.created_at))
 
@@ -76,11 +95,13 @@ class InternalController(Controller):
         self, request: Request[Any, Any, Any], caller: NamedDependency[Caller], accounts: NamedDependency[Accounts]
     ) -> SessionStarted:
         body = decode_body(_login, await request.body())
-        return SessionStarted(caller.user_id, await accounts.log_in(caller, password=body.password))
+        source = Source(body.source, body.refresh_token)
+        return SessionStarted(caller.user_id, await accounts.log_in(caller, password=body.password, source=source))
 
     @post("/sessions/refresh", status_code=200)
     async def refresh(
         self, request: Request[Any, Any, Any], caller: NamedDependency[Caller], accounts: NamedDependency[Accounts]
-    ) -> SessionStarted:
+    ) -> SessionRefreshed:
         body = decode_body(_refresh, await request.body())
-        return SessionStarted(caller.user_id, await accounts.refresh(caller, body.refresh_token, body.attempt))
+        refreshed = await accounts.refresh(caller, body.refresh_token)
+        return SessionRefreshed(caller.user_id, refreshed.refresh_token, int(refreshed.first_used_at.timestamp()))

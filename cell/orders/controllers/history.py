@@ -41,6 +41,9 @@ class Execution(msgspec.Struct):
     last_px: Amount
     venue: str
     at: Moment
+    """The venue's time."""
+    recorded_at: Moment
+    """When the cell wrote it down: in this order they are listed."""
     kind: str
     """`fill`, or `bust` or `correct`: it takes back the execution that exec_ref_id names."""
     exec_ref_id: str | None
@@ -52,7 +55,7 @@ class ExecutionPage(msgspec.Struct):
 
 
 def _execution_key(row: queries.Row) -> str:
-    return f"{row['entry_seq']} {row['at'].isoformat()} {row['exec_id']}"
+    return f"{row['entry_seq']} {row['recorded_at'].isoformat()} {row['exec_id']}"
 
 
 def _after_execution(page_after: str | None) -> tuple[int, datetime, str] | None:
@@ -145,6 +148,7 @@ class OrderHistory(Controller):
                 format_micros(row["last_px_micros"]),
                 row["venue"],
                 format_time(row["at"]),
+                format_time(row["recorded_at"]),
                 row["kind"],
                 row["ref_exec_id"],
             )

@@ -32,7 +32,7 @@ from cell.orders.replace import replace_order
 from cell.orders.schemas import OrderView, order_view, parse_order_id, parse_symbol
 from cell.orders.status import CLOSED, OPEN, OrderStatus
 from cell.paging import parse_page
-from infra.runtime.clock import Clock, TimeOrderedIds
+from infra.runtime.clock import Clock
 from infra.runtime.database import Pool
 
 
@@ -77,12 +77,11 @@ class OrderController(Controller):
         request: Request[Any, Any, Any],
         caller: NamedDependency[Caller],
         batcher: NamedDependency[Batcher],
-        new_id: NamedDependency[TimeOrderedIds],
         idempotency: IdempotencyKey = None,
     ) -> Response[bytes]:
         key = idempotency_key(idempotency)
         check_content_type(request.headers.get("content-type"))
-        answer: Answer = await place_order(batcher, new_id, caller, key, await request.body())
+        answer: Answer = await place_order(batcher, caller, key, await request.body())
         return as_response(answer)
 
     @post(
@@ -99,12 +98,11 @@ class OrderController(Controller):
         caller: NamedDependency[Caller],
         pool: NamedDependency[Pool],
         clock: NamedDependency[Clock],
-        new_id: NamedDependency[TimeOrderedIds],
         batcher: NamedDependency[Batcher],
     ) -> Response[bytes]:
         check_content_type(request.headers.get("content-type"))
         placing = batcher.procedure(CommandKind.PLACE)
-        return as_response(await preview_order(pool, placing, clock, new_id, caller, await request.body()))
+        return as_response(await preview_order(pool, placing, clock, caller, await request.body()))
 
     @delete(
         "/{order_id:str}",
@@ -168,14 +166,13 @@ class OrderController(Controller):
         caller: NamedDependency[Caller],
         pool: NamedDependency[Pool],
         batcher: NamedDependency[Batcher],
-        new_id: NamedDependency[TimeOrderedIds],
         idempotency: IdempotencyKey = None,
         if_match: IfMatch = None,
     ) -> Response[bytes]:
         key = idempotency_key(idempotency)
         check_content_type(request.headers.get("content-type"))
         body = await request.body()
-        answer = await replace_order(batcher, pool, new_id, caller, key, parse_order_id(order_id), if_match, body)
+        answer = await replace_order(batcher, pool, caller, key, parse_order_id(order_id), if_match, body)
         return as_response(answer)
 
     @get(

@@ -1,4 +1,4 @@
--- What happened in one write has one time: an order and its first step and its hold, a fill's step and its entry, a deposit
+-- What happened in one write has one time: an order and its first step and its hold, a fill's step, row and entry, a deposit
 -- or transfer and its entry, an unpublished outbox row and what it publishes. Entries cannot be dated back: the chain knows.
 select o.user_id, o.order_id as id, 'an order and its first step' as problem, o.created_at as at, v.at as other_at
   from brokerage.orders o
@@ -18,6 +18,11 @@ select v.user_id, v.order_id, 'a step that tells an execution and its entry', v.
   join brokerage.all_journal_entries e on e.user_id = x.user_id and e.seq = x.entry_seq
  group by v.user_id, v.order_id, v.seq, v.at
 having v.at <> all (array_agg(e.occurred_at))
+union all
+select x.user_id, x.order_id, 'an execution and its entry', x.recorded_at, e.occurred_at
+  from brokerage.all_executions x
+  join brokerage.all_journal_entries e on e.user_id = x.user_id and e.seq = x.entry_seq
+ where e.occurred_at <> x.recorded_at and not (x.cost_micros = 0 and coalesce(x.qty_change_micros, x.last_qty_micros) = 0)
 union all
 select d.user_id, d.id, 'a deposit or transfer and its entry', d.at, e.occurred_at
   from (select user_id, deposit_id as id, at from brokerage.deposits

@@ -3,16 +3,18 @@
 -- Left alone, for the caller to judge: every other kind, an order nobody sent, a replacement that is pending (for it the
 -- acknowledgement is the confirmation), a user who is not in p_locked, halted or gone, or who has an older report.
 -- Result: the inbox ids that were applied, never null. Called with the users' rows locked, after the locking statement.
-create or replace function brokerage.acknowledge_orders_v1(p_inbox_ids bigint[], p_locked uuid[], p_at timestamptz) returns bigint[]
+create or replace function brokerage.acknowledge_orders_v1(p_inbox_ids bigint[], p_locked uuid[]) returns bigint[]
 language plpgsql security definer
 set search_path = brokerage, pg_temp
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
 declare
+    locked_at constant timestamptz := clock_v1();
     acknowledged bigint[];
 begin
     with told as materialized (
         select i.id, i.user_id, i.order_id, i.body ->> 'venue_order_id' as venue_order_id, u.write_seq + 1 as new_write_seq,
+               next_time_v1(locked_at, u.recorded_at) as recorded_at,
                o.status in ('filled', 'cancelled', 'expired', 'rejected', 'replaced', 'failed') as had_ended
           from inbox i
           join users u on u.user_id = i.user_id
@@ -25,12 +27,12 @@ begin
     ),
     new_orders as (
         update orders o
-           set venue_order_id = coalesce(o.venue_order_id, t.venue_order_id), write_seq = t.new_write_seq, updated_at = p_at
+           set venue_order_id = coalesce(o.venue_order_id, t.venue_order_id), write_seq = t.new_write_seq, updated_at = t.recorded_at
           from told t where o.user_id = t.user_id and o.order_id = t.order_id
     ),
     new_users as (
         update users u
-           set write_seq = t.new_write_seq, owner_state = 'active', halt_id = null, lease_ends_at = null
+           set recorded_at = t.recorded_at, write_seq = t.new_write_seq, owner_state = 'active', halt_id = null, lease_ends_at = null
           from told t where u.user_id = t.user_id
     ),
     done_instructions as (

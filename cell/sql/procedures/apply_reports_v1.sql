@@ -25,7 +25,7 @@
 -- Reports that only acknowledge an order go first, by acknowledge_orders_v1 (then a user's next one may follow in the same
 -- call); most calls have little left to judge.
 -- Lock order: users by id.
-create or replace function brokerage.apply_reports_v1(p_inbox_ids bigint[], p_settles_on date, p_at timestamptz)
+create or replace function brokerage.apply_reports_v1(p_inbox_ids bigint[], p_settles_on date)
 returns table (inbox_id bigint, outcome text, reason text, user_id uuid, order_id uuid)
 language plpgsql security definer
 set search_path = brokerage, pg_temp
@@ -35,7 +35,8 @@ as $$
 declare
     locked constant uuid[] := lock_users_v1(
         array(select i.user_id from inbox i where i.id = any (p_inbox_ids) and i.user_id is not null), false);
-    acknowledged constant bigint[] := acknowledge_orders_v1(p_inbox_ids, locked, p_at);   -- they are in the inbox no more
+    acknowledged constant bigint[] := acknowledge_orders_v1(p_inbox_ids, locked);   -- they are in the inbox no more
+    locked_at constant timestamptz := clock_v1();
     -- how long an execution may be late: what a venue has not told by the next day's session, it will not tell by itself
     early_max constant interval := '1 day';
 begin
@@ -58,7 +59,7 @@ begin
                i.body ->> 'exec_ref_id' as ref_exec_id,
                coalesce((i.body ->> 'last_qty')::bigint, 0) as told_qty, coalesce((i.body ->> 'last_px')::bigint, 0) as told_px,
                (i.body ->> 'leaves_qty')::bigint as told_leaves, i.body ->> 'ord_status' as told_status,
-               coalesce((i.body ->> 'at')::timestamptz, p_at) as venue_at, i.body ->> 'reason' as venue_reason,
+               (i.body ->> 'at')::timestamptz as venue_at, i.body ->> 'reason' as venue_reason,
                i.body ->> 'venue_order_id' as venue_order_id,
                coalesce(m.status = 'pending_replace' and m.replaced_by is null, false) as is_pending_new,
                case when m.status = 'pending_replace' and m.replaced_by is null then m.replaces else m.order_id end as order_id
@@ -71,6 +72,7 @@ begin
                o.symbol, o.side, o.status, o.event_seq, o.order_qty_micros, o.notional_micros, o.hold_px_micros, o.cum_qty_micros,
                o.cum_cost_exact, o.cum_cost_micros, o.held_cash_micros, o.held_shares_micros,
                u.epoch, u.owner_state, u.lease_ends_at, u.cash_micros, u.write_seq, u.entry_seq, u.order_event_seq, u.chain_head,
+               next_time_v1(locked_at, u.recorded_at) as recorded_at,
                coalesce(p.qty_micros, 0) as position_qty, coalesce(p.qty_held_micros, 0) as position_held,
                coalesce(p.cost_basis_micros, 0) as position_basis,
                x.exec_id is not null as is_known,
@@ -291,7 +293,7 @@ begin
           left join lateral (
               select sha256(s.chain_head || convert_to(
                      '1|' || s.user_id || '|' || (s.entry_seq + 1) || '|' || s.entry_id || '|' || s.entry_kind || '|' || s.order_id || '|'
-                     || (extract(epoch from p_at) * 1000000)::bigint || '|'
+                     || (extract(epoch from s.recorded_at) * 1000000)::bigint || '|'
                      || string_agg(l.line || ',' || l.account || ',' || l.unit || ',' || l.direction || ',' || l.amount, ';' order by l.line),
                      'UTF8')) as hash
                 from lines l where l.user_id = s.user_id
@@ -303,7 +305,7 @@ begin
                k.new_entry_seq + (k.new_hold > 0)::integer as last_entry_seq,
                case when k.new_hold > 0 then sha256(k.hash || convert_to(
                    '1|' || k.user_id || '|' || (k.new_entry_seq + 1) || '|' || k.new_id || '|hold|' || k.new_id || '|'
-                   || (extract(epoch from p_at) * 1000000)::bigint
+                   || (extract(epoch from k.recorded_at) * 1000000)::bigint
                    || '|1,' || k.account || ',' || k.unit || ',debit,' || k.new_hold
                    || ';2,' || k.account || '_held,' || k.unit || ',credit,' || k.new_hold, 'UTF8'))
                     else k.hash end as last_hash,
@@ -314,12 +316,12 @@ begin
         insert into executions (user_id, order_id, venue, session, trade_date, exec_id, fingerprint, symbol, side,
                                 last_qty_micros, last_px_micros, cost_micros, basis_micros, entry_seq, at,
                                 kind, ref_exec_id, ref_trade_date, qty_change_micros, basis_change_micros, settles_on, owed_micros,
-                                stands_qty_micros, stands_px_micros)
+                                stands_qty_micros, stands_px_micros, recorded_at)
         select user_id, order_id, venue, session, trade_date, exec_id, sha256(convert_to(qty || '|' || px, 'UTF8')), symbol, side,
-               qty, px, cost, basis, new_entry_seq, venue_at,
+               qty, px, cost, basis, new_entry_seq, coalesce(venue_at, recorded_at),
                kind, taken_exec_id, taken_date, qty_change, basis_change,
                case when not buys then coalesce(taken_settles_on, settlement_date_v1(trade_date, p_settles_on)) end, owed,
-               case when deed = 'give way' then coalesce(taken_qty, 0) end, case when deed = 'give way' then coalesce(taken_px, px) end
+               case when deed = 'give way' then coalesce(taken_qty, 0) end, case when deed = 'give way' then coalesce(taken_px, px) end, recorded_at
           from chained where trades
     ),
     new_events as (
@@ -330,21 +332,21 @@ begin
                     when trades then case kind when 'bust' then 'bust' when 'correct' then 'correction'
                                                else case when had_ended then 'late fill' else 'fill' end end
                     when deed = 'replace' then 'replaced'
-                    else coalesce(venue_reason, replace(kind, '_', ' ')) end, p_at,
+                    else coalesce(venue_reason, replace(kind, '_', ' ')) end, recorded_at,
                case when trades then exec_id end, case when trades then qty end, case when trades then px end, new_cum_qty, new_cost
           from chained where changes
         union all
         select user_id, new_id, new_order_event_seq + 1, last_stream_seq, 'pending_replace', new_order_status,
                case new_order_status when 'routed' then 'replaced' when 'cancelled' then 'nothing was left to trade'
-                                     else coalesce(venue_reason, 'replace rejected') end, p_at,
+                                     else coalesce(venue_reason, 'replace rejected') end, recorded_at,
                null, null, null, 0, 0
           from chained where deed in ('replace', 'refuse')
     ),
     new_entries as (
         insert into journal_entries (user_id, seq, entry_id, kind, order_id, occurred_at, previous_hash, hash)
-        select user_id, new_entry_seq, entry_id, entry_kind, order_id, p_at, chain_head, hash from chained where posts
+        select user_id, new_entry_seq, entry_id, entry_kind, order_id, recorded_at, chain_head, hash from chained where posts
         union all
-        select user_id, last_entry_seq, new_id, 'hold', new_id, p_at, hash, last_hash from chained where holds
+        select user_id, last_entry_seq, new_id, 'hold', new_id, recorded_at, hash, last_hash from chained where holds
     ),
     new_postings as (
         insert into postings (user_id, entry_seq, line, account, unit, direction, amount_micros)
@@ -382,11 +384,11 @@ begin
     new_outbox as (
         insert into outbox (user_id, write_seq, epoch, order_id, order_event_seq, order_stream_seq, entry_seq, occurred_at)
         select b.* from (
-            select user_id, new_write_seq, epoch, order_id, new_event_seq, new_stream_seq, case when posts then new_entry_seq end, p_at
+            select user_id, new_write_seq, epoch, order_id, new_event_seq, new_stream_seq, case when posts then new_entry_seq end, recorded_at
               from chained where changes
             union all
             select user_id, new_write_seq, epoch, new_id, new_order_event_seq + 1, last_stream_seq,
-                   case when holds then last_entry_seq end, p_at
+                   case when holds then last_entry_seq end, recorded_at
               from chained where deed in ('replace', 'refuse')
         ) b order by b.user_id, b.new_stream_seq
     ),
@@ -399,7 +401,7 @@ begin
                                     else o.reject_reason end,
                replaced_by = case when c.deed = 'refuse' then null else o.replaced_by end,
                event_seq = case when c.changes then c.new_event_seq else o.event_seq end,
-               write_seq = c.new_write_seq, updated_at = p_at
+               write_seq = c.new_write_seq, updated_at = c.recorded_at
           from chained c where o.user_id = c.user_id and o.order_id = c.order_id
     ),
     new_replacements as (
@@ -410,7 +412,7 @@ begin
                held_shares_micros = case when c.buys then 0 else c.new_hold end,
                venue_order_id = coalesce(o.venue_order_id, c.venue_order_id),
                reject_reason = case c.deed when 'refuse' then coalesce(c.venue_reason, 'replace rejected') end,
-               event_seq = c.new_order_event_seq + 1, write_seq = c.new_write_seq, updated_at = p_at
+               event_seq = c.new_order_event_seq + 1, write_seq = c.new_write_seq, updated_at = c.recorded_at
           from chained c where c.deed in ('replace', 'refuse') and o.user_id = c.user_id and o.order_id = c.new_id
     ),
     new_users as (
@@ -421,14 +423,14 @@ begin
                    or ((c.position_change < 0 or c.new_hold > 0 or c.held_shares_change > 0)
                        and c.position_qty + c.position_change
                            < c.position_held + c.held_shares_change + case when c.buys then 0 else c.new_hold end),
-               write_seq = c.new_write_seq, entry_seq = c.last_entry_seq, chain_head = c.last_hash,
+               recorded_at = c.recorded_at, write_seq = c.new_write_seq, entry_seq = c.last_entry_seq, chain_head = c.last_hash,
                order_event_seq = c.last_stream_seq,
                owner_state = 'active', halt_id = null, lease_ends_at = null
           from chained c where u.user_id = c.user_id
     ),
     quarantine as (
         insert into quarantined_reports (reason, user_id, order_id, venue, session, venue_seq, body, at)
-        select substr(deed, 14), user_id, named_id, venue, session, venue_seq, body, p_at
+        select substr(deed, 14), user_id, named_id, venue, session, venue_seq, body, locked_at
           from judged where deed like 'quarantined: %'
     ),
     early as (

@@ -99,12 +99,12 @@ begin
             returning x.user_id, x.order_id, x.venue, x.session, x.trade_date, x.exec_id, x.fingerprint, x.symbol, x.side,
                       x.last_qty_micros, x.last_px_micros, x.cost_micros, x.basis_micros, x.entry_seq, x.at, x.kind,
                       x.ref_exec_id, x.ref_trade_date, x.qty_change_micros, x.basis_change_micros, x.settles_on, x.owed_micros,
-                      x.stands_qty_micros, x.stands_px_micros, o.month
+                      x.stands_qty_micros, x.stands_px_micros, x.recorded_at, o.month
         ),
         kept as (
             insert into archive.executions (user_id, order_id, venue, session, trade_date, exec_id, fingerprint, symbol, side,
                 last_qty_micros, last_px_micros, cost_micros, basis_micros, entry_seq, at, kind, ref_exec_id, ref_trade_date,
-                qty_change_micros, basis_change_micros, settles_on, owed_micros, stands_qty_micros, stands_px_micros, month)
+                qty_change_micros, basis_change_micros, settles_on, owed_micros, stands_qty_micros, stands_px_micros, recorded_at, month)
             select * from gone returning 1
         )
         select count(*) into moved_executions from kept;

@@ -7,8 +7,7 @@
 --   IDEMPOTENCY_KEY_REUSED, DEPARTED, USER_HALTED, NOT_FOUND, SKIPPED as in place_orders_v1
 -- Lock order: users by id.
 create or replace function brokerage.cancel_orders_v1(
-    p_user_ids uuid[], p_keys text[], p_fingerprints bytea[], p_order_ids uuid[],
-    p_at timestamptz, p_wait boolean default false
+    p_user_ids uuid[], p_keys text[], p_fingerprints bytea[], p_order_ids uuid[], p_wait boolean default false
 ) returns table (
     ordinal integer, outcome text, figures jsonb, resource_id uuid, at timestamptz, replayed boolean
 )
@@ -19,6 +18,7 @@ as $$
 #variable_conflict use_column
 declare
     locked constant uuid[] := lock_users_v1(p_user_ids, p_wait);
+    locked_at constant timestamptz := clock_v1();
 begin
     return query
     with command as (
@@ -26,7 +26,7 @@ begin
             as c (user_id, key, fingerprint, order_id, ordinal)
     ),
     judged as materialized (
-        select c.*, u.epoch, u.write_seq, u.entry_seq, u.order_event_seq, u.chain_head, u.lease_ends_at, u.forward_cell, u.forward_epoch,
+        select c.*, u.epoch, u.write_seq, u.entry_seq, u.order_event_seq, u.chain_head, next_time_v1(locked_at, u.recorded_at) as recorded_at, u.lease_ends_at, u.forward_cell, u.forward_epoch,
                k.outcome as stored_outcome, k.figures as stored_figures, k.resource_id as stored_resource_id, k.at as stored_at,
                o.status, o.symbol, o.side, o.event_seq, o.held_cash_micros, o.held_shares_micros,
                o.cum_qty_micros, o.cum_cost_micros,
@@ -35,7 +35,7 @@ begin
                    ownership_v1(u.owner_state, u.lease_ends_at),
                    case
                        when k.outcome is not null then
-                           case when k.fingerprint = c.fingerprint then 'REPLAYED' else 'IDEMPOTENCY_KEY_REUSED' end
+                           case when same_request_v1(k.fingerprint, c.fingerprint) then 'REPLAYED' else 'IDEMPOTENCY_KEY_REUSED' end
                        when o.order_id is null then 'ORDER_NOT_FOUND'
                        when o.status in ('queued', 'armed', 'funds_held') then 'cancelled'
                        when o.status in ('routed', 'partially_filled', 'pending_cancel') then 'pending_cancel'
@@ -59,7 +59,7 @@ begin
     chained as materialized (
         select m.*, sha256(m.chain_head || convert_to(
                    '1|' || m.user_id || '|' || m.new_entry_seq || '|' || m.entry_id || '|release|' || m.order_id || '|'
-                   || (extract(epoch from p_at) * 1000000)::bigint
+                   || (extract(epoch from m.recorded_at) * 1000000)::bigint
                    || '|1,' || m.account || '_held,' || m.unit || ',debit,' || m.amount
                    || ';2,' || m.account || ',' || m.unit || ',credit,' || m.amount, 'UTF8')) as hash
           from moved m
@@ -67,13 +67,13 @@ begin
     new_events as (
         insert into order_events (user_id, order_id, seq, stream_seq, from_status, to_status, reason, at,
                                   cum_qty_micros, cum_cost_micros)
-        select user_id, order_id, new_event_seq, new_stream_seq, status, outcome, 'cancel requested', p_at,
+        select user_id, order_id, new_event_seq, new_stream_seq, status, outcome, 'cancel requested', recorded_at,
                cum_qty_micros, cum_cost_micros
           from chained
     ),
     new_entries as (
         insert into journal_entries (user_id, seq, entry_id, kind, order_id, occurred_at, previous_hash, hash)
-        select user_id, new_entry_seq, entry_id, 'release', order_id, p_at, chain_head, hash from chained where ends
+        select user_id, new_entry_seq, entry_id, 'release', order_id, recorded_at, chain_head, hash from chained where ends
     ),
     new_postings as (
         insert into postings (user_id, entry_seq, line, account, unit, direction, amount_micros)
@@ -97,24 +97,24 @@ begin
     ),
     new_instructions as (
         insert into venue_instructions (user_id, order_id, action, created_at)
-        select user_id, order_id, 'cancel', p_at from chained where not ends
+        select user_id, order_id, 'cancel', recorded_at from chained where not ends
     ),
     new_outbox as (
         insert into outbox (user_id, write_seq, epoch, order_id, order_event_seq, order_stream_seq, entry_seq, occurred_at)
-        select user_id, new_write_seq, epoch, order_id, new_event_seq, new_stream_seq, new_entry_seq, p_at from chained
+        select user_id, new_write_seq, epoch, order_id, new_event_seq, new_stream_seq, new_entry_seq, recorded_at from chained
     ),
     new_users as (
         update users u
            set cash_micros = u.cash_micros + case when c.ends and c.side = 'buy' then c.amount else 0 end,
                cash_held_micros = u.cash_held_micros - case when c.ends and c.side = 'buy' then c.amount else 0 end,
-               write_seq = c.new_write_seq, entry_seq = coalesce(c.new_entry_seq, u.entry_seq),
+               recorded_at = c.recorded_at, write_seq = c.new_write_seq, entry_seq = coalesce(c.new_entry_seq, u.entry_seq),
                order_event_seq = c.new_stream_seq, chain_head = case when c.ends then c.hash else u.chain_head end,
                owner_state = 'active', halt_id = null, lease_ends_at = null
           from chained c where u.user_id = c.user_id
     ),
     new_orders as (
         update orders o
-           set status = c.outcome, event_seq = c.new_event_seq, write_seq = c.new_write_seq, updated_at = p_at,
+           set status = c.outcome, event_seq = c.new_event_seq, write_seq = c.new_write_seq, updated_at = c.recorded_at,
                held_cash_micros = case when c.ends then 0 else o.held_cash_micros end,
                held_shares_micros = case when c.ends then 0 else o.held_shares_micros end
           from chained c where o.user_id = c.user_id and o.order_id = c.order_id
@@ -133,14 +133,14 @@ begin
     ),
     keys as (
         insert into idempotency_keys (user_id, key, fingerprint, outcome, resource_id, figures, at)
-        select user_id, key, fingerprint, outcome, order_id, figures, p_at from explained
+        select user_id, key, fingerprint, outcome, order_id, figures, recorded_at from explained
          where outcome in ('cancelled', 'pending_cancel', 'ORDER_NOT_FOUND', 'ORDER_NOT_OPEN')
     )
     select e.ordinal::integer,
            case e.outcome when 'REPLAYED' then e.stored_outcome else e.outcome end,
            e.figures,
            case e.outcome when 'REPLAYED' then e.stored_resource_id else e.order_id end,
-           case e.outcome when 'REPLAYED' then e.stored_at else p_at end,
+           case e.outcome when 'REPLAYED' then e.stored_at else e.recorded_at end,
            e.outcome = 'REPLAYED'
       from explained e;
 end $$;

@@ -4,7 +4,7 @@
 -- An order by amount has cash_micros; its order_qty_micros is null for a buy, for a sale the shares that it may take at most.
 -- Result: what to send, in order of id. Users that somebody else has locked, or that are halted or gone, are left for later.
 -- Lock order: candidates are chosen without locks, then users by id, then everything is read again.
-create or replace function brokerage.claim_instructions_v1(p_limit integer, p_at timestamptz)
+create or replace function brokerage.claim_instructions_v1(p_limit integer)
 returns table (
     instruction_id bigint, action text, user_id uuid, order_id uuid, client_order_id text, symbol text, side text,
     type text, time_in_force text, order_qty_micros bigint, limit_px_micros bigint, replaces uuid, cash_micros bigint
@@ -17,6 +17,7 @@ as $$
 declare
     candidate_ids bigint[];
     locked uuid[];
+    locked_at timestamptz;
 begin
     select array_agg(c.id), array_agg(c.user_id) into candidate_ids, locked from (
         select distinct on (i.user_id) i.id, i.user_id
@@ -30,6 +31,7 @@ begin
         return;
     end if;
     locked := lock_users_v1(locked, false);
+    locked_at := clock_v1();
 
     return query
     with judged as materialized (
@@ -39,6 +41,7 @@ begin
                                        else o.order_qty_micros end as order_qty_micros, o.notional_micros,
                o.replaces, coalesce(o.hold_px_micros, o.limit_px_micros) as limit_px_micros,
                o.cum_qty_micros, o.cum_cost_micros, u.epoch, u.write_seq, u.order_event_seq,
+               next_time_v1(locked_at, u.recorded_at) as recorded_at,
                (i.action = 'submit' and o.status = 'funds_held') or (i.action in ('cancel', 'expire') and o.status = 'pending_cancel')
                    or (i.action = 'replace' and o.status = 'pending_replace') as due
           from venue_instructions i
@@ -53,27 +56,27 @@ begin
     new_events as (
         insert into order_events (user_id, order_id, seq, stream_seq, from_status, to_status, reason, at,
                                   cum_qty_micros, cum_cost_micros)
-        select user_id, order_id, event_seq + 1, order_event_seq + 1, 'funds_held', 'routed', 'sent to the venue', p_at,
+        select user_id, order_id, event_seq + 1, order_event_seq + 1, 'funds_held', 'routed', 'sent to the venue', recorded_at,
                cum_qty_micros, cum_cost_micros
           from routed
     ),
     new_outbox as (
         insert into outbox (user_id, write_seq, epoch, order_id, order_event_seq, order_stream_seq, occurred_at)
-        select user_id, write_seq + 1, epoch, order_id, event_seq + 1, order_event_seq + 1, p_at from routed
+        select user_id, write_seq + 1, epoch, order_id, event_seq + 1, order_event_seq + 1, recorded_at from routed
     ),
     new_users as (
         update users u
-           set write_seq = r.write_seq + 1, order_event_seq = r.order_event_seq + 1,
+           set recorded_at = r.recorded_at, write_seq = r.write_seq + 1, order_event_seq = r.order_event_seq + 1,
                owner_state = 'active', halt_id = null, lease_ends_at = null
           from routed r where u.user_id = r.user_id
     ),
     new_orders as (
         update orders o
-           set status = 'routed', event_seq = r.event_seq + 1, write_seq = r.write_seq + 1, updated_at = p_at
+           set status = 'routed', event_seq = r.event_seq + 1, write_seq = r.write_seq + 1, updated_at = r.recorded_at
           from routed r where o.user_id = r.user_id and o.order_id = r.order_id
     ),
     sent as (
-        update venue_instructions i set sent_at = p_at, attempts = i.attempts + 1
+        update venue_instructions i set sent_at = locked_at, attempts = i.attempts + 1
           from judged j where j.due and i.id = j.id
     ),
     dropped as (

@@ -53,11 +53,11 @@ begin
             n_ended := n_ended + move_orders_v1(
                 array(select r.u from unnest(round_users, round_unseen) r (u, unseen) where r.unseen),
                 array(select r.o from unnest(round_orders, round_unseen) r (o, unseen) where r.unseen),
-                array['queued', 'armed', 'funds_held'], 'expired', 'end of day', null, p_at);
+                array['queued', 'armed', 'funds_held'], 'expired', 'end of day', null);
             n_told := n_told + move_orders_v1(
                 array(select r.u from unnest(round_users, round_unseen) r (u, unseen) where not r.unseen),
                 array(select r.o from unnest(round_orders, round_unseen) r (o, unseen) where not r.unseen),
-                array['routed', 'partially_filled'], 'pending_cancel', 'end of day', 'expire', p_at);
+                array['routed', 'partially_filled'], 'pending_cancel', 'end of day', 'expire');
             select array_agg(d.user_id), array_agg(d.order_id) into due_users, due_orders
               from unnest(due_users, due_orders) as d (user_id, order_id)
              where d.order_id <> all (round_orders);

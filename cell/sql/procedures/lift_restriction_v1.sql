@@ -5,7 +5,7 @@
 --   STILL_OWED   figures = {cash, shares: {symbol: free}}: what is below zero
 --   NOT_FOUND | DEPARTED {owner, epoch} | USER_HALTED {lease_ends_at}
 -- Lock: the user's row, then what it protects is read.
-create or replace function brokerage.lift_restriction_v1(p_user_id uuid, p_actor text, p_reason text, p_at timestamptz)
+create or replace function brokerage.lift_restriction_v1(p_user_id uuid, p_actor text, p_reason text)
 returns table (outcome text, figures jsonb)
 language plpgsql security definer
 set search_path = brokerage, pg_temp
@@ -13,6 +13,7 @@ as $$
 #variable_conflict use_column
 declare
     account users;
+    recorded timestamptz;
     owned text;
     owed_shares jsonb;
 begin
@@ -40,11 +41,12 @@ begin
         return query select 'NOT_RESTRICTED', null::jsonb;
         return;
     end if;
+    recorded := next_time_v1(clock_v1(), account.recorded_at);
     update users
-       set restricted = false, write_seq = account.write_seq + 1,
+       set restricted = false, recorded_at = recorded, write_seq = account.write_seq + 1,
            owner_state = 'active', halt_id = null, lease_ends_at = null
      where user_id = p_user_id;
     insert into lifted_restrictions (user_id, write_seq, actor, reason, at)
-    values (p_user_id, account.write_seq + 1, p_actor, p_reason, p_at);
+    values (p_user_id, account.write_seq + 1, p_actor, p_reason, recorded);
     return query select 'lifted', null::jsonb;
 end $$;

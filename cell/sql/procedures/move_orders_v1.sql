@@ -7,7 +7,7 @@
 --   expired | cancelled   the funds come back now: only for orders that the venue never saw
 -- In every case the order is neither armed nor queued any more. Result: how many were moved.
 create or replace function brokerage.move_orders_v1(
-    p_user_ids uuid[], p_order_ids uuid[], p_from text[], p_to text, p_reason text, p_action text, p_at timestamptz
+    p_user_ids uuid[], p_order_ids uuid[], p_from text[], p_to text, p_reason text, p_action text
 ) returns integer
 language plpgsql
 set search_path = brokerage, pg_temp
@@ -15,11 +15,12 @@ set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off se
 as $$
 #variable_conflict use_column
 declare
+    locked_at constant timestamptz := clock_v1();
     moved integer;
 begin
     with judged as materialized (
         select o.user_id, o.order_id, o.status, o.side, o.symbol, o.cum_qty_micros, o.cum_cost_micros,
-               u.epoch, u.chain_head, p_to in ('expired', 'cancelled') as ends,
+               u.epoch, u.chain_head, next_time_v1(locked_at, u.recorded_at) as recorded_at, p_to in ('expired', 'cancelled') as ends,
                o.event_seq + 1 as new_event_seq, u.write_seq + 1 as new_write_seq, u.order_event_seq + 1 as new_stream_seq,
                u.entry_seq + 1 as new_entry_seq,
                case o.side when 'buy' then 'cash' else 'shares' end as account,
@@ -34,7 +35,7 @@ begin
     chained as materialized (
         select j.*, case when j.ends then sha256(j.chain_head || convert_to(
                    '1|' || j.user_id || '|' || j.new_entry_seq || '|' || j.entry_id || '|release|' || j.order_id || '|'
-                   || (extract(epoch from p_at) * 1000000)::bigint
+                   || (extract(epoch from j.recorded_at) * 1000000)::bigint
                    || '|1,' || j.account || '_held,' || j.unit || ',debit,' || j.amount
                    || ';2,' || j.account || ',' || j.unit || ',credit,' || j.amount, 'UTF8')) end as hash
           from judged j
@@ -42,12 +43,12 @@ begin
     new_events as (
         insert into order_events (user_id, order_id, seq, stream_seq, from_status, to_status, reason, at,
                                   cum_qty_micros, cum_cost_micros)
-        select user_id, order_id, new_event_seq, new_stream_seq, status, p_to, p_reason, p_at, cum_qty_micros, cum_cost_micros
+        select user_id, order_id, new_event_seq, new_stream_seq, status, p_to, p_reason, recorded_at, cum_qty_micros, cum_cost_micros
           from chained
     ),
     new_entries as (
         insert into journal_entries (user_id, seq, entry_id, kind, order_id, occurred_at, previous_hash, hash)
-        select user_id, new_entry_seq, entry_id, 'release', order_id, p_at, chain_head, hash from chained where ends
+        select user_id, new_entry_seq, entry_id, 'release', order_id, recorded_at, chain_head, hash from chained where ends
     ),
     new_postings as (
         insert into postings (user_id, entry_seq, line, account, unit, direction, amount_micros)
@@ -71,25 +72,25 @@ begin
     ),
     new_instructions as (
         insert into venue_instructions (user_id, order_id, action, created_at)
-        select user_id, order_id, p_action, p_at from chained where not ends
+        select user_id, order_id, p_action, recorded_at from chained where not ends
     ),
     new_outbox as (
         insert into outbox (user_id, write_seq, epoch, order_id, order_event_seq, order_stream_seq, entry_seq, occurred_at)
-        select user_id, new_write_seq, epoch, order_id, new_event_seq, new_stream_seq, case when ends then new_entry_seq end, p_at
+        select user_id, new_write_seq, epoch, order_id, new_event_seq, new_stream_seq, case when ends then new_entry_seq end, recorded_at
           from chained
     ),
     new_users as (
         update users u
            set cash_micros = u.cash_micros + case when c.ends and c.side = 'buy' then c.amount else 0 end,
                cash_held_micros = u.cash_held_micros - case when c.ends and c.side = 'buy' then c.amount else 0 end,
-               write_seq = c.new_write_seq, order_event_seq = c.new_stream_seq,
+               recorded_at = c.recorded_at, write_seq = c.new_write_seq, order_event_seq = c.new_stream_seq,
                entry_seq = case when c.ends then c.new_entry_seq else u.entry_seq end,
                chain_head = case when c.ends then c.hash else u.chain_head end,
                owner_state = 'active', halt_id = null, lease_ends_at = null
           from chained c where u.user_id = c.user_id
     )
     update orders o
-       set status = p_to, event_seq = c.new_event_seq, write_seq = c.new_write_seq, updated_at = p_at,
+       set status = p_to, event_seq = c.new_event_seq, write_seq = c.new_write_seq, updated_at = c.recorded_at,
            held_cash_micros = case when c.ends then 0 else o.held_cash_micros end,
            held_shares_micros = case when c.ends then 0 else o.held_shares_micros end
       from chained c where o.user_id = c.user_id and o.order_id = c.order_id;

@@ -4,7 +4,7 @@
 -- Result: one row per command, in no particular order. outcome:
 --   accepted                                   durable; figures = {held, hold_px, status}
 --   a refusal's code                           stored under the key, nothing else written; figures explain it
---   replayed = true                            what the key's first use answered
+--   replayed = true                            what the key's first use answered; of an accepted order with its terms
 --   IDEMPOTENCY_KEY_REUSED                     same key, other body; nothing written
 --   DEPARTED | USER_HALTED | NOT_FOUND | SKIPPED   nothing written, never stored; SKIPPED: another writer has the user
 -- A stop order is accepted as `armed`, or, if a recent last price is already through its stop, as if it were triggered.
@@ -20,7 +20,7 @@
 -- Lock order: users by id; everything else is reached under a user's lock.
 -- Statement one only locks; a later statement, with a later snapshot, reads what the locks protect.
 create or replace function brokerage.place_orders_v1(
-    p_user_ids uuid[], p_keys text[], p_fingerprints bytea[], p_order_ids uuid[], p_client_order_ids text[],
+    p_user_ids uuid[], p_keys text[], p_fingerprints bytea[], p_client_order_ids text[],
     p_symbols text[], p_sides text[], p_types text[], p_times_in_force text[],
     p_order_qtys bigint[], p_limit_pxs bigint[],
     p_at timestamptz, p_reference_age_max interval, p_wait boolean default false,
@@ -36,10 +36,11 @@ as $$
 #variable_conflict use_column
 declare
     locked constant uuid[] := lock_users_v1(p_user_ids, p_wait);
+    locked_at constant timestamptz := clock_v1();
     market_open boolean := true;
     next_open timestamptz;
     day_ends timestamptz;                             -- the close of the session that an order of now belongs to
-    prices_until timestamptz := clock_v1();           -- a reference price may be this much older, and p_reference_age_max
+    prices_until timestamptz := locked_at;            -- a reference price may be this much older, and p_reference_age_max
     value_max constant bigint := 100000000000000000;  -- $10^11 for one order
     cash_max constant bigint := 1000000000000000000;  -- $10^12 with what open sells would bring in: far inside bigint
 begin
@@ -55,15 +56,15 @@ begin
     return query
     with command as (
         select c.*
-          from unnest(p_user_ids, p_keys, p_fingerprints, p_order_ids, p_client_order_ids, p_symbols, p_sides, p_types,
+          from unnest(p_user_ids, p_keys, p_fingerprints, p_client_order_ids, p_symbols, p_sides, p_types,
                       p_times_in_force, p_order_qtys, p_limit_pxs, p_stop_pxs, p_notionals) with ordinality
-            as c (user_id, key, fingerprint, order_id, client_order_id, symbol, side, type, time_in_force, order_qty,
+            as c (user_id, key, fingerprint, client_order_id, symbol, side, type, time_in_force, order_qty,
                   limit_px, stop_px, notional, ordinal)
     ),
     read as (
         select c.*, u.user_id is not null as is_here, u.user_id = any (locked) as is_locked,
                u.epoch, u.owner_state, u.lease_ends_at, u.forward_cell, u.forward_epoch, u.restricted, u.cash_micros, u.write_seq, u.entry_seq,
-               u.order_event_seq, u.chain_head,
+               u.order_event_seq, u.chain_head, next_time_v1(locked_at, u.recorded_at) as recorded_at,
                k.outcome as stored_outcome, k.fingerprint as stored_fingerprint, k.figures as stored_figures,
                k.resource_id as stored_resource_id, k.at as stored_at,
                s.symbol as known_symbol, s.tradable, s.halted, s.reference_px_micros, s.reference_at,
@@ -76,7 +77,7 @@ begin
                px.hold_px,
                case
                    when c.type not in ('stop', 'stop_limit') then case when market_open then 'funds_held' else 'queued' end
-                   when market_open and s.reference_at >= clock_v1() - p_reference_age_max
+                   when market_open and s.reference_at >= locked_at - p_reference_age_max
                         and case c.side when 'buy' then s.reference_px_micros >= c.stop_px
                                         else s.reference_px_micros <= c.stop_px end then 'funds_held'
                    else 'armed'
@@ -90,7 +91,7 @@ begin
           left join users u on u.user_id = c.user_id
           left join risk_profiles l on l.profile = u.profile
           cross join lateral recent_orders_v1(
-                u.recent_order_ats, u.recent_order_values, p_at,
+                u.recent_order_ats, u.recent_order_values, locked_at,
                 num_nonnulls(l.orders_per_second_max, l.orders_per_minute_max, l.value_per_minute_max_micros) > 0) n
           left join idempotency_keys k on k.user_id = c.user_id and k.key = c.key
           left join symbols s on s.symbol = c.symbol
@@ -111,7 +112,7 @@ begin
                 when 'buy' then px.hold_px else coalesce(c.limit_px, c.stop_px, s.reference_px_micros) end)) as worth) w
     ),
     judged as materialized (   -- only what is needed below: each column is copied for each of its readers
-        select r.ordinal, r.user_id, r.key, r.fingerprint, r.order_id, r.client_order_id, r.symbol, r.side, r.type, r.time_in_force,
+        select r.ordinal, r.user_id, r.key, r.fingerprint, r.recorded_at, time_ordered_id_v1(r.recorded_at) as order_id, r.client_order_id, r.symbol, r.side, r.type, r.time_in_force,
                r.order_qty, r.notional, r.needed_shares, r.hold_shares, r.limit_px, r.stop_px, r.hold_px, r.hold_cash, r.worth, r.entry_status, r.cash_micros, r.shares_free,
                r.reference_at, r.epoch, r.lease_ends_at, r.forward_cell, r.forward_epoch, r.write_seq, r.entry_seq,
                r.order_event_seq, r.chain_head, r.stored_outcome, r.stored_figures, r.stored_resource_id, r.stored_at,
@@ -120,7 +121,7 @@ begin
             ownership_v1(r.owner_state, r.lease_ends_at),
             case
                 when r.stored_outcome is not null then
-                    case when r.stored_fingerprint = r.fingerprint then 'REPLAYED' else 'IDEMPOTENCY_KEY_REUSED' end
+                    case when same_request_v1(r.stored_fingerprint, r.fingerprint) then 'REPLAYED' else 'IDEMPOTENCY_KEY_REUSED' end
                 when r.known_symbol is null then 'UNKNOWN_SYMBOL'
                 when not r.tradable then 'SYMBOL_NOT_TRADABLE'
                 when r.halted then 'SYMBOL_HALTED'
@@ -155,7 +156,7 @@ begin
           from read r
     ),
     told as materialized (   -- narrow, for what is answered; `chained` below is for what is written
-        select j.ordinal, j.user_id, j.key, j.fingerprint, j.outcome, j.order_id, j.stored_outcome, j.stored_resource_id, j.stored_at,
+        select j.ordinal, j.user_id, j.key, j.fingerprint, j.outcome, j.order_id, j.recorded_at, j.stored_outcome, j.stored_resource_id, j.stored_at,
             case j.outcome
                 when 'accepted' then jsonb_build_object(
                     'held', case when j.side = 'sell' and j.notional is not null then j.hold_shares else j.hold_cash end,
@@ -170,20 +171,27 @@ begin
                     jsonb_build_object('opens_at', to_char(next_open at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'))
                 when 'USER_HALTED' then jsonb_build_object('lease_ends_at', j.lease_ends_at)
                 when 'DEPARTED' then jsonb_build_object('owner', j.forward_cell, 'epoch', j.forward_epoch)
-                when 'REPLAYED' then j.stored_figures
+                when 'REPLAYED' then case when j.stored_outcome = 'accepted' then j.stored_figures || (
+                    select jsonb_build_object(
+                               'client_order_id', o.client_order_id, 'symbol', o.symbol, 'side', o.side, 'type', o.type,
+                               'time_in_force', o.time_in_force, 'order_qty_micros', o.order_qty_micros,
+                               'limit_px_micros', o.limit_px_micros, 'stop_px_micros', o.stop_px_micros,
+                               'notional_micros', o.notional_micros)
+                      from orders o where o.user_id = j.user_id and o.order_id = j.stored_resource_id)
+                    else j.stored_figures end
                 else case when j.outcome in ('PRICE_OUT_OF_BAND', 'POSITION_LIMIT', 'ORDER_RATE_LIMIT') then
-                    risk_figures_v1(j.outcome, j.user_id, j.symbol, j.limit_px, j.stop_px, j.hold_cash, 0, j.worth, p_at) end
+                    risk_figures_v1(j.outcome, j.user_id, j.symbol, j.limit_px, j.stop_px, j.hold_cash, 0, j.worth, locked_at) end
             end as figures
           from judged j
     ),
     chained as materialized (
-        select j.user_id, j.order_id, j.client_order_id, j.symbol, j.side, j.type, j.time_in_force, j.order_qty, j.notional,
+        select j.user_id, j.order_id, j.recorded_at, j.client_order_id, j.symbol, j.side, j.type, j.time_in_force, j.order_qty, j.notional,
                j.limit_px, j.stop_px, j.hold_px, j.entry_status, j.worth, j.recent_ats, j.recent_values, j.epoch, j.chain_head,
                h.amount, h.account, h.unit, j.write_seq + 1 as new_write_seq, j.entry_seq + 1 as new_entry_seq,
                j.order_event_seq + 1 as new_stream_seq,
                sha256(j.chain_head || convert_to(
                    '1|' || j.user_id || '|' || (j.entry_seq + 1) || '|' || j.order_id || '|hold|' || j.order_id || '|'
-                   || (extract(epoch from p_at) * 1000000)::bigint
+                   || (extract(epoch from j.recorded_at) * 1000000)::bigint
                    || '|1,' || h.account || ',' || h.unit || ',debit,' || h.amount
                    || ';2,' || h.account || '_held,' || h.unit || ',credit,' || h.amount, 'UTF8')) as hash
           from judged j
@@ -194,7 +202,7 @@ begin
     ),
     keys as (
         insert into idempotency_keys (user_id, key, fingerprint, outcome, resource_id, figures, at)
-        select user_id, key, fingerprint, outcome, case when outcome = 'accepted' then order_id end, figures, p_at
+        select user_id, key, fingerprint, outcome, case when outcome = 'accepted' then order_id end, figures, recorded_at
           from told
          where outcome not in ('NOT_FOUND', 'SKIPPED', 'DEPARTED', 'USER_HALTED', 'REPLAYED', 'IDEMPOTENCY_KEY_REUSED')
     ),
@@ -205,19 +213,19 @@ begin
         select user_id, order_id, client_order_id, symbol, side, type, time_in_force, order_qty, notional,
                limit_px, stop_px, case when side = 'buy' or notional is not null then hold_px end, entry_status,
                case side when 'buy' then amount else 0 end, case side when 'sell' then amount else 0 end,
-               3, new_write_seq, p_at, p_at, case when time_in_force <> 'gtc' then day_ends end
+               3, new_write_seq, recorded_at, recorded_at, case when time_in_force <> 'gtc' then day_ends end
           from chained
     ),
     new_events as (
         insert into order_events (user_id, order_id, seq, stream_seq, from_status, to_status, reason, at,
                                   cum_qty_micros, cum_cost_micros)
         select user_id, order_id, 3, new_stream_seq, 'validated', entry_status,
-               case when stop_px is not null and entry_status = 'funds_held' then 'accepted, stop reached' else 'accepted' end, p_at, 0, 0
+               case when stop_px is not null and entry_status = 'funds_held' then 'accepted, stop reached' else 'accepted' end, recorded_at, 0, 0
           from chained
     ),
     new_entries as (
         insert into journal_entries (user_id, seq, entry_id, kind, order_id, occurred_at, previous_hash, hash)
-        select user_id, new_entry_seq, order_id, 'hold', order_id, p_at, chain_head, hash from chained
+        select user_id, new_entry_seq, order_id, 'hold', order_id, recorded_at, chain_head, hash from chained
     ),
     new_postings as (
         insert into postings (user_id, entry_seq, line, account, unit, direction, amount_micros)
@@ -230,11 +238,11 @@ begin
     ),
     new_instructions as (
         insert into venue_instructions (user_id, order_id, action, created_at)
-        select user_id, order_id, 'submit', p_at from chained where entry_status = 'funds_held'
+        select user_id, order_id, 'submit', recorded_at from chained where entry_status = 'funds_held'
     ),
     new_stops as (
         insert into armed_stops (user_id, order_id, symbol, side, stop_px_micros, armed_at)
-        select user_id, order_id, symbol, side, stop_px, p_at from chained where entry_status = 'armed'
+        select user_id, order_id, symbol, side, stop_px, locked_at from chained where entry_status = 'armed'
     ),
     new_queue as (
         insert into queued_orders (user_id, order_id, release_at)
@@ -242,15 +250,15 @@ begin
     ),
     new_outbox as (
         insert into outbox (user_id, write_seq, epoch, order_id, order_event_seq, order_stream_seq, entry_seq, occurred_at)
-        select user_id, new_write_seq, epoch, order_id, 3, new_stream_seq, new_entry_seq, p_at from chained
+        select user_id, new_write_seq, epoch, order_id, 3, new_stream_seq, new_entry_seq, recorded_at from chained
     ),
     new_users as (
         update users u
            set cash_micros = u.cash_micros - case c.side when 'buy' then c.amount else 0 end,
                cash_held_micros = u.cash_held_micros + case c.side when 'buy' then c.amount else 0 end,
-               write_seq = c.new_write_seq, entry_seq = c.new_entry_seq, order_event_seq = c.new_stream_seq,
+               recorded_at = c.recorded_at, write_seq = c.new_write_seq, entry_seq = c.new_entry_seq, order_event_seq = c.new_stream_seq,
                chain_head = c.hash, owner_state = 'active', halt_id = null, lease_ends_at = null,
-               recent_order_ats = case when c.recent_ats is null then u.recent_order_ats else c.recent_ats || p_at end,
+               recent_order_ats = case when c.recent_ats is null then u.recent_order_ats else c.recent_ats || locked_at end,
                recent_order_values = case when c.recent_ats is null then u.recent_order_values else c.recent_values || c.worth::bigint end
           from chained c where u.user_id = c.user_id
     )
@@ -258,7 +266,7 @@ begin
            case e.outcome when 'REPLAYED' then e.stored_outcome else e.outcome end,
            e.figures,
            case e.outcome when 'REPLAYED' then e.stored_resource_id when 'accepted' then e.order_id end,
-           case e.outcome when 'REPLAYED' then e.stored_at else p_at end,
+           case e.outcome when 'REPLAYED' then e.stored_at else e.recorded_at end,
            e.outcome = 'REPLAYED'
       from told e;
 end $$;

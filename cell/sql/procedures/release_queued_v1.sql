@@ -27,5 +27,5 @@ begin
          order by q.release_at, q.order_id limit p_limit
     ) d;
     return query select r.moved, r.put_off
-      from send_in_rounds_v1(due_users, due_orders, 'queued', 'the market is open', false, p_at) r;
+      from send_in_rounds_v1(due_users, due_orders, 'queued', 'the market is open', false) r;
 end $$;

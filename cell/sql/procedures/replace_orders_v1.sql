@@ -16,7 +16,7 @@
 -- one; the position limit judges what would hold more than the old order does: what asks for less is never in its way.
 -- SQLSTATEs: 55P03 when p_wait and the lock did not come in time. Lock order: users by id.
 create or replace function brokerage.replace_orders_v1(
-    p_user_ids uuid[], p_keys text[], p_fingerprints bytea[], p_order_ids uuid[], p_new_order_ids uuid[], p_etags integer[],
+    p_user_ids uuid[], p_keys text[], p_fingerprints bytea[], p_order_ids uuid[], p_etags integer[],
     p_order_qtys bigint[], p_limit_pxs bigint[], p_stop_pxs bigint[], p_times_in_force text[],
     p_at timestamptz, p_wait boolean default false, p_market_hours text default 'always', p_client_order_ids text[] default null
 ) returns table (
@@ -29,6 +29,7 @@ as $$
 #variable_conflict use_column
 declare
     locked constant uuid[] := lock_users_v1(p_user_ids, p_wait);
+    locked_at constant timestamptz := clock_v1();
     market_open boolean := true;
     next_open timestamptz;
     day_ends timestamptz;
@@ -44,15 +45,15 @@ begin
     return query
     with command as (
         select c.*
-          from unnest(p_user_ids, p_keys, p_fingerprints, p_order_ids, p_new_order_ids, p_etags, p_order_qtys, p_limit_pxs,
+          from unnest(p_user_ids, p_keys, p_fingerprints, p_order_ids, p_etags, p_order_qtys, p_limit_pxs,
                       p_stop_pxs, p_times_in_force, p_client_order_ids) with ordinality
-            as c (user_id, key, fingerprint, order_id, new_order_id, etag, asked_qty, asked_limit_px, asked_stop_px, asked_tif,
+            as c (user_id, key, fingerprint, order_id, etag, asked_qty, asked_limit_px, asked_stop_px, asked_tif,
                   client_order_id, ordinal)
     ),
     read as (
         select c.*, u.user_id is not null as is_here, u.user_id = any (locked) as is_locked,
                u.epoch, u.owner_state, u.lease_ends_at, u.forward_cell, u.forward_epoch, u.restricted, u.cash_micros,
-               u.write_seq, u.entry_seq, u.order_event_seq, u.chain_head,
+               u.write_seq, u.entry_seq, u.order_event_seq, u.chain_head, next_time_v1(locked_at, u.recorded_at) as recorded_at,
                k.outcome as stored_outcome, k.fingerprint as stored_fingerprint, k.figures as stored_figures,
                k.resource_id as stored_resource_id, k.at as stored_at,
                o.order_id is not null as is_found, o.status, o.event_seq, o.symbol, o.side, o.type, o.order_qty_micros,
@@ -79,7 +80,7 @@ begin
           left join users u on u.user_id = c.user_id
           left join risk_profiles l on l.profile = u.profile
           cross join lateral recent_orders_v1(
-                u.recent_order_ats, u.recent_order_values, p_at,
+                u.recent_order_ats, u.recent_order_values, locked_at,
                 num_nonnulls(l.orders_per_second_max, l.orders_per_minute_max, l.value_per_minute_max_micros) > 0) n
           left join idempotency_keys k on k.user_id = c.user_id and k.key = c.key
           left join orders o on o.user_id = c.user_id and o.order_id = c.order_id
@@ -98,12 +99,12 @@ begin
           from read r
     ),
     judged as materialized (
-        select z.*, z.needed - z.held as more, coalesce(
+        select z.*, time_ordered_id_v1(z.recorded_at) as new_order_id, z.needed - z.held as more, coalesce(
             case when not z.is_here then 'NOT_FOUND' when not z.is_locked then 'SKIPPED' end,
             ownership_v1(z.owner_state, z.lease_ends_at),
             case
                 when z.stored_outcome is not null then
-                    case when z.stored_fingerprint = z.fingerprint then 'REPLAYED' else 'IDEMPOTENCY_KEY_REUSED' end
+                    case when same_request_v1(z.stored_fingerprint, z.fingerprint) then 'REPLAYED' else 'IDEMPOTENCY_KEY_REUSED' end
                 when not z.is_found then 'ORDER_NOT_FOUND'
                 when z.etag <> z.event_seq then 'STALE_ETAG'
                 when not z.at_once and z.status not in ('routed', 'partially_filled') then 'ORDER_NOT_OPEN'
@@ -168,28 +169,28 @@ begin
     first_links as materialized (
         select m.*, sha256(m.chain_head || convert_to(
                    '1|' || m.user_id || '|' || m.seq || '|' || m.entry_id || '|' || m.kind || '|' || m.of_order_id || '|'
-                   || (extract(epoch from p_at) * 1000000)::bigint
+                   || (extract(epoch from m.recorded_at) * 1000000)::bigint
                    || '|1,' || m.account || m.debited || ',' || m.unit || ',debit,' || m.amount
                    || ';2,' || m.account || m.credited || ',' || m.unit || ',credit,' || m.amount, 'UTF8')) as hash
           from movements m where m.seq = m.entry_seq + 1
     ),
     links as materialized (
         select f.user_id, f.seq, f.entry_id, f.kind, f.of_order_id, f.account, f.unit, f.debited, f.credited, f.amount,
-               f.chain_head as previous_hash, f.hash
+               f.chain_head as previous_hash, f.hash, f.recorded_at
           from first_links f
         union all
         select m.user_id, m.seq, m.entry_id, m.kind, m.of_order_id, m.account, m.unit, m.debited, m.credited, m.amount, f.hash,
                sha256(f.hash || convert_to(
                    '1|' || m.user_id || '|' || m.seq || '|' || m.entry_id || '|' || m.kind || '|' || m.of_order_id || '|'
-                   || (extract(epoch from p_at) * 1000000)::bigint
+                   || (extract(epoch from m.recorded_at) * 1000000)::bigint
                    || '|1,' || m.account || m.debited || ',' || m.unit || ',debit,' || m.amount
-                   || ';2,' || m.account || m.credited || ',' || m.unit || ',credit,' || m.amount, 'UTF8'))
+                   || ';2,' || m.account || m.credited || ',' || m.unit || ',credit,' || m.amount, 'UTF8')), m.recorded_at
           from movements m join first_links f on f.user_id = m.user_id
          where m.seq = m.entry_seq + 2
     ),
     new_entries as (
         insert into journal_entries (user_id, seq, entry_id, kind, order_id, occurred_at, previous_hash, hash)
-        select user_id, seq, entry_id, kind, of_order_id, p_at, previous_hash, hash from links
+        select user_id, seq, entry_id, kind, of_order_id, recorded_at, previous_hash, hash from links
     ),
     new_postings as (
         insert into postings (user_id, entry_seq, line, account, unit, direction, amount_micros)
@@ -200,24 +201,24 @@ begin
     new_events as (
         insert into order_events (user_id, order_id, seq, stream_seq, from_status, to_status, reason, at,
                                   cum_qty_micros, cum_cost_micros, order_qty_micros)
-        select user_id, order_id, old_event_seq, order_event_seq + 1, status, old_status, 'replace requested', p_at,
+        select user_id, order_id, old_event_seq, order_event_seq + 1, status, old_status, 'replace requested', recorded_at,
                cum_qty_micros, cum_cost_micros, null
           from accepted
         union all
         select user_id, new_order_id, 3, order_event_seq + 2, 'validated', new_status,
-               case when at_once then 'accepted' else 'waits for the venue to replace' end, p_at, 0, 0, new_qty
+               case when at_once then 'accepted' else 'waits for the venue to replace' end, recorded_at, 0, 0, new_qty
           from accepted
     ),
     -- one outbox row per event, each with the entry of its own order, in the order of both streams
     new_outbox as (
         insert into outbox (user_id, write_seq, epoch, order_id, order_event_seq, order_stream_seq, entry_seq, occurred_at)
-        select b.user_id, b.new_write_seq, b.epoch, b.order_id, b.event_seq, b.stream_seq, b.entry_seq, p_at from (
+        select b.user_id, b.new_write_seq, b.epoch, b.order_id, b.event_seq, b.stream_seq, b.entry_seq, b.recorded_at from (
             select a.user_id, a.new_write_seq, a.epoch, a.order_id, a.old_event_seq as event_seq, a.order_event_seq + 1 as stream_seq,
-                   (select k.seq from links k where k.user_id = a.user_id and k.of_order_id = a.order_id) as entry_seq
+                   (select k.seq from links k where k.user_id = a.user_id and k.of_order_id = a.order_id) as entry_seq, a.recorded_at
               from accepted a
             union all
             select a.user_id, a.new_write_seq, a.epoch, a.new_order_id, 3, a.order_event_seq + 2,
-                   (select k.seq from links k where k.user_id = a.user_id and k.of_order_id = a.new_order_id)
+                   (select k.seq from links k where k.user_id = a.user_id and k.of_order_id = a.new_order_id), a.recorded_at
               from accepted a
         ) b order by b.user_id, b.stream_seq
     ),
@@ -226,7 +227,7 @@ begin
     ),
     new_stops as (
         insert into armed_stops (user_id, order_id, symbol, side, stop_px_micros, armed_at)
-        select user_id, new_order_id, symbol, side, stop_px, p_at from accepted where new_status = 'armed'
+        select user_id, new_order_id, symbol, side, stop_px, locked_at from accepted where new_status = 'armed'
     ),
     new_queue as (
         insert into queued_orders (user_id, order_id, release_at)
@@ -242,7 +243,7 @@ begin
     ),
     new_instructions as (
         insert into venue_instructions (user_id, order_id, action, created_at)
-        select user_id, new_order_id, case when at_once then 'submit' else 'replace' end, p_at
+        select user_id, new_order_id, case when at_once then 'submit' else 'replace' end, recorded_at
           from accepted where new_status in ('funds_held', 'pending_replace')
     ),
     new_positions as (
@@ -252,20 +253,20 @@ begin
     new_users as (
         update users u
            set cash_micros = u.cash_micros - m.more, cash_held_micros = u.cash_held_micros + m.more,
-               write_seq = m.new_write_seq, order_event_seq = m.order_event_seq + 2,
+               recorded_at = m.recorded_at, write_seq = m.new_write_seq, order_event_seq = m.order_event_seq + 2,
                entry_seq = coalesce((select max(k.seq) from links k where k.user_id = m.user_id), u.entry_seq),
                chain_head = coalesce((select k.hash from links k where k.user_id = m.user_id order by k.seq desc limit 1), u.chain_head),
                owner_state = 'active', halt_id = null, lease_ends_at = null,
-               recent_order_ats = case when m.recent_ats is null then u.recent_order_ats else m.recent_ats || p_at end,
+               recent_order_ats = case when m.recent_ats is null then u.recent_order_ats else m.recent_ats || locked_at end,
                recent_order_values = case when m.recent_ats is null then u.recent_order_values else m.recent_values || m.worth::bigint end
-          from (select a.user_id, a.new_write_seq, a.order_event_seq, a.recent_ats, a.recent_values, a.worth,
+          from (select a.user_id, a.recorded_at, a.new_write_seq, a.order_event_seq, a.recent_ats, a.recent_values, a.worth,
                        case when a.side = 'sell' then 0 when a.at_once then a.more else greatest(a.more, 0) end as more
                   from accepted a) m
          where u.user_id = m.user_id
     ),
     old_orders as (
         update orders o
-           set status = a.old_status, event_seq = a.old_event_seq, write_seq = a.new_write_seq, updated_at = p_at,
+           set status = a.old_status, event_seq = a.old_event_seq, write_seq = a.new_write_seq, updated_at = a.recorded_at,
                replaced_by = a.new_order_id,
                held_cash_micros = case when a.side = 'sell' or a.at_once then 0 else o.held_cash_micros + greatest(a.more, 0) end,
                held_shares_micros = case when a.side = 'buy' or a.at_once then 0 else o.held_shares_micros + greatest(a.more, 0) end
@@ -278,7 +279,7 @@ begin
         select user_id, new_order_id, client_order_id, symbol, side, type, time_in_force, new_qty, limit_px, stop_px,
                case side when 'buy' then hold_px end, new_status,
                case when side = 'buy' and at_once then needed else 0 end, case when side = 'sell' and at_once then needed else 0 end,
-               order_id, whole_qty, 3, new_write_seq, p_at, p_at,
+               order_id, whole_qty, 3, new_write_seq, recorded_at, recorded_at,
                case when time_in_force <> 'gtc' then coalesce(expires_at, day_ends) end
           from accepted
         returning user_id, to_jsonb(orders) as row
@@ -306,13 +307,13 @@ begin
                     risk_figures_v1(j.outcome, j.user_id, j.symbol,
                         case j.outcome when 'PRICE_OUT_OF_BAND' then j.new_limit_px else j.limit_px end,
                         case j.outcome when 'PRICE_OUT_OF_BAND' then j.new_stop_px else j.stop_px end,
-                        j.needed, j.held, j.worth, p_at) end
+                        j.needed, j.held, j.worth, locked_at) end
             end as figures
           from judged j left join new_orders n on n.user_id = j.user_id
     ),
     keys as (
         insert into idempotency_keys (user_id, key, fingerprint, outcome, resource_id, figures, at)
-        select user_id, key, fingerprint, outcome, case when outcome = 'accepted' then new_order_id end, figures, p_at
+        select user_id, key, fingerprint, outcome, case when outcome = 'accepted' then new_order_id end, figures, recorded_at
           from explained
          where outcome not in ('NOT_FOUND', 'SKIPPED', 'DEPARTED', 'USER_HALTED', 'REPLAYED', 'IDEMPOTENCY_KEY_REUSED')
     )
@@ -320,7 +321,7 @@ begin
            case e.outcome when 'REPLAYED' then e.stored_outcome else e.outcome end,
            e.figures,
            case e.outcome when 'REPLAYED' then e.stored_resource_id when 'accepted' then e.new_order_id end,
-           case e.outcome when 'REPLAYED' then e.stored_at else p_at end,
+           case e.outcome when 'REPLAYED' then e.stored_at else e.recorded_at end,
            e.outcome = 'REPLAYED'
       from explained e;
 end $$;

@@ -4,7 +4,7 @@
 -- Result: how many were moved, and how many were put off because another writer had the user. Null arrays: none.
 -- Lock order: users by id (SKIP LOCKED, or waiting with p_wait), then everything is read again.
 create or replace function brokerage.send_in_rounds_v1(
-    p_user_ids uuid[], p_order_ids uuid[], p_from text, p_reason text, p_wait boolean, p_at timestamptz
+    p_user_ids uuid[], p_order_ids uuid[], p_from text, p_reason text, p_wait boolean
 ) returns table (moved integer, put_off integer)
 language plpgsql
 set search_path = brokerage, pg_temp
@@ -22,7 +22,7 @@ begin
              where d.user_id = any (locked)
         ) n group by n.number order by n.number
     loop
-        moved := moved + move_orders_v1(this_round.user_ids, this_round.order_ids, array[p_from], 'funds_held', p_reason, 'submit', p_at);
+        moved := moved + move_orders_v1(this_round.user_ids, this_round.order_ids, array[p_from], 'funds_held', p_reason, 'submit');
     end loop;
     select count(*) into put_off from unnest(p_user_ids) as d (user_id) where d.user_id <> all (locked);
     return next;

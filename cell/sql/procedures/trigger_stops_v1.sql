@@ -39,5 +39,5 @@ begin
          limit p_limit
     ) r;
     return query select r.moved, r.put_off
-      from send_in_rounds_v1(reached_users, reached_orders, 'armed', 'stop reached', p_wait, p_at) r;
+      from send_in_rounds_v1(reached_users, reached_orders, 'armed', 'stop reached', p_wait) r;
 end $$;

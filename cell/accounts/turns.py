@@ -1,0 +1,137 @@
+"""Whose password is looked at next: a few at a time, one per account, sources and their accounts in turn.
+
+Two hundred guesses at one email then wait for each other, and whoever logs in to another account goes between two of
+them; one address with a thousand emails waits for itself in the same way. What waits is bounded, in all and per
+account; beyond that a caller is refused at once. Knows neither passwords nor time; what a turn is used for is the
+caller's.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Hashable
+from contextlib import asynccontextmanager
+
+from infra.runtime.deadline import OutOfTime
+
+Waiters = deque[asyncio.Future[None]]
+
+
+class TurnsFull(Exception):
+    """Too many wait already, in all (`of_account` false) or for this account. Nothing was done."""
+
+    def __init__(self, *, of_account: bool) -> None:
+        super().__init__("too many are waiting")
+        self.of_account = of_account
+
+
+class Turn:
+    """One caller's turn: a place among the few, and the account for itself."""
+
+    def __init__(self, turns: "FairTurns", account: Hashable) -> None:
+        self._turns = turns
+        self._account = account
+        self._has_place = True
+
+    def give_place_back(self) -> None:
+        """The rest needs no place, but still nobody else may have the account."""
+        if self._has_place:
+            self._has_place = False
+            self._turns._place_free()
+
+    def _end(self) -> None:
+        self._turns._busy.discard(self._account)
+        if self._has_place:
+            self.give_place_back()
+        else:
+            self._turns._begin_next()
+
+
+class FairTurns:
+    """`places`: turns at once. `waiting_max` and `per_account_max`: how many may wait."""
+
+    def __init__(self, *, places: int, waiting_max: int, per_account_max: int) -> None:
+        self._free = places
+        self._waiting_max = waiting_max
+        self._per_account_max = per_account_max
+        self._busy: set[Hashable] = set()
+        self._sources: dict[Hashable, dict[Hashable, Waiters]] = {}
+        """Who waits: source -> account -> in the order of arrival. Whoever is first of a dictionary is served next and
+        goes to its end."""
+        self._of_account: dict[Hashable, int] = {}
+        self.waiting = 0
+
+    @asynccontextmanager
+    async def turn(self, account: Hashable, source: Hashable, *, within_s: float | None = None) -> AsyncIterator[Turn]:
+        """Raises `TurnsFull`, or `OutOfTime` if it is not this caller's turn `within_s` seconds. Whoever is cancelled
+        while waiting leaves the queue."""
+        await self._wait(account, source, within_s)
+        turn = Turn(self, account)
+        try:
+            yield turn
+        finally:
+            turn._end()
+
+    async def _wait(self, account: Hashable, source: Hashable, within_s: float | None) -> None:
+        if self.waiting >= self._waiting_max:
+            raise TurnsFull(of_account=False)
+        if self._of_account.get(account, 0) >= self._per_account_max:
+            raise TurnsFull(of_account=True)
+        mine = asyncio.get_running_loop().create_future()
+        self._sources.setdefault(source, {}).setdefault(account, deque()).append(mine)
+        self._of_account[account] = self._of_account.get(account, 0) + 1
+        self.waiting += 1
+        self._begin_next()
+        try:
+            async with asyncio.timeout(within_s):
+                await mine
+        except TimeoutError as error:
+            self._give_up(mine, account, source)
+            raise OutOfTime("the caller waits no more") from error
+        except asyncio.CancelledError:
+            self._give_up(mine, account, source)
+            raise
+
+    def _give_up(self, mine: asyncio.Future[None], account: Hashable, source: Hashable) -> None:
+        if not mine.cancelled():  # the turn began in the same moment
+            Turn(self, account)._end()
+        elif mine in (waiters := self._sources.get(source, {}).get(account, deque())):
+            waiters.remove(mine)
+            self._left(source, account)
+
+    def _place_free(self) -> None:
+        self._free += 1
+        self._begin_next()
+
+    def _begin_next(self) -> None:
+        while self._free and (found := self._next()) is not None:
+            source, account = found
+            accounts = self._sources.pop(source)
+            waiters = accounts.pop(account)
+            accounts[account] = waiters
+            self._sources[source] = accounts
+            mine = waiters.popleft()
+            self._left(source, account)
+            if mine.cancelled():
+                continue
+            self._free -= 1
+            self._busy.add(account)
+            mine.set_result(None)
+
+    def _next(self) -> tuple[Hashable, Hashable] | None:
+        for source, accounts in self._sources.items():
+            for account in accounts:
+                if account not in self._busy:
+                    return source, account
+        return None
+
+    def _left(self, source: Hashable, account: Hashable) -> None:
+        """One waits no more; what is empty is forgotten."""
+        self.waiting -= 1
+        self._of_account[account] -= 1
+        if not self._of_account[account]:
+            del self._of_account[account]
+        accounts = self._sources[source]
+        if not accounts[account]:
+            del accounts[account]
+            if not accounts:
+                del self._sources[source]

@@ -1,0 +1,36 @@
+"""The database's clock, stopped: in this one database `brokerage.clock_v1()` answers what its session was told last.
+
+For tests of what happens at an exact microsecond. A session that was told nothing has the real time.
+"""
+
+from datetime import datetime
+from typing import LiteralString
+
+import psycopg
+
+_STOP: LiteralString = """
+create or replace function brokerage.clock_v1() returns timestamptz
+language sql volatile parallel safe
+return coalesce(nullif(current_setting('brokerage.stopped_at', true), '')::timestamptz, clock_timestamp())
+"""
+TELL: LiteralString = "select set_config('brokerage.stopped_at', %s, false)"
+
+
+def stop_clock(owner_dsn: str) -> None:
+    """Of a database that is thrown away."""
+    with psycopg.connect(owner_dsn, autocommit=True) as owner:
+        owner.execute(_STOP)
+
+
+class Told:
+    """What one session was told, so that it is told again only when it changed."""
+
+    def __init__(self) -> None:
+        self._at: datetime | None = None
+
+    def news(self, at: datetime) -> str | None:
+        """The parameter of `TELL`, if the session must be told."""
+        if at == self._at:
+            return None
+        self._at = at
+        return at.isoformat()
