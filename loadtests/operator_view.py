@@ -91,7 +91,7 @@ class OperatorView:
         """Give users the profile without order limits, a bounded number per command."""
         for start in range(0, len(users), USERS_PER_COMMAND):
             chunk = [str(user) for user in users[start : start + USERS_PER_COMMAND]]
-            await self.run("users", "set-profile", *chunk, "professional")
+            await self.run("users", "set-profile", *chunk, "professional", "--reason", "a load test")
 
     async def environment(self) -> dict[str, str]:
         return parse_environment(await self.run("status", "-o", "env"))

@@ -7,10 +7,12 @@ import msgspec
 from litestar import Controller, Request, post
 from litestar.di import NamedDependency
 
+from cell.archive.queries import record_walk
 from cell.archive.sweep import Place, archive
 from cell.caller import decode_body, format_time
 from infra.runtime.clock import Clock
 from infra.runtime.database import Pool
+from infra.runtime.operator_api import subject_of
 
 OLDER_THAN_DAYS_MIN = 7
 """A venue's busts and corrections come within days; an order that one speaks of has to be brought back."""
@@ -35,6 +37,8 @@ class ArchiveController(Controller):
         """Archive for two seconds; `place` of the answer, sent again, goes on there. None: the walk is done."""
         body = decode_body(_decoder, await request.body())
         before = clock.now() - timedelta(days=body.older_than_days)
+        if body.place == Place():
+            await record_walk(pool, actor=subject_of(request), before=before)
         done = await archive(
             pool, before=before, place=body.place, until_s=clock.monotonic() + CALL_S, monotonic=clock.monotonic
         )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import psycopg
 import pytest
 
+from cell.leadership import Task, leading
 from cell.outbox.batch import prepare
 from cell.outbox.claim import claim_batch
 from cell.outbox.event_types import ledger_events_topic, order_events_topic
@@ -37,12 +38,18 @@ class Plane:
 
     async def publish(self, *, twice: int = 0, rows: int = 1_000) -> None:
         """As the relay does: the oldest rows; the first messages once more."""
-        async with self.pool.connection() as connection, KafkaProducer(self.kafka, "test") as producer:
+        async with (
+            self.pool.connection() as connection,
+            self.pool.connection() as lead,
+            leading(lead, Task.RELAY) as leads,
+            KafkaProducer(self.kafka, "test") as producer,
+        ):
+            assert leads
             claimed = await claim_batch(connection, rows)
             messages = prepare(claimed, cell=CELL, topic_prefix=self.kafka.topic_prefix).messages
             assert await producer.send_batch(messages) == []
             assert await producer.send_batch(messages[:twice]) == []
-            await delete_published(connection, [row.id for row in claimed])
+            await delete_published(connection, [row.id for row in claimed], leader=lead)
 
     async def heads(self) -> Heads:
         rows = await list_event_heads(self.pool, after=None, limit=1_000)
