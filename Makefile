@@ -52,8 +52,9 @@ drills: install ## what takes longer: a day of the market, production defaults, 
 	$(BIN)/python -m pytest tests/drills
 
 ci-tools: ## clients from outside that drills need and that no Python package brings (Debian, as root)
-	@for tool in curl node go javac; do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
-	 test -z "$$missing" || { apt-get update -qq && apt-get install -qq --no-install-recommends -y \
+	@missing=; for tool in curl node go javac; do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
+	 test -z "$$missing" || { export DEBIAN_FRONTEND=noninteractive; \
+	   apt-get update -qq && apt-get install -qq --no-install-recommends -y \
 	   $$(for tool in $$missing; do case $$tool in node) echo nodejs;; go) echo golang-go;; javac) echo default-jdk-headless;; *) echo $$tool;; esac; done); }
 
 bench: install ## the benchmarks, against their named peers in the same run (wants a running, quiet stack)

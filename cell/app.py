@@ -36,12 +36,13 @@ from cell.settings import CellSettings
 from infra.runtime.clock import Clock, SystemClock, TimeOrderedIds, make_clock
 from infra.runtime.database import Pool, answers, make_pool
 from infra.runtime.deadline import OutOfTime
+from infra.runtime.fair_places import FairPlaces
 from infra.runtime.fault_points import FaultPoints
 from infra.runtime.methods import Methods
 from infra.runtime.operator_api import create_operator_app, require_role
 from infra.runtime.plain_requests import PlainRequests
 from infra.runtime.problem import to_response
-from infra.runtime.procedures import AWAY, DatabaseBusy
+from infra.runtime.procedures import AWAY, TAKEN, DatabaseBusy
 from infra.runtime.telemetry import Metrics
 from infra.security.keys import OPERATOR_FILE, ROUTE_FILE, KeyRing, KeySource, follow_key_ring, key_ids
 
@@ -57,6 +58,7 @@ class CellApp:
     operator: Litestar
     pool: Pool
     operator_pool: Pool
+    checks_pool: Pool
     batcher: Batcher
     metrics: Metrics
 
@@ -69,10 +71,12 @@ class CellApp:
         """Pools open, batcher flying; on the way out queued commands are answered first."""
         await self.pool.open()
         await self.operator_pool.open()
+        await self.checks_pool.open()
         try:
             async with self.batcher:
                 yield
         finally:
+            await self.checks_pool.close()
             await self.operator_pool.close()
             await self.pool.close()
 
@@ -82,10 +86,12 @@ def create_app(settings: CellSettings) -> CellApp:
     clock = make_clock(settings.clock)
     metrics = Metrics(TABLE)
     postgres = settings.postgres.model_copy(update={"lock_timeout_ms": settings.held_user_wait_ms})
-    pool = make_pool(postgres, f"{settings.name}-api")
-    # Checks over a whole cell take longer than any customer may wait, and must not take customers' connections.
+    pool = make_pool(postgres, f"{settings.name}-api", shares=_shares(settings))
+    # Checks over a whole cell take longer than any customer may wait, and must not take customers' connections; nor
+    # all of the operators', who may have to act meanwhile.
     unhurried = settings.postgres.model_copy(update={"statement_timeout_ms": 300_000})
-    operator_pool = make_pool(unhurried, f"{settings.name}-operator", size=2, checked=True)
+    operator_pool = make_pool(unhurried, f"{settings.name}-operator", size=4, checked=True)
+    checks_pool = make_pool(unhurried, f"{settings.name}-checks", size=1, checked=True)
     batcher = Batcher(
         pool,
         procedures(
@@ -143,18 +149,30 @@ def create_app(settings: CellSettings) -> CellApp:
     operator = create_operator_app(
         metrics=metrics,
         ready=ready,
-        routes=_operator_routes(settings.name, operator_pool, operator_ring, clock, new_id),
+        routes=_operator_routes(settings.name, operator_pool, checks_pool, operator_ring, clock, new_id),
     )
-    return CellApp(customer, routes, operator, pool, operator_pool, batcher, metrics)
+    return CellApp(customer, routes, operator, pool, operator_pool, checks_pool, batcher, metrics)
+
+
+def _shares(settings: CellSettings) -> FairPlaces:
+    """Of the pool's connections: what the flights of commands and one probe leave is for customers' requests."""
+    left = max(1, settings.postgres.pool_max - settings.flights_max - 1)
+    return FairPlaces(
+        places_max=left,
+        of_one_max=min(settings.user_connections_max, left),
+        waiting_max=settings.waiting_max,
+        waiting_of_one_max=settings.user_waiting_max,
+    )
 
 
 def _operator_routes(
-    cell_name: str, pool: Pool, ring: KeySource[KeyRing], clock: SystemClock, new_id: TimeOrderedIds
+    cell_name: str, pool: Pool, checks_pool: Pool, ring: KeySource[KeyRing], clock: SystemClock, new_id: TimeOrderedIds
 ) -> list[Router]:
     dependencies = {
         "clock": Provide(lambda: clock, sync_to_thread=False),
         "new_id": Provide(lambda: new_id, sync_to_thread=False),
         "pool": Provide(lambda: pool, sync_to_thread=False),
+        "checks_pool": Provide(lambda: checks_pool, sync_to_thread=False),
         "cell_name": Provide(lambda: cell_name, sync_to_thread=False),
     }
     return [
@@ -218,6 +236,10 @@ def _database_away(request: Request[Any, Any, Any], error: Exception) -> Respons
     return to_response(request, errors.unavailable())
 
 
+def _connections_taken(request: Request[Any, Any, Any], _: Exception) -> Response[bytes]:
+    return to_response(request, errors.overloaded("too many requests wait for the database; nothing was done"))
+
+
 def _database_busy(request: Request[Any, Any, Any], _: Exception) -> Response[bytes]:
     return to_response(request, errors.overloaded("the account is busy; nothing was done"))
 
@@ -228,6 +250,7 @@ def _out_of_time(request: Request[Any, Any, Any], _: Exception) -> Response[byte
 
 _DATABASE_AWAY: ExceptionHandlersMap = {
     **dict.fromkeys(AWAY, _database_away),
+    **dict.fromkeys(TAKEN, _connections_taken),
     DatabaseBusy: _database_busy,
     OutOfTime: _out_of_time,
 }

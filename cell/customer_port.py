@@ -18,6 +18,7 @@ from cell.caller import Answer, Caller, check_content_type, idempotency_key
 from cell.ownership.guard import RouteGuard
 from infra.runtime import deadline
 from infra.runtime.methods import Methods, as_get
+from infra.runtime.on_behalf import on_behalf_of
 from infra.runtime.plain_requests import check_headers, check_query
 from infra.runtime.problem import MEDIA_TYPE, Problem, problem_body
 
@@ -132,7 +133,8 @@ class CustomerPort:
                 message["headers"] = [*headers, self._cell_header, (b"x-request-id", request_id)]
             await send(message)
 
-        await self._litestar(as_get(scope), receive, send_marked)
+        with on_behalf_of(self._guard.user_of(headers.get(b"x-route-token"))):
+            await self._litestar(as_get(scope), receive, send_marked)
 
     @staticmethod
     def _request_id(headers: dict[bytes, bytes]) -> bytes:

@@ -37,6 +37,13 @@ class CellSettings(BaseSettings):
     reference_price_age_max_s: float = Field(default=60.0, gt=0)
     """An older reference price sizes no market order."""
 
+    user_connections_max: int = Field(default=2, ge=1)
+    """Connections that one user's reads, previews and sessions may have at once in one process. Of `pool_max` the
+    flights and a probe keep theirs, and what is left is for all users: he must leave some of it."""
+    user_waiting_max: int = Field(default=128, ge=0)
+    """Of his requests, those that may wait for one: about a quarter of a second of reading."""
+    waiting_max: int = Field(default=1_024, ge=0)
+    """Of everybody's; the user with the most waiting gives way first."""
     batch_max: int = Field(default=64, ge=1, le=64)
     """Commands per procedure call: 128 and 256 were slower, and one call holds that many users' locks."""
     flights_max: int = Field(default=2, ge=1, le=8)

@@ -1,65 +1,61 @@
 """How many requests may be inside one cell, and how many may wait for it. A sick cell fills its own and nobody
-else's."""
+else's; a customer fills his share and nobody else's.
 
-import asyncio
-from collections import deque
+Three kinds of requests have places of their own, so that none waits for another: what only reads, what writes, and
+what the router asks in its own name for those who sign up or log in (a stranger can send those).
+"""
 
-from router.errors import CellOverloaded
+from collections.abc import Hashable
+
+from infra.runtime.fair_places import AllTaken, FairPlaces, ShareTaken
+from router.errors import CellOverloaded, TooManyRequests
+from router.settings import UpstreamSettings
 from router.ticking import time_limit
 
 
 class Bulkhead:
-    __slots__ = ("_in_flight_max", "_queue_max", "_queue_wait_s", "_waiting", "in_flight", "turned_away")
+    """The places of one cell."""
 
-    def __init__(self, *, in_flight_max: int, queue_max: int, queue_wait_s: float) -> None:
-        self._in_flight_max = in_flight_max
-        self._queue_max = queue_max
-        self._queue_wait_s = queue_wait_s
-        self._waiting: deque[asyncio.Future[None]] = deque()
-        self.in_flight = 0
+    __slots__ = ("_queue_wait_s", "identity", "over_share", "reads", "turned_away", "writes")
+
+    def __init__(self, settings: UpstreamSettings) -> None:
+        self._queue_wait_s = settings.queue_wait_s
+        self.reads = _places_of_customers(settings)
+        self.writes = _places_of_customers(settings)
+        # Who logs in is not known yet: a stranger who tries one email again and again must not take its owner's share.
+        self.identity = FairPlaces(
+            places_max=settings.identity_in_flight_max,
+            of_one_max=max(1, settings.identity_in_flight_max // 2),
+            waiting_max=settings.queue_max,
+            waiting_of_one_max=settings.queue_max,
+        )
         self.turned_away = 0
+        self.over_share = 0
+
+    @property
+    def in_flight(self) -> int:
+        return self.reads.taken + self.writes.taken + self.identity.taken
 
     @property
     def queued(self) -> int:
-        return len(self._waiting)
+        return self.reads.waiting + self.writes.waiting + self.identity.waiting
 
-    def try_enter(self) -> bool:
-        """A place at once, if there is one and nobody waits for it."""
-        if self.in_flight < self._in_flight_max and not self._waiting:
-            self.in_flight += 1
-            return True
-        return False
-
-    async def enter(self) -> None:
-        """A place, or `CellOverloaded` when the queue is full or the wait too long."""
-        if self.try_enter():
-            return
-        if len(self._waiting) >= self._queue_max:
-            self.turned_away += 1
-            raise CellOverloaded("the cell has more requests waiting than it can serve in time")
-        place: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append(place)
+    async def enter(self, places: FairPlaces, whom: Hashable) -> None:
+        """A place, or `CellOverloaded` when the cell is full, or `TooManyRequests` when it is his share that is."""
         try:
-            async with time_limit(self._queue_wait_s):
-                await asyncio.shield(place)
-        except (TimeoutError, asyncio.CancelledError) as error:
-            if place.done():
-                if isinstance(error, asyncio.CancelledError):
-                    self.leave()
-                    raise
-                return  # given in the same moment: take it
-            self._waiting.remove(place)
-            if isinstance(error, asyncio.CancelledError):
-                raise
+            await places.enter(whom, time_limit(self._queue_wait_s))
+        except ShareTaken as error:
+            self.over_share += 1
+            raise TooManyRequests("more requests under way than one customer may have; nothing was done") from error
+        except AllTaken as error:
             self.turned_away += 1
-            raise CellOverloaded("the cell did not get to this request in time") from error
+            raise CellOverloaded("the cell did not get to this request in time; nothing was done") from error
 
-    def leave(self) -> None:
-        """Give the place back: to the one who waits longest, else to nobody."""
-        while self._waiting:
-            place = self._waiting.popleft()
-            if not place.done():
-                place.set_result(None)  # in_flight stays: the place changes hands
-                return
-        self.in_flight -= 1
-        assert self.in_flight >= 0
+
+def _places_of_customers(settings: UpstreamSettings) -> FairPlaces:
+    return FairPlaces(
+        places_max=settings.in_flight_max,
+        of_one_max=min(settings.user_in_flight_max, settings.in_flight_max),
+        waiting_max=settings.queue_max,
+        waiting_of_one_max=settings.user_queue_max,
+    )

@@ -56,7 +56,8 @@ async def _carry(request: "ForwardedRequest", why: str | None) -> None:
                 await request.ticket.turn()
                 _follow_map(request)
                 cell = request.route.cell
-            connection = await cell.take_in_time(request.budget_s, fresh=resent)
+            places, whom = request.places_in(cell), request.route.user_id.int
+            connection = await cell.take_in_time(request.budget_s, places, whom, fresh=resent)
             why = await request.exchange(connection)
         if request.streaming:
             return

@@ -1,7 +1,7 @@
 """What the router asks a cell in its own name: make an account, check a password, turn a refresh token over.
 
-Same connections, places and breakers as customers' requests; the customer's route token says which user it is about.
-The paths lie outside `/v1`, so no customer can reach them through the router.
+Same connections and breakers as customers' requests, but places of their own (`bulkhead.py`); the customer's route
+token says which user it is about. The paths lie outside `/v1`, so no customer can reach them through the router.
 """
 
 import asyncio
@@ -92,7 +92,9 @@ class CellCalls:
 
     async def fetch_document(self, cell: CellUpstream, path: str) -> CellAnswer:
         """A public document of a cell: about no user, so without a route token."""
-        return await self._ask(cell, b"GET", path, b"", b"", "router-documents", self._until_s(), fresh=False)
+        return await self._ask(
+            cell, b"GET", path, b"", b"", "router-documents", self._until_s(), whom=None, fresh=False
+        )
 
     def _until_s(self) -> float:
         """One deadline for all that a call may take: waiting, sending again, another cell."""
@@ -101,10 +103,11 @@ class CellCalls:
     async def _ask_twice(
         self, route: Route, method: bytes, path: str, body: bytes, request_id: str, until_s: float
     ) -> CellAnswer:
+        arguments = (route.cell, method, path, body, route.token, request_id, until_s)
         try:
-            return await self._ask(route.cell, method, path, body, route.token, request_id, until_s, fresh=False)
+            return await self._ask(*arguments, whom=route.user_id, fresh=False)
         except OutcomeUnknown:
-            return await self._ask(route.cell, method, path, body, route.token, request_id, until_s, fresh=True)
+            return await self._ask(*arguments, whom=route.user_id, fresh=True)
 
     async def _ask(
         self,
@@ -116,11 +119,13 @@ class CellCalls:
         request_id: str,
         until_s: float,
         *,
+        whom: UUID | None,
         fresh: bool,
     ) -> CellAnswer:
         loop = asyncio.get_running_loop()
         try:
-            connection = await cell.take_in_time(budget_s(until_s, loop.time()), fresh=fresh)
+            left_s = budget_s(until_s, loop.time())
+            connection = await cell.take_in_time(left_s, cell.bulkhead.identity, whom, fresh=fresh)
         except RouterRefusal:
             if fresh:
                 raise OutcomeUnknown("the cell stopped answering; ask again") from None

@@ -27,7 +27,7 @@ _BY_PASSWORD: Final = {
         "grant_type": {"type": "string", "enum": ["password"]},
         "email": _TEXT,
         "password": _TEXT,
-        "refresh_token": _OR_NULL,
+        "refresh_token": {**_OR_NULL, "description": "any that was given out for the account: this device is known"},
     },
     "required": ["grant_type", "email", "password"],
 }

@@ -4,12 +4,13 @@ across maps as long as its addresses stay, so a new epoch costs no connection.""
 import asyncio
 import logging
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from contextlib import suppress
 from typing import Final
 from weakref import WeakSet
 
 from infra.runtime.cancelling import cancel_all
+from infra.runtime.fair_places import FairPlaces
 from infra.runtime.telemetry import LATENCY_BUCKETS_S
 from infra.topology.cells import Cell
 from infra.topology.identifiers import CellId
@@ -53,22 +54,26 @@ class CellUpstream:
         "bulkhead",
         "cell_id",
         "figures",
-        "opening",
         "servers",
+        "slow_answers",
+        "streams",
         "tunnels",
-        "tunnels_max",
     )
 
     def __init__(self, cell: Cell, settings: UpstreamSettings) -> None:
         self.cell_id: CellId = cell.cell_id
         self._settings = settings
-        self.bulkhead = Bulkhead(
-            in_flight_max=settings.in_flight_max, queue_max=settings.queue_max, queue_wait_s=settings.queue_wait_s
-        )
+        self.bulkhead = Bulkhead(settings)
         self.figures = CellFigures()
+        self.slow_answers = 0
         self.tunnels = 0
-        self.opening = 0
-        self.tunnels_max = settings.tunnels_max
+        self.streams = FairPlaces(
+            places_max=settings.tunnels_max,
+            of_one_max=settings.user_tunnels_max,
+            waiting_max=0,
+            waiting_of_one_max=0,
+        )
+        """WebSockets that are open or being opened; nobody waits for a place of theirs."""
         self.servers: list[UpstreamServer] = []
         self._every_server: WeakSet[UpstreamServer] = WeakSet()
         """With those whose address is gone while a request is at one: it has a deadline, and a place to give back."""
@@ -96,7 +101,7 @@ class CellUpstream:
         self._every_server.add(server)
         return server
 
-    def take_ready(self, now_s: float) -> UpstreamConnection | None:
+    def take_ready(self, now_s: float, places: FairPlaces, whom: Hashable) -> UpstreamConnection | None:
         """The usual case without waiting: a place and an idle connection to the least busy healthy server."""
         servers = self.servers
         if len(servers) == 1:
@@ -105,31 +110,40 @@ class CellUpstream:
             server = min(servers, key=_load)
         else:
             return None
-        if server.breaker.failures_in_a_row or not self.bulkhead.try_enter():
+        if server.breaker.failures_in_a_row or not places.try_enter(whom):
             return None
         connection = server.take_idle(now_s)
         if connection is None:
-            self.bulkhead.leave()
+            places.leave(whom)
+        else:
+            connection.places = places
+            connection.whom = whom
         return connection
 
-    async def take_in_time(self, within_s: float, *, fresh: bool = False) -> UpstreamConnection:
-        """Wait for a place, then connect if need be. Raises `CellUnavailable` or `CellOverloaded`; nothing was sent."""
+    async def take_in_time(
+        self, within_s: float, places: FairPlaces, whom: Hashable, *, fresh: bool = False
+    ) -> UpstreamConnection:
+        """Wait for a place, then connect if need be. Raises `CellUnavailable`, `CellOverloaded` or `TooManyRequests`;
+        nothing was sent."""
         if within_s > 0:
             with suppress(TimeoutError):
                 async with asyncio.timeout(within_s):
-                    return await self._take(fresh=fresh)
+                    return await self._take(places, whom, fresh=fresh)
         raise CellOverloaded("there was no time left to ask the cell; nothing was done")
 
-    async def _take(self, *, fresh: bool) -> UpstreamConnection:
+    async def _take(self, places: FairPlaces, whom: Hashable, *, fresh: bool) -> UpstreamConnection:
         loop = asyncio.get_running_loop()
         if not self.is_reachable(loop.time()):
             raise CellUnavailable("the cell that serves this user does not answer")
-        await self.bulkhead.enter()
+        await self.bulkhead.enter(places, whom)
         try:
-            return await self._take_connection(loop, fresh=fresh)
+            connection = await self._take_connection(loop, fresh=fresh)
         except BaseException:
-            self.bulkhead.leave()
+            places.leave(whom)
             raise
+        connection.places = places
+        connection.whom = whom
+        return connection
 
     async def _take_connection(self, loop: asyncio.AbstractEventLoop, *, fresh: bool) -> UpstreamConnection:
         for server in sorted(self.servers, key=_load):
@@ -155,7 +169,7 @@ class CellUpstream:
         """After an answer."""
         connection.server.breaker.succeed()
         connection.server.give_back(connection, now_s)
-        self.bulkhead.leave()
+        self._leave_place(connection)
 
     def lose(self, connection: UpstreamConnection, now_s: float) -> None:
         """After a connection broke under a request. A kept-alive connection may simply have been closed meanwhile,
@@ -163,7 +177,29 @@ class CellUpstream:
         self.figures.broken += 1
         if connection.fresh or connection.deadline_s <= now_s:
             connection.server.breaker.fail(now_s)
-        self.bulkhead.leave()
+        if not connection.fresh:
+            connection.server.drop_idle()
+        self._leave_place(connection)
+
+    def set_aside(self, connection: UpstreamConnection) -> None:
+        """Its client does not take the answer as fast as it comes. The cell has done its part, so the place is for
+        others; it goes on counting as its customer's."""
+        if connection.is_aside or self.slow_answers >= self._settings.slow_answers_max:
+            return
+        connection.is_aside = True
+        self.slow_answers += 1
+        assert connection.places is not None
+        connection.places.vacate(connection.whom)
+
+    def _leave_place(self, connection: UpstreamConnection) -> None:
+        places = connection.places
+        assert places is not None
+        if connection.is_aside:
+            connection.is_aside = False
+            self.slow_answers -= 1
+            places.leave_share(connection.whom)
+        else:
+            places.leave(connection.whom)
 
     def is_reachable(self, now_s: float) -> bool:
         return any(not server.breaker.is_open(now_s) for server in self.servers)

@@ -9,9 +9,11 @@ import asyncio
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
+from infra.runtime.fair_places import FairPlaces
 from router.answer import write_answer_head
 from router.budget import budget_ms, budget_s
 from router.errors import RequestMalformed, RouterRefusal, render_refusal
+from router.fleet import CellUpstream
 from router.forwarder import Forwarder
 from router.headers import RequestHead, write_request
 from router.hold import Ticket, read_halted
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from router.edge import EdgeProtocol
 
 _SAFE: Final = frozenset({b"GET", b"HEAD", b"OPTIONS"})
+_PREVIEW: Final = b"/v1/orders/preview"  # asks only, though it is a POST
 _STREAM_STALL_S: Final = 30.0
 
 
@@ -126,11 +129,16 @@ class ForwardedRequest:
         if forwarder.holding.lines and route.user_id in forwarder.holding.lines and self.method not in _SAFE:
             self._hold()
             return
-        connection = route.cell.take_ready(now_s)
+        connection = route.cell.take_ready(now_s, self.places_in(route.cell), route.user_id.int)
         if connection is None:
             forwarder.spawn(self, None)
         else:
             self.send(connection, now_s)
+
+    def places_in(self, cell: CellUpstream) -> FairPlaces:
+        """Reads and writes have places of their own."""
+        bulkhead = cell.bulkhead
+        return bulkhead.reads if self.method in _SAFE or self.target == _PREVIEW else bulkhead.writes
 
     def _hold(self) -> None:
         """Earlier writes of the user wait, so this one waits behind them."""
@@ -214,6 +222,8 @@ class ForwardedRequest:
             self.keep_alive = False
         if not self.disconnected:
             self.edge.transport.write(b"".join(self._answer_head(connection, monotonic(), None)))
+            if self.edge.flow.write_paused:  # he has not taken his last answer yet
+                self.pause()
         if self._waiter is not None:
             self._waiter.set_result(None)
 
@@ -254,6 +264,7 @@ class ForwardedRequest:
             self.tunnel.pause_reading()
         if self.streaming and self.connection is not None and self.connection.transport is not None:
             self.connection.transport.pause_reading()
+            self.route.cell.set_aside(self.connection)
 
     def resume(self) -> None:
         if self.tunnel is not None:

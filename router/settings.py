@@ -21,10 +21,21 @@ class UpstreamSettings(BaseModel):
     """How the router treats one cell, so that a sick one costs nobody else anything."""
 
     in_flight_max: int = Field(default=256, ge=1)
-    """Requests inside one cell at once: its batcher gains nothing from more, and a hung cell holds no more than
-    these."""
+    """Requests inside one cell at once, reads and writes each: its batcher gains nothing from more, and a hung cell
+    holds no more than these."""
+    user_in_flight_max: int = Field(default=32, ge=1)
+    """Of them one customer's, reads and writes each. A page or a program that asks for a few things at once has less;
+    it takes eight customers who all do their utmost to fill a cell's places."""
     queue_max: int = Field(default=512, ge=0)
-    """Requests waiting for a place; beyond that the cell is overloaded and waiting only makes the answer late."""
+    """Requests of one kind waiting for a place; beyond that the cell is overloaded and waiting only makes the answer
+    late. Customers take turns, and when the queue is full the one with the most in it gives way."""
+    user_queue_max: int = Field(default=256, ge=0)
+    """Of them one customer's: with his share under way about what a cell can do for one in `queue_wait_s`."""
+    identity_in_flight_max: int = Field(default=64, ge=1)
+    """Sign-ups, logins and refreshes inside one cell at once: it hashes two passwords at a time, the others wait."""
+    slow_answers_max: int = Field(default=256, ge=0)
+    """Large answers of one cell whose readers are slow, which take no place any more: what they have not taken lies in
+    the cell's memory, about a megabyte each at most."""
     queue_wait_s: float = Field(default=1.0, gt=0)
     connect_timeout_s: float = Field(default=1.0, gt=0)
     """Same machine room: a connection takes a millisecond; the rest is for a busy machine."""
@@ -36,6 +47,8 @@ class UpstreamSettings(BaseModel):
     comes in a burst after a quiet moment would otherwise pay for opening one, just when the cell is busiest."""
     tunnels_max: int = Field(default=5_000, ge=0)
     """Open WebSockets into one cell, by this router: a file descriptor on either side and about 30 KB each."""
+    user_tunnels_max: int = Field(default=32, ge=0)
+    """Open WebSockets of one customer, by this router: some windows on some machines."""
     breaker_failures: int = Field(default=5, ge=1)
     breaker_open_s: float = Field(default=1.0, gt=0)
 

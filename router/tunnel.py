@@ -8,6 +8,7 @@ sockets hold, and a tunnel takes no place among a cell's requests but has a limi
 """
 
 import asyncio
+from collections.abc import Callable
 from time import monotonic
 from typing import TYPE_CHECKING, Final, cast
 
@@ -26,8 +27,11 @@ _ANSWER_BYTES_MAX: Final = 262_144
 class Tunnel(asyncio.Protocol):
     """The cell's end. First an answer is read, then bytes are passed."""
 
-    def __init__(self, request: "ForwardedRequest") -> None:
+    def __init__(self, request: "ForwardedRequest", leave_place: Callable[[], None]) -> None:
+        """`leave_place` is called once, when the connection to the cell is gone or was never made."""
         self.request = request
+        self._leave_place: Callable[[], None] | None = leave_place
+        self._is_lost = False
         self.answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.status = 0
         self.headers: list[tuple[bytes, bytes]] = []
@@ -64,6 +68,8 @@ class Tunnel(asyncio.Protocol):
             self._give_up("the answer is too large")
 
     def connection_lost(self, error: Exception | None) -> None:
+        self._is_lost = True
+        self.give_up_place()
         self._give_up("the server closed the connection")
         if self.is_open:
             self._end()
@@ -143,6 +149,13 @@ class Tunnel(asyncio.Protocol):
         self.request.edge.transport.write(b"".join(parts))
         if early:
             self.send(early)
+        if self._is_lost:  # between its answer and now
+            self._end()
+
+    def give_up_place(self) -> None:
+        leave, self._leave_place = self._leave_place, None
+        if leave is not None:
+            leave()
 
     def _end(self) -> None:
         request = self.request

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from router.answer import write_answer_head
 from router.budget import budget_ms
-from router.errors import CellOverloaded, CellUnavailable, RouterRefusal
+from router.errors import CellOverloaded, CellUnavailable, RouterRefusal, TooManyRequests
 from router.fleet import CellUpstream
 from router.headers import as_upgrade, write_request
 from router.tunnel import Tunnel
@@ -37,24 +37,28 @@ async def _open_tunnel(request: "ForwardedRequest") -> Tunnel:
 
 
 async def _ask(request: "ForwardedRequest") -> Tunnel:
-    cell = request.route.cell
-    if cell.tunnels + cell.opening >= cell.tunnels_max:
+    cell, whom = request.route.cell, request.route.user_id.int
+    if not cell.streams.try_enter(whom):
+        if cell.streams.has_share(whom):
+            raise TooManyRequests("as many open streams as one customer may have")
         raise CellOverloaded("the cell has as many open streams as it may have")
-    cell.opening += 1
+    tunnel = Tunnel(request, leave_place=lambda: cell.streams.leave(whom))
     try:
-        return await _ask_cell(request, cell)
-    finally:
-        cell.opening -= 1
+        await _ask_cell(request, cell, tunnel)
+    except BaseException:
+        tunnel.give_up_place()
+        raise
+    return tunnel
 
 
-async def _ask_cell(request: "ForwardedRequest", cell: CellUpstream) -> Tunnel:
+async def _ask_cell(request: "ForwardedRequest", cell: CellUpstream, tunnel: Tunnel) -> None:
     loop = asyncio.get_running_loop()
     if request.budget_s <= 0:
         raise CellOverloaded("there was no time left to ask the cell; nothing was done")
     server = cell.pick_server(loop.time())
     try:
         async with asyncio.timeout(request.deadline_s - loop.time()):
-            _, tunnel = await loop.create_connection(lambda: Tunnel(request), server.host, server.port)
+            await loop.create_connection(lambda: tunnel, server.host, server.port)
             try:
                 tunnel.send(_written_for(request, server.host_header))
                 await tunnel.answered
@@ -65,7 +69,6 @@ async def _ask_cell(request: "ForwardedRequest", cell: CellUpstream) -> Tunnel:
         server.breaker.fail(loop.time())
         raise CellUnavailable("the cell that serves this user does not answer") from error
     server.breaker.succeed()
-    return tunnel
 
 
 def _written_for(request: "ForwardedRequest", host: bytes) -> bytes:

@@ -6,11 +6,13 @@ happened, and whether a byte of an answer had come, so that whoever knows the re
 """
 
 import asyncio
+from collections.abc import Hashable
 from typing import Final, Protocol, cast
 from urllib.parse import urlsplit
 
 import httptools
 
+from infra.runtime.fair_places import FairPlaces
 from router.breaker import Breaker
 from router.ticking import time_limit
 
@@ -53,12 +55,15 @@ class UpstreamConnection(asyncio.Protocol):
         "fresh",
         "headers",
         "idle_since_s",
+        "is_aside",
+        "places",
         "reusable",
         "server",
         "sink",
         "started_s",
         "status",
         "transport",
+        "whom",
     )
 
     def __init__(self, server: "UpstreamServer") -> None:
@@ -70,6 +75,10 @@ class UpstreamConnection(asyncio.Protocol):
         self.idle_since_s = 0.0
         self.started_s = 0.0
         self.deadline_s = 0.0
+        self.is_aside = False
+        self.places: FairPlaces | None = None
+        self.whom: Hashable = None
+        """Whose place of which kind the request on it has (`fleet.py`)."""
         self._parser = httptools.HttpResponseParser(self)
         self._reset()
 
@@ -306,9 +315,13 @@ class UpstreamServer:
         while self._idle and now_s - self._idle[0].idle_since_s > self._idle_max_s:
             self._idle.pop(0).abort("idle for too long")
 
+    def drop_idle(self) -> None:
+        """One that was kept was found broken: the others have rested as long, and a new one costs a millisecond."""
+        for connection in list(self._idle):
+            connection.abort("another one was found broken")
+        self._idle.clear()
+
     def close(self) -> None:
         """No more idle connections; busy ones end with their request."""
         self._is_gone = True
-        for connection in list(self._idle):
-            connection.abort("the address is gone")
-        self._idle.clear()
+        self.drop_idle()

@@ -9,6 +9,7 @@ import asyncio
 import math
 import os
 import secrets
+import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Hashable
 from concurrent.futures import ThreadPoolExecutor
@@ -29,9 +30,9 @@ slow login stand in the way of all."""
 WAITING_MAX: Final = 200
 """Four seconds of work, nearly as long as anybody waits; beyond that an answer would come too late."""
 WAITING_PER_ACCOUNT_MAX: Final = 16
-"""One person with all devices, or one sign-up that is sent again and again."""
+"""From one source: one person with all devices, or one sign-up that is sent again and again."""
 NICE: Final = 10
-"""A tenth of the processor time of an order's thread when both want the core."""
+"""Added to the process's own: a tenth of the processor time of an order's thread when both want the core."""
 
 Result = TypeVar("Result")
 
@@ -85,5 +86,7 @@ class PasswordHashing:
 
 
 def _yield_to_orders() -> None:
-    """Linux gives each thread a priority of its own."""
-    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICE)
+    """Only Linux gives each thread a priority of its own; it begins with that of the thread that made it."""
+    if sys.platform == "linux":
+        mine = threading.get_native_id()
+        os.setpriority(os.PRIO_PROCESS, mine, min(19, os.getpriority(os.PRIO_PROCESS, mine) + NICE))

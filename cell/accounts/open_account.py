@@ -20,7 +20,7 @@ from cell.ownership.guard import check_owner
 from infra.runtime.clock import Clock, TimeOrderedIds
 from infra.runtime.database import Pool
 from infra.runtime.problem import Problem
-from infra.runtime.procedures import DatabaseRefused, call
+from infra.runtime.procedures import DatabaseRefused, call, call_when_free
 from infra.security.password_form import normal_password
 
 
@@ -117,7 +117,7 @@ class Accounts:
         arguments = [
             caller.user_id, shown.family_id, shown.digest, following.digest, shown.is_marked(family_key)
         ]  # fmt: skip
-        [(outcome, first_used_at)] = await call(self._pool, queries.REFRESH, arguments)
+        [(outcome, first_used_at)] = await call_when_free(self._pool, queries.REFRESH, arguments)
         match outcome:
             case "refreshed":
                 return Refreshed(str(following), first_used_at)
@@ -201,7 +201,7 @@ class Accounts:
             proven.new_hash,
         ]
         try:
-            await call(self._pool, queries.START, arguments)
+            await call_when_free(self._pool, queries.START, arguments)
         except DatabaseRefused as error:
             if error.sqlstate == "RB011":
                 raise errors.misdirected(None, None) from error

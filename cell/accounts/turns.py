@@ -1,9 +1,9 @@
 """Whose password is looked at next: a few at a time, one per account, sources and their accounts in turn.
 
 Two hundred guesses at one email then wait for each other, and whoever logs in to another account goes between two of
-them; one address with a thousand emails waits for itself in the same way. What waits is bounded, in all and per
-account; beyond that a caller is refused at once. Knows neither passwords nor time; what a turn is used for is the
-caller's.
+them; one address with a thousand emails waits for itself in the same way. What waits is bounded: a source has few at
+one account, and when the room is full, whoever has most waiting gives way to whoever has less, so nobody fills it for
+others. Knows neither passwords nor time; what a turn is used for is the caller's.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ Waiters = deque[asyncio.Future[None]]
 
 
 class TurnsFull(Exception):
-    """Too many wait already, in all (`of_account` false) or for this account. Nothing was done."""
+    """Too many wait already, in all (`of_account` false) or from this source for this account. Nothing was done."""
 
     def __init__(self, *, of_account: bool) -> None:
         super().__init__("too many are waiting")
@@ -47,7 +47,8 @@ class Turn:
 
 
 class FairTurns:
-    """`places`: turns at once. `waiting_max` and `per_account_max`: how many may wait."""
+    """`places`: turns at once. `waiting_max`: how many may wait in all; `per_account_max`: of one source for one
+    account."""
 
     def __init__(self, *, places: int, waiting_max: int, per_account_max: int) -> None:
         self._free = places
@@ -57,7 +58,6 @@ class FairTurns:
         self._sources: dict[Hashable, dict[Hashable, Waiters]] = {}
         """Who waits: source -> account -> in the order of arrival. Whoever is first of a dictionary is served next and
         goes to its end."""
-        self._of_account: dict[Hashable, int] = {}
         self.waiting = 0
 
     @asynccontextmanager
@@ -72,13 +72,12 @@ class FairTurns:
             turn._end()
 
     async def _wait(self, account: Hashable, source: Hashable, within_s: float | None) -> None:
-        if self.waiting >= self._waiting_max:
-            raise TurnsFull(of_account=False)
-        if self._of_account.get(account, 0) >= self._per_account_max:
+        if len(self._sources.get(source, {}).get(account, ())) >= self._per_account_max:
             raise TurnsFull(of_account=True)
+        if self.waiting >= self._waiting_max:
+            self._make_room(source)
         mine = asyncio.get_running_loop().create_future()
         self._sources.setdefault(source, {}).setdefault(account, deque()).append(mine)
-        self._of_account[account] = self._of_account.get(account, 0) + 1
         self.waiting += 1
         self._begin_next()
         try:
@@ -90,6 +89,19 @@ class FairTurns:
         except asyncio.CancelledError:
             self._give_up(mine, account, source)
             raise
+
+    def _make_room(self, source: Hashable) -> None:
+        """The last of the longest queue gives way to a source that has less waiting. Raises `TurnsFull` if none has."""
+        sizes = {known: sum(map(len, accounts.values())) for known, accounts in self._sources.items()}
+        largest = max(sizes, key=lambda known: sizes[known])
+        if sizes[largest] <= sizes.get(source, 0) + 1:
+            raise TurnsFull(of_account=False)
+        accounts = self._sources[largest]
+        account = max(accounts, key=lambda known: len(accounts[known]))
+        last = accounts[account].pop()
+        self._left(largest, account)
+        if not last.done():
+            last.set_exception(TurnsFull(of_account=False))
 
     def _give_up(self, mine: asyncio.Future[None], account: Hashable, source: Hashable) -> None:
         if not mine.cancelled():  # the turn began in the same moment
@@ -127,9 +139,6 @@ class FairTurns:
     def _left(self, source: Hashable, account: Hashable) -> None:
         """One waits no more; what is empty is forgotten."""
         self.waiting -= 1
-        self._of_account[account] -= 1
-        if not self._of_account[account]:
-            del self._of_account[account]
         accounts = self._sources[source]
         if not accounts[account]:
             del accounts[account]

@@ -71,8 +71,8 @@ class OperatorReads(Controller):
         return {"cell": cell_name, **plain(row)}
 
     @post("/checks", status_code=200)
-    async def checks(self, pool: NamedDependency[Pool], cell_name: NamedDependency[str]) -> dict[str, Any]:
-        async with pool.connection() as connection:
+    async def checks(self, checks_pool: NamedDependency[Pool], cell_name: NamedDependency[str]) -> dict[str, Any]:
+        async with checks_pool.connection() as connection:
             result = await run_trial_balance(connection)
         return {"cell": cell_name, "healthy": result.healthy, **msgspec.to_builtins(result)}
 

@@ -6,7 +6,8 @@ timer: an idle process sends a single command at once, and a further flight star
 own (`SECOND_FLIGHT_MIN`), so a busy process sends few full batches instead of many of one.
 
 Order: one user's commands run one after another in arrival order, and a command behaves as if it had been sent alone.
-Between users nothing is promised; cancels go first.
+Between users nothing is promised, and kinds take turns: a flight of the kind that flew longest ago, so that a flood of
+one kind holds up nobody who sends another. A connection that is not free in time is no failure: the commands wait on.
 
 Under failure: a user whose row another writer holds is skipped, not waited for, and goes with the next flight; after
 three tries his command goes alone and waits a short `lock_timeout`, again and again until its deadline; one such flight
@@ -36,7 +37,7 @@ from infra.runtime.clock import Clock
 from infra.runtime.database import Pool
 from infra.runtime.fault_points import FaultPoints
 from infra.runtime.problem import Problem
-from infra.runtime.procedures import DatabaseAway, DatabaseBusy, DatabaseFailure, call_on, connected
+from infra.runtime.procedures import ConnectionsTaken, DatabaseAway, DatabaseBusy, DatabaseFailure, call_on, connected
 from infra.runtime.telemetry import Metrics
 
 _log = logging.getLogger(__name__)
@@ -49,6 +50,7 @@ LOCK_WAITS_LEFT_MIN: Final = 1.5
 """Of a command's time, for it to wait for a lock: the wait, and half of it for the answer to come."""
 SUSPECTS_MAX: Final = 1_024
 CONNECTION_WAIT_S: Final = 1.0
+RETRY_PAUSE_S: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +179,9 @@ class Batcher:
         except DatabaseBusy:
             self._busy(flight)
             return
+        except ConnectionsTaken:
+            await self._wait(flight, not_reached)
+            return
         except DatabaseAway as error:
             await self._resend(flight, error)
             return
@@ -264,14 +269,22 @@ class Batcher:
 
     async def _resend(self, flight: Flight, error: Exception) -> None:
         """The connection was lost, maybe around COMMIT: the same keys again, until the deadline."""
-        self._resent[flight.kind].inc()
-        _log.warning("the database went away; sending %d commands again", len(flight.pending), exc_info=error)
+        if flight.sent:
+            self._resent[flight.kind].inc()
+            _log.warning("the database went away; sending %d commands again", len(flight.pending), exc_info=error)
+            for pending in flight.pending:
+                pending.lost = True
+        else:
+            _log.warning("no connection to the database; %d commands wait", len(flight.pending), exc_info=error)
+        await self._wait(flight, errors.unavailable)
+
+    async def _wait(self, flight: Flight, why: Callable[[], Problem]) -> None:
+        """Nothing of it is at the database: again in a moment."""
         for pending in flight.pending:
-            pending.lost = pending.lost or flight.sent
-            pending.stay(errors.unavailable)
-        await asyncio.sleep(0.05)
+            pending.stay(why)
+        await asyncio.sleep(RETRY_PAUSE_S)
         for pending in flight.pending:
-            self._stay(pending, errors.unavailable, alone=False)
+            self._stay(pending, why, alone=False)
 
     async def _split_up(self, flight: Flight, error: DatabaseFailure) -> None:
         """The database refused the call whole: one command at a time finds the guilty one."""

@@ -9,7 +9,7 @@ from uuid import UUID
 
 
 class CommandKind(StrEnum):
-    """What a command asks for; the order of members is the order of service."""
+    """What a command asks for; the order of members is the order of service of kinds that have waited as long."""
 
     CANCEL = "cancel"
     REPLACE = "replace"
@@ -90,8 +90,9 @@ def procedures(
     }
 
 
-def bind(procedure: Procedure, commands: Sequence[Command], *, at: datetime, wait: bool) -> tuple[Any, ...]:
-    """The parameters of one call for these commands, a column each. `at`: which session of the market it is."""
+def bind(procedure: Procedure, commands: Sequence[Command], *, at: datetime, wait: bool | None) -> tuple[Any, ...]:
+    """The parameters of one call for these commands, a column each. `at`: which session of the market it is. `wait` for
+    locks; None (of orders that are placed): a preview, which takes none and writes nothing."""
     columns = zip(*(command.arguments for command in commands), strict=True)
     return (
         [command.user_id for command in commands],

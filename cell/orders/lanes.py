@@ -63,6 +63,9 @@ class Lanes:
     by_user: dict[UUID, deque[Pending]] = field(default_factory=dict)
     ready: dict[CommandKind, deque[UUID]] = field(default_factory=lambda: {kind: deque() for kind in CommandKind})
     alone: deque[UUID] = field(default_factory=deque)
+    turns: dict[CommandKind, None] = field(default_factory=lambda: dict.fromkeys(CommandKind))
+    """The kinds, whichever flew longest ago first: one user who sends one kind on and on does not keep the others from
+    flying. Of those that have not flown yet the order is that of service."""
     count: int = 0
 
     @property
@@ -108,7 +111,8 @@ class Lanes:
             self.count -= 1
 
     def take_together(self, batch_max: int, suspects: Mapping[UUID, int]) -> Flight | None:
-        for kind, users in self.ready.items():
+        for kind in self.turns:
+            users = self.ready[kind]
             heads: list[Pending] = []
             while users and len(heads) < batch_max:
                 head = self.by_user[users.popleft()][0]
@@ -120,6 +124,8 @@ class Lanes:
                     head.flying = True
                     heads.append(head)
             if heads:
+                del self.turns[kind]
+                self.turns[kind] = None
                 return Flight(kind, heads)
         return None
 

@@ -1,7 +1,8 @@
-"""Preview an order: the very deed, rolled back.
+"""Preview an order: the very judgement, and no deed.
 
-The procedure that places orders decides, under the user's lock, and its transaction is undone. So a preview cannot say
-yes where placing would say no, whatever rule is added later. It writes nothing that stays and uses no idempotency key.
+The procedure that places orders decides, as it would at that moment, and writes nothing. So a preview cannot say yes
+where placing would say no, whatever rule is added later. It is an estimate: it takes no lock and waits for none, so
+what another writer of the user has not committed yet does not count. It uses no idempotency key.
 """
 
 from collections.abc import Mapping
@@ -38,7 +39,8 @@ async def preview_order(pool: Pool, procedure: Procedure, clock: Clock, caller: 
     """200 with the verdict. Raises Problem for what is no order, 404, 421 and 503."""
     terms = parse_order(raw)
     command = place_command(terms, caller, f"preview-{uuid4()}")
-    rows = await rehearse(pool, procedure.sql, bind(procedure, [command], at=clock.now(), wait=True))
+    # It writes nothing by itself. Rolled back all the same: an older procedure, left by a rollback of a release, would.
+    rows = await rehearse(pool, procedure.sql, bind(procedure, [command], at=clock.now(), wait=None))
     outcome = owned(Outcome(*rows[0][1:]))
     price = terms.limit_px_micros or terms.stop_px_micros or await find_reference_price(pool, terms.symbol)
     accepted = outcome.outcome == "accepted"

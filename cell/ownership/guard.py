@@ -51,6 +51,13 @@ class RouteGuard:
         self._verified[token] = (caller, claims.expires_at_s)
         return caller
 
+    def user_of(self, token: bytes | None) -> UUID | None:
+        """Whose requests this one is counted with; nobody's if the token is no good."""
+        try:
+            return None if token is None else self.identify(token.decode("latin-1")).user_id
+        except Problem:
+            return None
+
 
 _OWNER: LiteralString = (
     "select owner_state, forward_cell, forward_epoch, lease_ends_at from brokerage.users where user_id = %s"

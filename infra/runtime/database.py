@@ -7,60 +7,20 @@ the server too, when its caller waits no more.
 """
 
 import asyncio
-import math
-from collections import deque
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
-from typing import Any, LiteralString
+import time
+from collections.abc import Mapping, Sequence
+from typing import LiteralString
 from urllib.parse import urlencode
 
+import psycopg
+import psycopg_pool
 from psycopg import AsyncConnection, Error
 from psycopg.rows import TupleRow
-from psycopg_pool import AsyncConnectionPool
 
-from infra.runtime import deadline
-from infra.runtime.deadline import OutOfTime
+from infra.runtime.fair_places import FairPlaces
+from infra.runtime.pool import Connection as Connection
+from infra.runtime.pool import Pool as Pool
 from infra.runtime.settings import PostgresSettings
-
-Connection = AsyncConnection[TupleRow]
-
-
-class _LastReturnedFirst(deque[Connection]):
-    """What psycopg_pool appends on return and pops from the left to lend: a queue there, a stack here."""
-
-    append = deque.appendleft
-
-
-class Pool(AsyncConnectionPool[Connection]):
-    """Connections, lent to a request no longer than its budget lasts; the wait for one counts.
-
-    The one that was returned last is lent first. A server process that has just run a statement has its plan and its
-    catalog entries in the processor's caches; taking turns, as the library does, wakes the coldest of all each time.
-    """
-
-    _pool: deque[Connection]
-
-    def __init__(self, *arguments: Any, **settings: Any) -> None:
-        super().__init__(*arguments, **settings)
-        self._pool = _LastReturnedFirst()
-
-    @asynccontextmanager
-    async def connection(self, timeout: float | None = None) -> AsyncIterator[Connection]:
-        """Raises `OutOfTime` when the budget ends; the driver has cancelled the statement then."""
-        left_s = deadline.left_s()
-        if left_s == math.inf:
-            async with super().connection(timeout) as connection:
-                yield connection
-            return
-        if left_s <= 0:
-            raise OutOfTime("the caller waits no more")
-        try:
-            async with asyncio.timeout(left_s) as budget, super().connection(timeout) as connection:
-                yield connection
-        except TimeoutError as error:
-            if budget.expired():
-                raise OutOfTime("the caller waits no more") from error
-            raise
 
 
 def with_session_settings(settings: PostgresSettings, application_name: str) -> str:
@@ -100,12 +60,17 @@ async def _configure(connection: Connection) -> None:
 
 
 def make_pool(
-    settings: PostgresSettings, application_name: str, *, size: int | None = None, checked: bool = False
+    settings: PostgresSettings,
+    application_name: str,
+    *,
+    size: int | None = None,
+    checked: bool = False,
+    shares: FairPlaces | None = None,
 ) -> Pool:
     """A closed pool; `async with pool:` or `await pool.open()` opens it.
 
-    `checked`: try each connection before it is handed out. It costs a round trip, so only callers that have no retry of
-    their own and are in no hurry ask for it; the others meet a dead connection once and go on with the next.
+    `checked`: ask each connection before it is lent. It costs a round trip, so only callers that are in no hurry want
+    it. `shares`: of those connections that one user's requests may have (`pool.py`).
     """
     count = size or settings.pool_max
     return Pool(
@@ -115,10 +80,11 @@ def make_pool(
         timeout=settings.connect_timeout_s,
         max_waiting=1_024,
         configure=_configure,
-        check=AsyncConnectionPool.check_connection if checked else None,
         open=False,
         reconnect_timeout=5.0,
         connection_class=AsyncConnection[TupleRow],
+        checked=checked,
+        shares=shares,
     )
 
 
@@ -142,10 +108,27 @@ def _as_sql(text: str) -> LiteralString:
 
 
 async def answers(pool: Pool, timeout_s: float = 1.0) -> bool:
-    """Does the database answer a trivial query in time?"""
-    try:
-        async with pool.connection(timeout=timeout_s) as connection:
-            await connection.execute("select 1")
-    except Exception:
+    """Does the database answer a trivial query in time? One connection that has died says nothing about it: the next
+    is asked. Nor does a pool whose connections are all in use, if one is free in time."""
+    asking = asyncio.create_task(_answers(pool, timeout_s))
+    done, _ = await asyncio.wait({asking}, timeout=timeout_s)
+    if not done:
+        asking.cancel()  # it ends later: a server that hangs hangs the driver's cancellation too
         return False
-    return True
+    return asking.result()
+
+
+async def _answers(pool: Pool, timeout_s: float) -> bool:
+    ends_at_s = time.monotonic() + timeout_s
+    while (left_s := ends_at_s - time.monotonic()) > 0:
+        try:
+            async with pool.connection(timeout=left_s) as connection:
+                await connection.execute("select 1")
+                return True
+        except psycopg_pool.PoolTimeout:
+            return False
+        except psycopg.OperationalError:
+            continue  # that one is gone, and its sisters are being asked
+        except Exception:
+            return False
+    return False

@@ -2,17 +2,21 @@
 
 Callers react to what a failure means for them, not to a driver's class: the database is away (the outcome of a call
 that was sent is unknown), it is busy (rolled back, nothing was done), it refused with a private SQLSTATE of ours, or
-it broke on this very call. No message or constraint name is ever parsed. Nothing is retried here.
+it broke on this very call; or it was never asked, as all connections were in use. No message or constraint name is
+ever parsed. Nothing is retried here but what certainly was not done.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any, LiteralString
+from typing import Any, Final, LiteralString
 
 import psycopg
 from psycopg_pool import PoolTimeout
 
-from infra.runtime.database import Connection, Pool
+from infra.runtime.pool import Connection, Pool, PoolBusy
+
+_BUSY_PAUSES_S: Final = (0.005, 0.01, 0.02, 0.04, 0.08, 0.16)
 
 
 class DatabaseFailure(Exception):
@@ -21,6 +25,10 @@ class DatabaseFailure(Exception):
 
 class DatabaseAway(DatabaseFailure):
     """No connection, or it was lost: what was sent may or may not have been committed."""
+
+
+class ConnectionsTaken(DatabaseFailure):
+    """The database is there, but no connection came free in time: nothing was sent."""
 
 
 class DatabaseBusy(DatabaseFailure):
@@ -41,12 +49,25 @@ class DatabaseBroke(DatabaseFailure):
 
 AWAY: tuple[type[Exception], ...] = (psycopg.OperationalError, PoolTimeout, DatabaseAway)
 """What any use of a pool raises when the database is away, for those who answer 503 to it."""
+TAKEN: tuple[type[Exception], ...] = (PoolBusy, ConnectionsTaken)
+"""What it raises when the database is there and every connection is in use."""
 
 
 async def call(pool: Pool, sql: LiteralString, parameters: Sequence[Any]) -> Sequence[tuple[Any, ...]]:
     """The rows of one procedure call. Raises a DatabaseFailure."""
     async with connected(pool) as connection:
         return await call_on(connection, sql, parameters)
+
+
+async def call_when_free(pool: Pool, sql: LiteralString, parameters: Sequence[Any]) -> Sequence[tuple[Any, ...]]:
+    """`call`, of a procedure that does not wait for the row it has to lock: while another writer has that, it is tried
+    again for a third of a second, and between the tries the connection is for others. Raises a DatabaseFailure."""
+    for pause_s in _BUSY_PAUSES_S:
+        try:
+            return await call(pool, sql, parameters)
+        except DatabaseBusy:
+            await asyncio.sleep(pause_s)
+    return await call(pool, sql, parameters)
 
 
 @asynccontextmanager
@@ -75,6 +96,8 @@ def _failures_named() -> Iterator[None]:
         yield
     except (psycopg.errors.LockNotAvailable, psycopg.errors.QueryCanceled) as error:
         raise DatabaseBusy(str(error)) from error
+    except PoolBusy as error:
+        raise ConnectionsTaken(str(error)) from error
     except (psycopg.OperationalError, PoolTimeout) as error:
         raise DatabaseAway(str(error)) from error
     except psycopg.Error as error:

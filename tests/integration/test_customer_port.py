@@ -618,6 +618,6 @@ async def test_who_has_no_time_left_is_not_begun(port: Port) -> None:
 
 async def test_a_preview_ends_with_its_budget(port: Port) -> None:
     with psycopg.connect(port.database.superuser_dsn) as blocker:
-        blocker.execute("select 1 from brokerage.users where user_id = %s for update", [port.user_id])
+        blocker.execute("lock table brokerage.users")
         status, _, body = await port.ask("POST", "/v1/orders/preview", ORDER, budget_ms=100)
     assert (status, body["code"]) == (503, "OVERLOADED")

@@ -28,7 +28,6 @@ pytestmark = pytest.mark.anyio
 
 PASSWORD = "correct horse"
 GUESSES_PER_SOURCE = 10
-GUESSES_OF_STRANGERS = 30
 
 
 @dataclass
@@ -159,7 +158,9 @@ async def test_after_many_guesses_the_right_password_has_to_wait_too(desk: Desk)
 
 async def test_thousands_of_addresses_share_one_budget_and_do_not_shut_the_owner_out(desk: Desk) -> None:
     device = (await desk.open()).token
-    for n in range(GUESSES_OF_STRANGERS):
+    assert (await desk.log_in("wrong horse", "address-0")).status == 401
+    desk.root("update brokerage.login_sources set whole_at = whole_at + interval '97 minutes' where source = ''")
+    for n in range(1, 3):  # a hundred in all
         assert (await desk.log_in("wrong horse", f"address-{n}", server=n % 2)).status == 401
     assert (await desk.log_in(PASSWORD, "one more address")).status == 429
     assert (await desk.log_in(PASSWORD, "home")).status == 200

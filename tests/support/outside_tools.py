@@ -3,6 +3,7 @@
 Where `CI=true` a missing tool is a failure: a suite that skips everything there would prove nothing.
 """
 
+import importlib.util
 import os
 import shutil
 
@@ -18,3 +19,12 @@ def outside_tool(name: str, *, for_what: str) -> str:
     if os.environ.get("CI") == "true":
         pytest.fail(reason)
     pytest.skip(reason)
+
+
+def outside_module(name: str, *, for_what: str) -> None:
+    """Skips the test if there is no such Python module here, or fails it under CI."""
+    if importlib.util.find_spec(name) is None:
+        reason = f"the Python package {name} is not installed ({for_what})"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)

@@ -88,7 +88,7 @@ class OrderController(Controller):
         "/preview",
         status_code=200,
         summary="What would come of an order",
-        description="The order is placed and undone: the same rules, and nothing stays.",
+        description="The rules of placing, and nothing stays. An estimate at this moment: it waits for nothing.",
         operation_class=PREVIEWING,
         responses=answers(Preview, WRITE, s200="the verdict, the hold and the estimated cost"),
     )

@@ -1,6 +1,6 @@
 -- May this source try a password of this account now? Each source has ten guesses at once and one more every minute. All
--- sources from which nobody has ever logged in to the account share thirty and one a minute besides, so that thousands of
--- addresses do not add up; a source that once brought the right password (or is vouched for: it holds a refresh token of the
+-- sources from which nobody has ever logged in to the account share a hundred (NIST SP 800-63B) and one a minute besides, so
+-- that thousands of addresses do not add up, and a few do not keep its owner from logging in somewhere new; a source that once brought the right password (or is vouched for: it holds a refresh token of the
 -- account) needs none of those, so nobody else's guesses keep it out. A right password gives the guess back (start_session_v1).
 -- The account need not exist. Rows are kept until their budget is whole again, or for 90 days after a login.
 -- Result: wait_s null, and a guess was taken; or the seconds to wait, and nothing was taken. is_stranger: of the shared ones.
@@ -13,7 +13,7 @@ as $$
 declare
     per_guess constant interval := '1 minute';
     own_window constant interval := '10 minutes';      -- ten guesses
-    shared_window constant interval := '30 minutes';   -- thirty
+    shared_window constant interval := '100 minutes';  -- a hundred
     now_at timestamptz;
     own_at timestamptz;
     shared_at timestamptz;

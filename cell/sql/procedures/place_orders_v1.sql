@@ -18,6 +18,8 @@
 -- and minute, and their worth: what a buy holds, a sale's quantity at its limit, else its stop, else the reference price.
 -- SQLSTATEs: 55P03 when p_wait and the lock did not come in time.
 -- Lock order: users by id; everything else is reached under a user's lock.
+-- p_wait null: a preview. Nothing is locked, nobody is waited for, and nothing is written: what placing would answer to what
+-- is committed at this moment.
 -- Statement one only locks; a later statement, with a later snapshot, reads what the locks protect.
 create or replace function brokerage.place_orders_v1(
     p_user_ids uuid[], p_keys text[], p_fingerprints bytea[], p_client_order_ids text[],
@@ -35,7 +37,7 @@ set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off se
 as $$
 #variable_conflict use_column
 declare
-    locked constant uuid[] := lock_users_v1(p_user_ids, p_wait);
+    locked constant uuid[] := case when p_wait is null then p_user_ids else lock_users_v1(p_user_ids, p_wait) end;
     locked_at constant timestamptz := clock_v1();
     market_open boolean := true;
     next_open timestamptz;
@@ -198,13 +200,14 @@ begin
          cross join lateral (select case j.side when 'buy' then j.hold_cash::bigint else j.hold_shares::bigint end,
                                     case j.side when 'buy' then 'cash' else 'shares' end,
                                     case j.side when 'buy' then 'USD' else j.symbol end) h (amount, account, unit)
-         where j.outcome = 'accepted'
+         where j.outcome = 'accepted' and p_wait is not null
     ),
     keys as (
         insert into idempotency_keys (user_id, key, fingerprint, outcome, resource_id, figures, at)
         select user_id, key, fingerprint, outcome, case when outcome = 'accepted' then order_id end, figures, recorded_at
           from told
-         where outcome not in ('NOT_FOUND', 'SKIPPED', 'DEPARTED', 'USER_HALTED', 'REPLAYED', 'IDEMPOTENCY_KEY_REUSED')
+         where p_wait is not null
+           and outcome not in ('NOT_FOUND', 'SKIPPED', 'DEPARTED', 'USER_HALTED', 'REPLAYED', 'IDEMPOTENCY_KEY_REUSED')
     ),
     new_orders as (
         insert into orders (user_id, order_id, client_order_id, symbol, side, type, time_in_force, order_qty_micros, notional_micros,

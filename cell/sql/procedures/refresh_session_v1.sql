@@ -6,6 +6,7 @@
 -- unknown to the new owner), and when the shown token was first used. Sixteen spent tokens are known by their time; who turns
 -- over more within ten seconds and then repeats an older one is taken for a copy.
 -- Should the clock step back by more than ten seconds, a repeat is taken for a copy too. Lock: the user's row, the family's.
+-- 55P03: another writer has the user; the caller tries again, and keeps no connection from others meanwhile.
 create or replace function brokerage.refresh_session_v1(
     p_user_id uuid, p_family_id uuid, p_shown_hash bytea, p_next_hash bytea, p_is_ours boolean
 ) returns table (outcome text, first_used_at timestamptz) language plpgsql security definer
@@ -18,7 +19,7 @@ declare
     place integer;
     now_at timestamptz;
 begin
-    perform from users where user_id = p_user_id for no key update;
+    perform from users where user_id = p_user_id for no key update nowait;
     select ownership_v1(owner_state, lease_ends_at) into owned from users where user_id = p_user_id;
     if owned is not null then
         return query select owned, null::timestamptz;

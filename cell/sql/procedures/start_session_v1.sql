@@ -4,6 +4,7 @@
 -- 32 are kept, 90 days each.
 -- A new hash of the password (null: none) takes the place of the one in an older form.
 -- SQLSTATEs: RB011 the user is gone or was never here, RB012 halted: a session begun now would not move with the user.
+-- 55P03: another writer has the user; the caller tries again, and keeps no connection from others meanwhile.
 -- Lock: the user's row, then the account's sources.
 create or replace function brokerage.start_session_v1(
     p_user_id uuid, p_family_id uuid, p_family_key bytea, p_hash bytea, p_lifetime interval, p_source bytea,
@@ -16,7 +17,7 @@ declare
     owned text;
     now_at timestamptz;
 begin
-    perform from users where user_id = p_user_id for no key update;
+    perform from users where user_id = p_user_id for no key update nowait;
     if not found then
         raise exception 'the user left this cell' using errcode = 'RB011';
     end if;

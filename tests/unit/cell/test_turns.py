@@ -1,12 +1,18 @@
 """In which order logins are served, decided by hand: nothing here waits for time."""
 
 import asyncio
+import os
+import sys
+import threading
 from collections.abc import AsyncIterator
 
 import pytest
 
+from cell.accounts.hashing import NICE, PasswordHashing
 from cell.accounts.turns import FairTurns, Turn, TurnsFull
+from cell.metrics import TABLE
 from infra.runtime.deadline import OutOfTime
+from infra.runtime.telemetry import Metrics
 
 pytestmark = pytest.mark.anyio
 
@@ -102,9 +108,22 @@ async def test_what_waits_is_bounded_per_account_and_in_all(desk: Desk) -> None:
     for n in range(6):
         await desk.come(f"other-{n}", f"account-{n}")
     with pytest.raises(TurnsFull) as full:
-        async with desk.turns.turn("anybody", "home"):
+        async with desk.turns.turn("anybody", "here"):
             raise AssertionError("twelve wait")
     assert not full.value.of_account
+    assert desk.turns.waiting == 12
+
+
+async def test_who_fills_the_room_gives_way_to_who_has_less_waiting(desk: Desk) -> None:
+    for n in range(13):
+        await desk.come(f"stuffed-{n}", f"account-{n}", source="attacker")
+    await desk.come("owner", "account-0", source="home")
+    assert desk.turns.waiting == 12
+    put_out = [name for name, task in desk.tasks.items() if task.done()]
+    assert len(put_out) == 1
+    assert isinstance(desk.tasks[put_out[0]].exception(), TurnsFull)
+    assert "owner" in (await desk.serve_all())[:3]
+    assert len(desk.served) == 13
 
 
 async def test_who_gives_up_waiting_leaves_nothing_behind(desk: Desk) -> None:
@@ -130,3 +149,11 @@ async def test_who_is_cancelled_at_the_moment_of_its_turn_keeps_nothing(desk: De
     desk.tasks["second"].cancel()
     await desk.settle()
     assert await desk.serve_all() == ["first", "third"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux gives each thread a priority of its own")
+async def test_passwords_are_hashed_at_a_lower_priority_than_anything_else_here() -> None:
+    hashing = PasswordHashing(Metrics(TABLE))
+    ours = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+    theirs = await hashing._run("verify", lambda: os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+    assert theirs == min(19, ours + NICE) > ours

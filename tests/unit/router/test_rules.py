@@ -18,6 +18,7 @@ from router.errors import CellOverloaded
 from router.headers import Ids, RequestHead, write_request
 from router.locate import locate_user
 from router.placement import IdNotFound, NoOpenCell, choose_cell, mint_user_id
+from router.settings import UpstreamSettings
 from router.target import is_forwarded, is_plain
 
 names = st.from_regex(rb"[a-z][a-z0-9_-]{0,20}", fullmatch=True)
@@ -48,36 +49,37 @@ def test_a_breaker_opens_after_failures_in_a_row_and_lets_one_try() -> None:
 
 @pytest.mark.anyio
 async def test_a_bulkhead_keeps_order_and_limits() -> None:
-    bulkhead = Bulkhead(in_flight_max=1, queue_max=2, queue_wait_s=0.2)
-    assert bulkhead.try_enter()
+    bulkhead = Bulkhead(UpstreamSettings(in_flight_max=1, queue_max=2, queue_wait_s=0.2))
+    places = bulkhead.writes
+    assert places.try_enter("first")
     order: list[int] = []
 
     async def wait(number: int) -> None:
-        await bulkhead.enter()
+        await bulkhead.enter(places, number)
         order.append(number)
 
     first, second = asyncio.create_task(wait(1)), asyncio.create_task(wait(2))
     await asyncio.sleep(0)
-    assert not bulkhead.try_enter()
+    assert not places.try_enter("other")
     with pytest.raises(CellOverloaded):
-        await bulkhead.enter()  # the queue is full
-    bulkhead.leave()
+        await bulkhead.enter(places, "other")  # the queue is full
+    places.leave("first")
     await first
     with pytest.raises(CellOverloaded):
         await second  # waited too long
-    bulkhead.leave()
+    places.leave(1)
     assert (order, bulkhead.in_flight, bulkhead.queued, bulkhead.turned_away) == ([1], 0, 0, 2)
 
 
 @pytest.mark.anyio
 async def test_a_waiter_that_gives_up_loses_no_place() -> None:
-    bulkhead = Bulkhead(in_flight_max=1, queue_max=5, queue_wait_s=5)
-    await bulkhead.enter()
-    waiting = asyncio.create_task(bulkhead.enter())
+    bulkhead = Bulkhead(UpstreamSettings(in_flight_max=1, queue_max=5, queue_wait_s=5))
+    await bulkhead.enter(bulkhead.reads, "one")
+    waiting = asyncio.create_task(bulkhead.enter(bulkhead.reads, "other"))
     await asyncio.sleep(0)
     waiting.cancel()
     await asyncio.gather(waiting, return_exceptions=True)
-    bulkhead.leave()
+    bulkhead.reads.leave("one")
     assert (bulkhead.in_flight, bulkhead.queued) == (0, 0)
 
 
