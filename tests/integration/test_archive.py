@@ -63,7 +63,7 @@ class Archive:
         return await (await self.root.execute(query, values)).fetchall()
 
     async def publish(self) -> None:
-        await self.rows("delete from brokerage.outbox")
+        await self.root.execute("delete from brokerage.outbox")
 
     async def archive(self, until_s: float | None = None) -> Archived:
         loop = asyncio.get_running_loop()
