@@ -167,12 +167,6 @@ def unavailable() -> Problem:
     )
 
 
-def unsupported_media_type(media_type: str) -> Problem:
-    return Problem(
-        415, "UNSUPPORTED_MEDIA_TYPE", f"send application/json, not {media_type[:64] or 'a body without Content-Type'}"
-    )
-
-
 def order_not_found() -> Problem:
     return refusal("ORDER_NOT_FOUND", None)
 

@@ -9,10 +9,11 @@ from litestar.di import NamedDependency
 
 from cell.archive.queries import record_walk
 from cell.archive.sweep import Place, archive
-from cell.caller import decode_body, format_time
+from cell.caller import format_time
 from infra.runtime.clock import Clock
 from infra.runtime.database import Pool
 from infra.runtime.operator_api import subject_of
+from infra.runtime.strict_body import read_body
 
 OLDER_THAN_DAYS_MIN = 7
 """A venue's busts and corrections come within days; an order that one speaks of has to be brought back."""
@@ -35,7 +36,7 @@ class ArchiveController(Controller):
         self, request: Request[Any, Any, Any], pool: NamedDependency[Pool], clock: NamedDependency[Clock]
     ) -> dict[str, Any]:
         """Archive for two seconds; `place` of the answer, sent again, goes on there. None: the walk is done."""
-        body = decode_body(_decoder, await request.body())
+        body = await read_body(_decoder, request)
         before = clock.now() - timedelta(days=body.older_than_days)
         if body.place == Place():
             await record_walk(pool, actor=subject_of(request), before=before)

@@ -12,15 +12,7 @@ from litestar.params import FromPath, FromQuery
 from msgspec import UNSET, Raw, UnsetType
 
 from cell import errors
-from cell.caller import (
-    Answer,
-    Caller,
-    Moment,
-    check_content_type,
-    decode_body,
-    format_time,
-    idempotency_key,
-)
+from cell.caller import Answer, Caller, Moment, format_time, idempotency_key
 from cell.controller import (
     LIST,
     READ,
@@ -38,11 +30,8 @@ from cell.money import (
     MICROS,
     PRICE_MAX_MICROS,
     Amount,
-    AmountRefused,
-    NotADecimal,
     average_micros,
     format_micros,
-    parse_micros,
     value_micros,
 )
 from cell.orders.batcher import Batcher
@@ -53,6 +42,7 @@ from cell.paging import foreign_token, parse_page
 from cell.positions import queries
 from infra.runtime.database import Pool
 from infra.runtime.problem import Problem
+from infra.runtime.strict_body import check_content_type, decode_body
 
 
 class PositionView(msgspec.Struct):
@@ -125,15 +115,6 @@ def position_view(row: Mapping[str, Any]) -> PositionView:
     )
 
 
-def _unit_cost(token: bytes) -> int:
-    try:
-        return parse_micros(token, limit_micros=PRICE_MAX_MICROS, zero_allowed=True)
-    except NotADecimal as error:
-        raise errors.invalid_field(400, "unit_cost", str(error)) from error
-    except AmountRefused as error:
-        raise errors.invalid_field(422, "unit_cost", str(error)) from error
-
-
 def transfer_fingerprint(symbol: str, qty_micros: int, unit_cost_micros: int) -> bytes:
     return fingerprint(
         "POST",
@@ -153,7 +134,10 @@ async def transfer_shares(batcher: Batcher, caller: Caller, key: str, raw: bytes
         raise errors.invalid_field(400, "qty", "missing")
     if body.unit_cost is UNSET:
         raise errors.invalid_field(400, "unit_cost", "missing")
-    qty, unit_cost = parse_amount("qty", bytes(body.qty), price=False), _unit_cost(bytes(body.unit_cost))
+    qty = parse_amount("qty", bytes(body.qty), price=False)
+    unit_cost = parse_amount(
+        "unit_cost", bytes(body.unit_cost), price=False, limit_micros=PRICE_MAX_MICROS, zero_allowed=True
+    )
     command = Command(
         CommandKind.TRANSFER,
         caller.user_id,

@@ -24,6 +24,8 @@ SYMBOL = "AAPL"
 REFERENCE = 100_000_000
 CHECKS = read_sql("cell", "checks")
 SET_BANDS = "select brokerage.set_price_bands_v1(%s::text[], %s::bigint[], %s::bigint[])"
+# Never too old, at whatever hour of the sessions; the last one told is the one that counts.
+TELL_PRICE = "select brokerage.set_reference_prices_v1(%s, %s, '2027-01-01')"
 TRIGGER = "select * from brokerage.trigger_stops_v1(%s, %s, %s, 1000, %s, 'XNYS')"
 SESSIONS = [
     (datetime(2026, 11, day, 14, 30, tzinfo=UTC), datetime(2026, 11, day, close, 0, tzinfo=UTC))
@@ -61,7 +63,7 @@ class BooksMachine(RuleBasedStateMachine):
         """What became of early reports when what they waited for came."""
         while self._call("select 1 from brokerage.claim_instructions_v1(64)"):
             pass  # earlier examples' customers are not this one's
-        self._call("select brokerage.set_reference_prices_v1(%s, %s, now())", [SYMBOL], [REFERENCE])
+        self._call(TELL_PRICE, [SYMBOL], [REFERENCE])
         self._call(SET_BANDS, [], [], [])
         self._call("select * from brokerage.open_account_v1(%s, 1, 'retail', %s, null, 'x')", self.user, self.user.hex)
 

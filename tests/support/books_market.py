@@ -10,7 +10,7 @@ from hypothesis.stateful import (
 )
 
 from tests.support.books_customer import CustomerRules
-from tests.support.books_machine import SESSIONS, SET_BANDS, SYMBOL, TRIGGER, near_prices, quantities
+from tests.support.books_machine import SESSIONS, SET_BANDS, SYMBOL, TELL_PRICE, TRIGGER, near_prices, quantities
 from tests.support.ledger_model import collar
 
 
@@ -38,7 +38,7 @@ class MarketRules(CustomerRules):
         """The market moves; what it reaches is triggered once."""
         self.last_px = px
         expected = self.model.hear_price(SYMBOL, px) if self._is_open() else 0
-        self._call("select brokerage.set_reference_prices_v1(%s, %s, now())", [SYMBOL], [px])
+        self._call(TELL_PRICE, [SYMBOL], [px])
         self._call(TRIGGER, [SYMBOL], [px], [self.at], self.at)
         assert self._call(TRIGGER, [SYMBOL], [px], [self.at], self.at) == [(0, 0)], "a stop is triggered once"
         self.met["stops triggered"] += expected

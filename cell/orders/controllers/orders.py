@@ -9,7 +9,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery
 
 from cell import errors
-from cell.caller import Answer, Caller, check_content_type, idempotency_key, is_visible_ascii
+from cell.caller import Answer, Caller, idempotency_key, is_visible_ascii
 from cell.controller import (
     LIST,
     READ,
@@ -34,6 +34,7 @@ from cell.orders.status import CLOSED, OPEN, OrderStatus
 from cell.paging import parse_page
 from infra.runtime.clock import Clock
 from infra.runtime.database import Pool
+from infra.runtime.strict_body import check_content_type
 
 
 class OrderPage(msgspec.Struct):

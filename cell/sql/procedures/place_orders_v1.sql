@@ -16,6 +16,7 @@
 -- Risk checks, by the user's risk_profiles row: PRICE_OUT_OF_BAND (every profile); POSITION_LIMIT of a buy: the position at the
 -- reference price, what its open buys hold and what this one would hold; ORDER_RATE_LIMIT: accepted orders of the last second
 -- and minute, and their worth: what a buy holds, a sale's quantity at its limit, else its stop, else the reference price.
+-- p_at is the market's time, it chooses the session; what is recorded, the order's id and the rates have the database's.
 -- SQLSTATEs: 55P03 when p_wait and the lock did not come in time.
 -- Lock order: users by id; everything else is reached under a user's lock.
 -- p_wait null: a preview. Nothing is locked, nobody is waited for, and nothing is written: what placing would answer to what
@@ -63,7 +64,7 @@ begin
             as c (user_id, key, fingerprint, client_order_id, symbol, side, type, time_in_force, order_qty,
                   limit_px, stop_px, notional, ordinal)
     ),
-    read as (
+    read as materialized (   -- else what is computed here would be computed again wherever it is used below
         select c.*, u.user_id is not null as is_here, u.user_id = any (locked) as is_locked,
                u.epoch, u.owner_state, u.lease_ends_at, u.forward_cell, u.forward_epoch, u.restricted, u.cash_micros, u.write_seq, u.entry_seq,
                u.order_event_seq, u.chain_head, next_time_v1(locked_at, u.recorded_at) as recorded_at,

@@ -14,6 +14,7 @@
 -- Outside the session an order cannot become one that does not wait: ioc and fok are refused with MARKET_CLOSED, as when placed.
 -- Risk checks: a replacement counts as an order, worth what is left of it; the price band judges a price that becomes another
 -- one; the position limit judges what would hold more than the old order does: what asks for less is never in its way.
+-- p_at is the market's time, as in place_orders_v1.
 -- SQLSTATEs: 55P03 when p_wait and the lock did not come in time. Lock order: users by id.
 create or replace function brokerage.replace_orders_v1(
     p_user_ids uuid[], p_keys text[], p_fingerprints bytea[], p_order_ids uuid[], p_etags integer[],
