@@ -40,6 +40,7 @@ from cell.orders.outcome import settled
 from cell.orders.schemas import is_symbol, parse_amount, parse_symbol
 from cell.paging import foreign_token, parse_page
 from cell.positions import queries
+from cell.transfers.state import TransferPage, TransferState, read_transfer, read_transfers
 from infra.runtime.database import Pool
 from infra.runtime.problem import Problem
 from infra.runtime.strict_body import check_content_type, decode_body
@@ -236,6 +237,35 @@ class PositionController(Controller):
         key = idempotency_key(idempotency)
         check_content_type(request.headers.get("content-type"))
         return as_response(await transfer_shares(batcher, caller, key, await request.body()))
+
+    @get(
+        "/share-transfers",
+        operation_id="list_share_transfers",
+        summary="Shares brought from other brokers, and how each transfer stands",
+        operation_class=Described,
+        responses=answers(TransferPage, LIST, s200="a page of transfers, newest first"),
+    )
+    async def share_transfers(
+        self,
+        caller: NamedDependency[Caller],
+        pool: NamedDependency[Pool],
+        limit: FromQuery[str | None] = None,
+        page_token: FromQuery[str | None] = None,
+        direction: FromQuery[str | None] = None,
+    ) -> TransferPage:
+        return await read_transfers(pool, caller.user_id, parse_page(limit, page_token, direction))
+
+    @get(
+        "/share-transfers/{transfer_id:str}",
+        operation_id="get_share_transfer",
+        summary="A transfer, and how it stands",
+        operation_class=Described,
+        responses=answers(TransferState, READ, s200="the transfer"),
+    )
+    async def share_transfer_state(
+        self, transfer_id: FromPath[str], caller: NamedDependency[Caller], pool: NamedDependency[Pool]
+    ) -> TransferState:
+        return await read_transfer(pool, caller.user_id, transfer_id)
 
     @get(
         "/symbols/{symbol:str}",

@@ -32,7 +32,6 @@ from cell.orders.replace import replace_order
 from cell.orders.schemas import OrderView, order_view, parse_order_id, parse_symbol
 from cell.orders.status import CLOSED, OPEN, OrderStatus
 from cell.paging import parse_page
-from infra.runtime.clock import Clock
 from infra.runtime.database import Pool
 from infra.runtime.strict_body import check_content_type
 
@@ -98,12 +97,11 @@ class OrderController(Controller):
         request: Request[Any, Any, Any],
         caller: NamedDependency[Caller],
         pool: NamedDependency[Pool],
-        clock: NamedDependency[Clock],
         batcher: NamedDependency[Batcher],
     ) -> Response[bytes]:
         check_content_type(request.headers.get("content-type"))
         placing = batcher.procedure(CommandKind.PLACE)
-        return as_response(await preview_order(pool, placing, clock, caller, await request.body()))
+        return as_response(await preview_order(pool, placing, caller, await request.body()))
 
     @delete(
         "/{order_id:str}",

@@ -1,13 +1,13 @@
 -- Forget outbox rows that Kafka has acknowledged. Repeating it is harmless. Result: rows deleted.
 --
 -- The database cannot ask Kafka. What it knows it insists on: p_leader is the database session that leads the relay now, so
--- nobody else deletes; a row is among the oldest thousand, as far as a relay ever reads; and it goes only with all that its
--- user wrote before it, so that no event can be published before one that is lost.
+-- nobody else deletes; no more rows than a relay reads at once; and a row goes only with all that its user wrote before it, so
+-- that no event can be published before one that is lost.
 -- SQLSTATE RB031: p_leader does not lead, or more rows than a relay reads at once. Lock: the rows.
 create or replace function brokerage.delete_outbox_v1(p_ids bigint[], p_leader integer) returns bigint
 language plpgsql security definer
 set search_path = brokerage, pg_temp
-set enable_seqscan = off
+set enable_seqscan = off set enable_hashjoin = on   -- a thousand rows beside a thousand, also in a session that refuses it
 as $$
 declare
     rows_max constant integer := 1000;
@@ -20,16 +20,18 @@ begin
     ) then
         raise exception 'only the relay that leads may forget what was published' using errcode = 'RB031';
     end if;
-    with oldest as (
-        select o.id, o.user_id from outbox o order by o.id limit rows_max
+    with named as materialized (
+        select o.id, o.user_id from outbox o where o.id = any (p_ids)
     ),
-    confirmed as (
-        select w.id from (
-            select o.id, bool_and(o.id = any (p_ids)) over (partition by o.user_id order by o.id) as is_whole from oldest o
-        ) w where w.is_whole
+    kept as (
+        select o.user_id, min(o.id) as first_id
+          from outbox o
+          left join named n on n.id = o.id
+         where o.id <= (select max(id) from named) and n.id is null group by o.user_id
     ),
     gone as (
-        delete from outbox o using confirmed c where o.id = c.id returning 1
+        delete from outbox o using named n left join kept k on k.user_id = n.user_id
+         where o.id = n.id and (k.first_id is null or k.first_id > o.id) returning 1
     )
     select count(*) into deleted from gone;
     return deleted;
