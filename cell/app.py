@@ -33,6 +33,7 @@ from cell.ownership.guard import RouteGuard
 from cell.positions.controller import PositionController
 from cell.reconciliation.controller import ReconciliationReads, ReconciliationRuns
 from cell.settings import CellSettings
+from cell.transfers.controller import TransferDecisions, TransferReads
 from infra.runtime.clock import Clock, SystemClock, TimeOrderedIds, make_clock
 from infra.runtime.database import Pool, answers, make_pool
 from infra.runtime.deadline import OutOfTime
@@ -107,7 +108,6 @@ def create_app(settings: CellSettings) -> CellApp:
             settings.command_deadline_s,
             settings.held_user_wait_ms / 1000,
         ),
-        clock=clock,
         metrics=metrics,
         faults=FaultPoints(),
     )
@@ -185,6 +185,8 @@ def _operator_routes(
         )
         for controller, role in (
             (OperatorReads, "viewer"),
+            (TransferReads, "viewer"),
+            (TransferDecisions, "operator"),
             (OperatorChanges, "operator"),
             (ReconciliationReads, "viewer"),
             (ReconciliationRuns, "operator"),

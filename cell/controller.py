@@ -93,6 +93,7 @@ _PARAMETERS: Final[Mapping[str, Schema]] = {
         pattern=r'^(\*|(W/)?"[!#-~]*"([ \t]*,[ \t]*(W/)?"[!#-~]*")*)$',
     ),
     "order_id": Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.UUID, pattern=_UUID, description=_ID),
+    "transfer_id": Schema(type=OpenAPIType.STRING, format=OpenAPIFormat.UUID, pattern=_UUID, description=_ID),
     "client_order_id": CLIENT_ORDER_ID,
     "venue_order_id": text("the venue_order_id of an order", pattern=_IN_A_PATH),
     "symbol": SYMBOL,

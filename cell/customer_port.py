@@ -14,13 +14,14 @@ from typing import Any, Final
 from urllib.parse import parse_qsl
 
 from cell import errors
-from cell.caller import Answer, Caller, check_content_type, idempotency_key
+from cell.caller import Answer, Caller, idempotency_key
 from cell.ownership.guard import RouteGuard
 from infra.runtime import deadline
 from infra.runtime.methods import Methods, as_get
 from infra.runtime.on_behalf import on_behalf_of
 from infra.runtime.plain_requests import check_headers, check_query
 from infra.runtime.problem import MEDIA_TYPE, Problem, problem_body
+from infra.runtime.strict_body import check_content_type
 
 _log = logging.getLogger(__name__)
 

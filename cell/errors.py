@@ -134,6 +134,19 @@ def report_not_found() -> Problem:
     return Problem(404, "REPORT_NOT_FOUND", "the quarantine holds no such report; it may have been retried already")
 
 
+def transfer_not_found() -> Problem:
+    return Problem(404, "TRANSFER_NOT_FOUND", "no such transfer of shares")
+
+
+def transfer_decided(status: str, decided_at: str | None) -> Problem:
+    """The first decision stands."""
+    when = "at once" if decided_at is None else f"at {decided_at}"
+    return Problem(
+        409, "TRANSFER_DECIDED", f"the transfer was {status} {when}", headers=None,
+        transfer_status=status, decided_at=decided_at,
+    )  # fmt: skip
+
+
 def overloaded(detail: str) -> Problem:
     return Problem(503, "OVERLOADED", detail, headers={"Retry-After": "1"})
 
@@ -163,12 +176,6 @@ def unavailable() -> Problem:
         "CELL_UNAVAILABLE",
         "the cell's database does not answer; nothing was done",
         headers={"Retry-After": "1"},
-    )
-
-
-def unsupported_media_type(media_type: str) -> Problem:
-    return Problem(
-        415, "UNSUPPORTED_MEDIA_TYPE", f"send application/json, not {media_type[:64] or 'a body without Content-Type'}"
     )
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Mapping
+from typing import Final
 
 from litestar import Router
 from litestar.di import Provide
@@ -20,6 +21,8 @@ from infra.runtime.shutdown import Shutdown
 from infra.runtime.telemetry import Metrics
 
 _log = logging.getLogger(__name__)
+CONTROLLERS: Final = (TapeController, ExchangeController)
+"""Of the operator port."""
 
 
 async def run_exchange(settings: ExchangeSettings, shutdown: Shutdown) -> None:
@@ -43,7 +46,7 @@ async def run_exchange(settings: ExchangeSettings, shutdown: Shutdown) -> None:
 
     routes = Router(
         path="/",
-        route_handlers=[TapeController, ExchangeController],
+        route_handlers=CONTROLLERS,
         guards=[require_role(operator_ring, "operator", clock.epoch_s)],
         dependencies={"desk": Provide(lambda: market.operators, sync_to_thread=False)},
         request_max_body_size=settings.tape_bytes_max,

@@ -195,6 +195,10 @@ class Book:
         """Rows that wait to be written."""
         return self.orders.pending_count + self.reports.pending_count
 
+    def remember(self, name: str, value: str) -> None:
+        """Write a fact down with the next batch."""
+        self._batch.facts.append((name, value))
+
     def take_batch(self) -> Batch:
         """Everything since the last call; the caller writes it before it lets anybody know."""
         batch, self._batch = self._batch, Batch()

@@ -1,10 +1,11 @@
 """What operators may ask of the exchange. Every route needs an operator token; health and metrics are elsewhere."""
 
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 from litestar import Controller, Request, get, post
-from litestar.params import Parameter
+from litestar.di import NamedDependency
+from litestar.params import FromQuery, QueryParameter
 from litestar.response import Response
 from litestar.status_codes import HTTP_200_OK, HTTP_201_CREATED
 
@@ -14,6 +15,7 @@ from exchange.live_order import ENDED
 from exchange.log_rows import TradedOrder
 from exchange.operators_desk import OperatorsDesk
 from infra.runtime.problem import Problem
+from infra.runtime.strict_body import read_body
 
 ORDERS_MAX: Final = 1_000
 
@@ -24,10 +26,15 @@ class FaultsRequest(Faults, frozen=True, forbid_unknown_fields=True):
     unknown_fill: bool = False
 
 
+_faults_decoder = msgspec.json.Decoder(FaultsRequest)
+
+
 def as_problem(error: ExchangeError) -> Problem:
     """The refusal as the operator reads it."""
     if isinstance(error, TapeInvalid):
         return Problem(error.status_code, error.code, str(error), line=error.line, reason=error.reason)
+    if isinstance(error, InvalidField):
+        return Problem(error.status_code, error.code, str(error), field=error.field)
     return Problem(error.status_code, error.code, str(error))
 
 
@@ -40,10 +47,10 @@ class TapeController(Controller):
     async def load_tape(
         self,
         request: Request[Any, Any, Any],
-        desk: OperatorsDesk,
-        symbol: str = Parameter(query="symbol"),
-        run: str = Parameter(query="run"),
-        waits_for_replace: bool = Parameter(query="waits_for_replace", default=False),
+        desk: NamedDependency[OperatorsDesk],
+        symbol: FromQuery[str],
+        run: FromQuery[str],
+        waits_for_replace: FromQuery[bool] = False,
     ) -> Response[dict[str, object]]:
         """201 for a new tape, 200 for one that is here already, 409 if its name stands for other content."""
         content = await _tape_content(request)
@@ -55,7 +62,7 @@ class TapeController(Controller):
         return Response(facts | {"new": is_new}, status_code=HTTP_201_CREATED if is_new else HTTP_200_OK)
 
     @get(sync_to_thread=False)
-    def list_tapes(self, desk: OperatorsDesk) -> dict[str, list[dict[str, object]]]:
+    def list_tapes(self, desk: NamedDependency[OperatorsDesk]) -> dict[str, list[dict[str, object]]]:
         """All loaded tapes."""
         return {"items": desk.tapes()}
 
@@ -66,41 +73,40 @@ class ExchangeController(Controller):
     path = "/operator/v1"
 
     @get("/summary", sync_to_thread=False)
-    def show_summary(self, desk: OperatorsDesk) -> dict[str, object]:
+    def show_summary(self, desk: NamedDependency[OperatorsDesk]) -> dict[str, object]:
         """Orders, sessions, prices."""
         return desk.summary()
 
     @get("/orders", sync_to_thread=False)
     def list_orders(
         self,
-        desk: OperatorsDesk,
-        after: str = Parameter(query="after", default=""),
-        limit: int = Parameter(query="limit", ge=1, le=ORDERS_MAX, default=ORDERS_MAX),
-        named: str | None = Parameter(query="named", default=None),
+        desk: NamedDependency[OperatorsDesk],
+        after: FromQuery[str] = "",
+        limit: Annotated[int, QueryParameter(name="limit", ge=1, le=ORDERS_MAX)] = ORDERS_MAX,
+        named: FromQuery[str | None] = None,
     ) -> dict[str, object]:
         """What every order traded, by id, a page at a time; or the orders that `named` lists with commas."""
         if named is not None:
             names = named.split(",")
             if len(names) > ORDERS_MAX:
-                raise as_problem(InvalidField(f"at most {ORDERS_MAX} orders can be named"))
+                raise as_problem(InvalidField("named", f"at most {ORDERS_MAX} orders"))
             return {"items": [_traded(order) for order in desk.named_orders(names)], "next_after": None}
         found = desk.traded_orders(after=after, limit=limit)
         last = found[-1].cl_ord_id if len(found) == limit else None
         return {"items": [_traded(order) for order in found], "next_after": last}
 
     @get("/faults", sync_to_thread=False)
-    def show_faults(self, desk: OperatorsDesk) -> dict[str, object]:
+    def show_faults(self, desk: NamedDependency[OperatorsDesk]) -> dict[str, object]:
         """The faults that are on."""
         shown: dict[str, object] = msgspec.to_builtins(desk.faults)
         return shown
 
     @post("/faults", status_code=HTTP_200_OK)
-    async def set_faults(self, request: Request[Any, Any, Any], desk: OperatorsDesk) -> dict[str, object]:
+    async def set_faults(
+        self, request: Request[Any, Any, Any], desk: NamedDependency[OperatorsDesk]
+    ) -> dict[str, object]:
         """Replace the faults; an empty object switches all off."""
-        try:
-            wanted = msgspec.json.decode(await request.body() or b"{}", type=FaultsRequest)
-        except msgspec.MsgspecError as error:
-            raise as_problem(InvalidField(str(error))) from error
+        wanted = await read_body(_faults_decoder, request)
         faults = Faults(**{name: getattr(wanted, name) for name in Faults.__struct_fields__})
         try:
             await desk.set_faults(faults)
@@ -130,4 +136,4 @@ async def _tape_content(request: Request[Any, Any, Any]) -> bytes:
     for value in (await request.form()).values():
         if hasattr(value, "read"):
             return bytes(await value.read())
-    raise as_problem(InvalidField("the form holds no file"))
+    raise as_problem(InvalidField("body", "the form holds no file"))

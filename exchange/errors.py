@@ -35,10 +35,14 @@ class TapeConflict(ExchangeError):
 
 
 class InvalidField(ExchangeError):
-    """An operator's request that cannot be meant."""
+    """An operator's request that cannot be meant; `field` is the one that is wrong."""
 
     status_code = 422
     code = "INVALID_FIELD"
+
+    def __init__(self, field: str, detail: str) -> None:
+        super().__init__(f"{field}: {detail}")
+        self.field = field
 
 
 class LogInconsistent(ExchangeError):

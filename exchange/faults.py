@@ -46,12 +46,12 @@ class Faults(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     def checked(self) -> "Faults":
         """Itself, or InvalidField."""
         if not 0 <= self.latency_ms <= LATENCY_MS_MAX:
-            raise InvalidField(f"latency_ms must be between 0 and {LATENCY_MS_MAX}")
+            raise InvalidField("latency_ms", f"between 0 and {LATENCY_MS_MAX}")
         if not 0 < self.silent_ms <= SILENT_MS_MAX:
-            raise InvalidField(f"silent_ms must be between 1 and {SILENT_MS_MAX}")
+            raise InvalidField("silent_ms", f"between 1 and {SILENT_MS_MAX}")
         for name in self.__struct_fields__:
             if name.endswith("_rate") and not 0 <= getattr(self, name) <= 1:
-                raise InvalidField(f"{name} must be between 0 and 1")
+                raise InvalidField(name, "between 0 and 1")
         return self
 
 

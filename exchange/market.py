@@ -24,6 +24,7 @@ from exchange.live_order import rfc3339
 from exchange.log import DurableLog
 from exchange.log_rows import Batch, ReportRow
 from exchange.operators_desk import OperatorsDesk
+from exchange.price_numbers import RESERVED, PriceNumbers
 from exchange.prices import PriceBoard
 from exchange.sessions import CellConnection, SessionFeed
 from exchange.tape import parse_tape
@@ -76,6 +77,9 @@ class Market:
             closed_through_us=self._recover_close(),
         )
         self._recover()
+        self._numbers = self._recover_numbers()
+        at_us = now_us()
+        self._last_told = Prices(self._snapshot(at_us), rfc3339(at_us), number=self._numbers.next(at_us))
         self.operators = OperatorsDesk(
             self._book,
             log,
@@ -106,6 +110,15 @@ class Market:
         """Up to which moment days were closed; a new exchange begins now."""
         known = self._log.fact(CLOSED_THROUGH)
         return self._now_us() if known is None else int(known)
+
+    def _recover_numbers(self) -> PriceNumbers:
+        """Numbers behind all that were ever told, with a reserve that is durable before the first one is."""
+        numbers = PriceNumbers(int(self._log.fact(RESERVED) or 0))
+        upto = numbers.ask(self._now_us())
+        if upto is not None:
+            self._log.write(Batch(facts=[(RESERVED, str(upto))]))
+            numbers.reserve(upto)
+        return numbers
 
     # -- loops ------------------------------------------------------------------------------------------------------
 
@@ -170,15 +183,29 @@ class Market:
 
     def _tell_prices(self) -> None:
         now_us = self._now_us()
-        prices = self._prices.snapshot(self._hours.last_trading_us(now_us))
+        prices = self._snapshot(now_us)
         changed = {symbol: px for symbol, px in prices.items() if self._told_prices.get(symbol) != px}
         self._told_prices = prices
         self._book.meet_prices(changed, now_us)
+        upto = self._numbers.ask(now_us)
+        if upto is not None:
+            self._book.remember(RESERVED, str(upto))
+            self._after_commit.append(lambda: self._numbers.reserve(upto))
         self._mark_changed()
-        message = Prices(changed, rfc3339(now_us), self._book.tapes.price_bands())
+        whole = self._last_told = Prices(
+            prices, rfc3339(now_us), self._book.tapes.price_bands(), self._numbers.next(now_us)
+        )
+        news = msgspec.structs.replace(whole, prices=changed)
         for feed in self._feeds.values():
-            if feed.connection is not None and not feed.connection.paused:
-                feed.connection.send(message)
+            connection = feed.connection
+            if connection is None:
+                continue
+            if not connection.paused:  # who missed one message has them all with the next one
+                connection.send(whole if connection.missed_prices else news)
+            connection.missed_prices = connection.paused
+
+    def _snapshot(self, now_us: int) -> dict[str, int]:
+        return self._prices.snapshot(self._hours.last_trading_us(now_us))
 
     def _hold_reading(self, hold: bool) -> None:
         for connection in self._connections:
@@ -215,9 +242,11 @@ class Market:
             _log.warning("a cell knows more than the log", extra={"session": hello.session, "received": hello.received})
             feed.durable_seq = max(feed.durable_seq, hello.received)
         feed.connect(connection, hello.received)
-        prices = self._prices.snapshot(self._hours.last_trading_us(now_us))
-        bands = self._book.tapes.price_bands()
-        connection.send(Welcome(str(uuid4()), self._log.log_id, self._prices.symbols, prices, rfc3339(now_us), bands))
+        told, bands = self._last_told, self._book.tapes.price_bands()
+        at = rfc3339(now_us)
+        connection.send(
+            Welcome(str(uuid4()), self._log.log_id, self._prices.symbols, told.prices, at, bands, told.number)
+        )
         feed.pump()
         self._count_connected()
         self._mark_changed()

@@ -54,9 +54,9 @@ class OperatorsDesk:
         the tape waits. A tape that is here without it gets it as long as none of its orders has come.
         """
         if not _SYMBOL.fullmatch(symbol):
-            raise InvalidField(f"{symbol!r} is not a symbol")
+            raise InvalidField("symbol", f"{symbol!r} is not a symbol")
         if not _RUN.fullmatch(run):
-            raise InvalidField("a run is 1 to 40 letters, digits, dots, dashes or underscores")
+            raise InvalidField("run", "1 to 40 letters, digits, dots, dashes or underscores")
         tape = await asyncio.to_thread(parse_tape, content, symbol=symbol, run=run, waits_for_replace=waits_for_replace)
         known = self._book.tapes.runs.get(symbol, {}).get(run)
         if known is not None:

@@ -52,6 +52,7 @@ class CellConnection(asyncio.Protocol):
         self._on_resume: Callable[[], None] | None = None
         self.session: str | None = None
         self.paused = False
+        self.missed_prices = False
         self.sent_seq = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

@@ -5,7 +5,8 @@ Type 1 opens an order, 4 executes part of it, 3 deletes what is left. Type 2 (pa
 tape that `waits_for_replace` executes what follows only after somebody replaced the order by a smaller one, as one who
 plays the tape in full does; others execute on, and take a replacement whenever it comes. 5 and 6 (hidden and cross
 trades), 7 (halts), order id 0 and orders from before the first row are counted and ignored. A row that contradicts an
-earlier one refuses the whole tape, naming the line. Pure: no clock, no socket, no file.
+earlier one refuses the whole tape, naming line, column and value. Times are rounded to the nanosecond, however finely
+they are written, and their order is judged so. Pure: no clock, no socket, no file.
 """
 
 import hashlib
@@ -13,6 +14,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from decimal import ROUND_HALF_EVEN, Context, Decimal
 from typing import Final
 
 from exchange.errors import TapeInvalid
@@ -24,12 +26,17 @@ MICROS_PER_TAPE_PX: Final = 100
 SIZE_MAX: Final = 1_000_000_000
 PX_MAX: Final = 10_000_000_000
 ROWS_MAX: Final = 2_000_000
-DAY_NS: Final = 86_400 * 1_000_000_000
+DAY_S: Final = 86_400
+_NS_PER_S: Final = Decimal(1_000_000_000)
 FILL_GAP_US: Final = 2_000
 
 NEW, PARTIAL_CANCEL, DELETE, EXECUTE, HIDDEN, CROSS, HALT = range(1, 8)
-_TIME: Final = re.compile(r"(\d{1,5})(?:\.(\d{1,9})0*)?")
-_INTEGER: Final = re.compile(r"-?\d{1,18}")
+_BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
+_TIME: Final = re.compile(r"\d{1,20}(?:\.\d{0,30})?(?:[eE][+-]?\d{1,2})?")
+_INTEGER: Final = re.compile(r"-?\d+")
+_DIGITS_MAX: Final = 18
+_SHOWN_CHARS_MAX: Final = 40
+_EXACT: Final = Context(prec=80)
 _COLUMNS: Final = ("time", "type", "order id", "size", "price", "direction")
 _IGNORED: Final = {HIDDEN: "hidden_executions", CROSS: "cross_trades", HALT: "halts"}
 
@@ -95,10 +102,12 @@ def parse_tape(content: bytes, *, symbol: str, run: str, waits_for_replace: bool
     for number, text in enumerate(lines, start=1):
         columns = text.removesuffix("\r").split(",")
         if len(columns) != len(_COLUMNS):
-            raise TapeInvalid(number, f"has {len(columns)} columns instead of 6 ({', '.join(_COLUMNS)})")
+            found = f"{len(columns)} columns" if text.strip() else "nothing"
+            raise TapeInvalid(number, f"has {found} instead of 6 columns ({', '.join(_COLUMNS)})")
         time_ns = _nanoseconds(columns[0], number)
         if time_ns < time_before_ns:
-            raise TapeInvalid(number, "its time is earlier than that of the line before")
+            before = lines[number - 2].partition(",")[0]
+            raise TapeInvalid(number, f"time {columns[0]} is earlier than {before} of the line before")
         time_before_ns = time_ns
         kind, tape_id, size, px, direction = (_integer(columns[at], _COLUMNS[at], number) for at in range(1, 6))
         _check_row(number, kind, tape_id, size, px, direction)
@@ -153,12 +162,14 @@ def tape_id_of(client_order_id: str | None, run: str) -> int | None:
 
 
 def _lines(content: bytes) -> list[str]:
+    content = content.removeprefix(_BYTE_ORDER_MARK)
     try:
         text = content.decode("ascii")
     except UnicodeDecodeError as error:
-        raise TapeInvalid(content[: error.start].count(b"\n") + 1, "holds a byte outside ASCII") from error
+        line = content[: error.start].count(b"\n") + 1
+        raise TapeInvalid(line, f"holds the byte 0x{content[error.start]:02x}, which is not ASCII") from error
     lines = text.split("\n")
-    if lines[-1] == "":
+    while lines and not lines[-1].strip():  # the end of the last line, and empty lines after it
         lines.pop()
     if not lines:
         raise TapeInvalid(1, "the tape is empty")
@@ -168,19 +179,20 @@ def _lines(content: bytes) -> list[str]:
 
 
 def _nanoseconds(text: str, line: int) -> int:
-    match = _TIME.fullmatch(text)
-    if match is None:
-        raise TapeInvalid(line, f"time {text!r} is not a number of seconds after midnight")
-    seconds, fraction = match.groups()
-    time_ns = int(seconds) * 1_000_000_000 + int((fraction or "").ljust(9, "0"))
-    if time_ns > DAY_NS:
-        raise TapeInvalid(line, f"time {text} is after the end of the day")
-    return time_ns
+    """Rounded, a half to the even one: recorders write as many digits as their clock has."""
+    if _TIME.fullmatch(text) is None:
+        raise TapeInvalid(line, f"time {text[:_SHOWN_CHARS_MAX]!r} is not a number of seconds after midnight")
+    seconds = Decimal(text)
+    if seconds > DAY_S:
+        raise TapeInvalid(line, f"time {text[:_SHOWN_CHARS_MAX]} is after the end of the day ({DAY_S} seconds)")
+    return int(_EXACT.multiply(seconds, _NS_PER_S).to_integral_value(ROUND_HALF_EVEN))
 
 
 def _integer(text: str, column: str, line: int) -> int:
     if _INTEGER.fullmatch(text) is None:
-        raise TapeInvalid(line, f"{column} {text!r} is not a whole number")
+        raise TapeInvalid(line, f"{column} {text[:_SHOWN_CHARS_MAX]!r} is not a whole number")
+    if len(text) > _DIGITS_MAX:
+        raise TapeInvalid(line, f"{column} {text[:_SHOWN_CHARS_MAX]} has more than {_DIGITS_MAX} characters")
     return int(text)
 
 
@@ -221,14 +233,15 @@ def _follow_row(
         order.deleted_at_line = line
         return "deletions"
     if size > order.left:
-        raise TapeInvalid(line, f"takes {size} of order {tape_id}, which has {order.left} left")
+        raise TapeInvalid(line, f"size {size} is more than the {order.left} that order {tape_id} has left")
     order.left -= size
     if kind == PARTIAL_CANCEL:
         if order.left:  # one that takes everything is played as a deletion
             order.reductions.append((len(order.fills), size * MICROS_PER_SHARE))
         return "partial_cancellations"
     if (px > order.px) if side == "buy" else (px < order.px):
-        raise TapeInvalid(line, f"executes order {tape_id} at a worse price than its limit")
+        limit = order.px // MICROS_PER_TAPE_PX
+        raise TapeInvalid(line, f"price {tape_px} is worse for order {tape_id} than its limit {limit}")
     order.fills.append(TapeFill(size * MICROS_PER_SHARE, px))
     return "executions"
 
@@ -239,7 +252,7 @@ def _check_follows(order: _OpenOrder, line: int, side: str) -> None:
     if order.left == 0:
         raise TapeInvalid(line, f"order {order.tape_id} has nothing left")
     if side != order.side:
-        raise TapeInvalid(line, f"its direction contradicts line {order.line}: a {order.side} order")
+        raise TapeInvalid(line, f"direction contradicts line {order.line}: order {order.tape_id} is a {order.side}")
 
 
 def _finished(order: _OpenOrder) -> TapeOrder:

@@ -142,10 +142,15 @@ class Welcome(msgspec.Struct, tag_field="t", tag="welcome", frozen=True):
     at: str
     bands: dict[str, tuple[int, int]] = {}
     """As in `prices`."""
+    number: int = 0
+    """Of the last `prices` that were told to anybody: these."""
 
 
 class Prices(msgspec.Struct, tag_field="t", tag="prices", frozen=True):
     """Last prices that changed; also the heartbeat, so it may be empty. Conflated, never re-sent.
+
+    `number` grows with every message, over restarts too, and is the same for every cell: of two prices the one with the
+    higher number is the later one.
 
     `bands` are the price bands of the venue's own, whole each time: the lowest and the highest limit that it takes for
     a symbol, wherever the price is. Most symbols have none.
@@ -154,6 +159,7 @@ class Prices(msgspec.Struct, tag_field="t", tag="prices", frozen=True):
     prices: dict[str, int]
     at: str
     bands: dict[str, tuple[int, int]] = {}
+    number: int = 0
 
 
 class Unknown(msgspec.Struct, tag_field="t", tag="unknown", frozen=True):

@@ -293,6 +293,11 @@ class Customer:
         body = {"symbol": symbol, "qty": to_wire(qty_micros), "unit_cost": to_wire(unit_cost_micros)}
         return await self.call({201}, "POST", "/v1/share-transfers", body=body, key=key or new_key())
 
+    async def bring_shares(self, symbol: str, qty_micros: int, unit_cost_micros: int) -> list[str]:
+        """As `transfer_shares`; the id of the transfer if an operator must approve it, else nothing."""
+        body = (await self.transfer_shares(symbol, qty_micros, unit_cost_micros)).body
+        return [str(body["transfer_id"])] if body["status"] == "pending" else []
+
     async def place(
         self, order: Mapping[str, object], *, key: str | None = None, statuses: Collection[int] = (201,)
     ) -> Answer:

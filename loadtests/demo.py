@@ -99,7 +99,7 @@ async def run_demo(router_url: str, view: OperatorView, size: DemoSize, progress
         prices = await _prices(customers[0])
         scripts = write_scripts(size.seed, customers=size.customers, orders=size.orders, prices_micros=prices)
         traders = [Trader(customer, scripts[number]) for number, customer in enumerate(customers)]
-        await _fund(traders, story, size, progress)
+        await _fund(traders, story, view, size, progress)
         await _trade(traders, story, size, progress)
         await _wait_until_quiet(story, view, progress)
         await _compare_order_lists(traders, story, size)
@@ -167,7 +167,9 @@ async def _prices(customer: Customer) -> dict[str, int]:
     return prices
 
 
-async def _fund(traders: Sequence[Trader], story: DemoStory, size: DemoSize, progress: Progress) -> None:
+async def _fund(
+    traders: Sequence[Trader], story: DemoStory, view: OperatorView, size: DemoSize, progress: Progress
+) -> None:
     slots = asyncio.Semaphore(size.at_once)
     done = 0
 
@@ -176,10 +178,14 @@ async def _fund(traders: Sequence[Trader], story: DemoStory, size: DemoSize, pro
         async with slots:
             try:
                 await trader.customer.deposit(trader.script.cash_micros)
+                waiting: list[str] = []
                 for holding in trader.script.holdings:
-                    await trader.customer.transfer_shares(holding.symbol, holding.qty_micros, holding.unit_cost_micros)
+                    waiting += await trader.customer.bring_shares(
+                        holding.symbol, holding.qty_micros, holding.unit_cost_micros
+                    )
                     story.counted["share transfers"] += 1
-            except CustomerError as error:
+                await view.approve_transfers(trader.customer.user_id, waiting)
+            except (CustomerError, OperatorRefused) as error:
                 story.fault(f"funding of customer {trader.script.number}: {error}")
             done += 1
             story.counted["deposits"] += 1

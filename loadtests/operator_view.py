@@ -93,6 +93,11 @@ class OperatorView:
             chunk = [str(user) for user in users[start : start + USERS_PER_COMMAND]]
             await self.run("users", "set-profile", *chunk, "professional")
 
+    async def approve_transfers(self, user: uuid.UUID, transfers: Sequence[str]) -> None:
+        """Where shares from another broker wait for an operator; nobody is asked when none waits."""
+        if transfers:
+            await self.run("transfers", "approve", str(user), *transfers, "--reason", "shares of a load test")
+
     async def environment(self) -> dict[str, str]:
         return parse_environment(await self.run("status", "-o", "env"))
 

@@ -41,7 +41,7 @@ async def run_replay(
         await router.must_answer()
         players = await sign_up(router, request, plan, view, progress)
         await wait_for_price(players, request.symbol, plan)
-        await fund(players, request.symbol, plan, progress)
+        await fund(players, request.symbol, plan, view, progress)
         await play(players, report, progress)
         await settle(players, report, progress)
         await reconcile_customers(players, report, progress)

@@ -72,7 +72,7 @@ async def wait_for_price(players: Sequence[Player], symbol: str, plan: TapePlan)
             await asyncio.sleep(0.2)
 
 
-async def fund(players: Sequence[Player], symbol: str, plan: TapePlan, progress: Progress) -> None:
+async def fund(players: Sequence[Player], symbol: str, plan: TapePlan, view: OperatorView, progress: Progress) -> None:
     done = 0
 
     async def one(player: Player) -> None:
@@ -83,7 +83,8 @@ async def fund(players: Sequence[Player], symbol: str, plan: TapePlan, progress:
             await player.customer.deposit(amount_micros)
             left_micros -= amount_micros
         if player.funding.qty_micros > 0:
-            await player.customer.transfer_shares(symbol, player.funding.qty_micros, plan.first_price_micros)
+            waiting = await player.customer.bring_shares(symbol, player.funding.qty_micros, plan.first_price_micros)
+            await view.approve_transfers(player.customer.user_id, waiting)
         done += 1
         progress("funding", done, len(players))
 

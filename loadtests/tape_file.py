@@ -1,4 +1,5 @@
-"""Read a LOBSTER message file: strict, every refusal names file, line and cause.
+"""Read a LOBSTER message file: strict, every refusal names file, line, column and value. Times are rounded to the
+nanosecond, however finely they are written, and their order is judged so.
 
 Columns: seconds after midnight, type, order id, size in shares, price in dollars x 10,000, direction (1 buy, -1 sell).
 Only the shape of single rows is judged here; what rows mean together is the business of `tape_plan`.
@@ -6,6 +7,7 @@ Only the shape of single rows is judged here; what rows mean together is the bus
 
 import re
 from dataclasses import dataclass
+from decimal import ROUND_HALF_EVEN, Context, Decimal
 from enum import IntEnum
 from pathlib import Path
 
@@ -13,8 +15,14 @@ SIZE_MAX = 1_000_000_000
 PRICE_MAX = 10_000_000_000
 ROWS_MAX = 2_000_000
 
-_TIME = re.compile(r"(\d{1,5})(?:\.(\d{1,9})0*)?")
-_INTEGER = re.compile(r"-?\d{1,18}")
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_TIME = re.compile(r"\d{1,20}(?:\.\d{0,30})?(?:[eE][+-]?\d{1,2})?")
+_INTEGER = re.compile(r"-?\d+")
+_DIGITS_MAX = 18
+_SHOWN_CHARS_MAX = 40
+_DAY_S = 86_400
+_NS_PER_S = Decimal(1_000_000_000)
+_EXACT = Context(prec=80)
 _COLUMNS = ("time", "type", "order id", "size", "price", "direction")
 
 
@@ -54,10 +62,11 @@ class TapeRow:
 
 def read_tape(path: Path) -> list[TapeRow]:
     try:
-        text = path.read_bytes().decode("ascii")
+        text = path.read_bytes().removeprefix(_BYTE_ORDER_MARK).decode("ascii")
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
-        raise TapeRefused(str(path), line, "not a text file: a byte outside ASCII") from None
+        byte = error.object[error.start]
+        raise TapeRefused(str(path), line, f"not a text file: the byte 0x{byte:02x} is not ASCII") from None
     except OSError as error:
         raise TapeRefused(str(path), None, f"cannot be read: {error.strerror}") from error
     return parse_tape(text, str(path))
@@ -65,7 +74,7 @@ def read_tape(path: Path) -> list[TapeRow]:
 
 def parse_tape(text: str, file: str) -> list[TapeRow]:
     lines = text.split("\n")
-    if lines and lines[-1] == "":
+    while lines and not lines[-1].strip():  # the end of the last line, and empty lines after it
         lines.pop()
     if not lines:
         raise TapeRefused(file, None, "is empty")
@@ -76,7 +85,8 @@ def parse_tape(text: str, file: str) -> list[TapeRow]:
     for number, line in enumerate(lines, start=1):
         row = _parse_row(line.removesuffix("\r"), file, number)
         if row.at_ns < before_ns:
-            raise TapeRefused(file, number, "its time is earlier than that of the line before")
+            now, before = (text.partition(",")[0] for text in (line, lines[number - 2]))
+            raise TapeRefused(file, number, f"time {now} is earlier than {before} of the line before")
         before_ns = row.at_ns
         rows.append(row)
     return rows
@@ -85,7 +95,8 @@ def parse_tape(text: str, file: str) -> list[TapeRow]:
 def _parse_row(text: str, file: str, line: int) -> TapeRow:
     columns = text.split(",")
     if len(columns) != len(_COLUMNS):
-        raise TapeRefused(file, line, f"has {len(columns)} columns instead of 6 ({', '.join(_COLUMNS)})")
+        found = f"{len(columns)} columns" if text.strip() else "nothing"
+        raise TapeRefused(file, line, f"has {found} instead of 6 columns ({', '.join(_COLUMNS)})")
     at_ns = _nanoseconds(columns[0], file, line)
     kind_number, order_id, size, price, direction = (
         _integer(columns[column], _COLUMNS[column], file, line) for column in range(1, 6)
@@ -106,17 +117,18 @@ def _parse_row(text: str, file: str, line: int) -> TapeRow:
 
 
 def _nanoseconds(text: str, file: str, line: int) -> int:
-    match = _TIME.fullmatch(text)
-    if match is None:
-        raise TapeRefused(file, line, f"time {text!r} is not a number of seconds after midnight")
-    seconds, fraction = match.groups()
-    at_ns = int(seconds) * 1_000_000_000 + int((fraction or "").ljust(9, "0"))
-    if at_ns > 86_400 * 1_000_000_000:
-        raise TapeRefused(file, line, f"time {text} is after the end of the day")
-    return at_ns
+    """Rounded, a half to the even one: recorders write as many digits as their clock has."""
+    if _TIME.fullmatch(text) is None:
+        raise TapeRefused(file, line, f"time {text[:_SHOWN_CHARS_MAX]!r} is not a number of seconds after midnight")
+    seconds = Decimal(text)
+    if seconds > _DAY_S:
+        raise TapeRefused(file, line, f"time {text[:_SHOWN_CHARS_MAX]} is after the end of the day ({_DAY_S} seconds)")
+    return int(_EXACT.multiply(seconds, _NS_PER_S).to_integral_value(ROUND_HALF_EVEN))
 
 
 def _integer(text: str, column: str, file: str, line: int) -> int:
     if _INTEGER.fullmatch(text) is None:
-        raise TapeRefused(file, line, f"{column} {text!r} is not a whole number")
+        raise TapeRefused(file, line, f"{column} {text[:_SHOWN_CHARS_MAX]!r} is not a whole number")
+    if len(text) > _DIGITS_MAX:
+        raise TapeRefused(file, line, f"{column} {text[:_SHOWN_CHARS_MAX]} has more than {_DIGITS_MAX} characters")
     return int(text)

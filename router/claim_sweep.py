@@ -40,11 +40,15 @@ class ClaimSweep:
                 _log.exception("the sweep of pending sign-ups failed")
 
     async def sweep_once(self, *, finish_age_s: float = FINISH_AGE_S, free_age_s: float = FREE_AGE_S) -> None:
+        silent: set[str] = set()
         for claim in await self._queries.pending_claims(age_s=finish_age_s, limit=_BATCH):
+            if claim.cell_id in silent:
+                continue  # one question to a cell that is away is enough
             try:
                 exists = await self._exists(claim)
             except RouterRefusal:
-                continue  # the cell does not answer; the next sweep asks again
+                silent.add(claim.cell_id)  # the next sweep asks again
+                continue
             if exists:
                 self.finished += await self._queries.activate_claim(claim.email_hash, claim.user_id)
             elif exists is False and claim.age_s >= free_age_s:

@@ -8,9 +8,10 @@ import msgspec
 from litestar import Controller, Request, Response, post
 from litestar.di import NamedDependency
 from litestar.openapi.datastructures import ResponseSpec
-from litestar.params import HeaderParameter, JSONBody
+from litestar.params import HeaderParameter
 
 from infra.runtime.problem import Problem
+from infra.runtime.strict_body import read_body, refused
 from infra.security.email_form import EmailRefused, check_email
 from infra.security.password_form import PasswordRefused, check_password
 from router.access_tokens import AccessTokens
@@ -20,17 +21,19 @@ from router.sign_up import NewUser, SignUp
 
 _KEY: Final = re.compile(r"[\x21-\x7e]{1,128}")
 _NAME_CHARS_MAX: Final = 200
+_GRANT_TYPES: Final = ("password", "refresh_token")
 
 ShortText = Annotated[str, msgspec.Meta(max_length=1024)]
+"""Characters; a password has as many at most, and nothing else that is taken has a tenth."""
 
 
-class SignUpRequest(msgspec.Struct):
+class SignUpRequest(msgspec.Struct, forbid_unknown_fields=True):
     email: ShortText
     password: ShortText
     name: ShortText | None = None
 
 
-class TokenRequest(msgspec.Struct):
+class TokenRequest(msgspec.Struct, forbid_unknown_fields=True):
     """`grant_type` is `password` (with email and password) or `refresh_token` (with refresh_token).
 
     A login may show a `refresh_token` besides, any that was given out for the account: a device that has logged in
@@ -41,6 +44,10 @@ class TokenRequest(msgspec.Struct):
     email: ShortText | None = None
     password: ShortText | None = None
     refresh_token: ShortText | None = None
+
+
+_sign_up = msgspec.json.Decoder(SignUpRequest)
+_tokens = msgspec.json.Decoder(TokenRequest)
 
 
 class NewUserTokens(msgspec.Struct):
@@ -89,7 +96,6 @@ class IdentityController(Controller):
     async def sign_up(
         self,
         request: Request[Any, Any, Any],
-        data: JSONBody[SignUpRequest],
         sign_ups: NamedDependency[SignUp],
         access_tokens: NamedDependency[AccessTokens],
         idempotency_key: Annotated[str | None, HeaderParameter(name="X-Idempotency-Key")] = None,
@@ -108,7 +114,7 @@ class IdentityController(Controller):
                 "an idempotency key is 1 to 128 visible ASCII characters",
                 field="X-Idempotency-Key",
             )
-        user = _checked(data, _source(request))
+        user = _checked(await read_body(_sign_up, request), _source(request))
         done = await sign_ups.sign_up(user, idempotency_key, request.headers["x-request-id"])
         tokens = NewUserTokens(
             user_id=done.user_id,
@@ -130,7 +136,6 @@ class IdentityController(Controller):
     async def issue_tokens(
         self,
         request: Request[Any, Any, Any],
-        data: JSONBody[TokenRequest],
         log_ins: NamedDependency[LogIn],
         access_tokens: NamedDependency[AccessTokens],
     ) -> Response[Tokens]:
@@ -141,6 +146,7 @@ class IdentityController(Controller):
         was current once ends its session, since a copy of it must be about; a token that never was ends nothing. Which
         attempt it is, the token alone says: no idempotency key is read here.
         """
+        data = await read_body(_tokens, request)
         session = await _open_session(data, log_ins, _source(request), request.headers["x-request-id"])
         tokens = Tokens(
             access_token=access_tokens.issue(session.user_id, session.begun_at_s),
@@ -158,14 +164,18 @@ def _source(request: Request[Any, Any, Any]) -> str | None:
 
 async def _open_session(data: TokenRequest, log_ins: LogIn, source: str | None, request_id: str) -> Session:
     if data.grant_type == "password":
-        if data.email is None or data.password is None:
-            raise Problem(400, "INVALID_FIELD", "a login needs email and password", field="email")
-        return await log_ins.by_password(Password(data.email, data.password, source, data.refresh_token), request_id)
+        email, password = _needed("email", data.email), _needed("password", data.password)
+        return await log_ins.by_password(Password(email, password, source, data.refresh_token), request_id)
     if data.grant_type == "refresh_token":
-        if data.refresh_token is None:
-            raise Problem(400, "INVALID_FIELD", "a refresh needs refresh_token", field="refresh_token")
-        return await log_ins.by_refresh_token(data.refresh_token, request_id)
-    raise Problem(400, "INVALID_FIELD", "grant_type is `password` or `refresh_token`", field="grant_type")
+        return await log_ins.by_refresh_token(_needed("refresh_token", data.refresh_token), request_id)
+    raise refused(422, "grant_type", f"one of {', '.join(_GRANT_TYPES)}", allowed=_GRANT_TYPES)
+
+
+def _needed(field: str, value: str | None) -> str:
+    """Needed by this kind of login."""
+    if value is None:
+        raise refused(400, field, "missing")
+    return value
 
 
 def _checked(data: SignUpRequest, source: str | None) -> NewUser:

@@ -19,6 +19,7 @@ _SIGN_UP: Final = {
     "type": "object",
     "properties": {"email": _EMAIL, "password": {**_TEXT, "minLength": PASSWORD_CHARS_MIN}, "name": _NAME},
     "required": ["email", "password"],
+    "additionalProperties": False,
 }
 _BY_PASSWORD: Final = {
     "type": "object",
@@ -30,6 +31,7 @@ _BY_PASSWORD: Final = {
         "refresh_token": {**_OR_NULL, "description": "any that was given out for the account: this device is known"},
     },
     "required": ["grant_type", "email", "password"],
+    "additionalProperties": False,
 }
 _BY_REFRESH_TOKEN: Final = {
     "type": "object",
@@ -41,6 +43,7 @@ _BY_REFRESH_TOKEN: Final = {
         "password": _OR_NULL,
     },
     "required": ["grant_type", "refresh_token"],
+    "additionalProperties": False,
 }
 _BODIES: Final = {"/v1/users": _SIGN_UP, "/v1/tokens": {"oneOf": [_BY_PASSWORD, _BY_REFRESH_TOKEN]}}
 

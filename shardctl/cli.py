@@ -47,6 +47,7 @@ MOUNTS: Final = (
     Mount("keys", "keys", "app", "Signing keys: which there are, and how to change them."),
     Mount("map", "shardmap", "app", "The shard map: which cell owns which users."),
     Mount("users", "users", "app", "Users: where they are, what their cell says of them."),
+    Mount("transfers", "transfers", "app", "Shares from other brokers that wait for a decision."),
     Mount("exchange", "exchange", "app", "The market of this stack: its tapes, orders and prices."),
     Mount("events", "events", "app", "Events that cells publish to Kafka."),
 )

@@ -8,9 +8,10 @@ from litestar import Controller, Request, post
 from litestar.di import NamedDependency
 
 from cell.archive.sweep import Place, archive
-from cell.caller import decode_body, format_time
+from cell.caller import format_time
 from infra.runtime.clock import Clock
 from infra.runtime.database import Pool
+from infra.runtime.strict_body import read_body
 
 OLDER_THAN_DAYS_MIN = 7
 """A venue's busts and corrections come within days; an order that one speaks of has to be brought back."""
@@ -33,7 +34,7 @@ class ArchiveController(Controller):
         self, request: Request[Any, Any, Any], pool: NamedDependency[Pool], clock: NamedDependency[Clock]
     ) -> dict[str, Any]:
         """Archive for two seconds; `place` of the answer, sent again, goes on there. None: the walk is done."""
-        body = decode_body(_decoder, await request.body())
+        body = await read_body(_decoder, request)
         before = clock.now() - timedelta(days=body.older_than_days)
         done = await archive(
             pool, before=before, place=body.place, until_s=clock.monotonic() + CALL_S, monotonic=clock.monotonic

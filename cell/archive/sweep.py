@@ -1,7 +1,8 @@
 """Walk the users and archive, in steps of a few milliseconds each, for as long as the caller gives time.
 
 The place where a walk stands is the caller's to keep: it may stop anywhere, and beginning again is harmless. A user
-whom somebody else has, or who is being moved, is passed over until the next walk. Nothing here waits for a lock.
+whom somebody else has, or who is being moved, or whose events wait for Kafka, is passed over until the next walk.
+Nothing here waits for a lock.
 """
 
 from collections.abc import Callable
@@ -31,7 +32,7 @@ class Archived(msgspec.Struct):
 
     place: Place | None = None
     unpublished: bool = False
-    """Events that old still wait for Kafka: nothing more was moved."""
+    """Somebody's events that old still wait for Kafka: of him nothing was moved."""
     users: int = 0
     put_off: int = 0
     entries: int = 0
@@ -74,11 +75,9 @@ async def _archive_user(
         done.postings += step.postings
         done.events += step.events
         done.executions += step.executions
-        done.unpublished = step.state == "unpublished"
+        done.unpublished |= step.state == "unpublished"
         done.put_off += step.state == "put_off"
         seq = step.last_seq if step.state == "archived" else None
-        if done.unpublished:
-            return False
         if seq is not None and monotonic() >= until_s:
             done.place = Place(place.user_id, seq)
             return False

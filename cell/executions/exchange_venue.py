@@ -190,11 +190,11 @@ class ExchangeVenue:
         if isinstance(message, Unknown):
             self._answer(message.cl_ord_id, False)
         elif isinstance(message, Prices):
-            listener.on_prices(message.prices, message.bands)
+            listener.on_prices(message.prices, message.bands, message.number)
         elif isinstance(message, Welcome):
             self._generation += 1
             self._connected.set()
-            listener.on_prices(message.prices, message.bands)
+            listener.on_prices(message.prices, message.bands, message.number)
             _log.info("session open", extra={"venue": self.name, "session_id": message.session_id})
         elif isinstance(message, Failure):
             raise EOFError(message.detail)

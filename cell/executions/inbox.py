@@ -16,11 +16,18 @@ import logging
 from collections.abc import Sequence
 from typing import Final
 
-from cell.executions.lanes import ReportLanes
+from cell.executions.lanes import LANE_MAX, ReportLanes
 from cell.executions.pace import Pace
 from cell.executions.queries import CallRefused, DatabaseAway
 from cell.executions.report import ExecutionReport
-from cell.executions.report_queries import Applied, accept_reports, apply_reports, quarantine_report, unapplied_reports
+from cell.executions.report_queries import (
+    Applied,
+    accept_reports,
+    apply_reports,
+    quarantine_report,
+    unapplied_reports,
+    unapplied_reports_of,
+)
 from cell.executions.settlement import settlement_date
 from cell.executions.venue import Venue, VenueAway
 from infra.runtime.clock import Clock
@@ -32,6 +39,7 @@ ACCEPT_MAX: Final = 512
 ACCEPT_PERIOD_S: Final = 0.0125
 ARRIVED_MAX: Final = 4_096
 WAITING_MAX: Final = 50_000
+"""Reports that could be applied, if there were time: beyond it the venue waits. Those of locked users do not count."""
 APPLY_MAX: Final = 64
 APPLIERS: Final = 2
 APPLY_PERIOD_S: Final = 0.025
@@ -93,7 +101,7 @@ class Inbox:
             while len(batch) < ACCEPT_MAX and not self._arrived.empty():
                 batch.append(self._arrived.get_nowait())
             await self._accept(batch)
-            while len(self._lanes) > WAITING_MAX:
+            while self._lanes.free > WAITING_MAX:
                 self._room.clear()
                 await self._room.wait()
 
@@ -102,6 +110,7 @@ class Inbox:
         while True:
             if len(self._lanes) < APPLY_MAX:
                 await self._apply_pace.turn()
+            await self._read_more()
             inbox_ids = self._lanes.take(APPLY_MAX, self._clock.monotonic())
             if inbox_ids:
                 self._apply_pace.started()
@@ -110,12 +119,23 @@ class Inbox:
             else:
                 await self._wait_for_work()
 
+    async def _read_more(self) -> None:
+        """Of users who had more than their lane takes."""
+        while (user_id := self._lanes.next_emptied()) is not None:
+            try:
+                for inbox_id in await unapplied_reports_of(self._pool, user_id, LANE_MAX + 1):
+                    self._lanes.add(inbox_id, user_id)
+            except (DatabaseAway, CallRefused) as error:
+                self._lanes.empty(user_id)
+                await self._pause("apply", error)
+                return
+
     async def run_lookout(self) -> None:
         """Take up what somebody else put into the inbox: a person had a quarantined report judged again."""
         while True:
             await asyncio.sleep(LOOK_PERIOD_S)
             try:
-                if len(self._lanes) < PAGE:  # a backlog would be read again and again
+                if self._lanes.free < PAGE:  # a backlog would be read again and again
                     await self.recover()
             except (DatabaseAway, CallRefused) as error:
                 await self._pause("lookout", error)

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, LiteralString
+from uuid import UUID
 
 from cell.executions.queries import calling
 from cell.executions.venue import VenueOrder
@@ -11,8 +12,8 @@ from infra.runtime.database import Pool
 
 _CLAIM: Final[LiteralString] = """
 select instruction_id, action, order_id, user_id, client_order_id, symbol, side, type, time_in_force, order_qty_micros,
-       limit_px_micros, replaces, cash_micros
-  from brokerage.claim_instructions_v1(%s)
+       limit_px_micros, replaces, cash_micros, next_after
+  from brokerage.claim_instructions_v1(%s, %s::uuid)
 """
 _SENT: Final[LiteralString] = """
 select i.id, i.action, i.order_id, i.user_id, o.client_order_id, o.symbol, o.side, o.type, o.time_in_force,
@@ -73,6 +74,14 @@ class Instruction:
 
 
 @dataclass(frozen=True, slots=True)
+class Claimed:
+    """Instructions to send now, in order of id, and the user after whom the next claim goes on."""
+
+    instructions: list[Instruction]
+    next_after: UUID | None
+
+
+@dataclass(frozen=True, slots=True)
 class Unanswered:
     """An instruction that was sent and has no answer yet, and how often it was asked about."""
 
@@ -82,11 +91,12 @@ class Unanswered:
     order: VenueOrder
 
 
-async def claim_instructions(pool: Pool, limit: int) -> list[Instruction]:
-    """Mark up to `limit` instructions sent, at most one per user, and return them."""
+async def claim_instructions(pool: Pool, limit: int, after: UUID | None = None) -> Claimed:
+    """Mark up to `limit` instructions sent and return them: users take turns after `after`."""
     async with calling(pool) as connection:
-        rows = await (await connection.execute(_CLAIM, (limit,))).fetchall()
-    return [Instruction(row[0], row[1], VenueOrder(*row[2:])) for row in rows]
+        rows = await (await connection.execute(_CLAIM, (limit, after))).fetchall()
+    instructions = [Instruction(row[0], row[1], VenueOrder(*row[2:-1])) for row in rows if row[0] is not None]
+    return Claimed(instructions, rows[-1][-1] if rows else after)
 
 
 async def sent_instructions(pool: Pool, *, after_id: int, limit: int) -> list[Instruction]:

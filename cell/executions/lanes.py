@@ -4,6 +4,9 @@ Pure: the time comes in. A report that was deferred waits a little longer each t
 other users go on. Reports that belong to no user have a lane each. A report that came late (back from waiting, or found
 in the inbox) has the place of its id, behind one that is being applied; if that one is deferred, because the database
 knows of an older one, the older one goes first.
+
+A lane remembers so many reports and no more: the rest of that user's are left in the inbox, where they are safe, and
+are read when the lane is empty. So who is locked for long, or has thousands, fills nobody else's room.
 """
 
 from bisect import insort
@@ -16,6 +19,8 @@ from typing import Final
 from uuid import UUID
 
 DEFER_S: Final = (0.005, 1.0)
+LANE_MAX: Final = 512
+"""Reports of one user in memory; applying them takes longer than reading the next ones."""
 
 
 @dataclass(slots=True)
@@ -24,6 +29,10 @@ class _Lane:
     deferrals: int = 0
     is_flying: bool = False
     """The first one is being applied."""
+    is_held: bool = False
+    """It waits for a time to come."""
+    has_more: bool = False
+    """Later ones are in the inbox and not here."""
 
 
 class ReportLanes:
@@ -35,13 +44,28 @@ class ReportLanes:
         self._ready: deque[Hashable] = deque()
         self._later: list[tuple[float, int, Hashable]] = []
         self._tie = count()
+        self._held = 0
+        self._emptied: deque[UUID] = deque()
 
     def __len__(self) -> int:
         """Reports that are not applied yet, those being applied included."""
-        return len(self._lane_of)
+        return len(self._lane_of) + len(self._emptied)
+
+    @property
+    def free(self) -> int:
+        """Those of them that wait for no other writer."""
+        return len(self) - self._held
+
+    def next_emptied(self) -> UUID | None:
+        """A user whose lane is empty and who has more in the inbox: what is there must be added."""
+        return self._emptied.popleft() if self._emptied else None
+
+    def empty(self, user_id: UUID) -> None:
+        """What is there could not be read."""
+        self._emptied.append(user_id)
 
     def add(self, inbox_id: int, user_id: UUID | None) -> bool:
-        """A report was committed to the inbox. False: it is known."""
+        """A report was committed to the inbox. False: it is known, or left there until its user's lane is empty."""
         if inbox_id in self._lane_of:
             return False
         key: Hashable = inbox_id if user_id is None else user_id
@@ -49,17 +73,24 @@ class ReportLanes:
         if lane is None:
             lane = self._lanes[key] = _Lane()
             self._ready.append(key)
-        if lane.waiting and inbox_id < lane.waiting[-1]:
+        if lane.waiting and inbox_id < lane.waiting[-1]:  # the others wait for it: there is always room
             insort(lane.waiting, inbox_id, lo=int(lane.is_flying))
+        elif lane.has_more or len(lane.waiting) >= LANE_MAX:
+            lane.has_more = True
+            return False
         else:
             lane.waiting.append(inbox_id)
         self._lane_of[inbox_id] = key
+        self._held += lane.is_held
         return True
 
     def take(self, limit: int, now_s: float) -> list[int]:
         """The next reports to apply, each of another user; their lanes stand still until `finish` or `defer`."""
         while self._later and self._later[0][0] <= now_s:
-            self._ready.append(heappop(self._later)[2])
+            key = heappop(self._later)[2]
+            self._lanes[key].is_held = False
+            self._held -= len(self._lanes[key].waiting)
+            self._ready.append(key)
         taken: list[int] = []
         while self._ready and len(taken) < limit:
             lane = self._lanes[self._ready.popleft()]
@@ -75,15 +106,18 @@ class ReportLanes:
         lane.deferrals, lane.is_flying = 0, False
         if lane.waiting:
             self._ready.append(key)
-        else:
-            del self._lanes[key]
+            return
+        del self._lanes[key]
+        if lane.has_more and isinstance(key, UUID):
+            self._emptied.append(key)
 
     def defer(self, inbox_id: int, now_s: float) -> None:
         """Not now: another writer has the user, or the user is halted or gone."""
         key = self._lane_of[inbox_id]
         lane = self._lanes[key]
         pause_s = min(DEFER_S[1], DEFER_S[0] * 2**lane.deferrals)
-        lane.deferrals, lane.is_flying = min(lane.deferrals + 1, 16), False
+        lane.deferrals, lane.is_flying, lane.is_held = min(lane.deferrals + 1, 16), False, True
+        self._held += len(lane.waiting)
         insort(lane.waiting, lane.waiting.popleft())
         heappush(self._later, (now_s + pause_s, next(self._tie), key))
 

@@ -9,11 +9,13 @@ from uuid import UUID
 from cell.executions.queries import calling
 from infra.runtime.database import Pool
 
-_SET_PRICES: Final[LiteralString] = "select brokerage.set_reference_prices_v1(%b::text[], %b::bigint[], %s)"
+_SET_PRICES: Final[LiteralString] = """
+select brokerage.set_reference_prices_v1(%b::text[], %b::bigint[], %s, %b::bigint[])
+"""
 _SET_BANDS: Final[LiteralString] = "select brokerage.set_price_bands_v1(%b::text[], %b::bigint[], %b::bigint[])"
+_JUDGE: Final[LiteralString] = "select brokerage.judge_stops_v1(%s, %s)"
 _TRIGGER: Final[LiteralString] = """
-select triggered, put_off
-  from brokerage.trigger_stops_v1(%b::text[], %b::bigint[], %s::timestamptz[], %s, %s, %s, %s)
+select triggered, put_off, next_after from brokerage.trigger_stops_v1(%s, %s, %s, %s)
 """
 _UNENDED: Final[LiteralString] = """
 select closes_at from brokerage.market_sessions where closes_at <= %s and expired_at is null
@@ -39,24 +41,27 @@ _EXPIRE: Final[LiteralString] = """
 select last_order_id, ended, told, put_off, still_open from brokerage.expire_orders_v1(%s, %s, %s, %s)
 """
 _END_SESSION: Final[LiteralString] = "select brokerage.end_session_v1(%s, %s)"
-_RELEASE: Final[LiteralString] = "select released, put_off from brokerage.release_queued_v1(%s, %s, %s)"
+_RELEASE: Final[LiteralString] = """
+select released, put_off, next_after from brokerage.release_queued_v1(%s, %s, %s, %s)
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class ToldPrice:
-    """A last price and when this cell heard it."""
+    """A last price under the number that the venue gave it."""
 
     symbol: str
     px_micros: int
-    told_at: datetime
+    number: int
 
 
 @dataclass(frozen=True, slots=True)
 class Triggered:
-    """How many stops were triggered, and how many more were reached while another writer had their user."""
+    """How many reached stops were triggered, how many users were passed over, and after whom the next call goes on."""
 
     triggered: int
     put_off: int
+    next_after: UUID | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,16 +77,19 @@ class Expired:
 
 @dataclass(frozen=True, slots=True)
 class Released:
-    """How many orders went on their way, and how many more are due while another writer has their user."""
+    """How many orders went on their way, how many users were passed over, and after whom the next call goes on."""
 
     released: int
     put_off: int
+    next_after: UUID | None
 
 
-async def set_reference_prices(pool: Pool, prices: Mapping[str, int], at: datetime) -> None:
-    """Take over last prices."""
+async def set_reference_prices(pool: Pool, prices: Sequence[ToldPrice], at: datetime) -> None:
+    """Take over last prices; of one symbol's the one with the highest number is the reference."""
+    symbols = [price.symbol for price in prices]
+    pxs, numbers = [price.px_micros for price in prices], [price.number for price in prices]
     async with calling(pool) as connection:
-        await connection.execute(_SET_PRICES, (list(prices), list(prices.values()), at))
+        await connection.execute(_SET_PRICES, (symbols, pxs, at, numbers))
 
 
 async def set_price_bands(pool: Pool, bands: Mapping[str, tuple[int, int]]) -> None:
@@ -91,16 +99,17 @@ async def set_price_bands(pool: Pool, bands: Mapping[str, tuple[int, int]]) -> N
         await connection.execute(_SET_BANDS, values)
 
 
-async def trigger_stops(
-    pool: Pool, told: Sequence[ToldPrice], *, limit: int, at: datetime, market_hours: str, wait: bool
-) -> Triggered:
-    """Trigger the armed stops that these prices reach."""
-    symbols = [price.symbol for price in told]
-    prices = [price.px_micros for price in told]
-    told_at = [price.told_at for price in told]
+async def judge_stops(pool: Pool, *, limit: int, market_hours: str) -> int:
+    """Hold the written prices against the armed stops; how many more were reached."""
     async with calling(pool) as connection:
-        cursor = await connection.execute(_TRIGGER, (symbols, prices, told_at, limit, at, market_hours, wait))
-        row = await cursor.fetchone()
+        row = await (await connection.execute(_JUDGE, (limit, market_hours))).fetchone()
+    return 0 if row is None else int(row[0])
+
+
+async def trigger_stops(pool: Pool, *, limit: int, at: datetime, market_hours: str, after: UUID | None) -> Triggered:
+    """Send reached stops on their way; users take turns after `after`."""
+    async with calling(pool) as connection:
+        row = await (await connection.execute(_TRIGGER, (limit, at, market_hours, after))).fetchone()
     assert row is not None
     return Triggered(*row)
 
@@ -140,9 +149,9 @@ async def end_session(pool: Pool, closes_at: datetime, at: datetime) -> None:
         await connection.execute(_END_SESSION, (closes_at, at))
 
 
-async def release_queued(pool: Pool, *, limit: int, at: datetime, market_hours: str) -> Released:
-    """Send orders that waited for the open on their way, if it is open."""
+async def release_queued(pool: Pool, *, limit: int, at: datetime, market_hours: str, after: UUID | None) -> Released:
+    """Send orders that waited for the open on their way, if it is open; users take turns after `after`."""
     async with calling(pool) as connection:
-        row = await (await connection.execute(_RELEASE, (limit, at, market_hours))).fetchone()
+        row = await (await connection.execute(_RELEASE, (limit, at, market_hours, after))).fetchone()
     assert row is not None
     return Released(*row)

@@ -1,5 +1,9 @@
 """Last prices and price bands from the venue into the cell's symbols: conflated, at most a few writes per second.
 
+A price that came and went between two writes is not lost to the stops: with a symbol's last price its lowest and
+highest since the write before are written too, each under its number. That is all a stop can need: its mark is a
+number that was written. A venue that does not number its prices has them numbered here.
+
 The venue only sends what changed, so now and then all prices of a living session are written again: their age says
 how fresh the session is, and a market order is refused once it is too old.
 """
@@ -7,10 +11,10 @@ how fresh the session is, and a market order is refused once it is too old.
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from dataclasses import dataclass
 from typing import Final
 
-from cell.executions.market_queries import set_price_bands, set_reference_prices
+from cell.executions.market_queries import ToldPrice, set_price_bands, set_reference_prices
 from cell.executions.queries import CallRefused, DatabaseAway
 from infra.runtime.clock import Clock
 from infra.runtime.database import Pool
@@ -24,6 +28,25 @@ SYMBOLS_MAX: Final = 20_000
 _log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What of a symbol is not written yet: its last price, and the lowest and the highest on the way there."""
+
+    last: ToldPrice
+    lowest: ToldPrice
+    highest: ToldPrice
+
+    @classmethod
+    def of(cls, price: ToldPrice) -> "Heard":
+        return cls(price, price, price)
+
+    def then(self, price: ToldPrice) -> "Heard":
+        """And after that came this one. Of equal prices the later one counts: it is beyond more marks."""
+        lowest = min(price, self.lowest, key=lambda told: told.px_micros)
+        highest = max(price, self.highest, key=lambda told: told.px_micros)
+        return Heard(price, lowest, highest)
+
+
 class ReferencePrices:
     """The newest price of every symbol, and which of them are not written yet."""
 
@@ -34,27 +57,31 @@ class ReferencePrices:
         cell: str,
         clock: Clock,
         metrics: Metrics,
-        on_written: Callable[[Mapping[str, int], datetime], None],
+        on_written: Callable[[], None],
     ) -> None:
         self._pool = pool
         self._on_written = on_written
         self._cell = cell
         self._clock = clock
         self._metrics = metrics
-        self._prices: dict[str, int] = {}
-        self._changed: set[str] = set()
+        self._prices: dict[str, ToldPrice] = {}
+        self._unwritten: dict[str, Heard] = {}
+        self._number = 0
         self._bands: Mapping[str, tuple[int, int]] = {}
         self._written_bands: Mapping[str, tuple[int, int]] | None = None
         """None: what an earlier worker wrote may be there."""
         self._heard = asyncio.Event()
 
-    def hear(self, prices: Mapping[str, int], bands: Mapping[str, tuple[int, int]]) -> None:
+    def hear(self, prices: Mapping[str, int], bands: Mapping[str, tuple[int, int]], number: int) -> None:
         """The venue says what trades at what and which bands it has; an empty message says that it is alive."""
         self._bands = {symbol: (low, high) for symbol, (low, high) in bands.items() if 0 < low <= high}
+        self._number = number or max(self._number + 1, int(self._clock.now().timestamp() * 1_000_000))
         for symbol, px_micros in prices.items():
             if px_micros > 0 and (symbol in self._prices or len(self._prices) < SYMBOLS_MAX):
-                self._prices[symbol] = px_micros
-                self._changed.add(symbol)
+                price = ToldPrice(symbol, px_micros, self._number)
+                unwritten = self._unwritten.get(symbol)
+                self._prices[symbol] = price
+                self._unwritten[symbol] = Heard.of(price) if unwritten is None else unwritten.then(price)
         self._heard.set()
 
     async def run(self) -> None:
@@ -64,26 +91,36 @@ class ReferencePrices:
             await self._heard.wait()
             self._heard.clear()
             if self._clock.monotonic() - refreshed_at_s >= REFRESH_PERIOD_S:
-                self._changed.update(self._prices)
+                self._unwritten = {symbol: Heard.of(price) for symbol, price in self._prices.items()} | self._unwritten
                 refreshed_at_s = self._clock.monotonic()
-            changed, self._changed = self._changed, set()
-            if changed:
-                await self._write({symbol: self._prices[symbol] for symbol in changed})
+            if self._unwritten:
+                await self._write()
             if self._bands != self._written_bands:
                 await self._write_bands(self._bands)
             await asyncio.sleep(WRITE_PERIOD_S)
 
-    async def _write(self, prices: Mapping[str, int]) -> None:
-        told_at = self._clock.now()
+    async def _write(self) -> None:
+        """What comes while this is on its way is for the next write; if this one fails, it is for that one too."""
+        writing, self._unwritten = self._unwritten, {}
+        prices = [
+            price for heard in writing.values() for price in dict.fromkeys((heard.lowest, heard.highest, heard.last))
+        ]
         try:
-            await set_reference_prices(self._pool, prices, told_at)
+            await set_reference_prices(self._pool, prices, self._clock.now())
         except (DatabaseAway, CallRefused) as error:
-            self._changed.update(prices)
+            for symbol, heard in writing.items():
+                since = self._unwritten.get(symbol)
+                if since is not None:
+                    # in the order in which they came: the extremes of both, and the last one
+                    for price in sorted((since.lowest, since.highest, since.last), key=lambda told: told.number):
+                        heard = heard.then(price)
+                self._unwritten[symbol] = heard
             self._metrics.counter("cell_worker_failures_total").labels(self._cell, "prices").inc()
             _log.warning("database call failed, repeating", extra={"task": "prices", "detail": str(error)})
+            self._heard.set()
             await asyncio.sleep(RETRY_S)
         else:
-            self._on_written(prices, told_at)
+            self._on_written()
 
     async def _write_bands(self, bands: Mapping[str, tuple[int, int]]) -> None:
         """After the prices, which make a symbol known; what cannot be written now is tried with the next message."""

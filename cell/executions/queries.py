@@ -22,6 +22,7 @@ _WRITE_SESSIONS: Final[LiteralString] = (
 _PRUNE_KEYS: Final[LiteralString] = "select brokerage.prune_idempotency_keys_v1(%s, %s)"
 _END_LONG_READERS: Final[LiteralString] = "select brokerage.end_long_readers_v1()"
 _PRUNE_FAMILIES: Final[LiteralString] = "select brokerage.prune_refresh_families_v1(%s, %s)"
+_CLOCK: Final[LiteralString] = "select brokerage.clock_v1()"
 _PRUNE_LOGIN_SOURCES: Final[LiteralString] = "select brokerage.prune_login_sources_v1(%s)"
 
 
@@ -58,6 +59,15 @@ async def write_sessions(owner_dsn: str, sessions: Sequence[TradingSession], at:
         row = await (await connection.execute(_WRITE_SESSIONS, (days, opens, closes, at))).fetchone()
     assert row is not None
     return int(row[0])
+
+
+async def read_clock(pool: Pool) -> datetime:
+    """What time it is in the database."""
+    async with calling(pool) as connection:
+        row = await (await connection.execute(_CLOCK)).fetchone()
+    assert row is not None
+    at: datetime = row[0]
+    return at
 
 
 async def prune_idempotency_keys(pool: Pool, older_than: datetime, limit: int) -> int:

@@ -23,6 +23,7 @@ select inbox_id, outcome, reason, user_id, order_id from brokerage.apply_reports
 _END_EARLY: Final[LiteralString] = "select inbox_id, order_id, reason from brokerage.end_early_reports_v1(%s, %s)"
 _COUNT_EARLY: Final[LiteralString] = "select count(*) from brokerage.early_reports"
 _QUARANTINE: Final[LiteralString] = "select brokerage.quarantine_report_v1(%s, %s, %s)"
+_UNAPPLIED_OF: Final[LiteralString] = "select id from brokerage.inbox where user_id = %s order by id limit %s"
 _UNAPPLIED: Final[LiteralString] = "select id, user_id from brokerage.inbox where id > %s order by id limit %s"
 
 
@@ -101,3 +102,10 @@ async def unapplied_reports(pool: Pool, after_id: int, limit: int) -> list[tuple
     async with calling(pool) as connection:
         rows = await (await connection.execute(_UNAPPLIED, (after_id, limit))).fetchall()
     return [(row[0], row[1]) for row in rows]
+
+
+async def unapplied_reports_of(pool: Pool, user_id: UUID, limit: int) -> list[int]:
+    """The user's oldest inbox rows, in order of id."""
+    async with calling(pool) as connection:
+        rows = await (await connection.execute(_UNAPPLIED_OF, (user_id, limit))).fetchall()
+    return [row[0] for row in rows]

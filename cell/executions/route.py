@@ -9,12 +9,15 @@ id, what it knows is not. A cancel never overtakes its own order. What stays una
 import asyncio
 import logging
 from collections import Counter
+from collections.abc import Sequence
 from typing import Final
+from uuid import UUID
 
-from cell.executions.instruction_queries import claim_instructions, sent_instructions
+from cell.executions.asking import Answers, ask_about
+from cell.executions.instruction_queries import Instruction, claim_instructions, sent_instructions
 from cell.executions.pace import Pace
 from cell.executions.queries import CallRefused, DatabaseAway
-from cell.executions.venue import Venue, VenueAway, VenueOrder, VenueSilent
+from cell.executions.venue import Venue, VenueAway, VenueOrder
 from infra.runtime.database import Pool
 from infra.runtime.fault_points import FaultPoints
 from infra.runtime.telemetry import Metrics
@@ -38,6 +41,8 @@ class Router:
         self._metrics = metrics
         self._fault_points = fault_points
         self._pace = Pace(CLAIM_PERIOD_S)
+        self._after: UUID | None = None
+        """Whose turn it was last."""
 
     async def run(self) -> None:
         """Send instructions until cancelled."""
@@ -64,11 +69,12 @@ class Router:
                 await self._pace.turn()
             await self._fault_points.reach("executions.before_claim")
             self._pace.started()
-            claimed = await claim_instructions(self._pool, CLAIM_MAX)
-            is_full = len(claimed) == CLAIM_MAX
-            if claimed:
+            claimed = await claim_instructions(self._pool, CLAIM_MAX, self._after)
+            self._after = claimed.next_after
+            is_full = len(claimed.instructions) == CLAIM_MAX
+            if claimed.instructions:
                 await self._fault_points.reach("executions.after_claim")
-                for instruction in claimed:
+                for instruction in claimed.instructions:
                     await self.send(instruction.action, instruction.order)
                 await self._fault_points.reach("executions.after_send")
                 pause_s = POLL_S[0]
@@ -89,26 +95,22 @@ class Router:
     async def _settle_sent(self) -> None:
         """Ask about every order whose instruction was marked sent and never answered; send what is unknown there."""
         after_id = 0
-        while True:
-            page = await sent_instructions(self._pool, after_id=after_id, limit=ASK_PAGE)
-            if not page:
-                return
-            after_id = page[-1].instruction_id
-            orders = {item.order.order_id: item.order for item in page}
-            answers = await asyncio.gather(*(self._ask(order) for order in orders.values()))
-            known = dict(zip(orders, answers, strict=True))
-            for instruction in page:
-                answer = known[instruction.order.order_id]
-                if answer is False or (answer is True and instruction.action in ("cancel", "expire")):
-                    await self.send(instruction.action, instruction.order)
-            count = Counter(answers)
-            asked = self._metrics.counter("cell_instructions_asked_total")
-            for answer, name in ((True, "known"), (False, "unknown"), (None, "silent")):
-                asked.labels(self._cell, name).inc(count[answer])
-            _log.info("asked about sent instructions", extra={"orders": len(known), "known": count[True]})
 
-    async def _ask(self, order: VenueOrder) -> bool | None:
-        try:
-            return await self._venue.ask(order.order_id, order.user_id)
-        except VenueSilent:
-            return None
+        async def next_page() -> Sequence[Instruction]:
+            nonlocal after_id
+            page = await sent_instructions(self._pool, after_id=after_id, limit=ASK_PAGE)
+            after_id = page[-1].instruction_id if page else after_id
+            return page
+
+        await ask_about(self._venue, next_page, self._settle)
+
+    async def _settle(self, sent: Sequence[Instruction], known: Answers) -> None:
+        for instruction in sent:
+            answer = known[instruction.order.order_id]
+            if answer is False or (answer is True and instruction.action in ("cancel", "expire")):
+                await self.send(instruction.action, instruction.order)
+        count = Counter(known.values())
+        asked = self._metrics.counter("cell_instructions_asked_total")
+        for answer, name in ((True, "known"), (False, "unknown"), (None, "silent")):
+            asked.labels(self._cell, name).inc(count[answer])
+        _log.info("asked about sent instructions", extra={"orders": len(known), "known": count[True]})

@@ -73,6 +73,7 @@ class SessionKeeper:
         self._fault_points = fault_points or FaultPoints()
         self._pass_pause_s = PASS_PAUSE_S[0]
         self._next_pass_s = 0.0
+        self._released_after: UUID | None = None
 
     async def run(self) -> None:
         """Keep the hours until cancelled. A market that never closes only needs what an earlier setting left queued."""
@@ -124,17 +125,20 @@ class SessionKeeper:
         return is_last and not still_open
 
     async def _release(self) -> None:
+        """Until a call releases nothing: other writers have those left over, and the next look goes on there."""
         while True:
             await self._fault_points.reach("sessions.before_release")
             step = await release_queued(
-                self._pool, limit=STEP_ORDERS, at=self._clock.now(), market_hours=self._market_hours
+                self._pool,
+                limit=STEP_ORDERS,
+                at=self._clock.now(),
+                market_hours=self._market_hours,
+                after=self._released_after,
             )
-            if step.released:
-                await self._fault_points.reach("sessions.after_release")
-                self._metrics.counter("cell_orders_released_total").labels(self._cell).inc(step.released)
-                _log.info("orders released", extra={"released": step.released, "put_off": step.put_off})
-            if step.released + step.put_off < STEP_ORDERS and not step.put_off:
-                return
+            self._released_after = step.next_after
             if not step.released:
-                return  # all of them are in other writers' hands: the next look finds them
+                return
+            await self._fault_points.reach("sessions.after_release")
+            self._metrics.counter("cell_orders_released_total").labels(self._cell).inc(step.released)
+            _log.info("orders released", extra={"released": step.released, "put_off": step.put_off})
             await asyncio.sleep(STEP_PAUSE_S)

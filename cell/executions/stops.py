@@ -1,29 +1,28 @@
-"""Stops: what the last prices reach is triggered, once.
+"""Stops: what a price of the venue touches is triggered, once, and no touch is missed.
 
-Every price that was written as a reference price is also held against the armed stops. A price counts for the stops
-that were armed before it was told; those it reaches go on their way like any market or limit order. A stop whose user
-another writer has at that moment is asked for again with the very price that reached it, so no touch is lost to a lock
-or to a database that was away. Prices that came while no worker ran are gone: after a start the first price decides.
+Two steps, each a call that says in rows what is left to do. `judge_stops_v1` holds the prices that were written down
+against the armed stops and notes which are reached; it locks no user, so a touch is known at once, whoever has the
+user. `trigger_stops_v1` sends reached stops on their way, users in turn; one whose user is locked or halted stays
+reached, however the price turns. Killed anywhere, the next worker goes on with both. Prices that no worker heard, or
+that one heard and did not write before it died, are gone: after a start the first price decides.
 """
 
 import asyncio
 import logging
-from collections.abc import Mapping
-from datetime import datetime
+from contextlib import suppress
 from typing import Final
+from uuid import UUID
 
-from cell.executions.market_queries import ToldPrice, trigger_stops
+from cell.executions.market_queries import judge_stops, trigger_stops
 from cell.executions.queries import CallRefused, DatabaseAway
 from infra.runtime.clock import Clock
 from infra.runtime.database import Pool
 from infra.runtime.telemetry import Metrics
 
+JUDGE_MAX: Final = 1_000
 TRIGGER_MAX: Final = 256
-TOLD_MAX: Final = 100_000
-TRIES_WITHOUT_WAITING: Final = 3
-TRIES: Final = 8
-PAUSE_S: Final = 0.01
-RETRY_S: Final = 0.2
+LOOK_PERIOD_S: Final = 0.4
+"""Without a price too: for stops whose user is free again, and those that were being placed when a price was judged."""
 
 _log = logging.getLogger(__name__)
 
@@ -37,48 +36,44 @@ class StopTrigger:
         self._market_hours = market_hours
         self._clock = clock
         self._metrics = metrics
-        self._told: list[ToldPrice] = []
         self._heard = asyncio.Event()
+        self._after: UUID | None = None
+        """Whose turn it was last."""
 
-    def hear(self, prices: Mapping[str, int], told_at: datetime) -> None:
-        """These last prices are the reference now."""
-        self._told += [ToldPrice(symbol, px_micros, told_at) for symbol, px_micros in prices.items()]
-        del self._told[:-TOLD_MAX]
+    def hear(self) -> None:
+        """There are new prices."""
         self._heard.set()
 
     async def run(self) -> None:
         """Trigger until cancelled."""
         while True:
-            await self._heard.wait()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LOOK_PERIOD_S):
+                    await self._heard.wait()
             self._heard.clear()
-            told, self._told = self._told, []
             try:
-                done = await self._trigger(told)
+                await self.look()
             except (DatabaseAway, CallRefused) as error:
                 self._metrics.counter("cell_worker_failures_total").labels(self._cell, "stops").inc()
                 _log.warning("database call failed, repeating", extra={"task": "stops", "detail": str(error)})
-                done = False
-            if not done:  # with what came meanwhile: one held user must not keep the others' stops waiting
-                self._told[:0] = told
-                self._heard.set()
-                await asyncio.sleep(RETRY_S)
+                await asyncio.sleep(LOOK_PERIOD_S)
 
-    async def _trigger(self, told: list[ToldPrice]) -> bool:
-        tries = 0
-        while tries < TRIES:
-            result = await trigger_stops(
+    async def look(self) -> None:
+        """Judge what was told, and send what can go."""
+        while await judge_stops(self._pool, limit=JUDGE_MAX, market_hours=self._market_hours) >= JUDGE_MAX:
+            await self._trigger()
+        await self._trigger()
+
+    async def _trigger(self) -> None:
+        """Until a call triggers nothing: other writers have those left over, and the next look goes on there."""
+        triggered = 1
+        while triggered:
+            done = await trigger_stops(
                 self._pool,
-                told,
                 limit=TRIGGER_MAX,
                 at=self._clock.now(),
                 market_hours=self._market_hours,
-                wait=tries >= TRIES_WITHOUT_WAITING,
+                after=self._after,
             )
-            if result.triggered:
-                self._metrics.counter("cell_stops_triggered_total").labels(self._cell).inc(result.triggered)
-            if result.triggered + result.put_off < TRIGGER_MAX and not result.put_off:
-                return True
-            if result.put_off:
-                tries += 1
-                await asyncio.sleep(PAUSE_S)
-        return False
+            self._after, triggered = done.next_after, done.triggered
+            self._metrics.counter("cell_stops_triggered_total").labels(self._cell).inc(triggered)

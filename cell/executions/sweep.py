@@ -16,8 +16,8 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
-from uuid import UUID
 
+from cell.executions.asking import Answers, ask_about
 from cell.executions.instruction_queries import (
     Unanswered,
     cancel_unanswered,
@@ -26,7 +26,7 @@ from cell.executions.instruction_queries import (
     unanswered_instructions,
 )
 from cell.executions.queries import CallRefused, DatabaseAway
-from cell.executions.venue import Venue, VenueAway, VenueOrder, VenueSilent
+from cell.executions.venue import Venue, VenueAway, VenueOrder
 from infra.runtime.clock import Clock
 from infra.runtime.database import Pool
 from infra.runtime.telemetry import Metrics
@@ -94,7 +94,9 @@ class StuckSweep:
     async def sweep(self) -> None:
         """One try for every instruction whose next try is due."""
         after_id = 0
-        while True:
+
+        async def next_page() -> Sequence[Unanswered]:
+            nonlocal after_id
             page = await unanswered_instructions(
                 self._pool,
                 at=self._clock.now(),
@@ -103,17 +105,13 @@ class StuckSweep:
                 after_id=after_id,
                 limit=ASK_PAGE,
             )
-            if page:
-                after_id = page[-1].instruction_id
-                await self._try(page)
-            if len(page) < ASK_PAGE:
-                break
+            after_id = page[-1].instruction_id if page else after_id
+            return page
+
+        await ask_about(self._venue, next_page, self._deal)
         self._metrics.gauge("cell_orders_stuck").labels(self._cell).set(await count_stuck(self._pool))
 
-    async def _try(self, page: Sequence[Unanswered]) -> None:
-        orders = {item.order.order_id: item.order for item in page}
-        answers = await asyncio.gather(*(self._ask(order) for order in orders.values()))
-        known = dict(zip(orders, answers, strict=True))
+    async def _deal(self, page: Sequence[Unanswered], known: Answers) -> None:
         submits = {item.order.order_id for item in page if item.action == "submit"}
         deeds = [
             next_deed(
@@ -134,13 +132,7 @@ class StuckSweep:
         await note_tries(self._pool, [item.instruction_id for item in page], stuck, self._clock.now())
         self._tell(page, known, deeds)
 
-    async def _ask(self, order: VenueOrder) -> bool | None:
-        try:
-            return await self._venue.ask(order.order_id, order.user_id)
-        except VenueSilent:
-            return None
-
-    def _tell(self, page: Sequence[Unanswered], known: dict[UUID, bool | None], deeds: Sequence[Deed]) -> None:
+    def _tell(self, page: Sequence[Unanswered], known: Answers, deeds: Sequence[Deed]) -> None:
         names = {True: "known", False: "unknown", None: "silent"}
         for result, count in Counter(names[answer] for answer in known.values()).items():
             self._metrics.counter("cell_instructions_asked_total").labels(self._cell, result).inc(count)

@@ -46,8 +46,9 @@ class VenueListener:
 
     received_seq: Callable[[], Awaitable[int]]
     on_reports: Callable[[list[ExecutionReport]], Awaitable[None]]
-    on_prices: Callable[[Mapping[str, int], Mapping[str, tuple[int, int]]], None]
-    """Last prices that changed, and all price bands of the venue's own."""
+    on_prices: Callable[[Mapping[str, int], Mapping[str, tuple[int, int]], int], None]
+    """Last prices that changed, all price bands of the venue's own, and the number of these prices: it grows with every
+    message, is the same in every cell, and survives the venue. 0: the venue does not number them."""
 
 
 class Venue(Protocol):

@@ -74,13 +74,17 @@ class Welcome(msgspec.Struct, tag_field="t", tag="welcome", frozen=True):
     log_id: str
     prices: dict[str, int]
     bands: dict[str, tuple[int, int]] = {}
+    number: int = 0
+    """As in `prices`."""
 
 
 class Prices(msgspec.Struct, tag_field="t", tag="prices", frozen=True):
-    """`bands`: lowest and highest limit where the venue has a price band of its own, whole each time."""
+    """`bands`: lowest and highest limit where the venue has a price band of its own, whole each time. `number`:
+    of these prices, later ones have a higher one; 0: a venue that does not number them."""
 
     prices: dict[str, int]
     bands: dict[str, tuple[int, int]] = {}
+    number: int = 0
 
 
 class Unknown(msgspec.Struct, tag_field="t", tag="unknown", frozen=True):

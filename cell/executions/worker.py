@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Final
 
+from cell.executions.database_clock import DatabaseClock
 from cell.executions.early import EarlyReports
 from cell.executions.exchange_venue import ExchangeVenue
 from cell.executions.inbox import APPLIERS, Inbox
@@ -45,7 +46,9 @@ from infra.runtime.operator_api import create_operator_app, serving
 from infra.runtime.shutdown import Shutdown
 from infra.runtime.telemetry import Metrics
 
-POOL_SIZE: Final = 7
+POOL_SIZE: Final = 14
+"""One for each loop below that calls the database, for the lock and for a probe, so that none waits for another's.
+Those that nobody needs are not opened."""
 STANDBY_PAUSE_S: Final = 0.5
 LOCK_CHECK_S: Final = 1.0
 RESUME_PAUSE_S: Final = 0.2
@@ -72,7 +75,7 @@ class Worker:
         self._settings = settings
         self._metrics = metrics
         self._shutdown = shutdown
-        self._clock = clock
+        self._clock = DatabaseClock(clock.monotonic)
         self._fault_points = fault_points or FaultPoints()
         self._pool: Pool = make_pool(settings.postgres, f"{settings.name}-worker", size=POOL_SIZE)
         self._venue = ExchangeVenue(settings.exchange.address, settings.name)
@@ -110,6 +113,7 @@ class Worker:
 
     async def _work(self, connection: Connection) -> None:
         cell, pool, venue = self._settings.name, self._pool, self._venue
+        await self._clock.read(pool)
         inbox = Inbox(pool, venue, cell=cell, clock=self._clock, metrics=self._metrics, fault_points=self._fault_points)
         router = Router(pool, venue, cell=cell, metrics=self._metrics, fault_points=self._fault_points)
         stops = StopTrigger(
@@ -141,6 +145,7 @@ class Worker:
         inward = [asyncio.create_task(loop) for loop in loops]
         inward += [asyncio.create_task(inbox.run_applier()) for _ in range(APPLIERS)]
         inward += [asyncio.create_task(self._sweep()), asyncio.create_task(self._watch(connection))]
+        inward.append(asyncio.create_task(self._clock.follow(pool)))
         asked = asyncio.create_task(self._shutdown.wait())
         try:
             ended, _ = await asyncio.wait((asked, *outward, *inward), return_when=asyncio.FIRST_COMPLETED)

@@ -11,7 +11,6 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery
 
 from cell import errors
-from cell.caller import decode_body
 from cell.ledger.trial_balance import run_trial_balance
 from cell.operations import queries
 from cell.orders.schemas import OrderView, order_view
@@ -22,6 +21,7 @@ from infra.runtime.database import Pool
 from infra.runtime.operator_api import subject_of
 from infra.runtime.problem import Problem
 from infra.runtime.procedures import DatabaseRefused, call
+from infra.runtime.strict_body import read_body
 
 
 class ProfileRequest(msgspec.Struct, forbid_unknown_fields=True):
@@ -116,7 +116,7 @@ class OperatorChanges(Controller):
     async def set_profile(
         self, request: Request[Any, Any, Any], user_id: FromPath[UUID], pool: NamedDependency[Pool]
     ) -> dict[str, Any]:
-        body = decode_body(_profile_decoder, await request.body())
+        body = await read_body(_profile_decoder, request)
         if body.profile not in {"retail", "professional"}:
             raise errors.invalid_field(422, "profile", "retail or professional")
         row = await queries.read_one(pool, queries.SET_PROFILE, [user_id, body.profile])
@@ -133,7 +133,7 @@ class OperatorChanges(Controller):
         clock: NamedDependency[Clock],
     ) -> dict[str, Any]:
         """Refresh tokens of sessions begun before that second stop working; who has the password may log in again."""
-        body = decode_body(_end_sessions_decoder, await request.body())
+        body = await read_body(_end_sessions_decoder, request)
         if not 0 < body.begun_before_s < _SECONDS_MAX:
             raise errors.invalid_field(422, "begun_before_s", "seconds since 1970")
         begun_before = datetime.fromtimestamp(body.begun_before_s, UTC)
@@ -153,7 +153,7 @@ class OperatorChanges(Controller):
         pool: NamedDependency[Pool],
     ) -> dict[str, Any]:
         """Let a restricted user trade again; refused while he owes anything. Harmless to repeat."""
-        body = decode_body(_reason_decoder, await request.body())
+        body = await read_body(_reason_decoder, request)
         row = await queries.read_one(pool, queries.LIFT_RESTRICTION, [user_id, subject_of(request), body.reason])
         assert row is not None
         outcome, figures = row["outcome"], row["figures"] or {}
@@ -177,7 +177,7 @@ class OperatorChanges(Controller):
         clock: NamedDependency[Clock],
     ) -> dict[str, Any]:
         """Have a report that was put aside judged again. It leaves the quarantine, so it is never retried twice."""
-        body = decode_body(_reason_decoder, await request.body())
+        body = await read_body(_reason_decoder, request)
         row = None
         if 0 < report_id <= _REPORT_ID_MAX:
             row = await queries.read_one(

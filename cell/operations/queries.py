@@ -30,7 +30,7 @@ select
     (select count(distinct order_id) from brokerage.venue_instructions where stuck_at is not null) as orders_stuck,
     (select jsonb_build_object('run_id', run_id, 'ended_at', ended_at, 'verdict', verdict)
        from brokerage.reconciliations order by run_id desc limit 1) as last_reconciliation,
-    statement_timestamp() as as_of
+    brokerage.snapshot_time_v1() as as_of
 """
 
 USER: LiteralString = """

@@ -73,10 +73,12 @@ class Batcher:
         calls: Mapping[CommandKind, Procedure],
         limits: BatcherLimits,
         *,
-        clock: Clock,
+        clock: Clock | None = None,
         metrics: Metrics,
         faults: FaultPoints,
     ) -> None:
+        """`clock` says which session of the market it is; without one the database's own does, read under the locks, so
+        that app servers whose clocks differ agree."""
         self._pool = pool
         self._calls = calls
         self._limits = limits
@@ -200,7 +202,8 @@ class Batcher:
             if not flight.pending:
                 return []
             commands = [pending.command for pending in flight.pending]
-            parameters = bind(procedure, commands, at=self._clock.now(), wait=flight.is_alone)
+            market_at = None if self._clock is None else self._clock.now()
+            parameters = bind(procedure, commands, at=market_at, wait=flight.is_alone)
             flight.sent = True
             for pending in flight.pending:
                 pending.if_late = errors.outcome_unknown

@@ -72,9 +72,10 @@ def procedures(
         CommandKind.REPLACE: Procedure(
             "select * from brokerage.replace_orders_v1(%b::uuid[], %b::text[], %b::bytea[], %b::uuid[], "
             "%b::integer[], %b::bigint[], %b::bigint[], %b::bigint[], %b::text[], "
-            "p_client_order_ids => %b::text[], p_market_hours => %s, p_at => %s, p_wait => %s)",
+            "p_client_order_ids => %b::text[], p_reference_age_max => make_interval(secs => %s), p_market_hours => %s, "
+            "p_at => %s, p_wait => %s)",
             columns=7,
-            constants=(market_hours,),
+            constants=(reference_age_max_s, market_hours),
             asks_the_market=True,
         ),
         CommandKind.DEPOSIT: Procedure(
@@ -90,9 +91,12 @@ def procedures(
     }
 
 
-def bind(procedure: Procedure, commands: Sequence[Command], *, at: datetime, wait: bool | None) -> tuple[Any, ...]:
-    """The parameters of one call for these commands, a column each. `at`: which session of the market it is. `wait` for
-    locks; None (of orders that are placed): a preview, which takes none and writes nothing."""
+def bind(
+    procedure: Procedure, commands: Sequence[Command], *, at: datetime | None, wait: bool | None
+) -> tuple[Any, ...]:
+    """The parameters of one call for these commands, a column each. `at`: which session of the market it is; None: what
+    the database's clock says under the locks. `wait` for locks; None (of orders that are placed): a preview, which
+    takes none and writes nothing."""
     columns = zip(*(command.arguments for command in commands), strict=True)
     return (
         [command.user_id for command in commands],

@@ -19,7 +19,6 @@ from cell.orders.outcome import owned
 from cell.orders.place import place_command
 from cell.orders.queries import find_reference_price
 from cell.orders.schemas import OrderTerms, parse_order
-from infra.runtime.clock import Clock
 from infra.runtime.database import Pool
 from infra.runtime.procedures import rehearse
 
@@ -35,12 +34,12 @@ class Preview(msgspec.Struct):
     """Its amount; else of its quantity at its limit or the reference price, null without either. Of a sale negative."""
 
 
-async def preview_order(pool: Pool, procedure: Procedure, clock: Clock, caller: Caller, raw: bytes) -> Answer:
+async def preview_order(pool: Pool, procedure: Procedure, caller: Caller, raw: bytes) -> Answer:
     """200 with the verdict. Raises Problem for what is no order, 404, 421 and 503."""
     terms = parse_order(raw)
     command = place_command(terms, caller, f"preview-{uuid4()}")
     # It writes nothing by itself. Rolled back all the same: an older procedure, left by a rollback of a release, would.
-    rows = await rehearse(pool, procedure.sql, bind(procedure, [command], at=clock.now(), wait=None))
+    rows = await rehearse(pool, procedure.sql, bind(procedure, [command], at=None, wait=None))
     outcome = owned(Outcome(*rows[0][1:]))
     price = terms.limit_px_micros or terms.stop_px_micros or await find_reference_price(pool, terms.symbol)
     accepted = outcome.outcome == "accepted"

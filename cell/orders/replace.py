@@ -13,7 +13,7 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from cell import errors
-from cell.caller import Answer, Caller, decode_body
+from cell.caller import Answer, Caller
 from cell.fingerprint import fingerprint
 from cell.orders.batcher import Batcher
 from cell.orders.command import Command, CommandKind
@@ -21,6 +21,7 @@ from cell.orders.outcome import settled
 from cell.orders.queries import find_order
 from cell.orders.schemas import check_client_order_id, order_view, parse_amount, parse_time_in_force
 from infra.runtime.database import Pool
+from infra.runtime.strict_body import decode_body
 
 _ETAG: Final = re.compile(r'"([1-9][0-9]{0,8})"')
 _TAG: Final = re.compile(r'(?:W/)?"[!#-~]*"')

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from cell import errors
-from cell.caller import Moment, decode_body, format_time, is_visible_ascii
+from cell.caller import Moment, format_time, is_visible_ascii
 from cell.money import (
     AMOUNT_MAX_MICROS,
     QTY_MAX_MICROS,
@@ -24,6 +24,7 @@ from cell.money import (
     parse_price,
 )
 from cell.orders.status import CLOSED
+from infra.runtime.strict_body import decode_body
 from infra.topology.identifiers import parse_uuid
 
 _SYMBOL: Final = re.compile(r"[A-Z][A-Z0-9.]{0,11}")
@@ -107,10 +108,16 @@ def _given(raw: Raw | UnsetType) -> bytes | None:
     return None if token == b"null" else token
 
 
-def parse_amount(field: str, token: bytes, *, price: bool, limit_micros: int = QTY_MAX_MICROS) -> int:
-    """Micros of a field. Raises Problem: 400 what is no decimal, 422 a decimal that is not taken."""
+def parse_amount(
+    field: str, token: bytes, *, price: bool, limit_micros: int = QTY_MAX_MICROS, zero_allowed: bool = False
+) -> int:
+    """Micros of a field. Raises Problem: 400 what is no decimal, 422 another type, or a decimal that is not taken."""
+    if token.startswith((b"{", b"[", b"t", b"f")):
+        raise errors.invalid_field(422, field, "a decimal, as a string or a plain number")
     try:
-        return parse_price(token) if price else parse_micros(token, limit_micros=limit_micros)
+        if price:
+            return parse_price(token)
+        return parse_micros(token, limit_micros=limit_micros, zero_allowed=zero_allowed)
     except NotADecimal as error:
         raise errors.invalid_field(400, field, str(error)) from error
     except AmountRefused as error:

@@ -39,6 +39,11 @@ def prepare(rows: list[OutboxRow], *, cell: str, topic_prefix: str) -> Prepared:
     return Prepared(messages, row_of_message)
 
 
+def refused_users(rows: list[OutboxRow], prepared: Prepared, refusals: list[Refusal]) -> set[str]:
+    """Whose events were refused."""
+    return {rows[prepared.row_of_message[refusal.index]].user_id for refusal in refusals}
+
+
 def confirmed_ids(rows: list[OutboxRow], prepared: Prepared, refusals: list[Refusal]) -> list[int]:
     """The rows to delete: all but the refused ones and what follows them for the same user."""
     refused_rows = {prepared.row_of_message[refusal.index] for refusal in refusals}

@@ -5,6 +5,7 @@ is the order of commits, without gaps in what is visible. Across users it is no 
 cursor: what is not deleted is not published, so a row that commits late is found late, never skipped.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,7 @@ BATCH_ROWS_MAX = 1_000
 _CLAIM = """
 with batch as materialized (
     select id, user_id, write_seq, epoch, order_id, order_event_seq, entry_seq
-      from brokerage.outbox order by id limit %s
+      from brokerage.outbox where user_id <> all (%s::uuid[]) order by id limit %s
 )
 select b.id, b.user_id::text, b.write_seq, b.epoch, b.order_event_seq, b.entry_seq,
        e.order_id::text, o.client_order_id, o.symbol, o.side, o.type, o.time_in_force,
@@ -58,9 +59,11 @@ class Backlog:
     oldest_age_s: float
 
 
-async def claim_batch(connection: Connection, limit: int = BATCH_ROWS_MAX) -> list[OutboxRow]:
-    """The next rows to publish, oldest first."""
-    cursor = await connection.execute(_CLAIM, [limit])
+async def claim_batch(
+    connection: Connection, limit: int = BATCH_ROWS_MAX, *, passed_over: Collection[str] = ()
+) -> list[OutboxRow]:
+    """The next rows to publish, oldest first, but for those of users who are passed over: they take nobody's place."""
+    cursor = await connection.execute(_CLAIM, [list(passed_over), limit])
     return [_row(columns) for columns in await cursor.fetchall()]
 
 

@@ -6,8 +6,8 @@ report, and deletes exactly the rows whose events were all confirmed. Killed any
 publishes the rest again under the same event ids.
 
 Kafka away: one batch waits in memory, rows wait in the database, nothing is given up. Database away: reconnect and
-begin again. A row whose event was refused stays, with all later rows of that user, and is tried again. Never on the
-path of an order: nobody waits for the relay.
+begin again. A row whose event was refused stays, with all later rows of that user, and is tried again after a pause;
+until then they take nobody's place in a batch. Never on the path of an order: nobody waits for the relay.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from prometheus_client import Counter, Gauge, Histogram
 
 from cell.leadership import Task, check, leading
-from cell.outbox.batch import Prepared, confirmed_ids, prepare
+from cell.outbox.batch import Prepared, confirmed_ids, prepare, refused_users
 from cell.outbox.claim import BATCH_ROWS_MAX, Backlog, claim_batch, read_backlog
 from cell.outbox.event_types import (
     ledger_events_topic,
@@ -42,6 +42,10 @@ BUSY_PAUSE_S = 0.05
 IDLE_PAUSE_S = 0.2
 STANDBY_PAUSE_S = 0.5
 RETRY_PAUSE_S = 1.0
+REFUSED_PAUSE_S = 5.0
+"""A user whose event was refused is passed over for so long: each try costs the others one batch at most."""
+PASSED_OVER_MAX = 1_000
+"""Beyond so many refused users it is no single event that Kafka does not like: then all wait."""
 WATCH_PAUSE_S = 5.0
 WATCH_RETRY_S = 0.5
 """Sooner while something is missing, so that readiness follows at once when it comes."""
@@ -102,6 +106,8 @@ class Relay:
         self._faults = fault_points or FaultPoints()
         self._pool = make_pool(settings.postgres, f"{settings.name}-relay", size=POOL_SIZE)
         self._active = False
+        self._passed_over: dict[str, float] = {}
+        """Users with a refused event, and until when (of the loop's time) they are left out."""
         self._backlog: Backlog | None = None
         self._missing_topics: list[str] | None = None
         self._trouble: str | None = None
@@ -161,9 +167,11 @@ class Relay:
                     await self._shutdown.sleep(pause_s)
 
     async def _publish_batch(self, connection: Connection) -> int:
-        rows = await claim_batch(connection)
+        now_s = asyncio.get_running_loop().time()
+        self._passed_over = {user_id: until_s for user_id, until_s in self._passed_over.items() if until_s > now_s}
+        rows = await claim_batch(connection, passed_over=self._passed_over)
         if not rows:
-            self._trouble = None
+            self._all_is_well()
             return 0
         await self._faults.reach(AFTER_CLAIM)
         prepared = prepare(rows, cell=self._cell, topic_prefix=self._settings.kafka.topic_prefix)
@@ -176,10 +184,18 @@ class Relay:
         self._count(prepared, refusals)
         if refusals:
             self._fail("refused", f"{len(refusals)} events refused, first: {refusals[0].reason}")
-            await self._shutdown.sleep(RETRY_PAUSE_S)
+            self._passed_over |= dict.fromkeys(refused_users(rows, prepared, refusals), now_s + REFUSED_PAUSE_S)
+            if len(self._passed_over) > PASSED_OVER_MAX:
+                self._passed_over = {}
+                await self._shutdown.sleep(RETRY_PAUSE_S)
         else:
-            self._trouble = None
+            self._all_is_well()
         return len(rows)
+
+    def _all_is_well(self) -> None:
+        """Unless somebody's event is refused still."""
+        if not self._passed_over:
+            self._trouble = None
 
     async def _send(self, messages: list[OutgoingMessage]) -> list[Refusal] | None:
         """The refusals, or None if the end was asked for before all reports arrived."""

@@ -12,15 +12,7 @@ from litestar.params import FromPath, FromQuery
 from msgspec import UNSET, Raw, UnsetType
 
 from cell import errors
-from cell.caller import (
-    Answer,
-    Caller,
-    Moment,
-    check_content_type,
-    decode_body,
-    format_time,
-    idempotency_key,
-)
+from cell.caller import Answer, Caller, Moment, format_time, idempotency_key
 from cell.controller import (
     LIST,
     READ,
@@ -38,11 +30,8 @@ from cell.money import (
     MICROS,
     PRICE_MAX_MICROS,
     Amount,
-    AmountRefused,
-    NotADecimal,
     average_micros,
     format_micros,
-    parse_micros,
     value_micros,
 )
 from cell.orders.batcher import Batcher
@@ -51,8 +40,10 @@ from cell.orders.outcome import settled
 from cell.orders.schemas import is_symbol, parse_amount, parse_symbol
 from cell.paging import foreign_token, parse_page
 from cell.positions import queries
+from cell.transfers.state import TransferPage, TransferState, read_transfer, read_transfers
 from infra.runtime.database import Pool
 from infra.runtime.problem import Problem
+from infra.runtime.strict_body import check_content_type, decode_body
 
 
 class PositionView(msgspec.Struct):
@@ -125,15 +116,6 @@ def position_view(row: Mapping[str, Any]) -> PositionView:
     )
 
 
-def _unit_cost(token: bytes) -> int:
-    try:
-        return parse_micros(token, limit_micros=PRICE_MAX_MICROS, zero_allowed=True)
-    except NotADecimal as error:
-        raise errors.invalid_field(400, "unit_cost", str(error)) from error
-    except AmountRefused as error:
-        raise errors.invalid_field(422, "unit_cost", str(error)) from error
-
-
 def transfer_fingerprint(symbol: str, qty_micros: int, unit_cost_micros: int) -> bytes:
     return fingerprint(
         "POST",
@@ -153,7 +135,10 @@ async def transfer_shares(batcher: Batcher, caller: Caller, key: str, raw: bytes
         raise errors.invalid_field(400, "qty", "missing")
     if body.unit_cost is UNSET:
         raise errors.invalid_field(400, "unit_cost", "missing")
-    qty, unit_cost = parse_amount("qty", bytes(body.qty), price=False), _unit_cost(bytes(body.unit_cost))
+    qty = parse_amount("qty", bytes(body.qty), price=False)
+    unit_cost = parse_amount(
+        "unit_cost", bytes(body.unit_cost), price=False, limit_micros=PRICE_MAX_MICROS, zero_allowed=True
+    )
     command = Command(
         CommandKind.TRANSFER,
         caller.user_id,
@@ -252,6 +237,35 @@ class PositionController(Controller):
         key = idempotency_key(idempotency)
         check_content_type(request.headers.get("content-type"))
         return as_response(await transfer_shares(batcher, caller, key, await request.body()))
+
+    @get(
+        "/share-transfers",
+        operation_id="list_share_transfers",
+        summary="Shares brought from other brokers, and how each transfer stands",
+        operation_class=Described,
+        responses=answers(TransferPage, LIST, s200="a page of transfers, newest first"),
+    )
+    async def share_transfers(
+        self,
+        caller: NamedDependency[Caller],
+        pool: NamedDependency[Pool],
+        limit: FromQuery[str | None] = None,
+        page_token: FromQuery[str | None] = None,
+        direction: FromQuery[str | None] = None,
+    ) -> TransferPage:
+        return await read_transfers(pool, caller.user_id, parse_page(limit, page_token, direction))
+
+    @get(
+        "/share-transfers/{transfer_id:str}",
+        operation_id="get_share_transfer",
+        summary="A transfer, and how it stands",
+        operation_class=Described,
+        responses=answers(TransferState, READ, s200="the transfer"),
+    )
+    async def share_transfer_state(
+        self, transfer_id: FromPath[str], caller: NamedDependency[Caller], pool: NamedDependency[Pool]
+    ) -> TransferState:
+        return await read_transfer(pool, caller.user_id, transfer_id)
 
     @get(
         "/symbols/{symbol:str}",

@@ -11,7 +11,6 @@ from litestar.di import NamedDependency
 from litestar.params import FromQuery
 
 from cell import errors
-from cell.caller import decode_body
 from cell.ledger.trial_balance import run_trial_balance
 from cell.paging import parse_page
 from cell.plain_row import plain
@@ -20,6 +19,7 @@ from cell.reconciliation.verdict import EventFindings, VenueFindings, judge
 from infra.runtime.clock import Clock, TimeOrderedIds
 from infra.runtime.database import Pool
 from infra.runtime.operator_api import subject_of
+from infra.runtime.strict_body import read_body
 
 ORDERS_MAX = 1_000
 """Of one comparison: a page of the venue's list."""
@@ -78,7 +78,7 @@ class ReconciliationReads(Controller):
         self, request: Request[Any, Any, Any], pool: NamedDependency[Pool], cell_name: NamedDependency[str]
     ) -> dict[str, Any]:
         """What differs between the venue's page and our orders now; nothing is kept."""
-        body = decode_body(_comparison_decoder, await request.body())
+        body = await read_body(_comparison_decoder, request)
         orders = [
             VenueOrder(told.order_id, told.session, told.open, told.cum_qty, told.cum_cost, told.executions)
             for told in body.orders
@@ -102,7 +102,7 @@ class ReconciliationRuns(Controller):
         new_id: NamedDependency[TimeOrderedIds],
     ) -> dict[str, Any]:
         """Run every check and the totals at one instant, judge them with what was found elsewhere, and keep it all."""
-        body = decode_body(_run_decoder, await request.body())
+        body = await read_body(_run_decoder, request)
         began = clock.now()
         if body.started_at.tzinfo is None:
             raise errors.invalid_field(422, "started_at", "a time with its zone")

@@ -115,7 +115,7 @@ async def test_a_bad_order_is_refused_precisely(door: Door, change: dict[str, ob
         (b"{", 400),
         (b'{"qty": NaN}', 400),
         (b"\xff\xfe{}", 400),
-        (b"[" * 10_000, 422),
+        (b"[" * 10_000, 400),
         (b'"text"', 422),
         (b"{" + b" " * 70_000 + b"}", 413),
     ],

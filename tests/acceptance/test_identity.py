@@ -54,7 +54,7 @@ def new_email() -> str:
     return f"{uuid.uuid4().hex}@example.com"
 
 
-async def test_one_sign_up_takes_one_password_and_a_strangers_key_is_his_own(door: Door) -> None:
+async def test_one_sign_up_takes_one_password_and_a_strangers_key_is_another(door: Door) -> None:
     for _ in range(4):
         email = new_email()
         answers = await asyncio.gather(*(door.sign_up(email, f"password {n}") for n in range(2)))

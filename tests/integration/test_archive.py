@@ -214,9 +214,12 @@ async def test_nothing_moves_before_it_is_published(day: Archive) -> None:
     user_id = day.books.users[0]
     await day.books.place([day.books.random_order(user_id)])
     done = await day.archive()
-    assert (done.unpublished, done.entries) == (True, 0)
+    assert (done.unpublished, done.users) == (True, len(day.books.users) - 1), "the others need not wait for it"
+    archived = "select count(*) from archive.journal_entries where user_id = %s"
+    assert await day.rows(archived, user_id) == [(0,)]
     await day.publish()
-    assert (await day.archive()).entries > 0
+    assert (await day.archive()).users == 1
+    assert await day.rows(archived, user_id) > [(0,)]
 
 
 async def ended_order(day: Archive, *, part: bool) -> PlacedOrder:

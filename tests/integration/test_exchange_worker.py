@@ -27,6 +27,8 @@ from tests.support.venue_books import (
 )
 
 pytestmark = pytest.mark.anyio
+BACKLOG = 300
+"""Orders of one customer; a claim that looked at the oldest 256 of all would see nobody else's."""
 
 
 async def test_orders_go_out_and_everything_comes_back(
@@ -233,3 +235,53 @@ async def test_a_tape_is_played_through_the_worker(
             12: ("filled", 50 * MICROS, 1),
             13: ("new", 0, 0),
         }
+
+
+async def test_an_order_waits_for_no_backlog_of_another_customer_when_the_venue_comes_back(
+    cell_database: TestDatabase, exchange: ExchangeProcess, worker: WorkerProcess
+) -> None:
+    """Counted in claims, not in seconds: behind the outage the first or the second one has the neighbour's order."""
+    worker.start()
+    async with opened(cell_database, 2) as books:
+        greedy, neighbour = books.users
+
+        async def venue_is(connected: bool) -> bool:
+            return (await worker_facts(worker)).get("venue") is connected
+
+        await until("connected", lambda: venue_is(True))
+        exchange.process.send_signal(signal.SIGSTOP)
+        try:
+            await until("the outage is noticed", lambda: venue_is(False))
+            for user_id in [greedy] * BACKLOG + [neighbour]:
+                order = PlacedOrder(user_id, books.new_id(), "AAPL", "buy", START_PRICES["AAPL"], MICROS)
+                await insist(books.place, [order], "accepted")
+            waiting = "select count(*), clock_timestamp() from brokerage.venue_instructions where sent_at is null"
+            ((unsent, resumed_at),) = await rows(books, waiting)
+            assert unsent > 256, "the window of this test"
+        finally:
+            exchange.process.send_signal(signal.SIGCONT)
+        routed = "select from brokerage.order_events where user_id = %s and to_status = 'routed'"
+
+        async def has_gone() -> bool:
+            return not await no_rows(books, routed, neighbour)
+
+        await until("the neighbour's order is sent", has_gone)
+        claims = """select count(distinct e.at) from brokerage.order_events e
+                     where e.user_id = %s and e.to_status = 'routed' and e.at > %s and e.at < (
+                           select n.at from brokerage.order_events n where n.user_id = %s and n.to_status = 'routed')"""
+        ((claims_before,),) = await rows(books, claims, greedy, resumed_at, neighbour)
+        assert claims_before <= 1
+        await agree(books, exchange)
+
+
+async def worker_facts(worker: WorkerProcess) -> dict[str, object]:
+    """What the worker's readiness says, ready or not; nothing before it listens."""
+    try:
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(worker.environ["CELL_OPERATOR__PORT"]))
+    except OSError:
+        return {}
+    writer.write(b"GET /health/ready HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+    answer = await reader.read()
+    writer.close()
+    facts: dict[str, object] = msgspec.json.decode(answer.partition(b"\r\n\r\n")[2])
+    return facts

@@ -250,13 +250,17 @@ async def test_stops_are_armed_at_any_hour_and_triggered_only_in_a_session(marke
     market.clock.at = SATURDAY
     order_id = await market.accepted(limit=None, stop=99 * DOLLAR, tif="gtc")
     assert await market.status(order_id) == "armed"
-    trigger = (
-        "select triggered from brokerage.trigger_stops_v1(array['AAPL'], array[100000000], array[%s], 9, %s, 'XNYS')"
-    )
+    again = "select brokerage.set_reference_prices_v1(array['AAPL'], array[100000000], %s, array[7])"
+    trigger = "select brokerage.judge_stops_v1(9, 'XNYS'), triggered from brokerage.trigger_stops_v1(9, %s, 'XNYS')"
     at = SATURDAY + timedelta(hours=1)
-    assert await market.call(trigger, at, at) == [(0,)]
+    await market.call(again, at)
+    assert await market.call(trigger, at) == [(0, 0)]
     at = new_york("2026-11-23", "14:30")
-    assert await market.call(trigger, at, at) == [(1,)]
+    await market.call(again, at)
+    assert await market.call("select brokerage.judge_stops_v1(9, 'XNYS')") == [(1,)], (
+        "the same price, told in a session"
+    )
+    assert await market.call("select triggered from brokerage.trigger_stops_v1(9, %s, 'XNYS')", at) == [(1,)]
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,7 @@ async def working(database: TestDatabase, exchange: ExchangeProcess) -> AsyncIte
         listener = VenueListener(
             received_seq=lambda: received_seq(pool, venue.name, venue.session),
             on_reports=desk.inbox.put,
-            on_prices=lambda prices, bands: None,
+            on_prices=lambda prices, bands, number: None,
         )
         loops = (venue.run(listener), desk.router.run(), desk.inbox.run_intake(), desk.inbox.run_applier())
         tasks = [asyncio.create_task(loop) for loop in loops]

@@ -87,7 +87,8 @@ class Bench:
         return order
 
     async def claim(self) -> list[str]:
-        actions = [instruction.action for instruction in await claim_instructions(self.pool, 64)]
+        claimed = await claim_instructions(self.pool, 64)
+        actions = [instruction.action for instruction in claimed.instructions]
         self.clock.at = max(self.clock.at, datetime.now(UTC))  # what was sent is dated by the database
         return actions
 

@@ -6,13 +6,19 @@ from typing import Any
 
 
 async def ask_asgi(
-    app: Any, method: str, target: str, body: object = None, *, headers: Mapping[str, str] | None = None
+    app: Any,
+    method: str,
+    target: str,
+    body: object = None,
+    *,
+    headers: Mapping[str, str] | None = None,
+    media_type: str = "application/json",
 ) -> tuple[int, dict[str, str], Any]:
     """Status, headers, and the decoded body."""
     path, _, query = target.partition("?")
     raw = b"" if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
     sent_headers = [(name.lower().encode(), value.encode()) for name, value in (headers or {}).items()]
-    sent_headers += [(b"content-type", b"application/json"), (b"content-length", b"%d" % len(raw))]
+    sent_headers += [(b"content-type", media_type.encode()), (b"content-length", b"%d" % len(raw))]
     scope = {
         "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": method, "scheme": "http",
         "path": path, "raw_path": path.encode(), "query_string": query.encode(), "headers": sent_headers,

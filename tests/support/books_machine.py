@@ -1,6 +1,7 @@
 """One customer's books beside their model: how deeds are sent to both, and what must hold after each."""
 
 import itertools
+import time
 import uuid
 from collections import Counter
 from datetime import UTC, date, datetime, timedelta
@@ -24,7 +25,9 @@ SYMBOL = "AAPL"
 REFERENCE = 100_000_000
 CHECKS = read_sql("cell", "checks")
 SET_BANDS = "select brokerage.set_price_bands_v1(%s::text[], %s::bigint[], %s::bigint[])"
-TRIGGER = "select * from brokerage.trigger_stops_v1(%s, %s, %s, 1000, %s, 'XNYS')"
+TELL_PRICE = "select brokerage.set_reference_prices_v1(%s, %s, %s, %s)"
+JUDGE = "select brokerage.judge_stops_v1(1000, 'XNYS')"
+TRIGGER = "select triggered, put_off from brokerage.trigger_stops_v1(1000, %s, 'XNYS')"
 SESSIONS = [
     (datetime(2026, 11, day, 14, 30, tzinfo=UTC), datetime(2026, 11, day, close, 0, tzinfo=UTC))
     for day, close in [(24, 21), (25, 21), (27, 18), (30, 21)]
@@ -60,7 +63,7 @@ class BooksMachine(RuleBasedStateMachine):
         """What became of early reports when what they waited for came."""
         while self._call("select 1 from brokerage.claim_instructions_v1(64)"):
             pass  # earlier examples' customers are not this one's
-        self._call("select brokerage.set_reference_prices_v1(%s, %s, now())", [SYMBOL], [REFERENCE])
+        self._tell(REFERENCE)
         self._call(SET_BANDS, [], [], [])
         self._call("select * from brokerage.open_account_v1(%s, 1, 'retail', %s, null, 'x')", self.user, self.user.hex)
 
@@ -68,6 +71,10 @@ class BooksMachine(RuleBasedStateMachine):
         if news := self._told.news(self.at):
             self.connection.execute(TELL, [news])
         return self.connection.execute(query, parameters).fetchall()
+
+    def _tell(self, px: int) -> None:
+        """Its time is the market's; its number grows over all examples of this database."""
+        self._call(TELL_PRICE, [SYMBOL], [px], self.at, [time.time_ns()])
 
     def _command(self, verb: str, key: str, content: tuple[Any, ...]) -> str:
         """Send a command; its fingerprint is its content."""
@@ -87,7 +94,7 @@ class BooksMachine(RuleBasedStateMachine):
             amount = rest[0] if rest else None
             rows = self._call(
                 "select outcome, resource_id from brokerage.place_orders_v1(%s, %s, %s, %s::text[], %s, %s, %s, "
-                "%s, %s::bigint[], %s::bigint[], %s, interval '1 hour', false, %s::bigint[], 'XNYS', %s::bigint[])",
+                "%s, %s::bigint[], %s::bigint[], %s, interval '100 years', false, %s::bigint[], 'XNYS', %s::bigint[])",
                 [self.user], [key], [mark], [None], [SYMBOL], [side], [kind], [time_in_force], [qty],
                 [limit_px], self.at, [stop_px], [amount],
             )  # fmt: skip
@@ -98,7 +105,8 @@ class BooksMachine(RuleBasedStateMachine):
             [(etag,)] = self._call("select event_seq from brokerage.orders where order_id = %s", self.ids[name])
             rows = self._call(
                 "select outcome, resource_id from brokerage.replace_orders_v1(%s, %s, %s, %s, %s::integer[], "
-                "%s::bigint[], %s::bigint[], %s::bigint[], %s::text[], %s, false, 'XNYS', %s::text[])",
+                "%s::bigint[], %s::bigint[], %s::bigint[], %s::text[], %s, false, 'XNYS', %s::text[], "
+                "interval '100 years')",
                 [self.user], [key], [mark], [self.ids[name]], [etag if is_fresh else etag - 1],
                 [qty], [limit_px], [None], [None], self.at, [new_name],
             )  # fmt: skip

@@ -54,14 +54,15 @@ class ExchangeProcess:
         return self.process.wait(DEADLINE_S)
 
     def operate(
-        self, method: str, path: str, body: bytes = b"", role: str = "operator"
+        self, method: str, path: str, body: bytes = b"", role: str = "operator", media_type: str | None = None
     ) -> tuple[int, dict[str, object]]:
         ring = load_key_ring(self.keys_dir / OPERATOR_FILE)
         token = sign_operator_token(ring, subject="test", role=role, expires_at_s=int(time.time()) + 60)
+        kind = media_type or ("text/csv" if path.startswith("/operator/v1/tapes") else "application/json")
         with socket.create_connection(("127.0.0.1", self.operator_port), timeout=DEADLINE_S) as link:
             head = (
                 f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
-                f"Authorization: Bearer {token}\r\nContent-Type: text/csv\r\nContent-Length: {len(body)}\r\n\r\n"
+                f"Authorization: Bearer {token}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n"
             )
             link.sendall(head.encode() + body)
             answer = b""

@@ -10,15 +10,7 @@ from msgspec import UNSET, Raw, UnsetType
 
 from cell import errors
 from cell.accounts.queries import find_account
-from cell.caller import (
-    Answer,
-    Caller,
-    Moment,
-    check_content_type,
-    decode_body,
-    format_time,
-    idempotency_key,
-)
+from cell.caller import Answer, Caller, Moment, format_time, idempotency_key
 from cell.controller import READ, WRITE, Described, IdempotencyKey, amount, answers, as_response, json_body
 from cell.fingerprint import fingerprint
 from cell.money import AMOUNT_MAX_MICROS, MICROS, Amount, format_micros
@@ -29,6 +21,7 @@ from cell.orders.schemas import parse_amount
 from infra.runtime.clock import Clock
 from infra.runtime.database import Pool
 from infra.runtime.market_calendar import market_date
+from infra.runtime.strict_body import check_content_type, decode_body
 
 
 class AccountView(msgspec.Struct):

@@ -10,13 +10,14 @@ from litestar.di import NamedDependency
 
 from cell import errors
 from cell.accounts.open_account import Accounts, Source
-from cell.caller import Caller, decode_body, format_time
+from cell.caller import Caller, format_time
+from infra.runtime.strict_body import read_body
 from infra.security.password_form import PasswordRefused, check_password
 
 _EMAIL: Final = re.compile(r"[^@\s\x00]{1,64}@[^@\s\x00]{1,189}")
 
 
-class AccountRequest(msgspec.Struct):
+class AccountRequest(msgspec.Struct, forbid_unknown_fields=True):
     email: str
     password: str
     name: str | None = None
@@ -24,7 +25,7 @@ class AccountRequest(msgspec.Struct):
     """The address that the customer's connection comes from, as the router counts it."""
 
 
-class LoginRequest(msgspec.Struct):
+class LoginRequest(msgspec.Struct, forbid_unknown_fields=True):
     password: str
     source: str | None = None
     refresh_token: str | None = None
@@ -32,7 +33,7 @@ class LoginRequest(msgspec.Struct):
     strangers."""
 
 
-class RefreshRequest(msgspec.Struct):
+class RefreshRequest(msgspec.Struct, forbid_unknown_fields=True):
     refresh_token: str
     attempt: str | None = None
     """Sent by routers of the release before this one; nothing is read from it."""
@@ -76,7 +77,7 @@ class InternalController(Controller):
     async def open_account(
         self, request: Request[Any, Any, Any], caller: NamedDependency[Caller], accounts: NamedDependency[Accounts]
     ) -> AccountOpened:
-        body = decode_body(_account, await request.body())
+        body = await read_body(_account, request)
         if not _EMAIL.fullmatch(body.email):
             raise errors.invalid_field(422, "email", "not an e-mail address")
         if body.name is not None and (len(body.name) > 200 or "\x00" in body.name):
@@ -94,7 +95,7 @@ class InternalController(Controller):
     async def log_in(
         self, request: Request[Any, Any, Any], caller: NamedDependency[Caller], accounts: NamedDependency[Accounts]
     ) -> SessionStarted:
-        body = decode_body(_login, await request.body())
+        body = await read_body(_login, request)
         source = Source(body.source, body.refresh_token)
         return SessionStarted(caller.user_id, await accounts.log_in(caller, password=body.password, source=source))
 
@@ -102,6 +103,6 @@ class InternalController(Controller):
     async def refresh(
         self, request: Request[Any, Any, Any], caller: NamedDependency[Caller], accounts: NamedDependency[Accounts]
     ) -> SessionRefreshed:
-        body = decode_body(_refresh, await request.body())
+        body = await read_body(_refresh, request)
         refreshed = await accounts.refresh(caller, body.refresh_token)
         return SessionRefreshed(caller.user_id, refreshed.refresh_token, int(refreshed.first_used_at.timestamp()))

@@ -9,7 +9,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery
 
 from cell import errors
-from cell.caller import Answer, Caller, check_content_type, idempotency_key, is_visible_ascii
+from cell.caller import Answer, Caller, idempotency_key, is_visible_ascii
 from cell.controller import (
     LIST,
     READ,
@@ -32,8 +32,8 @@ from cell.orders.replace import replace_order
 from cell.orders.schemas import OrderView, order_view, parse_order_id, parse_symbol
 from cell.orders.status import CLOSED, OPEN, OrderStatus
 from cell.paging import parse_page
-from infra.runtime.clock import Clock
 from infra.runtime.database import Pool
+from infra.runtime.strict_body import check_content_type
 
 
 class OrderPage(msgspec.Struct):
@@ -97,12 +97,11 @@ class OrderController(Controller):
         request: Request[Any, Any, Any],
         caller: NamedDependency[Caller],
         pool: NamedDependency[Pool],
-        clock: NamedDependency[Clock],
         batcher: NamedDependency[Batcher],
     ) -> Response[bytes]:
         check_content_type(request.headers.get("content-type"))
         placing = batcher.procedure(CommandKind.PLACE)
-        return as_response(await preview_order(pool, placing, clock, caller, await request.body()))
+        return as_response(await preview_order(pool, placing, caller, await request.body()))
 
     @delete(
         "/{order_id:str}",

@@ -27,7 +27,7 @@ union all
 select d.user_id, d.id, 'a deposit or transfer and its entry', d.at, e.occurred_at
   from (select user_id, deposit_id as id, at from brokerage.deposits
         union all
-        select user_id, transfer_id, at from brokerage.share_transfers where status = 'accepted') d
+        select user_id, transfer_id, coalesce(decided_at, at) from brokerage.share_transfers where status = 'accepted') d
   join brokerage.all_journal_entries e on e.user_id = d.user_id and e.entry_id = d.id
  where e.occurred_at <> d.at
 union all

@@ -1,13 +1,19 @@
--- Claim up to p_limit unsent instructions to the venue, at most one per user, and mark them sent before they are: what is
--- sent was committed first. A submit moves its order to `routed`; an instruction whose order ended meanwhile is dropped.
+-- Claim up to p_limit unsent instructions to the venue and mark them sent before they are: what is sent was committed first.
+-- A submit moves its order to `routed`; an instruction whose order ended meanwhile is dropped.
+-- Every user who has some gets his oldest one first, in turn after p_after; only then do users get more, up to p_limit in all. So
+-- one user's backlog keeps nobody waiting, and fills the call when nobody else has anything. Users whom somebody else has
+-- locked, or who are halted or gone, are passed over while choosing.
 -- A replace names the new order, `replaces` the old one, and order_qty_micros the whole as the venue counts it.
 -- An order by amount has cash_micros; its order_qty_micros is null for a buy, for a sale the shares that it may take at most.
--- Result: what to send, in order of id. Users that somebody else has locked, or that are halted or gone, are left for later.
--- Lock order: candidates are chosen without locks, then users by id, then everything is read again.
-create or replace function brokerage.claim_instructions_v1(p_limit integer)
+-- Result: what to send, in order of id; next_after is p_after of the next call. Fewer than p_limit: nothing is left that can be
+-- claimed now, or so many users in a row were passed over that nobody further was looked at. In that case, and with p_after,
+-- there is one row without an instruction, for next_after.
+-- Lock order: users while they are chosen (SKIP LOCKED), then everything is read again.
+create or replace function brokerage.claim_instructions_v1(p_limit integer, p_after uuid default null)
 returns table (
     instruction_id bigint, action text, user_id uuid, order_id uuid, client_order_id text, symbol text, side text,
-    type text, time_in_force text, order_qty_micros bigint, limit_px_micros bigint, replaces uuid, cash_micros bigint
+    type text, time_in_force text, order_qty_micros bigint, limit_px_micros bigint, replaces uuid, cash_micros bigint,
+    next_after uuid
 )
 language plpgsql security definer
 set search_path = brokerage, pg_temp
@@ -15,22 +21,29 @@ set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off se
 as $$
 #variable_conflict use_column
 declare
-    candidate_ids bigint[];
-    locked uuid[];
+    users_looked_at_max constant integer := 1024;   -- a few milliseconds, even if another writer has every one of them
+    turn record;
+    chosen_ids bigint[];
     locked_at timestamptz;
 begin
-    select array_agg(c.id), array_agg(c.user_id) into candidate_ids, locked from (
-        select distinct on (i.user_id) i.id, i.user_id
-          from (select n.id, n.user_id
-                  from venue_instructions n join users u on u.user_id = n.user_id
-                 where n.sent_at is null and ownership_v1(u.owner_state, u.lease_ends_at) is null
-                 order by n.id limit p_limit * 4) i
-         order by i.user_id, i.id limit p_limit
-    ) c;
-    if candidate_ids is null then
+    select * into turn from lock_in_turn_v1('unsent', p_after, p_limit, users_looked_at_max);
+    if turn.locked = '{}' then
+        if p_after is not null and not turn.is_round then
+            return query select null::bigint, null, null::uuid, null::uuid, null, null, null, null, null, null::bigint, null::bigint,
+                                null::uuid, null::bigint, turn.last_user;
+        end if;
         return;
     end if;
-    locked := lock_users_v1(locked, false);
+    select array_agg(c.id) into chosen_ids from (
+        select i.id
+          from unnest(turn.locked) as l (user_id)
+          cross join lateral (
+              select n.id, row_number() over (order by n.id) as number
+                from (select id from venue_instructions where user_id = l.user_id and sent_at is null
+                       -- when every place is taken by a user of its own, nobody's second one is looked at
+                       order by id limit case when cardinality(turn.locked) = p_limit then 1 else p_limit end) n) i
+         order by i.number, i.id limit p_limit
+    ) c;
     locked_at := clock_v1();
 
     return query
@@ -47,32 +60,33 @@ begin
           from venue_instructions i
           join users u on u.user_id = i.user_id
           join orders o on o.user_id = i.user_id and o.order_id = i.order_id
-         where i.id = any (candidate_ids) and i.user_id = any (locked) and i.sent_at is null
+         where i.id = any (chosen_ids) and i.sent_at is null
            and ownership_v1(u.owner_state, u.lease_ends_at) is null
     ),
     routed as (
-        select * from judged where due and action = 'submit'
+        select *, row_number() over (partition by user_id order by id) as place from judged where due and action = 'submit'
     ),
     new_events as (
         insert into order_events (user_id, order_id, seq, stream_seq, from_status, to_status, reason, at,
                                   cum_qty_micros, cum_cost_micros)
-        select user_id, order_id, event_seq + 1, order_event_seq + 1, 'funds_held', 'routed', 'sent to the venue', recorded_at,
+        select user_id, order_id, event_seq + 1, order_event_seq + place, 'funds_held', 'routed', 'sent to the venue', recorded_at,
                cum_qty_micros, cum_cost_micros
           from routed
     ),
     new_outbox as (
         insert into outbox (user_id, write_seq, epoch, order_id, order_event_seq, order_stream_seq, occurred_at)
-        select user_id, write_seq + 1, epoch, order_id, event_seq + 1, order_event_seq + 1, recorded_at from routed
+        select user_id, write_seq + place, epoch, order_id, event_seq + 1, order_event_seq + place, recorded_at from routed
+         order by user_id, place
     ),
     new_users as (
         update users u
-           set recorded_at = r.recorded_at, write_seq = r.write_seq + 1, order_event_seq = r.order_event_seq + 1,
+           set recorded_at = r.recorded_at, write_seq = u.write_seq + r.orders, order_event_seq = u.order_event_seq + r.orders,
                owner_state = 'active', halt_id = null, lease_ends_at = null
-          from routed r where u.user_id = r.user_id
+          from (select user_id, count(*) as orders, max(recorded_at) as recorded_at from routed group by user_id) r where u.user_id = r.user_id
     ),
     new_orders as (
         update orders o
-           set status = 'routed', event_seq = r.event_seq + 1, write_seq = r.write_seq + 1, updated_at = r.recorded_at
+           set status = 'routed', event_seq = r.event_seq + 1, write_seq = r.write_seq + r.place, updated_at = r.recorded_at
           from routed r where o.user_id = r.user_id and o.order_id = r.order_id
     ),
     sent as (
@@ -83,6 +97,6 @@ begin
         delete from venue_instructions i using judged j where not j.due and i.id = j.id
     )
     select j.id, j.action, j.user_id, j.order_id, j.client_order_id, j.symbol, j.side, j.type, j.time_in_force,
-           j.order_qty_micros, j.limit_px_micros, case j.action when 'replace' then j.replaces end, j.notional_micros
+           j.order_qty_micros, j.limit_px_micros, case j.action when 'replace' then j.replaces end, j.notional_micros, turn.last_user
       from judged j where j.due order by j.id;
 end $$;

@@ -10,12 +10,17 @@
 -- A stop order is accepted as `armed`, or, if a recent last price is already through its stop, as if it were triggered.
 -- Outside the session (p_market_hours other than `always`, by market_sessions) an order is accepted as `queued` for the
 -- open, an ioc or fok is refused with MARKET_CLOSED; a stop is armed, and only a price of a session triggers it.
+-- An armed stop's mark is the number of the price that it was judged by here; if that could not be (the market is closed, the
+-- price is old), of the one before it: told again, that price counts. Nothing is lost in between: see judge_stops_v1.
 -- An order is for a quantity or for an amount (p_notionals). A buy by amount holds the amount. A sale by amount holds what the
 -- amount needs at the worst price it may trade at (its limit; of a market order 5 % below the reference), as far as shares are
 -- free; there must be as many free as it needs at the limit or the reference.
 -- Risk checks, by the user's risk_profiles row: PRICE_OUT_OF_BAND (every profile); POSITION_LIMIT of a buy: the position at the
 -- reference price, what its open buys hold and what this one would hold; ORDER_RATE_LIMIT: accepted orders of the last second
 -- and minute, and their worth: what a buy holds, a sale's quantity at its limit, else its stop, else the reference price.
+-- p_at is the market's time, it chooses the session; null: the database's clock, read under the locks. App servers say null:
+-- their clocks may differ, and whoever waits for a lock over the close comes after it. What is recorded, the order's id and the
+-- rates have the database's time in any case.
 -- SQLSTATEs: 55P03 when p_wait and the lock did not come in time.
 -- Lock order: users by id; everything else is reached under a user's lock.
 -- p_wait null: a preview. Nothing is locked, nobody is waited for, and nothing is written: what placing would answer to what
@@ -39,6 +44,7 @@ as $$
 declare
     locked constant uuid[] := case when p_wait is null then p_user_ids else lock_users_v1(p_user_ids, p_wait) end;
     locked_at constant timestamptz := clock_v1();
+    market_at constant timestamptz := coalesce(p_at, locked_at);
     market_open boolean := true;
     next_open timestamptz;
     day_ends timestamptz;                             -- the close of the session that an order of now belongs to
@@ -47,11 +53,11 @@ declare
     cash_max constant bigint := 1000000000000000000;  -- $10^12 with what open sells would bring in: far inside bigint
 begin
     if p_market_hours <> 'always' then
-        select m.opens_at <= p_at, m.opens_at, m.closes_at into market_open, next_open, day_ends
-          from market_sessions m where m.closes_at > p_at order by m.closes_at limit 1;
+        select m.opens_at <= market_at, m.opens_at, m.closes_at into market_open, next_open, day_ends
+          from market_sessions m where m.closes_at > market_at order by m.closes_at limit 1;
         market_open := coalesce(market_open, false);
         if not market_open then  -- the last price of the last session is as recent as a price can be
-            select least(prices_until, max(m.closes_at)) into prices_until from market_sessions m where m.closes_at <= p_at;
+            select least(prices_until, max(m.closes_at)) into prices_until from market_sessions m where m.closes_at <= market_at;
         end if;
     end if;
 
@@ -63,7 +69,7 @@ begin
             as c (user_id, key, fingerprint, client_order_id, symbol, side, type, time_in_force, order_qty,
                   limit_px, stop_px, notional, ordinal)
     ),
-    read as (
+    read as materialized (   -- else what is computed here would be computed again wherever it is used below
         select c.*, u.user_id is not null as is_here, u.user_id = any (locked) as is_locked,
                u.epoch, u.owner_state, u.lease_ends_at, u.forward_cell, u.forward_epoch, u.restricted, u.cash_micros, u.write_seq, u.entry_seq,
                u.order_event_seq, u.chain_head, next_time_v1(locked_at, u.recorded_at) as recorded_at,
@@ -79,11 +85,11 @@ begin
                px.hold_px,
                case
                    when c.type not in ('stop', 'stop_limit') then case when market_open then 'funds_held' else 'queued' end
-                   when market_open and s.reference_at >= locked_at - p_reference_age_max
-                        and case c.side when 'buy' then s.reference_px_micros >= c.stop_px
-                                        else s.reference_px_micros <= c.stop_px end then 'funds_held'
+                   when e.sees_price and case c.side when 'buy' then s.reference_px_micros >= c.stop_px
+                                                     else s.reference_px_micros <= c.stop_px end then 'funds_held'
                    else 'armed'
                end as entry_status,
+               coalesce(s.price_number, 0) - case when e.sees_price then 0 else 1 end as stop_mark,
                case when c.side = 'buy' then w.worth else 0 end as hold_cash, w.worth,
                case when c.notional is null then c.order_qty
                     else shares_for_v1(c.notional, coalesce(c.limit_px, s.reference_px_micros)) end as needed_shares,
@@ -97,6 +103,8 @@ begin
                 num_nonnulls(l.orders_per_second_max, l.orders_per_minute_max, l.value_per_minute_max_micros) > 0) n
           left join idempotency_keys k on k.user_id = c.user_id and k.key = c.key
           left join symbols s on s.symbol = c.symbol
+          cross join lateral (select coalesce(market_open and s.reference_at >= locked_at - p_reference_age_max, false)
+                as sees_price) e
           left join positions p on p.user_id = c.user_id and p.symbol = c.symbol
                 and (c.side = 'sell' or u.restricted or l.position_max_micros is not null)
           -- a market buy goes out as a limit at the collar: 5 % above the reference (a stop's: above the stop, unless the price is
@@ -115,7 +123,7 @@ begin
     ),
     judged as materialized (   -- only what is needed below: each column is copied for each of its readers
         select r.ordinal, r.user_id, r.key, r.fingerprint, r.recorded_at, time_ordered_id_v1(r.recorded_at) as order_id, r.client_order_id, r.symbol, r.side, r.type, r.time_in_force,
-               r.order_qty, r.notional, r.needed_shares, r.hold_shares, r.limit_px, r.stop_px, r.hold_px, r.hold_cash, r.worth, r.entry_status, r.cash_micros, r.shares_free,
+               r.order_qty, r.notional, r.needed_shares, r.hold_shares, r.limit_px, r.stop_px, r.hold_px, r.hold_cash, r.worth, r.entry_status, r.stop_mark, r.cash_micros, r.shares_free,
                r.reference_at, r.epoch, r.lease_ends_at, r.forward_cell, r.forward_epoch, r.write_seq, r.entry_seq,
                r.order_event_seq, r.chain_head, r.stored_outcome, r.stored_figures, r.stored_resource_id, r.stored_at,
                r.recent_ats, r.recent_values, coalesce(
@@ -188,7 +196,7 @@ begin
     ),
     chained as materialized (
         select j.user_id, j.order_id, j.recorded_at, j.client_order_id, j.symbol, j.side, j.type, j.time_in_force, j.order_qty, j.notional,
-               j.limit_px, j.stop_px, j.hold_px, j.entry_status, j.worth, j.recent_ats, j.recent_values, j.epoch, j.chain_head,
+               j.limit_px, j.stop_px, j.hold_px, j.entry_status, j.stop_mark, j.worth, j.recent_ats, j.recent_values, j.epoch, j.chain_head,
                h.amount, h.account, h.unit, j.write_seq + 1 as new_write_seq, j.entry_seq + 1 as new_entry_seq,
                j.order_event_seq + 1 as new_stream_seq,
                sha256(j.chain_head || convert_to(
@@ -244,8 +252,8 @@ begin
         select user_id, order_id, 'submit', recorded_at from chained where entry_status = 'funds_held'
     ),
     new_stops as (
-        insert into armed_stops (user_id, order_id, symbol, side, stop_px_micros, armed_at)
-        select user_id, order_id, symbol, side, stop_px, locked_at from chained where entry_status = 'armed'
+        insert into armed_stops (user_id, order_id, symbol, side, stop_px_micros, armed_at, mark)
+        select user_id, order_id, symbol, side, stop_px, locked_at, stop_mark from chained where entry_status = 'armed'
     ),
     new_queue as (
         insert into queued_orders (user_id, order_id, release_at)

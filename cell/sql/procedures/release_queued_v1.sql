@@ -1,31 +1,41 @@
--- Send up to p_limit orders that waited for the open on their way (`queued` -> `funds_held` with an instruction to submit),
--- those of the earliest open first. Only while the market is open: a session that fell out of the calendar opens nothing.
--- A day order whose session is over already is left to expire.
--- Result: how many were released, and how many of the due ones were put off because another writer had the user.
--- Lock order: candidates without locks, then users by id (SKIP LOCKED), then everything is read again.
-create or replace function brokerage.release_queued_v1(p_limit integer, p_at timestamptz, p_market_hours text)
-returns table (released integer, put_off integer)
+-- Send orders that waited for the open on their way (`queued` -> `funds_held` with an instruction to submit), up to p_limit per
+-- call, few of one user: users take turns after p_after, each with his oldest first. Who is locked by another writer, or halted
+-- or gone, is passed over while choosing. Only while the market is open: a session that fell out of the calendar opens
+-- nothing. A day order whose session is over already is left to expire.
+-- Result: how many were released, how many users were passed over, and p_after of the next call. A call that releases nothing:
+-- nothing more can go now, or its users were all passed over, and the next call goes on behind them.
+-- Lock order: users while they are chosen (SKIP LOCKED), then everything is read again.
+create or replace function brokerage.release_queued_v1(
+    p_limit integer, p_at timestamptz, p_market_hours text, p_after uuid default null
+) returns table (released integer, put_off integer, next_after uuid)
 language plpgsql security definer
 set search_path = brokerage, pg_temp
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
-#variable_conflict use_column
 declare
+    users_looked_at_max constant integer := 1024;
+    of_one_user_max constant integer := 32;   -- each takes a round of its own: what others wait for one user's backlog
+    due_at constant timestamptz := case p_market_hours when 'always' then 'infinity' else p_at end;
+    turn record;
     due_users uuid[];
     due_orders uuid[];
 begin
     if p_market_hours <> 'always' and not market_is_open_v1(p_at) then
-        return query select 0, 0;
+        return query select 0, 0, p_after;
         return;
     end if;
-    select array_agg(d.user_id), array_agg(d.order_id) into due_users, due_orders from (
-        select q.user_id, q.order_id
-          from queued_orders q
-          join users u on u.user_id = q.user_id and ownership_v1(u.owner_state, u.lease_ends_at) is null
-          join orders o on o.user_id = q.user_id and o.order_id = q.order_id and coalesce(o.expires_at > p_at, true)
-         where q.release_at <= p_at or p_market_hours = 'always'
-         order by q.release_at, q.order_id limit p_limit
+    select * into turn from lock_in_turn_v1('queued', p_after, p_limit, users_looked_at_max, due_at);
+    select array_agg(d.user_id order by d.number, d.order_id), array_agg(d.order_id order by d.number, d.order_id)
+      into due_users, due_orders from (
+        select l.user_id, i.order_id, i.number
+          from unnest(turn.locked) as l (user_id)
+          cross join lateral (
+              select n.order_id, row_number() over (order by n.order_id) as number from (
+                  select q.order_id from queued_orders q
+                    join orders o on o.user_id = q.user_id and o.order_id = q.order_id and coalesce(o.expires_at > p_at, true)
+                   where q.user_id = l.user_id and q.release_at <= due_at order by q.order_id limit of_one_user_max) n) i
+         order by i.number, i.order_id limit p_limit
     ) d;
-    return query select r.moved, r.put_off
+    return query select r.moved, turn.passed_over, turn.last_user
       from send_in_rounds_v1(due_users, due_orders, 'queued', 'the market is open', false) r;
 end $$;

@@ -11,14 +11,18 @@
 --   STALE_ETAG                      stored; p_etags holds the order's event_seq that the caller saw, null: any
 --   ORDER_NOT_FOUND | ORDER_NOT_OPEN | ORDER_NOT_REPLACEABLE | QTY_BELOW_FILLED | INVALID_FIELD   stored, figures say why
 --   the refusals of place_orders_v1 that can apply, stored; IDEMPOTENCY_KEY_REUSED, DEPARTED, USER_HALTED, NOT_FOUND, SKIPPED
+-- A stop whose level changes is judged as if it were placed: already passed, it goes at once, and its mark is a new one. At the
+-- same level it keeps its mark, and if a price has touched it already, it goes at once.
 -- Outside the session an order cannot become one that does not wait: ioc and fok are refused with MARKET_CLOSED, as when placed.
 -- Risk checks: a replacement counts as an order, worth what is left of it; the price band judges a price that becomes another
 -- one; the position limit judges what would hold more than the old order does: what asks for less is never in its way.
+-- p_at is the market's time, as in place_orders_v1.
 -- SQLSTATEs: 55P03 when p_wait and the lock did not come in time. Lock order: users by id.
 create or replace function brokerage.replace_orders_v1(
     p_user_ids uuid[], p_keys text[], p_fingerprints bytea[], p_order_ids uuid[], p_etags integer[],
     p_order_qtys bigint[], p_limit_pxs bigint[], p_stop_pxs bigint[], p_times_in_force text[],
-    p_at timestamptz, p_wait boolean default false, p_market_hours text default 'always', p_client_order_ids text[] default null
+    p_at timestamptz, p_wait boolean default false, p_market_hours text default 'always', p_client_order_ids text[] default null,
+    p_reference_age_max interval default '60 seconds'
 ) returns table (
     ordinal integer, outcome text, figures jsonb, resource_id uuid, at timestamptz, replayed boolean
 )
@@ -30,6 +34,7 @@ as $$
 declare
     locked constant uuid[] := lock_users_v1(p_user_ids, p_wait);
     locked_at constant timestamptz := clock_v1();
+    market_at constant timestamptz := coalesce(p_at, locked_at);   -- as in place_orders_v1
     market_open boolean := true;
     next_open timestamptz;
     day_ends timestamptz;
@@ -37,8 +42,8 @@ declare
     cash_max constant bigint := 1000000000000000000;
 begin
     if p_market_hours <> 'always' then
-        select m.opens_at <= p_at, m.opens_at, m.closes_at into market_open, next_open, day_ends
-          from market_sessions m where m.closes_at > p_at order by m.closes_at limit 1;
+        select m.opens_at <= market_at, m.opens_at, m.closes_at into market_open, next_open, day_ends
+          from market_sessions m where m.closes_at > market_at order by m.closes_at limit 1;
         market_open := coalesce(market_open, false);
     end if;
 
@@ -59,6 +64,14 @@ begin
                o.order_id is not null as is_found, o.status, o.event_seq, o.symbol, o.side, o.type, o.order_qty_micros,
                o.cum_qty_micros, o.cum_cost_micros, o.held_cash_micros, o.held_shares_micros, o.expires_at,
                o.status in ('queued', 'armed', 'funds_held') as at_once,
+               market_open and o.status = 'armed' and case
+                   when coalesce(c.asked_stop_px = o.stop_px_micros, true) then exists (
+                       select from reached_stops r where r.user_id = o.user_id and r.order_id = o.order_id)
+                   when o.side = 'buy' then e.sees_price and s.reference_px_micros >= c.asked_stop_px
+                   else e.sees_price and s.reference_px_micros <= c.asked_stop_px
+               end as is_reached,
+               case when coalesce(c.asked_stop_px = o.stop_px_micros, true) then a.mark
+                    else coalesce(s.price_number, 0) - case when e.sees_price then 0 else 1 end end as stop_mark,
                s.tradable, s.halted, s.reference_px_micros, s.venue_low_px_micros, s.venue_high_px_micros,
                l.position_max_micros, l.orders_per_second_max, l.orders_per_minute_max, l.value_per_minute_max_micros, l.price_band_bps,
                n.in_second, n.in_minute, n.value_in_minute, n.ats as recent_ats, n.worths as recent_values,
@@ -84,7 +97,10 @@ begin
                 num_nonnulls(l.orders_per_second_max, l.orders_per_minute_max, l.value_per_minute_max_micros) > 0) n
           left join idempotency_keys k on k.user_id = c.user_id and k.key = c.key
           left join orders o on o.user_id = c.user_id and o.order_id = c.order_id
+          left join armed_stops a on a.user_id = o.user_id and a.order_id = o.order_id
           left join symbols s on s.symbol = o.symbol
+          cross join lateral (select coalesce(market_open and s.reference_at >= locked_at - p_reference_age_max, false)
+                as sees_price) e
           left join positions p on p.user_id = c.user_id and p.symbol = o.symbol
                 and (o.side = 'sell' or u.restricted or l.position_max_micros is not null)
           cross join lateral (select div(greatest(c.asked_stop_px, s.reference_px_micros)::numeric * 105, 100)::bigint as px) collar
@@ -147,7 +163,7 @@ begin
     accepted as materialized (
         select j.*, j.write_seq + 1 as new_write_seq, j.event_seq + 1 as old_event_seq,
                case when j.at_once then 'replaced' else 'pending_replace' end as old_status,
-               case when j.at_once then j.status else 'pending_replace' end as new_status,
+               case when not j.at_once then 'pending_replace' when j.is_reached then 'funds_held' else j.status end as new_status,
                case j.side when 'buy' then 'cash' else 'shares' end as account,
                case j.side when 'buy' then 'USD' else j.symbol end as unit
           from judged j where j.outcome = 'accepted'
@@ -206,7 +222,8 @@ begin
           from accepted
         union all
         select user_id, new_order_id, 3, order_event_seq + 2, 'validated', new_status,
-               case when at_once then 'accepted' else 'waits for the venue to replace' end, recorded_at, 0, 0, new_qty
+               case when is_reached then 'accepted, stop reached' when at_once then 'accepted' else 'waits for the venue to replace' end,
+               recorded_at, 0, 0, new_qty
           from accepted
     ),
     -- one outbox row per event, each with the entry of its own order, in the order of both streams
@@ -226,8 +243,8 @@ begin
         delete from armed_stops s using accepted a where a.at_once and s.user_id = a.user_id and s.order_id = a.order_id
     ),
     new_stops as (
-        insert into armed_stops (user_id, order_id, symbol, side, stop_px_micros, armed_at)
-        select user_id, new_order_id, symbol, side, stop_px, locked_at from accepted where new_status = 'armed'
+        insert into armed_stops (user_id, order_id, symbol, side, stop_px_micros, armed_at, mark)
+        select user_id, new_order_id, symbol, side, stop_px, locked_at, stop_mark from accepted where new_status = 'armed'
     ),
     new_queue as (
         insert into queued_orders (user_id, order_id, release_at)

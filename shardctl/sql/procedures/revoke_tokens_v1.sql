@@ -11,7 +11,8 @@ begin
     insert into revocations (user_id, not_before_s, actor, reason, made_at)
     values (p_user_id, now_s + 5, p_actor, p_reason, clock_v1())
     on conflict (user_id) do update
-        set not_before_s = greatest(revocations.not_before_s, excluded.not_before_s),
+        set not_before_s = greatest(revocations.not_before_s,   -- by the clock after the wait for another revocation
+                                    floor(extract(epoch from clock_v1()))::bigint + 5),
             actor = excluded.actor, reason = excluded.reason, made_at = clock_v1()
     returning not_before_s into found_s;
     return found_s;

@@ -22,7 +22,9 @@ async def _ignore(reports: Sequence[ExecutionReport]) -> None:
     pass
 
 
-LISTENER = VenueListener(received_seq=_nothing_received, on_reports=_ignore, on_prices=lambda prices, bands: None)
+LISTENER = VenueListener(
+    received_seq=_nothing_received, on_reports=_ignore, on_prices=lambda prices, bands, number: None
+)
 
 
 @pytest.mark.anyio

@@ -5,7 +5,7 @@ from uuid import UUID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cell.executions.lanes import ReportLanes
+from cell.executions.lanes import LANE_MAX, ReportLanes
 
 ANN, BOB = UUID(int=1), UUID(int=2)
 
@@ -109,3 +109,48 @@ def test_every_report_is_applied_once_and_in_its_users_order(users: list[UUID | 
     for user_id in {user for user in users if user is not None}:
         mine = [inbox_id for inbox_id in applied if users[inbox_id] == user_id]
         assert mine == sorted(mine)
+
+
+def test_a_user_with_thousands_fills_his_lane_and_no_more() -> None:
+    lanes = ReportLanes()
+    assert [lanes.add(inbox_id, ANN) for inbox_id in range(3 * LANE_MAX)].count(True) == LANE_MAX
+    assert lanes.add(9_999, BOB)
+    assert len(lanes) == LANE_MAX + 1
+    applied: list[int] = []
+    while inbox_ids := lanes.take(2, 0.0):
+        for inbox_id in inbox_ids:
+            lanes.finish(inbox_id)
+            applied.append(inbox_id)
+        if (user_id := lanes.next_emptied()) is not None:
+            left = [inbox_id for inbox_id in range(3 * LANE_MAX) if inbox_id not in applied]
+            for inbox_id in left[: LANE_MAX + 1]:
+                lanes.add(inbox_id, user_id)
+    assert applied[1] == 9_999, "he is alone in his lane"
+    assert [inbox_id for inbox_id in applied if inbox_id != 9_999] == list(range(3 * LANE_MAX))
+    assert len(lanes) == 0
+
+
+def test_who_is_held_takes_no_room_from_those_who_are_free() -> None:
+    lanes = ReportLanes()
+    for inbox_id in range(10):
+        lanes.add(inbox_id, ANN)
+    lanes.add(10, BOB)
+    assert lanes.free == 11
+    assert lanes.take(1, 0.0) == [0]
+    lanes.defer(0, 0.0)
+    assert lanes.free == 1
+    lanes.add(11, ANN)
+    assert (lanes.free, len(lanes)) == (1, 12)
+    assert set(lanes.take(2, 1.0)) == {0, 10}
+    assert lanes.free == 12
+
+
+def test_one_that_comes_back_finds_room_in_a_full_lane() -> None:
+    """The others of its user wait for it."""
+    lanes = ReportLanes()
+    for inbox_id in range(10, 11 + LANE_MAX):
+        lanes.add(inbox_id, ANN)
+    assert lanes.take(1, 0.0) == [10]
+    assert lanes.add(3, ANN)
+    lanes.defer(10, 0.0)
+    assert lanes.take(1, 1.0) == [3]

@@ -1,0 +1,1 @@
+"""Shares that arrive from other brokers: how they stand, and who decides."""

@@ -1,0 +1,66 @@
+"""`shardctl transfers ...`: list, approve, refuse."""
+
+import asyncio
+from typing import Annotated
+from uuid import UUID
+
+import typer
+
+from shardctl.errors import UsageError
+from shardctl.output import console, print_json, print_table
+from shardctl.stack.current import open_stack
+from shardctl.transfers import decide, list_waiting
+
+app = typer.Typer(help="Shares from other brokers that wait for a decision.", no_args_is_help=True)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+UserName = Annotated[str, typer.Argument(metavar="USER", help="A user id, or the email he signed up with.")]
+Transfers = Annotated[list[UUID], typer.Argument(metavar="TRANSFER...", help="Ids from `shardctl transfers list`.")]
+Reason = Annotated[str, typer.Option(help="Kept in the user's cell, with who you are; the customer never sees it.")]
+
+
+@app.command("list")
+def list_(
+    cell: Annotated[str | None, typer.Argument(help="Name of a cell, as cell-1; by default all.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """What waits, oldest first."""
+    stack = open_stack()
+    cells = tuple(known.name for known in stack.record().spec.cells)
+    if cell is not None and cell not in cells:
+        raise UsageError(f"there is no cell {cell}; there are: {', '.join(cells)}")
+    rows = asyncio.run(list_waiting(stack, cells if cell is None else (cell,)))
+    if as_json:
+        print_json(rows)
+        return
+    if not rows:
+        console.print("no transfer waits", highlight=False)
+        return
+    columns = ("cell", "user_id", "transfer_id", "symbol", "qty", "unit_cost", "created_at")
+    headings = ("cell", "user", "transfer", "symbol", "qty>", "unit cost>", "since")
+    print_table(headings, [tuple(row[column] for column in columns) for row in rows])
+
+
+@app.command()
+def approve(user: UserName, transfers: Transfers, reason: Reason, as_json: AsJson = False) -> None:
+    """The shares are the customer's from now on; posted in the same transaction. Harmless to repeat."""
+    _decide(user, transfers, reason, as_json, approve=True)
+
+
+@app.command()
+def refuse(user: UserName, transfers: Transfers, reason: Reason, as_json: AsJson = False) -> None:
+    """The transfer ends, and nothing was posted. Harmless to repeat."""
+    _decide(user, transfers, reason, as_json, approve=False)
+
+
+def _decide(user: str, transfers: list[UUID], reason: str, as_json: bool, *, approve: bool) -> None:
+    names = [str(transfer) for transfer in transfers]
+    done = asyncio.run(decide(open_stack(), user, names, approve=approve, reason=reason))
+    if as_json:
+        print_json(done[0] if len(done) == 1 else done)
+        return
+    for item in done:
+        told = f"{item['status']} now" if item["changed"] else f"was {item['status']} already"
+        if not item["changed"] and item["decided_by"] is not None:
+            told += f", by {item['decided_by']} at {item['decided_at']}"
+        console.print(f"{item['transfer_id']}: {told}", highlight=False)

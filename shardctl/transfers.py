@@ -1,0 +1,48 @@
+"""Transfers of shares that wait for a decision: read from the cells, decided in the user's own.
+
+A decision is made once, in one transaction of his cell; asking again for the same one changes nothing.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from infra.backends.local.backend import LocalBackend
+from shardctl.cell_admin import open_cell_admin
+from shardctl.shardmap.locate import locate_user, require_cell
+
+_PAGE = 500
+
+
+async def list_waiting(backend: LocalBackend, cells: tuple[str, ...]) -> list[dict[str, Any]]:
+    """What waits in these cells, oldest first within each. Raises NotReachable for a cell that does not answer."""
+    rows: list[dict[str, Any]] = []
+    async with open_cell_admin(backend) as admin:
+        for cell in cells:
+            query = f"?limit={_PAGE}"
+            while True:
+                page = await admin.call(cell, "GET", f"/operator/v1/share-transfers{query}")
+                rows += [{"cell": cell, **item} for item in page["items"]]
+                if page["next_page_token"] is None:
+                    break
+                query = f"?limit={_PAGE}&page_token={page['next_page_token']}"
+    return rows
+
+
+async def decide(
+    backend: LocalBackend, user: str, transfers: Sequence[str], *, approve: bool, reason: str
+) -> list[dict[str, Any]]:
+    """The decisions that stand, and whether each was made now, one after the other. Raises Refused at the first one
+    that was decided otherwise before; those before it stand, and repeating them is harmless."""
+    located = await locate_user(backend, user)
+    verb = "approve" if approve else "refuse"
+    cell = require_cell(located)
+    async with open_cell_admin(backend) as admin:
+        return [
+            await admin.call(
+                cell,
+                "POST",
+                f"/operator/v1/users/{located.user_id}/share-transfers/{transfer}/{verb}",
+                {"reason": reason},
+            )
+            for transfer in transfers
+        ]

@@ -1,0 +1,205 @@
+"""One strict decoder and one contract for every body that enters anywhere.
+
+The routes are those of the applications themselves: one that is added is missing from `SHAPES` until somebody says what
+its body looks like, or that it takes none.
+"""
+
+import json
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from litestar import Litestar
+from litestar.di import Provide
+from litestar.routes import HTTPRoute
+
+from cell.app import create_app
+from cell.settings import CellSettings
+from exchange.app import CONTROLLERS
+from infra.runtime.settings import PostgresSettings
+from infra.security.keys import OPERATOR_FILE, ROUTE_FILE, generate_key_files, load_key_ring
+from infra.security.operator_token import sign_operator_token
+from infra.security.route_token import RouteTokenSigner
+from router.app import create_identity_app
+from tests.support.asgi import ask_asgi
+from tests.support.databases import TestDatabase
+from tests.support.exchange_process import ExchangeProcess
+from tests.support.routers import running_router
+
+pytestmark = pytest.mark.anyio
+ANY_ID: Final = "00000000-0000-4000-8000-000000000001"
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A body that is taken, and how it is spoilt: the field whose absence is named, and one of another type."""
+
+    good: dict[str, Any]
+    missing: str
+    """`body` where no field alone is required."""
+    wrong: tuple[str, Any]
+
+
+_ORDER: Final = Shape(
+    {"symbol": "AAPL", "side": "buy", "type": "limit", "qty": "1", "limit_price": "99"}, "side", ("symbol", 5)
+)
+_REASON: Final = Shape({"reason": "because"}, "reason", ("reason", ["because"]))
+SHAPES: Final[dict[tuple[str, str, str], Shape]] = {
+    ("customer", "POST", "/v1/orders"): _ORDER,
+    ("customer", "POST", "/v1/orders/preview"): _ORDER,
+    ("customer", "PATCH", "/v1/orders/{order_id}"): Shape({"qty": "2"}, "body", ("time_in_force", 5)),
+    ("customer", "POST", "/v1/deposits"): Shape({"amount": "5"}, "amount", ("amount", True)),
+    ("customer", "POST", "/v1/share-transfers"): Shape(
+        {"symbol": "AAPL", "qty": "1", "unit_cost": "1"}, "qty", ("symbol", {})
+    ),
+    ("customer", "POST", "/internal/v1/accounts"): Shape(
+        {"email": "a@b.example", "password": "correct horse"}, "password", ("email", 5)
+    ),
+    ("customer", "POST", "/internal/v1/sessions"): Shape({"password": "x"}, "password", ("password", None)),
+    ("customer", "POST", "/internal/v1/sessions/refresh"): Shape(
+        {"refresh_token": "x"}, "refresh_token", ("refresh_token", [1])
+    ),
+    ("operator", "PUT", "/operator/v1/users/{user_id}/profile"): Shape(
+        {"profile": "retail"}, "profile", ("profile", 1)
+    ),
+    ("operator", "POST", "/operator/v1/users/{user_id}/sessions/end"): Shape(
+        {"begun_before_s": 5}, "begun_before_s", ("begun_before_s", "5")
+    ),
+    ("operator", "POST", "/operator/v1/users/{user_id}/unrestrict"): _REASON,
+    ("operator", "POST", "/operator/v1/quarantine/{report_id}/retry"): _REASON,
+    ("operator", "POST", "/operator/v1/archive"): Shape({"older_than_days": 90}, "older_than_days", ("place", 5)),
+    ("operator", "POST", "/operator/v1/reconcile"): Shape(
+        {"started_at": "2026-01-01T00:00:00Z", "venue": {"asked": False}, "events": {"asked": False}},
+        "started_at",
+        ("started_at", 5),
+    ),
+    ("operator", "POST", "/operator/v1/reconciliations/comparisons"): Shape({"orders": []}, "orders", ("orders", {})),
+    ("router", "POST", "/v1/users"): Shape({"email": "a@b.example", "password": "correct horse"}, "email", ("name", 5)),
+    ("router", "POST", "/v1/tokens"): Shape(
+        {"grant_type": "password", "email": "a@b.example", "password": "x"}, "password", ("email", 5)
+    ),
+    ("exchange", "POST", "/operator/v1/faults"): Shape({"latency_ms": 5}, "", ("latency_ms", "5")),
+}
+NO_BODY: Final = {
+    ("customer", "DELETE", "/v1/orders/{order_id}"),
+    ("customer", "DELETE", "/v1/orders/by-client-order-id/{client_order_id}"),
+    ("operator", "POST", "/operator/v1/checks"),
+    ("exchange", "POST", "/operator/v1/tapes"),  # a file: lines of a tape, judged by its reader
+}
+Ask = Callable[[str, str, bytes, str], Awaitable[tuple[int, Any]]]
+
+
+def mutating(port: str, app: Litestar) -> set[tuple[str, str, str]]:
+    return {
+        (port, method, "/".join(_plain(part) for part in route.path_format.rstrip("/").split("/")))
+        for route in app.routes
+        if isinstance(route, HTTPRoute)
+        for method in route.methods & {"POST", "PUT", "PATCH", "DELETE"}
+    }
+
+
+def _plain(part: str) -> str:
+    return f"{{{part[1:-1].partition(':')[0]}}}" if part.startswith("{") else part
+
+
+def spoilt(shape: Shape) -> Iterable[tuple[str, bytes, int, str]]:
+    """What is sent, and the status and field that answer it."""
+    good = json.dumps(shape.good)
+    first = next(iter(shape.good))
+    twice = f'{{"{first}": {json.dumps(shape.good[first])}, {good[1:]}'
+    yield "given twice", twice.encode(), 400, first
+    yield "unknown", json.dumps({**shape.good, "no_such": 1}).encode(), 422, "no_such"
+    yield "wrong type", json.dumps({**shape.good, shape.wrong[0]: shape.wrong[1]}).encode(), 422, shape.wrong[0]
+    if shape.missing:
+        without = {name: value for name, value in shape.good.items() if name != shape.missing}
+        yield "missing", json.dumps({} if shape.missing == "body" else without).encode(), 400, shape.missing
+    yield "array", b"[]", 422, "body"
+    yield "text", b'"x"', 422, "body"
+    for name, raw in {
+        "empty": b"",
+        "half": good.encode()[:-1],
+        "two": good.encode() * 2,
+        "byte order mark": b"\xef\xbb\xbf" + good.encode(),
+        "UTF-16": good.encode("utf-16"),
+        "no UTF-8": good.encode()[:-1] + b', "no_such": "\xff"}',
+        "half a surrogate pair": good.encode()[:-1] + b', "\\ud800": 1}',
+        "NaN": good.encode()[:-1] + b', "no_such": NaN}',
+        "infinity": good.encode()[:-1] + b', "no_such": -Infinity}',
+        "nested": good.encode()[:-1] + b', "no_such": ' + b"[" * 20_000 + b"]" * 20_000 + b"}",
+        "comment": b"/* */" + good.encode(),
+    }.items():
+        yield name, raw, 400, "body"
+
+
+@pytest.fixture
+async def ports(
+    cell_database: TestDatabase, exchange: ExchangeProcess, tmp_path: Path
+) -> AsyncIterator[tuple[dict[str, Ask], set[tuple[str, str, str]]]]:
+    keys = tmp_path / "keys"
+    generate_key_files(keys)
+    now_s = int(time.time())
+    route = RouteTokenSigner(load_key_ring(keys / ROUTE_FILE)).sign(
+        user_id=uuid.UUID(ANY_ID), cell_id="cell-1", epoch=1, expires_at_s=now_s + 250
+    )
+    operator = sign_operator_token(
+        load_key_ring(keys / OPERATOR_FILE), subject="test", role="operator", expires_at_s=now_s + 250
+    )
+    headers = {
+        "X-Route-Token": route,
+        "Authorization": f"Bearer {operator}",
+        "X-Idempotency-Key": "k",
+        "X-Request-Id": "r",
+        "If-Match": '"3"',
+    }
+
+    def asking(app: Any) -> Ask:
+        async def ask(method: str, path: str, raw: bytes, media_type: str) -> tuple[int, Any]:
+            status, _, said = await ask_asgi(app, method, path, raw, headers=headers, media_type=media_type)
+            return status, said
+
+        return ask
+
+    async def ask_exchange(method: str, path: str, raw: bytes, media_type: str) -> tuple[int, Any]:
+        return exchange.operate(method, path, raw, media_type=media_type)
+
+    cell = create_app(
+        CellSettings(name="cell-1", postgres=PostgresSettings(dsn=cell_database.service_dsn), keys_dir=keys)
+    )
+    async with running_router(tmp_path) as router, cell.running():
+        identity = create_identity_app(router.router)
+        asks = {
+            "customer": asking(cell.customer),
+            "operator": asking(cell.operator),
+            "router": asking(identity),
+            "exchange": ask_exchange,
+        }
+        routes = mutating("customer", cell.customer_routes) | mutating("operator", cell.operator)
+        routes |= mutating("router", identity) | mutating(
+            "exchange",
+            Litestar(
+                route_handlers=list(CONTROLLERS), dependencies={"desk": Provide(lambda: None, sync_to_thread=False)}
+            ),
+        )
+        yield asks, routes
+
+
+async def test_every_body_that_enters_is_read_by_one_contract(
+    ports: tuple[dict[str, Ask], set[tuple[str, str, str]]],
+) -> None:
+    asks, routes = ports
+    assert routes == set(SHAPES) | NO_BODY
+    wrong = []
+    for (port, method, path), shape in SHAPES.items():
+        target = path.replace("{report_id}", "1").replace("{order_id}", ANY_ID).replace("{user_id}", ANY_ID)
+        for name, raw, status, field in spoilt(shape):
+            got, said = await asks[port](method, target, raw, "application/json")
+            if (got, said.get("code"), said.get("field")) != (status, "INVALID_FIELD", field):
+                wrong.append((port, method, path, name, got, said))
+        got, said = await asks[port](method, target, json.dumps(shape.good).encode(), "text/plain")
+        if (got, said.get("code")) != (415, "UNSUPPORTED_MEDIA_TYPE"):
+            wrong.append((port, method, path, "text/plain", got, said))
+    assert not wrong, "\n".join(map(str, wrong))
