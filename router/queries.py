@@ -112,8 +112,7 @@ class ControlQueries:
         except psycopg_pool.PoolTimeout:
             raise
         except psycopg.OperationalError:
-            # The pool may hold connections of a server that was restarted; every call here may be repeated.
-            await self._pool.check()
+            # It broke under this call, and the pool has its sisters asked; every call here may be repeated.
             return await self._fetch_once(statement, parameters)
 
     async def _fetch_once(self, statement: LiteralString, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:

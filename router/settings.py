@@ -23,9 +23,9 @@ class UpstreamSettings(BaseModel):
     in_flight_max: int = Field(default=256, ge=1)
     """Requests inside one cell at once, reads and writes each: its batcher gains nothing from more, and a hung cell
     holds no more than these."""
-    user_in_flight_max: int = Field(default=32, ge=1)
-    """Of them one customer's, reads and writes each. A page or a program that asks for a few things at once has less;
-    it takes eight customers who all do their utmost to fill a cell's places."""
+    user_in_flight_max: int = Field(default=16, ge=1)
+    """Of them one customer's, reads and writes each: many times his rate, as a request takes milliseconds; more would
+    only wait in the cell instead of here. It takes sixteen customers who do their utmost to fill a cell's places."""
     queue_max: int = Field(default=512, ge=0)
     """Requests of one kind waiting for a place; beyond that the cell is overloaded and waiting only makes the answer
     late. Customers take turns, and when the queue is full the one with the most in it gives way."""

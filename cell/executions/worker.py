@@ -46,7 +46,9 @@ from infra.runtime.operator_api import create_operator_app, serving
 from infra.runtime.shutdown import Shutdown
 from infra.runtime.telemetry import Metrics
 
-POOL_SIZE: Final = 7
+POOL_SIZE: Final = 14
+"""One for each loop below that calls the database, for the lock and for a probe, so that none waits for another's.
+Those that nobody needs are not opened."""
 STANDBY_PAUSE_S: Final = 0.5
 LOCK_CHECK_S: Final = 1.0
 RESUME_PAUSE_S: Final = 0.2

@@ -21,7 +21,6 @@ from functools import partial
 from typing import Any, Final
 from uuid import UUID
 
-import psycopg
 from psycopg import AsyncConnection
 from psycopg.pq import TransactionStatus
 from psycopg.rows import TupleRow
@@ -153,14 +152,19 @@ class Pool(AsyncConnectionPool[Connection]):
             self.run_task(AddConnection(self))
             await connection.close()
 
+    async def ask_one(self, within_s: float) -> bool:
+        """Lend oneself a connection and ask it; one that does not answer is thrown away, and its sisters are asked."""
+        async with self.connection(timeout=within_s) as connection:
+            return await self._answers(connection, within_s)
+
     @staticmethod
-    async def _answers(connection: Connection) -> bool:
-        try:
-            async with asyncio.timeout(EXAMINE_S):
-                await connection.execute("select 1")
-        except (psycopg.Error, OSError, TimeoutError):
-            return False
-        return True
+    async def _answers(connection: Connection, within_s: float = EXAMINE_S) -> bool:
+        asking = asyncio.create_task(connection.execute("select 1"))
+        done, _ = await asyncio.wait({asking}, timeout=within_s)
+        if not done:
+            connection.pgconn.finish()  # not cancelled: where the question is lost, so is that it was called off
+            await asyncio.wait({asking}, timeout=EXAMINE_S)
+        return asking.done() and not asking.cancelled() and asking.exception() is None
 
     # A server that was away.
 

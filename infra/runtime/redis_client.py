@@ -1,5 +1,6 @@
 """A Redis client with limits: short timeouts, few connections, no endless retry. Its users can live without it."""
 
+import socket
 from typing import Final
 
 from redis.asyncio import Redis
@@ -24,5 +25,8 @@ def make_redis(settings: RedisSettings, *, connections_max: int = 8) -> Redis:
         max_connections=connections_max,
         retry=Retry(NoBackoff(), 1),
         health_check_interval=0,
+        # Who only listens would never notice that the other end is gone without a word.
+        socket_keepalive=True,
+        socket_keepalive_options={socket.TCP_KEEPIDLE: 15, socket.TCP_KEEPINTVL: 5, socket.TCP_KEEPCNT: 3},
         decode_responses=False,
     )

@@ -18,6 +18,7 @@ from loadtests.benchmarks import (
     ledger_checks,
     map_in_memory,
     map_push,
+    noisy_neighbour,
     orders_per_second,
     procedure,
     risk_checks,
@@ -152,6 +153,12 @@ def bench_isolation(seconds: Seconds = 4, rounds: Rounds = 5) -> None:
     """One cell's users while another cell hangs, is slow, resets or says garbage; needs no stack."""
     with failures_in_words():
         _print_result(isolation.measure(say, seconds=seconds, rounds=rounds))
+
+
+@app.command("noisy-neighbour")
+def bench_noisy_neighbour(seconds: Seconds = 10, rounds: Rounds = 5) -> None:
+    """One customer's orders and reads beside another who floods the same cell; needs no stack."""
+    _print_result(run_to_end(lambda: noisy_neighbour.measure(say, seconds=seconds, rounds=rounds), own_cell=True))
 
 
 @app.command("map")

@@ -211,7 +211,7 @@ async def test_those_who_wait_for_a_full_cell_are_served_in_turns(tmp_path: Path
         seen_before = len(scene.cell.seen)
         scene.go_on.set()
         assert told(await asyncio.gather(*flood, *late)) == {(200, ""): 32}
-        order = [scene.cell.claims(request, 0).user_id for request in scene.cell.seen[seen_before:]]
+        order = [scene.cell.claims(request, int(time.time())).user_id for request in scene.cell.seen[seen_before:]]
         last_ones = [user_id for user_id, count in Counter(order).items() if count == 1]
         assert len(last_ones) == 2
         assert max(order.index(user_id) for user_id in last_ones) < 8  # at most two turns of the three before them
