@@ -17,6 +17,7 @@ SQLSTATES: Mapping[str, str] = {
     "RB012": "the user is halted",
     "RB020": "a gap in a venue session's report sequence",
     "RB030": "a session was to be ended before its close",
+    "RB031": "somebody who is not the leading relay was to forget what was published",
     "RB900": "debits and credits of a journal entry differ",
 }
 

@@ -91,7 +91,7 @@ class OperatorView:
         """Give users the profile without order limits, a bounded number per command."""
         for start in range(0, len(users), USERS_PER_COMMAND):
             chunk = [str(user) for user in users[start : start + USERS_PER_COMMAND]]
-            await self.run("users", "set-profile", *chunk, "professional")
+            await self.run("users", "set-profile", *chunk, "professional", "--reason", "a load test")
 
     async def approve_transfers(self, user: uuid.UUID, transfers: Sequence[str]) -> None:
         """Where shares from another broker wait for an operator; nobody is asked when none waits."""

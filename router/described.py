@@ -60,12 +60,14 @@ _ANYWHERE: Final = {
     "401": "no or bad token",
     "413": "the body is too large",
     "414": "the target is too long",
+    "415": "the body has a Content-Encoding",
     "429": "too many requests; nothing was done",
     "431": "the headers are too large",
     "503": "not done, or `OUTCOME_UNKNOWN`: ask again, with the same key",
 }
 _REQUEST_ID: Final = {"required": True, "description": "the client's own, if it sent one", "schema": {"type": "string"}}
 _CELL: Final = {"description": "the cell that answered; absent if none did", "schema": {"type": "string"}}
+_CHALLENGE: Final = {"required": True, "description": "the scheme of access tokens", "schema": {"type": "string"}}
 _RETRY_AFTER: Final = {"required": True, "description": "seconds", "schema": {"type": "integer", "minimum": 0}}
 
 
@@ -87,6 +89,8 @@ def describe_answers(item: dict[str, Any]) -> None:
         for status, response in responses.items():
             headers = response.setdefault("headers", {})
             headers |= {"X-Request-Id": _REQUEST_ID, "X-Cell": _CELL}
+            if status == "401":
+                headers["WWW-Authenticate"] = _CHALLENGE
             if status in ("429", "503"):
                 headers["Retry-After"] = _RETRY_AFTER
 

@@ -22,6 +22,8 @@ from shardctl.shardmap.locate import LocatedUser, locate_user, require_cell
 from shardctl.shardmap.store import open_store
 from shardctl.stack.current import actor, control_dsn
 
+_REASON_MAX: Final = 500
+"""Of what a cell keeps; the whole is in the control database."""
 _QUICK_S: Final = 2.0
 """The revoked moment lies five seconds ahead: what a cell does within two, it does before that moment."""
 
@@ -68,7 +70,9 @@ async def _end_sessions(backend: LocalBackend, user: LocatedUser, begun_before_s
         cell = require_cell(user)
         async with open_cell_admin(backend) as admin:
             path = f"/operator/v1/users/{user.user_id}/sessions/end"
-            answer = await admin.call(cell, "POST", path, {"begun_before_s": begun_before_s})
+            answer = await admin.call(
+                cell, "POST", path, {"begun_before_s": begun_before_s, "reason": reason[:_REASON_MAX]}
+            )
     except NotReachable as error:
         raise Interrupted(f"{half}: {error}. Routers refuse his refresh tokens for twenty minutes; {again}") from error
     except Refused as error:

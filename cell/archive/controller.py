@@ -7,10 +7,12 @@ import msgspec
 from litestar import Controller, Request, post
 from litestar.di import NamedDependency
 
+from cell.archive.queries import record_walk
 from cell.archive.sweep import Place, archive
 from cell.caller import format_time
 from infra.runtime.clock import Clock
 from infra.runtime.database import Pool
+from infra.runtime.operator_api import subject_of
 from infra.runtime.strict_body import read_body
 
 OLDER_THAN_DAYS_MIN = 7
@@ -36,6 +38,8 @@ class ArchiveController(Controller):
         """Archive for two seconds; `place` of the answer, sent again, goes on there. None: the walk is done."""
         body = await read_body(_decoder, request)
         before = clock.now() - timedelta(days=body.older_than_days)
+        if body.place == Place():
+            await record_walk(pool, actor=subject_of(request), before=before)
         done = await archive(
             pool, before=before, place=body.place, until_s=clock.monotonic() + CALL_S, monotonic=clock.monotonic
         )

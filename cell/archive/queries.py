@@ -20,6 +20,9 @@ select u.user_id,
 _STEP: LiteralString = """
 select state, last_seq, entries, postings, events, executions from brokerage.archive_history_v1(%s, %s, %s, %s)
 """
+_RECORD: LiteralString = (
+    "select brokerage.record_act_v1(%s, 'archive', null, null, jsonb_build_object('before', %s::text))"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,3 +48,9 @@ async def archive_step(pool: Pool, user_id: UUID, *, before: datetime, after_seq
         row = await (await connection.execute(_STEP, [user_id, before, after_seq, limit])).fetchone()
     assert row is not None
     return Step(*row)
+
+
+async def record_walk(pool: Pool, *, actor: str, before: datetime) -> None:
+    """Keep who had the cell archived, once per walk: at its beginning."""
+    async with pool.connection() as connection:
+        await connection.execute(_RECORD, [actor, before.isoformat()])

@@ -23,19 +23,22 @@ from infra.runtime.problem import Problem
 from infra.runtime.procedures import DatabaseRefused, call
 from infra.runtime.strict_body import read_body
 
+Reason = Annotated[str, msgspec.Meta(min_length=1, max_length=500)]
+"""A person's words, which are kept."""
+
 
 class ProfileRequest(msgspec.Struct, forbid_unknown_fields=True):
     profile: str
+    reason: Reason
 
 
 class EndSessionsRequest(msgspec.Struct, forbid_unknown_fields=True):
     begun_before_s: int
+    reason: Reason
 
 
 class ReasonRequest(msgspec.Struct, forbid_unknown_fields=True):
-    """A person's words, which are kept."""
-
-    reason: Annotated[str, msgspec.Meta(min_length=1, max_length=500)]
+    reason: Reason
 
 
 class OperatorOrder(msgspec.Struct):
@@ -119,7 +122,9 @@ class OperatorChanges(Controller):
         body = await read_body(_profile_decoder, request)
         if body.profile not in {"retail", "professional"}:
             raise errors.invalid_field(422, "profile", "retail or professional")
-        row = await queries.read_one(pool, queries.SET_PROFILE, [user_id, body.profile])
+        row = await queries.read_one(
+            pool, queries.SET_PROFILE, [user_id, body.profile, subject_of(request), body.reason]
+        )
         if row is None or not row["set_profile_v1"]:
             raise await _why_not(pool, user_id)
         return {"user_id": str(user_id), "profile": body.profile}
@@ -138,7 +143,8 @@ class OperatorChanges(Controller):
             raise errors.invalid_field(422, "begun_before_s", "seconds since 1970")
         begun_before = datetime.fromtimestamp(body.begun_before_s, UTC)
         try:
-            [(ended,)] = await call(pool, queries.END_SESSIONS, [user_id, begun_before, clock.now()])
+            values = [user_id, begun_before, clock.now(), subject_of(request), body.reason]
+            [(ended,)] = await call(pool, queries.END_SESSIONS, values)
         except DatabaseRefused as error:
             raise await _why_not(pool, user_id) from error
         if ended is None:

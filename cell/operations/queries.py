@@ -37,7 +37,13 @@ USER: LiteralString = """
 select user_id, owner_state, epoch, halt_id, lease_ends_at, forward_cell, forward_epoch, profile, restricted,
        cash_micros, cash_held_micros, write_seq, entry_seq, order_event_seq, encode(chain_head, 'hex') as chain_head,
        created_at,
-       (select to_jsonb(l) - 'profile' from brokerage.risk_profiles l where l.profile = users.profile) as limits
+       (select to_jsonb(l) - 'profile' from brokerage.risk_profiles l where l.profile = users.profile) as limits,
+       (select coalesce(jsonb_agg(to_jsonb(a) order by a.at desc), '[]') from (
+            select at, actor, act, reason, details from brokerage.privileged_acts p where p.user_id = users.user_id
+            union all
+            select at, actor, 'lift_restriction', reason, '{}' from brokerage.lifted_restrictions r
+             where r.user_id = users.user_id
+            order by at desc limit 20) a) as acts
   from brokerage.users where user_id = %s
 """
 
@@ -65,8 +71,8 @@ select inbox_id as id, 'waits for ' || waits_for as reason, user_id, order_id, v
 RETRY_REPORT: LiteralString = "select inbox_id, order_id from brokerage.retry_report_v1(%s, %s, %s, %s)"
 LIFT_RESTRICTION: LiteralString = "select outcome, figures from brokerage.lift_restriction_v1(%s, %s, %s)"
 
-SET_PROFILE: LiteralString = "select brokerage.set_profile_v1(%s, %s)"
-END_SESSIONS: LiteralString = "select brokerage.end_refresh_families_v1(%s, %s, %s)"
+SET_PROFILE: LiteralString = "select brokerage.set_profile_v1(%s, %s, %s, %s)"
+END_SESSIONS: LiteralString = "select brokerage.end_refresh_families_v1(%s, %s, %s, %s, %s)"
 
 
 async def read_one(pool: Pool, sql: LiteralString, parameters: Sequence[Any] = ()) -> dict[str, Any] | None:

@@ -9,8 +9,9 @@ from collections.abc import Sequence
 
 from infra.runtime.database import Connection
 
-_DELETE = "select brokerage.delete_outbox_v1(%b::bigint[])"
+_DELETE = "select brokerage.delete_outbox_v1(%b::bigint[], %b::integer)"
 
 
-async def delete_published(connection: Connection, ids: Sequence[int]) -> None:
-    await connection.execute(_DELETE, [list(ids)])
+async def delete_published(connection: Connection, ids: Sequence[int], *, leader: Connection) -> None:
+    """`leader` is the session that leads. If it leads no more the database refuses: the next one publishes again."""
+    await connection.execute(_DELETE, [list(ids), leader.info.backend_pid])

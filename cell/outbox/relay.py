@@ -161,12 +161,12 @@ class Relay:
             while not self._shutdown.asked:
                 await check(lead)
                 with self._metrics.histogram("cell_outbox_batch_seconds").labels(self._cell).time():
-                    row_count = await self._publish_batch(connection)
+                    row_count = await self._publish_batch(connection, lead)
                 pause_s = next_pause_s(pause_s, row_count)
                 if pause_s:
                     await self._shutdown.sleep(pause_s)
 
-    async def _publish_batch(self, connection: Connection) -> int:
+    async def _publish_batch(self, connection: Connection, lead: Connection) -> int:
         now_s = asyncio.get_running_loop().time()
         self._passed_over = {user_id: until_s for user_id, until_s in self._passed_over.items() if until_s > now_s}
         rows = await claim_batch(connection, passed_over=self._passed_over)
@@ -180,7 +180,7 @@ class Relay:
             return 0
         await self._faults.reach(AFTER_PRODUCE)
         ids = confirmed_ids(rows, prepared, refusals)
-        await delete_published(connection, ids)
+        await delete_published(connection, ids, leader=lead)
         self._count(prepared, refusals)
         if refusals:
             self._fail("refused", f"{len(refusals)} events refused, first: {refusals[0].reason}")

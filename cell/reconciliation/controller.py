@@ -14,7 +14,7 @@ from cell import errors
 from cell.ledger.trial_balance import run_trial_balance
 from cell.paging import parse_page
 from cell.plain_row import plain
-from cell.reconciliation.queries import VenueOrder, find_differences, list_runs, record_run
+from cell.reconciliation.queries import VenueOrder, find_differences, list_event_heads, list_runs, record_run
 from cell.reconciliation.verdict import EventFindings, VenueFindings, judge
 from infra.runtime.clock import Clock, TimeOrderedIds
 from infra.runtime.database import Pool
@@ -73,6 +73,16 @@ class ReconciliationReads(Controller):
         shown, token = page.cut(rows, itemgetter("run_id"))
         return {"items": [_view(row) for row in shown], "next_page_token": token}
 
+    @get("/event-heads")
+    async def event_heads(
+        self, pool: NamedDependency[Pool], limit: FromQuery[str | None] = None, page_token: FromQuery[str | None] = None
+    ) -> dict[str, Any]:
+        """How far each user's streams were written, and how far of that they were published for sure."""
+        page = parse_page(limit, page_token, "asc")
+        rows = await list_event_heads(pool, after=page.after_id(), limit=page.rows_to_read)
+        shown, token = page.cut(rows, itemgetter("user_id"))
+        return {"items": [plain(row) for row in shown], "next_page_token": token}
+
     @post("/comparisons", status_code=200)
     async def compare(
         self, request: Request[Any, Any, Any], pool: NamedDependency[Pool], cell_name: NamedDependency[str]
@@ -107,6 +117,7 @@ class ReconciliationRuns(Controller):
         if body.started_at.tzinfo is None:
             raise errors.invalid_field(422, "started_at", "a time with its zone")
         body.venue.sample = body.venue.sample[:SAMPLE_MAX]
+        body.events.sample = body.events.sample[:SAMPLE_MAX]
         async with pool.connection() as connection:
             trial = await run_trial_balance(connection)
         row = {
@@ -119,7 +130,7 @@ class ReconciliationRuns(Controller):
             "checks": msgspec.to_builtins(trial.checks),
             "totals": msgspec.to_builtins(trial.totals),
             "venue": msgspec.to_builtins(body.venue),
-            "events": msgspec.to_builtins(body.events) | {"missing": body.events.missing},
+            "events": msgspec.to_builtins(body.events) | {"differences": body.events.differences},
         }
         await record_run(pool, **row)
         return _view(row)
@@ -133,5 +144,6 @@ def _found(row: dict[str, Any]) -> list[str]:
     """The names of what was not as it should be."""
     names = [check["name"] for check in row["checks"] if check["violations"]]
     names += ["venue"] if row["venue"]["differences"] else []
-    names += ["events"] if row["events"]["missing"] else []
+    # a run of an older release has no more than what was missing by count
+    names += ["events"] if row["events"].get("differences", row["events"].get("missing")) else []
     return names

@@ -69,6 +69,29 @@ select d.* from (
  order by d.order_id
 """
 
+# What waits in the outbox of a user is the end of his streams; what lies before it is in Kafka. A row goes when Kafka
+# has it.
+_EVENT_HEADS: LiteralString = """
+with page as materialized (
+    select user_id, order_event_seq, entry_seq, chain_head
+      from brokerage.users
+     where (%(after)s::uuid is null or user_id > %(after)s) and purged_at is null
+     order by user_id limit %(limit)s
+),
+waiting as (
+    select user_id, min(order_stream_seq) - 1 as orders, min(entry_seq) - 1 as ledger
+      from brokerage.outbox where user_id = any (array(select user_id from page)) group by user_id
+)
+select p.user_id, p.order_event_seq, p.entry_seq, coalesce(w.orders, p.order_event_seq) as orders_published,
+       coalesce(w.ledger, p.entry_seq) as ledger_published,
+       encode(case when w.ledger is null then p.chain_head
+                   else (select j.hash from brokerage.all_journal_entries j
+                          where j.user_id = p.user_id and j.seq = w.ledger) end, 'hex') as published_chain_head
+  from page p
+  left join waiting w on w.user_id = p.user_id
+ order by p.user_id
+"""
+
 _RECORD: LiteralString = "select brokerage.record_reconciliation_v1(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
 
 _RUNS: LiteralString = """
@@ -78,6 +101,13 @@ select run_id, started_at, ended_at, as_of, actor, verdict, checks, totals, venu
  order by run_id desc
  limit %(limit)s
 """
+
+
+async def list_event_heads(pool: Pool, *, after: UUID | None, limit: int) -> list[dict[str, Any]]:
+    """By user: how far his streams were written and published, at one instant."""
+    async with pool.connection() as connection, connection.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute(_EVENT_HEADS, {"after": after, "limit": limit})
+        return await cursor.fetchall()
 
 
 async def find_differences(

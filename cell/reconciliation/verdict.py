@@ -31,19 +31,31 @@ class VenueFindings(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class EventFindings(msgspec.Struct, forbid_unknown_fields=True):
-    """Records that Kafka ever took, against the events that the cell has published."""
+    """The events that Kafka has, each counted once, against those that the cell has published for sure."""
 
     asked: bool
     order_records: int = 0
     order_events: int = 0
     ledger_records: int = 0
     ledger_events: int = 0
+    copies: int = 0
+    """Second copies: no difference, and they make up for nothing."""
+    missing: int = 0
+    """Events by user, stream and number that are not there."""
+    unknown: int = 0
+    """Events that are there and were never written."""
+    broken_links: int = 0
+    """Ledger events that do not continue or end the published chain of their user."""
+    malformed: int = 0
+    """Records that are no event."""
+    sample: list[dict[str, Any]] = []
     reason: str | None = None
 
     @property
-    def missing(self) -> int:
-        """Events that cannot be there: more were published than records were written. Copies are no difference."""
-        return max(0, self.order_events - self.order_records) + max(0, self.ledger_events - self.ledger_records)
+    def differences(self) -> int:
+        """Fewer events than were published is a difference by itself, whatever was said of single ones."""
+        fewer = max(0, self.order_events - self.order_records) + max(0, self.ledger_events - self.ledger_records)
+        return max(fewer, self.missing) + self.unknown + self.broken_links + self.malformed
 
 
 def unbalanced_units(totals: Sequence[AccountTotal]) -> list[str]:
@@ -62,7 +74,7 @@ def judge(
         any(check.violations for check in checks)
         or bool(unbalanced_units(totals))
         or venue.differences > 0
-        or (events.asked and events.missing > 0)
+        or (events.asked and events.differences > 0)
     )
     if is_different:
         return Verdict.DIFFERENT

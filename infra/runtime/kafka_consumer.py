@@ -170,10 +170,10 @@ class TopicReader:
         while True:
             yield await self._consume(BATCH_RECORDS_MAX)
 
-    async def count_written(self) -> int:
-        """Records that were ever written, whether retention has taken them since or not; costs no reading."""
+    async def count_thrown_away(self) -> int:
+        """Records that retention has taken: they were written, and nobody can read them any more."""
         marks = await asyncio.to_thread(self._marks)
-        return sum(end for _, end in marks.values())
+        return sum(start for start, _ in marks.values())
 
     async def _consume(self, limit: int) -> list[Record]:
         messages = await asyncio.to_thread(self._consumer.consume, limit, _POLL_S)

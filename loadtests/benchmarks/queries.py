@@ -40,7 +40,9 @@ select sum(heap_blks_hit + heap_blks_read + coalesce(idx_blks_hit + idx_blks_rea
   from pg_statio_user_tables where schemaname = 'brokerage'
 """
 _POSTINGS: LiteralString = "select count(*) from brokerage.all_postings"
-_PROFILE: LiteralString = "select bool_and(brokerage.set_profile_v1(u, %s)) from unnest(%b::uuid[]) u"
+_PROFILE: LiteralString = (
+    "select bool_and(brokerage.set_profile_v1(u, %s, 'benchmark', 'measured')) from unnest(%b::uuid[]) u"
+)
 _DEFINITION: LiteralString = "select pg_get_functiondef('brokerage.place_orders_v1'::regproc)"
 # The server's own clock around the call; an inner part is computed to its end before the next begins.
 _PLACE_ONE = """

@@ -15,7 +15,8 @@ from infra.runtime.settings import KafkaSettings
 from shardctl.cell_admin import open_cell_admin
 from shardctl.errors import NotReachable, Refused
 from shardctl.events.cell_topics import all_events, describe, follow_events, newest_events
-from shardctl.events.count import DatabaseCount, EventsCount, count_at_rest, count_in_kafka
+from shardctl.events.count import DatabaseCount, EventsCount, KafkaCount, count_at_rest, count_in_kafka
+from shardctl.events.reading import EventsThrownAway, read_heads
 from shardctl.output import print_json, print_table
 from shardctl.stack.current import open_stack
 
@@ -54,7 +55,7 @@ def count(cell: CellName, as_json: AsJson = False) -> None:
     settings = _kafka_settings(cell)
     try:
         found = asyncio.run(_count(settings, cell))
-    except (TopicsMissing, BrokerUnreachable) as error:
+    except (TopicsMissing, BrokerUnreachable, EventsThrownAway) as error:
         raise _not_reachable(error) from error
     if as_json:
         print_json(found)
@@ -63,6 +64,8 @@ def count(cell: CellName, as_json: AsJson = False) -> None:
             ("order events", found.kafka.order_events, found.database.order_events),
             ("ledger events", found.kafka.ledger_events, found.database.journal_entries),
             ("sent twice / not yet sent", found.kafka.duplicates, found.database.outbox_pending),
+            ("missing / never written", found.kafka.missing, found.kafka.unknown),
+            ("out of the chain / no events", found.kafka.broken_links, found.kafka.malformed),
         ]
         print_table((cell, "kafka>", "database>"), rows)
     if not found.at_rest:
@@ -112,7 +115,10 @@ async def _count(settings: KafkaSettings, cell: str) -> EventsCount:
             summary = await admin.summary(cell)
             return DatabaseCount(summary["order_events"], summary["journal_entries"], summary["outbox_pending"])
 
-        return await count_at_rest(cell, database, lambda: count_in_kafka(settings, cell))
+        async def kafka() -> KafkaCount:
+            return await count_in_kafka(settings, cell, lambda: read_heads(admin, cell))
+
+        return await count_at_rest(cell, database, kafka)
 
 
 def _not_reachable(error: Exception) -> NotReachable:

@@ -65,13 +65,15 @@ def _show(cell: str, run: dict[str, Any]) -> None:
     venue, events = run["venue"], run["events"]
     console.print(f"{cell}: [bold]{run['verdict']}[/]  run {run['run_id']}", highlight=False)
     told = f"{venue['compared']} orders, {venue['differences']} differ" if venue["asked"] else venue["reason"]
-    counted = f"{events['missing']} missing" if events["asked"] else events["reason"]
+    counted = _events_in_words(events) if events["asked"] else events["reason"]
     print_table(("", ""), [("checks", f"{len(run['checks'])} ran"), ("venue", told), ("events in Kafka", counted)])
     for check in run["checks"]:
         if check["violations"]:
             _show_sample(f"{check['name']}: {check['violations']} rows", check["sample"])
     if venue["differences"]:
         _show_sample(f"venue: {venue['differences']} orders", venue["sample"])
+    if events.get("differences"):
+        _show_sample(f"events: {events['differences']} differ", events["sample"])
     print_table(
         ("account", "unit", "debits>", "credits>"),
         [
@@ -79,6 +81,13 @@ def _show(cell: str, run: dict[str, Any]) -> None:
             for total in run["totals"]
         ],
     )
+
+
+def _events_in_words(events: dict[str, Any]) -> str:
+    words = [f"{events['missing']} missing"]
+    named = (("unknown", "never written"), ("broken_links", "out of the chain"), ("malformed", "no events"))
+    words += [f"{events[name]} {meaning}" for name, meaning in named if events.get(name)]
+    return ", ".join(words)
 
 
 def _show_sample(title: str, rows: list[dict[str, Any]]) -> None:

@@ -44,13 +44,22 @@ def show(user: UserName, as_json: AsJson = False) -> None:
     if as_json:
         print_json(document)
         return
+    acts = account.pop("acts", [])
     _print_fields({"cell": located.cell, "bucket": located.bucket, "pinned": located.pinned, **_flat(account)})
+    if acts:
+        rows = [(act["at"], act["actor"], act["act"], act["reason"], _in_words(act["details"])) for act in acts]
+        print_table(("at", "by", "did", "because", ""), rows)
 
 
 @app.command("set-profile")
-def set_profile(users: UserNames, profile: Profile, as_json: AsJson = False) -> None:
+def set_profile(
+    users: UserNames,
+    profile: Profile,
+    reason: Annotated[str, typer.Option(help="Kept in the user's cell, with who you are.")],
+    as_json: AsJson = False,
+) -> None:
     """Choose the risk profile by which the orders of one or more users are judged."""
-    answers = asyncio.run(_set_profiles(open_stack(), users, profile))
+    answers = asyncio.run(_set_profiles(open_stack(), users, profile, reason))
     if as_json:
         print_json(answers[0] if len(answers) == 1 else answers)
     else:
@@ -101,15 +110,21 @@ async def _unrestrict(backend: LocalBackend, user: str, reason: str) -> dict[str
         return await admin.call(require_cell(located), "POST", path, {"reason": reason})
 
 
-async def _set_profiles(backend: LocalBackend, users: list[str], profile: Profile) -> list[dict[str, Any]]:
+async def _set_profiles(backend: LocalBackend, users: list[str], profile: Profile, reason: str) -> list[dict[str, Any]]:
     """One after the other; an unknown user ends it, and repeating what was done is harmless."""
     answers = []
     async with open_cell_admin(backend) as admin:
         for user in users:
             located = await locate_user(backend, user)
             path = f"/operator/v1/users/{located.user_id}/profile"
-            answers.append(await admin.call(require_cell(located), "PUT", path, {"profile": profile.value}))
+            answers.append(
+                await admin.call(require_cell(located), "PUT", path, {"profile": profile.value, "reason": reason})
+            )
     return answers
+
+
+def _in_words(details: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {value}" for name, value in details.items())
 
 
 def _print_fields(fields: dict[str, Any]) -> None:

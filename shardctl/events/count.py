@@ -1,4 +1,4 @@
-"""Compare what Kafka holds with what a cell's database says it published, by number.
+"""Compare what Kafka holds with what a cell's database says it published, event by event, and count them.
 
 Kafka is counted from the first record to the present end by distinct event id, because a relay may publish an event
 twice. The two cannot be read at one moment, so the database is read before and after Kafka: only if both readings are
@@ -10,10 +10,9 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from infra.runtime.envelope import decode_identity
-from infra.runtime.kafka_consumer import TopicReader
 from infra.runtime.settings import KafkaSettings
-from shardctl.events.cell_topics import LEDGER_EVENTS, ORDER_EVENTS, topic_name
+from shardctl.events.published import Heads
+from shardctl.events.reading import compare_published
 
 READINGS_MAX = 3
 """Of Kafka, each from its first record: a million events take some seconds."""
@@ -24,9 +23,19 @@ PAUSE_S = 1.0
 
 @dataclass(frozen=True)
 class KafkaCount:
+    """Distinct events, copies beside them, and what is wrong with them (`Published`)."""
+
     order_events: int
     ledger_events: int
     duplicates: int
+    missing: int = 0
+    unknown: int = 0
+    broken_links: int = 0
+    malformed: int = 0
+
+    @property
+    def is_whole(self) -> bool:
+        return not (self.missing or self.unknown or self.broken_links or self.malformed)
 
 
 @dataclass(frozen=True)
@@ -49,10 +58,11 @@ class EventsCount:
 
 
 def compare(cell: str, before: DatabaseCount, kafka: KafkaCount, after: DatabaseCount) -> EventsCount:
-    """Equal: the cell rested, and as many events as its database has are in Kafka."""
+    """Equal: the cell rested, and the events that its database has are in Kafka, those and no others."""
     at_rest = before == after
     equal = (
         at_rest
+        and kafka.is_whole
         and kafka.order_events == after.order_events
         and kafka.ledger_events == after.journal_entries
         and after.outbox_pending == 0
@@ -91,19 +101,15 @@ async def _without_backlog(
     return found
 
 
-async def count_in_kafka(settings: KafkaSettings, cell: str) -> KafkaCount:
-    order_events, order_copies = await _distinct(settings, topic_name(settings, cell, ORDER_EVENTS))
-    ledger_events, ledger_copies = await _distinct(settings, topic_name(settings, cell, LEDGER_EVENTS))
-    return KafkaCount(order_events, ledger_events, order_copies + ledger_copies)
-
-
-async def _distinct(settings: KafkaSettings, topic: str) -> tuple[int, int]:
-    """Distinct events, and how many copies came beside them."""
-    seen: set[bytes] = set()
-    records = 0
-    async with TopicReader(settings, [topic]) as reader:
-        async for batch in reader.read_to_end():
-            records += len(batch)
-            # Sixteen bytes instead of the text: a million events fit into some 70 MB.
-            seen.update(bytes.fromhex(decode_identity(record.value).event_id.replace("-", "")) for record in batch)
-    return len(seen), records - len(seen)
+async def count_in_kafka(settings: KafkaSettings, cell: str, heads: Callable[[], Awaitable[Heads]]) -> KafkaCount:
+    """Raises TopicsMissing, BrokerUnreachable or EventsThrownAway."""
+    found = await compare_published(settings, cell, heads)
+    return KafkaCount(
+        order_events=found.order_events,
+        ledger_events=found.ledger_events,
+        duplicates=found.duplicates,
+        missing=found.missing,
+        unknown=found.unknown,
+        broken_links=found.broken_links,
+        malformed=found.malformed,
+    )

@@ -1,30 +1,38 @@
-"""Events that a cell has published against records that Kafka ever took: two numbers per topic, no reading.
+"""Events that a cell has published against those that Kafka has, one by one.
 
-A relay may publish an event twice, so more records than events are no difference; fewer are events that are nowhere.
-The cell is asked first: what it publishes meanwhile only adds records. `shardctl events count` reads them all.
+A relay may publish an event twice, so a copy is no difference, and makes up for no event that is missing. The cell may
+trade meanwhile: what it had published before Kafka is read must be there.
 """
 
 from typing import Any
 
-from infra.runtime.kafka_consumer import TopicReader
 from infra.runtime.settings import KafkaSettings
 from shardctl.cell_admin import CellAdmin
-from shardctl.events.cell_topics import LEDGER_EVENTS, ORDER_EVENTS, topic_name
+from shardctl.events.published import Heads
+from shardctl.events.reading import compare_published, read_heads
 
 
 async def compare_with_kafka(cell: str, admin: CellAdmin, settings: KafkaSettings) -> dict[str, Any]:
-    """What the cell surely has published, and what was written. Raises TopicsMissing or BrokerUnreachable."""
-    summary = await admin.summary(cell)
-    pending = summary["outbox_pending"]  # one row holds at most one event of each kind
+    """What was found. Raises TopicsMissing, BrokerUnreachable or EventsThrownAway."""
+    before: Heads = {}
+
+    async def heads() -> Heads:
+        nonlocal before
+        found = await read_heads(admin, cell)
+        before = before or found
+        return found
+
+    found = await compare_published(settings, cell, heads)
     return {
         "asked": True,
-        "order_events": max(0, summary["order_events"] - pending),
-        "order_records": await _count_written(settings, topic_name(settings, cell, ORDER_EVENTS)),
-        "ledger_events": max(0, summary["journal_entries"] - pending),
-        "ledger_records": await _count_written(settings, topic_name(settings, cell, LEDGER_EVENTS)),
+        "order_events": sum(head.orders for head in before.values()),
+        "order_records": found.order_events,
+        "ledger_events": sum(head.ledger for head in before.values()),
+        "ledger_records": found.ledger_events,
+        "copies": found.duplicates,
+        "missing": found.missing,
+        "unknown": found.unknown,
+        "broken_links": found.broken_links,
+        "malformed": found.malformed,
+        "sample": list(found.sample),
     }
-
-
-async def _count_written(settings: KafkaSettings, topic: str) -> int:
-    async with TopicReader(settings, [topic]) as reader:
-        return await reader.count_written()

@@ -12,6 +12,7 @@ from infra.runtime.kafka_consumer import TopicsMissing
 from infra.runtime.settings import KafkaSettings
 from shardctl.cell_admin import CellAdmin, open_cell_admin
 from shardctl.errors import NotReachable
+from shardctl.events.reading import EventsThrownAway
 from shardctl.exchange_admin import open_exchange_admin
 from shardctl.reconciliation.events import compare_with_kafka
 from shardctl.reconciliation.venue import compare_with_venue
@@ -62,5 +63,5 @@ async def _events(backend: LocalBackend, cell: str, admin: CellAdmin) -> dict[st
     settings = KafkaSettings(bootstrap_servers=addresses.kafka, topic_prefix=addresses.record.spec.topic_prefix)
     try:
         return await compare_with_kafka(cell, admin, settings)
-    except (TopicsMissing, BrokerUnreachable) as error:
+    except (TopicsMissing, BrokerUnreachable, EventsThrownAway) as error:
         return {"asked": False, "reason": str(error)}

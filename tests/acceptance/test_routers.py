@@ -115,7 +115,7 @@ async def test_routers_die_and_end_under_load_and_nothing_is_lost_or_done_twice(
     environment = own.env()
     routers = [environment["ROUTER_1_URL"], environment["ROUTER_2_URL"]]
     signed_up = [sign_up(routers[number % 2]) for number in range(5)]
-    own.must("users", "set-profile", signed_up[-1]["user_id"], "professional")  # no limit on orders per second
+    own.must("users", "set-profile", signed_up[-1]["user_id"], "professional", "--reason", "no rate limit")
     customers = [tokens["access_token"] for tokens in signed_up]
     deeds = Deeds([urlsplit(router).port or 80 for router in routers])
     price = ask("GET", f"{routers[0]}/v1/symbols/AAPL", Authorization=f"Bearer {customers[0]}")[1]["reference_price"]

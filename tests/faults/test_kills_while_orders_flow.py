@@ -73,7 +73,7 @@ async def _traders(stack: Stack, router: RouterClient, cell: str) -> list[Trader
             found.append(Trader(customer))
         if len(found) == CUSTOMERS_PER_CELL:
             users = [str(trader.customer.user_id) for trader in found]
-            stack.must("users", "set-profile", *users, "professional")
+            stack.must("users", "set-profile", *users, "professional", "--reason", "many orders")
             return found
         assert number < 39, f"sign-up never chose {cell}"
     raise AssertionError

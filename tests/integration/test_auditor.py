@@ -19,6 +19,8 @@ pytestmark = pytest.mark.anyio
 SECRETS = {
     "brokerage.customers.password_hash",
     "brokerage.refresh_families.current_hash",
+    "brokerage.refresh_families.family_key",
+    "brokerage.refresh_families.spent_hashes",
     "control.email_claims.email_hash",
     "control.email_claims.fingerprint",
     "control.email_claims.idempotency_key",

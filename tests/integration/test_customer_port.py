@@ -321,7 +321,9 @@ async def test_a_session_is_neither_begun_nor_renewed_while_its_user_moves(port:
         ]:
             status, _, problem = await port.ask("POST", target, body, token=port.token(moving))
             assert (status, problem["code"]) == (503, "USER_HALTED")
-        assert root.execute("select brokerage.set_profile_v1(%s, 'professional')", [moving]).fetchone() == (False,)
+        assert root.execute("select brokerage.set_profile_v1(%s, 'professional', 'o', 'r')", [moving]).fetchone() == (
+            False,
+        )
         root.execute("update brokerage.users set lease_ends_at = now() - interval '1 s' where user_id = %s", [moving])
         assert (await port.ask("POST", "/internal/v1/sessions/refresh", shown, token=port.token(moving)))[0] == 200
         root.execute("update brokerage.users set owner_state = 'departed' where user_id = %s", [moving])
@@ -424,7 +426,7 @@ async def test_a_risk_refusal_explains_itself_and_is_previewed(port: Port) -> No
     _, _, verdict = await port.ask("POST", "/v1/orders/preview", away)
     assert verdict["refusals"][0] == {key: problem[key] for key in verdict["refusals"][0]}
     with psycopg.connect(port.database.service_dsn, autocommit=True) as connection:
-        connection.execute("select brokerage.set_profile_v1(%s, 'retail')", [port.user_id])
+        connection.execute("select brokerage.set_profile_v1(%s, 'retail', 'o', 'r')", [port.user_id])
     answers = [(await port.ask("POST", "/v1/orders", {**ORDER, "qty": "0.01"}, server=n % 2))[2] for n in range(61)]
     refused = next(answer for answer in answers if "code" in answer)
     assert (refused["code"], refused["unit"]) == ("ORDER_RATE_LIMIT", "orders")
@@ -434,7 +436,7 @@ async def test_a_risk_refusal_explains_itself_and_is_previewed(port: Port) -> No
 
 async def test_a_position_limit_names_its_figures_in_dollars(port: Port) -> None:
     with psycopg.connect(port.database.service_dsn, autocommit=True) as connection:
-        connection.execute("select brokerage.set_profile_v1(%s, 'retail')", [port.user_id])
+        connection.execute("select brokerage.set_profile_v1(%s, 'retail', 'o', 'r')", [port.user_id])
     assert (await port.ask("POST", "/v1/deposits", {"amount": "600000"}))[0] == 201
     status, _, problem = await port.ask("POST", "/v1/orders", {**ORDER, "qty": "5000.000001"})
     assert (status, problem["code"]) == (422, "POSITION_LIMIT")

@@ -1,6 +1,7 @@
 """What `shardctl events` reads from a real broker: the newest, all, those to come; counted without copies."""
 
 import uuid
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -19,6 +20,7 @@ from shardctl.events.cell_topics import (
     topic_name,
 )
 from shardctl.events.count import KafkaCount, count_in_kafka
+from shardctl.events.published import Head, Heads
 from tests.support.eventually import PATIENCE_S
 from tests.support.kafka_broker import KafkaBroker
 
@@ -45,6 +47,16 @@ def order_event(number: int) -> Envelope:
         occurred_at=START + timedelta(seconds=number),
         data={},
     )
+
+
+def heads_of(events: int) -> Callable[[], Awaitable[Heads]]:
+    """A cell whose users have published so many order events each."""
+    heads = {uuid.UUID(user).bytes: Head(events, 0, "", events, 0) for user in USERS}
+
+    async def found() -> Heads:
+        return heads
+
+    return found
 
 
 @pytest.fixture
@@ -81,9 +93,15 @@ async def test_following_ends_at_the_limit(settings: KafkaSettings) -> None:
 
 
 async def test_copies_are_not_counted_as_events(settings: KafkaSettings) -> None:
-    assert await count_in_kafka(settings, CELL) == KafkaCount(order_events=50, ledger_events=0, duplicates=2)
+    assert await count_in_kafka(settings, CELL, heads_of(10)) == KafkaCount(
+        order_events=50, ledger_events=0, duplicates=2
+    )
+    short = await count_in_kafka(settings, CELL, heads_of(9))
+    assert (short.missing, short.unknown) == (0, 5), "the tenth of each user was never written"
+    long = await count_in_kafka(settings, CELL, heads_of(11))
+    assert (long.missing, long.unknown) == (5, 0), "two copies stand for nothing"
 
 
 async def test_a_cell_without_topics_is_said_so(settings: KafkaSettings) -> None:
     with pytest.raises(TopicsMissing, match=r"cell-99\.order-events"):
-        await count_in_kafka(settings, "cell-99")
+        await count_in_kafka(settings, "cell-99", heads_of(0))

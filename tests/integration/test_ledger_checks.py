@@ -6,6 +6,7 @@ import pytest
 from cell.ledger.trial_balance import SAMPLE_ROWS_MAX, TrialBalance, read_checks, run_trial_balance
 from tests.support.cell_books import MICROS, SYMBOLS, CellBooks, PlacedOrder
 from tests.support.corrupted_books import IN_THE_BOOKS
+from tests.support.corrupted_in_pairs import IN_PAIRS
 from tests.support.corrupted_records import IN_THE_RECORDS
 from tests.support.corrupted_times import IN_THE_TIMES
 from tests.support.corruption import Corruption
@@ -14,7 +15,7 @@ from tests.support.databases import TestDatabase
 pytestmark = pytest.mark.anyio
 
 
-CORRUPTIONS = (*IN_THE_BOOKS, *IN_THE_RECORDS, *IN_THE_TIMES)
+CORRUPTIONS = (*IN_THE_BOOKS, *IN_THE_RECORDS, *IN_THE_TIMES, *IN_PAIRS)
 
 
 async def prove(database: TestDatabase) -> TrialBalance:

@@ -204,7 +204,7 @@ def test_a_professional_has_no_limits_but_the_band(desk: RiskDesk) -> None:
         "select recent_order_ats, recent_order_values from brokerage.users where user_id = %s", desk.user
     )
     assert (ats, values) == ([], []), "nothing is kept that nobody asks for"
-    desk.call("select brokerage.set_profile_v1(%s, 'retail')", desk.user)
+    desk.call("select brokerage.set_profile_v1(%s, 'retail', 'o', 'r')", desk.user)
     assert desk.outcome(1) == "POSITION_LIMIT"
     assert desk.outcome(DOLLAR, symbol="MSFT") == "UNKNOWN_SYMBOL"
 

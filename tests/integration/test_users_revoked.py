@@ -52,7 +52,7 @@ class Cell:
         ring = load_key_ring(self.keys / OPERATOR_FILE)
         token = sign_operator_token(ring, subject="test", role=role, expires_at_s=int(time.time()) + 60)
         path, headers = f"/operator/v1/users/{user_id}/sessions/end", {"Authorization": f"Bearer {token}"}
-        body = {"begun_before_s": begun_before_s}
+        body = {"begun_before_s": begun_before_s, "reason": "copied"}
         status, _, said = await ask_asgi(self.app.operator, "POST", path, body, headers=headers)
         return status, said
 

@@ -1,5 +1,7 @@
 """What a customer does: money, orders of every kind, cancels, replacements, repeats; and an operator for him."""
 
+from datetime import UTC, datetime, timedelta
+
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     initialize,
@@ -9,6 +11,7 @@ from hypothesis.stateful import (
 
 from tests.support.books_machine import SYMBOL, BooksMachine, cents, near_prices, quantities, times_in_force
 from tests.support.ledger_model import POSITION_MAX, UNSEEN, ModelOrder, collar, floor
+from tests.support.stopped_clock import TELL
 
 
 class CustomerRules(BooksMachine):
@@ -16,7 +19,7 @@ class CustomerRules(BooksMachine):
     def begin(self, is_rich: bool, is_retail: bool) -> None:
         """Half of the customers can afford everything; the others live at the edge. A quarter are professionals."""
         if not is_retail:
-            self._call("select brokerage.set_profile_v1(%s, 'professional')", self.user)
+            self._call("select brokerage.set_profile_v1(%s, 'professional', 'o', 'r')", self.user)
             self.model.is_retail = False
         if is_rich:
             self.deposit(3_000_000_000)
@@ -211,15 +214,18 @@ class CustomerRules(BooksMachine):
     @rule(whole=st.booleans())
     def archive(self, whole: bool) -> None:
         """What has ended goes to the archive, at any moment, all of it or a piece; nobody may notice."""
-        self._call("select brokerage.delete_outbox_v1(array(select id from brokerage.outbox))")
+        self.owner.execute("delete from brokerage.outbox")  # as if Kafka had them
+        self.connection.execute(TELL, [(datetime.now(UTC) + timedelta(days=9)).isoformat()])  # all of it is old enough
         after: int | None = 0
         while after is not None:
-            [(state, after, entries)] = self._call(
+            archive = (
                 "select state, last_seq, entries "
-                "from brokerage.archive_history_v1(%s, now() + interval '1 day', %s, %s)",
-                self.user, after, 1_000 if whole else 3,
-            )  # fmt: skip
+                "from brokerage.archive_history_v1(%s, now() + interval '1 day', %s, %s)"
+            )
+            values = (self.user, after, 1_000 if whole else 3)
+            [(state, after, entries)] = self.connection.execute(archive, values).fetchall()
             assert state == "archived"
             self.met["entries archived"] += entries
             if not whole:
                 break
+        self.connection.execute(TELL, [self.at.isoformat()])

@@ -43,6 +43,7 @@ venue_prices = st.integers(1_000_000, 200_000_000)
 
 
 class BooksMachine(RuleBasedStateMachine):
+    owner: psycopg.Connection[Any]
     connection: psycopg.Connection[Any]
     met: Counter[str]
 

@@ -1,7 +1,8 @@
 -- Move one user's old history out of the way, verbatim, a bounded step: of his entries after p_after_seq the next p_limit are
 -- looked at, and those go to the archive (with their postings) that belong to an order which ended before p_before, or to no
 -- order and are older. With an order's first entry go its events and executions. Nothing is changed, nothing is forgotten:
--- balances, chain and checks are over both places. Harmless to repeat.
+-- balances, chain and checks are over both places. Harmless to repeat. Whatever the caller says, nothing goes that is younger
+-- than seven days: busts and corrections of a trade come within days.
 --
 -- Result: state
 --   archived     last_seq is where the next step goes on, null: there is nothing more that old
@@ -27,6 +28,7 @@ declare
     moved_events bigint := 0;
     moved_executions bigint := 0;
 begin
+    p_before := least(p_before, clock_v1() - interval '7 days');
     if p_user_id <> all (lock_users_v1(array[p_user_id], false))
        or (select ownership_v1(u.owner_state, u.lease_ends_at) from users u where u.user_id = p_user_id) is not null then
         return query select 'put_off', p_after_seq, 0::bigint, 0::bigint, 0::bigint, 0::bigint;

@@ -1,8 +1,38 @@
 -- Forget outbox rows that Kafka has acknowledged. Repeating it is harmless. Result: rows deleted.
-create or replace function brokerage.delete_outbox_v1(p_ids bigint[]) returns bigint
-language sql security definer
+--
+-- The database cannot ask Kafka. What it knows it insists on: p_leader is the database session that leads the relay now, so
+-- nobody else deletes; no more rows than a relay reads at once; and a row goes only with all that its user wrote before it, so
+-- that no event can be published before one that is lost.
+-- SQLSTATE RB031: p_leader does not lead, or more rows than a relay reads at once. Lock: the rows.
+create or replace function brokerage.delete_outbox_v1(p_ids bigint[], p_leader integer) returns bigint
+language plpgsql security definer
 set search_path = brokerage, pg_temp
-set enable_seqscan = off
+set enable_seqscan = off set enable_hashjoin = on   -- a thousand rows beside a thousand, also in a session that refuses it
 as $$
-    with gone as (delete from outbox where id = any (p_ids) returning 1) select count(*) from gone
-$$;
+declare
+    rows_max constant integer := 1000;
+    deleted bigint;
+begin
+    if cardinality(p_ids) > rows_max or not exists (
+        select from pg_locks l
+         where l.relation = 'brokerage.leadership_of_relay'::regclass and l.mode = 'ExclusiveLock' and l.granted
+           and l.pid = p_leader and l.database = (select d.oid from pg_database d where d.datname = current_database())
+    ) then
+        raise exception 'only the relay that leads may forget what was published' using errcode = 'RB031';
+    end if;
+    with named as materialized (
+        select o.id, o.user_id from outbox o where o.id = any (p_ids)
+    ),
+    kept as (
+        select o.user_id, min(o.id) as first_id
+          from outbox o
+          left join named n on n.id = o.id
+         where o.id <= (select max(id) from named) and n.id is null group by o.user_id
+    ),
+    gone as (
+        delete from outbox o using named n left join kept k on k.user_id = n.user_id
+         where o.id = n.id and (k.first_id is null or k.first_id > o.id) returning 1
+    )
+    select count(*) into deleted from gone;
+    return deleted;
+end $$;

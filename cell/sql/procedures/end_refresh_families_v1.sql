@@ -1,9 +1,9 @@
 -- End the user's families of refresh tokens that were begun before a moment: what a thief holds is worth nothing any more,
 -- and a session begun after it stays, however late this call comes. Harmless to repeat.
--- Result: how many ended now; null if the user was never here. SQLSTATEs: RB011 the user left, RB012 halted: an end written
+-- Who did it and why is kept, each time. Result: how many ended now; null if the user was never here. SQLSTATEs: RB011 the user left, RB012 halted: an end written
 -- during a move would stay behind. Lock: the user's row.
 create or replace function brokerage.end_refresh_families_v1(
-    p_user_id uuid, p_begun_before timestamptz, p_at timestamptz
+    p_user_id uuid, p_begun_before timestamptz, p_at timestamptz, p_actor text, p_reason text
 ) returns bigint language plpgsql security definer
 set search_path = brokerage, pg_temp
 as $$
@@ -24,5 +24,7 @@ begin
     update refresh_families set ended_at = p_at
      where user_id = p_user_id and created_at < p_begun_before and ended_at is null;
     get diagnostics ended = row_count;
+    perform record_act_v1(p_actor, 'end_sessions', p_user_id, p_reason,
+                          jsonb_build_object('begun_before', p_begun_before, 'ended', ended));
     return ended;
 end $$;

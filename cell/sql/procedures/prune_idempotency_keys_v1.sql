@@ -1,10 +1,14 @@
--- Forget idempotency keys older than the retention, a bounded number per call. Result: rows deleted. A row that somebody
--- holds is passed over, and stops no other.
+-- Forget idempotency keys older than the retention, a bounded number per call; whatever the caller says, never one that is
+-- younger than seven days: customers were promised that a repeat is a repeat for so long. Result: rows deleted. A row that
+-- somebody holds is passed over, and stops no other.
 create or replace function brokerage.prune_idempotency_keys_v1(p_before timestamptz, p_limit integer) returns bigint
 language sql security definer
 set search_path = brokerage, pg_temp
 as $$
-    with old as (select user_id, key from idempotency_keys where at < p_before limit p_limit for update skip locked),
+    with old as (
+        select user_id, key from idempotency_keys
+         where at < least(p_before, clock_v1() - interval '7 days') limit least(p_limit, 10000) for update skip locked
+    ),
     gone as (delete from idempotency_keys k using old where k.user_id = old.user_id and k.key = old.key returning 1)
     select count(*) from gone
 $$;

@@ -193,10 +193,11 @@ def test_the_merged_document_tells_what_the_router_itself_may_answer() -> None:
     own: dict[str, Any] = {"paths": {"/v1/users": {"post": {"parameters": [{}]}}}}
     merged = merge_documents(own, theirs)
     responses = merged["paths"]["/v1/orders"]["get"]["responses"]
-    assert set(responses) == {"200", "400", "401", "413", "414", "429", "431", "503"}
+    assert set(responses) == {"200", "400", "401", "413", "414", "415", "429", "431", "503"}
     assert responses["503"]["description"] == "x", "the cell's own word stands"
     assert all(response["headers"]["X-Request-Id"]["required"] for response in responses.values())
     assert {status for status, response in responses.items() if "Retry-After" in response["headers"]} == {"429", "503"}
+    assert responses["401"]["headers"]["WWW-Authenticate"]["required"]
     sign_up = merged["paths"]["/v1/users"]["post"]
     assert [(parameter["name"], parameter["required"]) for parameter in sign_up["parameters"]] == [
         ("X-Idempotency-Key", True)

@@ -1,0 +1,62 @@
+"""Read all of a cell's topics and compare them with its heads, taken before and after.
+
+What the cell had published before the reading began must be found; what is found must have been written by the time it
+ended. So the cell may go on writing meanwhile. Topics are read from their first record: what a broker has thrown away
+cannot be compared, and is said so (`EventsThrownAway`), never taken for a pass.
+"""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+from uuid import UUID
+
+from infra.runtime.kafka_consumer import TopicReader
+from infra.runtime.settings import KafkaSettings
+from shardctl.cell_admin import CellAdmin
+from shardctl.events.cell_topics import LEDGER_EVENTS, ORDER_EVENTS, topic_name
+from shardctl.events.published import LEDGER, ORDERS, Collected, Head, Heads, Published
+
+_PATH: Final = "/operator/v1/reconciliations/event-heads"
+_PAGE: Final = 500
+
+
+class EventsThrownAway(Exception):
+    """The broker does not have the first records of a topic any more."""
+
+    def __init__(self, topic: str, records: int) -> None:
+        super().__init__(f"{topic}: the broker has thrown away its first {records} records")
+
+
+async def compare_published(settings: KafkaSettings, cell: str, heads: Callable[[], Awaitable[Heads]]) -> Published:
+    """Raises TopicsMissing, BrokerUnreachable, EventsThrownAway, and what `heads` raises."""
+    collected = Collected(await heads())
+    for stream, name in ((ORDERS, ORDER_EVENTS), (LEDGER, LEDGER_EVENTS)):
+        topic = topic_name(settings, cell, name)
+        async with TopicReader(settings, [topic]) as reader:
+            if (gone := await reader.count_thrown_away()) > 0:
+                raise EventsThrownAway(topic, gone)
+            async for batch in reader.read_to_end():
+                for record in batch:
+                    collected.add(stream, record.value)
+    return collected.compare(await heads())
+
+
+async def read_heads(admin: CellAdmin, cell: str) -> dict[bytes, Head]:
+    """Of every user of the cell; a page is one instant, the whole is not. Raises NotReachable."""
+    found: dict[bytes, Head] = {}
+    token = None
+    while True:
+        page = await admin.call(cell, "GET", f"{_PATH}?limit={_PAGE}" + (f"&page_token={token}" if token else ""))
+        found.update((UUID(row["user_id"]).bytes, _head(row)) for row in page["items"])
+        token = page["next_page_token"]
+        if token is None:
+            return found
+
+
+def _head(row: dict[str, Any]) -> Head:
+    return Head(
+        orders=row["orders_published"],
+        ledger=row["ledger_published"],
+        chain_head=row["published_chain_head"] or "",  # nothing published yet
+        orders_written=row["order_event_seq"],
+        ledger_written=row["entry_seq"],
+    )

@@ -1,0 +1,142 @@
+"""What a wrong caller with the service's rights may not destroy: the procedures hold their promises themselves."""
+
+import re
+from importlib.resources import files
+from typing import Any, LiteralString
+
+import psycopg
+import pytest
+
+from infra.runtime.migrator import read_sql
+from tests.support.bare_cell import Cell
+from tests.support.databases import TestDatabase
+
+NEVER: LiteralString = "now() + interval '100 years'"
+
+
+def test_a_key_is_not_forgotten_within_seven_days_whatever_the_caller_says(
+    cell: Cell, root: psycopg.Connection[Any]
+) -> None:
+    user_id = cell.user(cash=10**9)
+    cell.place([user_id], key="young")
+    for key, days in (("six", 6), ("eight", 8)):
+        cell.place([user_id], key=key)
+        root.execute(
+            "update brokerage.idempotency_keys set at = now() - make_interval(days => %s) where key = %s", [days, key]
+        )
+    assert cell.call(f"select brokerage.prune_idempotency_keys_v1({NEVER}, 2147483647)") == [(1,)]
+    left = cell.call("select key from brokerage.idempotency_keys where key in ('young', 'six', 'eight') order by key")
+    assert left == [("six",), ("young",)]
+
+
+def test_an_ended_login_is_not_forgotten_within_seven_days(cell: Cell, root: psycopg.Connection[Any]) -> None:
+    user_id = cell.user()
+    root.execute(
+        """insert into brokerage.refresh_families (user_id, family_id, current_hash, created_at, expires_at, ended_at)
+           select %s, gen_random_uuid(), 'x', now(), now() + make_interval(days => e), now() + make_interval(days => d)
+             from (values (20, -6), (20, -8), (-6, null), (-8, null), (20, null)) v (e, d)""",
+        [user_id],
+    )
+    assert cell.call(f"select brokerage.prune_refresh_families_v1({NEVER}, 1000)") == [(2,)]
+    assert cell.call("select count(*) from brokerage.refresh_families where user_id = %s", user_id) == [(3,)]
+
+
+def test_history_is_not_archived_within_seven_days(cell: Cell, root: psycopg.Connection[Any]) -> None:
+    user_id = cell.user(cash=10**9)
+    root.execute("delete from brokerage.outbox")
+    archive = f"select entries from brokerage.archive_history_v1(%s, {NEVER}, 0, 1000)"
+    assert cell.call(archive, user_id) == [(0,)]
+    cell.call("set brokerage.clock_offset = '8 days'")
+    assert cell.call(archive, user_id)[0][0] > 0
+
+
+def test_a_report_that_waits_is_not_put_aside_before_its_time(cell: Cell, root: psycopg.Connection[Any]) -> None:
+    user_id = cell.user(cash=10**9)
+    root.execute(
+        """insert into brokerage.early_reports (user_id, inbox_id, order_id, venue, session, venue_seq, trade_date,
+                                                ref_exec_id, body, received_at, waits_until)
+           values (%s, 1, gen_random_uuid(), 'exchange', 'cell-1', 1, '2026-11-20', 'x', '{}', now(),
+                   now() + interval '1 day')""",
+        [user_id],
+    )
+    end = f"select count(*) from brokerage.end_early_reports_v1({NEVER}, 100)"
+    assert cell.call(end) == [(0,)]
+    cell.call("set brokerage.clock_offset = '25 hours'")
+    assert cell.call(end) == [(1,)]
+
+
+def outbox(cell: Cell) -> list[int]:
+    return [row[0] for row in cell.call("select id from brokerage.outbox order by id")]
+
+
+def test_only_the_relay_that_leads_forgets_what_was_published(cell: Cell, cell_database: TestDatabase) -> None:
+    users = [cell.user(cash=10**9) for _ in range(2)]
+    for _ in range(3):
+        cell.place(users)
+    ids = outbox(cell)
+    assert len(ids) >= 6
+    delete = "select brokerage.delete_outbox_v1(%s::bigint[], %s)"
+    own_pid = cell.call("select pg_backend_pid()")[0][0]
+    with psycopg.connect(cell_database.service_dsn) as leader:
+        pid = leader.info.backend_pid
+        for claimed in (own_pid, pid, 0):
+            with pytest.raises(psycopg.DatabaseError) as caught:
+                cell.call(delete, ids, claimed)
+            assert caught.value.sqlstate == "RB031"
+        assert leader.execute("select brokerage.take_leadership_v1('worker')").fetchone() == (True,)
+        with pytest.raises(psycopg.DatabaseError, match="leads"):
+            cell.call(delete, ids, pid)
+        assert leader.execute("select brokerage.take_leadership_v1('relay')").fetchone() == (True,)
+        with pytest.raises(psycopg.DatabaseError, match="leads"):
+            cell.call(delete, ids * 200, pid)
+        owners = dict(cell.call("select id, user_id from brokerage.outbox"))
+        first = owners[ids[0]]
+        gap = [number for number in ids if owners[number] == first][1:]
+        assert cell.call(delete, gap, pid) == [(0,)], "not a later one while an earlier one of its user stays"
+        assert cell.call(delete, ids[:3], pid) == [(3,)]
+        assert outbox(cell) == ids[3:]
+    with pytest.raises(psycopg.DatabaseError, match="leads"):
+        cell.call(delete, ids, pid)
+
+
+# What older releases had, by their arguments: a database that came through them had these, and some had both forms.
+_OLD_FORMS: tuple[LiteralString, ...] = (
+    "delete_outbox_v1(bigint[])",
+    "set_profile_v1(uuid, text)",
+    "end_refresh_families_v1(uuid, timestamptz, timestamptz)",
+    "held_by_buys_v1(uuid, text, bigint)",
+    "round_half_even_v1(numeric)",
+    "replace_orders_v1(uuid[], text[], bytea[], uuid[], uuid[], integer[], bigint[], bigint[], bigint[], text[],"
+    " timestamptz, boolean, text)",
+    "place_orders_v1(uuid[], text[], bytea[], uuid[], text[], text[], text[], text[], text[], bigint[], bigint[],"
+    " timestamptz, interval, boolean, bigint[], text)",
+)
+_FORMS: LiteralString = """
+select p.proname, count(*) from pg_proc p where p.pronamespace = %s::regnamespace group by p.proname
+"""
+
+
+@pytest.mark.parametrize(("package", "schema"), [("cell", "brokerage"), ("shardctl", "control")])
+def test_each_procedure_has_one_form_and_each_file_its_procedure(
+    package: str, schema: str, cell_database: TestDatabase, control_database: TestDatabase
+) -> None:
+    database = cell_database if package == "cell" else control_database
+    with psycopg.connect(database.superuser_dsn, autocommit=True) as root:
+        if package == "cell":
+            for form in _OLD_FORMS:
+                root.execute(f"create function brokerage.{form} returns integer language sql as 'select 1'")
+            for drop in _drops():
+                root.execute(drop)
+        found: dict[str, int] = dict(root.execute(_FORMS, [schema]).fetchall())
+    named = {item.name.removesuffix(".sql") for item in read_sql(package, "procedures")}
+    assert {name: count for name, count in found.items() if count > 1} == {}
+    assert named <= set(found)
+    assert set(found) - named - {"check_postings_balance"} == set()
+
+
+def _drops() -> list[str]:
+    """What the migration of this release drops."""
+    name = next(item.name for item in read_sql("cell", "migrations") if item.name.startswith("0023"))
+    text = files("cell").joinpath("sql", "migrations", name).read_text("utf-8")
+    found = re.findall(r"drop function if exists ([^;]+);", text)
+    return [f"drop function brokerage.{form}" for form in found if "interval, boolean)" not in form]
