@@ -83,7 +83,7 @@ async def door(stack: Stack) -> AsyncIterator[Door]:
         ({"qty": 2**64}, 422, "INVALID_FIELD"),
         ({"qty": 10**400}, 422, "INVALID_FIELD"),
         ({"qty": None}, 400, "INVALID_FIELD"),
-        ({"qty": [1]}, 400, "INVALID_FIELD"),
+        ({"qty": [1]}, 422, "INVALID_FIELD"),
         ({"limit_price": "-75"}, 422, "INVALID_FIELD"),
         ({"limit_price": "75.001"}, 422, "INVALID_FIELD"),
         ({"limit_price": 2**64}, 422, "INVALID_FIELD"),

@@ -203,10 +203,10 @@ async def test_what_is_young_stays(day: Archive) -> None:
 async def test_a_user_whom_another_writer_has_is_put_off(day: Archive) -> None:
     held, halted, *_ = day.books.users
     lease: LiteralString = """
-    update brokerage.users set owner_state = 'halted', lease_ends_at = now() + interval '1 hour'
+    update brokerage.users set owner_state = 'halted', lease_ends_at = now() + interval '30 days'
      where user_id = %s returning 1
     """
-    await day.rows(lease, halted)
+    await day.rows(lease, halted)  # longer than the archivist's clock is ahead
     async with day.root.transaction():
         await day.rows("select 1 from brokerage.users where user_id = %s for no key update", held)
         done = await day.archive()

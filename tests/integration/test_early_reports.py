@@ -156,20 +156,19 @@ async def test_a_lost_answer_of_the_call_that_makes_room(scene: InboxScene, cell
 
 
 async def test_an_execution_that_never_comes_is_for_a_person(
-    scene: InboxScene, caplog: pytest.LogCaptureFixture
+    scene: InboxScene, cell_database: TestDatabase, caplog: pytest.LogCaptureFixture
 ) -> None:
     order, clock, metrics = await scene.order(), LaterClock(), Metrics(WORKER_METRICS)
     fill, bust = scene.books.fill(order, QTY), scene.books.revise(order, "bust")
     assert await scene.books.tell([bust]) == ["early"]
-    clock.after = timedelta(hours=23)
-    early = EarlyReports(scene.pool, cell="cell-1", clock=clock, metrics=metrics)
-    await early.look()
-    assert await scene.shown() == (1, 0)
-    clock.after = timedelta(hours=25)
-    with caplog.at_level(logging.ERROR):
-        await early.look()
+    for hours, shown in ((23, (1, 0)), (25, (0, 1))):
+        clock.after = timedelta(hours=hours)
+        settings = PostgresSettings(dsn=cell_database.service_dsn, clock_offset_s=clock.after.total_seconds())
+        async with make_pool(settings, "later") as pool:
+            with caplog.at_level(logging.ERROR):
+                await EarlyReports(pool, cell="cell-1", clock=clock, metrics=metrics).look()
+        assert await scene.shown() == shown
     assert "a report waited in vain" in caplog.text
-    assert await scene.shown() == (0, 1)
     [row] = await read_all(scene.pool, QUARANTINE, [0, 10])
     assert (row["reason"], row["body"]["exec_id"]) == ("takes back an execution that never came", bust["exec_id"])
     assert await scene.books.tell([fill]) == ["applied"]

@@ -15,7 +15,8 @@ import pytest
 from cell.executions.early import EarlyReports
 from cell.executions.metrics import WORKER_METRICS
 from cell.operations.queries import EARLY_REPORTS, QUARANTINE, read_all
-from infra.runtime.database import Pool
+from infra.runtime.database import Pool, make_pool
+from infra.runtime.settings import PostgresSettings
 from infra.runtime.telemetry import Metrics
 from tests.support.cell_books import MICROS, SYMBOLS, CellBooks, PlacedOrder
 from tests.support.databases import TestDatabase
@@ -366,7 +367,9 @@ async def test_what_is_larger_than_the_whole_order_waits_for_nothing(desk: Desk,
     assert await desk.quarantined() == [("A", f"fill beyond the order's {'amount' if by_amount else 'quantity'}")]
 
 
-async def test_what_never_gets_room_is_for_a_person(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+async def test_what_never_gets_room_is_for_a_person(
+    desk: Desk, cell_database: TestDatabase, caplog: pytest.LogCaptureFixture
+) -> None:
     before, reasons = {}, []
     for by_amount in (False, True):
         order = await desk.crowded_order(by_amount=by_amount)
@@ -377,15 +380,15 @@ async def test_what_never_gets_room_is_for_a_person(desk: Desk, caplog: pytest.L
     assert quantity["reason"] == "waits for room for 5000000 micros of the order's quantity"
     assert amount["reason"] == f"waits for room for {5 * PX} micros of the order's amount"
     clock = LaterClock()
-    clock.after = timedelta(hours=23)
-    early = EarlyReports(desk.pool, cell="cell-1", clock=clock, metrics=Metrics(WORKER_METRICS))
-    await early.look()
-    assert await desk.quarantined() == []
-    clock.after = timedelta(hours=25)
-    with caplog.at_level(logging.ERROR):
-        await early.look()
+    no_reasons: list[tuple[str, str]] = []
+    for hours, aside in ((23, no_reasons), (25, reasons)):
+        clock.after = timedelta(hours=hours)
+        settings = PostgresSettings(dsn=cell_database.service_dsn, clock_offset_s=clock.after.total_seconds())
+        async with make_pool(settings, "later") as pool:
+            with caplog.at_level(logging.ERROR):
+                await EarlyReports(pool, cell="cell-1", clock=clock, metrics=Metrics(WORKER_METRICS)).look()
+        assert await desk.quarantined() == aside
     assert caplog.text.count("a report waited in vain") == 2
-    assert await desk.quarantined() == reasons
     for order, balances in before.values():
         assert await desk.balances(order) == balances
     desk.revise(order, "bust", "A")

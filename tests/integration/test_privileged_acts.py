@@ -22,6 +22,7 @@ from tests.support.databases import TestDatabase
 
 pytestmark = pytest.mark.anyio
 
+DECIDED: LiteralString = "select count(*) from brokerage.share_transfers where decided_by = 'ann'"
 RECORDS: dict[tuple[str, str], LiteralString] = {
     ("PUT", "/operator/v1/users/{user_id}/profile"): "select count(*) from brokerage.privileged_acts",
     ("POST", "/operator/v1/users/{user_id}/sessions/end"): "select count(*) from brokerage.privileged_acts",
@@ -29,6 +30,8 @@ RECORDS: dict[tuple[str, str], LiteralString] = {
     ("POST", "/operator/v1/quarantine/{report_id}/retry"): "select count(*) from brokerage.retried_reports",
     ("POST", "/operator/v1/reconcile"): "select count(*) from brokerage.reconciliations",
     ("POST", "/operator/v1/archive"): "select count(*) from brokerage.privileged_acts",
+    ("POST", "/operator/v1/users/{user_id}/share-transfers/{transfer_id}/approve"): DECIDED,
+    ("POST", "/operator/v1/users/{user_id}/share-transfers/{transfer_id}/refuse"): DECIDED,
 }
 """Where the record of each is. A route that is in neither list fails, until somebody has thought about it."""
 READS_ONLY = {("POST", "/operator/v1/checks"), ("POST", "/operator/v1/reconciliations/comparisons")}
@@ -41,6 +44,8 @@ BODIES: dict[str, Any] = {
         "started_at": "2026-11-20T00:00:00Z", "venue": {"asked": False}, "events": {"asked": False},
     },
     "/operator/v1/archive": {"older_than_days": 30},
+    "/operator/v1/users/{user_id}/share-transfers/{transfer_id}/approve": {"reason": "the other broker confirms"},
+    "/operator/v1/users/{user_id}/share-transfers/{transfer_id}/refuse": {"reason": "the other broker knows nothing"},
 }  # fmt: skip
 REASONED = {path for path, body in BODIES.items() if "reason" in body}
 
@@ -88,9 +93,11 @@ async def test_each_change_by_an_operator_leaves_its_record(
         " values ('odd', %s, 'exchange', 'cell-1', 1, '{}', now()) returning id",
         [uuid.uuid4()],
     ).fetchall()
+    transfers = iter([waiting_transfer(root, user_id, key) for key in ("one", "other")])
     for (method, path), count in RECORDS.items():
         before = root.execute(count).fetchone()
-        asked = path.format(user_id=user_id, report_id=report_id)
+        transfer_id = next(transfers) if "{transfer_id}" in path else None
+        asked = path.format(user_id=user_id, report_id=report_id, transfer_id=transfer_id)
         if path in REASONED:
             without = {name: value for name, value in BODIES[path].items() if name != "reason"}
             assert (await desk.ask(method, asked, without))[0] in (400, 422), f"{path}: a reason is due"
@@ -100,6 +107,17 @@ async def test_each_change_by_an_operator_leaves_its_record(
         assert status in (200, 201), (path, said)
         assert before is not None
         assert root.execute(count).fetchone() == (before[0] + 1,), path
+
+
+def waiting_transfer(root: psycopg.Connection[Any], user_id: uuid.UUID, key: str) -> uuid.UUID:
+    """One that an operator must decide."""
+    [(transfer_id,)] = root.execute(
+        "select resource_id from brokerage.transfer_shares_v1(array[%s::uuid], array[%s], array['\\x01'::bytea],"
+        " array['AAPL'], array[1000000::bigint], array[1000000::bigint], p_accept => false, p_wait => true)",
+        [user_id, key],
+    ).fetchall()
+    assert isinstance(transfer_id, uuid.UUID)
+    return transfer_id
 
 
 async def test_who_changed_a_profile_and_why_is_shown_with_the_user(desk: Desk, cell: Cell) -> None:

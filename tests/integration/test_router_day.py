@@ -42,7 +42,7 @@ class Day:
         """The cells of this router; what they know of their customers outlives its restart."""
         for name, cell in router.cells.items():
             known = self.accounts.get(name)
-            account = self.accounts[name] = AccountCell(cell)
+            account = self.accounts[name] = AccountCell(cell, now=self.now)
             if known is not None:
                 account.passwords, account.refresh_tokens = known.passwords, known.refresh_tokens
 

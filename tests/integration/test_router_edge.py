@@ -327,7 +327,8 @@ async def test_a_bad_body_for_a_page_is_refused_whether_it_had_begun_or_not(
 ) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", router.port)
     async with asyncio.timeout(5):
-        writer.write(b"POST /v1/tokens HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+        head = b"POST /v1/tokens HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
+        writer.write(head + b"Transfer-Encoding: chunked\r\n\r\n")
         await asyncio.sleep(pause_s)
         writer.write(b"no chunk\r\n")
         got = await read_answer(reader)
@@ -426,7 +427,8 @@ async def test_a_page_whose_client_left_is_told_so_also_if_he_had_asked_for_more
     refresh = f'{{"grant_type":"refresh_token","refresh_token":"{user_id.hex}.{"0" * 32}.x"}}'.encode()
     _, writer = await asyncio.open_connection("127.0.0.1", router.port)
     async with asyncio.timeout(5):
-        writer.write(request_bytes("POST", "/v1/tokens", {}, refresh) + request_bytes("GET", "/v1/account"))
+        ask = request_bytes("POST", "/v1/tokens", {"Content-Type": "application/json"}, refresh)
+        writer.write(ask + request_bytes("GET", "/v1/account"))
         await asked.wait()
         (client,) = router.router.forwarder.clients
         turn = client.turn

@@ -147,7 +147,9 @@ async def test_the_routers_role_may_read_the_map_and_claim_and_nothing_else(
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 await connection.execute(statement)
     async with await psycopg.AsyncConnection.connect(control_database.auditor_dsn, autocommit=True) as connection:
-        await connection.execute("select * from control.email_claims")
+        await connection.execute("select user_id, cell_id, state from control.email_claims")
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            await connection.execute("select email_hash from control.email_claims")
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             await connection.execute("select control.create_lineage_v1(gen_random_uuid(), 'x', 'x')")
 

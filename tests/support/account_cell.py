@@ -5,6 +5,7 @@ import json
 import secrets
 import time
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from tests.support.stub_cell import SeenRequest, StubCell, answer
@@ -17,12 +18,13 @@ class AccountCell:
     cell: StubCell
     passwords: dict[uuid.UUID, str] = field(default_factory=dict)
     refresh_tokens: dict[uuid.UUID, str] = field(default_factory=dict)
+    now: Callable[[], float] = time.time
 
     def __post_init__(self) -> None:
         self.cell.behave = self.behave
 
     async def behave(self, request: SeenRequest, writer: asyncio.StreamWriter) -> None:
-        user_id = self.cell.claims(request, int(time.time())).user_id
+        user_id = self.cell.claims(request, int(self.now())).user_id
         body = json.loads(request.body) if request.body else {}
         writer.write(self._answer(request.target, user_id, body))
 
