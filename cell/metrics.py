@@ -19,6 +19,12 @@ TABLE = (
     Metric("cell_commands_skipped_total", Counter, "Commands put off because another writer had the user.", ("kind",)),
     Metric("cell_batches_split_total", Counter, "Failed calls that were rerun one command at a time.", ("kind",)),
     Metric("cell_batches_resent_total", Counter, "Calls sent again after a lost connection.", ("kind",)),
+    Metric(
+        "cell_batches_unconnected_total",
+        Counter,
+        "Calls that found no connection to the database, and waited.",
+        ("kind",),
+    ),
     Metric("cell_passwords_hashed_total", Counter, "Passwords hashed or verified.", ("deed",)),
     Metric(
         "cell_logins_put_off_total", Counter, "Logins told to wait: too many guesses, or too many waiting.", ("why",)

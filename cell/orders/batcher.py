@@ -96,6 +96,7 @@ class Batcher:
         self._skipped = {k: metrics.counter("cell_commands_skipped_total").labels(k) for k in CommandKind}
         self._split = {k: metrics.counter("cell_batches_split_total").labels(k) for k in CommandKind}
         self._resent = {k: metrics.counter("cell_batches_resent_total").labels(k) for k in CommandKind}
+        self._unconnected = {k: metrics.counter("cell_batches_unconnected_total").labels(k) for k in CommandKind}
         self._answered = metrics.counter("cell_commands_total")
         self._replayed = metrics.counter("cell_commands_replayed_total")
 
@@ -278,6 +279,7 @@ class Batcher:
             for pending in flight.pending:
                 pending.lost = True
         else:
+            self._unconnected[flight.kind].inc()
             _log.warning("no connection to the database; %d commands wait", len(flight.pending), exc_info=error)
         await self._wait(flight, errors.unavailable)
 

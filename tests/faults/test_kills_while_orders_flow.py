@@ -123,13 +123,13 @@ def _in_the_books(dsn: str, trader: Trader) -> dict[str, str]:
 
 
 def _felt(stack: Stack, trader: Trader) -> float:
-    """Retries by customers and batches sent again by the cell, ever."""
+    """Retries by clients, batches that the cell sent again or had no connection for, ever."""
     retries = sum(trader.customer.router.tally.retried.values())
     url = stack.env()["CELL_1_OPERATOR_URL"]
     with urllib.request.urlopen(f"{url}/metrics", timeout=5) as answer:
         lines = answer.read().decode().splitlines()
-    resent = [line.split()[-1] for line in lines if line.startswith("cell_batches_resent_total{")]
-    return retries + sum(map(float, resent))
+    counted = ("cell_batches_resent_total{", "cell_batches_unconnected_total{")
+    return retries + sum(float(line.split()[-1]) for line in lines if line.startswith(counted))
 
 
 VICTIMS = [
