@@ -91,7 +91,8 @@ def fresh_stack(name: str, *up_arguments: str) -> Iterator[Stack]:
 def session_stack() -> Iterator[Stack]:
     given = os.environ.get("STACK")
     if given:
-        yield Stack(given)
+        own_folder = os.environ.get("SHARDCTL_STATE_DIR")
+        yield Stack(given, Path(own_folder) if own_folder else None)
         return
     with fresh_stack("acceptance") as stack:
         yield stack
