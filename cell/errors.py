@@ -7,6 +7,7 @@ neighbours' transaction. What they do raise uses the private SQLSTATE class RB, 
 import math
 from collections.abc import Mapping
 from datetime import datetime
+from typing import Any
 
 from cell.money import format_micros
 from infra.runtime.problem import Problem
@@ -116,6 +117,19 @@ def user_halted(lease_ends_at: datetime | str | None) -> Problem:
         headers={"Retry-After": "1"},
         lease_ends_at=ends,
     )
+
+
+def not_owned(outcome: str, figures: Mapping[str, Any] | None) -> Problem | None:
+    """The answer, if the outcome is that the user is not this cell's, or not now; None for every other outcome."""
+    known = figures or {}
+    match outcome:
+        case "NOT_FOUND":
+            return user_not_found()
+        case "DEPARTED":
+            return misdirected(known.get("owner"), known.get("epoch"))
+        case "USER_HALTED":
+            return user_halted(known.get("lease_ends_at"))
+    return None
 
 
 def still_owed(cash_micros: int, shares: Mapping[str, int]) -> Problem:

@@ -163,15 +163,11 @@ class OperatorChanges(Controller):
         row = await queries.read_one(pool, queries.LIFT_RESTRICTION, [user_id, subject_of(request), body.reason])
         assert row is not None
         outcome, figures = row["outcome"], row["figures"] or {}
-        match outcome:
-            case "NOT_FOUND":
-                raise errors.user_not_found()
-            case "DEPARTED":
-                raise errors.misdirected(figures["owner"], figures["epoch"])
-            case "USER_HALTED":
-                raise errors.user_halted(figures["lease_ends_at"])
-            case "STILL_OWED":
-                raise errors.still_owed(figures["cash"], figures["shares"])
+        problem = errors.not_owned(outcome, figures)
+        if problem is not None:
+            raise problem
+        if outcome == "STILL_OWED":
+            raise errors.still_owed(figures["cash"], figures["shares"])
         return {"user_id": str(user_id), "restricted": False, "lifted": outcome == "lifted"}
 
     @post("/quarantine/{report_id:int}/retry", status_code=200)

@@ -15,12 +15,7 @@ async def settled(batcher: Batcher, command: Command) -> Outcome:
 
 def owned(outcome: Outcome) -> Outcome:
     """The outcome, unless it is that the user is not this cell's, or not now. Raises Problem."""
-    match outcome.outcome:
-        case "NOT_FOUND":
-            raise errors.user_not_found()
-        case "DEPARTED":
-            figures = outcome.figures or {}
-            raise errors.misdirected(figures.get("owner"), figures.get("epoch"))
-        case "USER_HALTED":
-            raise errors.user_halted((outcome.figures or {}).get("lease_ends_at"))
+    problem = errors.not_owned(outcome.outcome, outcome.figures)
+    if problem is not None:
+        raise problem
     return outcome

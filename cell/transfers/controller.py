@@ -132,14 +132,8 @@ async def _decide(
 
 def _refusal(outcome: str, figures: Mapping[str, Any]) -> Problem:
     match outcome:
-        case "NOT_FOUND":
-            return errors.user_not_found()
         case "TRANSFER_NOT_FOUND":
             return errors.transfer_not_found()
-        case "DEPARTED":
-            return errors.misdirected(figures["owner"], figures["epoch"])
-        case "USER_HALTED":
-            return errors.user_halted(figures["lease_ends_at"])
         case "TRANSFER_DECIDED":
             return errors.transfer_decided(figures["status"], figures["decided_at"])
-    return errors.refusal(outcome, figures)
+    return errors.not_owned(outcome, figures) or errors.refusal(outcome, figures)
