@@ -46,10 +46,10 @@ lint: install ## format, lint, types, import contracts
 	$(BIN)/lint-imports
 
 test: lint ## what every change must pass: lint, types, contracts, tests; at most 12 minutes on two cores
-	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder --ignore tests/drills
+	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder --ignore tests/drills --ignore tests/faults
 
-drills: install ## what takes longer: a day of the market, production defaults, real clients; at most 30 minutes
-	$(BIN)/python -m pytest tests/drills
+drills: install ## what takes longer: real kills, a day of the market, production defaults, real clients; at most 30 minutes
+	$(BIN)/python -m pytest tests/drills tests/faults
 
 ci-tools: ## clients from outside that drills need and that no Python package brings (Debian, as root)
 	@missing=; for tool in curl node go javac; do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \

@@ -1,7 +1,7 @@
 """The acceptance suite on production's settings: hours, risk profile, limits, and transfers that wait for approval.
 
-The stack is a rehearsal: production's settings to the last, on a clock that is put into a session. What the suite makes
-for itself (stacks of its own, their lives and deaths) is the same there, and is left out.
+The stack is a rehearsal: production's settings to the last, on a clock that is put into a session. Stacks that
+live and die (`test_stack_lifecycle.py`, `test_routers.py`) are the same there.
 """
 
 import json
@@ -20,7 +20,6 @@ from tests.support.stack import Stack, fresh_stack
 IN_SESSION = datetime(2026, 11, 25, 14, 45, tzinfo=UTC)
 """A quarter of an hour after an open: six hours are left."""
 SUITE_S_MAX = 1_200.0
-OWN_STACKS = ("test_stack_lifecycle.py", "test_routers.py")
 
 
 @pytest.fixture(scope="module")
@@ -65,9 +64,8 @@ async def test_a_transfer_waits_until_the_operators_command_decides(stack: Stack
 
 def test_the_acceptance_suite_passes(stack: Stack) -> None:
     environment = {**os.environ, "STACK": stack.name, "SHARDCTL_STATE_DIR": str(stack.state_dir)}
-    left_out = [f"--ignore=tests/acceptance/{name}" for name in OWN_STACKS]
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "tests/acceptance", "-q", "-p", "no:cacheprovider", *left_out],
+        [sys.executable, "-m", "pytest", "tests/acceptance", "-q", "-p", "no:cacheprovider"],
         env=environment, cwd=project_root(), capture_output=True, text=True, timeout=SUITE_S_MAX,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-6_000:] + done.stderr[-2_000:]
