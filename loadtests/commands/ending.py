@@ -1,5 +1,4 @@
-"""What the commands of the load tests share: the options that say which stack, and how a command ends: right, or
-with one line that says why not.
+"""How a command ends: right, or with one line that says why not.
 
 Exit codes: 0 right, 1 a difference or a refusal, 2 usage, 3 not reachable.
 """
@@ -7,27 +6,22 @@ Exit codes: 0 right, 1 a difference or a refusal, 2 usage, 3 not reachable.
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any, NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import typer
 import uvloop
 from rich.console import Console
 
-from loadtests.benchmarks.orders_per_second import MeasurementRefused
-from loadtests.benchmarks.own_cell import OwnCellFailed
-from loadtests.benchmarks.pgbench import PgbenchFailed
 from loadtests.client import CustomerError, RouterSilent
+from loadtests.measurement.own_cell import OwnCellFailed
+from loadtests.measurement.pgbench import PgbenchFailed
+from loadtests.measurement.raw_http import ConnectionBroken
+from loadtests.measurement.refusal import MeasurementRefused
 from loadtests.operator_view import OperatorRefused
-from loadtests.raw_client import ConnectionBroken
-from loadtests.replay_state import ReplayRefused
-from loadtests.tape_file import TapeRefused
+from loadtests.replay.state import ReplayRefused
+from loadtests.replay.tape_file import TapeRefused
 
 T = TypeVar("T")
-
-Router = Annotated[
-    str | None, typer.Option("--router", help="Address of the router; else ROUTER_URL, else what shardctl says.")
-]
-Stack = Annotated[str | None, typer.Option("--stack", help="Name of the stack, as for shardctl.")]
 
 
 def run_to_end(work: Callable[[], Coroutine[Any, Any, T]], *, own_cell: bool = False) -> T:

@@ -8,8 +8,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from loadtests.demo import DemoStory
-from loadtests.figures import dollars, percentile, shares
+from loadtests.demo.run import DemoStory
+from loadtests.figures import dollars, shares
+from loadtests.quantiles import percentile
 
 NEXT_COMMANDS = (
     ("SHARDCTL status", "every process, its port and memory"),

@@ -8,7 +8,8 @@ import uvloop
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
-from loadtests.raw_client import ConnectionBroken, answer_end, build_request, drive
+from loadtests.measurement.closed_loop import drive
+from loadtests.measurement.raw_http import ConnectionBroken, answer_end, build_request
 
 pytestmark = pytest.mark.anyio
 

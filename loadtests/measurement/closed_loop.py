@@ -2,47 +2,18 @@
 bytes.
 
 For measurements only. Each connection has one request on its way; the next goes out in the same callback that read
-the answer: a closed loop, for how much a server can do. How long one waits at a given rate `paced_client` tells.
+the answer: a closed loop, for how much a server can do. How long one waits at a given rate `open_loop` tells.
 Nothing is retried and no status is hidden: the result counts all of them, and a connection that breaks ends the
 measurement with an error, for a rate measured over failures means nothing.
 """
 
 import asyncio
-from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from time import perf_counter
 from typing import cast
 from urllib.parse import urlsplit
 
-HEAD_BYTES_MAX = 64 * 1024
-
-# connection number, request number on this connection -> the bytes to send
-RequestOf = Callable[[int, int], bytes]
-
-
-class ConnectionBroken(Exception):
-    """A connection ended, or its bytes were no HTTP/1.1 answer, while a request was on its way."""
-
-
-@dataclass(slots=True)
-class LoadResult:
-    elapsed_s: float = 0.0
-    statuses: Counter[int] = field(default_factory=Counter)
-    latencies_s: list[float] = field(default_factory=list)
-    first_bad: str | None = None
-
-    def per_second(self, status: int) -> float:
-        return self.statuses[status] / self.elapsed_s if self.elapsed_s else 0.0
-
-
-def build_request(method: str, url: str, headers: dict[str, str], body: bytes = b"") -> bytes:
-    parts = urlsplit(url)
-    lines = [f"{method} {parts.path} HTTP/1.1", f"Host: {parts.netloc}"]
-    lines += [f"{name}: {value}" for name, value in headers.items()]
-    if body:
-        lines += ["Content-Type: application/json", f"Content-Length: {len(body)}"]
-    return ("\r\n".join(lines) + "\r\n\r\n").encode("ascii") + body
+from loadtests.measurement.load_result import LoadResult, RequestOf
+from loadtests.measurement.raw_http import ConnectionBroken, answer_end
 
 
 async def drive(url: str, request_of: RequestOf, *, connections: int, seconds: float, wanted: int) -> LoadResult:
@@ -137,37 +108,3 @@ class _Lane(asyncio.Protocol):
     def _fail(self, error: ConnectionBroken) -> None:
         if not self.finished.done():
             self.finished.set_exception(error)
-
-
-def answer_end(held: bytes) -> int | None:
-    """Where the one answer in `held` ends, or None if more must come."""
-    head_end = held.find(b"\r\n\r\n")
-    if head_end < 0:
-        if len(held) > HEAD_BYTES_MAX:
-            raise ConnectionBroken("an answer's head does not end")
-        return None
-    if not held.startswith(b"HTTP/1.1 "):
-        raise ConnectionBroken(f"not an HTTP/1.1 answer: {held[:40]!r}")
-    head = held[:head_end].lower()
-    body_at = head_end + 4
-    at = head.find(b"\r\ncontent-length:")
-    if at >= 0:
-        line_end = head.find(b"\r\n", at + 2)
-        length = int(head[at + 17 : line_end if line_end >= 0 else head_end])
-        return body_at + length if len(held) >= body_at + length else None
-    if b"\r\ntransfer-encoding: chunked" in head:
-        return _chunks_end(held, body_at)
-    return body_at
-
-
-def _chunks_end(held: bytes, at: int) -> int | None:
-    while True:
-        line_end = held.find(b"\r\n", at)
-        if line_end < 0:
-            return None
-        size = int(held[at:line_end].partition(b";")[0], 16)
-        at = line_end + 2 + size + 2
-        if len(held) < at:
-            return None
-        if size == 0:
-            return at

@@ -10,7 +10,7 @@ from typing import Any, LiteralString
 
 import psycopg
 
-from loadtests.benchmarks.orders_per_second import MeasurementRefused
+from loadtests.measurement.refusal import MeasurementRefused
 
 _OPEN: LiteralString = "select 1 from brokerage.open_account_v1(%s, 1, 'professional', %s, null, 'x')"
 _DEPOSIT: LiteralString = """

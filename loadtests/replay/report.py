@@ -8,9 +8,10 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from loadtests.figures import dollars, percentile, shares
-from loadtests.reconcile import CellSums
-from loadtests.replay_state import ReplayReport
+from loadtests.figures import dollars, shares
+from loadtests.quantiles import percentile
+from loadtests.replay.reconcile import CellSums
+from loadtests.replay.state import ReplayReport
 
 DIFFERENCES_SHOWN = 50
 

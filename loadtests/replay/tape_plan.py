@@ -9,7 +9,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from enum import Enum
 
-from loadtests.tape_file import NAMES_AN_ORDER, RowKind, TapeRefused, TapeRow
+from loadtests.replay.tape_file import NAMES_AN_ORDER, RowKind, TapeRefused, TapeRow
 
 MICROS_PER_TAPE_PRICE = 100  # dollars x 10,000 -> micro-dollars
 MICROS_PER_SHARE = 1_000_000

@@ -5,19 +5,19 @@ own key. That is for measuring the router's share; nothing else may go past it.
 """
 
 import asyncio
-import os
 import secrets
 import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from infra.security.keys import ROUTE_FILE, load_key_ring
 from infra.security.lifetime import ROUTE_TOKEN_LIFE_MAX_S
 from infra.security.route_token import RouteTokenSigner
 from loadtests.client import Customer, RouterClient
-from loadtests.figures import MICROS, from_wire, to_wire
+from loadtests.figures import MICROS, from_wire
+from loadtests.measurement.order_requests import limit_buy
+from loadtests.measurement.state_folder import keys_folder
 from loadtests.operator_view import OperatorView
 
 CASH_MICROS = 9_000_000 * MICROS
@@ -43,14 +43,6 @@ class Bench:
     def body(self) -> bytes:
         """A limit buy of one share, well below the market, so that it rests."""
         return limit_buy(self.symbol, self.limit_price_micros)
-
-
-def limit_buy(symbol: str, price_micros: int) -> bytes:
-    """An order for one share, as the wire has it."""
-    return (
-        f'{{"symbol":"{symbol}","side":"buy","type":"limit","qty":"1","limit_price":"{to_wire(price_micros)}",'
-        '"time_in_force":"day"}'
-    ).encode()
 
 
 async def open_bench(router_url: str, view: OperatorView, *, cell: str, customers: int, symbol: str = "KO") -> Bench:
@@ -80,23 +72,6 @@ def sign_fresh(signer: RouteTokenSigner, cell: str, epoch: int, users: Sequence[
     """Route tokens as long as they may be."""
     ends_at_s = int(time.time()) + ROUTE_TOKEN_LIFE_MAX_S
     return [signer.sign(user_id=user_id, cell_id=cell, epoch=epoch, expires_at_s=ends_at_s) for user_id in users]
-
-
-async def keys_folder(view: OperatorView) -> Path:
-    return await state_folder(view) / "keys"
-
-
-async def state_folder(view: OperatorView) -> Path:
-    """Where the stack keeps its keys and passwords; the same rule as `shardctl` follows."""
-    return folder_of(str((await view.json("status"))["stack"]))
-
-
-def folder_of(stack: str) -> Path:
-    if given := os.environ.get("SHARDCTL_STATE_DIR"):
-        return Path(given).expanduser().absolute() / stack
-    if os.geteuid() == 0:
-        return Path("/var/lib/cell-brokerage") / stack
-    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "cell-brokerage" / stack
 
 
 async def _customers_in(router: RouterClient, cell: str, count: int) -> list[Customer]:

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from loadtests.client import Customer
-from loadtests.reconcile import CellSums, Funding
-from loadtests.tape_plan import CustomerPlan, TapePlan
+from loadtests.replay.reconcile import CellSums, Funding
+from loadtests.replay.tape_plan import CustomerPlan, TapePlan
 
 AT_ONCE = 48  # requests of all players
 Progress = Callable[[str, int, int], None]

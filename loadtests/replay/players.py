@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from loadtests.client import Customer, CustomerError, RouterClient
 from loadtests.figures import from_wire, to_wire
 from loadtests.operator_view import OperatorView
-from loadtests.reconcile import Funding
-from loadtests.replay_state import AT_ONCE, Player, Progress, ReplayRefused, ReplayReport, ReplayRequest
-from loadtests.tape_plan import MICROS_PER_SHARE, Action, CustomerPlan, Step, TapeOrder, TapePlan
+from loadtests.replay.reconcile import Funding
+from loadtests.replay.state import AT_ONCE, Player, Progress, ReplayRefused, ReplayReport, ReplayRequest
+from loadtests.replay.tape_plan import MICROS_PER_SHARE, Action, CustomerPlan, Step, TapeOrder, TapePlan
 
 SPARE_CASH_MICROS = 10_000 * 1_000_000  # on top of what all buys of a customer could cost at once
 DEPOSIT_MICROS_MAX = 9_000_000 * 1_000_000  # a larger need is paid in several deposits

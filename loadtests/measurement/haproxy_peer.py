@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 from uuid import UUID, uuid4
 
-from loadtests.benchmarks.orders_per_second import MeasurementRefused
+from loadtests.measurement.refusal import MeasurementRefused
 
 MAP_LINES: Final = 65_536
 _SECRET: Final = "haproxy-benchmark-secret-haproxy-benchmark"

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from loadtests.figures import dollars, shares
-from loadtests.tape_plan import MICROS_PER_SHARE, CustomerPlan, TapeOrder
+from loadtests.replay.tape_plan import MICROS_PER_SHARE, CustomerPlan, TapeOrder
 
 
 @dataclass(frozen=True, slots=True)

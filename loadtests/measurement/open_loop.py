@@ -13,7 +13,8 @@ from time import perf_counter
 from typing import cast
 from urllib.parse import urlsplit
 
-from loadtests.raw_client import ConnectionBroken, LoadResult, RequestOf, answer_end
+from loadtests.measurement.load_result import LoadResult, RequestOf
+from loadtests.measurement.raw_http import ConnectionBroken, answer_end
 
 TURN_S = 0.001
 

@@ -12,10 +12,9 @@ from typing import Any, Final
 
 import psutil
 
-from loadtests.benchmarks.orders_per_second import checked, told
-from loadtests.benchmarks.own_processes import cpu_s
-from loadtests.paced_client import paced
-from loadtests.raw_client import RequestOf
+from loadtests.measurement.load_result import RequestOf, checked, told
+from loadtests.measurement.open_loop import paced
+from loadtests.measurement.own_processes import cpu_s
 
 TURN_S: Final = 0.5
 

@@ -21,7 +21,7 @@ from infra.topology.cells import Cell
 from infra.topology.identifiers import CellId
 from infra.topology.shard_map import build_map
 from infra.topology.snapshot import encode_map
-from loadtests.benchmarks.orders_per_second import MeasurementRefused
+from loadtests.measurement.refusal import MeasurementRefused
 
 
 @contextmanager

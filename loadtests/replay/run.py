@@ -12,11 +12,11 @@ import re
 
 from loadtests.client import RouterClient
 from loadtests.operator_view import OperatorView
-from loadtests.replay_books import cell_sums, reconcile_cells, reconcile_customers, settle
-from loadtests.replay_players import fund, play, sign_up, wait_for_price
-from loadtests.replay_state import AT_ONCE, Progress, ReplayRefused, ReplayReport, ReplayRequest
-from loadtests.tape_file import read_tape
-from loadtests.tape_plan import TapePlan, plan_tape
+from loadtests.replay.books import cell_sums, reconcile_cells, reconcile_customers, settle
+from loadtests.replay.players import fund, play, sign_up, wait_for_price
+from loadtests.replay.state import AT_ONCE, Progress, ReplayRefused, ReplayReport, ReplayRequest
+from loadtests.replay.tape_file import read_tape
+from loadtests.replay.tape_plan import TapePlan, plan_tape
 
 RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}")
 

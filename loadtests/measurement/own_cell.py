@@ -25,8 +25,8 @@ from infra.backends.local.postgres import Cluster, locate_binaries, prepare_clus
 from infra.backends.local.probes import postgres_answers
 from infra.backends.local.roles import CELL, SUPERUSER
 from infra.security.keys import generate_key_files
-from loadtests.benchmarks.own_processes import free_port
-from loadtests.benchmarks.pgbench import Database
+from loadtests.measurement.own_processes import free_port
+from loadtests.measurement.pgbench import Database
 
 START_S_MAX = 60.0
 NAME = "cell-1"
