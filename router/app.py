@@ -162,7 +162,7 @@ class Router:
         self.metrics = Metrics(())
         self.metrics.registry.register(
             RouterCollector(
-                cells=self.fleet.cells,
+                cells=self.fleet.upstreams,
                 refusals=self.forwarder.refusals,
                 watch=self.watcher.watch,
                 readings={

@@ -1,4 +1,4 @@
-"""The router's metrics, in one table. The request path adds to plain integers (`CellFigures`); they become metrics
+"""The router's metrics, in one table. The request path adds to plain integers (`Figures`); they become metrics
 here, when somebody asks, because a client library's counter costs more than the forwarding of a header."""
 
 from collections.abc import Callable, Iterable
@@ -11,7 +11,7 @@ from prometheus_client.registry import Collector
 
 from infra.runtime.map_watcher import MapWatch
 from infra.runtime.telemetry import LATENCY_BUCKETS_S, Metric
-from router.fleet import CellUpstream
+from router.fleet import Upstream
 
 _LATENCY: Final = Metric(
     "router_request_seconds", Histogram, "From the whole request to the answer passed on", ("cell",)
@@ -65,7 +65,7 @@ class RouterCollector(Collector):
     def __init__(
         self,
         *,
-        cells: Callable[[], Iterable[CellUpstream]],
+        cells: Callable[[], Iterable[Upstream]],
         refusals: dict[str, int],
         watch: MapWatch,
         readings: dict[str, Reading],
@@ -97,8 +97,8 @@ class RouterCollector(Collector):
             by_name[name].add_metric([], reading())
         return [latency, *by_name.values()]
 
-    def _add_cell(self, by_name: "dict[str, _PlainFamily]", latency: HistogramMetricFamily, cell: CellUpstream) -> None:
-        label, figures, now_s = [str(cell.cell_id)], cell.figures, self._now()
+    def _add_cell(self, by_name: "dict[str, _PlainFamily]", latency: HistogramMetricFamily, cell: Upstream) -> None:
+        label, figures, now_s = [cell.label], cell.figures, self._now()
         for hundreds in range(1, 6):
             by_name["router_requests_total"].add_metric([*label, f"{hundreds}xx"], figures.answers[hundreds])
         running, buckets = 0, []
