@@ -4,6 +4,7 @@ A token is opaque to clients but not secret: it holds one key of the caller's ow
 caller. One that was tampered with is refused or finds the caller's own rows.
 """
 
+import asyncio
 import base64
 import binascii
 from collections.abc import Callable, Sequence
@@ -16,9 +17,12 @@ from infra.runtime.problem import Problem
 from infra.topology.identifiers import parse_uuid
 
 Row = TypeVar("Row")
+View = TypeVar("View")
 
 LIMIT_DEFAULT: Final = 50
 LIMIT_MAX: Final = 500
+VIEWED_AT_ONCE: Final = 32
+"""Rows, of 15 to 25 us each: other clients' requests wait for half a millisecond, where a full page takes ten."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,15 @@ class Page:
         """Of `rows_to_read` rows those to show, and the next page's token: the sealed `key` of the last one shown."""
         shown = rows[: self.limit]
         return shown, seal(key(shown[-1])) if len(rows) > self.limit else None
+
+
+async def view_rows(rows: Sequence[Row], view: Callable[[Row], View]) -> list[View]:
+    """What the caller is shown of the rows; other clients' requests go on after every few of them."""
+    views: list[View] = []
+    for start in range(0, len(rows), VIEWED_AT_ONCE):
+        views += map(view, rows[start : start + VIEWED_AT_ONCE])
+        await asyncio.sleep(0)
+    return views
 
 
 def foreign_token() -> Problem:

@@ -51,7 +51,7 @@ class AccessLog:
             "trace": request.head.trace[3:35].decode("latin-1"),
             "address": request.edge.address,
             "user_id": None if route is None else str(route.user_id),
-            "cell": None if route is None else str(route.cell.cell_id),
+            "cell": None if route is None else route.cell.label,
             "map_epoch": None if route is None else route.shard_map.epoch,
             "one_in": self._every,
         }

@@ -14,7 +14,7 @@ from cell.caller import Caller, Moment, format_time
 from cell.ledger.queries import list_entries
 from cell.money import Amount, format_micros
 from cell.openapi import LIST, Described, answers
-from cell.paging import parse_page
+from cell.paging import parse_page, view_rows
 from infra.runtime.database import Pool
 
 
@@ -43,8 +43,24 @@ class EntryPage(msgspec.Struct):
     next_page_token: str | None
 
 
-def _posting_view(line: Mapping[str, Any]) -> PostingView:
-    return PostingView(line["account"], line["unit"], **{line["direction"]: format_micros(line["amount_micros"])})
+def _posting_view(account: str, unit: str, direction: str, amount_micros: int) -> PostingView:
+    amount = format_micros(amount_micros)
+    return (
+        PostingView(account, unit, amount, None) if direction == "debit" else PostingView(account, unit, None, amount)
+    )
+
+
+def _entry_view(row: Mapping[str, Any]) -> EntryView:
+    return EntryView(
+        entry_id=row["entry_id"],
+        seq=row["seq"],
+        kind=row["kind"],
+        order_id=row["order_id"],
+        occurred_at=format_time(row["occurred_at"]),
+        postings=[_posting_view(*line) for line in row["postings"]],
+        hash=row["hash"].hex(),
+        previous_hash=row["previous_hash"].hex(),
+    )
 
 
 class LedgerController(Controller):
@@ -70,17 +86,4 @@ class LedgerController(Controller):
             pool, caller.user_id, after=page.after_number(), descending=page.descending, limit=page.rows_to_read
         )
         shown, token = page.cut(rows, itemgetter("seq"))
-        items = [
-            EntryView(
-                entry_id=row["entry_id"],
-                seq=row["seq"],
-                kind=row["kind"],
-                order_id=row["order_id"],
-                occurred_at=format_time(row["occurred_at"]),
-                postings=[_posting_view(line) for line in row["postings"]],
-                hash=row["hash"].hex(),
-                previous_hash=row["previous_hash"].hex(),
-            )
-            for row in shown
-        ]
-        return EntryPage(items, token)
+        return EntryPage(await view_rows(shown, _entry_view), token)

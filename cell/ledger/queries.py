@@ -10,7 +10,8 @@ from infra.runtime.database import Pool
 
 _DESCENDING: LiteralString = """
 select e.entry_id, e.seq, e.kind, e.order_id, e.occurred_at, e.hash, e.previous_hash,
-       (select jsonb_agg(to_jsonb(p) order by p.line) from brokerage.all_postings p
+       (select json_agg(json_build_array(p.account, p.unit, p.direction, p.amount_micros) order by p.line)
+          from brokerage.all_postings p
          where p.user_id = e.user_id and p.entry_seq = e.seq) as postings
   from brokerage.all_journal_entries e
  where e.user_id = %s and (%s::bigint is null or e.seq < %s)
@@ -20,7 +21,8 @@ select e.entry_id, e.seq, e.kind, e.order_id, e.occurred_at, e.hash, e.previous_
 
 _ASCENDING: LiteralString = """
 select e.entry_id, e.seq, e.kind, e.order_id, e.occurred_at, e.hash, e.previous_hash,
-       (select jsonb_agg(to_jsonb(p) order by p.line) from brokerage.all_postings p
+       (select json_agg(json_build_array(p.account, p.unit, p.direction, p.amount_micros) order by p.line)
+          from brokerage.all_postings p
          where p.user_id = e.user_id and p.entry_seq = e.seq) as postings
   from brokerage.all_journal_entries e
  where e.user_id = %s and (%s::bigint is null or e.seq > %s)
@@ -32,7 +34,7 @@ select e.entry_id, e.seq, e.kind, e.order_id, e.occurred_at, e.hash, e.previous_
 async def list_entries(
     pool: Pool, user_id: UUID, *, after: int | None, descending: bool, limit: int
 ) -> list[dict[str, Any]]:
-    """Entries beyond `after`, each with its postings in line order."""
+    """Entries beyond `after`, each with its postings in line order: account, unit, direction, amount in micros."""
     async with pool.connection() as connection:
         async with connection.cursor(row_factory=dict_row) as cursor:
             await cursor.execute(_DESCENDING if descending else _ASCENDING, [user_id, after, after, limit])

@@ -120,7 +120,8 @@ async def test_those_that_are_well_are_lent_again_after_they_have_answered(cell_
             gone = broken.info.backend_pid
             broken.pgconn.finish()  # it breaks in use
         assert len(pool._pool) == 0  # nobody gets one of them before it has answered
-        assert await fill(pool, RESTING - 1) == old - {gone}
+        # The pool may grow while they are examined; filled to its bound, it still has every one that was well.
+        assert old - {gone} <= await fill(pool, pool.max_size)
 
 
 async def test_a_pool_in_use_is_said_to_be_in_use_also_after_its_server_was_away(

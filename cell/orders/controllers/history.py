@@ -1,7 +1,9 @@
 """`/v1/orders/{order_id}/...`: the states that an order has been in, and its executions."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from operator import itemgetter
+from typing import Any
 
 import msgspec
 from litestar import Controller, get
@@ -18,7 +20,7 @@ from cell.openapi import (
 )
 from cell.orders import queries
 from cell.orders.schemas import parse_order_id
-from cell.paging import foreign_token, parse_page
+from cell.paging import foreign_token, parse_page, view_rows
 from infra.runtime.database import Pool
 
 
@@ -73,6 +75,23 @@ def _after_execution(page_after: str | None) -> tuple[int, datetime, str] | None
     return int(seq), moment, exec_id
 
 
+def _event_view(row: Mapping[str, Any]) -> OrderEvent:
+    return OrderEvent(row["seq"], row["from_status"], row["to_status"], row["reason"], format_time(row["at"]))
+
+
+def _execution_view(row: Mapping[str, Any]) -> Execution:
+    return Execution(
+        row["exec_id"],
+        format_micros(row["last_qty_micros"]),
+        format_micros(row["last_px_micros"]),
+        row["venue"],
+        format_time(row["at"]),
+        format_time(row["recorded_at"]),
+        row["kind"],
+        row["ref_exec_id"],
+    )
+
+
 class OrderHistory(Controller):
     path = "/v1/orders"
     tags = ("orders",)
@@ -106,11 +125,7 @@ class OrderHistory(Controller):
         if not rows and page.after is None:
             raise errors.order_not_found()
         shown, token = page.cut(rows, itemgetter("seq"))
-        items = [
-            OrderEvent(row["seq"], row["from_status"], row["to_status"], row["reason"], format_time(row["at"]))
-            for row in shown
-        ]
-        return OrderEventPage(items, token)
+        return OrderEventPage(await view_rows(shown, _event_view), token)
 
     @get(
         "/{order_id:str}/executions",
@@ -141,17 +156,4 @@ class OrderHistory(Controller):
         if not rows and await queries.find_order(pool, caller.user_id, identifier) is None:
             raise errors.order_not_found()
         shown, token = page.cut(rows, _execution_key)
-        items = [
-            Execution(
-                row["exec_id"],
-                format_micros(row["last_qty_micros"]),
-                format_micros(row["last_px_micros"]),
-                row["venue"],
-                format_time(row["at"]),
-                format_time(row["recorded_at"]),
-                row["kind"],
-                row["ref_exec_id"],
-            )
-            for row in shown
-        ]
-        return ExecutionPage(items, token)
+        return ExecutionPage(await view_rows(shown, _execution_view), token)

@@ -26,7 +26,7 @@ from cell.orders.preview import Preview, preview_order
 from cell.orders.replace import replace_order
 from cell.orders.schemas import OrderView, order_view, parse_order_id
 from cell.orders.status import CLOSED, OPEN, OrderStatus
-from cell.paging import parse_page
+from cell.paging import parse_page, view_rows
 from infra.runtime.database import Pool
 from infra.runtime.strict_body import check_content_type
 
@@ -200,7 +200,7 @@ class OrderController(Controller):
             limit=page.rows_to_read,
         )
         shown, token = page.cut(rows, itemgetter("order_id"))
-        return OrderPage([order_view(row) for row in shown], token)
+        return OrderPage(await view_rows(shown, order_view), token)
 
     @get(
         "/{order_id:str}",
