@@ -38,11 +38,11 @@ async def _open_tunnel(request: "ForwardedRequest") -> Tunnel:
 
 async def _ask(request: "ForwardedRequest") -> Tunnel:
     cell, whom = request.route.cell, request.route.user_id.int
-    if not cell.streams.try_enter(whom):
-        if cell.streams.has_share(whom):
+    if not cell.streams.try_acquire(whom):
+        if cell.streams.has_full_share(whom):
             raise TooManyRequests("as many open streams as one customer may have")
         raise CellOverloaded("the cell has as many open streams as it may have")
-    tunnel = Tunnel(request, leave_place=lambda: cell.streams.leave(whom))
+    tunnel = Tunnel(request, leave_place=lambda: cell.streams.release(whom))
     try:
         await _ask_cell(request, cell, tunnel)
     except BaseException:
