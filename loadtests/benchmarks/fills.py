@@ -78,7 +78,7 @@ async def fill_and_time(venue: StubVenue, counts: Counts) -> dict[str, float]:
     applied_s = time.perf_counter() - began
     stored = (await counts.read())[1] - before
     if stored != expected:
-        raise MeasurementRefused(f"{expected} fills were latency_figures, {stored} are in the books")
+        raise MeasurementRefused(f"{expected} fills were sent, {stored} are in the books")
     return {
         "fills_per_s": round(expected / applied_s, 1),
         "committed_per_s": round(expected / committed_s, 1),
