@@ -241,8 +241,8 @@ class Book:
 
     def _replace(self, session: str, request: Replace, now_us: int) -> None:
         """Known by its id: answered as before. Refused (terms, tape, a fault): kept as a rejected order, so that a
-        repeat gets the same answer. Taken: the old order ends as `replaced`, the new one goes on with the old one's tape or a
-        new plan, and both sessions hear of it.
+        repeat gets the same answer. Taken: the old order ends as `replaced`, the new one goes on with its tape or a new
+        plan, and both sessions hear of it.
         """
         known = self.orders.find(request.cl_ord_id)
         if known is not None:
