@@ -1,4 +1,6 @@
 -- The hash chain of every user, recomputed from the first entry to users.chain_head.
+-- The canonical form is spelled out here apart from entry_hash_v1, with which the procedures write: from what is stored, from
+-- the postings as they lie there, with other functions of text. So a fault of the writer's code is no fault of this one.
 -- Format 1: sha256(previous_hash || utf8 of '1|user|seq|entry_id|kind|order_id or -|occurred_at in microseconds|lines'),
 -- a line being 'line,account,unit,direction,amount' and ';' between lines. The first previous_hash is 32 zero bytes.
 with lines as (

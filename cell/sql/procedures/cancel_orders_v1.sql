@@ -57,11 +57,9 @@ begin
           from judged j where j.outcome in ('cancelled', 'pending_cancel') and j.status <> j.outcome
     ),
     chained as materialized (
-        select m.*, sha256(m.chain_head || convert_to(
-                   '1|' || m.user_id || '|' || m.new_entry_seq || '|' || m.entry_id || '|release|' || m.order_id || '|'
-                   || (extract(epoch from m.recorded_at) * 1000000)::bigint
-                   || '|1,' || m.account || '_held,' || m.unit || ',debit,' || m.amount
-                   || ';2,' || m.account || ',' || m.unit || ',credit,' || m.amount, 'UTF8')) as hash
+        select m.*, entry_hash_v1(m.chain_head, m.user_id, m.new_entry_seq, m.entry_id, 'release', m.order_id, m.recorded_at,
+                                  posting_line_v1(1, m.account || '_held', m.unit, 'debit', m.amount),
+                                  posting_line_v1(2, m.account, m.unit, 'credit', m.amount)) as hash
           from moved m
     ),
     new_events as (

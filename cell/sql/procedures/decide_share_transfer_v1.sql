@@ -66,11 +66,10 @@ begin
      where user_id = p_user_id and transfer_id = p_transfer_id;
     if p_approve then
         new_seq := account.entry_seq + 1;
-        entry_hash := sha256(account.chain_head || convert_to(
-            '1|' || p_user_id || '|' || new_seq || '|' || p_transfer_id || '|share_transfer|-|'
-            || (extract(epoch from recorded) * 1000000)::bigint
-            || '|1,transfer_agent,' || transfer.symbol || ',debit,' || transfer.qty_micros
-            || ';2,shares,' || transfer.symbol || ',credit,' || transfer.qty_micros, 'UTF8'));
+        entry_hash := entry_hash_v1(
+            account.chain_head, p_user_id, new_seq, p_transfer_id, 'share_transfer', null, recorded,
+            posting_line_v1(1, 'transfer_agent', transfer.symbol, 'debit', transfer.qty_micros),
+            posting_line_v1(2, 'shares', transfer.symbol, 'credit', transfer.qty_micros));
         insert into journal_entries (user_id, seq, entry_id, kind, order_id, occurred_at, previous_hash, hash)
         values (p_user_id, new_seq, p_transfer_id, 'share_transfer', null, recorded, account.chain_head, entry_hash);
         insert into postings (user_id, entry_seq, line, account, unit, direction, amount_micros)

@@ -39,10 +39,9 @@ begin
     ),
     chained as materialized (
         select j.*, j.write_seq + 1 as new_write_seq, j.entry_seq + 1 as new_entry_seq,
-               sha256(j.chain_head || convert_to(
-                   '1|' || j.user_id || '|' || (j.entry_seq + 1) || '|' || j.deposit_id || '|deposit|-|'
-                   || (extract(epoch from j.recorded_at) * 1000000)::bigint
-                   || '|1,bank,USD,debit,' || j.amount || ';2,cash,USD,credit,' || j.amount, 'UTF8')) as hash
+               entry_hash_v1(j.chain_head, j.user_id, j.entry_seq + 1, j.deposit_id, 'deposit', null, j.recorded_at,
+                             posting_line_v1(1, 'bank', 'USD', 'debit', j.amount),
+                             posting_line_v1(2, 'cash', 'USD', 'credit', j.amount)) as hash
           from judged j where j.outcome = 'accepted'
     ),
     keys as (

@@ -33,11 +33,10 @@ begin
          where o.status = any (p_from) and ownership_v1(u.owner_state, u.lease_ends_at) is null
     ),
     chained as materialized (
-        select j.*, case when j.ends then sha256(j.chain_head || convert_to(
-                   '1|' || j.user_id || '|' || j.new_entry_seq || '|' || j.entry_id || '|release|' || j.order_id || '|'
-                   || (extract(epoch from j.recorded_at) * 1000000)::bigint
-                   || '|1,' || j.account || '_held,' || j.unit || ',debit,' || j.amount
-                   || ';2,' || j.account || ',' || j.unit || ',credit,' || j.amount, 'UTF8')) end as hash
+        select j.*, case when j.ends then
+                   entry_hash_v1(j.chain_head, j.user_id, j.new_entry_seq, j.entry_id, 'release', j.order_id, j.recorded_at,
+                                 posting_line_v1(1, j.account || '_held', j.unit, 'debit', j.amount),
+                                 posting_line_v1(2, j.account, j.unit, 'credit', j.amount)) end as hash
           from judged j
     ),
     new_events as (

@@ -199,11 +199,9 @@ begin
                j.limit_px, j.stop_px, j.hold_px, j.entry_status, j.stop_mark, j.worth, j.recent_ats, j.recent_values, j.epoch, j.chain_head,
                h.amount, h.account, h.unit, j.write_seq + 1 as new_write_seq, j.entry_seq + 1 as new_entry_seq,
                j.order_event_seq + 1 as new_stream_seq,
-               sha256(j.chain_head || convert_to(
-                   '1|' || j.user_id || '|' || (j.entry_seq + 1) || '|' || j.order_id || '|hold|' || j.order_id || '|'
-                   || (extract(epoch from j.recorded_at) * 1000000)::bigint
-                   || '|1,' || h.account || ',' || h.unit || ',debit,' || h.amount
-                   || ';2,' || h.account || '_held,' || h.unit || ',credit,' || h.amount, 'UTF8')) as hash
+               entry_hash_v1(j.chain_head, j.user_id, j.entry_seq + 1, j.order_id, 'hold', j.order_id, j.recorded_at,
+                             posting_line_v1(1, h.account, h.unit, 'debit', h.amount),
+                             posting_line_v1(2, h.account || '_held', h.unit, 'credit', h.amount)) as hash
           from judged j
          cross join lateral (select case j.side when 'buy' then j.hold_cash::bigint else j.hold_shares::bigint end,
                                     case j.side when 'buy' then 'cash' else 'shares' end,

@@ -183,11 +183,9 @@ begin
          where m.amount > 0
     ),
     first_links as materialized (
-        select m.*, sha256(m.chain_head || convert_to(
-                   '1|' || m.user_id || '|' || m.seq || '|' || m.entry_id || '|' || m.kind || '|' || m.of_order_id || '|'
-                   || (extract(epoch from m.recorded_at) * 1000000)::bigint
-                   || '|1,' || m.account || m.debited || ',' || m.unit || ',debit,' || m.amount
-                   || ';2,' || m.account || m.credited || ',' || m.unit || ',credit,' || m.amount, 'UTF8')) as hash
+        select m.*, entry_hash_v1(m.chain_head, m.user_id, m.seq, m.entry_id, m.kind, m.of_order_id, m.recorded_at,
+                                  posting_line_v1(1, m.account || m.debited, m.unit, 'debit', m.amount),
+                                  posting_line_v1(2, m.account || m.credited, m.unit, 'credit', m.amount)) as hash
           from movements m where m.seq = m.entry_seq + 1
     ),
     links as materialized (
@@ -196,11 +194,9 @@ begin
           from first_links f
         union all
         select m.user_id, m.seq, m.entry_id, m.kind, m.of_order_id, m.account, m.unit, m.debited, m.credited, m.amount, f.hash,
-               sha256(f.hash || convert_to(
-                   '1|' || m.user_id || '|' || m.seq || '|' || m.entry_id || '|' || m.kind || '|' || m.of_order_id || '|'
-                   || (extract(epoch from m.recorded_at) * 1000000)::bigint
-                   || '|1,' || m.account || m.debited || ',' || m.unit || ',debit,' || m.amount
-                   || ';2,' || m.account || m.credited || ',' || m.unit || ',credit,' || m.amount, 'UTF8')), m.recorded_at
+               entry_hash_v1(f.hash, m.user_id, m.seq, m.entry_id, m.kind, m.of_order_id, m.recorded_at,
+                             posting_line_v1(1, m.account || m.debited, m.unit, 'debit', m.amount),
+                             posting_line_v1(2, m.account || m.credited, m.unit, 'credit', m.amount)), m.recorded_at
           from movements m join first_links f on f.user_id = m.user_id
          where m.seq = m.entry_seq + 2
     ),

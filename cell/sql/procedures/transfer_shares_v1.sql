@@ -65,11 +65,9 @@ begin
     ),
     chained as materialized (
         select e.*, e.write_seq + 1 as new_write_seq, e.entry_seq + 1 as new_entry_seq,
-               sha256(e.chain_head || convert_to(
-                   '1|' || e.user_id || '|' || (e.entry_seq + 1) || '|' || e.transfer_id || '|share_transfer|-|'
-                   || (extract(epoch from e.recorded_at) * 1000000)::bigint
-                   || '|1,transfer_agent,' || e.symbol || ',debit,' || e.qty
-                   || ';2,shares,' || e.symbol || ',credit,' || e.qty, 'UTF8')) as hash
+               entry_hash_v1(e.chain_head, e.user_id, e.entry_seq + 1, e.transfer_id, 'share_transfer', null, e.recorded_at,
+                             posting_line_v1(1, 'transfer_agent', e.symbol, 'debit', e.qty),
+                             posting_line_v1(2, 'shares', e.symbol, 'credit', e.qty)) as hash
           from explained e where e.outcome = 'accepted' and p_accept
     ),
     keys as (
