@@ -95,7 +95,10 @@ def test_a_reconciliation_is_recorded_once_and_a_different_second_one_is_refused
     kept = "select verdict, venue from brokerage.reconciliations"
     for _ in range(2):  # the answer to the first one may have been lost
         cell.call(record, run_id, "equal", '{"asked": true, "compared": 7}')
-    for verdict, venue in (("different", '{"asked": true, "compared": 7}'), ("equal", '{"asked": true, "compared": 8}')):
+    for verdict, venue in (
+        ("different", '{"asked": true, "compared": 7}'),
+        ("equal", '{"asked": true, "compared": 8}'),
+    ):
         with pytest.raises(psycopg.DatabaseError, match=str(run_id)) as caught:
             cell.call(record, run_id, verdict, venue)
         assert caught.value.sqlstate == "RB032"

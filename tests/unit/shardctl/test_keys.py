@@ -31,12 +31,12 @@ def test_one_that_holds_a_dropped_key_lacks_a_new_one_or_says_nothing_is_named(k
     for file in HELD_BY[kind]:
         (new,) = WANTED[file]
         still = judge_holder("p", kind, 7, told(kind, **{file: ["old", new]}), WANTED)
-        assert (still.is_current, still.said) == (False, "still takes old")
+        assert (still.is_current, still.detail) == (False, "still takes old")
         lacks = judge_holder("p", kind, 7, told(kind, **{file: []}), WANTED)
-        assert (lacks.is_current, lacks.said) == (False, f"does not know {new}")
+        assert (lacks.is_current, lacks.detail) == (False, f"does not know {new}")
     silent = judge_holder("p", kind, 7, {}, WANTED)
     assert not silent.is_current
-    assert "pid 7" in silent.said
+    assert "pid 7" in silent.detail
     assert not judge_holder("p", kind, 7, {"status": "ready"}, WANTED).is_current
 
 

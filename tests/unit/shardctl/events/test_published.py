@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shardctl.events.published import LEDGER, ORDERS, Collected, Head, Published
+from shardctl.events.published import LEDGER, ORDERS, EventCollector, EventComparison, Head
 
 USERS = [uuid.UUID(int=number) for number in (1, 2)]
 
@@ -36,8 +36,8 @@ def everything(*, without: set[tuple[int, str, int]] = frozenset(), until: int =
     ]
 
 
-def compared(records: list[tuple[str, bytes]], *, more: int = 0) -> Published:
-    collected = Collected(heads())
+def compared(records: list[tuple[str, bytes]], *, more: int = 0) -> EventComparison:
+    collected = EventCollector(heads())
     for stream, body in records:
         collected.add(stream, body)
     return collected.compare(heads(more=more))

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from infra.backends.backend import BackendError
 from infra.backends.cell_spec import SpecInvalid
 from shardctl.cli import MOUNTS, Mount, load, make_app
-from shardctl.failures import in_words
+from shardctl.failures import describe_failure
 
 HEAVY = ("psycopg", "redis", "aiohttp", "confluent_kafka", "pydantic", "litestar", "infra.backends", "infra.runtime")
 
@@ -32,7 +32,7 @@ except SystemExit:
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
-    assert "Cells: list them" in done.stdout
+    assert "Cells: list, add" in done.stdout
     assert done.stdout.splitlines()[-1] == "loaded:"
 
 
@@ -53,6 +53,6 @@ def test_a_wrong_word_is_a_usage_error() -> None:
 
 
 def test_failures_of_what_commands_stand_on_end_with_a_line_and_a_code() -> None:
-    assert in_words(SpecInvalid("3 cells, there are 4")) == ("3 cells, there are 4", 2)
-    assert in_words(BackendError("no room")) == ("no room", 1)
-    assert in_words(typer.BadParameter("x")) is None
+    assert describe_failure(SpecInvalid("3 cells, there are 4")) == ("3 cells, there are 4", 2)
+    assert describe_failure(BackendError("no room")) == ("no room", 1)
+    assert describe_failure(typer.BadParameter("x")) is None
