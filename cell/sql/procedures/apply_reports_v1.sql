@@ -1,26 +1,29 @@
 -- Apply committed reports from the inbox, at most one per user per call (a user's oldest; the rest answer `deferred`).
 -- Execution, order, event, ledger entry, balances, position, outbox row and the inbox row's end: one transaction.
--- In steps: lock the users; acknowledge_orders_v1 takes what only acknowledges an order (half of all reports; then a user's
--- next one may follow in the same call); judge_reports_v1 says what is to be done with each of the rest, settle_reports_v1
--- what it changes, write_reports_v1 writes it; then each report leaves the inbox, is set aside, or stays.
+-- In steps: lock the users; acknowledge_orders_v1 takes what only acknowledges an order (half of all reports; then a
+-- user's next one may follow in the same call); judge_reports_v1 says what is to be done with each of the rest,
+-- settle_reports_v1 what it changes, write_reports_v1 writes it; then each report leaves the inbox, is set aside, or
+-- stays.
 --
 -- Result per inbox id, outcome:
---   applied | duplicate (nothing new in it) | quarantined (see quarantined_reports, reason tells)
---   early    it waits in early_reports, reason tells for what: a bust or a correction for an execution that nobody has
---            reported yet; a fill or a correction that is beyond the order for something else to be taken back, which may have
---            come first at the venue (one that is larger than the whole order waits for nothing: there can be no room, ever)
---            What has no room, and for which its own bust or correction waits already, is superseded: it is recorded as
---            reported, counts for nothing (a correction: for what it takes back) and is `applied`. Its bust or correction is
---            judged next, takes back no more than that, and a correction of nothing is posted, and needs room, as a fill does.
---   returned  a row more than was asked for: this report was early, and is in the inbox again, because what it waited for came
---            with this call (return_early_reports_v1); of which user, `user_id` tells
---   deferred (the user is locked by another writer, halted or gone, or has an older report): the row stays in the inbox.
---            Also the first answer to a report that shows a replacement to be live which nobody confirmed: the confirmation is
---            applied, the report itself by the next call
+--   applied | duplicate (nothing new in it) | quarantined (see quarantined_reports, `reason` says why)
+--   early    it waits in early_reports, `reason` says for what: a bust or a correction for an execution that nobody has
+--            reported yet; a fill or a correction that is beyond the order for something else to be taken back, which
+--            may have come first at the venue (one that is larger than the whole order waits for nothing: there can be
+--            no room, ever) What has no room, and for which its own bust or correction waits already, is superseded: it
+--            is recorded as reported, counts for nothing (a correction: for what it takes back) and is `applied`. Its
+--            bust or correction is judged next, takes back no more than that, and a correction of nothing is posted,
+--            and needs room, as a fill does.
+--   returned  a row more than was asked for: this report was early, and is in the inbox again, because what it waited
+--            for came with this call (return_early_reports_v1); of which user, `user_id` says
+--   deferred (the user is locked by another writer, halted or gone, or has an older report): the row stays in the
+--   inbox.
+--            Also the first answer to a report that shows a replacement to be live which nobody confirmed: the
+--            confirmation is applied, the report itself by the next call
 -- Reality is never refused: a late fill posts after an end, cash or shares may become negative, the user `restricted`.
--- Replacements: the report names the new order; the old one ends and gives its hold back, the new one takes its own. Busts
--- and corrections: an execution row and an entry of their own, never an edit. The order's filled quantity and cost become
--- what the venue says; what is taken back is open again while the order is, and then held again.
+-- Replacements: the report names the new order; the old one ends and gives its hold back, the new one takes its own.
+-- Busts and corrections: an execution row and an entry of their own, never an edit. The order's filled quantity and
+-- cost become what the venue says; what is taken back is open again while the order is, and then held again.
 -- Lock order: users by id.
 create or replace function brokerage.apply_reports_v1(p_inbox_ids bigint[], p_settles_on date)
 returns table (inbox_id bigint, outcome text, reason text, user_id uuid, order_id uuid)
@@ -41,7 +44,8 @@ declare
 begin
     return query select a.id, 'applied', null, null::uuid, null::uuid from unnest(acknowledged) a (id);
     -- what is left may all be of users whom other writers have: nothing to judge then
-    if not exists (select from inbox i where i.id = any (p_inbox_ids) and (i.user_id is null or i.user_id = any (locked))) then
+    if not exists (select from inbox i
+                   where i.id = any (p_inbox_ids) and (i.user_id is null or i.user_id = any (locked))) then
         return query select i.id, 'deferred', null, null::uuid, null::uuid from inbox i where i.id = any (p_inbox_ids);
         return;
     end if;

@@ -1,5 +1,5 @@
--- The third part of apply_reports_v1: write what settle_reports_v1 found. Execution, events, entries, postings, lots, position,
--- instructions, outbox rows, orders and the user's row, of each report, in one statement.
+-- The third part of apply_reports_v1: write what settle_reports_v1 found. Execution, events, entries, postings, lots,
+-- position, instructions, outbox rows, orders and the user's row, of each report, in one statement.
 -- A confirmed replacement's hold is the second entry of its write, and its event the second of the user's stream.
 -- Not for callers outside: the users' rows are locked. As the service role it has no right to write.
 create or replace function brokerage.write_reports_v1(p_settled brokerage.settled_report[]) returns void
@@ -15,7 +15,8 @@ begin
                                 last_qty_micros, last_px_micros, cost_micros, basis_micros, entry_seq, at,
                                 kind, ref_exec_id, ref_trade_date, qty_change_micros, basis_change_micros, settles_on,
                                 owed_micros, stands_qty_micros, stands_px_micros, recorded_at)
-        select user_id, order_id, venue, session, trade_date, exec_id, sha256(convert_to(qty || '|' || px, 'UTF8')), symbol, side,
+        select user_id, order_id, venue, session, trade_date, exec_id, sha256(convert_to(qty || '|' || px, 'UTF8')),
+               symbol, side,
                qty, px, cost, basis, new_entry_seq, coalesce(venue_at, recorded_at),
                kind, taken_exec_id, taken_date, qty_change, basis_change, settles_on,
                owed, stands_qty, stands_px, recorded_at
@@ -42,7 +43,8 @@ begin
     ),
     new_entries as (
         insert into journal_entries (user_id, seq, entry_id, kind, order_id, occurred_at, previous_hash, hash)
-        select user_id, new_entry_seq, entry_id, entry_kind, order_id, recorded_at, previous_hash, hash from settled where posts
+        select user_id, new_entry_seq, entry_id, entry_kind, order_id, recorded_at, previous_hash, hash from settled
+         where posts
         union all
         select user_id, last_entry_seq, new_id, 'hold', new_id, recorded_at, hash, last_hash from settled where holds
     ),
@@ -50,7 +52,8 @@ begin
         insert into postings (user_id, entry_seq, line, account, unit, direction, amount_micros)
         select s.user_id, s.new_entry_seq, l.line, l.account, l.unit, l.direction, l.amount
           from settled s
-         cross join unnest(s.accounts, s.units, s.directions, s.amounts) with ordinality l (account, unit, direction, amount, line)
+         cross join unnest(s.accounts, s.units, s.directions, s.amounts) with ordinality l (account, unit, direction,
+                 amount, line)
         union all
         select s.user_id, s.last_entry_seq, l.line, s.account || l.suffix, s.unit, l.direction, s.new_hold
           from settled s cross join (values (1, '', 'debit'), (2, '_held', 'credit')) l (line, suffix, direction)
@@ -68,8 +71,10 @@ begin
         on conflict (user_id, symbol) do update
            set qty_micros = p.qty_micros + excluded.qty_micros,
                cost_basis_micros = p.cost_basis_micros + excluded.cost_basis_micros,
-               qty_held_micros = p.qty_held_micros + (select s.held_shares_change + case when s.buys then 0 else s.new_hold end
-                                                        from settled s where s.user_id = p.user_id and s.symbol = p.symbol)
+               qty_held_micros = p.qty_held_micros
+                   + (select s.held_shares_change + case when s.buys then 0 else s.new_hold end
+                                                        from settled s where s.user_id = p.user_id
+                                                            and s.symbol = p.symbol)
     ),
     done_instructions as (
         delete from venue_instructions i using settled s
@@ -80,7 +85,8 @@ begin
                 or (i.order_id = s.new_id and i.action = 'replace' and s.verdict in ('replace', 'refuse')))
     ),
     new_outbox as (   -- one row per event, each with the entry of its own order
-        insert into outbox (user_id, write_seq, epoch, order_id, order_event_seq, order_stream_seq, entry_seq, occurred_at)
+        insert into outbox (user_id, write_seq, epoch, order_id, order_event_seq, order_stream_seq, entry_seq,
+                            occurred_at)
         select b.* from (
             select user_id, new_write_seq, epoch, order_id, new_event_seq, new_stream_seq,
                    case when posts then new_entry_seq end, recorded_at
@@ -95,7 +101,8 @@ begin
         update orders o
            set status = s.new_status, cum_qty_micros = s.new_cum_qty, cum_cost_exact = s.new_cost_exact,
                cum_cost_micros = s.new_cost, held_cash_micros = s.new_held_cash, held_shares_micros = s.new_held_shares,
-               venue_order_id = case when s.named_order_id = o.order_id then coalesce(o.venue_order_id, s.venue_order_id)
+               venue_order_id = case when s.named_order_id = o.order_id
+                                     then coalesce(o.venue_order_id, s.venue_order_id)
                                      else o.venue_order_id end,
                reject_reason = case when s.new_status = 'rejected' and s.verdict = 'end'
                                     then coalesce(s.venue_reason, 'rejected by the venue') else o.reject_reason end,
@@ -107,7 +114,8 @@ begin
     new_replacements as (
         update orders o
            set status = s.new_order_status,
-               order_qty_micros = case s.new_order_status when 'routed' then s.new_order_qty else o.order_qty_micros end,
+               order_qty_micros
+                   = case s.new_order_status when 'routed' then s.new_order_qty else o.order_qty_micros end,
                held_cash_micros = case when s.buys then s.new_hold else 0 end,
                held_shares_micros = case when s.buys then 0 else s.new_hold end,
                venue_order_id = coalesce(o.venue_order_id, s.venue_order_id),
@@ -122,7 +130,8 @@ begin
                or ((s.position_change < 0 or s.new_hold > 0 or s.held_shares_change > 0)
                    and s.position_qty + s.position_change
                        < s.position_held + s.held_shares_change + case when s.buys then 0 else s.new_hold end),
-           recorded_at = s.recorded_at, write_seq = s.new_write_seq, entry_seq = s.last_entry_seq, chain_head = s.last_hash,
+           recorded_at = s.recorded_at, write_seq = s.new_write_seq, entry_seq = s.last_entry_seq,
+           chain_head = s.last_hash,
            order_event_seq = s.last_stream_seq,
            owner_state = 'active', halt_id = null, lease_ends_at = null
       from settled s where u.user_id = s.user_id;
