@@ -95,8 +95,9 @@ select user_id, symbol, entry_seq, 'cost basis of this step' as problem, basis_c
 union all
 select user_id, symbol, entry_seq, 'cost basis of the trade as it stands', basis, true_basis
   from expected
- where starts_with(kind, 'revised') and basis is distinct
-   from case when kind = 'revised sell' or is_bust then true_basis else greatest(taken_basis + buy_change, 0) end
+ where starts_with(kind, 'revised')
+     and basis is distinct from case when kind = 'revised sell' or is_bust then true_basis
+                                     else greatest(taken_basis + buy_change, 0) end
 union all
 select user_id, symbol, entry_seq, 'shares owed before the trade', owed,
        case kind when 'buy' then greatest(-qty_before, 0) else taken_owed end

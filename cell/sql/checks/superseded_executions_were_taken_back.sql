@@ -29,5 +29,5 @@ select x.user_id, x.order_id, x.exec_id, x.stands_qty_micros, s.qty as qty_befor
  where x.stands_qty_micros is not null
    and (not k.is_taken_back
         or x.cost_micros <> 0 or x.qty_change_micros <> 0 or x.basis_change_micros <> 0
-        or (x.stands_qty_micros, x.stands_px_micros, x.basis_micros, x.owed_micros) is distinct
-          from (s.qty, s.px, s.basis, s.owed))
+        or (x.stands_qty_micros, x.stands_px_micros, x.basis_micros, x.owed_micros) is distinct from (s.qty, s.px,
+                s.basis, s.owed))

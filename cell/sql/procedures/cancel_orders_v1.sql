@@ -60,8 +60,8 @@ begin
           from judged j where j.outcome in ('cancelled', 'pending_cancel') and j.status <> j.outcome
     ),
     chained as materialized (
-        select m.*, entry_hash_v1(m.chain_head, m.user_id, m.new_entry_seq, m.entry_id, 'release', m.order_id,
-                                  m.recorded_at,
+        select m.*,
+               entry_hash_v1(m.chain_head, m.user_id, m.new_entry_seq, m.entry_id, 'release', m.order_id, m.recorded_at,
                                   posting_line_v1(1, m.account || '_held', m.unit, 'debit', m.amount),
                                   posting_line_v1(2, m.account, m.unit, 'credit', m.amount)) as hash
           from moved m
@@ -81,8 +81,8 @@ begin
     new_postings as (
         insert into postings (user_id, entry_seq, line, account, unit, direction, amount_micros)
         select c.user_id, c.new_entry_seq, l.line, c.account || l.suffix, c.unit, l.direction, c.amount
-          from chained c cross join (values (1::smallint, '_held', 'debit'), (2::smallint, '', 'credit')) l (line,
-                  suffix, direction)
+          from chained c
+            cross join (values (1::smallint, '_held', 'debit'), (2::smallint, '', 'credit')) l (line, suffix, direction)
          where c.ends
     ),
     new_positions as (

@@ -13,8 +13,8 @@ declare
 begin
     for order_index in 1 .. coalesce(cardinality(p_user_ids), 0) loop
         if p_user_ids[order_index] = any (locked) then
-            moved := moved + advance_orders_v1(array[p_user_ids[order_index]], array[p_order_ids[order_index]],
-                                               array['routed'],
+            moved := moved
+                + advance_orders_v1(array[p_user_ids[order_index]], array[p_order_ids[order_index]], array['routed'],
                                             'pending_cancel', 'the venue does not answer', 'cancel');
         end if;
     end loop;

@@ -64,8 +64,9 @@ begin
     new_postings as (
         insert into postings (user_id, entry_seq, line, account, unit, direction, amount_micros)
         select c.user_id, c.new_entry_seq, l.line, l.account, 'USD', l.direction, c.amount
-          from chained c cross join (values (1::smallint, 'bank', 'debit'), (2::smallint, 'cash', 'credit')) l (line,
-                  account, direction)
+          from chained c
+            cross join (values (1::smallint, 'bank', 'debit'), (2::smallint, 'cash', 'credit')) l (line, account,
+                    direction)
     ),
     new_outbox as (
         insert into outbox (user_id, write_seq, epoch, entry_seq, occurred_at)

@@ -266,8 +266,8 @@ begin
     new_postings as (
         insert into postings (user_id, entry_seq, line, account, unit, direction, amount_micros)
         select c.user_id, c.new_entry_seq, l.line, c.account || l.suffix, c.unit, l.direction, c.amount
-          from chained c cross join (values (1::smallint, '', 'debit'), (2::smallint, '_held', 'credit')) l (line,
-                  suffix, direction)
+          from chained c
+            cross join (values (1::smallint, '', 'debit'), (2::smallint, '_held', 'credit')) l (line, suffix, direction)
     ),
     new_positions as (
         update positions p set qty_held_micros = p.qty_held_micros + c.amount

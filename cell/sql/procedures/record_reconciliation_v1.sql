@@ -17,8 +17,8 @@ begin
         select from reconciliations r
          where r.run_id = p_run_id
            and (r.started_at, r.ended_at, r.as_of, r.actor, r.verdict, r.checks, r.totals, r.venue, r.events)
-               is not distinct
-                 from (p_started_at, p_ended_at, p_as_of, p_actor, p_verdict, p_checks, p_totals, p_venue, p_events)
+               is not distinct from (p_started_at, p_ended_at, p_as_of, p_actor, p_verdict, p_checks, p_totals, p_venue,
+                                     p_events)
     ) then
         raise exception 'reconciliation % is recorded already, with other findings', p_run_id using errcode = 'RB032';
     end if;

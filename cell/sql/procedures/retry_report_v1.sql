@@ -10,8 +10,8 @@ as $$
     with taken as (delete from quarantined_reports where id = p_id returning *),
     found as (
         select t.*, o.user_id as owner
-          from taken t left join lateral (select x.user_id from orders x where x.order_id = t.order_id
-                                          limit 1) o on true
+          from taken t
+            left join lateral (select x.user_id from orders x where x.order_id = t.order_id limit 1) o on true
     ),
     back as (
         insert into inbox (venue, session, venue_seq, user_id, order_id, body, received_at)

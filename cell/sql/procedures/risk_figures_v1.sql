@@ -10,7 +10,8 @@ set search_path = brokerage, pg_temp
 as $$
     select case p_outcome
         when 'PRICE_OUT_OF_BAND' then jsonb_build_object(
-            'field', case when is_out_of_band_v1(p_limit_px, s.reference_px_micros, l.price_band_bps,
+            'field', case
+                          when is_out_of_band_v1(p_limit_px, s.reference_px_micros, l.price_band_bps,
                                                  s.venue_low_px_micros,
                                                  s.venue_high_px_micros) then 'limit_price' else 'stop_price' end,
             'reference_price', s.reference_px_micros,

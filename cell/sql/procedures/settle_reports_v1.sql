@@ -27,8 +27,9 @@ begin
                               when 'revise' then case j.kind when 'correct' then j.reported_qty else 0 end - j.taken_qty
                               else 0 end as qty_change,
                case j.verdict when 'fill' then j.reported_qty::numeric * j.reported_px
-                              when 'revise' then case j.kind when 'correct' then j.reported_qty::numeric * j.reported_px
-                                                      else 0 end
+                              when 'revise'
+                                  then case j.kind when 'correct' then j.reported_qty::numeric * j.reported_px
+                                            else 0 end
                                                  - j.taken_qty::numeric * j.taken_px
                               else 0 end as exact_change
           from unnest(p_judged) j

@@ -95,8 +95,9 @@ begin
     new_postings as (
         insert into postings (user_id, entry_seq, line, account, unit, direction, amount_micros)
         select c.user_id, c.new_entry_seq, l.line, l.account, c.symbol, l.direction, c.qty
-          from chained c cross join (values (1::smallint, 'transfer_agent', 'debit'),
-                                     (2::smallint, 'shares', 'credit')) l (line, account, direction)
+          from chained c
+            cross join (values (1::smallint, 'transfer_agent', 'debit'), (2::smallint, 'shares', 'credit')) l (line,
+                    account, direction)
     ),
     new_positions as (
         insert into positions as p (user_id, symbol, qty_micros, cost_basis_micros)

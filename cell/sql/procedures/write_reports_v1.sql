@@ -73,8 +73,8 @@ begin
                cost_basis_micros = p.cost_basis_micros + excluded.cost_basis_micros,
                qty_held_micros = p.qty_held_micros
                    + (select s.held_shares_change + case when s.buys then 0 else s.new_hold end
-                                                        from settled s where s.user_id = p.user_id
-                                                            and s.symbol = p.symbol)
+                                                        from settled s
+                                                         where s.user_id = p.user_id and s.symbol = p.symbol)
     ),
     done_instructions as (
         delete from venue_instructions i using settled s
@@ -101,8 +101,8 @@ begin
         update orders o
            set status = s.new_status, cum_qty_micros = s.new_cum_qty, cum_cost_exact = s.new_cost_exact,
                cum_cost_micros = s.new_cost, held_cash_micros = s.new_held_cash, held_shares_micros = s.new_held_shares,
-               venue_order_id = case when s.named_order_id = o.order_id
-                                     then coalesce(o.venue_order_id, s.venue_order_id)
+               venue_order_id
+                   = case when s.named_order_id = o.order_id then coalesce(o.venue_order_id, s.venue_order_id)
                                      else o.venue_order_id end,
                reject_reason = case when s.new_status = 'rejected' and s.verdict = 'end'
                                     then coalesce(s.venue_reason, 'rejected by the venue') else o.reject_reason end,
