@@ -1,5 +1,5 @@
 -- Commit a run of the venue's reports to the inbox; only then may they be acknowledged. Reports at or below the
--- session's committed sequence are repeats and are passed over. A gap in the sequence is refused whole: something was
+-- session's committed sequence are repeats and are passed over. A gap in the sequence is refused whole: a report was
 -- lost on the way.
 -- Result: the session's committed sequence, and the inbox ids of what is new in order of the venue's sequence.
 -- SQLSTATEs: RB020 gap in the sequence. Lock order: the session's row (one worker writes it), no user.

@@ -2,22 +2,21 @@
 -- Execution, order, event, ledger entry, balances, position, outbox row and the inbox row's end: one transaction.
 -- In steps: lock the users; acknowledge_orders_v1 takes what only acknowledges an order (half of all reports; then a
 -- user's next one may follow in the same call); judge_reports_v1 says what is to be done with each of the rest,
--- settle_reports_v1 what it changes, write_reports_v1 writes it; then each report leaves the inbox, is set aside, or
--- stays.
+-- settle_reports_v1 what it changes, write_reports_v1 writes it; then each report leaves the inbox or stays.
 --
 -- Result per inbox id, outcome:
 --   applied | duplicate (nothing new in it) | quarantined (see quarantined_reports, `reason` says why)
 --   early    it waits in early_reports, `reason` says for what: a bust or a correction for an execution that nobody has
 --            reported yet; a fill or a correction that is beyond the order for something else to be taken back, which
 --            may have come first at the venue (one that is larger than the whole order waits for nothing: there can be
---            no room, ever) What has no room, and for which its own bust or correction waits already, is superseded: it
---            is recorded as reported, counts for nothing (a correction: for what it takes back) and is `applied`. Its
---            bust or correction is judged next, takes back no more than that, and a correction of nothing is posted,
---            and needs room, as a fill does.
+--            no room, ever).
+--            What has no room, and for which its own bust or correction waits already, is superseded: it is recorded as
+--            reported, counts for nothing (a correction: for what it takes back) and is `applied`. Its bust or
+--            correction is judged next, takes back no more than that, and a correction of nothing is posted, and needs
+--            room, as a fill does.
 --   returned  a row more than was asked for: this report was early, and is in the inbox again, because what it waited
 --            for came with this call (return_early_reports_v1); of which user, `user_id` says
---   deferred (the user is locked by another writer, halted or gone, or has an older report): the row stays in the
---   inbox.
+--   deferred the user is locked by another writer, halted or gone, or has an older report: the row stays in the inbox.
 --            Also the first answer to a report that shows a replacement to be live which nobody confirmed: the
 --            confirmation is applied, the report itself by the next call
 -- Reality is never refused: a late fill posts after an end, cash or shares may become negative, the user `restricted`.

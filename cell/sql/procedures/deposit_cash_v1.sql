@@ -1,6 +1,6 @@
 -- Credit up to 64 deposits, at most one per user; a deposit is settled at once until ACH is built.
--- Result as in place_orders_v1; accepted: resource_id = the deposit, when replayed with figures = {amount_micros}. Lock
--- order: users by id.
+-- Result as in place_orders_v1; accepted: resource_id = the deposit, when replayed with figures = {amount_micros}.
+-- Lock order: users by id.
 create or replace function brokerage.deposit_cash_v1(
     p_user_ids uuid[], p_keys text[], p_fingerprints bytea[], p_amounts bigint[], p_wait boolean default false
 ) returns table (

@@ -1,9 +1,9 @@
--- The hash of a journal entry: what chains it to its user's previous one. This is the only place that writes the
--- canonical form. Form 1: sha256(previous_hash || utf8 of '1|user|seq|entry_id|kind|order_id or -|occurred_at in
--- microseconds|lines'), a line as posting_line_v1 writes it, ';' between lines, in the order of their numbers.
--- The check chain_verifies spells the form out a second time, on purpose: called from there, this function could not be
--- wrong. So a changed form is a new form number, here and there. Stable and simple, so the planner writes it into the
--- statement.
+-- The hash of a journal entry, which chains it to the user's previous one. Only this function writes the canonical form.
+-- Form 1: sha256(previous_hash || utf8 of '1|user|seq|entry_id|kind|order_id or -|occurred_at in microseconds|lines'),
+-- a line as posting_line_v1 writes it, ';' between lines, in the order of their numbers.
+-- The check chain_verifies spells the form out a second time, on purpose: if it called this function, it could not find
+-- a fault of it. So a changed form gets a new form number, here and there.
+-- A stable function of one expression: the planner puts it into the calling statement, a call costs nothing.
 create or replace function brokerage.entry_hash_v1(
     previous_hash bytea, user_id uuid, seq bigint, entry_id uuid, kind text, order_id uuid, occurred_at timestamptz,
     variadic lines text[]

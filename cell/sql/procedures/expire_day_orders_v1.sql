@@ -1,7 +1,7 @@
 -- End one page of the day orders of the session that closed at p_closes_at: up to p_limit orders after p_after, by
--- order id. One that the venue never saw (queued, armed, funds_held) ends `expired` now, its funds come back. Of one
--- that the venue has, it becomes pending_cancel with an instruction `expire` to the venue, keeps its funds, and ends
--- when the venue confirms. Harmless to repeat; what the market's own end of day or a customer's cancel has already
+-- order id. One that the venue never saw (queued, armed, funds_held) ends `expired` now, its funds come back. One that
+-- the venue has becomes pending_cancel with an instruction `expire` to the venue, keeps its funds, and ends when the
+-- venue confirms. Harmless to repeat; what the market's own end of day or a customer's cancel has already
 -- touched is only counted.
 --
 -- Result: the page's last order id (null: there is no further page), how many ended, for how many an instruction goes,
