@@ -16,9 +16,9 @@ from infra.security.email_hash import EmailHasher
 from infra.topology.cells import CellState
 from infra.topology.identifiers import CellId, parse_uuid_hex
 from router.cell_calls import CellCalls, passed_on, session_of
+from router.cell_directory import CellDirectory
 from router.errors import CellUnavailable
 from router.queries import ControlQueries
-from router.world import World
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +43,14 @@ class Password:
 class LogIn:
     def __init__(
         self,
-        world: World,
+        directory: CellDirectory,
         queries: ControlQueries,
         calls: CellCalls,
         hasher: EmailHasher,
         *,
         is_void: Callable[[UUID, int], bool] = lambda user_id, begun_at_s: False,
     ) -> None:
-        self._world = world
+        self._directory = directory
         self._is_void = is_void
         self._queries = queries
         self._calls = calls
@@ -85,7 +85,7 @@ class LogIn:
 
     def _nobody(self, email_hash: bytes) -> tuple[UUID, CellId]:
         """A user id that nobody has and the cell that is asked about it: always the same ones for one email."""
-        cells = [cell for cell in self._world.shard_map().cells if cell.state is not CellState.RETIRED]
+        cells = [cell for cell in self._directory.shard_map().cells if cell.state is not CellState.RETIRED]
         if not cells:
             raise CellUnavailable("no cell serves anybody at the moment")
         cell = cells[int.from_bytes(email_hash[16:24], "big") % len(cells)]

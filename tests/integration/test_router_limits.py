@@ -34,7 +34,7 @@ async def test_one_customer_too_often_is_told_when_to_return(tmp_path: Path) -> 
         assert (await router.ask("GET", "/v1/account", token=router.token("cell-1"))).status == 200
         await asyncio.sleep(0.6)
         assert (await router.ask("GET", "/v1/account", token=router.token_of(user_id))).status == 200
-        assert router.router.forwarder.limits.user.refused == 2
+        assert router.router.services.limits.user.refused == 2
 
 
 async def test_one_address_too_often_is_refused_before_its_token_is_checked(tmp_path: Path) -> None:
