@@ -7,7 +7,7 @@ import uvloop
 
 from exchange.app import run_exchange
 from exchange.settings import ExchangeSettings
-from infra.runtime.collector import set_startup_aside
+from infra.runtime.garbage_collection import freeze_startup_objects
 from infra.runtime.shutdown import Shutdown
 from infra.runtime.telemetry import configure_logging
 
@@ -31,7 +31,7 @@ def serve() -> None:
 async def _serve(settings: ExchangeSettings) -> None:
     shutdown = Shutdown()
     shutdown.install()
-    set_startup_aside()
+    freeze_startup_objects()
     await run_exchange(settings, shutdown)
 
 

@@ -15,7 +15,7 @@ from typing import Final
 import typer
 import uvloop
 
-from infra.runtime.collector import set_startup_aside
+from infra.runtime.garbage_collection import freeze_startup_objects
 from infra.runtime.shutdown import Shutdown
 from infra.runtime.telemetry import configure_logging
 from router.app import Router
@@ -67,7 +67,7 @@ async def _serve(settings: RouterSettings) -> int | None:
     ending.install()
     part = Router(settings)
     async with part.serving(keeps_listener=lambda: ending.begins_anew):
-        set_startup_aside()
+        freeze_startup_objects()
         await ending.wait()
     listener = part.listener
     if listener is None or listener.fileno() < 0:

@@ -13,7 +13,7 @@ from typing import Final
 from weakref import WeakSet
 
 from infra.runtime.cancelling import cancel_all
-from infra.runtime.fair_places import FairPlaces
+from infra.runtime.fair_permits import FairPermits
 from infra.runtime.telemetry import LATENCY_BUCKETS_S
 from infra.topology.identifiers import CellId
 from infra.topology.shard_map import ShardMap
@@ -74,11 +74,11 @@ class Upstream:
         self.figures = Figures()
         self.slow_answers = 0
         self.tunnels = 0
-        self.streams = FairPlaces(
-            places_max=settings.tunnels_max,
-            of_one_max=settings.user_tunnels_max,
+        self.streams = FairPermits(
+            permits_max=settings.tunnels_max,
+            permits_per_holder_max=settings.user_tunnels_max,
             waiting_max=0,
-            waiting_of_one_max=0,
+            waiting_per_holder_max=0,
         )
         """WebSockets that are open or being opened; nobody waits for a place of theirs."""
         self.servers: list[UpstreamServer] = []
@@ -108,7 +108,7 @@ class Upstream:
         self._every_server.add(server)
         return server
 
-    def take_ready(self, now_s: float, places: FairPlaces, whom: int) -> UpstreamConnection | None:
+    def take_ready(self, now_s: float, places: FairPermits, whom: int) -> UpstreamConnection | None:
         """The usual case without waiting: a place and an idle connection to the user's server. None: whatever it is,
         `take_in_time` finds out."""
         servers = self.servers
@@ -121,11 +121,11 @@ class Upstream:
             if healthy is None:
                 return None
             server = healthy
-        if not places.try_enter(whom):
+        if not places.try_acquire(whom):
             return None
         connection = server.take_idle(now_s)
         if connection is None:
-            places.leave(whom)
+            places.release(whom)
         else:
             connection.places = places
             connection.whom = whom
@@ -148,7 +148,7 @@ class Upstream:
         )
 
     async def take_in_time(
-        self, within_s: float, places: FairPlaces, whom: int, *, fresh: bool = False
+        self, within_s: float, places: FairPermits, whom: int, *, fresh: bool = False
     ) -> UpstreamConnection:
         """Wait for a place, then connect if need be. Raises `CellUnavailable`, `CellOverloaded` or `TooManyRequests`;
         nothing was sent."""
@@ -158,15 +158,15 @@ class Upstream:
                     return await self._take(places, whom, fresh=fresh)
         raise CellOverloaded("there was no time left to ask the cell; nothing was done")
 
-    async def _take(self, places: FairPlaces, whom: int, *, fresh: bool) -> UpstreamConnection:
+    async def _take(self, places: FairPermits, whom: int, *, fresh: bool) -> UpstreamConnection:
         loop = asyncio.get_running_loop()
         if not self.is_reachable(loop.time()):
             raise CellUnavailable("the cell that serves this user does not answer")
-        await self.bulkhead.enter(places, whom)
+        await self.bulkhead.acquire(places, whom)
         try:
             connection = await self._take_connection(loop, whom, fresh=fresh)
         except BaseException:
-            places.leave(whom)
+            places.release(whom)
             raise
         connection.places = places
         connection.whom = whom
@@ -216,7 +216,7 @@ class Upstream:
         connection.is_aside = True
         self.slow_answers += 1
         assert connection.places is not None
-        connection.places.vacate(connection.whom)
+        connection.places.release_permit(connection.whom)
 
     def _leave_place(self, connection: UpstreamConnection) -> None:
         places = connection.places
@@ -224,9 +224,9 @@ class Upstream:
         if connection.is_aside:
             connection.is_aside = False
             self.slow_answers -= 1
-            places.leave_share(connection.whom)
+            places.release_share(connection.whom)
         else:
-            places.leave(connection.whom)
+            places.release(connection.whom)
 
     def is_reachable(self, now_s: float) -> bool:
         return any(not server.breaker.is_open(now_s) for server in self.servers)

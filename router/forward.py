@@ -10,7 +10,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Final
 
-from infra.runtime.fair_places import FairPlaces
+from infra.runtime.fair_permits import FairPermits
 from router.answer import write_answer_head
 from router.budget import budget_ms
 from router.cell_exchange import CellExchange
@@ -71,7 +71,7 @@ class Forwarding(CellExchange):
         else:
             self.send(connection, now_s)
 
-    def places_in(self, cell: Upstream) -> FairPlaces:
+    def places_in(self, cell: Upstream) -> FairPermits:
         """Reads and writes have places of their own."""
         bulkhead, request = cell.bulkhead, self.request
         return bulkhead.reads if request.method in _SAFE or request.target == _PREVIEW else bulkhead.writes

@@ -149,11 +149,11 @@ class Upgrade(CellExchange):
 
     async def _ask(self, cell: Upstream) -> Tunnel:
         whom = self.route.user_id.int
-        if not cell.streams.try_enter(whom):
-            if cell.streams.has_share(whom):
+        if not cell.streams.try_acquire(whom):
+            if cell.streams.has_full_share(whom):
                 raise TooManyRequests("as many open streams as one customer may have")
             raise CellOverloaded("the cell has as many open streams as it may have")
-        tunnel = Tunnel(self.client, leave_place=lambda: cell.streams.leave(whom))
+        tunnel = Tunnel(self.client, leave_place=lambda: cell.streams.release(whom))
         try:
             await self._connect(cell, tunnel)
         except BaseException:

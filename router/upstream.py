@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import httptools
 
-from infra.runtime.fair_places import FairPlaces
+from infra.runtime.fair_permits import FairPermits
 from router.breaker import Breaker
 from router.rendezvous import seed_of
 from router.ticking import time_limit
@@ -76,7 +76,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.started_s = 0.0
         self.deadline_s = 0.0
         self.is_aside = False
-        self.places: FairPlaces | None = None
+        self.places: FairPermits | None = None
         self.whom = 0
         """Whose place of which kind the request on it has (`fleet.py`)."""
         self._parser = httptools.HttpResponseParser(self)

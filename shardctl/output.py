@@ -1,4 +1,4 @@
-"""How commands speak: tables for people, JSON for programs, progress on standard error so that pipes stay clean."""
+"""How commands print: tables for people, JSON for programs, progress and errors on standard error."""
 
 import sys
 from collections.abc import Sequence
@@ -8,13 +8,14 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-_PIPE_WIDTH = 240  # a pipe has no width: rows must not be cut for it
+_PIPE_WIDTH = 240
+"""Columns. A pipe has no width and rich would take 80, which cuts rows of `status` and `cells list`."""
 console = Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH)
 progress_console = Console(stderr=True)
 
 
 def print_json(value: Any) -> None:
-    """One JSON document on standard output. Dataclasses, structs, enums and times are understood."""
+    """One JSON document on standard output; dataclasses, structs, enums and times are encoded by msgspec."""
     sys.stdout.write(msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n")
 
 

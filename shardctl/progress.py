@@ -12,7 +12,7 @@ _MARKS = {Phase.PREPARE: "[dim]·[/]", Phase.READY: "[green]✓[/]", Phase.STOP:
 
 @contextmanager
 def shown_progress(title: str, *, quiet: bool = False) -> Iterator[Report]:
-    """A report that prints. `quiet` reports nothing: the caller wants JSON, or speaks itself."""
+    """A report that prints its steps. `quiet` prints nothing: the caller prints JSON."""
     if quiet:
         yield lambda _: None
         return

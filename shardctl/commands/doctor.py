@@ -1,4 +1,4 @@
-"""`shardctl doctor`: what is wrong here, and the command that mends it."""
+"""`shardctl doctor`: what is wrong with machine and stack, and the command that mends it."""
 
 import asyncio
 from typing import Annotated
@@ -19,8 +19,8 @@ def doctor(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Examine machine and stack; each finding comes with its fix. Exit code 1 if something is wrong."""
-    findings = asyncio.run(_examine(ledger=ledger, speak=not as_json))
+    """Examine machine and stack; each finding names the command that mends it. Exit code 1: something is wrong."""
+    findings = asyncio.run(_examine(ledger=ledger, show=not as_json))
     if as_json:
         print_json(findings)
     wrong = [finding for finding in findings if finding.verdict is Verdict.BAD]
@@ -28,11 +28,11 @@ def doctor(
         raise Refused(f"{len(wrong)} of {len(findings)} checks found something")
 
 
-async def _examine(*, ledger: bool, speak: bool) -> list[Finding]:
+async def _examine(*, ledger: bool, show: bool) -> list[Finding]:
     findings = []
     async for finding in examine(open_backend(), ledger=ledger):
         findings.append(finding)
-        if speak:
+        if show:
             console.print(f"{_MARKS[finding.verdict]} {finding.check}: {finding.detail}", highlight=False)
             if finding.fix:
                 console.print(f"    fix: [bold]{finding.fix}[/]", highlight=False)

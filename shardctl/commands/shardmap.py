@@ -26,7 +26,7 @@ def show(
     history: Annotated[int, typer.Option(help="How many of the newest epochs to show.", min=0, max=1000)] = 5,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Epoch, buckets and pins by cell, and who changed what, when and why."""
+    """Epoch, buckets and pins by cell, and the newest changes: who, when, why."""
     found, records = asyncio.run(_read(history))
     if as_json:
         print_json({**found, "history": [asdict(record) for record in records]})
@@ -39,14 +39,14 @@ def show(
     console.print(f"{found['buckets_unassigned']:,} of 65,536 buckets unassigned", highlight=False)
     if records:
         print_table(
-            ("epoch>", "when", "who", "what", "why"),
+            ("epoch>", "at", "actor", "change", "reason"),
             [(record.epoch, _time(record), record.actor, _change(record), record.reason) for record in records],
         )
 
 
 @app.command()
 def publish() -> None:
-    """Give Redis the map as it is in the control database: after Redis was emptied. Harmless to repeat.
+    """Write the map of the control database to Redis, for instance after Redis was emptied. Harmless to repeat.
 
     Routers do not wait for it: without Redis they ask the control database.
     """

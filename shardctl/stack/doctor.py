@@ -37,10 +37,15 @@ from shardctl.shardmap.store import open_store
 from shardctl.stack.current import control_dsn, stack_clock
 
 _DISK_FREE_MIN_BYTES = 2 * 1024**3
+"""PostgreSQL and Kafka stop when their disk is full; a new stack takes about a quarter of this."""
 _MEMORY_FREE_MIN_BYTES = 1024**3
+"""A further small stack needs about as much; with less the kernel may kill a database."""
 _OPEN_FILES_MIN = 1024
+"""A router holds two sockets per request that it forwards."""
 _BROKER_ANSWER_S = 3.0
-_RECONCILED_AGE_MAX_S = 26 * 3600  # it runs every night, and may be late
+"""How long a broker may take to name its topics; a healthy one takes milliseconds."""
+_RECONCILED_AGE_MAX_S = 26 * 3600
+"""It runs every night; two hours more for a night when it starts late or takes long."""
 
 
 class Verdict(StrEnum):
@@ -95,7 +100,7 @@ async def examine(backend: LocalBackend, *, ledger: bool) -> AsyncIterator[Findi
 
 
 def _clock(backend: LocalBackend) -> Finding:
-    """No fault, but whoever reads times here must know."""
+    """Never wrong, but everyone who reads times of this stack must know its offset."""
     offset_s = backend.record().spec.clock_offset_s
     detail = f"{offset_s:+.0f} s beside the machine's" if offset_s else "the machine's"
     return good("clock", detail)
@@ -272,7 +277,7 @@ async def _published_map(backend: LocalBackend) -> Finding:
 
 
 async def _reconciliation(backend: LocalBackend, cell: str) -> Finding:
-    """Whether somebody looked lately, and what he saw."""
+    """Whether the cell was reconciled lately, and with what verdict."""
     check, again = f"reconciliation of {cell}", f"shardctl cells reconcile {cell}"
     try:
         runs = await list_reconciliations(backend, cell, 1)
@@ -282,12 +287,12 @@ async def _reconciliation(backend: LocalBackend, cell: str) -> Finding:
         return Finding(check, Verdict.WARNING, "was never run", again)
     run = runs[0]
     age_s = (stack_clock(backend).now() - datetime.fromisoformat(run["ended_at"])).total_seconds()
-    told = f"{run['verdict']} {format_duration(age_s)} ago"
+    outcome = f"{run['verdict']} {format_duration(age_s)} ago"
     if run["verdict"] == "different":
-        return bad(check, f"{told}: {', '.join(run['found'])}", f"shardctl cells reconciliations {cell} -n 1 --json")
+        return bad(check, f"{outcome}: {', '.join(run['found'])}", f"shardctl cells reconciliations {cell} -n 1 --json")
     if age_s > _RECONCILED_AGE_MAX_S or run["verdict"] != "equal":
-        return Finding(check, Verdict.WARNING, told, again)
-    return good(check, told)
+        return Finding(check, Verdict.WARNING, outcome, again)
+    return good(check, outcome)
 
 
 async def _ledgers(backend: LocalBackend) -> list[Finding]:

@@ -1,4 +1,4 @@
-"""What a stack looks like from outside: its processes, its addresses."""
+"""What a stack consists of, for `shardctl status`: its processes, and its addresses as shell variables."""
 
 import shlex
 from dataclasses import dataclass
