@@ -20,7 +20,7 @@ class AccessLog:
         self._second = 0
         self._lines = 0
         self._left = settings.one_in
-        self.left_out = 0
+        self.dropped = 0
 
     def picks(self, status: int) -> bool:
         """Asked once for every answer: is this one written? The line is put together only then."""
@@ -37,7 +37,7 @@ class AccessLog:
         if int(now_s) != self._second:
             self._second, self._lines = int(now_s), 0
         if self._lines >= self._lines_per_s:
-            self.left_out += 1
+            self.dropped += 1
             return
         self._lines += 1
         fields = {

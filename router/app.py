@@ -11,6 +11,7 @@ import socket
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Final
 from uuid import UUID
 
 from infra.runtime.cancelling import cancel_all
@@ -73,7 +74,8 @@ from router.ticking import ticks
 from router.tunnel_registry import TunnelRegistry
 from router.upgrade import UpgradeServices
 
-_FORGET_S = 10.0
+_FORGET_S: Final = 10.0
+"""Between two sweeps of full token buckets: a large table holds the loop up for milliseconds, so not often."""
 
 
 class Router:
@@ -190,18 +192,18 @@ class Router:
                     "router_limited_addresses_total": lambda: (
                         self.services.limits.address.refused + self.services.limits.identity.refused
                     ),
-                    "router_limit_buckets_count": lambda: (
+                    "router_token_buckets": lambda: (
                         self.services.limits.user.tracked + self.services.limits.address.tracked
                     ),
-                    "router_revoked_users_count": lambda: len(self.revoked.held),
+                    "router_revoked_users": lambda: len(self.revoked.held),
                     "router_revocations_refused_total": lambda: self.revoked.refused,
-                    "router_access_lines_left_out_total": lambda: self.services.access_log.left_out,
-                    "router_held_count": lambda: self.holding.waiting,
+                    "router_access_lines_dropped_total": lambda: self.services.access_log.dropped,
+                    "router_held": lambda: self.holding.waiting,
                     "router_held_total": lambda: self.holding.held,
-                    "router_held_in_vain_total": lambda: self.holding.given_up,
-                    "router_hold_full_total": lambda: self.holding.turned_away,
+                    "router_hold_abandoned_total": lambda: self.holding.given_up,
+                    "router_hold_full_total": lambda: self.holding.shed,
                     "router_clients_refused_total": lambda: self.clients.refused,
-                    "router_clients_count": lambda: len(self.clients),
+                    "router_clients": lambda: len(self.clients),
                     "router_claims_finished_total": lambda: self.sweep.finished,
                     "router_claims_freed_total": lambda: self.sweep.freed,
                 },

@@ -23,9 +23,9 @@ class CellExchange(Exchange):
         now_s = monotonic()
         request.received_s = now_s
         limits = services.limits
-        bucket = client.address_bucket
+        bucket = client.token_bucket
         if bucket is None or bucket.forgotten:
-            bucket = client.address_bucket = limits.address.bucket(client.address)
+            bucket = client.token_bucket = limits.address.bucket_of(client.address)
         if not limits.address.take(bucket, now_s):
             self.refuse(limits.address.refusal(bucket, now_s))
             return
@@ -34,9 +34,9 @@ class CellExchange(Exchange):
         except RouterRefusal as refusal:
             self.refuse(refusal)
             return
-        bucket = route.bucket
+        bucket = route.token_bucket
         if bucket is None or bucket.forgotten:
-            bucket = route.bucket = limits.user.bucket(route.user_id)
+            bucket = route.token_bucket = limits.user.bucket_of(route.user_id)
         if not limits.user.take(bucket, now_s):
             self.refuse(limits.user.refusal(bucket, now_s))
             return

@@ -17,7 +17,7 @@ from router.client_registry import ClientRegistry
 from router.errors import RouterRefusal
 from router.exchange import Client, Exchange
 from router.framing import RequestParser
-from router.limits import Bucket, address_key
+from router.limits import TokenBucket, address_key
 from router.request import Request
 from router.settings import EdgeSettings
 
@@ -63,7 +63,7 @@ class ClientConnection(asyncio.Protocol):
         self.pipeline: deque[Exchange] = deque()
         """Those after it."""
         self.address = ""
-        self.address_bucket: Bucket | None = None
+        self.token_bucket: TokenBucket | None = None
         self.draining = False
         self.write_paused = False
 

@@ -28,6 +28,7 @@ from router.sign_up import NewUser, SignUp
 
 _KEY: Final = re.compile(r"[\x21-\x7e]{1,128}")
 _NAME_CHARS_MAX: Final = 200
+"""As the account document of a cell has it."""
 _GRANT_TYPES: Final = ("password", "refresh_token")
 _DESCRIPTION: Final = (
     "Everything a customer may ask. Amounts are decimal strings; errors are problem documents. HEAD is served wherever "

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from router.errors import RouterRefusal, render_refusal
 from router.identify import Route
-from router.limits import Bucket
+from router.limits import TokenBucket
 from router.request import Request
 from router.services import Services
 
@@ -19,7 +19,7 @@ class Client(Protocol):
 
     address: str
     """Whom the address stands for (`limits.address_key`)."""
-    address_bucket: Bucket | None
+    token_bucket: TokenBucket | None
     """Its token bucket, found once for a connection."""
     draining: bool
     write_paused: bool
@@ -110,9 +110,9 @@ class Exchange:
     def limit_headers(self, now_s: float) -> bytes:
         """How often the customer may ask yet; nothing before it is known who asks."""
         found = self.found_route
-        if found is None or found.bucket is None:
+        if found is None or found.token_bucket is None:
             return b""
-        return self.services.limits.user.headers(found.bucket, now_s)
+        return self.services.limits.user.headers(found.token_bucket, now_s)
 
 
 class RefusedExchange(Exchange):

@@ -18,7 +18,7 @@ from router.errors import RouterRefusal
 from router.exchange import Client
 from router.fleet import Upstream
 from router.headers import write_request
-from router.hold import Ticket, read_halted
+from router.hold import Waiter, read_halted
 from router.request import Request
 from router.services import Services
 from router.upstream import UpstreamConnection
@@ -39,7 +39,7 @@ class Forwarding(CellExchange):
     # What most requests never change stays with the class: one is made for every request.
     connection: UpstreamConnection | None = None
     streaming = False
-    ticket: Ticket | None = None
+    waiter: Waiter | None = None
     unanswered = False
     """It was sent, and what became of that nobody has heard."""
     _chunked = False
@@ -61,33 +61,33 @@ class Forwarding(CellExchange):
     # To the cell.
 
     def forward(self, now_s: float) -> None:
-        route, lines = self.route, self.services.holding.lines
+        route, lines = self.route, self.services.holding.queues
         if lines and route.user_id in lines and self.request.method not in _SAFE:
             self._hold()
             return
-        connection = route.cell.take_ready(now_s, self.places_in(route.cell), route.user_id.int)
+        connection = route.cell.take_ready(now_s, self.permits_for(route.cell), route.user_id.int)
         if connection is None:
             self._slow_path(self, None)
         else:
             self.send(connection, now_s)
 
-    def places_in(self, cell: Upstream) -> FairPermits:
-        """Reads and writes have places of their own."""
+    def permits_for(self, cell: Upstream) -> FairPermits:
+        """Reads and writes have permits of their own."""
         bulkhead, request = cell.bulkhead, self.request
         return bulkhead.reads if request.method in _SAFE or request.target == _PREVIEW else bulkhead.writes
 
     def _hold(self) -> None:
-        """Earlier writes of the user wait, so this one waits behind them."""
+        """Earlier writes of the user are held, so this one waits behind them."""
         try:
-            self.join_line()
+            self.wait_behind_others()
         except RouterRefusal as refusal:
             self.refuse(refusal)
         else:
             self._slow_path(self, None)
 
-    def join_line(self) -> None:
+    def wait_behind_others(self) -> None:
         """Wait with the user's other writes. Raises `UserHalted` if there is no room."""
-        self.ticket = self.services.holding.join(self.route.user_id, self.request.received_s, self.budget_s)
+        self.waiter = self.services.holding.enqueue(self.route.user_id, self.request.received_s, self.budget_s)
 
     def send(self, connection: UpstreamConnection, now_s: float) -> None:
         request = self.request
@@ -186,20 +186,20 @@ class Forwarding(CellExchange):
     def client_left(self) -> None:
         """A write goes on to its end in the cell, one that is only held ends; a stream that nobody reads is cut."""
         self.disconnected = True
-        if self.ticket is not None:
-            self.ticket.abandon()
+        if self.waiter is not None:
+            self.waiter.abandon()
         if self.streaming and self.connection is not None and self.connection.sink is self:
             self.connection.abort("the client left")
 
     def client_half_closed(self) -> None:
         """Perhaps it has left, so a write that is only held is given up."""
-        if self.ticket is not None:
-            self.ticket.abandon()
+        if self.waiter is not None:
+            self.waiter.abandon()
 
     def pause(self) -> None:
         if self.streaming and self.connection is not None and self.connection.transport is not None:
             self.connection.transport.pause_reading()
-            self.route.cell.set_aside(self.connection)
+            self.route.cell.mark_slow(self.connection)
 
     def resume(self) -> None:
         if self.streaming and self.connection is not None and self.connection.transport is not None:

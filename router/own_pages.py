@@ -21,7 +21,7 @@ from router.tasks import TaskRegistry
 
 _log = logging.getLogger(__name__)
 _ANSWER_BYTES_MAX: Final = 16 * 1024 * 1024
-"""Twice what a document of a cell may have (`cell_calls.py`): the largest page is that, merged with our own."""
+"""Twice what a document of a cell may have (`cell_calls.py`): the largest page is that one, merged with ours."""
 
 Message = MutableMapping[str, Any]
 AsgiApp = Callable[[Message, Callable[[], Awaitable[Message]], Callable[[Message], Awaitable[None]]], Awaitable[None]]
@@ -38,7 +38,7 @@ class OwnPage(Exchange):
         self.services.ids.complete(self.request)
         self.request.received_s = now_s = monotonic()
         limit = self.services.limits.identity
-        bucket = limit.bucket(self.client.address)
+        bucket = limit.bucket_of(self.client.address)
         if limit.take(bucket, now_s):
             self._tasks.spawn(self._answer())
         else:

@@ -19,6 +19,7 @@ from router.settings import EdgeSettings
 _METHODS: Final = frozenset(method.encode() for method in METHODS)
 _VERSIONS: Final = frozenset({"1.1", "1.0"})
 _LENGTH_DIGITS_MAX: Final = 15
+"""Of Content-Length, before it is read as a number: reading thousands of digits takes time, and all are too large."""
 
 
 def judge_head(request: Request, version: str, settings: EdgeSettings) -> RouterRefusal | None:

@@ -20,13 +20,14 @@ from infra.runtime.problem import Problem
 from infra.security.email_form import mailed
 from infra.security.email_hash import EmailHasher
 from infra.topology.identifiers import CellId
-from router.cell_calls import CellAnswer, CellCalls, passed_on, session_of
+from router.cell_calls import CellAnswer, CellCalls, as_refusal, session_of
 from router.cell_directory import CellDirectory
 from router.errors import CellUnavailable, OutcomeUnknown
 from router.placement import IdNotFound, NoOpenCell, choose_cell, mint_user_id
 from router.queries import ClaimOutcome, ControlQueries
 
 _LOADS_KEPT_S: Final = 2.0
+"""Loads are counted by the control database, which every sign-up would else ask twice."""
 
 
 class NewUser(msgspec.Struct):
@@ -114,7 +115,7 @@ class SignUp:
         answer = await self._calls.post(user_id, "/internal/v1/accounts", body, request_id=request_id, cell_id=cell_id)
         if answer.status == 201:
             return answer
-        raise passed_on(answer)
+        raise as_refusal(answer)
 
     async def _check_password(self, user_id: UUID, user: NewUser, request_id: str) -> CellAnswer:
         body = {"password": user.password, "source": user.source}
@@ -123,7 +124,7 @@ class SignUp:
             return answer
         if answer.status == 401:
             raise _key_reused()
-        raise passed_on(answer)
+        raise as_refusal(answer)
 
 
 def _fingerprint(user: NewUser, email_hash: bytes) -> bytes:

@@ -20,7 +20,7 @@ from router.errors import CellUnavailable, OutcomeUnknown, RouterRefusal
 from router.forward import Forwarding
 from router.hold import read_halted
 from router.identify import Routes
-from router.misroute import Misroutes, hint_lied
+from router.misroute import Misroutes, hint_was_wrong
 from router.tasks import TaskRegistry
 
 _log = logging.getLogger(__name__)
@@ -51,9 +51,9 @@ class SlowPath:
             if not forwarding.is_answered:
                 forwarding.refuse(RouterRefusal("something went wrong here; the request id finds it in the log"))
         finally:
-            if forwarding.ticket is not None:
-                forwarding.ticket.leave()
-                forwarding.ticket = None
+            if forwarding.waiter is not None:
+                forwarding.waiter.leave()
+                forwarding.waiter = None
 
     async def _carry(self, forwarding: Forwarding, why: str | None) -> None:
         """Everything but the usual case. `why`: what broke, if something did.
@@ -68,12 +68,12 @@ class SlowPath:
             connection = forwarding.connection
             cell = forwarding.route.cell
             if connection is None:
-                if forwarding.ticket is not None:
-                    await forwarding.ticket.turn()
+                if forwarding.waiter is not None:
+                    await forwarding.waiter.wait()
                     self._follow_map(forwarding)
                     cell = forwarding.route.cell
-                places, whom = forwarding.places_in(cell), forwarding.route.user_id.int
-                connection = await cell.take_in_time(forwarding.budget_s, places, whom, fresh=resent)
+                permits, whom = forwarding.permits_for(cell), forwarding.route.user_id.int
+                connection = await cell.take_in_time(forwarding.budget_s, permits, whom, fresh=resent)
                 why = await forwarding.ask(connection)
             if forwarding.streaming:
                 return
@@ -99,9 +99,9 @@ class SlowPath:
             elif (halted := read_halted(connection.status, connection.body)) is not None and _may_be_held(forwarding):
                 cell.give_back(connection, monotonic())
                 forwarding.connection = None
-                assert forwarding.ticket is not None
-                forwarding.ticket.still_halted(halted)
-            elif hint_lied(forwarding.route, connection.status, connection.body):
+                assert forwarding.waiter is not None
+                forwarding.waiter.still_halted(halted)
+            elif hint_was_wrong(forwarding.route, connection.status, connection.body):
                 cell.give_back(connection, monotonic())
                 raise CellUnavailable("the user is on the way to another cell")
             elif _may_be_done(forwarding) and connection.status in _NOT_DONE:
@@ -126,9 +126,9 @@ def _may_be_held(forwarding: Forwarding) -> bool:
     """A write that the cell refused because its user is halted: in line, unless there is no room."""
     if forwarding.is_safe:
         return False
-    if forwarding.ticket is None:
+    if forwarding.waiter is None:
         try:
-            forwarding.join_line()
+            forwarding.wait_behind_others()
         except RouterRefusal:
             return False  # then the cell's own refusal is passed on
     return True

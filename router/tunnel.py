@@ -4,7 +4,7 @@ When the router goes, or the user's tokens are void, both ends get a close frame
 a side that is in the middle of one may finish it, within a moment.
 
 How it comes to be: `upgrade.py`. When either end goes, the other is closed; nothing is buffered beyond what the two
-sockets hold, and a tunnel takes no place among a cell's requests but has a limit of its own.
+sockets hold, and a tunnel takes no permit of a cell's requests but one of a kind of its own.
 """
 
 import asyncio
@@ -26,12 +26,12 @@ _ANSWER_BYTES_MAX: Final = 262_144
 class Tunnel(asyncio.Protocol):
     """The cell's end. First an answer is read, then bytes are passed."""
 
-    def __init__(self, client: Client, leave_place: Callable[[], None]) -> None:
-        """`leave_place` is called once, when the connection to the cell is gone or was never made."""
+    def __init__(self, client: Client, release: Callable[[], None]) -> None:
+        """`release` is called once, when the connection to the cell is gone or was never made."""
         self._client = client
         self._has_client = True
         self._ended: Callable[[], None] | None = None
-        self._leave_place: Callable[[], None] | None = leave_place
+        self._release: Callable[[], None] | None = release
         self._is_lost = False
         self.answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.status = 0
@@ -70,7 +70,7 @@ class Tunnel(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self._is_lost = True
-        self.give_up_place()
+        self.release_permit()
         self._give_up("the server closed the connection")
         if self.is_open:
             self._end()
@@ -153,8 +153,8 @@ class Tunnel(asyncio.Protocol):
         if self._is_lost:  # between its answer and now
             self._end()
 
-    def give_up_place(self) -> None:
-        leave, self._leave_place = self._leave_place, None
+    def release_permit(self) -> None:
+        leave, self._release = self._release, None
         if leave is not None:
             leave()
 

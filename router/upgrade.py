@@ -102,7 +102,7 @@ class Upgrade(CellExchange):
         else:
             self._open(tunnel)
             if self.client.draining:
-                self.drain()  # now there is a tunnel to say goodbye to
+                self.drain()  # now there is a tunnel to close
 
     def _open(self, tunnel: Tunnel) -> None:
         cell = self.route.cell
@@ -153,11 +153,11 @@ class Upgrade(CellExchange):
             if cell.streams.has_full_share(whom):
                 raise TooManyRequests("as many open streams as one customer may have")
             raise CellOverloaded("the cell has as many open streams as it may have")
-        tunnel = Tunnel(self.client, leave_place=lambda: cell.streams.release(whom))
+        tunnel = Tunnel(self.client, release=lambda: cell.streams.release(whom))
         try:
             await self._connect(cell, tunnel)
         except BaseException:
-            tunnel.give_up_place()
+            tunnel.release_permit()
             raise
         return tunnel
 

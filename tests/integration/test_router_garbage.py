@@ -54,7 +54,7 @@ async def ask(router: RouterUnderTest, raw: bytes) -> Answer:
     upstream = router.router.fleet.cell(router.shard_map.cells[0].cell_id)
     assert (upstream.bulkhead.in_flight, upstream.bulkhead.queued) == (0, 0)
     assert not len(router.router.tasks)
-    assert not router.router.holding.lines
+    assert not router.router.holding.queues
     return got
 
 

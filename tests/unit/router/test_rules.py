@@ -51,25 +51,25 @@ def test_a_breaker_opens_after_failures_in_a_row_and_lets_one_try() -> None:
 @pytest.mark.anyio
 async def test_a_bulkhead_keeps_order_and_limits() -> None:
     bulkhead = Bulkhead(UpstreamSettings(in_flight_max=1, queue_max=2, queue_wait_s=0.2))
-    places = bulkhead.writes
-    assert places.try_acquire("first")
+    permits = bulkhead.writes
+    assert permits.try_acquire("first")
     order: list[int] = []
 
     async def wait(number: int) -> None:
-        await bulkhead.acquire(places, number)
+        await bulkhead.acquire(permits, number)
         order.append(number)
 
     first, second = asyncio.create_task(wait(1)), asyncio.create_task(wait(2))
     await asyncio.sleep(0)
-    assert not places.try_acquire("other")
+    assert not permits.try_acquire("other")
     with pytest.raises(CellOverloaded):
-        await bulkhead.acquire(places, "other")  # the queue is full
-    places.release("first")
+        await bulkhead.acquire(permits, "other")  # the queue is full
+    permits.release("first")
     await first
     with pytest.raises(CellOverloaded):
         await second  # waited too long
-    places.release(1)
-    assert (order, bulkhead.in_flight, bulkhead.queued, bulkhead.turned_away) == ([1], 0, 0, 2)
+    permits.release(1)
+    assert (order, bulkhead.in_flight, bulkhead.queued, bulkhead.shed) == ([1], 0, 0, 2)
 
 
 @pytest.mark.anyio
