@@ -47,7 +47,7 @@ class AccessLog:
             "bytes": size_bytes,
             "duration_ms": round((now_s - request.received_s) * 1000, 3),
             "request_id": request.request_id.decode("latin-1"),
-            "trace": request.trace[3:35].decode("latin-1"),
+            "trace_id": request.trace[3:35].decode("latin-1"),
             "address": address,
             "user_id": None if route is None else str(route.user_id),
             "cell": None if route is None else route.cell.label,

@@ -188,8 +188,8 @@ class Router:
                 readings={
                     "router_misroute_loops_total": lambda: self.misroutes.loops,
                     "router_tokens_verified_total": lambda: self.routes.verified,
-                    "router_limited_users_total": lambda: self.services.limits.user.refused,
-                    "router_limited_addresses_total": lambda: (
+                    "router_rejected_by_user_limit_total": lambda: self.services.limits.user.refused,
+                    "router_rejected_by_address_limit_total": lambda: (
                         self.services.limits.address.refused + self.services.limits.identity.refused
                     ),
                     "router_token_buckets": lambda: (
@@ -197,13 +197,13 @@ class Router:
                     ),
                     "router_revoked_users": lambda: len(self.revoked.held),
                     "router_revocations_refused_total": lambda: self.revoked.refused,
-                    "router_access_lines_dropped_total": lambda: self.services.access_log.dropped,
-                    "router_held": lambda: self.holding.waiting,
-                    "router_held_total": lambda: self.holding.held,
-                    "router_hold_abandoned_total": lambda: self.holding.given_up,
-                    "router_hold_full_total": lambda: self.holding.shed,
-                    "router_clients_refused_total": lambda: self.clients.refused,
-                    "router_clients": lambda: len(self.clients),
+                    "router_access_log_lines_dropped_total": lambda: self.services.access_log.dropped,
+                    "router_held_requests": lambda: self.holding.waiting,
+                    "router_holds_total": lambda: self.holding.held,
+                    "router_holds_abandoned_total": lambda: self.holding.given_up,
+                    "router_holds_shed_total": lambda: self.holding.shed,
+                    "router_client_connections_refused_total": lambda: self.clients.refused,
+                    "router_client_connections": lambda: len(self.clients),
                     "router_claims_finished_total": lambda: self.sweep.finished,
                     "router_claims_freed_total": lambda: self.sweep.freed,
                 },

@@ -16,7 +16,7 @@ from router.ticking import time_limit
 class Bulkhead:
     """The permits of one cell at this router."""
 
-    __slots__ = ("_queue_wait_s", "identity", "reads", "share_exhausted", "shed", "writes")
+    __slots__ = ("_queue_wait_s", "identity", "over_share", "reads", "shed", "writes")
 
     def __init__(self, settings: UpstreamSettings) -> None:
         self._queue_wait_s = settings.queue_wait_s
@@ -30,7 +30,7 @@ class Bulkhead:
             waiting_per_holder_max=settings.queue_max,
         )
         self.shed = 0
-        self.share_exhausted = 0
+        self.over_share = 0
 
     @property
     def in_flight(self) -> int:
@@ -45,7 +45,7 @@ class Bulkhead:
         try:
             await permits.acquire(whom, time_limit(self._queue_wait_s))
         except ShareExhausted as error:
-            self.share_exhausted += 1
+            self.over_share += 1
             raise TooManyRequests("more requests under way than one customer may have; nothing was done") from error
         except PermitsExhausted as error:
             self.shed += 1

@@ -8,7 +8,7 @@ from infra.backends.backend import Phase, Step
 from shardctl.cells.archive import ArchiveTotals, archive_cell
 from shardctl.errors import UsageError
 from shardctl.interruption import run_resumable
-from shardctl.output import console, print_json
+from shardctl.output import print_json, print_line
 from shardctl.progress import shown_progress
 from shardctl.stack.current import open_stack
 
@@ -42,10 +42,9 @@ def archive(
         print_json(done[0] if cell else done)
         return
     for totals in done:
-        console.print(
+        print_line(
             f"{totals.cell}: {totals.entries} entries, {totals.postings} postings, {totals.events} order events, "
             f"{totals.executions} executions of {totals.users} users; deferred: {totals.deferred}",
-            highlight=False,
         )
 
 

@@ -15,7 +15,7 @@ from shardctl.cells.provision import add_cell
 from shardctl.commands import archiving, reconciliation, retrying
 from shardctl.errors import Refused
 from shardctl.interruption import run_resumable
-from shardctl.output import console, print_json, print_table
+from shardctl.output import print_json, print_line, print_table
 from shardctl.progress import shown_progress
 from shardctl.stack.current import open_stack
 
@@ -59,7 +59,7 @@ def add(
     if as_json:
         print_json({"cell": cell.name, "epoch": shard_map.epoch})
     else:
-        console.print(f"{cell.name} takes new users since epoch {shard_map.epoch}")
+        print_line(f"{cell.name} takes new users since epoch {shard_map.epoch}")
 
 
 @app.command()
@@ -109,7 +109,7 @@ def quarantine(cell: CellName, as_json: AsJson = False) -> None:
         print_json(found)
         return
     if not found:
-        console.print(f"{cell}: no report is in quarantine and none waits", highlight=False)
+        print_line(f"{cell}: no report is in quarantine and none waits")
         return
     rows = [
         (
@@ -135,11 +135,11 @@ def _show_change(change: StateChange, words: str, as_json: bool) -> None:
         print_json(asdict(change))
         return
     since = f"since epoch {change.epoch}" if change.changed else "already; nothing was changed"
-    console.print(f"{change.cell} {words} {since}", highlight=False)
+    print_line(f"{change.cell} {words} {since}")
     if not change.published:
-        console.print("Redis does not answer: routers read it in the control database within seconds", highlight=False)
+        print_line("Redis does not answer: routers read it in the control database within seconds")
     if change.cells_open == 0:
-        console.print("no cell takes new users now: sign-ups are refused with 503", style="yellow", highlight=False)
+        print_line("no cell takes new users now: sign-ups are refused with 503", style="yellow")
 
 
 async def _not_applied(cell: str) -> list[dict[str, Any]]:

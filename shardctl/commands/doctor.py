@@ -4,13 +4,15 @@ import asyncio
 from typing import Annotated
 
 import typer
+from rich.text import Text
 
 from shardctl.errors import Refused
-from shardctl.output import console, print_json
+from shardctl.output import console, print_json, print_line
 from shardctl.stack.current import open_backend
-from shardctl.stack.doctor import Finding, Verdict, examine
+from shardctl.stack.doctor import examine
+from shardctl.stack.findings import Finding, Verdict
 
-_MARKS = {Verdict.GOOD: "[green]✓[/]", Verdict.WARNING: "[yellow]![/]", Verdict.BAD: "[bold red]✗[/]"}
+_MARKS = {Verdict.GOOD: ("✓", "green"), Verdict.WARNING: ("!", "yellow"), Verdict.BAD: ("✗", "bold red")}
 
 
 def doctor(
@@ -33,7 +35,13 @@ async def _examine(*, ledger: bool, show: bool) -> list[Finding]:
     async for finding in examine(open_backend(), ledger=ledger):
         findings.append(finding)
         if show:
-            console.print(f"{_MARKS[finding.verdict]} {finding.check}: {finding.detail}", highlight=False)
-            if finding.fix:
-                console.print(f"    fix: [bold]{finding.fix}[/]", highlight=False)
+            _print(finding)
     return findings
+
+
+def _print(finding: Finding) -> None:
+    line = Text.assemble(_MARKS[finding.verdict], f" {finding.check}: {finding.detail}")
+    console.print(line, highlight=False, soft_wrap=True)
+    if finding.verdict is not Verdict.GOOD:
+        print_line(f"    likely: {finding.cause}")
+        console.print(Text.assemble("    fix: ", (finding.fix, "bold")), highlight=False, soft_wrap=True)

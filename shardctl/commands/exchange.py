@@ -8,7 +8,7 @@ import typer
 
 from shardctl.errors import Refused
 from shardctl.exchange_admin import open_exchange_admin
-from shardctl.output import console, print_json, print_table
+from shardctl.output import console, print_json, print_line, print_table
 from shardctl.stack.current import open_stack
 
 app = typer.Typer(help="The exchange of this stack: tapes, orders, prices.", no_args_is_help=True)
@@ -36,11 +36,10 @@ def load_tape(
     if as_json:
         print_json(tape)
         return
-    console.print(
+    print_line(
         f"{tape['symbol']} run {tape['run']}: "
         f"{tape['orders']} orders, {tape['fills']} executions in {tape['rows']} rows"
         f"{'' if tape['new'] else ' (was loaded before)'}",
-        highlight=False,
     )
     print_table(("rows by kind", ">"), [(name.replace("_", " "), count) for name, count in tape["counts"].items()])
 

@@ -12,7 +12,7 @@ from infra.security.rotation import Rotated, list_keys
 from shardctl.errors import Refused
 from shardctl.interruption import run_resumable
 from shardctl.keys import KeyHolder, ask_holders, rotate_keys
-from shardctl.output import console, print_json, print_table
+from shardctl.output import print_json, print_line, print_table
 from shardctl.stack.current import open_stack, stack_clock
 
 app = typer.Typer(help="Signing keys: list, check who holds them, rotate.", no_args_is_help=True)
@@ -67,9 +67,9 @@ def rotate(
     )
     for change in rotation.changes:
         dropped = f", dropped {', '.join(change.dropped)}" if change.dropped else ""
-        console.print(f"{change.ring}: {change.kid} signs now{dropped}", highlight=False)
+        print_line(f"{change.ring}: {change.kid} signs now{dropped}")
     _refuse_others(rotation.holders)
-    console.print(f"{len(rotation.holders)} processes asked: each holds these keys and no others", highlight=False)
+    print_line(f"{len(rotation.holders)} processes asked: each holds these keys and no others")
 
 
 def _refuse_others(holders: Sequence[KeyHolder]) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from shardctl.errors import NotReachable, Refused, UsageError
-from shardctl.output import console, print_json, print_table
+from shardctl.output import print_json, print_line, print_table
 from shardctl.progress import shown_progress
 from shardctl.reconciliation.run import list_reconciliations, reconcile
 from shardctl.stack.current import open_stack
@@ -63,7 +63,7 @@ def reconciliations(
 
 def _show(cell: str, run: dict[str, Any]) -> None:
     venue, events = run["venue"], run["events"]
-    console.print(f"{cell}: [bold]{run['verdict']}[/]  run {run['run_id']}", highlight=False)
+    print_line(f"{cell}: {run['verdict']}  run {run['run_id']}", style="bold")
     compared = f"{venue['compared']} orders, {venue['differences']} differ" if venue["asked"] else venue["reason"]
     counted = _event_counts(events) if events["asked"] else events["reason"]
     print_table(("", ""), [("checks", f"{len(run['checks'])} ran"), ("venue", compared), ("events in Kafka", counted)])
@@ -91,10 +91,10 @@ def _event_counts(events: dict[str, Any]) -> str:
 
 
 def _show_sample(title: str, rows: list[dict[str, Any]]) -> None:
-    console.print(f"[bold red]{title}[/]", highlight=False)
+    print_line(title, style="bold red")
     for row in rows[:_SAMPLE_SHOWN]:
         fields = ", ".join(f"{name} {value}" for name, value in row.items() if value is not None)
-        console.print(f"  {fields}", highlight=False, markup=False, soft_wrap=True)
+        print_line(f"  {fields}")
 
 
 def _amount(micros: int) -> str:

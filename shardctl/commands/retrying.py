@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from shardctl.cell_admin import open_cell_admin
-from shardctl.output import console, print_json
+from shardctl.output import print_json, print_line
 from shardctl.stack.current import open_stack
 
 
@@ -23,8 +23,8 @@ def retry_report(
         print_json(done)
         return
     about = f"of order {done['order_id']} " if done["order_id"] else ""
-    console.print(f"report {report} {about}is applied again within seconds", highlight=False)
-    console.print(f"to see whether it was refused again: shardctl cells quarantine {cell}", highlight=False)
+    print_line(f"report {report} {about}is applied again within seconds")
+    print_line(f"to see whether it was refused again: shardctl cells quarantine {cell}")
 
 
 async def _retry(cell: str, report: int, reason: str) -> dict[str, Any]:

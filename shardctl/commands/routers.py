@@ -8,7 +8,7 @@ import typer
 
 from infra.backends.local.backend import LocalBackend
 from shardctl.interruption import run_resumable
-from shardctl.output import console, print_json, print_table
+from shardctl.output import print_json, print_line, print_table
 from shardctl.progress import shown_progress
 from shardctl.stack.current import open_stack
 from shardctl.stack.routers import RouterRow, list_routers, restart_routers
@@ -41,7 +41,7 @@ def restart(
     with shown_progress("restarting") as report:
         backend: LocalBackend = open_stack(report)
         done = run_resumable(restart_routers(backend, name), resume="shardctl routers restart")
-    console.print(f"restarted: {', '.join(done)}")
+    print_line(f"restarted: {', '.join(done)}")
 
 
 def _cells(row: RouterRow) -> tuple[object, ...]:

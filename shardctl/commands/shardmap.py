@@ -8,7 +8,7 @@ import typer
 
 from infra.runtime.redis_client import REDIS_FAILURES
 from shardctl.errors import NotReachable, Refused
-from shardctl.output import console, print_json, print_table
+from shardctl.output import print_json, print_line, print_table
 from shardctl.shardmap.publish import publish_map
 from shardctl.shardmap.store import EpochRecord, open_store
 from shardctl.stack.current import control_dsn, open_stack
@@ -31,12 +31,12 @@ def show(
     if as_json:
         print_json({**found, "history": [asdict(record) for record in records]})
         return
-    console.print(f"epoch {found['epoch']}, lineage {found['lineage']}", highlight=False)
+    print_line(f"epoch {found['epoch']}, lineage {found['lineage']}")
     print_table(
         ("cell", "state", "weight>", "buckets>", "pins>"),
         [(row["cell"], row["state"], row["weight"], row["buckets"], row["pins"]) for row in found["cells"]],
     )
-    console.print(f"{found['buckets_unassigned']:,} of 65,536 buckets unassigned", highlight=False)
+    print_line(f"{found['buckets_unassigned']:,} of 65,536 buckets unassigned")
     if records:
         print_table(
             ("epoch>", "at", "actor", "change", "reason"),
@@ -50,7 +50,7 @@ def publish() -> None:
 
     Routers do not wait for it: without Redis they ask the control database.
     """
-    console.print(f"epoch {asyncio.run(_publish())} published", highlight=False)
+    print_line(f"epoch {asyncio.run(_publish())} published")
 
 
 async def _publish() -> int:

@@ -9,7 +9,7 @@ from rich.live import Live
 
 from shardctl.errors import UsageError
 from shardctl.interruption import run_resumable, shown_until_interrupted
-from shardctl.output import console, format_bytes, print_json, print_table
+from shardctl.output import console, format_bytes, print_json, print_line, print_table
 from shardctl.progress import shown_progress
 from shardctl.prompts import confirm_by_name
 from shardctl.stack.bring_up import bring_up
@@ -67,9 +67,9 @@ async def _up(options: StackOptions, *, wait: bool, as_json: bool) -> None:
         print_json(status)
         return
     used = format_bytes(sum(process.rss_bytes or 0 for process in status.processes))
-    console.print(f"stack {status.stack} {status.state}: {len(status.processes)} processes, {used} of memory")
+    print_line(f"stack {status.stack} {status.state}: {len(status.processes)} processes, {used} of memory")
     for line in env_lines(backend)[:1]:
-        console.print(line, highlight=False)
+        print_line(line)
 
 
 def down(
@@ -84,17 +84,17 @@ async def _down(*, delete_data: bool, yes: bool) -> None:
     with shown_progress("stopping") as report:
         backend = open_backend(report)
         if not backend.exists():
-            console.print(f"there is no stack {backend.stack}; nothing to stop")
+            print_line(f"there is no stack {backend.stack}; nothing to stop")
             return
         if not delete_data:
             async with backend.lock():
                 await backend.stop()
-            console.print(f"stack {backend.stack} is stopped; its data is kept in {backend.folder.root}")
+            print_line(f"stack {backend.stack} is stopped; its data is kept in {backend.folder.root}")
             return
     confirm_by_name(backend.stack, f"remove every byte of the stack {backend.stack}", yes=yes)
     async with backend.lock():
         await backend.destroy()
-    console.print(f"stack {backend.stack} and its data are gone")
+    print_line(f"stack {backend.stack} and its data are gone")
 
 
 def status(

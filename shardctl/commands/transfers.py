@@ -7,7 +7,7 @@ from uuid import UUID
 import typer
 
 from shardctl.errors import UsageError
-from shardctl.output import console, print_json, print_table
+from shardctl.output import print_json, print_line, print_table
 from shardctl.stack.current import open_stack
 from shardctl.transfers import decide, list_waiting
 
@@ -34,7 +34,7 @@ def list_(
         print_json(rows)
         return
     if not rows:
-        console.print("no transfer waits", highlight=False)
+        print_line("no transfer waits")
         return
     columns = ("cell", "user_id", "transfer_id", "symbol", "qty", "unit_cost", "created_at")
     headings = ("cell", "user", "transfer", "symbol", "qty>", "unit cost>", "since")
@@ -63,4 +63,4 @@ def _decide(user: str, transfers: list[UUID], reason: str, as_json: bool, *, app
         outcome = f"{item['status']} now" if item["changed"] else f"was {item['status']} already"
         if not item["changed"] and item["decided_by"] is not None:
             outcome += f", by {item['decided_by']} at {item['decided_at']}"
-        console.print(f"{item['transfer_id']}: {outcome}", highlight=False)
+        print_line(f"{item['transfer_id']}: {outcome}")

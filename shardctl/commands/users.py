@@ -9,7 +9,7 @@ import typer
 
 from infra.backends.local.backend import LocalBackend
 from shardctl.cell_admin import open_cell_admin
-from shardctl.output import console, print_json, print_table
+from shardctl.output import print_json, print_line, print_table
 from shardctl.revoke import revoke_user
 from shardctl.shardmap.locate import LocatedUser, locate_user, require_cell
 from shardctl.stack.current import open_stack
@@ -64,7 +64,7 @@ def set_profile(
         print_json(answers[0] if len(answers) == 1 else answers)
     else:
         for user in users:
-            console.print(f"{user}: {profile.value}", highlight=False)
+            print_line(f"{user}: {profile.value}")
 
 
 @app.command()
@@ -78,7 +78,7 @@ def unrestrict(
     if as_json:
         print_json(answer)
         return
-    console.print(f"{user}: {'may trade again' if answer['lifted'] else 'was not restricted'}", highlight=False)
+    print_line(f"{user}: {'may trade again' if answer['lifted'] else 'was not restricted'}")
 
 
 @app.command()
@@ -99,8 +99,8 @@ def revoke(
         if done.routers_notified is None
         else f"routers notified: {done.routers_notified}"
     )
-    console.print(f"{done.user_id}: access tokens from until now are void ({notified})", highlight=False)
-    console.print(f"{done.cell}: sessions ended: {done.sessions_ended}", highlight=False)
+    print_line(f"{done.user_id}: access tokens from until now are void ({notified})")
+    print_line(f"{done.cell}: sessions ended: {done.sessions_ended}")
 
 
 async def _show(backend: LocalBackend, user: str) -> tuple[LocatedUser, dict[str, Any]]:

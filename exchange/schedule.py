@@ -15,7 +15,7 @@ from exchange.wire import Cancel, Replace
 Request = Cancel | Replace
 
 
-class Agenda:
+class Schedule:
     """Of one exchange."""
 
     def __init__(self) -> None:

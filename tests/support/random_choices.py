@@ -23,7 +23,7 @@ def to_tick(px: int) -> int:
 
 
 @dataclass
-class Whims:
+class RandomChoices:
     chance: random.Random
     prices: Mapping[str, int]
     """The last ones, as the venue tells them."""

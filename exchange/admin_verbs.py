@@ -1,6 +1,6 @@
 """What operators may ask of the exchange: tapes, faults, and where it stands.
 
-What they change is durable when they are told.
+What they change is durable before they are answered.
 """
 
 import asyncio
@@ -23,8 +23,8 @@ _SYMBOL: Final = re.compile(r"[A-Z][A-Z0-9.]{0,9}")
 _RUN: Final = re.compile(r"[A-Za-z0-9_.-]{1,40}")
 
 
-class OperatorsDesk:
-    """Of one market."""
+class AdminVerbs:
+    """The operator port's verbs of one market."""
 
     def __init__(
         self,
@@ -34,7 +34,7 @@ class OperatorsDesk:
         *,
         now_us: Callable[[], int],
         committed: Callable[[], Awaitable[None]],
-        tell_prices: Callable[[], None],
+        publish_prices: Callable[[], None],
         is_connected: Callable[[str], bool],
     ) -> None:
         self._book = book
@@ -42,7 +42,7 @@ class OperatorsDesk:
         self._prices = prices
         self._now_us = now_us
         self._committed = committed
-        self._tell_prices = tell_prices
+        self._publish_prices = publish_prices
         self._is_connected = is_connected
 
     async def load_tape(
@@ -71,7 +71,7 @@ class OperatorsDesk:
         row = TapeRow(symbol, run, tape.digest, content, rfc3339(now_us), waits_for_replace)
         self._book.add_tape(tape, row, now_us)
         await self._committed()
-        self._tell_prices()
+        self._publish_prices()
         return tape, known is None
 
     async def set_faults(self, faults: Faults) -> None:
@@ -81,7 +81,7 @@ class OperatorsDesk:
 
     async def report_unknown_fill(self) -> list[str]:
         """Send every session a fill that belongs to no order."""
-        sessions = self._book.reports.tell_unknown_fill(self._prices.symbols[0], self._now_us())
+        sessions = self._book.reports.add_unknown_fill(self._prices.symbols[0], self._now_us())
         await self._committed()
         return sessions
 
