@@ -77,6 +77,13 @@ async def writes_in_turn(router: RouterUnderTest, user_id: UUID, count: int) -> 
     return tasks
 
 
+async def are_held(router: RouterUnderTest, count: int) -> None:
+    async def are_waiting() -> bool:
+        return router.router.holding.waiting == count
+
+    await eventually(are_waiting)
+
+
 async def first_done(tasks: "list[asyncio.Task[Answer]]", count: int) -> "list[asyncio.Task[Answer]]":
     """As soon as so many are: on a busy machine they need a moment."""
 
@@ -128,7 +135,7 @@ async def test_a_flip_releases_at_once_to_the_new_owner(
     target.halted = False
     user_id = router.user_of("cell-1")
     tasks = await writes_in_turn(router, user_id, 5)
-    await asyncio.sleep(0.3)
+    await are_held(router, 5)
     source.owner = ("cell-2", 2)
     moved = map_of({name: (cell.url,) for name, cell in router.cells.items()}, epoch=2, pins=[(user_id, "cell-2")])
     router.router.watcher._offer(moved, "redis")
@@ -141,6 +148,7 @@ async def test_a_flip_is_found_by_the_refusal_before_the_map_has_come(router: Ro
     source, target = MovingCell(router.cells["cell-1"]), MovingCell(router.cells["cell-2"])
     target.halted = False
     tasks = await writes_in_turn(router, router.user_of("cell-1"), 3)
+    await are_held(router, 3)  # one that was not would be sent on beside them
     source.owner = ("cell-2", 2)
     answers = await asyncio.gather(*tasks)
     assert [got.status for got in answers] == [201] * 3
