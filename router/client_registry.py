@@ -2,11 +2,13 @@
 
 import asyncio
 import logging
-from typing import Protocol
+from typing import Final, Protocol
 
 from router.settings import EdgeSettings
 
 _log = logging.getLogger(__name__)
+_ACCEPTED_S: Final = 0.1
+"""The event loop accepts a connection some rounds before it makes its protocol: those are on their way to `admit`."""
 
 
 class Connected(Protocol):
@@ -27,6 +29,7 @@ class ClientRegistry:
         self._clients: set[Connected] = set()
         self._of_address: dict[str, int] = {}
         self._is_empty = asyncio.Event()
+        self._is_draining = False
         self.refused = 0
 
     def __len__(self) -> int:
@@ -48,6 +51,8 @@ class ClientRegistry:
             return False
         self._clients.add(client)
         self._of_address[client.address] = of_address + 1
+        if self._is_draining:
+            client.drain()
         return True
 
     def dismiss(self, client: Connected) -> None:
@@ -69,15 +74,17 @@ class ClientRegistry:
             client.sweep(now_s)
 
     async def drain(self, within_s: float) -> None:
-        """Every client gets its answers and is let go; whoever is left by then is cut off."""
+        """Every client gets its answers and is let go, also who was accepted in this moment; whoever is left by then is
+        cut off. Called when nothing is accepted any more."""
+        self._is_draining = True
         for client in self.clients():
             client.drain()
-        if not self._clients:
-            return
-        self._is_empty.clear()
+        await asyncio.sleep(_ACCEPTED_S)
         try:
             async with asyncio.timeout(within_s):
-                await self._is_empty.wait()
+                while self._clients:
+                    self._is_empty.clear()
+                    await self._is_empty.wait()
         except TimeoutError:
             _log.warning("clients are cut off at the end of the drain", extra={"clients": len(self._clients)})
             for client in self.clients():
