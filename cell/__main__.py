@@ -13,10 +13,10 @@ from cell.outbox.relay import run_relay
 from cell.settings import CellSettings
 from infra.runtime.clock import make_clock
 from infra.runtime.garbage_collection import freeze_startup_objects
+from infra.runtime.logs import configure_logging
 from infra.runtime.migrator import migrate as migrate_database
 from infra.runtime.operator_api import serving
 from infra.runtime.shutdown import Shutdown
-from infra.runtime.telemetry import configure_logging
 
 cli = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False)
 _log = logging.getLogger("cell")
@@ -24,7 +24,7 @@ _log = logging.getLogger("cell")
 
 def _settings(role: str) -> CellSettings:
     settings = CellSettings()  # type: ignore[call-arg]  # the environment fills it
-    configure_logging(f"{settings.name}-{role}")
+    configure_logging(f"{settings.name}-{role}", warning_tracebacks=settings.log_warning_tracebacks)
     return settings
 
 

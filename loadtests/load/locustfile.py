@@ -16,7 +16,7 @@ SYMBOLS = ("AAPL", "AMZN", "BAC", "GME", "KO", "MSFT", "NVDA", "SOFI", "SPY", "T
 
 
 class SteadyCustomer(HttpUser):
-    """Reads four times as often as he trades."""
+    """Reads about twice as often as they trade."""
 
     wait_time = between(0.5, 2.0)
 
@@ -75,7 +75,7 @@ class SteadyCustomer(HttpUser):
             if answer.status_code == 201:
                 self.open_orders.append(answer.json()["order_id"])
             elif answer.status_code == 422 and answer.json().get("code") == "INSUFFICIENT_BUYING_POWER":
-                answer.success()  # he has spent his money
+                answer.success()  # they have spent their money
             else:
                 answer.failure(f"{answer.status_code} {answer.text[:200]}")
 
