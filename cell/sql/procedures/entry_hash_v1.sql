@@ -1,4 +1,4 @@
--- The hash of a journal entry, which chains it to the user's previous one. Only this function writes the canonical form.
+-- The hash of a journal entry, which chains it to the user's previous one. Nothing else writes the canonical form.
 -- Form 1: sha256(previous_hash || utf8 of '1|user|seq|entry_id|kind|order_id or -|occurred_at in microseconds|lines'),
 -- a line as posting_line_v1 writes it, ';' between lines, in the order of their numbers.
 -- The check chain_verifies spells the form out a second time, on purpose: if it called this function, it could not find
