@@ -42,7 +42,6 @@ async def test_replacements_go_out_and_race_fills(
         filling = await place(books, 48)
         outcomes = [await books.replace([order], qty_ppm=1_500_000) for order in filling]
         assert ["accepted"] in outcomes
-        await asyncio.sleep(1.0)
         await agree(books, exchange)
         found = dict(await rows(books, "select status, count(*) from brokerage.orders group by 1"))
         assert found["replaced"] > 20
@@ -94,7 +93,6 @@ async def test_busts_and_corrections_of_the_venue_are_posted(
     worker.start()
     async with opened(cell_database) as books:
         await place(books, 120)
-        await asyncio.sleep(1.5)
         await agree(books, exchange)
         kinds = dict(await rows(books, "select kind, count(*) from brokerage.executions group by 1"))
         assert kinds["bust"] > 10

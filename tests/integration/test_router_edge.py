@@ -214,7 +214,7 @@ async def test_who_has_said_all_he_has_to_say_still_gets_his_answers(router: Rou
     reader, writer = await asyncio.open_connection("127.0.0.1", router.port)
     writer.write(request_bytes("GET", "/v1/account", {"Authorization": f"Bearer {router.token()}"}) * 2)
     writer.write_eof()
-    await asyncio.sleep(0.1)
+    await asyncio.sleep(0.1)  # nothing happens: the router has read the end, and goes on waiting for the cell
     release.set()
     async with asyncio.timeout(10):
         assert [(await read_answer(reader)).status for _ in range(2)] == [200, 200]
@@ -276,13 +276,17 @@ async def test_who_drips_a_head_or_says_nothing_is_cut_off(tmp_path: Path) -> No
 async def test_connections_are_bounded_per_address_and_in_all(tmp_path: Path) -> None:
     async with running_router(tmp_path, edge={"clients_per_address_max": 3}) as router:
         kept = [await asyncio.open_connection("127.0.0.1", router.port) for _ in range(3)]
-        await asyncio.sleep(0.05)
+
+        async def are_counted(count: int) -> bool:
+            return len(router.router.forwarder.clients) == count
+
+        await eventually(lambda: are_counted(3))
         reader, writer = await asyncio.open_connection("127.0.0.1", router.port)
         with contextlib.suppress(ConnectionError):
             assert await reader.read() == b""
         writer.close()
         kept[0][1].close()
-        await asyncio.sleep(0.1)
+        await eventually(lambda: are_counted(2))
         assert (await router.ask("GET", "/v1/account", token=router.token())).status == 200
         for _, open_writer in kept:
             open_writer.close()
@@ -445,6 +449,9 @@ async def test_a_client_that_leaves_does_not_disturb_its_write(router: RouterUnd
     writer.write(raw)
     await writer.drain()
     writer.transport.abort()
-    await asyncio.sleep(0.2)
     assert (await router.ask("GET", "/v1/account", token=router.token())).status == 200
-    assert router.router.fleet.cell(router.shard_map.cells[0].cell_id).bulkhead.in_flight == 0
+
+    async def is_over() -> bool:
+        return router.router.fleet.cell(router.shard_map.cells[0].cell_id).bulkhead.in_flight == 0
+
+    await eventually(is_over)

@@ -89,8 +89,8 @@ async def test_bytes_pass_both_ways_after_the_upgrade(router: RouterUnderTest, e
     assert (cell.tunnels, cell.bulkhead.in_flight) == (1, 0)
     writer.close()
     await asyncio.wait_for(echo.ended.wait(), 5)
-    await asyncio.sleep(0.05)
-    assert (cell.tunnels, router.router.forwarder.tunnels) == (0, set())
+    await eventually(lambda: no_tunnels(router))
+    assert cell.tunnels == 0
 
 
 async def test_a_reader_that_stalls_stalls_the_cell_and_nothing_is_hoarded(
