@@ -1,7 +1,6 @@
 """Worker and exchange, both real processes, over a real database: nothing lost, nothing doubled, books closed."""
 
 import asyncio
-import random
 import signal
 
 import msgspec
@@ -55,21 +54,6 @@ async def test_orders_go_out_and_everything_comes_back(
     assert worker.end() == 0
 
 
-async def test_a_kill_of_the_exchange_loses_and_doubles_nothing(
-    cell_database: TestDatabase, exchange: ExchangeProcess, worker: WorkerProcess
-) -> None:
-    worker.start()
-    async with opened(cell_database) as books:
-        for _ in range(4):
-            await place(books, 72)
-            await asyncio.sleep(0.05)  # a moment for the kill: some orders are at the venue, others are not
-            exchange.stop(signal.SIGKILL)
-            await place(books, 24)
-            exchange.start()
-        await agree(books, exchange)
-        assert await count_quarantined(books) == {}
-
-
 async def test_a_second_worker_waits_and_takes_over(
     cell_database: TestDatabase, exchange: ExchangeProcess, worker: WorkerProcess
 ) -> None:
@@ -116,30 +100,6 @@ async def test_every_fault_of_the_venue_is_survived(
         assert quarantined["unknown order"] == 1
         late = await rows(books, "select order_id from brokerage.order_events where reason = 'late fill'")
         assert late
-
-
-async def test_kills_of_both_sides_under_faults_lose_and_double_nothing(
-    cell_database: TestDatabase, exchange: ExchangeProcess, worker: WorkerProcess
-) -> None:
-    chance = random.Random(5)
-    faults = b'{"duplicate_rate": 0.1, "lost_ack_rate": 0.05, "late_fill_rate": 0.2, "cancel_refused_rate": 0.2}'
-    assert exchange.operate("POST", "/operator/v1/faults", faults)[0] == 200
-    running = asyncio.create_task(worker.keep_running())
-    async with opened(cell_database, 64) as books:
-        placed: list[PlacedOrder] = []
-        for _ in range(12):
-            placed += await place(books, chance.randrange(16, 80), away_ppm=chance.choice([5_000, -50_000]))
-            one_per_user = {order.user_id: order for order in chance.sample(placed, 16)}
-            await books.cancel([one_per_user[user_id] for user_id in sorted(one_per_user)])
-            await asyncio.sleep(chance.random() * 0.4)  # the moment of the kill
-            if worker.process is not None and chance.random() < 0.4:
-                worker.process.kill()
-            if chance.random() < 0.3:
-                exchange.stop(signal.SIGKILL)
-                exchange.start()
-        await agree(books, exchange)
-        assert await count_quarantined(books) == {}
-    running.cancel()
 
 
 async def test_lost_database_connections_lose_and_double_nothing(

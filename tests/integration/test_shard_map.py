@@ -31,6 +31,7 @@ from tests.support.redis_server import redis_server
 from tests.support.routers import map_of
 
 pytestmark = pytest.mark.anyio
+CHANGES = 60
 
 
 class Who(TypedDict):
@@ -383,7 +384,7 @@ async def test_changes_are_pushed_as_deltas_and_heard_at_once(tmp_path: Path, re
         for reader in readers:
             await reader.until_it_listens()
         pins: dict[uuid.UUID, str] = {}
-        for epoch in range(2, 202):
+        for epoch in range(2, CHANGES + 2):
             pins[uuid.uuid4()] = "cell-2"
             newer = map_of(URLS, epoch=epoch, pins=pins.items())
             heard = [asyncio.create_task(reader.until_epoch(epoch)) for reader in readers]
@@ -395,7 +396,7 @@ async def test_changes_are_pushed_as_deltas_and_heard_at_once(tmp_path: Path, re
         for reader in readers:
             assert reader.watcher.current is not None
             assert encode_map(reader.watcher.current) == encode_map(shard_map)
-            assert (reader.watcher.watch.deltas, reader.watcher.watch.gaps) == (200, 0)
+            assert (reader.watcher.watch.deltas, reader.watcher.watch.gaps) == (CHANGES, 0)
 
 
 async def test_a_gap_in_the_deltas_is_closed_by_the_snapshot(tmp_path: Path, redis_url: str) -> None:

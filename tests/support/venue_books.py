@@ -122,6 +122,21 @@ async def cancel(books: CellBooks, orders: list[PlacedOrder]) -> None:
         await insist(books.cancel, chunk, "pending_cancel")
 
 
+async def insist_one(books: CellBooks, order: PlacedOrder, **how: int) -> None:
+    """Replace one order, again and again while another writer has its user."""
+    (outcome,) = await books.replace([order], **how)
+    if outcome == "SKIPPED":
+        await asyncio.sleep(0.01)
+        await insist_one(books, order, **how)
+    else:
+        assert outcome in ("accepted", "ORDER_NOT_OPEN")
+
+
+async def chain_lengths(books: CellBooks) -> list[tuple[Any, ...]]:
+    """How many orders each user has: replacements make chains."""
+    return await rows(books, "select user_id, count(*) from brokerage.orders group by 1")
+
+
 def venue_orders(exchange: ExchangeProcess) -> dict[UUID, tuple[str, int, int]]:
     """order -> (status, cum_qty, number of fills), as the exchange's own log has it."""
     with sqlite3.connect(exchange.data_dir / "exchange.sqlite3") as log:
