@@ -390,7 +390,7 @@ async def test_continue_is_said_before_a_body_that_waits_for_it(router: RouterUn
     )
     reader, writer = await asyncio.open_connection("127.0.0.1", router.port)
     writer.write(head.encode())
-    async with asyncio.timeout(3):
+    async with asyncio.timeout(30):
         assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
         writer.write(b"{}")
         assert (await read_answer(reader)).status == 200
@@ -405,7 +405,7 @@ async def test_http_1_0_and_connection_close_end_the_connection(router: RouterUn
     ):
         reader, writer = await asyncio.open_connection("127.0.0.1", router.port)
         writer.write(raw.encode())
-        async with asyncio.timeout(3):
+        async with asyncio.timeout(30):
             got = await reader.read()
         writer.close()
         assert got.startswith(b"HTTP/1.1 200")
