@@ -42,7 +42,7 @@ class CustomerClass:
 CLASSES: Final = (
     CustomerClass(
         "lurker",
-        share=0.30,
+        share=0.31,
         calm=0.40,
         hot=0.25,
         wants={Want.QUOTE: 6, Want.PORTFOLIO: 3, Want.ORDERS: 1},
@@ -90,7 +90,7 @@ CLASSES: Final = (
     # A retail account may place 60 orders a minute. A bot's requests are half orders, half cancels: 54 of each.
     CustomerClass(
         "bot",
-        share=0.02,
+        share=0.01,
         calm=0.0,
         hot=0.0,
         wants={Want.BUY_BELOW: 1, Want.CANCEL: 1},
@@ -104,10 +104,9 @@ def head_counts(accounts: int) -> dict[str, int]:
     """How many of each class, by shares, largest remainders first; at least one of each where there are enough."""
     if accounts < len(CLASSES):
         raise ValueError(f"at least {len(CLASSES)} accounts, one of each class, not {accounts}")
-    left = accounts - len(CLASSES)
-    exact = {each.name: left * each.share for each in CLASSES}
-    counts = {name: 1 + int(share) for name, share in exact.items()}
-    by_remainder = sorted(exact, key=lambda name: (int(exact[name]) - exact[name], name))
+    exact = {each.name: accounts * each.share for each in CLASSES}
+    counts = {name: max(1, int(share)) for name, share in exact.items()}
+    by_remainder = sorted(exact, key=lambda name: (counts[name] - exact[name], name))
     for name in by_remainder[: accounts - sum(counts.values())]:
         counts[name] += 1
     return counts
