@@ -12,11 +12,11 @@ from cell.executions.worker import run_worker
 from cell.outbox.relay import run_relay
 from cell.settings import CellSettings
 from infra.runtime.clock import make_clock
-from infra.runtime.collector import set_startup_aside
+from infra.runtime.garbage_collection import freeze_startup_objects
+from infra.runtime.logs import configure_logging
 from infra.runtime.migrator import migrate as migrate_database
 from infra.runtime.operator_api import serving
 from infra.runtime.shutdown import Shutdown
-from infra.runtime.telemetry import configure_logging
 
 cli = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False)
 _log = logging.getLogger("cell")
@@ -24,7 +24,7 @@ _log = logging.getLogger("cell")
 
 def _settings(role: str) -> CellSettings:
     settings = CellSettings()  # type: ignore[call-arg]  # the environment fills it
-    configure_logging(f"{settings.name}-{role}")
+    configure_logging(f"{settings.name}-{role}", warning_tracebacks=settings.log_warning_tracebacks)
     return settings
 
 
@@ -39,7 +39,7 @@ async def _serve(settings: CellSettings) -> None:
         "timeout_graceful_shutdown": 10,
     }
     async with app.running(), serving(app.operator, settings.operator), serving(app.customer, settings.listen, **fast):
-        set_startup_aside()
+        freeze_startup_objects()
         _log.info("serving", extra={"port": settings.listen.port, "operator_port": settings.operator.port})
         await shutdown.wait()
         _log.info("draining")
@@ -54,14 +54,14 @@ def serve() -> None:
 @cli.command()
 def work() -> None:
     """The worker: orders out to the venue, reports in."""
-    set_startup_aside()
+    freeze_startup_objects()
     uvloop.run(run_worker(_settings("worker")))
 
 
 @cli.command()
 def relay() -> None:
     """The relay: outbox to Kafka."""
-    set_startup_aside()
+    freeze_startup_objects()
     uvloop.run(run_relay(_settings("relay")))
 
 

@@ -37,7 +37,7 @@ from cell.transfers.controller import TransferDecisions, TransferReads
 from infra.runtime.clock import Clock, SystemClock, TimeOrderedIds, make_clock
 from infra.runtime.database import Pool, answers, make_pool
 from infra.runtime.deadline import OutOfTime
-from infra.runtime.fair_places import FairPlaces
+from infra.runtime.fair_permits import FairPermits
 from infra.runtime.fault_points import FaultPoints
 from infra.runtime.methods import Methods
 from infra.runtime.operator_api import create_operator_app, require_role
@@ -154,14 +154,14 @@ def create_app(settings: CellSettings) -> CellApp:
     return CellApp(customer, routes, operator, pool, operator_pool, checks_pool, batcher, metrics)
 
 
-def _shares(settings: CellSettings) -> FairPlaces:
+def _shares(settings: CellSettings) -> FairPermits:
     """Of the pool's connections: what the flights of commands and one probe leave is for customers' requests."""
     left = max(1, settings.postgres.pool_max - settings.flights_max - 1)
-    return FairPlaces(
-        places_max=left,
-        of_one_max=min(settings.user_connections_max, left),
+    return FairPermits(
+        permits_max=left,
+        permits_per_holder_max=min(settings.user_connections_max, left),
         waiting_max=settings.waiting_max,
-        waiting_of_one_max=settings.user_waiting_max,
+        waiting_per_holder_max=settings.user_waiting_max,
     )
 
 

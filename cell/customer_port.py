@@ -17,6 +17,7 @@ from cell import errors
 from cell.caller import Answer, Caller, idempotency_key
 from cell.ownership.guard import RouteGuard
 from infra.runtime import deadline
+from infra.runtime.logs import TRACE_HEADER, bind_request
 from infra.runtime.methods import Methods, as_get
 from infra.runtime.on_behalf import on_behalf_of
 from infra.runtime.plain_requests import check_headers, check_query
@@ -76,6 +77,7 @@ class CustomerPort:
         self, scope: Message, headers: dict[bytes, bytes], receive: Receive, send: Send, order_id: str | None
     ) -> None:
         request_id = self._request_id(headers)
+        bind_request(request_id, headers.get(TRACE_HEADER, b""))
         out = [self._cell_header, (b"x-request-id", request_id)]
         try:
             if len(headers) != len(scope["headers"]) or b"content-encoding" in headers:
@@ -124,6 +126,7 @@ class CustomerPort:
 
     async def _cold(self, scope: Message, headers: dict[bytes, bytes], receive: Receive, send: Send) -> None:
         request_id = self._request_id(headers)
+        bind_request(request_id, headers.get(TRACE_HEADER, b""))
         if headers.get(b"x-request-id") != request_id:
             kept = [(name, value) for name, value in scope["headers"] if name != b"x-request-id"]
             scope["headers"] = [*kept, (b"x-request-id", request_id)]

@@ -17,8 +17,9 @@ SQLSTATES: Mapping[str, str] = {
     "RB011": "the user left this cell",
     "RB012": "the user is halted",
     "RB020": "a gap in a venue session's report sequence",
-    "RB030": "a session was to be ended before its close",
+    "RB030": "a session was to be ended before its close, or while a day order of it was open",
     "RB031": "somebody who is not the leading relay was to forget what was published",
+    "RB032": "a reconciliation was to be recorded again with other findings",
     "RB900": "debits and credits of a journal entry differ",
 }
 

@@ -7,7 +7,7 @@ from infra.runtime.telemetry import Metric
 TABLE = (
     Metric("cell_commands_total", Counter, "Commands answered, by kind and outcome.", ("kind", "outcome")),
     Metric("cell_commands_replayed_total", Counter, "Commands answered from their idempotency key.", ("kind",)),
-    Metric("cell_commands_waiting", Gauge, "Commands waiting for a flight in this process."),
+    Metric("cell_commands_waiting", Gauge, "Commands waiting for a batch in this process."),
     Metric(
         "cell_batch_commands",
         Histogram,
@@ -16,7 +16,9 @@ TABLE = (
         buckets=(1, 2, 4, 8, 16, 32, 48, 64),
     ),
     Metric("cell_batch_seconds", Histogram, "Duration of a procedure call.", ("kind",)),
-    Metric("cell_commands_skipped_total", Counter, "Commands put off because another writer had the user.", ("kind",)),
+    Metric(
+        "cell_commands_deferred_total", Counter, "Commands deferred because another writer had the user.", ("kind",)
+    ),
     Metric("cell_batches_split_total", Counter, "Failed calls that were rerun one command at a time.", ("kind",)),
     Metric("cell_batches_resent_total", Counter, "Calls sent again after a lost connection.", ("kind",)),
     Metric(
@@ -25,9 +27,12 @@ TABLE = (
         "Calls that found no connection to the database, and waited.",
         ("kind",),
     ),
-    Metric("cell_passwords_hashed_total", Counter, "Passwords hashed or verified.", ("deed",)),
+    Metric("cell_passwords_hashed_total", Counter, "Passwords hashed or verified.", ("operation",)),
     Metric(
-        "cell_logins_put_off_total", Counter, "Logins told to wait: too many guesses, or too many waiting.", ("why",)
+        "cell_logins_refused_total",
+        Counter,
+        "Logins refused: too many guesses at one account, or too many waiting.",
+        ("reason",),
     ),
     Metric("cell_requests_total", Counter, "Customer requests, by route and status.", ("route", "status")),
 )

@@ -29,6 +29,8 @@ class CellSettings(BaseSettings):
     kafka: KafkaSettings = KafkaSettings(bootstrap_servers="127.0.0.1:9092")
     exchange: ExchangeSettings = ExchangeSettings()
     clock: ClockSettings = ClockSettings()
+    log_warning_tracebacks: bool = False
+    """Warnings carry a traceback too, as errors always do: for who looks for the reason of one."""
 
     market_hours: Literal["XNYS", "always"] = "XNYS"
     new_user_profile: Literal["retail", "professional"] = "retail"

@@ -48,7 +48,7 @@ async def run_exchange(settings: ExchangeSettings, shutdown: Shutdown) -> None:
         path="/",
         route_handlers=CONTROLLERS,
         guards=[require_role(operator_ring, "operator", clock.epoch_s)],
-        dependencies={"desk": Provide(lambda: market.operators, sync_to_thread=False)},
+        dependencies={"verbs": Provide(lambda: market.admin, sync_to_thread=False)},
         request_max_body_size=settings.tape_bytes_max,
     )
     app = create_operator_app(metrics=metrics, ready=ready, routes=[routes])

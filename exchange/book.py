@@ -1,9 +1,9 @@
 """The exchange's orders: what a submit, a cancel, a status question, a moment or a price change makes of them.
 
 Synchronous and single-threaded; it talks to nobody. Every effect collects in a batch (`take_batch`) that the caller
-makes durable before telling anyone. Ids are derived, not drawn: a venue order id from the order's ClOrdID, an exec id
-from it and the number of the fill, and plans are stored with their order. So a restart goes on exactly where the log
-ends.
+makes durable before anyone hears of it. Ids are derived, not drawn: a venue order id from the order's ClOrdID, an
+exec id from it and the number of the fill, and plans are stored with their order. So a restart goes on exactly where
+the log ends.
 
 Never: an order that is forgotten, or planned a second time.
 """
@@ -11,10 +11,9 @@ Never: an order that is forgotten, or planned a second time.
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
-from exchange.agenda import Agenda
-from exchange.faults import Dice, Faults
+from exchange.faults import Faults, SeededRandom
 from exchange.hours import ALWAYS, TradingHours
-from exchange.live_order import LiveOrder, never_seen
+from exchange.live_order import LiveOrder, unknown_order
 from exchange.log_rows import Batch, OrderRow, TapeKey, TapeRow
 from exchange.orders import LiveOrders
 from exchange.paper import plan_crossing, refusal_of
@@ -23,11 +22,13 @@ from exchange.playing import PlayedTapes
 from exchange.prices import PriceBoard
 from exchange.replacing import REVISIONS, hand_over, refusal_of_replacement, terms_of_replacement
 from exchange.reports import Reports
+from exchange.schedule import Schedule
 from exchange.steps import Steps
 from exchange.tape import Tape
 from exchange.wire import Cancel, Replace, Status, Submit
 
 DUE_STEPS_MAX: Final = 2_000
+"""In one call of `advance`: after a long stop thousands of steps are due, and cells must be read in between."""
 CLOSED_THROUGH: Final = "closed_through_us"
 
 
@@ -44,14 +45,14 @@ class Book:
         hours: TradingHours = ALWAYS,
         closed_through_us: int = 0,
     ) -> None:
-        self._dice = Dice(seed, faults or Faults())
+        self._random = SeededRandom(seed, faults or Faults())
         self._prices = prices
         self.tapes = PlayedTapes()
-        self.reports = Reports(self._dice)
+        self.reports = Reports(self._random)
         self.orders = LiveOrders(find_order)
-        self._agenda = Agenda()
-        self._planner = Planner(prices, hours, self.tapes, self._dice)
-        self._steps = Steps(self.orders, self.reports, prices, self._dice)
+        self._schedule = Schedule()
+        self._planner = Planner(prices, hours, self.tapes, self._random)
+        self._steps = Steps(self.orders, self.reports, prices, self._random)
         self._batch = Batch()
         self._hours = hours
         self._next_close_us = hours.close_after(closed_through_us)
@@ -72,7 +73,7 @@ class Book:
         self.reports.restore(sessions)
         self.orders.restore(orders, orders_by_status)
         for order in self.orders:
-            self._agenda.put(order)
+            self._schedule.put(order)
 
     # -- what cells ask ---------------------------------------------------------------------------------------------
 
@@ -86,24 +87,24 @@ class Book:
                 return
             same = known.terms == terms
             reason = "duplicate submit" if same else "duplicate ClOrdID with other terms; the first one stands"
-            self.reports.tell(known, "status", session, now_us, reason=reason)
+            self.reports.add(known, "status", session, now_us, reason=reason)
             return
         order = LiveOrder(terms, session)
         self.orders.add(order)
         self._planner.plan(order, now_us)
         self._steps.run_due(order, now_us, now_us)
-        self._agenda.put(order)
+        self._schedule.put(order)
 
     def cancel(self, session: str, request: Cancel, now_us: int) -> None:
         """End what is left of an order, now or after the latency that tests asked for."""
         self._close_days(now_us)
         self._requests["cancels"] += 1
-        self._look_at(session, request, now_us)
+        self._apply_or_delay(session, request, now_us)
 
     def replace(self, session: str, request: Replace, now_us: int) -> None:
         """Put a new order in the place of what is left of another, now or after the latency that tests asked for."""
         self._requests["replaces"] += 1
-        self._look_at(session, request, now_us)
+        self._apply_or_delay(session, request, now_us)
 
     def status(self, session: str, request: Status, now_us: int) -> bool:
         """Report where an order stands; False if it was never seen here. Nothing is said of one that is silent."""
@@ -113,10 +114,10 @@ class Book:
         if self._planner.silent_until_us(order) is not None:
             return True
         if order.terms.replaces is None:
-            self.reports.tell(order, "status", session, now_us)
+            self.reports.add(order, "status", session, now_us)
         else:  # whether it took the other's place is what the cell needs to know
             refused = order.ord_status == "rejected" and not order.fill_count
-            self.reports.tell(
+            self.reports.add(
                 order, "replace_rejected" if refused else "replaced", session, now_us, reason="asked again"
             )
         return True
@@ -126,36 +127,36 @@ class Book:
     def next_due_us(self) -> int | None:
         """When `advance` next has something to do."""
         return min(
-            (at_us for at_us in (self._agenda.next_us(), self._next_close_us) if at_us is not None), default=None
+            (at_us for at_us in (self._schedule.next_us(), self._next_close_us) if at_us is not None), default=None
         )
 
     def advance(self, now_us: int) -> None:
         """Let everything happen that is due, in order of time, up to a bounded number of steps."""
         self._close_days(now_us)
         for _ in range(DUE_STEPS_MAX):
-            due_us = self._agenda.next_us()
+            due_us = self._schedule.next_us()
             if due_us is None or due_us > now_us:
                 return
-            cl_ord_id = self._agenda.take_order(due_us)
+            cl_ord_id = self._schedule.take_order(due_us)
             if cl_ord_id is None:
-                self._act(*self._agenda.take_request(), now_us)
+                self._apply(*self._schedule.take_request(), now_us)
                 continue
             order = self.orders.live(cl_ord_id)
             if order is not None and order.steps and order.steps[0].at_us <= due_us:
                 self._steps.run_due(order, due_us, now_us)
-                self._agenda.put(order)
+                self._schedule.put(order)
 
     def meet_prices(self, prices: Mapping[str, int], now_us: int) -> None:
         """Let waiting orders trade whose limit the price has reached."""
         if not self._hours.is_open(now_us):
             return
-        for cl_ord_id in self._agenda.reached(prices):
+        for cl_ord_id in self._schedule.reached(prices):
             order = self.orders.live(cl_ord_id)
             if order is not None and order.waits and order.leaves_qty:
                 order.waits = False
-                order.steps = plan_crossing(self._dice.seed, order.terms, leaves_qty=order.leaves_qty, at_us=now_us)
+                order.steps = plan_crossing(self._random.seed, order.terms, leaves_qty=order.leaves_qty, at_us=now_us)
                 self.orders.touch(order)
-                self._agenda.put(order)
+                self._schedule.put(order)
 
     # -- what operators do ------------------------------------------------------------------------------------------
 
@@ -168,20 +169,20 @@ class Book:
     @property
     def faults(self) -> Faults:
         """The faults that are on."""
-        return self._dice.faults
+        return self._random.faults
 
     def set_faults(self, faults: Faults, encoded: str, now_us: int) -> None:
         """From now on these faults are on. Orders whose silence ends with the old ones speak at once."""
         silent = [order for order in self.orders if self._planner.silent_until_us(order) is not None]
-        self._dice.faults = faults
+        self._random.faults = faults
         self._batch.facts.append(("faults", encoded))
         for order in silent:
             if self._planner.silent_until_us(order) is None:
                 order.begin_at(now_us)
                 self.orders.touch(order)
-                self._agenda.put(order)
+                self._schedule.put(order)
         if silent:  # what was asked meanwhile is looked at after that
-            self._agenda.move_requests(lambda at_us, request: self._silence_about(request) or min(at_us, now_us))
+            self._schedule.move_requests(lambda at_us, request: self._silence_about(request) or min(at_us, now_us))
 
     @property
     def counts(self) -> dict[str, int]:
@@ -209,15 +210,15 @@ class Book:
 
     # -- inside -----------------------------------------------------------------------------------------------------
 
-    def _look_at(self, session: str, request: Cancel | Replace, now_us: int) -> None:
+    def _apply_or_delay(self, session: str, request: Cancel | Replace, now_us: int) -> None:
         silent_until_us = self._silence_about(request)
         if self.faults.latency_ms or silent_until_us is not None:
             at_us = max(now_us + self.faults.latency_ms * 1_000, silent_until_us or 0)
-            self._agenda.delay(at_us, session, request)
+            self._schedule.delay(at_us, session, request)
         else:
-            self._act(session, request, now_us)
+            self._apply(session, request, now_us)
 
-    def _act(self, session: str, request: Cancel | Replace, now_us: int) -> None:
+    def _apply(self, session: str, request: Cancel | Replace, now_us: int) -> None:
         if isinstance(request, Cancel):
             self._cancel(session, request, now_us)
         else:
@@ -234,11 +235,15 @@ class Book:
             for order in self.orders:
                 if not order.ended and order.close_day(close_us):
                     self.orders.touch(order)
-                    self._agenda.put(order)
+                    self._schedule.put(order)
             self._batch.facts.append((CLOSED_THROUGH, str(close_us)))
             self._next_close_us = self._hours.close_after(close_us)
 
     def _replace(self, session: str, request: Replace, now_us: int) -> None:
+        """Known by its id: answered as before. Refused (terms, tape, a fault): kept as a rejected order, so that a
+        repeat gets the same answer. Taken: the old order ends as `replaced`, the new one goes on with its tape or a new
+        plan, and both sessions hear of it.
+        """
         known = self.orders.find(request.cl_ord_id)
         if known is not None:
             self.status(session, Status(request.cl_ord_id, request.account), now_us)
@@ -246,27 +251,27 @@ class Book:
         old = self.orders.find(request.orig_cl_ord_id)
         if old is not None:
             self._reach_reduction(old, now_us)
-        refusal = refusal_of_replacement(old, request, seed=self._dice.seed, faults=self.faults)
-        old = old or never_seen(Cancel(request.orig_cl_ord_id, request.account), session)
+        refusal = refusal_of_replacement(old, request, seed=self._random.seed, faults=self.faults)
+        old = old or unknown_order(Cancel(request.orig_cl_ord_id, request.account), session)
         terms = terms_of_replacement(old, request)
         refusal = refusal or refusal_of(terms)
         new = LiveOrder(terms, old.session)
         new.ord_status = "new" if refusal is None else "rejected"
         self.orders.add(new)
         if refusal is not None:
-            self.reports.tell(new, "replace_rejected", session, now_us, reason=refusal)
+            self.reports.add(new, "replace_rejected", session, now_us, reason=refusal)
             return
-        self.orders.turn(old, "replaced")
+        self.orders.set_status(old, "replaced")
         self.orders.touch(old)
-        hand_over(old, new, seed=self._dice.seed, faults=self.faults, prices=self._prices, now_us=now_us)
+        hand_over(old, new, seed=self._random.seed, faults=self.faults, prices=self._prices, now_us=now_us)
         if new.tape_key is None and not self._hours.is_open(now_us):
             new.steps, new.waits = self._planner.outside_hours(terms, now_us)
-        if not self._dice.strikes("lost_ack", terms.cl_ord_id, self.faults.lost_ack_rate):
+        if not self._random.occurs("lost_ack", terms.cl_ord_id, self.faults.lost_ack_rate):
             for reader in {old.session, session}:
-                self.reports.tell(new, "replaced", reader, now_us, reason="replaced on request")
+                self.reports.add(new, "replaced", reader, now_us, reason="replaced on request")
         self._steps.run_due(new, now_us, now_us)
-        self._agenda.put(new)
-        self._agenda.put(old)
+        self._schedule.put(new)
+        self._schedule.put(old)
 
     def _reach_reduction(self, order: LiveOrder, now_us: int) -> None:
         """What precedes the partial cancellation on the tape precedes its confirmation."""
@@ -275,28 +280,33 @@ class Book:
                 self._steps.take_next(order, now_us)
 
     def _cancel(self, session: str, request: Cancel, now_us: int) -> None:
+        """An unknown or ended order is refused. A tape order first trades what precedes its deletion. On paper the
+        faults may refuse it, or let one more fill come after it. Revisions of earlier fills stay planned.
+        """
         order = self.orders.find(request.cl_ord_id)
         if order is None:
-            self.reports.tell(never_seen(request, session), "cancel_rejected", session, now_us, reason="unknown order")
+            self.reports.add(
+                unknown_order(request, session), "cancel_rejected", session, now_us, reason="unknown order"
+            )
             return
         if order.tape_key is not None:
             while order.steps and not order.ended:  # what precedes the deletion on the tape precedes its confirmation
                 self._steps.take_next(order, now_us)
         if order.ended:
             reason = f"too late: the order is {order.ord_status}"
-            self.reports.tell(order, "cancel_rejected", session, now_us, reason=reason)
+            self.reports.add(order, "cancel_rejected", session, now_us, reason=reason)
             return
         on_paper = order.tape_key is None
         cl_ord_id = order.terms.cl_ord_id
-        if on_paper and self._dice.strikes("cancel_refused", cl_ord_id, self.faults.cancel_refused_rate):
-            self.reports.tell(order, "cancel_rejected", session, now_us, reason="broker option")
+        if on_paper and self._random.occurs("cancel_refused", cl_ord_id, self.faults.cancel_refused_rate):
+            self.reports.add(order, "cancel_rejected", session, now_us, reason="broker option")
             return
         leaves_qty = order.leaves_qty
-        self.orders.turn(order, "cancelled")
+        self.orders.set_status(order, "cancelled")
         order.steps, order.waits = tuple(step for step in order.steps if step.kind in REVISIONS), False
-        if on_paper and leaves_qty and self._dice.strikes("late_fill", cl_ord_id, self.faults.late_fill_rate):
+        if on_paper and leaves_qty and self._random.occurs("late_fill", cl_ord_id, self.faults.late_fill_rate):
             self._steps.plan_late_fill(order, leaves_qty, now_us)
-        self._agenda.put(order)
+        self._schedule.put(order)
         self.orders.touch(order)
         for reader in {order.session, session}:
-            self.reports.tell(order, "cancelled", reader, now_us, reason="cancelled on request")
+            self.reports.add(order, "cancelled", reader, now_us, reason="cancelled on request")

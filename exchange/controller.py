@@ -9,15 +9,16 @@ from litestar.params import FromQuery, QueryParameter
 from litestar.response import Response
 from litestar.status_codes import HTTP_200_OK, HTTP_201_CREATED
 
+from exchange.admin_verbs import AdminVerbs
 from exchange.errors import ExchangeError, InvalidField, TapeInvalid
 from exchange.faults import Faults
 from exchange.live_order import ENDED
 from exchange.log_rows import TradedOrder
-from exchange.operators_desk import OperatorsDesk
 from infra.runtime.problem import Problem
 from infra.runtime.strict_body import read_body
 
 ORDERS_MAX: Final = 1_000
+"""Orders on a page, or named in one request: about 200 KB of JSON."""
 
 
 class FaultsRequest(Faults, frozen=True, forbid_unknown_fields=True):
@@ -47,7 +48,7 @@ class TapeController(Controller):
     async def load_tape(
         self,
         request: Request[Any, Any, Any],
-        desk: NamedDependency[OperatorsDesk],
+        verbs: NamedDependency[AdminVerbs],
         symbol: FromQuery[str],
         run: FromQuery[str],
         waits_for_replace: FromQuery[bool] = False,
@@ -55,16 +56,16 @@ class TapeController(Controller):
         """201 for a new tape, 200 for one that is here already, 409 if its name stands for other content."""
         content = await _tape_content(request)
         try:
-            tape, is_new = await desk.load_tape(content, symbol=symbol, run=run, waits_for_replace=waits_for_replace)
+            tape, is_new = await verbs.load_tape(content, symbol=symbol, run=run, waits_for_replace=waits_for_replace)
         except ExchangeError as error:
             raise as_problem(error) from error
-        facts = next(row for row in desk.tapes() if row["symbol"] == tape.symbol and row["run"] == tape.run)
+        facts = next(row for row in verbs.tapes() if row["symbol"] == tape.symbol and row["run"] == tape.run)
         return Response(facts | {"new": is_new}, status_code=HTTP_201_CREATED if is_new else HTTP_200_OK)
 
     @get(sync_to_thread=False)
-    def list_tapes(self, desk: NamedDependency[OperatorsDesk]) -> dict[str, list[dict[str, object]]]:
+    def list_tapes(self, verbs: NamedDependency[AdminVerbs]) -> dict[str, list[dict[str, object]]]:
         """All loaded tapes."""
-        return {"items": desk.tapes()}
+        return {"items": verbs.tapes()}
 
 
 class ExchangeController(Controller):
@@ -73,14 +74,14 @@ class ExchangeController(Controller):
     path = "/operator/v1"
 
     @get("/summary", sync_to_thread=False)
-    def show_summary(self, desk: NamedDependency[OperatorsDesk]) -> dict[str, object]:
+    def show_summary(self, verbs: NamedDependency[AdminVerbs]) -> dict[str, object]:
         """Orders, sessions, prices."""
-        return desk.summary()
+        return verbs.summary()
 
     @get("/orders", sync_to_thread=False)
     def list_orders(
         self,
-        desk: NamedDependency[OperatorsDesk],
+        verbs: NamedDependency[AdminVerbs],
         after: FromQuery[str] = "",
         limit: Annotated[int, QueryParameter(name="limit", ge=1, le=ORDERS_MAX)] = ORDERS_MAX,
         named: FromQuery[str | None] = None,
@@ -90,30 +91,30 @@ class ExchangeController(Controller):
             names = named.split(",")
             if len(names) > ORDERS_MAX:
                 raise as_problem(InvalidField("named", f"at most {ORDERS_MAX} orders"))
-            return {"items": [_traded(order) for order in desk.named_orders(names)], "next_after": None}
-        found = desk.traded_orders(after=after, limit=limit)
+            return {"items": [_traded(order) for order in verbs.named_orders(names)], "next_after": None}
+        found = verbs.traded_orders(after=after, limit=limit)
         last = found[-1].cl_ord_id if len(found) == limit else None
         return {"items": [_traded(order) for order in found], "next_after": last}
 
     @get("/faults", sync_to_thread=False)
-    def show_faults(self, desk: NamedDependency[OperatorsDesk]) -> dict[str, object]:
+    def show_faults(self, verbs: NamedDependency[AdminVerbs]) -> dict[str, object]:
         """The faults that are on."""
-        shown: dict[str, object] = msgspec.to_builtins(desk.faults)
+        shown: dict[str, object] = msgspec.to_builtins(verbs.faults)
         return shown
 
     @post("/faults", status_code=HTTP_200_OK)
     async def set_faults(
-        self, request: Request[Any, Any, Any], desk: NamedDependency[OperatorsDesk]
+        self, request: Request[Any, Any, Any], verbs: NamedDependency[AdminVerbs]
     ) -> dict[str, object]:
         """Replace the faults; an empty object switches all off."""
         wanted = await read_body(_faults_decoder, request)
         faults = Faults(**{name: getattr(wanted, name) for name in Faults.__struct_fields__})
         try:
-            await desk.set_faults(faults)
+            await verbs.set_faults(faults)
         except ExchangeError as error:
             raise as_problem(error) from error
-        sessions = await desk.report_unknown_fill() if wanted.unknown_fill else []
-        shown: dict[str, object] = msgspec.to_builtins(desk.faults)
+        sessions = await verbs.report_unknown_fill() if wanted.unknown_fill else []
+        shown: dict[str, object] = msgspec.to_builtins(verbs.faults)
         return shown | {"unknown_fill_sent_to": sessions}
 
 

@@ -1,4 +1,4 @@
-"""What may go wrong on purpose, and the dice that decide it.
+"""What may go wrong on purpose, and the seeded random numbers that decide it.
 
 Every decision is a pure function of (seed, what is decided, whose it is): a test that names a seed meets the same
 faults on every run, before and after a restart. Off by default; set through the operator port and remembered.
@@ -13,7 +13,9 @@ from exchange.errors import InvalidField
 
 MILLION: Final = 1_000_000
 LATENCY_MS_MAX: Final = 60_000
+"""A minute: longer is what `silent_rate` is for."""
 SILENT_MS_MAX: Final = 3_600_000
+"""An hour: longer than any limit after which a cell asks."""
 
 
 class Faults(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -26,9 +28,9 @@ class Faults(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     noisy_duplicate_rate: float = 0.0
     """A fill is followed by one with its exec id and another price."""
     lost_ack_rate: float = 0.0
-    """An order is accepted, and nobody is told."""
+    """An order is accepted, and no acknowledgement is sent."""
     silent_rate: float = 0.0
-    """An order is taken, and nobody hears of it, whatever he asks, for `silent_ms` or until this is switched off."""
+    """An order is taken, and nothing is said of it, whatever is asked, for `silent_ms` or until this goes off."""
     silent_ms: int = 60_000
     reject_rate: float = 0.0
     """An order is rejected for no reason a customer could know."""
@@ -61,21 +63,21 @@ def draw_ppm(seed: int, purpose: str, key: str) -> int:
     return int.from_bytes(digest, "big") % MILLION
 
 
-def strikes(seed: int, purpose: str, key: str, rate: float) -> bool:
+def occurs(seed: int, purpose: str, key: str, rate: float) -> bool:
     """Whether a fault of this rate hits this key."""
     return rate > 0 and draw_ppm(seed, purpose, key) < rate * MILLION
 
 
-class Dice:
-    """The seed, and the faults that are on now: shared by all who must ask whether one strikes."""
+class SeededRandom:
+    """The seed, and the faults that are on now: shared by everything that asks whether a fault occurs."""
 
     def __init__(self, seed: int, faults: Faults) -> None:
         self.seed = seed
         self.faults = faults
 
-    def strikes(self, purpose: str, key: str, rate: float) -> bool:
+    def occurs(self, purpose: str, key: str, rate: float) -> bool:
         """Whether a fault of this rate hits this key."""
-        return strikes(self.seed, purpose, key, rate)
+        return occurs(self.seed, purpose, key, rate)
 
 
 class Draws:

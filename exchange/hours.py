@@ -12,6 +12,7 @@ from typing import Final
 from infra.runtime.market_calendar import xnys_sessions
 
 YEARS_AHEAD: Final = 2
+"""Sessions are computed once, at the start: no process runs for two years."""
 
 
 class TradingHours:

@@ -93,7 +93,7 @@ class LiveOrder:
         """What was to happen after the close does not; gtc orders rest from then on. Says whether that changed it."""
         is_gtc = self.terms.time_in_force == "gtc"
         if is_gtc and self.tape_key is not None:
-            return False  # a tape tells what happens to its orders, and when
+            return False  # a tape says what happens to its orders, and when
         before = self.steps, self.waits
         self.steps = tuple(step for step in self.steps if step.at_us < close_us)
         if not self.completed_by(self.steps) and not any(step.kind in ENDED for step in self.steps):
@@ -112,8 +112,8 @@ class LiveOrder:
         return self.cum_qty + sum(step.qty for step in fills) >= self.terms.order_qty
 
     @property
-    def is_unheard(self) -> bool:
-        """Nobody was told of it yet, not even that it was taken."""
+    def is_unreported(self) -> bool:
+        """Nothing was reported of it yet, not even that it was taken."""
         return bool(self.steps) and self.steps[0].kind in ("accepted", "rejected")
 
     @property
@@ -154,8 +154,8 @@ def rfc3339(at_us: int) -> str:
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{micros:06d}Z"
 
 
-def never_seen(request: Cancel, session: str) -> LiveOrder:
-    """What a refusal about an unknown order is told with."""
+def unknown_order(request: Cancel, session: str) -> LiveOrder:
+    """An order that never came, for the report that refuses a request about it."""
     order = LiveOrder(Submit(request.cl_ord_id, request.account, "", "buy", 0, 0), session)
     order.ord_status = "rejected"
     return order

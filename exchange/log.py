@@ -1,7 +1,7 @@
 """The exchange's durable log: one SQLite file in WAL mode with synchronous=FULL.
 
-A batch is one transaction, and `write` returns only when it is on disk; nothing in a batch may be told to anybody
-before that. So `kill -9` at any moment forgets no order that anyone heard of, and an exec id, once told, is there.
+A batch is one transaction, and `write` returns only when it is on disk; nothing in a batch may be sent to anybody
+before that. So `kill -9` at any moment forgets no order that anyone heard of, and an exec id, once sent, is there.
 Reports stay until acknowledged and are deleted with a later batch; losing that deletion only re-sends them.
 
 One writer (its own thread) and one reader (the event loop's, for single rows and short ranges) on two connections.
@@ -32,7 +32,9 @@ from exchange.log_rows import (
 from exchange.prices import BasePrice
 
 FORMAT: Final = "1"
+"""Of the tables; a log of another format is refused, never converted by guessing."""
 CACHE_KIB: Final = 16_384
+"""SQLite's page cache of each connection: the live orders' pages of a busy day."""
 
 _SCHEMA: Final = """
 create table if not exists facts (name text primary key, value text not null) without rowid;

@@ -80,8 +80,8 @@ class Batch:
     @property
     def row_count(self) -> int:
         """How many rows it holds."""
-        told = len(self.orders) + len(self.reports) + len(self.sessions)
-        return told + len(self.prices) + len(self.facts) + len(self.tapes)
+        of_orders = len(self.orders) + len(self.reports) + len(self.sessions)
+        return of_orders + len(self.prices) + len(self.facts) + len(self.tapes)
 
 
 def tape_values(row: TapeRow) -> tuple[object, ...]:

@@ -16,6 +16,7 @@ from uuid import uuid4
 
 import msgspec
 
+from exchange.admin_verbs import AdminVerbs
 from exchange.book import CLOSED_THROUGH, Book
 from exchange.errors import BadFrame
 from exchange.faults import Faults
@@ -23,7 +24,6 @@ from exchange.hours import ALWAYS, TradingHours
 from exchange.live_order import rfc3339
 from exchange.log import DurableLog
 from exchange.log_rows import Batch, ReportRow
-from exchange.operators_desk import OperatorsDesk
 from exchange.price_numbers import RESERVED, PriceNumbers
 from exchange.prices import PriceBoard
 from exchange.sessions import CellConnection, SessionFeed
@@ -33,8 +33,11 @@ from infra.runtime.fault_points import FaultPoints
 from infra.runtime.telemetry import Metrics
 
 PRICE_PERIOD_S: Final = 0.5
+"""Between two price messages. They are the heartbeat as well: a cell gives the venue up after 5 s without one."""
 PENDING_ROWS_MAX: Final = 20_000
+"""Rows that may wait for the disk before reading from cells stops: about a second of writing on a slow disk."""
 TIMER_STEP_S: Final = 0.001
+"""The shortest wait for a planned step: without it, steps that are overdue would take the loop for themselves."""
 _SESSION: Final = re.compile(r"[a-z0-9][a-z0-9-]{0,63}")
 
 _log = logging.getLogger(__name__)
@@ -60,7 +63,7 @@ class Market:
         self._hours = hours
         self._feeds: dict[str, SessionFeed] = {}
         self._connections: set[CellConnection] = set()
-        self._told_prices: dict[str, int] = {}
+        self._published_prices: dict[str, int] = {}
         self._after_commit: list[Callable[[], None]] = []
         self._changed = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
@@ -79,14 +82,14 @@ class Market:
         self._recover()
         self._numbers = self._recover_numbers()
         at_us = now_us()
-        self._last_told = Prices(self._snapshot(at_us), rfc3339(at_us), number=self._numbers.next(at_us))
-        self.operators = OperatorsDesk(
+        self._last_published = Prices(self._snapshot(at_us), rfc3339(at_us), number=self._numbers.next(at_us))
+        self.admin = AdminVerbs(
             self._book,
             log,
             self._prices,
             now_us=now_us,
             committed=self._committed,
-            tell_prices=self._tell_prices,
+            publish_prices=self._publish_prices,
             is_connected=lambda session: session in self._feeds and self._feeds[session].connection is not None,
         )
 
@@ -112,9 +115,9 @@ class Market:
         return self._now_us() if known is None else int(known)
 
     def _recover_numbers(self) -> PriceNumbers:
-        """Numbers behind all that were ever told, with a reserve that is durable before the first one is."""
+        """Numbers behind all that were ever published, with a reserve that is durable before the first of them is."""
         numbers = PriceNumbers(int(self._log.fact(RESERVED) or 0))
-        upto = numbers.ask(self._now_us())
+        upto = numbers.wanted(self._now_us())
         if upto is not None:
             self._log.write(Batch(facts=[(RESERVED, str(upto))]))
             numbers.reserve(upto)
@@ -146,6 +149,10 @@ class Market:
         return connection
 
     async def _commit_loop(self) -> None:
+        """Write what has collected as one batch, then let it out: reports, answers, confirmations, in this order.
+
+        What comes while a batch is being written goes into the next one. An error here ends the process.
+        """
         loop = asyncio.get_running_loop()
         while True:
             await self._changed.wait()
@@ -160,8 +167,8 @@ class Market:
                 self._metrics.histogram("exchange_commit_seconds").observe(time.perf_counter() - started)
                 self._metrics.histogram("exchange_commit_rows").observe(batch.row_count)
                 self._release(batch)
-            for tell in after_commit:
-                tell()
+            for notify in after_commit:
+                notify()
             self._hold_reading(self._book.pending_count > PENDING_ROWS_MAX)
             if self._stopping and not self._changed.is_set():
                 return
@@ -179,29 +186,29 @@ class Market:
     async def _price_loop(self) -> None:
         while True:
             await asyncio.sleep(PRICE_PERIOD_S)
-            self._tell_prices()
+            self._publish_prices()
 
-    def _tell_prices(self) -> None:
+    def _publish_prices(self) -> None:
         now_us = self._now_us()
         prices = self._snapshot(now_us)
-        changed = {symbol: px for symbol, px in prices.items() if self._told_prices.get(symbol) != px}
-        self._told_prices = prices
+        changed = {symbol: px for symbol, px in prices.items() if self._published_prices.get(symbol) != px}
+        self._published_prices = prices
         self._book.meet_prices(changed, now_us)
-        upto = self._numbers.ask(now_us)
+        upto = self._numbers.wanted(now_us)
         if upto is not None:
             self._book.remember(RESERVED, str(upto))
             self._after_commit.append(lambda: self._numbers.reserve(upto))
         self._mark_changed()
-        whole = self._last_told = Prices(
+        all_prices = self._last_published = Prices(
             prices, rfc3339(now_us), self._book.tapes.price_bands(), self._numbers.next(now_us)
         )
-        news = msgspec.structs.replace(whole, prices=changed)
+        changes = msgspec.structs.replace(all_prices, prices=changed)
         for feed in self._feeds.values():
             connection = feed.connection
             if connection is None:
                 continue
             if not connection.paused:  # who missed one message has them all with the next one
-                connection.send(whole if connection.missed_prices else news)
+                connection.send(all_prices if connection.missed_prices else changes)
             connection.missed_prices = connection.paused
 
     def _snapshot(self, now_us: int) -> dict[str, int]:
@@ -212,6 +219,7 @@ class Market:
             connection.hold_reading(hold)
 
     def _mark_changed(self) -> None:
+        """Wake the commit loop, stop reading if it is far behind, and set the timer for the next planned step."""
         self._changed.set()
         if self._book.pending_count > PENDING_ROWS_MAX:
             self._hold_reading(True)
@@ -229,7 +237,7 @@ class Market:
         self._book.advance(self._now_us())
         self._mark_changed()
 
-    # -- what connections ask (Desk) --------------------------------------------------------------------------------
+    # -- what connections ask (CellVerbs) -------------------------------------------------------------------------
 
     def greet(self, connection: CellConnection, hello: Hello) -> None:
         """Open the session: acknowledge what the cell has, welcome it, and send what it lacks."""
@@ -242,10 +250,10 @@ class Market:
             _log.warning("a cell knows more than the log", extra={"session": hello.session, "received": hello.received})
             feed.durable_seq = max(feed.durable_seq, hello.received)
         feed.connect(connection, hello.received)
-        told, bands = self._last_told, self._book.tapes.price_bands()
+        last, bands = self._last_published, self._book.tapes.price_bands()
         at = rfc3339(now_us)
         connection.send(
-            Welcome(str(uuid4()), self._log.log_id, self._prices.symbols, told.prices, at, bands, told.number)
+            Welcome(str(uuid4()), self._log.log_id, self._prices.symbols, last.prices, at, bands, last.number)
         )
         feed.pump()
         self._count_connected()
@@ -287,10 +295,10 @@ class Market:
     # -- inside -----------------------------------------------------------------------------------------------------
 
     async def _committed(self) -> None:
-        told = asyncio.Event()
-        self._after_commit.append(told.set)
+        committed = asyncio.Event()
+        self._after_commit.append(committed.set)
         self._mark_changed()
-        await told.wait()
+        await committed.wait()
 
     def _feed(self, session: str) -> SessionFeed:
         feed = self._feeds.get(session)

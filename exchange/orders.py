@@ -53,7 +53,7 @@ class LiveOrders:
         """It changed: the next batch writes it."""
         self._dirty[order.terms.cl_ord_id] = order
 
-    def turn(self, order: LiveOrder, ord_status: str) -> None:
+    def set_status(self, order: LiveOrder, ord_status: str) -> None:
         """Another status."""
         self._by_status[order.ord_status] -= 1
         self._by_status[ord_status] += 1

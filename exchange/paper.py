@@ -10,21 +10,30 @@ from typing import Final, Literal
 
 import msgspec
 
-from exchange.faults import MILLION, Draws, Faults, draw_ppm, strikes
+from exchange.faults import MILLION, Draws, Faults, draw_ppm, occurs
 from exchange.prices import round_to_tick
 from exchange.wire import Submit
 
 WHOLE_SHARE: Final = 1_000_000
+"""In micro-shares."""
 FILLS_COMPLETELY_PPM: Final = 660_000
 FILLS_IN_PART_PPM: Final = 140_000
+"""Of marketable limit orders; the rest of them rests, so that cancels find something."""
 COLLAR_PPM: Final = 30_000
+"""A limit this far through the price always fills, as a market order does: so far reaches the cells' own collar."""
 SLIP_PPM_MAX: Final = 400
+"""How much worse than the last price a fill may be, within the limit."""
 PARTS_MAX: Final = 4
+"""Fills of one order."""
 FIRST_FILL_US: Final = (3_000, 60_000)
 NEXT_FILL_US: Final = (8_000, 90_000)
+"""After the acceptance, and after the fill before: a whole order within 400 ms, so that nobody waits for paper."""
 QTY_MAX: Final = 10**15
+"""Micro-shares of one order: a thousand million shares."""
 PX_MAX: Final = 10**12
+"""Micro-dollars: a million dollars a share."""
 CASH_MAX: Final = 10**16
+"""Micro-dollars of an order by amount; with it every product fits what SQLite and JSON carry exactly."""
 MICROS: Final = 1_000_000
 USED_UP: Final = "the amount is used up"
 """The reason of the fill after which the rest of an amount buys no micro-share."""
@@ -83,7 +92,7 @@ def worst_px(order: Submit) -> int:
 def plan_order(seed: int, order: Submit, *, last_px: int, at_us: int, faults: Faults) -> Plan:
     """What becomes of a new order."""
     start_us = at_us + faults.latency_ms * 1_000
-    if strikes(seed, "reject", order.cl_ord_id, faults.reject_rate):
+    if occurs(seed, "reject", order.cl_ord_id, faults.reject_rate):
         return Plan((Step(start_us, "rejected", reason="broker option"),))
     accepted = Step(start_us, "accepted")
     immediate = order.time_in_force in ("ioc", "fok")
@@ -153,11 +162,11 @@ def _fills(seed: int, order: Submit, *, size: int, last_px: int, start_us: int) 
     parts = 1 if order.time_in_force == "fok" or draws.below(100) < 40 else 2 + draws.below(PARTS_MAX - 1)
     moment_us = start_us
     fills = []
-    room = Room(order)
+    sizer = PartSizer(order)
     for number, part in enumerate(split_quantity(size, parts, draws)):
         moment_us += _between(draws, NEXT_FILL_US if number else FIRST_FILL_US)
         px = _fill_px(order, last_px, draws.below(SLIP_PPM_MAX + 1))
-        qty = room.take(part, px)
+        qty = sizer.take(part, px)
         if qty:
             fills.append(Step(moment_us, "fill", qty, px))
     return _marked(order, fills) if size == size_of(order) else fills
@@ -169,7 +178,7 @@ def _marked(order: Submit, fills: list[Step]) -> list[Step]:
     return fills
 
 
-class Room:
+class PartSizer:
     """Turns parts of an order's size into quantities. What an amount leaves over in one part goes into the next."""
 
     def __init__(self, order: Submit) -> None:

@@ -2,7 +2,7 @@
 the venue first says something of it. A plan is made once and stored with its order.
 """
 
-from exchange.faults import Dice
+from exchange.faults import SeededRandom
 from exchange.hours import TradingHours
 from exchange.live_order import LiveOrder
 from exchange.paper import Step, plan_order, refusal_of
@@ -14,11 +14,11 @@ from exchange.wire import Submit
 class Planner:
     """Makes the plans of all orders."""
 
-    def __init__(self, prices: PriceBoard, hours: TradingHours, tapes: PlayedTapes, dice: Dice) -> None:
+    def __init__(self, prices: PriceBoard, hours: TradingHours, tapes: PlayedTapes, random: SeededRandom) -> None:
         self._prices = prices
         self._hours = hours
         self._tapes = tapes
-        self._dice = dice
+        self._random = random
 
     def plan(self, order: LiveOrder, now_us: int) -> None:
         """Give a new order its steps."""
@@ -29,13 +29,13 @@ class Planner:
             order.steps = (Step(now_us, "accepted"), *ending)
             return
         if refusal is None:
-            refusal = self._tapes.plan(order, now_us + self._dice.faults.latency_ms * 1_000)
+            refusal = self._tapes.plan(order, now_us + self._random.faults.latency_ms * 1_000)
         if refusal is not None:
             order.steps = (Step(now_us, "rejected", reason=refusal),)
         elif order.tape_key is None:
             last_px = self._prices.px_micros(terms.symbol, now_us)
             at_us = now_us + self._silence_of(terms.cl_ord_id)
-            plan = plan_order(self._dice.seed, terms, last_px=last_px, at_us=at_us, faults=self._dice.faults)
+            plan = plan_order(self._random.seed, terms, last_px=last_px, at_us=at_us, faults=self._random.faults)
             order.steps, order.waits = plan.steps, plan.waits
 
     @staticmethod
@@ -47,11 +47,11 @@ class Planner:
 
     def silent_until_us(self, order: LiveOrder | None) -> int | None:
         """The silence lies in the plan, so a restart keeps it; it ends with its time, or with the fault."""
-        if order is None or order.tape_key is not None or not order.is_unheard:
+        if order is None or order.tape_key is not None or not order.is_unreported:
             return None
         return order.steps[0].at_us if self._silence_of(order.terms.cl_ord_id) else None
 
     def _silence_of(self, cl_ord_id: str) -> int:
         """How long the venue says nothing of a new order, in microseconds."""
-        silent = self._dice.strikes("silent", cl_ord_id, self._dice.faults.silent_rate)
-        return self._dice.faults.silent_ms * 1_000 if silent else 0
+        silent = self._random.occurs("silent", cl_ord_id, self._random.faults.silent_rate)
+        return self._random.faults.silent_ms * 1_000 if silent else 0

@@ -9,7 +9,9 @@ from typing import Final
 
 RESERVED: Final = "price_numbers_reserved"
 RESERVE_US: Final = 120_000_000
+"""Numbers reserved ahead, as microseconds: two minutes of them."""
 RENEW_US: Final = 60_000_000
+"""Reserve more when less than a minute is left: a log that stalls for so long is caught up with before it runs out."""
 
 
 class PriceNumbers:
@@ -24,7 +26,7 @@ class PriceNumbers:
         self._last = max(self._last + 1, min(now_us, self._durable))
         return self._last
 
-    def ask(self, now_us: int) -> int | None:
+    def wanted(self, now_us: int) -> int | None:
         """What to reserve now, if anything; `reserve` says that it is durable."""
         if self._asked - max(self._last, now_us) > RENEW_US:
             return None

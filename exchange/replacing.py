@@ -1,13 +1,13 @@
 """What may take an order's place, and what the new order takes over from the old one.
 
-Pure: the book decides when, tells the cells, and makes it durable.
+Pure: the book decides when, reports it, and makes it durable.
 """
 
 from typing import Final
 
 import msgspec
 
-from exchange.faults import Faults, strikes
+from exchange.faults import Faults, occurs
 from exchange.live_order import LiveOrder
 from exchange.paper import plan_order
 from exchange.prices import PriceBoard
@@ -29,7 +29,7 @@ def refusal_of_replacement(old: LiveOrder | None, request: Replace, *, seed: int
         return "nothing would be left of the order"
     if old.tape_key is not None:
         return _difference_from_reduction(old, request)
-    if strikes(seed, "replace_refused", request.cl_ord_id, faults.replace_refused_rate):
+    if occurs(seed, "replace_refused", request.cl_ord_id, faults.replace_refused_rate):
         return "broker option"
     return None
 

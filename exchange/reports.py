@@ -1,14 +1,14 @@
 """Reports of all sessions: their numbers, without a gap, and those that are not durable yet.
 
 A report goes to the session that submitted its order, and the end of a cancel also to the one that asked. Nothing is
-told from here: the caller makes the batch durable first. Never: a gap in a session's numbers, or one number twice.
+sent from here: the caller makes the batch durable first. Never: a gap in a session's numbers, or one number twice.
 """
 
 from collections.abc import Iterable
 from hashlib import blake2b
 from uuid import UUID
 
-from exchange.faults import Dice
+from exchange.faults import SeededRandom
 from exchange.live_order import LiveOrder, exec_id_of, rfc3339
 from exchange.log_rows import ReportRow
 from exchange.replacing import REVISIONS
@@ -16,10 +16,10 @@ from exchange.wire import Report, ReportKind, Submit, encode_message
 
 
 class Reports:
-    """What every session was told so far, by number."""
+    """What every session was sent so far, by number."""
 
-    def __init__(self, dice: Dice) -> None:
-        self._dice = dice
+    def __init__(self, random: SeededRandom) -> None:
+        self._random = random
         self._sessions: dict[str, list[int]] = {}  # session -> [last_seq, acked_seq]
         self._dirty: set[str] = set()
         self._rows: list[ReportRow] = []
@@ -63,7 +63,7 @@ class Reports:
         self._dirty = set()
         return rows, sessions
 
-    def tell(
+    def add(
         self,
         order: LiveOrder,
         kind: ReportKind,
@@ -75,10 +75,10 @@ class Reports:
         reason: str | None = None,
         exec_ref_id: str | None = None,
     ) -> None:
-        """Put a report on a session, twice if the fault of duplicates strikes it."""
+        """Put a report on a session, twice if the fault of duplicates occurs."""
         terms = order.terms
         name = f"{terms.cl_ord_id}:{kind}:{order.fill_count}"
-        copies = 1 + self._dice.strikes("duplicate", name, self._dice.faults.duplicate_rate)
+        copies = 1 + self._random.occurs("duplicate", name, self._random.faults.duplicate_rate)
         numbers = self._sessions.setdefault(reader, [0, 0])
         at = rfc3339(now_us)
         for _ in range(copies):
@@ -108,10 +108,10 @@ class Reports:
             self.count += 1
         self._dirty.add(reader)
 
-    def tell_unknown_fill(self, symbol: str, now_us: int) -> list[str]:
-        """Tell every session of a fill for an order that nobody sent; returns the sessions."""
+    def add_unknown_fill(self, symbol: str, now_us: int) -> list[str]:
+        """Put a fill for an order that nobody sent on every session; returns the sessions."""
         for session, (last_seq, _) in self.numbers().items():
-            digest = blake2b(f"{self._dice.seed}:stray:{session}:{last_seq}".encode(), digest_size=32).digest()
+            digest = blake2b(f"{self._random.seed}:stray:{session}:{last_seq}".encode(), digest_size=32).digest()
             stray = Submit(
                 cl_ord_id=str(UUID(bytes=digest[:16], version=4)),
                 account=str(UUID(bytes=digest[16:], version=4)),
@@ -122,5 +122,5 @@ class Reports:
             )
             order = LiveOrder(stray, session)
             order.ord_status, order.cum_qty, order.fill_count = "filled", stray.order_qty, 1
-            self.tell(order, "fill", session, now_us, last_qty=stray.order_qty, last_px=1_000_000)
+            self.add(order, "fill", session, now_us, last_qty=stray.order_qty, last_px=1_000_000)
         return sorted(self._sessions)

@@ -16,13 +16,16 @@ from exchange.log_rows import ReportRow
 from exchange.wire import Failure, FrameReader, FromCell, Hello, ToCell, decode_message, encode_message, frame
 
 TAIL_REPORTS_MAX: Final = 8_192
+"""Newest reports of a session in memory, about 4 MB; a cell that is further behind is served from the log."""
 CHUNK_REPORTS: Final = 512
+"""Written to a socket at once; after each chunk the socket may say that it is full."""
 SEND_BUFFER_BYTES: Final = 1 << 20
+"""Bytes that may wait for a slow cell in memory; the rest waits on disk."""
 
 _log = logging.getLogger(__name__)
 
 
-class Desk(Protocol):
+class CellVerbs(Protocol):
     """What connections ask of the market."""
 
     def greet(self, connection: "CellConnection", hello: Hello) -> None:
@@ -45,8 +48,8 @@ class Desk(Protocol):
 class CellConnection(asyncio.Protocol):
     """One TCP connection of a cell."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(self, verbs: CellVerbs) -> None:
+        self._verbs = verbs
         self._frames = FrameReader()
         self._transport: asyncio.Transport | None = None
         self._on_resume: Callable[[], None] | None = None
@@ -61,7 +64,7 @@ class CellConnection(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
-        self._desk.part(self)
+        self._verbs.part(self)
 
     def data_received(self, data: bytes) -> None:
         try:
@@ -71,7 +74,7 @@ class CellConnection(asyncio.Protocol):
                 self._receive(decode_message(body))
         except BadFrame as error:
             _log.warning("bad frame", extra={"session": self.session, "detail": str(error)})
-            self._desk.bad_frame(self, error)
+            self._verbs.bad_frame(self, error)
             self.send(Failure(str(error)))
             self.close()
 
@@ -114,11 +117,11 @@ class CellConnection(asyncio.Protocol):
         if isinstance(message, Hello):
             if self.session is not None:
                 raise BadFrame("hello comes once, and first")
-            self._desk.greet(self, message)
+            self._verbs.greet(self, message)
         elif self.session is None:
             raise BadFrame("the first frame must be hello")
         else:
-            self._desk.receive(self, message)
+            self._verbs.receive(self, message)
 
 
 class SessionFeed:

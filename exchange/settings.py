@@ -29,3 +29,5 @@ class ExchangeSettings(BaseSettings):
     tape_bytes_max: int = Field(default=128 * 1024 * 1024, gt=0)
     """Largest tape that may be loaded: a full day of one symbol is about 20 MB."""
     log_level: str = "INFO"
+    log_warning_tracebacks: bool = False
+    """Warnings carry a traceback too, as errors always do: for who looks for the reason of one."""

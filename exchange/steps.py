@@ -1,11 +1,11 @@
-"""What a step does to its order when its time has come, and what is told of it.
+"""What a step does to its order when its time has come, and what is reported of it.
 
 Never: a fill beyond the quantity, a fill worse than the limit, an exec id for two fills.
 """
 
 from typing import Final
 
-from exchange.faults import Dice
+from exchange.faults import SeededRandom
 from exchange.live_order import LiveOrder, exec_id_of
 from exchange.orders import LiveOrders
 from exchange.paper import QTY_MAX, Step, worst_px
@@ -14,18 +14,21 @@ from exchange.reports import Reports
 from exchange.wire import ReportKind
 
 LATE_FILL_AFTER_US: Final = 40_000
+"""After the confirmed cancel: late enough to be a report of its own, soon enough for a test to wait for."""
 REVISED_AFTER_US: Final = 60_000
+"""After the fill: the cell has applied it by then, so the revision meets settled books."""
 CENT: Final = 10_000
+"""In micro-dollars: how far a correction goes."""
 
 
 class Steps:
     """Takes the steps of all orders."""
 
-    def __init__(self, orders: LiveOrders, reports: Reports, prices: PriceBoard, dice: Dice) -> None:
+    def __init__(self, orders: LiveOrders, reports: Reports, prices: PriceBoard, random: SeededRandom) -> None:
         self._orders = orders
         self._reports = reports
         self._prices = prices
-        self._dice = dice
+        self._random = random
         self.fill_count = 0
 
     def run_due(self, order: LiveOrder, due_us: int, now_us: int) -> None:
@@ -44,12 +47,12 @@ class Steps:
         elif step.kind == "reduce":
             return
         elif step.kind == "accepted":
-            if not self._dice.strikes("lost_ack", order.terms.cl_ord_id, self._dice.faults.lost_ack_rate):
-                self._reports.tell(order, "accepted", order.session, now_us)
+            if not self._random.occurs("lost_ack", order.terms.cl_ord_id, self._random.faults.lost_ack_rate):
+                self._reports.add(order, "accepted", order.session, now_us)
         else:
-            self._orders.turn(order, step.kind)
+            self._orders.set_status(order, step.kind)
             order.waits = False
-            self._reports.tell(order, step.kind, order.session, now_us, reason=step.reason)
+            self._reports.add(order, step.kind, order.session, now_us, reason=step.reason)
 
     def _fill(self, order: LiveOrder, step: Step, now_us: int) -> None:
         terms = order.terms
@@ -58,16 +61,16 @@ class Steps:
         assert order.cum_qty <= (terms.order_qty or QTY_MAX), f"{terms.cl_ord_id} would be overfilled"
         assert order.unspent >= 0, f"{terms.cl_ord_id} would trade for more than its amount"
         if is_complete:
-            self._orders.turn(order, "filled")
+            self._orders.set_status(order, "filled")
         elif not order.ended:
-            self._orders.turn(order, "partially_filled")
+            self._orders.set_status(order, "partially_filled")
         if order.tape_key is not None:
             self._prices.set_last(terms.symbol, step.px, now_us)
         self.fill_count += 1
-        self._reports.tell(order, "fill", order.session, now_us, last_qty=step.qty, last_px=step.px)
-        noisy = self._dice.faults.noisy_duplicate_rate
-        if self._dice.strikes("noisy", f"{terms.cl_ord_id}:{order.fill_count}", noisy):
-            self._reports.tell(order, "fill", order.session, now_us, last_qty=step.qty, last_px=step.px + 10_000)
+        self._reports.add(order, "fill", order.session, now_us, last_qty=step.qty, last_px=step.px)
+        noisy = self._random.faults.noisy_duplicate_rate
+        if self._random.occurs("noisy", f"{terms.cl_ord_id}:{order.fill_count}", noisy):
+            self._reports.add(order, "fill", order.session, now_us, last_qty=step.qty, last_px=step.px + 10_000)
         if order.tape_key is None:
             self._plan_revision(order, step, now_us)
 
@@ -81,9 +84,9 @@ class Steps:
     def _plan_revision(self, order: LiveOrder, fill: Step, now_us: int) -> None:
         """Let the fill be taken back or corrected a moment later, if the faults say so."""
         name, at_us, ref = f"{order.terms.cl_ord_id}:{order.fill_count}", now_us + REVISED_AFTER_US, exec_id_of(order)
-        if self._dice.strikes("bust", name, self._dice.faults.bust_rate):
+        if self._random.occurs("bust", name, self._random.faults.bust_rate):
             step = Step(at_us, "bust", fill.qty, fill.px, ref)
-        elif self._dice.strikes("correct", name, self._dice.faults.correct_rate):
+        elif self._random.occurs("correct", name, self._random.faults.correct_rate):
             better_px = max(CENT, fill.px - CENT) if order.terms.side == "buy" else fill.px + CENT
             if order.terms.cash_qty is not None:  # a higher price would make it more than the amount
                 better_px = fill.px - CENT
@@ -101,9 +104,9 @@ class Steps:
         else:
             order.trade(-step.qty, -step.qty * step.px)
             if order.ord_status == "filled":
-                self._orders.turn(order, "cancelled")
+                self._orders.set_status(order, "cancelled")
             elif not order.ended:
-                self._orders.turn(order, "partially_filled" if order.cum_qty else "new")
-        self._reports.tell(
+                self._orders.set_status(order, "partially_filled" if order.cum_qty else "new")
+        self._reports.add(
             order, kind, order.session, now_us, last_qty=step.qty, last_px=step.px, reason=kind, exec_ref_id=step.reason
         )

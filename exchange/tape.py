@@ -24,11 +24,15 @@ from exchange.wire import Submit
 MICROS_PER_SHARE: Final = 1_000_000
 MICROS_PER_TAPE_PX: Final = 100
 SIZE_MAX: Final = 1_000_000_000
+"""Shares of one row."""
 PX_MAX: Final = 10_000_000_000
+"""In the tape's unit: a million dollars."""
 ROWS_MAX: Final = 2_000_000
+"""Twice the busiest day of one symbol that we have seen; a tape is in memory while it is read."""
 DAY_S: Final = 86_400
 _NS_PER_S: Final = Decimal(1_000_000_000)
 FILL_GAP_US: Final = 2_000
+"""Between two fills of an order: the order of the tape is kept, its pace is the player's."""
 
 NEW, PARTIAL_CANCEL, DELETE, EXECUTE, HIDDEN, CROSS, HALT = range(1, 8)
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
@@ -36,6 +40,7 @@ _TIME: Final = re.compile(r"\d{1,20}(?:\.\d{0,30})?(?:[eE][+-]?\d{1,2})?")
 _INTEGER: Final = re.compile(r"-?\d+")
 _DIGITS_MAX: Final = 18
 _SHOWN_CHARS_MAX: Final = 40
+"""Of a value that is refused: enough to find it in the file."""
 _EXACT: Final = Context(prec=80)
 _COLUMNS: Final = ("time", "type", "order id", "size", "price", "direction")
 _IGNORED: Final = {HIDDEN: "hidden_executions", CROSS: "cross_trades", HALT: "halts"}

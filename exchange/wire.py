@@ -16,6 +16,7 @@ import msgspec
 from exchange.errors import BadFrame
 
 FRAME_BYTES_MAX: Final = 1 << 20
+"""No message of the protocol comes near 1 MiB; a length beyond it is a peer that speaks something else."""
 LENGTH_BYTES: Final = 4
 
 Name = Annotated[str, msgspec.Meta(max_length=128)]
@@ -143,7 +144,7 @@ class Welcome(msgspec.Struct, tag_field="t", tag="welcome", frozen=True):
     bands: dict[str, tuple[int, int]] = {}
     """As in `prices`."""
     number: int = 0
-    """Of the last `prices` that were told to anybody: these."""
+    """Of the last `prices` that were published: these."""
 
 
 class Prices(msgspec.Struct, tag_field="t", tag="prices", frozen=True):

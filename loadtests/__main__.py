@@ -13,16 +13,17 @@ import typer
 from rich.console import Console
 
 from loadtests.commands import bench, load
-from loadtests.commands.common import Router, Stack, run_to_end
-from loadtests.demo import DemoSize, run_demo
-from loadtests.demo_report import print_story
-from loadtests.generated_tape import generate_tape
+from loadtests.commands.ending import run_to_end
+from loadtests.commands.options import Router, Stack
+from loadtests.demo.report import print_story
+from loadtests.demo.run import DemoSize, run_demo
 from loadtests.operator_view import OperatorView, router_address
 from loadtests.progress_line import progress_line
-from loadtests.replay import read_plan, run_replay
-from loadtests.replay_report import print_report, report_document
-from loadtests.replay_state import ReplayReport, ReplayRequest
-from loadtests.tape_plan import TapePlan
+from loadtests.replay.generated_tape import generate_tape
+from loadtests.replay.report import print_report, report_document
+from loadtests.replay.run import read_plan, run_replay
+from loadtests.replay.state import ReplayReport, ReplayRequest
+from loadtests.replay.tape_plan import TapePlan
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="Customers of the platform: demo, replay, benchmarks."

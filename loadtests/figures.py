@@ -38,12 +38,3 @@ def shares(qty_micros: int) -> str:
     """For people: thousands separated, no trailing zeros."""
     whole, _, fraction = to_wire(abs(qty_micros)).partition(".")
     return f"{'-' if qty_micros < 0 else ''}{int(whole):,}{'.' + fraction if fraction else ''}"
-
-
-def percentile(values: list[float], share: float) -> float:
-    """Nearest-rank percentile; 0.0 when nothing was measured."""
-    if not values:
-        return 0.0
-    ordered = sorted(values)
-    rank = max(1, -(-len(ordered) * round(share * 10_000) // 10_000))
-    return ordered[rank - 1]

@@ -15,9 +15,9 @@ from typing import Final
 import typer
 import uvloop
 
-from infra.runtime.collector import set_startup_aside
+from infra.runtime.garbage_collection import freeze_startup_objects
+from infra.runtime.logs import configure_logging
 from infra.runtime.shutdown import Shutdown
-from infra.runtime.telemetry import configure_logging
 from router.app import Router
 from router.settings import RouterSettings
 
@@ -35,7 +35,7 @@ def router() -> None:
 def serve() -> None:
     """Serve customers until SIGTERM, then finish what is in flight. SIGHUP: the same, then start anew."""
     settings = RouterSettings()  # type: ignore[call-arg]  # from the environment
-    configure_logging(settings.name)
+    configure_logging(settings.name, warning_tracebacks=settings.log_warning_tracebacks)
     listener_fd = uvloop.run(_serve(settings))
     if listener_fd is not None:
         _begin_anew(listener_fd)
@@ -67,7 +67,7 @@ async def _serve(settings: RouterSettings) -> int | None:
     ending.install()
     part = Router(settings)
     async with part.serving(keeps_listener=lambda: ending.begins_anew):
-        set_startup_aside()
+        freeze_startup_objects()
         await ending.wait()
     listener = part.listener
     if listener is None or listener.fileno() < 0:

@@ -48,10 +48,10 @@ class AccessLog:
             "bytes": size,
             "duration_ms": round((now_s - request.received_s) * 1000, 3),
             "request_id": request.head.request_id.decode("latin-1"),
-            "trace": request.head.trace[3:35].decode("latin-1"),
+            "trace_id": request.head.trace[3:35].decode("latin-1"),
             "address": request.edge.address,
             "user_id": None if route is None else str(route.user_id),
-            "cell": None if route is None else str(route.cell.cell_id),
+            "cell": None if route is None else route.cell.label,
             "map_epoch": None if route is None else route.shard_map.epoch,
             "one_in": self._every,
         }

@@ -162,28 +162,28 @@ class Router:
         self.metrics = Metrics(())
         self.metrics.registry.register(
             RouterCollector(
-                cells=self.fleet.cells,
+                cells=self.fleet.upstreams,
                 refusals=self.forwarder.refusals,
                 watch=self.watcher.watch,
                 readings={
                     "router_misroute_loops_total": lambda: self.misroutes.loops,
                     "router_tokens_verified_total": lambda: self.routes.verified,
-                    "router_limited_users_total": lambda: self.forwarder.limits.user.refused,
-                    "router_limited_addresses_total": lambda: (
+                    "router_rejected_by_user_limit_total": lambda: self.forwarder.limits.user.refused,
+                    "router_rejected_by_address_limit_total": lambda: (
                         self.forwarder.limits.address.refused + self.forwarder.limits.identity.refused
                     ),
-                    "router_limit_buckets_count": lambda: (
+                    "router_token_buckets": lambda: (
                         self.forwarder.limits.user.tracked + self.forwarder.limits.address.tracked
                     ),
-                    "router_revoked_users_count": lambda: len(self.revoked.held),
+                    "router_revoked_users": lambda: len(self.revoked.held),
                     "router_revocations_refused_total": lambda: self.revoked.refused,
-                    "router_access_lines_left_out_total": lambda: self.forwarder.log.left_out,
-                    "router_held_count": lambda: self.holding.waiting,
-                    "router_held_total": lambda: self.holding.held,
-                    "router_held_in_vain_total": lambda: self.holding.given_up,
-                    "router_hold_full_total": lambda: self.holding.turned_away,
-                    "router_clients_refused_total": lambda: self.forwarder.clients_refused,
-                    "router_clients_count": lambda: len(self.forwarder.clients),
+                    "router_access_log_lines_dropped_total": lambda: self.forwarder.log.left_out,
+                    "router_held_requests": lambda: self.holding.waiting,
+                    "router_holds_total": lambda: self.holding.held,
+                    "router_holds_abandoned_total": lambda: self.holding.given_up,
+                    "router_holds_shed_total": lambda: self.holding.turned_away,
+                    "router_client_connections_refused_total": lambda: self.forwarder.clients_refused,
+                    "router_client_connections": lambda: len(self.forwarder.clients),
                     "router_claims_finished_total": lambda: self.sweep.finished,
                     "router_claims_freed_total": lambda: self.sweep.freed,
                 },

@@ -15,7 +15,7 @@ from infra.topology.identifiers import CellId
 from router.budget import budget_ms, budget_s
 from router.cell_words import read_words
 from router.errors import RETRY_AFTER_S, CellUnavailable, OutcomeUnknown, RouterRefusal
-from router.fleet import CellUpstream
+from router.fleet import Upstream
 from router.headers import write_request
 from router.identify import Route, Routes
 from router.misroute import Misroutes
@@ -23,6 +23,8 @@ from router.upstream import UpstreamConnection
 
 _BODY_BYTES_MAX: Final = 8 * 1024 * 1024
 _RETRY_AFTER_DIGITS_MAX: Final = 5
+_NOBODY: Final = 0
+"""Whose place a request of no user takes (`Upstream`)."""
 
 
 class CellAnswer(msgspec.Struct):
@@ -90,10 +92,10 @@ class CellCalls:
     async def get(self, route: Route, path: str, *, request_id: str) -> CellAnswer:
         return await self._ask_twice(route, b"GET", path, b"", request_id, self._until_s())
 
-    async def fetch_document(self, cell: CellUpstream, path: str) -> CellAnswer:
+    async def fetch_document(self, cell: Upstream, path: str) -> CellAnswer:
         """A public document of a cell: about no user, so without a route token."""
         return await self._ask(
-            cell, b"GET", path, b"", b"", "router-documents", self._until_s(), whom=None, fresh=False
+            cell, b"GET", path, b"", b"", "router-documents", self._until_s(), whom=_NOBODY, fresh=False
         )
 
     def _until_s(self) -> float:
@@ -105,13 +107,13 @@ class CellCalls:
     ) -> CellAnswer:
         arguments = (route.cell, method, path, body, route.token, request_id, until_s)
         try:
-            return await self._ask(*arguments, whom=route.user_id, fresh=False)
+            return await self._ask(*arguments, whom=route.user_id.int, fresh=False)
         except OutcomeUnknown:
-            return await self._ask(*arguments, whom=route.user_id, fresh=True)
+            return await self._ask(*arguments, whom=route.user_id.int, fresh=True)
 
     async def _ask(
         self,
-        cell: CellUpstream,
+        cell: Upstream,
         method: bytes,
         path: str,
         body: bytes,
@@ -119,7 +121,7 @@ class CellCalls:
         request_id: str,
         until_s: float,
         *,
-        whom: UUID | None,
+        whom: int,
         fresh: bool,
     ) -> CellAnswer:
         loop = asyncio.get_running_loop()

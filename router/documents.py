@@ -38,14 +38,14 @@ class CustomerDocument:
         return self._merged
 
     async def _ask_cells(self) -> dict[str, Any] | None:
-        for cell in list(self._fleet.cells()):
+        for cell in self._fleet.cells():
             try:
                 answer = await self._calls.fetch_document(cell, "/openapi.json")
                 if answer.status == 200:
                     document: dict[str, Any] = msgspec.json.decode(answer.body, type=dict[str, Any])
                     return document
             except (RouterRefusal, msgspec.DecodeError) as error:
-                _log.debug("a cell gives no document", extra={"cell": cell.cell_id, "why": str(error)})
+                _log.debug("a cell gives no document", extra={"cell": cell.label, "why": str(error)})
         return None
 
 

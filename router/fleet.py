@@ -1,23 +1,27 @@
-"""Every cell the map names, as the router reaches it: servers, places, breakers, figures. One object per cell, kept
-across maps as long as its addresses stay, so a new epoch costs no connection."""
+"""Every destination as the router reaches it: servers, places, breakers, figures. One object per destination, kept
+across maps as long as its addresses stay, so a new epoch costs no connection.
+
+A user sticks to one server of a destination (`rendezvous.py`), and goes to the next heaviest while that one fails.
+"""
 
 import asyncio
 import logging
 from bisect import bisect_left
-from collections.abc import Hashable, Iterable
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import Final
 from weakref import WeakSet
 
 from infra.runtime.cancelling import cancel_all
-from infra.runtime.fair_places import FairPlaces
+from infra.runtime.fair_permits import FairPermits
 from infra.runtime.telemetry import LATENCY_BUCKETS_S
-from infra.topology.cells import Cell
 from infra.topology.identifiers import CellId
 from infra.topology.shard_map import ShardMap
 from router.breaker import Breaker
 from router.bulkhead import Bulkhead
+from router.destination import CellDestination, Destination, ServiceDestination, ServiceName, label_of
 from router.errors import CellOverloaded, CellUnavailable
+from router.rendezvous import weigh
 from router.settings import UpstreamSettings
 from router.ticking import ticks
 from router.upstream import UpstreamConnection, UpstreamServer
@@ -26,7 +30,7 @@ _log = logging.getLogger(__name__)
 _SWEEP_S: Final = 0.1
 
 
-class CellFigures:
+class Figures:
     """Plain integers, added to on every request and turned into metrics only when somebody asks for metrics."""
 
     __slots__ = ("answers", "broken", "latency_counts", "latency_sum_s", "misdirected", "resent")
@@ -45,39 +49,42 @@ class CellFigures:
         self.latency_sum_s += took_s
 
 
-class CellUpstream:
-    """One cell: a place is taken before a connection is, and given back with it."""
+class Upstream:
+    """One destination: a place is taken before a connection is, and given back with it. `whom` is a user's id as an
+    integer: whose share the place comes from, and whose server is asked first; 0 for requests of no user."""
 
     __slots__ = (
         "_every_server",
         "_settings",
         "bulkhead",
-        "cell_id",
+        "destination",
         "figures",
+        "label",
         "servers",
         "slow_answers",
         "streams",
         "tunnels",
     )
 
-    def __init__(self, cell: Cell, settings: UpstreamSettings) -> None:
-        self.cell_id: CellId = cell.cell_id
+    def __init__(self, destination: Destination, urls: Iterable[str], settings: UpstreamSettings) -> None:
+        self.destination = destination
+        self.label = label_of(destination)
         self._settings = settings
         self.bulkhead = Bulkhead(settings)
-        self.figures = CellFigures()
+        self.figures = Figures()
         self.slow_answers = 0
         self.tunnels = 0
-        self.streams = FairPlaces(
-            places_max=settings.tunnels_max,
-            of_one_max=settings.user_tunnels_max,
+        self.streams = FairPermits(
+            permits_max=settings.tunnels_max,
+            permits_per_holder_max=settings.user_tunnels_max,
             waiting_max=0,
-            waiting_of_one_max=0,
+            waiting_per_holder_max=0,
         )
         """WebSockets that are open or being opened; nobody waits for a place of theirs."""
         self.servers: list[UpstreamServer] = []
         self._every_server: WeakSet[UpstreamServer] = WeakSet()
         """With those whose address is gone while a request is at one: it has a deadline, and a place to give back."""
-        self.set_addresses(cell.api_urls)
+        self.set_addresses(urls)
 
     def set_addresses(self, urls: Iterable[str]) -> None:
         known = {server.url: server for server in self.servers}
@@ -86,7 +93,7 @@ class CellUpstream:
             try:
                 self.servers.append(known.pop(url) if url in known else self._make_server(url))
             except ValueError as error:  # one wrong entry must not cost the users of the other cells their map
-                _log.error("an address of a cell cannot be used", extra={"cell": self.cell_id, "why": str(error)})
+                _log.error("an address of a cell cannot be used", extra={"cell": self.label, "why": str(error)})
         for gone in known.values():
             gone.close()
 
@@ -101,27 +108,47 @@ class CellUpstream:
         self._every_server.add(server)
         return server
 
-    def take_ready(self, now_s: float, places: FairPlaces, whom: Hashable) -> UpstreamConnection | None:
-        """The usual case without waiting: a place and an idle connection to the least busy healthy server."""
+    def take_ready(self, now_s: float, places: FairPermits, whom: int) -> UpstreamConnection | None:
+        """The usual case without waiting: a place and an idle connection to the user's server. None: whatever it is,
+        `take_in_time` finds out."""
         servers = self.servers
-        if len(servers) == 1:
+        if len(servers) == 1:  # nearly every cell: nothing to choose, and no weight to compute
             server = servers[0]
-        elif servers:
-            server = min(servers, key=_load)
+            if server.breaker.failures_in_a_row:
+                return None
         else:
-            return None
-        if server.breaker.failures_in_a_row or not places.try_enter(whom):
+            healthy = self._heaviest_healthy(whom)
+            if healthy is None:
+                return None
+            server = healthy
+        if not places.try_acquire(whom):
             return None
         connection = server.take_idle(now_s)
         if connection is None:
-            places.leave(whom)
+            places.release(whom)
         else:
             connection.places = places
             connection.whom = whom
         return connection
 
+    def _heaviest_healthy(self, whom: int) -> UpstreamServer | None:
+        """A loop instead of `max` with a key: it is run for every request of a destination of several servers."""
+        heaviest, weight_max = None, -1
+        for server in self.servers:
+            if not server.breaker.failures_in_a_row:
+                weight = weigh(whom, server.seed)
+                if weight > weight_max:
+                    heaviest, weight_max = server, weight
+        return heaviest
+
+    def _in_order(self, whom: int) -> list[UpstreamServer]:
+        """The healthy first, the user's own first among them."""
+        return sorted(
+            self.servers, key=lambda server: (server.breaker.failures_in_a_row > 0, -weigh(whom, server.seed))
+        )
+
     async def take_in_time(
-        self, within_s: float, places: FairPlaces, whom: Hashable, *, fresh: bool = False
+        self, within_s: float, places: FairPermits, whom: int, *, fresh: bool = False
     ) -> UpstreamConnection:
         """Wait for a place, then connect if need be. Raises `CellUnavailable`, `CellOverloaded` or `TooManyRequests`;
         nothing was sent."""
@@ -131,22 +158,22 @@ class CellUpstream:
                     return await self._take(places, whom, fresh=fresh)
         raise CellOverloaded("there was no time left to ask the cell; nothing was done")
 
-    async def _take(self, places: FairPlaces, whom: Hashable, *, fresh: bool) -> UpstreamConnection:
+    async def _take(self, places: FairPermits, whom: int, *, fresh: bool) -> UpstreamConnection:
         loop = asyncio.get_running_loop()
         if not self.is_reachable(loop.time()):
             raise CellUnavailable("the cell that serves this user does not answer")
-        await self.bulkhead.enter(places, whom)
+        await self.bulkhead.acquire(places, whom)
         try:
-            connection = await self._take_connection(loop, fresh=fresh)
+            connection = await self._take_connection(loop, whom, fresh=fresh)
         except BaseException:
-            places.leave(whom)
+            places.release(whom)
             raise
         connection.places = places
         connection.whom = whom
         return connection
 
-    async def _take_connection(self, loop: asyncio.AbstractEventLoop, *, fresh: bool) -> UpstreamConnection:
-        for server in sorted(self.servers, key=_load):
+    async def _take_connection(self, loop: asyncio.AbstractEventLoop, whom: int, *, fresh: bool) -> UpstreamConnection:
+        for server in self._in_order(whom):
             if not server.breaker.allows(loop.time()):
                 continue
             connection = None if fresh else server.take_idle(loop.time())
@@ -158,9 +185,9 @@ class CellUpstream:
                 server.breaker.fail(loop.time())
         raise CellUnavailable("the cell that serves this user does not answer")
 
-    def pick_server(self, now_s: float) -> UpstreamServer:
+    def pick_server(self, whom: int, now_s: float) -> UpstreamServer:
         """For a connection outside the pool. Raises `CellUnavailable`."""
-        for server in sorted(self.servers, key=_load):
+        for server in self._in_order(whom):
             if server.breaker.allows(now_s):
                 return server
         raise CellUnavailable("the cell that serves this user does not answer")
@@ -189,7 +216,7 @@ class CellUpstream:
         connection.is_aside = True
         self.slow_answers += 1
         assert connection.places is not None
-        connection.places.vacate(connection.whom)
+        connection.places.release_permit(connection.whom)
 
     def _leave_place(self, connection: UpstreamConnection) -> None:
         places = connection.places
@@ -197,9 +224,9 @@ class CellUpstream:
         if connection.is_aside:
             connection.is_aside = False
             self.slow_answers -= 1
-            places.leave_share(connection.whom)
+            places.release_share(connection.whom)
         else:
-            places.leave(connection.whom)
+            places.release(connection.whom)
 
     def is_reachable(self, now_s: float) -> bool:
         return any(not server.breaker.is_open(now_s) for server in self.servers)
@@ -209,30 +236,39 @@ class CellUpstream:
             server.sweep(now_s)
 
 
-def _load(server: UpstreamServer) -> tuple[bool, int]:
-    return server.breaker.failures_in_a_row > 0, len(server.busy)
-
-
 class Fleet:
     def __init__(self, settings: UpstreamSettings) -> None:
         self._settings = settings
-        self._cells: dict[CellId, CellUpstream] = {}
+        self._upstreams: dict[Destination, Upstream] = {}
         self._sweeper: asyncio.Task[None] | None = None
 
     def follow(self, shard_map: ShardMap) -> None:
-        """Take over the addresses of a new map. Cells that left it keep their figures and lose their servers."""
+        """Take over the addresses of a new map. Cells that left it keep their figures and lose their servers; services,
+        of which no map says anything, stay as they are."""
         for cell in shard_map.cells:
-            known = self._cells.get(cell.cell_id)
-            if known is None:
-                self._cells[cell.cell_id] = CellUpstream(cell, self._settings)
-            else:
-                known.set_addresses(cell.api_urls)
+            self._set_addresses(CellDestination(cell.cell_id), cell.api_urls)
 
-    def cell(self, cell_id: CellId) -> CellUpstream:
-        return self._cells[cell_id]
+    def add_service(self, name: ServiceName, urls: Iterable[str]) -> Upstream:
+        """A destination beside the cells; again with other addresses when they change."""
+        return self._set_addresses(ServiceDestination(name), urls)
 
-    def cells(self) -> Iterable[CellUpstream]:
-        return self._cells.values()
+    def _set_addresses(self, destination: Destination, urls: Iterable[str]) -> Upstream:
+        known = self._upstreams.get(destination)
+        if known is None:
+            known = self._upstreams[destination] = Upstream(destination, urls, self._settings)
+        else:
+            known.set_addresses(urls)
+        return known
+
+    def cell(self, cell_id: CellId) -> Upstream:
+        """Raises KeyError for a cell that no map has named."""
+        return self._upstreams[CellDestination(cell_id)]
+
+    def cells(self) -> list[Upstream]:
+        return [one for one in self._upstreams.values() if isinstance(one.destination, CellDestination)]
+
+    def upstreams(self) -> Iterable[Upstream]:
+        return self._upstreams.values()
 
     def start(self) -> None:
         self._sweeper = asyncio.create_task(self._sweep(), name="fleet-sweep")
@@ -240,11 +276,11 @@ class Fleet:
     async def close(self) -> None:
         if self._sweeper is not None:
             await cancel_all([self._sweeper])
-        for cell in self._cells.values():
-            for server in cell.servers:
+        for upstream in self._upstreams.values():
+            for server in upstream.servers:
                 server.close()
 
     async def _sweep(self) -> None:
         async for now_s in ticks(lambda: _SWEEP_S):
-            for cell in self._cells.values():
-                cell.sweep(now_s)
+            for upstream in self._upstreams.values():
+                upstream.sweep(now_s)

@@ -9,11 +9,11 @@ import asyncio
 from time import monotonic
 from typing import TYPE_CHECKING, Final
 
-from infra.runtime.fair_places import FairPlaces
+from infra.runtime.fair_permits import FairPermits
 from router.answer import write_answer_head
 from router.budget import budget_ms, budget_s
 from router.errors import RequestMalformed, RouterRefusal, render_refusal
-from router.fleet import CellUpstream
+from router.fleet import Upstream
 from router.forwarder import Forwarder
 from router.headers import RequestHead, write_request
 from router.hold import Ticket, read_halted
@@ -135,7 +135,7 @@ class ForwardedRequest:
         else:
             self.send(connection, now_s)
 
-    def places_in(self, cell: CellUpstream) -> FairPlaces:
+    def places_in(self, cell: Upstream) -> FairPermits:
         """Reads and writes have places of their own."""
         bulkhead = cell.bulkhead
         return bulkhead.reads if self.method in _SAFE or self.target == _PREVIEW else bulkhead.writes

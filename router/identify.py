@@ -14,7 +14,7 @@ from infra.security.route_token import RouteTokenSigner
 from infra.topology.identifiers import CellId, UserId
 from infra.topology.shard_map import ShardMap
 from router.errors import CellUnavailable, TokenExpired, TokenInvalid
-from router.fleet import CellUpstream, Fleet
+from router.fleet import Fleet, Upstream
 from router.limits import Bucket
 from router.locate import locate_user
 
@@ -42,7 +42,7 @@ class Route:
     def __init__(
         self,
         user_id: UserId,
-        cell: CellUpstream,
+        cell: Upstream,
         token: bytes,
         shard_map: ShardMap,
         signed_by: KeyRing,

@@ -1,4 +1,4 @@
-"""The router's metrics, in one table. The request path adds to plain integers (`CellFigures`); they become metrics
+"""The router's metrics, in one table. The request path adds to plain integers (`Figures`); they become metrics
 here, when somebody asks, because a client library's counter costs more than the forwarding of a header."""
 
 from collections.abc import Callable, Iterable
@@ -11,7 +11,7 @@ from prometheus_client.registry import Collector
 
 from infra.runtime.map_watcher import MapWatch
 from infra.runtime.telemetry import LATENCY_BUCKETS_S, Metric
-from router.fleet import CellUpstream
+from router.fleet import Upstream
 
 _LATENCY: Final = Metric(
     "router_request_seconds", Histogram, "From the whole request to the answer passed on", ("cell",)
@@ -20,32 +20,34 @@ _LATENCY: Final = Metric(
 TABLE: Final = (
     Metric("router_requests_total", Counter, "Answers of a cell passed on, by class of status", ("cell", "result")),
     _LATENCY,
-    Metric("router_in_flight_count", Gauge, "Requests inside a cell", ("cell",)),
-    Metric("router_queued_count", Gauge, "Requests waiting for a place in a cell", ("cell",)),
-    Metric("router_turned_away_total", Counter, "Requests for which a cell had no place in time", ("cell",)),
-    Metric("router_over_share_total", Counter, "Requests whose customer had his share of the places", ("cell",)),
-    Metric("router_slow_answers_count", Gauge, "Large answers whose readers are slow", ("cell",)),
-    Metric("router_broken_total", Counter, "Connections to a cell that broke under a request", ("cell",)),
-    Metric("router_resent_total", Counter, "Requests sent a second time after that", ("cell",)),
-    Metric("router_misdirected_total", Counter, "421 answers of a cell", ("cell",)),
+    Metric("router_requests_in_flight", Gauge, "Requests inside a cell", ("cell",)),
+    Metric("router_requests_queued", Gauge, "Requests waiting for a permit of a cell", ("cell",)),
+    Metric("router_requests_shed_total", Counter, "Requests for which a cell had no permit in time", ("cell",)),
+    Metric(
+        "router_requests_over_share_total", Counter, "Requests whose customer had the whole share of one", ("cell",)
+    ),
+    Metric("router_slow_answers", Gauge, "Large answers whose readers are slow", ("cell",)),
+    Metric("router_connections_broken_total", Counter, "Connections to a cell that broke under a request", ("cell",)),
+    Metric("router_requests_resent_total", Counter, "Requests sent a second time after that", ("cell",)),
+    Metric("router_misroutes_total", Counter, "421 answers of a cell", ("cell",)),
     Metric("router_misroute_loops_total", Counter, "Requests that two cells refused with 421"),
-    Metric("router_held_count", Gauge, "Writes that wait for the end of their user's move"),
-    Metric("router_held_total", Counter, "Writes that were held"),
-    Metric("router_held_in_vain_total", Counter, "Held writes given up: too long, or the client left"),
-    Metric("router_hold_full_total", Counter, "Writes not held because too many were"),
-    Metric("router_limited_users_total", Counter, "Requests refused because the customer sent too many"),
-    Metric("router_limited_addresses_total", Counter, "Requests refused because the address sent too many"),
-    Metric("router_limit_buckets_count", Gauge, "Customers and addresses whose bucket is not full"),
-    Metric("router_breaker_open_count", Gauge, "Servers of a cell that are not asked at the moment", ("cell",)),
+    Metric("router_held_requests", Gauge, "Writes that wait for the end of their user's move"),
+    Metric("router_holds_total", Counter, "Writes that were held"),
+    Metric("router_holds_abandoned_total", Counter, "Held writes given up: too long, or the client left"),
+    Metric("router_holds_shed_total", Counter, "Writes not held because too many were held already"),
+    Metric("router_rejected_by_user_limit_total", Counter, "Requests rejected because the customer sent too many"),
+    Metric("router_rejected_by_address_limit_total", Counter, "Requests rejected because the address sent too many"),
+    Metric("router_token_buckets", Gauge, "Token buckets of customers and addresses that are not full"),
+    Metric("router_breakers_open", Gauge, "Servers of a cell that are not asked at the moment", ("cell",)),
     Metric("router_breaker_trips_total", Counter, "Times a server's breaker opened", ("cell",)),
     Metric("router_refusals_total", Counter, "Requests the router itself refused", ("code",)),
     Metric("router_tokens_verified_total", Counter, "Access tokens whose signature was checked"),
-    Metric("router_revoked_users_count", Gauge, "Users of whom access tokens are void before they expire"),
+    Metric("router_revoked_users", Gauge, "Users of whom access tokens are void before they expire"),
     Metric("router_revocations_refused_total", Counter, "Lists of revocations that were damaged"),
-    Metric("router_tunnels_count", Gauge, "Open WebSockets into a cell", ("cell",)),
-    Metric("router_access_lines_left_out_total", Counter, "Lines the access log left out because they were too many"),
-    Metric("router_clients_count", Gauge, "Open client connections"),
-    Metric("router_clients_refused_total", Counter, "Connections refused because there were too many"),
+    Metric("router_tunnels", Gauge, "Open WebSockets into a cell", ("cell",)),
+    Metric("router_access_log_lines_dropped_total", Counter, "Lines the access log dropped because they were too many"),
+    Metric("router_client_connections", Gauge, "Open client connections"),
+    Metric("router_client_connections_refused_total", Counter, "Connections refused because there were too many"),
     Metric("router_map_epoch", Gauge, "Epoch of the map in memory; 0 without one"),
     Metric("router_map_age_seconds", Gauge, "Since Redis or the control database last confirmed it; -1 if never"),
     Metric("router_map_deltas_total", Counter, "New maps that came as a change to the one held"),
@@ -65,7 +67,7 @@ class RouterCollector(Collector):
     def __init__(
         self,
         *,
-        cells: Callable[[], Iterable[CellUpstream]],
+        cells: Callable[[], Iterable[Upstream]],
         refusals: dict[str, int],
         watch: MapWatch,
         readings: dict[str, Reading],
@@ -97,8 +99,8 @@ class RouterCollector(Collector):
             by_name[name].add_metric([], reading())
         return [latency, *by_name.values()]
 
-    def _add_cell(self, by_name: "dict[str, _PlainFamily]", latency: HistogramMetricFamily, cell: CellUpstream) -> None:
-        label, figures, now_s = [str(cell.cell_id)], cell.figures, self._now()
+    def _add_cell(self, by_name: "dict[str, _PlainFamily]", latency: HistogramMetricFamily, cell: Upstream) -> None:
+        label, figures, now_s = [cell.label], cell.figures, self._now()
         for hundreds in range(1, 6):
             by_name["router_requests_total"].add_metric([*label, f"{hundreds}xx"], figures.answers[hundreds])
         running, buckets = 0, []
@@ -107,16 +109,16 @@ class RouterCollector(Collector):
             buckets.append((bound, running))
         latency.add_metric(label, buckets, figures.latency_sum_s)
         for name, value in (
-            ("router_in_flight_count", cell.bulkhead.in_flight),
-            ("router_tunnels_count", cell.tunnels),
-            ("router_queued_count", cell.bulkhead.queued),
-            ("router_turned_away_total", cell.bulkhead.turned_away),
-            ("router_over_share_total", cell.bulkhead.over_share),
-            ("router_slow_answers_count", cell.slow_answers),
-            ("router_broken_total", figures.broken),
-            ("router_resent_total", figures.resent),
-            ("router_misdirected_total", figures.misdirected),
-            ("router_breaker_open_count", sum(server.breaker.is_open(now_s) for server in cell.servers)),
+            ("router_requests_in_flight", cell.bulkhead.in_flight),
+            ("router_tunnels", cell.tunnels),
+            ("router_requests_queued", cell.bulkhead.queued),
+            ("router_requests_shed_total", cell.bulkhead.turned_away),
+            ("router_requests_over_share_total", cell.bulkhead.over_share),
+            ("router_slow_answers", cell.slow_answers),
+            ("router_connections_broken_total", figures.broken),
+            ("router_requests_resent_total", figures.resent),
+            ("router_misroutes_total", figures.misdirected),
+            ("router_breakers_open", sum(server.breaker.is_open(now_s) for server in cell.servers)),
             ("router_breaker_trips_total", sum(server.breaker.trips for server in cell.servers)),
         ):
             by_name[name].add_metric(label, value)

@@ -13,6 +13,7 @@ import msgspec
 from infra.topology.identifiers import CellId
 from infra.topology.shard_map import ShardMap
 from router.cell_words import read_words
+from router.destination import CellDestination
 from router.errors import CellUnavailable
 from router.identify import Route, Routes
 
@@ -48,11 +49,13 @@ class Misroutes:
         if route.cell is not refused.cell:
             route.takes_over(refused)
             return route
-        if hint.owner and hint.owner != refused.cell.cell_id and (hint.epoch or 0) > route.shard_map.epoch:
-            route = self._routes.to_cell(refused.user_id, CellId(hint.owner))
-            route.by_hint = True
-            route.takes_over(refused)
-            return route
+        if hint.owner and (hint.epoch or 0) > route.shard_map.epoch:
+            hinted = CellId(hint.owner)
+            if CellDestination(hinted) != refused.cell.destination:
+                route = self._routes.to_cell(refused.user_id, hinted)
+                route.by_hint = True
+                route.takes_over(refused)
+                return route
         raise CellUnavailable("the user is on the way to another cell")
 
     def check_followed(self, route: Route, status: int, body: bytes) -> None:

@@ -136,6 +136,8 @@ class RouterSettings(BaseSettings):
     hold: HoldSettings = HoldSettings()
     limits: LimitSettings = LimitSettings()
     access_log: AccessLogSettings = AccessLogSettings()
+    log_warning_tracebacks: bool = False
+    """Warnings carry a traceback too, as errors always do: for who looks for the reason of one."""
     map_poll_s: float = Field(default=5.0, gt=0)
     route_token_ttl_s: int = Field(default=300, ge=10, le=300)
     """Half of the age at which an unfinished sign-up is freed: no creation can arrive after that."""

@@ -63,12 +63,12 @@ class SignUp:
         assert claim.email_hash is not None
         assert claim.user_id is not None
         assert claim.cell_id is not None
-        await self._faults.reach("sign-up-claimed")
+        await self._faults.reach("sign_up.after_claim")
         if claim.outcome == "replayed":
             answer = await self._check_password(claim.user_id, user, request_id)
         else:
             answer = await self._create(user, claim.user_id, CellId(claim.cell_id), request_id)
-            await self._faults.reach("sign-up-created")
+            await self._faults.reach("sign_up.after_create")
             if not await self._queries.activate_claim(claim.email_hash, claim.user_id):
                 raise OutcomeUnknown("the sign-up was overtaken; send it again with the same idempotency key")
         token = session_of(answer).refresh_token

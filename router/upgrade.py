@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from router.answer import write_answer_head
 from router.budget import budget_ms
 from router.errors import CellOverloaded, CellUnavailable, RouterRefusal, TooManyRequests
-from router.fleet import CellUpstream
+from router.fleet import Upstream
 from router.headers import as_upgrade, write_request
 from router.tunnel import Tunnel
 
@@ -38,11 +38,11 @@ async def _open_tunnel(request: "ForwardedRequest") -> Tunnel:
 
 async def _ask(request: "ForwardedRequest") -> Tunnel:
     cell, whom = request.route.cell, request.route.user_id.int
-    if not cell.streams.try_enter(whom):
-        if cell.streams.has_share(whom):
+    if not cell.streams.try_acquire(whom):
+        if cell.streams.has_full_share(whom):
             raise TooManyRequests("as many open streams as one customer may have")
         raise CellOverloaded("the cell has as many open streams as it may have")
-    tunnel = Tunnel(request, leave_place=lambda: cell.streams.leave(whom))
+    tunnel = Tunnel(request, leave_place=lambda: cell.streams.release(whom))
     try:
         await _ask_cell(request, cell, tunnel)
     except BaseException:
@@ -51,11 +51,11 @@ async def _ask(request: "ForwardedRequest") -> Tunnel:
     return tunnel
 
 
-async def _ask_cell(request: "ForwardedRequest", cell: CellUpstream, tunnel: Tunnel) -> None:
+async def _ask_cell(request: "ForwardedRequest", cell: Upstream, tunnel: Tunnel) -> None:
     loop = asyncio.get_running_loop()
     if request.budget_s <= 0:
         raise CellOverloaded("there was no time left to ask the cell; nothing was done")
-    server = cell.pick_server(loop.time())
+    server = cell.pick_server(request.route.user_id.int, loop.time())
     try:
         async with asyncio.timeout(request.deadline_s - loop.time()):
             await loop.create_connection(lambda: tunnel, server.host, server.port)

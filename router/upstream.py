@@ -6,14 +6,14 @@ happened, and whether a byte of an answer had come, so that whoever knows the re
 """
 
 import asyncio
-from collections.abc import Hashable
 from typing import Final, Protocol, cast
 from urllib.parse import urlsplit
 
 import httptools
 
-from infra.runtime.fair_places import FairPlaces
+from infra.runtime.fair_permits import FairPermits
 from router.breaker import Breaker
+from router.rendezvous import seed_of
 from router.ticking import time_limit
 
 _BUFFERED_BYTES_MAX: Final = 262_144
@@ -76,8 +76,8 @@ class UpstreamConnection(asyncio.Protocol):
         self.started_s = 0.0
         self.deadline_s = 0.0
         self.is_aside = False
-        self.places: FairPlaces | None = None
-        self.whom: Hashable = None
+        self.places: FairPermits | None = None
+        self.whom = 0
         """Whose place of which kind the request on it has (`fleet.py`)."""
         self._parser = httptools.HttpResponseParser(self)
         self._reset()
@@ -253,6 +253,7 @@ class UpstreamServer:
         "host",
         "host_header",
         "port",
+        "seed",
         "url",
     )
 
@@ -264,6 +265,7 @@ class UpstreamServer:
         self.host = parts.hostname
         self.port = parts.port or 80
         self.host_header = parts.netloc.encode()
+        self.seed = seed_of(url)
         self.breaker = breaker
         self.busy: set[UpstreamConnection] = set()
         self._idle: list[UpstreamConnection] = []

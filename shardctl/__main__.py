@@ -1,4 +1,4 @@
-"""`shardctl`: errors become one line on standard error and an exit code; nothing else happens here."""
+"""`shardctl`: an expected error becomes one line on standard error and an exit code; an unexpected one a traceback."""
 
 import sys
 from importlib import import_module
@@ -15,8 +15,8 @@ def main() -> None:
     except KeyboardInterrupt:
         _fail("interrupted; run the same command again to go on", Interrupted.exit_code)
     except Exception as error:
-        # what a command stands on was imported by it; who only wants --help does not pay for it
-        known = import_module("shardctl.failures").in_words(error)
+        # imported here and not above: `--help` must not pay for drivers that only a failed command needs
+        known = import_module("shardctl.failures").describe_failure(error)
         if known is None:
             raise
         _fail(*known)

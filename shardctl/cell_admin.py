@@ -1,7 +1,7 @@
 """Client of cells' operator endpoints. shardctl never opens a cell's database: it asks the cell.
 
-A cell with several api processes is asked through any of them; the first that answers is believed. Nothing is tried
-again.
+A cell with several app servers is asked through the first that accepts a connection. A request that was sent is never
+sent again, because its outcome is not known.
 """
 
 import json
@@ -17,7 +17,9 @@ from shardctl.errors import NotReachable, Refused
 from shardctl.stack.current import actor, stack_clock
 
 TOKEN_LIFETIME_S = 300
+"""Of the operator token of one command. It is checked when a request arrives, so a long check outlives it."""
 ANSWER_TIMEOUT_S = 30.0
+"""For answers that read or change a few rows; long work (checks, archive) has limits of its own."""
 
 
 class CellAdmin:
@@ -38,7 +40,7 @@ class CellAdmin:
     async def call(
         self, cell: str, method: str, path: str, body: object = None, *, timeout_s: float = ANSWER_TIMEOUT_S
     ) -> dict[str, Any]:
-        """The decoded answer. Raises NotReachable, or Refused with the cell's own words."""
+        """The decoded answer. Raises NotReachable, or Refused with the cell's code and detail."""
         urls = self._operator_urls.get(cell)
         if not urls:
             raise Refused(f"there is no cell {cell}; there are: {', '.join(self._operator_urls)}")
@@ -82,6 +84,7 @@ def operator_token(backend: LocalBackend) -> str:
 
 @asynccontextmanager
 async def open_cell_admin(backend: LocalBackend) -> AsyncIterator[CellAdmin]:
+    """A client of all cells of this stack. Raises BackendError without a stack, KeyFileInvalid."""
     addresses = backend.addresses()
     urls = {cell.name: addresses.operator_urls(cell) for cell in addresses.record.spec.cells}
     async with HttpClient(connections_per_host=4) as http:

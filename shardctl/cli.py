@@ -1,8 +1,8 @@
-"""The command's shape: verbs of the stack at the top, nouns below. Mounts, and imports nothing else.
+"""The shape of the command line: verbs of the whole stack at the top, one group of commands per noun below.
 
-A noun or verb is imported when it is used, not when the command starts: most of what they stand on (database drivers,
-HTTP, Kafka, the local servers) is of no use to `--help`, to completion and to one another, and took a second of
-processor time. What `--help` says of each stands here; a test holds it to the modules' own words.
+A group is imported when it is used, not when `shardctl` starts. What the groups import (database drivers, HTTP, Kafka,
+the local servers) costs a second of processor time, and `--help` and completion need none of it. So the help line of
+each group stands here; a test compares it with the help of the group itself.
 """
 
 import os
@@ -18,7 +18,7 @@ from typer.main import get_group
 
 @dataclass(frozen=True, slots=True)
 class Mount:
-    """A noun (`app` of its module) or a verb (a function of it), and what the top level's help says of it."""
+    """A group (`app` of its module) or a single command (a function of it), and its line in the top level's help."""
 
     name: str
     module: str
@@ -32,7 +32,7 @@ MOUNTS: Final = (
         "down",
         "stack",
         "down",
-        "Stop the stack; its data stays, unless told otherwise. Also ends what a killed supervisor left behind.",
+        "Stop the stack; its data stays unless --delete-data is given. Also ends what a killed supervisor left behind.",
     ),
     Mount("status", "stack", "status", "Every process: state, port, uptime, memory."),
     Mount("logs", "stack", "logs", "The last lines of a process's log."),
@@ -40,32 +40,32 @@ MOUNTS: Final = (
         "doctor",
         "doctor",
         "doctor",
-        "Examine machine and stack; each finding comes with its fix. Exit code 1 if something is wrong.",
+        "Examine machine and stack; each finding names the command that mends it. Exit code 1: something is wrong.",
     ),
-    Mount("cells", "cells", "app", "Cells: list them, add one, ask one how it is."),
-    Mount("routers", "routers", "app", "Routers: which map each serves, and a rolling restart."),
-    Mount("keys", "keys", "app", "Signing keys: which there are, and how to change them."),
+    Mount("cells", "cells", "app", "Cells: list, add, cordon, inspect, reconcile, archive."),
+    Mount("routers", "routers", "app", "Routers: the map that each serves, and a rolling restart."),
+    Mount("keys", "keys", "app", "Signing keys: list, check who holds them, rotate."),
     Mount("map", "shardmap", "app", "The shard map: which cell owns which users."),
-    Mount("users", "users", "app", "Users: where they are, what their cell says of them."),
+    Mount("users", "users", "app", "Users: locate, show, change profile, unrestrict, revoke."),
     Mount("transfers", "transfers", "app", "Shares from other brokers that wait for a decision."),
-    Mount("exchange", "exchange", "app", "The market of this stack: its tapes, orders and prices."),
-    Mount("events", "events", "app", "Events that cells publish to Kafka."),
+    Mount("exchange", "exchange", "app", "The exchange of this stack: tapes, orders, prices."),
+    Mount("events", "events", "app", "Events of a cell in Kafka: show, follow, count."),
 )
 
 
 def load(mount: Mount) -> TyperGroup | Any:
-    """The command itself, with everything it stands on."""
+    """Import the command, with everything that it imports."""
     found: typer.Typer | Callable[..., None]
     found = getattr(import_module(f"shardctl.commands.{mount.module}"), mount.attribute)
     if isinstance(found, typer.Typer):
         return get_group(found)
-    alone = typer.Typer()
-    alone.command(mount.name)(found)
-    return get_group(alone).commands[mount.name]
+    single = typer.Typer()
+    single.command(mount.name)(found)
+    return get_group(single).commands[mount.name]
 
 
-class _Mounted(TyperGroup):
-    """Stands for a command until somebody asks it to do something; then the command's own context goes on."""
+class _LazyCommand(TyperGroup):
+    """Placeholder that imports the real command when it is invoked, and hands over to its context."""
 
     def __init__(self, mount: Mount) -> None:
         super().__init__(name=mount.name, help=mount.help)
@@ -79,7 +79,7 @@ class _Shardctl(TyperGroup):
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         for mount in MOUNTS:
-            self.add_command(_Mounted(mount))
+            self.add_command(_LazyCommand(mount))
 
 
 def make_app() -> typer.Typer:

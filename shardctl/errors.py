@@ -1,5 +1,8 @@
-"""What can go wrong with a command, and its exit code: 0 done, 1 refused or a check found something, 2 usage,
-3 not reachable, 4 interrupted and resumable (the text names the command that resumes)."""
+"""How a command can end without success, and its exit code.
+
+0 done; 1 refused, or a check found something; 2 usage; 3 not reachable; 4 interrupted and resumable (the message names
+the command that resumes).
+"""
 
 
 class ShardctlError(Exception):
@@ -9,22 +12,22 @@ class ShardctlError(Exception):
 
 
 class Refused(ShardctlError):
-    """Understood, and not done."""
+    """The command was understood and was not done, or a check found something."""
 
 
 class UsageError(ShardctlError):
-    """The command line cannot mean anything."""
+    """The arguments contradict each other or name something that cannot exist."""
 
     exit_code = 2
 
 
 class NotReachable(ShardctlError):
-    """Something that must answer did not."""
+    """A process, database or broker that the command needs did not answer."""
 
     exit_code = 3
 
 
 class Interrupted(ShardctlError):
-    """Stopped half way; running the named command again goes on from there."""
+    """Stopped half way; the command that the message names continues from there."""
 
     exit_code = 4

@@ -1,4 +1,4 @@
-"""Client of the exchange's operator endpoints. A tape is loaded once by name: saying it again is harmless."""
+"""Client of the exchange's operator endpoints. A tape is loaded once per name: loading it again is harmless."""
 
 import json
 from collections.abc import AsyncIterator, Sequence
@@ -12,7 +12,9 @@ from shardctl.cell_admin import operator_token
 from shardctl.errors import NotReachable, Refused
 
 TAPE_TIMEOUT_S: Final = 300.0
+"""A day's tape has hundreds of thousands of rows; the exchange checks them all before it answers."""
 ANSWER_TIMEOUT_S: Final = 30.0
+"""For everything else."""
 
 
 class ExchangeAdmin:
@@ -26,7 +28,7 @@ class ExchangeAdmin:
     async def load_tape(
         self, content: bytes, *, symbol: str, run: str, waits_for_replace: bool = False
     ) -> dict[str, Any]:
-        """Hand over a recorded tape; raises Refused with the line that breaks a rule of the format."""
+        """Load a recorded tape (LOBSTER messages, `content` in bytes). Raises Refused with the first invalid line."""
         query = urlencode({"symbol": symbol, "run": run, "waits_for_replace": str(waits_for_replace).lower()})
         return await self._call("POST", f"/operator/v1/tapes?{query}", content, timeout_s=TAPE_TIMEOUT_S)
 

@@ -1,6 +1,6 @@
-"""Which failure of what a command stands on ends it with which exit code, in one line instead of a traceback.
+"""Errors of `infra` and of the shard map that a command may meet: one line and an exit code instead of a traceback.
 
-Imported when something failed, and not before: it knows the database drivers and the broker's client.
+Imported only after a failure: it imports the database drivers and the broker's client, which `--help` does without.
 """
 
 from typing import Final
@@ -21,10 +21,10 @@ _EXIT_CODES: Final[dict[type[Exception], int]] = {
 }
 
 
-def in_words(error: Exception) -> tuple[str, int] | None:
-    """The line and the exit code; None for what nobody expected, which keeps its traceback."""
+def describe_failure(error: Exception) -> tuple[str, int] | None:
+    """The line and the exit code; None for an unexpected error, which keeps its traceback."""
     for kind, exit_code in _EXIT_CODES.items():
         if isinstance(error, kind):
-            said = f"the Kafka broker does not answer: {error}" if kind is BrokerUnreachable else str(error)
-            return said, exit_code
+            message = f"the Kafka broker does not answer: {error}" if kind is BrokerUnreachable else str(error)
+            return message, exit_code
     return None

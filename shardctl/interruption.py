@@ -1,4 +1,4 @@
-"""What Ctrl-C means: the end of something that only shows, or a pause in something that goes on when run again."""
+"""What Ctrl-C means: the ordinary end of a command that only shows, an interruption of one that can be resumed."""
 
 import asyncio
 from collections.abc import Coroutine, Iterator
@@ -11,16 +11,16 @@ _Result = TypeVar("_Result")
 
 
 def run_resumable(work: Coroutine[Any, Any, _Result], *, resume: str) -> _Result:
-    """Run to the end; an interrupt becomes exit code 4 and names the command that goes on from there."""
+    """Run to the end. Raises Interrupted (exit code 4), which names the command that resumes, on Ctrl-C."""
     try:
         return asyncio.run(work)
     except KeyboardInterrupt as error:
-        raise Interrupted(f"interrupted; `{resume}` goes on from there") from error
+        raise Interrupted(f"interrupted; `{resume}` continues from there") from error
 
 
 @contextmanager
 def shown_until_interrupted() -> Iterator[None]:
-    """An interrupt is how a reader leaves; nothing is wrong then."""
+    """Ctrl-C ends a command that follows or watches; its exit code is 0."""
     try:
         yield
     except KeyboardInterrupt:

@@ -1,7 +1,9 @@
-"""Rotate a stack's keys: add, wait until every process has looked, activate, drop what has expired; then ask every
-process which keys it holds, because a dropped key is void only where it is not held any more.
+"""Rotate a stack's keys without logging anyone out, and ask every process which keys it holds.
 
-May be repeated and may follow a crash at any step; two of them wait for each other.
+Add a key, wait until every process has read it, let it sign, drop the old keys whose tokens have expired. A dropped key
+is void only in a process that does not hold it any more, so at the end every process is asked. A process that hangs
+counts as not current: what it holds is not known. May be repeated and may follow a crash at any step; two rotations
+wait for each other.
 """
 
 import asyncio
@@ -16,17 +18,18 @@ from infra.security.keys import CUSTOMER_SIGNING_FILE, CUSTOMER_VERIFY_FILE, OPE
 from infra.security.rotation import FILES, KEPT_S, Rotated, activate_key, add_key, drop_old_keys, list_keys
 
 SETTLE_S: Final = 3.0
-"""Every process looks at its key files once a second, when it is asked something; the rest is for a busy machine, and
-for what waits in a router, already signed, for a place in its cell."""
-HEARD_WITHIN_S: Final = 10.0
-"""How long a process may take to say which keys it holds: far longer than a busy one needs."""
+"""Every process reads its key files at most once a second, when a request comes. The rest is for a busy machine, and
+for requests that wait in a router, already signed, for a permit of their cell."""
+ANSWER_WITHIN_S: Final = 10.0
+"""How long a process may take until it holds the new keys and says so: far longer than a busy one needs."""
 _PAUSE_S: Final = 0.2
+"""Between two questions to one process."""
 HELD_BY: Final[Mapping[ProcessKind, tuple[str, ...]]] = {
     ProcessKind.ROUTER: (CUSTOMER_SIGNING_FILE, CUSTOMER_VERIFY_FILE, ROUTE_FILE),
     ProcessKind.API: (ROUTE_FILE, OPERATOR_FILE),
     ProcessKind.EXCHANGE: (OPERATOR_FILE,),
 }
-"""The key files that each kind of process goes by; the others have none."""
+"""The key files that each kind of process reads; other kinds read none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +41,11 @@ class KeyChange:
 
 @dataclass(frozen=True, slots=True)
 class KeyHolder:
-    """One process, and whether it goes by the keys that the files hold."""
+    """One process, and whether it holds the keys of the files and no others."""
 
     process: str
     is_current: bool
-    said: str
+    detail: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +57,7 @@ class Rotation:
 async def rotate_keys(
     backend: LocalBackend, rings: tuple[Rotated, ...], now_s: int, *, drop_old: bool, settle_s: float = SETTLE_S
 ) -> Rotation:
+    """Rotate `rings`; `drop_old` makes the old keys void at once, whatever they signed. Raises KeyFileInvalid."""
     folder = backend.folder.keys
     async with backend.lock():
         added = {ring: add_key(folder, ring) for ring in rings}
@@ -69,8 +73,9 @@ async def rotate_keys(
         return Rotation(changes, await ask_holders(backend))
 
 
-async def ask_holders(backend: LocalBackend, within_s: float = HEARD_WITHIN_S) -> tuple[KeyHolder, ...]:
-    """Every process that goes by keys, all at once; each is asked until it holds what the files hold, or time is up."""
+async def ask_holders(backend: LocalBackend, within_s: float = ANSWER_WITHIN_S) -> tuple[KeyHolder, ...]:
+    """Ask every process that reads keys, all at once; each is asked again until it holds those of the files, or until
+    `within_s` is over."""
     wanted = {
         file: frozenset(row.kid for row in list_keys(backend.folder.keys, ring))
         for ring, files in FILES.items()
@@ -99,17 +104,21 @@ async def _ask_until(
 def judge_holder(
     name: str, kind: ProcessKind, pid: int | None, facts: Mapping[str, Any], wanted: Mapping[str, frozenset[str]]
 ) -> KeyHolder:
-    """What a process's own words (none: it did not answer) say about the keys in the files. Pure."""
+    """Compare the keys that a process holds (`facts`, its readiness; empty: no answer) with those of the files. Pure.
+
+    Not running: current, because it reads the files when it starts. No answer: not current. Otherwise it must hold
+    every key of the files it reads (`does not know`) and no other (`still takes`).
+    """
     if pid is None:
-        return KeyHolder(name, is_current=True, said="does not run; it reads the files when it starts")
+        return KeyHolder(name, is_current=True, detail="does not run; it reads the files when it starts")
     if not facts:
         return KeyHolder(
-            name, is_current=False, said=f"runs (pid {pid}) and does not answer; what it holds is not known"
+            name, is_current=False, detail=f"runs (pid {pid}) and does not answer; which keys it holds is not known"
         )
-    told = facts.get("keys")
-    held = {file: frozenset(told.get(file, ())) for file in HELD_BY[kind]} if isinstance(told, dict) else {}
+    keys = facts.get("keys")
+    held = {file: frozenset(keys.get(file, ())) for file in HELD_BY[kind]} if isinstance(keys, dict) else {}
     old = sorted(kid for file, kids in held.items() for kid in kids - wanted[file])
     new = sorted({kid for file in HELD_BY[kind] for kid in wanted[file] - held.get(file, frozenset())})
-    said = [f"still takes {', '.join(old)}"] if old else []
-    said += [f"does not know {', '.join(new)}"] if new else []
-    return KeyHolder(name, is_current=not said, said="; ".join(said) or "current")
+    problems = [f"still takes {', '.join(old)}"] if old else []
+    problems += [f"does not know {', '.join(new)}"] if new else []
+    return KeyHolder(name, is_current=not problems, detail="; ".join(problems) or "current")

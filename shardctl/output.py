@@ -1,4 +1,7 @@
-"""How commands speak: tables for people, JSON for programs, progress on standard error so that pipes stay clean."""
+"""How commands print: tables for people, JSON for programs, progress and errors on standard error.
+
+Text from outside (reasons, names, error messages) is printed as it is: square brackets in it are never markup.
+"""
 
 import sys
 from collections.abc import Sequence
@@ -7,29 +10,38 @@ from typing import Any
 import msgspec
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-_PIPE_WIDTH = 240  # a pipe has no width: rows must not be cut for it
+_PIPE_WIDTH = 240
+"""Columns. A pipe has no width and rich would take 80, which cuts rows of `status` and `cells list`."""
 console = Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH)
 progress_console = Console(stderr=True)
 
 
 def print_json(value: Any) -> None:
-    """One JSON document on standard output. Dataclasses, structs, enums and times are understood."""
+    """One JSON document on standard output; dataclasses, structs, enums and times are encoded by msgspec."""
     sys.stdout.write(msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n")
 
 
 def make_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, title: str | None = None) -> Table:
-    """A plain table; columns whose name ends in `>` are set flush right."""
+    """A plain table; columns whose name ends in `>` are right-aligned. A cell that is a `Text` keeps its style."""
     table = Table(title=title, box=None, pad_edge=False, header_style="bold", title_justify="left")
     for column in columns:
-        table.add_column(column.removesuffix(">"), justify="right" if column.endswith(">") else "left", no_wrap=True)
+        table.add_column(
+            Text(column.removesuffix(">")), justify="right" if column.endswith(">") else "left", no_wrap=True
+        )
     for row in rows:
-        table.add_row(*("" if cell is None else str(cell) for cell in row))
+        table.add_row(*(cell if isinstance(cell, Text) else Text("" if cell is None else str(cell)) for cell in row))
     return table
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, title: str | None = None) -> None:
     console.print(make_table(columns, rows, title=title))
+
+
+def print_line(message: str, *, style: str = "") -> None:
+    """One line, never cut or wrapped by us: a command in it can be copied."""
+    console.print(Text(message, style=style), highlight=False, soft_wrap=True)
 
 
 def print_error(message: str) -> None:

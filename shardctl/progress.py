@@ -4,15 +4,17 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from rich.text import Text
+
 from infra.backends.backend import Phase, Report, Step
 from shardctl.output import progress_console
 
-_MARKS = {Phase.PREPARE: "[dim]·[/]", Phase.READY: "[green]✓[/]", Phase.STOP: "[yellow]■[/]"}
+_MARKS = {Phase.PREPARE: ("·", "dim"), Phase.READY: ("✓", "green"), Phase.STOP: ("■", "yellow")}
 
 
 @contextmanager
 def shown_progress(title: str, *, quiet: bool = False) -> Iterator[Report]:
-    """A report that prints. `quiet` reports nothing: the caller wants JSON, or speaks itself."""
+    """A report that prints its steps. `quiet` prints nothing: the caller prints JSON."""
     if quiet:
         yield lambda _: None
         return
@@ -24,7 +26,10 @@ def shown_progress(title: str, *, quiet: bool = False) -> Iterator[Report]:
                 status.update(f"{title}: {step.subject}")
                 return
             elapsed_s = time.monotonic() - begun
-            detail = f"  [dim]{step.detail}[/]" if step.detail else ""
-            progress_console.print(f"{_MARKS[step.phase]} {elapsed_s:5.1f} s  {step.subject}{detail}", highlight=False)
+            mark, style = _MARKS[step.phase]
+            line = Text.assemble((mark, style), f" {elapsed_s:5.1f} s  {step.subject}")
+            if step.detail:
+                line.append(f"  {step.detail}", style="dim")
+            progress_console.print(line, highlight=False)
 
         yield report

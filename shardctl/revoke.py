@@ -1,9 +1,9 @@
-"""Throw somebody out: a user's access tokens are void at every router, and the sessions he has end in his cell.
+"""Revoke a user's access: their access tokens become void at every router, and their sessions end in their cell.
 
-The control database first, then a push to every router: from that moment neither an access token nor a refresh token
-from before is taken. Redis may be away: routers ask the control database every few seconds. Then the cell ends the
-sessions for good; if it does not answer, the routers' refusal stands for twenty minutes, and the command that finishes
-is named. A revocation is a moment, not a state: who has the password may log in again, and there is nothing to undo.
+First the control database, then a push to every router: from that moment no access or refresh token from before is
+accepted. Redis may be away: routers ask the control database every few seconds. Then the cell ends the sessions. If it
+does not answer, the routers refuse old refresh tokens for twenty minutes, and the error names the command that finishes
+the job. A revocation is a moment, not a state: a user who has the password may log in again, and nothing is to undo.
 """
 
 import shlex
@@ -23,31 +23,33 @@ from shardctl.shardmap.store import open_store
 from shardctl.stack.current import actor, control_dsn
 
 _REASON_MAX: Final = 500
-"""Of what a cell keeps; the whole is in the control database."""
+"""Characters that a cell keeps of a reason; the control database keeps 2,000."""
 _QUICK_S: Final = 2.0
-"""The revoked moment lies five seconds ahead: what a cell does within two, it does before that moment."""
+"""The revoked moment lies five seconds ahead (`revoke_tokens_v1`). A cell that answers within two seconds has ended the
+sessions before that moment, even if clocks differ; a slower one may have refreshed a token after it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Revoked:
     user_id: UUID
     not_before_s: int
-    routers_told: int | None
-    """None: Redis did not answer; routers find out by themselves within seconds."""
+    routers_notified: int | None
+    """None: Redis did not answer; routers read it in the control database within seconds."""
     cell: str
     sessions_ended: int
 
 
 async def revoke_user(backend: LocalBackend, name: str, reason: str) -> Revoked:
-    """Raises `Interrupted` or `Refused` when the access tokens are void but the sessions could not be ended."""
+    """By id or email. Raises `Refused` and `NotReachable` with nothing done; `Interrupted` or `Refused` (the message
+    says so) when the access tokens are void but the sessions could not be ended."""
     user = await locate_user(backend, name)
-    not_before_s, told = await _void_access_tokens(backend, user.user_id, reason)
+    not_before_s, notified = await _void_access_tokens(backend, user.user_id, reason)
     asked_at_s = time.monotonic()
     ended = await _end_sessions(backend, user, not_before_s, reason)
     if time.monotonic() - asked_at_s > _QUICK_S:
-        # Meanwhile a refresh may have given out an access token that is later than the moment.
-        not_before_s, told = await _void_access_tokens(backend, user.user_id, reason)
-    return Revoked(user.user_id, not_before_s, told, require_cell(user), ended)
+        # Meanwhile a refresh may have issued an access token that is later than the revoked moment.
+        not_before_s, notified = await _void_access_tokens(backend, user.user_id, reason)
+    return Revoked(user.user_id, not_before_s, notified, require_cell(user), ended)
 
 
 async def _void_access_tokens(backend: LocalBackend, user_id: UUID, reason: str) -> tuple[int, int | None]:
@@ -64,7 +66,7 @@ async def _void_access_tokens(backend: LocalBackend, user_id: UUID, reason: str)
 
 
 async def _end_sessions(backend: LocalBackend, user: LocatedUser, begun_before_s: int, reason: str) -> int:
-    half = f"the access tokens of {user.user_id} are void, but his sessions were not ended"
+    half_done = f"the access tokens of {user.user_id} are void, but their sessions were not ended"
     again = f"run it again: `shardctl users revoke {user.user_id} --reason {shlex.quote(reason)}`"
     try:
         cell = require_cell(user)
@@ -74,7 +76,9 @@ async def _end_sessions(backend: LocalBackend, user: LocatedUser, begun_before_s
                 cell, "POST", path, {"begun_before_s": begun_before_s, "reason": reason[:_REASON_MAX]}
             )
     except NotReachable as error:
-        raise Interrupted(f"{half}: {error}. Routers refuse his refresh tokens for twenty minutes; {again}") from error
+        raise Interrupted(
+            f"{half_done}: {error}. Routers refuse their refresh tokens for twenty minutes; {again}"
+        ) from error
     except Refused as error:
-        raise Refused(f"{half}: {error}. If the user exists, {again}") from error
+        raise Refused(f"{half_done}: {error}. If the user exists, {again}") from error
     return int(answer["ended"])

@@ -1,5 +1,5 @@
-"""Which stack a command is about, from the environment (`SHARDCTL_...`); the flag `--stack` is the same setting said
-aloud.
+"""Which stack a command works on and who is recorded, from the environment (`SHARDCTL_...`). The flag `--stack` sets
+`SHARDCTL_STACK`.
 """
 
 import re

@@ -1,6 +1,6 @@
 """Transfers of shares that wait for a decision: read from the cells, decided in the user's own.
 
-A decision is made once, in one transaction of his cell; asking again for the same one changes nothing.
+A decision is made once, in one transaction of the user's cell; repeating the same decision changes nothing.
 """
 
 from collections.abc import Sequence
@@ -11,6 +11,7 @@ from shardctl.cell_admin import open_cell_admin
 from shardctl.shardmap.locate import locate_user, require_cell
 
 _PAGE = 500
+"""Transfers per answer, the most that the cell gives."""
 
 
 async def list_waiting(backend: LocalBackend, cells: tuple[str, ...]) -> list[dict[str, Any]]:

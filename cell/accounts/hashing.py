@@ -56,14 +56,14 @@ class PasswordHashing:
             async with self._turns.turn(account, source, within_s=None if left_s == math.inf else left_s) as turn:
                 yield turn
         except TurnsFull as full:
-            self._metrics.counter("cell_logins_put_off_total").labels("queue").inc()
+            self._metrics.counter("cell_logins_refused_total").labels("queue").inc()
             if full.of_account:
                 raise errors.too_many_guesses(1) from full
             raise errors.overloaded("too many sign-ups and logins are waiting; nothing was done") from full
 
     def put_off(self) -> None:
         """A guess too many was refused."""
-        self._metrics.counter("cell_logins_put_off_total").labels("guesses").inc()
+        self._metrics.counter("cell_logins_refused_total").labels("guesses").inc()
 
     async def hash(self, password: str) -> str:
         """Only within a turn."""
@@ -74,8 +74,8 @@ class PasswordHashing:
         wanted = self._nobodys if password_hash is None else password_hash
         return await self._run("verify", lambda: self._matches(wanted, password)) and password_hash is not None
 
-    async def _run(self, deed: str, work: Callable[[], Result]) -> Result:
-        self._metrics.counter("cell_passwords_hashed_total").labels(deed).inc()
+    async def _run(self, operation: str, work: Callable[[], Result]) -> Result:
+        self._metrics.counter("cell_passwords_hashed_total").labels(operation).inc()
         return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
     def _matches(self, password_hash: str, password: str) -> bool:

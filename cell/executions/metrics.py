@@ -17,10 +17,13 @@ WORKER_METRICS: Final = (
     Metric("cell_orders_stuck", Gauge, "orders that the venue does not answer and an operator should see", ("cell",)),
     Metric("cell_orders_released_total", Counter, "queued orders sent on their way at an open", ("cell",)),
     Metric(
-        "cell_orders_expired_total", Counter, "day orders ended at a close, at once or by the venue", ("cell", "how")
+        "cell_orders_expired_total",
+        Counter,
+        "day orders ended at a close, by the cell itself or by the venue",
+        ("cell", "ended_by"),
     ),
     Metric("cell_orders_past_close", Gauge, "day orders that are open although their session has closed", ("cell",)),
-    Metric("cell_market_sessions_ahead", Gauge, "sessions that the cell's calendar still knows", ("cell",)),
+    Metric("cell_trading_sessions_ahead", Gauge, "trading sessions that the cell's calendar still knows", ("cell",)),
     Metric("cell_stops_triggered_total", Counter, "stop orders whose stop was reached", ("cell",)),
     Metric("cell_venue_generation", Gauge, "connections to the venue so far", ("cell",)),
     Metric("cell_venue_connected", Gauge, "whether the venue's session is up", ("cell",)),

@@ -97,7 +97,7 @@ class SessionKeeper:
         await self._release()
         if self._market_hours != ALWAYS:
             ahead = await sessions_ahead(self._pool, now)
-            self._metrics.gauge("cell_market_sessions_ahead").labels(self._cell).set(ahead)
+            self._metrics.gauge("cell_trading_sessions_ahead").labels(self._cell).set(ahead)
 
     async def expire_session(self, closes_at: datetime) -> bool:
         """One pass over the day orders of a session that has closed; True if the session is over for good."""
@@ -105,17 +105,17 @@ class SessionKeeper:
         after: UUID | None = FIRST_ID
         ended = told = still_open = 0
         while after is not None:
-            await self._fault_points.reach("sessions.before_expire")
+            await self._fault_points.reach("trading_hours.before_expire")
             page = await expire_orders(self._pool, closes_at, after=after, limit=STEP_ORDERS, at=self._clock.now())
             if page.ended or page.told:
-                await self._fault_points.reach("sessions.after_expire")
+                await self._fault_points.reach("trading_hours.after_expire")
             after = page.last_order_id
             ended, told, still_open = ended + page.ended, told + page.told, still_open + page.still_open
             await asyncio.sleep(STEP_PAUSE_S)
         if ended or told:
             counter = self._metrics.counter("cell_orders_expired_total")
-            counter.labels(self._cell, "at once").inc(ended)
-            counter.labels(self._cell, "by the venue").inc(told)
+            counter.labels(self._cell, "cell").inc(ended)
+            counter.labels(self._cell, "venue").inc(told)
             _log.info(
                 "end of day", extra={"closes_at": closes_at, "ended": ended, "told": told, "still_open": still_open}
             )
@@ -127,7 +127,7 @@ class SessionKeeper:
     async def _release(self) -> None:
         """Until a call releases nothing: other writers have those left over, and the next look goes on there."""
         while True:
-            await self._fault_points.reach("sessions.before_release")
+            await self._fault_points.reach("trading_hours.before_release")
             step = await release_queued(
                 self._pool,
                 limit=STEP_ORDERS,
@@ -138,7 +138,7 @@ class SessionKeeper:
             self._released_after = step.next_after
             if not step.released:
                 return
-            await self._fault_points.reach("sessions.after_release")
+            await self._fault_points.reach("trading_hours.after_release")
             self._metrics.counter("cell_orders_released_total").labels(self._cell).inc(step.released)
             _log.info("orders released", extra={"released": step.released, "put_off": step.put_off})
             await asyncio.sleep(STEP_PAUSE_S)

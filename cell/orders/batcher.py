@@ -93,7 +93,7 @@ class Batcher:
         self._waiting = metrics.gauge("cell_commands_waiting")
         self._batch_commands = {k: metrics.histogram("cell_batch_commands").labels(k) for k in CommandKind}
         self._batch_seconds = {k: metrics.histogram("cell_batch_seconds").labels(k) for k in CommandKind}
-        self._skipped = {k: metrics.counter("cell_commands_skipped_total").labels(k) for k in CommandKind}
+        self._skipped = {k: metrics.counter("cell_commands_deferred_total").labels(k) for k in CommandKind}
         self._split = {k: metrics.counter("cell_batches_split_total").labels(k) for k in CommandKind}
         self._resent = {k: metrics.counter("cell_batches_resent_total").labels(k) for k in CommandKind}
         self._unconnected = {k: metrics.counter("cell_batches_unconnected_total").labels(k) for k in CommandKind}

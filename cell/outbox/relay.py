@@ -53,8 +53,8 @@ KAFKA_ANSWER_S = 2.0
 DRAIN_S = 5.0
 """How long an asked-for end waits for the batch on its way; what is unconfirmed then is published again later."""
 
-AFTER_CLAIM = "relay.claimed"
-AFTER_PRODUCE = "relay.produced"
+AFTER_CLAIM = "relay.after_claim"
+AFTER_PRODUCE = "relay.after_produce"
 
 _SESSION = (
     # A deletion lost in a crash means a second copy, which readers drop; it must not cost the order path an fsync.
@@ -70,8 +70,10 @@ _SESSION = (
 RELAY_METRICS = (
     Metric("cell_outbox_pending_rows", Gauge, "rows written and not yet confirmed by Kafka", ("cell",)),
     Metric("cell_outbox_oldest_age_seconds", Gauge, "age of the oldest such row", ("cell",)),
-    Metric("cell_outbox_published_events", Counter, "events confirmed by Kafka, copies included", ("cell", "stream")),
-    Metric("cell_outbox_failures", Counter, "rounds that failed, by what failed", ("cell", "result")),
+    Metric(
+        "cell_outbox_published_events_total", Counter, "events confirmed by Kafka, copies included", ("cell", "stream")
+    ),
+    Metric("cell_outbox_failures_total", Counter, "rounds that failed, by what failed", ("cell", "result")),
     Metric("cell_outbox_batch_seconds", Histogram, "from the claim of a batch to its deletion", ("cell",)),
     Metric("cell_outbox_active", Gauge, "1 on the relay that holds the lock", ("cell",)),
 )
@@ -253,11 +255,11 @@ class Relay:
         counts.subtract(prepared.messages[refusal.index].topic for refusal in refusals)
         for topic, count in counts.items():
             stream = "ledger" if topic.endswith("ledger-events") else "orders"
-            self._metrics.counter("cell_outbox_published_events").labels(self._cell, stream).inc(count)
+            self._metrics.counter("cell_outbox_published_events_total").labels(self._cell, stream).inc(count)
 
     def _fail(self, result: str, reason: str) -> None:
         self._trouble = reason
-        self._metrics.counter("cell_outbox_failures").labels(self._cell, result).inc()
+        self._metrics.counter("cell_outbox_failures_total").labels(self._cell, result).inc()
         _log.error("relay round failed", extra={"result": result, "reason": reason})
 
 

@@ -1,6 +1,6 @@
 """What a stack consists of, as plain values: cells, processes, ports.
 
-Nothing here touches the machine. A backend turns a `StackSpec` into processes; `shardctl` turns wishes into a
+Nothing here touches the machine. A backend turns a `StackSpec` into processes; `shardctl` turns options into a
 `StackSpec`.
 """
 

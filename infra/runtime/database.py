@@ -18,7 +18,7 @@ from psycopg import AsyncConnection, Error
 from psycopg.rows import TupleRow
 from psycopg.types.json import set_json_loads
 
-from infra.runtime.fair_places import FairPlaces
+from infra.runtime.fair_permits import FairPermits
 from infra.runtime.pool import Connection as Connection
 from infra.runtime.pool import Pool as Pool
 from infra.runtime.settings import PostgresSettings
@@ -68,7 +68,7 @@ def make_pool(
     *,
     size: int | None = None,
     checked: bool = False,
-    shares: FairPlaces | None = None,
+    shares: FairPermits | None = None,
 ) -> Pool:
     """A closed pool; `async with pool:` or `await pool.open()` opens it.
 

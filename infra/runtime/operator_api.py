@@ -16,12 +16,13 @@ from litestar.connection import ASGIConnection
 from litestar.handlers.base import BaseRouteHandler
 from litestar.types import ControllerRouterHandler
 
+from infra.runtime.event_loop_lag import measured_lag
 from infra.runtime.http_port import HttpPort
 from infra.runtime.methods import WithMethods
 from infra.runtime.plain_requests import PlainRequests
 from infra.runtime.problem import Problem, to_response
 from infra.runtime.settings import ListenSettings
-from infra.runtime.telemetry import Metrics
+from infra.runtime.telemetry import EVENT_LOOP_LAG, Metrics
 from infra.security.keys import OPERATOR_FILE, KeyRing, KeySource, follow_key_ring, key_ids
 from infra.security.operator_token import OperatorTokenInvalid, verify_operator_token
 
@@ -63,14 +64,15 @@ def require_role(
 
 
 def subject_of(connection: ASGIConnection[Any, Any, Any, Any]) -> str:
-    """Who asks, as the token that the guard let through says; it is recorded with what he changes."""
+    """Who asks, by the token that the guard let through; it is recorded with what they change."""
     return str(connection.state[_SUBJECT])
 
 
 def create_operator_app(
     *, metrics: Metrics, ready: Readiness, routes: Sequence[ControllerRouterHandler] = ()
 ) -> Litestar:
-    """Health and metrics, plus the process's own guarded routes."""
+    """Health and metrics, plus the process's own guarded routes. While it is served, the lag of its loop is measured:
+    it is the loop that the process works in."""
 
     @get("/health/live", sync_to_thread=False)
     def live() -> dict[str, str]:
@@ -89,6 +91,7 @@ def create_operator_app(
         route_handlers=[live, readiness, render_metrics, *routes],
         middleware=[PlainRequests],
         exception_handlers={Exception: to_response},
+        lifespan=[lambda _: measured_lag(metrics.histogram(EVENT_LOOP_LAG))],
         openapi_config=None,
         logging_config=None,
     )

@@ -1,6 +1,6 @@
 """A pool of PostgreSQL connections that lends to who asks, fairly and never a dead one if it can be known.
 
-Fair: a pool may have shares (`FairPlaces`). Who works for a user (`on_behalf_of`) then needs a place of that user's
+Fair: a pool may have shares (`FairPermits`). Who works for a user (`on_behalf_of`) then needs a place of that user's
 share first, so one user's requests wait for each other and not the others' for them; who works for many (a flight of
 commands, a probe) needs none, and what the places leave of the pool is theirs. No connection in time, because all are
 lent, is `PoolBusy`: the database is fine, and nothing was sent.
@@ -29,7 +29,7 @@ from psycopg_pool.pool_async import AddConnection, MaintenanceTask
 
 from infra.runtime import deadline, on_behalf
 from infra.runtime.deadline import OutOfTime
-from infra.runtime.fair_places import FairPlaces, NoPlace
+from infra.runtime.fair_permits import FairPermits, NoPermit
 
 Connection = AsyncConnection[TupleRow]
 EXAMINE_S: Final = 1.0
@@ -58,7 +58,7 @@ class Pool(AsyncConnectionPool[Connection]):
     _pool: deque[Connection]
 
     def __init__(
-        self, *arguments: Any, shares: FairPlaces | None = None, checked: bool = False, **settings: Any
+        self, *arguments: Any, shares: FairPermits | None = None, checked: bool = False, **settings: Any
     ) -> None:
         super().__init__(*arguments, **settings)
         self._pool = _LastReturnedFirst()
@@ -99,13 +99,13 @@ class Pool(AsyncConnectionPool[Connection]):
             yield
             return
         try:
-            await shares.enter(user_id, asyncio.timeout(self.timeout if timeout is None else timeout))
-        except NoPlace as error:
+            await shares.acquire(user_id, asyncio.timeout(self.timeout if timeout is None else timeout))
+        except NoPermit as error:
             raise PoolBusy("the user's requests, or everybody's, have the connections that they may have") from error
         try:
             yield
         finally:
-            shares.leave(user_id)
+            shares.release(user_id)
 
     async def getconn(self, timeout: float | None = None) -> Connection:
         while True:

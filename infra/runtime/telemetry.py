@@ -1,51 +1,24 @@
-"""Logs as JSON lines on standard output, and one metric registry per process.
+"""One registry of metrics per process.
 
-The supervisor owns log files and their rotation; a process only writes lines. Metrics are declared in one table per
-package (`metrics.py`) and built here, so that the README's list can be generated from the table.
-Never logs a secret: callers pass fields by name, and nothing dumps settings or headers.
+Metrics are declared in one table per package (`metrics.py`) and built here, so that the README's list can be generated
+from the table. Beside its own, every process has those of the client library (process, platform, garbage collector)
+and the lag of its event loop. Log lines are `logs.py`'s.
 """
 
-import json
-import logging
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from typing import Final
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-
-_encode = json.JSONEncoder(default=str, ensure_ascii=False).encode
-_RESERVED = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
-
-
-class JsonLines(logging.Formatter):
-    """One record, one line, fields of `extra=` beside the message."""
-
-    def __init__(self, process_name: str) -> None:
-        super().__init__()
-        self._process_name = process_name
-
-    def format(self, record: logging.LogRecord) -> str:
-        line: dict[str, object] = {
-            "at": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-            "level": record.levelname.lower(),
-            "process": self._process_name,
-            "logger": record.name,
-            "event": record.getMessage(),
-        }
-        line.update({key: value for key, value in vars(record).items() if key not in _RESERVED})
-        if record.exc_info:
-            line["error"] = self.formatException(record.exc_info)
-        return _encode(line)
-
-
-def configure_logging(process_name: str, level: str = "INFO") -> None:
-    """Send every logger to standard output as JSON lines."""
-    out = logging.StreamHandler(sys.stdout)
-    out.setFormatter(JsonLines(process_name))
-    root = logging.getLogger()
-    root.handlers[:] = [out]
-    root.setLevel(level)
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GCCollector,
+    Histogram,
+    PlatformCollector,
+    ProcessCollector,
+    generate_latest,
+)
 
 
 @dataclass(frozen=True)
@@ -60,15 +33,21 @@ class Metric:
 
 
 LATENCY_BUCKETS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+EVENT_LOOP_LAG: Final = "python_event_loop_lag_seconds"
+RUNTIME_METRICS: Final = (Metric(EVENT_LOOP_LAG, Histogram, "How late the event loop ran a timer that was due."),)
+"""Of every process, whatever its package."""
 
 
 class Metrics:
-    """The metrics of one process, by name."""
+    """The metrics of one process, by name. Asking for a name that is not in the table, or for another kind, is a fault
+    of ours: `KeyError`, `AssertionError`."""
 
     def __init__(self, table: Sequence[Metric]) -> None:
         self.registry = CollectorRegistry()
+        for collector in (ProcessCollector, PlatformCollector, GCCollector):
+            collector(registry=self.registry)
         self._by_name: dict[str, Counter | Gauge | Histogram] = {}
-        for row in table:
+        for row in (*RUNTIME_METRICS, *table):
             if row.kind is Histogram:
                 buckets = row.buckets or LATENCY_BUCKETS_S
                 self._by_name[row.name] = Histogram(

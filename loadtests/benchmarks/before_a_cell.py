@@ -5,7 +5,7 @@ user up, as in `router_vs_haproxy`; HAProxy lets the cell's own token pass, whic
 `one_core_each`: the cell has a core of its own, the proxies have the other in turn, beside the client, which takes
 little of it; and `shared`: everything wherever the scheduler puts it, where most of what a proxy adds is the wait for a
 processor. Half of the sustained rate is sought anew for each, for orders and for reads. The three ways take turns
-(`in_turns`); the added p50 and p99 of a round are differences to asking the cell, and the result is their median.
+(`alternation`); the added p50 and p99 of a round are differences to asking the cell, and the result is their median.
 
 Needs `apt-get install haproxy`. Nothing takes the orders out of the cell: venue, relay and broker are not the question.
 """
@@ -20,16 +20,18 @@ from typing import Any, Final
 
 from infra.security.customer_token import CustomerTokenSigner
 from infra.security.keys import CUSTOMER_SIGNING_FILE, load_signing_ring
-from loadtests.benchmarks.bench_customers import limit_buy
-from loadtests.benchmarks.conditions import conditions, medians, write_result
-from loadtests.benchmarks.growth import open_in, route_tokens
-from loadtests.benchmarks.haproxy_peer import haproxy_config, hs256, need_programs, program_version, users_map
-from loadtests.benchmarks.in_turns import TURN_S, Way, take_turns
-from loadtests.benchmarks.orders_per_second import Say, checked, order_around_key, orders_in_turn
-from loadtests.benchmarks.own_cell import own_cell
-from loadtests.benchmarks.own_processes import await_port, free_port, running_haproxy, running_router
-from loadtests.benchmarks.procedure import LIMIT_PX, SYMBOL
-from loadtests.raw_client import build_request, drive
+from loadtests.measurement.alternation import TURN_S, Way, take_turns
+from loadtests.measurement.closed_loop import drive
+from loadtests.measurement.conditions import conditions
+from loadtests.measurement.haproxy_peer import haproxy_config, hs256, need_programs, program_version, users_map
+from loadtests.measurement.load_result import checked
+from loadtests.measurement.order_requests import limit_buy, order_around_key, orders_in_turn
+from loadtests.measurement.own_cell import own_cell
+from loadtests.measurement.own_market import LIMIT_PX, SYMBOL, open_in, route_tokens
+from loadtests.measurement.own_processes import await_port, free_port, running_haproxy, running_router
+from loadtests.measurement.raw_http import build_request
+from loadtests.measurement.results import Say, write_result
+from loadtests.quantiles import medians
 
 CONNECTIONS: Final = 32
 CUSTOMERS: Final = 256

@@ -14,8 +14,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
-from loadtests.benchmarks.conditions import commit, conditions, write_result
-from loadtests.benchmarks.orders_per_second import MeasurementRefused, Say
+from loadtests.measurement.conditions import commit, conditions
+from loadtests.measurement.refusal import MeasurementRefused
+from loadtests.measurement.results import Say, write_result
 
 HERE: Final = Path(__file__).parents[2]
 RUN_S_MAX: Final = 1_200

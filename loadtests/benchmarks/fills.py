@@ -13,15 +13,16 @@ from typing import Any, Final
 
 import psutil
 
-from loadtests.benchmarks.conditions import conditions, medians, write_result
-from loadtests.benchmarks.orders_per_second import MeasurementRefused, Say
-from loadtests.benchmarks.own_cell import own_cell
-from loadtests.benchmarks.pgbench import place_script, run_script
-from loadtests.benchmarks.procedure import BATCH, CASH_MICROS, IN_FLIGHT, LIMIT_PX, PX_MICROS, SYMBOL
-from loadtests.benchmarks.queries import Counts, open_customers, settle_tables
-from loadtests.benchmarks.stub_venue import StubVenue
+from loadtests.measurement.conditions import conditions
+from loadtests.measurement.own_cell import own_cell
+from loadtests.measurement.own_market import BATCH, IN_FLIGHT, LIMIT_PX, PX_MICROS, SYMBOL, USERS, open_in
+from loadtests.measurement.pgbench import place_script, run_script
+from loadtests.measurement.queries import Counts, settle_tables
+from loadtests.measurement.refusal import MeasurementRefused
+from loadtests.measurement.results import Say, write_result
+from loadtests.measurement.stub_venue import StubVenue
+from loadtests.quantiles import medians
 
-USERS: Final = 1_280
 WAIT_S_MAX: Final = 180.0
 LOOK_S: Final = 0.02
 
@@ -31,9 +32,7 @@ async def measure(say: Say, *, fills: int, rounds: int) -> tuple[dict[str, Any],
     measured: list[dict[str, float]] = []
     venue = StubVenue({SYMBOL: PX_MICROS})
     async with own_cell() as cell, venue.listening() as port:
-        users = await open_customers(
-            cell.service_dsn, USERS, cash_micros=CASH_MICROS, symbol=SYMBOL, px_micros=PX_MICROS
-        )
+        users = await open_in(cell, USERS)
         script = place_script(users, clients=IN_FLIGHT, batch=BATCH, symbol=SYMBOL, limit_px=LIMIT_PX)
         counts = await Counts.connect(cell.superuser_dsn)
         async with cell.process("work", CELL_EXCHANGE__ADDRESS=f"127.0.0.1:{port}") as worker_pid:

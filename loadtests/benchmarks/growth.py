@@ -23,17 +23,24 @@ from pathlib import Path
 from statistics import median
 from typing import Any, Final
 
-from infra.security.keys import ROUTE_FILE, load_key_ring
-from infra.security.route_token import RouteTokenSigner
-from loadtests.benchmarks.bench_customers import sign_fresh
-from loadtests.benchmarks.conditions import conditions, write_result
-from loadtests.benchmarks.orders_per_second import Say, checked
-from loadtests.benchmarks.own_cell import NAME, OwnCell, own_cell
-from loadtests.benchmarks.pgbench import place_script, run_script
-from loadtests.benchmarks.procedure import BATCH, CASH_MICROS, IN_FLIGHT, LIMIT_PX, PX_MICROS, SYMBOL
-from loadtests.benchmarks.queries import Counts, open_customers, place_under_key, settle_tables
-from loadtests.figures import percentile, to_wire
-from loadtests.raw_client import build_request, drive
+from loadtests.figures import to_wire
+from loadtests.measurement.closed_loop import drive
+from loadtests.measurement.conditions import conditions
+from loadtests.measurement.load_result import checked
+from loadtests.measurement.own_cell import OwnCell, own_cell
+from loadtests.measurement.own_market import (
+    BATCH,
+    IN_FLIGHT,
+    LIMIT_PX,
+    SYMBOL,
+    open_in,
+    route_tokens,
+)
+from loadtests.measurement.pgbench import place_script, run_script
+from loadtests.measurement.queries import Counts, place_under_key, settle_tables
+from loadtests.measurement.raw_http import build_request
+from loadtests.measurement.results import Say, write_result
+from loadtests.quantiles import percentile
 
 PAGE_ORDERS: Final = 50
 PAGES_AT: Final = (1_000, 1_000_000)
@@ -186,10 +193,6 @@ class Placing:
         return Placed(placed, ran.calls_per_s * BATCH, cpu_s * 1e6 / placed)
 
 
-async def open_in(cell: OwnCell, count: int) -> list[uuid.UUID]:
-    return await open_customers(cell.service_dsn, count, cash_micros=CASH_MICROS, symbol=SYMBOL, px_micros=PX_MICROS)
-
-
 async def beside_an_empty_cell(full: Placing, customers: int) -> Rounds:
     """The full cell and a new one, each as often first as second; a stopped server neither helps nor hinders."""
     rounds: Rounds = []
@@ -229,11 +232,6 @@ async def orders_over_http(cell: OwnCell, url: str, users: Sequence[uuid.UUID]) 
 
     result = await drive(url, order, connections=HTTP_CONNECTIONS, seconds=HTTP_S, wanted=201)
     return round(checked(result, 201).per_second(201), 1)
-
-
-def route_tokens(cell: OwnCell, users: Sequence[uuid.UUID]) -> list[str]:
-    signer = RouteTokenSigner(load_key_ring(cell.folder / "keys" / ROUTE_FILE))
-    return sign_fresh(signer, NAME, 1, users)
 
 
 async def read_pages(cell: OwnCell, url: str, reader: uuid.UUID) -> dict[str, float]:

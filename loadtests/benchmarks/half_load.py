@@ -7,7 +7,7 @@ answers reads is about half busy, but one that takes orders is busy most of the 
 nearly as much as many. `order_half_busy`: the rate at which all processors together work for half of the time.
 How busy they were is part of each result.
 
-The two ways take turns (`in_turns`). The added p50 and p99 of a round are their differences; the result is the median.
+The two take turns (`alternation`). The added p50 and p99 of a round are their differences; the result is the median.
 """
 
 from collections.abc import Awaitable, Callable
@@ -17,14 +17,18 @@ from typing import Any, Final
 
 import psutil
 
-from loadtests.benchmarks.bench_customers import Bench, open_bench
-from loadtests.benchmarks.conditions import conditions, medians, write_result
-from loadtests.benchmarks.in_turns import TURN_S, Way, busy_share, take_turns
-from loadtests.benchmarks.orders_per_second import Say, checked, through_router, to_cell, until_quiet
 from loadtests.benchmarks.router_latency import account_reads
+from loadtests.measurement.alternation import TURN_S, Way, busy_share, take_turns
+from loadtests.measurement.closed_loop import drive
+from loadtests.measurement.conditions import conditions
+from loadtests.measurement.load_result import RequestOf, checked
+from loadtests.measurement.open_loop import paced
+from loadtests.measurement.results import Say, write_result
+from loadtests.measurement.stack_customers import Bench, open_bench
+from loadtests.measurement.stack_queues import until_quiet
+from loadtests.measurement.stack_requests import through_router, to_cell
 from loadtests.operator_view import OperatorView
-from loadtests.paced_client import paced
-from loadtests.raw_client import RequestOf, drive
+from loadtests.quantiles import medians
 
 CONNECTIONS: Final = 32
 CUSTOMERS: Final = 256

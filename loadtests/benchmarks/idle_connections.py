@@ -18,10 +18,12 @@ import psutil
 
 from infra.security.customer_token import CustomerTokenSigner
 from infra.security.keys import CUSTOMER_SIGNING_FILE, load_signing_ring
-from loadtests.benchmarks.conditions import conditions, medians, write_result
-from loadtests.benchmarks.orders_per_second import MeasurementRefused, Say
-from loadtests.benchmarks.own_processes import await_port, free_port, running, running_router
-from loadtests.raw_client import build_request
+from loadtests.measurement.conditions import conditions
+from loadtests.measurement.own_processes import await_port, free_port, running, running_router
+from loadtests.measurement.raw_http import build_request
+from loadtests.measurement.refusal import MeasurementRefused
+from loadtests.measurement.results import Say, write_result
+from loadtests.quantiles import medians
 
 ANSWER_S_MAX: Final = 10.0
 ASKED_AGAIN: Final = 200
@@ -52,7 +54,7 @@ def hold_connections(clients: int) -> dict[str, float]:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="router-idle-")))
         cell, port = free_port(), free_port()
-        stack.enter_context(running([sys.executable, "-m", "loadtests.benchmarks.sick_cell", f"{cell}=well"], {}))
+        stack.enter_context(running([sys.executable, "-m", "loadtests.measurement.sick_cell", f"{cell}=well"], {}))
         router = stack.enter_context(
             running_router(folder, port, {"cell-1": f"http://127.0.0.1:{cell}"}, core=_ROUTER_CORE)
         )

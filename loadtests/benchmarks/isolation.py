@@ -24,13 +24,14 @@ from infra.security.customer_token import CustomerTokenSigner
 from infra.security.keys import CUSTOMER_SIGNING_FILE, load_signing_ring
 from infra.topology.shard_map import ShardMap
 from infra.topology.snapshot import decode_map
-from loadtests.benchmarks.conditions import conditions, write_result
-from loadtests.benchmarks.orders_per_second import MeasurementRefused, Say
-from loadtests.benchmarks.own_processes import await_port, free_port, running, running_router
-from loadtests.benchmarks.sick_cell import HEALTHS
-from loadtests.figures import percentile
-from loadtests.paced_client import drive_paced
-from loadtests.raw_client import build_request
+from loadtests.measurement.conditions import conditions
+from loadtests.measurement.open_loop import drive_paced
+from loadtests.measurement.own_processes import await_port, free_port, running, running_router
+from loadtests.measurement.raw_http import build_request
+from loadtests.measurement.refusal import MeasurementRefused
+from loadtests.measurement.results import Say, write_result
+from loadtests.measurement.sick_cell import HEALTHS
+from loadtests.quantiles import percentile
 
 PER_S: Final = 1_000.0
 CONNECTIONS: Final = 16
@@ -106,7 +107,7 @@ def _prepare(stack: ExitStack, folder: Path) -> Ground:
     """A cell whose users are measured, and one of each health beside it, in a process of their own."""
     neighbour, port = free_port(), free_port()
     beside = {f"cell-{health}": free_port() for health in HEALTHS}
-    command = ["taskset", "-c", str(_LOAD_CORE), sys.executable, "-m", "loadtests.benchmarks.sick_cell"]
+    command = ["taskset", "-c", str(_LOAD_CORE), sys.executable, "-m", "loadtests.measurement.sick_cell"]
     stack.enter_context(running([*command, f"{neighbour}=well"], {}))
     stack.enter_context(running([*command, *(f"{at}={cell.removeprefix('cell-')}" for cell, at in beside.items())], {}))
     cells = {cell: f"http://127.0.0.1:{at}" for cell, at in {"cell-neighbour": neighbour, **beside}.items()}

@@ -13,14 +13,16 @@ import aiohttp
 
 from infra.security.keys import OPERATOR_FILE, load_key_ring
 from infra.security.operator_token import sign_operator_token
-from loadtests.benchmarks.conditions import conditions, medians, write_result
-from loadtests.benchmarks.fills import USERS, fill_and_time, until_applied, until_told
-from loadtests.benchmarks.orders_per_second import MeasurementRefused, Say
-from loadtests.benchmarks.own_cell import AppServer, OwnCell, own_cell
-from loadtests.benchmarks.pgbench import place_script, run_script
-from loadtests.benchmarks.procedure import BATCH, CASH_MICROS, IN_FLIGHT, LIMIT_PX, PX_MICROS, SYMBOL
-from loadtests.benchmarks.queries import Counts, open_customers, settle_tables
-from loadtests.benchmarks.stub_venue import StubVenue
+from loadtests.benchmarks.fills import fill_and_time, until_applied, until_told
+from loadtests.measurement.conditions import conditions
+from loadtests.measurement.own_cell import AppServer, OwnCell, own_cell
+from loadtests.measurement.own_market import BATCH, IN_FLIGHT, LIMIT_PX, PX_MICROS, SYMBOL, USERS, open_in
+from loadtests.measurement.pgbench import place_script, run_script
+from loadtests.measurement.queries import Counts, settle_tables
+from loadtests.measurement.refusal import MeasurementRefused
+from loadtests.measurement.results import Say, write_result
+from loadtests.measurement.stub_venue import StubVenue
+from loadtests.quantiles import medians
 
 ORDERS_AT_ONCE: Final = 20_000
 FILLED_SHARE: Final = 0.4
@@ -63,7 +65,7 @@ async def measure(say: Say, *, postings: int, rounds: int) -> tuple[dict[str, An
 
 async def fill_books(cell: OwnCell, say: Say, *, orders: int) -> None:
     """Orders by batches; the first part of each lot is filled before the next begins."""
-    users = await open_customers(cell.service_dsn, USERS, cash_micros=CASH_MICROS, symbol=SYMBOL, px_micros=PX_MICROS)
+    users = await open_in(cell, USERS)
     script = place_script(users, clients=IN_FLIGHT, batch=BATCH, symbol=SYMBOL, limit_px=LIMIT_PX)
     await settle_tables(cell.superuser_dsn)
     venue = StubVenue({SYMBOL: PX_MICROS})

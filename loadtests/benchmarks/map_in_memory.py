@@ -21,9 +21,10 @@ from infra.topology.cells import Cell
 from infra.topology.identifiers import CellId
 from infra.topology.shard_map import build_map
 from infra.topology.snapshot import decode_map, encode_map
-from loadtests.benchmarks.conditions import conditions, medians, write_result
-from loadtests.benchmarks.orders_per_second import MeasurementRefused, Say
-from loadtests.figures import percentile
+from loadtests.measurement.conditions import conditions
+from loadtests.measurement.refusal import MeasurementRefused
+from loadtests.measurement.results import Say, write_result
+from loadtests.quantiles import medians, percentile
 
 CELLS: Final = 50
 LOOKUPS: Final = 200_000

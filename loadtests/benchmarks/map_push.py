@@ -10,10 +10,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-from loadtests.benchmarks.conditions import conditions, write_result
-from loadtests.benchmarks.orders_per_second import MeasurementRefused, Say
-from loadtests.figures import percentile
+from loadtests.measurement.conditions import conditions
+from loadtests.measurement.refusal import MeasurementRefused
+from loadtests.measurement.results import Say, write_result
 from loadtests.operator_view import OperatorView
+from loadtests.quantiles import percentile
 
 WAIT_S_MAX: Final = 10.0
 LOOK_S: Final = 0.05

@@ -13,7 +13,7 @@ import uuid
 from collections import Counter
 from typing import Final
 
-from loadtests.raw_client import ConnectionBroken, answer_end
+from loadtests.measurement.raw_http import ConnectionBroken, answer_end
 
 AT_ONCE: Final = 500
 """The burst that a router allows by default."""

@@ -25,17 +25,17 @@ from uuid import UUID
 
 from infra.security.customer_token import CustomerTokenSigner
 from infra.security.keys import CUSTOMER_SIGNING_FILE, load_signing_ring
-from loadtests.benchmarks.bench_customers import limit_buy
-from loadtests.benchmarks.conditions import conditions, write_result
-from loadtests.benchmarks.growth import open_in
 from loadtests.benchmarks.noisy_customer import KINDS, burst
-from loadtests.benchmarks.orders_per_second import Say, order_around_key, orders_in_turn
-from loadtests.benchmarks.own_cell import own_cell
-from loadtests.benchmarks.own_processes import await_port, free_port, running_router
-from loadtests.benchmarks.procedure import LIMIT_PX, SYMBOL
-from loadtests.figures import percentile
-from loadtests.paced_client import paced
-from loadtests.raw_client import LoadResult, build_request
+from loadtests.measurement.conditions import conditions
+from loadtests.measurement.load_result import LoadResult
+from loadtests.measurement.open_loop import paced
+from loadtests.measurement.order_requests import limit_buy, order_around_key, orders_in_turn
+from loadtests.measurement.own_cell import own_cell
+from loadtests.measurement.own_market import LIMIT_PX, SYMBOL, open_in
+from loadtests.measurement.own_processes import await_port, free_port, running_router
+from loadtests.measurement.raw_http import build_request
+from loadtests.measurement.results import Say, write_result
+from loadtests.quantiles import percentile
 
 ORDERS_PER_S: Final = 20.0
 READS_PER_S: Final = 20.0

@@ -9,27 +9,24 @@ Then the latency at half of the rate through the router: an open loop, in which 
 next request and whoever has to wait for a connection counts from the moment when his request was due.
 """
 
-import asyncio
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from loadtests.benchmarks.bench_customers import Bench, open_bench, state_folder
-from loadtests.benchmarks.conditions import conditions, medians, write_result
-from loadtests.benchmarks.pgbench import database_of, pgbench_version, run_pgbench
-from loadtests.figures import percentile
+from loadtests.measurement.closed_loop import drive
+from loadtests.measurement.conditions import conditions
+from loadtests.measurement.load_result import LoadResult, checked, told
+from loadtests.measurement.open_loop import drive_paced
+from loadtests.measurement.pgbench import database_of, pgbench_version, run_pgbench
+from loadtests.measurement.refusal import MeasurementRefused
+from loadtests.measurement.results import Say, write_result
+from loadtests.measurement.stack_customers import Bench, open_bench
+from loadtests.measurement.stack_queues import orders_in, until_quiet
+from loadtests.measurement.stack_requests import through_router, to_cell
+from loadtests.measurement.state_folder import state_folder
 from loadtests.operator_view import OperatorView
-from loadtests.paced_client import drive_paced
-from loadtests.raw_client import LoadResult, RequestOf, build_request, drive
+from loadtests.quantiles import medians
 
-QUIET_S_MAX = 120.0
 WARM_UP_S = 2.0
-
-Say = Callable[[str], None]
-
-
-class MeasurementRefused(Exception):
-    """What was measured is not what was meant."""
 
 
 async def measure(
@@ -106,78 +103,7 @@ async def half_of_peak(bench: Bench, peak: float, number: int, *, connections: i
     return {f"half_{name}": value for name, value in told("router", checked(result, 201)).items()}
 
 
-def through_router(
-    bench: Bench, round_number: int, connections: int | None = None, *, name: str = "router"
-) -> RequestOf:
-    heads = [
-        order_around_key(bench.router_url, {"Authorization": f"Bearer {customer.access_token}"}, bench.body())
-        for customer in bench.customers
-    ]
-    return orders_in_turn(heads, connections, f"{name}-{round_number}")
-
-
-def to_cell(bench: Bench, round_number: int, connections: int | None = None) -> RequestOf:
-    body = bench.body()
-    heads = [order_around_key(bench.cell_url, {"X-Route-Token": token}, body) for token in bench.route_tokens()]
-    return orders_in_turn(heads, connections, f"cell-{round_number}")
-
-
-_KEY_MARK = "KEY-OF-THIS-REQUEST"
-
-
-def order_around_key(url: str, headers: dict[str, str], body: bytes) -> tuple[bytes, bytes]:
-    """An order before and after its idempotency key; only the key differs from one request to the next."""
-    request = build_request("POST", f"{url}/v1/orders", {**headers, "X-Idempotency-Key": _KEY_MARK}, body)
-    before, _, after = request.partition(_KEY_MARK.encode())
-    return before, after
-
-
-def orders_in_turn(heads: list[tuple[bytes, bytes]], connections: int | None, name: str) -> RequestOf:
-    """Each connection serves customers of its own, one after the other; None: one customer on each."""
-    connections = connections or len(heads)
-    turns = len(heads) // connections
-
-    def request_of(lane: int, number: int) -> bytes:
-        before, after = heads[lane + connections * (number % turns)]
-        return b"%b%b-%d%b" % (before, name.encode(), number, after)
-
-    return request_of
-
-
-def checked(result: LoadResult, wanted: int) -> LoadResult:
-    """The result, if every answer was the wanted one. Raises MeasurementRefused."""
-    if set(result.statuses) != {wanted}:
-        raise MeasurementRefused(f"answers other than {wanted}: {dict(result.statuses)}; the first: {result.first_bad}")
-    return result
-
-
-def told(name: str, result: LoadResult, wanted: int = 201) -> dict[str, float]:
-    return {
-        f"{name}_per_s": round(result.per_second(wanted), 1),
-        f"{name}_p50_ms": round(percentile(result.latencies_s, 0.50) * 1000, 3),
-        f"{name}_p99_ms": round(percentile(result.latencies_s, 0.99) * 1000, 3),
-    }
-
-
 async def check(result: LoadResult, before: int, view: OperatorView, cell: str) -> None:
     stored = await orders_in(view, cell) - before
     if stored != checked(result, 201).statuses[201]:
         raise MeasurementRefused(f"{result.statuses[201]} orders were accepted, {stored} are in the database")
-
-
-async def orders_in(view: OperatorView, cell: str) -> int:
-    summary = await view.summary(cell)
-    return sum(int(count) for count in summary["orders_by_status"].values())
-
-
-async def until_quiet(view: OperatorView, cell: str) -> None:
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + QUIET_S_MAX
-    while True:
-        summary = await view.summary(cell)
-        waiting = {name: summary[name] for name in ("outbox_pending", "inbox_pending", "instructions_pending")}
-        if not any(waiting.values()):
-            return
-        if loop.time() > deadline:
-            raise MeasurementRefused(f"{cell} is not quiet after {QUIET_S_MAX:.0f} s: {waiting}")
-        await asyncio.sleep(1.0)

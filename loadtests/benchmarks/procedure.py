@@ -6,22 +6,15 @@ use two connections, as many as a cell has calls in the air; one command per cal
 """
 
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-from loadtests.benchmarks.conditions import conditions, medians, write_result
-from loadtests.benchmarks.orders_per_second import Say
-from loadtests.benchmarks.own_cell import own_cell
-from loadtests.benchmarks.pgbench import CLIENTS, pgbench_version, place_script, run_script
-from loadtests.benchmarks.queries import open_customers, place_under_key, settle_tables
-from loadtests.figures import MICROS
-
-BATCH: Final = 64
-IN_FLIGHT: Final = 2
-USERS: Final = 1_280
-SYMBOL: Final = "KO"
-PX_MICROS: Final = 62 * MICROS
-LIMIT_PX: Final = 57 * MICROS
-CASH_MICROS: Final = 9_000_000_000 * MICROS
+from loadtests.measurement.conditions import conditions
+from loadtests.measurement.own_cell import own_cell
+from loadtests.measurement.own_market import BATCH, IN_FLIGHT, LIMIT_PX, SYMBOL, USERS, open_in
+from loadtests.measurement.pgbench import CLIENTS, pgbench_version, place_script, run_script
+from loadtests.measurement.queries import place_under_key, settle_tables
+from loadtests.measurement.results import Say, write_result
+from loadtests.quantiles import medians
 
 
 async def measure(say: Say, *, seconds: int, rounds: int) -> tuple[dict[str, Any], Path]:
@@ -29,9 +22,7 @@ async def measure(say: Say, *, seconds: int, rounds: int) -> tuple[dict[str, Any
     where["pgbench"] = await pgbench_version()
     measured: list[dict[str, float]] = []
     async with own_cell() as cell:
-        users = await open_customers(
-            cell.service_dsn, USERS, cash_micros=CASH_MICROS, symbol=SYMBOL, px_micros=PX_MICROS
-        )
+        users = await open_in(cell, USERS)
 
         def script(clients: int, batch: int, *, replays: bool = False) -> str:
             return place_script(users, clients=clients, batch=batch, symbol=SYMBOL, limit_px=LIMIT_PX, replays=replays)

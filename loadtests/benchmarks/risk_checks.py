@@ -13,12 +13,14 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Final
 
-from loadtests.benchmarks.conditions import conditions, medians, write_result
-from loadtests.benchmarks.orders_per_second import MeasurementRefused, Say
-from loadtests.benchmarks.own_cell import own_cell
-from loadtests.benchmarks.procedure import CASH_MICROS, LIMIT_PX, PX_MICROS, SYMBOL
-from loadtests.benchmarks.queries import SingleOrders, open_customers, place_under_key, settle_tables
-from loadtests.figures import MICROS, percentile
+from loadtests.figures import MICROS
+from loadtests.measurement.conditions import conditions
+from loadtests.measurement.own_cell import own_cell
+from loadtests.measurement.own_market import CASH_MICROS, LIMIT_PX, PX_MICROS, SYMBOL
+from loadtests.measurement.queries import SingleOrders, open_customers, place_under_key, settle_tables
+from loadtests.measurement.refusal import MeasurementRefused
+from loadtests.measurement.results import Say, write_result
+from loadtests.quantiles import medians, percentile
 
 USERS: Final = 256
 OTHER_SYMBOL: Final = "PEP"

@@ -7,12 +7,16 @@ added p50 and p99 of a pair of rounds are the differences of the two; the result
 from pathlib import Path
 from typing import Any
 
-from loadtests.benchmarks.bench_customers import Bench, open_bench
-from loadtests.benchmarks.conditions import conditions, medians, write_result
-from loadtests.benchmarks.orders_per_second import Say, checked, through_router, to_cell, until_quiet
-from loadtests.figures import percentile
+from loadtests.measurement.closed_loop import drive
+from loadtests.measurement.conditions import conditions
+from loadtests.measurement.load_result import RequestOf, checked
+from loadtests.measurement.raw_http import build_request
+from loadtests.measurement.results import Say, write_result
+from loadtests.measurement.stack_customers import Bench, open_bench
+from loadtests.measurement.stack_queues import until_quiet
+from loadtests.measurement.stack_requests import through_router, to_cell
 from loadtests.operator_view import OperatorView
-from loadtests.raw_client import RequestOf, build_request, drive
+from loadtests.quantiles import medians, percentile
 
 CONNECTIONS = (1, 8)
 

@@ -22,8 +22,8 @@ from uuid import uuid4
 
 from infra.security.customer_token import CustomerTokenSigner
 from infra.security.keys import CUSTOMER_SIGNING_FILE, load_signing_ring
-from loadtests.benchmarks.conditions import conditions, write_result
-from loadtests.benchmarks.haproxy_peer import (
+from loadtests.measurement.conditions import conditions
+from loadtests.measurement.haproxy_peer import (
     MAP_LINES,
     haproxy_config,
     hs256,
@@ -33,8 +33,9 @@ from loadtests.benchmarks.haproxy_peer import (
     users_map,
     wrk_script,
 )
-from loadtests.benchmarks.orders_per_second import MeasurementRefused, Say
-from loadtests.benchmarks.own_processes import await_port, cpu_s, free_port, running_haproxy, running_router
+from loadtests.measurement.own_processes import await_port, cpu_s, free_port, running_haproxy, running_router
+from loadtests.measurement.refusal import MeasurementRefused
+from loadtests.measurement.results import Say, write_result
 
 USERS: Final = 1_000
 CONNECTIONS: Final = 64

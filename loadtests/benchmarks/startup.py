@@ -11,9 +11,11 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from loadtests.benchmarks.conditions import conditions, medians, write_result
-from loadtests.benchmarks.orders_per_second import MeasurementRefused, Say
+from loadtests.measurement.conditions import conditions
+from loadtests.measurement.refusal import MeasurementRefused
+from loadtests.measurement.results import Say, write_result
 from loadtests.operator_view import OperatorView
+from loadtests.quantiles import medians
 
 COMMAND_S_MAX = 300.0
 

@@ -1,0 +1,1 @@
+"""The load tests' command line, one file per group of commands."""

@@ -26,7 +26,8 @@ from loadtests.benchmarks import (
     router_vs_haproxy,
     startup,
 )
-from loadtests.commands.common import Router, Stack, failures_in_words, run_to_end
+from loadtests.commands.ending import failures_in_words, run_to_end
+from loadtests.commands.options import Router, Stack
 from loadtests.operator_view import OperatorView, router_address
 
 app = typer.Typer(invoke_without_command=True, help="Measurements with their conditions, kept as JSON.")

@@ -13,8 +13,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from loadtests.benchmarks.bench_customers import state_folder
-from loadtests.commands.common import Router, Stack, fail, run_to_end
+from loadtests.commands.ending import fail, run_to_end
+from loadtests.commands.options import Router, Stack
 from loadtests.load.account_file import AccountFileRefused
 from loadtests.load.arrivals import RateTooLow
 from loadtests.load.conduct import GeneratorFailed, Rehearsal, RunThrownAway, rehearse
@@ -22,6 +22,7 @@ from loadtests.load.honesty import ADVICE
 from loadtests.load.make_accounts import prepare_accounts
 from loadtests.load.report import Run
 from loadtests.load.verdict import is_passed
+from loadtests.measurement.state_folder import state_folder
 from loadtests.operator_view import OperatorView, router_address
 from loadtests.progress_line import progress_line
 

@@ -1,1 +1,1 @@
-"""Cells as a whole: make one, and tell the map about it."""
+"""Cells as a whole: list, provision and register, cordon, archive."""

@@ -1,6 +1,6 @@
-"""Archive a cell's old history: the cell works in pieces of seconds, and its answer says where to go on.
+"""Archive a cell's old history. The cell works for some seconds per request, and its answer says where to continue.
 
-Interrupted anywhere it is simply begun again: what has moved is passed over.
+After an interruption the walk is started again from the first user: what is archived already is skipped.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,15 @@ from infra.backends.local.backend import LocalBackend
 from shardctl.cell_admin import open_cell_admin
 from shardctl.errors import Refused
 
-_COUNTS = ("users", "put_off", "entries", "postings", "events", "executions")
+_COUNTED = {
+    "users": "users",
+    "deferred": "put_off",
+    "entries": "entries",
+    "postings": "postings",
+    "events": "events",
+    "executions": "executions",
+}
+"""Our name of a count, and the name in the cell's answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +28,8 @@ class ArchiveTotals:
 
     cell: str
     users: int
-    put_off: int
+    deferred: int
+    """Users whose row was locked or who are halted: left for the next run."""
     entries: int
     postings: int
     events: int
@@ -28,27 +37,27 @@ class ArchiveTotals:
 
 
 async def archive_cell(
-    backend: LocalBackend, cell: str, older_than_days: int, tell: Callable[[ArchiveTotals], None]
+    backend: LocalBackend, cell: str, older_than_days: int, on_progress: Callable[[ArchiveTotals], None]
 ) -> ArchiveTotals:
-    """Walk all users once. Raises Refused in the end if events that old are not published yet: of those users nothing
-    was moved."""
-    counts = dict.fromkeys(_COUNTS, 0)
+    """Walk all users once; `on_progress` is called after each answer but the last. Raises NotReachable, and Refused at
+    the end if events of that age are not published yet: of those users nothing was moved."""
+    counts = dict.fromkeys(_COUNTED, 0)
     unpublished = False
     body: dict[str, Any] = {"older_than_days": older_than_days}
     async with open_cell_admin(backend) as admin:
         while True:
             answer = await admin.call(cell, "POST", "/operator/v1/archive", body)
-            for name in _COUNTS:
-                counts[name] += answer[name]
+            for name, wire_name in _COUNTED.items():
+                counts[name] += answer[wire_name]
             totals = ArchiveTotals(cell, **counts)
             unpublished |= answer["unpublished"]
             if answer["place"] is None:
                 break
-            tell(totals)
+            on_progress(totals)
             body["place"] = answer["place"]
     if unpublished:
         raise Refused(
-            f"{cell}: {totals.entries} entries moved, but some users' events that old wait for Kafka: "
+            f"{cell}: {totals.entries} entries moved, but events of some users are that old and not published yet: "
             f"`shardctl status`, `shardctl logs {cell}-relay`"
         )
     return totals

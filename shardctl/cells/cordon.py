@@ -1,7 +1,7 @@
-"""Whether a cell takes new users. Its own users notice nothing either way; nobody moves.
+"""Whether a cell takes new users. Its present users are not affected and nobody moves.
 
-One epoch of the map, then the notice to the routers. Repeated, it changes nothing. If Redis is away the change holds
-all the same: routers find it in the control database within seconds.
+The change is one epoch of the map, then a notice to the routers. Repeating it changes nothing. If Redis is away the
+change holds all the same: routers read it in the control database within seconds.
 """
 
 from dataclasses import dataclass, replace
@@ -23,18 +23,18 @@ class StateChange:
     epoch: int
     changed: bool
     published: bool
-    """To Redis; else routers read it in the control database."""
+    """To Redis; if false, routers read the map in the control database within seconds."""
     cells_open: int
     """How many cells take new users now."""
 
 
 async def cordon_cell(backend: LocalBackend, name: str, reason: str) -> StateChange:
-    """No new users. Raises `Refused` for an unknown cell and one that is being emptied."""
+    """Take no new users. Raises `Refused` for an unknown, draining or retired cell, `StaleEpoch`, `NotReachable`."""
     return await _set_state(backend, name, CellState.CORDONED, reason)
 
 
 async def uncordon_cell(backend: LocalBackend, name: str, reason: str) -> StateChange:
-    """New users again. Raises as `cordon_cell`."""
+    """Take new users again. Raises as `cordon_cell`."""
     return await _set_state(backend, name, CellState.OPEN, reason)
 
 

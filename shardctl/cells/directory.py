@@ -1,4 +1,4 @@
-"""The cells as the shard map knows them."""
+"""The cells of the shard map, with the buckets and pinned users that each owns."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -20,6 +20,7 @@ class CellRow:
 
 
 async def list_cells(backend: LocalBackend) -> list[CellRow]:
+    """In order of name. Raises NotReachable, MapNotCreated."""
     async with open_store(control_dsn(backend)) as store:
         shard_map = await store.load()
     buckets = shard_map.bucket_counts()

@@ -1,7 +1,7 @@
-"""Give cells their schema and their place in the shard map.
+"""Give cells their schema and their entry in the shard map.
 
-Every step may be repeated: a migrated database stays as it is, a registered cell keeps its buckets and only its
-addresses follow. The map is the last step, so no user is sent to a cell that was never able to take one.
+Every step may be repeated: a migrated database stays as it is; a registered cell keeps its buckets, only its addresses
+are updated. The map is the last step, so no user is sent to a cell that has never worked.
 """
 
 import asyncio
@@ -12,6 +12,7 @@ from infra.backends.cell_spec import CellSpec, ProcessKind, ProcessSpec
 from infra.backends.local.backend import LocalBackend
 from infra.backends.local.processes import CONTROL_POSTGRES, Tools, migration_job, postgres_name
 from infra.runtime.migrator import migrate
+from infra.runtime.redis_client import REDIS_FAILURES
 from infra.topology.cells import Cell
 from infra.topology.identifiers import CellId
 from infra.topology.shard_map import ShardMap
@@ -21,19 +22,22 @@ from shardctl.shardmap.store import ShardMapStore, open_store
 from shardctl.stack.current import actor, control_dsn
 
 _READY_TIMEOUT_S = 60.0
+"""As in `stack/bring_up.py`: seconds are usual, the rest is for a busy machine."""
 _MIGRATIONS_AT_ONCE = 2
+"""Each is a Python process that uses one core fully for a second or two."""
 
 
 async def migrate_control(backend: LocalBackend, report: Report) -> None:
+    """Roles, then the control schema. Raises MigrationError."""
     await backend.set_up_roles(CONTROL_POSTGRES)
     applied = await migrate(control_dsn(backend), package="shardctl")
     report(Step("control schema", Phase.READY, f"level {applied.level}"))
 
 
 async def migrate_cells(backend: LocalBackend, cells: tuple[CellSpec, ...], report: Report) -> dict[str, str]:
-    """Each cell's own image brings its own database up to date; shardctl knows no cell SQL.
+    """Each cell's own image migrates its own database; shardctl knows no cell SQL.
 
-    Returns what went wrong by cell: one cell's trouble is no reason to keep the others down.
+    Returns failures by cell: one cell's failure does not keep the others down.
     """
     failures: dict[str, str] = {}
     limit = asyncio.Semaphore(_MIGRATIONS_AT_ONCE)
@@ -57,7 +61,8 @@ async def migrate_cells(backend: LocalBackend, cells: tuple[CellSpec, ...], repo
 
 
 async def register_cells(backend: LocalBackend, cells: tuple[CellSpec, ...], report: Report) -> ShardMap:
-    """The map learns every cell and where it listens; routers are told. Nothing moves: new cells get unused buckets."""
+    """Enter every cell and its addresses into the map, then notify routers. New cells get unused buckets; nobody
+    moves."""
     addresses = backend.addresses()
     async with open_store(control_dsn(backend)) as store:
         await store.create_lineage(actor=actor())
@@ -84,14 +89,18 @@ async def _register(
 async def _publish(redis_url: str, shard_map: ShardMap, report: Report) -> None:
     try:
         await publish_map(redis_url, shard_map)
-    except Exception as error:  # Redis may be away: routers read the control database by themselves within seconds
+    except REDIS_FAILURES as error:  # no failure of the command: routers read the control database within seconds
         report(Step("shard map", Phase.READY, f"epoch {shard_map.epoch}, not published to Redis: {error}"))
     else:
         report(Step("shard map", Phase.READY, f"epoch {shard_map.epoch}"))
 
 
 async def add_cell(backend: LocalBackend, cell: CellSpec, report: Report) -> ShardMap:
-    """A further cell joins a running stack: its database, schema, topics and processes first, the map last."""
+    """A further cell joins a running stack: its database, schema, topics and processes first, the map last.
+
+    Raises Refused (no running stack; the cell exists with another number of app servers) and BackendError. A failure
+    leaves a cell that no user is sent to; the same command continues.
+    """
     async with backend.lock():
         spec = backend.record().spec
         if not await backend.is_running():

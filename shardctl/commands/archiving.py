@@ -1,4 +1,4 @@
-"""`shardctl cells archive`: old history out of the way of what is written now."""
+"""`shardctl cells archive`: move old history out of the tables that are written now."""
 
 from typing import Annotated
 
@@ -8,11 +8,12 @@ from infra.backends.backend import Phase, Step
 from shardctl.cells.archive import ArchiveTotals, archive_cell
 from shardctl.errors import UsageError
 from shardctl.interruption import run_resumable
-from shardctl.output import console, print_json
+from shardctl.output import print_json, print_line
 from shardctl.progress import shown_progress
 from shardctl.stack.current import open_stack
 
 OLDER_THAN_DAYS = 90
+"""A quarter: what customers and support still look at stays in the current tables."""
 
 
 def archive(
@@ -26,25 +27,24 @@ def archive(
     """Move the history of orders that ended long ago to the archive, by month. Customers see it as before."""
     backend = open_stack()
     if every == (cell is not None):
-        raise UsageError("name one cell, or say --all")
+        raise UsageError("name one cell, or give --all")
     names = [spec.name for spec in backend.record().spec.cells] if cell is None else [cell]
     done = []
     with shown_progress("archiving", quiet=as_json) as report:
 
-        def tell(totals: ArchiveTotals) -> None:
+        def show_progress(totals: ArchiveTotals) -> None:
             report(Step(f"{totals.cell}, {totals.entries} entries of {totals.users} users", Phase.START))
 
         for name in names:
             again = f"shardctl cells archive {cell or '--all'} --older-than {older_than}"
-            done.append(run_resumable(archive_cell(backend, name, older_than, tell), resume=again))
+            done.append(run_resumable(archive_cell(backend, name, older_than, show_progress), resume=again))
     if as_json:
         print_json(done[0] if cell else done)
         return
     for totals in done:
-        console.print(
+        print_line(
             f"{totals.cell}: {totals.entries} entries, {totals.postings} postings, {totals.events} order events, "
-            f"{totals.executions} executions of {totals.users} users; put off: {totals.put_off}",
-            highlight=False,
+            f"{totals.executions} executions of {totals.users} users; deferred: {totals.deferred}",
         )
 
 

@@ -1,4 +1,5 @@
-"""`shardctl cells ...`: list, add, cordon, uncordon, summary, check, quarantine; the rest has files of its own."""
+"""`shardctl cells ...`: list, add, cordon, uncordon, summary, check, quarantine; longer commands have their own
+files."""
 
 import asyncio
 from dataclasses import asdict
@@ -14,15 +15,15 @@ from shardctl.cells.provision import add_cell
 from shardctl.commands import archiving, reconciliation, retrying
 from shardctl.errors import Refused
 from shardctl.interruption import run_resumable
-from shardctl.output import console, print_json, print_table
+from shardctl.output import print_json, print_line, print_table
 from shardctl.progress import shown_progress
 from shardctl.stack.current import open_stack
 
-app = typer.Typer(help="Cells: list them, add one, ask one how it is.", no_args_is_help=True)
+app = typer.Typer(help="Cells: list, add, cordon, inspect, reconcile, archive.", no_args_is_help=True)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 CellName = Annotated[str, typer.Argument(help="Name of a cell, as cell-1.")]
-Reason = Annotated[str, typer.Option(help="Kept in the map's history, with who you are.")]
+Reason = Annotated[str, typer.Option(help="Why; kept with your name in the map's history.")]
 
 
 @app.command("list")
@@ -44,11 +45,13 @@ def list_(as_json: AsJson = False) -> None:
 
 @app.command()
 def add(
-    name: Annotated[str | None, typer.Argument(help="Its name; by default the next of cell-1, cell-2, ...")] = None,
-    apis: Annotated[int, typer.Option(help="Api processes.")] = 1,
+    name: Annotated[
+        str | None, typer.Argument(help="Name of the new cell; by default the next of cell-1, cell-2, ...")
+    ] = None,
+    apis: Annotated[int, typer.Option(help="App servers.")] = 1,
     as_json: AsJson = False,
 ) -> None:
-    """A further cell joins the running stack and takes new users; no existing user moves."""
+    """Add a cell to the running stack; it takes new users, and no existing user moves. Harmless to repeat by name."""
     taken = frozenset(cell.name for cell in open_stack().record().spec.cells)
     cell = CellSpec(name or next_cell_name(taken), apis)
     with shown_progress(f"adding {cell.name}", quiet=as_json) as report:
@@ -56,18 +59,18 @@ def add(
     if as_json:
         print_json({"cell": cell.name, "epoch": shard_map.epoch})
     else:
-        console.print(f"{cell.name} takes new users since epoch {shard_map.epoch}")
+        print_line(f"{cell.name} takes new users since epoch {shard_map.epoch}")
 
 
 @app.command()
 def cordon(cell: CellName, reason: Reason, as_json: AsJson = False) -> None:
-    """The cell takes no new users from now on; its own go on as before."""
+    """Send no new users to the cell; its present users are not affected."""
     _show_change(asyncio.run(cordon_cell(open_stack(), cell, reason)), "takes no new users", as_json)
 
 
 @app.command()
 def uncordon(cell: CellName, reason: Reason, as_json: AsJson = False) -> None:
-    """The cell takes new users again."""
+    """Send new users to the cell again."""
     _show_change(asyncio.run(uncordon_cell(open_stack(), cell, reason)), "takes new users", as_json)
 
 
@@ -91,26 +94,29 @@ def check(cell: CellName, as_json: AsJson = False) -> None:
         rows = [(item["name"], item["violations"], f"{item['duration_ms']:.0f} ms") for item in found["checks"]]
         print_table(("check", "violations>", "took>"), rows)
     if not found["healthy"]:
-        raise Refused(f"{cell}: a ledger check found something")
+        raise Refused(f"{cell}: a ledger check found something: `shardctl cells check {cell} --json` shows the rows")
 
 
 @app.command()
 def quarantine(cell: CellName, as_json: AsJson = False) -> None:
-    """Reports that are not applied, oldest first, with the reason: for a person (unknown orders, changed content), or
-    waiting, until the time that is shown, for the execution which they take back or for room in their order."""
+    """Execution reports that are not applied, with the reason, oldest first.
+
+    With an id: quarantined, an operator must act (`cells retry-report`). With a time: the report waits until then for
+    the execution that it takes back, or for room in its order, and is applied without you.
+    """
     found = asyncio.run(_not_applied(cell))
     if as_json:
         print_json(found)
         return
     if not found:
-        console.print(f"{cell}: nothing is in quarantine, nothing waits", highlight=False)
+        print_line(f"{cell}: no report is in quarantine and none waits")
         return
     rows = [
         (
             "" if row["waits_until"] else row["id"],
             row["at"],
             row["reason"],
-            row["waits_until"] or "for a person",
+            row["waits_until"] or "(operator)",
             row["order_id"] or "",
             row["venue_seq"],
         )
@@ -129,11 +135,11 @@ def _show_change(change: StateChange, words: str, as_json: bool) -> None:
         print_json(asdict(change))
         return
     since = f"since epoch {change.epoch}" if change.changed else "already; nothing was changed"
-    console.print(f"{change.cell} {words} {since}", highlight=False)
+    print_line(f"{change.cell} {words} {since}")
     if not change.published:
-        console.print("Redis does not answer: routers read it in the control database within seconds", highlight=False)
+        print_line("Redis does not answer: routers read it in the control database within seconds")
     if change.cells_open == 0:
-        console.print("no cell takes new users now: sign-ups are refused with 503", style="yellow", highlight=False)
+        print_line("no cell takes new users now: sign-ups are refused with 503", style="yellow")
 
 
 async def _not_applied(cell: str) -> list[dict[str, Any]]:

@@ -1,16 +1,18 @@
-"""`shardctl doctor`: what is wrong here, and the command that mends it."""
+"""`shardctl doctor`: what is wrong with machine and stack, and the command that mends it."""
 
 import asyncio
 from typing import Annotated
 
 import typer
+from rich.text import Text
 
 from shardctl.errors import Refused
-from shardctl.output import console, print_json
+from shardctl.output import console, print_json, print_line
 from shardctl.stack.current import open_backend
-from shardctl.stack.doctor import Finding, Verdict, examine
+from shardctl.stack.doctor import examine
+from shardctl.stack.findings import Finding, Verdict
 
-_MARKS = {Verdict.GOOD: "[green]✓[/]", Verdict.WARNING: "[yellow]![/]", Verdict.BAD: "[bold red]✗[/]"}
+_MARKS = {Verdict.GOOD: ("✓", "green"), Verdict.WARNING: ("!", "yellow"), Verdict.BAD: ("✗", "bold red")}
 
 
 def doctor(
@@ -19,8 +21,8 @@ def doctor(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Examine machine and stack; each finding comes with its fix. Exit code 1 if something is wrong."""
-    findings = asyncio.run(_examine(ledger=ledger, speak=not as_json))
+    """Examine machine and stack; each finding names the command that mends it. Exit code 1: something is wrong."""
+    findings = asyncio.run(_examine(ledger=ledger, show=not as_json))
     if as_json:
         print_json(findings)
     wrong = [finding for finding in findings if finding.verdict is Verdict.BAD]
@@ -28,12 +30,18 @@ def doctor(
         raise Refused(f"{len(wrong)} of {len(findings)} checks found something")
 
 
-async def _examine(*, ledger: bool, speak: bool) -> list[Finding]:
+async def _examine(*, ledger: bool, show: bool) -> list[Finding]:
     findings = []
     async for finding in examine(open_backend(), ledger=ledger):
         findings.append(finding)
-        if speak:
-            console.print(f"{_MARKS[finding.verdict]} {finding.check}: {finding.detail}", highlight=False)
-            if finding.fix:
-                console.print(f"    fix: [bold]{finding.fix}[/]", highlight=False)
+        if show:
+            _print(finding)
     return findings
+
+
+def _print(finding: Finding) -> None:
+    line = Text.assemble(_MARKS[finding.verdict], f" {finding.check}: {finding.detail}")
+    console.print(line, highlight=False, soft_wrap=True)
+    if finding.verdict is not Verdict.GOOD:
+        print_line(f"    likely: {finding.cause}")
+        console.print(Text.assemble("    fix: ", (finding.fix, "bold")), highlight=False, soft_wrap=True)

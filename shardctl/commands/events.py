@@ -16,13 +16,14 @@ from shardctl.cell_admin import open_cell_admin
 from shardctl.errors import NotReachable, Refused
 from shardctl.events.cell_topics import all_events, describe, follow_events, newest_events
 from shardctl.events.count import DatabaseCount, EventsCount, KafkaCount, count_at_rest, count_in_kafka
-from shardctl.events.reading import EventsThrownAway, read_heads
+from shardctl.events.reading import EventsExpired, read_heads
 from shardctl.output import print_json, print_table
 from shardctl.stack.current import open_stack
 
-app = typer.Typer(help="Events that cells publish to Kafka.", no_args_is_help=True)
+app = typer.Typer(help="Events of a cell in Kafka: show, follow, count.", no_args_is_help=True)
 
 NEWEST_DEFAULT = 20
+"""Events that `tail` shows when no limit is given: one screen."""
 
 CellName = Annotated[str, typer.Option("--cell", "-c", help="Name of a cell, as cell-1.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -31,12 +32,14 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 @app.command()
 def tail(
     cell: CellName,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with what comes, until Ctrl-C.")] = False,
-    from_beginning: Annotated[bool, typer.Option("--from-beginning", help="Begin with the first event.")] = False,
-    limit: Annotated[int | None, typer.Option(min=1, help="Stop after so many events.")] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep printing new events until Ctrl-C.")] = False,
+    from_beginning: Annotated[
+        bool, typer.Option("--from-beginning", help="Begin with the oldest event that Kafka has.")
+    ] = False,
+    limit: Annotated[int | None, typer.Option(min=1, help="Stop after this many events.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """The newest 20 events of a cell, oldest first; or all, or those to come. --json: one per line, as published."""
+    """The newest 20 events of a cell, oldest first; or all of them, or new ones. --json: one per line, as published."""
     settings = _kafka_settings(cell)
     events = _events(settings, cell, follow=follow, from_beginning=from_beginning, limit=limit)
     try:
@@ -51,11 +54,11 @@ def tail(
 
 @app.command()
 def count(cell: CellName, as_json: AsJson = False) -> None:
-    """Distinct events in Kafka against the cell's database, read while it rests; exit code 1 if they differ."""
+    """Compare the events in Kafka with the cell's database, while the cell is quiet. Exit code 1: they differ."""
     settings = _kafka_settings(cell)
     try:
         found = asyncio.run(_count(settings, cell))
-    except (TopicsMissing, BrokerUnreachable, EventsThrownAway) as error:
+    except (TopicsMissing, BrokerUnreachable, EventsExpired) as error:
         raise _not_reachable(error) from error
     if as_json:
         print_json(found)
@@ -63,13 +66,15 @@ def count(cell: CellName, as_json: AsJson = False) -> None:
         rows = [
             ("order events", found.kafka.order_events, found.database.order_events),
             ("ledger events", found.kafka.ledger_events, found.database.journal_entries),
-            ("sent twice / not yet sent", found.kafka.duplicates, found.database.outbox_pending),
+            ("published twice / not yet published", found.kafka.duplicates, found.database.outbox_pending),
             ("missing / never written", found.kafka.missing, found.kafka.unknown),
-            ("out of the chain / no events", found.kafka.broken_links, found.kafka.malformed),
+            ("broken chain links / not events", found.kafka.broken_links, found.kafka.malformed),
         ]
         print_table((cell, "kafka>", "database>"), rows)
     if not found.at_rest:
-        raise Refused(f"{cell}: events went on flowing while they were counted; ask again when the cell is quiet")
+        raise Refused(
+            f"{cell}: the cell went on writing while events were counted; repeat the command when it is quiet"
+        )
     if not found.equal:
         raise Refused(f"{cell}: Kafka and the database differ: `shardctl status`, `shardctl logs {cell}-relay`")
 
@@ -100,7 +105,7 @@ async def _print(events: AsyncIterator[Record], *, as_json: bool) -> None:
 
 
 def _json_line(record: Record) -> str:
-    """The event byte for byte; what is no JSON is wrapped, so that every line can be parsed."""
+    """The event byte for byte. A record that is not JSON is wrapped, so that every line can be parsed."""
     try:
         msgspec.json.decode(record.value, type=msgspec.Raw)
     except msgspec.DecodeError:

@@ -8,10 +8,10 @@ import typer
 
 from shardctl.errors import Refused
 from shardctl.exchange_admin import open_exchange_admin
-from shardctl.output import console, print_json, print_table
+from shardctl.output import console, print_json, print_line, print_table
 from shardctl.stack.current import open_stack
 
-app = typer.Typer(help="The market of this stack: its tapes, orders and prices.", no_args_is_help=True)
+app = typer.Typer(help="The exchange of this stack: tapes, orders, prices.", no_args_is_help=True)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
@@ -19,15 +19,15 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 @app.command("load-tape")
 def load_tape(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A LOBSTER message file.", exists=True, dir_okay=False)],
-    symbol: Annotated[str, typer.Option(help="The symbol it is played on.")],
-    run: Annotated[str, typer.Option(help="Its name: orders name it in client_order_id, as RUN-<tape id>.")],
+    symbol: Annotated[str, typer.Option(help="The symbol that the tape is played on.")],
+    run: Annotated[str, typer.Option(help="Name of the tape. Orders refer to it by client_order_id: RUN-<tape id>.")],
     waits_for_replace: Annotated[
         bool,
-        typer.Option(help="What follows a partial cancellation (type 2) waits until the order is replaced."),
+        typer.Option(help="Rows after a partial cancellation (type 2) wait until the order is replaced."),
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Give the exchange a recorded tape; each of its orders then gets exactly its own executions."""
+    """Load a recorded tape into the exchange; each of its orders then gets exactly its own executions."""
     try:
         content = file.read_bytes()
     except OSError as error:
@@ -36,23 +36,22 @@ def load_tape(
     if as_json:
         print_json(tape)
         return
-    console.print(
+    print_line(
         f"{tape['symbol']} run {tape['run']}: "
         f"{tape['orders']} orders, {tape['fills']} executions in {tape['rows']} rows"
         f"{'' if tape['new'] else ' (was loaded before)'}",
-        highlight=False,
     )
     print_table(("rows by kind", ">"), [(name.replace("_", " "), count) for name, count in tape["counts"].items()])
 
 
 @app.command()
 def tapes(as_json: AsJson = False) -> None:
-    """The tapes that are loaded, and how many of their orders have come."""
+    """The tapes that are loaded, and how many of their orders the exchange has received."""
     found = asyncio.run(_tapes())
     if as_json:
         print_json(found)
         return
-    columns = ("symbol", "run", "rows>", "orders>", "came>", "executions>")
+    columns = ("symbol", "run", "rows>", "orders>", "received>", "executions>")
     print_table(
         columns,
         [

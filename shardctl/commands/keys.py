@@ -12,20 +12,20 @@ from infra.security.rotation import Rotated, list_keys
 from shardctl.errors import Refused
 from shardctl.interruption import run_resumable
 from shardctl.keys import KeyHolder, ask_holders, rotate_keys
-from shardctl.output import console, print_json, print_table
+from shardctl.output import print_json, print_line, print_table
 from shardctl.stack.current import open_stack, stack_clock
 
-app = typer.Typer(help="Signing keys: which there are, and how to change them.", no_args_is_help=True)
+app = typer.Typer(help="Signing keys: list, check who holds them, rotate.", no_args_is_help=True)
 
 
 @app.callback()
 def keys() -> None:
-    """Signing keys: which there are, and how to change them."""
+    """Signing keys: list, check who holds them, rotate."""
 
 
 @app.command("list")
 def list_(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
-    """Every key by ring, id and state; never a secret."""
+    """Every key by ring, id and state; secrets are never shown."""
     folder = open_stack().folder.keys
     rows = [row for ring in Rotated for row in list_keys(folder, ring)]
     if as_json:
@@ -36,12 +36,12 @@ def list_(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] =
 
 @app.command()
 def check(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
-    """Ask every process which keys it goes by; exit code 1 unless each one has those of the files and no other."""
+    """Ask every process which keys it holds; exit code 1 unless each holds those of the files and no others."""
     holders = asyncio.run(ask_holders(open_stack()))
     if as_json:
         print_json([asdict(holder) for holder in holders])
     else:
-        print_table(("process", "keys"), [(holder.process, holder.said) for holder in holders])
+        print_table(("process", "keys"), [(holder.process, holder.detail) for holder in holders])
     _refuse_others(holders)
 
 
@@ -52,12 +52,14 @@ def rotate(
         bool,
         typer.Option(
             "--drop-old",
-            help="A key leaked: old keys are void when this ends with 0, in every process; customers log in again.",
+            help="A key leaked: old keys are void at once (certain if this ends with 0). Customers must log in again.",
         ),
     ] = False,
 ) -> None:
-    """New keys without logging anybody out: add, wait until all have seen it, activate, drop what has expired; then
-    ask every process. Exit code 1 names those that may still go by a dropped key."""
+    """New signing keys; nobody is logged out. Old keys stay valid until what they signed has expired (--drop-old: not).
+
+    Then every process is asked which keys it holds. Exit code 1 names those that may still accept a dropped key.
+    """
     wanted = (ring,) if ring is not None else tuple(Rotated)
     stack = open_stack()
     rotation = run_resumable(
@@ -65,18 +67,18 @@ def rotate(
     )
     for change in rotation.changes:
         dropped = f", dropped {', '.join(change.dropped)}" if change.dropped else ""
-        console.print(f"{change.ring}: {change.kid} signs now{dropped}", highlight=False)
+        print_line(f"{change.ring}: {change.kid} signs now{dropped}")
     _refuse_others(rotation.holders)
-    console.print(f"{len(rotation.holders)} processes asked: none goes by another key", highlight=False)
+    print_line(f"{len(rotation.holders)} processes asked: each holds these keys and no others")
 
 
 def _refuse_others(holders: Sequence[KeyHolder]) -> None:
     others = [holder for holder in holders if not holder.is_current]
     if others:
-        said = "; ".join(f"{holder.process}: {holder.said}" for holder in others)
+        named = "; ".join(f"{holder.process}: {holder.detail}" for holder in others)
         raise Refused(
-            f"{said}. The files are as they should be, and a process that starts goes by them: end these (kill -9 PID, "
-            "they are started anew), then `shardctl keys check`"
+            f"{named}. The key files are right, and a process reads them when it starts: end the named processes "
+            "(pid in `shardctl status`; kill -9 PID, the supervisor starts them again), then `shardctl keys check`"
         )
 
 

@@ -1,4 +1,4 @@
-"""`shardctl cells reconcile` and `reconciliations`: a cell's books against the world, and the record of it."""
+"""`shardctl cells reconcile` and `reconciliations`: compare a cell with venue and Kafka, and show the kept results."""
 
 import asyncio
 from typing import Annotated, Any
@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from shardctl.errors import NotReachable, Refused, UsageError
-from shardctl.output import console, print_json, print_table
+from shardctl.output import print_json, print_line, print_table
 from shardctl.progress import shown_progress
 from shardctl.reconciliation.run import list_reconciliations, reconcile
 from shardctl.stack.current import open_stack
@@ -20,11 +20,11 @@ def reconcile_(
     every: Annotated[bool, typer.Option("--all", help="Every cell, one after the other.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Prove a cell's books, compare them with the venue and Kafka, keep the result. Exit code 1: a difference."""
+    """Check a cell's books, compare them with the venue and Kafka, keep the result. Exit code 1: a difference."""
     backend = open_stack()
     known = [spec.name for spec in backend.record().spec.cells]
     if every == (cell is not None):
-        raise UsageError("name one cell, or say --all")
+        raise UsageError("name one cell, or give --all")
     runs = {}
     with shown_progress("reconciling", quiet=as_json):
         for name in known if cell is None else [cell]:
@@ -63,10 +63,10 @@ def reconciliations(
 
 def _show(cell: str, run: dict[str, Any]) -> None:
     venue, events = run["venue"], run["events"]
-    console.print(f"{cell}: [bold]{run['verdict']}[/]  run {run['run_id']}", highlight=False)
-    told = f"{venue['compared']} orders, {venue['differences']} differ" if venue["asked"] else venue["reason"]
-    counted = _events_in_words(events) if events["asked"] else events["reason"]
-    print_table(("", ""), [("checks", f"{len(run['checks'])} ran"), ("venue", told), ("events in Kafka", counted)])
+    print_line(f"{cell}: {run['verdict']}  run {run['run_id']}", style="bold")
+    compared = f"{venue['compared']} orders, {venue['differences']} differ" if venue["asked"] else venue["reason"]
+    counted = _event_counts(events) if events["asked"] else events["reason"]
+    print_table(("", ""), [("checks", f"{len(run['checks'])} ran"), ("venue", compared), ("events in Kafka", counted)])
     for check in run["checks"]:
         if check["violations"]:
             _show_sample(f"{check['name']}: {check['violations']} rows", check["sample"])
@@ -83,7 +83,7 @@ def _show(cell: str, run: dict[str, Any]) -> None:
     )
 
 
-def _events_in_words(events: dict[str, Any]) -> str:
+def _event_counts(events: dict[str, Any]) -> str:
     words = [f"{events['missing']} missing"]
     named = (("unknown", "never written"), ("broken_links", "out of the chain"), ("malformed", "no events"))
     words += [f"{events[name]} {meaning}" for name, meaning in named if events.get(name)]
@@ -91,10 +91,10 @@ def _events_in_words(events: dict[str, Any]) -> str:
 
 
 def _show_sample(title: str, rows: list[dict[str, Any]]) -> None:
-    console.print(f"[bold red]{title}[/]", highlight=False)
+    print_line(title, style="bold red")
     for row in rows[:_SAMPLE_SHOWN]:
         fields = ", ".join(f"{name} {value}" for name, value in row.items() if value is not None)
-        console.print(f"  {fields}", highlight=False, markup=False, soft_wrap=True)
+        print_line(f"  {fields}")
 
 
 def _amount(micros: int) -> str:
@@ -102,7 +102,10 @@ def _amount(micros: int) -> str:
 
 
 def _judge(runs: dict[str, dict[str, Any]]) -> None:
-    """One exit code for all; a difference speaks louder than what could not be asked."""
+    """One exit code for all cells: a difference (1) comes before a side that could not be asked (3).
+
+    Raises Refused or NotReachable, with the next command.
+    """
     different = [(name, run["found"]) for name, run in runs.items() if run["verdict"] == "different"]
     if different:
         name, found = different[0]
@@ -110,7 +113,9 @@ def _judge(runs: dict[str, dict[str, Any]]) -> None:
         raise Refused(f"{what}: look at `shardctl cells reconciliations {name} -n 1 --json`{_next_step(name, found)}")
     incomplete = [name for name, run in runs.items() if run["verdict"] == "incomplete"]
     if incomplete:
-        raise NotReachable(f"{', '.join(incomplete)}: not everything could be asked; run it again: `shardctl status`")
+        raise NotReachable(
+            f"{', '.join(incomplete)}: not everything could be asked: look at `shardctl status`, then run it again"
+        )
 
 
 def _next_step(cell: str, found: list[str]) -> str:

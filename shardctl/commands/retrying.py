@@ -6,25 +6,25 @@ from typing import Annotated, Any
 import typer
 
 from shardctl.cell_admin import open_cell_admin
-from shardctl.output import console, print_json
+from shardctl.output import print_json, print_line
 from shardctl.stack.current import open_stack
 
 
 def retry_report(
     cell: Annotated[str, typer.Argument(help="Name of a cell, as cell-1.")],
-    report: Annotated[int, typer.Argument(help="Its id, as `shardctl cells quarantine CELL` shows it.", min=1)],
-    reason: Annotated[str, typer.Option(help="Kept in the cell, with who you are.")],
+    report: Annotated[int, typer.Argument(help="The report's id in `shardctl cells quarantine CELL`.", min=1)],
+    reason: Annotated[str, typer.Option(help="Why; kept with your name in the cell.")],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Put a quarantined report back to be judged like any other, when what was in its way is mended. It is applied
-    within seconds, or is in the quarantine again under a new id."""
+    """Apply a quarantined report again, after its cause is mended. Within seconds it is applied, or it is back in
+    quarantine under a new id, with the reason."""
     done = asyncio.run(_retry(cell, report, reason))
     if as_json:
         print_json(done)
         return
     about = f"of order {done['order_id']} " if done["order_id"] else ""
-    console.print(f"report {report} {about}goes to the books again within seconds", highlight=False)
-    console.print(f"if not, it is back, with the reason: shardctl cells quarantine {cell}", highlight=False)
+    print_line(f"report {report} {about}is applied again within seconds")
+    print_line(f"to see whether it was refused again: shardctl cells quarantine {cell}")
 
 
 async def _retry(cell: str, report: int, reason: str) -> dict[str, Any]:

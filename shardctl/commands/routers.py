@@ -8,17 +8,17 @@ import typer
 
 from infra.backends.local.backend import LocalBackend
 from shardctl.interruption import run_resumable
-from shardctl.output import console, print_json, print_table
+from shardctl.output import print_json, print_line, print_table
 from shardctl.progress import shown_progress
 from shardctl.stack.current import open_stack
 from shardctl.stack.routers import RouterRow, list_routers, restart_routers
 
-app = typer.Typer(help="Routers: which map each serves, and a rolling restart.", no_args_is_help=True)
+app = typer.Typer(help="Routers: the map that each serves, and a rolling restart.", no_args_is_help=True)
 
 
 @app.callback()
 def routers() -> None:
-    """Routers: which map each serves, and a rolling restart."""
+    """Routers: the map that each serves, and a rolling restart."""
 
 
 @app.command("list")
@@ -36,12 +36,12 @@ def list_(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] =
 def restart(
     name: Annotated[str | None, typer.Argument(help="One router; by default all, one after the other.")] = None,
 ) -> None:
-    """Begin anew without dropping a request: each finishes what it has and keeps its socket; the next follows when it
-    is ready."""
+    """Rolling restart without dropping a request: each router finishes what it has and keeps its listening socket; the
+    next follows when it is ready. Stops at the first that does not become ready."""
     with shown_progress("restarting") as report:
         backend: LocalBackend = open_stack(report)
         done = run_resumable(restart_routers(backend, name), resume="shardctl routers restart")
-    console.print(f"begun anew: {', '.join(done)}")
+    print_line(f"restarted: {', '.join(done)}")
 
 
 def _cells(row: RouterRow) -> tuple[object, ...]:

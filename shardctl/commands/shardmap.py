@@ -8,7 +8,7 @@ import typer
 
 from infra.runtime.redis_client import REDIS_FAILURES
 from shardctl.errors import NotReachable, Refused
-from shardctl.output import console, print_json, print_table
+from shardctl.output import print_json, print_line, print_table
 from shardctl.shardmap.publish import publish_map
 from shardctl.shardmap.store import EpochRecord, open_store
 from shardctl.stack.current import control_dsn, open_stack
@@ -26,31 +26,31 @@ def show(
     history: Annotated[int, typer.Option(help="How many of the newest epochs to show.", min=0, max=1000)] = 5,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Epoch, buckets and pins by cell, and who changed what, when and why."""
+    """Epoch, buckets and pins by cell, and the newest changes: who, when, why."""
     found, records = asyncio.run(_read(history))
     if as_json:
         print_json({**found, "history": [asdict(record) for record in records]})
         return
-    console.print(f"epoch {found['epoch']}, lineage {found['lineage']}", highlight=False)
+    print_line(f"epoch {found['epoch']}, lineage {found['lineage']}")
     print_table(
         ("cell", "state", "weight>", "buckets>", "pins>"),
         [(row["cell"], row["state"], row["weight"], row["buckets"], row["pins"]) for row in found["cells"]],
     )
-    console.print(f"{found['buckets_unassigned']:,} of 65,536 buckets unassigned", highlight=False)
+    print_line(f"{found['buckets_unassigned']:,} of 65,536 buckets unassigned")
     if records:
         print_table(
-            ("epoch>", "when", "who", "what", "why"),
+            ("epoch>", "at", "actor", "change", "reason"),
             [(record.epoch, _time(record), record.actor, _change(record), record.reason) for record in records],
         )
 
 
 @app.command()
 def publish() -> None:
-    """Give Redis the map as it is in the control database: after Redis was emptied. Harmless to repeat.
+    """Write the map of the control database to Redis, for instance after Redis was emptied. Harmless to repeat.
 
     Routers do not wait for it: without Redis they ask the control database.
     """
-    console.print(f"epoch {asyncio.run(_publish())} published", highlight=False)
+    print_line(f"epoch {asyncio.run(_publish())} published")
 
 
 async def _publish() -> int:

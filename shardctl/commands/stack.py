@@ -9,16 +9,17 @@ from rich.live import Live
 
 from shardctl.errors import UsageError
 from shardctl.interruption import run_resumable, shown_until_interrupted
-from shardctl.output import console, format_bytes, print_json, print_table
+from shardctl.output import console, format_bytes, print_json, print_line, print_table
 from shardctl.progress import shown_progress
 from shardctl.prompts import confirm_by_name
 from shardctl.stack.bring_up import bring_up
 from shardctl.stack.current import open_backend, open_stack
 from shardctl.stack.follow import follow_log, known_logs, last_lines
 from shardctl.stack.inspect import StackStatus, env_lines, read_status, status_table
-from shardctl.stack.wishes import Wishes
+from shardctl.stack.plan import StackOptions
 
 _WATCH_PAUSE_S = 1.0
+"""Reading memory and states of thirty processes takes some ten milliseconds."""
 
 
 class StatusFormat(StrEnum):
@@ -31,14 +32,17 @@ def up(
     cells: Annotated[
         int | None, typer.Option(help="How many cells (a new stack: 2). Never fewer than there are.")
     ] = None,
-    apis: Annotated[int | None, typer.Option(help="Api processes per cell (a new stack: 1).")] = None,
+    apis: Annotated[int | None, typer.Option(help="App servers per cell (a new stack: 1).")] = None,
     routers: Annotated[int | None, typer.Option(help="Routers (a new stack: 1).")] = None,
-    risk_profile: Annotated[str | None, typer.Option(help="Of new users: retail or professional.")] = None,
+    risk_profile: Annotated[str | None, typer.Option(help="Risk profile of new users: retail or professional.")] = None,
     market_hours: Annotated[
         str | None, typer.Option(help="always, or XNYS: orders wait for the open, day orders end at the close.")
     ] = None,
     profile: Annotated[
-        str | None, typer.Option(help="Of a new stack: local, production, or rehearsal (its clock may be shifted).")
+        str | None,
+        typer.Option(
+            help="Settings of a new stack: local, production, or rehearsal (production, but the clock may shift)."
+        ),
     ] = None,
     share_transfers: Annotated[
         str | None, typer.Option(help="accept: shares from other brokers post at once; approve: an operator decides.")
@@ -50,29 +54,29 @@ def up(
     as_json: Annotated[bool, typer.Option("--json", help="Print the status as JSON.")] = False,
 ) -> None:
     """Start the stack, or bring a running one to what is asked. Harmless to repeat."""
-    wishes = Wishes(cells, apis, routers, risk_profile, market_hours, profile, share_transfers, clock_offset)
-    run_resumable(_up(wishes, wait=wait, as_json=as_json), resume="shardctl up")
+    options = StackOptions(cells, apis, routers, risk_profile, market_hours, profile, share_transfers, clock_offset)
+    run_resumable(_up(options, wait=wait, as_json=as_json), resume="shardctl up")
 
 
-async def _up(wishes: Wishes, *, wait: bool, as_json: bool) -> None:
+async def _up(options: StackOptions, *, wait: bool, as_json: bool) -> None:
     with shown_progress("starting", quiet=as_json) as report:
         backend = open_backend(report)
-        await bring_up(backend, wishes, report, wait=wait)
+        await bring_up(backend, options, report, wait=wait)
         status = await read_status(backend)
     if as_json:
         print_json(status)
         return
     used = format_bytes(sum(process.rss_bytes or 0 for process in status.processes))
-    console.print(f"stack {status.stack} {status.state}: {len(status.processes)} processes, {used} of memory")
+    print_line(f"stack {status.stack} {status.state}: {len(status.processes)} processes, {used} of memory")
     for line in env_lines(backend)[:1]:
-        console.print(line, highlight=False)
+        print_line(line)
 
 
 def down(
     delete_data: Annotated[bool, typer.Option("--delete-data", help="Remove everything the stack stored.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
-    """Stop the stack; its data stays, unless told otherwise. Also ends what a killed supervisor left behind."""
+    """Stop the stack; its data stays unless --delete-data is given. Also ends what a killed supervisor left behind."""
     run_resumable(_down(delete_data=delete_data, yes=yes), resume="shardctl down")
 
 
@@ -80,17 +84,17 @@ async def _down(*, delete_data: bool, yes: bool) -> None:
     with shown_progress("stopping") as report:
         backend = open_backend(report)
         if not backend.exists():
-            console.print(f"there is no stack {backend.stack}; nothing to stop")
+            print_line(f"there is no stack {backend.stack}; nothing to stop")
             return
         if not delete_data:
             async with backend.lock():
                 await backend.stop()
-            console.print(f"stack {backend.stack} is stopped; its data is kept in {backend.folder.root}")
+            print_line(f"stack {backend.stack} is stopped; its data is kept in {backend.folder.root}")
             return
     confirm_by_name(backend.stack, f"remove every byte of the stack {backend.stack}", yes=yes)
     async with backend.lock():
         await backend.destroy()
-    console.print(f"stack {backend.stack} and its data are gone")
+    print_line(f"stack {backend.stack} and its data are gone")
 
 
 def status(
@@ -130,8 +134,10 @@ async def _watch() -> None:
 
 
 def logs(
-    name: Annotated[str | None, typer.Argument(help="A process of `shardctl status`; none: list them.")] = None,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep printing what is added.")] = False,
+    name: Annotated[
+        str | None, typer.Argument(help="A process of `shardctl status`; without a name the logs are listed.")
+    ] = None,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep printing new lines until Ctrl-C.")] = False,
     lines: Annotated[int, typer.Option("--lines", "-n", min=0, max=100_000, help="How many of the last lines.")] = 50,
 ) -> None:
     """The last lines of a process's log."""

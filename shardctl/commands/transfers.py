@@ -7,16 +7,16 @@ from uuid import UUID
 import typer
 
 from shardctl.errors import UsageError
-from shardctl.output import console, print_json, print_table
+from shardctl.output import print_json, print_line, print_table
 from shardctl.stack.current import open_stack
 from shardctl.transfers import decide, list_waiting
 
 app = typer.Typer(help="Shares from other brokers that wait for a decision.", no_args_is_help=True)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-UserName = Annotated[str, typer.Argument(metavar="USER", help="A user id, or the email he signed up with.")]
+UserName = Annotated[str, typer.Argument(metavar="USER", help="A user id, or the email of the sign-up.")]
 Transfers = Annotated[list[UUID], typer.Argument(metavar="TRANSFER...", help="Ids from `shardctl transfers list`.")]
-Reason = Annotated[str, typer.Option(help="Kept in the user's cell, with who you are; the customer never sees it.")]
+Reason = Annotated[str, typer.Option(help="Why; kept with your name in the user's cell. The customer never sees it.")]
 
 
 @app.command("list")
@@ -24,7 +24,7 @@ def list_(
     cell: Annotated[str | None, typer.Argument(help="Name of a cell, as cell-1; by default all.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """What waits, oldest first."""
+    """Transfers that wait for a decision, oldest first within each cell."""
     stack = open_stack()
     cells = tuple(known.name for known in stack.record().spec.cells)
     if cell is not None and cell not in cells:
@@ -34,7 +34,7 @@ def list_(
         print_json(rows)
         return
     if not rows:
-        console.print("no transfer waits", highlight=False)
+        print_line("no transfer waits")
         return
     columns = ("cell", "user_id", "transfer_id", "symbol", "qty", "unit_cost", "created_at")
     headings = ("cell", "user", "transfer", "symbol", "qty>", "unit cost>", "since")
@@ -43,13 +43,13 @@ def list_(
 
 @app.command()
 def approve(user: UserName, transfers: Transfers, reason: Reason, as_json: AsJson = False) -> None:
-    """The shares are the customer's from now on; posted in the same transaction. Harmless to repeat."""
+    """Post the shares to the customer's account. Harmless to repeat; a refused transfer stays refused."""
     _decide(user, transfers, reason, as_json, approve=True)
 
 
 @app.command()
 def refuse(user: UserName, transfers: Transfers, reason: Reason, as_json: AsJson = False) -> None:
-    """The transfer ends, and nothing was posted. Harmless to repeat."""
+    """End the transfer; nothing is posted. Harmless to repeat; an approved transfer stays approved."""
     _decide(user, transfers, reason, as_json, approve=False)
 
 
@@ -60,7 +60,7 @@ def _decide(user: str, transfers: list[UUID], reason: str, as_json: bool, *, app
         print_json(done[0] if len(done) == 1 else done)
         return
     for item in done:
-        told = f"{item['status']} now" if item["changed"] else f"was {item['status']} already"
+        outcome = f"{item['status']} now" if item["changed"] else f"was {item['status']} already"
         if not item["changed"] and item["decided_by"] is not None:
-            told += f", by {item['decided_by']} at {item['decided_at']}"
-        console.print(f"{item['transfer_id']}: {told}", highlight=False)
+            outcome += f", by {item['decided_by']} at {item['decided_at']}"
+        print_line(f"{item['transfer_id']}: {outcome}")

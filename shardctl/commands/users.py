@@ -9,15 +9,15 @@ import typer
 
 from infra.backends.local.backend import LocalBackend
 from shardctl.cell_admin import open_cell_admin
-from shardctl.output import console, print_json, print_table
+from shardctl.output import print_json, print_line, print_table
 from shardctl.revoke import revoke_user
 from shardctl.shardmap.locate import LocatedUser, locate_user, require_cell
 from shardctl.stack.current import open_stack
 
-app = typer.Typer(help="Users: where they are, what their cell says of them.", no_args_is_help=True)
+app = typer.Typer(help="Users: locate, show, change profile, unrestrict, revoke.", no_args_is_help=True)
 
-UserName = Annotated[str, typer.Argument(metavar="USER", help="A user id, or the email he signed up with.")]
-UserNames = Annotated[list[str], typer.Argument(metavar="USER...", help="User ids, or the emails they signed up with.")]
+UserName = Annotated[str, typer.Argument(metavar="USER", help="A user id, or the email of the sign-up.")]
+UserNames = Annotated[list[str], typer.Argument(metavar="USER...", help="User ids, or the emails of the sign-ups.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -38,7 +38,7 @@ def locate(user: UserName, as_json: AsJson = False) -> None:
 
 @app.command()
 def show(user: UserName, as_json: AsJson = False) -> None:
-    """What the user's cell says of him: ownership and account."""
+    """A user's ownership, account, limits and the operators' acts, from the user's cell."""
     located, account = asyncio.run(_show(open_stack(), user))
     document = {"located": asdict(located), "account": account}
     if as_json:
@@ -47,54 +47,60 @@ def show(user: UserName, as_json: AsJson = False) -> None:
     acts = account.pop("acts", [])
     _print_fields({"cell": located.cell, "bucket": located.bucket, "pinned": located.pinned, **_flat(account)})
     if acts:
-        rows = [(act["at"], act["actor"], act["act"], act["reason"], _in_words(act["details"])) for act in acts]
-        print_table(("at", "by", "did", "because", ""), rows)
+        rows = [(act["at"], act["actor"], act["act"], act["reason"], _listed(act["details"])) for act in acts]
+        print_table(("at", "actor", "act", "reason", "details"), rows)
 
 
 @app.command("set-profile")
 def set_profile(
     users: UserNames,
     profile: Profile,
-    reason: Annotated[str, typer.Option(help="Kept in the user's cell, with who you are.")],
+    reason: Annotated[str, typer.Option(help="Why; kept with your name in the user's cell.")],
     as_json: AsJson = False,
 ) -> None:
-    """Choose the risk profile by which the orders of one or more users are judged."""
+    """Set the risk profile that checks the orders of these users."""
     answers = asyncio.run(_set_profiles(open_stack(), users, profile, reason))
     if as_json:
         print_json(answers[0] if len(answers) == 1 else answers)
     else:
         for user in users:
-            console.print(f"{user}: {profile.value}", highlight=False)
+            print_line(f"{user}: {profile.value}")
 
 
 @app.command()
 def unrestrict(
     user: UserName,
-    reason: Annotated[str, typer.Option(help="Kept in the user's cell, with who you are.")],
+    reason: Annotated[str, typer.Option(help="Why; kept with your name in the user's cell.")],
     as_json: AsJson = False,
 ) -> None:
-    """Let a restricted user trade again. Refused, with the figures, while his account owes cash or shares."""
+    """Let a restricted user trade again. Refused, with the figures, while the account owes cash or shares."""
     answer = asyncio.run(_unrestrict(open_stack(), user, reason))
     if as_json:
         print_json(answer)
         return
-    console.print(f"{user}: {'may trade again' if answer['lifted'] else 'was not restricted'}", highlight=False)
+    print_line(f"{user}: {'may trade again' if answer['lifted'] else 'was not restricted'}")
 
 
 @app.command()
 def revoke(
     user: UserName,
-    reason: Annotated[str, typer.Option(help="Kept in the control database.")],
+    reason: Annotated[
+        str, typer.Option(help="Why; kept with your name in the control database and in the user's cell.")
+    ],
     as_json: AsJson = False,
 ) -> None:
-    """Throw the user out: his access tokens are void at every router, now, and his sessions end. He may log in."""
+    """End a user's access now: tokens become void at every router, sessions end. The password still works."""
     done = asyncio.run(revoke_user(open_stack(), user, reason))
     if as_json:
         print_json(asdict(done))
         return
-    told = "Redis is away: routers ask within seconds" if done.routers_told is None else f"told: {done.routers_told}"
-    console.print(f"{done.user_id}: access tokens from until now are void ({told})", highlight=False)
-    console.print(f"{done.cell}: sessions ended: {done.sessions_ended}", highlight=False)
+    notified = (
+        "Redis does not answer: routers read it in the control database within seconds"
+        if done.routers_notified is None
+        else f"routers notified: {done.routers_notified}"
+    )
+    print_line(f"{done.user_id}: access tokens from until now are void ({notified})")
+    print_line(f"{done.cell}: sessions ended: {done.sessions_ended}")
 
 
 async def _show(backend: LocalBackend, user: str) -> tuple[LocatedUser, dict[str, Any]]:
@@ -111,7 +117,7 @@ async def _unrestrict(backend: LocalBackend, user: str, reason: str) -> dict[str
 
 
 async def _set_profiles(backend: LocalBackend, users: list[str], profile: Profile, reason: str) -> list[dict[str, Any]]:
-    """One after the other; an unknown user ends it, and repeating what was done is harmless."""
+    """One after the other. The first unknown user ends it; repeating the command is harmless."""
     answers = []
     async with open_cell_admin(backend) as admin:
         for user in users:
@@ -123,7 +129,7 @@ async def _set_profiles(backend: LocalBackend, users: list[str], profile: Profil
     return answers
 
 
-def _in_words(details: dict[str, Any]) -> str:
+def _listed(details: dict[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in details.items())
 
 

@@ -1,6 +1,6 @@
-"""What a cell publishes, as its operators read it: the topics' names and the part of an event that is shown.
+"""Read a cell's topics for an operator, and print one event as one line.
 
-Declared here and not imported from the cell: the command may be older or newer than the cell it looks at.
+Topic names and fields are declared here and not imported from the cell: the command may be older or newer than it.
 """
 
 from collections.abc import AsyncIterator
@@ -29,14 +29,14 @@ async def newest_events(settings: KafkaSettings, cell: str, limit: int) -> Async
     async with cell_reader(settings, cell) as reader:
         async for batch in reader.read_to_end(newest=limit):
             found.extend(batch)
-    # A topic orders one user's events; between users and topics only their times do.
+    # A topic orders the events of one user. Events of several users and topics are ordered by their times.
     found.sort(key=_occurred_at)
     for record in found[-limit:]:
         yield record
 
 
 async def all_events(settings: KafkaSettings, cell: str, limit: int | None) -> AsyncIterator[Record]:
-    """What is there now, from the beginning."""
+    """The events that the topics hold now, from the first one, at most `limit`."""
     async with cell_reader(settings, cell) as reader:
         sent = 0
         async for batch in reader.read_to_end():
@@ -50,7 +50,7 @@ async def all_events(settings: KafkaSettings, cell: str, limit: int | None) -> A
 async def follow_events(
     settings: KafkaSettings, cell: str, limit: int | None, *, from_beginning: bool
 ) -> AsyncIterator[Record]:
-    """Events as they come, until `limit` or for ever."""
+    """Events as they are published, until `limit`; without one it never ends."""
     async with cell_reader(settings, cell) as reader:
         sent = 0
         async for batch in reader.follow(from_beginning=from_beginning):
@@ -62,7 +62,7 @@ async def follow_events(
 
 
 def describe(record: Record) -> str:
-    """One line for a person; whatever stands on the topic, it is shown."""
+    """One line for a person. A record that is no event is described too, never skipped."""
     try:
         event = decode_envelope(record.value)
     except MalformedEnvelope as error:

@@ -1,9 +1,9 @@
-"""Compare what Kafka holds with what a cell's database says it published, event by event, and count them.
+"""Count the distinct events in Kafka and in a cell's database, and say whether they are the same.
 
-Kafka is counted from the first record to the present end by distinct event id, because a relay may publish an event
-twice. The two cannot be read at one moment, so the database is read before and after Kafka: only if both readings are
-the same, and nothing waits in the outbox, do the numbers belong together. A cell that writes meanwhile is counted anew,
-a few times; if it never rests, the answer says so and is not called equal.
+Kafka is read from the first record to the present end and duplicates are counted apart, because a relay may publish an
+event twice. Kafka and the database cannot be read at one moment. So the database is read before and after Kafka: the
+numbers belong together only if both readings are the same and nothing waits in the outbox. If the cell wrote meanwhile,
+the count is repeated, at most `READINGS_MAX` times; then `at_rest` is false and the result is not equal.
 """
 
 import asyncio
@@ -15,15 +15,15 @@ from shardctl.events.published import Heads
 from shardctl.events.reading import compare_published
 
 READINGS_MAX = 3
-"""Of Kafka, each from its first record: a million events take some seconds."""
+"""Each reads the topics from their first record: some seconds per million events."""
 PAUSES_MAX = 10
 PAUSE_S = 1.0
-"""For what is on its way: orders sent just before are filled and published in less than the whole of it."""
+"""Between counts. Ten of them (`PAUSES_MAX`) are longer than the last orders take to be filled and published."""
 
 
 @dataclass(frozen=True)
 class KafkaCount:
-    """Distinct events, copies beside them, and what is wrong with them (`Published`)."""
+    """Distinct events, duplicates, and differences as in `EventComparison`."""
 
     order_events: int
     ledger_events: int
@@ -47,18 +47,18 @@ class DatabaseCount:
 
 @dataclass(frozen=True)
 class EventsCount:
-    """The answer of `events count`."""
+    """The result of `events count`."""
 
     cell: str
     kafka: KafkaCount
     database: DatabaseCount
     at_rest: bool
-    """The database wrote and published nothing while Kafka was read."""
+    """The cell wrote and published nothing while Kafka was read."""
     equal: bool
 
 
 def compare(cell: str, before: DatabaseCount, kafka: KafkaCount, after: DatabaseCount) -> EventsCount:
-    """Equal: the cell rested, and the events that its database has are in Kafka, those and no others."""
+    """Equal: the cell was at rest, and Kafka has exactly the events that its database has."""
     at_rest = before == after
     equal = (
         at_rest
@@ -77,7 +77,10 @@ async def count_at_rest(
     *,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> EventsCount:
-    """Compare while the cell has nothing on its way; if it always has, as it is."""
+    """Compare while the cell writes nothing; a cell that always writes is compared as it is, and never equal.
+
+    Raises what `database` and `kafka` raise.
+    """
     readings = 0
     while True:
         before = await _without_backlog(database, sleep)
@@ -91,7 +94,7 @@ async def count_at_rest(
 async def _without_backlog(
     database: Callable[[], Awaitable[DatabaseCount]], sleep: Callable[[float], Awaitable[None]]
 ) -> DatabaseCount:
-    """The database once its outbox is empty; a relay that does not empty it is not waited for for ever."""
+    """The database once its outbox is empty, or after `PAUSES_MAX` pauses: a stopped relay never empties it."""
     found = await database()
     for _ in range(PAUSES_MAX):
         if not found.outbox_pending:
@@ -102,7 +105,7 @@ async def _without_backlog(
 
 
 async def count_in_kafka(settings: KafkaSettings, cell: str, heads: Callable[[], Awaitable[Heads]]) -> KafkaCount:
-    """Raises TopicsMissing, BrokerUnreachable or EventsThrownAway."""
+    """Raises TopicsMissing, BrokerUnreachable or EventsExpired."""
     found = await compare_published(settings, cell, heads)
     return KafkaCount(
         order_events=found.order_events,

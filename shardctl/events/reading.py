@@ -1,8 +1,8 @@
 """Read all of a cell's topics and compare them with its heads, taken before and after.
 
-What the cell had published before the reading began must be found; what is found must have been written by the time it
-ended. So the cell may go on writing meanwhile. Topics are read from their first record: what a broker has thrown away
-cannot be compared, and is said so (`EventsThrownAway`), never taken for a pass.
+What the cell had published before the reading began must be found, and what is found must have been written by the time
+it ended. So the cell may write meanwhile. Topics are read from their first record: if retention has deleted records,
+`EventsExpired` is raised, because a comparison with a part of the events proves nothing.
 """
 
 from collections.abc import Awaitable, Callable
@@ -13,27 +13,30 @@ from infra.runtime.kafka_consumer import TopicReader
 from infra.runtime.settings import KafkaSettings
 from shardctl.cell_admin import CellAdmin
 from shardctl.events.cell_topics import LEDGER_EVENTS, ORDER_EVENTS, topic_name
-from shardctl.events.published import LEDGER, ORDERS, Collected, Head, Heads, Published
+from shardctl.events.published import LEDGER, ORDERS, EventCollector, EventComparison, Head, Heads
 
 _PATH: Final = "/operator/v1/reconciliations/event-heads"
 _PAGE: Final = 500
+"""Users per answer, the most that the cell gives."""
 
 
-class EventsThrownAway(Exception):
-    """The broker does not have the first records of a topic any more."""
+class EventsExpired(Exception):
+    """The broker's retention has deleted the first records of a topic."""
 
     def __init__(self, topic: str, records: int) -> None:
-        super().__init__(f"{topic}: the broker has thrown away its first {records} records")
+        super().__init__(f"{topic}: retention has deleted its first {records} records")
 
 
-async def compare_published(settings: KafkaSettings, cell: str, heads: Callable[[], Awaitable[Heads]]) -> Published:
-    """Raises TopicsMissing, BrokerUnreachable, EventsThrownAway, and what `heads` raises."""
-    collected = Collected(await heads())
+async def compare_published(
+    settings: KafkaSettings, cell: str, heads: Callable[[], Awaitable[Heads]]
+) -> EventComparison:
+    """Raises TopicsMissing, BrokerUnreachable, EventsExpired, and what `heads` raises."""
+    collected = EventCollector(await heads())
     for stream, name in ((ORDERS, ORDER_EVENTS), (LEDGER, LEDGER_EVENTS)):
         topic = topic_name(settings, cell, name)
         async with TopicReader(settings, [topic]) as reader:
             if (gone := await reader.count_thrown_away()) > 0:
-                raise EventsThrownAway(topic, gone)
+                raise EventsExpired(topic, gone)
             async for batch in reader.read_to_end():
                 for record in batch:
                     collected.add(stream, record.value)
@@ -41,7 +44,8 @@ async def compare_published(settings: KafkaSettings, cell: str, heads: Callable[
 
 
 async def read_heads(admin: CellAdmin, cell: str) -> dict[bytes, Head]:
-    """Of every user of the cell; a page is one instant, the whole is not. Raises NotReachable."""
+    """The head of every user of the cell, page by page. One page is one snapshot; all pages together are not. Raises
+    NotReachable, Refused."""
     found: dict[bytes, Head] = {}
     token = None
     while True:

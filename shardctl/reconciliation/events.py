@@ -1,6 +1,6 @@
-"""Events that a cell has published against those that Kafka has, one by one.
+"""Compare the events that a cell has published with those in Kafka, one by one, as a part of a reconciliation.
 
-A relay may publish an event twice, so a copy is no difference, and makes up for no event that is missing. The cell may
+A relay may publish an event twice: a duplicate is no difference, and never stands for a missing event. The cell may
 trade meanwhile: what it had published before Kafka is read must be there.
 """
 
@@ -13,7 +13,8 @@ from shardctl.events.reading import compare_published, read_heads
 
 
 async def compare_with_kafka(cell: str, admin: CellAdmin, settings: KafkaSettings) -> dict[str, Any]:
-    """What was found. Raises TopicsMissing, BrokerUnreachable or EventsThrownAway."""
+    """The part `events` of a run, as the cell keeps it. Raises TopicsMissing, BrokerUnreachable, EventsExpired and what
+    `read_heads` raises."""
     before: Heads = {}
 
     async def heads() -> Heads:

@@ -1,7 +1,7 @@
-"""Reconcile one cell: ask the venue, ask Kafka, let the cell prove its books and keep everything as one run.
+"""Reconcile one cell: compare it with the venue and with Kafka, let it check its books and keep everything as one run.
 
-What cannot be asked is recorded with its reason, and the run is `incomplete`: never a pass. Nothing is corrected here.
-Interrupted before its end a run leaves nothing; it is simply begun again.
+A side that does not answer is recorded with its reason, and the run is `incomplete`, never `equal`. Nothing is
+corrected here. A run that is interrupted before its end leaves nothing, and is started again from the beginning.
 """
 
 from typing import Any, Final
@@ -12,19 +12,21 @@ from infra.runtime.kafka_consumer import TopicsMissing
 from infra.runtime.settings import KafkaSettings
 from shardctl.cell_admin import CellAdmin, open_cell_admin
 from shardctl.errors import NotReachable
-from shardctl.events.reading import EventsThrownAway
+from shardctl.events.reading import EventsExpired
 from shardctl.exchange_admin import open_exchange_admin
 from shardctl.reconciliation.events import compare_with_kafka
 from shardctl.reconciliation.venue import compare_with_venue
 from shardctl.stack.current import stack_clock
 
 CHECKS_TIMEOUT_S: Final = 600.0
+"""The checks read whole tables, so they take minutes in a cell with long books."""
 SAMPLE_MAX: Final = 100
+"""Differences that are sent along, the most that the cell keeps with a run."""
 _PATH: Final = "/operator/v1/reconciliations"
 
 
 async def reconcile(backend: LocalBackend, cell: str) -> dict[str, Any]:
-    """The run as the cell keeps it. Raises NotReachable if the cell itself does not answer."""
+    """The run as the cell keeps it. Raises NotReachable if the cell itself does not answer, Refused with its reason."""
     started_at = stack_clock(backend).now()
     async with open_cell_admin(backend) as admin:
         found = {
@@ -36,7 +38,7 @@ async def reconcile(backend: LocalBackend, cell: str) -> dict[str, Any]:
 
 
 async def list_reconciliations(backend: LocalBackend, cell: str, limit: int) -> list[dict[str, Any]]:
-    """The last runs, newest first."""
+    """The last runs, newest first. Raises NotReachable, Refused."""
     async with open_cell_admin(backend) as admin:
         page = await admin.call(cell, "GET", f"{_PATH}?limit={limit}")
     items: list[dict[str, Any]] = page["items"]
@@ -44,7 +46,7 @@ async def list_reconciliations(backend: LocalBackend, cell: str, limit: int) -> 
 
 
 async def _venue(backend: LocalBackend, cell: str, admin: CellAdmin) -> dict[str, Any]:
-    await admin.summary(cell)  # a cell that does not answer is its own trouble, not the venue's
+    await admin.summary(cell)  # so that a cell that does not answer is not recorded as a venue that does not
     try:
         async with open_exchange_admin(backend) as exchange:
             found = await compare_with_venue(cell, admin, exchange)
@@ -63,5 +65,5 @@ async def _events(backend: LocalBackend, cell: str, admin: CellAdmin) -> dict[st
     settings = KafkaSettings(bootstrap_servers=addresses.kafka, topic_prefix=addresses.record.spec.topic_prefix)
     try:
         return await compare_with_kafka(cell, admin, settings)
-    except (TopicsMissing, BrokerUnreachable, EventsThrownAway) as error:
+    except (TopicsMissing, BrokerUnreachable, EventsExpired) as error:
         return {"asked": False, "reason": str(error)}

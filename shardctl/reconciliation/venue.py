@@ -1,7 +1,7 @@
-"""A cell's orders against the venue's, page by page in order of id, both sides at once.
+"""Compare a cell's orders with the venue's, page by page in order of id.
 
-The two are read a moment apart while orders trade. So what differs is looked at again, on both sides, until it is
-equal; what is still different after the last look is a difference, because a report takes milliseconds, not seconds.
+The two are read a moment apart while orders trade. So what differs is read again from both sides until it is equal.
+What still differs after the last recheck (5 s) is a difference: a report takes milliseconds to reach the books.
 """
 
 import asyncio
@@ -13,19 +13,20 @@ from shardctl.cell_admin import CellAdmin
 from shardctl.exchange_admin import ExchangeAdmin
 
 PAGE: Final = 1_000
-LOOKS: Final = 5
-LOOK_PAUSE_S: Final = 1.0
+"""Orders per request, the most that the exchange gives and the cell compares at once."""
+RECHECKS_MAX: Final = 5
+RECHECK_PAUSE_S: Final = 1.0
 NAMED_MAX: Final = 200
-"""Orders named in one question: they stand in the address."""
-DOUBTED_MAX: Final = 5_000
-"""Differences that are looked at again; more than that many at once are no trades in flight."""
+"""Orders named in one request: they stand in the URL, 37 bytes each, and servers limit a request line to 8 KB."""
+UNCONFIRMED_MAX: Final = 5_000
+"""Differences that are read again. More at once do not come from trading meanwhile, and are reported as they are."""
 _LAST_ID: Final = "ffffffff-ffff-ffff-ffff-ffffffffffff"
 _PATH: Final = "/operator/v1/reconciliations/comparisons"
 
 
 @dataclass(frozen=True, slots=True)
 class VenueComparison:
-    """How many orders of the venue were looked at, what is left different, and some of it."""
+    """How many orders of the venue were compared, how many differ, and at most `UNCONFIRMED_MAX` of these."""
 
     compared: int
     differences: int
@@ -33,37 +34,38 @@ class VenueComparison:
 
 
 async def compare_with_venue(cell: str, admin: CellAdmin, exchange: ExchangeAdmin) -> VenueComparison:
-    """Every order of the venue and of the cell. Raises NotReachable if one side does not answer."""
+    """Compare every order of the venue and of the cell. Raises NotReachable if one side does not answer, Refused."""
     compared, found = 0, 0
-    doubted: list[dict[str, Any]] = []
+    unconfirmed: list[dict[str, Any]] = []
     after = ""
     while True:
         page = await exchange.orders(after=after, limit=PAGE)
         until = page["next_after"] or _LAST_ID
         different = await _differences(cell, admin, page["items"], after or None, until)
         found += len(different)
-        doubted += different[: DOUBTED_MAX - len(doubted)]
+        unconfirmed += different[: UNCONFIRMED_MAX - len(unconfirmed)]
         compared += sum(order["session"] == cell for order in page["items"])
         if page["next_after"] is None:
             break
         after = page["next_after"]
-    looks = LOOKS if found == len(doubted) else 0
-    while doubted and looks:
-        await asyncio.sleep(LOOK_PAUSE_S)
-        doubted = await _look_again(cell, admin, exchange, [row["order_id"] for row in doubted])
-        found, looks = len(doubted), looks - 1
-    return VenueComparison(compared, found, tuple(doubted))
+    rechecks = RECHECKS_MAX if found == len(unconfirmed) else 0
+    while unconfirmed and rechecks:
+        await asyncio.sleep(RECHECK_PAUSE_S)
+        unconfirmed = await _recheck(cell, admin, exchange, [row["order_id"] for row in unconfirmed])
+        found, rechecks = len(unconfirmed), rechecks - 1
+    return VenueComparison(compared, found, tuple(unconfirmed))
 
 
-async def _look_again(
+async def _recheck(
     cell: str, admin: CellAdmin, exchange: ExchangeAdmin, order_ids: Sequence[str]
 ) -> list[dict[str, Any]]:
     still = []
     for start in range(0, len(order_ids), NAMED_MAX):
         named = order_ids[start : start + NAMED_MAX]
-        told = (await exchange.named_orders(named))["items"]
-        still += await _differences(cell, admin, told, None, None)
-        for absent in set(named) - {order["cl_ord_id"] for order in told}:  # alone between two ids: itself
+        known = (await exchange.named_orders(named))["items"]
+        still += await _differences(cell, admin, known, None, None)
+        # An order that the venue does not know is asked for as the only one of a range of ids.
+        for absent in set(named) - {order["cl_ord_id"] for order in known}:
             still += await _differences(cell, admin, [], _before(absent), absent)
     return still
 
@@ -75,7 +77,7 @@ def _before(order_id: str) -> str:
 
 
 async def _differences(
-    cell: str, admin: CellAdmin, told: Sequence[dict[str, Any]], after: str | None, until: str | None
+    cell: str, admin: CellAdmin, venue_orders: Sequence[dict[str, Any]], after: str | None, until: str | None
 ) -> list[dict[str, Any]]:
     orders = [
         {
@@ -86,7 +88,7 @@ async def _differences(
             "cum_cost": order["cum_cost"],
             "executions": order["executions"],
         }
-        for order in told
+        for order in venue_orders
     ]
     answer = await admin.call(cell, "POST", _PATH, {"orders": orders, "after": after, "until": until})
     found: list[dict[str, Any]] = answer["differences"]

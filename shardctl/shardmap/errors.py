@@ -1,4 +1,4 @@
-"""Refusals of the control database, by the SQLSTATE that its procedures raise."""
+"""Refusals of the control database, by the private SQLSTATE that its procedures raise."""
 
 from typing import Final
 
@@ -8,7 +8,7 @@ class ShardMapRefused(Exception):
 
 
 class StaleEpoch(ShardMapRefused):
-    """Somebody else changed the map first; read it again."""
+    """The map is at another epoch than the change was planned for; read it again and repeat the command."""
 
 
 class CellExists(ShardMapRefused):

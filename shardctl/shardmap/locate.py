@@ -1,4 +1,5 @@
-"""Where a user is, by the map: named by id, or by an email that the control database knows only as a keyed hash."""
+"""Which cell the map gives a user. The user is named by id or by email; the control database has only a keyed hash of
+an email."""
 
 from dataclasses import dataclass
 from uuid import UUID
@@ -25,7 +26,8 @@ class LocatedUser:
 
 
 async def locate_user(backend: LocalBackend, name: str) -> LocatedUser:
-    """By the newest map. Raises `Refused` if nobody is called so; whether the cell agrees is for the cell to say."""
+    """By the newest map. An id is not checked: whether the user exists only the cell knows. Raises `Refused` for an
+    unknown email and a name that is neither, `NotReachable`."""
     async with open_store(control_dsn(backend)) as store:
         user_id = await _find_id(backend, store, name)
         shard_map = await store.load()

@@ -1,7 +1,8 @@
-"""Tell every router: the snapshot to Redis, then a notice, which carries the change itself where it is small.
+"""Publish the map to every router: the snapshot to Redis, then a notice, which carries the change itself if it is
+small.
 
-Never replaces a newer map of the same lineage by an older one. Redis may be down: the
-control database already has the truth, and routers ask it every few seconds.
+Never replaces a newer map of the same lineage by an older one. Redis may be down: the control database has the map, and
+routers ask it every few seconds.
 """
 
 from typing import Final

@@ -1,7 +1,8 @@
 """The map in the control database: read it, and make its next epoch by compare-and-set.
 
-Every change is one procedure call, so it happens whole or not at all, with who and why in the history. A change based
-on a map that has moved on raises `StaleEpoch`; nothing here tries again by itself, because the plan may no longer hold.
+Every change is one procedure call, so it happens whole or not at all, with actor and reason in the history. A change
+that was planned from an older epoch raises `StaleEpoch`. Nothing is retried here, because the plan may no longer be
+right.
 """
 
 from collections.abc import AsyncIterator, Mapping
@@ -21,12 +22,14 @@ from shardctl.errors import NotReachable
 from shardctl.shardmap.errors import BY_SQLSTATE, MapNotCreated
 
 LOT_DEFAULT: Final = 1024
+"""Buckets of a new cell: 64 cells share the 65,536 before any must move."""
 PINS_PER_CALL_MAX: Final = 100_000
+"""Keeps one statement at some megabytes and one lock on the lineage at about a second."""
 
 
 @dataclass(frozen=True, slots=True)
 class EpochRecord:
-    """One line of the map's history."""
+    """One row of the map's history."""
 
     epoch: int
     actor: str
@@ -36,7 +39,8 @@ class EpochRecord:
 
 
 class ShardMapStore:
-    """Wants an autocommit connection of `control_owner`."""
+    """Needs an autocommit connection of `control_owner`. Methods raise what `BY_SQLSTATE` names, and psycopg's own
+    errors if the connection fails."""
 
     def __init__(self, connection: psycopg.AsyncConnection[Any]) -> None:
         self._connection = connection
@@ -47,6 +51,7 @@ class ShardMapStore:
         return LineageId(row[0])
 
     async def load(self) -> ShardMap:
+        """The newest epoch. Raises `MapNotCreated`."""
         shard_map = await read_control_map(self._connection)
         if shard_map is None:
             raise MapNotCreated("this stack has no shard map yet")
@@ -55,7 +60,8 @@ class ShardMapStore:
     async def add_cell(
         self, cell: Cell, *, lot: int = LOT_DEFAULT, actor: str, reason: str, expected: ShardMap | None = None
     ) -> ShardMap:
-        """A new cell with a lot of buckets nobody uses; no user moves. Raises `CellExists`, `NoFreeBuckets`."""
+        """A new cell with `lot` buckets that are unassigned; no user moves. Raises `CellExists`, `NoFreeBuckets`,
+        `StaleEpoch`."""
         held = expected or await self.load()
         await self._call(
             "select control.add_cell_v1(%s, %s, %s, %s, %s, %s, %s, %s, %s)",
@@ -64,7 +70,8 @@ class ShardMapStore:
         return await self.load()
 
     async def update_cell(self, cell: Cell, *, actor: str, reason: str, expected: ShardMap | None = None) -> ShardMap:
-        """New state, weight or addresses. Saying what already holds makes no epoch. Raises `UnknownCell`."""
+        """New state, weight or addresses. Without a change there is no new epoch. Raises `UnknownCell`,
+        `StaleEpoch`."""
         held = expected or await self.load()
         await self._call(
             "select control.update_cell_v1(%s, %s, %s, %s, %s, %s, %s, %s)",
@@ -75,7 +82,8 @@ class ShardMapStore:
     async def set_pins(
         self, pins: Mapping[UUID, str | None], *, actor: str, reason: str, expected: ShardMap | None = None
     ) -> ShardMap:
-        """Pin users to cells, or unpin them (`None`), in one epoch."""
+        """Pin users to cells, or unpin them (`None`), in one epoch. Raises `UnknownCell`, `StaleEpoch`, ValueError for
+        none or too many."""
         if not 0 < len(pins) <= PINS_PER_CALL_MAX:
             raise ValueError(f"between 1 and {PINS_PER_CALL_MAX} pins per call, not {len(pins)}")
         held = expected or await self.load()

@@ -1,3 +1,3 @@
-"""A whole stack: bring it up, look at it, examine it. The backend knows processes; this room knows keys, schema and
-map.
+"""A whole stack: plan it, bring it up, show it, examine it. The backend knows processes; this package adds keys,
+schemas and the shard map.
 """

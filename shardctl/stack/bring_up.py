@@ -1,7 +1,7 @@
 """Bring a stack up: servers, keys, schemas, topics, map, processes, in that order.
 
-Every step finds out for itself whether it is needed, so `up` may be repeated, may follow a crash at any moment, and
-adds what is new.
+Every step checks for itself whether it is needed. So `up` may be repeated, may follow a crash at any moment, and adds
+what is new. It never removes a cell and never deletes data.
 """
 
 import asyncio
@@ -12,17 +12,21 @@ from infra.backends.cell_spec import SERVER_KINDS, ProcessKind, ProcessSpec
 from infra.backends.local.backend import LocalBackend, is_local_stack_port
 from infra.security.keys import generate_key_files
 from shardctl.cells.provision import migrate_cells, migrate_control, register_cells
-from shardctl.stack.wishes import Wishes, plan_spec
+from shardctl.stack.plan import StackOptions, plan_spec
 
 SERVERS_TIMEOUT_S = 90.0
+"""Databases, Redis and Kafka of a large stack start at once, on two cores; and a first start runs initdb for each
+database."""
 READY_TIMEOUT_S = 60.0
-_FOREIGN = ("REDIS_URL", "KAFKA_BOOTSTRAP_SERVERS", "KAFKA_TOPIC_PREFIX")
+"""One process of ours starts in seconds; those of a large stack start at once and share the cores."""
+_EXTERNAL = ("REDIS_URL", "KAFKA_BOOTSTRAP_SERVERS", "KAFKA_TOPIC_PREFIX")
 
 
-async def bring_up(backend: LocalBackend, wishes: Wishes, report: Report, *, wait: bool) -> None:
-    """Return when everything is started (and ready, if `wait`). Raises BackendError that names what is not."""
+async def bring_up(backend: LocalBackend, options: StackOptions, report: Report, *, wait: bool) -> None:
+    """Return when everything is started (and ready, if `wait`). Raises BackendError that names what is not, Refused and
+    SpecInvalid from planning."""
     async with backend.lock():
-        spec = plan_spec(backend.record().spec if backend.exists() else None, wishes, _foreign_servers())
+        spec = plan_spec(backend.record().spec if backend.exists() else None, options, _external_servers())
         if backend.exists() and not await backend.is_running():
             await backend.end_orphans()
         await backend.create(spec)
@@ -38,9 +42,10 @@ async def bring_up(backend: LocalBackend, wishes: Wishes, report: Report, *, wai
 
 
 async def _start_servers(backend: LocalBackend, report: Report) -> dict[str, str]:
-    """Servers, then what must be in them before anybody uses them. Kafka may come last: only the relays wait for it.
+    """Start the servers, then put into them what our processes need: schemas and topics.
 
-    Returns what went wrong, by cell.
+    Kafka starts beside the databases, because only the relays wait for it. Returns failures by cell: a cell without its
+    schema is left out, and the others start.
     """
     servers = await backend.names(lambda process: process.kind in SERVER_KINDS)
     await backend.start(servers)
@@ -67,9 +72,10 @@ def _is_ours(process: ProcessSpec) -> bool:
     return process.kind not in SERVER_KINDS
 
 
-def _foreign_servers() -> dict[str, str]:
-    """Servers that somebody else runs; not those of our own stacks (`status -o env` exports the same names)."""
-    named = {name: os.environ[name] for name in _FOREIGN if os.environ.get(name)}
+def _external_servers() -> dict[str, str]:
+    """Servers that someone else runs, from the environment. Those of our own stacks do not count: `status -o env`
+    exports the same names, and a second stack must not join the first one's Kafka by accident."""
+    named = {name: os.environ[name] for name in _EXTERNAL if os.environ.get(name)}
     servers = {name: named[name] for name in ("REDIS_URL", "KAFKA_BOOTSTRAP_SERVERS") if name in named}
     own = {name for name, address in servers.items() if is_local_stack_port(address)}
     return {name: value for name, value in named.items() if name not in own}

@@ -1,4 +1,4 @@
-"""The stack that this command is about. Every command begins here."""
+"""The stack that this command works on, how to reach its control database, its clock, and who runs the command."""
 
 import getpass
 
@@ -19,7 +19,7 @@ def open_backend(report: Report = quiet) -> LocalBackend:
 
 
 def open_stack(report: Report = quiet) -> LocalBackend:
-    """As `open_backend`, for commands that need a stack. Raises NotReachable with the way out."""
+    """As `open_backend`, for commands that need a stack. Raises NotReachable, naming the command that starts one."""
     backend = open_backend(report)
     if not backend.exists():
         raise NotReachable(
@@ -29,18 +29,18 @@ def open_stack(report: Report = quiet) -> LocalBackend:
 
 
 def control_dsn(backend: LocalBackend, role: str = CONTROL.owner) -> str:
-    """DSN of the control database for shardctl itself; its sessions have the stack's clock."""
+    """DSN of the control database for `role`; sessions get the stack's clock offset."""
     addresses = backend.addresses()
     return with_clock_offset(addresses.dsn(CONTROL_POSTGRES, role), addresses.record.spec.clock_offset_s)
 
 
 def stack_clock(backend: LocalBackend) -> SystemClock:
-    """The clock of the stack's processes: tokens are signed, and ages are judged, by theirs."""
+    """The clock of the stack's processes. Tokens are signed and ages are judged by it, not by this machine's."""
     return SystemClock(backend.record().spec.clock_offset_s)
 
 
 def actor() -> str:
-    """Who is recorded for a change."""
+    """Who is recorded for a change: `SHARDCTL_ACTOR`, else the user of the operating system."""
     settings = ShardctlSettings()
     if settings.actor:
         return settings.actor

@@ -1,13 +1,14 @@
-"""Examine machine and stack; every finding names the command that mends it. Looks only: changes and fetches nothing."""
+"""Examine machine and stack: read the facts here, judge them in `findings.py`.
+
+Reads only: changes nothing and downloads nothing. Every check stands alone: a part that does not answer becomes a
+finding of its own and never ends the examination.
+"""
 
 import os
 import shutil
 import stat
 import sys
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from datetime import datetime
-from enum import StrEnum
 from pathlib import Path
 
 import psutil
@@ -30,57 +31,55 @@ from infra.topology.errors import MapInvalid
 from shardctl.cell_admin import open_cell_admin
 from shardctl.cells.directory import list_cells
 from shardctl.errors import ShardctlError
-from shardctl.output import format_duration
 from shardctl.reconciliation.run import list_reconciliations
 from shardctl.shardmap.errors import ShardMapRefused
 from shardctl.shardmap.store import open_store
 from shardctl.stack.current import control_dsn, stack_clock
+from shardctl.stack.findings import (
+    OPEN_FILES_MIN,
+    Finding,
+    bad,
+    good,
+    judge_clock,
+    judge_disk,
+    judge_folder,
+    judge_ledger,
+    judge_map,
+    judge_memory,
+    judge_open_files,
+    judge_process,
+    judge_published_map,
+    judge_reconciliation,
+    judge_secrets,
+    judge_topics,
+    warning,
+)
 
-_DISK_FREE_MIN_BYTES = 2 * 1024**3
-_MEMORY_FREE_MIN_BYTES = 1024**3
-_OPEN_FILES_MIN = 1024
 _BROKER_ANSWER_S = 3.0
-_RECONCILED_AGE_MAX_S = 26 * 3600  # it runs every night, and may be late
-
-
-class Verdict(StrEnum):
-    GOOD = "good"
-    WARNING = "warning"
-    BAD = "bad"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    check: str
-    verdict: Verdict
-    detail: str
-    fix: str = ""
-
-
-def good(check: str, detail: str) -> Finding:
-    return Finding(check, Verdict.GOOD, detail)
-
-
-def bad(check: str, detail: str, fix: str) -> Finding:
-    return Finding(check, Verdict.BAD, detail, fix)
+"""How long a broker may take to name its topics; a healthy one takes milliseconds."""
+_INCOMPLETE_INSTALL = "`make install` was not run or not finished, or an exported path is wrong"
 
 
 async def examine(backend: LocalBackend, *, ledger: bool) -> AsyncIterator[Finding]:
-    """Findings as they are made: the machine first, then the stack, last (if asked) the cells' books."""
+    """Findings as they are made: the machine, then the stack, then (if `ledger`) every cell's books.
+
+    Without a stack, or without its supervisor, what follows could only repeat that, so the examination ends there.
+    """
     for finding in _machine(backend):
         yield finding
     for check in (_postgres, _redis, _java, _jars):
         yield await check()
     if not backend.exists():
-        yield bad("stack", f"there is no stack {backend.stack}", "shardctl up")
+        cause = "it was never started, --stack names another one, or it was removed by `down --delete-data`"
+        yield bad("stack", f"there is no stack {backend.stack}", cause=cause, fix="shardctl up")
         return
-    for finding in _secrets(backend):
-        yield finding
+    yield _secrets(backend)
     if not await backend.is_running():
-        yield bad("supervisor", "no supervisord answers", "shardctl up")
+        cause = "the stack is stopped, the machine was restarted, or supervisord was killed"
+        yield bad("supervisor", "no supervisord answers", cause=cause, fix="shardctl up")
         return
     yield good("supervisor", "answers")
-    yield _clock(backend)
+    yield judge_clock(backend.record().spec.clock_offset_s)
     for finding in [
         *await _processes(backend),
         await _topics(backend),
@@ -94,75 +93,53 @@ async def examine(backend: LocalBackend, *, ledger: bool) -> AsyncIterator[Findi
             yield finding
 
 
-def _clock(backend: LocalBackend) -> Finding:
-    """No fault, but whoever reads times here must know."""
-    offset_s = backend.record().spec.clock_offset_s
-    detail = f"{offset_s:+.0f} s beside the machine's" if offset_s else "the machine's"
-    return good("clock", detail)
-
-
 # ---- machine -----------------------------------------------------------------------------------------------------
 
 
 def _machine(backend: LocalBackend) -> list[Finding]:
-    version = ".".join(str(part) for part in sys.version_info[:3])
-    findings = [good("python", version)]
-    findings.append(_disk(_existing(backend.folder.root)))
-    free = psutil.virtual_memory().available
-    detail = f"{free / 1024**3:.1f} GB available"
-    if free < _MEMORY_FREE_MIN_BYTES:
-        findings.append(Finding("memory", Verdict.WARNING, detail, "shardctl down in checkouts that you do not use"))
-    else:
-        findings.append(good("memory", detail))
-    findings.append(_open_files())
-    findings.append(_folder(backend))
-    return findings
+    root = backend.folder.root
+    existing = _existing(root)
+    user = server_user()
+    return [
+        good("python", ".".join(str(part) for part in sys.version_info[:3])),
+        judge_disk(shutil.disk_usage(existing).free, existing),
+        judge_memory(psutil.virtual_memory().available),
+        judge_open_files(_open_files_limit()),
+        judge_folder(
+            root,
+            writable=os.access(existing, os.W_OK),
+            server_user=user.name if user else None,
+            closed=first_closed_folder(root / "data", user) if user else None,
+        ),
+    ]
 
 
 def _existing(path: Path) -> Path:
     return next(folder for folder in (path, *path.parents) if folder.exists())
 
 
-def _disk(folder: Path) -> Finding:
-    free = shutil.disk_usage(folder).free
-    detail = f"{free / 1024**3:.1f} GB free at {folder}"
-    if free < _DISK_FREE_MIN_BYTES:
-        return bad("disk", detail, "free some space, or set SHARDCTL_STATE_DIR to another disk")
-    return good("disk", detail)
-
-
-def _open_files() -> Finding:
-    limit, _ = (
-        psutil.Process().rlimit(psutil.RLIMIT_NOFILE) if hasattr(psutil, "RLIMIT_NOFILE") else (_OPEN_FILES_MIN, 0)
-    )
-    if 0 <= limit < _OPEN_FILES_MIN:
-        return bad("open files", f"the limit is {limit}", f"ulimit -n {_OPEN_FILES_MIN}")
-    return good("open files", f"limit {limit}")
-
-
-def _folder(backend: LocalBackend) -> Finding:
-    folder = backend.folder.root
-    user = server_user()
-    closed = first_closed_folder(folder / "data", user) if user else None
-    if closed is not None and user is not None:
-        return bad("state folder", f"{user.name}, who runs PostgreSQL, cannot enter {closed}", f"chmod o+x {closed}")
-    if not os.access(_existing(folder), os.W_OK):
-        return bad("state folder", f"{folder} cannot be written", "export SHARDCTL_STATE_DIR=$HOME/.cell-brokerage")
-    return good("state folder", str(folder))
+def _open_files_limit() -> int:
+    """The soft limit; where the system does not tell one, as much as is needed."""
+    if not hasattr(psutil, "RLIMIT_NOFILE"):
+        return OPEN_FILES_MIN
+    limit: int = psutil.Process().rlimit(psutil.RLIMIT_NOFILE)[0]
+    return limit
 
 
 async def _postgres() -> Finding:
     try:
         return good("postgresql", await server_version(locate_binaries(server_user())))
     except BackendError as error:
-        return bad("postgresql", str(error), "make clean install (or export POSTGRES_BIN=/usr/lib/postgresql/18/bin)")
+        fix = "make clean install (or export POSTGRES_BIN=/usr/lib/postgresql/18/bin)"
+        return bad("postgresql", str(error), cause=_INCOMPLETE_INSTALL, fix=fix)
 
 
 async def _redis() -> Finding:
     try:
         result = await run_command([str(locate_redis_server()), "--version"])
     except BackendError as error:
-        return bad("redis", str(error), "make clean install (or export REDIS_SERVER_BIN=/usr/bin/redis-server)")
+        fix = "make clean install (or export REDIS_SERVER_BIN=/usr/bin/redis-server)"
+        return bad("redis", str(error), cause=_INCOMPLETE_INSTALL, fix=fix)
     return good("redis", result.output.strip())
 
 
@@ -170,7 +147,8 @@ async def _java() -> Finding:
     try:
         java = await locate_java()
     except BackendError as error:
-        return bad("java", str(error), "make clean install (or export JAVA_HOME=/path/to/a/jdk-17-or-newer)")
+        fix = "make clean install (or export JAVA_HOME=/path/to/a/jdk-17-or-newer)"
+        return bad("java", str(error), cause=_INCOMPLETE_INSTALL, fix=fix)
     return good("java", f"{java.version} at {java.executable}")
 
 
@@ -180,27 +158,23 @@ async def _jars() -> Finding:
     lock_text = kafka_jars.LOCK_FILE.read_text("utf-8")
     folder, jars = kafka_jars.jars_folder(lock_text), kafka_jars.read_lock(lock_text)
     if not folder.exists():
-        return Finding("kafka jars", Verdict.WARNING, "not fetched yet", "shardctl up fetches them once")
+        return warning("kafka jars", "not fetched yet", cause="no stack was started here yet", fix="shardctl up")
     try:
         kafka_jars.verify(jars, folder)
     except BackendError as error:
-        return bad("kafka jars", str(error), f"rm -r {folder} && shardctl up")
+        cause = "a download was cut off, or a file was changed"
+        return bad("kafka jars", str(error), cause=cause, fix=f"rm -r {folder} && shardctl up")
     return good("kafka jars", f"{len(jars)} as locked")
 
 
 # ---- stack -------------------------------------------------------------------------------------------------------
 
 
-def _secrets(backend: LocalBackend) -> list[Finding]:
+def _secrets(backend: LocalBackend) -> Finding:
     folder = backend.folder
-    paths = [folder.pgpass, *sorted(folder.keys.glob("*.json"))]
-    open_ones = [path for path in paths if path.exists() and path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO)]
-    if not folder.pgpass.exists():
-        return [bad("secrets", f"{folder.pgpass} is missing", "shardctl up")]
-    if open_ones:
-        names = " ".join(str(path) for path in open_ones)
-        return [bad("secrets", "readable for others", f"chmod 600 {names}")]
-    return [good("secrets", f"{len(paths)} files, readable for their owner only")]
+    present = [path for path in (folder.pgpass, *sorted(folder.keys.glob("*.json"))) if path.exists()]
+    open_ones = [path for path in present if path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO)]
+    return judge_secrets(folder.pgpass, present, open_ones)
 
 
 async def _processes(backend: LocalBackend) -> list[Finding]:
@@ -208,16 +182,9 @@ async def _processes(backend: LocalBackend) -> list[Finding]:
     findings = []
     for row in await backend.status():
         process = planned.get(row.name)
-        if process is None:
-            continue
-        if row.state != "running":
-            findings.append(
-                bad(row.name, f"{row.state} {row.detail}".strip(), f"shardctl logs {row.name}; shardctl up")
-            )
-        elif not await is_ready(process):
-            findings.append(bad(row.name, "runs, but does not answer as ready", f"shardctl logs {row.name}"))
-        else:
-            findings.append(good(row.name, "ready"))
+        if process is not None:
+            ready = row.state == "running" and await is_ready(process)
+            findings.append(judge_process(row.name, row.state, row.detail, ready=ready))
     return findings
 
 
@@ -228,11 +195,9 @@ async def _topics(backend: LocalBackend) -> Finding:
     try:
         present = await broker_topics(addresses.kafka, _BROKER_ANSWER_S)
     except BrokerUnreachable as error:
-        return bad("topics", f"the broker does not answer: {error}", "shardctl logs kafka")
-    missing = [name for name in wanted if name not in present]
-    if missing:
-        return bad("topics", f"missing: {', '.join(missing)}", "shardctl up")
-    return good("topics", f"{len(wanted)} present")
+        cause = "the broker is starting, or ended; events wait in the cells' outboxes meanwhile"
+        return bad("topics", f"the broker does not answer: {error}", cause=cause, fix="shardctl logs kafka")
+    return judge_topics(wanted, present)
 
 
 async def _map(backend: LocalBackend) -> list[Finding]:
@@ -240,69 +205,51 @@ async def _map(backend: LocalBackend) -> list[Finding]:
     try:
         rows = {row.cell: row for row in await list_cells(backend)}
     except (ShardMapRefused, ShardctlError) as error:
-        return [bad("shard map", str(error), "shardctl logs control-postgres; shardctl up")]
-    findings = []
-    for cell in addresses.record.spec.cells:
-        row = rows.get(cell.name)
-        if row is None:
-            findings.append(bad("shard map", f"{cell.name} is not in the map", "shardctl up"))
-        elif (row.api_urls, row.operator_urls) != (addresses.api_urls(cell), addresses.operator_urls(cell)):
-            findings.append(bad("shard map", f"{cell.name} has other addresses than its processes", "shardctl up"))
-    return findings or [good("shard map", f"{len(rows)} cells, at the addresses where they listen")]
+        cause = "the control database does not answer, or `shardctl up` did not finish; routers keep the map they have"
+        return [bad("shard map", str(error), cause=cause, fix="shardctl logs control-postgres; shardctl up")]
+    listening = {
+        cell.name: (addresses.api_urls(cell), addresses.operator_urls(cell)) for cell in addresses.record.spec.cells
+    }
+    return judge_map(listening, rows)
 
 
 async def _published_map(backend: LocalBackend) -> Finding:
-    """Routers that start ask Redis first; without it they ask the control database, so an absent map is no fault."""
     client = make_redis(RedisSettings(url=backend.addresses().redis_url))
     try:
         published = await RedisMapSource(client).read()
         async with open_store(control_dsn(backend)) as store:
             truth = await store.load()
     except (MapUnavailable, MapInvalid, ShardMapRefused, ShardctlError) as error:
-        return bad("published map", str(error), "shardctl logs redis; shardctl up")
+        cause = "Redis or the control database does not answer, or what Redis holds is damaged"
+        return bad("published map", str(error), cause=cause, fix="shardctl logs redis; shardctl up")
     finally:
         await client.aclose()
-    if published is None:
-        return Finding(
-            "published map", Verdict.WARNING, "Redis holds none (it keeps nothing on disk)", "shardctl map publish"
-        )
-    if (published.lineage, published.epoch) != (truth.lineage, truth.epoch):
-        return bad("published map", f"epoch {published.epoch} in Redis, {truth.epoch} in truth", "shardctl map publish")
-    return good("published map", f"epoch {published.epoch}")
+    return judge_published_map(
+        None if published is None else (published.lineage, published.epoch), (truth.lineage, truth.epoch)
+    )
 
 
 async def _reconciliation(backend: LocalBackend, cell: str) -> Finding:
-    """Whether somebody looked lately, and what he saw."""
-    check, again = f"reconciliation of {cell}", f"shardctl cells reconcile {cell}"
     try:
         runs = await list_reconciliations(backend, cell, 1)
     except ShardctlError as error:
-        return bad(check, str(error), f"shardctl logs {cell}-api-1")
-    if not runs:
-        return Finding(check, Verdict.WARNING, "was never run", again)
-    run = runs[0]
-    age_s = (stack_clock(backend).now() - datetime.fromisoformat(run["ended_at"])).total_seconds()
-    told = f"{run['verdict']} {format_duration(age_s)} ago"
-    if run["verdict"] == "different":
-        return bad(check, f"{told}: {', '.join(run['found'])}", f"shardctl cells reconciliations {cell} -n 1 --json")
-    if age_s > _RECONCILED_AGE_MAX_S or run["verdict"] != "equal":
-        return Finding(check, Verdict.WARNING, told, again)
-    return good(check, told)
+        return _silent_cell(f"reconciliation of {cell}", cell, error)
+    return judge_reconciliation(cell, runs[0] if runs else None, stack_clock(backend).now())
 
 
 async def _ledgers(backend: LocalBackend) -> list[Finding]:
     findings = []
     async with open_cell_admin(backend) as admin:
         for cell in backend.record().spec.cells:
-            name = f"ledger of {cell.name}"
             try:
                 found = await admin.checks(cell.name)
             except ShardctlError as error:
-                findings.append(bad(name, str(error), f"shardctl logs {cell.name}-api-1"))
-                continue
-            broken = [item["name"] for item in found["checks"] if item["violations"]]
-            if broken:
-                findings.append(bad(name, f"violated: {', '.join(broken)}", f"shardctl cells check {cell.name} --json"))
+                findings.append(_silent_cell(f"ledger of {cell.name}", cell.name, error))
             else:
-                findings.append(good(name, f"{len(found['checks'])} checks are green"))
+                findings.append(judge_ledger(cell.name, found["checks"]))
     return findings
+
+
+def _silent_cell(check: str, cell: str, error: ShardctlError) -> Finding:
+    cause = "the cell's app servers do not run, or its database does not answer them"
+    return bad(check, str(error), cause=cause, fix=f"shardctl logs {cell}-api-1")

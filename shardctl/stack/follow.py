@@ -1,4 +1,4 @@
-"""Read the log of one process: its last lines, and what is added, across rotation."""
+"""Read the log of one process: its last lines, then the lines that are added, across rotation."""
 
 import os
 import time
@@ -10,6 +10,7 @@ from infra.backends.local.folders import StackFolder
 from shardctl.errors import Refused
 
 _PAUSE_S = 0.2
+"""Between looks at a log's end: a reader does not notice it, and it costs no measurable processor time."""
 
 
 def known_logs(folder: StackFolder) -> list[tuple[str, int]]:
@@ -26,12 +27,14 @@ def _log_path(folder: StackFolder, name: str) -> Path:
 
 
 def last_lines(folder: StackFolder, name: str, count: int) -> list[str]:
+    """At most `count`, oldest first. Raises Refused for an unknown log."""
     with _log_path(folder, name).open(encoding="utf-8", errors="replace") as file:
         return [line.rstrip("\n") for line in deque(file, maxlen=count)]
 
 
 def follow_log(folder: StackFolder, name: str) -> Iterator[str]:
-    """Lines as they are added, for ever. A log that was rotated is opened again."""
+    """Lines as they are added; never ends. A rotated log (the name is another inode) is opened again. Raises
+    Refused."""
     path = _log_path(folder, name)
     file = path.open(encoding="utf-8", errors="replace")
     file.seek(0, 2)
@@ -42,12 +45,12 @@ def follow_log(folder: StackFolder, name: str) -> Iterator[str]:
                 yield line.rstrip("\n")
                 continue
             time.sleep(_PAUSE_S)
-            if path.exists() and path.stat().st_ino != file_identity(file.fileno()):
+            if path.exists() and path.stat().st_ino != _inode(file.fileno()):
                 file.close()
                 file = path.open(encoding="utf-8", errors="replace")
     finally:
         file.close()
 
 
-def file_identity(descriptor: int) -> int:
+def _inode(descriptor: int) -> int:
     return os.fstat(descriptor).st_ino

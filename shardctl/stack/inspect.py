@@ -1,9 +1,10 @@
-"""What a stack looks like from outside: its processes, its addresses."""
+"""What a stack consists of, for `shardctl status`: its processes, and its addresses as shell variables."""
 
 import shlex
 from dataclasses import dataclass
 
 from rich.table import Table
+from rich.text import Text
 
 from infra.backends.cell_spec import ProcessStatus
 from infra.backends.local.backend import LocalBackend
@@ -41,7 +42,7 @@ def status_table(status: StackStatus) -> Table:
             process.name,
             process.kind.value,
             process.cell or "",
-            f"[{_COLOURS.get(process.state, 'bold red')}]{process.state}[/]",
+            Text(process.state, style=_COLOURS.get(process.state, "bold red")),
             process.pid,
             process.port,
             format_duration(process.uptime_s),

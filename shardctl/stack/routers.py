@@ -1,6 +1,6 @@
-"""Routers of the running stack: what each says about itself, and a restart of all of them, one after the other.
+"""Routers of the running stack: the readiness of each, and a rolling restart.
 
-The restart stops at the first router that does not come back: the others go on serving with what they have.
+The restart stops at the first router that does not become ready again; the others were not touched and keep serving.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from infra.backends.local.readiness import readiness_facts
 from shardctl.errors import Refused
 
 RENEW_TIMEOUT_S = 40.0
-"""Longer than a router may drain plus its start."""
+"""Longer than a router's drain (`ROUTER_DRAIN_S`, 10 s by default) plus its start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,18 +30,20 @@ class RouterRow:
 
 
 async def list_routers(backend: LocalBackend) -> list[RouterRow]:
+    """Every planned router; one that does not answer is listed as silent."""
     rows = []
     for process in await backend.plan():
         if process.kind is ProcessKind.ROUTER:
             facts = await readiness_facts(process)
-            told = {name: facts.get(name) for name in RouterRow.__slots__ if name.startswith(("map_", "started"))}
+            shown = {name: facts.get(name) for name in RouterRow.__slots__ if name.startswith(("map_", "started"))}
             state = "draining" if facts.get("draining") else str(facts.get("status", "silent"))
-            rows.append(RouterRow(process.name, state, f"http://127.0.0.1:{process.port}", **told))
+            rows.append(RouterRow(process.name, state, f"http://127.0.0.1:{process.port}", **shown))
     return rows
 
 
 async def restart_routers(backend: LocalBackend, name: str | None) -> tuple[str, ...]:
-    """The names of those that began anew. Raises Refused for an unknown name, BackendError if one stays away."""
+    """Restart all, or the one that is named; returns their names. Raises Refused for an unknown name, BackendError if
+    one does not become ready again."""
     known = await backend.names(lambda process: process.kind is ProcessKind.ROUTER)
     if name is not None and name not in known:
         raise Refused(f"there is no router {name}; there are: {', '.join(known)}")

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from infra.backends.local.folders import project_root
-from loadtests.generated_tape import generate_tape
+from loadtests.replay.generated_tape import generate_tape
 from tests.acceptance.test_demo import run_loadtests
 from tests.support.stack import Stack
 

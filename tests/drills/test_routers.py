@@ -251,7 +251,7 @@ def test_a_revoked_user_is_out_at_every_router_and_may_log_in_again(own: Stack) 
     for router in routers:
         assert account(router, tokens["access_token"])[0] == 200
     done = own.must("users", "revoke", tokens["user_id"], "--reason", "a lost phone", "--json").json()
-    assert done["routers_told"] == 2
+    assert done["routers_notified"] == 2
     time.sleep(0.1)
     for router in routers:
         status, problem = account(router, tokens["access_token"])

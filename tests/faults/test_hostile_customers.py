@@ -32,11 +32,11 @@ from tests.support.databases import TestDatabase
 from tests.support.exchange_process import ExchangeProcess
 from tests.support.hostile_customer import HostileCustomer
 from tests.support.killable_postgres import KillablePostgres
+from tests.support.random_choices import OTHER_SYMBOL, SYMBOLS, RandomChoices
 from tests.support.statement import Statement, VenueOrder
 from tests.support.statement_reading import differences
 from tests.support.venue_books import WorkerProcess
 from tests.support.venue_tap import VenueTap, venue_tap
-from tests.support.whims import OTHER_SYMBOL, SYMBOLS, Whims
 
 pytestmark = pytest.mark.anyio
 
@@ -180,8 +180,8 @@ async def scene(database: TestDatabase, postgres: KillablePostgres, exchange: Ex
                 await connection.execute(
                     "select brokerage.open_account_v1(%s, 1, %s, %s, null, 'x')", [user_id, profile, user_id.hex]
                 )
-                whims = Whims(random.Random(f"{SEED}:{number}"), tap.prices)
-                made.customers.append(HostileCustomer(user_id, whims, servers, session, signer, made.tally))
+                choices = RandomChoices(random.Random(f"{SEED}:{number}"), tap.prices)
+                made.customers.append(HostileCustomer(user_id, choices, servers, session, signer, made.tally))
         for server in servers:
             await made.serve(server)
         known = f"select count(*) from brokerage.symbols where symbol in {(*SYMBOLS, OTHER_SYMBOL)}"

@@ -39,8 +39,8 @@ ON_THE_WAY = (
     "executions.after_inbox_commit",
     "executions.after_apply",
 )
-AT_THE_OPEN = ("sessions.before_release", "sessions.after_release")
-AT_THE_CLOSE = ("sessions.before_expire", "sessions.after_expire")
+AT_THE_OPEN = ("trading_hours.before_release", "trading_hours.after_release")
+AT_THE_CLOSE = ("trading_hours.before_expire", "trading_hours.after_expire")
 STALL = "stall:1.0"
 """Longer than it takes to see the marker and to kill a server; then the worker goes on, with dead connections."""
 
@@ -125,20 +125,20 @@ async def test_a_death_at_the_open_and_at_the_close(
         for time_in_force, limit_ppm in (("day", 930_000), ("gtc", 930_000), ("day", 920_000)):
             await queue(books, time_in_force, limit_ppm)
         assert await by_status(books) == {"queued": 24}
-        scene.windows.open("sessions.before_release")
-        await scene.die("sessions.before_release")
-    scene.windows.open("sessions.after_release")
+        scene.windows.open("trading_hours.before_release")
+        await scene.die("trading_hours.before_release")
+    scene.windows.open("trading_hours.after_release")
     await hold_session(mortal_database, opens="-1 hour", closes="2 hours")
-    await scene.die("sessions.after_release")
+    await scene.die("trading_hours.after_release")
     async with connected(books, mortal_database):
         await until("everything rests at the venue", lambda: no_rows(books, "select from brokerage.venue_instructions"))
         assert await by_status(books) == {"routed": 24}
         assert len(venue_orders(exchange)) == 24
-    scene.windows.open("sessions.before_expire")
+    scene.windows.open("trading_hours.before_expire")
     await hold_session(mortal_database, opens="-1 hour", closes="-1 second")
-    await scene.die("sessions.before_expire")
-    scene.windows.open("sessions.after_expire")
-    await scene.die("sessions.after_expire")
+    await scene.die("trading_hours.before_expire")
+    scene.windows.open("trading_hours.after_expire")
+    await scene.die("trading_hours.after_expire")
     async with connected(books, mortal_database):
         await until("day orders have ended", lambda: statuses_are(books, {"expired": 16, "routed": 8}))
         ((held,),) = await rows(books, "select sum(cash_held_micros)::bigint from brokerage.users")

@@ -184,7 +184,7 @@ async def ports(
         routes |= mutating("router", identity) | mutating(
             "exchange",
             Litestar(
-                route_handlers=list(CONTROLLERS), dependencies={"desk": Provide(lambda: None, sync_to_thread=False)}
+                route_handlers=list(CONTROLLERS), dependencies={"verbs": Provide(lambda: None, sync_to_thread=False)}
             ),
         )
         yield asks, routes

@@ -17,7 +17,7 @@ import pytest
 from cell.orders import batcher as batching
 from cell.orders.command import Command, CommandKind
 from infra.runtime.database import make_pool
-from infra.runtime.fair_places import FairPlaces
+from infra.runtime.fair_permits import FairPermits
 from infra.runtime.on_behalf import on_behalf_of
 from infra.runtime.pool import PoolBusy
 from infra.runtime.procedures import ConnectionsTaken, call
@@ -103,7 +103,7 @@ async def test_a_flood_of_cancels_lets_a_neighbours_order_pass(port: CellPort) -
 
 
 async def test_a_user_has_a_share_of_the_pool_and_who_waits_takes_turns(cell_database: TestDatabase) -> None:
-    shares = FairPlaces(places_max=3, of_one_max=2, waiting_max=10, waiting_of_one_max=10)
+    shares = FairPermits(permits_max=3, permits_per_holder_max=2, waiting_max=10, waiting_per_holder_max=10)
     settings = PostgresSettings(dsn=cell_database.service_dsn)
     greedy, other, third = (uuid.uuid4() for _ in range(3))
     names = {greedy: "greedy", other: "other", third: "third"}
@@ -146,7 +146,7 @@ async def test_a_user_has_a_share_of_the_pool_and_who_waits_takes_turns(cell_dat
             for _ in range(4):
                 leave[user_id].release()
         await asyncio.gather(*holding)
-    assert (shares.taken, shares.waiting) == (0, 0)
+    assert (shares.in_use, shares.waiting) == (0, 0)
 
 
 async def test_a_pool_that_is_in_use_is_no_dead_database(cell_database: TestDatabase) -> None:

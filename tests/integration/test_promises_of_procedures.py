@@ -1,6 +1,7 @@
 """What a wrong caller with the service's rights may not destroy: the procedures hold their promises themselves."""
 
 import re
+import uuid
 from importlib.resources import files
 from typing import Any, LiteralString
 
@@ -63,6 +64,45 @@ def test_a_report_that_waits_is_not_put_aside_before_its_time(cell: Cell, root: 
     assert cell.call(end) == [(0,)]
     cell.call("set brokerage.clock_offset = '25 hours'")
     assert cell.call(end) == [(1,)]
+
+
+def test_a_session_does_not_end_while_a_day_order_of_it_is_open(cell: Cell, root: psycopg.Connection[Any]) -> None:
+    closes_at = "2026-11-20T21:00:00Z"
+    user_id = cell.user(cash=10**9)
+    order_id = cell.place([user_id])[0][1]
+    root.execute("update brokerage.orders set expires_at = %s where order_id = %s", [closes_at, order_id])
+    root.execute("insert into brokerage.market_sessions values ('2026-11-20', '2026-11-20T14:30Z', %s)", [closes_at])
+    end = "select brokerage.end_session_v1(%s, %s)"
+    ended = "select count(*) from brokerage.market_sessions where expired_at is not null"
+    for at, told in (("2026-11-20T20:59:59Z", "the session ends at"), ("2126-11-20T21:00:00Z", str(order_id))):
+        with pytest.raises(psycopg.DatabaseError, match=told) as caught:
+            cell.call(end, closes_at, at)
+        assert caught.value.sqlstate == "RB030"
+    assert cell.call(ended) == [(0,)]
+    first = uuid.UUID(int=0)
+    assert cell.call("select ended from brokerage.expire_orders_v1(%s, %s, 10, now())", closes_at, first) == [(1,)]
+    for _ in range(2):
+        cell.call(end, closes_at, "2026-11-20T21:00:30Z")
+        assert cell.call(ended) == [(1,)]
+
+
+def test_a_reconciliation_is_recorded_once_and_a_different_second_one_is_refused(cell: Cell) -> None:
+    run_id = uuid.uuid4()
+    record = (
+        "select brokerage.record_reconciliation_v1(%s, '2026-11-20T21:00Z', '2026-11-20T21:01Z', '2026-11-20T21:00Z',"
+        " 'night', %s, '[]', '[]', %s::jsonb, '{}')"
+    )
+    kept = "select verdict, venue from brokerage.reconciliations"
+    for _ in range(2):  # the answer to the first one may have been lost
+        cell.call(record, run_id, "equal", '{"asked": true, "compared": 7}')
+    for verdict, venue in (
+        ("different", '{"asked": true, "compared": 7}'),
+        ("equal", '{"asked": true, "compared": 8}'),
+    ):
+        with pytest.raises(psycopg.DatabaseError, match=str(run_id)) as caught:
+            cell.call(record, run_id, verdict, venue)
+        assert caught.value.sqlstate == "RB032"
+    assert cell.call(kept) == [("equal", {"asked": True, "compared": 7})]
 
 
 def outbox(cell: Cell) -> list[int]:

@@ -17,7 +17,7 @@ from infra.runtime.database import Pool, make_pool
 from infra.runtime.kafka_admin import ensure_topics
 from infra.runtime.kafka_producer import KafkaProducer
 from infra.runtime.settings import KafkaSettings, PostgresSettings
-from shardctl.events.published import Head, Heads, Published
+from shardctl.events.published import EventComparison, Head, Heads
 from shardctl.events.reading import compare_published
 from tests.support.cell_books import CellBooks
 from tests.support.databases import TestDatabase
@@ -64,7 +64,7 @@ class Plane:
             for row in rows
         }
 
-    async def compared(self) -> Published:
+    async def compared(self) -> EventComparison:
         return await compare_published(self.kafka, CELL, self.heads)
 
 

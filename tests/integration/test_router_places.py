@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from router.fleet import CellUpstream
+from router.fleet import Upstream
 from router.settings import HoldSettings, UpstreamSettings
 from tests.support.eventually import eventually
 from tests.support.raw_http import request_bytes
@@ -26,7 +26,7 @@ async def router(tmp_path: Path) -> AsyncIterator[RouterUnderTest]:
         yield running
 
 
-def cell_1(router: RouterUnderTest) -> CellUpstream:
+def cell_1(router: RouterUnderTest) -> Upstream:
     return router.router.fleet.cell(router.shard_map.cells[0].cell_id)
 
 

@@ -153,13 +153,13 @@ def told(answers: list[Answer]) -> Counter[tuple[int, str]]:
 async def test_slow_readers_of_large_answers_hold_no_place_and_at_most_a_share(scene: Scene) -> None:
     """More than there are places, of one customer; then of several."""
     readers = await scene.read_slowly(scene.new_token(), PLACES + SHARE)
-    await scene.await_figure("router_slow_answers_count", SHARE)
-    await scene.await_figure("router_in_flight_count", 0)
+    await scene.await_figure("router_slow_answers", SHARE)
+    await scene.await_figure("router_requests_in_flight", 0)
     await scene.neighbours_are_served()
     for _ in range(3):
         readers += await scene.read_slowly(scene.new_token(), SHARE)
-    await scene.await_figure("router_slow_answers_count", 4 * SHARE)
-    await scene.await_figure("router_in_flight_count", 0)
+    await scene.await_figure("router_slow_answers", 4 * SHARE)
+    await scene.await_figure("router_requests_in_flight", 0)
     await scene.neighbours_are_served()
     refused = []
     async with asyncio.timeout(20):
@@ -171,15 +171,15 @@ async def test_slow_readers_of_large_answers_hold_no_place_and_at_most_a_share(s
                 refused.append(head)
                 if len(refused) == PLACES - 2:
                     break
-    assert await scene.figure("router_over_share_total") >= PLACES - 2  # two may wait in line
+    assert await scene.figure("router_requests_over_share_total") >= PLACES - 2  # two may wait in line
 
 
 async def test_a_slow_reader_gets_his_answer_whole_in_the_end(scene: Scene) -> None:
     (reader,) = await scene.read_slowly(scene.new_token(), 1, "/v1/large")
-    await scene.await_figure("router_slow_answers_count", 1)
+    await scene.await_figure("router_slow_answers", 1)
     async with asyncio.timeout(20):
         assert (await read_answer(reader)).body == LARGE
-    await scene.await_figure("router_slow_answers_count", 0)
+    await scene.await_figure("router_slow_answers", 0)
     await scene.neighbours_are_served()
 
 
@@ -189,8 +189,8 @@ async def test_a_flood_of_one_customer_is_bounded_and_his_reads_and_writes_do_no
 ) -> None:
     token = scene.new_token()
     flood = scene.begin(method, "/v1/hang", token, PLACES * 4)
-    await scene.await_figure("router_queued_count", 2)
-    assert await scene.figure("router_in_flight_count") == SHARE
+    await scene.await_figure("router_requests_queued", 2)
+    assert await scene.figure("router_requests_in_flight") == SHARE
     await scene.neighbours_are_served()
     (got,) = await asyncio.gather(*scene.begin(other, "/v1/account", token, 1))
     assert got.status == 200
@@ -205,9 +205,9 @@ async def test_those_who_wait_for_a_full_cell_are_served_in_turns(tmp_path: Path
     async with scene_of(tmp_path, ROUTER_UPSTREAM__USER_QUEUE_MAX="50", ROUTER_UPSTREAM__QUEUE_WAIT_S="8") as scene:
         greedy, modest = [scene.new_token() for _ in range(3)], [scene.new_token() for _ in range(2)]
         flood = [task for token in greedy for task in scene.begin("POST", "/v1/hang", token, 10)]
-        await scene.await_figure("router_queued_count", 30 - PLACES)
+        await scene.await_figure("router_requests_queued", 30 - PLACES)
         late = [task for token in modest for task in scene.begin("POST", "/v1/hang", token, 1)]
-        await scene.await_figure("router_queued_count", 30 - PLACES + 2)
+        await scene.await_figure("router_requests_queued", 30 - PLACES + 2)
         seen_before = len(scene.cell.seen)
         scene.go_on.set()
         assert told(await asyncio.gather(*flood, *late)) == {(200, ""): 32}
@@ -224,8 +224,8 @@ async def test_sign_ups_and_logins_have_places_of_their_own(scene: Scene) -> Non
         headers = {"Content-Type": "application/json"}
         flood.append(asyncio.create_task(ask(scene.router.port, "POST", "/v1/tokens", headers=headers, body=body)))
     scene.asked += flood
-    await scene.await_figure("router_queued_count", PLACES)
-    assert await scene.figure("router_in_flight_count") == PLACES
+    await scene.await_figure("router_requests_queued", PLACES)
+    assert await scene.figure("router_requests_in_flight") == PLACES
     await scene.neighbours_are_served()
 
 
@@ -242,5 +242,5 @@ async def test_one_customer_has_a_share_of_the_open_streams(scene: Scene) -> Non
     assert [head.split(b" ")[1] for head in opened] == [b"101"] * SHARE + [b"429"]
     assert (await open_stream(other)).split(b" ")[1] == b"101"
     scene.writers[0].close()
-    await scene.await_figure("router_tunnels_count", SHARE)
+    await scene.await_figure("router_tunnels", SHARE)
     assert (await open_stream(token)).split(b" ")[1] == b"101"

@@ -285,7 +285,7 @@ async def test_new_customers_are_spread_over_open_cells(world: World) -> None:
     assert {a.status for a in late} == {201}  # by now the breaker knows which cell is dead
 
 
-@pytest.mark.parametrize("point", ["sign-up-claimed", "sign-up-created"])
+@pytest.mark.parametrize("point", ["sign_up.after_claim", "sign_up.after_create"])
 async def test_a_crash_between_claim_and_confirmation_is_healed_by_the_retry(world: World, point: str) -> None:
     sign_ups = world.router.router.sign_ups
     sign_ups._faults = FaultPoints({"FAULT_POINTS": f"{point}=fail"})
@@ -297,14 +297,14 @@ async def test_a_crash_between_claim_and_confirmation_is_healed_by_the_retry(wor
     assert taken.code == "EMAIL_TAKEN"
     thief = await world.sign_up("ann@example.com", "key-1", password="wrong horse")
     healed = await world.sign_up("ann@example.com", "key-1")
-    if point == "sign-up-created":
+    if point == "sign_up.after_create":
         assert (thief.status, thief.code) == (422, "IDEMPOTENCY_KEY_REUSED")
         assert healed.status == 201
     assert sum(len(cell.passwords) for cell in world.cells.values()) == 1
     assert await world.rows("select state from control.email_claims") == [("active",)]
 
 
-@pytest.mark.parametrize("point", ["sign-up-claimed", "sign-up-created"])
+@pytest.mark.parametrize("point", ["sign_up.after_claim", "sign_up.after_create"])
 async def test_the_sweep_finishes_or_frees_what_a_crash_left(world: World, point: str) -> None:
     router = world.router.router
     router.sign_ups._faults = FaultPoints({"FAULT_POINTS": f"{point}=fail"})
@@ -315,7 +315,7 @@ async def test_the_sweep_finishes_or_frees_what_a_crash_left(world: World, point
     assert await world.rows("select state from control.email_claims") == [("pending",)]  # too young to be judged
     await world.rows("update control.email_claims set claimed_at = claimed_at - interval '11 minutes'")
     await router.sweep.sweep_once()
-    if point == "sign-up-created":
+    if point == "sign_up.after_create":
         assert await world.rows("select state from control.email_claims") == [("active",)]
         assert (await world.sign_up("ann@example.com", "key-2")).code == "EMAIL_TAKEN"
     else:
@@ -325,7 +325,7 @@ async def test_the_sweep_finishes_or_frees_what_a_crash_left(world: World, point
 
 async def test_the_sweep_leaves_claims_alone_while_their_cell_does_not_answer(world: World) -> None:
     router = world.router.router
-    router.sign_ups._faults = FaultPoints({"FAULT_POINTS": "sign-up-created=fail"})
+    router.sign_ups._faults = FaultPoints({"FAULT_POINTS": "sign_up.after_create=fail"})
     with pytest.raises(FaultInjected):
         await router.sign_ups.sign_up(NewUser("ann@example.com", "correct horse"), "key-1", "r")
     await world.rows("update control.email_claims set claimed_at = claimed_at - interval '11 minutes'")

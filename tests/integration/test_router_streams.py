@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from router import forward
-from router.fleet import CellUpstream
+from router.fleet import Upstream
 from router.settings import UpstreamSettings
 from tests.support.eventually import eventually
 from tests.support.raw_http import read_answer, request_bytes
@@ -30,7 +30,7 @@ async def router(tmp_path: Path) -> AsyncIterator[RouterUnderTest]:
         yield running
 
 
-def upstream(router: RouterUnderTest) -> CellUpstream:
+def upstream(router: RouterUnderTest) -> Upstream:
     return router.router.fleet.cell(router.shard_map.cells[0].cell_id)
 
 

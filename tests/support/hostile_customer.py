@@ -19,7 +19,7 @@ import aiohttp
 
 from infra.security.route_token import RouteTokenSigner
 from tests.support.app_server import AppServer
-from tests.support.whims import MICROS, OTHER_SYMBOL, SYMBOLS, Body, Whims, dollars, to_tick
+from tests.support.random_choices import MICROS, OTHER_SYMBOL, SYMBOLS, Body, RandomChoices, dollars, to_tick
 
 INSIST_S = 45.0
 
@@ -64,7 +64,7 @@ class Deed:
 @dataclass
 class HostileCustomer:
     user_id: uuid.UUID
-    whims: Whims
+    choices: RandomChoices
     servers: Sequence[AppServer]
     session: aiohttp.ClientSession
     signer: RouteTokenSigner
@@ -75,7 +75,7 @@ class HostileCustomer:
 
     @property
     def chance(self) -> random.Random:
-        return self.whims.chance
+        return self.choices.chance
 
     # -- how he sends -------------------------------------------------------------------------------------------------
 
@@ -84,7 +84,7 @@ class HostileCustomer:
         cash = self.chance.choice(("2000.000001", "9000", "30000.5"))
         await self._insist(self._note("POST", "/v1/deposits", {"amount": cash}))
         for symbol in SYMBOLS:
-            worth = {"symbol": symbol, "qty": "40.000003", "unit_cost": dollars(self.whims.prices[symbol] * 4 // 5)}
+            worth = {"symbol": symbol, "qty": "40.000003", "unit_cost": dollars(self.choices.prices[symbol] * 4 // 5)}
             await self._insist(self._note("POST", "/v1/share-transfers", worth))
 
     async def trade(self, count: int) -> None:
@@ -113,7 +113,7 @@ class HostileCustomer:
 
     async def run_errands(self, set_faults: Callable[[dict[str, float]], Awaitable[None]]) -> None:
         """One of each that chance may not have met; his funds are untouched before."""
-        px = self.whims.prices["GME"]
+        px = self.choices.prices["GME"]
         buy = {"symbol": "GME", "side": "buy", "type": "limit", "qty": "4", "time_in_force": "gtc"}
         near, rests = {**buy, "limit_price": dollars(px)}, {**buy, "limit_price": dollars(to_tick(px * 93 // 100))}
         await set_faults({"reject_rate": 1.0})
@@ -199,7 +199,7 @@ class HostileCustomer:
             await self._once(deed, first, give_up_s=self.chance.choice((0.002, 0.005, 0.01, 0.03)))
         elif style < 0.85 and first.body is not None:
             self.tally["changed under its key"] += 1
-            deed.asks.append(Ask(first.path, self.whims.another(first.body)))
+            deed.asks.append(Ask(first.path, self.choices.another(first.body)))
             asks = self.chance.sample(deed.asks, 2)
             await asyncio.gather(*(self._once(deed, ask) for ask in asks))
             await self._insist(deed)
@@ -278,7 +278,7 @@ class HostileCustomer:
     async def _next_deed(self) -> Deed:
         draw = self.chance.random()
         if draw < 0.5 or not self.orders:
-            return self._note("POST", "/v1/orders", self.whims.order())
+            return self._note("POST", "/v1/orders", self.choices.order())
         order = await self._pick_order()
         path = f"/v1/orders/{order['order_id']}"
         if draw < 0.68:
@@ -288,7 +288,7 @@ class HostileCustomer:
         if draw < 0.93:
             seen = order["etag"]
             tag = self.chance.choice((seen, seen, seen, '"3"', "*", f"W/{seen}", f'"1", {seen}', f'"x,y",{seen}, "3"'))
-            return self._note("PATCH", path, self.whims.changes(order), tag)
+            return self._note("PATCH", path, self.choices.changes(order), tag)
         if draw < 0.97:
             return self._note("POST", "/v1/deposits", {"amount": dollars(self.chance.randint(1, 50 * MICROS))})
         shares = {"symbol": OTHER_SYMBOL, "qty": dollars(self.chance.randint(1, 9 * MICROS)), "unit_cost": "7.654321"}

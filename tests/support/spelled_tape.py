@@ -7,7 +7,7 @@ same tape. Tens of thousands of rows hold every shape: nothing but seconds, zero
 import random
 from decimal import Decimal
 
-from loadtests.generated_tape import generate_tape
+from loadtests.replay.generated_tape import generate_tape
 
 SHAPES = ("nine", "short", "zeros", "finer", "coarser", "exponent", "bare")
 

@@ -296,7 +296,7 @@ def test_a_noisy_duplicate_has_the_same_exec_id_and_another_price(tmp_path: Path
 
 
 def test_a_stray_fill_names_an_order_nobody_sent(exchange: Exchange) -> None:
-    assert exchange.book.reports.tell_unknown_fill("ACME", exchange.now_us) == ["cell-1"]
+    assert exchange.book.reports.add_unknown_fill("ACME", exchange.now_us) == ["cell-1"]
     exchange.commit()
     (report,) = exchange.reports()
     assert report.kind == "fill"

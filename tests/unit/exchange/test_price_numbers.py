@@ -22,7 +22,7 @@ def test_no_start_meets_a_number_that_was_told(steps: list[tuple[int, str]]) -> 
             assert number > told
             told = number
         elif what == "renew":
-            upto = numbers.ask(now_us)
+            upto = numbers.wanted(now_us)
             if upto is not None:
                 on_disk = max(on_disk, upto)
                 numbers.reserve(upto)
@@ -32,10 +32,10 @@ def test_no_start_meets_a_number_that_was_told(steps: list[tuple[int, str]]) -> 
 
 def test_numbers_stay_inside_the_reserve_however_late_the_log_is() -> None:
     numbers = PriceNumbers(0)
-    upto = numbers.ask(50_000_000)
+    upto = numbers.wanted(50_000_000)
     assert upto is not None
     numbers.reserve(upto)
     assert numbers.next(60_000_000) == 60_000_000
-    assert numbers.ask(60_000_000) is None, "once a minute is enough"
+    assert numbers.wanted(60_000_000) is None, "once a minute is enough"
     assert numbers.next(10 * upto) == upto, "time alone does not leave the reserve"
-    assert numbers.ask(upto) is not None
+    assert numbers.wanted(upto) is not None

@@ -3,7 +3,7 @@
 from collections import namedtuple
 
 from loadtests.benchmarks.growth import of_empty
-from loadtests.benchmarks.in_turns import busy_share
+from loadtests.measurement.alternation import busy_share
 
 Times = namedtuple("Times", "user system idle iowait guest guest_nice")
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from loadtests.benchmarks.beside import Run, compare, run_once
-from loadtests.benchmarks.orders_per_second import MeasurementRefused
+from loadtests.measurement.refusal import MeasurementRefused
 
 
 def round_of(here: float, other: float, again: float) -> dict[str, dict[str, float]]:

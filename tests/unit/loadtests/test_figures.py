@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadtests.figures import dollars, from_wire, percentile, shares, to_wire
+from loadtests.figures import dollars, from_wire, shares, to_wire
+from loadtests.quantiles import percentile
 
 
 @given(st.integers(min_value=-(10**17), max_value=10**17))

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from loadtests.benchmarks.isolation import summary
-from loadtests.benchmarks.sick_cell import HEALTHS, AnsweringCell
+from loadtests.measurement.sick_cell import HEALTHS, AnsweringCell
 
 pytestmark = pytest.mark.anyio
 

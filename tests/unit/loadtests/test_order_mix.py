@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from loadtests.demo.order_mix import CustomerScript, Deed, write_scripts
 from loadtests.figures import MICROS, from_wire
-from loadtests.order_mix import CustomerScript, Deed, write_scripts
 
 PRICES = {"AAPL": 228_500_000, "KO": 68_400_000, "SNDL": 930_000}
 

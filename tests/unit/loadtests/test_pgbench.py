@@ -7,9 +7,9 @@ import pytest
 
 from infra.security.keys import new_key_ring
 from infra.security.route_token import RouteTokenSigner
-from loadtests.benchmarks.bench_customers import Bench
-from loadtests.benchmarks.pgbench import CLIENTS, PgbenchFailed, database_of, order_script, place_script
 from loadtests.client import Answer, Customer, RouterClient
+from loadtests.measurement.pgbench import CLIENTS, PgbenchFailed, database_of, order_script, place_script
+from loadtests.measurement.stack_customers import Bench
 
 PGPASS = Path("/state/secrets/pgpass")
 

@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from loadtests.reconcile import (
+from loadtests.replay.books import sums_of
+from loadtests.replay.reconcile import (
     CellSums,
     Funding,
     SeenOrder,
@@ -15,9 +16,8 @@ from loadtests.reconcile import (
     expected_customer,
     others_traded,
 )
-from loadtests.replay_books import sums_of
-from loadtests.tape_file import parse_tape
-from loadtests.tape_plan import TapePlan, plan_tape
+from loadtests.replay.tape_file import parse_tape
+from loadtests.replay.tape_plan import TapePlan, plan_tape
 
 TAPE = """\
 1,1,100,50,5850000,1

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import jwt
 
-from loadtests.benchmarks.haproxy_peer import haproxy_config, hs256, wrk_script
 from loadtests.benchmarks.router_vs_haproxy import pause_for_half, summary
+from loadtests.measurement.haproxy_peer import haproxy_config, hs256, wrk_script
 
 
 def test_haproxys_token_is_a_jwt_that_its_configuration_checks() -> None:

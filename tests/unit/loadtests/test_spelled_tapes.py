@@ -9,9 +9,9 @@ import pytest
 
 from exchange.errors import TapeInvalid
 from exchange.tape import Tape, parse_tape
-from loadtests.tape_file import TapeRefused, TapeRow, read_tape
-from loadtests.tape_file import parse_tape as parse_rows
-from loadtests.tape_plan import plan_tape
+from loadtests.replay.tape_file import TapeRefused, TapeRow, read_tape
+from loadtests.replay.tape_file import parse_tape as parse_rows
+from loadtests.replay.tape_plan import plan_tape
 from tests.support.spelled_tape import SHAPES, plain_tape, spell_time, spelled
 
 ROWS = 20_000

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from loadtests.tape_file import RowKind, TapeRefused, parse_tape, read_tape
+from loadtests.replay.tape_file import RowKind, TapeRefused, parse_tape, read_tape
 
 GOOD = "34200.004241176,1,16113575,18,5853300,1"
 

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadtests.generated_tape import generate_tape
-from loadtests.tape_file import TapeRefused, parse_tape
-from loadtests.tape_plan import Action, TapePlan, plan_tape
+from loadtests.replay.generated_tape import generate_tape
+from loadtests.replay.tape_file import TapeRefused, parse_tape
+from loadtests.replay.tape_plan import Action, TapePlan, plan_tape
 
 OPEN_BUY = "1,1,100,50,5850000,1"
 

@@ -51,35 +51,35 @@ def test_a_breaker_opens_after_failures_in_a_row_and_lets_one_try() -> None:
 async def test_a_bulkhead_keeps_order_and_limits() -> None:
     bulkhead = Bulkhead(UpstreamSettings(in_flight_max=1, queue_max=2, queue_wait_s=0.2))
     places = bulkhead.writes
-    assert places.try_enter("first")
+    assert places.try_acquire("first")
     order: list[int] = []
 
     async def wait(number: int) -> None:
-        await bulkhead.enter(places, number)
+        await bulkhead.acquire(places, number)
         order.append(number)
 
     first, second = asyncio.create_task(wait(1)), asyncio.create_task(wait(2))
     await asyncio.sleep(0)
-    assert not places.try_enter("other")
+    assert not places.try_acquire("other")
     with pytest.raises(CellOverloaded):
-        await bulkhead.enter(places, "other")  # the queue is full
-    places.leave("first")
+        await bulkhead.acquire(places, "other")  # the queue is full
+    places.release("first")
     await first
     with pytest.raises(CellOverloaded):
         await second  # waited too long
-    places.leave(1)
+    places.release(1)
     assert (order, bulkhead.in_flight, bulkhead.queued, bulkhead.turned_away) == ([1], 0, 0, 2)
 
 
 @pytest.mark.anyio
 async def test_a_waiter_that_gives_up_loses_no_place() -> None:
     bulkhead = Bulkhead(UpstreamSettings(in_flight_max=1, queue_max=5, queue_wait_s=5))
-    await bulkhead.enter(bulkhead.reads, "one")
-    waiting = asyncio.create_task(bulkhead.enter(bulkhead.reads, "other"))
+    await bulkhead.acquire(bulkhead.reads, "one")
+    waiting = asyncio.create_task(bulkhead.acquire(bulkhead.reads, "other"))
     await asyncio.sleep(0)
     waiting.cancel()
     await asyncio.gather(waiting, return_exceptions=True)
-    bulkhead.reads.leave("one")
+    bulkhead.reads.release("one")
     assert (bulkhead.in_flight, bulkhead.queued) == (0, 0)
 
 

@@ -37,13 +37,13 @@ def stand_still(for_s: float) -> None:
 
 async def test_what_passed_while_standing_still_is_not_waited_for() -> None:
     bulkhead = Bulkhead(UpstreamSettings(in_flight_max=1, queue_max=2, queue_wait_s=EVERY_S))
-    assert bulkhead.reads.try_enter(0)
-    waiting = [asyncio.create_task(bulkhead.enter(bulkhead.reads, number)) for number in (1, 2)]
+    assert bulkhead.reads.try_acquire(0)
+    waiting = [asyncio.create_task(bulkhead.acquire(bulkhead.reads, number)) for number in (1, 2)]
     await asyncio.sleep(0.01)
     stand_still(EVERY_S + STANDSTILL_S + 0.1)
     await asyncio.sleep(0.01)  # every timer is late by now
     for number, place in enumerate(waiting):
-        bulkhead.reads.leave(number)  # an answer that had come meanwhile
+        bulkhead.reads.release(number)  # an answer that had come meanwhile
         await place
     assert (bulkhead.in_flight, bulkhead.queued, bulkhead.turned_away) == (1, 0, 0)
 

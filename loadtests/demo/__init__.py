@@ -1,0 +1,1 @@
+"""A day of generated customers over all cells, and the proof of the books afterwards."""

@@ -1,0 +1,116 @@
+"""How the demo's story is told: one table over the cells, the proofs, the faults, and what to try next."""
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from loadtests.demo.run import DemoStory
+from loadtests.figures import dollars, shares
+from loadtests.quantiles import percentile
+
+NEXT_COMMANDS = (
+    ("SHARDCTL status", "every process, its port and memory"),
+    ("SHARDCTL cells list", "the cells and how many users each holds"),
+    ("SHARDCTL cells check cell-1", "prove the books of one cell again"),
+    ("SHARDCTL events tail --cell cell-1", "what the cell publishes to Kafka, live"),
+    ("SHARDCTL cells add", "a third cell joins and gets new customers; nobody moves"),
+    ('eval "$(SHARDCTL status -o env)"', "addresses as shell variables; then:"),
+    ('psql "$CELL_1_DSN"', "a cell's books, read only"),
+    ('curl "$ROUTER_URL/openapi.json"', "the customers' interface"),
+    ("SHARDCTL down", "stop everything, keep the data"),
+)
+
+
+def shardctl_as_typed() -> str:
+    """How the operators' command is called here: by name if it is on PATH, else by the path beside this Python."""
+    if shutil.which("shardctl"):
+        return "shardctl"
+    beside = Path(sys.executable).parent / "shardctl"
+    return os.path.relpath(beside) if Path.cwd() in beside.parents else str(beside)
+
+
+def print_story(story: DemoStory, console: Console) -> None:
+    console.print()
+    console.print(_cells_table(story))
+    console.print(
+        f"\n{story.trading_s:.1f} s of trading: "
+        + ", ".join(f"{count:,} {what}" for what, count in sorted(story.counted.items())),
+    )
+    if story.retried:
+        console.print("sent again, with the same key: " + ", ".join(f"{n} x {why}" for why, n in story.retried.items()))
+    console.print(_proofs_table(story))
+    shardctl = shardctl_as_typed()
+    if story.faults:
+        console.print("\n[bold red]Not right:[/]")
+        for fault in story.faults:
+            console.print(f"  - {fault}", markup=False, highlight=False)
+        if story.faults_more:
+            console.print(f"  ... and {story.faults_more} more")
+        console.print(f"Look closer: {shardctl} doctor; {shardctl} status; {shardctl} logs NAME")
+        return
+    console.print("\n[bold green]The books balance.[/] Try next:")
+    for command, why in NEXT_COMMANDS:
+        console.print(f"  {command.replace('SHARDCTL', shardctl):<46} [dim]{why}[/]", highlight=False, soft_wrap=True)
+
+
+def _cells_table(story: DemoStory) -> Table:
+    table = Table(
+        title=f"{story.size.customers} new customers over {len(story.cells)} cells, through {story.router_url}"
+    )
+    table.add_column("")
+    for name in story.cells:
+        table.add_column(name, justify="right")
+    cells = list(story.cells.values())
+    statuses = sorted({status for cell in cells for status in cell.after.get("orders_by_status", {})})
+    rows: list[tuple[str, list[str]]] = [
+        ("customers (this run / all)", [f"{cell.customers:,} / {cell.after.get('users', 0):,}" for cell in cells]),
+        ("orders of this run", [f"{cell.accepted:,}" for cell in cells]),
+    ]
+    rows += [
+        (f"  all orders {status}", [f"{cell.after.get('orders_by_status', {}).get(status, 0):,}" for cell in cells])
+        for status in statuses
+    ]
+    rows += [
+        ("fills", [f"{cell.after.get('executions', 0):,}" for cell in cells]),
+        ("cash, $", [dollars(cell.after.get("cash_micros", 0)) for cell in cells]),
+        ("  of it held for open orders, $", [dollars(cell.after.get("cash_held_micros", 0)) for cell in cells]),
+        ("shares, all symbols", [shares(sum(cell.after.get("shares", {}).values())) for cell in cells]),
+        ("order latency p50, ms", [f"{percentile(cell.latencies_ms, 0.50):.1f}" for cell in cells]),
+        ("order latency p99, ms", [f"{percentile(cell.latencies_ms, 0.99):.1f}" for cell in cells]),
+    ]
+    for label, figures in rows:
+        table.add_row(label, *figures)
+    return table
+
+
+def _proofs_table(story: DemoStory) -> Table:
+    """A line per ledger check, then the event streams; what is not right is red."""
+    table = Table(title="proofs")
+    table.add_column("")
+    cells = list(story.cells.values())
+    for cell in cells:
+        table.add_column(cell.cell, justify="right")
+    found = [
+        {str(check["name"]): int(check["violations"]) for check in cell.checks.get("checks", ())} for cell in cells
+    ]
+    for name in sorted({name for each in found for name in each}):
+        table.add_row(name.replace("_", " "), *(_verdict(each.get(name)) for each in found))
+    for stream, in_database in (("order_events", "order_events"), ("ledger_events", "journal_entries")):
+        figures = []
+        for cell in cells:
+            kafka = cell.events.get("kafka", {}).get(stream)
+            database = cell.events.get("database", {}).get(in_database)
+            colour, sign = ("green", "=") if kafka == database and kafka is not None else ("red", "/")
+            figures.append(f"[{colour}]{kafka} {sign} {database}[/]")
+        table.add_row(f"{stream.replace('_', ' ')} in Kafka = database", *figures)
+    return table
+
+
+def _verdict(violations: int | None) -> str:
+    if violations is None:
+        return "[red]not run[/]"
+    return "[green]ok[/]" if violations == 0 else f"[red]{violations} violations[/]"

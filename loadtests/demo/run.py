@@ -1,0 +1,337 @@
+"""The demo: customers sign up over all cells, fund themselves, trade for a while, and the books are proven afterwards.
+
+Everything goes through the router, as a customer would; the proof comes from the operators' command. What may go
+wrong is collected, not raised, so that one run shows all of it; the run is right only if `faults` is empty.
+Safe to run on a used stack: emails are new in every run, and figures of others only ever add to the cells' totals.
+"""
+
+import asyncio
+import secrets
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from loadtests.client import Answer, Customer, CustomerError, RouterClient, new_key
+from loadtests.demo.order_mix import Command, CustomerScript, Deed, write_scripts
+from loadtests.figures import from_wire
+from loadtests.operator_view import OperatorRefused, OperatorView
+
+SYMBOLS = ("AAPL", "AMZN", "BAC", "GME", "KO", "MSFT", "NVDA", "SOFI", "SPY", "TSLA")
+PASSWORD_BYTES = 12
+# A password hash costs a cell tens of milliseconds of a whole core; more sign-ups at once only queue.
+SIGN_UPS_AT_ONCE = 8
+# Keeps one customer under the ten orders per second that a retail profile allows, however fast the platform is.
+PAUSE_BETWEEN_COMMANDS_S = 0.15
+# And this keeps one with more orders than that under the sixty per minute.
+ORDERS_AT_PAUSE_MAX = 50
+LONG_PAUSE_S = 1.1
+QUIET_S_MAX = 45.0
+FAULTS_SHOWN = 20
+
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class DemoSize:
+    customers: int = 200
+    orders: int = 3_000
+    seed: int = 1
+    at_once: int = 48
+
+
+@dataclass(slots=True)
+class CellStory:
+    """What one cell did during the run, from both sides."""
+
+    cell: str
+    customers: int = 0
+    accepted: int = 0
+    latencies_ms: list[float] = field(default_factory=list)
+    before: dict[str, Any] = field(default_factory=dict)
+    after: dict[str, Any] = field(default_factory=dict)
+    checks: dict[str, Any] = field(default_factory=dict)
+    events: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class DemoStory:
+    router_url: str
+    size: DemoSize
+    cells: dict[str, CellStory] = field(default_factory=dict)
+    counted: Counter[str] = field(default_factory=Counter)
+    faults: list[str] = field(default_factory=list)
+    faults_more: int = 0
+    trading_s: float = 0.0
+    retried: Mapping[str, int] = field(default_factory=dict)
+
+    def fault(self, words: str) -> None:
+        if len(self.faults) < FAULTS_SHOWN:
+            self.faults.append(words)
+        else:
+            self.faults_more += 1
+
+
+@dataclass(slots=True)
+class Trader:
+    """A customer with his script and what he knows of his own orders."""
+
+    customer: Customer
+    script: CustomerScript
+    order_ids: dict[int, str] = field(default_factory=dict)
+    keys: dict[int, str] = field(default_factory=dict)
+    bodies: dict[int, Mapping[str, object]] = field(default_factory=dict)
+
+
+async def run_demo(router_url: str, view: OperatorView, size: DemoSize, progress: Progress) -> DemoStory:
+    story = DemoStory(router_url, size)
+    for name in await view.cells():
+        story.cells[name] = CellStory(name)
+    if not story.cells:
+        story.fault("the stack has no cell")
+        return story
+    await _each_cell(story, view.summary, "before")
+    async with RouterClient(router_url, connections=size.at_once) as router:
+        await router.must_answer()
+        customers = await _sign_up(router, story, size, progress)
+        if not customers:
+            return story
+        prices = await _prices(customers[0])
+        scripts = write_scripts(size.seed, customers=size.customers, orders=size.orders, prices_micros=prices)
+        traders = [Trader(customer, scripts[number]) for number, customer in enumerate(customers)]
+        await _fund(traders, story, view, size, progress)
+        await _trade(traders, story, size, progress)
+        await _wait_until_quiet(story, view, progress)
+        await _compare_order_lists(traders, story, size)
+        story.retried = router.tally.retried
+    await _prove(story, view)
+    return story
+
+
+async def _each_cell(story: DemoStory, ask: Callable[[str], Any], into: str) -> None:
+    answers = await asyncio.gather(*(ask(name) for name in story.cells))
+    for name, answer in zip(story.cells, answers, strict=True):
+        setattr(story.cells[name], into, answer)
+
+
+async def _sign_up(router: RouterClient, story: DemoStory, size: DemoSize, progress: Progress) -> list[Customer]:
+    """All customers, or those that could; a run is named by a random tag, so emails are new."""
+    tag = secrets.token_hex(4)
+    slots = asyncio.Semaphore(SIGN_UPS_AT_ONCE)
+    customers: list[Customer] = []
+
+    async def one(number: int) -> None:
+        async with slots:
+            email = f"demo-{tag}-{number:04d}@customers.example"
+            try:
+                customer = await router.sign_up(email, secrets.token_urlsafe(PASSWORD_BYTES), name=f"Demo {number}")
+            except CustomerError as error:
+                story.fault(f"sign-up of customer {number}: {error}")
+                return
+        customers.append(customer)
+        _count_customer(story, customer)
+        progress("signing up", len(customers), size.customers)
+
+    await asyncio.gather(*(one(number) for number in range(size.customers)))
+    _judge_placement(story)
+    return customers
+
+
+def _judge_placement(story: DemoStory) -> None:
+    """The router fills the emptiest cell first: only one that was fuller than the others may have got nobody."""
+    users = {name: int(cell.before["users"]) + cell.customers for name, cell in story.cells.items()}
+    for name, cell in story.cells.items():
+        if cell.customers == 0 and users[name] < max(users.values()):
+            story.fault(f"no new customer was placed in {name}, though it has fewer users than others: {users}")
+
+
+def _count_customer(story: DemoStory, customer: Customer) -> None:
+    cell = story.cells.get(customer.cell or "")
+    if cell is None:
+        story.fault(f"a sign-up was answered by {customer.cell!r}, which shardctl does not list")
+    else:
+        cell.customers += 1
+
+
+async def _prices(customer: Customer) -> dict[str, int]:
+    """Reference prices of the demo's symbols, as a customer sees them; waits for the market to speak after a start."""
+    prices: dict[str, int] = {}
+    for _ in range(40):
+        for symbol in SYMBOLS:
+            answer = await customer.call({200, 404, 422}, "GET", f"/v1/symbols/{symbol}")
+            if answer.status == 200 and answer.body["tradable"] and answer.body["reference_price"] is not None:
+                prices[symbol] = from_wire(answer.body["reference_price"])
+        if prices:
+            return prices
+        await asyncio.sleep(0.5)
+    return prices
+
+
+async def _fund(
+    traders: Sequence[Trader], story: DemoStory, view: OperatorView, size: DemoSize, progress: Progress
+) -> None:
+    slots = asyncio.Semaphore(size.at_once)
+    done = 0
+
+    async def one(trader: Trader) -> None:
+        nonlocal done
+        async with slots:
+            try:
+                await trader.customer.deposit(trader.script.cash_micros)
+                waiting: list[str] = []
+                for holding in trader.script.holdings:
+                    waiting += await trader.customer.bring_shares(
+                        holding.symbol, holding.qty_micros, holding.unit_cost_micros
+                    )
+                    story.counted["share transfers"] += 1
+                await view.approve_transfers(trader.customer.user_id, waiting)
+            except (CustomerError, OperatorRefused) as error:
+                story.fault(f"funding of customer {trader.script.number}: {error}")
+            done += 1
+            story.counted["deposits"] += 1
+            progress("funding", done, len(traders))
+
+    await asyncio.gather(*(one(trader) for trader in traders))
+
+
+async def _trade(traders: Sequence[Trader], story: DemoStory, size: DemoSize, progress: Progress) -> None:
+    loop = asyncio.get_running_loop()
+    slots = asyncio.Semaphore(size.at_once)
+    total = sum(len(trader.script.commands) for trader in traders)
+    done = 0
+
+    async def one(trader: Trader) -> None:
+        nonlocal done
+        has_many = len(trader.script.commands) > ORDERS_AT_PAUSE_MAX
+        for command in trader.script.commands:
+            next_at = loop.time() + (LONG_PAUSE_S if has_many else PAUSE_BETWEEN_COMMANDS_S)
+            async with slots:
+                try:
+                    await _obey(trader, command, story)
+                except CustomerError as error:
+                    story.fault(f"customer {trader.script.number}, {command.deed.value}: {error}")
+            done += 1
+            progress("trading", done, total)
+            await asyncio.sleep(max(0.0, next_at - loop.time()))
+
+    started = loop.time()
+    await asyncio.gather(*(one(trader) for trader in traders))
+    story.trading_s = loop.time() - started
+
+
+async def _obey(trader: Trader, command: Command, story: DemoStory) -> None:
+    match command.deed:
+        case Deed.PLACE:
+            trader.keys[command.order] = new_key()
+            trader.bodies[command.order] = command.body
+            answer = await trader.customer.place(command.body, key=trader.keys[command.order])
+            trader.order_ids[command.order] = str(answer.body["order_id"])
+            story.counted["orders accepted"] += 1
+            _count_order(story, answer)
+        case Deed.PLACE_TOO_LARGE:
+            answer = await trader.customer.place(command.body, statuses={422})
+            story.counted["orders refused, as they must be"] += 1
+            if answer.code != "INSUFFICIENT_BUYING_POWER":
+                story.fault(f"an order beyond the customer's cash was refused with {answer.code}: {answer.body}")
+        case Deed.REPEAT if command.order in trader.order_ids:
+            answer = await trader.customer.place(trader.bodies[command.order], key=trader.keys[command.order])
+            story.counted["orders sent again with the same key"] += 1
+            if not answer.replayed or answer.body["order_id"] != trader.order_ids[command.order]:
+                story.fault(f"the same key answered differently: {answer.body} instead of the first answer, replayed")
+        case Deed.CANCEL if command.order in trader.order_ids:
+            answer = await trader.customer.cancel(trader.order_ids[command.order])
+            story.counted["cancels taken" if answer.status != 409 else "cancels too late"] += 1
+        case _:
+            story.counted["commands skipped: their order was not accepted"] += 1
+
+
+def _count_order(story: DemoStory, answer: Answer) -> None:
+    cell = story.cells.get(answer.cell or "")
+    if cell is None:
+        story.fault(f"an order was answered by {answer.cell!r}, which shardctl does not list")
+        return
+    cell.accepted += 1
+    if answer.attempts == 1:
+        cell.latencies_ms.append(answer.elapsed_s * 1000)
+
+
+async def _wait_until_quiet(story: DemoStory, view: OperatorView, progress: Progress) -> None:
+    """Until every queue of every cell was empty twice. Orders that rest may be filled at any later time."""
+    loop = asyncio.get_running_loop()
+    started = loop.time()
+    looks = 0
+    while True:
+        await _each_cell(story, view.summary, "after")
+        busy = {name: _busy(cell.after) for name, cell in story.cells.items()}
+        waited_s = loop.time() - started
+        progress("waiting for quiet books", min(int(waited_s), int(QUIET_S_MAX)), int(QUIET_S_MAX))
+        looks = 0 if any(any(counts.values()) for counts in busy.values()) else looks + 1
+        if looks == 2:
+            return
+        if waited_s > QUIET_S_MAX:
+            for name, counts in busy.items():
+                left = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
+                if left:
+                    story.fault(f"{name} is not quiet after {waited_s:.0f} s: {left}")
+            return
+        await asyncio.sleep(0.5)
+
+
+def _busy(summary: Mapping[str, Any]) -> dict[str, int]:
+    return {name: int(summary[name]) for name in ("outbox_pending", "inbox_pending", "instructions_pending")}
+
+
+async def _compare_order_lists(traders: Sequence[Trader], story: DemoStory, size: DemoSize) -> None:
+    """Each customer reads his own orders back: none lost, none doubled, none of somebody else."""
+    slots = asyncio.Semaphore(size.at_once)
+
+    async def one(trader: Trader) -> None:
+        async with slots:
+            try:
+                listed = [str(order["order_id"]) for order in await trader.customer.items("/v1/orders")]
+            except CustomerError as error:
+                story.fault(f"reading the orders of customer {trader.script.number}: {error}")
+                return
+        if Counter(listed) != Counter(trader.order_ids.values()):
+            accepted = len(trader.order_ids)
+            story.fault(f"customer {trader.script.number} had {accepted} orders accepted and reads back {len(listed)}")
+
+    await asyncio.gather(*(one(trader) for trader in traders))
+
+
+async def _prove(story: DemoStory, view: OperatorView) -> None:
+    await _each_cell(story, view.summary, "after")
+    await _each_cell(story, view.checks, "checks")
+    await _each_cell(story, lambda name: _events(view, name), "events")
+    for cell in story.cells.values():
+        _judge(cell, story)
+
+
+async def _events(view: OperatorView, cell: str) -> dict[str, Any]:
+    try:
+        return await view.events(cell)
+    except OperatorRefused as error:
+        return {"cell": cell, "equal": False, "refused": str(error)}
+
+
+def _judge(cell: CellStory, story: DemoStory) -> None:
+    orders = _orders(cell.after) - _orders(cell.before)
+    if orders < cell.accepted:
+        story.fault(f"{cell.cell} accepted {cell.accepted} orders and holds only {orders} more than before")
+    if cell.after["users"] - cell.before["users"] < cell.customers:
+        story.fault(f"{cell.cell} took {cell.customers} sign-ups and has fewer new users")
+    if cell.accepted and cell.after["executions"] <= cell.before["executions"]:
+        story.fault(f"{cell.cell}: nothing was filled")
+    if cell.after.get("quarantined", 0) > cell.before.get("quarantined", 0):
+        story.fault(f"{cell.cell}: reports were quarantined")
+    if not cell.checks.get("healthy"):
+        red = [str(check["name"]) for check in cell.checks.get("checks", ()) if check.get("violations")]
+        story.fault(f"{cell.cell}: ledger checks failed: {', '.join(red) or cell.checks}")
+    if not cell.checks.get("checks"):
+        story.fault(f"{cell.cell}: no ledger check ran")
+    if not cell.events.get("equal"):
+        story.fault(f"{cell.cell}: events in Kafka differ from events in the database: {cell.events}")
+
+
+def _orders(summary: Mapping[str, Any]) -> int:
+    return sum(int(count) for count in summary["orders_by_status"].values())

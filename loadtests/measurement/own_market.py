@@ -1,0 +1,31 @@
+"""The market in which an own cell is measured: one symbol at one price, limit buys that rest below it, customers who
+never run out of cash, and the batches in which they come.
+"""
+
+import uuid
+from collections.abc import Sequence
+from typing import Final
+
+from infra.security.keys import ROUTE_FILE, load_key_ring
+from infra.security.route_token import RouteTokenSigner
+from loadtests.figures import MICROS
+from loadtests.measurement.own_cell import NAME, OwnCell
+from loadtests.measurement.queries import open_customers
+from loadtests.measurement.stack_customers import sign_fresh
+
+BATCH: Final = 64
+IN_FLIGHT: Final = 2
+USERS: Final = 1_280
+SYMBOL: Final = "KO"
+PX_MICROS: Final = 62 * MICROS
+LIMIT_PX: Final = 57 * MICROS
+CASH_MICROS: Final = 9_000_000_000 * MICROS
+
+
+async def open_in(cell: OwnCell, count: int) -> list[uuid.UUID]:
+    return await open_customers(cell.service_dsn, count, cash_micros=CASH_MICROS, symbol=SYMBOL, px_micros=PX_MICROS)
+
+
+def route_tokens(cell: OwnCell, users: Sequence[uuid.UUID]) -> list[str]:
+    signer = RouteTokenSigner(load_key_ring(cell.folder / "keys" / ROUTE_FILE))
+    return sign_fresh(signer, NAME, 1, users)

@@ -1,0 +1,1 @@
+"""A recorded tape played as customers, and every order reconciled with it."""
