@@ -10,7 +10,7 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from loadtests.load.customer_classes import CLASSES, CustomerClass
+from loadtests.load.customer_classes import BY_NAME, CLASSES, CustomerClass
 from loadtests.load.shapes import Shape
 
 
@@ -52,6 +52,14 @@ class Traffic:
 
         most = self._people_per_s(self.shape.factor_max) * max(self._share(whose, 0.0), self._share(whose, 1.0))
         return thinned(chance, rate_at, most / members, self.shape.duration_s)
+
+    def due_in_all(self) -> int:
+        """How many requests the whole run wants."""
+        return sum(
+            sum(1 for _ in self.due_times(BY_NAME[name], number))
+            for name, members in self.customers.items()
+            for number in range(members)
+        )
 
     def _people_per_s(self, factor: float) -> float:
         return self.base_per_s * factor - self.paced_per_s

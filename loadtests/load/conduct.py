@@ -100,7 +100,7 @@ async def judge_run(
         generators=generators,
         audit=audit,
         books=books,
-        rules=judge(measured, audit, books),
+        rules=judge(measured, audit, books, due=facts.traffic().due_in_all()),
         locust=msgspec.json.decode((folder / LOCUST_FILE).read_bytes()),
         conditions={**_machine(), "cells": len(before), "admission": admission},
     )

@@ -57,7 +57,6 @@ class Customer(FastHttpUser):
         self._due_s = next(self._schedule, None)
         if self._due_s is None:
             return NOTHING_DUE_S
-        self._gate.watch.due += 1
         left_s = self._due_s - self._gate.now_s()
         self._was_free = left_s > 0.0
         return max(0.0, left_s)

@@ -25,6 +25,7 @@ from loadtests.load.run_folder import LOCUST_FILE, RunFacts, shape_of, write_fac
 from loadtests.load.self_watch import SelfWatch, pin
 from loadtests.load.shapes import SHAPES
 from loadtests.load.symbols import SymbolPopularity
+from loadtests.load.worker_shares import first_accounts
 
 OPENS_IN_S: Final = 2.0
 """After everybody is there: long enough for the message to reach each worker."""
@@ -91,21 +92,6 @@ class Morning(LoadTestShape):
 
 def parse_cores(text: str) -> list[int]:
     return [int(core) for core in text.split(",") if core]
-
-
-def shares_of_workers(counts: dict[str, dict[str, int]]) -> dict[str, dict[str, int]]:
-    """From each worker's customers by class to the number of its first one of each class. Pure."""
-    taken: Counter[str] = Counter()
-    first: dict[str, dict[str, int]] = {}
-    for worker, classes in counts.items():
-        first[worker] = {name: taken[name] for name in BY_NAME}
-        taken.update({user_class_name(name): count for name, count in classes.items()})
-    return first
-
-
-def user_class_name(locust_name: str) -> str:
-    """FomoBuyer -> fomo-buyer."""
-    return "".join(f"-{letter.lower()}" if letter.isupper() else letter for letter in locust_name).lstrip("-")
 
 
 @events.init_command_line_parser.add_listener  # type: ignore[untyped-decorator]
@@ -177,7 +163,7 @@ def _open_all(environment: Any) -> None:
     Morning.ends_at_s = facts.opened_at_s + gate.traffic.shape.duration_s + ENDS_AFTER_S
     if isinstance(environment.runner, MasterRunner):
         counts = {worker.id: worker.user_classes_count for worker in environment.runner.clients.all}
-        for worker, first in shares_of_workers(counts).items():
+        for worker, first in first_accounts(counts).items():
             message = {"facts": msgspec.to_builtins(facts), "folder": str(folder), "first": first}
             environment.runner.send_message("gate", message, client_id=worker)
     else:

@@ -171,7 +171,7 @@ def page_of(run: Run, document: Mapping[str, Any]) -> str:
                 "loop late p50, p99, max ms",
                 "left late p50, p99 ms",
                 "of a core, busiest 5 s",
-                "due, sent",
+                "sent",
             ),
             [
                 (
@@ -180,7 +180,7 @@ def page_of(run: Run, document: Mapping[str, Any]) -> str:
                     f"{each.lag_p50_ms:.1f}, {each.lag_p99_ms:.1f}, {each.lag_max_ms:.0f}",
                     f"{each.late_p50_ms:.1f}, {each.late_p99_ms:.1f}",
                     f"{each.cpu_share:.0%}, {each.busiest_share:.0%}",
-                    f"{each.due:,}, {each.sent:,}",
+                    f"{each.sent:,}",
                 )
                 for each in run.generators
             ],

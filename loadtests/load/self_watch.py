@@ -32,7 +32,6 @@ class SelfWatch:
         self._lag = LatencyHistogram()
         self._late = LatencyHistogram()
         self._shares: list[float] = []
-        self.due = 0
         self.sent = 0
         self._began_s = time.perf_counter()
         self._cpu_began_s = time.process_time()
@@ -56,7 +55,6 @@ class SelfWatch:
             late_p99_ms=self._late.percentile_us(99) / 1000,
             busiest_share=max(self._shares, default=cpu_share),
             cpu_share=cpu_share,
-            due=self.due,
             sent=self.sent,
         )
 

@@ -17,6 +17,9 @@ ORDER_P95_MS_MAX: Final = 500.0
 BROKEN_SHARE_MAX: Final = 0.001
 """Of all requests: connections that broke, answers of 500 and above without `Retry-After`, unknown outcomes."""
 
+SENT_SHARE_MIN: Final = 0.99
+"""What was due and never sent, because its customer still waited at the end, is in no percentile: it must be little."""
+
 
 @dataclass(frozen=True, slots=True)
 class Rule:
@@ -27,8 +30,8 @@ class Rule:
     is_kept: bool
 
 
-def judge(measured: Measured, audit: Audit, books: Sequence[CellBooks]) -> tuple[Rule, ...]:
-    """`books` has an entry for each cell of the stack."""
+def judge(measured: Measured, audit: Audit, books: Sequence[CellBooks], *, due: int) -> tuple[Rule, ...]:
+    """`books` has an entry for each cell of the stack; `due` is how many requests the shape wanted."""
     rules = [_acknowledged_in_time(measured, cell) for cell in measured.cells]
     orders = measured.figures(is_order)
     everything = measured.figures()
@@ -40,6 +43,12 @@ def judge(measured: Measured, audit: Audit, books: Sequence[CellBooks]) -> tuple
             f"{everything.broken:,} of {everything.count:,}",
             f"{BROKEN_SHARE_MAX:.1%}",
             everything.count > 0 and share <= BROKEN_SHARE_MAX,
+        ),
+        Rule(
+            "requests sent of those that were due",
+            f"{everything.count:,} of {due:,}",
+            f"{SENT_SHARE_MIN:.0%}",
+            everything.count >= due * SENT_SHARE_MIN,
         ),
         Rule(
             "shed (503 or 429 with Retry-After), their p99",
