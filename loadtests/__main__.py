@@ -15,7 +15,7 @@ from rich.console import Console
 from loadtests.commands import bench, load
 from loadtests.commands.ending import run_to_end
 from loadtests.commands.options import Router, Stack
-from loadtests.demo.report import print_story
+from loadtests.demo.report import print_demo
 from loadtests.demo.run import DemoSize, run_demo
 from loadtests.operator_view import OperatorView, router_address
 from loadtests.progress_line import progress_line
@@ -49,9 +49,9 @@ def demo(
     async def play() -> bool:
         address = await router_address(router, view)
         with progress_line() as progress:
-            story = await run_demo(address, view, size, progress)
-        print_story(story, console)
-        return not story.faults
+            report = await run_demo(address, view, size, progress)
+        print_demo(report, console)
+        return not report.faults
 
     _exit(run_to_end(play))
 
