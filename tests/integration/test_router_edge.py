@@ -278,7 +278,7 @@ async def test_connections_are_bounded_per_address_and_in_all(tmp_path: Path) ->
         kept = [await asyncio.open_connection("127.0.0.1", router.port) for _ in range(3)]
 
         async def are_counted(count: int) -> bool:
-            return len(router.router.forwarder.clients) == count
+            return len(router.router.clients) == count
 
         await eventually(lambda: are_counted(3))
         reader, writer = await asyncio.open_connection("127.0.0.1", router.port)
