@@ -347,7 +347,7 @@ async def test_many_clients_at_once(tmp_path: Path) -> None:
     assert [a.json()["target"] for a in answers] == [f"/v1/{i}" for i in range(300)]
 
 
-async def test_a_full_cell_turns_requests_away_instead_of_hoarding_them(tmp_path: Path) -> None:
+async def test_a_full_cell_sheds_requests_instead_of_hoarding_them(tmp_path: Path) -> None:
     limits = UpstreamSettings(in_flight_max=2, queue_max=2, queue_wait_s=0.3, deadline_s=3.0)
     async with running_router(tmp_path, upstream=limits) as router:
 

@@ -182,7 +182,7 @@ async def test_who_connects_during_a_reload_is_answered_also_if_the_router_shall
         writer.close()
 
 
-async def test_a_router_that_is_told_to_end_answers_whoever_reached_it(fleet: Fleet) -> None:
+async def test_a_router_that_gets_sigterm_answers_whoever_reached_it(fleet: Fleet) -> None:
     first, second = fleet.routers
     async with Load(fleet, [first.port, second.port]) as load:
         first.signal(signal.SIGTERM)
