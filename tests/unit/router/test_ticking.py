@@ -1,4 +1,4 @@
-"""Who stood still himself judges nobody late before he has read what came meanwhile."""
+"""A router that stood still judges nobody late before it has read what came meanwhile."""
 
 import asyncio
 import time
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.anyio
 EVERY_S = 0.2
 
 
-async def test_the_first_turn_after_a_standstill_is_left_out() -> None:
+async def test_the_first_tick_after_a_standstill_is_left_out() -> None:
     loop = asyncio.get_running_loop()
     async with aclosing(ticks(lambda: EVERY_S)) as turns:
         await anext(turns)
@@ -25,7 +25,7 @@ async def test_the_first_turn_after_a_standstill_is_left_out() -> None:
         assert await waiting >= goes_on_s + EVERY_S / 2, "judged before anything could be read"
 
 
-async def test_turns_come_again_and_again() -> None:
+async def test_ticks_come_again_and_again() -> None:
     async with aclosing(ticks(lambda: 0.01)) as turns:
         seen = [await anext(turns) for _ in range(5)]
     assert seen == sorted(seen)
@@ -45,7 +45,7 @@ async def test_what_passed_while_standing_still_is_not_waited_for() -> None:
     for number, place in enumerate(waiting):
         bulkhead.reads.release(number)  # an answer that had come meanwhile
         await place
-    assert (bulkhead.in_flight, bulkhead.queued, bulkhead.turned_away) == (1, 0, 0)
+    assert (bulkhead.in_flight, bulkhead.queued, bulkhead.shed) == (1, 0, 0)
 
 
 async def test_a_time_limit_is_kept_also_after_standing_still() -> None:
