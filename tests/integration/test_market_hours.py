@@ -251,7 +251,9 @@ async def test_stops_are_armed_at_any_hour_and_triggered_only_in_a_session(marke
     order_id = await market.accepted(limit=None, stop=99 * DOLLAR, tif="gtc")
     assert await market.status(order_id) == "armed"
     again = "select brokerage.set_reference_prices_v1(array['AAPL'], array[100000000], %s, array[7])"
-    trigger = "select brokerage.judge_stops_v1(9, 'XNYS'), triggered from brokerage.trigger_reached_stops_v1(9, %s, 'XNYS')"
+    trigger = (
+        "select brokerage.judge_stops_v1(9, 'XNYS'), triggered from brokerage.trigger_reached_stops_v1(9, %s, 'XNYS')"
+    )
     at = SATURDAY + timedelta(hours=1)
     await market.call(again, at)
     assert await market.call(trigger, at) == [(0, 0)]

@@ -59,7 +59,9 @@ def test_touched_stops_of_a_locked_user_do_not_hide_the_neighbours(cell: Cell, c
     many = [place(cell, greedy, stop=105_000_000) for _ in range(BACKLOG)]
     one = place(cell, neighbour, stop=105_000_000)
     cell.call("select brokerage.set_reference_prices_v1(array['AAPL'], array[106000000], now())")
-    trigger = "select triggered, passed_over, next_after from brokerage.trigger_reached_stops_v1(256, %s, 'always', %s::uuid)"
+    trigger = (
+        "select triggered, passed_over, next_after from brokerage.trigger_reached_stops_v1(256, %s, 'always', %s::uuid)"
+    )
     status = "select order_id from brokerage.orders where status = 'funds_held'"
     assert cell.call("select brokerage.judge_stops_v1(1000)") == [(BACKLOG + 1,)]
     with locked(cell_database, greedy):
@@ -82,7 +84,9 @@ def test_queued_orders_of_a_locked_user_do_not_hide_the_neighbours_at_the_open(
     for _ in range(BACKLOG):
         place(cell, greedy, at=before, hours="XNYS")
     place(cell, neighbour, at=before, hours="XNYS")
-    release = "select released, passed_over, next_after from brokerage.release_queued_orders_v1(256, %s, 'XNYS', %s::uuid)"
+    release = (
+        "select released, passed_over, next_after from brokerage.release_queued_orders_v1(256, %s, 'XNYS', %s::uuid)"
+    )
     with locked(cell_database, greedy):
         ((released, passed_over, after),) = cell.call(release, NOON, None)
         assert (released, passed_over) == (1, 1)
@@ -112,6 +116,7 @@ def test_the_end_of_a_day_goes_on_behind_a_page_of_a_locked_user(session: Cell, 
 def test_old_keys_are_pruned_past_one_that_somebody_holds(cell: Cell, cell_database: TestDatabase) -> None:
     cell.user(CASH)
     cell.user(CASH)
+    cell_database.rehearse("8 days")
     cell.call("set brokerage.clock_offset = '8 days'")
     prune = "select brokerage.prune_idempotency_keys_v1(brokerage.clock_v1(), 100)"
     with psycopg.connect(cell_database.superuser_dsn) as other:
