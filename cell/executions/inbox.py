@@ -18,7 +18,7 @@ from typing import Final
 
 from cell.executions.lanes import LANE_MAX, ReportLanes
 from cell.executions.pace import Pace
-from cell.executions.queries import CallRefused, DatabaseAway
+from cell.executions.repeating import Failures, repeat
 from cell.executions.report import ExecutionReport
 from cell.executions.report_queries import (
     Applied,
@@ -33,6 +33,7 @@ from cell.executions.venue import Venue, VenueAway
 from infra.runtime.clock import Clock
 from infra.runtime.database import Pool
 from infra.runtime.fault_points import FaultPoints
+from infra.runtime.procedures import CallFailed, DatabaseFailure
 from infra.runtime.telemetry import Metrics
 
 ACCEPT_MAX: Final = 512
@@ -65,6 +66,7 @@ class Inbox:
         self._cell = cell
         self._clock = clock
         self._metrics = metrics
+        self._failures = Failures(metrics, cell)
         self._fault_points = fault_points
         self._arrived: asyncio.Queue[ExecutionReport] = asyncio.Queue(ARRIVED_MAX)
         self._lanes = ReportLanes()
@@ -125,20 +127,18 @@ class Inbox:
             try:
                 for inbox_id in await unapplied_reports_of(self._pool, user_id, LANE_MAX + 1):
                     self._lanes.add(inbox_id, user_id)
-            except (DatabaseAway, CallRefused) as error:
+            except DatabaseFailure as error:
                 self._lanes.empty(user_id)
                 await self._pause("apply", error)
                 return
 
     async def run_lookout(self) -> None:
         """Take up what somebody else put into the inbox: a person had a quarantined report judged again."""
-        while True:
-            await asyncio.sleep(LOOK_PERIOD_S)
-            try:
-                if self._lanes.free < PAGE:  # a backlog would be read again and again
-                    await self.recover()
-            except (DatabaseAway, CallRefused) as error:
-                await self._pause("lookout", error)
+        await repeat("lookout", self._look, self._failures, every_s=LOOK_PERIOD_S, first_after_s=LOOK_PERIOD_S)
+
+    async def _look(self) -> None:
+        if self._lanes.free < PAGE:  # a backlog would be read again and again
+            await self.recover()
 
     async def _accept(self, batch: Sequence[ExecutionReport]) -> None:
         accepted = None
@@ -151,9 +151,7 @@ class Inbox:
                     reports=batch,
                     at=self._clock.now(),
                 )
-            except DatabaseAway as error:
-                await self._pause("intake", error)
-            except CallRefused as error:
+            except CallFailed as error:
                 if error.sqlstate == GAP_SQLSTATE:
                     _log.error("a gap in the session, resuming", extra={"detail": str(error)})
                     await self._venue.reset()
@@ -165,6 +163,8 @@ class Inbox:
                         return
                     _log.error("a report that the inbox cannot hold", extra={"seq": batch[0].seq, "detail": str(error)})
                     batch = [batch[0].set_apart()]
+                await self._pause("intake", error)
+            except DatabaseFailure as error:
                 await self._pause("intake", error)
         await self._fault_points.reach("executions.after_inbox_commit")
         for inbox_id, user_id in accepted.fresh:
@@ -184,13 +184,13 @@ class Inbox:
             if self._lost_an_answer:
                 self._lost_an_answer = False
                 await self.recover()
-        except DatabaseAway as error:
+        except CallFailed as error:
+            await self._apply_apart(inbox_ids, error)
+            return
+        except DatabaseFailure as error:
             self._lost_an_answer = True
             self._defer(inbox_ids)
             await self._pause("apply", error)
-            return
-        except CallRefused as error:
-            await self._apply_apart(inbox_ids, error)
             return
         missing = set(inbox_ids)
         for result in results:
@@ -210,7 +210,7 @@ class Inbox:
         for inbox_id in missing:  # applied before: a call whose answer was lost, or an earlier worker's
             self._finish(inbox_id)
 
-    async def _apply_apart(self, inbox_ids: list[int], error: CallRefused) -> None:
+    async def _apply_apart(self, inbox_ids: list[int], error: CallFailed) -> None:
         """Find the report that spoils the batch: each one alone, and the guilty one aside."""
         if len(inbox_ids) > 1:
             for inbox_id in inbox_ids:
@@ -229,7 +229,7 @@ class Inbox:
     async def _quarantine(self, inbox_id: int, reason: str) -> None:
         try:
             await quarantine_report(self._pool, inbox_id, reason[:500], self._clock.now())
-        except (DatabaseAway, CallRefused) as error:
+        except DatabaseFailure as error:
             self._defer([inbox_id])
             await self._pause("apply", error)
         else:
@@ -264,9 +264,8 @@ class Inbox:
         except TimeoutError:
             return
 
-    async def _pause(self, task: str, error: DatabaseAway | CallRefused) -> None:
-        self._metrics.counter("cell_worker_failures_total").labels(self._cell, task).inc()
-        _log.warning("database call failed, repeating", extra={"task": task, "detail": str(error)})
+    async def _pause(self, task: str, error: DatabaseFailure) -> None:
+        self._failures.note(task, error)
         await asyncio.sleep(RETRY_S)
 
 

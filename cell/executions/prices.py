@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from cell.executions.market_queries import ToldPrice, set_price_bands, set_reference_prices
-from cell.executions.queries import CallRefused, DatabaseAway
+from cell.executions.repeating import Failures
 from infra.runtime.clock import Clock
 from infra.runtime.database import Pool
+from infra.runtime.procedures import DatabaseFailure
 from infra.runtime.telemetry import Metrics
 
 WRITE_PERIOD_S: Final = 0.4
@@ -61,9 +62,8 @@ class ReferencePrices:
     ) -> None:
         self._pool = pool
         self._on_written = on_written
-        self._cell = cell
         self._clock = clock
-        self._metrics = metrics
+        self._failures = Failures(metrics, cell)
         self._prices: dict[str, ToldPrice] = {}
         self._unwritten: dict[str, Heard] = {}
         self._number = 0
@@ -107,7 +107,7 @@ class ReferencePrices:
         ]
         try:
             await set_reference_prices(self._pool, prices, self._clock.now())
-        except (DatabaseAway, CallRefused) as error:
+        except DatabaseFailure as error:
             for symbol, heard in writing.items():
                 since = self._unwritten.get(symbol)
                 if since is not None:
@@ -115,8 +115,7 @@ class ReferencePrices:
                     for price in sorted((since.lowest, since.highest, since.last), key=lambda told: told.number):
                         heard = heard.then(price)
                 self._unwritten[symbol] = heard
-            self._metrics.counter("cell_worker_failures_total").labels(self._cell, "prices").inc()
-            _log.warning("database call failed, repeating", extra={"task": "prices", "detail": str(error)})
+            self._failures.note("prices", error)
             self._heard.set()
             await asyncio.sleep(RETRY_S)
         else:
@@ -126,8 +125,7 @@ class ReferencePrices:
         """After the prices, which make a symbol known; what cannot be written now is tried with the next message."""
         try:
             await set_price_bands(self._pool, bands)
-        except (DatabaseAway, CallRefused) as error:
-            self._metrics.counter("cell_worker_failures_total").labels(self._cell, "prices").inc()
-            _log.warning("database call failed, repeating", extra={"task": "price bands", "detail": str(error)})
+        except DatabaseFailure as error:
+            self._failures.note("price bands", error)
         else:
             self._written_bands = bands

@@ -16,7 +16,7 @@ from uuid import UUID
 from cell.executions.asking import Answers, ask_about
 from cell.executions.instruction_queries import Instruction, claim_instructions, sent_instructions
 from cell.executions.pace import Pace
-from cell.executions.queries import CallRefused, DatabaseAway
+from cell.executions.repeating import Failures, repeat
 from cell.executions.venue import Venue, VenueAway, VenueOrder
 from infra.runtime.database import Pool
 from infra.runtime.fault_points import FaultPoints
@@ -46,19 +46,19 @@ class Router:
 
     async def run(self) -> None:
         """Send instructions until cancelled."""
-        while True:
-            generation = await self._venue.wait_connected()
-            self._metrics.gauge("cell_venue_generation").labels(self._cell).set(generation)
-            try:
-                await self._settle_sent()
-                await self._send_while(generation)
-            except VenueAway as error:
-                _log.warning("sending stopped", extra={"detail": str(error)})
-                await asyncio.sleep(POLL_S[1])
-            except (DatabaseAway, CallRefused) as error:
-                self._metrics.counter("cell_worker_failures_total").labels(self._cell, "route").inc()
-                _log.warning("database call failed, repeating", extra={"task": "route", "detail": str(error)})
-                await asyncio.sleep(RETRY_S)
+        failures = Failures(self._metrics, self._cell)
+        await repeat("instructions", self._send_while_connected, failures, every_s=0.0, retry_s=RETRY_S)
+
+    async def _send_while_connected(self) -> None:
+        """All of one connection's life."""
+        generation = await self._venue.wait_connected()
+        self._metrics.gauge("cell_venue_generation").labels(self._cell).set(generation)
+        try:
+            await self._settle_sent()
+            await self._send_while(generation)
+        except VenueAway as error:
+            _log.warning("sending stopped", extra={"detail": str(error)})
+            await asyncio.sleep(POLL_S[1])
 
     async def _send_while(self, generation: int) -> None:
         """Claim and send, quickly while there is work and rarely while there is none."""

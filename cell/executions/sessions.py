@@ -22,7 +22,8 @@ from cell.executions.market_queries import (
     sessions_ahead,
     unended_sessions,
 )
-from cell.executions.queries import CallRefused, DatabaseAway, write_sessions
+from cell.executions.queries import write_sessions
+from cell.executions.repeating import Failures, repeat
 from infra.runtime.clock import Clock
 from infra.runtime.database import Pool
 from infra.runtime.fault_points import FaultPoints
@@ -77,13 +78,8 @@ class SessionKeeper:
 
     async def run(self) -> None:
         """Keep the hours until cancelled. A market that never closes only needs what an earlier setting left queued."""
-        while True:
-            try:
-                await self.keep()
-            except (DatabaseAway, CallRefused) as error:
-                self._metrics.counter("cell_worker_failures_total").labels(self._cell, "sessions").inc()
-                _log.warning("database call failed, repeating", extra={"task": "sessions", "detail": str(error)})
-            await asyncio.sleep(CHECK_PERIOD_S if self._market_hours != ALWAYS else PASS_PAUSE_S[1])
+        every_s = CHECK_PERIOD_S if self._market_hours != ALWAYS else PASS_PAUSE_S[1]
+        await repeat("sessions", self.keep, Failures(self._metrics, self._cell), every_s=every_s)
 
     async def keep(self) -> None:
         """Do what is due now."""

@@ -10,7 +10,6 @@ What was tried is counted in the instruction's row, so a restart goes on where t
 not connected nothing is asked and nothing is counted: then the whole venue is the problem, and has its own metric.
 """
 
-import asyncio
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
@@ -25,7 +24,7 @@ from cell.executions.instruction_queries import (
     note_tries,
     unanswered_instructions,
 )
-from cell.executions.queries import CallRefused, DatabaseAway
+from cell.executions.repeating import Failures, repeat
 from cell.executions.venue import Venue, VenueAway, VenueOrder
 from infra.runtime.clock import Clock
 from infra.runtime.database import Pool
@@ -80,16 +79,15 @@ class StuckSweep:
 
     async def run(self) -> None:
         """Sweep until cancelled."""
-        while True:
-            await self._venue.wait_connected()
-            try:
-                await self.sweep()
-            except VenueAway as error:
-                _log.warning("sweep stopped", extra={"detail": str(error)})
-            except (DatabaseAway, CallRefused) as error:
-                self._metrics.counter("cell_worker_failures_total").labels(self._cell, "unanswered").inc()
-                _log.warning("database call failed, repeating", extra={"task": "unanswered", "detail": str(error)})
-            await asyncio.sleep(CHECK_PERIOD_S)
+        failures = Failures(self._metrics, self._cell)
+        await repeat("unanswered", self._sweep_if_connected, failures, every_s=CHECK_PERIOD_S)
+
+    async def _sweep_if_connected(self) -> None:
+        await self._venue.wait_connected()
+        try:
+            await self.sweep()
+        except VenueAway as error:
+            _log.warning("sweep stopped", extra={"detail": str(error)})
 
     async def sweep(self) -> None:
         """One try for every instruction whose next try is due."""

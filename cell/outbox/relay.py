@@ -20,10 +20,7 @@ from prometheus_client import Counter, Gauge, Histogram
 from cell.leadership import Task, check, leading
 from cell.outbox.batch import Prepared, confirmed_ids, prepare, refused_users
 from cell.outbox.claim import BATCH_ROWS_MAX, Backlog, claim_batch, read_backlog
-from cell.outbox.event_types import (
-    ledger_events_topic,
-    order_events_topic,
-)
+from cell.outbox.event_types import LEDGER_STREAM, ORDER_STREAM
 from cell.outbox.prune import delete_published
 from cell.settings import CellSettings
 from infra.runtime.database import Connection, make_pool
@@ -33,6 +30,7 @@ from infra.runtime.kafka_producer import KafkaProducer, OutgoingMessage, Refusal
 from infra.runtime.operator_api import create_operator_app, serving
 from infra.runtime.shutdown import Shutdown
 from infra.runtime.telemetry import Metric, Metrics
+from infra.topology.topics import cell_topics
 
 _log = logging.getLogger(__name__)
 
@@ -233,10 +231,7 @@ class Relay:
 
     async def _look_for_topics(self) -> None:
         kafka = self._settings.kafka
-        wanted = (
-            order_events_topic(kafka.topic_prefix, self._cell),
-            ledger_events_topic(kafka.topic_prefix, self._cell),
-        )
+        wanted = cell_topics(kafka.topic_prefix, self._cell)
         try:
             present = await broker_topics(kafka.bootstrap_servers, KAFKA_ANSWER_S)
         except BrokerUnreachable:
@@ -253,9 +248,9 @@ class Relay:
     def _count(self, prepared: Prepared, refusals: list[Refusal]) -> None:
         counts = Counting(message.topic for message in prepared.messages)
         counts.subtract(prepared.messages[refusal.index].topic for refusal in refusals)
-        for topic, count in counts.items():
-            stream = "ledger" if topic.endswith("ledger-events") else "orders"
-            self._metrics.counter("cell_outbox_published_events_total").labels(self._cell, stream).inc(count)
+        topics = cell_topics(self._settings.kafka.topic_prefix, self._cell)
+        for stream, topic in zip((ORDER_STREAM, LEDGER_STREAM), topics, strict=True):
+            self._metrics.counter("cell_outbox_published_events_total").labels(self._cell, stream).inc(counts[topic])
 
     def _fail(self, result: str, reason: str) -> None:
         self._trouble = reason

@@ -10,6 +10,7 @@ from msgspec import UNSET, Raw, UnsetType
 
 from cell import errors
 from cell.caller import Answer, Caller, Moment, format_time
+from cell.commands.arguments import TransferArguments
 from cell.commands.batcher import Batcher
 from cell.commands.command import Command, CommandKind
 from cell.commands.fingerprint import fingerprint
@@ -65,7 +66,7 @@ async def transfer_shares(batcher: Batcher, caller: Caller, key: str, raw: bytes
         caller.user_id,
         key,
         transfer_fingerprint(symbol, qty, unit_cost),
-        (symbol, qty, unit_cost),
+        TransferArguments(symbol, qty, unit_cost),
     )
     outcome = await settled(batcher, command)
     if outcome.outcome != "accepted":

@@ -17,6 +17,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
+from cell.commands.arguments import DepositArguments
 from cell.commands.batcher import Batcher, BatcherLimits
 from cell.commands.command import Command, CommandKind, procedures
 from cell.metrics import TABLE
@@ -144,7 +145,7 @@ KEY = "a key of its own"
 
 
 def deposit(user_id: uuid.UUID) -> Command:
-    return Command(CommandKind.DEPOSIT, user_id, KEY, b"f" * 16, (5 * MICROS,))
+    return Command(CommandKind.DEPOSIT, user_id, KEY, b"f" * 16, DepositArguments(5 * MICROS))
 
 
 async def balance(database: TestDatabase) -> int:

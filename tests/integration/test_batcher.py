@@ -11,6 +11,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
+from cell.commands.arguments import DepositArguments, PlaceArguments
 from cell.commands.batcher import Batcher, BatcherLimits
 from cell.commands.command import Command, CommandKind, Outcome, procedures
 from cell.metrics import TABLE
@@ -65,11 +66,11 @@ def open_user(books: Any) -> uuid.UUID:
 
 
 def deposit(user_id: uuid.UUID, amount: int = 1_000_000, key: str | None = None) -> Command:
-    return Command(CommandKind.DEPOSIT, user_id, key or uuid.uuid4().hex, b"f" * 16, (amount,))
+    return Command(CommandKind.DEPOSIT, user_id, key or uuid.uuid4().hex, b"f" * 16, DepositArguments(amount))
 
 
 def buy(user_id: uuid.UUID, qty: int = 1_000_000) -> Command:
-    arguments = (None, "AAPL", "buy", "limit", "day", qty, 100_000_000, None, None)
+    arguments = PlaceArguments(None, "AAPL", "buy", "limit", "day", qty, 100_000_000, None, None)
     return Command(CommandKind.PLACE, user_id, uuid.uuid4().hex, b"f" * 16, arguments)
 
 

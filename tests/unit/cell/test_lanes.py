@@ -6,6 +6,7 @@ from uuid import UUID
 
 import pytest
 
+from cell.commands.arguments import DepositArguments
 from cell.commands.command import Command, CommandKind
 from cell.commands.lanes import Lanes, Pending
 
@@ -18,7 +19,7 @@ def add(lanes: Lanes, user: int, kind: CommandKind) -> Pending:
     answer: asyncio.Future[Any] = loop.create_future()
     timer = loop.call_later(60, lambda: None)
     timer.cancel()
-    pending = Pending(Command(kind, UUID(int=user), "key", b"", ()), answer, timer)
+    pending = Pending(Command(kind, UUID(int=user), "key", b"", DepositArguments(1)), answer, timer)
     lanes.add(pending)
     return pending
 
