@@ -36,8 +36,8 @@ class DatabaseClock:
 
     async def read(self, pool: Pool) -> None:
         """Raises a DatabaseFailure."""
-        told = await read_clock(pool)
-        self._began_s.append(told.timestamp() - self._monotonic())
+        at = await read_clock(pool)
+        self._began_s.append(at.timestamp() - self._monotonic())
 
     async def follow(self, pool: Pool, failures: Failures) -> None:
         """Read until cancelled; while the database is away, the last reading is counted on."""

@@ -2,7 +2,7 @@
 
 Intake commits whatever has arrived as one batch; only then is it acknowledged, so the venue keeps what a crash took.
 A report that the database cannot even store is committed as its bytes, and quarantined: it stops nobody's intake.
-Applying is separate and may lag: up to 64 users per call, two calls in the air, calls for a few reports at a `Pace`. A
+Applying is separate and may lag: up to 64 users per call, two calls in flight, calls for a few reports at a `Pace`. A
 report whose user is locked, halted or gone is deferred and stays in the inbox. A call that the database refuses is
 repeated one report at a time; a report whose content it refuses again and again is quarantined, so that it holds up
 neither its user nor anybody else. A database that is away, or a procedure that is broken, quarantines nothing: the same
@@ -211,7 +211,7 @@ class Inbox:
             self._finish(inbox_id)
 
     async def _apply_apart(self, inbox_ids: list[int], error: CallFailed) -> None:
-        """Find the report that spoils the batch: each one alone, and the guilty one aside."""
+        """Find the poison report of the batch: each one alone, and that one aside."""
         if len(inbox_ids) > 1:
             for inbox_id in inbox_ids:
                 await self._apply([inbox_id])

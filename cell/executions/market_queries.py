@@ -48,7 +48,7 @@ select released, put_off, next_after from brokerage.release_queued_v1(%s, %s, %s
 
 
 @dataclass(frozen=True, slots=True)
-class ToldPrice:
+class NumberedPrice:
     """A last price under the number that the venue gave it."""
 
     symbol: str
@@ -85,7 +85,7 @@ class Released:
     next_after: UUID | None
 
 
-async def set_reference_prices(pool: Pool, prices: Sequence[ToldPrice], at: datetime) -> None:
+async def set_reference_prices(pool: Pool, prices: Sequence[NumberedPrice], at: datetime) -> None:
     """Take over last prices; of one symbol's the one with the highest number is the reference."""
     symbols = [price.symbol for price in prices]
     pxs, numbers = [price.px_micros for price in prices], [price.number for price in prices]

@@ -2,7 +2,7 @@
 
 Two steps, each a call that says in rows what is left to do. `judge_stops_v1` holds the prices that were written down
 against the armed stops and notes which are reached; it locks no user, so a touch is known at once, whoever has the
-user. `trigger_stops_v1` sends reached stops on their way, users in turn; one whose user is locked or halted stays
+user. `trigger_stops_v1` sends reached stops on their way, users round robin; one whose user is locked or halted stays
 reached, however the price turns. Killed anywhere, the next worker goes on with both. Prices that no worker heard, or
 that one heard and did not write before it died, are gone: after a start the first price decides.
 """
@@ -35,7 +35,7 @@ class StopTrigger:
         self._metrics = metrics
         self._heard = asyncio.Event()
         self._after: UUID | None = None
-        """Whose turn it was last."""
+        """The user who was served last."""
 
     def hear(self) -> None:
         """There are new prices."""
@@ -54,7 +54,7 @@ class StopTrigger:
         await self.look()
 
     async def look(self) -> None:
-        """Judge what was told, and send what can go."""
+        """Judge the prices that were written, and send what can go."""
         while await judge_stops(self._pool, limit=JUDGE_MAX, market_hours=self._market_hours) >= JUDGE_MAX:
             await self._trigger()
         await self._trigger()

@@ -43,7 +43,7 @@ Send = Callable[[str, VenueOrder], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
-class Deed:
+class Step:
     """What to do about one unanswered instruction."""
 
     send: bool = False
@@ -51,7 +51,7 @@ class Deed:
     stuck: bool = False
 
 
-def next_deed(action: str, *, tries: int, known: bool | None, submit_waits: bool) -> Deed:
+def next_step(action: str, *, tries: int, known: bool | None, submit_waits: bool) -> Step:
     """What this try does. `known`: what the venue said when asked, None if it said nothing; `submit_waits`: the order's
     own submit is unanswered too, and so is sent before this."""
     this_try = tries + 1
@@ -63,7 +63,7 @@ def next_deed(action: str, *, tries: int, known: bool | None, submit_waits: bool
     else:
         # a cancel of what the venue forgot would be refused, and the order look alive: that is for an operator
         send, cancel = known is not False or submit_waits, False
-    return Deed(send, cancel, this_try >= STUCK_AT_TRY)
+    return Step(send, cancel, this_try >= STUCK_AT_TRY)
 
 
 class StuckSweep:
@@ -111,8 +111,8 @@ class StuckSweep:
 
     async def _deal(self, page: Sequence[Unanswered], known: Answers) -> None:
         submits = {item.order.order_id for item in page if item.action == "submit"}
-        deeds = [
-            next_deed(
+        steps = [
+            next_step(
                 item.action,
                 tries=item.tries,
                 known=known[item.order.order_id],
@@ -120,23 +120,23 @@ class StuckSweep:
             )
             for item in page
         ]
-        for item, deed in zip(page, deeds, strict=True):
-            if deed.send:
+        for item, step in zip(page, steps, strict=True):
+            if step.send:
                 await self._send(item.action, item.order)
-        to_cancel = [item.order for item, deed in zip(page, deeds, strict=True) if deed.cancel]
+        to_cancel = [item.order for item, step in zip(page, steps, strict=True) if step.cancel]
         if to_cancel:
             await cancel_unanswered(self._pool, to_cancel)
-        stuck = [item.instruction_id for item, deed in zip(page, deeds, strict=True) if deed.stuck]
+        stuck = [item.instruction_id for item, step in zip(page, steps, strict=True) if step.stuck]
         await note_tries(self._pool, [item.instruction_id for item in page], stuck, self._clock.now())
-        self._tell(page, known, deeds)
+        self._report(page, known, steps)
 
-    def _tell(self, page: Sequence[Unanswered], known: Answers, deeds: Sequence[Deed]) -> None:
+    def _report(self, page: Sequence[Unanswered], known: Answers, steps: Sequence[Step]) -> None:
         names = {True: "known", False: "unknown", None: "silent"}
         for result, count in Counter(names[answer] for answer in known.values()).items():
             self._metrics.counter("cell_instructions_asked_total").labels(self._cell, result).inc(count)
-        for item, deed in zip(page, deeds, strict=True):
+        for item, step in zip(page, steps, strict=True):
             about = {"order_id": str(item.order.order_id), "action": item.action, "tries": item.tries + 1}
-            if deed.cancel:
+            if step.cancel:
                 _log.warning("the venue does not answer, cancelling", extra=about)
-            if deed.stuck and item.tries < STUCK_AT_TRY:
+            if step.stuck and item.tries < STUCK_AT_TRY:
                 _log.error("an order is stuck at the venue", extra=about)

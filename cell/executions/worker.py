@@ -19,6 +19,7 @@ from cell.executions.database_clock import DatabaseClock
 from cell.executions.early import EarlyReports
 from cell.executions.exchange_venue import ExchangeVenue
 from cell.executions.inbox import APPLIERS, Inbox
+from cell.executions.instruction_sender import InstructionSender
 from cell.executions.metrics import WORKER_METRICS
 from cell.executions.prices import ReferencePrices
 from cell.executions.queries import (
@@ -29,10 +30,9 @@ from cell.executions.queries import (
 )
 from cell.executions.repeating import Failures, repeat
 from cell.executions.report_queries import received_seq
-from cell.executions.route import Router
-from cell.executions.sessions import SessionKeeper
 from cell.executions.stops import StopTrigger
 from cell.executions.sweep import StuckSweep
+from cell.executions.trading_hours import TradingHours
 from cell.executions.venue import VenueListener
 from cell.leadership import Task, check, leading
 from cell.settings import CellSettings
@@ -115,7 +115,7 @@ class Worker:
         failures = Failures(self._metrics, cell)
         await self._clock.read(pool)
         inbox = Inbox(pool, venue, cell=cell, clock=self._clock, metrics=self._metrics, fault_points=self._fault_points)
-        router = Router(pool, venue, cell=cell, metrics=self._metrics, fault_points=self._fault_points)
+        sender = InstructionSender(pool, venue, cell=cell, metrics=self._metrics, fault_points=self._fault_points)
         stops = StopTrigger(
             pool,
             cell=cell,
@@ -123,9 +123,9 @@ class Worker:
             clock=self._clock,
             metrics=self._metrics,
         )
-        unanswered = StuckSweep(pool, venue, router.send, cell=cell, clock=self._clock, metrics=self._metrics)
+        unanswered = StuckSweep(pool, venue, sender.send, cell=cell, clock=self._clock, metrics=self._metrics)
         early = EarlyReports(pool, cell=cell, clock=self._clock, metrics=self._metrics)
-        sessions = SessionKeeper(
+        trading_hours = TradingHours(
             pool,
             cell=cell,
             market_hours=self._settings.market_hours,
@@ -140,8 +140,8 @@ class Worker:
             on_prices=prices.hear,
         )
         await inbox.recover()
-        outward = [asyncio.create_task(loop) for loop in (router.run(), venue.run(listener), unanswered.run())]
-        loops = (inbox.run_intake(), inbox.run_lookout(), early.run(), prices.run(), stops.run(), sessions.run())
+        outward = [asyncio.create_task(loop) for loop in (sender.run(), venue.run(listener), unanswered.run())]
+        loops = (inbox.run_intake(), inbox.run_lookout(), early.run(), prices.run(), stops.run(), trading_hours.run())
         inward = [asyncio.create_task(loop) for loop in loops]
         inward += [asyncio.create_task(inbox.run_applier()) for _ in range(APPLIERS)]
         inward += [asyncio.create_task(self._prune(failures)), asyncio.create_task(self._watch(connection))]

@@ -123,7 +123,7 @@ async def test_an_app_server_dies_on_either_side_of_the_commit(
     await proven(mortal_database)
 
 
-LIMITS = BatcherLimits(batch_max=64, flights_max=2, queue_max=200, user_queue_max=8, command_deadline_s=DEADLINE_S)
+LIMITS = BatcherLimits(batch_max=64, calls_max=2, queue_max=200, user_queue_max=8, command_deadline_s=DEADLINE_S)
 
 
 @asynccontextmanager

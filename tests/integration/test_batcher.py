@@ -28,7 +28,7 @@ from tests.support.databases import TestDatabase
 
 pytestmark = pytest.mark.anyio
 
-LIMITS = BatcherLimits(batch_max=64, flights_max=2, queue_max=200, user_queue_max=8, command_deadline_s=4.0)
+LIMITS = BatcherLimits(batch_max=64, calls_max=2, queue_max=200, user_queue_max=8, command_deadline_s=4.0)
 
 
 @asynccontextmanager
@@ -251,7 +251,7 @@ async def test_a_budget_that_ends_in_the_queue_is_answered_then_and_never_flies(
 async def test_a_budget_that_ends_before_a_connection_is_had_leaves_nothing_behind(
     cell_database: TestDatabase, books: Any
 ) -> None:
-    """All connections are taken, so the flight waits for one; by the time it has one its command is nobody's."""
+    """All connections are taken, so the batch waits for one; by the time it has one its command is nobody's."""
     user_id = open_user(books)
     async with batcher_on(cell_database.service_dsn) as batcher, contextlib.AsyncExitStack() as taken:
         for _ in range(batcher._pool.max_size):

@@ -4,7 +4,7 @@ Both are passes over what is due, in bounded steps, driven by rows: killed at an
 step done twice changes nothing. A session counts as ended only after a pass that began some time after its close found
 no open day order of it: an order accepted in the last moment may commit a little later, and one that the venue must
 confirm keeps its funds until then. Until that pass the passes go on, ever slower. An order whose
-session was moved or taken out of the calendar after it came (a day of mourning) ends at the close that it was told.
+session was moved or taken out of the calendar after it came (a day of mourning) ends at the close that it was given.
 """
 
 import asyncio
@@ -53,8 +53,8 @@ async def write_calendar(owner_dsn: str, at: datetime) -> int:
     return await write_sessions(owner_dsn, calendar_for(at), at)
 
 
-class SessionKeeper:
-    """Opens and closes of one cell."""
+class TradingHours:
+    """Opens and closes of one cell's market: what is due at them is done."""
 
     def __init__(
         self,
@@ -79,7 +79,7 @@ class SessionKeeper:
     async def run(self) -> None:
         """Keep the hours until cancelled. A market that never closes only needs what an earlier setting left queued."""
         every_s = CHECK_PERIOD_S if self._market_hours != ALWAYS else PASS_PAUSE_S[1]
-        await repeat("sessions", self.keep, Failures(self._metrics, self._cell), every_s=every_s)
+        await repeat("trading hours", self.keep, Failures(self._metrics, self._cell), every_s=every_s)
 
     async def keep(self) -> None:
         """Do what is due now."""
@@ -99,21 +99,22 @@ class SessionKeeper:
         """One pass over the day orders of a session that has closed; True if the session is over for good."""
         is_last = self._clock.now() >= closes_at + timedelta(seconds=LATE_COMMITS_S)
         after: UUID | None = FIRST_ID
-        ended = told = still_open = 0
+        ended = asked = still_open = 0
         while after is not None:
             await self._fault_points.reach("trading_hours.before_expire")
             page = await expire_orders(self._pool, closes_at, after=after, limit=STEP_ORDERS, at=self._clock.now())
             if page.ended or page.told:
                 await self._fault_points.reach("trading_hours.after_expire")
             after = page.last_order_id
-            ended, told, still_open = ended + page.ended, told + page.told, still_open + page.still_open
+            ended, asked, still_open = ended + page.ended, asked + page.told, still_open + page.still_open
             await asyncio.sleep(STEP_PAUSE_S)
-        if ended or told:
+        if ended or asked:
             counter = self._metrics.counter("cell_orders_expired_total")
             counter.labels(self._cell, "cell").inc(ended)
-            counter.labels(self._cell, "venue").inc(told)
+            counter.labels(self._cell, "venue").inc(asked)
             _log.info(
-                "end of day", extra={"closes_at": closes_at, "ended": ended, "told": told, "still_open": still_open}
+                "end of day",
+                extra={"closes_at": closes_at, "ended": ended, "asked_of_the_venue": asked, "still_open": still_open},
             )
         self._metrics.gauge("cell_orders_past_close").labels(self._cell).set(still_open)
         if is_last and not still_open:

@@ -31,8 +31,8 @@ RETRY_S: Final = 0.2
 _log = logging.getLogger(__name__)
 
 
-class Router:
-    """Everything this cell has to tell its venue."""
+class InstructionSender:
+    """Everything this cell has to say to its venue."""
 
     def __init__(self, pool: Pool, venue: Venue, *, cell: str, metrics: Metrics, fault_points: FaultPoints) -> None:
         self._pool = pool
@@ -42,7 +42,7 @@ class Router:
         self._fault_points = fault_points
         self._pace = Pace(CLAIM_PERIOD_S)
         self._after: UUID | None = None
-        """Whose turn it was last."""
+        """The user who was served last."""
 
     async def run(self) -> None:
         """Send instructions until cancelled."""
