@@ -25,7 +25,7 @@ class VenueOrder:
 
 
 # Ours are the orders between two ids, so that one which the venue never mentions is found too, and those it names.
-# A row of another session is another cell's customer, unless the user lives here now; a user who left is the new cell's.
+# A row of another session is another cell's customer, unless the user lives here now; who left is the next cell's.
 _DIFFERENCES: LiteralString = """
 with told as (
     select * from unnest(%(ids)s::uuid[], %(sessions)s::text[], %(opens)s::boolean[], %(qtys)s::bigint[],
@@ -69,8 +69,8 @@ select d.* from (
  order by d.order_id
 """
 
-# What waits in the outbox of a user is the end of the user's streams; what lies before it is in Kafka. A row goes when Kafka
-# has it.
+# What waits in the outbox of a user is the end of the user's streams; what lies before it is in Kafka. A row goes when
+# Kafka has it.
 _EVENT_HEADS: LiteralString = """
 with page as materialized (
     select user_id, order_event_seq, entry_seq, chain_head
