@@ -1,4 +1,4 @@
-"""One customer's books beside their model: how deeds are sent to both, and what must hold after each."""
+"""One customer's books beside their model: how writes are sent to both, and what must hold after each."""
 
 import itertools
 import time
