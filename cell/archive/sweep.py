@@ -18,6 +18,7 @@ from infra.runtime.database import Pool
 STEP_ENTRIES: Final = 200
 """Entries looked at while a user's lock is held: some ten milliseconds."""
 USERS_PAGE: Final = 500
+"""Users looked at per statement, each by one step of an index."""
 
 
 class Place(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

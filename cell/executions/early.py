@@ -17,7 +17,9 @@ from infra.runtime.database import Pool
 from infra.runtime.telemetry import Metrics
 
 CHECK_PERIOD_S: Final = 5.0
+"""How late the gauge and the end of a day's wait may be."""
 STEP_REPORTS: Final = 512
+"""Reports of one call, which is one transaction."""
 
 _log = logging.getLogger(__name__)
 

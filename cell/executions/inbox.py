@@ -37,20 +37,32 @@ from infra.runtime.procedures import CallFailed, DatabaseFailure
 from infra.runtime.telemetry import Metrics
 
 ACCEPT_MAX: Final = 512
+"""Reports of one intake, which is one transaction; more would only make the acknowledgement later."""
 ACCEPT_PERIOD_S: Final = 0.0125
+"""Between two intakes that are not full: half an application's, so that intake is never what an answer waits for."""
 ARRIVED_MAX: Final = 4_096
+"""Reports in memory before they are committed: eight intakes. Beyond it the socket is not read."""
 WAITING_MAX: Final = 50_000
 """Reports that could be applied, if there were time: beyond it the venue waits. Those of locked users do not count."""
 APPLY_MAX: Final = 64
+"""Reports, and so users locked, of one call: as a batch of commands, for the same reason."""
 APPLIERS: Final = 2
+"""Calls in flight: a second hides the first one's commit; more only split the batches."""
 APPLY_PERIOD_S: Final = 0.025
+"""Between two calls that are not full; `pace.py` says what that buys and costs."""
 PAGE: Final = 5_000
+"""Inbox rows read at once after a start: ids only."""
 LOOK_PERIOD_S: Final = 5.0
+"""How long a report that a person has put back may lie unnoticed."""
 CONTENT_REFUSALS_MAX: Final = 3
+"""Before a report is quarantined for its content: what a race caused is gone the next time."""
 RETRY_S: Final = 0.2
+"""After a call that failed: a database that restarts is met soon and not hammered."""
 GAP_SQLSTATE: Final = "RB020"
 CONTENT_CLASS: Final = "22"
+"""Data exceptions: a value that no column can hold."""
 CONTENT_CLASSES: Final = (CONTENT_CLASS, "23", "RB")
+"""With violated constraints and our procedures' own refusals: what a report's content can be the cause of."""
 
 _log = logging.getLogger(__name__)
 
@@ -141,6 +153,11 @@ class Inbox:
             await self.recover()
 
     async def _accept(self, batch: Sequence[ExecutionReport]) -> None:
+        """Commit a batch, hand it on, acknowledge it; ends when it is committed, or a gap is found.
+
+        A gap in the session: drop the connection, the venue resends from where the inbox ends. Content that cannot be
+        stored: the batch one report at a time, and that one as its bytes. Anything else that fails: the same again.
+        """
         accepted = None
         while accepted is None:
             try:
@@ -177,6 +194,11 @@ class Inbox:
             return  # the next hello says the same
 
     async def _apply(self, inbox_ids: list[int]) -> None:
+        """One call. Refused as a whole: each report alone. Lost: all are deferred, and the inbox is read again later,
+        because reports that the call put back are not known here. Else by outcome: `returned` joins its lane,
+        `deferred` is tried again after a pause, everything else is done with; what the call did not mention was
+        applied before.
+        """
         try:
             with self._metrics.histogram("cell_reports_apply_seconds").labels(self._cell).time():
                 settles_on = settlement_date(self._clock.now().date())

@@ -23,10 +23,15 @@ from infra.runtime.fault_points import FaultPoints
 from infra.runtime.telemetry import Metrics
 
 CLAIM_MAX: Final = 64
+"""Instructions, and so users locked, of one claim: as a batch of commands, for the same reason."""
 ASK_PAGE: Final = 256
+"""Instructions read at once, to ask about."""
 CLAIM_PERIOD_S: Final = 0.025
+"""Between two claims that are not full; `pace.py` says what that buys and costs."""
 POLL_S: Final = (0.005, 0.1)
+"""Between two claims that find nothing, growing by half: an idle cell asks ten times a second."""
 RETRY_S: Final = 0.2
+"""After a call that failed: a database that restarts is met soon and not hammered."""
 
 _log = logging.getLogger(__name__)
 

@@ -22,9 +22,12 @@ from infra.runtime.procedures import DatabaseFailure
 from infra.runtime.telemetry import Metrics
 
 WRITE_PERIOD_S: Final = 0.4
+"""Between two writes; the extremes of what is heard meanwhile are kept, so no touch is missed."""
 REFRESH_PERIOD_S: Final = 5.0
+"""Prices that did not change are written again, so that their age says that the venue is there."""
 RETRY_S: Final = 1.0
 SYMBOLS_MAX: Final = 20_000
+"""Symbols remembered, about twice those listed in the United States; a venue that names more is not believed."""
 
 _log = logging.getLogger(__name__)
 

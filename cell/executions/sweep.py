@@ -31,11 +31,17 @@ from infra.runtime.database import Pool
 from infra.runtime.telemetry import Metrics
 
 CHECK_PERIOD_S: Final = 1.0
+"""Looks for what is due; a look that finds nothing is one step of an index."""
 ASK_PAGE: Final = 256
+"""Instructions read at once, to ask about."""
 UNANSWERED_AFTER_S: Final = 5.0
+"""Without an answer, before the first question and between questions: a venue answers in milliseconds."""
 STUCK_PERIOD_S: Final = 60.0
+"""Between questions about what an operator sees already."""
 CANCEL_AT_TRY: Final = 3
+"""Of a submit: after some fifteen seconds of silence the customer is better served by an end."""
 STUCK_AT_TRY: Final = 5
+"""After the cancel has had two tries of its own."""
 
 _log = logging.getLogger(__name__)
 

@@ -32,11 +32,15 @@ from infra.runtime.telemetry import Metrics
 
 ALWAYS: Final = "always"
 CHECK_PERIOD_S: Final = 0.5
+"""How late an open or a close is noticed at most."""
 STEP_ORDERS: Final = 512
+"""Orders of one call: their users are locked until it ends."""
 STEP_PAUSE_S: Final = 0.005
+"""Between calls of one pass, for the customers' own."""
 LATE_COMMITS_S: Final = 30.0
 """An order accepted before the close is committed by then: a command's deadline is far shorter."""
 PASS_PAUSE_S: Final = (2.0, 60.0)
+"""Between passes over a session that will not end yet, doubling: the venue's confirmation is awaited."""
 YEARS_AHEAD: Final = 2
 FIRST_ID: Final = UUID(int=0)
 

@@ -49,12 +49,18 @@ POOL_SIZE: Final = 14
 """One for each loop below that calls the database, for the lock and for a probe, so that none waits for another's.
 Those that nobody needs are not opened."""
 STANDBY_PAUSE_S: Final = 0.5
+"""Between a standby's tries to lead: the longest that a cell is without a worker after the leader's session ended."""
 LOCK_CHECK_S: Final = 1.0
+"""How long a worker may go on after it has lost the lead; what it does then is harmless."""
 RESUME_PAUSE_S: Final = 0.2
+"""After work that the database interrupted."""
 DRAIN_S: Final = 4.0
+"""For committed reports at a wanted end; the supervisor kills after ten seconds. The next worker applies the rest."""
 PRUNE_PERIOD_S: Final = 60.0
 PRUNE_ROWS: Final = 1_000
+"""Of one call, which is one transaction."""
 PRUNE_STEP_S: Final = 0.1
+"""Between calls, so that a long backlog is deleted beside the customers' work."""
 
 _log = logging.getLogger(__name__)
 

@@ -37,9 +37,13 @@ _log = logging.getLogger(__name__)
 POOL_SIZE = 3
 """To lead, to publish, and to measure the backlog."""
 BUSY_PAUSE_S = 0.05
+"""Behind a batch that was not full: events that are written meanwhile share the next one."""
 IDLE_PAUSE_S = 0.2
+"""The longest pause without any event; an event is that late at most."""
 STANDBY_PAUSE_S = 0.5
+"""Between a standby's tries to lead."""
 RETRY_PAUSE_S = 1.0
+"""After a session that broke: the database or Kafka is away, and the rows are safe."""
 REFUSED_PAUSE_S = 5.0
 """A user whose event was refused is passed over for so long: each try costs the others one batch at most."""
 PASSED_OVER_MAX = 1_000
@@ -48,6 +52,7 @@ WATCH_PAUSE_S = 5.0
 WATCH_RETRY_S = 0.5
 """Sooner while something is missing, so that readiness follows at once when it comes."""
 KAFKA_ANSWER_S = 2.0
+"""For the list of topics; longer is no answer, and readiness says so."""
 DRAIN_S = 5.0
 """How long an asked-for end waits for the batch on its way; what is unconfirmed then is published again later."""
 
