@@ -128,7 +128,7 @@ class RequestFraming(HttpPort):
     def on_message_begin(self) -> None:
         if self._deaf:
             raise ConnectionAbortedError("a request after the last one")  # stops the parser
-        if self.begins_anew:
+        if self.reads_replacement_head:
             return
         self.url = b""
         self.expect_100_continue = False
@@ -143,7 +143,7 @@ class RequestFraming(HttpPort):
     def on_header(self, name: bytes, value: bytes) -> None:
         name = name.lower()
         if not self.in_head:  # a trailer: nobody here needs one, and none may pass for a header
-            if name in _THE_PARSERS_OWN and not self.begins_anew:
+            if name in _THE_PARSERS_OWN and not self.reads_replacement_head:
                 raise RequestMalformed("a trailer may not say what becomes of the connection")
             return
         value = value.rstrip(b" \t")
@@ -151,8 +151,8 @@ class RequestFraming(HttpPort):
         self._head.take(name, value)
 
     def on_headers_complete(self) -> None:
-        if self.begins_anew:
-            self.begins_anew = False
+        if self.reads_replacement_head:
+            self.reads_replacement_head = False
             return
         self.in_head = False
         parser, head = self.parser, self._head

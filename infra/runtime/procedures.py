@@ -1,4 +1,4 @@
-"""Call a database procedure, and say in four words how that can fail.
+"""Call a database procedure; how that can fail is a short list of classes.
 
 Callers react to what a failure means for them, not to a driver's class: the database is away (the outcome of a call
 that was sent is unknown), it is busy (rolled back, nothing was done), it refused with a private SQLSTATE of ours, or
@@ -17,6 +17,7 @@ from psycopg_pool import PoolTimeout
 from infra.runtime.pool import Connection, Pool, PoolBusy
 
 _BUSY_PAUSES_S: Final = (0.005, 0.01, 0.02, 0.04, 0.08, 0.16)
+"""A third of a second in all: most locks on a user's row are held for a few milliseconds, a move's for longer."""
 
 
 class DatabaseFailure(Exception):
@@ -44,7 +45,7 @@ class DatabaseRefused(DatabaseFailure):
 
 
 class DatabaseBroke(DatabaseFailure):
-    """The database could not run this call: rolled back. It is ours to mend."""
+    """The database could not run this call: rolled back. The fault is in our code or our data."""
 
 
 AWAY: tuple[type[Exception], ...] = (psycopg.OperationalError, PoolTimeout, DatabaseAway)
