@@ -12,7 +12,7 @@ UV := UV_PYTHON_DOWNLOADS=never UV_LINK_MODE=copy PYTHONPATH=$(TOOLS) $(PYTHON) 
 LOCK_FLAGS := --no-emit-index-url --no-emit-find-links --no-annotate --universal --generate-hashes --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test drills ci-tools lint bench lock audit down clean
+.PHONY: help install demo test drills spike ci-tools lint bench lock audit down clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +50,10 @@ test: lint ## what every change must pass: lint, types, contracts, tests; at mos
 
 drills: install ## what takes longer: real kills, a day of the market, production defaults, real clients; at most 30 minutes
 	$(BIN)/python -m pytest tests/drills tests/faults
+
+spike: install ## the morning of a meme: seven times the traffic on one symbol, a verdict, a report of who noticed
+	$(BIN)/shardctl up --wait
+	$(BIN)/python -m loadtests spike
 
 ci-tools: ## clients from outside that drills need and that no Python package brings (Debian, as root)
 	@missing=; for tool in curl node go javac; do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \

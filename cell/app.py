@@ -18,14 +18,15 @@ from cell.accounts.hashing import PasswordHashing
 from cell.accounts.open_account import Accounts
 from cell.archive.controller import ArchiveController
 from cell.caller import Answer, Caller
+from cell.commands.batcher import Batcher, BatcherLimits
+from cell.commands.command import procedures
 from cell.customer_port import CustomerPort
 from cell.ledger.controller import LedgerController
 from cell.metrics import TABLE
 from cell.operations.controller import OperatorChanges, OperatorReads
-from cell.orders.batcher import Batcher, BatcherLimits
 from cell.orders.cancel import cancel_order
-from cell.orders.command import procedures
 from cell.orders.controllers.history import OrderHistory
+from cell.orders.controllers.operators import OperatorOrders
 from cell.orders.controllers.orders import OrderController
 from cell.orders.place import place_order
 from cell.orders.schemas import parse_order_id
@@ -33,7 +34,8 @@ from cell.ownership.guard import RouteGuard
 from cell.positions.controller import PositionController
 from cell.reconciliation.controller import ReconciliationReads, ReconciliationRuns
 from cell.settings import CellSettings
-from cell.transfers.controller import TransferDecisions, TransferReads
+from cell.transfers.controllers.customers import ShareTransfers
+from cell.transfers.controllers.operators import TransferDecisions, TransferReads
 from infra.runtime.clock import Clock, SystemClock, TimeOrderedIds, make_clock
 from infra.runtime.database import Pool, answers, make_pool
 from infra.runtime.deadline import OutOfTime
@@ -185,6 +187,7 @@ def _operator_routes(
         )
         for controller, role in (
             (OperatorReads, "viewer"),
+            (OperatorOrders, "viewer"),
             (TransferReads, "viewer"),
             (TransferDecisions, "operator"),
             (OperatorChanges, "operator"),
@@ -210,6 +213,7 @@ def _customer_litestar(
         route_handlers=[
             OrderController,
             OrderHistory,
+            ShareTransfers,
             AccountController,
             PositionController,
             LedgerController,

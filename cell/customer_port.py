@@ -1,8 +1,8 @@
 """The customer port: hot routes straight on ASGI, the others through Litestar, the same answers from both.
 
 Placing and cancelling are nearly all of the traffic at the open, and a framework's routing, injection and response
-objects cost as much as the order itself. So those two are dispatched here; everything they do is the same function that
-the Litestar controller calls, which also describes them in the OpenAPI document.
+objects cost as much as the order itself. So those two are served here, and nowhere else: under every spelling of their
+paths that Litestar would take, too. The Litestar controller only describes them in the OpenAPI document.
 Every answer carries `X-Cell` and `X-Request-Id`, whoever made it.
 """
 
@@ -35,7 +35,8 @@ HotRoute = Callable[[Caller, str, bytes], Awaitable[Answer]]
 _REQUEST_ID: Final = re.compile(rb"[!-~]{1,128}")
 _ORDERS: Final = "/v1/orders"
 _ORDER: Final = _ORDERS + "/"
-_ORDER_PATH_LENGTH: Final = len(_ORDER) + 36
+_NO_ORDERS: Final = frozenset({_ORDER + "preview"})
+"""Paths below `/v1/orders/` that look like an order's and are something else."""
 
 
 class CustomerPort:
@@ -64,7 +65,7 @@ class CustomerPort:
         if scope["type"] != "http":
             await self._litestar(scope, receive, send)
             return
-        path, method, headers = scope["path"], scope["method"], dict(scope["headers"])
+        path, method, headers = _one_spelling(scope["path"]), scope["method"], dict(scope["headers"])
         with deadline.budget(headers.get(deadline.DEADLINE_HEADER)):
             if method == "POST" and path == _ORDERS:
                 await self._hot(scope, headers, receive, send, None)
@@ -146,6 +147,13 @@ class CustomerPort:
         return given if given is not None and _REQUEST_ID.fullmatch(given) else str(uuid.uuid4()).encode()
 
 
+def _one_spelling(path: str) -> str:
+    """Without a slash at the end or two in a row, as Litestar reads paths."""
+    if not path.endswith("/") and "//" not in path:
+        return path  # nearly always
+    return "/" + "/".join(part for part in path.split("/") if part)
+
+
 def _is_order_path(path: str) -> bool:
-    """`/v1/orders/<36 characters>`; whether they are an id is judged later."""
-    return len(path) == _ORDER_PATH_LENGTH and path.startswith(_ORDER) and path.count("/") == 3
+    """`/v1/orders/<anything>`; whether that is an id is judged later."""
+    return path.startswith(_ORDER) and path.find("/", len(_ORDER)) < 0 and path not in _NO_ORDERS

@@ -10,8 +10,8 @@ from uuid import UUID
 
 from infra.security.customer_token import CustomerTokenSigner
 
-_FIRST_TIME_S: Final = 15
-"""How far a cell's word on that may be from our own clock: the time in which an attempt may be repeated, and some
+_BELIEVED_S: Final = 15
+"""How far what a cell says of that may be from our own clock: the time in which an attempt may be repeated, and some
 seconds that clocks differ by. Beyond it our own clock counts."""
 
 
@@ -23,5 +23,5 @@ class AccessTokens:
 
     def issue(self, user_id: UUID, begun_at_s: int | None = None) -> str:
         now_s = int(self._now())
-        is_believed = begun_at_s is not None and abs(now_s - begun_at_s) <= _FIRST_TIME_S
+        is_believed = begun_at_s is not None and abs(now_s - begun_at_s) <= _BELIEVED_S
         return self._signer.sign(user_id, begun_at_s if begun_at_s is not None and is_believed else now_s)

@@ -1,5 +1,5 @@
-"""The router's wiring, in order: keys, map, fleet, routes, the edge; then sign-up and tokens, which alone need a
-database.
+"""The router's wiring, in order: keys, map, fleet, routes, what requests share; then sign-up and tokens, which alone
+need a database; then what a request becomes.
 
 Start-up waits a few seconds for a map and for nothing else. Ending stops accepting, lets every request finish, and
 only then lets go of the cells.
@@ -8,16 +8,11 @@ only then lets go of the cells.
 import asyncio
 import os
 import socket
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Final
 from uuid import UUID
-
-import msgspec
-from litestar import Litestar, MediaType, Request, Response, get
-from litestar.di import Provide
-from litestar.openapi.config import OpenAPIConfig
-from litestar.types import Message, Scope
 
 from infra.runtime.cancelling import cancel_all
 from infra.runtime.clock import make_clock
@@ -25,9 +20,8 @@ from infra.runtime.database import Pool, make_pool
 from infra.runtime.fault_points import FaultPoints
 from infra.runtime.map_source import ControlMapSource, FileMapSource, RedisMapSource
 from infra.runtime.map_watcher import MapWatcher
+from infra.runtime.methods import WithMethods
 from infra.runtime.operator_api import create_operator_app, serving
-from infra.runtime.plain_requests import PlainRequests
-from infra.runtime.problem import Problem, to_response
 from infra.runtime.redis_client import make_redis
 from infra.runtime.revocation_source import RedisRevocations
 from infra.runtime.settings import PostgresSettings
@@ -51,36 +45,37 @@ from infra.security.route_token import RouteTokenSigner
 from infra.topology.shard_map import ShardMap
 from router.access_log import AccessLog
 from router.access_tokens import AccessTokens
+from router.budget import budget_ms
 from router.cell_calls import CellCalls
+from router.cell_directory import CellDirectory
 from router.claim_sweep import ClaimSweep
-from router.client_sweep import sweep_clients
-from router.controller import IdentityController
-from router.docs_page import render_docs
+from router.client_connection import ClientConnection
+from router.client_registry import ClientRegistry
+from router.controller import create_pages
+from router.dispatch import Dispatch
 from router.documents import CustomerDocument
-from router.edge import protocol_factory
-from router.errors import RouterRefusal, refusal_headers
 from router.fleet import Fleet
-from router.forwarder import Forwarder, Limits
+from router.headers import Ids
 from router.hold import Holding
 from router.identify import Routes
 from router.limits import Limit
-from router.listener import open_listener, serving_edge
+from router.listener import open_listener, serving_clients
 from router.log_in import LogIn
 from router.metrics import RouterCollector
 from router.misroute import Misroutes
 from router.queries import ControlQueries
 from router.revoked import RevocationWatcher
+from router.services import Limits, Services
 from router.settings import LimitSettings, RouterSettings
 from router.sign_up import SignUp
+from router.slow_path import SlowPath
+from router.tasks import TaskRegistry
 from router.ticking import ticks
-from router.world import World
+from router.tunnel_registry import TunnelRegistry
+from router.upgrade import UpgradeServices
 
-_FORGET_S = 10.0
-_DESCRIPTION = (
-    "Everything a customer may ask. Amounts are decimal strings; errors are problem documents. HEAD is served wherever "
-    "GET is. Query parameters that a call does not have, or that are given twice, are refused by name, and so are "
-    "headers of one value that are given twice. Bodies are not coded: a Content-Encoding is answered 415."
-)
+_FORGET_S: Final = 10.0
+"""Between two sweeps of full token buckets: a large table holds the loop up for milliseconds, so not often."""
 
 
 class Router:
@@ -135,15 +130,22 @@ class Router:
             now=now,
         )
         self.misroutes = Misroutes(self.routes, refresh=self.watcher.refresh, current_map=lambda: self.watcher.current)
-        self.forwarder = Forwarder(
-            self.routes,
-            self.misroutes,
-            self.holding,
-            _limits(settings.limits),
-            AccessLog(settings.access_log),
-            deadline_s=settings.upstream.deadline_s,
+        deadline_s = settings.upstream.deadline_s
+        self.services = Services(
+            routes=self.routes,
+            holding=self.holding,
+            limits=_limits(settings.limits),
+            ids=Ids(),
+            access_log=AccessLog(settings.access_log),
+            refusals=Counter(),
+            deadline_s=deadline_s,
+            whole_budget_ms=budget_ms(deadline_s, 0.0),
         )
-        self.calls = CellCalls(self.routes, self.misroutes, deadline_s=settings.upstream.deadline_s)
+        self.clients = ClientRegistry(settings.edge)
+        self.tunnels = TunnelRegistry()
+        self.tasks = TaskRegistry()
+        self._page_tasks = TaskRegistry()
+        self.calls = CellCalls(self.routes, self.misroutes, deadline_s=deadline_s)
         queries = ControlQueries(self.pool, timeout_s=settings.control.timeout_s)
         hasher = EmailHasher(load_key_ring(keys / EMAIL_PEPPER_FILE))
         self.revoked = RevocationWatcher(
@@ -154,36 +156,54 @@ class Router:
             on_revoked=self._revoke,
             now=now,
         )
-        world = World(self.watcher, self.fleet)
-        self.sign_ups = SignUp(world, queries, self.calls, hasher, FaultPoints())
-        self.log_ins = LogIn(world, queries, self.calls, hasher, is_void=self._is_void)
+        directory = CellDirectory(self.watcher, self.fleet)
         self.sweep = ClaimSweep(queries, self.calls, self.routes)
-        self.access_tokens = AccessTokens(CustomerTokenSigner(signing_ring), now)
+        self.sign_ups = SignUp(directory, queries, self.calls, hasher, FaultPoints())
+        self.pages = create_pages(
+            self.sign_ups,
+            LogIn(directory, queries, self.calls, hasher, is_void=self._is_void),
+            AccessTokens(CustomerTokenSigner(signing_ring), now),
+            CustomerDocument(self.fleet, self.calls),
+            body_bytes_max=settings.edge.body_bytes_max,
+        )
+        self._dispatch = Dispatch(
+            self.services,
+            slow_path=SlowPath(self.routes, self.misroutes, self.tasks).begin,
+            upgrades=UpgradeServices(
+                misroutes=self.misroutes,
+                tasks=self.tasks,
+                tunnels=self.tunnels,
+                tunnel_idle_s=settings.edge.tunnel_idle_s,
+                drain_idle_s=settings.edge.drain_idle_s,
+            ),
+            pages=WithMethods(self.pages),
+            page_tasks=self._page_tasks,
+        )
         self.metrics = Metrics(())
         self.metrics.registry.register(
             RouterCollector(
                 cells=self.fleet.upstreams,
-                refusals=self.forwarder.refusals,
+                refusals=self.services.refusals,
                 watch=self.watcher.watch,
                 readings={
                     "router_misroute_loops_total": lambda: self.misroutes.loops,
                     "router_tokens_verified_total": lambda: self.routes.verified,
-                    "router_rejected_by_user_limit_total": lambda: self.forwarder.limits.user.refused,
+                    "router_rejected_by_user_limit_total": lambda: self.services.limits.user.refused,
                     "router_rejected_by_address_limit_total": lambda: (
-                        self.forwarder.limits.address.refused + self.forwarder.limits.identity.refused
+                        self.services.limits.address.refused + self.services.limits.identity.refused
                     ),
                     "router_token_buckets": lambda: (
-                        self.forwarder.limits.user.tracked + self.forwarder.limits.address.tracked
+                        self.services.limits.user.tracked + self.services.limits.address.tracked
                     ),
                     "router_revoked_users": lambda: len(self.revoked.held),
                     "router_revocations_refused_total": lambda: self.revoked.refused,
-                    "router_access_log_lines_dropped_total": lambda: self.forwarder.log.left_out,
+                    "router_access_log_lines_dropped_total": lambda: self.services.access_log.dropped,
                     "router_held_requests": lambda: self.holding.waiting,
                     "router_holds_total": lambda: self.holding.held,
                     "router_holds_abandoned_total": lambda: self.holding.given_up,
-                    "router_holds_shed_total": lambda: self.holding.turned_away,
-                    "router_client_connections_refused_total": lambda: self.forwarder.clients_refused,
-                    "router_client_connections": lambda: len(self.forwarder.clients),
+                    "router_holds_shed_total": lambda: self.holding.shed,
+                    "router_client_connections_refused_total": lambda: self.clients.refused,
+                    "router_client_connections": lambda: len(self.clients),
                     "router_claims_finished_total": lambda: self.sweep.finished,
                     "router_claims_freed_total": lambda: self.sweep.freed,
                 },
@@ -196,7 +216,7 @@ class Router:
 
     def _revoke(self, user_ids: set[UUID]) -> None:
         self.routes.forget_users(user_ids)
-        self.forwarder.close_tunnels_of(user_ids)
+        self.tunnels.close_of(user_ids)
 
     def _follow(self, shard_map: ShardMap) -> None:
         self.fleet.follow(shard_map)
@@ -244,33 +264,44 @@ class Router:
         settings = self.settings
         operator = create_operator_app(metrics=self.metrics, ready=self.ready)
         self.listener = open_listener(settings.listen, settings.listen_fd)
-        edge = serving_edge(
-            create_identity_app(self),
-            settings.listen,
-            self.listener,
-            http=protocol_factory(self.forwarder, settings.edge),
-            drain_s=settings.drain_s,
-            keeps_listener=keeps_listener,
+        edge = serving_clients(
+            self._make_client, settings.listen, self.listener, drain=self._drain, keeps_listener=keeps_listener
         )
-        async with self.running(), serving(operator, settings.operator), edge:
+        async with self.running(), serving(operator, settings.operator), self.pages.lifespan(), edge:
             try:
                 yield
             finally:
                 self.draining = True
                 await asyncio.sleep(settings.drain_notice_s)
 
+    def _make_client(self) -> ClientConnection:
+        dispatch = self._dispatch
+        return ClientConnection(
+            self.clients,
+            self.settings.edge,
+            open_exchange=dispatch.open_exchange,
+            open_refusal=dispatch.open_refusal,
+        )
+
+    async def _drain(self) -> None:
+        """Clients first; then what they asked of our own pages and did not wait for."""
+        loop = asyncio.get_running_loop()
+        until_s = loop.time() + self.settings.drain_s
+        await self.clients.drain(self.settings.drain_s)
+        await self._page_tasks.finish(until_s - loop.time())
+
     def _follow_keys(self) -> None:
         """Requests look at the keys themselves; a stream that is open asks nothing any more."""
         now = self._verify_ring.current()
         if now is not self._verified_by:
             self._verified_by = now
-            self.forwarder.close_tunnels_under_other_keys(now.keys)
+            self.tunnels.close_under_other_keys(now.keys)
 
     async def _sweep_clients(self) -> None:
-        limits = self.forwarder.limits
+        limits = self.services.limits
         forget_at_s = 0.0
         async for now_s in ticks(lambda: 0.1 if self.draining else 0.5):
-            sweep_clients(self.forwarder.clients, self.settings.edge, now_s)
+            self.clients.sweep(now_s)
             self._follow_keys()
             if now_s >= forget_at_s:
                 forget_at_s = now_s + _FORGET_S
@@ -287,54 +318,3 @@ def _limits(settings: LimitSettings) -> Limits:
             "address", per_s=settings.identity_per_s, burst=settings.identity_burst, tracked_max=tracked_max
         ),
     )
-
-
-def create_identity_app(router: Router) -> Litestar:
-    """Litestar's part: sign-up, tokens, documents."""
-    document = CustomerDocument(router.fleet, router.calls)
-
-    @get("/openapi.json", media_type=MediaType.JSON, include_in_schema=False)
-    async def openapi(request: Request[Any, Any, Any]) -> Response[bytes]:
-        own = request.app.openapi_schema.to_schema()
-        return Response(await document.render(own), media_type="application/json")
-
-    @get("/docs", media_type=MediaType.HTML, include_in_schema=False)
-    async def docs(request: Request[Any, Any, Any]) -> Response[str]:
-        merged = msgspec.json.decode(await document.render(request.app.openapi_schema.to_schema()))
-        return Response(render_docs(merged), media_type=MediaType.HTML)
-
-    return Litestar(
-        route_handlers=[IdentityController, openapi, docs],
-        dependencies={
-            "sign_ups": Provide(lambda: router.sign_ups, sync_to_thread=False),
-            "log_ins": Provide(lambda: router.log_ins, sync_to_thread=False),
-            "access_tokens": Provide(lambda: router.access_tokens, sync_to_thread=False),
-        },
-        exception_handlers={RouterRefusal: _refuse, RecursionError: _refuse_depth, Exception: to_response},
-        middleware=[PlainRequests],
-        before_send=[_add_request_id],
-        request_max_body_size=router.settings.edge.body_bytes_max,
-        openapi_config=OpenAPIConfig(
-            title="Cell brokerage",
-            version="1",
-            description=_DESCRIPTION,
-            path="/schema",
-            render_plugins=[],
-        ),
-        logging_config=None,
-    )
-
-
-def _refuse(request: Request[Any, Any, Any], refusal: RouterRefusal) -> Response[bytes]:
-    problem = Problem(refusal.status, refusal.code, refusal.detail, headers=refusal_headers(refusal))
-    return to_response(request, problem)
-
-
-def _refuse_depth(request: Request[Any, Any, Any], _: RecursionError) -> Response[bytes]:
-    return to_response(request, Problem(400, "INVALID_FIELD", "body: nested too deeply", field="body"))
-
-
-async def _add_request_id(message: Message, scope: Scope) -> None:
-    if message["type"] == "http.response.start":
-        request_id = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
-        message["headers"] = [*message["headers"], (b"x-request-id", request_id)]

@@ -6,6 +6,7 @@ So the cell, which knows what was done, speaks before the router gives up and ha
 from typing import Final
 
 WAY_BACK_S: Final = 0.1
+"""For the answer to come back and be read, on a busy machine."""
 
 
 def budget_s(deadline_s: float, now_s: float) -> float:
@@ -14,5 +15,5 @@ def budget_s(deadline_s: float, now_s: float) -> float:
 
 
 def budget_ms(deadline_s: float, now_s: float) -> bytes:
-    """As the cell is told."""
+    """The same for `X-Deadline-Ms`, in milliseconds; never 0 or less, which would not be a number of digits."""
     return b"%d" % max(1, budget_s(deadline_s, now_s) * 1000)

@@ -1,7 +1,7 @@
-"""How many requests may be inside one cell, and how many may wait for it. A sick cell fills its own and nobody
-else's; a customer fills his share and nobody else's.
+"""How many requests may be inside one cell, and how many may wait for it. A sick cell uses up its own permits and no
+other's; a customer uses up their own share and no other's.
 
-Three kinds of requests have places of their own, so that none waits for another: what only reads, what writes, and
+Three kinds of requests have permits of their own, so that none waits for another: what only reads, what writes, and
 what the router asks in its own name for those who sign up or log in (a stranger can send those).
 """
 
@@ -14,14 +14,14 @@ from router.ticking import time_limit
 
 
 class Bulkhead:
-    """The places of one cell."""
+    """The permits of one cell at this router."""
 
-    __slots__ = ("_queue_wait_s", "identity", "over_share", "reads", "turned_away", "writes")
+    __slots__ = ("_queue_wait_s", "identity", "over_share", "reads", "shed", "writes")
 
     def __init__(self, settings: UpstreamSettings) -> None:
         self._queue_wait_s = settings.queue_wait_s
-        self.reads = _places_of_customers(settings)
-        self.writes = _places_of_customers(settings)
+        self.reads = _customers_permits(settings)
+        self.writes = _customers_permits(settings)
         # Who logs in is not known yet: a stranger who tries one email again and again must not take its owner's share.
         self.identity = FairPermits(
             permits_max=settings.identity_in_flight_max,
@@ -29,7 +29,7 @@ class Bulkhead:
             waiting_max=settings.queue_max,
             waiting_per_holder_max=settings.queue_max,
         )
-        self.turned_away = 0
+        self.shed = 0
         self.over_share = 0
 
     @property
@@ -40,19 +40,19 @@ class Bulkhead:
     def queued(self) -> int:
         return self.reads.waiting + self.writes.waiting + self.identity.waiting
 
-    async def acquire(self, places: FairPermits, whom: Hashable) -> None:
-        """A place, or `CellOverloaded` when the cell is full, or `TooManyRequests` when it is his share that is."""
+    async def acquire(self, permits: FairPermits, whom: Hashable) -> None:
+        """Raises `CellOverloaded` when the cell is full, and `TooManyRequests` when the user's share is."""
         try:
-            await places.acquire(whom, time_limit(self._queue_wait_s))
+            await permits.acquire(whom, time_limit(self._queue_wait_s))
         except ShareExhausted as error:
             self.over_share += 1
             raise TooManyRequests("more requests under way than one customer may have; nothing was done") from error
         except PermitsExhausted as error:
-            self.turned_away += 1
+            self.shed += 1
             raise CellOverloaded("the cell did not get to this request in time; nothing was done") from error
 
 
-def _places_of_customers(settings: UpstreamSettings) -> FairPermits:
+def _customers_permits(settings: UpstreamSettings) -> FairPermits:
     return FairPermits(
         permits_max=settings.in_flight_max,
         permits_per_holder_max=min(settings.user_in_flight_max, settings.in_flight_max),

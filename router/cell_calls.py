@@ -1,6 +1,6 @@
 """What the router asks a cell in its own name: make an account, check a password, turn a refresh token over.
 
-Same connections and breakers as customers' requests, but places of their own (`bulkhead.py`); the customer's route
+Same connections and breakers as customers' requests, but permits of their own (`bulkhead.py`); the customer's route
 token says which user it is about. The paths lie outside `/v1`, so no customer can reach them through the router.
 """
 
@@ -13,7 +13,7 @@ import msgspec
 from infra.runtime.problem import Problem
 from infra.topology.identifiers import CellId
 from router.budget import budget_ms, budget_s
-from router.cell_words import read_words
+from router.cell_body import decode_body
 from router.errors import RETRY_AFTER_S, CellUnavailable, OutcomeUnknown, RouterRefusal
 from router.fleet import Upstream
 from router.headers import write_request
@@ -22,9 +22,11 @@ from router.misroute import Misroutes
 from router.upstream import UpstreamConnection
 
 _BODY_BYTES_MAX: Final = 8 * 1024 * 1024
+"""Of an answer. The largest is the cell's OpenAPI document; a sick cell may send without end."""
 _RETRY_AFTER_DIGITS_MAX: Final = 5
+"""A day in seconds has as many; a longer number is not a wait that anybody means."""
 _NOBODY: Final = 0
-"""Whose place a request of no user takes (`Upstream`)."""
+"""The holder of permits for requests of no user (`Upstream`)."""
 
 
 class CellAnswer(msgspec.Struct):
@@ -160,22 +162,22 @@ class CellCalls:
         return answer
 
 
-class SessionWords(msgspec.Struct):
+class SessionAnswer(msgspec.Struct):
     refresh_token: str
     first_used_at_s: int | None = None
     """Of a refresh: when the shown token was used for the first time, by the cell's clock."""
 
 
-def session_of(answer: CellAnswer) -> SessionWords:
+def session_of(answer: CellAnswer) -> SessionAnswer:
     """What a session's answer is about. Raises `OutcomeUnknown` if a sick cell said something else."""
-    session = read_words(answer.body, SessionWords)
+    session = decode_body(answer.body, SessionAnswer)
     if session is None:
         raise OutcomeUnknown("the cell answered with something unexpected; ask again")
     return session
 
 
-def passed_on(answer: CellAnswer) -> Exception:
-    """The cell's refusal in our own words: only the members that clients know."""
+def as_refusal(answer: CellAnswer) -> Exception:
+    """The cell's refusal as a problem of our own: only the members that clients know."""
     try:
         document = answer.json()
         code, detail = str(document["code"]), str(document["detail"])
@@ -184,10 +186,10 @@ def passed_on(answer: CellAnswer) -> Exception:
     if answer.status >= 500 or answer.status not in (400, 401, 403, 404, 409, 413, 415, 422, 429):
         return CellUnavailable("the cell could not do this now")
     figures = {name: document[name] for name in ("field",) if name in document}
-    return Problem(answer.status, code, detail, headers=_patience(answer), **figures)
+    return Problem(answer.status, code, detail, headers=_retry_after(answer), **figures)
 
 
-def _patience(answer: CellAnswer) -> dict[str, str]:
+def _retry_after(answer: CellAnswer) -> dict[str, str]:
     """`Retry-After` of a 429, which means nothing without it."""
     if answer.status != 429:
         return {}

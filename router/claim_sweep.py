@@ -1,7 +1,7 @@
 """Finish or free sign-ups that a crash left half done.
 
 A claim that stays pending for half a minute is asked about in its cell: the user exists, so the claim becomes
-active; or he does not, and after ten minutes (route tokens live five at most, so no creation can still arrive) the
+active; or does not, and after ten minutes (route tokens live five at most, so no creation can still arrive) the
 email is free again. Any number of routers may sweep at once: each step is one conditional statement.
 """
 
@@ -17,8 +17,11 @@ from router.queries import ControlQueries, PendingClaim
 
 _log = logging.getLogger(__name__)
 FINISH_AGE_S: Final = 30.0
+"""A sign-up takes a second; one that is older than its deadline several times over is left alone by its own router."""
 FREE_AGE_S: Final = 600.0
+"""Twice the life of a route token: no creation can still arrive."""
 _BATCH: Final = 50
+"""Claims in one sweep: what a crash under load leaves, few enough to ask about one by one within a pause."""
 
 
 class ClaimSweep:
@@ -30,6 +33,7 @@ class ClaimSweep:
         self.freed = 0
 
     async def run(self, every_s: float = 15.0) -> None:
+        """For ever. A sweep that fails is logged, and the next one begins anew."""
         while True:
             await asyncio.sleep(every_s)
             try:
@@ -40,6 +44,7 @@ class ClaimSweep:
                 _log.exception("the sweep of pending sign-ups failed")
 
     async def sweep_once(self, *, finish_age_s: float = FINISH_AGE_S, free_age_s: float = FREE_AGE_S) -> None:
+        """Ask about the oldest pending claims. Raises `ControlUnavailable`."""
         silent: set[str] = set()
         for claim in await self._queries.pending_claims(age_s=finish_age_s, limit=_BATCH):
             if claim.cell_id in silent:
@@ -58,6 +63,6 @@ class ClaimSweep:
         """None: the cell's answer says neither."""
         route = self._routes.to_cell(claim.user_id, CellId(claim.cell_id))
         answer = await self._calls.get(route, "/v1/account", request_id="router-claim-sweep")
-        if answer.status in (200, 421):  # 421: he existed here and has moved
+        if answer.status in (200, 421):  # 421: the user existed here and has moved
             return True
         return False if answer.status == 404 else None

@@ -1,27 +1,40 @@
-"""The calls that the router answers itself: sign-up and tokens. Litestar, since they are rare and bound by argon2."""
+"""What the router answers itself: sign-up and tokens, and the documents. Litestar, since they are rare and bound by
+argon2."""
 
 import re
 from typing import Annotated, Any, Final
 from uuid import UUID
 
 import msgspec
-from litestar import Controller, Request, Response, post
-from litestar.di import NamedDependency
+from litestar import Controller, Litestar, MediaType, Request, Response, get, post
+from litestar.di import NamedDependency, Provide
+from litestar.openapi.config import OpenAPIConfig
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.params import HeaderParameter
+from litestar.types import Message, Scope
 
-from infra.runtime.problem import Problem
+from infra.runtime.plain_requests import PlainRequests
+from infra.runtime.problem import Problem, to_response
 from infra.runtime.strict_body import read_body, refused
 from infra.security.email_form import EmailRefused, check_email
 from infra.security.password_form import PasswordRefused, check_password
 from router.access_tokens import AccessTokens
+from router.docs_page import render_docs
+from router.documents import CustomerDocument
+from router.errors import RouterRefusal, refusal_headers
 from router.limits import address_key
 from router.log_in import LogIn, Password, Session
 from router.sign_up import NewUser, SignUp
 
 _KEY: Final = re.compile(r"[\x21-\x7e]{1,128}")
 _NAME_CHARS_MAX: Final = 200
+"""As the account document of a cell has it."""
 _GRANT_TYPES: Final = ("password", "refresh_token")
+_DESCRIPTION: Final = (
+    "Everything a customer may ask. Amounts are decimal strings; errors are problem documents. HEAD is served wherever "
+    "GET is. Query parameters that a call does not have, or that are given twice, are refused by name, and so are "
+    "headers of one value that are given twice. Bodies are not coded: a Content-Encoding is answered 415."
+)
 
 ShortText = Annotated[str, msgspec.Meta(max_length=1024)]
 """Characters; a password has as many at most, and nothing else that is taken has a tenth."""
@@ -191,3 +204,60 @@ def _checked(data: SignUpRequest, source: str | None) -> NewUser:
         detail = f"a name has at most {_NAME_CHARS_MAX} characters, none of them NUL"
         raise Problem(422, "INVALID_FIELD", detail, field="name")
     return NewUser(data.email, data.password, data.name, source)
+
+
+def create_pages(
+    sign_ups: SignUp,
+    log_ins: LogIn,
+    access_tokens: AccessTokens,
+    document: CustomerDocument,
+    *,
+    body_bytes_max: int,
+) -> Litestar:
+    """The application that `own_pages.py` calls with whole requests."""
+
+    @get("/openapi.json", media_type=MediaType.JSON, include_in_schema=False)
+    async def openapi(request: Request[Any, Any, Any]) -> Response[bytes]:
+        own = request.app.openapi_schema.to_schema()
+        return Response(await document.render(own), media_type="application/json")
+
+    @get("/docs", media_type=MediaType.HTML, include_in_schema=False)
+    async def docs(request: Request[Any, Any, Any]) -> Response[str]:
+        merged = msgspec.json.decode(await document.render(request.app.openapi_schema.to_schema()))
+        return Response(render_docs(merged), media_type=MediaType.HTML)
+
+    return Litestar(
+        route_handlers=[IdentityController, openapi, docs],
+        dependencies={
+            "sign_ups": Provide(lambda: sign_ups, sync_to_thread=False),
+            "log_ins": Provide(lambda: log_ins, sync_to_thread=False),
+            "access_tokens": Provide(lambda: access_tokens, sync_to_thread=False),
+        },
+        exception_handlers={RouterRefusal: _refuse, RecursionError: _refuse_depth, Exception: to_response},
+        middleware=[PlainRequests],
+        before_send=[_add_request_id],
+        request_max_body_size=body_bytes_max,
+        openapi_config=OpenAPIConfig(
+            title="Cell brokerage",
+            version="1",
+            description=_DESCRIPTION,
+            path="/schema",
+            render_plugins=[],
+        ),
+        logging_config=None,
+    )
+
+
+def _refuse(request: Request[Any, Any, Any], refusal: RouterRefusal) -> Response[bytes]:
+    problem = Problem(refusal.status, refusal.code, refusal.detail, headers=refusal_headers(refusal))
+    return to_response(request, problem)
+
+
+def _refuse_depth(request: Request[Any, Any, Any], _: RecursionError) -> Response[bytes]:
+    return to_response(request, Problem(400, "INVALID_FIELD", "body: nested too deeply", field="body"))
+
+
+async def _add_request_id(message: Message, scope: Scope) -> None:
+    if message["type"] == "http.response.start":
+        request_id = next((value for name, value in scope["headers"] if name == b"x-request-id"), b"")
+        message["headers"] = [*message["headers"], (b"x-request-id", request_id)]

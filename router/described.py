@@ -51,7 +51,7 @@ _IDEMPOTENCY_KEY: Final = {
     "name": "X-Idempotency-Key",
     "in": "header",
     "required": True,
-    "description": "a new one per deed; a repeat with the same one is answered the same",
+    "description": "a new one per write; a repeat with the same one is answered the same",
     "schema": {"type": "string", "pattern": "^[!-~]{1,128}$"},
 }
 

@@ -17,7 +17,9 @@ from router.fleet import Fleet
 
 _log = logging.getLogger(__name__)
 _KEPT_S: Final = 60.0
+"""A cell's document changes with its release only."""
 _RETRY_S: Final = 2.0
+"""While no cell answers: readers of the documentation shall not ask sick cells with every page."""
 _SECURITY: Final = {"customer": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}}
 
 

@@ -7,6 +7,7 @@ from typing import Final
 from infra.runtime.problem import CHALLENGE, MEDIA_TYPE, problem_body
 
 RETRY_AFTER_S: Final = 1
+"""Of a 503 or 429 that nothing more is known of: as long as a move, a queue or an open breaker lasts."""
 
 STATUS_LINES: Final[dict[int, bytes]] = {
     status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus

@@ -1,4 +1,4 @@
-"""Every destination as the router reaches it: servers, places, breakers, figures. One object per destination, kept
+"""Every destination as the router reaches it: servers, permits, breakers, figures. One object per destination, kept
 across maps as long as its addresses stay, so a new epoch costs no connection.
 
 A user sticks to one server of a destination (`rendezvous.py`), and goes to the next heaviest while that one fails.
@@ -28,6 +28,7 @@ from router.upstream import UpstreamConnection, UpstreamServer
 
 _log = logging.getLogger(__name__)
 _SWEEP_S: Final = 0.1
+"""How late a deadline may be noticed: little beside one of 8 s, and ten rounds a second cost nothing that shows."""
 
 
 class Figures:
@@ -50,8 +51,8 @@ class Figures:
 
 
 class Upstream:
-    """One destination: a place is taken before a connection is, and given back with it. `whom` is a user's id as an
-    integer: whose share the place comes from, and whose server is asked first; 0 for requests of no user."""
+    """One destination: a permit is taken before a connection is, and given back with it. `whom` is a user's id as an
+    integer: whose share the permit comes from, and whose server is asked first; 0 for requests of no user."""
 
     __slots__ = (
         "_every_server",
@@ -80,10 +81,10 @@ class Upstream:
             waiting_max=0,
             waiting_per_holder_max=0,
         )
-        """WebSockets that are open or being opened; nobody waits for a place of theirs."""
+        """Permits for WebSockets that are open or being opened; nobody waits for one."""
         self.servers: list[UpstreamServer] = []
         self._every_server: WeakSet[UpstreamServer] = WeakSet()
-        """With those whose address is gone while a request is at one: it has a deadline, and a place to give back."""
+        """With those whose address is gone while a request is at one: it has a deadline, and a permit to give back."""
         self.set_addresses(urls)
 
     def set_addresses(self, urls: Iterable[str]) -> None:
@@ -108,8 +109,8 @@ class Upstream:
         self._every_server.add(server)
         return server
 
-    def take_ready(self, now_s: float, places: FairPermits, whom: int) -> UpstreamConnection | None:
-        """The usual case without waiting: a place and an idle connection to the user's server. None: whatever it is,
+    def take_ready(self, now_s: float, permits: FairPermits, whom: int) -> UpstreamConnection | None:
+        """The usual case without waiting: a permit and an idle connection to the user's server. None: whatever it is,
         `take_in_time` finds out."""
         servers = self.servers
         if len(servers) == 1:  # nearly every cell: nothing to choose, and no weight to compute
@@ -121,13 +122,13 @@ class Upstream:
             if healthy is None:
                 return None
             server = healthy
-        if not places.try_acquire(whom):
+        if not permits.try_acquire(whom):
             return None
         connection = server.take_idle(now_s)
         if connection is None:
-            places.release(whom)
+            permits.release(whom)
         else:
-            connection.places = places
+            connection.permits = permits
             connection.whom = whom
         return connection
 
@@ -148,27 +149,27 @@ class Upstream:
         )
 
     async def take_in_time(
-        self, within_s: float, places: FairPermits, whom: int, *, fresh: bool = False
+        self, within_s: float, permits: FairPermits, whom: int, *, fresh: bool = False
     ) -> UpstreamConnection:
-        """Wait for a place, then connect if need be. Raises `CellUnavailable`, `CellOverloaded` or `TooManyRequests`;
+        """Wait for a permit, then connect if need be. Raises `CellUnavailable`, `CellOverloaded` or `TooManyRequests`;
         nothing was sent."""
         if within_s > 0:
             with suppress(TimeoutError):
                 async with asyncio.timeout(within_s):
-                    return await self._take(places, whom, fresh=fresh)
+                    return await self._take(permits, whom, fresh=fresh)
         raise CellOverloaded("there was no time left to ask the cell; nothing was done")
 
-    async def _take(self, places: FairPermits, whom: int, *, fresh: bool) -> UpstreamConnection:
+    async def _take(self, permits: FairPermits, whom: int, *, fresh: bool) -> UpstreamConnection:
         loop = asyncio.get_running_loop()
         if not self.is_reachable(loop.time()):
             raise CellUnavailable("the cell that serves this user does not answer")
-        await self.bulkhead.acquire(places, whom)
+        await self.bulkhead.acquire(permits, whom)
         try:
             connection = await self._take_connection(loop, whom, fresh=fresh)
         except BaseException:
-            places.release(whom)
+            permits.release(whom)
             raise
-        connection.places = places
+        connection.permits = permits
         connection.whom = whom
         return connection
 
@@ -196,7 +197,7 @@ class Upstream:
         """After an answer."""
         connection.server.breaker.succeed()
         connection.server.give_back(connection, now_s)
-        self._leave_place(connection)
+        self._release(connection)
 
     def lose(self, connection: UpstreamConnection, now_s: float) -> None:
         """After a connection broke under a request. A kept-alive connection may simply have been closed meanwhile,
@@ -206,27 +207,27 @@ class Upstream:
             connection.server.breaker.fail(now_s)
         if not connection.fresh:
             connection.server.drop_idle()
-        self._leave_place(connection)
+        self._release(connection)
 
-    def set_aside(self, connection: UpstreamConnection) -> None:
-        """Its client does not take the answer as fast as it comes. The cell has done its part, so the place is for
-        others; it goes on counting as its customer's."""
-        if connection.is_aside or self.slow_answers >= self._settings.slow_answers_max:
+    def mark_slow(self, connection: UpstreamConnection) -> None:
+        """Its client does not take the answer as fast as it comes. The cell has done its part, so the permit is
+        for others; the answer goes on counting towards its customer's share."""
+        if connection.is_slow or self.slow_answers >= self._settings.slow_answers_max:
             return
-        connection.is_aside = True
+        connection.is_slow = True
         self.slow_answers += 1
-        assert connection.places is not None
-        connection.places.release_permit(connection.whom)
+        assert connection.permits is not None
+        connection.permits.release_permit(connection.whom)
 
-    def _leave_place(self, connection: UpstreamConnection) -> None:
-        places = connection.places
-        assert places is not None
-        if connection.is_aside:
-            connection.is_aside = False
+    def _release(self, connection: UpstreamConnection) -> None:
+        permits = connection.permits
+        assert permits is not None
+        if connection.is_slow:
+            connection.is_slow = False
             self.slow_answers -= 1
-            places.release_share(connection.whom)
+            permits.release_share(connection.whom)
         else:
-            places.release(connection.whom)
+            permits.release(connection.whom)
 
     def is_reachable(self, now_s: float) -> bool:
         return any(not server.breaker.is_open(now_s) for server in self.servers)

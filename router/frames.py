@@ -64,7 +64,7 @@ class Frames:
 
 
 class Direction:
-    """What one side says, as the other gets it: everything, until the router ends it with a word of its own."""
+    """What one side says, as the other gets it: everything, until the router ends it with a close frame of its own."""
 
     __slots__ = ("_code", "_ended", "_frames", "_masked")
 

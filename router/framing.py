@@ -1,225 +1,194 @@
 """A client's bytes, read as requests: what httptools tells, and the limits that are kept while bytes arrive.
 
-Head, target and body are bounded, and so is their framing; a packet of many small requests is parsed a piece at a time,
-and no further while requests wait for their turn. Whatever two readers could read differently is refused, and nothing
-after it is read. What becomes of a request is not decided here but by the connection (`edge.py`).
+Head, target and body are bounded, and so is their framing. Whatever two readers could read differently is refused, and
+nothing after it is read. What becomes of a request is not decided here: a listener is told.
+
+A head that asks for an upgrade stops httptools behind it. If the listener takes the upgrade, what follows is handed on
+unread. Else the request is served in HTTP/1.1 (RFC 9110 7.8): a new parser is given a head of the same framing that
+asks for nothing, and the body follows.
 """
 
-import asyncio
-from typing import Any, Final
+from collections.abc import Callable
+from typing import Final, Protocol
 
 import httptools
-from uvicorn.config import Config
-from uvicorn.server import ServerState
 
-from infra.runtime.http_port import HttpPort, origin_form, with_host
+from infra.runtime.http_port import origin_form, with_host
 from router.errors import BodyTooLarge, HeadTooLarge, RequestMalformed, RouterRefusal
-from router.forward import ForwardedRequest
-from router.forwarder import Forwarder
-from router.headers import RequestHead
+from router.headers import take_header
+from router.request import Request
 from router.request_rules import is_websocket, judge_head
 from router.settings import EdgeSettings
 
-_UNPARSED_BYTES_MAX: Final = 65_536
-_PIECE_BYTES: Final = 16_384  # of what came in one packet, parsed at a time: some hundred of the smallest requests
+_HEAD_WIRE_BYTES_MAX: Final = 65_536
+"""Of a head with its framing, before it is known to be one: four times what a head may have, for blanks."""
+_FRAMING_FACTOR: Final = 8
+"""Bytes on the wire for one of a body: a chunk of one byte takes six."""
 _THE_PARSERS_OWN: Final = frozenset({b"connection", b"proxy-connection"})
-"""It obeys these in a trailer too, and would silently read nothing more."""
-_FRAMING_FACTOR: Final = 8  # a chunk of one byte takes six on the wire
+"""httptools obeys these in a trailer too, and would silently read nothing more."""
 
 
-class _Unhurried:
-    """The transport as uvicorn's own requests get it: closing it lets the client read his answer first."""
+class RequestListener(Protocol):
+    """Who is told what was read. Called while bytes are fed, in the order of the requests."""
 
-    def __init__(self, edge: "RequestFraming") -> None:
-        self.write = edge.transport.write
-        self.is_closing = edge.transport.is_closing
-        self.close = edge.hang_up
+    def request_headed(self, request: Request) -> bool:
+        """Its head is well-formed, its body may still come. True: its upgrade is taken, and nothing more is parsed."""
+        ...
+
+    def request_complete(self, request: Request) -> None: ...
+
+    def request_refused(self, request: Request, refusal: RouterRefusal) -> None:
+        """It cannot be read on, so it is the last of its connection. Perhaps it was headed before."""
+        ...
+
+    def bytes_upgraded(self, data: bytes) -> None:
+        """What came behind a head whose upgrade was taken, in the same piece."""
+        ...
 
 
-class RequestFraming(HttpPort):
-    """The parser's callbacks, for both kinds of requests."""
+class RequestParser:
+    """One connection's bytes. Nothing is raised for whatever a client sends: the listener is told."""
 
-    def __init__(
-        self,
-        config: Config,
-        server_state: ServerState,
-        app_state: dict[str, Any],
-        _loop: asyncio.AbstractEventLoop | None,
-        *,
-        forwarder: Forwarder,
-        settings: EdgeSettings,
-    ) -> None:
-        super().__init__(config, server_state, app_state, _loop)
-        self._forwarder = forwarder
+    def __init__(self, listener: RequestListener, settings: EdgeSettings, now: Callable[[], float]) -> None:
+        self._listener = listener
         self._settings = settings
-        self._head = RequestHead()
+        self._now = now
+        self._http = self._make_parser()
+        self._request = Request()
         self._arrived_bytes = 0
-        self._began_in_chunk = 0
-        self._unread = b""
-        self._deaf = False
-        """Nothing that comes is read any more."""
+        self._begun_in_piece = 0
+        self._ignores_upgrade = False
+        """The request headed last asks for an upgrade that is not taken: its body is still to come."""
+        self._begins_anew = False
+        """What httptools reads now is the head that stands for the one it stopped behind."""
+        self._is_stopped = False
         self.in_head = False
         self.reading_since_s = 0.0
-        self.active: ForwardedRequest | None = None
-        self.draining = False
+        """When the request that is being read began; 0 between two requests."""
 
-    # What the connection does.
-
-    def request_headed(self, method: bytes, *, keeps_alive: bool, upgrade: bool) -> None:
-        """The head of a request is read and well-formed. `upgrade`: it asks for a WebSocket as one does."""
-        raise NotImplementedError
-
-    def refuse_now(self, refusal: RouterRefusal) -> None:
-        """What was read is no request that may be answered, and the end."""
-        raise NotImplementedError
-
-    def hang_up(self) -> None:
-        raise NotImplementedError
-
-    # What the transport tells.
-
-    def data_received(self, data: bytes) -> None:
-        if self._deaf:
-            return
-        active = self.active
-        if active is not None and active.upgrade:
-            self._to_tunnel(active, data)
-            return
-        if self._unread or len(data) > _PIECE_BYTES:
-            self._unread += data
-            self._read_on()
-        else:
-            self._feed(data)
-
-    def _read_on(self) -> None:
-        """Piece by piece, and no further while requests wait for their turn: a packet of small ones would otherwise
-        become thousands of objects."""
-        while self._unread and not self.pipeline and not self._deaf and not self.flow.write_paused:
-            piece, self._unread = self._unread[:_PIECE_BYTES], self._unread[_PIECE_BYTES:]
-            active = self.active
-            if active is not None and active.upgrade:
-                self._to_tunnel(active, piece)
-            else:
-                self._feed(piece)
-        if not self._unread and not self.pipeline and not self.flow.write_paused:
-            self.flow.resume_reading()
-
-    def _feed(self, data: bytes) -> None:
-        self._began_in_chunk = 0
+    def feed(self, data: bytes) -> None:
+        self._begun_in_piece = 0
         if not self.reading_since_s:
-            self.reading_since_s = self.loop.time()
+            self.reading_since_s = self._now()
             self.in_head = True
             self._arrived_bytes = 0
+        size = len(data)
         try:
-            self.parse(data)
+            while True:
+                try:
+                    self._http.feed_data(data)
+                    break
+                except httptools.HttpParserUpgrade as upgrade:
+                    data = data[upgrade.args[0] :]
+                if not self._ignores_upgrade:
+                    self._listener.bytes_upgraded(data)
+                    return
+                self._begin_anew()
         except httptools.HttpParserError:
-            self.refuse_now(RequestMalformed("not a well-formed HTTP/1.1 request"))
+            self._refuse(RequestMalformed("not a well-formed HTTP/1.1 request"))
             return
-        if self.reading_since_s and self._began_in_chunk < 2:
-            # Of a request that began behind others in one chunk it is not known how much of the chunk is its own.
-            self._arrived_bytes += len(data)
-            if self.in_head and self._arrived_bytes > _UNPARSED_BYTES_MAX:
-                self.refuse_now(HeadTooLarge("the head of the request is too large"))
-            elif self._arrived_bytes > _UNPARSED_BYTES_MAX + _FRAMING_FACTOR * self._settings.body_bytes_max:
-                self.refuse_now(BodyTooLarge("the request has more framing than content"))
+        if self.reading_since_s and self._begun_in_piece < 2:
+            # Of a request that began behind others in one piece it is not known how much of the piece is its own.
+            self._arrived_bytes += size
+            if self.in_head and self._arrived_bytes > _HEAD_WIRE_BYTES_MAX:
+                self._refuse(HeadTooLarge("the head of the request is too large"))
+            elif self._arrived_bytes > _HEAD_WIRE_BYTES_MAX + _FRAMING_FACTOR * self._settings.body_bytes_max:
+                self._refuse(BodyTooLarge("the request has more framing than content"))
 
-    # What the parser tells.
+    def stop(self) -> None:
+        """Nothing that comes is read as a request any more, and nobody is late with one."""
+        self._is_stopped = True
+        self.reading_since_s = 0.0
+
+    def restart_clock(self) -> None:
+        """Until now it was the router that did not read on, so the client is not late yet."""
+        if self.reading_since_s:
+            self.reading_since_s = self._now()
+
+    def _refuse(self, refusal: RouterRefusal) -> None:
+        if not self._is_stopped:
+            request = Request() if self._request.is_whole else self._request
+            self._listener.request_refused(request, refusal)
+
+    def _make_parser(self) -> httptools.HttpRequestParser:
+        parser = httptools.HttpRequestParser(self)
+        # Bytes behind a request that closes the connection are no error of its: they are dropped after its answer.
+        parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        return parser
+
+    def _begin_anew(self) -> None:
+        request = self._request
+        framing = b"POST / HTTP/1.1\r\n"
+        if request.content_length:
+            framing += b"content-length: %b\r\n" % request.content_length
+        if request.codings:
+            framing += b"transfer-encoding: %b\r\n" % request.coding
+        if not self._http.should_keep_alive():
+            framing += b"connection: close\r\n"
+        self._ignores_upgrade = False
+        self._begins_anew = True
+        self._http = self._make_parser()
+        self._http.feed_data(framing + b"\r\n")
+
+    # What httptools tells. Whatever is raised here stops it, and `feed` sees an `HttpParserError`.
 
     def on_message_begin(self) -> None:
-        if self._deaf:
-            raise ConnectionAbortedError("a request after the last one")  # stops the parser
-        if self.reads_replacement_head:
+        if self._is_stopped:
+            raise ConnectionAbortedError("a request after the last one")
+        if self._begins_anew:
             return
-        self.url = b""
-        self.expect_100_continue = False
-        self.headers = []
+        self._request = Request()
         self.in_head = True
         self._arrived_bytes = 0
-        self._head = RequestHead()
-        self._began_in_chunk += 1
+        self._begun_in_piece += 1
         if not self.reading_since_s:
-            self.reading_since_s = self.loop.time()
+            self.reading_since_s = self._now()
+
+    def on_url(self, piece: bytes) -> None:
+        if not self._begins_anew:
+            self._request.target += piece
 
     def on_header(self, name: bytes, value: bytes) -> None:
         name = name.lower()
-        if not self.in_head:  # a trailer: nobody here needs one, and none may pass for a header
-            if name in _THE_PARSERS_OWN and not self.reads_replacement_head:
-                raise RequestMalformed("a trailer may not say what becomes of the connection")
-            return
-        value = value.rstrip(b" \t")
-        self.headers.append((name, value))
-        self._head.take(name, value)
+        if self.in_head:
+            take_header(self._request, name, value.rstrip(b" \t"))
+        elif name in _THE_PARSERS_OWN and not self._begins_anew:  # a trailer: none may pass for a header
+            raise RequestMalformed("a trailer may not say what becomes of the connection")
 
     def on_headers_complete(self) -> None:
-        if self.reads_replacement_head:
-            self.reads_replacement_head = False
+        if self._begins_anew:
+            self._begins_anew = False
             return
         self.in_head = False
-        parser, head = self.parser, self._head
-        method, version, upgrades = parser.get_method(), parser.get_http_version(), parser.should_upgrade()
-        misread = judge_head(method, self.url, version, head, self._settings)
-        if misread is not None and (form := origin_form(self.url)) is not None:
-            authority, self.url = form
-            self.headers = with_host(self.headers, authority)
-            misread = judge_head(method, self.url, version, head, self._settings)
+        parser, request = self._http, self._request
+        request.method, version, upgrades = parser.get_method(), parser.get_http_version(), parser.should_upgrade()
+        misread = judge_head(request, version, self._settings)
+        if misread is not None and (form := origin_form(request.target)) is not None:
+            authority, request.target = form
+            request.headers = with_host(request.headers, authority)
+            misread = judge_head(request, version, self._settings)
         if misread is not None:
-            self.refuse_now(misread)
-            raise misread  # stops the parser: nothing after this may be read as a request
-        keeps_alive = version == "1.1" and parser.should_keep_alive()
-        self.request_headed(
-            method, keeps_alive=keeps_alive, upgrade=upgrades and is_websocket(method, version, self._head)
-        )
+            self._refuse(misread)
+            raise misread
+        request.keep_alive = version == "1.1" and parser.should_keep_alive()
+        if request.expects_continue and version != "1.1":
+            request.expects_continue = False
+        request.asks_for_websocket = upgrades and is_websocket(request, version)
+        is_taken = self._listener.request_headed(request)
         if upgrades:
-            newest: Any = self.cycle
-            self.ignores_upgrade = newest.__class__ is not ForwardedRequest or not newest.upgrade
+            self._ignores_upgrade = not is_taken
 
-    def on_body(self, body: bytes) -> None:
-        cycle: Any = self.cycle
-        if cycle.__class__ is not ForwardedRequest:
-            super().on_body(body)
-            return
-        cycle.body_bytes += len(body)
-        if cycle.body_bytes > self._settings.body_bytes_max:
+    def on_body(self, piece: bytes) -> None:
+        request = self._request
+        if len(request.body) + len(piece) > self._settings.body_bytes_max:
             refusal = BodyTooLarge(f"a body may have at most {self._settings.body_bytes_max} bytes")
-            self.refuse_now(refusal)
+            self._refuse(refusal)
             raise refusal
-        cycle.body = body if not cycle.body else cycle.body + body
+        request.body = piece if not request.body else request.body + piece
 
     def on_message_complete(self) -> None:
-        if self.ignores_upgrade:
+        if self._ignores_upgrade:
             return
         self.reading_since_s = 0.0
-        cycle: Any = self.cycle
-        if cycle.__class__ is not ForwardedRequest:
-            super().on_message_complete()
-            cycle.more_body = False  # also if it was answered before its body had come
-            return
-        cycle.complete = True
-        if cycle.started:
-            cycle.begin()
-
-    # What is not parsed here.
-
-    def upgraded(self, data: bytes) -> None:
-        newest: Any = self.cycle
-        self._to_tunnel(newest, data)
-
-    def _to_tunnel(self, request: ForwardedRequest, data: bytes) -> None:
-        if request.tunnel is not None:
-            request.tunnel.send(data)
-            return
-        request.early += data
-        if len(request.early) > _UNPARSED_BYTES_MAX:
-            self._deaf = True
-            self.transport.abort()  # so much before the cell has even agreed
-
-    def to_litestar(self, *, keeps_alive: bool) -> None:
-        url, headers, head = self.url, self.headers, self._head
-        super().on_message_begin()
-        self.url, self.expect_100_continue = url, head.expects_continue
-        self.headers.extend(header for header in headers if header[0] != b"x-request-id")
-        self.headers.append((b"x-request-id", head.request_id or self._forwarder.ids.request_id()))
-        super().on_headers_complete()
-        self.cycle.transport = _Unhurried(self)  # type: ignore[assignment]
-        if self.draining or not keeps_alive:
-            self.cycle.keep_alive = False
+        self._request.is_whole = True
+        self._listener.request_complete(self._request)

@@ -10,6 +10,8 @@ import re
 from functools import lru_cache
 from typing import Final
 
+from router.request import Request
+
 _OURS: Final = frozenset(
     {
         b"authorization", b"x-route-token", b"x-request-id", b"traceparent", b"x-cell", b"x-deadline-ms",
@@ -35,74 +37,53 @@ def _may_pass(name: bytes) -> bool:
     return b"_" not in name and not name.startswith(_DROPPED_PREFIXES)
 
 
-class RequestHead:
-    """What the router reads from a client's headers, and what it passes on. Made for every request: what most do not
-    say stays with the class."""
-
-    authorization = b""
-    coding = b""
-    codings = 0
-    connection = b""
-    content_length = b""
-    expects_continue = False
-    has_identity = False
-    has_key = False
-    hosts = 0
-    problem = ""
-    request_id = b""
-    trace = b""
-    upgrade = b""
-
-    def __init__(self) -> None:
-        self.bytes = 0
-        self.count = 0
-        self.passed: list[bytes] = []
-
-    def take(self, name: bytes, value: bytes) -> None:
-        """One header, its name in lower case."""
-        self.bytes += len(name) + len(value) + 4
-        self.count += 1
-        if name not in _DROPPED:
-            if not _may_pass(name):
-                return
-            if name == b"x-idempotency-key":
-                if self.has_key:
-                    self.problem = "X-Idempotency-Key stands twice"
-                self.has_key = True
-            self.passed += (name, b": ", value, b"\r\n")
-        elif name == b"authorization":
-            if self.has_identity:
-                self.problem = "Authorization stands twice"
-            self.has_identity = True
-            self.authorization = value
-        elif name == b"host":
-            self.hosts += 1
-        elif name == b"content-length":
-            self.content_length = value
-        elif name == b"transfer-encoding":
-            self.codings += 1
-            self.coding = value.lower()
-        elif name == b"expect":
-            self.expects_continue = value.lower() == b"100-continue"
-        elif name == b"x-request-id":
-            if _REQUEST_ID.fullmatch(value):
-                self.request_id = value
-        elif name == b"traceparent":
-            if _TRACEPARENT.fullmatch(value):
-                self.trace = value
-        elif name == b"upgrade":
-            self.upgrade = self.upgrade + b"," + value.lower() if self.upgrade else value.lower()
-        elif name == b"connection":
-            self.connection = self.connection + b"," + value.lower() if self.connection else value.lower()
-
-    def drop_named_by_connection(self) -> None:
-        """`Connection: x-some-header` makes that header one of this connection alone."""
-        if self.connection in _PLAIN_CONNECTION:
+def take_header(request: Request, name: bytes, value: bytes) -> None:
+    """Read one header into a request, its name in lower case: dropped, kept for us, or to be passed on."""
+    request.head_bytes += len(name) + len(value) + 4
+    request.header_count += 1
+    request.headers.append((name, value))
+    if name not in _DROPPED:
+        if not _may_pass(name):
             return
-        named = {token.strip() for token in self.connection.split(b",")}
-        self.has_key = self.has_key and b"x-idempotency-key" not in named  # then no cell would know a repetition
-        passed = self.passed
-        self.passed = [part for i in range(0, len(passed), 4) if passed[i] not in named for part in passed[i : i + 4]]
+        if name == b"x-idempotency-key":
+            if request.has_key:
+                request.problem = "X-Idempotency-Key stands twice"
+            request.has_key = True
+        request.passed += (name, b": ", value, b"\r\n")
+    elif name == b"authorization":
+        if request.has_identity:
+            request.problem = "Authorization stands twice"
+        request.has_identity = True
+        request.authorization = value
+    elif name == b"host":
+        request.hosts += 1
+    elif name == b"content-length":
+        request.content_length = value
+    elif name == b"transfer-encoding":
+        request.codings += 1
+        request.coding = value.lower()
+    elif name == b"expect":
+        request.expects_continue = value.lower() == b"100-continue"
+    elif name == b"x-request-id":
+        if _REQUEST_ID.fullmatch(value):
+            request.request_id = value
+    elif name == b"traceparent":
+        if _TRACEPARENT.fullmatch(value):
+            request.trace = value
+    elif name == b"upgrade":
+        request.upgrade = request.upgrade + b"," + value.lower() if request.upgrade else value.lower()
+    elif name == b"connection":
+        request.connection = request.connection + b"," + value.lower() if request.connection else value.lower()
+
+
+def drop_named_by_connection(request: Request) -> None:
+    """`Connection: x-some-header` makes that header one of this connection alone."""
+    if request.connection in _PLAIN_CONNECTION:
+        return
+    named = {token.strip() for token in request.connection.split(b",")}
+    request.has_key = request.has_key and b"x-idempotency-key" not in named  # then no cell would know a repetition
+    passed = request.passed
+    request.passed = [part for i in range(0, len(passed), 4) if passed[i] not in named for part in passed[i : i + 4]]
 
 
 class Ids:
@@ -112,15 +93,18 @@ class Ids:
         self._prefix = os.urandom(12).hex().encode()
         self._next = int.from_bytes(os.urandom(2), "big")
 
-    def request_id(self) -> bytes:
-        self._next += 1
-        return b"%s%08x" % (self._prefix, self._next & 0xFFFFFFFF)
-
     def request_and_trace(self) -> tuple[bytes, bytes]:
         """A request id, and a new trace under the same id, not sampled."""
         self._next += 1
         request_id = b"%s%08x" % (self._prefix, self._next & 0xFFFFFFFF)
         return request_id, b"00-" + request_id + b"-" + request_id[16:] + b"-00"
+
+    def complete(self, request: Request) -> None:
+        """Give a request what its client did not name."""
+        if not request.request_id or not request.trace:
+            request_id, trace = self.request_and_trace()
+            request.request_id = request.request_id or request_id
+            request.trace = request.trace or trace
 
 
 def write_request(

@@ -1,9 +1,9 @@
-"""Writes of a halted user wait here instead of failing, while he moves or until the lease on him ends.
+"""Writes of a halted user wait here instead of failing, while the user moves or until the lease on the user ends.
 
-Per user a line in the order of arrival, bounded in number and in time. The first of a line is sent again when the map
+Per user a queue in the order of arrival, bounded in number and in time. The first of a queue is sent again when the map
 changes, when the lease ends, and now and then in between; the others follow one by one once it gets another answer than
 `USER_HALTED`, so they reach the owner in order. Nothing of a held write has been done, so whoever waits too long, or
-finds the line full, gets a plain 503 with `Retry-After`. Held writes take no place in a cell.
+finds the queue full, gets a plain 503 with `Retry-After`. Held writes take no permit of a cell.
 """
 
 import asyncio
@@ -16,12 +16,14 @@ from uuid import UUID
 import msgspec
 
 from infra.runtime.clock import SystemClock
-from router.cell_words import read_words
+from router.cell_body import decode_body
 from router.errors import UserHalted
 from router.settings import HoldSettings
 
 _FIRST_PAUSE_S: Final = 0.02
+"""Before a held write is tried again. It doubles each time: a short move costs little, a long one few requests."""
 _PAUSE_MAX_S: Final = 0.16
+"""A sixth of a usual lease (1 s): what a write may be late after a move whose map did not come."""
 _MARK: Final = b'"USER_HALTED"'
 
 
@@ -36,91 +38,95 @@ def read_halted(status: int, body: bytes) -> HaltedAnswer | None:
     """The refusal that means: nothing was done, ask again in a moment."""
     if status != 503 or _MARK not in body:
         return None
-    answer = read_words(body, HaltedAnswer)
+    answer = decode_body(body, HaltedAnswer)
     return answer if answer is not None and answer.code == "USER_HALTED" else None
 
 
 class Holding:
-    """All lines of one router."""
+    """All queues of one router. `now` is the time of day, by which leases end."""
 
     def __init__(self, settings: HoldSettings, now: Callable[[], float] | None = None) -> None:
         self._settings = settings
         self.now = now or SystemClock().epoch_s
-        self.lines: dict[UUID, Line] = {}
+        self.queues: dict[UUID, UserQueue] = {}
         self.waiting = 0
         self.held = 0
         self.given_up = 0
-        self.turned_away = 0
+        self.shed = 0
 
-    def join(self, user_id: UUID, arrived_s: float, within_s: float) -> "Ticket":
-        """A place in the user's line, for `wait_s` or as long as the write itself has time. Raises `UserHalted` when
-        his line, or everybody's together, is full."""
-        line = self.lines.get(user_id)
+    def enqueue(self, user_id: UUID, arrived_s: float, within_s: float) -> "Waiter":
+        """Wait in the user's queue, for `wait_s` or as long as the write itself has time (`within_s`). Raises
+        `UserHalted` when this queue, or all of them together, are full."""
+        queue = self.queues.get(user_id)
         if self.waiting >= self._settings.waiting_max or (
-            line is not None and len(line.tickets) >= self._settings.waiting_per_user_max
+            queue is not None and len(queue.waiters) >= self._settings.waiting_per_user_max
         ):
-            self.turned_away += 1
+            self.shed += 1
             raise UserHalted("the account is being moved and too many writes wait for it; nothing was done")
-        if line is None:
-            line = self.lines[user_id] = Line(self, user_id)
+        if queue is None:
+            queue = self.queues[user_id] = UserQueue(self, user_id)
         until_s = asyncio.get_running_loop().time() + min(self._settings.wait_s, within_s)
-        ticket = Ticket(line, arrived_s, until_s)
-        insort(line.tickets, ticket, key=_arrival)
+        waiter = Waiter(queue, arrived_s, until_s)
+        insort(queue.waiters, waiter, key=_arrival)
         self.waiting += 1
         self.held += 1
-        return ticket
+        return waiter
 
     def map_changed(self) -> None:
-        """Perhaps the move is over: everybody's first may ask at once."""
-        for line in self.lines.values():
-            line.not_before_s = 0.0
-            line.wake()
+        """Perhaps the move is over: the first of every queue may ask at once."""
+        for queue in self.queues.values():
+            queue.not_before_s = 0.0
+            queue.wake()
 
 
-class Line:
+class UserQueue:
     """The held writes of one user, earliest first. At most one of them is on its way to a cell."""
 
-    __slots__ = ("holding", "not_before_s", "pause_s", "sending", "tickets", "user_id")
+    __slots__ = ("holding", "not_before_s", "pause_s", "sending", "user_id", "waiters")
 
     def __init__(self, holding: Holding, user_id: UUID) -> None:
         self.holding = holding
         self.user_id = user_id
-        self.tickets: list[Ticket] = []
-        self.sending: Ticket | None = None
+        self.waiters: list[Waiter] = []
+        self.sending: Waiter | None = None
         self.pause_s = _FIRST_PAUSE_S
         self.not_before_s = 0.0
 
     def wake(self) -> None:
-        for ticket in self.tickets:
-            ticket.woken.set()
+        for waiter in self.waiters:
+            waiter.woken.set()
 
 
-class Ticket:
-    """One held write's place in its line."""
+class Waiter:
+    """One held write in its queue."""
 
-    __slots__ = ("_line", "abandoned", "arrived_s", "deadline_s", "woken")
+    __slots__ = ("_queue", "abandoned", "arrived_s", "deadline_s", "woken")
 
-    def __init__(self, line: Line, arrived_s: float, deadline_s: float) -> None:
-        self._line = line
+    def __init__(self, queue: UserQueue, arrived_s: float, deadline_s: float) -> None:
+        self._queue = queue
         self.arrived_s = arrived_s
         self.deadline_s = deadline_s
         self.abandoned = False
         self.woken = asyncio.Event()
 
-    async def turn(self) -> None:
-        """Wait until this write may be sent. Raises `UserHalted` when its time is up or nobody waits any more."""
-        line, loop = self._line, asyncio.get_running_loop()
-        while line.sending is not self:
+    async def wait(self) -> None:
+        """Wait until this write may be sent. Raises `UserHalted` when its time is up or nobody waits any more.
+
+        Woken for any reason, it looks again: it goes if it is first, none of its queue is on its way, and the pause is
+        over. Else it sleeps until it is woken, the pause ends (only the first), or its own time is up.
+        """
+        queue, loop = self._queue, asyncio.get_running_loop()
+        while queue.sending is not self:
             now_s = loop.time()
             if self.abandoned or now_s >= self.deadline_s:
-                line.holding.given_up += 1
+                queue.holding.given_up += 1
                 raise UserHalted("the account is being moved and that took too long; nothing was done, send it again")
             until_s = self.deadline_s
-            if line.sending is None and line.tickets[0] is self:
-                if now_s >= line.not_before_s:
-                    line.sending = self
+            if queue.sending is None and queue.waiters[0] is self:
+                if now_s >= queue.not_before_s:
+                    queue.sending = self
                     return
-                until_s = min(until_s, line.not_before_s)
+                until_s = min(until_s, queue.not_before_s)
             self.woken.clear()
             try:
                 async with asyncio.timeout(until_s - now_s):
@@ -129,18 +135,18 @@ class Ticket:
                 continue
 
     def still_halted(self, answer: HaltedAnswer) -> None:
-        """The cell refused again: the line pauses, but not beyond the end of the lease."""
-        line = self._line
-        pause_s = line.pause_s
-        line.pause_s = min(pause_s * 2, _PAUSE_MAX_S)
+        """The cell refused again: the queue pauses, but not beyond the end of the lease."""
+        queue = self._queue
+        pause_s = queue.pause_s
+        queue.pause_s = min(pause_s * 2, _PAUSE_MAX_S)
         if answer.lease_ends_at is not None and answer.lease_ends_at.tzinfo is not None:
-            left_s = answer.lease_ends_at.timestamp() - line.holding.now()
+            left_s = answer.lease_ends_at.timestamp() - queue.holding.now()
             if left_s > -_PAUSE_MAX_S:  # else it is long over by our clock, and the cell's is the one that counts
                 pause_s = min(pause_s, max(left_s, _FIRST_PAUSE_S / 4))
-        line.not_before_s = asyncio.get_running_loop().time() + pause_s
-        if line.sending is self:  # not if it was sent before there was a line: another one may be on its way
-            line.sending = None
-        line.wake()
+        queue.not_before_s = asyncio.get_running_loop().time() + pause_s
+        if queue.sending is self:  # not if it was sent before there was a queue: another one may be on its way
+            queue.sending = None
+        queue.wake()
 
     def abandon(self) -> None:
         """The client left. What was not sent yet never will be."""
@@ -149,16 +155,16 @@ class Ticket:
 
     def leave(self) -> None:
         """Answered, refused or gone: the next one's turn."""
-        line = self._line
-        line.tickets.remove(self)
-        line.holding.waiting -= 1
-        if line.sending is self:
-            line.sending = None
-        if line.tickets:
-            line.wake()
+        queue = self._queue
+        queue.waiters.remove(self)
+        queue.holding.waiting -= 1
+        if queue.sending is self:
+            queue.sending = None
+        if queue.waiters:
+            queue.wake()
         else:
-            del line.holding.lines[line.user_id]
+            del queue.holding.queues[queue.user_id]
 
 
-def _arrival(ticket: Ticket) -> float:
-    return ticket.arrived_s
+def _arrival(waiter: Waiter) -> float:
+    return waiter.arrived_s

@@ -1,4 +1,4 @@
-"""Access token -> the user and the way to his cell, remembered until either changes.
+"""Access token -> the user and the way to the user's cell, remembered until either changes.
 
 A token is verified once; after that one dictionary look-up by the raw header value gives everything a request needs:
 the cell and the signed head of the forwarded request. An entry ends with the access token, with its route token, with
@@ -15,10 +15,11 @@ from infra.topology.identifiers import CellId, UserId
 from infra.topology.shard_map import ShardMap
 from router.errors import CellUnavailable, TokenExpired, TokenInvalid
 from router.fleet import Fleet, Upstream
-from router.limits import Bucket
+from router.limits import TokenBucket
 from router.locate import locate_user
 
 _ROUTE_TOKEN_MARGIN_S = 30
+"""A route token is replaced so long before it expires: a cell's clock may be ahead, and a write may be held."""
 
 
 class Route:
@@ -26,7 +27,6 @@ class Route:
     that verified the access token, and when that was issued."""
 
     __slots__ = (
-        "bucket",
         "by_hint",
         "cell",
         "issued_at_s",
@@ -34,6 +34,7 @@ class Route:
         "shard_map",
         "signed_by",
         "token",
+        "token_bucket",
         "user_id",
         "valid_until_s",
         "verified_by",
@@ -58,9 +59,9 @@ class Route:
         self.issued_at_s = 0
         self.valid_until_s = valid_until_s
         self.by_hint = False
-        self.bucket: Bucket | None = None
+        self.token_bucket: TokenBucket | None = None
 
-    def takes_over(self, other: "Route") -> None:
+    def inherit_identity(self, other: "Route") -> None:
         """The same request goes here now instead of there: its access token was verified for both."""
         self.verified_by, self.kid, self.issued_at_s = other.verified_by, other.kid, other.issued_at_s
 

@@ -1,8 +1,8 @@
-"""How often one customer, and one address, may ask: a bucket each that refills steadily (GCRA, one float per bucket).
+"""How often one customer, and one address, may ask: a token bucket each, refilled steadily (GCRA, one float each).
 
 Kept in each router for itself: sharing the counts would put a network call, and a shared fate, into every request. So
-with n routers behind a balancer a customer may get up to n times his rate; the cells have their own limits. A full
-table never refuses a stranger for being new: those who find no place share one bucket.
+with n routers behind a balancer a customer may get up to n times the rate; the cells have their own limits. A full
+table never refuses a stranger for being new: those who find no room share one token bucket.
 """
 
 from collections.abc import Hashable
@@ -12,9 +12,10 @@ from typing import Final
 from router.errors import TooManyRequests
 
 _IPV6_PREFIX_BITS: Final = 64
+"""What a provider gives to one customer at least, who may pick any address in it."""
 
 
-class Bucket:
+class TokenBucket:
     """When it will be full again, in seconds of the monotonic clock. Anything in the past is full."""
 
     __slots__ = ("forgotten", "full_at_s")
@@ -26,7 +27,7 @@ class Bucket:
 
 
 class Limit:
-    """One rule, and a bucket for everybody it is about."""
+    """One rule, and a token bucket for everybody it is about."""
 
     def __init__(self, about: str, *, per_s: float, burst: int, tracked_max: int) -> None:
         self.about = about
@@ -35,23 +36,23 @@ class Limit:
         self._interval_s = 1.0 / per_s
         self._window_s = burst / per_s
         self._tracked_max = tracked_max
-        self._buckets: dict[Hashable, Bucket] = {}
-        self._shared = Bucket()
+        self._buckets: dict[Hashable, TokenBucket] = {}
+        self._shared = TokenBucket()
         self._line = b"ratelimit-limit: %d\r\nratelimit-remaining: %%d\r\nratelimit-reset: %%d\r\n" % burst
 
     @property
     def tracked(self) -> int:
         return len(self._buckets)
 
-    def bucket(self, whom: Hashable) -> Bucket:
+    def bucket_of(self, whom: Hashable) -> TokenBucket:
         bucket = self._buckets.get(whom)
         if bucket is None:
             if len(self._buckets) >= self._tracked_max:
                 return self._shared
-            bucket = self._buckets[whom] = Bucket()
+            bucket = self._buckets[whom] = TokenBucket()
         return bucket
 
-    def take(self, bucket: Bucket, now_s: float) -> bool:
+    def take(self, bucket: TokenBucket, now_s: float) -> bool:
         """One request. False: not now, and nothing was taken."""
         full_at_s = bucket.full_at_s
         if full_at_s < now_s:
@@ -63,14 +64,14 @@ class Limit:
         bucket.full_at_s = full_at_s
         return True
 
-    def headers(self, bucket: Bucket, now_s: float) -> bytes:
+    def headers(self, bucket: TokenBucket, now_s: float) -> bytes:
         """`RateLimit-Limit`, `-Remaining`, and `-Reset`: seconds until everything is there again."""
         owed_s = bucket.full_at_s - now_s
         if owed_s <= 0.0:
             return self._line % (self.burst, 0)
         return self._line % (int((self._window_s - owed_s) / self._interval_s + 1e-6), int(owed_s) + 1)
 
-    def refusal(self, bucket: Bucket, now_s: float) -> TooManyRequests:
+    def refusal(self, bucket: TokenBucket, now_s: float) -> TooManyRequests:
         wait_s = bucket.full_at_s + self._interval_s - self._window_s - now_s
         refusal = TooManyRequests(f"more requests than one {self.about} may send")
         refusal.retry_after_s = max(1, int(wait_s + 0.999))
@@ -78,7 +79,7 @@ class Limit:
         return refusal
 
     def sweep(self, now_s: float) -> None:
-        """Forget whose bucket is full: he is nobody special any more."""
+        """Forget whose token bucket is full: it is like that of anybody new."""
         for whom in [whom for whom, bucket in self._buckets.items() if bucket.full_at_s <= now_s]:
             self._buckets.pop(whom).forgotten = True
 

@@ -9,13 +9,10 @@ that was about to speak still gets its answer. A reload hands the listening sock
 import asyncio
 import errno
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any, Final
+from typing import Final
 
-import uvicorn
-
-from infra.runtime.operator_api import make_server
 from infra.runtime.settings import ListenSettings
 
 _NO_ROOM: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
@@ -37,39 +34,30 @@ def open_listener(listen: ListenSettings, inherited_fd: int | None) -> socket.so
 
 
 @asynccontextmanager
-async def serving_edge(
-    app: Any,
+async def serving_clients(
+    make_client: Callable[[], asyncio.Protocol],
     listen: ListenSettings,
     listener: socket.socket,
     *,
-    http: Callable[..., Any],
-    drain_s: float,
+    drain: Callable[[], Awaitable[None]],
     keeps_listener: Callable[[], bool],
 ) -> AsyncIterator[None]:
-    """Serve on `listener` while the block runs, then drain. `keeps_listener` says, at that moment, whether the socket
+    """Accept on `listener` while the block runs, then drain. `keeps_listener` says, at that moment, whether the socket
     goes on (a reload: who connects from now on is left to the next image) or ends."""
-    server = make_server(app, listen, http=http, timeout_graceful_shutdown=drain_s)
-    inner = listener.dup()
-    task = asyncio.create_task(server._serve(sockets=[inner]), name=f"serve:{listen.port}")
-    while not server.started and not task.done():  # noqa: ASYNC110 - uvicorn tells it by a flag only
-        await asyncio.sleep(0.01)
-    if task.done():
-        await task
-        raise RuntimeError(f"could not serve on {listen.host}:{listen.port}")
+    loop = asyncio.get_running_loop()
+    server = await loop.create_server(make_client, sock=listener.dup(), backlog=listen.backlog)
     try:
         yield
     finally:
-        for accepting in server.servers:
-            accepting.close()
+        server.close()
         if not keeps_listener():
-            await _take_over_waiting(listener, server, http)
+            await _take_over_waiting(listener, make_client)
             listener.close()
-        server.should_exit = True
-        await task
+        await drain()
 
 
-async def _take_over_waiting(listener: socket.socket, server: uvicorn.Server, http: Callable[..., Any]) -> None:
-    """Who has connected but was not accepted yet would be reset with the socket; he is served instead."""
+async def _take_over_waiting(listener: socket.socket, make_client: Callable[[], asyncio.Protocol]) -> None:
+    """Who has connected but was not accepted yet would be reset with the socket; they are served instead."""
     loop = asyncio.get_running_loop()
     while True:
         try:
@@ -81,7 +69,4 @@ async def _take_over_waiting(listener: socket.socket, server: uvicorn.Server, ht
                 return  # it would say so for ever, and nobody would be served meanwhile
             continue  # this one has left already
         connection.setblocking(False)
-        await loop.connect_accepted_socket(
-            lambda: http(config=server.config, server_state=server.server_state, app_state=server.lifespan.state),
-            connection,
-        )
+        await loop.connect_accepted_socket(make_client, connection)

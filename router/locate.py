@@ -1,4 +1,4 @@
-"""User -> the cell that serves him, by one map. Pure; no default: a user that the map does not place is nobody's."""
+"""User -> the cell that serves the user, by one map. Pure; no default: a user may have none."""
 
 from uuid import UUID
 

@@ -4,7 +4,7 @@ Login needs the control database (email -> user). An email that nobody has is as
 its hash picks, under a user id that its hash makes: the same way, the same work and the same answer as a wrong
 password, and the same guesses counted, in one cell only. Refreshing needs no control database: the refresh token
 names its user, and its family tells when the session began, so the session of a revoked user ends here, also while
-his cell has not been told yet.
+the user's cell does not know of it yet.
 """
 
 from collections.abc import Callable
@@ -15,10 +15,10 @@ from infra.runtime.problem import Problem
 from infra.security.email_hash import EmailHasher
 from infra.topology.cells import CellState
 from infra.topology.identifiers import CellId, parse_uuid_hex
-from router.cell_calls import CellCalls, passed_on, session_of
+from router.cell_calls import CellCalls, as_refusal, session_of
+from router.cell_directory import CellDirectory
 from router.errors import CellUnavailable
 from router.queries import ControlQueries
-from router.world import World
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,20 +43,21 @@ class Password:
 class LogIn:
     def __init__(
         self,
-        world: World,
+        directory: CellDirectory,
         queries: ControlQueries,
         calls: CellCalls,
         hasher: EmailHasher,
         *,
         is_void: Callable[[UUID, int], bool] = lambda user_id, begun_at_s: False,
     ) -> None:
-        self._world = world
+        self._directory = directory
         self._is_void = is_void
         self._queries = queries
         self._calls = calls
         self._hasher = hasher
 
     async def by_password(self, shown: Password, request_id: str) -> Session:
+        """Raises `Problem` (401 wrong, 429 too many guesses) and a `RouterRefusal` for what may be tried again."""
         hashes = self._hasher.to_find(shown.email)
         claim = await self._queries.find_claim(hashes)
         if claim is None or claim.state != "active":
@@ -67,6 +68,7 @@ class LogIn:
         return await self._ask(user_id, "/internal/v1/sessions", body, request_id, cell_id)
 
     async def by_refresh_token(self, refresh_token: str, request_id: str) -> Session:
+        """Raises `Problem` (401 not ours, spent or revoked) and a `RouterRefusal` for what may be tried again."""
         user_id, begun_at_s = _read(refresh_token)
         if begun_at_s is not None and self._is_void(user_id, begun_at_s):
             raise Problem(401, "TOKEN_INVALID", "the session was revoked; log in again")
@@ -81,11 +83,11 @@ class LogIn:
             return Session(user_id, session.refresh_token, session.first_used_at_s)
         if answer.status == 404:
             raise _wrong_password()
-        raise passed_on(answer)
+        raise as_refusal(answer)
 
     def _nobody(self, email_hash: bytes) -> tuple[UUID, CellId]:
         """A user id that nobody has and the cell that is asked about it: always the same ones for one email."""
-        cells = [cell for cell in self._world.shard_map().cells if cell.state is not CellState.RETIRED]
+        cells = [cell for cell in self._directory.shard_map().cells if cell.state is not CellState.RETIRED]
         if not cells:
             raise CellUnavailable("no cell serves anybody at the moment")
         cell = cells[int.from_bytes(email_hash[16:24], "big") % len(cells)]

@@ -112,7 +112,7 @@ class RouterCollector(Collector):
             ("router_requests_in_flight", cell.bulkhead.in_flight),
             ("router_tunnels", cell.tunnels),
             ("router_requests_queued", cell.bulkhead.queued),
-            ("router_requests_shed_total", cell.bulkhead.turned_away),
+            ("router_requests_shed_total", cell.bulkhead.shed),
             ("router_requests_over_share_total", cell.bulkhead.over_share),
             ("router_slow_answers", cell.slow_answers),
             ("router_connections_broken_total", figures.broken),

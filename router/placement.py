@@ -14,6 +14,7 @@ from infra.topology.identifiers import UserId
 from infra.topology.shard_map import ShardMap
 
 _DRAWS_MAX: Final = 65_536
+"""Four per bucket of the map, on average: a cell with one bucket still gets an id nearly always, within 0.2 s."""
 
 
 class NoOpenCell(Exception):
@@ -25,7 +26,7 @@ class IdNotFound(Exception):
 
 
 def choose_cell(cells: Iterable[Cell], loads: Mapping[str, int], is_reachable: Callable[[Cell], bool]) -> Cell:
-    """Pure. Ties go to the first by name, so that equal routers agree."""
+    """Pure. Ties go to the first by name, so that equal routers agree. Raises `NoOpenCell`."""
     candidates = [
         cell
         for cell in cells
@@ -37,7 +38,7 @@ def choose_cell(cells: Iterable[Cell], loads: Mapping[str, int], is_reachable: C
 
 
 def mint_user_id(shard_map: ShardMap, cell: Cell, random_bytes: Callable[[int], bytes] = os.urandom) -> UserId:
-    """A random (version 4) id whose bucket the cell owns and that nobody has pinned elsewhere."""
+    """A random (version 4) id whose bucket the cell owns and that no pin places elsewhere. Raises `IdNotFound`."""
     for _ in range(_DRAWS_MAX):
         user_id = UUID(bytes=random_bytes(16), version=4)
         if shard_map.locate(user_id) is cell:

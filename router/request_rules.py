@@ -13,41 +13,40 @@ from router.errors import (
     TargetTooLong,
     VersionNotSupported,
 )
-from router.headers import RequestHead
+from router.request import Request
 from router.settings import EdgeSettings
 
 _METHODS: Final = frozenset(method.encode() for method in METHODS)
 _VERSIONS: Final = frozenset({"1.1", "1.0"})
 _LENGTH_DIGITS_MAX: Final = 15
+"""Of Content-Length, before it is read as a number: reading thousands of digits takes time, and all are too large."""
 
 
-def judge_head(
-    method: bytes, target: bytes, version: str, head: RequestHead, settings: EdgeSettings
-) -> RouterRefusal | None:
+def judge_head(request: Request, version: str, settings: EdgeSettings) -> RouterRefusal | None:
     """Why the connection must end here."""
-    if len(target) > settings.target_bytes_max:
+    if len(request.target) > settings.target_bytes_max:
         return TargetTooLong(f"a request target may have at most {settings.target_bytes_max} bytes")
-    if head.bytes > settings.head_bytes_max or head.count > settings.header_count_max:
+    if request.head_bytes > settings.head_bytes_max or request.header_count > settings.header_count_max:
         return HeadTooLarge(f"at most {settings.header_count_max} headers of together {settings.head_bytes_max} bytes")
     if version not in _VERSIONS:
         return VersionNotSupported("HTTP/1.1 is spoken here")
-    if method not in _METHODS:
+    if request.method not in _METHODS:
         return MethodNotAllowed("this method is not served")
-    if not target.startswith(b"/"):
+    if not request.target.startswith(b"/"):
         return RequestMalformed("the request target is neither a path nor an address")
-    if head.hosts != 1 and (head.hosts or version == "1.1"):
+    if request.hosts != 1 and (request.hosts or version == "1.1"):
         return RequestMalformed("a request names its host once")
-    length = head.content_length
+    length = request.content_length
     if length and (len(length) > _LENGTH_DIGITS_MAX or int(length) > settings.body_bytes_max):
         return BodyTooLarge(f"a body may have at most {settings.body_bytes_max} bytes")
-    if head.codings and (head.codings > 1 or head.coding != b"chunked" or version != "1.1"):
+    if request.codings and (request.codings > 1 or request.coding != b"chunked" or version != "1.1"):
         return RequestMalformed("the only transfer coding is `chunked`, once, in HTTP/1.1")
     return None
 
 
-def is_websocket(method: bytes, version: str, head: RequestHead) -> bool:
+def is_websocket(request: Request, version: str) -> bool:
     """The only upgrade that is ever taken. What else is asked for, or is asked for with a body, is ignored (RFC 9110
     7.8): the request is served in HTTP/1.1."""
-    if method != b"GET" or version != "1.1" or head.codings or head.content_length.strip(b"0"):
+    if request.method != b"GET" or version != "1.1" or request.codings or request.content_length.strip(b"0"):
         return False
-    return b"websocket" in {token.strip() for token in head.upgrade.split(b",")}
+    return b"websocket" in {token.strip() for token in request.upgrade.split(b",")}

@@ -10,6 +10,7 @@ import logging
 import os
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
+from typing import Final
 from uuid import UUID
 
 from infra.runtime.cancelling import cancel_all
@@ -17,6 +18,8 @@ from infra.runtime.revocation_source import RedisRevocations, RevocationsUnavail
 from infra.security.revocations import Revocations, RevocationsCorrupted, decode_revocations, encode_revocations
 
 _log = logging.getLogger(__name__)
+_LISTEN_AGAIN_S: Final = 0.5
+"""After Redis broke off: a push that is missed meanwhile comes with the next poll."""
 
 
 class RevocationWatcher:
@@ -64,7 +67,7 @@ class RevocationWatcher:
                 _log.debug("no revocations from a source", extra={"why": str(error)})
 
     async def _keep(self) -> None:
-        """What is held belongs into the file, also what a push brought; where that fails, the next turn tries again."""
+        """What is held belongs into the file, also what a push brought; where that fails, the next poll tries again."""
         entries = self.held.entries()
         if entries != self._kept and await asyncio.to_thread(_write, self._file, encode_revocations(entries)):
             self._kept = entries
@@ -95,7 +98,7 @@ class RevocationWatcher:
                 _log.debug("not listening for revocations", extra={"why": str(error)})
             except Exception:
                 _log.exception("listening for revocations failed in a way nobody thought of")
-            await asyncio.sleep(0.5)
+            await asyncio.sleep(_LISTEN_AGAIN_S)
 
     async def _poll(self) -> None:
         while True:

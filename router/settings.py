@@ -24,17 +24,17 @@ class UpstreamSettings(BaseModel):
     """Requests inside one cell at once, reads and writes each: its batcher gains nothing from more, and a hung cell
     holds no more than these."""
     user_in_flight_max: int = Field(default=16, ge=1)
-    """Of them one customer's, reads and writes each: many times his rate, as a request takes milliseconds; more would
+    """Of them one customer's, reads and writes each: many times their rate, as a request takes milliseconds; more would
     only wait in the cell instead of here. It takes sixteen customers who do their utmost to fill a cell's places."""
     queue_max: int = Field(default=512, ge=0)
     """Requests of one kind waiting for a place; beyond that the cell is overloaded and waiting only makes the answer
-    late. Customers take turns, and when the queue is full the one with the most in it gives way."""
+    late. Customers are served round robin, and when the queue is full the longest of them loses its newest."""
     user_queue_max: int = Field(default=256, ge=0)
-    """Of them one customer's: with his share under way about what a cell can do for one in `queue_wait_s`."""
+    """Of them one customer's: with their share under way about what a cell can do for one in `queue_wait_s`."""
     identity_in_flight_max: int = Field(default=64, ge=1)
     """Sign-ups, logins and refreshes inside one cell at once: it hashes two passwords at a time, the others wait."""
     slow_answers_max: int = Field(default=256, ge=0)
-    """Large answers of one cell whose readers are slow, which take no place any more: what they have not taken lies in
+    """Large answers of one cell whose readers are slow, which take no permit any more: what they have not taken lies in
     the cell's memory, about a megabyte each at most."""
     queue_wait_s: float = Field(default=1.0, gt=0)
     connect_timeout_s: float = Field(default=1.0, gt=0)
@@ -54,7 +54,7 @@ class UpstreamSettings(BaseModel):
 
 
 class HoldSettings(BaseModel):
-    """Writes of a halted user that wait for the end of his move."""
+    """Writes of a halted user that wait for the end of the move."""
 
     wait_s: float = Field(default=2.0, gt=0)
     """Twice the usual lease on a moving user, and a part of the request's deadline."""
@@ -84,7 +84,7 @@ class EdgeSettings(BaseModel):
     tunnel_idle_s: float = Field(default=300.0, gt=0)
     """A WebSocket on which nobody says anything; both sides are expected to ping more often."""
     linger_s: float = Field(default=2.0, gt=0)
-    """How long a client may take to close after his last answer; what he sends meanwhile is dropped."""
+    """How long a client may take to close after its last answer; what it sends meanwhile is dropped."""
     close_s: float = Field(default=10.0, gt=0)
     """A client that does not take its last answer is cut off that long after we closed."""
     clients_max: int = Field(default=20_000, ge=1)
@@ -117,7 +117,7 @@ class LimitSettings(BaseModel):
     """Sign-ups and logins of one address: each costs a cell a slow password hash, and guesses come this way."""
     identity_burst: int = Field(default=200, ge=1)
     tracked_max: int = Field(default=200_000, ge=1)
-    """Buckets held per rule, about 200 bytes each; full ones are forgotten."""
+    """Token buckets held per rule, about 200 bytes each; full ones are forgotten."""
 
 
 class RouterSettings(BaseSettings):

@@ -20,13 +20,14 @@ from infra.runtime.problem import Problem
 from infra.security.email_form import mailed
 from infra.security.email_hash import EmailHasher
 from infra.topology.identifiers import CellId
-from router.cell_calls import CellAnswer, CellCalls, passed_on, session_of
+from router.cell_calls import CellAnswer, CellCalls, as_refusal, session_of
+from router.cell_directory import CellDirectory
 from router.errors import CellUnavailable, OutcomeUnknown
 from router.placement import IdNotFound, NoOpenCell, choose_cell, mint_user_id
 from router.queries import ClaimOutcome, ControlQueries
-from router.world import World
 
 _LOADS_KEPT_S: Final = 2.0
+"""Loads are counted by the control database, which every sign-up would else ask twice."""
 
 
 class NewUser(msgspec.Struct):
@@ -47,9 +48,14 @@ class SignedUp:
 
 class SignUp:
     def __init__(
-        self, world: World, queries: ControlQueries, calls: CellCalls, hasher: EmailHasher, faults: FaultPoints
+        self,
+        directory: CellDirectory,
+        queries: ControlQueries,
+        calls: CellCalls,
+        hasher: EmailHasher,
+        faults: FaultPoints,
     ) -> None:
-        self._world = world
+        self._directory = directory
         self._queries = queries
         self._calls = calls
         self._hasher = hasher
@@ -75,9 +81,9 @@ class SignUp:
         return SignedUp(claim.user_id, claim.cell_id, token, is_replay=claim.outcome in ("resumed", "replayed"))
 
     async def _claim(self, user: NewUser, key: str) -> ClaimOutcome:
-        shard_map = self._world.shard_map()
+        shard_map = self._directory.shard_map()
         try:
-            cell = choose_cell(shard_map.cells, await self._current_loads(), self._world.is_reachable)
+            cell = choose_cell(shard_map.cells, await self._current_loads(), self._directory.is_reachable)
             user_id = mint_user_id(shard_map, cell)
         except (NoOpenCell, IdNotFound) as error:
             raise CellUnavailable(str(error)) from error
@@ -109,7 +115,7 @@ class SignUp:
         answer = await self._calls.post(user_id, "/internal/v1/accounts", body, request_id=request_id, cell_id=cell_id)
         if answer.status == 201:
             return answer
-        raise passed_on(answer)
+        raise as_refusal(answer)
 
     async def _check_password(self, user_id: UUID, user: NewUser, request_id: str) -> CellAnswer:
         body = {"password": user.password, "source": user.source}
@@ -118,7 +124,7 @@ class SignUp:
             return answer
         if answer.status == 401:
             raise _key_reused()
-        raise passed_on(answer)
+        raise as_refusal(answer)
 
 
 def _fingerprint(user: NewUser, email_hash: bytes) -> bytes:

@@ -1,7 +1,7 @@
-"""Turns and limits for those who judge others late: not right after this process itself stood still.
+"""Ticks and time limits for those who judge others late: not right after this process itself stood still.
 
 A frozen router (SIGSTOP, a machine that pauses) finds all its deadlines past when it goes on, and answers and requests
-that came in time lie unread in its sockets. So the first turn after a standstill is left out, and a wait that ended in
+that came in time lie unread in its sockets. So the first tick after a standstill is left out, and a wait that ended in
 one begins anew, and they are read.
 """
 
@@ -15,7 +15,7 @@ STANDSTILL_S: Final = 0.5
 
 
 async def ticks(every_s: Callable[[], float]) -> AsyncGenerator[float, None]:
-    """The loop's time, at each turn."""
+    """The loop's time, at each tick."""
     loop = asyncio.get_running_loop()
     left_out = False
     while True:

@@ -4,33 +4,34 @@ When the router goes, or the user's tokens are void, both ends get a close frame
 a side that is in the middle of one may finish it, within a moment.
 
 How it comes to be: `upgrade.py`. When either end goes, the other is closed; nothing is buffered beyond what the two
-sockets hold, and a tunnel takes no place among a cell's requests but has a limit of its own.
+sockets hold, and a tunnel takes no permit of a cell's requests but one of a kind of its own.
 """
 
 import asyncio
 from collections.abc import Callable
 from time import monotonic
-from typing import TYPE_CHECKING, Final, cast
+from typing import Final, cast
 
 import httptools
 
 from router.answer import DROPPED_FROM_ANSWERS
 from router.errors import STATUS_LINES
+from router.exchange import Client
 from router.frames import Direction
 
-if TYPE_CHECKING:
-    from router.forward import ForwardedRequest
-
 _ANSWER_BYTES_MAX: Final = 262_144
+"""Of an answer other than 101: a problem document, with room for what the cell had to say ahead of its frames."""
 
 
 class Tunnel(asyncio.Protocol):
     """The cell's end. First an answer is read, then bytes are passed."""
 
-    def __init__(self, request: "ForwardedRequest", leave_place: Callable[[], None]) -> None:
-        """`leave_place` is called once, when the connection to the cell is gone or was never made."""
-        self.request = request
-        self._leave_place: Callable[[], None] | None = leave_place
+    def __init__(self, client: Client, release: Callable[[], None]) -> None:
+        """`release` is called once, when the connection to the cell is gone or was never made."""
+        self._client = client
+        self._has_client = True
+        self._ended: Callable[[], None] | None = None
+        self._release: Callable[[], None] | None = release
         self._is_lost = False
         self.answered: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.status = 0
@@ -54,7 +55,7 @@ class Tunnel(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         self.moved_s = monotonic()
         if self.is_open:
-            self.request.edge.transport.write(self._from_cell.passed(data))
+            self._client.write(self._from_cell.passed(data))
             return
         self._size += len(data)
         try:
@@ -69,18 +70,18 @@ class Tunnel(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self._is_lost = True
-        self.give_up_place()
+        self.release_permit()
         self._give_up("the server closed the connection")
         if self.is_open:
             self._end()
 
     def pause_writing(self) -> None:
         if self.is_open:
-            self.request.edge.transport.pause_reading()
+            self._client.pause_reading()
 
     def resume_writing(self) -> None:
-        if self.is_open and not self.request.disconnected:
-            self.request.edge.transport.resume_reading()
+        if self.is_open and self._has_client:
+            self._client.resume_reading()
 
     def on_header(self, name: bytes, value: bytes) -> None:
         if self.answered.done():
@@ -129,50 +130,48 @@ class Tunnel(asyncio.Protocol):
         if self._transport is not None and not self._transport.is_closing():
             self._transport.resume_reading()
 
+    def client_left(self) -> None:
+        self._has_client = False
+        self.close()
+
     def close(self) -> None:
         """At once: a cell that does not read would never take what is left."""
         if self._transport is not None:
             self._transport.abort()
 
-    def open(self) -> None:
-        """101 has come: tell the client, then pass on what either said ahead."""
-        request = self.request
-        request.tunnel = self
-        request.route.cell.tunnels += 1
-        request.forwarder.tunnels.add(self)
-        request.route.cell.figures.answered(101, monotonic() - request.received_s)
-        early, request.early = request.early, b""
+    def open(self, early: bytes, ended: Callable[[], None]) -> None:
+        """101 has come: pass it on, then what either said ahead (`early`: the client). `ended` is called once, when
+        the tunnel is no more."""
+        self._ended = ended
         self.is_open = True
         parts = [STATUS_LINES[101], b"connection: upgrade\r\nupgrade: websocket\r\n"]
         parts += [b"%b: %b\r\n" % header for header in self.headers if header[0] not in DROPPED_FROM_ANSWERS]
         parts += [b"\r\n", self._from_cell.passed(self._early)]
-        self.request.edge.transport.write(b"".join(parts))
+        self._client.write(b"".join(parts))
         if early:
             self.send(early)
         if self._is_lost:  # between its answer and now
             self._end()
 
-    def give_up_place(self) -> None:
-        leave, self._leave_place = self._leave_place, None
+    def release_permit(self) -> None:
+        leave, self._release = self._release, None
         if leave is not None:
             leave()
 
     def _end(self) -> None:
-        request = self.request
-        request.forwarder.tunnels.discard(self)
-        request.route.cell.tunnels -= 1
-        if not request.response_complete:
-            request.end()
+        ended, self._ended = self._ended, None
+        if ended is not None:
+            ended()
 
-    # The router's own word.
+    # What the router says itself.
 
     def leave(self, code: int, within_s: float) -> None:
         """Say goodbye to both; whoever is in the middle of a frame may finish it until then. Then it ends."""
-        if self._leaving or not self.is_open or self.request.disconnected:
+        if self._leaving or not self.is_open or not self._has_client:
             self.close()
             return
         self._leaving = True
-        self.request.edge.transport.write(self._from_cell.end(code))
+        self._client.write(self._from_cell.end(code))
         if self._transport is not None and not self._transport.is_closing():
             self._transport.write(self._from_client.end(code))
         if within_s > 0:

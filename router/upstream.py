@@ -17,9 +17,12 @@ from router.rendezvous import seed_of
 from router.ticking import time_limit
 
 _BUFFERED_BYTES_MAX: Final = 262_144
+"""Of an answer that is awaited whole, so that half of it can still become a clean 503. Beyond it memory counts: with
+256 requests in flight for each of reads and writes, one cell may fill 128 MiB here."""
 _ANSWER_HEAD_BYTES_MAX: Final = 65_536
+"""Bytes read without the end of a head: four times what the router takes from a client. More is no answer."""
 _STATUS_MAX: Final = 599
-_READ_BY_US: Final = frozenset({421, 429, 503})  # the router may act on them instead of passing them on (`carry.py`)
+_READ_BY_US: Final = frozenset({421, 429, 503})  # the router may act on them instead (`slow_path.py`)
 
 
 class Sink(Protocol):
@@ -55,8 +58,8 @@ class UpstreamConnection(asyncio.Protocol):
         "fresh",
         "headers",
         "idle_since_s",
-        "is_aside",
-        "places",
+        "is_slow",
+        "permits",
         "reusable",
         "server",
         "sink",
@@ -75,10 +78,10 @@ class UpstreamConnection(asyncio.Protocol):
         self.idle_since_s = 0.0
         self.started_s = 0.0
         self.deadline_s = 0.0
-        self.is_aside = False
-        self.places: FairPermits | None = None
+        self.is_slow = False
+        self.permits: FairPermits | None = None
         self.whom = 0
-        """Whose place of which kind the request on it has (`fleet.py`)."""
+        """The holder of the permit that the request on it has, and of which kind (`fleet.py`)."""
         self._parser = httptools.HttpResponseParser(self)
         self._reset()
 
@@ -149,7 +152,7 @@ class UpstreamConnection(asyncio.Protocol):
         self._break(sink, str(error) if error else "the server closed the connection")
 
     def abort(self, why: str) -> None:
-        """Give the connection up; whoever waits on it is told."""
+        """Give the connection up; its sink is told that it broke."""
         if self.transport is not None:
             self.transport.abort()
         self.closed = True

@@ -48,6 +48,7 @@ MOUNTS: Final = (
     Mount("map", "shardmap", "app", "The shard map: which cell owns which users."),
     Mount("users", "users", "app", "Users: locate, show, change profile, unrestrict, revoke."),
     Mount("transfers", "transfers", "app", "Shares from other brokers that wait for a decision."),
+    Mount("acts", "acts", "app", "Privileged acts of operators: who did what, when, why, and how it ended."),
     Mount("exchange", "exchange", "app", "The exchange of this stack: tapes, orders, prices."),
     Mount("events", "events", "app", "Events of a cell in Kafka: show, follow, count."),
 )

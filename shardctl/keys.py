@@ -16,6 +16,7 @@ from infra.backends.local.backend import LocalBackend
 from infra.backends.local.readiness import readiness_facts
 from infra.security.keys import CUSTOMER_SIGNING_FILE, CUSTOMER_VERIFY_FILE, OPERATOR_FILE, ROUTE_FILE
 from infra.security.rotation import FILES, KEPT_S, Rotated, activate_key, add_key, drop_old_keys, list_keys
+from shardctl.acts.recording import recorded_act
 
 SETTLE_S: Final = 3.0
 """Every process reads its key files at most once a second, when a request comes. The rest is for a busy machine, and
@@ -55,11 +56,26 @@ class Rotation:
 
 
 async def rotate_keys(
-    backend: LocalBackend, rings: tuple[Rotated, ...], now_s: int, *, drop_old: bool, settle_s: float = SETTLE_S
+    backend: LocalBackend,
+    rings: tuple[Rotated, ...],
+    now_s: int,
+    *,
+    drop_old: bool,
+    reason: str | None = None,
+    unrecorded: bool = False,
+    settle_s: float = SETTLE_S,
 ) -> Rotation:
     """Rotate `rings`; `drop_old` makes the old keys void at once, whatever they signed. Raises KeyFileInvalid."""
     folder = backend.folder.keys
-    async with backend.lock():
+    act = recorded_act(
+        backend,
+        "rotate_keys",
+        ", ".join(rings),
+        reason=reason,
+        arguments={"drop_old": drop_old},
+        unrecorded=unrecorded,
+    )
+    async with act, backend.lock():
         added = {ring: add_key(folder, ring) for ring in rings}
         await asyncio.sleep(settle_s)
         for ring, kid in added.items():

@@ -44,6 +44,11 @@ def print_line(message: str, *, style: str = "") -> None:
     console.print(Text(message, style=style), highlight=False, soft_wrap=True)
 
 
+def print_warning(message: str) -> None:
+    """To standard error; the command goes on."""
+    progress_console.print(Text.assemble(("warning:", "bold yellow"), f" {message}"), highlight=False, soft_wrap=True)
+
+
 def print_error(message: str) -> None:
     progress_console.print("[bold red]error:[/]", end=" ")
     progress_console.print(message, markup=False, highlight=False, soft_wrap=True)

@@ -16,6 +16,7 @@ from infra.backends.local.backend import LocalBackend
 from infra.runtime.redis_client import make_redis
 from infra.runtime.revocation_source import RedisRevocations, RevocationsUnavailable
 from infra.runtime.settings import RedisSettings
+from shardctl.acts.recording import recorded_act
 from shardctl.cell_admin import open_cell_admin
 from shardctl.errors import Interrupted, NotReachable, Refused
 from shardctl.shardmap.locate import LocatedUser, locate_user, require_cell
@@ -43,6 +44,11 @@ async def revoke_user(backend: LocalBackend, name: str, reason: str) -> Revoked:
     """By id or email. Raises `Refused` and `NotReachable` with nothing done; `Interrupted` or `Refused` (the message
     says so) when the access tokens are void but the sessions could not be ended."""
     user = await locate_user(backend, name)
+    async with recorded_act(backend, "revoke_user", str(user.user_id), reason=reason):
+        return await _revoke(backend, user, reason)
+
+
+async def _revoke(backend: LocalBackend, user: LocatedUser, reason: str) -> Revoked:
     not_before_s, notified = await _void_access_tokens(backend, user.user_id, reason)
     asked_at_s = time.monotonic()
     ended = await _end_sessions(backend, user, not_before_s, reason)

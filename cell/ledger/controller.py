@@ -11,9 +11,9 @@ from litestar.di import NamedDependency
 from litestar.params import FromQuery
 
 from cell.caller import Caller, Moment, format_time
-from cell.controller import LIST, Described, answers
 from cell.ledger.queries import list_entries
 from cell.money import Amount, format_micros
+from cell.openapi import LIST, Described, answers
 from cell.paging import parse_page, view_rows
 from infra.runtime.database import Pool
 

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 from operator import itemgetter
-from typing import Annotated, Any, Final, LiteralString
+from typing import Any, Final, LiteralString
 from uuid import UUID
 
 import msgspec
@@ -11,20 +11,17 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery
 
 from cell import errors
-from cell.ledger.trial_balance import run_trial_balance
 from cell.operations import queries
-from cell.orders.schemas import OrderView, order_view
 from cell.paging import parse_page
 from cell.plain_row import plain
+from cell.reason import Reason, ReasonRequest
+from cell.trial_balance import run_trial_balance
 from infra.runtime.clock import Clock
 from infra.runtime.database import Pool
 from infra.runtime.operator_api import subject_of
 from infra.runtime.problem import Problem
 from infra.runtime.procedures import DatabaseRefused, call
 from infra.runtime.strict_body import read_body
-
-Reason = Annotated[str, msgspec.Meta(min_length=1, max_length=500)]
-"""A person's words, which are kept."""
 
 
 class ProfileRequest(msgspec.Struct, forbid_unknown_fields=True):
@@ -35,22 +32,6 @@ class ProfileRequest(msgspec.Struct, forbid_unknown_fields=True):
 class EndSessionsRequest(msgspec.Struct, forbid_unknown_fields=True):
     begun_before_s: int
     reason: Reason
-
-
-class ReasonRequest(msgspec.Struct, forbid_unknown_fields=True):
-    reason: Reason
-
-
-class OperatorOrder(msgspec.Struct):
-    """An order as its customer sees it, and what was posted for it."""
-
-    order: OrderView
-    cum_cost_micros: int
-
-
-class OperatorOrderPage(msgspec.Struct):
-    items: list[OperatorOrder]
-    next_page_token: str | None
 
 
 _profile_decoder = msgspec.json.Decoder(ProfileRequest)
@@ -82,20 +63,6 @@ class OperatorReads(Controller):
         if row is None:
             raise errors.user_not_found()
         return plain(row)
-
-    @get("/users/{user_id:uuid}/orders")
-    async def user_orders(
-        self,
-        user_id: FromPath[UUID],
-        pool: NamedDependency[Pool],
-        limit: FromQuery[str | None] = None,
-        page_token: FromQuery[str | None] = None,
-    ) -> OperatorOrderPage:
-        page = parse_page(limit, page_token, "asc")
-        after = page.after_id()
-        rows = await queries.read_all(pool, queries.USER_ORDERS, [user_id, after, after, page.rows_to_read])
-        shown, token = page.cut(rows, itemgetter("order_id"))
-        return OperatorOrderPage([OperatorOrder(order_view(row), row["cum_cost_micros"]) for row in shown], token)
 
     @get("/quarantine")
     async def quarantine(

@@ -47,16 +47,6 @@ select user_id, owner_state, epoch, halt_id, lease_ends_at, forward_cell, forwar
   from brokerage.users where user_id = %s
 """
 
-USER_ORDERS: LiteralString = """
-select order_id, client_order_id, symbol, side, type, time_in_force, order_qty_micros, notional_micros, limit_px_micros,
-       stop_px_micros, status, cum_qty_micros, cum_cost_micros, cum_cost_exact, held_cash_micros, held_shares_micros,
-       reject_reason, replaces, replaced_by, event_seq, created_at, updated_at
-  from brokerage.orders
- where user_id = %s and (%s::uuid is null or order_id > %s)
- order by order_id
- limit %s
-"""
-
 QUARANTINE: LiteralString = """
 select id, reason, user_id, order_id, venue, session, venue_seq, body, at
   from brokerage.quarantined_reports where id > %s order by id limit %s

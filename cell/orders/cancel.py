@@ -7,10 +7,10 @@ import msgspec
 
 from cell import errors
 from cell.caller import Answer, Caller
-from cell.fingerprint import fingerprint
-from cell.orders.batcher import Batcher
-from cell.orders.command import Command, CommandKind
-from cell.orders.outcome import settled
+from cell.commands.batcher import Batcher
+from cell.commands.command import Command, CommandKind
+from cell.commands.fingerprint import fingerprint
+from cell.commands.outcome import settled
 from cell.orders.queries import find_by_client_order_id
 from cell.orders.schemas import order_view
 from infra.runtime.database import Pool

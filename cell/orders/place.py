@@ -4,10 +4,10 @@ import msgspec
 
 from cell import errors
 from cell.caller import Answer, Caller
-from cell.fingerprint import fingerprint
-from cell.orders.batcher import Batcher
-from cell.orders.command import Command, CommandKind
-from cell.orders.outcome import settled
+from cell.commands.batcher import Batcher
+from cell.commands.command import Command, CommandKind
+from cell.commands.fingerprint import fingerprint
+from cell.commands.outcome import settled
 from cell.orders.schemas import OrderTerms, accepted_view, parse_order, stored_terms
 
 _encode = msgspec.json.Encoder().encode

@@ -13,9 +13,9 @@ import msgspec
 
 from cell import errors
 from cell.caller import Answer, Caller
+from cell.commands.command import Outcome, Procedure, bind
+from cell.commands.outcome import owned
 from cell.money import format_micros, value_micros
-from cell.orders.command import Outcome, Procedure, bind
-from cell.orders.outcome import owned
 from cell.orders.place import place_command
 from cell.orders.queries import find_reference_price
 from cell.orders.schemas import OrderTerms, parse_order

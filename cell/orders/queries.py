@@ -51,6 +51,7 @@ _ASCENDING: Final[LiteralString] = """
 """
 _LIST_DESCENDING: Final = _LIST + _DESCENDING
 _LIST_ASCENDING: Final = _LIST + _ASCENDING
+_FOR_OPERATOR: Final = _SELECT + _ASCENDING
 # Only open ones: by their own index, so that what has ended costs nothing.
 _OPEN_DESCENDING: Final = _LIST + " and is_open" + _DESCENDING
 _OPEN_ASCENDING: Final = _LIST + " and is_open" + _ASCENDING
@@ -166,6 +167,14 @@ async def list_orders(
             "limit": limit,
         },
     )
+
+
+async def list_for_operator(pool: Pool, user_id: UUID, *, after_id: UUID | None, limit: int) -> list[Row]:
+    """At most `limit` orders beyond `after_id`, oldest first, whoever owns the user now."""
+    parameters = {"user_id": user_id, "after_id": after_id, "limit": limit}
+    async with pool.connection() as connection, connection.cursor(row_factory=dict_row) as cursor:
+        await cursor.execute(_FOR_OPERATOR, parameters)
+        return await cursor.fetchall()
 
 
 async def list_events(

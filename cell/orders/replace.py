@@ -14,12 +14,13 @@ from msgspec import UNSET, Raw, UnsetType
 
 from cell import errors
 from cell.caller import Answer, Caller
-from cell.fingerprint import fingerprint
-from cell.orders.batcher import Batcher
-from cell.orders.command import Command, CommandKind
-from cell.orders.outcome import settled
+from cell.commands.batcher import Batcher
+from cell.commands.command import Command, CommandKind
+from cell.commands.fingerprint import fingerprint
+from cell.commands.outcome import settled
+from cell.fields import parse_amount
 from cell.orders.queries import find_order
-from cell.orders.schemas import check_client_order_id, order_view, parse_amount, parse_time_in_force
+from cell.orders.schemas import check_client_order_id, order_view, parse_time_in_force
 from infra.runtime.database import Pool
 from infra.runtime.strict_body import decode_body
 

@@ -1,6 +1,5 @@
 """Orders on the wire: what customers send and what they get back."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,22 +11,12 @@ from msgspec import UNSET, Raw, UnsetType
 
 from cell import errors
 from cell.caller import Moment, format_time, is_visible_ascii
-from cell.money import (
-    AMOUNT_MAX_MICROS,
-    QTY_MAX_MICROS,
-    Amount,
-    AmountRefused,
-    NotADecimal,
-    average_price_micros,
-    format_micros,
-    parse_micros,
-    parse_price,
-)
+from cell.fields import parse_amount, parse_choice, parse_symbol
+from cell.money import AMOUNT_MAX_MICROS, Amount, average_price_micros, format_micros
 from cell.orders.status import CLOSED
 from infra.runtime.strict_body import decode_body
 from infra.topology.identifiers import parse_uuid
 
-_SYMBOL: Final = re.compile(r"[A-Z][A-Z0-9.]{0,11}")
 _SIDES: Final = frozenset({"buy", "sell"})
 _TYPES: Final = frozenset({"market", "limit", "stop", "stop_limit"})
 _WITH_LIMIT: Final = frozenset({"limit", "stop_limit"})
@@ -108,44 +97,6 @@ def _given(raw: Raw | UnsetType) -> bytes | None:
     return None if token == b"null" else token
 
 
-def parse_amount(
-    field: str, token: bytes, *, price: bool, limit_micros: int = QTY_MAX_MICROS, zero_allowed: bool = False
-) -> int:
-    """Micros of a field. Raises Problem: 400 what is no decimal, 422 another type, or a decimal that is not taken."""
-    if token.startswith((b"{", b"[", b"t", b"f")):
-        raise errors.invalid_field(422, field, "a decimal, as a string or a plain number")
-    try:
-        if price:
-            return parse_price(token)
-        return parse_micros(token, limit_micros=limit_micros, zero_allowed=zero_allowed)
-    except NotADecimal as error:
-        raise errors.invalid_field(400, field, str(error)) from error
-    except AmountRefused as error:
-        figures = {} if error.limit is None else {"limit": error.limit}
-        raise errors.invalid_field(422, field, str(error), **figures) from error
-
-
-def is_symbol(value: str) -> bool:
-    """Could a symbol be called that?"""
-    return _SYMBOL.fullmatch(value) is not None
-
-
-def parse_symbol(value: str | UnsetType) -> str:
-    if value is UNSET:
-        raise errors.invalid_field(400, "symbol", "missing")
-    if not is_symbol(value):
-        raise errors.invalid_field(422, "symbol", "1 to 12 capital letters, digits or dots, a letter first")
-    return value
-
-
-def _choice(field: str, value: str | UnsetType, allowed: frozenset[str]) -> str:
-    if value is UNSET:
-        raise errors.invalid_field(400, field, "missing")
-    if value not in allowed:
-        raise errors.invalid_field(422, field, f"one of {', '.join(sorted(allowed))}", allowed=sorted(allowed))
-    return value
-
-
 def check_client_order_id(name: str) -> None:
     """A name that stands in a path: `by-client-order-id/{name}` must reach it through every proxy."""
     if not is_visible_ascii(name) or not _HARD_TO_SPELL.isdisjoint(name) or name in {".", ".."}:
@@ -169,15 +120,15 @@ def parse_order_id(text: str) -> UUID:
 
 
 def parse_time_in_force(value: str | UnsetType) -> str:
-    return _choice("time_in_force", value, _TIMES_IN_FORCE)
+    return parse_choice("time_in_force", value, _TIMES_IN_FORCE)
 
 
 def parse_order(raw: bytes) -> OrderTerms:
     """The terms of an order request. Raises Problem: 400 unparsable or missing, 422 understood and refused."""
     body = decode_body(_decoder, raw)
     symbol = parse_symbol(body.symbol)
-    side = _choice("side", body.side, _SIDES)
-    kind = _choice("type", body.type, _TYPES)
+    side = parse_choice("side", body.side, _SIDES)
+    kind = parse_choice("type", body.type, _TYPES)
     time_in_force = "day" if body.time_in_force is UNSET else parse_time_in_force(body.time_in_force)
     name = None if body.client_order_id is UNSET else body.client_order_id
     qty, notional = _given(body.qty), _given(body.notional)

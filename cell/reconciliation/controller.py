@@ -11,11 +11,11 @@ from litestar.di import NamedDependency
 from litestar.params import FromQuery
 
 from cell import errors
-from cell.ledger.trial_balance import run_trial_balance
 from cell.paging import parse_page
 from cell.plain_row import plain
 from cell.reconciliation.queries import VenueOrder, find_differences, list_event_heads, list_runs, record_run
 from cell.reconciliation.verdict import EventFindings, VenueFindings, judge
+from cell.trial_balance import run_trial_balance
 from infra.runtime.clock import Clock, TimeOrderedIds
 from infra.runtime.database import Pool
 from infra.runtime.operator_api import subject_of

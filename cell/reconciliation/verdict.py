@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from cell.ledger.trial_balance import AccountTotal, CheckResult
+from cell.trial_balance import AccountTotal, CheckResult
 
 
 class Verdict(StrEnum):

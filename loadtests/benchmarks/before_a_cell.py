@@ -4,7 +4,7 @@ The cell is a real one: an app server and its PostgreSQL, as a stack makes them.
 user up, as in `router_vs_haproxy`; HAProxy lets the cell's own token pass, which ours makes. Measured twice:
 `one_core_each`: the cell has a core of its own, the proxies have the other in turn, beside the client, which takes
 little of it; and `shared`: everything wherever the scheduler puts it, where most of what a proxy adds is the wait for a
-processor. Half of the sustained rate is sought anew for each, for orders and for reads. The three ways take turns
+processor. Half of the sustained rate is sought anew for each, for orders and for reads. The three take turns
 (`alternation`); the added p50 and p99 of a round are differences to asking the cell, and the result is their median.
 
 Needs `apt-get install haproxy`. Nothing takes the orders out of the cell: venue, relay and broker are not the question.
@@ -20,12 +20,12 @@ from typing import Any, Final
 
 from infra.security.customer_token import CustomerTokenSigner
 from infra.security.keys import CUSTOMER_SIGNING_FILE, load_signing_ring
-from loadtests.measurement.alternation import TURN_S, Way, take_turns
+from loadtests.measurement.alternation import TURN_S, Target, alternate
 from loadtests.measurement.closed_loop import drive
 from loadtests.measurement.conditions import conditions
 from loadtests.measurement.haproxy_peer import haproxy_config, hs256, need_programs, program_version, users_map
 from loadtests.measurement.load_result import checked
-from loadtests.measurement.order_requests import limit_buy, order_around_key, orders_in_turn
+from loadtests.measurement.order_requests import limit_buy, order_around_key, orders_round_robin
 from loadtests.measurement.own_cell import own_cell
 from loadtests.measurement.own_market import LIMIT_PX, SYMBOL, open_in, route_tokens
 from loadtests.measurement.own_processes import await_port, free_port, running_haproxy, running_router
@@ -75,23 +75,23 @@ async def _measure_on(
     cores: Cores, arrangement: str, say: Say, seconds: int, rounds: int
 ) -> dict[str, list[dict[str, float]]]:
     measured: dict[str, list[dict[str, float]]] = {kind: [] for kind in KINDS}
-    async with _servers(cores) as targets:
+    async with _servers(cores) as accesses:
         with _on_core(cores.proxy):
-            rates = {kind: await _sustained_per_s(targets, kind) / 2 for kind in KINDS}
+            rates = {kind: await _sustained_per_s(accesses, kind) / 2 for kind in KINDS}
             say(f"{arrangement}: " + ", ".join(f"{kind} at {rate:.0f} per second" for kind, rate in rates.items()))
             for number in range(rounds):
                 for kind, wanted in KINDS.items():
-                    ways = [target.way(kind, f"{number}") for target in targets]
-                    figures = await take_turns(
-                        ways, per_s=rates[kind], seconds=seconds, connections=CONNECTIONS, wanted=wanted
+                    targets = [access.target(kind, f"{number}") for access in accesses]
+                    figures = await alternate(
+                        targets, per_s=rates[kind], seconds=seconds, connections=CONNECTIONS, wanted=wanted
                     )
                     measured[kind].append(figures)
                 say(f"round {number + 1} of {rounds}")
     return measured
 
 
-class _Target:
-    """One way to the cell: whom to ask, and as whom."""
+class Access:
+    """One access to the cell: whom to ask, and as whom."""
 
     def __init__(
         self, name: str, port: int, headers: Callable[[], list[dict[str, str]]], pid: int | None = None
@@ -99,20 +99,24 @@ class _Target:
         self._name = name
         self._pid = pid
         self._url = f"http://127.0.0.1:{port}"
-        self._headers = headers  # made anew for each way: a token does not live as long as a benchmark
+        self._headers = headers  # made anew for each target: a token does not live as long as a benchmark
 
-    def way(self, kind: str, lot: str) -> Way:
-        """Customers in turn on every connection. `lot`: keys of orders must differ from those of any other lot."""
+    def target(self, kind: str, key_prefix: str) -> Target:
+        """Customers in turn on every connection. Idempotency keys begin with `key_prefix`."""
         if kind == "read":
             reads = [build_request("GET", f"{self._url}/v1/account", each) for each in self._headers()]
-            return Way(self._name, self._url, lambda lane, at: reads[(lane + at * CONNECTIONS) % len(reads)], self._pid)
+            return Target(
+                self._name, self._url, lambda lane, at: reads[(lane + at * CONNECTIONS) % len(reads)], self._pid
+            )
         body = limit_buy(SYMBOL, LIMIT_PX)
         orders = [order_around_key(self._url, each, body) for each in self._headers()]
-        return Way(self._name, self._url, orders_in_turn(orders, CONNECTIONS, f"{self._name}-{lot}"), self._pid)
+        return Target(
+            self._name, self._url, orders_round_robin(orders, CONNECTIONS, f"{self._name}-{key_prefix}"), self._pid
+        )
 
 
 @asynccontextmanager
-async def _servers(cores: Cores) -> AsyncIterator[list[_Target]]:
+async def _servers(cores: Cores) -> AsyncIterator[list[Access]]:
     """Router, HAProxy, and last the cell itself."""
     async with AsyncExitStack() as started:
         with _on_core(cores.cell):  # what is started inherits it
@@ -142,9 +146,9 @@ async def _servers(cores: Cores) -> AsyncIterator[list[_Target]]:
         for port in (router_port, haproxy_port):
             await_port(port)
         yield [
-            _Target("router", router_port, bearers, router),
-            _Target("haproxy", haproxy_port, both, haproxy),
-            _Target("cell", server.customer_port, passes),
+            Access("router", router_port, bearers, router),
+            Access("haproxy", haproxy_port, both, haproxy),
+            Access("cell", server.customer_port, passes),
         ]
 
 
@@ -152,10 +156,10 @@ def _bearer(token: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {token}"}
 
 
-async def _sustained_per_s(targets: list[_Target], kind: str) -> float:
+async def _sustained_per_s(accesses: list[Access], kind: str) -> float:
     """A closed loop through the router: what both can do."""
-    way = targets[0].way(kind, "capacity")
-    full = await drive(way.url, way.request_of, connections=CONNECTIONS, seconds=CAPACITY_S, wanted=KINDS[kind])
+    target = accesses[0].target(kind, "capacity")
+    full = await drive(target.url, target.request_of, connections=CONNECTIONS, seconds=CAPACITY_S, wanted=KINDS[kind])
     return checked(full, KINDS[kind]).per_second(KINDS[kind])
 
 

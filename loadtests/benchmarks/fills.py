@@ -24,7 +24,8 @@ from loadtests.measurement.stub_venue import StubVenue
 from loadtests.quantiles import medians
 
 WAIT_S_MAX: Final = 180.0
-LOOK_S: Final = 0.02
+"""A hundred times what a round takes on a quiet machine: who waits longer waits for something that has stopped."""
+POLL_S: Final = 0.02
 
 
 async def measure(say: Say, *, fills: int, rounds: int) -> tuple[dict[str, Any], Path]:
@@ -41,7 +42,7 @@ async def measure(say: Say, *, fills: int, rounds: int) -> tuple[dict[str, Any],
                 ran = await run_script(
                     script, cell.database, clients=IN_FLIGHT, calls_each=max(1, fills // BATCH // IN_FLIGHT)
                 )
-                await until_told(venue, ran.calls * BATCH)
+                await until_sent(venue, ran.calls * BATCH)
                 await until_applied(venue, counts)
                 await settle_tables(cell.superuser_dsn)
                 worker_s, server_s = process_cpu_s(worker_pid), cell.server_cpu_s()
@@ -67,17 +68,17 @@ async def measure(say: Say, *, fills: int, rounds: int) -> tuple[dict[str, Any],
 async def fill_and_time(venue: StubVenue, counts: Counts) -> dict[str, float]:
     before = (await counts.read())[1]
     began = time.perf_counter()
-    told = asyncio.create_task(venue.fill_all(PX_MICROS - 5_000_000))
+    sending = asyncio.create_task(venue.fill_all(PX_MICROS - 5_000_000))
     expected = len(venue.orders)
     last_seq = venue.sent_seq + expected
     await until(lambda: venue.acknowledged_seq >= last_seq, "the worker has not committed every report")
     committed_s = time.perf_counter() - began
-    await told
+    await sending
     await until_applied(venue, counts)
     applied_s = time.perf_counter() - began
     stored = (await counts.read())[1] - before
     if stored != expected:
-        raise MeasurementRefused(f"{expected} fills were told, {stored} are in the books")
+        raise MeasurementRefused(f"{expected} fills were sent, {stored} are in the books")
     return {
         "fills_per_s": round(expected / applied_s, 1),
         "committed_per_s": round(expected / committed_s, 1),
@@ -90,7 +91,7 @@ def process_cpu_s(pid: int) -> float:
     return float(times.user + times.system)
 
 
-async def until_told(venue: StubVenue, orders: int) -> None:
+async def until_sent(venue: StubVenue, orders: int) -> None:
     await until(lambda: len(venue.orders) >= orders, "the worker has not sent every order")
 
 
@@ -100,7 +101,7 @@ async def until_applied(venue: StubVenue, counts: Counts) -> None:
     while await counts.reports_waiting():
         if time.perf_counter() > deadline:
             raise MeasurementRefused("the inbox does not become empty")
-        await asyncio.sleep(LOOK_S)
+        await asyncio.sleep(POLL_S)
 
 
 async def until(is_so: Callable[[], bool], otherwise: str) -> None:
@@ -108,4 +109,4 @@ async def until(is_so: Callable[[], bool], otherwise: str) -> None:
     while not is_so():
         if time.perf_counter() > deadline:
             raise MeasurementRefused(otherwise)
-        await asyncio.sleep(LOOK_S)
+        await asyncio.sleep(POLL_S)

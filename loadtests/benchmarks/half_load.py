@@ -18,7 +18,7 @@ from typing import Any, Final
 import psutil
 
 from loadtests.benchmarks.router_latency import account_reads
-from loadtests.measurement.alternation import TURN_S, Way, busy_share, take_turns
+from loadtests.measurement.alternation import TURN_S, Target, alternate, busy_share
 from loadtests.measurement.closed_loop import drive
 from loadtests.measurement.conditions import conditions
 from loadtests.measurement.load_result import RequestOf, checked
@@ -32,16 +32,16 @@ from loadtests.quantiles import medians
 
 CONNECTIONS: Final = 32
 CUSTOMERS: Final = 256
-"""Who take turns on the connections; one each would wait for his own last order's journey to the market."""
+"""Who take turns on the connections; one each would wait for its own last order's way to the market."""
 KINDS: Final = {"read": 200, "order": 201, "order_half_busy": 201}
 """What is measured, and the status of a right answer."""
 HALF_BUSY: Final = 0.5
 SEARCH_STEPS: Final = 4
 SEARCH_S: Final = 3.0
 CAPACITY_S: Final = 8
-_CAPACITY_LOT: Final = 90_000  # numbers of rounds that no other measurement uses: keys of orders must differ
-_SEARCH_LOT: Final = 90_001
-_LOT: Final = 91_000
+_CAPACITY_ROUND: Final = 90_000  # numbers that no other measurement uses: keys of orders must differ
+_SEARCH_ROUND: Final = 90_001
+_FIRST_ROUND: Final = 91_000
 
 
 async def measure(
@@ -51,7 +51,7 @@ async def measure(
     bench = await open_bench(router_url, view, cell=cell, customers=CUSTOMERS)
     rates: dict[str, float] = {}
     for name in ("read", "order"):
-        routed, _ = _pair(bench, name, _CAPACITY_LOT)
+        routed, _ = _pair(bench, name, _CAPACITY_ROUND)
         sustained = await _sustained_per_s(router_url, routed, KINDS[name], lambda: until_quiet(view, cell))
         rates[name] = sustained / 2
     rates["order_half_busy"] = await _half_busy_per_s(bench, rates["order"], lambda: until_quiet(view, cell))
@@ -59,9 +59,9 @@ async def measure(
     measured: dict[str, list[dict[str, float]]] = {name: [] for name in rates}
     for number in range(rounds):
         for name, wanted in KINDS.items():
-            requests = _pair(bench, name, _LOT + 2 * number + (name == "order_half_busy"))
-            figures = await take_turns(
-                [Way("router", bench.router_url, requests[0]), Way("cell", bench.cell_url, requests[1])],
+            requests = _pair(bench, name, _FIRST_ROUND + 2 * number + (name == "order_half_busy"))
+            figures = await alternate(
+                [Target("router", bench.router_url, requests[0]), Target("cell", bench.cell_url, requests[1])],
                 per_s=rates[name],
                 seconds=seconds,
                 connections=CONNECTIONS,
@@ -95,18 +95,18 @@ async def _sustained_per_s(url: str, request_of: RequestOf, wanted: int, rest: C
 
 async def _half_busy_per_s(bench: Bench, per_s: float, rest: Callable[[], Awaitable[None]]) -> float:
     """Orders per second that keep the processors busy for half of the time, sought from a rate that is above it."""
-    routed, _ = _pair(bench, "order", _SEARCH_LOT)
-    async with paced(bench.router_url, routed, connections=CONNECTIONS, wanted=201) as way:
+    routed, _ = _pair(bench, "order", _SEARCH_ROUND)
+    async with paced(bench.router_url, routed, connections=CONNECTIONS, wanted=201) as client:
         for _ in range(SEARCH_STEPS):
             before = psutil.cpu_times()
-            await way.drive(per_s=per_s, seconds=SEARCH_S)
+            await client.drive(per_s=per_s, seconds=SEARCH_S)
             per_s *= HALF_BUSY / busy_share(before, psutil.cpu_times())
             await rest()
-    checked(way.result, 201)
+    checked(client.result, 201)
     return per_s
 
 
-def _pair(bench: Bench, name: str, lot: int) -> tuple[RequestOf, RequestOf]:
+def _pair(bench: Bench, name: str, round_number: int) -> tuple[RequestOf, RequestOf]:
     if name == "read":
         return account_reads(bench)
-    return through_router(bench, lot, CONNECTIONS), to_cell(bench, lot, CONNECTIONS)
+    return through_router(bench, round_number, CONNECTIONS), to_cell(bench, round_number, CONNECTIONS)

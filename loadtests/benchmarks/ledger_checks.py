@@ -13,7 +13,7 @@ import aiohttp
 
 from infra.security.keys import OPERATOR_FILE, load_key_ring
 from infra.security.operator_token import sign_operator_token
-from loadtests.benchmarks.fills import fill_and_time, until_applied, until_told
+from loadtests.benchmarks.fills import fill_and_time, until_applied, until_sent
 from loadtests.measurement.conditions import conditions
 from loadtests.measurement.own_cell import AppServer, OwnCell, own_cell
 from loadtests.measurement.own_market import BATCH, IN_FLIGHT, LIMIT_PX, PX_MICROS, SYMBOL, USERS, open_in
@@ -77,7 +77,7 @@ async def fill_books(cell: OwnCell, say: Say, *, orders: int) -> None:
             count = min(ORDERS_AT_ONCE, orders - placed)
             calls_each = max(1, count // BATCH // IN_FLIGHT)
             ran = await run_script(script, cell.database, clients=IN_FLIGHT, calls_each=calls_each)
-            await until_told(venue, ran.calls * BATCH)
+            await until_sent(venue, ran.calls * BATCH)
             await until_applied(venue, counts)
             del venue.orders[int(len(venue.orders) * FILLED_SHARE) :]
             await fill_and_time(venue, counts)

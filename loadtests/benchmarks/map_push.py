@@ -17,7 +17,7 @@ from loadtests.operator_view import OperatorView
 from loadtests.quantiles import percentile
 
 WAIT_S_MAX: Final = 10.0
-LOOK_S: Final = 0.05
+POLL_S: Final = 0.05
 REASON: Final = "measuring how fast the map travels"
 
 
@@ -62,4 +62,4 @@ async def until_taken(view: OperatorView, epoch: int) -> list[float]:
             rows = await view.json("routers", "list")
             if all(row["map_epoch"] == epoch for row in rows):
                 return [(datetime.fromisoformat(row["map_taken_at"]) - made_at).total_seconds() * 1000 for row in rows]
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(POLL_S)

@@ -1,8 +1,8 @@
-"""`python -m loadtests.benchmarks.noisy_customer PORT KIND TOKEN ORDER`: one customer who does his utmost, in a process
-of his own, until he is ended. Each line on standard output is one round: what was answered, and how often.
+"""`python -m loadtests.benchmarks.noisy_customer PORT KIND TOKEN ORDER`: one customer who floods a cell, in a process
+of their own, until it is ended. Each line on standard output is one round: what was answered, and how often.
 
 `previews` and `orders`: as many at once as the router's rate allows a customer who had been silent, again and again in
-the rhythm in which that comes back. `slow`: large answers that he asks for and does not read.
+the rhythm in which that comes back. `slow`: large answers that are asked for and not read.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from loadtests.measurement.raw_http import ConnectionBroken, answer_end
 AT_ONCE: Final = 500
 """The burst that a router allows by default."""
 ROUND_S: Final = 5.0
-"""So long it takes until a burst is there again."""
+"""The router's token bucket is full again after this."""
 SLOW_CONNECTIONS: Final = 256
 KINDS: Final = ("previews", "orders", "slow")
 
@@ -66,7 +66,7 @@ async def read_slowly(port: int, token: str) -> None:
             writer.transport.abort()
 
 
-async def be_noisy(port: int, kind: str, token: str, body: bytes) -> None:
+async def flood(port: int, kind: str, token: str, body: bytes) -> None:
     if kind == "slow":
         print(json.dumps({"reading": SLOW_CONNECTIONS}), flush=True)
         await asyncio.gather(*(read_slowly(port, token) for _ in range(SLOW_CONNECTIONS)))
@@ -79,4 +79,4 @@ async def be_noisy(port: int, kind: str, token: str, body: bytes) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(be_noisy(int(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4].encode()))
+    asyncio.run(flood(int(sys.argv[1]), sys.argv[2], sys.argv[3], sys.argv[4].encode()))

@@ -1,9 +1,9 @@
-"""What one customer who does his utmost costs another on the same cell: the other's orders and reads beside a flood of
-previews, of orders, and of large answers that are read slowly, against the same with nobody beside him.
+"""What one customer who floods a cell costs another on it: the other's orders and reads beside a flood of previews, of
+orders, and of large answers that are read slowly, against the same with nobody beside them.
 
 The cell (app server and PostgreSQL) has one core, router and both customers the other, the noisy one behind the rest.
 In each round every kind has its turn, and quiet has two: what differs between those is noise (an A/A pair). Ratios are
-taken within a round. The bar: no request of the neighbour fails, and his orders' p99 is within three times that of
+taken within a round. The bar: no request of the neighbour fails, and their orders' p99 is within three times that of
 quiet.
 """
 
@@ -29,7 +29,7 @@ from loadtests.benchmarks.noisy_customer import KINDS, burst
 from loadtests.measurement.conditions import conditions
 from loadtests.measurement.load_result import LoadResult
 from loadtests.measurement.open_loop import paced
-from loadtests.measurement.order_requests import limit_buy, order_around_key, orders_in_turn
+from loadtests.measurement.order_requests import limit_buy, order_around_key, orders_round_robin
 from loadtests.measurement.own_cell import own_cell
 from loadtests.measurement.own_market import LIMIT_PX, SYMBOL, open_in
 from loadtests.measurement.own_processes import await_port, free_port, running_router
@@ -40,17 +40,20 @@ from loadtests.quantiles import percentile
 ORDERS_PER_S: Final = 20.0
 READS_PER_S: Final = 20.0
 CONNECTIONS: Final = 4
+"""Of the neighbour, each for orders and for reads: as a browser holds them."""
 SETTLE_S: Final = 1.0
+"""A flood is at its height by then; and its last answers are through before the next turn."""
 FIRST_ORDERS: Final = 600
-"""Of the noisy customer, before anything is measured: a page of their entries is what he then reads slowly."""
+"""Of the noisy customer, before anything is measured: a page of their entries is what they then read slowly."""
 P99_RATIO_MAX: Final = 3.0
+"""The bar of the orders: what a customer still takes for the same service."""
 TURNS: Final = ("quiet", "again", *KINDS)
 _CELL_CORE: Final = 1
 _OTHERS_CORE: Final = 0
 
 
 @dataclass(frozen=True)
-class Ground:
+class Setup:
     port: int
     signer: CustomerTokenSigner
     neighbour: UUID
@@ -67,15 +70,15 @@ class Ground:
 async def measure(say: Say, *, seconds: int, rounds: int) -> tuple[dict[str, Any], Path]:
     where = conditions()
     measured: list[dict[str, dict[str, Any]]] = []
-    async with _ground() as ground:
-        await _turn(ground, "quiet", seconds, "warm-up")
+    async with _setup() as setup:
+        await _turn(setup, "quiet", seconds, "warm-up")
         for number in range(rounds):
             turns = TURNS if number % 2 == 0 else tuple(reversed(TURNS))
-            measured.append({name: await _turn(ground, name, seconds, f"{number}") for name in turns})
+            measured.append({name: await _turn(setup, name, seconds, f"{number}") for name in turns})
             say(f"round {number + 1} of {rounds}")
     document = {
         "benchmark": "noisy_neighbour",
-        "what": "a customer's orders and reads beside another who does his utmost on the same cell, against alone",
+        "what": "a customer's orders and reads beside another who floods the same cell, against alone",
         "conditions": where,
         "settings": {
             "seconds": seconds, "rounds": rounds, "orders_per_s": ORDERS_PER_S, "reads_per_s": READS_PER_S,
@@ -106,7 +109,7 @@ def summary(rounds: list[dict[str, dict[str, Any]]]) -> dict[str, dict[str, Any]
 
 
 @asynccontextmanager
-async def _ground() -> AsyncIterator[Ground]:
+async def _setup() -> AsyncIterator[Setup]:
     everywhere = os.sched_getaffinity(0)
     async with AsyncExitStack() as started:
         os.sched_setaffinity(0, {_CELL_CORE % (os.cpu_count() or 1)})  # what is started inherits it
@@ -121,19 +124,19 @@ async def _ground() -> AsyncIterator[Ground]:
         started.enter_context(running_router(cell.folder, port, {"cell-1": server.url}, core=_OTHERS_CORE))
         await_port(port)
         signer = CustomerTokenSigner(load_signing_ring(cell.folder / "keys" / CUSTOMER_SIGNING_FILE))
-        ground = Ground(port, signer, neighbour, noisy)
+        setup = Setup(port, signer, neighbour, noisy)
         for _ in range(FIRST_ORDERS // 20):
-            await burst(port, "orders", ground.token(noisy), limit_buy(SYMBOL, LIMIT_PX), 20)
-        yield ground
+            await burst(port, "orders", setup.token(noisy), limit_buy(SYMBOL, LIMIT_PX), 20)
+        yield setup
 
 
-async def _turn(ground: Ground, name: str, seconds: int, lot: str) -> dict[str, Any]:
-    """The neighbour at his pace, beside a flood of that kind or nobody."""
-    headers = {"Authorization": f"Bearer {ground.token(ground.neighbour)}"}
-    order = order_around_key(ground.url, headers, limit_buy(SYMBOL, LIMIT_PX))
-    read = build_request("GET", f"{ground.url}/v1/account", headers)
-    orders_of = orders_in_turn([order] * CONNECTIONS, None, f"{name}-{lot}")
-    with _noise(ground, name) as heard:
+async def _turn(setup: Setup, name: str, seconds: int, key_prefix: str) -> dict[str, Any]:
+    """The neighbour at their pace, beside a flood of that kind or nobody."""
+    headers = {"Authorization": f"Bearer {setup.token(setup.neighbour)}"}
+    order = order_around_key(setup.url, headers, limit_buy(SYMBOL, LIMIT_PX))
+    read = build_request("GET", f"{setup.url}/v1/account", headers)
+    orders_of = orders_round_robin([order] * CONNECTIONS, None, f"{name}-{key_prefix}")
+    with _flood(setup, name) as answers:
         if name in KINDS:
             await asyncio.sleep(SETTLE_S)
 
@@ -141,8 +144,8 @@ async def _turn(ground: Ground, name: str, seconds: int, lot: str) -> dict[str, 
             return orders_of(lane, number * CONNECTIONS + lane)  # one customer on every connection: keys must differ
 
         orders, reads = await asyncio.gather(
-            _drive(ground.url, distinct, ORDERS_PER_S, seconds, 201),
-            _drive(ground.url, lambda lane, number: read, READS_PER_S, seconds, 200),
+            _drive(setup.url, distinct, ORDERS_PER_S, seconds, 201),
+            _drive(setup.url, lambda lane, number: read, READS_PER_S, seconds, 200),
         )
     await asyncio.sleep(SETTLE_S)
     return {
@@ -150,7 +153,7 @@ async def _turn(ground: Ground, name: str, seconds: int, lot: str) -> dict[str, 
         **_figures("read", reads),
         "failed": _failed(orders, 201) + _failed(reads, 200),
         "first_failure": orders.first_bad or reads.first_bad,
-        "beside": dict(heard),
+        "beside": dict(answers),
     }
 
 
@@ -169,23 +172,23 @@ def _failed(result: LoadResult, wanted: int) -> int:
 
 
 @contextmanager
-def _noise(ground: Ground, name: str) -> Iterator[Counter[str]]:
-    """The noisy customer's process; what he was answered is there when it has ended."""
-    heard: Counter[str] = Counter()
+def _flood(setup: Setup, name: str) -> Iterator[Counter[str]]:
+    """The noisy customer's process; what it was answered is there when it has ended."""
+    answers: Counter[str] = Counter()
     if name not in KINDS:
-        yield heard
+        yield answers
         return
     body = limit_buy(SYMBOL, LIMIT_PX).decode()
-    token = ground.token(ground.noisy)
-    # In life he has a machine of his own: what he needs to send shall not be taken from the router that he sends to.
+    token = setup.token(setup.noisy)
+    # A real one has a machine of their own: what sending costs shall not be taken from the router that is measured.
     customer = ["nice", "-n", "15", sys.executable, "-m", "loadtests.benchmarks.noisy_customer"]
-    command = [*customer, str(ground.port), name, token, body]
+    command = [*customer, str(setup.port), name, token, body]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, cwd=Path(__file__).parents[2])
     try:
-        yield heard
+        yield answers
     finally:
         process.terminate()
         out, _ = process.communicate(timeout=15)
         for line in out.splitlines():
             with contextlib.suppress(json.JSONDecodeError):
-                heard.update(json.loads(line))
+                answers.update(json.loads(line))

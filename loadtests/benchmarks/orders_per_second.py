@@ -5,8 +5,8 @@ turn, and waits for empty queues between them, so that no one pays for another's
 counted twice: by the client (201) and by the database (orders more than before); a run in which they differ is
 refused.
 
-Then the latency at half of the rate through the router: an open loop, in which a slow answer does not put off the
-next request and whoever has to wait for a connection counts from the moment when his request was due.
+Then the latency at half of the rate through the router: an open loop, in which a slow answer does not defer the
+next request, and a request that has to wait for a connection counts from the moment when it was due.
 """
 
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any
 
 from loadtests.measurement.closed_loop import drive
 from loadtests.measurement.conditions import conditions
-from loadtests.measurement.load_result import LoadResult, checked, told
+from loadtests.measurement.load_result import LoadResult, checked, latency_figures
 from loadtests.measurement.open_loop import drive_paced
 from loadtests.measurement.pgbench import database_of, pgbench_version, run_pgbench
 from loadtests.measurement.refusal import MeasurementRefused
@@ -63,7 +63,7 @@ async def measure(
             before = await orders_in(view, cell)
             result = await drive(url, request_of, connections=connections, seconds=seconds, wanted=201)
             await check(result, before, view, cell)
-            figures |= told(name, result)
+            figures |= latency_figures(name, result)
         await until_quiet(view, cell)
         figures |= await run_pgbench(bench, database, seconds=seconds)
         figures["router_to_pgbench"] = round(figures["router_per_s"] / figures["pgbench_per_s"], 4)
@@ -100,7 +100,7 @@ async def half_of_peak(bench: Bench, peak: float, number: int, *, connections: i
     result = await drive_paced(
         bench.router_url, requests, per_s=peak / 2, connections=connections, seconds=seconds, wanted=201
     )
-    return {f"half_{name}": value for name, value in told("router", checked(result, 201)).items()}
+    return {f"half_{name}": value for name, value in latency_figures("router", checked(result, 201)).items()}
 
 
 async def check(result: LoadResult, before: int, view: OperatorView, cell: str) -> None:

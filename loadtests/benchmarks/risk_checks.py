@@ -69,7 +69,7 @@ async def measure(say: Say, *, calls: int, rounds: int) -> tuple[dict[str, Any],
         for number in range(-1, rounds):  # the first warms up and is not kept
             taken: dict[tuple[str, str], list[float]] = {}
             for call in range(calls):
-                await orders.let_pass(STEP)
+                await orders.advance_clock(STEP)
                 for kind in KINDS:
                     # each procedure meets each customer, and goes first as often as second
                     both = ("place_orders_v1", "place_unchecked_v1")

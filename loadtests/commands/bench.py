@@ -26,7 +26,7 @@ from loadtests.benchmarks import (
     router_vs_haproxy,
     startup,
 )
-from loadtests.commands.ending import failures_in_words, run_to_end
+from loadtests.commands.ending import failures_to_exit_codes, run_to_end
 from loadtests.commands.options import Router, Stack
 from loadtests.operator_view import OperatorView, router_address
 
@@ -139,7 +139,7 @@ def bench_half_load(
 @app.command("haproxy")
 def bench_haproxy(seconds: Seconds = 4, rounds: Rounds = 7) -> None:
     """The router beside HAProxy with JWT check and map lookup; needs `apt-get install haproxy wrk`, and no stack."""
-    with failures_in_words():
+    with failures_to_exit_codes():
         _print_result(router_vs_haproxy.measure(say, seconds=seconds, rounds=rounds))
 
 
@@ -152,7 +152,7 @@ def bench_before_cell(seconds: Seconds = 4, rounds: Rounds = 9) -> None:
 @app.command("isolation")
 def bench_isolation(seconds: Seconds = 4, rounds: Rounds = 5) -> None:
     """One cell's users while another cell hangs, is slow, resets or says garbage; needs no stack."""
-    with failures_in_words():
+    with failures_to_exit_codes():
         _print_result(isolation.measure(say, seconds=seconds, rounds=rounds))
 
 
@@ -165,7 +165,7 @@ def bench_noisy_neighbour(seconds: Seconds = 10, rounds: Rounds = 5) -> None:
 @app.command("map")
 def bench_map(pins: Annotated[int, typer.Option(min=0, max=10_000_000)] = 1_000_000, rounds: Rounds = 5) -> None:
     """The whole shard map in one process: lookups, loading, memory; needs no stack."""
-    with failures_in_words():
+    with failures_to_exit_codes():
         _print_result(map_in_memory.measure(say, pins=pins, rounds=rounds))
 
 
@@ -180,7 +180,7 @@ def bench_map_push(
 @app.command("idle")
 def bench_idle(clients: Annotated[int, typer.Option(min=100, max=15_000)] = 10_000, rounds: Rounds = 3) -> None:
     """What idle keep-alive clients cost a router in memory; needs no stack."""
-    with failures_in_words():
+    with failures_to_exit_codes():
         _print_result(idle_connections.measure(say, clients=clients, rounds=rounds))
 
 
@@ -195,7 +195,7 @@ def bench_beside(
 ) -> None:
     """A measurement here and in another checkout in turns, with an A/A pair: did a change cost anything?"""
     stacks = (stack, other_stack) if stack is not None and other_stack is not None else None
-    with failures_in_words():
+    with failures_to_exit_codes():
         _print_result(beside.measure(say, benchmark, other, arguments=argument or [], stacks=stacks, rounds=rounds))
 
 

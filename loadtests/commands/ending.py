@@ -26,12 +26,12 @@ T = TypeVar("T")
 
 def run_to_end(work: Callable[[], Coroutine[Any, Any, T]], *, own_cell: bool = False) -> T:
     """Run to the end, or say in one line why not. uvloop cannot start a server as another user, asyncio can."""
-    with failures_in_words():
+    with failures_to_exit_codes():
         return asyncio.run(work()) if own_cell else uvloop.run(work())
 
 
 @contextmanager
-def failures_in_words() -> Iterator[None]:
+def failures_to_exit_codes() -> Iterator[None]:
     """What a command of ours refuses ends it with one line and an exit code."""
     try:
         yield

@@ -1,6 +1,6 @@
 """What the demo's customers do, made from a seed. Pure: the same seed, prices and sizes give the same plan.
 
-Buys stay well inside a customer's cash and sells inside the shares he brought, so every order that is not marked as
+Buys stay well inside a customer's cash and sells inside the shares they brought, so every order that is not marked as
 too large must be accepted; the few that ask for more money than there is must be refused. Anything else is a fault
 of the platform.
 """
@@ -15,12 +15,12 @@ from loadtests.figures import MICROS, to_wire
 CENT = 10_000
 CASH_MICROS = (20_000 * MICROS, 90_000 * MICROS)
 BUDGET_SHARE = 0.75  # of the cash, at prices 8 % above the reference: room for the collar of market orders
-SHAREHOLDER_SHARE = 0.3
-BY_AMOUNT_SHARE = 0.08
-AMOUNT_MIN_MICROS = 2 * MICROS
+SHAREHOLDER_SHARE = 0.3  # of the customers bring shares, so that there is something to sell from the start
+BY_AMOUNT_SHARE = 0.08  # of the buys
+AMOUNT_MIN_MICROS = 2 * MICROS  # a smaller amount might buy nothing at the price that is reached
 
 
-class Deed(Enum):
+class CommandKind(Enum):
     PLACE = "place"
     PLACE_TOO_LARGE = "too large"
     REPEAT = "repeat"
@@ -31,7 +31,7 @@ class Deed(Enum):
 class Command:
     """`order` is the number of the customer's own order that is placed, sent again with the same key, or cancelled."""
 
-    deed: Deed
+    kind: CommandKind
     order: int
     body: Mapping[str, object] = field(default_factory=dict)
 
@@ -60,69 +60,67 @@ def write_scripts(
         raise ValueError("no symbol has a reference price, so nothing can be traded")
     scripts = []
     for number in range(customers):
-        chance = random.Random(f"{seed}:{number}")
+        rng = random.Random(f"{seed}:{number}")
         mine = orders // customers + (1 if number < orders % customers else 0)
-        scripts.append(_write_script(chance, number, mine, symbols, prices_micros))
+        scripts.append(_write_script(rng, number, mine, symbols, prices_micros))
     return tuple(scripts)
 
 
 def _write_script(
-    chance: random.Random, number: int, orders: int, symbols: list[str], prices_micros: Mapping[str, int]
+    rng: random.Random, number: int, orders: int, symbols: list[str], prices_micros: Mapping[str, int]
 ) -> CustomerScript:
-    cash_micros = chance.randrange(*CASH_MICROS) // CENT * CENT
+    cash_micros = rng.randrange(*CASH_MICROS) // CENT * CENT
     budget_micros = int(cash_micros * BUDGET_SHARE)
     holdings: list[Holding] = []
-    if chance.random() < SHAREHOLDER_SHARE:
-        for symbol in chance.sample(symbols, min(2, len(symbols))):
-            cost_micros = prices_micros[symbol] * chance.randint(60, 110) // 100 // CENT * CENT
-            holdings.append(Holding(symbol, chance.randint(20, 200) * MICROS, max(CENT, cost_micros)))
+    if rng.random() < SHAREHOLDER_SHARE:
+        for symbol in rng.sample(symbols, min(2, len(symbols))):
+            cost_micros = prices_micros[symbol] * rng.randint(60, 110) // 100 // CENT * CENT
+            holdings.append(Holding(symbol, rng.randint(20, 200) * MICROS, max(CENT, cost_micros)))
     sellable = {holding.symbol: holding.qty_micros for holding in holdings}
     commands: list[Command] = []
     placed: list[int] = []
     for order in range(orders):
-        if chance.random() < 0.01:
+        if rng.random() < 0.01:
             commands.append(
-                Command(Deed.PLACE_TOO_LARGE, order, _too_large(chance, symbols, prices_micros, cash_micros))
+                Command(CommandKind.PLACE_TOO_LARGE, order, _too_large(rng, symbols, prices_micros, cash_micros))
             )
             continue
         left = [symbol for symbol, qty_micros in sellable.items() if qty_micros >= MICROS]
-        if left and chance.random() < 0.45:
-            symbol = chance.choice(left)
-            qty_micros = min(sellable[symbol], chance.randint(1, 15) * MICROS)
+        if left and rng.random() < 0.45:
+            symbol = rng.choice(left)
+            qty_micros = min(sellable[symbol], rng.randint(1, 15) * MICROS)
             sellable[symbol] -= qty_micros
-            body = _terms(chance, symbol, "sell", qty_micros, prices_micros[symbol])
+            body = _terms(rng, symbol, "sell", qty_micros, prices_micros[symbol])
         else:
-            symbol = chance.choice(symbols)
+            symbol = rng.choice(symbols)
             ceiling_micros = prices_micros[symbol] * 108 // 100
             fair_share = budget_micros // max(1, orders)
-            qty_micros = max(1, int(fair_share * chance.uniform(0.3, 0.95)) // ceiling_micros) * MICROS
-            if chance.random() < 0.1:
+            qty_micros = max(1, int(fair_share * rng.uniform(0.3, 0.95)) // ceiling_micros) * MICROS
+            if rng.random() < 0.1:
                 qty_micros = max(qty_micros // 4, MICROS // 10)
             cost_micros = qty_micros * ceiling_micros // MICROS
             if cost_micros > budget_micros:
                 continue
             budget_micros -= cost_micros
-            if chance.random() < BY_AMOUNT_SHARE and cost_micros > AMOUNT_MIN_MICROS:
+            if rng.random() < BY_AMOUNT_SHARE and cost_micros > AMOUNT_MIN_MICROS:
                 body = _by_amount(symbol, cost_micros)
             else:
-                body = _terms(chance, symbol, "buy", qty_micros, prices_micros[symbol])
-        commands.append(Command(Deed.PLACE, order, body))
+                body = _terms(rng, symbol, "buy", qty_micros, prices_micros[symbol])
+        commands.append(Command(CommandKind.PLACE, order, body))
         placed.append(order)
-        if chance.random() < 0.03:
-            commands.append(Command(Deed.REPEAT, chance.choice(placed)))
-        if chance.random() < 0.15:
-            commands.append(Command(Deed.CANCEL, placed.pop(chance.randrange(len(placed)))))
+        if rng.random() < 0.03:
+            commands.append(Command(CommandKind.REPEAT, rng.choice(placed)))
+        if rng.random() < 0.15:
+            commands.append(Command(CommandKind.CANCEL, placed.pop(rng.randrange(len(placed)))))
     return CustomerScript(number, cash_micros, tuple(holdings), tuple(commands))
 
 
-def _terms(
-    chance: random.Random, symbol: str, side: str, qty_micros: int, reference_micros: int
-) -> Mapping[str, object]:
+def _terms(rng: random.Random, symbol: str, side: str, qty_micros: int, reference_micros: int) -> Mapping[str, object]:
     body: dict[str, object] = {"symbol": symbol, "side": side, "qty": to_wire(qty_micros), "time_in_force": "day"}
-    if chance.random() < 0.35:
+    if rng.random() < 0.35:
         return {**body, "type": "market"}
     # Some limits cross the market at once, most rest near it, none leaves the price band of 10 %.
-    away_bps = chance.choice((-150, -40, 10, 30, 60, 120, 250, 500))
+    away_bps = rng.choice((-150, -40, 10, 30, 60, 120, 250, 500))
     sign = -1 if side == "buy" else 1
     limit_micros = reference_micros * (10_000 + sign * away_bps) // 10_000
     return {**body, "type": "limit", "limit_price": to_wire(to_tick(limit_micros))}
@@ -135,9 +133,9 @@ def _by_amount(symbol: str, cost_micros: int) -> Mapping[str, object]:
 
 
 def _too_large(
-    chance: random.Random, symbols: list[str], prices_micros: Mapping[str, int], cash_micros: int
+    rng: random.Random, symbols: list[str], prices_micros: Mapping[str, int], cash_micros: int
 ) -> Mapping[str, object]:
-    symbol = chance.choice(symbols)
+    symbol = rng.choice(symbols)
     qty_micros = (cash_micros * 3 // prices_micros[symbol] + 1) * MICROS
     return {
         "symbol": symbol,

@@ -1,4 +1,4 @@
-"""How the demo's story is told: one table over the cells, the proofs, the faults, and what to try next."""
+"""How the demo's report is printed: one table over the cells, the proofs, the faults, and what to try next."""
 
 import os
 import shutil
@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from loadtests.demo.run import DemoStory
+from loadtests.demo.run import DemoReport
 from loadtests.figures import dollars, shares
 from loadtests.quantiles import percentile
 
@@ -33,23 +33,25 @@ def shardctl_as_typed() -> str:
     return os.path.relpath(beside) if Path.cwd() in beside.parents else str(beside)
 
 
-def print_story(story: DemoStory, console: Console) -> None:
+def print_demo(report: DemoReport, console: Console) -> None:
     console.print()
-    console.print(_cells_table(story))
+    console.print(_cells_table(report))
     console.print(
-        f"\n{story.trading_s:.1f} s of trading: "
-        + ", ".join(f"{count:,} {what}" for what, count in sorted(story.counted.items())),
+        f"\n{report.trading_s:.1f} s of trading: "
+        + ", ".join(f"{count:,} {what}" for what, count in sorted(report.counted.items())),
     )
-    if story.retried:
-        console.print("sent again, with the same key: " + ", ".join(f"{n} x {why}" for why, n in story.retried.items()))
-    console.print(_proofs_table(story))
+    if report.retried:
+        console.print(
+            "sent again, with the same key: " + ", ".join(f"{n} x {why}" for why, n in report.retried.items())
+        )
+    console.print(_proofs_table(report))
     shardctl = shardctl_as_typed()
-    if story.faults:
+    if report.faults:
         console.print("\n[bold red]Not right:[/]")
-        for fault in story.faults:
+        for fault in report.faults:
             console.print(f"  - {fault}", markup=False, highlight=False)
-        if story.faults_more:
-            console.print(f"  ... and {story.faults_more} more")
+        if report.faults_more:
+            console.print(f"  ... and {report.faults_more} more")
         console.print(f"Look closer: {shardctl} doctor; {shardctl} status; {shardctl} logs NAME")
         return
     console.print("\n[bold green]The books balance.[/] Try next:")
@@ -57,14 +59,14 @@ def print_story(story: DemoStory, console: Console) -> None:
         console.print(f"  {command.replace('SHARDCTL', shardctl):<46} [dim]{why}[/]", highlight=False, soft_wrap=True)
 
 
-def _cells_table(story: DemoStory) -> Table:
+def _cells_table(report: DemoReport) -> Table:
     table = Table(
-        title=f"{story.size.customers} new customers over {len(story.cells)} cells, through {story.router_url}"
+        title=f"{report.size.customers} new customers over {len(report.cells)} cells, through {report.router_url}"
     )
     table.add_column("")
-    for name in story.cells:
+    for name in report.cells:
         table.add_column(name, justify="right")
-    cells = list(story.cells.values())
+    cells = list(report.cells.values())
     statuses = sorted({status for cell in cells for status in cell.after.get("orders_by_status", {})})
     rows: list[tuple[str, list[str]]] = [
         ("customers (this run / all)", [f"{cell.customers:,} / {cell.after.get('users', 0):,}" for cell in cells]),
@@ -87,11 +89,11 @@ def _cells_table(story: DemoStory) -> Table:
     return table
 
 
-def _proofs_table(story: DemoStory) -> Table:
+def _proofs_table(report: DemoReport) -> Table:
     """A line per ledger check, then the event streams; what is not right is red."""
     table = Table(title="proofs")
     table.add_column("")
-    cells = list(story.cells.values())
+    cells = list(report.cells.values())
     for cell in cells:
         table.add_column(cell.cell, justify="right")
     found = [

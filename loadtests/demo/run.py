@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from loadtests.client import Answer, Customer, CustomerError, RouterClient, new_key
-from loadtests.demo.order_mix import Command, CustomerScript, Deed, write_scripts
+from loadtests.demo.order_mix import Command, CommandKind, CustomerScript, write_scripts
 from loadtests.figures import from_wire
 from loadtests.operator_view import OperatorRefused, OperatorView
 
@@ -26,7 +26,12 @@ PAUSE_BETWEEN_COMMANDS_S = 0.15
 # And this keeps one with more orders than that under the sixty per minute.
 ORDERS_AT_PAUSE_MAX = 50
 LONG_PAUSE_S = 1.1
+# Relay and worker catch up within a few seconds; a cell whose database was killed meanwhile needs the rest.
 QUIET_S_MAX = 45.0
+QUIET_POLL_S = 0.5
+# A start of the market takes seconds: prices are asked for this often, half a second apart.
+PRICE_TRIES = 40
+PRICE_POLL_S = 0.5
 FAULTS_SHOWN = 20
 
 Progress = Callable[[str, int, int], None]
@@ -41,7 +46,7 @@ class DemoSize:
 
 
 @dataclass(slots=True)
-class CellStory:
+class CellReport:
     """What one cell did during the run, from both sides."""
 
     cell: str
@@ -55,10 +60,10 @@ class CellStory:
 
 
 @dataclass(slots=True)
-class DemoStory:
+class DemoReport:
     router_url: str
     size: DemoSize
-    cells: dict[str, CellStory] = field(default_factory=dict)
+    cells: dict[str, CellReport] = field(default_factory=dict)
     counted: Counter[str] = field(default_factory=Counter)
     faults: list[str] = field(default_factory=list)
     faults_more: int = 0
@@ -74,7 +79,7 @@ class DemoStory:
 
 @dataclass(slots=True)
 class Trader:
-    """A customer with his script and what he knows of his own orders."""
+    """A customer with their script and what they know of their own orders."""
 
     customer: Customer
     script: CustomerScript
@@ -83,38 +88,39 @@ class Trader:
     bodies: dict[int, Mapping[str, object]] = field(default_factory=dict)
 
 
-async def run_demo(router_url: str, view: OperatorView, size: DemoSize, progress: Progress) -> DemoStory:
-    story = DemoStory(router_url, size)
+async def run_demo(router_url: str, view: OperatorView, size: DemoSize, progress: Progress) -> DemoReport:
+    """Sign up, fund, trade, wait for quiet queues, prove. Raises RouterSilent, OperatorRefused; the rest are faults."""
+    report = DemoReport(router_url, size)
     for name in await view.cells():
-        story.cells[name] = CellStory(name)
-    if not story.cells:
-        story.fault("the stack has no cell")
-        return story
-    await _each_cell(story, view.summary, "before")
+        report.cells[name] = CellReport(name)
+    if not report.cells:
+        report.fault("the stack has no cell")
+        return report
+    await _each_cell(report, view.summary, "before")
     async with RouterClient(router_url, connections=size.at_once) as router:
         await router.must_answer()
-        customers = await _sign_up(router, story, size, progress)
+        customers = await _sign_up(router, report, size, progress)
         if not customers:
-            return story
+            return report
         prices = await _prices(customers[0])
         scripts = write_scripts(size.seed, customers=size.customers, orders=size.orders, prices_micros=prices)
         traders = [Trader(customer, scripts[number]) for number, customer in enumerate(customers)]
-        await _fund(traders, story, view, size, progress)
-        await _trade(traders, story, size, progress)
-        await _wait_until_quiet(story, view, progress)
-        await _compare_order_lists(traders, story, size)
-        story.retried = router.tally.retried
-    await _prove(story, view)
-    return story
+        await _fund(traders, report, view, size, progress)
+        await _trade(traders, report, size, progress)
+        await _wait_until_quiet(report, view, progress)
+        await _compare_order_lists(traders, report, size)
+        report.retried = router.tally.retried
+    await _prove(report, view)
+    return report
 
 
-async def _each_cell(story: DemoStory, ask: Callable[[str], Any], into: str) -> None:
-    answers = await asyncio.gather(*(ask(name) for name in story.cells))
-    for name, answer in zip(story.cells, answers, strict=True):
-        setattr(story.cells[name], into, answer)
+async def _each_cell(report: DemoReport, ask: Callable[[str], Any], into: str) -> None:
+    answers = await asyncio.gather(*(ask(name) for name in report.cells))
+    for name, answer in zip(report.cells, answers, strict=True):
+        setattr(report.cells[name], into, answer)
 
 
-async def _sign_up(router: RouterClient, story: DemoStory, size: DemoSize, progress: Progress) -> list[Customer]:
+async def _sign_up(router: RouterClient, report: DemoReport, size: DemoSize, progress: Progress) -> list[Customer]:
     """All customers, or those that could; a run is named by a random tag, so emails are new."""
     tag = secrets.token_hex(4)
     slots = asyncio.Semaphore(SIGN_UPS_AT_ONCE)
@@ -126,29 +132,29 @@ async def _sign_up(router: RouterClient, story: DemoStory, size: DemoSize, progr
             try:
                 customer = await router.sign_up(email, secrets.token_urlsafe(PASSWORD_BYTES), name=f"Demo {number}")
             except CustomerError as error:
-                story.fault(f"sign-up of customer {number}: {error}")
+                report.fault(f"sign-up of customer {number}: {error}")
                 return
         customers.append(customer)
-        _count_customer(story, customer)
+        _count_customer(report, customer)
         progress("signing up", len(customers), size.customers)
 
     await asyncio.gather(*(one(number) for number in range(size.customers)))
-    _judge_placement(story)
+    _judge_placement(report)
     return customers
 
 
-def _judge_placement(story: DemoStory) -> None:
+def _judge_placement(report: DemoReport) -> None:
     """The router fills the emptiest cell first: only one that was fuller than the others may have got nobody."""
-    users = {name: int(cell.before["users"]) + cell.customers for name, cell in story.cells.items()}
-    for name, cell in story.cells.items():
+    users = {name: int(cell.before["users"]) + cell.customers for name, cell in report.cells.items()}
+    for name, cell in report.cells.items():
         if cell.customers == 0 and users[name] < max(users.values()):
-            story.fault(f"no new customer was placed in {name}, though it has fewer users than others: {users}")
+            report.fault(f"no new customer was placed in {name}, though it has fewer users than others: {users}")
 
 
-def _count_customer(story: DemoStory, customer: Customer) -> None:
-    cell = story.cells.get(customer.cell or "")
+def _count_customer(report: DemoReport, customer: Customer) -> None:
+    cell = report.cells.get(customer.cell or "")
     if cell is None:
-        story.fault(f"a sign-up was answered by {customer.cell!r}, which shardctl does not list")
+        report.fault(f"a sign-up was answered by {customer.cell!r}, which shardctl does not list")
     else:
         cell.customers += 1
 
@@ -156,19 +162,19 @@ def _count_customer(story: DemoStory, customer: Customer) -> None:
 async def _prices(customer: Customer) -> dict[str, int]:
     """Reference prices of the demo's symbols, as a customer sees them; waits for the market to speak after a start."""
     prices: dict[str, int] = {}
-    for _ in range(40):
+    for _ in range(PRICE_TRIES):
         for symbol in SYMBOLS:
             answer = await customer.call({200, 404, 422}, "GET", f"/v1/symbols/{symbol}")
             if answer.status == 200 and answer.body["tradable"] and answer.body["reference_price"] is not None:
                 prices[symbol] = from_wire(answer.body["reference_price"])
         if prices:
             return prices
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(PRICE_POLL_S)
     return prices
 
 
 async def _fund(
-    traders: Sequence[Trader], story: DemoStory, view: OperatorView, size: DemoSize, progress: Progress
+    traders: Sequence[Trader], report: DemoReport, view: OperatorView, size: DemoSize, progress: Progress
 ) -> None:
     slots = asyncio.Semaphore(size.at_once)
     done = 0
@@ -183,18 +189,18 @@ async def _fund(
                     waiting += await trader.customer.bring_shares(
                         holding.symbol, holding.qty_micros, holding.unit_cost_micros
                     )
-                    story.counted["share transfers"] += 1
+                    report.counted["share transfers"] += 1
                 await view.approve_transfers(trader.customer.user_id, waiting)
             except (CustomerError, OperatorRefused) as error:
-                story.fault(f"funding of customer {trader.script.number}: {error}")
+                report.fault(f"funding of customer {trader.script.number}: {error}")
             done += 1
-            story.counted["deposits"] += 1
+            report.counted["deposits"] += 1
             progress("funding", done, len(traders))
 
     await asyncio.gather(*(one(trader) for trader in traders))
 
 
-async def _trade(traders: Sequence[Trader], story: DemoStory, size: DemoSize, progress: Progress) -> None:
+async def _trade(traders: Sequence[Trader], report: DemoReport, size: DemoSize, progress: Progress) -> None:
     loop = asyncio.get_running_loop()
     slots = asyncio.Semaphore(size.at_once)
     total = sum(len(trader.script.commands) for trader in traders)
@@ -207,62 +213,62 @@ async def _trade(traders: Sequence[Trader], story: DemoStory, size: DemoSize, pr
             next_at = loop.time() + (LONG_PAUSE_S if has_many else PAUSE_BETWEEN_COMMANDS_S)
             async with slots:
                 try:
-                    await _obey(trader, command, story)
+                    await _run_command(trader, command, report)
                 except CustomerError as error:
-                    story.fault(f"customer {trader.script.number}, {command.deed.value}: {error}")
+                    report.fault(f"customer {trader.script.number}, {command.kind.value}: {error}")
             done += 1
             progress("trading", done, total)
             await asyncio.sleep(max(0.0, next_at - loop.time()))
 
     started = loop.time()
     await asyncio.gather(*(one(trader) for trader in traders))
-    story.trading_s = loop.time() - started
+    report.trading_s = loop.time() - started
 
 
-async def _obey(trader: Trader, command: Command, story: DemoStory) -> None:
-    match command.deed:
-        case Deed.PLACE:
+async def _run_command(trader: Trader, command: Command, report: DemoReport) -> None:
+    match command.kind:
+        case CommandKind.PLACE:
             trader.keys[command.order] = new_key()
             trader.bodies[command.order] = command.body
             answer = await trader.customer.place(command.body, key=trader.keys[command.order])
             trader.order_ids[command.order] = str(answer.body["order_id"])
-            story.counted["orders accepted"] += 1
-            _count_order(story, answer)
-        case Deed.PLACE_TOO_LARGE:
+            report.counted["orders accepted"] += 1
+            _count_order(report, answer)
+        case CommandKind.PLACE_TOO_LARGE:
             answer = await trader.customer.place(command.body, statuses={422})
-            story.counted["orders refused, as they must be"] += 1
+            report.counted["orders refused, as they must be"] += 1
             if answer.code != "INSUFFICIENT_BUYING_POWER":
-                story.fault(f"an order beyond the customer's cash was refused with {answer.code}: {answer.body}")
-        case Deed.REPEAT if command.order in trader.order_ids:
+                report.fault(f"an order beyond the customer's cash was refused with {answer.code}: {answer.body}")
+        case CommandKind.REPEAT if command.order in trader.order_ids:
             answer = await trader.customer.place(trader.bodies[command.order], key=trader.keys[command.order])
-            story.counted["orders sent again with the same key"] += 1
+            report.counted["orders sent again with the same key"] += 1
             if not answer.replayed or answer.body["order_id"] != trader.order_ids[command.order]:
-                story.fault(f"the same key answered differently: {answer.body} instead of the first answer, replayed")
-        case Deed.CANCEL if command.order in trader.order_ids:
+                report.fault(f"the same key answered differently: {answer.body} instead of the first answer, replayed")
+        case CommandKind.CANCEL if command.order in trader.order_ids:
             answer = await trader.customer.cancel(trader.order_ids[command.order])
-            story.counted["cancels taken" if answer.status != 409 else "cancels too late"] += 1
+            report.counted["cancels taken" if answer.status != 409 else "cancels too late"] += 1
         case _:
-            story.counted["commands skipped: their order was not accepted"] += 1
+            report.counted["commands left out: their order was not accepted"] += 1
 
 
-def _count_order(story: DemoStory, answer: Answer) -> None:
-    cell = story.cells.get(answer.cell or "")
+def _count_order(report: DemoReport, answer: Answer) -> None:
+    cell = report.cells.get(answer.cell or "")
     if cell is None:
-        story.fault(f"an order was answered by {answer.cell!r}, which shardctl does not list")
+        report.fault(f"an order was answered by {answer.cell!r}, which shardctl does not list")
         return
     cell.accepted += 1
     if answer.attempts == 1:
         cell.latencies_ms.append(answer.elapsed_s * 1000)
 
 
-async def _wait_until_quiet(story: DemoStory, view: OperatorView, progress: Progress) -> None:
+async def _wait_until_quiet(report: DemoReport, view: OperatorView, progress: Progress) -> None:
     """Until every queue of every cell was empty twice. Orders that rest may be filled at any later time."""
     loop = asyncio.get_running_loop()
     started = loop.time()
     looks = 0
     while True:
-        await _each_cell(story, view.summary, "after")
-        busy = {name: _busy(cell.after) for name, cell in story.cells.items()}
+        await _each_cell(report, view.summary, "after")
+        busy = {name: _busy(cell.after) for name, cell in report.cells.items()}
         waited_s = loop.time() - started
         progress("waiting for quiet books", min(int(waited_s), int(QUIET_S_MAX)), int(QUIET_S_MAX))
         looks = 0 if any(any(counts.values()) for counts in busy.values()) else looks + 1
@@ -272,17 +278,17 @@ async def _wait_until_quiet(story: DemoStory, view: OperatorView, progress: Prog
             for name, counts in busy.items():
                 left = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
                 if left:
-                    story.fault(f"{name} is not quiet after {waited_s:.0f} s: {left}")
+                    report.fault(f"{name} is not quiet after {waited_s:.0f} s: {left}")
             return
-        await asyncio.sleep(0.5)
+        await asyncio.sleep(QUIET_POLL_S)
 
 
 def _busy(summary: Mapping[str, Any]) -> dict[str, int]:
     return {name: int(summary[name]) for name in ("outbox_pending", "inbox_pending", "instructions_pending")}
 
 
-async def _compare_order_lists(traders: Sequence[Trader], story: DemoStory, size: DemoSize) -> None:
-    """Each customer reads his own orders back: none lost, none doubled, none of somebody else."""
+async def _compare_order_lists(traders: Sequence[Trader], report: DemoReport, size: DemoSize) -> None:
+    """Each customer reads their own orders back: none lost, none doubled, none of somebody else."""
     slots = asyncio.Semaphore(size.at_once)
 
     async def one(trader: Trader) -> None:
@@ -290,21 +296,21 @@ async def _compare_order_lists(traders: Sequence[Trader], story: DemoStory, size
             try:
                 listed = [str(order["order_id"]) for order in await trader.customer.items("/v1/orders")]
             except CustomerError as error:
-                story.fault(f"reading the orders of customer {trader.script.number}: {error}")
+                report.fault(f"reading the orders of customer {trader.script.number}: {error}")
                 return
         if Counter(listed) != Counter(trader.order_ids.values()):
             accepted = len(trader.order_ids)
-            story.fault(f"customer {trader.script.number} had {accepted} orders accepted and reads back {len(listed)}")
+            report.fault(f"customer {trader.script.number} had {accepted} orders accepted and reads back {len(listed)}")
 
     await asyncio.gather(*(one(trader) for trader in traders))
 
 
-async def _prove(story: DemoStory, view: OperatorView) -> None:
-    await _each_cell(story, view.summary, "after")
-    await _each_cell(story, view.checks, "checks")
-    await _each_cell(story, lambda name: _events(view, name), "events")
-    for cell in story.cells.values():
-        _judge(cell, story)
+async def _prove(report: DemoReport, view: OperatorView) -> None:
+    await _each_cell(report, view.summary, "after")
+    await _each_cell(report, view.checks, "checks")
+    await _each_cell(report, lambda name: _events(view, name), "events")
+    for cell in report.cells.values():
+        _judge(cell, report)
 
 
 async def _events(view: OperatorView, cell: str) -> dict[str, Any]:
@@ -314,23 +320,23 @@ async def _events(view: OperatorView, cell: str) -> dict[str, Any]:
         return {"cell": cell, "equal": False, "refused": str(error)}
 
 
-def _judge(cell: CellStory, story: DemoStory) -> None:
+def _judge(cell: CellReport, report: DemoReport) -> None:
     orders = _orders(cell.after) - _orders(cell.before)
     if orders < cell.accepted:
-        story.fault(f"{cell.cell} accepted {cell.accepted} orders and holds only {orders} more than before")
+        report.fault(f"{cell.cell} accepted {cell.accepted} orders and holds only {orders} more than before")
     if cell.after["users"] - cell.before["users"] < cell.customers:
-        story.fault(f"{cell.cell} took {cell.customers} sign-ups and has fewer new users")
+        report.fault(f"{cell.cell} took {cell.customers} sign-ups and has fewer new users")
     if cell.accepted and cell.after["executions"] <= cell.before["executions"]:
-        story.fault(f"{cell.cell}: nothing was filled")
+        report.fault(f"{cell.cell}: nothing was filled")
     if cell.after.get("quarantined", 0) > cell.before.get("quarantined", 0):
-        story.fault(f"{cell.cell}: reports were quarantined")
+        report.fault(f"{cell.cell}: reports were quarantined")
     if not cell.checks.get("healthy"):
         red = [str(check["name"]) for check in cell.checks.get("checks", ()) if check.get("violations")]
-        story.fault(f"{cell.cell}: ledger checks failed: {', '.join(red) or cell.checks}")
+        report.fault(f"{cell.cell}: ledger checks failed: {', '.join(red) or cell.checks}")
     if not cell.checks.get("checks"):
-        story.fault(f"{cell.cell}: no ledger check ran")
+        report.fault(f"{cell.cell}: no ledger check ran")
     if not cell.events.get("equal"):
-        story.fault(f"{cell.cell}: events in Kafka differ from events in the database: {cell.events}")
+        report.fault(f"{cell.cell}: events in Kafka differ from events in the database: {cell.events}")
 
 
 def _orders(summary: Mapping[str, Any]) -> int:

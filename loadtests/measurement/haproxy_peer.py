@@ -1,5 +1,5 @@
-"""HAProxy as a peer: whether it is there, what it is told, and what is sent to it and to our router: configurations, a
-token that it checks, requests."""
+"""HAProxy as a peer: whether it is there, how it is configured, and what is sent to it and to our router: requests,
+and a token that it checks."""
 
 import base64
 import hmac

@@ -13,6 +13,8 @@ RequestOf = Callable[[int, int], bytes]
 
 @dataclass(slots=True)
 class LoadResult:
+    """Grows while the load runs. `latencies_s` holds those of all answers, whatever their status."""
+
     elapsed_s: float = 0.0
     statuses: Counter[int] = field(default_factory=Counter)
     latencies_s: list[float] = field(default_factory=list)
@@ -29,7 +31,8 @@ def checked(result: LoadResult, wanted: int) -> LoadResult:
     return result
 
 
-def told(name: str, result: LoadResult, wanted: int = 201) -> dict[str, float]:
+def latency_figures(name: str, result: LoadResult, wanted: int = 201) -> dict[str, float]:
+    """Wanted answers per second, p50 and p99 in milliseconds, as figures of a round named `name`_..."""
     return {
         f"{name}_per_s": round(result.per_second(wanted), 1),
         f"{name}_p50_ms": round(percentile(result.latencies_s, 0.50) * 1000, 3),

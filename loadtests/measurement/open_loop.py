@@ -16,7 +16,8 @@ from urllib.parse import urlsplit
 from loadtests.measurement.load_result import LoadResult, RequestOf
 from loadtests.measurement.raw_http import ConnectionBroken, answer_end
 
-TURN_S = 0.001
+TICK_S = 0.001
+"""Between two looks at what is due: a request leaves at most so much late, which counts as its latency."""
 
 
 async def drive_paced(
@@ -72,7 +73,7 @@ class PacedClient:
             while sent < count and began + sent / per_s <= now:
                 self._come(began + sent / per_s)
                 sent += 1
-            await asyncio.sleep(TURN_S)
+            await asyncio.sleep(TICK_S)
         self._expected = answered + count
         self._end_if_complete()
         await finished

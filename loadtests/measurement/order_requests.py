@@ -22,8 +22,8 @@ def order_around_key(url: str, headers: dict[str, str], body: bytes) -> tuple[by
     return before, after
 
 
-def orders_in_turn(heads: list[tuple[bytes, bytes]], connections: int | None, name: str) -> RequestOf:
-    """Each connection serves customers of its own, one after the other; None: one customer on each."""
+def orders_round_robin(heads: list[tuple[bytes, bytes]], connections: int | None, name: str) -> RequestOf:
+    """Each connection serves customers of its own in turn; None: one customer on each. Keys begin with `name`."""
     connections = connections or len(heads)
     turns = len(heads) // connections
 

@@ -29,6 +29,7 @@ from loadtests.measurement.own_processes import free_port
 from loadtests.measurement.pgbench import Database
 
 START_S_MAX = 60.0
+"""Each server or process; `initdb` on a busy machine takes ten seconds."""
 NAME = "cell-1"
 
 

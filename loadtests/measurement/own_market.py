@@ -14,18 +14,24 @@ from loadtests.measurement.queries import open_customers
 from loadtests.measurement.stack_customers import sign_fresh
 
 BATCH: Final = 64
+"""Commands in a call, as many as a cell puts into one."""
 IN_FLIGHT: Final = 2
+"""Calls at once, as many as a cell has."""
 USERS: Final = 1_280
+"""Ten times what is in flight: a call seldom waits for the lock of a user in another."""
 SYMBOL: Final = "KO"
 PX_MICROS: Final = 62 * MICROS
 LIMIT_PX: Final = 57 * MICROS
+"""Below the price, so that orders rest, and inside the price band of ten percent."""
 CASH_MICROS: Final = 9_000_000_000 * MICROS
 
 
 async def open_in(cell: OwnCell, count: int) -> list[uuid.UUID]:
+    """That many customers with cash. Raises MeasurementRefused."""
     return await open_customers(cell.service_dsn, count, cash_micros=CASH_MICROS, symbol=SYMBOL, px_micros=PX_MICROS)
 
 
 def route_tokens(cell: OwnCell, users: Sequence[uuid.UUID]) -> list[str]:
+    """For asking the cell's app server directly."""
     signer = RouteTokenSigner(load_key_ring(cell.folder / "keys" / ROUTE_FILE))
     return sign_fresh(signer, NAME, 1, users)

@@ -34,7 +34,7 @@ select (select count(*) from brokerage.orders),
        (select count(*) from brokerage.inbox),
        (select count(*) from brokerage.venue_instructions)
 """
-_TELL: LiteralString = "select pg_stat_force_next_flush()"
+_FLUSH_STATISTICS: LiteralString = "select pg_stat_force_next_flush()"
 _PAGES: LiteralString = """
 select sum(heap_blks_hit + heap_blks_read + coalesce(idx_blks_hit + idx_blks_read, 0))::bigint
   from pg_statio_user_tables where schemaname = 'brokerage'
@@ -57,6 +57,7 @@ select outcome, (extract(epoch from clock_timestamp() - at) * 1000000)::float8 f
 """
 _SHIFT: LiteralString = "select set_config('brokerage.clock_offset', %s, false)"
 AT_ONCE = 64
+"""Customers in one call."""
 
 
 async def open_customers(
@@ -120,7 +121,9 @@ class Counts:
 
     async def pages(self) -> int:
         """Pages of tables and indexes that were looked at so far, in memory or not, by whomever has ended or rests."""
-        await self._connection.execute(_TELL)  # what counting looks at is counted now, not in the next difference
+        await self._connection.execute(
+            _FLUSH_STATISTICS
+        )  # what counting looks at is counted now, not in the next difference
         row = await (await self._connection.execute(_PAGES)).fetchone()
         assert row is not None
         return row[0]
@@ -165,7 +168,7 @@ class SingleOrders:
         if row != (True,):
             raise MeasurementRefused(f"the profile {profile} was refused")
 
-    async def let_pass(self, time: timedelta) -> None:
+    async def advance_clock(self, time: timedelta) -> None:
         """The database's clock goes on by that for this connection."""
         self._ahead += time
         await self._connection.execute(_SHIFT, [f"{self._ahead.total_seconds()} s"])

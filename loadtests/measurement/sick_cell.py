@@ -11,6 +11,7 @@ import uvloop
 
 HEALTHS: Final = ("well", "hang", "slow", "reset", "garbage")
 SLOW_S: Final = 2.0
+"""Within the router's limit for an answer, and far beyond what anyone waits for gladly."""
 _WELL: Final = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 15\r\n\r\n" + b'{"cash":"0.00"}'
 _HALF: Final = b"HTTP/1.1 200 OK\r\ncontent-length: 40\r\n\r\n{"
 

@@ -21,6 +21,7 @@ from loadtests.measurement.state_folder import keys_folder
 from loadtests.operator_view import OperatorView
 
 CASH_MICROS = 9_000_000 * MICROS
+"""One deposit, just below the largest that is taken."""
 
 
 @dataclass(frozen=True, slots=True)

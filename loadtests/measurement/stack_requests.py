@@ -1,7 +1,7 @@
 """The orders of a stack's customers, through the router and past it."""
 
 from loadtests.measurement.load_result import RequestOf
-from loadtests.measurement.order_requests import order_around_key, orders_in_turn
+from loadtests.measurement.order_requests import order_around_key, orders_round_robin
 from loadtests.measurement.stack_customers import Bench
 
 
@@ -12,10 +12,10 @@ def through_router(
         order_around_key(bench.router_url, {"Authorization": f"Bearer {customer.access_token}"}, bench.body())
         for customer in bench.customers
     ]
-    return orders_in_turn(heads, connections, f"{name}-{round_number}")
+    return orders_round_robin(heads, connections, f"{name}-{round_number}")
 
 
 def to_cell(bench: Bench, round_number: int, connections: int | None = None) -> RequestOf:
     body = bench.body()
     heads = [order_around_key(bench.cell_url, {"X-Route-Token": token}, body) for token in bench.route_tokens()]
-    return orders_in_turn(heads, connections, f"cell-{round_number}")
+    return orders_round_robin(heads, connections, f"cell-{round_number}")

@@ -1,4 +1,4 @@
-"""A venue that does as it is told: it takes orders, acknowledges them, and fills them all when asked.
+"""A venue without a will of its own: it takes orders, acknowledges them, and fills them all when asked.
 
 It speaks the frames of `exchange/` (a 4-byte length, then JSON) and promises nothing else: no log, no resume. For
 measuring a cell's worker without what a real exchange costs. Reports are numbered; the worker's own acknowledgement

@@ -25,7 +25,7 @@ from loadtests.replay.reconcile import (
 from loadtests.replay.state import AT_ONCE, Player, Progress, ReplayReport
 from loadtests.replay.tape_plan import MICROS_PER_SHARE
 
-SETTLE_S_MAX = 60.0
+SETTLE_S_MAX = 60.0  # until no queue holds anything; fills of the last orders come within a second
 
 
 async def cell_sums(view: OperatorView, cells: Iterable[str], symbol: str) -> dict[str, CellSums]:
@@ -98,7 +98,9 @@ async def reconcile_customers(players: Sequence[Player], report: ReplayReport, p
                     report.filled += mine.cum_qty_micros
                     report.cost_micros += sum(qty * price for qty, price in mine.fills) // MICROS_PER_SHARE
             for name in seen:
-                report.differences.append(f"customer {player.plan.number}: has an order {name!r} that he never placed")
+                report.differences.append(
+                    f"customer {player.plan.number}: has an order {name!r} that they never placed"
+                )
             customer = await _seen_customer(player.customer, report.request.symbol)
             report.differences.extend(compare_customer(player.plan, player.funding, customer))
         done += 1
@@ -120,7 +122,7 @@ async def _seen_orders(player: Player) -> dict[str, SeenOrder]:
             if from_wire(link["cum_qty"]) > 0:
                 path = f"/v1/orders/{link['order_id']}/executions"
                 executions = await player.customer.items(path, {"direction": "asc"})
-                fills += [(from_wire(told["last_qty"]), from_wire(told["last_px"])) for told in executions]
+                fills += [(from_wire(each["last_qty"]), from_wire(each["last_px"])) for each in executions]
         name = str(chain[0]["client_order_id"] or order["order_id"])
         if name in found:
             name = f"{name} (again: {order['order_id']})"
@@ -175,7 +177,7 @@ async def reconcile_cells(
 
 
 def _compare_with_operator(player: Player, shown: dict[str, Any], report: ReplayReport) -> None:
-    """The operator's view of the same person: the cell of the map, his profile, his money."""
+    """The operator's view of the same person: the cell of the map, their profile, their money."""
     account, cell = shown["account"], shown["located"]["cell"]
     expected = expected_customer(player.plan, player.funding)
     for what, wanted, found in (

@@ -26,46 +26,46 @@ def generate_tape(
     """Text of a message file. `mid_price` is in dollars x 10,000 and must be whole cents."""
     if rows < 10:
         raise ValueError(f"a tape of fewer than 10 rows shows nothing: {rows}")
-    chance = random.Random(seed)
+    rng = random.Random(seed)
     book: list[_Resting] = []
     lines: list[str] = []
-    now_ns = OPENING_NS + chance.randrange(1_000_000)
-    next_id = 1_000_000 + chance.randrange(1_000_000)
+    now_ns = OPENING_NS + rng.randrange(1_000_000)
+    next_id = 1_000_000 + rng.randrange(1_000_000)
     foreign_id = 500_000
     while len(lines) < rows:
-        now_ns += int(chance.expovariate(1 / 40_000_000)) + 1
-        dice = chance.random()
-        if dice < 0.50 or not book:
-            next_id += chance.randint(1, 40)
-            direction = chance.choice((1, -1))
-            price = mid_price - direction * TICK * chance.randint(1, spread_ticks)
-            order = _Resting(next_id, chance.choice((1, 10, 18, 50, 100, 100, 200, 350)), price, direction)
+        now_ns += int(rng.expovariate(1 / 40_000_000)) + 1
+        drawn = rng.random()
+        if drawn < 0.50 or not book:
+            next_id += rng.randint(1, 40)
+            direction = rng.choice((1, -1))
+            price = mid_price - direction * TICK * rng.randint(1, spread_ticks)
+            order = _Resting(next_id, rng.choice((1, 10, 18, 50, 100, 100, 200, 350)), price, direction)
             book.append(order)
             lines.append(_row(now_ns, 1, order, order.left))
-        elif dice < 0.74:
-            order = book.pop(chance.randrange(len(book)))
+        elif drawn < 0.74:
+            order = book.pop(rng.randrange(len(book)))
             lines.append(_row(now_ns, 3, order, order.left))
-        elif dice < 0.92:
-            order = book[chance.randrange(len(book))]
-            size = order.left if chance.random() < 0.5 else chance.randint(1, order.left)
+        elif drawn < 0.92:
+            order = book[rng.randrange(len(book))]
+            size = order.left if rng.random() < 0.5 else rng.randint(1, order.left)
             lines.append(_row(now_ns, 4, order, size))
             order.left -= size
             if order.left == 0:
                 book.remove(order)
-        elif dice < 0.95:
-            lines.append(f"{_time(now_ns)},5,0,{chance.randint(1, 100)},{mid_price},{chance.choice((1, -1))}")
-        elif dice < 0.98:
+        elif drawn < 0.95:
+            lines.append(f"{_time(now_ns)},5,0,{rng.randint(1, 100)},{mid_price},{rng.choice((1, -1))}")
+        elif drawn < 0.98:
             foreign_id += 1
-            stranger = _Resting(foreign_id, chance.randint(1, 100), mid_price, chance.choice((1, -1)))
-            lines.append(_row(now_ns, chance.choice((3, 4)), stranger, stranger.left))
-        elif dice < 0.99 and partial_cancels:
-            order = book[chance.randrange(len(book))]
+            stranger = _Resting(foreign_id, rng.randint(1, 100), mid_price, rng.choice((1, -1)))
+            lines.append(_row(now_ns, rng.choice((3, 4)), stranger, stranger.left))
+        elif drawn < 0.99 and partial_cancels:
+            order = book[rng.randrange(len(book))]
             if order.left > 1:
-                size = chance.randint(1, order.left - 1)
+                size = rng.randint(1, order.left - 1)
                 lines.append(_row(now_ns, 2, order, size))
                 order.left -= size
         else:
-            lines.append(f"{_time(now_ns)},7,0,0,{chance.choice((-1, 0, 1))},-1")
+            lines.append(f"{_time(now_ns)},7,0,0,{rng.choice((-1, 0, 1))},-1")
     return "\n".join(lines) + "\n"
 
 

@@ -16,11 +16,11 @@ from loadtests.replay.tape_plan import MICROS_PER_SHARE, Action, CustomerPlan, S
 
 SPARE_CASH_MICROS = 10_000 * 1_000_000  # on top of what all buys of a customer could cost at once
 DEPOSIT_MICROS_MAX = 9_000_000 * 1_000_000  # a larger need is paid in several deposits
-FEW_CUSTOMERS = 32
-PRICE_S_MAX = 20.0
-IN_MARKET_S_MAX = 30.0
+FEW_CUSTOMERS = 32  # so many sign up one after another within seconds
+PRICE_S_MAX = 20.0  # prices reach a cell twice a second; the rest is for a cell that is being restarted
+IN_MARKET_S_MAX = 30.0  # an order is at the venue within a second, or its cell is away
 NOT_YET_IN_MARKET = frozenset({"pending", "validated", "funds_held", "queued", "pending_replace"})
-REPLACE_TRIES = 20
+REPLACE_TRIES = 20  # each is refused (412) by one fill that came in between; an order has fewer
 
 
 async def sign_up(
@@ -46,7 +46,7 @@ async def sign_up(
 
 
 def needed_funding(plan: CustomerPlan) -> Funding:
-    """Enough for every buy and every sell of his to be open at once."""
+    """Enough for all their buys and all their sells to be open at once."""
     cents = 10_000
     cash_micros = -(-(plan.buy_cost_micros + SPARE_CASH_MICROS) // cents) * cents
     return Funding(cash_micros=cash_micros, qty_micros=plan.sell_size * MICROS_PER_SHARE)

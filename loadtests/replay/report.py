@@ -1,4 +1,4 @@
-"""How a replay is told, to people or as JSON: what the tape held, what was played, sums per cell, every difference."""
+"""How a replay is shown, to people or as JSON: what the tape held, what was played, sums per cell, every difference."""
 
 from collections.abc import Mapping
 from dataclasses import asdict

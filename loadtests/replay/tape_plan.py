@@ -84,7 +84,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class CustomerPlan:
-    """What one customer does, in the tape's order, and what he needs to be able to do it."""
+    """What one customer does, in the tape's order, and what they need to be able to do it."""
 
     number: int
     steps: tuple[Step, ...]

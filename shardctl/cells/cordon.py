@@ -10,6 +10,7 @@ from infra.backends.local.backend import LocalBackend
 from infra.runtime.redis_client import REDIS_FAILURES
 from infra.topology.cells import CellState
 from infra.topology.shard_map import ShardMap
+from shardctl.acts.recording import recorded_act
 from shardctl.errors import Refused
 from shardctl.shardmap.publish import publish_map
 from shardctl.shardmap.store import ShardMapStore, open_store
@@ -30,12 +31,14 @@ class StateChange:
 
 async def cordon_cell(backend: LocalBackend, name: str, reason: str) -> StateChange:
     """Take no new users. Raises `Refused` for an unknown, draining or retired cell, `StaleEpoch`, `NotReachable`."""
-    return await _set_state(backend, name, CellState.CORDONED, reason)
+    async with recorded_act(backend, "cordon_cell", name, reason=reason):
+        return await _set_state(backend, name, CellState.CORDONED, reason)
 
 
 async def uncordon_cell(backend: LocalBackend, name: str, reason: str) -> StateChange:
     """Take new users again. Raises as `cordon_cell`."""
-    return await _set_state(backend, name, CellState.OPEN, reason)
+    async with recorded_act(backend, "uncordon_cell", name, reason=reason):
+        return await _set_state(backend, name, CellState.OPEN, reason)
 
 
 async def _set_state(backend: LocalBackend, name: str, wanted: CellState, reason: str) -> StateChange:

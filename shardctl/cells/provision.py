@@ -16,6 +16,7 @@ from infra.runtime.redis_client import REDIS_FAILURES
 from infra.topology.cells import Cell
 from infra.topology.identifiers import CellId
 from infra.topology.shard_map import ShardMap
+from shardctl.acts.recording import recorded_act
 from shardctl.errors import Refused
 from shardctl.shardmap.publish import publish_map
 from shardctl.shardmap.store import ShardMapStore, open_store
@@ -95,16 +96,17 @@ async def _publish(redis_url: str, shard_map: ShardMap, report: Report) -> None:
         report(Step("shard map", Phase.READY, f"epoch {shard_map.epoch}"))
 
 
-async def add_cell(backend: LocalBackend, cell: CellSpec, report: Report) -> ShardMap:
+async def add_cell(backend: LocalBackend, cell: CellSpec, report: Report, *, reason: str | None = None) -> ShardMap:
     """A further cell joins a running stack: its database, schema, topics and processes first, the map last.
 
     Raises Refused (no running stack; the cell exists with another number of app servers) and BackendError. A failure
     leaves a cell that no user is sent to; the same command continues.
     """
-    async with backend.lock():
+    if not await backend.is_running():
+        raise Refused(f"the stack {backend.stack} is not running: `shardctl up` first")
+    act = recorded_act(backend, "add_cell", cell.name, reason=reason, arguments={"apis": cell.apis})
+    async with act, backend.lock():
         spec = backend.record().spec
-        if not await backend.is_running():
-            raise Refused(f"the stack {backend.stack} is not running: `shardctl up` first")
         if cell not in spec.cells:
             if cell.name in {item.name for item in spec.cells}:
                 raise Refused(f"{cell.name} exists with another number of apis: `shardctl up --apis N` changes that")

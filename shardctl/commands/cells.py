@@ -49,13 +49,17 @@ def add(
         str | None, typer.Argument(help="Name of the new cell; by default the next of cell-1, cell-2, ...")
     ] = None,
     apis: Annotated[int, typer.Option(help="App servers.")] = 1,
+    reason: Annotated[str | None, typer.Option(help="Why; kept with your name in `shardctl acts list`.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Add a cell to the running stack; it takes new users, and no existing user moves. Harmless to repeat by name."""
     taken = frozenset(cell.name for cell in open_stack().record().spec.cells)
     cell = CellSpec(name or next_cell_name(taken), apis)
     with shown_progress(f"adding {cell.name}", quiet=as_json) as report:
-        shard_map = run_resumable(add_cell(open_stack(report), cell, report), resume=f"shardctl cells add {cell.name}")
+        shard_map = run_resumable(
+            add_cell(open_stack(report), cell, report, reason=reason),
+            resume=f"shardctl cells add {cell.name} --apis {cell.apis}",
+        )
     if as_json:
         print_json({"cell": cell.name, "epoch": shard_map.epoch})
     else:

@@ -55,6 +55,10 @@ def rotate(
             help="A key leaked: old keys are void at once (certain if this ends with 0). Customers must log in again.",
         ),
     ] = False,
+    reason: Annotated[str | None, typer.Option(help="Why; kept with your name in `shardctl acts list`.")] = None,
+    unrecorded: Annotated[
+        bool, typer.Option("--unrecorded", help="Rotate even if the control database cannot record it.")
+    ] = False,
 ) -> None:
     """New signing keys; nobody is logged out. Old keys stay valid until what they signed has expired (--drop-old: not).
 
@@ -63,7 +67,15 @@ def rotate(
     wanted = (ring,) if ring is not None else tuple(Rotated)
     stack = open_stack()
     rotation = run_resumable(
-        rotate_keys(stack, wanted, int(stack_clock(stack).epoch_s()), drop_old=drop_old), resume="shardctl keys rotate"
+        rotate_keys(
+            stack,
+            wanted,
+            int(stack_clock(stack).epoch_s()),
+            drop_old=drop_old,
+            reason=reason,
+            unrecorded=unrecorded,
+        ),
+        resume=f"shardctl keys rotate{f' {ring}' if ring else ''}{' --drop-old' if drop_old else ''}",
     )
     for change in rotation.changes:
         dropped = f", dropped {', '.join(change.dropped)}" if change.dropped else ""

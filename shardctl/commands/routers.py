@@ -35,12 +35,19 @@ def list_(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] =
 @app.command()
 def restart(
     name: Annotated[str | None, typer.Argument(help="One router; by default all, one after the other.")] = None,
+    reason: Annotated[str | None, typer.Option(help="Why; kept with your name in `shardctl acts list`.")] = None,
+    unrecorded: Annotated[
+        bool, typer.Option("--unrecorded", help="Restart even if the control database cannot record it.")
+    ] = False,
 ) -> None:
     """Rolling restart without dropping a request: each router finishes what it has and keeps its listening socket; the
     next follows when it is ready. Stops at the first that does not become ready."""
     with shown_progress("restarting") as report:
         backend: LocalBackend = open_stack(report)
-        done = run_resumable(restart_routers(backend, name), resume="shardctl routers restart")
+        done = run_resumable(
+            restart_routers(backend, name, reason=reason, unrecorded=unrecorded),
+            resume=f"shardctl routers restart{f' {name}' if name else ''}",
+        )
     print_line(f"restarted: {', '.join(done)}")
 
 

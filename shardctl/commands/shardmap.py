@@ -6,10 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from infra.runtime.redis_client import REDIS_FAILURES
-from shardctl.errors import NotReachable, Refused
 from shardctl.output import print_json, print_line, print_table
-from shardctl.shardmap.publish import publish_map
+from shardctl.shardmap.republish import republish_map
 from shardctl.shardmap.store import EpochRecord, open_store
 from shardctl.stack.current import control_dsn, open_stack
 
@@ -45,25 +43,14 @@ def show(
 
 
 @app.command()
-def publish() -> None:
+def publish(
+    reason: Annotated[str | None, typer.Option(help="Why; kept with your name in `shardctl acts list`.")] = None,
+) -> None:
     """Write the map of the control database to Redis, for instance after Redis was emptied. Harmless to repeat.
 
     Routers do not wait for it: without Redis they ask the control database.
     """
-    print_line(f"epoch {asyncio.run(_publish())} published")
-
-
-async def _publish() -> int:
-    backend = open_stack()
-    async with open_store(control_dsn(backend)) as store:
-        shard_map = await store.load()
-    try:
-        done = await publish_map(backend.addresses().redis_url, shard_map)
-    except REDIS_FAILURES as error:
-        raise NotReachable(f"Redis does not answer ({error}): `shardctl status`, `shardctl logs redis`") from error
-    if not done:
-        raise Refused(f"Redis holds a newer map than epoch {shard_map.epoch}: `shardctl doctor`")
-    return shard_map.epoch
+    print_line(f"epoch {asyncio.run(republish_map(open_stack(), reason))} published")
 
 
 async def _read(history: int) -> tuple[dict[str, Any], list[EpochRecord]]:

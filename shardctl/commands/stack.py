@@ -17,6 +17,7 @@ from shardctl.stack.current import open_backend, open_stack
 from shardctl.stack.follow import follow_log, known_logs, last_lines
 from shardctl.stack.inspect import StackStatus, env_lines, read_status, status_table
 from shardctl.stack.plan import StackOptions
+from shardctl.stack.stop import stop_stack
 
 _WATCH_PAUSE_S = 1.0
 """Reading memory and states of thirty processes takes some ten milliseconds."""
@@ -75,20 +76,20 @@ async def _up(options: StackOptions, *, wait: bool, as_json: bool) -> None:
 def down(
     delete_data: Annotated[bool, typer.Option("--delete-data", help="Remove everything the stack stored.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    reason: Annotated[str | None, typer.Option(help="Why; kept with your name in `shardctl acts list`.")] = None,
 ) -> None:
     """Stop the stack; its data stays unless --delete-data is given. Also ends what a killed supervisor left behind."""
-    run_resumable(_down(delete_data=delete_data, yes=yes), resume="shardctl down")
+    run_resumable(_down(delete_data=delete_data, yes=yes, reason=reason), resume="shardctl down")
 
 
-async def _down(*, delete_data: bool, yes: bool) -> None:
+async def _down(*, delete_data: bool, yes: bool, reason: str | None) -> None:
     with shown_progress("stopping") as report:
         backend = open_backend(report)
         if not backend.exists():
             print_line(f"there is no stack {backend.stack}; nothing to stop")
             return
         if not delete_data:
-            async with backend.lock():
-                await backend.stop()
+            await stop_stack(backend, reason)
             print_line(f"stack {backend.stack} is stopped; its data is kept in {backend.folder.root}")
             return
     confirm_by_name(backend.stack, f"remove every byte of the stack {backend.stack}", yes=yes)

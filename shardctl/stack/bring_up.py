@@ -11,6 +11,7 @@ from infra.backends.backend import BackendError, Phase, Report, Step
 from infra.backends.cell_spec import SERVER_KINDS, ProcessKind, ProcessSpec
 from infra.backends.local.backend import LocalBackend, is_local_stack_port
 from infra.security.keys import generate_key_files
+from shardctl.acts.recording import recorded_act
 from shardctl.cells.provision import migrate_cells, migrate_control, register_cells
 from shardctl.stack.plan import StackOptions, plan_spec
 
@@ -32,13 +33,15 @@ async def bring_up(backend: LocalBackend, options: StackOptions, report: Report,
         await backend.create(spec)
         generate_key_files(backend.folder.keys)
         failures = await _start_servers(backend, report)
-        names = await backend.names(lambda process: _is_ours(process) and process.cell not in failures)
-        await backend.start(names)
-        await register_cells(backend, tuple(cell for cell in spec.cells if cell.name not in failures), report)
-        if wait:
-            await backend.await_ready(names, READY_TIMEOUT_S)
-        if failures:
-            raise BackendError("\n".join(failures.values()))
+        # Recorded as soon as there is a database for it; what came before changed servers and schemas only.
+        async with recorded_act(backend, "bring_up_stack", backend.stack, arguments=options.given()):
+            names = await backend.names(lambda process: _is_ours(process) and process.cell not in failures)
+            await backend.start(names)
+            await register_cells(backend, tuple(cell for cell in spec.cells if cell.name not in failures), report)
+            if wait:
+                await backend.await_ready(names, READY_TIMEOUT_S)
+            if failures:
+                raise BackendError("\n".join(failures.values()))
 
 
 async def _start_servers(backend: LocalBackend, report: Report) -> dict[str, str]:

@@ -5,8 +5,8 @@ removes a cell, because users live there. It never sets a stack's clock back, be
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from typing import Final
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Final
 
 from infra.backends.cell_spec import CellSpec, Profile, SpecInvalid, StackSpec, next_cell_name
 from shardctl.errors import Refused
@@ -36,6 +36,10 @@ class StackOptions:
     share_transfers: str | None = None
     clock_offset_s: float | None = None
 
+    def given(self) -> dict[str, Any]:
+        """The options that were given."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
 
 def plan_spec(existing: StackSpec | None, options: StackOptions, external: Mapping[str, str]) -> StackSpec:
     """The stack to run.
@@ -52,8 +56,7 @@ def plan_spec(existing: StackSpec | None, options: StackOptions, external: Mappi
     spec = _with_cells(existing, wanted, apis)
     if options.apis is not None:
         spec = replace(spec, cells=tuple(replace(cell, apis=options.apis) for cell in spec.cells))
-    given = {name: value for name in _REPLACED if (value := getattr(options, name)) is not None}
-    return replace(spec, **given)
+    return replace(spec, **{name: value for name, value in options.given().items() if name in _REPLACED})
 
 
 def _refuse_forbidden_changes(existing: StackSpec, options: StackOptions) -> None:

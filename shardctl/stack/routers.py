@@ -9,6 +9,7 @@ from typing import Any
 from infra.backends.cell_spec import ProcessKind
 from infra.backends.local.backend import LocalBackend
 from infra.backends.local.readiness import readiness_facts
+from shardctl.acts.recording import recorded_act
 from shardctl.errors import Refused
 
 RENEW_TIMEOUT_S = 40.0
@@ -41,14 +42,17 @@ async def list_routers(backend: LocalBackend) -> list[RouterRow]:
     return rows
 
 
-async def restart_routers(backend: LocalBackend, name: str | None) -> tuple[str, ...]:
+async def restart_routers(
+    backend: LocalBackend, name: str | None, *, reason: str | None = None, unrecorded: bool = False
+) -> tuple[str, ...]:
     """Restart all, or the one that is named; returns their names. Raises Refused for an unknown name, BackendError if
     one does not become ready again."""
     known = await backend.names(lambda process: process.kind is ProcessKind.ROUTER)
     if name is not None and name not in known:
         raise Refused(f"there is no router {name}; there are: {', '.join(known)}")
     wanted = known if name is None else (name,)
-    async with backend.lock():
+    act = recorded_act(backend, "restart_routers", name or "all", reason=reason, unrecorded=unrecorded)
+    async with act, backend.lock():
         for each in wanted:
             await backend.renew(each, RENEW_TIMEOUT_S)
     return wanted

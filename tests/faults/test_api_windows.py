@@ -17,10 +17,10 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from cell.ledger.trial_balance import run_trial_balance
+from cell.commands.batcher import Batcher, BatcherLimits
+from cell.commands.command import Command, CommandKind, procedures
 from cell.metrics import TABLE
-from cell.orders.batcher import Batcher, BatcherLimits
-from cell.orders.command import Command, CommandKind, procedures
+from cell.trial_balance import run_trial_balance
 from infra.runtime.clock import SystemClock
 from infra.runtime.database import make_pool
 from infra.runtime.fault_points import FaultPoints

@@ -24,7 +24,7 @@ import aiohttp
 import psycopg
 import pytest
 
-from cell.ledger.trial_balance import run_trial_balance
+from cell.trial_balance import run_trial_balance
 from infra.security.keys import ROUTE_FILE, load_key_ring
 from infra.security.route_token import RouteTokenSigner
 from tests.support.app_server import AppServer, app_server

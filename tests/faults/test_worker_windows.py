@@ -11,7 +11,7 @@ from typing import LiteralString
 import psycopg
 import pytest
 
-from cell.ledger.trial_balance import run_trial_balance
+from cell.trial_balance import run_trial_balance
 from exchange.prices import START_PRICES
 from tests.support.cell_books import MICROS, CellBooks
 from tests.support.databases import TestDatabase

@@ -13,8 +13,8 @@ import pytest
 from cell.archive.queries import archive_step
 from cell.archive.sweep import Archived, Place, archive
 from cell.ledger.queries import list_entries
-from cell.ledger.trial_balance import read_checks, run_trial_balance
 from cell.orders.queries import list_events, list_executions, list_orders
+from cell.trial_balance import read_checks, run_trial_balance
 from infra.runtime.database import Pool, make_pool
 from infra.runtime.settings import PostgresSettings
 from tests.integration.test_ledger_checks import CORRUPTIONS, fill_books, found_by

@@ -11,9 +11,9 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
+from cell.commands.batcher import Batcher, BatcherLimits
+from cell.commands.command import Command, CommandKind, Outcome, procedures
 from cell.metrics import TABLE
-from cell.orders.batcher import Batcher, BatcherLimits
-from cell.orders.command import Command, CommandKind, Outcome, procedures
 from infra.runtime import deadline
 from infra.runtime.clock import SystemClock
 from infra.runtime.database import make_pool

@@ -25,7 +25,6 @@ from infra.runtime.settings import PostgresSettings
 from infra.security.keys import OPERATOR_FILE, ROUTE_FILE, generate_key_files, load_key_ring
 from infra.security.operator_token import sign_operator_token
 from infra.security.route_token import RouteTokenSigner
-from router.app import create_identity_app
 from tests.support.asgi import ask_asgi
 from tests.support.databases import TestDatabase
 from tests.support.exchange_process import ExchangeProcess
@@ -173,7 +172,7 @@ async def ports(
         CellSettings(name="cell-1", postgres=PostgresSettings(dsn=cell_database.service_dsn), keys_dir=keys)
     )
     async with running_router(tmp_path) as router, cell.running():
-        identity = create_identity_app(router.router)
+        identity = router.router.pages
         asks = {
             "customer": asking(cell.customer),
             "operator": asking(cell.operator),

@@ -14,8 +14,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from cell.orders import batcher as batching
-from cell.orders.command import Command, CommandKind
+from cell.commands import batcher as batching
+from cell.commands.command import Command, CommandKind
 from infra.runtime.database import make_pool
 from infra.runtime.fair_permits import FairPermits
 from infra.runtime.on_behalf import on_behalf_of

@@ -621,3 +621,15 @@ async def test_a_preview_ends_with_its_budget(port: Port) -> None:
         blocker.execute("lock table brokerage.users")
         status, _, body = await port.ask("POST", "/v1/orders/preview", ORDER, budget_ms=100)
     assert (status, body["code"]) == (503, "OVERLOADED")
+
+
+async def test_placing_and_cancelling_have_one_handler_under_every_spelling_of_their_paths(port: Port) -> None:
+    for target in ("/v1/orders", "/v1/orders/", "//v1/orders", "/v1//orders//"):
+        status, _, placed = await port.ask("POST", target, ORDER)
+        assert status == 201, target
+        cancelled = f"{target.rstrip('/')}/{placed['order_id']}{'/' * target.endswith('/')}"
+        assert (await port.ask("DELETE", cancelled))[0] in (200, 202), cancelled
+        assert (await port.ask("DELETE", f"{target}/nobodys"))[2]["code"] == "ORDER_NOT_FOUND"
+    status, headers, _ = await port.ask("DELETE", "/v1/orders/preview")
+    assert (status, headers["allow"]) == (405, "OPTIONS, POST")
+    assert (await port.ask("DELETE", "/v1/orders"))[0] == 405

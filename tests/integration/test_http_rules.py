@@ -272,6 +272,9 @@ async def test_an_id_in_a_path_has_one_spelling(served: Served) -> None:
         "POST", "/v1/orders", {**served.customer, "X-Idempotency-Key": "o", "Content-Type": "application/json"}, ORDER
     )
     order_id = (await talk(served.port, ("POST", placed), ("POST", order)))[1].json()["order_id"]
+    shown = request_bytes("GET", f"/operator/v1/users/{user_id}/orders", headers)
+    [listed] = (await talk(served.operator_port, ("GET", shown)))[0].json()["items"]
+    assert (listed["order"]["order_id"], listed["order"]["venue_order_id"]) == (order_id, None)
     digits = order_id.replace("-", "")
     moved = f"{digits[:7]}-{digits[7:13]}-{digits[13:16]}-{digits[16:20]}-{digits[20:]}"
     assert len(moved) == 36

@@ -3,7 +3,7 @@
 import psycopg
 import pytest
 
-from cell.ledger.trial_balance import SAMPLE_ROWS_MAX, TrialBalance, read_checks, run_trial_balance
+from cell.trial_balance import SAMPLE_ROWS_MAX, TrialBalance, read_checks, run_trial_balance
 from tests.support.cell_books import MICROS, SYMBOLS, CellBooks, PlacedOrder
 from tests.support.corrupted_books import IN_THE_BOOKS
 from tests.support.corrupted_in_pairs import IN_PAIRS

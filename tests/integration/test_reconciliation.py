@@ -9,9 +9,9 @@ from typing import Any
 import psycopg
 import pytest
 
-from cell.ledger.trial_balance import AccountTotal, CheckResult, run_trial_balance
 from cell.reconciliation.queries import VenueOrder, find_differences, list_runs, record_run
 from cell.reconciliation.verdict import EventFindings, VenueFindings, Verdict, judge
+from cell.trial_balance import AccountTotal, CheckResult, run_trial_balance
 from infra.runtime.database import Pool, make_pool
 from infra.runtime.settings import PostgresSettings
 from tests.support.cell_books import CellBooks

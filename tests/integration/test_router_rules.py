@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator
 import pytest
 from litestar.routes import HTTPRoute
 
-from router.app import create_identity_app
 from tests.support.raw_http import Answer, read_answer, request_bytes
 from tests.support.routers import RouterUnderTest, running_router
 from tests.support.stub_cell import SeenRequest, answer, chunked
@@ -35,7 +34,7 @@ def own_routes(router: RouterUnderTest) -> list[tuple[str, str]]:
     """Method and path of what the router answers itself, on either port."""
     return [
         (method, route.path_format)
-        for route in create_identity_app(router.router).routes
+        for route in router.router.pages.routes
         if isinstance(route, HTTPRoute)
         for method in sorted(map(str, route.methods))
         if method != "OPTIONS"

@@ -49,7 +49,7 @@ async def test_a_connection_whose_last_piece_waits_for_a_slow_reader_serves_the_
             await router.cells["cell-1"].succeed(request, writer)
             return
         writer.write(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n")
-        (client,) = router.router.forwarder.clients
+        (client,) = router.clients()
         while client.transport.get_write_buffer_size() < HIGH_WATER - len(LAST):
             writer.write(chunked(CHUNK))
             await asyncio.sleep(0.001)

@@ -92,7 +92,7 @@ async def test_bytes_pass_both_ways_after_the_upgrade(router: RouterUnderTest, e
     writer.close()
     await asyncio.wait_for(echo.ended.wait(), 5)
     await asyncio.sleep(0.05)
-    assert (cell.tunnels, router.router.forwarder.tunnels) == (0, set())
+    assert (cell.tunnels, len(router.router.tunnels)) == (0, 0)
 
 
 async def test_a_reader_that_stalls_stalls_the_cell_and_nothing_is_hoarded(
@@ -201,8 +201,8 @@ async def test_a_router_that_drains_says_goodbye_between_two_frames(router: Rout
         await reader.readuntil(b"\r\n\r\n")
         frames.writer.write(MESSAGE + MESSAGE[:4])
         await reader.readexactly(11)
-        (client,) = router.router.forwarder.clients
-        client.shutdown()
+        (client,) = router.clients()
+        client.drain()
         frames.writer.write(MESSAGE[4:] + b"never passed on")
         assert await reader.readexactly(3 + 4) == MESSAGE[4:] + b"\x88\x02\x03\xf4"  # 1012: service restart
         writer.write(b"\x88\x82\0\0\0\0\x03\xf4")
@@ -223,8 +223,8 @@ async def test_what_was_only_about_to_open_ends_like_what_is_open(
     async with asyncio.timeout(5):
         await frames.asked.wait()
         if how == "drained":
-            (client,) = router.router.forwarder.clients
-            client.shutdown()
+            (client,) = router.clients()
+            client.drain()
         else:
             router.router.revoked._merge({user_id: int(time.time()) + 5})
         frames.agrees.set()
@@ -232,7 +232,7 @@ async def test_what_was_only_about_to_open_ends_like_what_is_open(
         await frames.ended.wait()
     assert told.startswith(b"HTTP/1.1 101 " if how == "drained" else b"HTTP/1.1 401 ")
     assert told.endswith(b"\x88\x02\x03\xf4") == (how == "drained")
-    assert router.router.forwarder.tunnels == set()
+    assert len(router.router.tunnels) == 0
     writer.close()
 
 
@@ -254,22 +254,22 @@ async def test_a_client_that_has_just_left_does_not_keep_other_streams_from_thei
     """His stream is gone a moment after him; writing to his closed connection is an error with uvloop."""
     user_id = router.user_of("cell-1")
     token = router.token_of(user_id)
-    forwarder = router.router.forwarder
     clients = [await asyncio.open_connection("127.0.0.1", router.port) for _ in range(4)]
     async with asyncio.timeout(5):
         for reader, writer in clients:
             writer.write(upgrade(token))
             await reader.readuntil(b"\r\n\r\n")
-        gone = next(iter(forwarder.tunnels)).request
-        gone.client_left()
-        write = type(gone.edge.transport).write
+        gone = router.clients()[0]
+        assert gone.active is not None
+        gone.active.client_left()
+        write = type(gone.transport).write
 
         def refuse(transport: asyncio.Transport, data: bytes) -> None:
-            if transport is gone.edge.transport:
+            if transport is gone.transport:
                 raise RuntimeError("the handler is closed")
             write(transport, data)
 
-        monkeypatch.setattr(type(gone.edge.transport), "write", refuse)
+        monkeypatch.setattr(type(gone.transport), "write", refuse)
         router.router._revoke({user_id})
         await eventually(lambda: no_tunnels(router))
     for _, writer in clients:
@@ -277,7 +277,7 @@ async def test_a_client_that_has_just_left_does_not_keep_other_streams_from_thei
 
 
 async def no_tunnels(router: RouterUnderTest) -> bool:
-    return not router.router.forwarder.tunnels
+    return not len(router.router.tunnels)
 
 
 async def test_streams_that_are_being_opened_count_too(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import time
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack
@@ -226,7 +225,7 @@ def figures(readers: Readers) -> bytes:
     """`/metrics` of a router that has this watcher."""
     metrics = Metrics(())
     watch = readers.watcher.watch
-    metrics.registry.register(RouterCollector(cells=list, refusals={}, watch=watch, readings={}, now=time.monotonic))
+    metrics.registry.register(RouterCollector(cells=list, refusals={}, watch=watch, readings={}, now=lambda: 1.0))
     return metrics.render()
 
 
@@ -365,7 +364,6 @@ async def test_changes_are_pushed_as_deltas_and_heard_at_once(tmp_path: Path, re
     """Many moves, one after the other, to three readers; each hears of each by the notice alone."""
     shard_map = map_of(URLS, epoch=1)
     await publish_map(redis_url, shard_map)
-    took_s: list[float] = []
     async with AsyncExitStack() as stack:
         readers = [
             await stack.enter_async_context(Readers(tmp_path / str(n), redis_url, poll_s=60.0)) for n in range(3)
@@ -377,20 +375,14 @@ async def test_changes_are_pushed_as_deltas_and_heard_at_once(tmp_path: Path, re
             newer = map_of(URLS, epoch=epoch, pins=pins.items())
             heard = [asyncio.create_task(reader.until_epoch(epoch)) for reader in readers]
             await asyncio.sleep(0)
-            began = time.perf_counter()
             await publish_map(redis_url, newer, previous=shard_map)
             for each in heard:
                 await each
-            took_s.append(time.perf_counter() - began)
             shard_map = newer
         for reader in readers:
             assert reader.watcher.current is not None
             assert encode_map(reader.watcher.current) == encode_map(shard_map)
             assert (reader.watcher.watch.deltas, reader.watcher.watch.gaps) == (200, 0)
-    took_s.sort()
-    median_s, p99_s = took_s[len(took_s) // 2], took_s[int(len(took_s) * 0.99)]
-    print(f"push: p50 {median_s * 1000:.1f} ms, p99 {p99_s * 1000:.1f} ms")
-    assert median_s < 0.1  # nobody polls; the p99 of a busy test machine says nothing
 
 
 async def test_a_gap_in_the_deltas_is_closed_by_the_snapshot(tmp_path: Path, redis_url: str) -> None:

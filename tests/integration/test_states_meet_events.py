@@ -10,8 +10,8 @@ from datetime import timedelta
 import psycopg
 import pytest
 
-from cell.ledger.trial_balance import run_trial_balance
 from cell.orders.status import OrderStatus
+from cell.trial_balance import run_trial_balance
 from tests.support.cell_books import MICROS, CellBooks, PlacedOrder, now
 from tests.support.databases import TestDatabase
 

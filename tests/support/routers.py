@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from infra.runtime.settings import ListenSettings, RedisSettings
 from infra.security.customer_token import CustomerTokenSigner
@@ -17,6 +17,7 @@ from infra.topology.identifiers import CellId
 from infra.topology.shard_map import ShardMap, build_map
 from infra.topology.snapshot import encode_map
 from router.app import Router
+from router.client_connection import ClientConnection
 from router.settings import ControlSettings, LimitSettings, RouterSettings, UpstreamSettings
 from tests.support.free_port import free_port
 from tests.support.raw_http import Answer, ask
@@ -68,6 +69,10 @@ class RouterUnderTest:
 
     def token(self, cell_id: str = "cell-1") -> str:
         return self.token_of(self.user_of(cell_id))
+
+    def clients(self) -> list[ClientConnection]:
+        """The connections that are open to it."""
+        return cast(list[ClientConnection], self.router.clients.clients())
 
     async def ask(self, method: str, target: str, **options: Any) -> Answer:
         return await ask(self.port, method, target, **options)

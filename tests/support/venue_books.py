@@ -14,7 +14,7 @@ from uuid import UUID
 
 import psycopg
 
-from cell.ledger.trial_balance import run_trial_balance
+from cell.trial_balance import run_trial_balance
 from exchange.prices import START_PRICES
 from infra.runtime.database import Pool, make_pool
 from infra.runtime.settings import PostgresSettings

@@ -11,13 +11,14 @@ from msgspec import UNSET, Raw, UnsetType
 from cell import errors
 from cell.accounts.queries import find_account
 from cell.caller import Answer, Caller, Moment, format_time, idempotency_key
-from cell.controller import READ, WRITE, Described, IdempotencyKey, amount, answers, as_response, json_body
-from cell.fingerprint import fingerprint
+from cell.commands.batcher import Batcher
+from cell.commands.command import Command, CommandKind
+from cell.commands.fingerprint import fingerprint
+from cell.commands.outcome import settled
+from cell.endpoint import IdempotencyKey, as_response
+from cell.fields import parse_amount
 from cell.money import AMOUNT_MAX_MICROS, MICROS, Amount, format_micros
-from cell.orders.batcher import Batcher
-from cell.orders.command import Command, CommandKind
-from cell.orders.outcome import settled
-from cell.orders.schemas import parse_amount
+from cell.openapi import READ, WRITE, Described, amount, answers, json_body
 from infra.runtime.clock import Clock
 from infra.runtime.database import Pool
 from infra.runtime.market_calendar import market_date

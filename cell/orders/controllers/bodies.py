@@ -7,7 +7,8 @@ from typing import Any, Final
 
 from litestar.openapi.spec import Schema
 
-from cell.controller import (
+from cell.money import AMOUNT_MAX_MICROS, MICROS
+from cell.openapi import (
     CLIENT_ORDER_ID,
     SYMBOL,
     amount,
@@ -18,7 +19,6 @@ from cell.controller import (
     price,
     text,
 )
-from cell.money import AMOUNT_MAX_MICROS, MICROS
 
 _TIMES_IN_FORCE: Final = ("day", "gtc", "ioc", "fok")
 _ORDER_CALLS: Final = ("get_order", "cancel_order", "replace_order", "list_order_events", "list_executions")

@@ -12,12 +12,12 @@ from litestar.params import FromPath, FromQuery
 
 from cell import errors
 from cell.caller import Caller, Moment, format_time
-from cell.controller import (
+from cell.money import Amount, format_micros
+from cell.openapi import (
     LIST,
     Described,
     answers,
 )
-from cell.money import Amount, format_micros
 from cell.orders import queries
 from cell.orders.schemas import parse_order_id
 from cell.paging import foreign_token, parse_page, view_rows

@@ -1,35 +1,30 @@
 """`/v1/orders` for customers: commands, lists, and one order by any of its names."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from operator import itemgetter
-from typing import Any
+from typing import Any, ClassVar, NoReturn
 
 import msgspec
 from litestar import Controller, Request, Response, delete, get, patch, post
 from litestar.di import NamedDependency
+from litestar.openapi.spec import Schema
 from litestar.params import FromPath, FromQuery
 
 from cell import errors
-from cell.caller import Answer, Caller, idempotency_key, is_visible_ascii
-from cell.controller import (
-    LIST,
-    READ,
-    WRITE,
-    Described,
-    IdempotencyKey,
-    IfMatch,
-    answers,
-    as_response,
-)
+from cell.caller import Caller, idempotency_key, is_visible_ascii
+from cell.commands.batcher import Batcher
+from cell.commands.command import CommandKind
+from cell.endpoint import IdempotencyKey, IfMatch, as_response
+from cell.fields import parse_symbol
 from cell.moment import parse_moment
+from cell.openapi import LIST, READ, WRITE, Described, answers, text
 from cell.orders import queries
-from cell.orders.batcher import Batcher
-from cell.orders.cancel import cancel_named_order, cancel_order
-from cell.orders.command import CommandKind
+from cell.orders.cancel import cancel_named_order
 from cell.orders.controllers.bodies import PLACING, PREVIEWING, REPLACING
-from cell.orders.place import place_order
 from cell.orders.preview import Preview, preview_order
 from cell.orders.replace import replace_order
-from cell.orders.schemas import OrderView, order_view, parse_order_id, parse_symbol
+from cell.orders.schemas import OrderView, order_view, parse_order_id
 from cell.orders.status import CLOSED, OPEN, OrderStatus
 from cell.paging import parse_page, view_rows
 from infra.runtime.database import Pool
@@ -61,6 +56,18 @@ def _shown(row: queries.Row | None) -> Response[OrderView]:
     return Response(view, headers={"ETag": view.etag})
 
 
+@dataclass
+class _Listed(Described):
+    own_parameters: ClassVar[Mapping[str, Schema]] = {
+        "status": text("open, closed, or one state", choices=("open", "closed", *OrderStatus))
+    }
+
+
+def _served_by_the_port() -> NoReturn:
+    """Two operations stand here for the document and for `Allow`; every spelling of their paths is served before."""
+    raise AssertionError("CustomerPort serves this")
+
+
 class OrderController(Controller):
     path = "/v1/orders"
     tags = ("orders",)
@@ -72,17 +79,8 @@ class OrderController(Controller):
         operation_class=PLACING,
         responses=answers(OrderView, WRITE, s201="the order as accepted; an acknowledgement, never a fill"),
     )
-    async def place(
-        self,
-        request: Request[Any, Any, Any],
-        caller: NamedDependency[Caller],
-        batcher: NamedDependency[Batcher],
-        idempotency: IdempotencyKey = None,
-    ) -> Response[bytes]:
-        key = idempotency_key(idempotency)
-        check_content_type(request.headers.get("content-type"))
-        answer: Answer = await place_order(batcher, caller, key, await request.body())
-        return as_response(answer)
+    async def place(self, idempotency: IdempotencyKey = None) -> Response[bytes]:
+        _served_by_the_port()
 
     @post(
         "/preview",
@@ -114,15 +112,8 @@ class OrderController(Controller):
             OrderView, (*READ, 409, 422), s202="the order, pending_cancel", s200="the order, cancelled at once"
         ),
     )
-    async def cancel(
-        self,
-        order_id: FromPath[str],
-        caller: NamedDependency[Caller],
-        batcher: NamedDependency[Batcher],
-        idempotency: IdempotencyKey = None,
-    ) -> Response[bytes]:
-        key = idempotency_key(idempotency)
-        return as_response(await cancel_order(batcher, caller, key, parse_order_id(order_id)))
+    async def cancel(self, order_id: FromPath[str], idempotency: IdempotencyKey = None) -> Response[bytes]:
+        _served_by_the_port()
 
     @delete(
         "/by-client-order-id/{client_order_id:str}",
@@ -177,7 +168,7 @@ class OrderController(Controller):
     @get(
         "/",
         summary="List orders, newest first",
-        operation_class=Described,
+        operation_class=_Listed,
         responses=answers(OrderPage, LIST, s200="a page of orders"),
     )
     async def list_orders(

@@ -1,4 +1,4 @@
--- Is the request that comes now the one that its key was first used for? Fingerprints are 33 bytes (cell/fingerprint.py): a
+-- Is the request that comes now the one that its key was first used for? Fingerprints are 33 bytes (cell/commands/fingerprint.py): a
 -- version, the form of that version, and the form of the release before. Two of one version are compared by that; if either
 -- side knows only the older form (16 bytes, the last of the 33), by the older one.
 create or replace function brokerage.same_request_v1(stored bytea, asked bytea) returns boolean

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 
 from cell.accounts.controllers.account import deposit_fingerprint
 from cell.caller import Caller
-from cell.fingerprint import VERSION, Part, fingerprint
+from cell.commands.fingerprint import VERSION, Part, fingerprint
 from cell.orders.cancel import cancel_command
 from cell.orders.place import place_command
 from cell.orders.replace import Changes, replace_fingerprint
 from cell.orders.schemas import OrderTerms
-from cell.positions.controller import transfer_fingerprint
+from cell.transfers.bring import transfer_fingerprint
 
 CALLER = Caller(uuid.UUID(int=1), 1)
 Request = tuple[tuple[Any, ...], bytes]

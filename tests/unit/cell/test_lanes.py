@@ -6,8 +6,8 @@ from uuid import UUID
 
 import pytest
 
-from cell.orders.command import Command, CommandKind
-from cell.orders.lanes import Lanes, Pending
+from cell.commands.command import Command, CommandKind
+from cell.commands.lanes import Lanes, Pending
 
 pytestmark = pytest.mark.anyio
 FLOOD = 20

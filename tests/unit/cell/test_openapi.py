@@ -10,8 +10,8 @@ from cell.accounts.controllers.account import DepositRequest
 from cell.app import create_app
 from cell.orders.replace import ReplaceRequest
 from cell.orders.schemas import OrderRequest
-from cell.positions.controller import TransferRequest
 from cell.settings import CellSettings
+from cell.transfers.bring import TransferRequest
 from infra.runtime.settings import PostgresSettings
 from infra.security.keys import generate_key_files
 

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from loadtests.measurement.alternation import TURN_S, Way, take_turns
+from loadtests.measurement.alternation import TURN_S, Target, alternate
 from loadtests.measurement.open_loop import drive_paced, paced
 from loadtests.measurement.raw_http import ConnectionBroken
 from loadtests.measurement.refusal import MeasurementRefused
@@ -93,8 +93,8 @@ async def test_what_a_way_adds_is_told_against_the_last_one_and_who_has_a_pid_is
         writer.write(ANSWER)
 
     async with serving(later) as slow, serving(at_once) as quick:
-        ways = [Way("slow", slow, request_of), Way("quick", quick, request_of, os.getpid())]
-        figures = await take_turns(ways, per_s=20.0, seconds=2 * TURN_S, connections=4, wanted=201)
+        ways = [Target("slow", slow, request_of), Target("quick", quick, request_of, os.getpid())]
+        figures = await alternate(ways, per_s=20.0, seconds=2 * TURN_S, connections=4, wanted=201)
     for label in ("p50", "p99"):
         assert figures[f"slow_added_{label}_ms"] == round(figures[f"slow_{label}_ms"] - figures[f"quick_{label}_ms"], 3)
     assert figures["slow_added_p50_ms"] > 0
@@ -109,7 +109,7 @@ async def test_turns_with_wrong_answers_are_no_measurement() -> None:
 
     async with serving(answer) as url:
         with pytest.raises(MeasurementRefused, match="503"):
-            await take_turns([Way("cell", url, request_of)], per_s=10.0, seconds=TURN_S, connections=1, wanted=201)
+            await alternate([Target("cell", url, request_of)], per_s=10.0, seconds=TURN_S, connections=1, wanted=201)
 
 
 async def test_a_connection_that_breaks_after_an_answer_ends_the_measurement() -> None:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadtests.demo.order_mix import CustomerScript, Deed, write_scripts
+from loadtests.demo.order_mix import CommandKind, CustomerScript, write_scripts
 from loadtests.figures import MICROS, from_wire
 
 PRICES = {"AAPL": 228_500_000, "KO": 68_400_000, "SNDL": 930_000}
@@ -29,7 +29,7 @@ def _check_means(script: CustomerScript) -> None:
     sold: Counter[str] = Counter()
     spent_micros = 0
     for command in script.commands:
-        if command.deed not in (Deed.PLACE, Deed.PLACE_TOO_LARGE):
+        if command.kind not in (CommandKind.PLACE, CommandKind.PLACE_TOO_LARGE):
             continue
         if "notional" in command.body:
             amount_micros = from_wire(command.body["notional"])
@@ -44,7 +44,7 @@ def _check_means(script: CustomerScript) -> None:
             limit_micros = from_wire(command.body["limit_price"])
             assert abs(limit_micros - reference_micros) * 20 <= reference_micros + 20 * 10_000, "inside the price band"
             assert limit_micros % (10_000 if limit_micros >= MICROS else 100) == 0
-        if command.deed is Deed.PLACE_TOO_LARGE:
+        if command.kind is CommandKind.PLACE_TOO_LARGE:
             assert qty_micros * reference_micros // MICROS > script.cash_micros
         elif command.body["side"] == "sell":
             sold[str(command.body["symbol"])] += qty_micros
@@ -56,10 +56,10 @@ def _check_means(script: CustomerScript) -> None:
 
 def test_the_mix_holds_every_kind_of_deed() -> None:
     scripts = write_scripts(1, customers=200, orders=3_000, prices_micros=PRICES)
-    deeds = Counter(command.deed for script in scripts for command in script.commands)
-    bodies = [command.body for script in scripts for command in script.commands if command.deed is Deed.PLACE]
-    assert deeds[Deed.PLACE] + deeds[Deed.PLACE_TOO_LARGE] > 2_900
-    assert all(deeds[deed] > 5 for deed in Deed)
+    deeds = Counter(command.kind for script in scripts for command in script.commands)
+    bodies = [command.body for script in scripts for command in script.commands if command.kind is CommandKind.PLACE]
+    assert deeds[CommandKind.PLACE] + deeds[CommandKind.PLACE_TOO_LARGE] > 2_900
+    assert all(deeds[deed] > 5 for deed in CommandKind)
     assert {(body["side"], body["type"]) for body in bodies} == {
         ("buy", "market"),
         ("buy", "limit"),

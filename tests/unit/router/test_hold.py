@@ -16,25 +16,25 @@ NOW_S = 1_800_000_000.0
 
 async def test_a_late_refusal_of_one_write_does_not_send_it_beside_another() -> None:
     holding = Holding(HoldSettings())
-    sent = holding.join(USER, 2.0, 5.0)
-    await sent.turn()
-    refused_late = holding.join(USER, 1.0, 5.0)  # it had arrived first, but its refusal was slower
+    sent = holding.enqueue(USER, 2.0, 5.0)
+    await sent.wait()
+    refused_late = holding.enqueue(USER, 1.0, 5.0)  # it had arrived first, but its refusal was slower
     refused_late.still_halted(HaltedAnswer("USER_HALTED"))
-    turn = asyncio.create_task(refused_late.turn())
+    turn = asyncio.create_task(refused_late.wait())
     await asyncio.sleep(0.1)
     assert not turn.done()
     sent.leave()
     async with asyncio.timeout(5):
         await turn
     refused_late.leave()
-    assert (holding.waiting, holding.lines) == (0, {})
+    assert (holding.waiting, holding.queues) == (0, {})
 
 
 async def test_a_lease_that_is_long_over_by_our_clock_does_not_make_the_line_ask_on_and_on() -> None:
     holding = Holding(HoldSettings(), lambda: NOW_S + 3600)
-    ticket = holding.join(USER, 1.0, 5.0)
+    waiter = holding.enqueue(USER, 1.0, 5.0)
     loop = asyncio.get_running_loop()
     for _ in range(5):
-        ticket.still_halted(HaltedAnswer("USER_HALTED", datetime.fromtimestamp(NOW_S + 1, UTC)))
-    assert holding.lines[USER].not_before_s - loop.time() > 0.1
-    ticket.leave()
+        waiter.still_halted(HaltedAnswer("USER_HALTED", datetime.fromtimestamp(NOW_S + 1, UTC)))
+    assert holding.queues[USER].not_before_s - loop.time() > 0.1
+    waiter.leave()

@@ -1,11 +1,11 @@
 """Taking over who waits in the kernel's queue ends, whatever the kernel says."""
 
+import asyncio
 import errno
 import socket
 from typing import cast
 
 import pytest
-import uvicorn
 
 from router.listener import _take_over_waiting
 
@@ -29,5 +29,5 @@ class Refusing:
 )
 async def test_without_room_for_a_socket_nobody_is_asked_for_on_and_on(number: int, asked: int) -> None:
     listener = Refusing(number)
-    await _take_over_waiting(cast(socket.socket, listener), cast(uvicorn.Server, None), lambda: None)
+    await _take_over_waiting(cast(socket.socket, listener), asyncio.Protocol)
     assert listener.asked == asked

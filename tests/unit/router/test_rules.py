@@ -15,9 +15,10 @@ from router.breaker import Breaker
 from router.bulkhead import Bulkhead
 from router.documents import merge_documents
 from router.errors import CellOverloaded
-from router.headers import Ids, RequestHead, write_request
+from router.headers import Ids, drop_named_by_connection, take_header, write_request
 from router.locate import locate_user
 from router.placement import IdNotFound, NoOpenCell, choose_cell, mint_user_id
+from router.request import Request
 from router.settings import UpstreamSettings
 from router.target import is_forwarded, is_plain
 
@@ -50,25 +51,25 @@ def test_a_breaker_opens_after_failures_in_a_row_and_lets_one_try() -> None:
 @pytest.mark.anyio
 async def test_a_bulkhead_keeps_order_and_limits() -> None:
     bulkhead = Bulkhead(UpstreamSettings(in_flight_max=1, queue_max=2, queue_wait_s=0.2))
-    places = bulkhead.writes
-    assert places.try_acquire("first")
+    permits = bulkhead.writes
+    assert permits.try_acquire("first")
     order: list[int] = []
 
     async def wait(number: int) -> None:
-        await bulkhead.acquire(places, number)
+        await bulkhead.acquire(permits, number)
         order.append(number)
 
     first, second = asyncio.create_task(wait(1)), asyncio.create_task(wait(2))
     await asyncio.sleep(0)
-    assert not places.try_acquire("other")
+    assert not permits.try_acquire("other")
     with pytest.raises(CellOverloaded):
-        await bulkhead.acquire(places, "other")  # the queue is full
-    places.release("first")
+        await bulkhead.acquire(permits, "other")  # the queue is full
+    permits.release("first")
     await first
     with pytest.raises(CellOverloaded):
         await second  # waited too long
-    places.release(1)
-    assert (order, bulkhead.in_flight, bulkhead.queued, bulkhead.turned_away) == ([1], 0, 0, 2)
+    permits.release(1)
+    assert (order, bulkhead.in_flight, bulkhead.queued, bulkhead.shed) == ([1], 0, 0, 2)
 
 
 @pytest.mark.anyio
@@ -112,10 +113,10 @@ def test_what_is_plain(target: bytes, plain: bool) -> None:
     st.lists(st.tuples(st.from_regex(rb"[a-z][a-z0-9_-]{0,20}", fullmatch=True), st.binary(max_size=20)), max_size=20)
 )
 def test_a_written_request_has_one_of_each_header_of_ours(pairs: list[tuple[bytes, bytes]]) -> None:
-    head = RequestHead()
+    head = Request()
     for name, value in pairs:
-        head.take(name, value.replace(b"\r", b"").replace(b"\n", b""))
-    head.drop_named_by_connection()
+        take_header(head, name, value.replace(b"\r", b"").replace(b"\n", b""))
+    drop_named_by_connection(head)
     written = write_request(
         method=b"POST", target=b"/v1/x", host=b"h", route_token=b"t", request_id=b"r", trace=b"c", budget_ms=b"1",
         passed=head.passed, body=b"{}",
@@ -130,15 +131,17 @@ def test_a_written_request_has_one_of_each_header_of_ours(pairs: list[tuple[byte
 
 
 def test_ids_never_repeat_and_make_valid_traces() -> None:
-    ids, head = Ids(), RequestHead()
-    made = [ids.request_id() for _ in range(1000)]
-    assert len(set(made)) == 1000
-    request_id, trace = ids.request_and_trace()
-    assert request_id not in made
-    head.take(b"traceparent", trace)
-    assert head.trace == trace
-    head.take(b"x-request-id", request_id)
-    assert head.request_id == request_id
+    ids = Ids()
+    made = [Request() for _ in range(1000)]
+    for request in made:
+        ids.complete(request)
+    assert len({request.request_id for request in made}) == 1000
+    again = Request()
+    take_header(again, b"traceparent", made[0].trace)
+    take_header(again, b"x-request-id", made[0].request_id)
+    assert (again.trace, again.request_id) == (made[0].trace, made[0].request_id)
+    ids.complete(again)
+    assert (again.trace, again.request_id) == (made[0].trace, made[0].request_id)
 
 
 def test_a_new_user_goes_to_the_least_loaded_open_reachable_cell() -> None:

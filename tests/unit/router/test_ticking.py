@@ -45,7 +45,7 @@ async def test_what_passed_while_standing_still_is_not_waited_for() -> None:
     for number, place in enumerate(waiting):
         bulkhead.reads.release(number)  # an answer that had come meanwhile
         await place
-    assert (bulkhead.in_flight, bulkhead.queued, bulkhead.turned_away) == (1, 0, 0)
+    assert (bulkhead.in_flight, bulkhead.queued, bulkhead.shed) == (1, 0, 0)
 
 
 async def test_a_time_limit_is_kept_also_after_standing_still() -> None:

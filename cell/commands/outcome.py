@@ -4,8 +4,8 @@ None of these is ever stored under an idempotency key: the same command may be s
 """
 
 from cell import errors
-from cell.orders.batcher import Batcher
-from cell.orders.command import Command, Outcome
+from cell.commands.batcher import Batcher
+from cell.commands.command import Command, Outcome
 
 
 async def settled(batcher: Batcher, command: Command) -> Outcome:

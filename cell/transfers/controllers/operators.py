@@ -17,8 +17,8 @@ from litestar.params import FromPath, FromQuery
 from cell import errors
 from cell.caller import Moment, format_time
 from cell.money import Amount, format_micros
-from cell.operations.controller import ReasonRequest
 from cell.paging import parse_page
+from cell.reason import ReasonRequest
 from cell.transfers import queries
 from infra.runtime.database import Pool
 from infra.runtime.operator_api import subject_of

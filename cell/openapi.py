@@ -1,4 +1,4 @@
-"""What the customer controllers share: an `Answer` as a response, and how the OpenAPI document describes a call.
+"""How the OpenAPI document describes a customer's call: its parameters, its body, its answers and refusals.
 
 Handlers take raw bodies (amounts must keep every digit) and any text as a parameter, so that each refusal is a problem
 document with a code; what is taken is therefore described by hand, never narrower than it is checked. Tests hold the
@@ -7,23 +7,16 @@ document against the parsers.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Any, Final
+from typing import Any, ClassVar, Final
 
 import msgspec
-from litestar import Response
 from litestar.openapi.datastructures import ResponseSpec
 from litestar.openapi.spec import Link, OpenAPIMediaType, OpenAPIResponse, Operation, Parameter, RequestBody, Schema
 from litestar.openapi.spec.enums import OpenAPIFormat, OpenAPIType
-from litestar.params import HeaderParameter
 
-from cell.caller import Answer
 from cell.money import MICROS, PRICE_MAX_MICROS, QTY_MAX_MICROS
-from cell.orders.status import OrderStatus
 from cell.paging import LIMIT_DEFAULT, LIMIT_MAX
 from infra.runtime.problem import MEDIA_TYPE
-
-IdempotencyKey = Annotated[str | None, HeaderParameter(name="X-Idempotency-Key", required=False)]
-IfMatch = Annotated[str | None, HeaderParameter(name="If-Match", required=False)]
 
 
 class ProblemDocument(msgspec.Struct):
@@ -35,14 +28,6 @@ class ProblemDocument(msgspec.Struct):
     detail: str
     code: str
     request_id: str | None
-
-
-def as_response(answer: Answer) -> Response[bytes]:
-    """An `Answer` through Litestar."""
-    headers = {"Idempotency-Replayed": "true"} if answer.replayed else {}
-    if answer.etag is not None:
-        headers["ETag"] = answer.etag
-    return Response(answer.body, status_code=answer.status, headers=headers, media_type="application/json")
 
 
 def text(description: str, *, choices: Sequence[str] = (), pattern: str | None = None) -> Schema:
@@ -97,7 +82,6 @@ _PARAMETERS: Final[Mapping[str, Schema]] = {
     "client_order_id": CLIENT_ORDER_ID,
     "venue_order_id": text("the venue_order_id of an order", pattern=_IN_A_PATH),
     "symbol": SYMBOL,
-    "status": text("open, closed, or one state", choices=("open", "closed", *OrderStatus)),
     "side": text("", choices=("buy", "sell")),
     "after": Schema(
         type=OpenAPIType.STRING, format=OpenAPIFormat.DATE_TIME, description=f"created later than this; {_MOMENT}"
@@ -122,10 +106,13 @@ class Described(Operation):
     """An operation whose parameters are described as they are checked: handlers take any text and refuse by name, so
     that every refusal is a problem document. A parameter that nobody described fails the start."""
 
+    own_parameters: ClassVar[Mapping[str, Schema]] = {}
+    """Of this call alone; a subclass names them."""
+
     def __post_init__(self) -> None:
         for parameter in self.parameters or ():
             assert isinstance(parameter, Parameter)
-            parameter.schema = _PARAMETERS[parameter.name]
+            parameter.schema = self.own_parameters.get(parameter.name) or _PARAMETERS[parameter.name]
             parameter.description = parameter.schema.description
             parameter.required = parameter.required or parameter.name in _REQUIRED
 

@@ -1,4 +1,4 @@
-"""What the router knows of the world at this moment: the newest map and which cells answer."""
+"""Which cells there are at this moment, by the newest map, and which of them answer."""
 
 import asyncio
 
@@ -9,7 +9,7 @@ from router.errors import CellUnavailable
 from router.fleet import Fleet
 
 
-class World:
+class CellDirectory:
     def __init__(self, watcher: MapWatcher, fleet: Fleet) -> None:
         self._watcher = watcher
         self._fleet = fleet

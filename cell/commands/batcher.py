@@ -30,8 +30,8 @@ from typing import Any, Final
 from uuid import UUID
 
 from cell import errors
-from cell.orders.command import Command, CommandKind, Outcome, Procedure, bind
-from cell.orders.lanes import Flight, Lanes, Pending, not_reached, user_busy
+from cell.commands.command import Command, CommandKind, Outcome, Procedure, bind
+from cell.commands.lanes import Flight, Lanes, Pending, not_reached, user_busy
 from infra.runtime import deadline
 from infra.runtime.clock import Clock
 from infra.runtime.database import Pool

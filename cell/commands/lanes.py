@@ -11,7 +11,7 @@ from typing import Final
 from uuid import UUID
 
 from cell import errors
-from cell.orders.command import Command, CommandKind, Outcome
+from cell.commands.command import Command, CommandKind, Outcome
 from infra.runtime.problem import Problem
 
 GUILTY_TIMES_MAX: Final = 2

@@ -1,0 +1,1 @@
+"""HTTP of share transfers: for the customers who bring shares, and for the operators who decide."""

@@ -1,0 +1,86 @@
+"""Record a privileged act: before it is done, who does what and why; afterwards, how it ended.
+
+An act that cannot be recorded is not begun: NotReachable, with the command that brings the control database back. Two
+exceptions, both said on standard error: an operator gives `--unrecorded` (a leaked key must be dropped even if that
+database is lost), and the outcome of an act that has been done (the record then shows an act without an outcome). Only
+names and options are recorded, never a secret.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+from infra.backends.cell_spec import SpecInvalid
+from infra.backends.local.backend import LocalBackend
+from shardctl.acts.queries import ACTOR_MAX, REASON_MAX, open_act_record
+from shardctl.errors import Interrupted, NotReachable, Refused, UsageError
+from shardctl.output import print_warning
+from shardctl.shardmap.errors import ShardMapRefused
+from shardctl.stack.current import actor, control_dsn
+
+
+@asynccontextmanager
+async def recorded_act(
+    backend: LocalBackend,
+    act: str,
+    target: str,
+    *,
+    reason: str | None = None,
+    arguments: Mapping[str, Any] | None = None,
+    unrecorded: bool = False,
+) -> AsyncIterator[None]:
+    """Around the act itself. Raises NotReachable before it if it cannot be recorded, unless `unrecorded`; what the act
+    raises goes through unchanged."""
+    act_id = await begin_act(backend, act, target, reason=reason, arguments=arguments, unrecorded=unrecorded)
+    try:
+        yield
+    except BaseException as error:
+        await _complete(backend, act_id, outcome_of(error), str(error) or type(error).__name__)
+        raise
+    await _complete(backend, act_id, "done", None)
+
+
+def outcome_of(error: BaseException) -> str:
+    """Refused: nothing was done. Interrupted: it may be half done and be resumed. Failed: everything else. Pure."""
+    if isinstance(error, asyncio.CancelledError | KeyboardInterrupt | Interrupted):
+        return "interrupted"
+    if isinstance(error, Refused | UsageError | ShardMapRefused | SpecInvalid):
+        return "refused"
+    return "failed"
+
+
+async def begin_act(
+    backend: LocalBackend,
+    act: str,
+    target: str,
+    *,
+    reason: str | None = None,
+    arguments: Mapping[str, Any] | None = None,
+    unrecorded: bool = False,
+) -> int | None:
+    """The first half alone, for an act that takes the record's database away with it. None: not recorded. Raises
+    NotReachable, UsageError for an actor or a reason that cannot be recorded."""
+    who = actor()
+    if not 0 < len(who) <= ACTOR_MAX:
+        raise UsageError(f"an actor has 1 to {ACTOR_MAX} characters, and SHARDCTL_ACTOR has {len(who)}")
+    if reason is not None and not 0 < len(reason) <= REASON_MAX:
+        raise UsageError(f"a reason has 1 to {REASON_MAX} characters, not {len(reason)}")
+    try:
+        async with open_act_record(control_dsn(backend)) as record:
+            return await record.begin(act, target, actor=who, reason=reason, arguments=arguments or {})
+    except NotReachable as error:
+        if not unrecorded:
+            raise NotReachable(f"{error}; what is not recorded is not done: `shardctl up` first") from error
+        print_warning(f"not recorded: {error}")
+        return None
+
+
+async def _complete(backend: LocalBackend, act_id: int | None, outcome: str, detail: str | None) -> None:
+    if act_id is None:
+        return
+    try:
+        async with open_act_record(control_dsn(backend)) as record:
+            await record.complete(act_id, outcome, detail)
+    except NotReachable as error:
+        print_warning(f"the outcome of act {act_id} ({outcome}) was not recorded: {error}")

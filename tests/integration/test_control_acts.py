@@ -1,0 +1,215 @@
+"""What operators do to keys, routers, cells and the map leaves who, when, what and why, before it is done and after."""
+
+import asyncio
+import uuid
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from infra.backends.backend import BackendError
+from infra.backends.cell_spec import CellSpec, StackSpec
+from infra.backends.local.backend import LocalBackend
+from infra.backends.local.folders import StackFolder
+from infra.backends.local.processes import port_names
+from infra.backends.local.record import new_record, save_record
+from infra.security.keys import generate_key_files
+from infra.security.rotation import Rotated
+from infra.topology.cells import Cell
+from infra.topology.identifiers import CellId
+from shardctl import revoke
+from shardctl.acts import recording
+from shardctl.acts.queries import Act, open_act_record
+from shardctl.acts.recording import begin_act, recorded_act
+from shardctl.cells import cordon
+from shardctl.cells.cordon import cordon_cell, uncordon_cell
+from shardctl.errors import Interrupted, NotReachable, Refused, UsageError
+from shardctl.keys import rotate_keys
+from shardctl.revoke import revoke_user
+from shardctl.shardmap import locate, republish
+from shardctl.shardmap.republish import republish_map
+from shardctl.shardmap.store import open_store
+from shardctl.stack.routers import restart_routers
+from tests.support.databases import TestDatabase
+from tests.support.free_port import free_port
+from tests.support.redis_server import redis_server
+
+pytestmark = pytest.mark.anyio
+
+USER = uuid.UUID(int=7)
+READERS = (recording, cordon, republish, revoke, locate)
+"""Modules that ask where the control database is."""
+
+
+@pytest.fixture(scope="module")
+def redis_url() -> Iterator[str]:
+    with redis_server() as server:
+        yield server.url
+
+
+@pytest.fixture
+async def backend(
+    control_database: TestDatabase, redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> LocalBackend:
+    """A stack of which only the control database and Redis run; its map has one cell and its keys are made."""
+    folder = StackFolder(tmp_path)
+    folder.ensure()
+    generate_key_files(folder.keys)
+    spec = StackSpec((CellSpec("cell-1"),), redis_url=redis_url)
+    ports = {name: free_port() for name in port_names(spec)}
+    save_record(folder.record, new_record("mine", spec).with_ports(ports))
+    monkeypatch.setenv("SHARDCTL_ACTOR", "ann")
+    for module in READERS:
+        monkeypatch.setattr(module, "control_dsn", lambda *_: control_database.owner_dsn)
+    async with open_store(control_database.owner_dsn) as store:
+        await store.create_lineage()
+        cell = Cell(CellId("cell-1"), api_urls=("http://127.0.0.1:1",), operator_urls=("http://127.0.0.1:1",))
+        await store.add_cell(cell, actor="ann", reason="a test")
+        await store.set_pins({USER: "cell-1"}, actor="ann", reason="a test")
+    return LocalBackend("mine", folder)
+
+
+@pytest.fixture
+async def acts(control_database: TestDatabase) -> Callable[[], Awaitable[list[Act]]]:
+    async def read() -> list[Act]:
+        async with open_act_record(control_database.owner_dsn) as record:
+            return await record.newest(100)
+
+    return read
+
+
+Read = Callable[[], Awaitable[list[Act]]]
+Do = Callable[[LocalBackend], Awaitable[Any]]
+COMMANDS: dict[str, tuple[Do, str, dict[str, Any], str, type[Exception] | None]] = {
+    "rotate_keys": (
+        lambda stack: rotate_keys(stack, (Rotated.ROUTE,), 1_700_000_000, drop_old=True, reason="why", settle_s=0),
+        "route", {"drop_old": True}, "done", None,
+    ),
+    "restart_routers": (
+        lambda stack: restart_routers(stack, None, reason="why"),
+        "all", {}, "failed", BackendError,  # no router runs here
+    ),
+    "cordon_cell": (lambda stack: cordon_cell(stack, "cell-1", "why"), "cell-1", {}, "done", None),
+    "uncordon_cell": (lambda stack: uncordon_cell(stack, "cell-9", "why"), "cell-9", {}, "refused", Refused),
+    "publish_map": (lambda stack: republish_map(stack, "why"), "redis", {}, "done", None),
+    "revoke_user": (
+        lambda stack: revoke_user(stack, str(USER), "why"),
+        str(USER), {}, "interrupted", Interrupted,  # tokens are void; no cell runs that could end the sessions
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+async def test_each_command_leaves_its_record(backend: LocalBackend, acts: Read, name: str) -> None:
+    do, target, arguments, outcome, error = COMMANDS[name]
+    if error is None:
+        await do(backend)
+    else:
+        with pytest.raises(error):
+            await do(backend)
+    [act] = await acts()
+    assert (act.actor, act.act, act.target, act.reason) == ("ann", name, target, "why")
+    assert (act.arguments, act.outcome) == (arguments, outcome)
+    assert (act.detail is None) == (outcome == "done")
+    assert act.ended_at is not None
+    assert act.ended_at >= act.begun_at
+
+
+async def test_no_secret_is_recorded(backend: LocalBackend, acts: Read) -> None:
+    await rotate_keys(backend, tuple(Rotated), 1_700_000_000, drop_old=False, settle_s=0)
+    recorded = repr(await acts())
+    for path in backend.folder.keys.glob("*.json"):
+        for secret in path.read_text().split('"'):
+            assert len(secret) < 40 or secret not in recorded, path
+
+
+async def test_the_record_is_there_before_the_act(backend: LocalBackend, acts: Read) -> None:
+    async with recorded_act(backend, "restart_routers", "all"):
+        [running] = await acts()
+        assert (running.outcome, running.ended_at) == (None, None)
+    assert (await acts())[0].outcome == "done"
+
+
+async def test_an_interrupted_act_says_so(backend: LocalBackend, acts: Read) -> None:
+    begun = asyncio.Event()
+
+    async def long() -> None:
+        async with recorded_act(backend, "restart_routers", "all"):
+            begun.set()
+            await asyncio.Event().wait()
+
+    task = asyncio.create_task(long())
+    await begun.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert (await acts())[0].outcome == "interrupted"
+
+
+async def test_what_cannot_be_recorded_is_not_done_unless_the_operator_says_so(
+    backend: LocalBackend, acts: Read, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = {path: path.read_bytes() for path in backend.folder.keys.iterdir()}
+    with monkeypatch.context() as away:
+        away.setattr(recording, "control_dsn", lambda *_: "postgresql://127.0.0.1:1/x")
+        with pytest.raises(NotReachable, match="shardctl up"):
+            await rotate_keys(backend, tuple(Rotated), 1_700_000_000, drop_old=True, settle_s=0)
+        assert keys == {path: path.read_bytes() for path in backend.folder.keys.iterdir()}
+        rotation = await rotate_keys(backend, tuple(Rotated), 1_700_000_000, drop_old=True, unrecorded=True, settle_s=0)
+    assert len(rotation.changes) == len(Rotated)
+    assert await acts() == []
+
+
+async def test_an_outcome_that_cannot_be_recorded_ends_no_act(
+    backend: LocalBackend, acts: Read, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as away:
+        async with recorded_act(backend, "publish_map", "redis"):
+            away.setattr(recording, "control_dsn", lambda *_: "postgresql://127.0.0.1:1/x")
+    assert [(act.act, act.outcome) for act in await acts()] == [("publish_map", None)]
+
+
+async def test_who_or_why_that_has_no_room_is_a_usage_error(
+    backend: LocalBackend, acts: Read, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for actor, reason in (("ann", ""), ("ann", "x" * 2_001), ("a" * 201, "x")):
+        monkeypatch.setenv("SHARDCTL_ACTOR", actor)
+        with pytest.raises(UsageError):
+            await begin_act(backend, "publish_map", "redis", reason=reason)
+    assert await acts() == []
+
+
+async def test_acts_are_listed_newest_first_by_the_databases_time(backend: LocalBackend, acts: Read) -> None:
+    for reason in ("first", "second", "third"):
+        async with recorded_act(backend, "publish_map", "redis", reason=reason):
+            pass
+    found = await acts()
+    assert [act.reason for act in found] == ["third", "second", "first"]
+    assert sorted(act.begun_at for act in found) == [act.begun_at for act in reversed(found)]
+
+
+async def test_a_record_is_completed_once_and_never_changed(
+    backend: LocalBackend, acts: Read, control_database: TestDatabase
+) -> None:
+    act_id = await begin_act(backend, "publish_map", "redis")
+    assert act_id is not None
+    async with open_act_record(control_database.owner_dsn) as record:
+        await record.complete(act_id, "failed", "x" * 5_000)
+        for other in (act_id, act_id + 99):
+            with pytest.raises(ValueError, match="does not exist or has ended"):
+                await record.complete(other, "done")
+    [act] = await acts()
+    assert (act.outcome, act.detail) == ("failed", "x" * 2_000)
+    for dsn in (control_database.owner_dsn, control_database.service_dsn, control_database.auditor_dsn):
+        async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection:
+            for statement in (
+                "update control.privileged_acts set reason = 'x'",
+                "delete from control.privileged_acts",
+                "truncate control.privileged_acts",
+            ):
+                with pytest.raises((psycopg.errors.InsufficientPrivilege, psycopg.errors.ReadOnlySqlTransaction)):
+                    await connection.execute(statement.encode())
+    async with await psycopg.AsyncConnection.connect(control_database.auditor_dsn, autocommit=True) as connection:
+        assert await (await connection.execute("select count(*) from control.privileged_acts")).fetchone() == (2,)
