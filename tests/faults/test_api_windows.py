@@ -1,6 +1,6 @@
 """The app server, or the PostgreSQL under it, killed before the commit of a command and between commit and answer.
 
-The customer repeats with the same key, through another app server. Whether his repeat is marked as a replay proves on
+The customer repeats with the same key, through another app server. Whether the repeat is marked as a replay proves on
 which side of the commit the victim died.
 """
 

@@ -110,7 +110,7 @@ async def test_a_held_account_is_waited_for_and_holds_up_nobody(batcher: Batcher
     for _ in range(20):
         for user_id in others:
             assert await outcome_of(batcher.submit(deposit(user_id))) == "accepted"
-    await asyncio.sleep(0.5)
+    await asyncio.sleep(0.5)  # nothing happens: many lock timeouts have passed
     assert not any(future.done() for future in waiting)
     books.execute("commit")
     assert [await outcome_of(future) for future in waiting] == ["accepted"] * 3
@@ -156,7 +156,7 @@ async def test_a_held_user_who_comes_free_goes_through(batcher: Batcher, books: 
     with books.transaction():
         books.execute("select 1 from brokerage.users where user_id = %s for update", [held])
         waiting = batcher.submit(deposit(held))
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(0.02)  # a few lock timeouts pass; whether the command has begun by then makes no difference
     assert await outcome_of(waiting) == "accepted"
 
 

@@ -103,7 +103,7 @@ def test_nothing_is_told_before_it_is_durable(exchange: ExchangeProcess, tmp_pat
     exchange.stop()
     exchange.start(f"{point}=kill@{marker}")
     cell = Cell(exchange)
-    time.sleep(0.3)
+    time.sleep(0.3)  # the session's own row is durable by then: no batch of it may be the one that meets the point
     marker.unlink()
     cell.send(resting)
     cell.read_until_closed()
@@ -149,7 +149,7 @@ def test_a_slow_cell_costs_no_memory_and_misses_nothing(exchange: ExchangeProces
         summary = exchange.operate("GET", "/operator/v1/summary")[1]
         if summary["live_orders"] == 30_000:
             break
-        time.sleep(0.2)
+        time.sleep(0.2)  # between two looks
     assert summary["live_orders"] == 30_000
     assert len(cell.read_until(30_000)) == 30_000
 

@@ -253,7 +253,9 @@ async def test_stops_are_armed_at_any_hour_and_triggered_only_in_a_session(marke
     order_id = await market.accepted(limit=None, stop=99 * DOLLAR, tif="gtc")
     assert await market.status(order_id) == "armed"
     again = "select brokerage.set_reference_prices_v1(array['AAPL'], array[100000000], %s, array[7])"
-    trigger = "select brokerage.judge_stops_v1(9, 'XNYS'), triggered from brokerage.trigger_stops_v1(9, %s, 'XNYS')"
+    trigger = (
+        "select brokerage.judge_stops_v1(9, 'XNYS'), triggered from brokerage.trigger_reached_stops_v1(9, %s, 'XNYS')"
+    )
     at = SATURDAY + timedelta(hours=1)
     await market.call(again, at)
     assert await market.call(trigger, at) == [(0, 0)]
@@ -262,7 +264,7 @@ async def test_stops_are_armed_at_any_hour_and_triggered_only_in_a_session(marke
     assert await market.call("select brokerage.judge_stops_v1(9, 'XNYS')") == [(1,)], (
         "the same price, told in a session"
     )
-    assert await market.call("select triggered from brokerage.trigger_stops_v1(9, %s, 'XNYS')", at) == [(1,)]
+    assert await market.call("select triggered from brokerage.trigger_reached_stops_v1(9, %s, 'XNYS')", at) == [(1,)]
 
 
 @pytest.mark.parametrize(
@@ -377,7 +379,7 @@ async def test_many_orders_of_many_customers_end_in_bounded_steps_around_a_held_
         after: uuid.UUID | None = uuid.UUID(int=0)
         pages = put_off = 0
         while after is not None:
-            query = "select * from brokerage.expire_orders_v1(%s, %s, 3, %s)"
+            query = "select * from brokerage.expire_day_orders_v1(%s, %s, 3, %s)"
             ((after, _, _, missed, _),) = await market.call(
                 query, new_york("2026-11-20", "21:00"), after, market.clock.at
             )

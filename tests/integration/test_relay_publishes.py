@@ -76,6 +76,9 @@ class RunningRelay:
 
         await eventually(holds_the_lock)
 
+    async def says(self, what: str) -> bool:
+        return bool((await self.relay.ready())[1].get(what))
+
 
 @asynccontextmanager
 async def relaying(settings: CellSettings) -> AsyncIterator[RunningRelay]:
@@ -225,7 +228,7 @@ async def test_a_second_relay_waits_and_takes_over(plane: Plane) -> None:
         await first.active()
         async with relaying(plane.settings) as second:
             await plane.drained()
-            await asyncio.sleep(1.2)
+            await asyncio.sleep(1.2)  # nothing happens: it has asked for the lock at least once more
             assert (await second.relay.ready())[1]["role"] == "standby"
             first.shutdown.ask()
             await second.active()
@@ -243,7 +246,7 @@ async def test_without_its_topics_a_relay_is_not_ready_and_loses_nothing(plane: 
     await books.open_users(3)
     expected = await plane.pending()
     async with relaying(late.settings) as running:
-        await asyncio.sleep(1.5)
+        await eventually(lambda: running.says("missing_topics"))
         is_ready, facts = await running.relay.ready()
         assert (is_ready, facts["missing_topics"]) == (False, late.topics)
         assert await plane.pending() == expected
@@ -263,7 +266,7 @@ async def test_kafka_away_for_a_while_is_waited_for(plane: Plane, kafka_broker: 
         kafka_broker.kill()
         try:
             await books.play(100)
-            await asyncio.sleep(1.0)
+            await asyncio.sleep(1.0)  # nothing happens: the relay has claimed, and cannot publish
             waiting = await plane.pending()
             assert waiting > 0
         finally:

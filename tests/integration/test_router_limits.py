@@ -19,7 +19,7 @@ def limits(**changed: Any) -> LimitSettings:
     return LimitSettings(**{"user_per_s": 1000, "address_per_s": 1000, "identity_per_s": 1000, **changed})
 
 
-async def test_one_customer_too_often_is_told_when_to_return(tmp_path: Path) -> None:
+async def test_a_customer_that_asks_too_often_learns_when_to_return(tmp_path: Path) -> None:
     async with running_router(tmp_path, limits=limits(user_per_s=2, user_burst=3)) as router:
         user_id = router.user_of("cell-1")
         answers = [await router.ask("GET", "/v1/account", token=router.token_of(user_id)) for _ in range(4)]

@@ -160,7 +160,7 @@ async def test_an_asked_for_end_does_not_wait_for_an_absent_broker(cell_database
         before = await count(connection, "select count(*) from brokerage.outbox")
         async with relay_process(environment) as process:
             await eventually(listens)
-            await asyncio.sleep(1.0)  # and claims, and waits for Kafka
+            await asyncio.sleep(1.0)  # nothing happens: it has claimed, and waits for Kafka
             assert process.returncode is None, "an absent broker is no reason to end"
             process.send_signal(signal.SIGTERM)
             async with asyncio.timeout(12.0):
