@@ -77,7 +77,7 @@ async def _archive_user(
         done.events += step.events
         done.executions += step.executions
         done.unpublished |= step.state == "unpublished"
-        done.put_off += step.state == "put_off"
+        done.put_off += step.state == "deferred"
         seq = step.last_seq if step.state == "archived" else None
         if seq is not None and monotonic() >= until_s:
             done.place = Place(place.user_id, seq)

@@ -82,6 +82,7 @@ class Inbox:
         self._fault_points = fault_points
         self._arrived: asyncio.Queue[ExecutionReport] = asyncio.Queue(ARRIVED_MAX)
         self._lanes = ReportLanes()
+        metrics.gauge("cell_reports_waiting").labels(cell).set_function(lambda: len(self._lanes))
         self._work = asyncio.Event()
         self._room = asyncio.Event()
         self._intake_pace = Pace(ACCEPT_PERIOD_S)
@@ -263,7 +264,6 @@ class Inbox:
         self._lanes.finish(inbox_id)
         self._work.set()
         self._room.set()
-        self._metrics.gauge("cell_reports_waiting").labels(self._cell).set(len(self._lanes))
 
     def _defer(self, inbox_ids: Sequence[int]) -> None:
         now_s = self._clock.monotonic()

@@ -78,6 +78,8 @@ class TradingHours:
         self._fault_points = fault_points or FaultPoints()
         self._pass_pause_s = PASS_PAUSE_S[0]
         self._next_pass_s = 0.0
+        self._past_close = 0
+        """Open orders of all closed sessions, as this pass has counted them so far."""
         self._released_after: UUID | None = None
 
     async def run(self) -> None:
@@ -90,8 +92,10 @@ class TradingHours:
         now = self._clock.now()
         if self._clock.monotonic() >= self._next_pass_s:
             all_ended = True
+            self._past_close = 0
             for closes_at in await unended_sessions(self._pool, now) + await closes_left_behind(self._pool, now):
                 all_ended &= await self.expire_session(closes_at)
+            self._metrics.gauge("cell_orders_past_close").labels(self._cell).set(self._past_close)
             self._pass_pause_s = PASS_PAUSE_S[0] if all_ended else min(PASS_PAUSE_S[1], self._pass_pause_s * 2)
             self._next_pass_s = self._clock.monotonic() + (0.0 if all_ended else self._pass_pause_s)
         await self._release()
@@ -120,7 +124,7 @@ class TradingHours:
                 "end of day",
                 extra={"closes_at": closes_at, "ended": ended, "asked_of_the_venue": asked, "still_open": still_open},
             )
-        self._metrics.gauge("cell_orders_past_close").labels(self._cell).set(still_open)
+        self._past_close += still_open
         if is_last and not still_open:
             await end_session(self._pool, closes_at, self._clock.now())
         return is_last and not still_open

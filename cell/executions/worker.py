@@ -55,7 +55,7 @@ LOCK_CHECK_S: Final = 1.0
 RESUME_PAUSE_S: Final = 0.2
 """After work that the database interrupted."""
 DRAIN_S: Final = 4.0
-"""For committed reports at a wanted end; the supervisor kills after ten seconds. The next worker applies the rest."""
+"""For committed reports at a wanted end, well before a supervisor kills. The next worker applies the rest."""
 PRUNE_PERIOD_S: Final = 60.0
 PRUNE_ROWS: Final = 1_000
 """Of one call, which is one transaction."""

@@ -1,4 +1,8 @@
+<<<<<<< HEAD
 """Call a database procedure, and name how that can fail: one family of errors for every process.
+=======
+"""Call a database procedure; how that can fail is a short list of classes.
+>>>>>>> main
 
 Callers react to what a failure means for them, not to a driver's class. Some pass by themselves: the database is away
 (the outcome of a call that was sent is unknown), it is busy (rolled back, nothing was done), or it was never asked, as
@@ -18,6 +22,7 @@ from psycopg_pool import PoolTimeout
 from infra.runtime.pool import Connection, Pool, PoolBusy
 
 _BUSY_PAUSES_S: Final = (0.005, 0.01, 0.02, 0.04, 0.08, 0.16)
+"""A third of a second in all: most locks on a user's row are held for a few milliseconds, a move's for longer."""
 
 
 class DatabaseFailure(Exception):
@@ -44,12 +49,17 @@ class CallFailed(DatabaseFailure):
         self.sqlstate = sqlstate
 
 
+<<<<<<< HEAD
 class DatabaseRefused(CallFailed):
     """The procedure raised a SQLSTATE of the private class RB."""
 
 
 class DatabaseBroke(CallFailed):
     """The database could not run this call. It is ours to mend."""
+=======
+class DatabaseBroke(DatabaseFailure):
+    """The database could not run this call: rolled back. The fault is in our code or our data."""
+>>>>>>> main
 
 
 AWAY: tuple[type[Exception], ...] = (psycopg.OperationalError, PoolTimeout, DatabaseAway)

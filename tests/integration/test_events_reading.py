@@ -39,7 +39,7 @@ def order_event(number: int) -> Envelope:
         seq=seq,
         write_seq=seq,
         occurred_at=START + timedelta(seconds=number),
-        data={},
+        data={"to": "routed"},
     )
 
 

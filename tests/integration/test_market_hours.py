@@ -18,6 +18,7 @@ from infra.runtime.migrator import read_sql
 from infra.runtime.settings import PostgresSettings
 from infra.runtime.telemetry import Metrics
 from tests.support.databases import TestDatabase
+from tests.support.moved_metrics import assert_moved
 from tests.support.stopped_clock import TELL, Told, stop_clock
 
 pytestmark = pytest.mark.anyio
@@ -63,9 +64,8 @@ class Market:
         self.clock = TestClock(OPEN_FRIDAY)
         self._told = Told()
         self.user = uuid.uuid4()
-        self.hours = TradingHours(
-            pool, cell="cell-1", market_hours=HOURS, clock=self.clock, metrics=Metrics(WORKER_METRICS)
-        )
+        self.metrics = Metrics(WORKER_METRICS)
+        self.hours = TradingHours(pool, cell="cell-1", market_hours=HOURS, clock=self.clock, metrics=self.metrics)
         self.venue_seq = 0
 
     async def call(self, query: str, *parameters: object) -> list[Any]:
@@ -190,6 +190,8 @@ async def test_outside_the_session_an_order_waits_for_the_next_open(
     assert await market.claim() == ["submit"]
     await market.hours.keep()
     assert await market.claim() == [], "released once"
+    assert_moved(market.metrics.render(), "cell_orders_released_total")
+    assert_moved(market.metrics.render(), "cell_trading_sessions_ahead")
 
 
 @pytest.mark.parametrize("tif", ["ioc", "fok"])
@@ -251,7 +253,9 @@ async def test_stops_are_armed_at_any_hour_and_triggered_only_in_a_session(marke
     order_id = await market.accepted(limit=None, stop=99 * DOLLAR, tif="gtc")
     assert await market.status(order_id) == "armed"
     again = "select brokerage.set_reference_prices_v1(array['AAPL'], array[100000000], %s, array[7])"
-    trigger = "select brokerage.judge_stops_v1(9, 'XNYS'), triggered from brokerage.trigger_stops_v1(9, %s, 'XNYS')"
+    trigger = (
+        "select brokerage.judge_stops_v1(9, 'XNYS'), triggered from brokerage.trigger_reached_stops_v1(9, %s, 'XNYS')"
+    )
     at = SATURDAY + timedelta(hours=1)
     await market.call(again, at)
     assert await market.call(trigger, at) == [(0, 0)]
@@ -260,7 +264,7 @@ async def test_stops_are_armed_at_any_hour_and_triggered_only_in_a_session(marke
     assert await market.call("select brokerage.judge_stops_v1(9, 'XNYS')") == [(1,)], (
         "the same price, told in a session"
     )
-    assert await market.call("select triggered from brokerage.trigger_stops_v1(9, %s, 'XNYS')", at) == [(1,)]
+    assert await market.call("select triggered from brokerage.trigger_reached_stops_v1(9, %s, 'XNYS')", at) == [(1,)]
 
 
 @pytest.mark.parametrize(
@@ -280,6 +284,7 @@ async def test_day_orders_end_at_the_close_and_others_do_not(market: Market, day
     assert [await market.status(order) for order in (unsent, armed, gtc)] == ["expired", "expired", "funds_held"]
     assert await market.held() == 100 * DOLLAR, "of the order that is good till cancelled"
     assert await market.claim() == ["submit"]
+    assert_moved(market.metrics.render(), "cell_orders_expired_total")
 
 
 async def test_an_order_at_the_venue_keeps_its_funds_until_the_venue_confirms_its_end(market: Market) -> None:
@@ -374,14 +379,17 @@ async def test_many_orders_of_many_customers_end_in_bounded_steps_around_a_held_
         after: uuid.UUID | None = uuid.UUID(int=0)
         pages = put_off = 0
         while after is not None:
-            query = "select * from brokerage.expire_orders_v1(%s, %s, 3, %s)"
+            query = "select * from brokerage.expire_day_orders_v1(%s, %s, 3, %s)"
             ((after, _, _, missed, _),) = await market.call(
                 query, new_york("2026-11-20", "21:00"), after, market.clock.at
             )
             pages, put_off = pages + 1, put_off + missed
+        await market.hours.keep()
+        assert_moved(market.metrics.render(), "cell_orders_past_close")
     assert (pages, put_off) == (8, 4), "seven pages, and one that says there are no more"
     assert {await market.status(order) for user in users[1:] for order in orders[user]} == {"expired"}
     assert {await market.status(order) for order in orders[users[0]]} == {"funds_held"}
+    market.clock.seconds += 3_600  # beyond the pause between two passes
     await market.hours.keep()
     assert {await market.status(order) for order in orders[users[0]]} == {"expired"}
 
