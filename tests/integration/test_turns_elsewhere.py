@@ -59,7 +59,9 @@ def test_touched_stops_of_a_locked_user_do_not_hide_the_neighbours(cell: Cell, c
     many = [place(cell, greedy, stop=105_000_000) for _ in range(BACKLOG)]
     one = place(cell, neighbour, stop=105_000_000)
     cell.call("select brokerage.set_reference_prices_v1(array['AAPL'], array[106000000], now())")
-    trigger = "select triggered, passed_over, next_after from brokerage.trigger_reached_stops_v1(256, %s, 'always', %s::uuid)"
+    trigger = (
+        "select triggered, passed_over, next_after from brokerage.trigger_reached_stops_v1(256, %s, 'always', %s::uuid)"
+    )
     status = "select order_id from brokerage.orders where status = 'funds_held'"
     assert cell.call("select brokerage.judge_stops_v1(1000)") == [(BACKLOG + 1,)]
     with locked(cell_database, greedy):
@@ -82,7 +84,9 @@ def test_queued_orders_of_a_locked_user_do_not_hide_the_neighbours_at_the_open(
     for _ in range(BACKLOG):
         place(cell, greedy, at=before, hours="XNYS")
     place(cell, neighbour, at=before, hours="XNYS")
-    release = "select released, passed_over, next_after from brokerage.release_queued_orders_v1(256, %s, 'XNYS', %s::uuid)"
+    release = (
+        "select released, passed_over, next_after from brokerage.release_queued_orders_v1(256, %s, 'XNYS', %s::uuid)"
+    )
     with locked(cell_database, greedy):
         ((released, passed_over, after),) = cell.call(release, NOON, None)
         assert (released, passed_over) == (1, 1)

@@ -1,4 +1,4 @@
-"""SQL that is edited in place ends its lines where Python does. Landed migrations are never edited, so they stay as they are."""
+"""SQL that is edited in place ends its lines where Python does. Landed migrations are never edited."""
 
 import pytest
 
