@@ -173,7 +173,7 @@ async def test_who_connects_during_a_reload_is_answered_also_if_the_router_shall
     late = await connect()
     if when == "draining":
         router.signal(signal.SIGTERM)
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0.2)  # nothing happens: the signal is there, and the old process goes on waiting
         go_on.set()
     else:
         go_on.set()
@@ -228,10 +228,19 @@ async def test_a_draining_router_says_so(fleet: Fleet) -> None:
         each.behave = slowly
     reader, writer = await asyncio.open_connection("127.0.0.1", router.port)
     writer.write(request_bytes("GET", "/v1/account", {"Authorization": f"Bearer {fleet.token()}"}))
-    await asyncio.sleep(0.2)
+
+    async def is_asked() -> bool:
+        return any(cell.seen for cell in fleet.cells.values())
+
+    async def is_draining() -> bool:
+        facts = await asyncio.to_thread(router.readiness)
+        return facts is not None and facts["draining"]
+
+    await eventually(is_asked)
     router.signal(signal.SIGTERM)
-    await asyncio.sleep(0.3)
+    await eventually(is_draining)
     facts = await asyncio.to_thread(router.readiness)
+    assert facts is not None
     assert (facts["status"], facts["draining"], facts["map_epoch"]) == ("not ready", True, 1)
     hold.set()
     answer = await read_answer(reader)
