@@ -14,6 +14,7 @@ from typing import Final, LiteralString
 from uuid import UUID
 
 from infra.runtime.database import Connection
+from infra.runtime.procedures import failures_named
 
 # Read committed: a stronger isolation would keep its first snapshot, and vacuum would wait for it. The limits on idle
 # and long transactions are for forgotten ones.
@@ -39,7 +40,7 @@ class Task(StrEnum):
 async def leading(connection: Connection, task: Task) -> AsyncIterator[bool]:
     """Lead while the block runs, or False: somebody else does. The connection is for nothing else meanwhile.
 
-    Raises what the driver raises when the database is away.
+    Raises what the driver raises when the database is away; inside `connected` that is a DatabaseFailure.
     """
     for statement in _BEGIN:
         await connection.execute(statement)
@@ -65,5 +66,6 @@ async def start_term(connection: Connection, task: Task, leader: Connection) -> 
 
 
 async def check(connection: Connection) -> None:
-    """Raises what the driver raises if the session, and the leadership with it, is gone."""
-    await connection.execute(_CHECK)
+    """Raises DatabaseAway if the session, and the leadership with it, is gone."""
+    with failures_named():
+        await connection.execute(_CHECK)

@@ -1,4 +1,4 @@
-"""SQL that is edited in place ends its lines where Python does. Landed migrations are never edited: they stay long."""
+"""SQL that is edited in place ends its lines where Python does. Landed migrations are never edited."""
 
 import pytest
 
