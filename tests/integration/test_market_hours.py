@@ -18,7 +18,7 @@ from infra.runtime.migrator import read_sql
 from infra.runtime.settings import PostgresSettings
 from infra.runtime.telemetry import Metrics
 from tests.support.databases import TestDatabase
-from tests.support.stopped_clock import TELL, Told, stop_clock
+from tests.support.stopped_clock import SET_TIME, SentTime, stop_clock
 
 pytestmark = pytest.mark.anyio
 
@@ -61,7 +61,7 @@ class Market:
     def __init__(self, connection: psycopg.AsyncConnection[Any], pool: Pool) -> None:
         self.connection = connection
         self.clock = TestClock(OPEN_FRIDAY)
-        self._told = Told()
+        self._sent_time = SentTime()
         self.user = uuid.uuid4()
         self.keeper = SessionKeeper(
             pool, cell="cell-1", market_hours=HOURS, clock=self.clock, metrics=Metrics(WORKER_METRICS)
@@ -69,8 +69,8 @@ class Market:
         self.venue_seq = 0
 
     async def call(self, query: str, *parameters: object) -> list[Any]:
-        if news := self._told.news(self.clock.at):
-            await self.connection.execute(TELL, [news])
+        if news := self._sent_time.news(self.clock.at):
+            await self.connection.execute(SET_TIME, [news])
         return await (await self.connection.execute(query, parameters or None)).fetchall()
 
     async def open_account(self) -> uuid.UUID:
