@@ -11,8 +11,8 @@ from uuid import UUID
 
 from infra.runtime.kafka_consumer import TopicReader
 from infra.runtime.settings import KafkaSettings
+from infra.topology.topics import LEDGER_EVENTS, ORDER_EVENTS, cell_topic
 from shardctl.cell_admin import CellAdmin
-from shardctl.events.cell_topics import LEDGER_EVENTS, ORDER_EVENTS, topic_name
 from shardctl.events.event import LEDGER, ORDERS
 from shardctl.events.published import EventCollector, EventComparison, Head, Heads
 
@@ -41,7 +41,7 @@ async def compare_published(
 
 async def _read_all(settings: KafkaSettings, cell: str, add: Callable[[str, bytes | None, bytes], None]) -> None:
     for stream, name in ((ORDERS, ORDER_EVENTS), (LEDGER, LEDGER_EVENTS)):
-        topic = topic_name(settings, cell, name)
+        topic = cell_topic(settings.topic_prefix, cell, name)
         async with TopicReader(settings, [topic]) as reader:
             if (gone := await reader.count_thrown_away()) > 0:
                 raise EventsExpired(topic, gone)

@@ -11,7 +11,7 @@ from psycopg.types.json import Jsonb
 
 from cell.executions.metrics import WORKER_METRICS
 from cell.executions.queries import write_sessions
-from cell.executions.sessions import LATE_COMMITS_S, SessionKeeper
+from cell.executions.trading_hours import LATE_COMMITS_S, TradingHours
 from infra.runtime.database import Pool, make_pool
 from infra.runtime.market_calendar import TradingSession, xnys_sessions
 from infra.runtime.migrator import read_sql
@@ -65,7 +65,7 @@ class Market:
         self._told = Told()
         self.user = uuid.uuid4()
         self.metrics = Metrics(WORKER_METRICS)
-        self.keeper = SessionKeeper(pool, cell="cell-1", market_hours=HOURS, clock=self.clock, metrics=self.metrics)
+        self.hours = TradingHours(pool, cell="cell-1", market_hours=HOURS, clock=self.clock, metrics=self.metrics)
         self.venue_seq = 0
 
     async def call(self, query: str, *parameters: object) -> list[Any]:
@@ -182,13 +182,13 @@ async def test_outside_the_session_an_order_waits_for_the_next_open(
     assert await market.claim() == []
     assert await market.call("select release_at from brokerage.queued_orders") == [(opens,)]
     market.clock.at = opens - timedelta(microseconds=1)
-    await market.keeper.keep()
+    await market.hours.keep()
     assert await market.status(order_id) == "queued"
     market.clock.at = opens
-    await market.keeper.keep()
+    await market.hours.keep()
     assert await market.status(order_id) == "funds_held"
     assert await market.claim() == ["submit"]
-    await market.keeper.keep()
+    await market.hours.keep()
     assert await market.claim() == [], "released once"
     assert_moved(market.metrics.render(), "cell_orders_released_total")
     assert_moved(market.metrics.render(), "cell_trading_sessions_ahead")
@@ -244,7 +244,7 @@ async def test_a_queued_order_can_be_cancelled_and_is_never_released(market: Mar
     query = "select outcome from brokerage.cancel_orders_v1(%s, %s, %s, %s)"
     assert await market.call(query, [market.user], ["k"], [b"f"], [order_id]) == [("cancelled",)]
     market.clock.at = new_york("2026-11-23", "14:31")
-    await market.keeper.keep()
+    await market.hours.keep()
     assert (await market.status(order_id), await market.held()) == ("cancelled", 0)
 
 
@@ -277,10 +277,10 @@ async def test_day_orders_end_at_the_close_and_others_do_not(market: Market, day
     gtc = await market.accepted(tif="gtc")
     at_close = new_york(day, closes)
     market.clock.at = at_close - timedelta(microseconds=1)
-    await market.keeper.keep()
+    await market.hours.keep()
     assert [await market.status(order) for order in (unsent, armed, gtc)] == ["funds_held", "armed", "funds_held"]
     market.clock.at = at_close
-    await market.keeper.keep()
+    await market.hours.keep()
     assert [await market.status(order) for order in (unsent, armed, gtc)] == ["expired", "expired", "funds_held"]
     assert await market.held() == 100 * DOLLAR, "of the order that is good till cancelled"
     assert await market.claim() == ["submit"]
@@ -294,7 +294,7 @@ async def test_an_order_at_the_venue_keeps_its_funds_until_the_venue_confirms_it
     await market.tell(filled, "fill", last_qty=DOLLAR, **fill)
     await market.tell(partly, "fill", last_qty=DOLLAR // 4, **fill)
     market.clock.at = new_york("2026-11-20", "21:00")
-    await market.keeper.keep()
+    await market.hours.keep()
     assert [await market.status(order) for order in (filled, partly, ends_itself)] == [
         "filled",
         *["pending_cancel"] * 2,
@@ -306,7 +306,7 @@ async def test_an_order_at_the_venue_keeps_its_funds_until_the_venue_confirms_it
     assert [await market.status(order) for order in (partly, ends_itself)] == ["expired", "expired"]
     assert await market.held() == 0
     market.clock.at += timedelta(seconds=LATE_COMMITS_S)
-    await market.keeper.keep()
+    await market.hours.keep()
     rows = await market.call(
         "select expired_at is not null from brokerage.market_sessions where trade_date = '2026-11-20'"
     )
@@ -317,12 +317,12 @@ async def test_a_venue_that_refuses_the_end_is_asked_again(market: Market) -> No
     order_id = await market.accepted()
     await market.claim()
     market.clock.at = new_york("2026-11-20", "21:00")
-    await market.keeper.keep()
+    await market.hours.keep()
     assert await market.claim() == ["expire"]
     await market.tell(order_id, "cancel_rejected", reason="broker option")
     assert await market.status(order_id) == "routed"
     market.clock.at += timedelta(minutes=1)
-    await market.keeper.keep()
+    await market.hours.keep()
     assert await market.claim() == ["expire"]
     await market.tell(order_id, "cancelled")
     assert await market.status(order_id) == "expired"
@@ -331,11 +331,11 @@ async def test_a_venue_that_refuses_the_end_is_asked_again(market: Market) -> No
 async def test_an_order_of_the_last_moment_that_commits_after_the_first_pass_expires_too(market: Market) -> None:
     at_close = new_york("2026-11-20", "21:00")
     market.clock.at = at_close
-    await market.keeper.keep()
+    await market.hours.keep()
     market.clock.at = at_close - timedelta(microseconds=1)
     late = await market.accepted()
     market.clock.at = at_close + timedelta(seconds=LATE_COMMITS_S)
-    await market.keeper.keep()
+    await market.hours.keep()
     assert await market.status(late) == "expired"
 
 
@@ -343,7 +343,7 @@ async def test_a_queued_day_order_whose_session_passed_unseen_expires_and_is_not
     market.clock.at = SATURDAY
     day, gtc = await market.accepted(), await market.accepted(tif="gtc")
     market.clock.at = new_york("2026-11-24", "15:00")  # nobody worked on Monday
-    await market.keeper.keep()
+    await market.hours.keep()
     assert [await market.status(order) for order in (day, gtc)] == ["expired", "funds_held"]
 
 
@@ -361,10 +361,10 @@ async def test_a_session_that_is_changed_after_orders_came_for_it_strands_none(
         sessions = sorted([*sessions, half], key=lambda session: session.trade_date)
     assert await write_sessions(cell_database.owner_dsn, sessions, market.clock.at) == 1
     market.clock.at = new_york("2026-11-23", "16:00")
-    await market.keeper.keep()
+    await market.hours.keep()
     assert await market.status(queued) == ("funds_held" if becomes == "half a day" else "queued")
     market.clock.at = new_york("2026-11-23", "21:00")
-    await market.keeper.keep()
+    await market.hours.keep()
     assert (await market.status(queued), await market.held()) == ("expired", 0)
 
 
@@ -384,13 +384,13 @@ async def test_many_orders_of_many_customers_end_in_bounded_steps_around_a_held_
                 query, new_york("2026-11-20", "21:00"), after, market.clock.at
             )
             pages, put_off = pages + 1, put_off + missed
-        await market.keeper.keep()
+        await market.hours.keep()
         assert_moved(market.metrics.render(), "cell_orders_past_close")
     assert (pages, put_off) == (8, 4), "seven pages, and one that says there are no more"
     assert {await market.status(order) for user in users[1:] for order in orders[user]} == {"expired"}
     assert {await market.status(order) for order in orders[users[0]]} == {"funds_held"}
     market.clock.seconds += 3_600  # beyond the pause between two passes
-    await market.keeper.keep()
+    await market.hours.keep()
     assert {await market.status(order) for order in orders[users[0]]} == {"expired"}
 
 

@@ -12,7 +12,6 @@ from typing import Any
 import psycopg
 import pytest
 
-from cell.outbox.event_types import ledger_events_topic, order_events_topic
 from cell.outbox.relay import RELAY_METRICS, Relay
 from cell.settings import CellSettings
 from infra.runtime.envelope import Envelope, decode_envelope, partition_key
@@ -22,6 +21,7 @@ from infra.runtime.kafka_producer import KafkaProducer
 from infra.runtime.settings import KafkaSettings, PostgresSettings
 from infra.runtime.shutdown import Shutdown
 from infra.runtime.telemetry import Metrics
+from infra.topology.topics import cell_topics
 from tests.support.cell_books import MICROS, CellBooks, now
 from tests.support.databases import TestDatabase
 from tests.support.eventually import PATIENCE_S, eventually
@@ -43,7 +43,7 @@ class Plane:
     @property
     def topics(self) -> list[str]:
         prefix = self.settings.kafka.topic_prefix
-        return [order_events_topic(prefix, CELL), ledger_events_topic(prefix, CELL)]
+        return list(cell_topics(prefix, CELL))
 
     async def number(self, query: str) -> int:
         row = await (await self.connection.execute(query)).fetchone()
