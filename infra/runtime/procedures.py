@@ -50,7 +50,7 @@ class DatabaseRefused(CallFailed):
 
 
 class DatabaseBroke(CallFailed):
-    """The database could not run this call. It is ours to mend."""
+    """The database could not run this call. The fault is in our code or our data."""
 
 
 AWAY: tuple[type[Exception], ...] = (psycopg.OperationalError, PoolTimeout, DatabaseAway)
