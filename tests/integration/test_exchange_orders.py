@@ -11,6 +11,7 @@ from exchange.prices import START_PRICES
 from tests.support.cell_books import MICROS, CellBooks, PlacedOrder
 from tests.support.databases import TestDatabase
 from tests.support.exchange_process import ExchangeProcess
+from tests.support.moved_metrics import assert_moved
 from tests.support.venue_books import (
     WorkerProcess,
     agree,
@@ -136,6 +137,7 @@ async def test_a_stop_goes_out_when_the_last_price_reaches_it_also_after_the_wor
         assert {found[order_id][0] for order_id in stops + asleep} == {"filled"}
         triggered = "select count(*) from brokerage.order_events where reason = 'stop reached'"
         assert await rows(books, triggered) == [(24,)], "each once"
+        assert_moved(await asyncio.to_thread(worker.metrics), "cell_stops_triggered_total")
 
 
 async def test_orders_by_amount_never_trade_for_more_also_after_crashes(

@@ -11,6 +11,7 @@ from exchange.prices import START_PRICES
 from tests.support.cell_books import MICROS, CellBooks, PlacedOrder
 from tests.support.databases import TestDatabase
 from tests.support.exchange_process import ExchangeProcess
+from tests.support.moved_metrics import assert_moved
 from tests.support.venue_books import (
     WorkerProcess,
     agree,
@@ -43,6 +44,16 @@ async def test_orders_go_out_and_everything_comes_back(
         )
         await cancel(books, resting[:24])
         await agree(books, exchange)
+        assert_moved(
+            await asyncio.to_thread(worker.metrics),
+            "cell_instructions_sent_total",
+            "cell_reports_accepted_total",
+            "cell_reports_applied_total",
+            "cell_reports_apply_seconds",
+            "cell_venue_generation",
+            "cell_venue_connected",
+            "cell_worker_active",
+        )
         orders = await cell_orders(books)
         statuses = [orders[order.order_id][0] for order in filling]
         assert statuses.count("filled") > 100

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.eventually import eventually
+from tests.support.moved_metrics import assert_moved
 from tests.support.raw_http import exchange, read_answer, request_bytes
 from tests.support.routers import RouterUnderTest, running_router
 from tests.support.stub_cell import SeenRequest
@@ -291,6 +292,7 @@ async def test_connections_are_bounded_per_address_and_in_all(tmp_path: Path) ->
         for _, open_writer in kept:
             open_writer.close()
         assert router.router.clients.refused == 1
+        assert_moved(router.router.metrics.render(), "router_client_connections_refused_total")
 
 
 async def test_doubled_identity_or_key_is_refused(router: RouterUnderTest) -> None:

@@ -14,6 +14,7 @@ import pytest
 from router import hold
 from router.settings import HoldSettings, UpstreamSettings
 from tests.support.eventually import eventually
+from tests.support.moved_metrics import assert_moved
 from tests.support.raw_http import Answer, read_answer, request_bytes
 from tests.support.routers import RouterUnderTest, map_of, running_router
 from tests.support.stub_cell import SeenRequest, StubCell, answer
@@ -101,6 +102,7 @@ async def test_held_writes_go_on_in_order_when_the_halt_ends(router: RouterUnder
     await asyncio.sleep(0.1)
     assert not any(task.done() for task in tasks)
     assert router.router.holding.waiting == 6
+    assert_moved(router.router.metrics.render(), "router_held_requests", "router_holds_total")
     read = await router.ask("GET", "/v1/account", token=router.token_of(user_id))
     assert read.status == 200
     other = await router.ask("POST", "/v1/orders", token=router.token("cell-2"), key="o", body=b"{}")
@@ -164,6 +166,7 @@ async def test_a_write_that_waits_too_long_is_refused_with_retry_after(router: R
         assert (got.status, got.code, got.headers["retry-after"]) == (503, "USER_HALTED", "1")
     assert router.router.holding.given_up == 3
     assert router.router.holding.queues == {}
+    assert_moved(router.router.metrics.render(), "router_holds_abandoned_total")
 
 
 async def test_queues_are_bounded_per_user_and_in_all(router: RouterUnderTest) -> None:
@@ -178,6 +181,7 @@ async def test_queues_are_bounded_per_user_and_in_all(router: RouterUnderTest) -
     answers = await asyncio.gather(*greedy, *others)
     assert {got.status for got in answers} == {503}
     assert all(got.headers["retry-after"] for got in answers)
+    assert_moved(router.router.metrics.render(), "router_holds_shed_total")
 
 
 async def test_a_client_that_leaves_takes_its_held_write_along(router: RouterUnderTest) -> None:

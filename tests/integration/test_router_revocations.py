@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from infra.runtime.redis_client import make_redis
-from infra.runtime.revocation_source import RedisRevocations
+from infra.runtime.revocation_source import CHANNEL, RedisRevocations
 from infra.runtime.settings import RedisSettings
 from infra.security.customer_token import CustomerTokenSigner
 from infra.security.keys import CUSTOMER_SIGNING_FILE, load_signing_ring
@@ -26,6 +26,7 @@ from router.revoked import RevocationWatcher
 from shardctl.shardmap.store import ShardMapStore
 from tests.support.databases import TestDatabase
 from tests.support.eventually import eventually
+from tests.support.moved_metrics import assert_moved
 from tests.support.redis_server import redis_server
 from tests.support.routers import running_router
 
@@ -56,6 +57,13 @@ async def test_a_push_reaches_a_router_in_a_moment_and_survives_its_restart(tmp_
                     pass
             assert (got.status, got.code) == (401, "TOKEN_INVALID")
             assert (await router.ask("GET", "/v1/account", token=router.token())).status == 200
+            await client.publish(CHANNEL, b"damaged")
+
+            async def is_refused() -> bool:
+                return router.router.revoked.refused > 0
+
+            await eventually(is_refused)
+            assert_moved(router.router.metrics.render(), "router_revoked_users", "router_revocations_refused_total")
             await client.aclose()
             await eventually(is_kept, within_s=30)
         redis.kill()

@@ -17,6 +17,7 @@ from infra.security.customer_token import CustomerTokenSigner
 from infra.security.keys import CUSTOMER_SIGNING_FILE, ROUTE_FILE, generate_key_files, load_key_ring, load_signing_ring
 from infra.topology.snapshot import encode_map
 from tests.support.eventually import eventually
+from tests.support.moved_metrics import assert_moved
 from tests.support.raw_http import Answer, ask, read_answer, request_bytes
 from tests.support.router_process import RouterProcess, router_processes
 from tests.support.routers import map_of
@@ -191,6 +192,7 @@ async def test_a_flood_of_one_customer_is_bounded_and_his_reads_and_writes_do_no
     flood = scene.begin(method, "/v1/hang", token, PERMITS * 4)
     await scene.await_figure("router_requests_queued", 2)
     assert await scene.figure("router_requests_in_flight") == SHARE
+    assert_moved(await asyncio.to_thread(scene.router.metrics), "router_requests_in_flight", "router_requests_queued")
     await scene.neighbours_are_served()
     (got,) = await asyncio.gather(*scene.begin(other, "/v1/account", token, 1))
     assert got.status == 200
@@ -198,6 +200,7 @@ async def test_a_flood_of_one_customer_is_bounded_and_his_reads_and_writes_do_no
     answers = await asyncio.gather(*flood)
     assert outcomes(answers) == {(200, ""): SHARE + 2, (429, "RATE_LIMITED"): PERMITS * 4 - SHARE - 2}
     assert {got.headers["retry-after"] for got in answers if got.status == 429} == {"1"}
+    assert_moved(await asyncio.to_thread(scene.router.metrics), "router_requests_over_share_total")
 
 
 async def test_waiters_of_a_full_cell_are_served_round_robin(tmp_path: Path) -> None:

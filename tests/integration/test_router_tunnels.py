@@ -12,6 +12,7 @@ import pytest
 
 from router.settings import AccessLogSettings, UpstreamSettings
 from tests.support.eventually import eventually
+from tests.support.moved_metrics import assert_moved
 from tests.support.raw_http import read_answer
 from tests.support.routers import RouterUnderTest, running_router
 from tests.support.stub_cell import SeenRequest, StubCell, answer
@@ -87,6 +88,7 @@ async def test_bytes_pass_both_ways_after_the_upgrade(router: RouterUnderTest, e
     assert b"uthorization" not in seen
     cell = router.router.fleet.cell(router.shard_map.cells[0].cell_id)
     assert (cell.tunnels, cell.bulkhead.in_flight) == (1, 0)
+    assert_moved(router.router.metrics.render(), "router_tunnels")
     writer.close()
     await asyncio.wait_for(echo.ended.wait(), 5)
     await eventually(lambda: no_tunnels(router))
@@ -321,3 +323,10 @@ async def test_the_access_log_samples_and_never_leaves_out_a_failure(
     text = json.dumps([{name: str(value) for name, value in line.items()} for line in lines])
     assert "secret" not in text
     assert token not in text
+
+
+async def test_the_access_log_drops_what_is_too_many_and_counts_it(tmp_path: Path) -> None:
+    async with running_router(tmp_path, access_log=AccessLogSettings(one_in=1, lines_per_s_max=1)) as router:
+        token = router.token()
+        await asyncio.gather(*(router.ask("GET", "/v1/orders", token=token) for _ in range(20)))
+        assert_moved(router.router.metrics.render(), "router_access_log_lines_dropped_total")

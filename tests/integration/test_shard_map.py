@@ -17,16 +17,19 @@ from infra.runtime.map_source import ControlMapSource, FileMapSource, MapUnavail
 from infra.runtime.map_watcher import MapWatcher
 from infra.runtime.redis_client import make_redis
 from infra.runtime.settings import RedisSettings
+from infra.runtime.telemetry import Metrics
 from infra.topology.cells import Cell, CellState
 from infra.topology.diff import diff_maps, encode_delta
 from infra.topology.identifiers import CellId
 from infra.topology.shard_map import ShardMap
 from infra.topology.snapshot import encode_map
+from router.metrics import RouterCollector
 from shardctl.shardmap.errors import CellExists, NoFreeBuckets, StaleEpoch, UnknownCell
 from shardctl.shardmap.publish import publish_map
 from shardctl.shardmap.store import ShardMapStore, open_store
 from tests.support.databases import TestDatabase
 from tests.support.eventually import PATIENCE_S, eventually
+from tests.support.moved_metrics import assert_moved
 from tests.support.redis_server import redis_server
 from tests.support.routers import map_of
 
@@ -243,6 +246,14 @@ async def test_a_published_map_is_everywhere_at_once_and_in_the_file(tmp_path: P
         await eventually(is_kept)
 
 
+def figures(readers: Readers) -> bytes:
+    """`/metrics` of a router that has this watcher."""
+    metrics = Metrics(())
+    watch = readers.watcher.watch
+    metrics.registry.register(RouterCollector(cells=list, refusals={}, watch=watch, readings={}, now=lambda: 1.0))
+    return metrics.render()
+
+
 async def test_an_older_map_is_neither_published_nor_taken(tmp_path: Path, redis_url: str) -> None:
     assert await publish_map(redis_url, map_of(URLS, epoch=7))
     assert not await publish_map(redis_url, map_of(URLS, epoch=6))
@@ -251,6 +262,7 @@ async def test_an_older_map_is_neither_published_nor_taken(tmp_path: Path, redis
         await readers.watcher.refresh(2)
         assert readers.epoch == 7
         assert readers.watcher.watch.refused["older"] > 0
+        assert_moved(figures(readers), "router_map_refused_total")
 
 
 async def test_another_stacks_map_is_refused(tmp_path: Path, redis_url: str) -> None:
@@ -414,6 +426,7 @@ async def test_a_gap_in_the_deltas_is_closed_by_the_snapshot(tmp_path: Path, red
         await publish_map(redis_url, maps[3], previous=maps[2])
         await reader.until_epoch(4)
         assert reader.watcher.watch.deltas == 1
+        assert_moved(figures(reader), "router_map_deltas_total", "router_map_gaps_total")
 
 
 async def test_a_damaged_delta_is_refused_and_the_snapshot_read(tmp_path: Path, redis_url: str) -> None:

@@ -6,6 +6,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, LiteralString
@@ -44,6 +45,11 @@ class WorkerProcess:
         command = [sys.executable, "-m", "cell", "work"]
         self.process = subprocess.Popen(command, env=self.environ | {"FAULT_POINTS": fault_points})
         self.starts += 1
+
+    def metrics(self) -> str:
+        port = self.environ["CELL_OPERATOR__PORT"]
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=DEADLINE_S) as answer:
+            return str(answer.read(), "utf-8")
 
     def end(self, how: signal.Signals = signal.SIGTERM) -> int:
         assert self.process is not None
