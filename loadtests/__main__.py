@@ -1,6 +1,6 @@
-"""The load tests' command line: `python -m loadtests demo | replay | bench | generate-tape`.
+"""The load tests' command line: `python -m loadtests demo | replay | accounts | spike | bench | generate-tape`.
 
-Exit codes: 0 right, 1 a difference or a refusal, 2 usage, 3 not reachable.
+Exit codes: 0 right, 1 a difference or a refusal, 2 usage, 3 not reachable, 10 a load test whose generator lagged.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from loadtests.commands import bench
+from loadtests.commands import bench, load
 from loadtests.commands.ending import run_to_end
 from loadtests.commands.options import Router, Stack
 from loadtests.demo.report import print_demo
@@ -29,6 +29,8 @@ app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="Customers of the platform: demo, replay, benchmarks."
 )
 app.add_typer(bench.app, name="bench")
+app.command()(load.accounts)
+app.command()(load.spike)
 
 
 @app.command()

@@ -44,6 +44,8 @@ class Frames:
         return at + payload - began
 
     def _read_head(self, data: bytes, at: int) -> int:
+        """Read on in a frame's head, which may come in pieces: two bytes say how long it is, then the rest. At its
+        end `_left` is the length of the payload that follows. Returns where the head, or `data`, ends."""
         needed = 2
         while True:
             taken = data[at : at + max(0, needed - len(self._head))]
@@ -88,16 +90,16 @@ class Direction:
             frames.feed(data)
             return b""
         end = frames.finish(data)
-        rest = data[:end] + self._goodbye()
+        rest = data[:end] + self._close_now()
         frames.feed(data[end:])
         return rest
 
     def end(self, code: int) -> bytes:
         """The close frame, if it can be said now; else it follows the frame that is under way."""
         self._code = code
-        return self._goodbye()
+        return self._close_now()
 
-    def _goodbye(self) -> bytes:
+    def _close_now(self) -> bytes:
         if not self._frames.between:
             return b""
         self._ended = True

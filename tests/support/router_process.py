@@ -18,7 +18,7 @@ from infra.backends.local.folders import project_root
 from tests.support.free_port import free_port
 from tests.support.routers import DEAD_POSTGRES, DEAD_REDIS
 
-_START_LIMIT_S = 30.0
+_START_LIMIT_S = 60.0
 
 
 @dataclass
@@ -80,7 +80,7 @@ class RouterProcess:
 
     def readiness(self) -> Any:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.operator_port}/health/ready", timeout=1) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.operator_port}/health/ready", timeout=5) as answer:
                 return json.load(answer)
         except urllib.error.HTTPError as error:
             with error:
@@ -89,7 +89,7 @@ class RouterProcess:
             return None
 
     def metrics(self) -> str:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.operator_port}/metrics", timeout=2) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.operator_port}/metrics", timeout=20) as answer:
             return str(answer.read().decode())
 
     def signal(self, number: signal.Signals) -> None:

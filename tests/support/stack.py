@@ -41,13 +41,17 @@ class Stack:
     state_dir: Path | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
 
-    def run(self, *arguments: str, timeout_s: float = COMMAND_LIMIT_S) -> Command:
+    def shell_environment(self) -> dict[str, str]:
+        """In which any command of the project means this stack."""
         environment = {**os.environ, **self.environment, "SHARDCTL_STACK": self.name}
         if self.state_dir is not None:
             environment["SHARDCTL_STATE_DIR"] = str(self.state_dir)
+        return environment
+
+    def run(self, *arguments: str, timeout_s: float = COMMAND_LIMIT_S) -> Command:
         done = subprocess.run(
             [sys.executable, "-m", "shardctl", *arguments],
-            env=environment,
+            env=self.shell_environment(),
             cwd=project_root(),
             capture_output=True,
             text=True,

@@ -1,0 +1,29 @@
+"""What an answer means for the customer who waited for it. Pure.
+
+`shed` (503 with `Retry-After`, and 429 of a limiter) is not an error: nothing was done and the answer said so. An order
+is `unknown` when nobody can tell from the answer whether it was placed; it is asked for again with the same key.
+"""
+
+from enum import StrEnum
+
+
+class Outcome(StrEnum):
+    DONE = "done"
+    REJECTED = "rejected"
+    """Understood and refused by a rule: too little money, too many orders a minute, no longer open."""
+    SHED = "shed"
+    UNKNOWN = "unknown"
+    ERROR = "error"
+
+
+def outcome_of(*, status: int, code: str | None, retry_after: str | None, writes: bool) -> Outcome:
+    """`status` is 0 when the connection broke or nothing came in time. `writes`: it was not merely a read."""
+    if 200 <= status < 300:
+        return Outcome.DONE
+    if status == 503 and code == "OUTCOME_UNKNOWN":
+        return Outcome.UNKNOWN
+    if status in (429, 503) and retry_after is not None:
+        return Outcome.SHED
+    if status in (409, 412, 422):
+        return Outcome.REJECTED
+    return Outcome.UNKNOWN if writes and (status == 0 or status >= 500) else Outcome.ERROR

@@ -1,0 +1,72 @@
+"""How the generator itself fares: how late its loop comes round, how late requests leave, how much of a core it takes.
+
+A greenlet sleeps for a few milliseconds and looks how long it was; the processor's time is read once per window. The
+process pins itself, so that it does not wander between cores and is measured against one.
+"""
+
+import os
+import time
+from typing import Final
+
+import gevent
+
+from loadtests.load.histogram import LatencyHistogram
+from loadtests.load.honesty import GeneratorFacts
+
+TICK_S: Final = 0.02
+WINDOW_S: Final = 5.0
+
+
+def pin(cores: list[int], index: int) -> list[int]:
+    """Stay on one of these cores; without any, on the last but `index`. Returns where it may run now."""
+    allowed = sorted(os.sched_getaffinity(0))
+    wanted = [core for core in cores if core in allowed] or [allowed[-1 - index % len(allowed)]]
+    os.sched_setaffinity(0, {wanted[index % len(wanted)]})
+    return sorted(os.sched_getaffinity(0))
+
+
+class SelfWatch:
+    def __init__(self, process: str, cores: list[int]) -> None:
+        self._process = process
+        self._cores = cores
+        self._lag = LatencyHistogram()
+        self._late = LatencyHistogram()
+        self._shares: list[float] = []
+        self.sent = 0
+        self._began_s = time.perf_counter()
+        self._cpu_began_s = time.process_time()
+        self._greenlet = gevent.spawn(self._watch)
+
+    def left(self, late_s: float) -> None:
+        """A request left; its customer was free when it was due."""
+        self._late.record(round(late_s * 1_000_000))
+
+    def stop(self) -> GeneratorFacts:
+        self._greenlet.kill()
+        wall_s = time.perf_counter() - self._began_s
+        cpu_share = (time.process_time() - self._cpu_began_s) / wall_s
+        return GeneratorFacts(
+            process=self._process,
+            cores=self._cores,
+            lag_p50_ms=self._lag.percentile_us(50) / 1000,
+            lag_p99_ms=self._lag.percentile_us(99) / 1000,
+            lag_max_ms=self._lag.max_us / 1000,
+            late_p50_ms=self._late.percentile_us(50) / 1000,
+            late_p99_ms=self._late.percentile_us(99) / 1000,
+            busiest_share=max(self._shares, default=cpu_share),
+            cpu_share=cpu_share,
+            sent=self.sent,
+        )
+
+    def _watch(self) -> None:
+        window_ends_s = self._began_s + WINDOW_S
+        cpu_s = self._cpu_began_s
+        while True:
+            before_s = time.perf_counter()
+            gevent.sleep(TICK_S)
+            now_s = time.perf_counter()
+            self._lag.record(round((now_s - before_s - TICK_S) * 1_000_000))
+            if now_s >= window_ends_s:
+                cpu_now_s = time.process_time()
+                self._shares.append((cpu_now_s - cpu_s) / (now_s - window_ends_s + WINDOW_S))
+                window_ends_s, cpu_s = now_s + WINDOW_S, cpu_now_s
