@@ -42,7 +42,7 @@ def archive(
 
         for name in names:
             again = f"shardctl cells archive {cell or '--all'} --older-than {older_than} --reason {shlex.quote(reason)}"
-            walk = archive_cell(backend, name, older_than, reason, show_progress)
+            walk = archive_cell(backend, name, older_than, show_progress, reason=reason)
             done.append(run_resumable(walk, resume=again))
     if as_json:
         print_json(done[0] if cell else done)
