@@ -127,10 +127,10 @@ async def test_an_archive_walk_waiting_transfers_and_tapes(scene: Scene, monkeyp
 
 async def every_user_is_walked(scene: Scene) -> None:
     seen: list[ArchiveTotals] = []
-    totals = await archive_cell(scene.backend, "cell-1", 7, seen.append)
+    totals = await archive_cell(scene.backend, "cell-1", 7, seen.append, reason="the tables are full")
     assert (totals.cell, totals.entries, totals.deferred) == ("cell-1", 0, 0)  # nothing is a week old
     with pytest.raises(Refused, match="cell-1 refused"):
-        await archive_cell(scene.backend, "cell-1", 0, seen.append)
+        await archive_cell(scene.backend, "cell-1", 0, seen.append, reason="x")
 
 
 async def transfers_are_listed_page_by_page_and_decided_once(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
