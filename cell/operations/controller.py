@@ -14,7 +14,7 @@ from cell import errors
 from cell.operations import queries
 from cell.paging import parse_page
 from cell.plain_row import plain
-from cell.reason import Reason, ReasonRequest
+from cell.reason import ReasonRequest
 from cell.trial_balance import run_trial_balance
 from infra.runtime.clock import Clock
 from infra.runtime.database import Pool
@@ -24,14 +24,12 @@ from infra.runtime.procedures import DatabaseRefused, call
 from infra.runtime.strict_body import read_body
 
 
-class ProfileRequest(msgspec.Struct, forbid_unknown_fields=True):
+class ProfileRequest(ReasonRequest, forbid_unknown_fields=True):
     profile: str
-    reason: Reason
 
 
-class EndSessionsRequest(msgspec.Struct, forbid_unknown_fields=True):
+class EndSessionsRequest(ReasonRequest, forbid_unknown_fields=True):
     begun_before_s: int
-    reason: Reason
 
 
 _profile_decoder = msgspec.json.Decoder(ProfileRequest)
