@@ -18,6 +18,7 @@ pytestmark = pytest.mark.anyio
 
 SECRETS = {
     "brokerage.customers.password_hash",
+    "brokerage.leadership_terms.secret",
     "brokerage.refresh_families.current_hash",
     "brokerage.refresh_families.family_key",
     "brokerage.refresh_families.spent_hashes",

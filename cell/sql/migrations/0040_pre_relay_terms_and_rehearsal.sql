@@ -12,6 +12,7 @@ create table leadership_terms (
     secret              uuid not null
 );
 revoke all on leadership_terms from cell_service, cell_auditor;
+grant select (task, leader_pid, virtual_transaction) on leadership_terms to cell_auditor;
 
 -- How far ahead of the database's clock a session may set its own where an age protects something from deletion: not at
 -- all, but in a database whose owner says that it rehearses. A session's clock is the session's word.

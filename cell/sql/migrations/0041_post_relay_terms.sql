@@ -2,7 +2,5 @@
 -- session's own clock.
 -- Lock: none. Undo: none is needed, no caller is left.
 
-set local search_path = brokerage;
-
-drop function if exists delete_outbox_v1(bigint[], integer);
-drop function if exists end_long_readers_v1();
+drop function if exists brokerage.delete_outbox_v1(bigint[], integer);
+drop function if exists brokerage.end_long_readers_v1();
