@@ -48,6 +48,12 @@ async def read_body(decoder: "msgspec.json.Decoder[Body]", request: Arrived) -> 
     return decode_body(decoder, await request.body())
 
 
+async def refuse_body(request: Arrived) -> None:
+    """Of a call that takes none: what is sent to be read must not be lost in silence. Raises Problem 422."""
+    if await request.body():
+        raise refused(422, "body", "this call takes none")
+
+
 def check_content_type(value: str | None) -> None:
     """Raises Problem 415 for a body that does not call itself JSON."""
     media_type = (value or "").partition(";")[0].strip().lower()

@@ -52,7 +52,7 @@ SHAPES: Final[dict[tuple[str, str, str], Shape]] = {
     ("customer", "POST", "/v1/orders"): _ORDER,
     ("customer", "POST", "/v1/orders/preview"): _ORDER,
     ("customer", "PATCH", "/v1/orders/{order_id}"): Shape({"qty": "2"}, "body", ("time_in_force", 5)),
-    ("customer", "POST", "/v1/deposits"): Shape({"amount": "5"}, "amount", ("amount", True)),
+    ("customer", "POST", "/v1/deposits"): Shape({"amount": "5"}, "amount", ("amount", None)),
     ("customer", "POST", "/v1/share-transfers"): Shape(
         {"symbol": "AAPL", "qty": "1", "unit_cost": "1"}, "qty", ("symbol", {})
     ),
@@ -225,6 +225,19 @@ async def test_every_body_that_enters_is_read_by_one_contract(
         got, said = await asks[port](method, target, json.dumps(shape.good).encode(), "text/plain")
         if (got, said.get("code")) != (415, "UNSUPPORTED_MEDIA_TYPE"):
             wrong.append((port, method, path, "text/plain", got, said))
+    for raw in (b"x", b"{}", b"NaN"):
+        got, said = await asks["operator"]("POST", "/operator/v1/checks", raw, "text/plain")
+        assert (got, said["field"]) == (422, "body"), raw
+    for query, status, field in (("orders?limit=0", 422, "limit"), ("orders?limit=x", 422, "limit")):
+        got, said = await asks["exchange"]("GET", f"/operator/v1/{query}", b"", "text/plain")
+        assert (got, said.get("field")) == (status, field), said
+    for query, status, field in (
+        ("run=r", 400, "symbol"),
+        ("symbol=A&run=r&waits_for_replace=zz", 422, "waits_for_replace"),
+        ("symbol=A&run=r&run=s", 400, "run"),
+    ):
+        got, said = await asks["exchange"]("POST", f"/operator/v1/tapes?{query}", b"x", "text/csv")
+        assert (got, said.get("field")) == (status, field), said
     assert not wrong, "\n".join(map(str, wrong))
 
 
