@@ -325,7 +325,7 @@ ARCHIVED_DEEDS = (
     "entry dated back",
     "chain link replaced",
     "missing fill event",
-    "fill told at another price",
+    "fill reported at another price",
     "deleted execution",
     "execution at another price",
     "bust forgotten",
