@@ -102,7 +102,8 @@ def spike(
             runs=folder or path.parent / "runs",
             admission=admission,
         )
-        return await rehearse(address, view, asked)
+        with progress_line() as progress:
+            return await rehearse(address, view, asked, progress)
 
     with _refusals():
         _tell(*run_to_end(run))
