@@ -1,6 +1,6 @@
-"""`python -m loadtests accounts | spike | verdict`: customers beforehand, a rehearsal, and what came of one.
+"""`python -m loadtests accounts | spike`: customers beforehand, and a rehearsal with its verdict.
 
-Exit codes of `spike` and `verdict`: 0 passed, 1 failed, 2 usage, 3 not reachable, 10 thrown away because the generator
+Exit codes of `spike`: 0 passed, 1 failed, 2 usage, 3 not reachable, 10 thrown away because the generator
 lagged.
 """
 

@@ -23,7 +23,7 @@ from loadtests.load.arrivals import RateTooLow, Traffic
 from loadtests.load.customer_classes import BY_NAME, CustomerClass
 from loadtests.load.recorder import Recorder
 from loadtests.load.run_folder import LOCUST_FILE, RunFacts, shape_of, write_facts
-from loadtests.load.self_watch import SelfWatch, pin
+from loadtests.load.self_watch import SelfWatch, cores_allowed, pin
 from loadtests.load.shapes import SHAPES
 from loadtests.load.symbols import SymbolPopularity
 from loadtests.load.worker_shares import first_accounts
@@ -53,7 +53,7 @@ class Gate:
         self.popularity = SymbolPopularity(tuple(accounts.symbols), options.meme)
         shape = shape_of(options.shape, options.seed, options.lasting)
         self.traffic = Traffic(shape, options.base_rate, accounts.by_class(), options.seed)
-        self._cores = parse_cores(options.cores)
+        self._cores = cores_allowed(options.cores)
         self.run = ""
         self._opened_at_s = 0.0
 
@@ -91,10 +91,6 @@ class Morning(LoadTestShape):
         if self.ends_at_s is not None and time.time() > self.ends_at_s:
             return None
         return (self.customers, SPAWN_PER_S)
-
-
-def parse_cores(text: str) -> list[int]:
-    return [int(core) for core in text.split(",") if core]
 
 
 @events.init_command_line_parser.add_listener  # type: ignore[untyped-decorator]
