@@ -7,7 +7,7 @@ import typer
 import uvloop
 
 from cell.app import create_app
-from cell.executions.sessions import write_calendar
+from cell.executions.trading_hours import write_calendar
 from cell.executions.worker import run_worker
 from cell.outbox.relay import run_relay
 from cell.settings import CellSettings

@@ -71,7 +71,7 @@ class CellApp:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Pools open, batcher flying; on the way out queued commands are answered first."""
+        """Pools open, batcher running; on the way out queued commands are answered first."""
         await self.pool.open()
         await self.operator_pool.open()
         await self.checks_pool.open()
@@ -157,7 +157,7 @@ def create_app(settings: CellSettings) -> CellApp:
 
 
 def _shares(settings: CellSettings) -> FairPermits:
-    """Of the pool's connections: what the flights of commands and one probe leave is for customers' requests."""
+    """Of the pool's connections: what the calls of commands and one probe leave is for customers' requests."""
     left = max(1, settings.postgres.pool_max - settings.flights_max - 1)
     return FairPermits(
         permits_max=left,

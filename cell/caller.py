@@ -23,7 +23,7 @@ Moment = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """A customer whose router vouched for him."""
+    """A customer, as the router vouches."""
 
     user_id: UUID
     epoch: int

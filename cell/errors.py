@@ -82,7 +82,9 @@ def refusal(outcome: str, figures: Mapping[str, object] | None, *, replayed: boo
 
 def missing_idempotency_key() -> Problem:
     return Problem(
-        400, "MISSING_IDEMPOTENCY_KEY", "send X-Idempotency-Key: a new value per deed, the same value when you retry it"
+        400,
+        "MISSING_IDEMPOTENCY_KEY",
+        "send X-Idempotency-Key: a new value per write, the same value when you retry it",
     )
 
 
@@ -138,8 +140,8 @@ def still_owed(cash_micros: int, shares: Mapping[str, int]) -> Problem:
     owed = {symbol: format_micros(-qty) for symbol, qty in sorted(shares.items())}
     if cash_micros < 0:
         owed = {"USD": format_micros(-cash_micros), **owed}
-    told = ", ".join(f"{amount} {unit}" for unit, amount in owed.items())
-    return Problem(409, "STILL_OWED", f"the account still owes {told}", headers=None, owed=owed)
+    shown = ", ".join(f"{amount} {unit}" for unit, amount in owed.items())
+    return Problem(409, "STILL_OWED", f"the account still owes {shown}", headers=None, owed=owed)
 
 
 def user_not_found() -> Problem:

@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import Final, LiteralString
 
 from infra.runtime.database import Connection
+from infra.runtime.procedures import failures_named
 
 # Read committed: a stronger isolation would keep its first snapshot, and vacuum would wait for it. The limits on idle
 # and long transactions are for forgotten ones.
@@ -37,7 +38,7 @@ class Task(StrEnum):
 async def leading(connection: Connection, task: Task) -> AsyncIterator[bool]:
     """Lead while the block runs, or False: somebody else does. The connection is for nothing else meanwhile.
 
-    Raises what the driver raises when the database is away.
+    Raises what the driver raises when the database is away; inside `connected` that is a DatabaseFailure.
     """
     for statement in _BEGIN:
         await connection.execute(statement)
@@ -50,5 +51,6 @@ async def leading(connection: Connection, task: Task) -> AsyncIterator[bool]:
 
 
 async def check(connection: Connection) -> None:
-    """Raises what the driver raises if the session, and the leadership with it, is gone."""
-    await connection.execute(_CHECK)
+    """Raises DatabaseAway if the session, and the leadership with it, is gone."""
+    with failures_named():
+        await connection.execute(_CHECK)

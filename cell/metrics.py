@@ -34,5 +34,4 @@ TABLE = (
         "Logins refused: too many guesses at one account, or too many waiting.",
         ("reason",),
     ),
-    Metric("cell_requests_total", Counter, "Customer requests, by route and status.", ("route", "status")),
 )

@@ -71,7 +71,7 @@ _UUID: Final = "^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$"
 _ID: Final = "a UUID with hyphens in their places; capital letters are the same as small ones"
 _PARAMETERS: Final[Mapping[str, Schema]] = {
     "X-Idempotency-Key": text(
-        "a new one per deed; a repeat with the same one is answered the same", pattern="^[!-~]{1,128}$"
+        "a new one per write; a repeat with the same one is answered the same", pattern="^[!-~]{1,128}$"
     ),
     "If-Match": text(
         'the etag of the order as it was seen, such as "3", or several of them, or *',

@@ -41,17 +41,17 @@ class CellSettings(BaseSettings):
 
     user_connections_max: int = Field(default=2, ge=1)
     """Connections that one user's reads, previews and sessions may have at once in one process. Of `pool_max` the
-    flights and a probe keep theirs, and what is left is for all users: he must leave some of it."""
+    calls of commands and a probe keep theirs; what is left is for all users, and one user leaves some of it."""
     user_waiting_max: int = Field(default=128, ge=0)
-    """Of his requests, those that may wait for one: about a quarter of a second of reading."""
+    """Of one user's requests, those that may wait for one: about a quarter of a second of reading."""
     waiting_max: int = Field(default=1_024, ge=0)
-    """Of everybody's; the user with the most waiting gives way first."""
+    """Of everybody's; the user with the most waiting yields first."""
     batch_max: int = Field(default=64, ge=1, le=64)
     """Commands per procedure call: 128 and 256 were slower, and one call holds that many users' locks."""
     flights_max: int = Field(default=2, ge=1, le=8)
-    """Procedure calls in the air: a second hides the first one's commit; more only split the batches."""
+    """Procedure calls in flight: a second hides the first one's commit; more only split the batches."""
     held_user_wait_ms: int = Field(default=200, ge=1)
-    """How long a command that goes alone waits for its user's row, keeping one flight from everybody else."""
+    """How long an isolated command waits for its user's row, keeping one call from everybody else."""
     queue_max: int = Field(default=4_096, ge=1)
     """Commands waiting in one process, about half a second of work; beyond it the answer is 503 OVERLOADED."""
     user_queue_max: int = Field(default=256, ge=1)

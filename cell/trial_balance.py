@@ -17,6 +17,7 @@ from infra.runtime.migrator import SqlFile, read_sql
 SAMPLE_ROWS_MAX = 20
 """Enough to see the pattern; the count says how far it goes."""
 _CHUNK_ROWS = 500
+"""Rows of a streamed result held at once: memory stays flat however much is wrong."""
 
 _ONE_INSTANT = "set transaction isolation level repeatable read, read only"
 # The connection's own statement timeout is meant for commands; a check may read the whole database.

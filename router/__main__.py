@@ -21,7 +21,7 @@ from infra.runtime.shutdown import Shutdown
 from router.app import Router
 from router.settings import RouterSettings
 
-_HEARD: Final = (signal.SIGHUP, signal.SIGTERM, signal.SIGINT)
+_SIGNALS: Final = (signal.SIGHUP, signal.SIGTERM, signal.SIGINT)
 
 commands = typer.Typer(add_completion=False, no_args_is_help=True)
 
@@ -38,53 +38,53 @@ def serve() -> None:
     configure_logging(settings.name, warning_tracebacks=settings.log_warning_tracebacks)
     listener_fd = uvloop.run(_serve(settings))
     if listener_fd is not None:
-        _begin_anew(listener_fd)
+        _exec_next_image(listener_fd)
 
 
-class _Ending(Shutdown):
-    """An end that may be followed by a new beginning; SIGTERM has the last word."""
+class _ShutdownOrReload(Shutdown):
+    """The end of this image, perhaps of the process; a SIGTERM overrules a SIGHUP, whichever comes first."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.begins_anew = False
+        self.reloads = False
 
     def install(self) -> None:
         super().install()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._end, False)
-        loop.add_signal_handler(signal.SIGHUP, self._end, True)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _HEARD)  # the image before this one may have kept some for us
+            loop.add_signal_handler(number, self._ask, False)
+        loop.add_signal_handler(signal.SIGHUP, self._ask, True)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)  # the image before this one may have kept some for us
 
-    def _end(self, begins_anew: bool) -> None:
-        self.begins_anew = begins_anew and not (self.asked and not self.begins_anew)
+    def _ask(self, reloads: bool) -> None:
+        self.reloads = reloads and not (self.asked and not self.reloads)
         self.ask()
 
 
 async def _serve(settings: RouterSettings) -> int | None:
-    """The listening socket, if the next image shall go on with it."""
-    ending = _Ending()
-    ending.install()
+    """The file descriptor of the listening socket, if the next image shall go on with it."""
+    shutdown = _ShutdownOrReload()
+    shutdown.install()
     part = Router(settings)
-    async with part.serving(keeps_listener=lambda: ending.begins_anew):
+    async with part.serving(keeps_listener=lambda: shutdown.reloads):
         freeze_startup_objects()
-        await ending.wait()
+        await shutdown.wait()
     listener = part.listener
     if listener is None or listener.fileno() < 0:
         return None  # closed: nobody waits at it any more
     await _keep_signals()
-    if not ending.begins_anew:
+    if not shutdown.reloads:
         signal.pthread_kill(threading.get_ident(), signal.SIGTERM)  # to this thread: the others do not outlive it
     return listener.detach()
 
 
 async def _keep_signals() -> None:
     """From here on they wait for the next image; what came before is still heard here."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, _HEARD)
-    await asyncio.sleep(0.01)
+    signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
+    await asyncio.sleep(0.01)  # the loop's handlers run for signals that had come before the mask
 
 
-def _begin_anew(listener_fd: int) -> None:
+def _exec_next_image(listener_fd: int) -> None:
     os.set_inheritable(listener_fd, True)
     os.environ["ROUTER_LISTEN_FD"] = str(listener_fd)
     os.execv(sys.executable, [sys.executable, "-m", "router", "serve"])

@@ -1,6 +1,6 @@
 """How much of a request's time its cell gets: what is left of it, less what the answer needs to come back.
 
-So the cell, which knows what was done, speaks before the router gives up and has to say that it does not know.
+So the cell, which knows what was done, answers before the router gives up and has to say that it does not know.
 """
 
 from typing import Final

@@ -273,7 +273,11 @@ class ClientConnection(asyncio.Protocol):
             newest.drain()
 
     def sweep(self, now_s: float) -> None:
-        """Close who is idle for long, who takes too long to send a request, and who does not take its last answer."""
+        """Close a client that is idle for long, takes too long to send a request, or does not take its last answer.
+
+        The first state that it is in decides: closing, hung up, sending a request, being answered (then the exchange
+        judges), idle. While requests wait in the pipeline nobody is late with sending: it is we who do not read.
+        """
         transport, settings, parser = self.transport, self._settings, self._parser
         if transport.is_closing():
             self._closing_since_s = self._closing_since_s or now_s

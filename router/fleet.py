@@ -201,7 +201,7 @@ class Upstream:
 
     def lose(self, connection: UpstreamConnection, now_s: float) -> None:
         """After a connection broke under a request. A kept-alive connection may simply have been closed meanwhile,
-        so only a fresh one speaks against the server."""
+        so only a fresh one counts against the server, and one that was late."""
         self.figures.broken += 1
         if connection.fresh or connection.deadline_s <= now_s:
             connection.server.breaker.fail(now_s)

@@ -133,6 +133,8 @@ class Forwarding(CellExchange):
         return self.request.method not in _SAFE and read_halted(503, connection.body) is not None
 
     def broken(self, connection: UpstreamConnection, why: str) -> None:
+        """In the middle of a stream there is nothing left to say: the client is cut off, and the cell is blamed unless
+        the client did not take what came. Before any answer the slow path judges what may be done."""
         if self.streaming:
             cell, now_s = self.route.cell, monotonic()
             if self.disconnected or self.client.write_paused:  # it was the client who did not take it
@@ -148,6 +150,8 @@ class Forwarding(CellExchange):
             self._slow_path(self, why)
 
     def stream_began(self, connection: UpstreamConnection) -> None:
+        """The answer is too long to wait for, or of unknown length. It is passed on with the length that it declares,
+        else in chunks, else (a client of HTTP/1.0) until the connection ends."""
         self.streaming = True
         declared = any(name == b"content-length" for name, _ in connection.headers)
         self._chunked = not declared and self.request.keep_alive

@@ -88,16 +88,16 @@ class Direction:
             frames.feed(data)
             return b""
         end = frames.finish(data)
-        rest = data[:end] + self._goodbye()
+        rest = data[:end] + self._close_now()
         frames.feed(data[end:])
         return rest
 
     def end(self, code: int) -> bytes:
         """The close frame, if it can be said now; else it follows the frame that is under way."""
         self._code = code
-        return self._goodbye()
+        return self._close_now()
 
-    def _goodbye(self) -> bytes:
+    def _close_now(self) -> bytes:
         if not self._frames.between:
             return b""
         self._ended = True

@@ -67,6 +67,10 @@ class RequestParser:
         """When the request that is being read began; 0 between two requests."""
 
     def feed(self, data: bytes) -> None:
+        """Read one piece. httptools goes through it to the end, or stops: behind an upgrade that is taken (the rest is
+        handed on), behind one that is not (a new parser goes on with the rest), or at what is malformed or was refused
+        by a callback (the listener is told once). A request that is not whole at the end is then judged by how many
+        bytes it has taken on the wire, since framing may be more than content."""
         self._begun_in_piece = 0
         if not self.reading_since_s:
             self.reading_since_s = self._now()
@@ -156,6 +160,8 @@ class RequestParser:
             raise RequestMalformed("a trailer may not say what becomes of the connection")
 
     def on_headers_complete(self) -> None:
+        """Judge the head, a second time by its origin form if the target is an absolute one; refuse, or tell the
+        listener, and remember whether an upgrade that stops httptools here is taken."""
         if self._begins_anew:
             self._begins_anew = False
             return

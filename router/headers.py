@@ -38,7 +38,12 @@ def _may_pass(name: bytes) -> bool:
 
 
 def take_header(request: Request, name: bytes, value: bytes) -> None:
-    """Read one header into a request, its name in lower case: dropped, kept for us, or to be passed on."""
+    """Read one header into a request, its name in lower case.
+
+    Most names mean nothing here: they are passed on, or dropped by their form. The others are ours or the connection's:
+    dropped, and what some of them say is kept. What may stand once only is counted or becomes the request's `problem`;
+    an id that is not well-formed is as if it were not said. Nothing is refused here (`request_rules.py` judges).
+    """
     request.head_bytes += len(name) + len(value) + 4
     request.header_count += 1
     request.headers.append((name, value))

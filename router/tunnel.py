@@ -166,7 +166,7 @@ class Tunnel(asyncio.Protocol):
     # What the router says itself.
 
     def leave(self, code: int, within_s: float) -> None:
-        """Say goodbye to both; whoever is in the middle of a frame may finish it until then. Then it ends."""
+        """Send a close frame to both; whoever is in the middle of a frame may finish it until then. Then it ends."""
         if self._leaving or not self.is_open or not self._has_client:
             self.close()
             return

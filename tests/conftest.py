@@ -12,8 +12,10 @@ from xdist.workermanage import WorkerController
 from tests.support.backing import postgres_server
 from tests.support.databases import Template, TestDatabase, build_cell_template, build_control_template
 from tests.support.exchange_process import ExchangeProcess
+from tests.support.kafka_broker import KafkaBroker, run_kafka_broker
 from tests.support.killable_postgres import KillablePostgres, PostgresServer, killable_postgres
 from tests.support.stack import Stack, session_stack
+from tests.support.venue_books import WorkerProcess
 
 # An example that takes long on a busy machine is no finding: nothing here is a timed test.
 hypothesis.settings.register_profile(
@@ -87,6 +89,24 @@ def exchange(tmp_path: Path) -> Iterator[ExchangeProcess]:
         process.stop(signal.SIGKILL)
         for link in process.links:
             link.close()
+
+
+@pytest.fixture
+def worker(cell_database: TestDatabase, exchange: ExchangeProcess) -> Iterator[WorkerProcess]:
+    """A cell's worker as a process, not started yet."""
+    process = WorkerProcess(cell_database, exchange)
+    try:
+        yield process
+    finally:
+        if process.process is not None:
+            process.end(signal.SIGKILL)
+
+
+@pytest.fixture(scope="session")
+def kafka_broker() -> Iterator[KafkaBroker]:
+    """A broker for the event plane. A test may kill it, and leaves it running."""
+    with run_kafka_broker() as broker:
+        yield broker
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Hash and verify passwords, away from orders: threads of their own at a lower priority, few at once, fair turns.
+"""Hash and verify passwords, away from orders: threads of their own at a lower priority, few at once, fairly queued.
 
 argon2id at OWASP's parameters (19 MiB, two passes, one lane) takes some forty milliseconds of a core and leaves the
 interpreter alone meanwhile. Who asks for nobody's password is verified against a hash that no password has, so that
@@ -20,7 +20,7 @@ from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
 from cell import errors
-from cell.accounts.turns import FairTurns, Turn, TurnsFull
+from cell.accounts.fair_queue import FairQueue, HashPermit, QueueFull
 from infra.runtime import deadline
 from infra.runtime.telemetry import Metrics
 
@@ -44,18 +44,20 @@ class PasswordHashing:
         self._argon2 = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
         self._nobodys = self._argon2.hash(secrets.token_urlsafe(32))
         self._threads = ThreadPoolExecutor(HASHES_AT_ONCE, "password", initializer=_yield_to_orders)
-        self._turns = FairTurns(places=HASHES_AT_ONCE, waiting_max=WAITING_MAX, per_account_max=WAITING_PER_ACCOUNT_MAX)
+        self._queue = FairQueue(
+            permits=HASHES_AT_ONCE, waiting_max=WAITING_MAX, per_account_max=WAITING_PER_ACCOUNT_MAX
+        )
         self._metrics = metrics
 
     @asynccontextmanager
-    async def turn(self, account: Hashable, source: Hashable) -> AsyncIterator[Turn]:
-        """The account for oneself and a place to hash in. Raises Problem 429 or 503 when too many wait, and `OutOfTime`
-        when the caller's time ends before its turn."""
+    async def permit(self, account: Hashable, source: Hashable) -> AsyncIterator[HashPermit]:
+        """The account for oneself and a permit to hash. Raises Problem 429 or 503 when too many wait, and `OutOfTime`
+        when the caller's time ends before there is one."""
         left_s = deadline.left_s()
         try:
-            async with self._turns.turn(account, source, within_s=None if left_s == math.inf else left_s) as turn:
-                yield turn
-        except TurnsFull as full:
+            async with self._queue.permit(account, source, within_s=None if left_s == math.inf else left_s) as permit:
+                yield permit
+        except QueueFull as full:
             self._metrics.counter("cell_logins_refused_total").labels("queue").inc()
             if full.of_account:
                 raise errors.too_many_guesses(1) from full
@@ -66,11 +68,11 @@ class PasswordHashing:
         self._metrics.counter("cell_logins_refused_total").labels("guesses").inc()
 
     async def hash(self, password: str) -> str:
-        """Only within a turn."""
+        """Only with a permit."""
         return await self._run("hash", lambda: self._argon2.hash(password))
 
     async def verify(self, password_hash: str | None, password: str) -> bool:
-        """Only within a turn. None: nobody's, which no password matches."""
+        """Only with a permit. None: nobody's, which no password matches."""
         wanted = self._nobodys if password_hash is None else password_hash
         return await self._run("verify", lambda: self._matches(wanted, password)) and password_hash is not None
 

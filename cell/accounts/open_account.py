@@ -136,9 +136,9 @@ class Accounts:
     async def _log_in(self, caller: Caller, password: str, source: Source) -> str | None:
         """None: the password is wrong, or nobody's. The session begins while the account is still ours alone, so the
         guess is given back before the next is counted; others may hash meanwhile."""
-        async with self._hashing.turn(caller.user_id, source.address) as turn:
+        async with self._hashing.permit(caller.user_id, source.address) as permit:
             proven = await self._prove(caller, password, source)
-            turn.give_place_back()
+            permit.release()
             return None if proven is None else await self._start_session(caller.user_id, proven)
 
     async def _prove(self, caller: Caller, password: str, source: Source) -> _Proven | None:
@@ -184,7 +184,7 @@ class Accounts:
         return None if row is None else str(row[0])
 
     async def _hash(self, user_id: UUID, source: Source, password: str) -> str:
-        async with self._hashing.turn(user_id, source.address):
+        async with self._hashing.permit(user_id, source.address):
             return await self._hashing.hash(normal_password(password))
 
     async def _start_session(self, user_id: UUID, proven: _Proven) -> str:

@@ -19,7 +19,7 @@ select u.user_id, u.owner_state, u.restricted, u.profile, u.cash_micros, u.cash_
 
 
 async def find_account(pool: Pool, user_id: UUID, today: date) -> dict[str, Any]:
-    """Balances of the user. Raises Problem if this cell does not own him."""
+    """Balances of the user. Raises Problem if this cell does not own the user."""
     async with pool.connection() as connection:
         async with connection.cursor(row_factory=dict_row) as cursor:
             await cursor.execute(_ACCOUNT, [today, user_id])

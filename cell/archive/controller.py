@@ -18,6 +18,7 @@ from infra.runtime.strict_body import read_body
 OLDER_THAN_DAYS_MIN = 7
 """A venue's busts and corrections come within days; an order that one speaks of has to be brought back."""
 CALL_S = 2.0
+"""Far below what an operator's client waits for; the caller goes on from the answer."""
 
 
 class ArchiveRequest(msgspec.Struct, forbid_unknown_fields=True):

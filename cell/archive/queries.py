@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import LiteralString
 from uuid import UUID
 
+from cell.rows import fetch_values
 from infra.runtime.database import Pool
 
 # Cheap for everybody else: a user's oldest row that is not archived is the first of an index.
@@ -45,9 +46,8 @@ async def next_users(pool: Pool, *, before: datetime, after: UUID, limit: int) -
 
 async def archive_step(pool: Pool, user_id: UUID, *, before: datetime, after_seq: int, limit: int) -> Step:
     async with pool.connection() as connection:
-        row = await (await connection.execute(_STEP, [user_id, before, after_seq, limit])).fetchone()
-    assert row is not None
-    return Step(*row)
+        [step] = await fetch_values(connection, Step, _STEP, [user_id, before, after_seq, limit])
+    return step
 
 
 async def record_walk(pool: Pool, *, actor: str, before: datetime) -> None:

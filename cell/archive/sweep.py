@@ -18,10 +18,11 @@ from infra.runtime.database import Pool
 STEP_ENTRIES: Final = 200
 """Entries looked at while a user's lock is held: some ten milliseconds."""
 USERS_PAGE: Final = 500
+"""Users looked at per statement, each by one step of an index."""
 
 
 class Place(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Where a walk goes on: beyond this entry of this user, or (0) with the user after him."""
+    """Where a walk goes on: beyond this entry of this user, or (0) with the next user."""
 
     user_id: UUID = UUID(int=0)
     seq: int = 0
@@ -32,7 +33,7 @@ class Archived(msgspec.Struct):
 
     place: Place | None = None
     unpublished: bool = False
-    """Somebody's events that old still wait for Kafka: of him nothing was moved."""
+    """Somebody's events that old still wait for Kafka: of that user nothing was moved."""
     users: int = 0
     put_off: int = 0
     entries: int = 0
@@ -76,7 +77,7 @@ async def _archive_user(
         done.events += step.events
         done.executions += step.executions
         done.unpublished |= step.state == "unpublished"
-        done.put_off += step.state == "put_off"
+        done.put_off += step.state == "deferred"
         seq = step.last_seq if step.state == "archived" else None
         if seq is not None and monotonic() >= until_s:
             done.place = Place(place.user_id, seq)

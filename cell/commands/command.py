@@ -1,11 +1,21 @@
 """A customer's write as a value, how each kind of it is called, and what comes back."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, LiteralString
+from typing import Any, Final, LiteralString
 from uuid import UUID
+
+from cell.commands.arguments import (
+    Arguments,
+    CancelArguments,
+    DepositArguments,
+    PlaceArguments,
+    ReplaceArguments,
+    TransferArguments,
+)
 
 
 class CommandKind(StrEnum):
@@ -20,13 +30,13 @@ class CommandKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One customer's one deed. `arguments` are the procedure's columns after user, key and fingerprint."""
+    """One customer's one write. `arguments` are the procedure's columns after user, key and fingerprint."""
 
     kind: CommandKind
     user_id: UUID
     key: str
     fingerprint: bytes
-    arguments: tuple[Any, ...]
+    arguments: Arguments
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +50,29 @@ class Outcome:
     replayed: bool
 
 
+OUTCOMES: Final[LiteralString] = "select ordinal, outcome, figures, resource_id, at, replayed from brokerage."
+"""Of every procedure: a command's place in the batch, from 1, and the fields of its `Outcome`."""
+_ARRAY: Final = re.compile(r"(p_\w+) => %b::")
+_EVERY_COMMAND: Final = ("p_user_ids", "p_keys", "p_fingerprints")
+_IRREGULAR: Final = {"time_in_force": "p_times_in_force"}
+
+
 @dataclass(frozen=True, slots=True)
 class Procedure:
     """How a kind is called: the columns' arrays first, then `constants`, then the time of the market's day if the kind
     depends on it, then whether to wait for locks. What is recorded has the database's time, never one of these."""
 
     sql: LiteralString
-    columns: int
+    """Names every parameter, so that their order in SQL does not matter."""
+    arguments: type[Arguments]
     constants: tuple[Any, ...] = ()
     asks_the_market: bool = False
+
+    def __post_init__(self) -> None:
+        """Raises ValueError unless the arrays are those of `arguments`, in their order."""
+        wanted = (*_EVERY_COMMAND, *(_IRREGULAR.get(field, f"p_{field}s") for field in self.arguments._fields))
+        if tuple(_ARRAY.findall(self.sql)) != wanted:
+            raise ValueError(f"other columns than {self.arguments.__name__} has: {self.sql}")
 
 
 def procedures(
@@ -57,35 +81,43 @@ def procedures(
     """The cell's write procedures for customers' commands."""
     return {
         CommandKind.PLACE: Procedure(
-            "select * from brokerage.place_orders_v1(%b::uuid[], %b::text[], %b::bytea[], %b::text[], "
-            "%b::text[], %b::text[], %b::text[], %b::text[], %b::bigint[], %b::bigint[], p_stop_pxs => %b::bigint[], "
-            "p_notionals => %b::bigint[], p_reference_age_max => make_interval(secs => %s), p_market_hours => %s, "
-            "p_at => %s, p_wait => %s)",
-            columns=9,
+            OUTCOMES + "place_orders_v1("
+            "p_user_ids => %b::uuid[], p_keys => %b::text[], p_fingerprints => %b::bytea[], "
+            "p_client_order_ids => %b::text[], p_symbols => %b::text[], p_sides => %b::text[], p_types => %b::text[], "
+            "p_times_in_force => %b::text[], p_order_qtys => %b::bigint[], p_limit_pxs => %b::bigint[], "
+            "p_stop_pxs => %b::bigint[], p_notionals => %b::bigint[], "
+            "p_reference_age_max => make_interval(secs => %s), p_market_hours => %s, p_at => %s, p_wait => %s)",
+            PlaceArguments,
             constants=(reference_age_max_s, market_hours),
             asks_the_market=True,
         ),
         CommandKind.CANCEL: Procedure(
-            "select * from brokerage.cancel_orders_v1(%b::uuid[], %b::text[], %b::bytea[], %b::uuid[], p_wait => %s)",
-            columns=1,
+            OUTCOMES + "cancel_orders_v1("
+            "p_user_ids => %b::uuid[], p_keys => %b::text[], p_fingerprints => %b::bytea[], p_order_ids => %b::uuid[], "
+            "p_wait => %s)",
+            CancelArguments,
         ),
         CommandKind.REPLACE: Procedure(
-            "select * from brokerage.replace_orders_v1(%b::uuid[], %b::text[], %b::bytea[], %b::uuid[], "
-            "%b::integer[], %b::bigint[], %b::bigint[], %b::bigint[], %b::text[], "
-            "p_client_order_ids => %b::text[], p_reference_age_max => make_interval(secs => %s), p_market_hours => %s, "
-            "p_at => %s, p_wait => %s)",
-            columns=7,
+            OUTCOMES + "replace_orders_v1("
+            "p_user_ids => %b::uuid[], p_keys => %b::text[], p_fingerprints => %b::bytea[], p_order_ids => %b::uuid[], "
+            "p_etags => %b::integer[], p_order_qtys => %b::bigint[], p_limit_pxs => %b::bigint[], "
+            "p_stop_pxs => %b::bigint[], p_times_in_force => %b::text[], p_client_order_ids => %b::text[], "
+            "p_reference_age_max => make_interval(secs => %s), p_market_hours => %s, p_at => %s, p_wait => %s)",
+            ReplaceArguments,
             constants=(reference_age_max_s, market_hours),
             asks_the_market=True,
         ),
         CommandKind.DEPOSIT: Procedure(
-            "select * from brokerage.deposit_cash_v1(%b::uuid[], %b::text[], %b::bytea[], %b::bigint[], p_wait => %s)",
-            columns=1,
+            OUTCOMES + "deposit_cash_v1("
+            "p_user_ids => %b::uuid[], p_keys => %b::text[], p_fingerprints => %b::bytea[], p_amounts => %b::bigint[], "
+            "p_wait => %s)",
+            DepositArguments,
         ),
         CommandKind.TRANSFER: Procedure(
-            "select * from brokerage.transfer_shares_v1(%b::uuid[], %b::text[], %b::bytea[], %b::text[], "
-            "%b::bigint[], %b::bigint[], p_accept => %s, p_wait => %s)",
-            columns=3,
+            OUTCOMES + "transfer_shares_v1("
+            "p_user_ids => %b::uuid[], p_keys => %b::text[], p_fingerprints => %b::bytea[], p_symbols => %b::text[], "
+            "p_qtys => %b::bigint[], p_unit_costs => %b::bigint[], p_accept => %s, p_wait => %s)",
+            TransferArguments,
             constants=(accept_transfers,),
         ),
     }

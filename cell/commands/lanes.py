@@ -14,8 +14,8 @@ from cell import errors
 from cell.commands.command import Command, CommandKind, Outcome
 from infra.runtime.problem import Problem
 
-GUILTY_TIMES_MAX: Final = 2
-"""So often may a user's command spoil a call before his commands fly alone."""
+POISON_TIMES_MAX: Final = 2
+"""Poison commands of a user after which all of that user's are isolated: one may be an accident."""
 
 
 def not_reached() -> Problem:
@@ -34,7 +34,7 @@ class Pending:
     answer: asyncio.Future[Outcome]
     timer: asyncio.TimerHandle
     tries: int = 0
-    flying: bool = False
+    in_batch: bool = False
     lost: bool = False
     """A call with it was lost: until its key has an answer, nobody knows whether it was done."""
     if_late: Callable[[], Problem] = not_reached
@@ -46,31 +46,31 @@ class Pending:
 
 
 @dataclass(slots=True)
-class Flight:
+class Batch:
     """Commands that share a call."""
 
     kind: CommandKind
     pending: list[Pending]
-    is_alone: bool = False
+    is_isolated: bool = False
     """One command that waits for its user's lock."""
     sent: bool = False
 
 
 @dataclass(slots=True)
 class Lanes:
-    """Who waits behind whom: each user's commands in order, and per kind the users whose head is free to fly."""
+    """Who waits behind whom: each user's commands in order, and per kind the users whose head is free to be sent."""
 
     by_user: dict[UUID, deque[Pending]] = field(default_factory=dict)
     ready: dict[CommandKind, deque[UUID]] = field(default_factory=lambda: {kind: deque() for kind in CommandKind})
-    alone: deque[UUID] = field(default_factory=deque)
-    turns: dict[CommandKind, None] = field(default_factory=lambda: dict.fromkeys(CommandKind))
-    """The kinds, whichever flew longest ago first: one user who sends one kind on and on does not keep the others from
-    flying. Of those that have not flown yet the order is that of service."""
+    isolated: deque[UUID] = field(default_factory=deque)
+    kinds: dict[CommandKind, None] = field(default_factory=lambda: dict.fromkeys(CommandKind))
+    """The kinds, whichever was sent longest ago first: a user who sends one kind on and on keeps no other from being
+    sent. Of those not sent yet the order is that of service."""
     count: int = 0
 
     @property
     def free(self) -> int:
-        """Heads that could share a flight now."""
+        """Heads that could share a batch now."""
         return sum(map(len, self.ready.values()))
 
     def add(self, pending: Pending) -> None:
@@ -83,17 +83,17 @@ class Lanes:
         else:
             lane.append(pending)
 
-    def put_back(self, pending: Pending, *, alone: bool) -> None:
-        """The head did not fly through: it stays the head and is free again."""
-        pending.flying = False
-        if alone:
-            self.alone.append(pending.command.user_id)
+    def put_back(self, pending: Pending, *, isolated: bool) -> None:
+        """The head has no outcome: it stays the head and is free again."""
+        pending.in_batch = False
+        if isolated:
+            self.isolated.append(pending.command.user_id)
         else:
             self.ready[pending.command.kind].append(pending.command.user_id)
 
     def finish(self, pending: Pending) -> None:
-        """The head is answered: the next of that user is free to fly."""
-        pending.flying = False
+        """The head is answered: the next of that user is free to be sent."""
+        pending.in_batch = False
         user_id = pending.command.user_id
         lane = self.by_user[user_id]
         lane.popleft()
@@ -104,36 +104,36 @@ class Lanes:
             del self.by_user[user_id]
 
     def forget(self, pending: Pending) -> None:
-        """It is answered before its turn. A head is found to be when it is its turn."""
+        """It is answered before it was sent. A head is noticed when it would be sent."""
         lane = self.by_user[pending.command.user_id]
         if lane[0] is not pending:
             lane.remove(pending)
             self.count -= 1
 
-    def take_together(self, batch_max: int, suspects: Mapping[UUID, int]) -> Flight | None:
-        for kind in self.turns:
+    def take_together(self, batch_max: int, poison_counts: Mapping[UUID, int]) -> Batch | None:
+        for kind in self.kinds:
             users = self.ready[kind]
             heads: list[Pending] = []
             while users and len(heads) < batch_max:
                 head = self.by_user[users.popleft()][0]
                 if head.answer.done():
                     self.finish(head)
-                elif suspects and suspects.get(head.command.user_id, 0) >= GUILTY_TIMES_MAX:
-                    self.alone.append(head.command.user_id)
+                elif poison_counts and poison_counts.get(head.command.user_id, 0) >= POISON_TIMES_MAX:
+                    self.isolated.append(head.command.user_id)
                 else:
-                    head.flying = True
+                    head.in_batch = True
                     heads.append(head)
             if heads:
-                del self.turns[kind]
-                self.turns[kind] = None
-                return Flight(kind, heads)
+                del self.kinds[kind]
+                self.kinds[kind] = None
+                return Batch(kind, heads)
         return None
 
-    def take_alone(self) -> Flight | None:
-        while self.alone:
-            head = self.by_user[self.alone.popleft()][0]
+    def take_isolated(self) -> Batch | None:
+        while self.isolated:
+            head = self.by_user[self.isolated.popleft()][0]
             if not head.answer.done():
-                head.flying = True
-                return Flight(head.command.kind, [head], is_alone=True)
+                head.in_batch = True
+                return Batch(head.command.kind, [head], is_isolated=True)
             self.finish(head)
         return None

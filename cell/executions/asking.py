@@ -1,5 +1,5 @@
 """Questions to the venue about many orders: what is answered is dealt with at once, and silence about one order stops
-no other. Pages are asked one behind the other, up to a limit of questions in the air, so a page with a silent order
+no other. Pages are asked one behind the other, up to a limit of unanswered questions, so a page with a silent order
 does not make the next one wait for it.
 
 Raises VenueAway when the connection breaks: then nothing more is known, and whoever asks begins again.
@@ -13,7 +13,7 @@ from uuid import UUID
 from cell.executions.venue import VenueOrder, VenueSilent
 from infra.runtime.cancelling import cancel_all
 
-IN_THE_AIR_MAX: Final = 4_096
+UNANSWERED_MAX: Final = 4_096
 """Questions without an answer. So many silent orders make the others wait for one silence, a few seconds."""
 DEAL_PERIOD_S: Final = 0.1
 """Answers of so long are dealt with together: it takes calls of the database."""
@@ -52,7 +52,7 @@ async def ask_about(
     is_last = False
     try:
         while waiting or not is_last:
-            if not is_last and len(waiting) < IN_THE_AIR_MAX:
+            if not is_last and len(waiting) < UNANSWERED_MAX:
                 page = await next_page()
                 is_last = not page
                 for item in page:

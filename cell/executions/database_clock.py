@@ -6,21 +6,18 @@ time here is never later than the database's, and behind it by no more than the 
 before the open or expired before the close by whatever the machine of the worker believes.
 """
 
-import asyncio
-import logging
 from collections import deque
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final
 
-from cell.executions.queries import CallRefused, DatabaseAway, read_clock
+from cell.executions.queries import read_clock
+from cell.executions.repeating import Failures, repeat
 from infra.runtime.database import Pool
 
 READ_PERIOD_S: Final = 1.0
 READINGS: Final = 8
 """The quickest answer of the last few counts; a database whose clock was put back is believed after as many."""
-
-_log = logging.getLogger(__name__)
 
 
 class DatabaseClock:
@@ -38,15 +35,10 @@ class DatabaseClock:
         return self._monotonic()
 
     async def read(self, pool: Pool) -> None:
-        """Raises DatabaseAway or CallRefused."""
-        told = await read_clock(pool)
-        self._began_s.append(told.timestamp() - self._monotonic())
+        """Raises a DatabaseFailure."""
+        at = await read_clock(pool)
+        self._began_s.append(at.timestamp() - self._monotonic())
 
-    async def follow(self, pool: Pool) -> None:
+    async def follow(self, pool: Pool, failures: Failures) -> None:
         """Read until cancelled; while the database is away, the last reading is counted on."""
-        while True:
-            await asyncio.sleep(READ_PERIOD_S)
-            try:
-                await self.read(pool)
-            except (DatabaseAway, CallRefused) as error:
-                _log.warning("the database's clock was not read", extra={"detail": str(error)})
+        await repeat("clock", lambda: self.read(pool), failures, every_s=READ_PERIOD_S, first_after_s=READ_PERIOD_S)

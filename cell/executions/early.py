@@ -7,18 +7,19 @@ not come within a day is for a person, so the report goes to the quarantine. Nev
 Safe to be killed at any moment: every step is one transaction, and rows say what is due.
 """
 
-import asyncio
 import logging
 from typing import Final
 
-from cell.executions.queries import CallRefused, DatabaseAway
+from cell.executions.repeating import Failures, repeat
 from cell.executions.report_queries import count_early, end_early_reports
 from infra.runtime.clock import Clock
 from infra.runtime.database import Pool
 from infra.runtime.telemetry import Metrics
 
 CHECK_PERIOD_S: Final = 5.0
+"""How late the gauge and the end of a day's wait may be."""
 STEP_REPORTS: Final = 512
+"""Reports of one call, which is one transaction."""
 
 _log = logging.getLogger(__name__)
 
@@ -34,13 +35,7 @@ class EarlyReports:
 
     async def run(self) -> None:
         """Look until cancelled."""
-        while True:
-            try:
-                await self.look()
-            except (DatabaseAway, CallRefused) as error:
-                self._metrics.counter("cell_worker_failures_total").labels(self._cell, "early").inc()
-                _log.warning("database call failed, repeating", extra={"task": "early", "detail": str(error)})
-            await asyncio.sleep(CHECK_PERIOD_S)
+        await repeat("early", self.look, Failures(self._metrics, self._cell), every_s=CHECK_PERIOD_S)
 
     async def look(self) -> None:
         """Count what waits, after putting aside what has waited long enough."""

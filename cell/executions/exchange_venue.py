@@ -38,10 +38,14 @@ from cell.executions.wire import (
 )
 
 READ_BYTES: Final = 1 << 18
+"""Of one read: about a thousand reports."""
 CONNECT_TIMEOUT_S: Final = 3.0
 SILENCE_MAX_S: Final = 5.0
+"""Ten messages that the exchange owes us by then: the connection is dead, whatever TCP thinks of it."""
 ANSWER_TIMEOUT_S: Final = 5.0
+"""For one question. No longer than silence may last, so a dead connection is noticed as such first or at once."""
 BACKOFF_S: Final = (0.05, 2.0)
+"""Between connections, doubling, and spread by half each way so that cells do not come back in step."""
 
 _log = logging.getLogger(__name__)
 

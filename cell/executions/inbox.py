@@ -2,7 +2,7 @@
 
 Intake commits whatever has arrived as one batch; only then is it acknowledged, so the venue keeps what a crash took.
 A report that the database cannot even store is committed as its bytes, and quarantined: it stops nobody's intake.
-Applying is separate and may lag: up to 64 users per call, two calls in the air, calls for a few reports at a `Pace`. A
+Applying is separate and may lag: up to 64 users per call, two calls in flight, calls for a few reports at a `Pace`. A
 report whose user is locked, halted or gone is deferred and stays in the inbox. A call that the database refuses is
 repeated one report at a time; a report whose content it refuses again and again is quarantined, so that it holds up
 neither its user nor anybody else. A database that is away, or a procedure that is broken, quarantines nothing: the same
@@ -18,7 +18,7 @@ from typing import Final
 
 from cell.executions.lanes import LANE_MAX, ReportLanes
 from cell.executions.pace import Pace
-from cell.executions.queries import CallRefused, DatabaseAway
+from cell.executions.repeating import Failures, repeat
 from cell.executions.report import ExecutionReport
 from cell.executions.report_queries import (
     Applied,
@@ -33,23 +33,36 @@ from cell.executions.venue import Venue, VenueAway
 from infra.runtime.clock import Clock
 from infra.runtime.database import Pool
 from infra.runtime.fault_points import FaultPoints
+from infra.runtime.procedures import CallFailed, DatabaseFailure
 from infra.runtime.telemetry import Metrics
 
 ACCEPT_MAX: Final = 512
+"""Reports of one intake, which is one transaction; more would only make the acknowledgement later."""
 ACCEPT_PERIOD_S: Final = 0.0125
+"""Between two intakes that are not full: half an application's, so that intake is never what an answer waits for."""
 ARRIVED_MAX: Final = 4_096
+"""Reports in memory before they are committed: eight intakes. Beyond it the socket is not read."""
 WAITING_MAX: Final = 50_000
 """Reports that could be applied, if there were time: beyond it the venue waits. Those of locked users do not count."""
 APPLY_MAX: Final = 64
+"""Reports, and so users locked, of one call: as a batch of commands, for the same reason."""
 APPLIERS: Final = 2
+"""Calls in flight: a second hides the first one's commit; more only split the batches."""
 APPLY_PERIOD_S: Final = 0.025
+"""Between two calls that are not full; `pace.py` says what that buys and costs."""
 PAGE: Final = 5_000
+"""Inbox rows read at once after a start: ids only."""
 LOOK_PERIOD_S: Final = 5.0
+"""How long a report that a person has put back may lie unnoticed."""
 CONTENT_REFUSALS_MAX: Final = 3
+"""Before a report is quarantined for its content: what a race caused is gone the next time."""
 RETRY_S: Final = 0.2
+"""After a call that failed: a database that restarts is met soon and not hammered."""
 GAP_SQLSTATE: Final = "RB020"
 CONTENT_CLASS: Final = "22"
+"""Data exceptions: a value that no column can hold."""
 CONTENT_CLASSES: Final = (CONTENT_CLASS, "23", "RB")
+"""With violated constraints and our procedures' own refusals: what a report's content can be the cause of."""
 
 _log = logging.getLogger(__name__)
 
@@ -65,9 +78,11 @@ class Inbox:
         self._cell = cell
         self._clock = clock
         self._metrics = metrics
+        self._failures = Failures(metrics, cell)
         self._fault_points = fault_points
         self._arrived: asyncio.Queue[ExecutionReport] = asyncio.Queue(ARRIVED_MAX)
         self._lanes = ReportLanes()
+        metrics.gauge("cell_reports_waiting").labels(cell).set_function(lambda: len(self._lanes))
         self._work = asyncio.Event()
         self._room = asyncio.Event()
         self._intake_pace = Pace(ACCEPT_PERIOD_S)
@@ -125,22 +140,25 @@ class Inbox:
             try:
                 for inbox_id in await unapplied_reports_of(self._pool, user_id, LANE_MAX + 1):
                     self._lanes.add(inbox_id, user_id)
-            except (DatabaseAway, CallRefused) as error:
+            except DatabaseFailure as error:
                 self._lanes.empty(user_id)
                 await self._pause("apply", error)
                 return
 
     async def run_lookout(self) -> None:
         """Take up what somebody else put into the inbox: a person had a quarantined report judged again."""
-        while True:
-            await asyncio.sleep(LOOK_PERIOD_S)
-            try:
-                if self._lanes.free < PAGE:  # a backlog would be read again and again
-                    await self.recover()
-            except (DatabaseAway, CallRefused) as error:
-                await self._pause("lookout", error)
+        await repeat("lookout", self._look, self._failures, every_s=LOOK_PERIOD_S, first_after_s=LOOK_PERIOD_S)
+
+    async def _look(self) -> None:
+        if self._lanes.free < PAGE:  # a backlog would be read again and again
+            await self.recover()
 
     async def _accept(self, batch: Sequence[ExecutionReport]) -> None:
+        """Commit a batch, hand it on, acknowledge it; ends when it is committed, or a gap is found.
+
+        A gap in the session: drop the connection, the venue resends from where the inbox ends. Content that cannot be
+        stored: the batch one report at a time, and that one as its bytes. Anything else that fails: the same again.
+        """
         accepted = None
         while accepted is None:
             try:
@@ -151,9 +169,7 @@ class Inbox:
                     reports=batch,
                     at=self._clock.now(),
                 )
-            except DatabaseAway as error:
-                await self._pause("intake", error)
-            except CallRefused as error:
+            except CallFailed as error:
                 if error.sqlstate == GAP_SQLSTATE:
                     _log.error("a gap in the session, resuming", extra={"detail": str(error)})
                     await self._venue.reset()
@@ -166,6 +182,8 @@ class Inbox:
                     _log.error("a report that the inbox cannot hold", extra={"seq": batch[0].seq, "detail": str(error)})
                     batch = [batch[0].set_apart()]
                 await self._pause("intake", error)
+            except DatabaseFailure as error:
+                await self._pause("intake", error)
         await self._fault_points.reach("executions.after_inbox_commit")
         for inbox_id, user_id in accepted.fresh:
             self._lanes.add(inbox_id, user_id)
@@ -177,6 +195,11 @@ class Inbox:
             return  # the next hello says the same
 
     async def _apply(self, inbox_ids: list[int]) -> None:
+        """One call. Refused as a whole: each report alone. Lost: all are deferred, and the inbox is read again later,
+        because reports that the call put back are not known here. Else by outcome: `returned` joins its lane,
+        `deferred` is tried again after a pause, everything else is done with; what the call did not mention was
+        applied before.
+        """
         try:
             with self._metrics.histogram("cell_reports_apply_seconds").labels(self._cell).time():
                 settles_on = settlement_date(self._clock.now().date())
@@ -184,13 +207,13 @@ class Inbox:
             if self._lost_an_answer:
                 self._lost_an_answer = False
                 await self.recover()
-        except DatabaseAway as error:
+        except CallFailed as error:
+            await self._apply_apart(inbox_ids, error)
+            return
+        except DatabaseFailure as error:
             self._lost_an_answer = True
             self._defer(inbox_ids)
             await self._pause("apply", error)
-            return
-        except CallRefused as error:
-            await self._apply_apart(inbox_ids, error)
             return
         missing = set(inbox_ids)
         for result in results:
@@ -210,8 +233,8 @@ class Inbox:
         for inbox_id in missing:  # applied before: a call whose answer was lost, or an earlier worker's
             self._finish(inbox_id)
 
-    async def _apply_apart(self, inbox_ids: list[int], error: CallRefused) -> None:
-        """Find the report that spoils the batch: each one alone, and the guilty one aside."""
+    async def _apply_apart(self, inbox_ids: list[int], error: CallFailed) -> None:
+        """Find the poison report of the batch: each one alone, and that one aside."""
         if len(inbox_ids) > 1:
             for inbox_id in inbox_ids:
                 await self._apply([inbox_id])
@@ -229,7 +252,7 @@ class Inbox:
     async def _quarantine(self, inbox_id: int, reason: str) -> None:
         try:
             await quarantine_report(self._pool, inbox_id, reason[:500], self._clock.now())
-        except (DatabaseAway, CallRefused) as error:
+        except DatabaseFailure as error:
             self._defer([inbox_id])
             await self._pause("apply", error)
         else:
@@ -241,7 +264,6 @@ class Inbox:
         self._lanes.finish(inbox_id)
         self._work.set()
         self._room.set()
-        self._metrics.gauge("cell_reports_waiting").labels(self._cell).set(len(self._lanes))
 
     def _defer(self, inbox_ids: Sequence[int]) -> None:
         now_s = self._clock.monotonic()
@@ -264,9 +286,8 @@ class Inbox:
         except TimeoutError:
             return
 
-    async def _pause(self, task: str, error: DatabaseAway | CallRefused) -> None:
-        self._metrics.counter("cell_worker_failures_total").labels(self._cell, task).inc()
-        _log.warning("database call failed, repeating", extra={"task": task, "detail": str(error)})
+    async def _pause(self, task: str, error: DatabaseFailure) -> None:
+        self._failures.note(task, error)
         await asyncio.sleep(RETRY_S)
 
 

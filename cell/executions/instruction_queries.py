@@ -6,9 +6,10 @@ from datetime import datetime
 from typing import Final, LiteralString
 from uuid import UUID
 
-from cell.executions.queries import calling
 from cell.executions.venue import VenueOrder
+from cell.rows import fetch_rows, field_names
 from infra.runtime.database import Pool
+from infra.runtime.procedures import connected
 
 _CLAIM: Final[LiteralString] = """
 select instruction_id, action, order_id, user_id, client_order_id, symbol, side, type, time_in_force, order_qty_micros,
@@ -16,13 +17,14 @@ select instruction_id, action, order_id, user_id, client_order_id, symbol, side,
   from brokerage.claim_instructions_v1(%s, %s::uuid)
 """
 _SENT: Final[LiteralString] = """
-select i.id, i.action, i.order_id, i.user_id, o.client_order_id, o.symbol, o.side, o.type, o.time_in_force,
+select i.id as instruction_id, i.action, i.order_id, i.user_id, o.client_order_id, o.symbol, o.side, o.type,
+       o.time_in_force,
        case when i.action = 'replace' then o.replace_qty_micros
             -- what was sent with it: what a sale by amount held at first
             when o.notional_micros is not null and o.side = 'sell' then o.held_shares_micros + o.cum_qty_micros
-            else o.order_qty_micros end,
-       coalesce(o.hold_px_micros, o.limit_px_micros), case i.action when 'replace' then o.replaces end,
-       o.notional_micros
+            else o.order_qty_micros end as order_qty_micros,
+       coalesce(o.hold_px_micros, o.limit_px_micros) as limit_px_micros,
+       case i.action when 'replace' then o.replaces end as replaces, o.notional_micros as cash_micros
   from (select n.id, n.action, n.order_id, n.user_id
           from brokerage.venue_instructions n
          where n.sent_at is not null and n.id > %(after)s
@@ -36,13 +38,14 @@ select i.id, i.action, i.order_id, i.user_id, o.client_order_id, o.symbol, o.sid
  order by i.id
 """
 _UNANSWERED: Final[LiteralString] = """
-select i.id, i.action, i.tries, i.order_id, i.user_id, o.client_order_id, o.symbol, o.side, o.type, o.time_in_force,
+select i.tries, i.id as instruction_id, i.action, i.order_id, i.user_id, o.client_order_id, o.symbol, o.side, o.type,
+       o.time_in_force,
        case when i.action = 'replace' then o.replace_qty_micros
             -- what was sent with it: what a sale by amount held at first
             when o.notional_micros is not null and o.side = 'sell' then o.held_shares_micros + o.cum_qty_micros
-            else o.order_qty_micros end,
-       coalesce(o.hold_px_micros, o.limit_px_micros), case i.action when 'replace' then o.replaces end,
-       o.notional_micros
+            else o.order_qty_micros end as order_qty_micros,
+       coalesce(o.hold_px_micros, o.limit_px_micros) as limit_px_micros,
+       case i.action when 'replace' then o.replaces end as replaces, o.notional_micros as cash_micros
   from (select n.id, n.action, n.tries, n.order_id, n.user_id
           from brokerage.venue_instructions n
          where n.id > %(after)s and n.sent_at is not null
@@ -57,6 +60,7 @@ select i.id, i.action, i.tries, i.order_id, i.user_id, o.client_order_id, o.symb
         select * from brokerage.orders where user_id = i.user_id and order_id = i.order_id limit 1) o
  order by i.id
 """
+_INSTRUCTION: Final = ("instruction_id", "action", *field_names(VenueOrder))
 _NOTE_TRIES: Final[LiteralString] = "select brokerage.note_tries_v1(%b::bigint[], %b::bigint[], %s)"
 _CANCEL_UNANSWERED: Final[LiteralString] = "select brokerage.cancel_unanswered_v1(%b::uuid[], %b::uuid[])"
 _COUNT_STUCK: Final[LiteralString] = (
@@ -93,17 +97,17 @@ class Unanswered:
 
 async def claim_instructions(pool: Pool, limit: int, after: UUID | None = None) -> Claimed:
     """Mark up to `limit` instructions sent and return them: users take turns after `after`."""
-    async with calling(pool) as connection:
-        rows = await (await connection.execute(_CLAIM, (limit, after))).fetchall()
+    async with connected(pool) as connection:
+        rows = await fetch_rows(connection, _CLAIM, (limit, after), (*_INSTRUCTION, "next_after"))
     instructions = [Instruction(row[0], row[1], VenueOrder(*row[2:-1])) for row in rows if row[0] is not None]
     return Claimed(instructions, rows[-1][-1] if rows else after)
 
 
 async def sent_instructions(pool: Pool, *, after_id: int, limit: int) -> list[Instruction]:
     """Instructions marked sent whose answer is not applied yet, in order of id."""
-    async with calling(pool) as connection:
+    async with connected(pool) as connection:
         wanted = {"after": after_id, "limit": limit}
-        rows = await (await connection.execute(_SENT, wanted)).fetchall()
+        rows = await fetch_rows(connection, _SENT, wanted, _INSTRUCTION)
     return [Instruction(row[0], row[1], VenueOrder(*row[2:])) for row in rows]
 
 
@@ -111,27 +115,27 @@ async def unanswered_instructions(
     pool: Pool, *, at: datetime, every_s: float, stuck_every_s: float, after_id: int, limit: int
 ) -> list[Unanswered]:
     """Sent instructions whose next try is due, in order of id."""
-    async with calling(pool) as connection:
+    async with connected(pool) as connection:
         wanted = {"at": at, "every_s": every_s, "stuck_every_s": stuck_every_s, "after": after_id, "limit": limit}
-        rows = await (await connection.execute(_UNANSWERED, wanted)).fetchall()
-    return [Unanswered(row[0], row[1], row[2], VenueOrder(*row[3:])) for row in rows]
+        rows = await fetch_rows(connection, _UNANSWERED, wanted, ("tries", *_INSTRUCTION))
+    return [Unanswered(row[1], row[2], row[0], VenueOrder(*row[3:])) for row in rows]
 
 
 async def note_tries(pool: Pool, instruction_ids: Sequence[int], stuck_ids: Sequence[int], at: datetime) -> None:
     """These were tried once more; some are for an operator now."""
-    async with calling(pool) as connection:
+    async with connected(pool) as connection:
         await connection.execute(_NOTE_TRIES, (list(instruction_ids), list(stuck_ids), at))
 
 
 async def cancel_unanswered(pool: Pool, orders: Sequence[VenueOrder]) -> None:
     """Cancel orders about which the venue is silent."""
     users, ids = [order.user_id for order in orders], [order.order_id for order in orders]
-    async with calling(pool) as connection:
+    async with connected(pool) as connection:
         await connection.execute(_CANCEL_UNANSWERED, (users, ids))
 
 
 async def count_stuck(pool: Pool) -> int:
     """How many orders an operator should look at."""
-    async with calling(pool) as connection:
+    async with connected(pool) as connection:
         row = await (await connection.execute(_COUNT_STUCK)).fetchone()
     return 0 if row is None else int(row[0])

@@ -19,6 +19,8 @@ from typing import Final
 from uuid import UUID
 
 DEFER_S: Final = (0.005, 1.0)
+"""The pause of a deferred report, doubling from the first to the second: a neighbour's write is over in milliseconds, a
+halt or a move takes longer."""
 LANE_MAX: Final = 512
 """Reports of one user in memory; applying them takes longer than reading the next ones."""
 

@@ -6,8 +6,9 @@ from datetime import datetime
 from typing import Final, LiteralString
 from uuid import UUID
 
-from cell.executions.queries import calling
+from cell.rows import fetch_values
 from infra.runtime.database import Pool
+from infra.runtime.procedures import connected
 
 _SET_PRICES: Final[LiteralString] = """
 select brokerage.set_reference_prices_v1(%b::text[], %b::bigint[], %s, %b::bigint[])
@@ -15,7 +16,7 @@ select brokerage.set_reference_prices_v1(%b::text[], %b::bigint[], %s, %b::bigin
 _SET_BANDS: Final[LiteralString] = "select brokerage.set_price_bands_v1(%b::text[], %b::bigint[], %b::bigint[])"
 _JUDGE: Final[LiteralString] = "select brokerage.judge_stops_v1(%s, %s)"
 _TRIGGER: Final[LiteralString] = """
-select triggered, put_off, next_after from brokerage.trigger_stops_v1(%s, %s, %s, %s)
+select triggered, passed_over, next_after from brokerage.trigger_reached_stops_v1(%s, %s, %s, %s)
 """
 _UNENDED: Final[LiteralString] = """
 select closes_at from brokerage.market_sessions where closes_at <= %s and expired_at is null
@@ -38,16 +39,16 @@ select c.at
 """
 _AHEAD: Final[LiteralString] = "select count(*) from brokerage.market_sessions where closes_at > %s"
 _EXPIRE: Final[LiteralString] = """
-select last_order_id, ended, told, put_off, still_open from brokerage.expire_orders_v1(%s, %s, %s, %s)
+select last_order_id, ended, instructed, deferred, still_open from brokerage.expire_day_orders_v1(%s, %s, %s, %s)
 """
 _END_SESSION: Final[LiteralString] = "select brokerage.end_session_v1(%s, %s)"
 _RELEASE: Final[LiteralString] = """
-select released, put_off, next_after from brokerage.release_queued_v1(%s, %s, %s, %s)
+select released, passed_over, next_after from brokerage.release_queued_orders_v1(%s, %s, %s, %s)
 """
 
 
 @dataclass(frozen=True, slots=True)
-class ToldPrice:
+class NumberedPrice:
     """A last price under the number that the venue gave it."""
 
     symbol: str
@@ -84,74 +85,71 @@ class Released:
     next_after: UUID | None
 
 
-async def set_reference_prices(pool: Pool, prices: Sequence[ToldPrice], at: datetime) -> None:
+async def set_reference_prices(pool: Pool, prices: Sequence[NumberedPrice], at: datetime) -> None:
     """Take over last prices; of one symbol's the one with the highest number is the reference."""
     symbols = [price.symbol for price in prices]
     pxs, numbers = [price.px_micros for price in prices], [price.number for price in prices]
-    async with calling(pool) as connection:
+    async with connected(pool) as connection:
         await connection.execute(_SET_PRICES, (symbols, pxs, at, numbers))
 
 
 async def set_price_bands(pool: Pool, bands: Mapping[str, tuple[int, int]]) -> None:
     """Take over which symbols the venue has bands of its own for; all others have none."""
     values = (list(bands), [low for low, _ in bands.values()], [high for _, high in bands.values()])
-    async with calling(pool) as connection:
+    async with connected(pool) as connection:
         await connection.execute(_SET_BANDS, values)
 
 
 async def judge_stops(pool: Pool, *, limit: int, market_hours: str) -> int:
     """Hold the written prices against the armed stops; how many more were reached."""
-    async with calling(pool) as connection:
+    async with connected(pool) as connection:
         row = await (await connection.execute(_JUDGE, (limit, market_hours))).fetchone()
     return 0 if row is None else int(row[0])
 
 
 async def trigger_stops(pool: Pool, *, limit: int, at: datetime, market_hours: str, after: UUID | None) -> Triggered:
     """Send reached stops on their way; users take turns after `after`."""
-    async with calling(pool) as connection:
-        row = await (await connection.execute(_TRIGGER, (limit, at, market_hours, after))).fetchone()
-    assert row is not None
-    return Triggered(*row)
+    async with connected(pool) as connection:
+        [step] = await fetch_values(connection, Triggered, _TRIGGER, (limit, at, market_hours, after))
+    return step
 
 
 async def unended_sessions(pool: Pool, at: datetime) -> list[datetime]:
     """Closes that have passed and whose day orders have not all ended, newest first."""
-    async with calling(pool) as connection:
+    async with connected(pool) as connection:
         rows = await (await connection.execute(_UNENDED, (at,))).fetchall()
     return [row[0] for row in rows]
 
 
 async def closes_left_behind(pool: Pool, at: datetime) -> list[datetime]:
     """Closes that open orders were told and that no session has any more: the calendar was changed after them."""
-    async with calling(pool) as connection:
+    async with connected(pool) as connection:
         rows = await (await connection.execute(_LEFT_BEHIND, {"at": at})).fetchall()
     return [row[0] for row in rows]
 
 
 async def sessions_ahead(pool: Pool, at: datetime) -> int:
     """How many sessions the calendar still knows; without any, an order that is not for now is refused."""
-    async with calling(pool) as connection:
+    async with connected(pool) as connection:
         row = await (await connection.execute(_AHEAD, (at,))).fetchone()
     return 0 if row is None else int(row[0])
 
 
 async def expire_orders(pool: Pool, closes_at: datetime, *, after: UUID, limit: int, at: datetime) -> Expired:
     """End one page of the day orders of a session, or tell the venue to."""
-    async with calling(pool) as connection:
-        row = await (await connection.execute(_EXPIRE, (closes_at, after, limit, at))).fetchone()
-    assert row is not None
-    return Expired(*row)
+    async with connected(pool) as connection:
+        [step] = await fetch_values(connection, Expired, _EXPIRE, (closes_at, after, limit, at))
+    return step
 
 
 async def end_session(pool: Pool, closes_at: datetime, at: datetime) -> None:
     """Every day order of this session has ended."""
-    async with calling(pool) as connection:
+    async with connected(pool) as connection:
         await connection.execute(_END_SESSION, (closes_at, at))
 
 
 async def release_queued(pool: Pool, *, limit: int, at: datetime, market_hours: str, after: UUID | None) -> Released:
     """Send orders that waited for the open on their way, if it is open; users take turns after `after`."""
-    async with calling(pool) as connection:
-        row = await (await connection.execute(_RELEASE, (limit, at, market_hours, after))).fetchone()
-    assert row is not None
-    return Released(*row)
+    async with connected(pool) as connection:
+        [step] = await fetch_values(connection, Released, _RELEASE, (limit, at, market_hours, after))
+    return step

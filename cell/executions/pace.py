@@ -3,7 +3,7 @@ arrives meanwhile shares a call. A loop with a full batch in hand need not ask.
 
 A call costs the database as much as its first dozen rows. A loop that starts one for whatever is there keeps the
 machine busy with calls of two rows each, and takes it from the customers who wait for an answer; `loadtests/README.md`
-has the figures. The price: an order is told to the venue up to a claim's period later, and an answer of the venue is
+has the figures. The price: an order is sent to the venue up to a claim's period later, and an answer of the venue is
 in the books up to an intake's and an application's period later. A user whose own reports come fast has them applied
 one in each period, while less than a full call's reports wait.
 """

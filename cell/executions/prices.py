@@ -14,37 +14,41 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from cell.executions.market_queries import ToldPrice, set_price_bands, set_reference_prices
-from cell.executions.queries import CallRefused, DatabaseAway
+from cell.executions.market_queries import NumberedPrice, set_price_bands, set_reference_prices
+from cell.executions.repeating import Failures
 from infra.runtime.clock import Clock
 from infra.runtime.database import Pool
+from infra.runtime.procedures import DatabaseFailure
 from infra.runtime.telemetry import Metrics
 
 WRITE_PERIOD_S: Final = 0.4
+"""Between two writes; the extremes of what is heard meanwhile are kept, so no touch is missed."""
 REFRESH_PERIOD_S: Final = 5.0
+"""Prices that did not change are written again, so that their age says that the venue is there."""
 RETRY_S: Final = 1.0
 SYMBOLS_MAX: Final = 20_000
+"""Symbols remembered, about twice those listed in the United States; a venue that names more is not believed."""
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class PriceRange:
     """What of a symbol is not written yet: its last price, and the lowest and the highest on the way there."""
 
-    last: ToldPrice
-    lowest: ToldPrice
-    highest: ToldPrice
+    last: NumberedPrice
+    lowest: NumberedPrice
+    highest: NumberedPrice
 
     @classmethod
-    def of(cls, price: ToldPrice) -> "Heard":
+    def of(cls, price: NumberedPrice) -> "PriceRange":
         return cls(price, price, price)
 
-    def then(self, price: ToldPrice) -> "Heard":
+    def then(self, price: NumberedPrice) -> "PriceRange":
         """And after that came this one. Of equal prices the later one counts: it is beyond more marks."""
         lowest = min(price, self.lowest, key=lambda told: told.px_micros)
         highest = max(price, self.highest, key=lambda told: told.px_micros)
-        return Heard(price, lowest, highest)
+        return PriceRange(price, lowest, highest)
 
 
 class ReferencePrices:
@@ -61,11 +65,10 @@ class ReferencePrices:
     ) -> None:
         self._pool = pool
         self._on_written = on_written
-        self._cell = cell
         self._clock = clock
-        self._metrics = metrics
-        self._prices: dict[str, ToldPrice] = {}
-        self._unwritten: dict[str, Heard] = {}
+        self._failures = Failures(metrics, cell)
+        self._prices: dict[str, NumberedPrice] = {}
+        self._unwritten: dict[str, PriceRange] = {}
         self._number = 0
         self._bands: Mapping[str, tuple[int, int]] = {}
         self._written_bands: Mapping[str, tuple[int, int]] | None = None
@@ -78,10 +81,10 @@ class ReferencePrices:
         self._number = number or max(self._number + 1, int(self._clock.now().timestamp() * 1_000_000))
         for symbol, px_micros in prices.items():
             if px_micros > 0 and (symbol in self._prices or len(self._prices) < SYMBOLS_MAX):
-                price = ToldPrice(symbol, px_micros, self._number)
+                price = NumberedPrice(symbol, px_micros, self._number)
                 unwritten = self._unwritten.get(symbol)
                 self._prices[symbol] = price
-                self._unwritten[symbol] = Heard.of(price) if unwritten is None else unwritten.then(price)
+                self._unwritten[symbol] = PriceRange.of(price) if unwritten is None else unwritten.then(price)
         self._heard.set()
 
     async def run(self) -> None:
@@ -91,7 +94,9 @@ class ReferencePrices:
             await self._heard.wait()
             self._heard.clear()
             if self._clock.monotonic() - refreshed_at_s >= REFRESH_PERIOD_S:
-                self._unwritten = {symbol: Heard.of(price) for symbol, price in self._prices.items()} | self._unwritten
+                self._unwritten = {
+                    symbol: PriceRange.of(price) for symbol, price in self._prices.items()
+                } | self._unwritten
                 refreshed_at_s = self._clock.monotonic()
             if self._unwritten:
                 await self._write()
@@ -107,16 +112,15 @@ class ReferencePrices:
         ]
         try:
             await set_reference_prices(self._pool, prices, self._clock.now())
-        except (DatabaseAway, CallRefused) as error:
+        except DatabaseFailure as error:
             for symbol, heard in writing.items():
                 since = self._unwritten.get(symbol)
                 if since is not None:
                     # in the order in which they came: the extremes of both, and the last one
-                    for price in sorted((since.lowest, since.highest, since.last), key=lambda told: told.number):
+                    for price in sorted((since.lowest, since.highest, since.last), key=lambda price: price.number):
                         heard = heard.then(price)
                 self._unwritten[symbol] = heard
-            self._metrics.counter("cell_worker_failures_total").labels(self._cell, "prices").inc()
-            _log.warning("database call failed, repeating", extra={"task": "prices", "detail": str(error)})
+            self._failures.note("prices", error)
             self._heard.set()
             await asyncio.sleep(RETRY_S)
         else:
@@ -126,8 +130,7 @@ class ReferencePrices:
         """After the prices, which make a symbol known; what cannot be written now is tried with the next message."""
         try:
             await set_price_bands(self._pool, bands)
-        except (DatabaseAway, CallRefused) as error:
-            self._metrics.counter("cell_worker_failures_total").labels(self._cell, "prices").inc()
-            _log.warning("database call failed, repeating", extra={"task": "price bands", "detail": str(error)})
+        except DatabaseFailure as error:
+            self._failures.note("price bands", error)
         else:
             self._written_bands = bands

@@ -1,20 +1,18 @@
-"""How the worker calls its database, and the few statements that belong to no part of its work.
+"""The worker's few statements that belong to no part of its work: the clock, the calendar, what is deleted in time.
 
 The others stand in `instruction_queries.py`, `report_queries.py` and `market_queries.py`; no other file here knows SQL.
-A call fails in one of two ways. `DatabaseAway`: no connection, a lock or a deadline; whether it was done is unknown,
-and every call here may be repeated. `CallRefused`: the database said no to this very call.
+Each call is one transaction, may be repeated, and raises a DatabaseFailure.
 """
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Final, LiteralString
 
 import psycopg
 
-from cell.leadership import Task, check, leading
-from infra.runtime.database import Connection, Pool
+from infra.runtime.database import Pool
 from infra.runtime.market_calendar import TradingSession
+from infra.runtime.procedures import connected
 
 _WRITE_SESSIONS: Final[LiteralString] = (
     "select brokerage.set_market_sessions_v1(%s::date[], %s::timestamptz[], %s::timestamptz[], %s)"
@@ -24,30 +22,6 @@ _END_LONG_READERS: Final[LiteralString] = "select brokerage.end_long_readers_v1(
 _PRUNE_FAMILIES: Final[LiteralString] = "select brokerage.prune_refresh_families_v1(%s, %s)"
 _CLOCK: Final[LiteralString] = "select brokerage.clock_v1()"
 _PRUNE_LOGIN_SOURCES: Final[LiteralString] = "select brokerage.prune_login_sources_v1(%s)"
-
-
-class DatabaseAway(Exception):
-    """Try again."""
-
-
-class CallRefused(Exception):
-    """Trying again the same way will not help; `sqlstate` says why."""
-
-    def __init__(self, sqlstate: str, detail: str) -> None:
-        super().__init__(f"{sqlstate}: {detail}")
-        self.sqlstate = sqlstate
-
-
-@asynccontextmanager
-async def calling(pool: Pool) -> AsyncIterator[Connection]:
-    """A connection for one call, its errors in our words."""
-    try:
-        async with pool.connection() as connection:
-            yield connection
-    except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-        raise DatabaseAway(str(error)) from error
-    except psycopg.Error as error:
-        raise CallRefused(error.sqlstate or "", str(error)) from error
 
 
 async def write_sessions(owner_dsn: str, sessions: Sequence[TradingSession], at: datetime) -> int:
@@ -63,7 +37,7 @@ async def write_sessions(owner_dsn: str, sessions: Sequence[TradingSession], at:
 
 async def read_clock(pool: Pool) -> datetime:
     """What time it is in the database."""
-    async with calling(pool) as connection:
+    async with connected(pool) as connection:
         row = await (await connection.execute(_CLOCK)).fetchone()
     assert row is not None
     at: datetime = row[0]
@@ -72,42 +46,27 @@ async def read_clock(pool: Pool) -> datetime:
 
 async def prune_idempotency_keys(pool: Pool, older_than: datetime, limit: int) -> int:
     """Delete a few keys that are old enough; returns how many."""
-    async with calling(pool) as connection:
+    async with connected(pool) as connection:
         row = await (await connection.execute(_PRUNE_KEYS, (older_than, limit))).fetchone()
     return 0 if row is None else int(row[0])
 
 
 async def prune_refresh_families(pool: Pool, older_than: datetime, limit: int) -> int:
     """Delete a few families of refresh tokens that ended long enough ago; returns how many."""
-    async with calling(pool) as connection:
+    async with connected(pool) as connection:
         row = await (await connection.execute(_PRUNE_FAMILIES, (older_than, limit))).fetchone()
     return 0 if row is None else int(row[0])
 
 
 async def prune_login_sources(pool: Pool, older_than: datetime, limit: int) -> int:
     """Delete a few sources of logins that nothing is counted of any more, by their own time; returns how many."""
-    async with calling(pool) as connection:
+    async with connected(pool) as connection:
         row = await (await connection.execute(_PRUNE_LOGIN_SOURCES, (limit,))).fetchone()
     return 0 if row is None else int(row[0])
 
 
 async def end_long_readers(pool: Pool) -> int:
     """End the sessions of auditors who keep a transaction open for too long; returns how many."""
-    async with calling(pool) as connection:
+    async with connected(pool) as connection:
         row = await (await connection.execute(_END_LONG_READERS)).fetchone()
     return 0 if row is None else int(row[0])
-
-
-@asynccontextmanager
-async def leading_alone(pool: Pool) -> AsyncIterator[Connection | None]:
-    """Be the one worker of this cell while the block runs, or get None: somebody else is."""
-    async with calling(pool) as connection, leading(connection, Task.WORKER) as leads:
-        yield connection if leads else None
-
-
-async def check_alive(connection: Connection) -> None:
-    """Raises DatabaseAway if the connection, and the leadership with it, is gone."""
-    try:
-        await check(connection)
-    except psycopg.Error as error:
-        raise DatabaseAway(str(error)) from error

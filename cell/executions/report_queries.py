@@ -6,9 +6,10 @@ from datetime import date, datetime
 from typing import Final, LiteralString
 from uuid import UUID
 
-from cell.executions.queries import calling
 from cell.executions.report import ExecutionReport
+from cell.rows import fetch_values
 from infra.runtime.database import Pool
+from infra.runtime.procedures import connected
 
 _RECEIVED: Final[LiteralString] = """
 select received_seq from brokerage.venue_sessions where venue = %s and session = %s
@@ -48,7 +49,7 @@ class Applied:
 
 async def received_seq(pool: Pool, venue: str, session: str) -> int:
     """The highest report number of the session that is committed here."""
-    async with calling(pool) as connection:
+    async with connected(pool) as connection:
         row = await (await connection.execute(_RECEIVED, (venue, session))).fetchone()
     return 0 if row is None else int(row[0])
 
@@ -65,47 +66,46 @@ async def accept_reports(
         [report.body for report in reports],
         at,
     )
-    async with calling(pool) as connection:
+    async with connected(pool) as connection:
         rows = await (await connection.execute(_ACCEPT, values)).fetchall()
     return Accepted(int(rows[0][0]), [(row[1], row[2]) for row in rows if row[1] is not None])
 
 
 async def apply_reports(pool: Pool, inbox_ids: Sequence[int], *, settles_on: date) -> list[Applied]:
     """Apply reports, at most one per user."""
-    async with calling(pool) as connection:
-        rows = await (await connection.execute(_APPLY, (list(inbox_ids), settles_on))).fetchall()
-    return [Applied(*row) for row in rows]
+    async with connected(pool) as connection:
+        return await fetch_values(connection, Applied, _APPLY, (list(inbox_ids), settles_on))
 
 
 async def quarantine_report(pool: Pool, inbox_id: int, reason: str, at: datetime) -> None:
     """Put a report aside that cannot be applied."""
-    async with calling(pool) as connection:
+    async with connected(pool) as connection:
         await connection.execute(_QUARANTINE, (inbox_id, reason, at))
 
 
 async def end_early_reports(pool: Pool, at: datetime, limit: int) -> list[tuple[int, UUID, str]]:
     """Put reports aside that have waited long enough; (inbox id, order, reason) of each."""
-    async with calling(pool) as connection:
+    async with connected(pool) as connection:
         rows = await (await connection.execute(_END_EARLY, (at, limit))).fetchall()
     return [(row[0], row[1], row[2]) for row in rows]
 
 
 async def count_early(pool: Pool) -> int:
     """How many reports wait for an execution, or for room in their order."""
-    async with calling(pool) as connection:
+    async with connected(pool) as connection:
         row = await (await connection.execute(_COUNT_EARLY)).fetchone()
     return 0 if row is None else int(row[0])
 
 
 async def unapplied_reports(pool: Pool, after_id: int, limit: int) -> list[tuple[int, UUID | None]]:
     """Inbox rows that an earlier worker left, in order of id."""
-    async with calling(pool) as connection:
+    async with connected(pool) as connection:
         rows = await (await connection.execute(_UNAPPLIED, (after_id, limit))).fetchall()
     return [(row[0], row[1]) for row in rows]
 
 
 async def unapplied_reports_of(pool: Pool, user_id: UUID, limit: int) -> list[int]:
     """The user's oldest inbox rows, in order of id."""
-    async with calling(pool) as connection:
+    async with connected(pool) as connection:
         rows = await (await connection.execute(_UNAPPLIED_OF, (user_id, limit))).fetchall()
     return [row[0] for row in rows]

@@ -2,19 +2,23 @@
 
 Two steps, each a call that says in rows what is left to do. `judge_stops_v1` holds the prices that were written down
 against the armed stops and notes which are reached; it locks no user, so a touch is known at once, whoever has the
-user. `trigger_stops_v1` sends reached stops on their way, users in turn; one whose user is locked or halted stays
+<<<<<<< HEAD
+user. `trigger_stops_v1` sends reached stops on their way, users round robin; one whose user is locked or halted stays
 reached, however the price turns. Killed anywhere, the next worker goes on with both. Prices that no worker heard, or
+=======
+user. `trigger_reached_stops_v1` sends reached stops on their way, users round robin; one whose user is locked or
+halted stays reached, however the price turns. Killed anywhere, the next worker goes on with both. Prices that no worker heard, or
+>>>>>>> main
 that one heard and did not write before it died, are gone: after a start the first price decides.
 """
 
 import asyncio
-import logging
 from contextlib import suppress
 from typing import Final
 from uuid import UUID
 
 from cell.executions.market_queries import judge_stops, trigger_stops
-from cell.executions.queries import CallRefused, DatabaseAway
+from cell.executions.repeating import Failures, repeat
 from infra.runtime.clock import Clock
 from infra.runtime.database import Pool
 from infra.runtime.telemetry import Metrics
@@ -23,8 +27,6 @@ JUDGE_MAX: Final = 1_000
 TRIGGER_MAX: Final = 256
 LOOK_PERIOD_S: Final = 0.4
 """Without a price too: for stops whose user is free again, and those that were being placed when a price was judged."""
-
-_log = logging.getLogger(__name__)
 
 
 class StopTrigger:
@@ -38,7 +40,7 @@ class StopTrigger:
         self._metrics = metrics
         self._heard = asyncio.Event()
         self._after: UUID | None = None
-        """Whose turn it was last."""
+        """The user who was served last."""
 
     def hear(self) -> None:
         """There are new prices."""
@@ -46,20 +48,18 @@ class StopTrigger:
 
     async def run(self) -> None:
         """Trigger until cancelled."""
-        while True:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(LOOK_PERIOD_S):
-                    await self._heard.wait()
-            self._heard.clear()
-            try:
-                await self.look()
-            except (DatabaseAway, CallRefused) as error:
-                self._metrics.counter("cell_worker_failures_total").labels(self._cell, "stops").inc()
-                _log.warning("database call failed, repeating", extra={"task": "stops", "detail": str(error)})
-                await asyncio.sleep(LOOK_PERIOD_S)
+        failures = Failures(self._metrics, self._cell)
+        await repeat("stops", self._look_when_heard, failures, every_s=0.0, retry_s=LOOK_PERIOD_S)
+
+    async def _look_when_heard(self) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LOOK_PERIOD_S):
+                await self._heard.wait()
+        self._heard.clear()
+        await self.look()
 
     async def look(self) -> None:
-        """Judge what was told, and send what can go."""
+        """Judge the prices that were written, and send what can go."""
         while await judge_stops(self._pool, limit=JUDGE_MAX, market_hours=self._market_hours) >= JUDGE_MAX:
             await self._trigger()
         await self._trigger()

@@ -10,7 +10,6 @@ What was tried is counted in the instruction's row, so a restart goes on where t
 not connected nothing is asked and nothing is counted: then the whole venue is the problem, and has its own metric.
 """
 
-import asyncio
 import logging
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
@@ -25,18 +24,24 @@ from cell.executions.instruction_queries import (
     note_tries,
     unanswered_instructions,
 )
-from cell.executions.queries import CallRefused, DatabaseAway
+from cell.executions.repeating import Failures, repeat
 from cell.executions.venue import Venue, VenueAway, VenueOrder
 from infra.runtime.clock import Clock
 from infra.runtime.database import Pool
 from infra.runtime.telemetry import Metrics
 
 CHECK_PERIOD_S: Final = 1.0
+"""Looks for what is due; a look that finds nothing is one step of an index."""
 ASK_PAGE: Final = 256
+"""Instructions read at once, to ask about."""
 UNANSWERED_AFTER_S: Final = 5.0
+"""Without an answer, before the first question and between questions: a venue answers in milliseconds."""
 STUCK_PERIOD_S: Final = 60.0
+"""Between questions about what an operator sees already."""
 CANCEL_AT_TRY: Final = 3
+"""Of a submit: after some fifteen seconds of silence the customer is better served by an end."""
 STUCK_AT_TRY: Final = 5
+"""After the cancel has had two tries of its own."""
 
 _log = logging.getLogger(__name__)
 
@@ -44,7 +49,7 @@ Send = Callable[[str, VenueOrder], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
-class Deed:
+class Step:
     """What to do about one unanswered instruction."""
 
     send: bool = False
@@ -52,7 +57,7 @@ class Deed:
     stuck: bool = False
 
 
-def next_deed(action: str, *, tries: int, known: bool | None, submit_waits: bool) -> Deed:
+def next_step(action: str, *, tries: int, known: bool | None, submit_waits: bool) -> Step:
     """What this try does. `known`: what the venue said when asked, None if it said nothing; `submit_waits`: the order's
     own submit is unanswered too, and so is sent before this."""
     this_try = tries + 1
@@ -64,7 +69,7 @@ def next_deed(action: str, *, tries: int, known: bool | None, submit_waits: bool
     else:
         # a cancel of what the venue forgot would be refused, and the order look alive: that is for an operator
         send, cancel = known is not False or submit_waits, False
-    return Deed(send, cancel, this_try >= STUCK_AT_TRY)
+    return Step(send, cancel, this_try >= STUCK_AT_TRY)
 
 
 class StuckSweep:
@@ -80,16 +85,15 @@ class StuckSweep:
 
     async def run(self) -> None:
         """Sweep until cancelled."""
-        while True:
-            await self._venue.wait_connected()
-            try:
-                await self.sweep()
-            except VenueAway as error:
-                _log.warning("sweep stopped", extra={"detail": str(error)})
-            except (DatabaseAway, CallRefused) as error:
-                self._metrics.counter("cell_worker_failures_total").labels(self._cell, "unanswered").inc()
-                _log.warning("database call failed, repeating", extra={"task": "unanswered", "detail": str(error)})
-            await asyncio.sleep(CHECK_PERIOD_S)
+        failures = Failures(self._metrics, self._cell)
+        await repeat("unanswered", self._sweep_if_connected, failures, every_s=CHECK_PERIOD_S)
+
+    async def _sweep_if_connected(self) -> None:
+        await self._venue.wait_connected()
+        try:
+            await self.sweep()
+        except VenueAway as error:
+            _log.warning("sweep stopped", extra={"detail": str(error)})
 
     async def sweep(self) -> None:
         """One try for every instruction whose next try is due."""
@@ -113,8 +117,8 @@ class StuckSweep:
 
     async def _deal(self, page: Sequence[Unanswered], known: Answers) -> None:
         submits = {item.order.order_id for item in page if item.action == "submit"}
-        deeds = [
-            next_deed(
+        steps = [
+            next_step(
                 item.action,
                 tries=item.tries,
                 known=known[item.order.order_id],
@@ -122,23 +126,23 @@ class StuckSweep:
             )
             for item in page
         ]
-        for item, deed in zip(page, deeds, strict=True):
-            if deed.send:
+        for item, step in zip(page, steps, strict=True):
+            if step.send:
                 await self._send(item.action, item.order)
-        to_cancel = [item.order for item, deed in zip(page, deeds, strict=True) if deed.cancel]
+        to_cancel = [item.order for item, step in zip(page, steps, strict=True) if step.cancel]
         if to_cancel:
             await cancel_unanswered(self._pool, to_cancel)
-        stuck = [item.instruction_id for item, deed in zip(page, deeds, strict=True) if deed.stuck]
+        stuck = [item.instruction_id for item, step in zip(page, steps, strict=True) if step.stuck]
         await note_tries(self._pool, [item.instruction_id for item in page], stuck, self._clock.now())
-        self._tell(page, known, deeds)
+        self._report(page, known, steps)
 
-    def _tell(self, page: Sequence[Unanswered], known: Answers, deeds: Sequence[Deed]) -> None:
+    def _report(self, page: Sequence[Unanswered], known: Answers, steps: Sequence[Step]) -> None:
         names = {True: "known", False: "unknown", None: "silent"}
         for result, count in Counter(names[answer] for answer in known.values()).items():
             self._metrics.counter("cell_instructions_asked_total").labels(self._cell, result).inc(count)
-        for item, deed in zip(page, deeds, strict=True):
+        for item, step in zip(page, steps, strict=True):
             about = {"order_id": str(item.order.order_id), "action": item.action, "tries": item.tries + 1}
-            if deed.cancel:
+            if step.cancel:
                 _log.warning("the venue does not answer, cancelling", extra=about)
-            if deed.stuck and item.tries < STUCK_AT_TRY:
+            if step.stuck and item.tries < STUCK_AT_TRY:
                 _log.error("an order is stuck at the venue", extra=about)

@@ -19,30 +19,29 @@ from cell.executions.database_clock import DatabaseClock
 from cell.executions.early import EarlyReports
 from cell.executions.exchange_venue import ExchangeVenue
 from cell.executions.inbox import APPLIERS, Inbox
+from cell.executions.instruction_sender import InstructionSender
 from cell.executions.metrics import WORKER_METRICS
 from cell.executions.prices import ReferencePrices
 from cell.executions.queries import (
-    CallRefused,
-    DatabaseAway,
-    check_alive,
     end_long_readers,
-    leading_alone,
     prune_idempotency_keys,
     prune_login_sources,
     prune_refresh_families,
 )
+from cell.executions.repeating import Failures, repeat
 from cell.executions.report_queries import received_seq
-from cell.executions.route import Router
-from cell.executions.sessions import SessionKeeper
 from cell.executions.stops import StopTrigger
 from cell.executions.sweep import StuckSweep
+from cell.executions.trading_hours import TradingHours
 from cell.executions.venue import VenueListener
+from cell.leadership import Task, check, leading
 from cell.settings import CellSettings
 from infra.runtime.cancelling import cancel_all
 from infra.runtime.clock import Clock, make_clock
 from infra.runtime.database import Connection, Pool, answers, make_pool
 from infra.runtime.fault_points import FaultPoints
 from infra.runtime.operator_api import create_operator_app, serving
+from infra.runtime.procedures import DatabaseFailure, connected
 from infra.runtime.shutdown import Shutdown
 from infra.runtime.telemetry import Metrics
 
@@ -50,12 +49,18 @@ POOL_SIZE: Final = 14
 """One for each loop below that calls the database, for the lock and for a probe, so that none waits for another's.
 Those that nobody needs are not opened."""
 STANDBY_PAUSE_S: Final = 0.5
+"""Between a standby's tries to lead: the longest that a cell is without a worker after the leader's session ended."""
 LOCK_CHECK_S: Final = 1.0
+"""How long a worker may go on after it has lost the lead; what it does then is harmless."""
 RESUME_PAUSE_S: Final = 0.2
+"""After work that the database interrupted."""
 DRAIN_S: Final = 4.0
+"""For committed reports at a wanted end, well before a supervisor kills. The next worker applies the rest."""
 PRUNE_PERIOD_S: Final = 60.0
 PRUNE_ROWS: Final = 1_000
+"""Of one call, which is one transaction."""
 PRUNE_STEP_S: Final = 0.1
+"""Between calls, so that a long backlog is deleted beside the customers' work."""
 
 _log = logging.getLogger(__name__)
 
@@ -87,7 +92,7 @@ class Worker:
             while not self._shutdown.asked:
                 try:
                     await self._run_if_alone()
-                except (DatabaseAway, CallRefused) as error:
+                except DatabaseFailure as error:
                     _log.warning("work interrupted", extra={"detail": str(error)})
                     await self._shutdown.sleep(RESUME_PAUSE_S)
                 finally:
@@ -104,8 +109,8 @@ class Worker:
         return database and (self._venue.connected or not self._active), facts
 
     async def _run_if_alone(self) -> None:
-        async with leading_alone(self._pool) as connection:
-            if connection is not None:
+        async with connected(self._pool) as connection, leading(connection, Task.WORKER) as leads:
+            if leads:
                 self._set_active(True)
                 await self._work(connection)
                 return
@@ -113,9 +118,10 @@ class Worker:
 
     async def _work(self, connection: Connection) -> None:
         cell, pool, venue = self._settings.name, self._pool, self._venue
+        failures = Failures(self._metrics, cell)
         await self._clock.read(pool)
         inbox = Inbox(pool, venue, cell=cell, clock=self._clock, metrics=self._metrics, fault_points=self._fault_points)
-        router = Router(pool, venue, cell=cell, metrics=self._metrics, fault_points=self._fault_points)
+        sender = InstructionSender(pool, venue, cell=cell, metrics=self._metrics, fault_points=self._fault_points)
         stops = StopTrigger(
             pool,
             cell=cell,
@@ -123,9 +129,9 @@ class Worker:
             clock=self._clock,
             metrics=self._metrics,
         )
-        unanswered = StuckSweep(pool, venue, router.send, cell=cell, clock=self._clock, metrics=self._metrics)
+        unanswered = StuckSweep(pool, venue, sender.send, cell=cell, clock=self._clock, metrics=self._metrics)
         early = EarlyReports(pool, cell=cell, clock=self._clock, metrics=self._metrics)
-        sessions = SessionKeeper(
+        trading_hours = TradingHours(
             pool,
             cell=cell,
             market_hours=self._settings.market_hours,
@@ -140,12 +146,12 @@ class Worker:
             on_prices=prices.hear,
         )
         await inbox.recover()
-        outward = [asyncio.create_task(loop) for loop in (router.run(), venue.run(listener), unanswered.run())]
-        loops = (inbox.run_intake(), inbox.run_lookout(), early.run(), prices.run(), stops.run(), sessions.run())
+        outward = [asyncio.create_task(loop) for loop in (sender.run(), venue.run(listener), unanswered.run())]
+        loops = (inbox.run_intake(), inbox.run_lookout(), early.run(), prices.run(), stops.run(), trading_hours.run())
         inward = [asyncio.create_task(loop) for loop in loops]
         inward += [asyncio.create_task(inbox.run_applier()) for _ in range(APPLIERS)]
-        inward += [asyncio.create_task(self._sweep()), asyncio.create_task(self._watch(connection))]
-        inward.append(asyncio.create_task(self._clock.follow(pool)))
+        inward += [asyncio.create_task(self._prune(failures)), asyncio.create_task(self._watch(connection))]
+        inward.append(asyncio.create_task(self._clock.follow(pool, failures)))
         asked = asyncio.create_task(self._shutdown.wait())
         try:
             ended, _ = await asyncio.wait((asked, *outward, *inward), return_when=asyncio.FIRST_COMPLETED)
@@ -167,26 +173,23 @@ class Worker:
     async def _watch(self, connection: Connection) -> None:
         """Notice the loss of the lead; say whether the venue is there."""
         while True:
-            await check_alive(connection)
+            await check(connection)
             self._metrics.gauge("cell_venue_connected").labels(self._settings.name).set(int(self._venue.connected))
             await asyncio.sleep(LOCK_CHECK_S)
 
-    async def _sweep(self) -> None:
-        """Delete what nobody may rely on any more, a few at a time: keys, ended logins, guesses at passwords. End who
-        reads for too long."""
-        while True:
-            await asyncio.sleep(PRUNE_PERIOD_S)
-            older_than = self._clock.now() - timedelta(days=self._settings.idempotency_days)
-            try:
-                await end_long_readers(self._pool)
-                for prune in (prune_idempotency_keys, prune_refresh_families, prune_login_sources):
-                    pruned = PRUNE_ROWS
-                    while pruned >= PRUNE_ROWS:
-                        pruned = await prune(self._pool, older_than, PRUNE_ROWS)
-                        await asyncio.sleep(PRUNE_STEP_S)
-            except (DatabaseAway, CallRefused) as error:
-                self._metrics.counter("cell_worker_failures_total").labels(self._settings.name, "sweep").inc()
-                _log.warning("sweep failed", extra={"detail": str(error)})
+    async def _prune(self, failures: Failures) -> None:
+        await repeat("prune", self._prune_once, failures, every_s=PRUNE_PERIOD_S, first_after_s=PRUNE_PERIOD_S)
+
+    async def _prune_once(self) -> None:
+        """Delete what nobody may rely on any more, a few at a time: keys, ended logins, guesses at passwords. End the
+        sessions of who reads for too long."""
+        older_than = self._clock.now() - timedelta(days=self._settings.idempotency_days)
+        await end_long_readers(self._pool)
+        for prune in (prune_idempotency_keys, prune_refresh_families, prune_login_sources):
+            pruned = PRUNE_ROWS
+            while pruned >= PRUNE_ROWS:
+                pruned = await prune(self._pool, older_than, PRUNE_ROWS)
+                await asyncio.sleep(PRUNE_STEP_S)
 
     def _set_active(self, active: bool) -> None:
         if active != self._active:

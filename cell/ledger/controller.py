@@ -1,4 +1,4 @@
-"""`/v1/ledger`: the customer's own journal, hash chain included, so that he can verify it himself."""
+"""`/v1/ledger`: the customer's own journal, hash chain included, so that they can verify it themselves."""
 
 from collections.abc import Mapping
 from operator import itemgetter

@@ -125,7 +125,7 @@ class OperatorChanges(Controller):
         user_id: FromPath[UUID],
         pool: NamedDependency[Pool],
     ) -> dict[str, Any]:
-        """Let a restricted user trade again; refused while he owes anything. Harmless to repeat."""
+        """Let a restricted user trade again; refused while the account owes anything. Harmless to repeat."""
         body = await read_body(_reason_decoder, request)
         row = await queries.read_one(pool, queries.LIFT_RESTRICTION, [user_id, subject_of(request), body.reason])
         assert row is not None

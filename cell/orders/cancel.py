@@ -7,6 +7,7 @@ import msgspec
 
 from cell import errors
 from cell.caller import Answer, Caller
+from cell.commands.arguments import CancelArguments
 from cell.commands.batcher import Batcher
 from cell.commands.command import Command, CommandKind
 from cell.commands.fingerprint import fingerprint
@@ -42,7 +43,7 @@ def cancel_command(caller: Caller, key: str, order_id: UUID, client_order_id: st
     else:
         path = "/v1/orders/by-client-order-id"
         asked = fingerprint("DELETE", path, client_order_id=client_order_id, joined=(client_order_id,))
-    return Command(CommandKind.CANCEL, caller.user_id, key, asked, (order_id,))
+    return Command(CommandKind.CANCEL, caller.user_id, key, asked, CancelArguments(order_id))
 
 
 async def _cancel(batcher: Batcher, command: Command) -> Answer:

@@ -4,6 +4,7 @@ import msgspec
 
 from cell import errors
 from cell.caller import Answer, Caller
+from cell.commands.arguments import PlaceArguments
 from cell.commands.batcher import Batcher
 from cell.commands.command import Command, CommandKind
 from cell.commands.fingerprint import fingerprint
@@ -20,16 +21,16 @@ def place_command(terms: OrderTerms, caller: Caller, key: str) -> Command:
         user_id=caller.user_id,
         key=key,
         fingerprint=_fingerprint(terms),
-        arguments=(
-            terms.client_order_id,
-            terms.symbol,
-            terms.side,
-            terms.type,
-            terms.time_in_force,
-            terms.order_qty_micros,
-            terms.limit_px_micros,
-            terms.stop_px_micros,
-            terms.notional_micros,
+        arguments=PlaceArguments(
+            client_order_id=terms.client_order_id,
+            symbol=terms.symbol,
+            side=terms.side,
+            type=terms.type,
+            time_in_force=terms.time_in_force,
+            order_qty=terms.order_qty_micros,
+            limit_px=terms.limit_px_micros,
+            stop_px=terms.stop_px_micros,
+            notional=terms.notional_micros,
         ),
     )
 

@@ -1,4 +1,4 @@
-"""Preview an order: the very judgement, and no deed.
+"""Preview an order: the same judgement, and nothing is written.
 
 The procedure that places orders decides, as it would at that moment, and writes nothing. So a preview cannot say yes
 where placing would say no, whatever rule is added later. It is an estimate: it takes no lock and waits for none, so

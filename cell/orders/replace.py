@@ -14,6 +14,7 @@ from msgspec import UNSET, Raw, UnsetType
 
 from cell import errors
 from cell.caller import Answer, Caller
+from cell.commands.arguments import ReplaceArguments
 from cell.commands.batcher import Batcher
 from cell.commands.command import Command, CommandKind
 from cell.commands.fingerprint import fingerprint
@@ -142,14 +143,14 @@ async def replace_order(
         user_id=caller.user_id,
         key=key,
         fingerprint=replace_fingerprint(order_id, versions, changes),
-        arguments=(
-            order_id,
-            await _choose_version(pool, caller, order_id, versions),
-            changes.qty_micros,
-            changes.limit_px_micros,
-            changes.stop_px_micros,
-            changes.time_in_force,
-            changes.client_order_id,
+        arguments=ReplaceArguments(
+            order_id=order_id,
+            etag=await _choose_version(pool, caller, order_id, versions),
+            order_qty=changes.qty_micros,
+            limit_px=changes.limit_px_micros,
+            stop_px=changes.stop_px_micros,
+            time_in_force=changes.time_in_force,
+            client_order_id=changes.client_order_id,
         ),
     )
     outcome = await settled(batcher, command)

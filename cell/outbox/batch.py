@@ -5,12 +5,11 @@ from dataclasses import dataclass
 from cell.outbox.event_types import (
     OutboxRow,
     ledger_envelope,
-    ledger_events_topic,
     order_envelope,
-    order_events_topic,
 )
 from infra.runtime.envelope import encode_envelope, partition_key
 from infra.runtime.kafka_producer import OutgoingMessage, Refusal
+from infra.topology.topics import cell_topics
 
 
 @dataclass(frozen=True)
@@ -23,7 +22,7 @@ class Prepared:
 
 def prepare(rows: list[OutboxRow], *, cell: str, topic_prefix: str) -> Prepared:
     """The messages of a batch, in order of row."""
-    order_topic, ledger_topic = order_events_topic(topic_prefix, cell), ledger_events_topic(topic_prefix, cell)
+    order_topic, ledger_topic = cell_topics(topic_prefix, cell)
     messages: list[OutgoingMessage] = []
     row_of_message: list[int] = []
     for index, row in enumerate(rows):

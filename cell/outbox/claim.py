@@ -7,22 +7,24 @@ cursor: what is not deleted is not published, so a row that commits late is foun
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final, LiteralString
 
 from cell.outbox.event_types import Entry, OrderStep, OutboxRow
+from cell.rows import fetch_rows, field_names
 from infra.runtime.database import Connection
 
 BATCH_ROWS_MAX = 1_000
 """One batch is at most two thousand messages, about a megabyte, and a few milliseconds to read."""
 
-_CLAIM = """
+_CLAIM: Final[LiteralString] = """
 with batch as materialized (
     select id, user_id, write_seq, epoch, order_id, order_event_seq, entry_seq
       from brokerage.outbox where user_id <> all (%s::uuid[]) order by id limit %s
 )
 select b.id, b.user_id::text, b.write_seq, b.epoch, b.order_event_seq, b.entry_seq,
        e.order_id::text, o.client_order_id, o.symbol, o.side, o.type, o.time_in_force,
-       coalesce(e.order_qty_micros, o.order_qty_micros), o.notional_micros, o.limit_px_micros, o.stop_px_micros,
+       coalesce(e.order_qty_micros, o.order_qty_micros) as order_qty_micros, o.notional_micros, o.limit_px_micros,
+       o.stop_px_micros,
        e.seq, e.stream_seq, e.from_status, e.to_status, e.reason, e.at,
        e.exec_id, e.last_qty_micros, e.last_px_micros, e.cum_qty_micros, e.cum_cost_micros,
        j.seq, j.entry_id::text, j.kind, j.order_id::text, j.occurred_at, j.hash, j.previous_hash,
@@ -47,6 +49,12 @@ select (select count(*) from (select from brokerage.outbox limit 1000000) as cou
 """
 
 
+_ROW: Final = ("id", "user_id", "write_seq", "epoch", "order_event_seq", "entry_seq")
+_STEP: Final = field_names(OrderStep)
+_ENTRY: Final = field_names(Entry)
+_COLUMNS: Final = (*_ROW, *_STEP, *_ENTRY)
+
+
 class BrokenReference(Exception):
     """An outbox row names an event or an entry that is not there: the books are damaged, nothing may be guessed."""
 
@@ -63,8 +71,8 @@ async def claim_batch(
     connection: Connection, limit: int = BATCH_ROWS_MAX, *, passed_over: Collection[str] = ()
 ) -> list[OutboxRow]:
     """The next rows to publish, oldest first, but for those of users who are passed over: they take nobody's place."""
-    cursor = await connection.execute(_CLAIM, [list(passed_over), limit])
-    return [_row(columns) for columns in await cursor.fetchall()]
+    rows = await fetch_rows(connection, _CLAIM, [list(passed_over), limit], _COLUMNS)
+    return [_row(columns) for columns in rows]
 
 
 async def read_backlog(connection: Connection) -> Backlog:
@@ -74,8 +82,8 @@ async def read_backlog(connection: Connection) -> Backlog:
 
 
 def _row(columns: tuple[Any, ...]) -> OutboxRow:
-    outbox_id, user_id, write_seq, epoch, order_event_seq, entry_seq = columns[:6]
-    step_columns, entry_columns = columns[6:27], columns[27:]
+    outbox_id, user_id, write_seq, epoch, order_event_seq, entry_seq = columns[: len(_ROW)]
+    step_columns, entry_columns = columns[len(_ROW) : -len(_ENTRY)], columns[-len(_ENTRY) :]
     if (order_event_seq is not None and None in (step_columns[0], step_columns[2])) or (
         entry_seq is not None and None in (entry_columns[0], entry_columns[-1])
     ):

@@ -18,14 +18,6 @@ LEDGER_STREAM = "ledger"
 VERSION = 1
 
 
-def order_events_topic(prefix: str, cell: str) -> str:
-    return f"{prefix}{cell}.order-events"
-
-
-def ledger_events_topic(prefix: str, cell: str) -> str:
-    return f"{prefix}{cell}.ledger-events"
-
-
 class OrderEventData(msgspec.Struct, frozen=True, kw_only=True, rename={"from_status": "from", "to_status": "to"}):
     """One step of an order: type `order.<to>`."""
 

@@ -20,10 +20,7 @@ from prometheus_client import Counter, Gauge, Histogram
 from cell.leadership import Task, check, leading
 from cell.outbox.batch import Prepared, confirmed_ids, prepare, refused_users
 from cell.outbox.claim import BATCH_ROWS_MAX, Backlog, claim_batch, read_backlog
-from cell.outbox.event_types import (
-    ledger_events_topic,
-    order_events_topic,
-)
+from cell.outbox.event_types import LEDGER_STREAM, ORDER_STREAM
 from cell.outbox.prune import delete_published
 from cell.settings import CellSettings
 from infra.runtime.database import Connection, make_pool
@@ -33,15 +30,20 @@ from infra.runtime.kafka_producer import KafkaProducer, OutgoingMessage, Refusal
 from infra.runtime.operator_api import create_operator_app, serving
 from infra.runtime.shutdown import Shutdown
 from infra.runtime.telemetry import Metric, Metrics
+from infra.topology.topics import cell_topics
 
 _log = logging.getLogger(__name__)
 
 POOL_SIZE = 3
 """To lead, to publish, and to measure the backlog."""
 BUSY_PAUSE_S = 0.05
+"""Behind a batch that was not full: events that are written meanwhile share the next one."""
 IDLE_PAUSE_S = 0.2
+"""The longest pause without any event; an event is that late at most."""
 STANDBY_PAUSE_S = 0.5
+"""Between a standby's tries to lead."""
 RETRY_PAUSE_S = 1.0
+"""After a session that broke: the database or Kafka is away, and the rows are safe."""
 REFUSED_PAUSE_S = 5.0
 """A user whose event was refused is passed over for so long: each try costs the others one batch at most."""
 PASSED_OVER_MAX = 1_000
@@ -50,6 +52,7 @@ WATCH_PAUSE_S = 5.0
 WATCH_RETRY_S = 0.5
 """Sooner while something is missing, so that readiness follows at once when it comes."""
 KAFKA_ANSWER_S = 2.0
+"""For the list of topics; longer is no answer, and readiness says so."""
 DRAIN_S = 5.0
 """How long an asked-for end waits for the batch on its way; what is unconfirmed then is published again later."""
 
@@ -233,10 +236,7 @@ class Relay:
 
     async def _look_for_topics(self) -> None:
         kafka = self._settings.kafka
-        wanted = (
-            order_events_topic(kafka.topic_prefix, self._cell),
-            ledger_events_topic(kafka.topic_prefix, self._cell),
-        )
+        wanted = cell_topics(kafka.topic_prefix, self._cell)
         try:
             present = await broker_topics(kafka.bootstrap_servers, KAFKA_ANSWER_S)
         except BrokerUnreachable:
@@ -253,9 +253,9 @@ class Relay:
     def _count(self, prepared: Prepared, refusals: list[Refusal]) -> None:
         counts = Counting(message.topic for message in prepared.messages)
         counts.subtract(prepared.messages[refusal.index].topic for refusal in refusals)
-        for topic, count in counts.items():
-            stream = "ledger" if topic.endswith("ledger-events") else "orders"
-            self._metrics.counter("cell_outbox_published_events_total").labels(self._cell, stream).inc(count)
+        topics = cell_topics(self._settings.kafka.topic_prefix, self._cell)
+        for stream, topic in zip((ORDER_STREAM, LEDGER_STREAM), topics, strict=True):
+            self._metrics.counter("cell_outbox_published_events_total").labels(self._cell, stream).inc(counts[topic])
 
     def _fail(self, result: str, reason: str) -> None:
         self._trouble = reason

@@ -1,4 +1,4 @@
-"""Only the router may bring a customer here, and only the database says whether he is ours.
+"""Only the router may bring a customer here, and only the database says whether the user is ours.
 
 `RouteGuard` checks the router's token (a signature, no I/O); what it remembers of a token ends with the token and with
 the key ring that it was checked by. `check_owner` turns the user's row into go on, 421, 503 or 404;

@@ -29,7 +29,7 @@ SAMPLE_MAX = 100
 _FIRST_ID = UUID(int=0)
 
 
-class ToldOrder(msgspec.Struct, forbid_unknown_fields=True):
+class ListedOrder(msgspec.Struct, forbid_unknown_fields=True):
     """One order as the venue's list has it."""
 
     order_id: UUID
@@ -43,7 +43,7 @@ class ToldOrder(msgspec.Struct, forbid_unknown_fields=True):
 class Comparison(msgspec.Struct, forbid_unknown_fields=True):
     """A page of the venue's list; our orders beyond `after` and up to `until` belong to it, too."""
 
-    orders: Annotated[list[ToldOrder], msgspec.Meta(max_length=ORDERS_MAX)]
+    orders: Annotated[list[ListedOrder], msgspec.Meta(max_length=ORDERS_MAX)]
     after: UUID | None = None
     until: UUID | None = None
 
@@ -90,8 +90,8 @@ class ReconciliationReads(Controller):
         """What differs between the venue's page and our orders now; nothing is kept."""
         body = await read_body(_comparison_decoder, request)
         orders = [
-            VenueOrder(told.order_id, told.session, told.open, told.cum_qty, told.cum_cost, told.executions)
-            for told in body.orders
+            VenueOrder(one.order_id, one.session, one.open, one.cum_qty, one.cum_cost, one.executions)
+            for one in body.orders
         ]
         until = body.until or _FIRST_ID
         found = await find_differences(

@@ -25,7 +25,7 @@ class VenueOrder:
 
 
 # Ours are the orders between two ids, so that one which the venue never mentions is found too, and those it names.
-# A row of another session is another cell's customer, unless he lives here now; one who left is his new cell's.
+# A row of another session is another cell's customer, unless the user lives here now; who left is the next cell's.
 _DIFFERENCES: LiteralString = """
 with told as (
     select * from unnest(%(ids)s::uuid[], %(sessions)s::text[], %(opens)s::boolean[], %(qtys)s::bigint[],
@@ -69,8 +69,8 @@ select d.* from (
  order by d.order_id
 """
 
-# What waits in the outbox of a user is the end of his streams; what lies before it is in Kafka. A row goes when Kafka
-# has it.
+# What waits in the outbox of a user is the end of the user's streams; what lies before it is in Kafka. A row goes when
+# Kafka has it.
 _EVENT_HEADS: LiteralString = """
 with page as materialized (
     select user_id, order_event_seq, entry_seq, chain_head
@@ -104,7 +104,7 @@ select run_id, started_at, ended_at, as_of, actor, verdict, checks, totals, venu
 
 
 async def list_event_heads(pool: Pool, *, after: UUID | None, limit: int) -> list[dict[str, Any]]:
-    """By user: how far his streams were written and published, at one instant."""
+    """By user: how far the streams were written and published, at one instant."""
     async with pool.connection() as connection, connection.cursor(row_factory=dict_row) as cursor:
         await cursor.execute(_EVENT_HEADS, {"after": after, "limit": limit})
         return await cursor.fetchall()

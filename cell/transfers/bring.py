@@ -10,6 +10,7 @@ from msgspec import UNSET, Raw, UnsetType
 
 from cell import errors
 from cell.caller import Answer, Caller, Moment, format_time
+from cell.commands.arguments import TransferArguments
 from cell.commands.batcher import Batcher
 from cell.commands.command import Command, CommandKind
 from cell.commands.fingerprint import fingerprint
@@ -65,7 +66,7 @@ async def transfer_shares(batcher: Batcher, caller: Caller, key: str, raw: bytes
         caller.user_id,
         key,
         transfer_fingerprint(symbol, qty, unit_cost),
-        (symbol, qty, unit_cost),
+        TransferArguments(symbol, qty, unit_cost),
     )
     outcome = await settled(batcher, command)
     if outcome.outcome != "accepted":
@@ -73,8 +74,8 @@ async def transfer_shares(batcher: Batcher, caller: Caller, key: str, raw: bytes
     assert outcome.resource_id is not None
     assert outcome.figures is not None
     asked = (symbol, qty, unit_cost)
-    told = outcome.figures
-    stored = (told["symbol"], told["qty_micros"], told["unit_cost_micros"]) if outcome.replayed else asked
+    figures = outcome.figures
+    stored = (figures["symbol"], figures["qty_micros"], figures["unit_cost_micros"]) if outcome.replayed else asked
     if stored != asked:
         raise errors.refusal("IDEMPOTENCY_KEY_REUSED", None)
     view = TransferView(
@@ -82,7 +83,7 @@ async def transfer_shares(batcher: Batcher, caller: Caller, key: str, raw: bytes
         symbol=stored[0],
         qty=format_micros(stored[1]),
         unit_cost=format_micros(stored[2]),
-        status=told["status"],
+        status=figures["status"],
         created_at=format_time(outcome.at),
     )
     return Answer(201, msgspec.json.encode(view), replayed=outcome.replayed)

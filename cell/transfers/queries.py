@@ -1,4 +1,4 @@
-"""Transfers of shares: what a customer reads of his own, what waits for an operator, and an operator's decision."""
+"""Transfers of shares: what customers read of their own, what waits for an operator, and an operator's decision."""
 
 from typing import Any, LiteralString
 from uuid import UUID

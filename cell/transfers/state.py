@@ -1,4 +1,4 @@
-"""How a customer's transfers of shares stand, as he may read them."""
+"""How a customer's transfers of shares stand, as the customer may read it."""
 
 from collections.abc import Mapping
 from operator import itemgetter

@@ -4,7 +4,7 @@ Code that needs the time or a new id takes a `Clock` or an id source as an argum
 and what the next id will be. Nothing here sleeps or caches.
 
 No other module of ours asks the machine for the time of day (`tests/unit/test_one_clock.py`): a process makes one clock
-from its settings, and its database sessions are told the same offset, so a drill that puts the clock forward moves all
+from its settings, and its database sessions get the same offset, so a drill that puts the clock forward moves all
 of them together. Monotonic clocks are not shifted: a deadline is a length, and a second of it is a second.
 """
 
@@ -56,7 +56,7 @@ class SystemClock:
 
 
 def make_clock(settings: ClockSettings) -> SystemClock:
-    """The one clock of a process. A shifted one is said aloud."""
+    """The one clock of a process. A shifted one is logged."""
     if settings.offset_s:
         _log.warning("this clock is shifted", extra={"offset_s": settings.offset_s})
     return SystemClock(settings.offset_s)

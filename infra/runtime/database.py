@@ -3,7 +3,7 @@
 Connections are autocommit: a write is one procedure call and therefore one transaction. Every connection carries lock
 and statement timeouts, so that a stuck database answers before the caller's own deadline. A pool that cannot connect
 yet opens anyway and keeps trying; readiness, not start-up, reports it. What a request does with a connection ends, at
-the server too, when its caller waits no more.
+the server too, when its caller stops waiting.
 """
 
 import asyncio
@@ -33,6 +33,7 @@ def with_session_settings(settings: PostgresSettings, application_name: str) -> 
             "application_name": application_name,
             "options": f"{options}{_clock_option(settings.clock_offset_s)}",
             "connect_timeout": max(1, round(settings.connect_timeout_s)),
+            # milliseconds without an acknowledgement, after which the server's machine counts as gone
             "tcp_user_timeout": 10_000,
             # the connections at the bottom of the pool may rest for hours, and firewalls forget what is silent
             "keepalives_idle": 60,
@@ -81,10 +82,10 @@ def make_pool(
         min_size=min(2, count),
         max_size=count,
         timeout=settings.connect_timeout_s,
-        max_waiting=1_024,
+        max_waiting=1_024,  # whoever comes beyond that is refused at once: it would wait in vain
         configure=_configure,
         open=False,
-        reconnect_timeout=5.0,
+        reconnect_timeout=5.0,  # seconds of growing pauses; `Pool` then tries again for the next who asks
         connection_class=AsyncConnection[TupleRow],
         checked=checked,
         shares=shares,

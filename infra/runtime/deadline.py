@@ -1,7 +1,7 @@
-"""How long the caller of a request still waits: a budget of milliseconds on the wire, a moment in here.
+"""How long the caller of a request still waits: a budget in milliseconds on the wire, a point in time in here.
 
 A budget and not a time of day, so clocks need not agree. It is kept in the context of the request: whatever works for
-it finds it without being handed it, and what is shared by many requests (a flight of commands) has none. No budget, or
+it finds it without being handed it, and what many requests share (a batch of commands) has none. No budget, or
 one that is no number, means that only our own limits hold; a budget can only shorten them.
 """
 
@@ -14,12 +14,13 @@ from typing import Final
 
 DEADLINE_HEADER: Final = b"x-deadline-ms"
 _DIGITS_MAX: Final = 9
+"""Of a budget in milliseconds: eleven days. A longer number is no budget, and is not converted."""
 
 _ends_at_s: ContextVar[float] = ContextVar("ends_at_s", default=math.inf)
 
 
 class OutOfTime(Exception):
-    """The caller waits no more."""
+    """The caller has stopped waiting: whatever is answered now, nobody reads."""
 
 
 @contextmanager
@@ -35,5 +36,5 @@ def budget(milliseconds: bytes | None) -> Iterator[None]:
 
 
 def left_s() -> float:
-    """Seconds until the caller waits no more; infinite if he named no budget."""
+    """Seconds until the caller stops waiting; infinite if no budget was named."""
     return _ends_at_s.get() - time.monotonic()

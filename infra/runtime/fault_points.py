@@ -1,8 +1,8 @@
 """Named places where a test can make the process die, stall or fail.
 
 Inert unless the environment says otherwise: `FAULT_POINTS="name=kill,other=stall:2.5,third=fail"`, each optionally
-limited to one hit by a marker file (`name=kill@/path/once`: the file is created just before the deed, and while it
-exists the point is inert; so a restarted process does not die for ever). Production sets nothing and pays one
+limited to one hit by a marker file (`name=kill@/path/once`: the file is created just before the action, and while
+it exists the point is inert; so a restarted process does not die for ever). Production sets nothing and pays one
 dictionary look-up.
 """
 
@@ -19,43 +19,43 @@ class FaultInjected(Exception):
 
 
 @dataclass(frozen=True)
-class _Deed:
+class _Action:
     verb: str
     seconds: float
     once: Path | None
 
 
-def _parse(text: str) -> dict[str, _Deed]:
-    deeds = {}
+def _parse(text: str) -> dict[str, _Action]:
+    actions = {}
     for item in filter(None, text.split(",")):
         name, _, rest = item.partition("=")
         rest, _, marker = rest.partition("@")
         verb, _, seconds = rest.partition(":")
         if verb not in {"kill", "stall", "fail"}:
-            raise ValueError(f"FAULT_POINTS: {name!r} has no known deed ({verb!r}); use kill, stall:SECONDS or fail")
-        deeds[name.strip()] = _Deed(verb, float(seconds or 0), Path(marker) if marker else None)
-    return deeds
+            raise ValueError(f"FAULT_POINTS: {name!r} has no known action ({verb!r}); use kill, stall:SECONDS or fail")
+        actions[name.strip()] = _Action(verb, float(seconds or 0), Path(marker) if marker else None)
+    return actions
 
 
 class FaultPoints:
-    """The points that this process was told to act on."""
+    """The points that this process acts on."""
 
     def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
-        self._deeds = _parse(environ.get("FAULT_POINTS", ""))
+        self._actions = _parse(environ.get("FAULT_POINTS", ""))
 
     async def reach(self, name: str) -> None:
-        """Say that the code is at `name`; usually nothing happens."""
-        if not self._deeds:
+        """Say that the code is at `name`; usually nothing happens. Raises `FaultInjected` where a test asked for it."""
+        if not self._actions:
             return
-        deed = self._deeds.get(name)
-        if deed is None:
+        action = self._actions.get(name)
+        if action is None:
             return
-        if deed.once is not None:
-            if deed.once.exists():
+        if action.once is not None:
+            if action.once.exists():
                 return
-            deed.once.touch()
-        if deed.verb == "kill":
+            action.once.touch()
+        if action.verb == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
-        if deed.verb == "fail":
+        if action.verb == "fail":
             raise FaultInjected(name)
-        await asyncio.sleep(deed.seconds)
+        await asyncio.sleep(action.seconds)

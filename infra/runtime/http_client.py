@@ -11,6 +11,7 @@ from typing import Self
 import aiohttp
 
 _BODY_BYTES_MAX = 8 * 1024 * 1024
+"""Of an answer: more than any page of ours has. A larger one is the peer's fault, and must not cost our memory."""
 
 
 class PeerUnreachable(Exception):

@@ -2,8 +2,8 @@
 
 Who asks for an upgrade that is not taken is served in HTTP/1.1 (RFC 9110 7.8): stock clients ask for HTTP/2 with every
 request they send in the clear, bodies included. The parser stops behind the head of such a request, and uvicorn alone
-would lose its body and whatever follows. Here the parser begins anew, with a head of the same framing that asks for
-nothing, so the connection stays in step. What is not well-formed ends in 400 and closes the connection.
+would lose its body and whatever follows. Here a new parser begins, with a head of the same framing that asks for
+no upgrade, so the connection stays in step. What is not well-formed ends in 400 and closes the connection.
 """
 
 import re
@@ -27,7 +27,7 @@ def origin_form(target: bytes) -> tuple[bytes, bytes] | None:
 
 
 def with_host(headers: Iterable[tuple[bytes, bytes]], authority: bytes) -> list[tuple[bytes, bytes]]:
-    """The target's authority takes the place of what the client says in Host."""
+    """The target's authority replaces the client's Host."""
     return [(name, authority if name == b"host" else value) for name, value in headers]
 
 
@@ -36,8 +36,8 @@ class HttpPort(HttpToolsProtocol):
 
     ignores_upgrade = False
     """The request whose head was read last asks for an upgrade that is not taken: its body is still to come."""
-    begins_anew = False
-    """What the parser reads now is the head that stands for the one it stopped behind."""
+    reads_replacement_head = False
+    """The parser reads the head that stands for the one behind which its predecessor stopped."""
 
     def data_received(self, data: bytes) -> None:
         self._unset_keepalive_if_required()
@@ -57,27 +57,27 @@ class HttpPort(HttpToolsProtocol):
             if not self.ignores_upgrade:
                 self.upgraded(data)
                 return
-            self._begin_anew()
+            self._replace_parser()
 
     def upgraded(self, data: bytes) -> None:
         """An upgrade was taken; these bytes follow it."""
         raise NotImplementedError
 
-    def _begin_anew(self) -> None:
+    def _replace_parser(self) -> None:
         framing = [b"%b: %b\r\n" % header for header in self.headers if header[0] in _FRAMING]
         if not self.parser.should_keep_alive():
             framing.append(b"connection: close\r\n")
         self.ignores_upgrade = False
-        self.begins_anew = True
+        self.reads_replacement_head = True
         self.parser = httptools.HttpRequestParser(self)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does
         self.parser.feed_data(b"".join([b"POST / HTTP/1.1\r\n", *framing, b"\r\n"]))
 
-    # What the parser tells.
+    # Callbacks of the parser.
 
     def on_headers_complete(self) -> None:
-        if self.begins_anew:
-            self.begins_anew = False
+        if self.reads_replacement_head:
+            self.reads_replacement_head = False
             return
         if not self.url.startswith(b"/"):
             form = origin_form(self.url)

@@ -1,6 +1,6 @@
 """Topics of a broker, and whether it answers. Used by whoever runs a stack, never on the order path.
 
-Topics are created here and nowhere else: brokers are told not to create any by accident.
+Topics are created here and nowhere else: brokers are configured not to create any by accident.
 """
 
 import asyncio
@@ -13,6 +13,7 @@ from confluent_kafka.cimpl import NewTopic
 
 _ASK_TIMEOUT_S = 2.0
 _PAUSE_S = 0.1
+"""Between two questions to a broker that is still starting; a refused connection comes back at once."""
 _BROKER_DEFAULT = -1  # replication as the broker is set up: 1 locally, 3 in production
 
 

@@ -1,8 +1,8 @@
-"""Read topics: a group's durable place in them, or one look from here to the end.
+"""Read topics: with a group's durable position, or once from here to the end.
 
 `GroupReader` hands out bounded batches and moves the group's offset only when the caller says that the batch is
 committed in the caller's own database; a crash before that shows the batch again, so the caller deduplicates by event
-id in the same transaction. A message that can never be handled is parked on `<topic>.dead-letters` with its original
+id in the same transaction. A message that can never be handled is copied to `<topic>.dead-letters` with its original
 bytes, key, headers and the reason, and only then passed over.
 
 `TopicReader` has no group and leaves no trace; operators' commands use it to look and to count.
@@ -20,10 +20,12 @@ from infra.runtime.kafka_producer import KafkaProducer, OutgoingMessage, Refusal
 from infra.runtime.settings import KafkaSettings
 
 BATCH_RECORDS_MAX = 1_000
+"""What a caller holds in memory, and commits at once."""
 DEAD_LETTERS_SUFFIX = ".dead-letters"
 _POLL_S = 0.2
 """The longest a thread sits in the client library, and so the longest a cancellation waits for it."""
 _METADATA_S = 10.0
+"""For the partitions' ends; a broker that elects leaders after a restart takes some seconds."""
 _LEADERLESS = frozenset({KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.LEADER_NOT_AVAILABLE})
 
 
@@ -102,14 +104,14 @@ class GroupReader:
         """Move the group behind these records; call it after the caller's own commit, never before."""
         ends: dict[tuple[str, int], int] = {}
         for record in records:
-            place = (record.topic, record.partition)
-            ends[place] = max(ends.get(place, 0), record.offset + 1)
+            partition = (record.topic, record.partition)
+            ends[partition] = max(ends.get(partition, 0), record.offset + 1)
         offsets = [TopicPartition(topic, partition, offset) for (topic, partition), offset in ends.items()]
         if offsets:
             await asyncio.to_thread(self._consumer.commit, offsets=offsets, asynchronous=False)
 
     async def park(self, record: Record, reason: str) -> None:
-        """Set a message aside, byte for byte, with the reason and where it stood."""
+        """Copy a message to the dead-letter topic as it is, with reason and position. Raises `ParkingFailed`."""
         headers = [
             *record.headers,
             ("dead-letter-reason", reason.encode()),
@@ -147,16 +149,19 @@ class TopicReader:
     async def read_to_end(self, newest: int | None = None) -> AsyncIterator[list[Record]]:
         """Batches up to what was the end when the reading began: all, or the `newest` records of each partition."""
         marks = await asyncio.to_thread(self._marks)
-        starts = {place: start if newest is None else max(start, end - newest) for place, (start, end) in marks.items()}
-        missing = {place: end for place, (_, end) in marks.items() if end > starts[place]}
+        starts = {
+            partition: start if newest is None else max(start, end - newest)
+            for partition, (start, end) in marks.items()
+        }
+        missing = {partition: end for partition, (_, end) in marks.items() if end > starts[partition]}
         if not missing:
             return
         self._consumer.assign([TopicPartition(topic, number, starts[topic, number]) for topic, number in missing])
         while missing:
             batch = await self._consume(BATCH_RECORDS_MAX)
             yield [record for record in batch if (record.topic, record.partition) in missing]
-            for place in await asyncio.to_thread(self._reached, missing):
-                del missing[place]
+            for partition in await asyncio.to_thread(self._reached, missing):
+                del missing[partition]
 
     async def follow(self, *, from_beginning: bool) -> AsyncIterator[list[Record]]:
         """Batches without end; some of them empty, so that the caller may stop between two."""
@@ -181,9 +186,7 @@ class TopicReader:
 
     def _reached(self, ends: dict[tuple[str, int], int]) -> list[tuple[str, int]]:
         positions = self._consumer.position([TopicPartition(topic, number) for topic, number in ends])
-        return [
-            (place.topic, place.partition) for place in positions if place.offset >= ends[place.topic, place.partition]
-        ]
+        return [(each.topic, each.partition) for each in positions if each.offset >= ends[each.topic, each.partition]]
 
     def _partitions(self) -> list[tuple[str, int]]:
         known = self._consumer.list_topics(timeout=_METADATA_S).topics

@@ -6,8 +6,8 @@ its way at a time, memory stays bounded. `send_batch` returns only when each mes
 delivered or as refused; the caller deletes its source rows from that answer and from nothing else.
 
 After a fatal error of the client library (for example a broker that lost its log) the next batch goes through a new
-client; what was unconfirmed is reported as refused, and sending it again is the caller's deed, so copies are possible
-and consumers must tell them by event id. No Kafka transactions, ever: see the outbox's README.
+client; what was unconfirmed is reported as refused. The caller sends it again, so copies are possible and consumers
+must drop them by event id. No Kafka transactions, ever: see the outbox's README.
 """
 
 import asyncio
@@ -27,7 +27,9 @@ _log = logging.getLogger(__name__)
 BATCH_MESSAGES_MAX = 10_000
 """Also the limit of the client's own queue: one batch always fits, a second is never accepted beside it."""
 _POLL_S = 0.1
+"""The longest that the polling thread takes to see that it should stop; a delivery report ends the wait."""
 _CLOSE_S = 5.0
+"""For what is queued, when the process ends. What is left is still in its source, and is sent again."""
 
 
 class OutgoingMessage(NamedTuple):
@@ -41,14 +43,14 @@ class OutgoingMessage(NamedTuple):
 
 @dataclass(frozen=True)
 class Refusal:
-    """A message of the batch that was not delivered, by its place in the batch."""
+    """A message of the batch that was not delivered, by its index in the batch."""
 
     index: int
     reason: str
 
 
 def producer_config(settings: KafkaSettings, client_id: str) -> dict[str, str | int | float | bool]:
-    """What librdkafka is told; its defaults are not safe for us (idempotence is off there)."""
+    """librdkafka's settings; its defaults are not safe for us (idempotence is off there)."""
     return {
         "bootstrap.servers": settings.bootstrap_servers,
         "client.id": client_id,
@@ -67,13 +69,13 @@ def producer_config(settings: KafkaSettings, client_id: str) -> dict[str, str | 
     }
 
 
-class _Flight:
+class _Reports:
     """Counts the delivery reports of one batch, in the polling thread, and wakes the waiting task once."""
 
     def __init__(self, size: int, loop: asyncio.AbstractEventLoop) -> None:
         self.refusals: list[Refusal] = []
         self.fatal = False
-        self.landed: asyncio.Future[None] = loop.create_future()
+        self.all_in: asyncio.Future[None] = loop.create_future()
         self._loop = loop
         self._missing = size
 
@@ -83,11 +85,11 @@ class _Flight:
             self.fatal = self.fatal or error.fatal()
         self._missing -= 1
         if self._missing == 0:
-            self._loop.call_soon_threadsafe(self._land)
+            self._loop.call_soon_threadsafe(self._finish)
 
-    def _land(self) -> None:
-        if not self.landed.done():
-            self.landed.set_result(None)
+    def _finish(self) -> None:
+        if not self.all_in.done():
+            self.all_in.set_result(None)
 
 
 class KafkaProducer:
@@ -95,7 +97,7 @@ class KafkaProducer:
 
     def __init__(self, settings: KafkaSettings, client_id: str) -> None:
         self._config = producer_config(settings, client_id)
-        self._turn = asyncio.Lock()
+        self._one_batch = asyncio.Lock()
         self._client: Producer | None = None
         self._poller: threading.Thread | None = None
         self._stop = threading.Event()
@@ -110,7 +112,7 @@ class KafkaProducer:
 
     @property
     def last_error(self) -> str | None:
-        """What the client complained about since the last batch that landed whole."""
+        """What the client complained about since the last batch that was delivered whole."""
         return self._last_error
 
     async def send_batch(self, messages: Sequence[OutgoingMessage]) -> list[Refusal]:
@@ -119,27 +121,27 @@ class KafkaProducer:
             raise ValueError(f"a batch has at most {BATCH_MESSAGES_MAX} messages, not {len(messages)}")
         if not messages:
             return []
-        async with self._turn:
+        async with self._one_batch:
             if self._client is None:
                 self._open()
             assert self._client is not None
-            flight = _Flight(len(messages), asyncio.get_running_loop())
-            self._produce(self._client, messages, flight)
-            await flight.landed
-            if flight.fatal:
-                _log.error("kafka client failed for good; opening another", extra={"reason": self._last_error})
+            reports = _Reports(len(messages), asyncio.get_running_loop())
+            self._produce(self._client, messages, reports)
+            await reports.all_in
+            if reports.fatal:
+                _log.error("kafka client failed fatally; opening another", extra={"reason": self._last_error})
                 await asyncio.to_thread(self._close)
-            elif not flight.refusals:
+            elif not reports.refusals:
                 self._last_error = None
-            return sorted(flight.refusals, key=lambda refusal: refusal.index)
+            return sorted(reports.refusals, key=lambda refusal: refusal.index)
 
     @staticmethod
-    def _produce(client: Producer, messages: Sequence[OutgoingMessage], flight: _Flight) -> None:
+    def _produce(client: Producer, messages: Sequence[OutgoingMessage], reports: _Reports) -> None:
         """Queue the batch. What follows a refused message under the same key is refused too: order before speed."""
         closed_keys: set[bytes] = set()
         for index, message in enumerate(messages):
             if message.key in closed_keys:
-                flight.report(index, KafkaError(KafkaError._PURGE_QUEUE, "an earlier message of this key was refused"))
+                reports.report(index, KafkaError(KafkaError._PURGE_QUEUE, "an earlier message of this key was refused"))
                 continue
             headers: list[tuple[str, str | bytes | None]] = [*message.headers]
             try:
@@ -147,15 +149,15 @@ class KafkaProducer:
                     message.topic,
                     message.value,
                     message.key,
-                    on_delivery=functools.partial(flight.report, index),
+                    on_delivery=functools.partial(reports.report, index),
                     headers=headers,
                 )
             except KafkaException as error:  # before it was queued: too large, or the client is dead
                 closed_keys.add(message.key)
-                flight.report(index, error.args[0])
+                reports.report(index, error.args[0])
             except BufferError:  # only left-overs of a batch whose waiter was cancelled can fill the queue
                 closed_keys.add(message.key)
-                flight.report(index, KafkaError(KafkaError._QUEUE_FULL))
+                reports.report(index, KafkaError(KafkaError._QUEUE_FULL))
 
     def _open(self) -> None:
         self._stop = threading.Event()

@@ -27,8 +27,11 @@ from infra.topology.snapshot import VERSION_BYTES, decode_map, encode_map, read_
 REDIS_SNAPSHOT_KEY: Final = "shardmap:snapshot"
 REDIS_CHANGED_CHANNEL: Final = "shardmap:changed"
 _LISTEN_S: Final = 30.0
+"""One wait for a notice; then it is asked again, so that a cancellation is never waited for longer."""
 _LARGE_BYTES: Final = 1_000_000
+"""From here on a snapshot's version is read before the snapshot: one question more, against megabytes."""
 _SNAPSHOT_BYTES_MAX: Final = 512 * 1024 * 1024
+"""Twenty-eight million pins of 18 bytes; a larger document is damage, and is not unpacked."""
 _READ_EPOCH: Final = "select l.lineage, (select max(e.epoch) from control.epochs e) from control.lineage l"
 _READ_MAP: Final = "select lineage, epoch, directory, owners, pinned, pin_owners from control.read_map_v1()"
 

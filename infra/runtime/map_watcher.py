@@ -48,7 +48,7 @@ class ControlSource(MapSource, Protocol):
 
 @dataclass
 class MapWatch:
-    """What the watcher has to tell: facts for readiness and metrics."""
+    """What the watcher knows: facts for readiness and metrics."""
 
     shard_map: ShardMap | None = None
     source: str = "none"
@@ -137,11 +137,11 @@ class MapWatcher:
         if held is None:
             return True
         try:
-            told = await self._redis_source.read_version()
+            published = await self._redis_source.read_version()
         except MapUnavailable:
             self.watch.unavailable["redis"] += 1
             return False
-        if told == (held.lineage, held.epoch):
+        if published == (held.lineage, held.epoch):
             self.watch.confirmed_at_s = self._clock.monotonic()
             return False
         return True
@@ -151,13 +151,13 @@ class MapWatcher:
         if held is None:
             return True
         try:
-            told = await self._control_source.read_epoch()
+            published = await self._control_source.read_epoch()
         except MapUnavailable:
             self.watch.unavailable["control"] += 1
             return False
-        if told == (held.lineage, held.epoch):
+        if published == (held.lineage, held.epoch):
             self.watch.confirmed_at_s = self._clock.monotonic()
-        return told is not None and told != (held.lineage, held.epoch)
+        return published is not None and published != (held.lineage, held.epoch)
 
     async def _read(self, name: str, source: MapSource) -> ShardMap | None:
         try:
@@ -195,7 +195,7 @@ class MapWatcher:
             try:
                 await self.refresh(self._poll_s * 4)
             except Exception:  # a watcher that has died unnoticed would serve yesterday's map for ever
-                _log.exception("asking for the map failed in a way nobody thought of")
+                _log.exception("asking for the map failed for a reason that no branch expects")
 
     async def _listen(self) -> None:
         async def take_from_redis(notice: bytes) -> None:
@@ -208,7 +208,7 @@ class MapWatcher:
             except MapUnavailable as error:
                 _log.debug("not listening for map changes", extra={"why": str(error)})
             except Exception:
-                _log.exception("listening for map changes failed in a way nobody thought of")
+                _log.exception("listening for map changes failed for a reason that no branch expects")
             await asyncio.sleep(0.5)
 
     async def _take_delta(self, notice: bytes) -> bool:

@@ -18,8 +18,9 @@ import psycopg
 
 _NAME = re.compile(r"^(?P<number>\d{4})_(?P<phase>pre|post)_[a-z0-9_]+\.sql$")
 _LOCK: LiteralString = "lock table migrations.applied in share update exclusive mode"
-"""Against other migrators; who writes to the table or reads it is not in its way, and vacuum comes later."""
-_BOOKS_TRIES_MAX = 5
+"""Against other migrators; readers and writers of the table do not conflict with it; vacuum waits."""
+_TABLES_TRIES_MAX = 5
+"""Each refusal means that another migrator has created one of the three objects meanwhile."""
 
 
 class MigrationError(Exception):
@@ -69,7 +70,7 @@ def _as_sql(text: str) -> LiteralString:
     return text
 
 
-_BOOKS: LiteralString = """
+_TABLES: LiteralString = """
 create schema if not exists migrations;
 create table if not exists migrations.applied (
     name text primary key, number int not null, checksum text not null, applied_at timestamptz not null default now()
@@ -84,12 +85,12 @@ async def migrate(dsn: str, *, package: str, through_post: bool = True) -> Appli
     """Apply what is missing; harmless to repeat. Raises MigrationError with the file's name."""
     async with (
         await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection,
-        await psycopg.AsyncConnection.connect(dsn, autocommit=True) as turn,
+        await psycopg.AsyncConnection.connect(dsn, autocommit=True) as lock,
     ):
-        await _open_books(connection)
-        # A connection of its own: some files are more than one transaction, and the lock is one that ends with its own.
-        async with turn.transaction():
-            await turn.execute(_LOCK)
+        await _create_tables(connection)
+        # A second connection holds the lock: some files are more than one transaction, and a lock ends with its own.
+        async with lock.transaction():
+            await lock.execute(_LOCK)
             migrations = await _apply_migrations(connection, package, through_post=through_post)
             procedures = await _apply_procedures(connection, package)
             row = await (await connection.execute("select coalesce(max(number), 0) from migrations.applied")).fetchone()
@@ -97,13 +98,13 @@ async def migrate(dsn: str, *, package: str, through_post: bool = True) -> Appli
     return Applied(tuple(migrations), tuple(procedures), int(row[0]))
 
 
-async def _open_books(connection: psycopg.AsyncConnection[tuple[object, ...]]) -> None:
-    """Two who create the same at the same moment: one is refused, and finds it there the next time."""
-    for attempt in range(1, _BOOKS_TRIES_MAX + 1):
+async def _create_tables(connection: psycopg.AsyncConnection[tuple[object, ...]]) -> None:
+    """Two migrators may create at once in spite of `if not exists`: one is refused, and finds it at the next try."""
+    for attempt in range(1, _TABLES_TRIES_MAX + 1):
         try:
-            await connection.execute(_BOOKS)
+            await connection.execute(_TABLES)
         except (psycopg.errors.UniqueViolation, psycopg.errors.DuplicateTable, psycopg.errors.DuplicateSchema):
-            if attempt == _BOOKS_TRIES_MAX:
+            if attempt == _TABLES_TRIES_MAX:
                 raise
         else:
             return

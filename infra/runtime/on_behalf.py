@@ -1,7 +1,7 @@
-"""For which user a request is worked on, kept in its context beside its budget (`deadline.py`).
+"""The user on whose behalf a request is worked on, kept in its context beside its budget (`deadline.py`).
 
-Whatever works for it finds the user without being handed him: a pool that gives each user a share. What is shared by
-many users' requests (a flight of commands) is on behalf of nobody.
+A pool that gives each user a share finds the user here, without being handed one. Work that many users' requests share
+(a batch of commands) is on behalf of nobody.
 """
 
 from collections.abc import Iterator
@@ -23,4 +23,5 @@ def on_behalf_of(user_id: UUID | None) -> Iterator[None]:
 
 
 def user_id() -> UUID | None:
+    """Of the request that this task works on; None for work of nobody, or of many."""
     return _user_id.get()

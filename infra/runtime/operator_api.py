@@ -124,7 +124,7 @@ async def serving(app: Any, listen: ListenSettings, **options: Any) -> AsyncIter
     server = make_server(app, listen, **options)
     # `_serve` is `serve` without signal capture, which belongs to `Shutdown`.
     task = asyncio.create_task(server._serve(), name=f"serve:{listen.port}")
-    while not server.started and not task.done():  # noqa: ASYNC110 - uvicorn tells it by a flag only
+    while not server.started and not task.done():  # noqa: ASYNC110 - uvicorn has no event for it, only a flag
         await asyncio.sleep(0.01)
     if task.done():
         await task

@@ -2,7 +2,7 @@
 
 A header that has one value is given once. A body is not coded: 415 says so (RFC 9110 15.5.16). Query parameters are
 those that the route declares, each given once: what a client misspells, or says twice, is refused by name instead of
-being left out. An id in a path has one spelling. A new route obeys without being told.
+being left out. An id in a path has one spelling. A new route obeys without naming the rule.
 """
 
 from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence

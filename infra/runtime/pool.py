@@ -1,13 +1,13 @@
 """A pool of PostgreSQL connections that lends to who asks, fairly and never a dead one if it can be known.
 
-Fair: a pool may have shares (`FairPermits`). Who works for a user (`on_behalf_of`) then needs a place of that user's
-share first, so one user's requests wait for each other and not the others' for them; who works for many (a flight of
-commands, a probe) needs none, and what the places leave of the pool is theirs. No connection in time, because all are
-lent, is `PoolBusy`: the database is fine, and nothing was sent.
+Fair: a pool may have shares (`FairPermits`). Work for a user (`on_behalf_of`) then needs a permit of that user's share
+first, so one user's requests wait for each other and the others' do not wait for them. Work for many users (a batch of
+commands, a probe) needs none, and has what the permits leave of the pool. No connection in time, because all are lent,
+is `PoolBusy`: the database is fine, and nothing was sent.
 
-Dead ones: a server that ends or is restarted closes all its connections. So a resting connection that has something to
-say unasked is not lent. One that only breaks in use may have sisters that look well (a firewall forgot them), so all
-that rest are asked then, and lent only after they have answered. A server that was away is tried again as soon as
+Dead ones: a server that ends or is restarted closes all its connections. So an idle connection with unread bytes is
+not lent. One that breaks only in use may not be the only one (a firewall forgot them all), so all idle ones are asked
+then, and lent only after they have answered. A server that was away is tried again as soon as
 somebody needs a connection, not after the library's growing pauses.
 """
 
@@ -50,7 +50,7 @@ class Pool(AsyncConnectionPool[Connection]):
     """Connections, lent to a request no longer than its budget lasts; the wait for one counts.
 
     The one that was returned last is lent first. A server process that has just run a statement has its plan and its
-    catalog entries in the processor's caches; taking turns, as the library does, wakes the coldest of all each time.
+    catalog entries in the processor's caches; round robin, as in the library, wakes the coldest of all each time.
 
     `checked`: each connection is asked before it is lent, which costs a round trip.
     """
@@ -79,7 +79,7 @@ class Pool(AsyncConnectionPool[Connection]):
                 yield connection
             return
         if left_s <= 0:
-            raise OutOfTime("the caller waits no more")
+            raise OutOfTime("the caller has stopped waiting")
         try:
             async with (
                 asyncio.timeout(None if left_s == math.inf else left_s) as budget,
@@ -89,7 +89,7 @@ class Pool(AsyncConnectionPool[Connection]):
                 yield connection
         except TimeoutError as error:
             if budget.expired():
-                raise OutOfTime("the caller waits no more") from error
+                raise OutOfTime("the caller has stopped waiting") from error
             raise
 
     @asynccontextmanager
@@ -135,7 +135,7 @@ class Pool(AsyncConnectionPool[Connection]):
         if self._examinations:
             await asyncio.wait(self._examinations, timeout=EXAMINE_S)
 
-    # What was found broken, and what rests beside it.
+    # After a connection was found broken: the idle ones beside it.
 
     def _examine_resting(self) -> None:
         resting = list(self._pool)
@@ -153,7 +153,7 @@ class Pool(AsyncConnectionPool[Connection]):
             await connection.close()
 
     async def ask_one(self, within_s: float) -> bool:
-        """Lend oneself a connection and ask it; one that does not answer is thrown away, and its sisters are asked."""
+        """Borrow a connection and ask it; one that does not answer is closed, and the other idle ones are asked."""
         async with self.connection(timeout=within_s) as connection:
             return await self._answers(connection, within_s)
 

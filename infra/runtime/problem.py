@@ -21,7 +21,7 @@ _log = logging.getLogger(__name__)
 
 
 class Problem(Exception):
-    """A refusal that the caller is told about, as it stands."""
+    """A refusal that is shown to the caller as it is."""
 
     def __init__(
         self,

@@ -1,9 +1,14 @@
-"""Call a database procedure, and say in four words how that can fail.
+<<<<<<< HEAD
+"""Call a database procedure, and name how that can fail: one family of errors for every process.
+=======
+"""Call a database procedure; how that can fail is a short list of classes.
+>>>>>>> main
 
-Callers react to what a failure means for them, not to a driver's class: the database is away (the outcome of a call
-that was sent is unknown), it is busy (rolled back, nothing was done), it refused with a private SQLSTATE of ours, or
-it broke on this very call; or it was never asked, as all connections were in use. No message or constraint name is
-ever parsed. Nothing is retried here but what certainly was not done.
+Callers react to what a failure means for them, not to a driver's class. Some pass by themselves: the database is away
+(the outcome of a call that was sent is unknown), it is busy (rolled back, nothing was done), or it was never asked, as
+all connections were in use. The others are of this very call (`CallFailed`): the procedure refused with a private
+SQLSTATE of ours, or the database broke on it. No message or constraint name is ever parsed. Nothing is retried here
+but what certainly was not done.
 """
 
 import asyncio
@@ -17,6 +22,7 @@ from psycopg_pool import PoolTimeout
 from infra.runtime.pool import Connection, Pool, PoolBusy
 
 _BUSY_PAUSES_S: Final = (0.005, 0.01, 0.02, 0.04, 0.08, 0.16)
+"""A third of a second in all: most locks on a user's row are held for a few milliseconds, a move's for longer."""
 
 
 class DatabaseFailure(Exception):
@@ -35,16 +41,25 @@ class DatabaseBusy(DatabaseFailure):
     """A lock or the statement ran into its time limit: rolled back, nothing was done."""
 
 
-class DatabaseRefused(DatabaseFailure):
-    """The procedure raised a SQLSTATE of the private class RB: rolled back, nothing was done."""
+class CallFailed(DatabaseFailure):
+    """The database said no to this very call: rolled back, nothing was done. The same call fails again."""
 
-    def __init__(self, sqlstate: str) -> None:
-        super().__init__(sqlstate)
+    def __init__(self, sqlstate: str, detail: str) -> None:
+        super().__init__(f"{sqlstate}: {detail}")
         self.sqlstate = sqlstate
 
 
+<<<<<<< HEAD
+class DatabaseRefused(CallFailed):
+    """The procedure raised a SQLSTATE of the private class RB."""
+
+
+class DatabaseBroke(CallFailed):
+    """The database could not run this call. It is ours to mend."""
+=======
 class DatabaseBroke(DatabaseFailure):
-    """The database could not run this call: rolled back. It is ours to mend."""
+    """The database could not run this call: rolled back. The fault is in our code or our data."""
+>>>>>>> main
 
 
 AWAY: tuple[type[Exception], ...] = (psycopg.OperationalError, PoolTimeout, DatabaseAway)
@@ -73,7 +88,7 @@ async def call_when_free(pool: Pool, sql: LiteralString, parameters: Sequence[An
 @asynccontextmanager
 async def connected(pool: Pool, *, within_s: float | None = None) -> AsyncIterator[Connection]:
     """A connection for calls; as long as there is none, nothing was sent. What fails inside is a DatabaseFailure."""
-    with _failures_named():
+    with failures_named():
         async with pool.connection(timeout=within_s) as connection:
             yield connection
 
@@ -91,16 +106,16 @@ async def rehearse(pool: Pool, sql: LiteralString, parameters: Sequence[Any]) ->
 
 
 @contextmanager
-def _failures_named() -> Iterator[None]:
+def failures_named() -> Iterator[None]:
+    """What the driver raises inside comes out as a DatabaseFailure."""
     try:
         yield
     except (psycopg.errors.LockNotAvailable, psycopg.errors.QueryCanceled) as error:
         raise DatabaseBusy(str(error)) from error
     except PoolBusy as error:
         raise ConnectionsTaken(str(error)) from error
-    except (psycopg.OperationalError, PoolTimeout) as error:
+    except (psycopg.OperationalError, psycopg.InterfaceError, PoolTimeout) as error:
         raise DatabaseAway(str(error)) from error
     except psycopg.Error as error:
-        if error.sqlstate is not None and error.sqlstate.startswith("RB"):
-            raise DatabaseRefused(error.sqlstate) from error
-        raise DatabaseBroke(str(error)) from error
+        sqlstate = error.sqlstate or ""
+        raise (DatabaseRefused if sqlstate.startswith("RB") else DatabaseBroke)(sqlstate, str(error)) from error

@@ -13,8 +13,9 @@ from infra.runtime.redis_client import REDIS_FAILURES
 from infra.security.revocations import KEPT_S, decode_revocations, encode_revocations
 
 _KEY: Final = "revocations:snapshot"
-_CHANNEL: Final = "revocations:changed"
+CHANNEL: Final = "revocations:changed"
 _LISTEN_S: Final = 30.0
+"""One wait for a notice, then it is asked again."""
 
 
 class RevocationsUnavailable(Exception):
@@ -34,11 +35,11 @@ class RedisRevocations:
         return {} if document is None else decode_revocations(document)
 
     async def publish(self, entries: Mapping[UUID, int]) -> int:
-        """How many listeners were told. Raises `RevocationsUnavailable`."""
+        """How many listeners were notified. Raises `RevocationsUnavailable`."""
         document = encode_revocations(entries)
         try:
             await self._client.set(_KEY, document, ex=KEPT_S)
-            return int(await self._client.publish(_CHANNEL, document))
+            return int(await self._client.publish(CHANNEL, document))
         except REDIS_FAILURES as error:
             raise RevocationsUnavailable(str(error)) from error
 
@@ -46,7 +47,7 @@ class RedisRevocations:
         """Call back at every push until the connection fails: `RevocationsUnavailable`."""
         try:
             async with self._client.pubsub(ignore_subscribe_messages=True) as pubsub:
-                await pubsub.subscribe(_CHANNEL)
+                await pubsub.subscribe(CHANNEL)
                 while True:
                     message = await pubsub.get_message(timeout=_LISTEN_S)
                     if message is not None:

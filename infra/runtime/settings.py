@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 
 
 class ClockSettings(BaseModel):
-    """The clock of a process. All processes of a stack are told the same."""
+    """The clock of a process. All processes of a stack have the same."""
 
     offset_s: float = 0.0
     """Seconds ahead of the machine's clock: a drill lives through a day of the market without waiting for it. Never
@@ -25,6 +25,7 @@ class PostgresSettings(BaseModel):
     pool_max: int = Field(default=8, ge=1, le=64)
     """Connections per process: eight beat thirty-two on two cores, and every connection costs the server memory."""
     connect_timeout_s: float = Field(default=5.0, gt=0)
+    """To connect, and to wait for a connection of the pool, where the caller's budget does not end earlier."""
     lock_timeout_ms: int = Field(default=1_000, gt=0)
     """Less than the statement timeout, which is less than the HTTP deadline: the inner limit must speak first."""
     statement_timeout_ms: int = Field(default=4_000, gt=0)
@@ -38,6 +39,7 @@ class ListenSettings(BaseModel):
     host: str = "127.0.0.1"
     port: int = Field(ge=0, le=65535)
     backlog: int = Field(default=2_048, ge=1)
+    """Connections that the kernel keeps until they are accepted: those of a reload, or of a burst at the open."""
 
 
 class KafkaSettings(BaseModel):
@@ -53,3 +55,4 @@ class RedisSettings(BaseModel):
 
     url: str
     timeout_s: float = Field(default=1.0, gt=0)
+    """To connect, and for each answer. Nobody who has a map waits for Redis."""

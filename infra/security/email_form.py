@@ -1,4 +1,4 @@
-"""The forms of an email: the one by which accounts are told apart, and the one that mail is sent to.
+"""The forms of an email: the one by which accounts are distinguished, and the one that mail is sent to.
 
 Two spellings that differ by case, composition or width are one account: compatibility and case are folded until nothing
 changes any more, which one pass does not reach (a capital letter with a mark may have no composed form while the
@@ -32,7 +32,7 @@ def check_email(email: str) -> None:
 
 
 def normal_email(email: str) -> str:
-    """Of any text; a fixed point. What accounts are told apart by."""
+    """Of any text; a fixed point. What accounts are distinguished by."""
     return _settled(lambda text: _nfkc(_nfkc(text).casefold()).strip(" "), email)
 
 
@@ -42,7 +42,7 @@ def mailed(email: str) -> str:
 
 
 def earlier_forms(email: str) -> tuple[str, ...]:
-    """How accounts of this email were told apart before there was a fixed point, the spelling as it stands first: of
+    """How accounts of this email were distinguished before there was a fixed point, the spelling as it stands first: of
     its other spellings those that the old form kept apart most likely, all small and all capital."""
     normal = normal_email(email)
     spellings = (email, normal, email.upper(), normal.upper())

@@ -209,7 +209,7 @@ def load_signing_ring(path: Path) -> SigningRing:
 
 
 def load_verify_ring(path: Path) -> VerifyRing:
-    """A public JWKS; keys of another kind than Ed25519 are refused, not skipped."""
+    """A public JWKS; keys of another kind than Ed25519 are refused, not ignored."""
     document = _read(path)
     try:
         keys: dict[str, Ed25519PublicKey] = {}

@@ -9,12 +9,12 @@ from typing import Final
 CLOCK_SKEW_S: Final = 30
 """How far the clock of who signed may be ahead of ours. The other way a token merely ends earlier."""
 ACCESS_TOKEN_LIFE_MAX_S: Final = 900
-"""Of a customer's access token: a page that he works with needs no new one, and a stolen one is soon void."""
+"""Of a customer's access token: long enough for a page of an application; a stolen one is soon void."""
 ROUTE_TOKEN_LIFE_MAX_S: Final = 300
 """Of the router's word to a cell: long enough that signing costs nothing, and half of the age at which an unfinished
 sign-up is freed."""
 OPERATOR_TOKEN_LIFE_MAX_S: Final = 3_600
-"""Of an operator's token: the longest of his calls, a cell's whole books, takes minutes."""
+"""Of an operator's token: the longest call, a check of a cell's whole books, takes minutes."""
 
 
 class LifeInvalid(Exception):

@@ -1,4 +1,4 @@
-"""A cell as the rest of the world sees it: its name, whether it takes new users, and where its servers listen."""
+"""A cell as other processes see it: its name, whether it takes new users, and where its servers listen."""
 
 from dataclasses import dataclass
 from enum import StrEnum

@@ -1,4 +1,4 @@
-"""What changed between two epochs, and how it is told: a move changes one pin, and must not push a million.
+"""What changed between two epochs, and its form on the wire: a move changes one pin, and must not push a million.
 
 A delta fits one map only: that of its first epoch. Applied to it, it gives the map of the second epoch, and says how
 many pins and which buckets that one has, so a map that went another way is noticed. Whoever has a gap takes a snapshot.
@@ -131,7 +131,7 @@ def decode_delta(document: bytes) -> MapDelta:
 
 
 def _changed_pins(old: ShardMap, new: ShardMap) -> dict[UUID, int]:
-    """Equal ends are skipped a chunk at a time, so one change among a million costs a comparison of arrays."""
+    """Equal ends are passed over a chunk at a time, so one change among a million costs a comparison of arrays."""
     start, end_old, end_new = 0, old.pin_count, new.pin_count
     while start < min(end_old, end_new) and _same(old, start, new, start):
         start += _CHUNK

@@ -14,7 +14,7 @@ _CELL_ID = re.compile(r"[a-z][a-z0-9-]{0,30}")
 
 
 def parse_uuid(text: str) -> UUID:
-    """Of a UUID's many spellings the one with hyphens in their places, in small or capital letters; so an id has one
+    """Of a UUID's many spellings the one with hyphens between the groups, in small or capital letters; so an id has one
     name wherever it comes in. Raises ValueError for what Python's own reader takes besides: braces, `urn:`, hyphens
     anywhere, digits of other scripts, underscores, signs."""
     parsed = UUID(text)

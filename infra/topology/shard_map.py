@@ -1,6 +1,6 @@
 """The whole map at one epoch: bucket -> cell, pins (user -> cell), and the directory of cells.
 
-Immutable, so any number of readers may hold it while a newer one takes its place. A lookup is pure, costs about a
+Immutable, so any number of readers may hold it while a newer one replaces it. A lookup is pure, costs about a
 microsecond and does no I/O. Users are never sent to a default: an unassigned bucket locates nobody.
 
 One million pins must be cheap to hold and to load, so they are two sorted arrays of 64-bit halves of the user id and

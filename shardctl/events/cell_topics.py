@@ -1,6 +1,6 @@
 """Read a cell's topics for an operator, and print one event as one line.
 
-Topic names and fields are declared here and not imported from the cell: the command may be older or newer than it.
+Fields are declared here and not imported from the cell: the command may be older or newer than it.
 """
 
 from collections.abc import AsyncIterator
@@ -9,18 +9,12 @@ from typing import Any
 from infra.runtime.envelope import Envelope, MalformedEnvelope, decode_envelope
 from infra.runtime.kafka_consumer import Record, TopicReader
 from infra.runtime.settings import KafkaSettings
-
-ORDER_EVENTS = "order-events"
-LEDGER_EVENTS = "ledger-events"
-
-
-def topic_name(settings: KafkaSettings, cell: str, stream: str) -> str:
-    return f"{settings.topic_prefix}{cell}.{stream}"
+from infra.topology.topics import cell_topics
 
 
 def cell_reader(settings: KafkaSettings, cell: str) -> TopicReader:
     """A reader of both topics of a cell."""
-    return TopicReader(settings, [topic_name(settings, cell, stream) for stream in (ORDER_EVENTS, LEDGER_EVENTS)])
+    return TopicReader(settings, cell_topics(settings.topic_prefix, cell))
 
 
 async def newest_events(settings: KafkaSettings, cell: str, limit: int) -> AsyncIterator[Record]:

@@ -2,9 +2,13 @@
 
 An event is identified by user, stream and sequence. Sequences have no gaps, so the sequences that were found are kept
 as ranges: one per user and stream while nothing is missing. A hundred thousand users cost some hundred megabytes,
-however many events they have. Ledger events carry the links of the user's hash chain; each must continue the one
-before, and the last published one must be the chain head that the cell has. A duplicate is counted and never fills a
-gap.
+however many events they have. Each event must belong where it is, and a ledger event must be what its hash says
+(`event.py`). Where two ledger events are neighbours, in whatever order they were found, one must continue the other,
+and the last published one must be the chain head that the cell has. A copy is counted and never fills a gap. Copies are
+few, so what they say is kept, and compared with the first ones in a second reading (`add_again`).
+
+What it cannot see: the contents of an order event of which there is one copy; its id and place are proven, and an
+order's fills are in the ledger.
 """
 
 from collections.abc import Iterator, Mapping
@@ -14,12 +18,13 @@ from uuid import UUID
 
 import msgspec
 
-ORDERS: Final = "orders"
-LEDGER: Final = "ledger"
+from shardctl.events.event import LEDGER, ORDERS, PublishedEvent
+
 SAMPLE_MAX: Final = 100
 """Differences that are listed one by one, the most that a cell keeps with a run; all are counted."""
-_SEQ_MAX: Final = 2**63 - 1
-"""A sequence is a bigint in the database."""
+COPIES_MAX: Final = 1_000_000
+"""Copies that are compared, some 400 bytes each; a relay that was killed leaves at most two thousand. One beyond them
+is counted as malformed: nobody says that it is equal."""
 _GENESIS_HASH: Final = "00" * 32
 """The previous hash of a chain's first link."""
 
@@ -40,71 +45,67 @@ Heads = Mapping[bytes, Head]
 """Keyed by the sixteen bytes of the user's id."""
 
 
-class _Link(msgspec.Struct, frozen=True):
-    """What is read of an event's data: the links of a ledger event; an order event has none."""
+@dataclass(slots=True)
+class _Range:
+    """The sequences first to last were all found; `before` is the previous hash of the first, `end` the last hash."""
 
-    hash: str | None = None
-    previous_hash: str | None = None
-
-
-class PublishedEvent(msgspec.Struct, frozen=True):
-    """The fields of an event that identify it."""
-
-    user_id: UUID
-    stream: str
-    seq: int
-    data: _Link = _Link()
+    first: int
+    last: int
+    before: str
+    end: str
 
 
 @dataclass(slots=True)
 class _Sequences:
-    """The sequences of one user and stream that were found, as ascending ranges [first, last] that do not touch."""
+    """The sequences of one user and stream that were found, as ascending ranges that do not touch."""
 
-    ranges: list[list[int]] = field(default_factory=list)
-    last_hash: str = ""
+    ranges: list[_Range] = field(default_factory=list)
 
-    def add(self, seq: int) -> bool:
-        """Whether it is new; false for a duplicate.
+    def add(self, seq: int, previous_hash: str, own_hash: str) -> bool | None:
+        """Whether it continues its neighbours' chain, as far as they were found; None for a copy.
 
         A topic has a user's events in order, so the first branch (the sequence that continues the last range) is nearly
         every call. Otherwise the range that starts at or before `seq` is sought from the end; if `seq` lies in it, it
-        is a duplicate. Else it becomes a range of its own and is merged with the neighbours that it touches.
+        is a copy. Else it becomes a range of its own and is merged with the neighbours that it touches.
         """
         ranges = self.ranges
-        if ranges and seq == ranges[-1][1] + 1:
-            ranges[-1][1] = seq
-            return True
+        if ranges and seq == ranges[-1].last + 1:
+            fits = ranges[-1].end == previous_hash
+            ranges[-1].last, ranges[-1].end = seq, own_hash
+            return fits
         index = len(ranges)
-        while index and ranges[index - 1][0] > seq:
+        while index and ranges[index - 1].first > seq:
             index -= 1
-        if index and seq <= ranges[index - 1][1]:
-            return False
-        ranges.insert(index, [seq, seq])
-        self._merge_neighbours(index)
-        return True
+        if index and seq <= ranges[index - 1].last:
+            return None
+        ranges.insert(index, _Range(seq, seq, previous_hash, own_hash))
+        return self._merge(index + 1) & self._merge(index)
 
-    def _merge_neighbours(self, index: int) -> None:
+    def _merge(self, index: int) -> bool:
+        """Join the range at `index` to the one before if they touch; False if their chains do not."""
         ranges = self.ranges
-        if index + 1 < len(ranges) and ranges[index][1] + 1 == ranges[index + 1][0]:
-            ranges[index][1] = ranges.pop(index + 1)[1]
-        if index and ranges[index - 1][1] + 1 == ranges[index][0]:
-            ranges[index - 1][1] = ranges.pop(index)[1]
+        if not 0 < index < len(ranges) or ranges[index - 1].last + 1 != ranges[index].first:
+            return True
+        after = ranges.pop(index)
+        fits = ranges[index - 1].end == after.before
+        ranges[index - 1].last, ranges[index - 1].end = after.last, after.end
+        return fits
 
     def gaps(self, until: int) -> Iterator[tuple[int, int]]:
         """The ranges between 1 and `until` that were not found."""
         after = 0
-        for first, last in self.ranges:
-            if first > until:
+        for each in self.ranges:
+            if each.first > until:
                 break
-            if first > after + 1:
-                yield after + 1, first - 1
-            after = max(after, last)
+            if each.first > after + 1:
+                yield after + 1, each.first - 1
+            after = max(after, each.last)
         if after < until:
             yield after + 1, until
 
     def beyond(self, written: int) -> int:
         """How many were found after the last one that was written."""
-        return sum(last - max(first, written + 1) + 1 for first, last in self.ranges if last > written)
+        return sum(each.last - max(each.first, written + 1) + 1 for each in self.ranges if each.last > written)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,9 +121,10 @@ class EventComparison:
     unknown: int
     """Events on the topic that the cell never wrote."""
     broken_links: int
-    """Ledger events that do not continue the user's chain, or do not end it at the cell's chain head."""
+    """Ledger events that do not continue the user's chain, are not what their hash says, or do not end it at the cell's
+    chain head."""
     malformed: int
-    """Records that cannot be decoded as an event of their stream."""
+    """Records that are no event of this cell, stream and user, and copies that say something else than the first."""
     sample: tuple[dict[str, object], ...]
 
     @property
@@ -133,50 +135,76 @@ class EventComparison:
 class EventCollector:
     """Takes records as they are read; `heads` are those that the cell gave before the reading began."""
 
-    def __init__(self, heads: Heads) -> None:
+    def __init__(self, cell: str, heads: Heads) -> None:
+        self._cell = cell
         self._heads = heads
         self._found: dict[str, dict[bytes, _Sequences]] = {ORDERS: {}, LEDGER: {}}
         self._events = {ORDERS: 0, LEDGER: 0}
+        self._copies: dict[tuple[str, bytes, int], object] = {}
         self._decoder = msgspec.json.Decoder(PublishedEvent)
-        self._records = self._malformed = self._broken_links = 0
+        self._records = self._duplicates = self._malformed = self._broken_links = 0
         self._sample: list[dict[str, object]] = []
 
-    def add(self, stream: str, body: bytes) -> None:
+    @property
+    def has_copies(self) -> bool:
+        """Read everything again, by `add_again`, before `compare`."""
+        return bool(self._copies)
+
+    def add(self, stream: str, key: bytes | None, body: bytes) -> None:
         """One record of a stream's topic."""
         self._records += 1
-        try:
-            event = self._decoder.decode(body)
-        except msgspec.DecodeError:
-            event = None
-        if event is None or event.stream != stream or not 0 < event.seq <= _SEQ_MAX:
+        event = self._event_of(stream, key, body)
+        if event is None:
             self._malformed += 1
             return
-        user = event.user_id.bytes
+        user, data = event.user_id.bytes, event.data
         found = self._found[stream].get(user)
         if found is None:
             found = self._found[stream][user] = _Sequences()
-        last = found.ranges[-1][1] if found.ranges else 0
-        if found.add(event.seq):
+        fits = found.add(event.seq, data.previous_hash, data.hash)
+        if fits is None:
+            self._duplicates += 1
+            self._note_copy(stream, user, event)
+        else:
             self._events[stream] += 1
-        if stream == LEDGER:
-            self._check_link(user, found, last, event)
-
-    def _check_link(self, user: bytes, found: _Sequences, last: int, event: PublishedEvent) -> None:
-        """One broken link is counted once, whichever of three rules it breaks.
-
-        The event after the last one must name its hash. A duplicate of the last one must have the same hash. The one at
-        the cell's published head must have the head's hash. An event after a gap cannot be compared with the one
-        before, and the gap is counted as missing.
-        """
-        link, head = event.data, self._heads.get(user)
-        continues = event.seq != last + 1 or link.previous_hash == (found.last_hash or _GENESIS_HASH)
-        agrees = event.seq != last or link.hash == found.last_hash
-        ends = head is None or event.seq != head.ledger or link.hash == head.chain_head
-        if not (continues and agrees and ends):
+        if stream == LEDGER and not (fits is not False and self._proves_itself(event)):
             self._broken_links += 1
             self._add_sample(user, LEDGER, "does not fit the chain", event.seq, event.seq)
-        if event.seq > last:
-            found.last_hash = link.hash or ""
+
+    def add_again(self, stream: str, key: bytes | None, body: bytes) -> None:
+        """The same record in the second reading: of what has copies, all must say the same."""
+        event = self._event_of(stream, key, body)
+        if event is None:
+            return
+        copy = self._copies.get((stream, event.user_id.bytes, event.seq))
+        if copy is not None and copy != event.substance():
+            self._malformed += 1
+            self._add_sample(event.user_id.bytes, stream, "copies differ", event.seq, event.seq)
+
+    def _event_of(self, stream: str, key: bytes | None, body: bytes) -> PublishedEvent | None:
+        try:
+            event = self._decoder.decode(body)
+        except msgspec.DecodeError:
+            return None
+        return event if event.belongs(self._cell, stream, key) else None
+
+    def _note_copy(self, stream: str, user: bytes, event: PublishedEvent) -> None:
+        if len(self._copies) < COPIES_MAX:
+            self._copies[stream, user, event.seq] = event.substance()
+        elif (stream, user, event.seq) not in self._copies:
+            self._malformed += 1
+            self._add_sample(user, stream, "too many copies to compare", event.seq, event.seq)
+
+    def _proves_itself(self, event: PublishedEvent) -> bool:
+        """Its contents have its hash, the first begins the chain, and the last published one is the chain's head."""
+        data, head = event.data, self._heads.get(event.user_id.bytes)
+        try:
+            is_true = event.entry_hash() == data.hash
+        except ValueError:
+            return False
+        begins = event.seq != 1 or data.previous_hash == _GENESIS_HASH
+        ends = head is None or event.seq != head.ledger or data.hash == head.chain_head
+        return is_true and begins and ends
 
     def compare(self, after: Heads) -> EventComparison:
         """`after` are the heads now that everything was read: the cell may have written more meanwhile."""
@@ -193,12 +221,11 @@ class EventCollector:
                 written = 0 if now is None else now.orders_written if stream == ORDERS else now.ledger_written
                 if (more := found.beyond(written)) > 0:
                     unknown += more
-                    self._add_sample(user, stream, "never written", written + 1, found.ranges[-1][1])
-        events = self._events[ORDERS] + self._events[LEDGER]
+                    self._add_sample(user, stream, "never written", written + 1, found.ranges[-1].last)
         return EventComparison(
             order_events=self._events[ORDERS],
             ledger_events=self._events[LEDGER],
-            duplicates=self._records - self._malformed - events,
+            duplicates=self._duplicates,
             records=self._records,
             missing=missing,
             unknown=unknown,

@@ -11,9 +11,15 @@ from uuid import UUID
 
 from infra.runtime.kafka_consumer import TopicReader
 from infra.runtime.settings import KafkaSettings
+from infra.topology.topics import LEDGER_EVENTS, ORDER_EVENTS, cell_topic
 from shardctl.cell_admin import CellAdmin
-from shardctl.events.cell_topics import LEDGER_EVENTS, ORDER_EVENTS, topic_name
+<<<<<<< HEAD
 from shardctl.events.published import LEDGER, ORDERS, EventCollector, EventComparison, Head, Heads
+=======
+from shardctl.events.cell_topics import LEDGER_EVENTS, ORDER_EVENTS, topic_name
+from shardctl.events.event import LEDGER, ORDERS
+from shardctl.events.published import EventCollector, EventComparison, Head, Heads
+>>>>>>> main
 
 _PATH: Final = "/operator/v1/reconciliations/event-heads"
 _PAGE: Final = 500
@@ -31,16 +37,22 @@ async def compare_published(
     settings: KafkaSettings, cell: str, heads: Callable[[], Awaitable[Heads]]
 ) -> EventComparison:
     """Raises TopicsMissing, BrokerUnreachable, EventsExpired, and what `heads` raises."""
-    collected = EventCollector(await heads())
+    collected = EventCollector(cell, await heads())
+    await _read_all(settings, cell, collected.add)
+    if collected.has_copies:
+        await _read_all(settings, cell, collected.add_again)
+    return collected.compare(await heads())
+
+
+async def _read_all(settings: KafkaSettings, cell: str, add: Callable[[str, bytes | None, bytes], None]) -> None:
     for stream, name in ((ORDERS, ORDER_EVENTS), (LEDGER, LEDGER_EVENTS)):
-        topic = topic_name(settings, cell, name)
+        topic = cell_topic(settings.topic_prefix, cell, name)
         async with TopicReader(settings, [topic]) as reader:
             if (gone := await reader.count_thrown_away()) > 0:
                 raise EventsExpired(topic, gone)
             async for batch in reader.read_to_end():
                 for record in batch:
-                    collected.add(stream, record.value)
-    return collected.compare(await heads())
+                    add(stream, record.key, record.value)
 
 
 async def read_heads(admin: CellAdmin, cell: str) -> dict[bytes, Head]:

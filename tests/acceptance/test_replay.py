@@ -64,11 +64,6 @@ def test_partial_cancellations_are_played_as_replacements(stack: Stack, tmp_path
     assert report["platform"]["cancels"] == 2
 
 
-def test_the_tape_may_have_been_loaded_by_hand(stack: Stack, tape: Path) -> None:
-    stack.must("exchange", "load-tape", str(tape), "--symbol", "DIS", "--run", "by-hand")
-    assert replay(stack, tape, "DIS", "by-hand", "--customers", "2")["equal"]
-
-
 def test_a_run_name_stands_for_one_tape(stack: Stack, tape: Path) -> None:
     stack.must("exchange", "load-tape", str(tape), "--symbol", "PFE", "--run", "other")
     tape.write_text(generate_tape(12, rows=300, mid_price=1_850_000))

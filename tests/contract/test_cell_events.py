@@ -1,25 +1,14 @@
-"""What a cell writes to Kafka, what the stack creates for it, and what the operators' command reads: three separate
-declarations that must say the same."""
+"""What a cell writes to Kafka and what the operators' command reads: two declarations that must say the same."""
 
 from typing import Any
 
 import msgspec
 
-from cell.outbox import event_types
 from cell.outbox.event_types import LedgerEventData, PostingData, ledger_envelope, order_envelope
-from infra.backends.local.kafka import topics
 from infra.runtime.envelope import encode_envelope
 from infra.runtime.kafka_consumer import Record
-from infra.runtime.settings import KafkaSettings
-from shardctl.events.cell_topics import LEDGER_EVENTS, ORDER_EVENTS, describe, topic_name
+from shardctl.events.cell_topics import describe
 from tests.unit.cell_outbox.test_relay import hold_entry, order_step, row
-
-
-def test_topics_have_one_name() -> None:
-    settings = KafkaSettings(bootstrap_servers="127.0.0.1:1", topic_prefix="p.")
-    written = {event_types.order_events_topic("p.", "cell-3"), event_types.ledger_events_topic("p.", "cell-3")}
-    assert {topic_name(settings, "cell-3", name) for name in (ORDER_EVENTS, LEDGER_EVENTS)} == written
-    assert written <= set(topics(("cell-3",), "p."))
 
 
 def test_the_command_can_read_what_the_cell_writes() -> None:

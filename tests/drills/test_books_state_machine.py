@@ -1,4 +1,4 @@
-"""The books against an independent model, under any order of deeds that Hypothesis can think of.
+"""The books against an independent model, under any order of writes that Hypothesis can think of.
 
 Deposits, transfers, orders, cancels, replays with the same and with other content, routing, fills early, late, twice,
 with changed content and before there is room for them, busts and corrections before, after and instead of what they
@@ -129,7 +129,7 @@ SOMETIMES = (
 ROUNDS_MAX = 16
 
 
-def test_any_order_of_deeds_leaves_the_books_as_the_model_says(books: type[RevisionRules]) -> None:
+def test_any_order_of_writes_leaves_the_books_as_the_model_says(books: type[RevisionRules]) -> None:
     """At least two rounds of examples, and more until every rare case was met."""
     quick = settings(
         max_examples=30,

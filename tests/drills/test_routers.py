@@ -69,7 +69,7 @@ def account(router: str, token: str) -> tuple[int, Any]:
 
 
 @dataclass
-class Deeds:
+class Writes:
     """Customers who repeat an unanswered request with the same key at the other router."""
 
     ports: list[int]
@@ -77,7 +77,7 @@ class Deeds:
     unanswered: int = 0
     over: bool = False
 
-    async def deed(self, token: str, path: str, body: Any) -> None:
+    async def write(self, token: str, path: str, body: Any) -> None:
         key, content = uuid.uuid4().hex, json.dumps(body).encode()
         for attempt in itertools.count(self.done):
             port = self.ports[attempt % len(self.ports)]
@@ -95,11 +95,11 @@ class Deeds:
                 await asyncio.sleep(0.05)
 
     async def go_on(self, token: str, path: str, body: Any) -> int:
-        """How many deeds this customer did."""
+        """How many writes this customer did."""
         for count in itertools.count():
             if self.over:
                 return count
-            await self.deed(token, path, body)
+            await self.write(token, path, body)
         raise AssertionError
 
     async def more(self, count: int) -> None:
@@ -117,27 +117,27 @@ async def test_routers_die_and_end_under_load_and_nothing_is_lost_or_done_twice(
     signed_up = [sign_up(routers[number % 2]) for number in range(5)]
     own.must("users", "set-profile", signed_up[-1]["user_id"], "professional", "--reason", "no rate limit")
     customers = [tokens["access_token"] for tokens in signed_up]
-    deeds = Deeds([urlsplit(router).port or 80 for router in routers])
+    writes = Writes([urlsplit(router).port or 80 for router in routers])
     price = ask("GET", f"{routers[0]}/v1/symbols/AAPL", Authorization=f"Bearer {customers[0]}")[1]["reference_price"]
     order = {"symbol": "AAPL", "side": "buy", "type": "limit", "qty": "1", "limit_price": f"{float(price):.2f}"}
-    await deeds.deed(customers[-1], "/v1/deposits", {"amount": "1000000"})
+    await writes.write(customers[-1], "/v1/deposits", {"amount": "1000000"})
     async with asyncio.TaskGroup() as group:
         depositors = [
-            group.create_task(deeds.go_on(token, "/v1/deposits", {"amount": "1"})) for token in customers[:-1]
+            group.create_task(writes.go_on(token, "/v1/deposits", {"amount": "1"})) for token in customers[:-1]
         ]
-        trader = group.create_task(deeds.go_on(customers[-1], "/v1/orders", order))
-        await deeds.more(50)
+        trader = group.create_task(writes.go_on(customers[-1], "/v1/orders", order))
+        await writes.more(50)
         os.kill(pids["router-1"], signal.SIGKILL)
-        await deeds.more(50)
+        await writes.more(50)
         await asyncio.to_thread(until_renewed, pids["router-1"], routers[0], customers[0])
-        await deeds.more(20)
-        left_by_the_killed = deeds.unanswered
+        await writes.more(20)
+        left_by_the_killed = writes.unanswered
         os.kill(pids["router-2"], signal.SIGTERM)
-        await deeds.more(50)
+        await writes.more(50)
         await asyncio.to_thread(until_renewed, pids["router-2"], routers[1], customers[0])
-        await deeds.more(20)
-        deeds.over = True
-    assert deeds.unanswered == left_by_the_killed  # told to end, it answers whoever reached it
+        await writes.more(20)
+        writes.over = True
+    assert writes.unanswered == left_by_the_killed  # told to end, it answers whoever reached it
     for token, depositor in zip(customers, depositors, strict=False):
         assert account(routers[0], token)[1]["cash"] == f"{depositor.result()}.000000"
     placed, page = set(), "?limit=500"

@@ -83,7 +83,7 @@ def test_each_starts_and_lives(service: str, python: Path, cell_database: TestDa
 
 def is_live(port: int) -> bool:
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health/live", timeout=1) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/health/live", timeout=5) as answer:
             return bool(answer.status == 200)
     except OSError:
         return False

@@ -1,6 +1,6 @@
 """The app server, or the PostgreSQL under it, killed before the commit of a command and between commit and answer.
 
-The customer repeats with the same key, through another app server. Whether his repeat is marked as a replay proves on
+The customer repeats with the same key, through another app server. Whether the repeat is marked as a replay proves on
 which side of the commit the victim died.
 """
 
@@ -17,6 +17,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
+from cell.commands.arguments import DepositArguments
 from cell.commands.batcher import Batcher, BatcherLimits
 from cell.commands.command import Command, CommandKind, procedures
 from cell.metrics import TABLE
@@ -122,7 +123,7 @@ async def test_an_app_server_dies_on_either_side_of_the_commit(
     await proven(mortal_database)
 
 
-LIMITS = BatcherLimits(batch_max=64, flights_max=2, queue_max=200, user_queue_max=8, command_deadline_s=DEADLINE_S)
+LIMITS = BatcherLimits(batch_max=64, calls_max=2, queue_max=200, user_queue_max=8, command_deadline_s=DEADLINE_S)
 
 
 @asynccontextmanager
@@ -144,7 +145,7 @@ KEY = "a key of its own"
 
 
 def deposit(user_id: uuid.UUID) -> Command:
-    return Command(CommandKind.DEPOSIT, user_id, KEY, b"f" * 16, (5 * MICROS,))
+    return Command(CommandKind.DEPOSIT, user_id, KEY, b"f" * 16, DepositArguments(5 * MICROS))
 
 
 async def balance(database: TestDatabase) -> int:

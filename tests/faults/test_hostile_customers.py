@@ -114,7 +114,7 @@ class Scene:
         victims = VICTIMS * max(1, DEEDS // 50)
         for number, victim in enumerate(victims):
             due = whole * (number + 0.5) / len(victims)
-            while progress["hands"] and sum(len(customer.deeds) for customer in self.customers) < due:  # noqa: ASYNC110
+            while progress["hands"] and sum(len(customer.writes) for customer in self.customers) < due:  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
             if number % 2 == 0:
                 await self.set_faults(FAULTS[number // 2 % len(FAULTS)])
@@ -225,7 +225,7 @@ async def test_an_independent_model_agrees_with_hostile_customers_to_the_micro_d
         known: set[str] = set()
         for customer in made.customers:
             mine = [report for report in reports if report["account"] == str(customer.user_id)]
-            statement = Statement(customer.deeds, mine, log)
+            statement = Statement(customer.writes, mine, log)
             known |= set(statement.orders)
             count_windows(made.tally, statement)
             found = await differences(customer, statement)
@@ -269,8 +269,8 @@ def count_windows(tally: Counter[str], statement: Statement) -> None:
 
 def count_answers(made: Scene) -> None:
     for customer in made.customers:
-        for deed in customer.deeds:
-            for code in {heard.code for ask in deed.asks for heard in ask.heard if heard.code is not None}:
+        for write in customer.writes:
+            for code in {heard.code for ask in write.asks for heard in ask.heard if heard.code is not None}:
                 made.tally[code] += 1
     ended = set()
     seen: Counter[str] = Counter()

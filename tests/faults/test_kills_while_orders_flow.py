@@ -34,7 +34,7 @@ NO_SECOND_CHANCE = RetryLimits(attempts=1, total_s=15.0)
 
 @dataclass
 class Trader:
-    """One customer who places and cancels without pause, and remembers what he was told."""
+    """One customer who places and cancels without pause, and remembers what was answered."""
 
     customer: Customer
     accepted: dict[str, str] = field(default_factory=dict)

@@ -213,7 +213,7 @@ async def test_a_user_whom_another_writer_has_is_put_off(day: Archive) -> None:
     assert (done.put_off, done.users) == (2, len(day.books.users) - 2)
     archived = "select distinct user_id from archive.journal_entries where user_id = any (%s)"
     assert await day.rows(archived, [held, halted]) == []
-    assert (await archive_step(day.archivist, uuid.uuid4(), before=later(), after_seq=0, limit=10)).state == "put_off"
+    assert (await archive_step(day.archivist, uuid.uuid4(), before=later(), after_seq=0, limit=10)).state == "deferred"
 
 
 async def test_nothing_moves_before_it_is_published(day: Archive) -> None:

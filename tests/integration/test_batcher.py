@@ -11,6 +11,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
+from cell.commands.arguments import DepositArguments, PlaceArguments
 from cell.commands.batcher import Batcher, BatcherLimits
 from cell.commands.command import Command, CommandKind, Outcome, procedures
 from cell.metrics import TABLE
@@ -27,7 +28,7 @@ from tests.support.databases import TestDatabase
 
 pytestmark = pytest.mark.anyio
 
-LIMITS = BatcherLimits(batch_max=64, flights_max=2, queue_max=200, user_queue_max=8, command_deadline_s=4.0)
+LIMITS = BatcherLimits(batch_max=64, calls_max=2, queue_max=200, user_queue_max=8, command_deadline_s=4.0)
 
 
 @asynccontextmanager
@@ -65,11 +66,11 @@ def open_user(books: Any) -> uuid.UUID:
 
 
 def deposit(user_id: uuid.UUID, amount: int = 1_000_000, key: str | None = None) -> Command:
-    return Command(CommandKind.DEPOSIT, user_id, key or uuid.uuid4().hex, b"f" * 16, (amount,))
+    return Command(CommandKind.DEPOSIT, user_id, key or uuid.uuid4().hex, b"f" * 16, DepositArguments(amount))
 
 
 def buy(user_id: uuid.UUID, qty: int = 1_000_000) -> Command:
-    arguments = (None, "AAPL", "buy", "limit", "day", qty, 100_000_000, None, None)
+    arguments = PlaceArguments(None, "AAPL", "buy", "limit", "day", qty, 100_000_000, None, None)
     return Command(CommandKind.PLACE, user_id, uuid.uuid4().hex, b"f" * 16, arguments)
 
 
@@ -110,7 +111,7 @@ async def test_a_held_account_is_waited_for_and_holds_up_nobody(batcher: Batcher
     for _ in range(20):
         for user_id in others:
             assert await outcome_of(batcher.submit(deposit(user_id))) == "accepted"
-    await asyncio.sleep(0.5)
+    await asyncio.sleep(0.5)  # nothing happens: many lock timeouts have passed
     assert not any(future.done() for future in waiting)
     books.execute("commit")
     assert [await outcome_of(future) for future in waiting] == ["accepted"] * 3
@@ -156,7 +157,7 @@ async def test_a_held_user_who_comes_free_goes_through(batcher: Batcher, books: 
     with books.transaction():
         books.execute("select 1 from brokerage.users where user_id = %s for update", [held])
         waiting = batcher.submit(deposit(held))
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(0.02)  # a few lock timeouts pass; whether the command has begun by then makes no difference
     assert await outcome_of(waiting) == "accepted"
 
 
@@ -250,7 +251,7 @@ async def test_a_budget_that_ends_in_the_queue_is_answered_then_and_never_flies(
 async def test_a_budget_that_ends_before_a_connection_is_had_leaves_nothing_behind(
     cell_database: TestDatabase, books: Any
 ) -> None:
-    """All connections are taken, so the flight waits for one; by the time it has one its command is nobody's."""
+    """All connections are taken, so the batch waits for one; by the time it has one its command is nobody's."""
     user_id = open_user(books)
     async with batcher_on(cell_database.service_dsn) as batcher, contextlib.AsyncExitStack() as taken:
         for _ in range(batcher._pool.max_size):

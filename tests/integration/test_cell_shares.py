@@ -15,6 +15,7 @@ import psycopg
 import pytest
 
 from cell.commands import batcher as batching
+from cell.commands.arguments import Arguments, CancelArguments, DepositArguments
 from cell.commands.command import Command, CommandKind
 from infra.runtime.database import make_pool
 from infra.runtime.fair_permits import FairPermits
@@ -90,13 +91,13 @@ async def test_a_flood_of_cancels_lets_a_neighbours_order_pass(port: CellPort) -
     noisy, quiet = port.open_user(), port.open_user()
     done: list[str] = []
 
-    def submit(user_id: uuid.UUID, kind: CommandKind, *arguments: object) -> asyncio.Future[Any]:
+    def submit(user_id: uuid.UUID, kind: CommandKind, arguments: Arguments) -> asyncio.Future[Any]:
         answer = port.app.batcher.submit(Command(kind, user_id, uuid.uuid4().hex, b"f" * 16, arguments))
         answer.add_done_callback(lambda _: done.append("noisy" if user_id == noisy else "quiet"))
         return answer
 
-    answers = [submit(noisy, CommandKind.CANCEL, uuid.uuid4()) for _ in range(FLOOD)]
-    answers.append(submit(quiet, CommandKind.DEPOSIT, 1_000_000))
+    answers = [submit(noisy, CommandKind.CANCEL, CancelArguments(uuid.uuid4())) for _ in range(FLOOD)]
+    answers.append(submit(quiet, CommandKind.DEPOSIT, DepositArguments(1_000_000)))
     outcomes = await asyncio.gather(*answers)
     assert [outcome.outcome for outcome in outcomes] == ["ORDER_NOT_FOUND"] * FLOOD + ["accepted"]
     assert done.index("quiet") <= 4

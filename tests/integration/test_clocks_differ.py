@@ -16,7 +16,7 @@ from cell.app import CellApp, create_app
 from cell.executions.database_clock import DatabaseClock
 from cell.executions.metrics import WORKER_METRICS
 from cell.executions.queries import write_sessions
-from cell.executions.sessions import SessionKeeper
+from cell.executions.trading_hours import TradingHours
 from cell.settings import CellSettings
 from infra.runtime.database import Pool, make_pool
 from infra.runtime.market_calendar import xnys_sessions
@@ -119,8 +119,8 @@ async def test_a_worker_opens_and_closes_by_the_databases_clock(calendar: TestDa
 
     async def keep(pool: Pool, clock: DatabaseClock) -> None:
         await clock.read(pool)
-        keeper = SessionKeeper(pool, cell="cell-1", market_hours="XNYS", clock=clock, metrics=Metrics(WORKER_METRICS))
-        await keeper.keep()
+        hours = TradingHours(pool, cell="cell-1", market_hours="XNYS", clock=clock, metrics=Metrics(WORKER_METRICS))
+        await hours.keep()
 
     with psycopg.connect(calendar.superuser_dsn, autocommit=True) as root:
         for moment, before, after in ((OPENS, "queued", "funds_held"), (CLOSES, "funds_held", "expired")):

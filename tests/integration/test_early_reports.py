@@ -1,6 +1,7 @@
 """A bust that overtakes its fill, a fill that overtakes the bust which makes room for it: it waits where operators see
 it, through restarts, is applied with what it waits for, and goes to a person when that never comes."""
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -14,13 +15,16 @@ from psycopg.types.json import Jsonb
 from cell.executions.early import EarlyReports
 from cell.executions.metrics import WORKER_METRICS
 from cell.operations.queries import QUARANTINE, read_all
+from infra.runtime.cancelling import cancel_all
 from infra.runtime.database import make_pool
 from infra.runtime.settings import PostgresSettings
 from infra.runtime.telemetry import Metrics
 from tests.support.cutting_proxy import cutting_proxy
 from tests.support.databases import TestDatabase
+from tests.support.eventually import eventually
 from tests.support.inbox_scene import PX, QTY, InboxScene, inbox_scene
 from tests.support.later_clock import LaterClock
+from tests.support.moved_metrics import assert_moved
 
 pytestmark = pytest.mark.anyio
 
@@ -168,8 +172,25 @@ async def test_an_execution_that_never_comes_is_for_a_person(
             with caplog.at_level(logging.ERROR):
                 await EarlyReports(pool, cell="cell-1", clock=clock, metrics=metrics).look()
         assert await scene.shown() == shown
+        if hours == 23:
+            assert_moved(metrics.render(), "cell_reports_early")
     assert "a report waited in vain" in caplog.text
     [row] = await read_all(scene.pool, QUARANTINE, [0, 10])
     assert (row["reason"], row["body"]["exec_id"]) == ("takes back an execution that never came", bust["exec_id"])
     assert await scene.books.tell([fill]) == ["applied"]
     await scene.comes_to(order, "filled", 1)
+
+
+async def test_a_database_that_is_away_is_asked_again_and_counted(cell_database: TestDatabase) -> None:
+    metrics = Metrics(WORKER_METRICS)
+    pool = make_pool(PostgresSettings(dsn=cell_database.service_dsn), "closed")  # never opened: nothing answers
+
+    async def is_counted() -> bool:
+        return b'cell_worker_failures_total{cell="cell-1",task="early"} 1.0' in metrics.render()
+
+    looking = asyncio.create_task(EarlyReports(pool, cell="cell-1", clock=LaterClock(), metrics=metrics).run())
+    try:
+        await eventually(is_counted)
+        assert_moved(metrics.render(), "cell_worker_failures_total")
+    finally:
+        await cancel_all([looking])

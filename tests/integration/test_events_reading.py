@@ -11,14 +11,8 @@ from infra.runtime.kafka_admin import ensure_topics
 from infra.runtime.kafka_consumer import Record, TopicsMissing
 from infra.runtime.kafka_producer import KafkaProducer, OutgoingMessage
 from infra.runtime.settings import KafkaSettings
-from shardctl.events.cell_topics import (
-    LEDGER_EVENTS,
-    ORDER_EVENTS,
-    all_events,
-    follow_events,
-    newest_events,
-    topic_name,
-)
+from infra.topology.topics import cell_topics
+from shardctl.events.cell_topics import all_events, follow_events, newest_events
 from shardctl.events.count import KafkaCount, count_in_kafka
 from shardctl.events.published import Head, Heads
 from tests.support.eventually import PATIENCE_S
@@ -45,7 +39,7 @@ def order_event(number: int) -> Envelope:
         seq=seq,
         write_seq=seq,
         occurred_at=START + timedelta(seconds=number),
-        data={},
+        data={"to": "routed"},
     )
 
 
@@ -63,7 +57,7 @@ def heads_of(events: int) -> Callable[[], Awaitable[Heads]]:
 async def settings(kafka_broker: KafkaBroker) -> KafkaSettings:
     """Fifty order events, the last two of them sent twice; no ledger event."""
     found = KafkaSettings(bootstrap_servers=kafka_broker.bootstrap_servers, topic_prefix=f"t{uuid.uuid4().hex[:8]}.")
-    topics = [topic_name(found, CELL, ORDER_EVENTS), topic_name(found, CELL, LEDGER_EVENTS)]
+    topics = list(cell_topics(found.topic_prefix, CELL))
     await ensure_topics(found.bootstrap_servers, topics, partitions=8, timeout_s=PATIENCE_S)
     events = [order_event(number) for number in (*range(50), 48, 49)]
     async with KafkaProducer(found, "test") as producer:

@@ -1,18 +1,14 @@
 """Replacements, busts and corrections through worker and exchange: they race fills and deaths, and the books close."""
 
-import asyncio
-import signal
-from typing import Any
-
 import pytest
 
-from tests.support.cell_books import CellBooks, PlacedOrder
 from tests.support.databases import TestDatabase
 from tests.support.exchange_process import ExchangeProcess
 from tests.support.venue_books import (
     WorkerProcess,
     agree,
     count_quarantined,
+    insist_one,
     no_rows,
     opened,
     place,
@@ -42,7 +38,6 @@ async def test_replacements_go_out_and_race_fills(
         filling = await place(books, 48)
         outcomes = [await books.replace([order], qty_ppm=1_500_000) for order in filling]
         assert ["accepted"] in outcomes
-        await asyncio.sleep(1.0)
         await agree(books, exchange)
         found = dict(await rows(books, "select status, count(*) from brokerage.orders group by 1"))
         assert found["replaced"] > 20
@@ -50,40 +45,6 @@ async def test_replacements_go_out_and_race_fills(
         assert found["filled"] > 10
         assert not await rows(books, "select from brokerage.orders where status = 'pending_replace'")
         assert await count_quarantined(books) == {}
-
-
-async def insist_one(books: CellBooks, order: PlacedOrder, **how: int) -> None:
-    (outcome,) = await books.replace([order], **how)
-    if outcome == "SKIPPED":
-        await asyncio.sleep(0.01)
-        await insist_one(books, order, **how)
-    else:
-        assert outcome in ("accepted", "ORDER_NOT_OPEN")
-
-
-async def test_kills_of_the_worker_between_replacements_lose_and_double_nothing(
-    cell_database: TestDatabase, exchange: ExchangeProcess, worker: WorkerProcess
-) -> None:
-    running = asyncio.create_task(worker.keep_running())
-    async with opened(cell_database, 32) as books:
-        resting = await place(books, 32, away_ppm=-60_000)
-        for round_number in range(4):
-            await until("settled", lambda: no_rows(books, "select from brokerage.venue_instructions"))
-            for order in resting:
-                await insist_one(books, order, qty_ppm=900_000)
-            assert worker.process is not None
-            worker.process.kill()
-            if round_number == 2:
-                exchange.stop(signal.SIGKILL)
-                exchange.start()
-        await agree(books, exchange)
-        assert {count for _, count in await chain_lengths(books)} == {5}
-        assert await count_quarantined(books) == {}
-    running.cancel()
-
-
-async def chain_lengths(books: CellBooks) -> list[tuple[Any, ...]]:
-    return await rows(books, "select user_id, count(*) from brokerage.orders group by 1")
 
 
 async def test_busts_and_corrections_of_the_venue_are_posted(
@@ -94,7 +55,6 @@ async def test_busts_and_corrections_of_the_venue_are_posted(
     worker.start()
     async with opened(cell_database) as books:
         await place(books, 120)
-        await asyncio.sleep(1.5)
         await agree(books, exchange)
         kinds = dict(await rows(books, "select kind, count(*) from brokerage.executions group by 1"))
         assert kinds["bust"] > 10

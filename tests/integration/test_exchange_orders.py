@@ -11,6 +11,7 @@ from exchange.prices import START_PRICES
 from tests.support.cell_books import MICROS, CellBooks, PlacedOrder
 from tests.support.databases import TestDatabase
 from tests.support.exchange_process import ExchangeProcess
+from tests.support.moved_metrics import assert_moved
 from tests.support.venue_books import (
     WorkerProcess,
     agree,
@@ -21,6 +22,7 @@ from tests.support.venue_books import (
     opened,
     rows,
     until,
+    venue_is_at_rest,
 )
 
 pytestmark = pytest.mark.anyio
@@ -109,7 +111,7 @@ async def test_a_stop_goes_out_when_the_last_price_reaches_it_also_after_the_wor
     last_px = START_PRICES["AAPL"]
     stop_px = last_px * 104 // 100 // 10_000 * 10_000
     async with opened(cell_database, 12) as books:
-        await asyncio.sleep(1.5)  # the exchange's own price is the reference by now
+        await until("prices are known", lambda: no_rows(books, "select from brokerage.symbols having count(*) < 30"))
         stops = await place_terms(books, side="buy", kind="stop", time_in_force="gtc", limit_px=None, stop_px=stop_px)
         asleep = await place_terms(
             books,
@@ -119,14 +121,13 @@ async def test_a_stop_goes_out_when_the_last_price_reaches_it_also_after_the_wor
             limit_px=stop_px * 1038 // 1000 // 10_000 * 10_000,
             stop_px=stop_px + 10_000,
         )
-        await asyncio.sleep(1.5)
+        await asyncio.sleep(1.5)  # nothing happens: the worker has met two or three prices, and none reaches a stop
         armed = "select count(*) from brokerage.orders where status = 'armed'"
         assert await rows(books, armed) == [(24,)]
         worker.end(signal.SIGKILL)
         raised = f"34200,1,11,100,{stop_px * 1005 // 1000 // 10_000 * 100},1\n".encode()  # the market jumps
         assert exchange.operate("POST", "/operator/v1/tapes?symbol=AAPL&run=UP", raised)[0] == 201
-        await asyncio.sleep(0.5)
-        assert await rows(books, armed) == [(24,)], "nobody looked while the worker was down"
+        assert await rows(books, armed) == [(24,)], "nobody looks while the worker is down"
         worker.start()
         await until("no stop is armed", lambda: no_rows(books, "select from brokerage.armed_stops"))
         open_orders = "select from brokerage.orders where status <> 'filled'"
@@ -136,6 +137,7 @@ async def test_a_stop_goes_out_when_the_last_price_reaches_it_also_after_the_wor
         assert {found[order_id][0] for order_id in stops + asleep} == {"filled"}
         triggered = "select count(*) from brokerage.order_events where reason = 'stop reached'"
         assert await rows(books, triggered) == [(24,)], "each once"
+        assert_moved(await asyncio.to_thread(worker.metrics), "cell_stops_triggered_total")
 
 
 async def test_orders_by_amount_never_trade_for_more_also_after_crashes(
@@ -172,13 +174,12 @@ async def test_orders_by_amount_never_trade_for_more_also_after_crashes(
         exchange.stop(signal.SIGKILL)
         exchange.start()
         await until("the venue is back", lambda: no_rows(books, "select from brokerage.venue_instructions"))
-        await asyncio.sleep(1.0)
+        await until("the venue has said everything", lambda: venue_is_at_rest(books, exchange))
         placed = [
             PlacedOrder(user, order_id, "AAPL", "buy", far, 0)
             for user, order_id in zip(books.users, resting, strict=True)
         ]
         await cancel(books, placed)
-        await asyncio.sleep(1.0)
         await agree(books, exchange)
         assert await count_quarantined(books) == {}
         found = dict(

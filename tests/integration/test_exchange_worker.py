@@ -1,7 +1,6 @@
 """Worker and exchange, both real processes, over a real database: nothing lost, nothing doubled, books closed."""
 
 import asyncio
-import random
 import signal
 
 import msgspec
@@ -12,6 +11,7 @@ from exchange.prices import START_PRICES
 from tests.support.cell_books import MICROS, CellBooks, PlacedOrder
 from tests.support.databases import TestDatabase
 from tests.support.exchange_process import ExchangeProcess
+from tests.support.moved_metrics import assert_moved
 from tests.support.venue_books import (
     WorkerProcess,
     agree,
@@ -24,6 +24,7 @@ from tests.support.venue_books import (
     place,
     rows,
     until,
+    venue_is_at_rest,
 )
 
 pytestmark = pytest.mark.anyio
@@ -42,8 +43,17 @@ async def test_orders_go_out_and_everything_comes_back(
             "everything is routed", lambda: no_rows(books, "select from brokerage.orders where status = 'funds_held'")
         )
         await cancel(books, resting[:24])
-        await asyncio.sleep(1.0)
         await agree(books, exchange)
+        assert_moved(
+            await asyncio.to_thread(worker.metrics),
+            "cell_instructions_sent_total",
+            "cell_reports_accepted_total",
+            "cell_reports_applied_total",
+            "cell_reports_apply_seconds",
+            "cell_venue_generation",
+            "cell_venue_connected",
+            "cell_worker_active",
+        )
         orders = await cell_orders(books)
         statuses = [orders[order.order_id][0] for order in filling]
         assert statuses.count("filled") > 100
@@ -53,22 +63,6 @@ async def test_orders_go_out_and_everything_comes_back(
         ((priced,),) = await rows(books, "select count(*) from brokerage.symbols where reference_px_micros > 0")
         assert priced == len(START_PRICES)
     assert worker.end() == 0
-
-
-async def test_a_kill_of_the_exchange_loses_and_doubles_nothing(
-    cell_database: TestDatabase, exchange: ExchangeProcess, worker: WorkerProcess
-) -> None:
-    worker.start()
-    async with opened(cell_database) as books:
-        for _ in range(4):
-            await place(books, 72)
-            await asyncio.sleep(0.05)
-            exchange.stop(signal.SIGKILL)
-            await place(books, 24)
-            exchange.start()
-        await asyncio.sleep(1.0)
-        await agree(books, exchange)
-        assert await count_quarantined(books) == {}
 
 
 async def test_a_second_worker_waits_and_takes_over(
@@ -83,7 +77,6 @@ async def test_a_second_worker_waits_and_takes_over(
             await agree(books, exchange)
             worker.end(signal.SIGKILL)
             await place(books, 48)
-            await asyncio.sleep(1.0)
             await agree(books, exchange)
         finally:
             assert second.end() == 0
@@ -109,9 +102,9 @@ async def test_every_fault_of_the_venue_is_survived(
         await until(
             "everything is routed", lambda: no_rows(books, "select from brokerage.orders where status = 'funds_held'")
         )
-        await asyncio.sleep(0.5)
+        await until("every rejection is applied", lambda: venue_is_at_rest(books, exchange))
         await cancel(books, [order for order in resting if (await status(books, order)) == "routed"][:20])
-        await asyncio.sleep(1.0)
+        await agree(books, exchange)  # what follows switches the other faults off
         assert exchange.operate("POST", "/operator/v1/faults", b'{"unknown_fill": true}')[0] == 200
         await agree(books, exchange)
         quarantined = await count_quarantined(books)
@@ -119,31 +112,6 @@ async def test_every_fault_of_the_venue_is_survived(
         assert quarantined["unknown order"] == 1
         late = await rows(books, "select order_id from brokerage.order_events where reason = 'late fill'")
         assert late
-
-
-async def test_kills_of_both_sides_under_faults_lose_and_double_nothing(
-    cell_database: TestDatabase, exchange: ExchangeProcess, worker: WorkerProcess
-) -> None:
-    chance = random.Random(5)
-    faults = b'{"duplicate_rate": 0.1, "lost_ack_rate": 0.05, "late_fill_rate": 0.2, "cancel_refused_rate": 0.2}'
-    assert exchange.operate("POST", "/operator/v1/faults", faults)[0] == 200
-    running = asyncio.create_task(worker.keep_running())
-    async with opened(cell_database, 64) as books:
-        placed: list[PlacedOrder] = []
-        for _ in range(12):
-            placed += await place(books, chance.randrange(16, 80), away_ppm=chance.choice([5_000, -50_000]))
-            one_per_user = {order.user_id: order for order in chance.sample(placed, 16)}
-            await books.cancel([one_per_user[user_id] for user_id in sorted(one_per_user)])
-            await asyncio.sleep(chance.random() * 0.4)
-            if worker.process is not None and chance.random() < 0.4:
-                worker.process.kill()
-            if chance.random() < 0.3:
-                exchange.stop(signal.SIGKILL)
-                exchange.start()
-        await asyncio.sleep(1.0)
-        await agree(books, exchange)
-        assert await count_quarantined(books) == {}
-    running.cancel()
 
 
 async def test_lost_database_connections_lose_and_double_nothing(
@@ -156,11 +124,10 @@ async def test_lost_database_connections_lose_and_double_nothing(
     ):
         for _ in range(6):
             await place(books, 48)
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(0.2)  # the moment of the loss: the worker is busy with these orders
             await superuser.execute(
                 "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'cell-1-worker'"
             )
-        await asyncio.sleep(1.0)
         await agree(books, exchange)
         assert await count_quarantined(books) == {}
     assert worker.process is not None
@@ -179,7 +146,7 @@ async def test_reports_of_a_halted_user_wait_and_hold_up_nobody(
         await until("routed", lambda: no_rows(books, "select from brokerage.orders where status = 'funds_held'"))
         await superuser.execute(
             """update brokerage.users set owner_state = 'halted', halt_id = gen_random_uuid(),
-                      lease_ends_at = clock_timestamp() + interval '4 s' where user_id = %s""",
+                      lease_ends_at = clock_timestamp() + interval '10 min' where user_id = %s""",
             [books.users[0]],
         )
         made = [
@@ -194,7 +161,9 @@ async def test_reports_of_a_halted_user_wait_and_hold_up_nobody(
                 "select from brokerage.orders where order_id = any (%s) and status <> 'filled'",
                 [order.order_id for order in made],
             ),
-            limit_s=3.5,
+        )
+        await superuser.execute(
+            "update brokerage.users set lease_ends_at = clock_timestamp() where halt_id is not null"
         )
         await agree(books, exchange)
 
@@ -227,7 +196,6 @@ async def test_a_tape_is_played_through_the_worker(
             assert await books.place([orders[tape_id]], client_order_ids=[f"R-{tape_id}"]) == ["accepted"]
         await until("routed", lambda: no_rows(books, "select from brokerage.orders where status = 'funds_held'"))
         await cancel(books, [orders[11]])
-        await asyncio.sleep(0.5)
         await agree(books, exchange)
         found = await cell_orders(books)
         assert {tape_id: found[order.order_id] for tape_id, order in orders.items()} == {

@@ -7,6 +7,7 @@ import pytest
 
 from cell.leadership import Task, check, leading
 from infra.runtime.database import Connection, make_pool
+from infra.runtime.procedures import DatabaseAway
 from infra.runtime.settings import PostgresSettings
 from tests.support.databases import TestDatabase
 
@@ -41,7 +42,7 @@ async def test_one_leads_and_the_next_takes_over_when_its_session_ends(
             assert ended == (True,)
             async with leading(second, task) as leads_now:
                 assert leads_now, "it ended with the session"
-            with pytest.raises(psycopg.OperationalError):
+            with pytest.raises(DatabaseAway):
                 await check(first)
 
 

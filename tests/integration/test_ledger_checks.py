@@ -95,7 +95,7 @@ async def test_empty_books_are_healthy(cell_database: TestDatabase) -> None:
 
 
 async def test_each_corruption_is_found_by_name(cell_database: TestDatabase) -> None:
-    """Every deed is done and undone in a transaction of its own, so each is seen alone on the same books."""
+    """Every corruption is done and undone in a transaction of its own, so each is seen alone on the same books."""
     await fill_books(cell_database)
     missed = {}
     async with await psycopg.AsyncConnection.connect(cell_database.superuser_dsn, autocommit=True) as connection:
@@ -109,8 +109,8 @@ async def test_each_corruption_is_found_by_name(cell_database: TestDatabase) -> 
 
 async def found_by(connection: psycopg.AsyncConnection[tuple[object, ...]], corruption: Corruption) -> set[str]:
     async with connection.transaction(force_rollback=True):
-        changed = await connection.execute(corruption.deed)
-        assert changed.rowcount > 0, f"{corruption.name}: the deed changed nothing"
+        changed = await connection.execute(corruption.statement)
+        assert changed.rowcount > 0, f"{corruption.name}: the statement changed nothing"
         found = set()
         for check in read_checks():
             cursor = await connection.execute(check.text)

@@ -23,6 +23,7 @@ from infra.security.keys import ROUTE_FILE, generate_key_files, load_key_ring
 from infra.security.route_token import RouteTokenSigner
 from tests.support.asgi import ask_asgi
 from tests.support.databases import TestDatabase
+from tests.support.moved_metrics import assert_moved
 
 pytestmark = pytest.mark.anyio
 
@@ -144,6 +145,7 @@ async def test_an_unknown_account_costs_the_same_work_and_gets_the_same_answers(
         assert [said.status for said in answers] == [401] * GUESSES_PER_SOURCE + [429] * 2
         assert all(1 <= int(said.headers["retry-after"]) <= 60 for said in answers[-2:])
     assert told[0] == told[1]
+    assert_moved(desk.servers[0].metrics.render(), "cell_passwords_hashed_total", "cell_logins_refused_total")
 
 
 async def test_after_many_guesses_the_right_password_has_to_wait_too(desk: Desk) -> None:

@@ -11,13 +11,14 @@ from psycopg.types.json import Jsonb
 
 from cell.executions.metrics import WORKER_METRICS
 from cell.executions.queries import write_sessions
-from cell.executions.sessions import LATE_COMMITS_S, SessionKeeper
+from cell.executions.trading_hours import LATE_COMMITS_S, TradingHours
 from infra.runtime.database import Pool, make_pool
 from infra.runtime.market_calendar import TradingSession, xnys_sessions
 from infra.runtime.migrator import read_sql
 from infra.runtime.settings import PostgresSettings
 from infra.runtime.telemetry import Metrics
 from tests.support.databases import TestDatabase
+from tests.support.moved_metrics import assert_moved
 from tests.support.stopped_clock import TELL, Told, stop_clock
 
 pytestmark = pytest.mark.anyio
@@ -63,9 +64,8 @@ class Market:
         self.clock = TestClock(OPEN_FRIDAY)
         self._told = Told()
         self.user = uuid.uuid4()
-        self.keeper = SessionKeeper(
-            pool, cell="cell-1", market_hours=HOURS, clock=self.clock, metrics=Metrics(WORKER_METRICS)
-        )
+        self.metrics = Metrics(WORKER_METRICS)
+        self.hours = TradingHours(pool, cell="cell-1", market_hours=HOURS, clock=self.clock, metrics=self.metrics)
         self.venue_seq = 0
 
     async def call(self, query: str, *parameters: object) -> list[Any]:
@@ -182,14 +182,16 @@ async def test_outside_the_session_an_order_waits_for_the_next_open(
     assert await market.claim() == []
     assert await market.call("select release_at from brokerage.queued_orders") == [(opens,)]
     market.clock.at = opens - timedelta(microseconds=1)
-    await market.keeper.keep()
+    await market.hours.keep()
     assert await market.status(order_id) == "queued"
     market.clock.at = opens
-    await market.keeper.keep()
+    await market.hours.keep()
     assert await market.status(order_id) == "funds_held"
     assert await market.claim() == ["submit"]
-    await market.keeper.keep()
+    await market.hours.keep()
     assert await market.claim() == [], "released once"
+    assert_moved(market.metrics.render(), "cell_orders_released_total")
+    assert_moved(market.metrics.render(), "cell_trading_sessions_ahead")
 
 
 @pytest.mark.parametrize("tif", ["ioc", "fok"])
@@ -242,7 +244,7 @@ async def test_a_queued_order_can_be_cancelled_and_is_never_released(market: Mar
     query = "select outcome from brokerage.cancel_orders_v1(%s, %s, %s, %s)"
     assert await market.call(query, [market.user], ["k"], [b"f"], [order_id]) == [("cancelled",)]
     market.clock.at = new_york("2026-11-23", "14:31")
-    await market.keeper.keep()
+    await market.hours.keep()
     assert (await market.status(order_id), await market.held()) == ("cancelled", 0)
 
 
@@ -251,7 +253,9 @@ async def test_stops_are_armed_at_any_hour_and_triggered_only_in_a_session(marke
     order_id = await market.accepted(limit=None, stop=99 * DOLLAR, tif="gtc")
     assert await market.status(order_id) == "armed"
     again = "select brokerage.set_reference_prices_v1(array['AAPL'], array[100000000], %s, array[7])"
-    trigger = "select brokerage.judge_stops_v1(9, 'XNYS'), triggered from brokerage.trigger_stops_v1(9, %s, 'XNYS')"
+    trigger = (
+        "select brokerage.judge_stops_v1(9, 'XNYS'), triggered from brokerage.trigger_reached_stops_v1(9, %s, 'XNYS')"
+    )
     at = SATURDAY + timedelta(hours=1)
     await market.call(again, at)
     assert await market.call(trigger, at) == [(0, 0)]
@@ -260,7 +264,7 @@ async def test_stops_are_armed_at_any_hour_and_triggered_only_in_a_session(marke
     assert await market.call("select brokerage.judge_stops_v1(9, 'XNYS')") == [(1,)], (
         "the same price, told in a session"
     )
-    assert await market.call("select triggered from brokerage.trigger_stops_v1(9, %s, 'XNYS')", at) == [(1,)]
+    assert await market.call("select triggered from brokerage.trigger_reached_stops_v1(9, %s, 'XNYS')", at) == [(1,)]
 
 
 @pytest.mark.parametrize(
@@ -273,13 +277,14 @@ async def test_day_orders_end_at_the_close_and_others_do_not(market: Market, day
     gtc = await market.accepted(tif="gtc")
     at_close = new_york(day, closes)
     market.clock.at = at_close - timedelta(microseconds=1)
-    await market.keeper.keep()
+    await market.hours.keep()
     assert [await market.status(order) for order in (unsent, armed, gtc)] == ["funds_held", "armed", "funds_held"]
     market.clock.at = at_close
-    await market.keeper.keep()
+    await market.hours.keep()
     assert [await market.status(order) for order in (unsent, armed, gtc)] == ["expired", "expired", "funds_held"]
     assert await market.held() == 100 * DOLLAR, "of the order that is good till cancelled"
     assert await market.claim() == ["submit"]
+    assert_moved(market.metrics.render(), "cell_orders_expired_total")
 
 
 async def test_an_order_at_the_venue_keeps_its_funds_until_the_venue_confirms_its_end(market: Market) -> None:
@@ -289,7 +294,7 @@ async def test_an_order_at_the_venue_keeps_its_funds_until_the_venue_confirms_it
     await market.tell(filled, "fill", last_qty=DOLLAR, **fill)
     await market.tell(partly, "fill", last_qty=DOLLAR // 4, **fill)
     market.clock.at = new_york("2026-11-20", "21:00")
-    await market.keeper.keep()
+    await market.hours.keep()
     assert [await market.status(order) for order in (filled, partly, ends_itself)] == [
         "filled",
         *["pending_cancel"] * 2,
@@ -301,7 +306,7 @@ async def test_an_order_at_the_venue_keeps_its_funds_until_the_venue_confirms_it
     assert [await market.status(order) for order in (partly, ends_itself)] == ["expired", "expired"]
     assert await market.held() == 0
     market.clock.at += timedelta(seconds=LATE_COMMITS_S)
-    await market.keeper.keep()
+    await market.hours.keep()
     rows = await market.call(
         "select expired_at is not null from brokerage.market_sessions where trade_date = '2026-11-20'"
     )
@@ -312,12 +317,12 @@ async def test_a_venue_that_refuses_the_end_is_asked_again(market: Market) -> No
     order_id = await market.accepted()
     await market.claim()
     market.clock.at = new_york("2026-11-20", "21:00")
-    await market.keeper.keep()
+    await market.hours.keep()
     assert await market.claim() == ["expire"]
     await market.tell(order_id, "cancel_rejected", reason="broker option")
     assert await market.status(order_id) == "routed"
     market.clock.at += timedelta(minutes=1)
-    await market.keeper.keep()
+    await market.hours.keep()
     assert await market.claim() == ["expire"]
     await market.tell(order_id, "cancelled")
     assert await market.status(order_id) == "expired"
@@ -326,11 +331,11 @@ async def test_a_venue_that_refuses_the_end_is_asked_again(market: Market) -> No
 async def test_an_order_of_the_last_moment_that_commits_after_the_first_pass_expires_too(market: Market) -> None:
     at_close = new_york("2026-11-20", "21:00")
     market.clock.at = at_close
-    await market.keeper.keep()
+    await market.hours.keep()
     market.clock.at = at_close - timedelta(microseconds=1)
     late = await market.accepted()
     market.clock.at = at_close + timedelta(seconds=LATE_COMMITS_S)
-    await market.keeper.keep()
+    await market.hours.keep()
     assert await market.status(late) == "expired"
 
 
@@ -338,7 +343,7 @@ async def test_a_queued_day_order_whose_session_passed_unseen_expires_and_is_not
     market.clock.at = SATURDAY
     day, gtc = await market.accepted(), await market.accepted(tif="gtc")
     market.clock.at = new_york("2026-11-24", "15:00")  # nobody worked on Monday
-    await market.keeper.keep()
+    await market.hours.keep()
     assert [await market.status(order) for order in (day, gtc)] == ["expired", "funds_held"]
 
 
@@ -356,10 +361,10 @@ async def test_a_session_that_is_changed_after_orders_came_for_it_strands_none(
         sessions = sorted([*sessions, half], key=lambda session: session.trade_date)
     assert await write_sessions(cell_database.owner_dsn, sessions, market.clock.at) == 1
     market.clock.at = new_york("2026-11-23", "16:00")
-    await market.keeper.keep()
+    await market.hours.keep()
     assert await market.status(queued) == ("funds_held" if becomes == "half a day" else "queued")
     market.clock.at = new_york("2026-11-23", "21:00")
-    await market.keeper.keep()
+    await market.hours.keep()
     assert (await market.status(queued), await market.held()) == ("expired", 0)
 
 
@@ -374,15 +379,18 @@ async def test_many_orders_of_many_customers_end_in_bounded_steps_around_a_held_
         after: uuid.UUID | None = uuid.UUID(int=0)
         pages = put_off = 0
         while after is not None:
-            query = "select * from brokerage.expire_orders_v1(%s, %s, 3, %s)"
+            query = "select * from brokerage.expire_day_orders_v1(%s, %s, 3, %s)"
             ((after, _, _, missed, _),) = await market.call(
                 query, new_york("2026-11-20", "21:00"), after, market.clock.at
             )
             pages, put_off = pages + 1, put_off + missed
+        await market.hours.keep()
+        assert_moved(market.metrics.render(), "cell_orders_past_close")
     assert (pages, put_off) == (8, 4), "seven pages, and one that says there are no more"
     assert {await market.status(order) for user in users[1:] for order in orders[user]} == {"expired"}
     assert {await market.status(order) for order in orders[users[0]]} == {"funds_held"}
-    await market.keeper.keep()
+    market.clock.seconds += 3_600  # beyond the pause between two passes
+    await market.hours.keep()
     assert {await market.status(order) for order in orders[users[0]]} == {"expired"}
 
 

@@ -53,7 +53,7 @@ class Floor:
         """What the worker does behind every price, and without one."""
         self.cell.call("select brokerage.judge_stops_v1(100)")
         triggered = 0
-        while done := self.cell.call("select triggered from brokerage.trigger_stops_v1(64, now())")[0][0]:
+        while done := self.cell.call("select triggered from brokerage.trigger_reached_stops_v1(64, now())")[0][0]:
             triggered += done
         return triggered
 
@@ -142,7 +142,7 @@ def test_a_stop_that_is_placed_while_many_prices_pass_and_somebody_else_has_a_lo
     assert floor.status(order_id) == "funds_held"
     floor.look()
     floor.look()
-    assert floor.cell.call("select count(*) from brokerage.told_prices") == [(0,)], "nothing is kept for ever"
+    assert floor.cell.call("select count(*) from brokerage.published_prices") == [(0,)], "nothing is kept for ever"
 
 
 def test_a_worker_that_is_killed_between_a_price_and_its_stops(floor: Floor) -> None:

@@ -80,7 +80,7 @@ def test_a_session_does_not_end_while_a_day_order_of_it_is_open(cell: Cell, root
         assert caught.value.sqlstate == "RB030"
     assert cell.call(ended) == [(0,)]
     first = uuid.UUID(int=0)
-    assert cell.call("select ended from brokerage.expire_orders_v1(%s, %s, 10, now())", closes_at, first) == [(1,)]
+    assert cell.call("select ended from brokerage.expire_day_orders_v1(%s, %s, 10, now())", closes_at, first) == [(1,)]
     for _ in range(2):
         cell.call(end, closes_at, "2026-11-20T21:00:30Z")
         assert cell.call(ended) == [(1,)]

@@ -10,13 +10,13 @@ import pytest
 from cell.leadership import Task, leading
 from cell.outbox.batch import prepare
 from cell.outbox.claim import claim_batch
-from cell.outbox.event_types import ledger_events_topic, order_events_topic
 from cell.outbox.prune import delete_published
 from cell.reconciliation.queries import list_event_heads
 from infra.runtime.database import Pool, make_pool
 from infra.runtime.kafka_admin import ensure_topics
 from infra.runtime.kafka_producer import KafkaProducer
 from infra.runtime.settings import KafkaSettings, PostgresSettings
+from infra.topology.topics import cell_topics
 from shardctl.events.published import EventComparison, Head, Heads
 from shardctl.events.reading import compare_published
 from tests.support.cell_books import CellBooks
@@ -71,7 +71,7 @@ class Plane:
 @pytest.fixture
 async def plane(cell_database: TestDatabase, kafka_broker: KafkaBroker) -> AsyncIterator[Plane]:
     kafka = KafkaSettings(bootstrap_servers=kafka_broker.bootstrap_servers, topic_prefix=f"t{uuid.uuid4().hex[:8]}.")
-    topics = [order_events_topic(kafka.topic_prefix, CELL), ledger_events_topic(kafka.topic_prefix, CELL)]
+    topics = list(cell_topics(kafka.topic_prefix, CELL))
     await ensure_topics(kafka.bootstrap_servers, topics, partitions=4, timeout_s=PATIENCE_S)
     async with make_pool(PostgresSettings(dsn=cell_database.service_dsn), "test") as pool:
         async with pool.connection() as connection:

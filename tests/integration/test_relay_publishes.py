@@ -12,7 +12,6 @@ from typing import Any
 import psycopg
 import pytest
 
-from cell.outbox.event_types import ledger_events_topic, order_events_topic
 from cell.outbox.relay import RELAY_METRICS, Relay
 from cell.settings import CellSettings
 from infra.runtime.envelope import Envelope, decode_envelope, partition_key
@@ -22,10 +21,12 @@ from infra.runtime.kafka_producer import KafkaProducer
 from infra.runtime.settings import KafkaSettings, PostgresSettings
 from infra.runtime.shutdown import Shutdown
 from infra.runtime.telemetry import Metrics
+from infra.topology.topics import cell_topics
 from tests.support.cell_books import MICROS, CellBooks, now
 from tests.support.databases import TestDatabase
 from tests.support.eventually import PATIENCE_S, eventually
 from tests.support.kafka_broker import KafkaBroker
+from tests.support.moved_metrics import assert_moved
 
 pytestmark = pytest.mark.anyio
 
@@ -42,7 +43,7 @@ class Plane:
     @property
     def topics(self) -> list[str]:
         prefix = self.settings.kafka.topic_prefix
-        return [order_events_topic(prefix, CELL), ledger_events_topic(prefix, CELL)]
+        return list(cell_topics(prefix, CELL))
 
     async def number(self, query: str) -> int:
         row = await (await self.connection.execute(query)).fetchone()
@@ -74,6 +75,9 @@ class RunningRelay:
             return (await self.relay.ready())[1]["role"] == "active"
 
         await eventually(holds_the_lock)
+
+    async def says(self, what: str) -> bool:
+        return bool((await self.relay.ready())[1].get(what))
 
 
 @asynccontextmanager
@@ -129,6 +133,7 @@ async def test_everything_is_published_once_in_order(plane: Plane) -> None:
         await books.play(300)
         await plane.drained()
         is_ready, facts = await running.relay.ready()
+        assert_moved(running.metrics.render(), "cell_outbox_active")
     records = await plane.records()
     events = [decode_envelope(record.value) for record in records]
     assert is_ready, facts
@@ -140,6 +145,7 @@ async def test_everything_is_published_once_in_order(plane: Plane) -> None:
     assert f'published_events_total{{cell="cell-1",stream="orders"}} {by_stream["orders"]}' in (
         running.metrics.render().decode()
     )
+    assert_moved(running.metrics.render(), "cell_outbox_published_events_total", "cell_outbox_batch_seconds")
 
 
 async def test_a_user_stays_in_one_partition_and_is_the_key(plane: Plane) -> None:
@@ -222,7 +228,7 @@ async def test_a_second_relay_waits_and_takes_over(plane: Plane) -> None:
         await first.active()
         async with relaying(plane.settings) as second:
             await plane.drained()
-            await asyncio.sleep(1.2)
+            await asyncio.sleep(1.2)  # nothing happens: it has asked for the lock at least once more
             assert (await second.relay.ready())[1]["role"] == "standby"
             first.shutdown.ask()
             await second.active()
@@ -240,7 +246,7 @@ async def test_without_its_topics_a_relay_is_not_ready_and_loses_nothing(plane: 
     await books.open_users(3)
     expected = await plane.pending()
     async with relaying(late.settings) as running:
-        await asyncio.sleep(1.5)
+        await eventually(lambda: running.says("missing_topics"))
         is_ready, facts = await running.relay.ready()
         assert (is_ready, facts["missing_topics"]) == (False, late.topics)
         assert await plane.pending() == expected
@@ -260,7 +266,7 @@ async def test_kafka_away_for_a_while_is_waited_for(plane: Plane, kafka_broker: 
         kafka_broker.kill()
         try:
             await books.play(100)
-            await asyncio.sleep(1.0)
+            await asyncio.sleep(1.0)  # nothing happens: the relay has claimed, and cannot publish
             waiting = await plane.pending()
             assert waiting > 0
         finally:
@@ -311,8 +317,17 @@ async def test_an_outbox_row_without_its_event_stops_publication_aloud(
         )
     before = await plane.pending()
     async with relaying(plane.settings) as running:
-        await asyncio.sleep(1.0)
-        is_ready, facts = await running.relay.ready()
-    assert not is_ready
-    assert "missing event" in str(facts["trouble"])
+
+        async def is_said() -> bool:
+            is_ready, facts = await running.relay.ready()
+            moved = b"cell_outbox_pending_rows{" in running.metrics.render()
+            return not is_ready and "missing event" in str(facts["trouble"]) and moved
+
+        await eventually(is_said)
     assert await plane.pending() == before, "damaged books are not half published"
+    assert_moved(
+        running.metrics.render(),
+        "cell_outbox_failures_total",
+        "cell_outbox_pending_rows",
+        "cell_outbox_oldest_age_seconds",
+    )

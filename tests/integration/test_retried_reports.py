@@ -24,6 +24,7 @@ from tests.support.cell_books import PlacedOrder
 from tests.support.databases import TestDatabase
 from tests.support.eventually import eventually
 from tests.support.inbox_scene import QTY, InboxScene, inbox_scene
+from tests.support.moved_metrics import assert_moved
 
 pytestmark = pytest.mark.anyio
 
@@ -107,6 +108,7 @@ async def test_what_is_retried_lets_its_users_later_reports_follow(
         await retry(scene, report)
         await scene.tell(inbox, scene.books.fill(later, QTY))
         await scene.is_deferred()
+        assert_moved(scene.metrics.render(), "cell_reports_waiting")
         async with scene.looking(inbox):
             await scene.comes_to(order, "filled", 1)
             await scene.comes_to(later, "filled", 1)

@@ -146,6 +146,6 @@ async def test_a_sign_up_has_one_budget_for_all_it_asks_of_a_cell(router: Router
     wrong, right = router.cells["cell-1"], router.cells["cell-2"]
     wrong.behave = after(WAIT_S, answer(421, {"code": "MISDIRECTED", "owner": "cell-2", "epoch": 9, "status": 421}))
     user_id = router.user_of("cell-1")
-    told = await router.router.calls.post(user_id, "/internal/v1/sessions", {"password": "x"}, request_id="r")
-    assert json.loads(told.body)["cell"] == "cell-2"
+    asked = await router.router.calls.post(user_id, "/internal/v1/sessions", {"password": "x"}, request_id="r")
+    assert json.loads(asked.body)["cell"] == "cell-2"
     assert given_ms(right.seen[0]) <= given_ms(wrong.seen[0]) - WAIT_S * 1000

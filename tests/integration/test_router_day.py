@@ -85,7 +85,7 @@ async def test_a_day_without_anybody_but_the_cells(tmp_path: Path) -> None:
                     day.accounts[cell_id].passwords[user_id] = "correct horse"
                     token = f"{user_id.hex}.{uuid.uuid4().hex}.{'x' * 43}"
                     day.refresh_tokens[user_id] = day.accounts[cell_id].refresh_tokens[user_id] = token
-                his = await day.tokens(router, thrown_out)
+                revoked = await day.tokens(router, thrown_out)
                 router.router.revoked._merge({thrown_out: int(day.now()) + 5})
                 await router.router.revoked._keep()
             for user_id, cell_id in users.items():
@@ -97,7 +97,7 @@ async def test_a_day_without_anybody_but_the_cells(tmp_path: Path) -> None:
                 assert not day.halts_left
                 assert (day.claims[-1].user_id, day.claims[-1].cell_id) == (user_id, cell_id)
                 assert day.now() < day.claims[-1].expires_at_s <= day.now() + 300
-            assert (await router.ask("GET", "/v1/account", token=his)).status == 401
+            assert (await router.ask("GET", "/v1/account", token=revoked)).status == 401
             if stale:
                 assert (await router.ask("GET", "/v1/account", token=stale)).code == "TOKEN_EXPIRED"
             stale = token

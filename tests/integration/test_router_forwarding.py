@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from router.settings import UpstreamSettings
+from tests.support.eventually import eventually
+from tests.support.moved_metrics import assert_moved
 from tests.support.raw_http import ask, exchange, read_answer, request_bytes
 from tests.support.routers import RouterUnderTest, map_of, running_router
 from tests.support.stub_cell import SeenRequest, answer
@@ -101,7 +103,7 @@ async def test_a_token_is_remembered_once_however_it_is_set_off(router: RouterUn
 async def test_a_token_that_expires_between_two_requests_is_refused(router: RouterUnderTest) -> None:
     token = router.token_of(router.user_of("cell-1"), ttl_s=1)
     assert (await router.ask("GET", "/v1/account", token=token)).status == 200
-    await asyncio.sleep(1.1)
+    await asyncio.sleep(1.1)  # the token's second
     assert (await router.ask("GET", "/v1/account", token=token)).code == "TOKEN_EXPIRED"
 
 
@@ -128,6 +130,9 @@ async def test_a_dead_cell_answers_quickly_and_alone(router: RouterUnderTest) ->
         assert got.headers["retry-after"] == "1"
         assert time.monotonic() - began < 4  # long before the deadline of eight seconds
     assert (await router.ask("GET", "/v1/account", token=router.token("cell-2"))).status == 200
+    for _ in range(UpstreamSettings().breaker_failures):
+        await router.ask("GET", "/v1/account", token=token)
+    assert_moved(router.router.metrics.render(), "router_breakers_open", "router_breaker_trips_total")
 
 
 async def test_a_cell_that_comes_back_is_used_again(router: RouterUnderTest) -> None:
@@ -207,6 +212,7 @@ async def test_a_broken_answer_is_asked_for_once_more_with_the_same_key_and_body
     got = await router.ask("POST", "/v1/orders", token=router.token(), key="k-9", body=b'{"a":1}')
     assert got.status == 200
     assert [(s.header("x-idempotency-key"), s.body) for s in cell.seen] == [("k-9", b'{"a":1}')] * 2
+    assert_moved(router.router.metrics.render(), "router_connections_broken_total", "router_requests_resent_total")
 
 
 async def test_what_breaks_twice_is_unknown_for_a_write_and_not_done_for_a_read(
@@ -224,7 +230,6 @@ async def test_what_breaks_twice_is_unknown_for_a_write_and_not_done_for_a_read(
     assert len(cell.seen) == 2
     got = await router.ask("GET", "/v1/orders", token=router.token())
     assert (got.status, got.code) == (503, "CELL_UNAVAILABLE")
-    await asyncio.sleep(1.1)
 
 
 @pytest.mark.parametrize("headers", [{}, {"X-Idempotency-Key": "k", "Connection": "close, x-idempotency-key"}])
@@ -288,7 +293,12 @@ async def test_a_large_answer_streams_to_a_slow_reader(router: RouterUnderTest) 
     router.cells["cell-1"].behave = stream
     reader, writer = await asyncio.open_connection("127.0.0.1", router.port, limit=2**17)
     writer.write(request_bytes("GET", "/v1/ledger", {"Authorization": f"Bearer {router.token()}"}))
-    await asyncio.sleep(0.5)  # nobody reads: the cell must be held back, not buffered
+
+    async def is_held_back() -> bool:
+        return b'router_slow_answers{cell="cell-1"} 1.0' in router.router.metrics.render()
+
+    await eventually(is_held_back)  # nobody reads: the answer waits in the cell, and is not buffered here
+    assert_moved(router.router.metrics.render(), "router_slow_answers", "router_client_connections")
     async with asyncio.timeout(10):
         got = await read_answer(reader)
     assert got.body == chunk * 200
@@ -327,7 +337,11 @@ async def test_requests_in_flight_finish_when_the_router_ends(tmp_path: Path) ->
 
         router.cells["cell-1"].behave = slow
         request = asyncio.create_task(router.ask("GET", "/v1/account", token=router.token()))
-        await asyncio.sleep(0.1)
+
+        async def is_asked() -> bool:
+            return bool(router.cells["cell-1"].seen)
+
+        await eventually(is_asked)
     assert (await request).json() == {"slow": True}
 
 
@@ -343,7 +357,7 @@ async def test_many_clients_at_once(tmp_path: Path) -> None:
     assert [a.json()["target"] for a in answers] == [f"/v1/{i}" for i in range(300)]
 
 
-async def test_a_full_cell_turns_requests_away_instead_of_hoarding_them(tmp_path: Path) -> None:
+async def test_a_full_cell_sheds_requests_instead_of_hoarding_them(tmp_path: Path) -> None:
     limits = UpstreamSettings(in_flight_max=2, queue_max=2, queue_wait_s=0.3, deadline_s=3.0)
     async with running_router(tmp_path, upstream=limits) as router:
 
@@ -357,6 +371,7 @@ async def test_a_full_cell_turns_requests_away_instead_of_hoarding_them(tmp_path
         answers = await asyncio.gather(*tasks)
         assert sorted(a.status for a in answers) == [200] * 2 + [503] * 6
         assert {a.code for a in answers if a.status == 503} == {"OVERLOADED"}
+        assert_moved(router.router.metrics.render(), "router_requests_shed_total")
         assert (await router.ask("GET", "/v1/x", token=token)).status == 200
 
 

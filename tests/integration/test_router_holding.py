@@ -14,6 +14,7 @@ import pytest
 from router import hold
 from router.settings import HoldSettings, UpstreamSettings
 from tests.support.eventually import eventually
+from tests.support.moved_metrics import assert_moved
 from tests.support.raw_http import Answer, read_answer, request_bytes
 from tests.support.routers import RouterUnderTest, map_of, running_router
 from tests.support.stub_cell import SeenRequest, StubCell, answer
@@ -69,7 +70,7 @@ def write(router: RouterUnderTest, user_id: UUID, number: int) -> "asyncio.Task[
     )
 
 
-async def writes_in_turn(router: RouterUnderTest, user_id: UUID, count: int) -> "list[asyncio.Task[Answer]]":
+async def writes_in_order(router: RouterUnderTest, user_id: UUID, count: int) -> "list[asyncio.Task[Answer]]":
     tasks = []
     for number in range(count):
         tasks.append(write(router, user_id, number))
@@ -97,10 +98,11 @@ async def first_done(tasks: "list[asyncio.Task[Answer]]", count: int) -> "list[a
 async def test_held_writes_go_on_in_order_when_the_halt_ends(router: RouterUnderTest) -> None:
     cell = MovingCell(router.cells["cell-1"])
     user_id = router.user_of("cell-1")
-    tasks = await writes_in_turn(router, user_id, 6)
+    tasks = await writes_in_order(router, user_id, 6)
     await asyncio.sleep(0.1)
     assert not any(task.done() for task in tasks)
     assert router.router.holding.waiting == 6
+    assert_moved(router.router.metrics.render(), "router_held_requests", "router_holds_total")
     read = await router.ask("GET", "/v1/account", token=router.token_of(user_id))
     assert read.status == 200
     other = await router.ask("POST", "/v1/orders", token=router.token("cell-2"), key="o", body=b"{}")
@@ -134,7 +136,7 @@ async def test_a_flip_releases_at_once_to_the_new_owner(
     source, target = MovingCell(router.cells["cell-1"]), MovingCell(router.cells["cell-2"])
     target.halted = False
     user_id = router.user_of("cell-1")
-    tasks = await writes_in_turn(router, user_id, 5)
+    tasks = await writes_in_order(router, user_id, 5)
     await are_held(router, 5)
     source.owner = ("cell-2", 2)
     moved = map_of({name: (cell.url,) for name, cell in router.cells.items()}, epoch=2, pins=[(user_id, "cell-2")])
@@ -147,7 +149,7 @@ async def test_a_flip_releases_at_once_to_the_new_owner(
 async def test_a_flip_is_found_by_the_refusal_before_the_map_has_come(router: RouterUnderTest) -> None:
     source, target = MovingCell(router.cells["cell-1"]), MovingCell(router.cells["cell-2"])
     target.halted = False
-    tasks = await writes_in_turn(router, router.user_of("cell-1"), 3)
+    tasks = await writes_in_order(router, router.user_of("cell-1"), 3)
     await are_held(router, 3)  # one that was not would be sent on beside them
     source.owner = ("cell-2", 2)
     answers = await asyncio.gather(*tasks)
@@ -155,29 +157,31 @@ async def test_a_flip_is_found_by_the_refusal_before_the_map_has_come(router: Ro
     assert target.done == [0, 1, 2]
 
 
-async def test_who_waits_too_long_is_told_to_come_back(router: RouterUnderTest) -> None:
+async def test_a_write_that_waits_too_long_is_refused_with_retry_after(router: RouterUnderTest) -> None:
     MovingCell(router.cells["cell-1"])
     began = time.monotonic()
-    answers = await asyncio.gather(*await writes_in_turn(router, router.user_of("cell-1"), 3))
+    answers = await asyncio.gather(*await writes_in_order(router, router.user_of("cell-1"), 3))
     assert time.monotonic() - began > 1.8, "given up before its time"
     for got in answers:
         assert (got.status, got.code, got.headers["retry-after"]) == (503, "USER_HALTED", "1")
     assert router.router.holding.given_up == 3
     assert router.router.holding.queues == {}
+    assert_moved(router.router.metrics.render(), "router_holds_abandoned_total")
 
 
 async def test_queues_are_bounded_per_user_and_in_all(router: RouterUnderTest) -> None:
     for cell in router.cells.values():
         MovingCell(cell)
-    greedy = await writes_in_turn(router, router.user_of("cell-1"), 11)
+    greedy = await writes_in_order(router, router.user_of("cell-1"), 11)
     early = await first_done(greedy, 3)
     assert [task.result().code for task in early] == ["USER_HALTED"] * 3
-    others = await writes_in_turn(router, router.user_of("cell-2"), 6)
+    others = await writes_in_order(router, router.user_of("cell-2"), 6)
     await first_done(others, 2)
     assert router.router.holding.waiting == 12
     answers = await asyncio.gather(*greedy, *others)
     assert {got.status for got in answers} == {503}
     assert all(got.headers["retry-after"] for got in answers)
+    assert_moved(router.router.metrics.render(), "router_holds_shed_total")
 
 
 async def test_a_client_that_leaves_takes_its_held_write_along(router: RouterUnderTest) -> None:
@@ -198,7 +202,7 @@ async def test_a_client_that_leaves_takes_its_held_write_along(router: RouterUnd
 
 async def test_a_cell_that_dies_while_writes_are_held_ends_them_cleanly(router: RouterUnderTest) -> None:
     MovingCell(router.cells["cell-1"])
-    tasks = await writes_in_turn(router, router.user_of("cell-1"), 3)
+    tasks = await writes_in_order(router, router.user_of("cell-1"), 3)
     await router.cells["cell-1"].die()
     answers = await asyncio.gather(*tasks)
     assert {got.status for got in answers} == {503}

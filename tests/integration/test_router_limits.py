@@ -8,6 +8,7 @@ import pytest
 
 from router.limits import Limit, address_key
 from router.settings import HoldSettings, LimitSettings
+from tests.support.moved_metrics import assert_moved
 from tests.support.routers import running_router
 from tests.support.stub_cell import SeenRequest, answer
 
@@ -18,7 +19,7 @@ def limits(**changed: Any) -> LimitSettings:
     return LimitSettings(**{"user_per_s": 1000, "address_per_s": 1000, "identity_per_s": 1000, **changed})
 
 
-async def test_one_customer_too_often_is_told_when_to_return(tmp_path: Path) -> None:
+async def test_a_customer_that_asks_too_often_learns_when_to_return(tmp_path: Path) -> None:
     async with running_router(tmp_path, limits=limits(user_per_s=2, user_burst=3)) as router:
         user_id = router.user_of("cell-1")
         answers = [await router.ask("GET", "/v1/account", token=router.token_of(user_id)) for _ in range(4)]
@@ -35,6 +36,7 @@ async def test_one_customer_too_often_is_told_when_to_return(tmp_path: Path) -> 
         await asyncio.sleep(0.6)
         assert (await router.ask("GET", "/v1/account", token=router.token_of(user_id))).status == 200
         assert router.router.services.limits.user.refused == 2
+        assert_moved(router.router.metrics.render(), "router_rejected_by_user_limit_total", "router_token_buckets")
 
 
 async def test_one_address_too_often_is_refused_before_its_token_is_checked(tmp_path: Path) -> None:
@@ -43,6 +45,7 @@ async def test_one_address_too_often_is_refused_before_its_token_is_checked(tmp_
         assert [got.status for got in answers] == [401, 401, 429]
         assert answers[-1].headers["ratelimit-limit"] == "2"
         assert int(answers[-1].headers["retry-after"]) >= 1
+        assert_moved(router.router.metrics.render(), "router_rejected_by_address_limit_total")
 
 
 async def test_log_ins_have_a_limit_of_their_own(tmp_path: Path) -> None:

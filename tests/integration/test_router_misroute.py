@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from router.errors import CellUnavailable
+from tests.support.moved_metrics import assert_moved
 from tests.support.raw_http import read_answer
 from tests.support.routers import RouterUnderTest, map_of, running_router
 from tests.support.stub_cell import SeenRequest, answer
@@ -40,6 +41,16 @@ async def test_a_newer_map_is_believed_and_the_write_sent_once_more(router: Rout
     assert len(router.cells["cell-1"].seen) == 1
     assert (await router.ask("GET", "/v1/account", token=router.token_of(user_id))).json()["cell"] == "cell-2"
     assert len(router.cells["cell-1"].seen) == 1  # healed at the first refusal
+    assert_moved(
+        router.router.metrics.render(),
+        "router_misroutes_total",
+        "router_requests_total",
+        "router_request_seconds",
+        "router_tokens_verified_total",
+        "router_map_epoch",
+        "router_map_source_failures_total",
+        "router_map_age_seconds",
+    )
 
 
 async def test_a_newer_hint_is_followed_when_no_source_answers(router: RouterUnderTest) -> None:
@@ -63,6 +74,7 @@ async def test_two_cells_that_point_at_each_other_end_the_request(router: Router
     assert (got.status, got.code) == (503, "CELL_UNAVAILABLE")
     assert [len(cell.seen) for cell in router.cells.values()] == [1, 1]
     assert router.router.misroutes.loops == 1
+    assert_moved(router.router.metrics.render(), "router_misroute_loops_total", "router_refusals_total")
 
 
 async def test_a_hint_that_lies_does_not_make_the_user_unknown(router: RouterUnderTest) -> None:

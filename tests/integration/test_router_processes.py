@@ -85,7 +85,7 @@ class Load:
                 for number in range(requests_per_connection):
                     headers = {"Authorization": f"Bearer {token}", "X-Idempotency-Key": f"k{number}"}
                     writer.write(request_bytes("POST", "/v1/orders", headers, b"{}"))
-                    async with asyncio.timeout(15):
+                    async with asyncio.timeout(60):
                         answer = await read_answer(reader)
                     if answer.status != 200:
                         self.failures.append(f"{answer.status} {answer.body!r}")
@@ -109,7 +109,7 @@ class Load:
     async def more(self, count: int) -> None:
         """Until so many more requests were answered."""
         wanted = self.answered + count
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while self.answered < wanted:  # noqa: ASYNC110 - a count, not an event
                 await asyncio.sleep(0.01)
 
@@ -170,7 +170,7 @@ async def test_who_connects_during_a_reload_is_answered_also_if_the_router_shall
     late = await connect()
     if when == "draining":
         router.signal(signal.SIGTERM)
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(0.2)  # nothing happens: the signal is there, and the old process goes on waiting
         go_on.set()
     else:
         go_on.set()
@@ -182,7 +182,7 @@ async def test_who_connects_during_a_reload_is_answered_also_if_the_router_shall
         writer.close()
 
 
-async def test_a_router_that_is_told_to_end_answers_whoever_reached_it(fleet: Fleet) -> None:
+async def test_a_router_that_gets_sigterm_answers_whoever_reached_it(fleet: Fleet) -> None:
     first, second = fleet.routers
     async with Load(fleet, [first.port, second.port]) as load:
         first.signal(signal.SIGTERM)
@@ -225,10 +225,19 @@ async def test_a_draining_router_says_so(fleet: Fleet) -> None:
         each.behave = slowly
     reader, writer = await asyncio.open_connection("127.0.0.1", router.port)
     writer.write(request_bytes("GET", "/v1/account", {"Authorization": f"Bearer {fleet.token()}"}))
-    await asyncio.sleep(0.2)
+
+    async def is_asked() -> bool:
+        return any(cell.seen for cell in fleet.cells.values())
+
+    async def is_draining() -> bool:
+        facts = await asyncio.to_thread(router.readiness)
+        return facts is not None and facts["draining"]
+
+    await eventually(is_asked)
     router.signal(signal.SIGTERM)
-    await asyncio.sleep(0.3)
+    await eventually(is_draining)
     facts = await asyncio.to_thread(router.readiness)
+    assert facts is not None
     assert (facts["status"], facts["draining"], facts["map_epoch"]) == ("not ready", True, 1)
     hold.set()
     answer = await read_answer(reader)

@@ -1,6 +1,6 @@
-"""One customer does what he can, in a router of its own process: he gets his share, and his neighbours notice nothing.
+"""One customer asks for all they can get, of a router process: they get their share, and others notice nothing.
 
-Nothing here is timed. What is counted: who was refused, with which words, and that nobody else was."""
+Nothing here is timed. What is counted: who was refused, with which status and code, and that nobody else was."""
 
 import asyncio
 import time
@@ -17,6 +17,7 @@ from infra.security.customer_token import CustomerTokenSigner
 from infra.security.keys import CUSTOMER_SIGNING_FILE, ROUTE_FILE, generate_key_files, load_key_ring, load_signing_ring
 from infra.topology.snapshot import encode_map
 from tests.support.eventually import eventually
+from tests.support.moved_metrics import assert_moved
 from tests.support.raw_http import Answer, ask, read_answer, request_bytes
 from tests.support.router_process import RouterProcess, router_processes
 from tests.support.routers import map_of
@@ -24,7 +25,7 @@ from tests.support.stub_cell import SeenRequest, StubCell, answer, chunked, stub
 
 pytestmark = pytest.mark.anyio
 
-PLACES = 8
+PERMITS = 8
 SHARE = 3
 LARGE = b"x" * 24_000_000  # more than the sockets between cell and client hold
 UPGRADE = {
@@ -119,9 +120,9 @@ async def scene_of(tmp_path: Path, **settings: str) -> AsyncIterator[Scene]:
             tmp_path,
             keys,
             tmp_path / "first.map",
-            ROUTER_UPSTREAM__IN_FLIGHT_MAX=str(PLACES),
+            ROUTER_UPSTREAM__IN_FLIGHT_MAX=str(PERMITS),
             ROUTER_UPSTREAM__USER_IN_FLIGHT_MAX=str(SHARE),
-            ROUTER_UPSTREAM__IDENTITY_IN_FLIGHT_MAX=str(PLACES),
+            ROUTER_UPSTREAM__IDENTITY_IN_FLIGHT_MAX=str(PERMITS),
             ROUTER_UPSTREAM__USER_TUNNELS_MAX=str(SHARE),
             **settings,
         )
@@ -146,13 +147,13 @@ async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
         yield scene
 
 
-def told(answers: list[Answer]) -> Counter[tuple[int, str]]:
+def outcomes(answers: list[Answer]) -> Counter[tuple[int, str]]:
     return Counter((got.status, got.code if got.status >= 400 else "") for got in answers)
 
 
 async def test_slow_readers_of_large_answers_hold_no_place_and_at_most_a_share(scene: Scene) -> None:
-    """More than there are places, of one customer; then of several."""
-    readers = await scene.read_slowly(scene.new_token(), PLACES + SHARE)
+    """More than there are permits, of one customer; then of several."""
+    readers = await scene.read_slowly(scene.new_token(), PERMITS + SHARE)
     await scene.await_figure("router_slow_answers", SHARE)
     await scene.await_figure("router_requests_in_flight", 0)
     await scene.neighbours_are_served()
@@ -163,15 +164,15 @@ async def test_slow_readers_of_large_answers_hold_no_place_and_at_most_a_share(s
     await scene.neighbours_are_served()
     refused = []
     async with asyncio.timeout(20):
-        for reader in readers[: PLACES + SHARE]:
+        for reader in readers[: PERMITS + SHARE]:
             head = await reader.readuntil(b"\r\n\r\n")
             if b" 429 " in head:
                 assert b"retry-after: " in head
                 assert b"ratelimit-limit: " in head
                 refused.append(head)
-                if len(refused) == PLACES - 2:
+                if len(refused) == PERMITS - 2:
                     break
-    assert await scene.figure("router_requests_over_share_total") >= PLACES - 2  # two may wait in line
+    assert await scene.figure("router_requests_over_share_total") >= PERMITS - 2  # two may wait in line
 
 
 async def test_a_slow_reader_gets_his_answer_whole_in_the_end(scene: Scene) -> None:
@@ -188,44 +189,46 @@ async def test_a_flood_of_one_customer_is_bounded_and_his_reads_and_writes_do_no
     scene: Scene, method: str, other: str
 ) -> None:
     token = scene.new_token()
-    flood = scene.begin(method, "/v1/hang", token, PLACES * 4)
+    flood = scene.begin(method, "/v1/hang", token, PERMITS * 4)
     await scene.await_figure("router_requests_queued", 2)
     assert await scene.figure("router_requests_in_flight") == SHARE
+    assert_moved(await asyncio.to_thread(scene.router.metrics), "router_requests_in_flight", "router_requests_queued")
     await scene.neighbours_are_served()
     (got,) = await asyncio.gather(*scene.begin(other, "/v1/account", token, 1))
     assert got.status == 200
     scene.go_on.set()
     answers = await asyncio.gather(*flood)
-    assert told(answers) == {(200, ""): SHARE + 2, (429, "RATE_LIMITED"): PLACES * 4 - SHARE - 2}
+    assert outcomes(answers) == {(200, ""): SHARE + 2, (429, "RATE_LIMITED"): PERMITS * 4 - SHARE - 2}
     assert {got.headers["retry-after"] for got in answers if got.status == 429} == {"1"}
+    assert_moved(await asyncio.to_thread(scene.router.metrics), "router_requests_over_share_total")
 
 
-async def test_those_who_wait_for_a_full_cell_are_served_in_turns(tmp_path: Path) -> None:
+async def test_waiters_of_a_full_cell_are_served_round_robin(tmp_path: Path) -> None:
     """Three who do their utmost fill the cell, two more come last with one request each: they are not last."""
     async with scene_of(tmp_path, ROUTER_UPSTREAM__USER_QUEUE_MAX="50", ROUTER_UPSTREAM__QUEUE_WAIT_S="8") as scene:
         greedy, modest = [scene.new_token() for _ in range(3)], [scene.new_token() for _ in range(2)]
         flood = [task for token in greedy for task in scene.begin("POST", "/v1/hang", token, 10)]
-        await scene.await_figure("router_requests_queued", 30 - PLACES)
+        await scene.await_figure("router_requests_queued", 30 - PERMITS)
         late = [task for token in modest for task in scene.begin("POST", "/v1/hang", token, 1)]
-        await scene.await_figure("router_requests_queued", 30 - PLACES + 2)
+        await scene.await_figure("router_requests_queued", 30 - PERMITS + 2)
         seen_before = len(scene.cell.seen)
         scene.go_on.set()
-        assert told(await asyncio.gather(*flood, *late)) == {(200, ""): 32}
+        assert outcomes(await asyncio.gather(*flood, *late)) == {(200, ""): 32}
         order = [scene.cell.claims(request, int(time.time())).user_id for request in scene.cell.seen[seen_before:]]
         last_ones = [user_id for user_id, count in Counter(order).items() if count == 1]
         assert len(last_ones) == 2
         assert max(order.index(user_id) for user_id in last_ones) < 8  # at most two turns of the three before them
 
 
-async def test_sign_ups_and_logins_have_places_of_their_own(scene: Scene) -> None:
+async def test_sign_ups_and_logins_have_permits_of_their_own(scene: Scene) -> None:
     flood = []
-    for _ in range(PLACES * 2):
+    for _ in range(PERMITS * 2):
         body = b'{"grant_type": "refresh_token", "refresh_token": "%s.x.y"}' % uuid4().hex.encode()
         headers = {"Content-Type": "application/json"}
         flood.append(asyncio.create_task(ask(scene.router.port, "POST", "/v1/tokens", headers=headers, body=body)))
     scene.asked += flood
-    await scene.await_figure("router_requests_queued", PLACES)
-    assert await scene.figure("router_requests_in_flight") == PLACES
+    await scene.await_figure("router_requests_queued", PERMITS)
+    assert await scene.figure("router_requests_in_flight") == PERMITS
     await scene.neighbours_are_served()
 
 

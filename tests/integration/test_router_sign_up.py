@@ -22,6 +22,7 @@ from router.sign_up import NewUser
 from shardctl.shardmap.store import open_store
 from tests.support.account_cell import AccountCell
 from tests.support.databases import TestDatabase
+from tests.support.moved_metrics import assert_moved
 from tests.support.raw_http import Answer
 from tests.support.routers import RouterUnderTest, running_router
 from tests.support.stub_cell import answer
@@ -318,9 +319,11 @@ async def test_the_sweep_finishes_or_frees_what_a_crash_left(world: World, point
     if point == "sign_up.after_create":
         assert await world.rows("select state from control.email_claims") == [("active",)]
         assert (await world.sign_up("ann@example.com", "key-2")).code == "EMAIL_TAKEN"
+        assert_moved(router.metrics.render(), "router_claims_finished_total")
     else:
         assert await world.rows("select state from control.email_claims") == []
         assert (await world.sign_up("ann@example.com", "key-2")).status == 201
+        assert_moved(router.metrics.render(), "router_claims_freed_total")
 
 
 async def test_the_sweep_leaves_claims_alone_while_their_cell_does_not_answer(world: World) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from router.settings import AccessLogSettings, UpstreamSettings
 from tests.support.eventually import eventually
+from tests.support.moved_metrics import assert_moved
 from tests.support.raw_http import read_answer
 from tests.support.routers import RouterUnderTest, running_router
 from tests.support.stub_cell import SeenRequest, StubCell, answer
@@ -87,10 +88,11 @@ async def test_bytes_pass_both_ways_after_the_upgrade(router: RouterUnderTest, e
     assert b"uthorization" not in seen
     cell = router.router.fleet.cell(router.shard_map.cells[0].cell_id)
     assert (cell.tunnels, cell.bulkhead.in_flight) == (1, 0)
+    assert_moved(router.router.metrics.render(), "router_tunnels")
     writer.close()
     await asyncio.wait_for(echo.ended.wait(), 5)
-    await asyncio.sleep(0.05)
-    assert (cell.tunnels, len(router.router.tunnels)) == (0, 0)
+    await eventually(lambda: no_tunnels(router))
+    assert cell.tunnels == 0
 
 
 async def test_a_reader_that_stalls_stalls_the_cell_and_nothing_is_hoarded(
@@ -156,7 +158,7 @@ async def test_a_revoked_users_stream_ends(router: RouterUnderTest, echo: EchoCe
 
 
 class FrameCell:
-    """Says what it is told to, and remembers what it hears."""
+    """Sends what a test says, and remembers what it gets."""
 
     def __init__(self) -> None:
         self.heard = b""
@@ -226,15 +228,15 @@ async def test_what_was_only_about_to_open_ends_like_what_is_open(
         else:
             router.router.revoked._merge({user_id: int(time.time()) + 5})
         frames.agrees.set()
-        told = await reader.read()
+        got = await reader.read()
         await frames.ended.wait()
-    assert told.startswith(b"HTTP/1.1 101 " if how == "drained" else b"HTTP/1.1 401 ")
-    assert told.endswith(b"\x88\x02\x03\xf4") == (how == "drained")
+    assert got.startswith(b"HTTP/1.1 101 " if how == "drained" else b"HTTP/1.1 401 ")
+    assert got.endswith(b"\x88\x02\x03\xf4") == (how == "drained")
     assert len(router.router.tunnels) == 0
     writer.close()
 
 
-async def test_a_revoked_user_is_told_so(router: RouterUnderTest, frames: FrameCell) -> None:
+async def test_a_revoked_user_gets_a_close_frame(router: RouterUnderTest, frames: FrameCell) -> None:
     user_id = router.user_of("cell-1")
     reader, writer = await asyncio.open_connection("127.0.0.1", router.port)
     writer.write(upgrade(router.token_of(user_id)))
@@ -249,7 +251,7 @@ async def test_a_revoked_user_is_told_so(router: RouterUnderTest, frames: FrameC
 async def test_a_client_that_has_just_left_does_not_keep_other_streams_from_their_end(
     router: RouterUnderTest, frames: FrameCell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """His stream is gone a moment after him; writing to his closed connection is an error with uvloop."""
+    """The stream is gone a moment after its client; writing to a closed connection is an error with uvloop."""
     user_id = router.user_of("cell-1")
     token = router.token_of(user_id)
     clients = [await asyncio.open_connection("127.0.0.1", router.port) for _ in range(4)]
@@ -321,3 +323,10 @@ async def test_the_access_log_samples_and_never_leaves_out_a_failure(
     text = json.dumps([{name: str(value) for name, value in line.items()} for line in lines])
     assert "secret" not in text
     assert token not in text
+
+
+async def test_the_access_log_drops_what_is_too_many_and_counts_it(tmp_path: Path) -> None:
+    async with running_router(tmp_path, access_log=AccessLogSettings(one_in=1, lines_per_s_max=1)) as router:
+        token = router.token()
+        await asyncio.gather(*(router.ask("GET", "/v1/orders", token=token) for _ in range(20)))
+        assert_moved(router.router.metrics.render(), "router_access_log_lines_dropped_total")

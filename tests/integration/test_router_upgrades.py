@@ -106,7 +106,7 @@ async def test_the_limit_of_a_body_holds_behind_an_upgrade(router: RouterUnderTe
     writer.close()
 
 
-async def test_who_waits_for_100_behind_an_upgrade_is_told_to_go_on(router: RouterUnderTest) -> None:
+async def test_a_client_that_waits_for_100_behind_an_upgrade_gets_it(router: RouterUnderTest) -> None:
     head, _, body = order(router, {**H2C, "Expect": "100-continue"}).partition(b"\r\n\r\n")
     reader, writer = await asyncio.open_connection("127.0.0.1", router.port)
     async with asyncio.timeout(5):

@@ -3,32 +3,38 @@
 import asyncio
 import os
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TypedDict
 
 import psycopg
 import pytest
+from redis.asyncio import Redis
 
 from infra.runtime.clock import SystemClock
 from infra.runtime.map_source import ControlMapSource, FileMapSource, MapUnavailable, RedisMapSource
 from infra.runtime.map_watcher import MapWatcher
 from infra.runtime.redis_client import make_redis
 from infra.runtime.settings import RedisSettings
+from infra.runtime.telemetry import Metrics
 from infra.topology.cells import Cell, CellState
 from infra.topology.diff import diff_maps, encode_delta
 from infra.topology.identifiers import CellId
 from infra.topology.shard_map import ShardMap
 from infra.topology.snapshot import encode_map
+from router.metrics import RouterCollector
 from shardctl.shardmap.errors import CellExists, NoFreeBuckets, StaleEpoch, UnknownCell
 from shardctl.shardmap.publish import publish_map
 from shardctl.shardmap.store import ShardMapStore, open_store
 from tests.support.databases import TestDatabase
+from tests.support.eventually import PATIENCE_S, eventually
+from tests.support.moved_metrics import assert_moved
 from tests.support.redis_server import redis_server
 from tests.support.routers import map_of
 
 pytestmark = pytest.mark.anyio
+CHANGES = 60
 
 
 class Who(TypedDict):
@@ -156,6 +162,21 @@ async def test_the_routers_role_may_read_the_map_and_claim_and_nothing_else(
 # ---- readers -----------------------------------------------------------------------------------------------------
 
 
+class HeardSource(RedisMapSource):
+    """Says when its listener listens and has read what there was before."""
+
+    def __init__(self, client: Redis) -> None:
+        super().__init__(client)
+        self.listening = asyncio.Event()
+
+    async def listen(self, on_notice: Callable[[bytes], Awaitable[None]]) -> None:
+        async def note(message: bytes) -> None:
+            await on_notice(message)
+            self.listening.set()
+
+        await super().listen(note)
+
+
 class Readers:
     """A watcher over a file, a Redis and a control database, each of which may be dead."""
 
@@ -170,9 +191,10 @@ class Readers:
         self.file = FileMapSource(folder / "kept.map")
         self.path = folder / "kept.map"
         self.redis = make_redis(RedisSettings(url=redis_url, timeout_s=0.5))
+        self.source = HeardSource(self.redis)
         self._waits: list[tuple[int, asyncio.Event]] = []
         self.watcher = MapWatcher(
-            redis_source=RedisMapSource(self.redis),
+            redis_source=self.source,
             control_source=ControlMapSource(dsn, connect_timeout_s=0.5),
             file_source=self.file,
             clock=SystemClock(),
@@ -188,7 +210,11 @@ class Readers:
         await self.watcher.stop()
         await self.redis.aclose()
 
-    async def until_epoch(self, epoch: int, limit_s: float = 5.0) -> None:
+    async def until_it_listens(self) -> None:
+        async with asyncio.timeout(PATIENCE_S):
+            await self.source.listening.wait()
+
+    async def until_epoch(self, epoch: int, limit_s: float = PATIENCE_S) -> None:
         reached = asyncio.Event()
         self._waits.append((epoch, reached))
         self._look()
@@ -207,15 +233,25 @@ class Readers:
 
 async def test_a_published_map_is_everywhere_at_once_and_in_the_file(tmp_path: Path, redis_url: str) -> None:
     await publish_map(redis_url, map_of(URLS, epoch=3))
-    async with Readers(tmp_path, redis_url) as readers:
+    async with Readers(tmp_path, redis_url, poll_s=600.0) as readers:  # pushed, not polled
         assert readers.epoch == 3
-        await asyncio.sleep(0.1)  # until it listens
+        await readers.until_it_listens()
         await publish_map(redis_url, map_of(URLS, epoch=4))
-        await readers.until_epoch(4, limit_s=0.25)  # pushed, not polled
-        await asyncio.sleep(0.1)
-    kept = await readers.file.read()
-    assert kept is not None
-    assert kept.epoch == 4
+        await readers.until_epoch(4)
+
+        async def is_kept() -> bool:
+            kept = await readers.file.read()
+            return kept is not None and kept.epoch == 4
+
+        await eventually(is_kept)
+
+
+def figures(readers: Readers) -> bytes:
+    """`/metrics` of a router that has this watcher."""
+    metrics = Metrics(())
+    watch = readers.watcher.watch
+    metrics.registry.register(RouterCollector(cells=list, refusals={}, watch=watch, readings={}, now=lambda: 1.0))
+    return metrics.render()
 
 
 async def test_an_older_map_is_neither_published_nor_taken(tmp_path: Path, redis_url: str) -> None:
@@ -226,6 +262,7 @@ async def test_an_older_map_is_neither_published_nor_taken(tmp_path: Path, redis
         await readers.watcher.refresh(2)
         assert readers.epoch == 7
         assert readers.watcher.watch.refused["older"] > 0
+        assert_moved(figures(readers), "router_map_refused_total")
 
 
 async def test_another_stacks_map_is_refused(tmp_path: Path, redis_url: str) -> None:
@@ -306,7 +343,7 @@ async def test_a_reader_outlives_redis_and_hears_again_when_it_is_back(tmp_path:
         await publish_map(server.url, map_of(URLS, epoch=3))
         async with Readers(tmp_path, server.url) as readers:
             server.kill()
-            await asyncio.sleep(0.8)
+            await asyncio.sleep(0.8)  # nothing happens: it has asked in vain twice, every 0.3 s
             assert readers.epoch == 3
             server.start()
             await publish_map(server.url, map_of(URLS, epoch=4))
@@ -329,7 +366,7 @@ async def test_a_source_that_hangs_does_not_hold_up_the_start(tmp_path: Path) ->
     over.set()
     silent.close()
     await silent.wait_closed()
-    await asyncio.sleep(0.05)
+    await asyncio.sleep(0.05)  # the end of the connections' own tasks, which nothing tells
 
 
 async def test_a_dead_control_database_says_so() -> None:
@@ -356,9 +393,10 @@ async def test_changes_are_pushed_as_deltas_and_heard_at_once(tmp_path: Path, re
         readers = [
             await stack.enter_async_context(Readers(tmp_path / str(n), redis_url, poll_s=60.0)) for n in range(3)
         ]
-        await asyncio.sleep(0.3)  # until they listen
+        for reader in readers:
+            await reader.until_it_listens()
         pins: dict[uuid.UUID, str] = {}
-        for epoch in range(2, 202):
+        for epoch in range(2, CHANGES + 2):
             pins[uuid.uuid4()] = "cell-2"
             newer = map_of(URLS, epoch=epoch, pins=pins.items())
             heard = [asyncio.create_task(reader.until_epoch(epoch)) for reader in readers]
@@ -370,7 +408,7 @@ async def test_changes_are_pushed_as_deltas_and_heard_at_once(tmp_path: Path, re
         for reader in readers:
             assert reader.watcher.current is not None
             assert encode_map(reader.watcher.current) == encode_map(shard_map)
-            assert (reader.watcher.watch.deltas, reader.watcher.watch.gaps) == (200, 0)
+            assert (reader.watcher.watch.deltas, reader.watcher.watch.gaps) == (CHANGES, 0)
 
 
 async def test_a_gap_in_the_deltas_is_closed_by_the_snapshot(tmp_path: Path, redis_url: str) -> None:
@@ -378,7 +416,7 @@ async def test_a_gap_in_the_deltas_is_closed_by_the_snapshot(tmp_path: Path, red
     maps = [map_of(URLS, epoch=n + 1, pins=[(user, "cell-2") for user in users[:n]]) for n in range(4)]
     await publish_map(redis_url, maps[0])
     async with Readers(tmp_path, redis_url, poll_s=60.0) as reader:
-        await asyncio.sleep(0.3)
+        await reader.until_it_listens()
         # The change from 1 to 2 is never heard of: as if the connection had been away for that moment.
         await publish_map(redis_url, maps[2], previous=maps[1])
         await reader.until_epoch(3)
@@ -388,13 +426,14 @@ async def test_a_gap_in_the_deltas_is_closed_by_the_snapshot(tmp_path: Path, red
         await publish_map(redis_url, maps[3], previous=maps[2])
         await reader.until_epoch(4)
         assert reader.watcher.watch.deltas == 1
+        assert_moved(figures(reader), "router_map_deltas_total", "router_map_gaps_total")
 
 
 async def test_a_damaged_delta_is_refused_and_the_snapshot_read(tmp_path: Path, redis_url: str) -> None:
     old, new = map_of(URLS, epoch=1), map_of(URLS, epoch=2, pins=[(uuid.uuid4(), "cell-2")])
     await publish_map(redis_url, old)
     async with Readers(tmp_path, redis_url, poll_s=60.0) as reader:
-        await asyncio.sleep(0.3)
+        await reader.until_it_listens()
         delta = diff_maps(old, new)
         assert delta is not None
         document = bytearray(encode_delta(delta))

@@ -12,9 +12,9 @@ import pytest
 from cell.executions import exchange_venue
 from cell.executions.exchange_venue import ExchangeVenue
 from cell.executions.inbox import Inbox
+from cell.executions.instruction_sender import InstructionSender
 from cell.executions.metrics import WORKER_METRICS
 from cell.executions.report_queries import received_seq
-from cell.executions.route import Router
 from cell.executions.sweep import CANCEL_AT_TRY, STUCK_AT_TRY, STUCK_PERIOD_S, UNANSWERED_AFTER_S, StuckSweep
 from cell.executions.venue import VenueListener
 from cell.operations.queries import SUMMARY, read_one
@@ -41,8 +41,8 @@ class Desk:
         self.pool, self.metrics, self.clock = pool, Metrics(WORKER_METRICS), LaterClock()
         cell, clock, metrics, points = "cell-1", SystemClock(), self.metrics, FaultPoints()
         self.inbox = Inbox(pool, venue, cell=cell, clock=clock, metrics=metrics, fault_points=points)
-        self.router = Router(pool, venue, cell=cell, metrics=metrics, fault_points=points)
-        self.sweep = StuckSweep(pool, venue, self.router.send, cell=cell, clock=self.clock, metrics=metrics)
+        self.sender = InstructionSender(pool, venue, cell=cell, metrics=metrics, fault_points=points)
+        self.sweep = StuckSweep(pool, venue, self.sender.send, cell=cell, clock=self.clock, metrics=metrics)
 
     async def try_again(self, after_s: float = UNANSWERED_AFTER_S) -> None:
         self.clock.after += timedelta(seconds=after_s + 1)
@@ -66,7 +66,7 @@ async def working(database: TestDatabase, exchange: ExchangeProcess) -> AsyncIte
             on_reports=desk.inbox.put,
             on_prices=lambda prices, bands, number: None,
         )
-        loops = (venue.run(listener), desk.router.run(), desk.inbox.run_intake(), desk.inbox.run_applier())
+        loops = (venue.run(listener), desk.sender.run(), desk.inbox.run_intake(), desk.inbox.run_applier())
         tasks = [asyncio.create_task(loop) for loop in loops]
         try:
             yield desk

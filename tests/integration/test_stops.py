@@ -59,7 +59,7 @@ class Desk:
         return int(self.call("select brokerage.judge_stops_v1(100)")[0][0])
 
     def send(self, limit: int = 100) -> tuple[int, int]:
-        query = "select triggered, put_off from brokerage.trigger_stops_v1(%s, %s)"
+        query = "select triggered, passed_over from brokerage.trigger_reached_stops_v1(%s, %s)"
         (row,) = self.call(query, limit, self.now)
         return row[0], row[1]
 
@@ -182,7 +182,7 @@ def test_many_stops_of_one_customer_go_in_one_call_and_a_limit_bounds_it(desk: D
     assert desk.send(limit=5) == (2, 0)
 
 
-def test_a_stop_of_a_held_user_is_put_off_not_lost(desk: Desk, cell_database: TestDatabase) -> None:
+def test_a_stop_of_a_held_user_is_deferred_not_lost(desk: Desk, cell_database: TestDatabase) -> None:
     order_id = desk.place("buy", "stop", 110 * DOLLAR)
     with psycopg.connect(cell_database.superuser_dsn) as other:
         other.execute("select 1 from brokerage.users where user_id = %s for update", [desk.user])

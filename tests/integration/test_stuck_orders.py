@@ -17,6 +17,7 @@ from infra.runtime.database import Pool
 from infra.runtime.telemetry import Metrics
 from tests.support.cell_books import MICROS, CellBooks, PlacedOrder
 from tests.support.databases import TestDatabase
+from tests.support.moved_metrics import assert_moved
 from tests.support.venue_books import proven
 
 pytestmark = pytest.mark.anyio
@@ -150,6 +151,7 @@ async def test_silence_ends_in_a_cancel_and_then_before_an_operator_and_the_fund
     assert await bench.shown() == 2, "also an order that is known and whose acknowledgement never came"
     gauge: Any = bench.metrics.gauge("cell_orders_stuck").labels("cell-1")
     assert gauge._value.get() == 2
+    assert_moved(bench.metrics.render(), "cell_orders_stuck", "cell_instructions_asked_total")
     assert await bench.try_again() == [], "asked less often now"
     assert await bench.try_again(STUCK_PERIOD_S) == [("cancel", order.order_id)]
     query = "select held_cash_micros from brokerage.orders where order_id = %s"

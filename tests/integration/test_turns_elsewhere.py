@@ -59,12 +59,14 @@ def test_touched_stops_of_a_locked_user_do_not_hide_the_neighbours(cell: Cell, c
     many = [place(cell, greedy, stop=105_000_000) for _ in range(BACKLOG)]
     one = place(cell, neighbour, stop=105_000_000)
     cell.call("select brokerage.set_reference_prices_v1(array['AAPL'], array[106000000], now())")
-    trigger = "select triggered, put_off, next_after from brokerage.trigger_stops_v1(256, %s, 'always', %s::uuid)"
+    trigger = (
+        "select triggered, passed_over, next_after from brokerage.trigger_reached_stops_v1(256, %s, 'always', %s::uuid)"
+    )
     status = "select order_id from brokerage.orders where status = 'funds_held'"
     assert cell.call("select brokerage.judge_stops_v1(1000)") == [(BACKLOG + 1,)]
     with locked(cell_database, greedy):
-        ((triggered, put_off, after),) = cell.call(trigger, NOON, None)
-        assert (triggered, put_off) == (1, 1)
+        ((triggered, passed_over, after),) = cell.call(trigger, NOON, None)
+        assert (triggered, passed_over) == (1, 1)
         assert cell.call(status) == [(one,)]
         assert cell.call(trigger, NOON, after)[0][:2] == (0, 1)
     while (done := cell.call(trigger, NOON, after)[0])[0]:
@@ -82,10 +84,12 @@ def test_queued_orders_of_a_locked_user_do_not_hide_the_neighbours_at_the_open(
     for _ in range(BACKLOG):
         place(cell, greedy, at=before, hours="XNYS")
     place(cell, neighbour, at=before, hours="XNYS")
-    release = "select released, put_off, next_after from brokerage.release_queued_v1(256, %s, 'XNYS', %s::uuid)"
+    release = (
+        "select released, passed_over, next_after from brokerage.release_queued_orders_v1(256, %s, 'XNYS', %s::uuid)"
+    )
     with locked(cell_database, greedy):
-        ((released, put_off, after),) = cell.call(release, NOON, None)
-        assert (released, put_off) == (1, 1)
+        ((released, passed_over, after),) = cell.call(release, NOON, None)
+        assert (released, passed_over) == (1, 1)
     assert cell.call("select user_id from brokerage.orders where status = 'funds_held'") == [(neighbour,)]
     while (done := cell.call(release, NOON, after)[0])[0]:
         after = done[2]
@@ -98,7 +102,7 @@ def test_the_end_of_a_day_goes_on_behind_a_page_of_a_locked_user(session: Cell, 
     for _ in range(20):
         place(cell, greedy, hours="XNYS")
     place(cell, neighbour, hours="XNYS")
-    expire = "select last_order_id, ended, put_off from brokerage.expire_orders_v1(%s, %s, 8, %s)"
+    expire = "select last_order_id, ended, deferred from brokerage.expire_day_orders_v1(%s, %s, 8, %s)"
     ended = 0
     after: uuid.UUID | None = uuid.UUID(int=0)
     with locked(cell_database, greedy):

@@ -1,4 +1,4 @@
-"""What a customer does: money, orders of every kind, cancels, replacements, repeats; and an operator for him."""
+"""What a customer does: money, orders of every kind, cancels, replacements, repeats; and an operator for them."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -198,7 +198,7 @@ class CustomerRules(BooksMachine):
 
     @rule(pays=st.booleans())
     def lift_the_restriction(self, pays: bool) -> None:
-        """An operator looks, sometimes after the customer made good what he owes."""
+        """An operator looks, sometimes after the customer made good what they owe."""
         if pays and self.model.cash < 0:
             self.deposit(-self.model.cash)
         short = self.model.free(SYMBOL)

@@ -1,4 +1,4 @@
-"""One customer's books beside their model: how deeds are sent to both, and what must hold after each."""
+"""One customer's books beside their model: how writes are sent to both, and what must hold after each."""
 
 import itertools
 import time
@@ -27,7 +27,7 @@ CHECKS = read_sql("cell", "checks")
 SET_BANDS = "select brokerage.set_price_bands_v1(%s::text[], %s::bigint[], %s::bigint[])"
 TELL_PRICE = "select brokerage.set_reference_prices_v1(%s, %s, %s, %s)"
 JUDGE = "select brokerage.judge_stops_v1(1000, 'XNYS')"
-TRIGGER = "select triggered, put_off from brokerage.trigger_stops_v1(1000, %s, 'XNYS')"
+TRIGGER = "select triggered, passed_over from brokerage.trigger_reached_stops_v1(1000, %s, 'XNYS')"
 SESSIONS = [
     (datetime(2026, 11, day, 14, 30, tzinfo=UTC), datetime(2026, 11, day, close, 0, tzinfo=UTC))
     for day, close in [(24, 21), (25, 21), (27, 18), (30, 21)]

@@ -52,14 +52,15 @@ class CellPort:
 
 
 @asynccontextmanager
-async def cell_port(database: TestDatabase, folder: Path, **settings: Any) -> AsyncIterator[CellPort]:
+async def cell_port(database: TestDatabase, folder: Path, *, dsn: str = "", **settings: Any) -> AsyncIterator[CellPort]:
+    """`dsn`: another way to the same database, such as a proxy."""
     generate_key_files(folder)
     with psycopg.connect(database.service_dsn, autocommit=True) as connection:
         connection.execute("select brokerage.set_reference_prices_v1(array['AAPL'], array[100000000], now())")
     app = create_app(
         CellSettings(
             name="cell-1",
-            postgres=PostgresSettings(dsn=database.service_dsn),
+            postgres=PostgresSettings(dsn=dsn or database.service_dsn),
             keys_dir=folder,
             market_hours="always",
             **settings,

@@ -167,6 +167,6 @@ IN_PAIRS = (
                                              having count(*) > 1 order by 1 limit 1) order by k.key limit 2)
            update idempotency_keys k set resource_id = b.resource_id from two a, two b
             where a.place <> b.place and k.user_id = a.user_id and k.key = a.key""",
-        ("keys_name_their_deeds",),
+        ("keys_name_their_effects",),
     ),
 )

@@ -40,45 +40,45 @@ IN_THE_RECORDS = (
         "deleted idempotency key",
         "delete from idempotency_keys "
         "where ctid = (select ctid from idempotency_keys where outcome = 'accepted' limit 1)",
-        ("keys_name_their_deeds",),
+        ("keys_name_their_effects",),
     ),
     Corruption(
         "acceptance turned into a refusal",
         """update idempotency_keys set outcome = 'INSUFFICIENT_BUYING_POWER', resource_id = null
             where ctid = (select ctid from idempotency_keys where outcome = 'accepted' limit 1)""",
-        ("keys_name_their_deeds",),
+        ("keys_name_their_effects",),
     ),
     Corruption(
         "key that will be forgotten too early",
         "update idempotency_keys set at = at - interval '3 days' "
         "where ctid = (select ctid from idempotency_keys where outcome = 'accepted' limit 1)",
-        ("keys_name_their_deeds",),
+        ("keys_name_their_effects",),
     ),
     Corruption(
         "first answer lost",
         """update idempotency_keys set figures = '{}' where ctid = (
                select k.ctid from idempotency_keys k join orders o on o.order_id = k.resource_id
                 where o.side = 'sell' and o.replaces is null and k.outcome = 'accepted' limit 1)""",
-        ("keys_name_their_deeds",),
+        ("keys_name_their_effects",),
     ),
     Corruption(
         "first answer with another hold",
         """update idempotency_keys set figures = figures || '{"held": 1}' where ctid = (
                select k.ctid from idempotency_keys k join orders o on o.order_id = k.resource_id
                 where o.side = 'buy' and o.replaces is null and k.outcome = 'accepted' limit 1)""",
-        ("keys_name_their_deeds",),
+        ("keys_name_their_effects",),
     ),
     Corruption(
         "cancel turned into a refusal",
         "update idempotency_keys set outcome = 'ORDER_NOT_OPEN' "
         "where ctid = (select ctid from idempotency_keys where outcome = 'pending_cancel' limit 1)",
-        ("keys_name_their_deeds",),
+        ("keys_name_their_effects",),
     ),
     Corruption(
         "pending cancel told as done",
         "update idempotency_keys set outcome = 'cancelled' "
         "where ctid = (select ctid from idempotency_keys where outcome = 'pending_cancel' limit 1)",
-        ("keys_name_their_deeds",),
+        ("keys_name_their_effects",),
     ),
     Corruption(
         "refused replacement of nobody's order",
@@ -91,19 +91,19 @@ IN_THE_RECORDS = (
         """update idempotency_keys k
               set resource_id = (select order_id from orders o where o.user_id <> k.user_id limit 1)
             where ctid = (select ctid from idempotency_keys where outcome = 'accepted' limit 1)""",
-        ("keys_name_their_deeds",),
+        ("keys_name_their_effects",),
     ),
     Corruption(
         "key given to another user",
         """update idempotency_keys k set user_id = (select user_id from users u where u.user_id <> k.user_id limit 1)
             where ctid = (select ctid from idempotency_keys where outcome = 'accepted' limit 1)""",
-        ("keys_name_their_deeds",),
+        ("keys_name_their_effects",),
     ),
     Corruption(
         "limit price of a resting sale",
         """update orders set limit_px_micros = limit_px_micros + 10000
             where ctid = (select ctid from orders where side = 'sell' and status = 'routed' limit 1)""",
-        ("keys_name_their_deeds",),
+        ("keys_name_their_effects",),
     ),
     Corruption(
         "limit price of a resting purchase",
@@ -249,7 +249,7 @@ IN_THE_RECORDS = (
         """with gone as (delete from orders where ctid = (select ctid from orders where status = 'cancelled' limit 1)
                       returning order_id)
            delete from order_events e using gone where e.order_id = gone.order_id""",
-        ("orders_have_their_hold", "sequences_have_no_gaps", "keys_name_their_deeds"),
+        ("orders_have_their_hold", "sequences_have_no_gaps", "keys_name_their_effects"),
     ),
     Corruption(
         "a report waits although its execution is here",
@@ -310,7 +310,7 @@ IN_THE_RECORDS = (
                            where kind = 'fill' and not exists (
                                select from executions y where y.order_id = x.order_id and y.ref_exec_id = x.exec_id)
                            limit 1)""",
-        ("what_gave_way_was_taken_back", "orders_equal_executions", "fills_are_posted"),
+        ("superseded_executions_were_taken_back", "orders_equal_executions", "fills_are_posted"),
     ),
     Corruption(
         "a fill that gave way counts",
@@ -322,18 +322,18 @@ IN_THE_RECORDS = (
         "a fill that gave way has a cost basis",
         """update executions set basis_micros = 1
             where ctid = (select ctid from executions where stands_qty_micros = 0 limit 1)""",
-        ("what_gave_way_was_taken_back",),
+        ("superseded_executions_were_taken_back",),
     ),
     Corruption(
         "what a fill gave way to is gone",
         """delete from executions x using executions t
             where t.stands_qty_micros = 0 and x.ref_exec_id = t.exec_id and x.order_id = t.order_id""",
-        ("what_gave_way_was_taken_back", "orders_equal_executions", "fills_are_posted", "fills_have_events"),
+        ("superseded_executions_were_taken_back", "orders_equal_executions", "fills_are_posted", "fills_have_events"),
     ),
     Corruption(
         "shares are said to stand of a fill that gave way",
         """update executions set stands_qty_micros = 1000000
             where ctid = (select ctid from executions where stands_qty_micros = 0 and kind = 'fill' limit 1)""",
-        ("what_gave_way_was_taken_back", "fills_are_posted"),
+        ("superseded_executions_were_taken_back", "fills_are_posted"),
     ),
 )

@@ -9,5 +9,5 @@ class Corruption:
     """What somebody with every privilege does to the books, and the checks that must speak; others may, too."""
 
     name: str
-    deed: LiteralString
+    statement: LiteralString
     found_by: tuple[str, ...]

@@ -51,12 +51,13 @@ class Template:
     def clone(self) -> Iterator[TestDatabase]:
         name = f"{self.roles.database}_test_{next(_numbers)}"
         create = sql.SQL("create database {} template {} owner {}")
-        _execute(self.server, create.format(*(sql.Identifier(part) for part in (name, self.name, self.roles.owner))))
-        try:
-            database = _database(self.server, self.roles, name)
+        with psycopg.connect(self.server.superuser_dsn, autocommit=True) as connection:
+            connection.execute(create.format(*(sql.Identifier(part) for part in (name, self.name, self.roles.owner))))
             # the rights on a database are no part of a template, those on what is in it are
-            _run(self.server.superuser_dsn, database_rights(self.roles, name))
-            yield database
+            for statement in database_rights(self.roles, name):
+                connection.execute(statement.encode())
+        try:
+            yield _database(self.server, self.roles, name)
         finally:
             _execute(self.server, sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
 

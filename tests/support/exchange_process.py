@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 
 import msgspec
@@ -52,6 +53,10 @@ class ExchangeProcess:
         if self.process.poll() is None:
             self.process.send_signal(how)
         return self.process.wait(DEADLINE_S)
+
+    def metrics(self) -> str:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.operator_port}/metrics", timeout=DEADLINE_S) as answer:
+            return str(answer.read(), "utf-8")
 
     def operate(
         self, method: str, path: str, body: bytes = b"", role: str = "operator", media_type: str | None = None

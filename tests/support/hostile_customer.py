@@ -1,8 +1,8 @@
 """A customer who sends everything that there is, and sends it badly.
 
-He sends a request twice at once over two app servers, changes the body under the same key, gives up in the middle and
-comes back with it at the end, spells one order in two ways, and repeats everything that he ever sent. He keeps what he
-sent and what he heard, and judges nothing: `heard_right` and the statement do.
+They send a request twice at once over two app servers, change the body under the same key, give up in the middle and
+come back with it at the end, spell one order in two ways, and repeat everything that they ever sent. They keep what
+they sent and heard, and judge nothing: `wrong_answers` and the statement do.
 """
 
 import asyncio
@@ -37,7 +37,7 @@ class Heard:
 
 @dataclass
 class Ask:
-    """One content under a key; `deed.asks` has several if the customer changed his mind about it."""
+    """One content under a key; `write.asks` has several if the customer changed their mind about it."""
 
     path: str
     body: Body | None
@@ -45,7 +45,7 @@ class Ask:
 
 
 @dataclass
-class Deed:
+class Write:
     method: str
     key: str
     asks: list[Ask]
@@ -69,7 +69,7 @@ class HostileCustomer:
     session: aiohttp.ClientSession
     signer: RouteTokenSigner
     tally: Counter[str]
-    deeds: list[Deed] = field(default_factory=list)
+    writes: list[Write] = field(default_factory=list)
     orders: list[Body] = field(default_factory=list)
     """As they were answered when they were placed."""
 
@@ -77,7 +77,7 @@ class HostileCustomer:
     def chance(self) -> random.Random:
         return self.choices.chance
 
-    # -- how he sends -------------------------------------------------------------------------------------------------
+    # -- how it is sent -----------------------------------------------------------------------------------------------
 
     async def fund(self) -> None:
         """Before anything else, so that the order of shares and trades is known."""
@@ -89,30 +89,30 @@ class HostileCustomer:
 
     async def trade(self, count: int) -> None:
         for _ in range(count):
-            if self.deeds and self.chance.random() < 0.06:
+            if self.writes and self.chance.random() < 0.06:
                 self.tally["repeated at random"] += 1
-                await self._once(deed := self.chance.choice(self.deeds), self.chance.choice(deed.asks))
+                await self._once(write := self.chance.choice(self.writes), self.chance.choice(write.asks))
                 continue
             await self._send_badly(await self._next_deed())
 
     async def come_back(self) -> None:
         """Everything that has no answer yet, in any order."""
-        left = [deed for deed in self.deeds if any(not ask.heard for ask in deed.asks)]
+        left = [write for write in self.writes if any(not ask.heard for ask in write.asks)]
         self.chance.shuffle(left)
-        for deed in left:
-            knows_nothing = not any(ask.heard for ask in deed.asks)
-            await self._insist(deed)
-            if deed.was_given_up and knows_nothing:
-                done = deed.done()
+        for write in left:
+            knows_nothing = not any(ask.heard for ask in write.asks)
+            await self._insist(write)
+            if write.was_given_up and knows_nothing:
+                done = write.done()
                 self.tally["given up, was done" if done and done[1].replayed else "given up, was not done"] += 1
 
     async def repeat_everything(self) -> None:
-        for deed in self.chance.sample(self.deeds, len(self.deeds)):
-            for ask in deed.asks:
-                await self._insist_once(deed, ask)
+        for write in self.chance.sample(self.writes, len(self.writes)):
+            for ask in write.asks:
+                await self._insist_once(write, ask)
 
     async def run_errands(self, set_faults: Callable[[dict[str, float]], Awaitable[None]]) -> None:
-        """One of each that chance may not have met; his funds are untouched before."""
+        """One of each that chance may not have met; their funds are untouched before."""
         px = self.choices.prices["GME"]
         buy = {"symbol": "GME", "side": "buy", "type": "limit", "qty": "4", "time_in_force": "gtc"}
         near, rests = {**buy, "limit_price": dollars(px)}, {**buy, "limit_price": dollars(to_tick(px * 93 // 100))}
@@ -149,8 +149,8 @@ class HostileCustomer:
         await self._must("DELETE", f"/v1/orders/{uuid.uuid4()}", None, 404)
 
     async def _must(self, method: str, path: str, body: Body | None, status: int, if_match: str | None = None) -> Body:
-        await self._insist(deed := self._note(method, path, body, if_match))
-        heard = deed.asks[0].heard[0]
+        await self._insist(write := self._note(method, path, body, if_match))
+        heard = write.asks[0].heard[0]
         assert heard.status == status, (method, path, body, heard)
         said: Body = heard.body
         return said
@@ -185,47 +185,47 @@ class HostileCustomer:
                 return items
             token = f"&page_token={page['next_page_token']}"
 
-    async def _send_badly(self, deed: Deed) -> None:
-        first, style = deed.asks[0], self.chance.random()
+    async def _send_badly(self, write: Write) -> None:
+        first, style = write.asks[0], self.chance.random()
         if style < 0.3:
-            await self._insist_once(deed, first)
+            await self._insist_once(write, first)
         elif style < 0.55:
             self.tally["sent twice at once"] += 1
-            await asyncio.gather(*(self._once(deed, first) for _ in range(self.chance.choice((2, 2, 3)))))
-            await self._insist_once(deed, first)
+            await asyncio.gather(*(self._once(write, first) for _ in range(self.chance.choice((2, 2, 3)))))
+            await self._insist_once(write, first)
         elif style < 0.75:
             self.tally["given up"] += 1
-            deed.was_given_up = True
-            await self._once(deed, first, give_up_s=self.chance.choice((0.002, 0.005, 0.01, 0.03)))
+            write.was_given_up = True
+            await self._once(write, first, give_up_s=self.chance.choice((0.002, 0.005, 0.01, 0.03)))
         elif style < 0.85 and first.body is not None:
             self.tally["changed under its key"] += 1
-            deed.asks.append(Ask(first.path, self.choices.another(first.body)))
-            asks = self.chance.sample(deed.asks, 2)
-            await asyncio.gather(*(self._once(deed, ask) for ask in asks))
-            await self._insist(deed)
+            write.asks.append(Ask(first.path, self.choices.another(first.body)))
+            asks = self.chance.sample(write.asks, 2)
+            await asyncio.gather(*(self._once(write, ask) for ask in asks))
+            await self._insist(write)
         else:
-            await self._insist_once(deed, first)
-            await self._insist_once(deed, first)
-        self._remember(deed)
+            await self._insist_once(write, first)
+            await self._insist_once(write, first)
+        self._remember(write)
 
-    async def _insist(self, deed: Deed) -> None:
-        for ask in deed.asks:
+    async def _insist(self, write: Write) -> None:
+        for ask in write.asks:
             if not ask.heard:
-                await self._insist_once(deed, ask)
+                await self._insist_once(write, ask)
 
-    async def _insist_once(self, deed: Deed, ask: Ask) -> None:
+    async def _insist_once(self, write: Write, ask: Ask) -> None:
         ends_at = time.monotonic() + INSIST_S
-        while not await self._once(deed, ask):
-            assert time.monotonic() < ends_at, f"nobody answers {deed}"
+        while not await self._once(write, ask):
+            assert time.monotonic() < ends_at, f"nobody answers {write}"
             self.tally["insisted"] += 1
             await asyncio.sleep(0.05)
 
-    async def _once(self, deed: Deed, ask: Ask, give_up_s: float = 10.0) -> bool:
-        headers = {"X-Idempotency-Key": deed.key}
-        if deed.if_match is not None:
-            headers["If-Match"] = deed.if_match
+    async def _once(self, write: Write, ask: Ask, give_up_s: float = 10.0) -> bool:
+        headers = {"X-Idempotency-Key": write.key}
+        if write.if_match is not None:
+            headers["If-Match"] = write.if_match
         content = None if ask.body is None else self._spell(ask.body)
-        heard = await self._send(deed.method, ask.path, content, headers, self.chance.randrange(2), give_up_s)
+        heard = await self._send(write.method, ask.path, content, headers, self.chance.randrange(2), give_up_s)
         if heard is None:
             return False
         ask.heard.append(heard)
@@ -263,19 +263,24 @@ class HostileCustomer:
             return None
         return Heard(answer.status, answer.headers.get("Idempotency-Replayed") == "true", body)
 
-    # -- what he sends ------------------------------------------------------------------------------------------------
+    # -- what is sent -------------------------------------------------------------------------------------------------
 
-    def _note(self, method: str, path: str, body: Body | None, if_match: str | None = None) -> Deed:
-        deed = Deed(method, self.chance.randbytes(12).hex(), [Ask(path, body)], if_match)
-        self.deeds.append(deed)
-        return deed
+    def _note(self, method: str, path: str, body: Body | None, if_match: str | None = None) -> Write:
+        write = Write(method, self.chance.randbytes(12).hex(), [Ask(path, body)], if_match)
+        self.writes.append(write)
+        return write
 
-    def _remember(self, deed: Deed) -> None:
-        done = deed.done()
-        if done is not None and done[1].status in (201, 202) and "order_id" in done[1].body and deed.method != "DELETE":
+    def _remember(self, write: Write) -> None:
+        done = write.done()
+        if (
+            done is not None
+            and done[1].status in (201, 202)
+            and "order_id" in done[1].body
+            and write.method != "DELETE"
+        ):
             self.orders.append(done[1].body)
 
-    async def _next_deed(self) -> Deed:
+    async def _next_deed(self) -> Write:
         draw = self.chance.random()
         if draw < 0.5 or not self.orders:
             return self._note("POST", "/v1/orders", self.choices.order())

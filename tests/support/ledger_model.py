@@ -550,14 +550,14 @@ class ModelAccount:
         self._hold_again(order, qty - old.qty, upwards=True)
         self._restrict(order)
 
-    def _post(self, order: ModelOrder, deed: str) -> int:
+    def _post(self, order: ModelOrder, kind: str) -> int:
         """Post what the trades that stand cost beyond what was posted; the status follows the quantity."""
         cost = half_even(order.exact) - order.posted
         order.posted += cost
         self.cash += cost if order.side == "sell" else -cost
         is_filled = order.leaves == 0
         if order.amount is not None:
-            is_filled = deed == "last fill" or (order.status == "filled" and deed != "bust")
+            is_filled = kind == "last fill" or (order.status == "filled" and kind != "bust")
         if is_filled:
             order.status = "filled"
         elif order.status == "filled":

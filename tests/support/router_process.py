@@ -80,7 +80,7 @@ class RouterProcess:
 
     def readiness(self) -> Any:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.operator_port}/health/ready", timeout=1) as answer:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.operator_port}/health/ready", timeout=5) as answer:
                 return json.load(answer)
         except urllib.error.HTTPError as error:
             with error:
@@ -89,7 +89,7 @@ class RouterProcess:
             return None
 
     def metrics(self) -> str:
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.operator_port}/metrics", timeout=2) as answer:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.operator_port}/metrics", timeout=20) as answer:
             return str(answer.read().decode())
 
     def signal(self, number: signal.Signals) -> None:

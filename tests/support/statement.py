@@ -1,4 +1,4 @@
-"""What a customer's books must say, from three sources alone: what he sent, what he was answered, and what the exchange
+"""What a customer's books must say, from three sources alone: what they sent, what was answered, and what the exchange
 wrote down and told. Shares no code with the cell, reads none of its tables, and needs nothing but whole numbers.
 
 Rules, from the design: a hold rounds up; a fill posts round-half-even(exact cost so far) minus what is posted; a sale
@@ -12,7 +12,7 @@ from decimal import Decimal
 from fractions import Fraction
 from typing import Any
 
-from tests.support.hostile_customer import Ask, Deed, Heard
+from tests.support.hostile_customer import Ask, Heard, Write
 
 MICROS = 1_000_000
 STATUS_OF = {"new": "routed"}
@@ -129,17 +129,17 @@ class Position:
 class Statement:
     """Made once, after everything has come to rest."""
 
-    def __init__(self, deeds: Iterable[Deed], reports: Iterable[Mapping[str, Any]], log: Mapping[str, VenueOrder]):
+    def __init__(self, writes: Iterable[Write], reports: Iterable[Mapping[str, Any]], log: Mapping[str, VenueOrder]):
         self.problems: list[str] = []
         self.deposits: dict[str, int] = {}
         self.transfers: dict[str, tuple[str, int]] = {}
         self.orders: dict[str, Order] = {}
         self.positions: dict[str, Position] = {}
-        done = [(deed, *found) for deed in deeds if (found := deed.done()) is not None]
-        for deed, ask, heard in done:
-            self._make(deed, ask, heard)
-        for deed, ask, heard in done:
-            self._end(deed, ask, heard)
+        done = [(write, *found) for write in writes if (found := write.done()) is not None]
+        for write, ask, heard in done:
+            self._make(write, ask, heard)
+        for write, ask, heard in done:
+            self._end(write, ask, heard)
         for order_id, order in self.orders.items():
             order.venue = log.get(order_id)
         for order in self.orders.values():
@@ -160,7 +160,7 @@ class Statement:
 
     # -- what was answered --------------------------------------------------------------------------------------------
 
-    def _make(self, deed: Deed, ask: Ask, heard: Heard) -> None:
+    def _make(self, write: Write, ask: Ask, heard: Heard) -> None:
         said, asked = heard.body, ask.body or {}
         if heard.status == 201 and ask.path == "/v1/deposits":
             self.deposits[said["deposit_id"]] = micros(asked["amount"])
@@ -173,7 +173,7 @@ class Statement:
         elif heard.status == 201 and ask.path == "/v1/orders":
             self._compare(said["order_id"], {"time_in_force": "day", "client_order_id": None, **asked}, said)
             self.orders[said["order_id"]] = Order(said["order_id"], said)
-        elif heard.status == 202 and deed.method == "PATCH":
+        elif heard.status == 202 and write.method == "PATCH":
             self._compare(said["order_id"], {name: value for name, value in asked.items() if name != "qty"}, said)
             self.orders[said["order_id"]] = Order(
                 said["order_id"], said, replaces=said["replaces"], was_pending=said["status"] == "pending_replace"
@@ -185,10 +185,10 @@ class Statement:
             if (micros(value) != micros(said[name])) if is_number else value != said[name]:
                 self.problems.append(f"order {order_id}: asked for {name} {value}, answered {said[name]}")
 
-    def _end(self, deed: Deed, ask: Ask, heard: Heard) -> None:
-        if deed.method == "DELETE" and heard.status == 200:
+    def _end(self, write: Write, ask: Ask, heard: Heard) -> None:
+        if write.method == "DELETE" and heard.status == 200:
             self.orders[heard.body["order_id"]].ended = "cancelled"
-        elif deed.method == "PATCH" and heard.status == 202 and heard.body["status"] != "pending_replace":
+        elif write.method == "PATCH" and heard.status == 202 and heard.body["status"] != "pending_replace":
             self.orders[heard.body["replaces"]].ended = "replaced"
 
     def _link(self, order: Order) -> None:

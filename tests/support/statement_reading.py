@@ -1,4 +1,4 @@
-"""A customer's books as he reads them through the API, and every difference to his statement, in words."""
+"""A customer's books as read through the API, and every difference to their statement, in words."""
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator
@@ -7,31 +7,31 @@ from fractions import Fraction
 from hashlib import sha256
 from typing import Any
 
-from tests.support.hostile_customer import Deed, HostileCustomer
+from tests.support.hostile_customer import HostileCustomer, Write
 from tests.support.statement import ENDED, MICROS, Order, Statement, half_even, micros
 
 EPOCH = datetime.fromisoformat("1970-01-01T00:00:00Z")
 
 
-def heard_right(deed: Deed) -> Iterator[str]:
+def wrong_answers(write: Write) -> Iterator[str]:
     """One key, one content, one answer: whoever was asked, however often, and whatever died meanwhile."""
     owners = []
-    for ask in deed.asks:
+    for ask in write.asks:
         stored = [heard for heard in ask.heard if heard.code != "IDEMPOTENCY_KEY_REUSED"]
         if stored:
             owners.append(ask)
         if not ask.heard:
-            yield f"{deed.method} {ask.path} under {deed.key} was never answered"
+            yield f"{write.method} {ask.path} under {write.key} was never answered"
         if stored and len(stored) != len(ask.heard):
-            yield f"{deed.method} {ask.path} under {deed.key} was answered and refused: {ask.heard}"
+            yield f"{write.method} {ask.path} under {write.key} was answered and refused: {ask.heard}"
         if len({(heard.status, _steady(heard.body)) for heard in stored}) > 1:
-            yield f"{deed.method} {ask.path} under {deed.key} has several answers: {stored}"
+            yield f"{write.method} {ask.path} under {write.key} has several answers: {stored}"
         if sum(not heard.replayed for heard in stored) > 1:
-            yield f"{deed.method} {ask.path} under {deed.key} was done more than once: {stored}"
+            yield f"{write.method} {ask.path} under {write.key} was done more than once: {stored}"
         if any(heard.status >= 500 or heard.status in (400, 401, 421, 429) for heard in ask.heard):
-            yield f"{deed.method} {ask.path} under {deed.key}: {ask.heard}"
+            yield f"{write.method} {ask.path} under {write.key}: {ask.heard}"
     if len(owners) != 1:
-        yield f"{deed.method} under {deed.key}: {len(owners)} contents were taken, not one"
+        yield f"{write.method} under {write.key}: {len(owners)} contents were taken, not one"
 
 
 def _steady(body: Any) -> str:
@@ -39,7 +39,7 @@ def _steady(body: Any) -> str:
 
 
 async def differences(customer: HostileCustomer, statement: Statement) -> list[str]:
-    found = [*statement.problems, *(word for deed in customer.deeds for word in heard_right(deed))]
+    found = [*statement.problems, *(word for write in customer.writes for word in wrong_answers(write))]
     account, portfolio = await customer.read("/v1/account"), await customer.read("/v1/portfolio")
     positions = {row["symbol"]: row for row in await customer.read_all("/v1/positions")}
     orders = await customer.read_all("/v1/orders")
@@ -117,7 +117,7 @@ async def _check_history(customer: HostileCustomer, order: Order, row: Any, chec
 
 
 def _check_ledger(customer: HostileCustomer, statement: Statement, ledger: list[Any], check: Any) -> None:
-    """The customer proves his own journal: chain, balance, and that it adds up to what he has."""
+    """The customer proves their own journal: chain, balance, and that it adds up to what they have."""
     totals: Counter[tuple[str, str]] = Counter()
     traded: defaultdict[str, list[int]] = defaultdict(list)
     brought: dict[str, str] = {}

@@ -6,6 +6,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, LiteralString
@@ -44,6 +45,11 @@ class WorkerProcess:
         command = [sys.executable, "-m", "cell", "work"]
         self.process = subprocess.Popen(command, env=self.environ | {"FAULT_POINTS": fault_points})
         self.starts += 1
+
+    def metrics(self) -> str:
+        port = self.environ["CELL_OPERATOR__PORT"]
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=DEADLINE_S) as answer:
+            return str(answer.read(), "utf-8")
 
     def end(self, how: signal.Signals = signal.SIGTERM) -> int:
         assert self.process is not None
@@ -122,6 +128,21 @@ async def cancel(books: CellBooks, orders: list[PlacedOrder]) -> None:
         await insist(books.cancel, chunk, "pending_cancel")
 
 
+async def insist_one(books: CellBooks, order: PlacedOrder, **how: int) -> None:
+    """Replace one order, again and again while another writer has its user."""
+    (outcome,) = await books.replace([order], **how)
+    if outcome == "SKIPPED":
+        await asyncio.sleep(0.01)
+        await insist_one(books, order, **how)
+    else:
+        assert outcome in ("accepted", "ORDER_NOT_OPEN")
+
+
+async def chain_lengths(books: CellBooks) -> list[tuple[Any, ...]]:
+    """How many orders each user has: replacements make chains."""
+    return await rows(books, "select user_id, count(*) from brokerage.orders group by 1")
+
+
 def venue_orders(exchange: ExchangeProcess) -> dict[UUID, tuple[str, int, int]]:
     """order -> (status, cum_qty, number of fills), as the exchange's own log has it."""
     with sqlite3.connect(exchange.data_dir / "exchange.sqlite3") as log:
@@ -144,15 +165,27 @@ async def cell_orders(books: CellBooks) -> dict[UUID, tuple[str, int, int]]:
     return {order_id: (status, cum_qty, fills) for order_id, status, cum_qty, fills in found}
 
 
+async def venue_is_at_rest(books: CellBooks, exchange: ExchangeProcess) -> bool:
+    """Nothing more is planned at the venue, and the cell has taken in and applied every report."""
+    with sqlite3.connect(exchange.data_dir / "exchange.sqlite3") as log:
+        ((planned,),) = log.execute("select count(*) from orders where steps <> cast('[]' as blob)").fetchall()
+        ((behind,),) = log.execute("select count(*) from sessions where acked_seq < last_seq").fetchall()
+    log.close()
+    return planned == behind == 0 and await no_rows(books, "select from brokerage.inbox")
+
+
 async def agree(books: CellBooks, exchange: ExchangeProcess) -> None:
-    """Everything sent, answered and applied; the cell's orders are the exchange's; the books are closed."""
+    """Everything sent, answered and applied; the cell's orders are the exchange's; the books are closed.
+
+    In this order: an order that is still to be sent may be planned at the venue a moment after it was looked at.
+    """
 
     async def settled() -> bool:
-        ((instructions, inbox),) = await rows(
-            books,
-            "select (select count(*) from brokerage.venue_instructions), (select count(*) from brokerage.inbox)",
+        return (
+            await no_rows(books, "select from brokerage.venue_instructions")
+            and await venue_is_at_rest(books, exchange)
+            and await cell_orders(books) == venue_orders(exchange)
         )
-        return instructions == inbox == 0 and await cell_orders(books) == venue_orders(exchange)
 
     try:
         await until("cell and exchange agree", settled)

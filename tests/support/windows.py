@@ -15,11 +15,11 @@ DEADLINE_S = 30.0
 class Windows:
     """The windows of one process under test, all closed at first."""
 
-    def __init__(self, folder: Path, points: Iterable[str], deed: str = "kill") -> None:
+    def __init__(self, folder: Path, points: Iterable[str], action: str = "kill") -> None:
         self._markers = {point: folder / point for point in points}
         for marker in self._markers.values():
             marker.touch()
-        self.fault_points = ",".join(f"{point}={deed}@{marker}" for point, marker in self._markers.items())
+        self.fault_points = ",".join(f"{point}={action}@{marker}" for point, marker in self._markers.items())
         self.hits: Counter[str] = Counter()
 
     def open(self, point: str) -> None:

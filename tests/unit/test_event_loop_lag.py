@@ -9,6 +9,7 @@ from infra.runtime import event_loop_lag
 from infra.runtime.event_loop_lag import measured_lag
 from infra.runtime.telemetry import EVENT_LOOP_LAG, RUNTIME_METRICS, Metrics, metrics_markdown
 from tests.support.eventually import eventually
+from tests.support.moved_metrics import assert_moved
 
 pytestmark = pytest.mark.anyio
 
@@ -28,6 +29,7 @@ async def test_a_blocked_loop_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
 
         await eventually(is_measured)
         assert sample("sum") >= 0.15
+        assert_moved(metrics.render(), "python_event_loop_lag_seconds")
 
 
 def test_every_process_has_the_client_librarys_collectors() -> None:

@@ -11,6 +11,7 @@ from msgspec import UNSET, Raw, UnsetType
 from cell import errors
 from cell.accounts.queries import find_account
 from cell.caller import Answer, Caller, Moment, format_time, idempotency_key
+from cell.commands.arguments import DepositArguments
 from cell.commands.batcher import Batcher
 from cell.commands.command import Command, CommandKind
 from cell.commands.fingerprint import fingerprint
@@ -67,7 +68,7 @@ async def deposit_cash(batcher: Batcher, caller: Caller, key: str, raw: bytes) -
         caller.user_id,
         key,
         deposit_fingerprint(amount_micros),
-        (amount_micros,),
+        DepositArguments(amount_micros),
     )
     outcome = await settled(batcher, command)
     if outcome.outcome != "accepted":

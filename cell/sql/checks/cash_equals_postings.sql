@@ -4,8 +4,10 @@ select coalesce(u.user_id, p.user_id) as user_id, u.cash_micros, p.cash as poste
   from brokerage.users u
   full join (
         select user_id,
-               sum(case when account <> 'cash' then 0 when direction = 'credit' then amount_micros else -amount_micros end) as cash,
-               sum(case when account <> 'cash_held' then 0 when direction = 'credit' then amount_micros else -amount_micros end)
+               sum(case when account <> 'cash' then 0 when direction = 'credit' then amount_micros
+                        else -amount_micros end) as cash,
+               sum(case when account <> 'cash_held' then 0 when direction = 'credit' then amount_micros
+                        else -amount_micros end)
                    as cash_held
           from brokerage.all_postings
          where unit = 'USD'

@@ -10,4 +10,5 @@ select coalesce(e.user_id, p.user_id) as user_id, coalesce(e.seq, p.entry_seq) a
           from brokerage.all_postings
          group by user_id, entry_seq
        ) p on p.user_id = e.user_id and p.entry_seq = e.seq
- where e.user_id is null or p.user_id is null or first_line <> 1 or last_line <> line_count or number_count <> line_count
+ where e.user_id is null or p.user_id is null or first_line <> 1 or last_line <> line_count
+     or number_count <> line_count

@@ -1,10 +1,11 @@
--- Every execution has its entry of its own kind, which moves exactly its quantity and its cost through `clearing`, and there
--- is no such entry without an execution. The cost is round-half-even(exact cost so far) minus what was posted before. A bust
--- takes its fill's quantity and cost back, a correction puts its own in their place; one that changes nothing has no entry,
--- nor has one that gave way, of which nothing or what it takes back stands.
+-- Every execution has its entry of its own kind, which moves exactly its quantity and its cost through `clearing`, and
+-- there is no such entry without an execution. The cost is round-half-even(exact cost so far) minus what was posted
+-- before. A bust takes its fill's quantity and cost back, a correction puts its own in their place; one that changes
+-- nothing has no entry, nor has a superseded one, of which nothing or what it takes back stands.
 with counted as not materialized (
     select *, coalesce(stands_qty_micros, last_qty_micros) as qty,
-           coalesce(stands_qty_micros, last_qty_micros)::numeric * coalesce(stands_px_micros, last_px_micros) as exact  -- 1e-12 dollars
+           -- 1e-12 dollars
+           coalesce(stands_qty_micros, last_qty_micros)::numeric * coalesce(stands_px_micros, last_px_micros) as exact
       from brokerage.all_executions
 ),
 known as (
@@ -16,7 +17,8 @@ known as (
             and t.session = x.session and t.trade_date = x.ref_trade_date and t.exec_id = x.ref_exec_id
 ),
 priced as (
-    select k.*, sum(exact_change) over so_far as exact_after, sum(exact_change) over so_far - exact_change as exact_before
+    select k.*, sum(exact_change) over so_far as exact_after,
+           sum(exact_change) over so_far - exact_change as exact_before
       from known k
     window so_far as (partition by user_id, order_id order by entry_seq, kind = 'correct' rows unbounded preceding)
 ),
@@ -26,14 +28,18 @@ rounded as (
       cross join lateral (values (div(exact_after, 1000000), mod(exact_after, 1000000))) as x (quotient, remainder)
       cross join lateral (values (div(exact_before, 1000000), mod(exact_before, 1000000))) as y (quotient, remainder)
       cross join lateral (select x.quotient
-            + case when x.remainder > 500000 or (x.remainder = 500000 and mod(x.quotient, 2) = 1) then 1 else 0 end as micros) a
+            + case when x.remainder > 500000 or (x.remainder = 500000 and mod(x.quotient, 2) = 1) then 1 else 0 end
+                as micros) a
       cross join lateral (select y.quotient
-            + case when y.remainder > 500000 or (y.remainder = 500000 and mod(y.quotient, 2) = 1) then 1 else 0 end as micros) b
+            + case when y.remainder > 500000 or (y.remainder = 500000 and mod(y.quotient, 2) = 1) then 1 else 0 end
+                as micros) b
 ),
 posted as (
     select e.user_id, e.seq, e.order_id, e.kind,
-           sum(case when l.unit <> 'USD' then 0 when l.direction = 'credit' then l.amount_micros else -l.amount_micros end) as paid,
-           sum(case when l.unit = 'USD' then 0 when l.direction = 'debit' then l.amount_micros else -l.amount_micros end) as got,
+           sum(case when l.unit <> 'USD' then 0 when l.direction = 'credit' then l.amount_micros
+                    else -l.amount_micros end) as paid,
+           sum(case when l.unit = 'USD' then 0 when l.direction = 'debit' then l.amount_micros
+                    else -l.amount_micros end) as got,
            max(l.unit) filter (where l.unit <> 'USD') as symbol
       from brokerage.all_journal_entries e
       left join brokerage.all_postings l on l.user_id = e.user_id and l.entry_seq = e.seq and l.account = 'clearing'

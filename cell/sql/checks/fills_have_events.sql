@@ -1,5 +1,5 @@
--- Every execution is told by exactly one order event, with its quantity and price, and no event tells a fill that is not there.
--- One by one, not summed up: two that are told wrong do not make up for each other.
+-- Every execution has exactly one order event, with its quantity and price, and no event names a fill that is not
+-- there. One by one, not summed up: two wrong ones do not make up for each other.
 select coalesce(x.user_id, v.user_id) as user_id, coalesce(x.order_id, v.order_id) as order_id,
        coalesce(x.exec_id, v.exec_id) as exec_id, coalesce(x.last_qty_micros, v.last_qty_micros) as qty,
        x.execution_count, v.event_count

@@ -1,7 +1,9 @@
 -- Held cash and held shares are the sums over open orders, and an ended order holds nothing.
-select coalesce(u.user_id, o.user_id) as user_id, 'USD' as unit, u.cash_held_micros as held_micros, o.held as held_by_orders
+select coalesce(u.user_id, o.user_id) as user_id, 'USD' as unit, u.cash_held_micros as held_micros,
+       o.held as held_by_orders
   from brokerage.users u
-  full join (select user_id, sum(held_cash_micros) as held from brokerage.orders group by user_id) o on o.user_id = u.user_id
+  full join (select user_id, sum(held_cash_micros) as held from brokerage.orders group by user_id) o on o.user_id
+      = u.user_id
  where u.purged_at is null and coalesce(u.cash_held_micros, 0) <> coalesce(o.held, 0)
 union all
 select coalesce(p.user_id, o.user_id), coalesce(p.symbol, o.symbol), p.qty_held_micros, o.held

@@ -1,7 +1,7 @@
--- Unsettled proceeds: the lot of each settlement date is the sum of what was posted for the sales that settle on it, busts
--- and corrections included. A lot that is too small, or of too early a day, lets a customer withdraw what has not settled.
--- A sale settles after the day of its trade, and on the next session's at the latest, if the calendar has one between; what
--- takes a sale back settles with it.
+-- Unsettled proceeds: the lot of each settlement date is the sum of what was posted for the sales that settle on it,
+-- busts and corrections included. A lot that is too small, or of too early a day, lets a customer withdraw what has not
+-- settled. A sale settles after the day of its trade, and on the next session's at the latest, if the calendar has one
+-- between; what takes a sale back settles with it.
 select coalesce(l.user_id, s.user_id) as user_id, coalesce(l.settles_on, s.settles_on) as settles_on,
        'the lot is not the sum of its sales' as problem, l.amount_micros, s.proceeds
   from brokerage.unsettled_lots l
@@ -15,7 +15,8 @@ select x.user_id, x.settles_on, 'a sale of ' || x.trade_date || ' settles on ano
   from brokerage.all_executions x
  where x.side = 'sell' and x.kind = 'fill'
    and (x.settles_on <= x.trade_date
-        or exists (select from brokerage.market_sessions m where m.trade_date > x.trade_date and m.trade_date < x.settles_on))
+        or exists (select from brokerage.market_sessions m
+                   where m.trade_date > x.trade_date and m.trade_date < x.settles_on))
 union all
 select x.user_id, x.settles_on, 'it takes a sale back that settles on another day', x.cost_micros, null
   from brokerage.all_executions x

@@ -25,5 +25,6 @@ select n.user_id, n.order_id, n.status
   from brokerage.orders n
  where n.status = 'pending_replace' and n.replaced_by is null
    and not exists (
-        select from brokerage.venue_instructions i where i.user_id = n.user_id and i.order_id = n.order_id and i.action = 'replace'
+        select from brokerage.venue_instructions i
+         where i.user_id = n.user_id and i.order_id = n.order_id and i.action = 'replace'
        )

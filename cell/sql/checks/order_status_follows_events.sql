@@ -11,7 +11,8 @@ with steps as (
 broken as (
     select s.user_id, s.order_id, s.seq,
            case when s.seq <> coalesce(s.seq_before + 1, 3) then 'steps have a gap'
-                when s.from_status is distinct from coalesce(s.status_before, 'validated') then 'does not continue the step before'
+                when s.from_status is distinct from coalesce(s.status_before, 'validated')
+                    then 'does not continue the step before'
                 when t.to_status is null then 'transition is not allowed'
                 else 'filled quantity or cost shrinks' end as problem
       from steps s
@@ -22,7 +23,8 @@ broken as (
         or ((s.cum_qty_micros < coalesce(s.cum_qty_before, 0) or s.cum_cost_micros < coalesce(s.cum_cost_before, 0))
             -- only a bust or a correction may take something back
             and not exists (select from brokerage.all_executions x
-                             where x.user_id = s.user_id and x.order_id = s.order_id and x.exec_id = s.exec_id and x.kind <> 'fill'))
+                             where x.user_id = s.user_id and x.order_id = s.order_id and x.exec_id = s.exec_id
+                                 and x.kind <> 'fill'))
 )
 select user_id, order_id, seq, problem from broken
 union all

@@ -1,6 +1,6 @@
--- An order's filled quantity and cost are the sums of its executions that stand (neither busts nor taken back by a bust or a
--- correction; one that gave way counts for what it says), its posted cost that of all that was posted; it is `filled` exactly
--- when the quantity is complete;
+-- An order's filled quantity and cost are the sums of its executions that stand (neither busts nor taken back by a bust
+-- or a correction; a superseded one counts for what it says), its posted cost that of all that was posted; it is
+-- `filled` exactly when the quantity is complete;
 -- an order by amount has not traded for more (a correction may have made it more);
 -- no execution without its order, none on another symbol or side than the order's.
 select coalesce(o.user_id, x.user_id) as user_id, coalesce(o.order_id, x.order_id) as order_id,
@@ -8,15 +8,18 @@ select coalesce(o.user_id, x.user_id) as user_id, coalesce(o.order_id, x.order_i
             when o.cum_qty_micros <> coalesce(x.qty, 0) then 'filled quantity is not the sum of executions'
             when o.cum_cost_exact <> coalesce(x.exact_cost, 0) then 'exact cost is not the sum of executions'
             when o.cum_cost_micros <> coalesce(x.cost, 0) then 'posted cost is not the sum of executions'
-            when x.exact_cost > o.notional_micros::numeric * 1000000 and not x.has_corrections then 'traded for more than the amount'
+            when x.exact_cost > o.notional_micros::numeric * 1000000 and not x.has_corrections
+                then 'traded for more than the amount'
             when x.has_foreign then 'an execution on another symbol or side'
             else 'status and filled quantity disagree' end as problem,
        o.status, o.cum_qty_micros, x.qty as executed_qty, o.cum_cost_micros, x.cost as executed_cost
   from brokerage.orders o
   full join (
-        select e.user_id, e.order_id, coalesce(sum(s.qty) filter (where s.stands), 0) as qty, sum(e.cost_micros) as cost,
+        select e.user_id, e.order_id, coalesce(sum(s.qty) filter (where s.stands), 0) as qty,
+               sum(e.cost_micros) as cost,
                coalesce(sum(s.qty::numeric * s.px) filter (where s.stands), 0) as exact_cost,
-               bool_or(e.symbol <> t.symbol or e.side <> t.side) as has_foreign, bool_or(e.kind = 'correct') as has_corrections
+               bool_or(e.symbol <> t.symbol or e.side <> t.side) as has_foreign,
+               bool_or(e.kind = 'correct') as has_corrections
           from brokerage.all_executions e
           left join brokerage.orders t on t.user_id = e.user_id and t.order_id = e.order_id
           left join (select distinct user_id, order_id, venue, session, ref_trade_date, ref_exec_id

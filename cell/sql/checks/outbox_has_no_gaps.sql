@@ -1,5 +1,5 @@
--- Publication is in order per user, so what is still unpublished of a stream is its end: without a hole, up to the head,
--- each number once. A hole would be an event that nobody publishes.
+-- Publication is in order per user, so what is still unpublished of a stream is its end: without a hole, up to the
+-- head, each number once. A hole would be an event that nobody publishes.
 select u.user_id, s.stream, s.first_seq, s.last_seq, s.row_count,
        case s.stream when 'orders' then u.order_event_seq else u.entry_seq end as head
   from (

@@ -1,5 +1,5 @@
--- Rows are published by id: per user, the numbers of each stream and of the writes grow with it, and none is of a later write
--- than the user's last.
+-- Rows are published by id: per user, the numbers of each stream and of the writes grow with it, and none is of a later
+-- write than the user's last.
 select b.id, b.user_id, b.write_seq, b.order_stream_seq, b.entry_seq
   from (
         select id, user_id, write_seq, order_stream_seq, entry_seq,

@@ -2,7 +2,8 @@
 select b.id, b.user_id,
        case when b.order_event_seq is null and b.entry_seq is null then 'refers to nothing'
             when b.order_event_seq is not null and e.stream_seq is null then 'its order event is missing'
-            when b.order_event_seq is not null and e.stream_seq is distinct from b.order_stream_seq then 'stream numbers differ'
+            when b.order_event_seq is not null and e.stream_seq is distinct from b.order_stream_seq
+                then 'stream numbers differ'
             else 'its entry is missing' end as problem
   from brokerage.outbox b
   left join brokerage.order_events e

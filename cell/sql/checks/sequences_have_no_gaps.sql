@@ -13,7 +13,8 @@ heads as (
       cross join lateral (values ('ledger', u.entry_seq), ('orders', u.order_event_seq)) as h (stream, head)
      where u.purged_at is null
 )
-select coalesce(h.user_id, s.user_id) as user_id, coalesce(h.stream, s.stream) as stream, h.head, s.first_seq, s.last_seq, s.row_count
+select coalesce(h.user_id, s.user_id) as user_id, coalesce(h.stream, s.stream) as stream, h.head, s.first_seq,
+       s.last_seq, s.row_count
   from heads h
   full join streams s on s.user_id = h.user_id and s.stream = h.stream
  where h.head is distinct from coalesce(s.last_seq, 0)

@@ -1,5 +1,5 @@
--- What was recorded of a user is in the order of his writes: steps, entries, orders by id and executions never go back in
--- time, and users.recorded_at, after which his next write is recorded, is not before the newest of them.
+-- What was recorded of a user is in the order of the writes: steps, entries, orders by id and executions never go back
+-- in time, and users.recorded_at, after which the next write is recorded, is not before the newest of them.
 -- Of what several processes' clocks recorded before that was so (up to users.recorded_since) the order is not judged.
 with kept as (select user_id, recorded_at, recorded_since from brokerage.users where purged_at is null),
 recorded as (

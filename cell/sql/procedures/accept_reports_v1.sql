@@ -1,5 +1,6 @@
--- Commit a run of the venue's reports to the inbox; only then may they be acknowledged. Reports at or below the session's
--- committed sequence are repeats and are passed over. A gap in the sequence is refused whole: something was lost on the way.
+-- Commit a run of the venue's reports to the inbox; only then may they be acknowledged. Reports at or below the
+-- session's committed sequence are repeats and are passed over. A gap in the sequence is refused whole: a report was
+-- lost on the way.
 -- Result: the session's committed sequence, and the inbox ids of what is new in order of the venue's sequence.
 -- SQLSTATEs: RB020 gap in the sequence. Lock order: the session's row (one worker writes it), no user.
 create or replace function brokerage.accept_reports_v1(
@@ -18,7 +19,8 @@ begin
     insert into venue_sessions (venue, session) values (p_venue, p_session) on conflict do nothing;
     select s.received_seq into before from venue_sessions s
      where s.venue = p_venue and s.session = p_session for no key update;
-    select greatest(before, max(n)), count(distinct n) filter (where n > before) into newest, fresh from unnest(p_seqs) n;
+    select greatest(before, max(n)), count(distinct n) filter (where n > before) into newest, fresh
+      from unnest(p_seqs) n;
     if newest - before <> fresh then
         raise exception 'reports % are missing between % and %', newest - before - fresh, before, newest
             using errcode = 'RB020';

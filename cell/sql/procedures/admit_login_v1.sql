@@ -1,9 +1,11 @@
--- May this source try a password of this account now? Each source has ten guesses at once and one more every minute. All
--- sources from which nobody has ever logged in to the account share a hundred (NIST SP 800-63B) and one a minute besides, so
--- that thousands of addresses do not add up, and a few do not keep its owner from logging in somewhere new; a source that once brought the right password (or is vouched for: it holds a refresh token of the
--- account) needs none of those, so nobody else's guesses keep it out. A right password gives the guess back (start_session_v1).
--- The account need not exist. Rows are kept until their budget is whole again, or for 90 days after a login.
--- Result: wait_s null, and a guess was taken; or the seconds to wait, and nothing was taken. is_stranger: of the shared ones.
+-- May this source try a password of this account now? Each source has ten guesses at once and one more every minute.
+-- All sources from which nobody has ever logged in to the account share a hundred (NIST SP 800-63B) and one a minute
+-- besides, so that thousands of addresses do not add up, and a few do not keep its owner from logging in somewhere new;
+-- a source that once brought the right password (or is vouched for: it holds a refresh token of the account) needs none
+-- of those, so nobody else's guesses keep it out. A right password gives the guess back (start_session_v1). The account
+-- need not exist. Rows are kept until their budget is whole again, or for 90 days after a login.
+-- Result: wait_s null, and a guess was taken; or the seconds to wait, and nothing was taken. is_stranger: of the shared
+-- ones.
 -- Lock: the account's row for unknown sources, then the source's; nothing of the user's, and never for long.
 create or replace function brokerage.admit_login_v1(p_user_id uuid, p_source bytea, p_is_vouched boolean)
 returns table (wait_s double precision, is_stranger boolean) language plpgsql security definer

@@ -26,8 +26,10 @@ begin
             as c (user_id, key, fingerprint, order_id, ordinal)
     ),
     judged as materialized (
-        select c.*, u.epoch, u.write_seq, u.entry_seq, u.order_event_seq, u.chain_head, next_time_v1(locked_at, u.recorded_at) as recorded_at, u.lease_ends_at, u.forward_cell, u.forward_epoch,
-               k.outcome as stored_outcome, k.figures as stored_figures, k.resource_id as stored_resource_id, k.at as stored_at,
+        select c.*, u.epoch, u.write_seq, u.entry_seq, u.order_event_seq, u.chain_head,
+               next_time_v1(locked_at, u.recorded_at) as recorded_at, u.lease_ends_at, u.forward_cell, u.forward_epoch,
+               k.outcome as stored_outcome, k.figures as stored_figures, k.resource_id as stored_resource_id,
+               k.at as stored_at,
                o.status, o.symbol, o.side, o.event_seq, o.held_cash_micros, o.held_shares_micros,
                o.cum_qty_micros, o.cum_cost_micros,
                coalesce(
@@ -35,7 +37,8 @@ begin
                    ownership_v1(u.owner_state, u.lease_ends_at),
                    case
                        when k.outcome is not null then
-                           case when same_request_v1(k.fingerprint, c.fingerprint) then 'REPLAYED' else 'IDEMPOTENCY_KEY_REUSED' end
+                           case when same_request_v1(k.fingerprint, c.fingerprint) then 'REPLAYED'
+                                else 'IDEMPOTENCY_KEY_REUSED' end
                        when o.order_id is null then 'ORDER_NOT_FOUND'
                        when o.status in ('queued', 'armed', 'funds_held') then 'cancelled'
                        when o.status in ('routed', 'partially_filled', 'pending_cancel') then 'pending_cancel'
@@ -57,11 +60,10 @@ begin
           from judged j where j.outcome in ('cancelled', 'pending_cancel') and j.status <> j.outcome
     ),
     chained as materialized (
-        select m.*, sha256(m.chain_head || convert_to(
-                   '1|' || m.user_id || '|' || m.new_entry_seq || '|' || m.entry_id || '|release|' || m.order_id || '|'
-                   || (extract(epoch from m.recorded_at) * 1000000)::bigint
-                   || '|1,' || m.account || '_held,' || m.unit || ',debit,' || m.amount
-                   || ';2,' || m.account || ',' || m.unit || ',credit,' || m.amount, 'UTF8')) as hash
+        select m.*,
+               entry_hash_v1(m.chain_head, m.user_id, m.new_entry_seq, m.entry_id, 'release', m.order_id, m.recorded_at,
+                                  posting_line_v1(1, m.account || '_held', m.unit, 'debit', m.amount),
+                                  posting_line_v1(2, m.account, m.unit, 'credit', m.amount)) as hash
           from moved m
     ),
     new_events as (
@@ -73,12 +75,14 @@ begin
     ),
     new_entries as (
         insert into journal_entries (user_id, seq, entry_id, kind, order_id, occurred_at, previous_hash, hash)
-        select user_id, new_entry_seq, entry_id, 'release', order_id, recorded_at, chain_head, hash from chained where ends
+        select user_id, new_entry_seq, entry_id, 'release', order_id, recorded_at, chain_head, hash from chained
+         where ends
     ),
     new_postings as (
         insert into postings (user_id, entry_seq, line, account, unit, direction, amount_micros)
         select c.user_id, c.new_entry_seq, l.line, c.account || l.suffix, c.unit, l.direction, c.amount
-          from chained c cross join (values (1::smallint, '_held', 'debit'), (2::smallint, '', 'credit')) l (line, suffix, direction)
+          from chained c
+            cross join (values (1::smallint, '_held', 'debit'), (2::smallint, '', 'credit')) l (line, suffix, direction)
          where c.ends
     ),
     new_positions as (
@@ -100,14 +104,17 @@ begin
         select user_id, order_id, 'cancel', recorded_at from chained where not ends
     ),
     new_outbox as (
-        insert into outbox (user_id, write_seq, epoch, order_id, order_event_seq, order_stream_seq, entry_seq, occurred_at)
-        select user_id, new_write_seq, epoch, order_id, new_event_seq, new_stream_seq, new_entry_seq, recorded_at from chained
+        insert into outbox (user_id, write_seq, epoch, order_id, order_event_seq, order_stream_seq, entry_seq,
+                            occurred_at)
+        select user_id, new_write_seq, epoch, order_id, new_event_seq, new_stream_seq, new_entry_seq, recorded_at
+          from chained
     ),
     new_users as (
         update users u
            set cash_micros = u.cash_micros + case when c.ends and c.side = 'buy' then c.amount else 0 end,
                cash_held_micros = u.cash_held_micros - case when c.ends and c.side = 'buy' then c.amount else 0 end,
-               recorded_at = c.recorded_at, write_seq = c.new_write_seq, entry_seq = coalesce(c.new_entry_seq, u.entry_seq),
+               recorded_at = c.recorded_at, write_seq = c.new_write_seq,
+               entry_seq = coalesce(c.new_entry_seq, u.entry_seq),
                order_event_seq = c.new_stream_seq, chain_head = case when c.ends then c.hash else u.chain_head end,
                owner_state = 'active', halt_id = null, lease_ends_at = null
           from chained c where u.user_id = c.user_id

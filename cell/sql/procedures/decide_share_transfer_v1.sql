@@ -1,5 +1,5 @@
--- A person approves or refuses a transfer of shares that waits. Approved, it is posted in this transaction as one that is
--- accepted at once is: entry, postings, position, outbox row. Harmless to repeat; the first decision stands.
+-- A person approves or refuses a transfer of shares that waits. Approved, it is posted in this transaction as one that
+-- is accepted at once is: entry, postings, position, outbox row. Harmless to repeat; the first decision stands.
 --
 -- Result, outcome, figures = {status, decided_at, decided_by, reason} of the decision that stands:
 --   decided | ALREADY (the same decision was made before) | TRANSFER_DECIDED (the other one was made before)
@@ -45,14 +45,17 @@ begin
         return;
     end if;
     if transfer.status <> 'pending' then
-        return query select case when transfer.status = verdict then 'ALREADY' else 'TRANSFER_DECIDED' end, jsonb_build_object(
-            'status', transfer.status, 'decided_at', transfer.decided_at, 'decided_by', transfer.decided_by, 'reason', transfer.reason);
+        return query select case when transfer.status = verdict then 'ALREADY' else 'TRANSFER_DECIDED' end,
+            jsonb_build_object(
+            'status', transfer.status, 'decided_at', transfer.decided_at, 'decided_by', transfer.decided_by, 'reason',
+            transfer.reason);
         return;
     end if;
     select * into holding from positions where user_id = p_user_id and symbol = transfer.symbol;
     -- what gives back shares that are owed is no part of a position's cost
     basis := round_half_even_v1(transfer.unit_cost_micros
-        * least(transfer.qty_micros, greatest(0, coalesce(holding.qty_micros, 0)::numeric + transfer.qty_micros)), 1000000);
+        * least(transfer.qty_micros, greatest(0, coalesce(holding.qty_micros, 0)::numeric + transfer.qty_micros)),
+        1000000);
     if p_approve and (coalesce(holding.qty_micros, 0)::numeric + transfer.qty_micros > qty_max
                       or coalesce(holding.cost_basis_micros, 0)::numeric + basis > cost_max) then
         return query select 'BALANCE_LIMIT', null::jsonb;
@@ -66,11 +69,10 @@ begin
      where user_id = p_user_id and transfer_id = p_transfer_id;
     if p_approve then
         new_seq := account.entry_seq + 1;
-        entry_hash := sha256(account.chain_head || convert_to(
-            '1|' || p_user_id || '|' || new_seq || '|' || p_transfer_id || '|share_transfer|-|'
-            || (extract(epoch from recorded) * 1000000)::bigint
-            || '|1,transfer_agent,' || transfer.symbol || ',debit,' || transfer.qty_micros
-            || ';2,shares,' || transfer.symbol || ',credit,' || transfer.qty_micros, 'UTF8'));
+        entry_hash := entry_hash_v1(
+            account.chain_head, p_user_id, new_seq, p_transfer_id, 'share_transfer', null, recorded,
+            posting_line_v1(1, 'transfer_agent', transfer.symbol, 'debit', transfer.qty_micros),
+            posting_line_v1(2, 'shares', transfer.symbol, 'credit', transfer.qty_micros));
         insert into journal_entries (user_id, seq, entry_id, kind, order_id, occurred_at, previous_hash, hash)
         values (p_user_id, new_seq, p_transfer_id, 'share_transfer', null, recorded, account.chain_head, entry_hash);
         insert into postings (user_id, entry_seq, line, account, unit, direction, amount_micros)
@@ -79,13 +81,15 @@ begin
         insert into positions as p (user_id, symbol, qty_micros, cost_basis_micros)
         values (p_user_id, transfer.symbol, transfer.qty_micros, basis::bigint)
         on conflict (user_id, symbol) do update
-           set qty_micros = p.qty_micros + excluded.qty_micros, cost_basis_micros = p.cost_basis_micros + excluded.cost_basis_micros;
+           set qty_micros = p.qty_micros + excluded.qty_micros,
+               cost_basis_micros = p.cost_basis_micros + excluded.cost_basis_micros;
         insert into outbox (user_id, write_seq, epoch, entry_seq, occurred_at)
         values (p_user_id, account.write_seq + 1, account.epoch, new_seq, recorded);
     end if;
     update users
        set recorded_at = recorded, write_seq = account.write_seq + 1, entry_seq = coalesce(new_seq, account.entry_seq),
-           chain_head = coalesce(entry_hash, account.chain_head), owner_state = 'active', halt_id = null, lease_ends_at = null
+           chain_head = coalesce(entry_hash, account.chain_head), owner_state = 'active', halt_id = null,
+           lease_ends_at = null
      where user_id = p_user_id;
     return query select 'decided', jsonb_build_object(
         'status', verdict, 'decided_at', recorded, 'decided_by', p_actor, 'reason', p_reason);

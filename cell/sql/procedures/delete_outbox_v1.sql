@@ -1,13 +1,14 @@
 -- Forget outbox rows that Kafka has acknowledged. Repeating it is harmless. Result: rows deleted.
 --
--- The database cannot ask Kafka. What it knows it insists on: p_leader is the database session that leads the relay now, so
--- nobody else deletes; no more rows than a relay reads at once; and a row goes only with all that its user wrote before it, so
--- that no event can be published before one that is lost.
+-- The database cannot ask Kafka. What it knows it insists on: p_leader is the database session that leads the relay
+-- now, so nobody else deletes; no more rows than a relay reads at once; and a row goes only with all that its user
+-- wrote before it, so that no event can be published before one that is lost.
 -- SQLSTATE RB031: p_leader does not lead, or more rows than a relay reads at once. Lock: the rows.
 create or replace function brokerage.delete_outbox_v1(p_ids bigint[], p_leader integer) returns bigint
 language plpgsql security definer
 set search_path = brokerage, pg_temp
-set enable_seqscan = off set enable_hashjoin = on   -- a thousand rows beside a thousand, also in a session that refuses it
+-- a thousand rows beside a thousand, also in a session that refuses it
+set enable_seqscan = off set enable_hashjoin = on
 as $$
 declare
     rows_max constant integer := 1000;

@@ -1,5 +1,6 @@
 -- Credit up to 64 deposits, at most one per user; a deposit is settled at once until ACH is built.
--- Result as in place_orders_v1; accepted: resource_id = the deposit, when replayed with figures = {amount_micros}. Lock order: users by id.
+-- Result as in place_orders_v1; accepted: resource_id = the deposit, when replayed with figures = {amount_micros}.
+-- Lock order: users by id.
 create or replace function brokerage.deposit_cash_v1(
     p_user_ids uuid[], p_keys text[], p_fingerprints bytea[], p_amounts bigint[], p_wait boolean default false
 ) returns table (
@@ -21,14 +22,17 @@ begin
             as c (user_id, key, fingerprint, amount, ordinal)
     ),
     judged as materialized (
-        select c.*, n.recorded_at, time_ordered_id_v1(n.recorded_at) as deposit_id, u.epoch, u.cash_micros, u.write_seq, u.entry_seq, u.chain_head, u.lease_ends_at, u.forward_cell, u.forward_epoch,
-               k.outcome as stored_outcome, k.figures as stored_figures, k.resource_id as stored_resource_id, k.at as stored_at,
+        select c.*, n.recorded_at, time_ordered_id_v1(n.recorded_at) as deposit_id, u.epoch, u.cash_micros, u.write_seq,
+               u.entry_seq, u.chain_head, u.lease_ends_at, u.forward_cell, u.forward_epoch,
+               k.outcome as stored_outcome, k.figures as stored_figures, k.resource_id as stored_resource_id,
+               k.at as stored_at,
                coalesce(
                    case when u.user_id is null then 'NOT_FOUND' when u.user_id <> all (locked) then 'SKIPPED' end,
                    ownership_v1(u.owner_state, u.lease_ends_at),
                    case
                        when k.outcome is not null then
-                           case when same_request_v1(k.fingerprint, c.fingerprint) then 'REPLAYED' else 'IDEMPOTENCY_KEY_REUSED' end
+                           case when same_request_v1(k.fingerprint, c.fingerprint) then 'REPLAYED'
+                                else 'IDEMPOTENCY_KEY_REUSED' end
                        when u.cash_micros::numeric + u.cash_held_micros + c.amount > cash_max then 'BALANCE_LIMIT'
                        else 'accepted'
                    end) as outcome
@@ -39,10 +43,9 @@ begin
     ),
     chained as materialized (
         select j.*, j.write_seq + 1 as new_write_seq, j.entry_seq + 1 as new_entry_seq,
-               sha256(j.chain_head || convert_to(
-                   '1|' || j.user_id || '|' || (j.entry_seq + 1) || '|' || j.deposit_id || '|deposit|-|'
-                   || (extract(epoch from j.recorded_at) * 1000000)::bigint
-                   || '|1,bank,USD,debit,' || j.amount || ';2,cash,USD,credit,' || j.amount, 'UTF8')) as hash
+               entry_hash_v1(j.chain_head, j.user_id, j.entry_seq + 1, j.deposit_id, 'deposit', null, j.recorded_at,
+                             posting_line_v1(1, 'bank', 'USD', 'debit', j.amount),
+                             posting_line_v1(2, 'cash', 'USD', 'credit', j.amount)) as hash
           from judged j where j.outcome = 'accepted'
     ),
     keys as (
@@ -61,7 +64,9 @@ begin
     new_postings as (
         insert into postings (user_id, entry_seq, line, account, unit, direction, amount_micros)
         select c.user_id, c.new_entry_seq, l.line, l.account, 'USD', l.direction, c.amount
-          from chained c cross join (values (1::smallint, 'bank', 'debit'), (2::smallint, 'cash', 'credit')) l (line, account, direction)
+          from chained c
+            cross join (values (1::smallint, 'bank', 'debit'), (2::smallint, 'cash', 'credit')) l (line, account,
+                    direction)
     ),
     new_outbox as (
         insert into outbox (user_id, write_seq, epoch, entry_seq, occurred_at)
@@ -69,7 +74,8 @@ begin
     ),
     new_users as (
         update users u
-           set cash_micros = u.cash_micros + c.amount, recorded_at = c.recorded_at, write_seq = c.new_write_seq, entry_seq = c.new_entry_seq,
+           set cash_micros = u.cash_micros + c.amount, recorded_at = c.recorded_at, write_seq = c.new_write_seq,
+               entry_seq = c.new_entry_seq,
                chain_head = c.hash, owner_state = 'active', halt_id = null, lease_ends_at = null
           from chained c where u.user_id = c.user_id
     )

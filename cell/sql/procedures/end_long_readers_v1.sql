@@ -1,6 +1,6 @@
--- End the sessions of the auditor whose transaction is open for more than ten minutes, whatever limits he gave himself: vacuum
--- waits for his snapshot, a migration for his tables, and every order behind the migration.
--- Result: how many were ended. Needs that the owner is a member of the auditor's role; elsewhere it ends nobody. Lock: none.
+-- End the auditor's sessions whose transaction is open for more than ten minutes, whatever limits they gave themselves:
+-- vacuum waits for such a snapshot, a migration for its tables, and every order behind the migration. Ten minutes:
+-- twice the limit of a statement (AUDITOR_STATEMENT_S), so that only one who lifted it is ended.
 create or replace function brokerage.end_long_readers_v1() returns bigint
 language sql security definer
 set search_path = brokerage, pg_temp

@@ -1,7 +1,7 @@
--- End the user's families of refresh tokens that were begun before a moment: what a thief holds is worth nothing any more,
--- and a session begun after it stays, however late this call comes. Harmless to repeat.
--- Who did it and why is kept, each time. Result: how many ended now; null if the user was never here. SQLSTATEs: RB011 the user left, RB012 halted: an end written
--- during a move would stay behind. Lock: the user's row.
+-- End the user's families of refresh tokens that were begun before a moment: what a thief holds is worth nothing any
+-- more, and a session begun after it stays, however late this call comes. Harmless to repeat.
+-- Who did it and why is kept, each time. Result: how many ended now; null if the user was never here.
+-- SQLSTATEs: RB011 the user left, RB012 halted: an end written during a move would stay behind. Lock: the user's row.
 create or replace function brokerage.end_refresh_families_v1(
     p_user_id uuid, p_begun_before timestamptz, p_at timestamptz, p_actor text, p_reason text
 ) returns bigint language plpgsql security definer

@@ -1,7 +1,8 @@
--- Make the archive's partitions of one month, if they are not there. Attached, not created in place: that lets reads of the
--- archive go on. Not for callers outside: the procedure that archives calls it, and the service role may create nothing.
--- Lock: the archive's postings against others who make a month, not against who reads or archives: one makes it, the next one
--- finds it there. It is the lock that attaching takes anyway, and the owner's alone.
+-- Make the archive's partitions of one month, if they are not there. Attached, not created in place: that lets reads of
+-- the archive go on. Not for callers outside: the procedure that archives calls it, and the service role may create
+-- nothing.
+-- Lock: the archive's postings against others who make a month, not against who reads or archives: one makes it, the
+-- next one finds it there. It is the lock that attaching takes anyway, and the owner's alone.
 create or replace function brokerage.ensure_archive_month_v1(p_month date) returns void
 language plpgsql
 set search_path = brokerage, pg_temp
@@ -18,7 +19,8 @@ begin
     foreach parent in array array['order_events', 'executions', 'journal_entries', 'postings'] loop
         part := format('%s_%s', parent, to_char(p_month, 'YYYY_MM'));
         if to_regclass('archive.' || part) is null then
-            execute format('create table archive.%I (like archive.%I including defaults including constraints)', part, parent);
+            execute format('create table archive.%I (like archive.%I including defaults including constraints)', part,
+                           parent);
             execute format('alter table archive.%I attach partition archive.%I for values from (%L) to (%L)',
                            parent, part, p_month, (p_month + interval '1 month')::date);
         end if;

@@ -1,5 +1,6 @@
 -- The cash that a user's open buys of one symbol hold, for the position limit.
--- Called only where what all his open buys hold together could matter. Lock: none of its own; the caller has the user's row.
+-- Called only where what all their open buys hold together could matter. Lock: none of its own; the caller has the
+-- user's row.
 create or replace function brokerage.held_by_buys_v1(p_user_id uuid, p_symbol text) returns bigint
 language sql stable
 set search_path = brokerage, pg_temp

@@ -1,6 +1,6 @@
--- Statement one of every write: lock the users' rows in order of id, and nothing else. What the locks protect is read by a
--- later statement, whose snapshot is younger than the locks (READ COMMITTED: one statement that waits for a lock and reads
--- would see the balance from before the wait).
+-- Statement one of every write: lock the users' rows in order of id, and nothing else. What the locks protect is read
+-- by a later statement, whose snapshot is younger than the locks (READ COMMITTED: one statement that waits for a lock
+-- and reads would see the balance from before the wait).
 -- Result: the users whose rows are locked now, never null. Without p_wait a user whom another writer holds is left out;
 -- with it the call waits, and ends with 55P03 after lock_timeout.
 create or replace function brokerage.lock_users_v1(p_user_ids uuid[], p_wait boolean) returns uuid[]
@@ -16,7 +16,8 @@ begin
             (select user_id from users where user_id = any (p_user_ids) order by user_id for no key update) l;
     else
         select coalesce(array_agg(l.user_id), '{}') into locked from
-            (select user_id from users where user_id = any (p_user_ids) order by user_id for no key update skip locked) l;
+            (select user_id from users where user_id = any (p_user_ids) order by user_id for no key update
+             skip locked) l;
     end if;
     return locked;
 end $$;

@@ -3,5 +3,6 @@ create or replace function brokerage.market_is_open_v1(p_at timestamptz) returns
 language sql stable security definer
 set search_path = brokerage, pg_temp
 as $$
-    select coalesce((select opens_at <= p_at from market_sessions where closes_at > p_at order by closes_at limit 1), false)
+    select coalesce((select opens_at <= p_at from market_sessions where closes_at > p_at order by closes_at limit 1),
+                    false)
 $$;

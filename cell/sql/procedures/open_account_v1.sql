@@ -1,4 +1,4 @@
--- Create a user and his personal record; idempotent by user id (the router may send it again after a crash).
+-- Create a user and their personal record; idempotent by user id (the router may send it again after a crash).
 -- Result: created_at and whether it was there before. SQLSTATEs: RB010 the user exists with another e-mail address.
 -- The name and password of the first call stand. A departed user is not woken: RB011.
 create or replace function brokerage.open_account_v1(

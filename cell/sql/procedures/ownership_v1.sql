@@ -1,6 +1,6 @@
 -- May a write go on for this user? null = yes; otherwise the outcome that the cell answers with.
--- Called after the user's row is locked, with clock_v1(): now() is older than the wait for the lock, and an ended
--- lease would still look valid. An ended lease is no halt; the first write after it clears it. A halt without a lease holds.
+-- Called after the user's row is locked, with clock_v1(): now() is older than the wait for the lock, and an ended lease
+-- would still look valid. An ended lease is no halt; the first write after it clears it. A halt without a lease holds.
 create or replace function brokerage.ownership_v1(owner_state text, lease_ends_at timestamptz) returns text
 language sql volatile parallel safe
 return case owner_state

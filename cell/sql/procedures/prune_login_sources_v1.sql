@@ -1,5 +1,6 @@
--- Forget sources of logins whose budget of guesses is whole again and from which nobody has logged in for 90 days, a bounded
--- number per call. Result: rows deleted. Lock: the rows themselves; one that a login holds is left for the next call.
+-- Forget sources of logins whose budget of guesses is whole again and from which nobody has logged in for 90 days, a
+-- bounded number per call. Result: rows deleted. Lock: the rows themselves; one that a login holds is left for the next
+-- call.
 create or replace function brokerage.prune_login_sources_v1(p_limit integer) returns bigint
 language sql security definer
 set search_path = brokerage, pg_temp

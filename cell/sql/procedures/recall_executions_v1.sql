@@ -1,7 +1,8 @@
--- Bring the executions of archived orders back to where reports are judged: a report speaks of one of them after all, and
--- must meet what is known (the same execution told again, the one that it takes back). Rare. Entries and events stay.
--- Not for callers outside: the procedure that applies reports locks the users first. As the service role it has no right to
--- write. Result: how many orders came back.
+-- Bring the executions of archived orders back to where reports are judged: a report speaks of one of them after all,
+-- and must meet what is known (the same execution reported again, the one that it takes back). Rare. Entries and events
+-- stay.
+-- Not for callers outside: the procedure that applies reports locks the users first. As the service role it has no
+-- right to write. Result: how many orders came back.
 create or replace function brokerage.recall_executions_v1(p_inbox_ids bigint[], p_locked uuid[]) returns integer
 language plpgsql
 set search_path = brokerage, pg_temp
@@ -22,13 +23,16 @@ begin
          where x.month = n.archived_month and x.user_id = n.user_id and x.order_id = n.order_id
         returning x.user_id, x.order_id, x.venue, x.session, x.trade_date, x.exec_id, x.fingerprint, x.symbol, x.side,
                   x.last_qty_micros, x.last_px_micros, x.cost_micros, x.basis_micros, x.entry_seq, x.at, x.kind,
-                  x.ref_exec_id, x.ref_trade_date, x.qty_change_micros, x.basis_change_micros, x.settles_on, x.owed_micros,
+                  x.ref_exec_id, x.ref_trade_date, x.qty_change_micros, x.basis_change_micros, x.settles_on,
+                  x.owed_micros,
                   x.stands_qty_micros, x.stands_px_micros, x.recorded_at
     ),
     kept as (
         insert into executions (user_id, order_id, venue, session, trade_date, exec_id, fingerprint, symbol, side,
-            last_qty_micros, last_px_micros, cost_micros, basis_micros, entry_seq, at, kind, ref_exec_id, ref_trade_date,
-            qty_change_micros, basis_change_micros, settles_on, owed_micros, stands_qty_micros, stands_px_micros, recorded_at)
+            last_qty_micros, last_px_micros, cost_micros, basis_micros, entry_seq, at, kind, ref_exec_id,
+            ref_trade_date,
+            qty_change_micros, basis_change_micros, settles_on, owed_micros, stands_qty_micros, stands_px_micros,
+            recorded_at)
         select * from back
     )
     update orders o set archived_month = null

@@ -1,6 +1,8 @@
--- Keep that an operator did something. What a procedure does for an operator, it records itself, in its own transaction.
+-- Keep that an operator did something. What a procedure does for an operator, it records itself, in its own
+-- transaction.
 -- Result: the act's number. Lock: none.
-create or replace function brokerage.record_act_v1(p_actor text, p_act text, p_user_id uuid, p_reason text, p_details jsonb)
+create or replace function brokerage.record_act_v1(p_actor text, p_act text, p_user_id uuid, p_reason text,
+                                                   p_details jsonb)
 returns bigint language sql security definer
 set search_path = brokerage, pg_temp
 as $$

@@ -1,6 +1,6 @@
--- Put a quarantined report back into the inbox, to be judged like any other: behind what its user has waiting there, before
--- what comes later. What it says is not changed; whose order it names is looked up again; the time for which it may wait for
--- something else begins anew. Kept: who did it and why.
+-- Put a quarantined report back into the inbox, to be judged like any other: behind what its user has waiting there,
+-- before what comes later. What it says is not changed; whose order it names is looked up again; the time for which it
+-- may wait for something else begins anew. Kept: who did it and why.
 -- Result: the inbox id and the order; no row if the quarantine does not hold it (any more). Lock: the quarantined row.
 create or replace function brokerage.retry_report_v1(p_id bigint, p_actor text, p_reason text, p_at timestamptz)
 returns table (inbox_id bigint, order_id uuid)
@@ -10,7 +10,8 @@ as $$
     with taken as (delete from quarantined_reports where id = p_id returning *),
     found as (
         select t.*, o.user_id as owner
-          from taken t left join lateral (select x.user_id from orders x where x.order_id = t.order_id limit 1) o on true
+          from taken t
+            left join lateral (select x.user_id from orders x where x.order_id = t.order_id limit 1) o on true
     ),
     back as (
         insert into inbox (venue, session, venue_seq, user_id, order_id, body, received_at)

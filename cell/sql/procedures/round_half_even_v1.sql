@@ -5,6 +5,7 @@ create or replace function brokerage.round_half_even_v1(numerator numeric, denom
 language sql immutable strict parallel safe
 return div(numerator, denominator) + case
     when 2 * abs(mod(numerator, denominator)) > denominator then sign(numerator)
-    when 2 * abs(mod(numerator, denominator)) = denominator then sign(numerator) * abs(mod(div(numerator, denominator), 2))
+    when 2 * abs(mod(numerator, denominator)) = denominator
+        then sign(numerator) * abs(mod(div(numerator, denominator), 2))
     else 0
 end;

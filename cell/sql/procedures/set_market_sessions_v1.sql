@@ -1,5 +1,5 @@
--- Make the calendar's sessions those given, for the days from the first to the last of them; for the owner (`migrate`) only.
--- What has closed is history and stays as it was. A session that is new and over already has no orders to end.
+-- Make the calendar's sessions those given, for the days from the first to the last of them; for the owner (`migrate`)
+-- only. What has closed is history and stays as it was. A session that is new and over already has no orders to end.
 -- Result: how many rows were written or removed.
 create or replace function brokerage.set_market_sessions_v1(
     p_dates date[], p_opens timestamptz[], p_closes timestamptz[], p_at timestamptz
@@ -12,7 +12,8 @@ declare
     removed integer;
 begin
     delete from market_sessions
-     where closes_at > p_at and trade_date between (select min(d) from unnest(p_dates) d) and (select max(d) from unnest(p_dates) d)
+     where closes_at > p_at and trade_date between (select min(d) from unnest(p_dates) d)
+         and (select max(d) from unnest(p_dates) d)
        and trade_date <> all (p_dates);
     get diagnostics removed = row_count;
     insert into market_sessions as m (trade_date, opens_at, closes_at, expired_at)

@@ -1,7 +1,7 @@
--- Take over what the market says of symbols: the price with the highest number is the reference. New symbols become known and
--- tradable. A symbol may be named more than once: what it touched on its way to its last price is kept for the stops, with the
--- prices themselves in one transaction, so whoever is killed behind this call loses no touch (judge_stops_v1). Prices of a
--- halted symbol touch nothing.
+-- Take over what the market says of symbols: the price with the highest number is the reference. New symbols become
+-- known and tradable. A symbol may be named more than once: what it touched on its way to its last price is kept for
+-- the stops, with the prices themselves in one transaction, so a process that is killed behind this call loses no touch
+-- (judge_stops_v1). Prices of a halted symbol touch nothing.
 -- p_numbers: the venue's, growing; null: each is one more than the symbol's last, and the newest time wins.
 -- Lock order: symbols by name; no user is touched.
 create or replace function brokerage.set_reference_prices_v1(
@@ -9,12 +9,13 @@ create or replace function brokerage.set_reference_prices_v1(
 ) returns void language sql security definer
 set search_path = brokerage, pg_temp
 as $$
-    with told as materialized (
-        select symbol, price, coalesce(number, 0) as number from unnest(p_symbols, p_prices, p_numbers) as n (symbol, price, number)
+    with published as materialized (
+        select symbol, price, coalesce(number, 0) as number
+          from unnest(p_symbols, p_prices, p_numbers) as n (symbol, price, number)
     ),
     written as (
         insert into symbols as s (symbol, reference_px_micros, reference_at, price_number)
-        select distinct on (symbol) symbol, price, p_at, number from told order by symbol, number desc
+        select distinct on (symbol) symbol, price, p_at, number from published order by symbol, number desc
         on conflict (symbol) do update
            set reference_px_micros = excluded.reference_px_micros, reference_at = excluded.reference_at,
                price_number = case when p_numbers is null then s.price_number + 1 else excluded.price_number end
@@ -22,8 +23,9 @@ as $$
                     else s.price_number <= excluded.price_number end
         returning symbol, price_number, halted
     )
-    insert into told_prices (told_at, symbols, prices, numbers)
-    select p_at, array_agg(t.symbol), array_agg(t.price), array_agg(case when p_numbers is null then w.price_number else t.number end)
-      from told t join written w on w.symbol = t.symbol and not w.halted
+    insert into published_prices (published_at, symbols, prices, numbers)
+    select p_at, array_agg(t.symbol), array_agg(t.price),
+           array_agg(case when p_numbers is null then w.price_number else t.number end)
+      from published t join written w on w.symbol = t.symbol and not w.halted
     having count(*) > 0
 $$;

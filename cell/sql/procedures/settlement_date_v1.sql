@@ -1,4 +1,5 @@
--- When a trade settles: the next session's day after the trade's (T+1); p_otherwise where the calendar does not know it.
+-- When a trade settles: the next session's day after the trade's (T+1); p_otherwise where the calendar does not know
+-- it.
 create or replace function brokerage.settlement_date_v1(p_traded_on date, p_otherwise date) returns date
 language sql stable security definer
 set search_path = brokerage, pg_temp

@@ -1,7 +1,7 @@
--- Begin a family of refresh tokens after a password was verified. The source of the login (null: none was named) is known
--- from now on: guesses from there are counted apart from everybody else's, what they had used of their budget is whole again,
--- and if this was a stranger's guess (admit_login_v1), the strangers get it back. Of an account's known sources the newest
--- 32 are kept, 90 days each.
+-- Begin a family of refresh tokens after a password was verified. The source of the login (null: none was named) is
+-- known from now on: guesses from there are counted apart from everybody else's, what they had used of their budget is
+-- whole again, and if this was a stranger's guess (admit_login_v1), the strangers get it back. Of an account's known
+-- sources the newest 32 are kept, 90 days each.
 -- A new hash of the password (null: none) takes the place of the one in an older form.
 -- SQLSTATEs: RB011 the user is gone or was never here, RB012 halted: a session begun now would not move with the user.
 -- 55P03: another writer has the user; the caller tries again, and keeps no connection from others meanwhile.

@@ -1,8 +1,8 @@
 -- A new id that sorts by a recorded time: UUID version 7, 48 bits of milliseconds, then the microseconds inside the
--- millisecond as 12 bits of binary fraction (RFC 9562, 6.2, method 3), then the variant and 62 random bits. Two recorded
--- times of one user differ by a microsecond at least, so his ids are in the order of his writes.
--- The random bits tell apart what users do in one microsecond. An id is no secret, so they come from random(), which each
--- session seeds well; gen_random_uuid() asks the operating system each time and costs a tenth of placing an order.
+-- millisecond as 12 bits of binary fraction (RFC 9562, 6.2, method 3), then the variant and 62 random bits. Two
+-- recorded times of one user differ by a microsecond at least, so their ids are in the order of their writes.
+-- The random bits tell apart what users do in one microsecond. An id is no secret, so they come from random(), which
+-- each session seeds well; gen_random_uuid() asks the operating system each time and costs a tenth of placing an order.
 create or replace function brokerage.time_ordered_id_v1(recorded_at timestamptz) returns uuid
 language sql volatile
 return (lpad(to_hex(((extract(epoch from recorded_at) * 1000000)::bigint / 1000 << 16) + 28672      -- 28672: version 7

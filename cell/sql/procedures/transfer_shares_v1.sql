@@ -25,14 +25,17 @@ begin
             as c (user_id, key, fingerprint, symbol, qty, unit_cost, ordinal)
     ),
     judged as materialized (
-        select c.*, n.recorded_at, time_ordered_id_v1(n.recorded_at) as transfer_id, b.cost_basis, u.epoch, u.write_seq, u.entry_seq, u.chain_head, u.lease_ends_at, u.forward_cell, u.forward_epoch,
-               k.outcome as stored_outcome, k.figures as stored_figures, k.resource_id as stored_resource_id, k.at as stored_at,
+        select c.*, n.recorded_at, time_ordered_id_v1(n.recorded_at) as transfer_id, b.cost_basis, u.epoch, u.write_seq,
+               u.entry_seq, u.chain_head, u.lease_ends_at, u.forward_cell, u.forward_epoch,
+               k.outcome as stored_outcome, k.figures as stored_figures, k.resource_id as stored_resource_id,
+               k.at as stored_at,
                coalesce(
                    case when u.user_id is null then 'NOT_FOUND' when u.user_id <> all (locked) then 'SKIPPED' end,
                    ownership_v1(u.owner_state, u.lease_ends_at),
                    case
                        when k.outcome is not null then
-                           case when same_request_v1(k.fingerprint, c.fingerprint) then 'REPLAYED' else 'IDEMPOTENCY_KEY_REUSED' end
+                           case when same_request_v1(k.fingerprint, c.fingerprint) then 'REPLAYED'
+                                else 'IDEMPOTENCY_KEY_REUSED' end
                        when s.symbol is null then 'UNKNOWN_SYMBOL'
                        when coalesce(p.qty_micros, 0)::numeric + c.qty > qty_max
                          or coalesce(p.cost_basis_micros, 0)::numeric + b.cost_basis > cost_max then 'BALANCE_LIMIT'
@@ -55,7 +58,8 @@ begin
         select j.*, case j.outcome
                 when 'accepted' then jsonb_build_object('status', case when p_accept then 'accepted' else 'pending' end)
                 when 'REPLAYED' then case when j.stored_outcome = 'accepted' then j.stored_figures || (
-                    select jsonb_build_object('symbol', t.symbol, 'qty_micros', t.qty_micros, 'unit_cost_micros', t.unit_cost_micros)
+                    select jsonb_build_object('symbol', t.symbol, 'qty_micros', t.qty_micros, 'unit_cost_micros',
+                                              t.unit_cost_micros)
                       from share_transfers t where t.user_id = j.user_id and t.transfer_id = j.stored_resource_id)
                     else j.stored_figures end
                 when 'DEPARTED' then jsonb_build_object('owner', j.forward_cell, 'epoch', j.forward_epoch)
@@ -65,20 +69,21 @@ begin
     ),
     chained as materialized (
         select e.*, e.write_seq + 1 as new_write_seq, e.entry_seq + 1 as new_entry_seq,
-               sha256(e.chain_head || convert_to(
-                   '1|' || e.user_id || '|' || (e.entry_seq + 1) || '|' || e.transfer_id || '|share_transfer|-|'
-                   || (extract(epoch from e.recorded_at) * 1000000)::bigint
-                   || '|1,transfer_agent,' || e.symbol || ',debit,' || e.qty
-                   || ';2,shares,' || e.symbol || ',credit,' || e.qty, 'UTF8')) as hash
+               entry_hash_v1(e.chain_head, e.user_id, e.entry_seq + 1, e.transfer_id, 'share_transfer', null,
+                             e.recorded_at,
+                             posting_line_v1(1, 'transfer_agent', e.symbol, 'debit', e.qty),
+                             posting_line_v1(2, 'shares', e.symbol, 'credit', e.qty)) as hash
           from explained e where e.outcome = 'accepted' and p_accept
     ),
     keys as (
         insert into idempotency_keys (user_id, key, fingerprint, outcome, resource_id, figures, at)
-        select user_id, key, fingerprint, outcome, case when outcome = 'accepted' then transfer_id end, figures, recorded_at
+        select user_id, key, fingerprint, outcome, case when outcome = 'accepted' then transfer_id end, figures,
+               recorded_at
           from explained where outcome in ('accepted', 'UNKNOWN_SYMBOL', 'BALANCE_LIMIT')
     ),
     new_transfers as (
-        insert into share_transfers (user_id, transfer_id, symbol, qty_micros, unit_cost_micros, cost_basis_micros, status, at)
+        insert into share_transfers (user_id, transfer_id, symbol, qty_micros, unit_cost_micros, cost_basis_micros,
+                                     status, at)
         select user_id, transfer_id, symbol, qty, unit_cost, cost_basis::bigint,
                case when p_accept then 'accepted' else 'pending' end, recorded_at
           from explained where outcome = 'accepted'
@@ -90,7 +95,9 @@ begin
     new_postings as (
         insert into postings (user_id, entry_seq, line, account, unit, direction, amount_micros)
         select c.user_id, c.new_entry_seq, l.line, l.account, c.symbol, l.direction, c.qty
-          from chained c cross join (values (1::smallint, 'transfer_agent', 'debit'), (2::smallint, 'shares', 'credit')) l (line, account, direction)
+          from chained c
+            cross join (values (1::smallint, 'transfer_agent', 'debit'), (2::smallint, 'shares', 'credit')) l (line,
+                    account, direction)
     ),
     new_positions as (
         insert into positions as p (user_id, symbol, qty_micros, cost_basis_micros)
@@ -105,7 +112,8 @@ begin
     ),
     new_users as (   -- one that waits is a write too
         update users u
-           set recorded_at = e.recorded_at, write_seq = e.write_seq + 1, entry_seq = coalesce(c.new_entry_seq, u.entry_seq),
+           set recorded_at = e.recorded_at, write_seq = e.write_seq + 1,
+               entry_seq = coalesce(c.new_entry_seq, u.entry_seq),
                chain_head = coalesce(c.hash, u.chain_head), owner_state = 'active', halt_id = null, lease_ends_at = null
           from explained e left join chained c on c.user_id = e.user_id
          where e.outcome = 'accepted' and u.user_id = e.user_id

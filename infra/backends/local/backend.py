@@ -215,7 +215,7 @@ class LocalBackend:
         await self._note()
 
     async def renew(self, name: str, timeout_s: float) -> None:
-        """Let a running process begin anew by itself (SIGHUP): it finishes what is in flight and keeps its sockets.
+        """Reload a running process (SIGHUP): it finishes its requests, keeps its sockets, and starts its new image.
         Returns when the new image is ready. Raises BackendError, also for a process that does not run."""
         (process,) = [process for process in await self.plan() if process.name == name]
         before = await readiness_facts(process)
@@ -229,7 +229,7 @@ class LocalBackend:
             if now.get("status") == "ready" and now.get("started_at") != before.get("started_at"):
                 self._report(Step(name, Phase.READY, "renewed"))
                 return
-        raise BackendError(f"{name} was told to begin anew and is not ready after {timeout_s:.0f} s")
+        raise BackendError(f"{name} was asked to reload and is not ready after {timeout_s:.0f} s")
 
     async def _note(self) -> None:
         running = await self._supervisor.processes()

@@ -2,7 +2,7 @@
 
 A registry per user, under a lock, says which stack holds which port, whether that stack runs or not; each new port is
 also probed, because others use ports too. Ports lie below the range from which the system draws outgoing connections.
-Two users who start at the same moment are kept apart by probing and by starting their search at different places, not
+Two users who start at the same moment are kept apart by probing and by starting their search at different ports, not
 by the registry.
 """
 

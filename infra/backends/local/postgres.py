@@ -1,7 +1,7 @@
 """PostgreSQL servers of a stack: find the binaries, make a data directory, render its configuration.
 
 A data directory is complete (roles, database, privileges) before its server starts for the first time, or it does not
-exist: it is built beside its final place and renamed, so a crash in the middle leaves nothing half made. An existing
+exist: it is built beside its final path and renamed, so a crash in the middle leaves nothing half made. An existing
 one is never initialised again. Durability is never switched off.
 """
 

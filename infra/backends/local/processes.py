@@ -225,7 +225,7 @@ def _router(addresses: Addresses, tools: Tools, name: str) -> ProcessSpec:
 
 
 def cell_environment(addresses: Addresses, cell: str) -> dict[str, str]:
-    """What every process of a cell is told; the listening ports come on top."""
+    """The environment of every process of a cell; the listening ports come on top."""
     spec = addresses.record.spec
     return {
         "CELL_NAME": cell,

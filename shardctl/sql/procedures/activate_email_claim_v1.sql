@@ -1,4 +1,5 @@
--- The user exists in its cell: the claim is for good. Result: whether the claim stands. Harmless to repeat. Lock: the claim.
+-- The user exists in its cell: the claim is for good. Result: whether the claim stands. Harmless to repeat. Lock: the
+-- claim.
 create or replace function control.activate_email_claim_v1(p_email_hash bytea, p_user_id uuid)
 returns boolean language plpgsql security definer set search_path = control, pg_temp as $$
 begin

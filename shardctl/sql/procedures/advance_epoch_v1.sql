@@ -1,4 +1,4 @@
--- Take the writers' turn, compare the epoch the caller saw with the present one, and write the next into the history.
+-- Take the writers' lock, compare the epoch the caller saw with the present one, and write the next into the history.
 -- Result: the new epoch. SQLSTATE RBC01: the map has moved on, or has not been created. Lock: control.lineage.
 create or replace function control.advance_epoch_v1(p_expected bigint, p_actor text, p_reason text, p_change jsonb)
 returns bigint language plpgsql security definer set search_path = control, pg_temp as $$

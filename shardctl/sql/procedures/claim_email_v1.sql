@@ -1,8 +1,10 @@
--- Claim an email for a new user before the user exists anywhere. An email has one hash or more: claims are made under the first
--- and found under any (the others are how earlier releases spelled it); fingerprints of the request stand beside them.
--- Result: outcome and the claim that stands. Outcomes: claimed (new), resumed (same key and request, still pending: its age starts
--- again, so the sweep leaves it alone), replayed (same key and request, active), key_reused (same key, another request),
--- email_taken (another key, or one that is older than its retention of seven days: it stands for nothing any more).
+-- Claim an email for a new user before the user exists anywhere. An email has one hash or more: claims are made under
+-- the first and found under any (the others are how earlier releases spelled it); fingerprints of the request stand
+-- beside them.
+-- Result: outcome and the claim that stands. Outcomes: claimed (new), resumed (same key and request, still pending: its
+-- age starts again, so the sweep leaves it alone), replayed (same key and request, active), key_reused (same key,
+-- another request), email_taken (another key, or one that is older than its retention of seven days: it stands for
+-- nothing any more).
 -- A key is its person's: two emails never meet in it.
 -- Lock: the claim's row. Safe under races: the unique hash decides, and a claim freed meanwhile is tried again.
 create or replace function control.claim_email_v1(

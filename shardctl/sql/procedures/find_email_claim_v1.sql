@@ -1,5 +1,5 @@
--- Hashes of an email -> user, for login; of several claims the one whose hash is named first. No row: nobody has this email,
--- or not yet.
+-- Hashes of an email -> user, for login; of several claims the one whose hash is named first. No row: nobody has this
+-- email, or not yet.
 create or replace function control.find_email_claim_v1(p_email_hashes bytea[])
 returns table (user_id uuid, cell_id text, state text)
 language sql stable security definer set search_path = control, pg_temp as $$

@@ -1,5 +1,5 @@
--- Give an email back whose user was never created. Only a pending claim of that user, and only if nobody has resumed it within
--- the given age: a route token lives far shorter, so no creation can still be on its way.
+-- Give an email back whose user was never created. Only a pending claim of that user, and only if nobody has resumed it
+-- within the given age: a route token lives far shorter, so no creation can still be on its way.
 -- Result: whether it was freed. Lock: the claim.
 create or replace function control.free_email_claim_v1(p_email_hash bytea, p_user_id uuid, p_age interval)
 returns boolean language plpgsql security definer set search_path = control, pg_temp as $$

@@ -1,5 +1,5 @@
--- Claims that have been pending for longer than an age: work for the sweep. The oldest of every cell first, then the second
--- of each: the claims of a cell that does not answer are in nobody's way. Takes no locks.
+-- Claims that have been pending for longer than an age: work for the sweep. The oldest of every cell first, then the
+-- second of each: the claims of a cell that does not answer are in nobody's way. Takes no locks.
 create or replace function control.pending_email_claims_v1(p_age interval, p_limit integer)
 returns table (email_hash bytea, user_id uuid, cell_id text, age_s double precision)
 language sql stable security definer set search_path = control, pg_temp as $$

@@ -13,7 +13,8 @@ begin
         'kind', 'pins_set', 'count', cardinality(p_user_ids),
         'users', to_jsonb(p_user_ids[1:100]), 'cells', to_jsonb(p_cell_ids[1:100])));
     if exists (select 1 from unnest(p_cell_ids) as wanted(cell_id)
-               where wanted.cell_id is not null and not exists (select 1 from cells c where c.cell_id = wanted.cell_id)) then
+               where wanted.cell_id is not null and not exists (select 1 from cells c where c.cell_id = wanted.cell_id))
+                   then
         raise exception 'a pin names an unknown cell' using errcode = 'RBC04';
     end if;
     delete from pins using unnest(p_user_ids, p_cell_ids) as wanted(user_id, cell_id)

@@ -1,5 +1,6 @@
 -- Change a cell's state, weight or addresses. Saying what already holds makes no epoch.
--- Result: the epoch that now holds. SQLSTATE RBC01 stale epoch, RBC04 unknown cell. Lock: control.lineage, then the cell.
+-- Result: the epoch that now holds. SQLSTATE RBC01 stale epoch, RBC04 unknown cell. Lock: control.lineage, then the
+-- cell.
 create or replace function control.update_cell_v1(
     p_expected bigint, p_cell_id text, p_state text, p_weight integer, p_api_urls text[], p_operator_urls text[],
     p_actor text, p_reason text

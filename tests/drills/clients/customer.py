@@ -1,4 +1,4 @@
-"""A customer whom a Python client plays: what he does, whichever client carries it."""
+"""A customer whom a Python client plays: what they do, whichever client carries it."""
 
 import json
 from collections.abc import Awaitable, Callable
@@ -46,7 +46,7 @@ class Customer:
         return found
 
     async def trade(self, requests: int = 200) -> dict[str, Any]:
-        """Sign up, trade, cancel, page, and so many requests. What he saw, as a JSON object."""
+        """Sign up, trade, cancel, page, and so many requests. What they saw, as a JSON object."""
         person = {"email": f"{self._name}@example.com", "password": "correct horse battery"}
         await self.ask("POST", "/v1/users", 201, body=person, key=self.new_key())
         said, _ = await self.ask("POST", "/v1/tokens", 200, body={**person, "grant_type": "password"})

@@ -1,4 +1,4 @@
-"""Who flies when: one user never has more than one command in a flight, and kinds take turns."""
+"""Who flies when: one user never has more than one command in a batch, and kinds take turns."""
 
 import asyncio
 from typing import Any
@@ -6,6 +6,7 @@ from uuid import UUID
 
 import pytest
 
+from cell.commands.arguments import DepositArguments
 from cell.commands.command import Command, CommandKind
 from cell.commands.lanes import Lanes, Pending
 
@@ -18,18 +19,18 @@ def add(lanes: Lanes, user: int, kind: CommandKind) -> Pending:
     answer: asyncio.Future[Any] = loop.create_future()
     timer = loop.call_later(60, lambda: None)
     timer.cancel()
-    pending = Pending(Command(kind, UUID(int=user), "key", b"", ()), answer, timer)
+    pending = Pending(Command(kind, UUID(int=user), "key", b"", DepositArguments(1)), answer, timer)
     lanes.add(pending)
     return pending
 
 
-def fly(lanes: Lanes) -> list[int]:
-    """One flight, to its end: whose commands were in it."""
-    flight = lanes.take_together(64, {})
-    assert flight is not None
-    for pending in flight.pending:
+def send(lanes: Lanes) -> list[int]:
+    """One batch, to its end: whose commands were in it."""
+    batch = lanes.take_together(64, {})
+    assert batch is not None
+    for pending in batch.pending:
         lanes.finish(pending)
-    return [pending.command.user_id.int for pending in flight.pending]
+    return [pending.command.user_id.int for pending in batch.pending]
 
 
 @pytest.mark.parametrize("kind", CommandKind)
@@ -40,9 +41,9 @@ async def test_a_flood_of_one_kind_holds_up_no_other_for_more_than_a_flight(
     lanes = Lanes()
     for _ in range(FLOOD):
         add(lanes, 1, kind)
-    fly(lanes)
+    send(lanes)
     add(lanes, 2, neighbours)
-    assert any(2 in fly(lanes) for _ in range(2))
+    assert any(2 in send(lanes) for _ in range(2))
 
 
 async def test_floods_of_every_kind_leave_a_turn_to_each() -> None:
@@ -51,11 +52,11 @@ async def test_floods_of_every_kind_leave_a_turn_to_each() -> None:
         for _ in range(FLOOD):
             add(lanes, 10 + number, kind)
     for _ in range(7):
-        fly(lanes)
+        send(lanes)
     add(lanes, 2, CommandKind.PLACE)
-    flights = [fly(lanes) for _ in CommandKind]
-    assert sum(2 in users for users in flights) == 1
-    assert len({user for users in flights for user in users if user != 2}) == len(CommandKind)
+    batches = [send(lanes) for _ in CommandKind]
+    assert sum(2 in users for users in batches) == 1
+    assert len({user for users in batches for user in users if user != 2}) == len(CommandKind)
 
 
 async def test_of_kinds_that_have_waited_as_long_cancels_go_first() -> None:
@@ -63,4 +64,4 @@ async def test_of_kinds_that_have_waited_as_long_cancels_go_first() -> None:
     for number, kind in enumerate(reversed(CommandKind)):
         add(lanes, number, kind)
     kinds = list(reversed(CommandKind))
-    assert [kinds[fly(lanes)[0]] for _ in kinds] == list(CommandKind)
+    assert [kinds[send(lanes)[0]] for _ in kinds] == list(CommandKind)

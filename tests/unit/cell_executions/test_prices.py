@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cell.executions.market_queries import ToldPrice
-from cell.executions.prices import Heard
+from cell.executions.market_queries import NumberedPrice
+from cell.executions.prices import PriceRange
 
 PRICES = st.lists(st.integers(1, 9), min_size=1, max_size=12)
 
@@ -12,8 +12,8 @@ PRICES = st.lists(st.integers(1, 9), min_size=1, max_size=12)
 @given(pxs=PRICES, stop=st.integers(1, 9))
 def test_three_prices_say_of_every_stop_what_all_of_them_say(pxs: list[int], stop: int) -> None:
     """A stop's mark is a number that was written, so it is before all of these."""
-    told = [ToldPrice("AAPL", px, number) for number, px in enumerate(pxs, start=1)]
-    heard = Heard.of(told[0])
+    told = [NumberedPrice("AAPL", px, number) for number, px in enumerate(pxs, start=1)]
+    heard = PriceRange.of(told[0])
     for price in told[1:]:
         heard = heard.then(price)
     kept = {heard.lowest, heard.highest, heard.last}

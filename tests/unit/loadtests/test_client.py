@@ -1,4 +1,4 @@
-"""The customer insists with the same key, waits as told, and never swallows an answer he did not expect."""
+"""The customer insists with the same key, waits as told, and never swallows an answer they did not expect."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable

@@ -54,12 +54,12 @@ def _check_means(script: CustomerScript) -> None:
     assert all(owned.get(symbol, 0) >= qty_micros for symbol, qty_micros in sold.items())
 
 
-def test_the_mix_holds_every_kind_of_deed() -> None:
+def test_the_mix_holds_every_kind_of_command() -> None:
     scripts = write_scripts(1, customers=200, orders=3_000, prices_micros=PRICES)
-    deeds = Counter(command.kind for script in scripts for command in script.commands)
+    kinds = Counter(command.kind for script in scripts for command in script.commands)
     bodies = [command.body for script in scripts for command in script.commands if command.kind is CommandKind.PLACE]
-    assert deeds[CommandKind.PLACE] + deeds[CommandKind.PLACE_TOO_LARGE] > 2_900
-    assert all(deeds[deed] > 5 for deed in CommandKind)
+    assert kinds[CommandKind.PLACE] + kinds[CommandKind.PLACE_TOO_LARGE] > 2_900
+    assert all(kinds[deed] > 5 for deed in CommandKind)
     assert {(body["side"], body["type"]) for body in bodies} == {
         ("buy", "market"),
         ("buy", "limit"),

@@ -1,4 +1,4 @@
-"""Frames are told apart however they are cut, and a goodbye never lands inside one."""
+"""Frames are told apart however they are cut, and a close frame never lands inside one."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -47,7 +47,7 @@ def test_however_frames_are_cut_their_ends_are_found(said: list[bytes], cuts: li
 
 
 @given(st.lists(FRAMES, min_size=1, max_size=6), st.lists(st.integers(0, 400), max_size=12), st.integers(0, 12))
-def test_a_goodbye_follows_whole_frames(said: list[bytes], cuts: list[int], after: int) -> None:
+def test_a_close_frame_follows_whole_frames(said: list[bytes], cuts: list[int], after: int) -> None:
     direction, got = Direction(masked=False), b""
     for number, piece in enumerate(pieces(b"".join(said), cuts)):
         if number == after:

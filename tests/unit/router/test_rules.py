@@ -42,7 +42,7 @@ def test_a_breaker_opens_after_failures_in_a_row_and_lets_one_try() -> None:
     assert not breaker.allows(1.2)
     assert breaker.allows(1.3)  # the one that tries
     assert not breaker.allows(1.4)
-    assert breaker.allows(2.4)  # the trial told nothing: another
+    assert breaker.allows(2.4)  # nothing was learned from the trial: another
     breaker.succeed()
     assert breaker.allows(2.5)
     assert breaker.trips == 1

@@ -1,4 +1,4 @@
-"""Who stood still himself judges nobody late before he has read what came meanwhile."""
+"""A router that stood still judges nobody late before it has read what came meanwhile."""
 
 import asyncio
 import time
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.anyio
 EVERY_S = 0.2
 
 
-async def test_the_first_turn_after_a_standstill_is_left_out() -> None:
+async def test_the_first_tick_after_a_standstill_is_left_out() -> None:
     loop = asyncio.get_running_loop()
     async with aclosing(ticks(lambda: EVERY_S)) as turns:
         await anext(turns)
@@ -25,7 +25,7 @@ async def test_the_first_turn_after_a_standstill_is_left_out() -> None:
         assert await waiting >= goes_on_s + EVERY_S / 2, "judged before anything could be read"
 
 
-async def test_turns_come_again_and_again() -> None:
+async def test_ticks_come_again_and_again() -> None:
     async with aclosing(ticks(lambda: 0.01)) as turns:
         seen = [await anext(turns) for _ in range(5)]
     assert seen == sorted(seen)

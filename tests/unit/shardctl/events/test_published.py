@@ -3,32 +3,77 @@
 import json
 import random
 import uuid
+from collections.abc import Collection
+from functools import cache
+from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from shardctl.events.published import LEDGER, ORDERS, EventCollector, EventComparison, Head
+from infra.runtime.envelope import event_id
+from shardctl.events.event import LEDGER, ORDERS, PublishedEvent
+from shardctl.events.published import EventCollector, EventComparison, Head
 
 USERS = [uuid.UUID(int=number) for number in (1, 2)]
+GENESIS = "00" * 32
+Record = tuple[str, bytes | None, bytes]
 
 
+def event(user: uuid.UUID, stream: str, seq: int, **data: Any) -> dict[str, Any]:
+    """An event as the relay writes it; `data` changes what it says."""
+    postings = [
+        {"account": "bank", "unit": "USD", "debit": f"{seq}.500000"},
+        {"account": "cash", "unit": "USD", "credit": f"{seq}.500000"},
+    ]
+    order = {"order_id": str(user), "order_seq": seq, "from": "routed", "to": "filled", "cum_qty": f"{seq}.000000"}
+    entry = {"entry_id": str(user), "kind": "deposit", "order_id": None, "postings": postings}
+    return {
+        "event_id": event_id(str(user), stream, seq),
+        "type": "order.filled" if stream == ORDERS else "ledger.deposit",
+        "cell": "cell-1",
+        "user_id": str(user),
+        "stream": stream,
+        "seq": seq,
+        "occurred_at": f"2026-11-20T14:30:00.{seq:06d}Z",
+        "data": (order if stream == ORDERS else {**entry, "hash": GENESIS, "previous_hash": GENESIS}) | data,
+    }
+
+
+def packed(document: dict[str, Any]) -> Record:
+    return document["stream"], document["user_id"].encode(), json.dumps(document).encode()
+
+
+def hashed(document: dict[str, Any], previous_hash: str) -> dict[str, Any]:
+    """With the hash that its contents have."""
+    document["data"]["previous_hash"] = previous_hash
+    document["data"]["hash"] = msgspec.json.decode(json.dumps(document), type=PublishedEvent).entry_hash()
+    return document
+
+
+@cache
 def chain(user: uuid.UUID, seq: int) -> str:
-    return "00" * 32 if seq == 0 else f"{user.int:032x}{seq:032x}"
+    return GENESIS if seq == 0 else str(hashed(event(user, LEDGER, seq), chain(user, seq - 1))["data"]["hash"])
 
 
-def record(user: uuid.UUID, stream: str, seq: int, **other: object) -> bytes:
-    data = {"hash": chain(user, seq), "previous_hash": chain(user, seq - 1)} if stream == LEDGER else {"side": "buy"}
-    return json.dumps({"user_id": str(user), "stream": stream, "seq": seq, "data": data} | other).encode()
+def record(user: uuid.UUID, stream: str, seq: int, **data: Any) -> Record:
+    document = event(user, stream, seq, **data)
+    return packed(hashed(document, chain(user, seq - 1)) if stream == LEDGER else document)
 
 
 def heads(orders: int = 8, ledger: int = 8, *, more: int = 0) -> dict[bytes, Head]:
     return {user.bytes: Head(orders, ledger, chain(user, ledger), orders + more, ledger + more) for user in USERS}
 
 
-def everything(*, without: set[tuple[int, str, int]] = frozenset(), until: int = 8) -> list[tuple[str, bytes]]:  # type: ignore[assignment]
+@cache
+def true(user: uuid.UUID, stream: str, seq: int) -> Record:
+    return record(user, stream, seq)
+
+
+def everything(*, without: Collection[tuple[int, str, int]] = frozenset(), until: int = 8) -> list[Record]:
     return [
-        (stream, record(user, stream, seq))
+        true(user, stream, seq)
         for seq in range(1, until + 1)
         for number, user in enumerate(USERS)
         for stream in (ORDERS, LEDGER)
@@ -36,10 +81,13 @@ def everything(*, without: set[tuple[int, str, int]] = frozenset(), until: int =
     ]
 
 
-def compared(records: list[tuple[str, bytes]], *, more: int = 0) -> EventComparison:
-    collected = EventCollector(heads())
-    for stream, body in records:
-        collected.add(stream, body)
+def compared(records: list[Record], *, more: int = 0) -> EventComparison:
+    collected = EventCollector("cell-1", heads())
+    for each in records:
+        collected.add(*each)
+    if collected.has_copies:
+        for each in records:
+            collected.add_again(*each)
     return collected.compare(heads(more=more))
 
 
@@ -65,14 +113,14 @@ def test_copies_stand_for_nothing() -> None:
 
 
 def test_one_users_surplus_does_not_make_up_for_anothers_loss() -> None:
-    found = compared([*everything(without={(0, ORDERS, 8)}), (ORDERS, record(USERS[1], ORDERS, 9))])
+    found = compared([*everything(without={(0, ORDERS, 8)}), record(USERS[1], ORDERS, 9)])
     assert (found.missing, found.unknown) == (1, 1)
-    stranger = compared([*everything(without={(0, ORDERS, 8)}), (ORDERS, record(uuid.uuid4(), ORDERS, 8))])
+    stranger = compared([*everything(without={(0, ORDERS, 8)}), record(uuid.uuid4(), ORDERS, 8)])
     assert (stranger.missing, stranger.unknown) == (1, 1)
 
 
 def test_one_streams_surplus_does_not_make_up_for_the_others_loss() -> None:
-    found = compared([*everything(without={(0, ORDERS, 8)}), (ORDERS, record(USERS[0], LEDGER, 8))])
+    found = compared([*everything(without={(0, ORDERS, 8)}), (ORDERS, *record(USERS[0], LEDGER, 8)[1:])])
     assert (found.missing, found.malformed) == (1, 1)
 
 
@@ -83,24 +131,73 @@ def test_what_is_written_meanwhile_may_be_there_and_need_not() -> None:
 
 
 @pytest.mark.parametrize("seq", [1, 4, 8])
-@pytest.mark.parametrize("end", ["hash", "previous_hash"])
-def test_a_ledger_event_of_another_chain_is_found(seq: int, end: str) -> None:
-    data = {"hash": chain(USERS[0], seq), "previous_hash": chain(USERS[0], seq - 1), end: "ab" * 32}
-    records = [
-        (stream, record(USERS[0], LEDGER, seq, data=data) if body == record(USERS[0], LEDGER, seq) else body)
-        for stream, body in everything()
-    ]
-    assert compared(records).broken_links >= 1
+@pytest.mark.parametrize("change", ["hash", "previous_hash", "amount", "chain"])
+def test_a_ledger_event_of_another_chain_is_found(seq: int, change: str) -> None:
+    forged = hashed(event(USERS[0], LEDGER, seq), chain(USERS[0], seq - 1))
+    if change == "amount":
+        for posting in forged["data"]["postings"]:
+            posting.update({side: "900.000000" for side in ("debit", "credit") if side in posting})
+    elif change == "chain":  # it proves itself, and another entry as well
+        hashed(forged, "ab" * 32)
+    else:
+        forged["data"][change] = "ab" * 32
+    true_one = true(USERS[0], LEDGER, seq)
+    records = [packed(forged) if each == true_one else each for each in everything()]
+    for order in (records, records[::-1]):
+        found = compared(order)
+        assert found.broken_links >= 1
+        assert (found.missing, found.unknown) == (0, 0)
 
 
-def test_a_second_copy_with_other_content_is_found() -> None:
-    other = {"hash": "ab" * 32, "previous_hash": chain(USERS[0], 7)}
-    assert compared([*everything(), (LEDGER, record(USERS[0], LEDGER, 8, data=other))]).broken_links == 1
+def test_lost_events_that_were_made_up_anew_are_found_in_whatever_order_they_come() -> None:
+    lost = [(0, LEDGER, seq) for seq in (4, 5, 6)]
+    forged, before = [], chain(USERS[0], 3)
+    for _, _, seq in lost:
+        document = event(USERS[0], LEDGER, seq, kind="withdrawal")
+        document["type"] = "ledger.withdrawal"
+        before = hashed(document, before)["data"]["hash"]
+        forged.append(packed(document))
+    for order in (forged, forged[::-1]):
+        assert compared(everything(without=lost) + order).broken_links >= 1
 
 
-@pytest.mark.parametrize("body", [b"", b"{}", b'{"user_id": 1}', record(USERS[0], ORDERS, 0), record(USERS[0], "x", 1)])
+@pytest.mark.parametrize("stream", [ORDERS, LEDGER])
+@pytest.mark.parametrize("seq", [1, 2, 8])
+def test_a_second_copy_with_other_content_is_found(stream: str, seq: int) -> None:
+    """Also one that proves itself, far from the end of its chain."""
+    change: dict[str, Any] = {"cum_qty": "9.000000"} if stream == ORDERS else {"postings": []}
+    other = record(USERS[0], stream, seq, **change)
+    for records in ([*everything(), other], [other, *everything()]):
+        found = compared(records)
+        assert found.malformed >= 1
+        assert "copies differ" in {row["problem"] for row in found.sample}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"user_id": str(USERS[1])},
+        {"seq": 9},
+        {"cell": "cell-2"},
+        {"type": "order.rejected"},
+        {"event_id": str(uuid.UUID(int=5))},
+        {"stream": LEDGER},
+        {"seq": 0},
+        {"seq": 2**63},
+        {"occurred_at": "2026-11-20T14:30:00"},
+    ],
+)
+def test_an_event_in_anothers_place_is_no_event(change: dict[str, object]) -> None:
+    moved = event(USERS[0], ORDERS, 8) | change
+    body = json.dumps(moved).encode()
+    for key in (str(moved["user_id"]).encode(), b"zzz", None):
+        found = compared([*everything(without={(0, ORDERS, 8)}), (ORDERS, key, body)])
+        assert (found.missing, found.malformed) == (1, 1)
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b'{"user_id": 1}'])
 def test_what_is_no_event_is_counted(body: bytes) -> None:
-    assert compared([*everything(), (ORDERS, body)]).malformed == 1
+    assert compared([*everything(), (ORDERS, b"", body)]).malformed == 1
 
 
 @given(

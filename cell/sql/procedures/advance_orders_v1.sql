@@ -1,12 +1,13 @@
--- Move orders along by the cell's own decision (a stop reached, the open, the end of the day): at most one order per user.
--- Not for callers outside: the procedures that use it lock the users first. As the service role it has no right to write.
+-- Advance orders by the cell's own decision (a stop reached, the open, the end of the day): at most one order per user.
+-- Not for callers outside: the procedures that use it lock the users first. As the service role it has no right to
+-- write.
 --
 -- An order that is not in one of p_from any more is left alone. p_to decides the rest:
---   funds_held       the venue is told: an instruction to submit
---   pending_cancel   the venue is told: an instruction of kind p_action; the funds stay until it confirms
+--   funds_held       an instruction to submit goes to the venue
+--   pending_cancel   an instruction of kind p_action goes to the venue; the funds stay until it confirms
 --   expired | cancelled   the funds come back now: only for orders that the venue never saw
--- In every case the order is neither armed nor queued any more. Result: how many were moved.
-create or replace function brokerage.move_orders_v1(
+-- In every case the order is neither armed nor queued any more. Result: how many were advanced.
+create or replace function brokerage.advance_orders_v1(
     p_user_ids uuid[], p_order_ids uuid[], p_from text[], p_to text, p_reason text, p_action text
 ) returns integer
 language plpgsql
@@ -16,12 +17,14 @@ as $$
 #variable_conflict use_column
 declare
     locked_at constant timestamptz := clock_v1();
-    moved integer;
+    advanced integer;
 begin
     with judged as materialized (
         select o.user_id, o.order_id, o.status, o.side, o.symbol, o.cum_qty_micros, o.cum_cost_micros,
-               u.epoch, u.chain_head, next_time_v1(locked_at, u.recorded_at) as recorded_at, p_to in ('expired', 'cancelled') as ends,
-               o.event_seq + 1 as new_event_seq, u.write_seq + 1 as new_write_seq, u.order_event_seq + 1 as new_stream_seq,
+               u.epoch, u.chain_head, next_time_v1(locked_at, u.recorded_at) as recorded_at,
+               p_to in ('expired', 'cancelled') as ends,
+               o.event_seq + 1 as new_event_seq, u.write_seq + 1 as new_write_seq,
+               u.order_event_seq + 1 as new_stream_seq,
                u.entry_seq + 1 as new_entry_seq,
                case o.side when 'buy' then 'cash' else 'shares' end as account,
                case o.side when 'buy' then 'USD' else o.symbol end as unit,
@@ -33,27 +36,30 @@ begin
          where o.status = any (p_from) and ownership_v1(u.owner_state, u.lease_ends_at) is null
     ),
     chained as materialized (
-        select j.*, case when j.ends then sha256(j.chain_head || convert_to(
-                   '1|' || j.user_id || '|' || j.new_entry_seq || '|' || j.entry_id || '|release|' || j.order_id || '|'
-                   || (extract(epoch from j.recorded_at) * 1000000)::bigint
-                   || '|1,' || j.account || '_held,' || j.unit || ',debit,' || j.amount
-                   || ';2,' || j.account || ',' || j.unit || ',credit,' || j.amount, 'UTF8')) end as hash
+        select j.*, case when j.ends then
+                   entry_hash_v1(j.chain_head, j.user_id, j.new_entry_seq, j.entry_id, 'release', j.order_id,
+                                 j.recorded_at,
+                                 posting_line_v1(1, j.account || '_held', j.unit, 'debit', j.amount),
+                                 posting_line_v1(2, j.account, j.unit, 'credit', j.amount)) end as hash
           from judged j
     ),
     new_events as (
         insert into order_events (user_id, order_id, seq, stream_seq, from_status, to_status, reason, at,
                                   cum_qty_micros, cum_cost_micros)
-        select user_id, order_id, new_event_seq, new_stream_seq, status, p_to, p_reason, recorded_at, cum_qty_micros, cum_cost_micros
+        select user_id, order_id, new_event_seq, new_stream_seq, status, p_to, p_reason, recorded_at, cum_qty_micros,
+               cum_cost_micros
           from chained
     ),
     new_entries as (
         insert into journal_entries (user_id, seq, entry_id, kind, order_id, occurred_at, previous_hash, hash)
-        select user_id, new_entry_seq, entry_id, 'release', order_id, recorded_at, chain_head, hash from chained where ends
+        select user_id, new_entry_seq, entry_id, 'release', order_id, recorded_at, chain_head, hash from chained
+         where ends
     ),
     new_postings as (
         insert into postings (user_id, entry_seq, line, account, unit, direction, amount_micros)
         select c.user_id, c.new_entry_seq, l.line, c.account || l.suffix, c.unit, l.direction, c.amount
-          from chained c cross join (values (1::smallint, '_held', 'debit'), (2::smallint, '', 'credit')) l (line, suffix, direction)
+          from chained c
+            cross join (values (1::smallint, '_held', 'debit'), (2::smallint, '', 'credit')) l (line, suffix, direction)
          where c.ends
     ),
     new_positions as (
@@ -75,8 +81,10 @@ begin
         select user_id, order_id, p_action, recorded_at from chained where not ends
     ),
     new_outbox as (
-        insert into outbox (user_id, write_seq, epoch, order_id, order_event_seq, order_stream_seq, entry_seq, occurred_at)
-        select user_id, new_write_seq, epoch, order_id, new_event_seq, new_stream_seq, case when ends then new_entry_seq end, recorded_at
+        insert into outbox (user_id, write_seq, epoch, order_id, order_event_seq, order_stream_seq, entry_seq,
+                            occurred_at)
+        select user_id, new_write_seq, epoch, order_id, new_event_seq, new_stream_seq,
+               case when ends then new_entry_seq end, recorded_at
           from chained
     ),
     new_users as (
@@ -94,6 +102,6 @@ begin
            held_cash_micros = case when c.ends then 0 else o.held_cash_micros end,
            held_shares_micros = case when c.ends then 0 else o.held_shares_micros end
       from chained c where o.user_id = c.user_id and o.order_id = c.order_id;
-    get diagnostics moved = row_count;
-    return moved;
+    get diagnostics advanced = row_count;
+    return advanced;
 end $$;

@@ -1,4 +1,4 @@
-"""Whatever goes wrong between a client and a cell: places, connections and breakers come back, and nobody else pays."""
+"""Whatever goes wrong between a client and a cell: permits, connections and breakers come back; nobody else pays."""
 
 import asyncio
 import random

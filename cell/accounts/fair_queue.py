@@ -1,9 +1,9 @@
-"""Whose password is looked at next: a few at a time, one per account, sources and their accounts in turn.
+"""Whose password is looked at next: a few at a time, one per account, round robin over sources and their accounts.
 
 Two hundred guesses at one email then wait for each other, and whoever logs in to another account goes between two of
 them; one address with a thousand emails waits for itself in the same way. What waits is bounded: a source has few at
-one account, and when the room is full, whoever has most waiting gives way to whoever has less, so nobody fills it for
-others. Knows neither passwords nor time; what a turn is used for is the caller's.
+one account, and when the room is full, whoever has most waiting yields to whoever has less, so nobody fills it for
+others. Knows neither passwords nor time; what a permit is used for is the caller's.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from infra.runtime.deadline import OutOfTime
 Waiters = deque[asyncio.Future[None]]
 
 
-class TurnsFull(Exception):
+class QueueFull(Exception):
     """Too many wait already, in all (`of_account` false) or from this source for this account. Nothing was done."""
 
     def __init__(self, *, of_account: bool) -> None:
@@ -24,34 +24,34 @@ class TurnsFull(Exception):
         self.of_account = of_account
 
 
-class Turn:
-    """One caller's turn: a place among the few, and the account for itself."""
+class HashPermit:
+    """One caller's permit to hash, and the account for itself."""
 
-    def __init__(self, turns: "FairTurns", account: Hashable) -> None:
-        self._turns = turns
+    def __init__(self, queue: "FairQueue", account: Hashable) -> None:
+        self._queue = queue
         self._account = account
-        self._has_place = True
+        self._holds_permit = True
 
-    def give_place_back(self) -> None:
-        """The rest needs no place, but still nobody else may have the account."""
-        if self._has_place:
-            self._has_place = False
-            self._turns._place_free()
+    def release(self) -> None:
+        """The rest needs no permit, but still nobody else may have the account."""
+        if self._holds_permit:
+            self._holds_permit = False
+            self._queue._permit_free()
 
     def _end(self) -> None:
-        self._turns._busy.discard(self._account)
-        if self._has_place:
-            self.give_place_back()
+        self._queue._busy.discard(self._account)
+        if self._holds_permit:
+            self.release()
         else:
-            self._turns._begin_next()
+            self._queue._begin_next()
 
 
-class FairTurns:
-    """`places`: turns at once. `waiting_max`: how many may wait in all; `per_account_max`: of one source for one
+class FairQueue:
+    """`permits`: holders at once. `waiting_max`: how many may wait in all; `per_account_max`: of one source for one
     account."""
 
-    def __init__(self, *, places: int, waiting_max: int, per_account_max: int) -> None:
-        self._free = places
+    def __init__(self, *, permits: int, waiting_max: int, per_account_max: int) -> None:
+        self._free = permits
         self._waiting_max = waiting_max
         self._per_account_max = per_account_max
         self._busy: set[Hashable] = set()
@@ -61,19 +61,21 @@ class FairTurns:
         self.waiting = 0
 
     @asynccontextmanager
-    async def turn(self, account: Hashable, source: Hashable, *, within_s: float | None = None) -> AsyncIterator[Turn]:
-        """Raises `TurnsFull`, or `OutOfTime` if it is not this caller's turn `within_s` seconds. Whoever is cancelled
+    async def permit(
+        self, account: Hashable, source: Hashable, *, within_s: float | None = None
+    ) -> AsyncIterator[HashPermit]:
+        """Raises `QueueFull`, or `OutOfTime` if there is no permit within `within_s` seconds. Whoever is cancelled
         while waiting leaves the queue."""
         await self._wait(account, source, within_s)
-        turn = Turn(self, account)
+        permit = HashPermit(self, account)
         try:
-            yield turn
+            yield permit
         finally:
-            turn._end()
+            permit._end()
 
     async def _wait(self, account: Hashable, source: Hashable, within_s: float | None) -> None:
         if len(self._sources.get(source, {}).get(account, ())) >= self._per_account_max:
-            raise TurnsFull(of_account=True)
+            raise QueueFull(of_account=True)
         if self.waiting >= self._waiting_max:
             self._make_room(source)
         mine = asyncio.get_running_loop().create_future()
@@ -91,26 +93,26 @@ class FairTurns:
             raise
 
     def _make_room(self, source: Hashable) -> None:
-        """The last of the longest queue gives way to a source that has less waiting. Raises `TurnsFull` if none has."""
+        """The last of the longest queue yields to a source that has less waiting. Raises `QueueFull` if none has."""
         sizes = {known: sum(map(len, accounts.values())) for known, accounts in self._sources.items()}
         largest = max(sizes, key=lambda known: sizes[known])
         if sizes[largest] <= sizes.get(source, 0) + 1:
-            raise TurnsFull(of_account=False)
+            raise QueueFull(of_account=False)
         accounts = self._sources[largest]
         account = max(accounts, key=lambda known: len(accounts[known]))
         last = accounts[account].pop()
         self._left(largest, account)
         if not last.done():
-            last.set_exception(TurnsFull(of_account=False))
+            last.set_exception(QueueFull(of_account=False))
 
     def _give_up(self, mine: asyncio.Future[None], account: Hashable, source: Hashable) -> None:
-        if not mine.cancelled():  # the turn began in the same moment
-            Turn(self, account)._end()
+        if not mine.cancelled():  # the permit was given in the same moment
+            HashPermit(self, account)._end()
         elif mine in (waiters := self._sources.get(source, {}).get(account, deque())):
             waiters.remove(mine)
             self._left(source, account)
 
-    def _place_free(self) -> None:
+    def _permit_free(self) -> None:
         self._free += 1
         self._begin_next()
 

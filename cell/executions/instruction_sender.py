@@ -16,23 +16,28 @@ from uuid import UUID
 from cell.executions.asking import Answers, ask_about
 from cell.executions.instruction_queries import Instruction, claim_instructions, sent_instructions
 from cell.executions.pace import Pace
-from cell.executions.queries import CallRefused, DatabaseAway
+from cell.executions.repeating import Failures, repeat
 from cell.executions.venue import Venue, VenueAway, VenueOrder
 from infra.runtime.database import Pool
 from infra.runtime.fault_points import FaultPoints
 from infra.runtime.telemetry import Metrics
 
 CLAIM_MAX: Final = 64
+"""Instructions, and so users locked, of one claim: as a batch of commands, for the same reason."""
 ASK_PAGE: Final = 256
+"""Instructions read at once, to ask about."""
 CLAIM_PERIOD_S: Final = 0.025
+"""Between two claims that are not full; `pace.py` says what that buys and costs."""
 POLL_S: Final = (0.005, 0.1)
+"""Between two claims that find nothing, growing by half: an idle cell asks ten times a second."""
 RETRY_S: Final = 0.2
+"""After a call that failed: a database that restarts is met soon and not hammered."""
 
 _log = logging.getLogger(__name__)
 
 
-class Router:
-    """Everything this cell has to tell its venue."""
+class InstructionSender:
+    """Everything this cell has to say to its venue."""
 
     def __init__(self, pool: Pool, venue: Venue, *, cell: str, metrics: Metrics, fault_points: FaultPoints) -> None:
         self._pool = pool
@@ -42,23 +47,23 @@ class Router:
         self._fault_points = fault_points
         self._pace = Pace(CLAIM_PERIOD_S)
         self._after: UUID | None = None
-        """Whose turn it was last."""
+        """The user who was served last."""
 
     async def run(self) -> None:
         """Send instructions until cancelled."""
-        while True:
-            generation = await self._venue.wait_connected()
-            self._metrics.gauge("cell_venue_generation").labels(self._cell).set(generation)
-            try:
-                await self._settle_sent()
-                await self._send_while(generation)
-            except VenueAway as error:
-                _log.warning("sending stopped", extra={"detail": str(error)})
-                await asyncio.sleep(POLL_S[1])
-            except (DatabaseAway, CallRefused) as error:
-                self._metrics.counter("cell_worker_failures_total").labels(self._cell, "route").inc()
-                _log.warning("database call failed, repeating", extra={"task": "route", "detail": str(error)})
-                await asyncio.sleep(RETRY_S)
+        failures = Failures(self._metrics, self._cell)
+        await repeat("instructions", self._send_while_connected, failures, every_s=0.0, retry_s=RETRY_S)
+
+    async def _send_while_connected(self) -> None:
+        """All of one connection's life."""
+        generation = await self._venue.wait_connected()
+        self._metrics.gauge("cell_venue_generation").labels(self._cell).set(generation)
+        try:
+            await self._settle_sent()
+            await self._send_while(generation)
+        except VenueAway as error:
+            _log.warning("sending stopped", extra={"detail": str(error)})
+            await asyncio.sleep(POLL_S[1])
 
     async def _send_while(self, generation: int) -> None:
         """Claim and send, quickly while there is work and rarely while there is none."""

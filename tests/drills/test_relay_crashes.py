@@ -13,12 +13,12 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from cell.outbox.event_types import ledger_events_topic, order_events_topic
 from cell.outbox.relay import AFTER_CLAIM, AFTER_PRODUCE
 from infra.runtime.envelope import decode_envelope
 from infra.runtime.kafka_admin import ensure_topics
 from infra.runtime.kafka_consumer import Record, TopicReader
 from infra.runtime.settings import KafkaSettings
+from infra.topology.topics import cell_topics
 from tests.support.cell_books import CellBooks
 from tests.support.databases import TestDatabase
 from tests.support.eventually import PATIENCE_S, eventually
@@ -55,7 +55,7 @@ async def relay_process(environment: dict[str, str], fault_points: str = "") -> 
 
 
 async def read_all(settings: KafkaSettings) -> list[Record]:
-    topics = [order_events_topic(settings.topic_prefix, CELL), ledger_events_topic(settings.topic_prefix, CELL)]
+    topics = list(cell_topics(settings.topic_prefix, CELL))
     async with TopicReader(settings, topics) as reader:
         return [record async for batch in reader.read_to_end() for record in batch]
 
@@ -63,7 +63,7 @@ async def read_all(settings: KafkaSettings) -> list[Record]:
 async def relay_environment(broker: KafkaBroker, database: TestDatabase, keys_dir: Path) -> dict[str, str]:
     """Topics of a test's own, and how a relay finds them."""
     prefix = f"t{uuid.uuid4().hex[:8]}."
-    topics = [order_events_topic(prefix, CELL), ledger_events_topic(prefix, CELL)]
+    topics = list(cell_topics(prefix, CELL))
     await ensure_topics(broker.bootstrap_servers, topics, partitions=8, timeout_s=PATIENCE_S)
     return {
         "CELL_NAME": CELL,
@@ -160,7 +160,7 @@ async def test_an_asked_for_end_does_not_wait_for_an_absent_broker(cell_database
         before = await count(connection, "select count(*) from brokerage.outbox")
         async with relay_process(environment) as process:
             await eventually(listens)
-            await asyncio.sleep(1.0)  # and claims, and waits for Kafka
+            await asyncio.sleep(1.0)  # nothing happens: it has claimed, and waits for Kafka
             assert process.returncode is None, "an absent broker is no reason to end"
             process.send_signal(signal.SIGTERM)
             async with asyncio.timeout(12.0):

@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from cell.accounts.fair_queue import FairQueue, HashPermit, QueueFull
 from cell.accounts.hashing import NICE, PasswordHashing
-from cell.accounts.turns import FairTurns, Turn, TurnsFull
 from cell.metrics import TABLE
 from infra.runtime.deadline import OutOfTime
 from infra.runtime.telemetry import Metrics
@@ -20,10 +20,10 @@ pytestmark = pytest.mark.anyio
 class Desk:
     """Callers who hold their turn until they are told to go."""
 
-    def __init__(self, turns: FairTurns) -> None:
-        self.turns = turns
+    def __init__(self, queue: FairQueue) -> None:
+        self.queue = queue
         self.served: list[str] = []
-        self.held: dict[str, Turn] = {}
+        self.held: dict[str, HashPermit] = {}
         self._go: dict[str, asyncio.Event] = {}
         self.tasks: dict[str, asyncio.Task[None]] = {}
 
@@ -46,16 +46,16 @@ class Desk:
         return self.served
 
     async def _hold(self, name: str, account: str, source: str) -> None:
-        async with self.turns.turn(account, source) as turn:
+        async with self.queue.permit(account, source) as permit:
             self.served.append(name)
-            self.held[name] = turn
+            self.held[name] = permit
             await self._go[name].wait()
             del self.held[name]
 
 
 @pytest.fixture
 async def desk() -> AsyncIterator[Desk]:
-    desk = Desk(FairTurns(places=1, waiting_max=12, per_account_max=6))
+    desk = Desk(FairQueue(permits=1, waiting_max=12, per_account_max=6))
     yield desk
     for task in desk.tasks.values():
         task.cancel()
@@ -67,7 +67,7 @@ async def test_a_neighbour_is_served_between_the_guesses_at_one_account(desk: De
         await desk.come(f"guess-{n}", "attacked")
     await desk.come("neighbour", "other")
     assert await desk.serve_all() == ["guess-0", "guess-1", "neighbour", "guess-2", "guess-3", "guess-4"]
-    assert desk.turns.waiting == 0
+    assert desk.queue.waiting == 0
 
 
 async def test_one_source_with_many_accounts_waits_for_itself(desk: Desk) -> None:
@@ -78,12 +78,12 @@ async def test_one_source_with_many_accounts_waits_for_itself(desk: Desk) -> Non
 
 
 async def test_an_account_has_one_turn_at_a_time_however_many_places_are_free() -> None:
-    desk = Desk(FairTurns(places=3, waiting_max=12, per_account_max=6))
+    desk = Desk(FairQueue(permits=3, waiting_max=12, per_account_max=6))
     for n in range(3):
         await desk.come(f"guess-{n}", "attacked", source=f"address-{n}")
     await desk.come("neighbour", "other", source="home")
     assert desk.served == ["guess-0", "neighbour"]
-    desk.held["guess-0"].give_place_back()
+    desk.held["guess-0"].release()
     await desk.settle()
     assert desk.served == ["guess-0", "neighbour"]  # the account is still taken
     assert await desk.serve_all() == ["guess-0", "neighbour", "guess-1", "guess-2"]
@@ -93,7 +93,7 @@ async def test_who_gave_the_place_back_makes_room_for_another_account(desk: Desk
     await desk.come("first", "one")
     await desk.come("second", "two")
     assert desk.served == ["first"]
-    desk.held["first"].give_place_back()
+    desk.held["first"].release()
     await desk.settle()
     assert desk.served == ["first", "second"]
 
@@ -101,27 +101,27 @@ async def test_who_gave_the_place_back_makes_room_for_another_account(desk: Desk
 async def test_what_waits_is_bounded_per_account_and_in_all(desk: Desk) -> None:
     for n in range(7):
         await desk.come(f"guess-{n}", "attacked")
-    with pytest.raises(TurnsFull) as full:
-        async with desk.turns.turn("attacked", "here"):
+    with pytest.raises(QueueFull) as full:
+        async with desk.queue.permit("attacked", "here"):
             raise AssertionError("this account has six waiting")
     assert full.value.of_account
     for n in range(6):
         await desk.come(f"other-{n}", f"account-{n}")
-    with pytest.raises(TurnsFull) as full:
-        async with desk.turns.turn("anybody", "here"):
+    with pytest.raises(QueueFull) as full:
+        async with desk.queue.permit("anybody", "here"):
             raise AssertionError("twelve wait")
     assert not full.value.of_account
-    assert desk.turns.waiting == 12
+    assert desk.queue.waiting == 12
 
 
 async def test_who_fills_the_room_gives_way_to_who_has_less_waiting(desk: Desk) -> None:
     for n in range(13):
         await desk.come(f"stuffed-{n}", f"account-{n}", source="attacker")
     await desk.come("owner", "account-0", source="home")
-    assert desk.turns.waiting == 12
+    assert desk.queue.waiting == 12
     put_out = [name for name, task in desk.tasks.items() if task.done()]
     assert len(put_out) == 1
-    assert isinstance(desk.tasks[put_out[0]].exception(), TurnsFull)
+    assert isinstance(desk.tasks[put_out[0]].exception(), QueueFull)
     assert "owner" in (await desk.serve_all())[:3]
     assert len(desk.served) == 13
 
@@ -132,12 +132,12 @@ async def test_who_gives_up_waiting_leaves_nothing_behind(desk: Desk) -> None:
     await desk.come("third", "two")
     desk.tasks["second"].cancel()
     with pytest.raises(OutOfTime):
-        async with desk.turns.turn("three", "here", within_s=0):
+        async with desk.queue.permit("three", "here", within_s=0):
             raise AssertionError("nobody waits that long")
     await desk.settle()
-    assert desk.turns.waiting == 1
+    assert desk.queue.waiting == 1
     assert await desk.serve_all() == ["first", "third"]
-    assert desk.turns.waiting == 0
+    assert desk.queue.waiting == 0
 
 
 async def test_who_is_cancelled_at_the_moment_of_its_turn_keeps_nothing(desk: Desk) -> None:
