@@ -14,6 +14,8 @@ _log = logging.getLogger("router.access")
 
 
 class AccessLog:
+    """Asked with `picks` for every answer, in order; `dropped` counts the lines over the limit."""
+
     def __init__(self, settings: AccessLogSettings) -> None:
         self._every = settings.one_in
         self._lines_per_s = settings.lines_per_s_max

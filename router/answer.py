@@ -27,8 +27,12 @@ _BODILESS: Final = frozenset({204, 304})
 def write_answer_head(
     status: int, headers: Iterable[tuple[bytes, bytes]], ours: bytes, length: int | None, *, chunked: bool, last: bool
 ) -> list[bytes]:
-    """The parts of the head. `length`: of a body that is here whole and may need to be declared; `last`: the connection
-    ends with it."""
+    """The parts of the head. `ours`: lines that only the router says; `length`: of a body that is here whole and may
+    need to be declared; `last`: the connection ends with it.
+
+    The cell's headers are passed on but for those of its connection. Of framing the head then has one of these: chunks,
+    the length that the cell declared, the length that is known here, or none (204, 304, and a stream until the end).
+    """
     if status == 204:
         headers = [header for header in headers if header[0] != b"content-length"]  # RFC 9110 8.6
     line = STATUS_LINES.get(status)

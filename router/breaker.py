@@ -5,6 +5,8 @@ Pure: the time comes in. A success closes it at once, since a server that answer
 
 
 class Breaker:
+    """`failures` in a row open it for `open_s`."""
+
     __slots__ = ("_failures", "_open_s", "_open_until_s", "failures_in_a_row", "trips")
 
     def __init__(self, *, failures: int, open_s: float) -> None:

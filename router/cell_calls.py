@@ -71,6 +71,8 @@ class _Whole:
 
 
 class CellCalls:
+    """Every call raises a `RouterRefusal` for what may be tried again, and returns any answer of the cell as it is."""
+
     def __init__(self, routes: Routes, misroutes: Misroutes, *, deadline_s: float) -> None:
         self._routes = routes
         self._misroutes = misroutes

@@ -10,11 +10,14 @@ from router.fleet import Fleet
 
 
 class CellDirectory:
+    """For those who place or seek users without a route: sign-up and login."""
+
     def __init__(self, watcher: MapWatcher, fleet: Fleet) -> None:
         self._watcher = watcher
         self._fleet = fleet
 
     def shard_map(self) -> ShardMap:
+        """Raises `CellUnavailable` before the first map has come."""
         shard_map = self._watcher.current
         if shard_map is None:
             raise CellUnavailable("this router has no shard map yet")

@@ -11,12 +11,18 @@ from router.identify import Route
 
 
 class CellExchange(Exchange):
+    """Subclasses say in `forward` what becomes of a request that was admitted."""
+
     route: Route
     """Where it goes now. `found_route` is where it went first: a 421 or a hold ends with another."""
     deadline_s = 0.0
 
     def begin(self) -> None:
-        """The address first, because it costs nothing to ask; then the token; then the customer whom it names."""
+        """The address first, because it costs nothing to ask; then the token; then the customer whom it names.
+
+        Token buckets are kept with connection and route, so that a known customer costs no look-up; one that was swept
+        from its table meanwhile is looked up again. Whoever is refused on the way has cost no cell anything.
+        """
         services, request, client = self.services, self.request, self.client
         if not request.request_id or not request.trace:
             services.ids.complete(request)

@@ -25,6 +25,8 @@ _BATCH: Final = 50
 
 
 class ClaimSweep:
+    """What it has done is counted in `finished` and `freed`."""
+
     def __init__(self, queries: ControlQueries, calls: CellCalls, routes: Routes) -> None:
         self._queries = queries
         self._calls = calls

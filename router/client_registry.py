@@ -24,6 +24,8 @@ class Connected(Protocol):
 
 
 class ClientRegistry:
+    """The limits are `clients_max` and `clients_per_address_max`; who was over one is counted in `refused`."""
+
     def __init__(self, settings: EdgeSettings) -> None:
         self._settings = settings
         self._clients: set[Connected] = set()

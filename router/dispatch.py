@@ -16,6 +16,8 @@ from router.upgrade import Upgrade, UpgradeServices
 
 
 class Dispatch:
+    """One for a router; its two functions are what a client's connection is given."""
+
     def __init__(
         self,
         services: Services,

@@ -24,6 +24,8 @@ _SECURITY: Final = {"customer": {"type": "http", "scheme": "bearer", "bearerForm
 
 
 class CustomerDocument:
+    """The merged document, as it was last rendered."""
+
     def __init__(self, fleet: Fleet, calls: CellCalls) -> None:
         self._fleet = fleet
         self._calls = calls

@@ -238,6 +238,8 @@ class Upstream:
 
 
 class Fleet:
+    """All destinations, and the one sweep that keeps their deadlines."""
+
     def __init__(self, settings: UpstreamSettings) -> None:
         self._settings = settings
         self._upstreams: dict[Destination, Upstream] = {}

@@ -44,6 +44,8 @@ class Frames:
         return at + payload - began
 
     def _read_head(self, data: bytes, at: int) -> int:
+        """Read on in a frame's head, which may come in pieces: two bytes say how long it is, then the rest. At its
+        end `_left` is the length of the payload that follows. Returns where the head, or `data`, ends."""
         needed = 2
         while True:
             taken = data[at : at + max(0, needed - len(self._head))]

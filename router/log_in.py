@@ -41,6 +41,8 @@ class Password:
 
 
 class LogIn:
+    """`is_void` says of a user and the second in which a session began whether the user was revoked since."""
+
     def __init__(
         self,
         directory: CellDirectory,

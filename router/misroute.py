@@ -29,6 +29,8 @@ class MisdirectedHint(msgspec.Struct):
 
 
 class Misroutes:
+    """`refresh` reads the newest map within so many seconds; `current_map` is what is in memory then."""
+
     def __init__(
         self,
         routes: Routes,
@@ -42,7 +44,11 @@ class Misroutes:
         self.loops = 0
 
     async def find_owner(self, refused: Route, body: bytes) -> Route:
-        """The route to another cell, or `CellUnavailable`."""
+        """The route to another cell. Raises `CellUnavailable` if nobody knows a better one.
+
+        A map that is newer than the refused route is taken as it is; else it is refreshed. If it names another cell,
+        that one is asked; if not, the one that the refusal hints at, if the hint is newer than the map.
+        """
         hint = _read_hint(body)
         if self._current_map() is refused.shard_map:
             await self._refresh(_REFRESH_S)

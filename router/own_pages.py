@@ -28,6 +28,8 @@ AsgiApp = Callable[[Message, Callable[[], Awaitable[Message]], Callable[[Message
 
 
 class OwnPage(Exchange):
+    """One page, asked in a task of its own. The rate is that of sign-ups and logins from one address."""
+
     def __init__(self, client: Client, services: Services, request: Request, app: AsgiApp, tasks: TaskRegistry) -> None:
         super().__init__(client, services, request)
         self._app = app

@@ -55,6 +55,8 @@ class PendingClaim:
 
 
 class ControlQueries:
+    """Every call raises `ControlUnavailable` within `timeout_s`, and may be repeated."""
+
     def __init__(self, pool: Pool, *, timeout_s: float) -> None:
         self._pool = pool
         self._timeout_s = timeout_s

@@ -23,7 +23,11 @@ _LENGTH_DIGITS_MAX: Final = 15
 
 
 def judge_head(request: Request, version: str, settings: EdgeSettings) -> RouterRefusal | None:
-    """Why the connection must end here."""
+    """Why the connection must end here; None if the request may be read on.
+
+    In this order: size of the target, size of the head, version, method, form of the target, Host, size of the body,
+    transfer coding. So what could be read in two ways is refused before anything is done with it, and sizes first.
+    """
     if len(request.target) > settings.target_bytes_max:
         return TargetTooLong(f"a request target may have at most {settings.target_bytes_max} bytes")
     if request.head_bytes > settings.head_bytes_max or request.header_count > settings.header_count_max:

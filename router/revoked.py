@@ -23,6 +23,8 @@ _LISTEN_AGAIN_S: Final = 0.5
 
 
 class RevocationWatcher:
+    """`held` is the list; `on_revoked` is called with the users for whom it has become stricter."""
+
     def __init__(
         self,
         *,

@@ -24,6 +24,8 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Services:
+    """Fields are shared by all requests at once; none of them waits."""
+
     routes: Routes
     holding: Holding
     limits: Limits

@@ -14,7 +14,9 @@ class ControlSettings(BaseModel):
 
     dsn: str
     pool_max: int = Field(default=4, ge=1, le=32)
+    """Connections. Sign-ups and logins wait for the cell's password hash; here each takes milliseconds."""
     timeout_s: float = Field(default=2.0, gt=0)
+    """For one query, connecting included: a quarter of the request's deadline, the rest is for the cell."""
 
 
 class UpstreamSettings(BaseModel):
@@ -37,6 +39,7 @@ class UpstreamSettings(BaseModel):
     """Large answers of one cell whose readers are slow, which take no permit any more: what they have not taken lies in
     the cell's memory, about a megabyte each at most."""
     queue_wait_s: float = Field(default=1.0, gt=0)
+    """Then 503: a cell that is behind by a second gains nothing from requests that have waited longer."""
     connect_timeout_s: float = Field(default=1.0, gt=0)
     """Same machine room: a connection takes a millisecond; the rest is for a busy machine."""
     deadline_s: float = Field(default=8.0, ge=0.2)
@@ -50,7 +53,9 @@ class UpstreamSettings(BaseModel):
     user_tunnels_max: int = Field(default=32, ge=0)
     """Open WebSockets of one customer, by this router: some windows on some machines."""
     breaker_failures: int = Field(default=5, ge=1)
+    """In a row, of one server: fewer could be one restart under a handful of requests."""
     breaker_open_s: float = Field(default=1.0, gt=0)
+    """Then one request tries: a server that came back serves again within about a second."""
 
 
 class HoldSettings(BaseModel):
@@ -68,10 +73,15 @@ class EdgeSettings(BaseModel):
     """What a client may send."""
 
     body_bytes_max: int = Field(default=65_536, ge=1)
+    """Held whole for each request under way; an order has a few hundred."""
     head_bytes_max: int = Field(default=16_384, ge=1_024)
+    """What common servers take; a token has a few hundred."""
     header_count_max: int = Field(default=100, ge=1)
+    """What common servers take; a browser sends about twenty."""
     target_bytes_max: int = Field(default=4_096, ge=64)
+    """Path and query: the longest of ours, with a page token, has a few hundred."""
     keep_alive_s: float = Field(default=75.0, gt=0)
+    """Between two requests, as common servers have it: long enough for a person who reads a page."""
     drain_idle_s: float = Field(default=1.0, gt=0)
     """While draining: a keep-alive connection that was silent for this long is closed; who was about to speak still
     gets an answer."""
@@ -113,9 +123,11 @@ class LimitSettings(BaseModel):
     address_per_s: float = Field(default=2_000.0, gt=0)
     """A gateway with a few hundred customers behind it; a tenth of what one router can do."""
     address_burst: int = Field(default=10_000, ge=1)
+    """Twenty customers' bursts at once behind one gateway."""
     identity_per_s: float = Field(default=10.0, gt=0)
     """Sign-ups and logins of one address: each costs a cell a slow password hash, and guesses come this way."""
     identity_burst: int = Field(default=200, ge=1)
+    """An office that comes back from a break, behind one gateway."""
     tracked_max: int = Field(default=200_000, ge=1)
     """Token buckets held per rule, about 200 bytes each; full ones are forgotten."""
 
@@ -139,6 +151,7 @@ class RouterSettings(BaseSettings):
     log_warning_tracebacks: bool = False
     """Warnings carry a traceback too, as errors always do: for who looks for the reason of one."""
     map_poll_s: float = Field(default=5.0, gt=0)
+    """Maps and revocations are pushed; this is how late a lost push is noticed."""
     route_token_ttl_s: int = Field(default=300, ge=10, le=300)
     """Half of the age at which an unfinished sign-up is freed: no creation can arrive after that."""
     routes_cached_max: int = Field(default=200_000, ge=1)

@@ -47,6 +47,8 @@ class SignedUp:
 
 
 class SignUp:
+    """Claim the email, create the account in the cell, activate the claim: each step may be repeated."""
+
     def __init__(
         self,
         directory: CellDirectory,

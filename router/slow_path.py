@@ -30,6 +30,8 @@ _UNKNOWN: Final = "the request was sent, but its outcome is not known; send it a
 
 
 class SlowPath:
+    """Begun by `forward.py` with `begin`; one task for a request, in `tasks` until it ends."""
+
     def __init__(self, routes: Routes, misroutes: Misroutes, tasks: TaskRegistry) -> None:
         self._routes = routes
         self._misroutes = misroutes

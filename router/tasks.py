@@ -8,6 +8,8 @@ from infra.runtime.cancelling import cancel_all
 
 
 class TaskRegistry:
+    """Whoever makes one decides what happens to it at the end: `finish`, or nothing."""
+
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[None]] = set()
 

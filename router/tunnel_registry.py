@@ -9,6 +9,8 @@ from router.tunnel import Tunnel
 
 
 class TunnelRegistry:
+    """By tunnel the route that it was opened by: user and key."""
+
     def __init__(self) -> None:
         self._routes: dict[Tunnel, Route] = {}
 

@@ -41,6 +41,8 @@ class UpgradeServices:
 
 
 class Upgrade(CellExchange):
+    """The client's end of a tunnel, from the request to the last byte."""
+
     takes_bytes = True
 
     def __init__(self, client: Client, services: Services, request: Request, others: UpgradeServices) -> None:

@@ -117,6 +117,8 @@ class UpstreamConnection(asyncio.Protocol):
         self.transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
+        """More than one answer, or one that nobody asked for, costs the connection: nothing of it may be taken for the
+        next request's answer."""
         if self.sink is None:
             self.abort("bytes came that nobody asked for")
             return

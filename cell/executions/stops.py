@@ -2,14 +2,9 @@
 
 Two steps, each a call that says in rows what is left to do. `judge_stops_v1` holds the prices that were written down
 against the armed stops and notes which are reached; it locks no user, so a touch is known at once, whoever has the
-<<<<<<< HEAD
-user. `trigger_stops_v1` sends reached stops on their way, users round robin; one whose user is locked or halted stays
-reached, however the price turns. Killed anywhere, the next worker goes on with both. Prices that no worker heard, or
-=======
 user. `trigger_reached_stops_v1` sends reached stops on their way, users round robin; one whose user is locked or
-halted stays reached, however the price turns. Killed anywhere, the next worker goes on with both. Prices that no worker heard, or
->>>>>>> main
-that one heard and did not write before it died, are gone: after a start the first price decides.
+halted stays reached, however the price turns. Killed anywhere, the next worker goes on with both. Prices that no worker
+heard, or that one heard and did not write before it died, are gone: after a start the first price decides.
 """
 
 import asyncio

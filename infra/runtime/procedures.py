@@ -1,8 +1,4 @@
-<<<<<<< HEAD
 """Call a database procedure, and name how that can fail: one family of errors for every process.
-=======
-"""Call a database procedure; how that can fail is a short list of classes.
->>>>>>> main
 
 Callers react to what a failure means for them, not to a driver's class. Some pass by themselves: the database is away
 (the outcome of a call that was sent is unknown), it is busy (rolled back, nothing was done), or it was never asked, as
@@ -49,17 +45,12 @@ class CallFailed(DatabaseFailure):
         self.sqlstate = sqlstate
 
 
-<<<<<<< HEAD
 class DatabaseRefused(CallFailed):
     """The procedure raised a SQLSTATE of the private class RB."""
 
 
 class DatabaseBroke(CallFailed):
-    """The database could not run this call. It is ours to mend."""
-=======
-class DatabaseBroke(DatabaseFailure):
-    """The database could not run this call: rolled back. The fault is in our code or our data."""
->>>>>>> main
+    """The database could not run this call. The fault is in our code or our data."""
 
 
 AWAY: tuple[type[Exception], ...] = (psycopg.OperationalError, PoolTimeout, DatabaseAway)

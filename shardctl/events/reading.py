@@ -13,13 +13,8 @@ from infra.runtime.kafka_consumer import TopicReader
 from infra.runtime.settings import KafkaSettings
 from infra.topology.topics import LEDGER_EVENTS, ORDER_EVENTS, cell_topic
 from shardctl.cell_admin import CellAdmin
-<<<<<<< HEAD
-from shardctl.events.published import LEDGER, ORDERS, EventCollector, EventComparison, Head, Heads
-=======
-from shardctl.events.cell_topics import LEDGER_EVENTS, ORDER_EVENTS, topic_name
 from shardctl.events.event import LEDGER, ORDERS
 from shardctl.events.published import EventCollector, EventComparison, Head, Heads
->>>>>>> main
 
 _PATH: Final = "/operator/v1/reconciliations/event-heads"
 _PAGE: Final = 500

@@ -22,6 +22,9 @@ from tests.support.routers import map_of
 from tests.support.stub_cell import SeenRequest, StubCell, stub_cell
 
 pytestmark = pytest.mark.anyio
+PATIENCE_S = (
+    60.0  # whoever connects during a reload waits for the new image, which takes long to start on a busy machine
+)
 
 
 @dataclass
@@ -85,7 +88,7 @@ class Load:
                 for number in range(requests_per_connection):
                     headers = {"Authorization": f"Bearer {token}", "X-Idempotency-Key": f"k{number}"}
                     writer.write(request_bytes("POST", "/v1/orders", headers, b"{}"))
-                    async with asyncio.timeout(60):
+                    async with asyncio.timeout(PATIENCE_S):
                         answer = await read_answer(reader)
                     if answer.status != 200:
                         self.failures.append(f"{answer.status} {answer.body!r}")
@@ -109,7 +112,7 @@ class Load:
     async def more(self, count: int) -> None:
         """Until so many more requests were answered."""
         wanted = self.answered + count
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE_S):
             while self.answered < wanted:  # noqa: ASYNC110 - a count, not an event
                 await asyncio.sleep(0.01)
 
@@ -152,7 +155,7 @@ async def test_who_connects_during_a_reload_is_answered_also_if_the_router_shall
         return reader, writer
 
     async def answered(client: tuple[asyncio.StreamReader, asyncio.StreamWriter]) -> int:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             return (await read_answer(client[0])).status
 
     async def is_draining() -> bool:
@@ -264,7 +267,7 @@ async def test_a_router_frozen_over_a_move_writes_to_the_owner_and_once(fleet: F
             await asyncio.sleep(0.1)  # the move is long over when the router goes on
         finally:
             router.signal(signal.SIGCONT)
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(PATIENCE_S):
             answer = await read_answer(reader)
         assert (answer.status, answer.json()["cell"]) == (200, "cell-2")
         written = [seen for seen in target.seen if seen.header("x-idempotency-key") == "over-a-move"]

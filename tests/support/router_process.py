@@ -18,7 +18,7 @@ from infra.backends.local.folders import project_root
 from tests.support.free_port import free_port
 from tests.support.routers import DEAD_POSTGRES, DEAD_REDIS
 
-_START_LIMIT_S = 30.0
+_START_LIMIT_S = 60.0
 
 
 @dataclass
