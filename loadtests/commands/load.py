@@ -1,6 +1,6 @@
-"""`python -m loadtests accounts | spike | verdict`: customers beforehand, a rehearsal, and what came of one.
+"""`python -m loadtests accounts | spike`: customers beforehand, and a rehearsal with its verdict.
 
-Exit codes of `spike` and `verdict`: 0 passed, 1 failed, 2 usage, 3 not reachable, 10 thrown away because the generator
+Exit codes of `spike`: 0 passed, 1 failed, 2 usage, 3 not reachable, 10 thrown away because the generator
 lagged.
 """
 
@@ -102,7 +102,8 @@ def spike(
             runs=folder or path.parent / "runs",
             admission=admission,
         )
-        return await rehearse(address, view, asked)
+        with progress_line() as progress:
+            return await rehearse(address, view, asked, progress)
 
     with _refusals():
         _tell(*run_to_end(run))

@@ -34,7 +34,11 @@ async def each_cell(view: OperatorView) -> dict[str, Mapping[str, Any]]:
 
 async def prove_books(view: OperatorView, before: Mapping[str, Mapping[str, Any]]) -> list[CellBooks]:
     waiting = await _wait_until_quiet(view)
-    return [await _prove_cell(view, cell, summary, waiting[cell]) for cell, summary in before.items()]
+    return list(
+        await asyncio.gather(
+            *(_prove_cell(view, cell, summary, waiting.get(cell, "")) for cell, summary in before.items())
+        )
+    )
 
 
 async def _wait_until_quiet(view: OperatorView) -> dict[str, str]:

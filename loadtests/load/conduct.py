@@ -21,6 +21,7 @@ from loadtests.load.account_file import read_accounts, write_accounts
 from loadtests.load.arrivals import Traffic
 from loadtests.load.books import each_cell, prove_books
 from loadtests.load.honesty import GeneratorFacts, why_thrown_away
+from loadtests.load.make_accounts import Progress
 from loadtests.load.measured import Measured
 from loadtests.load.order_audit import audit_orders
 from loadtests.load.recorder import read_journal, read_samples
@@ -65,18 +66,21 @@ class Rehearsal:
     """The cap on the cells' admission, in the operator's words; stated in the report."""
 
 
-async def rehearse(router_url: str, view: OperatorView, asked: Rehearsal) -> tuple[Run, Path]:
+async def rehearse(router_url: str, view: OperatorView, asked: Rehearsal, progress: Progress) -> tuple[Run, Path]:
     """The judged run and its folder. Raises RunThrownAway, GeneratorFailed, and what the operator's view raises."""
     accounts = read_accounts(asked.accounts)
     shape = shape_of(asked.shape, asked.seed, asked.lasting_s)
     Traffic(shape, asked.base_per_s, accounts.by_class(), asked.seed)  # refuse before anything is started
     before = await each_cell(view)
     folders = set(asked.runs.glob("*"))
-    await _run_locust(router_url, asked, shape.duration_s)
+    await _run_locust(router_url, asked, shape.duration_s, progress)
     made = sorted(folder for folder in set(asked.runs.glob("*")) - folders if (folder / RUN_FILE).exists())
     if len(made) != 1:
         raise GeneratorFailed(f"Locust left {len(made)} new runs in {asked.runs}, not one")
-    return await judge_run(view, made[0], before, admission=asked.admission), made[0]
+    progress("auditing and proving", 0, 1)
+    run = await judge_run(view, made[0], before, admission=asked.admission)
+    progress("auditing and proving", 1, 1)
+    return run, made[0]
 
 
 async def judge_run(
@@ -110,7 +114,7 @@ async def judge_run(
     return run
 
 
-async def _run_locust(router_url: str, asked: Rehearsal, shape_s: float) -> None:
+async def _run_locust(router_url: str, asked: Rehearsal, shape_s: float, progress: Progress) -> None:
     asked.runs.mkdir(mode=0o700, parents=True, exist_ok=True)
     command = [sys.executable, "-m", "locust", "-f", str(LOCUSTFILE), "--headless", "--host", router_url]
     command += ["--accounts", str(asked.accounts), "--run-folder", str(asked.runs), "--shape", asked.shape]
@@ -125,8 +129,12 @@ async def _run_locust(router_url: str, asked: Rehearsal, shape_s: float) -> None
             *command, stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=asyncio.subprocess.STDOUT
         )
         try:
+            ended = asyncio.ensure_future(process.wait())
             async with asyncio.timeout(shape_s + STARTS_AND_ENDS_S):
-                await process.wait()
+                seconds = 0
+                while not (await asyncio.wait({ended}, timeout=1.0))[0]:
+                    seconds += 1
+                    progress("the morning", min(seconds, int(shape_s)), int(shape_s))
         except TimeoutError as error:
             raise GeneratorFailed(f"Locust did not end; what it said: {log}") from error
         finally:

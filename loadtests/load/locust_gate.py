@@ -12,6 +12,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any, Final
 
+import gevent
 import msgspec
 from gevent.event import Event
 from locust import LoadTestShape, events
@@ -22,13 +23,15 @@ from loadtests.load.arrivals import RateTooLow, Traffic
 from loadtests.load.customer_classes import BY_NAME, CustomerClass
 from loadtests.load.recorder import Recorder
 from loadtests.load.run_folder import LOCUST_FILE, RunFacts, shape_of, write_facts
-from loadtests.load.self_watch import SelfWatch, pin
+from loadtests.load.self_watch import SelfWatch, cores_allowed, pin
 from loadtests.load.shapes import SHAPES
 from loadtests.load.symbols import SymbolPopularity
 from loadtests.load.worker_shares import first_accounts
 
 OPENS_IN_S: Final = 2.0
 """After everybody is there: long enough for the message to reach each worker."""
+REPORTED_WITHIN_S: Final = 30.0
+"""A worker reports every three seconds."""
 ENDS_AFTER_S: Final = 8.0
 """After the last request was due: the router answers every request within its deadline of eight seconds."""
 SPAWN_PER_S: Final = 100
@@ -50,7 +53,7 @@ class Gate:
         self.popularity = SymbolPopularity(tuple(accounts.symbols), options.meme)
         shape = shape_of(options.shape, options.seed, options.lasting)
         self.traffic = Traffic(shape, options.base_rate, accounts.by_class(), options.seed)
-        self._cores = parse_cores(options.cores)
+        self._cores = cores_allowed(options.cores)
         self.run = ""
         self._opened_at_s = 0.0
 
@@ -88,10 +91,6 @@ class Morning(LoadTestShape):
         if self.ends_at_s is not None and time.time() > self.ends_at_s:
             return None
         return (self.customers, SPAWN_PER_S)
-
-
-def parse_cores(text: str) -> list[int]:
-    return [int(core) for core in text.split(",") if core]
 
 
 @events.init_command_line_parser.add_listener  # type: ignore[untyped-decorator]
@@ -140,6 +139,7 @@ def _open_all(environment: Any) -> None:
     """In the master or the only process: everybody is there. Once; a worker that is lost later changes nothing."""
     if Morning.ends_at_s is not None:
         return
+    counts = _customers_of_workers(environment.runner) if isinstance(environment.runner, MasterRunner) else {}
     options, gate = environment.parsed_options, environment.gate
     root = Path(options.run_folder) if options.run_folder else Path(options.accounts).parent / "runs"
     run = secrets.token_hex(4)
@@ -161,13 +161,25 @@ def _open_all(environment: Any) -> None:
     environment.run_folder = folder
     _log.info("%d customers are there, the gate opens; run folder: %s", Morning.customers, folder)
     Morning.ends_at_s = facts.opened_at_s + gate.traffic.shape.duration_s + ENDS_AFTER_S
-    if isinstance(environment.runner, MasterRunner):
-        counts = {worker.id: worker.user_classes_count for worker in environment.runner.clients.all}
+    if counts:
         for worker, first in first_accounts(counts).items():
             message = {"facts": msgspec.to_builtins(facts), "folder": str(folder), "first": first}
             environment.runner.send_message("gate", message, client_id=worker)
     else:
         gate.open(facts, folder, dict.fromkeys(BY_NAME, 0), 0)
+
+
+def _customers_of_workers(runner: Any) -> dict[str, dict[str, int]]:
+    """By worker and class, once all of them are reported: Locust says so after a second at most, reported or not, and
+    on a busy machine two workers then got the same accounts."""
+    ends_s = time.monotonic() + REPORTED_WITHIN_S
+    while True:
+        counts = {worker.id: dict(worker.user_classes_count) for worker in runner.clients.all}
+        if sum(sum(classes.values()) for classes in counts.values()) == Morning.customers:
+            return counts
+        if time.monotonic() > ends_s:
+            raise SystemExit(f"locust: workers report {counts}, together they should be {Morning.customers}")
+        gevent.sleep(0.05)
 
 
 @events.test_stop.add_listener  # type: ignore[untyped-decorator]
@@ -185,6 +197,8 @@ def _end(environment: Any, **_: Any) -> None:
             for entry in environment.runner.stats.entries.values()
         }
         (environment.run_folder / LOCUST_FILE).write_bytes(msgspec.json.encode(own))
+        if environment.runner.exceptions:  # a customer of ours stumbled: what it would have sent is missing
+            environment.process_exit_code = 1
 
 
 def _open_worker(environment: Any, msg: Any, **_: Any) -> None:

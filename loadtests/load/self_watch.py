@@ -17,11 +17,22 @@ TICK_S: Final = 0.02
 WINDOW_S: Final = 5.0
 
 
+def cores_allowed(text: str) -> list[int]:
+    """From "1" or "2,3". Raises ValueError for what is no core of this machine; nothing where a process cannot pin."""
+    if not hasattr(os, "sched_getaffinity"):  # macOS
+        return []
+    allowed = os.sched_getaffinity(0)
+    wanted = [int(core) for core in text.split(",") if core]
+    if missing := set(wanted) - allowed:
+        raise ValueError(f"--cores {text}: this process may run on {sorted(allowed)}, not on {sorted(missing)}")
+    return wanted or sorted(allowed, reverse=True)
+
+
 def pin(cores: list[int], index: int) -> list[int]:
-    """Stay on one of these cores; without any, on the last but `index`. Returns where it may run now."""
-    allowed = sorted(os.sched_getaffinity(0))
-    wanted = [core for core in cores if core in allowed] or [allowed[-1 - index % len(allowed)]]
-    os.sched_setaffinity(0, {wanted[index % len(wanted)]})
+    """The process with this index stays on one of these cores. Returns where it may run now."""
+    if not cores:
+        return []
+    os.sched_setaffinity(0, {cores[index % len(cores)]})
     return sorted(os.sched_getaffinity(0))
 
 

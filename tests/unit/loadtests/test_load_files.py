@@ -8,6 +8,7 @@ import pytest
 from loadtests.load.account_file import Account, AccountFile, AccountFileRefused, read_accounts, write_accounts
 from loadtests.load.outcomes import Outcome
 from loadtests.load.recorder import Recorder, SentOrder, read_journal, read_samples
+from loadtests.load.self_watch import cores_allowed
 from loadtests.load.worker_shares import first_accounts
 
 ACCOUNTS = AccountFile(
@@ -64,3 +65,9 @@ def test_workers_share_no_account() -> None:
     first = first_accounts({"one": {"Bot": 1, "FomoBuyer": 7}, "two": {"Bot": 0, "FomoBuyer": 6}, "three": {"Bot": 1}})
     assert (first["one"]["fomo-buyer"], first["two"]["fomo-buyer"], first["three"]["fomo-buyer"]) == (0, 7, 13)
     assert (first["one"]["bot"], first["two"]["bot"], first["three"]["bot"]) == (0, 1, 1)
+
+
+def test_a_generator_asked_to_run_where_it_may_not_is_refused() -> None:
+    with pytest.raises(ValueError, match="9999"):
+        cores_allowed("9999")
+    assert cores_allowed("")
