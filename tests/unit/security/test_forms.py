@@ -90,6 +90,16 @@ def test_what_is_no_address_in_any_form_is_refused(email: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "domain",
+    ["example.com.", "example..com", ".com", "example\u3002com", "example\uff61com", "example\uff0e.com",
+     "xn--bcher-kva.example", "XN--bcher-kva.example", "\uff58n--bcher-kva.example", "mail.xn--.example"],
+)  # fmt: skip
+def test_a_domain_is_taken_in_one_spelling_only(domain: str) -> None:
+    with pytest.raises(EmailRefused, match="domain"):
+        check_email(f"ann@{domain}")
+
+
+@pytest.mark.parametrize(
     "email", ["ann@example.com", " Ann@Example.com ", "\u00e9va@ex\u00e4mple.com", "\u738b@\u4f8b.com"]
 )
 def test_addresses_are_taken(email: str) -> None:
