@@ -27,6 +27,7 @@ def books(cell_database: TestDatabase) -> Iterator[type[RevisionRules]]:
         write = "select brokerage.set_market_sessions_v1(%s::date[], %s, %s, %s)"
         owner.execute(write, [[at.date() for at in opens], opens, closes, opens[0]])
     stop_clock(cell_database.owner_dsn)
+    cell_database.rehearse("100 years")  # the stopped clock also says how old history is
     with (
         psycopg.connect(cell_database.service_dsn, autocommit=True) as connection,
         psycopg.connect(cell_database.owner_dsn, autocommit=True) as owner,
