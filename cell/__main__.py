@@ -12,6 +12,7 @@ from cell.executions.worker import run_worker
 from cell.outbox.relay import run_relay
 from cell.settings import CellSettings
 from infra.runtime.clock import make_clock
+from infra.runtime.database import run_statements
 from infra.runtime.garbage_collection import freeze_startup_objects
 from infra.runtime.logs import configure_logging
 from infra.runtime.migrator import migrate as migrate_database
@@ -20,6 +21,13 @@ from infra.runtime.shutdown import Shutdown
 
 cli = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False)
 _log = logging.getLogger("cell")
+
+
+def rehearsal_statements(offset_s: float) -> tuple[str, ...]:
+    """A cell whose clock is put forward may let rows age by it; any other judges ages by the database's own clock."""
+    forget = "delete from brokerage.rehearsal"
+    allow = f"insert into brokerage.rehearsal (ahead_max) values (make_interval(secs => {offset_s:.6f}))"
+    return (forget, allow) if offset_s > 0 else (forget,)
 
 
 def _settings(role: str) -> CellSettings:
@@ -73,6 +81,7 @@ def migrate() -> None:
         raise typer.BadParameter("set CELL_POSTGRES__OWNER_DSN: migrations run as the owner, not as the service")
     applied = asyncio.run(migrate_database(settings.postgres.owner_dsn, package="cell"))
     sessions = asyncio.run(write_calendar(settings.postgres.owner_dsn, make_clock(settings.clock).now()))
+    asyncio.run(run_statements(settings.postgres.owner_dsn, rehearsal_statements(settings.clock.offset_s)))
     _log.info(
         "schema and calendar are current",
         extra={

@@ -7,8 +7,6 @@ Every answer carries `X-Cell` and `X-Request-Id`, whoever made it.
 """
 
 import logging
-import re
-import uuid
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final
 from urllib.parse import parse_qsl
@@ -22,6 +20,7 @@ from infra.runtime.methods import Methods, as_get
 from infra.runtime.on_behalf import on_behalf_of
 from infra.runtime.plain_requests import check_headers, check_query
 from infra.runtime.problem import MEDIA_TYPE, Problem, problem_body
+from infra.runtime.request_id import request_id_of
 from infra.runtime.strict_body import check_content_type
 
 _log = logging.getLogger(__name__)
@@ -32,7 +31,6 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 HotRoute = Callable[[Caller, str, bytes], Awaitable[Answer]]
-_REQUEST_ID: Final = re.compile(rb"[!-~]{1,128}")
 _ORDERS: Final = "/v1/orders"
 _ORDER: Final = _ORDERS + "/"
 _NO_ORDERS: Final = frozenset({_ORDER + "preview"})
@@ -77,7 +75,7 @@ class CustomerPort:
     async def _hot(
         self, scope: Message, headers: dict[bytes, bytes], receive: Receive, send: Send, order_id: str | None
     ) -> None:
-        request_id = self._request_id(headers)
+        request_id = request_id_of(headers)
         bind_request(request_id, headers.get(TRACE_HEADER, b""))
         out = [self._cell_header, (b"x-request-id", request_id)]
         try:
@@ -126,7 +124,7 @@ class CustomerPort:
         return bytes(body)
 
     async def _cold(self, scope: Message, headers: dict[bytes, bytes], receive: Receive, send: Send) -> None:
-        request_id = self._request_id(headers)
+        request_id = request_id_of(headers)
         bind_request(request_id, headers.get(TRACE_HEADER, b""))
         if headers.get(b"x-request-id") != request_id:
             kept = [(name, value) for name, value in scope["headers"] if name != b"x-request-id"]
@@ -140,11 +138,6 @@ class CustomerPort:
 
         with on_behalf_of(self._guard.user_of(headers.get(b"x-route-token"))):
             await self._litestar(as_get(scope), receive, send_marked)
-
-    @staticmethod
-    def _request_id(headers: dict[bytes, bytes]) -> bytes:
-        given = headers.get(b"x-request-id")
-        return given if given is not None and _REQUEST_ID.fullmatch(given) else str(uuid.uuid4()).encode()
 
 
 def _one_spelling(path: str) -> str:

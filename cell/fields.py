@@ -18,7 +18,7 @@ def parse_amount(
     field: str, token: bytes, *, price: bool, limit_micros: int = QTY_MAX_MICROS, zero_allowed: bool = False
 ) -> int:
     """Micros of a field. Raises Problem: 400 what is no decimal, 422 another type, or a decimal that is not taken."""
-    if token.startswith((b"{", b"[", b"t", b"f")):
+    if token.startswith((b"{", b"[", b"t", b"f", b"n")):
         raise errors.invalid_field(422, field, "a decimal, as a string or a plain number")
     try:
         if price:

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from enum import StrEnum
 from typing import Final, LiteralString
+from uuid import UUID
 
 from infra.runtime.database import Connection
 from infra.runtime.procedures import failures_named
@@ -23,6 +24,7 @@ _BEGIN: Final[tuple[LiteralString, ...]] = (
     "set local transaction_timeout = 0",
 )
 _TAKE: Final[LiteralString] = "select brokerage.take_leadership_v1(%s)"
+_START_TERM: Final[LiteralString] = "select brokerage.start_term_v1(%s, %s)"
 _CHECK: Final[LiteralString] = "select 1"
 _END: Final[LiteralString] = "rollback"
 
@@ -48,6 +50,19 @@ async def leading(connection: Connection, task: Task) -> AsyncIterator[bool]:
     finally:
         if not connection.closed:
             await connection.execute(_END)
+
+
+class TermTaken(Exception):
+    """The session leads no more, or somebody asked for its secret before."""
+
+
+async def start_term(connection: Connection, task: Task, leader: Connection) -> UUID:
+    """The leadership's secret, which the database tells once: what only the leader may do asks for it. On another
+    connection than the leader's, whose transaction never commits. Raises TermTaken."""
+    row = await (await connection.execute(_START_TERM, (str(task), leader.info.backend_pid))).fetchone()
+    if row is None or row[0] is None:
+        raise TermTaken(str(task))
+    return UUID(str(row[0]))
 
 
 async def check(connection: Connection) -> None:

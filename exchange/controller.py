@@ -1,5 +1,6 @@
 """What operators may ask of the exchange. Every route needs an operator token; health and metrics are elsewhere."""
 
+import logging
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -14,6 +15,7 @@ from exchange.errors import ExchangeError, InvalidField, TapeInvalid
 from exchange.faults import Faults
 from exchange.live_order import ENDED
 from exchange.log_rows import TradedOrder
+from infra.runtime.operator_api import subject_of
 from infra.runtime.problem import Problem
 from infra.runtime.strict_body import read_body
 
@@ -27,6 +29,7 @@ class FaultsRequest(Faults, frozen=True, forbid_unknown_fields=True):
     unknown_fill: bool = False
 
 
+_log = logging.getLogger(__name__)
 _faults_decoder = msgspec.json.Decoder(FaultsRequest)
 
 
@@ -59,6 +62,10 @@ class TapeController(Controller):
             tape, is_new = await verbs.load_tape(content, symbol=symbol, run=run, waits_for_replace=waits_for_replace)
         except ExchangeError as error:
             raise as_problem(error) from error
+        _log.info(
+            "an operator loaded a tape",
+            extra={"operator": subject_of(request), "symbol": symbol, "run": run, "new": is_new},
+        )
         facts = next(row for row in verbs.tapes() if row["symbol"] == tape.symbol and row["run"] == tape.run)
         return Response(facts | {"new": is_new}, status_code=HTTP_201_CREATED if is_new else HTTP_200_OK)
 
@@ -114,6 +121,10 @@ class ExchangeController(Controller):
         except ExchangeError as error:
             raise as_problem(error) from error
         sessions = await verbs.report_unknown_fill() if wanted.unknown_fill else []
+        _log.info(
+            "an operator set faults",
+            extra={"operator": subject_of(request), "faults": msgspec.to_builtins(wanted)},
+        )
         shown: dict[str, object] = msgspec.to_builtins(verbs.faults)
         return shown | {"unknown_fill_sent_to": sessions}
 

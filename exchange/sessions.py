@@ -2,7 +2,7 @@
 
 A report reaches this file only when it is durable. The newest ones are kept in a short bounded tail per session; a cell
 that is further behind is served from the log. When a cell reads slowly its socket fills, writing pauses, and nothing
-piles up here: reports wait on disk, prices are skipped. A second connection of a session replaces the first.
+piles up here: reports wait on disk, prices are left out. A second connection of a session replaces the first.
 """
 
 import asyncio

@@ -36,7 +36,9 @@ FILL_GAP_US: Final = 2_000
 
 NEW, PARTIAL_CANCEL, DELETE, EXECUTE, HIDDEN, CROSS, HALT = range(1, 8)
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
-_TIME: Final = re.compile(r"\d{1,20}(?:\.\d{0,30})?(?:[eE][+-]?\d{1,2})?")
+_TIME: Final = re.compile(r"\d{1,20}(?:\.(\d*))?(?:[eE][+-]?\d{1,2})?", re.ASCII)
+_DECIMALS_MAX: Final = 60
+"""Of a time: what a double has at most when it is written out is fewer, and the product below stays exact."""
 _INTEGER: Final = re.compile(r"-?\d+")
 _DIGITS_MAX: Final = 18
 _SHOWN_CHARS_MAX: Final = 40
@@ -185,8 +187,11 @@ def _lines(content: bytes) -> list[str]:
 
 def _nanoseconds(text: str, line: int) -> int:
     """Rounded, a half to the even one: recorders write as many digits as their clock has."""
-    if _TIME.fullmatch(text) is None:
+    match = _TIME.fullmatch(text)
+    if match is None:
         raise TapeInvalid(line, f"time {text[:_SHOWN_CHARS_MAX]!r} is not a number of seconds after midnight")
+    if len(match[1] or "") > _DECIMALS_MAX:
+        raise TapeInvalid(line, f"time {text[:_SHOWN_CHARS_MAX]} has more than {_DECIMALS_MAX} decimals")
     seconds = Decimal(text)
     if seconds > DAY_S:
         raise TapeInvalid(line, f"time {text[:_SHOWN_CHARS_MAX]} is after the end of the day ({DAY_S} seconds)")

@@ -17,7 +17,14 @@ from infra.runtime.plain_requests import PlainRequests
 from infra.runtime.problem import Problem, to_response
 from infra.runtime.strict_body import read_body, refused
 from infra.security.email_form import EmailRefused, check_email
-from infra.security.password_form import PasswordRefused, check_password
+from infra.security.free_text import FreeTextRefused, check_free_text
+from infra.security.password_form import (
+    PASSWORD_AS_TYPED_CHARS_MAX,
+    PASSWORD_CHARS_MAX,
+    PasswordRefused,
+    check_password,
+    normal_password,
+)
 from router.access_tokens import AccessTokens
 from router.docs_page import render_docs
 from router.documents import CustomerDocument
@@ -37,12 +44,14 @@ _DESCRIPTION: Final = (
 )
 
 ShortText = Annotated[str, msgspec.Meta(max_length=1024)]
-"""Characters; a password has as many at most, and nothing else that is taken has a tenth."""
+"""Characters; nothing that is taken has a tenth."""
+PasswordText = Annotated[str, msgspec.Meta(max_length=PASSWORD_AS_TYPED_CHARS_MAX)]
+"""As it was typed; its length is judged in its one form."""
 
 
 class SignUpRequest(msgspec.Struct, forbid_unknown_fields=True):
     email: ShortText
-    password: ShortText
+    password: PasswordText
     name: ShortText | None = None
 
 
@@ -55,7 +64,7 @@ class TokenRequest(msgspec.Struct, forbid_unknown_fields=True):
 
     grant_type: ShortText
     email: ShortText | None = None
-    password: ShortText | None = None
+    password: PasswordText | None = None
     refresh_token: ShortText | None = None
 
 
@@ -178,6 +187,8 @@ def _source(request: Request[Any, Any, Any]) -> str | None:
 async def _open_session(data: TokenRequest, log_ins: LogIn, source: str | None, request_id: str) -> Session:
     if data.grant_type == "password":
         email, password = _needed("email", data.email), _needed("password", data.password)
+        if len(normal_password(password)) > PASSWORD_CHARS_MAX:
+            raise refused(422, "password", f"at most {PASSWORD_CHARS_MAX} characters")
         return await log_ins.by_password(Password(email, password, source, data.refresh_token), request_id)
     if data.grant_type == "refresh_token":
         return await log_ins.by_refresh_token(_needed("refresh_token", data.refresh_token), request_id)
@@ -200,9 +211,13 @@ def _checked(data: SignUpRequest, source: str | None) -> NewUser:
         check_password(data.password)
     except PasswordRefused as refused:
         raise Problem(422, "INVALID_FIELD", f"password: {refused}", field="password") from refused
-    if data.name is not None and (len(data.name) > _NAME_CHARS_MAX or "\x00" in data.name):
-        detail = f"a name has at most {_NAME_CHARS_MAX} characters, none of them NUL"
-        raise Problem(422, "INVALID_FIELD", detail, field="name")
+    if data.name is not None and len(data.name) > _NAME_CHARS_MAX:
+        raise Problem(422, "INVALID_FIELD", f"name: at most {_NAME_CHARS_MAX} characters", field="name")
+    try:
+        if data.name:  # an empty one is no name, and was always taken
+            check_free_text(data.name)
+    except FreeTextRefused as refused:
+        raise Problem(422, "INVALID_FIELD", f"name: {refused}", field="name") from refused
     return NewUser(data.email, data.password, data.name, source)
 
 

@@ -15,6 +15,8 @@ STATUS_LINES: Final[dict[int, bytes]] = {
 
 METHODS: Final = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 """What the router passes on; which of them a resource has, its own answer to OPTIONS says."""
+_SERVED: Final = ("GET", "HEAD", "POST", "PATCH", "DELETE", "OPTIONS")
+"""What some resource has, for `Allow` where the router does not know which resource is meant."""
 
 
 class RouterRefusal(Exception):
@@ -115,7 +117,7 @@ def render_refusal(refusal: RouterRefusal, request_id: bytes, *, close: bool) ->
     if refusal.status == 401:
         parts.append(b"\r\nwww-authenticate: " + CHALLENGE.encode())
     if refusal.status == 405:
-        parts += [b"\r\nallow: ", ", ".join(METHODS).encode()]
+        parts += [b"\r\nallow: ", ", ".join(_SERVED).encode()]
     if refusal.limit_headers:
         parts += [b"\r\n", refusal.limit_headers[:-2]]
     parts.append(b"\r\nconnection: close\r\n\r\n" if close else b"\r\n\r\n")

@@ -7,9 +7,10 @@ import msgspec
 from litestar import Controller, Request, post
 from litestar.di import NamedDependency
 
-from cell.archive.queries import record_walk
+from cell.archive.queries import record_archiving
 from cell.archive.sweep import Place, archive
 from cell.caller import format_time
+from cell.reason import ReasonRequest
 from infra.runtime.clock import Clock
 from infra.runtime.database import Pool
 from infra.runtime.operator_api import subject_of
@@ -21,7 +22,7 @@ CALL_S = 2.0
 """Far below what an operator's client waits for; the caller goes on from the answer."""
 
 
-class ArchiveRequest(msgspec.Struct, forbid_unknown_fields=True):
+class ArchiveRequest(ReasonRequest, forbid_unknown_fields=True):
     older_than_days: Annotated[int, msgspec.Meta(ge=OLDER_THAN_DAYS_MIN, le=36_500)]
     place: Place = Place()
 
@@ -36,11 +37,15 @@ class ArchiveController(Controller):
     async def archive(
         self, request: Request[Any, Any, Any], pool: NamedDependency[Pool], clock: NamedDependency[Clock]
     ) -> dict[str, Any]:
-        """Archive for two seconds; `place` of the answer, sent again, goes on there. None: the walk is done."""
+        """Archive for two seconds; `place` of the answer, sent again, goes on there. None: the walk is done.
+
+        Each call leaves its record, since any place may be named first.
+        """
         body = await read_body(_decoder, request)
         before = clock.now() - timedelta(days=body.older_than_days)
-        if body.place == Place():
-            await record_walk(pool, actor=subject_of(request), before=before)
+        await record_archiving(
+            pool, actor=subject_of(request), reason=body.reason, before=before, place=msgspec.to_builtins(body.place)
+        )
         done = await archive(
             pool, before=before, place=body.place, until_s=clock.monotonic() + CALL_S, monotonic=clock.monotonic
         )

@@ -1,9 +1,12 @@
 """Statements of archiving: users with old history, and one step of one user."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import LiteralString
 from uuid import UUID
+
+from psycopg.types.json import Jsonb
 
 from cell.rows import fetch_values
 from infra.runtime.database import Pool
@@ -21,9 +24,7 @@ select u.user_id,
 _STEP: LiteralString = """
 select state, last_seq, entries, postings, events, executions from brokerage.archive_history_v1(%s, %s, %s, %s)
 """
-_RECORD: LiteralString = (
-    "select brokerage.record_act_v1(%s, 'archive', null, null, jsonb_build_object('before', %s::text))"
-)
+_RECORD: LiteralString = "select brokerage.record_act_v1(%s, 'archive', null, %s, %s)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,10 @@ async def archive_step(pool: Pool, user_id: UUID, *, before: datetime, after_seq
     return step
 
 
-async def record_walk(pool: Pool, *, actor: str, before: datetime) -> None:
-    """Keep who had the cell archived, once per walk: at its beginning."""
+async def record_archiving(
+    pool: Pool, *, actor: str, reason: str, before: datetime, place: Mapping[str, object]
+) -> None:
+    """Keep who has the cell archived from there on, how old history, and why; before anything is moved."""
+    details = Jsonb({"before": before.isoformat(), "place": dict(place)})
     async with pool.connection() as connection:
-        await connection.execute(_RECORD, [actor, before.isoformat()])
+        await connection.execute(_RECORD, [actor, reason, details])

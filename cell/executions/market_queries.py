@@ -61,7 +61,7 @@ class Triggered:
     """How many reached stops were triggered, how many users were passed over, and after whom the next call goes on."""
 
     triggered: int
-    put_off: int
+    passed_over: int
     next_after: UUID | None
 
 
@@ -71,8 +71,8 @@ class Expired:
 
     last_order_id: UUID | None
     ended: int
-    told: int
-    put_off: int
+    instructed: int
+    deferred: int
     still_open: int
 
 
@@ -81,7 +81,7 @@ class Released:
     """How many orders went on their way, how many users were passed over, and after whom the next call goes on."""
 
     released: int
-    put_off: int
+    passed_over: int
     next_after: UUID | None
 
 

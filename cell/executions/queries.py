@@ -18,7 +18,7 @@ _WRITE_SESSIONS: Final[LiteralString] = (
     "select brokerage.set_market_sessions_v1(%s::date[], %s::timestamptz[], %s::timestamptz[], %s)"
 )
 _PRUNE_KEYS: Final[LiteralString] = "select brokerage.prune_idempotency_keys_v1(%s, %s)"
-_END_LONG_READERS: Final[LiteralString] = "select brokerage.end_long_readers_v1()"
+_END_LONG_READERS: Final[LiteralString] = "select brokerage.end_long_readers_v1('10 minutes')"
 _PRUNE_FAMILIES: Final[LiteralString] = "select brokerage.prune_refresh_families_v1(%s, %s)"
 _CLOCK: Final[LiteralString] = "select brokerage.clock_v1()"
 _PRUNE_LOGIN_SOURCES: Final[LiteralString] = "select brokerage.prune_login_sources_v1(%s)"

@@ -111,10 +111,10 @@ class TradingHours:
         while after is not None:
             await self._fault_points.reach("trading_hours.before_expire")
             page = await expire_orders(self._pool, closes_at, after=after, limit=STEP_ORDERS, at=self._clock.now())
-            if page.ended or page.told:
+            if page.ended or page.instructed:
                 await self._fault_points.reach("trading_hours.after_expire")
             after = page.last_order_id
-            ended, asked, still_open = ended + page.ended, asked + page.told, still_open + page.still_open
+            ended, asked, still_open = ended + page.ended, asked + page.instructed, still_open + page.still_open
             await asyncio.sleep(STEP_PAUSE_S)
         if ended or asked:
             counter = self._metrics.counter("cell_orders_expired_total")
@@ -145,5 +145,5 @@ class TradingHours:
                 return
             await self._fault_points.reach("trading_hours.after_release")
             self._metrics.counter("cell_orders_released_total").labels(self._cell).inc(step.released)
-            _log.info("orders released", extra={"released": step.released, "put_off": step.put_off})
+            _log.info("orders released", extra={"released": step.released, "passed_over": step.passed_over})
             await asyncio.sleep(STEP_PAUSE_S)

@@ -14,24 +14,22 @@ from cell import errors
 from cell.operations import queries
 from cell.paging import parse_page
 from cell.plain_row import plain
-from cell.reason import Reason, ReasonRequest
+from cell.reason import ReasonRequest
 from cell.trial_balance import run_trial_balance
 from infra.runtime.clock import Clock
 from infra.runtime.database import Pool
 from infra.runtime.operator_api import subject_of
 from infra.runtime.problem import Problem
 from infra.runtime.procedures import DatabaseRefused, call
-from infra.runtime.strict_body import read_body
+from infra.runtime.strict_body import read_body, refuse_body
 
 
-class ProfileRequest(msgspec.Struct, forbid_unknown_fields=True):
+class ProfileRequest(ReasonRequest, forbid_unknown_fields=True):
     profile: str
-    reason: Reason
 
 
-class EndSessionsRequest(msgspec.Struct, forbid_unknown_fields=True):
+class EndSessionsRequest(ReasonRequest, forbid_unknown_fields=True):
     begun_before_s: int
-    reason: Reason
 
 
 _profile_decoder = msgspec.json.Decoder(ProfileRequest)
@@ -52,7 +50,10 @@ class OperatorReads(Controller):
         return {"cell": cell_name, **plain(row)}
 
     @post("/checks", status_code=200)
-    async def checks(self, checks_pool: NamedDependency[Pool], cell_name: NamedDependency[str]) -> dict[str, Any]:
+    async def checks(
+        self, request: Request[Any, Any, Any], checks_pool: NamedDependency[Pool], cell_name: NamedDependency[str]
+    ) -> dict[str, Any]:
+        await refuse_body(request)
         async with checks_pool.connection() as connection:
             result = await run_trial_balance(connection)
         return {"cell": cell_name, "healthy": result.healthy, **msgspec.to_builtins(result)}

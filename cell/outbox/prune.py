@@ -6,12 +6,14 @@ ids, which is the promise, never zero times.
 """
 
 from collections.abc import Sequence
+from uuid import UUID
 
 from infra.runtime.database import Connection
 
-_DELETE = "select brokerage.delete_outbox_v1(%b::bigint[], %b::integer)"
+_DELETE = "select brokerage.delete_outbox_v1(%b::bigint[], %b::uuid)"
 
 
-async def delete_published(connection: Connection, ids: Sequence[int], *, leader: Connection) -> None:
-    """`leader` is the session that leads. If it leads no more the database refuses: the next one publishes again."""
-    await connection.execute(_DELETE, [list(ids), leader.info.backend_pid])
+async def delete_published(connection: Connection, ids: Sequence[int], *, term: UUID) -> None:
+    """`term` is the leadership's secret (`start_term`). If it is over the database refuses: the next one publishes
+    again."""
+    await connection.execute(_DELETE, [list(ids), term])

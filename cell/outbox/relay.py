@@ -14,10 +14,11 @@ import asyncio
 import logging
 from collections import Counter as Counting
 from collections.abc import Mapping
+from uuid import UUID
 
 from prometheus_client import Counter, Gauge, Histogram
 
-from cell.leadership import Task, check, leading
+from cell.leadership import Task, check, leading, start_term
 from cell.outbox.batch import Prepared, confirmed_ids, prepare, refused_users
 from cell.outbox.claim import BATCH_ROWS_MAX, Backlog, claim_batch, read_backlog
 from cell.outbox.event_types import LEDGER_STREAM, ORDER_STREAM
@@ -162,16 +163,17 @@ class Relay:
         async with self._pool.connection() as connection:
             for statement in _SESSION:
                 await connection.execute(statement)
+            term = await start_term(connection, Task.RELAY, lead)
             pause_s = BUSY_PAUSE_S
             while not self._shutdown.asked:
                 await check(lead)
                 with self._metrics.histogram("cell_outbox_batch_seconds").labels(self._cell).time():
-                    row_count = await self._publish_batch(connection, lead)
+                    row_count = await self._publish_batch(connection, term)
                 pause_s = next_pause_s(pause_s, row_count)
                 if pause_s:
                     await self._shutdown.sleep(pause_s)
 
-    async def _publish_batch(self, connection: Connection, lead: Connection) -> int:
+    async def _publish_batch(self, connection: Connection, term: UUID) -> int:
         now_s = asyncio.get_running_loop().time()
         self._passed_over = {user_id: until_s for user_id, until_s in self._passed_over.items() if until_s > now_s}
         rows = await claim_batch(connection, passed_over=self._passed_over)
@@ -185,7 +187,7 @@ class Relay:
             return 0
         await self._faults.reach(AFTER_PRODUCE)
         ids = confirmed_ids(rows, prepared, refusals)
-        await delete_published(connection, ids, leader=lead)
+        await delete_published(connection, ids, term=term)
         self._count(prepared, refusals)
         if refusals:
             self._fail("refused", f"{len(refusals)} events refused, first: {refusals[0].reason}")

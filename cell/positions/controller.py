@@ -83,6 +83,8 @@ class PositionController(Controller):
     @get(
         "/positions",
         summary="What the customer owns, by symbol",
+        description="By symbol, so a page token does not meet what is bought behind it: read the list again, or follow"
+        " `/v1/ledger`, whose tokens miss nothing.",
         operation_class=Described,
         responses=answers(PositionPage, LIST, s200="a page of positions"),
     )

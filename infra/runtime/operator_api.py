@@ -21,6 +21,7 @@ from infra.runtime.http_port import HttpPort
 from infra.runtime.methods import WithMethods
 from infra.runtime.plain_requests import PlainRequests
 from infra.runtime.problem import Problem, to_response
+from infra.runtime.request_id import WithRequestId
 from infra.runtime.settings import ListenSettings
 from infra.runtime.telemetry import EVENT_LOOP_LAG, Metrics
 from infra.security.keys import OPERATOR_FILE, KeyRing, KeySource, follow_key_ring, key_ids
@@ -99,10 +100,11 @@ def create_operator_app(
 
 def make_server(app: Any, listen: ListenSettings, **options: Any) -> uvicorn.Server:
     """A uvicorn server that leaves signals and logging to the process. WebSockets are none of uvicorn's business: it
-    would take one for itself and leave no request to answer."""
+    would take one for itself and leave no request to answer. A Litestar application is an operator port: it gets its
+    methods and request ids here; the customers' ports bring their own."""
     options = {"http": HttpPort, **options}
     config = uvicorn.Config(
-        WithMethods(app) if isinstance(app, Litestar) else app,
+        WithRequestId(WithMethods(app)) if isinstance(app, Litestar) else app,
         host=listen.host,
         port=listen.port,
         backlog=listen.backlog,

@@ -6,13 +6,14 @@ the log has the trace, found by the request id.
 """
 
 import logging
+import re
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
 import msgspec
 from litestar import Request, Response
-from litestar.exceptions import HTTPException
+from litestar.exceptions import HTTPException, ValidationException
 
 MEDIA_TYPE = "application/problem+json"
 CHALLENGE = "Bearer"
@@ -69,9 +70,15 @@ _CODE_OF_STATUS = {
 }
 
 
+_MISSING = re.compile(r"Missing required \w+ parameter '([^']+)'")
+"""How Litestar says so; it names the parameter nowhere else."""
+
+
 def to_response(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
     """Litestar's exception handler for everything."""
     request_id = request.headers.get("x-request-id")
+    if isinstance(error, ValidationException):
+        error = _of_parameter(error)
     if isinstance(error, Problem):
         body = problem_body(error.status, error.code, error.detail, request_id, error.figures)
         return Response(body, status_code=error.status, headers=error.headers, media_type=MEDIA_TYPE)
@@ -86,3 +93,14 @@ def to_response(request: Request[Any, Any, Any], error: Exception) -> Response[b
     detail = "something went wrong here; the request id finds it in the log"
     body = problem_body(500, "INTERNAL", detail, request_id, {})
     return Response(body, status_code=500, media_type=MEDIA_TYPE)
+
+
+def _of_parameter(error: ValidationException) -> Exception:
+    """A parameter that is missing (400) or cannot be meant (422), refused by its name as a body's fields are."""
+    missing = _MISSING.match(error.detail)
+    if missing is not None:
+        return Problem(400, "INVALID_FIELD", f"{missing[1]}: missing", field=missing[1])
+    if isinstance(error.extra, list) and error.extra and "key" in error.extra[0]:
+        field = error.extra[0]["key"]
+        return Problem(422, "INVALID_FIELD", f"{field}: {error.extra[0]['message']}", field=field)
+    return error

@@ -6,7 +6,8 @@ One contract (`Problem`, code `INVALID_FIELD`, always with `field`):
 - 400: it is not JSON (NaN, a byte order mark, bytes that are no UTF-8, half a surrogate pair, nested too deeply;
   `field` is `body`), a field is given twice, or one that is required is missing (`field` is its name);
 - 422: an unknown field, or a field of another type, out of range or too long (`field` is its path); `body` if it is no
-  object. Lengths of texts are counted in characters, as the schema says; bytes are bounded by the port (413).
+  object; any text with the character NUL, which no database keeps.
+  Lengths of texts are counted in characters, as the schema says; bytes are bounded by the port (413).
 
 Decoders are of frozen shapes with `forbid_unknown_fields`; what a value means is judged by whoever asked for it.
 """
@@ -28,6 +29,8 @@ _AT: Final = re.compile(r" - at `\$\.?([^`]*)`$")
 _NAME_CHARS_MAX: Final = 64
 """Of a name that is repeated to whoever sent it."""
 _NO_OBJECT: Final = "a JSON object"
+_NUL: Final = b"\\u0000"
+"""How JSON writes the character, and the only way; behind another backslash it is six other characters."""
 
 
 class Arrived(Protocol):
@@ -43,6 +46,12 @@ async def read_body(decoder: "msgspec.json.Decoder[Body]", request: Arrived) -> 
     """Raises Problem: 415, 400 or 422."""
     check_content_type(request.headers.get("content-type"))
     return decode_body(decoder, await request.body())
+
+
+async def refuse_body(request: Arrived) -> None:
+    """Of a call that takes none: what is sent to be read must not be lost in silence. Raises Problem 422."""
+    if await request.body():
+        raise refused(422, "body", "this call takes none")
 
 
 def check_content_type(value: str | None) -> None:
@@ -68,6 +77,8 @@ def decode_body(decoder: "msgspec.json.Decoder[Body]", raw: bytes) -> Body:
     given = len(values) - values.count(UNSET) - values.count(None)
     if raw.count(b",") >= given or _has_other_defaults(type(body)):  # one comma less than fields: each is given once
         _check_given_once(raw)
+    if _NUL in raw:
+        _check_no_nul(raw)
     return body
 
 
@@ -108,6 +119,19 @@ def _check_given_once(raw: bytes) -> None:
         json.loads(raw, object_pairs_hook=check, parse_int=str, parse_float=str, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:  # inside of a value that nobody has looked at yet
         raise _not_json("nested too deeply" if isinstance(error, RecursionError) else str(error)) from error
+
+
+def _check_no_nul(raw: bytes) -> None:
+    waiting: list[tuple[str, Any]] = [("", json.loads(raw))]
+    while waiting:
+        path, value = waiting.pop()
+        if isinstance(value, dict):
+            waiting += [(f"{path}.{name}" if path else name, one) for name, one in value.items()]
+            value = "".join(value)  # names are texts, too
+        elif isinstance(value, list):
+            waiting += [(f"{path}[{place}]", one) for place, one in enumerate(value)]
+        if isinstance(value, str) and "\x00" in value:
+            raise refused(422, path[:_NAME_CHARS_MAX] or "body", "no NUL (U+0000)")
 
 
 def _refuse_constant(name: str) -> None:

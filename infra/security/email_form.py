@@ -3,8 +3,8 @@
 Two spellings that differ by case, composition or width are one account: compatibility and case are folded until nothing
 changes any more, which one pass does not reach (a capital letter with a mark may have no composed form while the
 small one has). That form may merge what a mail server keeps apart (`straße`, `strasse`), so the address that is kept
-for mail is only lowered and composed. Characters that nobody sees are refused when an account is made, never when one
-is sought.
+for mail is only lowered and composed. Characters that nobody sees, and other spellings of a domain than names in their
+own letters between single dots, are refused when an account is made, never when one is sought.
 """
 
 import re
@@ -18,6 +18,12 @@ _ADDRESS: Final = re.compile(r"[^@\s]{1,64}@[^@\s]{1,189}")
 """As narrow as a cell's own check: a claim must not be made for an account that its cell then refuses."""
 
 
+_IDEOGRAPHIC_FULL_STOP: Final = "\u3002"
+"""A dot to those who resolve names, and another character to us; its other widths fold to it or to a dot."""
+_A_LABEL: Final = "xn--"
+"""A label in the letters of DNS (RFC 5890 2.3.2.1), of which we would have to know the one in its own letters."""
+
+
 class EmailRefused(ValueError):
     """Says what is wrong with it."""
 
@@ -29,6 +35,11 @@ def check_email(email: str) -> None:
         raise EmailRefused(f"{unseen}: no control and no invisible characters")
     if not all(_ADDRESS.fullmatch(form) and find_unseen(form) is None for form in (normal_email(email), mailed(email))):
         raise EmailRefused("this is not an email address")
+    labels = normal_email(email).rpartition("@")[2].split(".")
+    if not all(labels) or any(_IDEOGRAPHIC_FULL_STOP in label for label in labels):
+        raise EmailRefused("the domain is not names between single dots")
+    if any(label.startswith(_A_LABEL) for label in labels):
+        raise EmailRefused("write the domain in its own letters, not in those of DNS (xn--)")
 
 
 def normal_email(email: str) -> str:

@@ -12,6 +12,9 @@ from infra.security.characters import find_unseen
 PASSWORD_CHARS_MIN: Final = 8
 PASSWORD_CHARS_MAX: Final = 1_024
 """No reason but to bound the work; a passphrase has a tenth."""
+PASSWORD_AS_TYPED_CHARS_MAX: Final = 4 * PASSWORD_CHARS_MAX
+"""Before it is brought into its form: a composed character is at most four decomposed ones (UAX 15), so nothing that is
+short enough in its form is longer."""
 
 
 class PasswordRefused(ValueError):

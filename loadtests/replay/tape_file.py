@@ -16,7 +16,9 @@ PRICE_MAX = 10_000_000_000
 ROWS_MAX = 2_000_000
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-_TIME = re.compile(r"\d{1,20}(?:\.\d{0,30})?(?:[eE][+-]?\d{1,2})?")
+_TIME = re.compile(r"\d{1,20}(?:\.(\d*))?(?:[eE][+-]?\d{1,2})?", re.ASCII)
+_DECIMALS_MAX = 60
+"""Of a time: what a double has at most when it is written out is fewer, and the product below stays exact."""
 _INTEGER = re.compile(r"-?\d+")
 _DIGITS_MAX = 18
 _SHOWN_CHARS_MAX = 40
@@ -118,8 +120,11 @@ def _parse_row(text: str, file: str, line: int) -> TapeRow:
 
 def _nanoseconds(text: str, file: str, line: int) -> int:
     """Rounded, a half to the even one: recorders write as many digits as their clock has."""
-    if _TIME.fullmatch(text) is None:
+    match = _TIME.fullmatch(text)
+    if match is None:
         raise TapeRefused(file, line, f"time {text[:_SHOWN_CHARS_MAX]!r} is not a number of seconds after midnight")
+    if len(match[1] or "") > _DECIMALS_MAX:
+        raise TapeRefused(file, line, f"time {text[:_SHOWN_CHARS_MAX]} has more than {_DECIMALS_MAX} decimals")
     seconds = Decimal(text)
     if seconds > _DAY_S:
         raise TapeRefused(file, line, f"time {text[:_SHOWN_CHARS_MAX]} is after the end of the day ({_DAY_S} seconds)")

@@ -13,6 +13,7 @@ from typing import Any
 
 from infra.backends.cell_spec import SpecInvalid
 from infra.backends.local.backend import LocalBackend
+from infra.security.free_text import FreeTextRefused, check_free_text
 from shardctl.acts.queries import ACTOR_MAX, REASON_MAX, open_act_record
 from shardctl.errors import Interrupted, NotReachable, Refused, UsageError
 from shardctl.output import print_warning
@@ -66,6 +67,8 @@ async def begin_act(
         raise UsageError(f"an actor has 1 to {ACTOR_MAX} characters, and SHARDCTL_ACTOR has {len(who)}")
     if reason is not None and not 0 < len(reason) <= REASON_MAX:
         raise UsageError(f"a reason has 1 to {REASON_MAX} characters, not {len(reason)}")
+    if reason is not None:
+        _check_readable(reason)
     try:
         async with open_act_record(control_dsn(backend)) as record:
             return await record.begin(act, target, actor=who, reason=reason, arguments=arguments or {})
@@ -74,6 +77,13 @@ async def begin_act(
             raise NotReachable(f"{error}; what is not recorded is not done: `shardctl up` first") from error
         print_warning(f"not recorded: {error}")
         return None
+
+
+def _check_readable(reason: str) -> None:
+    try:
+        check_free_text(reason)
+    except FreeTextRefused as error:
+        raise UsageError(f"a reason is read by others: {error}") from error
 
 
 async def _complete(backend: LocalBackend, act_id: int | None, outcome: str, detail: str | None) -> None:

@@ -37,13 +37,13 @@ class ArchiveTotals:
 
 
 async def archive_cell(
-    backend: LocalBackend, cell: str, older_than_days: int, on_progress: Callable[[ArchiveTotals], None]
+    backend: LocalBackend, cell: str, older_than_days: int, on_progress: Callable[[ArchiveTotals], None], *, reason: str
 ) -> ArchiveTotals:
     """Walk all users once; `on_progress` is called after each answer but the last. Raises NotReachable, and Refused at
     the end if events of that age are not published yet: of those users nothing was moved."""
     counts = dict.fromkeys(_COUNTED, 0)
     unpublished = False
-    body: dict[str, Any] = {"older_than_days": older_than_days}
+    body: dict[str, Any] = {"older_than_days": older_than_days, "reason": reason}
     async with open_cell_admin(backend) as admin:
         while True:
             answer = await admin.call(cell, "POST", "/operator/v1/archive", body)

@@ -1,5 +1,6 @@
 """`shardctl cells archive`: move old history out of the tables that are written now."""
 
+import shlex
 from typing import Annotated
 
 import typer
@@ -15,6 +16,9 @@ from shardctl.stack.current import open_stack
 OLDER_THAN_DAYS = 90
 """A quarter: what customers and support still look at stays in the current tables."""
 
+REASON_DEFAULT = "shardctl cells archive, without a reason"
+"""Cells record why; a nightly run has nothing to say."""
+
 
 def archive(
     cell: Annotated[str | None, typer.Argument(help="Name of a cell, as cell-1.")] = None,
@@ -22,6 +26,7 @@ def archive(
     older_than: Annotated[
         int, typer.Option("--older-than", min=7, help="Days since an order ended.", metavar="DAYS")
     ] = OLDER_THAN_DAYS,
+    reason: Annotated[str, typer.Option(help="Why; kept with your name in the cell.")] = REASON_DEFAULT,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Move the history of orders that ended long ago to the archive, by month. Customers see it as before."""
@@ -36,8 +41,9 @@ def archive(
             report(Step(f"{totals.cell}, {totals.entries} entries of {totals.users} users", Phase.START))
 
         for name in names:
-            again = f"shardctl cells archive {cell or '--all'} --older-than {older_than}"
-            done.append(run_resumable(archive_cell(backend, name, older_than, show_progress), resume=again))
+            again = f"shardctl cells archive {cell or '--all'} --older-than {older_than} --reason {shlex.quote(reason)}"
+            walk = archive_cell(backend, name, older_than, show_progress, reason=reason)
+            done.append(run_resumable(walk, resume=again))
     if as_json:
         print_json(done[0] if cell else done)
         return

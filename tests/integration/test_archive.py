@@ -85,6 +85,7 @@ class Archive:
 
 @pytest.fixture
 async def day(cell_database: TestDatabase) -> AsyncIterator[Archive]:
+    cell_database.rehearse("9 days")
     async with (
         await psycopg.AsyncConnection.connect(cell_database.superuser_dsn, autocommit=True) as root,
         make_pool(PostgresSettings(dsn=cell_database.service_dsn), "test-archive") as pool,
@@ -324,7 +325,7 @@ ARCHIVED_DEEDS = (
     "entry dated back",
     "chain link replaced",
     "missing fill event",
-    "fill told at another price",
+    "fill reported at another price",
     "deleted execution",
     "execution at another price",
     "bust forgotten",
@@ -336,6 +337,7 @@ ARCHIVED_DEEDS = (
 
 async def test_a_corruption_of_the_archive_is_found_by_name(cell_database: TestDatabase) -> None:
     await fill_books(cell_database, 200)
+    cell_database.rehearse("9 days")
     loop = asyncio.get_running_loop()
     missed = {}
     async with (

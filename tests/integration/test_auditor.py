@@ -18,6 +18,7 @@ pytestmark = pytest.mark.anyio
 
 SECRETS = {
     "brokerage.customers.password_hash",
+    "brokerage.leadership_terms.secret",
     "brokerage.refresh_families.current_hash",
     "brokerage.refresh_families.family_key",
     "brokerage.refresh_families.spent_hashes",
@@ -165,10 +166,11 @@ def test_who_reads_for_too_long_is_ended_whatever_limits_he_took_off(
     auditor.execute("begin isolation level repeatable read")
     auditor.execute("select count(*) from brokerage.users")
     with psycopg.connect(cell_database.service_dsn, autocommit=True) as service:
-        assert service.execute("select brokerage.end_long_readers_v1()").fetchone() == (0,)
+        assert service.execute("select brokerage.end_long_readers_v1('10 minutes')").fetchone() == (0,)
         auditor.execute("select 1")
-        service.execute("set brokerage.clock_offset = '11 minutes'")
-        assert service.execute("select brokerage.end_long_readers_v1()").fetchone() == (1,)
+        service.execute("set brokerage.clock_offset = '1 day'")
+        assert service.execute("select brokerage.end_long_readers_v1('10 minutes')").fetchone() == (0,)
+        assert service.execute("select brokerage.end_long_readers_v1('0')").fetchone() == (1,)
     with pytest.raises(psycopg.OperationalError):
         auditor.execute("select 1")
 

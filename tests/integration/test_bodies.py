@@ -52,7 +52,7 @@ SHAPES: Final[dict[tuple[str, str, str], Shape]] = {
     ("customer", "POST", "/v1/orders"): _ORDER,
     ("customer", "POST", "/v1/orders/preview"): _ORDER,
     ("customer", "PATCH", "/v1/orders/{order_id}"): Shape({"qty": "2"}, "body", ("time_in_force", 5)),
-    ("customer", "POST", "/v1/deposits"): Shape({"amount": "5"}, "amount", ("amount", True)),
+    ("customer", "POST", "/v1/deposits"): Shape({"amount": "5"}, "amount", ("amount", None)),
     ("customer", "POST", "/v1/share-transfers"): Shape(
         {"symbol": "AAPL", "qty": "1", "unit_cost": "1"}, "qty", ("symbol", {})
     ),
@@ -64,22 +64,43 @@ SHAPES: Final[dict[tuple[str, str, str], Shape]] = {
         {"refresh_token": "x"}, "refresh_token", ("refresh_token", [1])
     ),
     ("operator", "PUT", "/operator/v1/users/{user_id}/profile"): Shape(
-        {"profile": "retail"}, "profile", ("profile", 1)
+        {"profile": "retail", "reason": "because"}, "profile", ("profile", 1)
     ),
     ("operator", "POST", "/operator/v1/users/{user_id}/sessions/end"): Shape(
-        {"begun_before_s": 5}, "begun_before_s", ("begun_before_s", "5")
+        {"begun_before_s": 5, "reason": "because"}, "begun_before_s", ("begun_before_s", "5")
     ),
     ("operator", "POST", "/operator/v1/users/{user_id}/unrestrict"): _REASON,
     ("operator", "POST", "/operator/v1/quarantine/{report_id}/retry"): _REASON,
     ("operator", "POST", "/operator/v1/users/{user_id}/share-transfers/{transfer_id}/approve"): _REASON,
     ("operator", "POST", "/operator/v1/users/{user_id}/share-transfers/{transfer_id}/refuse"): _REASON,
-    ("operator", "POST", "/operator/v1/archive"): Shape({"older_than_days": 90}, "older_than_days", ("place", 5)),
+    ("operator", "POST", "/operator/v1/archive"): Shape(
+        {"older_than_days": 90, "reason": "because"}, "older_than_days", ("place", 5)
+    ),
     ("operator", "POST", "/operator/v1/reconcile"): Shape(
-        {"started_at": "2026-01-01T00:00:00Z", "venue": {"asked": False}, "events": {"asked": False}},
+        {
+            "started_at": "2026-01-01T00:00:00Z",
+            "venue": {"asked": False, "reason": "it is closed"},
+            "events": {"asked": True, "sample": [{"kind": "missing"}]},
+        },
         "started_at",
         ("started_at", 5),
     ),
-    ("operator", "POST", "/operator/v1/reconciliations/comparisons"): Shape({"orders": []}, "orders", ("orders", {})),
+    ("operator", "POST", "/operator/v1/reconciliations/comparisons"): Shape(
+        {
+            "orders": [
+                {
+                    "order_id": ANY_ID,
+                    "session": "cell-1",
+                    "open": True,
+                    "cum_qty": 0,
+                    "cum_cost": "0",
+                    "executions": 0,
+                }
+            ]
+        },
+        "orders",
+        ("orders", {}),
+    ),
     ("router", "POST", "/v1/users"): Shape({"email": "a@b.example", "password": "correct horse"}, "email", ("name", 5)),
     ("router", "POST", "/v1/tokens"): Shape(
         {"grant_type": "password", "email": "a@b.example", "password": "x"}, "password", ("email", 5)
@@ -204,4 +225,52 @@ async def test_every_body_that_enters_is_read_by_one_contract(
         got, said = await asks[port](method, target, json.dumps(shape.good).encode(), "text/plain")
         if (got, said.get("code")) != (415, "UNSUPPORTED_MEDIA_TYPE"):
             wrong.append((port, method, path, "text/plain", got, said))
+    for raw in (b"x", b"{}", b"NaN"):
+        got, said = await asks["operator"]("POST", "/operator/v1/checks", raw, "text/plain")
+        assert (got, said["field"]) == (422, "body"), raw
+    for query, status, field in (("orders?limit=0", 422, "limit"), ("orders?limit=x", 422, "limit")):
+        got, said = await asks["exchange"]("GET", f"/operator/v1/{query}", b"", "text/plain")
+        assert (got, said.get("field")) == (status, field), said
+    for query, status, field in (
+        ("run=r", 400, "symbol"),
+        ("symbol=A&run=r&waits_for_replace=zz", 422, "waits_for_replace"),
+        ("symbol=A&run=r&run=s", 400, "run"),
+    ):
+        got, said = await asks["exchange"]("POST", f"/operator/v1/tapes?{query}", b"x", "text/csv")
+        assert (got, said.get("field")) == (status, field), said
+    assert not wrong, "\n".join(map(str, wrong))
+
+
+def one_text_changed(value: Any, changed: str, path: str = "") -> Iterable[tuple[str, Any]]:
+    """The path of each text in the value, and the value with that text as `changed`."""
+    if isinstance(value, str):
+        yield path, changed
+    elif isinstance(value, list):
+        for place, one in enumerate(value):
+            for where, new in one_text_changed(one, changed, f"{path}[{place}]"):
+                yield where, [*value[:place], new, *value[place + 1 :]]
+    elif isinstance(value, dict):
+        for name, one in value.items():
+            for where, new in one_text_changed(one, changed, f"{path}.{name}" if path else name):
+                yield where, {**value, name: new}
+
+
+UNREADABLE: Final = ("", " ", "\u00a0\u3000", "\u202e", "a\u202eb", "a\nb", "a\u200bb", "\u0301", "\u007f", "x" * 501)
+
+
+async def test_a_text_that_cannot_be_kept_or_read_is_refused_by_name(
+    ports: tuple[dict[str, Ask], set[tuple[str, str, str]]],
+) -> None:
+    """NUL wherever a text stands, however deep; and reasons in which a reader would not see what was written."""
+    asks, _ = ports
+    wrong = []
+    for (port, method, path), shape in SHAPES.items():
+        target = re.sub(r"{\w+}", ANY_ID, path.replace("{report_id}", "1"))
+        tried = list(one_text_changed(shape.good, "a\x00b"))
+        if path.startswith("/operator/") and "reason" in shape.good:
+            tried += [("reason", {**shape.good, "reason": text}) for text in UNREADABLE]
+        for field, body in tried:
+            got, said = await asks[port](method, target, json.dumps(body).encode(), "application/json")
+            if (got, said.get("code"), said.get("field")) != (422, "INVALID_FIELD", field):
+                wrong.append((port, method, path, field, body, got, said))
     assert not wrong, "\n".join(map(str, wrong))

@@ -171,10 +171,10 @@ async def test_an_outcome_that_cannot_be_recorded_ends_no_act(
     assert [(act.act, act.outcome) for act in await acts()] == [("publish_map", None)]
 
 
-async def test_who_or_why_that_has_no_room_is_a_usage_error(
+async def test_who_or_why_that_cannot_be_kept_or_read_is_a_usage_error(
     backend: LocalBackend, acts: Read, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for actor, reason in (("ann", ""), ("ann", "x" * 2_001), ("a" * 201, "x")):
+    for actor, reason in (("ann", ""), ("ann", "x" * 2_001), ("a" * 201, "x"), ("ann", " "), ("ann", "a\u202eb")):
         monkeypatch.setenv("SHARDCTL_ACTOR", actor)
         with pytest.raises(UsageError):
             await begin_act(backend, "publish_map", "redis", reason=reason)

@@ -162,6 +162,7 @@ async def test_a_lost_answer_of_the_call_that_makes_room(scene: InboxScene, cell
 async def test_an_execution_that_never_comes_is_for_a_person(
     scene: InboxScene, cell_database: TestDatabase, caplog: pytest.LogCaptureFixture
 ) -> None:
+    cell_database.rehearse("25 hours")
     order, clock, metrics = await scene.order(), LaterClock(), Metrics(WORKER_METRICS)
     fill, bust = scene.books.fill(order, QTY), scene.books.revise(order, "bust")
     assert await scene.books.tell([bust]) == ["early"]

@@ -380,6 +380,7 @@ async def test_what_never_gets_room_is_for_a_person(
     assert quantity["reason"] == "waits for room for 5000000 micros of the order's quantity"
     assert amount["reason"] == f"waits for room for {5 * PX} micros of the order's amount"
     clock = LaterClock()
+    cell_database.rehearse("25 hours")
     no_reasons: list[tuple[str, str]] = []
     for hours, aside in ((23, no_reasons), (25, reasons)):
         clock.after = timedelta(hours=hours)

@@ -19,7 +19,7 @@ from infra.runtime.settings import PostgresSettings
 from infra.runtime.telemetry import Metrics
 from tests.support.databases import TestDatabase
 from tests.support.moved_metrics import assert_moved
-from tests.support.stopped_clock import TELL, Told, stop_clock
+from tests.support.stopped_clock import SET_TIME, SentTime, stop_clock
 
 pytestmark = pytest.mark.anyio
 
@@ -62,15 +62,15 @@ class Market:
     def __init__(self, connection: psycopg.AsyncConnection[Any], pool: Pool) -> None:
         self.connection = connection
         self.clock = TestClock(OPEN_FRIDAY)
-        self._told = Told()
+        self._sent_time = SentTime()
         self.user = uuid.uuid4()
         self.metrics = Metrics(WORKER_METRICS)
         self.hours = TradingHours(pool, cell="cell-1", market_hours=HOURS, clock=self.clock, metrics=self.metrics)
         self.venue_seq = 0
 
     async def call(self, query: str, *parameters: object) -> list[Any]:
-        if news := self._told.news(self.clock.at):
-            await self.connection.execute(TELL, [news])
+        if news := self._sent_time.news(self.clock.at):
+            await self.connection.execute(SET_TIME, [news])
         return await (await self.connection.execute(query, parameters or None)).fetchall()
 
     async def open_account(self) -> uuid.UUID:

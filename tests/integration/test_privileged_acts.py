@@ -43,7 +43,7 @@ BODIES: dict[str, Any] = {
     "/operator/v1/reconcile": {
         "started_at": "2026-11-20T00:00:00Z", "venue": {"asked": False}, "events": {"asked": False},
     },
-    "/operator/v1/archive": {"older_than_days": 30},
+    "/operator/v1/archive": {"older_than_days": 30, "reason": "the nightly run"},
     "/operator/v1/users/{user_id}/share-transfers/{transfer_id}/approve": {"reason": "the other broker confirms"},
     "/operator/v1/users/{user_id}/share-transfers/{transfer_id}/refuse": {"reason": "the other broker knows nothing"},
 }  # fmt: skip
@@ -107,6 +107,17 @@ async def test_each_change_by_an_operator_leaves_its_record(
         assert status in (200, 201), (path, said)
         assert before is not None
         assert root.execute(count).fetchone() == (before[0] + 1,), path
+
+
+async def test_archiving_is_recorded_wherever_it_begins(desk: Desk, root: psycopg.Connection[Any]) -> None:
+    """The place is the caller's word: a walk that says it goes on may be the first."""
+    place = {"user_id": "00000000-0000-0000-0000-000000000001", "seq": 0}
+    body = {"older_than_days": 30, "reason": "the tables are full", "place": place}
+    assert (await desk.ask("POST", "/operator/v1/archive", body))[0] == 200
+    [(actor, reason, kept)] = root.execute(
+        "select actor, reason, details -> 'place' from brokerage.privileged_acts where act = 'archive'"
+    ).fetchall()
+    assert (actor, reason, kept) == ("ann", "the tables are full", place)
 
 
 def waiting_transfer(root: psycopg.Connection[Any], user_id: uuid.UUID, key: str) -> uuid.UUID:

@@ -2,7 +2,6 @@
 
 import re
 import uuid
-from importlib.resources import files
 from typing import Any, LiteralString
 
 import psycopg
@@ -25,6 +24,7 @@ def test_a_key_is_not_forgotten_within_seven_days_whatever_the_caller_says(
         root.execute(
             "update brokerage.idempotency_keys set at = now() - make_interval(days => %s) where key = %s", [days, key]
         )
+    cell.call("set brokerage.clock_offset = '8 days'")  # a session's clock is its own word
     assert cell.call(f"select brokerage.prune_idempotency_keys_v1({NEVER}, 2147483647)") == [(1,)]
     left = cell.call("select key from brokerage.idempotency_keys where key in ('young', 'six', 'eight') order by key")
     assert left == [("six",), ("young",)]
@@ -38,20 +38,27 @@ def test_an_ended_login_is_not_forgotten_within_seven_days(cell: Cell, root: psy
              from (values (20, -6), (20, -8), (-6, null), (-8, null), (20, null)) v (e, d)""",
         [user_id],
     )
+    cell.call("set brokerage.clock_offset = '60 days'")  # a session's clock is its own word
     assert cell.call(f"select brokerage.prune_refresh_families_v1({NEVER}, 1000)") == [(2,)]
     assert cell.call("select count(*) from brokerage.refresh_families where user_id = %s", user_id) == [(3,)]
 
 
-def test_history_is_not_archived_within_seven_days(cell: Cell, root: psycopg.Connection[Any]) -> None:
+def test_history_is_not_archived_within_seven_days(
+    cell: Cell, root: psycopg.Connection[Any], cell_database: TestDatabase
+) -> None:
     user_id = cell.user(cash=10**9)
     root.execute("delete from brokerage.outbox")
     archive = f"select entries from brokerage.archive_history_v1(%s, {NEVER}, 0, 1000)"
     assert cell.call(archive, user_id) == [(0,)]
     cell.call("set brokerage.clock_offset = '8 days'")
+    assert cell.call(archive, user_id) == [(0,)], "a session's clock is its own word"
+    cell_database.rehearse("8 days")
     assert cell.call(archive, user_id)[0][0] > 0
 
 
-def test_a_report_that_waits_is_not_put_aside_before_its_time(cell: Cell, root: psycopg.Connection[Any]) -> None:
+def test_a_report_that_waits_is_not_put_aside_before_its_time(
+    cell: Cell, root: psycopg.Connection[Any], cell_database: TestDatabase
+) -> None:
     user_id = cell.user(cash=10**9)
     root.execute(
         """insert into brokerage.early_reports (user_id, inbox_id, order_id, venue, session, venue_seq, trade_date,
@@ -63,6 +70,8 @@ def test_a_report_that_waits_is_not_put_aside_before_its_time(cell: Cell, root: 
     end = f"select count(*) from brokerage.end_early_reports_v1({NEVER}, 100)"
     assert cell.call(end) == [(0,)]
     cell.call("set brokerage.clock_offset = '25 hours'")
+    assert cell.call(end) == [(0,)], "a session's clock is its own word"
+    cell_database.rehearse("25 hours")
     assert cell.call(end) == [(1,)]
 
 
@@ -115,33 +124,44 @@ def test_only_the_relay_that_leads_forgets_what_was_published(cell: Cell, cell_d
         cell.place(users)
     ids = outbox(cell)
     assert len(ids) >= 6
-    delete = "select brokerage.delete_outbox_v1(%s::bigint[], %s)"
-    own_pid = cell.call("select pg_backend_pid()")[0][0]
+    delete, start = "select brokerage.delete_outbox_v1(%s::bigint[], %s)", "select brokerage.start_term_v1(%s, %s)"
     with psycopg.connect(cell_database.service_dsn) as leader:
         pid = leader.info.backend_pid
-        for claimed in (own_pid, pid, 0):
-            with pytest.raises(psycopg.DatabaseError) as caught:
+        assert cell.call(start, "relay", pid) == [(None,)]
+        assert leader.execute("select brokerage.take_leadership_v1('worker')").fetchone() == (True,)
+        assert cell.call(start, "relay", pid) == [(None,)]
+        ((worker,),) = cell.call(start, "worker", pid)
+        assert leader.execute("select brokerage.take_leadership_v1('relay')").fetchone() == (True,)
+        own_pid = cell.call("select pg_backend_pid()")[0][0]
+        assert cell.call(start, "relay", own_pid) == [(None,)]
+        ((secret,),) = cell.call(start, "relay", pid)
+        assert cell.call(start, "relay", pid) == [(None,)], "it is told once"
+        for claimed in (worker, uuid.uuid4(), uuid.UUID(int=pid), None):
+            with pytest.raises(psycopg.DatabaseError, match="leads") as caught:
                 cell.call(delete, ids, claimed)
             assert caught.value.sqlstate == "RB031"
-        assert leader.execute("select brokerage.take_leadership_v1('worker')").fetchone() == (True,)
         with pytest.raises(psycopg.DatabaseError, match="leads"):
-            cell.call(delete, ids, pid)
-        assert leader.execute("select brokerage.take_leadership_v1('relay')").fetchone() == (True,)
-        with pytest.raises(psycopg.DatabaseError, match="leads"):
-            cell.call(delete, ids * 200, pid)
+            cell.call(delete, ids * 200, secret)
+        with pytest.raises(psycopg.errors.InsufficientPrivilege):
+            cell.call("select secret from brokerage.leadership_terms")
         owners = dict(cell.call("select id, user_id from brokerage.outbox"))
         first = owners[ids[0]]
         gap = [number for number in ids if owners[number] == first][1:]
-        assert cell.call(delete, gap, pid) == [(0,)], "not a later one while an earlier one of its user stays"
-        assert cell.call(delete, ids[:3], pid) == [(3,)]
+        assert cell.call(delete, gap, secret) == [(0,)], "not a later one while an earlier one of its user stays"
+        assert cell.call(delete, ids[:3], secret) == [(3,)]
         assert outbox(cell) == ids[3:]
-    with pytest.raises(psycopg.DatabaseError, match="leads"):
-        cell.call(delete, ids, pid)
+        leader.rollback()
+        assert leader.execute("select brokerage.take_leadership_v1('relay')").fetchone() == (True,)
+        with pytest.raises(psycopg.DatabaseError, match="leads"):
+            cell.call(delete, ids, secret)
+        assert cell.call(start, "relay", pid)[0][0] != secret
 
 
 # What older releases had, by their arguments: a database that came through them had these, and some had both forms.
 _OLD_FORMS: tuple[LiteralString, ...] = (
     "delete_outbox_v1(bigint[])",
+    "delete_outbox_v1(bigint[], integer)",
+    "end_long_readers_v1()",
     "set_profile_v1(uuid, text)",
     "end_refresh_families_v1(uuid, timestamptz, timestamptz)",
     "held_by_buys_v1(uuid, text, bigint)",
@@ -175,8 +195,8 @@ def test_each_procedure_has_one_form_and_each_file_its_procedure(
 
 
 def _drops() -> list[str]:
-    """What the migration of this release drops."""
-    name = next(item.name for item in read_sql("cell", "migrations") if item.name.startswith("0023"))
-    text = files("cell").joinpath("sql", "migrations", name).read_text("utf-8")
-    found = re.findall(r"drop function if exists ([^;]+);", text)
-    return [f"drop function brokerage.{form}" for form in found if "interval, boolean)" not in form]
+    """What migrations drop of older releases' procedures."""
+    texts = [item.text for item in read_sql("cell", "migrations") if "_post_" in item.name]
+    found = [form for text in texts for form in re.findall(r"drop function if exists ([^;]+);", text)]
+    forms = [form.removeprefix("brokerage.") for form in found if "interval, boolean)" not in form]
+    return [f"drop function if exists brokerage.{form}" for form in forms]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import psycopg
 import pytest
 
-from cell.leadership import Task, leading
+from cell.leadership import Task, leading, start_term
 from cell.outbox.batch import prepare
 from cell.outbox.claim import claim_batch
 from cell.outbox.prune import delete_published
@@ -49,7 +49,8 @@ class Plane:
             messages = prepare(claimed, cell=CELL, topic_prefix=self.kafka.topic_prefix).messages
             assert await producer.send_batch(messages) == []
             assert await producer.send_batch(messages[:twice]) == []
-            await delete_published(connection, [row.id for row in claimed], leader=lead)
+            term = await start_term(connection, Task.RELAY, lead)
+            await delete_published(connection, [row.id for row in claimed], term=term)
 
     async def heads(self) -> Heads:
         rows = await list_event_heads(self.pool, after=None, limit=1_000)

@@ -160,6 +160,9 @@ async def test_a_password_is_counted_in_characters_of_its_normal_form(world: Wor
     assert (await world.sign_up("ann@example.com", "k", password="e\u0301" * 7)).status == 422
     assert (await world.sign_up("ann@example.com", "k", password="e\u0301" * 8)).status == 201
     assert (await world.sign_up("bob@example.com", "k", password="\u00e9" * 1_024)).status == 201
+    assert (await world.sign_up("dan@example.com", "k", password="e\u0301" * 1_024)).status == 201
+    hidden = await world.sign_up("eve@example.com", "k", name="Eve\u202e")
+    assert (hidden.status, hidden.json()["field"]) == (422, "name")
     too_long = await world.sign_up("eve@example.com", "k", password="\u00e9" * 1_025)
     assert too_long.status in (400, 422)
 

@@ -11,7 +11,7 @@ import pytest
 
 from infra.runtime.migrator import read_sql
 from tests.support.databases import TestDatabase
-from tests.support.stopped_clock import TELL, Told, stop_clock
+from tests.support.stopped_clock import SET_TIME, SentTime, stop_clock
 
 NOON = datetime(2026, 11, 20, 17, 0, tzinfo=UTC)
 DOLLAR = 1_000_000
@@ -29,7 +29,7 @@ class Desk:
     def __init__(self, connection: psycopg.Connection[Any]) -> None:
         self.connection = connection
         self.now = NOON
-        self._told = Told()
+        self._sent_time = SentTime()
         self.user = uuid.uuid4()
         self.tell(100 * DOLLAR)
         self.call("select 1 from brokerage.open_account_v1(%s, 1, 'retail', %s, null, 'x')", self.user, self.user.hex)
@@ -42,8 +42,8 @@ class Desk:
         self.call(transfer, *key)
 
     def call(self, query: str, *parameters: object) -> list[Any]:
-        if news := self._told.news(self.now):
-            self.connection.execute(TELL, [news])
+        if news := self._sent_time.news(self.now):
+            self.connection.execute(SET_TIME, [news])
         return self.connection.execute(query, parameters).fetchall()
 
     def tell(self, px: int) -> None:

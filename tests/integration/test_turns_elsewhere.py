@@ -116,6 +116,7 @@ def test_the_end_of_a_day_goes_on_behind_a_page_of_a_locked_user(session: Cell, 
 def test_old_keys_are_pruned_past_one_that_somebody_holds(cell: Cell, cell_database: TestDatabase) -> None:
     cell.user(CASH)
     cell.user(CASH)
+    cell_database.rehearse("8 days")
     cell.call("set brokerage.clock_offset = '8 days'")
     prune = "select brokerage.prune_idempotency_keys_v1(brokerage.clock_v1(), 100)"
     with psycopg.connect(cell_database.superuser_dsn) as other:

@@ -63,14 +63,23 @@ BELIEVERS: Final = {
     "router/identify.py": "every access token; remembered",
     "router/revoked.py": "the revocations themselves; they only grow",
 }
-BELIEVED: Final = {"Caller", "Route", "CustomerClaims", "RouteClaims", "OperatorClaims", "Tunnel", "Ticket", "Line"}
-"""What somebody is after his token was verified, and what holds on to that."""
+BELIEVED: Final = {
+    "Caller",
+    "Route",
+    "CustomerClaims",
+    "RouteClaims",
+    "OperatorClaims",
+    "Tunnel",
+    "Waiter",
+    "UserQueue",
+}
+"""What somebody is after their token was verified, and what holds on to that."""
 REMEMBERED: Final = {
     "cell/ownership/guard.py:_verified": "guard",
     "router/identify.py:_routes": "routes",
-    "router/hold.py:lines": "held write",
-    "router/hold.py:tickets": "held write",
-    "router/forwarder.py:tunnels": "open stream",
+    "router/hold.py:queues": "held write",
+    "router/hold.py:waiters": "held write",
+    "router/tunnel_registry.py:_routes": "open stream",
 }
 
 
@@ -101,7 +110,7 @@ def _is_container_of_believed(annotation: ast.expr) -> bool:
 
 
 @dataclass
-class World:
+class BelievingServices:
     """A router with two scripted cells, and the guard of a cell, all by the same key files."""
 
     router: RouterUnderTest
@@ -136,51 +145,51 @@ def rotate(keys: Path, ring: Rotated) -> None:
 
 
 @pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
+async def services(tmp_path: Path) -> AsyncIterator[BelievingServices]:
     async with running_router(tmp_path) as router:
-        yield World(router, RouteGuard(follow_key_ring(router.keys / ROUTE_FILE), "cell-1", time.time))
+        yield BelievingServices(router, RouteGuard(follow_key_ring(router.keys / ROUTE_FILE), "cell-1", time.time))
 
 
-async def guard(world: World) -> None:
-    signer = RouteTokenSigner(load_key_ring(world.keys / ROUTE_FILE))
+async def guard(services: BelievingServices) -> None:
+    signer = RouteTokenSigner(load_key_ring(services.keys / ROUTE_FILE))
     token = signer.sign(user_id=USER, cell_id="cell-1", epoch=1, expires_at_s=int(time.time()) + 60)
-    assert world.guard.identify(token).user_id == world.guard.identify(token).user_id == USER
-    world.drop(Rotated.ROUTE)
+    assert services.guard.identify(token).user_id == services.guard.identify(token).user_id == USER
+    services.drop(Rotated.ROUTE)
     with pytest.raises(Problem, match="401"):
-        world.guard.identify(token)
+        services.guard.identify(token)
 
 
-async def routes(world: World) -> None:
-    ask, user_id = world.router.ask, world.router.user_of("cell-1")
-    token = world.router.token_of(user_id)
+async def routes(services: BelievingServices) -> None:
+    ask, user_id = services.router.ask, services.router.user_of("cell-1")
+    token = services.router.token_of(user_id)
 
     async def account(token: str) -> Answer:
         return await ask("GET", "/v1/account", token=token)
 
     for _ in range(2):
         assert (await account(token)).json()["cell"] == "cell-1"
-    world.move(user_id)
+    services.move(user_id)
     assert (await account(token)).json()["cell"] == "cell-2"
-    signed_before = world.router.cells["cell-2"].seen[-1].header("x-route-token")
-    world.drop(Rotated.ROUTE)
+    signed_before = services.router.cells["cell-2"].seen[-1].header("x-route-token")
+    services.drop(Rotated.ROUTE)
     assert (await account(token)).status == 200
-    signed_after = world.router.cells["cell-2"].seen[-1].header("x-route-token")
+    signed_after = services.router.cells["cell-2"].seen[-1].header("x-route-token")
     assert signed_before is not None
     assert signed_after is not None
     assert signed_after.partition(".")[0] != signed_before.partition(".")[0]
-    world.revoke(user_id)
+    services.revoke(user_id)
     assert (await account(token)).code == "TOKEN_INVALID"
-    other = world.router.token()
+    other = services.router.token()
     assert (await account(other)).status == 200
-    world.drop(Rotated.CUSTOMER)
+    services.drop(Rotated.CUSTOMER)
     assert (await account(other)).code == "TOKEN_INVALID"
 
 
-async def held_write(world: World) -> None:
+async def held_write(services: BelievingServices) -> None:
     """Nothing of it has been done, so it ends as if it came only now."""
-    for void in (world.revoke, lambda _: world.drop(Rotated.CUSTOMER)):
-        user_id = world.router.user_of("cell-1")
-        token, asked = world.router.token_of(user_id), asyncio.Event()
+    for void in (services.revoke, lambda _: services.drop(Rotated.CUSTOMER)):
+        user_id = services.router.user_of("cell-1")
+        token, asked = services.router.token_of(user_id), asyncio.Event()
 
         async def halted(
             _: SeenRequest, writer: asyncio.StreamWriter, user_id: uuid.UUID = user_id, void: Any = void, e: Any = asked
@@ -192,21 +201,21 @@ async def held_write(world: World) -> None:
             writer.write(answer(503, {"code": "USER_HALTED", "status": 503}))
             void(user_id)  # before the router has read this answer
 
-        world.router.cells["cell-1"].behave = halted
-        got = await world.router.ask("POST", "/v1/orders", token=token, key="k", body=b"{}")
+        services.router.cells["cell-1"].behave = halted
+        got = await services.router.ask("POST", "/v1/orders", token=token, key="k", body=b"{}")
         assert asked.is_set()
         assert (got.status, got.code) == (401, "TOKEN_INVALID")
 
 
-async def open_stream(world: World) -> None:
+async def open_stream(services: BelievingServices) -> None:
     async def accept(_: SeenRequest, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n")
 
-    world.router.cells["cell-1"].behave = accept
-    for void in (world.revoke, lambda _: world.drop(Rotated.CUSTOMER)):
-        user_id = world.router.user_of("cell-1")
-        token = world.router.token_of(user_id)
-        reader, writer = await asyncio.open_connection("127.0.0.1", world.router.port)
+    services.router.cells["cell-1"].behave = accept
+    for void in (services.revoke, lambda _: services.drop(Rotated.CUSTOMER)):
+        user_id = services.router.user_of("cell-1")
+        token = services.router.token_of(user_id)
+        reader, writer = await asyncio.open_connection("127.0.0.1", services.router.port)
         lines = [
             "GET /v1/stream HTTP/1.1", "Host: x", f"Authorization: Bearer {token}", "Connection: Upgrade",
             "Upgrade: websocket", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", "Sec-WebSocket-Version: 13",
@@ -219,12 +228,14 @@ async def open_stream(world: World) -> None:
         writer.close()
 
 
-MEMORIES: Final[tuple[Callable[[World], Awaitable[None]], ...]] = (guard, routes, held_write, open_stream)
+MEMORIES: Final[tuple[Callable[[BelievingServices], Awaitable[None]], ...]] = (guard, routes, held_write, open_stream)
 
 
 @pytest.mark.parametrize("memory", MEMORIES, ids=lambda memory: memory.__name__)
-async def test_a_memory_ends_with_what_justified_it(world: World, memory: Callable[[World], Awaitable[None]]) -> None:
-    await memory(world)
+async def test_a_memory_ends_with_what_justified_it(
+    services: BelievingServices, memory: Callable[[BelievingServices], Awaitable[None]]
+) -> None:
+    await memory(services)
 
 
 # ---- with processes --------------------------------------------------------------------------------------------------

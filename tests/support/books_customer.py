@@ -11,7 +11,7 @@ from hypothesis.stateful import (
 
 from tests.support.books_machine import SYMBOL, BooksMachine, cents, near_prices, quantities, times_in_force
 from tests.support.ledger_model import POSITION_MAX, UNSEEN, ModelOrder, collar, floor
-from tests.support.stopped_clock import TELL
+from tests.support.stopped_clock import SET_TIME
 
 
 class CustomerRules(BooksMachine):
@@ -215,7 +215,7 @@ class CustomerRules(BooksMachine):
     def archive(self, whole: bool) -> None:
         """What has ended goes to the archive, at any moment, all of it or a piece; nobody may notice."""
         self.owner.execute("delete from brokerage.outbox")  # as if Kafka had them
-        self.connection.execute(TELL, [(datetime.now(UTC) + timedelta(days=9)).isoformat()])  # all of it is old enough
+        self.connection.execute(SET_TIME, [(datetime.now(UTC) + timedelta(days=9)).isoformat()])  # all is old enough
         after: int | None = 0
         while after is not None:
             archive = (
@@ -228,4 +228,4 @@ class CustomerRules(BooksMachine):
             self.met["entries archived"] += entries
             if not whole:
                 break
-        self.connection.execute(TELL, [self.at.isoformat()])
+        self.connection.execute(SET_TIME, [self.at.isoformat()])

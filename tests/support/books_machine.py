@@ -19,7 +19,7 @@ from psycopg.types.json import Jsonb
 
 from infra.runtime.migrator import read_sql
 from tests.support.ledger_model import UNSEEN, ModelAccount, ModelOrder
-from tests.support.stopped_clock import TELL, Told
+from tests.support.stopped_clock import SET_TIME, SentTime
 
 SYMBOL = "AAPL"
 REFERENCE = 100_000_000
@@ -58,7 +58,7 @@ class BooksMachine(RuleBasedStateMachine):
         self.last_px = REFERENCE
         self.at = SESSIONS[0][0] + timedelta(hours=2)
         """The market's time and the database's, moved by rules."""
-        self._told = Told()
+        self._sent_time = SentTime()
         self.commands: list[tuple[str, tuple[Any, ...]]] = []
         self.overtaken: list[str] = []
         """What became of early reports when what they waited for came."""
@@ -69,8 +69,8 @@ class BooksMachine(RuleBasedStateMachine):
         self._call("select * from brokerage.open_account_v1(%s, 1, 'retail', %s, null, 'x')", self.user, self.user.hex)
 
     def _call(self, query: str, *parameters: object) -> list[Any]:
-        if news := self._told.news(self.at):
-            self.connection.execute(TELL, [news])
+        if news := self._sent_time.news(self.at):
+            self.connection.execute(SET_TIME, [news])
         return self.connection.execute(query, parameters).fetchall()
 
     def _tell(self, px: int) -> None:

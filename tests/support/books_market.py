@@ -88,9 +88,9 @@ class MarketRules(CustomerRules):
         for _, closes_at in SESSIONS:
             if closes_at > self.at:
                 continue
-            ended, told = self.model.expire(closes_at)
+            ended, reported = self.model.expire(closes_at)
             self.met["day orders expired"] += ended
-            self.met["day orders the venue must end"] += told
+            self.met["day orders the venue must end"] += reported
             after: uuid.UUID | None = uuid.UUID(int=0)
             while after is not None:
                 [(after,)] = self._call(

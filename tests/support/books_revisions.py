@@ -11,7 +11,7 @@ from tests.support.books_machine import SYMBOL, near_prices, quantities, venue_p
 from tests.support.books_venue import VenueRules
 from tests.support.ledger_model import ENDED, POSITION_MAX, ModelOrder
 
-TOLD = ("fill", "other fill", "third fill", "revision", "revision of it")
+REPORTED = ("fill", "other fill", "third fill", "revision", "revision of it")
 
 
 class RevisionRules(VenueRules):
@@ -69,13 +69,13 @@ class RevisionRules(VenueRules):
         for how in kinds:
             kind = "bust" if how == "bust" else "correct"
             status, exec_id = order.status, f"e{next(self.numbers):04}"
-            told: dict[str, object] = {"exec_id": exec_id, "exec_ref_id": ref}
+            reported: dict[str, object] = {"exec_id": exec_id, "exec_ref_id": ref}
             qty = order.cum * 2 // 3 if how == "correct to fewer" else order.cum
             correction = (qty or 1, order.hold_px + 330_000) if kind == "correct" else (0, 0)
-            told |= {"last_qty": correction[0], "last_px": correction[1]} if kind == "correct" else {}
+            reported |= {"last_qty": correction[0], "last_px": correction[1]} if kind == "correct" else {}
             expected = self.model.revise(order, kind, exec_id, ref, *correction)
-            assert self._report(key, kind, **told) == expected
-            assert self._report(key, kind, **told) == self.model.revise(order, kind, exec_id, ref, *correction)
+            assert self._report(key, kind, **reported) == expected
+            assert self._report(key, kind, **reported) == self.model.revise(order, kind, exec_id, ref, *correction)
             self.met[f"{kind}: {expected}"] += 1
             self.met[f"{kind}: {status} -> {order.status}"] += 1
             again = {"exec_id": f"e{next(self.numbers):04}", "exec_ref_id": ref}
@@ -121,12 +121,12 @@ class RevisionRules(VenueRules):
         for how in chain:
             exec_id = f"e{next(self.numbers):04}"
             kind = "correct" if how in ("correct", "skip") else "bust"
-            told: dict[str, object] = {"exec_id": exec_id, "exec_ref_id": ref}
+            reported: dict[str, object] = {"exec_id": exec_id, "exec_ref_id": ref}
             correction = (max(1, order.qty // 3), order.hold_px + 10_000) if kind == "correct" else (0, 0)
-            told |= {"last_qty": correction[0], "last_px": correction[1]} if kind == "correct" else {}
+            reported |= {"last_qty": correction[0], "last_px": correction[1]} if kind == "correct" else {}
             for _ in range(1 + (how == "twice")):
                 assert (
-                    self._report(key, kind, **told)
+                    self._report(key, kind, **reported)
                     == self.model.revise(order, kind, exec_id, ref, *correction)
                     == "early"
                 )
@@ -139,10 +139,10 @@ class RevisionRules(VenueRules):
         name = data.draw(st.sampled_from(sorted(self.model_routed)))
         exec_id, ref = f"e{next(self.numbers):04}", f"e{next(self.numbers):04}"
         qty, px = (qty, px) if kind == "correct" else (0, 0)
-        told = {"exec_id": exec_id, "exec_ref_id": ref, "last_qty": qty or 1, "last_px": px or 1}
+        reported = {"exec_id": exec_id, "exec_ref_id": ref, "last_qty": qty or 1, "last_px": px or 1}
         expected = self.model.revise(self.model.orders[name], kind, exec_id, ref, qty, px)
-        assert self._report(name, kind, **told) == expected
-        self.met[f"{kind} of what was not told yet: {expected}"] += 1
+        assert self._report(name, kind, **reported) == expected
+        self.met[f"{kind} of what was not reported yet: {expected}"] += 1
 
     @precondition(lambda self: self._awaited())
     @rule(data=st.data(), qty=quantities, px=venue_prices, whole=st.booleans())
@@ -165,13 +165,13 @@ class RevisionRules(VenueRules):
         by_amount=st.booleans(),
         kind=st.sampled_from(["bust", "correct", "correct upwards"]),
         last=st.sampled_from(["bust", "correct"]),
-        told=st.permutations(TOLD),
-        again=st.lists(st.sampled_from(TOLD), max_size=2),
+        reported=st.permutations(REPORTED),
+        again=st.lists(st.sampled_from(REPORTED), max_size=2),
         cancelled=st.booleans(),
     )
     def fills_have_no_room_beside_each_other(
-        self, side: str, qty: int, px: int, by_amount: bool, kind: str, last: str, told: list[str], again: list[str],
-        cancelled: bool,
+        self, side: str, qty: int, px: int, by_amount: bool, kind: str, last: str, reported: list[str],
+        again: list[str], cancelled: bool,
     ) -> None:  # fmt: skip
         """Each two of three are more than the order, unless one is taken back or made smaller, and that, too; in any
         order, again."""
@@ -192,7 +192,7 @@ class RevisionRules(VenueRules):
         some, rest = qty * 2 // 3, qty // 2 + 1
         corrected = {"bust": 0, "correct": qty // 3, "correct upwards": qty * 5 // 6}
         revisions = {"revision": (kind, revision, name), "revision of it": (last, second, revision)}
-        for what in [*told, *(["cancelled"] if cancelled else []), *again]:
+        for what in [*reported, *(["cancelled"] if cancelled else []), *again]:
             if what == "cancelled":
                 self._ends(key, order)
             elif what in revisions:
@@ -230,14 +230,14 @@ class RevisionRules(VenueRules):
         order = self.model.orders[name]
         ref = data.draw(st.sampled_from(sorted(order.trades)))
         qty, px = (0, 0) if kind == "bust" else (order.trades[ref].qty or 1 if keeps_qty else qty, px)
-        told: dict[str, object] = {"exec_id": f"e{next(self.numbers):04}", "exec_ref_id": ref}
-        told |= {} if kind == "bust" else {"last_qty": qty, "last_px": px}
-        status, exec_id = order.status, str(told["exec_id"])
+        reported: dict[str, object] = {"exec_id": f"e{next(self.numbers):04}", "exec_ref_id": ref}
+        reported |= {} if kind == "bust" else {"last_qty": qty, "last_px": px}
+        status, exec_id = order.status, str(reported["exec_id"])
         expected = self.model.revise(order, kind, exec_id, ref, qty, px)
-        assert self._report(name, kind, **told) == expected
+        assert self._report(name, kind, **reported) == expected
         self.met[f"{kind}: {expected}"] += 1
         self.met[f"{kind}: {status} -> {order.status}"] += 1
         if expected == "applied":
             assert self.model.revise(order, kind, exec_id, ref, qty, px) == "duplicate"
-            assert self._report(name, kind, **told) == "duplicate"
+            assert self._report(name, kind, **reported) == "duplicate"
             self.met["overdraft by a bust or correction"] += self.model.cash < 0

@@ -58,15 +58,15 @@ class VenueRules(MarketRules):
         elif ending in ("bust", "correct"):
             exec_id, ref = f"e{next(self.numbers):04}", min(order.trades)
             qty, better = (order.cum, px + 10_000) if ending == "correct" else (0, 0)
-            told = {"last_qty": qty, "last_px": better} if ending == "correct" else {}
-            assert self._report(key, ending, exec_id=exec_id, exec_ref_id=ref, **told) == "applied"
+            reported = {"last_qty": qty, "last_px": better} if ending == "correct" else {}
+            assert self._report(key, ending, exec_id=exec_id, exec_ref_id=ref, **reported) == "applied"
             assert self.model.revise(order, ending, exec_id, ref, qty, better) == "applied"
             self.met[f"a {ending} of an amount: {order.status}"] += 1
 
     def _fill_amount(self, name: str, order: ModelOrder, qty: int, px: int, *, is_last: bool) -> None:
-        exec_id, told = f"e{next(self.numbers):04}", "filled" if is_last else "partially_filled"
+        exec_id, reported = f"e{next(self.numbers):04}", "filled" if is_last else "partially_filled"
         expected = self.model.fill(order, exec_id, qty, px, is_last=is_last)
-        assert self._report(name, "fill", exec_id=exec_id, last_qty=qty, last_px=px, ord_status=told) == expected
+        assert self._report(name, "fill", exec_id=exec_id, last_qty=qty, last_px=px, ord_status=reported) == expected
         self.met[f"{order.side} by amount filled: {expected}, {order.status}"] += 1
 
     @precondition(lambda self: self._pending())
@@ -98,8 +98,8 @@ class VenueRules(MarketRules):
             assert self.model.replaced(new) == "applied"
             exec_id, qty = f"e{next(self.numbers):04}", max(1, new.qty // 2)
             assert self.model.fill(new, exec_id, qty, new.hold_px) == "applied"
-            told = {"exec_id": exec_id, "last_qty": qty, "last_px": new.hold_px}
-            assert self._report(name, "fill", **told) == "applied"
+            reported = {"exec_id": exec_id, "last_qty": qty, "last_px": new.hold_px}
+            assert self._report(name, "fill", **reported) == "applied"
             self.met["a fill shows a replacement to be live"] += 1
         else:
             assert self._report(name, "fill", exec_id="none", last_qty=1, last_px=new.hold_px) == "quarantined"
@@ -187,12 +187,12 @@ class VenueRules(MarketRules):
         px = order.hold_px if at_limit else px
         late = order.status in ENDED
         exec_id = f"e{next(self.numbers):04}"
-        told = {"ord_status": "filled" if whole and order.amount else "partially_filled"}
+        reported = {"ord_status": "filled" if whole and order.amount else "partially_filled"}
         if order.amount is not None:
             room = int((order.amount - order.exact) * 1_000_000 // px)
             qty = max(1, room) if whole else qty
         expected = self.model.fill(order, exec_id, qty, px, is_last=whole)
-        assert self._report(name, "fill", exec_id=exec_id, last_qty=qty, last_px=px, **told) == expected
+        assert self._report(name, "fill", exec_id=exec_id, last_qty=qty, last_px=px, **reported) == expected
         self.met[f"{'late ' if late else ''}fill: {expected}"] += 1
         if order.amount is not None:
             self.met[f"{order.side} by amount filled: {expected}, {order.status}"] += 1
@@ -245,4 +245,4 @@ class VenueRules(MarketRules):
         else:
             assert outcome == "applied"
             self.model.end(order, kind)
-        self.met[f"told: {kind}"] += 1
+        self.met[f"reported: {kind}"] += 1

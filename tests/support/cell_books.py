@@ -217,10 +217,10 @@ class CellBooks:
         order.last_exec_id = f"{order.order_id}-{order.fills}"
         return self.report("fill", order, exec_id=order.last_exec_id, last_qty=qty, last_px=price)
 
-    def revise(self, order: PlacedOrder, kind: str, **told: object) -> dict[str, object]:
-        """The venue's report that the last fill does not stand (`bust`), or not as it was told (`correct`)."""
+    def revise(self, order: PlacedOrder, kind: str, **reported: object) -> dict[str, object]:
+        """The venue's report that the last fill does not stand (`bust`), or not as it was reported (`correct`)."""
         ref, order.fills = order.last_exec_id, order.fills + 1
-        return self.report(kind, order, exec_id=f"{order.order_id}-{order.fills}", exec_ref_id=ref, **told)
+        return self.report(kind, order, exec_id=f"{order.order_id}-{order.fills}", exec_ref_id=ref, **reported)
 
     def report(self, kind: str, order: PlacedOrder, **fields: object) -> dict[str, object]:
         order.ended = order.ended or kind in ("cancelled", "rejected", "expired")

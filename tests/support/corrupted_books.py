@@ -138,9 +138,9 @@ IN_THE_BOOKS = (
         ("order_status_follows_events", "orders_equal_executions"),
     ),
     Corruption(
-        "illegal transition, told consistently",
+        "illegal transition, reported consistently",
         """with victim as (select user_id, order_id, event_seq from orders where status = 'rejected' limit 1),
-                told as (update order_events e set to_status = 'partially_filled' from victim v
+                reported as (update order_events e set to_status = 'partially_filled' from victim v
                           where e.user_id = v.user_id and e.order_id = v.order_id and e.seq = v.event_seq),
                 before as (update order_events e set to_status = 'pending_cancel' from victim v
                             where e.user_id = v.user_id and e.order_id = v.order_id and e.seq = 3)
@@ -167,7 +167,7 @@ IN_THE_BOOKS = (
         ("fills_have_events", "order_status_follows_events", "sequences_have_no_gaps"),
     ),
     Corruption(
-        "fill told at another price",
+        "fill reported at another price",
         """update order_events set last_px_micros = last_px_micros + 10000
             where ctid = (select ctid from order_events where exec_id is not null limit 1)""",
         ("fills_have_events",),

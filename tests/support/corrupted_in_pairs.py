@@ -66,7 +66,7 @@ IN_PAIRS = (
         ("fills_are_posted", "fills_have_events"),
     ),
     Corruption(
-        "two fills of one name, told with more and with less",
+        "two fills of one name, reported with more and with less",
         """with one as (select user_id, order_id, exec_id from order_events
                          where order_id = (select order_id from executions group by 1
                                            having count(*) = 2 and count(distinct last_px_micros) = 1
@@ -83,7 +83,7 @@ IN_PAIRS = (
         ("fills_have_events",),
     ),
     Corruption(
-        "a fill told twice and another one not at all",
+        "a fill reported twice and another one not at all",
         """with two as (select e.user_id, e.order_id, e.seq, e.exec_id, e.last_px_micros, e.last_qty_micros,
                                row_number() over (order by e.seq) as place from order_events e
                          where order_id = (select order_id from order_events where exec_id is not null group by 1
@@ -122,7 +122,7 @@ IN_PAIRS = (
         ("lots_equal_sales",),
     ),
     Corruption(
-        "an outbox row told twice in the place of another",
+        "an outbox row published twice in the place of another",
         """with own as (select id, row_number() over (order by id) as place from outbox
                          where user_id = (select user_id from outbox where order_stream_seq is not null group by 1
                                            having count(*) > 3 order by user_id limit 1)

@@ -75,7 +75,7 @@ IN_THE_RECORDS = (
         ("keys_name_their_effects",),
     ),
     Corruption(
-        "pending cancel told as done",
+        "pending cancel reported as done",
         "update idempotency_keys set outcome = 'cancelled' "
         "where ctid = (select ctid from idempotency_keys where outcome = 'pending_cancel' limit 1)",
         ("keys_name_their_effects",),
@@ -154,7 +154,7 @@ IN_THE_RECORDS = (
         ("times_agree",),
     ),
     Corruption(
-        "filled quantity told wrong on the way",
+        "filled quantity reported wrong on the way",
         """update order_events set cum_qty_micros = cum_qty_micros + 1 where ctid = (
                select e.ctid from order_events e
                  join order_events n on n.user_id = e.user_id and n.order_id = e.order_id and n.seq = e.seq + 1
@@ -162,7 +162,7 @@ IN_THE_RECORDS = (
         ("events_add_up",),
     ),
     Corruption(
-        "posted cost told wrong on the way",
+        "posted cost reported wrong on the way",
         """update order_events set cum_cost_micros = cum_cost_micros + 1 where ctid = (
                select e.ctid from order_events e
                  join order_events n on n.user_id = e.user_id and n.order_id = e.order_id and n.seq = e.seq + 1
@@ -226,7 +226,7 @@ IN_THE_RECORDS = (
         ("outbox_is_in_order",),
     ),
     Corruption(
-        "outbox row told twice",
+        "outbox row published twice",
         """insert into outbox (user_id, write_seq, epoch, order_id, order_event_seq, order_stream_seq, entry_seq,
                                occurred_at)
            select user_id, write_seq, epoch, order_id, order_event_seq, order_stream_seq, entry_seq, occurred_at

@@ -24,8 +24,8 @@ class Traffic:
 
     def count(self, text: bytes, *, answered: bool = False) -> int:
         """How often clients said it, or the server, in whatever case."""
-        told = self.answered if answered else self.asked
-        return sum(bytes(said).lower().count(text.lower()) for said in told)
+        said_by = self.answered if answered else self.asked
+        return sum(bytes(said).lower().count(text.lower()) for said in said_by)
 
 
 @contextmanager

@@ -52,12 +52,12 @@ class ModelTrade:
     """Of a buy: shares that were owed before it, which it pays first."""
     taken_back_by: str | None = None
     """`bust` or `correct`, once it does not stand any more."""
-    told: tuple[int, int] | None = None
-    """It gave way: the quantity and price that it was told with; `qty` and `px` are what counts instead."""
+    reported: tuple[int, int] | None = None
+    """It gave way: the quantity and price that it was reported with; `qty` and `px` are what counts instead."""
 
     @property
     def content(self) -> tuple[int, int]:
-        return self.told or (self.qty, self.px)
+        return self.reported or (self.qty, self.px)
 
 
 @dataclass
@@ -75,7 +75,7 @@ class ModelOrder:
     expires_at: datetime | None = None
     """The close of its session; None: good till cancelled."""
     is_expiring: bool = False
-    """The venue was told to end it because its day is over."""
+    """The venue was reported to end it because its day is over."""
     name: str | None = None
     """The customer's own."""
     whole: int | None = None
@@ -135,7 +135,7 @@ class ModelOrder:
 
 @dataclass(eq=False)
 class ModelReport:
-    """A trade that the venue told: a fill, or a bust or a correction of the trade `ref`."""
+    """A trade that the venue reported: a fill, or a bust or a correction of the trade `ref`."""
 
     number: int
     order: ModelOrder
@@ -214,8 +214,8 @@ class ModelAccount:
     orders: dict[str, ModelOrder] = field(default_factory=dict)
     keys: dict[str, tuple[object, str]] = field(default_factory=dict)
     """key -> (the command it was used with, its outcome)"""
-    told: int = 0
-    """How many trades the venue told, known ones included."""
+    reported: int = 0
+    """How many trades the venue reported, known ones included."""
     early: list[ModelReport] = field(default_factory=list)
     """Oldest first."""
     overtaken: list[str] = field(default_factory=list)
@@ -340,8 +340,8 @@ class ModelAccount:
         return len(waiting)
 
     def expire(self, closes_at: datetime) -> tuple[int, int]:
-        """A day is over: how many of its orders ended, and of how many the venue was told."""
-        ended = told = 0
+        """A day is over: how many of its orders ended, and of how many the venue was reported."""
+        ended = reported = 0
         for order in self.orders.values():
             if order.expires_at != closes_at:
                 continue
@@ -350,8 +350,8 @@ class ModelAccount:
                 ended += 1
             elif order.status in ("routed", "partially_filled"):
                 order.status, order.is_expiring = "pending_cancel", True
-                told += 1
-        return ended, told
+                reported += 1
+        return ended, reported
 
     def end(self, order: ModelOrder, status: str) -> None:
         """What the venue cancels because the day is over has expired."""
@@ -463,16 +463,16 @@ class ModelAccount:
         return "pending_cancel"
 
     def fill(self, order: ModelOrder, exec_id: str, qty: int, px: int, *, is_last: bool = False) -> str:
-        return self._hear(ModelReport(self.told, order, "fill", exec_id, qty, px, is_last=is_last))
+        return self._hear(ModelReport(self.reported, order, "fill", exec_id, qty, px, is_last=is_last))
 
     def revise(self, order: ModelOrder, kind: str, exec_id: str, ref: str, qty: int = 0, px: int = 0) -> str:
         """A bust, or a correction to another quantity and price, of the trade `ref`."""
-        return self._hear(ModelReport(self.told, order, kind, exec_id, qty, px, ref))
+        return self._hear(ModelReport(self.reported, order, kind, exec_id, qty, px, ref))
 
     def _hear(self, report: ModelReport) -> str:
         """Of the early reports for which it came what they waited for the oldest goes first, and may end another one's
         waiting, or take its room."""
-        self.told += 1
+        self.reported += 1
         outcome = self._apply(report)
         back: list[ModelReport] = []
         while True:
@@ -499,7 +499,7 @@ class ModelAccount:
             self.gave_way.append(report.kind)
             stands = (0, report.px, 0) if old is None else (old.qty, old.px, old.basis)
             trade = order.trades[report.exec_id] = ModelTrade(*stands, report.kind, report.ref)
-            trade.owed, trade.told = 0 if old is None else old.owed, (report.qty, report.px)
+            trade.owed, trade.reported = 0 if old is None else old.owed, (report.qty, report.px)
         elif old is None or (old.qty == 0 and report.kind == "correct"):
             self._trade(report)
         else:

@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 from psycopg.types.json import Jsonb
 
-from tests.support.stopped_clock import TELL, Told
+from tests.support.stopped_clock import SET_TIME, SentTime
 
 DOLLAR = 1_000_000
 NOON = datetime(2026, 11, 20, 17, tzinfo=UTC)
@@ -32,13 +32,13 @@ class RiskDesk:
     def __init__(self, dsn: str, *, user: uuid.UUID | None = None) -> None:
         self.connection = psycopg.connect(dsn, autocommit=True)
         self.now = NOON
-        self._told = Told()
+        self._sent_time = SentTime()
         self.user = user or uuid.uuid4()
         self._numbers = itertools.count(1)
 
     def call(self, query: str, *parameters: object) -> list[Any]:
-        if news := self._told.news(self.now):
-            self.connection.execute(TELL, [news])
+        if news := self._sent_time.news(self.now):
+            self.connection.execute(SET_TIME, [news])
         cursor = self.connection.execute(query, parameters)
         return cursor.fetchall() if cursor.description else []
 
@@ -97,11 +97,11 @@ class RiskDesk:
         """The venue fills some of it."""
         self.report(order_id, kind="fill", exec_id=self._key(), last_qty=qty, last_px=px)
 
-    def report(self, order_id: uuid.UUID | None, **told: object) -> None:
+    def report(self, order_id: uuid.UUID | None, **reported: object) -> None:
         """The venue has the order, and says this of it."""
         while self.call("select 1 from brokerage.claim_instructions_v1(64)"):
             pass
-        body = Jsonb({"trade_date": "2026-11-20", **told})
+        body = Jsonb({"trade_date": "2026-11-20", **reported})
         [(seq,)] = self.call(
             "select coalesce(max(received_seq), 0) + 1 from brokerage.venue_sessions where session = %s", self.user.hex
         )

@@ -91,7 +91,7 @@ async def running_router(
     now: Callable[[], float] = time.time,
     **others: Any,
 ) -> AsyncIterator[RouterUnderTest]:
-    """Two scripted cells and a router that has nothing but its map file, unless told more."""
+    """Two scripted cells and a router that has nothing but its map file, unless asked for more."""
     keys = folder / "keys"
     generate_key_files(keys)
     ring = load_key_ring(keys / ROUTE_FILE)

@@ -1,5 +1,5 @@
 """What a customer's books must say, from three sources alone: what they sent, what was answered, and what the exchange
-wrote down and told. Shares no code with the cell, reads none of its tables, and needs nothing but whole numbers.
+wrote down and reported. Shares no code with the cell, reads none of its tables, and needs nothing but whole numbers.
 
 Rules, from the design: a hold rounds up; a fill posts round-half-even(exact cost so far) minus what is posted; a sale
 takes its part of the cost basis, half to even; a bust or a correction takes back what the trade had done; what pays
@@ -222,13 +222,13 @@ class Statement:
             if micros(terms["held"]) != first_hold:
                 self.problems.append(f"order {order.order_id}: held {terms['held']} at first, not {first_hold}")
 
-    # -- what the venue told ------------------------------------------------------------------------------------------
+    # -- what the venue reported -------------------------------------------------------------------------------------
 
     def _tell(self, report: Mapping[str, Any]) -> None:
         order = self.orders.get(report["cl_ord_id"])
         name = report["exec_id"]
         if order is None or name is None or name in order.trades:
-            return  # somebody else's, no trade, or told before (then perhaps with another price: the first one stands)
+            return  # somebody else's, no trade, or reported before (perhaps with another price: the first one stands)
         position = self.positions.setdefault(order.terms["symbol"], Position())
         if report["kind"] == "fill":
             self._fill(order, position, name, Trade(report["last_qty"], report["last_px"]))
@@ -286,12 +286,12 @@ class Statement:
         order.trades[report["exec_id"]] = new
 
     def _settle(self, order: Order) -> None:
-        """The trades that were told are those of the log; what is held of a sale is held in its position."""
+        """The trades that were reported are those of the log; what is held of a sale is held in its position."""
         qty = sum(trade.qty for trade in order.trades.values() if trade.stands)
         if order.venue is not None and not order.is_refused_replacement:
-            told = (qty, order.exact, len(order.trades))
+            reported = (qty, order.exact, len(order.trades))
             written = (order.venue.cum_qty, order.venue.cum_cost, order.venue.executions)
-            if told != written:
-                self.problems.append(f"order {order.order_id}: the venue told {told}, and wrote down {written}")
+            if reported != written:
+                self.problems.append(f"order {order.order_id}: the venue reported {reported}, and wrote down {written}")
         if not order.is_buy:
             self.positions.setdefault(order.terms["symbol"], Position()).held += order.held

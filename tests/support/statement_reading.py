@@ -107,8 +107,8 @@ async def _check_history(customer: HostileCustomer, order: Order, row: Any, chec
     check(f"{what}, etag", f'"{len(events)}"', row["etag"])
     check(f"{what}, chain of steps", [None, *(e["to"] for e in events[:-1])], [e["from"] for e in events])
     check(f"{what}, last step", row["status"], events[-1]["to"])
-    told = await customer.read_all(f"/v1/orders/{order.order_id}/executions") if order.trades else []
-    check(f"{what}, executions", sorted(order.trades), sorted(item["exec_id"] for item in told))
+    executions = await customer.read_all(f"/v1/orders/{order.order_id}/executions") if order.trades else []
+    check(f"{what}, executions", sorted(order.trades), sorted(item["exec_id"] for item in executions))
     for kind in ("client", "venue"):
         name = row[f"{kind}_order_id"]
         if name is not None:

@@ -1,6 +1,6 @@
-"""The database's clock, stopped: in this one database `brokerage.clock_v1()` answers what its session was told last.
+"""The database's clock, stopped: in this one database `brokerage.clock_v1()` answers what its session set last.
 
-For tests of what happens at an exact microsecond. A session that was told nothing has the real time.
+For tests of what happens at an exact microsecond. A session that set nothing has the real time.
 """
 
 from datetime import datetime
@@ -13,7 +13,7 @@ create or replace function brokerage.clock_v1() returns timestamptz
 language sql volatile parallel safe
 return coalesce(nullif(current_setting('brokerage.stopped_at', true), '')::timestamptz, clock_timestamp())
 """
-TELL: LiteralString = "select set_config('brokerage.stopped_at', %s, false)"
+SET_TIME: LiteralString = "select set_config('brokerage.stopped_at', %s, false)"
 
 
 def stop_clock(owner_dsn: str) -> None:
@@ -22,14 +22,14 @@ def stop_clock(owner_dsn: str) -> None:
         owner.execute(_STOP)
 
 
-class Told:
-    """What one session was told, so that it is told again only when it changed."""
+class SentTime:
+    """What one session has set, so that it is set again only when it changed."""
 
     def __init__(self) -> None:
         self._at: datetime | None = None
 
     def news(self, at: datetime) -> str | None:
-        """The parameter of `TELL`, if the session must be told."""
+        """The parameter of `SET_TIME`, if the session must set it."""
         if at == self._at:
             return None
         self._at = at

@@ -35,6 +35,8 @@ SQL_ASKS_THE_MACHINE = (
 )  # fmt: skip
 SQL_ALLOWED = {
     "cell/sql/procedures/clock_v1.sql": "the one source",
+    "cell/sql/procedures/age_clock_v1.sql": "a bound on the one source, which a session may set",
+    "cell/sql/procedures/end_long_readers_v1.sql": "compared with a transaction's begin, which the database measures",
     "cell/sql/procedures/snapshot_time_v1.sql": "the one source, of a snapshot",
     "shardctl/sql/procedures/clock_v1.sql": "the one source",
     "shardctl/sql/procedures/activate_email_claim_v1.sql": "claims: ages that one database writes and measures itself",

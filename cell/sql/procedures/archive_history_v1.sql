@@ -28,7 +28,7 @@ declare
     moved_events bigint := 0;
     moved_executions bigint := 0;
 begin
-    p_before := least(p_before, clock_v1() - interval '7 days');
+    p_before := least(p_before, age_clock_v1() - interval '7 days');
     if p_user_id <> all (lock_users_v1(array[p_user_id], false))
        or (select ownership_v1(u.owner_state, u.lease_ends_at) from users u where u.user_id = p_user_id) is not null
            then

@@ -1,10 +1,10 @@
 -- Forget outbox rows that Kafka has acknowledged. Repeating it is harmless. Result: rows deleted.
 --
--- The database cannot ask Kafka. What it knows it insists on: p_leader is the database session that leads the relay
--- now, so nobody else deletes; no more rows than a relay reads at once; and a row goes only with all that its user
--- wrote before it, so that no event can be published before one that is lost.
--- SQLSTATE RB031: p_leader does not lead, or more rows than a relay reads at once. Lock: the rows.
-create or replace function brokerage.delete_outbox_v1(p_ids bigint[], p_leader integer) returns bigint
+-- The database cannot ask Kafka. What it knows it insists on: p_secret is that of the relay which leads now
+-- (`start_term_v1`), so nobody else deletes; no more rows than a relay reads at once; and a row goes only with all that
+-- its user wrote before it, so that no event can be published before one that is lost.
+-- SQLSTATE RB031: another secret, its leader leads no more, or more rows than a relay reads at once. Lock: the rows.
+create or replace function brokerage.delete_outbox_v1(p_ids bigint[], p_secret uuid) returns bigint
 language plpgsql security definer
 set search_path = brokerage, pg_temp
 -- a thousand rows beside a thousand, also in a session that refuses it
@@ -15,9 +15,11 @@ declare
     deleted bigint;
 begin
     if cardinality(p_ids) > rows_max or not exists (
-        select from pg_locks l
-         where l.relation = 'brokerage.leadership_of_relay'::regclass and l.mode = 'ExclusiveLock' and l.granted
-           and l.pid = p_leader and l.database = (select d.oid from pg_database d where d.datname = current_database())
+        select from leadership_terms t join pg_locks l
+            on l.pid = t.leader_pid and l.virtualtransaction = t.virtual_transaction
+         where t.task = 'relay' and t.secret = p_secret
+           and l.relation = 'brokerage.leadership_of_relay'::regclass and l.mode = 'ExclusiveLock' and l.granted
+           and l.database = (select d.oid from pg_database d where d.datname = current_database())
     ) then
         raise exception 'only the relay that leads may forget what was published' using errcode = 'RB031';
     end if;

@@ -11,8 +11,8 @@ as $$
     with due as (
         delete from early_reports r using (
             select e.user_id, e.inbox_id from early_reports e
-             where e.waits_until <= least(p_at, clock_v1()) order by e.waits_until limit p_limit for update
-                 skip locked) d
+             where e.waits_until <= (select least(p_at, age_clock_v1())) order by e.waits_until limit p_limit
+               for update skip locked) d
          where r.user_id = d.user_id and r.inbox_id = d.inbox_id
         returning r.*, case when r.room_qty_micros is not null then 'fill beyond the order''s quantity'
                             when r.room_cost_exact is not null then 'fill beyond the order''s amount'

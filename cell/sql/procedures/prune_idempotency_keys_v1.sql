@@ -5,9 +5,10 @@ create or replace function brokerage.prune_idempotency_keys_v1(p_before timestam
 language sql security definer
 set search_path = brokerage, pg_temp
 as $$
-    with old as (
+    with bound as materialized (select least(p_before, age_clock_v1() - interval '7 days') as at),
+    old as (
         select user_id, key from idempotency_keys
-         where at < least(p_before, clock_v1() - interval '7 days') limit least(p_limit, 10000) for update skip locked
+         where at < (select b.at from bound b) limit least(p_limit, 10000) for update skip locked
     ),
     gone as (delete from idempotency_keys k using old where k.user_id = old.user_id and k.key = old.key returning 1)
     select count(*) from gone

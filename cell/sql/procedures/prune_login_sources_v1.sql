@@ -6,7 +6,8 @@ language sql security definer
 set search_path = brokerage, pg_temp
 as $$
     with old as (
-        select user_id, source from login_sources where kept_until < clock_v1() limit p_limit for update skip locked
+        select user_id, source from login_sources
+         where kept_until < (select age_clock_v1()) limit p_limit for update skip locked
     ),
     gone as (
         delete from login_sources s using old where s.user_id = old.user_id and s.source = old.source returning 1

@@ -6,14 +6,14 @@ create or replace function brokerage.prune_refresh_families_v1(p_before timestam
 language sql security definer
 set search_path = brokerage, pg_temp
 as $$
-    with ended as (
-        select user_id, family_id from refresh_families where ended_at < least(p_before, clock_v1() - interval '7 days')
-         limit least(p_limit, 10000) for update skip locked
+    with bound as materialized (select least(p_before, age_clock_v1() - interval '7 days') as at),
+    ended as (
+        select user_id, family_id from refresh_families
+         where ended_at < (select at from bound) limit least(p_limit, 10000) for update skip locked
     ),
     expired as (
         select user_id, family_id from refresh_families
-         where expires_at < least(p_before, clock_v1() - interval '7 days') limit least(p_limit, 10000) for update
-             skip locked
+         where expires_at < (select at from bound) limit least(p_limit, 10000) for update skip locked
     ),
     gone as (
         delete from refresh_families f using (table ended union table expired) old

@@ -61,6 +61,7 @@ def test_a_tape_is_read_and_everything_is_counted() -> None:
     [
         (1, b"34200,1,11,100,5853300\n", "5 columns"),
         (1, b"0x8598,1,11,100,5853300,1\n", "time '0x8598' is not a number of seconds"),
+        (1, b"34200." + b"1" * 61 + b",1,11,100,5853300,1\n", "more than 60 decimals"),
         (1, b"1e99,1,11,100,5853300,1\n", "time 1e99 is after the end of the day"),
         (1, b"-0.5,1,11,100,5853300,1\n", "time '-0.5'"),
         (1, b"86400.1,1,11,100,5853300,1\n", "end of the day"),

@@ -32,6 +32,7 @@ def test_a_halt_may_carry_zeros_and_minus_one() -> None:
         ("34200,1,2,3,4", "has 5 columns"),
         ("34200,1,2,3,4,1,0", "has 7 columns"),
         ("0x8598,1,2,3,4,1", "time '0x8598'"),
+        (f"34200.{'1' * 61},1,2,3,4,1", "more than 60 decimals"),
         ("1e99,1,2,3,4,1", "time 1e99 is after the end of the day"),
         ("-1,1,2,3,4,1", "time '-1'"),
         ("86401,1,2,3,4,1", "after the end of the day"),

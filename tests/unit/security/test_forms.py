@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from infra.security.characters import find_unseen
 from infra.security.email_form import EmailRefused, check_email, earlier_forms, mailed, normal_email
+from infra.security.free_text import FreeTextRefused, check_free_text
 from infra.security.password_form import PasswordRefused, check_password, normal_password
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
@@ -61,6 +62,21 @@ def test_characters_that_nobody_sees_are_refused_by_name(code: int) -> None:
             check_email(email)
     with pytest.raises(PasswordRefused, match=f"U\\+{code:04X}"):
         check_password(f"correct{chr(code)}horse")
+    with pytest.raises(FreeTextRefused, match=f"U\\+{code:04X}"):
+        check_free_text(f"because{chr(code)}of it")
+
+
+@pytest.mark.parametrize("text", ["", " ", "\u00a0\u3000", "\u0301", "\u2003\u0301"])
+def test_text_in_which_nothing_is_visible_is_refused(text: str) -> None:
+    with pytest.raises(FreeTextRefused, match="visible"):
+        check_free_text(text)
+
+
+@pytest.mark.parametrize(
+    "text", [".", "e\u0301", "\u738b \u4f1f", "\U0001f600", "see #12: 50 % of them", "\u05d0\u05d1"]
+)
+def test_text_that_can_be_read_is_taken(text: str) -> None:
+    check_free_text(text)
 
 
 @pytest.mark.parametrize(
@@ -71,6 +87,16 @@ def test_characters_that_nobody_sees_are_refused_by_name(code: int) -> None:
 def test_what_is_no_address_in_any_form_is_refused(email: str) -> None:
     with pytest.raises(EmailRefused):
         check_email(email)
+
+
+@pytest.mark.parametrize(
+    "domain",
+    ["example.com.", "example..com", ".com", "example\u3002com", "example\uff61com", "example\uff0e.com",
+     "xn--bcher-kva.example", "XN--bcher-kva.example", "\uff58n--bcher-kva.example", "mail.xn--.example"],
+)  # fmt: skip
+def test_a_domain_is_taken_in_one_spelling_only(domain: str) -> None:
+    with pytest.raises(EmailRefused, match="domain"):
+        check_email(f"ann@{domain}")
 
 
 @pytest.mark.parametrize(

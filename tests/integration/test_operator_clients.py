@@ -1,0 +1,181 @@
+"""What shardctl asks of a real cell and a real exchange: runs, archive, transfers, tapes; and what silence means."""
+
+import signal
+import uuid
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import psycopg
+import pytest
+
+from infra.backends.cell_spec import CellSpec, StackSpec
+from infra.backends.local.backend import LocalBackend
+from infra.backends.local.folders import StackFolder
+from infra.backends.local.processes import port_names
+from infra.backends.local.record import new_record, save_record
+from infra.runtime.kafka_admin import BrokerUnreachable
+from infra.runtime.kafka_consumer import TopicsMissing
+from infra.runtime.settings import KafkaSettings
+from shardctl.cell_admin import open_cell_admin
+from shardctl.cells.archive import ArchiveTotals, archive_cell
+from shardctl.errors import NotReachable, Refused
+from shardctl.exchange_admin import open_exchange_admin
+from shardctl.reconciliation import venue
+from shardctl.reconciliation.events import compare_with_kafka
+from shardctl.reconciliation.run import list_reconciliations, reconcile
+from shardctl.reconciliation.venue import compare_with_venue
+from shardctl.shardmap.locate import LocatedUser
+from shardctl.transfers import decide, list_waiting
+from tests.support.app_server import AppServer, app_server
+from tests.support.cell_books import CellBooks
+from tests.support.databases import TestDatabase
+from tests.support.eventually import eventually
+from tests.support.exchange_process import ExchangeProcess
+from tests.support.free_port import free_port
+
+pytestmark = pytest.mark.anyio
+
+NO_BROKER = "127.0.0.1:1"
+
+
+class Scene:
+    """A stack of which one app server and the exchange run; there is no Kafka."""
+
+    def __init__(self, backend: LocalBackend, server: AppServer, exchange: ExchangeProcess, dsn: str) -> None:
+        self.backend, self.server, self.exchange, self.dsn = backend, server, exchange, dsn
+
+    async def answers(self) -> bool:
+        try:
+            async with open_cell_admin(self.backend) as admin:
+                await admin.summary("cell-1")
+        except NotReachable:
+            return False
+        return True
+
+    async def play(self, orders: int) -> None:
+        """Orders in the cell's books that the venue has never seen."""
+        async with await psycopg.AsyncConnection.connect(self.dsn, autocommit=True) as connection:
+            books = CellBooks(connection, seed=3)
+            await books.open_users(3)
+            await books.play(orders)
+
+
+@pytest.fixture
+async def scene(cell_database: TestDatabase, exchange: ExchangeProcess, tmp_path: Path) -> AsyncIterator[Scene]:
+    folder = StackFolder(tmp_path)
+    folder.ensure()
+    with app_server(cell_database, folder.keys) as server:
+        spec = StackSpec((CellSpec("cell-1"),), kafka_bootstrap_servers=NO_BROKER)
+        ports = {name: free_port() for name in port_names(spec)}
+        ports |= {"exchange.operator": exchange.operator_port}
+        ports |= {"cell-1-api-1.operator": urlsplit(server.operator_url).port or 0}
+        assert set(ports) == set(port_names(spec))
+        save_record(folder.record, new_record("mine", spec).with_ports(ports))
+        found = Scene(LocalBackend("mine", folder), server, exchange, cell_database.service_dsn)
+        await eventually(found.answers, within_s=120, every_s=0.1)  # a process starts, perhaps on a busy machine
+        yield found
+
+
+async def test_a_run_is_incomplete_with_the_reason_until_all_sides_answer(scene: Scene) -> None:
+    run = await reconcile(scene.backend, "cell-1")
+    assert (run["venue"]["asked"], run["venue"]["differences"]) == (True, 0)
+    assert run["events"]["asked"] is False
+    assert run["events"]["reason"]
+    assert run["verdict"] == "incomplete"
+
+    scene.exchange.stop(signal.SIGKILL)
+    silent = await reconcile(scene.backend, "cell-1")
+    assert silent["venue"]["asked"] is False
+    assert "the exchange does not answer" in silent["venue"]["reason"]
+    runs = await list_reconciliations(scene.backend, "cell-1", 10)
+    assert [each["run_id"] for each in runs] == [silent["run_id"], run["run_id"]]
+
+    scene.server.kill()
+    with pytest.raises(NotReachable, match="no api of cell-1 answers"):
+        await reconcile(scene.backend, "cell-1")
+    with pytest.raises(Refused, match="there is no cell cell-9; there are: cell-1"):
+        await list_reconciliations(scene.backend, "cell-9", 1)
+
+
+async def test_what_the_venue_does_not_know_stays_different_and_is_read_again(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(venue, "RECHECK_PAUSE_S", 0.0)
+    await scene.play(40)
+    async with open_cell_admin(scene.backend) as admin, open_exchange_admin(scene.backend) as exchange:
+        found = await compare_with_venue("cell-1", admin, exchange)
+        assert found.compared == 0
+        assert found.differences == len(found.sample) > 10
+        assert {row["problem"] for row in found.sample} == {"the venue does not know the order"}
+        monkeypatch.setattr(venue, "UNCONFIRMED_MAX", 5)
+        at_once = await compare_with_venue("cell-1", admin, exchange)
+        assert (at_once.differences, len(at_once.sample)) == (found.differences, 5)
+        with pytest.raises((BrokerUnreachable, TopicsMissing)):
+            await compare_with_kafka("cell-1", admin, KafkaSettings(bootstrap_servers=NO_BROKER))
+    run = await reconcile(scene.backend, "cell-1")
+    assert (run["verdict"], run["found"]) == ("different", ["venue"])
+
+
+async def test_an_archive_walk_waiting_transfers_and_tapes(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    await scene.play(30)
+    await every_user_is_walked(scene)
+    await transfers_are_listed_page_by_page_and_decided_once(scene, monkeypatch)
+    await a_tape_is_loaded_once_and_a_broken_one_is_refused(scene)
+
+
+async def every_user_is_walked(scene: Scene) -> None:
+    seen: list[ArchiveTotals] = []
+    totals = await archive_cell(scene.backend, "cell-1", 7, seen.append, reason="the tables are full")
+    assert (totals.cell, totals.entries, totals.deferred) == ("cell-1", 0, 0)  # nothing is a week old
+    with pytest.raises(Refused, match="cell-1 refused"):
+        await archive_cell(scene.backend, "cell-1", 0, seen.append, reason="x")
+
+
+async def transfers_are_listed_page_by_page_and_decided_once(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    with psycopg.connect(scene.dsn, autocommit=True) as connection:
+        row = connection.execute("select user_id from brokerage.users limit 1").fetchone()
+        assert row is not None
+        for key in ("one", "two", "three"):
+            connection.execute(
+                "select resource_id from brokerage.transfer_shares_v1(array[%s::uuid], array[%s],"
+                " array['\\x01'::bytea], array['AAPL'], array[1000000::bigint], array[1000000::bigint],"
+                " p_accept => false, p_wait => true)",
+                [row[0], key],
+            )
+    monkeypatch.setattr("shardctl.transfers._PAGE", 2)
+    rows = await list_waiting(scene.backend, ("cell-1",))
+    assert len({item["transfer_id"] for item in rows}) == 3
+    assert {(item["cell"], item["symbol"]) for item in rows} == {("cell-1", "AAPL")}
+
+    async def located(*_: Any) -> LocatedUser:
+        return LocatedUser(uuid.UUID(str(row[0])), 0, "cell-1", "open", False, 1, ())
+
+    monkeypatch.setattr("shardctl.transfers.locate_user", located)
+    names = [str(item["transfer_id"]) for item in rows]
+    [approved] = await decide(scene.backend, "x", names[:1], approve=True, reason="confirmed")
+    assert approved["changed"]
+    again = await decide(scene.backend, "x", names[:1], approve=True, reason="confirmed")
+    assert not again[0]["changed"]
+    with pytest.raises(Refused, match="TRANSFER_DECIDED"):
+        await decide(scene.backend, "x", names[:1], approve=False, reason="too late")
+    assert len(await decide(scene.backend, "x", names[1:], approve=False, reason="unknown")) == 2
+    assert await list_waiting(scene.backend, ("cell-1",)) == []
+
+
+async def a_tape_is_loaded_once_and_a_broken_one_is_refused(scene: Scene) -> None:
+    tape = b"34200.1,1,7,100,1000000,1\n34200.2,4,7,100,1000000,1\n"
+    async with open_exchange_admin(scene.backend) as admin:
+        first = await admin.load_tape(tape, symbol="AAPL", run="R")
+        again = await admin.load_tape(tape, symbol="AAPL", run="R")
+        assert (first["new"], again["new"]) == (True, False)
+        assert [item["run"] for item in (await admin.tapes())["items"]] == ["R"]
+        assert set(await admin.summary()) >= {"orders_by_status", "sessions", "prices"}
+        with pytest.raises(Refused, match="the exchange refused"):
+            await admin.load_tape(b"no tape", symbol="AAPL", run="S")
+        assert (await admin.orders(after="", limit=10))["items"] == []
+        assert (await admin.named_orders([str(uuid.uuid4())]))["items"] == []
+        scene.exchange.stop(signal.SIGKILL)
+        with pytest.raises(NotReachable, match="shardctl logs exchange"):
+            await admin.summary()

@@ -1,0 +1,124 @@
+"""What commands make of an answer: verdicts and exit codes, the next command, lines for people and for programs."""
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from infra.runtime.kafka_consumer import Record
+from infra.security.rotation import Rotated
+from shardctl.acts.queries import Act
+from shardctl.commands.acts import _row
+from shardctl.commands.cells import _flat
+from shardctl.commands.events import _json_line
+from shardctl.commands.keys import _refuse_others
+from shardctl.commands.reconciliation import _amount, _event_counts, _judge
+from shardctl.commands.shardmap import _change
+from shardctl.commands.users import _flat as _flat_account
+from shardctl.commands.users import _listed
+from shardctl.errors import NotReachable, Refused
+from shardctl.keys import KeyHolder
+from shardctl.shardmap.store import EpochRecord
+
+NOW = datetime(2026, 11, 30, 9, 31, tzinfo=UTC)
+
+
+def run(verdict: str, *found: str) -> dict[str, Any]:
+    return {"verdict": verdict, "found": list(found)}
+
+
+def test_equal_runs_end_with_nothing_to_say() -> None:
+    _judge({"cell-1": run("equal"), "cell-2": run("equal")})
+
+
+@pytest.mark.parametrize(
+    ("found", "command"),
+    [
+        (("venue",), "shardctl cells quarantine cell-2"),
+        (("events",), "shardctl events count --cell cell-2"),
+        (("chain_verifies",), "shardctl cells check cell-2 --json"),
+        (("venue", "events"), "shardctl cells check cell-2 --json"),
+    ],
+)
+def test_a_difference_names_the_cell_the_check_and_the_next_command(found: tuple[str, ...], command: str) -> None:
+    with pytest.raises(Refused) as error:
+        _judge({"cell-1": run("incomplete"), "cell-2": run("different", *found)})
+    assert str(error.value).startswith(
+        f"cell-2: {', '.join(found)}: look at `shardctl cells reconciliations cell-2 -n 1"
+    )
+    assert f"`{command}`" in str(error.value)
+
+
+def test_every_cell_that_differs_is_named() -> None:
+    with pytest.raises(Refused, match="cell-1: venue; cell-3: events"):
+        _judge({"cell-1": run("different", "venue"), "cell-2": run("equal"), "cell-3": run("different", "events")})
+
+
+def test_a_side_that_was_not_asked_is_never_a_pass() -> None:
+    with pytest.raises(NotReachable, match="cell-1, cell-2: not everything could be asked"):
+        _judge({"cell-1": run("incomplete"), "cell-2": run("incomplete"), "cell-3": run("equal")})
+
+
+def test_kinds_of_event_differences_are_told_apart() -> None:
+    found = {"missing": 1, "unknown": 2, "broken_links": 3, "malformed": 4}
+    assert _event_counts(found) == "1 missing, 2 never written, 3 out of the chain, 4 no events"
+    assert _event_counts({"missing": 0, "unknown": 0}) == "0 missing"
+
+
+@pytest.mark.parametrize(
+    ("micros", "shown"), [(0, "0.000000"), (1, "0.000001"), (1_234_567_890_123, "1,234,567.890123")]
+)
+def test_amounts_are_exact(micros: int, shown: str) -> None:
+    assert _amount(micros) == shown
+
+
+def test_a_process_with_other_keys_is_named_with_the_way_out() -> None:
+    current = KeyHolder("router-1", is_current=True, detail="current")
+    _refuse_others([current])
+    with pytest.raises(Refused) as error:
+        _refuse_others([current, KeyHolder("cell-1-api-1", is_current=False, detail="still takes old")])
+    assert "cell-1-api-1: still takes old" in str(error.value)
+    assert "router-1" not in str(error.value)
+    assert "`shardctl keys check`" in str(error.value)
+
+
+def test_an_event_is_printed_as_it_was_published_and_anything_else_is_wrapped() -> None:
+    def line(value: bytes) -> str:
+        return _json_line(Record(topic="t", partition=0, offset=1, key=None, value=value, headers=[]))
+
+    published = b'{"user_id": "1",  "seq": 2}'
+    assert line(published) == published.decode()
+    for malformed in (b"", b"{", b"\xff\x00"):
+        assert list(json.loads(line(malformed))) == ["malformed"]
+
+
+def test_an_act_without_an_outcome_is_marked() -> None:
+    act = Act(7, NOW, "ann", "rotate_keys", "route", "leaked", {"drop_old": True}, None, None, None)
+    assert _row(act) == (
+        7, "2026-11-30 09:31:00+00:00", "ann", "rotate_keys", "route", "drop_old True", "leaked", "?",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("change", "shown"),
+    [
+        ({"kind": "cell_added", "cell": "cell-1", "lot": 4}, "cell added cell-1"),
+        ({"kind": "pins_set", "count": 3}, "pins set 3"),
+        ({"kind": "lineage_created"}, "lineage created"),
+        ({}, ""),
+    ],
+)
+def test_a_change_of_the_map_in_one_cell_of_a_table(change: dict[str, Any], shown: str) -> None:
+    assert _change(EpochRecord(1, "ann", "why", change, NOW)) == shown
+
+
+def test_nested_answers_become_flat_rows() -> None:
+    assert _flat({"filled": 2, "accepted": 1}) == "accepted 1, filled 2"
+    assert (_flat({}), _flat(7)) == ("none", "7")
+    assert _flat_account({"a": {"b": {"c": 1}}, "d": None}) == {"a.b.c": 1, "d": None}
+    assert _listed({"from": "retail", "to": "professional"}) == "from retail, to professional"
+
+
+def test_every_ring_has_a_name_that_can_be_typed() -> None:
+    assert {ring.value for ring in Rotated} == {"customer", "route", "operator"}

@@ -1,0 +1,50 @@
+"""Commands on a stack that does not run, and what `up` takes from the environment."""
+
+from pathlib import Path
+
+import pytest
+
+from infra.backends.backend import Step
+from infra.backends.cell_spec import CellSpec, StackSpec
+from infra.backends.local.backend import LocalBackend, quiet
+from infra.backends.local.folders import StackFolder
+from infra.backends.local.record import new_record, save_record
+from shardctl.cells.provision import add_cell
+from shardctl.errors import Refused
+from shardctl.stack.bring_up import _external_servers
+from shardctl.stack.stop import stop_stack
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def stopped(tmp_path: Path) -> LocalBackend:
+    folder = StackFolder(tmp_path)
+    folder.ensure()
+    save_record(folder.record, new_record("stopped", StackSpec((CellSpec("cell-1"),))))
+    return LocalBackend("stopped", folder)
+
+
+async def test_a_cell_is_added_to_a_running_stack_only(stopped: LocalBackend) -> None:
+    with pytest.raises(Refused, match="the stack stopped is not running: `shardctl up` first"):
+        await add_cell(stopped, CellSpec("cell-2"), quiet)
+    assert [cell.name for cell in stopped.record().spec.cells] == ["cell-1"]
+
+
+async def test_a_stopped_stack_is_stopped_again_without_a_record(
+    stopped: LocalBackend, capfd: pytest.CaptureFixture[str]
+) -> None:
+    steps: list[Step] = []
+    await stop_stack(LocalBackend("stopped", stopped.folder, steps.append))
+    assert steps == []
+    assert "not recorded" not in capfd.readouterr().err
+
+
+def test_only_servers_of_others_are_taken_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("REDIS_URL", "KAFKA_BOOTSTRAP_SERVERS", "KAFKA_TOPIC_PREFIX"):
+        monkeypatch.delenv(name, raising=False)
+    assert _external_servers() == {}
+    monkeypatch.setenv("REDIS_URL", "redis://elsewhere:6379/0")
+    monkeypatch.setenv("KAFKA_TOPIC_PREFIX", "mine.")
+    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", "")
+    assert _external_servers() == {"REDIS_URL": "redis://elsewhere:6379/0", "KAFKA_TOPIC_PREFIX": "mine."}
