@@ -27,8 +27,8 @@ from loadtests.operator_view import OperatorView, router_address
 from loadtests.progress_line import progress_line
 
 EXIT_THROWN_AWAY: Final = 10
-SHORT_S: Final = 72.0
-"""A fifth of the whole shape; with accounts, audit and books it takes about two minutes."""
+SHORT_S: Final = 36.0
+"""Phases of whole seconds; with accounts, audit and books it takes about two minutes on two cores."""
 SHORT_BASE_PER_S: Final = 6.0
 """Seven times this is little for two cores, so that seven times is seven times on a busy machine, too."""
 SHORT_ACCOUNTS: Final = 60
@@ -60,7 +60,7 @@ def accounts(
 
 def spike(
     short: Annotated[
-        bool, typer.Option("--short", help="The same in 72 s, at a low rate: about two minutes in all.")
+        bool, typer.Option("--short", help="The same in 36 s, at a low rate: about two minutes in all.")
     ] = False,
     shape: Annotated[str, typer.Option(help="meme-spike, market-open or steady-day.")] = "meme-spike",
     base_rate: Annotated[

@@ -33,25 +33,21 @@ async def each_cell(view: OperatorView) -> dict[str, Mapping[str, Any]]:
 
 
 async def prove_books(view: OperatorView, before: Mapping[str, Mapping[str, Any]]) -> list[CellBooks]:
-    waiting = await _wait_until_quiet(view)
-    return list(
-        await asyncio.gather(
-            *(_prove_cell(view, cell, summary, waiting.get(cell, "")) for cell, summary in before.items())
-        )
-    )
+    after = await _wait_until_quiet(view)
+    return list(await asyncio.gather(*(_prove_cell(view, cell, before[cell], after[cell]) for cell in before)))
 
 
-async def _wait_until_quiet(view: OperatorView) -> dict[str, str]:
-    """What still waits in each cell's queues; empty words once nothing does, twice in a row."""
+async def _wait_until_quiet(view: OperatorView) -> dict[str, Mapping[str, Any]]:
+    """The last look at each cell: nothing waits in its queues, twice in a row, or time was up."""
     loop = asyncio.get_running_loop()
     ends_s = loop.time() + QUIET_S_MAX
     quiet_looks = 0
     while True:
         summaries = await each_cell(view)
-        waiting = {cell: _waiting(summary) for cell, summary in summaries.items()}
-        quiet_looks = 0 if any(waiting.values()) else quiet_looks + 1
+        is_quiet = not any(_waiting(summary) for summary in summaries.values())
+        quiet_looks = quiet_looks + 1 if is_quiet else 0
         if quiet_looks == 2 or loop.time() > ends_s:
-            return waiting
+            return summaries
         await asyncio.sleep(0.5)
 
 
@@ -59,10 +55,10 @@ def _waiting(summary: Mapping[str, Any]) -> str:
     return ", ".join(f"{summary[queue]} {queue}" for queue in QUEUES if int(summary[queue]))
 
 
-async def _prove_cell(view: OperatorView, cell: str, before: Mapping[str, Any], waiting: str) -> CellBooks:
+async def _prove_cell(view: OperatorView, cell: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> CellBooks:
+    waiting = _waiting(after)
     found = CellBooks(cell, 0, 0, [f"not quiet after {QUIET_S_MAX:.0f} s: {waiting}"] if waiting else [])
     try:
-        after = await view.summary(cell)
         checks = await view.checks(cell)
         events = await view.events(cell)
     except OperatorRefused as error:

@@ -30,18 +30,35 @@ def stack() -> Iterator[Stack]:
         yield fresh
 
 
-def spike(stack: Stack, runs: Path) -> subprocess.CompletedProcess[str]:
-    environment = stack.shell_environment()
-    command = [sys.executable, "-m", "loadtests", "spike", "--short", "--folder", str(runs)]
+def loadtests(stack: Stack, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        command, env=environment, cwd=project_root(), capture_output=True, text=True, timeout=RUN_S_MAX
+        [sys.executable, "-m", "loadtests", *arguments],
+        env=stack.shell_environment(),
+        cwd=project_root(),
+        capture_output=True,
+        text=True,
+        timeout=RUN_S_MAX,
     )
 
 
+def make_accounts(stack: Stack) -> tuple[Path, set[str]]:
+    """Their file and who they are."""
+    done = loadtests(stack, "accounts", "--count", "60")
+    assert done.returncode == 0, done.stderr
+    path = Path(done.stdout.strip())
+    assert path.stat().st_mode & 0o777 == 0o600
+    return path, users_in(path)
+
+
+def users_in(path: Path) -> set[str]:
+    return {each["user_id"] for each in json.loads(path.read_text())["accounts"]}
+
+
 def test_a_meme_morning_loses_nothing_and_is_reported(stack: Stack, tmp_path: Path) -> None:
+    accounts, users = make_accounts(stack)
     for attempt in range(TRIES):
         runs = tmp_path / str(attempt)
-        done = spike(stack, runs)
+        done = loadtests(stack, "spike", "--short", "--folder", str(runs))
         if done.returncode != THROWN_AWAY:
             break
         assert "the generator lagged" in done.stderr
@@ -61,6 +78,7 @@ def test_a_meme_morning_loses_nothing_and_is_reported(stack: Stack, tmp_path: Pa
     planned = {row["phase"]: row for row in document["offered"]}
     assert planned["plateau"]["planned_per_s"] == 7 * planned["calm"]["planned_per_s"]
     assert planned["plateau"]["per_s"] > 5 * planned["calm"]["per_s"]
+    assert users_in(accounts) == users, "accounts that were there are used again"
     page = report.with_suffix(".html").read_text()
     for who in ("cell-1", "cell-2", "fomo-buyer", "lurker"):
         assert f'aria-label="{who}"' in page
@@ -68,17 +86,3 @@ def test_a_meme_morning_loses_nothing_and_is_reported(stack: Stack, tmp_path: Pa
 
 def is_speed(rule: dict[str, Any]) -> bool:
     return any(words in rule["about"] for words in SPEED)
-
-
-def test_accounts_are_used_again_and_are_the_owners_alone(stack: Stack) -> None:
-    assert stack.state_dir is not None
-    path = stack.state_dir / stack.name / "loadtests" / "accounts.json"
-    assert path.stat().st_mode & 0o777 == 0o600
-    before = {each["user_id"] for each in json.loads(path.read_text())["accounts"]}
-    command = [sys.executable, "-m", "loadtests", "accounts", "--count", "60"]
-    done = subprocess.run(
-        command, env=stack.shell_environment(), cwd=project_root(), capture_output=True, text=True, timeout=RUN_S_MAX
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == str(path)
-    assert {each["user_id"] for each in json.loads(path.read_text())["accounts"]} == before
