@@ -60,11 +60,11 @@ spike: install ## the morning of a meme: seven times the traffic on one symbol, 
 	$(BIN)/shardctl up --wait
 	$(BIN)/python -m loadtests spike
 
-ci-tools: ## clients from outside that drills need and that no Python package brings (Debian, as root)
-	@missing=; for tool in curl node go javac; do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
+ci-tools: ## tools from outside that tests need and that no Python package brings (Debian, as root)
+	@missing=; for tool in curl node go javac promtool; do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
 	 test -z "$$missing" || { export DEBIAN_FRONTEND=noninteractive; \
 	   apt-get update -qq && apt-get install -qq --no-install-recommends -y \
-	   $$(for tool in $$missing; do case $$tool in node) echo nodejs;; go) echo golang-go;; javac) echo default-jdk-headless;; *) echo $$tool;; esac; done); }
+	   $$(for tool in $$missing; do case $$tool in node) echo nodejs;; go) echo golang-go;; javac) echo default-jdk-headless;; promtool) echo prometheus;; *) echo $$tool;; esac; done); }
 
 bench: install ## the benchmarks, against their named peers in the same run (wants a running, quiet stack)
 	$(BIN)/python -m loadtests bench orders

@@ -6,7 +6,6 @@ import subprocess
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from shutil import which
 from typing import Final
 
 import pytest
@@ -18,6 +17,7 @@ from cell.outbox.relay import RELAY_METRICS
 from exchange.metrics import METRICS as EXCHANGE
 from infra.runtime.telemetry import RUNTIME_METRICS, Metric, Metrics
 from router.metrics import TABLE as ROUTER
+from tests.support.outside_tools import outside_tool
 
 TESTS: Final = Path(__file__).parents[1]
 DECLARED: Final = (*CELL, *WORKER_METRICS, *RELAY_METRICS, *ROUTER, *EXCHANGE, *RUNTIME_METRICS)
@@ -117,10 +117,9 @@ def test_no_two_are_one_to_a_reader_of_openmetrics() -> None:
     assert sorted(families) == sorted(set(families))
 
 
-@pytest.mark.skipif(which("promtool") is None, reason="promtool is not installed")
 @pytest.mark.parametrize("table", [CELL, WORKER_METRICS, RELAY_METRICS, ROUTER, EXCHANGE])
 def test_promtool_has_nothing_against_what_is_rendered(table: tuple[Metric, ...]) -> None:
-
+    promtool = outside_tool("promtool", for_what="the naming rules of Prometheus")
     metrics = Metrics(table)
-    done = subprocess.run(["promtool", "check", "metrics"], input=metrics.render(), capture_output=True, timeout=30)
+    done = subprocess.run([promtool, "check", "metrics"], input=metrics.render(), capture_output=True, timeout=30)
     assert (done.returncode, done.stdout + done.stderr) == (0, b"")
