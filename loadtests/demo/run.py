@@ -16,6 +16,7 @@ from loadtests.client import Answer, Customer, CustomerError, RouterClient, new_
 from loadtests.demo.order_mix import Command, CommandKind, CustomerScript, write_scripts
 from loadtests.figures import from_wire
 from loadtests.operator_view import OperatorRefused, OperatorView
+from loadtests.quiet import orders_in, wait_until_quiet, waiting_text
 
 SYMBOLS = ("AAPL", "AMZN", "BAC", "GME", "KO", "MSFT", "NVDA", "SOFI", "SPY", "TSLA")
 PASSWORD_BYTES = 12
@@ -262,29 +263,16 @@ def _count_order(report: DemoReport, answer: Answer) -> None:
 
 
 async def _wait_until_quiet(report: DemoReport, view: OperatorView, progress: Progress) -> None:
-    """Until every queue of every cell was empty twice. Orders that rest may be filled at any later time."""
-    loop = asyncio.get_running_loop()
-    started = loop.time()
-    looks = 0
-    while True:
-        await _each_cell(report, view.summary, "after")
-        busy = {name: _busy(cell.after) for name, cell in report.cells.items()}
-        waited_s = loop.time() - started
+    def show(waited_s: float) -> None:
         progress("waiting for quiet books", min(int(waited_s), int(QUIET_S_MAX)), int(QUIET_S_MAX))
-        looks = 0 if any(any(counts.values()) for counts in busy.values()) else looks + 1
-        if looks == 2:
-            return
-        if waited_s > QUIET_S_MAX:
-            for name, counts in busy.items():
-                left = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
-                if left:
-                    report.fault(f"{name} is not quiet after {waited_s:.0f} s: {left}")
-            return
-        await asyncio.sleep(QUIET_POLL_S)
 
-
-def _busy(summary: Mapping[str, Any]) -> dict[str, int]:
-    return {name: int(summary[name]) for name in ("outbox_pending", "inbox_pending", "instructions_pending")}
+    found = await wait_until_quiet(
+        view, report.cells, within_s=QUIET_S_MAX, every_s=QUIET_POLL_S, looks=2, on_look=show
+    )
+    for name, summary in found.items():
+        report.cells[name].after = summary
+        if left := waiting_text(summary):
+            report.fault(f"{name} is not quiet after {QUIET_S_MAX:.0f} s: {left}")
 
 
 async def _compare_order_lists(traders: Sequence[Trader], report: DemoReport, size: DemoSize) -> None:
@@ -321,7 +309,7 @@ async def _events(view: OperatorView, cell: str) -> dict[str, Any]:
 
 
 def _judge(cell: CellReport, report: DemoReport) -> None:
-    orders = _orders(cell.after) - _orders(cell.before)
+    orders = orders_in(cell.after) - orders_in(cell.before)
     if orders < cell.accepted:
         report.fault(f"{cell.cell} accepted {cell.accepted} orders and holds only {orders} more than before")
     if cell.after["users"] - cell.before["users"] < cell.customers:
@@ -337,7 +325,3 @@ def _judge(cell: CellReport, report: DemoReport) -> None:
         report.fault(f"{cell.cell}: no ledger check ran")
     if not cell.events.get("equal"):
         report.fault(f"{cell.cell}: events in Kafka differ from events in the database: {cell.events}")
-
-
-def _orders(summary: Mapping[str, Any]) -> int:
-    return sum(int(count) for count in summary["orders_by_status"].values())

@@ -10,9 +10,11 @@ from typing import Any, Final
 import msgspec
 
 from loadtests.operator_view import OperatorRefused, OperatorView
+from loadtests.quiet import orders_in, wait_until_quiet, waiting_text
 
 QUIET_S_MAX: Final = 60.0
-QUEUES: Final = ("outbox_pending", "inbox_pending", "instructions_pending")
+"""Relay and worker need some seconds after the last order; a backlog of a spike the rest."""
+QUIET_POLL_S: Final = 0.5
 
 
 class CellBooks(msgspec.Struct):
@@ -25,38 +27,14 @@ class CellBooks(msgspec.Struct):
     wrong: list[str]
 
 
-async def each_cell(view: OperatorView) -> dict[str, Mapping[str, Any]]:
-    """The summary of each cell."""
-    names = await view.cells()
-    summaries = await asyncio.gather(*(view.summary(name) for name in names))
-    return dict(zip(names, summaries, strict=True))
-
-
 async def prove_books(view: OperatorView, before: Mapping[str, Mapping[str, Any]]) -> list[CellBooks]:
-    after = await _wait_until_quiet(view)
+    """Once each cell is quiet, or time was up; `before` are its summaries before the run. Raises OperatorRefused."""
+    after = await wait_until_quiet(view, before, within_s=QUIET_S_MAX, every_s=QUIET_POLL_S, looks=2)
     return list(await asyncio.gather(*(_prove_cell(view, cell, before[cell], after[cell]) for cell in before)))
 
 
-async def _wait_until_quiet(view: OperatorView) -> dict[str, Mapping[str, Any]]:
-    """The last look at each cell: nothing waits in its queues, twice in a row, or time was up."""
-    loop = asyncio.get_running_loop()
-    ends_s = loop.time() + QUIET_S_MAX
-    quiet_looks = 0
-    while True:
-        summaries = await each_cell(view)
-        is_quiet = not any(_waiting(summary) for summary in summaries.values())
-        quiet_looks = quiet_looks + 1 if is_quiet else 0
-        if quiet_looks == 2 or loop.time() > ends_s:
-            return summaries
-        await asyncio.sleep(0.5)
-
-
-def _waiting(summary: Mapping[str, Any]) -> str:
-    return ", ".join(f"{summary[queue]} {queue}" for queue in QUEUES if int(summary[queue]))
-
-
 async def _prove_cell(view: OperatorView, cell: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> CellBooks:
-    waiting = _waiting(after)
+    waiting = waiting_text(after)
     found = CellBooks(cell, 0, 0, [f"not quiet after {QUIET_S_MAX:.0f} s: {waiting}"] if waiting else [])
     try:
         checks = await view.checks(cell)
@@ -64,7 +42,7 @@ async def _prove_cell(view: OperatorView, cell: str, before: Mapping[str, Any], 
     except OperatorRefused as error:
         found.wrong.append(str(error))
         return found
-    found.orders = _orders(after) - _orders(before)
+    found.orders = orders_in(after) - orders_in(before)
     found.checks = len(checks.get("checks", ()))
     if not checks.get("healthy") or not found.checks:
         red = [str(check["name"]) for check in checks.get("checks", ()) if check.get("violations")]
@@ -74,7 +52,3 @@ async def _prove_cell(view: OperatorView, cell: str, before: Mapping[str, Any], 
     if int(after.get("quarantined", 0)) > int(before.get("quarantined", 0)):
         found.wrong.append("reports were quarantined")
     return found
-
-
-def _orders(summary: Mapping[str, Any]) -> int:
-    return sum(int(count) for count in summary["orders_by_status"].values())

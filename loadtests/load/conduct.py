@@ -19,7 +19,7 @@ import msgspec
 import loadtests
 from loadtests.load.account_file import read_accounts, write_accounts
 from loadtests.load.arrivals import Traffic
-from loadtests.load.books import each_cell, prove_books
+from loadtests.load.books import prove_books
 from loadtests.load.honesty import GeneratorFacts, why_thrown_away
 from loadtests.load.make_accounts import Progress
 from loadtests.load.measured import Measured
@@ -29,6 +29,7 @@ from loadtests.load.report import Run, document_of, page_of
 from loadtests.load.run_folder import LOCUST_FILE, RUN_FILE, read_facts, shape_of
 from loadtests.load.verdict import judge
 from loadtests.operator_view import OperatorView
+from loadtests.quiet import summaries_of
 
 LOCUSTFILE: Final = Path(loadtests.__file__).parent / "locustfile.py"
 STOP_S: Final = 20
@@ -71,7 +72,7 @@ async def rehearse(router_url: str, view: OperatorView, asked: Rehearsal, progre
     accounts = read_accounts(asked.accounts)
     shape = shape_of(asked.shape, asked.seed, asked.lasting_s)
     Traffic(shape, asked.base_per_s, accounts.by_class(), asked.seed)  # refuse before anything is started
-    before = await each_cell(view)
+    before = await summaries_of(view, await view.cells())
     folders = set(asked.runs.glob("*"))
     await _run_locust(router_url, asked, shape.duration_s, progress)
     made = sorted(folder for folder in set(asked.runs.glob("*")) - folders if (folder / RUN_FILE).exists())

@@ -1,8 +1,8 @@
 """A cell of a stack between two rounds: how many orders it holds, and whether its queues are empty."""
 
-import asyncio
 from typing import Final
 
+from loadtests import quiet
 from loadtests.measurement.refusal import MeasurementRefused
 from loadtests.operator_view import OperatorView
 
@@ -13,18 +13,12 @@ QUIET_POLL_S: Final = 1.0
 
 
 async def orders_in(view: OperatorView, cell: str) -> int:
-    summary = await view.summary(cell)
-    return sum(int(count) for count in summary["orders_by_status"].values())
+    return quiet.orders_in(await view.summary(cell))
 
 
 async def until_quiet(view: OperatorView, cell: str) -> None:
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + QUIET_S_MAX
-    while True:
-        summary = await view.summary(cell)
-        waiting = {name: summary[name] for name in ("outbox_pending", "inbox_pending", "instructions_pending")}
-        if not any(waiting.values()):
-            return
-        if loop.time() > deadline:
-            raise MeasurementRefused(f"{cell} is not quiet after {QUIET_S_MAX:.0f} s: {waiting}")
-        await asyncio.sleep(QUIET_POLL_S)
+    """Raises MeasurementRefused when time is up."""
+    summaries = await quiet.wait_until_quiet(view, [cell], within_s=QUIET_S_MAX, every_s=QUIET_POLL_S)
+    waiting = quiet.waiting_text(summaries[cell])
+    if waiting:
+        raise MeasurementRefused(f"{cell} is not quiet after {QUIET_S_MAX:.0f} s: {waiting}")
