@@ -1,6 +1,6 @@
 """Why an operator did something: a person's own words, which are kept with what they changed."""
 
-from typing import Annotated
+from typing import Annotated, Final
 
 import msgspec
 
@@ -22,3 +22,7 @@ class ReasonRequest(msgspec.Struct, forbid_unknown_fields=True):
             check_free_text(self.reason)
         except FreeTextRefused as error:
             raise refused(422, "reason", str(error)) from error
+
+
+reason_decoder: Final = msgspec.json.Decoder(ReasonRequest)
+"""Of a body that is a reason and nothing else."""

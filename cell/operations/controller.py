@@ -14,7 +14,7 @@ from cell import errors
 from cell.operations import queries
 from cell.paging import parse_page
 from cell.plain_row import plain
-from cell.reason import ReasonRequest
+from cell.reason import ReasonRequest, reason_decoder
 from cell.trial_balance import run_trial_balance
 from infra.runtime.clock import Clock
 from infra.runtime.database import Pool
@@ -34,7 +34,6 @@ class EndSessionsRequest(ReasonRequest, forbid_unknown_fields=True):
 
 _profile_decoder = msgspec.json.Decoder(ProfileRequest)
 _end_sessions_decoder = msgspec.json.Decoder(EndSessionsRequest)
-_reason_decoder = msgspec.json.Decoder(ReasonRequest)
 _REPORT_ID_MAX: Final = 2**63 - 1
 _SECONDS_MAX: Final = 32_503_680_000  # the year 3000: beyond it is a mistake, and soon no time at all
 
@@ -127,7 +126,7 @@ class OperatorChanges(Controller):
         pool: NamedDependency[Pool],
     ) -> dict[str, Any]:
         """Let a restricted user trade again; refused while the account owes anything. Harmless to repeat."""
-        body = await read_body(_reason_decoder, request)
+        body = await read_body(reason_decoder, request)
         row = await queries.read_one(pool, queries.LIFT_RESTRICTION, [user_id, subject_of(request), body.reason])
         assert row is not None
         outcome, figures = row["outcome"], row["figures"] or {}
@@ -147,7 +146,7 @@ class OperatorChanges(Controller):
         clock: NamedDependency[Clock],
     ) -> dict[str, Any]:
         """Have a report that was put aside judged again. It leaves the quarantine, so it is never retried twice."""
-        body = await read_body(_reason_decoder, request)
+        body = await read_body(reason_decoder, request)
         row = None
         if 0 < report_id <= _REPORT_ID_MAX:
             row = await queries.read_one(

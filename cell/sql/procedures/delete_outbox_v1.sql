@@ -15,11 +15,9 @@ declare
     deleted bigint;
 begin
     if cardinality(p_ids) > rows_max or not exists (
-        select from leadership_terms t join pg_locks l
-            on l.pid = t.leader_pid and l.virtualtransaction = t.virtual_transaction
+        select from leadership_terms t
+          join leading_session_v1('relay') l on (l.pid, l.virtual_transaction) = (t.leader_pid, t.virtual_transaction)
          where t.task = 'relay' and t.secret = p_secret
-           and l.relation = 'brokerage.leadership_of_relay'::regclass and l.mode = 'ExclusiveLock' and l.granted
-           and l.database = (select d.oid from pg_database d where d.datname = current_database())
     ) then
         raise exception 'only the relay that leads may forget what was published' using errcode = 'RB031';
     end if;

@@ -6,10 +6,9 @@ language sql security definer
 set search_path = brokerage, pg_temp
 as $$
     insert into leadership_terms as t (task, leader_pid, virtual_transaction, secret)
-    select p_task, l.pid, l.virtualtransaction, gen_random_uuid()
-      from pg_locks l
-     where l.relation = to_regclass('brokerage.leadership_of_' || p_task) and l.mode = 'ExclusiveLock' and l.granted
-       and l.pid = p_leader and l.database = (select d.oid from pg_database d where d.datname = current_database())
+    select p_task, l.pid, l.virtual_transaction, gen_random_uuid()
+      from leading_session_v1(p_task) l
+     where l.pid = p_leader
         on conflict (task) do update
        set leader_pid = excluded.leader_pid, virtual_transaction = excluded.virtual_transaction,
            secret = excluded.secret

@@ -18,7 +18,7 @@ from cell import errors
 from cell.caller import Moment, format_time
 from cell.money import Amount, format_micros
 from cell.paging import parse_page
-from cell.reason import ReasonRequest
+from cell.reason import reason_decoder
 from cell.transfers import queries
 from infra.runtime.database import Pool
 from infra.runtime.operator_api import subject_of
@@ -53,9 +53,6 @@ class DecidedTransfer(msgspec.Struct):
     decided_by: str | None
     reason: str | None
     changed: bool
-
-
-_reason_decoder = msgspec.json.Decoder(ReasonRequest)
 
 
 class TransferReads(Controller):
@@ -114,7 +111,7 @@ class TransferDecisions(Controller):
 async def _decide(
     request: Request[Any, Any, Any], pool: Pool, user_id: UUID, transfer_id: UUID, *, approve: bool
 ) -> DecidedTransfer:
-    body = await read_body(_reason_decoder, request)
+    body = await read_body(reason_decoder, request)
     arguments = [user_id, transfer_id, approve, subject_of(request), body.reason]
     [(outcome, figures)] = await call(pool, queries.DECIDE, arguments)
     if outcome not in ("decided", "ALREADY"):
