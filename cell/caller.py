@@ -55,5 +55,4 @@ def idempotency_key(value: str | None) -> str:
 
 def format_time(at: datetime) -> str:
     """RFC 3339 in UTC, `Z`, microseconds."""
-    # not strftime: a page of 500 entries formats a time for each, and this is eight times as fast
-    return f"{at.astimezone(UTC).replace(tzinfo=None).isoformat(timespec='microseconds')}Z"
+    return f"{at.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%f}Z"
