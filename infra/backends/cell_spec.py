@@ -30,10 +30,11 @@ class ProcessKind(StrEnum):
     API = "api"
     WORKER = "worker"
     RELAY = "relay"
+    ARCHIVE = "archive"
     SUPERVISOR = "supervisor"
 
 
-SERVER_KINDS = frozenset({ProcessKind.POSTGRES, ProcessKind.REDIS, ProcessKind.KAFKA})
+SERVER_KINDS = frozenset({ProcessKind.POSTGRES, ProcessKind.REDIS, ProcessKind.KAFKA, ProcessKind.ARCHIVE})
 """Software that others wrote; everything else in a stack is ours and has an operator port."""
 
 
