@@ -209,6 +209,13 @@ _ROUTER_LIMITS = {
 }
 
 
+def _admission(spec: StackSpec) -> dict[str, str]:
+    """Clients are spread over the routers, so each has an equal part of a cell's rate."""
+    if not spec.admission_rate:
+        return {}
+    return {"ROUTER_ADMISSION__ORDERS_PER_S": f"{spec.admission_rate / spec.routers:.6g}"}
+
+
 def _router(addresses: Addresses, tools: Tools, name: str) -> ProcessSpec:
     record, folder = addresses.record, addresses.folder
     environment = {
@@ -219,6 +226,7 @@ def _router(addresses: Addresses, tools: Tools, name: str) -> ProcessSpec:
         "ROUTER_MAP_FILE": str(folder.maps / f"{name}.map"),
         "ROUTER_KEYS_DIR": str(folder.keys),
         **_clock("ROUTER", record),
+        **_admission(record.spec),
         **(_ROUTER_LIMITS if record.spec.profile is Profile.LOCAL else {}),
     }
     return _ours(name, ProcessKind.ROUTER, (tools.python, "-m", "router", "serve"), environment, record)
