@@ -1,7 +1,7 @@
 -- Keep the rollups small. Minutes before p_before go, whatever the caller says never one of the last day. Of minutes
--- that were over ten minutes ago the p_symbols busiest symbols (by orders and fills) stay apart, and the others are added up
--- under '*'. What a relay that was behind adds to such a minute later stands apart until the next call; a symbol that
--- was folded before then shows less than it had: its other part is in '*'.
+-- that were over ten minutes ago the p_symbols busiest symbols (by orders and fills) stay apart, and the others are
+-- added up under '*'. What a relay that was behind adds to such a minute later stands apart until the next call; a
+-- symbol that was folded before then shows less than it had: its other part is in '*'.
 -- A bounded number of minutes per call. Result: minutes that were deleted or folded.
 -- Lock: minutes' rows (those that the relay holds are passed over), then their symbols'.
 create or replace function brokerage.prune_rollups_v1(p_before timestamptz, p_symbols integer, p_minutes integer)
