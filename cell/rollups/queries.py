@@ -6,7 +6,7 @@ a day of minutes is 1,440 rows, and at most some fifty symbols each.
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final, LiteralString
+from typing import Any, Final, LiteralString
 
 from infra.runtime.database import Pool
 
@@ -81,6 +81,16 @@ async def read_rollups(pool: Pool, begins: datetime, ends: datetime, *, symbols_
     return Rollups(
         row[0],
         row[1],
-        [Minute(*columns[:5], int(columns[5]), *columns[6:]) for columns in minutes],
-        [Symbol(*columns[:5], int(columns[5]), int(columns[6])) for columns in symbols],
+        [_minute(columns) for columns in minutes],
+        [_symbol(columns) for columns in symbols],
     )
+
+
+def _minute(columns: tuple[Any, ...]) -> Minute:
+    minute, orders, fills, rejects, taken_back, volume, cash_in, cash_out = columns
+    return Minute(minute, orders, fills, rejects, taken_back, int(volume), cash_in, cash_out)
+
+
+def _symbol(columns: tuple[Any, ...]) -> Symbol:
+    symbol, orders, fills, rejects, taken_back, qty, volume = columns
+    return Symbol(symbol, orders, fills, rejects, taken_back, int(qty), int(volume))

@@ -1,6 +1,7 @@
 """`shardctl cells rollups`: what a cell did per minute, and its busiest symbols."""
 
 import asyncio
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 from urllib.parse import quote
 
@@ -30,16 +31,18 @@ def rollups(cell: CellName, minutes: Minutes = 15, until: Until = "", as_json: A
     if as_json:
         print_json(found)
         return
-    columns = ("minute", "orders>", "fills>", "rejects>", "taken back>", "volume>", "cash in>", "cash out>")
-    names = ("minute", "orders", "fills", "rejects", "taken_back", "volume", "cash_in", "cash_out")
-    print_table(columns, [[row[name] for name in names] for row in found["minutes"]])
+    _print(found["minutes"], ("minute", "orders", "fills", "rejects", "taken_back", "volume", "cash_in", "cash_out"))
     if found["symbols"]:
         print_line("")
-        names = ("symbol", "orders", "fills", "rejects", "taken_back", "qty", "volume")
-        columns = ("symbol", "orders>", "fills>", "rejects>", "taken back>", "shares>", "volume>")
-        print_table(columns, [[row[name] for name in names] for row in found["symbols"]])
+        _print(found["symbols"], ("symbol", "orders", "fills", "rejects", "taken_back", "qty", "volume"))
     if found["pending_since"] is not None:
         print_line(f"events since {found['pending_since']} are not published, and so not counted yet", style="yellow")
+
+
+def _print(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> None:
+    """The first column names the row, the others are figures."""
+    columns = [name.replace("_", " ") + (">" if name != names[0] else "") for name in names]
+    print_table(columns, [[row[name] for name in names] for row in rows])
 
 
 async def _read(cell: str, minutes: int, until: str) -> dict[str, Any]:
