@@ -1,5 +1,5 @@
 """A watched stack: every query runs on a real Prometheus that scrapes real processes, and `/api/v1/alerts` shows what
-an operator provokes by hand: a relay frozen, a worker stopped, a process killed again and again, a report in quarantine.
+an operator provokes by hand: a relay frozen, a worker stopped, a process killed four times, a report in quarantine.
 
 One stack of one cell, scraped every second, with alerts that hold for a second at most.
 """
