@@ -31,11 +31,13 @@ class ProcessKind(StrEnum):
     API = "api"
     WORKER = "worker"
     RELAY = "relay"
+    PROMETHEUS = "prometheus"
     SUPERVISOR = "supervisor"
 
 
 SERVER_KINDS = frozenset({ProcessKind.POSTGRES, ProcessKind.REDIS, ProcessKind.KAFKA})
-"""Software that others wrote; everything else in a stack is ours and has an operator port."""
+"""Servers that others wrote and ours need. Everything else in a stack is ours and has an operator port, but for
+Prometheus, which watches: nobody waits for it."""
 
 
 class Profile(StrEnum):
@@ -83,6 +85,8 @@ class StackSpec:
     """Orders a second that the routers together let into each cell; 0: as many as come."""
     clock_offset_s: float = 0.0
     """Seconds by which all processes' clocks are ahead of the machine's."""
+    monitoring: bool = False
+    """A Prometheus that watches the stack, where the machine has one."""
 
     def __post_init__(self) -> None:
         names = [cell.name for cell in self.cells]

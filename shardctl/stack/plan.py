@@ -13,7 +13,9 @@ from shardctl.errors import Refused
 
 CELLS_DEFAULT = 2
 """The fewest that show what cells are for."""
-_REPLACED: Final = ("routers", "risk_profile", "market_hours", "share_transfers", "admission_rate", "clock_offset_s")
+_REPLACED: Final = (
+    "routers", "risk_profile", "market_hours", "share_transfers", "admission_rate", "clock_offset_s", "monitoring"
+)  # fmt: skip
 """Options that have the same name and meaning in a `StackSpec`."""
 _PRODUCTION: Final = ("XNYS", "approve")
 _HOURS_AND_TRANSFERS: Final = {
@@ -36,6 +38,7 @@ class StackOptions:
     share_transfers: str | None = None
     admission_rate: float | None = None
     clock_offset_s: float | None = None
+    monitoring: bool | None = None
 
     def given(self) -> dict[str, Any]:
         """The options that were given."""
@@ -90,6 +93,7 @@ def _new_spec(options: StackOptions, external: Mapping[str, str]) -> StackSpec:
         share_transfers=options.share_transfers or transfers,
         admission_rate=options.admission_rate or 0.0,
         clock_offset_s=options.clock_offset_s or 0.0,
+        monitoring=options.monitoring or False,
         redis_url=external.get("REDIS_URL") or None,
         kafka_bootstrap_servers=external.get("KAFKA_BOOTSTRAP_SERVERS") or None,
         topic_prefix=external.get("KAFKA_TOPIC_PREFIX", ""),
