@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from infra.backends.addresses import CONTROL_POSTGRES, EXCHANGE, KAFKA, OPERATOR, REDIS, Addresses
+from infra.backends.addresses import CONTROL_POSTGRES, EXCHANGE, KAFKA, OPERATOR, PROMETHEUS, REDIS, Addresses
 from infra.backends.cell_spec import (
     CellSpec,
     Job,
@@ -28,7 +28,7 @@ CONTROLLER = ".controller"
 """Ending of the name of the port by which Kafka's controller is reached."""
 
 STOP_ORDER: tuple[tuple[ProcessKind, ...], ...] = (
-    (ProcessKind.ROUTER,),
+    (ProcessKind.ROUTER, ProcessKind.PROMETHEUS),
     (ProcessKind.API,),
     (ProcessKind.WORKER, ProcessKind.RELAY),
     (ProcessKind.EXCHANGE,),
@@ -64,6 +64,8 @@ def port_names(spec: StackSpec) -> tuple[str, ...]:
         names.append(REDIS)
     if spec.kafka_bootstrap_servers is None:
         names += [KAFKA, KAFKA + CONTROLLER]
+    if spec.monitoring:
+        names.append(PROMETHEUS)
     for router in router_names(spec):
         names += [router, router + OPERATOR]
     for cell in spec.cells:
@@ -136,6 +138,13 @@ _ROUTER_LIMITS = {
 }
 
 
+def _admission(spec: StackSpec) -> dict[str, str]:
+    """Clients are spread over the routers, so each has an equal part of a cell's rate."""
+    if not spec.admission_rate:
+        return {}
+    return {"ROUTER_ADMISSION__ORDERS_PER_S": f"{spec.admission_rate / spec.routers:.6g}"}
+
+
 def _router(addresses: Addresses, places: Places, name: str) -> ProcessSpec:
     spec = addresses.spec
     settings = {
@@ -146,6 +155,7 @@ def _router(addresses: Addresses, places: Places, name: str) -> ProcessSpec:
         "ROUTER_MAP_FILE": str(places.maps / f"{name}.map"),
         "ROUTER_KEYS_DIR": str(places.keys),
         **_clock("ROUTER", spec),
+        **_admission(spec),
         **(_ROUTER_LIMITS if spec.profile is Profile.LOCAL else {}),
     }
     return _ours(name, ProcessKind.ROUTER, (places.python, "-m", "router", "serve"), settings, addresses)
