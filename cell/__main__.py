@@ -1,7 +1,10 @@
-"""`python -m cell serve | work | relay | migrate`: the processes of one cell. Settings come from `CELL_...`."""
+"""`python -m cell serve | work | relay | migrate | fence`: the processes of one cell. Settings come from `CELL_...`."""
 
 import asyncio
 import logging
+from datetime import datetime
+from typing import Annotated
+from uuid import UUID
 
 import typer
 import uvloop
@@ -9,10 +12,11 @@ import uvloop
 from cell.app import create_app
 from cell.executions.trading_hours import write_calendar
 from cell.executions.worker import run_worker
+from cell.incarnations.queries import FENCE
 from cell.outbox.relay import run_relay
 from cell.settings import CellSettings
 from infra.runtime.clock import make_clock
-from infra.runtime.database import run_statements
+from infra.runtime.database import run_statement, run_statements
 from infra.runtime.garbage_collection import freeze_startup_objects
 from infra.runtime.logs import configure_logging
 from infra.runtime.migrator import migrate as migrate_database
@@ -91,6 +95,23 @@ def migrate() -> None:
             "sessions": sessions,
         },
     )
+
+
+@cli.command()
+def fence(
+    incarnation: Annotated[str, typer.Option(help="A new UUID; the processes get it as CELL_INCARNATION.")],
+    backup: Annotated[str, typer.Option(help="The label of the backup.")],
+    actor: Annotated[str, typer.Option(help="Who restores.")],
+    reason: Annotated[str, typer.Option(help="Why.")],
+    restored_to: Annotated[str, typer.Option(help="A time with its zone; empty: as far as the log goes.")] = "",
+) -> None:
+    """Note that this database was restored: nothing is written until it is opened (needs CELL_POSTGRES__OWNER_DSN)."""
+    settings = _settings("fence")
+    if settings.postgres.owner_dsn is None:
+        raise typer.BadParameter("set CELL_POSTGRES__OWNER_DSN: only the owner fences a cell")
+    values = [UUID(incarnation), backup, datetime.fromisoformat(restored_to) if restored_to else None, actor, reason]
+    asyncio.run(run_statement(settings.postgres.owner_dsn, FENCE, values))
+    _log.info("fenced", extra={"incarnation": incarnation, "backup": backup})
 
 
 if __name__ == "__main__":

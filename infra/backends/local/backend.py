@@ -6,6 +6,7 @@ wait for each other.
 """
 
 import asyncio
+import dataclasses
 import fcntl
 import os
 import shutil
@@ -17,7 +18,7 @@ from urllib.parse import urlsplit
 
 from infra.backends.addresses import KAFKA, PROMETHEUS, REDIS, Addresses
 from infra.backends.backend import Backend, BackendError, JobResult, Phase, Report, Step, quiet
-from infra.backends.cell_spec import Job, ProcessKind, ProcessSpec, ProcessStatus, StackSpec
+from infra.backends.cell_spec import Job, ProcessKind, ProcessSpec, ProcessStatus, StackSpec, postgres_name
 from infra.backends.checkout import project_root
 from infra.backends.finding import Finding
 from infra.backends.local import kafka, logs, postgres, prometheus
@@ -44,6 +45,8 @@ from infra.backends.local.processes import (
 from infra.backends.local.readiness import await_processes, is_ready, readiness_facts
 from infra.backends.local.record import StackRecord, load_json, load_record, new_record, replace_file, save_record
 from infra.backends.local.redis import locate_redis_server
+from infra.backends.local.restores import LocalRestores
+from infra.backends.local.restoring import finish_restore, pending_incarnation
 from infra.backends.local.supervisor import (
     Supervised,
     SupervisorAway,
@@ -140,7 +143,8 @@ class LocalBackend(Backend):
         running = await self.is_running()
         if self.exists() and not running:
             await self.end_orphans()
-        self._save_with_ports(spec, running=running)
+        self._save_with_ports(self._with_restored(spec), running=running)
+        self._finish_restores()
         self._write_secrets()
         tools = await self._prepare(user)
         planned = plan_processes(self.record(), self.folder, tools, user.name if user else None)
@@ -151,6 +155,19 @@ class LocalBackend(Backend):
             await self._supervisor.apply_config()
             if tools.prometheus is not None:
                 await self._supervisor.signal(PROMETHEUS, "HUP")
+
+    def _with_restored(self, spec: StackSpec) -> StackSpec:
+        """Also those restores count that a crash kept from being put in their place."""
+        pending = {cell.name: pending_incarnation(self.folder, postgres_name(cell.name)) for cell in spec.cells}
+        decided = {cell: incarnation for cell, incarnation in pending.items() if incarnation is not None}
+        return dataclasses.replace(spec, incarnations={**spec.incarnations, **decided})
+
+    def _finish_restores(self) -> None:
+        for server in roles_by_server(self.spec()):
+            if (kept := finish_restore(self.folder, server)) is not None:
+                # The archive is that of the server which is gone.
+                save_record(self.folder.record, self.record().with_archive(server, None))
+                self._report(Step(server, Phase.PREPARE, f"restored; the old data is kept in {kept}"))
 
     def _refuse_unreachable_folder(self, user: ServerUser | None) -> None:
         closed = first_closed_folder(self.folder.root / "data", user) if user else None
@@ -320,6 +337,22 @@ class LocalBackend(Backend):
 
     def open_backups(self, report: Report) -> LocalBackups:
         return LocalBackups(self, report)
+
+    def open_restores(self, report: Report) -> LocalRestores:
+        return LocalRestores(self, LocalBackups(self, report), report)
+
+    async def run_job_on(self, job: Job, cluster: postgres.Cluster, passfile: Path) -> JobResult:
+        """With the DSNs of another server than the stack's: one that is being restored."""
+        addresses = self.addresses()
+        dsns = {role: cluster.dsn(role, passfile) for role in cluster.roles.all}
+        elsewhere = dataclasses.replace(addresses, dsns={**addresses.dsns, cluster.name: dsns})
+        command, environment = job_command(job, elsewhere, make_places(self.folder))
+        return await run_command(command, environment={**clean_environment(), **environment}, directory=project_root())
+
+    async def stop_processes(self, names: Sequence[str]) -> None:
+        await asyncio.gather(*(self._supervisor.stop(name, wait=True) for name in names))
+        for name in names:
+            self._report(Step(name, Phase.STOP))
 
     def cluster(self, server: str) -> postgres.Cluster:
         """Raises BackendError for a server that the stack does not have."""
