@@ -6,6 +6,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from infra.runtime.release_code import release_code
 from infra.runtime.settings import ClockSettings, KafkaSettings, ListenSettings, PostgresSettings
 
 
@@ -64,7 +65,8 @@ class CellSettings(BaseSettings):
     """Kept at least this long, as are ended logins; the worker prunes what is older in small steps."""
 
     @model_validator(mode="after")
-    def _one_clock(self) -> Self:
-        """The database's sessions have this process's clock."""
-        self.postgres = self.postgres.model_copy(update={"clock_offset_s": self.clock.offset_s})
+    def _sessions(self) -> Self:
+        """The database's sessions have this process's clock, and the code of the release whose files it carries."""
+        facts = {"clock_offset_s": self.clock.offset_s, "code": release_code("cell").schema}
+        self.postgres = self.postgres.model_copy(update=facts)
         return self

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from infra.runtime.database import Connection
 
-_DELETE = "select brokerage.delete_outbox_v1(%b::bigint[], %b::uuid)"
+_DELETE = "select delete_outbox_v1(%b::bigint[], %b::uuid)"
 
 
 async def delete_published(connection: Connection, ids: Sequence[int], *, term: UUID) -> None:

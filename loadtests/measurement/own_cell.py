@@ -24,6 +24,8 @@ from infra.backends.local.accounts import ServerUser, give, server_user
 from infra.backends.local.postgres import Cluster, locate_binaries, prepare_cluster, server_command
 from infra.backends.local.probes import postgres_answers
 from infra.backends.local.roles import CELL, SUPERUSER
+from infra.runtime.database import with_code
+from infra.runtime.release_code import release_code
 from infra.security.keys import generate_key_files
 from loadtests.measurement.own_processes import free_port
 from loadtests.measurement.pgbench import Database
@@ -162,12 +164,13 @@ async def own_cell() -> AsyncIterator[OwnCell]:
         cluster = Cluster("bench", folder / "data", free_port(), CELL, passwords)
         pgpass = _prepare_folder(folder, cluster)
         binaries = locate_binaries(user)
+        code = release_code("cell").schema
         await prepare_cluster(cluster, binaries, user)
         async with _server(cluster, binaries, user, folder) as pid:
             cell = OwnCell(
                 folder,
-                service_dsn=cluster.dsn(CELL.service, pgpass),
-                superuser_dsn=cluster.dsn(SUPERUSER, pgpass, CELL.database),
+                service_dsn=with_code(cluster.dsn(CELL.service, pgpass), code, "bench"),
+                superuser_dsn=with_code(cluster.dsn(SUPERUSER, pgpass, CELL.database), code, "bench"),
                 owner_dsn=cluster.dsn(CELL.owner, pgpass),
                 database=Database("127.0.0.1", str(cluster.port), pgpass),
                 server_pid=pid,

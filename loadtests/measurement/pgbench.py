@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
 
+from infra.runtime.release_code import release_code, session_path
 from loadtests.measurement.stack_customers import Bench
 
 CLIENTS = 32
@@ -85,7 +86,7 @@ def place_script(
     return f"""\
 \\set first {batch} * (random(0, {each - 1}) + :client_id * {each}) + 1
 \\set last :first + {batch - 1}
-select 1 / (count(*) filter (where {wanted}) = {batch})::integer from brokerage.place_orders_v1(
+select 1 / (count(*) filter (where {wanted}) = {batch})::integer from place_orders_v1(
   ((array[{all_users}])[:first::integer : :last::integer])::uuid[],
   array({keys} {numbers}), {same("decode('00', 'hex')")},
   {same("null::text")}, {same(f"'{symbol}'::text")}, {same("'buy'::text")},
@@ -113,14 +114,15 @@ async def run_script(
 ) -> Ran:
     """For some seconds, or for a number of calls of each client. Raises PgbenchFailed unless every call was right."""
     length = ("-T", str(seconds)) if calls_each is None else ("-t", str(calls_each))
+    path = session_path(release_code("cell").schema)
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "calls.sql"
-        path.write_text(script)
+        calls = Path(folder) / "calls.sql"
+        calls.write_text(script)
         # fmt: off
         process = await asyncio.create_subprocess_exec(
             find_pgbench(), "-n", "-M", "prepared", "-c", str(clients), "-j", str(min(clients, THREADS)), *length,
-            "-f", str(path), "-h", database.host, "-p", database.port, "-U", database.user, database.name,
-            env={**os.environ, "PGPASSFILE": str(database.pgpass)},
+            "-f", str(calls), "-h", database.host, "-p", database.port, "-U", database.user, database.name,
+            env={**os.environ, "PGPASSFILE": str(database.pgpass), "PGOPTIONS": f"-c search_path={path}"},
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         )
         # fmt: on

@@ -7,7 +7,8 @@ from infra.backends.local.backend import LocalBackend, quiet
 from infra.backends.local.processes import CONTROL_POSTGRES
 from infra.backends.local.roles import CONTROL
 from infra.runtime.clock import SystemClock
-from infra.runtime.database import with_clock_offset
+from infra.runtime.database import with_clock_offset, with_code
+from infra.runtime.release_code import release_code
 from shardctl.errors import NotReachable
 from shardctl.settings import ShardctlSettings
 
@@ -29,9 +30,10 @@ def open_stack(report: Report = quiet) -> LocalBackend:
 
 
 def control_dsn(backend: LocalBackend, role: str = CONTROL.owner) -> str:
-    """DSN of the control database for `role`; sessions get the stack's clock offset."""
+    """DSN of the control database for `role`; sessions get the stack's clock offset and this release's code."""
     addresses = backend.addresses()
-    return with_clock_offset(addresses.dsn(CONTROL_POSTGRES, role), addresses.record.spec.clock_offset_s)
+    dsn = with_code(addresses.dsn(CONTROL_POSTGRES, role), release_code("shardctl").schema, "shardctl")
+    return with_clock_offset(dsn, addresses.record.spec.clock_offset_s)
 
 
 def stack_clock(backend: LocalBackend) -> SystemClock:

@@ -26,11 +26,10 @@ pytestmark = pytest.mark.anyio
 KINDS = ("order_events", "executions", "journal_entries", "postings")
 # whole rows, whatever columns later migrations add
 DIGESTS: dict[str, LiteralString] = {
-    "order_events": "select count(*), md5(string_agg(x::text, '|' order by x::text)) from brokerage.all_order_events x",
-    "executions": "select count(*), md5(string_agg(x::text, '|' order by x::text)) from brokerage.all_executions x",
-    "journal_entries": "select count(*), md5(string_agg(x::text, '|' order by x::text)) "
-    "from brokerage.all_journal_entries x",
-    "postings": "select count(*), md5(string_agg(x::text, '|' order by x::text)) from brokerage.all_postings x",
+    "order_events": "select count(*), md5(string_agg(x::text, '|' order by x::text)) from all_order_events x",
+    "executions": "select count(*), md5(string_agg(x::text, '|' order by x::text)) from all_executions x",
+    "journal_entries": "select count(*), md5(string_agg(x::text, '|' order by x::text)) from all_journal_entries x",
+    "postings": "select count(*), md5(string_agg(x::text, '|' order by x::text)) from all_postings x",
 }
 LEFT: dict[str, LiteralString] = {
     "order_events": "select count(*) from brokerage.order_events",
@@ -140,7 +139,7 @@ async def test_rows_go_to_the_partition_of_their_month(day: Archive) -> None:
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
         await day.books.connection.execute("select count(*) from archive.postings")
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
-        await day.books.connection.execute("select brokerage.ensure_archive_month_v1('2030-01-01')")
+        await day.books.connection.execute("select ensure_archive_month_v1('2030-01-01')")
 
 
 async def test_a_column_that_is_added_to_a_table_is_added_to_its_archive(day: Archive) -> None:
@@ -346,7 +345,9 @@ async def test_a_corruption_of_the_archive_is_found_by_name(cell_database: TestD
     ):
         await root.execute("delete from brokerage.outbox")
         await archive(pool, before=later(), place=Place(), until_s=loop.time() + 60, monotonic=loop.time)
-        await root.execute("set search_path = archive, brokerage")
+        await root.execute(
+            "select set_config('search_path', 'archive, brokerage, ' || current_setting('search_path'), false)"
+        )
         for corruption in CORRUPTIONS:
             if corruption.name in ARCHIVED_DEEDS:
                 found = await found_by(root, corruption)

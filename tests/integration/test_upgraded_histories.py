@@ -9,7 +9,8 @@ from typing import Any, LiteralString
 import psycopg
 import pytest
 
-from infra.runtime.migrator import migrate, read_sql
+from infra.runtime.migrator import MigrationPhase, migrate
+from infra.runtime.sql_files import read_sql
 from tests.support.cell_books import MICROS, CellBooks, PlacedOrder
 from tests.support.databases import TestDatabase
 
@@ -49,7 +50,7 @@ async def test_an_upgraded_history_is_healthy_and_goes_on_after_all_it_has(cell_
                 root.execute(statement)
             [(ahead, newest)] = root.execute(AHEAD + " returning user_id, updated_at", [orders[0].order_id]).fetchall()
             number = books.users.index(ahead)
-            before = await migrate(cell_database.owner_dsn, package="cell", through_post=False)
+            before = await migrate(cell_database.owner_dsn, package="cell", phase=MigrationPhase.PRE)
             assert before.migrations == ("0014_pre_recorded_time.sql",)
             assert check(root) == {}
             first = await place(books)

@@ -4,9 +4,9 @@
 -- (`start_term_v1`), so nobody else deletes; no more rows than a relay reads at once; and a row goes only with all that
 -- its user wrote before it, so that no event can be published before one that is lost.
 -- SQLSTATE RB031: another secret, its leader leads no more, or more rows than a relay reads at once. Lock: the rows.
-create or replace function brokerage.delete_outbox_v1(p_ids bigint[], p_secret uuid) returns bigint
+create or replace function delete_outbox_v1(p_ids bigint[], p_secret uuid) returns bigint
 language plpgsql security definer
-set search_path = brokerage, pg_temp
+set search_path from current
 -- a thousand rows beside a thousand, also in a session that refuses it
 set enable_seqscan = off set enable_hashjoin = on
 as $$

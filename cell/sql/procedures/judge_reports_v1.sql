@@ -8,10 +8,10 @@
 -- `fault` says what is wrong with a report that no rule below can apply; it is quarantined, unless it is deferred
 -- first.
 -- Called with the users' rows locked, after the locking statement. Not for callers outside: it locks nothing itself.
-create or replace function brokerage.judge_reports_v1(p_inbox_ids bigint[], p_locked uuid[], p_locked_at timestamptz)
+create or replace function judge_reports_v1(p_inbox_ids bigint[], p_locked uuid[], p_locked_at timestamptz)
 returns setof brokerage.judged_report
 language plpgsql
-set search_path = brokerage, pg_temp
+set search_path from current
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict use_column

@@ -3,9 +3,9 @@
 -- and reads would see the balance from before the wait).
 -- Result: the users whose rows are locked now, never null. Without p_wait a user whom another writer holds is left out;
 -- with it the call waits, and ends with 55P03 after lock_timeout.
-create or replace function brokerage.lock_users_v1(p_user_ids uuid[], p_wait boolean) returns uuid[]
+create or replace function lock_users_v1(p_user_ids uuid[], p_wait boolean) returns uuid[]
 language plpgsql security definer
-set search_path = brokerage, pg_temp
+set search_path from current
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
 declare

@@ -16,6 +16,7 @@ from infra.backends.local.java import Java
 from infra.backends.local.postgres import Cluster
 from infra.backends.local.record import StackRecord
 from infra.backends.local.roles import CELL, CONTROL, DatabaseRoles
+from infra.runtime.release_code import release_code
 
 CONTROL_POSTGRES = "control-postgres"
 REDIS = "redis"
@@ -215,6 +216,7 @@ def _router(addresses: Addresses, tools: Tools, name: str) -> ProcessSpec:
         **_listen("ROUTER", record, name),
         "ROUTER_NAME": name,
         "ROUTER_CONTROL__DSN": addresses.dsn(CONTROL_POSTGRES, CONTROL.service),
+        "ROUTER_CONTROL__CODE": release_code("shardctl").schema,
         "ROUTER_REDIS__URL": addresses.redis_url,
         "ROUTER_MAP_FILE": str(folder.maps / f"{name}.map"),
         "ROUTER_KEYS_DIR": str(folder.keys),

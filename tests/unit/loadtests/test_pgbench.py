@@ -47,7 +47,7 @@ def bench_of(count: int) -> Bench:
 def test_each_client_has_customers_of_its_own() -> None:
     script = order_script(bench_of(CLIENTS * 2))
     assert "\\set first 1 * (random(0, 1) + :client_id * 2) + 1" in script
-    assert "brokerage.place_orders_v1(" in script
+    assert "place_orders_v1(" in script
     assert script.count("\n") > 3
     assert script.rstrip().endswith(";")
 

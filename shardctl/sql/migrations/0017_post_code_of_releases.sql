@@ -1,0 +1,19 @@
+-- Why: from here on `control` holds tables only, and an unqualified name that is no release's code is an error. What
+-- releases before code schemas called goes. Never by cascade: what somebody built on it by hand stops this file.
+--
+-- Lock: the routines, each for a moment; nobody uses them any more. Undo: the release before this, whose `migrate`
+-- creates its routines again.
+
+do $$
+declare
+    routine regprocedure;
+begin
+    -- a trigger function belongs to its table
+    for routine in select p.oid from pg_proc p
+                    where p.pronamespace = 'control'::regnamespace and p.prorettype <> 'trigger'::regtype
+    loop
+        execute format('drop function %s', routine);
+    end loop;
+end $$;
+-- which texts were in force, when each routine was replaced where it stood
+drop table if exists migrations.procedures;
