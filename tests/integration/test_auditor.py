@@ -50,7 +50,8 @@ _COLUMNS: LiteralString = """
 select case when n.nspname like 'code\\_%%' then 'code' else n.nspname end || '.' || c.relname || '.' || a.attname,
        has_column_privilege(%s, c.oid, a.attnum, 'select') and has_schema_privilege(%s, n.oid, 'usage')
   from pg_class c join pg_namespace n on n.oid = c.relnamespace join pg_attribute a on a.attrelid = c.oid
- where (n.nspname in ('brokerage', 'archive', 'control', 'migrations') or n.nspname like 'code\\_%%') and c.relkind in ('r', 'p', 'v', 'm')
+ where (n.nspname in ('brokerage', 'archive', 'control', 'migrations') or n.nspname like 'code\\_%%')
+   and c.relkind in ('r', 'p', 'v', 'm')
    and a.attnum > 0 and not a.attisdropped and c.relname !~ '^leadership_of_'
 """
 
