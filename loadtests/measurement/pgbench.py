@@ -116,12 +116,12 @@ async def run_script(
     length = ("-T", str(seconds)) if calls_each is None else ("-t", str(calls_each))
     path = session_path(release_code("cell").schema)
     with tempfile.TemporaryDirectory() as folder:
-        calls = Path(folder) / "calls.sql"
-        calls.write_text(script)
+        file = Path(folder) / "calls.sql"
+        file.write_text(script)
         # fmt: off
         process = await asyncio.create_subprocess_exec(
             find_pgbench(), "-n", "-M", "prepared", "-c", str(clients), "-j", str(min(clients, THREADS)), *length,
-            "-f", str(calls), "-h", database.host, "-p", database.port, "-U", database.user, database.name,
+            "-f", str(file), "-h", database.host, "-p", database.port, "-U", database.user, database.name,
             env={**os.environ, "PGPASSFILE": str(database.pgpass), "PGOPTIONS": f"-c search_path={path}"},
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         )
