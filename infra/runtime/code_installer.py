@@ -61,12 +61,11 @@ on conflict (schema) do update set routines = excluded.routines, views = exclude
 """
 _INSTALLED: LiteralString = "select schema, installed_at from migrations.code order by installed_at, schema"
 # Whom the service's code serves: neither the owner, who runs this, nor a superuser, nor an auditor, who only reads.
-# Session names can be read by everybody.
+# Everybody may read who is connected and under which name, and nothing else of another's session.
 _SESSIONS: LiteralString = """
 select distinct coalesce(substring(a.application_name from '(?:^| )(code_[0-9a-f]{12})$'), ''), a.application_name
   from pg_stat_activity a join pg_roles r on r.rolname = a.usename
- where a.datname = current_database() and a.backend_type = 'client backend' and a.pid <> pg_backend_pid()
-   and a.usename <> current_user and not r.rolsuper and a.usename not like '%\\_auditor'
+ where a.datname = current_database() and a.usename <> current_user and not r.rolsuper and a.usename not like '%\\_auditor'
 """
 # One statement for all views: they stand on each other.
 _DROPS: LiteralString = """
@@ -77,7 +76,7 @@ select statement from (
     select 2, 'drop function ' || string_agg(p.oid::regprocedure::text, ', ') from pg_proc p
      where p.pronamespace = %(schema)s::regnamespace
     union all
-    select 3, 'drop schema ' || quote_ident(%(schema)s)
+    select 3, 'drop schema ' || quote_ident(%(schema)s::text)
 ) steps where statement is not null order by step
 """
 

@@ -1,6 +1,6 @@
 """What SQL of a release may not say, so that two releases share one database: each rule finds files by their text.
 
-Why each is there is in `cell/README.md`, "Code in the database belongs to the release". Other rules need no reader of
+Why each is there is in `cell/sql/README.md`. Other rules need no reader of
 texts: the installer verifies paths and contents, and a session's path has no tables on it.
 """
 

@@ -9,14 +9,14 @@ drop view if exists brokerage.order_history, brokerage.all_order_events, brokera
     brokerage.all_journal_entries, brokerage.all_postings;
 do $$
 declare
-    routine regprocedure;
+    -- all in one statement: some call each other; a trigger function belongs to its table
+    routines constant text := (
+        select string_agg(p.oid::regprocedure::text, ', ') from pg_proc p
+         where p.pronamespace = 'brokerage'::regnamespace and p.prorettype <> 'trigger'::regtype);
 begin
-    -- a trigger function belongs to its table
-    for routine in select p.oid from pg_proc p
-                    where p.pronamespace = 'brokerage'::regnamespace and p.prorettype <> 'trigger'::regtype
-    loop
-        execute format('drop function %s', routine);
-    end loop;
+    if routines is not null then
+        execute 'drop function ' || routines;
+    end if;
 end $$;
 alter default privileges in schema brokerage revoke execute on functions from cell_service;
 -- which texts were in force, when each routine was replaced where it stood

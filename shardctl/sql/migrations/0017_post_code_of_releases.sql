@@ -6,14 +6,14 @@
 
 do $$
 declare
-    routine regprocedure;
+    -- all in one statement: some call each other; a trigger function belongs to its table
+    routines constant text := (
+        select string_agg(p.oid::regprocedure::text, ', ') from pg_proc p
+         where p.pronamespace = 'control'::regnamespace and p.prorettype <> 'trigger'::regtype);
 begin
-    -- a trigger function belongs to its table
-    for routine in select p.oid from pg_proc p
-                    where p.pronamespace = 'control'::regnamespace and p.prorettype <> 'trigger'::regtype
-    loop
-        execute format('drop function %s', routine);
-    end loop;
+    if routines is not null then
+        execute 'drop function ' || routines;
+    end if;
 end $$;
 -- which texts were in force, when each routine was replaced where it stood
 drop table if exists migrations.procedures;
