@@ -65,7 +65,8 @@ _INSTALLED: LiteralString = "select schema, installed_at from migrations.code or
 _SESSIONS: LiteralString = """
 select distinct coalesce(substring(a.application_name from '(?:^| )(code_[0-9a-f]{12})$'), ''), a.application_name
   from pg_stat_activity a join pg_roles r on r.rolname = a.usename
- where a.datname = current_database() and a.usename <> current_user and not r.rolsuper and a.usename not like '%\\_auditor'
+ where a.datname = current_database() and a.usename <> current_user and not r.rolsuper
+   and a.usename not like '%\\_auditor'
 """
 # One statement for all views: they stand on each other.
 _DROPS: LiteralString = """
