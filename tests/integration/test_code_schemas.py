@@ -67,7 +67,8 @@ def test_condition_1_the_installer_sets_every_path(root: psycopg.Connection[Any]
 
 def test_condition_2_what_is_no_code_of_the_release_is_an_error(cell_database: TestDatabase, root: Any) -> None:
     """And never what was left beside the tables; a schema without USAGE is passed over in silence."""
-    root.execute("create function brokerage.clock_v1() returns integer language sql as 'select 1'")
+    root.execute("set search_path = brokerage")
+    root.execute("create function clock_v1() returns integer language sql as 'select 1'")
     missing = with_code(cell_database.service_dsn.partition("?")[0], "code_000000000000", "x")
     with psycopg.connect(missing, autocommit=True) as connection, pytest.raises(psycopg.errors.UndefinedFunction):
         connection.execute("select clock_v1()")
