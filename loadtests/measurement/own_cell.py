@@ -23,7 +23,7 @@ import psutil
 from infra.backends.local.accounts import ServerUser, give, server_user
 from infra.backends.local.postgres import Cluster, locate_binaries, prepare_cluster, server_command
 from infra.backends.local.probes import postgres_answers
-from infra.backends.local.roles import CELL, SUPERUSER
+from infra.backends.roles import CELL, SUPERUSER
 from infra.runtime.database import with_code
 from infra.runtime.release_code import release_code
 from infra.security.keys import generate_key_files
