@@ -15,7 +15,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psutil
@@ -24,11 +24,10 @@ from infra.backends.local.accounts import ServerUser, give, server_user
 from infra.backends.local.postgres import Cluster, locate_binaries, prepare_cluster, server_command
 from infra.backends.local.probes import postgres_answers
 from infra.backends.roles import CELL, SUPERUSER
-from infra.runtime.database import with_code
-from infra.runtime.release_code import release_code
 from infra.security.keys import generate_key_files
 from loadtests.measurement.own_processes import free_port
-from loadtests.measurement.pgbench import Database
+from loadtests.measurement.pgbench import Database, path_option
+from loadtests.measurement.queries import newest_code
 
 START_S_MAX = 60.0
 """Each server or process; `initdb` on a busy machine takes ten seconds."""
@@ -164,21 +163,32 @@ async def own_cell() -> AsyncIterator[OwnCell]:
         cluster = Cluster("bench", folder / "data", free_port(), CELL, passwords)
         pgpass = _prepare_folder(folder, cluster)
         binaries = locate_binaries(user)
-        code = release_code("cell").schema
         await prepare_cluster(cluster, binaries, user)
         async with _server(cluster, binaries, user, folder) as pid:
             cell = OwnCell(
                 folder,
-                service_dsn=with_code(cluster.dsn(CELL.service, pgpass), code, "bench"),
-                superuser_dsn=with_code(cluster.dsn(SUPERUSER, pgpass, CELL.database), code, "bench"),
+                service_dsn=cluster.dsn(CELL.service, pgpass),
+                superuser_dsn=cluster.dsn(SUPERUSER, pgpass, CELL.database),
                 owner_dsn=cluster.dsn(CELL.owner, pgpass),
                 database=Database("127.0.0.1", str(cluster.port), pgpass),
                 server_pid=pid,
             )
             await _migrate(cell)
-            yield cell
+            yield await _on_its_path(cell)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+async def _on_its_path(cell: OwnCell) -> OwnCell:
+    """Sessions call the code that `migrate` has installed."""
+    code = await newest_code(cell.superuser_dsn)
+    options = f"options={path_option(code).replace(' ', '%20').replace('=', '%3D')}"
+    return replace(
+        cell,
+        service_dsn=f"{cell.service_dsn}&{options}",
+        superuser_dsn=f"{cell.superuser_dsn}&{options}",
+        database=replace(cell.database, code=code),
+    )
 
 
 def _prepare_folder(folder: Path, cluster: Cluster) -> Path:

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
 
-from infra.runtime.release_code import release_code, session_path
 from loadtests.measurement.stack_customers import Bench
 
 CLIENTS = 32
@@ -38,14 +37,21 @@ class Database:
     pgpass: Path
     name: str = "cell"
     user: str = "cell_service"
+    code: str = ""
+    """Schema of the routines that scripts call; they name none."""
 
 
-def database_of(dsn: str, pgpass: Path) -> Database:
+def path_option(code: str) -> str:
+    """What a session is started with to call the routines of that schema."""
+    return f"-c search_path={code},pg_temp"
+
+
+def database_of(dsn: str, pgpass: Path, code: str) -> Database:
     """Where the auditor's DSN points; the service role's password is in the stack's password file."""
     words = dict(re.findall(r"(host|port)=([^\s&']+)", dsn))
     match = re.search(r"@([^:/]+):(\d+)/", dsn)
     host, port = match.groups() if match else (words.get("host", "127.0.0.1"), words["port"])
-    return Database(host, port, pgpass)
+    return Database(host, port, pgpass, code=code)
 
 
 def find_pgbench() -> str:
@@ -114,7 +120,6 @@ async def run_script(
 ) -> Ran:
     """For some seconds, or for a number of calls of each client. Raises PgbenchFailed unless every call was right."""
     length = ("-T", str(seconds)) if calls_each is None else ("-t", str(calls_each))
-    path = session_path(release_code("cell").schema)
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "calls.sql"
         file.write_text(script)
@@ -122,7 +127,7 @@ async def run_script(
         process = await asyncio.create_subprocess_exec(
             find_pgbench(), "-n", "-M", "prepared", "-c", str(clients), "-j", str(min(clients, THREADS)), *length,
             "-f", str(file), "-h", database.host, "-p", database.port, "-U", database.user, database.name,
-            env={**os.environ, "PGPASSFILE": str(database.pgpass), "PGOPTIONS": f"-c search_path={path}"},
+            env={**os.environ, "PGPASSFILE": str(database.pgpass), "PGOPTIONS": path_option(database.code)},
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         )
         # fmt: on

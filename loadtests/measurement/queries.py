@@ -54,8 +54,18 @@ with began as materialized (select clock_timestamp() as at),
 select outcome, (extract(epoch from clock_timestamp() - at) * 1000000)::float8 from placed
 """
 _SHIFT: LiteralString = "select set_config('brokerage.clock_offset', %s, false)"
+_NEWEST_CODE: LiteralString = "select schema from migrations.code order by installed_at desc limit 1"
 AT_ONCE = 64
 """Customers in one call."""
+
+
+async def newest_code(dsn: str) -> str:
+    """The schema of the release's routines that was installed last."""
+    async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection:
+        row = await (await connection.execute(_NEWEST_CODE)).fetchone()
+    if row is None:
+        raise MeasurementRefused("no release's code is installed")
+    return str(row[0])
 
 
 async def open_customers(

@@ -21,8 +21,8 @@ alter table brokerage.users drop column recorded_at, drop column recorded_since;
 alter table brokerage.executions drop column recorded_at cascade;
 alter table archive.executions drop column recorded_at;
 set role cell_owner;
-create view all_order_events as select * from all_order_events;
-create view all_journal_entries as select * from all_journal_entries;
+create view brokerage.all_order_events as select * from all_order_events;
+create view brokerage.all_journal_entries as select * from all_journal_entries;
 reset role;
 delete from migrations.applied where number in (14, 15, 50);
 """
