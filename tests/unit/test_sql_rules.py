@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.backends.local.folders import project_root
+from infra.backends.checkout import project_root
 from tests.support.sql_rules import Sources, broken_rules, named_by_schema, read_sources
 
 PACKAGES = ("cell", "shardctl")
