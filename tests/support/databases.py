@@ -22,6 +22,7 @@ from infra.runtime.database import run_statements, with_code
 from infra.runtime.migrator import migrate
 from infra.runtime.release_code import release_code
 from tests.support.killable_postgres import PostgresServer
+from tests.support.newer_schema import bring_to_newer_schema
 
 _PASSWORD: LiteralString = "test-only"
 _numbers = itertools.count(1)
@@ -83,6 +84,7 @@ def build_template(server: PostgresServer, roles: DatabaseRoles, package: str) -
     database = _database(server, roles, name, code)
     _run(database.superuser_dsn, database_statements(roles, name))
     asyncio.run(migrate(database.owner_dsn, package=package))
+    bring_to_newer_schema(package, database.owner_dsn)
     return Template(server, roles, name, code)
 
 
