@@ -1,4 +1,4 @@
-"""`python -m tests.migration.replay_over SCENE`: this release's code over what a newer one wrote; JSON of what it found.
+"""`python -m tests.migration.replay_over SCENE`: this release's code over what a newer one wrote; prints JSON.
 
 Run from the previous release's own checkout: by its procedures, checks and readers, on a database that holds both. The
 scene is a JSON file that the newer release's drill wrote (`tests/drills/test_previous_release.py`): keep reading what
@@ -29,7 +29,7 @@ def on_our_path(dsn: str, package: str) -> str:
 
 
 def replays(cell: Cell, scene: dict[str, Any]) -> dict[str, list[Any]]:
-    """The newer release's orders, asked for again under their keys; one more of our own; its deposits again."""
+    """The newer release's orders, asked for again under their keys, and one more of our own."""
     users = [UUID(user) for user in scene["users"]]
     again = [cell.place([user], key=key, wait=True)[0] for user, key in zip(users, scene["order_keys"], strict=True)]
     ours = [cell.place([user], wait=True)[0][0] for user in users]
@@ -39,7 +39,7 @@ def replays(cell: Cell, scene: dict[str, Any]) -> dict[str, list[Any]]:
 def archived(cell: Cell, scene: dict[str, Any]) -> list[list[Any]]:
     """Whole users into the archive, as the worker does at night: what moves rows by named columns."""
     archive = "select state, entries, events, executions from archive_history_v1(%s, %s, 0, 10000)"
-    return [list(cell.call(archive, UUID(user), scene["archive_before"])[0]) for user in scene["users"]]
+    return [list(cell.call(archive, UUID(user), scene["archive_before"])[0]) for user in scene["traders"]]
 
 
 async def broken_checks(dsn: str) -> dict[str, int]:
