@@ -1,8 +1,7 @@
 -- Why: from here on `control` holds tables only, and an unqualified name that is no release's code is an error. What
 -- releases before code schemas called goes. Never by cascade: what somebody built on it by hand stops this file.
---
--- Lock: the routines, each for a moment; nobody uses them any more. Undo: the release before this, whose `migrate`
--- creates its routines again.
+-- Lock: the routines, each for a moment; nobody uses them any more. Undo: `migrate` of the release before this creates
+-- its routines again.
 
 do $$
 declare
