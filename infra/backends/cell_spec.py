@@ -30,11 +30,13 @@ class ProcessKind(StrEnum):
     API = "api"
     WORKER = "worker"
     RELAY = "relay"
+    PROMETHEUS = "prometheus"
     SUPERVISOR = "supervisor"
 
 
 SERVER_KINDS = frozenset({ProcessKind.POSTGRES, ProcessKind.REDIS, ProcessKind.KAFKA})
-"""Software that others wrote; everything else in a stack is ours and has an operator port."""
+"""Servers that others wrote and ours need. Everything else in a stack is ours and has an operator port, but for
+Prometheus, which watches: nobody waits for it."""
 
 
 class Profile(StrEnum):
@@ -80,6 +82,8 @@ class StackSpec:
     topic_prefix: str = ""
     clock_offset_s: float = 0.0
     """Seconds by which all processes' clocks are ahead of the machine's."""
+    monitoring: bool = False
+    """A Prometheus that watches the stack, where the machine has one."""
 
     def __post_init__(self) -> None:
         names = [cell.name for cell in self.cells]

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from infra.backends.addresses import CONTROL_POSTGRES, EXCHANGE, KAFKA, OPERATOR, REDIS, Addresses
+from infra.backends.addresses import CONTROL_POSTGRES, EXCHANGE, KAFKA, OPERATOR, PROMETHEUS, REDIS, Addresses
 from infra.backends.cell_spec import (
     CellSpec,
     Job,
@@ -29,7 +29,7 @@ CONTROLLER = ".controller"
 """Ending of the name of the port by which Kafka's controller is reached."""
 
 STOP_ORDER: tuple[tuple[ProcessKind, ...], ...] = (
-    (ProcessKind.ROUTER,),
+    (ProcessKind.ROUTER, ProcessKind.PROMETHEUS),
     (ProcessKind.API,),
     (ProcessKind.WORKER, ProcessKind.RELAY),
     (ProcessKind.EXCHANGE,),
@@ -63,6 +63,8 @@ def port_names(spec: StackSpec) -> tuple[str, ...]:
         names.append(REDIS)
     if spec.kafka_bootstrap_servers is None:
         names += [KAFKA, KAFKA + CONTROLLER]
+    if spec.monitoring:
+        names.append(PROMETHEUS)
     for router in router_names(spec):
         names += [router, router + OPERATOR]
     for cell in spec.cells:

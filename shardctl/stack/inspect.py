@@ -68,6 +68,8 @@ def env_lines(backend: Backend) -> list[str]:
         "EXCHANGE_ADDRESS": addresses.exchange,
         "EXCHANGE_OPERATOR_URL": addresses.exchange_operator_url,
     }
+    if addresses.prometheus_url is not None:
+        values["PROMETHEUS_URL"] = addresses.prometheus_url
     for number, url in enumerate(addresses.router_urls, start=1):
         values[f"ROUTER_{number}_URL"] = url
     for cell in spec.cells:
