@@ -35,6 +35,7 @@ from cell.executions.sweep import StuckSweep
 from cell.executions.trading_hours import TradingHours
 from cell.executions.venue import VenueListener
 from cell.leadership import Task, check, leading
+from cell.order_log import OrderLog
 from cell.settings import CellSettings
 from infra.runtime.cancelling import cancel_all
 from infra.runtime.clock import Clock, make_clock
@@ -120,8 +121,19 @@ class Worker:
         cell, pool, venue = self._settings.name, self._pool, self._venue
         failures = Failures(self._metrics, cell)
         await self._clock.read(pool)
-        inbox = Inbox(pool, venue, cell=cell, clock=self._clock, metrics=self._metrics, fault_points=self._fault_points)
-        sender = InstructionSender(pool, venue, cell=cell, metrics=self._metrics, fault_points=self._fault_points)
+        order_log = OrderLog(self._settings.log_orders_one_in)
+        inbox = Inbox(
+            pool,
+            venue,
+            cell=cell,
+            clock=self._clock,
+            metrics=self._metrics,
+            fault_points=self._fault_points,
+            order_log=order_log,
+        )
+        sender = InstructionSender(
+            pool, venue, cell=cell, metrics=self._metrics, fault_points=self._fault_points, order_log=order_log
+        )
         stops = StopTrigger(
             pool,
             cell=cell,

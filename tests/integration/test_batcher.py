@@ -19,6 +19,7 @@ from infra.runtime import deadline
 from infra.runtime.clock import SystemClock
 from infra.runtime.database import make_pool
 from infra.runtime.fault_points import FaultPoints
+from infra.runtime.logs import bind_request
 from infra.runtime.problem import Problem
 from infra.runtime.procedures import DatabaseFailure
 from infra.runtime.settings import PostgresSettings
@@ -124,18 +125,23 @@ async def test_many_users_share_few_calls(batcher: Batcher, books: Any) -> None:
     assert {balance(books, user_id) for user_id in users} == {1_000_000}
 
 
-async def test_a_poisonous_command_fails_alone(batcher: Batcher, books: Any) -> None:
-    """One user's next entry is already there (a corruption): his command errs, his neighbours' do not."""
+async def test_a_poison_command_fails_alone_and_its_line_names_its_request(
+    batcher: Batcher, books: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One user's next entry is already there (a corruption): that user's command errs, the neighbours' do not."""
     users = [open_user(books) for _ in range(20)]
     poisoned = users[7]
     books.execute(
         "insert into brokerage.journal_entries values (%s, 1, gen_random_uuid(), 'deposit', null, now(), '', '')",
         [poisoned],
     )
-    for _ in range(3):  # from the third time on he flies alone
+    bind_request(b"request-of-all", b"")
+    for _ in range(3):  # from the third time on it is isolated
         outcomes = await asyncio.gather(*(outcome_of(batcher.submit(deposit(user_id))) for user_id in users))
         assert outcomes[7] == "DatabaseBroke"
         assert {outcome for number, outcome in enumerate(outcomes) if number != 7} == {"accepted"}
+    refused = [record.__dict__ for record in caplog.records if record.msg == "command refused by the database"]
+    assert [(line["request_id"], line["user_id"]) for line in refused] == [("request-of-all", poisoned)] * 3
     assert balance(books, poisoned) == 0
     assert {balance(books, user_id) for user_id in users if user_id != poisoned} == {3_000_000}
 
