@@ -108,7 +108,7 @@ async def test_a_fill_beyond_its_order_waits_through_a_restart_for_the_bust_that
             await scene.tell(inbox, first, second, second)
             await scene.has_early(2)
     said = [record for record in caplog.records if record.message == "report waits"]
-    assert [vars(record)["order_id"] for record in said] == [str(order.order_id)] * 2
+    assert [vars(record)["order_id"] for record in said] == [order.order_id] * 2
     assert vars(said[0])["reason"] == f"waits for room for {QTY} micros of the order's quantity"
     assert await scene.waiting() == ["fill", "fill"]
     async with scene.working() as inbox:
