@@ -38,7 +38,7 @@ begin
         select n.*,
                o.symbol, o.side, o.status, o.event_seq, o.order_qty_micros, o.notional_micros, o.hold_px_micros,
                o.cum_qty_micros, o.cum_cost_exact, o.cum_cost_micros, o.held_cash_micros, o.held_shares_micros,
-               u.epoch, u.owner_state, u.lease_ends_at, u.write_seq, u.entry_seq, u.order_event_seq, u.chain_head,
+               u.epoch, u.owner_state, u.write_seq, u.entry_seq, u.order_event_seq, u.chain_head,
                next_time_v1(p_locked_at, u.recorded_at) as recorded_at,
                coalesce(p.qty_micros, 0) as position_qty, coalesce(p.qty_held_micros, 0) as position_held,
                coalesce(p.cost_basis_micros, 0) as position_basis,
@@ -120,7 +120,7 @@ begin
         select f.*, case
                 when f.order_id is null or f.user_id is null then 'quarantined'   -- of nobody, so it waits for nobody
                 when f.user_id <> all (p_locked) then 'deferred'
-                when ownership_v1(f.owner_state, f.lease_ends_at) is not null then 'deferred'
+                when locked_ownership_v1(f.owner_state) is not null then 'deferred'
                 when exists (select from inbox older where older.user_id = f.user_id and older.id < f.id)
                     then 'deferred'
                 when f.fault is not null then 'quarantined'

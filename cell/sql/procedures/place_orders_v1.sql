@@ -138,7 +138,8 @@ begin
                r.order_event_seq, r.chain_head, r.stored_outcome, r.stored_figures, r.stored_resource_id, r.stored_at,
                r.recent_ats, r.recent_values, coalesce(
             case when not r.is_here then 'NOT_FOUND' when not r.is_locked then 'SKIPPED' end,
-            ownership_v1(r.owner_state, r.lease_ends_at),
+            case when p_wait is null then ownership_v1(r.owner_state, r.lease_ends_at)
+                 else locked_ownership_v1(r.owner_state) end,
             case
                 when r.stored_outcome is not null then
                     case when same_request_v1(r.stored_fingerprint, r.fingerprint) then 'REPLAYED'
@@ -296,7 +297,7 @@ begin
                cash_held_micros = u.cash_held_micros + case c.side when 'buy' then c.amount else 0 end,
                recorded_at = c.recorded_at, write_seq = c.new_write_seq, entry_seq = c.new_entry_seq,
                order_event_seq = c.new_stream_seq,
-               chain_head = c.hash, owner_state = 'active', halt_id = null, lease_ends_at = null,
+               chain_head = c.hash,
                recent_order_ats
                    = case when c.recent_ats is null then u.recent_order_ats else c.recent_ats || locked_at end,
                recent_order_values

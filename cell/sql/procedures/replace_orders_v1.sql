@@ -128,7 +128,7 @@ begin
     judged as materialized (
         select z.*, time_ordered_id_v1(z.recorded_at) as new_order_id, z.needed - z.held as more, coalesce(
             case when not z.is_here then 'NOT_FOUND' when not z.is_locked then 'SKIPPED' end,
-            ownership_v1(z.owner_state, z.lease_ends_at),
+            locked_ownership_v1(z.owner_state),
             case
                 when z.stored_outcome is not null then
                     case when same_request_v1(z.stored_fingerprint, z.fingerprint) then 'REPLAYED'
@@ -304,7 +304,6 @@ begin
                entry_seq = coalesce((select max(k.seq) from links k where k.user_id = m.user_id), u.entry_seq),
                chain_head = coalesce((select k.hash from links k where k.user_id = m.user_id order by k.seq desc
                                       limit 1), u.chain_head),
-               owner_state = 'active', halt_id = null, lease_ends_at = null,
                recent_order_ats
                    = case when m.recent_ats is null then u.recent_order_ats else m.recent_ats || locked_at end,
                recent_order_values

@@ -132,7 +132,6 @@ begin
                        < s.position_held + s.held_shares_change + case when s.buys then 0 else s.new_hold end),
            recorded_at = s.recorded_at, write_seq = s.new_write_seq, entry_seq = s.last_entry_seq,
            chain_head = s.last_hash,
-           order_event_seq = s.last_stream_seq,
-           owner_state = 'active', halt_id = null, lease_ends_at = null
+           order_event_seq = s.last_stream_seq
       from settled s where u.user_id = s.user_id;
 end $$;
