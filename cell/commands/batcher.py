@@ -238,7 +238,7 @@ class Batcher:
         batch.pending = [pending for pending in batch.pending if pending.in_batch]
 
     def _land(self, pending: Pending, outcome: Outcome) -> None:
-        if outcome.outcome == "SKIPPED":
+        if outcome.outcome == "DEFERRED":
             pending.tries += 1
             self._deferred[pending.command.kind].inc()
             self._stay(pending, user_busy, isolated=pending.tries >= TRIES_WITHOUT_WAITING)

@@ -46,8 +46,8 @@ class PriceRange:
 
     def then(self, price: NumberedPrice) -> "PriceRange":
         """And after that came this one. Of equal prices the later one counts: it is beyond more marks."""
-        lowest = min(price, self.lowest, key=lambda told: told.px_micros)
-        highest = max(price, self.highest, key=lambda told: told.px_micros)
+        lowest = min(price, self.lowest, key=lambda at: at.px_micros)
+        highest = max(price, self.highest, key=lambda at: at.px_micros)
         return PriceRange(price, lowest, highest)
 
 

@@ -27,7 +27,7 @@ begin
                k.outcome as stored_outcome, k.figures as stored_figures, k.resource_id as stored_resource_id,
                k.at as stored_at,
                coalesce(
-                   case when u.user_id is null then 'NOT_FOUND' when u.user_id <> all (locked) then 'SKIPPED' end,
+                   case when u.user_id is null then 'NOT_FOUND' when u.user_id <> all (locked) then 'DEFERRED' end,
                    locked_ownership_v1(u.owner_state),
                    case
                        when k.outcome is not null then

@@ -3,9 +3,9 @@
 -- and reads would see the balance from before the wait).
 -- Result: the users whose rows are locked now, never null. Without p_wait a user whom another writer holds is left out;
 -- with it the call waits, and ends with 55P03 after lock_timeout.
--- A lease that has ended by then is cleared here, and nowhere else: whoever holds the lock finds the user active, and the
--- mover whose lease it was finds that it is over, whatever a clock says later. What is halted still is halted for the
--- whole transaction (locked_ownership_v1), also if its lease ends a moment from now.
+-- A lease that has ended by then is cleared here, and nowhere else: whoever holds the lock finds the user active, and
+-- the mover whose lease it was finds that it is over, whatever a clock says later. What is halted still is halted for
+-- the whole transaction (locked_ownership_v1), also if its lease ends a moment from now.
 create or replace function brokerage.lock_users_v1(p_user_ids uuid[], p_wait boolean) returns uuid[]
 language plpgsql security definer
 set search_path = brokerage, pg_temp
