@@ -113,7 +113,7 @@ async def list_event_heads(pool: Pool, *, after: UUID | None, limit: int) -> lis
 async def find_differences(
     pool: Pool, *, session: str, orders: Sequence[VenueOrder], after: UUID, until: UUID
 ) -> list[dict[str, Any]]:
-    """Where the venue's orders and ours, from beyond `after` up to `until` and those that the venue named, are not the same."""
+    """Where the venue's orders and ours, beyond `after` up to `until` and those it named, are not the same."""
     parameters = {
         "session": session,
         "after": after,

@@ -99,7 +99,8 @@ def json_lines(process_name: str, *, warning_tracebacks: bool = False) -> loggin
 
 
 def _add_ids(_logger: Any, _method: str, fields: EventDict) -> EventDict:
-    return fields | id_fields(_request.get())
+    fields.update(id_fields(_request.get()))
+    return fields
 
 
 def _render(_logger: Any, _method: str, fields: EventDict) -> str:

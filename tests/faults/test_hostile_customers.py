@@ -3,8 +3,8 @@ the exchange duplicates, refuses, is late and takes trades back. Afterwards an i
 sent, what was answered and what the exchange wrote down, computes every balance, hold, position, cost and order, to the
 micro-dollar.
 
-`HOSTILE_SEED` repeats a run's choices (not its races), `HOSTILE_WRITES` makes it as long as one likes, with as many more
-deaths. A window that was never hit fails the test: then it proved nothing.
+`HOSTILE_SEED` repeats a run's choices (not its races), `HOSTILE_WRITES` makes it as long as one likes, with as many
+more deaths. A window that was never hit fails the test: then it proved nothing.
 """
 
 import asyncio

@@ -250,7 +250,7 @@ async def test_a_budget_that_ends_in_the_queue_is_answered_then_and_never_sent(b
         assert answers[0] in (
             "OVERLOADED",
             "OUTCOME_UNKNOWN",
-        )  # unknown only if the machine is slow beyond all patience
+        )  # unknown only if the machine is very slow
         assert not patient.done()
     assert await outcome_of(patient) == "accepted"
     assert batcher.waiting == 0

@@ -118,9 +118,7 @@ async def test_a_fill_beyond_its_order_waits_through_a_restart_for_the_bust_that
 
 
 @pytest.mark.parametrize("calls", [1, 2])
-async def test_a_death_while_a_fill_is_superseded_by_its_correction_loses_neither(
-    scene: InboxScene, calls: int
-) -> None:
+async def test_a_death_while_a_correction_supersedes_its_fill_loses_neither(scene: InboxScene, calls: int) -> None:
     order = await scene.order()
     fill = scene.books.fill(order, QTY)
     correction = scene.books.revise(order, "correct", last_qty=QTY // 2, last_px=PX)

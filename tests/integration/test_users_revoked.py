@@ -1,4 +1,4 @@
-"""A revoked user's sessions end: in the user's cell for good, at the routers at once, and never those begun afterwards."""
+"""A revoked user's sessions end, in the cell for good, at the routers at once; never those begun afterwards."""
 
 import json
 import time
