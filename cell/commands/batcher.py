@@ -62,6 +62,8 @@ CONNECTION_WAIT_S: Final = 1.0
 """For a free connection, before the commands go back into their lanes: new ones may join them there."""
 RETRY_PAUSE_S: Final = 0.05
 """After a lost or missing connection: short beside a command's deadline, long enough not to spin."""
+_OF_ORDERS: Final = (CommandKind.PLACE, CommandKind.CANCEL, CommandKind.REPLACE)
+"""Commands whose outcome's resource is an order: they leave lines of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,7 +247,7 @@ class Batcher:
             return
         if outcome.replayed:
             self._replayed.labels(pending.command.kind).inc()
-        if outcome.resource_id is not None and self._order_log.picks(outcome.resource_id):
+        if pending.command.kind in _OF_ORDERS and outcome.resource_id and self._order_log.picks(outcome.resource_id):
             self._leave_line(pending, outcome)
         if not pending.answer.done():
             self._answered.labels(pending.command.kind, outcome.outcome).inc()

@@ -60,6 +60,7 @@ CONTENT_REFUSALS_MAX: Final = 3
 RETRY_S: Final = 0.2
 """After a call that failed: a database that restarts is met soon and not hammered."""
 GAP_SQLSTATE: Final = "RB020"
+"""`accept_reports_v1` was given a report whose number does not follow the last committed one."""
 CONTENT_CLASS: Final = "22"
 """Data exceptions: a value that no column can hold."""
 CONTENT_CLASSES: Final = (CONTENT_CLASS, "23", "RB")

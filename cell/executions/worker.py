@@ -58,6 +58,7 @@ RESUME_PAUSE_S: Final = 0.2
 DRAIN_S: Final = 4.0
 """For committed reports at a wanted end, well before a supervisor kills. The next worker applies the rest."""
 PRUNE_PERIOD_S: Final = 60.0
+"""Between two prunes: a minute's worth of old rows goes in a few calls, and rows are kept for days."""
 PRUNE_ROWS: Final = 1_000
 """Of one call, which is one transaction."""
 PRUNE_STEP_S: Final = 0.1

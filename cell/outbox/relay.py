@@ -51,6 +51,7 @@ REFUSED_PAUSE_S = 5.0
 PASSED_OVER_MAX = 1_000
 """Beyond so many refused users it is no single event that Kafka does not like: then all wait."""
 WATCH_PAUSE_S = 5.0
+"""Between measurements of the backlog and of the topics; what is shorter is no trouble."""
 WATCH_RETRY_S = 0.5
 """Sooner while something is missing, so that readiness follows at once when it comes."""
 KAFKA_ANSWER_S = 2.0

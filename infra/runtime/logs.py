@@ -24,6 +24,7 @@ TRACE_HEADER: Final = b"traceparent"
 _TRACE_ID: Final = slice(3, 35)
 """Of a W3C traceparent: `00-<32 hex digits>-<16 hex digits>-<2 hex digits>`."""
 _TRACEPARENT_BYTES: Final = 55
+"""Of the only version that there is, `00`."""
 
 RequestIds = tuple[bytes, bytes]
 """Request id and traceparent as they came, empty if none did."""

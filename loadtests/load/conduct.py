@@ -87,7 +87,7 @@ async def rehearse(router_url: str, view: OperatorView, asked: Rehearsal, progre
 async def judge_run(
     view: OperatorView, folder: Path, before: Mapping[str, Mapping[str, Any]], *, admission: str
 ) -> Run:
-    """Audit, books and rules of what a folder holds; both reports are written into it."""
+    """Audit, books and rules of what a folder holds; both reports are written into it. Raises RunThrownAway."""
     facts = read_facts(folder)
     samples = read_samples(folder)
     generators = [msgspec.convert(each.generator, GeneratorFacts) for each in samples]

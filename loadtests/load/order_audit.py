@@ -19,6 +19,7 @@ from loadtests.load.outcomes import Outcome
 from loadtests.load.recorder import JournalEntry
 
 EXAMPLES_MAX: Final = 10
+"""Named in the report; the count says how many there are."""
 CLOCK_S: Final = 60.0
 """How far before the run its orders may seem to be made, when clocks differ."""
 

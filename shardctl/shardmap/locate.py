@@ -57,6 +57,7 @@ async def _find_id(backend: LocalBackend, store: ShardMapStore, name: str) -> UU
 
 
 def require_cell(user: LocatedUser) -> str:
+    """The cell that the user's bucket or pin names. Raises Refused."""
     if user.cell is None:
         raise Refused(f"no cell serves bucket {user.bucket}, where {user.user_id} belongs")
     return user.cell
