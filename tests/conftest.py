@@ -2,6 +2,7 @@
 
 import random
 import signal
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from tests.support.databases import Template, TestDatabase, build_cell_template,
 from tests.support.exchange_process import ExchangeProcess
 from tests.support.kafka_broker import KafkaBroker, run_kafka_broker
 from tests.support.killable_postgres import KillablePostgres, PostgresServer, killable_postgres
+from tests.support.memory import memory_folder
 from tests.support.stack import Stack, session_stack
 from tests.support.venue_books import WorkerProcess
 
@@ -80,15 +82,16 @@ def mortal_database(mortal_template: Template) -> Iterator[TestDatabase]:
 
 
 @pytest.fixture
-def exchange(tmp_path: Path) -> Iterator[ExchangeProcess]:
+def exchange() -> Iterator[ExchangeProcess]:
     """The exchange as a process on data of this test."""
-    process = ExchangeProcess(tmp_path)
-    try:
-        yield process
-    finally:
-        process.stop(signal.SIGKILL)
-        for link in process.links:
-            link.close()
+    with tempfile.TemporaryDirectory(prefix="cell-brokerage-exchange-", dir=memory_folder()) as folder:
+        process = ExchangeProcess(Path(folder))
+        try:
+            yield process
+        finally:
+            process.stop(signal.SIGKILL)
+            for link in process.links:
+                link.close()
 
 
 @pytest.fixture

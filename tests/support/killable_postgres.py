@@ -1,8 +1,6 @@
 """A PostgreSQL server from the local backend's own binaries, on data of its own that is thrown away at the end.
 
-A test may kill it (`kill -9`, all its processes) and start it again on that data. The data lies in memory where there
-is enough: a cloned database is a thousand small files, and making them on a disk took most of a test's time (0.9 s on
-a busy machine; 0.05 s in memory).
+A test may kill it (`kill -9`, all its processes) and start it again on that data.
 """
 
 import asyncio
@@ -30,11 +28,9 @@ from infra.backends.local.postgres import (
 from infra.backends.local.probes import postgres_answers
 from infra.backends.local.roles import CELL, SUPERUSER
 from tests.support.free_port import free_port
+from tests.support.memory import memory_folder
 
 _START_LIMIT_S = 30.0
-_MEMORY = Path("/dev/shm")
-_MEMORY_MIN_BYTES = 4 << 30
-"""Free there, or the data goes to the disk: two workers' servers take a quarter, and a container may have 64 MB."""
 _SETTINGS = (
     *("-c", "fsync=off"),
     *("-c", "max_connections=120"),
@@ -117,7 +113,7 @@ class KillablePostgres:
 def killable_postgres() -> Iterator[KillablePostgres]:
     user = server_user()
     # Not pytest's own folder: that one is closed to the user who runs PostgreSQL when we are root.
-    folder = Path(tempfile.mkdtemp(prefix="cell-brokerage-test-", dir=_memory()))
+    folder = Path(tempfile.mkdtemp(prefix="cell-brokerage-test-", dir=memory_folder()))
     folder.chmod(0o711)
     try:
         passwords = load_or_make_passwords(folder / "passwords.json", {"test": CELL})["test"]
@@ -132,12 +128,6 @@ def killable_postgres() -> Iterator[KillablePostgres]:
             postgres.end()
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _memory() -> Path | None:
-    """A folder in memory with room enough; None if there is none."""
-    has_room = os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free >= _MEMORY_MIN_BYTES
-    return _MEMORY if has_room else None
 
 
 def _await_answer(port: int, process: "subprocess.Popen[bytes]", log: Path) -> None:
