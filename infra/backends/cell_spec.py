@@ -30,11 +30,13 @@ class ProcessKind(StrEnum):
     API = "api"
     WORKER = "worker"
     RELAY = "relay"
+    PROMETHEUS = "prometheus"
     SUPERVISOR = "supervisor"
 
 
 SERVER_KINDS = frozenset({ProcessKind.POSTGRES, ProcessKind.REDIS, ProcessKind.KAFKA})
-"""Software that others wrote; everything else in a stack is ours and has an operator port."""
+"""Servers that others wrote and ours need. Everything else in a stack is ours and has an operator port, but for
+Prometheus, which watches: nobody waits for it."""
 
 
 class Profile(StrEnum):
@@ -80,6 +82,8 @@ class StackSpec:
     topic_prefix: str = ""
     clock_offset_s: float = 0.0
     """Seconds by which all processes' clocks are ahead of the machine's."""
+    monitoring: bool = False
+    """A Prometheus that watches the stack, where the machine has one."""
 
     def __post_init__(self) -> None:
         names = [cell.name for cell in self.cells]
@@ -140,6 +144,30 @@ class ProcessStatus:
     detail: str = ""
 
 
+def router_names(spec: StackSpec) -> tuple[str, ...]:
+    return tuple(f"router-{number}" for number in range(1, spec.routers + 1))
+
+
+def api_names(cell: CellSpec) -> tuple[str, ...]:
+    return tuple(f"{cell.name}-api-{number}" for number in range(1, cell.apis + 1))
+
+
+def postgres_name(cell: str) -> str:
+    return f"{cell}-postgres"
+
+
 def next_cell_name(taken: frozenset[str]) -> str:
     """The first free name of the row cell-1, cell-2, ..."""
     return next(name for number in range(1, CELLS_MAX + 2) if (name := f"cell-{number}") not in taken)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A command of a service's image that runs to its end: `python -m PACKAGE ARGUMENTS`.
+
+    A job of a cell gets the settings of that cell's processes, and its owner's DSN besides.
+    """
+
+    package: str
+    arguments: tuple[str, ...]
+    cell: str | None = None

@@ -13,7 +13,7 @@ from shardctl.errors import Refused
 
 CELLS_DEFAULT = 2
 """The fewest that show what cells are for."""
-_REPLACED: Final = ("routers", "risk_profile", "market_hours", "share_transfers", "clock_offset_s")
+_REPLACED: Final = ("routers", "risk_profile", "market_hours", "share_transfers", "clock_offset_s", "monitoring")
 """Options that have the same name and meaning in a `StackSpec`."""
 _PRODUCTION: Final = ("XNYS", "approve")
 _HOURS_AND_TRANSFERS: Final = {
@@ -35,6 +35,7 @@ class StackOptions:
     profile: str | None = None
     share_transfers: str | None = None
     clock_offset_s: float | None = None
+    monitoring: bool | None = None
 
     def given(self) -> dict[str, Any]:
         """The options that were given."""
@@ -88,6 +89,7 @@ def _new_spec(options: StackOptions, external: Mapping[str, str]) -> StackSpec:
         market_hours=options.market_hours or hours,
         share_transfers=options.share_transfers or transfers,
         clock_offset_s=options.clock_offset_s or 0.0,
+        monitoring=options.monitoring or False,
         redis_url=external.get("REDIS_URL") or None,
         kafka_bootstrap_servers=external.get("KAFKA_BOOTSTRAP_SERVERS") or None,
         topic_prefix=external.get("KAFKA_TOPIC_PREFIX", ""),

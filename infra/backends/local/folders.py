@@ -3,7 +3,7 @@
 stack.json   ports, cells, settings           run/    supervisord.conf, socket, pids, lock
 keys/        signing keys (0700)              log/    NAME.log
 secrets/     passwords, pgpass (0700)         data/   NAME/ of each server
-map/         last good shard map of routers
+map/         last good shard map of routers   monitoring/  what Prometheus reads
 """
 
 import hashlib
@@ -13,14 +13,9 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-import infra
 from infra.backends.backend import BackendError
 
 _UNIX_SOCKET_PATH_MAX = 100  # the kernel's limit is 108 on Linux and 104 on macOS
-
-
-def project_root() -> Path:
-    return Path(infra.__file__).resolve().parent.parent
 
 
 def package_folder(package: str) -> Path:
@@ -29,18 +24,6 @@ def package_folder(package: str) -> Path:
     if spec is None or spec.origin is None:
         raise BackendError(f"the package {package} is not installed: run `make install`")
     return Path(spec.origin).parent
-
-
-def default_stack_name() -> str:
-    """One stack per checkout, so that two clones on one machine never meet."""
-    return "local-" + hashlib.blake2b(str(project_root()).encode(), digest_size=4).hexdigest()
-
-
-def state_root() -> Path:
-    if os.geteuid() == 0:
-        return Path("/var/lib/cell-brokerage")
-    base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    return Path(base) / "cell-brokerage"
 
 
 def cache_root() -> Path:
@@ -98,6 +81,10 @@ class StackFolder:
     @property
     def maps(self) -> Path:
         return self.root / "map"
+
+    @property
+    def monitoring(self) -> Path:
+        return self.root / "monitoring"
 
     def log(self, name: str) -> Path:
         return self.logs / f"{name}.log"

@@ -18,8 +18,9 @@ from supervisor.xmlrpc import SupervisorTransport
 
 from infra.backends.backend import BackendError
 from infra.backends.cell_spec import ProcessSpec
+from infra.backends.checkout import project_root
 from infra.backends.local.commands import clean_environment, run_command
-from infra.backends.local.folders import StackFolder, project_root
+from infra.backends.local.folders import StackFolder
 from infra.backends.local.record import replace_file
 
 TOKEN_VARIABLE = "CELL_BROKERAGE_STACK_TOKEN"
@@ -161,7 +162,8 @@ class SupervisorClient:
         await self._call("supervisor.stopProcess", name, wait, tolerate=("NOT_RUNNING", "BAD_NAME"))
 
     async def signal(self, name: str, signal_name: str) -> None:
-        await self._call("supervisor.signalProcess", name, signal_name)
+        """Of a process that does not run, nothing."""
+        await self._call("supervisor.signalProcess", name, signal_name, tolerate=("NOT_RUNNING", "BAD_NAME"))
 
     async def apply_config(self) -> None:
         """Read the configuration again: add what is new, remove what is gone, replace what changed."""
