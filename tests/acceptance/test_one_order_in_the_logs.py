@@ -10,7 +10,8 @@ import aiohttp
 import pytest
 
 from cell.order_log import EVERY_HUNDREDTH
-from infra.backends.local.folders import StackFolder, state_root
+from infra.backends.checkout import state_root
+from infra.backends.local.folders import StackFolder
 from infra.topology.identifiers import parse_uuid
 from loadtests.client import Customer, RouterClient
 from tests.support.eventually import eventually
