@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 
 from cell.order_log import EVERY_HUNDREDTH
-from infra.backends.checkout import state_root
+from infra.backends.catalog import state_root
 from infra.backends.local.folders import StackFolder
 from infra.topology.identifiers import parse_uuid
 from loadtests.client import Customer, RouterClient
