@@ -30,9 +30,8 @@ begin
     select * into chosen from lock_round_robin_v1('unsent', p_after, p_limit, users_looked_at_max);
     if chosen.locked = '{}' then
         if p_after is not null and not chosen.looked_at_all then
-            return query select null::bigint, null, null::uuid, null::uuid, null, null, null, null, null, null::bigint,
-                null::bigint,
-                                null::uuid, null::bigint, chosen.last_user;
+            return query select null::bigint, null, null::uuid, null::uuid, null, null, null, null, null,
+                                null::bigint, null::bigint, null::uuid, null::bigint, chosen.last_user;
         end if;
         return;
     end if;

@@ -6,7 +6,7 @@
 --   a refusal's code                           stored under the key, nothing else written; figures explain it
 --   replayed = true                            what the key's first use answered; of an accepted order with its terms
 --   IDEMPOTENCY_KEY_REUSED                     same key, other body; nothing written
---   DEPARTED | USER_HALTED | NOT_FOUND | DEFERRED   nothing written, never stored; DEFERRED: another writer has the user
+--   DEPARTED | USER_HALTED | NOT_FOUND | DEFERRED   nothing written or stored; DEFERRED: another writer has the user
 -- A stop order is accepted as `armed`, or, if a recent last price is already through its stop, as if it were triggered.
 -- Outside the session (p_market_hours other than `always`, by market_sessions) an order is accepted as `queued` for the
 -- open, an ioc or fok is refused with MARKET_CLOSED; a stop is armed, and only a price of a session triggers it.
