@@ -141,8 +141,12 @@ class RouterClient:
         query: Mapping[str, str] | None = None,
         if_match: str | None = None,
     ) -> Answer:
-        """One call, sent again while that is safe and sensible. Returns whatever status came last. Raises
-        Unanswered."""
+        """One call, sent again while that is safe and sensible: after 429 and 503, and after a broken connection if the
+        request is repeatable (a key, or GET). Pauses double and are spread, and never end before `Retry-After`.
+
+        At the limits of attempts or time the last answer is returned, whatever its status. Raises Unanswered if there
+        was none: the outcome is unknown.
+        """
         headers = {"Accept": "application/json"}
         if token is not None:
             headers["Authorization"] = f"Bearer {token}"

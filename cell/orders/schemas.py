@@ -124,7 +124,12 @@ def parse_time_in_force(value: str | UnsetType) -> str:
 
 
 def parse_order(raw: bytes) -> OrderTerms:
-    """The terms of an order request. Raises Problem: 400 unparsable or missing, 422 understood and refused."""
+    """The terms of an order request. Raises Problem: 400 unparsable or missing, 422 understood and refused.
+
+    Told is the first fault in this order: body, symbol, side, type, time in force; quantity or amount, exactly one;
+    which prices the type wants; the client's name; the numbers themselves. A price outside its band, or funds, are the
+    database's to judge.
+    """
     body = decode_body(_decoder, raw)
     symbol = parse_symbol(body.symbol)
     side = parse_choice("side", body.side, _SIDES)

@@ -45,6 +45,8 @@ class Run:
 
 
 def document_of(run: Run) -> dict[str, Any]:
+    """The report for programs: verdict, facts, rules, then counts and latency by cell and by class of customers, phase
+    by phase. Money is in micros, times are in the unit of their name."""
     measured = run.measured
     groups = {"cell": (measured.cells, of_cell), "class": (measured.classes, of_class)}
     return {
@@ -123,7 +125,11 @@ def _phases(phases: Sequence[tuple[str, float, Figures]]) -> list[dict[str, Any]
 
 
 def page_of(run: Run, document: Mapping[str, Any]) -> str:
-    """The whole page; it loads nothing from anywhere."""
+    """The whole page; it loads nothing from anywhere.
+
+    In order: the run's facts, each rule with its figure, who noticed, what was offered; then rates and latencies of all,
+    of each cell and of each class; the generator's own state, Locust's statistics, and the conditions.
+    """
     passed = document["passed"]
     facts = run.facts
     parts = [
