@@ -127,8 +127,8 @@ def _phases(phases: Sequence[tuple[str, float, Figures]]) -> list[dict[str, Any]
 def page_of(run: Run, document: Mapping[str, Any]) -> str:
     """The whole page; it loads nothing from anywhere.
 
-    In order: the run's facts, each rule with its figure, who noticed, what was offered; then rates and latencies of all,
-    of each cell and of each class; the generator's own state, Locust's statistics, and the conditions.
+    In order: the run's facts, each rule with its figure, who noticed, what was offered; rates and latencies of all, of
+    each cell and of each class; the generator's own state, Locust's statistics, the conditions.
     """
     passed = document["passed"]
     facts = run.facts
