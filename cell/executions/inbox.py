@@ -197,6 +197,9 @@ class Inbox:
             except DatabaseFailure as error:
                 await self._pause("intake", error)
         await self._fault_points.reach("executions.after_inbox_commit")
+        for report in batch:
+            if report.order_id is not None and self._order_log.picks(report.order_id):
+                _log.info("report stored", extra={"order_id": report.order_id, "kind": report.kind, "seq": report.seq})
         for inbox_id, user_id in accepted.fresh:
             self._lanes.add(inbox_id, user_id)
         self._metrics.counter("cell_reports_accepted_total").labels(self._cell).inc(len(accepted.fresh))

@@ -83,7 +83,7 @@ async def test_a_request_id_finds_the_order_and_the_order_id_all_its_steps(stack
             lines(logs, f"{cell}-{process}", order_id=order_id, event=event)
             for process, event in (
                 ("worker", "instruction sent"),
-                ("worker", "report applied"),
+                ("worker", "report stored"),
                 ("relay", "order event published"),
             )
         )
