@@ -31,13 +31,14 @@ class ProcessKind(StrEnum):
     API = "api"
     WORKER = "worker"
     RELAY = "relay"
+    ARCHIVE = "archive"
     PROMETHEUS = "prometheus"
     SUPERVISOR = "supervisor"
 
 
 SERVER_KINDS = frozenset({ProcessKind.POSTGRES, ProcessKind.REDIS, ProcessKind.KAFKA})
 """Servers that others wrote and ours need. Everything else in a stack is ours and has an operator port, but for
-Prometheus, which watches: nobody waits for it."""
+Prometheus, which watches, and the archives of the databases' log: nobody waits for them."""
 
 
 class Profile(StrEnum):

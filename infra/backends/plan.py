@@ -33,8 +33,10 @@ STOP_ORDER: tuple[tuple[ProcessKind, ...], ...] = (
     (ProcessKind.WORKER, ProcessKind.RELAY),
     (ProcessKind.EXCHANGE,),
     (ProcessKind.POSTGRES, ProcessKind.REDIS, ProcessKind.KAFKA),
+    (ProcessKind.ARCHIVE,),
 )
-"""Who asks stops before who answers: customers' doors first, databases last."""
+"""Who asks stops before who answers: customers' doors first, databases last; then the archives, to which a database
+sends the end of its log while it stops."""
 
 
 @dataclass(frozen=True, slots=True)
