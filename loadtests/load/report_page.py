@@ -239,8 +239,8 @@ body { font: 15px/1.5 system-ui, sans-serif; max-width: 1080px; margin: 2em auto
 table { border-collapse: collapse; margin: .5em 0 1em; } td, th { padding: .2em .6em; text-align: left; }
 tr:nth-child(even) { background: #f6f8fa; } th { border-bottom: 1px solid #d0d7de; }
 .scrolled { overflow-x: auto; } th { white-space: nowrap; } td, th { vertical-align: top; }
-.words { color: #57606a; }
-.noticed { background: #fff1e5; min-width: 9em; } .kept { color: #1a7f37; } .broken { color: #d1242f; font-weight: 600; }
+.words { color: #57606a; } .noticed { background: #fff1e5; min-width: 9em; }
+.kept { color: #1a7f37; } .broken { color: #d1242f; font-weight: 600; }
 .plot { width: 640px; display: block; }
 .plot text { font: 11px system-ui, sans-serif; fill: #57606a; } .plot .title { fill: #1f2328; font-weight: 600; }
 .plot .scale { text-anchor: end; } .plot .phase { text-anchor: middle; } .plot .grid { stroke: #eaeef2; }
