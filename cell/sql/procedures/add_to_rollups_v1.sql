@@ -26,10 +26,13 @@ begin
                coalesce(sum(e.last_qty_micros::numeric * e.last_px_micros)
                         filter (where e.exec_id is not null and e.reason in ('fill', 'late fill')), 0) as volume
           from unnest(p_user_ids, p_order_ids, p_order_event_seqs) g (user_id, order_id, seq)
-          join order_events e on e.user_id = g.user_id and e.order_id = g.order_id and e.seq = g.seq
+         cross join lateral (   -- the event, then its order; without `offset 0` all events of the order are read
+            select e.* from order_events e
+             where e.user_id = g.user_id and e.order_id = g.order_id and e.seq = g.seq
+               and ((e.seq = 3 and e.from_status = 'validated') or (e.exec_id is not null and e.reason <> 'superseded')
+                    or (e.to_status = 'rejected' and e.from_status <> 'rejected'))
+            offset 0) e
           join orders o on o.user_id = e.user_id and o.order_id = e.order_id
-         where (e.seq = 3 and e.from_status = 'validated') or (e.exec_id is not null and e.reason <> 'superseded')
-            or (e.to_status = 'rejected' and e.from_status <> 'rejected')
          group by 1, 2
       ) f;
     if counted is not null then
