@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from uuid import UUID
 
 from cell.leadership import Task, check, leading, start_term
-from cell.outbox.batch import Prepared, confirmed_ids, prepare, refused_users
+from cell.outbox.batch import Prepared, confirmed_rows, prepare, refused_users
 from cell.outbox.claim import BATCH_ROWS_MAX, Backlog, claim_batch, read_backlog
 from cell.outbox.event_types import LEDGER_STREAM, ORDER_STREAM
 from cell.outbox.metrics import RELAY_METRICS
@@ -174,8 +174,7 @@ class Relay:
         if refusals is None:
             return 0
         await self._faults.reach(AFTER_PRODUCE)
-        ids = confirmed_ids(rows, prepared, refusals)
-        await delete_published(connection, ids, term=term)
+        await delete_published(connection, confirmed_rows(rows, prepared, refusals), term=term)
         self._count(prepared, refusals)
         if refusals:
             self._fail("refused", f"{len(refusals)} events refused, first: {refusals[0].reason}")
