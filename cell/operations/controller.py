@@ -35,6 +35,7 @@ class EndSessionsRequest(ReasonRequest, forbid_unknown_fields=True):
 _profile_decoder = msgspec.json.Decoder(ProfileRequest)
 _end_sessions_decoder = msgspec.json.Decoder(EndSessionsRequest)
 _REPORT_ID_MAX: Final = 2**63 - 1
+"""Of a bigint column: a larger number names no report."""
 _SECONDS_MAX: Final = 32_503_680_000  # the year 3000: beyond it is a mistake, and soon no time at all
 
 

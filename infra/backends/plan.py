@@ -6,7 +6,7 @@ nothing else of them is known. No password stands in a command or a setting.
 """
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,8 +33,24 @@ STOP_ORDER: tuple[tuple[ProcessKind, ...], ...] = (
     (ProcessKind.WORKER, ProcessKind.RELAY),
     (ProcessKind.EXCHANGE,),
     (ProcessKind.POSTGRES, ProcessKind.REDIS, ProcessKind.KAFKA),
+    (ProcessKind.ARCHIVE,),
 )
-"""Who asks stops before who answers: customers' doors first, databases last."""
+"""Who asks stops before who answers: customers' doors first, databases last; then the archives, to which a database
+sends the end of its log while it stops."""
+
+RENEWAL_ORDER: tuple[frozenset[ProcessKind], ...] = (
+    frozenset({ProcessKind.POSTGRES, ProcessKind.REDIS, ProcessKind.KAFKA, ProcessKind.ARCHIVE}),
+    frozenset({ProcessKind.API, ProcessKind.WORKER, ProcessKind.RELAY}),
+    frozenset({ProcessKind.EXCHANGE, ProcessKind.PROMETHEUS}),
+    frozenset({ProcessKind.ROUTER}),
+)
+"""Who is renewed first when many are, and within a stage in the order of the plan, cell by cell. An app server of the
+first cell finds out settings that do not work; the routers, whom everybody meets, come when all else is well."""
+
+
+def in_renewal_order(processes: Iterable[ProcessSpec]) -> tuple[str, ...]:
+    known = list(processes)
+    return tuple(process.name for stage in RENEWAL_ORDER for process in known if process.kind in stage)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +152,13 @@ _ROUTER_LIMITS = {
 }
 
 
+def _admission(spec: StackSpec) -> dict[str, str]:
+    """Clients are spread over the routers, so each has an equal part of a cell's rate."""
+    if not spec.admission_rate:
+        return {}
+    return {"ROUTER_ADMISSION__ORDERS_PER_S": f"{spec.admission_rate / spec.routers:.6g}"}
+
+
 def _router(addresses: Addresses, places: Places, name: str) -> ProcessSpec:
     spec = addresses.spec
     settings = {
@@ -146,6 +169,7 @@ def _router(addresses: Addresses, places: Places, name: str) -> ProcessSpec:
         "ROUTER_MAP_FILE": str(places.maps / f"{name}.map"),
         "ROUTER_KEYS_DIR": str(places.keys),
         **_clock("ROUTER", spec),
+        **_admission(spec),
         **(_ROUTER_LIMITS if spec.profile is Profile.LOCAL else {}),
     }
     return _ours(name, ProcessKind.ROUTER, (places.python, "-m", "router", "serve"), settings, addresses)

@@ -37,7 +37,8 @@ Progress = Callable[[str, int, int], None]
 async def prepare_accounts(
     router_url: str, view: OperatorView, path: Path, count: int, meme: str, progress: Progress
 ) -> AccountFile:
-    """At least `count` accounts in the file, of every class in its share, with cash, shares and a fresh token."""
+    """At least `count` accounts in the file, of every class in its share, with cash, shares and a fresh token. Raises
+    AccountFileRefused."""
     stack = str((await view.json("status"))["stack"])
     kept = _kept(path, stack)
     async with RouterClient(router_url, connections=AT_ONCE) as router:

@@ -241,13 +241,13 @@ async def test_an_unknown_email_goes_the_same_way_as_a_known_one(world: World) -
 async def test_a_cell_that_makes_guesses_wait_is_passed_on_with_the_time(world: World) -> None:
     for cell in world.cells.values():
 
-        async def put_off(_: Any, writer: asyncio.StreamWriter) -> None:
+        async def come_again(_: Any, writer: asyncio.StreamWriter) -> None:
             body = b'{"code":"RATE_LIMITED","detail":"too many logins","status":429}'
             writer.write(
                 b"HTTP/1.1 429 Too Many Requests\r\nretry-after: 37\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
             )
 
-        cell.cell.behave = put_off
+        cell.cell.behave = come_again
     got = await world.tokens(grant_type="password", email="ann@example.com", password="correct horse")
     assert (got.status, got.code, got.headers["retry-after"]) == (429, "RATE_LIMITED", "37")
 

@@ -70,6 +70,16 @@ def test_a_rehearsal_is_production_but_for_its_clock() -> None:
     assert limits == [], "the router's own defaults"
 
 
+def test_the_routers_share_the_rate_that_a_cell_admits() -> None:
+    variable = "ROUTER_ADMISSION__ORDERS_PER_S"
+    for routers in (1, 3):
+        processes = planned(replace(TWO_CELLS, routers=routers, admission_rate=90.0)).values()
+        said = [process.environment[variable] for process in processes if process.kind is ProcessKind.ROUTER]
+        assert said == [f"{90 / routers:g}"] * routers
+        assert not [each for each in processes if variable in each.environment and each.kind is not ProcessKind.ROUTER]
+    assert variable not in planned()["router-1"].environment
+
+
 def test_every_process_has_ports_of_its_own() -> None:
     processes = planned().values()
     ports = [port for process in processes for port in (process.port, process.operator_port) if port is not None]
@@ -81,7 +91,7 @@ def test_every_process_has_ports_of_its_own() -> None:
 def test_an_address_names_the_passfile_and_no_password() -> None:
     form = re.compile(r"postgresql://\w+@127\.0\.0\.1:\d+/\w+\?passfile=/state/local-1/secrets/pgpass")
     dsns = [dsn for server in make_addresses(make(), FOLDER).dsns.values() for dsn in server.values()]
-    assert len(dsns) == 9
+    assert len(dsns) == 10
     assert all(form.fullmatch(dsn) for dsn in dsns)
 
 

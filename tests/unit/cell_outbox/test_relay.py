@@ -130,7 +130,7 @@ def test_a_refused_event_keeps_its_row_and_all_later_ones_of_the_user() -> None:
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.booleans()), max_size=20))
-def test_what_is_deleted_of_a_user_is_always_his_oldest(plan: list[tuple[str, bool]]) -> None:
+def test_what_is_deleted_of_a_user_is_always_the_oldest(plan: list[tuple[str, bool]]) -> None:
     """Otherwise the outbox would have a hole, and a later event would come before an earlier one for good."""
     rows = [row(number, user) for number, (user, _) in enumerate(plan)]
     prepared = prepare(rows, cell="c", topic_prefix="")
