@@ -69,15 +69,15 @@ async def leader_of(database: TestDatabase) -> AsyncIterator[Leader]:
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
 async def test_sums_are_those_of_the_events_whatever_the_relay_repeats(cell_database: TestDatabase, seed: int) -> None:
-    dice = random.Random(seed)
+    chance = random.Random(seed)
     async with connected(cell_database) as connection, leader_of(cell_database) as leader:
         books = CellBooks(connection, seed=seed)
         await books.open_users(24)
         for _ in range(3):
             await books.play(48)
-            await books.deposit(books.users[:5], dice.randrange(1, 10**9))
-            while ids := await leader.pending(dice.choice([1, 7, 60, 300])):
-                fate = dice.choice(["plain", "killed before", "rolled back", "repeated", "both", "some"])
+            await books.deposit(books.users[:5], chance.randrange(1, 10**9))
+            while ids := await leader.pending(chance.choice([1, 7, 60, 300])):
+                fate = chance.choice(["plain", "killed before", "rolled back", "repeated", "both", "some"])
                 if fate == "killed before":  # published, and never deleted: the next round names them again
                     continue
                 if fate == "rolled back":  # a deletion that had not reached the disk
@@ -87,7 +87,7 @@ async def test_sums_are_those_of_the_events_whatever_the_relay_repeats(cell_data
                     counts = await asyncio.gather(leader.delete(ids, 0), leader.delete(ids, 1))
                     assert sum(counts) == len(ids)
                 elif fate == "some":  # an event was refused: what its user wrote later stays, whoever names it
-                    await leader.delete([row_id for row_id in ids if dice.random() < 0.7])
+                    await leader.delete([row_id for row_id in ids if chance.random() < 0.7])
                 else:
                     await leader.delete(ids)
                 if fate == "repeated":
