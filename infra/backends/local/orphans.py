@@ -20,7 +20,7 @@ from infra.backends.local.record import replace_file
 from infra.backends.local.supervisor import TOKEN_VARIABLE
 
 _TERM_WAIT_S = 12.0
-"""For an orderly end: a worker and a relay drain for four and five seconds."""
+"""For an orderly end: the longest drain is a router's, ten seconds."""
 _KILL_WAIT_S = 5.0
 """For the kernel to have ended what was killed."""
 _START_TOLERANCE_S = 0.02
