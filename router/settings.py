@@ -180,5 +180,8 @@ class RouterSettings(BaseSettings):
     drain_notice_s: float = Field(default=0.0, ge=0)
     """How long to go on accepting while already not ready. Where a balancer probes readiness: its interval, so that
     it has gone elsewhere before the socket closes."""
+    reload_command: str = ""
+    """What becomes the next image at SIGHUP, as a shell would write it; empty: the same program with the same settings.
+    Whoever started this image may have other settings for the next one."""
     listen_fd: int | None = None
     """The listening socket of the process image before this one (a reload); never set by hand."""

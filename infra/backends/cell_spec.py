@@ -40,6 +40,8 @@ SERVER_KINDS = frozenset({ProcessKind.POSTGRES, ProcessKind.REDIS, ProcessKind.K
 """Servers that others wrote and ours need. Everything else in a stack is ours and has an operator port, but for
 Prometheus, which watches, and the archives of the databases' log: nobody waits for them."""
 
+OUR_KINDS = frozenset(ProcessKind) - SERVER_KINDS - {ProcessKind.SUPERVISOR}
+
 
 class Profile(StrEnum):
     """Which settings a new stack takes for what was not said, and whether its clock may be shifted."""

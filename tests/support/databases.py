@@ -91,7 +91,9 @@ def build_control_template(server: PostgresServer) -> Template:
 
 
 def _database(server: PostgresServer, roles: DatabaseRoles, name: str) -> TestDatabase:
-    owner, service, auditor = (server.dsn(role, _PASSWORD, name) for role in roles.all)
+    owner, service, auditor = (
+        server.dsn(role, _PASSWORD, name) for role in (roles.owner, roles.service, roles.auditor)
+    )
     return TestDatabase(name, owner, service, auditor, server.dsn(server.user, server.password, name))
 
 

@@ -75,6 +75,9 @@ class StackFolder:
     def process_record(self) -> Path:
         return self.run / "processes.json"
 
+    def launch(self, name: str) -> Path:
+        return self.run / "launch" / f"{name}.json"
+
     @property
     def logs(self) -> Path:
         return self.root / "log"
@@ -114,7 +117,8 @@ class StackFolder:
         read.
         """
         self.root.mkdir(mode=0o711, parents=True, exist_ok=True)
-        for folder in (self.keys, self.secrets, self.run, self.maps, self.supervisor_socket.parent):
+        launch = self.launch("").parent
+        for folder in (self.keys, self.secrets, self.run, launch, self.maps, self.supervisor_socket.parent):
             folder.mkdir(mode=0o700, exist_ok=True)
         self.logs.mkdir(mode=0o755, exist_ok=True)
         (self.root / "data").mkdir(mode=0o711, exist_ok=True)
