@@ -76,16 +76,16 @@ async def leader_of(database: TestDatabase) -> AsyncIterator[Leader]:
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
 async def test_sums_are_those_of_the_events_whatever_the_relay_repeats(cell_database: TestDatabase, seed: int) -> None:
-    dice = random.Random(seed)
+    chance = random.Random(seed)
     async with connected(cell_database) as connection, leader_of(cell_database) as leader:
         books = CellBooks(connection, seed=seed)
         await books.open_users(24)
         for _ in range(3):
             await books.play(48)
-            await books.deposit(books.users[:5], dice.randrange(1, 10**9))
-            while claimed := await leader.pending(dice.choice([1, 7, 60, 300])):
-                fate = dice.choice(["plain", "killed before", "rolled back", "repeated", "both", "overlap", "some"])
-                counts = dice.random() < 0.7
+            await books.deposit(books.users[:5], chance.randrange(1, 10**9))
+            while claimed := await leader.pending(chance.choice([1, 7, 60, 300])):
+                fate = chance.choice(["plain", "killed before", "rolled back", "repeated", "both", "overlap", "some"])
+                counts = chance.random() < 0.7
                 if fate == "killed before":  # published, and never deleted: the next round names them again
                     continue
                 if fate == "rolled back":  # a deletion that had not reached the disk
@@ -98,7 +98,7 @@ async def test_sums_are_those_of_the_events_whatever_the_relay_repeats(cell_data
                     first = await leader.delete(claimed[: len(claimed) // 2])
                     assert first + await leader.delete(claimed, 1) == len(claimed)
                 elif fate == "some":  # an event was refused: what its user wrote later stays, whoever names it
-                    await leader.delete([row for row in claimed if dice.random() < 0.7], counts=counts)
+                    await leader.delete([row for row in claimed if chance.random() < 0.7], counts=counts)
                 else:
                     await leader.delete(claimed, counts=counts)
                 if fate == "repeated":

@@ -61,7 +61,9 @@ from infra.runtime.kafka_admin import ensure_topics
 
 SUPERVISOR = "supervisor"
 _SHUTDOWN_WAIT_S = 60.0
+"""For supervisord to end what it runs: longer than the slowest process may take to stop."""
 _TOPICS_TIMEOUT_S = 30.0
+"""For the broker to make them; one that has just started takes seconds."""
 _RUNNING = ("running", "starting", "backoff", "stopping")
 _EXTERNAL = ("REDIS_URL", "KAFKA_BOOTSTRAP_SERVERS", "KAFKA_TOPIC_PREFIX")
 
