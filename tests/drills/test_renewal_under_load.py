@@ -140,7 +140,7 @@ async def at_rest(stack: Stack) -> None:
 
     async def all_sent() -> bool:
         with psycopg.connect(stack.env()["CELL_1_DSN"]) as auditor:
-            query = "select count(*) from brokerage.orders where status in ('funds_held', 'routed')"
+            query = "select count(*) from brokerage.orders where status = 'funds_held'"
             return auditor.execute(query).fetchone() == (0,)
 
     await eventually(all_sent)
