@@ -58,7 +58,9 @@ from infra.backends.topics import PARTITIONS, stack_topics
 from infra.runtime.kafka_admin import ensure_topics
 
 _SHUTDOWN_WAIT_S = 60.0
+"""For supervisord to end what it runs: longer than the slowest process may take to stop."""
 _TOPICS_TIMEOUT_S = 30.0
+"""For the broker to make them; one that has just started takes seconds."""
 _RUNNING = ("running", "starting", "backoff", "stopping")
 
 

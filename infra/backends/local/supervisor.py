@@ -25,6 +25,7 @@ from infra.backends.local.record import replace_file
 
 TOKEN_VARIABLE = "CELL_BROKERAGE_STACK_TOKEN"
 _RETRIES_FOR_EVER = 1_000_000
+"""supervisord counts starts that failed and gives up; a process of a stack is never given up."""
 _LOG_BYTES_MAX = "20MB"
 
 
