@@ -8,6 +8,7 @@ The stacks of drills stay on the disk: they write more, and wait for it as a rea
 import os
 import shutil
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -24,6 +25,7 @@ def memory_folder() -> Path | None:
     if not os.access(_MEMORY, os.W_OK):
         return None
     for left in _MEMORY.glob("cell-brokerage-*"):
-        if time.time() - left.stat().st_mtime > _LEFT_BEHIND_S:
-            shutil.rmtree(left, ignore_errors=True)
+        with suppress(FileNotFoundError):  # another run ends just now
+            if time.time() - left.stat().st_mtime > _LEFT_BEHIND_S:
+                shutil.rmtree(left, ignore_errors=True)
     return _MEMORY if shutil.disk_usage(_MEMORY).free >= _FREE_MIN_BYTES else None
