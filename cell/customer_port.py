@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl
 from cell import errors
 from cell.caller import Answer, Caller, idempotency_key
 from cell.ownership.guard import RouteGuard
-from cell.request_figures import RequestFigures, Route
+from cell.request_figures import RequestFigures
 from infra.runtime import deadline
 from infra.runtime.logs import TRACE_HEADER, bind_request
 from infra.runtime.methods import Methods, as_get
@@ -120,8 +120,8 @@ class CustomerPort:
         out += [(b"content-type", content), (b"content-length", b"%d" % len(answer_body))]
         await send({"type": "http.response.start", "status": status, "headers": out})
         await send({"type": "http.response.body", "body": answer_body, "more_body": False})
-        route = Route.PLACE if order_id is None else Route.CANCEL
-        self._figures.answered(route, status, time.perf_counter() - began_s)
+        figures = self._figures.place if order_id is None else self._figures.cancel
+        figures.answered(status, time.perf_counter() - began_s)
 
     async def _body(self, receive: Receive) -> bytes:
         message = await receive()
@@ -154,7 +154,7 @@ class CustomerPort:
         with on_behalf_of(self._guard.user_of(headers.get(b"x-route-token"))):
             await self._litestar(as_get(scope), receive, send_marked)
         if status:
-            self._figures.answered(Route.OTHER, status, time.perf_counter() - began_s)
+            self._figures.other.answered(status, time.perf_counter() - began_s)
 
 
 def _one_spelling(path: str) -> str:

@@ -30,7 +30,7 @@ class UpstreamSettings(BaseModel):
     holds no more than these."""
     user_in_flight_max: int = Field(default=16, ge=1)
     """Of them one customer's, of each kind: many times their rate, as a request takes milliseconds; more would
-    only wait in the cell instead of here. It takes sixteen customers who do their utmost to fill a cell's places."""
+    only wait in the cell instead of here. It takes sixteen customers who do their utmost to take a cell's permits."""
     queue_max: int = Field(default=512, ge=0)
     """Requests of one kind waiting for a place; beyond that the cell is overloaded and waiting only makes the answer
     late. Customers are served round robin, and when the queue is full the longest of them loses its newest."""

@@ -251,7 +251,7 @@ class Inbox:
             self._finish(inbox_id)
 
     async def _apply_apart(self, inbox_ids: list[int], error: CallFailed) -> None:
-        """Find the poison report of the batch: each one alone, and that one aside."""
+        """Find the poison report of the batch: each one alone, and that one into quarantine."""
         if len(inbox_ids) > 1:
             for inbox_id in inbox_ids:
                 await self._apply([inbox_id])

@@ -146,7 +146,7 @@ class OperatorChanges(Controller):
         pool: NamedDependency[Pool],
         clock: NamedDependency[Clock],
     ) -> dict[str, Any]:
-        """Have a report that was put aside judged again. It leaves the quarantine, so it is never retried twice."""
+        """Have a quarantined report judged again. It leaves the quarantine, so it is never retried twice."""
         body = await read_body(reason_decoder, request)
         row = None
         if 0 < report_id <= _REPORT_ID_MAX:

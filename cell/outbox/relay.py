@@ -18,7 +18,7 @@ from uuid import UUID
 
 from cell.leadership import Task, check, leading, start_term
 from cell.order_log import OrderLog
-from cell.outbox.batch import Prepared, confirmed_ids, prepare, refused_users
+from cell.outbox.batch import Prepared, confirmed_rows, prepare, refused_users
 from cell.outbox.claim import BATCH_ROWS_MAX, Backlog, claim_batch, read_backlog
 from cell.outbox.event_types import LEDGER_STREAM, ORDER_STREAM, OutboxRow
 from cell.outbox.metrics import RELAY_METRICS
@@ -177,10 +177,10 @@ class Relay:
         if refusals is None:
             return 0
         await self._faults.reach(AFTER_PRODUCE)
-        ids = confirmed_ids(rows, prepared, refusals)
-        await delete_published(connection, ids, term=term)
+        confirmed = confirmed_rows(rows, prepared, refusals)
+        await delete_published(connection, confirmed, term=term)
         self._count(prepared, refusals)
-        self._leave_lines(rows, set(ids))
+        self._leave_lines(confirmed)
         if refusals:
             first = rows[prepared.row_of_message[refusals[0].index]]
             self._fail("refused", f"{len(refusals)} events refused, first: {refusals[0].reason}", first)
@@ -252,10 +252,10 @@ class Relay:
         for stream, topic in zip((ORDER_STREAM, LEDGER_STREAM), topics, strict=True):
             self._metrics.counter("cell_outbox_published_events_total").labels(self._cell, stream).inc(counts[topic])
 
-    def _leave_lines(self, rows: list[OutboxRow], confirmed: set[int]) -> None:
-        for row in rows:
+    def _leave_lines(self, confirmed: list[OutboxRow]) -> None:
+        for row in confirmed:
             step = row.step
-            if step is not None and row.id in confirmed and self._order_log.picks_text(step.order_id):
+            if step is not None and self._order_log.picks_text(step.order_id):
                 _log.info("order event published", extra={"status": step.to_status, **_ids(row)})
 
     def _fail(self, result: str, reason: str, row: OutboxRow | None = None) -> None:

@@ -19,7 +19,7 @@ _CELL_NAME_LENGTH_MAX = 32
 
 
 class SpecInvalid(Exception):
-    """The wish cannot be a stack; says which part and why."""
+    """No stack can be like this; says which part and why."""
 
 
 class ProcessKind(StrEnum):

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 import anyio
 import psutil
+import psycopg
 import pytest
 
 from infra.backends import catalog
@@ -131,7 +132,25 @@ async def test_a_change_of_settings_costs_no_request(own: Stack) -> None:
     untouched = {name for name, row in after.items() if row["kind"] not in ("api", "worker", "relay")}
     assert {name: after[name]["pid"] for name in untouched} == {name: before[name]["pid"] for name in untouched}
     assert all(after[name]["port"] == before[name]["port"] for name in before)
-    own.must("cells", "check", "cell-1")
+    await at_rest(own)
+
+
+async def at_rest(stack: Stack) -> None:
+    """What customers asked for went to the venue and to Kafka, whoever led meanwhile, and the books are right."""
+
+    async def all_sent() -> bool:
+        with psycopg.connect(stack.env()["CELL_1_DSN"]) as auditor:
+            query = "select count(*) from brokerage.orders where status = 'funds_held'"
+            return auditor.execute(query).fetchone() == (0,)
+
+    await eventually(all_sent)
+
+    async def all_published() -> bool:
+        done = await anyio.to_thread.run_sync(lambda: stack.run("events", "count", "--cell", "cell-1"))
+        return done.exit_code == 0
+
+    await eventually(all_published, within_s=60.0)
+    await anyio.to_thread.run_sync(lambda: stack.must("cells", "check", "cell-1"))
 
 
 async def test_a_killed_up_is_finished_by_the_next(own: Stack) -> None:

@@ -1,6 +1,7 @@
 """Archiving: nothing is lost or changed, customers see what they saw, reports of the past still meet what is known."""
 
 import asyncio
+import dataclasses
 import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from infra.runtime.release_code import release_code
 from infra.runtime.settings import PostgresSettings
 from tests.integration.test_ledger_checks import CORRUPTIONS, fill_books, found_by
 from tests.support.cell_books import MICROS, SYMBOLS, CellBooks, PlacedOrder
-from tests.support.databases import TestDatabase
+from tests.support.databases import Template, TestDatabase
 
 pytestmark = pytest.mark.anyio
 
@@ -83,21 +84,31 @@ class Archive:
         return {check.name: check.sample for check in trial.checks if check.violations}
 
 
+@pytest.fixture(scope="module")
+async def played(cell_template: Template) -> AsyncIterator[tuple[Template, CellBooks]]:
+    """A trading day and its books, published. Played once: every test has a copy."""
+    with cell_template.clone() as database:
+        database.rehearse("9 days")
+        async with await psycopg.AsyncConnection.connect(database.service_dsn, autocommit=True) as connection:
+            books = CellBooks(connection, seed=23)
+            await books.open_users(16)
+            await books.play(250)
+        async with await psycopg.AsyncConnection.connect(database.superuser_dsn, autocommit=True) as root:
+            await root.execute("delete from brokerage.outbox")
+        yield dataclasses.replace(cell_template, name=database.name), books
+
+
 @pytest.fixture
-async def day(cell_database: TestDatabase) -> AsyncIterator[Archive]:
-    cell_database.rehearse("9 days")
-    async with (
-        await psycopg.AsyncConnection.connect(cell_database.superuser_dsn, autocommit=True) as root,
-        make_pool(PostgresSettings(dsn=cell_database.service_dsn), "test-archive") as pool,
-        make_pool(PostgresSettings(dsn=cell_database.service_dsn, clock_offset_s=AHEAD_S), "archivist") as archivist,
-        pool.connection() as connection,
-    ):
-        books = CellBooks(connection, seed=23)
-        await books.open_users(16)
-        await books.play(250)
-        made = Archive(books, pool, archivist, root)
-        await made.publish()
-        yield made
+async def day(played: tuple[Template, CellBooks]) -> AsyncIterator[Archive]:
+    template, books = played
+    with template.clone() as database:
+        async with (
+            await psycopg.AsyncConnection.connect(database.superuser_dsn, autocommit=True) as root,
+            make_pool(PostgresSettings(dsn=database.service_dsn), "test-archive") as pool,
+            make_pool(PostgresSettings(dsn=database.service_dsn, clock_offset_s=AHEAD_S), "archivist") as archivist,
+            pool.connection() as connection,
+        ):
+            yield Archive(books.on(connection), pool, archivist, root)
 
 
 async def test_rows_move_unchanged_and_the_books_still_prove(day: Archive) -> None:

@@ -7,13 +7,11 @@ wait for each other.
 
 import asyncio
 import fcntl
-import os
 import shutil
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from infra.backends.addresses import KAFKA, PROMETHEUS, REDIS, Addresses
 from infra.backends.backend import Backend, BackendError, JobResult, Phase, Redirect, Report, Step, quiet
@@ -26,13 +24,13 @@ from infra.backends.local.archive import archive_process_name
 from infra.backends.local.backups import LocalBackups
 from infra.backends.local.commands import clean_environment, run_command
 from infra.backends.local.examine import examine_machine, examine_stack
+from infra.backends.local.external import external_servers
 from infra.backends.local.folders import StackFolder, cache_root
 from infra.backends.local.java import Java, locate_java
 from infra.backends.local.kafka_jars import locate_jars
 from infra.backends.local.launching import as_supervised, is_launched, launcher_command, write_launch
 from infra.backends.local.orphans import end_orphans, find_orphans, note_processes, read_noted, wait_gone
-from infra.backends.local.ports import is_free, port_registry
-from infra.backends.local.process_facts import own_memory_bytes, tree_memory_bytes, uptime_s
+from infra.backends.local.ports import is_free, port_registry, port_registry_path
 from infra.backends.local.processes import (
     EXCHANGE_DATA,
     Tools,
@@ -47,8 +45,8 @@ from infra.backends.local.record import StackRecord, load_json, load_record, new
 from infra.backends.local.redis import locate_redis_server
 from infra.backends.local.renewal import Renewal, runs_otherwise
 from infra.backends.local.stand_in import PORT_NAMES, STAND_IN
+from infra.backends.local.status import SUPERVISOR, process_row, supervisor_row
 from infra.backends.local.supervisor import (
-    Supervised,
     SupervisorAway,
     SupervisorClient,
     render_config,
@@ -59,15 +57,11 @@ from infra.backends.plan import STOP_ORDER, in_renewal_order, job_command, port_
 from infra.backends.topics import PARTITIONS, stack_topics
 from infra.runtime.kafka_admin import ensure_topics
 
-SUPERVISOR = "supervisor"
 _SHUTDOWN_WAIT_S = 60.0
+"""For supervisord to end what it runs: longer than the slowest process may take to stop."""
 _TOPICS_TIMEOUT_S = 30.0
+"""For the broker to make them; one that has just started takes seconds."""
 _RUNNING = ("running", "starting", "backoff", "stopping")
-_EXTERNAL = ("REDIS_URL", "KAFKA_BOOTSTRAP_SERVERS", "KAFKA_TOPIC_PREFIX")
-
-
-def port_registry_path() -> Path:
-    return cache_root() / "ports.json"
 
 
 def open_local(stack: str, state_root: Path, report: Report) -> "LocalBackend":
@@ -98,6 +92,7 @@ class LocalBackend(Backend):
         return self.record().spec
 
     def record(self) -> StackRecord:
+        """The record of this stack. Raises BackendError if there is none."""
         record = load_record(self.folder.record)
         if record is None:
             raise BackendError(f"there is no stack {self.stack}: start one with `shardctl up`")
@@ -307,12 +302,7 @@ class LocalBackend(Backend):
     # ---- servers, secrets, jobs ----------------------------------------------------------------------------------
 
     def external_servers(self) -> Mapping[str, str]:
-        """From the environment. Those of our own stacks do not count: `status -o env` exports the same names, and a
-        second stack must not join the first one's Kafka by accident."""
-        named = {name: os.environ[name] for name in _EXTERNAL if os.environ.get(name)}
-        servers = {name: named[name] for name in ("REDIS_URL", "KAFKA_BOOTSTRAP_SERVERS") if name in named}
-        own = {name for name, address in servers.items() if _is_own_port(address)}
-        return {name: value for name, value in named.items() if name not in own}
+        return external_servers()
 
     async def reconcile_roles(self, server: str) -> None:
         """What a server's roles may do, as this release means it: a data directory of an older one is mended here."""
@@ -383,7 +373,8 @@ class LocalBackend(Backend):
     # ---- stop ----------------------------------------------------------------------------------------------------
 
     async def stop(self) -> None:
-        """Everything in order, customers' doors first; then whatever an earlier supervisord left behind."""
+        """Everything in order, customers' doors first; then whatever an earlier supervisord left behind. Raises
+        BackendError."""
         try:
             pid = await self._supervisor.identify()
             await self.stop_processes(tuple(await self._supervisor.processes()))
@@ -396,6 +387,8 @@ class LocalBackend(Backend):
             await self.end_orphans()
 
     async def stop_processes(self, names: Sequence[str]) -> None:
+        if not await self.is_running():
+            return
         kinds = {process.name: process.kind for process in await self.plan()} | {STAND_IN: ProcessKind.API}
         seen = await self._supervisor.processes()
         running = [name for name in names if name in seen and seen[name].state in _RUNNING]
@@ -439,42 +432,5 @@ class LocalBackend(Backend):
         planned = list(await self.plan())
         if STAND_IN in seen and seen[STAND_IN].pid:
             planned.append(ProcessSpec(STAND_IN, ProcessKind.API, ()))
-        rows = await asyncio.to_thread(lambda: [_row(process, seen.get(process.name)) for process in planned])
-        return (_supervisor_row(supervisor_pid), *rows)
-
-
-def _row(process: ProcessSpec, seen: Supervised | None) -> ProcessStatus:
-    running = seen is not None and seen.pid is not None
-    return ProcessStatus(
-        name=process.name,
-        kind=process.kind,
-        cell=process.cell,
-        state=seen.state if seen else "stopped",
-        pid=seen.pid if seen else None,
-        port=process.port if process.port is not None else process.operator_port,
-        operator_port=process.operator_port,
-        uptime_s=max(0.0, seen.now - seen.started_at) if seen and running else None,
-        rss_bytes=tree_memory_bytes(seen.pid) if seen and seen.pid else None,
-        detail=seen.detail if seen and seen.state not in ("running", "stopped") else "",
-    )
-
-
-def _supervisor_row(pid: int | None) -> ProcessStatus:
-    return ProcessStatus(
-        name=SUPERVISOR,
-        kind=ProcessKind.SUPERVISOR,
-        cell=None,
-        state="running" if pid else "stopped",
-        pid=pid,
-        port=None,
-        operator_port=None,
-        uptime_s=uptime_s(pid) if pid else None,
-        rss_bytes=own_memory_bytes(pid) if pid else None,
-    )
-
-
-def _is_own_port(address: str) -> bool:
-    """Is this a port of a stack of ours? `status -o env` exports the very names by which others' servers are given."""
-    parts = urlsplit(address if "//" in address else f"//{address}")
-    with port_registry(port_registry_path()) as registry:
-        return parts.hostname in ("127.0.0.1", "localhost") and registry.is_claimed(parts.port or 0)
+        rows = await asyncio.to_thread(lambda: [process_row(process, seen.get(process.name)) for process in planned])
+        return (supervisor_row(supervisor_pid), *rows)

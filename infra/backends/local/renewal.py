@@ -53,17 +53,17 @@ class Renewal:
             await self.finish(timeout_s, redirect)
         else:
             await self.replace(process)
-            await self._await(process, timeout_s, self.report)
+            await self._await(process, timeout_s)
         self.report(Step(name, Phase.READY, "renewed"))
 
     async def finish(self, timeout_s: float, redirect: Redirect) -> None:
-        """Give back what a stand-in does, if there is one, and end it."""
+        """Give back what a stand-in does, if there is one, and end it. Raises BackendError."""
         if not await self.stand_in_pid():
             return
         process = self.processes.get(stands_in_for(self.folder.launch(STAND_IN)))
         if process is not None and process.kind is not ProcessKind.ROUTER:
             try:
-                await self._await(process, timeout_s, quiet)
+                await self._await(process, timeout_s)
             except BackendError as error:
                 raise BackendError(
                     f"a stand-in serves for {process.name}, which is not ready itself; `shardctl up` goes on: {error}"
@@ -91,7 +91,7 @@ class Renewal:
         write_launch(instance, self.folder, for_process=process.name)
         await self.supervisor.start(STAND_IN)
         try:
-            await self._await(instance, timeout_s, quiet)
+            await self._await(instance, timeout_s)
         except BackendError as error:
             await self._end_stand_in()
             raise BackendError(
@@ -125,8 +125,8 @@ class Renewal:
             f"`shardctl logs {process.name}`"
         )
 
-    async def _await(self, process: ProcessSpec, timeout_s: float, report: Report) -> None:
-        await await_processes([process], self.supervisor, self.folder, report, timeout_s)
+    async def _await(self, process: ProcessSpec, timeout_s: float) -> None:
+        await await_processes([process], self.supervisor, self.folder, quiet, timeout_s)
 
 
 def runs_otherwise(process: ProcessSpec, pid: int) -> bool:

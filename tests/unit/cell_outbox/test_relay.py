@@ -6,7 +6,7 @@ from importlib.resources import files
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cell.outbox.batch import confirmed_ids, prepare
+from cell.outbox.batch import Prepared, confirmed_rows, prepare
 from cell.outbox.claim import BATCH_ROWS_MAX
 from cell.outbox.event_types import Entry, OrderStep, OutboxRow
 from cell.outbox.metrics import RELAY_METRICS
@@ -111,6 +111,10 @@ def test_data_speaks_the_words_of_the_api() -> None:
         {"account": "cash_held", "unit": "USD", "credit": "285.015000"},
     ]
     assert ledger.data["hash"] == "01" * 32
+
+
+def confirmed_ids(rows: list[OutboxRow], prepared: Prepared, refusals: list[Refusal]) -> list[int]:
+    return [row.id for row in confirmed_rows(rows, prepared, refusals)]
 
 
 def test_all_confirmed_rows_are_deleted() -> None:
