@@ -1,7 +1,9 @@
-"""`python -m cell serve | work | relay | migrate | fence`: the processes of one cell. Settings come from `CELL_...`."""
+"""`python -m cell serve | work | relay`: the processes of one cell; `migrate | drop-code | fence`: what its database
+carries. Settings come from `CELL_...`."""
 
 import asyncio
 import logging
+from dataclasses import asdict
 from datetime import datetime
 from typing import Annotated
 from uuid import UUID
@@ -16,11 +18,14 @@ from cell.incarnations.queries import FENCE
 from cell.outbox.relay import run_relay
 from cell.settings import CellSettings
 from infra.runtime.clock import make_clock
-from infra.runtime.database import run_statement, run_statements
+from infra.runtime.code_installer import RELEASES_MAX
+from infra.runtime.database import run_statement, run_statements, with_code
 from infra.runtime.garbage_collection import freeze_startup_objects
 from infra.runtime.logs import configure_logging
+from infra.runtime.migrator import MigrationPhase, drop_unused_code
 from infra.runtime.migrator import migrate as migrate_database
 from infra.runtime.operator_api import serving
+from infra.runtime.release_code import release_code
 from infra.runtime.shutdown import Shutdown
 
 cli = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False)
@@ -77,24 +82,44 @@ def relay() -> None:
     uvloop.run(run_relay(_settings("relay")))
 
 
-@cli.command()
-def migrate() -> None:
-    """Bring the schema and the market calendar to this release (needs CELL_POSTGRES__OWNER_DSN)."""
-    settings = _settings("migrate")
+def _owner_dsn(settings: CellSettings) -> str:
     if settings.postgres.owner_dsn is None:
         raise typer.BadParameter("set CELL_POSTGRES__OWNER_DSN: migrations run as the owner, not as the service")
-    applied = asyncio.run(migrate_database(settings.postgres.owner_dsn, package="cell"))
-    sessions = asyncio.run(write_calendar(settings.postgres.owner_dsn, make_clock(settings.clock).now()))
-    asyncio.run(run_statements(settings.postgres.owner_dsn, rehearsal_statements(settings.clock.offset_s)))
-    _log.info(
-        "schema and calendar are current",
-        extra={
-            "level": applied.level,
-            "migrations": applied.migrations,
-            "procedures": applied.procedures,
-            "sessions": sessions,
-        },
-    )
+    return settings.postgres.owner_dsn
+
+
+@cli.command()
+def migrate(
+    phase: Annotated[MigrationPhase, typer.Option(help="pre: beside running releases; post: when none is left.")] = (
+        MigrationPhase.BOTH
+    ),
+) -> None:
+    """Bring the tables, the code and the market calendar to this release (needs CELL_POSTGRES__OWNER_DSN)."""
+    settings = _settings("migrate")
+    owner_dsn = _owner_dsn(settings)
+    applied = asyncio.run(migrate_database(owner_dsn, package="cell", phase=phase))
+    facts: dict[str, object] = asdict(applied)
+    if phase is not MigrationPhase.POST:
+        with_path = with_code(owner_dsn, applied.code, f"{settings.name}-migrate")
+        facts["sessions"] = asyncio.run(write_calendar(with_path, make_clock(settings.clock).now()))
+        asyncio.run(run_statements(owner_dsn, rehearsal_statements(settings.clock.offset_s)))
+    _log.info("tables, code and calendar are current", extra=facts)
+    if applied.waiting and phase is MigrationPhase.BOTH:
+        _log.warning(
+            "migrations wait until no older release runs: then run `python -m cell migrate --phase post`",
+            extra={"waiting": applied.waiting},
+        )
+
+
+@cli.command("drop-code")
+def drop_code(
+    keep: Annotated[int, typer.Option(min=1, max=RELEASES_MAX, help="Releases left, this one among them.")] = 1,
+) -> None:
+    """Drop the code of older releases that no session uses (needs CELL_POSTGRES__OWNER_DSN). Their servers cannot come
+    back to this database without `migrate` of their own."""
+    settings = _settings("migrate")
+    dropped = asyncio.run(drop_unused_code(_owner_dsn(settings), package="cell", keep=keep))
+    _log.info("code of older releases dropped", extra={"dropped": dropped})
 
 
 @cli.command()
@@ -107,10 +132,9 @@ def fence(
 ) -> None:
     """Note that this database was restored: nothing is written until it is opened (needs CELL_POSTGRES__OWNER_DSN)."""
     settings = _settings("fence")
-    if settings.postgres.owner_dsn is None:
-        raise typer.BadParameter("set CELL_POSTGRES__OWNER_DSN: only the owner fences a cell")
+    dsn = with_code(_owner_dsn(settings), release_code("cell").schema, f"{settings.name}-fence")
     values = [UUID(incarnation), backup, datetime.fromisoformat(restored_to) if restored_to else None, actor, reason]
-    asyncio.run(run_statement(settings.postgres.owner_dsn, FENCE, values))
+    asyncio.run(run_statement(dsn, FENCE, values))
     _log.info("fenced", extra={"incarnation": incarnation, "backup": backup})
 
 

@@ -27,8 +27,8 @@ _BEGIN: Final[tuple[LiteralString, ...]] = (
 _INCARNATION: Final[LiteralString] = """
 select incarnation_id::text, opened_at is null from brokerage.incarnations order by began_at desc limit 1
 """
-_TAKE: Final[LiteralString] = "select brokerage.take_leadership_v1(%s)"
-_START_TERM: Final[LiteralString] = "select brokerage.start_term_v1(%s, %s)"
+_TAKE: Final[LiteralString] = "select take_leadership_v1(%s)"
+_START_TERM: Final[LiteralString] = "select start_term_v1(%s, %s)"
 _CHECK: Final[LiteralString] = "select 1"
 _END: Final[LiteralString] = "rollback"
 

@@ -9,7 +9,7 @@ from psycopg.rows import dict_row
 from infra.runtime.database import Pool
 from infra.runtime.procedures import call
 
-FENCE: LiteralString = "select brokerage.fence_cell_v1(%s, %s, %s, %s, %s)"
+FENCE: LiteralString = "select fence_cell_v1(%s, %s, %s, %s, %s)"
 
 _NEWEST: LiteralString = """
 select incarnation_id, began_at, backup, restored_to, actor, reason, opened_at, opened_by, opened_reason, opened_run,
@@ -21,7 +21,7 @@ select user_id from brokerage.users
  where halt_id = %(incarnation)s and owner_state = 'halted' and (%(after)s::uuid is null or user_id > %(after)s)
  order by user_id limit %(limit)s
 """
-_OPEN: LiteralString = "select outcome, figures from brokerage.open_cell_v1(%s, %s, %s, %s, %s, %s, %s)"
+_OPEN: LiteralString = "select outcome, figures from open_cell_v1(%s, %s, %s, %s, %s, %s, %s)"
 
 
 async def newest_incarnation(pool: Pool) -> dict[str, Any] | None:

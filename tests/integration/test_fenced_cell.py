@@ -14,7 +14,7 @@ from tests.support.databases import TestDatabase
 pytestmark = pytest.mark.anyio
 LOST = UUID("00000000-0000-4000-8000-00000000000a")
 KEPT = UUID("00000000-0000-4000-8000-00000000000b")
-OPEN = "select outcome, figures from brokerage.open_cell_v1(%s, %s, %s, 'exchange', 'cell-1', %s, %s)"
+OPEN = "select outcome, figures from open_cell_v1(%s, %s, %s, 'exchange', 'cell-1', %s, %s)"
 ACCOUNT = """
 insert into brokerage.users (user_id, owner_state, epoch, profile, created_at, recorded_at)
 values (%s, 'active', 1, 'retail', now(), now())
@@ -33,7 +33,7 @@ def reconcile(database: TestDatabase, verdict: str) -> UUID:
     with psycopg.connect(database.service_dsn) as service:
         found = Jsonb([])
         service.execute(
-            "select brokerage.record_reconciliation_v1(%s, clock_timestamp(), clock_timestamp(), clock_timestamp(),"
+            "select record_reconciliation_v1(%s, clock_timestamp(), clock_timestamp(), clock_timestamp(),"
             " 'me', %s, %s, %s, %s, %s)",
             [run, verdict, found, found, Jsonb({}), Jsonb({})],
         )
@@ -64,7 +64,8 @@ def test_every_table_of_the_books_is_behind_the_fence(cell_database: TestDatabas
     assert not any(guarded(cell_database).values()), "it costs an open cell nothing"
     fence(cell_database)
     fence_of = guarded(cell_database)
-    open_ones = {"brokerage.incarnations", "brokerage.reconciliations", "brokerage.privileged_acts"}
+    proofs = ("incarnations", "reconciliations", "ledger_checks", "privileged_acts")
+    open_ones = {f"brokerage.{table}" for table in proofs}
     assert {table for table, is_guarded in fence_of.items() if not is_guarded} == open_ones
     assert len(fence_of) > 30
 
@@ -74,7 +75,7 @@ def test_the_service_writes_nothing_and_the_owner_migrates(cell_database: TestDa
     with psycopg.connect(cell_database.owner_dsn) as owner:
         owner.execute(ACCOUNT, [KEPT])
     with psycopg.connect(cell_database.service_dsn) as service, pytest.raises(psycopg.DatabaseError) as refused:
-        service.execute("select brokerage.prune_idempotency_keys_v1(now(), 10)")
+        service.execute("select prune_idempotency_keys_v1(now(), 10)")
     assert refused.value.sqlstate == "RB040"
     with psycopg.connect(cell_database.service_dsn) as service:
         row = service.execute("select count(*) from brokerage.users").fetchone()
@@ -119,7 +120,7 @@ def test_whom_others_know_more_of_stays_read_only_and_the_session_goes_on(cell_d
     assert open_cell(cell_database, despite=True, halted=[LOST, uuid4()]) == "opened"
     with psycopg.connect(cell_database.owner_dsn) as owner:
         rows = owner.execute(
-            "select user_id, owner_state, halt_id, brokerage.ownership_v1(owner_state, lease_ends_at)"
+            "select user_id, owner_state, halt_id, ownership_v1(owner_state, lease_ends_at)"
             "  from brokerage.users order by user_id"
         ).fetchall()
         assert rows == [(LOST, "halted", incarnation, "USER_HALTED"), (KEPT, "active", None, None)]

@@ -3,10 +3,10 @@
 -- proves the books (reconciliations), and what operators do.
 -- If it was restored to a moment, what customers ended later would be alive again: all logins end here.
 -- SQLSTATE 42501: somebody else than the owner calls. Lock: every table, for a moment.
-create or replace function brokerage.fence_cell_v1(
+create or replace function fence_cell_v1(
     p_incarnation_id uuid, p_backup text, p_restored_to timestamptz, p_actor text, p_reason text
 ) returns void language plpgsql security definer
-set search_path = brokerage, pg_temp
+set search_path from current
 as $$
 declare
     guarded record;
@@ -28,7 +28,7 @@ begin
         select n.nspname, c.relname
           from pg_class c join pg_namespace n on n.oid = c.relnamespace
          where n.nspname in ('brokerage', 'archive') and c.relkind in ('r', 'p')
-           and c.relname not in ('incarnations', 'reconciliations', 'privileged_acts')
+           and c.relname not in ('incarnations', 'reconciliations', 'ledger_checks', 'privileged_acts')
          order by 1, 2
     loop
         execute format(

@@ -6,19 +6,19 @@
 -- Outcome: `opened`, `ALREADY` (it is not fenced), `NOT_RECONCILED` (no reconciliation since the restore, or the last one
 -- could not ask everybody), `FINDINGS` (it found something, and p_despite is not set). Figures: the incarnation, the run.
 -- 55P03: a reader is in the way of a lock; try again. Lock: every table, for a moment; then the users by id.
-create or replace function brokerage.open_cell_v1(
+create or replace function open_cell_v1(
     p_actor text, p_reason text, p_despite boolean, p_venue text, p_session text, p_received bigint, p_halted uuid[]
 ) returns table (outcome text, figures jsonb) language plpgsql security definer
-set search_path = brokerage, pg_temp
+set search_path from current
 set lock_timeout = '5s'
 as $$
 declare
-    fenced incarnations;
+    fenced record;
     run record;
     guarded record;
     halted integer;
 begin
-    select i.* into fenced from incarnations i where i.opened_at is null for update;
+    select i.incarnation_id, i.began_at into fenced from incarnations i where i.opened_at is null for update;
     if not found then
         return query select 'ALREADY', '{}'::jsonb;
         return;
