@@ -1,5 +1,5 @@
-"""`python -m cell serve | work | relay`: the processes of one cell; `migrate | drop-code | fence`: what its database
-carries. Settings come from `CELL_...`."""
+"""`python -m cell serve | work | relay`: the processes of one cell; `migrate | drop-code | fence | prove`: what its
+database carries. Settings come from `CELL_...`."""
 
 import asyncio
 import logging
@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Annotated
 from uuid import UUID
 
+import msgspec
 import typer
 import uvloop
 
@@ -17,9 +18,10 @@ from cell.executions.worker import run_worker
 from cell.incarnations.queries import FENCE
 from cell.outbox.relay import run_relay
 from cell.settings import CellSettings
+from cell.trial_balance import run_trial_balance
 from infra.runtime.clock import make_clock
 from infra.runtime.code_installer import RELEASES_MAX
-from infra.runtime.database import run_statement, run_statements, with_code
+from infra.runtime.database import make_pool, run_statement, run_statements, with_code
 from infra.runtime.garbage_collection import freeze_startup_objects
 from infra.runtime.logs import configure_logging
 from infra.runtime.migrator import MigrationPhase, drop_unused_code
@@ -136,6 +138,21 @@ def fence(
     values = [UUID(incarnation), backup, datetime.fromisoformat(restored_to) if restored_to else None, actor, reason]
     asyncio.run(run_statement(dsn, FENCE, values))
     _log.info("fenced", extra={"incarnation": incarnation, "backup": backup})
+
+
+@cli.command()
+def prove() -> None:
+    """Run every ledger check and print what they found, as the last line, in JSON; changes nothing."""
+    settings = _settings("prove")
+    found = asyncio.run(_prove(settings))
+    print(msgspec.json.encode(found).decode())
+
+
+async def _prove(settings: CellSettings) -> dict[str, object]:
+    unhurried = settings.postgres.model_copy(update={"statement_timeout_ms": 300_000})
+    async with make_pool(unhurried, f"{settings.name}-prove", size=1) as pool, pool.connection() as connection:
+        trial = await run_trial_balance(connection)
+    return {"healthy": trial.healthy, **msgspec.to_builtins(trial)}
 
 
 if __name__ == "__main__":

@@ -110,6 +110,15 @@ class Restores(Protocol):
         The cell is withdrawn. `chain` is a backup with those that it needs before it.
         """
 
+    async def rehearse(
+        self, server: str, chain: Sequence[Backup], moment: datetime | None, *, jobs: Sequence[Job]
+    ) -> tuple[datetime | None, tuple[str, ...]]:
+        """Build it beside the running server, run these jobs on it, and drop it: when its newest transaction was
+        committed, and what each job said. The cell runs on."""
+
+    async def catch_up(self, server: str) -> None:
+        """Return when the archive has all that is committed now. Raises BackendError."""
+
     def kept_aside(self, server: str) -> tuple[tuple[str, int], ...]:
         """What restores have replaced: where it lies, and its bytes. Only an operator removes it."""
 

@@ -1,6 +1,7 @@
-"""`shardctl backup restore` and `shardctl cells unfence`."""
+"""`shardctl backup restore` and `rehearse`, `shardctl cells unfence`."""
 
 import asyncio
+import time
 from datetime import datetime
 from typing import Annotated
 from uuid import uuid4
@@ -8,9 +9,10 @@ from uuid import uuid4
 import typer
 
 from shardctl.backups.coverage import format_time, parse_moment
+from shardctl.backups.rehearse import rehearse_restore
 from shardctl.backups.restore import check_moment, restore_cell
 from shardctl.backups.unfence import open_restored_cell
-from shardctl.errors import UsageError
+from shardctl.errors import Refused, UsageError
 from shardctl.interruption import run_resumable
 from shardctl.output import print_json, print_line
 from shardctl.progress import shown_progress
@@ -53,6 +55,26 @@ def restore(
     print_line(f"its log is archived again from the next backup on: shardctl backup create --cell {cell}")
 
 
+def rehearse(
+    cell: Annotated[str, typer.Argument(help="Name of a cell, as cell-1.")],
+    to: Annotated[str, typer.Option(help="As for restore; by default what is committed now.")] = "latest",
+    as_json: AsJson = False,
+) -> None:
+    """Restore beside the running cell, prove the copy's books, drop it, and say how long it took."""
+    moment = _moment(to)
+    with shown_progress(f"rehearsing {cell}", quiet=as_json) as report:
+        done = run_resumable(
+            rehearse_restore(open_stack(report), cell, moment, report, monotonic=time.monotonic),
+            resume=f"shardctl backup rehearse {cell}",
+        )
+    if as_json:
+        print_json(done)
+    else:
+        print_line(f"{cell}: restored from {done.backup} in {done.seconds:.1f} s, {len(done.checks)} checks")
+    if broken := [name for name, violations in done.checks.items() if violations]:
+        raise Refused(f"{cell}: the restored copy breaks {', '.join(broken)}: `shardctl cells check {cell}`")
+
+
 def _moment(text: str) -> datetime | None:
     try:
         return parse_moment(text)
@@ -83,8 +105,9 @@ def unfence(
 
 
 def register(backup: typer.Typer) -> None:
-    """A verb of `shardctl backup`."""
+    """Verbs of `shardctl backup`."""
     backup.command()(restore)
+    backup.command()(rehearse)
 
 
 def register_cells(cells: typer.Typer) -> None:

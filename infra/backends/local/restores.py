@@ -58,6 +58,27 @@ class LocalRestores(Restores):
                 await building.sweep()
         return newest
 
+    async def rehearse(
+        self, server: str, chain: Sequence[Backup], moment: datetime | None, *, jobs: Sequence[Job]
+    ) -> tuple[datetime | None, tuple[str, ...]]:
+        with self._backups.lock(server):
+            building = self._restoration(server, "rehearsal")
+            roles = building.cluster.roles
+            said = []
+            try:
+                await building.build(chain, moment)
+                async with building.recovered(moment, [roles.owner, roles.service]) as newest:
+                    for job in jobs:
+                        result = await self._host.run_job_on(job, building.cluster, building.passfile)
+                        _require_done(job, result)
+                        said.append(result.output)
+            finally:
+                await building.sweep()
+        return newest, tuple(said)
+
+    async def catch_up(self, server: str) -> None:
+        await self._backups.mark(server, "rehearsal")
+
     def kept_aside(self, server: str) -> tuple[tuple[str, int], ...]:
         return tuple((str(path), size) for path, size in kept_aside(self._host.folder, server))
 

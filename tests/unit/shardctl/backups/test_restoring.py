@@ -1,15 +1,18 @@
 """What is refused before anything is stopped, what is told of a restore, and who stays read-only afterwards."""
 
+import json
 from pathlib import Path
 
 import pytest
 
+from infra.backends.backend import BackendError
 from infra.backends.cell_spec import CellSpec, StackSpec
 from infra.backends.local.backend import LocalBackend
 from infra.backends.local.backups import NOTE, write_note
 from infra.backends.local.folders import StackFolder
 from infra.backends.local.record import new_record, save_record
 from infra.backends.local.restoring import INCARNATION, finish_restore, kept_aside, pending_incarnation, restored_folder
+from shardctl.backups.rehearse import proven
 from shardctl.backups.restore import check_moment
 from shardctl.backups.take import machine_now
 from shardctl.backups.unfence import acknowledged, users_of
@@ -107,3 +110,11 @@ def test_users_whose_orders_differ_are_named_if_all_of_them_are_listed() -> None
 def test_the_last_report_that_the_venue_has_deleted() -> None:
     assert acknowledged({"sessions": {"cell-1": {"acked_seq": 7}}}, "cell-1") == 7
     assert acknowledged({"sessions": {}}, "cell-1") == 0
+
+
+def test_what_the_checks_of_a_copy_said_is_its_last_line() -> None:
+    found = {"healthy": False, "checks": [{"name": "entries_balance", "violations": 2}], "totals": []}
+    assert proven("a line of the log\n" + json.dumps(found)) == {"entries_balance": 2}
+    for output in ("", "no JSON", "{}"):
+        with pytest.raises(BackendError, match="said nothing"):
+            proven(output)
