@@ -21,7 +21,7 @@ from cell.settings import CellSettings
 from cell.trial_balance import run_trial_balance
 from infra.runtime.clock import make_clock
 from infra.runtime.code_installer import RELEASES_MAX
-from infra.runtime.database import make_pool, run_statement, run_statements, with_code
+from infra.runtime.database import make_pool, run_statement, run_statements, with_clock_offset, with_code
 from infra.runtime.garbage_collection import freeze_startup_objects
 from infra.runtime.logs import configure_logging
 from infra.runtime.migrator import MigrationPhase, drop_unused_code
@@ -134,7 +134,8 @@ def fence(
 ) -> None:
     """Note that this database was restored: nothing is written until it is opened (needs CELL_POSTGRES__OWNER_DSN)."""
     settings = _settings("fence")
-    dsn = with_code(_owner_dsn(settings), release_code("cell").schema, f"{settings.name}-fence")
+    with_path = with_code(_owner_dsn(settings), release_code("cell").schema, f"{settings.name}-fence")
+    dsn = with_clock_offset(with_path, settings.clock.offset_s)
     values = [UUID(incarnation), backup, datetime.fromisoformat(restored_to) if restored_to else None, actor, reason]
     asyncio.run(run_statement(dsn, FENCE, values))
     _log.info("fenced", extra={"incarnation": incarnation, "backup": backup})
