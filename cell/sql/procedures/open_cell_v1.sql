@@ -3,8 +3,8 @@
 -- read, nothing is written for them, and so none of their numbers is given out a second time.
 -- p_received is the highest of the venue's reports that the lost incarnation acknowledged: the venue has deleted those
 -- and cannot send them again, so the session goes on behind them.
--- Outcome: `opened`, `ALREADY` (it is not fenced), `NOT_RECONCILED` (no reconciliation since the restore, or the last one
--- could not ask everybody), `FINDINGS` (it found something, and p_despite is not set). Figures: the incarnation, the run.
+-- Outcome: `opened`, `ALREADY` (it is not fenced), `NOT_RECONCILED` (no reconciliation since the restore, or the last
+-- one could not ask everybody), `FINDINGS` (it found something, and p_despite is not set). Figures: incarnation, run.
 -- 55P03: a reader is in the way of a lock; try again. Lock: every table, for a moment; then the users by id.
 create or replace function open_cell_v1(
     p_actor text, p_reason text, p_despite boolean, p_venue text, p_session text, p_received bigint, p_halted uuid[]
@@ -25,7 +25,8 @@ begin
     end if;
     select r.run_id, r.verdict, r.ended_at into run
       from reconciliations r where r.started_at >= fenced.began_at order by r.run_id desc limit 1;
-    figures := jsonb_build_object('incarnation_id', fenced.incarnation_id, 'run_id', run.run_id, 'verdict', run.verdict);
+    figures := jsonb_build_object(
+        'incarnation_id', fenced.incarnation_id, 'run_id', run.run_id, 'verdict', run.verdict);
     if run.run_id is null or run.verdict = 'incomplete' then
         return query select 'NOT_RECONCILED', figures;
         return;
