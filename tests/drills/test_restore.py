@@ -9,11 +9,11 @@ import random
 import secrets
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import psycopg
 import pytest
 
+from infra.backends.local.archive import SEGMENT_BYTES
 from loadtests.client import Customer, RouterClient
 from tests.support.stack import Stack, fresh_stack
 
@@ -144,23 +144,15 @@ def test_a_damaged_copy_or_log_is_refused_by_the_files_name(own: Stack) -> None:
     assert damaged.relative_to(folder / label / "data").as_posix() in refused()
     damaged.write_bytes(original)
 
+    (row,) = [row for row in own.must("backup", "list", "--json").json() if row["label"] == label]
+    high, low = row["wal"]["start"].split("/")
+    start = (int(high, 16) << 32) + int(low, 16)
     archive = max((folder / "log").iterdir(), key=lambda path: path.stat().st_mtime)
-    segment = _segment_of(archive, label, own)
-    kept = segment.read_bytes()
-    segment.write_bytes(kept[: 1 << 20] + bytes([kept[1 << 20] ^ 255]) + kept[(1 << 20) + 1 :])
-    damaged_words = refused()
-    assert segment.name in damaged_words or "is whole" not in damaged_words
-    segment.write_bytes(kept)
+    (segment,) = archive.glob(f"{row['wal']['timeline']:08X}*{start // SEGMENT_BYTES % 256:08X}*")
+    kept, inside = segment.read_bytes(), start % SEGMENT_BYTES + 30  # in the first record that recovery reads
+    segment.write_bytes(kept[:inside] + bytes([kept[inside] ^ 255]) + kept[inside + 1 :])
+    assert segment.name in refused()
     segment.unlink()
     assert segment.name.removesuffix(".partial") in refused()
     segment.write_bytes(kept)
     assert own.status()["state"] == "running", "each refusal started the cell again"
-
-
-def _segment_of(archive: Path, label: str, stack: Stack) -> Path:
-    """The file of the log in which the backup starts."""
-    (row,) = [row for row in stack.must("backup", "list", "--json").json() if row["label"] == label]
-    high, low = row["wal"]["start"].split("/")
-    number = ((int(high, 16) << 32) + int(low, 16)) // (16 << 20)
-    found = next(archive.glob(f"*{number % 256:08X}*"))
-    return found
