@@ -75,17 +75,22 @@ def _decoded(cell: str, answer: HttpAnswer) -> dict[str, Any]:
     return document
 
 
-def operator_token(backend: LocalBackend) -> str:
-    """A short-lived token for the person at this terminal."""
+def operator_token(backend: LocalBackend, *, subject: str | None = None, fence: int | None = None) -> str:
+    """A short-lived token for the person at this terminal, or for a step of an operation that `subject` asked for."""
     ring = load_key_ring(backend.folder.keys / OPERATOR_FILE)
     expires_at_s = int(stack_clock(backend).epoch_s()) + TOKEN_LIFETIME_S
-    return sign_operator_token(ring, subject=actor(), role="operator", expires_at_s=expires_at_s)
+    return sign_operator_token(
+        ring, subject=subject or actor(), role="operator", expires_at_s=expires_at_s, fence=fence
+    )
 
 
 @asynccontextmanager
-async def open_cell_admin(backend: LocalBackend) -> AsyncIterator[CellAdmin]:
-    """A client of all cells of this stack. Raises BackendError without a stack, KeyFileInvalid."""
+async def open_cell_admin(
+    backend: LocalBackend, *, subject: str | None = None, fence: int | None = None
+) -> AsyncIterator[CellAdmin]:
+    """A client of all cells of this stack, by default in the name of the person at this terminal; `fence`: the lease of
+    an operation's step. Raises BackendError without a stack, KeyFileInvalid."""
     addresses = backend.addresses()
     urls = {cell.name: addresses.operator_urls(cell) for cell in addresses.record.spec.cells}
     async with HttpClient(connections_per_host=4) as http:
-        yield CellAdmin(http, urls, operator_token(backend))
+        yield CellAdmin(http, urls, operator_token(backend, subject=subject, fence=fence))

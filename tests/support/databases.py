@@ -13,6 +13,7 @@ from psycopg import sql
 from infra.backends.local.roles import (
     CELL,
     CONTROL,
+    CONTROL_LEADER,
     DatabaseRoles,
     database_rights,
     database_statements,
@@ -37,6 +38,8 @@ class TestDatabase:
     service_dsn: str
     auditor_dsn: str
     superuser_dsn: str
+    leader_dsn: str
+    """Of the control service, in a control database."""
 
     def rehearse(self, ahead_max: str) -> None:
         """As in a database whose owner says that it rehearses: a session's clock counts where an age protects."""
@@ -90,8 +93,9 @@ def build_control_template(server: PostgresServer) -> Template:
 
 
 def _database(server: PostgresServer, roles: DatabaseRoles, name: str) -> TestDatabase:
-    owner, service, auditor = (server.dsn(role, _PASSWORD, name) for role in roles.all)
-    return TestDatabase(name, owner, service, auditor, server.dsn(server.user, server.password, name))
+    owner, service, auditor = (server.dsn(role, _PASSWORD, name) for role in (roles.owner, roles.service, roles.auditor))
+    superuser = server.dsn(server.user, server.password, name)
+    return TestDatabase(name, owner, service, auditor, superuser, server.dsn(CONTROL_LEADER, _PASSWORD, name))
 
 
 def _ensure_role(role: str) -> sql.Composed:

@@ -24,7 +24,14 @@ from infra.backends.local.accounts import ServerUser, give
 from infra.backends.local.commands import run_command
 from infra.backends.local.folders import cache_root, package_folder
 from infra.backends.local.record import load_json, replace_file
-from infra.backends.local.roles import SUPERUSER, DatabaseRoles, bootstrap_sql, database_statements, server_statements
+from infra.backends.local.roles import (
+    SUPERUSER,
+    DatabaseRoles,
+    bootstrap_sql,
+    database_statements,
+    missing_roles,
+    server_statements,
+)
 from infra.runtime.database import StatementsFailed, run_statements
 
 HOST = "127.0.0.1"
@@ -197,7 +204,7 @@ async def prepare_cluster(cluster: Cluster, binaries: Path, user: ServerUser | N
 async def set_up_roles(cluster: Cluster, passfile: Path) -> None:
     """Make a running server's roles what they are in a new one. Harmless to repeat. Raises BackendError."""
     for database, statements in (
-        (SUPERUSER, server_statements(cluster.roles)),
+        (SUPERUSER, [*missing_roles(cluster.roles, cluster.passwords), *server_statements(cluster.roles)]),
         (cluster.roles.database, database_statements(cluster.roles, cluster.roles.database)),
     ):
         try:

@@ -27,6 +27,8 @@ class DatabaseRoles:
     """A server's database and its roles: `cell_owner`, `cell_service`, `cell_auditor` around the database `cell`."""
 
     database: str
+    others: tuple[str, ...] = ()
+    """Further roles that migrations grant something to; they may connect, and have nothing else by themselves."""
 
     @property
     def owner(self) -> str:
@@ -41,17 +43,28 @@ class DatabaseRoles:
         return f"{self.database}_auditor"
 
     @property
-    def all(self) -> tuple[str, str, str]:
-        return (self.owner, self.service, self.auditor)
+    def all(self) -> tuple[str, ...]:
+        return (self.owner, self.service, self.auditor, *self.others)
 
 
 CELL = DatabaseRoles("cell")
-CONTROL = DatabaseRoles("control")
+CONTROL_LEADER = "control_leader"
+"""The control service: leases, operations, the map."""
+CONTROL = DatabaseRoles("control", (CONTROL_LEADER,))
+
+
+def missing_roles(roles: DatabaseRoles, passwords: Mapping[str, str]) -> list[str]:
+    """Create what a server of an older release does not have. For the superuser; harmless to repeat."""
+    return [
+        f"do $$ begin if not exists (select from pg_roles where rolname = '{role}')"
+        f" then create role {role} login password '{passwords[role]}'; end if; end $$"
+        for role in roles.all
+    ]
 
 
 def server_statements(roles: DatabaseRoles) -> list[str]:
     """What the roles may do on the server, whatever the database; the roles are there. For the superuser."""
-    owner, _, auditor = roles.all
+    owner, auditor = roles.owner, roles.auditor
     limits = {
         "default_transaction_read_only": "on",
         "statement_timeout": f"'{AUDITOR_STATEMENT_S}s'",
@@ -75,7 +88,7 @@ def database_rights(roles: DatabaseRoles, database: str) -> list[str]:
     """Who may connect to the database; nobody but the owner may make anything there, temporary tables neither."""
     return [
         f"revoke all on database {database} from public",
-        f"grant connect on database {database} to {roles.service}, {roles.auditor}",
+        f"grant connect on database {database} to {', '.join(role for role in roles.all if role != roles.owner)}",
     ]
 
 

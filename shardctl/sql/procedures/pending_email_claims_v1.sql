@@ -11,4 +11,4 @@ language sql stable security definer set search_path = control, pg_temp as $$
     limit least(p_limit, 1000)
 $$;
 revoke all on function control.pending_email_claims_v1 from public;
-grant execute on function control.pending_email_claims_v1 to control_service;
+grant execute on function control.pending_email_claims_v1 to control_service, control_leader;

@@ -21,4 +21,4 @@ create or replace function control.read_map_v1(
     from lineage l
 $$;
 revoke all on function control.read_map_v1 from public;
-grant execute on function control.read_map_v1 to control_service;
+grant execute on function control.read_map_v1 to control_service, control_leader;

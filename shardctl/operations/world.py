@@ -1,0 +1,51 @@
+"""What the actions of a real stack's operations work on, each way fenced by the lease's number.
+
+Local changes: under the stack's lock, and only if the stack has not met a higher number (`fenced`). The map: in one
+transaction with the check of the lease. Cells: by the number in the operator's token, which cells compare with the
+highest they met. Without a lease (`--unrecorded`, when the control database is lost) only the stack's lock protects.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from infra.backends.local.backend import LocalBackend
+from infra.backends.local.fence import Overtaken, fenced
+from infra.runtime.clock import SystemClock
+from shardctl.cell_admin import CellAdmin, open_cell_admin
+from shardctl.operations.errors import LeaseLost
+from shardctl.shardmap.store import ShardMapStore, open_store
+
+
+@dataclass(frozen=True, slots=True)
+class StackWorld:
+    """One stack, as one operation of one lease may change it."""
+
+    backend: LocalBackend
+    clock: SystemClock
+    control_dsn: str
+    lease: int | None
+    actor: str
+    reason: str | None
+
+    @asynccontextmanager
+    async def changing(self) -> AsyncIterator[LocalBackend]:
+        """The back end, for a change of processes or files. Raises LeaseLost, and BackendError if another command
+        keeps the stack's lock for too long."""
+        try:
+            async with fenced(self.backend, self.lease):
+                yield self.backend
+        except Overtaken as error:
+            raise LeaseLost(str(error)) from error
+
+    @asynccontextmanager
+    async def map_store(self) -> AsyncIterator[ShardMapStore]:
+        """Raises NotReachable; its writes LeaseLost."""
+        async with open_store(self.control_dsn, lease=self.lease) as store:
+            yield store
+
+    @asynccontextmanager
+    async def cells(self) -> AsyncIterator[CellAdmin]:
+        """The cells, asked in the name of who asked for the operation."""
+        async with open_cell_admin(self.backend, subject=self.actor, fence=self.lease) as admin:
+            yield admin
