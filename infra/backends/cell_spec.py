@@ -30,6 +30,7 @@ class ProcessKind(StrEnum):
     API = "api"
     WORKER = "worker"
     RELAY = "relay"
+    CONTROL = "control"
     SUPERVISOR = "supervisor"
 
 
@@ -140,6 +141,30 @@ class ProcessStatus:
     detail: str = ""
 
 
+def router_names(spec: StackSpec) -> tuple[str, ...]:
+    return tuple(f"router-{number}" for number in range(1, spec.routers + 1))
+
+
+def api_names(cell: CellSpec) -> tuple[str, ...]:
+    return tuple(f"{cell.name}-api-{number}" for number in range(1, cell.apis + 1))
+
+
+def postgres_name(cell: str) -> str:
+    return f"{cell}-postgres"
+
+
 def next_cell_name(taken: frozenset[str]) -> str:
     """The first free name of the row cell-1, cell-2, ..."""
     return next(name for number in range(1, CELLS_MAX + 2) if (name := f"cell-{number}") not in taken)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A command of a service's image that runs to its end: `python -m PACKAGE ARGUMENTS`.
+
+    A job of a cell gets the settings of that cell's processes, and its owner's DSN besides.
+    """
+
+    package: str
+    arguments: tuple[str, ...]
+    cell: str | None = None

@@ -23,7 +23,7 @@ import psutil
 from infra.backends.local.accounts import ServerUser, give, server_user
 from infra.backends.local.postgres import Cluster, locate_binaries, prepare_cluster, server_command
 from infra.backends.local.probes import postgres_answers
-from infra.backends.local.roles import CELL, SUPERUSER
+from infra.backends.roles import CELL, SUPERUSER
 from infra.security.keys import generate_key_files
 from loadtests.measurement.own_processes import free_port
 from loadtests.measurement.pgbench import Database

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from infra.backends.local.backend import LocalBackend
+from infra.backends.backend import Backend
 from shardctl.cell_admin import open_cell_admin
 from shardctl.errors import Refused
 
@@ -37,7 +37,7 @@ class ArchiveTotals:
 
 
 async def archive_cell(
-    backend: LocalBackend, cell: str, older_than_days: int, on_progress: Callable[[ArchiveTotals], None], *, reason: str
+    backend: Backend, cell: str, older_than_days: int, on_progress: Callable[[ArchiveTotals], None], *, reason: str
 ) -> ArchiveTotals:
     """Walk all users once; `on_progress` is called after each answer but the last. Raises NotReachable, and Refused at
     the end if events of that age are not published yet: of those users nothing was moved."""

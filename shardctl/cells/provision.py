@@ -7,11 +7,9 @@ are updated. The map is the last step, so no user is sent to a cell that has nev
 import asyncio
 from collections.abc import Callable
 
-from infra.backends.backend import BackendError, Phase, Report, Step
-from infra.backends.cell_spec import CellSpec, ProcessKind, ProcessSpec
-from infra.backends.local.backend import LocalBackend
-from infra.backends.local.processes import CONTROL_POSTGRES, Tools, migration_job, postgres_name
-from infra.runtime.migrator import migrate
+from infra.backends.addresses import CONTROL_POSTGRES
+from infra.backends.backend import Backend, BackendError, Phase, Report, Step, process_names
+from infra.backends.cell_spec import CellSpec, Job, ProcessKind, ProcessSpec, postgres_name
 from infra.runtime.redis_client import REDIS_FAILURES
 from infra.topology.cells import Cell
 from infra.topology.identifiers import CellId
@@ -28,14 +26,16 @@ _MIGRATIONS_AT_ONCE = 2
 """Each is a Python process that uses one core fully for a second or two."""
 
 
-async def migrate_control(backend: LocalBackend, report: Report) -> None:
-    """Roles, then the control schema. Raises MigrationError."""
-    await backend.set_up_roles(CONTROL_POSTGRES)
-    applied = await migrate(control_dsn(backend), package="shardctl")
-    report(Step("control schema", Phase.READY, f"level {applied.level}"))
+async def migrate_control(backend: Backend, report: Report) -> None:
+    """Roles, then the control schema, as its owner. Raises BackendError."""
+    await backend.reconcile_roles(CONTROL_POSTGRES)
+    result = await backend.run_job(Job("shardctl", ("migrate",)))
+    if result.exit_code != 0:
+        raise BackendError(f"`python -m shardctl migrate` failed:\n{result.output.strip()[-2000:]}")
+    report(Step("control schema", Phase.READY, result.output.strip().rpartition(": ")[2]))
 
 
-async def migrate_cells(backend: LocalBackend, cells: tuple[CellSpec, ...], report: Report) -> dict[str, str]:
+async def migrate_cells(backend: Backend, cells: tuple[CellSpec, ...], report: Report) -> dict[str, str]:
     """Each cell's own image migrates its own database; shardctl knows no cell SQL.
 
     Returns failures by cell: one cell's failure does not keep the others down.
@@ -44,11 +44,10 @@ async def migrate_cells(backend: LocalBackend, cells: tuple[CellSpec, ...], repo
     limit = asyncio.Semaphore(_MIGRATIONS_AT_ONCE)
 
     async def one(cell: CellSpec) -> None:
-        command, environment = migration_job(backend.addresses(), Tools(backend.folder.root), cell)
         try:
             async with limit:
-                await backend.set_up_roles(postgres_name(cell.name))
-                result = await backend.run_job(command, environment)
+                await backend.reconcile_roles(postgres_name(cell.name))
+                result = await backend.run_job(Job("cell", ("migrate",), cell.name))
         except BackendError as error:
             failures[cell.name] = str(error)
             return
@@ -61,7 +60,7 @@ async def migrate_cells(backend: LocalBackend, cells: tuple[CellSpec, ...], repo
     return failures
 
 
-async def register_cells(backend: LocalBackend, cells: tuple[CellSpec, ...], report: Report) -> ShardMap:
+async def register_cells(backend: Backend, cells: tuple[CellSpec, ...], report: Report) -> ShardMap:
     """Enter every cell and its addresses into the map, then notify routers. New cells get unused buckets; nobody
     moves."""
     addresses = backend.addresses()
@@ -96,7 +95,7 @@ async def _publish(redis_url: str, shard_map: ShardMap, report: Report) -> None:
         report(Step("shard map", Phase.READY, f"epoch {shard_map.epoch}"))
 
 
-async def add_cell(backend: LocalBackend, cell: CellSpec, report: Report, *, reason: str | None = None) -> ShardMap:
+async def add_cell(backend: Backend, cell: CellSpec, report: Report, *, reason: str | None = None) -> ShardMap:
     """A further cell joins a running stack: its database, schema, topics and processes first, the map last.
 
     Raises Refused (no running stack; the cell exists with another number of app servers) and BackendError. A failure
@@ -106,7 +105,7 @@ async def add_cell(backend: LocalBackend, cell: CellSpec, report: Report, *, rea
         raise Refused(f"the stack {backend.stack} is not running: `shardctl up` first")
     act = recorded_act(backend, "add_cell", cell.name, reason=reason, arguments={"apis": cell.apis})
     async with act, backend.lock():
-        spec = backend.record().spec
+        spec = backend.spec()
         if cell not in spec.cells:
             if cell.name in {item.name for item in spec.cells}:
                 raise Refused(f"{cell.name} exists with another number of apis: `shardctl up --apis N` changes that")
@@ -120,7 +119,7 @@ async def add_cell(backend: LocalBackend, cell: CellSpec, report: Report, *, rea
         return await register_cells(backend, (cell,), report)
 
 
-async def _start(backend: LocalBackend, wanted: Callable[[ProcessSpec], bool]) -> None:
-    names = await backend.names(wanted)
+async def _start(backend: Backend, wanted: Callable[[ProcessSpec], bool]) -> None:
+    names = await process_names(backend, wanted)
     await backend.start(names)
     await backend.await_ready(names, _READY_TIMEOUT_S)

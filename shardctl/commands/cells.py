@@ -53,7 +53,7 @@ def add(
     as_json: AsJson = False,
 ) -> None:
     """Add a cell to the running stack; it takes new users, and no existing user moves. Harmless to repeat by name."""
-    taken = frozenset(cell.name for cell in open_stack().record().spec.cells)
+    taken = frozenset(cell.name for cell in open_stack().spec().cells)
     cell = CellSpec(name or next_cell_name(taken), apis)
     with shown_progress(f"adding {cell.name}", quiet=as_json) as report:
         shard_map = run_resumable(

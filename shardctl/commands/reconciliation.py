@@ -22,7 +22,7 @@ def reconcile_(
 ) -> None:
     """Check a cell's books, compare them with the venue and Kafka, keep the result. Exit code 1: a difference."""
     backend = open_stack()
-    known = [spec.name for spec in backend.record().spec.cells]
+    known = [spec.name for spec in backend.spec().cells]
     if every == (cell is not None):
         raise UsageError("name one cell, or give --all")
     runs = {}

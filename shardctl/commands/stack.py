@@ -13,8 +13,7 @@ from shardctl.output import console, format_bytes, print_json, print_line, print
 from shardctl.progress import shown_progress
 from shardctl.prompts import confirm_by_name
 from shardctl.stack.bring_up import bring_up
-from shardctl.stack.current import open_backend, open_stack
-from shardctl.stack.follow import follow_log, known_logs, last_lines
+from shardctl.stack.current import forget_backend, open_backend, open_stack
 from shardctl.stack.inspect import StackStatus, env_lines, read_status, status_table
 from shardctl.stack.plan import StackOptions
 from shardctl.stack.stop import stop_stack
@@ -90,11 +89,12 @@ async def _down(*, delete_data: bool, yes: bool, reason: str | None) -> None:
             return
         if not delete_data:
             await stop_stack(backend, reason)
-            print_line(f"stack {backend.stack} is stopped; its data is kept in {backend.folder.root}")
+            print_line(f"stack {backend.stack} is stopped; its data is kept in {backend.location}")
             return
     confirm_by_name(backend.stack, f"remove every byte of the stack {backend.stack}", yes=yes)
     async with backend.lock():
         await backend.destroy()
+    forget_backend()
     print_line(f"stack {backend.stack} and its data are gone")
 
 
@@ -142,12 +142,12 @@ def logs(
     lines: Annotated[int, typer.Option("--lines", "-n", min=0, max=100_000, help="How many of the last lines.")] = 50,
 ) -> None:
     """The last lines of a process's log."""
-    folder = open_stack().folder
+    backend = open_stack()
     if name is None:
-        print_table(("log", "size>"), [(log, format_bytes(size)) for log, size in known_logs(folder)])
+        print_table(("log", "size>"), [(log, format_bytes(size)) for log, size in backend.known_logs()])
         return
-    for line in last_lines(folder, name, lines):
+    for line in backend.last_lines(name, lines):
         print(line)
     with shown_until_interrupted():
-        for line in follow_log(folder, name) if follow else ():
+        for line in backend.follow_log(name) if follow else ():
             print(line, flush=True)

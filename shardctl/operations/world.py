@@ -9,8 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from infra.backends.local.backend import LocalBackend
-from infra.backends.local.fence import Overtaken, fenced
+from infra.backends.backend import Backend, Overtaken
 from infra.runtime.clock import SystemClock
 from shardctl.cell_admin import CellAdmin, open_cell_admin
 from shardctl.operations.errors import LeaseLost
@@ -21,7 +20,7 @@ from shardctl.shardmap.store import ShardMapStore, open_store
 class StackWorld:
     """One stack, as one operation of one lease may change it."""
 
-    backend: LocalBackend
+    backend: Backend
     clock: SystemClock
     control_dsn: str
     lease: int | None
@@ -29,11 +28,11 @@ class StackWorld:
     reason: str | None
 
     @asynccontextmanager
-    async def changing(self) -> AsyncIterator[LocalBackend]:
+    async def changing(self) -> AsyncIterator[Backend]:
         """The back end, for a change of processes or files. Raises LeaseLost, and BackendError if another command
         keeps the stack's lock for too long."""
         try:
-            async with fenced(self.backend, self.lease):
+            async with self.backend.fenced(self.lease):
                 yield self.backend
         except Overtaken as error:
             raise LeaseLost(str(error)) from error

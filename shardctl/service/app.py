@@ -15,7 +15,7 @@ import uvicorn
 from litestar import Litestar, Request, Response
 from litestar.di import Provide
 
-from infra.backends.local.backend import LocalBackend
+from infra.backends.backend import Backend
 from infra.runtime.clock import make_clock
 from infra.runtime.database import answers, make_pool, with_clock_offset
 from infra.runtime.methods import WithMethods
@@ -45,7 +45,7 @@ _BODY_BYTES_MAX: Final = 1_048_576
 class ControlService:
     """The parts of one process."""
 
-    def __init__(self, settings: ControlSettings, backend: LocalBackend) -> None:
+    def __init__(self, settings: ControlSettings, backend: Backend) -> None:
         self.settings = settings
         self._backend = backend
         self._clock = make_clock(settings.clock)

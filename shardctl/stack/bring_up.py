@@ -5,14 +5,14 @@ what is new. It never removes a cell and never deletes data.
 """
 
 import asyncio
-import os
 
-from infra.backends.backend import BackendError, Phase, Report, Step
+from infra.backends.addresses import CONTROL_SERVICE
+from infra.backends.backend import Backend, BackendError, Phase, Report, Step, process_names
 from infra.backends.cell_spec import SERVER_KINDS, ProcessKind, ProcessSpec
-from infra.backends.local.backend import LocalBackend, is_local_stack_port
 from infra.security.keys import generate_key_files
 from shardctl.acts.recording import recorded_act
 from shardctl.cells.provision import migrate_cells, migrate_control, register_cells
+from shardctl.stack.current import remember_backend
 from shardctl.stack.plan import StackOptions, plan_spec
 
 SERVERS_TIMEOUT_S = 90.0
@@ -20,46 +20,50 @@ SERVERS_TIMEOUT_S = 90.0
 database."""
 READY_TIMEOUT_S = 60.0
 """One process of ours starts in seconds; those of a large stack start at once and share the cores."""
-_EXTERNAL = ("REDIS_URL", "KAFKA_BOOTSTRAP_SERVERS", "KAFKA_TOPIC_PREFIX")
+CONTROL_TIMEOUT_S = 15.0
+"""It was started before the cells' processes, which are ready now."""
 
 
-async def bring_up(backend: LocalBackend, options: StackOptions, report: Report, *, wait: bool) -> None:
+async def bring_up(backend: Backend, options: StackOptions, report: Report, *, wait: bool) -> None:
     """Return when everything is started (and ready, if `wait`). Raises BackendError that names what is not, Refused and
     SpecInvalid from planning."""
     async with backend.lock():
-        spec = plan_spec(backend.record().spec if backend.exists() else None, options, _external_servers())
-        if backend.exists() and not await backend.is_running():
-            await backend.end_orphans()
+        spec = plan_spec(backend.spec() if backend.exists() else None, options, backend.external_servers())
+        remember_backend()
         await backend.create(spec)
-        generate_key_files(backend.folder.keys)
+        generate_key_files(backend.keys_folder)
+        await backend.publish_keys()
         failures = await _start_servers(backend, report)
         # Recorded as soon as there is a database for it; what came before changed servers and schemas only.
         async with recorded_act(backend, "bring_up_stack", backend.stack, arguments=options.given()):
-            names = await backend.names(lambda process: _is_ours(process) and process.cell not in failures)
-            await backend.start(names)
+            names = await process_names(backend, lambda process: _is_ours(process) and process.cell not in failures)
+            await backend.start((CONTROL_SERVICE, *names))
             await register_cells(backend, tuple(cell for cell in spec.cells if cell.name not in failures), report)
             if wait:
                 await backend.await_ready(names, READY_TIMEOUT_S)
+                await _await_control(backend, report)
             if failures:
                 raise BackendError("\n".join(failures.values()))
 
 
-async def _start_servers(backend: LocalBackend, report: Report) -> dict[str, str]:
+async def _start_servers(backend: Backend, report: Report) -> dict[str, str]:
     """Start the servers, then put into them what our processes need: schemas and topics.
 
     Kafka starts beside the databases, because only the relays wait for it. Returns failures by cell: a cell without its
     schema is left out, and the others start.
     """
-    servers = await backend.names(lambda process: process.kind in SERVER_KINDS)
+    servers = await process_names(backend, lambda process: process.kind in SERVER_KINDS)
     await backend.start(servers)
-    databases = await backend.names(lambda process: process.kind is ProcessKind.POSTGRES)
+    databases = await process_names(backend, lambda process: process.kind is ProcessKind.POSTGRES)
     others = tuple(name for name in servers if name not in databases)
+
+    async def control_ready() -> None:
+        await migrate_control(backend, report)
+        await backend.start((CONTROL_SERVICE,))
 
     async def databases_ready() -> dict[str, str]:
         await backend.await_ready(databases, SERVERS_TIMEOUT_S)
-        _, failures = await asyncio.gather(
-            migrate_control(backend, report), migrate_cells(backend, backend.record().spec.cells, report)
-        )
+        _, failures = await asyncio.gather(control_ready(), migrate_cells(backend, backend.spec().cells, report))
         return failures
 
     async def others_ready() -> None:
@@ -71,14 +75,14 @@ async def _start_servers(backend: LocalBackend, report: Report) -> dict[str, str
     return failures
 
 
+async def _await_control(backend: Backend, report: Report) -> None:
+    """Customers trade without it, so it keeps nothing down: what is missing is said."""
+    try:
+        await backend.await_ready((CONTROL_SERVICE,), CONTROL_TIMEOUT_S)
+    except BackendError as error:
+        report(Step(CONTROL_SERVICE, Phase.READY, f"does not answer; customers are served, no operation runs: {error}"))
+
+
 def _is_ours(process: ProcessSpec) -> bool:
-    return process.kind not in SERVER_KINDS
-
-
-def _external_servers() -> dict[str, str]:
-    """Servers that someone else runs, from the environment. Those of our own stacks do not count: `status -o env`
-    exports the same names, and a second stack must not join the first one's Kafka by accident."""
-    named = {name: os.environ[name] for name in _EXTERNAL if os.environ.get(name)}
-    servers = {name: named[name] for name in ("REDIS_URL", "KAFKA_BOOTSTRAP_SERVERS") if name in named}
-    own = {name for name, address in servers.items() if is_local_stack_port(address)}
-    return {name: value for name, value in named.items() if name not in own}
+    """Those without which customers are not served as they should."""
+    return process.kind not in SERVER_KINDS and process.kind is not ProcessKind.CONTROL

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from rich.table import Table
 from rich.text import Text
 
-from infra.backends.cell_spec import ProcessStatus
-from infra.backends.local.backend import LocalBackend
-from infra.backends.local.processes import CONTROL_POSTGRES, postgres_name
-from infra.backends.local.roles import CELL, CONTROL
+from infra.backends.addresses import CONTROL_POSTGRES
+from infra.backends.backend import Backend
+from infra.backends.cell_spec import ProcessStatus, postgres_name
 from shardctl.output import format_bytes, format_duration, make_table
 
 _COLOURS = {"running": "green", "stopped": "dim", "starting": "yellow", "stopping": "yellow"}
@@ -25,7 +24,7 @@ class StackStatus:
     processes: tuple[ProcessStatus, ...]
 
 
-async def read_status(backend: LocalBackend) -> StackStatus:
+async def read_status(backend: Backend) -> StackStatus:
     processes = await backend.status()
     return StackStatus(backend.stack, stack_state(tuple(process.state for process in processes)), processes)
 
@@ -57,13 +56,13 @@ def status_table(status: StackStatus) -> Table:
     return make_table(columns, rows, title=title)
 
 
-def env_lines(backend: LocalBackend) -> list[str]:
+def env_lines(backend: Backend) -> list[str]:
     """Shell lines for `eval`: addresses, and DSNs of roles that read everything and change nothing."""
     addresses = backend.addresses()
-    spec = addresses.record.spec
+    spec = addresses.spec
     values = {
         "ROUTER_URL": addresses.router_urls[0],
-        "CONTROL_DSN": addresses.clusters[CONTROL_POSTGRES].dsn_with_password(CONTROL.auditor),
+        "CONTROL_DSN": backend.reader_dsn(CONTROL_POSTGRES),
         "REDIS_URL": addresses.redis_url,
         "KAFKA_BOOTSTRAP_SERVERS": addresses.kafka,
         "EXCHANGE_ADDRESS": addresses.exchange,
@@ -75,5 +74,5 @@ def env_lines(backend: LocalBackend) -> list[str]:
         prefix = cell.name.upper().replace("-", "_")
         values[f"{prefix}_API_URL"] = addresses.api_urls(cell)[0]
         values[f"{prefix}_OPERATOR_URL"] = addresses.operator_urls(cell)[0]
-        values[f"{prefix}_DSN"] = addresses.clusters[postgres_name(cell.name)].dsn_with_password(CELL.auditor)
+        values[f"{prefix}_DSN"] = backend.reader_dsn(postgres_name(cell.name))
     return [f"{name}={shlex.quote(value)}" for name, value in values.items()]

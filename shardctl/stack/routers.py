@@ -6,9 +6,8 @@ The restart stops at the first router that does not become ready again; the othe
 from dataclasses import dataclass
 from typing import Any
 
+from infra.backends.backend import Backend, process_names
 from infra.backends.cell_spec import ProcessKind
-from infra.backends.local.backend import LocalBackend
-from infra.backends.local.readiness import readiness_facts
 from shardctl.acts.recording import recorded_act
 from shardctl.errors import Refused
 
@@ -30,12 +29,12 @@ class RouterRow:
     started_at: Any = None
 
 
-async def list_routers(backend: LocalBackend) -> list[RouterRow]:
+async def list_routers(backend: Backend) -> list[RouterRow]:
     """Every planned router; one that does not answer is listed as silent."""
     rows = []
     for process in await backend.plan():
         if process.kind is ProcessKind.ROUTER:
-            facts = await readiness_facts(process)
+            facts = await backend.readiness_facts(process)
             shown = {name: facts.get(name) for name in RouterRow.__slots__ if name.startswith(("map_", "started"))}
             state = "draining" if facts.get("draining") else str(facts.get("status", "silent"))
             rows.append(RouterRow(process.name, state, f"http://127.0.0.1:{process.port}", **shown))
@@ -43,11 +42,11 @@ async def list_routers(backend: LocalBackend) -> list[RouterRow]:
 
 
 async def restart_routers(
-    backend: LocalBackend, name: str | None, *, reason: str | None = None, unrecorded: bool = False
+    backend: Backend, name: str | None, *, reason: str | None = None, unrecorded: bool = False
 ) -> tuple[str, ...]:
     """Restart all, or the one that is named; returns their names. Raises Refused for an unknown name, BackendError if
     one does not become ready again."""
-    known = await backend.names(lambda process: process.kind is ProcessKind.ROUTER)
+    known = await process_names(backend, lambda process: process.kind is ProcessKind.ROUTER)
     if name is not None and name not in known:
         raise Refused(f"there is no router {name}; there are: {', '.join(known)}")
     wanted = known if name is None else (name,)

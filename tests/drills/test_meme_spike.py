@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import pytest
 
-from infra.backends.local.folders import project_root
+from infra.backends.checkout import project_root
 from tests.support.stack import Stack, fresh_stack
 
 THROWN_AWAY: Final = 10

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from infra.backends.local.postgres import Cluster, set_up_roles
-from infra.backends.local.roles import AUDITOR_CONNECTIONS, CELL, CONTROL, SUPERUSER
+from infra.backends.roles import AUDITOR_CONNECTIONS, CELL, CONTROL, SUPERUSER
 from infra.runtime.migrator import migrate
 from tests.support.databases import Template, TestDatabase
 from tests.support.killable_postgres import KillablePostgres

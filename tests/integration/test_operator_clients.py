@@ -13,8 +13,8 @@ import pytest
 from infra.backends.cell_spec import CellSpec, StackSpec
 from infra.backends.local.backend import LocalBackend
 from infra.backends.local.folders import StackFolder
-from infra.backends.local.processes import port_names
 from infra.backends.local.record import new_record, save_record
+from infra.backends.plan import port_names
 from infra.runtime.kafka_admin import BrokerUnreachable
 from infra.runtime.kafka_consumer import TopicsMissing
 from infra.runtime.settings import KafkaSettings

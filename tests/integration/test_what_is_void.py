@@ -20,7 +20,7 @@ import pytest
 from litestar import get
 
 from cell.ownership.guard import RouteGuard
-from infra.backends.local.folders import project_root
+from infra.backends.checkout import project_root
 from infra.runtime.http_client import HttpClient
 from infra.runtime.operator_api import create_operator_app, require_role
 from infra.runtime.problem import Problem

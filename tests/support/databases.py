@@ -10,7 +10,7 @@ from typing import LiteralString
 import psycopg
 from psycopg import sql
 
-from infra.backends.local.roles import (
+from infra.backends.roles import (
     CELL,
     CONTROL,
     CONTROL_LEADER,

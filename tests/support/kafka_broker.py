@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from infra.backends.backend import quiet
 from infra.backends.local import kafka
-from infra.backends.local.backend import quiet
 from infra.backends.local.folders import cache_root
 from infra.backends.local.java import Java, locate_java
 from infra.backends.local.kafka_jars import locate_jars

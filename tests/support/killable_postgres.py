@@ -26,7 +26,7 @@ from infra.backends.local.postgres import (
     server_command,
 )
 from infra.backends.local.probes import postgres_answers
-from infra.backends.local.roles import CELL, SUPERUSER
+from infra.backends.roles import CELL, SUPERUSER
 from tests.support.free_port import free_port
 
 _START_LIMIT_S = 30.0

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from infra.backends.local.folders import project_root
+from infra.backends.checkout import project_root
 
 COMMAND_LIMIT_S = 180.0
 

@@ -7,37 +7,40 @@ wait for each other.
 
 import asyncio
 import fcntl
+import os
 import shutil
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
-from infra.backends.backend import BackendError, JobResult, Phase, Report, Step
-from infra.backends.cell_spec import ProcessKind, ProcessSpec, ProcessStatus, StackSpec
-from infra.backends.local import kafka, postgres
+from infra.backends.addresses import KAFKA, REDIS, Addresses
+from infra.backends.backend import Backend, BackendError, JobResult, Phase, Report, Step, quiet
+from infra.backends.cell_spec import Job, ProcessKind, ProcessSpec, ProcessStatus, StackSpec
+from infra.backends.checkout import project_root
+from infra.backends.finding import Finding
+from infra.backends.local import kafka, logs, postgres
 from infra.backends.local.accounts import ServerUser, first_closed_folder, server_user
 from infra.backends.local.commands import clean_environment, run_command
-from infra.backends.local.folders import StackFolder, cache_root, project_root
+from infra.backends.local.examine import examine_machine, examine_stack
+from infra.backends.local.fence import fenced_lock
+from infra.backends.local.folders import StackFolder, cache_root
 from infra.backends.local.java import Java, locate_java
 from infra.backends.local.kafka_jars import locate_jars
 from infra.backends.local.orphans import end_orphans, find_orphans, note_processes, read_noted, wait_gone
 from infra.backends.local.ports import is_free, port_registry
 from infra.backends.local.process_facts import own_memory_bytes, tree_memory_bytes, uptime_s
 from infra.backends.local.processes import (
-    EXCHANGE,
-    KAFKA,
-    REDIS,
-    STOP_ORDER,
-    Addresses,
+    EXCHANGE_DATA,
     Tools,
     kafka_properties,
     make_addresses,
+    make_clusters,
+    make_places,
     plan_processes,
-    port_names,
-    roles_by_server,
 )
-from infra.backends.local.readiness import await_processes, readiness_facts
+from infra.backends.local.readiness import await_processes, is_ready, readiness_facts
 from infra.backends.local.record import StackRecord, load_json, load_record, new_record, replace_file, save_record
 from infra.backends.local.redis import locate_redis_server
 from infra.backends.local.supervisor import (
@@ -48,6 +51,8 @@ from infra.backends.local.supervisor import (
     start_daemon,
     write_config,
 )
+from infra.backends.plan import STOP_ORDER, job_command, port_names, roles_by_server
+from infra.backends.topics import PARTITIONS, stack_topics
 from infra.runtime.kafka_admin import ensure_topics
 
 SUPERVISOR = "supervisor"
@@ -55,26 +60,39 @@ _SHUTDOWN_WAIT_S = 60.0
 _TOPICS_TIMEOUT_S = 30.0
 _RENEW_PAUSE_S = 0.1
 _RUNNING = ("running", "starting", "backoff", "stopping")
-
-
-def quiet(_: Step) -> None:
-    """A report that nobody reads."""
+_EXTERNAL = ("REDIS_URL", "KAFKA_BOOTSTRAP_SERVERS", "KAFKA_TOPIC_PREFIX")
 
 
 def port_registry_path() -> Path:
     return cache_root() / "ports.json"
 
 
-class LocalBackend:
+def open_local(stack: str, state_root: Path, report: Report) -> "LocalBackend":
+    """What the catalog calls `local`."""
+    return LocalBackend(stack, StackFolder(state_root / stack), report)
+
+
+class LocalBackend(Backend):
     """One stack. Cheap to make: nothing is touched before a method is called."""
 
     def __init__(self, stack: str, folder: StackFolder, report: Report = quiet) -> None:
-        self.stack = stack
+        self._stack = stack
         self.folder = folder
         self._report = report
         self._supervisor = SupervisorClient(folder.supervisor_socket)
 
     # ---- what there is -------------------------------------------------------------------------------------------
+
+    @property
+    def stack(self) -> str:
+        return self._stack
+
+    @property
+    def location(self) -> str:
+        return str(self.folder.root)
+
+    def spec(self) -> StackSpec:
+        return self.record().spec
 
     def record(self) -> StackRecord:
         record = load_record(self.folder.record)
@@ -86,8 +104,10 @@ class LocalBackend:
         return self.folder.record.exists()
 
     def addresses(self) -> Addresses:
-        passwords = load_json(self._passwords_path) or {}
-        return make_addresses(self.record(), self.folder, passwords)
+        return make_addresses(self.record(), self.folder)
+
+    def _clusters(self) -> dict[str, postgres.Cluster]:
+        return make_clusters(self.record(), self.folder, load_json(self._passwords_path) or {})
 
     @property
     def _passwords_path(self) -> Path:
@@ -109,6 +129,9 @@ class LocalBackend:
             await asyncio.to_thread(fcntl.flock, file, fcntl.LOCK_EX)
             yield
 
+    def fenced(self, lease: int | None) -> AbstractAsyncContextManager[None]:
+        return fenced_lock(self.folder, lease)
+
     # ---- create --------------------------------------------------------------------------------------------------
 
     async def create(self, spec: StackSpec) -> None:
@@ -117,10 +140,12 @@ class LocalBackend:
         self.folder.ensure()
         self._refuse_unreachable_folder(user)
         running = await self.is_running()
+        if self.exists() and not running:
+            await self.end_orphans()
         self._save_with_ports(spec, running=running)
         self._write_secrets()
         tools = await self._prepare(user)
-        planned = plan_processes(self.addresses(), tools, user.name if user else None)
+        planned = plan_processes(self.record(), self.folder, tools, user.name if user else None)
         write_config(self.folder, render_config(planned, self.folder, as_root=user is not None))
         if running:
             await self._supervisor.apply_config()
@@ -144,16 +169,16 @@ class LocalBackend:
     def _write_secrets(self) -> None:
         record = self.record()
         passwords = postgres.load_or_make_passwords(self._passwords_path, roles_by_server(record.spec))
-        clusters = make_addresses(record, self.folder, passwords).clusters.values()
+        clusters = make_clusters(record, self.folder, passwords).values()
         lines = [line for cluster in clusters for line in cluster.pgpass_lines()]
         replace_file(self.folder.pgpass, ("\n".join(lines) + "\n").encode(), mode=0o600)
 
     async def _prepare(self, user: ServerUser | None) -> Tools:
         spec = self.record().spec
         binaries = postgres.locate_binaries(user)
-        for name in (REDIS, EXCHANGE):
+        for name in (REDIS, EXCHANGE_DATA):
             self.folder.data(name).mkdir(mode=0o700, parents=True, exist_ok=True)
-        clusters = self.addresses().clusters.values()
+        clusters = self._clusters().values()
         kafka_tools, *_ = await asyncio.gather(
             self._prepare_kafka(spec), *(self._prepare_postgres(cluster, binaries, user) for cluster in clusters)
         )
@@ -174,7 +199,7 @@ class LocalBackend:
             java=java,
             class_path=class_path,
             properties=self.folder.run / "kafka.properties",
-            text=kafka_properties(self.addresses()),
+            text=kafka_properties(self.record(), self.folder),
             data=self.folder.data(KAFKA),
             cluster_id=self.record().kafka_cluster_id,
         )
@@ -190,10 +215,7 @@ class LocalBackend:
             redis_server=None if spec.redis_url else Path(REDIS),
             java=None if spec.kafka_bootstrap_servers else Java(Path("java"), 17),
         )
-        return plan_processes(self.addresses(), named, None)
-
-    async def names(self, wanted: Callable[[ProcessSpec], bool]) -> tuple[str, ...]:
-        return tuple(process.name for process in await self.plan() if wanted(process))
+        return plan_processes(self.record(), self.folder, named, None)
 
     async def start(self, names: Sequence[str]) -> None:
         if not await self.is_running():
@@ -205,7 +227,7 @@ class LocalBackend:
             self._report(Step(name, Phase.START))
 
     def _remove_stale_pid_files(self) -> None:
-        for cluster in self.addresses().clusters.values():
+        for cluster in self._clusters().values():
             if postgres.remove_stale_pid_file(cluster.data):
                 self._report(Step(cluster.name, Phase.PREPARE, "removed a stale pid file"))
 
@@ -236,19 +258,67 @@ class LocalBackend:
         pids = {name: seen.pid for name, seen in running.items() if seen.pid}
         note_processes(self.folder.process_record, {**pids, SUPERVISOR: await self._supervisor.identify()})
 
-    async def set_up_roles(self, server: str) -> None:
+    async def is_ready(self, process: ProcessSpec) -> bool:
+        return await is_ready(process)
+
+    async def readiness_facts(self, process: ProcessSpec) -> Mapping[str, Any]:
+        return await readiness_facts(process)
+
+    # ---- servers, secrets, jobs ----------------------------------------------------------------------------------
+
+    def external_servers(self) -> Mapping[str, str]:
+        """From the environment. Those of our own stacks do not count: `status -o env` exports the same names, and a
+        second stack must not join the first one's Kafka by accident."""
+        named = {name: os.environ[name] for name in _EXTERNAL if os.environ.get(name)}
+        servers = {name: named[name] for name in ("REDIS_URL", "KAFKA_BOOTSTRAP_SERVERS") if name in named}
+        own = {name for name, address in servers.items() if _is_own_port(address)}
+        return {name: value for name, value in named.items() if name not in own}
+
+    async def reconcile_roles(self, server: str) -> None:
         """What a server's roles may do, as this release means it: a data directory of an older one is mended here."""
-        await postgres.set_up_roles(self.addresses().clusters[server], self.folder.pgpass)
+        await postgres.set_up_roles(self._clusters()[server], self.folder.pgpass)
 
     async def ensure_topics(self) -> tuple[str, ...]:
-        record = self.record()
-        names = kafka.topics(tuple(cell.name for cell in record.spec.cells), record.spec.topic_prefix)
-        return await ensure_topics(
-            self.addresses().kafka, names, partitions=kafka.PARTITIONS, timeout_s=_TOPICS_TIMEOUT_S
-        )
+        spec = self.spec()
+        names = stack_topics(tuple(cell.name for cell in spec.cells), spec.topic_prefix)
+        return await ensure_topics(self.addresses().kafka, names, partitions=PARTITIONS, timeout_s=_TOPICS_TIMEOUT_S)
 
-    async def run_job(self, command: Sequence[str], environment: Mapping[str, str]) -> JobResult:
+    @property
+    def control_socket(self) -> Path:
+        return self.folder.control_socket
+
+    @property
+    def keys_folder(self) -> Path:
+        return self.folder.keys
+
+    async def publish_keys(self) -> None:
+        """Nothing to do: processes read the folder itself."""
+
+    def reader_dsn(self, server: str) -> str:
+        cluster = self._clusters()[server]
+        return cluster.dsn_with_password(cluster.roles.auditor)
+
+    async def run_job(self, job: Job) -> JobResult:
+        command, environment = job_command(job, self.addresses(), make_places(self.folder))
         return await run_command(command, environment={**clean_environment(), **environment}, directory=project_root())
+
+    # ---- logs and examination ------------------------------------------------------------------------------------
+
+    def known_logs(self) -> list[tuple[str, int]]:
+        return logs.known_logs(self.folder)
+
+    def last_lines(self, name: str, count: int) -> list[str]:
+        return logs.last_lines(self.folder, name, count)
+
+    def follow_log(self, name: str) -> Iterator[str]:
+        return logs.follow_log(self.folder, name)
+
+    async def examine(self) -> AsyncIterator[Finding]:
+        async for finding in examine_machine(self.folder):
+            yield finding
+        if self.exists():
+            for finding in examine_stack(self.folder, is_running=await self.is_running()):
+                yield finding
 
     # ---- stop ----------------------------------------------------------------------------------------------------
 
@@ -340,7 +410,7 @@ def _supervisor_row(pid: int | None) -> ProcessStatus:
     )
 
 
-def is_local_stack_port(address: str) -> bool:
+def _is_own_port(address: str) -> bool:
     """Is this a port of a stack of ours? `status -o env` exports the very names by which others' servers are given."""
     parts = urlsplit(address if "//" in address else f"//{address}")
     with port_registry(port_registry_path()) as registry:

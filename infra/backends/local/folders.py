@@ -13,14 +13,9 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-import infra
 from infra.backends.backend import BackendError
 
 _UNIX_SOCKET_PATH_MAX = 100  # the kernel's limit is 108 on Linux and 104 on macOS
-
-
-def project_root() -> Path:
-    return Path(infra.__file__).resolve().parent.parent
 
 
 def package_folder(package: str) -> Path:
@@ -29,18 +24,6 @@ def package_folder(package: str) -> Path:
     if spec is None or spec.origin is None:
         raise BackendError(f"the package {package} is not installed: run `make install`")
     return Path(spec.origin).parent
-
-
-def default_stack_name() -> str:
-    """One stack per checkout, so that two clones on one machine never meet."""
-    return "local-" + hashlib.blake2b(str(project_root()).encode(), digest_size=4).hexdigest()
-
-
-def state_root() -> Path:
-    if os.geteuid() == 0:
-        return Path("/var/lib/cell-brokerage")
-    base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    return Path(base) / "cell-brokerage"
 
 
 def cache_root() -> Path:
@@ -107,12 +90,19 @@ class StackFolder:
 
     @property
     def supervisor_socket(self) -> Path:
+        return self._socket("supervisor")
+
+    @property
+    def control_socket(self) -> Path:
+        return self._socket("control")
+
+    def _socket(self, name: str) -> Path:
         """In the stack's folder, unless that path is too long for a Unix socket."""
-        direct = self.run / "supervisor.sock"
+        direct = self.run / f"{name}.sock"
         if len(os.fsencode(direct)) <= _UNIX_SOCKET_PATH_MAX:
             return direct
         short = hashlib.blake2b(os.fsencode(self.root), digest_size=6).hexdigest()
-        return Path(tempfile.gettempdir()) / f"cell-brokerage-{os.geteuid()}" / f"{short}.sock"
+        return Path(tempfile.gettempdir()) / f"cell-brokerage-{os.geteuid()}" / f"{short}-{name}.sock"
 
     def ensure(self) -> None:
         """Make the folders. The root can be passed through (PostgreSQL runs as another user when we are root), not

@@ -24,7 +24,7 @@ from infra.backends.local.accounts import ServerUser, give
 from infra.backends.local.commands import run_command
 from infra.backends.local.folders import cache_root, package_folder
 from infra.backends.local.record import load_json, replace_file
-from infra.backends.local.roles import (
+from infra.backends.roles import (
     SUPERUSER,
     DatabaseRoles,
     bootstrap_sql,

@@ -18,8 +18,9 @@ from supervisor.xmlrpc import SupervisorTransport
 
 from infra.backends.backend import BackendError
 from infra.backends.cell_spec import ProcessSpec
+from infra.backends.checkout import project_root
 from infra.backends.local.commands import clean_environment, run_command
-from infra.backends.local.folders import StackFolder, project_root
+from infra.backends.local.folders import StackFolder
 from infra.backends.local.record import replace_file
 
 TOKEN_VARIABLE = "CELL_BROKERAGE_STACK_TOKEN"

@@ -7,7 +7,6 @@ whether the reload was done, and does not do it twice.
 from typing import Final
 
 from infra.backends.cell_spec import ProcessKind, ProcessSpec
-from infra.backends.local.readiness import readiness_facts
 from shardctl.errors import NotReachable, Refused
 from shardctl.operations.plan import Action, Document, Kind, Plan, PlannedStep, Step, refuse_unknown
 from shardctl.operations.world import StackWorld
@@ -39,7 +38,7 @@ def plan(arguments: Document, facts: Document) -> Plan:
 
 
 async def _since(step: Step[StackWorld]) -> Document:
-    facts = await readiness_facts(await _router(step))
+    facts = await step.world.backend.readiness_facts(await _router(step))
     if not facts:
         raise NotReachable(f"{step.arguments['router']} does not answer, so it cannot be renewed: `shardctl status`")
     return {"started_at": facts.get("started_at")}
@@ -48,10 +47,10 @@ async def _since(step: Step[StackWorld]) -> Document:
 async def _renew(step: Step[StackWorld]) -> Document:
     router = await _router(step)
     async with step.world.changing() as backend:
-        facts = await readiness_facts(router)
+        facts = await backend.readiness_facts(router)
         if facts.get("status") != "ready" or facts.get("started_at") == step.intent["started_at"]:
             await backend.renew(router.name, RENEW_TIMEOUT_S)
-            facts = await readiness_facts(router)
+            facts = await backend.readiness_facts(router)
     return {"started_at": facts.get("started_at")}
 
 

@@ -7,25 +7,26 @@ from typing import Any
 
 import pytest
 
-from shardctl.cells.directory import CellRow
-from shardctl.stack.findings import (
+from infra.backends.finding import Finding, Verdict
+from infra.backends.local.judge import (
     DISK_FREE_MIN_BYTES,
     MEMORY_FREE_MIN_BYTES,
     OPEN_FILES_MIN,
-    RECONCILED_AGE_MAX_S,
-    Finding,
-    Verdict,
-    judge_clock,
     judge_disk,
     judge_folder,
-    judge_ledger,
-    judge_map,
     judge_memory,
     judge_open_files,
+    judge_secrets,
+)
+from shardctl.cells.directory import CellRow
+from shardctl.stack.findings import (
+    RECONCILED_AGE_MAX_S,
+    judge_clock,
+    judge_ledger,
+    judge_map,
     judge_process,
     judge_published_map,
     judge_reconciliation,
-    judge_secrets,
     judge_topics,
 )
 
