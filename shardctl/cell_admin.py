@@ -5,7 +5,7 @@ sent again, because its outcome is not known.
 """
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -14,10 +14,13 @@ from infra.runtime.http_client import HttpAnswer, HttpClient, OutcomeUnknown, Pe
 from infra.security.keys import OPERATOR_FILE, load_key_ring
 from infra.security.operator_token import sign_operator_token
 from shardctl.errors import NotReachable, Refused
+from shardctl.operations.errors import LeaseLost
 from shardctl.stack.current import actor, stack_clock
 
 TOKEN_LIFETIME_S = 300
-"""Of the operator token of one command. It is checked when a request arrives, so a long check outlives it."""
+"""Of the operator token of one request. It is checked when a request arrives, so a long check outlives it."""
+_FORMER_LEADER = "FORMER_LEADER"
+"""A cell's code for a step of an operation whose lease is over."""
 ANSWER_TIMEOUT_S = 30.0
 """For answers that read or change a few rows; long work (checks, archive) has limits of its own."""
 
@@ -25,7 +28,8 @@ ANSWER_TIMEOUT_S = 30.0
 class CellAdmin:
     """Operator calls to the cells of one stack; open it with `open_cell_admin`."""
 
-    def __init__(self, http: HttpClient, operator_urls: dict[str, tuple[str, ...]], token: str) -> None:
+    def __init__(self, http: HttpClient, operator_urls: dict[str, tuple[str, ...]], token: Callable[[], str]) -> None:
+        """`token` is asked for each request: a walk over all users outlives one, and may meet a rotation of keys."""
         self._http = http
         self._operator_urls = operator_urls
         self._token = token
@@ -40,7 +44,7 @@ class CellAdmin:
     async def call(
         self, cell: str, method: str, path: str, body: object = None, *, timeout_s: float = ANSWER_TIMEOUT_S
     ) -> dict[str, Any]:
-        """The decoded answer. Raises NotReachable, or Refused with the cell's code and detail."""
+        """The decoded answer. Raises NotReachable, Refused with the cell's code and detail, LeaseLost."""
         urls = self._operator_urls.get(cell)
         if not urls:
             raise Refused(f"there is no cell {cell}; there are: {', '.join(self._operator_urls)}")
@@ -57,7 +61,7 @@ class CellAdmin:
         raise NotReachable(f"no api of {cell} answers ({problem}): `shardctl status`, `shardctl logs {cell}-api-1`")
 
     async def _request(self, method: str, url: str, body: object, timeout_s: float) -> HttpAnswer:
-        headers = {"Authorization": f"Bearer {self._token}"}
+        headers = {"Authorization": f"Bearer {self._token()}"}
         content = None
         if body is not None:
             headers["Content-Type"] = "application/json"
@@ -70,6 +74,8 @@ def _decoded(cell: str, answer: HttpAnswer) -> dict[str, Any]:
         document = json.loads(answer.body)
     except ValueError as error:
         raise NotReachable(f"{cell} answered {answer.status} without JSON") from error
+    if answer.status == 409 and document.get("code") == _FORMER_LEADER:
+        raise LeaseLost(f"{cell}: {document['detail']}")
     if answer.status >= 400 or not isinstance(document, dict):
         raise Refused(f"{cell} refused ({answer.status} {document.get('code', '')}): {document.get('detail', '')}")
     return document
@@ -93,4 +99,4 @@ async def open_cell_admin(
     addresses = backend.addresses()
     urls = {cell.name: addresses.operator_urls(cell) for cell in addresses.spec.cells}
     async with HttpClient(connections_per_host=4) as http:
-        yield CellAdmin(http, urls, operator_token(backend, subject=subject, fence=fence))
+        yield CellAdmin(http, urls, lambda: operator_token(backend, subject=subject, fence=fence))

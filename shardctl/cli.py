@@ -24,6 +24,8 @@ class Mount:
     module: str
     attribute: str
     help: str
+    hidden: bool = False
+    """For a back end, not for people."""
 
 
 MOUNTS: Final = (

@@ -1,7 +1,7 @@
 """Client of the control service's socket, for commands: one request, one answer, nothing kept.
 
-The standard library alone, so that a command that asks the service stays as quick as `--help`. A request whose answer was
-lost is not sent again here; an order may be, with its idempotency key.
+The standard library alone, so that a command that asks the service stays as quick as `--help`. A request whose answer
+was lost is not sent again here; an order may be, with its idempotency key.
 """
 
 import http.client
@@ -14,6 +14,7 @@ from shardctl.errors import Blocked, NotReachable, Refused, ShardctlError, Usage
 
 ANSWER_TIMEOUT_S: Final = 30.0
 """For answers that read some rows; making a plan asks processes, each for some seconds at most."""
+_NEXT: Final = "`shardctl status`, `shardctl logs control`, `shardctl up`"
 _BY_EXIT_CODE: Final[dict[int, type[ShardctlError]]] = {
     error.exit_code: error for error in (Refused, UsageError, NotReachable, Blocked)
 }
@@ -51,9 +52,7 @@ class ControlClient:
             answer = connection.getresponse()
             content = answer.read()
         except (OSError, http.client.HTTPException) as error:
-            raise NotReachable(
-                f"the control service does not answer ({error}): `shardctl status`, `shardctl logs control`, `shardctl up`"
-            ) from error
+            raise NotReachable(f"the control service does not answer ({error}): {_NEXT}") from error
         finally:
             connection.close()
         return _decoded(answer.status, content)

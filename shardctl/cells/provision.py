@@ -5,23 +5,19 @@ are updated. The map is the last step, so no user is sent to a cell that has nev
 """
 
 import asyncio
-from collections.abc import Callable
+from dataclasses import replace
 
-from infra.backends.addresses import CONTROL_POSTGRES
-from infra.backends.backend import Backend, BackendError, Phase, Report, Step, process_names
-from infra.backends.cell_spec import CellSpec, Job, ProcessKind, ProcessSpec, postgres_name
+from infra.backends.addresses import CONTROL_POSTGRES, Addresses
+from infra.backends.backend import Backend, BackendError, Phase, Report, Step
+from infra.backends.cell_spec import CellSpec, Job, postgres_name
 from infra.runtime.redis_client import REDIS_FAILURES
 from infra.topology.cells import Cell
 from infra.topology.identifiers import CellId
 from infra.topology.shard_map import ShardMap
-from shardctl.acts.recording import recorded_act
-from shardctl.errors import Refused
 from shardctl.shardmap.publish import publish_map
 from shardctl.shardmap.store import ShardMapStore, open_store
 from shardctl.stack.current import actor, control_dsn
 
-_READY_TIMEOUT_S = 60.0
-"""As in `stack/bring_up.py`: seconds are usual, the rest is for a busy machine."""
 _MIGRATIONS_AT_ONCE = 2
 """Each is a Python process that uses one core fully for a second or two."""
 
@@ -68,22 +64,25 @@ async def register_cells(backend: Backend, cells: tuple[CellSpec, ...], report: 
         await store.create_lineage(actor=actor())
         shard_map = await store.load()
         for cell in cells:
-            shard_map = await _register(store, shard_map, cell, addresses.api_urls(cell), addresses.operator_urls(cell))
+            shard_map = await register_cell(store, shard_map, addresses, cell, actor=actor(), reason="the cell joins")
     await _publish(addresses.redis_url, shard_map, report)
     return shard_map
 
 
-async def _register(
-    store: ShardMapStore, shard_map: ShardMap, cell: CellSpec, api_urls: tuple[str, ...], operator_urls: tuple[str, ...]
+async def register_cell(
+    store: ShardMapStore, shard_map: ShardMap, addresses: Addresses, cell: CellSpec, *, actor: str, reason: str
 ) -> ShardMap:
+    """Enter the cell with an unused lot of buckets; of one that is there, its addresses if they changed. Raises
+    StaleEpoch if `shard_map` is not the newest any more."""
     known = shard_map.cell(cell.name)
+    api_urls, operator_urls = addresses.api_urls(cell), addresses.operator_urls(cell)
     if known is None:
-        wanted = Cell(CellId(cell.name), api_urls=api_urls, operator_urls=operator_urls)
-        return await store.add_cell(wanted, actor=actor(), reason="the cell joins")
-    wanted = Cell(known.cell_id, known.state, known.weight, api_urls, operator_urls)
+        joining = Cell(CellId(cell.name), api_urls=api_urls, operator_urls=operator_urls)
+        return await store.add_cell(joining, actor=actor, reason=reason, expected=shard_map)
+    wanted = replace(known, api_urls=api_urls, operator_urls=operator_urls)
     if wanted == known:
         return shard_map
-    return await store.update_cell(wanted, actor=actor(), reason="its addresses changed")
+    return await store.update_cell(wanted, actor=actor, reason="its addresses changed", expected=shard_map)
 
 
 async def _publish(redis_url: str, shard_map: ShardMap, report: Report) -> None:
@@ -93,33 +92,3 @@ async def _publish(redis_url: str, shard_map: ShardMap, report: Report) -> None:
         report(Step("shard map", Phase.READY, f"epoch {shard_map.epoch}, not published to Redis: {error}"))
     else:
         report(Step("shard map", Phase.READY, f"epoch {shard_map.epoch}"))
-
-
-async def add_cell(backend: Backend, cell: CellSpec, report: Report, *, reason: str | None = None) -> ShardMap:
-    """A further cell joins a running stack: its database, schema, topics and processes first, the map last.
-
-    Raises Refused (no running stack; the cell exists with another number of app servers) and BackendError. A failure
-    leaves a cell that no user is sent to; the same command continues.
-    """
-    if not await backend.is_running():
-        raise Refused(f"the stack {backend.stack} is not running: `shardctl up` first")
-    act = recorded_act(backend, "add_cell", cell.name, reason=reason, arguments={"apis": cell.apis})
-    async with act, backend.lock():
-        spec = backend.spec()
-        if cell not in spec.cells:
-            if cell.name in {item.name for item in spec.cells}:
-                raise Refused(f"{cell.name} exists with another number of apis: `shardctl up --apis N` changes that")
-            spec = spec.with_cell(cell)
-        await backend.create(spec)
-        await _start(backend, lambda process: process.cell == cell.name and process.kind is ProcessKind.POSTGRES)
-        failures, _ = await asyncio.gather(migrate_cells(backend, (cell,), report), backend.ensure_topics())
-        if failures:
-            raise BackendError(failures[cell.name])
-        await _start(backend, lambda process: process.cell == cell.name)
-        return await register_cells(backend, (cell,), report)
-
-
-async def _start(backend: Backend, wanted: Callable[[ProcessSpec], bool]) -> None:
-    names = await process_names(backend, wanted)
-    await backend.start(names)
-    await backend.await_ready(names, _READY_TIMEOUT_S)

@@ -5,15 +5,19 @@ from typing import Annotated, Any
 
 import typer
 
-from shardctl.commands.ordering import Reason, Timeout, conclude, open_control, watch as watch_to_its_end
+from shardctl.commands.ordering import Reason, Timeout, conclude, open_control
+from shardctl.commands.ordering import watch as watch_to_its_end
 from shardctl.output import print_json, print_line, print_table
 
-app = typer.Typer(
-    help="Operations: list, show, watch, cancel, resume, approve, explain.", no_args_is_help=True
-)
+app = typer.Typer(help="Operations: list, show, watch, cancel, resume, approve, explain.", no_args_is_help=True)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Number = Annotated[int, typer.Argument(help="The number in `shardctl operations list`.", min=1)]
+
+
+_FACTS = (
+    "actor", "reason", "approved_by", "cancel_asked_by", "created_at", "started_at", "ended_at", "exit_code", "detail",
+)  # fmt: skip
 
 
 @app.callback()
@@ -44,8 +48,7 @@ def show(number: Number, as_json: AsJson = False) -> None:
         print_json(found)
         return
     print_line(f"operation {number}: {found['kind']} {found['target']}, {found['state']}", style="bold")
-    facts = ("actor", "reason", "approved_by", "cancel_asked_by", "created_at", "started_at", "ended_at", "exit_code", "detail")
-    print_table(("", ""), [(name.replace("_", " "), found[name]) for name in facts if found[name] is not None])
+    print_table(("", ""), [(name.replace("_", " "), found[name]) for name in _FACTS if found[name] is not None])
     columns = ("step>", "what", "state", "attempts>", "detail")
     rows = [(step["position"], step["key"], step["state"], step["attempts"], step["detail"]) for step in found["steps"]]
     print_table(columns, rows)
@@ -54,15 +57,14 @@ def show(number: Number, as_json: AsJson = False) -> None:
 @app.command()
 def watch(number: Number, timeout: Timeout = None, as_json: AsJson = False) -> None:
     """Follow it to its end, with its exit code; lines of JSON when piped. Ctrl-C detaches: it goes on (exit code 8)."""
-    ended = watch_to_its_end(
-        open_control(), number, timeout_s=timeout, lines=as_json or not sys.stdout.isatty()
-    )
-    conclude(ended)
+    control = open_control()
+    watch_to_its_end(control, number, timeout_s=timeout, lines=as_json or not sys.stdout.isatty())
+    conclude(control.get(f"/v1/operations/{number}"))
 
 
 @app.command()
 def cancel(number: Number, reason: Reason = None) -> None:
-    """Stop it at the end of the step in hand, and undo what was done where its kind knows how. Exit code 5: too late."""
+    """Stop it after the step in hand, and undo what was done where its kind knows how. Exit code 5: too late."""
     _changed(number, "cancel", reason)
 
 

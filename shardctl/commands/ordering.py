@@ -7,6 +7,7 @@ import json
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import typer
@@ -18,8 +19,8 @@ from shardctl.stack.current import control_socket
 from shardctl.watching import follow
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the list of steps that would run; do nothing.")]
-Detach = Annotated[bool, typer.Option("--no-wait", help="Return when it is recorded; it goes on by itself (exit code 8).")]
-Timeout = Annotated[float | None, typer.Option(help="Seconds to wait for the end; it goes on then (exit code 8).", min=0)]
+Detach = Annotated[bool, typer.Option("--no-wait", help="Return when it is recorded; it goes on (exit code 8).")]
+Timeout = Annotated[float | None, typer.Option(help="Seconds to wait for its end; then it goes on (8).", min=0)]
 Key = Annotated[
     str | None, typer.Option("--idempotency-key", help="The same key and request again is the same operation.")
 ]
@@ -33,37 +34,47 @@ def open_control() -> ControlClient:
     return ControlClient(control_socket())
 
 
-def order(
-    kind: str,
-    arguments: Mapping[str, Any],
-    *,
-    reason: str | None,
-    dry_run: bool = False,
-    wait: bool = True,
-    timeout_s: float | None = None,
-    key: str | None = None,
-    expected: str | None = None,
-    as_json: bool = False,
-) -> dict[str, Any] | None:
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How an operation is asked for and waited for, as the options say."""
+
+    reason: str | None = None
+    dry_run: bool = False
+    wait: bool = True
+    timeout_s: float | None = None
+    key: str | None = None
+    expected: str | None = None
+    as_json: bool = False
+    """Nothing but one document on standard output; no progress."""
+
+
+def order(kind: str, arguments: Mapping[str, Any], way: Way) -> dict[str, Any] | None:
     """The operation at its end, with its steps; None after a dry run. Raises what the operation's exit code means."""
+    ended = order_and_watch(kind, arguments, way)
+    if ended is not None:
+        conclude(ended)
+    return ended
+
+
+def order_and_watch(kind: str, arguments: Mapping[str, Any], way: Way) -> dict[str, Any] | None:
+    """As `order`, but the end is the caller's to judge (`conclude`)."""
     client = open_control()
     body = {
         "kind": kind,
         "arguments": dict(arguments),
-        "reason": reason,
-        "idempotency_key": key,
-        "expected": expected,
-        "dry_run": dry_run,
+        "reason": way.reason,
+        "idempotency_key": way.key,
+        "expected": way.expected,
+        "dry_run": way.dry_run,
     }
     answer = client.post("/v1/operations", body)
-    if dry_run:
-        show_plan(answer, as_json=as_json)
+    if way.dry_run:
+        show_plan(answer, as_json=way.as_json)
         return None
     number = answer["operation_id"]
-    if not wait:
+    if not way.wait:
         raise StillRunning(f"operation {number} is recorded: `shardctl operations watch {number}`")
-    ended = watch(client, number, timeout_s=timeout_s, quiet=as_json)
-    conclude(ended)
+    watch(client, number, timeout_s=way.timeout_s, quiet=way.as_json)
     return client.get(f"/v1/operations/{number}")
 
 
@@ -71,8 +82,12 @@ def show_plan(plan: Mapping[str, Any], *, as_json: bool) -> None:
     if as_json:
         print_json(plan)
         return
-    rows = [(step["position"], step["key"], "no" if step["is_irrevocable"] else "") for step in plan["steps"]]
-    print_table(("step>", "what", "can be cancelled"), rows, title=f"{plan['kind']} {plan['target']}: nothing is done yet")
+    rows = [
+        (step["position"], step["key"], "cannot be cancelled" if step["is_irrevocable"] else "")
+        for step in plan["steps"]
+    ]
+    print_line(f"{plan['kind']} {plan['target']}: nothing is done yet", style="bold")
+    print_table(("step>", "what", "from here on"), rows)
     print_line(f"run exactly this, or nothing: --expect {plan['state_hash']}")
 
 
@@ -97,11 +112,12 @@ def watch(
 
 
 def conclude(ended: Mapping[str, Any]) -> None:
-    """Raises what the exit code of an operation that has ended means; returns for 0."""
+    """Raises what the exit code of an operation that has ended (with its steps) means; returns for 0."""
     if ended["exit_code"] == 0:
         return
     number, detail = ended["operation_id"], ended["detail"] or ended["state"]
-    resume = f": `shardctl operations resume {number}`" if ended["state"] == "failed" else ""
+    is_stuck = any(step["state"] == "failed" for step in ended["steps"])
+    resume = f": `shardctl operations resume {number}`" if is_stuck else ""
     error: ShardctlError = Refused(f"operation {number} {ended['state']}: {detail}{resume}")
     error.exit_code = ended["exit_code"]
     raise error

@@ -1,5 +1,7 @@
-"""`shardctl serve` and `shardctl migrate`: what a back end runs, not what people do. The only command that stands on the
-service."""
+"""`shardctl serve` and `shardctl migrate`: what a back end runs, not what people do.
+
+Of all commands only these stand on the service.
+"""
 
 import asyncio
 from typing import Annotated

@@ -2,9 +2,9 @@
 
 May be killed anywhere. Whoever takes the operation up reads what was persisted and does the step in hand again; every
 action bears that. Every write carries the lease's number, so an executor that was paused beyond its lease changes
-nothing more: LeaseLost ends it. An attempt that fails is repeated after a growing pause, a bounded number of times; then
-the operation has failed, and says at which step. Cancelling takes effect between steps, at a checkpoint, and between
-attempts; what was begun is then undone, newest first, where its kind knows how.
+nothing more: LeaseLost ends it. An attempt that fails is repeated after a growing pause, a bounded number of times;
+then the operation has failed, and says at which step. Cancelling takes effect between steps, at a checkpoint, and
+between attempts; what was begun is then undone, newest first, where its kind knows how.
 While the database is away, or a fact cannot be read, nothing is decided: the error goes to the caller, who comes again.
 """
 

@@ -22,8 +22,8 @@ from shardctl.operations.states import WORKED_ON, State
 LISTED_MAX: Final = 500
 EVENTS_MAX: Final = 500
 _COLUMNS: Final[LiteralString] = """
-select operation_id, kind, version, arguments, target, cells, users, state, state_hash, actor, reason, approved_by,
-       cancel_asked_by, lease_number, created_at, started_at, ended_at, exit_code, detail
+select operation_id, kind, version, arguments, target, cells, users, calls, state, state_hash, actor, reason,
+       approved_by, cancel_asked_by, lease_number, created_at, started_at, ended_at, exit_code, detail
   from control.operations
 """
 _STEPS: Final[LiteralString] = """
@@ -42,6 +42,8 @@ class Operation:
     target: str
     cells: Sequence[str]
     users: Sequence[UUID]
+    calls: Sequence[str]
+    """Cells whose own endpoints its steps call."""
     state: str
     state_hash: str
     actor: str
@@ -114,6 +116,7 @@ class Operations:
             "target": plan.target,
             "state_hash": state_hash,
             "cells": sorted({*plan.cells, *plan.subjects}),
+            "calls": list(plan.cells),
             "users": [str(user) for user in plan.users],
             "excludes": dict(excludes),
             "steps": [
@@ -208,9 +211,7 @@ class Operations:
         return [number for (number,) in rows]
 
     async def start(self, lease: int, operation: int, state_hash: str) -> State:
-        ((state,),) = await self._call(
-            "select control.start_operation_v1(%s, %s, %s)", [lease, operation, state_hash]
-        )
+        ((state,),) = await self._call("select control.start_operation_v1(%s, %s, %s)", [lease, operation, state_hash])
         return State(state)
 
     async def begin_step(

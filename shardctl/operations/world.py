@@ -48,3 +48,8 @@ class StackWorld:
         """The cells, asked in the name of who asked for the operation."""
         async with open_cell_admin(self.backend, subject=self.actor, fence=self.lease) as admin:
             yield admin
+
+
+def unfenced_world(backend: Backend, clock: SystemClock, control_dsn: str) -> StackWorld:
+    """For `--unrecorded`: without a lease."""
+    return StackWorld(backend, clock, control_dsn, None, "", None)

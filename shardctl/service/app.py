@@ -6,7 +6,7 @@ Start-up waits for nothing: without its database the service answers that it is 
 import asyncio
 import os
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
@@ -26,8 +26,10 @@ from infra.runtime.request_id import WithRequestId
 from infra.runtime.settings import PostgresSettings
 from infra.runtime.shutdown import Shutdown
 from infra.runtime.telemetry import Metrics
+from shardctl.cell_admin import open_cell_admin
 from shardctl.operations.catalog import KINDS
 from shardctl.operations.execute import Executor
+from shardctl.operations.plan import Kind
 from shardctl.operations.queries import Operation, Operations
 from shardctl.operations.world import StackWorld
 from shardctl.service.controller import OperationsController, refused
@@ -45,17 +47,18 @@ _BODY_BYTES_MAX: Final = 1_048_576
 class ControlService:
     """The parts of one process."""
 
-    def __init__(self, settings: ControlSettings, backend: Backend) -> None:
+    def __init__(
+        self, settings: ControlSettings, backend: Backend, kinds: Mapping[str, Kind[StackWorld]] = KINDS
+    ) -> None:
         self.settings = settings
+        self._kinds = kinds
         self._backend = backend
         self._clock = make_clock(settings.clock)
         self._started_at = self._clock.now().isoformat(timespec="milliseconds")
         self._dsn = with_clock_offset(settings.dsn, settings.clock.offset_s)
         self.metrics = Metrics(METRICS)
         self.pool = make_pool(
-            PostgresSettings(
-                dsn=settings.dsn, pool_max=settings.pool_max, clock_offset_s=settings.clock.offset_s
-            ),
+            PostgresSettings(dsn=settings.dsn, pool_max=settings.pool_max, clock_offset_s=settings.clock.offset_s),
             settings.name,
         )
         self.operations = Operations(self.pool)
@@ -68,7 +71,7 @@ class ControlService:
         )
         self.orders = Orders(
             self.operations,
-            KINDS,
+            kinds,
             lambda actor, reason: self._open_world(None, actor, reason),
             approvals=settings.approvals,
             wake=self.executing.wake,
@@ -89,11 +92,14 @@ class ControlService:
         def open_world(operation: Operation) -> StackWorld:
             return self._open_world(lease, operation.actor, operation.reason)
 
-        return Executor(self.operations, KINDS, lease, open_world=open_world, announce=self._announcer(lease))
+        return Executor(self.operations, self._kinds, lease, open_world=open_world, announce=self._announcer(lease))
 
     def _announcer(self, lease: int) -> Callable[[Operation], Awaitable[None]]:
-        async def announce(_: Operation) -> None:
-            """No kind calls cells yet."""
+        async def announce(operation: Operation) -> None:
+            """Raises NotReachable: an operation waits for each of its cells."""
+            async with open_cell_admin(self._backend, subject=operation.actor, fence=lease) as admin:
+                for cell in operation.calls:
+                    await admin.call(cell, "POST", "/operator/v1/leader")
 
         return announce
 

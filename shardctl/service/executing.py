@@ -1,7 +1,8 @@
 """The leader's first duty: take up every operation that is to be worked on, a bounded number at once.
 
-A run that ends without an end (the database is away, a cell does not answer, a fact cannot be read) is begun again after
-a pause, as often as it takes: nothing was decided. An operation of a kind that this release does not know is left alone.
+A run that stops before its end (the database is away, a cell does not answer, a fact cannot be read) is begun again
+after a pause, as often as it takes: nothing was decided. An operation of a kind that this release does not know is left
+alone.
 """
 
 import asyncio

@@ -1,8 +1,8 @@
 """Lead while nobody else does: hold the lease, and while it is held execute what was asked for.
 
 The lease is renewed long before it ends. If that fails until its end, everything that runs under it is cancelled at
-once; whatever is written after that is refused by its number. Nothing is handed over and nothing is cleaned up: the next
-leader, perhaps this very process under a new number, reads what was persisted and goes on.
+once; whatever is written after that is refused by its number. Nothing is handed over and nothing is cleaned up: the
+next leader, perhaps this very process under a new number, reads what was persisted and goes on.
 The time of a lease is the database's. This process measures only how long ago it asked, so it stops early, never late.
 """
 

@@ -11,6 +11,6 @@ METRICS: Final = (
     Metric("shardctl_lease_number", Gauge, "Number of the last lease that this process held."),
     Metric("shardctl_leases_ended_total", Counter, "Leases that this process held and holds no more."),
     Metric("shardctl_operations_active", Gauge, "Operations that this process is executing."),
-    Metric("shardctl_operations_ended_total", Counter, "Operations that this process brought to an end.", ("kind", "state")),
+    Metric("shardctl_operations_ended_total", Counter, "Operations that it brought to an end.", ("kind", "state")),
     Metric("shardctl_operation_failures_total", Counter, "Runs that stopped without an end, and were begun again."),
 )

@@ -1,7 +1,7 @@
 """What people ask of operations: plan one, begin it, cancel, resume, approve. Every process of the service answers.
 
-Nothing here leads: an order is a row that the leader finds. The plan is made twice, here and again at the start, and the
-hash of what was seen says whether it is still the same.
+Nothing here leads: an order is a row that the leader finds. What the plan was made from is looked at again at the
+start, and its hash says whether it is still the same.
 """
 
 import secrets

@@ -1,4 +1,4 @@
-"""Settings of the control service, from the environment (`CONTROL_...`); the stack by `SHARDCTL_STACK` as for a command."""
+"""Settings of the control service, from the environment (`CONTROL_...`); which stack, as for a command."""
 
 from pathlib import Path
 

@@ -39,9 +39,9 @@ class EpochRecord:
 
 
 class ShardMapStore:
-    """Needs an autocommit connection of `control_owner` or `control_leader`. Methods raise what `BY_SQLSTATE` names, and
-    psycopg's own errors if the connection fails. With a lease every change is made in one transaction with the check
-    that it is the current one, or raises LeaseLost."""
+    """Needs an autocommit connection of `control_owner` or `control_leader`. Methods raise what `BY_SQLSTATE` names,
+    and psycopg's own errors if the connection fails. With a lease every change is made in one transaction with the
+    check that it is the current one, or raises LeaseLost."""
 
     def __init__(self, connection: psycopg.AsyncConnection[Any], lease: int | None = None) -> None:
         self._connection = connection

@@ -5,10 +5,11 @@ what is new. It never removes a cell and never deletes data.
 """
 
 import asyncio
+from dataclasses import replace
 
 from infra.backends.addresses import CONTROL_SERVICE
 from infra.backends.backend import Backend, BackendError, Phase, Report, Step, process_names
-from infra.backends.cell_spec import SERVER_KINDS, ProcessKind, ProcessSpec
+from infra.backends.cell_spec import SERVER_KINDS, CellSpec, ProcessKind, ProcessSpec
 from infra.security.keys import generate_key_files
 from shardctl.acts.recording import recorded_act
 from shardctl.cells.provision import migrate_cells, migrate_control, register_cells
@@ -24,11 +25,15 @@ CONTROL_TIMEOUT_S = 15.0
 """It was started before the cells' processes, which are ready now."""
 
 
-async def bring_up(backend: Backend, options: StackOptions, report: Report, *, wait: bool) -> None:
-    """Return when everything is started (and ready, if `wait`). Raises BackendError that names what is not, Refused and
-    SpecInvalid from planning."""
+async def bring_up(backend: Backend, options: StackOptions, report: Report, *, wait: bool) -> tuple[CellSpec, ...]:
+    """Return when everything is started (and ready, if `wait`): the cells that a stack which was there before is still
+    to be given, each by an operation. Raises BackendError that names what is not ready, Refused and SpecInvalid from
+    planning."""
     async with backend.lock():
-        spec = plan_spec(backend.spec() if backend.exists() else None, options, backend.external_servers())
+        present = backend.spec() if backend.exists() else None
+        wanted = plan_spec(present, options, backend.external_servers())
+        count = len(wanted.cells) if present is None else len(present.cells)
+        spec = replace(wanted, cells=wanted.cells[:count])
         remember_backend()
         await backend.create(spec)
         generate_key_files(backend.keys_folder)
@@ -44,6 +49,7 @@ async def bring_up(backend: Backend, options: StackOptions, report: Report, *, w
                 await _await_control(backend, report)
             if failures:
                 raise BackendError("\n".join(failures.values()))
+        return wanted.cells[count:]
 
 
 async def _start_servers(backend: Backend, report: Report) -> dict[str, str]:

@@ -3,7 +3,11 @@
 It runs nothing and writes down what it is asked for; only the control database is real.
 """
 
+import asyncio
 import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +19,9 @@ from infra.backends.backend import Backend, BackendError, quiet
 from infra.security.keys import ROUTE_FILE
 from shardctl.cli import make_app
 from shardctl.errors import NotReachable
+from shardctl.operations.catalog import KINDS
 from shardctl.stack import bring_up
+from tests.support.control_service import control_service
 from tests.support.databases import TestDatabase
 from tests.support.recording_backend import NAME, RecordingBackend
 
@@ -52,10 +58,34 @@ def command(control_database: TestDatabase, tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setenv("RECORDING_OWNER_DSN", control_database.owner_dsn)
     monkeypatch.setenv("RECORDING_SERVICE_DSN", control_database.service_dsn)
     monkeypatch.setenv("RECORDING_AUDITOR_DSN", control_database.auditor_dsn)
+    monkeypatch.setenv("RECORDING_LEADER_DSN", control_database.leader_dsn)
     return Command(tmp_path)
 
 
-def test_a_stack_lives_on_it_from_up_to_the_end(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+@contextmanager
+def serving_control(database: TestDatabase, state: Path) -> Iterator[None]:
+    """The control service of the stack, which this back end does not run."""
+    backend = RecordingBackend("other", state / "other", quiet)
+    begun, ended = threading.Event(), threading.Event()
+
+    async def serve() -> None:
+        async with control_service(database.leader_dsn, backend, KINDS):
+            begun.set()
+            await asyncio.to_thread(ended.wait)
+
+    thread = threading.Thread(target=asyncio.run, args=(serve(),))
+    thread.start()
+    try:
+        assert begun.wait(30)
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def test_a_stack_lives_on_it_from_up_to_the_end(
+    command: Command, control_database: TestDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
     up = command.json("up")
     assert [(row["name"], row["state"]) for row in up["processes"]] == [(name, "running") for name in OURS]
     verbs = [call[0] for call in command.calls()]
@@ -70,16 +100,17 @@ def test_a_stack_lives_on_it_from_up_to_the_end(command: Command, monkeypatch: p
     assert command.json("status")["state"] == "running"
     assert [row["cell"] for row in command.json("cells", "list")] == ["cell-1", "cell-2"]
     assert command.json("cells", "list")[0]["api_urls"] == ["http://cell-1-api-1.example:8000"]
-    added = command.json("cells", "add")
+    with serving_control(control_database, command.state):
+        added = command.json("cells", "add")
+        assert "restarted: router-1" in command.run("routers", "restart")
     assert added["cell"] == "cell-3"
     assert ["run_job", "cell-3", "cell", "migrate"] in command.calls()
     assert command.json("cells", "cordon", "cell-1", "--reason", "test")["state"] == "cordoned"
     assert [row["state"] for row in command.json("routers", "list")] == ["ready"]
-    assert "restarted: router-1" in command.run("routers", "restart")
     assert ["renew", "router-1"] in command.calls()
     assert "reconcile_roles control-postgres" in command.run("logs", "calls")
     acts = [act["act"] for act in command.json("acts", "list")]
-    assert acts == ["restart_routers", "cordon_cell", "add_cell", "bring_up_stack"]
+    assert acts == ["cordon_cell", "restart_routers", "add_cell", "bring_up_stack"]
     assert str(command.state / "other") in command.run("down")
     assert command.json("status")["state"] == "stopped"
     command.run("down", "--delete-data", "--yes")

@@ -70,9 +70,7 @@ def executor(operations: Operations, world: RecordedWorld, lease: int) -> Execut
 
     async def nobody(_: Operation) -> None: ...
 
-    return Executor(
-        operations, KINDS, lease, open_world=lambda _: SeenBy(world, lease), announce=nobody, sleep=no_wait
-    )
+    return Executor(operations, KINDS, lease, open_world=lambda _: SeenBy(world, lease), announce=nobody, sleep=no_wait)
 
 
 class DiesAtWrites:
@@ -168,7 +166,10 @@ async def test_killed_while_it_is_undone(operations: Operations, control_databas
     for first in range(30):
         world = RecordedWorld(refusals={"page 1"})
         number = await create(operations, world)
-        assert await executor(operations, world, await next_lease(operations, control_database)).run(number) is State.FAILED
+        assert (
+            await executor(operations, world, await next_lease(operations, control_database)).run(number)
+            is State.FAILED
+        )
         assert await operations.cancel(number, "bob", "no", {}) is State.CANCELLING
         lease = await next_lease(operations, control_database)
         if not await run_dying(operations, world, lease, number, first):
@@ -210,7 +211,7 @@ async def test_a_paused_leader_that_wakes_up_after_its_lease_changes_nothing(
     assert await executor(operations, world, new).run(number) is State.SUCCEEDED
     with pytest.raises(LeaseLost):
         SeenBy(world, old).change("set 0", "late")
-    assert ("set 0", "old") == world.effects[0][1:]  # decided by the one that was paused, done by the next
+    assert world.effects[0][1:] == ("set 0", "old")  # decided by the one that was paused, done by the next
 
 
 async def test_a_lease_that_ran_out_is_over_even_if_nobody_took_it(
@@ -245,7 +246,7 @@ async def test_a_write_that_waited_for_the_lock_is_judged_by_the_time_after_the_
 
 async def until_somebody_waits(control_database: TestDatabase) -> None:
     with psycopg.connect(control_database.superuser_dsn, autocommit=True) as root:
-        while root.execute("select count(*) from pg_locks where not granted").fetchone() == (0,):
+        while root.execute("select count(*) from pg_locks where not granted").fetchone() == (0,):  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
 
@@ -306,7 +307,7 @@ async def test_a_kind_that_is_not_known_excludes_and_is_left_alone(
     assert (await operations.read(number)).state == State.PENDING
     with psycopg.connect(control_database.superuser_dsn, autocommit=True) as root:
         root.execute("update control.operations set kind = 'cells.retire'")
-    with pytest.raises(Conflict, match="cells.retire"):
+    with pytest.raises(Conflict, match=r"cells\.retire"):
         await create(operations, world)
 
 

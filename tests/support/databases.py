@@ -93,7 +93,9 @@ def build_control_template(server: PostgresServer) -> Template:
 
 
 def _database(server: PostgresServer, roles: DatabaseRoles, name: str) -> TestDatabase:
-    owner, service, auditor = (server.dsn(role, _PASSWORD, name) for role in (roles.owner, roles.service, roles.auditor))
+    owner, service, auditor = (
+        server.dsn(role, _PASSWORD, name) for role in (roles.owner, roles.service, roles.auditor)
+    )
     superuser = server.dsn(server.user, server.password, name)
     return TestDatabase(name, owner, service, auditor, superuser, server.dsn(CONTROL_LEADER, _PASSWORD, name))
 

@@ -2,7 +2,7 @@
 
 It shows how little another back end needs, and that `shardctl` needs no change for one. Chosen as any other is:
 `SHARDCTL_BACKEND=tests.support.recording_backend:open_recording`. Databases are those whose DSNs stand in
-`RECORDING_OWNER_DSN`, `RECORDING_SERVICE_DSN` and `RECORDING_AUDITOR_DSN`.
+`RECORDING_OWNER_DSN`, `RECORDING_SERVICE_DSN`, `RECORDING_AUDITOR_DSN` and `RECORDING_LEADER_DSN`.
 """
 
 import fcntl
@@ -15,10 +15,11 @@ from typing import Any
 import msgspec
 
 from infra.backends.addresses import Addresses, Endpoint
-from infra.backends.backend import Backend, BackendError, JobResult, Phase, Report, Step
+from infra.backends.backend import Backend, BackendError, JobResult, Overtaken, Phase, Report, Step
 from infra.backends.cell_spec import Job, ProcessSpec, ProcessStatus, StackSpec
 from infra.backends.finding import Finding, good
 from infra.backends.plan import Places, plan_services, port_names, roles_by_server
+from infra.backends.roles import CONTROL_LEADER
 
 NAME = "tests.support.recording_backend:open_recording"
 
@@ -56,6 +57,16 @@ class RecordingBackend(Backend):
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
+    @asynccontextmanager
+    async def fenced(self, lease: int | None) -> AsyncIterator[None]:
+        async with self.lock():
+            noted = self._folder / "leader"
+            met = int(noted.read_text()) if noted.exists() else 0
+            if lease is not None and lease < met:
+                raise Overtaken(f"lease {lease} is over: {met} leads")
+            noted.write_text(str(max(met, lease or 0)))
+            yield
+
     async def create(self, spec: StackSpec) -> None:
         self.keys_folder.mkdir(parents=True, exist_ok=True)
         (self._folder / "spec.json").write_bytes(msgspec.json.encode(spec))
@@ -68,7 +79,15 @@ class RecordingBackend(Backend):
     # ---- processes ---------------------------------------------------------------------------------------------------
 
     async def plan(self) -> tuple[ProcessSpec, ...]:
-        places = Places(self.keys_folder, self._folder / "map", self._folder / "exchange", "0.0.0.0", "python3")
+        places = Places(
+            self.keys_folder,
+            self._folder / "map",
+            self._folder / "exchange",
+            self.control_socket,
+            {"SHARDCTL_BACKEND": NAME, "SHARDCTL_STACK": self._stack},
+            "0.0.0.0",
+            "python3",
+        )
         return plan_services(self.addresses(), places)
 
     async def start(self, names: Sequence[str]) -> None:
@@ -119,10 +138,15 @@ class RecordingBackend(Backend):
                 roles.owner: os.environ["RECORDING_OWNER_DSN"],
                 roles.service: os.environ["RECORDING_SERVICE_DSN"],
                 roles.auditor: os.environ["RECORDING_AUDITOR_DSN"],
+                CONTROL_LEADER: os.environ["RECORDING_LEADER_DSN"],
             }
             for server, roles in roles_by_server(spec).items()
         }
         return Addresses(spec, endpoints, dsns)
+
+    @property
+    def control_socket(self) -> Path:
+        return self._folder / "control.sock"
 
     @property
     def keys_folder(self) -> Path:

@@ -60,7 +60,9 @@ _PASSED_ON = (
     "XDG_STATE_HOME",
     "SSL_CERT_FILE",
     # which binaries a stack runs: its control service makes cells too
+    "KAFKA_HOME",
     "POSTGRES_BIN",
+    "POSTGRES_OS_USER",
     "REDIS_SERVER_BIN",
 )
 _PASSED_ON_PREFIXES = ("CELL_", "ROUTER_", "EXCHANGE_", "CONTROL_", "FAULT_POINTS")

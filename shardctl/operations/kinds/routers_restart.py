@@ -6,6 +6,7 @@ whether the reload was done, and does not do it twice.
 
 from typing import Final
 
+from infra.backends.backend import Backend
 from infra.backends.cell_spec import ProcessKind, ProcessSpec
 from shardctl.errors import NotReachable, Refused
 from shardctl.operations.plan import Action, Document, Kind, Plan, PlannedStep, Step, refuse_unknown
@@ -47,11 +48,17 @@ async def _since(step: Step[StackWorld]) -> Document:
 async def _renew(step: Step[StackWorld]) -> Document:
     router = await _router(step)
     async with step.world.changing() as backend:
-        facts = await backend.readiness_facts(router)
-        if facts.get("status") != "ready" or facts.get("started_at") == step.intent["started_at"]:
+        if await _runs_since(backend, router) != step.intent["started_at"]:
+            # An attempt before this one asked for it: it is done, or on its way.
+            await backend.await_ready((router.name,), RENEW_TIMEOUT_S)
+        if await _runs_since(backend, router) == step.intent["started_at"]:
             await backend.renew(router.name, RENEW_TIMEOUT_S)
-            facts = await backend.readiness_facts(router)
-    return {"started_at": facts.get("started_at")}
+        return {"started_at": await _runs_since(backend, router)}
+
+
+async def _runs_since(backend: Backend, router: ProcessSpec) -> object:
+    """None while it does not answer."""
+    return (await backend.readiness_facts(router)).get("started_at")
 
 
 async def _router(step: Step[StackWorld]) -> ProcessSpec:

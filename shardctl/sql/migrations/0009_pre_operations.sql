@@ -20,6 +20,7 @@ create table control.operations (
     target text not null check (length(target) between 1 and 200),
     cells text[] collate "C" not null,                     -- what it works on, for the conflict matrix
     users uuid[] not null,
+    calls text[] collate "C" not null,                     -- cells whose own endpoints its steps call; they learn who leads
     state text not null check (state in ('awaiting_approval', 'pending', 'running', 'cancelling', 'succeeded', 'failed',
         'refused', 'cancelled')),
     state_hash text not null check (state_hash ~ '^[0-9a-f]{64}$'),   -- of what the planner saw

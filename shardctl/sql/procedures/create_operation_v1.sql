@@ -1,5 +1,5 @@
 -- Record an operation with its steps, to be executed by the leader. A key that is known answers with its operation.
--- p_plan: {target, state_hash, cells: [], users: [], steps: [{key, action, arguments, attempts_max, timeout_s,
+-- p_plan: {target, state_hash, cells: [], users: [], calls: [], steps: [{key, action, arguments, attempts_max, timeout_s,
 -- is_irrevocable}], excludes: {kind: "fleet" | "cell" | "user" | "none"}}; a kind that `excludes` does not name excludes.
 -- Result: the operation's number, and whether it is new. SQLSTATE RBC11: the key was used for another request. RBC12: an
 -- operation that has not ended excludes this one. Lock: control.operations against other creators and resumers.
@@ -22,11 +22,12 @@ begin
         return query select known.operation_id, false;
         return;
     end if;
-    insert into operations (kind, version, arguments, target, cells, users, state, state_hash, actor, reason,
+    insert into operations (kind, version, arguments, target, cells, users, calls, state, state_hash, actor, reason,
         idempotency_key, act, created_at)
     values (p_kind, p_version, p_arguments, p_plan->>'target',
         array(select jsonb_array_elements_text(p_plan->'cells')),
         array(select jsonb_array_elements_text(p_plan->'users')::uuid),
+        array(select jsonb_array_elements_text(p_plan->'calls')),
         case when p_needs_approval then 'awaiting_approval' else 'pending' end, p_plan->>'state_hash', p_actor, p_reason,
         p_key, p_act, clock_v1())
     returning operations.operation_id into made;

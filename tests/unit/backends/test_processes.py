@@ -43,7 +43,7 @@ def planned(spec: StackSpec = TWO_CELLS) -> dict[str, ProcessSpec]:
 
 def test_names_of_a_stack() -> None:
     assert list(planned()) == [
-        "control-postgres", "cell-1-postgres", "cell-2-postgres", "redis", "kafka", "exchange",
+        "control-postgres", "cell-1-postgres", "cell-2-postgres", "redis", "kafka", "control", "exchange",
         "cell-1-api-1", "cell-1-worker", "cell-1-relay",
         "cell-2-api-1", "cell-2-api-2", "cell-2-worker", "cell-2-relay", "router-1",
     ]  # fmt: skip
@@ -81,7 +81,7 @@ def test_every_process_has_ports_of_its_own() -> None:
 def test_an_address_names_the_passfile_and_no_password() -> None:
     form = re.compile(r"postgresql://\w+@127\.0\.0\.1:\d+/\w+\?passfile=/state/local-1/secrets/pgpass")
     dsns = [dsn for server in make_addresses(make(), FOLDER).dsns.values() for dsn in server.values()]
-    assert len(dsns) == 9
+    assert len(dsns) == 10
     assert all(form.fullmatch(dsn) for dsn in dsns)
 
 

@@ -4,13 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from infra.backends.backend import Step, quiet
+from infra.backends.backend import Step
 from infra.backends.cell_spec import CellSpec, StackSpec
 from infra.backends.local.backend import LocalBackend
 from infra.backends.local.folders import StackFolder
 from infra.backends.local.record import new_record, save_record
-from shardctl.cells.provision import add_cell
+from infra.runtime.clock import SystemClock
 from shardctl.errors import Refused
+from shardctl.operations.kinds.cells_add import CELLS_ADD
+from shardctl.operations.world import unfenced_world
 from shardctl.stack.stop import stop_stack
 
 pytestmark = pytest.mark.anyio
@@ -25,8 +27,11 @@ def stopped(tmp_path: Path) -> LocalBackend:
 
 
 async def test_a_cell_is_added_to_a_running_stack_only(stopped: LocalBackend) -> None:
-    with pytest.raises(Refused, match="the stack stopped is not running: `shardctl up` first"):
-        await add_cell(stopped, CellSpec("cell-2"), quiet)
+    world = unfenced_world(stopped, SystemClock(), "")
+    arguments = CELLS_ADD.parse({"cell": "cell-2"})
+    facts = await CELLS_ADD.observe(world, arguments)
+    with pytest.raises(Refused, match="the stack is not running: `shardctl up` first"):
+        CELLS_ADD.plan(arguments, facts)
     assert [cell.name for cell in stopped.record().spec.cells] == ["cell-1"]
 
 
