@@ -22,7 +22,7 @@ from cell.commands.batcher import Batcher, BatcherLimits
 from cell.commands.command import procedures
 from cell.customer_port import CustomerPort
 from cell.ledger.controller import LedgerController
-from cell.metrics import TABLE
+from cell.metrics import COMMANDS
 from cell.operations.controller import LeaderController, OperatorChanges, OperatorReads
 from cell.operations.fence import Fence
 from cell.orders.cancel import cancel_order
@@ -34,6 +34,8 @@ from cell.orders.schemas import parse_order_id
 from cell.ownership.guard import RouteGuard
 from cell.positions.controller import PositionController
 from cell.reconciliation.controller import ReconciliationReads, ReconciliationRuns
+from cell.request_figures import AppServerCollector, RequestFigures
+from cell.rollups.controller import RollupReads
 from cell.settings import CellSettings
 from cell.transfers.controllers.customers import ShareTransfers
 from cell.transfers.controllers.operators import TransferDecisions, TransferReads
@@ -88,14 +90,18 @@ class CellApp:
 def create_app(settings: CellSettings) -> CellApp:
     """One app server of a cell."""
     clock = make_clock(settings.clock)
-    metrics = Metrics(TABLE)
+    metrics = Metrics(COMMANDS)
     postgres = settings.postgres.model_copy(update={"lock_timeout_ms": settings.held_user_wait_ms})
-    pool = make_pool(postgres, f"{settings.name}-api", shares=_shares(settings))
+    shares = _shares(settings)
+    pool = make_pool(postgres, f"{settings.name}-api", shares=shares)
     # Checks over a whole cell take longer than any customer may wait, and must not take customers' connections; nor
     # all of the operators', who may have to act meanwhile.
     unhurried = settings.postgres.model_copy(update={"statement_timeout_ms": 300_000})
     operator_pool = make_pool(unhurried, f"{settings.name}-operator", size=4, checked=True)
     checks_pool = make_pool(unhurried, f"{settings.name}-checks", size=1, checked=True)
+    figures = RequestFigures()
+    pools = {"customers": pool, "operators": operator_pool, "checks": checks_pool}
+    metrics.registry.register(AppServerCollector(figures, pools, shares))
     batcher = Batcher(
         pool,
         procedures(
@@ -142,6 +148,7 @@ def create_app(settings: CellSettings) -> CellApp:
         cancel=cancel,
         body_max_bytes=settings.body_max_bytes,
         methods=Methods(routes),
+        figures=figures,
     )
 
     async def ready() -> tuple[bool, Mapping[str, object]]:
@@ -192,6 +199,7 @@ def _operator_routes(
             (OperatorReads, "viewer"),
             (OperatorOrders, "viewer"),
             (TransferReads, "viewer"),
+            (RollupReads, "viewer"),
             (TransferDecisions, "operator"),
             (OperatorChanges, "operator"),
             (ReconciliationReads, "viewer"),

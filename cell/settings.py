@@ -62,6 +62,8 @@ class CellSettings(BaseSettings):
     refresh_token_days: int = Field(default=30, ge=1)
     idempotency_days: int = Field(default=7, ge=7)
     """Kept at least this long, as are ended logins; the worker prunes what is older in small steps."""
+    rollup_days: int = Field(default=8, ge=1)
+    """Minutes are kept so long: the same weekday of last week can be laid beside today."""
 
     @model_validator(mode="after")
     def _one_clock(self) -> Self:

@@ -16,6 +16,7 @@ from uuid import UUID
 import msgspec
 
 from cell.executions.report import ExecutionReport, read_report
+from cell.executions.round_trip import RoundTrips
 from cell.executions.venue import VenueAway, VenueListener, VenueOrder, VenueSilent
 from cell.executions.wire import (
     Ack,
@@ -53,7 +54,7 @@ _log = logging.getLogger(__name__)
 class ExchangeVenue:
     """The venue `exchange`, under the session name of this cell."""
 
-    def __init__(self, address: str, session: str) -> None:
+    def __init__(self, address: str, session: str, round_trips: RoundTrips | None = None) -> None:
         self._host, _, port = address.rpartition(":")
         self._port = int(port)
         self._session = session
@@ -61,6 +62,7 @@ class ExchangeVenue:
         self._writer: asyncio.StreamWriter | None = None
         self._connected = asyncio.Event()
         self._asked: dict[str, asyncio.Future[bool]] = {}
+        self._round_trips = round_trips
 
     @property
     def name(self) -> str:
@@ -105,6 +107,8 @@ class ExchangeVenue:
 
     async def submit(self, order: VenueOrder) -> None:
         """Send an order."""
+        if self._round_trips is not None:
+            self._round_trips.sent(str(order.order_id))
         await self._send(
             Submit(
                 cl_ord_id=str(order.order_id),
@@ -185,6 +189,8 @@ class ExchangeVenue:
             if isinstance(message, Report):
                 reports.append(read_report(message, body))
                 self._answer(message.cl_ord_id, True)
+                if self._round_trips is not None:
+                    self._round_trips.heard(message.cl_ord_id)
             else:
                 self._hear_other(message, listener)
         if reports:
@@ -217,6 +223,8 @@ class ExchangeVenue:
             if not answer.done():
                 answer.set_exception(VenueAway("the connection broke"))
         self._asked.clear()
+        if self._round_trips is not None:
+            self._round_trips.parted()
 
     async def _send(self, message: ToVenue) -> None:
         writer = self._writer

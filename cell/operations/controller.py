@@ -15,7 +15,7 @@ from cell.operations import queries
 from cell.paging import parse_page
 from cell.plain_row import plain
 from cell.reason import ReasonRequest, reason_decoder
-from cell.trial_balance import run_trial_balance
+from cell.trial_balance import prove_and_record
 from infra.runtime.clock import Clock
 from infra.runtime.database import Pool
 from infra.runtime.operator_api import fence_of, subject_of
@@ -54,7 +54,7 @@ class OperatorReads(Controller):
     ) -> dict[str, Any]:
         await refuse_body(request)
         async with checks_pool.connection() as connection:
-            result = await run_trial_balance(connection)
+            result = await prove_and_record(connection)
         return {"cell": cell_name, "healthy": result.healthy, **msgspec.to_builtins(result)}
 
     @get("/users/{user_id:uuid}")

@@ -16,12 +16,11 @@ from collections import Counter as Counting
 from collections.abc import Mapping
 from uuid import UUID
 
-from prometheus_client import Counter, Gauge, Histogram
-
 from cell.leadership import Task, check, leading, start_term
 from cell.outbox.batch import Prepared, confirmed_ids, prepare, refused_users
 from cell.outbox.claim import BATCH_ROWS_MAX, Backlog, claim_batch, read_backlog
 from cell.outbox.event_types import LEDGER_STREAM, ORDER_STREAM
+from cell.outbox.metrics import RELAY_METRICS
 from cell.outbox.prune import delete_published
 from cell.settings import CellSettings
 from infra.runtime.database import Connection, make_pool
@@ -30,7 +29,7 @@ from infra.runtime.kafka_admin import BrokerUnreachable, broker_topics
 from infra.runtime.kafka_producer import KafkaProducer, OutgoingMessage, Refusal
 from infra.runtime.operator_api import create_operator_app, serving
 from infra.runtime.shutdown import Shutdown
-from infra.runtime.telemetry import Metric, Metrics
+from infra.runtime.telemetry import Metrics
 from infra.topology.topics import cell_topics
 
 _log = logging.getLogger(__name__)
@@ -69,17 +68,6 @@ _SESSION = (
     "set enable_hashjoin = off",
     "set enable_mergejoin = off",
     "set plan_cache_mode = force_generic_plan",
-)
-
-RELAY_METRICS = (
-    Metric("cell_outbox_pending_rows", Gauge, "rows written and not yet confirmed by Kafka", ("cell",)),
-    Metric("cell_outbox_oldest_age_seconds", Gauge, "age of the oldest such row", ("cell",)),
-    Metric(
-        "cell_outbox_published_events_total", Counter, "events confirmed by Kafka, copies included", ("cell", "stream")
-    ),
-    Metric("cell_outbox_failures_total", Counter, "rounds that failed, by what failed", ("cell", "result")),
-    Metric("cell_outbox_batch_seconds", Histogram, "from the claim of a batch to its deletion", ("cell",)),
-    Metric("cell_outbox_active", Gauge, "1 on the relay that holds the lock", ("cell",)),
 )
 
 

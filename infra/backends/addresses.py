@@ -14,6 +14,7 @@ REDIS: Final = "redis"
 KAFKA: Final = "kafka"
 EXCHANGE: Final = "exchange"
 CONTROL_SERVICE: Final = "control"
+PROMETHEUS: Final = "prometheus"
 OPERATOR: Final = ".operator"
 """Ending of the name of an operator port: `router-1` serves customers, `router-1.operator` health and metrics."""
 
@@ -50,6 +51,11 @@ class Addresses:
     @property
     def exchange_operator_url(self) -> str:
         return self._url(EXCHANGE + OPERATOR)
+
+    @property
+    def prometheus_url(self) -> str | None:
+        """None: the stack was not asked to be watched."""
+        return self._url(PROMETHEUS) if PROMETHEUS in self.endpoints else None
 
     @property
     def router_urls(self) -> tuple[str, ...]:

@@ -10,7 +10,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from infra.backends.addresses import CONTROL_POSTGRES, CONTROL_SERVICE, EXCHANGE, KAFKA, OPERATOR, REDIS, Addresses
+from infra.backends.addresses import (
+    CONTROL_POSTGRES,
+    CONTROL_SERVICE,
+    EXCHANGE,
+    KAFKA,
+    OPERATOR,
+    PROMETHEUS,
+    REDIS,
+    Addresses,
+)
 from infra.backends.cell_spec import (
     CellSpec,
     Job,
@@ -29,7 +38,7 @@ CONTROLLER = ".controller"
 
 STOP_ORDER: tuple[tuple[ProcessKind, ...], ...] = (
     (ProcessKind.CONTROL,),  # so that nobody starts again what is being stopped
-    (ProcessKind.ROUTER,),
+    (ProcessKind.ROUTER, ProcessKind.PROMETHEUS),
     (ProcessKind.API,),
     (ProcessKind.WORKER, ProcessKind.RELAY),
     (ProcessKind.EXCHANGE,),
@@ -67,6 +76,8 @@ def port_names(spec: StackSpec) -> tuple[str, ...]:
         names.append(REDIS)
     if spec.kafka_bootstrap_servers is None:
         names += [KAFKA, KAFKA + CONTROLLER]
+    if spec.monitoring:
+        names.append(PROMETHEUS)
     for router in router_names(spec):
         names += [router, router + OPERATOR]
     for cell in spec.cells:
@@ -154,6 +165,13 @@ _ROUTER_LIMITS = {
 }
 
 
+def _admission(spec: StackSpec) -> dict[str, str]:
+    """Clients are spread over the routers, so each has an equal part of a cell's rate."""
+    if not spec.admission_rate:
+        return {}
+    return {"ROUTER_ADMISSION__ORDERS_PER_S": f"{spec.admission_rate / spec.routers:.6g}"}
+
+
 def _router(addresses: Addresses, places: Places, name: str) -> ProcessSpec:
     spec = addresses.spec
     settings = {
@@ -164,6 +182,7 @@ def _router(addresses: Addresses, places: Places, name: str) -> ProcessSpec:
         "ROUTER_MAP_FILE": str(places.maps / f"{name}.map"),
         "ROUTER_KEYS_DIR": str(places.keys),
         **_clock("ROUTER", spec),
+        **_admission(spec),
         **(_ROUTER_LIMITS if spec.profile is Profile.LOCAL else {}),
     }
     return _ours(name, ProcessKind.ROUTER, (places.python, "-m", "router", "serve"), settings, addresses)

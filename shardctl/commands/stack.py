@@ -7,11 +7,11 @@ from typing import Annotated
 import typer
 from rich.live import Live
 
-from infra.backends.cell_spec import CellSpec
+from infra.backends.cell_spec import CellSpec, ProcessKind
 from shardctl.commands.ordering import Way, order
 from shardctl.errors import UsageError
 from shardctl.interruption import run_resumable, shown_until_interrupted
-from shardctl.output import console, format_bytes, print_json, print_line, print_table
+from shardctl.output import console, format_bytes, print_json, print_line, print_table, print_warning
 from shardctl.progress import shown_progress
 from shardctl.prompts import confirm_by_name
 from shardctl.stack.bring_up import bring_up
@@ -49,14 +49,33 @@ def up(
     share_transfers: Annotated[
         str | None, typer.Option(help="accept: shares from other brokers post at once; approve: an operator decides.")
     ] = None,
+    admission_rate: Annotated[
+        float | None,
+        typer.Option(help="Orders a second into each cell, through all routers together; the rest is shed. 0: no cap."),
+    ] = None,
     clock_offset: Annotated[
         float | None, typer.Option(help="Seconds the stack's clock is ahead; never put back, never in production.")
+    ] = None,
+    monitoring: Annotated[
+        bool | None,
+        typer.Option("--monitoring/--no-monitoring", help="A Prometheus that watches the stack (a new stack: none)."),
     ] = None,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Return when everything answers as ready.")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print the status as JSON.")] = False,
 ) -> None:
     """Start the stack, or bring a running one to what is asked. Harmless to repeat."""
-    options = StackOptions(cells, apis, routers, risk_profile, market_hours, profile, share_transfers, clock_offset)
+    options = StackOptions(
+        cells,
+        apis,
+        routers,
+        risk_profile,
+        market_hours,
+        profile,
+        share_transfers,
+        admission_rate=admission_rate,
+        clock_offset_s=clock_offset,
+        monitoring=monitoring,
+    )
     missing = run_resumable(_up(options, wait=wait, as_json=as_json), resume="shardctl up")
     for cell in missing:
         arguments = {"cell": cell.name, "apis": cell.apis}
@@ -79,6 +98,11 @@ async def _show_up(*, as_json: bool) -> None:
     print_line(f"stack {status.stack} {status.state}: {len(status.processes)} processes, {used} of memory")
     for line in env_lines(backend)[:1]:
         print_line(line)
+    watched = any(process.kind is ProcessKind.PROMETHEUS for process in status.processes)
+    if watched:
+        print_line(f"PROMETHEUS_URL={backend.addresses().prometheus_url}")
+    elif backend.spec().monitoring:
+        print_warning("the stack runs unwatched, there is no Prometheus here: `shardctl doctor` says how to get it")
 
 
 def down(

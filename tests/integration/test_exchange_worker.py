@@ -53,6 +53,7 @@ async def test_orders_go_out_and_everything_comes_back(
             "cell_reports_apply_seconds",
             "cell_venue_generation",
             "cell_venue_connected",
+            "cell_venue_round_trip_seconds",
             "cell_worker_active",
         )
         orders = await cell_orders(books)

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from infra.backends.addresses import KAFKA, REDIS, Addresses
+from infra.backends.addresses import KAFKA, PROMETHEUS, REDIS, Addresses
 from infra.backends.backend import Backend, BackendError, JobResult, Phase, Report, Step, quiet
 from infra.backends.cell_spec import Job, ProcessKind, ProcessSpec, ProcessStatus, StackSpec
 from infra.backends.checkout import project_root
 from infra.backends.finding import Finding
-from infra.backends.local import kafka, logs, postgres
+from infra.backends.local import kafka, logs, postgres, prometheus
 from infra.backends.local.accounts import ServerUser, first_closed_folder, server_user
 from infra.backends.local.commands import clean_environment, run_command
 from infra.backends.local.examine import examine_machine, examine_stack
@@ -147,8 +147,12 @@ class LocalBackend(Backend):
         tools = await self._prepare(user)
         planned = plan_processes(self.record(), self.folder, tools, user.name if user else None)
         write_config(self.folder, render_config(planned, self.folder, as_root=user is not None))
+        if tools.prometheus is not None:
+            await self._prepare_prometheus(planned)
         if running:
             await self._supervisor.apply_config()
+            if tools.prometheus is not None:
+                await self._supervisor.signal(PROMETHEUS, "HUP")
 
     def _refuse_unreachable_folder(self, user: ServerUser | None) -> None:
         closed = first_closed_folder(self.folder.root / "data", user) if user else None
@@ -184,7 +188,22 @@ class LocalBackend(Backend):
         )
         java, class_path = kafka_tools or (None, "")
         server = locate_redis_server() if spec.redis_url is None else None
-        return Tools(binaries, server, java, class_path, cache_root())
+        return Tools(binaries, server, java, class_path, cache_root(), self._locate_prometheus(spec))
+
+    def _locate_prometheus(self, spec: StackSpec) -> Path | None:
+        program = prometheus.locate_prometheus() if spec.monitoring else None
+        if spec.monitoring and program is None:
+            self._report(Step(PROMETHEUS, Phase.PREPARE, f"not on this machine: {prometheus.INSTALL}"))
+        return program
+
+    async def _prepare_prometheus(self, planned: Sequence[ProcessSpec]) -> None:
+        """What it reads: at every change of the stack, so a new cell is found within seconds."""
+        for path in (self.folder.monitoring, self.folder.data(PROMETHEUS)):
+            path.mkdir(mode=0o700, exist_ok=True)
+        done = await self.run_job(prometheus.rules_job(self.folder))
+        if done.exit_code != 0:
+            raise BackendError(f"rules and dashboards could not be made:\n{done.output.strip()}")
+        prometheus.write_config(self.folder, self.stack, planned)
 
     async def _prepare_postgres(self, cluster: postgres.Cluster, binaries: Path, user: ServerUser | None) -> None:
         if await postgres.prepare_cluster(cluster, binaries, user):
@@ -214,6 +233,7 @@ class LocalBackend(Backend):
             postgres_bin=Path("bin"),
             redis_server=None if spec.redis_url else Path(REDIS),
             java=None if spec.kafka_bootstrap_servers else Java(Path("java"), 17),
+            prometheus=prometheus.locate_prometheus() if spec.monitoring else None,
         )
         return plan_processes(self.record(), self.folder, named, None)
 
@@ -317,8 +337,11 @@ class LocalBackend(Backend):
         async for finding in examine_machine(self.folder):
             yield finding
         if self.exists():
-            for finding in examine_stack(self.folder, is_running=await self.is_running()):
+            for finding in self._examine_stack(is_running=await self.is_running()):
                 yield finding
+
+    def _examine_stack(self, *, is_running: bool) -> tuple[Finding, ...]:
+        return examine_stack(self.folder, is_running=is_running, monitoring=self.spec().monitoring)
 
     # ---- stop ----------------------------------------------------------------------------------------------------
 

@@ -26,9 +26,11 @@ from infra.backends.local.judge import (
     judge_folder,
     judge_memory,
     judge_open_files,
+    judge_prometheus,
     judge_secrets,
 )
 from infra.backends.local.postgres import locate_binaries, server_version
+from infra.backends.local.prometheus import locate_prometheus
 from infra.backends.local.redis import locate_redis_server
 
 _INCOMPLETE_INSTALL: Final = "`make install` was not run or not finished, or an exported path is wrong"
@@ -41,12 +43,13 @@ async def examine_machine(folder: StackFolder) -> AsyncIterator[Finding]:
         yield await check()
 
 
-def examine_stack(folder: StackFolder, *, is_running: bool) -> tuple[Finding, ...]:
-    """Of a stack that exists."""
+def examine_stack(folder: StackFolder, *, is_running: bool, monitoring: bool) -> tuple[Finding, ...]:
+    """Of a stack that exists. `monitoring`: a Prometheus was asked for."""
+    watched = (judge_prometheus(_found_prometheus()),) if monitoring else ()
     if is_running:
-        return (_secrets(folder), good("supervisor", "answers"))
+        return (_secrets(folder), *watched, good("supervisor", "answers"))
     cause = "the stack is stopped, the machine was restarted, or supervisord was killed"
-    return (_secrets(folder), bad("supervisor", "no supervisord answers", cause=cause, fix="shardctl up"))
+    return (_secrets(folder), *watched, bad("supervisor", "no supervisord answers", cause=cause, fix="shardctl up"))
 
 
 def _machine(root: Path) -> list[Finding]:
@@ -117,6 +120,13 @@ async def _jars() -> Finding:
         cause = "a download was cut off, or a file was changed"
         return bad("kafka jars", str(error), cause=cause, fix=f"rm -r {folder} && shardctl up")
     return good("kafka jars", f"{len(jars)} as locked")
+
+
+def _found_prometheus() -> str | None:
+    try:
+        return str(locate_prometheus() or "") or None
+    except BackendError:
+        return None
 
 
 def _secrets(folder: StackFolder) -> Finding:

@@ -3,7 +3,7 @@
 stack.json   ports, cells, settings           run/    supervisord.conf, socket, pids, lock
 keys/        signing keys (0700)              log/    NAME.log
 secrets/     passwords, pgpass (0700)         data/   NAME/ of each server
-map/         last good shard map of routers
+map/         last good shard map of routers   monitoring/  what Prometheus reads
 """
 
 import hashlib
@@ -81,6 +81,10 @@ class StackFolder:
     @property
     def maps(self) -> Path:
         return self.root / "map"
+
+    @property
+    def monitoring(self) -> Path:
+        return self.root / "monitoring"
 
     def log(self, name: str) -> Path:
         return self.logs / f"{name}.log"

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Final
 
 from infra.backends.finding import Finding, bad, good, warning
+from infra.backends.local.prometheus import INSTALL
 
 DISK_FREE_MIN_BYTES: Final = 2 * 1024**3
 """PostgreSQL and Kafka stop when their disk is full; a new stack takes about a quarter of this."""
@@ -62,3 +63,11 @@ def judge_secrets(pgpass: Path, present: Sequence[Path], readable_by_others: Seq
         cause = "they were copied or restored without their mode; whoever reads a key can act as any customer"
         return bad("secrets", f"readable for others: {names}", cause=cause, fix=f"chmod 600 {names}")
     return good("secrets", f"{len(present)} files, readable for their owner only")
+
+
+def judge_prometheus(program: str | None) -> Finding:
+    """Of a stack that was asked to be watched."""
+    if program is None:
+        cause = "the stack was started with --monitoring, and this machine has no Prometheus"
+        return warning("prometheus", "not found", cause=cause, fix=f"{INSTALL}; then shardctl up")
+    return good("prometheus", program)

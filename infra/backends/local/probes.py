@@ -42,8 +42,8 @@ async def redis_answers(port: int) -> bool:
     return await _answered(port, b"*1\r\n$4\r\nPING\r\n", 7) == b"+PONG\r\n"
 
 
-async def http_ready(port: int) -> bool:
-    answer = await http_get(port, "/health/ready")
+async def http_ready(port: int, path: str = "/health/ready") -> bool:
+    answer = await http_get(port, path)
     return answer is not None and answer[0] == 200
 
 

@@ -4,12 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from infra.backends.addresses import KAFKA, REDIS, Addresses, Endpoint
+from infra.backends.addresses import KAFKA, PROMETHEUS, REDIS, Addresses, Endpoint
 from infra.backends.cell_spec import ProcessKind, ProcessSpec
 from infra.backends.local import kafka, postgres, redis
 from infra.backends.local.folders import StackFolder
 from infra.backends.local.java import Java
 from infra.backends.local.postgres import Cluster
+from infra.backends.local.prometheus import plan_prometheus
 from infra.backends.local.record import StackRecord
 from infra.backends.plan import CONTROLLER, Places, plan_services, roles_by_server
 from infra.backends.roles import CELL
@@ -19,13 +20,15 @@ EXCHANGE_DATA = "exchange"
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """Binaries of this machine; Redis and Kafka are absent where somebody else runs them."""
+    """Binaries of this machine; Redis and Kafka are absent where somebody else runs them, Prometheus where nobody
+    wants it or the machine has none."""
 
     postgres_bin: Path
     redis_server: Path | None = None
     java: Java | None = None
     kafka_class_path: str = ""
     cache: Path = Path()
+    prometheus: Path | None = None
 
 
 def make_clusters(
@@ -67,6 +70,8 @@ def plan_processes(
         planned.append(ProcessSpec(REDIS, ProcessKind.REDIS, command, port=record.port(REDIS)))
     if tools.java is not None:
         planned.append(_kafka(record, folder, tools, tools.java))
+    if tools.prometheus is not None:
+        planned.append(plan_prometheus(PROMETHEUS, tools.prometheus, record.port(PROMETHEUS), folder))
     return (*planned, *plan_services(make_addresses(record, folder), make_places(folder)))
 
 

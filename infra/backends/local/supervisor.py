@@ -162,7 +162,8 @@ class SupervisorClient:
         await self._call("supervisor.stopProcess", name, wait, tolerate=("NOT_RUNNING", "BAD_NAME"))
 
     async def signal(self, name: str, signal_name: str) -> None:
-        await self._call("supervisor.signalProcess", name, signal_name)
+        """Of a process that does not run, nothing."""
+        await self._call("supervisor.signalProcess", name, signal_name, tolerate=("NOT_RUNNING", "BAD_NAME"))
 
     async def apply_config(self) -> None:
         """Read the configuration again: add what is new, remove what is gone, replace what changed."""

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from cell.outbox.batch import confirmed_ids, prepare
 from cell.outbox.claim import BATCH_ROWS_MAX
 from cell.outbox.event_types import Entry, OrderStep, OutboxRow
-from cell.outbox.relay import BUSY_PAUSE_S, IDLE_PAUSE_S, RELAY_METRICS, next_pause_s
+from cell.outbox.metrics import RELAY_METRICS
+from cell.outbox.relay import BUSY_PAUSE_S, IDLE_PAUSE_S, next_pause_s
 from infra.runtime.envelope import decode_envelope
 from infra.runtime.kafka_producer import Refusal
 from infra.runtime.telemetry import metrics_markdown

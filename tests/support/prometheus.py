@@ -1,0 +1,62 @@
+"""Ask a running Prometheus, as its pages do."""
+
+import json
+import time
+import urllib.parse
+import urllib.request
+from dataclasses import dataclass
+from typing import Any
+
+ANSWER_S = 10.0
+PAUSE_S = 0.5
+
+
+@dataclass(frozen=True)
+class Prometheus:
+    url: str
+
+    def ask(self, path: str, **parameters: str) -> Any:
+        """The `data` of an answer; AssertionError with what it said if it is not a success."""
+        query = f"?{urllib.parse.urlencode(parameters)}" if parameters else ""
+        try:
+            with urllib.request.urlopen(f"{self.url}/api/v1/{path}{query}", timeout=ANSWER_S) as answer:
+                document = json.load(answer)
+        except urllib.error.HTTPError as error:
+            document = json.load(error)
+        assert document["status"] == "success", (document, parameters)
+        return document["data"]
+
+    def query(self, promql: str) -> list[dict[str, Any]]:
+        result: list[dict[str, Any]] = self.ask("query", query=promql)["result"]
+        return result
+
+    def firing(self) -> set[tuple[str, str]]:
+        """(alert, process or cell) of what fires now."""
+        return {
+            (alert["labels"]["alertname"], alert["labels"].get("process") or alert["labels"].get("cell", ""))
+            for alert in self.ask("alerts")["alerts"]
+            if alert["state"] == "firing"
+        }
+
+    def targets_up(self) -> set[str]:
+        return {
+            target["labels"]["process"]
+            for target in self.ask("targets", state="active")["activeTargets"]
+            if target["health"] == "up"
+        }
+
+    def await_firing(self, *alerts: tuple[str, str], within_s: float = 60.0) -> None:
+        _await(lambda: set(alerts) <= self.firing(), lambda: f"{set(alerts) - self.firing()} do not fire", within_s)
+
+    def await_quiet(self, *alerts: tuple[str, str], within_s: float = 60.0) -> None:
+        _await(lambda: not set(alerts) & self.firing(), lambda: f"{set(alerts) & self.firing()} still fire", within_s)
+
+    def await_targets(self, wanted: set[str], within_s: float = 60.0) -> None:
+        _await(lambda: wanted == self.targets_up(), lambda: f"{wanted ^ self.targets_up()}: up, or not", within_s)
+
+
+def _await(holds: Any, otherwise: Any, within_s: float) -> None:
+    deadline = time.monotonic() + within_s
+    while not holds():
+        assert time.monotonic() < deadline, otherwise()
+        time.sleep(PAUSE_S)
