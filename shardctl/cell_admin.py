@@ -25,6 +25,15 @@ ANSWER_TIMEOUT_S = 30.0
 """For answers that read or change a few rows; long work (checks, archive) has limits of its own."""
 
 
+class CellRefused(Refused):
+    """A cell said no: its HTTP status and code."""
+
+    def __init__(self, message: str, status: int, code: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+
+
 class CellAdmin:
     """Operator calls to the cells of one stack; open it with `open_cell_admin`."""
 
@@ -77,7 +86,8 @@ def _decoded(cell: str, answer: HttpAnswer) -> dict[str, Any]:
     if answer.status == 409 and document.get("code") == _FORMER_LEADER:
         raise LeaseLost(f"{cell}: {document['detail']}")
     if answer.status >= 400 or not isinstance(document, dict):
-        raise Refused(f"{cell} refused ({answer.status} {document.get('code', '')}): {document.get('detail', '')}")
+        code, detail = (str(document.get(name, "")) for name in ("code", "detail"))
+        raise CellRefused(f"{cell} refused ({answer.status} {code}): {detail}", answer.status, code)
     return document
 
 

@@ -51,6 +51,7 @@ MOUNTS: Final = (
     Mount("users", "users", "app", "Users: locate, show, change profile, unrestrict, revoke."),
     Mount("transfers", "transfers", "app", "Shares from other brokers that wait for a decision."),
     Mount("operations", "operations", "app", "Operations: list, show, watch, cancel, resume, approve, explain."),
+    Mount("schedules", "schedules", "app", "Schedules: what is begun by the clock, and when it is due next."),
     Mount("acts", "acts", "app", "Privileged acts of operators: who did what, when, why, and how it ended."),
     Mount("exchange", "exchange", "app", "The exchange of this stack: tapes, orders, prices."),
     Mount("events", "events", "app", "Events of a cell in Kafka: show, follow, count."),

@@ -41,6 +41,21 @@ _MATRIX: Final[Mapping[frozenset[str], Excludes]] = {
     frozenset({"cells.add", "keys.rotate"}): Excludes.FLEET,
     frozenset({"cells.add", "routers.restart"}): Excludes.FLEET,
     frozenset({"keys.rotate", "routers.restart"}): Excludes.FLEET,
+    # One job after the other under the stack's lock, of rows that nobody else writes.
+    frozenset({"cells.calendar"}): Excludes.FLEET,
+    frozenset({"cells.add", "cells.calendar"}): Excludes.NONE,
+    frozenset({"cells.archive", "cells.calendar"}): Excludes.NONE,
+    frozenset({"cells.calendar", "cells.reconcile"}): Excludes.NONE,
+    frozenset({"cells.calendar", "control.prune"}): Excludes.NONE,
+    frozenset({"cells.calendar", "keys.rotate"}): Excludes.NONE,
+    frozenset({"cells.calendar", "routers.restart"}): Excludes.NONE,
+    # Rows of the control database that are too old to be anybody's.
+    frozenset({"control.prune"}): Excludes.FLEET,
+    frozenset({"cells.add", "control.prune"}): Excludes.NONE,
+    frozenset({"cells.archive", "control.prune"}): Excludes.NONE,
+    frozenset({"cells.reconcile", "control.prune"}): Excludes.NONE,
+    frozenset({"control.prune", "keys.rotate"}): Excludes.NONE,
+    frozenset({"control.prune", "routers.restart"}): Excludes.NONE,
 }
 
 

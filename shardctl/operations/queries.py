@@ -10,17 +10,26 @@ from datetime import datetime
 from typing import Any, Final, LiteralString
 from uuid import UUID
 
+import psycopg
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
 from infra.runtime.database import Pool
 from infra.runtime.procedures import CallFailed, call, connected
-from shardctl.operations.errors import BY_SQLSTATE, NoSuchOperation
+from shardctl.operations.errors import BY_SQLSTATE, LeaseLost, NoSuchOperation
 from shardctl.operations.plan import Document, Plan
 from shardctl.operations.states import WORKED_ON, State
 
 LISTED_MAX: Final = 500
 EVENTS_MAX: Final = 500
+PRUNED_AT_ONCE: Final = 2_000
+"""Rows of each table in one call: some hundred milliseconds, and the lease can be renewed between two."""
+SAMPLES_KEPT: Final = "2 hours"
+"""Every few seconds: what a judge of a release that rolls now looks at."""
+LONG_SAMPLES_KEPT: Final = "14 days"
+"""One a minute: thirty pairs of windows of a workday, and the same weekday before."""
+OPERATIONS_KEPT: Final = "400 days"
+"""A year, and the month in which somebody asks about it."""
 _COLUMNS: Final[LiteralString] = """
 select operation_id, kind, version, arguments, target, cells, users, calls, state, state_hash, actor, reason,
        approved_by, cancel_asked_by, lease_number, created_at, started_at, ended_at, exit_code, detail
@@ -259,6 +268,23 @@ class Operations:
             if refusal is None:
                 raise
             raise refusal(_message(error)) from error
+
+
+async def prune_control(dsn: str, lease: int) -> int:
+    """Delete one piece of what is old: rows deleted, 0 when nothing is left. On a connection of its own, as it is no
+    part of the service's work on operations. Raises LeaseLost, psycopg's OperationalError."""
+    async with await psycopg.AsyncConnection.connect(dsn, autocommit=True, connect_timeout=5) as connection:
+        try:
+            cursor = await connection.execute(
+                "select control.prune_control_v1(%s, %s::interval, %s::interval, %s::interval, %s)",
+                [lease, SAMPLES_KEPT, LONG_SAMPLES_KEPT, OPERATIONS_KEPT, PRUNED_AT_ONCE],
+            )
+            ((deleted,),) = await cursor.fetchall()
+        except psycopg.DatabaseError as error:
+            if BY_SQLSTATE.get(error.sqlstate or "") is not LeaseLost:
+                raise
+            raise LeaseLost(str(error)) from error
+    return int(deleted)
 
 
 def _message(error: CallFailed) -> str:

@@ -13,6 +13,7 @@ from infra.backends.backend import Backend, Overtaken
 from infra.runtime.clock import SystemClock
 from shardctl.cell_admin import CellAdmin, open_cell_admin
 from shardctl.operations.errors import LeaseLost
+from shardctl.operations.queries import prune_control
 from shardctl.shardmap.store import ShardMapStore, open_store
 
 
@@ -42,6 +43,11 @@ class StackWorld:
         """Raises NotReachable; its writes LeaseLost."""
         async with open_store(self.control_dsn, lease=self.lease) as store:
             yield store
+
+    async def prune(self) -> int:
+        """One piece of what is old in the control database; rows deleted."""
+        assert self.lease is not None, "what is old is deleted by the leader"
+        return await prune_control(self.control_dsn, self.lease)
 
     @asynccontextmanager
     async def cells(self) -> AsyncIterator[CellAdmin]:

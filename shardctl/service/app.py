@@ -32,13 +32,17 @@ from shardctl.operations.execute import Executor
 from shardctl.operations.plan import Kind
 from shardctl.operations.queries import Operation, Operations
 from shardctl.operations.world import StackWorld
-from shardctl.service.controller import OperationsController, refused
+from shardctl.service.controller import OperationsController, SchedulesController, refused
 from shardctl.service.executing import Executing
 from shardctl.service.identity import PeerPort
 from shardctl.service.leader import Leader
 from shardctl.service.metrics import METRICS
 from shardctl.service.orders import Orders
+from shardctl.service.queries import ControlState
+from shardctl.service.sampling import Sampling
+from shardctl.service.schedules import Schedules
 from shardctl.service.settings import ControlSettings
+from shardctl.service.watches import Watches
 
 _BODY_BYTES_MAX: Final = 1_048_576
 """Of an order: arguments are a few names."""
@@ -62,6 +66,7 @@ class ControlService:
             settings.name,
         )
         self.operations = Operations(self.pool)
+        self.state = ControlState(self.pool)
         self.executing = Executing(
             self.operations,
             self._make_executor,
@@ -78,7 +83,12 @@ class ControlService:
         )
         self.leader = Leader(
             self.operations,
-            (self.executing,),
+            (
+                self.executing,
+                Schedules(self.state, self.orders, self.metrics),
+                Sampling(self.state, backend, self.metrics),
+                Watches(self.state, backend, self._dsn, self.metrics),
+            ),
             holder=f"{settings.name} pid {os.getpid()}",
             life_s=settings.lease_life_s,
             renewed_each_s=settings.lease_renewed_each_s,
@@ -125,9 +135,10 @@ class ControlService:
             return to_response(request, refused(error))
 
         return Litestar(
-            route_handlers=[OperationsController],
+            route_handlers=[OperationsController, SchedulesController],
             dependencies={
                 "operations": Provide(lambda: self.operations, sync_to_thread=False),
+                "control_state": Provide(lambda: self.state, sync_to_thread=False),
                 "orders": Provide(lambda: self.orders, sync_to_thread=False),
             },
             middleware=[PlainRequests],

@@ -16,9 +16,14 @@ from shardctl.operations.plan import Plan
 from shardctl.operations.queries import Operations
 from shardctl.service.identity import actor_of
 from shardctl.service.orders import Orders, Proposal
+from shardctl.service.queries import ControlState, DueRow
+from shardctl.service.schedules import SCHEDULES, Schedule
 
 _STATUS: Final[Mapping[int, int]] = {1: 422, 2: 400, 3: 503, 5: 409}
 """HTTP status by the exit code that a refusal means."""
+
+
+_WEEKDAYS: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
 
 class Order(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -96,6 +101,28 @@ class OperationsController(Controller):
     ) -> dict[str, Any]:
         body = await read_body(_reason_decoder, request)
         return {"operation_id": number, "state": await orders.approve(number, actor_of(request), body.reason)}
+
+
+class SchedulesController(Controller):
+    path = "/v1/schedules"
+
+    @get("/")
+    async def listed(self, control_state: NamedDependency[ControlState]) -> dict[str, Any]:
+        """Each schedule: what it begins and when; how it went the last time is its operation's to say."""
+        rows = await control_state.schedules()
+        return {"items": [_schedule(schedule, rows.get(schedule.name)) for schedule in SCHEDULES]}
+
+
+def _schedule(schedule: Schedule, row: DueRow | None) -> dict[str, Any]:
+    days = "every day" if schedule.weekday is None else f"every {_WEEKDAYS[schedule.weekday]}"
+    return {
+        "name": schedule.name,
+        "kind": schedule.kind,
+        "every": f"{days} at {schedule.at:%H:%M} UTC",
+        "due_at": row and row.due_at,
+        "begun_at": row and row.begun_at,
+        "operation_id": row and row.operation_id,
+    }
 
 
 def refused(error: Exception) -> Exception:

@@ -16,9 +16,13 @@ from infra.backends.local.folders import StackFolder
 from infra.backends.local.record import new_record, save_record
 from infra.backends.plan import port_names
 from infra.runtime.clock import SystemClock
+from infra.runtime.database import make_pool
 from infra.runtime.kafka_admin import BrokerUnreachable
 from infra.runtime.kafka_consumer import TopicsMissing
-from infra.runtime.settings import KafkaSettings
+from infra.runtime.settings import KafkaSettings, PostgresSettings
+from infra.runtime.telemetry import Metrics
+from infra.topology.cells import Cell
+from infra.topology.identifiers import CellId
 from shardctl.cell_admin import open_cell_admin
 from shardctl.cells.archive import ArchiveTotals, archive_piece
 from shardctl.errors import NotReachable, Refused
@@ -28,7 +32,11 @@ from shardctl.reconciliation import venue
 from shardctl.reconciliation.events import compare_with_kafka
 from shardctl.reconciliation.run import list_reconciliations, reconcile
 from shardctl.reconciliation.venue import compare_with_venue
+from shardctl.service.metrics import METRICS
+from shardctl.service.queries import ControlState
+from shardctl.service.watches import Watches
 from shardctl.shardmap.locate import LocatedUser
+from shardctl.shardmap.store import open_store
 from shardctl.transfers import decide, list_waiting
 from tests.support.app_server import AppServer, app_server
 from tests.support.cell_books import CellBooks
@@ -156,6 +164,36 @@ async def test_a_former_leader_is_refused_by_the_cell_and_a_person_is_not(scene:
         await person.call("cell-1", "GET", "/operator/v1/summary")
         with pytest.raises(Refused, match="only a step of an operation"):
             await person.call(*announce)
+
+
+async def test_half_done_sign_ups_are_finished_or_freed(scene: Scene, control_database: TestDatabase) -> None:
+    await scene.play(1)
+    with psycopg.connect(scene.dsn) as connection:
+        row = connection.execute("select user_id from brokerage.users limit 1").fetchone()
+    assert row is not None
+    claims = {"exists": (row[0], "1 hour"), "is nobody": (uuid.uuid4(), "1 hour"), "may come": (uuid.uuid4(), "2 min")}
+    async with open_store(control_database.owner_dsn) as store:
+        await store.create_lineage()
+        cell = Cell(CellId("cell-1"), api_urls=("http://127.0.0.1:1",), operator_urls=("http://127.0.0.1:1",))
+        await store.add_cell(cell, actor="ann", reason="a test")
+    with psycopg.connect(control_database.superuser_dsn, autocommit=True) as root:
+        for name, (user_id, age) in claims.items():
+            root.execute(
+                "insert into control.email_claims (email_hash, user_id, cell_id, state, idempotency_key, fingerprint,"
+                " claimed_at) values (sha256(%s), %s, 'cell-1', 'pending', %s, sha256(''),"
+                " clock_timestamp() - %s::interval)",
+                [name.encode(), user_id, name, age],
+            )
+    async with make_pool(PostgresSettings(dsn=control_database.leader_dsn), "test", size=2) as pool:
+        watches = Watches(ControlState(pool), scene.backend, control_database.leader_dsn, Metrics(METRICS))
+        assert await watches.finish_sign_ups(1) == 2
+        assert await watches.finish_sign_ups(1) == 0
+        scene.server.kill()
+        with psycopg.connect(control_database.superuser_dsn, autocommit=True) as root:
+            root.execute("update control.email_claims set claimed_at = claimed_at - interval '1 hour'")
+            assert await watches.finish_sign_ups(1) == 0  # silence is no answer
+            left = root.execute("select idempotency_key, state from control.email_claims order by 1").fetchall()
+    assert left == [("exists", "active"), ("may come", "pending")]
 
 
 async def transfers_are_listed_page_by_page_and_decided_once(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
