@@ -24,7 +24,7 @@ from cell.customer_port import CustomerPort
 from cell.ledger.controller import LedgerController
 from cell.metrics import COMMANDS
 from cell.operations.controller import LeaderController, OperatorChanges, OperatorReads
-from cell.operations.fence import Fence
+from cell.operations.fence import refuse_former_leaders
 from cell.orders.cancel import cancel_order
 from cell.orders.controllers.history import OrderHistory
 from cell.orders.controllers.operators import OperatorOrders
@@ -185,7 +185,7 @@ def _operator_routes(
         "checks_pool": Provide(lambda: checks_pool, sync_to_thread=False),
         "cell_name": Provide(lambda: cell_name, sync_to_thread=False),
     }
-    fence = Fence(pool)
+    fence = refuse_former_leaders(pool)
     return [
         Router(
             "/",

@@ -4,6 +4,7 @@ The guard stands before every operator route, so a step is refused before it beg
 works: what must not be committed after a change of leaders calls `meet_leader_v1` in its own transaction too.
 """
 
+from collections.abc import Awaitable, Callable
 from typing import Any, Final, LiteralString
 
 from litestar.connection import ASGIConnection
@@ -18,19 +19,21 @@ _MEET: Final[LiteralString] = "select brokerage.meet_leader_v1(%s)"
 _FORMER: Final = "RB040"
 
 
-class Fence:
-    """A Litestar guard, after that of the role. Raises Problem 409 FORMER_LEADER."""
+def refuse_former_leaders(
+    pool: Pool,
+) -> Callable[[ASGIConnection[Any, Any, Any, Any], BaseRouteHandler], Awaitable[None]]:
+    """A Litestar guard, after that of the role. Raises Problem 409 FORMER_LEADER. (No object: Litestar copies guards
+    with all that they hold, and a copy of a pool is closed.)"""
 
-    def __init__(self, pool: Pool) -> None:
-        self._pool = pool
-
-    async def __call__(self, connection: ASGIConnection[Any, Any, Any, Any], _handler: BaseRouteHandler) -> None:
+    async def guard(connection: ASGIConnection[Any, Any, Any, Any], _handler: BaseRouteHandler) -> None:
         number = fence_of(connection)
         if number is None:
             return
         try:
-            await call(self._pool, _MEET, [number])
+            await call(pool, _MEET, [number])
         except DatabaseRefused as error:
             if error.sqlstate != _FORMER:
                 raise
             raise Problem(409, "FORMER_LEADER", f"lease {number} is over: another leads") from error
+
+    return guard

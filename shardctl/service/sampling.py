@@ -1,6 +1,6 @@
 """Every few seconds each process's counters of requests, errors and latency, kept in the control database by age.
 
-Kept are counters and histograms whose rows a judge compares (`_KEPT`): cumulative, as the process shows them, with its
+Kept are counters and histograms whose rows a judge compares (`KEPT`): cumulative, as the process shows them, with its
 name, its release and its start. A process that does not answer has no row: a gap is a gap, never a zero.
 """
 
@@ -28,11 +28,13 @@ _SERIES_MAX: Final = 2_000
 RELEASE: Final = "dev"
 """Of a process that names none: the working tree."""
 _ANSWERS: Final = frozenset({ProcessKind.ROUTER, ProcessKind.API, ProcessKind.WORKER, ProcessKind.RELAY})
-_KEPT: Final = (
-    "router_requests", "router_request_seconds", "router_refusals", "router_breaker_trips", "router_connections_broken",
-    "cell_commands", "cell_batch_seconds", "cell_batches_split", "cell_pool_refusals", "cell_worker_failures",
-    "cell_reports_applied", "cell_reports_apply_seconds", "cell_outbox_failures", "cell_outbox_batch_seconds",
+KEPT: Final = (
+    "router_requests", "router_request_seconds", "router_requests_shed", "router_refusals", "router_breaker_trips",
+    "router_connections_broken", "cell_requests", "cell_request_seconds", "cell_commands", "cell_batch_seconds",
+    "cell_batches_split", "cell_pool_refusals", "cell_reports_applied", "cell_reports_apply_seconds",
+    "cell_venue_round_trip_seconds", "cell_worker_failures", "cell_outbox_failures", "cell_outbox_batch_seconds",
 )  # fmt: skip
+"""Families, as Prometheus names them: a counter's is its name without `_total`."""
 _START: Final = "process_start_time_seconds"
 
 
@@ -94,7 +96,7 @@ def make_sample(process: ProcessSpec, rendered: str) -> dict[str, Any]:
 
 def _samples(rendered: str) -> Iterator[tuple[str, dict[str, str], float]]:
     for family in text_string_to_metric_families(rendered):
-        if family.name in _KEPT or family.name == _START:
+        if family.name in KEPT or family.name == _START:
             for sample in family.samples:
                 if not sample.name.endswith("_created"):
                     yield sample.name, sample.labels, sample.value

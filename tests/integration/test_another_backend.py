@@ -26,6 +26,7 @@ from tests.support.databases import TestDatabase
 from tests.support.recording_backend import NAME, RecordingBackend
 
 OURS = (
+    "control",
     "exchange",
     *(f"{cell}-{role}" for cell in ("cell-1", "cell-2") for role in ("api-1", "worker", "relay")),
     "router-1",
@@ -93,8 +94,9 @@ def test_a_stack_lives_on_it_from_up_to_the_end(
     assert ROUTE_FILE in command.calls()[1]
     assert ["reconcile_roles", "control-postgres"] in command.calls()
     assert ["run_job", "cell-2", "cell", "migrate"] in command.calls()
+    assert ["run_job", "", "shardctl", "migrate"] in command.calls()
     assert ["start", *OURS] in command.calls()
-    assert command.calls()[-1] == ["await_ready", *OURS]
+    assert command.calls()[-2:] == [["await_ready", *OURS[1:]], ["await_ready", "control"]]
 
     monkeypatch.delenv("SHARDCTL_BACKEND")  # where a stack was made is remembered
     assert command.json("status")["state"] == "running"

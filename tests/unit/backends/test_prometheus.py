@@ -46,7 +46,7 @@ def test_every_process_of_ours_is_a_target_with_its_labels(folder: StackFolder) 
     targets = {row["labels"]["process"]: row for row in json.loads(render_targets(planned))}
     ours = {process.name: process for process in planned if process.operator_port}
     assert set(targets) == set(ours)
-    assert len(ours) == 10
+    assert len(ours) == 11
     for name, process in ours.items():
         expected = {"job": process.kind.value, "process": name}
         assert targets[name]["labels"] == expected | ({"cell": process.cell} if process.cell else {})

@@ -37,4 +37,4 @@ def test_the_library_exports_what_is_said_of_it() -> None:
 
 def test_every_table_is_here() -> None:
     assert {"cell_requests_total", "cell_orders_stuck", "cell_outbox_active", "router_map_epoch"} <= exported()
-    assert set(TABLES) == {"api", "worker", "relay", "router", "exchange"}
+    assert set(TABLES) == {"api", "worker", "relay", "router", "exchange", "control"}

@@ -29,8 +29,10 @@ def test_every_error_has_a_code_that_is_explained() -> None:
 
 @pytest.mark.parametrize("exit_code", [1, 3, 5, 7])
 def test_a_command_ends_with_the_operations_code_and_says_how_to_go_on(exit_code: int) -> None:
+    stuck = [{**STEP, "state": "failed", "is_irrevocable": False}]
+    ended = {**FOUND, "exit_code": exit_code, "state": "failed", "detail": "it is away", "steps": stuck}
     with pytest.raises(ShardctlError, match="shardctl operations resume 7") as raised:
-        ordering.conclude({**FOUND, "exit_code": exit_code, "state": "failed", "detail": "it is away"})
+        ordering.conclude(ended)
     assert raised.value.exit_code == exit_code
     assert Refused.exit_code == 1
     ordering.conclude({**FOUND, "exit_code": 0, "state": "succeeded"})

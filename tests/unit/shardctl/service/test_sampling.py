@@ -1,7 +1,8 @@
 """What is kept of a process's metrics: cumulative counters and histograms of requests, with name, release and start."""
 
 from infra.backends.cell_spec import ProcessKind, ProcessSpec
-from shardctl.service.sampling import RELEASE, make_sample
+from monitoring.tables import TABLES
+from shardctl.service.sampling import KEPT, RELEASE, make_sample
 
 RENDERED = """\
 # TYPE process_start_time_seconds gauge
@@ -33,3 +34,8 @@ def test_a_sample() -> None:
             'cell_batch_seconds_sum{kind="place"}': 0.5,
         },
     }
+
+
+def test_what_is_kept_is_exported_by_somebody() -> None:
+    exported = {row.name.removesuffix("_total") for table in TABLES.values() for row in table}
+    assert set(KEPT) <= exported
