@@ -92,7 +92,7 @@ def remove_added_keys(directory: Path, ring: Rotated) -> None:
 
 
 def activate_key(directory: Path, ring: Rotated, kid: str, now_s: int) -> None:
-    """From now on `kid` signs; the one before it goes on verifying."""
+    """From now on `kid` signs; the one before it goes on verifying. Raises KeyFileInvalid."""
     path, document = _open(directory, ring)
     if kid not in document["keys"]:
         raise KeyFileInvalid(f"{path.name} has no key {kid}")

@@ -9,15 +9,8 @@ from typing import Any
 
 from shardctl.cell_admin import CellAdmin
 
-_COUNTED = {
-    "users": "users",
-    "deferred": "put_off",
-    "entries": "entries",
-    "postings": "postings",
-    "events": "events",
-    "executions": "executions",
-}
-"""Our name of a count, and the name in the cell's answer."""
+_COUNTED = ("users", "deferred", "entries", "postings", "events", "executions")
+"""Of a cell's answer, what adds up over a walk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,5 +48,5 @@ async def archive_piece(
     if place is not None:
         body["place"] = place
     answer = await admin.call(cell, "POST", "/operator/v1/archive", body)
-    counted = {name: counts.get(name, 0) + answer[wire_name] for name, wire_name in _COUNTED.items()}
+    counted = {name: counts.get(name, 0) + answer[name] for name in _COUNTED}
     return Piece(counted, answer["place"], answer["unpublished"])

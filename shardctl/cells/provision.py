@@ -5,17 +5,15 @@ are updated. The map is the last step, so no user is sent to a cell that has nev
 """
 
 import asyncio
-from dataclasses import replace
 
-from infra.backends.addresses import CONTROL_POSTGRES, Addresses
+from infra.backends.addresses import CONTROL_POSTGRES
 from infra.backends.backend import Backend, BackendError, Phase, Report, Step
 from infra.backends.cell_spec import CellSpec, Job, postgres_name
 from infra.runtime.redis_client import REDIS_FAILURES
-from infra.topology.cells import Cell
-from infra.topology.identifiers import CellId
 from infra.topology.shard_map import ShardMap
 from shardctl.shardmap.publish import publish_map
-from shardctl.shardmap.store import ShardMapStore, open_store
+from shardctl.shardmap.register import register_cell
+from shardctl.shardmap.store import open_store
 from shardctl.stack.current import actor, control_dsn
 
 _MIGRATIONS_AT_ONCE = 2
@@ -64,25 +62,11 @@ async def register_cells(backend: Backend, cells: tuple[CellSpec, ...], report: 
         await store.create_lineage(actor=actor())
         shard_map = await store.load()
         for cell in cells:
-            shard_map = await register_cell(store, shard_map, addresses, cell, actor=actor(), reason="the cell joins")
+            shard_map = await register_cell(
+                store, shard_map, cell.name, addresses.api_urls(cell), addresses.operator_urls(cell)
+            )
     await _publish(addresses.redis_url, shard_map, report)
     return shard_map
-
-
-async def register_cell(
-    store: ShardMapStore, shard_map: ShardMap, addresses: Addresses, cell: CellSpec, *, actor: str, reason: str
-) -> ShardMap:
-    """Enter the cell with an unused lot of buckets; of one that is there, its addresses if they changed. Raises
-    StaleEpoch if `shard_map` is not the newest any more."""
-    known = shard_map.cell(cell.name)
-    api_urls, operator_urls = addresses.api_urls(cell), addresses.operator_urls(cell)
-    if known is None:
-        joining = Cell(CellId(cell.name), api_urls=api_urls, operator_urls=operator_urls)
-        return await store.add_cell(joining, actor=actor, reason=reason, expected=shard_map)
-    wanted = replace(known, api_urls=api_urls, operator_urls=operator_urls)
-    if wanted == known:
-        return shard_map
-    return await store.update_cell(wanted, actor=actor, reason="its addresses changed", expected=shard_map)
 
 
 async def _publish(redis_url: str, shard_map: ShardMap, report: Report) -> None:

@@ -23,6 +23,7 @@ from shardctl.stack.current import open_stack
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _SAMPLE_SHOWN = 5
+"""Differences of each kind on the screen; `--json` has them all."""
 _RUNS_SEARCHED = 100
 """Further runs of the same cell that may have been made since."""
 

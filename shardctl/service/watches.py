@@ -13,7 +13,8 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
-from infra.backends.backend import Backend, BackendError
+from infra.backends.backend import Backend, BackendError, Overtaken
+from infra.backends.cell_spec import ProcessKind
 from infra.runtime.map_source import MapUnavailable, RedisMapSource
 from infra.runtime.procedures import DatabaseFailure
 from infra.runtime.redis_client import REDIS_FAILURES, make_redis
@@ -22,11 +23,12 @@ from infra.runtime.telemetry import Metrics
 from infra.topology.errors import MapError
 from infra.topology.shard_map import ShardMap
 from shardctl.cell_admin import CellAdmin, CellRefused, open_cell_admin
-from shardctl.cells.provision import register_cell
 from shardctl.errors import NotReachable, Refused
+from shardctl.operations.errors import LeaseLost
 from shardctl.service.queries import ControlState, PendingClaim
 from shardctl.shardmap.errors import MapNotCreated, ShardMapRefused
 from shardctl.shardmap.publish import publish_map
+from shardctl.shardmap.register import register_cell
 from shardctl.shardmap.store import open_store
 
 _log = logging.getLogger(__name__)
@@ -47,6 +49,8 @@ FINISH_AGE_S: Final = 60.0
 FREE_AGE_S: Final = 900.0
 """Three times the life of a route token: no creation can still arrive."""
 _CLAIMS_AT_ONCE: Final = 50
+_LOCKED_S: Final = 10.0
+"""Far longer than the change takes; a command that starts servers keeps the lock for longer, and is not waited for."""
 _NO_SUCH_USER: Final = (404, "USER_NOT_FOUND")
 
 
@@ -94,14 +98,30 @@ class Watches:
         return int(await publish_map(url, shard_map))
 
     async def take_in_addresses(self, lease: int) -> int:
-        """Of cells that are in the map; one that is not may never have worked."""
-        addresses = self._backend.addresses()
+        """Of cells that are in the map; one that is not may never have worked. Under the stack's lock, because who
+        renews an app server leads the map elsewhere meanwhile; and only to servers that answer as ready, because a
+        renewal that was killed leaves a stand-in that serves."""
+        try:
+            async with asyncio.timeout(_LOCKED_S), self._backend.fenced(lease):
+                return await self._take_in_addresses(lease)
+        except TimeoutError:
+            return 0  # somebody changes the stack
+        except Overtaken as error:
+            raise LeaseLost(str(error)) from error
+
+    async def _take_in_addresses(self, lease: int) -> int:
+        addresses, planned = self._backend.addresses(), await self._backend.plan()
         async with open_store(self._control_dsn, lease=lease) as store:
             shard_map = await store.load()
             before = shard_map.epoch
             for cell in addresses.spec.cells:
-                if shard_map.cell(cell.name) is not None:
-                    shard_map = await register_cell(store, shard_map, addresses, cell, actor=ACTOR, reason="")
+                urls = addresses.api_urls(cell), addresses.operator_urls(cell)
+                known = shard_map.cell(cell.name)
+                if known is None or urls == (known.api_urls, known.operator_urls):
+                    continue
+                servers = [each for each in planned if each.cell == cell.name and each.kind is ProcessKind.API]
+                if all([await self._backend.is_ready(server) for server in servers]):
+                    shard_map = await register_cell(store, shard_map, cell.name, *urls, by=ACTOR)
         return int(shard_map.epoch - before)
 
     async def finish_sign_ups(self, lease: int) -> int:

@@ -104,7 +104,7 @@ async def test_rows_move_unchanged_and_the_books_still_prove(day: Archive) -> No
     before, left_before = await day.digests(), await day.left()
     done = await day.archive()
     assert done.place is None
-    assert done.put_off == 0
+    assert done.deferred == 0
     assert done.users == len(day.books.users)
     assert await day.digests() == before
     left = await day.left()
@@ -201,7 +201,7 @@ async def test_what_is_young_stays(day: Archive) -> None:
     assert (done.place, done.entries, done.events) == (None, 0, 0)
 
 
-async def test_a_user_whom_another_writer_has_is_put_off(day: Archive) -> None:
+async def test_a_user_whom_another_writer_has_is_deferred(day: Archive) -> None:
     held, halted, *_ = day.books.users
     lease: LiteralString = """
     update brokerage.users set owner_state = 'halted', lease_ends_at = now() + interval '30 days'
@@ -211,7 +211,7 @@ async def test_a_user_whom_another_writer_has_is_put_off(day: Archive) -> None:
     async with day.root.transaction():
         await day.rows("select 1 from brokerage.users where user_id = %s for no key update", held)
         done = await day.archive()
-    assert (done.put_off, done.users) == (2, len(day.books.users) - 2)
+    assert (done.deferred, done.users) == (2, len(day.books.users) - 2)
     archived = "select distinct user_id from archive.journal_entries where user_id = any (%s)"
     assert await day.rows(archived, [held, halted]) == []
     assert (await archive_step(day.archivist, uuid.uuid4(), before=later(), after_seq=0, limit=10)).state == "deferred"
@@ -294,7 +294,7 @@ async def test_a_fill_beyond_an_archived_order_waits_for_its_bust_there(day: Arc
     assert await day.broken() == {}
 
 
-async def test_a_fill_that_gave_way_comes_back_as_it_went(day: Archive) -> None:
+async def test_a_superseded_fill_comes_back_as_it_went(day: Archive) -> None:
     books = day.books
     order = PlacedOrder(books.users[3], books.new_id(), "AAPL", "sell", SYMBOLS["AAPL"], 10 * MICROS)
     assert await books.place([order]) == ["accepted"]
@@ -318,7 +318,7 @@ async def test_a_fill_that_gave_way_comes_back_as_it_went(day: Archive) -> None:
     assert await day.broken() == {}
 
 
-ARCHIVED_DEEDS = (
+CORRUPTIONS_OF_THE_ARCHIVE = (
     "changed amount",
     "deleted posting",
     "deleted entry and its postings",
@@ -348,7 +348,7 @@ async def test_a_corruption_of_the_archive_is_found_by_name(cell_database: TestD
         await archive(pool, before=later(), place=Place(), until_s=loop.time() + 60, monotonic=loop.time)
         await root.execute("set search_path = archive, brokerage")
         for corruption in CORRUPTIONS:
-            if corruption.name in ARCHIVED_DEEDS:
+            if corruption.name in CORRUPTIONS_OF_THE_ARCHIVE:
                 found = await found_by(root, corruption)
                 if not set(corruption.found_by) <= found:
                     missed[corruption.name] = sorted(set(corruption.found_by) - found)
@@ -362,4 +362,4 @@ async def test_a_corruption_of_the_archive_is_found_by_name(cell_database: TestD
             red = {check.name for check in read_checks() if await (await root.execute(check.text)).fetchone()}
         assert red >= {"entries_have_postings.sql", "chain_verifies.sql"}, "a row in both places"
     assert missed == {}
-    assert {corruption.name for corruption in CORRUPTIONS} >= set(ARCHIVED_DEEDS)
+    assert {corruption.name for corruption in CORRUPTIONS} >= set(CORRUPTIONS_OF_THE_ARCHIVE)

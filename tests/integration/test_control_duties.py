@@ -1,6 +1,7 @@
 """What the leader does besides operations: schedules, samples of counters, what it mends by itself, what it forgets."""
 
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from shardctl.operations.kinds.cells_calendar import CELLS_CALENDAR
 from shardctl.operations.kinds.control_prune import CONTROL_PRUNE
 from shardctl.operations.queries import Operations
 from shardctl.operations.world import StackWorld
+from shardctl.service import watches as watches_module
 from shardctl.service.metrics import METRICS
 from shardctl.service.orders import Orders
 from shardctl.service.queries import ControlState
@@ -157,14 +159,31 @@ async def test_a_calendar_is_written_cell_by_cell() -> None:
     assert [step.key for step in steps] == ["write cell-1's calendar", "write cell-2's calendar"]
 
 
-async def test_an_emptied_redis_is_published_to_and_new_addresses_are_taken_in(scene: Scene, redis_url: str) -> None:
+@asynccontextmanager
+async def answering(port: int) -> AsyncIterator[None]:
+    async def ready() -> tuple[bool, dict[str, object]]:
+        return True, {}
+
+    async with serving(create_operator_app(metrics=Metrics(()), ready=ready), ListenSettings(port=port)):
+        yield
+
+
+async def test_an_emptied_redis_is_published_to_and_new_addresses_are_taken_in(
+    scene: Scene, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with open_store(scene.database.owner_dsn) as store:
         await store.create_lineage()
         old = Cell(CellId("cell-1"), api_urls=("http://127.0.0.1:1",), operator_urls=("http://127.0.0.1:1",))
         await store.add_cell(old, actor="ann", reason="a test")
     watches = Watches(scene.state, scene.backend, scene.database.leader_dsn, scene.metrics)
-    assert await watches.take_in_addresses(scene.lease) == 1
-    assert await watches.take_in_addresses(scene.lease) == 0
+    assert await watches.take_in_addresses(scene.lease) == 0  # nobody answers there
+    async with answering(scene.backend.record().port("cell-1-api-1.operator")):
+        async with scene.backend.lock():
+            monkeypatch.setattr(watches_module, "_LOCKED_S", 0.3)
+            assert await watches.take_in_addresses(scene.lease) == 0  # somebody renews a server, perhaps
+        monkeypatch.undo()
+        assert await watches.take_in_addresses(scene.lease) == 1
+        assert await watches.take_in_addresses(scene.lease) == 0
     async with open_store(scene.database.owner_dsn) as store:
         [cell] = (await store.load()).cells
         assert cell.api_urls == scene.backend.addresses().api_urls(scene.backend.spec().cells[0])
@@ -187,6 +206,9 @@ async def test_an_emptied_redis_is_published_to_and_new_addresses_are_taken_in(s
     assert_moved(scene.metrics.render(), "shardctl_watch_repairs_total", "shardctl_watch_failures_total")
 
     scene.root("update control.cells set api_urls = '{http://127.0.0.1:2}'")
-    with pytest.raises(LeaseLost):
-        await watches.take_in_addresses(scene.lease + 1)
+    async with answering(scene.backend.record().port("cell-1-api-1.operator")):
+        with pytest.raises(LeaseLost):
+            await watches.take_in_addresses(scene.lease + 1)
+        with pytest.raises(LeaseLost):
+            await watches.take_in_addresses(scene.lease)
     assert scene.root("select api_urls from control.cells") == [(["http://127.0.0.1:2"],)]

@@ -16,7 +16,6 @@ from infra.backends.local.fence import fenced_lock
 from infra.runtime.clock import SystemClock
 from infra.security.rotation import Rotated, list_keys
 from shardctl.acts.queries import open_act_record
-from shardctl.cells.provision import register_cell
 from shardctl.errors import Refused
 from shardctl.operations.catalog import KINDS
 from shardctl.operations.errors import LeaseLost
@@ -27,6 +26,7 @@ from shardctl.operations.plan import Document, PlannedStep, Step
 from shardctl.operations.unrecorded import run_unrecorded
 from shardctl.operations.world import StackWorld, unfenced_world
 from shardctl.shardmap.errors import StaleEpoch
+from shardctl.shardmap.register import register_cell
 from shardctl.shardmap.store import open_store
 from shardctl.watching import follow
 from tests.support.control_service import AsyncClient, control_service, folder_stack
@@ -163,13 +163,15 @@ async def test_a_cell_enters_the_map_once_and_is_not_taken_away_then(ran: Ran, b
 async def test_registering_changes_the_map_only_if_there_is_something_to_change(
     ran: Ran, control_database: TestDatabase, backend: LocalBackend
 ) -> None:
+    addresses = backend.addresses()
+    urls = addresses.api_urls(CellSpec("cell-1")), addresses.operator_urls(CellSpec("cell-1"))
     async with open_store(control_database.owner_dsn) as store:
         empty = await store.load()
-        first = await register_cell(store, empty, backend.addresses(), CellSpec("cell-1"), actor="ann", reason="why")
-        again = await register_cell(store, first, backend.addresses(), CellSpec("cell-1"), actor="ann", reason="why")
+        first = await register_cell(store, empty, "cell-1", *urls, by="ann")
+        again = await register_cell(store, first, "cell-1", *urls, by="ann")
         assert (first.epoch, again.epoch) == (empty.epoch + 1, empty.epoch + 1)
         with pytest.raises(StaleEpoch):
-            await register_cell(store, empty, backend.addresses(), CellSpec("cell-1"), actor="ann", reason="why")
+            await register_cell(store, empty, "cell-1", *urls, by="ann")
 
 
 async def test_a_former_leader_changes_neither_keys_nor_map(

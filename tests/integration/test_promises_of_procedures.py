@@ -161,6 +161,8 @@ def test_only_the_relay_that_leads_forgets_what_was_published(cell: Cell, cell_d
 _OLD_FORMS: tuple[LiteralString, ...] = (
     "delete_outbox_v1(bigint[])",
     "delete_outbox_v1(bigint[], integer)",
+    "delete_outbox_v1(bigint[], uuid)",
+    "add_to_rollups_v1(uuid[], uuid[], integer[], bigint[])",
     "end_long_readers_v1()",
     "set_profile_v1(uuid, text)",
     "end_refresh_families_v1(uuid, timestamptz, timestamptz)",

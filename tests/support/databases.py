@@ -58,7 +58,8 @@ class Template:
     @contextmanager
     def clone(self) -> Iterator[TestDatabase]:
         name = f"{self.roles.database}_test_{next(_numbers)}"
-        create = sql.SQL("create database {} template {} owner {}")
+        # files are copied as they are: half the time of the default, which writes every page to the log
+        create = sql.SQL("create database {} template {} owner {} strategy file_copy")
         with psycopg.connect(self.server.superuser_dsn, autocommit=True) as connection:
             connection.execute(create.format(*(sql.Identifier(part) for part in (name, self.name, self.roles.owner))))
             # the rights on a database are no part of a template, those on what is in it are

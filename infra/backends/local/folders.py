@@ -4,6 +4,7 @@ stack.json   ports, cells, settings           run/    supervisord.conf, socket, 
 keys/        signing keys (0700)              log/    NAME.log
 secrets/     passwords, pgpass (0700)         data/   NAME/ of each server
 map/         last good shard map of routers   monitoring/  what Prometheus reads
+backups/     SERVER/LABEL/ and SERVER/log/ARCHIVE/ (0700)
 """
 
 import hashlib
@@ -74,6 +75,9 @@ class StackFolder:
     def process_record(self) -> Path:
         return self.run / "processes.json"
 
+    def launch(self, name: str) -> Path:
+        return self.run / "launch" / f"{name}.json"
+
     @property
     def logs(self) -> Path:
         return self.root / "log"
@@ -88,6 +92,13 @@ class StackFolder:
 
     def log(self, name: str) -> Path:
         return self.logs / f"{name}.log"
+
+    def backups(self, server: str) -> Path:
+        return self.root / "backups" / server
+
+    def archive(self, server: str, name: str) -> Path:
+        """The log of one server, as far as one archive goes."""
+        return self.backups(server) / "log" / name
 
     def data(self, name: str) -> Path:
         return self.root / "data" / name
@@ -113,7 +124,8 @@ class StackFolder:
         read.
         """
         self.root.mkdir(mode=0o711, parents=True, exist_ok=True)
-        for folder in (self.keys, self.secrets, self.run, self.maps, self.supervisor_socket.parent):
+        launch = self.launch("").parent
+        for folder in (self.keys, self.secrets, self.run, launch, self.maps, self.supervisor_socket.parent):
             folder.mkdir(mode=0o700, exist_ok=True)
         self.logs.mkdir(mode=0o755, exist_ok=True)
         (self.root / "data").mkdir(mode=0o711, exist_ok=True)

@@ -11,6 +11,7 @@ from infra.backends.local.commands import run_command
 from infra.backends.local.folders import package_folder
 
 VERSION_MIN = 17
+"""Kafka 4 runs on no older one."""
 _VERSION = re.compile(r'version "(\d+)(?:\.(\d+))?')
 
 

@@ -17,6 +17,7 @@ from pathlib import Path
 import msgspec
 
 from infra.backends.backend import BackendError
+from infra.backends.local.folders import cache_root
 from infra.backends.local.record import replace_file
 
 PORT_MIN = 20_000
@@ -24,6 +25,11 @@ PORT_MAX = 32_000
 _HOST = "127.0.0.1"
 
 Probe = Callable[[int], bool]
+
+
+def port_registry_path() -> Path:
+    """Of all stacks of this user."""
+    return cache_root() / "ports.json"
 
 
 def is_free(port: int) -> bool:

@@ -11,6 +11,7 @@ from infra.backends.backend import BackendError
 from infra.backends.local.folders import package_folder
 
 MEMORY_MAX_MB = 96
+"""The map with a million pins has 20; beyond it a write is refused, nothing is evicted."""
 
 
 def locate_redis_server() -> Path:

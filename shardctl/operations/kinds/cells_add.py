@@ -12,11 +12,11 @@ from typing import Final
 from infra.backends.backend import Backend, BackendError, process_names
 from infra.backends.cell_spec import CellSpec, Job, ProcessKind, ProcessSpec, SpecInvalid, next_cell_name, postgres_name
 from infra.runtime.redis_client import REDIS_FAILURES
-from shardctl.cells.provision import register_cell
 from shardctl.errors import Refused, UsageError
 from shardctl.operations.plan import Action, Document, Kind, Plan, PlannedStep, Step, refuse_unknown
 from shardctl.operations.world import StackWorld
 from shardctl.shardmap.publish import publish_map
+from shardctl.shardmap.register import register_cell
 
 _READY_TIMEOUT_S: Final = 60.0
 """As in `stack/bring_up.py`: seconds are usual, the rest is for a busy machine."""
@@ -108,16 +108,11 @@ async def _start_processes(step: Step[StackWorld]) -> None:
 
 
 async def _register(step: Step[StackWorld]) -> Document:
+    cell, addresses = _cell(step), step.world.backend.addresses()
     reason = step.world.reason or "the cell joins"
+    urls = addresses.api_urls(cell), addresses.operator_urls(cell)
     async with step.world.map_store() as store:
-        shard_map = await register_cell(
-            store,
-            await store.load(),
-            step.world.backend.addresses(),
-            _cell(step),
-            actor=step.world.actor,
-            reason=reason,
-        )
+        shard_map = await register_cell(store, await store.load(), cell.name, *urls, by=step.world.actor, reason=reason)
     return {"epoch": shard_map.epoch}
 
 

@@ -11,9 +11,8 @@ from infra.backends.cell_spec import ProcessKind, ProcessSpec
 from shardctl.errors import NotReachable, Refused
 from shardctl.operations.plan import Action, Document, Kind, Plan, PlannedStep, Step, refuse_unknown
 from shardctl.operations.world import StackWorld
-
-RENEW_TIMEOUT_S: Final = 40.0
-"""Longer than a router's drain (`ROUTER_DRAIN_S`, 10 s by default) plus its start."""
+from shardctl.shardmap.redirect import make_redirect
+from shardctl.stack.renew import RENEW_TIMEOUT_S
 
 
 def parse(arguments: Document) -> Document:
@@ -32,7 +31,7 @@ def plan(arguments: Document, facts: Document) -> Plan:
         raise Refused(f"there is no router {wanted}; there are: {', '.join(known)}")
     names = known if wanted is None else [wanted]
     steps = tuple(
-        PlannedStep(f"renew {name}", "renew", {"router": name}, attempts_max=3, timeout_s=2 * RENEW_TIMEOUT_S)
+        PlannedStep(f"renew {name}", "renew", {"router": name}, attempts_max=3, timeout_s=4 * RENEW_TIMEOUT_S)
         for name in names
     )
     return Plan(wanted or "all", steps)
@@ -52,7 +51,7 @@ async def _renew(step: Step[StackWorld]) -> Document:
             # An attempt before this one asked for it: it is done, or on its way.
             await backend.await_ready((router.name,), RENEW_TIMEOUT_S)
         if await _runs_since(backend, router) == step.intent["started_at"]:
-            await backend.renew(router.name, RENEW_TIMEOUT_S)
+            await backend.renew(router.name, RENEW_TIMEOUT_S, make_redirect(backend, step.world.map_store))
         return {"started_at": await _runs_since(backend, router)}
 
 

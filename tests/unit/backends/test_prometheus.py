@@ -76,13 +76,13 @@ def test_a_watched_stack_without_the_program_runs_and_is_told_how_to_get_it(fold
     assert ProcessKind.PROMETHEUS not in {process.kind for process in planned}
     finding = judge_prometheus(None)
     assert INSTALL in str(finding.fix)
-    assert judge_prometheus("/usr/bin/prometheus").detail == "/usr/bin/prometheus"
+    assert judge_prometheus(Path("/usr/bin/prometheus")).detail == "/usr/bin/prometheus"
 
 
-def test_a_named_program_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_named_program_that_is_none_is_as_if_there_were_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PROMETHEUS_BIN", "/no/such/program")
-    with pytest.raises(BackendError, match="PROMETHEUS_BIN"):
-        locate_prometheus()
+    assert locate_prometheus() is None
+    assert "PROMETHEUS_BIN" in str(judge_prometheus(None).cause)
 
 
 def test_a_pace_is_a_number_of_seconds(folder: StackFolder, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,16 +4,18 @@ from pathlib import Path
 
 import pytest
 
-from infra.backends.backend import Step
+from infra.backends.backend import Step, quiet
 from infra.backends.cell_spec import CellSpec, StackSpec
 from infra.backends.local.backend import LocalBackend
 from infra.backends.local.folders import StackFolder
 from infra.backends.local.record import new_record, save_record
 from infra.runtime.clock import SystemClock
+from shardctl.cells.provision import migrate_control
 from shardctl.errors import Refused
 from shardctl.operations.kinds.cells_add import CELLS_ADD
 from shardctl.operations.world import unfenced_world
 from shardctl.stack.stop import stop_stack
+from tests.support.recording_backend import RecordingBackend
 
 pytestmark = pytest.mark.anyio
 
@@ -44,6 +46,12 @@ async def test_a_stopped_stack_is_stopped_again_without_a_record(
     assert "not recorded" not in capfd.readouterr().err
 
 
+async def test_of_a_stopped_stack_nothing_is_outdated_or_left_to_stop(stopped: LocalBackend) -> None:
+    assert await stopped.outdated() == ()
+    await stopped.stop_processes(("exchange", "router-1"))
+    assert not await stopped.is_running()
+
+
 def test_only_servers_of_others_are_taken_from_the_environment(
     stopped: LocalBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -54,3 +62,9 @@ def test_only_servers_of_others_are_taken_from_the_environment(
     monkeypatch.setenv("KAFKA_TOPIC_PREFIX", "mine.")
     monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", "")
     assert stopped.external_servers() == {"REDIS_URL": "redis://elsewhere:6379/0", "KAFKA_TOPIC_PREFIX": "mine."}
+
+
+async def test_the_control_schema_comes_by_a_job_of_its_owner(tmp_path: Path) -> None:
+    backend = RecordingBackend("other", tmp_path, quiet)
+    await migrate_control(backend, quiet)
+    assert backend.calls() == [["reconcile_roles", "control-postgres"], ["run_job", "", "shardctl", "migrate"]]
