@@ -80,8 +80,8 @@ class StackLife(Protocol):
 
     def fenced(self, lease: int | None) -> AbstractAsyncContextManager[None]:
         """`lock`, for a step of an operation, held by who leads under that number: the stack remembers the highest it
-        met. Waits without holding up the event loop: operations wait for each other in one. Raises Overtaken for a lower
-        number; BackendError if the lock is not free within a minute. None: no fence."""
+        met. Waits without holding up the event loop: operations wait for each other in one. Raises Overtaken for a
+        lower number; BackendError if the lock is not free within a minute. None: no fence."""
 
     async def create(self, spec: StackSpec) -> None:
         """Remember `spec`; make what it needs before anything starts: addresses, secrets, data directories.
