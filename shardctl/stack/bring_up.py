@@ -41,7 +41,9 @@ async def bring_up(backend: Backend, options: StackOptions, report: Report, *, w
         if before is not None and before.clock_offset_s != spec.clock_offset_s:
             # All at once, and before the new clock is recorded: processes that trade with each other must not be years
             # apart for a second, not even if this command is killed here.
-            await backend.stop_processes(await process_names(backend, _is_ours))
+            await backend.stop_processes(
+                await process_names(backend, lambda process: process.kind is ProcessKind.CONTROL or _is_ours(process))
+            )
         await backend.create(spec)
         generate_key_files(backend.keys_folder)
         await backend.publish_keys()
