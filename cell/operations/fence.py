@@ -15,7 +15,7 @@ from infra.runtime.operator_api import fence_of
 from infra.runtime.problem import Problem
 from infra.runtime.procedures import DatabaseRefused, call
 
-_MEET: Final[LiteralString] = "select brokerage.meet_leader_v1(%s)"
+_MEET: Final[LiteralString] = "select meet_leader_v1(%s)"
 _FORMER: Final = "RB040"
 
 

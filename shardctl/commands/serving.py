@@ -39,4 +39,5 @@ def migrate(
 ) -> None:
     """Bring the control database to this release's schema. Harmless to repeat."""
     applied = asyncio.run(apply_migrations(dsn, package="shardctl"))
-    print_line(f"control schema: level {applied.level}")
+    waiting = f", {len(applied.waiting)} wait until no older release runs" if applied.waiting else ""
+    print_line(f"control schema: level {applied.level}, {applied.code}{waiting}")

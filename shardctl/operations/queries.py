@@ -141,7 +141,7 @@ class Operations:
             ],
         }
         ((number, is_new),) = await self._call(
-            "select operation_id, is_new from control.create_operation_v1(%s, %s, %s, %s, %s, %s, %s, %s, %s)",
+            "select operation_id, is_new from create_operation_v1(%s, %s, %s, %s, %s, %s, %s, %s, %s)",
             [kind, version, Jsonb(dict(arguments)), Jsonb(document), act, actor, reason, key, needs_approval],
         )
         return int(number), bool(is_new)
@@ -150,7 +150,7 @@ class Operations:
         """Raises NoSuchOperation, WrongState, NotUndone, Conflict."""
         return await self._state(
             operation,
-            "select control.cancel_operation_v1(%s, %s, %s, %s)",
+            "select cancel_operation_v1(%s, %s, %s, %s)",
             [operation, actor, reason, Jsonb(dict(excludes))],
         )
 
@@ -158,15 +158,13 @@ class Operations:
         """Raises NoSuchOperation, WrongState, Conflict."""
         return await self._state(
             operation,
-            "select control.resume_operation_v1(%s, %s, %s, %s)",
+            "select resume_operation_v1(%s, %s, %s, %s)",
             [operation, actor, reason, Jsonb(dict(excludes))],
         )
 
     async def approve(self, operation: int, actor: str, reason: str | None) -> State:
         """Raises NoSuchOperation, WrongState, SamePerson."""
-        return await self._state(
-            operation, "select control.approve_operation_v1(%s, %s, %s)", [operation, actor, reason]
-        )
+        return await self._state(operation, "select approve_operation_v1(%s, %s, %s)", [operation, actor, reason])
 
     async def read(self, operation: int) -> Operation:
         """Raises NoSuchOperation."""
@@ -200,16 +198,14 @@ class Operations:
 
     async def acquire_lease(self, holder: str, life_s: float) -> int | None:
         """The number of a new lease; None while somebody else leads."""
-        ((number,),) = await self._call(
-            "select control.acquire_lease_v1(%s, make_interval(secs => %s))", [holder, life_s]
-        )
+        ((number,),) = await self._call("select acquire_lease_v1(%s, make_interval(secs => %s))", [holder, life_s])
         return None if number is None else int(number)
 
     async def renew_lease(self, lease: int, life_s: float) -> None:
-        await self._call("select control.renew_lease_v1(%s, make_interval(secs => %s))", [lease, life_s])
+        await self._call("select renew_lease_v1(%s, make_interval(secs => %s))", [lease, life_s])
 
     async def release_lease(self, lease: int) -> None:
-        await self._call("select control.release_lease_v1(%s)", [lease])
+        await self._call("select release_lease_v1(%s)", [lease])
 
     async def to_work_on(self) -> list[int]:
         """Numbers of the operations that the leader executes, oldest first."""
@@ -220,7 +216,7 @@ class Operations:
         return [number for (number,) in rows]
 
     async def start(self, lease: int, operation: int, state_hash: str) -> State:
-        ((state,),) = await self._call("select control.start_operation_v1(%s, %s, %s)", [lease, operation, state_hash])
+        ((state,),) = await self._call("select start_operation_v1(%s, %s, %s)", [lease, operation, state_hash])
         return State(state)
 
     async def begin_step(
@@ -228,7 +224,7 @@ class Operations:
     ) -> Document:
         """The intent that stands: that of the first attempt. Raises CancelAsked."""
         ((stands,),) = await self._call(
-            "select control.begin_step_v1(%s, %s, %s, %s, %s)",
+            "select begin_step_v1(%s, %s, %s, %s, %s)",
             [lease, operation, position, None if intent is None else Jsonb(dict(intent)), undo],
         )
         return stands or {}
@@ -236,7 +232,7 @@ class Operations:
     async def checkpoint(self, lease: int, operation: int, position: int, progress: Document, detail: str) -> None:
         """Raises CancelAsked."""
         await self._call(
-            "select control.checkpoint_step_v1(%s, %s, %s, %s, %s)",
+            "select checkpoint_step_v1(%s, %s, %s, %s, %s)",
             [lease, operation, position, Jsonb(dict(progress)), detail],
         )
 
@@ -245,13 +241,13 @@ class Operations:
     ) -> None:
         """`outcome`: done, undone, failed or again."""
         await self._call(
-            "select control.end_step_v1(%s, %s, %s, %s, %s, %s)",
+            "select end_step_v1(%s, %s, %s, %s, %s, %s)",
             [lease, operation, position, outcome, None if result is None else Jsonb(dict(result)), detail],
         )
 
     async def end(self, lease: int, operation: int, state: State, exit_code: int | None, detail: str | None) -> None:
         await self._call(
-            "select control.end_operation_v1(%s, %s, %s, %s, %s)", [lease, operation, str(state), exit_code, detail]
+            "select end_operation_v1(%s, %s, %s, %s, %s)", [lease, operation, str(state), exit_code, detail]
         )
 
     async def _state(self, operation: int, sql: LiteralString, parameters: Sequence[Any]) -> State:
@@ -276,7 +272,7 @@ async def prune_control(dsn: str, lease: int) -> int:
     async with await psycopg.AsyncConnection.connect(dsn, autocommit=True, connect_timeout=5) as connection:
         try:
             cursor = await connection.execute(
-                "select control.prune_control_v1(%s, %s::interval, %s::interval, %s::interval, %s)",
+                "select prune_control_v1(%s, %s::interval, %s::interval, %s::interval, %s)",
                 [lease, SAMPLES_KEPT, LONG_SAMPLES_KEPT, OPERATIONS_KEPT, PRUNED_AT_ONCE],
             )
             ((deleted,),) = await cursor.fetchall()

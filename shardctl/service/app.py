@@ -17,11 +17,12 @@ from litestar.di import Provide
 
 from infra.backends.backend import Backend
 from infra.runtime.clock import make_clock
-from infra.runtime.database import answers, make_pool, with_clock_offset
+from infra.runtime.database import answers, make_pool, with_clock_offset, with_code
 from infra.runtime.methods import WithMethods
 from infra.runtime.operator_api import create_operator_app, serving
 from infra.runtime.plain_requests import PlainRequests
 from infra.runtime.problem import to_response
+from infra.runtime.release_code import release_code
 from infra.runtime.request_id import WithRequestId
 from infra.runtime.settings import PostgresSettings
 from infra.runtime.shutdown import Shutdown
@@ -59,10 +60,13 @@ class ControlService:
         self._backend = backend
         self._clock = make_clock(settings.clock)
         self._started_at = self._clock.now().isoformat(timespec="milliseconds")
-        self._dsn = with_clock_offset(settings.dsn, settings.clock.offset_s)
+        code = release_code("shardctl").schema
+        self._dsn = with_clock_offset(with_code(settings.dsn, code, settings.name), settings.clock.offset_s)
         self.metrics = Metrics(METRICS)
         self.pool = make_pool(
-            PostgresSettings(dsn=settings.dsn, pool_max=settings.pool_max, clock_offset_s=settings.clock.offset_s),
+            PostgresSettings(
+                dsn=settings.dsn, code=code, pool_max=settings.pool_max, clock_offset_s=settings.clock.offset_s
+            ),
             settings.name,
         )
         self.operations = Operations(self.pool)

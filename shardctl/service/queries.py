@@ -39,7 +39,7 @@ class ControlState:
 
     async def now(self) -> datetime:
         """The stack's time, by the database."""
-        ((at,),) = await call(self._pool, "select control.clock_v1()", [])
+        ((at,),) = await call(self._pool, "select clock_v1()", [])
         return at  # type: ignore[no-any-return]
 
     async def schedules(self) -> dict[str, DueRow]:
@@ -51,25 +51,25 @@ class ControlState:
     ) -> bool:
         """Was this the call that changed it?"""
         ((changed,),) = await self._write(
-            "select control.set_due_v1(%s, %s, %s, %s, %s)", [lease, name, after, due_at, operation]
+            "select set_due_v1(%s, %s, %s, %s, %s)", [lease, name, after, due_at, operation]
         )
         return bool(changed)
 
     async def record_samples(self, lease: int, samples: Sequence[dict[str, Any]]) -> None:
-        await self._write("select control.record_samples_v1(%s, %s)", [lease, Jsonb(list(samples))])
+        await self._write("select record_samples_v1(%s, %s)", [lease, Jsonb(list(samples))])
 
     async def pending_claims(self, *, age_s: float, limit: int) -> list[PendingClaim]:
         rows = await call(
             self._pool,
             "select email_hash, user_id::text, cell_id, age_s"
-            " from control.pending_email_claims_v1(make_interval(secs => %s), %s)",
+            " from pending_email_claims_v1(make_interval(secs => %s), %s)",
             [age_s, limit],
         )
         return [PendingClaim(*row) for row in rows]
 
     async def activate_claim(self, claim: PendingClaim) -> bool:
         ((done,),) = await call(
-            self._pool, "select control.activate_email_claim_v1(%s, %s::uuid)", [claim.email_hash, claim.user_id]
+            self._pool, "select activate_email_claim_v1(%s, %s::uuid)", [claim.email_hash, claim.user_id]
         )
         return bool(done)
 
@@ -77,7 +77,7 @@ class ControlState:
         """Not if it is younger."""
         ((done,),) = await call(
             self._pool,
-            "select control.free_email_claim_v1(%s, %s::uuid, make_interval(secs => %s))",
+            "select free_email_claim_v1(%s, %s::uuid, make_interval(secs => %s))",
             [claim.email_hash, claim.user_id, age_s],
         )
         return bool(done)

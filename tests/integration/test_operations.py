@@ -393,7 +393,7 @@ async def test_the_database_has_the_same_transitions(operations: Operations, con
             )
             root.commit()
             try:
-                root.execute("select control.enter_state_v1(%s, %s, 0::int, null)", [number, after])
+                root.execute("select enter_state_v1(%s, %s, 0::int, null)", [number, after])
                 allowed.add((before, after))
             except psycopg.errors.DatabaseError as error:
                 if error.sqlstate != "RBC13":

@@ -93,6 +93,7 @@ class LocalBackend(Backend):
         return self.record().spec
 
     def record(self) -> StackRecord:
+        """The record of this stack. Raises BackendError if there is none."""
         record = load_record(self.folder.record)
         if record is None:
             raise BackendError(f"there is no stack {self.stack}: start one with `shardctl up`")
@@ -380,7 +381,8 @@ class LocalBackend(Backend):
     # ---- stop ----------------------------------------------------------------------------------------------------
 
     async def stop(self) -> None:
-        """Everything in order, customers' doors first; then whatever an earlier supervisord left behind."""
+        """Everything in order, customers' doors first; then whatever an earlier supervisord left behind. Raises
+        BackendError."""
         try:
             pid = await self._supervisor.identify()
             await self.stop_processes(tuple(await self._supervisor.processes()))

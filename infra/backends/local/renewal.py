@@ -57,7 +57,7 @@ class Renewal:
         self.report(Step(name, Phase.READY, "renewed"))
 
     async def finish(self, timeout_s: float, redirect: Redirect) -> None:
-        """Give back what a stand-in does, if there is one, and end it."""
+        """Give back what a stand-in does, if there is one, and end it. Raises BackendError."""
         if not await self.stand_in_pid():
             return
         process = self.processes.get(stands_in_for(self.folder.launch(STAND_IN)))

@@ -119,7 +119,8 @@ def _quote(part: str) -> str:
 
 
 async def start_daemon(folder: StackFolder, token: str) -> None:
-    """Start supervisord; its processes inherit the token by which an orphan is recognised later."""
+    """Start supervisord; its processes inherit the token by which an orphan is recognised later. Raises
+    BackendError."""
     command = [sys.executable, "-W", "ignore", "-m", "supervisor.supervisord", "-c", str(folder.supervisor_config)]
     result = await run_command(
         command, environment={**clean_environment(), TOKEN_VARIABLE: token}, directory=project_root()

@@ -1,7 +1,7 @@
 -- A second person lets an operation begin. Harmless to repeat. Result: the state it is in now; null: there is none.
 -- SQLSTATE RBC16: who asked for it cannot approve it; RBC13: it awaits no approval. Lock: the operation's row.
-create or replace function control.approve_operation_v1(p_operation bigint, p_actor text, p_reason text) returns text
-language plpgsql security definer set search_path = control, pg_temp as $$
+create or replace function approve_operation_v1(p_operation bigint, p_actor text, p_reason text) returns text
+language plpgsql security definer set search_path from current as $$
 declare
     held operations;
 begin
@@ -21,5 +21,5 @@ begin
     update operations set approved_by = p_actor where operation_id = p_operation;
     return 'pending';
 end $$;
-revoke all on function control.approve_operation_v1 from public;
-grant execute on function control.approve_operation_v1 to control_leader;
+revoke all on function approve_operation_v1 from public;
+grant execute on function approve_operation_v1 to control_leader;

@@ -1,9 +1,9 @@
 -- Persist that a step is about to act, or to be undone. p_intent: what this attempt would decide (a key's id, what was
 -- there before); the first attempt's stands, and is the result. SQLSTATE RBC10; RBC14: the operation is to be cancelled,
 -- so nothing further begins. Lock: control.leadership (shared), the operation's row.
-create or replace function control.begin_step_v1(
+create or replace function begin_step_v1(
     p_lease bigint, p_operation bigint, p_position integer, p_intent jsonb, p_undo boolean
-) returns jsonb language plpgsql security definer set search_path = control, pg_temp as $$
+) returns jsonb language plpgsql security definer set search_path from current as $$
 declare
     held operations;
     step operation_steps;
@@ -26,5 +26,5 @@ begin
         case when step.attempts > 1 then format('attempt %s', step.attempts) end);
     return step.intent;
 end $$;
-revoke all on function control.begin_step_v1 from public;
-grant execute on function control.begin_step_v1 to control_leader;
+revoke all on function begin_step_v1 from public;
+grant execute on function begin_step_v1 to control_leader;

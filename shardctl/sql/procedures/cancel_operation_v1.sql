@@ -3,8 +3,8 @@
 -- Result: the state it is in now; null: there is none. SQLSTATE RBC13: it has ended; RBC15: a step that cannot be undone has
 -- begun; RBC12: it has failed, and another excludes that it is undone now.
 -- Lock: control.operations against creators and resumers, the operation's row.
-create or replace function control.cancel_operation_v1(p_operation bigint, p_actor text, p_reason text, p_excludes jsonb)
-returns text language plpgsql security definer set search_path = control, pg_temp as $$
+create or replace function cancel_operation_v1(p_operation bigint, p_actor text, p_reason text, p_excludes jsonb)
+returns text language plpgsql security definer set search_path from current as $$
 declare
     held operations;
 begin
@@ -30,5 +30,5 @@ begin
     end if;
     return (select state from operations where operation_id = p_operation);
 end $$;
-revoke all on function control.cancel_operation_v1 from public;
-grant execute on function control.cancel_operation_v1 to control_leader;
+revoke all on function cancel_operation_v1 from public;
+grant execute on function cancel_operation_v1 to control_leader;

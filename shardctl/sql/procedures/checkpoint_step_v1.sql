@@ -1,8 +1,8 @@
 -- Persist how far a running step has come; the next attempt goes on from there. SQLSTATE RBC10, RBC14 (as begin_step_v1:
 -- a long step stops at its next checkpoint). Lock: control.leadership (shared), the operation's row.
-create or replace function control.checkpoint_step_v1(
+create or replace function checkpoint_step_v1(
     p_lease bigint, p_operation bigint, p_position integer, p_progress jsonb, p_detail text
-) returns void language plpgsql security definer set search_path = control, pg_temp as $$
+) returns void language plpgsql security definer set search_path from current as $$
 declare
     held operations;
     step_key text;
@@ -17,5 +17,5 @@ begin
         raise exception 'operation % is to be cancelled', p_operation using errcode = 'RBC14';
     end if;
 end $$;
-revoke all on function control.checkpoint_step_v1 from public;
-grant execute on function control.checkpoint_step_v1 to control_leader;
+revoke all on function checkpoint_step_v1 from public;
+grant execute on function checkpoint_step_v1 to control_leader;

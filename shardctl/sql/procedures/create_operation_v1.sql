@@ -3,11 +3,11 @@
 -- is_irrevocable}], excludes: {kind: "fleet" | "cell" | "user" | "none"}}; a kind that `excludes` does not name excludes.
 -- Result: the operation's number, and whether it is new. SQLSTATE RBC11: the key was used for another request. RBC12: an
 -- operation that has not ended excludes this one. Lock: control.operations against other creators and resumers.
-create or replace function control.create_operation_v1(
+create or replace function create_operation_v1(
     p_kind text, p_version integer, p_arguments jsonb, p_plan jsonb, p_act text, p_actor text, p_reason text, p_key text,
     p_needs_approval boolean
 ) returns table (operation_id bigint, is_new boolean)
-language plpgsql security definer set search_path = control, pg_temp as $$
+language plpgsql security definer set search_path from current as $$
 declare
     known operations;
     made bigint;
@@ -44,5 +44,5 @@ begin
     perform note_event_v1(made, case when p_needs_approval then 'awaiting_approval' else 'pending' end, null, null);
     return query select made, true;
 end $$;
-revoke all on function control.create_operation_v1 from public;
-grant execute on function control.create_operation_v1 to control_leader;
+revoke all on function create_operation_v1 from public;
+grant execute on function create_operation_v1 to control_leader;

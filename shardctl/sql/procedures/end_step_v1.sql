@@ -1,8 +1,8 @@
 -- Persist how an attempt of a step ended: `done`, `undone`, `failed` (the executor goes no further), or `again` (another
 -- attempt follows). SQLSTATE RBC10. Lock: control.leadership (shared), the operation's row.
-create or replace function control.end_step_v1(
+create or replace function end_step_v1(
     p_lease bigint, p_operation bigint, p_position integer, p_outcome text, p_result jsonb, p_detail text
-) returns void language plpgsql security definer set search_path = control, pg_temp as $$
+) returns void language plpgsql security definer set search_path from current as $$
 declare
     step_key text;
 begin
@@ -15,5 +15,5 @@ begin
     returning key into strict step_key;
     perform note_event_v1(p_operation, 'step_' || p_outcome, step_key, p_detail);
 end $$;
-revoke all on function control.end_step_v1 from public;
-grant execute on function control.end_step_v1 to control_leader;
+revoke all on function end_step_v1 from public;
+grant execute on function end_step_v1 to control_leader;

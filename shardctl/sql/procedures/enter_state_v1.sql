@@ -1,9 +1,9 @@
 -- Put an operation into a state, if the transition table has that step; the same table is in operations/states.py, and a
 -- test compares them. An end is written into the record of privileged acts too. Only other procedures call this.
 -- SQLSTATE RBC13: no such transition. Lock: the operation's row.
-create or replace function control.enter_state_v1(
+create or replace function enter_state_v1(
     p_operation bigint, p_state text, p_exit_code integer default null, p_detail text default null
-) returns void language plpgsql security definer set search_path = control, pg_temp as $$
+) returns void language plpgsql security definer set search_path from current as $$
 declare
     held operations;
     is_end constant boolean := p_state in ('succeeded', 'failed', 'refused', 'cancelled');
@@ -33,4 +33,4 @@ begin
     end if;
     perform note_event_v1(p_operation, p_state, null, p_detail);
 end $$;
-revoke all on function control.enter_state_v1 from public;
+revoke all on function enter_state_v1 from public;

@@ -3,9 +3,9 @@
 -- whatever is asked for: an hour of samples, a week of the long ones, thirty days of operations.
 -- Result: rows deleted; less than `p_limit` means that nothing old is left. SQLSTATE RBC10.
 -- Lock: control.leadership (shared), the rows.
-create or replace function control.prune_control_v1(
+create or replace function prune_control_v1(
     p_lease bigint, p_samples interval, p_long interval, p_operations interval, p_limit integer
-) returns bigint language plpgsql security definer set search_path = control, pg_temp as $$
+) returns bigint language plpgsql security definer set search_path from current as $$
 declare
     deleted bigint;
     total bigint := 0;
@@ -32,5 +32,5 @@ begin
     get diagnostics deleted = row_count;
     return total + deleted;
 end $$;
-revoke all on function control.prune_control_v1 from public;
-grant execute on function control.prune_control_v1 to control_leader;
+revoke all on function prune_control_v1 from public;
+grant execute on function prune_control_v1 to control_leader;

@@ -1,7 +1,7 @@
 -- Keep one sample of several processes' counters. p_samples: [{process, cell, release, started_at_s, counters}]. The first
 -- of a process in a minute is kept long. SQLSTATE RBC10. Lock: control.leadership, shared.
-create or replace function control.record_samples_v1(p_lease bigint, p_samples jsonb) returns void
-language plpgsql security definer set search_path = control, pg_temp as $$
+create or replace function record_samples_v1(p_lease bigint, p_samples jsonb) returns void
+language plpgsql security definer set search_path from current as $$
 declare
     taken_at constant timestamptz := clock_v1();
 begin
@@ -15,5 +15,5 @@ begin
         as s(process text, cell text, release text, started_at_s double precision, counters jsonb)
     on conflict do nothing;
 end $$;
-revoke all on function control.record_samples_v1 from public;
-grant execute on function control.record_samples_v1 to control_leader;
+revoke all on function record_samples_v1 from public;
+grant execute on function record_samples_v1 to control_leader;

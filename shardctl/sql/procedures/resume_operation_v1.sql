@@ -1,8 +1,8 @@
 -- A failed operation goes on at the step that failed, with all its attempts again. One that has not ended is left alone.
 -- Result: the state it is in now; null: there is none. SQLSTATE RBC12 (as create_operation_v1), RBC13.
 -- Lock: control.operations against other creators and resumers.
-create or replace function control.resume_operation_v1(p_operation bigint, p_actor text, p_reason text, p_excludes jsonb)
-returns text language plpgsql security definer set search_path = control, pg_temp as $$
+create or replace function resume_operation_v1(p_operation bigint, p_actor text, p_reason text, p_excludes jsonb)
+returns text language plpgsql security definer set search_path from current as $$
 declare
     held operations;
 begin
@@ -27,5 +27,5 @@ begin
     perform note_event_v1(p_operation, 'resumed', null, p_actor || coalesce(': ' || p_reason, ''));
     return (select state from operations where operation_id = p_operation);
 end $$;
-revoke all on function control.resume_operation_v1 from public;
-grant execute on function control.resume_operation_v1 to control_leader;
+revoke all on function resume_operation_v1 from public;
+grant execute on function resume_operation_v1 to control_leader;

@@ -1,8 +1,8 @@
 -- The leader takes an operation up, for the first time or again. p_state_hash: of what the planner sees now; an operation
 -- that has not begun and was planned from something else is refused (exit code 5) before it does anything.
 -- Result: the state it is in now. SQLSTATE RBC10. Lock: control.leadership (shared), the operation's row.
-create or replace function control.start_operation_v1(p_lease bigint, p_operation bigint, p_state_hash text) returns text
-language plpgsql security definer set search_path = control, pg_temp as $$
+create or replace function start_operation_v1(p_lease bigint, p_operation bigint, p_state_hash text) returns text
+language plpgsql security definer set search_path from current as $$
 declare
     held operations;
 begin
@@ -18,5 +18,5 @@ begin
     update operations set lease_number = p_lease where operation_id = p_operation;
     return (select state from operations where operation_id = p_operation);
 end $$;
-revoke all on function control.start_operation_v1 from public;
-grant execute on function control.start_operation_v1 to control_leader;
+revoke all on function start_operation_v1 from public;
+grant execute on function start_operation_v1 to control_leader;

@@ -24,6 +24,7 @@ from infra.backends.local.prometheus import (
 from infra.backends.local.record import StackRecord, new_record
 from infra.backends.plan import port_names
 from monitoring.render import render
+from monitoring.tables import TABLES
 from tests.support.outside_tools import outside_tool
 
 TOOLS = Tools(Path("/pg/bin"), prometheus=Path("/usr/bin/prometheus"))
@@ -47,6 +48,7 @@ def test_every_process_of_ours_is_a_target_with_its_labels(folder: StackFolder) 
     ours = {process.name: process for process in planned if process.operator_port}
     assert set(targets) == set(ours)
     assert len(ours) == 11
+    assert {row["labels"]["job"] for row in targets.values()} == set(TABLES), "each kind has its table of metrics"
     for name, process in ours.items():
         expected = {"job": process.kind.value, "process": name}
         assert targets[name]["labels"] == expected | ({"cell": process.cell} if process.cell else {})
