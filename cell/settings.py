@@ -7,6 +7,7 @@ from pydantic import BaseModel, Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from cell.order_log import ONE_IN
+from infra.runtime.release_code import release_code
 from infra.runtime.settings import ClockSettings, KafkaSettings, ListenSettings, PostgresSettings
 
 
@@ -69,7 +70,8 @@ class CellSettings(BaseSettings):
     """Minutes are kept so long: the same weekday of last week can be laid beside today."""
 
     @model_validator(mode="after")
-    def _one_clock(self) -> Self:
-        """The database's sessions have this process's clock."""
-        self.postgres = self.postgres.model_copy(update={"clock_offset_s": self.clock.offset_s})
+    def _sessions(self) -> Self:
+        """The database's sessions have this process's clock, and the code of the release whose files it carries."""
+        facts = {"clock_offset_s": self.clock.offset_s, "code": release_code("cell").schema}
+        self.postgres = self.postgres.model_copy(update=facts)
         return self

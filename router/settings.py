@@ -13,6 +13,9 @@ class ControlSettings(BaseModel):
     """The control database: sign-up, login by email, and a source of the map. Known users never wait for it."""
 
     dsn: str
+    code: str | None = None
+    """Schema of this release's control routines, which the router calls and does not carry: who starts it says so.
+    None: the DSN's own options say it."""
     pool_max: int = Field(default=4, ge=1, le=32)
     """Connections. Sign-ups and logins wait for the cell's password hash; here each takes milliseconds."""
     timeout_s: float = Field(default=2.0, gt=0)

@@ -42,7 +42,7 @@ from cell.order_log import OrderLog
 from cell.settings import CellSettings
 from infra.runtime.cancelling import cancel_all
 from infra.runtime.clock import Clock, make_clock
-from infra.runtime.database import Connection, Pool, answers, make_pool
+from infra.runtime.database import Connection, Pool, answers, make_pool, release_is_installed
 from infra.runtime.fault_points import FaultPoints
 from infra.runtime.operator_api import create_operator_app, serving
 from infra.runtime.procedures import DatabaseFailure, connected
@@ -112,12 +112,15 @@ class Worker:
     async def ready(self) -> tuple[bool, Mapping[str, object]]:
         """Active with a venue, or ready to become active."""
         database = await answers(self._pool)
+        has_code = database and await release_is_installed(self._pool, self._settings.postgres)
         facts: dict[str, object] = {
             "role": "active" if self._active else "standby",
             "database": database,
+            "code": self._settings.postgres.code,
+            "code_installed": has_code,
             "venue": self._venue.connected,
         }
-        return database and (self._venue.connected or not self._active), facts
+        return has_code and (self._venue.connected or not self._active), facts
 
     async def _run_if_alone(self) -> None:
         async with connected(self._pool) as connection, leading(connection, Task.WORKER) as leads:

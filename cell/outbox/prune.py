@@ -14,7 +14,7 @@ from cell.outbox.counting import count_rows
 from cell.outbox.event_types import OutboxRow
 from infra.runtime.database import Connection
 
-_DELETE = "select brokerage.delete_outbox_v1(%b::bigint[], %b::uuid, %s::jsonb)"
+_DELETE = "select delete_outbox_v1(%b::bigint[], %b::uuid, %s::jsonb)"
 
 
 async def delete_published(connection: Connection, rows: Sequence[OutboxRow], *, term: UUID) -> None:

@@ -40,7 +40,7 @@ named as (
 ours as (
     select o.order_id, o.user_id, o.symbol, o.side, o.status, o.cum_qty_micros, o.cum_cost_exact,
            o.status not in ('filled', 'cancelled', 'expired', 'rejected', 'replaced', 'failed') as is_open,
-           (select count(*) from brokerage.all_executions x
+           (select count(*) from all_executions x
              where x.user_id = o.user_id and x.order_id = o.order_id) as executions
       from named n
       join brokerage.orders o on o.order_id = n.order_id
@@ -85,14 +85,14 @@ waiting as (
 select p.user_id, p.order_event_seq, p.entry_seq, coalesce(w.orders, p.order_event_seq) as orders_published,
        coalesce(w.ledger, p.entry_seq) as ledger_published,
        encode(case when w.ledger is null then p.chain_head
-                   else (select j.hash from brokerage.all_journal_entries j
+                   else (select j.hash from all_journal_entries j
                           where j.user_id = p.user_id and j.seq = w.ledger) end, 'hex') as published_chain_head
   from page p
   left join waiting w on w.user_id = p.user_id
  order by p.user_id
 """
 
-_RECORD: LiteralString = "select brokerage.record_reconciliation_v1(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
+_RECORD: LiteralString = "select record_reconciliation_v1(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
 
 _RUNS: LiteralString = """
 select run_id, started_at, ended_at, as_of, actor, verdict, checks, totals, venue, events

@@ -23,6 +23,7 @@ from infra.backends.cell_spec import (
     router_names,
 )
 from infra.backends.roles import CELL, CONTROL, DatabaseRoles
+from infra.runtime.release_code import release_code
 
 CONTROLLER = ".controller"
 """Ending of the name of the port by which Kafka's controller is reached."""
@@ -165,6 +166,8 @@ def _router(addresses: Addresses, places: Places, name: str) -> ProcessSpec:
         **_listen("ROUTER", addresses, places, name),
         "ROUTER_NAME": name,
         "ROUTER_CONTROL__DSN": addresses.dsn(CONTROL_POSTGRES, CONTROL.service),
+        # a router carries none of the control database's SQL: the release of whoever starts it says so
+        "ROUTER_CONTROL__CODE": release_code("shardctl").schema,
         "ROUTER_REDIS__URL": addresses.redis_url,
         "ROUTER_MAP_FILE": str(places.maps / f"{name}.map"),
         "ROUTER_KEYS_DIR": str(places.keys),

@@ -17,6 +17,7 @@ from uuid import UUID
 import psycopg
 import redis.asyncio
 
+from infra.runtime.database import with_code
 from infra.runtime.redis_client import REDIS_FAILURES
 from infra.topology.cells import Cell, CellState
 from infra.topology.errors import MapCorrupted, MapInvalid
@@ -33,7 +34,7 @@ _LARGE_BYTES: Final = 1_000_000
 _SNAPSHOT_BYTES_MAX: Final = 512 * 1024 * 1024
 """Twenty-eight million pins of 18 bytes; a larger document is damage, and is not unpacked."""
 _READ_EPOCH: Final = "select l.lineage, (select max(e.epoch) from control.epochs e) from control.lineage l"
-_READ_MAP: Final = "select lineage, epoch, directory, owners, pinned, pin_owners from control.read_map_v1()"
+_READ_MAP: Final = "select lineage, epoch, directory, owners, pinned, pin_owners from read_map_v1()"
 
 
 class MapUnavailable(Exception):
@@ -86,8 +87,15 @@ class RedisMapSource:
 class ControlMapSource:
     """Opens a connection per reading: rare, and a router must not hold a pool towards what may be dead for a day."""
 
-    def __init__(self, dsn: str, *, connect_timeout_s: float = 2.0, statement_timeout_s: float = 10.0) -> None:
-        self._dsn = dsn
+    def __init__(
+        self,
+        dsn: str,
+        *,
+        connect_timeout_s: float = 2.0,
+        statement_timeout_s: float = 10.0,
+        code: str | None = None,
+    ) -> None:
+        self._dsn = dsn if code is None else with_code(dsn, code, "map-reader")
         self._connect_timeout_s = connect_timeout_s
         self._statement_timeout_s = statement_timeout_s
 

@@ -38,14 +38,21 @@ class Database:
     pgpass: Path
     name: str = "cell"
     user: str = "cell_service"
+    code: str = ""
+    """Schema of the routines that scripts call; they name none."""
 
 
-def database_of(dsn: str, pgpass: Path) -> Database:
+def path_option(code: str) -> str:
+    """What a session is started with to call the routines of that schema."""
+    return f"-c search_path={code},pg_temp"
+
+
+def database_of(dsn: str, pgpass: Path, code: str) -> Database:
     """Where the auditor's DSN points; the service role's password is in the stack's password file."""
     words = dict(re.findall(r"(host|port)=([^\s&']+)", dsn))
     match = re.search(r"@([^:/]+):(\d+)/", dsn)
     host, port = match.groups() if match else (words.get("host", "127.0.0.1"), words["port"])
-    return Database(host, port, pgpass)
+    return Database(host, port, pgpass, code=code)
 
 
 def find_pgbench() -> str:
@@ -87,7 +94,7 @@ def place_script(
     return f"""\
 \\set first {batch} * (random(0, {each - 1}) + :client_id * {each}) + 1
 \\set last :first + {batch - 1}
-select 1 / (count(*) filter (where {wanted}) = {batch})::integer from brokerage.place_orders_v1(
+select 1 / (count(*) filter (where {wanted}) = {batch})::integer from place_orders_v1(
   ((array[{all_users}])[:first::integer : :last::integer])::uuid[],
   array({keys} {numbers}), {same("decode('00', 'hex')")},
   {same("null::text")}, {same(f"'{symbol}'::text")}, {same("'buy'::text")},
@@ -116,13 +123,13 @@ async def run_script(
     """For some seconds, or for a number of calls of each client. Raises PgbenchFailed unless every call was right."""
     length = ("-T", str(seconds)) if calls_each is None else ("-t", str(calls_each))
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "calls.sql"
-        path.write_text(script)
+        file = Path(folder) / "calls.sql"
+        file.write_text(script)
         # fmt: off
         process = await asyncio.create_subprocess_exec(
             find_pgbench(), "-n", "-M", "prepared", "-c", str(clients), "-j", str(min(clients, THREADS)), *length,
-            "-f", str(path), "-h", database.host, "-p", database.port, "-U", database.user, database.name,
-            env={**os.environ, "PGPASSFILE": str(database.pgpass)},
+            "-f", str(file), "-h", database.host, "-p", database.port, "-U", database.user, database.name,
+            env={**os.environ, "PGPASSFILE": str(database.pgpass), "PGOPTIONS": path_option(database.code)},
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         )
         # fmt: on

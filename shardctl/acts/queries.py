@@ -22,7 +22,7 @@ DETAIL_MAX: Final = 2_000
 _CONNECT_TIMEOUT_S: Final = 5
 """As for the shard map: the database is on the local network or away."""
 
-_RECORD: LiteralString = "select control.record_act_v1(%s, %s, %s, %s, %s, %s, %s, %s)"
+_RECORD: LiteralString = "select record_act_v1(%s, %s, %s, %s, %s, %s, %s, %s)"
 
 _NEWEST: LiteralString = """
 select b.entry_id, b.at, b.actor, b.act, b.target, b.reason, b.arguments, e.outcome, e.detail, e.at

@@ -30,7 +30,8 @@ async def migrate_control(backend: Backend, report: Report) -> None:
     """Roles, then the control schema. Raises MigrationError."""
     await backend.reconcile_roles(CONTROL_POSTGRES)
     applied = await migrate(control_dsn(backend), package="shardctl")
-    report(Step("control schema", Phase.READY, f"level {applied.level}"))
+    waiting = f", {len(applied.waiting)} wait until no older release runs" if applied.waiting else ""
+    report(Step("control schema", Phase.READY, f"level {applied.level}, {applied.code}{waiting}"))
 
 
 async def migrate_cells(backend: Backend, cells: tuple[CellSpec, ...], report: Report) -> dict[str, str]:

@@ -178,7 +178,7 @@ async def scene(database: TestDatabase, postgres: KillablePostgres, exchange: Ex
             for number, profile in enumerate(CUSTOMERS):
                 user_id = uuid.UUID(int=random.Random(f"{SEED}:{number}").getrandbits(128), version=4)
                 await connection.execute(
-                    "select brokerage.open_account_v1(%s, 1, %s, %s, null, 'x')", [user_id, profile, user_id.hex]
+                    "select open_account_v1(%s, 1, %s, %s, null, 'x')", [user_id, profile, user_id.hex]
                 )
                 choices = RandomChoices(random.Random(f"{SEED}:{number}"), tap.prices)
                 made.customers.append(HostileCustomer(user_id, choices, servers, session, signer, made.tally))

@@ -115,6 +115,26 @@ def test_a_change_of_settings_renews_one_process_after_the_other(command: Comman
     assert "renew" not in verbs
 
 
+def test_the_first_that_does_not_become_ready_ends_it_and_the_same_command_goes_on(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command.json("up")
+    made = len(command.calls())
+    monkeypatch.setenv("RECORDING_NEVER_READY", "cell-1-relay")
+    with pytest.raises(BackendError, match="cell-1-relay was not renewed"):
+        command.run("up", "--risk-profile", "professional")
+    assert [call[1] for call in command.calls()[made:] if call[0] == "renew"] == ["cell-1-api-1", "cell-1-worker"]
+    assert command.json("acts", "list")[0]["outcome"] == "failed"
+    waiting = [*OURS[3:-1], "exchange", "router-1"]
+    doctor = json.loads(CliRunner().invoke(make_app(), ["doctor", "--json"]).stdout)
+    assert [row["detail"] for row in doctor if row["check"] == "settings"] == [f"not yet taken by {', '.join(waiting)}"]
+
+    monkeypatch.delenv("RECORDING_NEVER_READY")
+    made = len(command.calls())
+    command.json("up")
+    assert [call[1] for call in command.calls()[made:] if call[0] == "renew"] == waiting
+
+
 class Following(RecordingBackend):
     """Its routers say which map they serve."""
 

@@ -17,6 +17,7 @@ from cell.ledger.queries import list_entries
 from cell.orders.queries import list_events, list_executions, list_orders
 from cell.trial_balance import read_checks, run_trial_balance
 from infra.runtime.database import Pool, make_pool
+from infra.runtime.release_code import release_code
 from infra.runtime.settings import PostgresSettings
 from tests.integration.test_ledger_checks import CORRUPTIONS, fill_books, found_by
 from tests.support.cell_books import MICROS, SYMBOLS, CellBooks, PlacedOrder
@@ -27,11 +28,10 @@ pytestmark = pytest.mark.anyio
 KINDS = ("order_events", "executions", "journal_entries", "postings")
 # whole rows, whatever columns later migrations add
 DIGESTS: dict[str, LiteralString] = {
-    "order_events": "select count(*), md5(string_agg(x::text, '|' order by x::text)) from brokerage.all_order_events x",
-    "executions": "select count(*), md5(string_agg(x::text, '|' order by x::text)) from brokerage.all_executions x",
-    "journal_entries": "select count(*), md5(string_agg(x::text, '|' order by x::text)) "
-    "from brokerage.all_journal_entries x",
-    "postings": "select count(*), md5(string_agg(x::text, '|' order by x::text)) from brokerage.all_postings x",
+    "order_events": "select count(*), md5(string_agg(x::text, '|' order by x::text)) from all_order_events x",
+    "executions": "select count(*), md5(string_agg(x::text, '|' order by x::text)) from all_executions x",
+    "journal_entries": "select count(*), md5(string_agg(x::text, '|' order by x::text)) from all_journal_entries x",
+    "postings": "select count(*), md5(string_agg(x::text, '|' order by x::text)) from all_postings x",
 }
 LEFT: dict[str, LiteralString] = {
     "order_events": "select count(*) from brokerage.order_events",
@@ -151,7 +151,7 @@ async def test_rows_go_to_the_partition_of_their_month(day: Archive) -> None:
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
         await day.books.connection.execute("select count(*) from archive.postings")
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
-        await day.books.connection.execute("select brokerage.ensure_archive_month_v1('2030-01-01')")
+        await day.books.connection.execute("select ensure_archive_month_v1('2030-01-01')")
 
 
 async def test_a_column_that_is_added_to_a_table_is_added_to_its_archive(day: Archive) -> None:
@@ -161,7 +161,7 @@ async def test_a_column_that_is_added_to_a_table_is_added_to_its_archive(day: Ar
     for kind in KINDS:
         hot = set(await day.rows(columns, "brokerage", kind))
         assert set(await day.rows(columns, "archive", kind)) == hot | {("month", "date")}
-        assert set(await day.rows(columns, "brokerage", f"all_{kind}")) == hot
+        assert set(await day.rows(columns, release_code("cell").schema, f"all_{kind}")) == hot
 
 
 async def seen(day: Archive) -> list[Any]:
@@ -357,7 +357,9 @@ async def test_a_corruption_of_the_archive_is_found_by_name(cell_database: TestD
     ):
         await root.execute("delete from brokerage.outbox")
         await archive(pool, before=later(), place=Place(), until_s=loop.time() + 60, monotonic=loop.time)
-        await root.execute("set search_path = archive, brokerage")
+        await root.execute(
+            "select set_config('search_path', 'archive, brokerage, ' || current_setting('search_path'), false)"
+        )
         for corruption in CORRUPTIONS:
             if corruption.name in CORRUPTIONS_OF_THE_ARCHIVE:
                 found = await found_by(root, corruption)

@@ -56,13 +56,13 @@ async def batcher(cell_database: TestDatabase) -> AsyncIterator[Batcher]:
 @pytest.fixture
 def books(cell_database: TestDatabase) -> Any:
     with psycopg.connect(cell_database.superuser_dsn, autocommit=True) as connection:
-        connection.execute("select brokerage.set_reference_prices_v1(array['AAPL'], array[100000000], now())")
+        connection.execute("select set_reference_prices_v1(array['AAPL'], array[100000000], now())")
         yield connection
 
 
 def open_user(books: Any) -> uuid.UUID:
     user_id = uuid.uuid4()
-    books.execute("select brokerage.open_account_v1(%s, 1, 'retail', %s, null, 'x')", [user_id, str(user_id)])
+    books.execute("select open_account_v1(%s, 1, 'retail', %s, null, 'x')", [user_id, str(user_id)])
     return user_id
 
 

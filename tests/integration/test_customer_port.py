@@ -103,9 +103,9 @@ async def port(cell: Port) -> Port:
     """The cell for a user who was never there before, with a thousand dollars and a price of this moment."""
     user_id = uuid.uuid4()
     with psycopg.connect(cell.database.service_dsn, autocommit=True) as connection:
-        connection.execute("select brokerage.set_reference_prices_v1(array['AAPL'], array[100000000], now())")
+        connection.execute("select set_reference_prices_v1(array['AAPL'], array[100000000], now())")
         connection.execute(
-            "select brokerage.open_account_v1(%s, 1, 'professional', %s, null, 'x')",
+            "select open_account_v1(%s, 1, 'professional', %s, null, 'x')",
             [user_id, f"{user_id}@example.com"],
         )
     asked = dataclasses.replace(cell, user_id=user_id)
@@ -274,17 +274,16 @@ async def test_a_correction_that_moves_nothing_is_on_its_page(port: Port) -> Non
         {"kind": "fill", "exec_id": "x-4", "last_qty": 2, "last_px": 99_990_000},
     ]
     with psycopg.connect(port.database.service_dsn, autocommit=True) as cell:
-        cell.execute("select brokerage.claim_instructions_v1(1024)")  # other tests' users have some, too
+        cell.execute("select claim_instructions_v1(1024)")  # other tests' users have some, too
         for seq, report in enumerate(told, 1):
             body = json.dumps({"trade_date": "2026-11-20", "at": f"2026-11-20T15:00:0{seq}Z", **report})
             inbox = cell.execute(
-                "select inbox_id from brokerage.accept_reports_v1('v', 's', "
-                "%s::bigint[], %s::uuid[], %s::jsonb[], now())",
+                "select inbox_id from accept_reports_v1('v', 's', %s::bigint[], %s::uuid[], %s::jsonb[], now())",
                 [[seq], [order["order_id"]], [body]],
             ).fetchone()
             assert inbox is not None
             applied = cell.execute(
-                "select outcome from brokerage.apply_reports_v1(%s::bigint[], '2026-11-23')", [[inbox[0]]]
+                "select outcome from apply_reports_v1(%s::bigint[], '2026-11-23')", [[inbox[0]]]
             ).fetchone()
             assert applied == ("applied",)
     wrong = [
@@ -331,9 +330,7 @@ async def test_a_session_is_neither_begun_nor_renewed_while_its_user_moves(port:
         ]:
             status, _, problem = await port.ask("POST", target, body, token=port.token(moving))
             assert (status, problem["code"]) == (503, "USER_HALTED")
-        assert root.execute("select brokerage.set_profile_v1(%s, 'professional', 'o', 'r')", [moving]).fetchone() == (
-            False,
-        )
+        assert root.execute("select set_profile_v1(%s, 'professional', 'o', 'r')", [moving]).fetchone() == (False,)
         root.execute("update brokerage.users set lease_ends_at = now() - interval '1 s' where user_id = %s", [moving])
         assert (await port.ask("POST", "/internal/v1/sessions/refresh", shown, token=port.token(moving)))[0] == 200
         root.execute("update brokerage.users set owner_state = 'departed' where user_id = %s", [moving])
@@ -376,9 +373,7 @@ async def walk(port: Port, target: str, direction: str, limit: int = 2) -> list[
 
 async def test_every_list_is_walked_whole_in_both_directions(port: Port) -> None:
     with psycopg.connect(port.database.service_dsn, autocommit=True) as connection:
-        connection.execute(
-            "select brokerage.set_reference_prices_v1(array['MSFT', 'TSLA'], array[100000000, 100000000], now())"
-        )
+        connection.execute("select set_reference_prices_v1(array['MSFT', 'TSLA'], array[100000000, 100000000], now())")
     for symbol in ("AAPL", "MSFT", "TSLA"):
         body = {"symbol": symbol, "qty": "1", "unit_cost": "1"}
         assert (await port.ask("POST", "/v1/share-transfers", body))[0] == 201
@@ -439,7 +434,7 @@ async def test_a_risk_refusal_explains_itself_and_is_previewed(port: Port) -> No
     _, _, verdict = await port.ask("POST", "/v1/orders/preview", away)
     assert verdict["refusals"][0] == {key: problem[key] for key in verdict["refusals"][0]}
     with psycopg.connect(port.database.service_dsn, autocommit=True) as connection:
-        connection.execute("select brokerage.set_profile_v1(%s, 'retail', 'o', 'r')", [port.user_id])
+        connection.execute("select set_profile_v1(%s, 'retail', 'o', 'r')", [port.user_id])
     answers = [(await port.ask("POST", "/v1/orders", {**ORDER, "qty": "0.01"}, server=n % 2))[2] for n in range(61)]
     refused = next(answer for answer in answers if "code" in answer)
     assert (refused["code"], refused["unit"]) == ("ORDER_RATE_LIMIT", "orders")
@@ -449,7 +444,7 @@ async def test_a_risk_refusal_explains_itself_and_is_previewed(port: Port) -> No
 
 async def test_a_position_limit_names_its_figures_in_dollars(port: Port) -> None:
     with psycopg.connect(port.database.service_dsn, autocommit=True) as connection:
-        connection.execute("select brokerage.set_profile_v1(%s, 'retail', 'o', 'r')", [port.user_id])
+        connection.execute("select set_profile_v1(%s, 'retail', 'o', 'r')", [port.user_id])
     assert (await port.ask("POST", "/v1/deposits", {"amount": "600000"}))[0] == 201
     status, _, problem = await port.ask("POST", "/v1/orders", {**ORDER, "qty": "5000.000001"})
     assert (status, problem["code"]) == (422, "POSITION_LIMIT")

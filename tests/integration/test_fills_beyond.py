@@ -396,7 +396,7 @@ async def test_what_never_gets_room_is_for_a_person(
     assert await desk.tell("bust") == ["applied"]
     assert await desk.stands(order) == ("routed", 0), "what is with a person does not come back by itself"
     [_, (quarantine_id,)] = await desk.rows("select id from brokerage.quarantined_reports order by id")
-    retry = "select inbox_id from brokerage.retry_report_v1(%s, 'maria', 'there is room now', now())"
+    retry = "select inbox_id from retry_report_v1(%s, 'maria', 'there is room now', now())"
     [(inbox_id,)] = await desk.rows(retry, quarantine_id)
     assert await desk.books._apply([inbox_id]) == ["applied"]
     assert await desk.stands(order) == ("partially_filled", 5)

@@ -138,7 +138,7 @@ async def transfers_are_listed_page_by_page_and_decided_once(scene: Scene, monke
         assert row is not None
         for key in ("one", "two", "three"):
             connection.execute(
-                "select resource_id from brokerage.transfer_shares_v1(array[%s::uuid], array[%s],"
+                "select resource_id from transfer_shares_v1(array[%s::uuid], array[%s],"
                 " array['\\x01'::bytea], array['AAPL'], array[1000000::bigint], array[1000000::bigint],"
                 " p_accept => false, p_wait => true)",
                 [row[0], key],

@@ -43,7 +43,7 @@ class Leader:
 
     async def delete(self, rows: list[OutboxRow], session: int = 0, *, counts: bool = True) -> int:
         """`counts`: with what the rows told, as the relay does; otherwise the procedure asks the books."""
-        query = "select brokerage.delete_outbox_v1(%s::bigint[], %s, %s::jsonb)"
+        query = "select delete_outbox_v1(%s::bigint[], %s, %s::jsonb)"
         told = msgspec.json.encode(count_rows(rows)).decode() if counts else None
         found = await (
             await self.sessions[session].execute(query, [[row.id for row in rows], self.term, told])
@@ -173,7 +173,7 @@ async def test_the_service_cannot_count_by_itself(cell_database: TestDatabase) -
         assert await leader.pending(1)
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             await connection.execute(
-                "select brokerage.add_to_rollups_v1(brokerage.count_events_v1(array_agg(user_id), array_agg(order_id), "
+                "select add_to_rollups_v1(count_events_v1(array_agg(user_id), array_agg(order_id), "
                 "array_agg(order_event_seq), array_agg(entry_seq))) from brokerage.outbox"
             )
 

@@ -9,12 +9,12 @@ from typing import Any
 import psycopg
 import pytest
 
-from infra.runtime.migrator import read_sql
+from infra.runtime.sql_files import read_sql
 from tests.support.bare_cell import Cell
 from tests.support.databases import TestDatabase
 
 CASH = 10**15
-CLAIM = "select user_id, order_id, next_after from brokerage.claim_instructions_v1(%s, %s::uuid)"
+CLAIM = "select user_id, order_id, next_after from claim_instructions_v1(%s, %s::uuid)"
 BACKLOG = 300
 
 

@@ -2,7 +2,8 @@
 
 It shows how little another back end needs, and that `shardctl` needs no change for one. Chosen as any other is:
 `SHARDCTL_BACKEND=tests.support.recording_backend:open_recording`. Databases are those whose DSNs stand in
-`RECORDING_OWNER_DSN`, `RECORDING_SERVICE_DSN` and `RECORDING_AUDITOR_DSN`.
+`RECORDING_OWNER_DSN`, `RECORDING_SERVICE_DSN` and `RECORDING_AUDITOR_DSN`. The process that `RECORDING_NEVER_READY`
+names cannot be renewed.
 """
 
 import fcntl
@@ -74,9 +75,11 @@ class RecordingBackend(Backend):
         return plan_services(self.addresses(), places)
 
     async def start(self, names: Sequence[str]) -> None:
-        for name in names:
+        running = self._running()
+        started = [name for name in names if name not in running]
+        for name in started:
             self._report(Step(name, Phase.START))
-        self._note("start", *names)
+        self._note("start", *started)
 
     async def await_ready(self, names: Sequence[str], timeout_s: float) -> None:
         self._note("await_ready", *names)
@@ -99,6 +102,8 @@ class RecordingBackend(Backend):
         )
 
     async def renew(self, name: str, timeout_s: float, redirect: Redirect) -> None:
+        if name == os.environ.get("RECORDING_NEVER_READY"):
+            raise BackendError(f"{name} was not renewed and serves as before")
         self._note("renew", name)
 
     async def finish_renewal(self, timeout_s: float, redirect: Redirect) -> None:

@@ -47,6 +47,7 @@ SQL_ALLOWED = {
 }
 STATEMENTS_ALLOWED = {
     "infra/runtime/migrator.py": "when a file was applied, by the machine",
+    "infra/runtime/code_installer.py": "when code was installed, by the machine",
     "cell/executions/figures.py": "compared with a statement's begin, which the database measures",
     "infra/backends/local/backups.py": "compared with the log's commits, which the server dates",
 }

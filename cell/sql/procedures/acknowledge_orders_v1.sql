@@ -4,9 +4,9 @@
 -- (for it the acknowledgement is the confirmation), a user who is not in p_locked, halted or gone, or who has an older
 -- report.
 -- Result: the inbox ids that were applied, never null. Called with the users' rows locked, after the locking statement.
-create or replace function brokerage.acknowledge_orders_v1(p_inbox_ids bigint[], p_locked uuid[]) returns bigint[]
+create or replace function acknowledge_orders_v1(p_inbox_ids bigint[], p_locked uuid[]) returns bigint[]
 language plpgsql security definer
-set search_path = brokerage, pg_temp
+set search_path from current
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
 declare

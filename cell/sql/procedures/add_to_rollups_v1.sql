@@ -1,9 +1,9 @@
 -- Add counts to the rollups of their minutes and symbols; their form is that of `count_events_v1`. For
 -- `delete_outbox_v1`, in its transaction. Not for callers outside: as the service role it has no right to write.
 -- Lock: the minutes' rows, then the symbols'; both in order.
-create or replace function brokerage.add_to_rollups_v1(p_counts jsonb) returns void
+create or replace function add_to_rollups_v1(p_counts jsonb) returns void
 language plpgsql
-set search_path = brokerage, pg_temp
+set search_path from current
 as $$
 declare
     counted symbol_rollups[];

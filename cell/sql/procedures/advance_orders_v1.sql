@@ -7,11 +7,11 @@
 --   pending_cancel   an instruction of kind p_action goes to the venue; the funds stay until it confirms
 --   expired | cancelled   the funds come back now: only for orders that the venue never saw
 -- In every case the order is neither armed nor queued any more. Result: how many were advanced.
-create or replace function brokerage.advance_orders_v1(
+create or replace function advance_orders_v1(
     p_user_ids uuid[], p_order_ids uuid[], p_from text[], p_to text, p_reason text, p_action text
 ) returns integer
 language plpgsql
-set search_path = brokerage, pg_temp
+set search_path from current
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict use_column

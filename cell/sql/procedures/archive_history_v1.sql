@@ -9,11 +9,11 @@
 --   deferred     another writer has the user, or they are halted or not here: try again later
 --   unpublished  events that old still wait for Kafka, and are read from where they are: publish first
 -- and how many entries, postings, events and executions moved. Lock: the user's row; then everything is read again.
-create or replace function brokerage.archive_history_v1(
+create or replace function archive_history_v1(
     p_user_id uuid, p_before timestamptz, p_after_seq bigint, p_limit integer
 ) returns table (state text, last_seq bigint, entries bigint, postings bigint, events bigint, executions bigint)
 language plpgsql security definer
-set search_path = brokerage, pg_temp
+set search_path from current
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict use_column

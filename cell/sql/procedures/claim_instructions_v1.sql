@@ -10,14 +10,14 @@
 -- that can be claimed now, or so many users in a row were passed over that no further one was looked at. In that case,
 -- and with p_after, there is one row without an instruction, for next_after.
 -- Lock order: users while they are chosen (SKIP LOCKED), then everything is read again.
-create or replace function brokerage.claim_instructions_v1(p_limit integer, p_after uuid default null)
+create or replace function claim_instructions_v1(p_limit integer, p_after uuid default null)
 returns table (
     instruction_id bigint, action text, user_id uuid, order_id uuid, client_order_id text, symbol text, side text,
     type text, time_in_force text, order_qty_micros bigint, limit_px_micros bigint, replaces uuid, cash_micros bigint,
     next_after uuid
 )
 language plpgsql security definer
-set search_path = brokerage, pg_temp
+set search_path from current
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict use_column

@@ -2,11 +2,11 @@
 -- (`cell/outbox/counting.py`), for the case that other rows were deleted than it named. A test compares the two.
 -- Result: {orders: [{minute_s, symbol, orders, fills, rejects, taken_back, qty_micros, volume_exact}],
 --          cash: [{minute_s, in_micros, out_micros}]}. Lock: none.
-create or replace function brokerage.count_events_v1(
+create or replace function count_events_v1(
     p_user_ids uuid[], p_order_ids uuid[], p_order_event_seqs integer[], p_entry_seqs bigint[]
 ) returns jsonb
 language sql stable
-set search_path = brokerage, pg_temp
+set search_path from current
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
     with facts as (

@@ -6,11 +6,11 @@
 --   BALANCE_LIMIT (it goes on waiting) | TRANSFER_NOT_FOUND
 --   NOT_FOUND | DEPARTED {owner, epoch} | USER_HALTED {lease_ends_at}
 -- Lock: the user's row, then what it protects is read.
-create or replace function brokerage.decide_share_transfer_v1(
+create or replace function decide_share_transfer_v1(
     p_user_id uuid, p_transfer_id uuid, p_approve boolean, p_actor text, p_reason text
 ) returns table (outcome text, figures jsonb)
 language plpgsql security definer
-set search_path = brokerage, pg_temp
+set search_path from current
 as $$
 #variable_conflict use_column
 declare

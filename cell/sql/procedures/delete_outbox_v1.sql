@@ -8,11 +8,11 @@
 -- its user wrote before it, so that no event can be published before one that is lost.
 -- SQLSTATE RB031: another secret, its leader leads no more, or more rows than a relay reads at once.
 -- Lock: the rows, then the rollups'.
-create or replace function brokerage.delete_outbox_v1(
+create or replace function delete_outbox_v1(
     p_ids bigint[], p_secret uuid, p_counts jsonb default null
 ) returns bigint
 language plpgsql security definer
-set search_path = brokerage, pg_temp
+set search_path from current
 -- a thousand rows beside a thousand, also in a session that refuses it
 set enable_seqscan = off set enable_hashjoin = on
 as $$

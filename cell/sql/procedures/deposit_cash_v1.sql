@@ -1,13 +1,13 @@
 -- Credit up to 64 deposits, at most one per user; a deposit is settled at once until ACH is built.
 -- Result as in place_orders_v1; accepted: resource_id = the deposit, when replayed with figures = {amount_micros}.
 -- Lock order: users by id.
-create or replace function brokerage.deposit_cash_v1(
+create or replace function deposit_cash_v1(
     p_user_ids uuid[], p_keys text[], p_fingerprints bytea[], p_amounts bigint[], p_wait boolean default false
 ) returns table (
     ordinal integer, outcome text, figures jsonb, resource_id uuid, at timestamptz, replayed boolean
 )
 language plpgsql security definer
-set search_path = brokerage, pg_temp
+set search_path from current
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict use_column

@@ -9,10 +9,10 @@
 -- first.
 -- Parts: named (which order) > known (with what the cell knows of it) > faulted > judged.
 -- Called with the users' rows locked, after the locking statement. Not for callers outside: it locks nothing itself.
-create or replace function brokerage.judge_reports_v1(p_inbox_ids bigint[], p_locked uuid[], p_locked_at timestamptz)
+create or replace function judge_reports_v1(p_inbox_ids bigint[], p_locked uuid[], p_locked_at timestamptz)
 returns setof brokerage.judged_report
 language plpgsql
-set search_path = brokerage, pg_temp
+set search_path from current
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict use_column

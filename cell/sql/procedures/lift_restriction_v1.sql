@@ -5,10 +5,10 @@
 --   STILL_OWED   figures = {cash, shares: {symbol: free}}: what is below zero
 --   NOT_FOUND | DEPARTED {owner, epoch} | USER_HALTED {lease_ends_at}
 -- Lock: the user's row, then what it protects is read.
-create or replace function brokerage.lift_restriction_v1(p_user_id uuid, p_actor text, p_reason text)
+create or replace function lift_restriction_v1(p_user_id uuid, p_actor text, p_reason text)
 returns table (outcome text, figures jsonb)
 language plpgsql security definer
-set search_path = brokerage, pg_temp
+set search_path from current
 as $$
 #variable_conflict use_column
 declare

@@ -6,9 +6,9 @@
 -- A lease that has ended by then is cleared here, and nowhere else: whoever holds the lock finds the user active, and
 -- the mover whose lease it was finds that it is over, whatever a clock says later. What is halted still is halted for
 -- the whole transaction (locked_ownership_v1), also if its lease ends a moment from now.
-create or replace function brokerage.lock_users_v1(p_user_ids uuid[], p_wait boolean) returns uuid[]
+create or replace function lock_users_v1(p_user_ids uuid[], p_wait boolean) returns uuid[]
 language plpgsql security definer
-set search_path = brokerage, pg_temp
+set search_path from current
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
 declare

@@ -28,7 +28,7 @@
 -- p_wait null: a preview. Nothing is locked, nobody is waited for, and nothing is written: what placing would answer to
 -- what is committed at this moment.
 -- Statement one only locks; a later statement, with a later snapshot, reads what the locks protect.
-create or replace function brokerage.place_orders_v1(
+create or replace function place_orders_v1(
     p_user_ids uuid[], p_keys text[], p_fingerprints bytea[], p_client_order_ids text[],
     p_symbols text[], p_sides text[], p_types text[], p_times_in_force text[],
     p_order_qtys bigint[], p_limit_pxs bigint[],
@@ -38,7 +38,7 @@ create or replace function brokerage.place_orders_v1(
     ordinal integer, outcome text, figures jsonb, resource_id uuid, at timestamptz, replayed boolean
 )
 language plpgsql security definer
-set search_path = brokerage, pg_temp
+set search_path from current
 -- the arrays are small and the tables are large, whatever the statistics of a young table say
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$

@@ -21,7 +21,7 @@
 -- its way.
 -- p_at is the market's time, as in place_orders_v1.
 -- SQLSTATEs: 55P03 when p_wait and the lock did not come in time. Lock order: users by id.
-create or replace function brokerage.replace_orders_v1(
+create or replace function replace_orders_v1(
     p_user_ids uuid[], p_keys text[], p_fingerprints bytea[], p_order_ids uuid[], p_etags integer[],
     p_order_qtys bigint[], p_limit_pxs bigint[], p_stop_pxs bigint[], p_times_in_force text[],
     p_at timestamptz, p_wait boolean default false, p_market_hours text default 'always',
@@ -31,7 +31,7 @@ create or replace function brokerage.replace_orders_v1(
     ordinal integer, outcome text, figures jsonb, resource_id uuid, at timestamptz, replayed boolean
 )
 language plpgsql security definer
-set search_path = brokerage, pg_temp
+set search_path from current
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict use_column
@@ -338,7 +338,7 @@ begin
                order_id, whole_qty, 3, new_write_seq, recorded_at, recorded_at,
                case when time_in_force <> 'gtc' then coalesce(expires_at, day_ends) end
           from accepted
-        returning user_id, to_jsonb(orders) as row
+        returning user_id, order_figures_v1(orders) as row
     ),
     explained as materialized (
         select j.*, case j.outcome

@@ -10,10 +10,10 @@
 -- basis) > changed (differences) > posted (the entry). Those that later ones use several times are materialized: the
 -- planner would write them out, and compute them, at each use.
 -- Not for callers outside.
-create or replace function brokerage.settle_reports_v1(p_judged brokerage.judged_report[], p_settles_on date)
+create or replace function settle_reports_v1(p_judged brokerage.judged_report[], p_settles_on date)
 returns setof brokerage.settled_report
 language plpgsql
-set search_path = brokerage, pg_temp
+set search_path from current
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict use_column

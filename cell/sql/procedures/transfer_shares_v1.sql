@@ -1,14 +1,14 @@
 -- Take in up to 64 transfers of shares from another broker, at most one per user. p_accept: post them at once (local
 -- profile); otherwise they wait as `pending` for an operator, and nothing is posted.
 -- Result as in place_orders_v1; figures = {status}, when replayed with the transfer's terms. Lock order: users by id.
-create or replace function brokerage.transfer_shares_v1(
+create or replace function transfer_shares_v1(
     p_user_ids uuid[], p_keys text[], p_fingerprints bytea[], p_symbols text[],
     p_qtys bigint[], p_unit_costs bigint[], p_accept boolean, p_wait boolean default false
 ) returns table (
     ordinal integer, outcome text, figures jsonb, resource_id uuid, at timestamptz, replayed boolean
 )
 language plpgsql security definer
-set search_path = brokerage, pg_temp
+set search_path from current
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict use_column

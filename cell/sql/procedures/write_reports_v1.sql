@@ -2,9 +2,9 @@
 -- position, instructions, outbox rows, orders and the user's row, of each report, in one statement.
 -- A confirmed replacement's hold is the second entry of its write, and its event the second of the user's stream.
 -- Not for callers outside: the users' rows are locked. As the service role it has no right to write.
-create or replace function brokerage.write_reports_v1(p_settled brokerage.settled_report[]) returns void
+create or replace function write_reports_v1(p_settled brokerage.settled_report[]) returns void
 language plpgsql
-set search_path = brokerage, pg_temp
+set search_path from current
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict use_column
