@@ -167,7 +167,7 @@ async def test_condition_7_an_app_server_without_its_code_is_not_ready(
                 except httpx.TransportError:
                     return False
 
-            await eventually(ready)
+            await eventually(ready, within_s=90.0)  # a process starts, on a machine that may be busy
             revoke = psycopg.sql.SQL("revoke usage on schema {} from cell_service")
             root.execute(revoke.format(psycopg.sql.Identifier(OURS)))
             answer = await client.get(f"{server.operator_url}/health/ready")
