@@ -135,6 +135,7 @@ def _generator(run: Run) -> list[str]:
             (
                 "process",
                 "cores",
+                "niceness",
                 "loop late p50, p99, max ms",
                 "left late p50, p99 ms",
                 "of a core",
@@ -145,6 +146,7 @@ def _generator(run: Run) -> list[str]:
                 (
                     each.process,
                     ", ".join(map(str, each.cores)) or "any",
+                    each.niceness,
                     f"{each.lag_p50_ms:.1f}, {each.lag_p99_ms:.1f}, {each.lag_max_ms:.0f}",
                     f"{each.late_p50_ms:.1f}, {each.late_p99_ms:.1f}",
                     f"{each.cpu_share:.0%}",
