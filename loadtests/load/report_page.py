@@ -98,7 +98,8 @@ def _noticed(document: Mapping[str, Any], measured: Measured) -> str:
             f"<td class=noticed>{escape('; '.join(told))}</td>" if (told := found.get((who, phase))) else "<td>-</td>"
             for phase, _, _ in measured.spans
         )
-        rows.append(f"<tr><th>{escape(who)}</th>{cells}</tr>")
+        _, _, name = who.partition(" ")  # after its kind
+        rows.append(f"<tr><th>{escape(name)}</th>{cells}</tr>")
     said = (
         f"Marked: something broke, was shed or limited, or p99 of what was done rose above {NOTICED_RATIO:g} times the "
         f"first phase's and {NOTICED_MS:g} ms."
