@@ -24,6 +24,7 @@ from cell.customer_port import CustomerPort
 from cell.ledger.controller import LedgerController
 from cell.metrics import COMMANDS
 from cell.operations.controller import OperatorChanges, OperatorReads
+from cell.order_log import OrderLog
 from cell.orders.cancel import cancel_order
 from cell.orders.controllers.history import OrderHistory
 from cell.orders.controllers.operators import OperatorOrders
@@ -39,7 +40,7 @@ from cell.settings import CellSettings
 from cell.transfers.controllers.customers import ShareTransfers
 from cell.transfers.controllers.operators import TransferDecisions, TransferReads
 from infra.runtime.clock import Clock, SystemClock, TimeOrderedIds, make_clock
-from infra.runtime.database import Pool, answers, make_pool
+from infra.runtime.database import Pool, answers, make_pool, release_is_installed
 from infra.runtime.deadline import OutOfTime
 from infra.runtime.fair_permits import FairPermits
 from infra.runtime.fault_points import FaultPoints
@@ -118,6 +119,7 @@ def create_app(settings: CellSettings) -> CellApp:
         ),
         metrics=metrics,
         faults=FaultPoints(),
+        order_log=OrderLog(settings.log_orders_one_in),
     )
     new_id = TimeOrderedIds(clock)
     accounts = Accounts(
@@ -152,8 +154,16 @@ def create_app(settings: CellSettings) -> CellApp:
 
     async def ready() -> tuple[bool, Mapping[str, object]]:
         is_up = await answers(pool)
-        keys = key_ids({ROUTE_FILE: route_ring, OPERATOR_FILE: operator_ring})
-        return is_up, {"cell": settings.name, "database": is_up, "commands_waiting": batcher.waiting, "keys": keys}
+        has_code = is_up and await release_is_installed(pool, postgres)
+        facts = {
+            "cell": settings.name,
+            "database": is_up,
+            "code": postgres.code,
+            "code_installed": has_code,
+            "commands_waiting": batcher.waiting,
+            "keys": key_ids({ROUTE_FILE: route_ring, OPERATOR_FILE: operator_ring}),
+        }
+        return has_code, facts
 
     operator = create_operator_app(
         metrics=metrics,

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any, LiteralString
 
 from infra.runtime.database import Connection
-from infra.runtime.migrator import SqlFile, read_sql
+from infra.runtime.sql_files import SqlFile, read_sql
 
 SAMPLE_ROWS_MAX = 20
 """Enough to see the pattern; the count says how far it goes."""
@@ -24,12 +24,12 @@ _ONE_INSTANT = "set transaction isolation level repeatable read, read only"
 _LIMITS = "select set_config('statement_timeout', '120s', true), set_config('work_mem', '64MB', true)"
 # Every check reads whole tables; on a young table without statistics a nested loop would read them once per row.
 _WHOLE_TABLES = "select set_config('enable_nestloop', 'off', true)"
-_AS_OF = "select brokerage.snapshot_time_v1()"
-_RECORD: LiteralString = "select brokerage.record_ledger_checks_v1(%s, %s, %s, %s)"
+_AS_OF = "select snapshot_time_v1()"
+_RECORD: LiteralString = "select record_ledger_checks_v1(%s, %s, %s, %s)"
 _TOTALS: LiteralString = """
 select account, unit, coalesce(sum(amount_micros) filter (where direction = 'debit'), 0)::text,
        coalesce(sum(amount_micros) filter (where direction = 'credit'), 0)::text
-  from brokerage.all_postings group by account, unit order by account, unit
+  from all_postings group by account, unit order by account, unit
 """
 
 

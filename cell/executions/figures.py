@@ -19,9 +19,9 @@ NEVER: Final = -1.0
 
 _READ: Final[LiteralString] = """
 select (select count(*) from (select from brokerage.quarantined_reports limit 10000) q),
-       (select extract(epoch from brokerage.clock_v1() - received_at)::float8 from brokerage.inbox order by id limit 1),
+       (select extract(epoch from clock_v1() - received_at)::float8 from brokerage.inbox order by id limit 1),
        waiting.sessions, waiting.longest_s,
-       extract(epoch from brokerage.clock_v1() - c.as_of)::float8, c.violations
+       extract(epoch from clock_v1() - c.as_of)::float8, c.violations
   from (select count(*) as sessions,
                coalesce(max(extract(epoch from clock_timestamp() - query_start)), 0)::float8 as longest_s
           from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock') waiting

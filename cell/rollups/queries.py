@@ -12,7 +12,7 @@ from infra.runtime.database import Pool
 
 _ONE_INSTANT: Final[LiteralString] = "set transaction isolation level repeatable read, read only"
 _NOW: Final[LiteralString] = """
-select brokerage.clock_v1(), (select occurred_at from brokerage.outbox order by id limit 1)
+select clock_v1(), (select occurred_at from brokerage.outbox order by id limit 1)
 """
 _MINUTES: Final[LiteralString] = """
 select minute, orders, fills, rejects, taken_back, volume_exact, cash_in_micros, cash_out_micros

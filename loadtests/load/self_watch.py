@@ -16,7 +16,9 @@ from loadtests.load.histogram import LatencyHistogram
 from loadtests.load.honesty import GeneratorFacts
 
 TICK_S: Final = 0.02
+"""Between due times whose lateness is the loop's lag."""
 WINDOW_S: Final = 5.0
+"""Of one figure: long enough for 250 ticks, short enough to name the moment."""
 NICENESS: Final = -10
 """Before everything that has the usual priority of 0, and behind what the system itself needs (-20)."""
 

@@ -7,7 +7,8 @@ from infra.backends.addresses import CONTROL_POSTGRES
 from infra.backends.backend import Backend, Report, quiet
 from infra.backends.roles import CONTROL
 from infra.runtime.clock import SystemClock
-from infra.runtime.database import with_clock_offset
+from infra.runtime.database import with_clock_offset, with_code
+from infra.runtime.release_code import release_code
 from shardctl.errors import NotReachable
 from shardctl.settings import ShardctlSettings
 
@@ -40,9 +41,10 @@ def open_stack(report: Report = quiet) -> Backend:
 
 
 def control_dsn(backend: Backend, role: str = CONTROL.owner) -> str:
-    """DSN of the control database for `role`; sessions get the stack's clock offset."""
+    """DSN of the control database for `role`; sessions get the stack's clock offset and this release's code."""
     addresses = backend.addresses()
-    return with_clock_offset(addresses.dsn(CONTROL_POSTGRES, role), addresses.spec.clock_offset_s)
+    dsn = with_code(addresses.dsn(CONTROL_POSTGRES, role), release_code("shardctl").schema, "shardctl")
+    return with_clock_offset(dsn, addresses.spec.clock_offset_s)
 
 
 def stack_clock(backend: Backend) -> SystemClock:

@@ -77,7 +77,7 @@ async def test_every_figure_moves(cell_database: TestDatabase, root: psycopg.Con
 async def _deposit(pool: Pool, user_id: object) -> None:
     async with pool.connection() as connection:
         await connection.execute(
-            "select brokerage.deposit_cash_v1(array[%s::uuid], array['k'], array['f'::bytea], array[1::bigint], true)",
+            "select deposit_cash_v1(array[%s::uuid], array['k'], array['f'::bytea], array[1::bigint], true)",
             [user_id],
         )
 
@@ -85,7 +85,7 @@ async def _deposit(pool: Pool, user_id: object) -> None:
 async def test_an_older_run_of_the_checks_changes_nothing(
     cell_database: TestDatabase, root: psycopg.Connection
 ) -> None:
-    record = "select brokerage.record_ledger_checks_v1(now() - %s::interval, 30, %s, '{}')"
+    record = "select record_ledger_checks_v1(now() - %s::interval, 30, %s, '{}')"
     async with cell_pool(cell_database) as pool:
         for age, violations in (("1 minute", 0), ("1 hour", 7)):
             async with pool.connection() as connection:

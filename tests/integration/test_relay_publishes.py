@@ -299,7 +299,7 @@ async def test_a_lost_database_session_is_replaced(plane: Plane, cell_database: 
             await books.play(20)
             await superuser.execute(
                 "select pg_terminate_backend(pid) from pg_stat_activity "
-                "where application_name = 'cell-1-relay' and datname = current_database()"
+                "where application_name like 'cell-1-relay %' and datname = current_database()"
             )
         await books.play(20)
         await plane.drained()

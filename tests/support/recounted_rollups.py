@@ -23,14 +23,14 @@ Figures = tuple[dict[Key, tuple[int, ...]], dict[datetime, tuple[int, int]]]
 
 _EVENTS = """
 select e.at, o.symbol, e.seq, e.from_status, e.to_status, e.exec_id, e.reason, e.last_qty_micros, e.last_px_micros
-  from brokerage.all_order_events e join brokerage.orders o using (user_id, order_id)
+  from all_order_events e join brokerage.orders o using (user_id, order_id)
  where not exists (select from brokerage.outbox b where b.user_id = e.user_id and b.order_id = e.order_id
                                                     and b.order_event_seq = e.seq)
 """
 _CASH = """
 select j.occurred_at, p.direction, p.amount_micros
-  from brokerage.all_journal_entries j
-  join brokerage.all_postings p on p.user_id = j.user_id and p.entry_seq = j.seq and p.account = 'bank'
+  from all_journal_entries j
+  join all_postings p on p.user_id = j.user_id and p.entry_seq = j.seq and p.account = 'bank'
  where not exists (select from brokerage.outbox b where b.user_id = j.user_id and b.entry_seq = j.seq)
 """
 

@@ -4,10 +4,10 @@
 -- symbol that was folded before then shows less than it had: its other part is in '*'.
 -- A bounded number of minutes per call. Result: minutes that were deleted or folded.
 -- Lock: minutes' rows (those that the relay holds are passed over), then their symbols'.
-create or replace function brokerage.prune_rollups_v1(p_before timestamptz, p_symbols integer, p_minutes integer)
+create or replace function prune_rollups_v1(p_before timestamptz, p_symbols integer, p_minutes integer)
     returns bigint
 language plpgsql security definer
-set search_path = brokerage, pg_temp
+set search_path from current
 as $$
 declare
     now_at constant timestamptz := age_clock_v1();
