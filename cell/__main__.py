@@ -156,5 +156,15 @@ async def _prove(settings: CellSettings) -> dict[str, object]:
     return {"healthy": trial.healthy, **msgspec.to_builtins(trial)}
 
 
+@cli.command()
+def calendar() -> None:
+    """Bring the market calendar alone to what this release knows (needs CELL_POSTGRES__OWNER_DSN)."""
+    settings = _settings("calendar")
+    if settings.postgres.owner_dsn is None:
+        raise typer.BadParameter("set CELL_POSTGRES__OWNER_DSN: the calendar is the owner's, not the service's")
+    sessions = asyncio.run(write_calendar(settings.postgres.owner_dsn, make_clock(settings.clock).now()))
+    _log.info("calendar is current", extra={"sessions": sessions})
+
+
 if __name__ == "__main__":
     cli()

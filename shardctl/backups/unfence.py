@@ -18,6 +18,7 @@ from shardctl.events.reading import compare_published, read_heads
 from shardctl.exchange_admin import open_exchange_admin
 from shardctl.reconciliation.run import reconcile
 from shardctl.reconciliation.venue import VenueComparison, compare_with_venue
+from shardctl.stack.current import stack_clock
 
 _PATH: Final = "/operator/v1/incarnation"
 
@@ -43,7 +44,8 @@ async def open_restored_cell(backend: Backend, cell: str, *, reason: str, despit
     state = await incarnation_of(backend, cell)
     if not state["fenced"]:
         raise Refused(f"{cell} is not fenced")
-    run = await reconcile(backend, cell)
+    async with open_cell_admin(backend) as admin:
+        run = await reconcile(backend, cell, admin, stack_clock(backend).now())
     if run["verdict"] == "incomplete":
         raise NotReachable(f"{cell} stays fenced: not everybody could be asked: `shardctl status`")
     if run["verdict"] != "equal" and not despite_findings:

@@ -64,7 +64,7 @@ def test_every_table_of_the_books_is_behind_the_fence(cell_database: TestDatabas
     assert not any(guarded(cell_database).values()), "it costs an open cell nothing"
     fence(cell_database)
     fence_of = guarded(cell_database)
-    proofs = ("incarnations", "reconciliations", "ledger_checks", "privileged_acts")
+    proofs = ("incarnations", "reconciliations", "ledger_checks", "privileged_acts", "control_leader")
     open_ones = {f"brokerage.{table}" for table in proofs}
     assert {table for table, is_guarded in fence_of.items() if not is_guarded} == open_ones
     assert len(fence_of) > 30
@@ -76,7 +76,7 @@ def test_the_service_writes_nothing_and_the_owner_migrates(cell_database: TestDa
         owner.execute(ACCOUNT, [KEPT])
     with psycopg.connect(cell_database.service_dsn) as service, pytest.raises(psycopg.DatabaseError) as refused:
         service.execute("select prune_idempotency_keys_v1(now(), 10)")
-    assert refused.value.sqlstate == "RB040"
+    assert refused.value.sqlstate == "RB041"
     with psycopg.connect(cell_database.service_dsn) as service:
         row = service.execute("select count(*) from brokerage.users").fetchone()
         assert row == (1,), "reads go on"

@@ -30,5 +30,5 @@ begin
         return null;
     end if;
     raise exception 'the cell was restored and is fenced: nothing is written until it is opened'
-        using errcode = 'RB040';
+        using errcode = 'RB041';
 end $$;

@@ -1,6 +1,6 @@
 -- This database was restored: note the incarnation, and let nobody but the owner write until `open_cell_v1`.
 -- Only the owner, before any process of the cell can connect. Repeating it is harmless. What may be written still: what
--- proves the books (reconciliations), and what operators do.
+-- proves the books (reconciliations), what operators do, and which leader of the control plane was met.
 -- If it was restored to a moment, what customers ended later would be alive again: all logins end here.
 -- SQLSTATE 42501: somebody else than the owner calls. Lock: every table, for a moment.
 create or replace function fence_cell_v1(
@@ -28,7 +28,8 @@ begin
         select n.nspname, c.relname
           from pg_class c join pg_namespace n on n.oid = c.relnamespace
          where n.nspname in ('brokerage', 'archive') and c.relkind in ('r', 'p')
-           and c.relname not in ('incarnations', 'reconciliations', 'ledger_checks', 'privileged_acts')
+           and c.relname not in
+               ('incarnations', 'reconciliations', 'ledger_checks', 'privileged_acts', 'control_leader')
          order by 1, 2
     loop
         execute format(
