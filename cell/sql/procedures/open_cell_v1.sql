@@ -24,7 +24,7 @@ begin
         return;
     end if;
     select r.run_id, r.verdict, r.ended_at into run
-      from reconciliations r where r.started_at >= fenced.began_at order by r.run_id desc limit 1;
+      from reconciliations r where r.started_at >= fenced.began_at order by r.ended_at desc limit 1;
     figures := jsonb_build_object(
         'incarnation_id', fenced.incarnation_id, 'run_id', run.run_id, 'verdict', run.verdict);
     if run.run_id is null or run.verdict = 'incomplete' then
