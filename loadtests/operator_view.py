@@ -101,6 +101,10 @@ class OperatorView:
     async def environment(self) -> dict[str, str]:
         return parse_environment(await self.run("status", "-o", "env"))
 
+    async def admission_rate(self) -> float:
+        """Orders a second that each cell admits, through all routers; 0: not capped."""
+        return float((await self.json("status")).get("admission_rate", 0.0))
+
     async def cells(self) -> list[str]:
         """Names of all cells that can own users, in order."""
         listed = await self.json("cells", "list")

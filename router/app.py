@@ -103,7 +103,7 @@ class Router:
             ),
             settings.name,
         )
-        self.fleet = Fleet(settings.upstream)
+        self.fleet = Fleet(settings.upstream, settings.admission)
         self.holding = Holding(settings.hold, now)
         self.watcher = MapWatcher(
             redis_source=RedisMapSource(self.redis),

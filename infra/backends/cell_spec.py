@@ -13,6 +13,7 @@ _CELL_NAME = re.compile(r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$")
 CELLS_MAX = 50
 APIS_MAX = 16
 ROUTERS_MAX = 8
+ADMISSION_RATE_MAX = 1_000_000.0  # far beyond any cell; infinity is no rate
 CLOCK_OFFSET_S_MAX = 3 * 366 * 86_400  # as far as a cell's calendar looks ahead
 _CELL_NAME_LENGTH_MAX = 32
 
@@ -30,13 +31,14 @@ class ProcessKind(StrEnum):
     API = "api"
     WORKER = "worker"
     RELAY = "relay"
+    ARCHIVE = "archive"
     PROMETHEUS = "prometheus"
     SUPERVISOR = "supervisor"
 
 
 SERVER_KINDS = frozenset({ProcessKind.POSTGRES, ProcessKind.REDIS, ProcessKind.KAFKA})
 """Servers that others wrote and ours need. Everything else in a stack is ours and has an operator port, but for
-Prometheus, which watches: nobody waits for it."""
+Prometheus, which watches, and the archives of the databases' log: nobody waits for them."""
 
 
 class Profile(StrEnum):
@@ -80,6 +82,8 @@ class StackSpec:
     kafka_bootstrap_servers: str | None = None
     """A broker that somebody else runs; none is started then."""
     topic_prefix: str = ""
+    admission_rate: float = 0.0
+    """Orders a second that the routers together let into each cell; 0: as many as come."""
     clock_offset_s: float = 0.0
     """Seconds by which all processes' clocks are ahead of the machine's."""
     monitoring: bool = False
@@ -99,6 +103,8 @@ class StackSpec:
             raise SpecInvalid(f"market hours {self.market_hours!r}: always or XNYS")
         if self.share_transfers not in ("accept", "approve"):
             raise SpecInvalid(f"share transfers {self.share_transfers!r}: accept or approve")
+        if not 0 <= self.admission_rate <= ADMISSION_RATE_MAX:
+            raise SpecInvalid(f"admission rate {self.admission_rate:g}: 0 (no cap) to {ADMISSION_RATE_MAX:g} a second")
         if not abs(self.clock_offset_s) <= CLOCK_OFFSET_S_MAX:
             raise SpecInvalid(f"the clock may be shifted by at most {CLOCK_OFFSET_S_MAX} s, not {self.clock_offset_s}")
         if self.clock_offset_s and self.profile is Profile.PRODUCTION:

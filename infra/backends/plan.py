@@ -34,8 +34,10 @@ STOP_ORDER: tuple[tuple[ProcessKind, ...], ...] = (
     (ProcessKind.WORKER, ProcessKind.RELAY),
     (ProcessKind.EXCHANGE,),
     (ProcessKind.POSTGRES, ProcessKind.REDIS, ProcessKind.KAFKA),
+    (ProcessKind.ARCHIVE,),
 )
-"""Who asks stops before who answers: customers' doors first, databases last."""
+"""Who asks stops before who answers: customers' doors first, databases last; then the archives, to which a database
+sends the end of its log while it stops."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +139,13 @@ _ROUTER_LIMITS = {
 }
 
 
+def _admission(spec: StackSpec) -> dict[str, str]:
+    """Clients are spread over the routers, so each has an equal part of a cell's rate."""
+    if not spec.admission_rate:
+        return {}
+    return {"ROUTER_ADMISSION__ORDERS_PER_S": f"{spec.admission_rate / spec.routers:.6g}"}
+
+
 def _router(addresses: Addresses, places: Places, name: str) -> ProcessSpec:
     spec = addresses.spec
     settings = {
@@ -149,6 +158,7 @@ def _router(addresses: Addresses, places: Places, name: str) -> ProcessSpec:
         "ROUTER_MAP_FILE": str(places.maps / f"{name}.map"),
         "ROUTER_KEYS_DIR": str(places.keys),
         **_clock("ROUTER", spec),
+        **_admission(spec),
         **(_ROUTER_LIMITS if spec.profile is Profile.LOCAL else {}),
     }
     return _ours(name, ProcessKind.ROUTER, (places.python, "-m", "router", "serve"), settings, addresses)

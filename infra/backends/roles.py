@@ -41,6 +41,12 @@ class DatabaseRoles:
         return f"{self.database}_auditor"
 
     @property
+    def archiver(self) -> str:
+        """Copies the server for backups, and may do nothing else; made when a server is backed up for the first time.
+        It belongs to no database, so it is none of `all`."""
+        return f"{self.database}_archiver"
+
+    @property
     def all(self) -> tuple[str, str, str]:
         return (self.owner, self.service, self.auditor)
 
@@ -68,6 +74,22 @@ def server_statements(roles: DatabaseRoles) -> list[str]:
         f"grant {auditor} to {owner}",
         # Everybody may connect to these, and fill the disk with temporary tables, unless this says otherwise.
         "revoke all on database postgres, template1 from public",
+    ]
+
+
+ARCHIVER_CONNECTIONS = 4
+"""The archive's, and the two of a backup; one to spare."""
+
+
+def archiver_statements(roles: DatabaseRoles, password: str) -> list[str]:
+    """The role that copies a running server. REPLICATION is all it has: it may connect to no database. For the
+    superuser."""
+    name = roles.archiver
+    return [
+        f"do $$ begin if not exists (select from pg_roles where rolname = '{name}')"
+        f" then create role {name}; end if; end $$",
+        f"alter role {name} login replication nosuperuser nocreatedb nocreaterole noinherit nobypassrls"
+        f" connection limit {ARCHIVER_CONNECTIONS} password '{password}'",
     ]
 
 

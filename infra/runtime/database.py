@@ -9,7 +9,7 @@ the server too, when its caller stops waiting.
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 import psycopg_pool
@@ -120,15 +120,25 @@ def make_pool(
 
 
 class StatementsFailed(Exception):
-    """The database could not be reached, or refused one of the statements; nothing of them was done."""
+    """The database could not be reached, or refused one of the statements; what was one transaction was not done."""
 
 
-async def run_statements(dsn: str, statements: Sequence[str]) -> None:
-    """Run what an operator's program was written with, in one transaction. Raises StatementsFailed."""
+async def run_statements(dsn: str, statements: Sequence[str], *, in_transaction: bool = True) -> None:
+    """Run what an operator's program was written with, in one transaction or each by itself. Raises
+    StatementsFailed."""
     try:
-        async with await AsyncConnection.connect(dsn, connect_timeout=10) as connection:
+        async with await AsyncConnection.connect(dsn, connect_timeout=10, autocommit=not in_transaction) as connection:
             for statement in statements:
                 await connection.execute(as_sql(statement))
+    except Error as error:
+        raise StatementsFailed(str(error)) from error
+
+
+async def fetch_row(dsn: str, query: str, parameters: Sequence[object] = ()) -> tuple[Any, ...] | None:
+    """The first row of what an operator's program asks, on a connection of its own. Raises StatementsFailed."""
+    try:
+        async with await AsyncConnection.connect(dsn, connect_timeout=10, autocommit=True) as connection:
+            return await (await connection.execute(as_sql(query), parameters)).fetchone()
     except Error as error:
         raise StatementsFailed(str(error)) from error
 

@@ -48,6 +48,10 @@ def up(
     share_transfers: Annotated[
         str | None, typer.Option(help="accept: shares from other brokers post at once; approve: an operator decides.")
     ] = None,
+    admission_rate: Annotated[
+        float | None,
+        typer.Option(help="Orders a second into each cell, through all routers together; the rest is shed. 0: no cap."),
+    ] = None,
     clock_offset: Annotated[
         float | None, typer.Option(help="Seconds the stack's clock is ahead; never put back, never in production.")
     ] = None,
@@ -60,7 +64,16 @@ def up(
 ) -> None:
     """Start the stack, or bring a running one to what is asked. Harmless to repeat."""
     options = StackOptions(
-        cells, apis, routers, risk_profile, market_hours, profile, share_transfers, clock_offset, monitoring
+        cells,
+        apis,
+        routers,
+        risk_profile,
+        market_hours,
+        profile,
+        share_transfers,
+        admission_rate=admission_rate,
+        clock_offset_s=clock_offset,
+        monitoring=monitoring,
     )
     run_resumable(_up(options, wait=wait, as_json=as_json), resume="shardctl up")
 

@@ -22,11 +22,14 @@ class StackStatus:
     state: str
     """running: every process runs; degraded: some do not; stopped: none does."""
     processes: tuple[ProcessStatus, ...]
+    admission_rate: float
+    """Orders a second that each cell admits, through all routers; 0: no cap."""
 
 
 async def read_status(backend: Backend) -> StackStatus:
     processes = await backend.status()
-    return StackStatus(backend.stack, stack_state(tuple(process.state for process in processes)), processes)
+    state = stack_state(tuple(process.state for process in processes))
+    return StackStatus(backend.stack, state, processes, backend.spec().admission_rate)
 
 
 def stack_state(states: tuple[str, ...]) -> str:
@@ -53,6 +56,8 @@ def status_table(status: StackStatus) -> Table:
     total = format_bytes(sum(process.rss_bytes or 0 for process in status.processes))
     columns = ("process", "kind", "cell", "state", "pid>", "port>", "uptime>", "memory>", "")
     title = f"stack {status.stack}: {status.state}, {total} of memory"
+    if status.admission_rate:
+        title += f"; each cell admits {status.admission_rate:g} orders a second"
     return make_table(columns, rows, title=title)
 
 

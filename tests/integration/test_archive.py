@@ -16,6 +16,7 @@ from cell.ledger.queries import list_entries
 from cell.orders.queries import list_events, list_executions, list_orders
 from cell.trial_balance import read_checks, run_trial_balance
 from infra.runtime.database import Pool, make_pool
+from infra.runtime.release_code import release_code
 from infra.runtime.settings import PostgresSettings
 from tests.integration.test_ledger_checks import CORRUPTIONS, fill_books, found_by
 from tests.support.cell_books import MICROS, SYMBOLS, CellBooks, PlacedOrder
@@ -149,7 +150,7 @@ async def test_a_column_that_is_added_to_a_table_is_added_to_its_archive(day: Ar
     for kind in KINDS:
         hot = set(await day.rows(columns, "brokerage", kind))
         assert set(await day.rows(columns, "archive", kind)) == hot | {("month", "date")}
-        assert set(await day.rows(columns, "brokerage", f"all_{kind}")) == hot
+        assert set(await day.rows(columns, release_code("cell").schema, f"all_{kind}")) == hot
 
 
 async def seen(day: Archive) -> list[Any]:

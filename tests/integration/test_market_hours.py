@@ -81,7 +81,7 @@ class Market:
             ("transfer_shares", "array['AAPL'], array[9000000], array[1], true"),
         ]:
             columns = [user], [uuid.uuid4().hex], [b"f"]
-            await self.call(f"select 1 from brokerage.{verb}_v1(%s, %s, %s, {what})", *columns)
+            await self.call(f"select 1 from {verb}_v1(%s, %s, %s, {what})", *columns)
         return user
 
     async def place(

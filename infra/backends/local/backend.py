@@ -22,6 +22,8 @@ from infra.backends.checkout import project_root
 from infra.backends.finding import Finding
 from infra.backends.local import kafka, logs, postgres, prometheus
 from infra.backends.local.accounts import ServerUser, first_closed_folder, server_user
+from infra.backends.local.archive import archive_process_name
+from infra.backends.local.backups import LocalBackups
 from infra.backends.local.commands import clean_environment, run_command
 from infra.backends.local.examine import examine_machine, examine_stack
 from infra.backends.local.folders import StackFolder, cache_root
@@ -313,6 +315,27 @@ class LocalBackend(Backend):
     async def run_job(self, job: Job) -> JobResult:
         command, environment = job_command(job, self.addresses(), make_places(self.folder))
         return await run_command(command, environment={**clean_environment(), **environment}, directory=project_root())
+
+    # ---- backups -------------------------------------------------------------------------------------------------
+
+    def open_backups(self, report: Report) -> LocalBackups:
+        return LocalBackups(self, report)
+
+    def cluster(self, server: str) -> postgres.Cluster:
+        """Raises BackendError for a server that the stack does not have."""
+        clusters = self._clusters()
+        if server not in clusters:
+            raise BackendError(f"there is no database server {server}; there are: {', '.join(clusters)}")
+        return clusters[server]
+
+    async def archive_to(self, server: str, archive: str | None) -> None:
+        """Its process ends; if there is an archive, one that writes to it starts."""
+        async with self.lock():
+            await self._supervisor.stop(archive_process_name(server), wait=True)
+            save_record(self.folder.record, self.record().with_archive(server, archive))
+            await self.create(self.spec())
+            if archive is not None:
+                await self.start([archive_process_name(server)])
 
     # ---- logs and examination ------------------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@ stack.json   ports, cells, settings           run/    supervisord.conf, socket, 
 keys/        signing keys (0700)              log/    NAME.log
 secrets/     passwords, pgpass (0700)         data/   NAME/ of each server
 map/         last good shard map of routers   monitoring/  what Prometheus reads
+backups/     SERVER/LABEL/ and SERVER/log/ARCHIVE/ (0700)
 """
 
 import hashlib
@@ -88,6 +89,13 @@ class StackFolder:
 
     def log(self, name: str) -> Path:
         return self.logs / f"{name}.log"
+
+    def backups(self, server: str) -> Path:
+        return self.root / "backups" / server
+
+    def archive(self, server: str, name: str) -> Path:
+        """The log of one server, as far as one archive goes."""
+        return self.backups(server) / "log" / name
 
     def data(self, name: str) -> Path:
         return self.root / "data" / name

@@ -7,6 +7,7 @@ from pathlib import Path
 from infra.backends.addresses import KAFKA, PROMETHEUS, REDIS, Addresses, Endpoint
 from infra.backends.cell_spec import ProcessKind, ProcessSpec
 from infra.backends.local import kafka, postgres, redis
+from infra.backends.local.archive import archive_command, archive_process_name
 from infra.backends.local.folders import StackFolder
 from infra.backends.local.java import Java
 from infra.backends.local.postgres import Cluster
@@ -63,6 +64,7 @@ def plan_processes(
         planned.append(ProcessSpec(REDIS, ProcessKind.REDIS, command, port=record.port(REDIS)))
     if tools.java is not None:
         planned.append(_kafka(record, folder, tools, tools.java))
+    planned += [_archive(record, folder, tools, server, name) for server, name in sorted(record.archived.items())]
     if tools.prometheus is not None:
         planned.append(plan_prometheus(PROMETHEUS, tools.prometheus, record.port(PROMETHEUS), folder))
     return (*planned, *plan_services(make_addresses(record, folder), make_places(folder)))
@@ -79,6 +81,19 @@ def _postgres(cluster: Cluster, tools: Tools, server_user: str | None) -> Proces
         stop_signal="INT",  # fast shutdown: sessions end, nothing is recovered at the next start
         stop_wait_s=30,
     )
+
+
+def _archive(record: StackRecord, folder: StackFolder, tools: Tools, server: str, archive: str) -> ProcessSpec:
+    """Runs as who runs the stack: what it writes, the server cannot delete."""
+    cluster = make_clusters(record, folder, {})[server]
+    command = archive_command(
+        tools.postgres_bin,
+        folder.archive(server, archive),
+        cluster.dsn(cluster.roles.archiver, folder.pgpass),
+        archive,
+    )
+    cell = server.removesuffix("-postgres") if cluster.roles is CELL else None
+    return ProcessSpec(archive_process_name(server), ProcessKind.ARCHIVE, command, cell=cell, stop_signal="INT")
 
 
 def _kafka(record: StackRecord, folder: StackFolder, tools: Tools, java: Java) -> ProcessSpec:

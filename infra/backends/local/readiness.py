@@ -28,6 +28,8 @@ async def is_ready(process: ProcessSpec) -> bool:
         return await redis_answers(process.port or 0)
     if process.kind is ProcessKind.KAFKA:
         return await _broker_answers(process.port or 0)
+    if process.kind is ProcessKind.ARCHIVE:
+        return True  # nobody waits for it: what it lacks, `backup list` and `doctor` say
     if process.kind is ProcessKind.PROMETHEUS:
         return await http_ready(process.port or 0, "/-/ready")
     return await http_ready(process.operator_port or 0)

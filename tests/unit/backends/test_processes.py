@@ -70,6 +70,16 @@ def test_a_rehearsal_is_production_but_for_its_clock() -> None:
     assert limits == [], "the router's own defaults"
 
 
+def test_the_routers_share_the_rate_that_a_cell_admits() -> None:
+    variable = "ROUTER_ADMISSION__ORDERS_PER_S"
+    for routers in (1, 3):
+        processes = planned(replace(TWO_CELLS, routers=routers, admission_rate=90.0)).values()
+        said = [process.environment[variable] for process in processes if process.kind is ProcessKind.ROUTER]
+        assert said == [f"{90 / routers:g}"] * routers
+        assert not [each for each in processes if variable in each.environment and each.kind is not ProcessKind.ROUTER]
+    assert variable not in planned()["router-1"].environment
+
+
 def test_every_process_has_ports_of_its_own() -> None:
     processes = planned().values()
     ports = [port for process in processes for port in (process.port, process.operator_port) if port is not None]
