@@ -24,6 +24,7 @@ from cell.customer_port import CustomerPort
 from cell.ledger.controller import LedgerController
 from cell.metrics import COMMANDS
 from cell.operations.controller import OperatorChanges, OperatorReads
+from cell.order_log import OrderLog
 from cell.orders.cancel import cancel_order
 from cell.orders.controllers.history import OrderHistory
 from cell.orders.controllers.operators import OperatorOrders
@@ -118,6 +119,7 @@ def create_app(settings: CellSettings) -> CellApp:
         ),
         metrics=metrics,
         faults=FaultPoints(),
+        order_log=OrderLog(settings.log_orders_one_in),
     )
     new_id = TimeOrderedIds(clock)
     accounts = Accounts(

@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl
 from cell import errors
 from cell.caller import Answer, Caller, idempotency_key
 from cell.ownership.guard import RouteGuard
-from cell.request_figures import RequestFigures, Route
+from cell.request_figures import RequestFigures
 from infra.runtime import deadline
 from infra.runtime.logs import TRACE_HEADER, bind_request
 from infra.runtime.methods import Methods, as_get
@@ -80,6 +80,11 @@ class CustomerPort:
         self, scope: Message, headers: dict[bytes, bytes], receive: Receive, send: Send, order_id: str | None
     ) -> None:
         began_s = time.perf_counter()
+        """Place (no `order_id`) or cancel: identify, read, decide, answer.
+
+        Whatever goes wrong is an answer: a Problem its own, anything else 500 with a line in the log. What Litestar's
+        middleware asks of other requests (headers, query) is asked only where it can be wrong.
+        """
         request_id = request_id_of(headers)
         bind_request(request_id, headers.get(TRACE_HEADER, b""))
         out = [self._cell_header, (b"x-request-id", request_id)]
@@ -115,8 +120,8 @@ class CustomerPort:
         out += [(b"content-type", content), (b"content-length", b"%d" % len(answer_body))]
         await send({"type": "http.response.start", "status": status, "headers": out})
         await send({"type": "http.response.body", "body": answer_body, "more_body": False})
-        route = Route.PLACE if order_id is None else Route.CANCEL
-        self._figures.answered(route, status, time.perf_counter() - began_s)
+        figures = self._figures.place if order_id is None else self._figures.cancel
+        figures.answered(status, time.perf_counter() - began_s)
 
     async def _body(self, receive: Receive) -> bytes:
         message = await receive()
@@ -149,7 +154,7 @@ class CustomerPort:
         with on_behalf_of(self._guard.user_of(headers.get(b"x-route-token"))):
             await self._litestar(as_get(scope), receive, send_marked)
         if status:
-            self._figures.answered(Route.OTHER, status, time.perf_counter() - began_s)
+            self._figures.other.answered(status, time.perf_counter() - began_s)
 
 
 def _one_spelling(path: str) -> str:

@@ -6,6 +6,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from cell.order_log import ONE_IN
 from infra.runtime.release_code import release_code
 from infra.runtime.settings import ClockSettings, KafkaSettings, ListenSettings, PostgresSettings
 
@@ -32,6 +33,8 @@ class CellSettings(BaseSettings):
     clock: ClockSettings = ClockSettings()
     log_warning_tracebacks: bool = False
     """Warnings carry a traceback too, as errors always do: for who looks for the reason of one."""
+    log_orders_one_in: int = Field(default=ONE_IN, ge=1)
+    """Of all orders, those that leave a line at each step; 1 while an operator follows one order."""
 
     market_hours: Literal["XNYS", "always"] = "XNYS"
     new_user_profile: Literal["retail", "professional"] = "retail"

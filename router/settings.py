@@ -30,7 +30,7 @@ class UpstreamSettings(BaseModel):
     holds no more than these."""
     user_in_flight_max: int = Field(default=16, ge=1)
     """Of them one customer's, of each kind: many times their rate, as a request takes milliseconds; more would
-    only wait in the cell instead of here. It takes sixteen customers who do their utmost to fill a cell's places."""
+    only wait in the cell instead of here. It takes sixteen customers who do their utmost to take a cell's permits."""
     queue_max: int = Field(default=512, ge=0)
     """Requests of one kind waiting for a place; beyond that the cell is overloaded and waiting only makes the answer
     late. Customers are served round robin, and when the queue is full the longest of them loses its newest."""
@@ -183,5 +183,8 @@ class RouterSettings(BaseSettings):
     drain_notice_s: float = Field(default=0.0, ge=0)
     """How long to go on accepting while already not ready. Where a balancer probes readiness: its interval, so that
     it has gone elsewhere before the socket closes."""
+    reload_command: str = ""
+    """What becomes the next image at SIGHUP, as a shell would write it; empty: the same program with the same settings.
+    Whoever started this image may have other settings for the next one."""
     listen_fd: int | None = None
     """The listening socket of the process image before this one (a reload); never set by hand."""

@@ -27,6 +27,7 @@ class ShardctlSettings(BaseSettings):
 
     @property
     def stack_name(self) -> str:
+        """The stack that is meant. Raises UsageError."""
         name = self.stack or default_stack_name()
         if not _STACK_NAME.match(name):
             raise UsageError(f"{name!r} is not a stack name: lower case letters, digits and dashes, at most 40")

@@ -41,6 +41,7 @@ from cell.executions.wire import (
 READ_BYTES: Final = 1 << 18
 """Of one read: about a thousand reports."""
 CONNECT_TIMEOUT_S: Final = 3.0
+"""Of one attempt: a venue that is there answers in milliseconds; the next attempt follows after a pause."""
 SILENCE_MAX_S: Final = 5.0
 """Ten messages that the exchange owes us by then: the connection is dead, whatever TCP thinks of it."""
 ANSWER_TIMEOUT_S: Final = 5.0
@@ -144,7 +145,7 @@ class ExchangeVenue:
         )
 
     async def ask(self, order_id: UUID, user_id: UUID) -> bool:
-        """Does the exchange know this order? Any report of it answers yes."""
+        """Does the exchange know this order? Any report of it answers yes. Raises VenueSilent."""
         key = str(order_id)
         answer = self._asked.get(key)
         if answer is None:

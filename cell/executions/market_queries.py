@@ -122,7 +122,7 @@ async def unended_sessions(pool: Pool, at: datetime) -> list[datetime]:
 
 
 async def closes_left_behind(pool: Pool, at: datetime) -> list[datetime]:
-    """Closes that open orders were told and that no session has any more: the calendar was changed after them."""
+    """Closes that open orders have on record and that no session has any more: the calendar was changed after them."""
     async with connected(pool) as connection:
         rows = await (await connection.execute(_LEFT_BEHIND, {"at": at})).fetchall()
     return [row[0] for row in rows]

@@ -11,6 +11,7 @@ from typing import Final
 TIMED_MAX: Final = 64
 """Thousands of samples a second at a venue that answers in milliseconds, dozens at one that takes a second."""
 FORGET_S: Final = 60.0
+"""An order without a report for so long makes room for another sample; the sweep asks about it."""
 
 
 class RoundTrips:

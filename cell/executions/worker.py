@@ -38,6 +38,7 @@ from cell.executions.sweep import StuckSweep
 from cell.executions.trading_hours import TradingHours
 from cell.executions.venue import VenueListener
 from cell.leadership import Task, check, leading
+from cell.order_log import OrderLog
 from cell.settings import CellSettings
 from infra.runtime.cancelling import cancel_all
 from infra.runtime.clock import Clock, make_clock
@@ -60,6 +61,7 @@ RESUME_PAUSE_S: Final = 0.2
 DRAIN_S: Final = 4.0
 """For committed reports at a wanted end, well before a supervisor kills. The next worker applies the rest."""
 PRUNE_PERIOD_S: Final = 60.0
+"""Between two prunes: a minute's worth of old rows goes in a few calls, and rows are kept for days."""
 PRUNE_ROWS: Final = 1_000
 """Of one call, which is one transaction."""
 ROLLUP_SYMBOLS: Final = 50
@@ -132,8 +134,19 @@ class Worker:
         cell, pool, venue = self._settings.name, self._pool, self._venue
         failures = Failures(self._metrics, cell)
         await self._clock.read(pool)
-        inbox = Inbox(pool, venue, cell=cell, clock=self._clock, metrics=self._metrics, fault_points=self._fault_points)
-        sender = InstructionSender(pool, venue, cell=cell, metrics=self._metrics, fault_points=self._fault_points)
+        order_log = OrderLog(self._settings.log_orders_one_in)
+        inbox = Inbox(
+            pool,
+            venue,
+            cell=cell,
+            clock=self._clock,
+            metrics=self._metrics,
+            fault_points=self._fault_points,
+            order_log=order_log,
+        )
+        sender = InstructionSender(
+            pool, venue, cell=cell, metrics=self._metrics, fault_points=self._fault_points, order_log=order_log
+        )
         stops = StopTrigger(
             pool,
             cell=cell,

@@ -72,8 +72,8 @@ select seq, from_status, to_status, reason, at
  limit %s
 """
 
-# As they were recorded, which only grows; the venue may tell any time. What moves nothing (a correction may, a fill
-# that gave way) has no entry of its own: it stands at the one before it. From before that was kept: the venue's time.
+# As they were recorded, which only grows; the venue may state any time. What moves nothing (a correction may, a
+# superseded fill) has no entry of its own: it stands at the one before it. From before that was kept: the venue's time.
 _EXECUTIONS: Final[LiteralString] = """
 select exec_id, last_qty_micros, last_px_micros, venue, at, recorded_at, entry_seq, kind, ref_exec_id
   from (select exec_id, last_qty_micros, last_px_micros, venue, at, coalesce(recorded_at, at) as recorded_at, entry_seq,

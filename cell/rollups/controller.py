@@ -16,10 +16,13 @@ from infra.runtime.database import Pool
 
 MINUTE: Final = timedelta(minutes=1)
 MINUTES_DEFAULT: Final = 60
+"""An hour."""
 MINUTES_MAX: Final = 1_440
 """A day; the aggregator walks further back by `until`."""
 SYMBOLS_DEFAULT: Final = 10
+"""The most traded ones, on one screen."""
 SYMBOLS_MAX: Final = 100
+"""Per minute in one answer."""
 
 
 class MinuteView(msgspec.Struct, frozen=True):

@@ -5,7 +5,7 @@ lacks. Every operation may be repeated and may follow a crash at any moment: it 
 does nothing where that is already so. What cannot be done raises BackendError.
 """
 
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -38,6 +38,9 @@ class Step:
 
 
 Report = Callable[[Step], None]
+
+Redirect = Callable[[Addresses], Awaitable[None]]
+"""Lead customers' requests by these addresses; returns when every router that runs does. Raises BackendError."""
 
 
 def quiet(_: Step) -> None:
@@ -94,8 +97,8 @@ class Processes(Protocol):
     async def await_ready(self, names: Sequence[str], timeout_s: float) -> None:
         """Return when each answers as ready; raises BackendError that names those that do not."""
 
-    async def renew(self, name: str, timeout_s: float) -> None:
-        """Let a new instance of this running process take over, without a lost request. Raises BackendError."""
+    async def stop_processes(self, names: Sequence[str]) -> None:
+        """Stop these, in the order of `infra.backends.plan.STOP_ORDER`. `start` starts them again."""
 
     async def stop(self) -> None:
         """Stop every process in order (`infra.backends.plan.STOP_ORDER`); data stays."""
@@ -103,6 +106,24 @@ class Processes(Protocol):
 
 async def process_names(processes: Processes, wanted: Callable[[ProcessSpec], bool]) -> tuple[str, ...]:
     return tuple(process.name for process in await processes.plan() if wanted(process))
+
+
+class Renewing(Protocol):
+    """Processes begin anew while customers are served. A running process gets other settings in no other way."""
+
+    async def outdated(self) -> tuple[str, ...]:
+        """Those that run otherwise than planned, in the order in which to renew them
+        (`infra.backends.plan.RENEWAL_ORDER`)."""
+
+    async def renew(self, name: str, timeout_s: float, redirect: Redirect) -> None:
+        """Let a new instance of this running process take over, without a lost request.
+
+        `timeout_s` is for each wait until something is ready. If the new instance does not become ready, the old one
+        serves on, where two can run at once. Raises BackendError that names the process and says who serves now.
+        """
+
+    async def finish_renewal(self, timeout_s: float, redirect: Redirect) -> None:
+        """End what a killed command began and did not end; its process must have been started. Raises as `renew`."""
 
 
 class Observation(Protocol):
@@ -174,5 +195,17 @@ class Examination(Protocol):
         why, as the last finding. Changes nothing and downloads nothing."""
 
 
-class Backend(StackLife, Processes, Observation, Servers, AddressBook, Secrets, Logs, Jobs, Examination, Protocol):
+class Backend(
+    StackLife,
+    Processes,
+    Renewing,
+    Observation,
+    Servers,
+    AddressBook,
+    Secrets,
+    Logs,
+    Jobs,
+    Examination,
+    Protocol,
+):
     """All of a back end. `infra.backends.catalog` finds one by its name."""

@@ -19,7 +19,7 @@ _CELL_NAME_LENGTH_MAX = 32
 
 
 class SpecInvalid(Exception):
-    """The wish cannot be a stack; says which part and why."""
+    """No stack can be like this; says which part and why."""
 
 
 class ProcessKind(StrEnum):
@@ -39,6 +39,8 @@ class ProcessKind(StrEnum):
 SERVER_KINDS = frozenset({ProcessKind.POSTGRES, ProcessKind.REDIS, ProcessKind.KAFKA})
 """Servers that others wrote and ours need. Everything else in a stack is ours and has an operator port, but for
 Prometheus, which watches, and the archives of the databases' log: nobody waits for them."""
+
+OUR_KINDS = frozenset(ProcessKind) - SERVER_KINDS - {ProcessKind.SUPERVISOR}
 
 
 class Profile(StrEnum):

@@ -6,7 +6,7 @@ nothing else of them is known. No password stands in a command or a setting.
 """
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,6 +38,20 @@ STOP_ORDER: tuple[tuple[ProcessKind, ...], ...] = (
 )
 """Who asks stops before who answers: customers' doors first, databases last; then the archives, to which a database
 sends the end of its log while it stops."""
+
+RENEWAL_ORDER: tuple[frozenset[ProcessKind], ...] = (
+    frozenset({ProcessKind.POSTGRES, ProcessKind.REDIS, ProcessKind.KAFKA, ProcessKind.ARCHIVE}),
+    frozenset({ProcessKind.API, ProcessKind.WORKER, ProcessKind.RELAY}),
+    frozenset({ProcessKind.EXCHANGE, ProcessKind.PROMETHEUS}),
+    frozenset({ProcessKind.ROUTER}),
+)
+"""Who is renewed first when many are, and within a stage in the order of the plan, cell by cell. An app server of the
+first cell finds out settings that do not work; the routers, whom everybody meets, come when all else is well."""
+
+
+def in_renewal_order(processes: Iterable[ProcessSpec]) -> tuple[str, ...]:
+    known = list(processes)
+    return tuple(process.name for stage in RENEWAL_ORDER for process in known if process.kind in stage)
 
 
 @dataclass(frozen=True, slots=True)

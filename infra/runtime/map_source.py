@@ -46,6 +46,7 @@ class RedisMapSource:
         self._client = client
 
     async def read(self) -> ShardMap | None:
+        """The newest map, None if there is none yet. Raises MapUnavailable."""
         try:
             document = await self._client.get(REDIS_SNAPSHOT_KEY)
         except REDIS_FAILURES as error:
@@ -57,7 +58,8 @@ class RedisMapSource:
         return await decode_aside(document)
 
     async def read_version(self) -> tuple[LineageId, Epoch] | None:
-        """Of a large snapshot, by its first bytes; None of a small one, which may as well be read and checked."""
+        """Of a large snapshot, by its first bytes; None of a small one, which may as well be read and checked. Raises
+        MapUnavailable."""
         try:
             if int(await self._client.strlen(REDIS_SNAPSHOT_KEY)) < _LARGE_BYTES:
                 return None
@@ -98,6 +100,7 @@ class ControlMapSource:
         self._statement_timeout_s = statement_timeout_s
 
     async def read(self) -> ShardMap | None:
+        """The newest map, None if there is none yet. Raises MapUnavailable."""
         try:
             async with asyncio.timeout(self._connect_timeout_s + self._statement_timeout_s):
                 async with await self._connect() as connection:
@@ -106,7 +109,7 @@ class ControlMapSource:
             raise MapUnavailable(f"control database: {str(error) or type(error).__name__}") from error
 
     async def read_epoch(self) -> tuple[LineageId, Epoch] | None:
-        """Cheap, so it can be asked often."""
+        """Cheap, so it can be asked often. Raises MapUnavailable."""
         try:
             async with asyncio.timeout(self._connect_timeout_s + self._statement_timeout_s):
                 async with await self._connect() as connection:
@@ -162,7 +165,7 @@ class FileMapSource:
 
 
 async def decode_aside(document: bytes) -> ShardMap:
-    """Decode in a thread: a large map must not stall a loop that serves customers."""
+    """Decode in a thread: a large map must not stall a loop that serves customers. Raises MapCorrupted."""
     if len(document) > _SNAPSHOT_BYTES_MAX:
         raise MapCorrupted("the snapshot is too large for a map")
     if len(document) < _LARGE_BYTES:

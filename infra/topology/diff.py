@@ -24,12 +24,14 @@ from infra.topology.snapshot import read_directory, write_directory
 MAGICS: Final = {1: b"CELLDIFF\x01", 2: b"CELLDIFF\x02"}
 _MAGIC_BYTES: Final = 9
 CHANGES_MAX: Final = 10_000
+"""Owners that one delta changes; beyond it the whole map is as quick, and a delta fits any message."""
 _DIGEST_BYTES: Final = 16
 _HEADER: Final = struct.Struct("<16sQQIIIQ16s")
 _BUCKET: Final = struct.Struct("<IH")
 _PIN: Final = struct.Struct("<16sH")
 _OWNERSHIP: Final = struct.Struct("<Q")
 _CHUNK: Final = 4_096
+"""Pins compared at once, as arrays: equal pieces, nearly all, cost one comparison each."""
 _LOW_64: Final = (1 << 64) - 1
 
 

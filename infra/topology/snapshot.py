@@ -35,6 +35,7 @@ _BODY_AT: Final = _MAGIC_BYTES + _DIGEST_BYTES
 VERSION_BYTES: Final = _BODY_AT + 24
 """How much of a snapshot says whose and how old it is."""
 _CELLS_MAX: Final = 65_534
+"""A cell's number is 16 bits, 0 means unassigned, and the last one stays free."""
 
 
 def encode_map(shard_map: ShardMap, written_format: int = WRITTEN_FORMAT) -> bytes:
@@ -124,6 +125,7 @@ def _cell_to_json(cell: Cell) -> dict[str, Any]:
 
 
 def read_directory(document: bytes) -> tuple[Cell, ...]:
+    """Cells in order of their numbers. Raises MapInvalid."""
     try:
         rows = json.loads(document)
         cells = tuple(

@@ -40,6 +40,8 @@ class Run:
 
 
 def document_of(run: Run) -> dict[str, Any]:
+    """The report for programs: verdict, facts, rules, then counts and latency by cell and by class of customers, phase
+    by phase. Money is in micros, times are in the unit of their name."""
     measured = run.measured
     groups = {"cell": (measured.cells, of_cell), "class": (measured.classes, of_class)}
     return {

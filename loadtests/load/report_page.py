@@ -72,7 +72,7 @@ def _opening(run: Run, *, passed: bool) -> list[str]:
         "<b>Done</b>: carried out. <b>Rejected</b>: refused by a rule (too little money, an order that is no longer "
         "open). <b>Shed</b>: 503 with Retry-After, nothing was done, the platform had enough to do. <b>Limited</b>: "
         "429, this customer asked too often. <b>Broke</b>: anything else. <b>p99</b>: 99 of 100 were as fast or "
-        "faster.</p>",
+        "faster. In the plots phases are bands, and the dashed line is the bar for 95 of 100 orders.</p>",
     ]
 
 
@@ -187,13 +187,17 @@ def _figures_table(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def _rates(measured: Measured, title: str, is_wanted: Any) -> str:
     points = measured.over_time(is_wanted)
-    wanted = {"done": [Outcome.DONE], "rejected": [Outcome.REJECTED], "shed": [Outcome.SHED]}
-    wanted["broken"] = [Outcome.ERROR, Outcome.UNKNOWN]
+    wanted = {
+        "done": [Outcome.DONE],
+        "broken": [Outcome.ERROR, Outcome.UNKNOWN],
+        "rejected": [Outcome.REJECTED, Outcome.LIMITED],
+        "shed": [Outcome.SHED],
+    }
     series = [
         Series(name, tuple(sum(point.outcomes[each] for each in of) / measured.interval_s for point in points))
         for name, of in wanted.items()
     ]
-    return plot(title, "requests per second", measured.interval_s, series, measured.spans)
+    return _in_frame(plot(title, "a second", measured.interval_s, series, measured.spans))
 
 
 def _latencies(measured: Measured, title: str, is_wanted: Any) -> str:
@@ -205,7 +209,7 @@ def _latencies(measured: Measured, title: str, is_wanted: Any) -> str:
         )
         for percent in (50, 95, 99)
     ]
-    return plot(title, "ms", measured.interval_s, series, measured.spans, limit=ORDER_P95_MS_MAX)
+    return _in_frame(plot(title, "ms", measured.interval_s, series, measured.spans, limit=ORDER_P95_MS_MAX))
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
@@ -216,8 +220,12 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 
 def _scrolled(rows: str) -> str:
-    """A table that is too wide for a phone scrolls by itself, and the page does not."""
-    return f"<div class=scrolled><table>{rows}</table></div>"
+    return _in_frame(f"<table>{rows}</table>")
+
+
+def _in_frame(what: str) -> str:
+    """What is too wide for a phone scrolls by itself, and the page does not."""
+    return f"<div class=scrolled>{what}</div>"
 
 
 def _text(value: object) -> str:
@@ -227,12 +235,13 @@ def _text(value: object) -> str:
 
 
 _STYLE: Final = """<style>
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 1000px; margin: 2em auto; padding: 0 1em; color: #1f2328; }
-table { border-collapse: collapse; margin: .5em 0 1em; } td, th { padding: .2em .8em; text-align: left; }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 1080px; margin: 2em auto; padding: 0 1em; color: #1f2328; }
+table { border-collapse: collapse; margin: .5em 0 1em; } td, th { padding: .2em .6em; text-align: left; }
 tr:nth-child(even) { background: #f6f8fa; } th { border-bottom: 1px solid #d0d7de; }
-.scrolled { overflow-x: auto; } th { white-space: nowrap; } td { vertical-align: top; } .words { color: #57606a; }
-.noticed { background: #fff1e5; } .kept { color: #1a7f37; } .broken { color: #d1242f; font-weight: 600; }
-.plot { max-width: 640px; display: block; }
+.scrolled { overflow-x: auto; } th { white-space: nowrap; } td, th { vertical-align: top; }
+.words { color: #57606a; } .noticed { background: #fff1e5; min-width: 9em; }
+.kept { color: #1a7f37; } .broken { color: #d1242f; font-weight: 600; }
+.plot { width: 640px; display: block; }
 .plot text { font: 11px system-ui, sans-serif; fill: #57606a; } .plot .title { fill: #1f2328; font-weight: 600; }
 .plot .scale { text-anchor: end; } .plot .phase { text-anchor: middle; } .plot .grid { stroke: #eaeef2; }
 .plot .band { fill: #f6f8fa; } .plot .limit { stroke: #d1242f; stroke-dasharray: 4 3; }

@@ -38,13 +38,13 @@ def judge(
         Rule(
             "requests that broke",
             f"{everything.broken:,} of {everything.count:,}",
-            f"{BROKEN_SHARE_MAX:.1%}",
+            f"<= {BROKEN_SHARE_MAX:.1%}",
             everything.count > 0 and share <= BROKEN_SHARE_MAX,
         ),
         Rule(
             "requests sent of those that were due",
             f"{everything.count:,} of {due:,}",
-            f"{SENT_SHARE_MIN:.0%}",
+            f">= {SENT_SHARE_MIN:.0%}",
             everything.count >= due * SENT_SHARE_MIN,
         ),
         Rule(

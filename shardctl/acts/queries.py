@@ -14,6 +14,7 @@ from shardctl.errors import NotReachable
 ACTS_MAX: Final = 1_000
 """Acts in one answer: more than a screen, less than a burden."""
 ACTOR_MAX: Final = 200
+"""Characters of an actor's name, as the table keeps it."""
 REASON_MAX: Final = 2_000
 """Characters, as the table and the map's history keep them."""
 DETAIL_MAX: Final = 2_000

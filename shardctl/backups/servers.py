@@ -30,6 +30,7 @@ def all_servers(backend: Backend) -> tuple[str, ...]:
 
 
 def server_of(backend: Backend, cell: str) -> str:
+    """The name of the cell's server. Raises Refused."""
     known = [spec.name for spec in backend.spec().cells]
     if cell not in known:
         raise Refused(f"there is no cell {cell}; there are: {', '.join(known)}")

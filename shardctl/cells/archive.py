@@ -11,15 +11,8 @@ from infra.backends.backend import Backend
 from shardctl.cell_admin import open_cell_admin
 from shardctl.errors import Refused
 
-_COUNTED = {
-    "users": "users",
-    "deferred": "put_off",
-    "entries": "entries",
-    "postings": "postings",
-    "events": "events",
-    "executions": "executions",
-}
-"""Our name of a count, and the name in the cell's answer."""
+_COUNTED = ("users", "deferred", "entries", "postings", "events", "executions")
+"""Of a cell's answer, what adds up over a walk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +40,8 @@ async def archive_cell(
     async with open_cell_admin(backend) as admin:
         while True:
             answer = await admin.call(cell, "POST", "/operator/v1/archive", body)
-            for name, wire_name in _COUNTED.items():
-                counts[name] += answer[wire_name]
+            for name in _COUNTED:
+                counts[name] += answer[name]
             totals = ArchiveTotals(cell, **counts)
             unpublished |= answer["unpublished"]
             if answer["place"] is None:

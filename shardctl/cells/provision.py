@@ -12,13 +12,12 @@ from infra.backends.backend import Backend, BackendError, Phase, Report, Step, p
 from infra.backends.cell_spec import CellSpec, Job, ProcessKind, ProcessSpec, postgres_name
 from infra.runtime.migrator import migrate
 from infra.runtime.redis_client import REDIS_FAILURES
-from infra.topology.cells import Cell
-from infra.topology.identifiers import CellId
 from infra.topology.shard_map import ShardMap
 from shardctl.acts.recording import recorded_act
 from shardctl.errors import Refused
 from shardctl.shardmap.publish import publish_map
-from shardctl.shardmap.store import ShardMapStore, open_store
+from shardctl.shardmap.register import register_cell
+from shardctl.shardmap.store import open_store
 from shardctl.stack.current import actor, control_dsn
 
 _READY_TIMEOUT_S = 60.0
@@ -68,22 +67,11 @@ async def register_cells(backend: Backend, cells: tuple[CellSpec, ...], report: 
         await store.create_lineage(actor=actor())
         shard_map = await store.load()
         for cell in cells:
-            shard_map = await _register(store, shard_map, cell, addresses.api_urls(cell), addresses.operator_urls(cell))
+            shard_map = await register_cell(
+                store, shard_map, cell.name, addresses.api_urls(cell), addresses.operator_urls(cell)
+            )
     await _publish(addresses.redis_url, shard_map, report)
     return shard_map
-
-
-async def _register(
-    store: ShardMapStore, shard_map: ShardMap, cell: CellSpec, api_urls: tuple[str, ...], operator_urls: tuple[str, ...]
-) -> ShardMap:
-    known = shard_map.cell(cell.name)
-    if known is None:
-        wanted = Cell(CellId(cell.name), api_urls=api_urls, operator_urls=operator_urls)
-        return await store.add_cell(wanted, actor=actor(), reason="the cell joins")
-    wanted = Cell(known.cell_id, known.state, known.weight, api_urls, operator_urls)
-    if wanted == known:
-        return shard_map
-    return await store.update_cell(wanted, actor=actor(), reason="its addresses changed")
 
 
 async def _publish(redis_url: str, shard_map: ShardMap, report: Report) -> None:

@@ -13,6 +13,7 @@ from shardctl.stack.current import open_stack
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _SAMPLE_SHOWN = 5
+"""Differences of each kind on the screen; `--json` has them all."""
 
 
 def reconcile_(

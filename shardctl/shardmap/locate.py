@@ -57,6 +57,7 @@ async def _find_id(backend: Backend, store: ShardMapStore, name: str) -> UUID:
 
 
 def require_cell(user: LocatedUser) -> str:
+    """The cell that the user's bucket or pin names. Raises Refused."""
     if user.cell is None:
         raise Refused(f"no cell serves bucket {user.bucket}, where {user.user_id} belongs")
     return user.cell

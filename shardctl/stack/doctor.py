@@ -29,6 +29,7 @@ from shardctl.stack.findings import (
     judge_process,
     judge_published_map,
     judge_reconciliation,
+    judge_settings,
     judge_topics,
 )
 
@@ -55,6 +56,7 @@ async def examine(backend: Backend, *, ledger: bool) -> AsyncIterator[Finding]:
     yield judge_clock(backend.spec().clock_offset_s)
     for finding in [
         *await _processes(backend),
+        judge_settings(await backend.outdated()),
         await _topics(backend),
         *await _map(backend),
         await _published_map(backend),

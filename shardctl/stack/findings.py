@@ -31,6 +31,14 @@ def judge_process(name: str, state: str, detail: str, *, ready: bool) -> Finding
     return good(name, "ready")
 
 
+def judge_settings(outdated: Sequence[str]) -> Finding:
+    """`outdated` run otherwise than the stack's record says."""
+    if outdated:
+        cause = "`shardctl up` was interrupted, or a process did not become ready with other settings"
+        return warning("settings", f"not yet taken by {', '.join(outdated)}", cause=cause, fix="shardctl up")
+    return good("settings", "every process runs as the stack's record says")
+
+
 def judge_topics(wanted: Sequence[str], present: Collection[str]) -> Finding:
     if missing := [name for name in wanted if name not in present]:
         cause = "the broker's data was deleted, or `shardctl up` was interrupted before it made them"

@@ -10,9 +10,7 @@ from infra.backends.backend import Backend, process_names
 from infra.backends.cell_spec import ProcessKind
 from shardctl.acts.recording import recorded_act
 from shardctl.errors import Refused
-
-RENEW_TIMEOUT_S = 40.0
-"""Longer than a router's drain (`ROUTER_DRAIN_S`, 10 s by default) plus its start."""
+from shardctl.stack.renew import renew_processes
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +50,5 @@ async def restart_routers(
     wanted = known if name is None else (name,)
     act = recorded_act(backend, "restart_routers", name or "all", reason=reason, unrecorded=unrecorded)
     async with act, backend.lock():
-        for each in wanted:
-            await backend.renew(each, RENEW_TIMEOUT_S)
+        await renew_processes(backend, wanted)
     return wanted

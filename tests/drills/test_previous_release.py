@@ -33,11 +33,11 @@ pytestmark = pytest.mark.anyio
 
 PROCEDURES = (
     "tests/integration/test_write_procedures.py",
-    "tests/integration/test_promises_of_procedures.py",
     "tests/integration/test_replays.py",
 )
 ACCEPTANCE = ("tests/acceptance/test_identity.py", "tests/acceptance/test_replace.py")
-TESTS_S_MAX = 170
+TESTS_S_MAX = 600
+"""On a busy machine; two minutes where nobody else works."""
 SCRIPT_S_MAX = 60
 AGE = "40 days"
 

@@ -4,18 +4,29 @@ It runs nothing and writes down what it is asked for; only the control database 
 """
 
 import json
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
+from anyio import to_thread
 from typer.testing import CliRunner
 
 from infra.backends import catalog
+from infra.backends.addresses import Endpoint
 from infra.backends.backend import Backend, BackendError, quiet
+from infra.backends.cell_spec import ProcessSpec
 from infra.security.keys import ROUTE_FILE
 from shardctl.cli import make_app
 from shardctl.errors import NotReachable
-from shardctl.stack import bring_up
+from shardctl.shardmap.redirect import await_routers, make_redirect
+from shardctl.shardmap.register import register_cell
+from shardctl.shardmap.store import open_store
+from shardctl.stack.bring_up import READY_TIMEOUT_S
+from shardctl.stack.current import control_dsn
+from shardctl.stack.renew import RENEW_TIMEOUT_S
 from tests.support.databases import TestDatabase
 from tests.support.recording_backend import NAME, RecordingBackend
 
@@ -88,6 +99,79 @@ def test_a_stack_lives_on_it_from_up_to_the_end(command: Command, monkeypatch: p
         command.run("status")
 
 
+def test_a_change_of_settings_renews_one_process_after_the_other(command: Command) -> None:
+    command.json("up")
+    renewed_from = len(command.calls())
+    command.json("up", "--risk-profile", "professional")
+    calls = command.calls()[renewed_from:]
+    assert [call[1] for call in calls if call[0] == "renew"] == [*OURS[1:-1], "exchange", "router-1"]
+    assert "stop_processes" not in [call[0] for call in calls]
+    assert calls.index(["finish_renewal"]) < calls.index(["renew", "cell-1-api-1"])
+
+    renewed_from = len(command.calls())
+    command.json("up", "--clock-offset", "60")  # two processes must not be at different times
+    verbs = [call[0] for call in command.calls()[renewed_from:]]
+    assert verbs.index("stop_processes") < verbs.index("create") < verbs.index("start")
+    assert "renew" not in verbs
+
+
+def test_the_first_that_does_not_become_ready_ends_it_and_the_same_command_goes_on(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command.json("up")
+    made = len(command.calls())
+    monkeypatch.setenv("RECORDING_NEVER_READY", "cell-1-relay")
+    with pytest.raises(BackendError, match="cell-1-relay was not renewed"):
+        command.run("up", "--risk-profile", "professional")
+    assert [call[1] for call in command.calls()[made:] if call[0] == "renew"] == ["cell-1-api-1", "cell-1-worker"]
+    assert command.json("acts", "list")[0]["outcome"] == "failed"
+    waiting = [*OURS[3:-1], "exchange", "router-1"]
+    doctor = json.loads(CliRunner().invoke(make_app(), ["doctor", "--json"]).stdout)
+    assert [row["detail"] for row in doctor if row["check"] == "settings"] == [f"not yet taken by {', '.join(waiting)}"]
+
+    monkeypatch.delenv("RECORDING_NEVER_READY")
+    made = len(command.calls())
+    command.json("up")
+    assert [call[1] for call in command.calls()[made:] if call[0] == "renew"] == waiting
+
+
+class Following(RecordingBackend):
+    """Its routers say which map they serve."""
+
+    facts: Mapping[str, Any] = MappingProxyType({})
+
+    async def readiness_facts(self, process: ProcessSpec) -> Mapping[str, Any]:
+        return self.facts
+
+
+@pytest.mark.anyio
+async def test_nobody_is_stopped_before_every_router_has_the_map(command: Command) -> None:
+    await to_thread.run_sync(lambda: command.json("up"))
+    backend = Following("other", command.state / "other", quiet)
+    elsewhere = replace(
+        backend.addresses(),
+        endpoints={**backend.addresses().endpoints, "cell-1-api-1": Endpoint("elsewhere.example", 9000)},
+    )
+    async with open_store(control_dsn(backend)) as store:
+        before = await store.load()
+        current = {"map_epoch": before.epoch + 1, "map_lineage": str(before.lineage)}
+        backend.facts = current
+        await make_redirect(backend)(elsewhere)
+        after = await store.load()
+        assert after.epoch == before.epoch + 1
+        moved = after.cell("cell-1")
+        assert moved is not None
+        assert moved.api_urls == ("http://elsewhere.example:9000",)
+        await make_redirect(backend)(elsewhere)
+        assert (await store.load()).epoch == after.epoch, "repeated, it changes nothing"
+        same = await register_cell(store, after, "cell-1", moved.api_urls, moved.operator_urls)
+        assert same is after
+    for behind in ({}, {**current, "map_epoch": before.epoch}, {**current, "map_lineage": "another"}):
+        backend.facts = behind
+        with pytest.raises(BackendError, match=r"these routers do not serve by epoch .* of the map: router-1"):
+            await await_routers(backend, after, timeout_s=0.0)
+
+
 def test_the_doctor_shows_what_it_says_of_itself(command: Command) -> None:
     command.json("up")
     command.run("down")
@@ -107,4 +191,4 @@ def test_it_fulfils_the_protocols(tmp_path: Path) -> None:
     made: Backend = RecordingBackend("typed", tmp_path, quiet)  # mypy compares them
     opened = catalog.open_backend(NAME, "typed", tmp_path)
     assert (opened.stack, opened.exists()) == (made.stack, made.exists()) == ("typed", False)
-    assert bring_up.READY_TIMEOUT_S > 0
+    assert min(READY_TIMEOUT_S, RENEW_TIMEOUT_S) > 20, "a router's drain and start, on a busy machine"

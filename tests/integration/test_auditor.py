@@ -155,7 +155,7 @@ def test_the_auditor_has_few_connections(cell_database: TestDatabase) -> None:
             connection.close()
 
 
-def test_who_reads_for_too_long_is_ended_whatever_limits_he_took_off(
+def test_who_reads_for_too_long_is_ended_whatever_limits_they_took_off(
     auditor: psycopg.Connection[Any], cell_database: TestDatabase
 ) -> None:
     limits = auditor.execute(

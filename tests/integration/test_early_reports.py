@@ -108,7 +108,7 @@ async def test_a_fill_beyond_its_order_waits_through_a_restart_for_the_bust_that
             await scene.tell(inbox, first, second, second)
             await scene.has_early(2)
     said = [record for record in caplog.records if record.message == "report waits"]
-    assert [vars(record)["order_id"] for record in said] == [str(order.order_id)] * 2
+    assert [vars(record)["order_id"] for record in said] == [order.order_id] * 2
     assert vars(said[0])["reason"] == f"waits for room for {QTY} micros of the order's quantity"
     assert await scene.waiting() == ["fill", "fill"]
     async with scene.working() as inbox:
@@ -118,7 +118,7 @@ async def test_a_fill_beyond_its_order_waits_through_a_restart_for_the_bust_that
 
 
 @pytest.mark.parametrize("calls", [1, 2])
-async def test_a_death_while_a_fill_gives_way_to_its_correction_loses_neither(scene: InboxScene, calls: int) -> None:
+async def test_a_death_while_a_correction_supersedes_its_fill_loses_neither(scene: InboxScene, calls: int) -> None:
     order = await scene.order()
     fill = scene.books.fill(order, QTY)
     correction = scene.books.revise(order, "correct", last_qty=QTY // 2, last_px=PX)
@@ -140,7 +140,7 @@ async def test_a_death_while_a_fill_gives_way_to_its_correction_loses_neither(sc
         assert await scene.shown() == (0, 0)
 
 
-async def test_a_lost_answer_of_the_call_that_makes_a_fill_give_way(
+async def test_a_lost_answer_of_the_call_that_makes_a_fill_superseded(
     scene: InboxScene, cell_database: TestDatabase
 ) -> None:
     order = await scene.order()

@@ -1,7 +1,7 @@
 """Who follows a list misses nothing and sees no time go back, whatever processes write and whatever their clocks say.
 
-A follower reads upwards and goes on from where he was: by his page token, or by the time of the last row he saw
-(`after=`). What is written meanwhile comes later in his list, never before what he has seen.
+A follower reads upwards and goes on from where it was: by its page token, or by the time of the last row it saw
+(`after=`). What is written meanwhile comes later in its list, never before what it has seen.
 """
 
 import asyncio
@@ -57,7 +57,7 @@ class Follower:
         return [item[self._key] for item in self.seen]
 
     async def read(self) -> None:
-        """On from where he was to the end of the list. The last page he reads again next time, as it may have grown."""
+        """On from where it was to the end of the list. The last page is read again next time, as it may have grown."""
         while True:
             status, page = await self._ask(
                 "GET", f"{self._path}?direction=asc&limit=2{self._from}", server=self._server

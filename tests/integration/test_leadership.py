@@ -82,7 +82,7 @@ async def test_the_auditor_can_neither_lead_nor_be_in_the_way(cell_database: Tes
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 auditor.execute(statement)
             auditor.execute("rollback")
-        # what he can hold: a reader's lock on everything that is his to read
+        # what the auditor can hold: a reader's lock on everything that it may read
         auditor.execute("begin isolation level repeatable read")
         for (table,) in auditor.execute(
             "select format('brokerage.%I', relname) from pg_class where relnamespace = 'brokerage'::regnamespace"

@@ -373,16 +373,16 @@ async def test_many_orders_of_many_customers_end_in_bounded_steps_around_a_held_
     async with await psycopg.AsyncConnection.connect(cell_database.superuser_dsn) as other:
         await other.execute("select 1 from brokerage.users where user_id = %s for update", [users[0]])
         after: uuid.UUID | None = uuid.UUID(int=0)
-        pages = put_off = 0
+        pages = deferred = 0
         while after is not None:
             query = "select * from expire_day_orders_v1(%s, %s, 3, %s)"
             ((after, _, _, missed, _),) = await market.call(
                 query, new_york("2026-11-20", "21:00"), after, market.clock.at
             )
-            pages, put_off = pages + 1, put_off + missed
+            pages, deferred = pages + 1, deferred + missed
         await market.hours.keep()
         assert_moved(market.metrics.render(), "cell_orders_past_close")
-    assert (pages, put_off) == (8, 4), "seven pages, and one that says there are no more"
+    assert (pages, deferred) == (8, 4), "seven pages, and one that says there are no more"
     assert {await market.status(order) for user in users[1:] for order in orders[user]} == {"expired"}
     assert {await market.status(order) for order in orders[users[0]]} == {"funds_held"}
     market.clock.seconds += 3_600  # beyond the pause between two passes

@@ -3,7 +3,6 @@
 import signal
 import uuid
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -63,8 +62,8 @@ class Scene:
 
 
 @pytest.fixture
-async def scene(cell_database: TestDatabase, exchange: ExchangeProcess, tmp_path: Path) -> AsyncIterator[Scene]:
-    folder = StackFolder(tmp_path)
+async def scene(cell_database: TestDatabase, exchange: ExchangeProcess) -> AsyncIterator[Scene]:
+    folder = StackFolder(exchange.keys_dir.parent)  # one operator's keys for both
     folder.ensure()
     with app_server(cell_database, folder.keys) as server:
         spec = StackSpec((CellSpec("cell-1"),), kafka_bootstrap_servers=NO_BROKER)

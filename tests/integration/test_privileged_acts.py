@@ -145,6 +145,6 @@ async def test_who_changed_a_profile_and_why_is_shown_with_the_user(desk: Desk, 
 
 async def test_a_record_is_not_taken_back(cell_database: TestDatabase) -> None:
     with psycopg.connect(cell_database.service_dsn, autocommit=True) as connection:
-        for deed in ("update brokerage.privileged_acts set reason = 'x'", "delete from brokerage.privileged_acts"):
+        for forbidden in ("update brokerage.privileged_acts set reason = 'x'", "delete from brokerage.privileged_acts"):
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
-                connection.execute(deed)
+                connection.execute(forbidden)

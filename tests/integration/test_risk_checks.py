@@ -363,7 +363,7 @@ def test_any_rhythm_of_orders_meets_exactly_the_windows(desk: RiskDesk, steps: l
             accepted.append((at, worth))
 
 
-def test_a_batch_judges_each_by_his_own_profile(desk: RiskDesk) -> None:
+def test_a_batch_judges_each_by_their_own_profile(desk: RiskDesk) -> None:
     users: list[tuple[uuid.UUID, str]] = []
     for number in range(8):
         desk.open("retail" if number % 2 else "professional")

@@ -178,7 +178,7 @@ async def test_slow_readers_of_large_answers_hold_no_place_and_at_most_a_share(s
     assert await scene.figure("router_requests_over_share_total") >= PERMITS - 2  # two may wait in line
 
 
-async def test_a_slow_reader_gets_his_answer_whole_in_the_end(scene: Scene) -> None:
+async def test_a_slow_reader_gets_its_answer_whole_in_the_end(scene: Scene) -> None:
     (reader,) = await scene.read_slowly(scene.new_token(), 1, "/v1/large")
     await scene.await_figure("router_slow_answers", 1)
     async with asyncio.timeout(20):
@@ -188,7 +188,7 @@ async def test_a_slow_reader_gets_his_answer_whole_in_the_end(scene: Scene) -> N
 
 
 @pytest.mark.parametrize(("method", "other"), [("POST", "GET"), ("GET", "POST")])
-async def test_a_flood_of_one_customer_is_bounded_and_his_reads_and_writes_do_not_wait_for_each_other(
+async def test_a_flood_of_one_customer_is_bounded_and_their_reads_and_writes_do_not_wait_for_each_other(
     scene: Scene, method: str, other: str
 ) -> None:
     token = scene.new_token()

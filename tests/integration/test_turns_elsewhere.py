@@ -1,4 +1,4 @@
-"""Where few of many are taken, in turn or not: what one user has, or who holds him, is in nobody else's way."""
+"""Where few of many are taken, in turn or not: what one user has, or who holds that user, is in nobody else's way."""
 
 import uuid
 from collections.abc import Iterator
@@ -132,6 +132,8 @@ async def test_rows_of_a_user_who_is_passed_over_take_nobodys_place_in_a_batch(
     cell.place([neighbour])
     pool = make_pool(PostgresSettings(dsn=cell_database.service_dsn), "test", size=1)
     async with pool, pool.connection() as connection:
-        assert [row.user_id for row in await claim_batch(connection, 1)] == [str(refused)], "the oldest row is his"
+        assert [row.user_id for row in await claim_batch(connection, 1)] == [str(refused)], (
+            "the oldest row is that user's"
+        )
         rows = await claim_batch(connection, 1, passed_over=[str(refused)])
         assert [row.user_id for row in rows] == [str(neighbour)]

@@ -1,6 +1,6 @@
 """A database whose histories were recorded by several processes' clocks, brought to where the database's clock records.
 
-What ran backwards stays as it is and is not judged; nobody's next time precedes what he has.
+What ran backwards stays as it is and is not judged; nobody's next time precedes what they have.
 """
 
 import uuid

@@ -3,7 +3,7 @@
 import json
 import uuid
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 import pytest
@@ -69,14 +69,14 @@ def test_the_same_key_from_many_servers_at_once_has_one_effect(cell: Cell, cell_
         other.connection.close()
 
 
-def test_a_held_user_is_skipped_and_does_not_stall_the_others(cell: Cell, root: psycopg.Connection[Any]) -> None:
+def test_a_held_user_is_deferred_and_does_not_stall_the_others(cell: Cell, root: psycopg.Connection[Any]) -> None:
     held, free = cell.user(cash=10**9), cell.user(cash=10**9)
     with root.transaction():
         root.execute("select 1 from brokerage.users where user_id = %s for update", [held])
         outcomes = {row[0] for row in cell.place([held, free])}
-        assert [row[0] for row in cell.place([held])] == ["SKIPPED"], "also when nobody else is in the call"
-        assert cell.deposit([held], 1) == ["SKIPPED"]
-    assert outcomes == {"SKIPPED", "accepted"}
+        assert [row[0] for row in cell.place([held])] == ["DEFERRED"], "also when nobody else is in the call"
+        assert cell.deposit([held], 1) == ["DEFERRED"]
+    assert outcomes == {"DEFERRED", "accepted"}
     assert cell.place([held])[0][0] == "accepted"
 
 
@@ -133,6 +133,28 @@ def test_a_lease_that_ends_while_a_write_waits_for_the_lock_does_not_look_valid(
             waiting = threads.submit(cell.place, [user_id], wait=True)
             root.execute("select pg_sleep(0.6)")
         assert waiting.result()[0][0] == "accepted"
+
+
+def test_a_lease_that_ends_under_a_lock_holds_until_the_lock_is_gone_and_the_next_lock_clears_it(
+    cell: Cell, root: psycopg.Connection[Any]
+) -> None:
+    """In one transaction a user is halted or is not; also a lock for what is refused clears what had ended."""
+    user_id = cell.user(cash=10**9)
+    state: LiteralString = (
+        "select locked_ownership_v1(owner_state), halt_id is null from brokerage.users where user_id = %s"
+    )
+    with root.transaction():
+        root.execute(
+            "update brokerage.users set owner_state = 'halted', halt_id = gen_random_uuid(), "
+            "lease_ends_at = clock_timestamp() + interval '50 ms' where user_id = %s",
+            [user_id],
+        )
+        assert cell.call("select lock_users_v1(array[%s], false)", user_id) == [([],)]
+        assert root.execute("select lock_users_v1(array[%s], false)", [user_id]).fetchone() == ([user_id],)
+        root.execute("select pg_sleep_until(lease_ends_at) from brokerage.users where user_id = %s", [user_id])
+        assert root.execute(state, [user_id]).fetchone() == ("USER_HALTED", False)
+    assert cell.place([user_id], qty=10**9)[0][0] == "INSUFFICIENT_BUYING_POWER"
+    assert cell.call(state, user_id) == [(None, True)]
 
 
 def test_an_unknown_user_is_not_found(cell: Cell) -> None:

@@ -268,7 +268,7 @@ class BooksMachine(RuleBasedStateMachine):
         assert {row[0]: row[1:] for row in rows} == expected
 
     def teardown(self) -> None:
-        self.met.update(f"a {kind} gave way" for kind in self.model.gave_way)
+        self.met.update(f"a {kind} superseded" for kind in self.model.superseded)
         with self.connection.transaction():
             self._call(
                 "select set_config('enable_nestloop', 'off', true)"

@@ -4,6 +4,7 @@ Deterministic by seed, but for times and ids of orders, which the cell makes. It
 transfers, orders on both sides, partial fills at odd prices, cancels, rejections, expiries, and fills after the end.
 """
 
+import copy
 import random
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
@@ -52,6 +53,12 @@ class CellBooks:
 
     def __post_init__(self) -> None:
         self.random = random.Random(self.seed)
+
+    def on(self, connection: AsyncConnection[Any]) -> "CellBooks":
+        """The same books, in a copy of the database that they were played in."""
+        again = CellBooks(connection, self.seed, list(self.users), copy.deepcopy(self.orders), self.venue_seq)
+        again.random.setstate(self.random.getstate())
+        return again
 
     def new_id(self) -> uuid.UUID:
         return uuid.UUID(int=self.random.getrandbits(128), version=4)

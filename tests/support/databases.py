@@ -60,7 +60,8 @@ class Template:
     @contextmanager
     def clone(self) -> Iterator[TestDatabase]:
         name = f"{self.roles.database}_test_{next(_numbers)}"
-        create = sql.SQL("create database {} template {} owner {}")
+        # files are copied as they are: half the time of the default, which writes every page to the log
+        create = sql.SQL("create database {} template {} owner {} strategy file_copy")
         with psycopg.connect(self.server.superuser_dsn, autocommit=True) as connection:
             connection.execute(create.format(*(sql.Identifier(part) for part in (name, self.name, self.roles.owner))))
             # the rights on a database are no part of a template, those on what is in it are
@@ -97,7 +98,7 @@ def build_control_template(server: PostgresServer) -> Template:
 
 
 def _database(server: PostgresServer, roles: DatabaseRoles, name: str, code: str) -> TestDatabase:
-    dsns = [server.dsn(role, _PASSWORD, name) for role in roles.all]
+    dsns = [server.dsn(role, _PASSWORD, name) for role in (roles.owner, roles.service, roles.auditor)]
     owner, service, auditor, superuser = (
         with_code(dsn, code, "test") for dsn in (*dsns, server.dsn(server.user, server.password, name))
     )

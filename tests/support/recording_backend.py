@@ -2,7 +2,8 @@
 
 It shows how little another back end needs, and that `shardctl` needs no change for one. Chosen as any other is:
 `SHARDCTL_BACKEND=tests.support.recording_backend:open_recording`. Databases are those whose DSNs stand in
-`RECORDING_OWNER_DSN`, `RECORDING_SERVICE_DSN` and `RECORDING_AUDITOR_DSN`.
+`RECORDING_OWNER_DSN`, `RECORDING_SERVICE_DSN` and `RECORDING_AUDITOR_DSN`. The process that `RECORDING_NEVER_READY`
+names cannot be renewed.
 """
 
 import fcntl
@@ -15,10 +16,10 @@ from typing import Any
 import msgspec
 
 from infra.backends.addresses import Addresses, Endpoint
-from infra.backends.backend import Backend, BackendError, JobResult, Phase, Report, Step
+from infra.backends.backend import Backend, BackendError, JobResult, Phase, Redirect, Report, Step
 from infra.backends.cell_spec import Job, ProcessSpec, ProcessStatus, StackSpec
 from infra.backends.finding import Finding, good
-from infra.backends.plan import Places, plan_services, port_names, roles_by_server
+from infra.backends.plan import Places, in_renewal_order, plan_services, port_names, roles_by_server
 
 NAME = "tests.support.recording_backend:open_recording"
 
@@ -58,6 +59,8 @@ class RecordingBackend(Backend):
 
     async def create(self, spec: StackSpec) -> None:
         self.keys_folder.mkdir(parents=True, exist_ok=True)
+        if self.exists() and self.spec() != spec:
+            self._note("spec changed")
         (self._folder / "spec.json").write_bytes(msgspec.json.encode(spec))
         self._note("create", *(cell.name for cell in spec.cells))
 
@@ -72,18 +75,39 @@ class RecordingBackend(Backend):
         return plan_services(self.addresses(), places)
 
     async def start(self, names: Sequence[str]) -> None:
-        for name in names:
+        running = self._running()
+        started = [name for name in names if name not in running]
+        for name in started:
             self._report(Step(name, Phase.START))
-        self._note("start", *names)
+        self._note("start", *started)
 
     async def await_ready(self, names: Sequence[str], timeout_s: float) -> None:
         self._note("await_ready", *names)
 
-    async def renew(self, name: str, timeout_s: float) -> None:
-        self._note("renew", name)
+    async def stop_processes(self, names: Sequence[str]) -> None:
+        self._note("stop_processes", *names)
 
     async def stop(self) -> None:
         self._note("stop")
+
+    # ---- renewing ----------------------------------------------------------------------------------------------------
+
+    async def outdated(self) -> tuple[str, ...]:
+        """Whoever was started or renewed before the spec changed last."""
+        calls = self.calls()
+        made = max((number for number, call in enumerate(calls) if call[0] == "spec changed"), default=0)
+        renewed = {name for verb, *names in calls[made:] if verb in ("start", "renew") for name in names}
+        return in_renewal_order(
+            process for process in await self.plan() if process.name in self._running() and process.name not in renewed
+        )
+
+    async def renew(self, name: str, timeout_s: float, redirect: Redirect) -> None:
+        if name == os.environ.get("RECORDING_NEVER_READY"):
+            raise BackendError(f"{name} was not renewed and serves as before")
+        self._note("renew", name)
+
+    async def finish_renewal(self, timeout_s: float, redirect: Redirect) -> None:
+        self._note("finish_renewal")
 
     # ---- observation -------------------------------------------------------------------------------------------------
 
@@ -175,6 +199,8 @@ class RecordingBackend(Backend):
                 running.update(names)
             elif verb in ("stop", "destroy"):
                 running.clear()
+            elif verb == "stop_processes":
+                running.difference_update(names)
         return running
 
     def _row(self, process: ProcessSpec) -> ProcessStatus:

@@ -68,8 +68,10 @@ def _of_a_routine(package: str, name: str, text: str, tables: frozenset[str]) ->
     row = re.search(r"returns\s+setof\s+(?:\w+\.)?(\w+)", head)
     if row and row[1] in tables:
         yield "`returns setof` a table follows the table and not the release: name the columns"
-    if re.search(r"\b(?:to_jsonb?|row_to_json)\(\s*\w+\s*\)", text):
-        yield "a row as JSON follows the table and not the release: name the fields"
+    for alias in re.findall(r"\b(?:to_jsonb?|row_to_json)\(\s*(\w+)\s*\)", text):
+        sources = re.findall(rf"\b(?:from|join|update|into|using)\s+(?:\w+\.)?(\w+)\s+(?:as\s+)?{alias}\b", text)
+        if tables.intersection((alias, *sources)):
+            yield "a table's row as JSON follows the table and not the release: name the fields"
     for table in re.findall(r"return query\s+select\s+\*\s+from\s+(?:\w+\.)?(\w+)", text):
         if table in tables:
             yield "`select *` from a table as a result follows the table and not the release: name the columns"

@@ -19,6 +19,7 @@ from typing import Any
 from psycopg.conninfo import conninfo_to_dict
 
 from infra.backends.checkout import project_root
+from tests.support.memory import memory_folder
 from tests.support.newer_schema import bring_to_newer_schema, is_wanted
 
 COMMAND_LIMIT_S = 180.0
@@ -95,9 +96,9 @@ class Stack:
 
 
 @contextmanager
-def fresh_stack(name: str, *up_arguments: str) -> Iterator[Stack]:
-    """A stack of its own, removed with its data at the end."""
-    state_dir = Path(tempfile.mkdtemp(prefix="cell-brokerage-stack-"))
+def fresh_stack(name: str, *up_arguments: str, within: Path | None = None) -> Iterator[Stack]:
+    """A stack of its own, removed with its data at the end. `within`: another folder than that for temporary files."""
+    state_dir = Path(tempfile.mkdtemp(prefix="cell-brokerage-stack-", dir=within))
     state_dir.chmod(0o711)
     stack = Stack(name, state_dir)
     try:
@@ -117,5 +118,5 @@ def session_stack() -> Iterator[Stack]:
         own_folder = os.environ.get("SHARDCTL_STATE_DIR")
         yield Stack(given, Path(own_folder) if own_folder else None)
         return
-    with fresh_stack("acceptance") as stack:
+    with fresh_stack("acceptance", within=memory_folder()) as stack:
         yield stack

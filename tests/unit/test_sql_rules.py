@@ -38,6 +38,11 @@ def test_nothing_calls_a_release_by_the_schema_of_the_tables(package: str) -> No
         ("procedures", HEAD.format("x", "setof brokerage.orders", PATH, ""), "name the columns"),
         ("procedures", HEAD.format("x", "int", PATH, "return query select * from orders"), "name the columns"),
         ("procedures", HEAD.format("x", "int", PATH, "select to_jsonb(o) from orders o"), "name the fields"),
+        (
+            "procedures",
+            HEAD.format("x", "int", PATH, "update orders set a = 1 returning to_jsonb(orders)"),
+            "name the fields",
+        ),
         ("procedures", "create function x() returns int language sql begin atomic select 1; end;", "begin atomic"),
         ("views", "create or replace view x as select * from brokerage.orders;", "name the columns"),
         ("views", "create or replace view orders as select 1;", "hides it"),
@@ -65,6 +70,7 @@ def test_what_the_rules_allow() -> None:
     files = {
         ("procedures", "x.sql"): "create or replace function x() returns int language sql stable return 1;",
         ("procedures", "y.sql"): HEAD.format("y", "setof brokerage.judged_report", PATH, ""),
+        ("procedures", "z.sql"): HEAD.format("z", "int", PATH, "with c as (select 1) select to_jsonb(c) from c"),
         ("migrations", "0060_pre_x.sql"): "create function brokerage.x() returns trigger language plpgsql as '';",
         ("migrations", "0001_pre_books.sql"): "create table orders (symbol text); create view v as select 1;",
     }

@@ -33,7 +33,7 @@ begin
           from unnest(p_user_ids, p_order_ids) as c (user_id, order_id)
           join users u on u.user_id = c.user_id
           join orders o on o.user_id = c.user_id and o.order_id = c.order_id
-         where o.status = any (p_from) and ownership_v1(u.owner_state, u.lease_ends_at) is null
+         where o.status = any (p_from) and locked_ownership_v1(u.owner_state) is null
     ),
     chained as materialized (
         select j.*, case when j.ends then
@@ -93,8 +93,7 @@ begin
                cash_held_micros = u.cash_held_micros - case when c.ends and c.side = 'buy' then c.amount else 0 end,
                recorded_at = c.recorded_at, write_seq = c.new_write_seq, order_event_seq = c.new_stream_seq,
                entry_seq = case when c.ends then c.new_entry_seq else u.entry_seq end,
-               chain_head = case when c.ends then c.hash else u.chain_head end,
-               owner_state = 'active', halt_id = null, lease_ends_at = null
+               chain_head = case when c.ends then c.hash else u.chain_head end
           from chained c where u.user_id = c.user_id
     )
     update orders o

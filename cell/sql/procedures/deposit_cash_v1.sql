@@ -27,8 +27,8 @@ begin
                k.outcome as stored_outcome, k.figures as stored_figures, k.resource_id as stored_resource_id,
                k.at as stored_at,
                coalesce(
-                   case when u.user_id is null then 'NOT_FOUND' when u.user_id <> all (locked) then 'SKIPPED' end,
-                   ownership_v1(u.owner_state, u.lease_ends_at),
+                   case when u.user_id is null then 'NOT_FOUND' when u.user_id <> all (locked) then 'DEFERRED' end,
+                   locked_ownership_v1(u.owner_state),
                    case
                        when k.outcome is not null then
                            case when same_request_v1(k.fingerprint, c.fingerprint) then 'REPLAYED'
@@ -76,7 +76,7 @@ begin
         update users u
            set cash_micros = u.cash_micros + c.amount, recorded_at = c.recorded_at, write_seq = c.new_write_seq,
                entry_seq = c.new_entry_seq,
-               chain_head = c.hash, owner_state = 'active', halt_id = null, lease_ends_at = null
+               chain_head = c.hash
           from chained c where u.user_id = c.user_id
     )
     select j.ordinal::integer,

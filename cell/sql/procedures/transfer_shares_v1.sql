@@ -30,8 +30,8 @@ begin
                k.outcome as stored_outcome, k.figures as stored_figures, k.resource_id as stored_resource_id,
                k.at as stored_at,
                coalesce(
-                   case when u.user_id is null then 'NOT_FOUND' when u.user_id <> all (locked) then 'SKIPPED' end,
-                   ownership_v1(u.owner_state, u.lease_ends_at),
+                   case when u.user_id is null then 'NOT_FOUND' when u.user_id <> all (locked) then 'DEFERRED' end,
+                   locked_ownership_v1(u.owner_state),
                    case
                        when k.outcome is not null then
                            case when same_request_v1(k.fingerprint, c.fingerprint) then 'REPLAYED'
@@ -114,7 +114,7 @@ begin
         update users u
            set recorded_at = e.recorded_at, write_seq = e.write_seq + 1,
                entry_seq = coalesce(c.new_entry_seq, u.entry_seq),
-               chain_head = coalesce(c.hash, u.chain_head), owner_state = 'active', halt_id = null, lease_ends_at = null
+               chain_head = coalesce(c.hash, u.chain_head)
           from explained e left join chained c on c.user_id = e.user_id
          where e.outcome = 'accepted' and u.user_id = e.user_id
     )

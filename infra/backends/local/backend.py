@@ -7,16 +7,14 @@ wait for each other.
 
 import asyncio
 import fcntl
-import os
 import shutil
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from infra.backends.addresses import KAFKA, PROMETHEUS, REDIS, Addresses
-from infra.backends.backend import Backend, BackendError, JobResult, Phase, Report, Step, quiet
+from infra.backends.backend import Backend, BackendError, JobResult, Phase, Redirect, Report, Step, quiet
 from infra.backends.cell_spec import Job, ProcessKind, ProcessSpec, ProcessStatus, StackSpec
 from infra.backends.checkout import project_root
 from infra.backends.finding import Finding
@@ -26,12 +24,13 @@ from infra.backends.local.archive import archive_process_name
 from infra.backends.local.backups import LocalBackups
 from infra.backends.local.commands import clean_environment, run_command
 from infra.backends.local.examine import examine_machine, examine_stack
+from infra.backends.local.external import external_servers
 from infra.backends.local.folders import StackFolder, cache_root
 from infra.backends.local.java import Java, locate_java
 from infra.backends.local.kafka_jars import locate_jars
+from infra.backends.local.launching import as_supervised, is_launched, launcher_command, write_launch
 from infra.backends.local.orphans import end_orphans, find_orphans, note_processes, read_noted, wait_gone
-from infra.backends.local.ports import is_free, port_registry
-from infra.backends.local.process_facts import own_memory_bytes, tree_memory_bytes, uptime_s
+from infra.backends.local.ports import is_free, port_registry, port_registry_path
 from infra.backends.local.processes import (
     EXCHANGE_DATA,
     Tools,
@@ -44,28 +43,25 @@ from infra.backends.local.processes import (
 from infra.backends.local.readiness import await_processes, is_ready, readiness_facts
 from infra.backends.local.record import StackRecord, load_json, load_record, new_record, replace_file, save_record
 from infra.backends.local.redis import locate_redis_server
+from infra.backends.local.renewal import Renewal, runs_otherwise
+from infra.backends.local.stand_in import PORT_NAMES, STAND_IN
+from infra.backends.local.status import SUPERVISOR, process_row, supervisor_row
 from infra.backends.local.supervisor import (
-    Supervised,
     SupervisorAway,
     SupervisorClient,
     render_config,
     start_daemon,
     write_config,
 )
-from infra.backends.plan import STOP_ORDER, job_command, port_names, roles_by_server
+from infra.backends.plan import STOP_ORDER, in_renewal_order, job_command, port_names, roles_by_server
 from infra.backends.topics import PARTITIONS, stack_topics
 from infra.runtime.kafka_admin import ensure_topics
 
-SUPERVISOR = "supervisor"
 _SHUTDOWN_WAIT_S = 60.0
+"""For supervisord to end what it runs: longer than the slowest process may take to stop."""
 _TOPICS_TIMEOUT_S = 30.0
-_RENEW_PAUSE_S = 0.1
+"""For the broker to make them; one that has just started takes seconds."""
 _RUNNING = ("running", "starting", "backoff", "stopping")
-_EXTERNAL = ("REDIS_URL", "KAFKA_BOOTSTRAP_SERVERS", "KAFKA_TOPIC_PREFIX")
-
-
-def port_registry_path() -> Path:
-    return cache_root() / "ports.json"
 
 
 def open_local(stack: str, state_root: Path, report: Report) -> "LocalBackend":
@@ -96,6 +92,7 @@ class LocalBackend(Backend):
         return self.record().spec
 
     def record(self) -> StackRecord:
+        """The record of this stack. Raises BackendError if there is none."""
         record = load_record(self.folder.record)
         if record is None:
             raise BackendError(f"there is no stack {self.stack}: start one with `shardctl up`")
@@ -144,13 +141,27 @@ class LocalBackend(Backend):
         self._write_secrets()
         tools = await self._prepare(user)
         planned = plan_processes(self.record(), self.folder, tools, user.name if user else None)
-        write_config(self.folder, render_config(planned, self.folder, as_root=user is not None))
+        supervised = [as_supervised(process, self.folder) for process in planned]
+        stand_in = ProcessSpec(STAND_IN, ProcessKind.API, launcher_command(STAND_IN, self.folder))
+        write_config(self.folder, render_config([*supervised, stand_in], self.folder, as_root=user is not None))
         if tools.prometheus is not None:
             await self._prepare_prometheus(planned)
-        if running:
-            await self._supervisor.apply_config()
-            if tools.prometheus is not None:
-                await self._supervisor.signal(PROMETHEUS, "HUP")
+        await self._settle_those_that_do_not_run(planned, running=running)
+        if running and tools.prometheus is not None:
+            await self._supervisor.signal(PROMETHEUS, "HUP")
+
+    async def _settle_those_that_do_not_run(self, planned: Sequence[ProcessSpec], *, running: bool) -> None:
+        """They start as planned now; those that run go on as they are until they are renewed."""
+        changed = await self._supervisor.apply_config() if running else frozenset[str]()
+        seen = await self._supervisor.processes() if running else {}
+        for process in planned:
+            if process.name in seen and seen[process.name].pid:
+                continue
+            if is_launched(process):
+                write_launch(process, self.folder)
+            if process.name in changed:
+                await self._supervisor.stop(process.name, wait=True)
+                await self._supervisor.take_configuration(process.name)
 
     def _refuse_unreachable_folder(self, user: ServerUser | None) -> None:
         closed = first_closed_folder(self.folder.root / "data", user) if user else None
@@ -165,7 +176,7 @@ class LocalBackend(Backend):
             record = load_record(self.folder.record) or new_record(self.stack, spec)
             # A running stack's ports are busy because it uses them; a stopped one's may have been taken by a stranger.
             held = {name: port for name, port in record.ports.items() if running or is_free(port)}
-            ports = registry.claim(self.folder.root, port_names(spec), held)
+            ports = registry.claim(self.folder.root, (*port_names(spec), *PORT_NAMES), held)
             save_record(self.folder.record, record.with_spec(spec).with_ports(ports))
 
     def _write_secrets(self) -> None:
@@ -254,22 +265,28 @@ class LocalBackend(Backend):
         await await_processes(wanted, self._supervisor, self.folder, self._report, timeout_s)
         await self._note()
 
-    async def renew(self, name: str, timeout_s: float) -> None:
-        """Reload a running process (SIGHUP): it finishes its requests, keeps its sockets, and starts its new image.
-        Returns when the new image is ready. Raises BackendError, also for a process that does not run."""
-        (process,) = [process for process in await self.plan() if process.name == name]
-        before = await readiness_facts(process)
-        if not before:
-            raise BackendError(f"{name} does not answer, so it cannot be renewed: `shardctl status`")
-        await self._supervisor.signal(name, "HUP")
-        deadline = asyncio.get_running_loop().time() + timeout_s
-        while asyncio.get_running_loop().time() < deadline:
-            await asyncio.sleep(_RENEW_PAUSE_S)
-            now = await readiness_facts(process)
-            if now.get("status") == "ready" and now.get("started_at") != before.get("started_at"):
-                self._report(Step(name, Phase.READY, "renewed"))
-                return
-        raise BackendError(f"{name} was asked to reload and is not ready after {timeout_s:.0f} s")
+    async def outdated(self) -> tuple[str, ...]:
+        if not await self.is_running():
+            return ()
+        changed = await self._supervisor.changed_programs()
+        seen = await self._supervisor.processes()
+        found = []
+        for process in await self.plan():
+            pid = seen[process.name].pid if process.name in seen else None
+            if pid is not None and (process.name in changed or runs_otherwise(process, pid)):
+                found.append(process)
+        return in_renewal_order(found)
+
+    async def renew(self, name: str, timeout_s: float, redirect: Redirect) -> None:
+        await (await self._renewal()).renew(name, timeout_s, redirect)
+        await self._note()
+
+    async def finish_renewal(self, timeout_s: float, redirect: Redirect) -> None:
+        await (await self._renewal()).finish(timeout_s, redirect)
+
+    async def _renewal(self) -> Renewal:
+        planned = {process.name: process for process in await self.plan()}
+        return Renewal(self._supervisor, self.folder, self._report, self.addresses(), planned)
 
     async def _note(self) -> None:
         running = await self._supervisor.processes()
@@ -285,12 +302,7 @@ class LocalBackend(Backend):
     # ---- servers, secrets, jobs ----------------------------------------------------------------------------------
 
     def external_servers(self) -> Mapping[str, str]:
-        """From the environment. Those of our own stacks do not count: `status -o env` exports the same names, and a
-        second stack must not join the first one's Kafka by accident."""
-        named = {name: os.environ[name] for name in _EXTERNAL if os.environ.get(name)}
-        servers = {name: named[name] for name in ("REDIS_URL", "KAFKA_BOOTSTRAP_SERVERS") if name in named}
-        own = {name for name, address in servers.items() if _is_own_port(address)}
-        return {name: value for name, value in named.items() if name not in own}
+        return external_servers()
 
     async def reconcile_roles(self, server: str) -> None:
         """What a server's roles may do, as this release means it: a data directory of an older one is mended here."""
@@ -361,10 +373,11 @@ class LocalBackend(Backend):
     # ---- stop ----------------------------------------------------------------------------------------------------
 
     async def stop(self) -> None:
-        """Everything in order, customers' doors first; then whatever an earlier supervisord left behind."""
+        """Everything in order, customers' doors first; then whatever an earlier supervisord left behind. Raises
+        BackendError."""
         try:
             pid = await self._supervisor.identify()
-            await self._stop_in_order()
+            await self.stop_processes(tuple(await self._supervisor.processes()))
             await self._supervisor.shut_down()
         except SupervisorAway:
             pid = None
@@ -373,13 +386,16 @@ class LocalBackend(Backend):
         if self.exists():
             await self.end_orphans()
 
-    async def _stop_in_order(self) -> None:
-        kinds = {process.name: process.kind for process in await self.plan()}
-        running = [name for name, seen in (await self._supervisor.processes()).items() if seen.state in _RUNNING]
+    async def stop_processes(self, names: Sequence[str]) -> None:
+        if not await self.is_running():
+            return
+        kinds = {process.name: process.kind for process in await self.plan()} | {STAND_IN: ProcessKind.API}
+        seen = await self._supervisor.processes()
+        running = [name for name in names if name in seen and seen[name].state in _RUNNING]
         for stage in STOP_ORDER:
-            names = [name for name in running if kinds.get(name) in stage]
-            await asyncio.gather(*(self._supervisor.stop(name, wait=True) for name in names))
-            for name in names:
+            together = [name for name in running if kinds.get(name) in stage]
+            await asyncio.gather(*(self._supervisor.stop(name, wait=True) for name in together))
+            for name in together:
                 self._report(Step(name, Phase.STOP))
 
     async def end_orphans(self) -> tuple[int, ...]:
@@ -413,43 +429,8 @@ class LocalBackend(Backend):
             seen = await self._supervisor.processes()
         except SupervisorAway:
             supervisor_pid, seen = None, {}
-        planned = await self.plan()
-        rows = await asyncio.to_thread(lambda: [_row(process, seen.get(process.name)) for process in planned])
-        return (_supervisor_row(supervisor_pid), *rows)
-
-
-def _row(process: ProcessSpec, seen: Supervised | None) -> ProcessStatus:
-    running = seen is not None and seen.pid is not None
-    return ProcessStatus(
-        name=process.name,
-        kind=process.kind,
-        cell=process.cell,
-        state=seen.state if seen else "stopped",
-        pid=seen.pid if seen else None,
-        port=process.port if process.port is not None else process.operator_port,
-        operator_port=process.operator_port,
-        uptime_s=max(0.0, seen.now - seen.started_at) if seen and running else None,
-        rss_bytes=tree_memory_bytes(seen.pid) if seen and seen.pid else None,
-        detail=seen.detail if seen and seen.state not in ("running", "stopped") else "",
-    )
-
-
-def _supervisor_row(pid: int | None) -> ProcessStatus:
-    return ProcessStatus(
-        name=SUPERVISOR,
-        kind=ProcessKind.SUPERVISOR,
-        cell=None,
-        state="running" if pid else "stopped",
-        pid=pid,
-        port=None,
-        operator_port=None,
-        uptime_s=uptime_s(pid) if pid else None,
-        rss_bytes=own_memory_bytes(pid) if pid else None,
-    )
-
-
-def _is_own_port(address: str) -> bool:
-    """Is this a port of a stack of ours? `status -o env` exports the very names by which others' servers are given."""
-    parts = urlsplit(address if "//" in address else f"//{address}")
-    with port_registry(port_registry_path()) as registry:
-        return parts.hostname in ("127.0.0.1", "localhost") and registry.is_claimed(parts.port or 0)
+        planned = list(await self.plan())
+        if STAND_IN in seen and seen[STAND_IN].pid:
+            planned.append(ProcessSpec(STAND_IN, ProcessKind.API, ()))
+        rows = await asyncio.to_thread(lambda: [process_row(process, seen.get(process.name)) for process in planned])
+        return (supervisor_row(supervisor_pid), *rows)

@@ -46,7 +46,9 @@ _SPARE_BYTES: Final = 512 * 2**20
 _ARCHIVE_WAIT_S: Final = 30.0
 """For the archive to have what is written: it says how far it is every second."""
 _PAUSE_S: Final = 0.1
+"""Between looks at the archive."""
 REASON_CHARACTERS_MAX: Final = 2_000
+"""As the record of acts keeps it."""
 
 _CLOCK: Final = "select clock_timestamp()"
 _SLOT: Final = "select coalesce(wal_status, 'lost'), active from pg_replication_slots where slot_name = %s"

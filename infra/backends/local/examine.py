@@ -45,7 +45,7 @@ async def examine_machine(folder: StackFolder) -> AsyncIterator[Finding]:
 
 def examine_stack(folder: StackFolder, *, is_running: bool, monitoring: bool) -> tuple[Finding, ...]:
     """Of a stack that exists. `monitoring`: a Prometheus was asked for."""
-    watched = (judge_prometheus(_found_prometheus()),) if monitoring else ()
+    watched = (judge_prometheus(locate_prometheus()),) if monitoring else ()
     if is_running:
         return (_secrets(folder), *watched, good("supervisor", "answers"))
     cause = "the stack is stopped, the machine was restarted, or supervisord was killed"
@@ -120,13 +120,6 @@ async def _jars() -> Finding:
         cause = "a download was cut off, or a file was changed"
         return bad("kafka jars", str(error), cause=cause, fix=f"rm -r {folder} && shardctl up")
     return good("kafka jars", f"{len(jars)} as locked")
-
-
-def _found_prometheus() -> str | None:
-    try:
-        return str(locate_prometheus() or "") or None
-    except BackendError:
-        return None
 
 
 def _secrets(folder: StackFolder) -> Finding:

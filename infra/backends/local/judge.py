@@ -65,9 +65,11 @@ def judge_secrets(pgpass: Path, present: Sequence[Path], readable_by_others: Seq
     return good("secrets", f"{len(present)} files, readable for their owner only")
 
 
-def judge_prometheus(program: str | None) -> Finding:
+def judge_prometheus(program: Path | None) -> Finding:
     """Of a stack that was asked to be watched."""
     if program is None:
-        cause = "the stack was started with --monitoring, and this machine has no Prometheus"
+        cause = (
+            "the stack was started with --monitoring, and this machine has no Prometheus (or PROMETHEUS_BIN names none)"
+        )
         return warning("prometheus", "not found", cause=cause, fix=f"{INSTALL}; then shardctl up")
-    return good("prometheus", program)
+    return good("prometheus", str(program))

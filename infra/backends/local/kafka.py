@@ -75,7 +75,7 @@ def write_properties(properties: Path, text: str, data: Path) -> bool:
 async def prepare_storage(
     *, java: Java, class_path: str, properties: Path, text: str, data: Path, cluster_id: str
 ) -> None:
-    """Write the properties and format the data folder once."""
+    """Write the properties and format the data folder once. Raises BackendError."""
     if not write_properties(properties, text, data):
         return
     command = [

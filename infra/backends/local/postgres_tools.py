@@ -25,6 +25,7 @@ _OUTPUT_CHARACTERS_MAX: Final = 65_536
 """That are kept, the last ones: a damaged backup of thousands of files says the same thousands of times."""
 _PROGRESS_CHARACTERS: Final = 200
 _STOP_S: Final = 10.0
+"""For a tool that was asked to end, before it is killed."""
 
 
 def require_tools(binaries: Path, names: Sequence[str] = TOOLS) -> None:

@@ -8,7 +8,9 @@ import struct
 from collections.abc import Awaitable, Callable
 
 PROBE_TIMEOUT_S = 2.0
+"""Of one probe: on this machine an answer takes milliseconds, and a process that starts has none yet."""
 _ANSWER_BYTES_MAX = 65_536
+"""Of a health document, which has a hundredth of it."""
 
 Probe = Callable[[], Awaitable[bool]]
 

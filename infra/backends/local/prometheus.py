@@ -31,11 +31,8 @@ _TARGETS: Final = "targets.json"
 
 
 def locate_prometheus() -> Path | None:
-    """The program, or None. Raises BackendError if `PROMETHEUS_BIN` names none."""
-    override = os.environ.get("PROMETHEUS_BIN")
-    found = shutil.which(override or "prometheus")
-    if override and found is None:
-        raise BackendError(f"PROMETHEUS_BIN={override} is not a program")
+    """The program, or None: also where `PROMETHEUS_BIN` names none."""
+    found = shutil.which(os.environ.get("PROMETHEUS_BIN") or "prometheus")
     return Path(found) if found else None
 
 

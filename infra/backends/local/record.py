@@ -58,7 +58,7 @@ def _kafka_uuid() -> str:
 
 
 def load_record(path: Path) -> StackRecord | None:
-    """The record, or None if there is no stack here."""
+    """The record, or None if there is no stack here. Raises BackendError."""
     try:
         raw = path.read_bytes()
     except FileNotFoundError:

@@ -24,6 +24,7 @@ from infra.backends.local.prometheus import (
 from infra.backends.local.record import StackRecord, new_record
 from infra.backends.plan import port_names
 from monitoring.render import render
+from monitoring.tables import TABLES
 from tests.support.outside_tools import outside_tool
 
 TOOLS = Tools(Path("/pg/bin"), prometheus=Path("/usr/bin/prometheus"))
@@ -47,6 +48,7 @@ def test_every_process_of_ours_is_a_target_with_its_labels(folder: StackFolder) 
     ours = {process.name: process for process in planned if process.operator_port}
     assert set(targets) == set(ours)
     assert len(ours) == 10
+    assert {row["labels"]["job"] for row in targets.values()} == set(TABLES), "each kind has its table of metrics"
     for name, process in ours.items():
         expected = {"job": process.kind.value, "process": name}
         assert targets[name]["labels"] == expected | ({"cell": process.cell} if process.cell else {})
@@ -76,13 +78,13 @@ def test_a_watched_stack_without_the_program_runs_and_is_told_how_to_get_it(fold
     assert ProcessKind.PROMETHEUS not in {process.kind for process in planned}
     finding = judge_prometheus(None)
     assert INSTALL in str(finding.fix)
-    assert judge_prometheus("/usr/bin/prometheus").detail == "/usr/bin/prometheus"
+    assert judge_prometheus(Path("/usr/bin/prometheus")).detail == "/usr/bin/prometheus"
 
 
-def test_a_named_program_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_named_program_that_is_none_is_as_if_there_were_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PROMETHEUS_BIN", "/no/such/program")
-    with pytest.raises(BackendError, match="PROMETHEUS_BIN"):
-        locate_prometheus()
+    assert locate_prometheus() is None
+    assert "PROMETHEUS_BIN" in str(judge_prometheus(None).cause)
 
 
 def test_a_pace_is_a_number_of_seconds(folder: StackFolder, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 import monitoring
 from monitoring.alerts import GROUPS
+from monitoring.dashboards import DASHBOARDS
 from shardctl.cli import MOUNTS, load
 
 ALERTS: Final = {alert.name: alert for alerts in GROUPS.values() for alert in alerts}
@@ -71,3 +72,8 @@ def test_the_readme_lists_every_alert() -> None:
         for alert in ALERTS.values()
     )
     assert rows in README
+
+
+def test_the_readme_lists_every_dashboard() -> None:
+    for dashboard in DASHBOARDS:
+        assert f"| {dashboard.title} | `{dashboard.uid}.json` | {dashboard.description} |" in README

@@ -39,6 +39,12 @@ async def test_a_stopped_stack_is_stopped_again_without_a_record(
     assert "not recorded" not in capfd.readouterr().err
 
 
+async def test_of_a_stopped_stack_nothing_is_outdated_or_left_to_stop(stopped: LocalBackend) -> None:
+    assert await stopped.outdated() == ()
+    await stopped.stop_processes(("exchange", "router-1"))
+    assert not await stopped.is_running()
+
+
 def test_only_servers_of_others_are_taken_from_the_environment(
     stopped: LocalBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
