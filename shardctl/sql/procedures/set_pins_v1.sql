@@ -32,8 +32,9 @@ begin
         raise exception 'an ownership epoch is not above the last one of its user, or was never drawn'
             using errcode = 'RBC06';
     end if;
-    -- one for all: they change hands in the same moment
-    drawn := draw_ownership_epoch_v1();
+    if p_ownership_epochs is null or array_position(p_ownership_epochs, null) is not null then
+        drawn := draw_ownership_epoch_v1();   -- one for all: they change hands in the same moment
+    end if;
     delete from pins using unnest(p_user_ids, p_cell_ids) as wanted(user_id, cell_id)
     where pins.user_id = wanted.user_id and wanted.cell_id is null;
     with wanted as (
