@@ -11,6 +11,7 @@ import uvloop
 
 from infra.runtime.garbage_collection import freeze_startup_objects
 from infra.runtime.logs import configure_logging
+from infra.runtime.migrator import MigrationPhase
 from infra.runtime.migrator import migrate as apply_migrations
 from infra.runtime.shutdown import Shutdown
 from shardctl.output import print_line
@@ -36,8 +37,11 @@ async def _serve(settings: ControlSettings) -> None:
 
 def migrate(
     dsn: Annotated[str, typer.Option(envvar="CONTROL_OWNER_DSN", help="The control database, as its owner.")],
+    phase: Annotated[MigrationPhase, typer.Option(help="pre: beside running releases; post: when none is left.")] = (
+        MigrationPhase.BOTH
+    ),
 ) -> None:
-    """Bring the control database to this release's schema. Harmless to repeat."""
-    applied = asyncio.run(apply_migrations(dsn, package="shardctl"))
+    """Bring the control database's tables and code to this release. Harmless to repeat."""
+    applied = asyncio.run(apply_migrations(dsn, package="shardctl", phase=phase))
     waiting = f", {len(applied.waiting)} wait until no older release runs" if applied.waiting else ""
     print_line(f"control schema: level {applied.level}, {applied.code}{waiting}")
