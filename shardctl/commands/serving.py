@@ -7,7 +7,6 @@ import asyncio
 from typing import Annotated
 
 import typer
-import uvloop
 
 from infra.runtime.garbage_collection import freeze_startup_objects
 from infra.runtime.logs import configure_logging
@@ -24,8 +23,8 @@ def serve() -> None:
     """The control service of a stack, until SIGTERM. Settings come from the environment (CONTROL_...)."""
     settings = ControlSettings()  # type: ignore[call-arg]  # the environment fills it
     configure_logging(settings.name, settings.log_level, warning_tracebacks=settings.log_warning_tracebacks)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(settings))
+    # Not uvloop: it starts no program as another user, as `initdb` of a new cell must be where we are root.
+    asyncio.run(_serve(settings))
 
 
 async def _serve(settings: ControlSettings) -> None:
