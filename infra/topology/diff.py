@@ -89,9 +89,9 @@ def apply_delta(held: ShardMap, delta: MapDelta) -> ShardMap:
     epoch_of = {} if delta.ownership is None else delta.ownership[1]
     for user_id, number in delta.pins.items():
         at, was_there = _find_pin(high, low, user_id.int)
-        columns = ((high, user_id.int >> 64), (low, user_id.int & _LOW_64), (pin_owners, number))
+        columns = [(high, user_id.int >> 64), (low, user_id.int & _LOW_64), (pin_owners, number)]
         if delta.ownership is not None:
-            columns = (*columns, (pin_epochs, epoch_of[user_id]))
+            columns.append((pin_epochs, epoch_of[user_id]))
         _set_row(columns, at, was_there=was_there, goes=number == UNASSIGNED)
     if len(high) != delta.pin_count or _owners_digest(owners) != delta.owners_digest:
         raise DeltaDoesNotFit("the map that comes out is not the one that was meant")
@@ -230,7 +230,7 @@ def _find_pin(high: "array[int]", low: "array[int]", number: int) -> tuple[int, 
     return at, at < len(high) and high[at] == upper and low[at] == lower
 
 
-def _set_row(columns: tuple[tuple["array[int]", int], ...], at: int, *, was_there: bool, goes: bool) -> None:
+def _set_row(columns: list[tuple["array[int]", int]], at: int, *, was_there: bool, goes: bool) -> None:
     for column, value in columns:
         if goes:
             if was_there:

@@ -475,8 +475,12 @@ async def test_a_pin_that_stays_keeps_its_ownership_epoch_and_one_that_goes_else
 
     def since() -> dict[uuid.UUID, int]:
         with psycopg.connect(control_database.owner_dsn) as owner:
-            pins = dict(owner.execute("select user_id, ownership_epoch from control.pins").fetchall())
-            last = dict(owner.execute("select user_id, ownership_epoch from control.last_pins").fetchall())
+            pins: dict[uuid.UUID, int] = dict(
+                owner.execute("select user_id, ownership_epoch from control.pins").fetchall()
+            )
+            last: dict[uuid.UUID, int] = dict(
+                owner.execute("select user_id, ownership_epoch from control.last_pins").fetchall()
+            )
             assert {user: last[user] for user in pins} == pins
             assert owner.execute("select count(*) from control.buckets where ownership_epoch is null").fetchone() == (
                 0,
