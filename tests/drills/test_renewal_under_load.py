@@ -27,6 +27,7 @@ from infra.backends.addresses import Addresses
 from infra.backends.backend import BackendError
 from infra.backends.checkout import project_root
 from infra.backends.local.backend import LocalBackend
+from infra.backends.local.launching import write_launch
 from infra.backends.local.stand_in import STAND_IN
 from loadtests.client import RouterClient
 from tests.support import raw_http
@@ -217,6 +218,19 @@ async def test_a_router_takes_other_settings_on_its_own_socket(own: Stack) -> No
     assert setting(pid, "ROUTER_ACCESS_LOG__ONE_IN") is None
     assert processes(own)["router-2"]["pid"] == pid
     assert load.failures == []
+
+
+async def test_a_stopped_process_starts_as_planned(own: Stack) -> None:
+    assert own.state_dir is not None
+    backend = catalog.open_backend("", own.name, own.state_dir)
+    assert isinstance(backend, LocalBackend)
+    relay = next(process for process in await backend.plan() if process.name == "cell-1-relay")
+    write_launch(replace(relay, environment={**relay.environment, "CELL_NEW_USER_PROFILE": "retail"}), backend.folder)
+    await backend.stop_processes((relay.name,))
+    await backend.start((relay.name,))
+    await backend.await_ready((relay.name,), 60.0)
+    assert await backend.outdated() == ()
+    assert setting(processes(own)[relay.name]["pid"], "CELL_NEW_USER_PROFILE") == "professional"
 
 
 def test_a_process_that_comes_back_by_itself_has_its_settings(own: Stack) -> None:
