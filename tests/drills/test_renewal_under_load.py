@@ -37,6 +37,8 @@ from tests.support.stack import Stack, fresh_stack
 pytestmark = pytest.mark.anyio
 
 PERIOD_S = 0.05
+UP_LIMIT_S = 600.0
+"""Each process starts twice, one after the other, beside customers: half a minute on a quiet machine."""
 PATIENCE_S = 30.0
 """Of a customer, far beyond the router's own deadline: what matters is whether the answer is right, not when."""
 
@@ -122,7 +124,7 @@ async def customers(stack: Stack) -> AsyncIterator[Customers]:
 async def test_a_change_of_settings_costs_no_request(own: Stack) -> None:
     before = processes(own)
     async with customers(own) as load:
-        await anyio.to_thread.run_sync(lambda: own.must("up", "--risk-profile", "professional"))
+        await anyio.to_thread.run_sync(lambda: own.must("up", "--risk-profile", "professional", timeout_s=UP_LIMIT_S))
     assert load.failures == []
     assert load.answered > 100
     after = processes(own)
@@ -170,7 +172,7 @@ async def test_a_killed_up_is_finished_by_the_next(own: Stack) -> None:
         await eventually(stands_in, within_s=120.0)
         command.send_signal(signal.SIGKILL)
         await command.wait()
-        await anyio.to_thread.run_sync(lambda: own.must("up"))
+        await anyio.to_thread.run_sync(lambda: own.must("up", timeout_s=UP_LIMIT_S))
     assert load.failures == []
     assert STAND_IN not in processes(own)
     for name, row in cell_processes(own).items():
@@ -214,7 +216,9 @@ async def test_a_router_takes_other_settings_on_its_own_socket(own: Stack) -> No
     async with customers(own) as load:
         await replace(renewal, processes={**renewal.processes, router.name: other}).renew(router.name, 60.0, redirect)
         assert setting(pid, "ROUTER_ACCESS_LOG__ONE_IN") == "7"
-        await anyio.to_thread.run_sync(lambda: own.must("up"))  # it runs otherwise than planned, so it is put back
+        await anyio.to_thread.run_sync(
+            lambda: own.must("up", timeout_s=UP_LIMIT_S)
+        )  # it runs otherwise than planned, so it is put back
     assert setting(pid, "ROUTER_ACCESS_LOG__ONE_IN") is None
     assert processes(own)["router-2"]["pid"] == pid
     assert load.failures == []
