@@ -57,8 +57,8 @@ drills: install ## what takes longer: real kills, a day of the market, productio
 	$(BIN)/python -m pytest tests/drills tests/faults
 
 spike: install ## the morning of a meme: seven times the traffic on one symbol, a verdict, a report of who noticed
-	$(BIN)/shardctl up --wait
-	$(BIN)/python -m loadtests spike
+	$(BIN)/shardctl --stack spike up --cells 3 --admission-rate 25 --wait
+	$(BIN)/python -m loadtests spike --stack spike --base-rate 40; code=$$?; $(BIN)/shardctl --stack spike down; exit $$code
 
 ci-tools: ## tools from outside that tests need and that no Python package brings (Debian, as root)
 	@missing=; for tool in curl node go javac promtool; do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \

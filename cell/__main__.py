@@ -1,7 +1,10 @@
-"""`python -m cell serve | work | relay | migrate`: the processes of one cell. Settings come from `CELL_...`."""
+"""`python -m cell serve | work | relay`: the processes of one cell; `migrate | drop-code`: what its database carries.
+Settings come from `CELL_...`."""
 
 import asyncio
 import logging
+from dataclasses import asdict
+from typing import Annotated
 
 import typer
 import uvloop
@@ -12,9 +15,11 @@ from cell.executions.worker import run_worker
 from cell.outbox.relay import run_relay
 from cell.settings import CellSettings
 from infra.runtime.clock import make_clock
-from infra.runtime.database import run_statements
+from infra.runtime.code_installer import RELEASES_MAX
+from infra.runtime.database import run_statements, with_code
 from infra.runtime.garbage_collection import freeze_startup_objects
 from infra.runtime.logs import configure_logging
+from infra.runtime.migrator import MigrationPhase, drop_unused_code
 from infra.runtime.migrator import migrate as migrate_database
 from infra.runtime.operator_api import serving
 from infra.runtime.shutdown import Shutdown
@@ -73,24 +78,44 @@ def relay() -> None:
     uvloop.run(run_relay(_settings("relay")))
 
 
-@cli.command()
-def migrate() -> None:
-    """Bring the schema and the market calendar to this release (needs CELL_POSTGRES__OWNER_DSN)."""
-    settings = _settings("migrate")
+def _owner_dsn(settings: CellSettings) -> str:
     if settings.postgres.owner_dsn is None:
         raise typer.BadParameter("set CELL_POSTGRES__OWNER_DSN: migrations run as the owner, not as the service")
-    applied = asyncio.run(migrate_database(settings.postgres.owner_dsn, package="cell"))
-    sessions = asyncio.run(write_calendar(settings.postgres.owner_dsn, make_clock(settings.clock).now()))
-    asyncio.run(run_statements(settings.postgres.owner_dsn, rehearsal_statements(settings.clock.offset_s)))
-    _log.info(
-        "schema and calendar are current",
-        extra={
-            "level": applied.level,
-            "migrations": applied.migrations,
-            "procedures": applied.procedures,
-            "sessions": sessions,
-        },
-    )
+    return settings.postgres.owner_dsn
+
+
+@cli.command()
+def migrate(
+    phase: Annotated[MigrationPhase, typer.Option(help="pre: beside running releases; post: when none is left.")] = (
+        MigrationPhase.BOTH
+    ),
+) -> None:
+    """Bring the tables, the code and the market calendar to this release (needs CELL_POSTGRES__OWNER_DSN)."""
+    settings = _settings("migrate")
+    owner_dsn = _owner_dsn(settings)
+    applied = asyncio.run(migrate_database(owner_dsn, package="cell", phase=phase))
+    facts: dict[str, object] = asdict(applied)
+    if phase is not MigrationPhase.POST:
+        with_path = with_code(owner_dsn, applied.code, f"{settings.name}-migrate")
+        facts["sessions"] = asyncio.run(write_calendar(with_path, make_clock(settings.clock).now()))
+        asyncio.run(run_statements(owner_dsn, rehearsal_statements(settings.clock.offset_s)))
+    _log.info("tables, code and calendar are current", extra=facts)
+    if applied.waiting and phase is MigrationPhase.BOTH:
+        _log.warning(
+            "migrations wait until no older release runs: then run `python -m cell migrate --phase post`",
+            extra={"waiting": applied.waiting},
+        )
+
+
+@cli.command("drop-code")
+def drop_code(
+    keep: Annotated[int, typer.Option(min=1, max=RELEASES_MAX, help="Releases left, this one among them.")] = 1,
+) -> None:
+    """Drop the code of older releases that no session uses (needs CELL_POSTGRES__OWNER_DSN). Their servers cannot come
+    back to this database without `migrate` of their own."""
+    settings = _settings("migrate")
+    dropped = asyncio.run(drop_unused_code(_owner_dsn(settings), package="cell", keep=keep))
+    _log.info("code of older releases dropped", extra={"dropped": dropped})
 
 
 if __name__ == "__main__":

@@ -22,8 +22,9 @@ from cell.commands.batcher import Batcher, BatcherLimits
 from cell.commands.command import procedures
 from cell.customer_port import CustomerPort
 from cell.ledger.controller import LedgerController
-from cell.metrics import TABLE
+from cell.metrics import COMMANDS
 from cell.operations.controller import OperatorChanges, OperatorReads
+from cell.order_log import OrderLog
 from cell.orders.cancel import cancel_order
 from cell.orders.controllers.history import OrderHistory
 from cell.orders.controllers.operators import OperatorOrders
@@ -33,11 +34,13 @@ from cell.orders.schemas import parse_order_id
 from cell.ownership.guard import RouteGuard
 from cell.positions.controller import PositionController
 from cell.reconciliation.controller import ReconciliationReads, ReconciliationRuns
+from cell.request_figures import AppServerCollector, RequestFigures
+from cell.rollups.controller import RollupReads
 from cell.settings import CellSettings
 from cell.transfers.controllers.customers import ShareTransfers
 from cell.transfers.controllers.operators import TransferDecisions, TransferReads
 from infra.runtime.clock import Clock, SystemClock, TimeOrderedIds, make_clock
-from infra.runtime.database import Pool, answers, make_pool
+from infra.runtime.database import Pool, answers, make_pool, release_is_installed
 from infra.runtime.deadline import OutOfTime
 from infra.runtime.fair_permits import FairPermits
 from infra.runtime.fault_points import FaultPoints
@@ -87,14 +90,18 @@ class CellApp:
 def create_app(settings: CellSettings) -> CellApp:
     """One app server of a cell."""
     clock = make_clock(settings.clock)
-    metrics = Metrics(TABLE)
+    metrics = Metrics(COMMANDS)
     postgres = settings.postgres.model_copy(update={"lock_timeout_ms": settings.held_user_wait_ms})
-    pool = make_pool(postgres, f"{settings.name}-api", shares=_shares(settings))
+    shares = _shares(settings)
+    pool = make_pool(postgres, f"{settings.name}-api", shares=shares)
     # Checks over a whole cell take longer than any customer may wait, and must not take customers' connections; nor
     # all of the operators', who may have to act meanwhile.
     unhurried = settings.postgres.model_copy(update={"statement_timeout_ms": 300_000})
     operator_pool = make_pool(unhurried, f"{settings.name}-operator", size=4, checked=True)
     checks_pool = make_pool(unhurried, f"{settings.name}-checks", size=1, checked=True)
+    figures = RequestFigures()
+    pools = {"customers": pool, "operators": operator_pool, "checks": checks_pool}
+    metrics.registry.register(AppServerCollector(figures, pools, shares))
     batcher = Batcher(
         pool,
         procedures(
@@ -112,6 +119,7 @@ def create_app(settings: CellSettings) -> CellApp:
         ),
         metrics=metrics,
         faults=FaultPoints(),
+        order_log=OrderLog(settings.log_orders_one_in),
     )
     new_id = TimeOrderedIds(clock)
     accounts = Accounts(
@@ -141,12 +149,21 @@ def create_app(settings: CellSettings) -> CellApp:
         cancel=cancel,
         body_max_bytes=settings.body_max_bytes,
         methods=Methods(routes),
+        figures=figures,
     )
 
     async def ready() -> tuple[bool, Mapping[str, object]]:
         is_up = await answers(pool)
-        keys = key_ids({ROUTE_FILE: route_ring, OPERATOR_FILE: operator_ring})
-        return is_up, {"cell": settings.name, "database": is_up, "commands_waiting": batcher.waiting, "keys": keys}
+        has_code = is_up and await release_is_installed(pool, postgres)
+        facts = {
+            "cell": settings.name,
+            "database": is_up,
+            "code": postgres.code,
+            "code_installed": has_code,
+            "commands_waiting": batcher.waiting,
+            "keys": key_ids({ROUTE_FILE: route_ring, OPERATOR_FILE: operator_ring}),
+        }
+        return has_code, facts
 
     operator = create_operator_app(
         metrics=metrics,
@@ -189,6 +206,7 @@ def _operator_routes(
             (OperatorReads, "viewer"),
             (OperatorOrders, "viewer"),
             (TransferReads, "viewer"),
+            (RollupReads, "viewer"),
             (TransferDecisions, "operator"),
             (OperatorChanges, "operator"),
             (ReconciliationReads, "viewer"),

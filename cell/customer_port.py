@@ -7,6 +7,7 @@ Every answer carries `X-Cell` and `X-Request-Id`, whoever made it.
 """
 
 import logging
+import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final
 from urllib.parse import parse_qsl
@@ -14,6 +15,7 @@ from urllib.parse import parse_qsl
 from cell import errors
 from cell.caller import Answer, Caller, idempotency_key
 from cell.ownership.guard import RouteGuard
+from cell.request_figures import RequestFigures
 from infra.runtime import deadline
 from infra.runtime.logs import TRACE_HEADER, bind_request
 from infra.runtime.methods import Methods, as_get
@@ -50,6 +52,7 @@ class CustomerPort:
         cancel: Callable[[Caller, str, str], Awaitable[Answer]],
         body_max_bytes: int,
         methods: Methods,
+        figures: RequestFigures,
     ) -> None:
         self._litestar = litestar
         self._cell_header = (b"x-cell", cell_name.encode())
@@ -58,6 +61,7 @@ class CustomerPort:
         self._cancel = cancel
         self._body_max_bytes = body_max_bytes
         self._methods = methods
+        self._figures = figures
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -75,6 +79,12 @@ class CustomerPort:
     async def _hot(
         self, scope: Message, headers: dict[bytes, bytes], receive: Receive, send: Send, order_id: str | None
     ) -> None:
+        began_s = time.perf_counter()
+        """Place (no `order_id`) or cancel: identify, read, decide, answer.
+
+        Whatever goes wrong is an answer: a Problem its own, anything else 500 with a line in the log. What Litestar's
+        middleware asks of other requests (headers, query) is asked only where it can be wrong.
+        """
         request_id = request_id_of(headers)
         bind_request(request_id, headers.get(TRACE_HEADER, b""))
         out = [self._cell_header, (b"x-request-id", request_id)]
@@ -110,6 +120,8 @@ class CustomerPort:
         out += [(b"content-type", content), (b"content-length", b"%d" % len(answer_body))]
         await send({"type": "http.response.start", "status": status, "headers": out})
         await send({"type": "http.response.body", "body": answer_body, "more_body": False})
+        figures = self._figures.place if order_id is None else self._figures.cancel
+        figures.answered(status, time.perf_counter() - began_s)
 
     async def _body(self, receive: Receive) -> bytes:
         message = await receive()
@@ -124,6 +136,7 @@ class CustomerPort:
         return bytes(body)
 
     async def _cold(self, scope: Message, headers: dict[bytes, bytes], receive: Receive, send: Send) -> None:
+        began_s, status = time.perf_counter(), 0
         request_id = request_id_of(headers)
         bind_request(request_id, headers.get(TRACE_HEADER, b""))
         if headers.get(b"x-request-id") != request_id:
@@ -131,13 +144,17 @@ class CustomerPort:
             scope["headers"] = [*kept, (b"x-request-id", request_id)]
 
         async def send_marked(message: Message) -> None:
+            nonlocal status
             if message["type"] == "http.response.start":
+                status = message["status"]
                 headers = self._methods.truer(message["status"], scope["path"], message["headers"])
                 message["headers"] = [*headers, self._cell_header, (b"x-request-id", request_id)]
             await send(message)
 
         with on_behalf_of(self._guard.user_of(headers.get(b"x-route-token"))):
             await self._litestar(as_get(scope), receive, send_marked)
+        if status:
+            self._figures.other.answered(status, time.perf_counter() - began_s)
 
 
 def _one_spelling(path: str) -> str:

@@ -37,6 +37,7 @@ def is_symbol(value: str) -> bool:
 
 
 def parse_symbol(value: str | UnsetType) -> str:
+    """The symbol as it was sent, if one may be called so. Raises Problem."""
     if value is UNSET:
         raise errors.invalid_field(400, "symbol", "missing")
     if not is_symbol(value):
@@ -45,6 +46,7 @@ def parse_symbol(value: str | UnsetType) -> str:
 
 
 def parse_choice(field: str, value: str | UnsetType, allowed: frozenset[str]) -> str:
+    """The value, if it is one of those allowed. Raises Problem."""
     if value is UNSET:
         raise errors.invalid_field(400, field, "missing")
     if value not in allowed:

@@ -23,8 +23,8 @@ _BEGIN: Final[tuple[LiteralString, ...]] = (
     "set local idle_in_transaction_session_timeout = 0",
     "set local transaction_timeout = 0",
 )
-_TAKE: Final[LiteralString] = "select brokerage.take_leadership_v1(%s)"
-_START_TERM: Final[LiteralString] = "select brokerage.start_term_v1(%s, %s)"
+_TAKE: Final[LiteralString] = "select take_leadership_v1(%s)"
+_START_TERM: Final[LiteralString] = "select start_term_v1(%s, %s)"
 _CHECK: Final[LiteralString] = "select 1"
 _END: Final[LiteralString] = "rollback"
 

@@ -1,10 +1,31 @@
-"""The metrics of a cell's app servers, in one table (the README's list is made from it)."""
+"""The metrics of a cell's app servers, in one table (the README's list is made from it).
+
+`COMMANDS` are the client library's own objects; `REQUESTS`, `LATENCY` and `POOLS` are plain numbers until somebody asks
+(`request_figures.py`).
+"""
+
+from typing import Final
 
 from prometheus_client import Counter, Gauge, Histogram
 
 from infra.runtime.telemetry import Metric
 
-TABLE = (
+REQUESTS: Final = Metric(
+    "cell_requests_total", Counter, "Customers' requests answered, by route and class of status.", ("route", "result")
+)
+LATENCY: Final = Metric(
+    "cell_request_seconds", Histogram, "From a customer's request to its answer; placing promises 0.5 s.", ("route",)
+)
+POOLS: Final = (
+    Metric("cell_pool_connections", Gauge, "Connections to the database, by pool.", ("pool",)),
+    Metric("cell_pool_connections_idle", Gauge, "Of these, not lent.", ("pool",)),
+    Metric("cell_pool_requests_waiting", Gauge, "Requests that wait for a connection.", ("pool",)),
+    Metric("cell_pool_waits_total", Counter, "Requests that had to wait for a connection.", ("pool",)),
+    Metric("cell_pool_wait_seconds_total", Counter, "How long they waited, together.", ("pool",)),
+    Metric("cell_pool_refusals_total", Counter, "Requests that got no connection in time.", ("pool",)),
+    Metric("cell_pool_share_waiting", Gauge, "Requests that wait for their user's share of the connections."),
+)
+COMMANDS: Final = (
     Metric("cell_commands_total", Counter, "Commands answered, by kind and outcome.", ("kind", "outcome")),
     Metric("cell_commands_replayed_total", Counter, "Commands answered from their idempotency key.", ("kind",)),
     Metric("cell_commands_waiting", Gauge, "Commands waiting for a batch in this process."),
@@ -35,3 +56,4 @@ TABLE = (
         ("reason",),
     ),
 )
+TABLE: Final = (REQUESTS, LATENCY, *POOLS, *COMMANDS)

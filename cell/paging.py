@@ -20,7 +20,9 @@ Row = TypeVar("Row")
 View = TypeVar("View")
 
 LIMIT_DEFAULT: Final = 50
+"""Rows of a page if the client says nothing: a screen."""
 LIMIT_MAX: Final = 500
+"""Rows of a page at most: ten milliseconds of one core."""
 VIEWED_AT_ONCE: Final = 32
 """Rows, of 15 to 25 us each: other clients' requests wait for half a millisecond, where a full page takes ten."""
 

@@ -6,6 +6,8 @@ from typing import Literal, Self
 from pydantic import BaseModel, Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from cell.order_log import ONE_IN
+from infra.runtime.release_code import release_code
 from infra.runtime.settings import ClockSettings, KafkaSettings, ListenSettings, PostgresSettings
 
 
@@ -31,6 +33,8 @@ class CellSettings(BaseSettings):
     clock: ClockSettings = ClockSettings()
     log_warning_tracebacks: bool = False
     """Warnings carry a traceback too, as errors always do: for who looks for the reason of one."""
+    log_orders_one_in: int = Field(default=ONE_IN, ge=1)
+    """Of all orders, those that leave a line at each step; 1 while an operator follows one order."""
 
     market_hours: Literal["XNYS", "always"] = "XNYS"
     new_user_profile: Literal["retail", "professional"] = "retail"
@@ -62,9 +66,12 @@ class CellSettings(BaseSettings):
     refresh_token_days: int = Field(default=30, ge=1)
     idempotency_days: int = Field(default=7, ge=7)
     """Kept at least this long, as are ended logins; the worker prunes what is older in small steps."""
+    rollup_days: int = Field(default=8, ge=1)
+    """Minutes are kept so long: the same weekday of last week can be laid beside today."""
 
     @model_validator(mode="after")
-    def _one_clock(self) -> Self:
-        """The database's sessions have this process's clock."""
-        self.postgres = self.postgres.model_copy(update={"clock_offset_s": self.clock.offset_s})
+    def _sessions(self) -> Self:
+        """The database's sessions have this process's clock, and the code of the release whose files it carries."""
+        facts = {"clock_offset_s": self.clock.offset_s, "code": release_code("cell").schema}
+        self.postgres = self.postgres.model_copy(update=facts)
         return self

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any, LiteralString
 
 from infra.runtime.database import Connection
-from infra.runtime.migrator import SqlFile, read_sql
+from infra.runtime.sql_files import SqlFile, read_sql
 
 SAMPLE_ROWS_MAX = 20
 """Enough to see the pattern; the count says how far it goes."""
@@ -24,11 +24,12 @@ _ONE_INSTANT = "set transaction isolation level repeatable read, read only"
 _LIMITS = "select set_config('statement_timeout', '120s', true), set_config('work_mem', '64MB', true)"
 # Every check reads whole tables; on a young table without statistics a nested loop would read them once per row.
 _WHOLE_TABLES = "select set_config('enable_nestloop', 'off', true)"
-_AS_OF = "select brokerage.snapshot_time_v1()"
+_AS_OF = "select snapshot_time_v1()"
+_RECORD: LiteralString = "select record_ledger_checks_v1(%s, %s, %s, %s)"
 _TOTALS: LiteralString = """
 select account, unit, coalesce(sum(amount_micros) filter (where direction = 'debit'), 0)::text,
        coalesce(sum(amount_micros) filter (where direction = 'credit'), 0)::text
-  from brokerage.all_postings group by account, unit order by account, unit
+  from all_postings group by account, unit order by account, unit
 """
 
 
@@ -68,6 +69,15 @@ class TrialBalance:
 def read_checks() -> list[SqlFile]:
     """Every check this release carries."""
     return read_sql("cell", "checks")
+
+
+async def prove_and_record(connection: Connection) -> TrialBalance:
+    """Run every check, and keep what they found for the metrics (`ledger_checks`). Raises what the driver raises."""
+    trial = await run_trial_balance(connection)
+    broken = [check.name for check in trial.checks if check.violations]
+    violations = sum(check.violations for check in trial.checks)
+    await connection.execute(_RECORD, (trial.as_of, len(trial.checks), violations, broken))
+    return trial
 
 
 async def run_trial_balance(connection: Connection, checks: Sequence[SqlFile] | None = None) -> TrialBalance:

@@ -52,6 +52,7 @@ class AdminVerbs:
 
         With `waits_for_replace` a partial cancellation is a replacement that somebody must ask for: what follows it on
         the tape waits. A tape that is here without it gets it as long as none of its orders has come.
+        Raises InvalidField or TapeConflict.
         """
         if not _SYMBOL.fullmatch(symbol):
             raise InvalidField("symbol", f"{symbol!r} is not a symbol")

@@ -280,8 +280,10 @@ class Book:
                 self._steps.take_next(order, now_us)
 
     def _cancel(self, session: str, request: Cancel, now_us: int) -> None:
-        """An unknown or ended order is refused. A tape order first trades what precedes its deletion. On paper the
-        faults may refuse it, or let one more fill come after it. Revisions of earlier fills stay planned.
+        """An unknown or ended order is refused. A tape order first trades what precedes its deletion.
+
+        On paper the faults may refuse the cancel, or let one more fill come after it. Busts and corrections of earlier
+        fills stay planned. The order's session and the one that asked both hear of it.
         """
         order = self.orders.find(request.cl_ord_id)
         if order is None:

@@ -240,7 +240,7 @@ class Market:
     # -- what connections ask (CellVerbs) -------------------------------------------------------------------------
 
     def greet(self, connection: CellConnection, hello: Hello) -> None:
-        """Open the session: acknowledge what the cell has, welcome it, and send what it lacks."""
+        """Open the session: acknowledge what the cell has, welcome it, and send what it lacks. Raises BadFrame."""
         if not _SESSION.fullmatch(hello.session):
             raise BadFrame("hello names no session")
         now_us = self._now_us()

@@ -35,6 +35,7 @@ PX_MAX: Final = 10**12
 CASH_MAX: Final = 10**16
 """Micro-dollars of an order by amount; with it every product fits what SQLite and JSON carry exactly."""
 MICROS: Final = 1_000_000
+"""In a share or a dollar."""
 USED_UP: Final = "the amount is used up"
 """The reason of the fill after which the rest of an amount buys no micro-share."""
 

@@ -18,6 +18,7 @@ from exchange.errors import BadFrame
 FRAME_BYTES_MAX: Final = 1 << 20
 """No message of the protocol comes near 1 MiB; a length beyond it is a peer that speaks something else."""
 LENGTH_BYTES: Final = 4
+"""Before each frame, big-endian."""
 
 Name = Annotated[str, msgspec.Meta(max_length=128)]
 Sequence = Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]

@@ -1,4 +1,4 @@
-"""The load tests' command line: `python -m loadtests demo | replay | accounts | spike | bench | generate-tape`.
+"""The load tests' command line, `python -m loadtests`: demo, replay, accounts, spike, verdict, bench, generate-tape.
 
 Exit codes: 0 right, 1 a difference or a refusal, 2 usage, 3 not reachable, 10 a load test whose generator lagged.
 """
@@ -31,6 +31,7 @@ app = typer.Typer(
 app.add_typer(bench.app, name="bench")
 app.command()(load.accounts)
 app.command()(load.spike)
+app.command()(load.verdict)
 
 
 @app.command()

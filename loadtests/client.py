@@ -118,7 +118,7 @@ class RouterClient:
             await self._session.close()
 
     async def must_answer(self, within_s: float = 10.0) -> None:
-        """Find out early that nobody is there; a router that is just starting is waited for."""
+        """Find out early that nobody is there; a router that is just starting is waited for. Raises RouterSilent."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + within_s
         while True:
@@ -141,7 +141,12 @@ class RouterClient:
         query: Mapping[str, str] | None = None,
         if_match: str | None = None,
     ) -> Answer:
-        """One call, sent again while that is safe and sensible. Returns whatever status came last."""
+        """One call, sent again while that is safe and sensible: after 429 and 503, and after a broken connection if the
+        request is repeatable (a key, or GET). Pauses double and are spread, and never end before `Retry-After`.
+
+        At the limits of attempts or time the last answer is returned, whatever its status. Raises Unanswered if there
+        was none: the outcome is unknown.
+        """
         headers = {"Accept": "application/json"}
         if token is not None:
             headers["Authorization"] = f"Bearer {token}"
@@ -222,6 +227,7 @@ class RouterClient:
         key: str | None = None,
         query: Mapping[str, str] | None = None,
     ) -> Answer:
+        """Raises UnexpectedAnswer."""
         answer = await self.call(method, path, token=token, body=body, key=key, query=query)
         if answer.status not in statuses:
             raise UnexpectedAnswer(method, path, answer)
@@ -274,6 +280,7 @@ class Customer:
         query: Mapping[str, str] | None = None,
         if_match: str | None = None,
     ) -> Answer:
+        """Raises UnexpectedAnswer."""
         token = self.access_token
         answer = await self.router.call(method, path, token=token, body=body, key=key, query=query, if_match=if_match)
         if answer.status == 401 and answer.code == "TOKEN_EXPIRED":
@@ -310,7 +317,7 @@ class Customer:
         return await self.call(statuses, "POST", "/v1/orders", body=order, key=key or new_key())
 
     async def cancel(self, order_id: str, *, key: str | None = None) -> Answer:
-        """202 pending_cancel, 200 ended at once, or 409 when it had ended before."""
+        """202 pending_cancel, 200 ended at once, or 409 when it had ended before. Raises UnexpectedAnswer."""
         answer = await self.call({200, 202, 409}, "DELETE", f"/v1/orders/{order_id}", key=key or new_key())
         if answer.status == 409 and answer.code != "ORDER_NOT_OPEN":
             raise UnexpectedAnswer("DELETE", f"/v1/orders/{order_id}", answer)

@@ -17,7 +17,9 @@ from typing import Any
 import msgspec
 
 COMMAND_S_MAX = 60.0
+"""Of one `shardctl` command: the slowest of them takes seconds."""
 EVENTS_S_MAX = 180.0
+"""`shardctl events count` reads the topics from their beginning, several times."""
 # Each command is a Python process of its own: more at once only makes all of them slower on a small machine.
 AT_ONCE = 2
 USERS_PER_COMMAND = 100
@@ -81,6 +83,7 @@ class OperatorView:
         return out.decode("utf-8", "replace")
 
     async def json(self, *arguments: str, codes: tuple[int, ...] = (0,), limit_s: float = COMMAND_S_MAX) -> Any:
+        """Raises OperatorRefused."""
         text = await self.run(*arguments, "--json", codes=codes, limit_s=limit_s)
         try:
             return msgspec.json.decode(text)
@@ -100,6 +103,10 @@ class OperatorView:
 
     async def environment(self) -> dict[str, str]:
         return parse_environment(await self.run("status", "-o", "env"))
+
+    async def admission_rate(self) -> float:
+        """Orders a second that each cell admits, through all routers; 0: not capped."""
+        return float((await self.json("status")).get("admission_rate", 0.0))
 
     async def cells(self) -> list[str]:
         """Names of all cells that can own users, in order."""
@@ -132,7 +139,7 @@ def parse_environment(text: str) -> dict[str, str]:
 
 
 async def router_address(given: str | None, view: OperatorView, environ: Mapping[str, str] = os.environ) -> str:
-    """--router, else ROUTER_URL, else what shardctl says."""
+    """--router, else ROUTER_URL, else what shardctl says. Raises OperatorRefused."""
     if given:
         return given
     if environ.get("ROUTER_URL"):

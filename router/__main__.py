@@ -7,6 +7,7 @@ whoever waits, and ends.
 
 import asyncio
 import os
+import shlex
 import signal
 import sys
 import threading
@@ -38,7 +39,7 @@ def serve() -> None:
     configure_logging(settings.name, warning_tracebacks=settings.log_warning_tracebacks)
     listener_fd = uvloop.run(_serve(settings))
     if listener_fd is not None:
-        _exec_next_image(listener_fd)
+        _exec_next_image(listener_fd, settings.reload_command)
 
 
 class _ShutdownOrReload(Shutdown):
@@ -84,10 +85,11 @@ async def _keep_signals() -> None:
     await asyncio.sleep(0.01)  # the loop's handlers run for signals that had come before the mask
 
 
-def _exec_next_image(listener_fd: int) -> None:
+def _exec_next_image(listener_fd: int, reload_command: str) -> None:
     os.set_inheritable(listener_fd, True)
     os.environ["ROUTER_LISTEN_FD"] = str(listener_fd)
-    os.execv(sys.executable, [sys.executable, "-m", "router", "serve"])
+    command = shlex.split(reload_command) or [sys.executable, "-m", "router", "serve"]
+    os.execvp(command[0], command)
 
 
 if __name__ == "__main__":

@@ -96,17 +96,20 @@ class Router:
         self.pool: Pool = make_pool(
             PostgresSettings(
                 dsn=settings.control.dsn,
+                code=settings.control.code,
                 pool_max=settings.control.pool_max,
                 connect_timeout_s=settings.control.timeout_s,
                 clock_offset_s=settings.clock.offset_s,
             ),
             settings.name,
         )
-        self.fleet = Fleet(settings.upstream)
+        self.fleet = Fleet(settings.upstream, settings.admission)
         self.holding = Holding(settings.hold, now)
         self.watcher = MapWatcher(
             redis_source=RedisMapSource(self.redis),
-            control_source=ControlMapSource(settings.control.dsn, connect_timeout_s=settings.control.timeout_s),
+            control_source=ControlMapSource(
+                settings.control.dsn, connect_timeout_s=settings.control.timeout_s, code=settings.control.code
+            ),
             file_source=FileMapSource(settings.map_file),
             clock=clock,
             poll_s=settings.map_poll_s,

@@ -18,6 +18,7 @@ from router.errors import RETRY_AFTER_S, CellUnavailable, OutcomeUnknown, Router
 from router.fleet import Upstream
 from router.headers import write_request
 from router.identify import Route, Routes
+from router.kinds import Kind
 from router.misroute import Misroutes
 from router.upstream import UpstreamConnection
 
@@ -131,7 +132,7 @@ class CellCalls:
         loop = asyncio.get_running_loop()
         try:
             left_s = budget_s(until_s, loop.time())
-            connection = await cell.take_in_time(left_s, cell.bulkhead.identity, whom, fresh=fresh)
+            connection = await cell.take_in_time(left_s, Kind.IDENTITY, whom, fresh=fresh)
         except RouterRefusal:
             if fresh:
                 raise OutcomeUnknown("the cell stopped answering; ask again") from None

@@ -17,12 +17,14 @@ from infra.runtime.fair_permits import FairPermits
 from infra.runtime.telemetry import LATENCY_BUCKETS_S
 from infra.topology.identifiers import CellId
 from infra.topology.shard_map import ShardMap
+from router.admission import NO_CAP, Admission
 from router.breaker import Breaker
 from router.bulkhead import Bulkhead
 from router.destination import CellDestination, Destination, ServiceDestination, ServiceName, label_of
 from router.errors import CellOverloaded, CellUnavailable
+from router.kinds import Kind
 from router.rendezvous import weigh
-from router.settings import UpstreamSettings
+from router.settings import AdmissionSettings, UpstreamSettings
 from router.ticking import ticks
 from router.upstream import UpstreamConnection, UpstreamServer
 
@@ -57,6 +59,7 @@ class Upstream:
     __slots__ = (
         "_every_server",
         "_settings",
+        "admission",
         "bulkhead",
         "destination",
         "figures",
@@ -67,10 +70,13 @@ class Upstream:
         "tunnels",
     )
 
-    def __init__(self, destination: Destination, urls: Iterable[str], settings: UpstreamSettings) -> None:
+    def __init__(
+        self, destination: Destination, urls: Iterable[str], settings: UpstreamSettings, admission: AdmissionSettings
+    ) -> None:
         self.destination = destination
         self.label = label_of(destination)
         self._settings = settings
+        self.admission = Admission(admission)
         self.bulkhead = Bulkhead(settings)
         self.figures = Figures()
         self.slow_answers = 0
@@ -109,7 +115,7 @@ class Upstream:
         self._every_server.add(server)
         return server
 
-    def take_ready(self, now_s: float, permits: FairPermits, whom: int) -> UpstreamConnection | None:
+    def take_ready(self, now_s: float, kind: Kind, whom: int) -> UpstreamConnection | None:
         """The usual case without waiting: a permit and an idle connection to the user's server. None: whatever it is,
         `take_in_time` finds out."""
         servers = self.servers
@@ -122,6 +128,7 @@ class Upstream:
             if healthy is None:
                 return None
             server = healthy
+        permits = self.bulkhead.permits[kind]
         if not permits.try_acquire(whom):
             return None
         connection = server.take_idle(now_s)
@@ -148,22 +155,21 @@ class Upstream:
             self.servers, key=lambda server: (server.breaker.failures_in_a_row > 0, -weigh(whom, server.seed))
         )
 
-    async def take_in_time(
-        self, within_s: float, permits: FairPermits, whom: int, *, fresh: bool = False
-    ) -> UpstreamConnection:
+    async def take_in_time(self, within_s: float, kind: Kind, whom: int, *, fresh: bool = False) -> UpstreamConnection:
         """Wait for a permit, then connect if need be. Raises `CellUnavailable`, `CellOverloaded` or `TooManyRequests`;
         nothing was sent."""
         if within_s > 0:
             with suppress(TimeoutError):
                 async with asyncio.timeout(within_s):
-                    return await self._take(permits, whom, fresh=fresh)
+                    return await self._take(kind, whom, fresh=fresh)
         raise CellOverloaded("there was no time left to ask the cell; nothing was done")
 
-    async def _take(self, permits: FairPermits, whom: int, *, fresh: bool) -> UpstreamConnection:
+    async def _take(self, kind: Kind, whom: int, *, fresh: bool) -> UpstreamConnection:
         loop = asyncio.get_running_loop()
         if not self.is_reachable(loop.time()):
             raise CellUnavailable("the cell that serves this user does not answer")
-        await self.bulkhead.acquire(permits, whom)
+        await self.bulkhead.acquire(kind, whom)
+        permits = self.bulkhead.permits[kind]
         try:
             connection = await self._take_connection(loop, whom, fresh=fresh)
         except BaseException:
@@ -240,8 +246,10 @@ class Upstream:
 class Fleet:
     """All destinations, and the one sweep that keeps their deadlines."""
 
-    def __init__(self, settings: UpstreamSettings) -> None:
+    def __init__(self, settings: UpstreamSettings, admission: AdmissionSettings = NO_CAP) -> None:
+        """`admission` is of each cell; a service beside them has no stated rate."""
         self._settings = settings
+        self._admission = admission
         self._upstreams: dict[Destination, Upstream] = {}
         self._sweeper: asyncio.Task[None] | None = None
 
@@ -258,7 +266,8 @@ class Fleet:
     def _set_addresses(self, destination: Destination, urls: Iterable[str]) -> Upstream:
         known = self._upstreams.get(destination)
         if known is None:
-            known = self._upstreams[destination] = Upstream(destination, urls, self._settings)
+            admission = self._admission if isinstance(destination, CellDestination) else NO_CAP
+            known = self._upstreams[destination] = Upstream(destination, urls, self._settings, admission)
         else:
             known.set_addresses(urls)
         return known

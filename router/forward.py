@@ -10,21 +10,19 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Final
 
-from infra.runtime.fair_permits import FairPermits
 from router.answer import write_answer_head
 from router.budget import budget_ms
 from router.cell_exchange import CellExchange
-from router.errors import RouterRefusal
+from router.errors import CellOverloaded, RouterRefusal
 from router.exchange import Client
-from router.fleet import Upstream
 from router.headers import write_request
 from router.hold import Waiter, read_halted
+from router.kinds import Kind, kind_of
 from router.request import Request
 from router.services import Services
 from router.upstream import UpstreamConnection
 
 _SAFE: Final = frozenset({b"GET", b"HEAD", b"OPTIONS"})
-_PREVIEW: Final = b"/v1/orders/preview"  # asks only, though it is a POST
 _STREAM_STALL_S: Final = 30.0
 """Without a piece of a streamed answer passed on: longer than a cell pauses or a phone's network changes; then whoever
 is to blame, cell or client, is let go."""
@@ -38,6 +36,7 @@ class Forwarding(CellExchange):
 
     # What most requests never change stays with the class: one is made for every request.
     connection: UpstreamConnection | None = None
+    kind = Kind.READ
     streaming = False
     waiter: Waiter | None = None
     unanswered = False
@@ -61,20 +60,21 @@ class Forwarding(CellExchange):
     # To the cell.
 
     def forward(self, now_s: float) -> None:
-        route, lines = self.route, self.services.holding.queues
-        if lines and route.user_id in lines and self.request.method not in _SAFE:
+        """Admitted once, at the first cell: what was let in is not shed by another cell's rate after a 421."""
+        route, lines, request = self.route, self.services.holding.queues, self.request
+        self.kind = kind = kind_of(request.method, request.target)
+        whom = route.user_id.int
+        if not route.cell.admission.admits(kind, whom, now_s):
+            self.refuse(CellOverloaded("the cell gets as many requests of this kind as it may have; nothing was done"))
+            return
+        if lines and route.user_id in lines and request.method not in _SAFE:
             self._hold()
             return
-        connection = route.cell.take_ready(now_s, self.permits_for(route.cell), route.user_id.int)
+        connection = route.cell.take_ready(now_s, kind, whom)
         if connection is None:
             self._slow_path(self, None)
         else:
             self.send(connection, now_s)
-
-    def permits_for(self, cell: Upstream) -> FairPermits:
-        """Reads and writes have permits of their own."""
-        bulkhead, request = cell.bulkhead, self.request
-        return bulkhead.reads if request.method in _SAFE or request.target == _PREVIEW else bulkhead.writes
 
     def _hold(self) -> None:
         """Earlier writes of the user are held, so this one waits behind them."""

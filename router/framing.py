@@ -153,6 +153,7 @@ class RequestParser:
             self._request.target += piece
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        """A header of the head, or a trailer, which may not pass for one. Raises RequestMalformed."""
         name = name.lower()
         if self.in_head:
             take_header(self._request, name, value.rstrip(b" \t"))

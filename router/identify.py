@@ -128,7 +128,7 @@ class Routes:
             del self._routes[authorization]
 
     def to_owner(self, user_id: UUID) -> Route:
-        """A route by the newest map."""
+        """A route by the newest map. Raises CellUnavailable."""
         shard_map = self._current_map()
         if shard_map is None:
             raise CellUnavailable("this router has no shard map yet")
@@ -138,7 +138,7 @@ class Routes:
         return self.to_cell(user_id, cell.cell_id)
 
     def to_cell(self, user_id: UUID, cell_id: CellId) -> Route:
-        """A route to a given cell; the cell itself decides whether the user is its own."""
+        """A route to a given cell; the cell itself decides whether the user is its own. Raises CellUnavailable."""
         shard_map = self._current_map()
         if shard_map is None or shard_map.cell(cell_id) is None:
             raise CellUnavailable("no cell serves this user at the moment")

@@ -12,6 +12,7 @@ from prometheus_client.registry import Collector
 from infra.runtime.map_watcher import MapWatch
 from infra.runtime.telemetry import LATENCY_BUCKETS_S, Metric
 from router.fleet import Upstream
+from router.kinds import CUSTOMERS, Kind
 
 _LATENCY: Final = Metric(
     "router_request_seconds", Histogram, "From the whole request to the answer passed on", ("cell",)
@@ -22,7 +23,20 @@ TABLE: Final = (
     _LATENCY,
     Metric("router_requests_in_flight", Gauge, "Requests inside a cell", ("cell",)),
     Metric("router_requests_queued", Gauge, "Requests waiting for a permit of a cell", ("cell",)),
-    Metric("router_requests_shed_total", Counter, "Requests for which a cell had no permit in time", ("cell",)),
+    Metric("router_requests_admitted_total", Counter, "Customers' requests within the cell's rate", ("cell", "kind")),
+    Metric(
+        "router_requests_shed_total",
+        Counter,
+        "503 before a cell was asked, by reason: rate (above the cell's), queue (no permit in time)",
+        ("cell", "kind", "reason"),
+    ),
+    Metric(
+        "router_admission_cap_per_second",
+        Gauge,
+        "What this router lets into a cell; no sample without a stated rate",
+        ("cell", "kind"),
+    ),
+    Metric("router_admission_tokens", Gauge, "What of it is there at once; half is for the quiet", ("cell", "kind")),
     Metric(
         "router_requests_over_share_total", Counter, "Requests whose customer had the whole share of one", ("cell",)
     ),
@@ -112,7 +126,6 @@ class RouterCollector(Collector):
             ("router_requests_in_flight", cell.bulkhead.in_flight),
             ("router_tunnels", cell.tunnels),
             ("router_requests_queued", cell.bulkhead.queued),
-            ("router_requests_shed_total", cell.bulkhead.shed),
             ("router_requests_over_share_total", cell.bulkhead.over_share),
             ("router_slow_answers", cell.slow_answers),
             ("router_connections_broken_total", figures.broken),
@@ -122,9 +135,22 @@ class RouterCollector(Collector):
             ("router_breaker_trips_total", sum(server.breaker.trips for server in cell.servers)),
         ):
             by_name[name].add_metric(label, value)
+        _add_admission(by_name, label, cell, now_s)
 
 
 _PlainFamily = CounterMetricFamily | GaugeMetricFamily
+
+
+def _add_admission(by_name: dict[str, _PlainFamily], label: list[str], cell: Upstream, now_s: float) -> None:
+    for kind in Kind:
+        row = [*label, kind.label]
+        by_name["router_requests_shed_total"].add_metric([*row, "queue"], cell.bulkhead.shed[kind])
+        if kind in CUSTOMERS:
+            by_name["router_requests_admitted_total"].add_metric(row, cell.admission.admitted[kind])
+            by_name["router_requests_shed_total"].add_metric([*row, "rate"], cell.admission.shed[kind])
+    for kind, rate in zip(CUSTOMERS, cell.admission.rates, strict=False):
+        by_name["router_admission_cap_per_second"].add_metric([*label, kind.label], rate.per_s)
+        by_name["router_admission_tokens"].add_metric([*label, kind.label], rate.tokens(now_s))
 
 
 def _plain_family(row: Metric) -> _PlainFamily:

@@ -16,15 +16,15 @@ import psycopg_pool
 from infra.runtime.database import Pool
 from router.errors import ControlUnavailable
 
-_CLAIM: Final = "select outcome, email_hash, user_id, cell_id from control.claim_email_v1(%s, %s, %s, %s, %s)"
-_ACTIVATE: Final = "select control.activate_email_claim_v1(%s, %s)"
-_FREE: Final = "select control.free_email_claim_v1(%s, %s, make_interval(secs => %s))"
-_FIND: Final = "select user_id, cell_id, state from control.find_email_claim_v1(%s)"
+_CLAIM: Final = "select outcome, email_hash, user_id, cell_id from claim_email_v1(%s, %s, %s, %s, %s)"
+_ACTIVATE: Final = "select activate_email_claim_v1(%s, %s)"
+_FREE: Final = "select free_email_claim_v1(%s, %s, make_interval(secs => %s))"
+_FIND: Final = "select user_id, cell_id, state from find_email_claim_v1(%s)"
 _PENDING: Final = (
-    "select email_hash, user_id, cell_id, age_s from control.pending_email_claims_v1(make_interval(secs => %s), %s)"
+    "select email_hash, user_id, cell_id, age_s from pending_email_claims_v1(make_interval(secs => %s), %s)"
 )
-_REVOCATIONS: Final = "select user_id, not_before_s from control.read_revocations_v1()"
-_LOADS: Final = "select cell_id, users from control.cell_loads_v1()"
+_REVOCATIONS: Final = "select user_id, not_before_s from read_revocations_v1()"
+_LOADS: Final = "select cell_id, users from cell_loads_v1()"
 
 _UNAVAILABLE: Final = "sign-up and login by email are not possible at the moment"
 

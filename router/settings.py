@@ -13,6 +13,9 @@ class ControlSettings(BaseModel):
     """The control database: sign-up, login by email, and a source of the map. Known users never wait for it."""
 
     dsn: str
+    code: str | None = None
+    """Schema of this release's control routines, which the router calls and does not carry: who starts it says so.
+    None: the DSN's own options say it."""
     pool_max: int = Field(default=4, ge=1, le=32)
     """Connections. Sign-ups and logins wait for the cell's password hash; here each takes milliseconds."""
     timeout_s: float = Field(default=2.0, gt=0)
@@ -23,23 +26,30 @@ class UpstreamSettings(BaseModel):
     """How the router treats one cell, so that a sick one costs nobody else anything."""
 
     in_flight_max: int = Field(default=256, ge=1)
-    """Requests inside one cell at once, reads and writes each: its batcher gains nothing from more, and a hung cell
+    """Requests inside one cell at once, of each kind (`kinds.py`): its batcher gains nothing from more, and a hung cell
     holds no more than these."""
     user_in_flight_max: int = Field(default=16, ge=1)
-    """Of them one customer's, reads and writes each: many times their rate, as a request takes milliseconds; more would
-    only wait in the cell instead of here. It takes sixteen customers who do their utmost to fill a cell's places."""
+    """Of them one customer's, of each kind: many times their rate, as a request takes milliseconds; more would
+    only wait in the cell instead of here. It takes sixteen customers who do their utmost to take a cell's permits."""
     queue_max: int = Field(default=512, ge=0)
     """Requests of one kind waiting for a place; beyond that the cell is overloaded and waiting only makes the answer
     late. Customers are served round robin, and when the queue is full the longest of them loses its newest."""
     user_queue_max: int = Field(default=256, ge=0)
-    """Of them one customer's: with their share under way about what a cell can do for one in `queue_wait_s`."""
+    """Of them one customer's: with their share under way about what a cell can do for one in `share_wait_s`."""
     identity_in_flight_max: int = Field(default=64, ge=1)
     """Sign-ups, logins and refreshes inside one cell at once: it hashes two passwords at a time, the others wait."""
     slow_answers_max: int = Field(default=256, ge=0)
     """Large answers of one cell whose readers are slow, which take no permit any more: what they have not taken lies in
     the cell's memory, about a megabyte each at most."""
-    queue_wait_s: float = Field(default=1.0, gt=0)
-    """Then 503: a cell that is behind by a second gains nothing from requests that have waited longer."""
+    queue_wait_s: float = Field(default=0.1, gt=0)
+    """For a full cell, when nobody waited for it within that time; then 503. A burst of the size of its permits drains
+    in a tenth of a second; and whoever is refused shall know within it."""
+    queue_target_s: float = Field(default=0.02, gt=0)
+    """For a full cell, when somebody always waited: a standing queue makes every answer late and none sooner. As long
+    as a few calls of a batcher take."""
+    share_wait_s: float = Field(default=1.0, gt=0)
+    """For one's own other requests, which costs the cell nothing; and a login for a password hash, which takes some
+    fifty milliseconds and has others before it."""
     connect_timeout_s: float = Field(default=1.0, gt=0)
     """Same machine room: a connection takes a millisecond; the rest is for a busy machine."""
     deadline_s: float = Field(default=8.0, ge=0.2)
@@ -56,6 +66,17 @@ class UpstreamSettings(BaseModel):
     """In a row, of one server: fewer could be one restart under a handful of requests."""
     breaker_open_s: float = Field(default=1.0, gt=0)
     """Then one request tries: a server that came back serves again within about a second."""
+
+
+class AdmissionSettings(BaseModel):
+    """How much this router lets into each cell. With n routers each has the n-th part of what a cell is to get."""
+
+    orders_per_s: float | None = Field(default=None, gt=0)
+    """Orders and replacements a second into one cell; the rest gets 503 with Retry-After at once. Somewhat below what a
+    cell places in time, measured (`python -m loadtests bench orders`); None: as many as its permits allow."""
+    others_times: float = Field(default=10.0, ge=1)
+    """So many times as many cancels and reads of own orders may come, and as many other reads, and other writes. A read
+    costs a cell a part of what an order does, and after each order its customer looks a few times."""
 
 
 class HoldSettings(BaseModel):
@@ -144,6 +165,7 @@ class RouterSettings(BaseSettings):
     map_file: Path
     keys_dir: Path
     upstream: UpstreamSettings = UpstreamSettings()
+    admission: AdmissionSettings = AdmissionSettings()
     edge: EdgeSettings = EdgeSettings()
     hold: HoldSettings = HoldSettings()
     limits: LimitSettings = LimitSettings()
@@ -161,5 +183,8 @@ class RouterSettings(BaseSettings):
     drain_notice_s: float = Field(default=0.0, ge=0)
     """How long to go on accepting while already not ready. Where a balancer probes readiness: its interval, so that
     it has gone elsewhere before the socket closes."""
+    reload_command: str = ""
+    """What becomes the next image at SIGHUP, as a shell would write it; empty: the same program with the same settings.
+    Whoever started this image may have other settings for the next one."""
     listen_fd: int | None = None
     """The listening socket of the process image before this one (a reload); never set by hand."""

@@ -74,8 +74,8 @@ class SlowPath:
                     await forwarding.waiter.wait()
                     self._follow_map(forwarding)
                     cell = forwarding.route.cell
-                permits, whom = forwarding.permits_for(cell), forwarding.route.user_id.int
-                connection = await cell.take_in_time(forwarding.budget_s, permits, whom, fresh=resent)
+                whom = forwarding.route.user_id.int
+                connection = await cell.take_in_time(forwarding.budget_s, forwarding.kind, whom, fresh=resent)
                 why = await forwarding.ask(connection)
             if forwarding.streaming:
                 return

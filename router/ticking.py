@@ -32,13 +32,14 @@ async def ticks(every_s: Callable[[], float]) -> AsyncGenerator[float, None]:
 
 @asynccontextmanager
 async def time_limit(limit_s: float) -> AsyncGenerator[None, None]:
-    """`asyncio.timeout`, but whoever stood still until long after it has as much time once more."""
+    """`asyncio.timeout`, but whoever stood still until long after it has as much time once more: a limit of a few
+    milliseconds is not the process's own pause (a collection of garbage) times a queue of those who did nothing."""
     loop = asyncio.get_running_loop()
     timer: asyncio.TimerHandle
 
     def judge(due_s: float) -> None:
         nonlocal timer
-        if loop.time() - due_s > STANDSTILL_S:
+        if loop.time() - due_s > min(STANDSTILL_S, limit_s):
             timer = loop.call_later(limit_s, limit.reschedule, 0.0)
         else:
             limit.reschedule(0.0)

@@ -22,6 +22,7 @@ _BUFFERED_BYTES_MAX: Final = 262_144
 _ANSWER_HEAD_BYTES_MAX: Final = 65_536
 """Bytes read without the end of a head: four times what the router takes from a client. More is no answer."""
 _STATUS_MAX: Final = 599
+"""The highest status of HTTP; what says more is no answer (RFC 9110, 15)."""
 _READ_BY_US: Final = frozenset({421, 429, 503})  # the router may act on them instead (`slow_path.py`)
 
 

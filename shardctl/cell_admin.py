@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from infra.backends.local.backend import LocalBackend
+from infra.backends.backend import Backend
 from infra.runtime.http_client import HttpAnswer, HttpClient, OutcomeUnknown, PeerUnreachable
 from infra.security.keys import OPERATOR_FILE, load_key_ring
 from infra.security.operator_token import sign_operator_token
@@ -75,17 +75,17 @@ def _decoded(cell: str, answer: HttpAnswer) -> dict[str, Any]:
     return document
 
 
-def operator_token(backend: LocalBackend) -> str:
+def operator_token(backend: Backend) -> str:
     """A short-lived token for the person at this terminal."""
-    ring = load_key_ring(backend.folder.keys / OPERATOR_FILE)
+    ring = load_key_ring(backend.keys_folder / OPERATOR_FILE)
     expires_at_s = int(stack_clock(backend).epoch_s()) + TOKEN_LIFETIME_S
     return sign_operator_token(ring, subject=actor(), role="operator", expires_at_s=expires_at_s)
 
 
 @asynccontextmanager
-async def open_cell_admin(backend: LocalBackend) -> AsyncIterator[CellAdmin]:
+async def open_cell_admin(backend: Backend) -> AsyncIterator[CellAdmin]:
     """A client of all cells of this stack. Raises BackendError without a stack, KeyFileInvalid."""
     addresses = backend.addresses()
-    urls = {cell.name: addresses.operator_urls(cell) for cell in addresses.record.spec.cells}
+    urls = {cell.name: addresses.operator_urls(cell) for cell in addresses.spec.cells}
     async with HttpClient(connections_per_host=4) as http:
         yield CellAdmin(http, urls, operator_token(backend))

@@ -43,6 +43,7 @@ MOUNTS: Final = (
         "Examine machine and stack; each finding names the command that mends it. Exit code 1: something is wrong.",
     ),
     Mount("cells", "cells", "app", "Cells: list, add, cordon, inspect, reconcile, archive."),
+    Mount("backup", "backups", "app", "Backups: create, list, verify, restore, rehearse, prune."),
     Mount("routers", "routers", "app", "Routers: the map that each serves, and a rolling restart."),
     Mount("keys", "keys", "app", "Signing keys: list, check who holds them, rotate."),
     Mount("map", "shardmap", "app", "The shard map: which cell owns which users."),

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from typing import Any, Final
 from urllib.parse import urlencode
 
-from infra.backends.local.backend import LocalBackend
+from infra.backends.backend import Backend
 from infra.runtime.http_client import HttpClient, OutcomeUnknown, PeerUnreachable
 from shardctl.cell_admin import operator_token
 from shardctl.errors import NotReachable, Refused
@@ -69,7 +69,7 @@ class ExchangeAdmin:
 
 
 @asynccontextmanager
-async def open_exchange_admin(backend: LocalBackend) -> AsyncIterator[ExchangeAdmin]:
+async def open_exchange_admin(backend: Backend) -> AsyncIterator[ExchangeAdmin]:
     """A client of this stack's exchange."""
     async with HttpClient(connections_per_host=1) as http:
         yield ExchangeAdmin(http, backend.addresses().exchange_operator_url, operator_token(backend))

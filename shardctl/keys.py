@@ -11,9 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from infra.backends.backend import Backend, Observation
 from infra.backends.cell_spec import ProcessKind, ProcessSpec
-from infra.backends.local.backend import LocalBackend
-from infra.backends.local.readiness import readiness_facts
 from infra.security.keys import CUSTOMER_SIGNING_FILE, CUSTOMER_VERIFY_FILE, OPERATOR_FILE, ROUTE_FILE
 from infra.security.rotation import FILES, KEPT_S, Rotated, activate_key, add_key, drop_old_keys, list_keys
 from shardctl.acts.recording import recorded_act
@@ -56,7 +55,7 @@ class Rotation:
 
 
 async def rotate_keys(
-    backend: LocalBackend,
+    backend: Backend,
     rings: tuple[Rotated, ...],
     now_s: int,
     *,
@@ -66,7 +65,7 @@ async def rotate_keys(
     settle_s: float = SETTLE_S,
 ) -> Rotation:
     """Rotate `rings`; `drop_old` makes the old keys void at once, whatever they signed. Raises KeyFileInvalid."""
-    folder = backend.folder.keys
+    folder = backend.keys_folder
     act = recorded_act(
         backend,
         "rotate_keys",
@@ -77,23 +76,26 @@ async def rotate_keys(
     )
     async with act, backend.lock():
         added = {ring: add_key(folder, ring) for ring in rings}
+        await backend.publish_keys()
         await asyncio.sleep(settle_s)
         for ring, kid in added.items():
             activate_key(folder, ring, kid, now_s)
+        await backend.publish_keys()
         if drop_old:
             await asyncio.sleep(settle_s)  # signers first: a key must not vanish under a token that is being made
         changes = tuple(
             KeyChange(ring, kid, drop_old_keys(folder, ring, now_s, kept_s=0 if drop_old else KEPT_S[ring]))
             for ring, kid in added.items()
         )
+        await backend.publish_keys()
         return Rotation(changes, await ask_holders(backend))
 
 
-async def ask_holders(backend: LocalBackend, within_s: float = ANSWER_WITHIN_S) -> tuple[KeyHolder, ...]:
+async def ask_holders(backend: Backend, within_s: float = ANSWER_WITHIN_S) -> tuple[KeyHolder, ...]:
     """Ask every process that reads keys, all at once; each is asked again until it holds those of the files, or until
     `within_s` is over."""
     wanted = {
-        file: frozenset(row.kid for row in list_keys(backend.folder.keys, ring))
+        file: frozenset(row.kid for row in list_keys(backend.keys_folder, ring))
         for ring, files in FILES.items()
         for file in files
     }
@@ -101,16 +103,18 @@ async def ask_holders(backend: LocalBackend, within_s: float = ANSWER_WITHIN_S) 
     asked = [process for process in await backend.plan() if process.kind in HELD_BY]
     until_s = asyncio.get_running_loop().time() + within_s
     return tuple(
-        await asyncio.gather(*(_ask_until(process, pids.get(process.name), wanted, until_s) for process in asked))
+        await asyncio.gather(
+            *(_ask_until(backend, process, pids.get(process.name), wanted, until_s) for process in asked)
+        )
     )
 
 
 async def _ask_until(
-    process: ProcessSpec, pid: int | None, wanted: Mapping[str, frozenset[str]], until_s: float
+    backend: Observation, process: ProcessSpec, pid: int | None, wanted: Mapping[str, frozenset[str]], until_s: float
 ) -> KeyHolder:
     loop = asyncio.get_running_loop()
     while True:
-        facts = {} if pid is None else await readiness_facts(process)
+        facts = {} if pid is None else await backend.readiness_facts(process)
         holder = judge_holder(process.name, process.kind, pid, facts, wanted)
         if holder.is_current or loop.time() >= until_s:
             return holder

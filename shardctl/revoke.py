@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
-from infra.backends.local.backend import LocalBackend
+from infra.backends.backend import Backend
 from infra.runtime.redis_client import make_redis
 from infra.runtime.revocation_source import RedisRevocations, RevocationsUnavailable
 from infra.runtime.settings import RedisSettings
@@ -40,7 +40,7 @@ class Revoked:
     sessions_ended: int
 
 
-async def revoke_user(backend: LocalBackend, name: str, reason: str) -> Revoked:
+async def revoke_user(backend: Backend, name: str, reason: str) -> Revoked:
     """By id or email. Raises `Refused` and `NotReachable` with nothing done; `Interrupted` or `Refused` (the message
     says so) when the access tokens are void but the sessions could not be ended."""
     user = await locate_user(backend, name)
@@ -48,7 +48,7 @@ async def revoke_user(backend: LocalBackend, name: str, reason: str) -> Revoked:
         return await _revoke(backend, user, reason)
 
 
-async def _revoke(backend: LocalBackend, user: LocatedUser, reason: str) -> Revoked:
+async def _revoke(backend: Backend, user: LocatedUser, reason: str) -> Revoked:
     not_before_s, notified = await _void_access_tokens(backend, user.user_id, reason)
     asked_at_s = time.monotonic()
     ended = await _end_sessions(backend, user, not_before_s, reason)
@@ -58,7 +58,7 @@ async def _revoke(backend: LocalBackend, user: LocatedUser, reason: str) -> Revo
     return Revoked(user.user_id, not_before_s, notified, require_cell(user), ended)
 
 
-async def _void_access_tokens(backend: LocalBackend, user_id: UUID, reason: str) -> tuple[int, int | None]:
+async def _void_access_tokens(backend: Backend, user_id: UUID, reason: str) -> tuple[int, int | None]:
     async with open_store(control_dsn(backend)) as store:
         not_before_s = await store.revoke_tokens(user_id, actor=actor(), reason=reason)
         entries = await store.revocations()
@@ -71,7 +71,7 @@ async def _void_access_tokens(backend: LocalBackend, user_id: UUID, reason: str)
         await client.aclose()
 
 
-async def _end_sessions(backend: LocalBackend, user: LocatedUser, begun_before_s: int, reason: str) -> int:
+async def _end_sessions(backend: Backend, user: LocatedUser, begun_before_s: int, reason: str) -> int:
     half_done = f"the access tokens of {user.user_id} are void, but their sessions were not ended"
     again = f"run it again: `shardctl users revoke {user.user_id} --reason {shlex.quote(reason)}`"
     try:

@@ -6,7 +6,7 @@ A decision is made once, in one transaction of the user's cell; repeating the sa
 from collections.abc import Sequence
 from typing import Any
 
-from infra.backends.local.backend import LocalBackend
+from infra.backends.backend import Backend
 from shardctl.cell_admin import open_cell_admin
 from shardctl.shardmap.locate import locate_user, require_cell
 
@@ -14,7 +14,7 @@ _PAGE = 500
 """Transfers per answer, the most that the cell gives."""
 
 
-async def list_waiting(backend: LocalBackend, cells: tuple[str, ...]) -> list[dict[str, Any]]:
+async def list_waiting(backend: Backend, cells: tuple[str, ...]) -> list[dict[str, Any]]:
     """What waits in these cells, oldest first within each. Raises NotReachable for a cell that does not answer."""
     rows: list[dict[str, Any]] = []
     async with open_cell_admin(backend) as admin:
@@ -30,7 +30,7 @@ async def list_waiting(backend: LocalBackend, cells: tuple[str, ...]) -> list[di
 
 
 async def decide(
-    backend: LocalBackend, user: str, transfers: Sequence[str], *, approve: bool, reason: str
+    backend: Backend, user: str, transfers: Sequence[str], *, approve: bool, reason: str
 ) -> list[dict[str, Any]]:
     """The decisions that stand, and whether each was made now, one after the other. Raises Refused at the first one
     that was decided otherwise before; those before it stand, and repeating them is harmless."""

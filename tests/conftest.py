@@ -2,8 +2,10 @@
 
 import random
 import signal
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
 import hypothesis
 import pytest
@@ -14,6 +16,7 @@ from tests.support.databases import Template, TestDatabase, build_cell_template,
 from tests.support.exchange_process import ExchangeProcess
 from tests.support.kafka_broker import KafkaBroker, run_kafka_broker
 from tests.support.killable_postgres import KillablePostgres, PostgresServer, killable_postgres
+from tests.support.memory import memory_folder
 from tests.support.stack import Stack, session_stack
 from tests.support.venue_books import WorkerProcess
 
@@ -22,6 +25,10 @@ hypothesis.settings.register_profile(
     "patient", hypothesis.settings(), deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
 )
 hypothesis.settings.load_profile("patient")
+
+
+_SERVERS: Final = frozenset({"exchange", "kafka_broker", "mortal_postgres"})
+"""Fixtures that start a server: a file with one of them takes up to a minute."""
 
 
 @pytest.fixture(scope="session")
@@ -80,15 +87,16 @@ def mortal_database(mortal_template: Template) -> Iterator[TestDatabase]:
 
 
 @pytest.fixture
-def exchange(tmp_path: Path) -> Iterator[ExchangeProcess]:
+def exchange() -> Iterator[ExchangeProcess]:
     """The exchange as a process on data of this test."""
-    process = ExchangeProcess(tmp_path)
-    try:
-        yield process
-    finally:
-        process.stop(signal.SIGKILL)
-        for link in process.links:
-            link.close()
+    with tempfile.TemporaryDirectory(prefix="cell-brokerage-exchange-", dir=memory_folder()) as folder:
+        process = ExchangeProcess(Path(folder))
+        try:
+            yield process
+        finally:
+            process.stop(signal.SIGKILL)
+            for link in process.links:
+                link.close()
 
 
 @pytest.fixture
@@ -142,11 +150,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Files in random order, so that no test lives on what another left behind.
 
     Alone (no `-n`), quick ones run first. With `-n 2 --dist loadgroup` the tests of the shared stack are one lane,
-    begun first because it is the longest; the other files go wherever there is time. A file is never divided.
+    begun first because it is the longest; then come files that start servers, then all others, so that the last files
+    are short and both workers end together. A file is never divided.
     """
     seed = config.option.order_seed
     is_in_lanes = hasattr(config, "workerinput")
-    items.sort(key=lambda item: (_uses_the_stack(item) != is_in_lanes, _place(seed, str(item.path))))
+    server_files = {item.path for item in items if _SERVERS & set(getattr(item, "fixturenames", ()))}
+
+    def place(item: pytest.Item) -> tuple[int, float]:
+        rank = 2 if _uses_the_stack(item) else int(item.path in server_files)
+        return -rank if is_in_lanes else rank, _place(seed, str(item.path))
+
+    items.sort(key=place)
     for item in items:
         item.add_marker(pytest.mark.xdist_group("stack" if _uses_the_stack(item) else item.path.name))
 

@@ -63,8 +63,8 @@ class PasswordHashing:
                 raise errors.too_many_guesses(1) from full
             raise errors.overloaded("too many sign-ups and logins are waiting; nothing was done") from full
 
-    def put_off(self) -> None:
-        """A guess too many was refused."""
+    def count_refused_guess(self) -> None:
+        """A login was refused for too many guesses, before anything was hashed."""
         self._metrics.counter("cell_logins_refused_total").labels("guesses").inc()
 
     async def hash(self, password: str) -> str:

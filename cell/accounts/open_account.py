@@ -146,7 +146,7 @@ class Accounts:
         key, is_vouched = await self._source(caller.user_id, source)
         [(wait_s, is_stranger)] = await call(self._pool, queries.ADMIT_LOGIN, [caller.user_id, key, is_vouched])
         if wait_s is not None:
-            self._hashing.put_off()
+            self._hashing.count_refused_guess()
             raise errors.too_many_guesses(wait_s)
         async with self._pool.connection() as connection:
             row = await (await connection.execute(queries.PASSWORD, [caller.user_id])).fetchone()

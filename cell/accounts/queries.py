@@ -29,9 +29,9 @@ async def find_account(pool: Pool, user_id: UUID, today: date) -> dict[str, Any]
     return row
 
 
-OPEN: LiteralString = "select * from brokerage.open_account_v1(%s, %s, %s, %s, %s, %s)"
-START: LiteralString = "select brokerage.start_session_v1(%s, %s, %s, %s, %s, %s, %s, %s)"
-REFRESH: LiteralString = "select outcome, first_used_at from brokerage.refresh_session_v1(%s, %s, %s, %s, %s)"
-ADMIT_LOGIN: LiteralString = "select wait_s, is_stranger from brokerage.admit_login_v1(%s, %s, %s)"
+OPEN: LiteralString = "select * from open_account_v1(%s, %s, %s, %s, %s, %s)"
+START: LiteralString = "select start_session_v1(%s, %s, %s, %s, %s, %s, %s, %s)"
+REFRESH: LiteralString = "select outcome, first_used_at from refresh_session_v1(%s, %s, %s, %s, %s)"
+ADMIT_LOGIN: LiteralString = "select wait_s, is_stranger from admit_login_v1(%s, %s, %s)"
 FAMILY_KEY: LiteralString = "select family_key from brokerage.refresh_families where user_id = %s and family_id = %s"
 PASSWORD: LiteralString = "select password_hash from brokerage.customers where user_id = %s"

@@ -16,8 +16,11 @@ from typing import Final
 from uuid import UUID
 
 FAMILY_KEY_BYTES: Final = 32
+"""256 bits, as many as the digest made with it."""
 _CHANCE_CHARS: Final = 22
+"""Of base64: 132 bits of chance; nobody guesses them."""
 _MARK_CHARS: Final = 21
+"""Of base64: 126 bits of the digest that marks a token as one of ours."""
 _SPELLED: Final = re.compile(r"([0-9a-f]{32})\.([0-9a-f]{32})\.([A-Za-z0-9_-]{43})")
 
 

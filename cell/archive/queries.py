@@ -22,9 +22,9 @@ select u.user_id,
  limit %(limit)s
 """
 _STEP: LiteralString = """
-select state, last_seq, entries, postings, events, executions from brokerage.archive_history_v1(%s, %s, %s, %s)
+select state, last_seq, entries, postings, events, executions from archive_history_v1(%s, %s, %s, %s)
 """
-_RECORD: LiteralString = "select brokerage.record_act_v1(%s, 'archive', null, %s, %s)"
+_RECORD: LiteralString = "select record_act_v1(%s, 'archive', null, %s, %s)"
 
 
 @dataclass(frozen=True, slots=True)

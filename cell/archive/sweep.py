@@ -35,7 +35,8 @@ class Archived(msgspec.Struct):
     unpublished: bool = False
     """Somebody's events that old still wait for Kafka: of that user nothing was moved."""
     users: int = 0
-    put_off: int = 0
+    deferred: int = 0
+    """Users whose row was locked or who are halted: left for the next walk."""
     entries: int = 0
     postings: int = 0
     events: int = 0
@@ -77,7 +78,7 @@ async def _archive_user(
         done.events += step.events
         done.executions += step.executions
         done.unpublished |= step.state == "unpublished"
-        done.put_off += step.state == "deferred"
+        done.deferred += step.state == "deferred"
         seq = step.last_seq if step.state == "archived" else None
         if seq is not None and monotonic() >= until_s:
             done.place = Place(place.user_id, seq)

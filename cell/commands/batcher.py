@@ -36,10 +36,12 @@ from uuid import UUID
 from cell import errors
 from cell.commands.command import Command, CommandKind, Outcome, Procedure, bind
 from cell.commands.lanes import Batch, Lanes, Pending, not_reached, user_busy
+from cell.order_log import EVERY_HUNDREDTH, OrderLog
 from infra.runtime import deadline
 from infra.runtime.clock import Clock
 from infra.runtime.database import Pool
 from infra.runtime.fault_points import FaultPoints
+from infra.runtime.logs import id_fields, request_ids
 from infra.runtime.problem import Problem
 from infra.runtime.procedures import ConnectionsTaken, DatabaseAway, DatabaseBusy, DatabaseFailure, call_on, connected
 from infra.runtime.telemetry import Metrics
@@ -60,6 +62,8 @@ CONNECTION_WAIT_S: Final = 1.0
 """For a free connection, before the commands go back into their lanes: new ones may join them there."""
 RETRY_PAUSE_S: Final = 0.05
 """After a lost or missing connection: short beside a command's deadline, long enough not to spin."""
+_OF_ORDERS: Final = (CommandKind.PLACE, CommandKind.CANCEL, CommandKind.REPLACE)
+"""Commands whose outcome's resource is an order: they leave lines of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +89,7 @@ class Batcher:
         clock: Clock | None = None,
         metrics: Metrics,
         faults: FaultPoints,
+        order_log: OrderLog = EVERY_HUNDREDTH,
     ) -> None:
         """`clock` says which session of the market it is; without one the database's own does, read under the locks, so
         that app servers whose clocks differ agree."""
@@ -93,6 +98,7 @@ class Batcher:
         self._limits = limits
         self._clock = clock
         self._faults = faults
+        self._order_log = order_log
         self._lanes = Lanes()
         self._poison_counts: dict[UUID, int] = {}
         self._wake = asyncio.Event()
@@ -142,7 +148,8 @@ class Batcher:
             raise not_reached()
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Outcome] = loop.create_future()
-        pending: Pending = Pending(command, answer, loop.call_later(within_s, lambda: self._give_up(pending)))
+        timer = loop.call_later(within_s, lambda: self._give_up(pending))
+        pending: Pending = Pending(command, answer, timer, request_ids())
         self._lanes.add(pending)
         self._wake.set()
         return answer
@@ -233,17 +240,23 @@ class Batcher:
         batch.pending = [pending for pending in batch.pending if pending.in_batch]
 
     def _land(self, pending: Pending, outcome: Outcome) -> None:
-        if outcome.outcome == "SKIPPED":
+        if outcome.outcome == "DEFERRED":
             pending.tries += 1
             self._deferred[pending.command.kind].inc()
             self._stay(pending, user_busy, isolated=pending.tries >= TRIES_WITHOUT_WAITING)
             return
         if outcome.replayed:
             self._replayed.labels(pending.command.kind).inc()
+        if pending.command.kind in _OF_ORDERS and outcome.resource_id and self._order_log.picks(outcome.resource_id):
+            self._leave_line(pending, outcome)
         if not pending.answer.done():
             self._answered.labels(pending.command.kind, outcome.outcome).inc()
             pending.answer.set_result(outcome)
         self._finish(pending)
+
+    def _leave_line(self, pending: Pending, outcome: Outcome) -> None:
+        fields = {"order_id": outcome.resource_id, "outcome": outcome.outcome, "replayed": outcome.replayed}
+        _log.info("command decided", extra=fields | _ids(pending))
 
     def _fail(self, pending: Pending, error: Exception) -> None:
         self._refuse(pending, error)
@@ -306,7 +319,7 @@ class Batcher:
         if len(batch.pending) == 1:
             pending = batch.pending[0]
             user_id = pending.command.user_id
-            _log.error("command refused by the database", extra={"user_id": str(user_id)}, exc_info=error)
+            _log.error("command refused by the database", extra=_ids(pending), exc_info=error)
             if len(self._poison_counts) >= POISON_USERS_MAX:
                 self._poison_counts.clear()
             self._poison_counts[user_id] = self._poison_counts.get(user_id, 0) + 1
@@ -317,3 +330,11 @@ class Batcher:
             pending.stay(not_reached)
         for pending in batch.pending:
             await self._run(Batch(batch.kind, [pending]))
+
+
+def _ids(pending: Pending) -> dict[str, object]:
+    """Who sent this command, with what request, and what they call the order."""
+    command = pending.command
+    fields: dict[str, object] = {"user_id": command.user_id, "kind": command.kind, **id_fields(pending.request)}
+    client_order_id = getattr(command.arguments, "client_order_id", None)
+    return fields if client_order_id is None else {**fields, "client_order_id": client_order_id}

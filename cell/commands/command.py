@@ -50,7 +50,7 @@ class Outcome:
     replayed: bool
 
 
-OUTCOMES: Final[LiteralString] = "select ordinal, outcome, figures, resource_id, at, replayed from brokerage."
+OUTCOMES: Final[LiteralString] = "select ordinal, outcome, figures, resource_id, at, replayed from "
 """Of every procedure: a command's place in the batch, from 1, and the fields of its `Outcome`."""
 _ARRAY: Final = re.compile(r"(p_\w+) => %b::")
 _EVERY_COMMAND: Final = ("p_user_ids", "p_keys", "p_fingerprints")

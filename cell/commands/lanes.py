@@ -12,6 +12,7 @@ from uuid import UUID
 
 from cell import errors
 from cell.commands.command import Command, CommandKind, Outcome
+from infra.runtime.logs import RequestIds
 from infra.runtime.problem import Problem
 
 POISON_TIMES_MAX: Final = 2
@@ -33,6 +34,8 @@ class Pending:
     command: Command
     answer: asyncio.Future[Outcome]
     timer: asyncio.TimerHandle
+    request: RequestIds
+    """Whose lines are written by the batcher's task, which works for many requests."""
     tries: int = 0
     in_batch: bool = False
     lost: bool = False

@@ -16,6 +16,7 @@ from cell.executions.repeating import Failures, repeat
 from infra.runtime.database import Pool
 
 READ_PERIOD_S: Final = 1.0
+"""Between readings: what two clocks drift apart in a second is far below a millisecond."""
 READINGS: Final = 8
 """The quickest answer of the last few counts; a database whose clock was put back is believed after as many."""
 

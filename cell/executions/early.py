@@ -1,4 +1,4 @@
-"""Reports that came before what they need: counted, and put aside when their time is over.
+"""Reports that came before what they need: counted, and quarantined when their time is over.
 
 A bust or a correction may overtake its fill (a venue that resends, a second session), and a fill the bust or
 correction that makes room for it in the order. It waits, and the very call that applies what it waits for, or hears
@@ -38,7 +38,7 @@ class EarlyReports:
         await repeat("early", self.look, Failures(self._metrics, self._cell), every_s=CHECK_PERIOD_S)
 
     async def look(self) -> None:
-        """Count what waits, after putting aside what has waited long enough."""
+        """Count what waits, after quarantining what has waited long enough."""
         ended = STEP_REPORTS
         while ended >= STEP_REPORTS:
             overdue = await end_early_reports(self._pool, self._clock.now(), STEP_REPORTS)

@@ -16,6 +16,7 @@ from uuid import UUID
 import msgspec
 
 from cell.executions.report import ExecutionReport, read_report
+from cell.executions.round_trip import RoundTrips
 from cell.executions.venue import VenueAway, VenueListener, VenueOrder, VenueSilent
 from cell.executions.wire import (
     Ack,
@@ -40,6 +41,7 @@ from cell.executions.wire import (
 READ_BYTES: Final = 1 << 18
 """Of one read: about a thousand reports."""
 CONNECT_TIMEOUT_S: Final = 3.0
+"""Of one attempt: a venue that is there answers in milliseconds; the next attempt follows after a pause."""
 SILENCE_MAX_S: Final = 5.0
 """Ten messages that the exchange owes us by then: the connection is dead, whatever TCP thinks of it."""
 ANSWER_TIMEOUT_S: Final = 5.0
@@ -53,7 +55,7 @@ _log = logging.getLogger(__name__)
 class ExchangeVenue:
     """The venue `exchange`, under the session name of this cell."""
 
-    def __init__(self, address: str, session: str) -> None:
+    def __init__(self, address: str, session: str, round_trips: RoundTrips | None = None) -> None:
         self._host, _, port = address.rpartition(":")
         self._port = int(port)
         self._session = session
@@ -61,6 +63,7 @@ class ExchangeVenue:
         self._writer: asyncio.StreamWriter | None = None
         self._connected = asyncio.Event()
         self._asked: dict[str, asyncio.Future[bool]] = {}
+        self._round_trips = round_trips
 
     @property
     def name(self) -> str:
@@ -105,6 +108,8 @@ class ExchangeVenue:
 
     async def submit(self, order: VenueOrder) -> None:
         """Send an order."""
+        if self._round_trips is not None:
+            self._round_trips.sent(str(order.order_id))
         await self._send(
             Submit(
                 cl_ord_id=str(order.order_id),
@@ -140,7 +145,7 @@ class ExchangeVenue:
         )
 
     async def ask(self, order_id: UUID, user_id: UUID) -> bool:
-        """Does the exchange know this order? Any report of it answers yes."""
+        """Does the exchange know this order? Any report of it answers yes. Raises VenueSilent."""
         key = str(order_id)
         answer = self._asked.get(key)
         if answer is None:
@@ -185,6 +190,8 @@ class ExchangeVenue:
             if isinstance(message, Report):
                 reports.append(read_report(message, body))
                 self._answer(message.cl_ord_id, True)
+                if self._round_trips is not None:
+                    self._round_trips.heard(message.cl_ord_id)
             else:
                 self._hear_other(message, listener)
         if reports:
@@ -217,6 +224,8 @@ class ExchangeVenue:
             if not answer.done():
                 answer.set_exception(VenueAway("the connection broke"))
         self._asked.clear()
+        if self._round_trips is not None:
+            self._round_trips.parted()
 
     async def _send(self, message: ToVenue) -> None:
         writer = self._writer

@@ -30,6 +30,7 @@ from cell.executions.report_queries import (
 )
 from cell.executions.settlement import settlement_date
 from cell.executions.venue import Venue, VenueAway
+from cell.order_log import EVERY_HUNDREDTH, OrderLog
 from infra.runtime.clock import Clock
 from infra.runtime.database import Pool
 from infra.runtime.fault_points import FaultPoints
@@ -59,6 +60,7 @@ CONTENT_REFUSALS_MAX: Final = 3
 RETRY_S: Final = 0.2
 """After a call that failed: a database that restarts is met soon and not hammered."""
 GAP_SQLSTATE: Final = "RB020"
+"""`accept_reports_v1` was given a report whose number does not follow the last committed one."""
 CONTENT_CLASS: Final = "22"
 """Data exceptions: a value that no column can hold."""
 CONTENT_CLASSES: Final = (CONTENT_CLASS, "23", "RB")
@@ -71,7 +73,15 @@ class Inbox:
     """One session's reports, from the socket to the books."""
 
     def __init__(
-        self, pool: Pool, venue: Venue, *, cell: str, clock: Clock, metrics: Metrics, fault_points: FaultPoints
+        self,
+        pool: Pool,
+        venue: Venue,
+        *,
+        cell: str,
+        clock: Clock,
+        metrics: Metrics,
+        fault_points: FaultPoints,
+        order_log: OrderLog = EVERY_HUNDREDTH,
     ) -> None:
         self._pool = pool
         self._venue = venue
@@ -80,6 +90,7 @@ class Inbox:
         self._metrics = metrics
         self._failures = Failures(metrics, cell)
         self._fault_points = fault_points
+        self._order_log = order_log
         self._arrived: asyncio.Queue[ExecutionReport] = asyncio.Queue(ARRIVED_MAX)
         self._lanes = ReportLanes()
         metrics.gauge("cell_reports_waiting").labels(cell).set_function(lambda: len(self._lanes))
@@ -179,12 +190,16 @@ class Inbox:
                         for report in batch:
                             await self._accept([report])
                         return
-                    _log.error("a report that the inbox cannot hold", extra={"seq": batch[0].seq, "detail": str(error)})
+                    fields = {"seq": batch[0].seq, "order_id": batch[0].order_id, "detail": str(error)}
+                    _log.error("a report that the inbox cannot hold", extra=fields)
                     batch = [batch[0].set_apart()]
                 await self._pause("intake", error)
             except DatabaseFailure as error:
                 await self._pause("intake", error)
         await self._fault_points.reach("executions.after_inbox_commit")
+        for report in batch:
+            if report.order_id is not None and self._order_log.picks(report.order_id):
+                _log.info("report stored", extra={"order_id": report.order_id, "kind": report.kind, "seq": report.seq})
         for inbox_id, user_id in accepted.fresh:
             self._lanes.add(inbox_id, user_id)
         self._metrics.counter("cell_reports_accepted_total").labels(self._cell).inc(len(accepted.fresh))
@@ -230,11 +245,13 @@ class Inbox:
                 _log.error("report quarantined", extra=_about(result))
             elif result.outcome == "early":  # so far the venue's account of the order is not to be believed
                 _log.warning("report waits", extra=_about(result))
+            elif result.order_id is not None and self._order_log.picks(result.order_id):
+                _log.info("report applied", extra=_about(result))
         for inbox_id in missing:  # applied before: a call whose answer was lost, or an earlier worker's
             self._finish(inbox_id)
 
     async def _apply_apart(self, inbox_ids: list[int], error: CallFailed) -> None:
-        """Find the poison report of the batch: each one alone, and that one aside."""
+        """Find the poison report of the batch: each one alone, and that one into quarantine."""
         if len(inbox_ids) > 1:
             for inbox_id in inbox_ids:
                 await self._apply([inbox_id])
@@ -292,5 +309,5 @@ class Inbox:
 
 
 def _about(result: Applied) -> dict[str, object]:
-    order_id = result.order_id and str(result.order_id)
-    return {"inbox_id": result.inbox_id, "order_id": order_id, "reason": result.reason}
+    ids = {"inbox_id": result.inbox_id, "order_id": result.order_id, "user_id": result.user_id}
+    return {**ids, "outcome": result.outcome, "reason": result.reason}

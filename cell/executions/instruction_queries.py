@@ -14,7 +14,7 @@ from infra.runtime.procedures import connected
 _CLAIM: Final[LiteralString] = """
 select instruction_id, action, order_id, user_id, client_order_id, symbol, side, type, time_in_force, order_qty_micros,
        limit_px_micros, replaces, cash_micros, next_after
-  from brokerage.claim_instructions_v1(%s, %s::uuid)
+  from claim_instructions_v1(%s, %s::uuid)
 """
 _SENT: Final[LiteralString] = """
 select i.id as instruction_id, i.action, i.order_id, i.user_id, o.client_order_id, o.symbol, o.side, o.type,
@@ -61,8 +61,8 @@ select i.tries, i.id as instruction_id, i.action, i.order_id, i.user_id, o.clien
  order by i.id
 """
 _INSTRUCTION: Final = ("instruction_id", "action", *field_names(VenueOrder))
-_NOTE_TRIES: Final[LiteralString] = "select brokerage.note_tries_v1(%b::bigint[], %b::bigint[], %s)"
-_CANCEL_UNANSWERED: Final[LiteralString] = "select brokerage.cancel_unanswered_v1(%b::uuid[], %b::uuid[])"
+_NOTE_TRIES: Final[LiteralString] = "select note_tries_v1(%b::bigint[], %b::bigint[], %s)"
+_CANCEL_UNANSWERED: Final[LiteralString] = "select cancel_unanswered_v1(%b::uuid[], %b::uuid[])"
 _COUNT_STUCK: Final[LiteralString] = (
     "select count(distinct order_id) from brokerage.venue_instructions where stuck_at is not null"
 )

@@ -18,6 +18,7 @@ from cell.executions.instruction_queries import Instruction, claim_instructions,
 from cell.executions.pace import Pace
 from cell.executions.repeating import Failures, repeat
 from cell.executions.venue import Venue, VenueAway, VenueOrder
+from cell.order_log import EVERY_HUNDREDTH, OrderLog
 from infra.runtime.database import Pool
 from infra.runtime.fault_points import FaultPoints
 from infra.runtime.telemetry import Metrics
@@ -39,12 +40,22 @@ _log = logging.getLogger(__name__)
 class InstructionSender:
     """Everything this cell has to say to its venue."""
 
-    def __init__(self, pool: Pool, venue: Venue, *, cell: str, metrics: Metrics, fault_points: FaultPoints) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        venue: Venue,
+        *,
+        cell: str,
+        metrics: Metrics,
+        fault_points: FaultPoints,
+        order_log: OrderLog = EVERY_HUNDREDTH,
+    ) -> None:
         self._pool = pool
         self._venue = venue
         self._cell = cell
         self._metrics = metrics
         self._fault_points = fault_points
+        self._order_log = order_log
         self._pace = Pace(CLAIM_PERIOD_S)
         self._after: UUID | None = None
         """The user who was served last."""
@@ -88,13 +99,15 @@ class InstructionSender:
                 pause_s = min(POLL_S[1], pause_s * 1.5)
 
     async def send(self, action: str, order: VenueOrder) -> None:
-        """Tell the venue."""
+        """Tell the venue. Raises VenueAway."""
         if action == "submit":
             await self._venue.submit(order)
         elif action == "replace":
             await self._venue.replace(order)
         else:
             await self._venue.cancel(order.order_id, order.user_id)
+        if self._order_log.picks(order.order_id):
+            _log.info("instruction sent", extra={"action": action, **ids_of(order)})
         self._metrics.counter("cell_instructions_sent_total").labels(self._cell, action).inc()
 
     async def _settle_sent(self) -> None:
@@ -119,3 +132,8 @@ class InstructionSender:
         for answer, name in ((True, "known"), (False, "unknown"), (None, "silent")):
             asked.labels(self._cell, name).inc(count[answer])
         _log.info("asked about sent instructions", extra={"orders": len(known), "known": count[True]})
+
+
+def ids_of(order: VenueOrder) -> dict[str, object]:
+    """The names of an order in a line of the log: the worker knows no request."""
+    return {"order_id": order.order_id, "client_order_id": order.client_order_id, "user_id": order.user_id}

@@ -11,12 +11,12 @@ from infra.runtime.database import Pool
 from infra.runtime.procedures import connected
 
 _SET_PRICES: Final[LiteralString] = """
-select brokerage.set_reference_prices_v1(%b::text[], %b::bigint[], %s, %b::bigint[])
+select set_reference_prices_v1(%b::text[], %b::bigint[], %s, %b::bigint[])
 """
-_SET_BANDS: Final[LiteralString] = "select brokerage.set_price_bands_v1(%b::text[], %b::bigint[], %b::bigint[])"
-_JUDGE: Final[LiteralString] = "select brokerage.judge_stops_v1(%s, %s)"
+_SET_BANDS: Final[LiteralString] = "select set_price_bands_v1(%b::text[], %b::bigint[], %b::bigint[])"
+_JUDGE: Final[LiteralString] = "select judge_stops_v1(%s, %s)"
 _TRIGGER: Final[LiteralString] = """
-select triggered, passed_over, next_after from brokerage.trigger_reached_stops_v1(%s, %s, %s, %s)
+select triggered, passed_over, next_after from trigger_reached_stops_v1(%s, %s, %s, %s)
 """
 _UNENDED: Final[LiteralString] = """
 select closes_at from brokerage.market_sessions where closes_at <= %s and expired_at is null
@@ -39,11 +39,11 @@ select c.at
 """
 _AHEAD: Final[LiteralString] = "select count(*) from brokerage.market_sessions where closes_at > %s"
 _EXPIRE: Final[LiteralString] = """
-select last_order_id, ended, instructed, deferred, still_open from brokerage.expire_day_orders_v1(%s, %s, %s, %s)
+select last_order_id, ended, instructed, deferred, still_open from expire_day_orders_v1(%s, %s, %s, %s)
 """
-_END_SESSION: Final[LiteralString] = "select brokerage.end_session_v1(%s, %s)"
+_END_SESSION: Final[LiteralString] = "select end_session_v1(%s, %s)"
 _RELEASE: Final[LiteralString] = """
-select released, passed_over, next_after from brokerage.release_queued_orders_v1(%s, %s, %s, %s)
+select released, passed_over, next_after from release_queued_orders_v1(%s, %s, %s, %s)
 """
 
 
@@ -122,7 +122,7 @@ async def unended_sessions(pool: Pool, at: datetime) -> list[datetime]:
 
 
 async def closes_left_behind(pool: Pool, at: datetime) -> list[datetime]:
-    """Closes that open orders were told and that no session has any more: the calendar was changed after them."""
+    """Closes that open orders have on record and that no session has any more: the calendar was changed after them."""
     async with connected(pool) as connection:
         rows = await (await connection.execute(_LEFT_BEHIND, {"at": at})).fetchall()
     return [row[0] for row in rows]

@@ -26,6 +26,7 @@ WRITE_PERIOD_S: Final = 0.4
 REFRESH_PERIOD_S: Final = 5.0
 """Prices that did not change are written again, so that their age says that the venue is there."""
 RETRY_S: Final = 1.0
+"""After a write that failed: what is heard meanwhile is kept, and an older price is refused only after a minute."""
 SYMBOLS_MAX: Final = 20_000
 """Symbols remembered, about twice those listed in the United States; a venue that names more is not believed."""
 
@@ -46,8 +47,8 @@ class PriceRange:
 
     def then(self, price: NumberedPrice) -> "PriceRange":
         """And after that came this one. Of equal prices the later one counts: it is beyond more marks."""
-        lowest = min(price, self.lowest, key=lambda told: told.px_micros)
-        highest = max(price, self.highest, key=lambda told: told.px_micros)
+        lowest = min(price, self.lowest, key=lambda at: at.px_micros)
+        highest = max(price, self.highest, key=lambda at: at.px_micros)
         return PriceRange(price, lowest, highest)
 
 

@@ -15,13 +15,14 @@ from infra.runtime.market_calendar import TradingSession
 from infra.runtime.procedures import connected
 
 _WRITE_SESSIONS: Final[LiteralString] = (
-    "select brokerage.set_market_sessions_v1(%s::date[], %s::timestamptz[], %s::timestamptz[], %s)"
+    "select set_market_sessions_v1(%s::date[], %s::timestamptz[], %s::timestamptz[], %s)"
 )
-_PRUNE_KEYS: Final[LiteralString] = "select brokerage.prune_idempotency_keys_v1(%s, %s)"
-_END_LONG_READERS: Final[LiteralString] = "select brokerage.end_long_readers_v1('10 minutes')"
-_PRUNE_FAMILIES: Final[LiteralString] = "select brokerage.prune_refresh_families_v1(%s, %s)"
-_CLOCK: Final[LiteralString] = "select brokerage.clock_v1()"
-_PRUNE_LOGIN_SOURCES: Final[LiteralString] = "select brokerage.prune_login_sources_v1(%s)"
+_PRUNE_KEYS: Final[LiteralString] = "select prune_idempotency_keys_v1(%s, %s)"
+_END_LONG_READERS: Final[LiteralString] = "select end_long_readers_v1('10 minutes')"
+_PRUNE_FAMILIES: Final[LiteralString] = "select prune_refresh_families_v1(%s, %s)"
+_CLOCK: Final[LiteralString] = "select clock_v1()"
+_PRUNE_ROLLUPS: Final[LiteralString] = "select prune_rollups_v1(%s, %s, %s)"
+_PRUNE_LOGIN_SOURCES: Final[LiteralString] = "select prune_login_sources_v1(%s)"
 
 
 async def write_sessions(owner_dsn: str, sessions: Sequence[TradingSession], at: datetime) -> int:
@@ -62,6 +63,14 @@ async def prune_login_sources(pool: Pool, older_than: datetime, limit: int) -> i
     """Delete a few sources of logins that nothing is counted of any more, by their own time; returns how many."""
     async with connected(pool) as connection:
         row = await (await connection.execute(_PRUNE_LOGIN_SOURCES, (limit,))).fetchone()
+    return 0 if row is None else int(row[0])
+
+
+async def prune_rollups(pool: Pool, older_than: datetime, *, symbols: int, minutes: int) -> int:
+    """Delete a few minutes that are old enough, and keep only the busiest symbols of those just over; returns how many
+    minutes."""
+    async with connected(pool) as connection:
+        row = await (await connection.execute(_PRUNE_ROLLUPS, (older_than, symbols, minutes))).fetchone()
     return 0 if row is None else int(row[0])
 
 

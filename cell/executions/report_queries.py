@@ -16,14 +16,14 @@ select received_seq from brokerage.venue_sessions where venue = %s and session =
 """
 _ACCEPT: Final[LiteralString] = """
 select received_seq, inbox_id, user_id
-  from brokerage.accept_reports_v1(%s, %s, %b::bigint[], %b::uuid[], %b::text[]::jsonb[], %s)
+  from accept_reports_v1(%s, %s, %b::bigint[], %b::uuid[], %b::text[]::jsonb[], %s)
 """
 _APPLY: Final[LiteralString] = """
-select inbox_id, outcome, reason, user_id, order_id from brokerage.apply_reports_v1(%b::bigint[], %s)
+select inbox_id, outcome, reason, user_id, order_id from apply_reports_v1(%b::bigint[], %s)
 """
-_END_EARLY: Final[LiteralString] = "select inbox_id, order_id, reason from brokerage.end_early_reports_v1(%s, %s)"
+_END_EARLY: Final[LiteralString] = "select inbox_id, order_id, reason from end_early_reports_v1(%s, %s)"
 _COUNT_EARLY: Final[LiteralString] = "select count(*) from brokerage.early_reports"
-_QUARANTINE: Final[LiteralString] = "select brokerage.quarantine_report_v1(%s, %s, %s)"
+_QUARANTINE: Final[LiteralString] = "select quarantine_report_v1(%s, %s, %s)"
 _UNAPPLIED_OF: Final[LiteralString] = "select id from brokerage.inbox where user_id = %s order by id limit %s"
 _UNAPPLIED: Final[LiteralString] = "select id, user_id from brokerage.inbox where id > %s order by id limit %s"
 

@@ -19,7 +19,9 @@ from infra.runtime.database import Pool
 from infra.runtime.telemetry import Metrics
 
 JUDGE_MAX: Final = 1_000
+"""Stops of one call: it locks no user, so only the length of its transaction counts."""
 TRIGGER_MAX: Final = 256
+"""Orders of one call: their users are locked until it ends."""
 LOOK_PERIOD_S: Final = 0.4
 """Without a price too: for stops whose user is free again, and those that were being placed when a price was judged."""
 

@@ -24,6 +24,7 @@ from cell.executions.instruction_queries import (
     note_tries,
     unanswered_instructions,
 )
+from cell.executions.instruction_sender import ids_of
 from cell.executions.repeating import Failures, repeat
 from cell.executions.venue import Venue, VenueAway, VenueOrder
 from infra.runtime.clock import Clock
@@ -141,7 +142,7 @@ class StuckSweep:
         for result, count in Counter(names[answer] for answer in known.values()).items():
             self._metrics.counter("cell_instructions_asked_total").labels(self._cell, result).inc(count)
         for item, step in zip(page, steps, strict=True):
-            about = {"order_id": str(item.order.order_id), "action": item.action, "tries": item.tries + 1}
+            about = {**ids_of(item.order), "action": item.action, "tries": item.tries + 1}
             if step.cancel:
                 _log.warning("the venue does not answer, cancelling", extra=about)
             if step.stuck and item.tries < STUCK_AT_TRY:

@@ -42,7 +42,9 @@ LATE_COMMITS_S: Final = 30.0
 PASS_PAUSE_S: Final = (2.0, 60.0)
 """Between passes over a session that will not end yet, doubling: the venue's confirmation is awaited."""
 YEARS_AHEAD: Final = 2
+"""Of the calendar that a migration writes: longer than any release runs, and orders are good until cancelled."""
 FIRST_ID: Final = UUID(int=0)
+"""Below every order id: where a pass begins."""
 
 _log = logging.getLogger(__name__)
 

@@ -10,7 +10,9 @@ from typing import Final, Literal
 import msgspec
 
 FRAME_BYTES_MAX: Final = 1 << 20
+"""As the exchange keeps it: no message comes near 1 MiB, so a longer frame is something else than the protocol."""
 LENGTH_BYTES: Final = 4
+"""Before each frame, big-endian."""
 
 
 class FrameTooLong(Exception):

@@ -18,6 +18,7 @@ from typing import Final
 from cell.executions.database_clock import DatabaseClock
 from cell.executions.early import EarlyReports
 from cell.executions.exchange_venue import ExchangeVenue
+from cell.executions.figures import FigureSampling
 from cell.executions.inbox import APPLIERS, Inbox
 from cell.executions.instruction_sender import InstructionSender
 from cell.executions.metrics import WORKER_METRICS
@@ -27,25 +28,28 @@ from cell.executions.queries import (
     prune_idempotency_keys,
     prune_login_sources,
     prune_refresh_families,
+    prune_rollups,
 )
 from cell.executions.repeating import Failures, repeat
 from cell.executions.report_queries import received_seq
+from cell.executions.round_trip import RoundTrips
 from cell.executions.stops import StopTrigger
 from cell.executions.sweep import StuckSweep
 from cell.executions.trading_hours import TradingHours
 from cell.executions.venue import VenueListener
 from cell.leadership import Task, check, leading
+from cell.order_log import OrderLog
 from cell.settings import CellSettings
 from infra.runtime.cancelling import cancel_all
 from infra.runtime.clock import Clock, make_clock
-from infra.runtime.database import Connection, Pool, answers, make_pool
+from infra.runtime.database import Connection, Pool, answers, make_pool, release_is_installed
 from infra.runtime.fault_points import FaultPoints
 from infra.runtime.operator_api import create_operator_app, serving
 from infra.runtime.procedures import DatabaseFailure, connected
 from infra.runtime.shutdown import Shutdown
 from infra.runtime.telemetry import Metrics
 
-POOL_SIZE: Final = 14
+POOL_SIZE: Final = 15
 """One for each loop below that calls the database, for the lock and for a probe, so that none waits for another's.
 Those that nobody needs are not opened."""
 STANDBY_PAUSE_S: Final = 0.5
@@ -57,8 +61,14 @@ RESUME_PAUSE_S: Final = 0.2
 DRAIN_S: Final = 4.0
 """For committed reports at a wanted end, well before a supervisor kills. The next worker applies the rest."""
 PRUNE_PERIOD_S: Final = 60.0
+"""Between two prunes: a minute's worth of old rows goes in a few calls, and rows are kept for days."""
 PRUNE_ROWS: Final = 1_000
 """Of one call, which is one transaction."""
+ROLLUP_SYMBOLS: Final = 50
+"""Told apart in a minute that is over: what a person asks for; the others are one row. Eight days are then at most half
+a million small rows."""
+ROLLUP_MINUTES: Final = 100
+"""Of one call: a day of outage is folded in fifteen."""
 PRUNE_STEP_S: Final = 0.1
 """Between calls, so that a long backlog is deleted beside the customers' work."""
 
@@ -83,7 +93,8 @@ class Worker:
         self._clock = DatabaseClock(clock.monotonic)
         self._fault_points = fault_points or FaultPoints()
         self._pool: Pool = make_pool(settings.postgres, f"{settings.name}-worker", size=POOL_SIZE)
-        self._venue = ExchangeVenue(settings.exchange.address, settings.name)
+        took = metrics.histogram("cell_venue_round_trip_seconds").labels(settings.name)
+        self._venue = ExchangeVenue(settings.exchange.address, settings.name, RoundTrips(took.observe, clock.monotonic))
         self._active = False
 
     async def run(self) -> None:
@@ -101,12 +112,15 @@ class Worker:
     async def ready(self) -> tuple[bool, Mapping[str, object]]:
         """Active with a venue, or ready to become active."""
         database = await answers(self._pool)
+        has_code = database and await release_is_installed(self._pool, self._settings.postgres)
         facts: dict[str, object] = {
             "role": "active" if self._active else "standby",
             "database": database,
+            "code": self._settings.postgres.code,
+            "code_installed": has_code,
             "venue": self._venue.connected,
         }
-        return database and (self._venue.connected or not self._active), facts
+        return has_code and (self._venue.connected or not self._active), facts
 
     async def _run_if_alone(self) -> None:
         async with connected(self._pool) as connection, leading(connection, Task.WORKER) as leads:
@@ -120,8 +134,19 @@ class Worker:
         cell, pool, venue = self._settings.name, self._pool, self._venue
         failures = Failures(self._metrics, cell)
         await self._clock.read(pool)
-        inbox = Inbox(pool, venue, cell=cell, clock=self._clock, metrics=self._metrics, fault_points=self._fault_points)
-        sender = InstructionSender(pool, venue, cell=cell, metrics=self._metrics, fault_points=self._fault_points)
+        order_log = OrderLog(self._settings.log_orders_one_in)
+        inbox = Inbox(
+            pool,
+            venue,
+            cell=cell,
+            clock=self._clock,
+            metrics=self._metrics,
+            fault_points=self._fault_points,
+            order_log=order_log,
+        )
+        sender = InstructionSender(
+            pool, venue, cell=cell, metrics=self._metrics, fault_points=self._fault_points, order_log=order_log
+        )
         stops = StopTrigger(
             pool,
             cell=cell,
@@ -130,6 +155,7 @@ class Worker:
             metrics=self._metrics,
         )
         unanswered = StuckSweep(pool, venue, sender.send, cell=cell, clock=self._clock, metrics=self._metrics)
+        figures = FigureSampling(pool, cell=cell, metrics=self._metrics)
         early = EarlyReports(pool, cell=cell, clock=self._clock, metrics=self._metrics)
         trading_hours = TradingHours(
             pool,
@@ -147,7 +173,15 @@ class Worker:
         )
         await inbox.recover()
         outward = [asyncio.create_task(loop) for loop in (sender.run(), venue.run(listener), unanswered.run())]
-        loops = (inbox.run_intake(), inbox.run_lookout(), early.run(), prices.run(), stops.run(), trading_hours.run())
+        loops = (
+            inbox.run_intake(),
+            inbox.run_lookout(),
+            early.run(),
+            figures.run(),
+            prices.run(),
+            stops.run(),
+            trading_hours.run(),
+        )
         inward = [asyncio.create_task(loop) for loop in loops]
         inward += [asyncio.create_task(inbox.run_applier()) for _ in range(APPLIERS)]
         inward += [asyncio.create_task(self._prune(failures)), asyncio.create_task(self._watch(connection))]
@@ -190,6 +224,11 @@ class Worker:
             while pruned >= PRUNE_ROWS:
                 pruned = await prune(self._pool, older_than, PRUNE_ROWS)
                 await asyncio.sleep(PRUNE_STEP_S)
+        oldest = self._clock.now() - timedelta(days=self._settings.rollup_days)
+        pruned = ROLLUP_MINUTES
+        while pruned >= ROLLUP_MINUTES:
+            pruned = await prune_rollups(self._pool, oldest, symbols=ROLLUP_SYMBOLS, minutes=ROLLUP_MINUTES)
+            await asyncio.sleep(PRUNE_STEP_S)
 
     def _set_active(self, active: bool) -> None:
         if active != self._active:

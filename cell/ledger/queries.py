@@ -11,9 +11,9 @@ from infra.runtime.database import Pool
 _DESCENDING: LiteralString = """
 select e.entry_id, e.seq, e.kind, e.order_id, e.occurred_at, e.hash, e.previous_hash,
        (select json_agg(json_build_array(p.account, p.unit, p.direction, p.amount_micros) order by p.line)
-          from brokerage.all_postings p
+          from all_postings p
          where p.user_id = e.user_id and p.entry_seq = e.seq) as postings
-  from brokerage.all_journal_entries e
+  from all_journal_entries e
  where e.user_id = %s and (%s::bigint is null or e.seq < %s)
  order by e.seq desc
  limit %s
@@ -22,9 +22,9 @@ select e.entry_id, e.seq, e.kind, e.order_id, e.occurred_at, e.hash, e.previous_
 _ASCENDING: LiteralString = """
 select e.entry_id, e.seq, e.kind, e.order_id, e.occurred_at, e.hash, e.previous_hash,
        (select json_agg(json_build_array(p.account, p.unit, p.direction, p.amount_micros) order by p.line)
-          from brokerage.all_postings p
+          from all_postings p
          where p.user_id = e.user_id and p.entry_seq = e.seq) as postings
-  from brokerage.all_journal_entries e
+  from all_journal_entries e
  where e.user_id = %s and (%s::bigint is null or e.seq > %s)
  order by e.seq
  limit %s

@@ -15,7 +15,7 @@ from cell.operations import queries
 from cell.paging import parse_page
 from cell.plain_row import plain
 from cell.reason import ReasonRequest, reason_decoder
-from cell.trial_balance import run_trial_balance
+from cell.trial_balance import prove_and_record
 from infra.runtime.clock import Clock
 from infra.runtime.database import Pool
 from infra.runtime.operator_api import subject_of
@@ -35,6 +35,7 @@ class EndSessionsRequest(ReasonRequest, forbid_unknown_fields=True):
 _profile_decoder = msgspec.json.Decoder(ProfileRequest)
 _end_sessions_decoder = msgspec.json.Decoder(EndSessionsRequest)
 _REPORT_ID_MAX: Final = 2**63 - 1
+"""Of a bigint column: a larger number names no report."""
 _SECONDS_MAX: Final = 32_503_680_000  # the year 3000: beyond it is a mistake, and soon no time at all
 
 
@@ -54,7 +55,7 @@ class OperatorReads(Controller):
     ) -> dict[str, Any]:
         await refuse_body(request)
         async with checks_pool.connection() as connection:
-            result = await run_trial_balance(connection)
+            result = await prove_and_record(connection)
         return {"cell": cell_name, "healthy": result.healthy, **msgspec.to_builtins(result)}
 
     @get("/users/{user_id:uuid}")
@@ -145,7 +146,7 @@ class OperatorChanges(Controller):
         pool: NamedDependency[Pool],
         clock: NamedDependency[Clock],
     ) -> dict[str, Any]:
-        """Have a report that was put aside judged again. It leaves the quarantine, so it is never retried twice."""
+        """Have a quarantined report judged again. It leaves the quarantine, so it is never retried twice."""
         body = await read_body(reason_decoder, request)
         row = None
         if 0 < report_id <= _REPORT_ID_MAX:

@@ -12,7 +12,7 @@ select
     (select count(*) from brokerage.users where owner_state in ('active', 'halted')) as users,
     coalesce((select jsonb_object_agg(status, n) from
         (select status, count(*) as n from brokerage.orders group by status) s), '{}') as orders_by_status,
-    (select count(*) from brokerage.all_executions) as executions,
+    (select count(*) from all_executions) as executions,
     (select coalesce(sum(cash_micros), 0) from brokerage.users)::text as cash_micros,
     (select coalesce(sum(cash_held_micros), 0) from brokerage.users)::text as cash_held_micros,
     coalesce((select jsonb_object_agg(symbol, n) from
@@ -20,8 +20,8 @@ select
     coalesce((select jsonb_object_agg(symbol, n) from
         (select symbol, sum(qty_held_micros) as n from brokerage.positions group by symbol) s), '{}') as shares_held,
     (select count(*) from brokerage.users where restricted) as restricted,
-    (select count(*) from brokerage.all_order_events) as order_events,
-    (select count(*) from brokerage.all_journal_entries) as journal_entries,
+    (select count(*) from all_order_events) as order_events,
+    (select count(*) from all_journal_entries) as journal_entries,
     (select count(*) from brokerage.outbox) as outbox_pending,
     (select count(*) from brokerage.inbox) as inbox_pending,
     (select count(*) from brokerage.quarantined_reports) as quarantined,
@@ -30,7 +30,7 @@ select
     (select count(distinct order_id) from brokerage.venue_instructions where stuck_at is not null) as orders_stuck,
     (select jsonb_build_object('run_id', run_id, 'ended_at', ended_at, 'verdict', verdict)
        from brokerage.reconciliations order by run_id desc limit 1) as last_reconciliation,
-    brokerage.snapshot_time_v1() as as_of
+    snapshot_time_v1() as as_of
 """
 
 USER: LiteralString = """
@@ -58,11 +58,11 @@ select inbox_id as id, 'waits for ' || waits_for as reason, user_id, order_id, v
   from brokerage.early_reports where inbox_id > %s order by inbox_id limit %s
 """
 
-RETRY_REPORT: LiteralString = "select inbox_id, order_id from brokerage.retry_report_v1(%s, %s, %s, %s)"
-LIFT_RESTRICTION: LiteralString = "select outcome, figures from brokerage.lift_restriction_v1(%s, %s, %s)"
+RETRY_REPORT: LiteralString = "select inbox_id, order_id from retry_report_v1(%s, %s, %s, %s)"
+LIFT_RESTRICTION: LiteralString = "select outcome, figures from lift_restriction_v1(%s, %s, %s)"
 
-SET_PROFILE: LiteralString = "select brokerage.set_profile_v1(%s, %s, %s, %s)"
-END_SESSIONS: LiteralString = "select brokerage.end_refresh_families_v1(%s, %s, %s, %s, %s)"
+SET_PROFILE: LiteralString = "select set_profile_v1(%s, %s, %s, %s)"
+END_SESSIONS: LiteralString = "select end_refresh_families_v1(%s, %s, %s, %s, %s)"
 
 
 async def read_one(pool: Pool, sql: LiteralString, parameters: Sequence[Any] = ()) -> dict[str, Any] | None:

@@ -58,7 +58,7 @@ _OPEN_ASCENDING: Final = _LIST + " and is_open" + _ASCENDING
 
 _EVENTS_DESCENDING: LiteralString = """
 select seq, from_status, to_status, reason, at
-  from brokerage.order_history
+  from order_history
  where user_id = %s and order_id = %s and (%s::bigint is null or seq < %s)
  order by seq desc
  limit %s
@@ -66,19 +66,19 @@ select seq, from_status, to_status, reason, at
 
 _EVENTS_ASCENDING: LiteralString = """
 select seq, from_status, to_status, reason, at
-  from brokerage.order_history
+  from order_history
  where user_id = %s and order_id = %s and (%s::bigint is null or seq > %s)
  order by seq
  limit %s
 """
 
-# As they were recorded, which only grows; the venue may tell any time. What moves nothing (a correction may, a fill
-# that gave way) has no entry of its own: it stands at the one before it. From before that was kept: the venue's time.
+# As they were recorded, which only grows; the venue may state any time. What moves nothing (a correction may, a
+# superseded fill) has no entry of its own: it stands at the one before it. From before that was kept: the venue's time.
 _EXECUTIONS: Final[LiteralString] = """
 select exec_id, last_qty_micros, last_px_micros, venue, at, recorded_at, entry_seq, kind, ref_exec_id
   from (select exec_id, last_qty_micros, last_px_micros, venue, at, coalesce(recorded_at, at) as recorded_at, entry_seq,
                kind, ref_exec_id
-          from brokerage.all_executions
+          from all_executions
          where user_id = %(user_id)s and order_id = %(order_id)s) x
 """
 _EXECUTIONS_DESCENDING: Final[LiteralString] = (

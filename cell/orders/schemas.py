@@ -98,7 +98,7 @@ def _given(raw: Raw | UnsetType) -> bytes | None:
 
 
 def check_client_order_id(name: str) -> None:
-    """A name that stands in a path: `by-client-order-id/{name}` must reach it through every proxy."""
+    """A name that stands in a path: `by-client-order-id/{name}` must reach it through every proxy. Raises Problem."""
     if not is_visible_ascii(name) or not _HARD_TO_SPELL.isdisjoint(name) or name in {".", ".."}:
         detail = "1 to 128 visible ASCII characters, none of them a slash, a backslash or a percent sign"
         raise errors.invalid_field(422, "client_order_id", detail)
@@ -112,7 +112,7 @@ def _check_price_given(field: str, kind: str, token: bytes | None, needed: bool)
 
 
 def parse_order_id(text: str) -> UUID:
-    """An order id from a path; what is no UUID in its usual spelling is nobody's order."""
+    """An order id from a path; what is no UUID in its usual spelling is nobody's order. Raises Problem."""
     try:
         return parse_uuid(text)
     except ValueError as error:
@@ -124,7 +124,12 @@ def parse_time_in_force(value: str | UnsetType) -> str:
 
 
 def parse_order(raw: bytes) -> OrderTerms:
-    """The terms of an order request. Raises Problem: 400 unparsable or missing, 422 understood and refused."""
+    """The terms of an order request. Raises Problem: 400 unparsable or missing, 422 understood and refused.
+
+    Told is the first fault in this order: body, symbol, side, type, time in force; quantity or amount, exactly one;
+    which prices the type wants; the client's name; the numbers themselves. A price outside its band, or funds, are the
+    database's to judge.
+    """
     body = decode_body(_decoder, raw)
     symbol = parse_symbol(body.symbol)
     side = parse_choice("side", body.side, _SIDES)

@@ -43,14 +43,16 @@ def refused_users(rows: list[OutboxRow], prepared: Prepared, refusals: list[Refu
     return {rows[prepared.row_of_message[refusal.index]].user_id for refusal in refusals}
 
 
-def confirmed_ids(rows: list[OutboxRow], prepared: Prepared, refusals: list[Refusal]) -> list[int]:
+def confirmed_rows(rows: list[OutboxRow], prepared: Prepared, refusals: list[Refusal]) -> list[OutboxRow]:
     """The rows to delete: all but the refused ones and what follows them for the same user."""
+    if not refusals:
+        return rows
     refused_rows = {prepared.row_of_message[refusal.index] for refusal in refusals}
     stopped_users: set[str] = set()
-    ids = []
+    confirmed = []
     for index, row in enumerate(rows):
         if index in refused_rows:
             stopped_users.add(row.user_id)
         if row.user_id not in stopped_users:
-            ids.append(row.id)
-    return ids
+            confirmed.append(row)
+    return confirmed

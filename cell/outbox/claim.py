@@ -45,7 +45,7 @@ select b.id, b.user_id::text, b.write_seq, b.epoch, b.order_event_seq, b.entry_s
 
 _BACKLOG = """
 select (select count(*) from (select from brokerage.outbox limit 1000000) as counted),
-       (select extract(epoch from brokerage.clock_v1() - occurred_at)::float8 from brokerage.outbox order by id limit 1)
+       (select extract(epoch from clock_v1() - occurred_at)::float8 from brokerage.outbox order by id limit 1)
 """
 
 

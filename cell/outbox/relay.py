@@ -16,12 +16,12 @@ from collections import Counter as Counting
 from collections.abc import Mapping
 from uuid import UUID
 
-from prometheus_client import Counter, Gauge, Histogram
-
 from cell.leadership import Task, check, leading, start_term
-from cell.outbox.batch import Prepared, confirmed_ids, prepare, refused_users
+from cell.order_log import OrderLog
+from cell.outbox.batch import Prepared, confirmed_rows, prepare, refused_users
 from cell.outbox.claim import BATCH_ROWS_MAX, Backlog, claim_batch, read_backlog
-from cell.outbox.event_types import LEDGER_STREAM, ORDER_STREAM
+from cell.outbox.event_types import LEDGER_STREAM, ORDER_STREAM, OutboxRow
+from cell.outbox.metrics import RELAY_METRICS
 from cell.outbox.prune import delete_published
 from cell.settings import CellSettings
 from infra.runtime.database import Connection, make_pool
@@ -30,7 +30,7 @@ from infra.runtime.kafka_admin import BrokerUnreachable, broker_topics
 from infra.runtime.kafka_producer import KafkaProducer, OutgoingMessage, Refusal
 from infra.runtime.operator_api import create_operator_app, serving
 from infra.runtime.shutdown import Shutdown
-from infra.runtime.telemetry import Metric, Metrics
+from infra.runtime.telemetry import Metrics
 from infra.topology.topics import cell_topics
 
 _log = logging.getLogger(__name__)
@@ -50,6 +50,7 @@ REFUSED_PAUSE_S = 5.0
 PASSED_OVER_MAX = 1_000
 """Beyond so many refused users it is no single event that Kafka does not like: then all wait."""
 WATCH_PAUSE_S = 5.0
+"""Between measurements of the backlog and of the topics; what is shorter is no trouble."""
 WATCH_RETRY_S = 0.5
 """Sooner while something is missing, so that readiness follows at once when it comes."""
 KAFKA_ANSWER_S = 2.0
@@ -69,17 +70,6 @@ _SESSION = (
     "set enable_hashjoin = off",
     "set enable_mergejoin = off",
     "set plan_cache_mode = force_generic_plan",
-)
-
-RELAY_METRICS = (
-    Metric("cell_outbox_pending_rows", Gauge, "rows written and not yet confirmed by Kafka", ("cell",)),
-    Metric("cell_outbox_oldest_age_seconds", Gauge, "age of the oldest such row", ("cell",)),
-    Metric(
-        "cell_outbox_published_events_total", Counter, "events confirmed by Kafka, copies included", ("cell", "stream")
-    ),
-    Metric("cell_outbox_failures_total", Counter, "rounds that failed, by what failed", ("cell", "result")),
-    Metric("cell_outbox_batch_seconds", Histogram, "from the claim of a batch to its deletion", ("cell",)),
-    Metric("cell_outbox_active", Gauge, "1 on the relay that holds the lock", ("cell",)),
 )
 
 
@@ -110,6 +100,7 @@ class Relay:
         self._metrics = metrics
         self._shutdown = shutdown
         self._faults = fault_points or FaultPoints()
+        self._order_log = OrderLog(settings.log_orders_one_in)
         self._pool = make_pool(settings.postgres, f"{settings.name}-relay", size=POOL_SIZE)
         self._active = False
         self._passed_over: dict[str, float] = {}
@@ -186,11 +177,13 @@ class Relay:
         if refusals is None:
             return 0
         await self._faults.reach(AFTER_PRODUCE)
-        ids = confirmed_ids(rows, prepared, refusals)
-        await delete_published(connection, ids, term=term)
+        confirmed = confirmed_rows(rows, prepared, refusals)
+        await delete_published(connection, confirmed, term=term)
         self._count(prepared, refusals)
+        self._leave_lines(confirmed)
         if refusals:
-            self._fail("refused", f"{len(refusals)} events refused, first: {refusals[0].reason}")
+            first = rows[prepared.row_of_message[refusals[0].index]]
+            self._fail("refused", f"{len(refusals)} events refused, first: {refusals[0].reason}", first)
             self._passed_over |= dict.fromkeys(refused_users(rows, prepared, refusals), now_s + REFUSED_PAUSE_S)
             if len(self._passed_over) > PASSED_OVER_MAX:
                 self._passed_over = {}
@@ -259,10 +252,24 @@ class Relay:
         for stream, topic in zip((ORDER_STREAM, LEDGER_STREAM), topics, strict=True):
             self._metrics.counter("cell_outbox_published_events_total").labels(self._cell, stream).inc(counts[topic])
 
-    def _fail(self, result: str, reason: str) -> None:
+    def _leave_lines(self, confirmed: list[OutboxRow]) -> None:
+        for row in confirmed:
+            step = row.step
+            if step is not None and self._order_log.picks_text(step.order_id):
+                _log.info("order event published", extra={"status": step.to_status, **_ids(row)})
+
+    def _fail(self, result: str, reason: str, row: OutboxRow | None = None) -> None:
         self._trouble = reason
         self._metrics.counter("cell_outbox_failures_total").labels(self._cell, result).inc()
-        _log.error("relay round failed", extra={"result": result, "reason": reason})
+        ids = {} if row is None else _ids(row)
+        _log.error("relay round failed", extra={"result": result, "reason": reason, **ids})
+
+
+def _ids(row: OutboxRow) -> dict[str, object]:
+    """The names in a line of the log of whom and what a row is about: the relay knows no request."""
+    step = row.step
+    names = {} if step is None else {"order_id": step.order_id, "client_order_id": step.client_order_id}
+    return {"user_id": row.user_id, **names}
 
 
 async def run_relay(settings: CellSettings, *, shutdown: Shutdown | None = None) -> None:

@@ -29,7 +29,7 @@ select p.symbol, p.qty_micros, p.qty_held_micros, p.cost_basis_micros, s.referen
 
 # One statement, one snapshot: cash and shares of the same instant. The limit bounds the answer, not the sums.
 _PORTFOLIO: LiteralString = """
-select u.cash_micros + u.cash_held_micros as cash_micros, brokerage.snapshot_time_v1() as as_of,
+select u.cash_micros + u.cash_held_micros as cash_micros, snapshot_time_v1() as as_of,
        coalesce((select jsonb_agg(to_jsonb(x) order by x.symbol) from (
             select p.symbol, p.qty_micros, p.qty_held_micros, p.cost_basis_micros, s.reference_px_micros
               from brokerage.positions p left join brokerage.symbols s on s.symbol = p.symbol

@@ -15,7 +15,7 @@ from cell.paging import parse_page
 from cell.plain_row import plain
 from cell.reconciliation.queries import VenueOrder, find_differences, list_event_heads, list_runs, record_run
 from cell.reconciliation.verdict import EventFindings, VenueFindings, judge
-from cell.trial_balance import run_trial_balance
+from cell.trial_balance import prove_and_record
 from infra.runtime.clock import Clock, TimeOrderedIds
 from infra.runtime.database import Pool
 from infra.runtime.operator_api import subject_of
@@ -119,7 +119,7 @@ class ReconciliationRuns(Controller):
         body.venue.sample = body.venue.sample[:SAMPLE_MAX]
         body.events.sample = body.events.sample[:SAMPLE_MAX]
         async with pool.connection() as connection:
-            trial = await run_trial_balance(connection)
+            trial = await prove_and_record(connection)
         row = {
             "run_id": new_id(),
             "started_at": min(body.started_at, began),  # two clocks

@@ -27,7 +27,7 @@ class VenueOrder:
 # Ours are the orders between two ids, so that one which the venue never mentions is found too, and those it names.
 # A row of another session is another cell's customer, unless the user lives here now; who left is the next cell's.
 _DIFFERENCES: LiteralString = """
-with told as (
+with named_by_venue as (
     select * from unnest(%(ids)s::uuid[], %(sessions)s::text[], %(opens)s::boolean[], %(qtys)s::bigint[],
                          %(costs)s::numeric[], %(counts)s::bigint[])
         as t (order_id, session, is_open, cum_qty, cum_cost, executions)
@@ -35,12 +35,12 @@ with told as (
 named as (
     select order_id from brokerage.orders where order_id > %(after)s and order_id <= %(until)s
     union
-    select order_id from told
+    select order_id from named_by_venue
 ),
 ours as (
     select o.order_id, o.user_id, o.symbol, o.side, o.status, o.cum_qty_micros, o.cum_cost_exact,
            o.status not in ('filled', 'cancelled', 'expired', 'rejected', 'replaced', 'failed') as is_open,
-           (select count(*) from brokerage.all_executions x
+           (select count(*) from all_executions x
              where x.user_id = o.user_id and x.order_id = o.order_id) as executions
       from named n
       join brokerage.orders o on o.order_id = n.order_id
@@ -63,7 +63,7 @@ select d.* from (
            end as problem,
            o.cum_qty_micros as our_qty, t.cum_qty as venue_qty, o.cum_cost_exact::text as our_cost,
            t.cum_cost::text as venue_cost, o.executions as our_executions, t.executions as venue_executions
-      from told t full join ours o on o.order_id = t.order_id
+      from named_by_venue t full join ours o on o.order_id = t.order_id
 ) d
  where d.problem is not null
  order by d.order_id
@@ -85,14 +85,14 @@ waiting as (
 select p.user_id, p.order_event_seq, p.entry_seq, coalesce(w.orders, p.order_event_seq) as orders_published,
        coalesce(w.ledger, p.entry_seq) as ledger_published,
        encode(case when w.ledger is null then p.chain_head
-                   else (select j.hash from brokerage.all_journal_entries j
+                   else (select j.hash from all_journal_entries j
                           where j.user_id = p.user_id and j.seq = w.ledger) end, 'hex') as published_chain_head
   from page p
   left join waiting w on w.user_id = p.user_id
  order by p.user_id
 """
 
-_RECORD: LiteralString = "select brokerage.record_reconciliation_v1(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
+_RECORD: LiteralString = "select record_reconciliation_v1(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)"
 
 _RUNS: LiteralString = """
 select run_id, started_at, ended_at, as_of, actor, verdict, checks, totals, venue, events
@@ -113,7 +113,7 @@ async def list_event_heads(pool: Pool, *, after: UUID | None, limit: int) -> lis
 async def find_differences(
     pool: Pool, *, session: str, orders: Sequence[VenueOrder], after: UUID, until: UUID
 ) -> list[dict[str, Any]]:
-    """Where the venue's orders and ours, from beyond `after` up to `until` and those told, are not the same."""
+    """Where the venue's orders and ours, beyond `after` up to `until` and those it named, are not the same."""
     parameters = {
         "session": session,
         "after": after,

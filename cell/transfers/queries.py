@@ -36,7 +36,7 @@ select t.transfer_id, t.user_id, t.symbol, t.qty_micros, t.unit_cost_micros, t.s
  limit %s
 """
 
-DECIDE: LiteralString = "select outcome, figures from brokerage.decide_share_transfer_v1(%s, %s, %s, %s, %s)"
+DECIDE: LiteralString = "select outcome, figures from decide_share_transfer_v1(%s, %s, %s, %s, %s)"
 
 
 async def list_transfers(

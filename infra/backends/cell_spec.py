@@ -13,12 +13,13 @@ _CELL_NAME = re.compile(r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$")
 CELLS_MAX = 50
 APIS_MAX = 16
 ROUTERS_MAX = 8
+ADMISSION_RATE_MAX = 1_000_000.0  # far beyond any cell; infinity is no rate
 CLOCK_OFFSET_S_MAX = 3 * 366 * 86_400  # as far as a cell's calendar looks ahead
 _CELL_NAME_LENGTH_MAX = 32
 
 
 class SpecInvalid(Exception):
-    """The wish cannot be a stack; says which part and why."""
+    """No stack can be like this; says which part and why."""
 
 
 class ProcessKind(StrEnum):
@@ -30,11 +31,16 @@ class ProcessKind(StrEnum):
     API = "api"
     WORKER = "worker"
     RELAY = "relay"
+    ARCHIVE = "archive"
+    PROMETHEUS = "prometheus"
     SUPERVISOR = "supervisor"
 
 
 SERVER_KINDS = frozenset({ProcessKind.POSTGRES, ProcessKind.REDIS, ProcessKind.KAFKA})
-"""Software that others wrote; everything else in a stack is ours and has an operator port."""
+"""Servers that others wrote and ours need. Everything else in a stack is ours and has an operator port, but for
+Prometheus, which watches, and the archives of the databases' log: nobody waits for them."""
+
+OUR_KINDS = frozenset(ProcessKind) - SERVER_KINDS - {ProcessKind.SUPERVISOR}
 
 
 class Profile(StrEnum):
@@ -78,8 +84,12 @@ class StackSpec:
     kafka_bootstrap_servers: str | None = None
     """A broker that somebody else runs; none is started then."""
     topic_prefix: str = ""
+    admission_rate: float = 0.0
+    """Orders a second that the routers together let into each cell; 0: as many as come."""
     clock_offset_s: float = 0.0
     """Seconds by which all processes' clocks are ahead of the machine's."""
+    monitoring: bool = False
+    """A Prometheus that watches the stack, where the machine has one."""
 
     def __post_init__(self) -> None:
         names = [cell.name for cell in self.cells]
@@ -95,6 +105,8 @@ class StackSpec:
             raise SpecInvalid(f"market hours {self.market_hours!r}: always or XNYS")
         if self.share_transfers not in ("accept", "approve"):
             raise SpecInvalid(f"share transfers {self.share_transfers!r}: accept or approve")
+        if not 0 <= self.admission_rate <= ADMISSION_RATE_MAX:
+            raise SpecInvalid(f"admission rate {self.admission_rate:g}: 0 (no cap) to {ADMISSION_RATE_MAX:g} a second")
         if not abs(self.clock_offset_s) <= CLOCK_OFFSET_S_MAX:
             raise SpecInvalid(f"the clock may be shifted by at most {CLOCK_OFFSET_S_MAX} s, not {self.clock_offset_s}")
         if self.clock_offset_s and self.profile is Profile.PRODUCTION:
@@ -140,6 +152,30 @@ class ProcessStatus:
     detail: str = ""
 
 
+def router_names(spec: StackSpec) -> tuple[str, ...]:
+    return tuple(f"router-{number}" for number in range(1, spec.routers + 1))
+
+
+def api_names(cell: CellSpec) -> tuple[str, ...]:
+    return tuple(f"{cell.name}-api-{number}" for number in range(1, cell.apis + 1))
+
+
+def postgres_name(cell: str) -> str:
+    return f"{cell}-postgres"
+
+
 def next_cell_name(taken: frozenset[str]) -> str:
     """The first free name of the row cell-1, cell-2, ..."""
     return next(name for number in range(1, CELLS_MAX + 2) if (name := f"cell-{number}") not in taken)
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A command of a service's image that runs to its end: `python -m PACKAGE ARGUMENTS`.
+
+    A job of a cell gets the settings of that cell's processes, and its owner's DSN besides.
+    """
+
+    package: str
+    arguments: tuple[str, ...]
+    cell: str | None = None

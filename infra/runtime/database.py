@@ -9,8 +9,7 @@ the server too, when its caller stops waiting.
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
-from typing import LiteralString
-from urllib.parse import urlencode
+from typing import Any, Final
 
 import msgspec
 import psycopg_pool
@@ -18,42 +17,70 @@ from psycopg import AsyncConnection, Error
 from psycopg.rows import TupleRow
 from psycopg.types.json import set_json_loads
 
+from infra.runtime.code_installer import IS_INSTALLED
 from infra.runtime.fair_permits import FairPermits
 from infra.runtime.pool import Connection as Connection
 from infra.runtime.pool import Pool as Pool
+from infra.runtime.release_code import session_path
 from infra.runtime.settings import PostgresSettings
+from infra.runtime.sql_files import as_sql
+
+_NAME_BYTES_MAX: Final = 63
+"""PostgreSQL cuts a session's name there; the release at its end is what `migrate` asks for."""
 
 
 def with_session_settings(settings: PostgresSettings, application_name: str) -> str:
-    """The DSN with timeouts, name and the clock's offset as connection options."""
-    options = f"-c lock_timeout={settings.lock_timeout_ms} -c statement_timeout={settings.statement_timeout_ms}"
-    return _with_parameters(
-        settings.dsn,
-        {
-            "application_name": application_name,
-            "options": f"{options}{_clock_option(settings.clock_offset_s)}",
-            "connect_timeout": max(1, round(settings.connect_timeout_s)),
-            # milliseconds without an acknowledgement, after which the server's machine counts as gone
-            "tcp_user_timeout": 10_000,
-            # the connections at the bottom of the pool may rest for hours, and firewalls forget what is silent
-            "keepalives_idle": 60,
-        },
-    )
+    """The DSN with timeouts, name, the release's code and the clock's offset. Options that it has already stay."""
+    options = [f"-c lock_timeout={settings.lock_timeout_ms}", f"-c statement_timeout={settings.statement_timeout_ms}"]
+    parameters: dict[str, object] = {
+        "application_name": application_name,
+        "connect_timeout": max(1, round(settings.connect_timeout_s)),
+        # milliseconds without an acknowledgement, after which the server's machine counts as gone
+        "tcp_user_timeout": 10_000,
+        # the connections at the bottom of the pool may rest for hours, and firewalls forget what is silent
+        "keepalives_idle": 60,
+    }
+    if settings.code is not None:
+        options.append(_code_option(settings.code))
+        parameters["application_name"] = session_name(application_name, settings.code)
+    options += _clock_options(settings.clock_offset_s)
+    return _with_parameters(settings.dsn, {**parameters, "options": " ".join(options)})
 
 
 def with_clock_offset(dsn: str, offset_s: float) -> str:
     """The DSN for a connection of its own, outside of a pool, whose database session has our clock."""
-    return _with_parameters(dsn, {"options": _clock_option(offset_s).strip()}) if offset_s else dsn
+    return _with_parameters(dsn, {"options": " ".join(_clock_options(offset_s))}) if offset_s else dsn
 
 
-def _clock_option(offset_s: float) -> str:
+def with_code(dsn: str, code: str, application_name: str) -> str:
+    """The DSN for a connection of its own that works with the code of one release and says so by its name."""
+    return _with_parameters(
+        dsn, {"application_name": session_name(application_name, code), "options": _code_option(code)}
+    )
+
+
+def session_name(application_name: str, code: str) -> str:
+    """As pg_stat_activity shows it: who, and with which release's code."""
+    return f"{application_name[: _NAME_BYTES_MAX - 1 - len(code)]} {code}"
+
+
+def _code_option(code: str) -> str:
+    return f"-c search_path={session_path(code)}"
+
+
+def _clock_options(offset_s: float) -> list[str]:
     """What `clock_v1` reads there: an interval."""
-    return f" -c brokerage.clock_offset={offset_s:.6f}s" if offset_s else ""
+    return [f"-c brokerage.clock_offset={offset_s:.6f}s"] if offset_s else []
 
 
 def _with_parameters(dsn: str, parameters: Mapping[str, object]) -> str:
-    extra = urlencode(parameters, quote_via=lambda text, *_: text.replace(" ", "%20").replace("=", "%3D"))
-    return f"{dsn}{'&' if '?' in dsn else '?'}{extra}"
+    """`options` come after those that the DSN has: libpq itself would keep one of two."""
+    base, _, query = dsn.partition("?")
+    merged = dict(part.split("=", 1) for part in query.split("&") if part)
+    for name, value in parameters.items():
+        text = str(value).replace(" ", "%20").replace("=", "%3D")
+        merged[name] = f"{merged[name]}%20{text}" if name == "options" and merged.get(name) else text
+    return f"{base}?{'&'.join(f'{name}={text}' for name, text in merged.items())}"
 
 
 async def _configure(connection: Connection) -> None:
@@ -93,22 +120,27 @@ def make_pool(
 
 
 class StatementsFailed(Exception):
-    """The database could not be reached, or refused one of the statements; nothing of them was done."""
+    """The database could not be reached, or refused one of the statements; what was one transaction was not done."""
 
 
-async def run_statements(dsn: str, statements: Sequence[str]) -> None:
-    """Run what an operator's program was written with, in one transaction. Raises StatementsFailed."""
+async def run_statements(dsn: str, statements: Sequence[str], *, in_transaction: bool = True) -> None:
+    """Run what an operator's program was written with, in one transaction or each by itself. Raises
+    StatementsFailed."""
     try:
-        async with await AsyncConnection.connect(dsn, connect_timeout=10) as connection:
+        async with await AsyncConnection.connect(dsn, connect_timeout=10, autocommit=not in_transaction) as connection:
             for statement in statements:
-                await connection.execute(_as_sql(statement))
+                await connection.execute(as_sql(statement))
     except Error as error:
         raise StatementsFailed(str(error)) from error
 
 
-def _as_sql(text: str) -> LiteralString:
-    # Statements of the installed package, as fixed as a literal in the source.
-    return text
+async def fetch_row(dsn: str, query: str, parameters: Sequence[object] = ()) -> tuple[Any, ...] | None:
+    """The first row of what an operator's program asks, on a connection of its own. Raises StatementsFailed."""
+    try:
+        async with await AsyncConnection.connect(dsn, connect_timeout=10, autocommit=True) as connection:
+            return await (await connection.execute(as_sql(query), parameters)).fetchone()
+    except Error as error:
+        raise StatementsFailed(str(error)) from error
 
 
 async def answers(pool: Pool, timeout_s: float = 1.0) -> bool:
@@ -133,3 +165,14 @@ async def _answers(pool: Pool, timeout_s: float) -> bool:
         except Exception:
             return False
     return False
+
+
+async def release_is_installed(pool: Pool, settings: PostgresSettings, timeout_s: float = 1.0) -> bool:
+    """Is this release's code there, complete, and open to this role? A database that answers may have none of it, and
+    every call fails. Asked for readiness, not for requests."""
+    try:
+        async with asyncio.timeout(timeout_s), pool.connection() as connection:
+            row = await (await connection.execute(IS_INSTALLED, [settings.code])).fetchone()
+    except Exception:
+        return False
+    return row is not None and bool(row[0])

@@ -74,7 +74,8 @@ def encode_envelope(envelope: Envelope) -> bytes:
 
 
 def decode_envelope(body: bytes) -> Envelope:
-    """Read an event; unknown outer fields are ignored, so a newer writer does not stop an older reader."""
+    """Read an event; unknown outer fields are ignored, so a newer writer does not stop an older reader. Raises
+    MalformedEnvelope."""
     try:
         return _decoder.decode(body)
     except msgspec.DecodeError as error:
@@ -82,7 +83,7 @@ def decode_envelope(body: bytes) -> Envelope:
 
 
 def decode_identity(body: bytes) -> EventIdentity:
-    """Only the identity, several times faster than the whole."""
+    """Only the identity, several times faster than the whole. Raises MalformedEnvelope."""
     try:
         return _identity_decoder.decode(body)
     except msgspec.DecodeError as error:

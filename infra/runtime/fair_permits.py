@@ -70,6 +70,15 @@ class FairPermits:
         """Whether the holder can get no further permit before it gives one back."""
         return self._held.get(holder, 0) >= self._permits_per_holder_max
 
+    @property
+    def is_waited_for(self) -> bool:
+        """Whether somebody waits because all permits are in use, not only because their own share is."""
+        return bool(self._round_robin)
+
+    def waits_for_own_share(self, holder: Hashable) -> bool:
+        """Whether there are permits, and the holder must give back one of its own first."""
+        return self.in_use < self._permits_max and self.has_full_share(holder)
+
     async def acquire(self, holder: Hashable, limit: AbstractAsyncContextManager[object]) -> None:
         """A permit when it is the holder's turn. Raises `ShareExhausted` or `PermitsExhausted`: too many wait, or
         `limit` (such as `asyncio.timeout`) ended the wait.
@@ -170,5 +179,4 @@ class FairPermits:
             self._round_robin.pop(holder, None)
 
     def _refusal(self, holder: Hashable) -> NoPermit:
-        is_own_fault = self.has_full_share(holder) and self.in_use < self._permits_max
-        return ShareExhausted() if is_own_fault else PermitsExhausted()
+        return ShareExhausted() if self.waits_for_own_share(holder) else PermitsExhausted()

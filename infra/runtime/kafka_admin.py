@@ -12,6 +12,7 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 _ASK_TIMEOUT_S = 2.0
+"""Of one question; a broker that is up answers in milliseconds."""
 _PAUSE_S = 0.1
 """Between two questions to a broker that is still starting; a refused connection comes back at once."""
 _BROKER_DEFAULT = -1  # replication as the broker is set up: 1 locally, 3 in production

@@ -2,8 +2,9 @@
 
 Modules log with the standard library (`logging.getLogger(__name__)`, fields by `extra=`); structlog writes the line. A
 line written while a request is worked on carries its `request_id` and `trace_id` by itself, the same ones at the router
-and in the cell. An error keeps its traceback; a warning names its exception in one line, because it is expected (the
-database went away) and comes a hundred times.
+and in the cell; a task that works for many requests keeps theirs beside its work (`request_ids`, `id_fields`). An error
+keeps its traceback; a warning names its exception in one line, because it is expected (the database went away) and
+comes a hundred times.
 
 Never logs a secret: callers pass fields by name, and nothing dumps settings or headers.
 """
@@ -16,7 +17,6 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from structlog.contextvars import merge_contextvars
 from structlog.stdlib import ExtraAdder, ProcessorFormatter
 from structlog.typing import EventDict, Processor
 
@@ -24,9 +24,13 @@ TRACE_HEADER: Final = b"traceparent"
 _TRACE_ID: Final = slice(3, 35)
 """Of a W3C traceparent: `00-<32 hex digits>-<16 hex digits>-<2 hex digits>`."""
 _TRACEPARENT_BYTES: Final = 55
-_UNBOUND: Final[tuple[bytes, bytes]] = (b"", b"")
+"""Of the only version that there is, `00`."""
 
-_request: ContextVar[tuple[bytes, bytes]] = ContextVar("request_ids", default=_UNBOUND)
+RequestIds = tuple[bytes, bytes]
+"""Request id and traceparent as they came, empty if none did."""
+_UNBOUND: Final[RequestIds] = (b"", b"")
+
+_request: ContextVar[RequestIds] = ContextVar("request_ids", default=_UNBOUND)
 _encode = json.JSONEncoder(default=str, ensure_ascii=False).encode
 
 
@@ -34,6 +38,22 @@ def bind_request(request_id: bytes, traceparent: bytes) -> None:
     """Lines of this task, and of tasks it starts, carry these ids. They are kept as they came and decoded by the line
     that needs them: most requests write none."""
     _request.set((request_id, traceparent))
+
+
+def request_ids() -> RequestIds:
+    """Those of this task: kept beside work that another task does for the request, and shown by `id_fields`."""
+    return _request.get()
+
+
+def id_fields(ids: RequestIds) -> dict[str, str]:
+    """The ids as fields of a line; what is empty or no traceparent is left out."""
+    request_id, traceparent = ids
+    fields = {}
+    if request_id:
+        fields["request_id"] = request_id.decode("latin-1")
+    if len(traceparent) == _TRACEPARENT_BYTES:
+        fields["trace_id"] = traceparent[_TRACE_ID].decode("latin-1")
+    return fields
 
 
 def configure_logging(process_name: str, level: str = "INFO", *, warning_tracebacks: bool = False) -> None:
@@ -70,8 +90,7 @@ def json_lines(process_name: str, *, warning_tracebacks: bool = False) -> loggin
 
     processors: list[Processor] = [
         begin,
-        _add_request_ids,
-        merge_contextvars,
+        _add_ids,
         ExtraAdder(),
         end,
         ProcessorFormatter.remove_processors_meta,
@@ -80,12 +99,8 @@ def json_lines(process_name: str, *, warning_tracebacks: bool = False) -> loggin
     return ProcessorFormatter(processors=processors)
 
 
-def _add_request_ids(_logger: Any, _method: str, fields: EventDict) -> EventDict:
-    request_id, traceparent = _request.get()
-    if request_id:
-        fields["request_id"] = request_id.decode("latin-1")
-    if len(traceparent) == _TRACEPARENT_BYTES:
-        fields["trace_id"] = traceparent[_TRACE_ID].decode("latin-1")
+def _add_ids(_logger: Any, _method: str, fields: EventDict) -> EventDict:
+    fields.update(id_fields(_request.get()))
     return fields
 
 

@@ -17,6 +17,7 @@ from uuid import UUID
 import psycopg
 import redis.asyncio
 
+from infra.runtime.database import with_code
 from infra.runtime.redis_client import REDIS_FAILURES
 from infra.topology.cells import Cell, CellState
 from infra.topology.errors import MapCorrupted, MapInvalid
@@ -33,7 +34,7 @@ _LARGE_BYTES: Final = 1_000_000
 _SNAPSHOT_BYTES_MAX: Final = 512 * 1024 * 1024
 """Twenty-eight million pins of 18 bytes; a larger document is damage, and is not unpacked."""
 _READ_EPOCH: Final = "select l.lineage, (select max(e.epoch) from control.epochs e) from control.lineage l"
-_READ_MAP: Final = "select lineage, epoch, directory, owners, pinned, pin_owners from control.read_map_v1()"
+_READ_MAP: Final = "select lineage, epoch, directory, owners, pinned, pin_owners from read_map_v1()"
 
 
 class MapUnavailable(Exception):
@@ -45,6 +46,7 @@ class RedisMapSource:
         self._client = client
 
     async def read(self) -> ShardMap | None:
+        """The newest map, None if there is none yet. Raises MapUnavailable."""
         try:
             document = await self._client.get(REDIS_SNAPSHOT_KEY)
         except REDIS_FAILURES as error:
@@ -56,7 +58,8 @@ class RedisMapSource:
         return await decode_aside(document)
 
     async def read_version(self) -> tuple[LineageId, Epoch] | None:
-        """Of a large snapshot, by its first bytes; None of a small one, which may as well be read and checked."""
+        """Of a large snapshot, by its first bytes; None of a small one, which may as well be read and checked. Raises
+        MapUnavailable."""
         try:
             if int(await self._client.strlen(REDIS_SNAPSHOT_KEY)) < _LARGE_BYTES:
                 return None
@@ -84,12 +87,20 @@ class RedisMapSource:
 class ControlMapSource:
     """Opens a connection per reading: rare, and a router must not hold a pool towards what may be dead for a day."""
 
-    def __init__(self, dsn: str, *, connect_timeout_s: float = 2.0, statement_timeout_s: float = 10.0) -> None:
-        self._dsn = dsn
+    def __init__(
+        self,
+        dsn: str,
+        *,
+        connect_timeout_s: float = 2.0,
+        statement_timeout_s: float = 10.0,
+        code: str | None = None,
+    ) -> None:
+        self._dsn = dsn if code is None else with_code(dsn, code, "map-reader")
         self._connect_timeout_s = connect_timeout_s
         self._statement_timeout_s = statement_timeout_s
 
     async def read(self) -> ShardMap | None:
+        """The newest map, None if there is none yet. Raises MapUnavailable."""
         try:
             async with asyncio.timeout(self._connect_timeout_s + self._statement_timeout_s):
                 async with await self._connect() as connection:
@@ -98,7 +109,7 @@ class ControlMapSource:
             raise MapUnavailable(f"control database: {str(error) or type(error).__name__}") from error
 
     async def read_epoch(self) -> tuple[LineageId, Epoch] | None:
-        """Cheap, so it can be asked often."""
+        """Cheap, so it can be asked often. Raises MapUnavailable."""
         try:
             async with asyncio.timeout(self._connect_timeout_s + self._statement_timeout_s):
                 async with await self._connect() as connection:
@@ -154,7 +165,7 @@ class FileMapSource:
 
 
 async def decode_aside(document: bytes) -> ShardMap:
-    """Decode in a thread: a large map must not stall a loop that serves customers."""
+    """Decode in a thread: a large map must not stall a loop that serves customers. Raises MapCorrupted."""
     if len(document) > _SNAPSHOT_BYTES_MAX:
         raise MapCorrupted("the snapshot is too large for a map")
     if len(document) < _LARGE_BYTES:

@@ -1,40 +1,97 @@
-"""Bring a database to the schema that a package carries.
+"""Bring a database to what a package carries: its tables step by step, its code as one schema of this release.
 
-`<package>/sql/migrations/NNNN_{pre,post}_slug.sql` run once each, in order, one transaction per file, under a lock on
-the migrator's own table that only the owner can take, so that two migrators do not meet.
-`<package>/sql/procedures/*.sql` hold one routine each and are applied again whenever their checksum changed. A landed
-migration whose text changed is refused: history is not edited.
-Never drops anything by itself, never runs code.
+`<package>/sql/migrations/NNNN_{pre,post}_slug.sql` run once each, in order, one transaction per file. `pre` is what the
+releases that run already can live with; it comes before the first process of this release. `post` is what they cannot
+live with; it comes when none of them runs, and their code is dropped first: until then going back is possible.
+Between the two the release's code is installed (`code_installer.py`). A landed migration whose text changed is refused:
+history is not edited. All under a lock on the migrator's own table that only the owner can take, so that two migrators
+do not meet.
+
+A statement that waits for a table's lock makes everybody wait behind it. So it waits for a moment only, gives way, and
+tries again (`LOCK_TIMEOUT_MS`, `LOCK_TRIES_MAX`). A file whose first line is `-- no transaction` holds one statement
+that runs outside of one, as `create index concurrently` must; ended in the middle, it is begun again.
+Never drops anything by itself but the code of releases that nobody runs.
 """
 
-import hashlib
+import asyncio
 import re
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
-from typing import LiteralString
+from enum import StrEnum
+from typing import Final, LiteralString, TypeVar
 
 import psycopg
+from psycopg import sql
+
+from infra.runtime import code_installer
+from infra.runtime.code_installer import RELEASES_MAX, CodeError
+from infra.runtime.release_code import ReleaseCode, release_code
+from infra.runtime.sql_files import SqlFile, as_sql, read_sql
+
+LOCK_TIMEOUT_MS: Final = 150
+"""Who comes after us waits as long as we do. A command waits 200 ms for its user's row before it answers that the
+cell is busy (`CELL_HELD_USER_WAIT_MS`); so it waits on and goes on."""
+LOCK_TRIES_MAX: Final = 120
+LOCK_PAUSE_S: Final = 1.0
+"""Between tries the table is everybody's. With 120 tries this outlasts what holds a table's lock by right for longest
+in traffic, the checks of the books (two minutes); an auditor may read for five, and is not waited for."""
+BUILD_LOCK_TIMEOUT_MS: Final = 330_000
+"""Of a statement outside a transaction. It holds up no reader and no writer while it waits for older transactions, so
+it may wait for an auditor's, which end after five minutes."""
 
 _NAME = re.compile(r"^(?P<number>\d{4})_(?P<phase>pre|post)_[a-z0-9_]+\.sql$")
+_NO_TRANSACTION = "-- no transaction"
+_BUILD = re.compile(
+    r"\bcreate\s+(unique\s+)?index\s+concurrently\s+if\s+not\s+exists\s+(?P<name>\w+)\s+on\s+(?P<schema>\w+)\."
+)
+_COMMENT = re.compile(r"--[^\n]*")
 _LOCK: LiteralString = "lock table migrations.applied in share update exclusive mode"
 """Against other migrators; readers and writers of the table do not conflict with it; vacuum waits."""
 _TABLES_TRIES_MAX = 5
-"""Each refusal means that another migrator has created one of the three objects meanwhile."""
+"""Each refusal means that another migrator has created one of the objects meanwhile."""
+_TABLES: LiteralString = (
+    """
+create schema if not exists migrations;
+create table if not exists migrations.applied (
+    name text primary key, number int not null, checksum text not null, applied_at timestamptz not null default now()
+);
+"""
+    + code_installer.RECORD
+)
+_SAVE: LiteralString = "insert into migrations.applied (name, number, checksum) values (%s, %s, %s)"
+# What a build that was ended leaves: an index that is written and never read.
+_IS_INVALID: LiteralString = """
+select exists (
+    select from pg_index i join pg_class k on k.oid = i.indexrelid join pg_namespace n on n.oid = k.relnamespace
+     where n.nspname = %s and k.relname = %s and not i.indisvalid)
+"""
+
+_T = TypeVar("_T")
 
 
 class MigrationError(Exception):
-    """The files and the database disagree; nothing was changed by the step that says so."""
+    """The files and the database disagree, or a lock was not had; nothing was changed by the step that says so."""
+
+
+class MigrationPhase(StrEnum):
+    """What one run does. `PRE` and `POST` for a rollout; `BOTH` for a stack that is brought up as a whole."""
+
+    PRE = "pre"
+    POST = "post"
+    BOTH = "both"
 
 
 @dataclass(frozen=True)
-class SqlFile:
-    name: str
-    text: str
+class Migration:
+    """One numbered file."""
+
+    number: int
+    phase: MigrationPhase
+    item: SqlFile
 
     @property
-    def checksum(self) -> str:
-        return hashlib.sha256(self.text.encode()).hexdigest()
+    def is_transaction(self) -> bool:
+        return not self.item.text.startswith(_NO_TRANSACTION)
 
 
 @dataclass(frozen=True)
@@ -42,47 +99,32 @@ class Applied:
     """What one run did."""
 
     migrations: tuple[str, ...]
-    procedures: tuple[str, ...]
+    code: str
+    """Schema of this release's code, which is installed now."""
+    installed: bool
+    """By this run."""
+    dropped: tuple[str, ...]
+    """Code of releases that nobody runs."""
+    waiting: tuple[str, ...]
+    """`post` migrations that were left for later, since an older release still runs."""
     level: int
     """Number of the newest migration now in the database."""
 
 
-def read_sql(package: str, folder: str) -> list[SqlFile]:
-    """The package's files of one folder, sorted by name; an absent folder is empty."""
-    root = files(package).joinpath("sql", folder)
-    if not root.is_dir():
-        return []
-    found = [SqlFile(item.name, item.read_text("utf-8")) for item in root.iterdir() if item.name.endswith(".sql")]
-    return sorted(found, key=lambda item: item.name)
-
-
-def _numbered(package: str, *, through_post: bool) -> Iterator[tuple[int, SqlFile]]:
+def read_migrations(package: str) -> list[Migration]:
+    """In the order of their numbers. Raises MigrationError for a file that is named otherwise."""
+    found = []
     for item in read_sql(package, "migrations"):
         match = _NAME.match(item.name)
         if match is None:
             raise MigrationError(f"{package}: {item.name} is not named NNNN_pre_slug.sql or NNNN_post_slug.sql")
-        if match["phase"] == "pre" or through_post:
-            yield int(match["number"]), item
+        found.append(Migration(int(match["number"]), MigrationPhase(match["phase"]), item))
+    return found
 
 
-def _as_sql(text: str) -> LiteralString:
-    # The text is a file of the installed package, as fixed as a literal in the source.
-    return text
-
-
-_TABLES: LiteralString = """
-create schema if not exists migrations;
-create table if not exists migrations.applied (
-    name text primary key, number int not null, checksum text not null, applied_at timestamptz not null default now()
-);
-create table if not exists migrations.procedures (
-    name text primary key, checksum text not null, applied_at timestamptz not null default now()
-);
-"""
-
-
-async def migrate(dsn: str, *, package: str, through_post: bool = True) -> Applied:
+async def migrate(dsn: str, *, package: str, phase: MigrationPhase = MigrationPhase.BOTH) -> Applied:
     """Apply what is missing; harmless to repeat. Raises MigrationError with the file's name."""
+    code = release_code(package)
     async with (
         await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection,
         await psycopg.AsyncConnection.connect(dsn, autocommit=True) as lock,
@@ -91,14 +133,24 @@ async def migrate(dsn: str, *, package: str, through_post: bool = True) -> Appli
         # A second connection holds the lock: some files are more than one transaction, and a lock ends with its own.
         async with lock.transaction():
             await lock.execute(_LOCK)
-            migrations = await _apply_migrations(connection, package, through_post=through_post)
-            procedures = await _apply_procedures(connection, package)
-            row = await (await connection.execute("select coalesce(max(number), 0) from migrations.applied")).fetchone()
-    assert row is not None
-    return Applied(tuple(migrations), tuple(procedures), int(row[0]))
+            return await _Run(connection, package, code).run(phase)
 
 
-async def _create_tables(connection: psycopg.AsyncConnection[tuple[object, ...]]) -> None:
+async def drop_unused_code(dsn: str, *, package: str, keep: int = RELEASES_MAX) -> tuple[str, ...]:
+    """Drop the code of older releases that no session names, so that `keep` are left, this release's among them.
+    Returns the schemas. Raises MigrationError."""
+    code = release_code(package)
+    async with (
+        await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection,
+        await psycopg.AsyncConnection.connect(dsn, autocommit=True) as lock,
+    ):
+        await _create_tables(connection)
+        async with lock.transaction():
+            await lock.execute(_LOCK)
+            return tuple(await _Run(connection, package, code).drop(keep))
+
+
+async def _create_tables(connection: code_installer.Connection) -> None:
     """Two migrators may create at once in spite of `if not exists`: one is refused, and finds it at the next try."""
     for attempt in range(1, _TABLES_TRIES_MAX + 1):
         try:
@@ -110,44 +162,141 @@ async def _create_tables(connection: psycopg.AsyncConnection[tuple[object, ...]]
             return
 
 
-async def _apply_migrations(
-    connection: psycopg.AsyncConnection[tuple[object, ...]], package: str, *, through_post: bool
-) -> list[str]:
-    cursor = await connection.execute("select name, checksum from migrations.applied")
-    known = {str(name): str(checksum) for name, checksum in await cursor.fetchall()}
-    done = []
-    for number, item in _numbered(package, through_post=through_post):
-        if item.name in known:
-            if known[item.name] != item.checksum:
-                raise MigrationError(f"{package}: {item.name} was edited after it had been applied; add a new file")
-            continue
-        try:
-            async with connection.transaction():
-                await connection.execute(_as_sql(item.text))
-                await connection.execute(
-                    "insert into migrations.applied (name, number, checksum) values (%s, %s, %s)",
-                    [item.name, number, item.checksum],
-                )
-        except psycopg.Error as error:
-            raise MigrationError(f"{package}: {item.name}: {error}") from error
-        done.append(item.name)
-    return done
+class _Run:
+    """One migrator, under the lock."""
 
+    def __init__(self, connection: code_installer.Connection, package: str, code: ReleaseCode) -> None:
+        self._connection = connection
+        self._package = package
+        self._code = code
 
-async def _apply_procedures(connection: psycopg.AsyncConnection[tuple[object, ...]], package: str) -> list[str]:
-    cursor = await connection.execute("select name, checksum from migrations.procedures")
-    known = {str(name): str(checksum) for name, checksum in await cursor.fetchall()}
-    changed = [item for item in read_sql(package, "procedures") if known.get(item.name) != item.checksum]
-    # One transaction for all: a release's procedures call each other and must change together.
-    async with connection.transaction():
-        for item in changed:
-            try:
-                await connection.execute(_as_sql(item.text))
-            except psycopg.Error as error:
-                raise MigrationError(f"{package}: {item.name}: {error}") from error
-            await connection.execute(
-                "insert into migrations.procedures (name, checksum) values (%s, %s) "
-                "on conflict (name) do update set checksum = excluded.checksum, applied_at = now()",
-                [item.name, item.checksum],
+    async def run(self, phase: MigrationPhase) -> Applied:
+        missing = await self._missing()
+        pending = [item for item in missing if item.phase is MigrationPhase.POST]
+        older = await self._older_sessions()
+        dropped: list[str] = []
+        waiting: list[Migration] = []
+        if phase is MigrationPhase.POST:
+            await self._check_ready_for_post(missing, older)
+            todo = pending
+        elif phase is MigrationPhase.BOTH and not (pending and older):
+            todo = missing  # in the order of all numbers: a later `pre` may stand on an earlier `post`
+        else:
+            todo = [item for item in missing if item.phase is MigrationPhase.PRE]
+            waiting = pending
+        if any(item.phase is MigrationPhase.POST for item in todo):
+            dropped += await self.drop(keep=1)  # a kept release's view would hold a column that goes
+        done = [item.item.name for item in todo if await self._apply(item)]
+        installed = await self._retried(
+            self._code.schema,
+            lambda: code_installer.install(self._connection, self._code, lock_timeout_ms=LOCK_TIMEOUT_MS),
+        )
+        dropped += await self.drop(RELEASES_MAX)
+        row = await (
+            await self._connection.execute("select coalesce(max(number), 0) from migrations.applied")
+        ).fetchone()
+        assert row is not None
+        names = tuple(item.item.name for item in waiting)
+        return Applied(tuple(done), self._code.schema, installed, tuple(dropped), names, int(row[0]))
+
+    async def _missing(self) -> list[Migration]:
+        cursor = await self._connection.execute("select name, checksum from migrations.applied")
+        known = {str(name): str(checksum) for name, checksum in await cursor.fetchall()}
+        missing = []
+        for migration in read_migrations(self._package):
+            item = migration.item
+            if item.name not in known:
+                missing.append(migration)
+            elif known[item.name] != item.checksum:
+                raise MigrationError(f"{self._package}: {item.name} was edited after it was applied; add a new file")
+        return missing
+
+    async def _older_sessions(self) -> dict[str, list[str]]:
+        found = await code_installer.sessions(self._connection)
+        return {schema: names for schema, names in found.items() if schema != self._code.schema}
+
+    async def _check_ready_for_post(self, missing: Sequence[Migration], older: dict[str, list[str]]) -> None:
+        before = [item.item.name for item in missing if item.phase is MigrationPhase.PRE]
+        if before or not await code_installer.is_installed(self._connection, self._code.schema):
+            what = ", ".join(before) or f"the code {self._code.schema}"
+            raise MigrationError(f"{self._package}: {what} comes before `post`: run the phase `pre` first")
+        if older:
+            names = ", ".join(
+                sorted(name or "(a session without a name)" for every in older.values() for name in every)
             )
-    return [item.name for item in changed]
+            raise MigrationError(
+                f"{self._package}: sessions of another release are there: {names}; end them, then run `post` again"
+            )
+
+    async def drop(self, keep: int) -> list[str]:
+        """Raises MigrationError where more than RELEASES_MAX are in use, or somebody built on one."""
+        dropped, in_use = await self._retried(
+            "code of older releases",
+            lambda: code_installer.drop_unused(
+                self._connection, current=self._code.schema, keep=keep, lock_timeout_ms=LOCK_TIMEOUT_MS
+            ),
+        )
+        if keep == RELEASES_MAX and in_use:
+            raise MigrationError(
+                f"{self._package}: more than {RELEASES_MAX} releases are in use: end the processes of {in_use[0]}"
+            )
+        return dropped
+
+    async def _apply(self, migration: Migration) -> bool:
+        run = self._apply_in_transaction if migration.is_transaction else self._apply_alone
+        await self._retried(migration.item.name, lambda: run(migration))
+        return True
+
+    async def _apply_in_transaction(self, migration: Migration) -> None:
+        item = migration.item
+        async with self._connection.transaction():
+            await self._set_lock_timeout(LOCK_TIMEOUT_MS, local=True)
+            await self._connection.execute(as_sql(item.text))
+            await self._connection.execute(_SAVE, [item.name, migration.number, item.checksum])
+
+    async def _apply_alone(self, migration: Migration) -> None:
+        """The statement may have ended well before and the record be missing: then it finds what it would make."""
+        item = migration.item
+        statement = _COMMENT.sub("", item.text).strip()
+        if statement.count(";") != 1 or not statement.endswith(";"):
+            raise MigrationError(f"{self._package}: {item.name}: `{_NO_TRANSACTION}` is for a file of one statement")
+        build = _BUILD.search(statement)
+        if build is None and "concurrently" in statement:
+            raise MigrationError(
+                f"{self._package}: {item.name}: write `create index concurrently if not exists NAME on SCHEMA.TABLE`:"
+                " an invalid index that is left is found by its name"
+            )
+        await self._set_lock_timeout(BUILD_LOCK_TIMEOUT_MS, local=False)
+        try:
+            if build is not None:
+                await self._drop_invalid(build["schema"], build["name"])
+            await self._connection.execute(as_sql(item.text))
+            await self._connection.execute(_SAVE, [item.name, migration.number, item.checksum])
+        finally:
+            if not self._connection.closed:
+                await self._connection.execute("reset lock_timeout")
+
+    async def _drop_invalid(self, schema: str, name: str) -> None:
+        row = await (await self._connection.execute(_IS_INVALID, [schema, name])).fetchone()
+        if row is not None and row[0]:
+            drop = sql.SQL("drop index concurrently {}").format(sql.Identifier(schema, name))
+            await self._connection.execute(drop)
+
+    async def _set_lock_timeout(self, milliseconds: int, *, local: bool) -> None:
+        await self._connection.execute("select set_config('lock_timeout', %s, %s)", [f"{milliseconds}ms", local])
+
+    async def _retried(self, what: str, step: Callable[[], Awaitable[_T]]) -> _T:
+        """`step`, again as long as it does not get a lock. Raises MigrationError that names what it was."""
+        for attempt in range(1, LOCK_TRIES_MAX + 1):
+            try:
+                return await step()
+            except psycopg.errors.LockNotAvailable as error:
+                if attempt == LOCK_TRIES_MAX:
+                    raise MigrationError(
+                        f"{self._package}: {what}: its lock was not free in {LOCK_TRIES_MAX} tries; pg_stat_activity"
+                        " says whose transaction is old. Nothing was changed; run it again"
+                    ) from error
+                await asyncio.sleep(LOCK_PAUSE_S)
+            except (psycopg.Error, CodeError) as error:
+                raise MigrationError(f"{self._package}: {what}: {error}") from error
+        raise AssertionError("the last attempt returns or raises")

@@ -47,7 +47,8 @@ def operator_keys(ring: KeySource[KeyRing]) -> dict[str, list[str]]:
 def require_role(
     ring: KeySource[KeyRing], role: str, now: Callable[[], float]
 ) -> Callable[[ASGIConnection[Any, Any, Any, Any], BaseRouteHandler], None]:
-    """A Litestar guard: an operator token of at least this role (viewer < auditor < operator), unexpired by `now`."""
+    """A Litestar guard: an operator token of at least this role (viewer < auditor < operator), unexpired by `now`.
+    Raises Problem."""
 
     def guard(connection: ASGIConnection[Any, Any, Any, Any], _handler: BaseRouteHandler) -> None:
         scheme, _, token = connection.headers.get("authorization", "").partition(" ")

@@ -33,6 +33,7 @@ class Metric:
 
 
 LATENCY_BUCKETS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+"""In steps of two to two and a half, from what a warm read takes to a command's deadline."""
 EVENT_LOOP_LAG: Final = "python_event_loop_lag_seconds"
 RUNTIME_METRICS: Final = (Metric(EVENT_LOOP_LAG, Histogram, "How late the event loop ran a timer that was due."),)
 """Of every process, whatever its package."""

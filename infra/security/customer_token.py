@@ -21,6 +21,7 @@ AUDIENCE: Final = "cell-brokerage/v1"
 ACCESS_TOKEN_TTL_S: Final = ACCESS_TOKEN_LIFE_MAX_S
 _ALGORITHM: Final = "EdDSA"
 _TOKEN_BYTES_MAX: Final = 2048
+"""An access token has some 320; a longer one is refused before a signature is verified."""
 _SPELLED: Final = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]{85}[AQgw]")
 """The last part is a signature of 64 bytes. Decoders skip odd letters, padding and spare bits, so one token could
 otherwise be spelled in endless ways, each of them verified, remembered and counted anew."""
@@ -73,6 +74,7 @@ class CustomerTokenVerifier:
         return self._ring.current()
 
     def verify(self, token: str, now_s: int) -> CustomerClaims:
+        """What a token of ours says that has not ended. Raises CustomerTokenExpired or CustomerTokenInvalid."""
         if len(token) > _TOKEN_BYTES_MAX or not _SPELLED.fullmatch(token):
             raise CustomerTokenInvalid("the access token is not ours")
         try:

@@ -27,7 +27,9 @@ OPERATOR_FILE: Final = "operator.json"
 EMAIL_PEPPER_FILE: Final = "email-pepper.json"
 
 _SECRET_BYTES: Final = 32
+"""256 bits, the digest's size: more adds nothing to an HMAC."""
 _CHECK_S: Final = 1.0
+"""Between looks at the file: a rotated key is known everywhere within a second."""
 _log = logging.getLogger(__name__)
 Ring_co = TypeVar("Ring_co", covariant=True)
 Ring = TypeVar("Ring")
@@ -192,6 +194,7 @@ def generate_key_files(directory: Path) -> None:
 
 
 def load_key_ring(path: Path) -> KeyRing:
+    """Keys that sign and verify, from a key file. Raises KeyFileInvalid."""
     document = _read(path)
     try:
         return KeyRing(document["active"], {kid: _unb64(text) for kid, text in document["keys"].items()})
@@ -200,6 +203,7 @@ def load_key_ring(path: Path) -> KeyRing:
 
 
 def load_signing_ring(path: Path) -> SigningRing:
+    """Private keys of customers' tokens. Raises KeyFileInvalid."""
     document = _read(path)
     try:
         keys = {kid: Ed25519PrivateKey.from_private_bytes(_unb64(text)) for kid, text in document["keys"].items()}
@@ -209,7 +213,7 @@ def load_signing_ring(path: Path) -> SigningRing:
 
 
 def load_verify_ring(path: Path) -> VerifyRing:
-    """A public JWKS; keys of another kind than Ed25519 are refused, not ignored."""
+    """A public JWKS; keys of another kind than Ed25519 are refused, not ignored. Raises KeyFileInvalid."""
     document = _read(path)
     try:
         keys: dict[str, Ed25519PublicKey] = {}

@@ -30,6 +30,7 @@ def sign_operator_token(ring: KeySource[KeyRing], *, subject: str, role: str, ex
 
 
 def verify_operator_token(ring: KeySource[KeyRing], token: str, now_s: int) -> OperatorClaims:
+    """Who the operator is and what they may do. Raises OperatorTokenInvalid."""
     try:
         claims = json.loads(verify_text(ring, _PURPOSE, token))
         subject, role = claims["sub"], claims["role"]

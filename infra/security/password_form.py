@@ -10,6 +10,7 @@ from typing import Final
 from infra.security.characters import find_unseen
 
 PASSWORD_CHARS_MIN: Final = 8
+"""Of the form: NIST SP 800-63B allows no fewer."""
 PASSWORD_CHARS_MAX: Final = 1_024
 """No reason but to bound the work; a passphrase has a tenth."""
 PASSWORD_AS_TYPED_CHARS_MAX: Final = 4 * PASSWORD_CHARS_MAX

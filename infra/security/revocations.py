@@ -54,6 +54,7 @@ def encode_revocations(entries: Mapping[UUID, int]) -> bytes:
 
 
 def decode_revocations(document: bytes) -> dict[UUID, int]:
+    """User to the second up to which their tokens are void. Raises RevocationsCorrupted."""
     digest, _, body = document.partition(b"\n")
     if digest != _digest(body):
         raise RevocationsCorrupted("checksum does not match")

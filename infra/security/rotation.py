@@ -81,7 +81,7 @@ def add_key(directory: Path, ring: Rotated) -> str:
 
 
 def activate_key(directory: Path, ring: Rotated, kid: str, now_s: int) -> None:
-    """From now on `kid` signs; the one before it goes on verifying."""
+    """From now on `kid` signs; the one before it goes on verifying. Raises KeyFileInvalid."""
     path, document = _open(directory, ring)
     if kid not in document["keys"]:
         raise KeyFileInvalid(f"{path.name} has no key {kid}")

@@ -60,6 +60,7 @@ class RouteTokenVerifier:
         return self._ring.current()
 
     def verify(self, token: str, now_s: int) -> RouteClaims:
+        """User, cell and epoch, as a router stated them. Raises RouteTokenExpired or RouteTokenInvalid."""
         try:
             payload = verify_text(self._ring, _PURPOSE, token)
             user, epoch, expires_at_s = _PAYLOAD.unpack_from(payload)

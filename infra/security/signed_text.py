@@ -10,6 +10,7 @@ from typing import Final
 from infra.security.keys import KeyRing, KeySource
 
 TOKEN_BYTES_MAX: Final = 1024
+"""A route token has 109; a longer text is refused before anything is computed."""
 
 
 class SignedTextInvalid(Exception):

@@ -20,11 +20,13 @@ from infra.topology.snapshot import read_directory, write_directory
 
 MAGIC: Final = b"CELLDIFF\x01"
 CHANGES_MAX: Final = 10_000
+"""Owners that one delta changes; beyond it the whole map is as quick, and a delta fits any message."""
 _DIGEST_BYTES: Final = 16
 _HEADER: Final = struct.Struct("<16sQQIIIQ16s")
 _BUCKET: Final = struct.Struct("<IH")
 _PIN: Final = struct.Struct("<16sH")
 _CHUNK: Final = 4_096
+"""Pins compared at once, as arrays: equal pieces, nearly all, cost one comparison each."""
 _LOW_64: Final = (1 << 64) - 1
 
 

@@ -23,6 +23,7 @@ from infra.topology.errors import MapInvalid
 from infra.topology.identifiers import BucketId, CellId, Epoch, LineageId
 
 UNASSIGNED: Final = 0
+"""The number that stands for no cell, in `owners` and in `pin_owners`."""
 _LOW_64: Final = (1 << 64) - 1
 
 
@@ -157,7 +158,7 @@ def build_map(
     buckets: Mapping[int, str],
     pins: Iterable[tuple[UUID, str]] = (),
 ) -> ShardMap:
-    """Make a map from names, as the control database keeps them. Pins may come in any order."""
+    """Make a map from names, as the control database keeps them. Pins may come in any order. Raises MapInvalid."""
     directory = tuple(sorted(cells, key=lambda cell: cell.cell_id))
     numbers = {str(cell.cell_id): number for number, cell in enumerate(directory, 1)}
     owners = array("H", bytes(2 * BUCKET_COUNT))

@@ -26,6 +26,7 @@ _BODY_AT: Final = len(MAGIC) + _DIGEST_BYTES
 VERSION_BYTES: Final = _BODY_AT + 24
 """How much of a snapshot says whose and how old it is."""
 _CELLS_MAX: Final = 65_534
+"""A cell's number is 16 bits, 0 means unassigned, and the last one stays free."""
 
 
 def encode_map(shard_map: ShardMap) -> bytes:
@@ -106,6 +107,7 @@ def _cell_to_json(cell: Cell) -> dict[str, Any]:
 
 
 def read_directory(document: bytes) -> tuple[Cell, ...]:
+    """Cells in order of their numbers. Raises MapInvalid."""
     try:
         rows = json.loads(document)
         cells = tuple(

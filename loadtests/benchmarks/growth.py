@@ -64,6 +64,12 @@ Rounds = list[dict[str, dict[str, float]]]
 
 
 async def measure(say: Say, *, orders: int, slices: int, customers: int) -> tuple[dict[str, Any], Path]:
+    """Fill one cell slice by slice; return the document and the file that it was written to.
+
+    After each slice: its rate, processor time and pages an order. At the beginning, the middle and the end also orders
+    over HTTP and, in the latter two, the same slice in an empty cell right before or after. A customer's page is read
+    when others have few orders and when they have a million.
+    """
     where = conditions()
     measured: list[dict[str, float]] = []
     pages: list[dict[str, float]] = []

@@ -17,6 +17,7 @@ from loadtests.measurement.conditions import conditions
 from loadtests.measurement.load_result import LoadResult, checked, latency_figures
 from loadtests.measurement.open_loop import drive_paced
 from loadtests.measurement.pgbench import database_of, pgbench_version, run_pgbench
+from loadtests.measurement.queries import newest_code
 from loadtests.measurement.refusal import MeasurementRefused
 from loadtests.measurement.results import Say, write_result
 from loadtests.measurement.stack_customers import Bench, open_bench
@@ -46,7 +47,7 @@ async def measure(
     bench = await open_bench(router_url, view, cell=cell, customers=customers)
     environment = await view.environment()
     dsn = environment[f"{cell.upper().replace('-', '_')}_DSN"]
-    database = database_of(dsn, await state_folder(view) / "secrets" / "pgpass")
+    database = database_of(dsn, await state_folder(view) / "secrets" / "pgpass", await newest_code(dsn))
     where["pgbench"] = await pgbench_version()
     # Processes that have just started are slower: caches, prepared statements, autovacuum of young tables.
     await drive(

@@ -53,6 +53,11 @@ def without_checks(definition: str, name: str) -> str:
 
 
 async def measure(say: Say, *, calls: int, rounds: int) -> tuple[dict[str, Any], Path]:
+    """Single orders through the procedure and through a copy of it without checks, call by call; return the document
+    and its file.
+
+    The clock advances between calls, so that no rate limit is reached. The first round warms up and is not kept.
+    """
     where = conditions()
     measured: list[dict[str, float]] = []
     terms: dict[str, Any] = {"cash_micros": CASH_MICROS, "symbol": SYMBOL, "px_micros": PX_MICROS}

@@ -1,6 +1,7 @@
-"""`python -m loadtests accounts | spike`: customers beforehand, and a rehearsal with its verdict.
+"""`python -m loadtests accounts | spike | verdict`: customers beforehand, a rehearsal with its verdict, and the verdict
+again.
 
-Exit codes of `spike`: 0 passed, 1 failed, 2 usage, 3 not reachable, 10 thrown away because the generator
+Exit codes of `spike` and `verdict`: 0 passed, 1 failed, 2 usage, 3 not reachable, 10 thrown away because the generator
 lagged.
 """
 
@@ -17,11 +18,15 @@ from loadtests.commands.ending import fail, run_to_end
 from loadtests.commands.options import Router, Stack
 from loadtests.load.account_file import AccountFileRefused
 from loadtests.load.arrivals import RateTooLow
-from loadtests.load.conduct import GeneratorFailed, Rehearsal, RunThrownAway, rehearse
+from loadtests.load.conduct import GeneratorFailed, Rehearsal, rehearse
+from loadtests.load.found import RunNotKept
 from loadtests.load.honesty import ADVICE
+from loadtests.load.judgement import RunThrownAway, judge_run
 from loadtests.load.make_accounts import prepare_accounts
-from loadtests.load.report import Run
+from loadtests.load.report import Run, kept_document, offered
 from loadtests.load.verdict import is_passed
+from loadtests.measurement.conditions import conditions
+from loadtests.measurement.results import write_result
 from loadtests.measurement.state_folder import state_folder
 from loadtests.operator_view import OperatorView, router_address
 from loadtests.progress_line import progress_line
@@ -71,9 +76,10 @@ def spike(
     meme: Meme = "GME",
     processes: Annotated[int, typer.Option(min=1, max=64, help="Of the generator.")] = 1,
     cores: Annotated[str, typer.Option(help="Where the generator runs, as 1 or 2,3; else on the last ones.")] = "",
-    admission: Annotated[
-        str, typer.Option(help="How admission to the cells is capped, to be stated.")
-    ] = "as the router is set",
+    admission_rate: Annotated[
+        float | None, typer.Option(min=0, help="Orders a second each cell is to get; else what `shardctl status` says.")
+    ] = None,
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the result in loadtests/benchmarks/results, too.")] = False,
     file: Accounts = None,
     folder: Annotated[Path | None, typer.Option(help="Where runs are kept; else beside the accounts.")] = None,
     router: Router = None,
@@ -84,6 +90,8 @@ def spike(
     Exit codes: 0 passed, 1 failed, 10 thrown away because the generator itself was late.
     """
     view = OperatorView(stack)
+
+    where = conditions() if keep else {}
 
     async def run() -> tuple[Run, Path]:
         path = file or await _default_file(view)
@@ -100,13 +108,32 @@ def spike(
             cores=cores,
             accounts=path,
             runs=folder or path.parent / "runs",
-            admission=admission,
+            admission_rate=await view.admission_rate() if admission_rate is None else admission_rate,
         )
         with progress_line() as progress:
             return await rehearse(address, view, asked, progress)
 
     with _refusals():
-        _tell(*run_to_end(run))
+        judged, made = run_to_end(run)
+        if keep:
+            print(write_result(shape.replace("-", "_"), kept_document(judged, where)))
+        _tell(judged, made)
+
+
+def verdict(
+    folder: Annotated[Path, typer.Argument(help="Of a run, as `spike` or Locust names it.")],
+    stack: Stack = None,
+) -> None:
+    """Judge a run again by what is in its folder; the stack is asked only if nobody has asked it after the run.
+
+    Exit codes: 0 passed, 1 failed, 10 thrown away because the generator itself was late.
+    """
+
+    async def again() -> Run:
+        return await judge_run(OperatorView(stack), folder)
+
+    with _refusals():
+        _tell(run_to_end(again), folder)
 
 
 async def _default_file(view: OperatorView) -> Path:
@@ -123,7 +150,7 @@ def _refusals() -> Iterator[None]:
     """What a rehearsal refuses, in one line or a few, with its exit code."""
     try:
         yield
-    except (AccountFileRefused, RateTooLow, GeneratorFailed) as error:
+    except (AccountFileRefused, RateTooLow, GeneratorFailed, RunNotKept) as error:
         fail(str(error), 1)
     except RunThrownAway as thrown:
         lines = "\n".join(f"  - {reason}" for reason in thrown.reasons)
@@ -133,14 +160,21 @@ def _refusals() -> Iterator[None]:
 def _tell(run: Run, folder: Path) -> None:
     console = Console()
     table = Table(title=f"{run.facts.shape}, run {run.facts.run}")
-    for head in ("", "measured", "limit", ""):
+    for head in ("", "rule", "measured", "bar"):
         table.add_column(head)
     for rule in run.rules:
-        sign = ("[green]right[/]" if rule.is_kept else "[bold red]WRONG[/]") if rule.limit else ""
-        table.add_row(rule.about, rule.measured, rule.limit or "stated", sign)
+        sign = ("[green]pass[/]" if rule.is_kept else "[bold red]FAIL[/]") if rule.limit else "stated"
+        table.add_row(sign, rule.about, rule.measured, rule.limit)
     console.print(table)
     for example in run.audit.examples:
         console.print(f"  - {example}", markup=False, highlight=False, soft_wrap=True)
+    most = max(offered(run), key=lambda row: row["planned_times"])
+    console.print(
+        f"{most['phase']}: {most['planned_times']:g} times the base rate was planned, {most['times']:g} times what was "
+        f"sent at first was sent ({most['per_s']:g} requests a second)",
+        highlight=False,
+        soft_wrap=True,
+    )
     for each in run.generators:
         console.print(
             f"{each.process} on core {each.cores}: loop late by {each.lag_p50_ms:.1f} ms (p99 {each.lag_p99_ms:.1f}), "

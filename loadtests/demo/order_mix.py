@@ -69,6 +69,12 @@ def write_scripts(
 def _write_script(
     rng: random.Random, number: int, orders: int, symbols: list[str], prices_micros: Mapping[str, int]
 ) -> CustomerScript:
+    """One customer's day: cash, perhaps shares to begin with, then commands.
+
+    Buys stay within a budget and sells within the shares of the beginning, so every order is accepted but those that
+    are too large on purpose. Some are repeated with their key, some cancelled afterwards. The same `rng`, the same
+    script.
+    """
     cash_micros = rng.randrange(*CASH_MICROS) // CENT * CENT
     budget_micros = int(cash_micros * BUDGET_SHARE)
     holdings: list[Holding] = []

@@ -60,6 +60,7 @@ def print_demo(report: DemoReport, console: Console) -> None:
 
 
 def _cells_table(report: DemoReport) -> Table:
+    """A column per cell: this run's customers and orders, then the cell's own counts, money and latency after it."""
     table = Table(
         title=f"{report.size.customers} new customers over {len(report.cells)} cells, through {report.router_url}"
     )

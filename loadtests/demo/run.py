@@ -20,6 +20,7 @@ from loadtests.quiet import orders_in, wait_until_quiet, waiting_text
 
 SYMBOLS = ("AAPL", "AMZN", "BAC", "GME", "KO", "MSFT", "NVDA", "SOFI", "SPY", "TSLA")
 PASSWORD_BYTES = 12
+"""96 bits: a made customer is as well protected as a person."""
 # A password hash costs a cell tens of milliseconds of a whole core; more sign-ups at once only queue.
 SIGN_UPS_AT_ONCE = 8
 # Keeps one customer under the ten orders per second that a retail profile allows, however fast the platform is.

@@ -49,6 +49,7 @@ class AccountFile(msgspec.Struct):
 
 
 def read_accounts(path: Path) -> AccountFile:
+    """Raises AccountFileRefused."""
     try:
         if path.stat().st_mode & 0o077:
             raise AccountFileRefused(f"{path} can be read by others: chmod 600 it, or make new accounts")

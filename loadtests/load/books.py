@@ -15,6 +15,7 @@ from loadtests.quiet import orders_in, wait_until_quiet, waiting_text
 QUIET_S_MAX: Final = 60.0
 """Relay and worker need some seconds after the last order; a backlog of a spike the rest."""
 QUIET_POLL_S: Final = 0.5
+"""Between looks at the cells; quiet takes seconds."""
 
 
 class CellBooks(msgspec.Struct):

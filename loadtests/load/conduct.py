@@ -1,33 +1,22 @@
-"""A rehearsal from end to end: Locust, the audit of every order, the books, the verdict, the report.
+"""A rehearsal from end to end: Locust, then the judgement of what it left behind.
 
-Locust runs as a process of its own (gevent and asyncio do not share one). A run whose generator lagged is thrown away:
-`RunThrownAway` says why, and no report is written, for its figures would be about the generator. However it ends, also
-by Ctrl-C, Locust is ended before this returns.
+Locust runs as a process of its own (gevent and asyncio do not share one). However it ends, also by Ctrl-C, Locust is
+ended before this returns.
 """
 
 import asyncio
-import os
-import platform
 import sys
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
-
-import msgspec
+from typing import Final
 
 import loadtests
-from loadtests.load.account_file import read_accounts, write_accounts
+from loadtests.load.account_file import read_accounts
 from loadtests.load.arrivals import Traffic
-from loadtests.load.books import prove_books
-from loadtests.load.honesty import GeneratorFacts, why_thrown_away
+from loadtests.load.judgement import judge_run
 from loadtests.load.make_accounts import Progress
-from loadtests.load.measured import Measured
-from loadtests.load.order_audit import audit_orders
-from loadtests.load.recorder import read_journal, read_samples
-from loadtests.load.report import Run, document_of, page_of
-from loadtests.load.run_folder import LOCUST_FILE, RUN_FILE, read_facts, shape_of
-from loadtests.load.verdict import judge
+from loadtests.load.report import Run
+from loadtests.load.run_folder import RUN_FILE, shape_of
 from loadtests.operator_view import OperatorView
 from loadtests.quiet import summaries_of
 
@@ -36,14 +25,6 @@ STOP_S: Final = 20
 """Longer than the router's deadline of a request, so that what is under way is answered."""
 STARTS_AND_ENDS_S: Final = 120.0
 """What Locust may take beside the shape itself; then it hangs, and is ended."""
-
-
-class RunThrownAway(Exception):
-    """The generator lagged: what it measured says nothing about the platform."""
-
-    def __init__(self, reasons: Sequence[str]) -> None:
-        self.reasons = tuple(reasons)
-        super().__init__("; ".join(reasons))
 
 
 class GeneratorFailed(Exception):
@@ -63,8 +44,8 @@ class Rehearsal:
     cores: str
     accounts: Path
     runs: Path
-    admission: str
-    """The cap on the cells' admission, in the operator's words; stated in the report."""
+    admission_rate: float
+    """Orders a second that each cell is to get; 0: not capped."""
 
 
 async def rehearse(router_url: str, view: OperatorView, asked: Rehearsal, progress: Progress) -> tuple[Run, Path]:
@@ -79,40 +60,9 @@ async def rehearse(router_url: str, view: OperatorView, asked: Rehearsal, progre
     if len(made) != 1:
         raise GeneratorFailed(f"Locust left {len(made)} new runs in {asked.runs}, not one")
     progress("auditing and proving", 0, 1)
-    run = await judge_run(view, made[0], before, admission=asked.admission)
+    run = await judge_run(view, made[0], before)
     progress("auditing and proving", 1, 1)
     return run, made[0]
-
-
-async def judge_run(
-    view: OperatorView, folder: Path, before: Mapping[str, Mapping[str, Any]], *, admission: str
-) -> Run:
-    """Audit, books and rules of what a folder holds; both reports are written into it."""
-    facts = read_facts(folder)
-    samples = read_samples(folder)
-    generators = [msgspec.convert(each.generator, GeneratorFacts) for each in samples]
-    if reasons := why_thrown_away(generators):
-        raise RunThrownAway(reasons)
-    measured = Measured(samples, facts.traffic().shape.spans())
-    accounts_path = Path(facts.accounts)
-    accounts = read_accounts(accounts_path)
-    audit = await audit_orders(facts.router_url, accounts.accounts, read_journal(folder), facts.run, facts.opened_at_s)
-    write_accounts(accounts_path, accounts)  # tokens were renewed
-    books = await prove_books(view, before)
-    run = Run(
-        facts=facts,
-        measured=measured,
-        generators=generators,
-        audit=audit,
-        books=books,
-        rules=judge(measured, audit, books, due=facts.traffic().due_in_all()),
-        locust=msgspec.json.decode((folder / LOCUST_FILE).read_bytes()),
-        conditions={**_machine(), "cells": len(before), "admission": admission},
-    )
-    document = document_of(run)
-    (folder / "report.json").write_bytes(msgspec.json.format(msgspec.json.encode(document), indent=2))
-    (folder / "report.html").write_text(page_of(run, document), encoding="utf-8")
-    return run
 
 
 async def _run_locust(router_url: str, asked: Rehearsal, shape_s: float, progress: Progress) -> None:
@@ -121,6 +71,7 @@ async def _run_locust(router_url: str, asked: Rehearsal, shape_s: float, progres
     command += ["--accounts", str(asked.accounts), "--run-folder", str(asked.runs), "--shape", asked.shape]
     command += ["--lasting", str(asked.lasting_s), "--base-rate", str(asked.base_per_s), "--seed", str(asked.seed)]
     command += ["--meme", asked.meme, f"--cores={asked.cores}", "--stop-timeout", str(STOP_S)]
+    command += ["--admission-rate", str(asked.admission_rate)]
     command += ["--only-summary", "--exit-code-on-error", "0", "--loglevel", "WARNING"]
     if asked.processes > 1:
         command += ["--processes", str(asked.processes)]
@@ -145,13 +96,3 @@ async def _run_locust(router_url: str, asked: Rehearsal, shape_s: float, progres
     if process.returncode:
         said = log.read_text("utf-8", "replace").strip()[-600:]
         raise GeneratorFailed(f"Locust ended with {process.returncode}: {said}")
-
-
-def _machine() -> dict[str, object]:
-    load = ", ".join(f"{each:.1f}" for each in os.getloadavg())
-    return {
-        "machine": f"{platform.machine()}, {os.cpu_count()} processors, {platform.system()} {platform.release()}",
-        "load average after the run": load,
-        "python": platform.python_version(),
-        "generator and cells": "share this machine",
-    }

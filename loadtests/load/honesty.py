@@ -30,6 +30,8 @@ class GeneratorFacts(msgspec.Struct, frozen=True):
 
 @dataclass(frozen=True, slots=True)
 class HonestyLimits:
+    """Each is the first value that is too much."""
+
     lag_p50_ms: float = 5.0
     """A loop that is later than this half of the time adds to everything it measures."""
     lag_p99_ms: float = 100.0
@@ -62,8 +64,8 @@ def why_thrown_away(facts: Sequence[GeneratorFacts], limits: HonestyLimits = DEF
             ("of a core it took", each.busiest_share * 100, limits.busiest_share * 100, "% in its busiest 5 s"),
         )
         found += [
-            f"{each.process}: {what} {value:.1f} {unit}, the limit is {limit:g}"
+            f"{each.process}: {what} {value:.1f} {unit}, it must be less than {limit:g}"
             for what, value, limit, unit in measured
-            if value > limit
+            if value >= limit
         ]
     return tuple(found)

@@ -173,7 +173,7 @@ class Bot(Customer):
 
 
 def _tell_locust(answer: Any, outcome: Outcome, status: int, code: str | None) -> None:
-    """A rule's refusal is an answer like another; what was shed or broke is a failure in Locust's statistics, too."""
+    """A rule's refusal is an answer like another; what was shed, limited or broke is a failure for Locust, too."""
     if outcome in (Outcome.DONE, Outcome.REJECTED):
         answer.success()
     elif status:

@@ -108,6 +108,9 @@ def _add_options(parser: Any) -> None:
     options.add_argument("--base-rate", type=float, default=20.0, help="Requests per second of all, at factor 1.")
     options.add_argument("--seed", type=int, default=1, help="The same seed: the same requests at the same times.")
     options.add_argument("--meme", default="GME", help="The symbol everybody talks about.")
+    options.add_argument(
+        "--admission-rate", type=float, default=0.0, help="Orders a second each cell is to get, to be judged by."
+    )
     options.add_argument("--cores", default="", help="Where the generator runs, as 1 or 2,3; else on the last ones.")
 
 
@@ -160,6 +163,7 @@ def _open_all(environment: Any) -> None:
         customers=gate.traffic.customers,
         router_url=environment.host,
         accounts=str(Path(options.accounts).absolute()),
+        admission_rate=options.admission_rate,
     )
     write_facts(folder, facts)
     environment.run_folder = folder

@@ -19,10 +19,13 @@ from loadtests.load.customer_classes import BY_NAME, CLASSES, head_counts
 from loadtests.operator_view import OperatorView
 
 SIGN_UPS_AT_ONCE: Final = 4
+"""A password hash costs a cell tens of milliseconds of a core; more at once only queue."""
 AT_ONCE: Final = 16
+"""Of everything else: deposits, transfers, tokens."""
 CASH_MICROS: Final = 50_000 * MICROS
 """Buys are of a few dollars: enough for a day of runs, and far inside what an account may hold."""
 CASH_LEFT_MICROS: Final = 10_000 * MICROS
+"""An account with less is filled up before a run."""
 SYMBOLS: Final = ("AAPL", "NVDA", "TSLA", "SPY", "MSFT", "AMZN", "SOFI", "BAC", "KO", "GME")
 """In order of popularity on a calm day."""
 TOKEN_LIFE_S: Final = 840.0
@@ -30,6 +33,7 @@ TOKEN_LIFE_S: Final = 840.0
 TOKEN_NEEDED_S: Final = 480.0
 """Longer than the longest shape takes: a login during the run would take the processor from orders."""
 PRICES_S_MAX: Final = 20.0
+"""For the cells to know every symbol's price: a stack that has just started has none yet."""
 
 Progress = Callable[[str, int, int], None]
 
@@ -37,7 +41,8 @@ Progress = Callable[[str, int, int], None]
 async def prepare_accounts(
     router_url: str, view: OperatorView, path: Path, count: int, meme: str, progress: Progress
 ) -> AccountFile:
-    """At least `count` accounts in the file, of every class in its share, with cash, shares and a fresh token."""
+    """At least `count` accounts in the file, of every class in its share, with cash, shares and a fresh token. Raises
+    AccountFileRefused."""
     stack = str((await view.json("status"))["stack"])
     kept = _kept(path, stack)
     async with RouterClient(router_url, connections=AT_ONCE) as router:

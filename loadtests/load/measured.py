@@ -49,6 +49,7 @@ class Figures:
             "p99_ms": self.done.percentile_us(99) / 1000,
             "max_ms": self.done.max_us / 1000,
             "rejected": self.outcomes[Outcome.REJECTED],
+            "limited": self.outcomes[Outcome.LIMITED],
             "shed": self.outcomes[Outcome.SHED],
             "shed_p99_ms": self.shed.percentile_us(99) / 1000,
             "broken": self.broken,

@@ -19,6 +19,7 @@ from loadtests.load.outcomes import Outcome
 from loadtests.load.recorder import JournalEntry
 
 EXAMPLES_MAX: Final = 10
+"""Named in the report; the count says how many there are."""
 CLOCK_S: Final = 60.0
 """How far before the run its orders may seem to be made, when clocks differ."""
 
@@ -91,7 +92,11 @@ async def _resolved(customer: Customer, entry: JournalEntry, found: Audit) -> Jo
 
 
 def compare(known: Sequence[JournalEntry], listed: Sequence[tuple[str, str]], found: Audit) -> None:
-    """One account. `listed` are pairs of client order id and order id, as the account holds them."""
+    """One account. `listed` are pairs of client order id and order id, as the account holds them.
+
+    Wrong is an acknowledged order that is missing, doubled or another one; an outcome that stays unknown; an order that
+    was refused or never sent and is there all the same.
+    """
     times = Counter(name for name, _ in listed)
     ids = dict(listed)
     for entry in known:

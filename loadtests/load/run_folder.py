@@ -4,7 +4,10 @@ run.json         how it was made: what `RunFacts` says
 orders-*.jsonl   one line per order, by each generator process
 samples-*.json   latencies and the generator's own state, by each process
 locust.json      Locust's own statistics
+found.json       what the audit, the books and the machine were afterwards
 report.html, report.json   only of a run that may be believed
+
+`python -m loadtests verdict FOLDER` judges it again.
 """
 
 from pathlib import Path
@@ -32,6 +35,8 @@ class RunFacts(msgspec.Struct, frozen=True):
     customers: dict[str, int]
     router_url: str
     accounts: str
+    admission_rate: float = 0.0
+    """Orders a second that each cell is to get; 0: not capped, or not said."""
 
     def traffic(self) -> Traffic:
         return Traffic(shape_of(self.shape, self.seed, self.lasting_s), self.base_per_s, self.customers, self.seed)

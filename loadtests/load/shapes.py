@@ -14,6 +14,8 @@ OPEN_FACTOR: Final = 3.25
 BURST_FACTORS: Final = (3.0, 5.0)
 """Bursts inside the open, as multiples of it."""
 SPIKE_FACTOR: Final = 7.0
+CALM, RISE, PLATEAU, DECAY, AFTER = "calm", "rise", "plateau", "decay", "after"
+"""Phases of a spike, by which it is judged (`spike_numbers`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,9 @@ class Shape:
     @property
     def duration_s(self) -> float:
         return sum(phase.seconds for phase in self.phases)
+
+    def factor_at(self, t_s: float) -> float:
+        return self.at(t_s)[0]
 
     @property
     def factor_max(self) -> float:
@@ -99,11 +104,11 @@ def meme_spike(seed: int) -> Shape:
     return Shape(
         "meme-spike",
         (
-            Phase("calm", 60, (1.0, 1.0)),
-            Phase("rise", 60, (1.0, SPIKE_FACTOR), (0.0, 1.0)),
-            Phase("plateau", 120, (SPIKE_FACTOR, SPIKE_FACTOR), (1.0, 1.0)),
-            Phase("decay", 60, (SPIKE_FACTOR, 1.0), (1.0, 0.1)),
-            Phase("after", 60, (1.0, 1.0), (0.1, 0.0)),
+            Phase(CALM, 60, (1.0, 1.0)),
+            Phase(RISE, 60, (1.0, SPIKE_FACTOR), (0.0, 1.0)),
+            Phase(PLATEAU, 120, (SPIKE_FACTOR, SPIKE_FACTOR), (1.0, 1.0)),
+            Phase(DECAY, 60, (SPIKE_FACTOR, 1.0), (1.0, 0.1)),
+            Phase(AFTER, 60, (1.0, 1.0), (0.1, 0.0)),
         ),
     )
 

@@ -17,6 +17,7 @@ from loadtests.measurement.open_loop import paced
 from loadtests.measurement.own_processes import cpu_s
 
 TURN_S: Final = 0.5
+"""Of one target before the next has its turn; the module says why no longer."""
 
 
 @dataclass(frozen=True, slots=True)

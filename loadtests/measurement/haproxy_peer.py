@@ -14,6 +14,7 @@ from uuid import UUID, uuid4
 from loadtests.measurement.refusal import MeasurementRefused
 
 MAP_LINES: Final = 65_536
+"""One a bucket, as our map has."""
 _SECRET: Final = "haproxy-benchmark-secret-haproxy-benchmark"
 _BODY: Final = b'{"symbol":"AAPL","side":"buy","type":"limit","qty":"10","limit_price":"187.25","time_in_force":"day"}'
 _ANSWER: Final = (

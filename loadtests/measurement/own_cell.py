@@ -15,7 +15,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psutil
@@ -23,10 +23,11 @@ import psutil
 from infra.backends.local.accounts import ServerUser, give, server_user
 from infra.backends.local.postgres import Cluster, locate_binaries, prepare_cluster, server_command
 from infra.backends.local.probes import postgres_answers
-from infra.backends.local.roles import CELL, SUPERUSER
+from infra.backends.roles import CELL, SUPERUSER
 from infra.security.keys import generate_key_files
 from loadtests.measurement.own_processes import free_port
-from loadtests.measurement.pgbench import Database
+from loadtests.measurement.pgbench import Database, path_option
+from loadtests.measurement.queries import newest_code
 
 START_S_MAX = 60.0
 """Each server or process; `initdb` on a busy machine takes ten seconds."""
@@ -106,7 +107,7 @@ class OwnCell:
 
     @asynccontextmanager
     async def process(self, role: str, **further: str) -> AsyncIterator[int]:
-        """`python -m cell ROLE` with these further settings (`CELL_...`); its pid."""
+        """`python -m cell ROLE` with these further settings (`CELL_...`); its pid. Raises OwnCellFailed."""
         log = self.folder / f"{role}.log"
         with log.open("wb") as sink:
             process = await asyncio.create_subprocess_exec(
@@ -124,7 +125,7 @@ class OwnCell:
 
     @asynccontextmanager
     async def app_server(self) -> AsyncIterator["AppServer"]:
-        """An app server of the cell, listening on both ports."""
+        """An app server of the cell, listening on both ports. Raises OwnCellFailed."""
         server = AppServer(customer_port=free_port(), operator_port=free_port())
         ports = {"CELL_LISTEN__PORT": str(server.customer_port), "CELL_OPERATOR__PORT": str(server.operator_port)}
         async with self.process("serve", **ports) as _:
@@ -173,9 +174,21 @@ async def own_cell() -> AsyncIterator[OwnCell]:
                 server_pid=pid,
             )
             await _migrate(cell)
-            yield cell
+            yield await _on_its_path(cell)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+async def _on_its_path(cell: OwnCell) -> OwnCell:
+    """Sessions call the code that `migrate` has installed."""
+    code = await newest_code(cell.superuser_dsn)
+    options = f"options={path_option(code).replace(' ', '%20').replace('=', '%3D')}"
+    return replace(
+        cell,
+        service_dsn=f"{cell.service_dsn}&{options}",
+        superuser_dsn=f"{cell.superuser_dsn}&{options}",
+        database=replace(cell.database, code=code),
+    )
 
 
 def _prepare_folder(folder: Path, cluster: Cluster) -> Path:

@@ -93,6 +93,7 @@ def free_port() -> int:
 
 
 def await_port(port: int) -> None:
+    """Raises MeasurementRefused."""
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         try:

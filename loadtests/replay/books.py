@@ -154,6 +154,11 @@ async def _seen_customer(customer: Customer, symbol: str) -> SeenCustomer:
 async def reconcile_cells(
     players: Sequence[Player], report: ReplayReport, view: OperatorView, before: dict[str, CellSums]
 ) -> None:
+    """Compare with the operators' side, and write what differs into the report: each customer's account, each cell's
+    sums less those from before the replay, each cell's ledger checks.
+
+    A cell in which others traded meanwhile is noted, and its totals prove nothing.
+    """
     after = await cell_sums(view, before, report.request.symbol)
     accounts = await asyncio.gather(*(view.json("users", "show", str(each.customer.user_id)) for each in players))
     for player, shown in zip(players, accounts, strict=True):

@@ -23,7 +23,12 @@ class _Resting:
 def generate_tape(
     seed: int, *, rows: int = 400, mid_price: int = 1_850_000, partial_cancels: bool = False, spread_ticks: int = 120
 ) -> str:
-    """Text of a message file. `mid_price` is in dollars x 10,000 and must be whole cents."""
+    """Text of a message file. `mid_price` is in dollars x 10,000 and must be whole cents.
+
+    Half of the rows are new orders; the others delete, execute or (if wanted) partly cancel one that is open, or are
+    what a player must count and leave alone: hidden executions, orders from before the tape, halts. Raises ValueError
+    for fewer than ten rows.
+    """
     if rows < 10:
         raise ValueError(f"a tape of fewer than 10 rows shows nothing: {rows}")
     rng = random.Random(seed)

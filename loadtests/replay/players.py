@@ -53,7 +53,7 @@ def needed_funding(plan: CustomerPlan) -> Funding:
 
 
 async def wait_for_price(players: Sequence[Player], symbol: str, plan: TapePlan) -> None:
-    """Each cell must know the tape's price, or it would refuse the orders as out of band."""
+    """Each cell must know the tape's price, or it would refuse the orders as out of band. Raises ReplayRefused."""
     first_px = plan.first_price_micros
     one_per_cell = {player.customer.cell: player.customer for player in players}
     loop = asyncio.get_running_loop()

@@ -14,6 +14,7 @@ from loadtests.replay.reconcile import CellSums
 from loadtests.replay.state import ReplayReport
 
 DIFFERENCES_SHOWN = 50
+"""In the report; the count says how many there are."""
 
 
 def report_document(report: ReplayReport) -> dict[str, Any]:

@@ -22,6 +22,7 @@ RUN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,39}")
 
 
 def read_plan(request: ReplayRequest) -> TapePlan:
+    """Raises ReplayRefused."""
     if RUN_NAME.fullmatch(request.run) is None:
         raise ReplayRefused(f"--run {request.run!r}: letters, digits, '-', '_' and '.' only, at most 40")
     if request.speed is not None and request.speed <= 0:

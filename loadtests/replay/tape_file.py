@@ -12,8 +12,11 @@ from enum import IntEnum
 from pathlib import Path
 
 SIZE_MAX = 1_000_000_000
+"""Shares of one row: a thousand million, as the exchange takes."""
 PRICE_MAX = 10_000_000_000
+"""Of one row, in ten-thousandths of a dollar: a million dollars."""
 ROWS_MAX = 2_000_000
+"""Rows are held in memory, at some hundred bytes each."""
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _TIME = re.compile(r"\d{1,20}(?:\.(\d*))?(?:[eE][+-]?\d{1,2})?", re.ASCII)
@@ -21,7 +24,9 @@ _DECIMALS_MAX = 60
 """Of a time: what a double has at most when it is written out is fewer, and the product below stays exact."""
 _INTEGER = re.compile(r"-?\d+")
 _DIGITS_MAX = 18
+"""Of an integer: what 64 bits hold."""
 _SHOWN_CHARS_MAX = 40
+"""Of a wrong value, in the refusal that quotes it."""
 _DAY_S = 86_400
 _NS_PER_S = Decimal(1_000_000_000)
 _EXACT = Context(prec=80)
@@ -63,6 +68,7 @@ class TapeRow:
 
 
 def read_tape(path: Path) -> list[TapeRow]:
+    """The rows of a file, in its order. Raises TapeRefused."""
     try:
         text = path.read_bytes().removeprefix(_BYTE_ORDER_MARK).decode("ascii")
     except UnicodeDecodeError as error:
@@ -75,6 +81,7 @@ def read_tape(path: Path) -> list[TapeRow]:
 
 
 def parse_tape(text: str, file: str) -> list[TapeRow]:
+    """The rows of a text; `file` is its name in a refusal. Raises TapeRefused."""
     lines = text.split("\n")
     while lines and not lines[-1].strip():  # the end of the last line, and empty lines after it
         lines.pop()

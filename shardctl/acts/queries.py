@@ -14,6 +14,7 @@ from shardctl.errors import NotReachable
 ACTS_MAX: Final = 1_000
 """Acts in one answer: more than a screen, less than a burden."""
 ACTOR_MAX: Final = 200
+"""Characters of an actor's name, as the table keeps it."""
 REASON_MAX: Final = 2_000
 """Characters, as the table and the map's history keep them."""
 DETAIL_MAX: Final = 2_000
@@ -21,7 +22,7 @@ DETAIL_MAX: Final = 2_000
 _CONNECT_TIMEOUT_S: Final = 5
 """As for the shard map: the database is on the local network or away."""
 
-_RECORD: LiteralString = "select control.record_act_v1(%s, %s, %s, %s, %s, %s, %s, %s)"
+_RECORD: LiteralString = "select record_act_v1(%s, %s, %s, %s, %s, %s, %s, %s)"
 
 _NEWEST: LiteralString = """
 select b.entry_id, b.at, b.actor, b.act, b.target, b.reason, b.arguments, e.outcome, e.detail, e.at

@@ -11,8 +11,8 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
+from infra.backends.backend import Backend
 from infra.backends.cell_spec import SpecInvalid
-from infra.backends.local.backend import LocalBackend
 from infra.security.free_text import FreeTextRefused, check_free_text
 from shardctl.acts.queries import ACTOR_MAX, REASON_MAX, open_act_record
 from shardctl.errors import Interrupted, NotReachable, Refused, UsageError
@@ -23,7 +23,7 @@ from shardctl.stack.current import actor, control_dsn
 
 @asynccontextmanager
 async def recorded_act(
-    backend: LocalBackend,
+    backend: Backend,
     act: str,
     target: str,
     *,
@@ -52,7 +52,7 @@ def outcome_of(error: BaseException) -> str:
 
 
 async def begin_act(
-    backend: LocalBackend,
+    backend: Backend,
     act: str,
     target: str,
     *,
@@ -86,7 +86,7 @@ def _check_reason(reason: str) -> None:
         raise UsageError(f"a reason is read by others: {error}") from error
 
 
-async def _complete(backend: LocalBackend, act_id: int | None, outcome: str, detail: str | None) -> None:
+async def _complete(backend: Backend, act_id: int | None, outcome: str, detail: str | None) -> None:
     if act_id is None:
         return
     try:

@@ -7,19 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from infra.backends.local.backend import LocalBackend
+from infra.backends.backend import Backend
 from shardctl.cell_admin import open_cell_admin
 from shardctl.errors import Refused
 
-_COUNTED = {
-    "users": "users",
-    "deferred": "put_off",
-    "entries": "entries",
-    "postings": "postings",
-    "events": "events",
-    "executions": "executions",
-}
-"""Our name of a count, and the name in the cell's answer."""
+_COUNTED = ("users", "deferred", "entries", "postings", "events", "executions")
+"""Of a cell's answer, what adds up over a walk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +30,7 @@ class ArchiveTotals:
 
 
 async def archive_cell(
-    backend: LocalBackend, cell: str, older_than_days: int, on_progress: Callable[[ArchiveTotals], None], *, reason: str
+    backend: Backend, cell: str, older_than_days: int, on_progress: Callable[[ArchiveTotals], None], *, reason: str
 ) -> ArchiveTotals:
     """Walk all users once; `on_progress` is called after each answer but the last. Raises NotReachable, and Refused at
     the end if events of that age are not published yet: of those users nothing was moved."""
@@ -47,8 +40,8 @@ async def archive_cell(
     async with open_cell_admin(backend) as admin:
         while True:
             answer = await admin.call(cell, "POST", "/operator/v1/archive", body)
-            for name, wire_name in _COUNTED.items():
-                counts[name] += answer[wire_name]
+            for name in _COUNTED:
+                counts[name] += answer[name]
             totals = ArchiveTotals(cell, **counts)
             unpublished |= answer["unpublished"]
             if answer["place"] is None:

@@ -6,7 +6,7 @@ change holds all the same: routers read it in the control database within second
 
 from dataclasses import dataclass, replace
 
-from infra.backends.local.backend import LocalBackend
+from infra.backends.backend import Backend
 from infra.runtime.redis_client import REDIS_FAILURES
 from infra.topology.cells import CellState
 from infra.topology.shard_map import ShardMap
@@ -29,19 +29,19 @@ class StateChange:
     """How many cells take new users now."""
 
 
-async def cordon_cell(backend: LocalBackend, name: str, reason: str) -> StateChange:
+async def cordon_cell(backend: Backend, name: str, reason: str) -> StateChange:
     """Take no new users. Raises `Refused` for an unknown, draining or retired cell, `StaleEpoch`, `NotReachable`."""
     async with recorded_act(backend, "cordon_cell", name, reason=reason):
         return await _set_state(backend, name, CellState.CORDONED, reason)
 
 
-async def uncordon_cell(backend: LocalBackend, name: str, reason: str) -> StateChange:
+async def uncordon_cell(backend: Backend, name: str, reason: str) -> StateChange:
     """Take new users again. Raises as `cordon_cell`."""
     async with recorded_act(backend, "uncordon_cell", name, reason=reason):
         return await _set_state(backend, name, CellState.OPEN, reason)
 
 
-async def _set_state(backend: LocalBackend, name: str, wanted: CellState, reason: str) -> StateChange:
+async def _set_state(backend: Backend, name: str, wanted: CellState, reason: str) -> StateChange:
     async with open_store(control_dsn(backend)) as store:
         before = await store.load()
         after = await _change(store, before, name, wanted, reason)

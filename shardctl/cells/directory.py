@@ -3,7 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass
 
-from infra.backends.local.backend import LocalBackend
+from infra.backends.backend import Backend
 from shardctl.shardmap.store import open_store
 from shardctl.stack.current import control_dsn
 
@@ -19,7 +19,7 @@ class CellRow:
     operator_urls: tuple[str, ...]
 
 
-async def list_cells(backend: LocalBackend) -> list[CellRow]:
+async def list_cells(backend: Backend) -> list[CellRow]:
     """In order of name. Raises NotReachable, MapNotCreated."""
     async with open_store(control_dsn(backend)) as store:
         shard_map = await store.load()

@@ -7,19 +7,17 @@ are updated. The map is the last step, so no user is sent to a cell that has nev
 import asyncio
 from collections.abc import Callable
 
-from infra.backends.backend import BackendError, Phase, Report, Step
-from infra.backends.cell_spec import CellSpec, ProcessKind, ProcessSpec
-from infra.backends.local.backend import LocalBackend
-from infra.backends.local.processes import CONTROL_POSTGRES, Tools, migration_job, postgres_name
+from infra.backends.addresses import CONTROL_POSTGRES
+from infra.backends.backend import Backend, BackendError, Phase, Report, Step, process_names
+from infra.backends.cell_spec import CellSpec, Job, ProcessKind, ProcessSpec, postgres_name
 from infra.runtime.migrator import migrate
 from infra.runtime.redis_client import REDIS_FAILURES
-from infra.topology.cells import Cell
-from infra.topology.identifiers import CellId
 from infra.topology.shard_map import ShardMap
 from shardctl.acts.recording import recorded_act
 from shardctl.errors import Refused
 from shardctl.shardmap.publish import publish_map
-from shardctl.shardmap.store import ShardMapStore, open_store
+from shardctl.shardmap.register import register_cell
+from shardctl.shardmap.store import open_store
 from shardctl.stack.current import actor, control_dsn
 
 _READY_TIMEOUT_S = 60.0
@@ -28,14 +26,15 @@ _MIGRATIONS_AT_ONCE = 2
 """Each is a Python process that uses one core fully for a second or two."""
 
 
-async def migrate_control(backend: LocalBackend, report: Report) -> None:
+async def migrate_control(backend: Backend, report: Report) -> None:
     """Roles, then the control schema. Raises MigrationError."""
-    await backend.set_up_roles(CONTROL_POSTGRES)
+    await backend.reconcile_roles(CONTROL_POSTGRES)
     applied = await migrate(control_dsn(backend), package="shardctl")
-    report(Step("control schema", Phase.READY, f"level {applied.level}"))
+    waiting = f", {len(applied.waiting)} wait until no older release runs" if applied.waiting else ""
+    report(Step("control schema", Phase.READY, f"level {applied.level}, {applied.code}{waiting}"))
 
 
-async def migrate_cells(backend: LocalBackend, cells: tuple[CellSpec, ...], report: Report) -> dict[str, str]:
+async def migrate_cells(backend: Backend, cells: tuple[CellSpec, ...], report: Report) -> dict[str, str]:
     """Each cell's own image migrates its own database; shardctl knows no cell SQL.
 
     Returns failures by cell: one cell's failure does not keep the others down.
@@ -44,11 +43,10 @@ async def migrate_cells(backend: LocalBackend, cells: tuple[CellSpec, ...], repo
     limit = asyncio.Semaphore(_MIGRATIONS_AT_ONCE)
 
     async def one(cell: CellSpec) -> None:
-        command, environment = migration_job(backend.addresses(), Tools(backend.folder.root), cell)
         try:
             async with limit:
-                await backend.set_up_roles(postgres_name(cell.name))
-                result = await backend.run_job(command, environment)
+                await backend.reconcile_roles(postgres_name(cell.name))
+                result = await backend.run_job(Job("cell", ("migrate",), cell.name))
         except BackendError as error:
             failures[cell.name] = str(error)
             return
@@ -61,7 +59,7 @@ async def migrate_cells(backend: LocalBackend, cells: tuple[CellSpec, ...], repo
     return failures
 
 
-async def register_cells(backend: LocalBackend, cells: tuple[CellSpec, ...], report: Report) -> ShardMap:
+async def register_cells(backend: Backend, cells: tuple[CellSpec, ...], report: Report) -> ShardMap:
     """Enter every cell and its addresses into the map, then notify routers. New cells get unused buckets; nobody
     moves."""
     addresses = backend.addresses()
@@ -69,22 +67,11 @@ async def register_cells(backend: LocalBackend, cells: tuple[CellSpec, ...], rep
         await store.create_lineage(actor=actor())
         shard_map = await store.load()
         for cell in cells:
-            shard_map = await _register(store, shard_map, cell, addresses.api_urls(cell), addresses.operator_urls(cell))
+            shard_map = await register_cell(
+                store, shard_map, cell.name, addresses.api_urls(cell), addresses.operator_urls(cell)
+            )
     await _publish(addresses.redis_url, shard_map, report)
     return shard_map
-
-
-async def _register(
-    store: ShardMapStore, shard_map: ShardMap, cell: CellSpec, api_urls: tuple[str, ...], operator_urls: tuple[str, ...]
-) -> ShardMap:
-    known = shard_map.cell(cell.name)
-    if known is None:
-        wanted = Cell(CellId(cell.name), api_urls=api_urls, operator_urls=operator_urls)
-        return await store.add_cell(wanted, actor=actor(), reason="the cell joins")
-    wanted = Cell(known.cell_id, known.state, known.weight, api_urls, operator_urls)
-    if wanted == known:
-        return shard_map
-    return await store.update_cell(wanted, actor=actor(), reason="its addresses changed")
 
 
 async def _publish(redis_url: str, shard_map: ShardMap, report: Report) -> None:
@@ -96,7 +83,7 @@ async def _publish(redis_url: str, shard_map: ShardMap, report: Report) -> None:
         report(Step("shard map", Phase.READY, f"epoch {shard_map.epoch}"))
 
 
-async def add_cell(backend: LocalBackend, cell: CellSpec, report: Report, *, reason: str | None = None) -> ShardMap:
+async def add_cell(backend: Backend, cell: CellSpec, report: Report, *, reason: str | None = None) -> ShardMap:
     """A further cell joins a running stack: its database, schema, topics and processes first, the map last.
 
     Raises Refused (no running stack; the cell exists with another number of app servers) and BackendError. A failure
@@ -106,7 +93,7 @@ async def add_cell(backend: LocalBackend, cell: CellSpec, report: Report, *, rea
         raise Refused(f"the stack {backend.stack} is not running: `shardctl up` first")
     act = recorded_act(backend, "add_cell", cell.name, reason=reason, arguments={"apis": cell.apis})
     async with act, backend.lock():
-        spec = backend.record().spec
+        spec = backend.spec()
         if cell not in spec.cells:
             if cell.name in {item.name for item in spec.cells}:
                 raise Refused(f"{cell.name} exists with another number of apis: `shardctl up --apis N` changes that")
@@ -120,7 +107,7 @@ async def add_cell(backend: LocalBackend, cell: CellSpec, report: Report, *, rea
         return await register_cells(backend, (cell,), report)
 
 
-async def _start(backend: LocalBackend, wanted: Callable[[ProcessSpec], bool]) -> None:
-    names = await backend.names(wanted)
+async def _start(backend: Backend, wanted: Callable[[ProcessSpec], bool]) -> None:
+    names = await process_names(backend, wanted)
     await backend.start(names)
     await backend.await_ready(names, _READY_TIMEOUT_S)

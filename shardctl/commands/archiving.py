@@ -33,7 +33,7 @@ def archive(
     backend = open_stack()
     if every == (cell is not None):
         raise UsageError("name one cell, or give --all")
-    names = [spec.name for spec in backend.record().spec.cells] if cell is None else [cell]
+    names = [spec.name for spec in backend.spec().cells] if cell is None else [cell]
     done = []
     with shown_progress("archiving", quiet=as_json) as report:
 

@@ -12,7 +12,7 @@ from shardctl.cell_admin import CellAdmin, open_cell_admin
 from shardctl.cells.cordon import StateChange, cordon_cell, uncordon_cell
 from shardctl.cells.directory import list_cells
 from shardctl.cells.provision import add_cell
-from shardctl.commands import archiving, reconciliation, retrying
+from shardctl.commands import archiving, reconciliation, retrying, rollups
 from shardctl.errors import Refused
 from shardctl.interruption import run_resumable
 from shardctl.output import print_json, print_line, print_table
@@ -53,7 +53,7 @@ def add(
     as_json: AsJson = False,
 ) -> None:
     """Add a cell to the running stack; it takes new users, and no existing user moves. Harmless to repeat by name."""
-    taken = frozenset(cell.name for cell in open_stack().record().spec.cells)
+    taken = frozenset(cell.name for cell in open_stack().spec().cells)
     cell = CellSpec(name or next_cell_name(taken), apis)
     with shown_progress(f"adding {cell.name}", quiet=as_json) as report:
         shard_map = run_resumable(
@@ -132,6 +132,7 @@ def quarantine(cell: CellName, as_json: AsJson = False) -> None:
 reconciliation.register(app)
 archiving.register(app)
 retrying.register(app)
+rollups.register(app)
 
 
 def _show_change(change: StateChange, words: str, as_json: bool) -> None:

@@ -6,11 +6,11 @@ from typing import Annotated
 import typer
 from rich.text import Text
 
+from infra.backends.finding import Finding, Verdict
 from shardctl.errors import Refused
 from shardctl.output import console, print_json, print_line
 from shardctl.stack.current import open_backend
 from shardctl.stack.doctor import examine
-from shardctl.stack.findings import Finding, Verdict
 
 _MARKS = {Verdict.GOOD: ("✓", "green"), Verdict.WARNING: ("!", "yellow"), Verdict.BAD: ("✗", "bold red")}
 

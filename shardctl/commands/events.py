@@ -81,7 +81,7 @@ def count(cell: CellName, as_json: AsJson = False) -> None:
 
 def _kafka_settings(cell: str) -> KafkaSettings:
     addresses = open_stack().addresses()
-    spec = addresses.record.spec
+    spec = addresses.spec
     names = [known.name for known in spec.cells]
     if cell not in names:
         raise Refused(f"there is no cell {cell}; there are: {', '.join(names)}")

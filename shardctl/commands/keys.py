@@ -26,7 +26,7 @@ def keys() -> None:
 @app.command("list")
 def list_(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """Every key by ring, id and state; secrets are never shown."""
-    folder = open_stack().folder.keys
+    folder = open_stack().keys_folder
     rows = [row for ring in Rotated for row in list_keys(folder, ring)]
     if as_json:
         print_json([asdict(row) for row in rows])

@@ -13,6 +13,7 @@ from shardctl.stack.current import open_stack
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _SAMPLE_SHOWN = 5
+"""Differences of each kind on the screen; `--json` has them all."""
 
 
 def reconcile_(
@@ -22,7 +23,7 @@ def reconcile_(
 ) -> None:
     """Check a cell's books, compare them with the venue and Kafka, keep the result. Exit code 1: a difference."""
     backend = open_stack()
-    known = [spec.name for spec in backend.record().spec.cells]
+    known = [spec.name for spec in backend.spec().cells]
     if every == (cell is not None):
         raise UsageError("name one cell, or give --all")
     runs = {}

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from infra.backends.local.backend import LocalBackend
+from infra.backends.backend import Backend
 from shardctl.interruption import run_resumable
 from shardctl.output import print_json, print_line, print_table
 from shardctl.progress import shown_progress
@@ -43,7 +43,7 @@ def restart(
     """Rolling restart without dropping a request: each router finishes what it has and keeps its listening socket; the
     next follows when it is ready. Stops at the first that does not become ready."""
     with shown_progress("restarting") as report:
-        backend: LocalBackend = open_stack(report)
+        backend: Backend = open_stack(report)
         done = run_resumable(
             restart_routers(backend, name, reason=reason, unrecorded=unrecorded),
             resume=f"shardctl routers restart{f' {name}' if name else ''}",

@@ -7,14 +7,14 @@ from typing import Annotated
 import typer
 from rich.live import Live
 
+from infra.backends.cell_spec import ProcessKind
 from shardctl.errors import UsageError
 from shardctl.interruption import run_resumable, shown_until_interrupted
-from shardctl.output import console, format_bytes, print_json, print_line, print_table
+from shardctl.output import console, format_bytes, print_json, print_line, print_table, print_warning
 from shardctl.progress import shown_progress
 from shardctl.prompts import confirm_by_name
 from shardctl.stack.bring_up import bring_up
-from shardctl.stack.current import open_backend, open_stack
-from shardctl.stack.follow import follow_log, known_logs, last_lines
+from shardctl.stack.current import forget_backend, open_backend, open_stack
 from shardctl.stack.inspect import StackStatus, env_lines, read_status, status_table
 from shardctl.stack.plan import StackOptions
 from shardctl.stack.stop import stop_stack
@@ -48,14 +48,33 @@ def up(
     share_transfers: Annotated[
         str | None, typer.Option(help="accept: shares from other brokers post at once; approve: an operator decides.")
     ] = None,
+    admission_rate: Annotated[
+        float | None,
+        typer.Option(help="Orders a second into each cell, through all routers together; the rest is shed. 0: no cap."),
+    ] = None,
     clock_offset: Annotated[
         float | None, typer.Option(help="Seconds the stack's clock is ahead; never put back, never in production.")
+    ] = None,
+    monitoring: Annotated[
+        bool | None,
+        typer.Option("--monitoring/--no-monitoring", help="A Prometheus that watches the stack (a new stack: none)."),
     ] = None,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Return when everything answers as ready.")] = True,
     as_json: Annotated[bool, typer.Option("--json", help="Print the status as JSON.")] = False,
 ) -> None:
     """Start the stack, or bring a running one to what is asked. Harmless to repeat."""
-    options = StackOptions(cells, apis, routers, risk_profile, market_hours, profile, share_transfers, clock_offset)
+    options = StackOptions(
+        cells,
+        apis,
+        routers,
+        risk_profile,
+        market_hours,
+        profile,
+        share_transfers,
+        admission_rate=admission_rate,
+        clock_offset_s=clock_offset,
+        monitoring=monitoring,
+    )
     run_resumable(_up(options, wait=wait, as_json=as_json), resume="shardctl up")
 
 
@@ -71,6 +90,11 @@ async def _up(options: StackOptions, *, wait: bool, as_json: bool) -> None:
     print_line(f"stack {status.stack} {status.state}: {len(status.processes)} processes, {used} of memory")
     for line in env_lines(backend)[:1]:
         print_line(line)
+    watched = any(process.kind is ProcessKind.PROMETHEUS for process in status.processes)
+    if watched:
+        print_line(f"PROMETHEUS_URL={backend.addresses().prometheus_url}")
+    elif backend.spec().monitoring:
+        print_warning("the stack runs unwatched, there is no Prometheus here: `shardctl doctor` says how to get it")
 
 
 def down(
@@ -90,11 +114,12 @@ async def _down(*, delete_data: bool, yes: bool, reason: str | None) -> None:
             return
         if not delete_data:
             await stop_stack(backend, reason)
-            print_line(f"stack {backend.stack} is stopped; its data is kept in {backend.folder.root}")
+            print_line(f"stack {backend.stack} is stopped; its data is kept in {backend.location}")
             return
     confirm_by_name(backend.stack, f"remove every byte of the stack {backend.stack}", yes=yes)
     async with backend.lock():
         await backend.destroy()
+    forget_backend()
     print_line(f"stack {backend.stack} and its data are gone")
 
 
@@ -142,12 +167,12 @@ def logs(
     lines: Annotated[int, typer.Option("--lines", "-n", min=0, max=100_000, help="How many of the last lines.")] = 50,
 ) -> None:
     """The last lines of a process's log."""
-    folder = open_stack().folder
+    backend = open_stack()
     if name is None:
-        print_table(("log", "size>"), [(log, format_bytes(size)) for log, size in known_logs(folder)])
+        print_table(("log", "size>"), [(log, format_bytes(size)) for log, size in backend.known_logs()])
         return
-    for line in last_lines(folder, name, lines):
+    for line in backend.last_lines(name, lines):
         print(line)
     with shown_until_interrupted():
-        for line in follow_log(folder, name) if follow else ():
+        for line in backend.follow_log(name) if follow else ():
             print(line, flush=True)

@@ -26,7 +26,7 @@ def list_(
 ) -> None:
     """Transfers that wait for a decision, oldest first within each cell."""
     stack = open_stack()
-    cells = tuple(known.name for known in stack.record().spec.cells)
+    cells = tuple(known.name for known in stack.spec().cells)
     if cell is not None and cell not in cells:
         raise UsageError(f"there is no cell {cell}; there are: {', '.join(cells)}")
     rows = asyncio.run(list_waiting(stack, cells if cell is None else (cell,)))

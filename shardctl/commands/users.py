@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from infra.backends.local.backend import LocalBackend
+from infra.backends.backend import Backend
 from shardctl.cell_admin import open_cell_admin
 from shardctl.output import print_json, print_line, print_table
 from shardctl.revoke import revoke_user
@@ -103,20 +103,20 @@ def revoke(
     print_line(f"{done.cell}: sessions ended: {done.sessions_ended}")
 
 
-async def _show(backend: LocalBackend, user: str) -> tuple[LocatedUser, dict[str, Any]]:
+async def _show(backend: Backend, user: str) -> tuple[LocatedUser, dict[str, Any]]:
     located = await locate_user(backend, user)
     async with open_cell_admin(backend) as admin:
         return located, await admin.call(require_cell(located), "GET", f"/operator/v1/users/{located.user_id}")
 
 
-async def _unrestrict(backend: LocalBackend, user: str, reason: str) -> dict[str, Any]:
+async def _unrestrict(backend: Backend, user: str, reason: str) -> dict[str, Any]:
     located = await locate_user(backend, user)
     path = f"/operator/v1/users/{located.user_id}/unrestrict"
     async with open_cell_admin(backend) as admin:
         return await admin.call(require_cell(located), "POST", path, {"reason": reason})
 
 
-async def _set_profiles(backend: LocalBackend, users: list[str], profile: Profile, reason: str) -> list[dict[str, Any]]:
+async def _set_profiles(backend: Backend, users: list[str], profile: Profile, reason: str) -> list[dict[str, Any]]:
     """One after the other. The first unknown user ends it; repeating the command is harmless."""
     answers = []
     async with open_cell_admin(backend) as admin:

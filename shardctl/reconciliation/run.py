@@ -6,7 +6,7 @@ corrected here. A run that is interrupted before its end leaves nothing, and is 
 
 from typing import Any, Final
 
-from infra.backends.local.backend import LocalBackend
+from infra.backends.backend import Backend
 from infra.runtime.kafka_admin import BrokerUnreachable
 from infra.runtime.kafka_consumer import TopicsMissing
 from infra.runtime.settings import KafkaSettings
@@ -25,7 +25,7 @@ SAMPLE_MAX: Final = 100
 _PATH: Final = "/operator/v1/reconciliations"
 
 
-async def reconcile(backend: LocalBackend, cell: str) -> dict[str, Any]:
+async def reconcile(backend: Backend, cell: str) -> dict[str, Any]:
     """The run as the cell keeps it. Raises NotReachable if the cell itself does not answer, Refused with its reason."""
     started_at = stack_clock(backend).now()
     async with open_cell_admin(backend) as admin:
@@ -37,7 +37,7 @@ async def reconcile(backend: LocalBackend, cell: str) -> dict[str, Any]:
         return await admin.call(cell, "POST", "/operator/v1/reconcile", found, timeout_s=CHECKS_TIMEOUT_S)
 
 
-async def list_reconciliations(backend: LocalBackend, cell: str, limit: int) -> list[dict[str, Any]]:
+async def list_reconciliations(backend: Backend, cell: str, limit: int) -> list[dict[str, Any]]:
     """The last runs, newest first. Raises NotReachable, Refused."""
     async with open_cell_admin(backend) as admin:
         page = await admin.call(cell, "GET", f"{_PATH}?limit={limit}")
@@ -45,7 +45,7 @@ async def list_reconciliations(backend: LocalBackend, cell: str, limit: int) -> 
     return items
 
 
-async def _venue(backend: LocalBackend, cell: str, admin: CellAdmin) -> dict[str, Any]:
+async def _venue(backend: Backend, cell: str, admin: CellAdmin) -> dict[str, Any]:
     await admin.summary(cell)  # so that a cell that does not answer is not recorded as a venue that does not
     try:
         async with open_exchange_admin(backend) as exchange:
@@ -60,9 +60,9 @@ async def _venue(backend: LocalBackend, cell: str, admin: CellAdmin) -> dict[str
     }
 
 
-async def _events(backend: LocalBackend, cell: str, admin: CellAdmin) -> dict[str, Any]:
+async def _events(backend: Backend, cell: str, admin: CellAdmin) -> dict[str, Any]:
     addresses = backend.addresses()
-    settings = KafkaSettings(bootstrap_servers=addresses.kafka, topic_prefix=addresses.record.spec.topic_prefix)
+    settings = KafkaSettings(bootstrap_servers=addresses.kafka, topic_prefix=addresses.spec.topic_prefix)
     try:
         return await compare_with_kafka(cell, admin, settings)
     except (TopicsMissing, BrokerUnreachable, EventsExpired) as error:

@@ -16,6 +16,8 @@ PAGE: Final = 1_000
 """Orders per request, the most that the exchange gives and the cell compares at once."""
 RECHECKS_MAX: Final = 5
 RECHECK_PAUSE_S: Final = 1.0
+"""Between looks at what differed: a report under way is applied within it. Five of them (`RECHECKS_MAX`) outlast a
+restart of the worker."""
 NAMED_MAX: Final = 200
 """Orders named in one request: they stand in the URL, 37 bytes each, and servers limit a request line to 8 KB."""
 UNCONFIRMED_MAX: Final = 5_000

@@ -4,7 +4,7 @@ an email."""
 from dataclasses import dataclass
 from uuid import UUID
 
-from infra.backends.local.backend import LocalBackend
+from infra.backends.backend import Backend
 from infra.security.email_hash import EmailHasher
 from infra.security.keys import EMAIL_PEPPER_FILE, load_key_ring
 from infra.topology.bucketing import bucket_of
@@ -25,7 +25,7 @@ class LocatedUser:
     api_urls: tuple[str, ...]
 
 
-async def locate_user(backend: LocalBackend, name: str) -> LocatedUser:
+async def locate_user(backend: Backend, name: str) -> LocatedUser:
     """By the newest map. An id is not checked: whether the user exists only the cell knows. Raises `Refused` for an
     unknown email and a name that is neither, `NotReachable`."""
     async with open_store(control_dsn(backend)) as store:
@@ -43,9 +43,9 @@ async def locate_user(backend: LocalBackend, name: str) -> LocatedUser:
     )
 
 
-async def _find_id(backend: LocalBackend, store: ShardMapStore, name: str) -> UUID:
+async def _find_id(backend: Backend, store: ShardMapStore, name: str) -> UUID:
     if "@" in name:
-        hasher = EmailHasher(load_key_ring(backend.folder.keys / EMAIL_PEPPER_FILE))
+        hasher = EmailHasher(load_key_ring(backend.keys_folder / EMAIL_PEPPER_FILE))
         user_id = await store.find_by_email(hasher.to_find(name))
         if user_id is None:
             raise Refused(f"nobody signed up as {name}")
@@ -57,6 +57,7 @@ async def _find_id(backend: LocalBackend, store: ShardMapStore, name: str) -> UU
 
 
 def require_cell(user: LocatedUser) -> str:
+    """The cell that the user's bucket or pin names. Raises Refused."""
     if user.cell is None:
         raise Refused(f"no cell serves bucket {user.bucket}, where {user.user_id} belongs")
     return user.cell

@@ -1,6 +1,6 @@
 """Write the map of the control database to Redis again, for instance after Redis was emptied. Harmless to repeat."""
 
-from infra.backends.local.backend import LocalBackend
+from infra.backends.backend import Backend
 from infra.runtime.redis_client import REDIS_FAILURES
 from shardctl.acts.recording import recorded_act
 from shardctl.errors import NotReachable, Refused
@@ -9,7 +9,7 @@ from shardctl.shardmap.store import open_store
 from shardctl.stack.current import control_dsn
 
 
-async def republish_map(backend: LocalBackend, reason: str | None = None) -> int:
+async def republish_map(backend: Backend, reason: str | None = None) -> int:
     """The epoch that Redis now has. Raises NotReachable, and Refused if Redis holds a newer map."""
     async with recorded_act(backend, "publish_map", "redis", reason=reason):
         async with open_store(control_dsn(backend)) as store:

@@ -47,7 +47,7 @@ class ShardMapStore:
 
     async def create_lineage(self, *, actor: str = "shardctl", reason: str = "new stack") -> LineageId:
         """Begin the map, once; later calls answer with the lineage that exists."""
-        row = await self._call("select control.create_lineage_v1(%s, %s, %s)", [uuid4(), actor, reason])
+        row = await self._call("select create_lineage_v1(%s, %s, %s)", [uuid4(), actor, reason])
         return LineageId(row[0])
 
     async def load(self) -> ShardMap:
@@ -64,7 +64,7 @@ class ShardMapStore:
         `StaleEpoch`."""
         held = expected or await self.load()
         await self._call(
-            "select control.add_cell_v1(%s, %s, %s, %s, %s, %s, %s, %s, %s)",
+            "select add_cell_v1(%s, %s, %s, %s, %s, %s, %s, %s, %s)",
             [held.epoch, *_cell_columns(cell), lot, actor, reason],
         )
         return await self.load()
@@ -74,7 +74,7 @@ class ShardMapStore:
         `StaleEpoch`."""
         held = expected or await self.load()
         await self._call(
-            "select control.update_cell_v1(%s, %s, %s, %s, %s, %s, %s, %s)",
+            "select update_cell_v1(%s, %s, %s, %s, %s, %s, %s, %s)",
             [held.epoch, *_cell_columns(cell), actor, reason],
         )
         return await self.load()
@@ -88,7 +88,7 @@ class ShardMapStore:
             raise ValueError(f"between 1 and {PINS_PER_CALL_MAX} pins per call, not {len(pins)}")
         held = expected or await self.load()
         await self._call(
-            "select control.set_pins_v1(%s, %s, %s, %s, %s)",
+            "select set_pins_v1(%s, %s, %s, %s, %s)",
             [held.epoch, list(pins.keys()), list(pins.values()), actor, reason],
         )
         return await self.load()
@@ -102,16 +102,16 @@ class ShardMapStore:
         return [EpochRecord(*row) for row in await cursor.fetchall()]
 
     async def find_by_email(self, email_hashes: list[bytes]) -> UUID | None:
-        row = await self._call("select (select user_id from control.find_email_claim_v1(%s))", [email_hashes])
+        row = await self._call("select (select user_id from find_email_claim_v1(%s))", [email_hashes])
         return None if row[0] is None else UUID(str(row[0]))
 
     async def revoke_tokens(self, user_id: UUID, *, actor: str, reason: str) -> int:
         """Tokens issued to the user before the returned second are void."""
-        row = await self._call("select control.revoke_tokens_v1(%s, %s, %s)", [user_id, actor, reason])
+        row = await self._call("select revoke_tokens_v1(%s, %s, %s)", [user_id, actor, reason])
         return int(row[0])
 
     async def revocations(self) -> dict[UUID, int]:
-        cursor = await self._connection.execute("select user_id, not_before_s from control.read_revocations_v1()")
+        cursor = await self._connection.execute("select user_id, not_before_s from read_revocations_v1()")
         return dict(await cursor.fetchall())
 
     async def _call(self, statement: Any, parameters: list[Any]) -> tuple[Any, ...]:

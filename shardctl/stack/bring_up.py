@@ -1,64 +1,74 @@
-"""Bring a stack up: servers, keys, schemas, topics, map, processes, in that order.
+"""Bring a stack up: servers, keys, schemas, topics, map, processes, in that order; then renew, one by one, those
+that run with other settings.
 
 Every step checks for itself whether it is needed. So `up` may be repeated, may follow a crash at any moment, and adds
 what is new. It never removes a cell and never deletes data.
 """
 
 import asyncio
-import os
 
-from infra.backends.backend import BackendError, Phase, Report, Step
-from infra.backends.cell_spec import SERVER_KINDS, ProcessKind, ProcessSpec
-from infra.backends.local.backend import LocalBackend, is_local_stack_port
+from infra.backends.backend import Backend, BackendError, Phase, Report, Step, process_names
+from infra.backends.cell_spec import OUR_KINDS, SERVER_KINDS, ProcessKind, ProcessSpec
 from infra.security.keys import generate_key_files
 from shardctl.acts.recording import recorded_act
 from shardctl.cells.provision import migrate_cells, migrate_control, register_cells
+from shardctl.shardmap.redirect import make_redirect
+from shardctl.stack.current import remember_backend
 from shardctl.stack.plan import StackOptions, plan_spec
+from shardctl.stack.renew import RENEW_TIMEOUT_S, outdated_processes, renew_processes
 
 SERVERS_TIMEOUT_S = 90.0
 """Databases, Redis and Kafka of a large stack start at once, on two cores; and a first start runs initdb for each
 database."""
 READY_TIMEOUT_S = 60.0
 """One process of ours starts in seconds; those of a large stack start at once and share the cores."""
-_EXTERNAL = ("REDIS_URL", "KAFKA_BOOTSTRAP_SERVERS", "KAFKA_TOPIC_PREFIX")
 
 
-async def bring_up(backend: LocalBackend, options: StackOptions, report: Report, *, wait: bool) -> None:
+async def bring_up(backend: Backend, options: StackOptions, report: Report, *, wait: bool) -> None:
     """Return when everything is started (and ready, if `wait`). Raises BackendError that names what is not, Refused and
     SpecInvalid from planning."""
     async with backend.lock():
-        spec = plan_spec(backend.record().spec if backend.exists() else None, options, _external_servers())
-        if backend.exists() and not await backend.is_running():
-            await backend.end_orphans()
+        before = backend.spec() if backend.exists() else None
+        spec = plan_spec(before, options, backend.external_servers())
+        remember_backend()
+        if before is not None and before.clock_offset_s != spec.clock_offset_s:
+            # All at once, and before the new clock is recorded: processes that trade with each other must not be years
+            # apart for a second, not even if this command is killed here.
+            await backend.stop_processes(await process_names(backend, _is_ours))
         await backend.create(spec)
-        generate_key_files(backend.folder.keys)
+        generate_key_files(backend.keys_folder)
+        await backend.publish_keys()
         failures = await _start_servers(backend, report)
         # Recorded as soon as there is a database for it; what came before changed servers and schemas only.
         async with recorded_act(backend, "bring_up_stack", backend.stack, arguments=options.given()):
-            names = await backend.names(lambda process: _is_ours(process) and process.cell not in failures)
+            names = await process_names(backend, lambda process: _is_ours(process) and process.cell not in failures)
+            outdated = await outdated_processes(backend, OUR_KINDS)
             await backend.start(names)
+            await backend.finish_renewal(RENEW_TIMEOUT_S, make_redirect(backend))
             await register_cells(backend, tuple(cell for cell in spec.cells if cell.name not in failures), report)
             if wait:
                 await backend.await_ready(names, READY_TIMEOUT_S)
+            await renew_processes(backend, tuple(name for name in outdated if name in names))
             if failures:
                 raise BackendError("\n".join(failures.values()))
 
 
-async def _start_servers(backend: LocalBackend, report: Report) -> dict[str, str]:
+async def _start_servers(backend: Backend, report: Report) -> dict[str, str]:
     """Start the servers, then put into them what our processes need: schemas and topics.
 
     Kafka starts beside the databases, because only the relays wait for it. Returns failures by cell: a cell without its
     schema is left out, and the others start.
     """
-    servers = await backend.names(lambda process: process.kind in SERVER_KINDS)
+    servers = await process_names(backend, lambda process: process.kind in SERVER_KINDS)
+    await renew_processes(backend, await outdated_processes(backend, SERVER_KINDS))
     await backend.start(servers)
-    databases = await backend.names(lambda process: process.kind is ProcessKind.POSTGRES)
+    databases = await process_names(backend, lambda process: process.kind is ProcessKind.POSTGRES)
     others = tuple(name for name in servers if name not in databases)
 
     async def databases_ready() -> dict[str, str]:
         await backend.await_ready(databases, SERVERS_TIMEOUT_S)
         _, failures = await asyncio.gather(
-            migrate_control(backend, report), migrate_cells(backend, backend.record().spec.cells, report)
+            migrate_control(backend, report), migrate_cells(backend, backend.spec().cells, report)
         )
         return failures
 
@@ -73,12 +83,3 @@ async def _start_servers(backend: LocalBackend, report: Report) -> dict[str, str
 
 def _is_ours(process: ProcessSpec) -> bool:
     return process.kind not in SERVER_KINDS
-
-
-def _external_servers() -> dict[str, str]:
-    """Servers that someone else runs, from the environment. Those of our own stacks do not count: `status -o env`
-    exports the same names, and a second stack must not join the first one's Kafka by accident."""
-    named = {name: os.environ[name] for name in _EXTERNAL if os.environ.get(name)}
-    servers = {name: named[name] for name in ("REDIS_URL", "KAFKA_BOOTSTRAP_SERVERS") if name in named}
-    own = {name for name, address in servers.items() if is_local_stack_port(address)}
-    return {name: value for name, value in named.items() if name not in own}

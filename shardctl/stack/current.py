@@ -2,23 +2,35 @@
 
 import getpass
 
-from infra.backends.backend import Report
-from infra.backends.local.backend import LocalBackend, quiet
-from infra.backends.local.processes import CONTROL_POSTGRES
-from infra.backends.local.roles import CONTROL
+from infra.backends import catalog
+from infra.backends.addresses import CONTROL_POSTGRES
+from infra.backends.backend import Backend, Report, quiet
+from infra.backends.roles import CONTROL
 from infra.runtime.clock import SystemClock
-from infra.runtime.database import with_clock_offset
+from infra.runtime.database import with_clock_offset, with_code
+from infra.runtime.release_code import release_code
 from shardctl.errors import NotReachable
 from shardctl.settings import ShardctlSettings
 
 
-def open_backend(report: Report = quiet) -> LocalBackend:
+def open_backend(report: Report = quiet) -> Backend:
     """The backend of the selected stack, which may not exist yet."""
     settings = ShardctlSettings()
-    return LocalBackend(settings.stack_name, settings.folder, report)
+    return catalog.open_backend(settings.backend, settings.stack_name, settings.state_root, report)
 
 
-def open_stack(report: Report = quiet) -> LocalBackend:
+def remember_backend() -> None:
+    """Later commands find the selected stack without `SHARDCTL_BACKEND`."""
+    settings = ShardctlSettings()
+    catalog.remember(settings.backend, settings.stack_name, settings.state_root)
+
+
+def forget_backend() -> None:
+    settings = ShardctlSettings()
+    catalog.forget(settings.stack_name, settings.state_root)
+
+
+def open_stack(report: Report = quiet) -> Backend:
     """As `open_backend`, for commands that need a stack. Raises NotReachable, naming the command that starts one."""
     backend = open_backend(report)
     if not backend.exists():
@@ -28,15 +40,16 @@ def open_stack(report: Report = quiet) -> LocalBackend:
     return backend
 
 
-def control_dsn(backend: LocalBackend, role: str = CONTROL.owner) -> str:
-    """DSN of the control database for `role`; sessions get the stack's clock offset."""
+def control_dsn(backend: Backend, role: str = CONTROL.owner) -> str:
+    """DSN of the control database for `role`; sessions get the stack's clock offset and this release's code."""
     addresses = backend.addresses()
-    return with_clock_offset(addresses.dsn(CONTROL_POSTGRES, role), addresses.record.spec.clock_offset_s)
+    dsn = with_code(addresses.dsn(CONTROL_POSTGRES, role), release_code("shardctl").schema, "shardctl")
+    return with_clock_offset(dsn, addresses.spec.clock_offset_s)
 
 
-def stack_clock(backend: LocalBackend) -> SystemClock:
+def stack_clock(backend: Backend) -> SystemClock:
     """The clock of the stack's processes. Tokens are signed and ages are judged by it, not by this machine's."""
-    return SystemClock(backend.record().spec.clock_offset_s)
+    return SystemClock(backend.spec().clock_offset_s)
 
 
 def actor() -> str:

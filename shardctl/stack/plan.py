@@ -13,7 +13,9 @@ from shardctl.errors import Refused
 
 CELLS_DEFAULT = 2
 """The fewest that show what cells are for."""
-_REPLACED: Final = ("routers", "risk_profile", "market_hours", "share_transfers", "clock_offset_s")
+_REPLACED: Final = (
+    "routers", "risk_profile", "market_hours", "share_transfers", "admission_rate", "clock_offset_s", "monitoring"
+)  # fmt: skip
 """Options that have the same name and meaning in a `StackSpec`."""
 _PRODUCTION: Final = ("XNYS", "approve")
 _HOURS_AND_TRANSFERS: Final = {
@@ -34,7 +36,9 @@ class StackOptions:
     market_hours: str | None = None
     profile: str | None = None
     share_transfers: str | None = None
+    admission_rate: float | None = None
     clock_offset_s: float | None = None
+    monitoring: bool | None = None
 
     def given(self) -> dict[str, Any]:
         """The options that were given."""
@@ -76,6 +80,8 @@ def _profile(name: str) -> Profile:
 
 
 def _new_spec(options: StackOptions, external: Mapping[str, str]) -> StackSpec:
+    """What the options say, else the profile, else the defaults; servers outside the stack come from `external`, the
+    shell's variables. Raises SpecInvalid."""
     count = CELLS_DEFAULT if options.cells is None else options.cells
     apis = 1 if options.apis is None else options.apis
     profile = _profile(options.profile or Profile.LOCAL)
@@ -87,7 +93,9 @@ def _new_spec(options: StackOptions, external: Mapping[str, str]) -> StackSpec:
         profile=profile,
         market_hours=options.market_hours or hours,
         share_transfers=options.share_transfers or transfers,
+        admission_rate=options.admission_rate or 0.0,
         clock_offset_s=options.clock_offset_s or 0.0,
+        monitoring=options.monitoring or False,
         redis_url=external.get("REDIS_URL") or None,
         kafka_bootstrap_servers=external.get("KAFKA_BOOTSTRAP_SERVERS") or None,
         topic_prefix=external.get("KAFKA_TOPIC_PREFIX", ""),

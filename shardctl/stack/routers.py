@@ -6,14 +6,11 @@ The restart stops at the first router that does not become ready again; the othe
 from dataclasses import dataclass
 from typing import Any
 
+from infra.backends.backend import Backend, process_names
 from infra.backends.cell_spec import ProcessKind
-from infra.backends.local.backend import LocalBackend
-from infra.backends.local.readiness import readiness_facts
 from shardctl.acts.recording import recorded_act
 from shardctl.errors import Refused
-
-RENEW_TIMEOUT_S = 40.0
-"""Longer than a router's drain (`ROUTER_DRAIN_S`, 10 s by default) plus its start."""
+from shardctl.stack.renew import renew_processes
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +27,12 @@ class RouterRow:
     started_at: Any = None
 
 
-async def list_routers(backend: LocalBackend) -> list[RouterRow]:
+async def list_routers(backend: Backend) -> list[RouterRow]:
     """Every planned router; one that does not answer is listed as silent."""
     rows = []
     for process in await backend.plan():
         if process.kind is ProcessKind.ROUTER:
-            facts = await readiness_facts(process)
+            facts = await backend.readiness_facts(process)
             shown = {name: facts.get(name) for name in RouterRow.__slots__ if name.startswith(("map_", "started"))}
             state = "draining" if facts.get("draining") else str(facts.get("status", "silent"))
             rows.append(RouterRow(process.name, state, f"http://127.0.0.1:{process.port}", **shown))
@@ -43,16 +40,15 @@ async def list_routers(backend: LocalBackend) -> list[RouterRow]:
 
 
 async def restart_routers(
-    backend: LocalBackend, name: str | None, *, reason: str | None = None, unrecorded: bool = False
+    backend: Backend, name: str | None, *, reason: str | None = None, unrecorded: bool = False
 ) -> tuple[str, ...]:
     """Restart all, or the one that is named; returns their names. Raises Refused for an unknown name, BackendError if
     one does not become ready again."""
-    known = await backend.names(lambda process: process.kind is ProcessKind.ROUTER)
+    known = await process_names(backend, lambda process: process.kind is ProcessKind.ROUTER)
     if name is not None and name not in known:
         raise Refused(f"there is no router {name}; there are: {', '.join(known)}")
     wanted = known if name is None else (name,)
     act = recorded_act(backend, "restart_routers", name or "all", reason=reason, unrecorded=unrecorded)
     async with act, backend.lock():
-        for each in wanted:
-            await backend.renew(each, RENEW_TIMEOUT_S)
+        await renew_processes(backend, wanted)
     return wanted

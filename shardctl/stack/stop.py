@@ -1,10 +1,10 @@
 """Stop a stack and keep its data."""
 
-from infra.backends.local.backend import LocalBackend
+from infra.backends.backend import Backend
 from shardctl.acts.recording import begin_act
 
 
-async def stop_stack(backend: LocalBackend, reason: str | None = None) -> None:
+async def stop_stack(backend: Backend, reason: str | None = None) -> None:
     """Stop every process, in order, and what a killed supervisor left behind. Raises BackendError.
 
     A running stack records who stops it. The act never gets an outcome, because its database stops too. A stack whose

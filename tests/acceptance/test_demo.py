@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 
-from infra.backends.local.folders import project_root
+from infra.backends.checkout import project_root
 from tests.support.stack import Stack
 
 DEMO_S_MAX = 150.0

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from infra.backends.local.folders import StackFolder
 from loadtests.client import Customer, RouterClient
 from loadtests.figures import from_wire
 from shardctl.settings import ShardctlSettings
@@ -29,7 +30,7 @@ async def filled_order(customer: Customer) -> str:
 @contextmanager
 def venue_says(stack: Stack, order_id: str, more_qty: int) -> Iterator[None]:
     """The exchange's own log with another quantity for one order, and back."""
-    folder = ShardctlSettings(stack=stack.name, state_dir=stack.state_dir).folder
+    folder = StackFolder(ShardctlSettings(state_dir=stack.state_dir).state_root / stack.name)
     log = sqlite3.connect(folder.data("exchange") / "exchange.sqlite3", timeout=30.0)
     change = "update orders set cum_qty = cum_qty + ? where cl_ord_id = ?"
     try:

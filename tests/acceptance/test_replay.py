@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from infra.backends.local.folders import project_root
+from infra.backends.checkout import project_root
 from loadtests.replay.generated_tape import generate_tape
 from tests.acceptance.test_demo import run_loadtests
 from tests.support.stack import Stack

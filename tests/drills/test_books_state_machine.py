@@ -24,7 +24,7 @@ from tests.support.stopped_clock import stop_clock
 def books(cell_database: TestDatabase) -> Iterator[type[RevisionRules]]:
     with psycopg.connect(cell_database.owner_dsn, autocommit=True) as owner:
         opens, closes = [session[0] for session in SESSIONS], [session[1] for session in SESSIONS]
-        write = "select brokerage.set_market_sessions_v1(%s::date[], %s, %s, %s)"
+        write = "select set_market_sessions_v1(%s::date[], %s, %s, %s)"
         owner.execute(write, [[at.date() for at in opens], opens, closes, opens[0]])
     stop_clock(cell_database.owner_dsn)
     cell_database.rehearse("100 years")  # the stopped clock also says how old history is
@@ -117,8 +117,8 @@ SOMETIMES = (
     "an early report: quarantined",
     "an early report: early",
     "a fill beyond its order found room",
-    "a fill gave way",
-    "a correct gave way",
+    "a fill superseded",
+    "a correct superseded",
     "a fill of a quantity with others: early",
     "a fill of an amount with others: early",
     "a purchase paid owed shares",

@@ -1,8 +1,8 @@
 """The morning of a meme, rehearsed in two minutes by the command an operator would use.
 
 It asserts what must be true on any machine: no order lost or doubled, the books right, Kafka as the database, the
-report written. How fast the platform was it does not ask: two busy cores say little of that. A run whose generator
-lagged is thrown away, must leave no report, and is tried again.
+report written, no more admitted than the stated rate. How fast the platform was it does not ask: two busy cores say
+little of that. A run whose generator lagged is thrown away, must leave no report, and is tried again.
 """
 
 import json
@@ -14,19 +14,26 @@ from typing import Any, Final
 
 import pytest
 
-from infra.backends.local.folders import project_root
+from infra.backends.checkout import project_root
 from tests.support.stack import Stack, fresh_stack
 
 THROWN_AWAY: Final = 10
 TRIES: Final = 3
 RUN_S_MAX: Final = 600.0
-SPEED: Final = ("orders acknowledged, p95", "requests that broke", "requests sent")
+SPEED: Final = (
+    "orders acknowledged, p95", "requests that broke", "requests sent", "plateau", "everybody else", "after the decay"
+)  # fmt: skip
 """Rules that a slow machine may break."""
+RATE: Final = 6.0
+"""Orders a second that each of two cells is to get: half of what comes in the plateau, six times the calm's."""
+BURST: Final = 10
+LASTS_S_MAX: Final = 36.0 + 10.0
+"""The short shape, and what was sent late."""
 
 
 @pytest.fixture(scope="module")
 def stack() -> Iterator[Stack]:
-    with fresh_stack("meme-spike", "--cells", "2") as fresh:
+    with fresh_stack("meme-spike", "--cells", "2", "--admission-rate", str(RATE)) as fresh:
         yield fresh
 
 
@@ -74,7 +81,10 @@ def test_a_meme_morning_loses_nothing_and_is_reported(stack: Stack, tmp_path: Pa
     for cell in document["books"]:
         assert cell["orders"] >= 1
         assert cell["wrong"] == []
+        assert cell["orders"] <= RATE * LASTS_S_MAX + BURST, "more than the stated rate was admitted"
     assert sum(cell["orders"] for cell in document["books"]) == document["audit"]["acknowledged"]
+    assert document["run"]["admission_rate"] == RATE
+    assert next(row["shed"] for row in document["orders"]["all"] if row["phase"] == "plateau") > 0
     planned = {row["phase"]: row for row in document["offered"]}
     assert planned["plateau"]["planned_per_s"] == 7 * planned["calm"]["planned_per_s"]
     assert planned["plateau"]["per_s"] > 5 * planned["calm"]["per_s"]
@@ -82,6 +92,18 @@ def test_a_meme_morning_loses_nothing_and_is_reported(stack: Stack, tmp_path: Pa
     page = report.with_suffix(".html").read_text()
     for who in ("cell-1", "cell-2", "fomo-buyer", "lurker"):
         assert f'aria-label="{who}"' in page
+    again = loadtests(stack, "verdict", str(report.parent))
+    assert again.returncode == done.returncode, again.stderr
+    assert json.loads(report.read_text()) == document, "judged again, with the same outcome"
+
+
+def test_another_rate_renews_the_routers_and_nothing_else(stack: Stack) -> None:
+    before = {row["name"]: row["pid"] for row in stack.status()["processes"]}
+    stack.must("up", "--admission-rate", "7")
+    status = stack.status()
+    after = {row["name"]: row["pid"] for row in status["processes"]}
+    assert (status["admission_rate"], status["state"]) == (7.0, "running")
+    assert {name for name in before if before[name] != after[name]} == {"router-1"}
 
 
 def is_speed(rule: dict[str, Any]) -> bool:

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from infra.backends.local.folders import project_root
+from infra.backends.checkout import project_root
 from loadtests.client import RouterClient, new_key
 from tests.support.stack import Stack, fresh_stack
 

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from infra.backends.local.folders import project_root
+from infra.backends.checkout import project_root
 from tests.support.counting_proxy import Traffic, counting_proxy
 from tests.support.outside_tools import outside_module, outside_tool
 from tests.support.stack import Stack

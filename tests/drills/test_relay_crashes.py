@@ -25,6 +25,7 @@ from tests.support.eventually import PATIENCE_S, eventually
 from tests.support.free_port import free_port
 from tests.support.kafka_broker import KafkaBroker
 from tests.support.killable_postgres import KillablePostgres
+from tests.support.recounted_rollups import recounted, stored
 from tests.support.windows import Windows
 
 pytestmark = pytest.mark.anyio
@@ -114,6 +115,7 @@ async def test_killed_relay_loses_nothing(
         )
         async with relay_process(environment):
             await drained(cell_database)
+        assert await stored(connection) == await recounted(connection), "published twice, counted once"
     await prove_published(environment, written, copies=copies)
 
 
@@ -133,6 +135,8 @@ async def test_postgres_killed_between_produce_and_mark_loses_nothing(
         await asyncio.to_thread(mortal_postgres.kill_and_start)
         await drained(mortal_database)
         assert process.returncode is None, "the relay outlives its database"
+    async with await psycopg.AsyncConnection.connect(mortal_database.service_dsn, autocommit=True) as connection:
+        assert await stored(connection) == await recounted(connection), "a deletion that was lost counts for nothing"
     await prove_published(environment, written, copies=True)
 
 

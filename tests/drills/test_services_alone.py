@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.backends.local.folders import project_root
+from infra.backends.checkout import project_root
 from infra.security.keys import generate_key_files
 from tests.support.databases import TestDatabase
 from tests.support.free_port import free_port

@@ -69,12 +69,10 @@ class Customer:
 def user_id(mortal_database: TestDatabase) -> uuid.UUID:
     user_id = uuid.uuid4()
     with psycopg.connect(mortal_database.service_dsn, autocommit=True) as connection:
-        connection.execute("select brokerage.set_reference_prices_v1(array['AAPL'], array[10000000], now())")
+        connection.execute("select set_reference_prices_v1(array['AAPL'], array[10000000], now())")
+        connection.execute("select open_account_v1(%s, 1, 'professional', 'a@example.com', null, 'x')", [user_id])
         connection.execute(
-            "select brokerage.open_account_v1(%s, 1, 'professional', 'a@example.com', null, 'x')", [user_id]
-        )
-        connection.execute(
-            "select brokerage.deposit_cash_v1(array[%s]::uuid[], array['d'], array['f'::bytea], array[1000000000])",
+            "select deposit_cash_v1(array[%s]::uuid[], array['d'], array['f'::bytea], array[1000000000])",
             [user_id],
         )
     return user_id

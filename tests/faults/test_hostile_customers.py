@@ -3,8 +3,8 @@ the exchange duplicates, refuses, is late and takes trades back. Afterwards an i
 sent, what was answered and what the exchange wrote down, computes every balance, hold, position, cost and order, to the
 micro-dollar.
 
-`HOSTILE_SEED` repeats a run's choices (not its races), `HOSTILE_DEEDS` makes it as long as one likes, with as many more
-deaths. A window that was never hit fails the test: then it proved nothing.
+`HOSTILE_SEED` repeats a run's choices (not its races), `HOSTILE_WRITES` makes it as long as one likes, with as many
+more deaths. A window that was never hit fails the test: then it proved nothing.
 """
 
 import asyncio
@@ -41,7 +41,7 @@ from tests.support.venue_tap import VenueTap, venue_tap
 pytestmark = pytest.mark.anyio
 
 SEED = int(os.environ.get("HOSTILE_SEED") or random.SystemRandom().randrange(10**6))
-DEEDS = int(os.environ.get("HOSTILE_DEEDS", "50"))
+WRITES = int(os.environ.get("HOSTILE_WRITES", "50"))
 """Per customer."""
 CUSTOMERS = ("retail", "retail", "professional", "professional", "professional", "professional")
 """The last one only runs errands, when the others are done."""
@@ -111,7 +111,7 @@ class Scene:
 
     async def disturb(self, progress: Counter[str], whole: int) -> None:
         """Faults and deaths by how far the customers have come, so that none is missed on a slow machine."""
-        victims = VICTIMS * max(1, DEEDS // 50)
+        victims = VICTIMS * max(1, WRITES // 50)
         for number, victim in enumerate(victims):
             due = whole * (number + 0.5) / len(victims)
             while progress["hands"] and sum(len(customer.writes) for customer in self.customers) < due:  # noqa: ASYNC110
@@ -178,7 +178,7 @@ async def scene(database: TestDatabase, postgres: KillablePostgres, exchange: Ex
             for number, profile in enumerate(CUSTOMERS):
                 user_id = uuid.UUID(int=random.Random(f"{SEED}:{number}").getrandbits(128), version=4)
                 await connection.execute(
-                    "select brokerage.open_account_v1(%s, 1, %s, %s, null, 'x')", [user_id, profile, user_id.hex]
+                    "select open_account_v1(%s, 1, %s, %s, null, 'x')", [user_id, profile, user_id.hex]
                 )
                 choices = RandomChoices(random.Random(f"{SEED}:{number}"), tap.prices)
                 made.customers.append(HostileCustomer(user_id, choices, servers, session, signer, made.tally))
@@ -192,12 +192,12 @@ async def scene(database: TestDatabase, postgres: KillablePostgres, exchange: Ex
 
 
 async def trade(scene: Scene) -> None:
-    whole = (len(CUSTOMERS) - 1) * DEEDS
+    whole = (len(CUSTOMERS) - 1) * WRITES
     progress = Counter({"hands": HANDS * (len(CUSTOMERS) - 1)})
 
     async def one_hand(customer: HostileCustomer) -> None:
         try:
-            await customer.trade(-(-DEEDS // HANDS))
+            await customer.trade(-(-WRITES // HANDS))
         finally:
             progress["hands"] -= 1
 
@@ -214,7 +214,7 @@ async def trade(scene: Scene) -> None:
 async def test_an_independent_model_agrees_with_hostile_customers_to_the_micro_dollar(
     mortal_database: TestDatabase, mortal_postgres: KillablePostgres, exchange: ExchangeProcess
 ) -> None:
-    print(f"HOSTILE_SEED={SEED} HOSTILE_DEEDS={DEEDS}")
+    print(f"HOSTILE_SEED={SEED} HOSTILE_WRITES={WRITES}")
     async with scene(mortal_database, mortal_postgres, exchange) as made:
         await trade(made)
         await asyncio.gather(*(customer.come_back() for customer in made.customers))

@@ -177,7 +177,7 @@ async def hold_session(database: TestDatabase, *, opens: str, closes: str) -> No
 
 
 PLACE: LiteralString = """
-select outcome from brokerage.place_orders_v1(%s, %s, %s, %s::text[], %s, %s, %s, %s, %s::bigint[], %s::bigint[],
+select outcome from place_orders_v1(%s, %s, %s, %s::text[], %s, %s, %s, %s, %s::bigint[], %s::bigint[],
                                               now(), interval '1 hour', p_wait => true, p_market_hours => 'XNYS')
 """
 

@@ -14,7 +14,7 @@ from tests.support.databases import TestDatabase
 def cell(cell_database: TestDatabase) -> Iterator[Cell]:
     """A cell that is its database, with a reference price."""
     cell = Cell(cell_database.service_dsn)
-    cell.call("select brokerage.set_reference_prices_v1(array['AAPL'], array[100000000], now())")
+    cell.call("select set_reference_prices_v1(array['AAPL'], array[100000000], now())")
     with cell.connection:
         yield cell
 

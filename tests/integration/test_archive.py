@@ -1,6 +1,7 @@
 """Archiving: nothing is lost or changed, customers see what they saw, reports of the past still meet what is known."""
 
 import asyncio
+import dataclasses
 import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -16,21 +17,21 @@ from cell.ledger.queries import list_entries
 from cell.orders.queries import list_events, list_executions, list_orders
 from cell.trial_balance import read_checks, run_trial_balance
 from infra.runtime.database import Pool, make_pool
+from infra.runtime.release_code import release_code
 from infra.runtime.settings import PostgresSettings
 from tests.integration.test_ledger_checks import CORRUPTIONS, fill_books, found_by
 from tests.support.cell_books import MICROS, SYMBOLS, CellBooks, PlacedOrder
-from tests.support.databases import TestDatabase
+from tests.support.databases import Template, TestDatabase
 
 pytestmark = pytest.mark.anyio
 
 KINDS = ("order_events", "executions", "journal_entries", "postings")
 # whole rows, whatever columns later migrations add
 DIGESTS: dict[str, LiteralString] = {
-    "order_events": "select count(*), md5(string_agg(x::text, '|' order by x::text)) from brokerage.all_order_events x",
-    "executions": "select count(*), md5(string_agg(x::text, '|' order by x::text)) from brokerage.all_executions x",
-    "journal_entries": "select count(*), md5(string_agg(x::text, '|' order by x::text)) "
-    "from brokerage.all_journal_entries x",
-    "postings": "select count(*), md5(string_agg(x::text, '|' order by x::text)) from brokerage.all_postings x",
+    "order_events": "select count(*), md5(string_agg(x::text, '|' order by x::text)) from all_order_events x",
+    "executions": "select count(*), md5(string_agg(x::text, '|' order by x::text)) from all_executions x",
+    "journal_entries": "select count(*), md5(string_agg(x::text, '|' order by x::text)) from all_journal_entries x",
+    "postings": "select count(*), md5(string_agg(x::text, '|' order by x::text)) from all_postings x",
 }
 LEFT: dict[str, LiteralString] = {
     "order_events": "select count(*) from brokerage.order_events",
@@ -83,28 +84,38 @@ class Archive:
         return {check.name: check.sample for check in trial.checks if check.violations}
 
 
+@pytest.fixture(scope="module")
+async def played(cell_template: Template) -> AsyncIterator[tuple[Template, CellBooks]]:
+    """A trading day and its books, published. Played once: every test has a copy."""
+    with cell_template.clone() as database:
+        database.rehearse("9 days")
+        async with await psycopg.AsyncConnection.connect(database.service_dsn, autocommit=True) as connection:
+            books = CellBooks(connection, seed=23)
+            await books.open_users(16)
+            await books.play(250)
+        async with await psycopg.AsyncConnection.connect(database.superuser_dsn, autocommit=True) as root:
+            await root.execute("delete from brokerage.outbox")
+        yield dataclasses.replace(cell_template, name=database.name), books
+
+
 @pytest.fixture
-async def day(cell_database: TestDatabase) -> AsyncIterator[Archive]:
-    cell_database.rehearse("9 days")
-    async with (
-        await psycopg.AsyncConnection.connect(cell_database.superuser_dsn, autocommit=True) as root,
-        make_pool(PostgresSettings(dsn=cell_database.service_dsn), "test-archive") as pool,
-        make_pool(PostgresSettings(dsn=cell_database.service_dsn, clock_offset_s=AHEAD_S), "archivist") as archivist,
-        pool.connection() as connection,
-    ):
-        books = CellBooks(connection, seed=23)
-        await books.open_users(16)
-        await books.play(250)
-        made = Archive(books, pool, archivist, root)
-        await made.publish()
-        yield made
+async def day(played: tuple[Template, CellBooks]) -> AsyncIterator[Archive]:
+    template, books = played
+    with template.clone() as database:
+        async with (
+            await psycopg.AsyncConnection.connect(database.superuser_dsn, autocommit=True) as root,
+            make_pool(PostgresSettings(dsn=database.service_dsn), "test-archive") as pool,
+            make_pool(PostgresSettings(dsn=database.service_dsn, clock_offset_s=AHEAD_S), "archivist") as archivist,
+            pool.connection() as connection,
+        ):
+            yield Archive(books.on(connection), pool, archivist, root)
 
 
 async def test_rows_move_unchanged_and_the_books_still_prove(day: Archive) -> None:
     before, left_before = await day.digests(), await day.left()
     done = await day.archive()
     assert done.place is None
-    assert done.put_off == 0
+    assert done.deferred == 0
     assert done.users == len(day.books.users)
     assert await day.digests() == before
     left = await day.left()
@@ -140,7 +151,7 @@ async def test_rows_go_to_the_partition_of_their_month(day: Archive) -> None:
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
         await day.books.connection.execute("select count(*) from archive.postings")
     with pytest.raises(psycopg.errors.InsufficientPrivilege):
-        await day.books.connection.execute("select brokerage.ensure_archive_month_v1('2030-01-01')")
+        await day.books.connection.execute("select ensure_archive_month_v1('2030-01-01')")
 
 
 async def test_a_column_that_is_added_to_a_table_is_added_to_its_archive(day: Archive) -> None:
@@ -150,7 +161,7 @@ async def test_a_column_that_is_added_to_a_table_is_added_to_its_archive(day: Ar
     for kind in KINDS:
         hot = set(await day.rows(columns, "brokerage", kind))
         assert set(await day.rows(columns, "archive", kind)) == hot | {("month", "date")}
-        assert set(await day.rows(columns, "brokerage", f"all_{kind}")) == hot
+        assert set(await day.rows(columns, release_code("cell").schema, f"all_{kind}")) == hot
 
 
 async def seen(day: Archive) -> list[Any]:
@@ -201,7 +212,7 @@ async def test_what_is_young_stays(day: Archive) -> None:
     assert (done.place, done.entries, done.events) == (None, 0, 0)
 
 
-async def test_a_user_whom_another_writer_has_is_put_off(day: Archive) -> None:
+async def test_a_user_whom_another_writer_has_is_deferred(day: Archive) -> None:
     held, halted, *_ = day.books.users
     lease: LiteralString = """
     update brokerage.users set owner_state = 'halted', lease_ends_at = now() + interval '30 days'
@@ -211,7 +222,7 @@ async def test_a_user_whom_another_writer_has_is_put_off(day: Archive) -> None:
     async with day.root.transaction():
         await day.rows("select 1 from brokerage.users where user_id = %s for no key update", held)
         done = await day.archive()
-    assert (done.put_off, done.users) == (2, len(day.books.users) - 2)
+    assert (done.deferred, done.users) == (2, len(day.books.users) - 2)
     archived = "select distinct user_id from archive.journal_entries where user_id = any (%s)"
     assert await day.rows(archived, [held, halted]) == []
     assert (await archive_step(day.archivist, uuid.uuid4(), before=later(), after_seq=0, limit=10)).state == "deferred"
@@ -294,7 +305,7 @@ async def test_a_fill_beyond_an_archived_order_waits_for_its_bust_there(day: Arc
     assert await day.broken() == {}
 
 
-async def test_a_fill_that_gave_way_comes_back_as_it_went(day: Archive) -> None:
+async def test_a_superseded_fill_comes_back_as_it_went(day: Archive) -> None:
     books = day.books
     order = PlacedOrder(books.users[3], books.new_id(), "AAPL", "sell", SYMBOLS["AAPL"], 10 * MICROS)
     assert await books.place([order]) == ["accepted"]
@@ -318,7 +329,7 @@ async def test_a_fill_that_gave_way_comes_back_as_it_went(day: Archive) -> None:
     assert await day.broken() == {}
 
 
-ARCHIVED_DEEDS = (
+CORRUPTIONS_OF_THE_ARCHIVE = (
     "changed amount",
     "deleted posting",
     "deleted entry and its postings",
@@ -346,9 +357,11 @@ async def test_a_corruption_of_the_archive_is_found_by_name(cell_database: TestD
     ):
         await root.execute("delete from brokerage.outbox")
         await archive(pool, before=later(), place=Place(), until_s=loop.time() + 60, monotonic=loop.time)
-        await root.execute("set search_path = archive, brokerage")
+        await root.execute(
+            "select set_config('search_path', 'archive, brokerage, ' || current_setting('search_path'), false)"
+        )
         for corruption in CORRUPTIONS:
-            if corruption.name in ARCHIVED_DEEDS:
+            if corruption.name in CORRUPTIONS_OF_THE_ARCHIVE:
                 found = await found_by(root, corruption)
                 if not set(corruption.found_by) <= found:
                     missed[corruption.name] = sorted(set(corruption.found_by) - found)
@@ -362,4 +375,4 @@ async def test_a_corruption_of_the_archive_is_found_by_name(cell_database: TestD
             red = {check.name for check in read_checks() if await (await root.execute(check.text)).fetchone()}
         assert red >= {"entries_have_postings.sql", "chain_verifies.sql"}, "a row in both places"
     assert missed == {}
-    assert {corruption.name for corruption in CORRUPTIONS} >= set(ARCHIVED_DEEDS)
+    assert {corruption.name for corruption in CORRUPTIONS} >= set(CORRUPTIONS_OF_THE_ARCHIVE)

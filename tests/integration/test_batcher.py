@@ -19,6 +19,7 @@ from infra.runtime import deadline
 from infra.runtime.clock import SystemClock
 from infra.runtime.database import make_pool
 from infra.runtime.fault_points import FaultPoints
+from infra.runtime.logs import bind_request
 from infra.runtime.problem import Problem
 from infra.runtime.procedures import DatabaseFailure
 from infra.runtime.settings import PostgresSettings
@@ -55,13 +56,13 @@ async def batcher(cell_database: TestDatabase) -> AsyncIterator[Batcher]:
 @pytest.fixture
 def books(cell_database: TestDatabase) -> Any:
     with psycopg.connect(cell_database.superuser_dsn, autocommit=True) as connection:
-        connection.execute("select brokerage.set_reference_prices_v1(array['AAPL'], array[100000000], now())")
+        connection.execute("select set_reference_prices_v1(array['AAPL'], array[100000000], now())")
         yield connection
 
 
 def open_user(books: Any) -> uuid.UUID:
     user_id = uuid.uuid4()
-    books.execute("select brokerage.open_account_v1(%s, 1, 'retail', %s, null, 'x')", [user_id, str(user_id)])
+    books.execute("select open_account_v1(%s, 1, 'retail', %s, null, 'x')", [user_id, str(user_id)])
     return user_id
 
 
@@ -103,7 +104,7 @@ async def test_a_users_commands_run_in_the_order_they_came(batcher: Batcher, boo
 
 
 async def test_a_held_account_is_waited_for_and_holds_up_nobody(batcher: Batcher, books: Any) -> None:
-    """The lock is given back after many lock timeouts: then his commands go through; the others' went before."""
+    """The lock is given back after many lock timeouts: then their commands go through; the others' went before."""
     held, others = [open_user(books) for _ in range(3)], [open_user(books) for _ in range(3)]
     books.execute("begin")
     books.execute("select from brokerage.users where user_id = any(%s) for update", [held])
@@ -124,18 +125,23 @@ async def test_many_users_share_few_calls(batcher: Batcher, books: Any) -> None:
     assert {balance(books, user_id) for user_id in users} == {1_000_000}
 
 
-async def test_a_poisonous_command_fails_alone(batcher: Batcher, books: Any) -> None:
-    """One user's next entry is already there (a corruption): his command errs, his neighbours' do not."""
+async def test_a_poison_command_fails_alone_and_its_line_names_its_request(
+    batcher: Batcher, books: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One user's next entry is already there (a corruption): that user's command errs, the neighbours' do not."""
     users = [open_user(books) for _ in range(20)]
     poisoned = users[7]
     books.execute(
         "insert into brokerage.journal_entries values (%s, 1, gen_random_uuid(), 'deposit', null, now(), '', '')",
         [poisoned],
     )
-    for _ in range(3):  # from the third time on he flies alone
+    bind_request(b"request-of-all", b"")
+    for _ in range(3):  # from the third time on it is isolated
         outcomes = await asyncio.gather(*(outcome_of(batcher.submit(deposit(user_id))) for user_id in users))
         assert outcomes[7] == "DatabaseBroke"
         assert {outcome for number, outcome in enumerate(outcomes) if number != 7} == {"accepted"}
+    refused = [record.__dict__ for record in caplog.records if record.msg == "command refused by the database"]
+    assert [(line["request_id"], line["user_id"]) for line in refused] == [("request-of-all", poisoned)] * 3
     assert balance(books, poisoned) == 0
     assert {balance(books, user_id) for user_id in users if user_id != poisoned} == {3_000_000}
 
@@ -225,13 +231,13 @@ async def test_what_is_queued_is_answered_before_the_end(cell_database: TestData
     assert {future.result().outcome for future in futures} == {"accepted"}
 
 
-def deeds(books: Any, user_id: uuid.UUID) -> int:
-    """Entries of his journal: what was ever done for him."""
+def entries_of(books: Any, user_id: uuid.UUID) -> int:
+    """How many entries the user's journal has: what was ever done for them."""
     row = books.execute("select count(*) from brokerage.journal_entries where user_id = %s", [user_id]).fetchone()
     return int(row[0])
 
 
-async def test_a_budget_that_ends_in_the_queue_is_answered_then_and_never_flies(batcher: Batcher, books: Any) -> None:
+async def test_a_budget_that_ends_in_the_queue_is_answered_then_and_never_sent(batcher: Batcher, books: Any) -> None:
     """The head waits for its user's lock, the others behind it: none was done, all are told so, and none is later."""
     held = open_user(books)
     with books.transaction():
@@ -239,13 +245,16 @@ async def test_a_budget_that_ends_in_the_queue_is_answered_then_and_never_flies(
         with deadline.budget(b"400"):
             waiting = [batcher.submit(deposit(held)) for _ in range(4)]
         patient = batcher.submit(deposit(held, 7))
-        told = [await outcome_of(future) for future in waiting]
-        assert told[1:] == ["OVERLOADED"] * 3
-        assert told[0] in ("OVERLOADED", "OUTCOME_UNKNOWN")  # unknown only if the machine is slow beyond all patience
+        answers = [await outcome_of(future) for future in waiting]
+        assert answers[1:] == ["OVERLOADED"] * 3
+        assert answers[0] in (
+            "OVERLOADED",
+            "OUTCOME_UNKNOWN",
+        )  # unknown only if the machine is very slow
         assert not patient.done()
     assert await outcome_of(patient) == "accepted"
     assert batcher.waiting == 0
-    assert deeds(books, held) <= 1 + told.count("OUTCOME_UNKNOWN"), "what had only waited was done later"
+    assert entries_of(books, held) <= 1 + answers.count("OUTCOME_UNKNOWN"), "what had only waited was done later"
 
 
 async def test_a_budget_that_ends_before_a_connection_is_had_leaves_nothing_behind(
@@ -262,7 +271,7 @@ async def test_a_budget_that_ends_before_a_connection_is_had_leaves_nothing_behi
         await taken.aclose()
         other = open_user(books)
         assert await outcome_of(batcher.submit(deposit(other))) == "accepted"
-    assert deeds(books, user_id) == 0
+    assert entries_of(books, user_id) == 0
 
 
 async def test_a_command_at_the_database_when_its_budget_ends_is_unknown_and_done_once(

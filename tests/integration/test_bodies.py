@@ -22,7 +22,7 @@ from cell.app import create_app
 from cell.settings import CellSettings
 from exchange.app import CONTROLLERS
 from infra.runtime.settings import PostgresSettings
-from infra.security.keys import OPERATOR_FILE, ROUTE_FILE, generate_key_files, load_key_ring
+from infra.security.keys import OPERATOR_FILE, ROUTE_FILE, load_key_ring
 from infra.security.operator_token import sign_operator_token
 from infra.security.route_token import RouteTokenSigner
 from tests.support.asgi import ask_asgi
@@ -162,8 +162,7 @@ def spoilt(shape: Shape) -> Iterable[tuple[str, bytes, int, str]]:
 async def ports(
     cell_database: TestDatabase, exchange: ExchangeProcess, tmp_path: Path
 ) -> AsyncIterator[tuple[dict[str, Ask], set[tuple[str, str, str]]]]:
-    keys = tmp_path / "keys"
-    generate_key_files(keys)
+    keys = exchange.keys_dir
     now_s = int(time.time())
     route = RouteTokenSigner(load_key_ring(keys / ROUTE_FILE)).sign(
         user_id=uuid.UUID(ANY_ID), cell_id="cell-1", epoch=1, expires_at_s=now_s + 250

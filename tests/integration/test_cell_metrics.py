@@ -11,6 +11,9 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 
 from infra.runtime.clock import SystemClock
+from infra.runtime.database import Pool
+from infra.runtime.on_behalf import on_behalf_of
+from infra.runtime.pool import PoolBusy
 from tests.support.asgi import ask_asgi
 from tests.support.cell_port import CellPort, cell_port
 from tests.support.cutting_proxy import cutting_proxy
@@ -104,3 +107,68 @@ async def test_a_batch_without_a_connection_waits(cell_database: TestDatabase, t
         await port.app.pool.close()
         assert await deposit(port, user_id) == 503
         assert_moved(port.app.metrics.render(), "cell_batches_unconnected_total")
+
+
+async def test_requests_are_counted_by_route_and_answer(port: CellPort) -> None:
+    user_id = port.open_user()
+    order = {"symbol": "AAPL", "side": "buy", "type": "limit", "qty": "1", "limit_price": "100"}
+    placed, body = await port.ask(user_id, "POST", "/v1/orders", order)
+    refused, _ = await port.ask(user_id, "POST", "/v1/orders", {})
+    cancelled, _ = await port.ask(user_id, "DELETE", f"/v1/orders/{body['order_id']}")
+    shown, _ = await port.ask(user_id, "GET", "/v1/positions")
+    assert (placed, refused // 100, cancelled // 100, shown) == (201, 4, 2, 200)
+    rendered = port.app.metrics.render()
+    for sample in (
+        'cell_requests_total{result="2xx",route="place"} 1.0',
+        'cell_requests_total{result="4xx",route="place"} 1.0',
+        'cell_requests_total{result="2xx",route="cancel"} 1.0',
+        'cell_requests_total{result="2xx",route="other"} 1.0',
+        'cell_request_seconds_count{route="place"} 2.0',
+        'cell_request_seconds_bucket{le="0.5",route="place"}',
+    ):
+        assert sample in rendered.decode(), sample
+    assert_moved(
+        rendered, "cell_requests_total", "cell_request_seconds", "cell_pool_connections", "cell_pool_connections_idle"
+    )
+
+
+async def test_waits_for_a_connection_are_counted(cell_database: TestDatabase, tmp_path: Path) -> None:
+    async with cell_port(cell_database, tmp_path, user_connections_max=1) as port:
+        user_id, pool = port.open_user(), port.app.operator_pool
+        lent = [await pool.getconn() for _ in range(pool.max_size)]
+        late = asyncio.create_task(pool.getconn(timeout=60))
+
+        async def waits() -> bool:
+            return await count(port, "cell_pool_requests_waiting") > 0
+
+        await eventually(waits)
+        assert_moved(port.app.metrics.render(), "cell_pool_requests_waiting")
+        await pool.putconn(lent.pop())
+        lent.append(await late)
+        with pytest.raises(PoolBusy):
+            await pool.getconn(timeout=0.01)
+        for connection in lent:
+            await pool.putconn(connection)
+
+        customers = port.app.pool
+        with on_behalf_of(user_id):
+            async with customers.connection():
+                second = asyncio.create_task(ask_once(customers))
+                await eventually(lambda: share_waits(port))
+                assert_moved(port.app.metrics.render(), "cell_pool_share_waiting")
+            await second
+        assert_moved(
+            port.app.metrics.render(),
+            "cell_pool_waits_total",
+            "cell_pool_wait_seconds_total",
+            "cell_pool_refusals_total",
+        )
+
+
+async def ask_once(pool: Pool) -> None:
+    async with pool.connection() as connection:
+        await connection.execute("select 1")
+
+
+async def share_waits(port: CellPort) -> bool:
+    return await count(port, "cell_pool_share_waiting") > 0

@@ -1,6 +1,6 @@
-"""One user does what he can inside a cell: nobody else waits for what is private to him.
+"""One user does their utmost inside a cell: nobody else waits for what is private to that user.
 
-A lock on his row is held by somebody else all the while, so whatever waits for it waits for good."""
+A lock on that user's row is held by somebody else all the while, so whatever waits for it waits for good."""
 
 import asyncio
 import logging
@@ -130,7 +130,7 @@ async def test_a_user_has_a_share_of_the_pool_and_who_waits_takes_turns(cell_dat
         await reach(3)
         holding += [asyncio.create_task(hold(user_id)) for user_id in (other, third)]
         await asyncio.sleep(0.01)
-        async with pool.connection(timeout=5) as reserve:  # on behalf of nobody: a flight, a probe
+        async with pool.connection(timeout=5) as reserve:  # on behalf of nobody: a batch, a probe
             await reserve.execute("select 1")
         assert (served, shares.waiting) == (["greedy", "greedy", "other"], 4)
         leave[greedy].release()

@@ -20,8 +20,8 @@ from cell.executions.trading_hours import TradingHours
 from cell.settings import CellSettings
 from infra.runtime.database import Pool, make_pool
 from infra.runtime.market_calendar import xnys_sessions
-from infra.runtime.migrator import read_sql
 from infra.runtime.settings import ClockSettings, PostgresSettings
+from infra.runtime.sql_files import read_sql
 from infra.runtime.telemetry import Metrics
 from infra.security.keys import ROUTE_FILE, generate_key_files, load_key_ring
 from infra.security.route_token import RouteTokenSigner
@@ -47,7 +47,7 @@ def calendar(cell_database: TestDatabase) -> Iterator[TestDatabase]:
     asyncio.run(write_sessions(cell_database.owner_dsn, xnys_sessions([2026]), datetime(2026, 1, 1, tzinfo=UTC)))
     with psycopg.connect(cell_database.superuser_dsn, autocommit=True) as root:
         root.execute("update brokerage.market_sessions set expired_at = closes_at where closes_at < %s", [OPENS])
-        root.execute("select brokerage.set_reference_prices_v1(array['AAPL'], array[100000000], now())")
+        root.execute("select set_reference_prices_v1(array['AAPL'], array[100000000], now())")
         yield cell_database
         for check in read_sql("cell", "checks"):
             assert root.execute(check.text).fetchall() == [], check.name
@@ -144,7 +144,7 @@ async def test_the_clock_is_never_ahead_of_the_database_and_believes_one_that_wa
                 await clock.read(pool)
             ours = clock.now()
             async with pool.connection() as connection:
-                row = await (await connection.execute("select brokerage.clock_v1()")).fetchone()
+                row = await (await connection.execute("select clock_v1()")).fetchone()
         assert row is not None
         assert timedelta(0) <= row[0] - ours < timedelta(minutes=5)
 
@@ -152,13 +152,13 @@ async def test_the_clock_is_never_ahead_of_the_database_and_believes_one_that_wa
 async def _one_order(pool: Pool) -> None:
     user_id = uuid.uuid4()
     async with pool.connection() as connection:
-        await connection.execute("select 1 from brokerage.open_account_v1(%s, 1, 'retail', 'b', null, 'x')", [user_id])
+        await connection.execute("select 1 from open_account_v1(%s, 1, 'retail', 'b', null, 'x')", [user_id])
         await connection.execute(
-            "select 1 from brokerage.deposit_cash_v1(%s, array['k'], array['f'::bytea], array[1000000000::bigint])",
+            "select 1 from deposit_cash_v1(%s, array['k'], array['f'::bytea], array[1000000000::bigint])",
             [[user_id]],
         )
         cursor = await connection.execute(
-            "select outcome from brokerage.place_orders_v1(%s, array['o'], array['f'::bytea], array[null::text], "
+            "select outcome from place_orders_v1(%s, array['o'], array['f'::bytea], array[null::text], "
             "array['AAPL'], array['buy'], array['limit'], array['day'], array[1000000::bigint], "
             "array[100000000::bigint], null, interval '1 hour', p_market_hours => 'XNYS')",
             [[user_id]],

@@ -13,8 +13,8 @@ from infra.backends.backend import BackendError
 from infra.backends.cell_spec import CellSpec, StackSpec
 from infra.backends.local.backend import LocalBackend
 from infra.backends.local.folders import StackFolder
-from infra.backends.local.processes import port_names
 from infra.backends.local.record import new_record, save_record
+from infra.backends.plan import port_names
 from infra.security.keys import generate_key_files
 from infra.security.rotation import Rotated
 from infra.topology.cells import Cell

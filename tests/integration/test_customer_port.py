@@ -2,12 +2,12 @@
 
 import asyncio
 import base64
+import dataclasses
 import json
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -18,7 +18,7 @@ from cell.settings import CellSettings
 from infra.runtime.settings import PostgresSettings
 from infra.security.keys import ROUTE_FILE, generate_key_files, load_key_ring
 from infra.security.route_token import RouteTokenSigner
-from tests.support.databases import TestDatabase
+from tests.support.databases import Template, TestDatabase
 
 pytestmark = pytest.mark.anyio
 
@@ -80,27 +80,37 @@ class Port:
         return sent[0]["status"], names, json.loads(answered) if answered else None
 
 
-@pytest.fixture
-async def port(cell_database: TestDatabase, tmp_path: Path) -> AsyncIterator[Port]:
-    generate_key_files(tmp_path)
-    settings = CellSettings(
-        name="cell-1",
-        postgres=PostgresSettings(dsn=cell_database.service_dsn),
-        keys_dir=tmp_path,
-        share_transfers="accept",
-        market_hours="always",
-    )
-    servers = [create_app(settings), create_app(settings)]
-    user_id = uuid.uuid4()
-    with psycopg.connect(cell_database.service_dsn, autocommit=True) as connection:
-        connection.execute("select brokerage.set_reference_prices_v1(array['AAPL'], array[100000000], now())")
-        connection.execute(
-            "select brokerage.open_account_v1(%s, 1, 'professional', 'a@example.com', null, 'x')", [user_id]
+@pytest.fixture(scope="module")
+async def cell(cell_template: Template, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Port]:
+    """The cell of this file's tests: two app servers take most of a second to make, and each test has its own user."""
+    keys = tmp_path_factory.mktemp("keys")
+    generate_key_files(keys)
+    with cell_template.clone() as database:
+        settings = CellSettings(
+            name="cell-1",
+            postgres=PostgresSettings(dsn=database.service_dsn),
+            keys_dir=keys,
+            share_transfers="accept",
+            market_hours="always",
         )
-    async with servers[0].running(), servers[1].running():
-        asked = Port(servers, RouteTokenSigner(load_key_ring(tmp_path / ROUTE_FILE)), user_id, cell_database)
-        assert (await asked.ask("POST", "/v1/deposits", {"amount": "1000"}))[0] == 201
-        yield asked
+        servers = [create_app(settings), create_app(settings)]
+        async with servers[0].running(), servers[1].running():
+            yield Port(servers, RouteTokenSigner(load_key_ring(keys / ROUTE_FILE)), uuid.UUID(int=0), database)
+
+
+@pytest.fixture
+async def port(cell: Port) -> Port:
+    """The cell for a user who was never there before, with a thousand dollars and a price of this moment."""
+    user_id = uuid.uuid4()
+    with psycopg.connect(cell.database.service_dsn, autocommit=True) as connection:
+        connection.execute("select set_reference_prices_v1(array['AAPL'], array[100000000], now())")
+        connection.execute(
+            "select open_account_v1(%s, 1, 'professional', %s, null, 'x')",
+            [user_id, f"{user_id}@example.com"],
+        )
+    asked = dataclasses.replace(cell, user_id=user_id)
+    assert (await asked.ask("POST", "/v1/deposits", {"amount": "1000"}))[0] == 201
+    return asked
 
 
 def page_token(text: str) -> str:
@@ -179,7 +189,7 @@ async def test_only_the_routers_token_for_this_cell_brings_a_customer(port: Port
             assert (status, problem["code"], headers["x-cell"]) == (401, "TOKEN_INVALID", "cell-1")
 
 
-async def test_a_key_is_one_deed_whichever_endpoint_and_server_it_is_shown_to(port: Port) -> None:
+async def test_a_key_has_one_effect_whichever_endpoint_and_server_it_is_shown_to(port: Port) -> None:
     answers = await asyncio.gather(
         *(port.ask("POST", "/v1/deposits", {"amount": "5"}, key="one", server=n % 2) for n in range(8))
     )
@@ -234,7 +244,7 @@ async def test_an_order_is_found_by_the_venues_name_and_only_by_its_owner(port: 
     assert order["venue_order_id"] is None
     path = "/v1/orders/by-venue-order-id/"
     with psycopg.connect(port.database.superuser_dsn, autocommit=True) as root:
-        root.execute("update brokerage.orders set venue_order_id = 'X1:a%b'")
+        root.execute("update brokerage.orders set venue_order_id = 'X1:a%%b' where user_id = %s", [port.user_id])
     status, headers, found = await port.ask("GET", path + "X1:a%b")
     assert (status, found["order_id"], found["venue_order_id"]) == (200, order["order_id"], "X1:a%b")
     assert headers["etag"] == found["etag"]
@@ -264,17 +274,16 @@ async def test_a_correction_that_moves_nothing_is_on_its_page(port: Port) -> Non
         {"kind": "fill", "exec_id": "x-4", "last_qty": 2, "last_px": 99_990_000},
     ]
     with psycopg.connect(port.database.service_dsn, autocommit=True) as cell:
-        cell.execute("select brokerage.claim_instructions_v1(64)")
+        cell.execute("select claim_instructions_v1(1024)")  # other tests' users have some, too
         for seq, report in enumerate(told, 1):
             body = json.dumps({"trade_date": "2026-11-20", "at": f"2026-11-20T15:00:0{seq}Z", **report})
             inbox = cell.execute(
-                "select inbox_id from brokerage.accept_reports_v1('v', 's', "
-                "%s::bigint[], %s::uuid[], %s::jsonb[], now())",
+                "select inbox_id from accept_reports_v1('v', 's', %s::bigint[], %s::uuid[], %s::jsonb[], now())",
                 [[seq], [order["order_id"]], [body]],
             ).fetchone()
             assert inbox is not None
             applied = cell.execute(
-                "select outcome from brokerage.apply_reports_v1(%s::bigint[], '2026-11-23')", [[inbox[0]]]
+                "select outcome from apply_reports_v1(%s::bigint[], '2026-11-23')", [[inbox[0]]]
             ).fetchone()
             assert applied == ("applied",)
     wrong = [
@@ -305,8 +314,8 @@ async def test_a_session_is_neither_begun_nor_renewed_while_its_user_moves(port:
     opened = await port.ask(
         "POST",
         "/internal/v1/accounts",
-        {"email": "b@example.com", "password": "correct horse"},
-        token=port.token(moving := uuid.uuid4()),
+        {"email": f"{(moving := uuid.uuid4())}@example.com", "password": "correct horse"},
+        token=port.token(moving),
     )
     shown = {"refresh_token": opened[2]["refresh_token"]}
     halt = (
@@ -321,9 +330,7 @@ async def test_a_session_is_neither_begun_nor_renewed_while_its_user_moves(port:
         ]:
             status, _, problem = await port.ask("POST", target, body, token=port.token(moving))
             assert (status, problem["code"]) == (503, "USER_HALTED")
-        assert root.execute("select brokerage.set_profile_v1(%s, 'professional', 'o', 'r')", [moving]).fetchone() == (
-            False,
-        )
+        assert root.execute("select set_profile_v1(%s, 'professional', 'o', 'r')", [moving]).fetchone() == (False,)
         root.execute("update brokerage.users set lease_ends_at = now() - interval '1 s' where user_id = %s", [moving])
         assert (await port.ask("POST", "/internal/v1/sessions/refresh", shown, token=port.token(moving)))[0] == 200
         root.execute("update brokerage.users set owner_state = 'departed' where user_id = %s", [moving])
@@ -337,8 +344,8 @@ async def test_a_login_that_meets_a_held_user_is_told_to_come_again(port: Port) 
     opened = await port.ask(
         "POST",
         "/internal/v1/accounts",
-        {"email": "b@example.com", "password": "correct horse"},
-        token=port.token(held := uuid.uuid4()),
+        {"email": f"{(held := uuid.uuid4())}@example.com", "password": "correct horse"},
+        token=port.token(held),
     )
     assert opened[0] == 201
     with psycopg.connect(port.database.superuser_dsn) as root:
@@ -366,9 +373,7 @@ async def walk(port: Port, target: str, direction: str, limit: int = 2) -> list[
 
 async def test_every_list_is_walked_whole_in_both_directions(port: Port) -> None:
     with psycopg.connect(port.database.service_dsn, autocommit=True) as connection:
-        connection.execute(
-            "select brokerage.set_reference_prices_v1(array['MSFT', 'TSLA'], array[100000000, 100000000], now())"
-        )
+        connection.execute("select set_reference_prices_v1(array['MSFT', 'TSLA'], array[100000000, 100000000], now())")
     for symbol in ("AAPL", "MSFT", "TSLA"):
         body = {"symbol": symbol, "qty": "1", "unit_cost": "1"}
         assert (await port.ask("POST", "/v1/share-transfers", body))[0] == 201
@@ -393,8 +398,11 @@ async def test_a_preview_says_what_placing_would_and_leaves_nothing(port: Port) 
     def state() -> Any:
         with psycopg.connect(port.database.service_dsn, autocommit=True) as connection:
             return connection.execute(
-                "select (select write_seq from brokerage.users), (select count(*) from brokerage.orders), "
-                "(select count(*) from brokerage.idempotency_keys), (select count(*) from brokerage.outbox)"
+                "select write_seq, (select count(*) from brokerage.orders o where o.user_id = u.user_id), "
+                "(select count(*) from brokerage.idempotency_keys k where k.user_id = u.user_id), "
+                "(select count(*) from brokerage.outbox x where x.user_id = u.user_id) "
+                "from brokerage.users u where user_id = %s",
+                [port.user_id],
             ).fetchone()
 
     before = state()
@@ -426,7 +434,7 @@ async def test_a_risk_refusal_explains_itself_and_is_previewed(port: Port) -> No
     _, _, verdict = await port.ask("POST", "/v1/orders/preview", away)
     assert verdict["refusals"][0] == {key: problem[key] for key in verdict["refusals"][0]}
     with psycopg.connect(port.database.service_dsn, autocommit=True) as connection:
-        connection.execute("select brokerage.set_profile_v1(%s, 'retail', 'o', 'r')", [port.user_id])
+        connection.execute("select set_profile_v1(%s, 'retail', 'o', 'r')", [port.user_id])
     answers = [(await port.ask("POST", "/v1/orders", {**ORDER, "qty": "0.01"}, server=n % 2))[2] for n in range(61)]
     refused = next(answer for answer in answers if "code" in answer)
     assert (refused["code"], refused["unit"]) == ("ORDER_RATE_LIMIT", "orders")
@@ -436,7 +444,7 @@ async def test_a_risk_refusal_explains_itself_and_is_previewed(port: Port) -> No
 
 async def test_a_position_limit_names_its_figures_in_dollars(port: Port) -> None:
     with psycopg.connect(port.database.service_dsn, autocommit=True) as connection:
-        connection.execute("select brokerage.set_profile_v1(%s, 'retail', 'o', 'r')", [port.user_id])
+        connection.execute("select set_profile_v1(%s, 'retail', 'o', 'r')", [port.user_id])
     assert (await port.ask("POST", "/v1/deposits", {"amount": "600000"}))[0] == 201
     status, _, problem = await port.ask("POST", "/v1/orders", {**ORDER, "qty": "5000.000001"})
     assert (status, problem["code"]) == (422, "POSITION_LIMIT")
@@ -604,7 +612,9 @@ async def test_a_write_of_a_locked_user_is_refused_with_its_budget_and_not_done_
         certain = [problem["code"] for _, _, problem in refused].count("OVERLOADED")
         assert certain >= 2, "two of them only waited"
         assert (await port.ask(method, target, body))[0] == 201  # whatever was left of them has passed by now
-        keys = blocker.execute("select count(*) from brokerage.idempotency_keys").fetchone()
+        keys = blocker.execute(
+            "select count(*) from brokerage.idempotency_keys where user_id = %s", [port.user_id]
+        ).fetchone()
     assert keys is not None
     assert keys[0] <= 2 + 3 - certain, "something was done that was said not to be"
 

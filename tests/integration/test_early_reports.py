@@ -59,9 +59,9 @@ async def test_a_death_between_a_fill_and_its_bust_loses_neither(scene: InboxSce
         await scene.tell(inbox, bust)
         await scene.has_early(1)
     connection = scene.books.connection
-    accept = "select inbox_id from brokerage.accept_reports_v1('exchange', 'cell-1', '{2}', %s, %s, now())"
+    accept = "select inbox_id from accept_reports_v1('exchange', 'cell-1', '{2}', %s, %s, now())"
     [(inbox_id,)] = await (await connection.execute(accept, [[order.order_id], [Jsonb(fill)]])).fetchall()
-    apply = "select inbox_id, outcome, user_id from brokerage.apply_reports_v1(%s, '2026-11-23')"
+    apply = "select inbox_id, outcome, user_id from apply_reports_v1(%s, '2026-11-23')"
     applied, returned = await (await connection.execute(apply, [[inbox_id]])).fetchall()
     assert applied == (inbox_id, "applied", order.user_id)
     assert returned == (inbox_id - 1, "returned", order.user_id)
@@ -108,7 +108,7 @@ async def test_a_fill_beyond_its_order_waits_through_a_restart_for_the_bust_that
             await scene.tell(inbox, first, second, second)
             await scene.has_early(2)
     said = [record for record in caplog.records if record.message == "report waits"]
-    assert [vars(record)["order_id"] for record in said] == [str(order.order_id)] * 2
+    assert [vars(record)["order_id"] for record in said] == [order.order_id] * 2
     assert vars(said[0])["reason"] == f"waits for room for {QTY} micros of the order's quantity"
     assert await scene.waiting() == ["fill", "fill"]
     async with scene.working() as inbox:
@@ -118,7 +118,7 @@ async def test_a_fill_beyond_its_order_waits_through_a_restart_for_the_bust_that
 
 
 @pytest.mark.parametrize("calls", [1, 2])
-async def test_a_death_while_a_fill_gives_way_to_its_correction_loses_neither(scene: InboxScene, calls: int) -> None:
+async def test_a_death_while_a_correction_supersedes_its_fill_loses_neither(scene: InboxScene, calls: int) -> None:
     order = await scene.order()
     fill = scene.books.fill(order, QTY)
     correction = scene.books.revise(order, "correct", last_qty=QTY // 2, last_px=PX)
@@ -127,10 +127,10 @@ async def test_a_death_while_a_fill_gives_way_to_its_correction_loses_neither(sc
         await scene.tell(inbox, beside, fill)
         await scene.has_early(1)
     connection = scene.books.connection
-    accept = "select inbox_id from brokerage.accept_reports_v1('exchange', 'cell-1', '{3}', %s, %s, now())"
+    accept = "select inbox_id from accept_reports_v1('exchange', 'cell-1', '{3}', %s, %s, now())"
     scene.seq += 1
     [(inbox_id,)] = await (await connection.execute(accept, [[order.order_id], [Jsonb(correction)]])).fetchall()
-    apply = "select inbox_id, outcome from brokerage.apply_reports_v1(%s, '2026-11-23')"
+    apply = "select inbox_id, outcome from apply_reports_v1(%s, '2026-11-23')"
     found = [await (await connection.execute(apply, [[inbox_id - n]])).fetchall() for n in range(calls)]
     assert found[0] == [(inbox_id, "early"), (inbox_id - 1, "returned")]
     assert found[1:] in ([], [[(inbox_id - 1, "applied"), (inbox_id, "returned")]])
@@ -140,7 +140,7 @@ async def test_a_death_while_a_fill_gives_way_to_its_correction_loses_neither(sc
         assert await scene.shown() == (0, 0)
 
 
-async def test_a_lost_answer_of_the_call_that_makes_a_fill_give_way(
+async def test_a_lost_answer_of_the_call_that_makes_a_fill_superseded(
     scene: InboxScene, cell_database: TestDatabase
 ) -> None:
     order = await scene.order()

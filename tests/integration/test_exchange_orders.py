@@ -31,7 +31,7 @@ pytestmark = pytest.mark.anyio
 
 PLACE_WITH_TERMS: LiteralString = """
 select outcome, resource_id
-  from brokerage.place_orders_v1(%s, %s, %s, %s::text[], %s, %s, %s, %s, %s::bigint[], %s::bigint[], now(),
+  from place_orders_v1(%s, %s, %s, %s::text[], %s, %s, %s, %s, %s::bigint[], %s::bigint[], now(),
                                  interval '1 hour', true, %s::bigint[], 'always', %s::bigint[])
 """
 

@@ -53,6 +53,7 @@ async def test_orders_go_out_and_everything_comes_back(
             "cell_reports_apply_seconds",
             "cell_venue_generation",
             "cell_venue_connected",
+            "cell_venue_round_trip_seconds",
             "cell_worker_active",
         )
         orders = await cell_orders(books)
@@ -127,7 +128,7 @@ async def test_lost_database_connections_lose_and_double_nothing(
             await place(books, 48)
             await asyncio.sleep(0.2)  # the moment of the loss: the worker is busy with these orders
             await superuser.execute(
-                "select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'cell-1-worker'"
+                "select pg_terminate_backend(pid) from pg_stat_activity where application_name like 'cell-1-worker %'"
             )
         await agree(books, exchange)
         assert await count_quarantined(books) == {}

@@ -206,11 +206,11 @@ async def test_whatever_the_venue_did_is_told_in_any_order(desk: Desk, by_amount
         await desk.tell(*told)
         assert ((await desk.stands(order))[1], await desk.waiting(order)) == (remains, set()), (done, told)
     assert await desk.quarantined() == []
-    gave_way = "select count(*) from brokerage.executions where stands_qty_micros is not null"
-    assert (await desk.rows(gave_way))[0][0] > 3
+    superseded = "select count(*) from brokerage.executions where stands_qty_micros is not null"
+    assert (await desk.rows(superseded))[0][0] > 3
 
 
-async def test_a_fill_that_gave_way_is_known_by_what_it_told(desk: Desk) -> None:
+async def test_a_superseded_fill_is_known_by_what_it_reported(desk: Desk) -> None:
     """Copies are copies; what tells something else under its name is for a person, and so is a second correction."""
     order = await desk.crowded_order()
     desk.revise(order, "C", "A", 5)
@@ -234,7 +234,7 @@ async def test_a_fill_that_gave_way_is_known_by_what_it_told(desk: Desk) -> None
     assert await desk.stands(order) == ("cancelled", 5)
 
 
-async def test_a_fill_gives_way_to_what_waits_for_room_itself(desk: Desk) -> None:
+async def test_a_fill_yields_to_what_waits_for_room_itself(desk: Desk) -> None:
     order = await desk.crowded_order()
     desk.revise(order, "A is seven", "A", 7)
     desk.revise(order, "B is three", "B", 3)
@@ -396,7 +396,7 @@ async def test_what_never_gets_room_is_for_a_person(
     assert await desk.tell("bust") == ["applied"]
     assert await desk.stands(order) == ("routed", 0), "what is with a person does not come back by itself"
     [_, (quarantine_id,)] = await desk.rows("select id from brokerage.quarantined_reports order by id")
-    retry = "select inbox_id from brokerage.retry_report_v1(%s, 'maria', 'there is room now', now())"
+    retry = "select inbox_id from retry_report_v1(%s, 'maria', 'there is room now', now())"
     [(inbox_id,)] = await desk.rows(retry, quarantine_id)
     assert await desk.books._apply([inbox_id]) == ["applied"]
     assert await desk.stands(order) == ("partially_filled", 5)

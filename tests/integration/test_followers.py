@@ -1,7 +1,7 @@
 """Who follows a list misses nothing and sees no time go back, whatever processes write and whatever their clocks say.
 
-A follower reads upwards and goes on from where he was: by his page token, or by the time of the last row he saw
-(`after=`). What is written meanwhile comes later in his list, never before what he has seen.
+A follower reads upwards and goes on from where it was: by its page token, or by the time of the last row it saw
+(`after=`). What is written meanwhile comes later in its list, never before what it has seen.
 """
 
 import asyncio
@@ -20,9 +20,10 @@ import pytest
 
 from cell.app import CellApp, create_app
 from cell.settings import CellSettings
+from infra.runtime.database import with_clock_offset
 from infra.runtime.fault_points import FaultPoints
-from infra.runtime.migrator import read_sql
 from infra.runtime.settings import ClockSettings, PostgresSettings
+from infra.runtime.sql_files import read_sql
 from infra.security.keys import ROUTE_FILE, generate_key_files, load_key_ring
 from infra.security.route_token import RouteTokenSigner
 from tests.integration.test_customer_port import ORDER, Port
@@ -56,7 +57,7 @@ class Follower:
         return [item[self._key] for item in self.seen]
 
     async def read(self) -> None:
-        """On from where he was to the end of the list. The last page he reads again next time, as it may have grown."""
+        """On from where it was to the end of the list. The last page is read again next time, as it may have grown."""
         while True:
             status, page = await self._ask(
                 "GET", f"{self._path}?direction=asc&limit=2{self._from}", server=self._server
@@ -96,7 +97,7 @@ class Worker:
         return await (await self._connection.execute(query, parameters)).fetchall()
 
     async def turn(self) -> None:
-        while claimed := await self.call("select order_id from brokerage.claim_instructions_v1(64)"):
+        while claimed := await self.call("select order_id from claim_instructions_v1(64)"):
             for (order_id,) in claimed:
                 # the venue's own time runs backwards here: it is nobody's order
                 for kind, second in (("accepted", 9), ("fill", 5), ("fill", 3)):
@@ -105,9 +106,9 @@ class Worker:
     async def tell(self, order_id: uuid.UUID, kind: str, at: str, **told: object) -> str:
         number = next(self._numbers)
         body = {"kind": kind, "trade_date": "2026-11-20", "at": at, "exec_id": f"x-{number}", **told}
-        accept = "select inbox_id from brokerage.accept_reports_v1('v', 's', %s::bigint[], %s, %s::jsonb[], now())"
+        accept = "select inbox_id from accept_reports_v1('v', 's', %s::bigint[], %s, %s::jsonb[], now())"
         inbox_ids = [row[0] for row in await self.call(accept, [number], [order_id], [json.dumps(body)])]
-        apply = "select outcome from brokerage.apply_reports_v1(%s::bigint[], '2026-11-23')"
+        apply = "select outcome from apply_reports_v1(%s::bigint[], '2026-11-23')"
         outcome = "deferred"
         while outcome == "deferred":  # an app server has the user
             [(outcome,)] = await self.call(apply, inbox_ids)
@@ -116,19 +117,17 @@ class Worker:
 
 @asynccontextmanager
 async def working(database: TestDatabase, clock_s: float = WORKER_CLOCK_S) -> AsyncIterator[Worker]:
-    options = f"-c brokerage.clock_offset={clock_s}s"
-    async with await psycopg.AsyncConnection.connect(
-        database.service_dsn, autocommit=True, options=options
-    ) as connection:
+    dsn = with_clock_offset(database.service_dsn, clock_s)
+    async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection:
         yield Worker(connection)
 
 
 def open_account(database: TestDatabase) -> uuid.UUID:
     user_id = uuid.uuid4()
     with psycopg.connect(database.service_dsn, autocommit=True) as cell:
-        cell.execute("select brokerage.set_reference_prices_v1(array['AAPL'], array[100000000], now())")
-        cell.execute("select brokerage.open_account_v1(%s, 1, 'professional', %s, null, 'x')", [user_id, user_id.hex])
-        deposit = "select brokerage.deposit_cash_v1(%s, array['d'], array['f'::bytea], array[1000000000000])"
+        cell.execute("select set_reference_prices_v1(array['AAPL'], array[100000000], now())")
+        cell.execute("select open_account_v1(%s, 1, 'professional', %s, null, 'x')", [user_id, user_id.hex])
+        deposit = "select deposit_cash_v1(%s, array['d'], array['f'::bytea], array[1000000000000])"
         cell.execute(deposit, [[user_id]])
     return user_id
 
@@ -235,7 +234,7 @@ async def test_executions_are_followed_in_the_order_in_which_they_were_recorded(
     async with serving(cell_database, tmp_path, [0.0]) as port, working(cell_database) as worker:
         ask = asking(port)
         _, order = await ask("POST", "/v1/orders", ORDER)
-        await worker.call("select 1 from brokerage.claim_instructions_v1(64)")
+        await worker.call("select 1 from claim_instructions_v1(64)")
         executions = Follower(ask, f"/v1/orders/{order['order_id']}/executions", "exec_id")
         for report in told:
             assert await worker.tell(uuid.UUID(order["order_id"]), **report) == "applied"

@@ -105,10 +105,8 @@ async def served(database: TestDatabase, tmp_path_factory: pytest.TempPathFactor
     )
     with app_server(database, keys) as server:
         with closing(psycopg.connect(database.service_dsn, autocommit=True)) as connection:
-            connection.execute("select brokerage.set_reference_prices_v1(array['AAPL'], array[100000000], now())")
-            connection.execute(
-                "select brokerage.open_account_v1(%s, 1, 'professional', 'a@example.com', null, 'x')", [user_id]
-            )
+            connection.execute("select set_reference_prices_v1(array['AAPL'], array[100000000], now())")
+            connection.execute("select open_account_v1(%s, 1, 'professional', 'a@example.com', null, 'x')", [user_id])
         port, operator_port = (urlsplit(url).port or 0 for url in (server.url, server.operator_url))
         await eventually(partial(_listens, port), within_s=60)
         await eventually(partial(_listens, operator_port), within_s=60)

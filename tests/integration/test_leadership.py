@@ -73,7 +73,7 @@ async def test_the_auditor_can_neither_lead_nor_be_in_the_way(cell_database: Tes
     with psycopg.connect(cell_database.auditor_dsn, autocommit=True) as auditor:
         auditor.execute("set default_transaction_read_only = off")
         for statement in (
-            "select brokerage.take_leadership_v1('worker')",
+            "select take_leadership_v1('worker')",
             "begin; lock table brokerage.leadership_of_worker in exclusive mode",
             "begin; lock table brokerage.leadership_of_worker in row share mode",
             "begin; lock table brokerage.leadership_of_worker in access share mode",
@@ -82,7 +82,7 @@ async def test_the_auditor_can_neither_lead_nor_be_in_the_way(cell_database: Tes
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 auditor.execute(statement)
             auditor.execute("rollback")
-        # what he can hold: a reader's lock on everything that is his to read
+        # what the auditor can hold: a reader's lock on everything that it may read
         auditor.execute("begin isolation level repeatable read")
         for (table,) in auditor.execute(
             "select format('brokerage.%I', relname) from pg_class where relnamespace = 'brokerage'::regnamespace"

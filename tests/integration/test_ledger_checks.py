@@ -1,5 +1,7 @@
 """The checks of the books: green on everything the procedures write, and each corruption is found under its name."""
 
+from typing import LiteralString
+
 import psycopg
 import pytest
 
@@ -69,7 +71,7 @@ async def give_way(books: CellBooks) -> None:
 async def overdraw(books: CellBooks) -> None:
     """Cancelled, the money spent on something else, and then the first order fills after all."""
     poor = books.new_id()
-    await books._call("select * from brokerage.open_account_v1(%s, 1, 'retail', 'poor', null, 'x')", poor)
+    await books._call("select * from open_account_v1(%s, 1, 'retail', 'poor', null, 'x')", poor)
     await books.deposit([poor], 100 * MICROS)
     late = PlacedOrder(poor, books.new_id(), "GME", "buy", 25 * MICROS, 4 * MICROS)
     assert await books.place([late]) == ["accepted"]
@@ -94,12 +96,17 @@ async def test_empty_books_are_healthy(cell_database: TestDatabase) -> None:
     assert (await prove(cell_database)).healthy
 
 
+TABLES_TOO: LiteralString = """
+select set_config('search_path', current_setting('search_path') || ', brokerage', false)
+"""
+
+
 async def test_each_corruption_is_found_by_name(cell_database: TestDatabase) -> None:
     """Every corruption is done and undone in a transaction of its own, so each is seen alone on the same books."""
     await fill_books(cell_database)
     missed = {}
     async with await psycopg.AsyncConnection.connect(cell_database.superuser_dsn, autocommit=True) as connection:
-        await connection.execute("set search_path = brokerage")
+        await connection.execute(TABLES_TOO)
         for corruption in CORRUPTIONS:
             found = await found_by(connection, corruption)
             if not set(corruption.found_by) <= found:

@@ -195,17 +195,17 @@ async def test_what_is_remembered_of_logins_is_bounded(desk: Desk) -> None:
     await desk.open()
     for n in range(40):
         desk.root(
-            "select brokerage.start_session_v1(%s, %s, %s, '', '1 day', %s, false, null)",
+            "select start_session_v1(%s, %s, %s, '', '1 day', %s, false, null)",
             desk.user_id, uuid.uuid4(), bytes(32), n.to_bytes(16),
         )  # fmt: skip
     assert desk.root("select count(*) from brokerage.login_sources where logged_in_at is not null") == [(32,)]
     await desk.log_in("wrong", "somewhere", user_id=uuid.uuid4())
-    desk.root("select brokerage.prune_login_sources_v1(1000)")
+    desk.root("select prune_login_sources_v1(1000)")
     assert desk.root("select count(*) from brokerage.login_sources") == [
         (34,)
     ]  # the guess: its own row and all strangers'
     desk.root("update brokerage.login_sources set kept_until = kept_until - interval '1 hour'")
-    assert desk.root("select brokerage.prune_login_sources_v1(1000)") == [(2,)]
+    assert desk.root("select prune_login_sources_v1(1000)") == [(2,)]
 
 
 async def test_a_crowd_at_one_account_is_refused_and_its_neighbour_is_not(desk: Desk) -> None:

@@ -14,8 +14,8 @@ from cell.executions.queries import write_sessions
 from cell.executions.trading_hours import LATE_COMMITS_S, TradingHours
 from infra.runtime.database import Pool, make_pool
 from infra.runtime.market_calendar import TradingSession, xnys_sessions
-from infra.runtime.migrator import read_sql
 from infra.runtime.settings import PostgresSettings
+from infra.runtime.sql_files import read_sql
 from infra.runtime.telemetry import Metrics
 from tests.support.databases import TestDatabase
 from tests.support.moved_metrics import assert_moved
@@ -27,7 +27,7 @@ DOLLAR = 1_000_000
 HOURS = "XNYS"
 PLACE = """
 select outcome, resource_id, figures
-  from brokerage.place_orders_v1(%s, %s, %s, array[null::text], array['AAPL'], %s, %s, %s, array[1000000], %s, %s,
+  from place_orders_v1(%s, %s, %s, array[null::text], array['AAPL'], %s, %s, %s, array[1000000], %s, %s,
                                  interval '1 hour', p_stop_pxs => %s, p_market_hours => 'XNYS')
 """
 DONE = ("filled", "cancelled", "expired", "rejected")
@@ -75,13 +75,13 @@ class Market:
 
     async def open_account(self) -> uuid.UUID:
         user = uuid.uuid4()
-        await self.call("select 1 from brokerage.open_account_v1(%s, 1, 'retail', %s, null, 'x')", user, user.hex)
+        await self.call("select 1 from open_account_v1(%s, 1, 'retail', %s, null, 'x')", user, user.hex)
         for verb, what in [
             ("deposit_cash", "array[1000000000]"),
             ("transfer_shares", "array['AAPL'], array[9000000], array[1], true"),
         ]:
             columns = [user], [uuid.uuid4().hex], [b"f"]
-            await self.call(f"select 1 from brokerage.{verb}_v1(%s, %s, %s, {what})", *columns)
+            await self.call(f"select 1 from {verb}_v1(%s, %s, %s, {what})", *columns)
         return user
 
     async def place(
@@ -107,7 +107,7 @@ class Market:
         return str(status)
 
     async def claim(self) -> list[str]:
-        query = "select action from brokerage.claim_instructions_v1(64)"
+        query = "select action from claim_instructions_v1(64)"
         actions: list[str] = []
         while rows := await self.call(query):
             actions += [row[0] for row in rows]
@@ -117,11 +117,11 @@ class Market:
         self.venue_seq += 1
         body = {"kind": kind, "trade_date": self.clock.at.date().isoformat(), "at": self.clock.at.isoformat(), **fields}
         ((inbox_id,),) = await self.call(
-            "select inbox_id from brokerage.accept_reports_v1('exchange', 'cell-1', %s::bigint[], %s, %s::jsonb[], %s)",
+            "select inbox_id from accept_reports_v1('exchange', 'cell-1', %s::bigint[], %s, %s::jsonb[], %s)",
             [self.venue_seq], [order_id], [Jsonb(body)], self.clock.at,
         )  # fmt: skip
         rows = await self.call(
-            "select outcome from brokerage.apply_reports_v1(%s::bigint[], %s)",
+            "select outcome from apply_reports_v1(%s::bigint[], %s)",
             [inbox_id], self.clock.at.date() + timedelta(days=1),
         )  # fmt: skip
         assert rows == [("applied",)]
@@ -139,7 +139,7 @@ async def market(cell_database: TestDatabase) -> AsyncIterator[Market]:
     pool = make_pool(PostgresSettings(dsn=cell_database.service_dsn), "test-market", size=2)
     async with pool, await psycopg.AsyncConnection.connect(cell_database.service_dsn, autocommit=True) as connection:
         market = Market(connection, pool)
-        await market.call("select brokerage.set_reference_prices_v1(array['AAPL'], array[100000000], now())")
+        await market.call("select set_reference_prices_v1(array['AAPL'], array[100000000], now())")
         market.user = await market.open_account()
         yield market
         for check in read_sql("cell", "checks"):
@@ -218,7 +218,7 @@ async def test_what_waits_cannot_become_what_does_not(
     old = await market.accepted(tif="gtc")
     market.clock.at = at
     replace = """
-    select outcome, figures, resource_id from brokerage.replace_orders_v1(
+    select outcome, figures, resource_id from replace_orders_v1(
         %s, %s, %s, %s, array[null::int], array[null::bigint], array[null::bigint], array[null::bigint], %s, %s,
         p_market_hours => 'XNYS')"""
     one = [market.user], [uuid.uuid4().hex], [b"f"], [old]
@@ -241,7 +241,7 @@ async def test_a_queued_order_can_be_cancelled_and_is_never_released(market: Mar
     market.clock.at = SATURDAY
     order_id = await market.accepted(limit=None)
     assert await market.held() == 105 * DOLLAR, "a market order is sized by the last price of the last session"
-    query = "select outcome from brokerage.cancel_orders_v1(%s, %s, %s, %s)"
+    query = "select outcome from cancel_orders_v1(%s, %s, %s, %s)"
     assert await market.call(query, [market.user], ["k"], [b"f"], [order_id]) == [("cancelled",)]
     market.clock.at = new_york("2026-11-23", "14:31")
     await market.hours.keep()
@@ -252,19 +252,15 @@ async def test_stops_are_armed_at_any_hour_and_triggered_only_in_a_session(marke
     market.clock.at = SATURDAY
     order_id = await market.accepted(limit=None, stop=99 * DOLLAR, tif="gtc")
     assert await market.status(order_id) == "armed"
-    again = "select brokerage.set_reference_prices_v1(array['AAPL'], array[100000000], %s, array[7])"
-    trigger = (
-        "select brokerage.judge_stops_v1(9, 'XNYS'), triggered from brokerage.trigger_reached_stops_v1(9, %s, 'XNYS')"
-    )
+    again = "select set_reference_prices_v1(array['AAPL'], array[100000000], %s, array[7])"
+    trigger = "select judge_stops_v1(9, 'XNYS'), triggered from trigger_reached_stops_v1(9, %s, 'XNYS')"
     at = SATURDAY + timedelta(hours=1)
     await market.call(again, at)
     assert await market.call(trigger, at) == [(0, 0)]
     at = new_york("2026-11-23", "14:30")
     await market.call(again, at)
-    assert await market.call("select brokerage.judge_stops_v1(9, 'XNYS')") == [(1,)], (
-        "the same price, told in a session"
-    )
-    assert await market.call("select triggered from brokerage.trigger_reached_stops_v1(9, %s, 'XNYS')", at) == [(1,)]
+    assert await market.call("select judge_stops_v1(9, 'XNYS')") == [(1,)], "the same price, told in a session"
+    assert await market.call("select triggered from trigger_reached_stops_v1(9, %s, 'XNYS')", at) == [(1,)]
 
 
 @pytest.mark.parametrize(
@@ -377,16 +373,16 @@ async def test_many_orders_of_many_customers_end_in_bounded_steps_around_a_held_
     async with await psycopg.AsyncConnection.connect(cell_database.superuser_dsn) as other:
         await other.execute("select 1 from brokerage.users where user_id = %s for update", [users[0]])
         after: uuid.UUID | None = uuid.UUID(int=0)
-        pages = put_off = 0
+        pages = deferred = 0
         while after is not None:
-            query = "select * from brokerage.expire_day_orders_v1(%s, %s, 3, %s)"
+            query = "select * from expire_day_orders_v1(%s, %s, 3, %s)"
             ((after, _, _, missed, _),) = await market.call(
                 query, new_york("2026-11-20", "21:00"), after, market.clock.at
             )
-            pages, put_off = pages + 1, put_off + missed
+            pages, deferred = pages + 1, deferred + missed
         await market.hours.keep()
         assert_moved(market.metrics.render(), "cell_orders_past_close")
-    assert (pages, put_off) == (8, 4), "seven pages, and one that says there are no more"
+    assert (pages, deferred) == (8, 4), "seven pages, and one that says there are no more"
     assert {await market.status(order) for user in users[1:] for order in orders[user]} == {"expired"}
     assert {await market.status(order) for order in orders[users[0]]} == {"funds_held"}
     market.clock.seconds += 3_600  # beyond the pause between two passes

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from infra.runtime.migrator import read_sql
+from infra.runtime.sql_files import read_sql
 from tests.support.bare_cell import Cell
 from tests.support.databases import TestDatabase
 
@@ -20,13 +20,13 @@ DOLLAR = 1_000_000
 AT = 230 * DOLLAR
 PLACE = """
 select outcome, resource_id, figures ->> 'status'
-  from brokerage.place_orders_v1(%s, %s, array['f'::bytea], array[null::text], array['AAPL'], %s,
+  from place_orders_v1(%s, %s, array['f'::bytea], array[null::text], array['AAPL'], %s,
                                  array['stop'], array['gtc'], array[1000000::bigint], array[null::bigint], now(),
                                  interval '1 hour', p_stop_pxs => array[%s::bigint])
 """
 REPLACE = """
 select outcome, resource_id, figures ->> 'status'
-  from brokerage.replace_orders_v1(%s, %s, array['f'::bytea], %s, array[null::int], array[%s::bigint],
+  from replace_orders_v1(%s, %s, array['f'::bytea], %s, array[null::int], array[%s::bigint],
                                    array[null::bigint], array[%s::bigint], array[null::text], now())
 """
 
@@ -45,15 +45,15 @@ class Floor:
         numbers = [number] if number else list(range(self.number + 1, self.number + len(dollars) + 1))
         self.number = max(self.number, *numbers)
         (connection or self.cell.connection).execute(
-            "select brokerage.set_reference_prices_v1(%s, %s::bigint[], now(), %s::bigint[])",
+            "select set_reference_prices_v1(%s, %s::bigint[], now(), %s::bigint[])",
             [["AAPL"] * len(dollars), [px * DOLLAR for px in dollars], numbers],
         )
 
     def look(self) -> int:
         """What the worker does behind every price, and without one."""
-        self.cell.call("select brokerage.judge_stops_v1(100)")
+        self.cell.call("select judge_stops_v1(100)")
         triggered = 0
-        while done := self.cell.call("select triggered from brokerage.trigger_reached_stops_v1(64, now())")[0][0]:
+        while done := self.cell.call("select triggered from trigger_reached_stops_v1(64, now())")[0][0]:
             triggered += done
         return triggered
 
@@ -220,7 +220,7 @@ def test_a_stop_moved_to_a_level_that_is_passed_goes_at_once(floor: Floor) -> No
     order_id, _ = floor.place(stop=235 * DOLLAR)
     new_id, status = floor.replace(order_id, stop=229 * DOLLAR)
     assert status == floor.status(new_id) == "funds_held"
-    query = "select action from brokerage.claim_instructions_v1(64)"
+    query = "select action from claim_instructions_v1(64)"
     assert floor.cell.call(query) == [("submit",)]
     reason = "select reason from brokerage.order_events where order_id = %s and seq = 3"
     assert floor.cell.call(reason, new_id) == [("accepted, stop reached",)]
@@ -238,7 +238,7 @@ def test_a_moved_stop_has_a_mark_of_its_own(floor: Floor) -> None:
 def test_a_stop_that_was_reached_and_keeps_its_level_goes_at_once(floor: Floor) -> None:
     order_id, _ = floor.place()
     floor.tell(231)
-    assert floor.cell.call("select brokerage.judge_stops_v1(100)") == [(1,)]
+    assert floor.cell.call("select judge_stops_v1(100)") == [(1,)]
     floor.tell(229)
     new_id, status = floor.replace(order_id, qty=2 * DOLLAR)
     assert (status, floor.status(new_id)) == ("funds_held", "funds_held")
@@ -314,6 +314,6 @@ def test_whatever_the_order_a_stop_goes_if_and_only_if_a_price_after_its_placeme
     if order_id is not None:
         assert floor.status(order_id) == ("funds_held" if touched else "armed")
         cell.call(
-            "select 1 from brokerage.cancel_orders_v1(%s, %s, array['f'::bytea], %s)",
+            "select 1 from cancel_orders_v1(%s, %s, array['f'::bytea], %s)",
             [floor.user], [uuid.uuid4().hex], [order_id],
         )  # fmt: skip

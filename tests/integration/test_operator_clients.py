@@ -3,7 +3,6 @@
 import signal
 import uuid
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -13,8 +12,8 @@ import pytest
 from infra.backends.cell_spec import CellSpec, StackSpec
 from infra.backends.local.backend import LocalBackend
 from infra.backends.local.folders import StackFolder
-from infra.backends.local.processes import port_names
 from infra.backends.local.record import new_record, save_record
+from infra.backends.plan import port_names
 from infra.runtime.kafka_admin import BrokerUnreachable
 from infra.runtime.kafka_consumer import TopicsMissing
 from infra.runtime.settings import KafkaSettings
@@ -63,8 +62,8 @@ class Scene:
 
 
 @pytest.fixture
-async def scene(cell_database: TestDatabase, exchange: ExchangeProcess, tmp_path: Path) -> AsyncIterator[Scene]:
-    folder = StackFolder(tmp_path)
+async def scene(cell_database: TestDatabase, exchange: ExchangeProcess) -> AsyncIterator[Scene]:
+    folder = StackFolder(exchange.keys_dir.parent)  # one operator's keys for both
     folder.ensure()
     with app_server(cell_database, folder.keys) as server:
         spec = StackSpec((CellSpec("cell-1"),), kafka_bootstrap_servers=NO_BROKER)
@@ -139,7 +138,7 @@ async def transfers_are_listed_page_by_page_and_decided_once(scene: Scene, monke
         assert row is not None
         for key in ("one", "two", "three"):
             connection.execute(
-                "select resource_id from brokerage.transfer_shares_v1(array[%s::uuid], array[%s],"
+                "select resource_id from transfer_shares_v1(array[%s::uuid], array[%s],"
                 " array['\\x01'::bytea], array['AAPL'], array[1000000::bigint], array[1000000::bigint],"
                 " p_accept => false, p_wait => true)",
                 [row[0], key],

@@ -104,7 +104,7 @@ def test_a_page_of_the_ledger_costs_the_same_however_long_it_is_and_wherever_it_
         user_id = uuid.UUID(int=1)
         root.execute(_ENTRIES, {"user_id": user_id, "first": first, "last": last})
         for third, month in ((0, "2026-01-01"), (1, "2026-02-01")):
-            root.execute("select brokerage.ensure_archive_month_v1(%s)", [month])
+            root.execute("select ensure_archive_month_v1(%s)", [month])
             root.execute(_ARCHIVE, {"third": third, "month": month})
         root.execute("analyze")
         explained = root.execute(

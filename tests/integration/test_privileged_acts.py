@@ -123,7 +123,7 @@ async def test_archiving_is_recorded_wherever_it_begins(desk: Desk, root: psycop
 def waiting_transfer(root: psycopg.Connection[Any], user_id: uuid.UUID, key: str) -> uuid.UUID:
     """One that an operator must decide."""
     [(transfer_id,)] = root.execute(
-        "select resource_id from brokerage.transfer_shares_v1(array[%s::uuid], array[%s], array['\\x01'::bytea],"
+        "select resource_id from transfer_shares_v1(array[%s::uuid], array[%s], array['\\x01'::bytea],"
         " array['AAPL'], array[1000000::bigint], array[1000000::bigint], p_accept => false, p_wait => true)",
         [user_id, key],
     ).fetchall()
@@ -145,6 +145,6 @@ async def test_who_changed_a_profile_and_why_is_shown_with_the_user(desk: Desk, 
 
 async def test_a_record_is_not_taken_back(cell_database: TestDatabase) -> None:
     with psycopg.connect(cell_database.service_dsn, autocommit=True) as connection:
-        for deed in ("update brokerage.privileged_acts set reason = 'x'", "delete from brokerage.privileged_acts"):
+        for forbidden in ("update brokerage.privileged_acts set reason = 'x'", "delete from brokerage.privileged_acts"):
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
-                connection.execute(deed)
+                connection.execute(forbidden)

@@ -1,13 +1,11 @@
 """What a wrong caller with the service's rights may not destroy: the procedures hold their promises themselves."""
 
-import re
 import uuid
 from typing import Any, LiteralString
 
 import psycopg
 import pytest
 
-from infra.runtime.migrator import read_sql
 from tests.support.bare_cell import Cell
 from tests.support.databases import TestDatabase
 
@@ -25,7 +23,7 @@ def test_a_key_is_not_forgotten_within_seven_days_whatever_the_caller_says(
             "update brokerage.idempotency_keys set at = now() - make_interval(days => %s) where key = %s", [days, key]
         )
     cell.call("set brokerage.clock_offset = '8 days'")  # a session's clock is its own word
-    assert cell.call(f"select brokerage.prune_idempotency_keys_v1({NEVER}, 2147483647)") == [(1,)]
+    assert cell.call(f"select prune_idempotency_keys_v1({NEVER}, 2147483647)") == [(1,)]
     left = cell.call("select key from brokerage.idempotency_keys where key in ('young', 'six', 'eight') order by key")
     assert left == [("six",), ("young",)]
 
@@ -39,7 +37,7 @@ def test_an_ended_login_is_not_forgotten_within_seven_days(cell: Cell, root: psy
         [user_id],
     )
     cell.call("set brokerage.clock_offset = '60 days'")  # a session's clock is its own word
-    assert cell.call(f"select brokerage.prune_refresh_families_v1({NEVER}, 1000)") == [(2,)]
+    assert cell.call(f"select prune_refresh_families_v1({NEVER}, 1000)") == [(2,)]
     assert cell.call("select count(*) from brokerage.refresh_families where user_id = %s", user_id) == [(3,)]
 
 
@@ -48,7 +46,7 @@ def test_history_is_not_archived_within_seven_days(
 ) -> None:
     user_id = cell.user(cash=10**9)
     root.execute("delete from brokerage.outbox")
-    archive = f"select entries from brokerage.archive_history_v1(%s, {NEVER}, 0, 1000)"
+    archive = f"select entries from archive_history_v1(%s, {NEVER}, 0, 1000)"
     assert cell.call(archive, user_id) == [(0,)]
     cell.call("set brokerage.clock_offset = '8 days'")
     assert cell.call(archive, user_id) == [(0,)], "a session's clock is its own word"
@@ -67,7 +65,7 @@ def test_a_report_that_waits_is_not_put_aside_before_its_time(
                    now() + interval '1 day')""",
         [user_id],
     )
-    end = f"select count(*) from brokerage.end_early_reports_v1({NEVER}, 100)"
+    end = f"select count(*) from end_early_reports_v1({NEVER}, 100)"
     assert cell.call(end) == [(0,)]
     cell.call("set brokerage.clock_offset = '25 hours'")
     assert cell.call(end) == [(0,)], "a session's clock is its own word"
@@ -81,7 +79,7 @@ def test_a_session_does_not_end_while_a_day_order_of_it_is_open(cell: Cell, root
     order_id = cell.place([user_id])[0][1]
     root.execute("update brokerage.orders set expires_at = %s where order_id = %s", [closes_at, order_id])
     root.execute("insert into brokerage.market_sessions values ('2026-11-20', '2026-11-20T14:30Z', %s)", [closes_at])
-    end = "select brokerage.end_session_v1(%s, %s)"
+    end = "select end_session_v1(%s, %s)"
     ended = "select count(*) from brokerage.market_sessions where expired_at is not null"
     for at, told in (("2026-11-20T20:59:59Z", "the session ends at"), ("2126-11-20T21:00:00Z", str(order_id))):
         with pytest.raises(psycopg.DatabaseError, match=told) as caught:
@@ -89,7 +87,7 @@ def test_a_session_does_not_end_while_a_day_order_of_it_is_open(cell: Cell, root
         assert caught.value.sqlstate == "RB030"
     assert cell.call(ended) == [(0,)]
     first = uuid.UUID(int=0)
-    assert cell.call("select ended from brokerage.expire_day_orders_v1(%s, %s, 10, now())", closes_at, first) == [(1,)]
+    assert cell.call("select ended from expire_day_orders_v1(%s, %s, 10, now())", closes_at, first) == [(1,)]
     for _ in range(2):
         cell.call(end, closes_at, "2026-11-20T21:00:30Z")
         assert cell.call(ended) == [(1,)]
@@ -98,7 +96,7 @@ def test_a_session_does_not_end_while_a_day_order_of_it_is_open(cell: Cell, root
 def test_a_reconciliation_is_recorded_once_and_a_different_second_one_is_refused(cell: Cell) -> None:
     run_id = uuid.uuid4()
     record = (
-        "select brokerage.record_reconciliation_v1(%s, '2026-11-20T21:00Z', '2026-11-20T21:01Z', '2026-11-20T21:00Z',"
+        "select record_reconciliation_v1(%s, '2026-11-20T21:00Z', '2026-11-20T21:01Z', '2026-11-20T21:00Z',"
         " 'night', %s, '[]', '[]', %s::jsonb, '{}')"
     )
     kept = "select verdict, venue from brokerage.reconciliations"
@@ -124,14 +122,14 @@ def test_only_the_relay_that_leads_forgets_what_was_published(cell: Cell, cell_d
         cell.place(users)
     ids = outbox(cell)
     assert len(ids) >= 6
-    delete, start = "select brokerage.delete_outbox_v1(%s::bigint[], %s)", "select brokerage.start_term_v1(%s, %s)"
+    delete, start = "select delete_outbox_v1(%s::bigint[], %s)", "select start_term_v1(%s, %s)"
     with psycopg.connect(cell_database.service_dsn) as leader:
         pid = leader.info.backend_pid
         assert cell.call(start, "relay", pid) == [(None,)]
-        assert leader.execute("select brokerage.take_leadership_v1('worker')").fetchone() == (True,)
+        assert leader.execute("select take_leadership_v1('worker')").fetchone() == (True,)
         assert cell.call(start, "relay", pid) == [(None,)]
         ((worker,),) = cell.call(start, "worker", pid)
-        assert leader.execute("select brokerage.take_leadership_v1('relay')").fetchone() == (True,)
+        assert leader.execute("select take_leadership_v1('relay')").fetchone() == (True,)
         own_pid = cell.call("select pg_backend_pid()")[0][0]
         assert cell.call(start, "relay", own_pid) == [(None,)]
         ((secret,),) = cell.call(start, "relay", pid)
@@ -151,52 +149,7 @@ def test_only_the_relay_that_leads_forgets_what_was_published(cell: Cell, cell_d
         assert cell.call(delete, ids[:3], secret) == [(3,)]
         assert outbox(cell) == ids[3:]
         leader.rollback()
-        assert leader.execute("select brokerage.take_leadership_v1('relay')").fetchone() == (True,)
+        assert leader.execute("select take_leadership_v1('relay')").fetchone() == (True,)
         with pytest.raises(psycopg.DatabaseError, match="leads"):
             cell.call(delete, ids, secret)
         assert cell.call(start, "relay", pid)[0][0] != secret
-
-
-# What older releases had, by their arguments: a database that came through them had these, and some had both forms.
-_OLD_FORMS: tuple[LiteralString, ...] = (
-    "delete_outbox_v1(bigint[])",
-    "delete_outbox_v1(bigint[], integer)",
-    "end_long_readers_v1()",
-    "set_profile_v1(uuid, text)",
-    "end_refresh_families_v1(uuid, timestamptz, timestamptz)",
-    "held_by_buys_v1(uuid, text, bigint)",
-    "round_half_even_v1(numeric)",
-    "replace_orders_v1(uuid[], text[], bytea[], uuid[], uuid[], integer[], bigint[], bigint[], bigint[], text[],"
-    " timestamptz, boolean, text)",
-    "place_orders_v1(uuid[], text[], bytea[], uuid[], text[], text[], text[], text[], text[], bigint[], bigint[],"
-    " timestamptz, interval, boolean, bigint[], text)",
-)
-_FORMS: LiteralString = """
-select p.proname, count(*) from pg_proc p where p.pronamespace = %s::regnamespace group by p.proname
-"""
-
-
-@pytest.mark.parametrize(("package", "schema"), [("cell", "brokerage"), ("shardctl", "control")])
-def test_each_procedure_has_one_form_and_each_file_its_procedure(
-    package: str, schema: str, cell_database: TestDatabase, control_database: TestDatabase
-) -> None:
-    database = cell_database if package == "cell" else control_database
-    with psycopg.connect(database.superuser_dsn, autocommit=True) as root:
-        if package == "cell":
-            for form in _OLD_FORMS:
-                root.execute(f"create function brokerage.{form} returns integer language sql as 'select 1'")
-            for drop in _drops():
-                root.execute(drop)
-        found: dict[str, int] = dict(root.execute(_FORMS, [schema]).fetchall())
-    named = {item.name.removesuffix(".sql") for item in read_sql(package, "procedures")}
-    assert {name: count for name, count in found.items() if count > 1} == {}
-    assert named <= set(found)
-    assert set(found) - named - {"check_postings_balance"} == set()
-
-
-def _drops() -> list[str]:
-    """What migrations drop of older releases' procedures."""
-    texts = [item.text for item in read_sql("cell", "migrations") if "_post_" in item.name]
-    found = [form for text in texts for form in re.findall(r"drop function if exists ([^;]+);", text)]
-    forms = [form.removeprefix("brokerage.") for form in found if "interval, boolean)" not in form]
-    return [f"drop function if exists brokerage.{form}" for form in forms]

@@ -50,7 +50,7 @@ class Plane:
             assert await producer.send_batch(messages) == []
             assert await producer.send_batch(messages[:twice]) == []
             term = await start_term(connection, Task.RELAY, lead)
-            await delete_published(connection, [row.id for row in claimed], term=term)
+            await delete_published(connection, claimed, term=term)
 
     async def heads(self) -> Heads:
         rows = await list_event_heads(self.pool, after=None, limit=1_000)

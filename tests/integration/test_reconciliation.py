@@ -102,7 +102,7 @@ async def test_other_cells_orders_and_costs_that_the_venue_forgot_are_no_differe
     assert await differences(pool, [*venue, stranger]) == []
 
 
-async def test_a_customer_who_left_is_his_new_cells_matter(cell_database: TestDatabase, pool: Pool) -> None:
+async def test_a_customer_who_left_is_their_new_cells_matter(cell_database: TestDatabase, pool: Pool) -> None:
     venue = await venue_of(pool)
     victim = next(order for order in venue if order.executions)
     async with await psycopg.AsyncConnection.connect(cell_database.superuser_dsn, autocommit=True) as connection:
@@ -136,9 +136,12 @@ async def test_runs_are_kept_newest_first_and_cannot_be_changed(cell_database: T
     assert [(row["run_id"], row["verdict"]) for row in rows] == [(second, "different"), (first, "equal")]
     assert await list_runs(pool, before=first, limit=10) == []
     async with await psycopg.AsyncConnection.connect(cell_database.service_dsn, autocommit=True) as connection:
-        for deed in ("update brokerage.reconciliations set verdict = 'equal'", "delete from brokerage.reconciliations"):
+        for forbidden in (
+            "update brokerage.reconciliations set verdict = 'equal'",
+            "delete from brokerage.reconciliations",
+        ):
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
-                await connection.execute(deed)
+                await connection.execute(forbidden)
 
 
 async def test_totals_are_what_was_posted_and_close_in_every_unit(pool: Pool) -> None:

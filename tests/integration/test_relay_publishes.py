@@ -12,7 +12,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from cell.outbox.relay import RELAY_METRICS, Relay
+from cell.outbox.metrics import RELAY_METRICS
+from cell.outbox.relay import Relay
 from cell.settings import CellSettings
 from infra.runtime.envelope import Envelope, decode_envelope, partition_key
 from infra.runtime.kafka_admin import ensure_topics
@@ -27,6 +28,7 @@ from tests.support.databases import TestDatabase
 from tests.support.eventually import PATIENCE_S, eventually
 from tests.support.kafka_broker import KafkaBroker
 from tests.support.moved_metrics import assert_moved
+from tests.support.recounted_rollups import recounted, stored
 
 pytestmark = pytest.mark.anyio
 
@@ -146,6 +148,7 @@ async def test_everything_is_published_once_in_order(plane: Plane) -> None:
         running.metrics.render().decode()
     )
     assert_moved(running.metrics.render(), "cell_outbox_published_events_total", "cell_outbox_batch_seconds")
+    assert await stored(plane.connection) == await recounted(plane.connection)
 
 
 async def test_a_user_stays_in_one_partition_and_is_the_key(plane: Plane) -> None:
@@ -237,6 +240,7 @@ async def test_a_second_relay_waits_and_takes_over(plane: Plane) -> None:
     records = await plane.records()
     assert_complete(records)
     assert len({decode_envelope(record.value).event_id for record in records}) == len(records)
+    assert await stored(plane.connection) == await recounted(plane.connection)
 
 
 async def test_without_its_topics_a_relay_is_not_ready_and_loses_nothing(plane: Plane, tmp_path: Path) -> None:
@@ -295,7 +299,7 @@ async def test_a_lost_database_session_is_replaced(plane: Plane, cell_database: 
             await books.play(20)
             await superuser.execute(
                 "select pg_terminate_backend(pid) from pg_stat_activity "
-                "where application_name = 'cell-1-relay' and datname = current_database()"
+                "where application_name like 'cell-1-relay %' and datname = current_database()"
             )
         await books.play(20)
         await plane.drained()
@@ -304,6 +308,7 @@ async def test_a_lost_database_session_is_replaced(plane: Plane, cell_database: 
     assert len({decode_envelope(record.value).event_id for record in records}) == await plane.number(
         "select sum(entry_seq + order_event_seq) from brokerage.users"
     )
+    assert await stored(plane.connection) == await recounted(plane.connection)
 
 
 async def test_an_outbox_row_without_its_event_stops_publication_aloud(

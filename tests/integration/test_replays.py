@@ -55,8 +55,8 @@ async def customer(cell_database: TestDatabase, tmp_path: Path) -> AsyncIterator
     )
     user_id = uuid.uuid4()
     with psycopg.connect(cell_database.service_dsn, autocommit=True) as connection:
-        connection.execute("select brokerage.set_reference_prices_v1(array['AAPL'], array[100000000], now())")
-        opening = "select brokerage.open_account_v1(%s, 1, 'professional', 'a@example.com', null, 'x')"
+        connection.execute("select set_reference_prices_v1(array['AAPL'], array[100000000], now())")
+        opening = "select open_account_v1(%s, 1, 'professional', 'a@example.com', null, 'x')"
         connection.execute(opening, [user_id])
     signer = RouteTokenSigner(load_key_ring(tmp_path / ROUTE_FILE))
     token = signer.sign(user_id=user_id, cell_id="cell-1", epoch=1, expires_at_s=int(time.time()) + 200)
@@ -145,7 +145,7 @@ def test_a_server_of_the_release_before_and_one_of_this_know_each_others_keys(ce
     with psycopg.connect(cell_database.service_dsn, autocommit=True) as connection:
 
         def same(stored: bytes, asked: bytes) -> bool:
-            row = connection.execute("select brokerage.same_request_v1(%b, %b)", [stored, asked]).fetchone()
+            row = connection.execute("select same_request_v1(%b, %b)", [stored, asked]).fetchone()
             assert row is not None
             return bool(row[0])
 

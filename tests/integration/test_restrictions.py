@@ -6,19 +6,19 @@ from typing import Any
 
 import psycopg
 
-from infra.runtime.migrator import read_sql
+from infra.runtime.sql_files import read_sql
 from tests.support.bare_cell import Cell
 
-LIFT = "select outcome, figures from brokerage.lift_restriction_v1(%s, 'maria', 'paid')"
+LIFT = "select outcome, figures from lift_restriction_v1(%s, 'maria', 'paid')"
 
 
 def test_a_late_fill_after_the_money_was_spent_again_restricts_and_posts(cell: Cell) -> None:
     """Cancelled, spent again, then the venue reports the fill after all: reality posts, the account is restricted."""
     user_id = cell.user(cash=100_000_000)
     order_id = cell.place([user_id])[0][1]
-    cell.call("select 1 from brokerage.claim_instructions_v1(64)")
-    accept = "select inbox_id from brokerage.accept_reports_v1('v', %s, %s::bigint[], %s::uuid[], %s::jsonb[], now())"
-    apply = "select outcome from brokerage.apply_reports_v1(%s::bigint[], '2026-11-23')"
+    cell.call("select 1 from claim_instructions_v1(64)")
+    accept = "select inbox_id from accept_reports_v1('v', %s, %s::bigint[], %s::uuid[], %s::jsonb[], now())"
+    apply = "select outcome from apply_reports_v1(%s::bigint[], '2026-11-23')"
     session = user_id.hex
 
     def tell(seq: int, body: str) -> list[Any]:

@@ -28,7 +28,7 @@ from tests.support.moved_metrics import assert_moved
 
 pytestmark = pytest.mark.anyio
 
-RETRY = "select inbox_id, order_id from brokerage.retry_report_v1(%s, 'maria', 'mended', now())"
+RETRY = "select inbox_id, order_id from retry_report_v1(%s, 'maria', 'mended', now())"
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from infra.runtime.migrator import read_sql
+from infra.runtime.sql_files import read_sql
 from tests.support.databases import TestDatabase
 from tests.support.risk_desk import DOLLAR, RiskDesk
 from tests.support.stopped_clock import stop_clock
@@ -80,12 +80,12 @@ def test_the_edges_that_a_refusal_names_are_the_edges(desk: RiskDesk, reference:
         "select ceil(%s::numeric * 9 / 10)::bigint, div(%s::numeric * 11, 10)::bigint", reference, reference
     )
     px = max(1, (low if edge == "lowest" else high) + away)
-    [(refused,)] = desk.call("select brokerage.is_out_of_band_v1(%s, %s, 1000, null, null)", px, reference)
+    [(refused,)] = desk.call("select is_out_of_band_v1(%s, %s, 1000, null, null)", px, reference)
     assert refused == (abs(Fraction(px, reference) - 1) > Fraction(1, 10)) == (not low <= px <= high)
 
 
 def test_without_a_reference_there_is_no_band_and_an_old_one_still_is_one(desk: RiskDesk) -> None:
-    desk.call("select brokerage.set_reference_prices_v1(array['OLD'], array[100000000], now() - interval '400 days')")
+    desk.call("select set_reference_prices_v1(array['OLD'], array[100000000], now() - interval '400 days')")
     assert desk.outcome(px=110 * DOLLAR, symbol="OLD") == "accepted"
     assert desk.outcome(px=111 * DOLLAR, symbol="OLD") == "PRICE_OUT_OF_BAND"
 
@@ -100,7 +100,7 @@ def test_a_symbol_nobody_priced_yet_takes_any_limit(desk: RiskDesk, cell_databas
 
 
 def test_what_the_venue_admits_is_not_refused(desk: RiskDesk) -> None:
-    bands = "select brokerage.set_price_bands_v1(%s, %s::bigint[], %s::bigint[])"
+    bands = "select set_price_bands_v1(%s, %s::bigint[], %s::bigint[])"
     desk.call(bands, ["AAPL", "NOBODY"], [5 * DOLLAR, 1], [105 * DOLLAR, 2])
     assert [desk.outcome(px=px) for px in (5 * DOLLAR, 110 * DOLLAR)] == ["accepted", "accepted"]
     for px in (5 * DOLLAR - 1, 110 * DOLLAR + 1):
@@ -204,7 +204,7 @@ def test_a_professional_has_no_limits_but_the_band(desk: RiskDesk) -> None:
         "select recent_order_ats, recent_order_values from brokerage.users where user_id = %s", desk.user
     )
     assert (ats, values) == ([], []), "nothing is kept that nobody asks for"
-    desk.call("select brokerage.set_profile_v1(%s, 'retail', 'o', 'r')", desk.user)
+    desk.call("select set_profile_v1(%s, 'retail', 'o', 'r')", desk.user)
     assert desk.outcome(1) == "POSITION_LIMIT"
     assert desk.outcome(DOLLAR, symbol="MSFT") == "UNKNOWN_SYMBOL"
 
@@ -363,14 +363,14 @@ def test_any_rhythm_of_orders_meets_exactly_the_windows(desk: RiskDesk, steps: l
             accepted.append((at, worth))
 
 
-def test_a_batch_judges_each_by_his_own_profile(desk: RiskDesk) -> None:
+def test_a_batch_judges_each_by_their_own_profile(desk: RiskDesk) -> None:
     users: list[tuple[uuid.UUID, str]] = []
     for number in range(8):
         desk.open("retail" if number % 2 else "professional")
         users.append((desk.user, "POSITION_LIMIT" if number % 2 else "accepted"))
     n = len(users)
     rows = desk.call(
-        "select outcome from brokerage.place_orders_v1(%s, %s, %s, %s::text[], %s, %s, %s, %s, %s::bigint[], "
+        "select outcome from place_orders_v1(%s, %s, %s, %s::text[], %s, %s, %s, %s, %s::bigint[], "
         "%s::bigint[], now(), interval '1 hour') order by ordinal",
         [user for user, _ in users], [f"k{i}" for i in range(n)], [b"f"] * n, [None] * n,
         ["AAPL"] * n, ["buy"] * n, ["limit"] * n, ["day"] * n, [6_000 * DOLLAR] * n, [100 * DOLLAR] * n,

@@ -114,7 +114,7 @@ async def test_what_broke_late_is_sent_again_with_what_is_left(router: RouterUnd
     assert given_ms(cell.seen[1]) <= given_ms(cell.seen[0]) - WAIT_S * 1000
 
 
-async def test_who_has_no_time_left_when_it_is_his_turn_is_not_sent(tmp_path: Path) -> None:
+async def test_who_has_no_time_left_when_it_is_their_turn_is_not_sent(tmp_path: Path) -> None:
     """Not an unknown outcome: the cell has never heard of it."""
     limits = UpstreamSettings(deadline_s=0.6, in_flight_max=1, queue_wait_s=30.0)
     async with running_router(tmp_path, upstream=limits) as router:

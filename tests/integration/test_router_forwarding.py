@@ -347,7 +347,7 @@ async def test_requests_in_flight_finish_when_the_router_ends(tmp_path: Path) ->
 
 async def test_many_clients_at_once(tmp_path: Path) -> None:
     """Clients, router and cells are one process here: on a busy machine each of them may wait long for the others."""
-    patient = UpstreamSettings(deadline_s=60.0, queue_wait_s=60.0, connect_timeout_s=60.0)
+    patient = UpstreamSettings(deadline_s=60.0, queue_wait_s=60.0, share_wait_s=60.0, connect_timeout_s=60.0)
     async with running_router(tmp_path, upstream=patient) as router:
         tokens = [router.token(cell) for cell in ("cell-1", "cell-2") for _ in range(5)]
         answers = await asyncio.gather(

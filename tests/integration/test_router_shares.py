@@ -141,9 +141,12 @@ async def scene_of(tmp_path: Path, **settings: str) -> AsyncIterator[Scene]:
                 writer.transport.abort()
 
 
+PATIENT = {"ROUTER_UPSTREAM__QUEUE_WAIT_S": "8", "ROUTER_UPSTREAM__SHARE_WAIT_S": "8"}
+
+
 @pytest.fixture
 async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
-    async with scene_of(tmp_path, ROUTER_UPSTREAM__USER_QUEUE_MAX="2", ROUTER_UPSTREAM__QUEUE_WAIT_S="5") as scene:
+    async with scene_of(tmp_path, ROUTER_UPSTREAM__USER_QUEUE_MAX="2", ROUTER_UPSTREAM__SHARE_WAIT_S="5") as scene:
         yield scene
 
 
@@ -175,7 +178,7 @@ async def test_slow_readers_of_large_answers_hold_no_place_and_at_most_a_share(s
     assert await scene.figure("router_requests_over_share_total") >= PERMITS - 2  # two may wait in line
 
 
-async def test_a_slow_reader_gets_his_answer_whole_in_the_end(scene: Scene) -> None:
+async def test_a_slow_reader_gets_its_answer_whole_in_the_end(scene: Scene) -> None:
     (reader,) = await scene.read_slowly(scene.new_token(), 1, "/v1/large")
     await scene.await_figure("router_slow_answers", 1)
     async with asyncio.timeout(20):
@@ -185,7 +188,7 @@ async def test_a_slow_reader_gets_his_answer_whole_in_the_end(scene: Scene) -> N
 
 
 @pytest.mark.parametrize(("method", "other"), [("POST", "GET"), ("GET", "POST")])
-async def test_a_flood_of_one_customer_is_bounded_and_his_reads_and_writes_do_not_wait_for_each_other(
+async def test_a_flood_of_one_customer_is_bounded_and_their_reads_and_writes_do_not_wait_for_each_other(
     scene: Scene, method: str, other: str
 ) -> None:
     token = scene.new_token()
@@ -205,7 +208,7 @@ async def test_a_flood_of_one_customer_is_bounded_and_his_reads_and_writes_do_no
 
 async def test_waiters_of_a_full_cell_are_served_round_robin(tmp_path: Path) -> None:
     """Three who do their utmost fill the cell, two more come last with one request each: they are not last."""
-    async with scene_of(tmp_path, ROUTER_UPSTREAM__USER_QUEUE_MAX="50", ROUTER_UPSTREAM__QUEUE_WAIT_S="8") as scene:
+    async with scene_of(tmp_path, ROUTER_UPSTREAM__USER_QUEUE_MAX="50", **PATIENT) as scene:
         greedy, modest = [scene.new_token() for _ in range(3)], [scene.new_token() for _ in range(2)]
         flood = [task for token in greedy for task in scene.begin("POST", "/v1/hang", token, 10)]
         await scene.await_figure("router_requests_queued", 30 - PERMITS)

@@ -30,7 +30,7 @@ from tests.support.stub_cell import answer
 pytestmark = pytest.mark.anyio
 
 
-class World:
+class Scene:
     def __init__(self, router: RouterUnderTest, database: TestDatabase) -> None:
         self.router = router
         self.database = database
@@ -50,7 +50,7 @@ class World:
 
 
 @pytest.fixture
-async def world(tmp_path: Path, control_database: TestDatabase) -> AsyncIterator[World]:
+async def scene(tmp_path: Path, control_database: TestDatabase) -> AsyncIterator[Scene]:
     async with running_router(tmp_path, control_dsn=control_database.service_dsn) as router:
         async with open_store(control_database.owner_dsn) as store:
             await store.create_lineage()
@@ -60,54 +60,54 @@ async def world(tmp_path: Path, control_database: TestDatabase) -> AsyncIterator
         # The map file of another lineage served so far; a restart would take the control database's.
         router.router.watcher.watch.shard_map = None
         router.router.watcher._offer(shard_map, "control")
-        yield World(router, control_database)
+        yield Scene(router, control_database)
 
 
-async def test_a_new_customer_gets_tokens_that_work_at_once(world: World) -> None:
-    got = await world.sign_up("ann@example.com", "key-1")
+async def test_a_new_customer_gets_tokens_that_work_at_once(scene: Scene) -> None:
+    got = await scene.sign_up("ann@example.com", "key-1")
     assert got.status == 201
     body = got.json()
     assert body["expires_in"] == 900
     cell_id = got.headers["x-cell"]
-    account = await world.router.ask("GET", "/v1/account", token=body["access_token"])
+    account = await scene.router.ask("GET", "/v1/account", token=body["access_token"])
     assert account.json() == {"user_id": body["user_id"]}
-    assert uuid.UUID(body["user_id"]) in world.cells[cell_id].passwords
-    assert await world.rows("select state, cell_id from control.email_claims") == [("active", cell_id)]
-    stored = await world.rows("select encode(email_hash, 'escape'), idempotency_key from control.email_claims")
+    assert uuid.UUID(body["user_id"]) in scene.cells[cell_id].passwords
+    assert await scene.rows("select state, cell_id from control.email_claims") == [("active", cell_id)]
+    stored = await scene.rows("select encode(email_hash, 'escape'), idempotency_key from control.email_claims")
     assert "ann" not in str(stored)
 
 
-async def test_the_same_key_and_body_is_a_replay_and_another_body_is_refused(world: World) -> None:
-    first = (await world.sign_up("ann@example.com", "key-1")).json()
-    again = await world.sign_up(" Ann@Example.COM ", "key-1")
+async def test_the_same_key_and_body_is_a_replay_and_another_body_is_refused(scene: Scene) -> None:
+    first = (await scene.sign_up("ann@example.com", "key-1")).json()
+    again = await scene.sign_up(" Ann@Example.COM ", "key-1")
     assert (again.status, again.headers["idempotency-replayed"]) == (201, "true")
     assert again.json()["user_id"] == first["user_id"]
     assert again.json()["refresh_token"] != first["refresh_token"]
     for other in (
-        await world.sign_up("ann@example.com", "key-1", password="wrong horse"),
-        await world.sign_up("ann@example.com", "key-1", name="Ann"),
+        await scene.sign_up("ann@example.com", "key-1", password="wrong horse"),
+        await scene.sign_up("ann@example.com", "key-1", name="Ann"),
     ):
         assert (other.status, other.code) == (422, "IDEMPOTENCY_KEY_REUSED")
-    taken = await world.sign_up("ANN@example.com", "key-2")
+    taken = await scene.sign_up("ANN@example.com", "key-2")
     assert (taken.status, taken.code, taken.json()["field"]) == (409, "EMAIL_TAKEN", "email")
 
 
-async def test_a_key_is_its_persons_and_two_strangers_may_use_the_same(world: World) -> None:
-    answers = await asyncio.gather(*(world.sign_up(f"{name}@example.com", "me-1") for name in ("ann", "bob", "eve")))
+async def test_a_key_is_its_persons_and_two_strangers_may_use_the_same(scene: Scene) -> None:
+    answers = await asyncio.gather(*(scene.sign_up(f"{name}@example.com", "me-1") for name in ("ann", "bob", "eve")))
     assert [(said.status, said.headers.get("idempotency-replayed")) for said in answers] == [(201, None)] * 3
     assert len({said.json()["user_id"] for said in answers}) == 3
 
 
-async def test_a_key_stands_for_its_sign_up_for_seven_days(world: World) -> None:
-    await world.sign_up("ann@example.com", "key-1")
+async def test_a_key_stands_for_its_sign_up_for_seven_days(scene: Scene) -> None:
+    await scene.sign_up("ann@example.com", "key-1")
     for age, status in (("6 days 23 hours", 201), ("7 days", 409)):
-        await world.rows(f"update control.email_claims set activated_at = clock_timestamp() - interval '{age}'")
-        assert (await world.sign_up("ann@example.com", "key-1")).status == status
+        await scene.rows(f"update control.email_claims set activated_at = clock_timestamp() - interval '{age}'")
+        assert (await scene.sign_up("ann@example.com", "key-1")).status == status
 
 
-async def test_two_passwords_at_once_are_never_both_taken(world: World) -> None:
+async def test_two_passwords_at_once_are_never_both_taken(scene: Scene) -> None:
     """Both reach the cell: the second comes while the first's account is being made."""
-    cells, arrived, first_in = world.cells.values(), 0, asyncio.Event()
+    cells, arrived, first_in = scene.cells.values(), 0, asyncio.Event()
     for cell in cells:
 
         async def behave(request: Any, writer: asyncio.StreamWriter, cell: AccountCell = cell) -> None:
@@ -121,14 +121,14 @@ async def test_two_passwords_at_once_are_never_both_taken(world: World) -> None:
 
         cell.cell.behave = behave
     answers = await asyncio.gather(
-        *(world.sign_up("ann@example.com", "key-1", password=f"password {n}") for n in range(2))
+        *(scene.sign_up("ann@example.com", "key-1", password=f"password {n}") for n in range(2))
     )
     assert arrived == 2
     taken, refused = sorted(answers, key=lambda said: said.status)
     assert (taken.status, refused.status, refused.code) == (201, 422, "IDEMPOTENCY_KEY_REUSED")
 
 
-async def test_two_spellings_of_an_email_are_one_account(world: World) -> None:
+async def test_two_spellings_of_an_email_are_one_account(scene: Scene) -> None:
     for n, (spelled, again) in enumerate(
         [
             ("Ann@Example.com", " aNN@example.COM "),
@@ -139,31 +139,31 @@ async def test_two_spellings_of_an_email_are_one_account(world: World) -> None:
             ("STRASSE@example.com", "stra\u00dfe@example.com"),
         ]
     ):
-        user_id = (await world.sign_up(spelled, f"key-{n}")).json()["user_id"]
-        assert (await world.sign_up(again, "another-key")).code == "EMAIL_TAKEN"
-        login = await world.tokens(grant_type="password", email=again, password="correct horse")
-        account = await world.router.ask("GET", "/v1/account", token=login.json()["access_token"])
+        user_id = (await scene.sign_up(spelled, f"key-{n}")).json()["user_id"]
+        assert (await scene.sign_up(again, "another-key")).code == "EMAIL_TAKEN"
+        login = await scene.tokens(grant_type="password", email=again, password="correct horse")
+        account = await scene.router.ask("GET", "/v1/account", token=login.json()["access_token"])
         assert account.json()["user_id"] == user_id
 
 
-async def test_characters_that_nobody_sees_make_no_account(world: World) -> None:
+async def test_characters_that_nobody_sees_make_no_account(scene: Scene) -> None:
     for seen in ("\u200b", "\u202e", "\x7f", "\x00", "\ufe0f"):
         for email in (f"a{seen}nn@example.com", f"ann@example.com{seen}", f"{seen}ann@example.com"):
-            got = await world.sign_up(email, "key-1")
+            got = await scene.sign_up(email, "key-1")
             assert (got.status, got.json()["field"]) == (422, "email")
-        got = await world.sign_up("ann@example.com", "key-1", password=f"correct{seen}horse")
+        got = await scene.sign_up("ann@example.com", "key-1", password=f"correct{seen}horse")
         assert (got.status, got.json()["field"]) == (422, "password")
-    assert await world.rows("select 1 from control.email_claims") == []
+    assert await scene.rows("select 1 from control.email_claims") == []
 
 
-async def test_a_password_is_counted_in_characters_of_its_normal_form(world: World) -> None:
-    assert (await world.sign_up("ann@example.com", "k", password="e\u0301" * 7)).status == 422
-    assert (await world.sign_up("ann@example.com", "k", password="e\u0301" * 8)).status == 201
-    assert (await world.sign_up("bob@example.com", "k", password="\u00e9" * 1_024)).status == 201
-    assert (await world.sign_up("dan@example.com", "k", password="e\u0301" * 1_024)).status == 201
-    hidden = await world.sign_up("eve@example.com", "k", name="Eve\u202e")
+async def test_a_password_is_counted_in_characters_of_its_normal_form(scene: Scene) -> None:
+    assert (await scene.sign_up("ann@example.com", "k", password="e\u0301" * 7)).status == 422
+    assert (await scene.sign_up("ann@example.com", "k", password="e\u0301" * 8)).status == 201
+    assert (await scene.sign_up("bob@example.com", "k", password="\u00e9" * 1_024)).status == 201
+    assert (await scene.sign_up("dan@example.com", "k", password="e\u0301" * 1_024)).status == 201
+    hidden = await scene.sign_up("eve@example.com", "k", name="Eve\u202e")
     assert (hidden.status, hidden.json()["field"]) == (422, "name")
-    too_long = await world.sign_up("eve@example.com", "k", password="\u00e9" * 1_025)
+    too_long = await scene.sign_up("eve@example.com", "k", password="\u00e9" * 1_025)
     assert too_long.status in (400, 422)
 
 
@@ -180,42 +180,42 @@ async def test_a_password_is_counted_in_characters_of_its_normal_form(world: Wor
     ],
 )
 async def test_accounts_made_under_the_earlier_form_are_found(
-    world: World, claimed_as: str, spelled: str, others: list[str]
+    scene: Scene, claimed_as: str, spelled: str, others: list[str]
 ) -> None:
-    await world.sign_up("ann@example.com", "key-1")
-    pepper = load_key_ring(world.router.keys / EMAIL_PEPPER_FILE).active_key
+    await scene.sign_up("ann@example.com", "key-1")
+    pepper = load_key_ring(scene.router.keys / EMAIL_PEPPER_FILE).active_key
     then = hmac.digest(pepper, claimed_as.encode(), "sha256")
     mark = hmac.digest(then, b"POST /v1/users\nnull", "sha256")
-    await world.rows(f"update control.email_claims set email_hash = '\\x{then.hex()}', fingerprint = '\\x{mark.hex()}'")
+    await scene.rows(f"update control.email_claims set email_hash = '\\x{then.hex()}', fingerprint = '\\x{mark.hex()}'")
     for email in (spelled, *others):
-        login = await world.tokens(grant_type="password", email=email, password="correct horse")
+        login = await scene.tokens(grant_type="password", email=email, password="correct horse")
         assert login.status == 200, email
     for email in others:
-        assert (await world.sign_up(email, "key-2")).code == "EMAIL_TAKEN", email
-        replay = await world.sign_up(email, "key-1")
+        assert (await scene.sign_up(email, "key-2")).code == "EMAIL_TAKEN", email
+        replay = await scene.sign_up(email, "key-1")
         assert (replay.status, replay.headers.get("idempotency-replayed")) == (201, "true")
 
 
-async def test_two_accounts_that_one_email_has_from_before_each_find_their_own(world: World) -> None:
-    pepper = load_key_ring(world.router.keys / EMAIL_PEPPER_FILE).active_key
+async def test_two_accounts_that_one_email_has_from_before_each_find_their_own(scene: Scene) -> None:
+    pepper = load_key_ring(scene.router.keys / EMAIL_PEPPER_FILE).active_key
     users = {}
     for n, form in enumerate(["j\u030co@example.com", "\u01f0o@example.com"]):
-        users[form] = (await world.sign_up(f"user{n}@example.com", "key")).json()["user_id"]
+        users[form] = (await scene.sign_up(f"user{n}@example.com", "key")).json()["user_id"]
         then = hmac.digest(pepper, form.encode(), "sha256").hex()
-        await world.rows(f"update control.email_claims set email_hash = '\\x{then}' where user_id = '{users[form]}'")
+        await scene.rows(f"update control.email_claims set email_hash = '\\x{then}' where user_id = '{users[form]}'")
     for spelled, form in (
         ("J\u030co@example.com", "j\u030co@example.com"),
         ("\u01f0o@example.com", "\u01f0o@example.com"),
     ):
-        login = (await world.tokens(grant_type="password", email=spelled, password="correct horse")).json()
-        account = await world.router.ask("GET", "/v1/account", token=login["access_token"])
+        login = (await scene.tokens(grant_type="password", email=spelled, password="correct horse")).json()
+        account = await scene.router.ask("GET", "/v1/account", token=login["access_token"])
         assert account.json()["user_id"] == users[form]
 
 
-async def test_an_unknown_email_goes_the_same_way_as_a_known_one(world: World) -> None:
-    await world.sign_up("ann@example.com", "key-1")
+async def test_an_unknown_email_goes_the_same_way_as_a_known_one(scene: Scene) -> None:
+    await scene.sign_up("ann@example.com", "key-1")
     said, went = [], []
-    for cell in world.cells.values():
+    for cell in scene.cells.values():
 
         async def behave(request: Any, writer: asyncio.StreamWriter, cell: AccountCell = cell) -> None:
             went.append((cell.cell.cell_id, request.target, sorted(json.loads(request.body))))
@@ -224,7 +224,7 @@ async def test_an_unknown_email_goes_the_same_way_as_a_known_one(world: World) -
         cell.cell.behave = behave
     for email in ("ann@example.com", *(f"nobody{n}@example.com" for n in range(12))):
         for _ in range(2):
-            got = await world.tokens(grant_type="password", email=email, password="wrong horse")
+            got = await scene.tokens(grant_type="password", email=email, password="wrong horse")
             document = got.json()
             document.pop("request_id")
             headers = {name for name in got.headers}
@@ -238,134 +238,134 @@ async def test_an_unknown_email_goes_the_same_way_as_a_known_one(world: World) -
     assert went[2::2] == went[3::2]  # and each is always asked about in the same cell
 
 
-async def test_a_cell_that_makes_guesses_wait_is_passed_on_with_the_time(world: World) -> None:
-    for cell in world.cells.values():
+async def test_a_cell_that_makes_guesses_wait_is_passed_on_with_the_time(scene: Scene) -> None:
+    for cell in scene.cells.values():
 
-        async def put_off(_: Any, writer: asyncio.StreamWriter) -> None:
+        async def come_again(_: Any, writer: asyncio.StreamWriter) -> None:
             body = b'{"code":"RATE_LIMITED","detail":"too many logins","status":429}'
             writer.write(
                 b"HTTP/1.1 429 Too Many Requests\r\nretry-after: 37\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
             )
 
-        cell.cell.behave = put_off
-    got = await world.tokens(grant_type="password", email="ann@example.com", password="correct horse")
+        cell.cell.behave = come_again
+    got = await scene.tokens(grant_type="password", email="ann@example.com", password="correct horse")
     assert (got.status, got.code, got.headers["retry-after"]) == (429, "RATE_LIMITED", "37")
 
 
-async def test_bad_sign_ups_claim_nothing(world: World) -> None:
-    no_key = await world.router.ask("POST", "/v1/users", body=b'{"email":"a@b.c","password":"12345678"}')
+async def test_bad_sign_ups_claim_nothing(scene: Scene) -> None:
+    no_key = await scene.router.ask("POST", "/v1/users", body=b'{"email":"a@b.c","password":"12345678"}')
     assert (no_key.status, no_key.code) == (400, "MISSING_IDEMPOTENCY_KEY")
-    assert (await world.sign_up("not an email", "k")).code == "INVALID_FIELD"
-    assert (await world.sign_up("a@b.c", "k", password="short")).status == 422
-    assert (await world.sign_up("a@b.c", "k\u00e9" * 3)).status == 400
+    assert (await scene.sign_up("not an email", "k")).code == "INVALID_FIELD"
+    assert (await scene.sign_up("a@b.c", "k", password="short")).status == 422
+    assert (await scene.sign_up("a@b.c", "k\u00e9" * 3)).status == 400
     for body in (b"{", b"", b'{"email":"a@b.c"}'):
-        assert (await world.router.ask("POST", "/v1/users", key="k", body=body)).status == 400
-    typed = await world.router.ask("POST", "/v1/users", key="k", body=b"x", headers={"Content-Type": "text/plain"})
+        assert (await scene.router.ask("POST", "/v1/users", key="k", body=body)).status == 400
+    typed = await scene.router.ask("POST", "/v1/users", key="k", body=b"x", headers={"Content-Type": "text/plain"})
     assert typed.status in (400, 415)
-    assert await world.rows("select 1 from control.email_claims") == []
+    assert await scene.rows("select 1 from control.email_claims") == []
 
 
-async def test_racing_for_one_email_one_customer_wins(world: World) -> None:
-    answers = await asyncio.gather(*(world.sign_up("ann@example.com", f"key-{i}") for i in range(12)))
+async def test_racing_for_one_email_one_customer_wins(scene: Scene) -> None:
+    answers = await asyncio.gather(*(scene.sign_up("ann@example.com", f"key-{i}") for i in range(12)))
     assert Counter(a.status for a in answers) == {201: 1, 409: 11}
-    assert sum(len(cell.passwords) for cell in world.cells.values()) == 1
+    assert sum(len(cell.passwords) for cell in scene.cells.values()) == 1
 
 
-async def test_the_same_sign_up_sent_many_times_at_once_makes_one_customer(world: World) -> None:
-    answers = await asyncio.gather(*(world.sign_up("ann@example.com", "key-1") for _ in range(12)))
+async def test_the_same_sign_up_sent_many_times_at_once_makes_one_customer(scene: Scene) -> None:
+    answers = await asyncio.gather(*(scene.sign_up("ann@example.com", "key-1") for _ in range(12)))
     assert {a.status for a in answers} == {201}
     assert len({a.json()["user_id"] for a in answers}) == 1
-    assert sum(len(cell.passwords) for cell in world.cells.values()) == 1
+    assert sum(len(cell.passwords) for cell in scene.cells.values()) == 1
 
 
-async def test_new_customers_are_spread_over_open_cells(world: World) -> None:
+async def test_new_customers_are_spread_over_open_cells(scene: Scene) -> None:
     for i in range(20):
-        assert (await world.sign_up(f"user{i}@example.com", f"key-{i}")).status == 201
-    assert [len(cell.passwords) for cell in world.cells.values()] == [10, 10]
-    await world.router.cells["cell-1"].die()
+        assert (await scene.sign_up(f"user{i}@example.com", f"key-{i}")).status == 201
+    assert [len(cell.passwords) for cell in scene.cells.values()] == [10, 10]
+    await scene.router.cells["cell-1"].die()
     for i in range(20, 30):
-        await world.sign_up(f"user{i}@example.com", f"key-{i}")
-    late = [await world.sign_up(f"late{i}@example.com", f"late-{i}") for i in range(3)]
+        await scene.sign_up(f"user{i}@example.com", f"key-{i}")
+    late = [await scene.sign_up(f"late{i}@example.com", f"late-{i}") for i in range(3)]
     assert {a.status for a in late} == {201}  # by now the breaker knows which cell is dead
 
 
 @pytest.mark.parametrize("point", ["sign_up.after_claim", "sign_up.after_create"])
-async def test_a_crash_between_claim_and_confirmation_is_healed_by_the_retry(world: World, point: str) -> None:
-    sign_ups = world.router.router.sign_ups
+async def test_a_crash_between_claim_and_confirmation_is_healed_by_the_retry(scene: Scene, point: str) -> None:
+    sign_ups = scene.router.router.sign_ups
     sign_ups._faults = FaultPoints({"FAULT_POINTS": f"{point}=fail"})
     with pytest.raises(FaultInjected):
         await sign_ups.sign_up(NewUser("ann@example.com", "correct horse"), "key-1", "r")
-    assert await world.rows("select state from control.email_claims") == [("pending",)]
+    assert await scene.rows("select state from control.email_claims") == [("pending",)]
     sign_ups._faults = FaultPoints({})
-    taken = await world.sign_up("ann@example.com", "key-2")
+    taken = await scene.sign_up("ann@example.com", "key-2")
     assert taken.code == "EMAIL_TAKEN"
-    thief = await world.sign_up("ann@example.com", "key-1", password="wrong horse")
-    healed = await world.sign_up("ann@example.com", "key-1")
+    thief = await scene.sign_up("ann@example.com", "key-1", password="wrong horse")
+    healed = await scene.sign_up("ann@example.com", "key-1")
     if point == "sign_up.after_create":
         assert (thief.status, thief.code) == (422, "IDEMPOTENCY_KEY_REUSED")
         assert healed.status == 201
-    assert sum(len(cell.passwords) for cell in world.cells.values()) == 1
-    assert await world.rows("select state from control.email_claims") == [("active",)]
+    assert sum(len(cell.passwords) for cell in scene.cells.values()) == 1
+    assert await scene.rows("select state from control.email_claims") == [("active",)]
 
 
 @pytest.mark.parametrize("point", ["sign_up.after_claim", "sign_up.after_create"])
-async def test_the_sweep_finishes_or_frees_what_a_crash_left(world: World, point: str) -> None:
-    router = world.router.router
+async def test_the_sweep_finishes_or_frees_what_a_crash_left(scene: Scene, point: str) -> None:
+    router = scene.router.router
     router.sign_ups._faults = FaultPoints({"FAULT_POINTS": f"{point}=fail"})
     with pytest.raises(FaultInjected):
         await router.sign_ups.sign_up(NewUser("ann@example.com", "correct horse"), "key-1", "r")
     router.sign_ups._faults = FaultPoints({})
     await router.sweep.sweep_once()
-    assert await world.rows("select state from control.email_claims") == [("pending",)]  # too young to be judged
-    await world.rows("update control.email_claims set claimed_at = claimed_at - interval '11 minutes'")
+    assert await scene.rows("select state from control.email_claims") == [("pending",)]  # too young to be judged
+    await scene.rows("update control.email_claims set claimed_at = claimed_at - interval '11 minutes'")
     await router.sweep.sweep_once()
     if point == "sign_up.after_create":
-        assert await world.rows("select state from control.email_claims") == [("active",)]
-        assert (await world.sign_up("ann@example.com", "key-2")).code == "EMAIL_TAKEN"
+        assert await scene.rows("select state from control.email_claims") == [("active",)]
+        assert (await scene.sign_up("ann@example.com", "key-2")).code == "EMAIL_TAKEN"
         assert_moved(router.metrics.render(), "router_claims_finished_total")
     else:
-        assert await world.rows("select state from control.email_claims") == []
-        assert (await world.sign_up("ann@example.com", "key-2")).status == 201
+        assert await scene.rows("select state from control.email_claims") == []
+        assert (await scene.sign_up("ann@example.com", "key-2")).status == 201
         assert_moved(router.metrics.render(), "router_claims_freed_total")
 
 
-async def test_the_sweep_leaves_claims_alone_while_their_cell_does_not_answer(world: World) -> None:
-    router = world.router.router
+async def test_the_sweep_leaves_claims_alone_while_their_cell_does_not_answer(scene: Scene) -> None:
+    router = scene.router.router
     router.sign_ups._faults = FaultPoints({"FAULT_POINTS": "sign_up.after_create=fail"})
     with pytest.raises(FaultInjected):
         await router.sign_ups.sign_up(NewUser("ann@example.com", "correct horse"), "key-1", "r")
-    await world.rows("update control.email_claims set claimed_at = claimed_at - interval '11 minutes'")
-    for cell in world.router.cells.values():
+    await scene.rows("update control.email_claims set claimed_at = claimed_at - interval '11 minutes'")
+    for cell in scene.router.cells.values():
         await cell.die()
     await router.sweep.sweep_once()
-    assert await world.rows("select state from control.email_claims") == [("pending",)]
+    assert await scene.rows("select state from control.email_claims") == [("pending",)]
 
 
-async def test_login_and_refresh(world: World) -> None:
-    first = (await world.sign_up("ann@example.com", "key-1")).json()
-    login = await world.tokens(grant_type="password", email="Ann@example.com", password="correct horse")
+async def test_login_and_refresh(scene: Scene) -> None:
+    first = (await scene.sign_up("ann@example.com", "key-1")).json()
+    login = await scene.tokens(grant_type="password", email="Ann@example.com", password="correct horse")
     assert login.status == 200
     assert set(login.json()) == {"access_token", "expires_in", "refresh_token"}
-    assert (await world.router.ask("GET", "/v1/account", token=login.json()["access_token"])).status == 200
-    refreshed = await world.tokens(grant_type="refresh_token", refresh_token=login.json()["refresh_token"])
+    assert (await scene.router.ask("GET", "/v1/account", token=login.json()["access_token"])).status == 200
+    refreshed = await scene.tokens(grant_type="refresh_token", refresh_token=login.json()["refresh_token"])
     assert refreshed.status == 200
     for wrong in (
-        await world.tokens(grant_type="password", email="ann@example.com", password="wrong horse"),
-        await world.tokens(grant_type="password", email="nobody@example.com", password="correct horse"),
-        await world.tokens(grant_type="refresh_token", refresh_token=first["refresh_token"]),
-        await world.tokens(grant_type="refresh_token", refresh_token="x"),
-        await world.tokens(grant_type="refresh_token", refresh_token=f"{uuid.uuid4().hex}.{'0' * 32}.x"),
+        await scene.tokens(grant_type="password", email="ann@example.com", password="wrong horse"),
+        await scene.tokens(grant_type="password", email="nobody@example.com", password="correct horse"),
+        await scene.tokens(grant_type="refresh_token", refresh_token=first["refresh_token"]),
+        await scene.tokens(grant_type="refresh_token", refresh_token="x"),
+        await scene.tokens(grant_type="refresh_token", refresh_token=f"{uuid.uuid4().hex}.{'0' * 32}.x"),
     ):
         assert (wrong.status, wrong.code) in ((401, "TOKEN_INVALID"), (503, "CELL_UNAVAILABLE"))
-    assert (await world.tokens(grant_type="magic")).status == 422
+    assert (await scene.tokens(grant_type="magic")).status == 422
     for malformed in (
-        await world.tokens(grant_type="password", email="ann@example.com"),
-        await world.tokens(grant_type="refresh_token"),
+        await scene.tokens(grant_type="password", email="ann@example.com"),
+        await scene.tokens(grant_type="refresh_token"),
     ):
         assert malformed.status == 400
 
 
-async def test_the_merged_document_describes_the_whole_api(world: World) -> None:
+async def test_the_merged_document_describes_the_whole_api(scene: Scene) -> None:
     theirs = {
         "openapi": "3.1.0",
         "paths": {"/v1/orders": {"post": {"responses": {}}}, "/internal/v1/accounts": {"post": {}}},
@@ -376,15 +376,15 @@ async def test_the_merged_document_describes_the_whole_api(world: World) -> None
         content = json.dumps(theirs).encode()
         writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(content), content))
 
-    for cell in world.router.cells.values():
+    for cell in scene.router.cells.values():
         cell.behave = document
-    merged = (await world.router.ask("GET", "/openapi.json")).json()
+    merged = (await scene.router.ask("GET", "/openapi.json")).json()
     assert set(merged["paths"]) == {"/v1/orders", "/v1/tokens", "/v1/users"}
     assert {"Order", "NewUserTokens", "Tokens"} <= set(merged["components"]["schemas"])
     for path in ("/v1/users", "/v1/tokens"):  # described as it is checked: nothing unknown is taken
         body = merged["paths"][path]["post"]["requestBody"]["content"]["application/json"]["schema"]
         assert all(shape["additionalProperties"] is False for shape in body.get("oneOf", [body]))
-    assert (await world.router.ask("GET", "/docs")).status == 200
+    assert (await scene.router.ask("GET", "/docs")).status == 200
 
 
 async def test_without_the_control_database_known_users_trade_and_refresh(tmp_path: Path) -> None:

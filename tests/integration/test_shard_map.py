@@ -145,8 +145,8 @@ async def test_the_routers_role_may_read_the_map_and_claim_and_nothing_else(
             "insert into control.pins values (gen_random_uuid(), 'cell-1', 2)",
             "select email_hash from control.email_claims",
             "delete from control.email_claims",
-            "select control.set_pins_v1(2, '{}', '{}', 'x', 'x')",
-            "select control.advance_epoch_v1(2, 'x', 'x', '{}')",
+            "select set_pins_v1(2, '{}', '{}', 'x', 'x')",
+            "select advance_epoch_v1(2, 'x', 'x', '{}')",
             "create table control.mine ()",
         ):
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
@@ -156,7 +156,7 @@ async def test_the_routers_role_may_read_the_map_and_claim_and_nothing_else(
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             await connection.execute("select email_hash from control.email_claims")
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
-            await connection.execute("select control.create_lineage_v1(gen_random_uuid(), 'x', 'x')")
+            await connection.execute("select create_lineage_v1(gen_random_uuid(), 'x', 'x')")
 
 
 # ---- readers -----------------------------------------------------------------------------------------------------

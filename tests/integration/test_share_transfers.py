@@ -14,8 +14,8 @@ import pytest
 
 from cell.app import CellApp, create_app
 from cell.settings import CellSettings
-from infra.runtime.migrator import read_sql
 from infra.runtime.settings import PostgresSettings
+from infra.runtime.sql_files import read_sql
 from infra.security.keys import OPERATOR_FILE, ROUTE_FILE, generate_key_files, load_key_ring
 from infra.security.operator_token import sign_operator_token
 from infra.security.route_token import RouteTokenSigner
@@ -105,7 +105,7 @@ async def desk(cell_database: TestDatabase, tmp_path: Path) -> AsyncIterator[Des
         app.running(),
         await psycopg.AsyncConnection.connect(cell_database.superuser_dsn, autocommit=True) as root,
     ):
-        await root.execute("select brokerage.set_reference_prices_v1(array['AAPL'], array[100000000], now())")
+        await root.execute("select set_reference_prices_v1(array['AAPL'], array[100000000], now())")
         desk = Desk(app, tmp_path, root, uuid.uuid4())
         account = {"email": "a@example.com", "password": "correct horse"}
         assert (await desk.customer("POST", "/internal/v1/accounts", account))[0] == 201

@@ -149,7 +149,7 @@ class Stage:
         kind, stop_px, hours = ("stop_limit", PX + 10_000_000, "always") if name == "armed" else ("limit", None, "XNYS")
         [(outcome, order.order_id)] = await (
             await self.books.connection.execute(
-                "select outcome, resource_id from brokerage.place_orders_v1(%s, %s, %s, %s::text[], %s, %s, %s, %s, "
+                "select outcome, resource_id from place_orders_v1(%s, %s, %s, %s::text[], %s, %s, %s, %s, "
                 "%s::bigint[], %s::bigint[], %s, %s, false, %s::bigint[], %s)",
                 [
                     *([order.user_id], [uuid.uuid4().hex], [b"f"], [None], ["AAPL"], ["buy"], [kind]),

@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from infra.runtime.migrator import read_sql
+from infra.runtime.sql_files import read_sql
 from tests.support.databases import TestDatabase
 from tests.support.stopped_clock import SET_TIME, SentTime, stop_clock
 
@@ -17,7 +17,7 @@ NOON = datetime(2026, 11, 20, 17, 0, tzinfo=UTC)
 DOLLAR = 1_000_000
 PLACE = """
 select outcome, resource_id, figures
-  from brokerage.place_orders_v1(%s, %s, %s, array[null::text], array['AAPL'], %s, %s, array['gtc'],
+  from place_orders_v1(%s, %s, %s, array[null::text], array['AAPL'], %s, %s, array['gtc'],
                                  array[%s::bigint], array[%s::bigint], %s, interval '1 hour',
                                  p_stop_pxs => array[%s::bigint])
 """
@@ -32,13 +32,11 @@ class Desk:
         self._sent_time = SentTime()
         self.user = uuid.uuid4()
         self.tell(100 * DOLLAR)
-        self.call("select 1 from brokerage.open_account_v1(%s, 1, 'retail', %s, null, 'x')", self.user, self.user.hex)
+        self.call("select 1 from open_account_v1(%s, 1, 'retail', %s, null, 'x')", self.user, self.user.hex)
         key = [self.user], [uuid.uuid4().hex], [b"f"]
-        self.call("select 1 from brokerage.deposit_cash_v1(%s, %s, %s, array[1000000000])", *key)
+        self.call("select 1 from deposit_cash_v1(%s, %s, %s, array[1000000000])", *key)
         key = [self.user], [uuid.uuid4().hex], [b"f"]
-        transfer = (
-            "select 1 from brokerage.transfer_shares_v1(%s, %s, %s, array['AAPL'], array[9000000], array[1], true)"
-        )
+        transfer = "select 1 from transfer_shares_v1(%s, %s, %s, array['AAPL'], array[9000000], array[1], true)"
         self.call(transfer, *key)
 
     def call(self, query: str, *parameters: object) -> list[Any]:
@@ -48,7 +46,7 @@ class Desk:
 
     def tell(self, px: int) -> None:
         self.now += timedelta(seconds=1)
-        self.call("select brokerage.set_reference_prices_v1(array['AAPL'], array[%s::bigint], now())", px)
+        self.call("select set_reference_prices_v1(array['AAPL'], array[%s::bigint], now())", px)
 
     def trigger(self, px: int, *, limit: int = 100) -> tuple[int, int]:
         self.tell(px)
@@ -56,10 +54,10 @@ class Desk:
         return self.send(limit)
 
     def judge(self) -> int:
-        return int(self.call("select brokerage.judge_stops_v1(100)")[0][0])
+        return int(self.call("select judge_stops_v1(100)")[0][0])
 
     def send(self, limit: int = 100) -> tuple[int, int]:
-        query = "select triggered, passed_over from brokerage.trigger_reached_stops_v1(%s, %s)"
+        query = "select triggered, passed_over from trigger_reached_stops_v1(%s, %s)"
         (row,) = self.call(query, limit, self.now)
         return row[0], row[1]
 
@@ -73,7 +71,7 @@ class Desk:
         return order_id
 
     def cancel(self, order_id: uuid.UUID) -> str:
-        query = "select outcome from brokerage.cancel_orders_v1(%s, %s, %s, %s)"
+        query = "select outcome from cancel_orders_v1(%s, %s, %s, %s)"
         return str(self.call(query, [self.user], [uuid.uuid4().hex], [b"f"], [order_id])[0][0])
 
     def status(self, order_id: uuid.UUID) -> str:
@@ -84,7 +82,7 @@ class Desk:
         return row[0], row[1]
 
     def claim(self) -> list[Any]:
-        query = "select action, order_id, type, limit_px_micros from brokerage.claim_instructions_v1(64)"
+        query = "select action, order_id, type, limit_px_micros from claim_instructions_v1(64)"
         return self.call(query)
 
 
@@ -147,7 +145,7 @@ def test_a_stop_far_below_the_price_goes_as_a_market_order_would(desk: Desk) -> 
 def test_a_stop_that_is_moved_below_the_price_can_still_buy(desk: Desk) -> None:
     old = desk.place("buy", "stop", 105 * DOLLAR)
     replace = """
-    select outcome, resource_id from brokerage.replace_orders_v1(%s, %s, %s, %s, array[null::int], array[null::bigint],
+    select outcome, resource_id from replace_orders_v1(%s, %s, %s, %s, array[null::int], array[null::bigint],
         array[null::bigint], array[91000000::bigint], array[null::text], %s)"""
     desk.now += timedelta(seconds=1)
     key = uuid.uuid4().hex
@@ -199,8 +197,8 @@ def test_a_cancel_and_a_trigger_race_and_one_of_them_wins(desk: Desk, cell_datab
             with ThreadPoolExecutor(2) as threads:
                 cancelled = threads.submit(desk.cancel, order_id)
                 threads.submit(other.trigger, 120 * DOLLAR).result()
-            assert cancelled.result() in ("cancelled", "SKIPPED")
-            if cancelled.result() == "SKIPPED":
+            assert cancelled.result() in ("cancelled", "DEFERRED")
+            if cancelled.result() == "DEFERRED":
                 assert desk.status(order_id) == "funds_held"
                 assert desk.cancel(order_id) == "cancelled"
             desk.tell(100 * DOLLAR)

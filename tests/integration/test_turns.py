@@ -9,12 +9,12 @@ from typing import Any
 import psycopg
 import pytest
 
-from infra.runtime.migrator import read_sql
+from infra.runtime.sql_files import read_sql
 from tests.support.bare_cell import Cell
 from tests.support.databases import TestDatabase
 
 CASH = 10**15
-CLAIM = "select user_id, order_id, next_after from brokerage.claim_instructions_v1(%s, %s::uuid)"
+CLAIM = "select user_id, order_id, next_after from claim_instructions_v1(%s, %s::uuid)"
 BACKLOG = 300
 
 
@@ -66,7 +66,7 @@ def test_a_backlog_of_thousands_leaves_the_neighbour_in_the_first_claim(
     root.execute(newest, [neighbour])
     taken, _ = claim(cell, 64)
     assert neighbour in taken
-    assert Counter(taken)[greedy] == 63, "what nobody else needs is his"
+    assert Counter(taken)[greedy] == 63, "one user gets what nobody else needs"
     root.execute("delete from brokerage.venue_instructions where action = 'cancel'")
 
 
@@ -103,7 +103,7 @@ def test_everybody_has_a_turn_before_anybody_has_two(cell: Cell) -> None:
 def test_a_long_run_of_locked_users_is_looked_through_in_pieces(
     cell: Cell, cell_database: TestDatabase, root: psycopg.Connection[Any]
 ) -> None:
-    """1,024 users are looked at per call; the cursor goes on behind them, so the last one has his turn."""
+    """1,024 users are looked at per call; the cursor goes on behind them, so the last one has a turn."""
     model = cell.user(CASH)
     cell.place([model])
     root.execute(

@@ -1,4 +1,4 @@
-"""Where few of many are taken, in turn or not: what one user has, or who holds him, is in nobody else's way."""
+"""Where few of many are taken, in turn or not: what one user has, or who holds that user, is in nobody else's way."""
 
 import uuid
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ NOON = datetime(2026, 11, 20, 17, 0, tzinfo=UTC)
 CLOSE = NOON + timedelta(hours=4)
 PLACE = """
 select outcome, resource_id
-  from brokerage.place_orders_v1(array[%s], array[%s], array['f'::bytea], array[null::text], array['AAPL'],
+  from place_orders_v1(array[%s], array[%s], array['f'::bytea], array[null::text], array['AAPL'],
                                  array['buy'], array[%s], array['day'], array[1000000::bigint], array[null::bigint], %s,
                                  interval '100 years', p_stop_pxs => array[%s::bigint], p_market_hours => %s)
 """
@@ -48,7 +48,7 @@ def place(
 def session(cell: Cell, cell_database: TestDatabase) -> Cell:
     """A market with one day."""
     with psycopg.connect(cell_database.owner_dsn, autocommit=True) as owner:
-        write = "select brokerage.set_market_sessions_v1(array[%s::date], array[%s], array[%s], %s)"
+        write = "select set_market_sessions_v1(array[%s::date], array[%s], array[%s], %s)"
         opens = NOON - timedelta(hours=3)
         owner.execute(write, [NOON.date(), opens, CLOSE, opens - timedelta(days=1)])
     return cell
@@ -58,12 +58,10 @@ def test_touched_stops_of_a_locked_user_do_not_hide_the_neighbours(cell: Cell, c
     greedy, neighbour = cell.user(CASH), cell.user(CASH)
     many = [place(cell, greedy, stop=105_000_000) for _ in range(BACKLOG)]
     one = place(cell, neighbour, stop=105_000_000)
-    cell.call("select brokerage.set_reference_prices_v1(array['AAPL'], array[106000000], now())")
-    trigger = (
-        "select triggered, passed_over, next_after from brokerage.trigger_reached_stops_v1(256, %s, 'always', %s::uuid)"
-    )
+    cell.call("select set_reference_prices_v1(array['AAPL'], array[106000000], now())")
+    trigger = "select triggered, passed_over, next_after from trigger_reached_stops_v1(256, %s, 'always', %s::uuid)"
     status = "select order_id from brokerage.orders where status = 'funds_held'"
-    assert cell.call("select brokerage.judge_stops_v1(1000)") == [(BACKLOG + 1,)]
+    assert cell.call("select judge_stops_v1(1000)") == [(BACKLOG + 1,)]
     with locked(cell_database, greedy):
         ((triggered, passed_over, after),) = cell.call(trigger, NOON, None)
         assert (triggered, passed_over) == (1, 1)
@@ -84,9 +82,7 @@ def test_queued_orders_of_a_locked_user_do_not_hide_the_neighbours_at_the_open(
     for _ in range(BACKLOG):
         place(cell, greedy, at=before, hours="XNYS")
     place(cell, neighbour, at=before, hours="XNYS")
-    release = (
-        "select released, passed_over, next_after from brokerage.release_queued_orders_v1(256, %s, 'XNYS', %s::uuid)"
-    )
+    release = "select released, passed_over, next_after from release_queued_orders_v1(256, %s, 'XNYS', %s::uuid)"
     with locked(cell_database, greedy):
         ((released, passed_over, after),) = cell.call(release, NOON, None)
         assert (released, passed_over) == (1, 1)
@@ -102,7 +98,7 @@ def test_the_end_of_a_day_goes_on_behind_a_page_of_a_locked_user(session: Cell, 
     for _ in range(20):
         place(cell, greedy, hours="XNYS")
     place(cell, neighbour, hours="XNYS")
-    expire = "select last_order_id, ended, deferred from brokerage.expire_day_orders_v1(%s, %s, 8, %s)"
+    expire = "select last_order_id, ended, deferred from expire_day_orders_v1(%s, %s, 8, %s)"
     ended = 0
     after: uuid.UUID | None = uuid.UUID(int=0)
     with locked(cell_database, greedy):
@@ -118,7 +114,7 @@ def test_old_keys_are_pruned_past_one_that_somebody_holds(cell: Cell, cell_datab
     cell.user(CASH)
     cell_database.rehearse("8 days")
     cell.call("set brokerage.clock_offset = '8 days'")
-    prune = "select brokerage.prune_idempotency_keys_v1(brokerage.clock_v1(), 100)"
+    prune = "select prune_idempotency_keys_v1(clock_v1(), 100)"
     with psycopg.connect(cell_database.superuser_dsn) as other:
         (keys,) = other.execute("select count(*) from brokerage.idempotency_keys").fetchall()[0]
         other.execute("select from brokerage.idempotency_keys limit 1 for update")
@@ -136,6 +132,8 @@ async def test_rows_of_a_user_who_is_passed_over_take_nobodys_place_in_a_batch(
     cell.place([neighbour])
     pool = make_pool(PostgresSettings(dsn=cell_database.service_dsn), "test", size=1)
     async with pool, pool.connection() as connection:
-        assert [row.user_id for row in await claim_batch(connection, 1)] == [str(refused)], "the oldest row is his"
+        assert [row.user_id for row in await claim_batch(connection, 1)] == [str(refused)], (
+            "the oldest row is that user's"
+        )
         rows = await claim_batch(connection, 1, passed_over=[str(refused)])
         assert [row.user_id for row in rows] == [str(neighbour)]

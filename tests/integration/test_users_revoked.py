@@ -1,4 +1,4 @@
-"""A revoked user's sessions end: in his cell for good, at the routers at once, and never those he begins afterwards."""
+"""A revoked user's sessions end, in the cell for good, at the routers at once; never those begun afterwards."""
 
 import json
 import time
@@ -121,7 +121,7 @@ async def test_only_an_operator_ends_sessions_and_only_where_the_user_is(cell: C
     assert (await cell.refresh(user_id, token))[0] == 200
 
 
-async def test_a_router_refuses_the_sessions_of_a_revoked_user_before_his_cell_is_told(tmp_path: Path) -> None:
+async def test_a_router_refuses_the_sessions_of_a_revoked_user_before_their_cell_is_told(tmp_path: Path) -> None:
     async with running_router(tmp_path) as router:
         accounts = AccountCell(router.cells["cell-1"])
         user_id, new_family = router.user_of("cell-1"), TimeOrderedIds(SystemClock())

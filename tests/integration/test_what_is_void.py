@@ -20,7 +20,7 @@ import pytest
 from litestar import get
 
 from cell.ownership.guard import RouteGuard
-from infra.backends.local.folders import project_root
+from infra.backends.checkout import project_root
 from infra.runtime.http_client import HttpClient
 from infra.runtime.operator_api import create_operator_app, require_role
 from infra.runtime.problem import Problem
@@ -247,10 +247,8 @@ async def test_in_processes_a_dropped_key_is_void_and_nobody_else_notices(
     keys, user_id = tmp_path / "keys", uuid.uuid4()
     generate_key_files(keys)
     with psycopg.connect(cell_database.service_dsn, autocommit=True) as connection:
-        connection.execute("select brokerage.set_reference_prices_v1(array['AAPL'], array[100000000], now())")
-        connection.execute(
-            "select brokerage.open_account_v1(%s, 1, 'professional', 'a@example.com', null, 'x')", [user_id]
-        )
+        connection.execute("select set_reference_prices_v1(array['AAPL'], array[100000000], now())")
+        connection.execute("select open_account_v1(%s, 1, 'professional', 'a@example.com', null, 'x')", [user_id])
     stolen = load_key_ring(keys / ROUTE_FILE)
     with app_server(cell_database, keys) as server:
         (tmp_path / "first.map").write_bytes(encode_map(map_of({"cell-1": (server.url,)})))

@@ -3,7 +3,7 @@
 import json
 import uuid
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 import pytest
@@ -31,7 +31,7 @@ def test_the_auditor_reads_everything_and_changes_nothing(cell_database: TestDat
     with psycopg.connect(cell_database.auditor_dsn, autocommit=True) as connection:
         assert connection.execute("select count(*) from brokerage.users").fetchone() == (0,)
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
-            connection.execute("select brokerage.set_reference_prices_v1(array['X'], array[1], now())")
+            connection.execute("select set_reference_prices_v1(array['X'], array[1], now())")
 
 
 def test_unbalanced_postings_are_refused_by_the_database(cell: Cell, root: psycopg.Connection[Any]) -> None:
@@ -69,14 +69,14 @@ def test_the_same_key_from_many_servers_at_once_has_one_effect(cell: Cell, cell_
         other.connection.close()
 
 
-def test_a_held_user_is_skipped_and_does_not_stall_the_others(cell: Cell, root: psycopg.Connection[Any]) -> None:
+def test_a_held_user_is_deferred_and_does_not_stall_the_others(cell: Cell, root: psycopg.Connection[Any]) -> None:
     held, free = cell.user(cash=10**9), cell.user(cash=10**9)
     with root.transaction():
         root.execute("select 1 from brokerage.users where user_id = %s for update", [held])
         outcomes = {row[0] for row in cell.place([held, free])}
-        assert [row[0] for row in cell.place([held])] == ["SKIPPED"], "also when nobody else is in the call"
-        assert cell.deposit([held], 1) == ["SKIPPED"]
-    assert outcomes == {"SKIPPED", "accepted"}
+        assert [row[0] for row in cell.place([held])] == ["DEFERRED"], "also when nobody else is in the call"
+        assert cell.deposit([held], 1) == ["DEFERRED"]
+    assert outcomes == {"DEFERRED", "accepted"}
     assert cell.place([held])[0][0] == "accepted"
 
 
@@ -135,6 +135,28 @@ def test_a_lease_that_ends_while_a_write_waits_for_the_lock_does_not_look_valid(
         assert waiting.result()[0][0] == "accepted"
 
 
+def test_a_lease_that_ends_under_a_lock_holds_until_the_lock_is_gone_and_the_next_lock_clears_it(
+    cell: Cell, root: psycopg.Connection[Any]
+) -> None:
+    """In one transaction a user is halted or is not; also a lock for what is refused clears what had ended."""
+    user_id = cell.user(cash=10**9)
+    state: LiteralString = (
+        "select locked_ownership_v1(owner_state), halt_id is null from brokerage.users where user_id = %s"
+    )
+    with root.transaction():
+        root.execute(
+            "update brokerage.users set owner_state = 'halted', halt_id = gen_random_uuid(), "
+            "lease_ends_at = clock_timestamp() + interval '50 ms' where user_id = %s",
+            [user_id],
+        )
+        assert cell.call("select lock_users_v1(array[%s], false)", user_id) == [([],)]
+        assert root.execute("select lock_users_v1(array[%s], false)", [user_id]).fetchone() == ([user_id],)
+        root.execute("select pg_sleep_until(lease_ends_at) from brokerage.users where user_id = %s", [user_id])
+        assert root.execute(state, [user_id]).fetchone() == ("USER_HALTED", False)
+    assert cell.place([user_id], qty=10**9)[0][0] == "INSUFFICIENT_BUYING_POWER"
+    assert cell.call(state, user_id) == [(None, True)]
+
+
 def test_an_unknown_user_is_not_found(cell: Cell) -> None:
     assert cell.place([uuid.uuid4()])[0][0] == "NOT_FOUND"
 
@@ -157,9 +179,7 @@ def test_a_refusal_by_the_account_stays_a_refusal_under_its_key(cell: Cell) -> N
 
 
 def test_a_gap_in_the_venues_sequence_is_refused_whole(cell: Cell) -> None:
-    accept = (
-        "select received_seq from brokerage.accept_reports_v1('v', 's', %s::bigint[], %s::uuid[], %s::jsonb[], now())"
-    )
+    accept = "select received_seq from accept_reports_v1('v', 's', %s::bigint[], %s::uuid[], %s::jsonb[], now())"
     cell.call(accept, [1, 2], [uuid.uuid4(), uuid.uuid4()], ["{}", "{}"])
     with pytest.raises(psycopg.DatabaseError) as caught:
         cell.call(accept, [4], [uuid.uuid4()], ["{}"])
@@ -177,7 +197,7 @@ def test_ended_and_expired_logins_are_forgotten_in_small_steps(cell: Cell, root:
                   generate_series(1, 5)""",
         [user_id],
     )
-    prune = "select brokerage.prune_refresh_families_v1(now() - interval '7 days', 4)"
+    prune = "select prune_refresh_families_v1(now() - interval '7 days', 4)"
     deleted: list[int] = []
     while not deleted or deleted[-1]:
         deleted.append(cell.call(prune)[0][0])
@@ -188,7 +208,7 @@ def test_ended_and_expired_logins_are_forgotten_in_small_steps(cell: Cell, root:
 
 
 def test_sales_cannot_bring_in_more_than_a_balance_can_hold(cell: Cell) -> None:
-    cell.call("select brokerage.set_reference_prices_v1(array['AAPL'], array[99000000], now())")
+    cell.call("select set_reference_prices_v1(array['AAPL'], array[99000000], now())")
     cell.call(ANY_PRICE)
     user_id = cell.user(cash=1)
     accepted = 0
@@ -197,7 +217,7 @@ def test_sales_cannot_bring_in_more_than_a_balance_can_hold(cell: Cell) -> None:
         outcome = cell.place([user_id], side="sell", qty=1_000_000_000_000_000, px=1_000_000)[0][0]
         accepted += outcome == "accepted"
     assert (accepted, outcome) == (10, "BALANCE_LIMIT"), "valued at what the market pays, not at the limit"
-    cell.call("select brokerage.set_reference_prices_v1(array['AAPL'], array[185000000], now())")
+    cell.call("select set_reference_prices_v1(array['AAPL'], array[185000000], now())")
     outcome = cell.place([user_id], side="sell", qty=1_000_000_000_000_000, px=1_000_000)[0][0]
     assert outcome == "ORDER_VALUE_LIMIT"
 
@@ -208,12 +228,12 @@ def test_a_replacement_cannot_be_worth_more_than_an_order_or_a_balance(cell: Cel
     assert cell.transfer(user_id, 1_000_000_000_000_000) == "accepted"
     order_id = cell.place([user_id], side="sell", qty=1_000_000, px=1_000_000)[0][1]
     assert cell.replace(user_id, order_id, qty=1_000_000_000_000_000, px=1_000_000)[0] == "accepted"
-    cell.call("select brokerage.set_reference_prices_v1(array['AAPL'], array[100010000], now())")
+    cell.call("select set_reference_prices_v1(array['AAPL'], array[100010000], now())")
     user_id = cell.user(cash=1)
     assert cell.transfer(user_id, 1_000_000_000_000_000) == "accepted"
     order_id = cell.place([user_id], side="sell", qty=1_000_000, px=1_000_000)[0][1]
     assert cell.replace(user_id, order_id, qty=1_000_000_000_000_000)[0] == "ORDER_VALUE_LIMIT", "at the market's price"
-    cell.call("select brokerage.set_reference_prices_v1(array['AAPL'], array[99000000], now())")
+    cell.call("select set_reference_prices_v1(array['AAPL'], array[99000000], now())")
     for _ in range(9):
         assert cell.transfer(user_id, 1_000_000_000_000_000) == "accepted"
         assert cell.place([user_id], side="sell", qty=1_000_000_000_000_000, px=1_000_000)[0][0] == "accepted"
@@ -227,7 +247,7 @@ def test_a_replacement_cannot_be_worth_more_than_an_order_or_a_balance(cell: Cel
     [(980_000, 1_020_000), (900_000, 945_000), (100, 100), (1_000_000, 1_050_000), (228_453_300, 239_870_000)],
 )
 def test_the_collar_of_a_market_buy_is_a_price_that_a_venue_takes(cell: Cell, reference: int, collar: int) -> None:
-    cell.call("select brokerage.set_reference_prices_v1(array['EDGE'], array[%s::bigint], now())", reference)
+    cell.call("select set_reference_prices_v1(array['EDGE'], array[%s::bigint], now())", reference)
     user_id = cell.user(cash=10**12)
     outcome, _, _, figures = cell.place([user_id], symbol="EDGE", px=None)[0]
     assert (outcome, figures["hold_px"]) == ("accepted", collar)
@@ -249,9 +269,9 @@ def test_reports_of_a_user_are_applied_in_order_even_when_told_at_once(cell: Cel
             "leaves_qty": 0,
         },
     ]
-    accept = "select inbox_id from brokerage.accept_reports_v1('v', 's', %s::bigint[], %s::uuid[], %s::jsonb[], now())"
+    accept = "select inbox_id from accept_reports_v1('v', 's', %s::bigint[], %s::uuid[], %s::jsonb[], now())"
     ids = [row[0] for row in cell.call(accept, [1, 2, 3], [order_id] * 3, [json.dumps(body) for body in told])]
-    apply = "select inbox_id, outcome from brokerage.apply_reports_v1(%s::bigint[], '2026-11-23')"
+    apply = "select inbox_id, outcome from apply_reports_v1(%s::bigint[], '2026-11-23')"
     calls = 0
     while ids:  # all of them in every call, though the worker sends one at a time: none may overtake
         outcomes = [outcome for _, outcome in sorted(cell.call(apply, ids))]

@@ -7,11 +7,11 @@ import psycopg
 
 PLACE = """
 select outcome, resource_id, replayed, figures
-  from brokerage.place_orders_v1(%s, %s, %s, %s::text[], %s, %s, %s, %s, %s::bigint[], %s::bigint[], now(),
+  from place_orders_v1(%s, %s, %s, %s::text[], %s, %s, %s, %s, %s::bigint[], %s::bigint[], now(),
                                  interval '1 hour', %s)
  order by ordinal
 """
-ANY_PRICE = "select brokerage.set_price_bands_v1(array['AAPL'], array[1::bigint], array[1000000000000])"
+ANY_PRICE = "select set_price_bands_v1(array['AAPL'], array[1::bigint], array[1000000000000])"
 
 
 class Cell:
@@ -26,7 +26,7 @@ class Cell:
 
     def user(self, cash: int = 0) -> uuid.UUID:
         user_id = uuid.uuid4()
-        opening = "select 1 from brokerage.open_account_v1(%s, 7, 'professional', %s, null, 'x')"
+        opening = "select 1 from open_account_v1(%s, 7, 'professional', %s, null, 'x')"
         self.call(opening, user_id, str(user_id))
         if cash:
             self.deposit([user_id], cash)
@@ -35,7 +35,7 @@ class Cell:
     def deposit(self, users: list[uuid.UUID], amount: int) -> list[str]:
         n = len(users)
         rows = self.call(
-            "select outcome from brokerage.deposit_cash_v1(%s, %s, %s, %s::bigint[]) order by ordinal",
+            "select outcome from deposit_cash_v1(%s, %s, %s, %s::bigint[]) order by ordinal",
             users, [uuid.uuid4().hex for _ in users], [b"f"] * n, [amount] * n,
         )  # fmt: skip
         return [row[0] for row in rows]
@@ -60,26 +60,24 @@ class Cell:
 
     def replace(self, user_id: uuid.UUID, order_id: uuid.UUID, *, qty: int | None = None, px: int | None = None) -> Any:
         return self.call(
-            "select outcome, resource_id, replayed, figures from brokerage.replace_orders_v1(%s, %s, %s, %s, "
+            "select outcome, resource_id, replayed, figures from replace_orders_v1(%s, %s, %s, %s, "
             "%s::integer[], %s::bigint[], %s::bigint[], %s::bigint[], %s::text[], now(), false)",
             [user_id], [uuid.uuid4().hex], [b"f"], [order_id], [None], [qty], [px], [None], [None],
         )[0]  # fmt: skip
 
     def transfer(self, user_id: uuid.UUID, qty: int, unit_cost: int = 0) -> str:
         row = self.call(
-            "select outcome from brokerage.transfer_shares_v1(%s, %s, %s, %s, %s::bigint[], %s::bigint[], true)",
+            "select outcome from transfer_shares_v1(%s, %s, %s, %s, %s::bigint[], %s::bigint[], true)",
             [user_id], [uuid.uuid4().hex], [b"f"], ["AAPL"], [qty], [unit_cost],
         )[0]  # fmt: skip
         return str(row[0])
 
     def route(self) -> None:
-        while self.call("select 1 from brokerage.claim_instructions_v1(64)"):
+        while self.call("select 1 from claim_instructions_v1(64)"):
             pass
 
     def tell(self, session: str, seq: int, order_id: uuid.UUID, body: str) -> list[Any]:
         """The venue reports; the report is applied."""
-        accept = (
-            "select inbox_id from brokerage.accept_reports_v1('v', %s, %s::bigint[], %s::uuid[], %s::jsonb[], now())"
-        )
+        accept = "select inbox_id from accept_reports_v1('v', %s, %s::bigint[], %s::uuid[], %s::jsonb[], now())"
         ids = [row[0] for row in self.call(accept, session, [seq], [order_id], [body])]
-        return self.call("select outcome from brokerage.apply_reports_v1(%s::bigint[], '2026-11-23')", ids)
+        return self.call("select outcome from apply_reports_v1(%s::bigint[], '2026-11-23')", ids)

@@ -19,7 +19,7 @@ class CustomerRules(BooksMachine):
     def begin(self, is_rich: bool, is_retail: bool) -> None:
         """Half of the customers can afford everything; the others live at the edge. A quarter are professionals."""
         if not is_retail:
-            self._call("select brokerage.set_profile_v1(%s, 'professional', 'o', 'r')", self.user)
+            self._call("select set_profile_v1(%s, 'professional', 'o', 'r')", self.user)
             self.model.is_retail = False
         if is_rich:
             self.deposit(3_000_000_000)
@@ -205,9 +205,7 @@ class CustomerRules(BooksMachine):
         if pays and short < 0:
             self.transfer(-short, 0)
         expected = self.model.lift()
-        [(outcome, _)] = self._call(
-            "select outcome, figures from brokerage.lift_restriction_v1(%s, 'o', 'r')", self.user
-        )
+        [(outcome, _)] = self._call("select outcome, figures from lift_restriction_v1(%s, 'o', 'r')", self.user)
         assert outcome == expected
         self.met[f"lift: {expected}"] += 1
 
@@ -218,10 +216,7 @@ class CustomerRules(BooksMachine):
         self.connection.execute(SET_TIME, [(datetime.now(UTC) + timedelta(days=9)).isoformat()])  # all is old enough
         after: int | None = 0
         while after is not None:
-            archive = (
-                "select state, last_seq, entries "
-                "from brokerage.archive_history_v1(%s, now() + interval '1 day', %s, %s)"
-            )
+            archive = "select state, last_seq, entries from archive_history_v1(%s, now() + interval '1 day', %s, %s)"
             values = (self.user, after, 1_000 if whole else 3)
             [(state, after, entries)] = self.connection.execute(archive, values).fetchall()
             assert state == "archived"

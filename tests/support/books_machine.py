@@ -17,17 +17,17 @@ from hypothesis.stateful import (
 )
 from psycopg.types.json import Jsonb
 
-from infra.runtime.migrator import read_sql
+from infra.runtime.sql_files import read_sql
 from tests.support.ledger_model import UNSEEN, ModelAccount, ModelOrder
 from tests.support.stopped_clock import SET_TIME, SentTime
 
 SYMBOL = "AAPL"
 REFERENCE = 100_000_000
 CHECKS = read_sql("cell", "checks")
-SET_BANDS = "select brokerage.set_price_bands_v1(%s::text[], %s::bigint[], %s::bigint[])"
-TELL_PRICE = "select brokerage.set_reference_prices_v1(%s, %s, %s, %s)"
-JUDGE = "select brokerage.judge_stops_v1(1000, 'XNYS')"
-TRIGGER = "select triggered, passed_over from brokerage.trigger_reached_stops_v1(1000, %s, 'XNYS')"
+SET_BANDS = "select set_price_bands_v1(%s::text[], %s::bigint[], %s::bigint[])"
+TELL_PRICE = "select set_reference_prices_v1(%s, %s, %s, %s)"
+JUDGE = "select judge_stops_v1(1000, 'XNYS')"
+TRIGGER = "select triggered, passed_over from trigger_reached_stops_v1(1000, %s, 'XNYS')"
 SESSIONS = [
     (datetime(2026, 11, day, 14, 30, tzinfo=UTC), datetime(2026, 11, day, close, 0, tzinfo=UTC))
     for day, close in [(24, 21), (25, 21), (27, 18), (30, 21)]
@@ -62,11 +62,11 @@ class BooksMachine(RuleBasedStateMachine):
         self.commands: list[tuple[str, tuple[Any, ...]]] = []
         self.overtaken: list[str] = []
         """What became of early reports when what they waited for came."""
-        while self._call("select 1 from brokerage.claim_instructions_v1(64)"):
+        while self._call("select 1 from claim_instructions_v1(64)"):
             pass  # earlier examples' customers are not this one's
         self._tell(REFERENCE)
         self._call(SET_BANDS, [], [], [])
-        self._call("select * from brokerage.open_account_v1(%s, 1, 'retail', %s, null, 'x')", self.user, self.user.hex)
+        self._call("select * from open_account_v1(%s, 1, 'retail', %s, null, 'x')", self.user, self.user.hex)
 
     def _call(self, query: str, *parameters: object) -> list[Any]:
         if news := self._sent_time.news(self.at):
@@ -82,19 +82,19 @@ class BooksMachine(RuleBasedStateMachine):
         mark = repr((verb, content)).encode()
         if verb == "deposit":
             rows = self._call(
-                "select outcome from brokerage.deposit_cash_v1(%s, %s, %s, %s::bigint[])",
+                "select outcome from deposit_cash_v1(%s, %s, %s, %s::bigint[])",
                 [self.user], [key], [mark], [content[0]],
             )  # fmt: skip
         elif verb == "transfer":
             rows = self._call(
-                "select outcome from brokerage.transfer_shares_v1(%s, %s, %s, %s, %s::bigint[], %s::bigint[], true)",
+                "select outcome from transfer_shares_v1(%s, %s, %s, %s, %s::bigint[], %s::bigint[], true)",
                 [self.user], [key], [mark], [SYMBOL], [content[0]], [content[1]],
             )  # fmt: skip
         elif verb == "place":
             side, kind, qty, time_in_force, stop_px, limit_px, *rest = content
             amount = rest[0] if rest else None
             rows = self._call(
-                "select outcome, resource_id from brokerage.place_orders_v1(%s, %s, %s, %s::text[], %s, %s, %s, "
+                "select outcome, resource_id from place_orders_v1(%s, %s, %s, %s::text[], %s, %s, %s, "
                 "%s, %s::bigint[], %s::bigint[], %s, interval '100 years', false, %s::bigint[], 'XNYS', %s::bigint[])",
                 [self.user], [key], [mark], [None], [SYMBOL], [side], [kind], [time_in_force], [qty],
                 [limit_px], self.at, [stop_px], [amount],
@@ -105,7 +105,7 @@ class BooksMachine(RuleBasedStateMachine):
             name, is_fresh, limit_px, new_name, qty = content
             [(etag,)] = self._call("select event_seq from brokerage.orders where order_id = %s", self.ids[name])
             rows = self._call(
-                "select outcome, resource_id from brokerage.replace_orders_v1(%s, %s, %s, %s, %s::integer[], "
+                "select outcome, resource_id from replace_orders_v1(%s, %s, %s, %s, %s::integer[], "
                 "%s::bigint[], %s::bigint[], %s::bigint[], %s::text[], %s, false, 'XNYS', %s::text[], "
                 "interval '100 years')",
                 [self.user], [key], [mark], [self.ids[name]], [etag if is_fresh else etag - 1],
@@ -115,7 +115,7 @@ class BooksMachine(RuleBasedStateMachine):
                 self.ids[key] = rows[0][1]
         else:
             rows = self._call(
-                "select outcome from brokerage.cancel_orders_v1(%s, %s, %s, %s)",
+                "select outcome from cancel_orders_v1(%s, %s, %s, %s)",
                 [self.user], [key], [mark], [self.ids[content[0]]],
             )  # fmt: skip
         return str(rows[0][0])
@@ -175,7 +175,7 @@ class BooksMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.model.orders)
     @rule()
     def route(self) -> None:
-        while rows := self._call("select action, order_id from brokerage.claim_instructions_v1(64)"):
+        while rows := self._call("select action, order_id from claim_instructions_v1(64)"):
             for action, order_id in rows:
                 ours = [o for name, o in self.model.orders.items() if self.ids[name] == order_id]
                 if not ours:
@@ -195,7 +195,7 @@ class BooksMachine(RuleBasedStateMachine):
 
     def _seen(self) -> set[uuid.UUID]:
         rows = self._call(
-            "select order_id from brokerage.all_order_events where user_id = %s and to_status = 'routed'", self.user
+            "select order_id from all_order_events where user_id = %s and to_status = 'routed'", self.user
         )
         return {row[0] for row in rows}
 
@@ -206,7 +206,7 @@ class BooksMachine(RuleBasedStateMachine):
         self.venue_seq += 1
         body = {"kind": kind, "trade_date": "2026-11-20", "at": datetime.now(UTC).isoformat(), **fields}
         [(inbox_id,)] = self._call(
-            "select inbox_id from brokerage.accept_reports_v1('exchange', %s, %s::bigint[], %s, %s::jsonb[], now())",
+            "select inbox_id from accept_reports_v1('exchange', %s, %s::bigint[], %s, %s::jsonb[], now())",
             self.session, [self.venue_seq], [self.ids[name]], [Jsonb(body)],
         )  # fmt: skip
         outcome, returned = self._apply(inbox_id)
@@ -222,7 +222,7 @@ class BooksMachine(RuleBasedStateMachine):
 
     def _apply(self, inbox_id: int) -> tuple[str, set[int]]:
         """What became of a report, and which early ones it brought back to the inbox."""
-        apply = "select inbox_id, outcome, reason from brokerage.apply_reports_v1(%s::bigint[], %s)"
+        apply = "select inbox_id, outcome, reason from apply_reports_v1(%s::bigint[], %s)"
         rows = self._call(apply, [inbox_id], date(2026, 11, 23))
         [(outcome, reason)] = [row[1:] for row in rows if row[0] == inbox_id]
         if reason:
@@ -268,7 +268,7 @@ class BooksMachine(RuleBasedStateMachine):
         assert {row[0]: row[1:] for row in rows} == expected
 
     def teardown(self) -> None:
-        self.met.update(f"a {kind} gave way" for kind in self.model.gave_way)
+        self.met.update(f"a {kind} superseded" for kind in self.model.superseded)
         with self.connection.transaction():
             self._call(
                 "select set_config('enable_nestloop', 'off', true)"

@@ -79,7 +79,7 @@ class MarketRules(CustomerRules):
     def release_what_is_queued(self) -> None:
         """The worker's look at the queue: it does something only while the market is open."""
         expected = self.model.release_queued(self.at) if self._is_open() else 0
-        while self._call("select released from brokerage.release_queued_orders_v1(7, %s, 'XNYS')", self.at) != [(0,)]:
+        while self._call("select released from release_queued_orders_v1(7, %s, 'XNYS')", self.at) != [(0,)]:
             pass  # orders of earlier examples are among them
         self.met["orders released"] += expected
 
@@ -94,5 +94,5 @@ class MarketRules(CustomerRules):
             after: uuid.UUID | None = uuid.UUID(int=0)
             while after is not None:
                 [(after,)] = self._call(
-                    "select last_order_id from brokerage.expire_day_orders_v1(%s, %s, 5, %s)", closes_at, after, self.at
+                    "select last_order_id from expire_day_orders_v1(%s, %s, 5, %s)", closes_at, after, self.at
                 )

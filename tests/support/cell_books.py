@@ -4,6 +4,7 @@ Deterministic by seed, but for times and ids of orders, which the cell makes. It
 transfers, orders on both sides, partial fills at odd prices, cancels, rejections, expiries, and fills after the end.
 """
 
+import copy
 import random
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
@@ -53,18 +54,22 @@ class CellBooks:
     def __post_init__(self) -> None:
         self.random = random.Random(self.seed)
 
+    def on(self, connection: AsyncConnection[Any]) -> "CellBooks":
+        """The same books, in a copy of the database that they were played in."""
+        again = CellBooks(connection, self.seed, list(self.users), copy.deepcopy(self.orders), self.venue_seq)
+        again.random.setstate(self.random.getstate())
+        return again
+
     def new_id(self) -> uuid.UUID:
         return uuid.UUID(int=self.random.getrandbits(128), version=4)
 
     async def open_users(self, count: int, *, cash: int = 1_000_000 * MICROS, shares: int = 10_000 * MICROS) -> None:
         """Users with cash and with shares of every symbol."""
         self.users = sorted(self.new_id() for _ in range(count))
-        await self._call(
-            "select brokerage.set_reference_prices_v1(%s, %s, %s)", list(SYMBOLS), list(SYMBOLS.values()), now()
-        )
+        await self._call("select set_reference_prices_v1(%s, %s, %s)", list(SYMBOLS), list(SYMBOLS.values()), now())
         for user_id in self.users:
             await self._call(
-                "select * from brokerage.open_account_v1(%s, 1, 'professional', %s, null, 'x')",
+                "select * from open_account_v1(%s, 1, 'professional', %s, null, 'x')",
                 user_id,
                 f"{user_id}@example.com",
             )
@@ -76,7 +81,7 @@ class CellBooks:
         for chunk in chunks(users):
             size = len(chunk)
             await self._call(
-                "select outcome from brokerage.deposit_cash_v1(%s, %s, %s, %s)",
+                "select outcome from deposit_cash_v1(%s, %s, %s, %s)",
                 chunk,
                 self._keys(size),
                 [b"f" * 32] * size,
@@ -87,7 +92,7 @@ class CellBooks:
         for chunk in chunks(users):
             size = len(chunk)
             await self._call(
-                "select outcome from brokerage.transfer_shares_v1(%s, %s, %s, %s, %s, %s, true)",
+                "select outcome from transfer_shares_v1(%s, %s, %s, %s, %s, %s, true)",
                 chunk,
                 self._keys(size),
                 [b"f" * 32] * size,
@@ -102,8 +107,7 @@ class CellBooks:
         """Place at most one order per user; the outcomes. What is accepted has the id that the cell gave it."""
         size = len(orders)
         rows = await self._call(
-            "select ordinal, outcome, resource_id from brokerage.place_orders_v1"
-            "(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
+            "select ordinal, outcome, resource_id from place_orders_v1(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
             [order.user_id for order in orders],
             self._keys(size),
             [b"f" * 32] * size,
@@ -130,7 +134,7 @@ class CellBooks:
         px = SYMBOLS["AAPL"]
         orders = [PlacedOrder(user, self.new_id(), "AAPL", side, px, amount * MICROS // px) for user in users]
         rows = await self._call(
-            "select ordinal, outcome, resource_id from brokerage.place_orders_v1(%s, %s, %s, %s::text[], %s, %s, %s, "
+            "select ordinal, outcome, resource_id from place_orders_v1(%s, %s, %s, %s::text[], %s, %s, %s, "
             "%s, %s::bigint[], %s::bigint[], %s, %s, p_notionals => %s::bigint[])",
             list(users),
             self._keys(size),
@@ -161,14 +165,14 @@ class CellBooks:
     async def route(self) -> int:
         """Claim and thereby send every waiting instruction; how many."""
         sent = 0
-        while rows := await self._call("select instruction_id from brokerage.claim_instructions_v1(%s)", 64):
+        while rows := await self._call("select instruction_id from claim_instructions_v1(%s)", 64):
             sent += len(rows)
         return sent
 
     async def cancel(self, orders: Sequence[PlacedOrder]) -> list[str]:
         size = len(orders)
         rows = await self._call(
-            "select ordinal, outcome from brokerage.cancel_orders_v1(%s, %s, %s, %s)",
+            "select ordinal, outcome from cancel_orders_v1(%s, %s, %s, %s)",
             [order.user_id for order in orders],
             self._keys(size),
             [b"f" * 32] * size,
@@ -184,7 +188,7 @@ class CellBooks:
         wholes = [max(1, (o.leaves + o.filled) * qty_ppm // MICROS) for o in orders]
         rows = await self._call(
             "select ordinal, outcome, resource_id, (figures ->> 'order_qty_micros')::bigint "
-            "from brokerage.replace_orders_v1(%s, %s, %s, %s, %s::integer[], %s::bigint[], %s::bigint[], "
+            "from replace_orders_v1(%s, %s, %s, %s, %s::integer[], %s::bigint[], %s::bigint[], "
             "%s::bigint[], %s::text[], %s)",
             [order.user_id for order in orders],
             self._keys(size),
@@ -234,7 +238,7 @@ class CellBooks:
             first = self.venue_seq + 1
             self.venue_seq += len(chunk)
             rows = await self._call(
-                "select inbox_id from brokerage.accept_reports_v1(%s, %s, %s, %s, %s, %s) order by inbox_id",
+                "select inbox_id from accept_reports_v1(%s, %s, %s, %s, %s, %s) order by inbox_id",
                 VENUE,
                 SESSION,
                 list(range(first, self.venue_seq + 1)),
@@ -250,7 +254,7 @@ class CellBooks:
         waiting, rounds_in_vain = inbox_ids, 0
         while waiting:
             rows = await self._call(
-                "select inbox_id, outcome from brokerage.apply_reports_v1(%s, %s)",
+                "select inbox_id, outcome from apply_reports_v1(%s, %s)",
                 waiting,
                 date(2026, 11, 23),
             )

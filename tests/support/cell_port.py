@@ -32,11 +32,11 @@ class CellPort:
         user_id = uuid.uuid4()
         with psycopg.connect(self.database.service_dsn, autocommit=True) as connection:
             connection.execute(
-                "select brokerage.open_account_v1(%s, 1, 'professional', %s, null, 'x')",
+                "select open_account_v1(%s, 1, 'professional', %s, null, 'x')",
                 [user_id, f"{user_id}@example.com"],
             )
             connection.execute(
-                "select brokerage.deposit_cash_v1(array[%s], array['first'], array[%s::bytea], array[%s::bigint])",
+                "select deposit_cash_v1(array[%s], array['first'], array[%s::bytea], array[%s::bigint])",
                 [user_id, b"f" * 16, CASH],
             )
         return user_id
@@ -56,7 +56,7 @@ async def cell_port(database: TestDatabase, folder: Path, *, dsn: str = "", **se
     """`dsn`: another way to the same database, such as a proxy."""
     generate_key_files(folder)
     with psycopg.connect(database.service_dsn, autocommit=True) as connection:
-        connection.execute("select brokerage.set_reference_prices_v1(array['AAPL'], array[100000000], now())")
+        connection.execute("select set_reference_prices_v1(array['AAPL'], array[100000000], now())")
     app = create_app(
         CellSettings(
             name="cell-1",

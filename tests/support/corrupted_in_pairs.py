@@ -134,7 +134,7 @@ IN_PAIRS = (
     ),
     Corruption(
         "an event lost, another one in the archive too",
-        """select brokerage.ensure_archive_month_v1('2026-11-01');
+        """select ensure_archive_month_v1('2026-11-01');
            with own as (select *, row_number() over (order by stream_seq) as place, count(*) over () as n
                           from order_events where user_id = (select user_id from order_events order by 1 limit 1)),
                 gone as (delete from order_events e using own where own.place = 3 and e.user_id = own.user_id
@@ -148,7 +148,7 @@ IN_PAIRS = (
     ),
     Corruption(
         "a line lost, another one in the archive too",
-        """select brokerage.ensure_archive_month_v1('2026-11-01');
+        """select ensure_archive_month_v1('2026-11-01');
            with one as (select user_id, entry_seq from postings group by 1, 2 having count(*) > 2
                          order by 1, 2 limit 1),
                 gone as (delete from postings p using one where p.user_id = one.user_id and p.entry_seq = one.entry_seq

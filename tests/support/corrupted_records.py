@@ -304,7 +304,7 @@ IN_THE_RECORDS = (
         ("early_reports_wait",),
     ),
     Corruption(
-        "a fill gave way although nobody takes it back",
+        "a fill is superseded although nobody takes it back",
         """update executions set stands_qty_micros = 0, stands_px_micros = last_px_micros
             where ctid = (select x.ctid from executions x
                            where kind = 'fill' and not exists (
@@ -313,25 +313,25 @@ IN_THE_RECORDS = (
         ("superseded_executions_were_taken_back", "orders_equal_executions", "fills_are_posted"),
     ),
     Corruption(
-        "a fill that gave way counts",
+        "a superseded fill counts",
         """update executions set stands_qty_micros = null, stands_px_micros = null
             where ctid = (select ctid from executions where kind = 'fill' and stands_qty_micros = 0 limit 1)""",
         ("fills_are_posted",),
     ),
     Corruption(
-        "a fill that gave way has a cost basis",
+        "a superseded fill has a cost basis",
         """update executions set basis_micros = 1
             where ctid = (select ctid from executions where stands_qty_micros = 0 limit 1)""",
         ("superseded_executions_were_taken_back",),
     ),
     Corruption(
-        "what a fill gave way to is gone",
+        "what supersedes a fill is gone",
         """delete from executions x using executions t
             where t.stands_qty_micros = 0 and x.ref_exec_id = t.exec_id and x.order_id = t.order_id""",
         ("superseded_executions_were_taken_back", "orders_equal_executions", "fills_are_posted", "fills_have_events"),
     ),
     Corruption(
-        "shares are said to stand of a fill that gave way",
+        "shares are said to stand of a superseded fill",
         """update executions set stands_qty_micros = 1000000
             where ctid = (select ctid from executions where stands_qty_micros = 0 and kind = 'fill' limit 1)""",
         ("superseded_executions_were_taken_back", "fills_are_posted"),

@@ -10,7 +10,7 @@ from typing import LiteralString
 import psycopg
 from psycopg import sql
 
-from infra.backends.local.roles import (
+from infra.backends.roles import (
     CELL,
     CONTROL,
     DatabaseRoles,
@@ -18,9 +18,11 @@ from infra.backends.local.roles import (
     database_statements,
     server_statements,
 )
-from infra.runtime.database import run_statements
+from infra.runtime.database import run_statements, with_code
 from infra.runtime.migrator import migrate
+from infra.runtime.release_code import release_code
 from tests.support.killable_postgres import PostgresServer
+from tests.support.newer_schema import bring_to_newer_schema
 
 _PASSWORD: LiteralString = "test-only"
 _numbers = itertools.count(1)
@@ -28,7 +30,8 @@ _numbers = itertools.count(1)
 
 @dataclass(frozen=True)
 class TestDatabase:
-    """One database, with the DSN of each role (passwords included: it lives for one test)."""
+    """One database, with the DSN of each role (passwords included: it lives for one test). Sessions have the
+    path of this checkout's code and its name, as those of a running release."""
 
     __test__ = False
 
@@ -51,18 +54,21 @@ class Template:
     server: PostgresServer
     roles: DatabaseRoles
     name: str
+    code: str
+    """Schema of the code that is installed."""
 
     @contextmanager
     def clone(self) -> Iterator[TestDatabase]:
         name = f"{self.roles.database}_test_{next(_numbers)}"
-        create = sql.SQL("create database {} template {} owner {}")
+        # files are copied as they are: half the time of the default, which writes every page to the log
+        create = sql.SQL("create database {} template {} owner {} strategy file_copy")
         with psycopg.connect(self.server.superuser_dsn, autocommit=True) as connection:
             connection.execute(create.format(*(sql.Identifier(part) for part in (name, self.name, self.roles.owner))))
             # the rights on a database are no part of a template, those on what is in it are
             for statement in database_rights(self.roles, name):
                 connection.execute(statement.encode())
         try:
-            yield _database(self.server, self.roles, name)
+            yield _database(self.server, self.roles, name, self.code)
         finally:
             _execute(self.server, sql.SQL("drop database {} with (force)").format(sql.Identifier(name)))
 
@@ -75,10 +81,12 @@ def build_template(server: PostgresServer, roles: DatabaseRoles, package: str) -
     _run(server.superuser_dsn, server_statements(roles))
     _execute(server, sql.SQL("drop database if exists {} with (force)").format(sql.Identifier(name)))
     _execute(server, sql.SQL("create database {} owner {}").format(sql.Identifier(name), sql.Identifier(roles.owner)))
-    database = _database(server, roles, name)
+    code = release_code(package).schema
+    database = _database(server, roles, name, code)
     _run(database.superuser_dsn, database_statements(roles, name))
     asyncio.run(migrate(database.owner_dsn, package=package))
-    return Template(server, roles, name)
+    bring_to_newer_schema(package, database.owner_dsn)
+    return Template(server, roles, name, code)
 
 
 def build_cell_template(server: PostgresServer) -> Template:
@@ -89,9 +97,12 @@ def build_control_template(server: PostgresServer) -> Template:
     return build_template(server, CONTROL, "shardctl")
 
 
-def _database(server: PostgresServer, roles: DatabaseRoles, name: str) -> TestDatabase:
-    owner, service, auditor = (server.dsn(role, _PASSWORD, name) for role in roles.all)
-    return TestDatabase(name, owner, service, auditor, server.dsn(server.user, server.password, name))
+def _database(server: PostgresServer, roles: DatabaseRoles, name: str, code: str) -> TestDatabase:
+    dsns = [server.dsn(role, _PASSWORD, name) for role in (roles.owner, roles.service, roles.auditor)]
+    owner, service, auditor, superuser = (
+        with_code(dsn, code, "test") for dsn in (*dsns, server.dsn(server.user, server.password, name))
+    )
+    return TestDatabase(name, owner, service, auditor, superuser)
 
 
 def _ensure_role(role: str) -> sql.Composed:

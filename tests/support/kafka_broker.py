@@ -9,13 +9,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from infra.backends.backend import quiet
 from infra.backends.local import kafka
-from infra.backends.local.backend import quiet
 from infra.backends.local.folders import cache_root
 from infra.backends.local.java import Java, locate_java
 from infra.backends.local.kafka_jars import locate_jars
 from infra.runtime.kafka_admin import broker_topics
 from tests.support.free_port import free_port
+from tests.support.memory import memory_folder
 
 _LIMIT_S = 60.0
 _CLUSTER_ID = "dGVzdC1jbHVzdGVyLTAwMQ"
@@ -72,7 +73,7 @@ async def _tools() -> tuple[Java, str]:
 
 @contextmanager
 def run_kafka_broker() -> Iterator[KafkaBroker]:
-    folder = Path(tempfile.mkdtemp(prefix="cell-brokerage-kafka-"))
+    folder = Path(tempfile.mkdtemp(prefix="cell-brokerage-kafka-", dir=memory_folder()))
     broker = KafkaBroker(folder)
     try:
         broker.prepare()

@@ -26,13 +26,16 @@ from infra.backends.local.postgres import (
     server_command,
 )
 from infra.backends.local.probes import postgres_answers
-from infra.backends.local.roles import CELL, SUPERUSER
+from infra.backends.roles import CELL, SUPERUSER
 from tests.support.free_port import free_port
+from tests.support.memory import memory_folder
 
 _START_LIMIT_S = 30.0
 _SETTINGS = (
     *("-c", "fsync=off"),
     *("-c", "max_connections=120"),
+    # In memory it counts; a checkpoint more often costs nothing without fsync.
+    *("-c", "max_wal_size=256MB"),
     # Creating and dropping a database waits for every connection that is being made, also for one that a test has
     # left half-made on a loop which stands still meanwhile: then this long, and not the minute that is the default.
     *("-c", "authentication_timeout=5s"),
@@ -110,7 +113,7 @@ class KillablePostgres:
 def killable_postgres() -> Iterator[KillablePostgres]:
     user = server_user()
     # Not pytest's own folder: that one is closed to the user who runs PostgreSQL when we are root.
-    folder = Path(tempfile.mkdtemp(prefix="cell-brokerage-test-"))
+    folder = Path(tempfile.mkdtemp(prefix="cell-brokerage-test-", dir=memory_folder()))
     folder.chmod(0o711)
     try:
         passwords = load_or_make_passwords(folder / "passwords.json", {"test": CELL})["test"]

@@ -53,7 +53,7 @@ class ModelTrade:
     taken_back_by: str | None = None
     """`bust` or `correct`, once it does not stand any more."""
     reported: tuple[int, int] | None = None
-    """It gave way: the quantity and price that it was reported with; `qty` and `px` are what counts instead."""
+    """It is superseded: the quantity and price that it was reported with; `qty` and `px` are what counts instead."""
 
     @property
     def content(self) -> tuple[int, int]:
@@ -158,7 +158,7 @@ class ModelReport:
 
     def judge(self, early: "list[ModelReport]") -> str:
         """What becomes of it, as the order's trades stand: early is what something else may have to come before, unless
-        what takes it back waits for it already; then it gives way."""
+        what takes it back waits for it already; then it is superseded."""
         order, known = self.order, self.order.trades.get(self.exec_id)
         if known is not None:
             is_same = (known.kind, known.ref) == (self.kind, self.ref)
@@ -189,7 +189,7 @@ class ModelReport:
             has_room = not replaces_nothing or int(order.exact * MICROS) + more <= order.amount * MICROS
         if has_room:
             return "applied"
-        return "gives way" if any(r.order is order and r.ref == self.exec_id for r in early) else "early"
+        return "superseded" if any(r.order is order and r.ref == self.exec_id for r in early) else "early"
 
 
 @dataclass
@@ -220,7 +220,7 @@ class ModelAccount:
     """Oldest first."""
     overtaken: list[str] = field(default_factory=list)
     """What became of early reports when what they waited for came, in order; some had to wait again."""
-    gave_way: list[str] = field(default_factory=list)
+    superseded: list[str] = field(default_factory=list)
     """Kinds of the trades that had no room and were taken back already."""
 
     def position(self, symbol: str) -> ModelPosition:
@@ -491,12 +491,12 @@ class ModelAccount:
             report.had_ref = report.has_ref
             self.early = sorted([*self.early, report], key=lambda early: early.number)
             return outcome
-        if outcome not in ("applied", "gives way"):
+        if outcome not in ("applied", "superseded"):
             return outcome
         if old is not None:
             old.taken_back_by = report.kind
-        if outcome == "gives way":
-            self.gave_way.append(report.kind)
+        if outcome == "superseded":
+            self.superseded.append(report.kind)
             stands = (0, report.px, 0) if old is None else (old.qty, old.px, old.basis)
             trade = order.trades[report.exec_id] = ModelTrade(*stands, report.kind, report.ref)
             trade.owed, trade.reported = 0 if old is None else old.owed, (report.qty, report.px)

@@ -14,13 +14,13 @@ DOLLAR = 1_000_000
 NOON = datetime(2026, 11, 20, 17, tzinfo=UTC)
 _PLACE = """
 select outcome, resource_id, replayed, figures
-  from brokerage.place_orders_v1(%s, %s, %s, %s::text[], %s, %s, %s, %s, %s::bigint[], %s::bigint[], %s,
+  from place_orders_v1(%s, %s, %s, %s::text[], %s, %s, %s, %s, %s::bigint[], %s::bigint[], %s,
                                  interval '1 hour', %s, %s::bigint[])
  order by ordinal
 """
 _REPLACE = """
 select outcome, resource_id, replayed, figures
-  from brokerage.replace_orders_v1(%s, %s, %s, %s, %s::integer[], %s::bigint[], %s::bigint[], %s::bigint[],
+  from replace_orders_v1(%s, %s, %s, %s, %s::integer[], %s::bigint[], %s::bigint[], %s::bigint[],
                                    %s::text[], %s, false)
 """
 Reply = tuple[str, uuid.UUID | None, bool, dict[str, Any] | None]
@@ -46,21 +46,21 @@ class RiskDesk:
         """A new customer with money."""
         self.user = uuid.uuid4()
         self.call(
-            "select 1 from brokerage.open_account_v1(%s, 1, %s, %s, null, 'x')",
+            "select 1 from open_account_v1(%s, 1, %s, %s, null, 'x')",
             self.user,
             profile,
             self.user.hex,
         )
-        deposit = "select 1 from brokerage.deposit_cash_v1(%s, %s, %s, %s::bigint[])"
+        deposit = "select 1 from deposit_cash_v1(%s, %s, %s, %s::bigint[])"
         self.call(deposit, *self._named(), [cash])
         return self
 
     def shares(self, qty: int, symbol: str = "AAPL") -> None:
-        transfer = "select 1 from brokerage.transfer_shares_v1(%s, %s, %s, %s, %s::bigint[], array[1], true)"
+        transfer = "select 1 from transfer_shares_v1(%s, %s, %s, %s, %s::bigint[], array[1], true)"
         self.call(transfer, *self._named(), [symbol], [qty])
 
     def price(self, px: int, symbol: str = "AAPL") -> None:
-        self.call("select brokerage.set_reference_prices_v1(%s, %s::bigint[], clock_timestamp())", [symbol], [px])
+        self.call("select set_reference_prices_v1(%s, %s::bigint[], clock_timestamp())", [symbol], [px])
 
     def pass_time(self, seconds: float) -> None:
         self.now += timedelta(seconds=seconds)
@@ -90,7 +90,7 @@ class RiskDesk:
         return (row[0], row[1], row[2], row[3])
 
     def cancel(self, order_id: uuid.UUID | None) -> None:
-        cancel = "select outcome from brokerage.cancel_orders_v1(%s, %s, %s, %s)"
+        cancel = "select outcome from cancel_orders_v1(%s, %s, %s, %s)"
         assert self.call(cancel, [self.user], [self._key()], [b"f"], [order_id]) == [("cancelled",)]
 
     def fill(self, order_id: uuid.UUID | None, qty: int, px: int) -> None:
@@ -99,17 +99,15 @@ class RiskDesk:
 
     def report(self, order_id: uuid.UUID | None, **reported: object) -> None:
         """The venue has the order, and says this of it."""
-        while self.call("select 1 from brokerage.claim_instructions_v1(64)"):
+        while self.call("select 1 from claim_instructions_v1(64)"):
             pass
         body = Jsonb({"trade_date": "2026-11-20", **reported})
         [(seq,)] = self.call(
             "select coalesce(max(received_seq), 0) + 1 from brokerage.venue_sessions where session = %s", self.user.hex
         )
-        accept = (
-            "select inbox_id from brokerage.accept_reports_v1('v', %s, %s::bigint[], %s::uuid[], %s::jsonb[], now())"
-        )
+        accept = "select inbox_id from accept_reports_v1('v', %s, %s::bigint[], %s::uuid[], %s::jsonb[], now())"
         [(inbox_id,)] = self.call(accept, self.user.hex, [seq], [order_id], [body])
-        apply = "select outcome from brokerage.apply_reports_v1(%s::bigint[], '2026-11-23')"
+        apply = "select outcome from apply_reports_v1(%s::bigint[], '2026-11-23')"
         assert self.call(apply, [inbox_id]) == [("applied",)]
 
     def _key(self) -> str:

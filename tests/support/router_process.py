@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from infra.backends.local.folders import project_root
+from infra.backends.checkout import project_root
 from tests.support.free_port import free_port
 from tests.support.routers import DEAD_POSTGRES, DEAD_REDIS
 

@@ -16,7 +16,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from infra.backends.local.folders import project_root
+from psycopg.conninfo import conninfo_to_dict
+
+from infra.backends.checkout import project_root
+from tests.support.memory import memory_folder
+from tests.support.newer_schema import bring_to_newer_schema, is_wanted
 
 COMMAND_LIMIT_S = 180.0
 
@@ -76,15 +80,31 @@ class Stack:
         lines = self.must("status", "-o", "env").stdout.splitlines()
         return dict(line.split("=", 1) for line in lines if "=" in line)
 
+    def owner_dsns(self) -> Iterator[tuple[str, str]]:
+        """Package and DSN of each database's owner, whose password lies where the auditor's does."""
+        assert self.state_dir is not None
+        [passfile] = self.state_dir.rglob("secrets/pgpass")
+        for name, dsn in self.env().items():
+            if name.endswith("_DSN"):
+                parts = conninfo_to_dict(dsn)
+                role = str(parts["user"]).replace("_auditor", "_owner")
+                address = f"{parts['host']}:{parts['port']}/{parts['dbname']}"
+                yield (
+                    "shardctl" if name == "CONTROL_DSN" else "cell",
+                    f"postgresql://{role}@{address}?passfile={passfile}",
+                )
+
 
 @contextmanager
-def fresh_stack(name: str, *up_arguments: str) -> Iterator[Stack]:
-    """A stack of its own, removed with its data at the end."""
-    state_dir = Path(tempfile.mkdtemp(prefix="cell-brokerage-stack-"))
+def fresh_stack(name: str, *up_arguments: str, within: Path | None = None) -> Iterator[Stack]:
+    """A stack of its own, removed with its data at the end. `within`: another folder than that for temporary files."""
+    state_dir = Path(tempfile.mkdtemp(prefix="cell-brokerage-stack-", dir=within))
     state_dir.chmod(0o711)
     stack = Stack(name, state_dir)
     try:
         stack.must("up", "--wait", *up_arguments)
+        for package, owner_dsn in stack.owner_dsns() if is_wanted() else ():
+            bring_to_newer_schema(package, owner_dsn)
         yield stack
     finally:
         stack.run("down", "--delete-data", "--yes")
@@ -98,5 +118,5 @@ def session_stack() -> Iterator[Stack]:
         own_folder = os.environ.get("SHARDCTL_STATE_DIR")
         yield Stack(given, Path(own_folder) if own_folder else None)
         return
-    with fresh_stack("acceptance") as stack:
+    with fresh_stack("acceptance", within=memory_folder()) as stack:
         yield stack

@@ -1,4 +1,4 @@
-"""The database's clock, stopped: in this one database `brokerage.clock_v1()` answers what its session set last.
+"""The database's clock, stopped: in this one database `clock_v1()` answers what its session set last.
 
 For tests of what happens at an exact microsecond. A session that set nothing has the real time.
 """
@@ -9,7 +9,7 @@ from typing import LiteralString
 import psycopg
 
 _STOP: LiteralString = """
-create or replace function brokerage.clock_v1() returns timestamptz
+create or replace function clock_v1() returns timestamptz
 language sql volatile parallel safe
 return coalesce(nullif(current_setting('brokerage.stopped_at', true), '')::timestamptz, clock_timestamp())
 """

@@ -119,8 +119,8 @@ async def insist(
     """Ask again for those whose user another writer had at that moment."""
     while orders:
         outcomes = await ask(orders)
-        assert set(outcomes) <= {wanted, "SKIPPED"}, outcomes
-        orders = [order for order, outcome in zip(orders, outcomes, strict=True) if outcome == "SKIPPED"]
+        assert set(outcomes) <= {wanted, "DEFERRED"}, outcomes
+        orders = [order for order, outcome in zip(orders, outcomes, strict=True) if outcome == "DEFERRED"]
 
 
 async def cancel(books: CellBooks, orders: list[PlacedOrder]) -> None:
@@ -131,7 +131,7 @@ async def cancel(books: CellBooks, orders: list[PlacedOrder]) -> None:
 async def insist_one(books: CellBooks, order: PlacedOrder, **how: int) -> None:
     """Replace one order, again and again while another writer has its user."""
     (outcome,) = await books.replace([order], **how)
-    if outcome == "SKIPPED":
+    if outcome == "DEFERRED":
         await asyncio.sleep(0.01)
         await insist_one(books, order, **how)
     else:

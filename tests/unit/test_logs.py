@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from infra.runtime.logs import bind_request, json_lines
+from infra.runtime.logs import bind_request, id_fields, json_lines, request_ids
 
 pytestmark = pytest.mark.anyio
 TRACE = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
@@ -64,3 +64,11 @@ async def test_lines_carry_the_ids_of_their_request_and_of_no_other() -> None:
     assert (first["request_id"], first["trace_id"]) == ("first", "0af7651916cd43dd8448eb211c80319c")
     assert (second["request_id"], "trace_id" in second) == ("second", False)
     assert "request_id" not in line()
+
+
+async def test_work_done_by_another_task_shows_the_ids_of_its_request() -> None:
+    bind_request(b"mine", TRACE)
+    kept = request_ids()
+    bind_request(b"", b"no traceparent")
+    assert id_fields(request_ids()) == {}
+    assert id_fields(kept) == {"request_id": "mine", "trace_id": "0af7651916cd43dd8448eb211c80319c"}

@@ -9,7 +9,7 @@ select coalesce(u.user_id, p.user_id) as user_id, u.cash_micros, p.cash as poste
                sum(case when account <> 'cash_held' then 0 when direction = 'credit' then amount_micros
                         else -amount_micros end)
                    as cash_held
-          from brokerage.all_postings
+          from all_postings
          where unit = 'USD'
          group by user_id
        ) p on p.user_id = u.user_id

@@ -8,7 +8,7 @@ with lines as (
     select user_id, entry_seq,
            string_agg(line || ',' || account || ',' || unit || ',' || direction || ',' || amount_micros, ';'
                       order by line) as text
-      from brokerage.all_postings
+      from all_postings
      group by user_id, entry_seq
 ),
 recomputed as (
@@ -17,12 +17,12 @@ recomputed as (
                   coalesce(e.order_id::text, '-'), trunc(extract(epoch from e.occurred_at) * 1000000), l.text),
                   'UTF8')) as true_hash,
            lag(e.hash, 1, decode(repeat('00', 32), 'hex')) over by_seq as true_previous_hash
-      from brokerage.all_journal_entries e
+      from all_journal_entries e
       left join lines l on l.user_id = e.user_id and l.entry_seq = e.seq
     window by_seq as (partition by e.user_id order by e.seq)
 ),
 heads as (
-    select distinct on (user_id) user_id, seq, hash from brokerage.all_journal_entries order by user_id, seq desc
+    select distinct on (user_id) user_id, seq, hash from all_journal_entries order by user_id, seq desc
 )
 select user_id, seq,
        case when hash <> true_hash then 'hash does not match the entry' else 'does not continue the entry before' end

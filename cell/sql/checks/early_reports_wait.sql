@@ -23,7 +23,7 @@ select r.user_id, r.inbox_id, r.order_id, r.ref_exec_id,
                      and e.ref_exec_id = r.body ->> 'exec_id' and e.trade_date >= r.trade_date
                      and e.room_qty_micros is null and e.room_cost_exact is null
                      and (e.body ->> 'exec_id' <> r.body ->> 'exec_id' or e.trade_date <> r.trade_date)) as is_awaited
-         from brokerage.all_executions x
+         from all_executions x
         where x.user_id = r.user_id and x.order_id = r.order_id and x.venue = r.venue and x.session = r.session) w
  where o.order_id is null
     or o.cum_qty_micros::numeric + r.room_qty_micros <= o.order_qty_micros
@@ -32,7 +32,7 @@ select r.user_id, r.inbox_id, r.order_id, r.ref_exec_id,
     or w.is_awaited
     or w.taken_date is not null and (
            not w.needs_room
-           or exists (select from brokerage.all_executions y
+           or exists (select from all_executions y
                        where y.user_id = r.user_id and y.order_id = r.order_id and y.venue = r.venue
                            and y.session = r.session
                          and y.ref_exec_id = r.ref_exec_id and y.ref_trade_date = w.taken_date))

@@ -4,7 +4,7 @@ select user_id, entry_seq, unit, debits, credits
         select user_id, entry_seq, unit,
                sum(case direction when 'debit' then amount_micros else 0 end) as debits,
                sum(case direction when 'credit' then amount_micros else 0 end) as credits
-          from brokerage.all_postings
+          from all_postings
          group by user_id, entry_seq, unit
        ) sums
  where debits <> credits

@@ -6,7 +6,7 @@ with counted as not materialized (
     select *, coalesce(stands_qty_micros, last_qty_micros) as qty,
            -- 1e-12 dollars
            coalesce(stands_qty_micros, last_qty_micros)::numeric * coalesce(stands_px_micros, last_px_micros) as exact
-      from brokerage.all_executions
+      from all_executions
 ),
 known as (
     select x.user_id, x.order_id, x.entry_seq, x.symbol, x.side, x.kind, x.cost_micros,
@@ -41,8 +41,8 @@ posted as (
            sum(case when l.unit = 'USD' then 0 when l.direction = 'debit' then l.amount_micros
                     else -l.amount_micros end) as got,
            max(l.unit) filter (where l.unit <> 'USD') as symbol
-      from brokerage.all_journal_entries e
-      left join brokerage.all_postings l on l.user_id = e.user_id and l.entry_seq = e.seq and l.account = 'clearing'
+      from all_journal_entries e
+      left join all_postings l on l.user_id = e.user_id and l.entry_seq = e.seq and l.account = 'clearing'
      where e.kind in ('fill', 'bust', 'correct')
      group by e.user_id, e.seq, e.order_id, e.kind
 )

@@ -5,11 +5,11 @@ select coalesce(x.user_id, v.user_id) as user_id, coalesce(x.order_id, v.order_i
        x.execution_count, v.event_count
   from (
         select user_id, order_id, exec_id, last_px_micros, last_qty_micros, count(*) as execution_count
-          from brokerage.all_executions group by user_id, order_id, exec_id, last_px_micros, last_qty_micros
+          from all_executions group by user_id, order_id, exec_id, last_px_micros, last_qty_micros
        ) x
   full join (
         select user_id, order_id, exec_id, last_px_micros, last_qty_micros, count(*) as event_count
-          from brokerage.all_order_events where exec_id is not null
+          from all_order_events where exec_id is not null
          group by user_id, order_id, exec_id, last_px_micros, last_qty_micros
        ) v on v.user_id = x.user_id and v.order_id = x.order_id and v.exec_id = x.exec_id
             and v.last_px_micros = x.last_px_micros and v.last_qty_micros = x.last_qty_micros

@@ -8,8 +8,8 @@ select coalesce(o.user_id, p.user_id) as user_id, coalesce(o.order_id, p.order_i
                         else -l.amount_micros end) as cash_held,
                sum(case when l.account <> 'shares_held' then 0 when l.direction = 'credit' then l.amount_micros
                         else -l.amount_micros end) as shares_held
-          from brokerage.all_postings l
-          left join brokerage.all_journal_entries e on e.user_id = l.user_id and e.seq = l.entry_seq
+          from all_postings l
+          left join all_journal_entries e on e.user_id = l.user_id and e.seq = l.entry_seq
          where l.account in ('cash_held', 'shares_held')
          group by e.user_id, e.order_id
        ) p on p.user_id = o.user_id and p.order_id = o.order_id

@@ -21,7 +21,7 @@ select coalesce(d.user_id, k.user_id) as user_id, coalesce(d.id, k.id) as id, co
             else 'a key of another time than its effect' end as problem
   from effects d
   full join accepted k on k.user_id = d.user_id and k.id = d.id
- where d.id is null or k.key_count > 1 or (k.id is null and d.at > brokerage.clock_v1() - interval '6 days')
+ where d.id is null or k.key_count > 1 or (k.id is null and d.at > clock_v1() - interval '6 days')
      or k.at <> d.at
 union all
 select k.user_id, k.resource_id, 1, 'a cancel of an order that is not there'

@@ -5,7 +5,7 @@ with steps as (
            lag(seq) over by_seq as seq_before, lag(to_status) over by_seq as status_before,
            lag(cum_qty_micros) over by_seq as cum_qty_before, lag(cum_cost_micros) over by_seq as cum_cost_before,
            lead(seq) over by_seq is null as is_last
-      from brokerage.all_order_events
+      from all_order_events
     window by_seq as (partition by user_id, order_id order by seq)
 ),
 broken as (
@@ -22,7 +22,7 @@ broken as (
         or t.to_status is null
         or ((s.cum_qty_micros < coalesce(s.cum_qty_before, 0) or s.cum_cost_micros < coalesce(s.cum_cost_before, 0))
             -- only a bust or a correction may take something back
-            and not exists (select from brokerage.all_executions x
+            and not exists (select from all_executions x
                              where x.user_id = s.user_id and x.order_id = s.order_id and x.exec_id = s.exec_id
                                  and x.kind <> 'fill'))
 )

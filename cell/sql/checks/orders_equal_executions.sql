@@ -20,10 +20,10 @@ select coalesce(o.user_id, x.user_id) as user_id, coalesce(o.order_id, x.order_i
                coalesce(sum(s.qty::numeric * s.px) filter (where s.stands), 0) as exact_cost,
                bool_or(e.symbol <> t.symbol or e.side <> t.side) as has_foreign,
                bool_or(e.kind = 'correct') as has_corrections
-          from brokerage.all_executions e
+          from all_executions e
           left join brokerage.orders t on t.user_id = e.user_id and t.order_id = e.order_id
           left join (select distinct user_id, order_id, venue, session, ref_trade_date, ref_exec_id
-                       from brokerage.all_executions where ref_exec_id is not null) b
+                       from all_executions where ref_exec_id is not null) b
             on b.user_id = e.user_id and b.order_id = e.order_id and b.venue = e.venue and b.session = e.session
            and b.ref_trade_date = e.trade_date and b.ref_exec_id = e.exec_id
           cross join lateral (select e.kind <> 'bust' and b.user_id is null as stands,

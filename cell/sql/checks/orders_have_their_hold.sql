@@ -16,8 +16,8 @@ select coalesce(o.user_id, h.user_id) as user_id, coalesce(o.order_id, h.order_i
                sum(l.amount_micros) filter (where e.kind = 'hold' and l.account = 'shares_held'
                                             and l.direction = 'credit'
                                              and l.unit = t.symbol) as held_shares
-          from brokerage.all_journal_entries e
-          left join brokerage.all_postings l on l.user_id = e.user_id and l.entry_seq = e.seq
+          from all_journal_entries e
+          left join all_postings l on l.user_id = e.user_id and l.entry_seq = e.seq
           left join brokerage.orders t on t.user_id = e.user_id and t.order_id = e.order_id
          where e.order_id is not null
          group by e.user_id, e.order_id
@@ -25,7 +25,7 @@ select coalesce(o.user_id, h.user_id) as user_id, coalesce(o.order_id, h.order_i
  where o.order_id is null
     or coalesce(h.hold_count, 0) <> case when (o.status = 'pending_replace' and o.replaced_by is null)
             or (o.replaces is not null and exists (
-                    select from brokerage.all_order_events v
+                    select from all_order_events v
                      where v.user_id = o.user_id and v.order_id = o.order_id and v.seq = 4
                        and v.from_status = 'pending_replace' and v.to_status in ('rejected', 'cancelled'))) then 0
                            else 1 end

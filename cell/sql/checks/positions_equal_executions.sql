@@ -8,7 +8,7 @@
 -- A superseded execution changes nothing; the correction of a trade of which nothing counts is a trade of its own.
 -- Every stored step is recomputed from the running sums before it, exactly.
 with counted as not materialized (
-    select e.*, c.qty, c.px from brokerage.all_executions e
+    select e.*, c.qty, c.px from all_executions e
      cross join lateral (select coalesce(e.stands_qty_micros, e.last_qty_micros) as qty,
                                 coalesce(e.stands_px_micros, e.last_px_micros) as px) c
 ),
@@ -44,7 +44,7 @@ changes as (   -- price: what the basis of an incoming quantity is made of, as a
            1000000,
            t.qty_micros, t.cost_basis_micros, t.cost_basis_micros, null, null, null, null, null
       from brokerage.share_transfers t
-      join brokerage.all_journal_entries e on e.user_id = t.user_id and e.entry_id = t.transfer_id
+      join all_journal_entries e on e.user_id = t.user_id and e.entry_id = t.transfer_id
      where t.status = 'accepted'
 ),
 running as (

@@ -2,10 +2,10 @@
 with streams as (
     select user_id, 'ledger' as stream, min(seq) as first_seq, max(seq) as last_seq, count(*) as row_count,
            count(distinct seq) as number_count
-      from brokerage.all_journal_entries group by user_id
+      from all_journal_entries group by user_id
     union all
     select user_id, 'orders', min(stream_seq), max(stream_seq), count(*), count(distinct stream_seq)
-      from brokerage.all_order_events group by user_id
+      from all_order_events group by user_id
 ),
 heads as (
     select u.user_id, h.stream, h.head

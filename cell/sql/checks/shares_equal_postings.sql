@@ -11,7 +11,7 @@ select coalesce(s.user_id, p.user_id) as user_id, coalesce(s.symbol, p.unit) as 
                sum(case when account <> 'shares_held' then 0 when direction = 'credit' then amount_micros
                         else -amount_micros end)
                    as shares_held
-          from brokerage.all_postings
+          from all_postings
          where unit <> 'USD'
          group by user_id, unit
        ) p on p.user_id = s.user_id and p.unit = s.symbol

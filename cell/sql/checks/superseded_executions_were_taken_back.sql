@@ -7,8 +7,8 @@ select x.user_id, x.order_id, x.exec_id, x.stands_qty_micros, s.qty as qty_befor
             when x.cost_micros <> 0 or x.qty_change_micros <> 0 or x.basis_change_micros <> 0
                 then 'it changed something'
             else 'something else stands of it' end as problem
-  from brokerage.all_executions x
-  left join brokerage.all_executions t on t.user_id = x.user_id and t.order_id = x.order_id and t.venue = x.venue
+  from all_executions x
+  left join all_executions t on t.user_id = x.user_id and t.order_id = x.order_id and t.venue = x.venue
         and t.session = x.session and t.trade_date = x.ref_trade_date and t.exec_id = x.ref_exec_id
  cross join lateral (
        select coalesce(t.stands_qty_micros, t.last_qty_micros, 0) as qty,
@@ -16,7 +16,7 @@ select x.user_id, x.order_id, x.exec_id, x.stands_qty_micros, s.qty as qty_befor
               coalesce(t.basis_micros, 0) as basis,
               case when x.side = 'buy' then coalesce(t.owed_micros, 0) end as owed) s
  cross join lateral (
-       select exists (select from brokerage.all_executions y
+       select exists (select from all_executions y
                        where y.user_id = x.user_id and y.order_id = x.order_id and y.venue = x.venue
                            and y.session = x.session
                          and y.ref_exec_id = x.exec_id and y.ref_trade_date = x.trade_date)

@@ -4,20 +4,20 @@
 with kept as (select user_id, recorded_at, recorded_since from brokerage.users where purged_at is null),
 recorded as (
     select user_id, order_id::text as id, 'steps of all orders' as of, at,
-           lag(at) over (partition by user_id order by stream_seq) as before from brokerage.all_order_events
+           lag(at) over (partition by user_id order by stream_seq) as before from all_order_events
     union all
     select user_id, order_id::text, 'steps of an order', at,
-           lag(at) over (partition by user_id, order_id order by seq) from brokerage.all_order_events
+           lag(at) over (partition by user_id, order_id order by seq) from all_order_events
     union all
     select user_id, seq::text, 'entries', occurred_at,
-           lag(occurred_at) over (partition by user_id order by seq) from brokerage.all_journal_entries
+           lag(occurred_at) over (partition by user_id order by seq) from all_journal_entries
     union all
     select user_id, order_id::text, 'orders', created_at,
            lag(created_at) over (partition by user_id order by order_id) from brokerage.orders
     union all
     select user_id, exec_id, 'executions', recorded_at,
            lag(recorded_at) over (partition by user_id order by entry_seq, recorded_at)
-      from brokerage.all_executions where recorded_at is not null
+      from all_executions where recorded_at is not null
 ),
 newest as (
     select user_id, max(at) as at from (

@@ -11,8 +11,8 @@ select coalesce(t.user_id, p.user_id) as user_id, coalesce(t.id, p.entry_id) as 
   full join (
         select e.user_id, e.seq, e.entry_id, e.kind, l.unit,
                sum(case l.direction when 'debit' then l.amount_micros else -l.amount_micros end) as amount_micros
-          from brokerage.all_journal_entries e
-          left join brokerage.all_postings l on l.user_id = e.user_id and l.entry_seq = e.seq
+          from all_journal_entries e
+          left join all_postings l on l.user_id = e.user_id and l.entry_seq = e.seq
                 and l.account in ('bank', 'transfer_agent')
          where e.kind in ('deposit', 'share_transfer')
          group by e.user_id, e.seq, e.entry_id, e.kind, l.unit

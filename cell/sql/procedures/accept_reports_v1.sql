@@ -3,11 +3,11 @@
 -- lost on the way.
 -- Result: the session's committed sequence, and the inbox ids of what is new in order of the venue's sequence.
 -- SQLSTATEs: RB020 gap in the sequence. Lock order: the session's row (one worker writes it), no user.
-create or replace function brokerage.accept_reports_v1(
+create or replace function accept_reports_v1(
     p_venue text, p_session text, p_seqs bigint[], p_order_ids uuid[], p_bodies jsonb[], p_at timestamptz
 ) returns table (received_seq bigint, inbox_id bigint, user_id uuid, venue_seq bigint)
 language plpgsql security definer
-set search_path = brokerage, pg_temp
+set search_path from current
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict use_column

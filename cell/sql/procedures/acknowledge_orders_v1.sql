@@ -4,9 +4,9 @@
 -- (for it the acknowledgement is the confirmation), a user who is not in p_locked, halted or gone, or who has an older
 -- report.
 -- Result: the inbox ids that were applied, never null. Called with the users' rows locked, after the locking statement.
-create or replace function brokerage.acknowledge_orders_v1(p_inbox_ids bigint[], p_locked uuid[]) returns bigint[]
+create or replace function acknowledge_orders_v1(p_inbox_ids bigint[], p_locked uuid[]) returns bigint[]
 language plpgsql security definer
-set search_path = brokerage, pg_temp
+set search_path from current
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
 declare
@@ -22,7 +22,7 @@ begin
           join users u on u.user_id = i.user_id
           join orders o on o.user_id = i.user_id and o.order_id = i.order_id
          where i.id = any (p_inbox_ids) and i.body ->> 'kind' = 'accepted'
-           and i.user_id = any (p_locked) and ownership_v1(u.owner_state, u.lease_ends_at) is null
+           and i.user_id = any (p_locked) and locked_ownership_v1(u.owner_state) is null
            and o.status not in ('queued', 'armed', 'funds_held')
            and not (o.status = 'pending_replace' and o.replaced_by is null)
            and not exists (select from inbox older where older.user_id = i.user_id and older.id < i.id)
@@ -35,8 +35,7 @@ begin
     ),
     new_users as (
         update users u
-           set recorded_at = a.recorded_at, write_seq = a.new_write_seq, owner_state = 'active', halt_id = null,
-               lease_ends_at = null
+           set recorded_at = a.recorded_at, write_seq = a.new_write_seq
           from acknowledging a where u.user_id = a.user_id
     ),
     done_instructions as (

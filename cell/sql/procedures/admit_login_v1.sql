@@ -7,9 +7,9 @@
 -- Result: wait_s null, and a guess was taken; or the seconds to wait, and nothing was taken. is_stranger: of the shared
 -- ones.
 -- Lock: the account's row for unknown sources, then the source's; nothing of the user's, and never for long.
-create or replace function brokerage.admit_login_v1(p_user_id uuid, p_source bytea, p_is_vouched boolean)
+create or replace function admit_login_v1(p_user_id uuid, p_source bytea, p_is_vouched boolean)
 returns table (wait_s double precision, is_stranger boolean) language plpgsql security definer
-set search_path = brokerage, pg_temp
+set search_path from current
 as $$
 #variable_conflict use_column
 declare

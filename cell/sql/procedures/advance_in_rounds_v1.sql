@@ -5,11 +5,11 @@
 -- right to write.
 -- Result: how many were advanced, and how many were deferred because another writer had the user. Null arrays: none.
 -- Lock order: users by id (SKIP LOCKED, or waiting with p_wait), then everything is read again.
-create or replace function brokerage.advance_in_rounds_v1(
+create or replace function advance_in_rounds_v1(
     p_user_ids uuid[], p_order_ids uuid[], p_from text, p_reason text, p_wait boolean
 ) returns table (advanced integer, deferred integer)
 language plpgsql
-set search_path = brokerage, pg_temp
+set search_path from current
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
 declare

@@ -7,11 +7,11 @@
 --   pending_cancel   an instruction of kind p_action goes to the venue; the funds stay until it confirms
 --   expired | cancelled   the funds come back now: only for orders that the venue never saw
 -- In every case the order is neither armed nor queued any more. Result: how many were advanced.
-create or replace function brokerage.advance_orders_v1(
+create or replace function advance_orders_v1(
     p_user_ids uuid[], p_order_ids uuid[], p_from text[], p_to text, p_reason text, p_action text
 ) returns integer
 language plpgsql
-set search_path = brokerage, pg_temp
+set search_path from current
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict use_column
@@ -33,7 +33,7 @@ begin
           from unnest(p_user_ids, p_order_ids) as c (user_id, order_id)
           join users u on u.user_id = c.user_id
           join orders o on o.user_id = c.user_id and o.order_id = c.order_id
-         where o.status = any (p_from) and ownership_v1(u.owner_state, u.lease_ends_at) is null
+         where o.status = any (p_from) and locked_ownership_v1(u.owner_state) is null
     ),
     chained as materialized (
         select j.*, case when j.ends then
@@ -93,8 +93,7 @@ begin
                cash_held_micros = u.cash_held_micros - case when c.ends and c.side = 'buy' then c.amount else 0 end,
                recorded_at = c.recorded_at, write_seq = c.new_write_seq, order_event_seq = c.new_stream_seq,
                entry_seq = case when c.ends then c.new_entry_seq else u.entry_seq end,
-               chain_head = case when c.ends then c.hash else u.chain_head end,
-               owner_state = 'active', halt_id = null, lease_ends_at = null
+               chain_head = case when c.ends then c.hash else u.chain_head end
           from chained c where u.user_id = c.user_id
     )
     update orders o

@@ -24,10 +24,10 @@
 -- Busts and corrections: an execution row and an entry of their own, never an edit. The order's filled quantity and
 -- cost become what the venue says; what is taken back is open again while the order is, and then held again.
 -- Lock order: users by id.
-create or replace function brokerage.apply_reports_v1(p_inbox_ids bigint[], p_settles_on date)
+create or replace function apply_reports_v1(p_inbox_ids bigint[], p_settles_on date)
 returns table (inbox_id bigint, outcome text, reason text, user_id uuid, order_id uuid)
 language plpgsql security definer
-set search_path = brokerage, pg_temp
+set search_path from current
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict use_column

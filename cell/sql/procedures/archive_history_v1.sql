@@ -9,11 +9,11 @@
 --   deferred     another writer has the user, or they are halted or not here: try again later
 --   unpublished  events that old still wait for Kafka, and are read from where they are: publish first
 -- and how many entries, postings, events and executions moved. Lock: the user's row; then everything is read again.
-create or replace function brokerage.archive_history_v1(
+create or replace function archive_history_v1(
     p_user_id uuid, p_before timestamptz, p_after_seq bigint, p_limit integer
 ) returns table (state text, last_seq bigint, entries bigint, postings bigint, events bigint, executions bigint)
 language plpgsql security definer
-set search_path = brokerage, pg_temp
+set search_path from current
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict use_column
@@ -30,7 +30,7 @@ declare
 begin
     p_before := least(p_before, age_clock_v1() - interval '7 days');
     if p_user_id <> all (lock_users_v1(array[p_user_id], false))
-       or (select ownership_v1(u.owner_state, u.lease_ends_at) from users u where u.user_id = p_user_id) is not null
+       or (select locked_ownership_v1(u.owner_state) from users u where u.user_id = p_user_id) is not null
            then
         return query select 'deferred', p_after_seq, 0::bigint, 0::bigint, 0::bigint, 0::bigint;
         return;
@@ -133,7 +133,7 @@ begin
          where o.user_id = p_user_id and o.order_id = n.order_id;
     end if;
     -- who copies the user meanwhile must see that rows went elsewhere
-    update users u set write_seq = u.write_seq + 1, owner_state = 'active', halt_id = null, lease_ends_at = null
+    update users u set write_seq = u.write_seq + 1
      where u.user_id = p_user_id;
     return query select 'archived', window_end, cardinality(old_seqs)::bigint, moved_postings, moved_events,
         moved_executions;

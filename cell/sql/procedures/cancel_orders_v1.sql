@@ -4,15 +4,15 @@
 -- Result: one row per command. outcome:
 --   cancelled | pending_cancel      figures = the order's row as it then was (a replay answers with the same)
 --   ORDER_NOT_FOUND | ORDER_NOT_OPEN   stored; figures = {status}
---   IDEMPOTENCY_KEY_REUSED, DEPARTED, USER_HALTED, NOT_FOUND, SKIPPED as in place_orders_v1
+--   IDEMPOTENCY_KEY_REUSED, DEPARTED, USER_HALTED, NOT_FOUND, DEFERRED as in place_orders_v1
 -- Lock order: users by id.
-create or replace function brokerage.cancel_orders_v1(
+create or replace function cancel_orders_v1(
     p_user_ids uuid[], p_keys text[], p_fingerprints bytea[], p_order_ids uuid[], p_wait boolean default false
 ) returns table (
     ordinal integer, outcome text, figures jsonb, resource_id uuid, at timestamptz, replayed boolean
 )
 language plpgsql security definer
-set search_path = brokerage, pg_temp
+set search_path from current
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict use_column
@@ -33,8 +33,8 @@ begin
                o.status, o.symbol, o.side, o.event_seq, o.held_cash_micros, o.held_shares_micros,
                o.cum_qty_micros, o.cum_cost_micros,
                coalesce(
-                   case when u.user_id is null then 'NOT_FOUND' when u.user_id <> all (locked) then 'SKIPPED' end,
-                   ownership_v1(u.owner_state, u.lease_ends_at),
+                   case when u.user_id is null then 'NOT_FOUND' when u.user_id <> all (locked) then 'DEFERRED' end,
+                   locked_ownership_v1(u.owner_state),
                    case
                        when k.outcome is not null then
                            case when same_request_v1(k.fingerprint, c.fingerprint) then 'REPLAYED'
@@ -115,8 +115,7 @@ begin
                cash_held_micros = u.cash_held_micros - case when c.ends and c.side = 'buy' then c.amount else 0 end,
                recorded_at = c.recorded_at, write_seq = c.new_write_seq,
                entry_seq = coalesce(c.new_entry_seq, u.entry_seq),
-               order_event_seq = c.new_stream_seq, chain_head = case when c.ends then c.hash else u.chain_head end,
-               owner_state = 'active', halt_id = null, lease_ends_at = null
+               order_event_seq = c.new_stream_seq, chain_head = case when c.ends then c.hash else u.chain_head end
           from chained c where u.user_id = c.user_id
     ),
     new_orders as (
@@ -125,7 +124,7 @@ begin
                held_cash_micros = case when c.ends then 0 else o.held_cash_micros end,
                held_shares_micros = case when c.ends then 0 else o.held_shares_micros end
           from chained c where o.user_id = c.user_id and o.order_id = c.order_id
-        returning o.user_id, o.order_id, to_jsonb(o) as row
+        returning o.user_id, o.order_id, order_figures_v1(o) as row
     ),
     explained as materialized (
         select j.*, case j.outcome
@@ -134,7 +133,8 @@ begin
                 when 'USER_HALTED' then jsonb_build_object('lease_ends_at', j.lease_ends_at)
                 when 'ORDER_NOT_OPEN' then jsonb_build_object('order_status', j.status)
                 else coalesce(n.row, case when j.outcome = 'pending_cancel' then
-                    (select to_jsonb(o) from orders o where o.user_id = j.user_id and o.order_id = j.order_id) end)
+                    (select order_figures_v1(o) from orders o
+                      where o.user_id = j.user_id and o.order_id = j.order_id) end)
             end as figures
           from judged j left join new_orders n on n.user_id = j.user_id and n.order_id = j.order_id
     ),

@@ -1,9 +1,9 @@
 -- Cancel orders about which the venue is silent: `routed` becomes pending_cancel with an instruction to cancel; the
 -- funds stay until the venue answers. Orders that moved meanwhile, and users that somebody else has, are left alone.
 -- Result: how many. Lock order: users by id (SKIP LOCKED), then everything is read again.
-create or replace function brokerage.cancel_unanswered_v1(p_user_ids uuid[], p_order_ids uuid[]) returns integer
+create or replace function cancel_unanswered_v1(p_user_ids uuid[], p_order_ids uuid[]) returns integer
 language plpgsql security definer
-set search_path = brokerage, pg_temp
+set search_path from current
 as $$
 #variable_conflict use_column
 declare

@@ -10,14 +10,14 @@
 -- that can be claimed now, or so many users in a row were passed over that no further one was looked at. In that case,
 -- and with p_after, there is one row without an instruction, for next_after.
 -- Lock order: users while they are chosen (SKIP LOCKED), then everything is read again.
-create or replace function brokerage.claim_instructions_v1(p_limit integer, p_after uuid default null)
+create or replace function claim_instructions_v1(p_limit integer, p_after uuid default null)
 returns table (
     instruction_id bigint, action text, user_id uuid, order_id uuid, client_order_id text, symbol text, side text,
     type text, time_in_force text, order_qty_micros bigint, limit_px_micros bigint, replaces uuid, cash_micros bigint,
     next_after uuid
 )
 language plpgsql security definer
-set search_path = brokerage, pg_temp
+set search_path from current
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict use_column
@@ -30,9 +30,8 @@ begin
     select * into chosen from lock_round_robin_v1('unsent', p_after, p_limit, users_looked_at_max);
     if chosen.locked = '{}' then
         if p_after is not null and not chosen.looked_at_all then
-            return query select null::bigint, null, null::uuid, null::uuid, null, null, null, null, null, null::bigint,
-                null::bigint,
-                                null::uuid, null::bigint, chosen.last_user;
+            return query select null::bigint, null, null::uuid, null::uuid, null, null, null, null, null,
+                                null::bigint, null::bigint, null::uuid, null::bigint, chosen.last_user;
         end if;
         return;
     end if;
@@ -65,7 +64,7 @@ begin
           join users u on u.user_id = i.user_id
           join orders o on o.user_id = i.user_id and o.order_id = i.order_id
          where i.id = any (chosen_ids) and i.sent_at is null
-           and ownership_v1(u.owner_state, u.lease_ends_at) is null
+           and locked_ownership_v1(u.owner_state) is null
     ),
     routed as (
         select *, row_number() over (partition by user_id order by id) as step from judged
@@ -88,8 +87,7 @@ begin
     new_users as (
         update users u
            set recorded_at = r.recorded_at, write_seq = u.write_seq + r.orders,
-               order_event_seq = u.order_event_seq + r.orders,
-               owner_state = 'active', halt_id = null, lease_ends_at = null
+               order_event_seq = u.order_event_seq + r.orders
           from (select user_id, count(*) as orders, max(recorded_at) as recorded_at from routed group by user_id) r
            where u.user_id = r.user_id
     ),

@@ -6,11 +6,11 @@
 --   BALANCE_LIMIT (it goes on waiting) | TRANSFER_NOT_FOUND
 --   NOT_FOUND | DEPARTED {owner, epoch} | USER_HALTED {lease_ends_at}
 -- Lock: the user's row, then what it protects is read.
-create or replace function brokerage.decide_share_transfer_v1(
+create or replace function decide_share_transfer_v1(
     p_user_id uuid, p_transfer_id uuid, p_approve boolean, p_actor text, p_reason text
 ) returns table (outcome text, figures jsonb)
 language plpgsql security definer
-set search_path = brokerage, pg_temp
+set search_path from current
 as $$
 #variable_conflict use_column
 declare
@@ -26,13 +26,13 @@ declare
     qty_max constant bigint := 1000000000000000000;   -- as in transfer_shares_v1
     cost_max constant bigint := 1000000000000000000;
 begin
-    perform from users where user_id = p_user_id for no key update;
+    perform lock_users_v1(array[p_user_id], true);
     select * into account from users where user_id = p_user_id;
     if not found then
         return query select 'NOT_FOUND', null::jsonb;
         return;
     end if;
-    owned := ownership_v1(account.owner_state, account.lease_ends_at);
+    owned := locked_ownership_v1(account.owner_state);
     if owned is not null then
         return query select owned, case owned
             when 'DEPARTED' then jsonb_build_object('owner', account.forward_cell, 'epoch', account.forward_epoch)
@@ -88,8 +88,7 @@ begin
     end if;
     update users
        set recorded_at = recorded, write_seq = account.write_seq + 1, entry_seq = coalesce(new_seq, account.entry_seq),
-           chain_head = coalesce(entry_hash, account.chain_head), owner_state = 'active', halt_id = null,
-           lease_ends_at = null
+           chain_head = coalesce(entry_hash, account.chain_head)
      where user_id = p_user_id;
     return query select 'decided', jsonb_build_object(
         'status', verdict, 'decided_at', recorded, 'decided_by', p_actor, 'reason', p_reason);

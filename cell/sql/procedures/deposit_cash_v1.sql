@@ -1,13 +1,13 @@
 -- Credit up to 64 deposits, at most one per user; a deposit is settled at once until ACH is built.
 -- Result as in place_orders_v1; accepted: resource_id = the deposit, when replayed with figures = {amount_micros}.
 -- Lock order: users by id.
-create or replace function brokerage.deposit_cash_v1(
+create or replace function deposit_cash_v1(
     p_user_ids uuid[], p_keys text[], p_fingerprints bytea[], p_amounts bigint[], p_wait boolean default false
 ) returns table (
     ordinal integer, outcome text, figures jsonb, resource_id uuid, at timestamptz, replayed boolean
 )
 language plpgsql security definer
-set search_path = brokerage, pg_temp
+set search_path from current
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict use_column
@@ -27,8 +27,8 @@ begin
                k.outcome as stored_outcome, k.figures as stored_figures, k.resource_id as stored_resource_id,
                k.at as stored_at,
                coalesce(
-                   case when u.user_id is null then 'NOT_FOUND' when u.user_id <> all (locked) then 'SKIPPED' end,
-                   ownership_v1(u.owner_state, u.lease_ends_at),
+                   case when u.user_id is null then 'NOT_FOUND' when u.user_id <> all (locked) then 'DEFERRED' end,
+                   locked_ownership_v1(u.owner_state),
                    case
                        when k.outcome is not null then
                            case when same_request_v1(k.fingerprint, c.fingerprint) then 'REPLAYED'
@@ -76,7 +76,7 @@ begin
         update users u
            set cash_micros = u.cash_micros + c.amount, recorded_at = c.recorded_at, write_seq = c.new_write_seq,
                entry_seq = c.new_entry_seq,
-               chain_head = c.hash, owner_state = 'active', halt_id = null, lease_ends_at = null
+               chain_head = c.hash
           from chained c where u.user_id = c.user_id
     )
     select j.ordinal::integer,

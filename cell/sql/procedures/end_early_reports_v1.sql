@@ -3,10 +3,10 @@
 -- says.
 -- Result: their inbox ids, orders and reasons. Lock: the rows themselves; what the application of reports has just now
 -- is passed over.
-create or replace function brokerage.end_early_reports_v1(p_at timestamptz, p_limit integer)
+create or replace function end_early_reports_v1(p_at timestamptz, p_limit integer)
 returns table (inbox_id bigint, order_id uuid, reason text)
 language sql security definer
-set search_path = brokerage, pg_temp
+set search_path from current
 as $$
     with due as (
         delete from early_reports r using (

@@ -2,10 +2,10 @@
 -- more, and a session begun after it stays, however late this call comes. Harmless to repeat.
 -- Who did it and why is kept, each time. Result: how many ended now; null if the user was never here.
 -- SQLSTATEs: RB011 the user left, RB012 halted: an end written during a move would stay behind. Lock: the user's row.
-create or replace function brokerage.end_refresh_families_v1(
+create or replace function end_refresh_families_v1(
     p_user_id uuid, p_begun_before timestamptz, p_at timestamptz, p_actor text, p_reason text
 ) returns bigint language plpgsql security definer
-set search_path = brokerage, pg_temp
+set search_path from current
 as $$
 declare
     owned text;

@@ -1,9 +1,9 @@
 -- Note that every day order of the session that closed at p_closes_at has ended: nobody looks for them again. Repeating
 -- it changes nothing. SQLSTATE RB030: p_at is before the close, or a day order of the session is still open, which
 -- would keep its hold for good. Lock: the session's row.
-create or replace function brokerage.end_session_v1(p_closes_at timestamptz, p_at timestamptz) returns void
+create or replace function end_session_v1(p_closes_at timestamptz, p_at timestamptz) returns void
 language plpgsql security definer
-set search_path = brokerage, pg_temp
+set search_path from current
 set enable_seqscan = off set plan_cache_mode = force_generic_plan
 as $$
 declare

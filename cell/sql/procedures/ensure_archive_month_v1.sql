@@ -3,9 +3,9 @@
 -- nothing.
 -- Lock: the archive's postings against others who make a month, not against who reads or archives: one makes it, the
 -- next one finds it there. It is the lock that attaching takes anyway, and the owner's alone.
-create or replace function brokerage.ensure_archive_month_v1(p_month date) returns void
+create or replace function ensure_archive_month_v1(p_month date) returns void
 language plpgsql
-set search_path = brokerage, pg_temp
+set search_path from current
 as $$
 declare
     parent text;

@@ -4,7 +4,7 @@
 -- The check chain_verifies spells the form out a second time, on purpose: if it called this function, it could not find
 -- a fault of it. So a changed form gets a new form number, here and there.
 -- A stable function of one expression: the planner puts it into the calling statement, a call costs nothing.
-create or replace function brokerage.entry_hash_v1(
+create or replace function entry_hash_v1(
     previous_hash bytea, user_id uuid, seq bigint, entry_id uuid, kind text, order_id uuid, occurred_at timestamptz,
     variadic lines text[]
 ) returns bytea

@@ -8,11 +8,11 @@
 -- how many were deferred because another writer had the user or the user is halted, and how many are open after all
 -- that.
 -- Lock order: the page without locks, then users by id (SKIP LOCKED), then everything is read again.
-create or replace function brokerage.expire_day_orders_v1(p_closes_at timestamptz, p_after uuid, p_limit integer,
+create or replace function expire_day_orders_v1(p_closes_at timestamptz, p_after uuid, p_limit integer,
                                                           p_at timestamptz)
 returns table (last_order_id uuid, ended integer, instructed integer, deferred integer, still_open integer)
 language plpgsql security definer
-set search_path = brokerage, pg_temp
+set search_path from current
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict use_column

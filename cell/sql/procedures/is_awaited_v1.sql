@@ -1,11 +1,11 @@
 -- Whether a bust or a correction of this execution is known, and waits for it: then an execution that has no room in
 -- its order is superseded by it (judge_reports_v1). One that bears the same name is none: it will be judged as that
 -- execution's copy.
-create or replace function brokerage.is_awaited_v1(
+create or replace function is_awaited_v1(
     p_user_id uuid, p_order_id uuid, p_venue text, p_session text, p_trade_date date, p_exec_id text
 ) returns boolean
 language sql stable
-set search_path = brokerage, pg_temp
+set search_path from current
 as $$
     select exists (select from early_reports e
                     where e.user_id = p_user_id and e.order_id = p_order_id and e.venue = p_venue

@@ -7,11 +7,12 @@
 --   duplicate | early | deferred | quarantined   nothing is posted (apply_reports_v1 says what each means)
 -- `fault` says what is wrong with a report that no rule below can apply; it is quarantined, unless it is deferred
 -- first.
+-- Parts: named (which order) > known (with what the cell knows of it) > faulted > judged.
 -- Called with the users' rows locked, after the locking statement. Not for callers outside: it locks nothing itself.
-create or replace function brokerage.judge_reports_v1(p_inbox_ids bigint[], p_locked uuid[], p_locked_at timestamptz)
+create or replace function judge_reports_v1(p_inbox_ids bigint[], p_locked uuid[], p_locked_at timestamptz)
 returns setof brokerage.judged_report
 language plpgsql
-set search_path = brokerage, pg_temp
+set search_path from current
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict use_column
@@ -38,7 +39,7 @@ begin
         select n.*,
                o.symbol, o.side, o.status, o.event_seq, o.order_qty_micros, o.notional_micros, o.hold_px_micros,
                o.cum_qty_micros, o.cum_cost_exact, o.cum_cost_micros, o.held_cash_micros, o.held_shares_micros,
-               u.epoch, u.owner_state, u.lease_ends_at, u.write_seq, u.entry_seq, u.order_event_seq, u.chain_head,
+               u.epoch, u.owner_state, u.write_seq, u.entry_seq, u.order_event_seq, u.chain_head,
                next_time_v1(p_locked_at, u.recorded_at) as recorded_at,
                coalesce(p.qty_micros, 0) as position_qty, coalesce(p.qty_held_micros, 0) as position_held,
                coalesce(p.cost_basis_micros, 0) as position_basis,
@@ -76,7 +77,7 @@ begin
                order by e.trade_date desc limit 1
           ) t on n.kind in ('bust', 'correct')
     ),
-    faulted as materialized (
+    faulted as materialized (   -- what is wrong with the report itself, whenever it is looked at
         select k.*, case
                 when k.order_id is null or k.user_id is null then 'unknown order'
                 when k.status in ('queued', 'armed', 'funds_held') then 'report of an order that nobody sent'
@@ -88,8 +89,7 @@ begin
                     when k.kind = 'fill' and k.whole_qty - k.cum_qty_micros <= 0
                         then 'fill of a replacement with nothing left to trade'
                     when coalesce(k.kind, '') not in ('replaced', 'accepted', 'fill', 'cancelled', 'expired',
-                                                      'replace_rejected',
-                                                      'rejected', 'bust', 'correct')
+                                                      'replace_rejected', 'rejected', 'bust', 'correct')
                         then 'report of a replacement that is pending' end
                 when k.kind = 'fill' then case
                     when k.exec_id is null or k.trade_date is null or k.reported_qty <= 0 or k.reported_px <= 0
@@ -111,16 +111,15 @@ begin
                 when k.kind = 'rejected' and not k.had_ended and k.cum_qty_micros > 0
                     then 'rejection of an order with fills'
                 when coalesce(k.kind, '') not in ('accepted', 'cancelled', 'expired', 'rejected', 'cancel_rejected',
-                                                  'replaced',
-                                                  'replace_rejected') then 'unknown kind of report'
+                                                  'replaced', 'replace_rejected') then 'unknown kind of report'
             end as fault
           from known k
     ),
-    judged as (
+    judged as (   -- whether it can be applied now, then by its kind
         select f.*, case
                 when f.order_id is null or f.user_id is null then 'quarantined'   -- of nobody, so it waits for nobody
                 when f.user_id <> all (p_locked) then 'deferred'
-                when ownership_v1(f.owner_state, f.lease_ends_at) is not null then 'deferred'
+                when locked_ownership_v1(f.owner_state) is not null then 'deferred'
                 when exists (select from inbox older where older.user_id = f.user_id and older.id < f.id)
                     then 'deferred'
                 when f.fault is not null then 'quarantined'
@@ -167,8 +166,8 @@ begin
            j.kind, j.exec_id, j.ref_exec_id, j.trade_date, j.venue_at, j.venue_reason, j.venue_order_id,
            j.reported_qty, j.reported_px, j.reported_leaves, j.reported_status,
            j.symbol, j.side, j.status, j.had_ended, j.event_seq, j.order_qty_micros, j.notional_micros,
-           j.hold_px_micros,
-           j.cum_qty_micros, j.cum_cost_exact, j.cum_cost_micros, j.held_cash_micros, j.held_shares_micros,
+           j.hold_px_micros, j.cum_qty_micros, j.cum_cost_exact, j.cum_cost_micros,
+           j.held_cash_micros, j.held_shares_micros,
            j.epoch, j.write_seq, j.entry_seq, j.order_event_seq, j.chain_head, j.recorded_at,
            j.position_qty, j.position_held, j.position_basis,
            j.taken_exec_id, j.taken_date, j.taken_reported_qty, j.taken_reported_px, j.taken_qty, j.taken_px,

@@ -15,9 +15,9 @@
 --
 -- Result: how many stops were newly found reached. p_limit of them: call again. Lock order: none but rows of
 -- published_prices.
-create or replace function brokerage.judge_stops_v1(p_limit integer, p_market_hours text default 'always')
+create or replace function judge_stops_v1(p_limit integer, p_market_hours text default 'always')
 returns integer language plpgsql security definer
-set search_path = brokerage, pg_temp
+set search_path from current
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
 declare

@@ -5,10 +5,10 @@
 --   STILL_OWED   figures = {cash, shares: {symbol: free}}: what is below zero
 --   NOT_FOUND | DEPARTED {owner, epoch} | USER_HALTED {lease_ends_at}
 -- Lock: the user's row, then what it protects is read.
-create or replace function brokerage.lift_restriction_v1(p_user_id uuid, p_actor text, p_reason text)
+create or replace function lift_restriction_v1(p_user_id uuid, p_actor text, p_reason text)
 returns table (outcome text, figures jsonb)
 language plpgsql security definer
-set search_path = brokerage, pg_temp
+set search_path from current
 as $$
 #variable_conflict use_column
 declare
@@ -17,13 +17,13 @@ declare
     owned text;
     owed_shares jsonb;
 begin
-    perform from users where user_id = p_user_id for no key update;
+    perform lock_users_v1(array[p_user_id], true);
     select * into account from users where user_id = p_user_id;
     if not found then
         return query select 'NOT_FOUND', null::jsonb;
         return;
     end if;
-    owned := ownership_v1(account.owner_state, account.lease_ends_at);
+    owned := locked_ownership_v1(account.owner_state);
     if owned is not null then
         return query select owned, case owned
             when 'DEPARTED' then jsonb_build_object('owner', account.forward_cell, 'epoch', account.forward_epoch)
@@ -43,8 +43,7 @@ begin
     end if;
     recorded := next_time_v1(clock_v1(), account.recorded_at);
     update users
-       set restricted = false, recorded_at = recorded, write_seq = account.write_seq + 1,
-           owner_state = 'active', halt_id = null, lease_ends_at = null
+       set restricted = false, recorded_at = recorded, write_seq = account.write_seq + 1
      where user_id = p_user_id;
     insert into lifted_restrictions (user_id, write_seq, actor, reason, at)
     values (p_user_id, account.write_seq + 1, p_actor, p_reason, recorded);

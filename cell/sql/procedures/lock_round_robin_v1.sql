@@ -9,11 +9,11 @@
 -- Not for callers outside. As the service role it has no right to lock.
 -- Result: who is locked now; the last user looked at, from whom the next call goes on; how many were passed over; and
 -- whether everybody in the queue was looked at.
-create or replace function brokerage.lock_round_robin_v1(
+create or replace function lock_round_robin_v1(
     p_queue text, p_after uuid, p_limit integer, p_look_max integer, p_due timestamptz default null
 ) returns table (locked uuid[], last_user uuid, passed_over integer, looked_at_all boolean)
 language plpgsql
-set search_path = brokerage, pg_temp
+set search_path from current
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
 declare

@@ -1,8 +1,8 @@
 -- The venue was asked about these instructions once more and has not answered them; those of p_stuck_ids are for an
 -- operator. Rows that somebody else has are being answered right now and are passed over: this call waits for nobody.
-create or replace function brokerage.note_tries_v1(p_ids bigint[], p_stuck_ids bigint[], p_at timestamptz) returns void
+create or replace function note_tries_v1(p_ids bigint[], p_stuck_ids bigint[], p_at timestamptz) returns void
 language sql security definer
-set search_path = brokerage, pg_temp
+set search_path from current
 as $$
     update venue_instructions i
        set tries = i.tries + 1, tried_at = p_at,

@@ -1,11 +1,11 @@
 -- Create a user and their personal record; idempotent by user id (the router may send it again after a crash).
 -- Result: created_at and whether it was there before. SQLSTATEs: RB010 the user exists with another e-mail address.
 -- The name and password of the first call stand. A departed user is not woken: RB011.
-create or replace function brokerage.open_account_v1(
+create or replace function open_account_v1(
     p_user_id uuid, p_epoch bigint, p_profile text, p_email text, p_name text, p_password_hash text
 ) returns table (created_at timestamptz, existed boolean)
 language plpgsql security definer
-set search_path = brokerage, pg_temp
+set search_path from current
 as $$
 #variable_conflict use_column
 declare

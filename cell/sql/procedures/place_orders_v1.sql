@@ -6,7 +6,7 @@
 --   a refusal's code                           stored under the key, nothing else written; figures explain it
 --   replayed = true                            what the key's first use answered; of an accepted order with its terms
 --   IDEMPOTENCY_KEY_REUSED                     same key, other body; nothing written
---   DEPARTED | USER_HALTED | NOT_FOUND | SKIPPED   nothing written, never stored; SKIPPED: another writer has the user
+--   DEPARTED | USER_HALTED | NOT_FOUND | DEFERRED   nothing written or stored; DEFERRED: another writer has the user
 -- A stop order is accepted as `armed`, or, if a recent last price is already through its stop, as if it were triggered.
 -- Outside the session (p_market_hours other than `always`, by market_sessions) an order is accepted as `queued` for the
 -- open, an ioc or fok is refused with MARKET_CLOSED; a stop is armed, and only a price of a session triggers it.
@@ -28,7 +28,7 @@
 -- p_wait null: a preview. Nothing is locked, nobody is waited for, and nothing is written: what placing would answer to
 -- what is committed at this moment.
 -- Statement one only locks; a later statement, with a later snapshot, reads what the locks protect.
-create or replace function brokerage.place_orders_v1(
+create or replace function place_orders_v1(
     p_user_ids uuid[], p_keys text[], p_fingerprints bytea[], p_client_order_ids text[],
     p_symbols text[], p_sides text[], p_types text[], p_times_in_force text[],
     p_order_qtys bigint[], p_limit_pxs bigint[],
@@ -38,7 +38,7 @@ create or replace function brokerage.place_orders_v1(
     ordinal integer, outcome text, figures jsonb, resource_id uuid, at timestamptz, replayed boolean
 )
 language plpgsql security definer
-set search_path = brokerage, pg_temp
+set search_path from current
 -- the arrays are small and the tables are large, whatever the statistics of a young table say
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
@@ -137,8 +137,9 @@ begin
                r.reference_at, r.epoch, r.lease_ends_at, r.forward_cell, r.forward_epoch, r.write_seq, r.entry_seq,
                r.order_event_seq, r.chain_head, r.stored_outcome, r.stored_figures, r.stored_resource_id, r.stored_at,
                r.recent_ats, r.recent_values, coalesce(
-            case when not r.is_here then 'NOT_FOUND' when not r.is_locked then 'SKIPPED' end,
-            ownership_v1(r.owner_state, r.lease_ends_at),
+            case when not r.is_here then 'NOT_FOUND' when not r.is_locked then 'DEFERRED' end,
+            case when p_wait is null then ownership_v1(r.owner_state, r.lease_ends_at)
+                 else locked_ownership_v1(r.owner_state) end,
             case
                 when r.stored_outcome is not null then
                     case when same_request_v1(r.stored_fingerprint, r.fingerprint) then 'REPLAYED'
@@ -237,7 +238,7 @@ begin
                recorded_at
           from answered
          where p_wait is not null
-           and outcome not in ('NOT_FOUND', 'SKIPPED', 'DEPARTED', 'USER_HALTED', 'REPLAYED', 'IDEMPOTENCY_KEY_REUSED')
+           and outcome not in ('NOT_FOUND', 'DEFERRED', 'DEPARTED', 'USER_HALTED', 'REPLAYED', 'IDEMPOTENCY_KEY_REUSED')
     ),
     new_orders as (
         insert into orders (user_id, order_id, client_order_id, symbol, side, type, time_in_force, order_qty_micros,
@@ -296,7 +297,7 @@ begin
                cash_held_micros = u.cash_held_micros + case c.side when 'buy' then c.amount else 0 end,
                recorded_at = c.recorded_at, write_seq = c.new_write_seq, entry_seq = c.new_entry_seq,
                order_event_seq = c.new_stream_seq,
-               chain_head = c.hash, owner_state = 'active', halt_id = null, lease_ends_at = null,
+               chain_head = c.hash,
                recent_order_ats
                    = case when c.recent_ats is null then u.recent_order_ats else c.recent_ats || locked_at end,
                recent_order_values

@@ -1,9 +1,9 @@
 -- Forget idempotency keys older than the retention, a bounded number per call; whatever the caller says, never one that
 -- is younger than seven days: customers were promised that a repeat is a repeat for so long. Result: rows deleted. A
 -- row that somebody holds is passed over, and stops no other.
-create or replace function brokerage.prune_idempotency_keys_v1(p_before timestamptz, p_limit integer) returns bigint
+create or replace function prune_idempotency_keys_v1(p_before timestamptz, p_limit integer) returns bigint
 language sql security definer
-set search_path = brokerage, pg_temp
+set search_path from current
 as $$
     with bound as materialized (select least(p_before, age_clock_v1() - interval '7 days') as at),
     old as (

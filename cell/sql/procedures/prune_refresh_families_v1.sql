@@ -2,9 +2,9 @@
 -- refused either way. Whatever the caller says, none that ended less than seven days ago: until then it tells what
 -- became of a login. Result: rows deleted. Lock: the rows themselves; one that a refresh holds is left for the next
 -- call.
-create or replace function brokerage.prune_refresh_families_v1(p_before timestamptz, p_limit integer) returns bigint
+create or replace function prune_refresh_families_v1(p_before timestamptz, p_limit integer) returns bigint
 language sql security definer
-set search_path = brokerage, pg_temp
+set search_path from current
 as $$
     with bound as materialized (select least(p_before, age_clock_v1() - interval '7 days') as at),
     ended as (

@@ -1,10 +1,10 @@
 -- Put one inbox row aside that cannot be applied (its application failed every time): visible, and out of its user's
 -- way.
 -- Result: false if the row is gone. Lock: the inbox row.
-create or replace function brokerage.quarantine_report_v1(p_inbox_id bigint, p_reason text, p_at timestamptz)
+create or replace function quarantine_report_v1(p_inbox_id bigint, p_reason text, p_at timestamptz)
     returns boolean
 language sql security definer
-set search_path = brokerage, pg_temp
+set search_path from current
 as $$
     with taken as (delete from inbox where id = p_inbox_id returning *),
     kept as (

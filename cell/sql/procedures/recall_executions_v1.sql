@@ -3,9 +3,9 @@
 -- stay.
 -- Not for callers outside: the procedure that applies reports locks the users first. As the service role it has no
 -- right to write. Result: how many orders came back.
-create or replace function brokerage.recall_executions_v1(p_inbox_ids bigint[], p_locked uuid[]) returns integer
+create or replace function recall_executions_v1(p_inbox_ids bigint[], p_locked uuid[]) returns integer
 language plpgsql
-set search_path = brokerage, pg_temp
+set search_path from current
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict use_column

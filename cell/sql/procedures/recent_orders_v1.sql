@@ -3,7 +3,7 @@
 -- them, null for a profile that is not limited and keeps none.
 -- p_at and what is kept are the database's clock, read after the user's lock. What lies a minute ahead was written by a
 -- clock that has been put right since, here or in the cell that the user came from; nobody must wait for it to come.
-create or replace function brokerage.recent_orders_v1(
+create or replace function recent_orders_v1(
     p_ats timestamptz[], p_values bigint[], p_at timestamptz, p_limited boolean default true
 ) returns table (in_second bigint, in_minute bigint, value_in_minute numeric, ats timestamptz[], worths bigint[])
 language sql immutable parallel safe

@@ -2,12 +2,12 @@
 -- RB032: the run is recorded with other findings; the first record stands, and the caller must not believe that theirs
 -- is kept.
 -- Lock: none.
-create or replace function brokerage.record_reconciliation_v1(
+create or replace function record_reconciliation_v1(
     p_run_id uuid, p_started_at timestamptz, p_ended_at timestamptz, p_as_of timestamptz, p_actor text, p_verdict text,
     p_checks jsonb, p_totals jsonb, p_venue jsonb, p_events jsonb
 ) returns void
 language plpgsql security definer
-set search_path = brokerage, pg_temp
+set search_path from current
 as $$
 begin
     insert into reconciliations (run_id, started_at, ended_at, as_of, actor, verdict, checks, totals, venue, events)

@@ -7,10 +7,10 @@
 -- who turns over more within ten seconds and then repeats an older one is taken for a copy.
 -- Should the clock step back by more than ten seconds, a repeat is taken for a copy too. Lock: the user's row, the
 -- family's. 55P03: another writer has the user; the caller tries again, and keeps no connection from others meanwhile.
-create or replace function brokerage.refresh_session_v1(
+create or replace function refresh_session_v1(
     p_user_id uuid, p_family_id uuid, p_shown_hash bytea, p_next_hash bytea, p_is_ours boolean
 ) returns table (outcome text, first_used_at timestamptz) language plpgsql security definer
-set search_path = brokerage, pg_temp
+set search_path from current
 as $$
 #variable_conflict use_column
 declare

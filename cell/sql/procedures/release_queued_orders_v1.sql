@@ -5,11 +5,11 @@
 -- Result: how many were released, how many users were passed over, and p_after of the next call. A call that releases
 -- nothing: nothing more can go now, or its users were all passed over, and the next call goes on behind them.
 -- Lock order: users while they are chosen (SKIP LOCKED), then everything is read again.
-create or replace function brokerage.release_queued_orders_v1(
+create or replace function release_queued_orders_v1(
     p_limit integer, p_at timestamptz, p_market_hours text, p_after uuid default null
 ) returns table (released integer, passed_over integer, next_after uuid)
 language plpgsql security definer
-set search_path = brokerage, pg_temp
+set search_path from current
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
 declare

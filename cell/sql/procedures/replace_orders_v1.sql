@@ -11,7 +11,7 @@
 --   STALE_ETAG                      stored; p_etags holds the order's event_seq that the caller saw, null: any
 --   ORDER_NOT_FOUND | ORDER_NOT_OPEN | ORDER_NOT_REPLACEABLE | QTY_BELOW_FILLED | INVALID_FIELD   stored, figures say
 --   why the refusals of place_orders_v1 that can apply, stored; IDEMPOTENCY_KEY_REUSED, DEPARTED, USER_HALTED,
---   NOT_FOUND, SKIPPED
+--   NOT_FOUND, DEFERRED
 -- A stop whose level changes is judged as if it were placed: already passed, it goes at once, and its mark is a new
 -- one. At the same level it keeps its mark, and if a price has touched it already, it goes at once.
 -- Outside the session an order cannot become one that does not wait: ioc and fok are refused with MARKET_CLOSED, as
@@ -21,7 +21,7 @@
 -- its way.
 -- p_at is the market's time, as in place_orders_v1.
 -- SQLSTATEs: 55P03 when p_wait and the lock did not come in time. Lock order: users by id.
-create or replace function brokerage.replace_orders_v1(
+create or replace function replace_orders_v1(
     p_user_ids uuid[], p_keys text[], p_fingerprints bytea[], p_order_ids uuid[], p_etags integer[],
     p_order_qtys bigint[], p_limit_pxs bigint[], p_stop_pxs bigint[], p_times_in_force text[],
     p_at timestamptz, p_wait boolean default false, p_market_hours text default 'always',
@@ -31,7 +31,7 @@ create or replace function brokerage.replace_orders_v1(
     ordinal integer, outcome text, figures jsonb, resource_id uuid, at timestamptz, replayed boolean
 )
 language plpgsql security definer
-set search_path = brokerage, pg_temp
+set search_path from current
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict use_column
@@ -127,8 +127,8 @@ begin
     ),
     judged as materialized (
         select z.*, time_ordered_id_v1(z.recorded_at) as new_order_id, z.needed - z.held as more, coalesce(
-            case when not z.is_here then 'NOT_FOUND' when not z.is_locked then 'SKIPPED' end,
-            ownership_v1(z.owner_state, z.lease_ends_at),
+            case when not z.is_here then 'NOT_FOUND' when not z.is_locked then 'DEFERRED' end,
+            locked_ownership_v1(z.owner_state),
             case
                 when z.stored_outcome is not null then
                     case when same_request_v1(z.stored_fingerprint, z.fingerprint) then 'REPLAYED'
@@ -304,7 +304,6 @@ begin
                entry_seq = coalesce((select max(k.seq) from links k where k.user_id = m.user_id), u.entry_seq),
                chain_head = coalesce((select k.hash from links k where k.user_id = m.user_id order by k.seq desc
                                       limit 1), u.chain_head),
-               owner_state = 'active', halt_id = null, lease_ends_at = null,
                recent_order_ats
                    = case when m.recent_ats is null then u.recent_order_ats else m.recent_ats || locked_at end,
                recent_order_values
@@ -339,7 +338,7 @@ begin
                order_id, whole_qty, 3, new_write_seq, recorded_at, recorded_at,
                case when time_in_force <> 'gtc' then coalesce(expires_at, day_ends) end
           from accepted
-        returning user_id, to_jsonb(orders) as row
+        returning user_id, order_figures_v1(orders) as row
     ),
     explained as materialized (
         select j.*, case j.outcome
@@ -374,7 +373,7 @@ begin
         select user_id, key, fingerprint, outcome, case when outcome = 'accepted' then new_order_id end, figures,
                recorded_at
           from explained
-         where outcome not in ('NOT_FOUND', 'SKIPPED', 'DEPARTED', 'USER_HALTED', 'REPLAYED', 'IDEMPOTENCY_KEY_REUSED')
+         where outcome not in ('NOT_FOUND', 'DEFERRED', 'DEPARTED', 'USER_HALTED', 'REPLAYED', 'IDEMPOTENCY_KEY_REUSED')
     )
     select e.ordinal::integer,
            case e.outcome when 'REPLAYED' then e.stored_outcome else e.outcome end,

@@ -2,10 +2,10 @@
 -- before what comes later. What it says is not changed; whose order it names is looked up again; the time for which it
 -- may wait for something else begins anew. Kept: who did it and why.
 -- Result: the inbox id and the order; no row if the quarantine does not hold it (any more). Lock: the quarantined row.
-create or replace function brokerage.retry_report_v1(p_id bigint, p_actor text, p_reason text, p_at timestamptz)
+create or replace function retry_report_v1(p_id bigint, p_actor text, p_reason text, p_at timestamptz)
 returns table (inbox_id bigint, order_id uuid)
 language sql security definer
-set search_path = brokerage, pg_temp
+set search_path from current
 as $$
     with taken as (delete from quarantined_reports where id = p_id returning *),
     found as (

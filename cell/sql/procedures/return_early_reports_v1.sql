@@ -10,10 +10,10 @@
 -- report was applied before (or its day was over), so the row leaves for good. It may have to wait again, no longer
 -- than before in all: a correction, whose execution came, for room; a fill, because another one took the room.
 -- Not for callers outside: apply_reports_v1 locks the users first. As the service role it has no right to write.
-create or replace function brokerage.return_early_reports_v1(p_locked uuid[])
+create or replace function return_early_reports_v1(p_locked uuid[])
 returns table (inbox_id bigint, user_id uuid)
 language sql
-set search_path = brokerage, pg_temp
+set search_path from current
 as $$
     with due as (
         delete from early_reports r using orders o

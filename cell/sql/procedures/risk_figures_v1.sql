@@ -1,12 +1,12 @@
 -- The figures that explain a refusal by the user's risk profile, read again from what the refusing statement saw (its
 -- own snapshot), so that orders that pass carry none of them. p_required: what the order would hold; p_released: what
 -- the order that it replaces holds and would give back; p_worth: what it counts as in the rate limit.
-create or replace function brokerage.risk_figures_v1(
+create or replace function risk_figures_v1(
     p_outcome text, p_user_id uuid, p_symbol text, p_limit_px bigint, p_stop_px bigint,
     p_required numeric, p_released bigint, p_worth numeric, p_at timestamptz
 ) returns jsonb
 language sql stable
-set search_path = brokerage, pg_temp
+set search_path from current
 as $$
     select case p_outcome
         when 'PRICE_OUT_OF_BAND' then jsonb_build_object(

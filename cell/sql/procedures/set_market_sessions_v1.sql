@@ -1,11 +1,11 @@
 -- Make the calendar's sessions those given, for the days from the first to the last of them; for the owner (`migrate`)
 -- only. What has closed is history and stays as it was. A session that is new and over already has no orders to end.
 -- Result: how many rows were written or removed.
-create or replace function brokerage.set_market_sessions_v1(
+create or replace function set_market_sessions_v1(
     p_dates date[], p_opens timestamptz[], p_closes timestamptz[], p_at timestamptz
 ) returns integer
 language plpgsql
-set search_path = brokerage, pg_temp
+set search_path from current
 as $$
 declare
     written integer;

@@ -1,9 +1,9 @@
 -- Take over which symbols the venue has price bands of its own for; every other symbol has none from now on.
 -- Symbols that nobody knows yet are passed over: their price comes first. Lock order: symbols by name; no user is
 -- touched.
-create or replace function brokerage.set_price_bands_v1(p_symbols text[], p_low_pxs bigint[], p_high_pxs bigint[])
+create or replace function set_price_bands_v1(p_symbols text[], p_low_pxs bigint[], p_high_pxs bigint[])
 returns void language sql security definer
-set search_path = brokerage, pg_temp
+set search_path from current
 as $$
     with given as (
         select distinct on (symbol) symbol, low_px, high_px

@@ -1,9 +1,9 @@
 -- Give a user another risk profile, and keep who did it and why: it lifts every limit but one, or puts them back.
 -- Result: false if the user is not here, not owned, or halted (what is written during a move would be lost); then
 -- nothing is recorded. Lock: the user's row.
-create or replace function brokerage.set_profile_v1(p_user_id uuid, p_profile text, p_actor text, p_reason text)
+create or replace function set_profile_v1(p_user_id uuid, p_profile text, p_actor text, p_reason text)
 returns boolean language plpgsql security definer
-set search_path = brokerage, pg_temp
+set search_path from current
 as $$
 declare
     before text;

@@ -4,10 +4,10 @@
 -- (judge_stops_v1). Prices of a halted symbol touch nothing.
 -- p_numbers: the venue's, growing; null: each is one more than the symbol's last, and the newest time wins.
 -- Lock order: symbols by name; no user is touched.
-create or replace function brokerage.set_reference_prices_v1(
+create or replace function set_reference_prices_v1(
     p_symbols text[], p_prices bigint[], p_at timestamptz, p_numbers bigint[] default null
 ) returns void language sql security definer
-set search_path = brokerage, pg_temp
+set search_path from current
 as $$
     with published as materialized (
         select symbol, price, coalesce(number, 0) as number

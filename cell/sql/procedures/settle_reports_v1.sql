@@ -6,19 +6,20 @@
 -- rest. An order by amount holds what is left of the amount (a sale by amount: of its shares), and is filled when the
 -- venue says so. While a replacement is pending the hold also covers what the replacement needs. A confirmed one is two
 -- entries and two events: the old order gives its hold back, the new one takes its own.
--- Steps that later ones use several times are materialized: the planner would write them out, and compute them, at each
--- use.
+-- Parts: traded (quantity and price) > costed (totals, status) > ended (cost, what is left) > needed > held (holds,
+-- basis) > changed (differences) > posted (the entry). Those that later ones use several times are materialized: the
+-- planner would write them out, and compute them, at each use.
 -- Not for callers outside.
-create or replace function brokerage.settle_reports_v1(p_judged brokerage.judged_report[], p_settles_on date)
+create or replace function settle_reports_v1(p_judged brokerage.judged_report[], p_settles_on date)
 returns setof brokerage.settled_report
 language plpgsql
-set search_path = brokerage, pg_temp
+set search_path from current
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict use_column
 begin
     return query
-    with traded as (
+    with traded as (   -- what trades at which price, and what it changes of the order's totals; all else trades nothing
         select j.*, j.verdict in ('fill', 'revise', 'supersede') as trades, j.side = 'buy' as buys,
                case when j.verdict = 'revise' and j.kind = 'bust' then j.taken_reported_qty else j.reported_qty end
                    as qty,
@@ -35,7 +36,7 @@ begin
           from unnest(p_judged) j
          where j.verdict in ('fill', 'revise', 'supersede', 'end', 'restore', 'replace', 'refuse')
     ),
-    costed as materialized (
+    costed as materialized (   -- the order's totals, rounded once, and its status afterwards
         select t.*, t.cum_qty_micros + t.qty_change as new_cum_qty, t.cum_cost_exact + t.exact_change as new_cost_exact,
                round_half_even_v1(t.cum_cost_exact + t.exact_change, 1000000)::bigint as new_cost,
                case
@@ -60,7 +61,7 @@ begin
                end as new_status
           from traded t
     ),
-    ended as (
+    ended as (   -- what is posted for the trade, whether the order ends, and what is left of it
         select c.*, c.new_cost - c.cum_cost_micros as cost,
                -- what buys back shares that were owed is no part of a position's cost, also when it is corrected
                case when not c.buys then null when c.verdict = 'fill' then greatest(-c.position_qty, 0)
@@ -96,7 +97,7 @@ begin
                     else e.new_order_qty end as new_hold
           from ended e
     ),
-    held as materialized (
+    held as materialized (   -- what is held from now on, and what the trade does to the position and its basis
         select n.*,
                case when n.ends or not n.buys then 0
                     when n.verdict = 'revise' then n.need
@@ -123,7 +124,7 @@ begin
                         as basis
           from needed n
     ),
-    changed as materialized (
+    changed as materialized (   -- the differences, which are what is posted, and the numbers of the event
         select h.*,
                h.new_held_cash - h.held_cash_micros as held_cash_change,
                h.new_held_shares - h.held_shares_micros as held_shares_change,

@@ -6,11 +6,11 @@
 -- SQLSTATEs: RB011 the user is gone or was never here, RB012 halted: a session begun now would not move with the user.
 -- 55P03: another writer has the user; the caller tries again, and keeps no connection from others meanwhile.
 -- Lock: the user's row, then the account's sources.
-create or replace function brokerage.start_session_v1(
+create or replace function start_session_v1(
     p_user_id uuid, p_family_id uuid, p_family_key bytea, p_hash bytea, p_lifetime interval, p_source bytea,
     p_was_stranger boolean, p_password_hash text
 ) returns void language plpgsql security definer
-set search_path = brokerage, pg_temp
+set search_path from current
 as $$
 #variable_conflict use_column
 declare

@@ -3,9 +3,9 @@
 -- Result: false, somebody else leads. Lock: the task's own view, exclusively, without waiting. A lock of this strength
 -- needs a right to change the view, which its owner alone has and lends here: who may only read can neither take it nor
 -- be in its way (a reader's lock does not conflict with it). It is gone with the session.
-create or replace function brokerage.take_leadership_v1(p_task text) returns boolean
+create or replace function take_leadership_v1(p_task text) returns boolean
 language plpgsql security definer
-set search_path = brokerage, pg_temp
+set search_path from current
 as $$
 begin
     case p_task

@@ -3,7 +3,7 @@
 -- recorded times of one user differ by a microsecond at least, so their ids are in the order of their writes.
 -- The random bits tell apart what users do in one microsecond. An id is no secret, so they come from random(), which
 -- each session seeds well; gen_random_uuid() asks the operating system each time and costs a tenth of placing an order.
-create or replace function brokerage.time_ordered_id_v1(recorded_at timestamptz) returns uuid
+create or replace function time_ordered_id_v1(recorded_at timestamptz) returns uuid
 language sql volatile
 return (lpad(to_hex(((extract(epoch from recorded_at) * 1000000)::bigint / 1000 << 16) + 28672      -- 28672: version 7
                     + (extract(epoch from recorded_at) * 1000000)::bigint % 1000 * 4096 / 1000), 16, '0')

@@ -1,14 +1,14 @@
 -- Take in up to 64 transfers of shares from another broker, at most one per user. p_accept: post them at once (local
 -- profile); otherwise they wait as `pending` for an operator, and nothing is posted.
 -- Result as in place_orders_v1; figures = {status}, when replayed with the transfer's terms. Lock order: users by id.
-create or replace function brokerage.transfer_shares_v1(
+create or replace function transfer_shares_v1(
     p_user_ids uuid[], p_keys text[], p_fingerprints bytea[], p_symbols text[],
     p_qtys bigint[], p_unit_costs bigint[], p_accept boolean, p_wait boolean default false
 ) returns table (
     ordinal integer, outcome text, figures jsonb, resource_id uuid, at timestamptz, replayed boolean
 )
 language plpgsql security definer
-set search_path = brokerage, pg_temp
+set search_path from current
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict use_column
@@ -30,8 +30,8 @@ begin
                k.outcome as stored_outcome, k.figures as stored_figures, k.resource_id as stored_resource_id,
                k.at as stored_at,
                coalesce(
-                   case when u.user_id is null then 'NOT_FOUND' when u.user_id <> all (locked) then 'SKIPPED' end,
-                   ownership_v1(u.owner_state, u.lease_ends_at),
+                   case when u.user_id is null then 'NOT_FOUND' when u.user_id <> all (locked) then 'DEFERRED' end,
+                   locked_ownership_v1(u.owner_state),
                    case
                        when k.outcome is not null then
                            case when same_request_v1(k.fingerprint, c.fingerprint) then 'REPLAYED'
@@ -114,7 +114,7 @@ begin
         update users u
            set recorded_at = e.recorded_at, write_seq = e.write_seq + 1,
                entry_seq = coalesce(c.new_entry_seq, u.entry_seq),
-               chain_head = coalesce(c.hash, u.chain_head), owner_state = 'active', halt_id = null, lease_ends_at = null
+               chain_head = coalesce(c.hash, u.chain_head)
           from explained e left join chained c on c.user_id = e.user_id
          where e.outcome = 'accepted' and u.user_id = e.user_id
     )

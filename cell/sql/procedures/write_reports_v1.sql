@@ -2,15 +2,15 @@
 -- position, instructions, outbox rows, orders and the user's row, of each report, in one statement.
 -- A confirmed replacement's hold is the second entry of its write, and its event the second of the user's stream.
 -- Not for callers outside: the users' rows are locked. As the service role it has no right to write.
-create or replace function brokerage.write_reports_v1(p_settled brokerage.settled_report[]) returns void
+create or replace function write_reports_v1(p_settled brokerage.settled_report[]) returns void
 language plpgsql
-set search_path = brokerage, pg_temp
+set search_path from current
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set plan_cache_mode = force_generic_plan
 as $$
 #variable_conflict use_column
 begin
     with settled as materialized (select s.* from unnest(p_settled) s),
-    new_executions as (
+    new_executions as (   -- a superseded one, too: its copies are known by it
         insert into executions (user_id, order_id, venue, session, trade_date, exec_id, fingerprint, symbol, side,
                                 last_qty_micros, last_px_micros, cost_micros, basis_micros, entry_seq, at,
                                 kind, ref_exec_id, ref_trade_date, qty_change_micros, basis_change_micros, settles_on,
@@ -22,7 +22,7 @@ begin
                owed, stands_qty, stands_px, recorded_at
           from settled where trades
     ),
-    new_events as (
+    new_events as (   -- the order's, then the pending replacement's
         insert into order_events (user_id, order_id, seq, stream_seq, from_status, to_status, reason, at,
                                   exec_id, last_qty_micros, last_px_micros, cum_qty_micros, cum_cost_micros)
         select user_id, order_id, new_event_seq, new_stream_seq, status, new_status,
@@ -41,14 +41,14 @@ begin
                null, null, null, 0, 0
           from settled where verdict in ('replace', 'refuse')
     ),
-    new_entries as (
+    new_entries as (   -- the report's own, then the hold of a replacement that is confirmed
         insert into journal_entries (user_id, seq, entry_id, kind, order_id, occurred_at, previous_hash, hash)
         select user_id, new_entry_seq, entry_id, entry_kind, order_id, recorded_at, previous_hash, hash from settled
          where posts
         union all
         select user_id, last_entry_seq, new_id, 'hold', new_id, recorded_at, hash, last_hash from settled where holds
     ),
-    new_postings as (
+    new_postings as (   -- in the same order, so that the second entry follows the first in the chain
         insert into postings (user_id, entry_seq, line, account, unit, direction, amount_micros)
         select s.user_id, s.new_entry_seq, l.line, l.account, l.unit, l.direction, l.amount
           from settled s
@@ -73,10 +73,9 @@ begin
                cost_basis_micros = p.cost_basis_micros + excluded.cost_basis_micros,
                qty_held_micros = p.qty_held_micros
                    + (select s.held_shares_change + case when s.buys then 0 else s.new_hold end
-                                                        from settled s
-                                                         where s.user_id = p.user_id and s.symbol = p.symbol)
+                        from settled s where s.user_id = p.user_id and s.symbol = p.symbol)
     ),
-    done_instructions as (
+    done_instructions as (   -- the report is their answer
         delete from venue_instructions i using settled s
          where i.user_id = s.user_id
            and ((i.order_id = s.order_id
@@ -97,13 +96,12 @@ begin
               from settled where verdict in ('replace', 'refuse')
         ) b order by b.user_id, b.new_stream_seq
     ),
-    new_orders as (
+    new_orders as (   -- the order that the report is about
         update orders o
            set status = s.new_status, cum_qty_micros = s.new_cum_qty, cum_cost_exact = s.new_cost_exact,
                cum_cost_micros = s.new_cost, held_cash_micros = s.new_held_cash, held_shares_micros = s.new_held_shares,
-               venue_order_id
-                   = case when s.named_order_id = o.order_id then coalesce(o.venue_order_id, s.venue_order_id)
-                                     else o.venue_order_id end,
+               venue_order_id = case when s.named_order_id = o.order_id
+                                     then coalesce(o.venue_order_id, s.venue_order_id) else o.venue_order_id end,
                reject_reason = case when s.new_status = 'rejected' and s.verdict = 'end'
                                     then coalesce(s.venue_reason, 'rejected by the venue') else o.reject_reason end,
                replaced_by = case when s.verdict = 'refuse' then null else o.replaced_by end,
@@ -111,11 +109,11 @@ begin
                write_seq = s.new_write_seq, updated_at = s.recorded_at
           from settled s where o.user_id = s.user_id and o.order_id = s.order_id
     ),
-    new_replacements as (
+    new_replacements as (   -- the order that replaces it, confirmed or refused
         update orders o
            set status = s.new_order_status,
-               order_qty_micros
-                   = case s.new_order_status when 'routed' then s.new_order_qty else o.order_qty_micros end,
+               order_qty_micros = case s.new_order_status when 'routed' then s.new_order_qty
+                                       else o.order_qty_micros end,
                held_cash_micros = case when s.buys then s.new_hold else 0 end,
                held_shares_micros = case when s.buys then 0 else s.new_hold end,
                venue_order_id = coalesce(o.venue_order_id, s.venue_order_id),
@@ -131,8 +129,6 @@ begin
                    and s.position_qty + s.position_change
                        < s.position_held + s.held_shares_change + case when s.buys then 0 else s.new_hold end),
            recorded_at = s.recorded_at, write_seq = s.new_write_seq, entry_seq = s.last_entry_seq,
-           chain_head = s.last_hash,
-           order_event_seq = s.last_stream_seq,
-           owner_state = 'active', halt_id = null, lease_ends_at = null
+           chain_head = s.last_hash, order_event_seq = s.last_stream_seq
       from settled s where u.user_id = s.user_id;
 end $$;

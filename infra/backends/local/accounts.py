@@ -26,7 +26,7 @@ class ServerUser:
 
 
 def server_user() -> ServerUser | None:
-    """The user for servers that refuse root, or None if we are an ordinary user ourselves."""
+    """The user for servers that refuse root, or None if we are an ordinary user ourselves. Raises BackendError."""
     if os.geteuid() != 0:
         return None
     wanted = os.environ.get("POSTGRES_OS_USER")

@@ -8,75 +8,91 @@ wait for each other.
 import asyncio
 import fcntl
 import shutil
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from urllib.parse import urlsplit
+from typing import Any
 
-from infra.backends.backend import BackendError, JobResult, Phase, Report, Step
-from infra.backends.cell_spec import ProcessKind, ProcessSpec, ProcessStatus, StackSpec
-from infra.backends.local import kafka, postgres
+from infra.backends.addresses import KAFKA, PROMETHEUS, REDIS, Addresses
+from infra.backends.backend import Backend, BackendError, JobResult, Phase, Redirect, Report, Step, quiet
+from infra.backends.cell_spec import Job, ProcessKind, ProcessSpec, ProcessStatus, StackSpec
+from infra.backends.checkout import project_root
+from infra.backends.finding import Finding
+from infra.backends.local import kafka, logs, postgres, prometheus
 from infra.backends.local.accounts import ServerUser, first_closed_folder, server_user
+from infra.backends.local.archive import archive_process_name
+from infra.backends.local.backups import LocalBackups
 from infra.backends.local.commands import clean_environment, run_command
-from infra.backends.local.folders import StackFolder, cache_root, project_root
+from infra.backends.local.examine import examine_machine, examine_stack
+from infra.backends.local.external import external_servers
+from infra.backends.local.folders import StackFolder, cache_root
 from infra.backends.local.java import Java, locate_java
 from infra.backends.local.kafka_jars import locate_jars
+from infra.backends.local.launching import as_supervised, is_launched, launcher_command, write_launch
 from infra.backends.local.orphans import end_orphans, find_orphans, note_processes, read_noted, wait_gone
-from infra.backends.local.ports import is_free, port_registry
-from infra.backends.local.process_facts import own_memory_bytes, tree_memory_bytes, uptime_s
+from infra.backends.local.ports import is_free, port_registry, port_registry_path
 from infra.backends.local.processes import (
-    EXCHANGE,
-    KAFKA,
-    REDIS,
-    STOP_ORDER,
-    Addresses,
+    EXCHANGE_DATA,
     Tools,
     kafka_properties,
     make_addresses,
+    make_clusters,
+    make_places,
     plan_processes,
-    port_names,
-    roles_by_server,
 )
-from infra.backends.local.readiness import await_processes, readiness_facts
+from infra.backends.local.readiness import await_processes, is_ready, readiness_facts
 from infra.backends.local.record import StackRecord, load_json, load_record, new_record, replace_file, save_record
 from infra.backends.local.redis import locate_redis_server
+from infra.backends.local.renewal import Renewal, runs_otherwise
+from infra.backends.local.stand_in import PORT_NAMES, STAND_IN
+from infra.backends.local.status import SUPERVISOR, process_row, supervisor_row
 from infra.backends.local.supervisor import (
-    Supervised,
     SupervisorAway,
     SupervisorClient,
     render_config,
     start_daemon,
     write_config,
 )
+from infra.backends.plan import STOP_ORDER, in_renewal_order, job_command, port_names, roles_by_server
+from infra.backends.topics import PARTITIONS, stack_topics
 from infra.runtime.kafka_admin import ensure_topics
 
-SUPERVISOR = "supervisor"
 _SHUTDOWN_WAIT_S = 60.0
+"""For supervisord to end what it runs: longer than the slowest process may take to stop."""
 _TOPICS_TIMEOUT_S = 30.0
-_RENEW_PAUSE_S = 0.1
+"""For the broker to make them; one that has just started takes seconds."""
 _RUNNING = ("running", "starting", "backoff", "stopping")
 
 
-def quiet(_: Step) -> None:
-    """A report that nobody reads."""
+def open_local(stack: str, state_root: Path, report: Report) -> "LocalBackend":
+    """What the catalog calls `local`."""
+    return LocalBackend(stack, StackFolder(state_root / stack), report)
 
 
-def port_registry_path() -> Path:
-    return cache_root() / "ports.json"
-
-
-class LocalBackend:
+class LocalBackend(Backend):
     """One stack. Cheap to make: nothing is touched before a method is called."""
 
     def __init__(self, stack: str, folder: StackFolder, report: Report = quiet) -> None:
-        self.stack = stack
+        self._stack = stack
         self.folder = folder
         self._report = report
         self._supervisor = SupervisorClient(folder.supervisor_socket)
 
     # ---- what there is -------------------------------------------------------------------------------------------
 
+    @property
+    def stack(self) -> str:
+        return self._stack
+
+    @property
+    def location(self) -> str:
+        return str(self.folder.root)
+
+    def spec(self) -> StackSpec:
+        return self.record().spec
+
     def record(self) -> StackRecord:
+        """The record of this stack. Raises BackendError if there is none."""
         record = load_record(self.folder.record)
         if record is None:
             raise BackendError(f"there is no stack {self.stack}: start one with `shardctl up`")
@@ -86,8 +102,10 @@ class LocalBackend:
         return self.folder.record.exists()
 
     def addresses(self) -> Addresses:
-        passwords = load_json(self._passwords_path) or {}
-        return make_addresses(self.record(), self.folder, passwords)
+        return make_addresses(self.record(), self.folder)
+
+    def _clusters(self) -> dict[str, postgres.Cluster]:
+        return make_clusters(self.record(), self.folder, load_json(self._passwords_path) or {})
 
     @property
     def _passwords_path(self) -> Path:
@@ -117,13 +135,33 @@ class LocalBackend:
         self.folder.ensure()
         self._refuse_unreachable_folder(user)
         running = await self.is_running()
+        if self.exists() and not running:
+            await self.end_orphans()
         self._save_with_ports(spec, running=running)
         self._write_secrets()
         tools = await self._prepare(user)
-        planned = plan_processes(self.addresses(), tools, user.name if user else None)
-        write_config(self.folder, render_config(planned, self.folder, as_root=user is not None))
-        if running:
-            await self._supervisor.apply_config()
+        planned = plan_processes(self.record(), self.folder, tools, user.name if user else None)
+        supervised = [as_supervised(process, self.folder) for process in planned]
+        stand_in = ProcessSpec(STAND_IN, ProcessKind.API, launcher_command(STAND_IN, self.folder))
+        write_config(self.folder, render_config([*supervised, stand_in], self.folder, as_root=user is not None))
+        if tools.prometheus is not None:
+            await self._prepare_prometheus(planned)
+        await self._settle_those_that_do_not_run(planned, running=running)
+        if running and tools.prometheus is not None:
+            await self._supervisor.signal(PROMETHEUS, "HUP")
+
+    async def _settle_those_that_do_not_run(self, planned: Sequence[ProcessSpec], *, running: bool) -> None:
+        """They start as planned now; those that run go on as they are until they are renewed."""
+        changed = await self._supervisor.apply_config() if running else frozenset[str]()
+        seen = await self._supervisor.processes() if running else {}
+        for process in planned:
+            if process.name in seen and seen[process.name].pid:
+                continue
+            if is_launched(process):
+                write_launch(process, self.folder)
+            if process.name in changed:
+                await self._supervisor.stop(process.name, wait=True)
+                await self._supervisor.take_configuration(process.name)
 
     def _refuse_unreachable_folder(self, user: ServerUser | None) -> None:
         closed = first_closed_folder(self.folder.root / "data", user) if user else None
@@ -138,28 +176,43 @@ class LocalBackend:
             record = load_record(self.folder.record) or new_record(self.stack, spec)
             # A running stack's ports are busy because it uses them; a stopped one's may have been taken by a stranger.
             held = {name: port for name, port in record.ports.items() if running or is_free(port)}
-            ports = registry.claim(self.folder.root, port_names(spec), held)
+            ports = registry.claim(self.folder.root, (*port_names(spec), *PORT_NAMES), held)
             save_record(self.folder.record, record.with_spec(spec).with_ports(ports))
 
     def _write_secrets(self) -> None:
         record = self.record()
         passwords = postgres.load_or_make_passwords(self._passwords_path, roles_by_server(record.spec))
-        clusters = make_addresses(record, self.folder, passwords).clusters.values()
+        clusters = make_clusters(record, self.folder, passwords).values()
         lines = [line for cluster in clusters for line in cluster.pgpass_lines()]
         replace_file(self.folder.pgpass, ("\n".join(lines) + "\n").encode(), mode=0o600)
 
     async def _prepare(self, user: ServerUser | None) -> Tools:
         spec = self.record().spec
         binaries = postgres.locate_binaries(user)
-        for name in (REDIS, EXCHANGE):
+        for name in (REDIS, EXCHANGE_DATA):
             self.folder.data(name).mkdir(mode=0o700, parents=True, exist_ok=True)
-        clusters = self.addresses().clusters.values()
+        clusters = self._clusters().values()
         kafka_tools, *_ = await asyncio.gather(
             self._prepare_kafka(spec), *(self._prepare_postgres(cluster, binaries, user) for cluster in clusters)
         )
         java, class_path = kafka_tools or (None, "")
         server = locate_redis_server() if spec.redis_url is None else None
-        return Tools(binaries, server, java, class_path, cache_root())
+        return Tools(binaries, server, java, class_path, cache_root(), self._locate_prometheus(spec))
+
+    def _locate_prometheus(self, spec: StackSpec) -> Path | None:
+        program = prometheus.locate_prometheus() if spec.monitoring else None
+        if spec.monitoring and program is None:
+            self._report(Step(PROMETHEUS, Phase.PREPARE, f"not on this machine: {prometheus.INSTALL}"))
+        return program
+
+    async def _prepare_prometheus(self, planned: Sequence[ProcessSpec]) -> None:
+        """What it reads: at every change of the stack, so a new cell is found within seconds."""
+        for path in (self.folder.monitoring, self.folder.data(PROMETHEUS)):
+            path.mkdir(mode=0o700, exist_ok=True)
+        done = await self.run_job(prometheus.rules_job(self.folder))
+        if done.exit_code != 0:
+            raise BackendError(f"rules and dashboards could not be made:\n{done.output.strip()}")
+        prometheus.write_config(self.folder, self.stack, planned)
 
     async def _prepare_postgres(self, cluster: postgres.Cluster, binaries: Path, user: ServerUser | None) -> None:
         if await postgres.prepare_cluster(cluster, binaries, user):
@@ -174,7 +227,7 @@ class LocalBackend:
             java=java,
             class_path=class_path,
             properties=self.folder.run / "kafka.properties",
-            text=kafka_properties(self.addresses()),
+            text=kafka_properties(self.record(), self.folder),
             data=self.folder.data(KAFKA),
             cluster_id=self.record().kafka_cluster_id,
         )
@@ -189,11 +242,9 @@ class LocalBackend:
             postgres_bin=Path("bin"),
             redis_server=None if spec.redis_url else Path(REDIS),
             java=None if spec.kafka_bootstrap_servers else Java(Path("java"), 17),
+            prometheus=prometheus.locate_prometheus() if spec.monitoring else None,
         )
-        return plan_processes(self.addresses(), named, None)
-
-    async def names(self, wanted: Callable[[ProcessSpec], bool]) -> tuple[str, ...]:
-        return tuple(process.name for process in await self.plan() if wanted(process))
+        return plan_processes(self.record(), self.folder, named, None)
 
     async def start(self, names: Sequence[str]) -> None:
         if not await self.is_running():
@@ -205,7 +256,7 @@ class LocalBackend:
             self._report(Step(name, Phase.START))
 
     def _remove_stale_pid_files(self) -> None:
-        for cluster in self.addresses().clusters.values():
+        for cluster in self._clusters().values():
             if postgres.remove_stale_pid_file(cluster.data):
                 self._report(Step(cluster.name, Phase.PREPARE, "removed a stale pid file"))
 
@@ -214,49 +265,119 @@ class LocalBackend:
         await await_processes(wanted, self._supervisor, self.folder, self._report, timeout_s)
         await self._note()
 
-    async def renew(self, name: str, timeout_s: float) -> None:
-        """Reload a running process (SIGHUP): it finishes its requests, keeps its sockets, and starts its new image.
-        Returns when the new image is ready. Raises BackendError, also for a process that does not run."""
-        (process,) = [process for process in await self.plan() if process.name == name]
-        before = await readiness_facts(process)
-        if not before:
-            raise BackendError(f"{name} does not answer, so it cannot be renewed: `shardctl status`")
-        await self._supervisor.signal(name, "HUP")
-        deadline = asyncio.get_running_loop().time() + timeout_s
-        while asyncio.get_running_loop().time() < deadline:
-            await asyncio.sleep(_RENEW_PAUSE_S)
-            now = await readiness_facts(process)
-            if now.get("status") == "ready" and now.get("started_at") != before.get("started_at"):
-                self._report(Step(name, Phase.READY, "renewed"))
-                return
-        raise BackendError(f"{name} was asked to reload and is not ready after {timeout_s:.0f} s")
+    async def outdated(self) -> tuple[str, ...]:
+        if not await self.is_running():
+            return ()
+        changed = await self._supervisor.changed_programs()
+        seen = await self._supervisor.processes()
+        found = []
+        for process in await self.plan():
+            pid = seen[process.name].pid if process.name in seen else None
+            if pid is not None and (process.name in changed or runs_otherwise(process, pid)):
+                found.append(process)
+        return in_renewal_order(found)
+
+    async def renew(self, name: str, timeout_s: float, redirect: Redirect) -> None:
+        await (await self._renewal()).renew(name, timeout_s, redirect)
+        await self._note()
+
+    async def finish_renewal(self, timeout_s: float, redirect: Redirect) -> None:
+        await (await self._renewal()).finish(timeout_s, redirect)
+
+    async def _renewal(self) -> Renewal:
+        planned = {process.name: process for process in await self.plan()}
+        return Renewal(self._supervisor, self.folder, self._report, self.addresses(), planned)
 
     async def _note(self) -> None:
         running = await self._supervisor.processes()
         pids = {name: seen.pid for name, seen in running.items() if seen.pid}
         note_processes(self.folder.process_record, {**pids, SUPERVISOR: await self._supervisor.identify()})
 
-    async def set_up_roles(self, server: str) -> None:
+    async def is_ready(self, process: ProcessSpec) -> bool:
+        return await is_ready(process)
+
+    async def readiness_facts(self, process: ProcessSpec) -> Mapping[str, Any]:
+        return await readiness_facts(process)
+
+    # ---- servers, secrets, jobs ----------------------------------------------------------------------------------
+
+    def external_servers(self) -> Mapping[str, str]:
+        return external_servers()
+
+    async def reconcile_roles(self, server: str) -> None:
         """What a server's roles may do, as this release means it: a data directory of an older one is mended here."""
-        await postgres.set_up_roles(self.addresses().clusters[server], self.folder.pgpass)
+        await postgres.set_up_roles(self._clusters()[server], self.folder.pgpass)
 
     async def ensure_topics(self) -> tuple[str, ...]:
-        record = self.record()
-        names = kafka.topics(tuple(cell.name for cell in record.spec.cells), record.spec.topic_prefix)
-        return await ensure_topics(
-            self.addresses().kafka, names, partitions=kafka.PARTITIONS, timeout_s=_TOPICS_TIMEOUT_S
-        )
+        spec = self.spec()
+        names = stack_topics(tuple(cell.name for cell in spec.cells), spec.topic_prefix)
+        return await ensure_topics(self.addresses().kafka, names, partitions=PARTITIONS, timeout_s=_TOPICS_TIMEOUT_S)
 
-    async def run_job(self, command: Sequence[str], environment: Mapping[str, str]) -> JobResult:
+    @property
+    def keys_folder(self) -> Path:
+        return self.folder.keys
+
+    async def publish_keys(self) -> None:
+        """Nothing to do: processes read the folder itself."""
+
+    def reader_dsn(self, server: str) -> str:
+        cluster = self._clusters()[server]
+        return cluster.dsn_with_password(cluster.roles.auditor)
+
+    async def run_job(self, job: Job) -> JobResult:
+        command, environment = job_command(job, self.addresses(), make_places(self.folder))
         return await run_command(command, environment={**clean_environment(), **environment}, directory=project_root())
+
+    # ---- backups -------------------------------------------------------------------------------------------------
+
+    def open_backups(self, report: Report) -> LocalBackups:
+        return LocalBackups(self, report)
+
+    def cluster(self, server: str) -> postgres.Cluster:
+        """Raises BackendError for a server that the stack does not have."""
+        clusters = self._clusters()
+        if server not in clusters:
+            raise BackendError(f"there is no database server {server}; there are: {', '.join(clusters)}")
+        return clusters[server]
+
+    async def archive_to(self, server: str, archive: str | None) -> None:
+        """Its process ends; if there is an archive, one that writes to it starts."""
+        async with self.lock():
+            await self._supervisor.stop(archive_process_name(server), wait=True)
+            save_record(self.folder.record, self.record().with_archive(server, archive))
+            await self.create(self.spec())
+            if archive is not None:
+                await self.start([archive_process_name(server)])
+
+    # ---- logs and examination ------------------------------------------------------------------------------------
+
+    def known_logs(self) -> list[tuple[str, int]]:
+        return logs.known_logs(self.folder)
+
+    def last_lines(self, name: str, count: int) -> list[str]:
+        return logs.last_lines(self.folder, name, count)
+
+    def follow_log(self, name: str) -> Iterator[str]:
+        return logs.follow_log(self.folder, name)
+
+    async def examine(self) -> AsyncIterator[Finding]:
+        async for finding in examine_machine(self.folder):
+            yield finding
+        if self.exists():
+            for finding in self._examine_stack(is_running=await self.is_running()):
+                yield finding
+
+    def _examine_stack(self, *, is_running: bool) -> tuple[Finding, ...]:
+        return examine_stack(self.folder, is_running=is_running, monitoring=self.spec().monitoring)
 
     # ---- stop ----------------------------------------------------------------------------------------------------
 
     async def stop(self) -> None:
-        """Everything in order, customers' doors first; then whatever an earlier supervisord left behind."""
+        """Everything in order, customers' doors first; then whatever an earlier supervisord left behind. Raises
+        BackendError."""
         try:
             pid = await self._supervisor.identify()
-            await self._stop_in_order()
+            await self.stop_processes(tuple(await self._supervisor.processes()))
             await self._supervisor.shut_down()
         except SupervisorAway:
             pid = None
@@ -265,13 +386,16 @@ class LocalBackend:
         if self.exists():
             await self.end_orphans()
 
-    async def _stop_in_order(self) -> None:
-        kinds = {process.name: process.kind for process in await self.plan()}
-        running = [name for name, seen in (await self._supervisor.processes()).items() if seen.state in _RUNNING]
+    async def stop_processes(self, names: Sequence[str]) -> None:
+        if not await self.is_running():
+            return
+        kinds = {process.name: process.kind for process in await self.plan()} | {STAND_IN: ProcessKind.API}
+        seen = await self._supervisor.processes()
+        running = [name for name in names if name in seen and seen[name].state in _RUNNING]
         for stage in STOP_ORDER:
-            names = [name for name in running if kinds.get(name) in stage]
-            await asyncio.gather(*(self._supervisor.stop(name, wait=True) for name in names))
-            for name in names:
+            together = [name for name in running if kinds.get(name) in stage]
+            await asyncio.gather(*(self._supervisor.stop(name, wait=True) for name in together))
+            for name in together:
                 self._report(Step(name, Phase.STOP))
 
     async def end_orphans(self) -> tuple[int, ...]:
@@ -305,43 +429,8 @@ class LocalBackend:
             seen = await self._supervisor.processes()
         except SupervisorAway:
             supervisor_pid, seen = None, {}
-        planned = await self.plan()
-        rows = await asyncio.to_thread(lambda: [_row(process, seen.get(process.name)) for process in planned])
-        return (_supervisor_row(supervisor_pid), *rows)
-
-
-def _row(process: ProcessSpec, seen: Supervised | None) -> ProcessStatus:
-    running = seen is not None and seen.pid is not None
-    return ProcessStatus(
-        name=process.name,
-        kind=process.kind,
-        cell=process.cell,
-        state=seen.state if seen else "stopped",
-        pid=seen.pid if seen else None,
-        port=process.port if process.port is not None else process.operator_port,
-        operator_port=process.operator_port,
-        uptime_s=max(0.0, seen.now - seen.started_at) if seen and running else None,
-        rss_bytes=tree_memory_bytes(seen.pid) if seen and seen.pid else None,
-        detail=seen.detail if seen and seen.state not in ("running", "stopped") else "",
-    )
-
-
-def _supervisor_row(pid: int | None) -> ProcessStatus:
-    return ProcessStatus(
-        name=SUPERVISOR,
-        kind=ProcessKind.SUPERVISOR,
-        cell=None,
-        state="running" if pid else "stopped",
-        pid=pid,
-        port=None,
-        operator_port=None,
-        uptime_s=uptime_s(pid) if pid else None,
-        rss_bytes=own_memory_bytes(pid) if pid else None,
-    )
-
-
-def is_local_stack_port(address: str) -> bool:
-    """Is this a port of a stack of ours? `status -o env` exports the very names by which others' servers are given."""
-    parts = urlsplit(address if "//" in address else f"//{address}")
-    with port_registry(port_registry_path()) as registry:
-        return parts.hostname in ("127.0.0.1", "localhost") and registry.is_claimed(parts.port or 0)
+        planned = list(await self.plan())
+        if STAND_IN in seen and seen[STAND_IN].pid:
+            planned.append(ProcessSpec(STAND_IN, ProcessKind.API, ()))
+        rows = await asyncio.to_thread(lambda: [process_row(process, seen.get(process.name)) for process in planned])
+        return (supervisor_row(supervisor_pid), *rows)

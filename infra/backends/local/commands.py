@@ -10,6 +10,7 @@ from infra.backends.backend import BackendError, JobResult
 from infra.backends.local.accounts import ServerUser
 
 COMMAND_TIMEOUT_S = 120.0
+"""Of one command, such as initdb: seconds as a rule, and minutes on a machine that does much else."""
 
 
 async def run_command(

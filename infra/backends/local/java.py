@@ -11,6 +11,7 @@ from infra.backends.local.commands import run_command
 from infra.backends.local.folders import package_folder
 
 VERSION_MIN = 17
+"""Kafka 4 runs on no older one."""
 _VERSION = re.compile(r'version "(\d+)(?:\.(\d+))?')
 
 
@@ -30,6 +31,7 @@ def parse_version(text: str) -> int | None:
 
 
 async def locate_java() -> Java:
+    """JAVA_HOME, the PATH, or the one of the wheel: the first that is new enough. Raises BackendError."""
     for executable in _candidates():
         version = await _version_of(executable)
         if version is not None and version >= VERSION_MIN:

@@ -10,18 +10,9 @@ from infra.backends.backend import BackendError
 from infra.backends.local.commands import run_command
 from infra.backends.local.java import Java
 from infra.backends.local.record import replace_file
-from infra.topology.topics import cell_topics
 
-PARTITIONS = 8
-SHARED_TOPICS = ("executions.forwarded", "market.halts", "corporate-actions")
 _ARCHIVE_JAVA_MIN = 19
 _QUIET_JAVA_MIN = 24
-
-
-def topics(cells: tuple[str, ...], prefix: str) -> tuple[str, ...]:
-    """Every topic of a stack; partitions are 8 for ever, because the key decides the partition."""
-    own = [topic for cell in cells for topic in cell_topics(prefix, cell)]
-    return (*(f"{prefix}{name}" for name in SHARED_TOPICS), *own)
 
 
 def render_properties(*, port: int, controller_port: int, data: Path) -> str:
@@ -84,7 +75,7 @@ def write_properties(properties: Path, text: str, data: Path) -> bool:
 async def prepare_storage(
     *, java: Java, class_path: str, properties: Path, text: str, data: Path, cluster_id: str
 ) -> None:
-    """Write the properties and format the data folder once."""
+    """Write the properties and format the data folder once. Raises BackendError."""
     if not write_properties(properties, text, data):
         return
     command = [

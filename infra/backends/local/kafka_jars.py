@@ -23,8 +23,11 @@ _FOLDER = Path(__file__).parent / "jars"
 SPECIFICATION = _FOLDER / "kafka.toml"
 LOCK_FILE = _FOLDER / "kafka.lock.toml"
 _DOWNLOADS_AT_ONCE = 8
+"""Some hundred small files: waiting is what takes the time."""
 _DOWNLOAD_TIMEOUT_S = 60
+"""Of one file."""
 _DOWNLOAD_ATTEMPTS = 3
+"""Of one file: mirrors answer with an error now and then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,7 @@ def jars_folder(lock_text: str) -> Path:
 
 
 def verify(jars: tuple[Jar, ...], folder: Path) -> None:
+    """Every jar is the one that the lock names. Raises BackendError."""
     expected = {jar.file_name for jar in jars}
     unknown = sorted(path.name for path in folder.glob("*.jar") if path.name not in expected)
     if unknown:

@@ -20,8 +20,11 @@ from infra.backends.local.record import replace_file
 from infra.backends.local.supervisor import TOKEN_VARIABLE
 
 _TERM_WAIT_S = 12.0
+"""For an orderly end: the longest drain is a router's, ten seconds."""
 _KILL_WAIT_S = 5.0
+"""For the kernel to have ended what was killed."""
 _START_TOLERANCE_S = 0.02
+"""Two readings of one start time differ by a clock tick, 0.01 s; a pid is not given out again that soon."""
 
 
 @dataclass(frozen=True, slots=True)

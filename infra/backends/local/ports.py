@@ -17,6 +17,7 @@ from pathlib import Path
 import msgspec
 
 from infra.backends.backend import BackendError
+from infra.backends.local.folders import cache_root
 from infra.backends.local.record import replace_file
 
 PORT_MIN = 20_000
@@ -24,6 +25,11 @@ PORT_MAX = 32_000
 _HOST = "127.0.0.1"
 
 Probe = Callable[[int], bool]
+
+
+def port_registry_path() -> Path:
+    """Of all stacks of this user."""
+    return cache_root() / "ports.json"
 
 
 def is_free(port: int) -> bool:
@@ -40,7 +46,8 @@ def is_free(port: int) -> bool:
 def choose_ports(
     *, wanted: Sequence[str], held: Mapping[str, int], taken: frozenset[int], start: int, free: Probe
 ) -> dict[str, int]:
-    """A port for each wanted name: the held one where there is one, otherwise the next that nobody has."""
+    """A port for each wanted name: the held one where there is one, otherwise the next that nobody has. Raises
+    BackendError."""
     chosen = {name: held[name] for name in wanted if name in held}
     used = taken | frozenset(chosen.values())
     candidates = _circle(start)

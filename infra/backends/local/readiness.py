@@ -13,11 +13,15 @@ from infra.backends.local.supervisor import SupervisorClient
 from infra.runtime.kafka_admin import BrokerUnreachable, broker_topics
 
 _PAUSE_S = 0.1
+"""Between two looks at a process that starts."""
 _BROKER_ANSWER_S = 2.0
+"""Of the broker, asked once; until it is up a connection is refused at once."""
 _CRASHING_AFTER_S = 12.0
 """A process that is still dying this long after its start is not going to be ready: say so before the limit."""
 _LOG_LINES = 6
+"""Of the log of a process that does not start, shown with the failure."""
 _LOG_BYTES = 8_192
+"""From the end of that log: more than so many lines have."""
 
 
 async def is_ready(process: ProcessSpec) -> bool:
@@ -28,6 +32,10 @@ async def is_ready(process: ProcessSpec) -> bool:
         return await redis_answers(process.port or 0)
     if process.kind is ProcessKind.KAFKA:
         return await _broker_answers(process.port or 0)
+    if process.kind is ProcessKind.ARCHIVE:
+        return True  # nobody waits for it: what it lacks, `backup list` and `doctor` say
+    if process.kind is ProcessKind.PROMETHEUS:
+        return await http_ready(process.port or 0, "/-/ready")
     return await http_ready(process.operator_port or 0)
 
 

@@ -7,7 +7,7 @@ import json
 import os
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +28,19 @@ class StackRecord:
     """Random per stack; every process of the stack carries it in its environment, by which an orphan is recognised."""
     kafka_cluster_id: str
     format: int = FORMAT
+    archived: Mapping[str, str] = field(default_factory=dict)
+    """Database servers whose log is archived, and the name of the archive that it goes to now."""
 
     def port(self, name: str) -> int:
         return self.ports[name]
 
     def with_ports(self, ports: Mapping[str, int]) -> "StackRecord":
         return replace(self, ports=dict(ports))
+
+    def with_archive(self, server: str, archive: str | None) -> "StackRecord":
+        """None: its log is archived no more."""
+        others = {name: kept for name, kept in self.archived.items() if name != server}
+        return replace(self, archived=others if archive is None else {**others, server: archive})
 
     def with_spec(self, spec: StackSpec) -> "StackRecord":
         return replace(self, spec=spec)
@@ -51,7 +58,7 @@ def _kafka_uuid() -> str:
 
 
 def load_record(path: Path) -> StackRecord | None:
-    """The record, or None if there is no stack here."""
+    """The record, or None if there is no stack here. Raises BackendError."""
     try:
         raw = path.read_bytes()
     except FileNotFoundError:

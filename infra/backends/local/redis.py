@@ -11,9 +11,11 @@ from infra.backends.backend import BackendError
 from infra.backends.local.folders import package_folder
 
 MEMORY_MAX_MB = 96
+"""The map with a million pins has 20; beyond it a write is refused, nothing is evicted."""
 
 
 def locate_redis_server() -> Path:
+    """REDIS_SERVER_BIN, or the wheel's. Raises BackendError."""
     override = os.environ.get("REDIS_SERVER_BIN")
     if override:
         found = shutil.which(override)

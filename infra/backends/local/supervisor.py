@@ -18,12 +18,14 @@ from supervisor.xmlrpc import SupervisorTransport
 
 from infra.backends.backend import BackendError
 from infra.backends.cell_spec import ProcessSpec
+from infra.backends.checkout import project_root
 from infra.backends.local.commands import clean_environment, run_command
-from infra.backends.local.folders import StackFolder, project_root
+from infra.backends.local.folders import StackFolder
 from infra.backends.local.record import replace_file
 
 TOKEN_VARIABLE = "CELL_BROKERAGE_STACK_TOKEN"
 _RETRIES_FOR_EVER = 1_000_000
+"""supervisord counts starts that failed and gives up; a process of a stack is never given up."""
 _LOG_BYTES_MAX = "20MB"
 
 
@@ -117,7 +119,8 @@ def _quote(part: str) -> str:
 
 
 async def start_daemon(folder: StackFolder, token: str) -> None:
-    """Start supervisord; its processes inherit the token by which an orphan is recognised later."""
+    """Start supervisord; its processes inherit the token by which an orphan is recognised later. Raises
+    BackendError."""
     command = [sys.executable, "-W", "ignore", "-m", "supervisor.supervisord", "-c", str(folder.supervisor_config)]
     result = await run_command(
         command, environment={**clean_environment(), TOKEN_VARIABLE: token}, directory=project_root()
@@ -161,16 +164,29 @@ class SupervisorClient:
         await self._call("supervisor.stopProcess", name, wait, tolerate=("NOT_RUNNING", "BAD_NAME"))
 
     async def signal(self, name: str, signal_name: str) -> None:
-        await self._call("supervisor.signalProcess", name, signal_name)
+        """Of a process that does not run, nothing."""
+        await self._call("supervisor.signalProcess", name, signal_name, tolerate=("NOT_RUNNING", "BAD_NAME"))
 
-    async def apply_config(self) -> None:
-        """Read the configuration again: add what is new, remove what is gone, replace what changed."""
+    async def apply_config(self) -> frozenset[str]:
+        """Read the configuration again: add what is new, remove what is gone. Returns what changed, and runs on as it
+        was until `take_configuration`."""
         ((added, changed, removed),) = await self._call("supervisor.reloadConfig")
-        for name in (*removed, *changed):
+        for name in removed:
             await self.stop(name, wait=True)
             await self._call("supervisor.removeProcessGroup", name)
-        for name in (*added, *changed):
+        for name in added:
             await self._call("supervisor.addProcessGroup", name, tolerate=("ALREADY_ADDED",))
+        return frozenset(changed)
+
+    async def changed_programs(self) -> frozenset[str]:
+        """Programs that run on by another configuration than the file says now."""
+        ((_, changed, _),) = await self._call("supervisor.reloadConfig")
+        return frozenset(changed)
+
+    async def take_configuration(self, name: str) -> None:
+        """A stopped program is run by the configuration that was read last."""
+        await self._call("supervisor.removeProcessGroup", name, tolerate=("BAD_NAME",))
+        await self._call("supervisor.addProcessGroup", name, tolerate=("ALREADY_ADDED",))
 
     async def shut_down(self) -> None:
         await self._call("supervisor.shutdown", tolerate=("SHUTDOWN_STATE",))

@@ -1,10 +1,10 @@
 -- Put a new cell into the directory and give it a lot of buckets that nobody uses: nothing moves.
 -- Result: the new epoch. SQLSTATE RBC01 stale epoch, RBC02 the cell exists, RBC03 too few free buckets.
 -- Lock: control.lineage, then the rows it adds.
-create or replace function control.add_cell_v1(
+create or replace function add_cell_v1(
     p_expected bigint, p_cell_id text, p_state text, p_weight integer, p_api_urls text[], p_operator_urls text[],
     p_lot integer, p_actor text, p_reason text
-) returns bigint language plpgsql security definer set search_path = control, pg_temp as $$
+) returns bigint language plpgsql security definer set search_path from current as $$
 declare
     next_epoch bigint;
     given integer;
@@ -29,4 +29,4 @@ begin
     end if;
     return next_epoch;
 end $$;
-revoke all on function control.add_cell_v1 from public;
+revoke all on function add_cell_v1 from public;

@@ -1,7 +1,7 @@
 -- Take the writers' lock, compare the epoch the caller saw with the present one, and write the next into the history.
 -- Result: the new epoch. SQLSTATE RBC01: the map has moved on, or has not been created. Lock: control.lineage.
-create or replace function control.advance_epoch_v1(p_expected bigint, p_actor text, p_reason text, p_change jsonb)
-returns bigint language plpgsql security definer set search_path = control, pg_temp as $$
+create or replace function advance_epoch_v1(p_expected bigint, p_actor text, p_reason text, p_change jsonb)
+returns bigint language plpgsql security definer set search_path from current as $$
 declare
     present bigint;
 begin
@@ -16,4 +16,4 @@ begin
     insert into epochs (epoch, actor, reason, change) values (present + 1, p_actor, p_reason, p_change);
     return present + 1;
 end $$;
-revoke all on function control.advance_epoch_v1 from public;
+revoke all on function advance_epoch_v1 from public;

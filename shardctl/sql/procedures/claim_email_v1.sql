@@ -7,10 +7,10 @@
 -- nothing any more).
 -- A key is its person's: two emails never meet in it.
 -- Lock: the claim's row. Safe under races: the unique hash decides, and a claim freed meanwhile is tried again.
-create or replace function control.claim_email_v1(
+create or replace function claim_email_v1(
     p_email_hashes bytea[], p_fingerprints bytea[], p_idempotency_key text, p_user_id uuid, p_cell_id text,
     out outcome text, out email_hash bytea, out user_id uuid, out cell_id text
-) language plpgsql security definer set search_path = control, pg_temp as $$
+) language plpgsql security definer set search_path from current as $$
 declare
     held email_claims;
 begin
@@ -47,5 +47,5 @@ begin
     end loop;
     raise exception 'the claim would not settle' using errcode = 'RBC05';
 end $$;
-revoke all on function control.claim_email_v1(bytea[], bytea[], text, uuid, text) from public;
-grant execute on function control.claim_email_v1(bytea[], bytea[], text, uuid, text) to control_service;
+revoke all on function claim_email_v1 from public;
+grant execute on function claim_email_v1 to control_service;

@@ -1,8 +1,8 @@
 -- The whole map as one row, in the form that readers hold it: sorted fixed-width arrays, big-endian, cells by number.
 -- One statement, hence one moment. No row: the map has not been created.
-create or replace function control.read_map_v1(
+create or replace function read_map_v1(
     out lineage uuid, out epoch bigint, out directory jsonb, out owners bytea, out pinned bytea, out pin_owners bytea
-) returns setof record language sql stable security definer set search_path = control, pg_temp as $$
+) returns setof record language sql stable security definer set search_path from current as $$
     with numbered as (
         select c.*, row_number() over (order by c.cell_id)::smallint as number from cells c
     )
@@ -20,5 +20,5 @@ create or replace function control.read_map_v1(
          from pins p join numbered n on n.cell_id = p.cell_id)
     from lineage l
 $$;
-revoke all on function control.read_map_v1 from public;
-grant execute on function control.read_map_v1 to control_service;
+revoke all on function read_map_v1 from public;
+grant execute on function read_map_v1 to control_service;

@@ -1,8 +1,8 @@
 -- Make void what was issued to a user until now. A few seconds are added: a router's clock may be ahead of this one.
 -- Entries older than an hour are removed; every token they were about has expired.
 -- Result: the second before which the user's tokens are void. SQLSTATE: none of ours. Lock: the user's row.
-create or replace function control.revoke_tokens_v1(p_user_id uuid, p_actor text, p_reason text)
-returns bigint language plpgsql security definer set search_path = control, pg_temp as $$
+create or replace function revoke_tokens_v1(p_user_id uuid, p_actor text, p_reason text)
+returns bigint language plpgsql security definer set search_path from current as $$
 declare
     now_s bigint := floor(extract(epoch from clock_v1()));
     found_s bigint;
@@ -17,4 +17,4 @@ begin
     returning not_before_s into found_s;
     return found_s;
 end $$;
-revoke all on function control.revoke_tokens_v1 from public;
+revoke all on function revoke_tokens_v1 from public;

@@ -1,8 +1,8 @@
 -- Pin users to cells, or take pins away (cell null), in one epoch. Arrays run in parallel.
 -- Result: the new epoch. SQLSTATE RBC01 stale epoch, RBC04 unknown cell. Lock: control.lineage, then pins.
-create or replace function control.set_pins_v1(
+create or replace function set_pins_v1(
     p_expected bigint, p_user_ids uuid[], p_cell_ids text[], p_actor text, p_reason text
-) returns bigint language plpgsql security definer set search_path = control, pg_temp as $$
+) returns bigint language plpgsql security definer set search_path from current as $$
 declare
     next_epoch bigint;
 begin
@@ -26,4 +26,4 @@ begin
     on conflict (user_id) do update set cell_id = excluded.cell_id, epoch = excluded.epoch;
     return next_epoch;
 end $$;
-revoke all on function control.set_pins_v1 from public;
+revoke all on function set_pins_v1 from public;

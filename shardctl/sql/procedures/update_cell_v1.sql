@@ -1,10 +1,10 @@
 -- Change a cell's state, weight or addresses. Saying what already holds makes no epoch.
 -- Result: the epoch that now holds. SQLSTATE RBC01 stale epoch, RBC04 unknown cell. Lock: control.lineage, then the
 -- cell.
-create or replace function control.update_cell_v1(
+create or replace function update_cell_v1(
     p_expected bigint, p_cell_id text, p_state text, p_weight integer, p_api_urls text[], p_operator_urls text[],
     p_actor text, p_reason text
-) returns bigint language plpgsql security definer set search_path = control, pg_temp as $$
+) returns bigint language plpgsql security definer set search_path from current as $$
 declare
     held cells;
     next_epoch bigint;
@@ -29,4 +29,4 @@ begin
     where cell_id = p_cell_id;
     return next_epoch;
 end $$;
-revoke all on function control.update_cell_v1 from public;
+revoke all on function update_cell_v1 from public;

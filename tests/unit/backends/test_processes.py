@@ -1,46 +1,44 @@
 """From a record to processes and to supervisord's configuration: pure."""
 
 import configparser
+import re
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from infra.backends.backend import BackendError
-from infra.backends.cell_spec import CellSpec, ProcessKind, ProcessSpec, Profile, SpecInvalid, StackSpec, next_cell_name
+from infra.backends.cell_spec import (
+    CellSpec,
+    Job,
+    ProcessKind,
+    ProcessSpec,
+    Profile,
+    SpecInvalid,
+    StackSpec,
+    next_cell_name,
+)
 from infra.backends.local.folders import StackFolder
 from infra.backends.local.java import Java
-from infra.backends.local.processes import (
-    STOP_ORDER,
-    Addresses,
-    Tools,
-    make_addresses,
-    migration_job,
-    plan_processes,
-    port_names,
-    roles_by_server,
-)
+from infra.backends.local.processes import Tools, make_addresses, make_places, plan_processes
 from infra.backends.local.record import StackRecord, load_record, new_record, save_record
 from infra.backends.local.supervisor import render_config
+from infra.backends.plan import STOP_ORDER, job_command, port_names
 
 TOOLS = Tools(
     Path("/pg/bin"), Path("/redis/valkey-server"), Java(Path("/java/bin/java"), 25), "/jars/*", Path("/cache")
 )
 TWO_CELLS = StackSpec(cells=(CellSpec("cell-1"), CellSpec("cell-2", apis=2)))
-SECRET = "do-not-show"
+FOLDER = StackFolder(Path("/state/local-1"))
 
 
-def make(spec: StackSpec = TWO_CELLS, root: Path = Path("/state/local-1")) -> Addresses:
+def make(spec: StackSpec = TWO_CELLS) -> StackRecord:
     record = new_record("local-1", spec)
-    record = record.with_ports({name: 20_000 + offset for offset, name in enumerate(port_names(spec))})
-    passwords = {
-        server: dict.fromkeys(("postgres", *roles.all), SECRET) for server, roles in roles_by_server(spec).items()
-    }
-    return make_addresses(record, StackFolder(root), passwords)
+    return record.with_ports({name: 20_000 + offset for offset, name in enumerate(port_names(spec))})
 
 
 def planned(spec: StackSpec = TWO_CELLS) -> dict[str, ProcessSpec]:
-    return {process.name: process for process in plan_processes(make(spec), TOOLS, "postgres")}
+    return {process.name: process for process in plan_processes(make(spec), FOLDER, TOOLS, "postgres")}
 
 
 def test_names_of_a_stack() -> None:
@@ -72,6 +70,16 @@ def test_a_rehearsal_is_production_but_for_its_clock() -> None:
     assert limits == [], "the router's own defaults"
 
 
+def test_the_routers_share_the_rate_that_a_cell_admits() -> None:
+    variable = "ROUTER_ADMISSION__ORDERS_PER_S"
+    for routers in (1, 3):
+        processes = planned(replace(TWO_CELLS, routers=routers, admission_rate=90.0)).values()
+        said = [process.environment[variable] for process in processes if process.kind is ProcessKind.ROUTER]
+        assert said == [f"{90 / routers:g}"] * routers
+        assert not [each for each in processes if variable in each.environment and each.kind is not ProcessKind.ROUTER]
+    assert variable not in planned()["router-1"].environment
+
+
 def test_every_process_has_ports_of_its_own() -> None:
     processes = planned().values()
     ports = [port for process in processes for port in (process.port, process.operator_port) if port is not None]
@@ -80,32 +88,34 @@ def test_every_process_has_ports_of_its_own() -> None:
     assert all(process.operator_port for process in ours)
 
 
-def test_no_password_stands_in_a_command_or_an_environment() -> None:
-    for process in planned().values():
-        assert SECRET not in " ".join(process.command)
-        assert SECRET not in " ".join(process.environment.values())
+def test_an_address_names_the_passfile_and_no_password() -> None:
+    form = re.compile(r"postgresql://\w+@127\.0\.0\.1:\d+/\w+\?passfile=/state/local-1/secrets/pgpass")
+    dsns = [dsn for server in make_addresses(make(), FOLDER).dsns.values() for dsn in server.values()]
+    assert len(dsns) == 10
+    assert all(form.fullmatch(dsn) for dsn in dsns)
 
 
 def test_a_cell_is_told_about_itself_only() -> None:
     environment = planned()["cell-2-worker"].environment
-    addresses = make()
+    record = make()
     assert environment["CELL_NAME"] == "cell-2"
-    assert f":{addresses.record.port('cell-2-postgres')}/cell?passfile=" in environment["CELL_POSTGRES__DSN"]
-    others = [str(addresses.record.port(name)) for name in ("cell-1-postgres", "control-postgres", "redis")]
+    assert f":{record.port('cell-2-postgres')}/cell?passfile=" in environment["CELL_POSTGRES__DSN"]
+    others = [str(record.port(name)) for name in ("cell-1-postgres", "control-postgres", "redis")]
     assert not any(port in " ".join(environment.values()) for port in others)
     assert "CELL_POSTGRES__OWNER_DSN" not in environment
 
 
 def test_only_the_migration_job_knows_the_owner() -> None:
-    command, environment = migration_job(make(), TOOLS, TWO_CELLS.cells[0])
+    job = Job("cell", ("migrate",), "cell-1")
+    command, environment = job_command(job, make_addresses(make(), FOLDER), make_places(FOLDER))
     assert command[1:] == ("-m", "cell", "migrate")
     assert environment["CELL_POSTGRES__OWNER_DSN"].startswith("postgresql://cell_owner@127.0.0.1:")
 
 
 def test_servers_that_somebody_else_runs_are_not_planned() -> None:
     spec = replace(TWO_CELLS, redis_url="redis://elsewhere:6379/0", kafka_bootstrap_servers="elsewhere:9092")
-    addresses = make(spec)
-    processes = plan_processes(addresses, Tools(Path("/pg/bin")), None)
+    addresses = make_addresses(make(spec), FOLDER)
+    processes = plan_processes(make(spec), FOLDER, Tools(Path("/pg/bin")), None)
     assert not {ProcessKind.REDIS, ProcessKind.KAFKA} & {process.kind for process in processes}
     assert "redis" not in port_names(spec)
     assert (addresses.redis_url, addresses.kafka) == ("redis://elsewhere:6379/0", "elsewhere:9092")
@@ -117,10 +127,9 @@ def test_every_kind_is_stopped_exactly_once() -> None:
 
 
 def test_rendered_configuration_is_what_supervisord_reads() -> None:
-    addresses = make()
-    processes = plan_processes(addresses, TOOLS, "postgres")
+    processes = plan_processes(make(), FOLDER, TOOLS, "postgres")
     parser = configparser.RawConfigParser(inline_comment_prefixes=(";", "#"), strict=True)
-    parser.read_string(render_config(processes, addresses.folder, as_root=True))
+    parser.read_string(render_config(processes, FOLDER, as_root=True))
     programs = [section for section in parser.sections() if section.startswith("program:")]
     assert programs == [f"program:{process.name}" for process in processes]
     assert parser["program:cell-1-postgres"]["user"] == "postgres"
@@ -165,7 +174,7 @@ def test_the_next_cell_takes_the_first_free_name() -> None:
 
 
 def test_a_record_survives_writing(tmp_path: Path) -> None:
-    record = make().record
+    record = make()
     save_record(tmp_path / "stack.json", record)
     assert load_record(tmp_path / "stack.json") == record
     assert load_record(tmp_path / "absent.json") is None
@@ -180,7 +189,7 @@ def test_a_damaged_record_is_named(tmp_path: Path, text: str) -> None:
 
 
 def test_a_record_of_another_version_is_refused(tmp_path: Path) -> None:
-    record: StackRecord = replace(make().record, format=99)
+    record: StackRecord = replace(make(), format=99)
     save_record(tmp_path / "stack.json", record)
     with pytest.raises(BackendError, match="another version"):
         load_record(tmp_path / "stack.json")

@@ -11,7 +11,6 @@ import pytest
 from infra.backends.backend import BackendError
 from infra.backends.local.accounts import ServerUser, first_closed_folder
 from infra.backends.local.java import parse_version
-from infra.backends.local.kafka import topics
 from infra.backends.local.kafka_jars import LOCK_FILE, SPECIFICATION, Jar, read_lock, verify
 from infra.backends.local.orphans import Seen, find_orphans, note_processes, read_noted
 from infra.backends.local.postgres import (
@@ -20,8 +19,9 @@ from infra.backends.local.postgres import (
     remove_stale_pid_file,
     render_config,
 )
-from infra.backends.local.roles import CELL, bootstrap_sql
 from infra.backends.local.supervisor import TOKEN_VARIABLE
+from infra.backends.roles import CELL, bootstrap_sql
+from infra.backends.topics import stack_topics
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
 
@@ -65,7 +65,7 @@ def test_a_changed_missing_or_unknown_jar_is_refused_by_name(tmp_path: Path) -> 
 
 
 def test_topics_of_a_stack() -> None:
-    assert topics(("cell-1",), "my.") == (
+    assert stack_topics(("cell-1",), "my.") == (
         "my.executions.forwarded",
         "my.market.halts",
         "my.corporate-actions",

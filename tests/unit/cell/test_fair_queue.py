@@ -114,7 +114,7 @@ async def test_what_waits_is_bounded_per_account_and_in_all(desk: Desk) -> None:
     assert desk.queue.waiting == 12
 
 
-async def test_who_fills_the_room_gives_way_to_who_has_less_waiting(desk: Desk) -> None:
+async def test_who_fills_the_room_yields_to_who_has_less_waiting(desk: Desk) -> None:
     for n in range(13):
         await desk.come(f"stuffed-{n}", f"account-{n}", source="attacker")
     await desk.come("owner", "account-0", source="home")

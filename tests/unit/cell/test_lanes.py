@@ -1,4 +1,4 @@
-"""Who flies when: one user never has more than one command in a batch, and kinds take turns."""
+"""Who is sent when: one user never has more than one command in a batch, and kinds take turns."""
 
 import asyncio
 from typing import Any
@@ -9,6 +9,7 @@ import pytest
 from cell.commands.arguments import DepositArguments
 from cell.commands.command import Command, CommandKind
 from cell.commands.lanes import Lanes, Pending
+from infra.runtime.logs import request_ids
 
 pytestmark = pytest.mark.anyio
 FLOOD = 20
@@ -19,7 +20,7 @@ def add(lanes: Lanes, user: int, kind: CommandKind) -> Pending:
     answer: asyncio.Future[Any] = loop.create_future()
     timer = loop.call_later(60, lambda: None)
     timer.cancel()
-    pending = Pending(Command(kind, UUID(int=user), "key", b"", DepositArguments(1)), answer, timer)
+    pending = Pending(Command(kind, UUID(int=user), "key", b"", DepositArguments(1)), answer, timer, request_ids())
     lanes.add(pending)
     return pending
 
@@ -35,7 +36,7 @@ def send(lanes: Lanes) -> list[int]:
 
 @pytest.mark.parametrize("kind", CommandKind)
 @pytest.mark.parametrize("neighbours", CommandKind)
-async def test_a_flood_of_one_kind_holds_up_no_other_for_more_than_a_flight(
+async def test_a_flood_of_one_kind_holds_up_no_other_for_more_than_a_batch(
     kind: CommandKind, neighbours: CommandKind
 ) -> None:
     lanes = Lanes()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from infra.runtime.migrator import read_sql
+from infra.runtime.sql_files import read_sql
 
 LINE_MAX = 120
 LANDED_BEFORE = {"cell": "0031", "shardctl": "0009"}

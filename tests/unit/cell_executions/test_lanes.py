@@ -111,7 +111,7 @@ def test_every_report_is_applied_once_and_in_its_users_order(users: list[UUID | 
         assert mine == sorted(mine)
 
 
-def test_a_user_with_thousands_fills_his_lane_and_no_more() -> None:
+def test_a_user_with_thousands_fills_their_lane_and_no_more() -> None:
     lanes = ReportLanes()
     assert [lanes.add(inbox_id, ANN) for inbox_id in range(3 * LANE_MAX)].count(True) == LANE_MAX
     assert lanes.add(9_999, BOB)
@@ -125,7 +125,7 @@ def test_a_user_with_thousands_fills_his_lane_and_no_more() -> None:
             left = [inbox_id for inbox_id in range(3 * LANE_MAX) if inbox_id not in applied]
             for inbox_id in left[: LANE_MAX + 1]:
                 lanes.add(inbox_id, user_id)
-    assert applied[1] == 9_999, "he is alone in his lane"
+    assert applied[1] == 9_999, "alone in its lane"
     assert [inbox_id for inbox_id in applied if inbox_id != 9_999] == list(range(3 * LANE_MAX))
     assert len(lanes) == 0
 

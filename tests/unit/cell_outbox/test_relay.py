@@ -6,10 +6,11 @@ from importlib.resources import files
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cell.outbox.batch import confirmed_ids, prepare
+from cell.outbox.batch import Prepared, confirmed_rows, prepare
 from cell.outbox.claim import BATCH_ROWS_MAX
 from cell.outbox.event_types import Entry, OrderStep, OutboxRow
-from cell.outbox.relay import BUSY_PAUSE_S, IDLE_PAUSE_S, RELAY_METRICS, next_pause_s
+from cell.outbox.metrics import RELAY_METRICS
+from cell.outbox.relay import BUSY_PAUSE_S, IDLE_PAUSE_S, next_pause_s
 from infra.runtime.envelope import decode_envelope
 from infra.runtime.kafka_producer import Refusal
 from infra.runtime.telemetry import metrics_markdown
@@ -112,6 +113,10 @@ def test_data_speaks_the_words_of_the_api() -> None:
     assert ledger.data["hash"] == "01" * 32
 
 
+def confirmed_ids(rows: list[OutboxRow], prepared: Prepared, refusals: list[Refusal]) -> list[int]:
+    return [row.id for row in confirmed_rows(rows, prepared, refusals)]
+
+
 def test_all_confirmed_rows_are_deleted() -> None:
     rows = [row(1, "a"), row(2, "b"), row(3, "a")]
     assert confirmed_ids(rows, prepare(rows, cell="c", topic_prefix=""), []) == [1, 2, 3]
@@ -125,7 +130,7 @@ def test_a_refused_event_keeps_its_row_and_all_later_ones_of_the_user() -> None:
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.booleans()), max_size=20))
-def test_what_is_deleted_of_a_user_is_always_his_oldest(plan: list[tuple[str, bool]]) -> None:
+def test_what_is_deleted_of_a_user_is_always_the_oldest(plan: list[tuple[str, bool]]) -> None:
     """Otherwise the outbox would have a hole, and a later event would come before an earlier one for good."""
     rows = [row(number, user) for number, (user, _) in enumerate(plan)]
     prepared = prepare(rows, cell="c", topic_prefix="")

@@ -91,7 +91,7 @@ def test_an_amount_rests_is_cancelled_and_never_replaced(tmp_path: Path) -> None
     exchange.log.close()
 
 
-def test_faults_strike_amounts_too(tmp_path: Path) -> None:
+def test_faults_concern_amounts_too(tmp_path: Path) -> None:
     faults = Faults(late_fill_rate=1.0, bust_rate=0.5, correct_rate=0.5)
     exchange = Exchange(tmp_path, faults)
     for number in range(20):

@@ -14,7 +14,8 @@ from loadtests.load.order_audit import Audit
 from loadtests.load.outcomes import Outcome
 from loadtests.load.plots import HEIGHT, WIDTH, Series, plot, round_up
 from loadtests.load.recorder import Key, Samples
-from loadtests.load.report import Run, document_of, page_of
+from loadtests.load.report import Run, document_of, kept_document
+from loadtests.load.report_page import page_of
 from loadtests.load.run_folder import RunFacts
 from loadtests.load.verdict import judge
 from tests.support.honest_run import BOOKS, HONEST
@@ -50,22 +51,23 @@ def a_run(*, plateau_ms: int = 20, shed: int = 0) -> Run:
     measured = Measured([Samples("generator-1", 1.0, from_due, {}, {})], FACTS.traffic().shape.spans())
     audit = Audit(acknowledged=1_000)
     generators = [msgspec.convert(msgspec.to_builtins(HONEST), GeneratorFacts)]
-    rules = judge(measured, audit, BOOKS, due=measured.figures().count)
+    rules = judge(measured, audit, BOOKS, due=measured.figures().count, admission_rate=FACTS.admission_rate)
     return Run(FACTS, measured, generators, audit, BOOKS, rules, {}, {"machine": "<two> & more"})
 
 
 def test_the_document_says_who_noticed_and_who_did_not() -> None:
     document = document_of(a_run(plateau_ms=400))
     assert {each["who"] for each in document["noticed"]} == {"cell cell-1", "class fomo-buyer"}
-    assert all(each["what"].startswith("plateau: p99 400 ms") for each in document["noticed"])
+    assert all(each["phase"] == "plateau" for each in document["noticed"])
+    assert all(each["what"].startswith("p99 400 ms") for each in document["noticed"])
     assert document_of(a_run())["noticed"] == []
 
 
 def test_who_was_shed_noticed() -> None:
     noticed = document_of(a_run(shed=3))["noticed"]
-    assert {(each["who"], each["what"]) for each in noticed} == {
-        ("cell cell-1", "plateau: 3 requests were shed"),
-        ("class fomo-buyer", "plateau: 3 requests were shed"),
+    assert {(each["who"], each["phase"], each["what"]) for each in noticed} == {
+        ("cell cell-1", "plateau", "3 of 1,011 requests were shed"),
+        ("class fomo-buyer", "plateau", "3 of 1,011 requests were shed"),
     }
 
 
@@ -78,6 +80,14 @@ def test_the_document_can_be_written_and_holds_figures_of_every_cell_and_class_i
     plateau = document["requests"]["class fomo-buyer"][2]
     assert (plateau["per_s"], plateau["requests"]) == (42.0, 24 * 42)
     assert [row["planned_per_s"] for row in document["offered"]][::2] == [6.0, 42.0, 6.0]
+    assert [row["planned_times"] for row in document["offered"]][::2] == [1.0, 7.0, 1.0]
+    assert [row["times"] for row in document["offered"]][::2] == [1.0, 4.0, 1.0], "of the first phase's 12 a second"
+
+
+def test_what_is_kept_of_a_run_names_no_address_and_no_path() -> None:
+    document = kept_document(a_run(), {"commit": "0a1b"})
+    assert not {"router_url", "accounts"} & document["run"].keys()
+    assert (document["run"]["seed"], document["conditions"]["commit"]) == (1, "0a1b")
 
 
 def test_the_page_is_one_file_that_escapes_what_it_is_told_and_plots_every_cell_and_class() -> None:
@@ -87,7 +97,7 @@ def test_the_page_is_one_file_that_escapes_what_it_is_told_and_plots_every_cell_
     assert not re.search(r"(src|href)=|url\(|@import|<script", page)
     plots = re.findall(r"<svg.*?</svg>", page)
     titles = [ElementTree.fromstring(each).attrib["aria-label"] for each in plots]
-    for who in ("all customers", "cell-1", "cell-2", "fomo-buyer", "lurker"):
+    for who in ("all requests", "orders", "cell-1", "cell-2", "fomo-buyer", "lurker"):
         assert who in titles
     assert "Nobody" in page
 

@@ -59,7 +59,7 @@ def test_the_mix_holds_every_kind_of_command() -> None:
     kinds = Counter(command.kind for script in scripts for command in script.commands)
     bodies = [command.body for script in scripts for command in script.commands if command.kind is CommandKind.PLACE]
     assert kinds[CommandKind.PLACE] + kinds[CommandKind.PLACE_TOO_LARGE] > 2_900
-    assert all(kinds[deed] > 5 for deed in CommandKind)
+    assert all(kinds[kind] > 5 for kind in CommandKind)
     assert {(body["side"], body["type"]) for body in bodies} == {
         ("buy", "market"),
         ("buy", "limit"),

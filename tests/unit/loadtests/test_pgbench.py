@@ -8,7 +8,7 @@ import pytest
 from infra.security.keys import new_key_ring
 from infra.security.route_token import RouteTokenSigner
 from loadtests.client import Answer, Customer, RouterClient
-from loadtests.measurement.pgbench import CLIENTS, PgbenchFailed, database_of, order_script, place_script
+from loadtests.measurement.pgbench import CLIENTS, PgbenchFailed, database_of, order_script, path_option, place_script
 from loadtests.measurement.stack_customers import Bench
 
 PGPASS = Path("/state/secrets/pgpass")
@@ -22,8 +22,9 @@ PGPASS = Path("/state/secrets/pgpass")
     ],
 )
 def test_the_auditors_address_is_read_in_both_spellings(dsn: str) -> None:
-    database = database_of(dsn, PGPASS)
+    database = database_of(dsn, PGPASS, "code_0123456789ab")
     assert (database.host, database.port, database.user) == ("127.0.0.1", "5433", "cell_service")
+    assert path_option(database.code) == "-c search_path=code_0123456789ab,pg_temp"
 
 
 def bench_of(count: int) -> Bench:
@@ -47,7 +48,7 @@ def bench_of(count: int) -> Bench:
 def test_each_client_has_customers_of_its_own() -> None:
     script = order_script(bench_of(CLIENTS * 2))
     assert "\\set first 1 * (random(0, 1) + :client_id * 2) + 1" in script
-    assert "brokerage.place_orders_v1(" in script
+    assert "place_orders_v1(" in script
     assert script.count("\n") > 3
     assert script.rstrip().endswith(";")
 

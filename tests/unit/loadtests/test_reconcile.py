@@ -82,7 +82,7 @@ def test_two_fills_in_the_wrong_order_are_a_difference() -> None:
     assert "fills: the tape says 20 at 585.00; 30 at 584.99" in difference
 
 
-def test_a_customers_money_follows_his_fills() -> None:
+def test_a_customers_money_follows_their_fills() -> None:
     (customer,) = plan_of().customers
     expected = expected_customer(customer, FUNDING)
     assert expected.cash_micros == FUNDING.cash_micros - 20 * 585_000_000 + 10 * 586_000_000

@@ -4,6 +4,7 @@ import uuid
 from collections import Counter
 
 from infra.topology.identifiers import CellId
+from router.admission import NO_CAP
 from router.destination import CellDestination, ServiceDestination, ServiceName, label_of
 from router.fleet import Fleet, Upstream
 from router.rendezvous import seed_of, weigh
@@ -35,7 +36,7 @@ def test_servers_share_the_users_evenly_and_one_that_goes_leaves_its_own_to_all_
 
 
 def test_a_user_goes_to_the_next_server_while_their_own_fails_and_comes_back() -> None:
-    upstream = Upstream(CellDestination(CellId("cell-1")), URLS, UpstreamSettings())
+    upstream = Upstream(CellDestination(CellId("cell-1")), URLS, UpstreamSettings(), NO_CAP)
     user = USERS[0]
     own, following = upstream._in_order(user)[:2]
     assert upstream.pick_server(user, 0.0) is own is upstream._heaviest_healthy(user)

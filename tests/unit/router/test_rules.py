@@ -16,6 +16,7 @@ from router.bulkhead import Bulkhead
 from router.documents import merge_documents
 from router.errors import CellOverloaded
 from router.headers import Ids, drop_named_by_connection, take_header, write_request
+from router.kinds import Kind
 from router.locate import locate_user
 from router.placement import IdNotFound, NoOpenCell, choose_cell, mint_user_id
 from router.request import Request
@@ -51,36 +52,36 @@ def test_a_breaker_opens_after_failures_in_a_row_and_lets_one_try() -> None:
 @pytest.mark.anyio
 async def test_a_bulkhead_keeps_order_and_limits() -> None:
     bulkhead = Bulkhead(UpstreamSettings(in_flight_max=1, queue_max=2, queue_wait_s=0.2))
-    permits = bulkhead.writes
+    permits = bulkhead.permits[Kind.WRITE]
     assert permits.try_acquire("first")
     order: list[int] = []
 
     async def wait(number: int) -> None:
-        await bulkhead.acquire(permits, number)
+        await bulkhead.acquire(Kind.WRITE, number)
         order.append(number)
 
     first, second = asyncio.create_task(wait(1)), asyncio.create_task(wait(2))
     await asyncio.sleep(0)
     assert not permits.try_acquire("other")
     with pytest.raises(CellOverloaded):
-        await bulkhead.acquire(permits, "other")  # the queue is full
+        await bulkhead.acquire(Kind.WRITE, "other")  # the queue is full
     permits.release("first")
     await first
     with pytest.raises(CellOverloaded):
         await second  # waited too long
     permits.release(1)
-    assert (order, bulkhead.in_flight, bulkhead.queued, bulkhead.shed) == ([1], 0, 0, 2)
+    assert (order, bulkhead.in_flight, bulkhead.queued, bulkhead.shed[Kind.WRITE]) == ([1], 0, 0, 2)
 
 
 @pytest.mark.anyio
 async def test_a_waiter_that_gives_up_loses_no_place() -> None:
     bulkhead = Bulkhead(UpstreamSettings(in_flight_max=1, queue_max=5, queue_wait_s=5))
-    await bulkhead.acquire(bulkhead.reads, "one")
-    waiting = asyncio.create_task(bulkhead.acquire(bulkhead.reads, "other"))
+    await bulkhead.acquire(Kind.READ, "one")
+    waiting = asyncio.create_task(bulkhead.acquire(Kind.READ, "other"))
     await asyncio.sleep(0)
     waiting.cancel()
     await asyncio.gather(waiting, return_exceptions=True)
-    bulkhead.reads.release("one")
+    bulkhead.permits[Kind.READ].release("one")
     assert (bulkhead.in_flight, bulkhead.queued) == (0, 0)
 
 

@@ -7,6 +7,7 @@ from contextlib import aclosing
 import pytest
 
 from router.bulkhead import Bulkhead
+from router.kinds import Kind
 from router.settings import UpstreamSettings
 from router.ticking import STANDSTILL_S, ticks, time_limit
 
@@ -37,15 +38,16 @@ def stand_still(for_s: float) -> None:
 
 async def test_what_passed_while_standing_still_is_not_waited_for() -> None:
     bulkhead = Bulkhead(UpstreamSettings(in_flight_max=1, queue_max=2, queue_wait_s=EVERY_S))
-    assert bulkhead.reads.try_acquire(0)
-    waiting = [asyncio.create_task(bulkhead.acquire(bulkhead.reads, number)) for number in (1, 2)]
+    reads = bulkhead.permits[Kind.READ]
+    assert reads.try_acquire(0)
+    waiting = [asyncio.create_task(bulkhead.acquire(Kind.READ, number)) for number in (1, 2)]
     await asyncio.sleep(0.01)
     stand_still(EVERY_S + STANDSTILL_S + 0.1)
     await asyncio.sleep(0.01)  # every timer is late by now
     for number, place in enumerate(waiting):
-        bulkhead.reads.release(number)  # an answer that had come meanwhile
+        reads.release(number)  # an answer that had come meanwhile
         await place
-    assert (bulkhead.in_flight, bulkhead.queued, bulkhead.shed) == (1, 0, 0)
+    assert (bulkhead.in_flight, bulkhead.queued, sum(bulkhead.shed)) == (1, 0, 0)
 
 
 async def test_a_time_limit_is_kept_also_after_standing_still() -> None:

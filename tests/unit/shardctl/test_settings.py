@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.backends.local.folders import default_stack_name
+from infra.backends.checkout import default_stack_name
 from shardctl.errors import NotReachable, UsageError
 from shardctl.settings import ShardctlSettings
 from shardctl.stack.current import actor, open_backend, open_stack
@@ -17,7 +17,7 @@ def test_the_environment_chooses_the_stack_and_its_folder(monkeypatch: pytest.Mo
     monkeypatch.setenv("SHARDCTL_STACK", "mine")
     monkeypatch.setenv("SHARDCTL_STATE_DIR", str(tmp_path))
     backend = open_backend()
-    assert (backend.stack, backend.folder.root) == ("mine", tmp_path / "mine")
+    assert (backend.stack, backend.location) == ("mine", str(tmp_path / "mine"))
     with pytest.raises(NotReachable, match="`shardctl up`"):
         open_stack()
 

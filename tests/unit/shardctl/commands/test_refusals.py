@@ -18,6 +18,7 @@ from shardctl.commands import (
     keys,
     reconciliation,
     retrying,
+    rollups,
     routers,
     shardmap,
     stack,
@@ -35,7 +36,7 @@ ARGUMENTS: dict[str, list[str]] = {
     "acts list": [], "cells list": [], "cells add": [], "cells cordon": ["cell-1", "--reason", "x"],
     "cells uncordon": ["cell-1", "--reason", "x"], "cells summary": ["cell-1"], "cells check": ["cell-1"],
     "cells quarantine": ["cell-1"], "cells reconcile": ["--all"], "cells reconciliations": ["cell-1"],
-    "cells archive": ["--all"], "cells retry-report": ["cell-1", "7", "--reason", "x"],
+    "cells archive": ["--all"], "cells rollups": ["cell-1"], "cells retry-report": ["cell-1", "7", "--reason", "x"],
     "events tail": ["--cell", "cell-1"], "events count": ["--cell", "cell-1"],
     "exchange load-tape": [__file__, "--symbol", "AAPL", "--run", "one"], "exchange tapes": [], "exchange summary": [],
     "keys list": [], "keys check": [], "keys rotate": [], "map show": [], "map publish": [],
@@ -101,9 +102,9 @@ def test_the_doctor_finds_that_there_is_no_stack(no_stack: Path) -> None:
 
 def test_commands_in_files_of_their_own_belong_to_cells() -> None:
     app = typer.Typer()
-    for module in (archiving, reconciliation, retrying):
+    for module in (archiving, reconciliation, retrying, rollups):
         module.register(app)
-    assert set(get_group(app).commands) == {"archive", "reconcile", "reconciliations", "retry-report"}
+    assert set(get_group(app).commands) == {"archive", "reconcile", "reconciliations", "retry-report", "rollups"}
 
 
 def test_a_watched_status_is_a_table() -> None:

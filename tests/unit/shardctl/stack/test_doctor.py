@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from infra.backends.cell_spec import CellSpec, StackSpec
+from infra.backends.finding import Finding, Verdict
 from infra.backends.local.backend import LocalBackend
 from infra.backends.local.folders import StackFolder
 from infra.backends.local.record import new_record, save_record
 from shardctl.stack.doctor import examine
-from shardctl.stack.findings import Finding, Verdict
 
 pytestmark = pytest.mark.anyio
 

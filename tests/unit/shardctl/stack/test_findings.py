@@ -7,25 +7,27 @@ from typing import Any
 
 import pytest
 
-from shardctl.cells.directory import CellRow
-from shardctl.stack.findings import (
+from infra.backends.finding import Finding, Verdict
+from infra.backends.local.judge import (
     DISK_FREE_MIN_BYTES,
     MEMORY_FREE_MIN_BYTES,
     OPEN_FILES_MIN,
-    RECONCILED_AGE_MAX_S,
-    Finding,
-    Verdict,
-    judge_clock,
     judge_disk,
     judge_folder,
-    judge_ledger,
-    judge_map,
     judge_memory,
     judge_open_files,
+    judge_secrets,
+)
+from shardctl.cells.directory import CellRow
+from shardctl.stack.findings import (
+    RECONCILED_AGE_MAX_S,
+    judge_clock,
+    judge_ledger,
+    judge_map,
     judge_process,
     judge_published_map,
     judge_reconciliation,
-    judge_secrets,
+    judge_settings,
     judge_topics,
 )
 
@@ -51,6 +53,7 @@ GOOD: list[Finding] = [
     judge_clock(0),
     judge_clock(86_400),
     judge_process("router-1", "running", "", ready=True),
+    judge_settings([]),
     judge_topics(["a", "b"], {"a", "b", "others"}),
     *judge_map(LISTENING, {"cell-1": ROW}),
     judge_published_map(("x", 7), ("x", 7)),
@@ -83,6 +86,10 @@ NOT_GOOD: list[tuple[Finding, Verdict, str, str, str]] = [
     (
         judge_process("router-1", "running", "", ready=False),
         Verdict.BAD, "router-1", "does not answer as ready", "shardctl logs router-1",
+    ),
+    (
+        judge_settings(["cell-1-api-1", "router-1"]),
+        Verdict.WARNING, "settings", "not yet taken by cell-1-api-1, router-1", "shardctl up",
     ),
     (judge_topics(["a", "b", "c"], {"b"}), Verdict.BAD, "topics", "missing: a, c", "shardctl up"),
     (judge_map(LISTENING, {})[0], Verdict.BAD, "shard map", "cell-1 is not in the map", "shardctl up"),

@@ -49,6 +49,9 @@ def test_apis_are_for_every_cell() -> None:
         StackOptions(apis=0),
         StackOptions(routers=99),
         StackOptions(market_hours="9-5"),
+        StackOptions(admission_rate=-1.0),
+        StackOptions(admission_rate=float("nan")),
+        StackOptions(admission_rate=float("inf")),
     ],
 )
 def test_an_impossible_wish_is_refused(options: StackOptions) -> None:
@@ -77,6 +80,14 @@ def test_the_clock_is_shifted_forward_only_and_never_in_production() -> None:
             plan_spec(None, StackOptions(profile="production", clock_offset_s=offset_s), {})
     with pytest.raises(SpecInvalid):
         plan_spec(plan_spec(None, StackOptions(profile="production"), {}), StackOptions(clock_offset_s=60.0), {})
+
+
+def test_a_cap_on_admission_is_kept_until_another_is_said() -> None:
+    capped = plan_spec(EXISTING, StackOptions(admission_rate=40.0), {})
+    assert capped == replace(EXISTING, admission_rate=40.0)
+    assert plan_spec(capped, StackOptions(routers=2), {}).admission_rate == 40.0
+    assert plan_spec(capped, StackOptions(admission_rate=0.0), {}) == EXISTING
+    assert plan_spec(None, StackOptions(admission_rate=40.0), {}).admission_rate == 40.0
 
 
 def test_a_stack_keeps_its_profile() -> None:

@@ -4,14 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from infra.backends.backend import Step
+from infra.backends.backend import Step, quiet
 from infra.backends.cell_spec import CellSpec, StackSpec
-from infra.backends.local.backend import LocalBackend, quiet
+from infra.backends.local.backend import LocalBackend
 from infra.backends.local.folders import StackFolder
 from infra.backends.local.record import new_record, save_record
 from shardctl.cells.provision import add_cell
 from shardctl.errors import Refused
-from shardctl.stack.bring_up import _external_servers
 from shardctl.stack.stop import stop_stack
 
 pytestmark = pytest.mark.anyio
@@ -40,11 +39,19 @@ async def test_a_stopped_stack_is_stopped_again_without_a_record(
     assert "not recorded" not in capfd.readouterr().err
 
 
-def test_only_servers_of_others_are_taken_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_of_a_stopped_stack_nothing_is_outdated_or_left_to_stop(stopped: LocalBackend) -> None:
+    assert await stopped.outdated() == ()
+    await stopped.stop_processes(("exchange", "router-1"))
+    assert not await stopped.is_running()
+
+
+def test_only_servers_of_others_are_taken_from_the_environment(
+    stopped: LocalBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("REDIS_URL", "KAFKA_BOOTSTRAP_SERVERS", "KAFKA_TOPIC_PREFIX"):
         monkeypatch.delenv(name, raising=False)
-    assert _external_servers() == {}
+    assert stopped.external_servers() == {}
     monkeypatch.setenv("REDIS_URL", "redis://elsewhere:6379/0")
     monkeypatch.setenv("KAFKA_TOPIC_PREFIX", "mine.")
     monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", "")
-    assert _external_servers() == {"REDIS_URL": "redis://elsewhere:6379/0", "KAFKA_TOPIC_PREFIX": "mine."}
+    assert stopped.external_servers() == {"REDIS_URL": "redis://elsewhere:6379/0", "KAFKA_TOPIC_PREFIX": "mine."}

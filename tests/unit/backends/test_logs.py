@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from infra.backends.backend import BackendError
 from infra.backends.local.folders import StackFolder
-from shardctl.errors import Refused
-from shardctl.stack.follow import follow_log, known_logs, last_lines
+from infra.backends.local.logs import follow_log, known_logs, last_lines
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def test_the_last_lines_whatever_bytes_they_have(folder: StackFolder) -> None:
 
 @pytest.mark.parametrize("name", ["kafka", "../secrets/pgpass", "", "redis/../redis"])
 def test_a_name_that_is_no_log_is_refused_with_those_there_are(folder: StackFolder, name: str) -> None:
-    with pytest.raises(Refused, match="there are: redis"):
+    with pytest.raises(BackendError, match="there are: redis"):
         last_lines(folder, name, 1)
 
 

@@ -1,0 +1,110 @@
+"""Backups of a stack's database servers, as values and a protocol that a back end may offer.
+
+A backup is a copy of one server at one moment. With the archive of the server's log it can be restored to every moment
+from its end on, as far as the log goes without a gap. An archive belongs to one incarnation of a server: after a
+restore the log goes to another archive, and the next backup begins there.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+from infra.backends.backend import BackendError, Report
+
+Now = Callable[[], datetime]
+"""The time in UTC, by the machine's clock."""
+
+
+class BackupKind(StrEnum):
+    FULL = "full"
+    INCREMENTAL = "incremental"
+
+
+@dataclass(frozen=True, slots=True)
+class Backup:
+    """What is noted of a backup when it is complete. LSNs are bytes of the server's log since its beginning."""
+
+    label: str
+    server: str
+    kind: BackupKind
+    based_on: str | None
+    """The label that an incremental backup needs, which may need another."""
+    archive: str
+    timeline: int
+    start_lsn: int
+    end_lsn: int
+    """The log from start to end makes the copy consistent; it is part of the backup."""
+    started_at: datetime
+    ended_at: datetime
+    """By the server's clock. No earlier time can be restored from this backup."""
+    size_bytes: int
+    server_version: str
+    reason: str | None = None
+    verified_at: datetime | None = None
+    """When every file had the checksum of the backup's manifest, last time somebody looked."""
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiveState:
+    """How far the log of one archive goes without a gap from `start_lsn` on, and until when that is."""
+
+    server: str
+    archive: str
+    timeline: int
+    start_lsn: int
+    until: datetime | None
+    """When the newest transaction in it was committed, by the server's clock; None: there is none."""
+    is_open: bool
+    """The server's log goes there now."""
+    missing: str | None = None
+    """The file that should come next and is not there, although later ones are."""
+    trouble: str | None = None
+    """Why nothing is added to an open archive."""
+
+
+class BackupDamaged(BackendError):
+    """A backup or an archive is not what it was; the text names the file."""
+
+
+class NotCovered(BackendError):
+    """No backup and log reach the wanted moment; the text says what is covered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """A restored server, complete and at rest, beside the data directory that it shall replace."""
+
+    server: str
+    data: Path
+    restored_to: datetime | None
+    """When the newest transaction in it was committed."""
+    lsn: int
+
+
+class Backups(Protocol):
+    """Backups of the servers of one stack. `server` is a name as `cell-1-postgres`."""
+
+    async def take(self, server: str, *, incremental: bool, reason: str | None, now: Now) -> Backup:
+        """Copy a running server and verify the copy; its log is archived from then on. Raises BackendError."""
+
+    def backups(self, server: str) -> tuple[Backup, ...]:
+        """The complete ones, oldest first."""
+
+    async def archive_states(self, server: str) -> tuple[ArchiveState, ...]:
+        """One for each archive that a backup needs."""
+
+    async def verify(self, backup: Backup, now: Now) -> Backup:
+        """Compare every file with its checksum; returns the backup as noted now. Raises BackupDamaged."""
+
+    async def prune(self, labels: Sequence[str], server: str) -> int:
+        """Remove these backups, and the log that none of the others needs; returns the bytes that became free."""
+
+
+@runtime_checkable
+class HasBackups(Protocol):
+    """A back end that makes backups itself; others leave that to what runs their databases."""
+
+    def open_backups(self, report: Report) -> Backups: ...

@@ -1,0 +1,236 @@
+"""From a stack's spec to the processes of ours: pure. What runs, with which command, settings and ports.
+
+One spec gives names, ports, roles and settings, whatever back end runs them; a back end adds the servers that others
+wrote (PostgreSQL, Redis, Kafka) and where things lie on the machine. The commands of our services are named here and
+nothing else of them is known. No password stands in a command or a setting.
+"""
+
+import sys
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from infra.backends.addresses import CONTROL_POSTGRES, EXCHANGE, KAFKA, OPERATOR, PROMETHEUS, REDIS, Addresses
+from infra.backends.cell_spec import (
+    CellSpec,
+    Job,
+    ProcessKind,
+    ProcessSpec,
+    Profile,
+    StackSpec,
+    api_names,
+    postgres_name,
+    router_names,
+)
+from infra.backends.roles import CELL, CONTROL, DatabaseRoles
+from infra.runtime.release_code import release_code
+
+CONTROLLER = ".controller"
+"""Ending of the name of the port by which Kafka's controller is reached."""
+
+STOP_ORDER: tuple[tuple[ProcessKind, ...], ...] = (
+    (ProcessKind.ROUTER, ProcessKind.PROMETHEUS),
+    (ProcessKind.API,),
+    (ProcessKind.WORKER, ProcessKind.RELAY),
+    (ProcessKind.EXCHANGE,),
+    (ProcessKind.POSTGRES, ProcessKind.REDIS, ProcessKind.KAFKA),
+    (ProcessKind.ARCHIVE,),
+)
+"""Who asks stops before who answers: customers' doors first, databases last; then the archives, to which a database
+sends the end of its log while it stops."""
+
+RENEWAL_ORDER: tuple[frozenset[ProcessKind], ...] = (
+    frozenset({ProcessKind.POSTGRES, ProcessKind.REDIS, ProcessKind.KAFKA, ProcessKind.ARCHIVE}),
+    frozenset({ProcessKind.API, ProcessKind.WORKER, ProcessKind.RELAY}),
+    frozenset({ProcessKind.EXCHANGE, ProcessKind.PROMETHEUS}),
+    frozenset({ProcessKind.ROUTER}),
+)
+"""Who is renewed first when many are, and within a stage in the order of the plan, cell by cell. An app server of the
+first cell finds out settings that do not work; the routers, whom everybody meets, come when all else is well."""
+
+
+def in_renewal_order(processes: Iterable[ProcessSpec]) -> tuple[str, ...]:
+    known = list(processes)
+    return tuple(process.name for stage in RENEWAL_ORDER for process in known if process.kind in stage)
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """What a process of ours finds where it runs."""
+
+    keys: Path
+    """The folder of key files."""
+    maps: Path
+    """The folder of routers' last good maps."""
+    exchange_data: Path
+    listen_host: str = "127.0.0.1"
+    python: str = sys.executable
+
+
+def roles_by_server(spec: StackSpec) -> dict[str, DatabaseRoles]:
+    """Every database server of the stack, and the roles that need a password there."""
+    return {CONTROL_POSTGRES: CONTROL, **{postgres_name(cell.name): CELL for cell in spec.cells}}
+
+
+def port_names(spec: StackSpec) -> tuple[str, ...]:
+    """Every port the stack needs, by name."""
+    names = [*roles_by_server(spec), EXCHANGE, EXCHANGE + OPERATOR]
+    if spec.redis_url is None:
+        names.append(REDIS)
+    if spec.kafka_bootstrap_servers is None:
+        names += [KAFKA, KAFKA + CONTROLLER]
+    if spec.monitoring:
+        names.append(PROMETHEUS)
+    for router in router_names(spec):
+        names += [router, router + OPERATOR]
+    for cell in spec.cells:
+        for api in api_names(cell):
+            names += [api, api + OPERATOR]
+        names += [f"{cell.name}-worker{OPERATOR}", f"{cell.name}-relay{OPERATOR}"]
+    return tuple(names)
+
+
+def plan_services(addresses: Addresses, places: Places) -> tuple[ProcessSpec, ...]:
+    """Every process of ours, those first whom others need."""
+    planned = [_exchange(addresses, places)]
+    for cell in addresses.spec.cells:
+        planned += _cell(addresses, places, cell)
+    planned += [_router(addresses, places, name) for name in router_names(addresses.spec)]
+    return tuple(planned)
+
+
+def job_command(job: Job, addresses: Addresses, places: Places) -> tuple[tuple[str, ...], dict[str, str]]:
+    """Command and settings of a job. The only ones that know a database's owner."""
+    command = (places.python, "-m", job.package, *job.arguments)
+    cell = next((cell for cell in addresses.spec.cells if cell.name == job.cell), None)
+    if cell is None:
+        return command, {}
+    return command, {
+        **cell_settings(addresses, places, cell.name),
+        **_listen("CELL", addresses, places, api_names(cell)[0]),
+        "CELL_POSTGRES__OWNER_DSN": addresses.dsn(postgres_name(cell.name), CELL.owner),
+    }
+
+
+def _listen(prefix: str, addresses: Addresses, places: Places, name: str) -> dict[str, str]:
+    """Listening addresses of one process; port 0 where it serves operators only."""
+    customers = addresses.endpoints.get(name)
+    return {
+        f"{prefix}_LISTEN__HOST": places.listen_host,
+        f"{prefix}_LISTEN__PORT": str(customers.port if customers else 0),
+        f"{prefix}_OPERATOR__HOST": places.listen_host,
+        f"{prefix}_OPERATOR__PORT": str(addresses.port(name + OPERATOR)),
+    }
+
+
+def _clock(prefix: str, spec: StackSpec) -> dict[str, str]:
+    """Always said, so that nothing in the shell that starts a stack shifts its clock."""
+    return {f"{prefix}_CLOCK__OFFSET_S": str(spec.clock_offset_s)}
+
+
+def _exchange(addresses: Addresses, places: Places) -> ProcessSpec:
+    spec = addresses.spec
+    settings = {
+        **_listen("EXCHANGE", addresses, places, EXCHANGE),
+        "EXCHANGE_DATA_DIR": str(places.exchange_data),
+        "EXCHANGE_MARKET_HOURS": spec.market_hours,
+        **_clock("EXCHANGE", spec),
+        "EXCHANGE_SEED": str(spec.exchange_seed),
+        "EXCHANGE_KEYS_DIR": str(places.keys),
+    }
+    return _ours(EXCHANGE, ProcessKind.EXCHANGE, (places.python, "-m", "exchange", "serve"), settings, addresses)
+
+
+# On one machine one address plays all customers, and a benchmark's customer never rests.
+_ROUTER_LIMITS = {
+    "ROUTER_LIMITS__USER_PER_S": "2000",
+    "ROUTER_LIMITS__USER_BURST": "5000",
+    "ROUTER_LIMITS__ADDRESS_PER_S": "20000",
+    "ROUTER_LIMITS__ADDRESS_BURST": "50000",
+    "ROUTER_LIMITS__IDENTITY_PER_S": "1000",
+    "ROUTER_LIMITS__IDENTITY_BURST": "5000",
+    "ROUTER_EDGE__CLIENTS_PER_ADDRESS_MAX": "20000",
+}
+
+
+def _admission(spec: StackSpec) -> dict[str, str]:
+    """Clients are spread over the routers, so each has an equal part of a cell's rate."""
+    if not spec.admission_rate:
+        return {}
+    return {"ROUTER_ADMISSION__ORDERS_PER_S": f"{spec.admission_rate / spec.routers:.6g}"}
+
+
+def _router(addresses: Addresses, places: Places, name: str) -> ProcessSpec:
+    spec = addresses.spec
+    settings = {
+        **_listen("ROUTER", addresses, places, name),
+        "ROUTER_NAME": name,
+        "ROUTER_CONTROL__DSN": addresses.dsn(CONTROL_POSTGRES, CONTROL.service),
+        # a router carries none of the control database's SQL: the release of whoever starts it says so
+        "ROUTER_CONTROL__CODE": release_code("shardctl").schema,
+        "ROUTER_REDIS__URL": addresses.redis_url,
+        "ROUTER_MAP_FILE": str(places.maps / f"{name}.map"),
+        "ROUTER_KEYS_DIR": str(places.keys),
+        **_clock("ROUTER", spec),
+        **_admission(spec),
+        **(_ROUTER_LIMITS if spec.profile is Profile.LOCAL else {}),
+    }
+    return _ours(name, ProcessKind.ROUTER, (places.python, "-m", "router", "serve"), settings, addresses)
+
+
+def cell_settings(addresses: Addresses, places: Places, cell: str) -> dict[str, str]:
+    """The settings of every process of a cell; the listening ports come on top."""
+    spec = addresses.spec
+    return {
+        "CELL_NAME": cell,
+        "CELL_POSTGRES__DSN": addresses.dsn(postgres_name(cell), CELL.service),
+        "CELL_KEYS_DIR": str(places.keys),
+        "CELL_KAFKA__BOOTSTRAP_SERVERS": addresses.kafka,
+        "CELL_KAFKA__TOPIC_PREFIX": spec.topic_prefix,
+        "CELL_EXCHANGE__ADDRESS": addresses.exchange,
+        "CELL_MARKET_HOURS": spec.market_hours,
+        **_clock("CELL", spec),
+        "CELL_NEW_USER_PROFILE": spec.risk_profile,
+        "CELL_SHARE_TRANSFERS": spec.share_transfers,
+        "CELL_REFERENCE_PRICE_AGE_MAX_S": str(spec.reference_price_age_max_s),
+    }
+
+
+def _cell(addresses: Addresses, places: Places, cell: CellSpec) -> list[ProcessSpec]:
+    shared = cell_settings(addresses, places, cell.name)
+    roles = [
+        *((name, ProcessKind.API, "serve") for name in api_names(cell)),
+        (f"{cell.name}-worker", ProcessKind.WORKER, "work"),
+        (f"{cell.name}-relay", ProcessKind.RELAY, "relay"),
+    ]
+    return [
+        _ours(
+            name,
+            kind,
+            (places.python, "-m", "cell", verb),
+            {**shared, **_listen("CELL", addresses, places, name)},
+            addresses,
+            cell.name,
+        )
+        for name, kind, verb in roles
+    ]
+
+
+def _ours(
+    name: str,
+    kind: ProcessKind,
+    command: tuple[str, ...],
+    settings: Mapping[str, str],
+    addresses: Addresses,
+    cell: str | None = None,
+) -> ProcessSpec:
+    customers = addresses.endpoints.get(name)
+    return ProcessSpec(
+        name,
+        kind,
+        command,
+        cell=cell,
+        port=customers.port if customers else None,
+        operator_port=addresses.port(name + OPERATOR),
+        environment=settings,
+    )

@@ -1,0 +1,1 @@
+"""Backups of cells and of the control database: taken, listed, restored, rehearsed."""
