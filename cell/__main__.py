@@ -118,5 +118,15 @@ def drop_code(
     _log.info("code of older releases dropped", extra={"dropped": dropped})
 
 
+@cli.command()
+def calendar() -> None:
+    """Bring the market calendar alone to what this release knows (needs CELL_POSTGRES__OWNER_DSN)."""
+    settings = _settings("calendar")
+    if settings.postgres.owner_dsn is None:
+        raise typer.BadParameter("set CELL_POSTGRES__OWNER_DSN: the calendar is the owner's, not the service's")
+    sessions = asyncio.run(write_calendar(settings.postgres.owner_dsn, make_clock(settings.clock).now()))
+    _log.info("calendar is current", extra={"sessions": sessions})
+
+
 if __name__ == "__main__":
     cli()

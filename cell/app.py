@@ -23,7 +23,8 @@ from cell.commands.command import procedures
 from cell.customer_port import CustomerPort
 from cell.ledger.controller import LedgerController
 from cell.metrics import COMMANDS
-from cell.operations.controller import OperatorChanges, OperatorReads
+from cell.operations.controller import LeaderController, OperatorChanges, OperatorReads
+from cell.operations.fence import refuse_former_leaders
 from cell.order_log import OrderLog
 from cell.orders.cancel import cancel_order
 from cell.orders.controllers.history import OrderHistory
@@ -194,15 +195,17 @@ def _operator_routes(
         "checks_pool": Provide(lambda: checks_pool, sync_to_thread=False),
         "cell_name": Provide(lambda: cell_name, sync_to_thread=False),
     }
+    fence = refuse_former_leaders(pool)
     return [
         Router(
             "/",
             route_handlers=[controller],
-            guards=[require_role(ring, role, clock.epoch_s)],
+            guards=[require_role(ring, role, clock.epoch_s), fence],
             dependencies=dependencies,
             exception_handlers=_DATABASE_AWAY,
         )
         for controller, role in (
+            (LeaderController, "operator"),
             (OperatorReads, "viewer"),
             (OperatorOrders, "viewer"),
             (TransferReads, "viewer"),

@@ -20,6 +20,7 @@ SQLSTATES: Mapping[str, str] = {
     "RB030": "a session was to be ended before its close, or while a day order of it was open",
     "RB031": "somebody who is not the leading relay was to forget what was published",
     "RB032": "a reconciliation was to be recorded again with other findings",
+    "RB040": "a step of an operation came from a former leader of the control plane",
     "RB900": "debits and credits of a journal entry differ",
 }
 

@@ -16,6 +16,7 @@ from cell.outbox.metrics import RELAY_METRICS
 from exchange.metrics import METRICS as EXCHANGE_METRICS
 from infra.runtime.telemetry import RUNTIME_METRICS, Metric
 from router.metrics import TABLE as ROUTER_METRICS
+from shardctl.service.metrics import METRICS as CONTROL_METRICS
 
 TABLES: Final[Mapping[str, Sequence[Metric]]] = {
     "api": API_METRICS,
@@ -23,6 +24,7 @@ TABLES: Final[Mapping[str, Sequence[Metric]]] = {
     "relay": RELAY_METRICS,
     "router": ROUTER_METRICS,
     "exchange": EXCHANGE_METRICS,
+    "control": CONTROL_METRICS,
 }
 """By the job that a process is scraped under."""
 

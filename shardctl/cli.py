@@ -24,6 +24,8 @@ class Mount:
     module: str
     attribute: str
     help: str
+    hidden: bool = False
+    """For a back end, not for people."""
 
 
 MOUNTS: Final = (
@@ -49,9 +51,26 @@ MOUNTS: Final = (
     Mount("map", "shardmap", "app", "The shard map: which cell owns which users."),
     Mount("users", "users", "app", "Users: locate, show, change profile, unrestrict, revoke."),
     Mount("transfers", "transfers", "app", "Shares from other brokers that wait for a decision."),
+    Mount("operations", "operations", "app", "Operations: list, show, watch, cancel, resume, approve, explain."),
+    Mount("schedules", "schedules", "app", "Schedules: what is begun by the clock, and when it is due next."),
     Mount("acts", "acts", "app", "Privileged acts of operators: who did what, when, why, and how it ended."),
     Mount("exchange", "exchange", "app", "The exchange of this stack: tapes, orders, prices."),
     Mount("events", "events", "app", "Events of a cell in Kafka: show, follow, count."),
+    Mount(
+        "serve",
+        "serving",
+        "serve",
+        "The control service of a stack, until SIGTERM. Settings come from the environment (CONTROL_...).",
+        hidden=True,
+    ),
+    Mount(
+        "migrate",
+        "serving",
+        "migrate",
+        "Bring the control database to this release's schema. Harmless to repeat.",
+        hidden=True,
+    ),
+    Mount("help", "exit_codes", "app", "Topics: exit-codes."),
 )
 
 
@@ -70,7 +89,7 @@ class _LazyCommand(TyperGroup):
     """Placeholder that imports the real command when it is invoked, and hands over to its context."""
 
     def __init__(self, mount: Mount) -> None:
-        super().__init__(name=mount.name, help=mount.help)
+        super().__init__(name=mount.name, help=mount.help, hidden=mount.hidden)
         self._mount = mount
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:

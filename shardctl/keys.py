@@ -1,9 +1,7 @@
-"""Rotate a stack's keys without logging anyone out, and ask every process which keys it holds.
+"""Which keys every process of a running stack holds, compared with those of the files.
 
-Add a key, wait until every process has read it, let it sign, drop the old keys whose tokens have expired. A dropped key
-is void only in a process that does not hold it any more, so at the end every process is asked. A process that hangs
-counts as not current: what it holds is not known. May be repeated and may follow a crash at any step; two rotations
-wait for each other.
+A dropped key is void only in a process that does not hold it any more, so after a rotation (`operations/kinds/`) every
+process is asked. A process that hangs counts as not current: what it holds is not known.
 """
 
 import asyncio
@@ -14,12 +12,8 @@ from typing import Any, Final
 from infra.backends.backend import Backend, Observation
 from infra.backends.cell_spec import ProcessKind, ProcessSpec
 from infra.security.keys import CUSTOMER_SIGNING_FILE, CUSTOMER_VERIFY_FILE, OPERATOR_FILE, ROUTE_FILE
-from infra.security.rotation import FILES, KEPT_S, Rotated, activate_key, add_key, drop_old_keys, list_keys
-from shardctl.acts.recording import recorded_act
+from infra.security.rotation import FILES, list_keys
 
-SETTLE_S: Final = 3.0
-"""Every process reads its key files at most once a second, when a request comes. The rest is for a busy machine, and
-for requests that wait in a router, already signed, for a permit of their cell."""
 ANSWER_WITHIN_S: Final = 10.0
 """How long a process may take until it holds the new keys and says so: far longer than a busy one needs."""
 _PAUSE_S: Final = 0.2
@@ -33,62 +27,12 @@ HELD_BY: Final[Mapping[ProcessKind, tuple[str, ...]]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class KeyChange:
-    ring: Rotated
-    kid: str
-    dropped: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class KeyHolder:
     """One process, and whether it holds the keys of the files and no others."""
 
     process: str
     is_current: bool
     detail: str
-
-
-@dataclass(frozen=True, slots=True)
-class Rotation:
-    changes: tuple[KeyChange, ...]
-    holders: tuple[KeyHolder, ...]
-
-
-async def rotate_keys(
-    backend: Backend,
-    rings: tuple[Rotated, ...],
-    now_s: int,
-    *,
-    drop_old: bool,
-    reason: str | None = None,
-    unrecorded: bool = False,
-    settle_s: float = SETTLE_S,
-) -> Rotation:
-    """Rotate `rings`; `drop_old` makes the old keys void at once, whatever they signed. Raises KeyFileInvalid."""
-    folder = backend.keys_folder
-    act = recorded_act(
-        backend,
-        "rotate_keys",
-        ", ".join(rings),
-        reason=reason,
-        arguments={"drop_old": drop_old},
-        unrecorded=unrecorded,
-    )
-    async with act, backend.lock():
-        added = {ring: add_key(folder, ring) for ring in rings}
-        await backend.publish_keys()
-        await asyncio.sleep(settle_s)
-        for ring, kid in added.items():
-            activate_key(folder, ring, kid, now_s)
-        await backend.publish_keys()
-        if drop_old:
-            await asyncio.sleep(settle_s)  # signers first: a key must not vanish under a token that is being made
-        changes = tuple(
-            KeyChange(ring, kid, drop_old_keys(folder, ring, now_s, kept_s=0 if drop_old else KEPT_S[ring]))
-            for ring, kid in added.items()
-        )
-        await backend.publish_keys()
-        return Rotation(changes, await ask_holders(backend))
 
 
 async def ask_holders(backend: Backend, within_s: float = ANSWER_WITHIN_S) -> tuple[KeyHolder, ...]:

@@ -18,7 +18,7 @@ from cell.reason import ReasonRequest, reason_decoder
 from cell.trial_balance import prove_and_record
 from infra.runtime.clock import Clock
 from infra.runtime.database import Pool
-from infra.runtime.operator_api import subject_of
+from infra.runtime.operator_api import fence_of, subject_of
 from infra.runtime.problem import Problem
 from infra.runtime.procedures import DatabaseRefused, call
 from infra.runtime.strict_body import read_body, refuse_body
@@ -78,6 +78,20 @@ class OperatorReads(Controller):
     ) -> dict[str, Any]:
         """Reports that wait, each says for what: an execution, or room in its order; and until when."""
         return await _report_page(pool, queries.EARLY_REPORTS, limit, page_token)
+
+
+class LeaderController(Controller):
+    path = "/operator/v1/leader"
+
+    @post("/", status_code=200)
+    async def announce(self, request: Request[Any, Any, Any], cell_name: NamedDependency[str]) -> dict[str, Any]:
+        """Who leads the control plane now says so before it goes on with an operation: the guard has kept the number
+        (`fence.py`), and from here on this cell refuses every lower one."""
+        await refuse_body(request)
+        number = fence_of(request)
+        if number is None:
+            raise errors.invalid_field(422, "fence", "only a step of an operation has the number of a lease")
+        return {"cell": cell_name, "leader": number}
 
 
 class OperatorChanges(Controller):

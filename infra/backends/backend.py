@@ -21,6 +21,10 @@ class BackendError(Exception):
     """The backend could not do what was asked; the text says what stood in the way and what to do."""
 
 
+class Overtaken(BackendError):
+    """The stack has met a higher lease's number than the caller's: who leads is somebody else now."""
+
+
 class Phase(StrEnum):
     PREPARE = "prepare"
     START = "start"
@@ -73,6 +77,11 @@ class StackLife(Protocol):
 
     def lock(self) -> AbstractAsyncContextManager[None]:
         """One command at a time changes a stack; a second one waits. Freed when its holder dies."""
+
+    def fenced(self, lease: int | None) -> AbstractAsyncContextManager[None]:
+        """`lock`, for a step of an operation, held by who leads under that number: the stack remembers the highest it
+        met. Waits without holding up the event loop: operations wait for each other in one. Raises Overtaken for a
+        lower number; BackendError if the lock is not free within a minute. None: no fence."""
 
     async def create(self, spec: StackSpec) -> None:
         """Remember `spec`; make what it needs before anything starts: addresses, secrets, data directories.
@@ -157,6 +166,10 @@ class Servers(Protocol):
 
 
 class AddressBook(Protocol):
+    @property
+    def control_socket(self) -> Path:
+        """The Unix socket by which commands on this machine reach the stack's control service."""
+
     def addresses(self) -> Addresses:
         """Where the parts of the stack are reached from here. Raises BackendError if there is no stack."""
 

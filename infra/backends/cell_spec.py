@@ -31,6 +31,7 @@ class ProcessKind(StrEnum):
     API = "api"
     WORKER = "worker"
     RELAY = "relay"
+    CONTROL = "control"
     ARCHIVE = "archive"
     PROMETHEUS = "prometheus"
     SUPERVISOR = "supervisor"

@@ -7,10 +7,19 @@ nothing else of them is known. No password stands in a command or a setting.
 
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from infra.backends.addresses import CONTROL_POSTGRES, EXCHANGE, KAFKA, OPERATOR, PROMETHEUS, REDIS, Addresses
+from infra.backends.addresses import (
+    CONTROL_POSTGRES,
+    CONTROL_SERVICE,
+    EXCHANGE,
+    KAFKA,
+    OPERATOR,
+    PROMETHEUS,
+    REDIS,
+    Addresses,
+)
 from infra.backends.cell_spec import (
     CellSpec,
     Job,
@@ -22,13 +31,14 @@ from infra.backends.cell_spec import (
     postgres_name,
     router_names,
 )
-from infra.backends.roles import CELL, CONTROL, DatabaseRoles
+from infra.backends.roles import CELL, CONTROL, CONTROL_LEADER, DatabaseRoles
 from infra.runtime.release_code import release_code
 
 CONTROLLER = ".controller"
 """Ending of the name of the port by which Kafka's controller is reached."""
 
 STOP_ORDER: tuple[tuple[ProcessKind, ...], ...] = (
+    (ProcessKind.CONTROL,),  # so that nobody starts again what is being stopped
     (ProcessKind.ROUTER, ProcessKind.PROMETHEUS),
     (ProcessKind.API,),
     (ProcessKind.WORKER, ProcessKind.RELAY),
@@ -42,7 +52,7 @@ sends the end of its log while it stops."""
 RENEWAL_ORDER: tuple[frozenset[ProcessKind], ...] = (
     frozenset({ProcessKind.POSTGRES, ProcessKind.REDIS, ProcessKind.KAFKA, ProcessKind.ARCHIVE}),
     frozenset({ProcessKind.API, ProcessKind.WORKER, ProcessKind.RELAY}),
-    frozenset({ProcessKind.EXCHANGE, ProcessKind.PROMETHEUS}),
+    frozenset({ProcessKind.EXCHANGE, ProcessKind.PROMETHEUS, ProcessKind.CONTROL}),
     frozenset({ProcessKind.ROUTER}),
 )
 """Who is renewed first when many are, and within a stage in the order of the plan, cell by cell. An app server of the
@@ -63,6 +73,10 @@ class Places:
     maps: Path
     """The folder of routers' last good maps."""
     exchange_data: Path
+    control_socket: Path
+    """Where commands reach the control service."""
+    stack: Mapping[str, str] = field(default_factory=dict)
+    """Settings by which a process of `shardctl` finds this stack: its name, its back end, where that remembers it."""
     listen_host: str = "127.0.0.1"
     python: str = sys.executable
 
@@ -74,7 +88,7 @@ def roles_by_server(spec: StackSpec) -> dict[str, DatabaseRoles]:
 
 def port_names(spec: StackSpec) -> tuple[str, ...]:
     """Every port the stack needs, by name."""
-    names = [*roles_by_server(spec), EXCHANGE, EXCHANGE + OPERATOR]
+    names = [*roles_by_server(spec), EXCHANGE, EXCHANGE + OPERATOR, CONTROL_SERVICE + OPERATOR]
     if spec.redis_url is None:
         names.append(REDIS)
     if spec.kafka_bootstrap_servers is None:
@@ -92,7 +106,7 @@ def port_names(spec: StackSpec) -> tuple[str, ...]:
 
 def plan_services(addresses: Addresses, places: Places) -> tuple[ProcessSpec, ...]:
     """Every process of ours, those first whom others need."""
-    planned = [_exchange(addresses, places)]
+    planned = [_control(addresses, places), _exchange(addresses, places)]
     for cell in addresses.spec.cells:
         planned += _cell(addresses, places, cell)
     planned += [_router(addresses, places, name) for name in router_names(addresses.spec)]
@@ -102,6 +116,8 @@ def plan_services(addresses: Addresses, places: Places) -> tuple[ProcessSpec, ..
 def job_command(job: Job, addresses: Addresses, places: Places) -> tuple[tuple[str, ...], dict[str, str]]:
     """Command and settings of a job. The only ones that know a database's owner."""
     command = (places.python, "-m", job.package, *job.arguments)
+    if job.package == "shardctl":
+        return command, {**places.stack, "CONTROL_OWNER_DSN": addresses.dsn(CONTROL_POSTGRES, CONTROL.owner)}
     cell = next((cell for cell in addresses.spec.cells if cell.name == job.cell), None)
     if cell is None:
         return command, {}
@@ -126,6 +142,19 @@ def _listen(prefix: str, addresses: Addresses, places: Places, name: str) -> dic
 def _clock(prefix: str, spec: StackSpec) -> dict[str, str]:
     """Always said, so that nothing in the shell that starts a stack shifts its clock."""
     return {f"{prefix}_CLOCK__OFFSET_S": str(spec.clock_offset_s)}
+
+
+def _control(addresses: Addresses, places: Places) -> ProcessSpec:
+    settings = {
+        **places.stack,
+        "CONTROL_OPERATOR__HOST": places.listen_host,
+        "CONTROL_OPERATOR__PORT": str(addresses.port(CONTROL_SERVICE + OPERATOR)),
+        "CONTROL_DSN": addresses.dsn(CONTROL_POSTGRES, CONTROL_LEADER),
+        "CONTROL_SOCKET": str(places.control_socket),
+        **_clock("CONTROL", addresses.spec),
+    }
+    command = (places.python, "-m", "shardctl", "serve")
+    return _ours(CONTROL_SERVICE, ProcessKind.CONTROL, command, settings, addresses)
 
 
 def _exchange(addresses: Addresses, places: Places) -> ProcessSpec:

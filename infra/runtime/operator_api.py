@@ -31,6 +31,7 @@ Readiness = Callable[[], Awaitable[tuple[bool, Mapping[str, object]]]]
 """Asked at each `/health/ready`: is this process able to do its work, and the facts that say why."""
 
 _SUBJECT = "operator"
+_FENCE = "fence"
 _RANK = {"viewer": 0, "auditor": 1, "operator": 2}
 
 
@@ -61,6 +62,7 @@ def require_role(
         if _RANK.get(claims.role, -1) < _RANK[role]:
             raise Problem(403, "FORBIDDEN", f"needs the role {role}, the token has {claims.role}")
         connection.state[_SUBJECT] = claims.subject
+        connection.state[_FENCE] = claims.fence
 
     return guard
 
@@ -68,6 +70,12 @@ def require_role(
 def subject_of(connection: ASGIConnection[Any, Any, Any, Any]) -> str:
     """Who asks, by the token that the guard let through; it is recorded with what they change."""
     return str(connection.state[_SUBJECT])
+
+
+def fence_of(connection: ASGIConnection[Any, Any, Any, Any]) -> int | None:
+    """The lease's number that the token carries, if a step of an operation asks; None for a person."""
+    number: int | None = connection.state[_FENCE]
+    return number
 
 
 def create_operator_app(

@@ -1,4 +1,8 @@
-"""What an operator may do: a subject and one of three roles, signed, for operator ports only."""
+"""What an operator may do: a subject and one of three roles, signed, for operator ports only.
+
+A step of an operation carries the number of the lease under which it is executed, so that a cell can refuse a former
+leader's (`fence`); a person's token has none.
+"""
 
 import json
 from dataclasses import dataclass
@@ -11,6 +15,9 @@ from infra.security.signed_text import SignedTextInvalid, sign_text, verify_text
 _PURPOSE: Final = b"operator-token-v1:"
 OPERATOR_ROLES: Final = frozenset({"viewer", "operator", "auditor"})
 
+_FENCE_MAX: Final = 2**63 - 1
+"""What a database's bigint holds."""
+
 
 class OperatorTokenInvalid(Exception):
     """Not an operator token of ours, or an old one."""
@@ -20,12 +27,18 @@ class OperatorTokenInvalid(Exception):
 class OperatorClaims:
     subject: str
     role: str
+    fence: int | None = None
 
 
-def sign_operator_token(ring: KeySource[KeyRing], *, subject: str, role: str, expires_at_s: int) -> str:
+def sign_operator_token(
+    ring: KeySource[KeyRing], *, subject: str, role: str, expires_at_s: int, fence: int | None = None
+) -> str:
     if role not in OPERATOR_ROLES:
         raise ValueError(f"unknown role: {role!r}")
-    payload = json.dumps({"sub": subject, "role": role, "exp": expires_at_s}, separators=(",", ":"))
+    claims: dict[str, object] = {"sub": subject, "role": role, "exp": expires_at_s}
+    if fence is not None:
+        claims["fence"] = fence
+    payload = json.dumps(claims, separators=(",", ":"))
     return sign_text(ring, _PURPOSE, payload.encode())
 
 
@@ -47,6 +60,9 @@ def verify_operator_token(ring: KeySource[KeyRing], token: str, now_s: int) -> O
         raise OperatorTokenInvalid(f"operator token {error}") from error
     except (SignedTextInvalid, ValueError, KeyError, TypeError, RecursionError) as error:
         raise OperatorTokenInvalid("not an operator token") from error
+    fence = claims.get("fence")
+    if fence is not None and (type(fence) is not int or not 0 < fence <= _FENCE_MAX):
+        raise OperatorTokenInvalid("the number of the lease is none")
     if type(subject) is not str or not isinstance(role, str) or role not in OPERATOR_ROLES:
         raise OperatorTokenInvalid("unknown role")
-    return OperatorClaims(subject, role)
+    return OperatorClaims(subject, role, fence)

@@ -80,6 +80,17 @@ def add_key(directory: Path, ring: Rotated) -> str:
     return kid
 
 
+def remove_added_keys(directory: Path, ring: Rotated) -> None:
+    """Of a rotation that is called off: keys that never signed anything."""
+    path, document = _open(directory, ring)
+    added = [kid for kid in document["keys"] if kid != document["active"] and kid not in document["retired"]]
+    for kid in added:
+        del document["keys"][kid]
+    if added:
+        _replace(path, document)
+    _publish(directory, ring)
+
+
 def activate_key(directory: Path, ring: Rotated, kid: str, now_s: int) -> None:
     """From now on `kid` signs; the one before it goes on verifying. Raises KeyFileInvalid."""
     path, document = _open(directory, ring)

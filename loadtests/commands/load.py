@@ -177,7 +177,8 @@ def _tell(run: Run, folder: Path) -> None:
     )
     for each in run.generators:
         console.print(
-            f"{each.process} on core {each.cores}: loop late by {each.lag_p50_ms:.1f} ms (p99 {each.lag_p99_ms:.1f}), "
+            f"{each.process} on core {each.cores}, niceness {each.niceness}: "
+            f"loop late by {each.lag_p50_ms:.1f} ms (p99 {each.lag_p99_ms:.1f}), "
             f"requests left late by {each.late_p50_ms:.1f} ms (p99 {each.late_p99_ms:.1f}), "
             f"{each.busiest_share:.0%} of the core in its busiest 5 s",
             markup=False,

@@ -26,6 +26,8 @@ class GeneratorFacts(msgspec.Struct, frozen=True):
     """Of one core, in the busiest five seconds."""
     cpu_share: float
     sent: int
+    niceness: int = 0
+    """Its priority beside the cells: lower goes first."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from loadtests.load.arrivals import RateTooLow, Traffic
 from loadtests.load.customer_classes import BY_NAME, CustomerClass
 from loadtests.load.recorder import Recorder
 from loadtests.load.run_folder import LOCUST_FILE, RunFacts, shape_of, write_facts
-from loadtests.load.self_watch import SelfWatch, cores_allowed, pin
+from loadtests.load.self_watch import SelfWatch, cores_allowed, go_before_others, pin
 from loadtests.load.shapes import SHAPES
 from loadtests.load.symbols import SymbolPopularity
 from loadtests.load.worker_shares import first_accounts
@@ -64,7 +64,7 @@ class Gate:
         self._first = first
         self._opened_at_s = time.perf_counter() + facts.opened_at_s - time.time()
         self.recorder = Recorder(folder, process, self.traffic.shape.duration_s)
-        self.watch = SelfWatch(process, pin(self._cores, index))
+        self.watch = SelfWatch(process, pin(self._cores, index), go_before_others())
         self.opened.set()
 
     def close(self) -> None:

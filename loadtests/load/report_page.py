@@ -98,7 +98,8 @@ def _noticed(document: Mapping[str, Any], measured: Measured) -> str:
             f"<td class=noticed>{escape('; '.join(told))}</td>" if (told := found.get((who, phase))) else "<td>-</td>"
             for phase, _, _ in measured.spans
         )
-        rows.append(f"<tr><th>{escape(who)}</th>{cells}</tr>")
+        _, _, name = who.partition(" ")  # after its kind
+        rows.append(f"<tr><th>{escape(name)}</th>{cells}</tr>")
     said = (
         f"Marked: something broke, was shed or limited, or p99 of what was done rose above {NOTICED_RATIO:g} times the "
         f"first phase's and {NOTICED_MS:g} ms."
@@ -135,6 +136,7 @@ def _generator(run: Run) -> list[str]:
             (
                 "process",
                 "cores",
+                "niceness",
                 "loop late p50, p99, max ms",
                 "left late p50, p99 ms",
                 "of a core",
@@ -145,6 +147,7 @@ def _generator(run: Run) -> list[str]:
                 (
                     each.process,
                     ", ".join(map(str, each.cores)) or "any",
+                    each.niceness,
                     f"{each.lag_p50_ms:.1f}, {each.lag_p99_ms:.1f}, {each.lag_max_ms:.0f}",
                     f"{each.late_p50_ms:.1f}, {each.late_p99_ms:.1f}",
                     f"{each.cpu_share:.0%}",

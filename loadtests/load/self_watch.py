@@ -1,11 +1,13 @@
 """How the generator itself fares: how late its loop comes round, how late requests leave, how much of a core it takes.
 
 A greenlet sleeps for a few milliseconds and looks how long it was; the processor's time is read once per window. The
-process pins itself, so that it does not wander between cores and is measured against one.
+process pins itself, so that it does not wander between cores and is measured against one, and goes before others there
+where it may: what it measures is how long customers wait, not how long it waits itself beside the cells.
 """
 
 import os
 import time
+from contextlib import suppress
 from typing import Final
 
 import gevent
@@ -17,6 +19,8 @@ TICK_S: Final = 0.02
 """Between due times whose lateness is the loop's lag."""
 WINDOW_S: Final = 5.0
 """Of one figure: long enough for 250 ticks, short enough to name the moment."""
+NICENESS: Final = -10
+"""Before everything that has the usual priority of 0, and behind what the system itself needs (-20)."""
 
 
 def cores_allowed(text: str) -> list[int]:
@@ -38,9 +42,17 @@ def pin(cores: list[int], index: int) -> list[int]:
     return sorted(os.sched_getaffinity(0))
 
 
+def go_before_others() -> int:
+    """Only root may. Returns the niceness that the process has now."""
+    with suppress(PermissionError):
+        os.setpriority(os.PRIO_PROCESS, 0, NICENESS)
+    return os.getpriority(os.PRIO_PROCESS, 0)
+
+
 class SelfWatch:
-    def __init__(self, process: str, cores: list[int]) -> None:
+    def __init__(self, process: str, cores: list[int], niceness: int) -> None:
         self._process = process
+        self._niceness = niceness
         self._cores = cores
         self._lag = LatencyHistogram()
         self._late = LatencyHistogram()
@@ -69,6 +81,7 @@ class SelfWatch:
             busiest_share=max(self._shares, default=cpu_share),
             cpu_share=cpu_share,
             sent=self.sent,
+            niceness=self._niceness,
         )
 
     def _watch(self) -> None:

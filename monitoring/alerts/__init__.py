@@ -4,6 +4,7 @@ from typing import Final
 
 from monitoring.alert import Alert
 from monitoring.alerts.cells import CELLS
+from monitoring.alerts.control import CONTROL
 from monitoring.alerts.orders import ORDERS
 from monitoring.alerts.processes import PROCESSES
 from monitoring.alerts.routers import ROUTERS
@@ -13,4 +14,5 @@ GROUPS: Final[dict[str, tuple[Alert, ...]]] = {
     "cells": CELLS,
     "routers": ROUTERS,
     "processes": PROCESSES,
+    "control": CONTROL,
 }

@@ -1,15 +1,13 @@
 """Archive a cell's old history. The cell works for some seconds per request, and its answer says where to continue.
 
-After an interruption the walk is started again from the first user: what is archived already is skipped.
+Where a walk stands is the caller's to keep (`operations/kinds/cells_archive.py`); what is archived already is skipped.
 """
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from infra.backends.backend import Backend
-from shardctl.cell_admin import open_cell_admin
-from shardctl.errors import Refused
+from shardctl.cell_admin import CellAdmin
 
 _COUNTED = ("users", "deferred", "entries", "postings", "events", "executions")
 """Of a cell's answer, what adds up over a walk."""
@@ -29,28 +27,26 @@ class ArchiveTotals:
     executions: int
 
 
-async def archive_cell(
-    backend: Backend, cell: str, older_than_days: int, on_progress: Callable[[ArchiveTotals], None], *, reason: str
-) -> ArchiveTotals:
-    """Walk all users once; `on_progress` is called after each answer but the last. Raises NotReachable, and Refused at
-    the end if events of that age are not published yet: of those users nothing was moved."""
-    counts = dict.fromkeys(_COUNTED, 0)
-    unpublished = False
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Where a walk stands after one call."""
+
+    counts: Mapping[str, int]
+    """Of the whole walk, by the names of `ArchiveTotals`."""
+    place: Any
+    """Where the next call goes on; None: the walk is done."""
+    unpublished: bool
+    """Events of some users are that old and not published yet: of those users nothing was moved."""
+
+
+async def archive_piece(
+    admin: CellAdmin, cell: str, older_than_days: int, place: Any, counts: Mapping[str, int], *, reason: str
+) -> Piece:
+    """Let the cell work for some seconds from `place` on (None: from the first user); `counts` of the pieces before.
+    Raises NotReachable, Refused."""
     body: dict[str, Any] = {"older_than_days": older_than_days, "reason": reason}
-    async with open_cell_admin(backend) as admin:
-        while True:
-            answer = await admin.call(cell, "POST", "/operator/v1/archive", body)
-            for name in _COUNTED:
-                counts[name] += answer[name]
-            totals = ArchiveTotals(cell, **counts)
-            unpublished |= answer["unpublished"]
-            if answer["place"] is None:
-                break
-            on_progress(totals)
-            body["place"] = answer["place"]
-    if unpublished:
-        raise Refused(
-            f"{cell}: {totals.entries} entries moved, but events of some users are that old and not published yet: "
-            f"`shardctl status`, `shardctl logs {cell}-relay`"
-        )
-    return totals
+    if place is not None:
+        body["place"] = place
+    answer = await admin.call(cell, "POST", "/operator/v1/archive", body)
+    counted = {name: counts.get(name, 0) + answer[name] for name in _COUNTED}
+    return Piece(counted, answer["place"], answer["unpublished"])

@@ -1,23 +1,13 @@
 """`shardctl cells archive`: move old history out of the tables that are written now."""
 
-import shlex
 from typing import Annotated
 
 import typer
 
-from infra.backends.backend import Phase, Step
-from shardctl.cells.archive import ArchiveTotals, archive_cell
+from shardctl.commands.ordering import Detach, DryRun, Expected, Key, Reason, Timeout, Way, order
 from shardctl.errors import UsageError
-from shardctl.interruption import run_resumable
+from shardctl.operations.kinds.cells_archive import OLDER_THAN_DAYS, totals_of
 from shardctl.output import print_json, print_line
-from shardctl.progress import shown_progress
-from shardctl.stack.current import open_stack
-
-OLDER_THAN_DAYS = 90
-"""A quarter: what customers and support still look at stays in the current tables."""
-
-REASON_DEFAULT = "shardctl cells archive, without a reason"
-"""Cells record why; a nightly run has nothing to say."""
 
 
 def archive(
@@ -26,24 +16,25 @@ def archive(
     older_than: Annotated[
         int, typer.Option("--older-than", min=7, help="Days since an order ended.", metavar="DAYS")
     ] = OLDER_THAN_DAYS,
-    reason: Annotated[str, typer.Option(help="Why; kept with your name in the cell.")] = REASON_DEFAULT,
+    reason: Reason = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    dry_run: DryRun = False,
+    detach: Detach = False,
+    timeout: Timeout = None,
+    key: Key = None,
+    expected: Expected = None,
 ) -> None:
     """Move the history of orders that ended long ago to the archive, by month. Customers see it as before."""
-    backend = open_stack()
     if every == (cell is not None):
         raise UsageError("name one cell, or give --all")
-    names = [spec.name for spec in backend.spec().cells] if cell is None else [cell]
-    done = []
-    with shown_progress("archiving", quiet=as_json) as report:
-
-        def show_progress(totals: ArchiveTotals) -> None:
-            report(Step(f"{totals.cell}, {totals.entries} entries of {totals.users} users", Phase.START))
-
-        for name in names:
-            again = f"shardctl cells archive {cell or '--all'} --older-than {older_than} --reason {shlex.quote(reason)}"
-            walk = archive_cell(backend, name, older_than, show_progress, reason=reason)
-            done.append(run_resumable(walk, resume=again))
+    ended = order(
+        "cells.archive",
+        {"cell": cell, "older_than_days": older_than},
+        Way(reason, dry_run, not detach, timeout, key, expected, as_json),
+    )
+    if ended is None:
+        return
+    done = [totals_of(step["result"]) for step in ended["steps"]]
     if as_json:
         print_json(done[0] if cell else done)
         return

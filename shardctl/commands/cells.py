@@ -7,16 +7,14 @@ from typing import Annotated, Any
 
 import typer
 
-from infra.backends.cell_spec import CellSpec, next_cell_name
 from shardctl.cell_admin import CellAdmin, open_cell_admin
 from shardctl.cells.cordon import StateChange, cordon_cell, uncordon_cell
 from shardctl.cells.directory import list_cells
-from shardctl.cells.provision import add_cell
 from shardctl.commands import archiving, reconciliation, retrying, rollups
+from shardctl.commands.ordering import Detach, DryRun, Expected, Key, Timeout, Way, order
+from shardctl.commands.ordering import Reason as OptionalReason
 from shardctl.errors import Refused
-from shardctl.interruption import run_resumable
 from shardctl.output import print_json, print_line, print_table
-from shardctl.progress import shown_progress
 from shardctl.stack.current import open_stack
 
 app = typer.Typer(help="Cells: list, add, cordon, inspect, reconcile, archive.", no_args_is_help=True)
@@ -49,21 +47,28 @@ def add(
         str | None, typer.Argument(help="Name of the new cell; by default the next of cell-1, cell-2, ...")
     ] = None,
     apis: Annotated[int, typer.Option(help="App servers.")] = 1,
-    reason: Annotated[str | None, typer.Option(help="Why; kept with your name in `shardctl acts list`.")] = None,
+    reason: OptionalReason = None,
     as_json: AsJson = False,
+    dry_run: DryRun = False,
+    detach: Detach = False,
+    timeout: Timeout = None,
+    key: Key = None,
+    expected: Expected = None,
 ) -> None:
     """Add a cell to the running stack; it takes new users, and no existing user moves. Harmless to repeat by name."""
-    taken = frozenset(cell.name for cell in open_stack().spec().cells)
-    cell = CellSpec(name or next_cell_name(taken), apis)
-    with shown_progress(f"adding {cell.name}", quiet=as_json) as report:
-        shard_map = run_resumable(
-            add_cell(open_stack(report), cell, report, reason=reason),
-            resume=f"shardctl cells add {cell.name} --apis {cell.apis}",
-        )
+    ended = order(
+        "cells.add",
+        {"cell": name, "apis": apis},
+        Way(reason, dry_run, not detach, timeout, key, expected, as_json),
+    )
+    if ended is None:
+        return
+    cell = ended["target"]
+    epoch = next(step["result"]["epoch"] for step in ended["steps"] if step["action"] == "register")
     if as_json:
-        print_json({"cell": cell.name, "epoch": shard_map.epoch})
+        print_json({"cell": cell, "epoch": epoch})
     else:
-        print_line(f"{cell.name} takes new users since epoch {shard_map.epoch}")
+        print_line(f"{cell} takes new users since epoch {epoch}")
 
 
 @app.command()

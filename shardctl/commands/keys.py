@@ -1,19 +1,23 @@
 """`shardctl keys ...`: list, check, rotate."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from infra.security.rotation import Rotated, list_keys
+from shardctl.commands.ordering import Detach, DryRun, Expected, Key, Reason, Timeout, Way, order
 from shardctl.errors import Refused
 from shardctl.interruption import run_resumable
-from shardctl.keys import KeyHolder, ask_holders, rotate_keys
+from shardctl.keys import KeyHolder, ask_holders
+from shardctl.operations.kinds.keys_rotate import KEYS_ROTATE, changes_of
+from shardctl.operations.unrecorded import run_unrecorded
+from shardctl.operations.world import unfenced_world
 from shardctl.output import print_json, print_line, print_table
-from shardctl.stack.current import open_stack, stack_clock
+from shardctl.stack.current import control_dsn, open_stack, stack_clock
 
 app = typer.Typer(help="Signing keys: list, check who holds them, rotate.", no_args_is_help=True)
 
@@ -55,33 +59,41 @@ def rotate(
             help="A key leaked: old keys are void at once (certain if this ends with 0). Customers must log in again.",
         ),
     ] = False,
-    reason: Annotated[str | None, typer.Option(help="Why; kept with your name in `shardctl acts list`.")] = None,
+    reason: Reason = None,
     unrecorded: Annotated[
-        bool, typer.Option("--unrecorded", help="Rotate even if the control database cannot record it.")
+        bool, typer.Option("--unrecorded", help="Rotate without the control service, which then records nothing.")
     ] = False,
+    dry_run: DryRun = False,
+    detach: Detach = False,
+    timeout: Timeout = None,
+    key: Key = None,
+    expected: Expected = None,
 ) -> None:
     """New signing keys; nobody is logged out. Old keys stay valid until what they signed has expired (--drop-old: not).
 
     Then every process is asked which keys it holds. Exit code 1 names those that may still accept a dropped key.
     """
-    wanted = (ring,) if ring is not None else tuple(Rotated)
+    arguments = {"rings": [str(ring)] if ring else None, "drop_old": drop_old}
+    if unrecorded:
+        flags = f"{f' {ring}' if ring else ''}{' --drop-old' if drop_old else ''} --unrecorded"
+        results = run_resumable(_rotate_unrecorded(arguments), resume=f"shardctl keys rotate{flags}")
+    else:
+        ended = order(
+            "keys.rotate",
+            arguments,
+            Way(reason, dry_run, not detach, timeout, key, expected),
+        )
+        if ended is None:
+            return
+        results = {step["key"]: step["result"] for step in ended["steps"]}
+    for changed, kid, dropped in changes_of(results):
+        print_line(f"{changed}: {kid} signs now{', dropped ' + ', '.join(dropped) if dropped else ''}")
+    print_line("every process was asked: each holds these keys and no others")
+
+
+async def _rotate_unrecorded(arguments: dict[str, Any]) -> Mapping[str, Mapping[str, Any]]:
     stack = open_stack()
-    rotation = run_resumable(
-        rotate_keys(
-            stack,
-            wanted,
-            int(stack_clock(stack).epoch_s()),
-            drop_old=drop_old,
-            reason=reason,
-            unrecorded=unrecorded,
-        ),
-        resume=f"shardctl keys rotate{f' {ring}' if ring else ''}{' --drop-old' if drop_old else ''}",
-    )
-    for change in rotation.changes:
-        dropped = f", dropped {', '.join(change.dropped)}" if change.dropped else ""
-        print_line(f"{change.ring}: {change.kid} signs now{dropped}")
-    _refuse_others(rotation.holders)
-    print_line(f"{len(rotation.holders)} processes asked: each holds these keys and no others")
+    return await run_unrecorded(KEYS_ROTATE, unfenced_world(stack, stack_clock(stack), control_dsn(stack)), arguments)
 
 
 def _refuse_others(holders: Sequence[KeyHolder]) -> None:

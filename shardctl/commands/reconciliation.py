@@ -5,37 +5,63 @@ from typing import Annotated, Any
 
 import typer
 
-from shardctl.errors import NotReachable, Refused, UsageError
+from shardctl.commands.ordering import (
+    Detach,
+    DryRun,
+    Expected,
+    Key,
+    Reason,
+    Timeout,
+    Way,
+    conclude,
+    order_and_watch,
+)
+from shardctl.errors import UsageError
 from shardctl.output import print_json, print_line, print_table
-from shardctl.progress import shown_progress
-from shardctl.reconciliation.run import list_reconciliations, reconcile
+from shardctl.reconciliation.run import list_reconciliations
 from shardctl.stack.current import open_stack
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _SAMPLE_SHOWN = 5
 """Differences of each kind on the screen; `--json` has them all."""
+_RUNS_SEARCHED = 100
+"""Further runs of the same cell that may have been made since."""
 
 
 def reconcile_(
     cell: Annotated[str | None, typer.Argument(help="Name of a cell, as cell-1.")] = None,
     every: Annotated[bool, typer.Option("--all", help="Every cell, one after the other.")] = False,
+    reason: Reason = None,
     as_json: AsJson = False,
+    dry_run: DryRun = False,
+    detach: Detach = False,
+    timeout: Timeout = None,
+    key: Key = None,
+    expected: Expected = None,
 ) -> None:
     """Check a cell's books, compare them with the venue and Kafka, keep the result. Exit code 1: a difference."""
-    backend = open_stack()
-    known = [spec.name for spec in backend.spec().cells]
     if every == (cell is not None):
         raise UsageError("name one cell, or give --all")
-    runs = {}
-    with shown_progress("reconciling", quiet=as_json):
-        for name in known if cell is None else [cell]:
-            runs[name] = asyncio.run(reconcile(backend, name))
+    way = Way(reason, dry_run, not detach, timeout, key, expected, as_json)
+    ended = order_and_watch("cells.reconcile", {"cell": cell}, way)
+    if ended is None:
+        return
+    runs = asyncio.run(_read_runs([step["result"] for step in ended["steps"] if step["result"]]))
     if as_json:
-        print_json(next(iter(runs.values())) if cell else [{"cell": name, **run} for name, run in runs.items()])
+        print_json(next(iter(runs.values()), None) if cell else [{"cell": name, **run} for name, run in runs.items()])
     else:
         for name, run in runs.items():
             _show(name, run)
-    _judge(runs)
+    conclude(ended)
+
+
+async def _read_runs(results: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """By cell: the runs that an operation made, whole, as their cells keep them."""
+    found = {}
+    for result in results:
+        kept = await list_reconciliations(open_stack(), result["cell"], _RUNS_SEARCHED)
+        found[result["cell"]] = next(run for run in kept if run["run_id"] == result["run_id"])
+    return found
 
 
 def reconciliations(
@@ -100,31 +126,6 @@ def _show_sample(title: str, rows: list[dict[str, Any]]) -> None:
 
 def _amount(micros: int) -> str:
     return f"{micros // 1_000_000:,}.{micros % 1_000_000:06}"
-
-
-def _judge(runs: dict[str, dict[str, Any]]) -> None:
-    """One exit code for all cells: a difference (1) comes before a side that could not be asked (3).
-
-    Raises Refused or NotReachable, with the next command.
-    """
-    different = [(name, run["found"]) for name, run in runs.items() if run["verdict"] == "different"]
-    if different:
-        name, found = different[0]
-        what = "; ".join(f"{cell}: {', '.join(names)}" for cell, names in different)
-        raise Refused(f"{what}: look at `shardctl cells reconciliations {name} -n 1 --json`{_next_step(name, found)}")
-    incomplete = [name for name, run in runs.items() if run["verdict"] == "incomplete"]
-    if incomplete:
-        raise NotReachable(
-            f"{', '.join(incomplete)}: not everything could be asked: look at `shardctl status`, then run it again"
-        )
-
-
-def _next_step(cell: str, found: list[str]) -> str:
-    if found == ["venue"]:
-        return f", `shardctl cells quarantine {cell}`"
-    if found == ["events"]:
-        return f", `shardctl events count --cell {cell}`"
-    return f", `shardctl cells check {cell} --json`"
 
 
 def register(app: typer.Typer) -> None:

@@ -6,12 +6,14 @@ from typing import Annotated
 
 import typer
 
-from infra.backends.backend import Backend
+from shardctl.commands.ordering import Detach, DryRun, Expected, Key, Reason, Timeout, Way, order
 from shardctl.interruption import run_resumable
+from shardctl.operations.kinds.routers_restart import ROUTERS_RESTART
+from shardctl.operations.unrecorded import run_unrecorded
+from shardctl.operations.world import unfenced_world
 from shardctl.output import print_json, print_line, print_table
-from shardctl.progress import shown_progress
-from shardctl.stack.current import open_stack
-from shardctl.stack.routers import RouterRow, list_routers, restart_routers
+from shardctl.stack.current import control_dsn, open_stack, stack_clock
+from shardctl.stack.routers import RouterRow, list_routers
 
 app = typer.Typer(help="Routers: the map that each serves, and a rolling restart.", no_args_is_help=True)
 
@@ -35,20 +37,36 @@ def list_(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] =
 @app.command()
 def restart(
     name: Annotated[str | None, typer.Argument(help="One router; by default all, one after the other.")] = None,
-    reason: Annotated[str | None, typer.Option(help="Why; kept with your name in `shardctl acts list`.")] = None,
+    reason: Reason = None,
     unrecorded: Annotated[
-        bool, typer.Option("--unrecorded", help="Restart even if the control database cannot record it.")
+        bool, typer.Option("--unrecorded", help="Restart without the control service, which then records nothing.")
     ] = False,
+    dry_run: DryRun = False,
+    detach: Detach = False,
+    timeout: Timeout = None,
+    key: Key = None,
+    expected: Expected = None,
 ) -> None:
     """Rolling restart without dropping a request: each router finishes what it has and keeps its listening socket; the
     next follows when it is ready. Stops at the first that does not become ready."""
-    with shown_progress("restarting") as report:
-        backend: Backend = open_stack(report)
-        done = run_resumable(
-            restart_routers(backend, name, reason=reason, unrecorded=unrecorded),
-            resume=f"shardctl routers restart{f' {name}' if name else ''}",
-        )
-    print_line(f"restarted: {', '.join(done)}")
+    arguments = {"router": name}
+    if unrecorded:
+        run_resumable(_restart_unrecorded(arguments), resume=f"shardctl routers restart {name or ''} --unrecorded")
+        print_line("restarted")
+        return
+    ended = order(
+        "routers.restart",
+        arguments,
+        Way(reason, dry_run, not detach, timeout, key, expected),
+    )
+    if ended is not None:
+        print_line(f"restarted: {', '.join(step['arguments']['router'] for step in ended['steps'])}")
+
+
+async def _restart_unrecorded(arguments: dict[str, str | None]) -> None:
+    stack = open_stack()
+    world = unfenced_world(stack, stack_clock(stack), control_dsn(stack))
+    await run_unrecorded(ROUTERS_RESTART, world, arguments)
 
 
 def _cells(row: RouterRow) -> tuple[object, ...]:

@@ -7,7 +7,8 @@ from typing import Annotated
 import typer
 from rich.live import Live
 
-from infra.backends.cell_spec import ProcessKind
+from infra.backends.cell_spec import CellSpec, ProcessKind
+from shardctl.commands.ordering import Way, order
 from shardctl.errors import UsageError
 from shardctl.interruption import run_resumable, shown_until_interrupted
 from shardctl.output import console, format_bytes, print_json, print_line, print_table, print_warning
@@ -75,14 +76,21 @@ def up(
         clock_offset_s=clock_offset,
         monitoring=monitoring,
     )
-    run_resumable(_up(options, wait=wait, as_json=as_json), resume="shardctl up")
+    missing = run_resumable(_up(options, wait=wait, as_json=as_json), resume="shardctl up")
+    for cell in missing:
+        arguments = {"cell": cell.name, "apis": cell.apis}
+        order("cells.add", arguments, Way(f"shardctl up --cells {cells}", as_json=as_json))
+    asyncio.run(_show_up(as_json=as_json))
 
 
-async def _up(options: StackOptions, *, wait: bool, as_json: bool) -> None:
+async def _up(options: StackOptions, *, wait: bool, as_json: bool) -> tuple[CellSpec, ...]:
     with shown_progress("starting", quiet=as_json) as report:
-        backend = open_backend(report)
-        await bring_up(backend, options, report, wait=wait)
-        status = await read_status(backend)
+        return await bring_up(open_backend(report), options, report, wait=wait)
+
+
+async def _show_up(*, as_json: bool) -> None:
+    backend = open_backend()
+    status = await read_status(backend)
     if as_json:
         print_json(status)
         return

@@ -4,6 +4,7 @@ A side that does not answer is recorded with its reason, and the run is `incompl
 corrected here. A run that is interrupted before its end leaves nothing, and is started again from the beginning.
 """
 
+from datetime import datetime
 from typing import Any, Final
 
 from infra.backends.backend import Backend
@@ -16,7 +17,6 @@ from shardctl.events.reading import EventsExpired
 from shardctl.exchange_admin import open_exchange_admin
 from shardctl.reconciliation.events import compare_with_kafka
 from shardctl.reconciliation.venue import compare_with_venue
-from shardctl.stack.current import stack_clock
 
 CHECKS_TIMEOUT_S: Final = 600.0
 """The checks read whole tables, so they take minutes in a cell with long books."""
@@ -25,22 +25,25 @@ SAMPLE_MAX: Final = 100
 _PATH: Final = "/operator/v1/reconciliations"
 
 
-async def reconcile(backend: Backend, cell: str) -> dict[str, Any]:
+async def reconcile(backend: Backend, cell: str, admin: CellAdmin, started_at: datetime) -> dict[str, Any]:
     """The run as the cell keeps it. Raises NotReachable if the cell itself does not answer, Refused with its reason."""
-    started_at = stack_clock(backend).now()
-    async with open_cell_admin(backend) as admin:
-        found = {
-            "started_at": started_at.isoformat(),
-            "venue": await _venue(backend, cell, admin),
-            "events": await _events(backend, cell, admin),
-        }
-        return await admin.call(cell, "POST", "/operator/v1/reconcile", found, timeout_s=CHECKS_TIMEOUT_S)
+    found = {
+        "started_at": started_at.isoformat(),
+        "venue": await _venue(backend, cell, admin),
+        "events": await _events(backend, cell, admin),
+    }
+    return await admin.call(cell, "POST", "/operator/v1/reconcile", found, timeout_s=CHECKS_TIMEOUT_S)
 
 
 async def list_reconciliations(backend: Backend, cell: str, limit: int) -> list[dict[str, Any]]:
-    """The last runs, newest first. Raises NotReachable, Refused."""
+    """As `list_runs`, for the person at this terminal."""
     async with open_cell_admin(backend) as admin:
-        page = await admin.call(cell, "GET", f"{_PATH}?limit={limit}")
+        return await list_runs(admin, cell, limit)
+
+
+async def list_runs(admin: CellAdmin, cell: str, limit: int) -> list[dict[str, Any]]:
+    """The last runs, newest first. Raises NotReachable, Refused."""
+    page = await admin.call(cell, "GET", f"{_PATH}?limit={limit}")
     items: list[dict[str, Any]] = page["items"]
     return items
 

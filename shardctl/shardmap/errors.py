@@ -2,6 +2,8 @@
 
 from typing import Final
 
+from shardctl.operations.errors import LeaseLost
+
 
 class ShardMapRefused(Exception):
     """The control database refused to change the map; nothing was changed."""
@@ -27,9 +29,10 @@ class MapNotCreated(ShardMapRefused):
     """This stack has no map yet: `create_lineage` comes first."""
 
 
-BY_SQLSTATE: Final[dict[str, type[ShardMapRefused]]] = {
+BY_SQLSTATE: Final[dict[str, type[Exception]]] = {
     "RBC01": StaleEpoch,
     "RBC02": CellExists,
     "RBC03": NoFreeBuckets,
     "RBC04": UnknownCell,
+    "RBC10": LeaseLost,
 }

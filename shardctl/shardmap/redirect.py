@@ -4,7 +4,8 @@ Only then may a process whose address has left the map end: no router sends it a
 """
 
 import asyncio
-from contextlib import suppress
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, suppress
 from typing import Final
 
 from infra.backends.addresses import Addresses
@@ -14,7 +15,7 @@ from infra.runtime.redis_client import REDIS_FAILURES
 from infra.topology.shard_map import ShardMap
 from shardctl.shardmap.publish import publish_map
 from shardctl.shardmap.register import register_cell
-from shardctl.shardmap.store import open_store
+from shardctl.shardmap.store import ShardMapStore, open_store
 from shardctl.stack.current import control_dsn
 
 FOLLOW_TIMEOUT_S: Final = 20.0
@@ -23,9 +24,13 @@ _PAUSE_S: Final = 0.05
 """Between two questions to one router."""
 
 
-def make_redirect(backend: Backend) -> Redirect:
+def make_redirect(
+    backend: Backend, open_map: Callable[[], AbstractAsyncContextManager[ShardMapStore]] | None = None
+) -> Redirect:
+    """`open_map`: how a step of an operation writes the map; without it, as the person at this terminal."""
+
     async def redirect(addresses: Addresses) -> None:
-        async with open_store(control_dsn(backend)) as store:
+        async with open_map() if open_map is not None else open_store(control_dsn(backend)) as store:
             before = shard_map = await store.load()
             for cell in addresses.spec.cells:
                 if shard_map.cell(cell.name) is not None:  # who is not in the map yet gets no requests

@@ -8,14 +8,23 @@ from shardctl.stack.current import actor
 
 
 async def register_cell(
-    store: ShardMapStore, shard_map: ShardMap, name: str, api_urls: tuple[str, ...], operator_urls: tuple[str, ...]
+    store: ShardMapStore,
+    shard_map: ShardMap,
+    name: str,
+    api_urls: tuple[str, ...],
+    operator_urls: tuple[str, ...],
+    *,
+    by: str | None = None,
+    reason: str = "the cell joins",
 ) -> ShardMap:
-    """The map with it; the same one if nothing changes. Raises StaleEpoch."""
+    """The map with it; the same one if nothing changes. `by`: who is recorded, by default the person at this terminal.
+    Raises StaleEpoch if `shard_map` is not the newest any more."""
     known = shard_map.cell(name)
+    who = by or actor()
     if known is None:
         wanted = Cell(CellId(name), api_urls=api_urls, operator_urls=operator_urls)
-        return await store.add_cell(wanted, actor=actor(), reason="the cell joins")
+        return await store.add_cell(wanted, actor=who, reason=reason, expected=shard_map)
     wanted = Cell(known.cell_id, known.state, known.weight, api_urls, operator_urls)
     if wanted == known:
         return shard_map
-    return await store.update_cell(wanted, actor=actor(), reason="its addresses changed")
+    return await store.update_cell(wanted, actor=who, reason="its addresses changed", expected=shard_map)

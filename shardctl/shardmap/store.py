@@ -39,11 +39,13 @@ class EpochRecord:
 
 
 class ShardMapStore:
-    """Needs an autocommit connection of `control_owner`. Methods raise what `BY_SQLSTATE` names, and psycopg's own
-    errors if the connection fails."""
+    """Needs an autocommit connection of `control_owner` or `control_leader`. Methods raise what `BY_SQLSTATE` names,
+    and psycopg's own errors if the connection fails. With a lease every change is made in one transaction with the
+    check that it is the current one, or raises LeaseLost."""
 
-    def __init__(self, connection: psycopg.AsyncConnection[Any]) -> None:
+    def __init__(self, connection: psycopg.AsyncConnection[Any], lease: int | None = None) -> None:
         self._connection = connection
+        self._lease = lease
 
     async def create_lineage(self, *, actor: str = "shardctl", reason: str = "new stack") -> LineageId:
         """Begin the map, once; later calls answer with the lineage that exists."""
@@ -116,7 +118,10 @@ class ShardMapStore:
 
     async def _call(self, statement: Any, parameters: list[Any]) -> tuple[Any, ...]:
         try:
-            row: tuple[Any, ...] | None = await (await self._connection.execute(statement, parameters)).fetchone()
+            async with self._connection.transaction():
+                if self._lease is not None:
+                    await self._connection.execute("select check_lease_v1(%s)", [self._lease])
+                row: tuple[Any, ...] | None = await (await self._connection.execute(statement, parameters)).fetchone()
         except psycopg.DatabaseError as error:
             refusal = BY_SQLSTATE.get(error.sqlstate or "")
             if refusal is None:
@@ -127,14 +132,14 @@ class ShardMapStore:
 
 
 @asynccontextmanager
-async def open_store(dsn: str) -> AsyncIterator[ShardMapStore]:
-    """A store on a connection of its own. Raises `NotReachable`."""
+async def open_store(dsn: str, *, lease: int | None = None) -> AsyncIterator[ShardMapStore]:
+    """A store on a connection of its own; with a lease, one for a step of an operation. Raises `NotReachable`."""
     try:
         connection = await psycopg.AsyncConnection.connect(dsn, autocommit=True, connect_timeout=5)
     except psycopg.OperationalError as error:
         raise NotReachable(f"the control database does not answer: {error}") from error
     async with connection:
-        yield ShardMapStore(connection)
+        yield ShardMapStore(connection, lease)
 
 
 def _cell_columns(cell: Cell) -> list[Any]:

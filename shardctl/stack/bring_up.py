@@ -6,9 +6,11 @@ what is new. It never removes a cell and never deletes data.
 """
 
 import asyncio
+from dataclasses import replace
 
+from infra.backends.addresses import CONTROL_SERVICE
 from infra.backends.backend import Backend, BackendError, Phase, Report, Step, process_names
-from infra.backends.cell_spec import OUR_KINDS, SERVER_KINDS, ProcessKind, ProcessSpec
+from infra.backends.cell_spec import OUR_KINDS, SERVER_KINDS, CellSpec, ProcessKind, ProcessSpec
 from infra.security.keys import generate_key_files
 from shardctl.acts.recording import recorded_act
 from shardctl.cells.provision import migrate_cells, migrate_control, register_cells
@@ -22,19 +24,26 @@ SERVERS_TIMEOUT_S = 90.0
 database."""
 READY_TIMEOUT_S = 60.0
 """One process of ours starts in seconds; those of a large stack start at once and share the cores."""
+CONTROL_TIMEOUT_S = 15.0
+"""It was started before the cells' processes, which are ready now."""
 
 
-async def bring_up(backend: Backend, options: StackOptions, report: Report, *, wait: bool) -> None:
-    """Return when everything is started (and ready, if `wait`). Raises BackendError that names what is not, Refused and
-    SpecInvalid from planning."""
+async def bring_up(backend: Backend, options: StackOptions, report: Report, *, wait: bool) -> tuple[CellSpec, ...]:
+    """Return when everything is started (and ready, if `wait`): the cells that a stack which was there before is still
+    to be given, each by an operation. Raises BackendError that names what is not ready, Refused and SpecInvalid from
+    planning."""
     async with backend.lock():
         before = backend.spec() if backend.exists() else None
-        spec = plan_spec(before, options, backend.external_servers())
+        wanted = plan_spec(before, options, backend.external_servers())
+        count = len(wanted.cells) if before is None else len(before.cells)
+        spec = replace(wanted, cells=wanted.cells[:count])
         remember_backend()
         if before is not None and before.clock_offset_s != spec.clock_offset_s:
             # All at once, and before the new clock is recorded: processes that trade with each other must not be years
             # apart for a second, not even if this command is killed here.
-            await backend.stop_processes(await process_names(backend, _is_ours))
+            await backend.stop_processes(
+                await process_names(backend, lambda process: process.kind is ProcessKind.CONTROL or _is_ours(process))
+            )
         await backend.create(spec)
         generate_key_files(backend.keys_folder)
         await backend.publish_keys()
@@ -43,14 +52,20 @@ async def bring_up(backend: Backend, options: StackOptions, report: Report, *, w
         async with recorded_act(backend, "bring_up_stack", backend.stack, arguments=options.given()):
             names = await process_names(backend, lambda process: _is_ours(process) and process.cell not in failures)
             outdated = await outdated_processes(backend, OUR_KINDS)
-            await backend.start(names)
+            await backend.start((CONTROL_SERVICE, *names))
             await backend.finish_renewal(RENEW_TIMEOUT_S, make_redirect(backend))
             await register_cells(backend, tuple(cell for cell in spec.cells if cell.name not in failures), report)
             if wait:
                 await backend.await_ready(names, READY_TIMEOUT_S)
             await renew_processes(backend, tuple(name for name in outdated if name in names))
+            if CONTROL_SERVICE in outdated:  # nobody waits for it
+                await backend.stop_processes((CONTROL_SERVICE,))
+                await backend.start((CONTROL_SERVICE,))
+            if wait:
+                await _await_control(backend, report)
             if failures:
                 raise BackendError("\n".join(failures.values()))
+        return wanted.cells[count:]
 
 
 async def _start_servers(backend: Backend, report: Report) -> dict[str, str]:
@@ -65,11 +80,13 @@ async def _start_servers(backend: Backend, report: Report) -> dict[str, str]:
     databases = await process_names(backend, lambda process: process.kind is ProcessKind.POSTGRES)
     others = tuple(name for name in servers if name not in databases)
 
+    async def control_ready() -> None:
+        await migrate_control(backend, report)
+        await backend.start((CONTROL_SERVICE,))
+
     async def databases_ready() -> dict[str, str]:
         await backend.await_ready(databases, SERVERS_TIMEOUT_S)
-        _, failures = await asyncio.gather(
-            migrate_control(backend, report), migrate_cells(backend, backend.spec().cells, report)
-        )
+        _, failures = await asyncio.gather(control_ready(), migrate_cells(backend, backend.spec().cells, report))
         return failures
 
     async def others_ready() -> None:
@@ -81,5 +98,14 @@ async def _start_servers(backend: Backend, report: Report) -> dict[str, str]:
     return failures
 
 
+async def _await_control(backend: Backend, report: Report) -> None:
+    """Customers trade without it, so it keeps nothing down: what is missing is said."""
+    try:
+        await backend.await_ready((CONTROL_SERVICE,), CONTROL_TIMEOUT_S)
+    except BackendError as error:
+        report(Step(CONTROL_SERVICE, Phase.READY, f"does not answer; customers are served, no operation runs: {error}"))
+
+
 def _is_ours(process: ProcessSpec) -> bool:
-    return process.kind not in SERVER_KINDS
+    """Those without which customers are not served as they should."""
+    return process.kind not in SERVER_KINDS and process.kind is not ProcessKind.CONTROL

@@ -3,8 +3,11 @@
 It runs nothing and writes down what it is asked for; only the control database is real.
 """
 
+import asyncio
 import json
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -21,16 +24,19 @@ from infra.backends.cell_spec import ProcessSpec
 from infra.security.keys import ROUTE_FILE
 from shardctl.cli import make_app
 from shardctl.errors import NotReachable
+from shardctl.operations.catalog import KINDS
 from shardctl.shardmap.redirect import await_routers, make_redirect
 from shardctl.shardmap.register import register_cell
 from shardctl.shardmap.store import open_store
 from shardctl.stack.bring_up import READY_TIMEOUT_S
 from shardctl.stack.current import control_dsn
 from shardctl.stack.renew import RENEW_TIMEOUT_S
+from tests.support.control_service import control_service
 from tests.support.databases import TestDatabase
 from tests.support.recording_backend import NAME, RecordingBackend
 
 OURS = (
+    "control",
     "exchange",
     *(f"{cell}-{role}" for cell in ("cell-1", "cell-2") for role in ("api-1", "worker", "relay")),
     "router-1",
@@ -63,10 +69,34 @@ def command(control_database: TestDatabase, tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setenv("RECORDING_OWNER_DSN", control_database.owner_dsn)
     monkeypatch.setenv("RECORDING_SERVICE_DSN", control_database.service_dsn)
     monkeypatch.setenv("RECORDING_AUDITOR_DSN", control_database.auditor_dsn)
+    monkeypatch.setenv("RECORDING_LEADER_DSN", control_database.leader_dsn)
     return Command(tmp_path)
 
 
-def test_a_stack_lives_on_it_from_up_to_the_end(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+@contextmanager
+def serving_control(database: TestDatabase, state: Path) -> Iterator[None]:
+    """The control service of the stack, which this back end does not run."""
+    backend = RecordingBackend("other", state / "other", quiet)
+    begun, ended = threading.Event(), threading.Event()
+
+    async def serve() -> None:
+        async with control_service(database.leader_dsn, backend, KINDS):
+            begun.set()
+            await asyncio.to_thread(ended.wait)
+
+    thread = threading.Thread(target=asyncio.run, args=(serve(),))
+    thread.start()
+    try:
+        assert begun.wait(30)
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def test_a_stack_lives_on_it_from_up_to_the_end(
+    command: Command, control_database: TestDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
     up = command.json("up")
     assert [(row["name"], row["state"]) for row in up["processes"]] == [(name, "running") for name in OURS]
     verbs = [call[0] for call in command.calls()]
@@ -74,23 +104,25 @@ def test_a_stack_lives_on_it_from_up_to_the_end(command: Command, monkeypatch: p
     assert ROUTE_FILE in command.calls()[1]
     assert ["reconcile_roles", "control-postgres"] in command.calls()
     assert ["run_job", "cell-2", "cell", "migrate"] in command.calls()
-    assert ["start", *OURS] in command.calls()
-    assert command.calls()[-1] == ["await_ready", *OURS]
+    assert ["run_job", "", "shardctl", "migrate"] in command.calls()
+    assert command.calls().index(["start", "control"]) < command.calls().index(["start", *OURS[1:]])
+    assert command.calls()[-2:] == [["await_ready", *OURS[1:]], ["await_ready", "control"]]
 
     monkeypatch.delenv("SHARDCTL_BACKEND")  # where a stack was made is remembered
     assert command.json("status")["state"] == "running"
     assert [row["cell"] for row in command.json("cells", "list")] == ["cell-1", "cell-2"]
     assert command.json("cells", "list")[0]["api_urls"] == ["http://cell-1-api-1.example:8000"]
-    added = command.json("cells", "add")
+    with serving_control(control_database, command.state):
+        added = command.json("cells", "add")
+        assert "restarted: router-1" in command.run("routers", "restart")
     assert added["cell"] == "cell-3"
     assert ["run_job", "cell-3", "cell", "migrate"] in command.calls()
     assert command.json("cells", "cordon", "cell-1", "--reason", "test")["state"] == "cordoned"
     assert [row["state"] for row in command.json("routers", "list")] == ["ready"]
-    assert "restarted: router-1" in command.run("routers", "restart")
     assert ["renew", "router-1"] in command.calls()
     assert "reconcile_roles control-postgres" in command.run("logs", "calls")
     acts = [act["act"] for act in command.json("acts", "list")]
-    assert acts == ["restart_routers", "cordon_cell", "add_cell", "bring_up_stack"]
+    assert acts == ["cordon_cell", "restart_routers", "add_cell", "bring_up_stack"]
     assert str(command.state / "other") in command.run("down")
     assert command.json("status")["state"] == "stopped"
     command.run("down", "--delete-data", "--yes")
@@ -104,8 +136,8 @@ def test_a_change_of_settings_renews_one_process_after_the_other(command: Comman
     renewed_from = len(command.calls())
     command.json("up", "--risk-profile", "professional")
     calls = command.calls()[renewed_from:]
-    assert [call[1] for call in calls if call[0] == "renew"] == [*OURS[1:-1], "exchange", "router-1"]
-    assert "stop_processes" not in [call[0] for call in calls]
+    assert [call[1] for call in calls if call[0] == "renew"] == [*OURS[2:-1], "exchange", "router-1"]
+    assert [call[1:] for call in calls if call[0] == "stop_processes"] == [["control"]]  # nobody waits for it
     assert calls.index(["finish_renewal"]) < calls.index(["renew", "cell-1-api-1"])
 
     renewed_from = len(command.calls())
@@ -125,14 +157,16 @@ def test_the_first_that_does_not_become_ready_ends_it_and_the_same_command_goes_
         command.run("up", "--risk-profile", "professional")
     assert [call[1] for call in command.calls()[made:] if call[0] == "renew"] == ["cell-1-api-1", "cell-1-worker"]
     assert command.json("acts", "list")[0]["outcome"] == "failed"
-    waiting = [*OURS[3:-1], "exchange", "router-1"]
+    waiting = [*OURS[4:-1], "control", "exchange", "router-1"]
     doctor = json.loads(CliRunner().invoke(make_app(), ["doctor", "--json"]).stdout)
     assert [row["detail"] for row in doctor if row["check"] == "settings"] == [f"not yet taken by {', '.join(waiting)}"]
 
     monkeypatch.delenv("RECORDING_NEVER_READY")
     made = len(command.calls())
     command.json("up")
-    assert [call[1] for call in command.calls()[made:] if call[0] == "renew"] == waiting
+    assert [call[1] for call in command.calls()[made:] if call[0] == "renew"] == [
+        name for name in waiting if name != "control"
+    ]
 
 
 class Following(RecordingBackend):

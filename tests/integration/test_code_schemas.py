@@ -4,6 +4,9 @@ Each test names the condition that it holds; what only files can break is in `te
 """
 
 import asyncio
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -164,7 +167,7 @@ async def test_condition_7_an_app_server_without_its_code_is_not_ready(
                 except httpx.TransportError:
                     return False
 
-            await eventually(ready)
+            await eventually(ready, within_s=90.0)  # a process starts, on a machine that may be busy
             revoke = psycopg.sql.SQL("revoke usage on schema {} from cell_service")
             root.execute(revoke.format(psycopg.sql.Identifier(OURS)))
             answer = await client.get(f"{server.operator_url}/health/ready")
@@ -292,3 +295,35 @@ async def test_two_releases_trade_for_one_customer(cell_database: TestDatabase, 
         assert failed == []
         [again] = cell.place([user], key="theirs")
         assert (again[0], again[1], again[2]) == ("accepted", first[1], True)
+
+
+def test_the_command_takes_a_phase_and_drops_code(cell_database: TestDatabase, root: Any, tmp_path: Path) -> None:
+    """`pre` beside a running server, `post` refused while it is there, then `post` and what is left of its code."""
+    environ = os.environ | {
+        "CELL_NAME": "cell-1",
+        "CELL_POSTGRES__DSN": cell_database.service_dsn,
+        "CELL_POSTGRES__OWNER_DSN": cell_database.owner_dsn,
+        "CELL_KEYS_DIR": str(tmp_path),
+    }
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "cell", *arguments]
+        return subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60)
+
+    other = fake_release(1)
+    install(cell_database.owner_dsn, other)
+    root.execute("delete from migrations.applied where name like '%code_of_releases%'")
+    bare = cell_database.service_dsn.partition("?")[0]
+    with psycopg.connect(with_code(bare, other.schema, "cell-9-api")):
+        pre = run("migrate", "--phase", "pre")
+        assert pre.returncode == 0, pre.stderr
+        refused = run("migrate", "--phase", "post")
+        assert refused.returncode == 1
+        assert "cell-9-api" in refused.stderr + refused.stdout
+        both = run("migrate")
+        assert both.returncode == 0, both.stderr
+        assert "--phase post" in both.stderr + both.stdout, "what waits is said"
+    post = run("migrate", "--phase", "post")
+    assert post.returncode == 0, post.stderr
+    assert schemas(root) == {OURS}
+    assert run("drop-code", "--keep", "1").returncode == 0

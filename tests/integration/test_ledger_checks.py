@@ -25,8 +25,9 @@ async def prove(database: TestDatabase) -> TrialBalance:
         return await run_trial_balance(connection)
 
 
-async def fill_books(database: TestDatabase, orders: int = 400) -> None:
-    """Some hundred orders in every state there is, an overdraft, an order not yet sent."""
+async def fill_books(database: TestDatabase, orders: int = 150) -> None:
+    """Orders in every state there is, an overdraft, an order not yet sent. So few are enough for each corruption to
+    find its row, and all checks are run a hundred times on them."""
     async with await psycopg.AsyncConnection.connect(database.service_dsn, autocommit=True) as connection:
         books = CellBooks(connection, seed=7)
         await books.open_users(40)

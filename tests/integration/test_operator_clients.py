@@ -14,18 +14,28 @@ from infra.backends.local.backend import LocalBackend
 from infra.backends.local.folders import StackFolder
 from infra.backends.local.record import new_record, save_record
 from infra.backends.plan import port_names
+from infra.runtime.clock import SystemClock
+from infra.runtime.database import make_pool
 from infra.runtime.kafka_admin import BrokerUnreachable
 from infra.runtime.kafka_consumer import TopicsMissing
-from infra.runtime.settings import KafkaSettings
+from infra.runtime.settings import KafkaSettings, PostgresSettings
+from infra.runtime.telemetry import Metrics
+from infra.topology.cells import Cell
+from infra.topology.identifiers import CellId
 from shardctl.cell_admin import open_cell_admin
-from shardctl.cells.archive import ArchiveTotals, archive_cell
+from shardctl.cells.archive import ArchiveTotals, archive_piece
 from shardctl.errors import NotReachable, Refused
 from shardctl.exchange_admin import open_exchange_admin
+from shardctl.operations.errors import LeaseLost
 from shardctl.reconciliation import venue
 from shardctl.reconciliation.events import compare_with_kafka
 from shardctl.reconciliation.run import list_reconciliations, reconcile
 from shardctl.reconciliation.venue import compare_with_venue
+from shardctl.service.metrics import METRICS
+from shardctl.service.queries import ControlState
+from shardctl.service.watches import Watches
 from shardctl.shardmap.locate import LocatedUser
+from shardctl.shardmap.store import open_store
 from shardctl.transfers import decide, list_waiting
 from tests.support.app_server import AppServer, app_server
 from tests.support.cell_books import CellBooks
@@ -77,15 +87,21 @@ async def scene(cell_database: TestDatabase, exchange: ExchangeProcess) -> Async
         yield found
 
 
+async def run_of(scene: Scene) -> dict[str, Any]:
+    """As a step of an operation does it."""
+    async with open_cell_admin(scene.backend, subject="ann", fence=3) as admin:
+        return await reconcile(scene.backend, "cell-1", admin, SystemClock().now())
+
+
 async def test_a_run_is_incomplete_with_the_reason_until_all_sides_answer(scene: Scene) -> None:
-    run = await reconcile(scene.backend, "cell-1")
+    run = await run_of(scene)
     assert (run["venue"]["asked"], run["venue"]["differences"]) == (True, 0)
     assert run["events"]["asked"] is False
     assert run["events"]["reason"]
     assert run["verdict"] == "incomplete"
 
     scene.exchange.stop(signal.SIGKILL)
-    silent = await reconcile(scene.backend, "cell-1")
+    silent = await run_of(scene)
     assert silent["venue"]["asked"] is False
     assert "the exchange does not answer" in silent["venue"]["reason"]
     runs = await list_reconciliations(scene.backend, "cell-1", 10)
@@ -93,7 +109,7 @@ async def test_a_run_is_incomplete_with_the_reason_until_all_sides_answer(scene:
 
     scene.server.kill()
     with pytest.raises(NotReachable, match="no api of cell-1 answers"):
-        await reconcile(scene.backend, "cell-1")
+        await run_of(scene)
     with pytest.raises(Refused, match="there is no cell cell-9; there are: cell-1"):
         await list_reconciliations(scene.backend, "cell-9", 1)
 
@@ -113,7 +129,7 @@ async def test_what_the_venue_does_not_know_stays_different_and_is_read_again(
         assert (at_once.differences, len(at_once.sample)) == (found.differences, 5)
         with pytest.raises((BrokerUnreachable, TopicsMissing)):
             await compare_with_kafka("cell-1", admin, KafkaSettings(bootstrap_servers=NO_BROKER))
-    run = await reconcile(scene.backend, "cell-1")
+    run = await run_of(scene)
     assert (run["verdict"], run["found"]) == ("different", ["venue"])
 
 
@@ -125,11 +141,58 @@ async def test_an_archive_walk_waiting_transfers_and_tapes(scene: Scene, monkeyp
 
 
 async def every_user_is_walked(scene: Scene) -> None:
-    seen: list[ArchiveTotals] = []
-    totals = await archive_cell(scene.backend, "cell-1", 7, seen.append, reason="the tables are full")
-    assert (totals.cell, totals.entries, totals.deferred) == ("cell-1", 0, 0)  # nothing is a week old
-    with pytest.raises(Refused, match="cell-1 refused"):
-        await archive_cell(scene.backend, "cell-1", 0, seen.append, reason="x")
+    async with open_cell_admin(scene.backend) as admin:
+        piece = await archive_piece(admin, "cell-1", 7, None, {"users": 5}, reason="the tables are full")
+        assert (piece.place, piece.unpublished) == (None, False)
+        assert ArchiveTotals("cell-1", **piece.counts).entries == 0  # nothing is a week old
+        assert piece.counts["users"] >= 5  # counts of the pieces before are added to
+        with pytest.raises(Refused, match="cell-1 refused"):
+            await archive_piece(admin, "cell-1", 0, None, {}, reason="x")
+
+
+async def test_a_former_leader_is_refused_by_the_cell_and_a_person_is_not(scene: Scene) -> None:
+    announce = ("cell-1", "POST", "/operator/v1/leader")
+    async with open_cell_admin(scene.backend, fence=7) as new, open_cell_admin(scene.backend, fence=6) as former:
+        assert await former.call(*announce) == {"cell": "cell-1", "leader": 6}
+        assert await new.call(*announce) == {"cell": "cell-1", "leader": 7}
+        for call in (announce, ("cell-1", "GET", "/operator/v1/summary"), ("cell-1", "POST", "/operator/v1/checks")):
+            with pytest.raises(LeaseLost, match="lease 6 is over"):
+                await former.call(*call)
+        await new.call("cell-1", "GET", "/operator/v1/summary")
+    async with open_cell_admin(scene.backend) as person:
+        await person.call("cell-1", "GET", "/operator/v1/summary")
+        with pytest.raises(Refused, match="only a step of an operation"):
+            await person.call(*announce)
+
+
+async def test_half_done_sign_ups_are_finished_or_freed(scene: Scene, control_database: TestDatabase) -> None:
+    await scene.play(1)
+    with psycopg.connect(scene.dsn) as connection:
+        row = connection.execute("select user_id from brokerage.users limit 1").fetchone()
+    assert row is not None
+    claims = {"exists": (row[0], "1 hour"), "is nobody": (uuid.uuid4(), "1 hour"), "may come": (uuid.uuid4(), "2 min")}
+    async with open_store(control_database.owner_dsn) as store:
+        await store.create_lineage()
+        cell = Cell(CellId("cell-1"), api_urls=("http://127.0.0.1:1",), operator_urls=("http://127.0.0.1:1",))
+        await store.add_cell(cell, actor="ann", reason="a test")
+    with psycopg.connect(control_database.superuser_dsn, autocommit=True) as root:
+        for name, (user_id, age) in claims.items():
+            root.execute(
+                "insert into control.email_claims (email_hash, user_id, cell_id, state, idempotency_key, fingerprint,"
+                " claimed_at) values (sha256(%s), %s, 'cell-1', 'pending', %s, sha256(''),"
+                " clock_timestamp() - %s::interval)",
+                [name.encode(), user_id, name, age],
+            )
+    async with make_pool(PostgresSettings(dsn=control_database.leader_dsn), "test", size=2) as pool:
+        watches = Watches(ControlState(pool), scene.backend, control_database.leader_dsn, Metrics(METRICS))
+        assert await watches.finish_sign_ups(1) == 2
+        assert await watches.finish_sign_ups(1) == 0
+        scene.server.kill()
+        with psycopg.connect(control_database.superuser_dsn, autocommit=True) as root:
+            root.execute("update control.email_claims set claimed_at = claimed_at - interval '1 hour'")
+            assert await watches.finish_sign_ups(1) == 0  # silence is no answer
+            left = root.execute("select idempotency_key, state from control.email_claims order by 1").fetchall()
+    assert left == [("exists", "active"), ("may come", "pending")]
 
 
 async def transfers_are_listed_page_by_page_and_decided_once(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -160,7 +160,7 @@ async def test_operators_retry_with_a_reason_once(
 def admin(http: HttpClient, url: str, keys: Path, role: str) -> CellAdmin:
     ring = load_key_ring(keys / OPERATOR_FILE)
     token = sign_operator_token(ring, subject="maria", role=role, expires_at_s=int(time.time()) + 60)
-    return CellAdmin(http, {"cell-1": (url,)}, token)
+    return CellAdmin(http, {"cell-1": (url,)}, lambda: token)
 
 
 async def answers(admin: CellAdmin) -> bool:

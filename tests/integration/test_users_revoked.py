@@ -158,7 +158,7 @@ async def test_an_operator_learns_what_is_done_and_what_is_left(
         @asynccontextmanager
         async def admin(_: object) -> AsyncIterator[CellAdmin]:
             async with HttpClient() as http:
-                yield CellAdmin(http, {"cell-1": (url,)}, "token")
+                yield CellAdmin(http, {"cell-1": (url,)}, lambda: "token")
 
         monkeypatch.setattr(revoke, "open_cell_admin", admin)
 

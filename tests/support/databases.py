@@ -13,6 +13,7 @@ from psycopg import sql
 from infra.backends.roles import (
     CELL,
     CONTROL,
+    CONTROL_LEADER,
     DatabaseRoles,
     database_rights,
     database_statements,
@@ -40,6 +41,8 @@ class TestDatabase:
     service_dsn: str
     auditor_dsn: str
     superuser_dsn: str
+    leader_dsn: str
+    """Of the control service, in a control database."""
 
     def rehearse(self, ahead_max: str) -> None:
         """As in a database whose owner says that it rehearses: a session's clock counts where an age protects."""
@@ -102,7 +105,8 @@ def _database(server: PostgresServer, roles: DatabaseRoles, name: str, code: str
     owner, service, auditor, superuser = (
         with_code(dsn, code, "test") for dsn in (*dsns, server.dsn(server.user, server.password, name))
     )
-    return TestDatabase(name, owner, service, auditor, superuser)
+    leader = with_code(server.dsn(CONTROL_LEADER, _PASSWORD, name), code, "test")
+    return TestDatabase(name, owner, service, auditor, superuser, leader)
 
 
 def _ensure_role(role: str) -> sql.Composed:

@@ -8,6 +8,7 @@ proves the machinery, and nothing about another release.
 
 import hashlib
 import os
+import signal
 import subprocess
 import sys
 import tarfile
@@ -22,6 +23,8 @@ from infra.backends.checkout import project_root
 from tests.support.release_list import read_releases
 
 GIT_S_MAX = 120
+END_S_MAX = 120
+"""To take a stack down again."""
 INSTALL_S_MAX = 600
 """From the packages' cache it takes seconds; on a new machine they are fetched."""
 _LOCK = "requirements-dev.lock"
@@ -40,12 +43,20 @@ class PreviousRelease:
     def run(
         self, arguments: Sequence[str], *, timeout_s: float, environment: Mapping[str, str] | None = None
     ) -> subprocess.CompletedProcess[str]:
-        """`python ARGUMENTS` in its checkout. Its packages come before what the environment has installed."""
+        """`python ARGUMENTS` in its checkout. Its packages come before what the environment has installed. At its limit
+        it is interrupted and may end what it started; then it is a failure of its own."""
         environ = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "COVERAGE"))}
         environ |= {"PYTHONPATH": str(self.root), **(environment or {})}
-        return subprocess.run(
-            [self.python, *arguments], cwd=self.root, env=environ, capture_output=True, text=True, timeout=timeout_s
-        )
+        command = [str(self.python), *arguments]
+        with subprocess.Popen(
+            command, cwd=self.root, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as process:
+            try:
+                out, err = process.communicate(timeout=timeout_s)
+            except subprocess.TimeoutExpired:
+                process.send_signal(signal.SIGINT)
+                out, err = process.communicate(timeout=END_S_MAX)
+        return subprocess.CompletedProcess(command, process.returncode, out, err)
 
 
 def previous_release() -> PreviousRelease:

@@ -2,10 +2,11 @@
 
 It shows how little another back end needs, and that `shardctl` needs no change for one. Chosen as any other is:
 `SHARDCTL_BACKEND=tests.support.recording_backend:open_recording`. Databases are those whose DSNs stand in
-`RECORDING_OWNER_DSN`, `RECORDING_SERVICE_DSN` and `RECORDING_AUDITOR_DSN`. The process that `RECORDING_NEVER_READY`
-names cannot be renewed.
+`RECORDING_OWNER_DSN`, `RECORDING_SERVICE_DSN`, `RECORDING_AUDITOR_DSN` and `RECORDING_LEADER_DSN`. The
+process that `RECORDING_NEVER_READY` names cannot be renewed.
 """
 
+import asyncio
 import fcntl
 import os
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -16,10 +17,11 @@ from typing import Any
 import msgspec
 
 from infra.backends.addresses import Addresses, Endpoint
-from infra.backends.backend import Backend, BackendError, JobResult, Phase, Redirect, Report, Step
+from infra.backends.backend import Backend, BackendError, JobResult, Overtaken, Phase, Redirect, Report, Step
 from infra.backends.cell_spec import Job, ProcessSpec, ProcessStatus, StackSpec
 from infra.backends.finding import Finding, good
 from infra.backends.plan import Places, in_renewal_order, plan_services, port_names, roles_by_server
+from infra.backends.roles import CONTROL_LEADER
 
 NAME = "tests.support.recording_backend:open_recording"
 
@@ -57,6 +59,18 @@ class RecordingBackend(Backend):
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
+    @asynccontextmanager
+    async def fenced(self, lease: int | None) -> AsyncIterator[None]:
+        with (self._folder / "lock").open("w") as file:
+            while not _taken(file.fileno()):  # noqa: ASYNC110 - another holder has no event
+                await asyncio.sleep(0.01)
+            noted = self._folder / "leader"
+            met = int(noted.read_text()) if noted.exists() else 0
+            if lease is not None and lease < met:
+                raise Overtaken(f"lease {lease} is over: {met} leads")
+            noted.write_text(str(max(met, lease or 0)))
+            yield
+
     async def create(self, spec: StackSpec) -> None:
         self.keys_folder.mkdir(parents=True, exist_ok=True)
         if self.exists() and self.spec() != spec:
@@ -71,7 +85,15 @@ class RecordingBackend(Backend):
     # ---- processes ---------------------------------------------------------------------------------------------------
 
     async def plan(self) -> tuple[ProcessSpec, ...]:
-        places = Places(self.keys_folder, self._folder / "map", self._folder / "exchange", "0.0.0.0", "python3")
+        places = Places(
+            self.keys_folder,
+            self._folder / "map",
+            self._folder / "exchange",
+            self.control_socket,
+            {"SHARDCTL_BACKEND": NAME, "SHARDCTL_STACK": self._stack},
+            "0.0.0.0",
+            "python3",
+        )
         return plan_services(self.addresses(), places)
 
     async def start(self, names: Sequence[str]) -> None:
@@ -143,10 +165,15 @@ class RecordingBackend(Backend):
                 roles.owner: os.environ["RECORDING_OWNER_DSN"],
                 roles.service: os.environ["RECORDING_SERVICE_DSN"],
                 roles.auditor: os.environ["RECORDING_AUDITOR_DSN"],
+                CONTROL_LEADER: os.environ["RECORDING_LEADER_DSN"],
             }
             for server, roles in roles_by_server(spec).items()
         }
         return Addresses(spec, endpoints, dsns)
+
+    @property
+    def control_socket(self) -> Path:
+        return self._folder / "control.sock"
 
     @property
     def keys_folder(self) -> Path:
@@ -208,3 +235,11 @@ class RecordingBackend(Backend):
         return ProcessStatus(
             process.name, process.kind, process.cell, state, None, process.port, process.operator_port, None, None
         )
+
+
+def _taken(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

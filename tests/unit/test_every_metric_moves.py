@@ -17,12 +17,13 @@ from cell.outbox.metrics import RELAY_METRICS
 from exchange.metrics import METRICS as EXCHANGE
 from infra.runtime.telemetry import RUNTIME_METRICS, Metric, Metrics
 from router.metrics import TABLE as ROUTER
+from shardctl.service.metrics import METRICS as CONTROL
 from tests.support.outside_tools import outside_tool
 
 TESTS: Final = Path(__file__).parents[1]
-DECLARED: Final = (*CELL, *WORKER_METRICS, *RELAY_METRICS, *ROUTER, *EXCHANGE, *RUNTIME_METRICS)
+DECLARED: Final = (*CELL, *WORKER_METRICS, *RELAY_METRICS, *ROUTER, *EXCHANGE, *CONTROL, *RUNTIME_METRICS)
 NAMES: Final = [row.name for row in DECLARED]
-PACKAGES: Final = ("cell", "router", "exchange", "python")
+PACKAGES: Final = ("cell", "router", "exchange", "shardctl", "python")
 NOT_BASE_UNITS: Final = frozenset(
     {"milliseconds", "microseconds", "nanoseconds", "minutes", "hours", "days", "weeks"}
     | {"kilobytes", "megabytes", "bits", "percent"}
@@ -122,7 +123,7 @@ def test_no_two_are_one_to_a_reader_of_openmetrics() -> None:
     assert sorted(families) == sorted(set(families))
 
 
-@pytest.mark.parametrize("table", [CELL, WORKER_METRICS, RELAY_METRICS, ROUTER, EXCHANGE])
+@pytest.mark.parametrize("table", [CELL, WORKER_METRICS, RELAY_METRICS, ROUTER, EXCHANGE, CONTROL])
 def test_promtool_has_nothing_against_what_is_rendered(table: tuple[Metric, ...]) -> None:
     promtool = outside_tool("promtool", for_what="the naming rules of Prometheus")
     metrics = Metrics(table)

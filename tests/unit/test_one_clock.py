@@ -44,6 +44,9 @@ SQL_ALLOWED = {
     "shardctl/sql/procedures/claim_email_v1.sql": "claims",
     "shardctl/sql/procedures/free_email_claim_v1.sql": "claims",
     "shardctl/sql/procedures/pending_email_claims_v1.sql": "claims",
+    "shardctl/sql/procedures/acquire_lease_v1.sql": "the lease: a length that one database writes and measures itself",
+    "shardctl/sql/procedures/renew_lease_v1.sql": "the lease",
+    "shardctl/sql/procedures/check_lease_v1.sql": "the lease",
 }
 STATEMENTS_ALLOWED = {
     "infra/runtime/migrator.py": "when a file was applied, by the machine",

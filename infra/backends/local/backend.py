@@ -9,7 +9,7 @@ import asyncio
 import fcntl
 import shutil
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from infra.backends.local.backups import LocalBackups
 from infra.backends.local.commands import clean_environment, run_command
 from infra.backends.local.examine import examine_machine, examine_stack
 from infra.backends.local.external import external_servers
+from infra.backends.local.fence import fenced_lock
 from infra.backends.local.folders import StackFolder, cache_root
 from infra.backends.local.java import Java, locate_java
 from infra.backends.local.kafka_jars import locate_jars
@@ -126,6 +127,9 @@ class LocalBackend(Backend):
         with self.folder.lock.open("w") as file:
             await asyncio.to_thread(fcntl.flock, file, fcntl.LOCK_EX)
             yield
+
+    def fenced(self, lease: int | None) -> AbstractAsyncContextManager[None]:
+        return fenced_lock(self.folder, lease)
 
     # ---- create --------------------------------------------------------------------------------------------------
 
@@ -312,6 +316,10 @@ class LocalBackend(Backend):
         spec = self.spec()
         names = stack_topics(tuple(cell.name for cell in spec.cells), spec.topic_prefix)
         return await ensure_topics(self.addresses().kafka, names, partitions=PARTITIONS, timeout_s=_TOPICS_TIMEOUT_S)
+
+    @property
+    def control_socket(self) -> Path:
+        return self.folder.control_socket
 
     @property
     def keys_folder(self) -> Path:

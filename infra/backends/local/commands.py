@@ -41,9 +41,11 @@ async def run_command(
         async with asyncio.timeout(timeout_s):
             output, _ = await process.communicate(stdin.encode())
     except TimeoutError as error:
-        process.kill()
-        await process.wait()
         raise BackendError(f"`{' '.join(command[:4])}` did not end within {timeout_s:.0f} s") from error
+    finally:
+        if process.returncode is None:  # also when the caller was cancelled: nothing goes on behind its back
+            process.kill()
+            await process.wait()
     return JobResult(process.returncode or 0, output.decode(errors="replace"))
 
 
@@ -58,8 +60,13 @@ _PASSED_ON = (
     "XDG_CACHE_HOME",
     "XDG_STATE_HOME",
     "SSL_CERT_FILE",
+    # which binaries a stack runs: its control service makes cells too
+    "KAFKA_HOME",
+    "POSTGRES_BIN",
+    "POSTGRES_OS_USER",
+    "REDIS_SERVER_BIN",
 )
-_PASSED_ON_PREFIXES = ("CELL_", "ROUTER_", "EXCHANGE_", "FAULT_POINTS")
+_PASSED_ON_PREFIXES = ("CELL_", "ROUTER_", "EXCHANGE_", "CONTROL_", "FAULT_POINTS")
 
 
 def clean_environment() -> dict[str, str]:

@@ -105,12 +105,19 @@ class StackFolder:
 
     @property
     def supervisor_socket(self) -> Path:
+        return self._socket("supervisor")
+
+    @property
+    def control_socket(self) -> Path:
+        return self._socket("control")
+
+    def _socket(self, name: str) -> Path:
         """In the stack's folder, unless that path is too long for a Unix socket."""
-        direct = self.run / "supervisor.sock"
+        direct = self.run / f"{name}.sock"
         if len(os.fsencode(direct)) <= _UNIX_SOCKET_PATH_MAX:
             return direct
         short = hashlib.blake2b(os.fsencode(self.root), digest_size=6).hexdigest()
-        return Path(tempfile.gettempdir()) / f"cell-brokerage-{os.geteuid()}" / f"{short}.sock"
+        return Path(tempfile.gettempdir()) / f"cell-brokerage-{os.geteuid()}" / f"{short}-{name}.sock"
 
     def ensure(self) -> None:
         """Make the folders. The root can be passed through (PostgreSQL runs as another user when we are root), not

@@ -117,9 +117,10 @@ async def server_version(binaries: Path) -> str:
 
 
 def load_or_make_passwords(path: Path, roles_by_server: Mapping[str, DatabaseRoles]) -> dict[str, dict[str, str]]:
-    """Passwords by server and role; those that exist stay."""
+    """Passwords by server and role; those that exist stay, also of a server that is not asked for now: its data
+    directory is still there."""
     known: dict[str, dict[str, str]] = load_json(path) or {}
-    wanted = {
+    wanted = known | {
         server: {
             role: known.get(server, {}).get(role) or secrets.token_hex(24)
             for role in (SUPERUSER, *roles.all, roles.archiver)

@@ -51,7 +51,14 @@ def make_addresses(record: StackRecord, folder: StackFolder) -> Addresses:
 
 
 def make_places(folder: StackFolder) -> Places:
-    return Places(folder.keys, folder.maps, folder.data(EXCHANGE_DATA), postgres.HOST)
+    stack = {
+        "SHARDCTL_BACKEND": "local",
+        "SHARDCTL_STACK": folder.root.name,
+        "SHARDCTL_STATE_DIR": str(folder.root.parent),
+    }
+    return Places(
+        folder.keys, folder.maps, folder.data(EXCHANGE_DATA), folder.control_socket, stack, listen_host=postgres.HOST
+    )
 
 
 def plan_processes(

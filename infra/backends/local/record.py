@@ -28,6 +28,8 @@ class StackRecord:
     """Random per stack; every process of the stack carries it in its environment, by which an orphan is recognised."""
     kafka_cluster_id: str
     format: int = FORMAT
+    leader_number: int = 0
+    """The highest lease of the control service that has changed this stack; a lower one is refused (`fence.py`)."""
     archived: Mapping[str, str] = field(default_factory=dict)
     """Database servers whose log is archived, and the name of the archive that it goes to now."""
 

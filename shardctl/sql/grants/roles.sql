@@ -2,5 +2,5 @@
 -- of the release's schema.
 do $$
 begin
-    execute format('grant usage on schema %I to control_service, control_auditor', current_schema());
+    execute format('grant usage on schema %I to control_service, control_leader, control_auditor', current_schema());
 end $$;

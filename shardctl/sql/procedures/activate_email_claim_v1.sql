@@ -9,4 +9,4 @@ begin
     return found;
 end $$;
 revoke all on function activate_email_claim_v1 from public;
-grant execute on function activate_email_claim_v1 to control_service;
+grant execute on function activate_email_claim_v1 to control_service, control_leader;

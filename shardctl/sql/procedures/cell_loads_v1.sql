@@ -5,4 +5,4 @@ language sql stable security definer set search_path from current as $$
     select l.cell_id, l.users from cell_loads l
 $$;
 revoke all on function cell_loads_v1 from public;
-grant execute on function cell_loads_v1 to control_service;
+grant execute on function cell_loads_v1 to control_service, control_leader;

@@ -5,3 +5,4 @@ create or replace function clock_v1() returns timestamptz
 language sql volatile parallel safe
 return clock_timestamp() + coalesce(nullif(current_setting('brokerage.clock_offset', true), ''), '0')::interval;
 revoke all on function clock_v1 from public;
+grant execute on function clock_v1 to control_leader;

@@ -11,3 +11,4 @@ begin
     return (select l.lineage from lineage l);
 end $$;
 revoke all on function create_lineage_v1 from public;
+grant execute on function create_lineage_v1 to control_leader;

@@ -17,4 +17,4 @@ begin
     return true;
 end $$;
 revoke all on function free_email_claim_v1 from public;
-grant execute on function free_email_claim_v1 to control_service;
+grant execute on function free_email_claim_v1 to control_service, control_leader;

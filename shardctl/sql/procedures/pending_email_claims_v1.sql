@@ -11,4 +11,4 @@ language sql stable security definer set search_path from current as $$
     limit least(p_limit, 1000)
 $$;
 revoke all on function pending_email_claims_v1 from public;
-grant execute on function pending_email_claims_v1 to control_service;
+grant execute on function pending_email_claims_v1 to control_service, control_leader;

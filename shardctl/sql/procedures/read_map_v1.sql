@@ -21,4 +21,4 @@ create or replace function read_map_v1(
     from lineage l
 $$;
 revoke all on function read_map_v1 from public;
-grant execute on function read_map_v1 to control_service;
+grant execute on function read_map_v1 to control_service, control_leader;

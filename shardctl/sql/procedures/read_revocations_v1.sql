@@ -8,4 +8,4 @@ language sql stable security definer set search_path from current as $$
     order by r.not_before_s desc limit 100000
 $$;
 revoke all on function read_revocations_v1 from public;
-grant execute on function read_revocations_v1 to control_service;
+grant execute on function read_revocations_v1 to control_service, control_leader;

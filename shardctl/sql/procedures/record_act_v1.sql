@@ -13,3 +13,4 @@ create or replace function record_act_v1(
     returning entry_id
 $$;
 revoke all on function record_act_v1 from public;
+grant execute on function record_act_v1 to control_leader;

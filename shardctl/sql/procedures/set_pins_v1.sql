@@ -27,3 +27,4 @@ begin
     return next_epoch;
 end $$;
 revoke all on function set_pins_v1 from public;
+grant execute on function set_pins_v1 to control_leader;

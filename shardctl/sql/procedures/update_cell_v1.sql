@@ -30,3 +30,4 @@ begin
     return next_epoch;
 end $$;
 revoke all on function update_cell_v1 from public;
+grant execute on function update_cell_v1 to control_leader;

@@ -43,7 +43,7 @@ def planned(spec: StackSpec = TWO_CELLS) -> dict[str, ProcessSpec]:
 
 def test_names_of_a_stack() -> None:
     assert list(planned()) == [
-        "control-postgres", "cell-1-postgres", "cell-2-postgres", "redis", "kafka", "exchange",
+        "control-postgres", "cell-1-postgres", "cell-2-postgres", "redis", "kafka", "control", "exchange",
         "cell-1-api-1", "cell-1-worker", "cell-1-relay",
         "cell-2-api-1", "cell-2-api-2", "cell-2-worker", "cell-2-relay", "router-1",
     ]  # fmt: skip

@@ -47,7 +47,7 @@ def test_every_process_of_ours_is_a_target_with_its_labels(folder: StackFolder) 
     targets = {row["labels"]["process"]: row for row in json.loads(render_targets(planned))}
     ours = {process.name: process for process in planned if process.operator_port}
     assert set(targets) == set(ours)
-    assert len(ours) == 10
+    assert len(ours) == 11
     assert {row["labels"]["job"] for row in targets.values()} == set(TABLES), "each kind has its table of metrics"
     for name, process in ours.items():
         expected = {"job": process.kind.value, "process": name}

@@ -43,7 +43,7 @@ def test_the_order_of_renewing_has_every_kind_and_the_routers_last(tmp_path: Pat
     assert names == (
         "control-postgres", "cell-1-postgres", "cell-2-postgres",
         "cell-1-api-1", "cell-1-api-2", "cell-1-worker", "cell-1-relay",
-        "cell-2-api-1", "cell-2-worker", "cell-2-relay", "exchange", "router-1", "router-2",
+        "cell-2-api-1", "cell-2-worker", "cell-2-relay", "control", "exchange", "router-1", "router-2",
     )  # fmt: skip
 
 

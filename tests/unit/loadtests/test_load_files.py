@@ -1,5 +1,6 @@
 """Files of a run and of its accounts: secrets for the owner alone, every order written down, nobody shared."""
 
+import os
 from pathlib import Path
 
 import msgspec
@@ -8,7 +9,7 @@ import pytest
 from loadtests.load.account_file import Account, AccountFile, AccountFileRefused, read_accounts, write_accounts
 from loadtests.load.outcomes import Outcome
 from loadtests.load.recorder import Recorder, SentOrder, read_journal, read_samples
-from loadtests.load.self_watch import cores_allowed
+from loadtests.load.self_watch import NICENESS, cores_allowed, go_before_others
 from loadtests.load.worker_shares import first_accounts
 
 ACCOUNTS = AccountFile(
@@ -71,3 +72,12 @@ def test_a_generator_asked_to_run_where_it_may_not_is_refused() -> None:
     with pytest.raises(ValueError, match="9999"):
         cores_allowed("9999")
     assert cores_allowed("")
+
+
+def test_the_generator_goes_before_others_where_it_may() -> None:
+    child = os.fork()
+    if not child:
+        os._exit(go_before_others() + 20)
+    _, status = os.waitpid(child, 0)
+    refused = os.getpriority(os.PRIO_PROCESS, 0)
+    assert os.waitstatus_to_exitcode(status) - 20 in {NICENESS, refused}, "what it has now, refused or not"

@@ -13,51 +13,15 @@ from shardctl.commands.acts import _row
 from shardctl.commands.cells import _flat
 from shardctl.commands.events import _json_line
 from shardctl.commands.keys import _refuse_others
-from shardctl.commands.reconciliation import _amount, _event_counts, _judge
+from shardctl.commands.reconciliation import _amount, _event_counts
 from shardctl.commands.shardmap import _change
 from shardctl.commands.users import _flat as _flat_account
 from shardctl.commands.users import _listed
-from shardctl.errors import NotReachable, Refused
+from shardctl.errors import Refused
 from shardctl.keys import KeyHolder
 from shardctl.shardmap.store import EpochRecord
 
 NOW = datetime(2026, 11, 30, 9, 31, tzinfo=UTC)
-
-
-def run(verdict: str, *found: str) -> dict[str, Any]:
-    return {"verdict": verdict, "found": list(found)}
-
-
-def test_equal_runs_end_with_nothing_to_say() -> None:
-    _judge({"cell-1": run("equal"), "cell-2": run("equal")})
-
-
-@pytest.mark.parametrize(
-    ("found", "command"),
-    [
-        (("venue",), "shardctl cells quarantine cell-2"),
-        (("events",), "shardctl events count --cell cell-2"),
-        (("chain_verifies",), "shardctl cells check cell-2 --json"),
-        (("venue", "events"), "shardctl cells check cell-2 --json"),
-    ],
-)
-def test_a_difference_names_the_cell_the_check_and_the_next_command(found: tuple[str, ...], command: str) -> None:
-    with pytest.raises(Refused) as error:
-        _judge({"cell-1": run("incomplete"), "cell-2": run("different", *found)})
-    assert str(error.value).startswith(
-        f"cell-2: {', '.join(found)}: look at `shardctl cells reconciliations cell-2 -n 1"
-    )
-    assert f"`{command}`" in str(error.value)
-
-
-def test_every_cell_that_differs_is_named() -> None:
-    with pytest.raises(Refused, match="cell-1: venue; cell-3: events"):
-        _judge({"cell-1": run("different", "venue"), "cell-2": run("equal"), "cell-3": run("different", "events")})
-
-
-def test_a_side_that_was_not_asked_is_never_a_pass() -> None:
-    with pytest.raises(NotReachable, match="cell-1, cell-2: not everything could be asked"):
-        _judge({"cell-1": run("incomplete"), "cell-2": run("incomplete"), "cell-3": run("equal")})
 
 
 def test_kinds_of_event_differences_are_told_apart() -> None:

@@ -9,9 +9,13 @@ from infra.backends.cell_spec import CellSpec, StackSpec
 from infra.backends.local.backend import LocalBackend
 from infra.backends.local.folders import StackFolder
 from infra.backends.local.record import new_record, save_record
-from shardctl.cells.provision import add_cell
+from infra.runtime.clock import SystemClock
+from shardctl.cells.provision import migrate_control
 from shardctl.errors import Refused
+from shardctl.operations.kinds.cells_add import CELLS_ADD
+from shardctl.operations.world import unfenced_world
 from shardctl.stack.stop import stop_stack
+from tests.support.recording_backend import RecordingBackend
 
 pytestmark = pytest.mark.anyio
 
@@ -25,8 +29,11 @@ def stopped(tmp_path: Path) -> LocalBackend:
 
 
 async def test_a_cell_is_added_to_a_running_stack_only(stopped: LocalBackend) -> None:
-    with pytest.raises(Refused, match="the stack stopped is not running: `shardctl up` first"):
-        await add_cell(stopped, CellSpec("cell-2"), quiet)
+    world = unfenced_world(stopped, SystemClock(), "")
+    arguments = CELLS_ADD.parse({"cell": "cell-2"})
+    facts = await CELLS_ADD.observe(world, arguments)
+    with pytest.raises(Refused, match="the stack is not running: `shardctl up` first"):
+        CELLS_ADD.plan(arguments, facts)
     assert [cell.name for cell in stopped.record().spec.cells] == ["cell-1"]
 
 
@@ -55,3 +62,9 @@ def test_only_servers_of_others_are_taken_from_the_environment(
     monkeypatch.setenv("KAFKA_TOPIC_PREFIX", "mine.")
     monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", "")
     assert stopped.external_servers() == {"REDIS_URL": "redis://elsewhere:6379/0", "KAFKA_TOPIC_PREFIX": "mine."}
+
+
+async def test_the_control_schema_comes_by_a_job_of_its_owner(tmp_path: Path) -> None:
+    backend = RecordingBackend("other", tmp_path, quiet)
+    await migrate_control(backend, quiet)
+    assert backend.calls() == [["reconcile_roles", "control-postgres"], ["run_job", "", "shardctl", "migrate"]]

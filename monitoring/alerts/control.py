@@ -1,0 +1,35 @@
+"""What goes wrong with the control service. Nobody trades worse without it, so nothing here wakes anybody."""
+
+from typing import Final
+
+from monitoring.alert import Alert, Severity
+
+_ONE: Final = 'instance="control:1",job="control"'
+_OTHER: Final = 'instance="control:2",job="control"'
+_LATE: Final = f'shardctl_schedule_late_seconds{{{_ONE},schedule="reconcile"}}'
+
+CONTROL: Final = (
+    Alert(
+        name="ControlLeaderless",
+        query="max(shardctl_leading) == 0 or absent(shardctl_leading)",
+        for_s=120,
+        severity=Severity.TICKET,
+        summary="no control service leads: operations and schedules wait",
+        fires={f"shardctl_leading{{{_ONE}}}": "1x3 0x27"},
+        labels={},
+        quiet=(
+            {f"shardctl_leading{{{_ONE}}}": "0x30", f"shardctl_leading{{{_OTHER}}}": "1x30"},
+            {f"shardctl_leading{{{_ONE}}}": "1x28 0x1"},
+        ),
+    ),
+    Alert(
+        name="ScheduleLate",
+        query="shardctl_schedule_late_seconds > 300",
+        for_s=60,
+        severity=Severity.TICKET,
+        summary="the schedule {{ $labels.schedule }} was due and has not begun",
+        fires={_LATE: "0+60x30"},
+        labels={"instance": "control:1", "job": "control", "schedule": "reconcile"},
+        quiet=({_LATE: "0x30"}, {_LATE: "0+60x5 0x24"}),
+    ),
+)

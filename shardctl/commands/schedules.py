@@ -1,0 +1,29 @@
+"""`shardctl schedules list`: what the control service begins by the clock."""
+
+from typing import Annotated
+
+import typer
+
+from shardctl.commands.ordering import open_control
+from shardctl.output import print_json, print_table
+
+app = typer.Typer(help="Schedules: what is begun by the clock, and when it is due next.", no_args_is_help=True)
+
+
+@app.callback()
+def schedules() -> None:
+    """Schedules: what is begun by the clock, and when it is due next."""
+
+
+@app.command("list")
+def list_(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """Each schedule: when it is due next, when it began last, and that operation's number."""
+    items = open_control().get("/v1/schedules")["items"]
+    if as_json:
+        print_json(items)
+        return
+    columns = ("schedule", "kind", "every", "due next", "begun last", "operation>")
+    print_table(columns, [[item[name] for name in _SHOWN] for item in items])
+
+
+_SHOWN = ("name", "kind", "every", "due_at", "begun_at", "operation_id")

@@ -1,0 +1,71 @@
+"""Client of the control service's socket, for commands: one request, one answer, nothing kept.
+
+The standard library alone, so that a command that asks the service stays as quick as `--help`. A request whose answer
+was lost is not sent again here; an order may be, with its idempotency key.
+"""
+
+import http.client
+import json
+import socket
+from pathlib import Path
+from typing import Any, Final
+
+from shardctl.errors import Blocked, NotReachable, Refused, ShardctlError, UsageError
+
+ANSWER_TIMEOUT_S: Final = 30.0
+"""For answers that read some rows; making a plan asks processes, each for some seconds at most."""
+_NEXT: Final = "`shardctl status`, `shardctl logs control`, `shardctl up`"
+_BY_EXIT_CODE: Final[dict[int, type[ShardctlError]]] = {
+    error.exit_code: error for error in (Refused, UsageError, NotReachable, Blocked)
+}
+
+
+class _OverSocket(http.client.HTTPConnection):
+    def __init__(self, path: Path, timeout_s: float) -> None:
+        super().__init__("localhost", timeout=timeout_s)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self._path))
+
+
+class ControlClient:
+    """Every call raises NotReachable, and what the service refused with."""
+
+    def __init__(self, path: Path, timeout_s: float = ANSWER_TIMEOUT_S) -> None:
+        self._path = path
+        self._timeout_s = timeout_s
+
+    def get(self, path: str) -> dict[str, Any]:
+        return self._request("GET", path, None)
+
+    def post(self, path: str, body: object) -> dict[str, Any]:
+        return self._request("POST", path, json.dumps(body).encode())
+
+    def _request(self, method: str, path: str, body: bytes | None) -> dict[str, Any]:
+        connection = _OverSocket(self._path, self._timeout_s)
+        try:
+            headers = {} if body is None else {"Content-Type": "application/json"}
+            connection.request(method, path, body, headers)
+            answer = connection.getresponse()
+            content = answer.read()
+        except (OSError, http.client.HTTPException) as error:
+            raise NotReachable(f"the control service does not answer ({error}): {_NEXT}") from error
+        finally:
+            connection.close()
+        return _decoded(answer.status, content)
+
+
+def _decoded(status: int, content: bytes) -> dict[str, Any]:
+    try:
+        document = json.loads(content)
+    except ValueError as error:
+        raise NotReachable(f"the control service answered {status} without JSON: `shardctl logs control`") from error
+    if not isinstance(document, dict):
+        raise NotReachable(f"the control service answered {status} with no object: `shardctl logs control`")
+    if status >= 400:
+        kind = _BY_EXIT_CODE.get(document.get("exit_code", 0), Refused)
+        raise kind(str(document.get("detail", status)))
+    return document

@@ -1,0 +1,157 @@
+"""`cells.add`: a further cell joins a running stack: its database, schema, topics and processes first, the map last.
+
+So no user is ever sent to a cell that never worked. Until it enters the map the operation can be cancelled: a new
+cell's processes are stopped and the stack's record is as before; its data directory stays, and is used if the cell is
+added again. Repeated for a cell that is there, every step finds its work done.
+"""
+
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from typing import Final
+
+from infra.backends.backend import Backend, BackendError, process_names
+from infra.backends.cell_spec import CellSpec, Job, ProcessKind, ProcessSpec, SpecInvalid, next_cell_name, postgres_name
+from infra.runtime.redis_client import REDIS_FAILURES
+from shardctl.errors import Refused, UsageError
+from shardctl.operations.plan import Action, Document, Kind, Plan, PlannedStep, Step, refuse_unknown
+from shardctl.operations.world import StackWorld
+from shardctl.shardmap.publish import publish_map
+from shardctl.shardmap.register import register_cell
+
+_READY_TIMEOUT_S: Final = 60.0
+"""As in `stack/bring_up.py`: seconds are usual, the rest is for a busy machine."""
+_LONG_S: Final = 180.0
+"""A step that makes a data directory, or migrates a database, and may wait a minute for the stack's lock first."""
+
+
+def parse(arguments: Document) -> Document:
+    refuse_unknown(arguments, {"cell": str, "apis": int})
+    name, apis = arguments.get("cell"), arguments.get("apis") or 1
+    try:
+        CellSpec(name or "cell-1", apis)
+    except SpecInvalid as error:
+        raise UsageError(str(error)) from error
+    return {"cell": name, "apis": apis}
+
+
+async def observe(world: StackWorld, _: Document) -> Document:
+    cells = [asdict(cell) for cell in world.backend.spec().cells]
+    return {"is_running": await world.backend.is_running(), "cells": cells}
+
+
+def plan(arguments: Document, facts: Document) -> Plan:
+    if not facts["is_running"]:
+        raise Refused("the stack is not running: `shardctl up` first")
+    known = {cell["name"]: cell["apis"] for cell in facts["cells"]}
+    name = arguments["cell"] or next_cell_name(frozenset(known))
+    if known.get(name, arguments["apis"]) != arguments["apis"]:
+        raise Refused(f"{name} exists with another number of apis: `shardctl up --apis N` changes that")
+    cell = {"cell": name, "apis": arguments["apis"], "is_new": name not in known}
+    return Plan(
+        name,
+        (
+            PlannedStep(f"make {name}'s place in the stack", "make", cell, timeout_s=_LONG_S),
+            PlannedStep(f"start {name}'s database", "start_database", cell, timeout_s=_LONG_S),
+            PlannedStep(f"give {name} its schema", "migrate", cell, timeout_s=_LONG_S),
+            PlannedStep(f"make {name}'s topics", "make_topics", cell, timeout_s=_LONG_S),
+            PlannedStep(f"start {name}'s processes", "start_processes", cell, timeout_s=_LONG_S),
+            PlannedStep(f"enter {name} into the map", "register", cell, is_irrevocable=True),
+            PlannedStep("tell the routers", "publish", cell),
+        ),
+        subjects=(name,),
+    )
+
+
+async def _make(step: Step[StackWorld]) -> None:
+    cell = _cell(step)
+    async with step.world.changing() as backend:
+        spec = backend.spec()
+        await backend.create(spec if cell in spec.cells else spec.with_cell(cell))
+
+
+async def _unmake(step: Step[StackWorld]) -> None:
+    if not step.arguments["is_new"]:
+        return
+    cell = _cell(step)
+    async with step.world.map_store() as store:
+        if (await store.load()).cell(cell.name) is not None:
+            raise Refused(f"{cell.name} is in the map: it is not taken away any more")
+    async with step.world.changing() as backend:
+        spec = backend.spec()
+        await backend.create(replace(spec, cells=tuple(each for each in spec.cells if each.name != cell.name)))
+
+
+async def _start_database(step: Step[StackWorld]) -> None:
+    name = _cell(step).name
+    async with step.world.changing() as backend:
+        await _start(backend, lambda process: process.cell == name and process.kind is ProcessKind.POSTGRES)
+
+
+async def _migrate(step: Step[StackWorld]) -> None:
+    name = _cell(step).name
+    async with step.world.changing() as backend:
+        await backend.reconcile_roles(postgres_name(name))
+        result = await backend.run_job(Job("cell", ("migrate",), name))
+    if result.exit_code != 0:
+        raise BackendError(f"{name}: `python -m cell migrate` failed:\n{result.output.strip()[-1500:]}")
+
+
+async def _make_topics(step: Step[StackWorld]) -> Document:
+    async with step.world.changing() as backend:
+        return {"made": list(await backend.ensure_topics())}
+
+
+async def _start_processes(step: Step[StackWorld]) -> None:
+    name = _cell(step).name
+    async with step.world.changing() as backend:
+        await _start(backend, lambda process: process.cell == name)
+
+
+async def _register(step: Step[StackWorld]) -> Document:
+    cell, addresses = _cell(step), step.world.backend.addresses()
+    reason = step.world.reason or "the cell joins"
+    urls = addresses.api_urls(cell), addresses.operator_urls(cell)
+    async with step.world.map_store() as store:
+        shard_map = await register_cell(store, await store.load(), cell.name, *urls, by=step.world.actor, reason=reason)
+    return {"epoch": shard_map.epoch}
+
+
+async def _publish(step: Step[StackWorld]) -> Document:
+    """No failure without Redis: routers read the control database within seconds."""
+    async with step.world.map_store() as store:
+        shard_map = await store.load()
+    try:
+        published = await publish_map(step.world.backend.addresses().redis_url, shard_map)
+    except REDIS_FAILURES:
+        published = False
+    return {"published": published}
+
+
+async def _start(backend: Backend, wanted: Callable[[ProcessSpec], bool]) -> None:
+    names = await process_names(backend, wanted)
+    await backend.start(names)
+    await backend.await_ready(names, _READY_TIMEOUT_S)
+
+
+def _cell(step: Step[StackWorld]) -> CellSpec:
+    return CellSpec(step.arguments["cell"], step.arguments["apis"])
+
+
+CELLS_ADD: Final[Kind[StackWorld]] = Kind(
+    name="cells.add",
+    version=1,
+    summary="A further cell: its database, schema, topics and processes first, the map last. Nobody moves.",
+    parse=parse,
+    observe=observe,
+    plan=plan,
+    actions={
+        "make": Action(_make, undo=_unmake),
+        "start_database": Action(_start_database),
+        "migrate": Action(_migrate),
+        "make_topics": Action(_make_topics),
+        "start_processes": Action(_start_processes),
+        "register": Action(_register),
+        "publish": Action(_publish),
+    },
+    act="add_cell",
+)

@@ -1,0 +1,39 @@
+"""`cells.calendar`: bring every cell's market calendar, which looks years ahead, up to date: a job of its image."""
+
+from typing import Final
+
+from infra.backends.backend import BackendError
+from infra.backends.cell_spec import Job
+from shardctl.operations.kinds.of_cells import cells_named, known_cells, parse_cells
+from shardctl.operations.plan import Action, Document, Kind, Plan, PlannedStep, Step, refuse_unknown
+from shardctl.operations.world import StackWorld
+
+
+def parse(arguments: Document) -> Document:
+    refuse_unknown(arguments, {"cell": str})
+    return parse_cells(arguments)
+
+
+def plan(arguments: Document, facts: Document) -> Plan:
+    cells = cells_named(arguments, facts)
+    steps = tuple(PlannedStep(f"write {cell}'s calendar", "write", {"cell": cell}) for cell in cells)
+    return Plan(arguments["cell"] or "all cells", steps, subjects=cells)
+
+
+async def _write(step: Step[StackWorld]) -> None:
+    cell = step.arguments["cell"]
+    async with step.world.changing() as backend:
+        result = await backend.run_job(Job("cell", ("calendar",), cell))
+    if result.exit_code != 0:
+        raise BackendError(f"{cell}: `python -m cell calendar` failed:\n{result.output.strip()[-1500:]}")
+
+
+CELLS_CALENDAR: Final[Kind[StackWorld]] = Kind(
+    name="cells.calendar",
+    version=1,
+    summary="Writes the market calendar that this release knows into every cell.",
+    parse=parse,
+    observe=known_cells,
+    plan=plan,
+    actions={"write": Action(_write)},
+)

@@ -1,0 +1,61 @@
+"""What the actions of a real stack's operations work on, each way fenced by the lease's number.
+
+Local changes: under the stack's lock, and only if the stack has not met a higher number (`fenced`). The map: in one
+transaction with the check of the lease. Cells: by the number in the operator's token, which cells compare with the
+highest they met. Without a lease (`--unrecorded`, when the control database is lost) only the stack's lock protects.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from infra.backends.backend import Backend, Overtaken
+from infra.runtime.clock import SystemClock
+from shardctl.cell_admin import CellAdmin, open_cell_admin
+from shardctl.operations.errors import LeaseLost
+from shardctl.operations.queries import prune_control
+from shardctl.shardmap.store import ShardMapStore, open_store
+
+
+@dataclass(frozen=True, slots=True)
+class StackWorld:
+    """One stack, as one operation of one lease may change it."""
+
+    backend: Backend
+    clock: SystemClock
+    control_dsn: str
+    lease: int | None
+    actor: str
+    reason: str | None
+
+    @asynccontextmanager
+    async def changing(self) -> AsyncIterator[Backend]:
+        """The back end, for a change of processes or files. Raises LeaseLost, and BackendError if another command
+        keeps the stack's lock for too long."""
+        try:
+            async with self.backend.fenced(self.lease):
+                yield self.backend
+        except Overtaken as error:
+            raise LeaseLost(str(error)) from error
+
+    @asynccontextmanager
+    async def map_store(self) -> AsyncIterator[ShardMapStore]:
+        """Raises NotReachable; its writes LeaseLost."""
+        async with open_store(self.control_dsn, lease=self.lease) as store:
+            yield store
+
+    async def prune(self) -> int:
+        """One piece of what is old in the control database; rows deleted."""
+        assert self.lease is not None, "what is old is deleted by the leader"
+        return await prune_control(self.control_dsn, self.lease)
+
+    @asynccontextmanager
+    async def cells(self) -> AsyncIterator[CellAdmin]:
+        """The cells, asked in the name of who asked for the operation."""
+        async with open_cell_admin(self.backend, subject=self.actor, fence=self.lease) as admin:
+            yield admin
+
+
+def unfenced_world(backend: Backend, clock: SystemClock, control_dsn: str) -> StackWorld:
+    """For `--unrecorded`: without a lease."""
+    return StackWorld(backend, clock, control_dsn, None, "", None)

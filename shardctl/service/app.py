@@ -1,0 +1,195 @@
+"""Wiring of the control service, in order: pool, operations, leader and its duties, the socket, the operator port.
+
+Start-up waits for nothing: without its database the service answers that it is not reachable, and leads when it can.
+"""
+
+import asyncio
+import os
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import uvicorn
+from litestar import Litestar, Request, Response
+from litestar.di import Provide
+
+from infra.backends.backend import Backend
+from infra.runtime.clock import make_clock
+from infra.runtime.database import answers, make_pool, with_clock_offset, with_code
+from infra.runtime.methods import WithMethods
+from infra.runtime.operator_api import create_operator_app, serving
+from infra.runtime.plain_requests import PlainRequests
+from infra.runtime.problem import to_response
+from infra.runtime.release_code import release_code
+from infra.runtime.request_id import WithRequestId
+from infra.runtime.settings import PostgresSettings
+from infra.runtime.shutdown import Shutdown
+from infra.runtime.telemetry import Metrics
+from shardctl.cell_admin import open_cell_admin
+from shardctl.operations.catalog import KINDS
+from shardctl.operations.execute import Executor
+from shardctl.operations.plan import Kind
+from shardctl.operations.queries import Operation, Operations
+from shardctl.operations.world import StackWorld
+from shardctl.service.controller import OperationsController, SchedulesController, refused
+from shardctl.service.executing import Executing
+from shardctl.service.identity import PeerPort
+from shardctl.service.leader import Leader
+from shardctl.service.metrics import METRICS
+from shardctl.service.orders import Orders
+from shardctl.service.queries import ControlState
+from shardctl.service.sampling import Sampling
+from shardctl.service.schedules import Schedules
+from shardctl.service.settings import ControlSettings
+from shardctl.service.watches import Watches
+
+_BODY_BYTES_MAX: Final = 1_048_576
+"""Of an order: arguments are a few names."""
+
+
+class ControlService:
+    """The parts of one process."""
+
+    def __init__(
+        self, settings: ControlSettings, backend: Backend, kinds: Mapping[str, Kind[StackWorld]] = KINDS
+    ) -> None:
+        self.settings = settings
+        self._kinds = kinds
+        self._backend = backend
+        self._clock = make_clock(settings.clock)
+        self._started_at = self._clock.now().isoformat(timespec="milliseconds")
+        code = release_code("shardctl").schema
+        self._dsn = with_clock_offset(with_code(settings.dsn, code, settings.name), settings.clock.offset_s)
+        self.metrics = Metrics(METRICS)
+        self.pool = make_pool(
+            PostgresSettings(
+                dsn=settings.dsn, code=code, pool_max=settings.pool_max, clock_offset_s=settings.clock.offset_s
+            ),
+            settings.name,
+        )
+        self.operations = Operations(self.pool)
+        self.state = ControlState(self.pool)
+        self.executing = Executing(
+            self.operations,
+            self._make_executor,
+            self.metrics,
+            at_once=settings.operations_at_once,
+            poll_s=settings.poll_s,
+        )
+        self.orders = Orders(
+            self.operations,
+            kinds,
+            lambda actor, reason: self._open_world(None, actor, reason),
+            approvals=settings.approvals,
+            wake=self.executing.wake,
+        )
+        self.leader = Leader(
+            self.operations,
+            (
+                self.executing,
+                Schedules(self.state, self.orders, self.metrics),
+                Sampling(self.state, backend, self.metrics),
+                Watches(self.state, backend, self._dsn, self.metrics),
+            ),
+            holder=f"{settings.name} pid {os.getpid()}",
+            life_s=settings.lease_life_s,
+            renewed_each_s=settings.lease_renewed_each_s,
+            on_change=self._lead_changed,
+        )
+
+    def _open_world(self, lease: int | None, actor: str, reason: str | None) -> StackWorld:
+        return StackWorld(self._backend, self._clock, self._dsn, lease, actor, reason)
+
+    def _make_executor(self, lease: int) -> Executor[StackWorld]:
+        def open_world(operation: Operation) -> StackWorld:
+            return self._open_world(lease, operation.actor, operation.reason)
+
+        return Executor(self.operations, self._kinds, lease, open_world=open_world, announce=self._announcer(lease))
+
+    def _announcer(self, lease: int) -> Callable[[Operation], Awaitable[None]]:
+        async def announce(operation: Operation) -> None:
+            """Raises NotReachable: an operation waits for each of its cells."""
+            async with open_cell_admin(self._backend, subject=operation.actor, fence=lease) as admin:
+                for cell in operation.calls:
+                    await admin.call(cell, "POST", "/operator/v1/leader")
+
+        return announce
+
+    def _lead_changed(self, lease: int | None) -> None:
+        self.metrics.gauge("shardctl_leading").set(0 if lease is None else 1)
+        if lease is None:
+            self.metrics.counter("shardctl_leases_ended_total").inc()
+        else:
+            self.metrics.gauge("shardctl_lease_number").set(lease)
+
+    async def ready(self) -> tuple[bool, dict[str, object]]:
+        """Able to take orders; whether it leads, and under which number."""
+        return await answers(self.pool), {
+            "leads": self.leader.lease is not None,
+            "lease": self.leader.lease,
+            "started_at": self._started_at,
+        }
+
+    def create_app(self) -> Litestar:
+        """What commands ask, on the socket."""
+
+        def respond(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+            return to_response(request, refused(error))
+
+        return Litestar(
+            route_handlers=[OperationsController, SchedulesController],
+            dependencies={
+                "operations": Provide(lambda: self.operations, sync_to_thread=False),
+                "control_state": Provide(lambda: self.state, sync_to_thread=False),
+                "orders": Provide(lambda: self.orders, sync_to_thread=False),
+            },
+            middleware=[PlainRequests],
+            exception_handlers={Exception: respond},
+            request_max_body_size=_BODY_BYTES_MAX,
+            openapi_config=None,
+            logging_config=None,
+        )
+
+    async def run(self, shutdown: Shutdown) -> None:
+        await self.pool.open()
+        try:
+            operator = create_operator_app(metrics=self.metrics, ready=self.ready)
+            async with serving(operator, self.settings.operator), _on_socket(self.create_app(), self.settings.socket):
+                await self.leader.run(shutdown)
+        finally:
+            await self.pool.close()
+
+
+@asynccontextmanager
+async def _on_socket(app: Litestar, path: Path) -> AsyncIterator[None]:
+    """Serve at a path that only we and root may open. It is put in place by a rename, so the process before this one
+    is never replaced by nothing; what it has accepted it answers."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX)
+    former = os.umask(0o177)
+    try:
+        listener.bind(str(beside))
+    finally:
+        os.umask(former)
+    listener.listen(128)
+    beside.rename(path)
+    config = uvicorn.Config(
+        WithRequestId(WithMethods(app)),
+        http=PeerPort,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=False,
+        lifespan="on",
+        ws="none",
+    )
+    server = uvicorn.Server(config)
+    task = asyncio.create_task(server._serve(sockets=[listener]), name="socket")
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        await task

@@ -1,0 +1,163 @@
+"""`/v1` on the service's socket: operations, as commands ask for them. A refusal says the exit code that it means."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+from litestar import Controller, Request, get, post
+from litestar.di import NamedDependency
+from litestar.params import FromPath, FromQuery
+
+from infra.runtime.problem import Problem
+from infra.runtime.procedures import DatabaseFailure
+from infra.runtime.strict_body import read_body
+from shardctl.errors import NotReachable, ShardctlError
+from shardctl.operations.plan import Plan
+from shardctl.operations.queries import Operations
+from shardctl.service.identity import actor_of
+from shardctl.service.orders import Orders, Proposal
+from shardctl.service.queries import ControlState, DueRow
+from shardctl.service.schedules import SCHEDULES, Schedule
+
+_STATUS: Final[Mapping[int, int]] = {1: 422, 2: 400, 3: 503, 5: 409}
+"""HTTP status by the exit code that a refusal means."""
+
+
+_WEEKDAYS: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+
+
+class Order(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Ask for an operation. `dry_run`: show the plan, do nothing. `expected`: the hash a plan was shown with."""
+
+    kind: str
+    arguments: dict[str, Any] = {}
+    reason: str | None = None
+    idempotency_key: str | None = None
+    expected: str | None = None
+    dry_run: bool = False
+
+
+class Reasoned(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    reason: str | None = None
+
+
+_order_decoder = msgspec.json.Decoder(Order)
+_reason_decoder = msgspec.json.Decoder(Reasoned)
+
+
+class OperationsController(Controller):
+    path = "/v1/operations"
+
+    @post("/", status_code=200)
+    async def order(self, request: Request[Any, Any, Any], orders: NamedDependency[Orders]) -> dict[str, Any]:
+        body = await read_body(_order_decoder, request)
+        actor = actor_of(request)
+        proposal = await orders.propose(body.kind, body.arguments, actor=actor, reason=body.reason)
+        if body.dry_run:
+            return {"operation_id": None, **_shown(proposal)}
+        number, is_new = await orders.begin(
+            proposal, actor=actor, reason=body.reason, key=body.idempotency_key, expected=body.expected
+        )
+        return {"operation_id": number, "is_new": is_new, **_shown(proposal)}
+
+    @get("/")
+    async def listed(
+        self, operations: NamedDependency[Operations], limit: FromQuery[int] = 20, active: FromQuery[bool] = False
+    ) -> dict[str, Any]:
+        return {"items": [msgspec.to_builtins(row) for row in await operations.newest(limit, active=active)]}
+
+    @get("/{number:int}")
+    async def one(self, number: FromPath[int], operations: NamedDependency[Operations]) -> dict[str, Any]:
+        operation = await operations.read(number)
+        steps = await operations.steps(number)
+        return {**msgspec.to_builtins(operation), "steps": [msgspec.to_builtins(step) for step in steps]}
+
+    @get("/{number:int}/events")
+    async def events(
+        self, number: FromPath[int], operations: NamedDependency[Operations], after: FromQuery[int] = 0
+    ) -> dict[str, Any]:
+        """What happened since the event `after`; the operation is read first, so its end has all its events."""
+        operation = await operations.read(number)
+        found = await operations.events(number, after)
+        return {**msgspec.to_builtins(operation), "events": [msgspec.to_builtins(event) for event in found]}
+
+    @post("/{number:int}/cancel", status_code=200)
+    async def cancel(
+        self, request: Request[Any, Any, Any], number: FromPath[int], orders: NamedDependency[Orders]
+    ) -> dict[str, Any]:
+        body = await read_body(_reason_decoder, request)
+        return {"operation_id": number, "state": await orders.cancel(number, actor_of(request), body.reason)}
+
+    @post("/{number:int}/resume", status_code=200)
+    async def resume(
+        self, request: Request[Any, Any, Any], number: FromPath[int], orders: NamedDependency[Orders]
+    ) -> dict[str, Any]:
+        body = await read_body(_reason_decoder, request)
+        return {"operation_id": number, "state": await orders.resume(number, actor_of(request), body.reason)}
+
+    @post("/{number:int}/approve", status_code=200)
+    async def approve(
+        self, request: Request[Any, Any, Any], number: FromPath[int], orders: NamedDependency[Orders]
+    ) -> dict[str, Any]:
+        body = await read_body(_reason_decoder, request)
+        return {"operation_id": number, "state": await orders.approve(number, actor_of(request), body.reason)}
+
+
+class SchedulesController(Controller):
+    path = "/v1/schedules"
+
+    @get("/")
+    async def listed(self, control_state: NamedDependency[ControlState]) -> dict[str, Any]:
+        """Each schedule: what it begins and when; how it went the last time is its operation's to say."""
+        rows = await control_state.schedules()
+        return {"items": [_schedule(schedule, rows.get(schedule.name)) for schedule in SCHEDULES]}
+
+
+def _schedule(schedule: Schedule, row: DueRow | None) -> dict[str, Any]:
+    days = "every day" if schedule.weekday is None else f"every {_WEEKDAYS[schedule.weekday]}"
+    return {
+        "name": schedule.name,
+        "kind": schedule.kind,
+        "every": f"{days} at {schedule.at:%H:%M} UTC",
+        "due_at": row and row.due_at,
+        "begun_at": row and row.begun_at,
+        "operation_id": row and row.operation_id,
+    }
+
+
+def refused(error: Exception) -> Exception:
+    """What a command is told instead of an error of ours: a problem document that carries the exit code."""
+    if isinstance(error, DatabaseFailure):
+        error = NotReachable(f"the control database does not answer: {error}")
+    if isinstance(error, ShardctlError):
+        status = _STATUS.get(error.exit_code, 422)
+        return Problem(status, type(error).__name__, str(error), exit_code=error.exit_code)
+    return error
+
+
+def _shown(proposal: Proposal) -> dict[str, Any]:
+    return {
+        "kind": proposal.kind,
+        "arguments": dict(proposal.arguments),
+        "state_hash": proposal.state_hash,
+        **_plan(proposal.plan),
+    }
+
+
+def _plan(plan: Plan) -> dict[str, Any]:
+    return {
+        "target": plan.target,
+        "cells": list(plan.cells),
+        "steps": [
+            {
+                "position": position,
+                "key": step.key,
+                "action": step.action,
+                "arguments": dict(step.arguments),
+                "attempts_max": step.attempts_max,
+                "timeout_s": step.timeout_s,
+                "is_irrevocable": step.is_irrevocable,
+            }
+            for position, step in enumerate(plan.steps, 1)
+        ],
+    }

@@ -1,0 +1,21 @@
+"""Every metric of the control service, in one table; the README's list is generated from it."""
+
+from typing import Final
+
+from prometheus_client import Counter, Gauge
+
+from infra.runtime.telemetry import Metric
+
+METRICS: Final = (
+    Metric("shardctl_leading", Gauge, "1 while this process leads."),
+    Metric("shardctl_lease_number", Gauge, "Number of the last lease that this process held."),
+    Metric("shardctl_leases_ended_total", Counter, "Leases that this process held and holds no more."),
+    Metric("shardctl_operations_active", Gauge, "Operations that this process is executing."),
+    Metric("shardctl_operations_ended_total", Counter, "Operations that it brought to an end.", ("kind", "state")),
+    Metric("shardctl_schedule_late_seconds", Gauge, "Since it was due and has not begun; 0 if in time.", ("schedule",)),
+    Metric("shardctl_watch_repairs_total", Counter, "What a watch mended by itself.", ("watch",)),
+    Metric("shardctl_watch_failures_total", Counter, "Looks of a watch that failed, and are repeated.", ("watch",)),
+    Metric("shardctl_samples_total", Counter, "Samples of a process's counters that were kept."),
+    Metric("shardctl_sample_gaps_total", Counter, "Samples missing because the process did not answer."),
+    Metric("shardctl_operation_failures_total", Counter, "Runs that stopped without an end, and were begun again."),
+)

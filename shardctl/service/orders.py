@@ -1,0 +1,120 @@
+"""What people ask of operations: plan one, begin it, cancel, resume, approve. Every process of the service answers.
+
+Nothing here leads: an order is a row that the leader finds. What the plan was made from is looked at again at the
+start, and its hash says whether it is still the same.
+"""
+
+import secrets
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+from infra.security.free_text import FreeTextRefused, check_free_text
+from shardctl.errors import UsageError
+from shardctl.operations.conflicts import excluded_by
+from shardctl.operations.errors import PlanStale
+from shardctl.operations.plan import Document, Kind, Plan, hash_facts
+from shardctl.operations.queries import Operations
+from shardctl.operations.states import State
+from shardctl.operations.world import StackWorld
+
+_TEXT_MAX = 2_000
+"""Characters of a reason, as the tables keep them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """A plan, and the hash of the facts that it was made for."""
+
+    kind: str
+    arguments: Document
+    plan: Plan
+    state_hash: str
+
+
+class Orders:
+    def __init__(
+        self,
+        operations: Operations,
+        kinds: Mapping[str, Kind[StackWorld]],
+        open_world: Callable[[str, str | None], StackWorld],
+        *,
+        approvals: frozenset[str],
+        wake: Callable[[], None],
+    ) -> None:
+        """`open_world` is given who asks and why; `wake` tells this process's leader, if it is one, that there is
+        something to do."""
+        self._operations = operations
+        self._kinds = kinds
+        self._open_world = open_world
+        self._approvals = approvals
+        self._wake = wake
+
+    async def propose(self, kind: str, arguments: Document, *, actor: str, reason: str | None) -> Proposal:
+        """What would be done. Raises UsageError, Refused, NotReachable."""
+        known = self._kinds.get(kind)
+        if known is None:
+            raise UsageError(f"there is no kind {kind}; there are: {', '.join(sorted(self._kinds))}")
+        _check_reason(reason, required=known.needs_reason)
+        parsed = known.parse(arguments)
+        facts = await known.observe(self._open_world(actor, reason), parsed)
+        return Proposal(kind, parsed, known.plan(parsed, facts), hash_facts(facts))
+
+    async def begin(
+        self, proposal: Proposal, *, actor: str, reason: str | None, key: str | None, expected: str | None
+    ) -> tuple[int, bool]:
+        """The operation's number, and whether it is new. `expected`: the hash that a plan was shown with. Raises
+        PlanStale, Conflict, KeyReused."""
+        if expected is not None and expected != proposal.state_hash:
+            raise PlanStale("what the plan was made for has changed: look at the new one (--dry-run)")
+        kind = self._kinds[proposal.kind]
+        begun = await self._operations.create(
+            kind.name,
+            kind.version,
+            proposal.arguments,
+            proposal.plan,
+            state_hash=proposal.state_hash,
+            excludes=excluded_by(kind.name, self._kinds),
+            act=kind.act,
+            actor=actor,
+            reason=reason,
+            key=key or secrets.token_hex(16),
+            needs_approval=kind.name in self._approvals,
+        )
+        self._wake()
+        return begun
+
+    async def cancel(self, number: int, actor: str, reason: str | None) -> State:
+        return await self._change(self._operations.cancel, number, actor, reason)
+
+    async def resume(self, number: int, actor: str, reason: str | None) -> State:
+        return await self._change(self._operations.resume, number, actor, reason)
+
+    async def approve(self, number: int, actor: str, reason: str | None) -> State:
+        _check_reason(reason, required=False)
+        state = await self._operations.approve(number, actor, reason)
+        self._wake()
+        return state
+
+    async def _change(self, change: "Change", number: int, actor: str, reason: str | None) -> State:
+        _check_reason(reason, required=False)
+        kind = (await self._operations.read(number)).kind
+        state = await change(number, actor, reason, excluded_by(kind, self._kinds))
+        self._wake()
+        return state
+
+
+Change = Callable[[int, str, str | None, Mapping[str, str]], Awaitable[State]]
+
+
+def _check_reason(reason: str | None, *, required: bool) -> None:
+    """Raises UsageError."""
+    if reason is None:
+        if required:
+            raise UsageError("this needs a reason: --reason WORDS")
+        return
+    if not 0 < len(reason) <= _TEXT_MAX:
+        raise UsageError(f"a reason has 1 to {_TEXT_MAX} characters, not {len(reason)}")
+    try:
+        check_free_text(reason)
+    except FreeTextRefused as error:
+        raise UsageError(f"a reason is read by others: {error}") from error

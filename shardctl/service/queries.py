@@ -1,0 +1,92 @@
+"""What the control service keeps beside operations: when schedules are due, samples of counters; and sign-ups.
+
+Every write carries the lease's number; a former leader's raises LeaseLost. Raises a DatabaseFailure.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, LiteralString
+
+from psycopg.types.json import Jsonb
+
+from infra.runtime.database import Pool
+from infra.runtime.procedures import CallFailed, call
+from shardctl.operations.errors import BY_SQLSTATE
+
+
+@dataclass(frozen=True, slots=True)
+class DueRow:
+    name: str
+    due_at: datetime
+    begun_at: datetime | None
+    operation_id: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class PendingClaim:
+    email_hash: bytes
+    user_id: str
+    cell_id: str
+    age_s: float
+
+
+class ControlState:
+    """Needs a pool of `control_leader`."""
+
+    def __init__(self, pool: Pool) -> None:
+        self._pool = pool
+
+    async def now(self) -> datetime:
+        """The stack's time, by the database."""
+        ((at,),) = await call(self._pool, "select clock_v1()", [])
+        return at  # type: ignore[no-any-return]
+
+    async def schedules(self) -> dict[str, DueRow]:
+        rows = await call(self._pool, "select name, due_at, begun_at, operation_id from control.schedules", [])
+        return {row[0]: DueRow(*row) for row in rows}
+
+    async def set_due(
+        self, lease: int, name: str, *, after: datetime | None, due_at: datetime, operation: int | None
+    ) -> bool:
+        """Was this the call that changed it?"""
+        ((changed,),) = await self._write(
+            "select set_due_v1(%s, %s, %s, %s, %s)", [lease, name, after, due_at, operation]
+        )
+        return bool(changed)
+
+    async def record_samples(self, lease: int, samples: Sequence[dict[str, Any]]) -> None:
+        await self._write("select record_samples_v1(%s, %s)", [lease, Jsonb(list(samples))])
+
+    async def pending_claims(self, *, age_s: float, limit: int) -> list[PendingClaim]:
+        rows = await call(
+            self._pool,
+            "select email_hash, user_id::text, cell_id, age_s"
+            " from pending_email_claims_v1(make_interval(secs => %s), %s)",
+            [age_s, limit],
+        )
+        return [PendingClaim(*row) for row in rows]
+
+    async def activate_claim(self, claim: PendingClaim) -> bool:
+        ((done,),) = await call(
+            self._pool, "select activate_email_claim_v1(%s, %s::uuid)", [claim.email_hash, claim.user_id]
+        )
+        return bool(done)
+
+    async def free_claim(self, claim: PendingClaim, *, age_s: float) -> bool:
+        """Not if it is younger."""
+        ((done,),) = await call(
+            self._pool,
+            "select free_email_claim_v1(%s, %s::uuid, make_interval(secs => %s))",
+            [claim.email_hash, claim.user_id, age_s],
+        )
+        return bool(done)
+
+    async def _write(self, sql: LiteralString, parameters: Sequence[Any]) -> Sequence[tuple[Any, ...]]:
+        try:
+            return await call(self._pool, sql, parameters)
+        except CallFailed as error:
+            refusal = BY_SQLSTATE.get(error.sqlstate)
+            if refusal is None:
+                raise
+            raise refusal(str(error)) from error

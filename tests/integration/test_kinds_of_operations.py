@@ -1,0 +1,211 @@
+"""The kinds of operations on a stack that is a folder and a control database: what their steps leave, done twice."""
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+from infra.backends.backend import BackendError, Overtaken
+from infra.backends.cell_spec import CellSpec
+from infra.backends.local.backend import LocalBackend
+from infra.backends.local.fence import fenced_lock
+from infra.runtime.clock import SystemClock
+from infra.security.rotation import Rotated, list_keys
+from shardctl.acts.queries import open_act_record
+from shardctl.errors import Refused
+from shardctl.operations.catalog import KINDS
+from shardctl.operations.errors import LeaseLost
+from shardctl.operations.kinds import keys_rotate
+from shardctl.operations.kinds.cells_add import CELLS_ADD
+from shardctl.operations.kinds.keys_rotate import KEYS_ROTATE
+from shardctl.operations.plan import Document, PlannedStep, Step
+from shardctl.operations.unrecorded import run_unrecorded
+from shardctl.operations.world import StackWorld, unfenced_world
+from shardctl.shardmap.errors import StaleEpoch
+from shardctl.shardmap.register import register_cell
+from shardctl.shardmap.store import open_store
+from shardctl.watching import follow
+from tests.support.control_service import AsyncClient, control_service, folder_stack
+from tests.support.databases import TestDatabase
+from tests.support.redis_server import redis_server
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(scope="module")
+def redis_url() -> Iterator[str]:
+    with redis_server() as server:
+        yield server.url
+
+
+@pytest.fixture
+def backend(tmp_path: Path, redis_url: str) -> LocalBackend:
+    return folder_stack(tmp_path, redis_url=redis_url)
+
+
+@pytest.fixture(autouse=True)
+def no_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keys_rotate, "SETTLE_S", 0.0)
+
+
+def states(backend: LocalBackend, ring: Rotated) -> list[str]:
+    return sorted(row.state for row in list_keys(backend.folder.keys, ring))
+
+
+async def ended(client: AsyncClient, kind: str, arguments: Document) -> dict[str, Any]:
+    number = (await client.post("/v1/operations", {"kind": kind, "arguments": arguments, "reason": "why"}))[
+        "operation_id"
+    ]
+    await asyncio.to_thread(lambda: list(follow(client.client, number)))
+    return await client.get(f"/v1/operations/{number}")
+
+
+async def test_keys_are_rotated_and_recorded_without_a_secret(
+    control_database: TestDatabase, backend: LocalBackend
+) -> None:
+    async with control_service(control_database.leader_dsn, backend, KINDS) as service:
+        found = await ended(AsyncClient(service), "keys.rotate", {"rings": ["route"], "drop_old": True})
+    assert (found["state"], found["detail"]) == ("succeeded", None)
+    assert states(backend, Rotated.ROUTE) == ["active"]
+    ((ring, kid, dropped),) = keys_rotate.changes_of({step["key"]: step["result"] for step in found["steps"]})
+    assert (ring, [row.kid for row in list_keys(backend.folder.keys, Rotated.ROUTE)]) == ("route", [kid])
+    assert len(dropped) == 1
+    async with open_act_record(control_database.owner_dsn) as record:
+        [act] = await record.newest(10)
+    assert (act.act, act.target, act.reason, act.outcome) == ("rotate_keys", "route", "why", "done")
+    with psycopg.connect(control_database.superuser_dsn) as root:
+        rows = root.execute("select o::text, s::text from control.operations o, control.operation_steps s").fetchall()
+    kept = repr(rows)
+    for path in backend.folder.keys.glob("*.json"):
+        for secret in path.read_text().split('"'):
+            assert len(secret) < 40 or secret not in kept, path
+
+
+async def test_a_rotation_without_a_record(backend: LocalBackend) -> None:
+    world = unfenced_world(backend, SystemClock(), "postgresql://127.0.0.1:1/x")
+    results = await run_unrecorded(KEYS_ROTATE, world, {"rings": None, "drop_old": True})
+    assert len(keys_rotate.changes_of(results)) == len(Rotated)
+    assert [states(backend, ring) for ring in Rotated] == [["active"]] * len(Rotated)
+
+
+@dataclass
+class Ran:
+    """Steps of one plan, run as an executor does that is killed after each act and tries it again."""
+
+    world: StackWorld
+    results: dict[str, Document]
+
+    async def twice(self, kind: Any, planned: PlannedStep) -> None:
+        action = kind.actions[planned.action]
+        intent: Document = await action.decide(self.step(planned)) if action.decide else {}
+        first = await action.act(self.step(planned, intent)) or {}
+        second = await action.act(self.step(planned, intent)) or {}
+        assert first == second or planned.action == "make_topics", planned
+        self.results[planned.key] = second
+
+    async def undo(self, kind: Any, planned: PlannedStep) -> None:
+        if kind.actions[planned.action].undo:
+            await kind.actions[planned.action].undo(self.step(planned))
+            await kind.actions[planned.action].undo(self.step(planned))
+
+    def step(self, planned: PlannedStep, intent: Document | None = None) -> Step[StackWorld]:
+        async def checkpoint(_: Document, __: str) -> None: ...
+
+        return Step(self.world, planned.arguments, intent or {}, {}, self.results, checkpoint)
+
+
+@pytest.fixture
+async def ran(control_database: TestDatabase, backend: LocalBackend) -> Ran:
+    with psycopg.connect(control_database.superuser_dsn, autocommit=True) as root:
+        root.execute("update control.leadership set number = 7, expires_at = clock_timestamp() + interval '1 hour'")
+    async with open_store(control_database.owner_dsn) as store:
+        await store.create_lineage()
+    return Ran(StackWorld(backend, SystemClock(), control_database.leader_dsn, 7, "ann", "why"), {})
+
+
+@pytest.mark.parametrize("drop_old", [False, True])
+async def test_every_step_of_a_rotation_may_be_done_twice(ran: Ran, backend: LocalBackend, drop_old: bool) -> None:
+    arguments = KEYS_ROTATE.parse({"drop_old": drop_old})
+    for planned in KEYS_ROTATE.plan(arguments, await KEYS_ROTATE.observe(ran.world, arguments)).steps:
+        await ran.twice(KEYS_ROTATE, planned)
+    expected = ["active"] if drop_old else ["active", "retired"]
+    assert [states(backend, ring) for ring in Rotated] == [expected] * len(Rotated)
+
+
+async def test_a_rotation_that_is_called_off_leaves_the_keys_as_they_were(ran: Ran, backend: LocalBackend) -> None:
+    arguments = KEYS_ROTATE.parse({})
+    before = [list_keys(backend.folder.keys, ring) for ring in Rotated]
+    steps = KEYS_ROTATE.plan(arguments, await KEYS_ROTATE.observe(ran.world, arguments)).steps
+    for planned in steps[:3]:
+        await ran.twice(KEYS_ROTATE, planned)
+    assert states(backend, Rotated.ROUTE) == ["active", "added"]
+    for planned in reversed(steps[:3]):
+        await ran.undo(KEYS_ROTATE, planned)
+    assert [list_keys(backend.folder.keys, ring) for ring in Rotated] == before
+
+
+async def test_a_cell_enters_the_map_once_and_is_not_taken_away_then(ran: Ran, backend: LocalBackend) -> None:
+    facts = {"is_running": True, "cells": [{"name": "cell-0", "apis": 1}]}
+    make, *_, register, publish = CELLS_ADD.plan(CELLS_ADD.parse({"cell": "cell-1"}), facts).steps
+    assert register.is_irrevocable
+    await ran.twice(CELLS_ADD, register)
+    await ran.twice(CELLS_ADD, publish)
+    assert ran.results["tell the routers"] == {"published": True}
+    with pytest.raises(Refused, match="not taken away"):
+        await ran.undo(CELLS_ADD, make)
+    assert CellSpec("cell-1") in backend.spec().cells
+
+
+async def test_registering_changes_the_map_only_if_there_is_something_to_change(
+    ran: Ran, control_database: TestDatabase, backend: LocalBackend
+) -> None:
+    addresses = backend.addresses()
+    urls = addresses.api_urls(CellSpec("cell-1")), addresses.operator_urls(CellSpec("cell-1"))
+    async with open_store(control_database.owner_dsn) as store:
+        empty = await store.load()
+        first = await register_cell(store, empty, "cell-1", *urls, by="ann")
+        again = await register_cell(store, first, "cell-1", *urls, by="ann")
+        assert (first.epoch, again.epoch) == (empty.epoch + 1, empty.epoch + 1)
+        with pytest.raises(StaleEpoch):
+            await register_cell(store, empty, "cell-1", *urls, by="ann")
+
+
+async def test_a_former_leader_changes_neither_keys_nor_map(
+    ran: Ran, control_database: TestDatabase, backend: LocalBackend
+) -> None:
+    (add, *_), register = KEYS_ROTATE.plan(KEYS_ROTATE.parse({}), {}).steps, _register_step()
+    await ran.twice(KEYS_ROTATE, add)
+    async with fenced_lock(backend.folder, 8):
+        pass  # the next leader has changed something
+    with psycopg.connect(control_database.superuser_dsn, autocommit=True) as root:
+        root.execute("update control.leadership set number = 8")
+    keys = {path: path.read_bytes() for path in backend.folder.keys.iterdir()}
+    for kind, planned in ((KEYS_ROTATE, add), (CELLS_ADD, register)):
+        with pytest.raises(LeaseLost):
+            await kind.actions[planned.action].act(ran.step(planned))
+    assert keys == {path: path.read_bytes() for path in backend.folder.keys.iterdir()}
+    async with open_store(control_database.owner_dsn) as store:
+        assert (await store.load()).cells == ()
+
+
+def _register_step() -> PlannedStep:
+    facts = {"is_running": True, "cells": []}
+    return next(
+        step for step in CELLS_ADD.plan(CELLS_ADD.parse({"cell": "cell-1"}), facts).steps if step.action == "register"
+    )
+
+
+async def test_the_fence_is_held_by_the_stacks_record_and_its_lock(backend: LocalBackend) -> None:
+    async with fenced_lock(backend.folder, 3):
+        with pytest.raises(BackendError, match="another command"):
+            async with fenced_lock(backend.folder, 4, wait_s=0.2):
+                raise AssertionError("two at once")
+    with pytest.raises(Overtaken):
+        async with backend.fenced(2):
+            raise AssertionError("a former leader")
+    async with backend.fenced(None):
+        assert backend.record().leader_number == 3

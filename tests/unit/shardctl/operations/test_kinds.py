@@ -1,0 +1,129 @@
+"""What each kind plans and concludes: pure, so without a stack."""
+
+from typing import Any
+
+import pytest
+
+from shardctl.errors import Refused, UsageError
+from shardctl.operations.kinds.cells_add import CELLS_ADD
+from shardctl.operations.kinds.cells_archive import CELLS_ARCHIVE, totals_of
+from shardctl.operations.kinds.cells_reconcile import CELLS_RECONCILE
+from shardctl.operations.kinds.keys_rotate import KEYS_ROTATE
+from shardctl.operations.kinds.of_cells import cells_named
+from shardctl.operations.kinds.routers_restart import ROUTERS_RESTART
+from shardctl.operations.plan import Conclusion
+
+ROUTERS = {"routers": ["router-1", "router-2"]}
+CELLS = {"cells": ["cell-1", "cell-2"]}
+RUNNING = {"is_running": True, "cells": [{"name": "cell-1", "apis": 1}, {"name": "cell-2", "apis": 2}]}
+
+
+def test_all_routers_one_after_the_other() -> None:
+    plan = ROUTERS_RESTART.plan(ROUTERS_RESTART.parse({}), ROUTERS)
+    assert [step.key for step in plan.steps] == ["renew router-1", "renew router-2"]
+    assert (plan.target, plan.cells) == ("all", ())
+
+
+def test_one_router() -> None:
+    plan = ROUTERS_RESTART.plan(ROUTERS_RESTART.parse({"router": "router-2"}), ROUTERS)
+    assert [step.arguments for step in plan.steps] == [{"router": "router-2"}]
+
+
+def test_a_router_that_is_not_there() -> None:
+    with pytest.raises(Refused, match="there are: router-1, router-2"):
+        ROUTERS_RESTART.plan(ROUTERS_RESTART.parse({"router": "router-3"}), ROUTERS)
+    with pytest.raises(UsageError):
+        ROUTERS_RESTART.parse({"routers": ["router-1"]})
+
+
+def test_a_cell_joins_with_the_map_last_and_no_way_back_from_there() -> None:
+    plan = CELLS_ADD.plan(CELLS_ADD.parse({}), RUNNING)
+    assert (plan.target, plan.subjects, plan.cells) == ("cell-3", ("cell-3",), ())
+    assert [step.action for step in plan.steps] == [
+        "make", "start_database", "migrate", "make_topics", "start_processes", "register", "publish",
+    ]  # fmt: skip
+    assert [step.action for step in plan.steps if step.is_irrevocable] == ["register"]
+
+
+def test_a_cell_that_is_there_is_never_taken_away() -> None:
+    plan = CELLS_ADD.plan(CELLS_ADD.parse({"cell": "cell-1"}), RUNNING)
+    assert {step.arguments["is_new"] for step in plan.steps} == {False}
+    with pytest.raises(Refused, match="another number of apis"):
+        CELLS_ADD.plan(CELLS_ADD.parse({"cell": "cell-2"}), RUNNING)
+    with pytest.raises(Refused, match="not running"):
+        CELLS_ADD.plan(CELLS_ADD.parse({}), {**RUNNING, "is_running": False})
+    for wrong in ({"cell": "Cell 1"}, {"apis": 99}, {"apis": "1"}):
+        with pytest.raises(UsageError):
+            CELLS_ADD.parse(wrong)
+
+
+def test_keys_are_added_before_any_signs_and_dropped_after_all_do() -> None:
+    plan = KEYS_ROTATE.plan(KEYS_ROTATE.parse({}), {})
+    assert [step.action for step in plan.steps] == [*["add"] * 3, "settle", *["activate"] * 3, *["drop"] * 3, "ask"]
+    at_once = KEYS_ROTATE.plan(KEYS_ROTATE.parse({"rings": ["route"], "drop_old": True}), {})
+    assert [step.action for step in at_once.steps] == ["add", "settle", "activate", "settle", "drop", "ask"]
+    assert [step.is_irrevocable for step in at_once.steps] == [False, False, True, False, False, False]
+    with pytest.raises(UsageError, match="no such ring: email"):
+        KEYS_ROTATE.parse({"rings": ["email"]})
+
+
+def test_work_on_cells_names_whom_it_calls() -> None:
+    for kind in (CELLS_ARCHIVE, CELLS_RECONCILE):
+        every = kind.plan(kind.parse({}), CELLS)
+        assert (every.target, every.cells, len(every.steps)) == ("all cells", ("cell-1", "cell-2"), 2)
+        one = kind.plan(kind.parse({"cell": "cell-2"}), CELLS)
+        assert (one.target, one.cells) == ("cell-2", ("cell-2",))
+    with pytest.raises(Refused, match="there is no cell cell-9"):
+        cells_named({"cell": "cell-9"}, CELLS)
+
+
+def test_an_archive_says_of_whom_nothing_was_moved() -> None:
+    counts = dict.fromkeys(("users", "deferred", "entries", "postings", "events", "executions"), 3)
+    done = {"cell": "cell-1", "totals": counts, "unpublished": False}
+    assert CELLS_ARCHIVE.conclude({"archive cell-1": done}).exit_code == 0
+    assert totals_of(done).entries == 3
+    waits = CELLS_ARCHIVE.conclude({"archive cell-1": done, "archive cell-2": {"cell": "cell-2", "unpublished": True}})
+    assert waits.exit_code == 1
+    assert "cell-2-relay" in str(waits.detail)
+
+
+def run(verdict: str, *found: str) -> dict[str, Any]:
+    return {"verdict": verdict, "found": list(found)}
+
+
+def judge(runs: dict[str, dict[str, Any]]) -> Conclusion:
+    return CELLS_RECONCILE.conclude({f"reconcile {cell}": {"cell": cell, **run} for cell, run in runs.items()})
+
+
+def test_equal_runs_end_with_nothing_to_say() -> None:
+    assert judge({"cell-1": run("equal"), "cell-2": run("equal")}).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("found", "command"),
+    [
+        (("venue",), "shardctl cells quarantine cell-2"),
+        (("events",), "shardctl events count --cell cell-2"),
+        (("chain_verifies",), "shardctl cells check cell-2 --json"),
+        (("venue", "events"), "shardctl cells check cell-2 --json"),
+    ],
+)
+def test_a_difference_names_the_cell_the_check_and_the_next_command(found: tuple[str, ...], command: str) -> None:
+    concluded = judge({"cell-1": run("incomplete"), "cell-2": run("different", *found)})
+    said = str(concluded.detail)
+    assert concluded.exit_code == 1
+    assert said.startswith(f"cell-2: {', '.join(found)}: look at `shardctl cells reconciliations cell-2 -n 1")
+    assert f"`{command}`" in said
+
+
+def test_every_cell_that_differs_is_named() -> None:
+    concluded = judge(
+        {"cell-1": run("different", "venue"), "cell-2": run("equal"), "cell-3": run("different", "events")}
+    )
+    assert "cell-1: venue; cell-3: events" in str(concluded.detail)
+
+
+def test_a_side_that_was_not_asked_is_never_a_pass() -> None:
+    concluded = judge({"cell-1": run("incomplete"), "cell-2": run("incomplete"), "cell-3": run("equal")})
+    assert concluded.exit_code == 3
+    assert "cell-1, cell-2: not everything could be asked" in str(concluded.detail)
