@@ -1,27 +1,33 @@
-"""`python -m cell serve | work | relay`: the processes of one cell; `migrate | drop-code`: what its database carries.
-Settings come from `CELL_...`."""
+"""`python -m cell serve | work | relay`: the processes of one cell; `migrate | drop-code | fence | prove`: what its
+database carries. Settings come from `CELL_...`."""
 
 import asyncio
 import logging
 from dataclasses import asdict
+from datetime import datetime
 from typing import Annotated
+from uuid import UUID
 
+import msgspec
 import typer
 import uvloop
 
 from cell.app import create_app
 from cell.executions.trading_hours import write_calendar
 from cell.executions.worker import run_worker
+from cell.incarnations.queries import FENCE
 from cell.outbox.relay import run_relay
 from cell.settings import CellSettings
+from cell.trial_balance import run_trial_balance
 from infra.runtime.clock import make_clock
 from infra.runtime.code_installer import RELEASES_MAX
-from infra.runtime.database import run_statements, with_code
+from infra.runtime.database import make_pool, run_statement, run_statements, with_clock_offset, with_code
 from infra.runtime.garbage_collection import freeze_startup_objects
 from infra.runtime.logs import configure_logging
 from infra.runtime.migrator import MigrationPhase, drop_unused_code
 from infra.runtime.migrator import migrate as migrate_database
 from infra.runtime.operator_api import serving
+from infra.runtime.release_code import release_code
 from infra.runtime.shutdown import Shutdown
 
 cli = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False)
@@ -116,6 +122,38 @@ def drop_code(
     settings = _settings("migrate")
     dropped = asyncio.run(drop_unused_code(_owner_dsn(settings), package="cell", keep=keep))
     _log.info("code of older releases dropped", extra={"dropped": dropped})
+
+
+@cli.command()
+def fence(
+    incarnation: Annotated[str, typer.Option(help="A new UUID; the processes get it as CELL_INCARNATION.")],
+    backup: Annotated[str, typer.Option(help="The label of the backup.")],
+    actor: Annotated[str, typer.Option(help="Who restores.")],
+    reason: Annotated[str, typer.Option(help="Why.")],
+    restored_to: Annotated[str, typer.Option(help="A time with its zone; empty: as far as the log goes.")] = "",
+) -> None:
+    """Note that this database was restored: nothing is written until it is opened (needs CELL_POSTGRES__OWNER_DSN)."""
+    settings = _settings("fence")
+    with_path = with_code(_owner_dsn(settings), release_code("cell").schema, f"{settings.name}-fence")
+    dsn = with_clock_offset(with_path, settings.clock.offset_s)
+    values = [UUID(incarnation), backup, datetime.fromisoformat(restored_to) if restored_to else None, actor, reason]
+    asyncio.run(run_statement(dsn, FENCE, values))
+    _log.info("fenced", extra={"incarnation": incarnation, "backup": backup})
+
+
+@cli.command()
+def prove() -> None:
+    """Run every ledger check and print what they found, as the last line, in JSON; changes nothing."""
+    settings = _settings("prove")
+    found = asyncio.run(_prove(settings))
+    print(msgspec.json.encode(found).decode())
+
+
+async def _prove(settings: CellSettings) -> dict[str, object]:
+    unhurried = settings.postgres.model_copy(update={"statement_timeout_ms": 300_000})
+    async with make_pool(unhurried, f"{settings.name}-prove", size=1) as pool, pool.connection() as connection:
+        trial = await run_trial_balance(connection)
+    return {"healthy": trial.healthy, **msgspec.to_builtins(trial)}
 
 
 @cli.command()

@@ -21,6 +21,7 @@ from cell.caller import Answer, Caller
 from cell.commands.batcher import Batcher, BatcherLimits
 from cell.commands.command import procedures
 from cell.customer_port import CustomerPort
+from cell.incarnations.controller import IncarnationChanges, IncarnationReads
 from cell.ledger.controller import LedgerController
 from cell.metrics import COMMANDS
 from cell.operations.controller import LeaderController, OperatorChanges, OperatorReads
@@ -49,7 +50,7 @@ from infra.runtime.methods import Methods
 from infra.runtime.operator_api import create_operator_app, require_role
 from infra.runtime.plain_requests import PlainRequests
 from infra.runtime.problem import to_response
-from infra.runtime.procedures import AWAY, TAKEN, DatabaseBusy
+from infra.runtime.procedures import AWAY, REFUSED, TAKEN, DatabaseBusy, sqlstate_of
 from infra.runtime.telemetry import Metrics
 from infra.security.keys import OPERATOR_FILE, ROUTE_FILE, KeyRing, KeySource, follow_key_ring, key_ids
 
@@ -215,6 +216,8 @@ def _operator_routes(
             (ReconciliationReads, "viewer"),
             (ReconciliationRuns, "operator"),
             (ArchiveController, "operator"),
+            (IncarnationReads, "viewer"),
+            (IncarnationChanges, "operator"),
         )
     ]
 
@@ -271,6 +274,11 @@ def _database_busy(request: Request[Any, Any, Any], _: Exception) -> Response[by
     return to_response(request, errors.overloaded("the account is busy; nothing was done"))
 
 
+def _refused(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    fenced = sqlstate_of(error) == errors.FENCED_SQLSTATE
+    return to_response(request, errors.cell_fenced() if fenced else error)
+
+
 def _out_of_time(request: Request[Any, Any, Any], _: Exception) -> Response[bytes]:
     return to_response(request, errors.overloaded("the cell could not answer this in time; ask again"))
 
@@ -278,6 +286,7 @@ def _out_of_time(request: Request[Any, Any, Any], _: Exception) -> Response[byte
 _DATABASE_AWAY: ExceptionHandlersMap = {
     **dict.fromkeys(AWAY, _database_away),
     **dict.fromkeys(TAKEN, _connections_taken),
+    **dict.fromkeys(REFUSED, _refused),
     DatabaseBusy: _database_busy,
     OutOfTime: _out_of_time,
 }

@@ -21,6 +21,7 @@ SQLSTATES: Mapping[str, str] = {
     "RB031": "somebody who is not the leading relay was to forget what was published",
     "RB032": "a reconciliation was to be recorded again with other findings",
     "RB040": "a step of an operation came from a former leader of the control plane",
+    "RB041": "the cell was restored and is fenced",
     "RB900": "debits and credits of a journal entry differ",
 }
 
@@ -196,6 +197,32 @@ def unavailable() -> Problem:
         "the cell's database does not answer; nothing was done",
         headers={"Retry-After": "1"},
     )
+
+
+FENCED_SQLSTATE = "RB041"
+
+
+def cell_fenced() -> Problem:
+    """Restored from a backup: its books may be older than what the customer was told."""
+    return Problem(
+        503,
+        "CELL_FENCED",
+        "the cell was restored and takes no writes until it has been verified; nothing was done, send it again later",
+        headers={"Retry-After": "30"},
+    )
+
+
+def cell_not_reconciled() -> Problem:
+    return Problem(
+        409, "NOT_RECONCILED", "everybody must have been asked by a reconciliation since the cell was restored"
+    )
+
+
+def cell_differs(verdict: object, run_id: object) -> Problem:
+    return Problem(
+        409, "FINDINGS", "the reconciliation since the cell was restored found differences", headers=None,
+        verdict=verdict, run_id=run_id,
+    )  # fmt: skip
 
 
 def order_not_found() -> Problem:

@@ -7,6 +7,7 @@ whatever ended that, and the next one takes over. Two may overlap for a moment, 
 works under a leadership must be harmless then, and looks now and then (`check`).
 """
 
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from enum import StrEnum
@@ -23,10 +24,15 @@ _BEGIN: Final[tuple[LiteralString, ...]] = (
     "set local idle_in_transaction_session_timeout = 0",
     "set local transaction_timeout = 0",
 )
+_INCARNATION: Final[LiteralString] = """
+select incarnation_id::text, opened_at is null from brokerage.incarnations order by began_at desc limit 1
+"""
 _TAKE: Final[LiteralString] = "select take_leadership_v1(%s)"
 _START_TERM: Final[LiteralString] = "select start_term_v1(%s, %s)"
 _CHECK: Final[LiteralString] = "select 1"
 _END: Final[LiteralString] = "rollback"
+
+_log = logging.getLogger(__name__)
 
 
 class Task(StrEnum):
@@ -37,11 +43,15 @@ class Task(StrEnum):
 
 
 @asynccontextmanager
-async def leading(connection: Connection, task: Task) -> AsyncIterator[bool]:
-    """Lead while the block runs, or False: somebody else does. The connection is for nothing else meanwhile.
+async def leading(connection: Connection, task: Task, *, incarnation: str = "") -> AsyncIterator[bool]:
+    """Lead while the block runs, or False: somebody else does, the cell is fenced, or this is another incarnation of
+    its database than belongs here. The connection is for nothing else meanwhile.
 
     Raises what the driver raises when the database is away; inside `connected` that is a DatabaseFailure.
     """
+    if not await _may_lead(connection, incarnation):
+        yield False
+        return
     for statement in _BEGIN:
         await connection.execute(statement)
     try:
@@ -50,6 +60,15 @@ async def leading(connection: Connection, task: Task) -> AsyncIterator[bool]:
     finally:
         if not connection.closed:
             await connection.execute(_END)
+
+
+async def _may_lead(connection: Connection, incarnation: str) -> bool:
+    """Before the transaction begins: what is read in it stays locked against migrations as long as it leads."""
+    row = await (await connection.execute(_INCARNATION)).fetchone()
+    found, is_fenced = row or ("", False)
+    if found != incarnation:
+        _log.error("another incarnation of the database", extra={"found": found, "expected": incarnation})
+    return found == incarnation and not is_fenced
 
 
 class TermTaken(Exception):

@@ -24,6 +24,8 @@ class CellSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="CELL_", env_nested_delimiter="__", extra="ignore")
 
     name: str
+    incarnation: str = ""
+    """Which restore made the database that belongs here (`brokerage.incarnations`); empty: none did."""
     postgres: PostgresSettings
     listen: ListenSettings = ListenSettings(port=0)
     operator: ListenSettings = ListenSettings(port=0)

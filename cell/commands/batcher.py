@@ -43,7 +43,15 @@ from infra.runtime.database import Pool
 from infra.runtime.fault_points import FaultPoints
 from infra.runtime.logs import id_fields, request_ids
 from infra.runtime.problem import Problem
-from infra.runtime.procedures import ConnectionsTaken, DatabaseAway, DatabaseBusy, DatabaseFailure, call_on, connected
+from infra.runtime.procedures import (
+    ConnectionsTaken,
+    DatabaseAway,
+    DatabaseBusy,
+    DatabaseFailure,
+    DatabaseRefused,
+    call_on,
+    connected,
+)
 from infra.runtime.telemetry import Metrics
 
 _log = logging.getLogger(__name__)
@@ -315,7 +323,12 @@ class Batcher:
             self._stay(pending, why, isolated=False)
 
     async def _isolate(self, batch: Batch, error: DatabaseFailure) -> None:
-        """The database refused the call whole: one command at a time finds the poison one."""
+        """The database refused the call whole: one command at a time finds the poison one. A cell that is fenced
+        refuses all alike."""
+        if isinstance(error, DatabaseRefused) and error.sqlstate == errors.FENCED_SQLSTATE:
+            for pending in batch.pending:
+                self._fail(pending, errors.cell_fenced())
+            return
         if len(batch.pending) == 1:
             pending = batch.pending[0]
             user_id = pending.command.user_id

@@ -123,7 +123,10 @@ class Worker:
         return has_code and (self._venue.connected or not self._active), facts
 
     async def _run_if_alone(self) -> None:
-        async with connected(self._pool) as connection, leading(connection, Task.WORKER) as leads:
+        async with (
+            connected(self._pool) as connection,
+            leading(connection, Task.WORKER, incarnation=self._settings.incarnation) as leads,
+        ):
             if leads:
                 self._set_active(True)
                 await self._work(connection)

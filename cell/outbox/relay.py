@@ -137,7 +137,10 @@ class Relay:
     async def _run_session(self) -> None:
         """Lead and publish until something breaks; or, while somebody else leads, wait a moment."""
         try:
-            async with self._pool.connection() as lead, leading(lead, Task.RELAY) as leads:
+            async with (
+                self._pool.connection() as lead,
+                leading(lead, Task.RELAY, incarnation=self._settings.incarnation) as leads,
+            ):
                 if leads:
                     self._set_active(True)
                     await self._publish_while_leading(lead)

@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from infra.backends.backend import BackendError, Report
+from infra.backends.cell_spec import Job
 
 Now = Callable[[], datetime]
 """The time in UTC, by the machine's clock."""
@@ -73,17 +73,6 @@ class NotCovered(BackendError):
     """No backup and log reach the wanted moment; the text says what is covered."""
 
 
-@dataclass(frozen=True, slots=True)
-class Restored:
-    """A restored server, complete and at rest, beside the data directory that it shall replace."""
-
-    server: str
-    data: Path
-    restored_to: datetime | None
-    """When the newest transaction in it was committed."""
-    lsn: int
-
-
 class Backups(Protocol):
     """Backups of the servers of one stack. `server` is a name as `cell-1-postgres`."""
 
@@ -103,8 +92,41 @@ class Backups(Protocol):
         """Remove these backups, and the log that none of the others needs; returns the bytes that became free."""
 
 
+class Restores(Protocol):
+    """Restore the servers of cells. Raises BackendError, BackupDamaged and NotCovered; nothing is changed then."""
+
+    async def withdraw(self, server: str) -> None:
+        """Stop the cell. What was committed is in the archive afterwards, unless the server is dead already."""
+
+    async def resume(self, server: str) -> None:
+        """Start the cell's processes again."""
+
+    async def restore(
+        self, server: str, chain: Sequence[Backup], moment: datetime | None, *, incarnation: str, jobs: Sequence[Job]
+    ) -> datetime | None:
+        """Build the server as it was at `moment` (None: at the end of its log), and run these jobs on it before anybody
+        else can connect. It takes its place at the next `create`. Returns when its newest transaction was committed.
+
+        The cell is withdrawn. `chain` is a backup with those that it needs before it.
+        """
+
+    async def rehearse(
+        self, server: str, chain: Sequence[Backup], moment: datetime | None, *, jobs: Sequence[Job]
+    ) -> tuple[datetime | None, tuple[str, ...]]:
+        """Build it beside the running server, run these jobs on it, and drop it: when its newest transaction was
+        committed, and what each job said. The cell runs on."""
+
+    async def catch_up(self, server: str) -> None:
+        """Return when the archive has all that is committed now. Raises BackendError."""
+
+    def kept_aside(self, server: str) -> tuple[tuple[str, int], ...]:
+        """What restores have replaced: where it lies, and its bytes. Only an operator removes it."""
+
+
 @runtime_checkable
 class HasBackups(Protocol):
     """A back end that makes backups itself; others leave that to what runs their databases."""
 
     def open_backups(self, report: Report) -> Backups: ...
+
+    def open_restores(self, report: Report) -> Restores: ...

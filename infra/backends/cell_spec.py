@@ -89,6 +89,8 @@ class StackSpec:
     """Orders a second that the routers together let into each cell; 0: as many as come."""
     clock_offset_s: float = 0.0
     """Seconds by which all processes' clocks are ahead of the machine's."""
+    incarnations: Mapping[str, str] = field(default_factory=dict)
+    """By cell, which restore made the database that belongs there. Outside of it, so that a wrong copy is noticed."""
     monitoring: bool = False
     """A Prometheus that watches the stack, where the machine has one."""
 

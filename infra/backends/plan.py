@@ -212,6 +212,7 @@ def cell_settings(addresses: Addresses, places: Places, cell: str) -> dict[str, 
     spec = addresses.spec
     return {
         "CELL_NAME": cell,
+        "CELL_INCARNATION": spec.incarnations.get(cell, ""),
         "CELL_POSTGRES__DSN": addresses.dsn(postgres_name(cell), CELL.service),
         "CELL_KEYS_DIR": str(places.keys),
         "CELL_KAFKA__BOOTSTRAP_SERVERS": addresses.kafka,

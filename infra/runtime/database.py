@@ -134,6 +134,15 @@ async def run_statements(dsn: str, statements: Sequence[str], *, in_transaction:
         raise StatementsFailed(str(error)) from error
 
 
+async def run_statement(dsn: str, statement: str, parameters: Sequence[object]) -> None:
+    """One statement with its values, in a transaction. Raises StatementsFailed."""
+    try:
+        async with await AsyncConnection.connect(dsn, connect_timeout=10) as connection:
+            await connection.execute(as_sql(statement), parameters)
+    except Error as error:
+        raise StatementsFailed(str(error)) from error
+
+
 async def fetch_row(dsn: str, query: str, parameters: Sequence[object] = ()) -> tuple[Any, ...] | None:
     """The first row of what an operator's program asks, on a connection of its own. Raises StatementsFailed."""
     try:

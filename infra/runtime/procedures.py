@@ -55,8 +55,14 @@ class DatabaseBroke(CallFailed):
 
 AWAY: tuple[type[Exception], ...] = (psycopg.OperationalError, PoolTimeout, DatabaseAway)
 """What any use of a pool raises when the database is away, for those who answer 503 to it."""
+REFUSED: tuple[type[Exception], ...] = (psycopg.DatabaseError, CallFailed)
+"""What it raises when the database says no; `sqlstate_of` tells why. Those above are more specific."""
 TAKEN: tuple[type[Exception], ...] = (PoolBusy, ConnectionsTaken)
 """What it raises when the database is there and every connection is in use."""
+
+
+def sqlstate_of(error: Exception) -> str:
+    return str(getattr(error, "sqlstate", None) or "")
 
 
 async def call(pool: Pool, sql: LiteralString, parameters: Sequence[Any]) -> Sequence[tuple[Any, ...]]:

@@ -2,7 +2,7 @@
 
 from infra.backends.addresses import CONTROL_POSTGRES
 from infra.backends.backend import Backend, Report, quiet
-from infra.backends.backups import Backups, HasBackups
+from infra.backends.backups import Backups, HasBackups, Restores
 from infra.backends.cell_spec import postgres_name
 from shardctl.errors import Refused, UsageError
 
@@ -12,6 +12,13 @@ def open_backups(backend: Backend, report: Report = quiet) -> Backups:
     if not isinstance(backend, HasBackups):
         raise Refused("the databases of this stack are backed up by what runs them, not by shardctl")
     return backend.open_backups(report)
+
+
+def open_restores(backend: Backend, report: Report = quiet) -> Restores:
+    """As `open_backups`."""
+    if not isinstance(backend, HasBackups):
+        raise Refused("the databases of this stack are restored by what runs them, not by shardctl")
+    return backend.open_restores(report)
 
 
 def chosen_servers(backend: Backend, cell: str | None, *, control: bool, every: bool) -> tuple[str, ...]:

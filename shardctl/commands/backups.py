@@ -9,6 +9,7 @@ from infra.backends.backups import Backup
 from shardctl.backups.coverage import Reach, format_time
 from shardctl.backups.servers import chosen_servers, subject_of
 from shardctl.backups.take import list_reaches, prune_backups, take_backups, verify_backups
+from shardctl.commands import restoring
 from shardctl.errors import Refused
 from shardctl.interruption import run_resumable
 from shardctl.output import format_bytes, print_json, print_line, print_table
@@ -141,3 +142,6 @@ def _reach_document(reach: Reach) -> dict[str, Any]:
         "missing": reach.missing,
         "trouble": reach.trouble,
     }
+
+
+restoring.register(app)

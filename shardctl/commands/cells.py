@@ -10,7 +10,7 @@ import typer
 from shardctl.cell_admin import CellAdmin, open_cell_admin
 from shardctl.cells.cordon import StateChange, cordon_cell, uncordon_cell
 from shardctl.cells.directory import list_cells
-from shardctl.commands import archiving, reconciliation, retrying, rollups
+from shardctl.commands import archiving, reconciliation, restoring, retrying, rollups
 from shardctl.commands.ordering import Detach, DryRun, Expected, Key, Timeout, Way, order
 from shardctl.commands.ordering import Reason as OptionalReason
 from shardctl.errors import Refused
@@ -137,6 +137,7 @@ def quarantine(cell: CellName, as_json: AsJson = False) -> None:
 reconciliation.register(app)
 archiving.register(app)
 retrying.register(app)
+restoring.register_cells(app)
 rollups.register(app)
 
 

@@ -7,10 +7,10 @@ import asyncio
 from typing import Annotated
 
 import typer
-import uvloop
 
 from infra.runtime.garbage_collection import freeze_startup_objects
 from infra.runtime.logs import configure_logging
+from infra.runtime.migrator import MigrationPhase
 from infra.runtime.migrator import migrate as apply_migrations
 from infra.runtime.shutdown import Shutdown
 from shardctl.output import print_line
@@ -23,8 +23,8 @@ def serve() -> None:
     """The control service of a stack, until SIGTERM. Settings come from the environment (CONTROL_...)."""
     settings = ControlSettings()  # type: ignore[call-arg]  # the environment fills it
     configure_logging(settings.name, settings.log_level, warning_tracebacks=settings.log_warning_tracebacks)
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(settings))
+    # Not uvloop: it starts no program as another user, as `initdb` of a new cell must be where we are root.
+    asyncio.run(_serve(settings))
 
 
 async def _serve(settings: ControlSettings) -> None:
@@ -36,8 +36,11 @@ async def _serve(settings: ControlSettings) -> None:
 
 def migrate(
     dsn: Annotated[str, typer.Option(envvar="CONTROL_OWNER_DSN", help="The control database, as its owner.")],
+    phase: Annotated[MigrationPhase, typer.Option(help="pre: beside running releases; post: when none is left.")] = (
+        MigrationPhase.BOTH
+    ),
 ) -> None:
-    """Bring the control database to this release's schema. Harmless to repeat."""
-    applied = asyncio.run(apply_migrations(dsn, package="shardctl"))
+    """Bring the control database's tables and code to this release. Harmless to repeat."""
+    applied = asyncio.run(apply_migrations(dsn, package="shardctl", phase=phase))
     waiting = f", {len(applied.waiting)} wait until no older release runs" if applied.waiting else ""
     print_line(f"control schema: level {applied.level}, {applied.code}{waiting}")

@@ -126,6 +126,8 @@ class EventComparison:
     malformed: int
     """Records that are no event of this cell, stream and user, and copies that say something else than the first."""
     sample: tuple[dict[str, object], ...]
+    ahead: tuple[str, ...] = ()
+    """Users of whom the topics hold events that the cell never wrote, or that are not in the cell's chain."""
 
     @property
     def is_whole(self) -> bool:
@@ -143,6 +145,7 @@ class EventCollector:
         self._copies: dict[tuple[str, bytes, int], object] = {}
         self._decoder = msgspec.json.Decoder(PublishedEvent)
         self._records = self._duplicates = self._malformed = self._broken_links = 0
+        self._unchained: set[bytes] = set()
         self._sample: list[dict[str, object]] = []
 
     @property
@@ -169,6 +172,7 @@ class EventCollector:
             self._events[stream] += 1
         if stream == LEDGER and not (fits is not False and self._proves_itself(event)):
             self._broken_links += 1
+            self._unchained.add(user)
             self._add_sample(user, LEDGER, "does not fit the chain", event.seq, event.seq)
 
     def add_again(self, stream: str, key: bytes | None, body: bytes) -> None:
@@ -215,12 +219,14 @@ class EventCollector:
                     missing += last - first + 1
                     self._add_sample(user, stream, "missing", first, last)
         unknown = 0
+        ahead = set(self._unchained)
         for stream, by_user in self._found.items():
             for user, found in by_user.items():
                 now = after.get(user)
                 written = 0 if now is None else now.orders_written if stream == ORDERS else now.ledger_written
                 if (more := found.beyond(written)) > 0:
                     unknown += more
+                    ahead.add(user)
                     self._add_sample(user, stream, "never written", written + 1, found.ranges[-1].last)
         return EventComparison(
             order_events=self._events[ORDERS],
@@ -232,6 +238,7 @@ class EventCollector:
             broken_links=self._broken_links,
             malformed=self._malformed,
             sample=tuple(self._sample),
+            ahead=tuple(sorted(str(UUID(bytes=user)) for user in ahead)),
         )
 
     def _add_sample(self, user: bytes, stream: str, problem: str, first: int, last: int) -> None:

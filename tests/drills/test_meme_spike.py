@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
+from urllib.request import urlopen
 
 import pytest
 
@@ -97,13 +98,24 @@ def test_a_meme_morning_loses_nothing_and_is_reported(stack: Stack, tmp_path: Pa
     assert json.loads(report.read_text()) == document, "judged again, with the same outcome"
 
 
-def test_another_rate_renews_the_routers_and_nothing_else(stack: Stack) -> None:
-    before = {row["name"]: row["pid"] for row in stack.status()["processes"]}
+def test_another_rate_reaches_the_routers_and_restarts_nothing_else(stack: Stack) -> None:
+    assert caps(stack) == {RATE}
+    before = {row["name"]: row["pid"] for row in stack.status()["processes"] if row["kind"] != "router"}
     stack.must("up", "--admission-rate", "7")
     status = stack.status()
-    after = {row["name"]: row["pid"] for row in status["processes"]}
+    after = {row["name"]: row["pid"] for row in status["processes"] if row["kind"] != "router"}
     assert (status["admission_rate"], status["state"]) == (7.0, "running")
-    assert {name for name in before if before[name] != after[name]} == {"router-1"}
+    assert before == after
+    assert caps(stack) == {7.0}
+
+
+def caps(stack: Stack) -> set[float]:
+    """Orders a second that the router lets into each cell, as it says itself."""
+    port = stack.process("router-1")["operator_port"]
+    with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as answer:
+        lines = answer.read().decode().splitlines()
+    wanted = [each for each in lines if each.startswith("router_admission_cap_per_second{") and 'kind="order"' in each]
+    return {float(each.rpartition(" ")[2]) for each in wanted}
 
 
 def is_speed(rule: dict[str, Any]) -> bool:

@@ -42,6 +42,10 @@ NAMED_LIKE_SECRETS = {
     "brokerage.executions.fingerprint",
     "code.all_executions.fingerprint",
     "archive.executions.fingerprint",
+    # of an operation: what its planner saw, an operator's name of the request, the name of a step
+    "control.operations.state_hash",
+    "control.operations.idempotency_key",
+    "control.operation_steps.key",
 }
 """What looks like a secret by its name and is none: each one has been thought about."""
 _LIKE_A_SECRET = re.compile(r"passw|secret|hash|token|fingerprint|salt|(^|_)key$|chain_head")

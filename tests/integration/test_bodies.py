@@ -111,6 +111,7 @@ NO_BODY: Final = {
     ("customer", "DELETE", "/v1/orders/{order_id}"),
     ("customer", "DELETE", "/v1/orders/by-client-order-id/{client_order_id}"),
     ("operator", "POST", "/operator/v1/checks"),
+    ("operator", "POST", "/operator/v1/leader"),
     ("exchange", "POST", "/operator/v1/tapes"),  # a file: lines of a tape, judged by its reader
 }
 Ask = Callable[[str, str, bytes, str], Awaitable[tuple[int, Any]]]

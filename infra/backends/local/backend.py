@@ -6,6 +6,7 @@ wait for each other.
 """
 
 import asyncio
+import dataclasses
 import fcntl
 import shutil
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -15,7 +16,7 @@ from typing import Any
 
 from infra.backends.addresses import KAFKA, PROMETHEUS, REDIS, Addresses
 from infra.backends.backend import Backend, BackendError, JobResult, Phase, Redirect, Report, Step, quiet
-from infra.backends.cell_spec import Job, ProcessKind, ProcessSpec, ProcessStatus, StackSpec
+from infra.backends.cell_spec import Job, ProcessKind, ProcessSpec, ProcessStatus, StackSpec, postgres_name
 from infra.backends.checkout import project_root
 from infra.backends.finding import Finding
 from infra.backends.local import kafka, logs, postgres, prometheus
@@ -45,6 +46,8 @@ from infra.backends.local.readiness import await_processes, is_ready, readiness_
 from infra.backends.local.record import StackRecord, load_json, load_record, new_record, replace_file, save_record
 from infra.backends.local.redis import locate_redis_server
 from infra.backends.local.renewal import Renewal, runs_otherwise
+from infra.backends.local.restores import LocalRestores
+from infra.backends.local.restoring import finish_restore, pending_incarnation
 from infra.backends.local.stand_in import PORT_NAMES, STAND_IN
 from infra.backends.local.status import SUPERVISOR, process_row, supervisor_row
 from infra.backends.local.supervisor import (
@@ -141,7 +144,8 @@ class LocalBackend(Backend):
         running = await self.is_running()
         if self.exists() and not running:
             await self.end_orphans()
-        self._save_with_ports(spec, running=running)
+        self._save_with_ports(self._with_restored(spec), running=running)
+        self._finish_restores()
         self._write_secrets()
         tools = await self._prepare(user)
         planned = plan_processes(self.record(), self.folder, tools, user.name if user else None)
@@ -166,6 +170,19 @@ class LocalBackend(Backend):
             if process.name in changed:
                 await self._supervisor.stop(process.name, wait=True)
                 await self._supervisor.take_configuration(process.name)
+
+    def _with_restored(self, spec: StackSpec) -> StackSpec:
+        """Also those restores count that a crash kept from being put in their place."""
+        pending = {cell.name: pending_incarnation(self.folder, postgres_name(cell.name)) for cell in spec.cells}
+        decided = {cell: incarnation for cell, incarnation in pending.items() if incarnation is not None}
+        return dataclasses.replace(spec, incarnations={**spec.incarnations, **decided})
+
+    def _finish_restores(self) -> None:
+        for server in roles_by_server(self.spec()):
+            if (kept := finish_restore(self.folder, server)) is not None:
+                # The archive is that of the server which is gone.
+                save_record(self.folder.record, self.record().with_archive(server, None))
+                self._report(Step(server, Phase.PREPARE, f"restored; the old data is kept in {kept}"))
 
     def _refuse_unreachable_folder(self, user: ServerUser | None) -> None:
         closed = first_closed_folder(self.folder.root / "data", user) if user else None
@@ -255,7 +272,11 @@ class LocalBackend(Backend):
             await self.end_orphans()
             self._remove_stale_pid_files()
             await start_daemon(self.folder, self.record().token)
+        planned = {process.name: process for process in await self.plan()}
+        seen = await self._supervisor.processes()
         for name in names:
+            if name in planned and is_launched(planned[name]) and not (name in seen and seen[name].pid):
+                write_launch(planned[name], self.folder)  # whoever stopped it may have had other settings
             await self._supervisor.start(name)
             self._report(Step(name, Phase.START))
 
@@ -340,6 +361,17 @@ class LocalBackend(Backend):
 
     def open_backups(self, report: Report) -> LocalBackups:
         return LocalBackups(self, report)
+
+    def open_restores(self, report: Report) -> LocalRestores:
+        return LocalRestores(self, LocalBackups(self, report), report)
+
+    async def run_job_on(self, job: Job, cluster: postgres.Cluster, passfile: Path) -> JobResult:
+        """With the DSNs of another server than the stack's: one that is being restored."""
+        addresses = self.addresses()
+        dsns = {role: cluster.dsn(role, passfile) for role in cluster.roles.all}
+        elsewhere = dataclasses.replace(addresses, dsns={**addresses.dsns, cluster.name: dsns})
+        command, environment = job_command(job, elsewhere, make_places(self.folder))
+        return await run_command(command, environment={**clean_environment(), **environment}, directory=project_root())
 
     def cluster(self, server: str) -> postgres.Cluster:
         """Raises BackendError for a server that the stack does not have."""

@@ -21,8 +21,9 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
-from infra.backends.backend import BackendError, Phase, Report, Step
+from infra.backends.backend import BackendError, JobResult, Phase, Report, Step
 from infra.backends.backups import ArchiveState, Backup, BackupDamaged, BackupKind, Backups, Now
+from infra.backends.cell_spec import Job, ProcessSpec
 from infra.backends.local.accounts import server_user
 from infra.backends.local.archive import (
     SEGMENT_BYTES,
@@ -71,6 +72,16 @@ class Host(Protocol):
     def record(self) -> StackRecord: ...
 
     def cluster(self, server: str) -> Cluster: ...
+
+    async def run_job_on(self, job: Job, cluster: Cluster, passfile: Path) -> JobResult:
+        """A job against another server than the stack's."""
+
+    async def start(self, names: Sequence[str]) -> None: ...
+
+    async def stop_processes(self, names: Sequence[str]) -> None:
+        """Until they are started again."""
+
+    async def plan(self) -> tuple[ProcessSpec, ...]: ...
 
     async def archive_to(self, server: str, archive: str | None) -> None:
         """From now on the server's log goes to this archive, and its process runs; None: it ends."""

@@ -215,7 +215,7 @@ async def prepare_cluster(cluster: Cluster, binaries: Path, user: ServerUser | N
     made = not (cluster.data / "PG_VERSION").exists()
     if made:
         await _build(cluster, binaries, user)
-    _write_configuration(cluster.data, cluster.port, user)
+    write_configuration(cluster.data, cluster.port, user)
     return made
 
 
@@ -246,7 +246,7 @@ async def _build(cluster: Cluster, binaries: Path, user: ServerUser | None) -> N
     ]  # fmt: skip
     await _run(initdb, user)
     # Passwords are asked for from here on; no server has run yet.
-    _write_configuration(building, cluster.port, user)
+    write_configuration(building, cluster.port, user)
     databases = (SUPERUSER, cluster.roles.database)
     for database, statements in zip(databases, bootstrap_sql(cluster.roles, cluster.passwords), strict=True):
         single = [str(binaries / "postgres"), "--single", "-D", str(building), database]
@@ -264,7 +264,7 @@ async def _run(command: list[str], user: ServerUser | None, *, stdin: str = "") 
     return result.output
 
 
-def _write_configuration(data: Path, port: int, user: ServerUser | None) -> None:
+def write_configuration(data: Path, port: int, user: ServerUser | None) -> None:
     for name, text in (("postgresql.conf", render_config(port)), ("pg_hba.conf", render_hba())):
         replace_file(data / name, text.encode(), mode=0o600)
         give(data / name, user)

@@ -64,7 +64,7 @@ def plan(arguments: Document, _: Document) -> Plan:
 
 
 def _adding(ring: str) -> str:
-    return f"add a {ring} key"
+    return f"add a key to the ring {ring}"
 
 
 async def _add(step: Step[StackWorld]) -> Document:

@@ -1,0 +1,87 @@
+"""`/operator/v1/incarnation`: was the cell restored, is it fenced, and the act that opens it."""
+
+from operator import itemgetter
+from typing import Annotated, Any, Final
+from uuid import UUID
+
+import msgspec
+from litestar import Controller, Request, get, post
+from litestar.di import NamedDependency
+from litestar.params import FromQuery
+
+from cell import errors
+from cell.incarnations.queries import halted_users, newest_incarnation, open_cell
+from cell.paging import parse_page
+from cell.plain_row import plain
+from cell.reason import ReasonRequest
+from infra.runtime.database import Pool
+from infra.runtime.operator_api import subject_of
+from infra.runtime.strict_body import read_body
+
+HALTED_MAX: Final = 100_000
+"""Users in one request, four megabytes. With more of them nothing is gained by opening the cell for the others."""
+_VENUE: Final = "exchange"
+
+
+class OpenRequest(ReasonRequest, forbid_unknown_fields=True):
+    received_seq: Annotated[int, msgspec.Meta(ge=0, le=2**62)]
+    """The highest report of the venue that this cell ever acknowledged, as the venue says."""
+    halted: Annotated[list[UUID], msgspec.Meta(max_length=HALTED_MAX)]
+    despite_findings: bool = False
+
+
+_decoder: Final = msgspec.json.Decoder(OpenRequest)
+
+
+class IncarnationReads(Controller):
+    path = "/operator/v1/incarnation"
+
+    @get("/")
+    async def incarnation(self, pool: NamedDependency[Pool]) -> dict[str, Any]:
+        """`fenced`, and of the newest restore who made it, from what, until when, and who opened it."""
+        row = await newest_incarnation(pool)
+        if row is None:
+            return {"fenced": False, "incarnation": None}
+        return {"fenced": row["opened_at"] is None, "incarnation": plain(row)}
+
+    @get("/halted")
+    async def halted(
+        self, pool: NamedDependency[Pool], limit: FromQuery[str | None] = None, page_token: FromQuery[str | None] = None
+    ) -> dict[str, Any]:
+        """Users who stay read-only since the cell was opened."""
+        page = parse_page(limit, page_token, "asc")
+        row = await newest_incarnation(pool)
+        if row is None:
+            return {"items": [], "next_page_token": None}
+        rows = await halted_users(
+            pool, incarnation=row["incarnation_id"], after=page.after_id(), limit=page.rows_to_read
+        )
+        shown, token = page.cut(rows, itemgetter("user_id"))
+        return {"items": [plain(row) for row in shown], "next_page_token": token}
+
+
+class IncarnationChanges(Controller):
+    path = "/operator/v1/incarnation/open"
+
+    @post("/", status_code=200, request_max_body_size=8 * 2**20)
+    async def open(
+        self, request: Request[Any, Any, Any], pool: NamedDependency[Pool], cell_name: NamedDependency[str]
+    ) -> dict[str, Any]:
+        """Take the fence down; refused while the last reconciliation since the restore found anything, unless told."""
+        body = await read_body(_decoder, request)
+        outcome, figures = await open_cell(
+            pool,
+            actor=subject_of(request),
+            reason=body.reason,
+            despite=body.despite_findings,
+            venue=_VENUE,
+            session=cell_name,
+            received_seq=body.received_seq,
+            halted=body.halted,
+        )
+        match outcome:
+            case "NOT_RECONCILED":
+                raise errors.cell_not_reconciled()
+            case "FINDINGS":
+                raise errors.cell_differs(figures["verdict"], figures["run_id"])
+        return {"opened": outcome == "opened", **figures}

@@ -1,0 +1,95 @@
+"""Restores of a local stack's cells: withdraw the cell, build its new data beside the old, run its jobs, decide.
+
+Until it is decided nothing is changed, and `resume` starts the cell as it was.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from infra.backends.backend import BackendError, JobResult, Phase, Report, Step
+from infra.backends.backups import Backup, Restores
+from infra.backends.cell_spec import Job, ProcessKind
+from infra.backends.local.archive import archive_process_name
+from infra.backends.local.backups import Host, LocalBackups
+from infra.backends.local.restoring import Restoration, free_port, kept_aside
+
+
+class LocalRestores(Restores):
+    """Of one stack."""
+
+    def __init__(self, host: Host, backups: LocalBackups, report: Report) -> None:
+        self._host = host
+        self._backups = backups
+        self._report = report
+
+    async def withdraw(self, server: str) -> None:
+        """Stop what writes to it, let the archive have the end of its log, stop it."""
+        await self._host.stop_processes(await self._names(server, ours=True))
+        try:
+            await self._backups.mark(server, "withdrawn")
+        except BackendError as error:
+            self._report(Step(server, Phase.STOP, f"what its archive lacks is lost: {error}"))
+        await self._host.stop_processes(await self._names(server, ours=False))
+
+    async def resume(self, server: str) -> None:
+        await self._host.start([*await self._names(server, ours=False), *await self._names(server, ours=True)])
+
+    async def _names(self, server: str, *, ours: bool) -> list[str]:
+        cell = server.removesuffix("-postgres")
+        others = (server, archive_process_name(server))
+        planned = [process for process in await self._host.plan() if process.cell == cell]
+        if ours:
+            kinds = (ProcessKind.POSTGRES, ProcessKind.ARCHIVE)
+            return [process.name for process in planned if process.kind not in kinds]
+        return [name for name in others if name in {process.name for process in planned}]
+
+    async def restore(
+        self, server: str, chain: Sequence[Backup], moment: datetime | None, *, incarnation: str, jobs: Sequence[Job]
+    ) -> datetime | None:
+        with self._backups.lock(server):
+            building = self._restoration(server, "restoring")
+            try:
+                await building.build(chain, moment)
+                async with building.recovered(moment, [building.cluster.roles.owner]) as newest:
+                    for job in jobs:
+                        _require_done(job, await self._host.run_job_on(job, building.cluster, building.passfile))
+                building.decide(incarnation)
+            finally:
+                await building.sweep()
+        return newest
+
+    async def rehearse(
+        self, server: str, chain: Sequence[Backup], moment: datetime | None, *, jobs: Sequence[Job]
+    ) -> tuple[datetime | None, tuple[str, ...]]:
+        with self._backups.lock(server):
+            building = self._restoration(server, "rehearsal")
+            roles = building.cluster.roles
+            said = []
+            try:
+                await building.build(chain, moment)
+                async with building.recovered(moment, [roles.owner, roles.service]) as newest:
+                    for job in jobs:
+                        result = await self._host.run_job_on(job, building.cluster, building.passfile)
+                        _require_done(job, result)
+                        said.append(result.output)
+            finally:
+                await building.sweep()
+        return newest, tuple(said)
+
+    async def catch_up(self, server: str) -> None:
+        await self._backups.mark(server, "rehearsal")
+
+    def kept_aside(self, server: str) -> tuple[tuple[str, int], ...]:
+        return tuple((str(path), size) for path, size in kept_aside(self._host.folder, server))
+
+    def _restoration(self, server: str, purpose: str) -> Restoration:
+        record = self._host.record()
+        return Restoration(
+            self._host.folder, self._host.cluster(server), free_port(), record.token, purpose, self._report
+        )
+
+
+def _require_done(job: Job, result: JobResult) -> None:
+    if result.exit_code != 0:
+        words = result.output.strip()[-2_000:]
+        raise BackendError(f"`python -m {job.package} {job.arguments[0]}` failed on the restored database:\n{words}")
