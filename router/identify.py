@@ -145,7 +145,10 @@ class Routes:
         expires_at_s = int(self._now()) + self._ttl_s
         signed_by = self._signer.ring
         token = self._signer.sign(
-            user_id=user_id, cell_id=cell_id, epoch=shard_map.epoch, expires_at_s=expires_at_s
+            user_id=user_id,
+            cell_id=cell_id,
+            epoch=shard_map.ownership_epoch(user_id),
+            expires_at_s=expires_at_s,
         ).encode()
         valid_until_s = expires_at_s - min(_ROUTE_TOKEN_MARGIN_S, self._ttl_s / 2)
         return Route(UserId(user_id), self._fleet.cell(cell_id), token, shard_map, signed_by, valid_until_s)

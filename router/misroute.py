@@ -56,7 +56,7 @@ class Misroutes:
         if route.cell is not refused.cell:
             route.inherit_identity(refused)
             return route
-        if hint.owner and (hint.epoch or 0) > route.shard_map.epoch:
+        if hint.owner and (hint.epoch or 0) > route.shard_map.ownership_epoch(refused.user_id):
             hinted = CellId(hint.owner)
             if CellDestination(hinted) != refused.cell.destination:
                 route = self._routes.to_cell(refused.user_id, hinted)

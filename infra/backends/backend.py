@@ -101,7 +101,7 @@ class Processes(Protocol):
         """Every process that the spec asks for, servers first; `infra.backends.plan` makes those of ours."""
 
     async def start(self, names: Sequence[str]) -> None:
-        """Start these and leave running ones alone; returns before they are ready."""
+        """Start these, as they are planned now, and leave running ones alone; returns before they are ready."""
 
     async def await_ready(self, names: Sequence[str], timeout_s: float) -> None:
         """Return when each answers as ready; raises BackendError that names those that do not."""

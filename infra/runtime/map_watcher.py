@@ -18,7 +18,7 @@ from typing import Final, Protocol
 from infra.runtime.cancelling import cancel_all
 from infra.runtime.clock import Clock
 from infra.runtime.map_source import MapUnavailable
-from infra.topology.diff import MAGIC as DELTA_MAGIC
+from infra.topology.diff import MAGICS as DELTA_MAGICS
 from infra.topology.diff import apply_delta, decode_delta
 from infra.topology.errors import DeltaDoesNotFit, MapError, MapOfAnotherLineage, MapTooOld
 from infra.topology.identifiers import Epoch, LineageId
@@ -214,7 +214,7 @@ class MapWatcher:
     async def _take_delta(self, notice: bytes) -> bool:
         """Whether the notice brought the next map by itself. A gap, or anything odd, is a reason to read all of it."""
         held = self.watch.shard_map
-        if held is None or not notice.startswith(DELTA_MAGIC):
+        if held is None or not notice.startswith(tuple(DELTA_MAGICS.values())):
             return False
         try:
             delta = decode_delta(notice)

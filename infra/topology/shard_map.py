@@ -21,6 +21,7 @@ from infra.topology.bucketing import BUCKET_COUNT, bucket_of
 from infra.topology.cells import Cell
 from infra.topology.errors import MapInvalid
 from infra.topology.identifiers import BucketId, CellId, Epoch, LineageId
+from infra.topology.ownership_epochs import OwnershipEpochs
 
 UNASSIGNED: Final = 0
 """The number that stands for no cell, in `owners` and in `pin_owners`."""
@@ -30,7 +31,18 @@ _LOW_64: Final = (1 << 64) - 1
 class ShardMap:
     """`owners[bucket]` and `pin_owners[i]` are cell numbers: 0 means unassigned, n means `cells[n - 1]`."""
 
-    __slots__ = ("_by_id", "_by_number", "cells", "epoch", "lineage", "owners", "pin_high", "pin_low", "pin_owners")
+    __slots__ = (
+        "_by_id",
+        "_by_number",
+        "cells",
+        "epoch",
+        "lineage",
+        "owners",
+        "ownership",
+        "pin_high",
+        "pin_low",
+        "pin_owners",
+    )
 
     def __init__(
         self,
@@ -42,6 +54,7 @@ class ShardMap:
         pin_high: "array[int]",
         pin_low: "array[int]",
         pin_owners: "array[int]",
+        ownership: OwnershipEpochs | None = None,
         pins_in_order: bool = False,
     ) -> None:
         self.lineage = lineage
@@ -51,6 +64,7 @@ class ShardMap:
         self.pin_high = pin_high
         self.pin_low = pin_low
         self.pin_owners = pin_owners
+        self.ownership = ownership
         self._by_number: tuple[Cell | None, ...] = (None, *cells)
         self._by_id = {cell.cell_id: cell for cell in cells}
         self._check(pins_in_order)
@@ -71,6 +85,8 @@ class ShardMap:
                 raise MapInvalid("a pin names a cell that is not in the directory")
             if not pins_in_order:
                 self._check_pin_order()
+        if self.ownership is not None:
+            self.ownership.check(BUCKET_COUNT, self.pin_count)
 
     def _check_pin_order(self) -> None:
         high = self.pin_high
@@ -90,13 +106,27 @@ class ShardMap:
                 return pinned
         return self._by_number[self.owners[bucket_of(user_id)]]
 
+    def ownership_epoch(self, user_id: UUID) -> Epoch:
+        """Since when the owner by this map is the owner: the pin's, else the bucket's; of a map that has none its own
+        epoch."""
+        if self.ownership is None:
+            return self.epoch
+        at = self._pin_at(user_id.int)
+        if at is not None:
+            return Epoch(self.ownership.pins[at])
+        return Epoch(self.ownership.buckets[bucket_of(user_id)])
+
     def _pinned(self, number: int) -> Cell | None:
+        at = self._pin_at(number)
+        return None if at is None else self._by_number[self.pin_owners[at]]
+
+    def _pin_at(self, number: int) -> int | None:
         high, low = number >> 64, number & _LOW_64
         highs = self.pin_high
         i = bisect_left(highs, high)
         while i < len(highs) and highs[i] == high:
             if self.pin_low[i] == low:
-                return self._by_number[self.pin_owners[i]]
+                return i
             i += 1
         return None
 
@@ -147,7 +177,10 @@ class ShardMap:
 
     @property
     def size_bytes(self) -> int:
-        return sum(sys.getsizeof(part) for part in (self.owners, self.pin_high, self.pin_low, self.pin_owners))
+        parts = [self.owners, self.pin_high, self.pin_low, self.pin_owners]
+        if self.ownership is not None:
+            parts += [self.ownership.buckets, self.ownership.pins]
+        return sum(sys.getsizeof(part) for part in parts)
 
 
 def build_map(

@@ -3,6 +3,10 @@
 Layout (little-endian): magic, BLAKE2b-256 of everything after it, lineage, epoch, sizes, the directory as JSON, then
 the arrays as they stand in memory. Loading is a checksum and four copies, so a million pins take well under a second.
 Decoding never guesses: one wrong bit, a short tail or a broken invariant raises, and the caller keeps what it has.
+
+Two formats. The second has the ownership epochs of buckets and pins behind the other arrays (8 bytes each). Both are
+read; the first is written. A stored form can be read one release before any release writes it: a router of the release
+before this one would refuse a second format, keep the map that it has, and grow old with it.
 """
 
 import json
@@ -17,31 +21,40 @@ from infra.topology.bucketing import BUCKET_COUNT
 from infra.topology.cells import Cell, CellState
 from infra.topology.errors import MapCorrupted, MapInvalid
 from infra.topology.identifiers import CellId, Epoch, LineageId
+from infra.topology.ownership_epochs import OwnershipEpochs
 from infra.topology.shard_map import ShardMap
 
-MAGIC: Final = b"CELLMAP\x01"
+MAGICS: Final = {1: b"CELLMAP\x01", 2: b"CELLMAP\x02"}
+WRITTEN_FORMAT: Final = 1
+"""2 in the release after the first one that is listed in tests/migration/releases.txt, with the control database's
+`read_map_v1` telling ownership epochs."""
+_MAGIC_BYTES: Final = 8
 _DIGEST_BYTES: Final = 32
 _HEADER: Final = struct.Struct("<16sQIIQ")  # lineage, epoch, buckets, bytes of directory, pins
-_BODY_AT: Final = len(MAGIC) + _DIGEST_BYTES
+_BODY_AT: Final = _MAGIC_BYTES + _DIGEST_BYTES
 VERSION_BYTES: Final = _BODY_AT + 24
 """How much of a snapshot says whose and how old it is."""
 _CELLS_MAX: Final = 65_534
 """A cell's number is 16 bits, 0 means unassigned, and the last one stays free."""
 
 
-def encode_map(shard_map: ShardMap) -> bytes:
+def encode_map(shard_map: ShardMap, written_format: int = WRITTEN_FORMAT) -> bytes:
+    """A map that has no ownership epochs is of format 1, whatever is asked for; format 1 leaves them out."""
+    ownership = shard_map.ownership if written_format == 2 else None
     directory = write_directory(shard_map.cells)
     header = _HEADER.pack(
         shard_map.lineage.bytes, shard_map.epoch, len(shard_map.owners), len(directory), shard_map.pin_count
     )
-    arrays = (shard_map.owners, shard_map.pin_high, shard_map.pin_low, shard_map.pin_owners)
+    arrays = [shard_map.owners, shard_map.pin_high, shard_map.pin_low, shard_map.pin_owners]
+    if ownership is not None:
+        arrays += [ownership.buckets, ownership.pins]
     body = b"".join((header, directory, *(_little_endian(part).tobytes() for part in arrays)))
-    return b"".join((MAGIC, _digest(body), body))
+    return b"".join((MAGICS[1 if ownership is None else 2], _digest(body), body))
 
 
 def read_version(head: bytes) -> tuple[LineageId, Epoch]:
     """Lineage and epoch by the first bytes, not checked against anything. Raises `MapCorrupted`."""
-    if len(head) < VERSION_BYTES or head[: len(MAGIC)] != MAGIC:
+    if len(head) < VERSION_BYTES or head[:_MAGIC_BYTES] not in MAGICS.values():
         raise MapCorrupted("not a map snapshot of a format we know")
     lineage, epoch = struct.unpack_from("<16sQ", head, _BODY_AT)
     return LineageId(UUID(bytes=lineage)), Epoch(epoch)
@@ -50,20 +63,24 @@ def read_version(head: bytes) -> tuple[LineageId, Epoch]:
 def decode_map(document: bytes) -> ShardMap:
     """Raises `MapCorrupted` for damaged bytes and `MapInvalid` for a whole snapshot that says nonsense."""
     view = memoryview(document)
-    if len(view) < _BODY_AT + _HEADER.size or document[: len(MAGIC)] != MAGIC:
+    if len(view) < _BODY_AT + _HEADER.size or document[:_MAGIC_BYTES] not in MAGICS.values():
         raise MapCorrupted("not a map snapshot of a format we know")
     body = view[_BODY_AT:]
-    if _digest(body) != document[len(MAGIC) : _BODY_AT]:
+    has_ownership = document[:_MAGIC_BYTES] == MAGICS[2]
+    if _digest(body) != document[_MAGIC_BYTES:_BODY_AT]:
         raise MapCorrupted("checksum does not match")
     lineage, epoch, bucket_count, directory_bytes, pin_count = _HEADER.unpack_from(body)
     if bucket_count != BUCKET_COUNT:
         raise MapInvalid(f"{bucket_count} buckets instead of {BUCKET_COUNT}")
     arrays_at = _HEADER.size + directory_bytes
-    if len(body) != arrays_at + 2 * bucket_count + 18 * pin_count:
+    counts = [("H", bucket_count), ("Q", pin_count), ("Q", pin_count), ("H", pin_count)]
+    if has_ownership:
+        counts += [("Q", bucket_count), ("Q", pin_count)]
+    if len(body) != arrays_at + sum(array(typecode).itemsize * count for typecode, count in counts):
         raise MapCorrupted("length does not match the header")
     cells = read_directory(bytes(body[_HEADER.size : arrays_at]))
     parts, position = [], arrays_at
-    for typecode, count in (("H", bucket_count), ("Q", pin_count), ("Q", pin_count), ("H", pin_count)):
+    for typecode, count in counts:
         part = array(typecode)
         end = position + count * part.itemsize
         part.frombytes(body[position:end])
@@ -77,6 +94,7 @@ def decode_map(document: bytes) -> ShardMap:
         pin_high=parts[1],
         pin_low=parts[2],
         pin_owners=parts[3],
+        ownership=OwnershipEpochs(parts[4], parts[5]) if has_ownership else None,
     )
 
 

@@ -25,6 +25,10 @@ class UnknownCell(ShardMapRefused):
     """No such cell in the directory."""
 
 
+class OwnershipEpochRefused(ShardMapRefused):
+    """The user was pinned with this ownership epoch or a later one, or nobody drew it: a flip that comes too late."""
+
+
 class MapNotCreated(ShardMapRefused):
     """This stack has no map yet: `create_lineage` comes first."""
 
@@ -34,5 +38,6 @@ BY_SQLSTATE: Final[dict[str, type[Exception]]] = {
     "RBC02": CellExists,
     "RBC03": NoFreeBuckets,
     "RBC04": UnknownCell,
+    "RBC06": OwnershipEpochRefused,
     "RBC10": LeaseLost,
 }

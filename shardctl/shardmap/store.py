@@ -81,17 +81,30 @@ class ShardMapStore:
         )
         return await self.load()
 
+    async def draw_ownership_epoch(self) -> int:
+        """A new one, above all that were drawn and above the map's epoch."""
+        row = await self._call("select draw_ownership_epoch_v1()", [])
+        return int(row[0])
+
     async def set_pins(
-        self, pins: Mapping[UUID, str | None], *, actor: str, reason: str, expected: ShardMap | None = None
+        self,
+        pins: Mapping[UUID, str | None],
+        *,
+        actor: str,
+        reason: str,
+        expected: ShardMap | None = None,
+        ownership_epochs: Mapping[UUID, int] | None = None,
     ) -> ShardMap:
-        """Pin users to cells, or unpin them (`None`), in one epoch. Raises `UnknownCell`, `StaleEpoch`, ValueError for
-        none or too many."""
+        """Pin users to cells, or unpin them (`None`), in one map epoch. `ownership_epochs`, by user: drawn before; a
+        user without one gets a new one, unless the pin stays. Raises `UnknownCell`, `StaleEpoch`,
+        `OwnershipEpochRefused`, ValueError for none or too many."""
         if not 0 < len(pins) <= PINS_PER_CALL_MAX:
             raise ValueError(f"between 1 and {PINS_PER_CALL_MAX} pins per call, not {len(pins)}")
         held = expected or await self.load()
+        epochs = ownership_epochs or {}
         await self._call(
-            "select set_pins_v1(%s, %s, %s, %s, %s)",
-            [held.epoch, list(pins.keys()), list(pins.values()), actor, reason],
+            "select set_pins_v1(%s, %s, %s, %s, %s, %s::bigint[])",
+            [held.epoch, list(pins.keys()), list(pins.values()), actor, reason, [epochs.get(user) for user in pins]],
         )
         return await self.load()
 

@@ -10,8 +10,10 @@ from infra.backends.backend import Backend
 from infra.backends.cell_spec import ProcessKind
 from shardctl.shardmap.redirect import make_redirect
 
-RENEW_TIMEOUT_S: Final = 40.0
-"""For each wait: longer than a router's drain (`ROUTER_DRAIN_S`, 10 s by default) plus its start."""
+RENEW_TIMEOUT_S: Final = 90.0
+"""For each wait. A router's drain (`ROUTER_DRAIN_S`, 10 s by default) and a start take seconds; an app server's start
+took 40 s on a machine with ten processes for each core (`tests/drills/test_renewal_under_load.py`). Who keeps dying is
+found sooner."""
 
 
 async def outdated_processes(backend: Backend, kinds: Collection[ProcessKind]) -> tuple[str, ...]:

@@ -27,6 +27,7 @@ from infra.backends.addresses import Addresses
 from infra.backends.backend import BackendError
 from infra.backends.checkout import project_root
 from infra.backends.local.backend import LocalBackend
+from infra.backends.local.launching import write_launch
 from infra.backends.local.stand_in import STAND_IN
 from loadtests.client import RouterClient
 from tests.support import raw_http
@@ -36,6 +37,8 @@ from tests.support.stack import Stack, fresh_stack
 pytestmark = pytest.mark.anyio
 
 PERIOD_S = 0.05
+UP_LIMIT_S = 600.0
+"""Each process starts twice, one after the other, beside customers: half a minute on a quiet machine."""
 PATIENCE_S = 30.0
 """Of a customer, far beyond the router's own deadline: what matters is whether the answer is right, not when."""
 
@@ -121,7 +124,7 @@ async def customers(stack: Stack) -> AsyncIterator[Customers]:
 async def test_a_change_of_settings_costs_no_request(own: Stack) -> None:
     before = processes(own)
     async with customers(own) as load:
-        await anyio.to_thread.run_sync(lambda: own.must("up", "--risk-profile", "professional"))
+        await anyio.to_thread.run_sync(lambda: own.must("up", "--risk-profile", "professional", timeout_s=UP_LIMIT_S))
     assert load.failures == []
     assert load.answered > 100
     after = processes(own)
@@ -169,7 +172,7 @@ async def test_a_killed_up_is_finished_by_the_next(own: Stack) -> None:
         await eventually(stands_in, within_s=120.0)
         command.send_signal(signal.SIGKILL)
         await command.wait()
-        await anyio.to_thread.run_sync(lambda: own.must("up"))
+        await anyio.to_thread.run_sync(lambda: own.must("up", timeout_s=UP_LIMIT_S))
     assert load.failures == []
     assert STAND_IN not in processes(own)
     for name, row in cell_processes(own).items():
@@ -213,10 +216,25 @@ async def test_a_router_takes_other_settings_on_its_own_socket(own: Stack) -> No
     async with customers(own) as load:
         await replace(renewal, processes={**renewal.processes, router.name: other}).renew(router.name, 60.0, redirect)
         assert setting(pid, "ROUTER_ACCESS_LOG__ONE_IN") == "7"
-        await anyio.to_thread.run_sync(lambda: own.must("up"))  # it runs otherwise than planned, so it is put back
+        await anyio.to_thread.run_sync(
+            lambda: own.must("up", timeout_s=UP_LIMIT_S)
+        )  # it runs otherwise than planned, so it is put back
     assert setting(pid, "ROUTER_ACCESS_LOG__ONE_IN") is None
     assert processes(own)["router-2"]["pid"] == pid
     assert load.failures == []
+
+
+async def test_a_stopped_process_starts_as_planned(own: Stack) -> None:
+    assert own.state_dir is not None
+    backend = catalog.open_backend("", own.name, own.state_dir)
+    assert isinstance(backend, LocalBackend)
+    relay = next(process for process in await backend.plan() if process.name == "cell-1-relay")
+    write_launch(replace(relay, environment={**relay.environment, "CELL_NEW_USER_PROFILE": "retail"}), backend.folder)
+    await backend.stop_processes((relay.name,))
+    await backend.start((relay.name,))
+    await backend.await_ready((relay.name,), 60.0)
+    assert await backend.outdated() == ()
+    assert setting(processes(own)[relay.name]["pid"], "CELL_NEW_USER_PROFILE") == "professional"
 
 
 def test_a_process_that_comes_back_by_itself_has_its_settings(own: Stack) -> None:

@@ -100,7 +100,7 @@ async def test_a_build_that_ended_in_the_middle_is_begun_again(
         f"-- no transaction\n-- Why: a test.\ncreate unique index concurrently if not exists t_n on {name}.t (n);\n",
     )
     valid = "select indisvalid from pg_index where indexrelid = to_regclass(%s)"
-    with pytest.raises(MigrationError, match=r"0002_pre_index.sql: .*is duplicated"):
+    with pytest.raises(MigrationError, match=r"(?s)0002_pre_index.sql: .*is duplicated"):
         await migrate(dsn, package=name)
     assert owner.execute(valid, [f"{name}.t_n"]).fetchone() == (False,)
     owner.execute(f"delete from {name}.t")
@@ -123,7 +123,7 @@ async def test_a_build_that_ended_in_the_middle_is_begun_again(
 )
 async def test_what_cannot_be_begun_again_is_refused(cell_database: TestDatabase, package: Package, text: str) -> None:
     package.write("0002_pre_index.sql", text)
-    with pytest.raises(MigrationError, match=r"0002_pre_index.sql: .*(one statement|if not exists)"):
+    with pytest.raises(MigrationError, match=r"(?s)0002_pre_index.sql: .*(one statement|if not exists)"):
         await migrate(cell_database.owner_dsn, package=package.name)
 
 

@@ -24,7 +24,7 @@ from infra.topology.identifiers import CellId
 from infra.topology.shard_map import ShardMap
 from infra.topology.snapshot import encode_map
 from router.metrics import RouterCollector
-from shardctl.shardmap.errors import CellExists, NoFreeBuckets, StaleEpoch, UnknownCell
+from shardctl.shardmap.errors import CellExists, NoFreeBuckets, OwnershipEpochRefused, StaleEpoch, UnknownCell
 from shardctl.shardmap.publish import publish_map
 from shardctl.shardmap.store import ShardMapStore, open_store
 from tests.support.databases import TestDatabase
@@ -442,3 +442,54 @@ async def test_a_damaged_delta_is_refused_and_the_snapshot_read(tmp_path: Path, 
         await reader.redis.publish("shardmap:changed", bytes(document))
         await reader.until_epoch(2)
         assert (reader.watcher.watch.refused["corrupted"], reader.watcher.watch.deltas) == (1, 0)
+
+
+async def test_a_pin_needs_an_ownership_epoch_above_the_users_last(store: ShardMapStore) -> None:
+    """Kept when the pin is gone: a flip that comes late does not undo a later one."""
+    for name in ("cell-1", "cell-2"):
+        await store.add_cell(cell(name), **WHO)
+    user = uuid.uuid4()
+    early, late = await store.draw_ownership_epoch(), await store.draw_ownership_epoch()
+    assert (await store.load()).epoch < early < late
+    await store.set_pins({user: "cell-2"}, ownership_epochs={user: late}, **WHO)
+    for epoch in (early, late, late + 1):  # earlier, the same one again, one that nobody drew
+        with pytest.raises(OwnershipEpochRefused):
+            await store.set_pins({user: "cell-1"}, ownership_epochs={user: epoch}, **WHO)
+    unpinned = await store.set_pins({user: None}, **WHO)
+    with pytest.raises(OwnershipEpochRefused):
+        await store.set_pins({user: "cell-1"}, ownership_epochs={user: late}, **WHO)
+    assert not (await store.load()).is_pinned(user)
+    assert (await store.load()).epoch == unpinned.epoch
+    later = await store.draw_ownership_epoch()
+    assert later > unpinned.epoch
+    pinned = await store.set_pins({user: "cell-1"}, ownership_epochs={user: later}, **WHO)
+    assert pinned.is_pinned(user)
+
+
+async def test_a_pin_that_stays_keeps_its_ownership_epoch_and_one_that_goes_elsewhere_gets_a_new_one(
+    store: ShardMapStore, control_database: TestDatabase
+) -> None:
+    for name in ("cell-1", "cell-2"):
+        await store.add_cell(cell(name), **WHO)
+    stays, moves = uuid.uuid4(), uuid.uuid4()
+
+    def since() -> dict[uuid.UUID, int]:
+        with psycopg.connect(control_database.owner_dsn) as owner:
+            pins: dict[uuid.UUID, int] = dict(
+                owner.execute("select user_id, ownership_epoch from control.pins").fetchall()
+            )
+            last: dict[uuid.UUID, int] = dict(
+                owner.execute("select user_id, ownership_epoch from control.last_pins").fetchall()
+            )
+            assert {user: last[user] for user in pins} == pins
+            assert owner.execute("select count(*) from control.buckets where ownership_epoch is null").fetchone() == (
+                0,
+            )
+        return pins
+
+    await store.set_pins({stays: "cell-1", moves: "cell-1"}, **WHO)
+    first = since()
+    await store.set_pins({stays: "cell-1", moves: "cell-2"}, **WHO)
+    second = since()
+    assert second[stays] == first[stays]
+    assert second[moves] > first[moves]

@@ -44,7 +44,8 @@ async def test_an_old_database_becomes_what_a_fresh_one_is(
         with old_server(old, tables) as running:
             running.execute("select clock_v1()") if package == "cell" else running.execute("select cell_loads_v1()")
             pre = await migrate(old.owner_dsn, package=package, phase=MigrationPhase.PRE)
-            assert (pre.code, pre.installed, len(pre.migrations), len(pre.waiting)) == (code.schema, True, 1, 1)
+            assert (pre.code, pre.installed, len(pre.migrations)) == (code.schema, True, 1)
+            assert pre.waiting
             running.execute("select clock_v1()") if package == "cell" else running.execute("select cell_loads_v1()")
             with pytest.raises(MigrationError, match="cell-1-api"):
                 await migrate(old.owner_dsn, package=package, phase=MigrationPhase.POST)

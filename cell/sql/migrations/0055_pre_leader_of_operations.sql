@@ -1,6 +1,6 @@
--- Why: a step of an operation carries the number of the lease under which it is executed, so that a leader of the control
--- plane that was paused changes nothing here after another took over.
--- Lock: none, the table is new. Undo: drop table brokerage.control_leader.
+-- Why: a step of an operation carries the number of the lease under which it is executed, so that a leader of the
+-- control plane that was paused changes nothing here after another took over. Lock: none, the table is new. Undo: drop
+-- table brokerage.control_leader.
 
 set local search_path = brokerage;
 

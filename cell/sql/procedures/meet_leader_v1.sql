@@ -1,7 +1,7 @@
--- The fence of operations: the caller works under the control plane's lease of that number; a lower one than the highest
--- met here is a former leader's. Called in the transaction that changes something, it holds until that ends: a later
--- leader's announcement waits for it, so nothing of the former one is committed after it.
--- SQLSTATE RB040: another leader is known here. Lock: control_leader, shared; exclusively to raise the number.
+-- The fence of operations: the caller works under the control plane's lease of that number; a lower one than the
+-- highest met here is a former leader's. Called in the transaction that changes something, it holds until that ends: a
+-- later leader's announcement waits for it, so nothing of the former one is committed after it. SQLSTATE RB040: another
+-- leader is known here. Lock: control_leader, shared; exclusively to raise the number.
 create or replace function meet_leader_v1(p_number bigint) returns void
 language plpgsql security definer
 set search_path from current

@@ -272,7 +272,11 @@ class LocalBackend(Backend):
             await self.end_orphans()
             self._remove_stale_pid_files()
             await start_daemon(self.folder, self.record().token)
+        planned = {process.name: process for process in await self.plan()}
+        seen = await self._supervisor.processes()
         for name in names:
+            if name in planned and is_launched(planned[name]) and not (name in seen and seen[name].pid):
+                write_launch(planned[name], self.folder)  # whoever stopped it may have had other settings
             await self._supervisor.start(name)
             self._report(Step(name, Phase.START))
 

@@ -1,6 +1,6 @@
--- Why: work of several steps (a further cell, new keys, a rolling restart) has one executor, which may be killed anywhere
--- and goes on by itself; its lease has a number, and a former holder's writes are refused by it.
--- Lock: none, everything is new. Undo: drop table control.operation_events, control.operation_steps, control.operations,
+-- Why: work of several steps (a further cell, new keys, a rolling restart) has one executor, which may be killed
+-- anywhere and goes on by itself; its lease has a number, and a former holder's writes are refused by it. Lock: none,
+-- everything is new. Undo: drop table control.operation_events, control.operation_steps, control.operations,
 -- control.leadership.
 
 -- One row for ever: the number only rises, also from one expiry to the next holder.
@@ -20,14 +20,14 @@ create table control.operations (
     target text not null check (length(target) between 1 and 200),
     cells text[] collate "C" not null,                     -- what it works on, for the conflict matrix
     users uuid[] not null,
-    calls text[] collate "C" not null,                     -- cells whose own endpoints its steps call; they learn who leads
+    calls text[] collate "C" not null,                     -- cells that its steps call; they learn who leads
     state text not null check (state in ('awaiting_approval', 'pending', 'running', 'cancelling', 'succeeded', 'failed',
         'refused', 'cancelled')),
     state_hash text not null check (state_hash ~ '^[0-9a-f]{64}$'),   -- of what the planner saw
     actor text not null check (length(actor) between 1 and 200),
     reason text check (length(reason) between 1 and 2000),
     idempotency_key text not null unique check (length(idempotency_key) between 1 and 128),
-    act text check (act ~ '^[a-z_]{1,50}$'),               -- its name in the record of privileged acts; null: recorded in a cell
+    act text check (act ~ '^[a-z_]{1,50}$'),               -- name in the record of acts; null: recorded in a cell
     act_id bigint,
     approved_by text,
     cancel_asked_by text,
@@ -37,7 +37,8 @@ create table control.operations (
     ended_at timestamptz,
     exit_code smallint check (exit_code between 0 and 9),
     detail text check (length(detail) <= 2000),
-    check ((state in ('succeeded', 'failed', 'refused', 'cancelled')) = (exit_code is not null and ended_at is not null))
+    check ((state in ('succeeded', 'failed', 'refused', 'cancelled'))
+        = (exit_code is not null and ended_at is not null))
 );
 create index operations_active on control.operations (operation_id)
     where state in ('awaiting_approval', 'pending', 'running', 'cancelling');
@@ -76,7 +77,9 @@ create table control.operation_events (
 create index operation_events_of on control.operation_events (operation_id, event_id);
 
 grant usage on schema control to control_leader;
-grant select on control.leadership, control.operations, control.operation_steps, control.operation_events to control_leader;
+grant select on control.leadership, control.operations, control.operation_steps, control.operation_events
+    to control_leader;
 grant select on control.lineage, control.epochs, control.cells, control.buckets, control.pins, control.cell_loads,
     control.privileged_acts to control_leader;
-grant select on control.leadership, control.operations, control.operation_steps, control.operation_events to control_auditor;
+grant select on control.leadership, control.operations, control.operation_steps, control.operation_events
+    to control_auditor;

@@ -1,5 +1,6 @@
--- Become the leader, if nobody is: the lease of the one before has expired, by this database's clock, or was given back.
--- Result: the lease's number, higher than any before it; null while somebody else leads. Lock: control.leadership.
+-- Become the leader, if nobody is: the lease of the one before has expired, by this database's clock, or was given
+-- back. Result: the lease's number, higher than any before it; null while somebody else leads. Lock:
+-- control.leadership.
 create or replace function acquire_lease_v1(p_holder text, p_life interval) returns bigint
 language sql security definer set search_path from current as $$
     update leadership

@@ -1,6 +1,6 @@
 -- Put a new cell into the directory and give it a lot of buckets that nobody uses: nothing moves.
 -- Result: the new epoch. SQLSTATE RBC01 stale epoch, RBC02 the cell exists, RBC03 too few free buckets.
--- Lock: control.lineage, then the rows it adds.
+-- Lock: control.lineage, the counter of ownership epochs, then the rows it adds.
 create or replace function add_cell_v1(
     p_expected bigint, p_cell_id text, p_state text, p_weight integer, p_api_urls text[], p_operator_urls text[],
     p_lot integer, p_actor text, p_reason text
@@ -8,6 +8,7 @@ create or replace function add_cell_v1(
 declare
     next_epoch bigint;
     given integer;
+    drawn bigint;   -- since when the cell owns its lot
 begin
     next_epoch := advance_epoch_v1(p_expected, p_actor, p_reason,
         jsonb_build_object('kind', 'cell_added', 'cell', p_cell_id, 'lot', p_lot));
@@ -17,8 +18,9 @@ begin
     insert into cells (cell_id, state, weight, api_urls, operator_urls, epoch)
     values (p_cell_id, p_state, p_weight, p_api_urls, p_operator_urls, next_epoch);
     insert into cell_loads (cell_id) values (p_cell_id);
-    insert into buckets (bucket, cell_id, epoch)
-    select free.bucket, p_cell_id, next_epoch
+    drawn := draw_ownership_epoch_v1();
+    insert into buckets (bucket, cell_id, epoch, ownership_epoch)
+    select free.bucket, p_cell_id, next_epoch, drawn
     from generate_series(0, 65535) as free(bucket)
     where not exists (select 1 from buckets b where b.bucket = free.bucket)
     order by free.bucket

@@ -1,6 +1,6 @@
 -- Persist that a step is about to act, or to be undone. p_intent: what this attempt would decide (a key's id, what was
--- there before); the first attempt's stands, and is the result. SQLSTATE RBC10; RBC14: the operation is to be cancelled,
--- so nothing further begins. Lock: control.leadership (shared), the operation's row.
+-- there before); the first attempt's stands, and is the result. SQLSTATE RBC10; RBC14: the operation is to be
+-- cancelled, so nothing further begins. Lock: control.leadership (shared), the operation's row.
 create or replace function begin_step_v1(
     p_lease bigint, p_operation bigint, p_position integer, p_intent jsonb, p_undo boolean
 ) returns jsonb language plpgsql security definer set search_path from current as $$

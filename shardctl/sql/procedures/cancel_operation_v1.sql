@@ -1,8 +1,8 @@
 -- Ask that an operation be cancelled. One that has not begun ends at once; one that runs is undone by the leader at the
 -- next step's boundary; one that has failed is undone now. Harmless to repeat.
--- Result: the state it is in now; null: there is none. SQLSTATE RBC13: it has ended; RBC15: a step that cannot be undone has
--- begun; RBC12: it has failed, and another excludes that it is undone now.
--- Lock: control.operations against creators and resumers, the operation's row.
+-- Result: the state it is in now; null: there is none. SQLSTATE RBC13: it has ended; RBC15: a step that cannot be
+-- undone has begun; RBC12: it has failed, and another excludes that it is undone now. Lock: control.operations against
+-- creators and resumers, the operation's row.
 create or replace function cancel_operation_v1(p_operation bigint, p_actor text, p_reason text, p_excludes jsonb)
 returns text language plpgsql security definer set search_path from current as $$
 declare

@@ -1,5 +1,5 @@
--- Persist how far a running step has come; the next attempt goes on from there. SQLSTATE RBC10, RBC14 (as begin_step_v1:
--- a long step stops at its next checkpoint). Lock: control.leadership (shared), the operation's row.
+-- Persist how far a running step has come; the next attempt goes on from there. SQLSTATE RBC10, RBC14 (as
+-- begin_step_v1: a long step stops at its next checkpoint). Lock: control.leadership (shared), the operation's row.
 create or replace function checkpoint_step_v1(
     p_lease bigint, p_operation bigint, p_position integer, p_progress jsonb, p_detail text
 ) returns void language plpgsql security definer set search_path from current as $$

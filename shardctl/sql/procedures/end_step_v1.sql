@@ -1,5 +1,5 @@
--- Persist how an attempt of a step ended: `done`, `undone`, `failed` (the executor goes no further), or `again` (another
--- attempt follows). SQLSTATE RBC10. Lock: control.leadership (shared), the operation's row.
+-- Persist how an attempt of a step ended: `done`, `undone`, `failed` (the executor goes no further), or `again`
+-- (another attempt follows). SQLSTATE RBC10. Lock: control.leadership (shared), the operation's row.
 create or replace function end_step_v1(
     p_lease bigint, p_operation bigint, p_position integer, p_outcome text, p_result jsonb, p_detail text
 ) returns void language plpgsql security definer set search_path from current as $$

@@ -1,5 +1,5 @@
--- Put an operation into a state, if the transition table has that step; the same table is in operations/states.py, and a
--- test compares them. An end is written into the record of privileged acts too. Only other procedures call this.
+-- Put an operation into a state, if the transition table has that step; the same table is in operations/states.py, and
+-- a test compares them. An end is written into the record of privileged acts too. Only other procedures call this.
 -- SQLSTATE RBC13: no such transition. Lock: the operation's row.
 create or replace function enter_state_v1(
     p_operation bigint, p_state text, p_exit_code integer default null, p_detail text default null

@@ -1,5 +1,5 @@
--- Keep one sample of several processes' counters. p_samples: [{process, cell, release, started_at_s, counters}]. The first
--- of a process in a minute is kept long. SQLSTATE RBC10. Lock: control.leadership, shared.
+-- Keep one sample of several processes' counters. p_samples: [{process, cell, release, started_at_s, counters}]. The
+-- first of a process in a minute is kept long. SQLSTATE RBC10. Lock: control.leadership, shared.
 create or replace function record_samples_v1(p_lease bigint, p_samples jsonb) returns void
 language plpgsql security definer set search_path from current as $$
 declare

@@ -1,6 +1,6 @@
--- Is there an operation that has not ended and excludes this one? p_excludes: kind -> "fleet" (always), "cell" or "user"
--- (if both work on the same one), "none"; a kind that is not named excludes, because who does not know it cannot judge.
--- The caller holds the lock against other creators. SQLSTATE RBC12, with the number and name of the other.
+-- Is there an operation that has not ended and excludes this one? p_excludes: kind -> "fleet" (always), "cell" or
+-- "user" (if both work on the same one), "none"; a kind that is not named excludes, because who does not know it cannot
+-- judge. The caller holds the lock against other creators. SQLSTATE RBC12, with the number and name of the other.
 create or replace function refuse_conflict_v1(p_operation bigint, p_excludes jsonb) returns void
 language plpgsql security definer set search_path from current as $$
 declare

@@ -1,6 +1,6 @@
--- A failed operation goes on at the step that failed, with all its attempts again. One that has not ended is left alone.
--- Result: the state it is in now; null: there is none. SQLSTATE RBC12 (as create_operation_v1), RBC13.
--- Lock: control.operations against other creators and resumers.
+-- A failed operation goes on at the step that failed, with all its attempts again. One that has not ended is left
+-- alone. Result: the state it is in now; null: there is none. SQLSTATE RBC12 (as create_operation_v1), RBC13. Lock:
+-- control.operations against other creators and resumers.
 create or replace function resume_operation_v1(p_operation bigint, p_actor text, p_reason text, p_excludes jsonb)
 returns text language plpgsql security definer set search_path from current as $$
 declare

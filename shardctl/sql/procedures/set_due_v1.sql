@@ -1,5 +1,5 @@
--- When a schedule is due next. p_after: the time at which it was due, if its operation has begun; null for one that is not
--- known yet (of one that is, nothing changes). Result: whether something changed: of two that call, one does.
+-- When a schedule is due next. p_after: the time at which it was due, if its operation has begun; null for one that is
+-- not known yet (of one that is, nothing changes). Result: whether something changed: of two that call, one does.
 -- SQLSTATE RBC10. Lock: control.leadership (shared), the schedule's row.
 create or replace function set_due_v1(
     p_lease bigint, p_name text, p_after timestamptz, p_due_at timestamptz, p_operation bigint

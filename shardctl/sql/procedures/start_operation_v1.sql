@@ -1,5 +1,5 @@
--- The leader takes an operation up, for the first time or again. p_state_hash: of what the planner sees now; an operation
--- that has not begun and was planned from something else is refused (exit code 5) before it does anything.
+-- The leader takes an operation up, for the first time or again. p_state_hash: of what the planner sees now; an
+-- operation that has not begun and was planned from something else is refused (exit code 5) before it does anything.
 -- Result: the state it is in now. SQLSTATE RBC10. Lock: control.leadership (shared), the operation's row.
 create or replace function start_operation_v1(p_lease bigint, p_operation bigint, p_state_hash text) returns text
 language plpgsql security definer set search_path from current as $$

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from loadtests.benchmarks.beside import Run, compare, run_once
+from loadtests.benchmarks.beside import Run, compare, flat, run_once
 from loadtests.measurement.refusal import MeasurementRefused
 
 
@@ -36,3 +36,11 @@ def test_figures_without_a_ratio_and_figures_of_one_side_are_left_out() -> None:
 def test_a_folder_without_an_environment_is_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(MeasurementRefused, match="make install"):
         run_once("fills", Run("other", tmp_path))
+
+
+def test_figures_of_several_peers_are_named_after_them() -> None:
+    assert flat({"router": {"p50_ms": 1, "half": {"p99_ms": 2}}, "ratio": 0.5}) == {
+        "router.p50_ms": 1.0,
+        "router.half.p99_ms": 2.0,
+        "ratio": 0.5,
+    }

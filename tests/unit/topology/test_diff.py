@@ -2,6 +2,7 @@
 
 import os
 import uuid
+from array import array
 from uuid import UUID
 
 import pytest
@@ -12,6 +13,7 @@ from infra.topology.cells import Cell, CellState
 from infra.topology.diff import apply_delta, decode_delta, diff_maps, encode_delta
 from infra.topology.errors import DeltaDoesNotFit, MapCorrupted, MapError
 from infra.topology.identifiers import CellId
+from infra.topology.ownership_epochs import OwnershipEpochs
 from infra.topology.shard_map import ShardMap, build_map
 from infra.topology.snapshot import VERSION_BYTES, encode_map, read_version
 
@@ -92,3 +94,49 @@ def test_one_move_among_many_pins_is_a_small_delta() -> None:
     assert len(document) < 2_000
     applied = apply_delta(old, decode_delta(document))
     assert (applied.pin_count, applied.pin_high, applied.pin_low) == (50_001, new.pin_high, new.pin_low)
+
+
+def owned(shard_map: ShardMap, since: int) -> ShardMap:
+    """The same map with ownership epochs: `since` for each bucket and each pin."""
+    epochs = OwnershipEpochs(array("Q", [since]) * len(shard_map.owners), array("Q", [since]) * shard_map.pin_count)
+    fields = {
+        name: getattr(shard_map, name)
+        for name in ("lineage", "epoch", "cells", "owners", "pin_high", "pin_low", "pin_owners")
+    }
+    return ShardMap(**fields, ownership=epochs)
+
+
+@settings(max_examples=30)
+@given(pins, pins, buckets, buckets, st.integers(1, 3), st.integers(1, 3))
+def test_a_delta_of_format_2_carries_ownership_epochs(
+    before: dict[UUID, str], after: dict[UUID, str], had: dict[int, str], has: dict[int, str], then: int, now: int
+) -> None:
+    old, new = owned(a_map(3, before, had), then), owned(a_map(5, after, has), now)
+    delta = diff_maps(old, new)
+    if then != now:
+        assert delta is None, "every bucket changed hands: a snapshot says it better"
+        return
+    assert delta is not None
+    assert encode_map(apply_delta(old, decode_delta(encode_delta(delta))), 2) == encode_map(new, 2)
+
+
+def test_a_pin_that_changes_only_its_ownership_epoch_is_a_change() -> None:
+    user = uuid.uuid4()
+    old, new = owned(a_map(3, {user: "cell-1"}), 7), owned(a_map(4, {user: "cell-1"}), 7)
+    assert new.ownership is not None
+    new.ownership.pins[0] = 9
+    delta = diff_maps(old, new)
+    assert delta is not None
+    assert (delta.pins, delta.ownership) == ({user: 1}, ({}, {user: 9}))
+    applied = apply_delta(old, decode_delta(encode_delta(delta)))
+    assert applied.ownership_epoch(user) == 9
+    assert old.ownership_epoch(user) == 7
+
+
+def test_maps_of_two_formats_have_no_delta() -> None:
+    old, new = a_map(3, {}), a_map(4, {})
+    assert diff_maps(old, owned(new, 4)) is None
+    delta = diff_maps(old, new)
+    assert delta is not None
+    with pytest.raises(DeltaDoesNotFit, match="ownership epochs"):
+        apply_delta(owned(old, 3), delta)
