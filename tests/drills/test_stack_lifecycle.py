@@ -73,7 +73,7 @@ def test_the_printed_dsn_reads_and_changes_nothing(own: Stack, name: str) -> Non
         connection.execute("set default_transaction_read_only = off")
         callable_by_us = connection.execute(
             "select count(*) from pg_proc join pg_namespace n on n.oid = pronamespace"
-            " where (nspname = %s or nspname like 'code\_%%') and has_function_privilege(pg_proc.oid, 'execute')",
+            " where (nspname = %s or nspname like 'code\\_%%') and has_function_privilege(pg_proc.oid, 'execute')",
             [schema],
         ).fetchone()
         assert callable_by_us == (0,)
