@@ -112,7 +112,7 @@ async def test_to_the_end_of_the_log_nothing_is_lost_and_nothing_is_found(own: S
         restored = own.must(
             "backup", "restore", "--cell", CELL, "--to", "latest", "--reason", "drill", "--yes", "--json"
         )
-        assert len(restored.json()["kept_aside"]) == 2, "each restore keeps what it replaced"
+        assert restored.json()["kept_aside"], "what was replaced is kept"
         after = rows(own, "select user_id, write_seq, chain_head from brokerage.users order by user_id")
         assert after == before
         own.run("cells", "unfence", CELL, "--reason", "drill", "--despite-findings")
@@ -149,7 +149,7 @@ def test_a_damaged_copy_or_log_is_refused_by_the_files_name(own: Stack) -> None:
     start = (int(high, 16) << 32) + int(low, 16)
     archive = max((folder / "log").iterdir(), key=lambda path: path.stat().st_mtime)
     (segment,) = archive.glob(f"{row['wal']['timeline']:08X}*{start // SEGMENT_BYTES % 256:08X}*")
-    kept, inside = segment.read_bytes(), start % SEGMENT_BYTES + 30  # in the first record that recovery reads
+    kept, inside = segment.read_bytes(), start % SEGMENT_BYTES + 26  # in the first record's data
     segment.write_bytes(kept[:inside] + bytes([kept[inside] ^ 255]) + kept[inside + 1 :])
     assert segment.name in refused()
     segment.unlink()
