@@ -105,8 +105,10 @@ def port_names(spec: StackSpec) -> tuple[str, ...]:
 
 
 def plan_services(addresses: Addresses, places: Places) -> tuple[ProcessSpec, ...]:
-    """Every process of ours, those first whom others need."""
-    planned = [_control(addresses, places), _exchange(addresses, places)]
+    """Every process of ours, those first whom others need. A stack that an older release made has no port for the
+    control service before its next `up`; until then `status` and `down` do without it."""
+    planned = [_control(addresses, places)] if CONTROL_SERVICE + OPERATOR in addresses.endpoints else []
+    planned.append(_exchange(addresses, places))
     for cell in addresses.spec.cells:
         planned += _cell(addresses, places, cell)
     planned += [_router(addresses, places, name) for name in router_names(addresses.spec)]

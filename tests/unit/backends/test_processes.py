@@ -49,6 +49,13 @@ def test_names_of_a_stack() -> None:
     ]  # fmt: skip
 
 
+def test_a_stack_of_an_older_release_is_planned_without_what_it_has_no_port_for() -> None:
+    record = make()
+    old = record.with_ports({name: port for name, port in record.ports.items() if name != "control.operator"})
+    names = [process.name for process in plan_processes(old, FOLDER, TOOLS, "postgres")]
+    assert names == [name for name in planned() if name != "control"]
+
+
 def test_every_process_of_ours_is_told_the_same_clock_and_no_server_is() -> None:
     for offset_s, said in ((0.0, "0.0"), (90.5, "90.5")):
         for process in planned(replace(TWO_CELLS, clock_offset_s=offset_s)).values():
