@@ -67,7 +67,7 @@ MOUNTS: Final = (
         "migrate",
         "serving",
         "migrate",
-        "Bring the control database to this release's schema. Harmless to repeat.",
+        "Bring the control database's tables and code to this release. Harmless to repeat.",
         hidden=True,
     ),
     Mount("help", "exit_codes", "app", "Topics: exit-codes."),

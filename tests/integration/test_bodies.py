@@ -76,6 +76,9 @@ SHAPES: Final[dict[tuple[str, str, str], Shape]] = {
     ("operator", "POST", "/operator/v1/archive"): Shape(
         {"older_than_days": 90, "reason": "because"}, "older_than_days", ("place", 5)
     ),
+    ("operator", "POST", "/operator/v1/incarnation/open"): Shape(
+        {"received_seq": 7, "halted": [ANY_ID], "reason": "because"}, "received_seq", ("received_seq", "7")
+    ),
     ("operator", "POST", "/operator/v1/reconcile"): Shape(
         {
             "started_at": "2026-01-01T00:00:00Z",

@@ -10,8 +10,10 @@ from typing import Any, LiteralString
 import psycopg
 import pytest
 from litestar.routes import HTTPRoute
+from psycopg.types.json import Jsonb
 
 from cell.app import CellApp, create_app
+from cell.incarnations.queries import FENCE
 from cell.settings import CellSettings
 from infra.runtime.settings import PostgresSettings
 from infra.security.keys import OPERATOR_FILE, generate_key_files, load_key_ring
@@ -39,6 +41,7 @@ READS_ONLY = {
     ("POST", "/operator/v1/reconciliations/comparisons"),
     ("POST", "/operator/v1/leader"),  # keeps a number, of no person and for nobody to decide
 }
+OPEN = ("POST", "/operator/v1/incarnation/open")  # of a restored cell: a test of its own
 BODIES: dict[str, Any] = {
     "/operator/v1/users/{user_id}/profile": {"profile": "professional", "reason": "a market maker"},
     "/operator/v1/users/{user_id}/sessions/end": {"begun_before_s": 1_700_000_000, "reason": "stolen"},
@@ -89,7 +92,7 @@ async def desk(cell_database: TestDatabase, tmp_path: Path) -> AsyncIterator[Des
 async def test_each_change_by_an_operator_leaves_its_record(
     desk: Desk, cell: Cell, root: psycopg.Connection[Any]
 ) -> None:
-    assert desk.changes() - READS_ONLY == set(RECORDS)
+    assert desk.changes() - READS_ONLY - {OPEN} == set(RECORDS)
     user_id = cell.user(cash=100)
     root.execute("update brokerage.users set restricted = true where user_id = %s", [user_id])
     [(report_id,)] = root.execute(
@@ -111,6 +114,27 @@ async def test_each_change_by_an_operator_leaves_its_record(
         assert status in (200, 201), (path, said)
         assert before is not None
         assert root.execute(count).fetchone() == (before[0] + 1,), path
+
+
+async def test_opening_a_restored_cell_leaves_its_record(desk: Desk, cell_database: TestDatabase) -> None:
+    with psycopg.connect(cell_database.owner_dsn) as owner:
+        owner.execute(FENCE, [uuid.uuid4(), "cell-1-x", None, "me", "drill"])
+    body = {"received_seq": 0, "halted": [], "despite_findings": True, "reason": "looked at"}
+    without = {name: value for name, value in body.items() if name != "reason"}
+    assert (await desk.ask(*OPEN, without))[0] in (400, 422), "a reason is due"
+    assert (await desk.ask(*OPEN, body))[0] == 409, "nobody has reconciled it"
+    found = Jsonb([])
+    with psycopg.connect(cell_database.service_dsn) as service:
+        service.execute(
+            "select record_reconciliation_v1(%s, clock_timestamp(), clock_timestamp(), clock_timestamp(),"
+            " 'me', 'different', %s, %s, %s, %s)",
+            [uuid.uuid4(), found, found, Jsonb({}), Jsonb({})],
+        )
+    assert (await desk.ask(*OPEN, body))[0] == 200
+    with psycopg.connect(cell_database.owner_dsn) as owner:
+        acts = owner.execute("select act, actor, reason from brokerage.privileged_acts").fetchall()
+        opened = owner.execute("select opened_by, opened_reason, despite from brokerage.incarnations").fetchall()
+    assert (acts, opened) == ([("open_cell", "ann", "looked at")], [("ann", "looked at", True)])
 
 
 async def test_archiving_is_recorded_wherever_it_begins(desk: Desk, root: psycopg.Connection[Any]) -> None:

@@ -80,10 +80,11 @@ def test_who_asks_little_is_never_refused_beside_those_who_ask_for_everything(
     per_s: float, greedy: int, seed: int
 ) -> None:
     """The greedy ask three times the rate; the quiet one, half of what an equal part would be, from any moment after
-    the first rush, in which everybody is new."""
+    the first rush, in which everybody is new and has the burst of two that is theirs."""
     chance, rate = random.Random(seed), FairRate(per_s)
     quiet_every_s = 2 * (greedy + 1) / per_s
-    begins_s = START_S + rate.burst / (0.1 * per_s) + quiet_every_s * chance.random()
+    rush_s = (rate.burst + 2 * greedy) / (0.1 * per_s)
+    begins_s = START_S + rush_s + quiet_every_s * chance.random()
     quiet = [(begins_s + number * quiet_every_s, -1) for number in range(8)]
     steps = int((quiet[-1][0] - START_S) * per_s * 3)
     others = [(START_S + step / (per_s * 3), step % greedy) for step in range(steps)]
