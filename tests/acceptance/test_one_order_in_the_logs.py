@@ -79,12 +79,14 @@ async def test_a_request_id_finds_the_order_and_the_order_id_all_its_steps(stack
     assert {**at_api, **ids, "trace_id": trace_id, "outcome": "accepted", "replayed": False} == at_api
 
     async def everywhere() -> bool:
+        """Also the relay's line of the last event: it comes some milliseconds after that of the first."""
         return all(
-            lines(logs, f"{cell}-{process}", order_id=order_id, event=event)
-            for process, event in (
-                ("worker", "instruction sent"),
-                ("worker", "report stored"),
-                ("relay", "order event published"),
+            lines(logs, f"{cell}-{process}", order_id=order_id, **about)
+            for process, about in (
+                ("worker", {"event": "instruction sent"}),
+                ("worker", {"event": "report stored"}),
+                ("relay", {"event": "order event published", "status": "funds_held"}),
+                ("relay", {"event": "order event published", "status": "routed"}),
             )
         )
 

@@ -39,6 +39,8 @@ def new_york(day: str, utc: str) -> datetime:
 
 OPEN_FRIDAY = new_york("2026-11-20", "17:00")
 SATURDAY = new_york("2026-11-21", "15:00")
+NEVER_STALE = new_york("2028-01-01", "12:00")
+"""After every time that a test here sets, and in no session: not the real time, which is in one when people work."""
 
 
 class TestClock:
@@ -139,7 +141,7 @@ async def market(cell_database: TestDatabase) -> AsyncIterator[Market]:
     pool = make_pool(PostgresSettings(dsn=cell_database.service_dsn), "test-market", size=2)
     async with pool, await psycopg.AsyncConnection.connect(cell_database.service_dsn, autocommit=True) as connection:
         market = Market(connection, pool)
-        await market.call("select set_reference_prices_v1(array['AAPL'], array[100000000], now())")
+        await market.call("select set_reference_prices_v1(array['AAPL'], array[100000000], %s)", NEVER_STALE)
         market.user = await market.open_account()
         yield market
         for check in read_sql("cell", "checks"):

@@ -10,15 +10,22 @@ from infra.backends.backend import BackendError
 from infra.backends.local.postgres import Cluster, set_up_roles
 from infra.backends.roles import AUDITOR_CONNECTIONS, CONTROL, CONTROL_LEADER, SUPERUSER, scram_verifier
 from infra.runtime.migrator import migrate
-from tests.support.killable_postgres import KillablePostgres
+from tests.support.killable_postgres import PostgresServer, killable_postgres
 
 pytestmark = pytest.mark.anyio
 
 
+@pytest.fixture(scope="module")
+def server() -> Iterator[PostgresServer]:
+    """One of its own: roles belong to a whole server, and other tests need those of the shared one."""
+    with killable_postgres() as postgres:
+        yield postgres.server
+
+
 @pytest.fixture
-def root(mortal_postgres: KillablePostgres) -> Iterator[psycopg.Connection[tuple[object, ...]]]:
+def root(server: PostgresServer) -> Iterator[psycopg.Connection[tuple[object, ...]]]:
     """The superuser of a server that has roles and database of an older release: no `control_leader`."""
-    with psycopg.connect(mortal_postgres.server.superuser_dsn, autocommit=True) as connection:
+    with psycopg.connect(server.superuser_dsn, autocommit=True) as connection:
         for role in (CONTROL.owner, CONTROL.service, CONTROL.auditor):
             connection.execute(f"create role {role}".encode())
         connection.execute("create database control owner control_owner")
@@ -31,8 +38,7 @@ def root(mortal_postgres: KillablePostgres) -> Iterator[psycopg.Connection[tuple
 
 
 @pytest.fixture
-def cluster(root: psycopg.Connection[tuple[object, ...]], mortal_postgres: KillablePostgres, tmp_path: Path) -> Cluster:
-    server = mortal_postgres.server
+def cluster(root: psycopg.Connection[tuple[object, ...]], server: PostgresServer, tmp_path: Path) -> Cluster:
     passwords = {SUPERUSER: server.password, **{role: f"of {role}".replace(" ", "-") for role in CONTROL.all}}
     found = Cluster("control-postgres", tmp_path, server.port, CONTROL, passwords)
     passfile(tmp_path, found)
