@@ -86,8 +86,13 @@ def relay() -> None:
 
 def _owner_dsn(settings: CellSettings) -> str:
     if settings.postgres.owner_dsn is None:
-        raise typer.BadParameter("set CELL_POSTGRES__OWNER_DSN: migrations run as the owner, not as the service")
+        raise typer.BadParameter("set CELL_POSTGRES__OWNER_DSN: this is done as the owner, not as the service")
     return settings.postgres.owner_dsn
+
+
+def _owner_dsn_with_code(settings: CellSettings, role: str) -> str:
+    """For a procedure of this release that only the owner calls."""
+    return with_code(_owner_dsn(settings), release_code("cell").schema, f"{settings.name}-{role}")
 
 
 @cli.command()
@@ -102,7 +107,7 @@ def migrate(
     applied = asyncio.run(migrate_database(owner_dsn, package="cell", phase=phase))
     facts: dict[str, object] = asdict(applied)
     if phase is not MigrationPhase.POST:
-        with_path = with_code(owner_dsn, applied.code, f"{settings.name}-migrate")
+        with_path = _owner_dsn_with_code(settings, "migrate")
         facts["sessions"] = asyncio.run(write_calendar(with_path, make_clock(settings.clock).now()))
         asyncio.run(run_statements(owner_dsn, rehearsal_statements(settings.clock.offset_s)))
     _log.info("tables, code and calendar are current", extra=facts)
@@ -134,8 +139,7 @@ def fence(
 ) -> None:
     """Note that this database was restored: nothing is written until it is opened (needs CELL_POSTGRES__OWNER_DSN)."""
     settings = _settings("fence")
-    with_path = with_code(_owner_dsn(settings), release_code("cell").schema, f"{settings.name}-fence")
-    dsn = with_clock_offset(with_path, settings.clock.offset_s)
+    dsn = with_clock_offset(_owner_dsn_with_code(settings, "fence"), settings.clock.offset_s)
     values = [UUID(incarnation), backup, datetime.fromisoformat(restored_to) if restored_to else None, actor, reason]
     asyncio.run(run_statement(dsn, FENCE, values))
     _log.info("fenced", extra={"incarnation": incarnation, "backup": backup})
@@ -160,9 +164,8 @@ async def _prove(settings: CellSettings) -> dict[str, object]:
 def calendar() -> None:
     """Bring the market calendar alone to what this release knows (needs CELL_POSTGRES__OWNER_DSN)."""
     settings = _settings("calendar")
-    if settings.postgres.owner_dsn is None:
-        raise typer.BadParameter("set CELL_POSTGRES__OWNER_DSN: the calendar is the owner's, not the service's")
-    sessions = asyncio.run(write_calendar(settings.postgres.owner_dsn, make_clock(settings.clock).now()))
+    with_path = _owner_dsn_with_code(settings, "calendar")
+    sessions = asyncio.run(write_calendar(with_path, make_clock(settings.clock).now()))
     _log.info("calendar is current", extra={"sessions": sessions})
 
 

@@ -79,12 +79,12 @@ class CustomerPort:
     async def _hot(
         self, scope: Message, headers: dict[bytes, bytes], receive: Receive, send: Send, order_id: str | None
     ) -> None:
-        began_s = time.perf_counter()
         """Place (no `order_id`) or cancel: identify, read, decide, answer.
 
         Whatever goes wrong is an answer: a Problem its own, anything else 500 with a line in the log. What Litestar's
         middleware asks of other requests (headers, query) is asked only where it can be wrong.
         """
+        began_s = time.perf_counter()
         request_id = request_id_of(headers)
         bind_request(request_id, headers.get(TRACE_HEADER, b""))
         out = [self._cell_header, (b"x-request-id", request_id)]

@@ -95,7 +95,12 @@ def average_price_micros(cost_exact: int, qty_micros: int) -> int | None:
 
 def value_micros(qty_micros: int, price_micros: int) -> int:
     """Micro-dollars that a quantity is worth, half to even."""
-    return _half_even(qty_micros * price_micros, MICROS)
+    return rounded_micros(qty_micros * price_micros)
+
+
+def rounded_micros(exact: int) -> int:
+    """Micro-dollars of an exact amount in 1e-12 dollars, half to even."""
+    return _half_even(exact, MICROS)
 
 
 def _half_even(numerator: int, denominator: int) -> int:

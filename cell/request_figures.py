@@ -8,19 +8,15 @@ read here too. Never blocks, never asks the database.
 
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping
-from typing import Final
 
-from prometheus_client import Counter
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
 
 from cell.metrics import LATENCY, POOLS, REQUESTS
 from infra.runtime.database import Pool
 from infra.runtime.fair_permits import FairPermits
-from infra.runtime.telemetry import LATENCY_BUCKETS_S, Metric
-
-_BOUNDS: Final = (*map(str, LATENCY_BUCKETS_S), "+Inf")
+from infra.runtime.telemetry import LATENCY_BUCKETS_S, latency_buckets, plain_family
 
 
 class RouteFigures:
@@ -31,7 +27,7 @@ class RouteFigures:
     def __init__(self) -> None:
         self.answers = [0] * 6
         """By class of status: index 2 is 2xx."""
-        self.latency_counts = [0] * len(_BOUNDS)
+        self.latency_counts = [0] * (len(LATENCY_BUCKETS_S) + 1)
         """Per bucket, not yet summed up."""
         self.latency_sum_s = 0.0
 
@@ -67,15 +63,11 @@ class AppServerCollector(Collector):
         for route, figures in self._requests.by_route().items():
             for hundreds in range(2, 6):
                 answers.add_metric([route, f"{hundreds}xx"], figures.answers[hundreds])
-            running, buckets = 0, []
-            for bound, count in zip(_BOUNDS, figures.latency_counts, strict=True):
-                running += count
-                buckets.append((bound, running))
-            latency.add_metric([route], buckets, figures.latency_sum_s)
+            latency.add_metric([route], latency_buckets(figures.latency_counts), figures.latency_sum_s)
         return [answers, latency, *self._pool_families()]
 
     def _pool_families(self) -> Iterable[Family]:
-        families = {row.name: _family(row) for row in POOLS}
+        families = {row.name: plain_family(row) for row in POOLS}
         for name, pool in self._pools.items():
             stats = pool.get_stats()
             for metric, value in (
@@ -89,8 +81,3 @@ class AppServerCollector(Collector):
                 families[metric].add_metric([name], value)
         families["cell_pool_share_waiting"].add_metric([], self._shares.waiting)
         return families.values()
-
-
-def _family(row: Metric) -> CounterMetricFamily | GaugeMetricFamily:
-    kind = CounterMetricFamily if row.kind is Counter else GaugeMetricFamily
-    return kind(row.name, row.help, labels=row.labels)

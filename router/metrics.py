@@ -5,12 +5,12 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from prometheus_client import Counter, Gauge, Histogram
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.metrics_core import Metric as Family
 from prometheus_client.registry import Collector
 
 from infra.runtime.map_watcher import MapWatch
-from infra.runtime.telemetry import LATENCY_BUCKETS_S, Metric
+from infra.runtime.telemetry import Metric, PlainFamily, latency_buckets, plain_family
 from router.fleet import Upstream
 from router.kinds import CUSTOMERS, Kind
 
@@ -95,7 +95,7 @@ class RouterCollector(Collector):
 
     def collect(self) -> Iterable[Family]:
         latency = HistogramMetricFamily(_LATENCY.name, _LATENCY.help, labels=_LATENCY.labels)
-        by_name = {row.name: _plain_family(row) for row in TABLE if row is not _LATENCY}
+        by_name = {row.name: plain_family(row) for row in TABLE if row is not _LATENCY}
         for cell in self._cells():
             self._add_cell(by_name, latency, cell)
         for code, count in sorted(self._refusals.items()):
@@ -113,15 +113,11 @@ class RouterCollector(Collector):
             by_name[name].add_metric([], reading())
         return [latency, *by_name.values()]
 
-    def _add_cell(self, by_name: "dict[str, _PlainFamily]", latency: HistogramMetricFamily, cell: Upstream) -> None:
+    def _add_cell(self, by_name: dict[str, PlainFamily], latency: HistogramMetricFamily, cell: Upstream) -> None:
         label, figures, now_s = [cell.label], cell.figures, self._now()
         for hundreds in range(1, 6):
             by_name["router_requests_total"].add_metric([*label, f"{hundreds}xx"], figures.answers[hundreds])
-        running, buckets = 0, []
-        for bound, count in zip([*map(str, LATENCY_BUCKETS_S), "+Inf"], figures.latency_counts, strict=True):
-            running += count
-            buckets.append((bound, running))
-        latency.add_metric(label, buckets, figures.latency_sum_s)
+        latency.add_metric(label, latency_buckets(figures.latency_counts), figures.latency_sum_s)
         for name, value in (
             ("router_requests_in_flight", cell.bulkhead.in_flight),
             ("router_tunnels", cell.tunnels),
@@ -138,10 +134,7 @@ class RouterCollector(Collector):
         _add_admission(by_name, label, cell, now_s)
 
 
-_PlainFamily = CounterMetricFamily | GaugeMetricFamily
-
-
-def _add_admission(by_name: dict[str, _PlainFamily], label: list[str], cell: Upstream, now_s: float) -> None:
+def _add_admission(by_name: dict[str, PlainFamily], label: list[str], cell: Upstream, now_s: float) -> None:
     for kind in Kind:
         row = [*label, kind.label]
         by_name["router_requests_shed_total"].add_metric([*row, "queue"], cell.bulkhead.shed[kind])
@@ -151,8 +144,3 @@ def _add_admission(by_name: dict[str, _PlainFamily], label: list[str], cell: Ups
     for kind, rate in zip(CUSTOMERS, cell.admission.rates, strict=False):
         by_name["router_admission_cap_per_second"].add_metric([*label, kind.label], rate.per_s)
         by_name["router_admission_tokens"].add_metric([*label, kind.label], rate.tokens(now_s))
-
-
-def _plain_family(row: Metric) -> _PlainFamily:
-    kind = CounterMetricFamily if row.kind is Counter else GaugeMetricFamily
-    return kind(row.name, row.help, labels=row.labels)

@@ -10,7 +10,7 @@ from litestar.params import FromQuery
 
 from cell import errors
 from cell.caller import Moment, format_time
-from cell.money import MICROS, Amount, format_micros
+from cell.money import Amount, format_micros, rounded_micros
 from cell.rollups.queries import Minute, Symbol, read_clock, read_rollups
 from infra.runtime.database import Pool
 
@@ -110,12 +110,6 @@ def _begin_of_minute(at: datetime) -> datetime:
     return at.astimezone(UTC).replace(second=0, microsecond=0)
 
 
-def _dollars(exact: int) -> str:
-    """Of 1e-12 dollars, to the nearest micro-dollar, half to even."""
-    whole, rest = divmod(exact, MICROS)
-    return format_micros(whole + (rest * 2 > MICROS or (rest * 2 == MICROS and whole % 2 == 1)))
-
-
 def _minute_view(row: Minute) -> MinuteView:
     return MinuteView(
         minute=format_time(row.minute),
@@ -123,7 +117,7 @@ def _minute_view(row: Minute) -> MinuteView:
         fills=row.fills,
         rejects=row.rejects,
         taken_back=row.taken_back,
-        volume=_dollars(row.volume_exact),
+        volume=format_micros(rounded_micros(row.volume_exact)),
         cash_in=format_micros(row.cash_in_micros),
         cash_out=format_micros(row.cash_out_micros),
     )
@@ -137,5 +131,5 @@ def _symbol_view(row: Symbol) -> SymbolView:
         rejects=row.rejects,
         taken_back=row.taken_back,
         qty=format_micros(row.qty_micros),
-        volume=_dollars(row.volume_exact),
+        volume=format_micros(rounded_micros(row.volume_exact)),
     )

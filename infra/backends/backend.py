@@ -10,7 +10,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from infra.backends.addresses import Addresses
 from infra.backends.cell_spec import Job, ProcessSpec, ProcessStatus, StackSpec
@@ -115,6 +115,17 @@ class Processes(Protocol):
 
 async def process_names(processes: Processes, wanted: Callable[[ProcessSpec], bool]) -> tuple[str, ...]:
     return tuple(process.name for process in await processes.plan() if wanted(process))
+
+
+READY_TIMEOUT_S: Final = 60.0
+"""One process of ours starts in seconds; those of a large stack start at once and share the cores."""
+
+
+async def start_until_ready(processes: Processes, wanted: Callable[[ProcessSpec], bool]) -> None:
+    """Raises BackendError that names what is not ready in time."""
+    names = await process_names(processes, wanted)
+    await processes.start(names)
+    await processes.await_ready(names, READY_TIMEOUT_S)
 
 
 class Renewing(Protocol):

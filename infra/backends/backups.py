@@ -18,6 +18,16 @@ Now = Callable[[], datetime]
 """The time in UTC, by the machine's clock."""
 
 
+def parse_lsn(text: str) -> int:
+    """Bytes of the log since its beginning, of the text that PostgreSQL shows. Raises ValueError."""
+    high, _, low = text.partition("/")
+    return (int(high, 16) << 32) + int(low, 16)
+
+
+def format_lsn(lsn: int) -> str:
+    return f"{lsn >> 32:X}/{lsn & 0xFFFFFFFF:X}"
+
+
 class BackupKind(StrEnum):
     FULL = "full"
     INCREMENTAL = "incremental"

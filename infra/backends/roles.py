@@ -85,14 +85,18 @@ def scram_verifier(role: str, password: str) -> str:
 
 def login_statements(roles: DatabaseRoles, passwords: Mapping[str, str]) -> list[str]:
     """Every role is there and has its password. For the superuser."""
-    create = (
-        "do $$ begin if not exists (select from pg_catalog.pg_roles where rolname = '%s')"
-        " then create role %s; end if; end $$"
-    )
     return [
-        *(create % (role, role) for role in roles.all),
+        *(_ensure_role(role) for role in roles.all),
         *(f"alter role {role} password '{scram_verifier(role, passwords[role])}'" for role in roles.all),
     ]
+
+
+def _ensure_role(role: str) -> str:
+    """One line, as `_NO_ADVISORY_LOCKS`."""
+    return (
+        f"do $$ begin if not exists (select from pg_catalog.pg_roles where rolname = '{role}')"
+        f" then create role {role}; end if; end $$"
+    )
 
 
 def server_statements(roles: DatabaseRoles) -> list[str]:
@@ -141,8 +145,7 @@ def archiver_statements(roles: DatabaseRoles, password: str) -> list[str]:
     superuser."""
     name = roles.archiver
     return [
-        f"do $$ begin if not exists (select from pg_roles where rolname = '{name}')"
-        f" then create role {name}; end if; end $$",
+        _ensure_role(name),
         f"alter role {name} login replication nosuperuser nocreatedb nocreaterole noinherit nobypassrls"
         f" connection limit {ARCHIVER_CONNECTIONS} password '{scram_verifier(name, password)}'",
     ]

@@ -15,7 +15,7 @@ Never drops anything by itself but the code of releases that nobody runs.
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, LiteralString, TypeVar
@@ -186,7 +186,8 @@ class _Run:
             waiting = pending
         if any(item.phase is MigrationPhase.POST for item in todo):
             dropped += await self.drop(keep=1)  # a kept release's view would hold a column that goes
-        done = [item.item.name for item in todo if await self._apply(item)]
+        for item in todo:
+            await self._apply(item)
         installed = await self._retried(
             self._code.schema,
             lambda: code_installer.install(self._connection, self._code, lock_timeout_ms=LOCK_TIMEOUT_MS),
@@ -196,8 +197,7 @@ class _Run:
             await self._connection.execute("select coalesce(max(number), 0) from migrations.applied")
         ).fetchone()
         assert row is not None
-        names = tuple(item.item.name for item in waiting)
-        return Applied(tuple(done), self._code.schema, installed, tuple(dropped), names, int(row[0]))
+        return Applied(_names(todo), self._code.schema, installed, tuple(dropped), _names(waiting), int(row[0]))
 
     async def _missing(self) -> list[Migration]:
         cursor = await self._connection.execute("select name, checksum from migrations.applied")
@@ -216,7 +216,7 @@ class _Run:
         return {schema: names for schema, names in found.items() if schema != self._code.schema}
 
     async def _check_ready_for_post(self, missing: Sequence[Migration], older: dict[str, list[str]]) -> None:
-        before = [item.item.name for item in missing if item.phase is MigrationPhase.PRE]
+        before = _names(item for item in missing if item.phase is MigrationPhase.PRE)
         if before or not await code_installer.is_installed(self._connection, self._code.schema):
             what = ", ".join(before) or f"the code {self._code.schema}"
             raise MigrationError(f"{self._package}: {what} comes before `post`: run the phase `pre` first")
@@ -242,10 +242,9 @@ class _Run:
             )
         return dropped
 
-    async def _apply(self, migration: Migration) -> bool:
+    async def _apply(self, migration: Migration) -> None:
         run = self._apply_in_transaction if migration.is_transaction else self._apply_alone
         await self._retried(migration.item.name, lambda: run(migration))
-        return True
 
     async def _apply_in_transaction(self, migration: Migration) -> None:
         item = migration.item
@@ -300,3 +299,7 @@ class _Run:
             except (psycopg.Error, CodeError) as error:
                 raise MigrationError(f"{self._package}: {what}: {error}") from error
         raise AssertionError("the last attempt returns or raises")
+
+
+def _names(migrations: Iterable[Migration]) -> tuple[str, ...]:
+    return tuple(migration.item.name for migration in migrations)

@@ -5,6 +5,7 @@ reach this port. A process without a customer port (worker, relay) runs the same
 """
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -107,16 +108,13 @@ def create_operator_app(
     )
 
 
-def make_server(app: Any, listen: ListenSettings, **options: Any) -> uvicorn.Server:
+def _make_server(app: Any, **options: Any) -> uvicorn.Server:
     """A uvicorn server that leaves signals and logging to the process. WebSockets are none of uvicorn's business: it
     would take one for itself and leave no request to answer. A Litestar application is an operator port: it gets its
     methods and request ids here; the customers' ports bring their own."""
     options = {"http": HttpPort, **options}
     config = uvicorn.Config(
         WithRequestId(WithMethods(app)) if isinstance(app, Litestar) else app,
-        host=listen.host,
-        port=listen.port,
-        backlog=listen.backlog,
         log_config=None,
         access_log=False,
         server_header=False,
@@ -125,21 +123,35 @@ def make_server(app: Any, listen: ListenSettings, **options: Any) -> uvicorn.Ser
         ws="none",
         **options,
     )
-    server = uvicorn.Server(config)
-    return server
+    return uvicorn.Server(config)
 
 
 @asynccontextmanager
 async def serving(app: Any, listen: ListenSettings, **options: Any) -> AsyncIterator[None]:
     """Serve `app` in this loop while the block runs; in-flight requests finish before it ends."""
-    server = make_server(app, listen, **options)
+    server = _make_server(app, host=listen.host, port=listen.port, backlog=listen.backlog, **options)
+    async with _running(server, f"{listen.host}:{listen.port}"):
+        yield
+
+
+@asynccontextmanager
+async def serving_on(app: Any, listener: socket.socket, **options: Any) -> AsyncIterator[None]:
+    """`serving`, on a socket that listens already; it is closed at the end."""
+    async with _running(_make_server(app, **options), str(listener.getsockname()), [listener]):
+        yield
+
+
+@asynccontextmanager
+async def _running(
+    server: uvicorn.Server, where: str, sockets: list[socket.socket] | None = None
+) -> AsyncIterator[None]:
     # `_serve` is `serve` without signal capture, which belongs to `Shutdown`.
-    task = asyncio.create_task(server._serve(), name=f"serve:{listen.port}")
+    task = asyncio.create_task(server._serve(sockets), name=f"serve:{where}")
     while not server.started and not task.done():  # noqa: ASYNC110 - uvicorn has no event for it, only a flag
         await asyncio.sleep(0.01)
     if task.done():
         await task
-        raise RuntimeError(f"could not listen on {listen.host}:{listen.port}; is the port taken?")
+        raise RuntimeError(f"could not listen on {where}; is the port taken?")
     try:
         yield
     finally:

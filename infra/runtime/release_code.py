@@ -9,6 +9,7 @@ changes them gets another one. The checks are no part of it: they are text that 
 import hashlib
 import re
 from dataclasses import dataclass
+from functools import cache
 from typing import Final
 
 from infra.runtime.sql_files import SqlFile, read_sql
@@ -39,8 +40,9 @@ class ReleaseCode:
         return frozenset(item.name.removesuffix(".sql") for where, item in self.files if where == folder)
 
 
+@cache
 def release_code(package: str) -> ReleaseCode:
-    """The code that the package carries. Reads its files: once, when a process starts."""
+    """The code that the package carries. Its files are read once in a process, which runs one release."""
     files = tuple((folder, item) for folder in FOLDERS for item in read_sql(package, folder))
     return ReleaseCode(schema_name(files), _TABLES_OF.get(package, package), files)
 

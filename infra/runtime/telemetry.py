@@ -7,6 +7,7 @@ and the lag of its event loop. Log lines are `logs.py`'s.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Final
 
 from prometheus_client import (
@@ -19,6 +20,7 @@ from prometheus_client import (
     ProcessCollector,
     generate_latest,
 )
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,21 @@ class Metrics:
     def render(self) -> bytes:
         """Prometheus text format."""
         return generate_latest(self.registry)
+
+
+PlainFamily = CounterMetricFamily | GaugeMetricFamily
+
+
+def plain_family(row: Metric) -> PlainFamily:
+    """An empty counter or gauge, for a collector that turns figures into metrics when somebody asks."""
+    kind = CounterMetricFamily if row.kind is Counter else GaugeMetricFamily
+    return kind(row.name, row.help, labels=row.labels)
+
+
+def latency_buckets(counts: Sequence[int]) -> list[tuple[str, float]]:
+    """As a histogram shows them, each with those below it, of the counts in each of `LATENCY_BUCKETS_S` and above."""
+    bounds = (*map(str, LATENCY_BUCKETS_S), "+Inf")
+    return list(zip(bounds, accumulate(counts), strict=True))
 
 
 def metrics_markdown(table: Sequence[Metric]) -> str:

@@ -66,7 +66,7 @@ async def begin_act(
     if not 0 < len(who) <= ACTOR_MAX:
         raise UsageError(f"an actor has 1 to {ACTOR_MAX} characters, and SHARDCTL_ACTOR has {len(who)}")
     if reason is not None:
-        _check_reason(reason)
+        check_reason(reason)
     try:
         async with open_act_record(control_dsn(backend)) as record:
             return await record.begin(act, target, actor=who, reason=reason, arguments=arguments or {})
@@ -77,7 +77,8 @@ async def begin_act(
         return None
 
 
-def _check_reason(reason: str) -> None:
+def check_reason(reason: str) -> None:
+    """Raises UsageError for one that cannot be recorded."""
     if not 0 < len(reason) <= REASON_MAX:
         raise UsageError(f"a reason has 1 to {REASON_MAX} characters, not {len(reason)}")
     try:

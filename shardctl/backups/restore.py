@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from infra.backends.backend import Backend, Phase, Report, Step, process_names
+from infra.backends.backend import Backend, Phase, Report, Step, start_until_ready
 from infra.backends.backups import Backups, NotCovered
 from infra.backends.cell_spec import Job
 from shardctl.acts.recording import recorded_act
@@ -21,9 +21,6 @@ from shardctl.backups.servers import open_backups, open_restores, server_of
 from shardctl.backups.take import machine_now
 from shardctl.errors import Refused
 from shardctl.stack.current import actor
-
-_READY_TIMEOUT_S = 60.0
-"""As in `stack/bring_up.py`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +84,8 @@ async def restore_cell(
             await restores.resume(server)
             raise
         await backend.create(backend.spec())
-        await _start(backend, cell, report)
+        await start_until_ready(backend, lambda process: process.cell == cell)
+        report(Step(cell, Phase.READY, "fenced"))
     kept = tuple(path for path, _ in restores.kept_aside(server))
     return RestoredCell(cell, str(new_id), chosen.backup.label, newest, kept)
 
@@ -102,10 +100,3 @@ def _jobs(cell: str, incarnation: str, label: str, moment: datetime | None, reas
     if moment is not None:
         fence += ["--restored-to", format_time(moment)]
     return (Job("cell", ("migrate",), cell), Job("cell", tuple(fence), cell))
-
-
-async def _start(backend: Backend, cell: str, report: Report) -> None:
-    names = await process_names(backend, lambda process: process.cell == cell)
-    await backend.start(names)
-    await backend.await_ready(names, _READY_TIMEOUT_S)
-    report(Step(cell, Phase.READY, "fenced"))

@@ -49,7 +49,7 @@ async def list_reaches(backend: Backend, servers: Sequence[str] = ()) -> list[Re
 
 
 async def verify_backups(backend: Backend, label: str | None, report: Report) -> list[Backup]:
-    """One, or all. Raises BackupDamaged with the file's name, Refused for an unknown label."""
+    """One, or all. Raises BackupDamaged with the file's name."""
     backups = open_backups(backend, report)
     known = [backup for server in all_servers(backend) for backup in backups.backups(server)]
     chosen = [backup for backup in known if label in (None, backup.label)]

@@ -18,15 +18,16 @@ from shardctl.stack.current import actor, control_dsn
 
 _MIGRATIONS_AT_ONCE = 2
 """Each is a Python process that uses one core fully for a second or two."""
+_OUTPUT_CHARACTERS_MAX = 1_500
+"""Of a failed job: the end of a traceback, with the error in its last line. A step's detail holds 2,000, and cuts the
+end off."""
 
 
 async def migrate_control(backend: Backend, report: Report) -> None:
     """Roles, then the control schema, as its owner. Raises BackendError."""
     await backend.reconcile_roles(CONTROL_POSTGRES)
-    result = await backend.run_job(Job("shardctl", ("migrate",)))
-    if result.exit_code != 0:
-        raise BackendError(f"`python -m shardctl migrate` failed:\n{result.output.strip()[-2000:]}")
-    report(Step("control schema", Phase.READY, result.output.strip().rpartition(": ")[2]))
+    output = await complete_job(backend, Job("shardctl", ("migrate",)))
+    report(Step("control schema", Phase.READY, output.rpartition(": ")[2]))
 
 
 async def migrate_cells(backend: Backend, cells: tuple[CellSpec, ...], report: Report) -> dict[str, str]:
@@ -40,18 +41,32 @@ async def migrate_cells(backend: Backend, cells: tuple[CellSpec, ...], report: R
     async def one(cell: CellSpec) -> None:
         try:
             async with limit:
-                await backend.reconcile_roles(postgres_name(cell.name))
-                result = await backend.run_job(Job("cell", ("migrate",), cell.name))
+                await migrate_cell(backend, cell.name)
         except BackendError as error:
             failures[cell.name] = str(error)
-            return
-        if result.exit_code != 0:
-            failures[cell.name] = f"{cell.name}: `python -m cell migrate` failed:\n{result.output.strip()[-2000:]}"
         else:
             report(Step(f"{cell.name} schema", Phase.READY))
 
     await asyncio.gather(*(one(cell) for cell in cells))
     return failures
+
+
+async def migrate_cell(backend: Backend, cell: str) -> None:
+    """Roles, then the cell's schema. Raises BackendError."""
+    await backend.reconcile_roles(postgres_name(cell))
+    await complete_job(backend, Job("cell", ("migrate",), cell))
+
+
+async def complete_job(backend: Backend, job: Job) -> str:
+    """What it printed. Raises BackendError with the end of that if it failed."""
+    result = await backend.run_job(job)
+    output = result.output.strip()
+    if result.exit_code != 0:
+        where = f"{job.cell}: " if job.cell else ""
+        raise BackendError(
+            f"{where}`python -m {job.package} {job.arguments[0]}` failed:\n{output[-_OUTPUT_CHARACTERS_MAX:]}"
+        )
+    return output
 
 
 async def register_cells(backend: Backend, cells: tuple[CellSpec, ...], report: Report) -> ShardMap:

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from infra.backends.backups import Backup
+from infra.backends.backups import Backup, format_lsn
 from shardctl.backups.coverage import Reach, format_time
 from shardctl.backups.servers import chosen_servers, subject_of
 from shardctl.backups.take import list_reaches, prune_backups, take_backups, verify_backups
@@ -99,7 +99,7 @@ def _row(reach: Reach) -> tuple[object, ...]:
         subject_of(backup.server),
         backup.kind.value,
         format_bytes(backup.size_bytes),
-        f"{_lsn(backup.start_lsn)} .. {_lsn(backup.end_lsn)}",
+        f"{format_lsn(backup.start_lsn)} .. {format_lsn(backup.end_lsn)}",
         format_time(reach.earliest),
         format_time(reach.latest) + (" ..." if reach.is_open and not reach.trouble else "") if reach.latest else "",
         backup.verified_at and format_time(backup.verified_at),
@@ -113,10 +113,6 @@ def _remark(reach: Reach) -> str:
     return f"{subject}: {reach.trouble}" if reach.trouble else ""
 
 
-def _lsn(lsn: int) -> str:
-    return f"{lsn >> 32:X}/{lsn & 0xFFFFFFFF:X}"
-
-
 def _document(backup: Backup) -> dict[str, Any]:
     return {
         "label": backup.label,
@@ -124,7 +120,7 @@ def _document(backup: Backup) -> dict[str, Any]:
         "kind": backup.kind,
         "based_on": backup.based_on,
         "size_bytes": backup.size_bytes,
-        "wal": {"timeline": backup.timeline, "start": _lsn(backup.start_lsn), "end": _lsn(backup.end_lsn)},
+        "wal": {"timeline": backup.timeline, "start": format_lsn(backup.start_lsn), "end": format_lsn(backup.end_lsn)},
         "started_at": backup.started_at,
         "ended_at": backup.ended_at,
         "verified_at": backup.verified_at,

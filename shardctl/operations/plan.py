@@ -23,7 +23,7 @@ ATTEMPTS_MAX: Final = 5
 """With the pauses between them (`execute.py`) about fifteen seconds: a restart of a server is outlived, a fault is not
 hidden."""
 STEP_TIMEOUT_S: Final = 60.0
-"""Of one attempt: as in `stack/bring_up.py`, seconds are usual and the rest is for a busy machine."""
+"""Of one attempt: as for the readiness of a process, seconds are usual and the rest is for a busy machine."""
 STEPS_MAX: Final = 10_000
 
 

@@ -5,7 +5,7 @@ A write of a former leader raises LeaseLost and changes nothing. While the datab
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any, Final, LiteralString
 from uuid import UUID
@@ -128,17 +128,7 @@ class Operations:
             "calls": list(plan.cells),
             "users": [str(user) for user in plan.users],
             "excludes": dict(excludes),
-            "steps": [
-                {
-                    "key": step.key,
-                    "action": step.action,
-                    "arguments": dict(step.arguments),
-                    "attempts_max": step.attempts_max,
-                    "timeout_s": step.timeout_s,
-                    "is_irrevocable": step.is_irrevocable,
-                }
-                for step in plan.steps
-            ],
+            "steps": [asdict(step) for step in plan.steps],
         }
         ((number, is_new),) = await self._call(
             "select operation_id, is_new from create_operation_v1(%s, %s, %s, %s, %s, %s, %s, %s, %s)",
@@ -257,13 +247,18 @@ class Operations:
         return State(state)
 
     async def _call(self, sql: LiteralString, parameters: Sequence[Any]) -> Sequence[tuple[Any, ...]]:
-        try:
-            return await call(self._pool, sql, parameters)
-        except CallFailed as error:
-            refusal = BY_SQLSTATE.get(error.sqlstate)
-            if refusal is None:
-                raise
-            raise refusal(_message(error)) from error
+        return await call_control(self._pool, sql, parameters)
+
+
+async def call_control(pool: Pool, sql: LiteralString, parameters: Sequence[Any]) -> Sequence[tuple[Any, ...]]:
+    """`call`; what the control database's procedures refuse is raised as `errors.py` names it, in their sentence."""
+    try:
+        return await call(pool, sql, parameters)
+    except CallFailed as error:
+        refusal = BY_SQLSTATE.get(error.sqlstate)
+        if refusal is None:
+            raise
+        raise refusal(_message(error)) from error
 
 
 async def prune_control(dsn: str, lease: int) -> int:

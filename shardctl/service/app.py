@@ -3,7 +3,6 @@
 Start-up waits for nothing: without its database the service answers that it is not reachable, and leads when it can.
 """
 
-import asyncio
 import os
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -11,19 +10,16 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
-import uvicorn
 from litestar import Litestar, Request, Response
 from litestar.di import Provide
 
 from infra.backends.backend import Backend
 from infra.runtime.clock import make_clock
 from infra.runtime.database import answers, make_pool, with_clock_offset, with_code
-from infra.runtime.methods import WithMethods
-from infra.runtime.operator_api import create_operator_app, serving
+from infra.runtime.operator_api import create_operator_app, serving, serving_on
 from infra.runtime.plain_requests import PlainRequests
 from infra.runtime.problem import to_response
 from infra.runtime.release_code import release_code
-from infra.runtime.request_id import WithRequestId
 from infra.runtime.settings import PostgresSettings
 from infra.runtime.shutdown import Shutdown
 from infra.runtime.telemetry import Metrics
@@ -176,20 +172,5 @@ async def _on_socket(app: Litestar, path: Path) -> AsyncIterator[None]:
         os.umask(former)
     listener.listen(128)
     beside.rename(path)
-    config = uvicorn.Config(
-        WithRequestId(WithMethods(app)),
-        http=PeerPort,
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        date_header=False,
-        lifespan="on",
-        ws="none",
-    )
-    server = uvicorn.Server(config)
-    task = asyncio.create_task(server._serve(sockets=[listener]), name="socket")
-    try:
+    async with serving_on(app, listener, http=PeerPort):
         yield
-    finally:
-        server.should_exit = True
-        await task

@@ -1,6 +1,7 @@
 """`/v1` on the service's socket: operations, as commands ask for them. A refusal says the exit code that it means."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any, Final
 
 import msgspec
@@ -148,16 +149,5 @@ def _plan(plan: Plan) -> dict[str, Any]:
     return {
         "target": plan.target,
         "cells": list(plan.cells),
-        "steps": [
-            {
-                "position": position,
-                "key": step.key,
-                "action": step.action,
-                "arguments": dict(step.arguments),
-                "attempts_max": step.attempts_max,
-                "timeout_s": step.timeout_s,
-                "is_irrevocable": step.is_irrevocable,
-            }
-            for position, step in enumerate(plan.steps, 1)
-        ],
+        "steps": [{"position": position, **asdict(step)} for position, step in enumerate(plan.steps, 1)],
     }

@@ -6,6 +6,7 @@ alone.
 """
 
 import asyncio
+import itertools
 import logging
 from collections.abc import Callable
 from typing import Final
@@ -81,7 +82,7 @@ class Executing:
 
     async def _bring_to_its_end(self, executor: Executor[StackWorld], number: int) -> None:
         """Raises LeaseLost, and UnknownKind never: such a task stays, so that nobody asks again under this lease."""
-        for attempt in range(1_000_000):
+        for attempt in itertools.count():
             try:
                 await self._run(executor, number)
             except UnknownKind as error:

@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
-from infra.security.free_text import FreeTextRefused, check_free_text
+from shardctl.acts.recording import check_reason
 from shardctl.errors import UsageError
 from shardctl.operations.conflicts import excluded_by
 from shardctl.operations.errors import PlanStale
@@ -16,9 +16,6 @@ from shardctl.operations.plan import Document, Kind, Plan, hash_facts
 from shardctl.operations.queries import Operations
 from shardctl.operations.states import State
 from shardctl.operations.world import StackWorld
-
-_TEXT_MAX = 2_000
-"""Characters of a reason, as the tables keep them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,13 +105,7 @@ Change = Callable[[int, str, str | None, Mapping[str, str]], Awaitable[State]]
 
 def _check_reason(reason: str | None, *, required: bool) -> None:
     """Raises UsageError."""
-    if reason is None:
-        if required:
-            raise UsageError("this needs a reason: --reason WORDS")
-        return
-    if not 0 < len(reason) <= _TEXT_MAX:
-        raise UsageError(f"a reason has 1 to {_TEXT_MAX} characters, not {len(reason)}")
-    try:
-        check_free_text(reason)
-    except FreeTextRefused as error:
-        raise UsageError(f"a reason is read by others: {error}") from error
+    if reason is not None:
+        check_reason(reason)
+    elif required:
+        raise UsageError("this needs a reason: --reason WORDS")

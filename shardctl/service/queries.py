@@ -6,13 +6,13 @@ Every write carries the lease's number; a former leader's raises LeaseLost. Rais
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, LiteralString
+from typing import Any
 
 from psycopg.types.json import Jsonb
 
 from infra.runtime.database import Pool
-from infra.runtime.procedures import CallFailed, call
-from shardctl.operations.errors import BY_SQLSTATE
+from infra.runtime.procedures import call
+from shardctl.operations.queries import call_control
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +50,13 @@ class ControlState:
         self, lease: int, name: str, *, after: datetime | None, due_at: datetime, operation: int | None
     ) -> bool:
         """Was this the call that changed it?"""
-        ((changed,),) = await self._write(
-            "select set_due_v1(%s, %s, %s, %s, %s)", [lease, name, after, due_at, operation]
+        ((changed,),) = await call_control(
+            self._pool, "select set_due_v1(%s, %s, %s, %s, %s)", [lease, name, after, due_at, operation]
         )
         return bool(changed)
 
     async def record_samples(self, lease: int, samples: Sequence[dict[str, Any]]) -> None:
-        await self._write("select record_samples_v1(%s, %s)", [lease, Jsonb(list(samples))])
+        await call_control(self._pool, "select record_samples_v1(%s, %s)", [lease, Jsonb(list(samples))])
 
     async def pending_claims(self, *, age_s: float, limit: int) -> list[PendingClaim]:
         rows = await call(
@@ -81,12 +81,3 @@ class ControlState:
             [claim.email_hash, claim.user_id, age_s],
         )
         return bool(done)
-
-    async def _write(self, sql: LiteralString, parameters: Sequence[Any]) -> Sequence[tuple[Any, ...]]:
-        try:
-            return await call(self._pool, sql, parameters)
-        except CallFailed as error:
-            refusal = BY_SQLSTATE.get(error.sqlstate)
-            if refusal is None:
-                raise
-            raise refusal(str(error)) from error

@@ -9,7 +9,7 @@ import asyncio
 from dataclasses import replace
 
 from infra.backends.addresses import CONTROL_SERVICE
-from infra.backends.backend import Backend, BackendError, Phase, Report, Step, process_names
+from infra.backends.backend import READY_TIMEOUT_S, Backend, BackendError, Phase, Report, Step, process_names
 from infra.backends.cell_spec import OUR_KINDS, SERVER_KINDS, CellSpec, ProcessKind, ProcessSpec
 from infra.security.keys import generate_key_files
 from shardctl.acts.recording import recorded_act
@@ -22,8 +22,6 @@ from shardctl.stack.renew import RENEW_TIMEOUT_S, outdated_processes, renew_proc
 SERVERS_TIMEOUT_S = 90.0
 """Databases, Redis and Kafka of a large stack start at once, on two cores; and a first start runs initdb for each
 database."""
-READY_TIMEOUT_S = 60.0
-"""One process of ours starts in seconds; those of a large stack start at once and share the cores."""
 CONTROL_TIMEOUT_S = 15.0
 """It was started before the cells' processes, which are ready now."""
 

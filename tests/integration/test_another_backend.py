@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 from infra.backends import catalog
 from infra.backends.addresses import Endpoint
-from infra.backends.backend import Backend, BackendError, quiet
+from infra.backends.backend import READY_TIMEOUT_S, Backend, BackendError, quiet
 from infra.backends.cell_spec import ProcessSpec
 from infra.security.keys import ROUTE_FILE
 from shardctl.cli import make_app
@@ -28,7 +28,6 @@ from shardctl.operations.catalog import KINDS
 from shardctl.shardmap.redirect import await_routers, make_redirect
 from shardctl.shardmap.register import register_cell
 from shardctl.shardmap.store import open_store
-from shardctl.stack.bring_up import READY_TIMEOUT_S
 from shardctl.stack.current import control_dsn
 from shardctl.stack.renew import RENEW_TIMEOUT_S
 from tests.support.control_service import control_service

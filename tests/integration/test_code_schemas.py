@@ -8,9 +8,10 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import psycopg
@@ -29,6 +30,8 @@ from tests.support.eventually import eventually
 from tests.support.releases import install, release_with
 
 pytestmark = pytest.mark.anyio
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
 
 OURS = release_code("cell").schema
 PLAIN = "create or replace function {}() returns integer language sql {} as $$ {} $$;"
@@ -297,19 +300,36 @@ async def test_two_releases_trade_for_one_customer(cell_database: TestDatabase, 
         assert (again[0], again[1], again[2]) == ("accepted", first[1], True)
 
 
-def test_the_command_takes_a_phase_and_drops_code(cell_database: TestDatabase, root: Any, tmp_path: Path) -> None:
-    """`pre` beside a running server, `post` refused while it is there, then `post` and what is left of its code."""
+@pytest.fixture
+def run(cell_database: TestDatabase, tmp_path: Path) -> Command:
+    """`python -m cell` with the DSNs that a back end gives: they name no release's code."""
     environ = os.environ | {
         "CELL_NAME": "cell-1",
-        "CELL_POSTGRES__DSN": cell_database.service_dsn,
-        "CELL_POSTGRES__OWNER_DSN": cell_database.owner_dsn,
+        "CELL_POSTGRES__DSN": cell_database.service_dsn.partition("?")[0],
+        "CELL_POSTGRES__OWNER_DSN": cell_database.owner_dsn.partition("?")[0],
         "CELL_KEYS_DIR": str(tmp_path),
     }
 
-    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "cell", *arguments]
-        return subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60)
+    def command(*arguments: str) -> subprocess.CompletedProcess[str]:
+        line = [sys.executable, "-m", "cell", *arguments]
+        return subprocess.run(line, env=environ, capture_output=True, text=True, timeout=60)
 
+    return command
+
+
+def test_every_command_of_a_job_finds_its_code_by_itself(root: Any, run: Command) -> None:
+    """A back end's jobs: `migrate`, `calendar`, `fence`, `prove`. The calendar's did not, and no test ran it."""
+    root.execute("delete from brokerage.market_sessions")
+    fence = ("--incarnation", str(uuid4()), "--backup", "cell-1-x", "--actor", "me", "--reason", "drill")
+    for arguments in (("calendar",), ("migrate",), ("prove",), ("fence", *fence)):
+        done = run(*arguments)
+        assert done.returncode == 0, (arguments, done.stderr)
+        ((sessions,),) = root.execute("select count(*) from brokerage.market_sessions").fetchall()
+        assert sessions > 500, "the year before and two years ahead"
+
+
+def test_the_command_takes_a_phase_and_drops_code(cell_database: TestDatabase, root: Any, run: Command) -> None:
+    """`pre` beside a running server, `post` refused while it is there, then `post` and what is left of its code."""
     other = fake_release(1)
     install(cell_database.owner_dsn, other)
     root.execute("delete from migrations.applied where name like '%code_of_releases%'")

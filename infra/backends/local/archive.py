@@ -34,15 +34,6 @@ def archive_command(binaries: Path, folder: Path, dsn: str, slot: str) -> tuple[
     )  # fmt: skip
 
 
-def parse_lsn(text: str) -> int:
-    high, _, low = text.partition("/")
-    return (int(high, 16) << 32) + int(low, 16)
-
-
-def format_lsn(lsn: int) -> str:
-    return f"{lsn >> 32:X}/{lsn & 0xFFFFFFFF:X}"
-
-
 def segment_name(timeline: int, number: int) -> str:
     high, low = divmod(number, _SEGMENTS_PER_NAME)
     return f"{timeline:08X}{high:08X}{low:08X}"

@@ -354,7 +354,10 @@ class LocalBackend(Backend):
         return cluster.dsn_with_password(cluster.roles.auditor)
 
     async def run_job(self, job: Job) -> JobResult:
-        command, environment = job_command(job, self.addresses(), make_places(self.folder))
+        return await self._run_job(job, self.addresses())
+
+    async def _run_job(self, job: Job, addresses: Addresses) -> JobResult:
+        command, environment = job_command(job, addresses, make_places(self.folder))
         return await run_command(command, environment={**clean_environment(), **environment}, directory=project_root())
 
     # ---- backups -------------------------------------------------------------------------------------------------
@@ -369,9 +372,7 @@ class LocalBackend(Backend):
         """With the DSNs of another server than the stack's: one that is being restored."""
         addresses = self.addresses()
         dsns = {role: cluster.dsn(role, passfile) for role in cluster.roles.all}
-        elsewhere = dataclasses.replace(addresses, dsns={**addresses.dsns, cluster.name: dsns})
-        command, environment = job_command(job, elsewhere, make_places(self.folder))
-        return await run_command(command, environment={**clean_environment(), **environment}, directory=project_root())
+        return await self._run_job(job, dataclasses.replace(addresses, dsns={**addresses.dsns, cluster.name: dsns}))
 
     def cluster(self, server: str) -> postgres.Cluster:
         """Raises BackendError for a server that the stack does not have."""

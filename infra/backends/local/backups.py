@@ -22,15 +22,10 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from infra.backends.backend import BackendError, JobResult, Phase, Report, Step
-from infra.backends.backups import ArchiveState, Backup, BackupDamaged, BackupKind, Backups, Now
+from infra.backends.backups import ArchiveState, Backup, BackupDamaged, BackupKind, Backups, Now, parse_lsn
 from infra.backends.cell_spec import Job, ProcessSpec
 from infra.backends.local.accounts import server_user
-from infra.backends.local.archive import (
-    SEGMENT_BYTES,
-    archive_process_name,
-    list_segments,
-    parse_lsn,
-)
+from infra.backends.local.archive import SEGMENT_BYTES, archive_process_name, list_segments
 from infra.backends.local.folders import StackFolder
 from infra.backends.local.postgres import Cluster, locate_binaries, server_version
 from infra.backends.local.postgres_tools import BASEBACKUP, VERIFYBACKUP, plain_output, require_tools, run_tool
@@ -48,8 +43,6 @@ _ARCHIVE_WAIT_S: Final = 30.0
 """For the archive to have what is written: it says how far it is every second."""
 _PAUSE_S: Final = 0.1
 """Between looks at the archive."""
-REASON_CHARACTERS_MAX: Final = 2_000
-"""As the record of acts keeps it."""
 
 _CLOCK: Final = "select clock_timestamp()"
 _SLOT: Final = "select coalesce(wal_status, 'lost'), active from pg_replication_slots where slot_name = %s"
@@ -105,10 +98,14 @@ class LocalBackups(Backups):
         return self._host.folder.backups(backup.server) / backup.label / "data"
 
     async def archive_states(self, server: str) -> tuple[ArchiveState, ...]:
+        return tuple([await self._archive_state(backup) for backup in self._first_of_archives(server).values()])
+
+    def _first_of_archives(self, server: str) -> dict[str, Backup]:
+        """The oldest backup that needs each archive: its log matters from there on."""
         firsts: dict[str, Backup] = {}
         for backup in self.backups(server):
             firsts.setdefault(backup.archive, backup)
-        return tuple([await self._archive_state(backup) for backup in firsts.values()])
+        return firsts
 
     async def _archive_state(self, first: Backup) -> ArchiveState:
         folder = self._host.folder.archive(first.server, first.archive)
@@ -289,9 +286,7 @@ class LocalBackups(Backups):
 
     async def _prune_log(self, server: str) -> None:
         """Files that end before the first backup of their archive, and archives without any."""
-        firsts: dict[str, Backup] = {}
-        for backup in self.backups(server):
-            firsts.setdefault(backup.archive, backup)
+        firsts = self._first_of_archives(server)
         for folder in (self._host.folder.backups(server) / "log").glob("*"):
             first = firsts.get(folder.name)
             if first is not None:

@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import Final
 
 from infra.backends.backend import BackendError, Phase, Report, Step
-from infra.backends.backups import Backup, BackupDamaged, NotCovered
+from infra.backends.backups import Backup, BackupDamaged, NotCovered, format_lsn
 from infra.backends.local.accounts import ServerUser, give, server_user
-from infra.backends.local.archive import SEGMENT_BYTES, Segments, format_lsn, list_segments, segment_name
+from infra.backends.local.archive import SEGMENT_BYTES, Segments, list_segments, segment_name
 from infra.backends.local.backups import judge_space, sync_folder, tree_bytes, verify_files
 from infra.backends.local.commands import clean_environment
 from infra.backends.local.folders import StackFolder

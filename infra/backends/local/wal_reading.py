@@ -14,8 +14,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from infra.backends.backups import BackupDamaged
-from infra.backends.local.archive import SEGMENT_BYTES, Segments, parse_lsn, segment_name
+from infra.backends.backups import BackupDamaged, format_lsn, parse_lsn
+from infra.backends.local.archive import SEGMENT_BYTES, Segments, segment_name
 from infra.backends.local.postgres_tools import WALDUMP, run_tool
 
 _COMMIT: Final = re.compile(r"desc: (?:COMMIT|ABORT)(?:_PREPARED)? .*?(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+) UTC")
@@ -66,7 +66,7 @@ async def _read_to_end(
     binaries: Path, links: Path, segments: Segments, start_lsn: int, folder: Path, run: range
 ) -> int:
     command = [str(binaries / WALDUMP), "--quiet", "--path", str(links), "--timeline", str(segments.timeline)]
-    result = await run_tool([*command, "--start", f"{start_lsn >> 32:X}/{start_lsn & 0xFFFFFFFF:X}"])
+    result = await run_tool([*command, "--start", format_lsn(start_lsn)])
     if result.exit_code == 0 or _next_file_missing(result.output, segments.timeline, run.stop):
         return run.stop * SEGMENT_BYTES
     message = _ERROR.search(result.output)
@@ -102,8 +102,8 @@ def _is_end(path: Path, offset: int) -> bool:
 
 async def _newest_commit(binaries: Path, links: Path, segments: Segments, run: range) -> datetime | None:
     for number in reversed(run):
-        command = [str(binaries / WALDUMP), "--rmgr", "Transaction", segment_name(segments.timeline, number)]
-        result = await run_tool([*command[:1], "--path", str(links), *command[1:]])
+        name = segment_name(segments.timeline, number)
+        result = await run_tool([str(binaries / WALDUMP), "--path", str(links), "--rmgr", "Transaction", name])
         if times := _COMMIT.findall(result.output):
             return max(datetime.fromisoformat(time).replace(tzinfo=UTC) for time in times)
     return None

@@ -5,21 +5,19 @@ cell's processes are stopped and the stack's record is as before; its data direc
 added again. Repeated for a cell that is there, every step finds its work done.
 """
 
-from collections.abc import Callable
 from dataclasses import asdict, replace
 from typing import Final
 
-from infra.backends.backend import Backend, BackendError, process_names
-from infra.backends.cell_spec import CellSpec, Job, ProcessKind, ProcessSpec, SpecInvalid, next_cell_name, postgres_name
+from infra.backends.backend import start_until_ready
+from infra.backends.cell_spec import CellSpec, ProcessKind, SpecInvalid, next_cell_name
 from infra.runtime.redis_client import REDIS_FAILURES
+from shardctl.cells.provision import migrate_cell
 from shardctl.errors import Refused, UsageError
 from shardctl.operations.plan import Action, Document, Kind, Plan, PlannedStep, Step, refuse_unknown
 from shardctl.operations.world import StackWorld
 from shardctl.shardmap.publish import publish_map
 from shardctl.shardmap.register import register_cell
 
-_READY_TIMEOUT_S: Final = 60.0
-"""As in `stack/bring_up.py`: seconds are usual, the rest is for a busy machine."""
 _LONG_S: Final = 180.0
 """A step that makes a data directory, or migrates a database, and may wait a minute for the stack's lock first."""
 
@@ -84,16 +82,12 @@ async def _unmake(step: Step[StackWorld]) -> None:
 async def _start_database(step: Step[StackWorld]) -> None:
     name = _cell(step).name
     async with step.world.changing() as backend:
-        await _start(backend, lambda process: process.cell == name and process.kind is ProcessKind.POSTGRES)
+        await start_until_ready(backend, lambda process: process.cell == name and process.kind is ProcessKind.POSTGRES)
 
 
 async def _migrate(step: Step[StackWorld]) -> None:
-    name = _cell(step).name
     async with step.world.changing() as backend:
-        await backend.reconcile_roles(postgres_name(name))
-        result = await backend.run_job(Job("cell", ("migrate",), name))
-    if result.exit_code != 0:
-        raise BackendError(f"{name}: `python -m cell migrate` failed:\n{result.output.strip()[-1500:]}")
+        await migrate_cell(backend, _cell(step).name)
 
 
 async def _make_topics(step: Step[StackWorld]) -> Document:
@@ -104,7 +98,7 @@ async def _make_topics(step: Step[StackWorld]) -> Document:
 async def _start_processes(step: Step[StackWorld]) -> None:
     name = _cell(step).name
     async with step.world.changing() as backend:
-        await _start(backend, lambda process: process.cell == name)
+        await start_until_ready(backend, lambda process: process.cell == name)
 
 
 async def _register(step: Step[StackWorld]) -> Document:
@@ -125,12 +119,6 @@ async def _publish(step: Step[StackWorld]) -> Document:
     except REDIS_FAILURES:
         published = False
     return {"published": published}
-
-
-async def _start(backend: Backend, wanted: Callable[[ProcessSpec], bool]) -> None:
-    names = await process_names(backend, wanted)
-    await backend.start(names)
-    await backend.await_ready(names, _READY_TIMEOUT_S)
 
 
 def _cell(step: Step[StackWorld]) -> CellSpec:

@@ -2,8 +2,8 @@
 
 from typing import Final
 
-from infra.backends.backend import BackendError
 from infra.backends.cell_spec import Job
+from shardctl.cells.provision import complete_job
 from shardctl.operations.kinds.of_cells import cells_named, known_cells, parse_cells
 from shardctl.operations.plan import Action, Document, Kind, Plan, PlannedStep, Step, refuse_unknown
 from shardctl.operations.world import StackWorld
@@ -23,9 +23,7 @@ def plan(arguments: Document, facts: Document) -> Plan:
 async def _write(step: Step[StackWorld]) -> None:
     cell = step.arguments["cell"]
     async with step.world.changing() as backend:
-        result = await backend.run_job(Job("cell", ("calendar",), cell))
-    if result.exit_code != 0:
-        raise BackendError(f"{cell}: `python -m cell calendar` failed:\n{result.output.strip()[-1500:]}")
+        await complete_job(backend, Job("cell", ("calendar",), cell))
 
 
 CELLS_CALENDAR: Final[Kind[StackWorld]] = Kind(
