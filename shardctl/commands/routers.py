@@ -9,8 +9,8 @@ import typer
 from shardctl.commands.ordering import Detach, DryRun, Expected, Key, Reason, Timeout, Way, order
 from shardctl.interruption import run_resumable
 from shardctl.operations.kinds.routers_restart import ROUTERS_RESTART
+from shardctl.operations.resources import unfenced_resources
 from shardctl.operations.unrecorded import run_unrecorded
-from shardctl.operations.world import unfenced_world
 from shardctl.output import print_json, print_line, print_table
 from shardctl.stack.current import control_dsn, open_stack, stack_clock
 from shardctl.stack.routers import RouterRow, list_routers
@@ -65,8 +65,8 @@ def restart(
 
 async def _restart_unrecorded(arguments: dict[str, str | None]) -> None:
     stack = open_stack()
-    world = unfenced_world(stack, stack_clock(stack), control_dsn(stack))
-    await run_unrecorded(ROUTERS_RESTART, world, arguments)
+    resources = unfenced_resources(stack, stack_clock(stack), control_dsn(stack))
+    await run_unrecorded(ROUTERS_RESTART, resources, arguments)
 
 
 def _cells(row: RouterRow) -> tuple[object, ...]:

@@ -28,7 +28,7 @@ from shardctl.operations.catalog import KINDS
 from shardctl.operations.execute import Executor
 from shardctl.operations.plan import Kind
 from shardctl.operations.queries import Operation, Operations
-from shardctl.operations.world import StackWorld
+from shardctl.operations.resources import StackResources
 from shardctl.service.controller import OperationsController, SchedulesController, refused
 from shardctl.service.executing import Executing
 from shardctl.service.identity import PeerPort
@@ -49,7 +49,7 @@ class ControlService:
     """The parts of one process."""
 
     def __init__(
-        self, settings: ControlSettings, backend: Backend, kinds: Mapping[str, Kind[StackWorld]] = KINDS
+        self, settings: ControlSettings, backend: Backend, kinds: Mapping[str, Kind[StackResources]] = KINDS
     ) -> None:
         self.settings = settings
         self._kinds = kinds
@@ -77,7 +77,7 @@ class ControlService:
         self.orders = Orders(
             self.operations,
             kinds,
-            lambda actor, reason: self._open_world(None, actor, reason),
+            lambda actor, reason: self._open_resources(None, actor, reason),
             approvals=settings.approvals,
             wake=self.executing.wake,
         )
@@ -95,14 +95,16 @@ class ControlService:
             on_change=self._lead_changed,
         )
 
-    def _open_world(self, lease: int | None, actor: str, reason: str | None) -> StackWorld:
-        return StackWorld(self._backend, self._clock, self._dsn, lease, actor, reason)
+    def _open_resources(self, lease: int | None, actor: str, reason: str | None) -> StackResources:
+        return StackResources(self._backend, self._clock, self._dsn, lease, actor, reason)
 
-    def _make_executor(self, lease: int) -> Executor[StackWorld]:
-        def open_world(operation: Operation) -> StackWorld:
-            return self._open_world(lease, operation.actor, operation.reason)
+    def _make_executor(self, lease: int) -> Executor[StackResources]:
+        def open_resources(operation: Operation) -> StackResources:
+            return self._open_resources(lease, operation.actor, operation.reason)
 
-        return Executor(self.operations, self._kinds, lease, open_world=open_world, announce=self._announcer(lease))
+        return Executor(
+            self.operations, self._kinds, lease, open_resources=open_resources, announce=self._announcer(lease)
+        )
 
     def _announcer(self, lease: int) -> Callable[[Operation], Awaitable[None]]:
         async def announce(operation: Operation) -> None:

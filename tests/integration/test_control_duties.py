@@ -24,7 +24,7 @@ from shardctl.operations.errors import LeaseLost
 from shardctl.operations.kinds.cells_calendar import CELLS_CALENDAR
 from shardctl.operations.kinds.control_prune import CONTROL_PRUNE
 from shardctl.operations.queries import Operations
-from shardctl.operations.world import StackWorld
+from shardctl.operations.resources import StackResources
 from shardctl.service import watches as watches_module
 from shardctl.service.metrics import METRICS
 from shardctl.service.orders import Orders
@@ -56,10 +56,10 @@ class Scene:
         self.operations, self.state, self.backend, self.database = operations, state, backend, database
         self.metrics = Metrics(METRICS)
         self.lease = 0
-        self.orders = Orders(operations, KINDS, self.world, approvals=frozenset(), wake=lambda: None)
+        self.orders = Orders(operations, KINDS, self.resources, approvals=frozenset(), wake=lambda: None)
 
-    def world(self, actor: str = "ann", reason: str | None = None) -> StackWorld:
-        return StackWorld(self.backend, SystemClock(), self.database.leader_dsn, self.lease, actor, reason)
+    def resources(self, actor: str = "ann", reason: str | None = None) -> StackResources:
+        return StackResources(self.backend, SystemClock(), self.database.leader_dsn, self.lease, actor, reason)
 
     def root(self, statement: str, *parameters: Any) -> list[Any]:
         with psycopg.connect(self.database.superuser_dsn, autocommit=True) as root:
@@ -147,7 +147,7 @@ async def test_what_is_old_is_deleted_in_pieces_and_what_is_young_stays(scene: S
     scene.root("update control.operations set ended_at = '2001-01-01' where idempotency_key = 'old'")
     assert [step.action for step in CONTROL_PRUNE.plan({}, {}).steps] == ["prune"]
     deleted = 0
-    while piece := await scene.world().prune():
+    while piece := await scene.resources().prune():
         deleted += piece
     assert deleted == 2_500 + 2_500 + 1
     assert scene.root("select count(*) from control.counter_samples") == [(5_000,)]

@@ -13,7 +13,7 @@ import pytest
 from infra.backends.local.backend import LocalBackend
 from shardctl.errors import Blocked, NotReachable, Refused, StillRunning, UsageError
 from shardctl.operations.plan import Action, Document, Kind, Plan, PlannedStep, Step
-from shardctl.operations.world import StackWorld
+from shardctl.operations.resources import StackResources
 from shardctl.service.app import ControlService
 from shardctl.service.executing import Executing
 from shardctl.service.orders import Proposal
@@ -38,8 +38,8 @@ class Gate:
     silences: int = 0
     """How often the leader still cannot read the facts."""
 
-    def kind(self) -> Kind[StackWorld]:
-        async def act(step: Step[StackWorld]) -> Document:
+    def kind(self) -> Kind[StackResources]:
+        async def act(step: Step[StackResources]) -> Document:
             name = step.arguments["name"]
             if name == "step 2":
                 self.reached.set()
@@ -47,12 +47,12 @@ class Gate:
             if self.failures:
                 self.failures -= 1
                 raise RuntimeError("once more")
-            async with step.world.changing():
-                self.done.append((step.world.lease, name))
+            async with step.resources.changing():
+                self.done.append((step.resources.lease, name))
             return {}
 
-        async def observe(world: StackWorld, _: Document) -> Document:
-            if world.lease is not None and self.silences:
+        async def observe(resources: StackResources, _: Document) -> Document:
+            if resources.lease is not None and self.silences:
                 self.silences -= 1
                 raise NotReachable("nobody answers")
             return dict(self.facts)
