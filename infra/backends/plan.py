@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 from infra.backends.addresses import (
     CONTROL_POSTGRES,
@@ -113,6 +114,10 @@ def plan_services(addresses: Addresses, places: Places) -> tuple[ProcessSpec, ..
         planned += _cell(addresses, places, cell)
     planned += [_router(addresses, places, name) for name in router_names(addresses.spec)]
     return tuple(planned)
+
+
+SOURCE_DSN: Final = "CELL_SOURCE_DSN"
+"""For a job that compares a restored copy: the server that it is a copy of."""
 
 
 def job_command(job: Job, addresses: Addresses, places: Places) -> tuple[tuple[str, ...], dict[str, str]]:
