@@ -9,11 +9,10 @@ the head of the copy's chain, and a hash covers all that came before. Reads only
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any, Final, LiteralString
+from typing import Any, Final
 from uuid import UUID
 
-from psycopg.rows import dict_row
-
+from cell.incarnations.queries import entry_hashes, user_figures, youngest_user
 from infra.runtime.database import Pool
 
 PAGE: Final = 500
@@ -24,44 +23,6 @@ _COMMITTED_WITHIN: Final = timedelta(seconds=60)
 """A user is committed within so long after the time in their row: statements end after seconds."""
 _TOTALS: Final = ("orders", "positions", "executions", "entry_seq", "cash_micros", "cash_held_micros")
 _HEADS: Final = ("entry_seq", "order_event_seq")
-
-_FIGURES: LiteralString = """
-with page as materialized (
-    select user_id, created_at, write_seq, entry_seq, order_event_seq, chain_head, cash_micros, cash_held_micros
-      from brokerage.users
-     where purged_at is null and (%(after)s::uuid is null or user_id > %(after)s)
-       and (%(until)s::uuid is null or user_id <= %(until)s)
-     order by user_id limit %(limit)s
-),
-wanted as materialized (select array_agg(user_id) as ids from page),
-digests as (
-    select o.user_id, 'orders' as name, count(*) as number, sum(hashtextextended(o::text, 0)) as digest
-      from brokerage.orders o, wanted w where o.user_id = any (w.ids) group by o.user_id
-    union all
-    select p.user_id, 'positions', count(*), sum(hashtextextended(p::text, 0))
-      from brokerage.positions p, wanted w where p.user_id = any (w.ids) group by p.user_id
-    union all
-    select x.user_id, 'executions', count(*), sum(hashtextextended(x::text, 0))
-      from all_executions x, wanted w where x.user_id = any (w.ids) group by x.user_id
-    union all
-    select l.user_id, 'lots', count(*), sum(hashtextextended(l::text, 0))
-      from brokerage.unsettled_lots l, wanted w where l.user_id = any (w.ids) group by l.user_id
-),
-by_user as (
-    select user_id, jsonb_object_agg(name, number) as numbers, jsonb_object_agg(name, digest::text) as digests
-      from digests group by user_id
-)
-select p.user_id, p.created_at, p.write_seq, p.entry_seq, p.order_event_seq, p.chain_head, p.cash_micros,
-       p.cash_held_micros, coalesce(d.numbers, '{}') as numbers, coalesce(d.digests, '{}') as digests
-  from page p left join by_user d on d.user_id = p.user_id
- order by p.user_id
-"""
-_HASHES: LiteralString = """
-select j.user_id, j.hash
-  from unnest(%(users)s::uuid[], %(seqs)s::bigint[]) as t (user_id, seq)
-  join all_journal_entries j on j.user_id = t.user_id and j.seq = t.seq
-"""
-_YOUNGEST: LiteralString = "select max(created_at) as created_at from brokerage.users"
 
 Row = Mapping[str, Any]
 
@@ -136,23 +97,14 @@ def _compare_still(found: CopyComparison, copy: Row, source: Row) -> None:
 async def compare_copy(copy: Pool, source: Pool) -> CopyComparison:
     """All users of both. Raises a DatabaseFailure, and what the driver raises."""
     found = CopyComparison()
-    [youngest] = await _read(copy, _YOUNGEST, {})
+    newest = await youngest_user(copy)
     after: UUID | None = None
     while True:
-        copies = await _read(copy, _FIGURES, {"after": after, "until": None, "limit": PAGE})
+        copies = await user_figures(copy, after=after, until=None, limit=PAGE)
         until = copies[-1]["user_id"] if len(copies) == PAGE else None
-        sources = await _read(source, _FIGURES, {"after": after, "until": until, "limit": None})
-        last = {row["user_id"]: row["entry_seq"] for row in copies}
-        parameters = {"users": list(last), "seqs": list(last.values())}
-        rows = await _read(source, _HASHES, parameters)
-        hashes = {row["user_id"]: row["hash"] for row in rows}
-        compare_page(found, copies, sources, hashes, youngest["created_at"])
+        sources = await user_figures(source, after=after, until=until, limit=None)
+        hashes = await entry_hashes(source, {row["user_id"]: row["entry_seq"] for row in copies})
+        compare_page(found, copies, sources, hashes, newest)
         if until is None:
             return found
         after = until
-
-
-async def _read(pool: Pool, query: LiteralString, parameters: Mapping[str, object]) -> list[dict[str, Any]]:
-    async with pool.connection() as connection, connection.cursor(row_factory=dict_row) as cursor:
-        await cursor.execute(query, parameters)
-        return await cursor.fetchall()

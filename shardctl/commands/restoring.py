@@ -10,16 +10,16 @@ import typer
 from shardctl.backups.coverage import format_time, parse_moment
 from shardctl.backups.restore import check_moment, restore_cell
 from shardctl.backups.unfence import open_restored_cell
-from shardctl.commands.ordering import (
+from shardctl.commands.submitting import (
     Detach,
     DryRun,
     Expected,
     Key,
     Reason,
+    SubmitOptions,
     Timeout,
-    Way,
     conclude,
-    order_and_watch,
+    submit_and_watch,
 )
 from shardctl.errors import UsageError
 from shardctl.interruption import run_resumable
@@ -84,8 +84,8 @@ def rehearse(
     if every == (cell is not None):
         raise UsageError("name one cell, or give --all")
     _moment(to)
-    way = Way(reason, dry_run, not detach, timeout, key, expected, as_json)
-    ended = order_and_watch("backup.rehearse", {"cell": cell, "to": to}, way)
+    options = SubmitOptions(reason, dry_run, not detach, timeout, key, expected, as_json)
+    ended = submit_and_watch("backup.rehearse", {"cell": cell, "to": to}, options)
     if ended is None:
         return
     results = [step["result"] for step in ended["steps"] if step["result"]]
