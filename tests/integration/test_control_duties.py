@@ -10,6 +10,7 @@ import pytest
 import redis
 
 from infra.backends.local.backend import LocalBackend
+from infra.runtime.build import build_id
 from infra.runtime.clock import SystemClock
 from infra.runtime.database import make_pool
 from infra.runtime.http_client import HttpClient
@@ -101,6 +102,13 @@ async def test_what_is_due_begins_once_also_after_days_without_a_leader(scene: S
     await schedules.begin_what_is_due(scene.lease)
     assert len(await scene.operations.newest(10)) == 1
     assert_moved(scene.metrics.render(), "shardctl_schedule_late_seconds")
+
+    # It has failed: that shows too, until another has begun.
+    scene.root("update control.schedules set due_at = %s where name = 'prune'", due + timedelta(days=900))
+    scene.root("update control.operations set state = 'failed', exit_code = 1, ended_at = clock_timestamp()")
+    assert await scene.state.has_failed(begun.operation_id)
+    await schedules.begin_what_is_due(scene.lease)
+    assert_moved(scene.metrics.render(), "shardctl_schedule_failed")
     with pytest.raises(LeaseLost):
         await scene.state.set_due(scene.lease + 1, "prune", after=None, due_at=due, operation=None)
 
@@ -126,7 +134,7 @@ async def test_counters_are_kept_by_age_with_who_counted_them(scene: Scene) -> N
         "select process, cell, release, started_at_s > 0, counters->>'router_refusals_total{code=\"BUSY\"}',"
         " is_kept_long from control.counter_samples order by sampled_at"
     )
-    assert {row[:5] for row in rows} == {("router-1", None, "dev", True, "3.0")}
+    assert {row[:5] for row in rows} == {("router-1", None, build_id(), True, "3.0")}
     assert rows[0][5]
     assert sum(row[5] for row in rows) <= 2  # a minute may end in between
     assert_moved(scene.metrics.render(), "shardctl_samples_total", "shardctl_sample_gaps_total")
