@@ -18,10 +18,12 @@ select incarnation_id, began_at, backup, restored_to, actor, reason, opened_at, 
   from brokerage.incarnations order by began_at desc limit 1
 """
 _HALTED: LiteralString = """
-select user_id from brokerage.users
- where halt_id = %(incarnation)s and owner_state = 'halted' and (%(after)s::uuid is null or user_id > %(after)s)
- order by user_id limit %(limit)s
+select u.user_id, (select count(*) from brokerage.inbox i where i.user_id = u.user_id) as reports_waiting
+  from brokerage.users u join brokerage.incarnations n on n.incarnation_id = u.halt_id
+ where u.owner_state = 'halted' and (%(after)s::uuid is null or u.user_id > %(after)s)
+ order by u.user_id limit %(limit)s
 """
+_RELEASE: LiteralString = "select release_restored_user_v1(%s, %s, %s, %s, %s, %s)"
 _OPEN: LiteralString = "select outcome, figures from open_cell_v1(%s, %s, %s, %s, %s, %s, %s)"
 
 _FIGURES: LiteralString = """
@@ -69,11 +71,19 @@ async def newest_incarnation(pool: Pool) -> dict[str, Any] | None:
         return await (await cursor.execute(_NEWEST)).fetchone()
 
 
-async def halted_users(pool: Pool, *, incarnation: UUID, after: UUID | None, limit: int) -> list[dict[str, Any]]:
-    """Who stayed read-only when it was opened."""
+async def halted_users(pool: Pool, *, after: UUID | None, limit: int) -> list[dict[str, Any]]:
+    """Who stayed read-only when the cell was opened after a restore, of this incarnation or of one before."""
     async with pool.connection() as connection, connection.cursor(row_factory=dict_row) as cursor:
-        await cursor.execute(_HALTED, {"incarnation": incarnation, "after": after, "limit": limit})
+        await cursor.execute(_HALTED, {"after": after, "limit": limit})
         return await cursor.fetchall()
+
+
+async def release_user(
+    pool: Pool, *, actor: str, reason: str, user: UUID, orders: int, ledger: int, write_seq: int
+) -> str:
+    """Outcome of `release_restored_user_v1`. Raises a DatabaseFailure."""
+    [(outcome,)] = await call(pool, _RELEASE, [actor, reason, user, orders, ledger, write_seq])
+    return str(outcome)
 
 
 async def open_cell(

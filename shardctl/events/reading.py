@@ -71,4 +71,11 @@ def head_of(row: dict[str, Any]) -> Head:
         chain_head=row["published_chain_head"] or "",  # nothing published yet
         orders_written=row["order_event_seq"],
         ledger_written=row["entry_seq"],
+        lost_orders=_lost(row, ORDERS),
+        lost_ledger=_lost(row, LEDGER),
     )
+
+
+def _lost(row: dict[str, Any], stream: str) -> tuple[tuple[int, int], ...]:
+    """A cell of an older release says nothing of it."""
+    return tuple((first, last) for name, first, last in row.get("lost") or () if name == stream)
