@@ -15,7 +15,7 @@ from infra.backends.backend import Report
 from shardctl.backups.coverage import format_time, parse_moment
 from shardctl.backups.rehearse import rehearse_restore
 from shardctl.backups.servers import open_backups, server_of
-from shardctl.errors import Refused, UsageError
+from shardctl.errors import Exit, UsageError
 from shardctl.operations.kinds.of_cells import cells_named, known_cells, parse_cells
 from shardctl.operations.kinds.reported import reported
 from shardctl.operations.plan import Action, Conclusion, Document, Kind, Plan, PlannedStep, Step, refuse_unknown
@@ -72,10 +72,10 @@ async def _remove(step: Step[StackResources]) -> None:
 def conclude(results: Mapping[str, Document]) -> Conclusion:
     found = [f"{result['cell']}: {'; '.join(result['findings'])}" for result in results.values() if result["findings"]]
     if not found:
-        return Conclusion(State.SUCCEEDED, 0)
+        return Conclusion(State.SUCCEEDED, Exit.DONE)
     first = next(result["cell"] for result in results.values() if result["findings"])
     said = f"the restored copy would not do: {' | '.join(found)}: `shardctl cells reconcile {first}`"
-    return Conclusion(State.FAILED, Refused.exit_code, said)
+    return Conclusion(State.FAILED, Exit.FAILED, said)
 
 
 BACKUP_REHEARSE: Final[Kind[StackResources]] = Kind(
