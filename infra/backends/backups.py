@@ -90,6 +90,10 @@ class BackupDamaged(BackendError):
     """A backup or an archive is not what it was; the text names the file."""
 
 
+class BackupsBusy(BackendError):
+    """Another command works on the backups of the server."""
+
+
 class NotCovered(BackendError):
     """No backup and log reach the wanted moment; the text says what is covered."""
 
@@ -108,6 +112,9 @@ class Backups(Protocol):
 
     def backups(self, server: str) -> tuple[Backup, ...]:
         """The complete ones, oldest first."""
+
+    def archive_of(self, server: str) -> str | None:
+        """The name of the archive that its log goes to; None: it goes to none."""
 
     async def archive_states(self, server: str) -> tuple[ArchiveState, ...]:
         """One for each archive that a backup needs."""

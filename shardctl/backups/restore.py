@@ -10,6 +10,7 @@ leaves it stopped: repeat the command, or `up`. Repeated after the restore was d
 again.
 """
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -17,7 +18,7 @@ from typing import Final
 from uuid import UUID
 
 from infra.backends.backend import Backend, BackendError, Phase, Report, Step, start_until_ready
-from infra.backends.backups import Backups, Decided, NotCovered, Restores
+from infra.backends.backups import Backups, BackupsBusy, Decided, NotCovered, Restores
 from infra.backends.cell_spec import Job
 from infra.runtime.fault_points import FaultPoints
 from shardctl.acts.recording import recorded_act
@@ -30,6 +31,9 @@ from shardctl.stack.current import actor
 WITHDRAWN: Final = "restore.withdrawn"
 PLACED: Final = "restore.placed"
 STARTED: Final = "restore.started"
+_BUSY_PAUSE_S: Final = 1.0
+_BUSY_TRIES_MAX: Final = 60
+"""A minute: the control service may have begun a backup of the restored cell a moment before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,13 +140,17 @@ async def _build(
 
 async def _archive_again(backups: Backups, server: str) -> tuple[datetime | None, str | None]:
     """From when the new incarnation is covered, or why it is not: the cell is restored in either case."""
-    try:
-        taken = await backups.take(
-            server, label=new_label(server), incremental=False, reason="restored", now=machine_now
-        )
-    except BackendError as error:
-        return None, str(error)
-    return taken.ended_at, None
+    label = new_label(server)
+    for _ in range(_BUSY_TRIES_MAX):
+        try:
+            taken = await backups.take(server, label=label, incremental=False, reason="restored", now=machine_now)
+        except BackupsBusy:
+            await asyncio.sleep(_BUSY_PAUSE_S)
+        except BackendError as error:
+            return None, str(error)
+        else:
+            return taken.ended_at, None
+    return None, "another command works on its backups"
 
 
 async def _reaches(backups: Backups, server: str) -> Sequence[Reach]:

@@ -30,6 +30,7 @@ from shardctl.operations.plan import Kind
 from shardctl.operations.queries import Operation, Operations
 from shardctl.operations.resources import StackResources
 from shardctl.release import own_release
+from shardctl.service.archiving import Archiving
 from shardctl.service.controller import OperationsController, SchedulesController, refused
 from shardctl.service.executing import Executing
 from shardctl.service.identity import PeerPort
@@ -90,6 +91,7 @@ class ControlService:
                 Schedules(self.state, self.submissions, self.metrics),
                 Sampling(self.state, backend, self.metrics),
                 Watches(self.state, backend, self._dsn, self.metrics),
+                Archiving(self.submissions, backend),
             ),
             holder=f"{settings.name} pid {os.getpid()}",
             life_s=settings.lease_life_s,

@@ -11,6 +11,8 @@ import pytest
 import redis
 
 from infra.backends.local.backend import LocalBackend
+from infra.backends.local.backup_files import write_note
+from infra.backends.local.record import save_record
 from infra.runtime.build import build_id
 from infra.runtime.clock import SystemClock
 from infra.runtime.database import make_pool
@@ -28,6 +30,7 @@ from shardctl.operations.kinds.control_prune import CONTROL_PRUNE
 from shardctl.operations.queries import Operations
 from shardctl.operations.resources import StackResources
 from shardctl.service import watches as watches_module
+from shardctl.service.archiving import Archiving
 from shardctl.service.metrics import METRICS
 from shardctl.service.queries import ControlState
 from shardctl.service.sampling import Sampling
@@ -39,6 +42,7 @@ from tests.support.control_service import folder_stack
 from tests.support.databases import TestDatabase
 from tests.support.moved_metrics import assert_moved
 from tests.support.redis_server import redis_server
+from tests.unit.shardctl.backups.test_coverage import backup
 
 pytestmark = pytest.mark.anyio
 
@@ -112,6 +116,21 @@ async def test_what_is_due_begins_once_also_after_days_without_a_leader(scene: S
     assert_moved(scene.metrics.render(), "shardctl_schedule_failed")
     with pytest.raises(LeaseLost):
         await scene.state.set_due(scene.lease + 1, "prune", after=None, due_at=due, operation=None)
+
+
+async def test_a_database_that_lost_its_archive_is_backed_up_once(scene: Scene) -> None:
+    archiving = Archiving(scene.submissions, scene.backend)
+    assert await archiving.begin_where_nothing_is_archived(scene.lease) == [], "no backup, no archive"
+    folder = scene.backend.folder.backups("cell-1-postgres") / "cell-1-x"
+    folder.mkdir(parents=True)
+    write_note(folder, backup("cell-1-x", 0))
+    [number] = await archiving.begin_where_nothing_is_archived(scene.lease)
+    begun = await scene.operations.read(number)
+    assert (begun.kind, begun.actor, begun.arguments["of"]) == ("backup.create", "control", "cell-1")
+    assert await archiving.begin_where_nothing_is_archived(scene.lease) == [], "it is under way"
+    record = scene.backend.record().with_archive("cell-1-postgres", "archive_1")
+    save_record(scene.backend.folder.record, record)
+    assert await archiving.begin_where_nothing_is_archived(scene.lease) == []
 
 
 async def test_counters_are_kept_by_age_with_who_counted_them(scene: Scene) -> None:

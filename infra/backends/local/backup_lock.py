@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Final
 
-from infra.backends.backend import BackendError
+from infra.backends.backups import BackupsBusy
 from infra.backends.local.backup_files import UNFINISHED, make_private
 from infra.backends.local.folders import StackFolder
 from infra.backends.local.orphans import end_orphans, find_marked
@@ -21,10 +21,6 @@ from infra.backends.local.orphans import end_orphans, find_marked
 _MARK: Final = "CELL_BROKERAGE_BACKUPS_OF"
 _PURPOSES: Final = ("restoring", "rehearsal")
 """Of a server that is built beside the one that runs: two that do not meet."""
-
-
-class BackupsBusy(BackendError):
-    """Another command works on the backups of the server."""
 
 
 def marks_of(folder: StackFolder, server: str) -> dict[str, str]:

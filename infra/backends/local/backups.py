@@ -112,6 +112,9 @@ class LocalBackups(Backups):
     def data(self, backup: Backup) -> Path:
         return self._host.folder.backups(backup.server) / backup.label / "data"
 
+    def archive_of(self, server: str) -> str | None:
+        return self._host.record().archived.get(server)
+
     async def archive_states(self, server: str) -> tuple[ArchiveState, ...]:
         return tuple([await self._archive_state(backup) for backup in self._first_of_archives(server).values()])
 
