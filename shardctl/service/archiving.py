@@ -1,8 +1,7 @@
 """A database that has backups and whose log goes to no archive any more: a backup of it is begun.
 
 So it is after a restore whose command died before its own backup: the log of the new incarnation needs one to begin
-with. One operation for each such state, named by the newest backup that there is; if that one fails, `ScheduleFailed`
-of the nightly backup is the next to say so.
+with. One operation an hour at most: the server may be down, until somebody repeats the restore or says `up`.
 """
 
 import asyncio
@@ -12,6 +11,7 @@ from typing import Final
 from infra.backends.backend import Backend, BackendError
 from infra.backends.backups import Backups, HasBackups
 from shardctl.backups.servers import all_servers, open_backups, subject_of
+from shardctl.backups.take import machine_now
 from shardctl.errors import Blocked, ShardctlError
 from shardctl.service.submissions import Submissions
 
@@ -52,12 +52,11 @@ class Archiving:
         known = backups.backups(server)
         if not known or backups.archive_of(server) is not None:
             return None
+        key = f"archive after {known[-1].label} {machine_now():%Y-%m-%dT%H}"
         why = f"nothing of {subject_of(server)} is archived"
         try:
             proposal = await self._submissions.propose(_KIND, {"of": subject_of(server)}, actor=ACTOR, reason=why)
-            number, is_new = await self._submissions.begin(
-                proposal, actor=ACTOR, reason=why, key=f"archive after {known[-1].label}", expected=None
-            )
+            number, is_new = await self._submissions.begin(proposal, actor=ACTOR, reason=why, key=key, expected=None)
         except Blocked as error:
             _log.info("waits", extra={"server": server, "why": str(error)})
             return None
