@@ -6,6 +6,8 @@ with. One operation an hour at most: the server may be down, until somebody repe
 
 import asyncio
 import logging
+import time
+from collections.abc import Callable
 from typing import Final
 
 from infra.backends.backend import Backend, BackendError
@@ -17,7 +19,8 @@ from shardctl.service.submissions import Submissions
 
 _log = logging.getLogger(__name__)
 EVERY_S: Final = 30.0
-"""A restore takes its own backup within seconds; this is for one that did not."""
+PATIENCE_S: Final = 300.0
+"""A restore takes its own backup within a minute or so; this is for one that did not."""
 ACTOR: Final = "control"
 _KIND: Final = "backup.create"
 
@@ -25,9 +28,14 @@ _KIND: Final = "backup.create"
 class Archiving:
     """A duty of the leader."""
 
-    def __init__(self, submissions: Submissions, backend: Backend) -> None:
+    def __init__(
+        self, submissions: Submissions, backend: Backend, *, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
         self._submissions = submissions
         self._backend = backend
+        self._monotonic = monotonic
+        self._since: dict[str, float] = {}
+        """Servers whose log goes nowhere, and when that was seen first."""
 
     async def __call__(self, lease: int) -> None:
         """For ever."""
@@ -51,6 +59,9 @@ class Archiving:
     async def _begin(self, backups: Backups, server: str) -> int | None:
         known = backups.backups(server)
         if not known or backups.archive_of(server) is not None:
+            self._since.pop(server, None)
+            return None
+        if self._monotonic() - self._since.setdefault(server, self._monotonic()) < PATIENCE_S:
             return None
         key = f"archive after {known[-1].label} {machine_now():%Y-%m-%dT%H}"
         why = f"nothing of {subject_of(server)} is archived"

@@ -30,7 +30,7 @@ from shardctl.operations.kinds.control_prune import CONTROL_PRUNE
 from shardctl.operations.queries import Operations
 from shardctl.operations.resources import StackResources
 from shardctl.service import watches as watches_module
-from shardctl.service.archiving import Archiving
+from shardctl.service.archiving import PATIENCE_S, Archiving
 from shardctl.service.metrics import METRICS
 from shardctl.service.queries import ControlState
 from shardctl.service.sampling import Sampling
@@ -119,11 +119,14 @@ async def test_what_is_due_begins_once_also_after_days_without_a_leader(scene: S
 
 
 async def test_a_database_that_lost_its_archive_is_backed_up_once(scene: Scene) -> None:
-    archiving = Archiving(scene.submissions, scene.backend)
+    now_s = 0.0
+    archiving = Archiving(scene.submissions, scene.backend, monotonic=lambda: now_s)
     assert await archiving.begin_where_nothing_is_archived(scene.lease) == [], "no backup, no archive"
     folder = scene.backend.folder.backups("cell-1-postgres") / "cell-1-x"
     folder.mkdir(parents=True)
     write_note(folder, backup("cell-1-x", 0))
+    assert await archiving.begin_where_nothing_is_archived(scene.lease) == [], "a restore takes its own"
+    now_s = PATIENCE_S
     [number] = await archiving.begin_where_nothing_is_archived(scene.lease)
     begun = await scene.operations.read(number)
     assert (begun.kind, begun.actor, begun.arguments["of"]) == ("backup.create", "control", "cell-1")
