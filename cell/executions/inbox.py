@@ -25,6 +25,7 @@ from cell.executions.report_queries import (
     Applied,
     accept_reports,
     apply_reports,
+    named_by,
     quarantine_report,
     unapplied_reports,
     unapplied_reports_of,
@@ -260,9 +261,15 @@ class Inbox:
                 await self._apply([inbox_id])
             return
         (inbox_id,) = inbox_ids
+        try:
+            about = await named_by(self._pool, inbox_id)
+        except DatabaseFailure as failure:
+            self._defer(inbox_ids)
+            await self._pause("apply", failure)
+            return
         refusals = self._content_refusals.get(inbox_id, 0) + error.sqlstate.startswith(CONTENT_CLASSES)
         self._content_refusals[inbox_id] = refusals
-        _log.error("report refused", extra={"inbox_id": inbox_id, "detail": str(error)})
+        _log.error("report refused", extra={"inbox_id": inbox_id, "detail": str(error), **about})
         if refusals >= CONTENT_REFUSALS_MAX:
             await self._quarantine(inbox_id, f"cannot be applied: {error}")
         else:
