@@ -46,7 +46,7 @@ class Faults(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A fill is corrected a moment later, to a price one cent better for the customer."""
 
     def checked(self) -> "Faults":
-        """Itself, or InvalidField."""
+        """Itself. Raises InvalidField."""
         if not 0 <= self.latency_ms <= LATENCY_MS_MAX:
             raise InvalidField("latency_ms", f"between 0 and {LATENCY_MS_MAX}")
         if not 0 < self.silent_ms <= SILENT_MS_MAX:

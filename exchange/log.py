@@ -91,6 +91,7 @@ class DurableLog:
     """An open log."""
 
     def __init__(self, directory: Path) -> None:
+        """Makes or opens the log in this directory. Raises LogInconsistent for one of another format."""
         directory.mkdir(parents=True, exist_ok=True)
         self._path = directory / "exchange.sqlite3"
         self._writer = _connect(self._path)

@@ -1,4 +1,4 @@
-"""Statements of the way in: reports from the socket to the books."""
+"""Statements of the way in: reports from the socket to the books. Every call raises a DatabaseFailure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -60,6 +60,7 @@ class CellSpec:
     apis: int = 1
 
     def __post_init__(self) -> None:
+        """Raises SpecInvalid."""
         if not _CELL_NAME.match(self.name) or len(self.name) > _CELL_NAME_LENGTH_MAX:
             raise SpecInvalid(
                 f"{self.name!r} is not a cell name: lower case letters, digits and single dashes, at most 32"
@@ -95,6 +96,7 @@ class StackSpec:
     """A Prometheus that watches the stack, where the machine has one."""
 
     def __post_init__(self) -> None:
+        """Raises SpecInvalid."""
         names = [cell.name for cell in self.cells]
         if not 1 <= len(names) <= CELLS_MAX:
             raise SpecInvalid(f"{len(names)} cells, 1 to {CELLS_MAX} are possible")

@@ -35,7 +35,7 @@ def market_date(at: datetime) -> date:
 
 
 def xnys_sessions(years: Iterable[int]) -> list[TradingSession]:
-    """Every regular session of these years, in order."""
+    """Every regular session of these years, in order. Raises ValueError for years before `FIRST_YEAR`."""
     import holidays
 
     wanted = sorted(set(years))

@@ -22,6 +22,7 @@ class Cell:
     operator_urls: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        """Raises ValueError."""
         parse_cell_id(self.cell_id)
         if not 0 <= self.weight <= 1_000_000:
             raise ValueError(f"weight of {self.cell_id} out of range: {self.weight}")

@@ -74,7 +74,8 @@ def run_with_second_try(benchmark: str, run: Run, say: Say) -> dict[str, float]:
 
 
 def run_once(benchmark: str, run: Run) -> dict[str, float]:
-    """Its medians. The result file that the run leaves is taken away: its figures are kept in ours."""
+    """Its medians. The result file that the run leaves is taken away: its figures are kept in ours. Raises
+    MeasurementRefused."""
     command = (".venv/bin/python", "-m", "loadtests", "bench", benchmark, "--rounds", "1", *run.arguments)
     try:
         done = subprocess.run(command, cwd=run.checkout, capture_output=True, text=True, timeout=RUN_S_MAX)

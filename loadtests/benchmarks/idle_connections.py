@@ -50,7 +50,8 @@ def measure(say: Say, *, clients: int, rounds: int) -> tuple[dict[str, Any], Pat
 
 
 def hold_connections(clients: int) -> dict[str, float]:
-    """One router, one cell that only answers, and all of the clients."""
+    """One router, one cell that only answers, and all of the clients. Raises MeasurementRefused if the machine allows
+    too few open files."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="router-idle-")))
         cell, port = free_port(), free_port()

@@ -69,7 +69,7 @@ def measure(say: Say, *, pins: int, rounds: int) -> tuple[dict[str, Any], Path]:
 
 
 def load_and_look_up(path: Path, asked: Path, pins: int) -> dict[str, float]:
-    """In a process that does nothing else."""
+    """In a process that does nothing else. Raises MeasurementRefused for a map of other pins."""
     raw = asked.read_bytes()
     users = [uuid.UUID(bytes=raw[at : at + 16]) for at in range(0, len(raw), 16)]
     process = psutil.Process(os.getpid())

@@ -22,6 +22,7 @@ REASON: Final = "measuring how fast the map travels"
 
 
 async def measure(view: OperatorView, say: Say, *, cell: str, flips: int) -> tuple[dict[str, Any], Path]:
+    """Raises MeasurementRefused if a change changed nothing; the cell is open again in any case."""
     where = conditions()
     routers = len(await view.json("routers", "list"))
     taken_ms: list[float] = []

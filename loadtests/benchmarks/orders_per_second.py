@@ -105,6 +105,7 @@ async def half_of_peak(bench: Bench, peak: float, number: int, *, connections: i
 
 
 async def check(result: LoadResult, before: int, view: OperatorView, cell: str) -> None:
+    """Raises MeasurementRefused unless the database has every order that was accepted, and no other."""
     stored = await orders_in(view, cell) - before
     if stored != checked(result, 201).statuses[201]:
         raise MeasurementRefused(f"{result.statuses[201]} orders were accepted, {stored} are in the database")

@@ -54,7 +54,7 @@ class CustomerScript:
 def write_scripts(
     seed: int, *, customers: int, orders: int, prices_micros: Mapping[str, int]
 ) -> tuple[CustomerScript, ...]:
-    """`orders` in all, spread evenly; cancels and repeats come on top."""
+    """`orders` in all, spread evenly; cancels and repeats come on top. Raises ValueError without a symbol."""
     symbols = sorted(prices_micros)
     if not symbols:
         raise ValueError("no symbol has a reference price, so nothing can be traded")

@@ -100,7 +100,7 @@ class Watches:
     async def take_in_addresses(self, lease: int) -> int:
         """Of cells that are in the map; one that is not may never have worked. Under the stack's lock, because who
         renews an app server leads the map elsewhere meanwhile; and only to servers that answer as ready, because a
-        renewal that was killed leaves a stand-in that serves."""
+        renewal that was killed leaves a stand-in that serves. Returns how many cells got others. Raises LeaseLost."""
         try:
             async with asyncio.timeout(_LOCKED_S), self._backend.fenced(lease):
                 return await self._take_in_addresses(lease)

@@ -112,6 +112,7 @@ class OrderHistory(Controller):
         page_token: FromQuery[str | None] = None,
         direction: FromQuery[str | None] = None,
     ) -> OrderEventPage:
+        """Raises 404 ORDER_NOT_FOUND; a page behind the last is empty."""
         page = parse_page(limit, page_token, direction)
         identifier = parse_order_id(order_id)
         rows = await queries.list_events(
@@ -143,6 +144,8 @@ class OrderHistory(Controller):
         page_token: FromQuery[str | None] = None,
         direction: FromQuery[str | None] = None,
     ) -> ExecutionPage:
+        """Raises 404 ORDER_NOT_FOUND for an order that the customer does not have; one without fills has an empty
+        page."""
         page = parse_page(limit, page_token, direction)
         identifier = parse_order_id(order_id)
         rows = await queries.list_executions(
