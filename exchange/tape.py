@@ -23,6 +23,7 @@ from exchange.wire import Submit
 
 MICROS_PER_SHARE: Final = 1_000_000
 MICROS_PER_TAPE_PX: Final = 100
+"""A tape's prices are in ten-thousandths of a dollar."""
 SIZE_MAX: Final = 1_000_000_000
 """Shares of one row."""
 PX_MAX: Final = 10_000_000_000
@@ -44,6 +45,7 @@ _DIGITS_MAX: Final = 18
 _SHOWN_CHARS_MAX: Final = 40
 """Of a value that is refused: enough to find it in the file."""
 _EXACT: Final = Context(prec=80)
+"""Digits; a time and a thousand million need fewer than forty."""
 _COLUMNS: Final = ("time", "type", "order id", "size", "price", "direction")
 _IGNORED: Final = {HIDDEN: "hidden_executions", CROSS: "cross_trades", HALT: "halts"}
 

@@ -12,8 +12,11 @@ from typing import Any, Final
 from monitoring.dashboard import Dashboard, Panel, Row, Shape, Unit
 
 SCHEMA_VERSION: Final = 38
+"""Of the dashboards' format: the one of Grafana 10, which later ones still read."""
 COLUMNS: Final = 24
+"""Grafana's grid."""
 PANEL_ROWS: Final = 8
+"""Of the grid's 30 pixels: three panels below each other on a screen."""
 _SOURCE: Final = {"type": "prometheus", "uid": "${datasource}"}
 
 

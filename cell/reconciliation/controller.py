@@ -27,6 +27,7 @@ SAMPLE_MAX = 100
 """Differences that a record keeps; their number says how far it goes."""
 
 _FIRST_ID = UUID(int=0)
+"""Before every id: pages begin behind it."""
 
 
 class ListedOrder(msgspec.Struct, forbid_unknown_fields=True):

@@ -18,6 +18,7 @@ class Cell:
     cell_id: CellId
     state: CellState = CellState.OPEN
     weight: int = 100
+    """Share of new users beside the other open cells'; 100 is usual, 0 takes none."""
     api_urls: tuple[str, ...] = ()
     operator_urls: tuple[str, ...] = ()
 

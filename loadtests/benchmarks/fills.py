@@ -26,6 +26,7 @@ from loadtests.quantiles import medians
 WAIT_S_MAX: Final = 180.0
 """A hundred times what a round takes on a quiet machine: who waits longer waits for something that has stopped."""
 POLL_S: Final = 0.02
+"""Seconds; a round takes some, so it is at most a hundredth wrong."""
 
 
 async def measure(say: Say, *, fills: int, rounds: int) -> tuple[dict[str, Any], Path]:

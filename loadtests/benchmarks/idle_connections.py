@@ -26,9 +26,13 @@ from loadtests.measurement.results import Say, write_result
 from loadtests.quantiles import medians
 
 ANSWER_S_MAX: Final = 10.0
+"""For one answer of a router that takes thousands of connections meanwhile."""
 ASKED_AGAIN: Final = 200
+"""Of the connections, at the end: they are still served."""
 SETTLE_S: Final = 1.0
+"""After the last connection, before the memory is read."""
 _ROUTER_CORE: Final = 0
+"""Number of the processor that is the router's alone."""
 
 
 def measure(say: Say, *, clients: int, rounds: int) -> tuple[dict[str, Any], Path]:

@@ -17,7 +17,9 @@ from loadtests.operator_view import OperatorView
 from loadtests.quantiles import percentile
 
 WAIT_S_MAX: Final = 10.0
+"""Twice the poll by which a router learns of a map that no push brought."""
 POLL_S: Final = 0.05
+"""Between two looks at the routers; they say themselves when they took the map."""
 REASON: Final = "measuring how fast the map travels"
 
 

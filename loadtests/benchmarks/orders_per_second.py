@@ -28,6 +28,7 @@ from loadtests.operator_view import OperatorView
 from loadtests.quantiles import medians
 
 WARM_UP_S = 2.0
+"""Connections, plans and caches are warm after some hundred calls."""
 
 
 async def measure(

@@ -38,11 +38,15 @@ from loadtests.measurement.refusal import MeasurementRefused
 from loadtests.measurement.results import Say, write_result
 
 USERS: Final = 1_000
+"""Tokens to verify: more than a cache of one would serve."""
 CONNECTIONS: Final = 64
+"""The upstream is busy, and no peer's backlog grows."""
 UNEVEN_MAX: Final = 1.15
 """The most that one peer may be asked more often than another at half load."""
 _PROXY_CORE: Final = 0
+"""Whoever is measured has this processor alone,"""
 _LOAD_CORE: Final = 1
+"""load and upstream share the other one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from loadtests.load.run_folder import RunFacts
 from loadtests.load.verdict import is_passed
 
 SCHEMA_VERSION: Final = 1
+"""Of the JSON document; it grows when a field's meaning changes."""
 NOTICED_RATIO: Final = 3.0
 """A cell or a class noticed when its p99 in a phase is above this many times that of the first phase, or something
 broke or was shed."""

@@ -49,9 +49,11 @@ FINISH_AGE_S: Final = 60.0
 FREE_AGE_S: Final = 900.0
 """Three times the life of a route token: no creation can still arrive."""
 _CLAIMS_AT_ONCE: Final = 50
+"""Sign-ups asked about in one look: some seconds, and the next look takes the rest."""
 _LOCKED_S: Final = 10.0
 """Far longer than the change takes; a command that starts servers keeps the lock for longer, and is not waited for."""
 _NO_SUCH_USER: Final = (404, "USER_NOT_FOUND")
+"""A cell's answer about a user whose sign-up never reached it."""
 
 
 class Watches:
