@@ -226,7 +226,12 @@ def _check_row(line: int, kind: int, tape_id: int, size: int, px: int, direction
 def _follow_row(
     orders: dict[int, _OpenOrder], line: int, kind: int, tape_id: int, size: int, tape_px: int, side: str
 ) -> str:
-    """Let the row act on its order; returns the name under which it is counted."""
+    """Let the row act on its order; returns the name under which it is counted.
+
+    Rows that cannot be played are counted and passed over: other kinds, id zero, orders from before the tape. Rows that
+    contradict the tape itself raise TapeInvalid: an order twice, more than is left of it, a price beyond its limit,
+    anything after its end. A partial cancellation that takes everything is played as a deletion.
+    """
     if kind in _IGNORED:
         return _IGNORED[kind]
     if tape_id == 0:

@@ -102,7 +102,11 @@ class StackSpec:
     """A Prometheus that watches the stack, where the machine has one."""
 
     def __post_init__(self) -> None:
-        """Raises SpecInvalid."""
+        """Raises SpecInvalid.
+
+        Whatever makes or reads a specification comes through here, `stack.json` of another release included. So the
+        limits hold for what is stored as for what is asked for, and no back end checks them again.
+        """
         names = [cell.name for cell in self.cells]
         if not 1 <= len(names) <= CELLS_MAX:
             raise SpecInvalid(f"{len(names)} cells, 1 to {CELLS_MAX} are possible")

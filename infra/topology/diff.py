@@ -75,7 +75,12 @@ def diff_maps(old: ShardMap, new: ShardMap) -> MapDelta | None:
 
 
 def apply_delta(held: ShardMap, delta: MapDelta) -> ShardMap:
-    """The map at the delta's epoch. Raises `DeltaDoesNotFit` for any other map than the one it was made for."""
+    """The map at the delta's epoch. Raises `DeltaDoesNotFit` for any other map than the one it was made for.
+
+    Looked at before: lineage, epoch, directory of cells and format. Looked at after: the number of pins and a digest of
+    all buckets' owners, so a delta that was made wrongly, or a map that is not what its epoch says, is found too. The
+    held map is never changed: readers have it meanwhile. Raises `MapInvalid` for what no map can be.
+    """
     if (held.lineage, held.epoch) != (delta.lineage, delta.from_epoch):
         raise DeltaDoesNotFit(f"the delta leads from epoch {delta.from_epoch}, the map is at {held.epoch}")
     if _ids(held.cells) != _ids(delta.cells):

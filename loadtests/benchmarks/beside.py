@@ -103,7 +103,11 @@ def flat(figures: dict[str, Any], prefix: str = "") -> dict[str, float]:
 
 
 def compare(measured: Sequence[dict[str, dict[str, float]]]) -> dict[str, dict[str, Any]]:
-    """By figure: the median ratio to the other, over rounds, the range of the A/A ratios, and whether it is inside."""
+    """By figure: the median ratio to the other, over rounds, the range of the A/A ratios, and whether it is inside.
+
+    Each round has three runs, so a ratio and its noise come from the same minutes. `here` is the mean of its two runs.
+    Figures that only one side has, or that are zero or below somewhere, are left out: they have no ratio.
+    """
     compared: dict[str, dict[str, Any]] = {}
     shared = [name for name in measured[0]["here"] if name in measured[0]["other"]]
     for name in shared:

@@ -60,6 +60,12 @@ class Peer:
 
 
 def measure(say: Say, *, seconds: int, rounds: int) -> tuple[dict[str, Any], Path]:
+    """Rounds at full speed, then as many at half of what the router sustained; the document and its file.
+
+    The peers' order turns with each round, so none always follows the same other one; the first round warms up. At half
+    load every peer gets the same pause between requests, which the router's own median decides. Raises
+    MeasurementRefused if they were asked unevenly all the same, or a program is missing.
+    """
     need_programs("haproxy", "wrk", "taskset")
     where = conditions()
     with ExitStack() as stack:
