@@ -317,6 +317,7 @@ async def test_an_order_that_leaves_lines_keeps_its_request(
 ) -> None:
     """Those that the ids pick and no others, placed or replaced; a process that knows no request writes it."""
     user_id, trace_id = open_user(books), "0af7651916cd43dd8448eb211c80319c"
+    books.execute("update brokerage.users set profile = 'professional' where user_id = %s", [user_id])  # no rate limit
     await batcher.submit(deposit(user_id, 10_000_000_000))
 
     async def by(request_id: str, command: Command) -> uuid.UUID:

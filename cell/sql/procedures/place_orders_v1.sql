@@ -71,10 +71,9 @@ begin
     with command as (
         select c.*
           from unnest(p_user_ids, p_keys, p_fingerprints, p_client_order_ids, p_symbols, p_sides, p_types,
-                      p_times_in_force, p_order_qtys, p_limit_pxs, p_stop_pxs, p_notionals, p_request_ids, p_trace_ids)
-               with ordinality
+                      p_times_in_force, p_order_qtys, p_limit_pxs, p_stop_pxs, p_notionals) with ordinality
             as c (user_id, key, fingerprint, client_order_id, symbol, side, type, time_in_force, order_qty,
-                  limit_px, stop_px, notional, request_id, trace_id, ordinal)
+                  limit_px, stop_px, notional, ordinal)
     ),
     read as materialized (   -- else what is computed here would be computed again wherever it is used below
         select c.*, u.user_id is not null as is_here, u.user_id = any (locked) as is_locked,
@@ -139,7 +138,7 @@ begin
                r.worth, r.entry_status, r.stop_mark, r.cash_micros, r.shares_free,
                r.reference_at, r.epoch, r.lease_ends_at, r.forward_cell, r.forward_epoch, r.write_seq, r.entry_seq,
                r.order_event_seq, r.chain_head, r.stored_outcome, r.stored_figures, r.stored_resource_id, r.stored_at,
-               r.recent_ats, r.recent_values, r.request_id, r.trace_id, coalesce(
+               r.recent_ats, r.recent_values, coalesce(
             case when not r.is_here then 'NOT_FOUND' when not r.is_locked then 'DEFERRED' end,
             case when p_wait is null then ownership_v1(r.owner_state, r.lease_ends_at)
                  else locked_ownership_v1(r.owner_state) end,
@@ -223,7 +222,7 @@ begin
         select j.user_id, j.order_id, j.recorded_at, j.client_order_id, j.symbol, j.side, j.type, j.time_in_force,
                j.order_qty, j.notional,
                j.limit_px, j.stop_px, j.hold_px, j.entry_status, j.stop_mark, j.worth, j.recent_ats, j.recent_values,
-               j.epoch, j.chain_head, j.request_id, j.trace_id, is_logged_v1(j.order_id, p_log_one_in) as is_logged,
+               j.epoch, j.chain_head, case when is_logged_v1(j.order_id, p_log_one_in) then j.ordinal end as logged,
                h.amount, h.account, h.unit, j.write_seq + 1 as new_write_seq, j.entry_seq + 1 as new_entry_seq,
                j.order_event_seq + 1 as new_stream_seq,
                entry_hash_v1(j.chain_head, j.user_id, j.entry_seq + 1, j.order_id, 'hold', j.order_id, j.recorded_at,
@@ -253,7 +252,7 @@ begin
                limit_px, stop_px, case when side = 'buy' or notional is not null then hold_px end, entry_status,
                case side when 'buy' then amount else 0 end, case side when 'sell' then amount else 0 end,
                3, new_write_seq, recorded_at, recorded_at, case when time_in_force <> 'gtc' then day_ends end,
-               case when is_logged then request_id end, case when is_logged then trace_id end
+               p_request_ids[logged], p_trace_ids[logged]   -- null for all others
           from chained
     ),
     new_events as (

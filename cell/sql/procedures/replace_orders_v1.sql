@@ -56,9 +56,9 @@ begin
     with command as (
         select c.*
           from unnest(p_user_ids, p_keys, p_fingerprints, p_order_ids, p_etags, p_order_qtys, p_limit_pxs,
-                      p_stop_pxs, p_times_in_force, p_client_order_ids, p_request_ids, p_trace_ids) with ordinality
+                      p_stop_pxs, p_times_in_force, p_client_order_ids) with ordinality
             as c (user_id, key, fingerprint, order_id, etag, asked_qty, asked_limit_px, asked_stop_px, asked_tif,
-                  client_order_id, request_id, trace_id, ordinal)
+                  client_order_id, ordinal)
     ),
     read as (
         select c.*, u.user_id is not null as is_here, u.user_id = any (locked) as is_locked,
@@ -181,7 +181,7 @@ begin
     ),
     accepted as materialized (
         select j.*, j.write_seq + 1 as new_write_seq, j.event_seq + 1 as old_event_seq,
-               is_logged_v1(j.new_order_id, p_log_one_in) as is_logged,
+               case when is_logged_v1(j.new_order_id, p_log_one_in) then j.ordinal end as logged,
                case when j.at_once then 'replaced' else 'pending_replace' end as old_status,
                case when not j.at_once then 'pending_replace' when j.is_reached then 'funds_held' else j.status end
                    as new_status,
@@ -340,7 +340,7 @@ begin
                    case when side = 'sell' and at_once then needed else 0 end,
                order_id, whole_qty, 3, new_write_seq, recorded_at, recorded_at,
                case when time_in_force <> 'gtc' then coalesce(expires_at, day_ends) end,
-               case when is_logged then request_id end, case when is_logged then trace_id end
+               p_request_ids[logged], p_trace_ids[logged]   -- null for all others
           from accepted
         returning user_id, order_figures_v1(orders) as row
     ),
