@@ -7,8 +7,10 @@ from typing import Annotated
 import typer
 from rich.live import Live
 
+from infra.backends.backend import Backend
 from infra.backends.cell_spec import CellSpec, ProcessKind
 from shardctl.commands.submitting import SubmitOptions, submit
+from shardctl.commands.up_plan import show_up_plan
 from shardctl.errors import UsageError
 from shardctl.interruption import run_resumable, shown_until_interrupted
 from shardctl.output import console, format_bytes, print_json, print_line, print_table, print_warning
@@ -18,6 +20,7 @@ from shardctl.stack.bring_up import bring_up
 from shardctl.stack.current import forget_backend, open_backend, open_stack
 from shardctl.stack.inspect import StackStatus, env_lines, read_status, status_table
 from shardctl.stack.plan import StackOptions
+from shardctl.stack.preview import preview_up
 from shardctl.stack.stop import stop_stack
 
 _WATCH_PAUSE_S = 1.0
@@ -61,7 +64,10 @@ def up(
         typer.Option("--monitoring/--no-monitoring", help="A Prometheus that watches the stack (a new stack: none)."),
     ] = None,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Return when everything answers as ready.")] = True,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the status as JSON.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be done to each process; change nothing.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the status, or the plan, as JSON.")] = False,
 ) -> None:
     """Start the stack, or bring a running one to what is asked. Harmless to repeat."""
     options = StackOptions(
@@ -76,6 +82,9 @@ def up(
         clock_offset_s=clock_offset,
         monitoring=monitoring,
     )
+    if dry_run:
+        show_up_plan(asyncio.run(preview_up(open_backend(), options)), as_json=as_json)
+        return
     missing = run_resumable(_up(options, wait=wait, as_json=as_json), resume="shardctl up")
     for cell in missing:
         arguments = {"cell": cell.name, "apis": cell.apis}
@@ -111,24 +120,25 @@ def down(
     reason: Annotated[str | None, typer.Option(help="Why; kept with your name in `shardctl acts list`.")] = None,
 ) -> None:
     """Stop the stack; its data stays unless --delete-data is given. Also ends what a killed supervisor left behind."""
-    run_resumable(_down(delete_data=delete_data, yes=yes, reason=reason), resume="shardctl down")
-
-
-async def _down(*, delete_data: bool, yes: bool, reason: str | None) -> None:
-    with shown_progress("stopping") as report:
-        backend = open_backend(report)
-        if not backend.exists():
-            print_line(f"there is no stack {backend.stack}; nothing to stop")
-            return
-        if not delete_data:
-            await stop_stack(backend, reason)
-            print_line(f"stack {backend.stack} is stopped; its data is kept in {backend.location}")
-            return
+    backend = open_backend()
+    if not backend.exists():
+        print_line(f"there is no stack {backend.stack}; nothing to stop")
+        return
+    if not delete_data:
+        with shown_progress("stopping") as report:
+            run_resumable(stop_stack(open_backend(report), reason), resume="shardctl down")
+        print_line(f"stack {backend.stack} is stopped; its data is kept in {backend.location}")
+        return
     confirm_by_name(backend.stack, f"remove every byte of the stack {backend.stack}", yes=yes)
-    async with backend.lock():
-        await backend.destroy()
+    with shown_progress("removing") as report:
+        run_resumable(_destroy(open_backend(report)), resume="shardctl down --delete-data")
     forget_backend()
     print_line(f"stack {backend.stack} and its data are gone")
+
+
+async def _destroy(backend: Backend) -> None:
+    async with backend.lock():
+        await backend.destroy()
 
 
 def status(

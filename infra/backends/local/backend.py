@@ -42,13 +42,14 @@ from infra.backends.local.preparing import (
 )
 from infra.backends.local.processes import make_addresses, make_layout, plan_processes
 from infra.backends.local.readiness import await_processes, is_ready, readiness_facts
-from infra.backends.local.record import StackRecord, load_record, save_record
+from infra.backends.local.record import StackRecord, load_record, new_record, save_record
 from infra.backends.local.renewal import Renewal
 from infra.backends.local.restores import LocalRestores
 from infra.backends.local.running import RunningProcesses, plan_by_name
-from infra.backends.local.stand_in import STAND_IN
+from infra.backends.local.stand_in import PORT_NAMES, STAND_IN
 from infra.backends.local.supervisor import SupervisorClient, render_config, write_config
-from infra.backends.plan import job_command
+from infra.backends.plan import job_command, port_names
+from infra.backends.preview import ProcessChange
 from infra.backends.topics import PARTITIONS, stack_topics
 from infra.runtime.kafka_admin import ensure_topics
 
@@ -150,6 +151,15 @@ class LocalBackend(Backend):
     async def plan(self) -> tuple[ProcessSpec, ...]:
         """The processes of the stack as planned; names, kinds and ports are right whatever tools this machine has."""
         return plan_by_name(self.record(), self.folder)
+
+    async def preview(self, spec: StackSpec) -> tuple[ProcessChange, ...]:
+        """Of servers that others wrote, only what their supervisord knows counts: where their binaries lie is found
+        out by `create`, which may copy or fetch them."""
+        before = load_record(self.folder.record)
+        record = (before or new_record(self.stack, spec)).with_spec(with_restored(spec, self.folder))
+        # A port that is yet to be found stands in no other process's settings.
+        unclaimed = dict.fromkeys((*port_names(spec), *PORT_NAMES), 0)
+        return await self._processes.preview(before, record.with_ports({**unclaimed, **record.ports}))
 
     async def start(self, names: Sequence[str]) -> None:
         await self._processes.start(names, self.record())

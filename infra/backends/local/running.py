@@ -18,6 +18,7 @@ from infra.backends.local.java import Java
 from infra.backends.local.launching import is_launched, write_launch
 from infra.backends.local.orphans import end_orphans, find_orphans, note_processes, read_noted, wait_gone
 from infra.backends.local.preparing import read_clusters
+from infra.backends.local.previewing import judge_running
 from infra.backends.local.processes import Tools, plan_processes
 from infra.backends.local.record import StackRecord
 from infra.backends.local.renewal import runs_otherwise
@@ -25,6 +26,7 @@ from infra.backends.local.stand_in import STAND_IN
 from infra.backends.local.status import SUPERVISOR, process_row, supervisor_row
 from infra.backends.local.supervisor import SupervisorAway, SupervisorClient, start_daemon
 from infra.backends.plan import STOP_ORDER, in_renewal_order, roles_by_server
+from infra.backends.preview import ProcessChange, preview_changes
 
 _SHUTDOWN_WAIT_S: Final = 60.0
 """For supervisord to end what it runs: longer than the slowest process may take to stop."""
@@ -103,6 +105,18 @@ class RunningProcesses:
             if pid is not None and (process.name in changed or runs_otherwise(process, pid)):
                 found.append(process)
         return in_renewal_order(found)
+
+    async def preview(self, before: StackRecord | None, after: StackRecord) -> tuple[ProcessChange, ...]:
+        """What the record `after` would change of each process that runs, or that `before` has."""
+        planned = plan_by_name(after, self._folder)
+        known = {process.name: process.kind for process in planned}
+        known |= {process.name: process.kind for process in (plan_by_name(before, self._folder) if before else ())}
+        try:
+            seen = await self._supervisor.processes()
+            changed = await self._supervisor.changed_programs()
+        except SupervisorAway:
+            return preview_changes(planned, {}, dict.fromkeys(known, "the stack does not run") if before else {})
+        return preview_changes(planned, *judge_running(planned, seen, changed, known, self._folder))
 
     async def note(self) -> None:
         """Remember who runs, so that they are found if supervisord is killed."""
