@@ -65,6 +65,7 @@ def _after_execution(page_after: str | None) -> tuple[int, datetime, str] | None
         return None
     try:
         seq, at, exec_id = page_after.split(" ", 2)
+        # eighteen digits fit a bigint, whatever they are
         if not seq.isascii() or not seq.isdigit() or len(seq) > 18 or "\0" in exec_id:
             raise ValueError(page_after)
         moment = datetime.fromisoformat(at)
