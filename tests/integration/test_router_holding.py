@@ -1,7 +1,10 @@
 """Writes of a halted user wait, bounded, and go on in order; reads and other users do not wait."""
 
 import asyncio
+import io
 import json
+import logging
+import secrets
 import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -11,7 +14,8 @@ from uuid import UUID
 
 import pytest
 
-from router import hold
+from infra.runtime.logs import json_lines
+from router import hold, slow_path
 from router.settings import HoldSettings, UpstreamSettings
 from tests.support.eventually import eventually
 from tests.support.moved_metrics import assert_moved
@@ -221,3 +225,28 @@ async def test_pipelined_writes_of_one_connection_are_held_one_by_one(router: Ro
     got: list[Any] = [(await read_answer(reader)).json()["n"] for _ in range(4)]
     writer.close()
     assert got == [0, 1, 2, 3]
+
+
+async def test_what_breaks_while_a_request_is_carried_is_logged_with_its_ids(
+    router: RouterUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def our_mistake(*_: object) -> None:
+        raise LookupError("of the router's own")
+
+    MovingCell(router.cells["cell-1"])
+    monkeypatch.setattr(slow_path, "read_halted", our_mistake)
+    written = io.StringIO()
+    handler = logging.StreamHandler(written)
+    handler.setFormatter(json_lines("router-1"))
+    trace_id = secrets.token_hex(16)
+    headers = {"X-Request-Id": "request-7", "traceparent": f"00-{trace_id}-{trace_id[:16]}-01"}
+    logging.getLogger("router.slow_path").addHandler(handler)
+    try:
+        token = router.token("cell-1")
+        got = await router.ask("POST", "/v1/orders", token=token, key="k", body=b'{"n": 0}', headers=headers)
+    finally:
+        logging.getLogger("router.slow_path").removeHandler(handler)
+    assert (got.status, got.headers["x-request-id"]) == (500, "request-7")
+    line = json.loads(written.getvalue())
+    assert (line["request_id"], line["trace_id"], line["level"]) == ("request-7", trace_id, "error")
+    assert line["error"] == "LookupError: of the router's own"
