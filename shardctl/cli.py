@@ -66,6 +66,13 @@ MOUNTS: Final = (
         hidden=True,
     ),
     Mount(
+        "completion-table",
+        "tree",
+        "print_completion_table",
+        "The table that completion reads, made from the commands: > shardctl/completion/table.jsonl.",
+        hidden=True,
+    ),
+    Mount(
         "migrate",
         "serving",
         "migrate",
