@@ -20,6 +20,9 @@ ADMISSION_RATE_MAX = 1_000_000.0  # far beyond any cell; infinity is no rate
 CLOCK_OFFSET_S_MAX = 3 * 366 * 86_400  # as far as a cell's calendar looks ahead
 _CELL_NAME_LENGTH_MAX = 31
 """Characters, as a cell id (`infra/topology/identifiers.py`)."""
+RISK_PROFILES = ("retail", "professional")
+MARKET_HOURS = ("always", "XNYS")
+SHARE_TRANSFERS = ("accept", "approve")
 
 
 class SpecInvalid(Exception):
@@ -114,11 +117,11 @@ class StackSpec:
             raise SpecInvalid("two cells have the same name")
         if not 1 <= self.routers <= ROUTERS_MAX:
             raise SpecInvalid(f"{self.routers} routers, 1 to {ROUTERS_MAX} are possible")
-        if self.risk_profile not in ("retail", "professional"):
+        if self.risk_profile not in RISK_PROFILES:
             raise SpecInvalid(f"risk profile {self.risk_profile!r}: retail or professional")
-        if self.market_hours not in ("always", "XNYS"):
+        if self.market_hours not in MARKET_HOURS:
             raise SpecInvalid(f"market hours {self.market_hours!r}: always or XNYS")
-        if self.share_transfers not in ("accept", "approve"):
+        if self.share_transfers not in SHARE_TRANSFERS:
             raise SpecInvalid(f"share transfers {self.share_transfers!r}: accept or approve")
         if not 0 <= self.admission_rate <= ADMISSION_RATE_MAX:
             raise SpecInvalid(f"admission rate {self.admission_rate:g}: 0 (no cap) to {ADMISSION_RATE_MAX:g} a second")

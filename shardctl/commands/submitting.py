@@ -17,7 +17,7 @@ import typer
 from shardctl.control_client import ControlClient
 from shardctl.control_patience import PatientControl
 from shardctl.errors import Exit, Refused, ShardctlError, StillRunning, exit_of
-from shardctl.output import print_json, print_line, print_note, print_table, progress_console
+from shardctl.output import print_json, print_line, print_note, print_table, print_warning, progress_console
 from shardctl.stack.current import open_stack
 from shardctl.watching import follow
 
@@ -37,7 +37,9 @@ def open_control() -> PatientControl:
     """The selected stack's control service. Raises NotReachable without a stack."""
     backend = open_stack()
     client = ControlClient(backend.control_socket)
-    return PatientControl(client, runs=lambda: asyncio.run(backend.is_running()), waiting=print_note)
+    return PatientControl(
+        client, runs=lambda: asyncio.run(backend.is_running()), waiting=print_note, skewed=print_warning
+    )
 
 
 @dataclass(frozen=True, slots=True)

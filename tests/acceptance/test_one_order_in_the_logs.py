@@ -10,8 +10,8 @@ import aiohttp
 import pytest
 
 from cell.order_log import EVERY_HUNDREDTH
-from infra.backends.catalog import state_root
 from infra.backends.local.folders import StackFolder
+from infra.backends.state_folder import state_root
 from infra.topology.identifiers import parse_uuid
 from loadtests.client import Customer, RouterClient
 from tests.support.eventually import eventually
