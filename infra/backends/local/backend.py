@@ -279,7 +279,7 @@ class LocalBackend(Backend):
     # ---- stop ----------------------------------------------------------------------------------------------------
 
     async def stop(self) -> None:
-        """Everything in order, customers' doors first; then whatever an earlier supervisord left behind. Raises
+        """Everything in order, routers first; then whatever an earlier supervisord left behind. Raises
         BackendError."""
         await self._processes.stop_all(load_record(self.folder.record))
 

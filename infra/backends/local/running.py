@@ -138,7 +138,7 @@ class RunningProcesses:
         return (supervisor_row(supervisor_pid), *rows)
 
     async def stop(self, names: Sequence[str], record: StackRecord) -> None:
-        """Stage by stage, customers' doors first."""
+        """Stage by stage, routers first."""
         if not await self.supervised():
             return
         kinds = {process.name: process.kind for process in plan_by_name(record, self._folder)}
