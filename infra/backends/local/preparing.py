@@ -40,7 +40,7 @@ def read_clusters(record: StackRecord, folder: StackFolder) -> dict[str, postgre
 
 
 def refuse_unreachable(folder: StackFolder, user: ServerUser | None) -> None:
-    """PostgreSQL never runs as root; the user who runs it then must reach its data."""
+    """PostgreSQL never runs as root; the user who runs it then must reach its data. Raises BackendError."""
     closed = first_closed_folder(folder.root / "data", user) if user else None
     if user is not None and closed is not None:
         raise BackendError(
