@@ -33,7 +33,7 @@ from infra.backends.local.kafka_jars import locate_jars
 from infra.backends.local.launching import as_supervised, is_launched, launcher_command, write_launch
 from infra.backends.local.orphans import end_orphans, find_orphans, note_processes, read_noted, wait_gone
 from infra.backends.local.ports import is_free, port_registry, port_registry_path
-from infra.backends.local.previewing import judge_running
+from infra.backends.local.previewing import given_settings, judge_running
 from infra.backends.local.processes import (
     EXCHANGE_DATA,
     Tools,
@@ -339,6 +339,13 @@ class LocalBackend(Backend):
         running = await self._supervisor.processes()
         pids = {name: seen.pid for name, seen in running.items() if seen.pid}
         note_processes(self.folder.process_record, {**pids, SUPERVISOR: await self._supervisor.identify()})
+
+    async def given_settings(self, name: str) -> Mapping[str, str] | None:
+        try:
+            seen = (await self._supervisor.processes()).get(name)
+        except SupervisorAway:
+            return None
+        return given_settings(seen.pid) if seen is not None and seen.pid else None
 
     async def is_ready(self, process: ProcessSpec) -> bool:
         return await is_ready(process)
