@@ -182,6 +182,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
+        """Raises ValueError, which stops the parser: the cell's answer is none."""
         if self._complete:
             return
         self.status = self._parser.get_status_code()
@@ -264,6 +265,7 @@ class UpstreamServer:
     )
 
     def __init__(self, url: str, *, breaker: Breaker, connect_timeout_s: float, idle_max_s: float) -> None:
+        """Raises ValueError for an address that is not plain HTTP."""
         parts = urlsplit(url)
         if parts.scheme != "http" or parts.hostname is None:
             raise ValueError(f"not an address the router can speak to: {url}")

@@ -116,7 +116,8 @@ class KafkaProducer:
         return self._last_error
 
     async def send_batch(self, messages: Sequence[OutgoingMessage]) -> list[Refusal]:
-        """Send in the order given and wait for all reports, as long as it takes; the refused, in order of the batch."""
+        """Send in the order given and wait for all reports, as long as it takes; the refused, in order of the batch.
+        Raises ValueError for too large a batch."""
         if len(messages) > BATCH_MESSAGES_MAX:
             raise ValueError(f"a batch has at most {BATCH_MESSAGES_MAX} messages, not {len(messages)}")
         if not messages:

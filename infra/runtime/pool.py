@@ -108,6 +108,7 @@ class Pool(AsyncConnectionPool[Connection]):
             shares.release(user_id)
 
     async def getconn(self, timeout: float | None = None) -> Connection:
+        """One that answers. Raises PoolBusy if all are in use, PoolTimeout if the server gives none in time."""
         while True:
             if self._later and not self._pool:
                 self.run_task(self._later.popleft())

@@ -25,6 +25,7 @@ _log = logging.getLogger(__name__)
 PAUSES_S: Final = (0.5, 1.0, 2.0, 4.0, 8.0)
 """Between attempts; the last one is repeated. Fifteen seconds for five attempts: a server's restart is shorter."""
 _DETAIL_MAX: Final = 2_000
+"""Characters of an error that are kept: its sentence and the cause, no traceback."""
 _NOT_THE_STEPS: Final = (LeaseLost, CancelAsked, DatabaseAway, DatabaseBusy, ConnectionsTaken)
 """What ends the run of an operation, and says nothing of its step."""
 

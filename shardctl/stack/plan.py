@@ -99,8 +99,11 @@ def _profile(name: str) -> Profile:
 
 
 def _new_spec(options: StackOptions, external: Mapping[str, str]) -> StackSpec:
-    """What the options say, else the profile, else the defaults; servers outside the stack come from `external`, the
-    shell's variables. Raises SpecInvalid."""
+    """A stack that is brought up for the first time: what the options say, else the profile, else the defaults.
+
+    Market hours and share transfers are the only settings that a profile decides. Servers outside the stack come from
+    `external`, the shell's variables; an empty variable is none. Raises SpecInvalid.
+    """
     count = CELLS_DEFAULT if options.cells is None else options.cells
     apis = 1 if options.apis is None else options.apis
     profile = _profile(options.profile or Profile.LOCAL)
