@@ -1,8 +1,8 @@
 """What may stand at the cursor of a command line: words of the table of commands, and names. Pure.
 
-The table (`table.jsonl`) has one line for each command: its words, what it does, its options and its arguments. It is made
-from the commands (`shardctl completion-table`), because importing them takes a second of processor time; a test
-compares the two.
+The table (`table.jsonl`) has one line for each command: its words, what it does, its options and its arguments. It
+is made from the commands (`shardctl completion-table`), because importing them takes a second of processor time; a
+test compares the two.
 """
 
 import json
