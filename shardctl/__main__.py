@@ -7,13 +7,13 @@ import os
 import sys
 from importlib import import_module
 
-from shardctl.completion.shells import answer, asked_shell
+from shardctl.completion.asking import asked_shell
 from shardctl.errors import Interrupted, ShardctlError
 
 
 def main() -> None:
     if (shell := asked_shell(os.environ)) is not None:
-        sys.exit(answer(shell))
+        sys.exit(import_module("shardctl.completion.shells").answer(shell))
     try:
         import_module("shardctl.cli").make_app()()
     except ShardctlError as error:

@@ -93,7 +93,7 @@ def print_completion_table() -> None:
 
 def _entry(leaf: Leaf) -> Entry:
     arguments = [parameter for parameter in leaf.command.params if parameter.param_type_name == "argument"]
-    said = " ".join((leaf.command.help or "").split("\n\n")[0].split())
+    said = " ".join((leaf.command.help or "").split()).partition(". ")[0].removesuffix(".")
     return Entry(
         leaf.words, said, _options(leaf.name, leaf.options), tuple(_values(leaf.name, each) for each in arguments)
     )
@@ -107,7 +107,6 @@ def _options(command: str, options: dict[str, Any]) -> tuple[Option, ...]:
     return tuple(
         Option(
             tuple(spellings[key]),
-            " ".join((parameter.help or "").split()),
             not parameter.is_flag,
             None if parameter.is_flag else _values(command, parameter),
         )

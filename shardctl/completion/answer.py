@@ -1,8 +1,8 @@
 """What may stand at the cursor of a command line: words of the table of commands, and names. Pure.
 
-The table (`table.jsonl`) has one line for each command: its words, its help, its options and its arguments. It is made
-from the commands (`shardctl completion-table`), because importing them takes a second of processor time; a test
-compares the two.
+The table (`table.jsonl`) has one line for each command: its words, what it does, its options and its arguments. It
+is made from the commands (`shardctl completion-table`), because importing them takes a second of processor time; a
+test compares the two.
 """
 
 import json
@@ -22,7 +22,6 @@ Offer = tuple[str, str]
 @dataclass(frozen=True, slots=True)
 class Option:
     spellings: tuple[str, ...]
-    help: str
     takes_value: bool
     values: Values
 
@@ -33,6 +32,7 @@ class Entry:
 
     words: tuple[str, ...]
     help: str
+    """Its first sentence."""
     options: tuple[Option, ...]
     arguments: tuple[Values, ...]
 
@@ -54,7 +54,7 @@ def write_table(entries: Sequence[Entry]) -> str:
     """A line for each, so that two changes seldom meet in one."""
     lines = []
     for entry in entries:
-        options = [[list(one.spellings), one.help, one.takes_value, one.values] for one in entry.options]
+        options = [[list(one.spellings), one.takes_value, one.values] for one in entry.options]
         lines.append(json.dumps([" ".join(entry.words), entry.help, options, entry.arguments], ensure_ascii=False))
     return "\n".join(lines) + "\n"
 
@@ -147,7 +147,7 @@ def _option(entry: Entry | None, spelled: str) -> Option | None:
 def _options(entry: Entry | None) -> list[Offer]:
     """By their long spellings; a short one is no shorter than the key that completes."""
     options = entry.options if entry else ()
-    return [(spelling, one.help) for one in options for spelling in one.spellings if spelling.startswith("--")]
+    return [(spelling, "") for one in options for spelling in one.spellings if spelling.startswith("--")]
 
 
 def _offers(values: Values, line: _Line, names: Callable[[Asked], Sequence[Offer]]) -> Sequence[Offer]:
@@ -167,7 +167,7 @@ def _entry(row: Sequence[Any]) -> Entry:
     return Entry(
         tuple(words.split()),
         said,
-        tuple(Option(tuple(spellings), text, takes, _values(values)) for spellings, text, takes, values in options),
+        tuple(Option(tuple(spellings), takes, _values(values)) for spellings, takes, values in options),
         tuple(_values(values) for values in arguments),
     )
 

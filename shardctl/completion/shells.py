@@ -13,15 +13,6 @@ from typing import Final
 from shardctl.completion.answer import Offer, complete, read_table
 from shardctl.completion.names import find_names
 
-VARIABLE: Final = "_SHARDCTL_COMPLETE"
-_SHELLS: Final = ("bash", "zsh", "fish")
-
-
-def asked_shell(environment: Mapping[str, str]) -> str | None:
-    """The shell that asks; None if no completion is wanted, or in another shell, which Typer answers."""
-    shell = environment.get(VARIABLE, "").removeprefix("complete_")
-    return shell if shell in _SHELLS else None
-
 
 def answer(shell: str) -> int:
     """Print what may follow; the exit code."""

@@ -183,6 +183,9 @@ class LocalBackend(Backend):
         planned = {process.name: process for process in await self.plan()}
         return Renewal(self._supervisor, self.folder, self._report, self.addresses(), planned)
 
+    async def given_settings(self, name: str) -> Mapping[str, str] | None:
+        return await self._processes.given_settings(name)
+
     async def is_ready(self, process: ProcessSpec) -> bool:
         return await is_ready(process)
 

@@ -18,7 +18,7 @@ from infra.backends.local.java import Java
 from infra.backends.local.launching import is_launched, write_launch
 from infra.backends.local.orphans import end_orphans, find_orphans, note_processes, read_noted, wait_gone
 from infra.backends.local.preparing import read_clusters
-from infra.backends.local.previewing import judge_running
+from infra.backends.local.previewing import given_settings, judge_running
 from infra.backends.local.processes import Tools, plan_processes
 from infra.backends.local.record import StackRecord
 from infra.backends.local.renewal import runs_otherwise
@@ -117,6 +117,14 @@ class RunningProcesses:
         except SupervisorAway:
             return preview_changes(planned, {}, dict.fromkeys(known, "the stack does not run") if before else {})
         return preview_changes(planned, *judge_running(planned, seen, changed, known, self._folder))
+
+    async def given_settings(self, name: str) -> dict[str, str] | None:
+        """What a running process was started with; None if it does not run, or cannot be read."""
+        try:
+            seen = (await self._supervisor.processes()).get(name)
+        except SupervisorAway:
+            return None
+        return given_settings(seen.pid) if seen is not None and seen.pid else None
 
     async def note(self) -> None:
         """Remember who runs, so that they are found if supervisord is killed."""

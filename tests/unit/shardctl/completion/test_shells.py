@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from shardctl.completion.asking import VARIABLE, asked_shell
 from shardctl.completion.names import StackNames, remember_names
-from shardctl.completion.shells import VARIABLE, answer, asked_shell
+from shardctl.completion.shells import answer
 from tests.unit.shardctl.test_cli import HEAVY
 
 SCRIPT = Path(sys.executable).with_name("shardctl")
