@@ -55,6 +55,7 @@ MOUNTS: Final = (
     Mount("operations", "operations", "app", "Operations: list, show, watch, cancel, resume, approve, explain."),
     Mount("schedules", "schedules", "app", "Schedules: what is begun by the clock, and when it is due next."),
     Mount("context", "contexts", "app", "Contexts: list, use, add, remove, show what commands work on."),
+    Mount("config", "config", "app", "Settings: show them, and where each comes from."),
     Mount("acts", "acts", "app", "Privileged acts of operators: who did what, when, why, and how it ended."),
     Mount("exchange", "exchange", "app", "The exchange of this stack: tapes, orders, prices."),
     Mount("events", "events", "app", "Events of a cell in Kafka: show, follow, count."),
@@ -63,6 +64,13 @@ MOUNTS: Final = (
         "serving",
         "serve",
         "The control service of a stack, until SIGTERM. Settings come from the environment (CONTROL_...).",
+        hidden=True,
+    ),
+    Mount(
+        "completion-table",
+        "tree",
+        "print_completion_table",
+        "The table that completion reads, made from the commands: > shardctl/completion/table.jsonl.",
         hidden=True,
     ),
     Mount(

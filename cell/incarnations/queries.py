@@ -1,4 +1,5 @@
-"""The newest incarnation, and opening it; the figures by which a restored copy is compared with its source."""
+"""The newest incarnation, and opening it; the figures by which a restored copy is compared with its source. They raise
+what the driver raises: `app.py` answers that."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime

@@ -48,7 +48,7 @@ STOP_ORDER: tuple[tuple[ProcessKind, ...], ...] = (
     (ProcessKind.POSTGRES, ProcessKind.REDIS, ProcessKind.KAFKA),
     (ProcessKind.ARCHIVE,),
 )
-"""Who asks stops before who answers: customers' doors first, databases last; then the archives, to which a database
+"""Who asks stops before who answers: routers first, databases last; then the archives, to which a database
 sends the end of its log while it stops."""
 
 RENEWAL_ORDER: tuple[frozenset[ProcessKind], ...] = (

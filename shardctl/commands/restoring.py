@@ -30,6 +30,7 @@ from shardctl.stack.current import open_stack
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _HALTED_SHOWN = 20
+"""Lines; `shardctl cells unfence --json` has all of them."""
 
 
 def restore(

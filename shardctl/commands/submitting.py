@@ -65,7 +65,7 @@ def submit(kind: str, arguments: Mapping[str, Any], options: SubmitOptions) -> d
 
 
 def submit_and_watch(kind: str, arguments: Mapping[str, Any], options: SubmitOptions) -> dict[str, Any] | None:
-    """As `submit`, but the end is the caller's to judge (`conclude`)."""
+    """As `submit`, but the end is the caller's to judge (`conclude`). Raises StillRunning with `--no-wait`."""
     control = open_control()
     body = {
         "kind": kind,
@@ -103,7 +103,8 @@ def show_plan(plan: Mapping[str, Any], *, as_json: bool) -> None:
 def watch(
     client: ControlClient, number: int, *, timeout_s: float | None = None, quiet: bool = False, lines: bool = False
 ) -> dict[str, Any]:
-    """To its end. `lines`: each event as one line of JSON on standard output; else progress on standard error."""
+    """To its end. `lines`: each event as one line of JSON on standard output; else progress on standard error. Raises
+    StillRunning at the end of `timeout_s` and at Ctrl-C, NotReachable."""
     begun = time.monotonic()
     until_s = None if timeout_s is None else begun + timeout_s
     try:
