@@ -29,16 +29,14 @@ def restored_users(cell: Cell, as_json: AsJson = False) -> None:
 
 def release(
     cell: Cell,
+    reason: Annotated[str, typer.Option(help="What was looked at; kept with your name in the cell.")],
     users: Annotated[list[str] | None, typer.Argument(help="Ids of users, as `restored-users` shows them.")] = None,
     every: Annotated[bool, typer.Option("--all", help="All who are read-only.")] = False,
-    reason: Annotated[str, typer.Option(help="What was looked at; kept with your name in the cell.")] = "",
     as_json: AsJson = False,
 ) -> None:
     """Let them write again, behind the numbers that are lost. Refused while the venue disagrees about their orders."""
     if every == bool(users):
         raise UsageError("name users, or give --all")
-    if not reason:
-        raise UsageError("this needs a reason: --reason WORDS")
     with shown_progress("reading Kafka and the venue", quiet=as_json):
         released = _asked(release_users(open_stack(), cell, users or (), reason=reason))
     _show(released, as_json=as_json)

@@ -2,8 +2,8 @@
 -- p_orders, p_ledger and p_write_seq are the last numbers that Kafka holds of the user; the user's own go on behind
 -- them, so no event's id is given out twice. What lies between is lost for good, and the act says which numbers those
 -- are (`lost_sequences`): checks and comparisons leave them out.
--- Outcome: `released`, `NOT_HELD` (the user is not here, or is not halted by a restore), `FENCED` (the cell is not open),
--- `UNPUBLISHED` (events of before are not in Kafka yet: what is lost is not known). Lock: the user's row.
+-- Outcome: `released`, `NOT_HELD` (the user is not here, or is not halted by a restore), `FENCED` (the cell is not
+-- open), `UNPUBLISHED` (events of before are not in Kafka yet: what is lost is not known). Lock: the user's row.
 create or replace function release_restored_user_v1(
     p_actor text, p_reason text, p_user_id uuid, p_orders bigint, p_ledger bigint, p_write_seq bigint
 ) returns text language plpgsql security definer
