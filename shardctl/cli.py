@@ -53,7 +53,7 @@ MOUNTS: Final = (
     Mount("transfers", "transfers", "app", "Shares from other brokers that wait for a decision."),
     Mount("operations", "operations", "app", "Operations: list, show, watch, cancel, resume, approve, explain."),
     Mount("schedules", "schedules", "app", "Schedules: what is begun by the clock, and when it is due next."),
-    Mount("acts", "acts", "app", "Privileged acts of operators: who did what, when, why, and how it ended."),
+    Mount("audit", "audit", "app", "Audit: who did what, when, why, and how it ended; prove it, export it."),
     Mount("exchange", "exchange", "app", "The exchange of this stack: tapes, orders, prices."),
     Mount("events", "events", "app", "Events of a cell in Kafka: show, follow, count."),
     Mount(

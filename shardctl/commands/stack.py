@@ -108,7 +108,7 @@ async def _show_up(*, as_json: bool) -> None:
 def down(
     delete_data: Annotated[bool, typer.Option("--delete-data", help="Remove everything the stack stored.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-    reason: Annotated[str | None, typer.Option(help="Why; kept with your name in `shardctl acts list`.")] = None,
+    reason: Annotated[str | None, typer.Option(help="Why; kept with your name in `shardctl audit list`.")] = None,
 ) -> None:
     """Stop the stack; its data stays unless --delete-data is given. Also ends what a killed supervisor left behind."""
     run_resumable(_down(delete_data=delete_data, yes=yes, reason=reason), resume="shardctl down")

@@ -13,7 +13,7 @@ from shardctl.output import print_warning
 
 async def run_unrecorded(kind: Kind[StackWorld], world: StackWorld, arguments: Document) -> Mapping[str, Document]:
     """The results of the steps, by their key. Raises what the first step that fails raises."""
-    print_warning("not recorded: nobody will find in `shardctl acts list` who did this")
+    print_warning("not recorded: nobody will find in `shardctl audit list` who did this")
     parsed = kind.parse(arguments)
     results: dict[str, Document] = {}
     for planned in kind.plan(parsed, await kind.observe(world, parsed)).steps:

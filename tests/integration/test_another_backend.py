@@ -112,7 +112,7 @@ def test_a_stack_lives_on_it_from_up_to_the_end(
     assert [row["cell"] for row in command.json("cells", "list")] == ["cell-1", "cell-2"]
     assert command.json("cells", "list")[0]["api_urls"] == ["http://cell-1-api-1.example:8000"]
     with serving_control(control_database, command.state):
-        added = command.json("cells", "add")
+        added = command.json("cells", "add", "--reason", "more room")
         assert "restarted: router-1" in command.run("routers", "restart")
     assert added["cell"] == "cell-3"
     assert ["run_job", "cell-3", "cell", "migrate"] in command.calls()
@@ -120,8 +120,9 @@ def test_a_stack_lives_on_it_from_up_to_the_end(
     assert [row["state"] for row in command.json("routers", "list")] == ["ready"]
     assert ["renew", "router-1"] in command.calls()
     assert "reconcile_roles control-postgres" in command.run("logs", "calls")
-    acts = [act["act"] for act in command.json("acts", "list")]
-    assert acts == ["cordon_cell", "restart_routers", "add_cell", "bring_up_stack"]
+    with serving_control(control_database, command.state):
+        acts = [act["act"] for act in command.json("audit", "list")]
+    assert acts == ["cells.cordon", "routers.restart", "cells.add", "stack.up"]
     assert str(command.state / "other") in command.run("down")
     assert command.json("status")["state"] == "stopped"
     command.run("down", "--delete-data", "--yes")

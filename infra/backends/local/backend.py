@@ -58,7 +58,7 @@ from infra.backends.local.supervisor import (
     write_config,
 )
 from infra.backends.plan import STOP_ORDER, in_renewal_order, job_command, port_names, roles_by_server
-from infra.backends.topics import PARTITIONS, stack_topics
+from infra.backends.topics import PARTITIONS, kept_topics, stack_topics
 from infra.runtime.kafka_admin import ensure_topics
 
 _SHUTDOWN_WAIT_S = 60.0
@@ -336,7 +336,13 @@ class LocalBackend(Backend):
     async def ensure_topics(self) -> tuple[str, ...]:
         spec = self.spec()
         names = stack_topics(tuple(cell.name for cell in spec.cells), spec.topic_prefix)
-        return await ensure_topics(self.addresses().kafka, names, partitions=PARTITIONS, timeout_s=_TOPICS_TIMEOUT_S)
+        return await ensure_topics(
+            self.addresses().kafka,
+            names,
+            partitions=PARTITIONS,
+            timeout_s=_TOPICS_TIMEOUT_S,
+            kept=kept_topics(spec.topic_prefix),
+        )
 
     @property
     def control_socket(self) -> Path:

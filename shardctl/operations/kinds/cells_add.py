@@ -141,5 +141,5 @@ CELLS_ADD: Final[Kind[StackWorld]] = Kind(
         "register": Action(_register),
         "publish": Action(_publish),
     },
-    act="add_cell",
+    needs_reason=True,
 )

@@ -142,5 +142,5 @@ KEYS_ROTATE: Final[Kind[StackWorld]] = Kind(
         "drop": Action(_drop, decide=_old),
         "ask": Action(_ask),
     },
-    act="rotate_keys",
+    needs_reason=True,
 )

@@ -73,5 +73,4 @@ ROUTERS_RESTART: Final[Kind[StackWorld]] = Kind(
     observe=observe,
     plan=plan,
     actions={"renew": Action(_renew, decide=_since)},
-    act="restart_routers",
 )

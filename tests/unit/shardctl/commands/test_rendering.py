@@ -1,15 +1,18 @@
 """What commands make of an answer: verdicts and exit codes, the next command, lines for people and for programs."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
+from io import StringIO
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from infra.runtime.kafka_consumer import Record
 from infra.security.rotation import Rotated
-from shardctl.acts.queries import Act
-from shardctl.commands.acts import _row
+from shardctl.audit.walk import Walked
+from shardctl.commands.audit import _shown, _verdict
 from shardctl.commands.cells import _flat
 from shardctl.commands.events import _json_line
 from shardctl.commands.keys import _refuse_others
@@ -19,6 +22,7 @@ from shardctl.commands.users import _flat as _flat_account
 from shardctl.commands.users import _listed
 from shardctl.errors import Refused
 from shardctl.keys import KeyHolder
+from shardctl.output import make_table
 from shardctl.shardmap.store import EpochRecord
 
 NOW = datetime(2026, 11, 30, 9, 31, tzinfo=UTC)
@@ -57,11 +61,42 @@ def test_an_event_is_printed_as_it_was_published_and_anything_else_is_wrapped() 
         assert list(json.loads(line(malformed))) == ["malformed"]
 
 
-def test_an_act_without_an_outcome_is_marked() -> None:
-    act = Act(7, NOW, "ann", "rotate_keys", "route", "leaked", {"drop_old": True}, None, None, None)
-    assert _row(act) == (
-        7, "2026-11-30 09:31:00+00:00", "ann", "rotate_keys", "route", "drop_old True", "leaked", "?",
+ATTEMPT: dict[str, Any] = {
+    "number": 1_234_567, "at": "2026-11-30T09:31:00.123456Z", "subject": "ann", "act": "users.set_profile",
+    "target": "00000000-0000-4000-8000-000000000001", "arguments": {"profile": "professional"},
+    "reason": "checked by the desk, ticket 12345", "outcome": None,
+}  # fmt: skip
+
+
+def test_an_attempt_without_an_outcome_is_marked() -> None:
+    assert _shown(ATTEMPT) == (
+        1_234_567, "2026-11-30 09:31:00", "ann", "?",
+        f"users.set_profile {ATTEMPT['target']} (profile professional): {ATTEMPT['reason']}",
     )  # fmt: skip
+    assert _shown({**ATTEMPT, "arguments": {}, "reason": None, "outcome": "done"})[3:] == (
+        "done", f"users.set_profile {ATTEMPT['target']}",
+    )  # fmt: skip
+
+
+def test_attempts_are_read_whole_at_80_columns() -> None:
+    written = StringIO()
+    rows = [_shown({**ATTEMPT, "subject": "somebody.with.a.long.name", "outcome": "interrupted"})]
+    columns = ("row>", "at", "who", "outcome", "what, to what, why")
+    Console(file=written, width=80).print(make_table(columns, rows, wraps=4))
+    shown = written.getvalue()
+    assert max(len(line) for line in shown.splitlines()) <= 80
+    assert all(word in shown for word in ("1234567", "2026-11-30 09:31:00", "interrupted", "somebody.with.a.long.name"))
+    assert "".join(line[71:].strip() for line in shown.splitlines()[1:]).replace(" ", "").startswith("users.set")
+    assert "…" not in shown
+
+
+def test_a_verdict_says_how_far_it_reaches() -> None:
+    whole = Walked(10, 1, 10, "ab", 2, 8, (), 0)
+    assert "up to row 8 one agrees, the 2 rows after it" in _verdict(whole, gone=0, wants_heads=True)[1]
+    assert "no head was published yet" in _verdict(replace(whole, heads_compared=0), gone=0, wants_heads=True)[1]
+    assert "not compared" in _verdict(whole, gone=0, wants_heads=False)[1]
+    assert "has deleted 3 older heads" in _verdict(whole, gone=3, wants_heads=True)[2]
+    assert _verdict(replace(whole, findings_total=1), gone=0, wants_heads=True)[-1] != "whole"
 
 
 @pytest.mark.parametrize(
