@@ -32,11 +32,11 @@ Describe = Callable[[Mapping[str, Any], Mapping[str, Any]], Described]
 """From the parameters of the path and the fields of the body (none, if it is no JSON object)."""
 
 
-def of_order(_: Mapping[str, Any], body: Mapping[str, Any]) -> Described:
+def of_submission(_: Mapping[str, Any], body: Mapping[str, Any]) -> Described:
     """An operation is asked for: the act is its kind."""
     kind, arguments = body.get("kind"), body.get("arguments")
     if not (isinstance(kind, str) and _KIND.match(kind) and isinstance(arguments, dict | None)):
-        return _described("operations.order", _STACK, body)
+        return _described("operations.submit", _STACK, body)
     given = arguments or {}
     others = {name: value for name, value in body.items() if name not in ("kind", "arguments")}
     return _described(kind, given.get("cell") or _STACK, {**given, **others})

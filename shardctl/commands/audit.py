@@ -17,7 +17,7 @@ from shardctl.audit.row import AuditRow, row_of
 from shardctl.audit.spans import parse_since
 from shardctl.audit.verify import verify_export, verify_rows
 from shardctl.audit.walk import Walked
-from shardctl.commands.ordering import open_control
+from shardctl.commands.submitting import open_control
 from shardctl.control_client import ControlClient
 from shardctl.errors import Refused
 from shardctl.output import print_json, print_line, print_table, progress_console

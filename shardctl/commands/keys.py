@@ -9,13 +9,13 @@ from typing import Annotated, Any
 import typer
 
 from infra.security.rotation import Rotated, list_keys
-from shardctl.commands.ordering import Detach, DryRun, Expected, Key, NeededReason, Timeout, Way, order
+from shardctl.commands.submitting import Detach, DryRun, Expected, Key, NeededReason, SubmitOptions, Timeout, submit
 from shardctl.errors import Refused
 from shardctl.interruption import run_resumable
 from shardctl.keys import KeyHolder, ask_holders
 from shardctl.operations.kinds.keys_rotate import KEYS_ROTATE, changes_of
+from shardctl.operations.resources import unfenced_resources
 from shardctl.operations.unrecorded import run_unrecorded
-from shardctl.operations.world import unfenced_world
 from shardctl.output import print_json, print_line, print_table
 from shardctl.stack.current import control_dsn, open_stack, stack_clock
 
@@ -78,10 +78,10 @@ def rotate(
         flags = f"{f' {ring}' if ring else ''}{' --drop-old' if drop_old else ''} --unrecorded"
         results = run_resumable(_rotate_unrecorded(arguments), resume=f"shardctl keys rotate{flags}")
     else:
-        ended = order(
+        ended = submit(
             "keys.rotate",
             arguments,
-            Way(reason, dry_run, not detach, timeout, key, expected),
+            SubmitOptions(reason, dry_run, not detach, timeout, key, expected),
         )
         if ended is None:
             return
@@ -93,7 +93,9 @@ def rotate(
 
 async def _rotate_unrecorded(arguments: dict[str, Any]) -> Mapping[str, Mapping[str, Any]]:
     stack = open_stack()
-    return await run_unrecorded(KEYS_ROTATE, unfenced_world(stack, stack_clock(stack), control_dsn(stack)), arguments)
+    return await run_unrecorded(
+        KEYS_ROTATE, unfenced_resources(stack, stack_clock(stack), control_dsn(stack)), arguments
+    )
 
 
 def _refuse_others(holders: Sequence[KeyHolder]) -> None:

@@ -6,11 +6,11 @@ from typing import Annotated
 
 import typer
 
-from shardctl.commands.ordering import Detach, DryRun, Expected, Key, Reason, Timeout, Way, order
+from shardctl.commands.submitting import Detach, DryRun, Expected, Key, Reason, SubmitOptions, Timeout, submit
 from shardctl.interruption import run_resumable
 from shardctl.operations.kinds.routers_restart import ROUTERS_RESTART
+from shardctl.operations.resources import unfenced_resources
 from shardctl.operations.unrecorded import run_unrecorded
-from shardctl.operations.world import unfenced_world
 from shardctl.output import print_json, print_line, print_table
 from shardctl.stack.current import control_dsn, open_stack, stack_clock
 from shardctl.stack.routers import RouterRow, list_routers
@@ -54,10 +54,10 @@ def restart(
         run_resumable(_restart_unrecorded(arguments), resume=f"shardctl routers restart {name or ''} --unrecorded")
         print_line("restarted")
         return
-    ended = order(
+    ended = submit(
         "routers.restart",
         arguments,
-        Way(reason, dry_run, not detach, timeout, key, expected),
+        SubmitOptions(reason, dry_run, not detach, timeout, key, expected),
     )
     if ended is not None:
         print_line(f"restarted: {', '.join(step['arguments']['router'] for step in ended['steps'])}")
@@ -65,8 +65,8 @@ def restart(
 
 async def _restart_unrecorded(arguments: dict[str, str | None]) -> None:
     stack = open_stack()
-    world = unfenced_world(stack, stack_clock(stack), control_dsn(stack))
-    await run_unrecorded(ROUTERS_RESTART, world, arguments)
+    resources = unfenced_resources(stack, stack_clock(stack), control_dsn(stack))
+    await run_unrecorded(ROUTERS_RESTART, resources, arguments)
 
 
 def _cells(row: RouterRow) -> tuple[object, ...]:

@@ -11,9 +11,9 @@ from shardctl.operations.kinds.control_prune import CONTROL_PRUNE
 from shardctl.operations.kinds.keys_rotate import KEYS_ROTATE
 from shardctl.operations.kinds.routers_restart import ROUTERS_RESTART
 from shardctl.operations.plan import Kind
-from shardctl.operations.world import StackWorld
+from shardctl.operations.resources import StackResources
 
-KINDS: Final[Mapping[str, Kind[StackWorld]]] = {
+KINDS: Final[Mapping[str, Kind[StackResources]]] = {
     kind.name: kind
     for kind in (CELLS_ADD, CELLS_ARCHIVE, CELLS_CALENDAR, CELLS_RECONCILE, CONTROL_PRUNE, KEYS_ROTATE, ROUTERS_RESTART)
 }

@@ -16,7 +16,7 @@ from typing import Any, Final, Generic
 from infra.runtime.procedures import ConnectionsTaken, DatabaseAway, DatabaseBusy
 from shardctl.errors import Refused, UsageError
 from shardctl.operations.errors import CancelAsked, LeaseLost
-from shardctl.operations.plan import Action, Document, Kind, Step, World, hash_facts
+from shardctl.operations.plan import Action, Document, Kind, Resources, Step, hash_facts
 from shardctl.operations.queries import Operation, Operations, StepRow
 from shardctl.operations.states import State, StepState
 
@@ -39,24 +39,24 @@ class _Failed(Exception):
         self.exit_code = getattr(error, "exit_code", 1)
 
 
-class Executor(Generic[World]):
-    """Of one lease. `open_world` makes what the actions work on, for one operation; `announce` tells the cells that an
-    operation calls who leads now, and raises while one of them does not answer."""
+class Executor(Generic[Resources]):
+    """Of one lease. `open_resources` makes what the actions of one operation work on; `announce` tells the cells that
+    an operation calls who leads now, and raises while one of them does not answer."""
 
     def __init__(
         self,
         operations: Operations,
-        kinds: Mapping[str, Kind[World]],
+        kinds: Mapping[str, Kind[Resources]],
         lease: int,
         *,
-        open_world: Callable[[Operation], World],
+        open_resources: Callable[[Operation], Resources],
         announce: Callable[[Operation], Awaitable[None]],
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._operations = operations
         self._kinds = kinds
         self._lease = lease
-        self._open_world = open_world
+        self._open_resources = open_resources
         self._announce = announce
         self._sleep = sleep
 
@@ -66,25 +66,25 @@ class Executor(Generic[World]):
         kind = self._kinds.get(operation.kind)
         if kind is None or kind.version != operation.version:
             raise UnknownKind(f"operation {number} is {operation.kind} version {operation.version}")
-        world = self._open_world(operation)
+        resources = self._open_resources(operation)
         await self._announce(operation)
         seen = operation.state_hash
         if operation.state == State.PENDING:
-            seen = hash_facts(await kind.observe(world, operation.arguments))
+            seen = hash_facts(await kind.observe(resources, operation.arguments))
         state = await self._operations.start(self._lease, number, seen)
         if state is State.RUNNING:
-            state = await self._go_forward(operation, kind, world)
+            state = await self._go_forward(operation, kind, resources)
         if state is State.CANCELLING:
-            state = await self._go_back(operation, kind, world)
+            state = await self._go_back(operation, kind, resources)
         return state
 
-    async def _go_forward(self, operation: Operation, kind: Kind[World], world: World) -> State:
+    async def _go_forward(self, operation: Operation, kind: Kind[Resources], resources: Resources) -> State:
         number = operation.operation_id
         results: dict[str, Document] = {}
         try:
             for step in await self._operations.steps(number):
                 if step.state != StepState.DONE:
-                    results[step.key] = await self._attempt(number, step, _action(kind, step), world, results)
+                    results[step.key] = await self._attempt(number, step, _action(kind, step), resources, results)
                 else:
                     results[step.key] = step.result or {}
         except CancelAsked:
@@ -95,16 +95,21 @@ class Executor(Generic[World]):
         return await self._end(number, conclusion.state, conclusion.exit_code, conclusion.detail)
 
     async def _attempt(
-        self, number: int, step: StepRow, action: Action[World], world: World, results: Mapping[str, Document]
+        self,
+        number: int,
+        step: StepRow,
+        action: Action[Resources],
+        resources: Resources,
+        results: Mapping[str, Document],
     ) -> Document:
         """The step's result. Raises CancelAsked, _Failed."""
         intent, progress = step.intent, step.progress or {}
         for attempt in range(step.attempts + 1, step.attempts_max + 1):
             try:
                 if intent is None and action.decide is not None:
-                    intent = await action.decide(self._given(number, step, world, results, {}, progress))
+                    intent = await action.decide(self._given(number, step, resources, results, {}, progress))
                 intent = await self._operations.begin_step(self._lease, number, step.position, intent)
-                given = self._given(number, step, world, results, intent, progress)
+                given = self._given(number, step, resources, results, intent, progress)
                 async with asyncio.timeout(step.timeout_s):
                     result = await action.act(given) or {}
             except _NOT_THE_STEPS:
@@ -124,7 +129,7 @@ class Executor(Generic[World]):
         rows = await self._operations.steps(number)
         return next(row.progress or {} for row in rows if row.position == step.position)
 
-    async def _go_back(self, operation: Operation, kind: Kind[World], world: World) -> State:
+    async def _go_back(self, operation: Operation, kind: Kind[Resources], resources: Resources) -> State:
         number = operation.operation_id
         steps = await self._operations.steps(number)
         results = {step.key: step.result or {} for step in steps}
@@ -133,7 +138,7 @@ class Executor(Generic[World]):
             if undo is None or step.state in (StepState.PENDING, StepState.UNDONE):
                 continue
             try:
-                await self._undo(number, step, undo, world, results)
+                await self._undo(number, step, undo, resources, results)
             except _Failed as error:
                 return await self._end(number, State.FAILED, error.exit_code, f"while undoing: {error}")
         asked_by = (await self._operations.read(number)).cancel_asked_by
@@ -143,15 +148,15 @@ class Executor(Generic[World]):
         self,
         number: int,
         step: StepRow,
-        undo: Callable[[Step[World]], Awaitable[None]],
-        world: World,
+        undo: Callable[[Step[Resources]], Awaitable[None]],
+        resources: Resources,
         results: Mapping[str, Document],
     ) -> None:
         for attempt in range(1, step.attempts_max + 1):
             intent = await self._operations.begin_step(self._lease, number, step.position, step.intent, undo=True)
             try:
                 async with asyncio.timeout(step.timeout_s):
-                    await undo(self._given(number, step, world, results, intent, step.progress or {}))
+                    await undo(self._given(number, step, resources, results, intent, step.progress or {}))
             except _NOT_THE_STEPS:
                 raise
             except Exception as error:
@@ -166,15 +171,15 @@ class Executor(Generic[World]):
         self,
         number: int,
         step: StepRow,
-        world: World,
+        resources: Resources,
         results: Mapping[str, Document],
         intent: Document,
         progress: Document,
-    ) -> Step[World]:
+    ) -> Step[Resources]:
         async def checkpoint(reached: Document, detail: str) -> None:
             await self._operations.checkpoint(self._lease, number, step.position, reached, detail)
 
-        return Step(world, step.arguments, intent, progress, dict(results), checkpoint)
+        return Step(resources, step.arguments, intent, progress, dict(results), checkpoint)
 
     async def _again(self, number: int, step: StepRow, error: Exception, attempt: int) -> None:
         _log.warning("step failed, tried again", exc_info=error, extra=_fields(number, step, attempt))
@@ -191,7 +196,7 @@ class Executor(Generic[World]):
         return state
 
 
-def _action(kind: Kind[World], step: StepRow) -> Action[World]:
+def _action(kind: Kind[Resources], step: StepRow) -> Action[Resources]:
     action = kind.actions.get(step.action)
     if action is None:
         raise UnknownKind(f"{kind.name} has no action {step.action}")

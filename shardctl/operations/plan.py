@@ -16,7 +16,7 @@ from uuid import UUID
 from shardctl.errors import UsageError
 from shardctl.operations.states import State
 
-World = TypeVar("World")
+Resources = TypeVar("Resources")
 Document = Mapping[str, Any]
 """A JSON object."""
 ATTEMPTS_MAX: Final = 5
@@ -56,10 +56,10 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class Step(Generic[World]):
+class Step(Generic[Resources]):
     """What an action is given."""
 
-    world: World
+    resources: Resources
     arguments: Document
     intent: Document
     """What `decide` said before the first attempt; empty without one."""
@@ -72,11 +72,11 @@ class Step(Generic[World]):
 
 
 @dataclass(frozen=True, slots=True)
-class Action(Generic[World]):
-    act: Callable[[Step[World]], Awaitable[Document | None]]
+class Action(Generic[Resources]):
+    act: Callable[[Step[Resources]], Awaitable[Document | None]]
     """Raises Refused or UsageError for what no further attempt would change; anything else is tried again."""
-    decide: Callable[[Step[World]], Awaitable[Document]] | None = None
-    undo: Callable[[Step[World]], Awaitable[None]] | None = None
+    decide: Callable[[Step[Resources]], Awaitable[Document]] | None = None
+    undo: Callable[[Step[Resources]], Awaitable[None]] | None = None
     """Of a step that was done or half done; without one there is nothing to undo."""
 
 
@@ -93,17 +93,17 @@ def succeeded(_: Mapping[str, Document]) -> Conclusion:
 
 
 @dataclass(frozen=True, slots=True)
-class Kind(Generic[World]):
+class Kind(Generic[Resources]):
     name: str
     version: int
     summary: str
     parse: Callable[[Document], Document]
     """The arguments in their one spelling. Raises UsageError."""
-    observe: Callable[[World, Document], Awaitable[Document]]
+    observe: Callable[[Resources, Document], Awaitable[Document]]
     """The facts that the plan depends on, and no others: a change of them makes it stale. Reads, changes nothing."""
     plan: Callable[[Document, Document], Plan]
     """Arguments and facts to steps. Pure. Raises Refused, UsageError."""
-    actions: Mapping[str, Action[World]]
+    actions: Mapping[str, Action[Resources]]
     conclude: Callable[[Mapping[str, Document]], Conclusion] = succeeded
     needs_reason: bool = False
     """Whoever asks for it, resumes, cancels or approves it says why: it changes the state of a cell or of persons."""

@@ -20,7 +20,7 @@ class State(StrEnum):
     FAILED = "failed"
     """A step failed for good; `resume` goes on there, `cancel` undoes what was done."""
     REFUSED = "refused"
-    """The world had changed since the plan: nothing was done."""
+    """The facts had changed since the plan: nothing was done."""
     CANCELLED = "cancelled"
 
 

@@ -7,27 +7,29 @@ the command is repeated, and its steps bear that. Nothing fences it against a le
 from collections.abc import Mapping
 
 from shardctl.operations.plan import Document, Kind, PlannedStep, Step
-from shardctl.operations.world import StackWorld
+from shardctl.operations.resources import StackResources
 from shardctl.output import print_warning
 
 
-async def run_unrecorded(kind: Kind[StackWorld], world: StackWorld, arguments: Document) -> Mapping[str, Document]:
+async def run_unrecorded(
+    kind: Kind[StackResources], resources: StackResources, arguments: Document
+) -> Mapping[str, Document]:
     """The results of the steps, by their key. Raises what the first step that fails raises."""
     print_warning("not recorded: nobody will find in `shardctl audit list` who did this")
     parsed = kind.parse(arguments)
     results: dict[str, Document] = {}
-    for planned in kind.plan(parsed, await kind.observe(world, parsed)).steps:
-        results[planned.key] = await _done(kind, world, planned, results)
+    for planned in kind.plan(parsed, await kind.observe(resources, parsed)).steps:
+        results[planned.key] = await _done(kind, resources, planned, results)
     return results
 
 
 async def _done(
-    kind: Kind[StackWorld], world: StackWorld, planned: PlannedStep, results: Mapping[str, Document]
+    kind: Kind[StackResources], resources: StackResources, planned: PlannedStep, results: Mapping[str, Document]
 ) -> Document:
     async def checkpoint(_: Document, __: str) -> None:
         """Nobody goes on from there."""
 
     action = kind.actions[planned.action]
-    step = Step(world, planned.arguments, {}, {}, dict(results), checkpoint)
+    step = Step(resources, planned.arguments, {}, {}, dict(results), checkpoint)
     intent = await action.decide(step) if action.decide else {}
-    return await action.act(Step(world, planned.arguments, intent, {}, dict(results), checkpoint)) or {}
+    return await action.act(Step(resources, planned.arguments, intent, {}, dict(results), checkpoint)) or {}

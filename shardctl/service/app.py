@@ -31,29 +31,29 @@ from shardctl.operations.catalog import KINDS
 from shardctl.operations.execute import Executor
 from shardctl.operations.plan import Kind
 from shardctl.operations.queries import Operation, Operations
-from shardctl.operations.world import StackWorld
+from shardctl.operations.resources import StackResources
 from shardctl.service.auditing import AuditedRequests, check_described
 from shardctl.service.controller import AuditController, OperationsController, SchedulesController, refused
 from shardctl.service.executing import Executing
 from shardctl.service.identity import PeerPort
 from shardctl.service.leader import Leader
 from shardctl.service.metrics import METRICS
-from shardctl.service.orders import Orders
 from shardctl.service.queries import ControlState
 from shardctl.service.sampling import Sampling
 from shardctl.service.schedules import Schedules
 from shardctl.service.settings import ControlSettings
+from shardctl.service.submissions import Submissions
 from shardctl.service.watches import Watches
 
 _BODY_BYTES_MAX: Final = 1_048_576
-"""Of an order: arguments are a few names."""
+"""Of a request for an operation: arguments are a few names."""
 
 
 class ControlService:
     """The parts of one process."""
 
     def __init__(
-        self, settings: ControlSettings, backend: Backend, kinds: Mapping[str, Kind[StackWorld]] = KINDS
+        self, settings: ControlSettings, backend: Backend, kinds: Mapping[str, Kind[StackResources]] = KINDS
     ) -> None:
         self.settings = settings
         self._kinds = kinds
@@ -79,10 +79,10 @@ class ControlService:
             at_once=settings.operations_at_once,
             poll_s=settings.poll_s,
         )
-        self.orders = Orders(
+        self.submissions = Submissions(
             self.operations,
             kinds,
-            lambda actor, reason: self._open_world(None, actor, reason),
+            lambda actor, reason: self._open_resources(None, actor, reason),
             approvals=settings.approvals,
             wake=self.executing.wake,
         )
@@ -90,7 +90,7 @@ class ControlService:
             self.operations,
             (
                 self.executing,
-                Schedules(self.state, self.orders, {"audit_head": self.publish_audit_head}, self.metrics),
+                Schedules(self.state, self.submissions, {"audit_head": self.publish_audit_head}, self.metrics),
                 Sampling(self.state, backend, self.metrics),
                 Watches(self.state, backend, self._dsn, self.metrics),
             ),
@@ -100,14 +100,16 @@ class ControlService:
             on_change=self._lead_changed,
         )
 
-    def _open_world(self, lease: int | None, actor: str, reason: str | None) -> StackWorld:
-        return StackWorld(self._backend, self._clock, self._dsn, lease, actor, reason)
+    def _open_resources(self, lease: int | None, actor: str, reason: str | None) -> StackResources:
+        return StackResources(self._backend, self._clock, self._dsn, lease, actor, reason)
 
-    def _make_executor(self, lease: int) -> Executor[StackWorld]:
-        def open_world(operation: Operation) -> StackWorld:
-            return self._open_world(lease, operation.actor, operation.reason)
+    def _make_executor(self, lease: int) -> Executor[StackResources]:
+        def open_resources(operation: Operation) -> StackResources:
+            return self._open_resources(lease, operation.actor, operation.reason)
 
-        return Executor(self.operations, self._kinds, lease, open_world=open_world, announce=self._announcer(lease))
+        return Executor(
+            self.operations, self._kinds, lease, open_resources=open_resources, announce=self._announcer(lease)
+        )
 
     def _announcer(self, lease: int) -> Callable[[Operation], Awaitable[None]]:
         async def announce(operation: Operation) -> None:
@@ -132,7 +134,7 @@ class ControlService:
         self.metrics.gauge("shardctl_audit_head_published").set(head.number)
 
     async def ready(self) -> tuple[bool, dict[str, object]]:
-        """Able to take orders; whether it leads, and under which number."""
+        """Able to take requests; whether it leads, and under which number."""
         return await answers(self.pool), {
             "leads": self.leader.lease is not None,
             "lease": self.leader.lease,
@@ -150,7 +152,7 @@ class ControlService:
             dependencies={
                 "operations": Provide(lambda: self.operations, sync_to_thread=False),
                 "control_state": Provide(lambda: self.state, sync_to_thread=False),
-                "orders": Provide(lambda: self.orders, sync_to_thread=False),
+                "submissions": Provide(lambda: self.submissions, sync_to_thread=False),
                 "audit": Provide(lambda: self.audit, sync_to_thread=False),
             },
             # the last one stands outside: what another middleware refuses is recorded too

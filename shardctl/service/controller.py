@@ -13,16 +13,16 @@ from litestar.params import FromPath, FromQuery
 from infra.runtime.problem import Problem
 from infra.runtime.procedures import DatabaseFailure
 from infra.runtime.strict_body import read_body
-from shardctl.audit.attempts import of_operation, of_order
+from shardctl.audit.attempts import of_operation, of_submission
 from shardctl.audit.queries import PAGE_ROWS, Audit, Wanted
 from shardctl.errors import NotReachable, ShardctlError
 from shardctl.operations.plan import Plan
 from shardctl.operations.queries import Changed, Operations
 from shardctl.service.auditing import DESCRIBE, OpenAttempt, attempt_of
 from shardctl.service.identity import actor_of
-from shardctl.service.orders import Orders, Proposal
 from shardctl.service.queries import ControlState, DueRow
 from shardctl.service.schedules import SCHEDULES, Schedule
+from shardctl.service.submissions import Proposal, Submissions
 
 _STATUS: Final[Mapping[int, int]] = {1: 422, 2: 400, 3: 503, 5: 409}
 """HTTP status by the exit code that a refusal means."""
@@ -31,7 +31,7 @@ _STATUS: Final[Mapping[int, int]] = {1: 422, 2: 400, 3: 503, 5: 409}
 _WEEKDAYS: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
 
-class Order(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Submission(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Ask for an operation. `dry_run`: show the plan, do nothing. `expected`: the hash a plan was shown with."""
 
     kind: str
@@ -46,22 +46,24 @@ class Reasoned(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     reason: str | None = None
 
 
-_order_decoder = msgspec.json.Decoder(Order)
+_submission_decoder = msgspec.json.Decoder(Submission)
 _reason_decoder = msgspec.json.Decoder(Reasoned)
 
 
 class OperationsController(Controller):
     path = "/v1/operations"
 
-    @post("/", status_code=200, opt={DESCRIBE: of_order})
-    async def order(self, request: Request[Any, Any, Any], orders: NamedDependency[Orders]) -> dict[str, Any]:
-        body = await read_body(_order_decoder, request)
+    @post("/", status_code=200, opt={DESCRIBE: of_submission})
+    async def submit(
+        self, request: Request[Any, Any, Any], submissions: NamedDependency[Submissions]
+    ) -> dict[str, Any]:
+        body = await read_body(_submission_decoder, request)
         actor, attempt = actor_of(request), attempt_of(request)
-        proposal = await orders.propose(body.kind, body.arguments, actor=actor, reason=body.reason)
+        proposal = await submissions.propose(body.kind, body.arguments, actor=actor, reason=body.reason)
         if body.dry_run:
             attempt.detail = "dry run"
             return {"operation_id": None, **_shown(proposal)}
-        number, is_new = await orders.begin(
+        number, is_new = await submissions.begin(
             proposal,
             attempt=attempt.number,
             actor=actor,
@@ -95,28 +97,28 @@ class OperationsController(Controller):
 
     @post("/{number:int}/cancel", status_code=200, opt={DESCRIBE: of_operation("operations.cancel")})
     async def cancel(
-        self, request: Request[Any, Any, Any], number: FromPath[int], orders: NamedDependency[Orders]
+        self, request: Request[Any, Any, Any], number: FromPath[int], submissions: NamedDependency[Submissions]
     ) -> dict[str, Any]:
         body, attempt = await read_body(_reason_decoder, request), attempt_of(request)
-        changed = await orders.cancel(number, attempt=attempt.number, actor=actor_of(request), reason=body.reason)
+        changed = await submissions.cancel(number, attempt=attempt.number, actor=actor_of(request), reason=body.reason)
         return _changed(number, changed, attempt)
 
     @post("/{number:int}/resume", status_code=200, opt={DESCRIBE: of_operation("operations.resume")})
     async def resume(
-        self, request: Request[Any, Any, Any], number: FromPath[int], orders: NamedDependency[Orders]
+        self, request: Request[Any, Any, Any], number: FromPath[int], submissions: NamedDependency[Submissions]
     ) -> dict[str, Any]:
         body, attempt = await read_body(_reason_decoder, request), attempt_of(request)
-        changed = await orders.resume(number, attempt=attempt.number, actor=actor_of(request), reason=body.reason)
+        changed = await submissions.resume(number, attempt=attempt.number, actor=actor_of(request), reason=body.reason)
         return _changed(number, changed, attempt)
 
     @post("/{number:int}/approve", status_code=200, opt={DESCRIBE: of_operation("operations.approve")})
     async def approve(
-        self, request: Request[Any, Any, Any], number: FromPath[int], orders: NamedDependency[Orders]
+        self, request: Request[Any, Any, Any], number: FromPath[int], submissions: NamedDependency[Submissions]
     ) -> dict[str, Any]:
         body = await read_body(_reason_decoder, request)
         return {
             "operation_id": number,
-            "state": await orders.approve(number, actor=actor_of(request), reason=body.reason),
+            "state": await submissions.approve(number, actor=actor_of(request), reason=body.reason),
         }
 
 

@@ -16,7 +16,7 @@ from infra.runtime.telemetry import Metrics
 from shardctl.operations.errors import LeaseLost
 from shardctl.operations.execute import Executor, UnknownKind
 from shardctl.operations.queries import Operations
-from shardctl.operations.world import StackWorld
+from shardctl.operations.resources import StackResources
 
 _log = logging.getLogger(__name__)
 _PAUSES_S: Final = (1.0, 2.0, 5.0, 10.0)
@@ -27,7 +27,7 @@ class Executing:
     def __init__(
         self,
         operations: Operations,
-        make_executor: Callable[[int], Executor[StackWorld]],
+        make_executor: Callable[[int], Executor[StackResources]],
         metrics: Metrics,
         *,
         at_once: int,
@@ -80,7 +80,7 @@ class Executing:
         finally:
             woken.cancel()
 
-    async def _bring_to_its_end(self, executor: Executor[StackWorld], number: int) -> None:
+    async def _bring_to_its_end(self, executor: Executor[StackResources], number: int) -> None:
         """Raises LeaseLost, and UnknownKind never: such a task stays, so that nobody asks again under this lease."""
         for attempt in itertools.count():
             try:
@@ -97,7 +97,7 @@ class Executing:
             else:
                 return
 
-    async def _run(self, executor: Executor[StackWorld], number: int) -> None:
+    async def _run(self, executor: Executor[StackResources], number: int) -> None:
         state = await executor.run(number)
         operation = await self._operations.read(number)
         self._metrics.counter("shardctl_operations_ended_total").labels(operation.kind, state).inc()

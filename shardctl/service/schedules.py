@@ -15,8 +15,8 @@ from typing import Any, Final
 from infra.runtime.procedures import DatabaseFailure
 from infra.runtime.telemetry import Metrics
 from shardctl.errors import Blocked, ShardctlError
-from shardctl.service.orders import Orders
 from shardctl.service.queries import ControlState, DueRow
+from shardctl.service.submissions import Submissions
 
 _log = logging.getLogger(__name__)
 POLL_S: Final = 10.0
@@ -67,10 +67,12 @@ Task = Callable[[], Awaitable[None]]
 class Schedules:
     """A duty of the leader."""
 
-    def __init__(self, state: ControlState, orders: Orders, tasks: Mapping[str, Task], metrics: Metrics) -> None:
+    def __init__(
+        self, state: ControlState, submissions: Submissions, tasks: Mapping[str, Task], metrics: Metrics
+    ) -> None:
         """`tasks`: what the schedules without a kind do, by their name."""
         self._state = state
-        self._orders = orders
+        self._submissions = submissions
         self._tasks = tasks
         self._metrics = metrics
 
@@ -115,8 +117,10 @@ class Schedules:
             await self._tasks[schedule.name]()
             return None
         key, reason = f"schedule {schedule.name} {row.due_at.isoformat()}", schedule.reason
-        proposal = await self._orders.propose(schedule.kind, schedule.arguments, actor=ACTOR, reason=reason)
-        number, _ = await self._orders.begin(proposal, attempt=None, actor=ACTOR, reason=reason, key=key, expected=None)
+        proposal = await self._submissions.propose(schedule.kind, schedule.arguments, actor=ACTOR, reason=reason)
+        number, _ = await self._submissions.begin(
+            proposal, attempt=None, actor=ACTOR, reason=reason, key=key, expected=None
+        )
         return number
 
     def _show_lateness(self, schedule: Schedule, row: DueRow | None, now: datetime) -> None:

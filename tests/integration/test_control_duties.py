@@ -24,13 +24,13 @@ from shardctl.operations.errors import LeaseLost
 from shardctl.operations.kinds.cells_calendar import CELLS_CALENDAR
 from shardctl.operations.kinds.control_prune import CONTROL_PRUNE
 from shardctl.operations.queries import Operations
-from shardctl.operations.world import StackWorld
+from shardctl.operations.resources import StackResources
 from shardctl.service import watches as watches_module
 from shardctl.service.metrics import METRICS
-from shardctl.service.orders import Orders
 from shardctl.service.queries import ControlState
 from shardctl.service.sampling import Sampling
 from shardctl.service.schedules import SCHEDULES, Schedules
+from shardctl.service.submissions import Submissions
 from shardctl.service.watches import Watches
 from shardctl.shardmap.store import open_store
 from tests.support.control_service import folder_stack
@@ -56,10 +56,10 @@ class Scene:
         self.operations, self.state, self.backend, self.database = operations, state, backend, database
         self.metrics = Metrics(METRICS)
         self.lease = 0
-        self.orders = Orders(operations, KINDS, self.world, approvals=frozenset(), wake=lambda: None)
+        self.submissions = Submissions(operations, KINDS, self.resources, approvals=frozenset(), wake=lambda: None)
 
-    def world(self, actor: str = "ann", reason: str | None = None) -> StackWorld:
-        return StackWorld(self.backend, SystemClock(), self.database.leader_dsn, self.lease, actor, reason)
+    def resources(self, actor: str = "ann", reason: str | None = None) -> StackResources:
+        return StackResources(self.backend, SystemClock(), self.database.leader_dsn, self.lease, actor, reason)
 
     def root(self, statement: str, *parameters: Any) -> list[Any]:
         with psycopg.connect(self.database.superuser_dsn, autocommit=True) as root:
@@ -77,7 +77,7 @@ async def scene(control_database: TestDatabase, tmp_path: Path, redis_url: str) 
 
 
 async def test_what_is_due_begins_once_also_after_days_without_a_leader(scene: Scene) -> None:
-    schedules = Schedules(scene.state, scene.orders, {}, scene.metrics)
+    schedules = Schedules(scene.state, scene.submissions, {}, scene.metrics)
     await schedules.begin_what_is_due(scene.lease)
     assert (await scene.state.schedules()).keys() == {schedule.name for schedule in SCHEDULES}
     assert await scene.operations.newest(10) == []  # a new stack owes nothing
@@ -139,15 +139,15 @@ async def test_what_is_old_is_deleted_in_pieces_and_what_is_young_stays(scene: S
     )
     for age, is_kept_long in (("3 hours", False), ("3 hours", True), ("30 days", True), ("1 minute", False)):
         scene.root(insert, age, is_kept_long)
-    proposal = await scene.orders.propose("control.prune", {}, actor="ann", reason=None)
+    proposal = await scene.submissions.propose("control.prune", {}, actor="ann", reason=None)
     for key in ("old", "young"):
-        await scene.orders.begin(proposal, attempt=None, actor="ann", reason=None, key=key, expected=None)
+        await scene.submissions.begin(proposal, attempt=None, actor="ann", reason=None, key=key, expected=None)
         number = (await scene.operations.newest(1))[0].operation_id
         await scene.operations.cancel(number, 1, "ann", None, {})
     scene.root("update control.operations set ended_at = '2001-01-01' where idempotency_key = 'old'")
     assert [step.action for step in CONTROL_PRUNE.plan({}, {}).steps] == ["prune"]
     deleted = 0
-    while piece := await scene.world().prune():
+    while piece := await scene.resources().prune():
         deleted += piece
     assert deleted == 2_500 + 2_500 + 1
     assert scene.root("select count(*) from control.counter_samples") == [(5_000,)]

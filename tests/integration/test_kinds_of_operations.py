@@ -23,8 +23,8 @@ from shardctl.operations.kinds import keys_rotate
 from shardctl.operations.kinds.cells_add import CELLS_ADD
 from shardctl.operations.kinds.keys_rotate import KEYS_ROTATE
 from shardctl.operations.plan import Document, PlannedStep, Step
+from shardctl.operations.resources import StackResources, unfenced_resources
 from shardctl.operations.unrecorded import run_unrecorded
-from shardctl.operations.world import StackWorld, unfenced_world
 from shardctl.shardmap.errors import StaleEpoch
 from shardctl.shardmap.register import register_cell
 from shardctl.shardmap.store import open_store
@@ -88,8 +88,8 @@ async def test_keys_are_rotated_and_recorded_without_a_secret(
 
 
 async def test_a_rotation_without_a_record(backend: LocalBackend) -> None:
-    world = unfenced_world(backend, SystemClock(), "postgresql://127.0.0.1:1/x")
-    results = await run_unrecorded(KEYS_ROTATE, world, {"rings": None, "drop_old": True})
+    resources = unfenced_resources(backend, SystemClock(), "postgresql://127.0.0.1:1/x")
+    results = await run_unrecorded(KEYS_ROTATE, resources, {"rings": None, "drop_old": True})
     assert len(keys_rotate.changes_of(results)) == len(Rotated)
     assert [states(backend, ring) for ring in Rotated] == [["active"]] * len(Rotated)
 
@@ -98,7 +98,7 @@ async def test_a_rotation_without_a_record(backend: LocalBackend) -> None:
 class Ran:
     """Steps of one plan, run as an executor does that is killed after each act and tries it again."""
 
-    world: StackWorld
+    resources: StackResources
     results: dict[str, Document]
 
     async def twice(self, kind: Any, planned: PlannedStep) -> None:
@@ -114,10 +114,10 @@ class Ran:
             await kind.actions[planned.action].undo(self.step(planned))
             await kind.actions[planned.action].undo(self.step(planned))
 
-    def step(self, planned: PlannedStep, intent: Document | None = None) -> Step[StackWorld]:
+    def step(self, planned: PlannedStep, intent: Document | None = None) -> Step[StackResources]:
         async def checkpoint(_: Document, __: str) -> None: ...
 
-        return Step(self.world, planned.arguments, intent or {}, {}, self.results, checkpoint)
+        return Step(self.resources, planned.arguments, intent or {}, {}, self.results, checkpoint)
 
 
 @pytest.fixture
@@ -126,13 +126,13 @@ async def ran(control_database: TestDatabase, backend: LocalBackend) -> Ran:
         root.execute("update control.leadership set number = 7, expires_at = clock_timestamp() + interval '1 hour'")
     async with open_store(control_database.owner_dsn) as store:
         await store.create_lineage()
-    return Ran(StackWorld(backend, SystemClock(), control_database.leader_dsn, 7, "ann", "why"), {})
+    return Ran(StackResources(backend, SystemClock(), control_database.leader_dsn, 7, "ann", "why"), {})
 
 
 @pytest.mark.parametrize("drop_old", [False, True])
 async def test_every_step_of_a_rotation_may_be_done_twice(ran: Ran, backend: LocalBackend, drop_old: bool) -> None:
     arguments = KEYS_ROTATE.parse({"drop_old": drop_old})
-    for planned in KEYS_ROTATE.plan(arguments, await KEYS_ROTATE.observe(ran.world, arguments)).steps:
+    for planned in KEYS_ROTATE.plan(arguments, await KEYS_ROTATE.observe(ran.resources, arguments)).steps:
         await ran.twice(KEYS_ROTATE, planned)
     expected = ["active"] if drop_old else ["active", "retired"]
     assert [states(backend, ring) for ring in Rotated] == [expected] * len(Rotated)
@@ -141,7 +141,7 @@ async def test_every_step_of_a_rotation_may_be_done_twice(ran: Ran, backend: Loc
 async def test_a_rotation_that_is_called_off_leaves_the_keys_as_they_were(ran: Ran, backend: LocalBackend) -> None:
     arguments = KEYS_ROTATE.parse({})
     before = [list_keys(backend.folder.keys, ring) for ring in Rotated]
-    steps = KEYS_ROTATE.plan(arguments, await KEYS_ROTATE.observe(ran.world, arguments)).steps
+    steps = KEYS_ROTATE.plan(arguments, await KEYS_ROTATE.observe(ran.resources, arguments)).steps
     for planned in steps[:3]:
         await ran.twice(KEYS_ROTATE, planned)
     assert states(backend, Rotated.ROUTE) == ["active", "added"]

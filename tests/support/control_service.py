@@ -19,7 +19,7 @@ from infra.runtime.shutdown import Shutdown
 from infra.security.keys import generate_key_files
 from shardctl.control_client import ControlClient
 from shardctl.operations.plan import Kind
-from shardctl.operations.world import StackWorld
+from shardctl.operations.resources import StackResources
 from shardctl.service.app import ControlService
 from shardctl.service.settings import ControlSettings
 from tests.support.free_port import free_port
@@ -38,7 +38,7 @@ def folder_stack(root: Path, *, routers: int = 2, redis_url: str | None = None) 
 
 @asynccontextmanager
 async def control_service(
-    dsn: str, backend: Backend, kinds: Mapping[str, Kind[StackWorld]], *, name: str = "control", **settings: Any
+    dsn: str, backend: Backend, kinds: Mapping[str, Kind[StackResources]], *, name: str = "control", **settings: Any
 ) -> AsyncIterator[ControlService]:
     """Serving, and leading if nobody else does."""
     service = ControlService(

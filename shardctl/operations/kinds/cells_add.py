@@ -14,7 +14,7 @@ from infra.runtime.redis_client import REDIS_FAILURES
 from shardctl.cells.provision import migrate_cell
 from shardctl.errors import Refused, UsageError
 from shardctl.operations.plan import Action, Document, Kind, Plan, PlannedStep, Step, refuse_unknown
-from shardctl.operations.world import StackWorld
+from shardctl.operations.resources import StackResources
 from shardctl.shardmap.publish import publish_map
 from shardctl.shardmap.register import register_cell
 
@@ -32,9 +32,9 @@ def parse(arguments: Document) -> Document:
     return {"cell": name, "apis": apis}
 
 
-async def observe(world: StackWorld, _: Document) -> Document:
-    cells = [asdict(cell) for cell in world.backend.spec().cells]
-    return {"is_running": await world.backend.is_running(), "cells": cells}
+async def observe(resources: StackResources, _: Document) -> Document:
+    cells = [asdict(cell) for cell in resources.backend.spec().cells]
+    return {"is_running": await resources.backend.is_running(), "cells": cells}
 
 
 def plan(arguments: Document, facts: Document) -> Plan:
@@ -60,72 +60,74 @@ def plan(arguments: Document, facts: Document) -> Plan:
     )
 
 
-async def _make(step: Step[StackWorld]) -> None:
+async def _make(step: Step[StackResources]) -> None:
     cell = _cell(step)
-    async with step.world.changing() as backend:
+    async with step.resources.changing() as backend:
         spec = backend.spec()
         await backend.create(spec if cell in spec.cells else spec.with_cell(cell))
 
 
-async def _unmake(step: Step[StackWorld]) -> None:
+async def _unmake(step: Step[StackResources]) -> None:
     if not step.arguments["is_new"]:
         return
     cell = _cell(step)
-    async with step.world.map_store() as store:
+    async with step.resources.map_store() as store:
         if (await store.load()).cell(cell.name) is not None:
             raise Refused(f"{cell.name} is in the map: it is not taken away any more")
-    async with step.world.changing() as backend:
+    async with step.resources.changing() as backend:
         spec = backend.spec()
         await backend.create(replace(spec, cells=tuple(each for each in spec.cells if each.name != cell.name)))
 
 
-async def _start_database(step: Step[StackWorld]) -> None:
+async def _start_database(step: Step[StackResources]) -> None:
     name = _cell(step).name
-    async with step.world.changing() as backend:
+    async with step.resources.changing() as backend:
         await start_until_ready(backend, lambda process: process.cell == name and process.kind is ProcessKind.POSTGRES)
 
 
-async def _migrate(step: Step[StackWorld]) -> None:
-    async with step.world.changing() as backend:
+async def _migrate(step: Step[StackResources]) -> None:
+    async with step.resources.changing() as backend:
         await migrate_cell(backend, _cell(step).name)
 
 
-async def _make_topics(step: Step[StackWorld]) -> Document:
-    async with step.world.changing() as backend:
+async def _make_topics(step: Step[StackResources]) -> Document:
+    async with step.resources.changing() as backend:
         return {"made": list(await backend.ensure_topics())}
 
 
-async def _start_processes(step: Step[StackWorld]) -> None:
+async def _start_processes(step: Step[StackResources]) -> None:
     name = _cell(step).name
-    async with step.world.changing() as backend:
+    async with step.resources.changing() as backend:
         await start_until_ready(backend, lambda process: process.cell == name)
 
 
-async def _register(step: Step[StackWorld]) -> Document:
-    cell, addresses = _cell(step), step.world.backend.addresses()
-    reason = step.world.reason or "the cell joins"
+async def _register(step: Step[StackResources]) -> Document:
+    cell, addresses = _cell(step), step.resources.backend.addresses()
+    reason = step.resources.reason or "the cell joins"
     urls = addresses.api_urls(cell), addresses.operator_urls(cell)
-    async with step.world.map_store() as store:
-        shard_map = await register_cell(store, await store.load(), cell.name, *urls, by=step.world.actor, reason=reason)
+    async with step.resources.map_store() as store:
+        shard_map = await register_cell(
+            store, await store.load(), cell.name, *urls, by=step.resources.actor, reason=reason
+        )
     return {"epoch": shard_map.epoch}
 
 
-async def _publish(step: Step[StackWorld]) -> Document:
+async def _publish(step: Step[StackResources]) -> Document:
     """No failure without Redis: routers read the control database within seconds."""
-    async with step.world.map_store() as store:
+    async with step.resources.map_store() as store:
         shard_map = await store.load()
     try:
-        published = await publish_map(step.world.backend.addresses().redis_url, shard_map)
+        published = await publish_map(step.resources.backend.addresses().redis_url, shard_map)
     except REDIS_FAILURES:
         published = False
     return {"published": published}
 
 
-def _cell(step: Step[StackWorld]) -> CellSpec:
+def _cell(step: Step[StackResources]) -> CellSpec:
     return CellSpec(step.arguments["cell"], step.arguments["apis"])
 
 
-CELLS_ADD: Final[Kind[StackWorld]] = Kind(
+CELLS_ADD: Final[Kind[StackResources]] = Kind(
     name="cells.add",
     version=1,
     summary="A further cell: its database, schema, topics and processes first, the map last. Nobody moves.",

@@ -11,8 +11,8 @@ from shardctl.cells.archive import ArchiveTotals, archive_piece
 from shardctl.errors import Refused
 from shardctl.operations.kinds.of_cells import cells_named, known_cells, parse_cells
 from shardctl.operations.plan import Action, Conclusion, Document, Kind, Plan, PlannedStep, Step, refuse_unknown
+from shardctl.operations.resources import StackResources
 from shardctl.operations.states import State
-from shardctl.operations.world import StackWorld
 
 OLDER_THAN_DAYS: Final = 90
 """A quarter: what customers and support still look at stays in the current tables."""
@@ -41,14 +41,14 @@ def plan(arguments: Document, facts: Document) -> Plan:
     )
 
 
-async def _archive(step: Step[StackWorld]) -> Document:
+async def _archive(step: Step[StackResources]) -> Document:
     cell, days = step.arguments["cell"], step.arguments["days"]
     counts: Mapping[str, int] = step.progress.get("counts", {})
     place: Any = step.progress.get("place")
     unpublished: bool = step.progress.get("unpublished", False)
-    async with step.world.cells() as admin:
+    async with step.resources.cells() as admin:
         while True:
-            piece = await archive_piece(admin, cell, days, place, counts, reason=step.world.reason or REASON)
+            piece = await archive_piece(admin, cell, days, place, counts, reason=step.resources.reason or REASON)
             counts, place = piece.counts, piece.place
             unpublished |= piece.unpublished
             if place is None:
@@ -74,7 +74,7 @@ def totals_of(result: Document) -> ArchiveTotals:
     return ArchiveTotals(result["cell"], **result["totals"])
 
 
-CELLS_ARCHIVE: Final[Kind[StackWorld]] = Kind(
+CELLS_ARCHIVE: Final[Kind[StackResources]] = Kind(
     name="cells.archive",
     version=1,
     summary="Moves the history of orders that ended long ago to the archive, by month. Customers see it as before.",

@@ -6,7 +6,7 @@ from infra.backends.cell_spec import Job
 from shardctl.cells.provision import complete_job
 from shardctl.operations.kinds.of_cells import cells_named, known_cells, parse_cells
 from shardctl.operations.plan import Action, Document, Kind, Plan, PlannedStep, Step, refuse_unknown
-from shardctl.operations.world import StackWorld
+from shardctl.operations.resources import StackResources
 
 
 def parse(arguments: Document) -> Document:
@@ -20,13 +20,13 @@ def plan(arguments: Document, facts: Document) -> Plan:
     return Plan(arguments["cell"] or "all cells", steps, subjects=cells)
 
 
-async def _write(step: Step[StackWorld]) -> None:
+async def _write(step: Step[StackResources]) -> None:
     cell = step.arguments["cell"]
-    async with step.world.changing() as backend:
+    async with step.resources.changing() as backend:
         await complete_job(backend, Job("cell", ("calendar",), cell))
 
 
-CELLS_CALENDAR: Final[Kind[StackWorld]] = Kind(
+CELLS_CALENDAR: Final[Kind[StackResources]] = Kind(
     name="cells.calendar",
     version=1,
     summary="Writes the market calendar that this release knows into every cell.",

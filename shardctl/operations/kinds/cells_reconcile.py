@@ -11,8 +11,8 @@ from typing import Final
 from shardctl.errors import NotReachable, Refused
 from shardctl.operations.kinds.of_cells import cells_named, known_cells, parse_cells
 from shardctl.operations.plan import Action, Conclusion, Document, Kind, Plan, PlannedStep, Step, refuse_unknown
+from shardctl.operations.resources import StackResources
 from shardctl.operations.states import State
-from shardctl.operations.world import StackWorld
 from shardctl.reconciliation.run import CHECKS_TIMEOUT_S, list_runs, reconcile
 
 _RUNS_LOOKED_AT: Final = 20
@@ -32,17 +32,17 @@ def plan(arguments: Document, facts: Document) -> Plan:
     return Plan(arguments["cell"] or "all cells", tuple(steps), cells=cells)
 
 
-async def _begin(step: Step[StackWorld]) -> Document:
-    return {"started_at": step.world.clock.now().isoformat()}
+async def _begin(step: Step[StackResources]) -> Document:
+    return {"started_at": step.resources.clock.now().isoformat()}
 
 
-async def _reconcile(step: Step[StackWorld]) -> Document:
+async def _reconcile(step: Step[StackResources]) -> Document:
     cell, started_at = step.arguments["cell"], datetime.fromisoformat(step.intent["started_at"])
-    async with step.world.cells() as admin:
+    async with step.resources.cells() as admin:
         for run in await list_runs(admin, cell, _RUNS_LOOKED_AT):
             if datetime.fromisoformat(run["started_at"]) == started_at:
                 return _kept(cell, run)
-        return _kept(cell, await reconcile(step.world.backend, cell, admin, started_at))
+        return _kept(cell, await reconcile(step.resources.backend, cell, admin, started_at))
 
 
 def _kept(cell: str, run: Document) -> Document:
@@ -72,7 +72,7 @@ def _next(cell: str, found: list[str]) -> str:
     return f", `shardctl cells check {cell} --json`"
 
 
-CELLS_RECONCILE: Final[Kind[StackWorld]] = Kind(
+CELLS_RECONCILE: Final[Kind[StackResources]] = Kind(
     name="cells.reconcile",
     version=1,
     summary="Checks a cell's books, compares them with the venue and Kafka, keeps the result. Corrects nothing.",

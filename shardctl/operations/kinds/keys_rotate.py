@@ -21,7 +21,7 @@ from infra.security.rotation import (
 from shardctl.errors import Refused, UsageError
 from shardctl.keys import ask_holders
 from shardctl.operations.plan import Action, Document, Kind, Plan, PlannedStep, Step, refuse_unknown
-from shardctl.operations.world import StackWorld
+from shardctl.operations.resources import StackResources
 
 SETTLE_S: Final = 3.0
 """Every process reads its key files at most once a second, when a request comes. The rest is for a busy machine, and
@@ -37,8 +37,8 @@ def parse(arguments: Document) -> Document:
     return {"rings": [str(ring) for ring in Rotated if ring in rings], "drop_old": bool(arguments.get("drop_old"))}
 
 
-async def observe(world: StackWorld, arguments: Document) -> Document:
-    folder = world.backend.keys_folder
+async def observe(resources: StackResources, arguments: Document) -> Document:
+    folder = resources.backend.keys_folder
     return {
         ring: [row.kid for row in list_keys(folder, Rotated(ring)) if row.state == "active"]
         for ring in arguments["rings"]
@@ -67,51 +67,51 @@ def _adding(ring: str) -> str:
     return f"add a key to the ring {ring}"
 
 
-async def _add(step: Step[StackWorld]) -> Document:
-    async with step.world.changing() as backend:
+async def _add(step: Step[StackResources]) -> Document:
+    async with step.resources.changing() as backend:
         kid = add_key(backend.keys_folder, Rotated(step.arguments["ring"]))
         await backend.publish_keys()
     return {"kid": kid}
 
 
-async def _remove_added(step: Step[StackWorld]) -> None:
-    async with step.world.changing() as backend:
+async def _remove_added(step: Step[StackResources]) -> None:
+    async with step.resources.changing() as backend:
         remove_added_keys(backend.keys_folder, Rotated(step.arguments["ring"]))
         await backend.publish_keys()
 
 
-async def _settle(_: Step[StackWorld]) -> None:
+async def _settle(_: Step[StackResources]) -> None:
     await asyncio.sleep(SETTLE_S)
 
 
-async def _activate(step: Step[StackWorld]) -> Document:
+async def _activate(step: Step[StackResources]) -> Document:
     ring = step.arguments["ring"]
     kid = step.results[_adding(ring)]["kid"]
-    async with step.world.changing() as backend:
-        activate_key(backend.keys_folder, Rotated(ring), kid, int(step.world.clock.epoch_s()))
+    async with step.resources.changing() as backend:
+        activate_key(backend.keys_folder, Rotated(ring), kid, int(step.resources.clock.epoch_s()))
         await backend.publish_keys()
     return {"kid": kid}
 
 
-async def _old(step: Step[StackWorld]) -> Document:
-    rows = list_keys(step.world.backend.keys_folder, Rotated(step.arguments["ring"]))
+async def _old(step: Step[StackResources]) -> Document:
+    rows = list_keys(step.resources.backend.keys_folder, Rotated(step.arguments["ring"]))
     return {"old": [row.kid for row in rows if row.state == "retired"]}
 
 
-async def _drop(step: Step[StackWorld]) -> Document:
+async def _drop(step: Step[StackResources]) -> Document:
     """What was dropped is known also if the attempt before this one did it."""
     ring = Rotated(step.arguments["ring"])
     kept_s = 0 if step.arguments["at_once"] else KEPT_S[ring]
-    async with step.world.changing() as backend:
-        drop_old_keys(backend.keys_folder, ring, int(step.world.clock.epoch_s()), kept_s=kept_s)
+    async with step.resources.changing() as backend:
+        drop_old_keys(backend.keys_folder, ring, int(step.resources.clock.epoch_s()), kept_s=kept_s)
         await backend.publish_keys()
         kept = {row.kid for row in list_keys(backend.keys_folder, ring)}
     return {"dropped": [kid for kid in step.intent["old"] if kid not in kept]}
 
 
-async def _ask(step: Step[StackWorld]) -> Document:
+async def _ask(step: Step[StackResources]) -> Document:
     """Raises Refused while a process may hold another key; the operation is resumed when that one was ended."""
-    holders = await ask_holders(step.world.backend)
+    holders = await ask_holders(step.resources.backend)
     others = [holder for holder in holders if not holder.is_current]
     if others:
         named = "; ".join(f"{holder.process}: {holder.detail}" for holder in others)
@@ -128,7 +128,7 @@ def changes_of(results: Any) -> list[tuple[str, str, list[str]]]:
     return [(ring, results[_adding(ring)]["kid"], results[f"drop old {ring} keys"]["dropped"]) for ring in rings]
 
 
-KEYS_ROTATE: Final[Kind[StackWorld]] = Kind(
+KEYS_ROTATE: Final[Kind[StackResources]] = Kind(
     name="keys.rotate",
     version=1,
     summary="New signing keys: added, then they sign, then old ones are dropped; then every process is asked.",

@@ -2,7 +2,7 @@
 
 from shardctl.errors import Refused
 from shardctl.operations.plan import Document
-from shardctl.operations.world import StackWorld
+from shardctl.operations.resources import StackResources
 
 
 def parse_cells(arguments: Document) -> Document:
@@ -10,8 +10,8 @@ def parse_cells(arguments: Document) -> Document:
     return {"cell": arguments.get("cell")}
 
 
-async def known_cells(world: StackWorld, _: Document) -> Document:
-    return {"cells": [cell.name for cell in world.backend.spec().cells]}
+async def known_cells(resources: StackResources, _: Document) -> Document:
+    return {"cells": [cell.name for cell in resources.backend.spec().cells]}
 
 
 def cells_named(arguments: Document, facts: Document) -> tuple[str, ...]:

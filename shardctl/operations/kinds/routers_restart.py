@@ -10,7 +10,7 @@ from infra.backends.backend import Backend
 from infra.backends.cell_spec import ProcessKind, ProcessSpec
 from shardctl.errors import NotReachable, Refused
 from shardctl.operations.plan import Action, Document, Kind, Plan, PlannedStep, Step, refuse_unknown
-from shardctl.operations.world import StackWorld
+from shardctl.operations.resources import StackResources
 from shardctl.shardmap.redirect import make_redirect
 from shardctl.stack.renew import RENEW_TIMEOUT_S
 
@@ -20,8 +20,8 @@ def parse(arguments: Document) -> Document:
     return {"router": arguments.get("router")}
 
 
-async def observe(world: StackWorld, _: Document) -> Document:
-    routers = [process.name for process in await world.backend.plan() if process.kind is ProcessKind.ROUTER]
+async def observe(resources: StackResources, _: Document) -> Document:
+    routers = [process.name for process in await resources.backend.plan() if process.kind is ProcessKind.ROUTER]
     return {"routers": routers}
 
 
@@ -37,21 +37,21 @@ def plan(arguments: Document, facts: Document) -> Plan:
     return Plan(wanted or "all", steps)
 
 
-async def _since(step: Step[StackWorld]) -> Document:
-    facts = await step.world.backend.readiness_facts(await _router(step))
+async def _since(step: Step[StackResources]) -> Document:
+    facts = await step.resources.backend.readiness_facts(await _router(step))
     if not facts:
         raise NotReachable(f"{step.arguments['router']} does not answer, so it cannot be renewed: `shardctl status`")
     return {"started_at": facts.get("started_at")}
 
 
-async def _renew(step: Step[StackWorld]) -> Document:
+async def _renew(step: Step[StackResources]) -> Document:
     router = await _router(step)
-    async with step.world.changing() as backend:
+    async with step.resources.changing() as backend:
         if await _runs_since(backend, router) != step.intent["started_at"]:
             # An attempt before this one asked for it: it is done, or on its way.
             await backend.await_ready((router.name,), RENEW_TIMEOUT_S)
         if await _runs_since(backend, router) == step.intent["started_at"]:
-            await backend.renew(router.name, RENEW_TIMEOUT_S, make_redirect(backend, step.world.map_store))
+            await backend.renew(router.name, RENEW_TIMEOUT_S, make_redirect(backend, step.resources.map_store))
         return {"started_at": await _runs_since(backend, router)}
 
 
@@ -60,12 +60,12 @@ async def _runs_since(backend: Backend, router: ProcessSpec) -> object:
     return (await backend.readiness_facts(router)).get("started_at")
 
 
-async def _router(step: Step[StackWorld]) -> ProcessSpec:
-    planned = await step.world.backend.plan()
+async def _router(step: Step[StackResources]) -> ProcessSpec:
+    planned = await step.resources.backend.plan()
     return next(process for process in planned if process.name == step.arguments["router"])
 
 
-ROUTERS_RESTART: Final[Kind[StackWorld]] = Kind(
+ROUTERS_RESTART: Final[Kind[StackResources]] = Kind(
     name="routers.restart",
     version=1,
     summary="Renews the routers one after the other; each finishes its requests and keeps its listening socket.",

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from shardctl.audit.attempts import ARGUMENTS_CHARS_MAX, of_operation, of_order
+from shardctl.audit.attempts import ARGUMENTS_CHARS_MAX, of_operation, of_submission
 from shardctl.audit.queries import REASON_MAX, TARGET_MAX
 from shardctl.audit.spans import parse_since
 from shardctl.errors import UsageError
@@ -14,16 +14,16 @@ from shardctl.errors import UsageError
 NOW = datetime(2026, 11, 30, 15, 0, tzinfo=UTC)
 
 
-def test_an_order() -> None:
+def test_a_submission() -> None:
     body = {
         "kind": "cells.archive", "arguments": {"cell": "cell-1", "older_than_days": 90}, "reason": "full disk",
         "idempotency_key": None, "dry_run": False,
     }  # fmt: skip
-    found = of_order({}, body)
+    found = of_submission({}, body)
     assert (found.act, found.target, found.reason) == ("cells.archive", "cell-1", "full disk")
     assert found.arguments == {"cell": "cell-1", "older_than_days": 90}
-    assert of_order({}, {**body, "dry_run": True}).arguments["dry_run"] is True
-    assert of_order({}, {"kind": "keys.rotate"}).target == "the stack"
+    assert of_submission({}, {**body, "dry_run": True}).arguments["dry_run"] is True
+    assert of_submission({}, {"kind": "keys.rotate"}).target == "the stack"
 
 
 @pytest.mark.parametrize(
@@ -38,18 +38,18 @@ def test_an_order() -> None:
     ],
 )
 def test_nonsense_is_an_attempt_too(body: dict[str, Any]) -> None:
-    assert of_order({}, body).act == "operations.order"
+    assert of_submission({}, body).act == "operations.submit"
 
 
 def test_limits() -> None:
-    long = of_order({}, {"kind": "cells.add", "arguments": {"cell": "c" * 9_000}, "reason": "r" * 9_000})
+    long = of_submission({}, {"kind": "cells.add", "arguments": {"cell": "c" * 9_000}, "reason": "r" * 9_000})
     assert (len(long.target), len(str(long.reason))) == (TARGET_MAX, REASON_MAX)
     assert len(json.dumps(long.arguments)) < ARGUMENTS_CHARS_MAX
     assert "left_out" in long.arguments
-    hidden = of_order({}, {"kind": "cells.add", "arguments": {"cell": "a\u202eb\x00"}, "reason": "\x00"})
+    hidden = of_submission({}, {"kind": "cells.add", "arguments": {"cell": "a\u202eb\x00"}, "reason": "\x00"})
     assert hidden.target == r"'a\u202eb\x00'"
     assert hidden.reason == r"'\x00'"
-    assert of_order({}, {"kind": "cells.add", "reason": 7}).reason is None
+    assert of_submission({}, {"kind": "cells.add", "reason": 7}).reason is None
 
 
 def test_a_change_of_an_operation() -> None:

@@ -13,7 +13,7 @@ from infra.runtime.clock import SystemClock
 from shardctl.cells.provision import migrate_control
 from shardctl.errors import Refused
 from shardctl.operations.kinds.cells_add import CELLS_ADD
-from shardctl.operations.world import unfenced_world
+from shardctl.operations.resources import unfenced_resources
 from shardctl.stack.stop import stop_stack
 from tests.support.recording_backend import RecordingBackend
 
@@ -29,9 +29,9 @@ def stopped(tmp_path: Path) -> LocalBackend:
 
 
 async def test_a_cell_is_added_to_a_running_stack_only(stopped: LocalBackend) -> None:
-    world = unfenced_world(stopped, SystemClock(), "")
+    resources = unfenced_resources(stopped, SystemClock(), "")
     arguments = CELLS_ADD.parse({"cell": "cell-2"})
-    facts = await CELLS_ADD.observe(world, arguments)
+    facts = await CELLS_ADD.observe(resources, arguments)
     with pytest.raises(Refused, match="the stack is not running: `shardctl up` first"):
         CELLS_ADD.plan(arguments, facts)
     assert [cell.name for cell in stopped.record().spec.cells] == ["cell-1"]

@@ -1,7 +1,7 @@
 """What people ask of operations: plan one, begin it, cancel, resume, approve. Every process of the service answers.
 
-Nothing here leads: an order is a row that the leader finds. What the plan was made from is looked at again at the
-start, and its hash says whether it is still the same.
+Nothing here leads: what is submitted is a row that the leader finds. What the plan was made from is looked at again
+at the start, and its hash says whether it is still the same.
 """
 
 import secrets
@@ -14,8 +14,8 @@ from shardctl.operations.conflicts import excluded_by
 from shardctl.operations.errors import PlanStale
 from shardctl.operations.plan import Document, Kind, Plan, hash_facts
 from shardctl.operations.queries import Changed, Operations
+from shardctl.operations.resources import StackResources
 from shardctl.operations.states import State
-from shardctl.operations.world import StackWorld
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,21 +28,21 @@ class Proposal:
     state_hash: str
 
 
-class Orders:
+class Submissions:
     def __init__(
         self,
         operations: Operations,
-        kinds: Mapping[str, Kind[StackWorld]],
-        open_world: Callable[[str, str | None], StackWorld],
+        kinds: Mapping[str, Kind[StackResources]],
+        open_resources: Callable[[str, str | None], StackResources],
         *,
         approvals: frozenset[str],
         wake: Callable[[], None],
     ) -> None:
-        """`open_world` is given who asks and why; `wake` tells this process's leader, if it is one, that there is
+        """`open_resources` is given who asks and why; `wake` tells this process's leader, if it is one, that there is
         something to do."""
         self._operations = operations
         self._kinds = kinds
-        self._open_world = open_world
+        self._open_resources = open_resources
         self._approvals = approvals
         self._wake = wake
 
@@ -53,7 +53,7 @@ class Orders:
             raise UsageError(f"there is no kind {kind}; there are: {', '.join(sorted(self._kinds))}")
         _check_reason(reason, required=known.needs_reason)
         parsed = known.parse(arguments)
-        facts = await known.observe(self._open_world(actor, reason), parsed)
+        facts = await known.observe(self._open_resources(actor, reason), parsed)
         return Proposal(kind, parsed, known.plan(parsed, facts), hash_facts(facts))
 
     async def begin(

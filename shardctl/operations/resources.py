@@ -18,7 +18,7 @@ from shardctl.shardmap.store import ShardMapStore, open_store
 
 
 @dataclass(frozen=True, slots=True)
-class StackWorld:
+class StackResources:
     """One stack, as one operation of one lease may change it."""
 
     backend: Backend
@@ -56,6 +56,6 @@ class StackWorld:
             yield admin
 
 
-def unfenced_world(backend: Backend, clock: SystemClock, control_dsn: str) -> StackWorld:
+def unfenced_resources(backend: Backend, clock: SystemClock, control_dsn: str) -> StackResources:
     """For `--unrecorded`: without a lease."""
-    return StackWorld(backend, clock, control_dsn, None, "", None)
+    return StackResources(backend, clock, control_dsn, None, "", None)

@@ -1,6 +1,6 @@
-"""A small world that operations change in tests, and kinds that change it: every effect is recorded with its lease.
+"""What operations change in tests, held in memory, and kinds that change it: every effect is recorded with its lease.
 
-The world is fenced as a stack is: it keeps the highest number that it met, and refuses a lower one.
+It is fenced as a stack is: it keeps the highest number that it met, and refuses a lower one.
 """
 
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ class Crash(BaseException):
 
 
 @dataclass
-class RecordedWorld:
+class RecordedResources:
     facts: dict[str, Any] = field(default_factory=lambda: {"size": 3})
     fence: int = 0
     effects: list[tuple[int, str, str]] = field(default_factory=list)
@@ -36,64 +36,64 @@ class RecordedWorld:
 
 @dataclass(frozen=True)
 class SeenBy:
-    """The world as one executor has it."""
+    """The same, as one executor reaches it."""
 
-    world: RecordedWorld
+    recorded: RecordedResources
     lease: int
 
     def _maybe_crash(self) -> None:
-        self.world.reached += 1
-        if self.world.reached - 1 == self.world.crash_at:
+        self.recorded.reached += 1
+        if self.recorded.reached - 1 == self.recorded.crash_at:
             raise Crash
 
     def change(self, key: str, value: str | None) -> None:
-        if self.lease < self.world.fence:
+        if self.lease < self.recorded.fence:
             raise LeaseLost(f"lease {self.lease} is over")
-        self.world.fence = self.lease
+        self.recorded.fence = self.lease
         self._maybe_crash()
-        if self.world.failures.get(key, 0) > 0:
-            self.world.failures[key] -= 1
+        if self.recorded.failures.get(key, 0) > 0:
+            self.recorded.failures[key] -= 1
             raise NotReachable(f"{key} does not answer")
-        if key in self.world.refusals:
+        if key in self.recorded.refusals:
             raise Refused(f"{key} is not done")
-        self.world.effects.append((self.lease, key, value or "undone"))
+        self.recorded.effects.append((self.lease, key, value or "undone"))
         if value is None:
-            self.world.state.pop(key, None)
+            self.recorded.state.pop(key, None)
         else:
-            self.world.state[key] = value
+            self.recorded.state[key] = value
         self._maybe_crash()
 
 
 async def _decide(step: Step[SeenBy]) -> Document:
-    return {"token": f"token-{next(step.world.world.tokens)}"}
+    return {"token": f"token-{next(step.resources.recorded.tokens)}"}
 
 
 async def _set(step: Step[SeenBy]) -> Document:
     name = step.arguments["name"]
-    step.world.change(name, step.intent["token"])
+    step.resources.change(name, step.intent["token"])
     return {"token": step.intent["token"]}
 
 
 async def _unset(step: Step[SeenBy]) -> None:
-    step.world.change(step.arguments["name"], None)
+    step.resources.change(step.arguments["name"], None)
 
 
 async def _walk(step: Step[SeenBy]) -> Document:
     """Page by page, with a checkpoint after each."""
     for page in range(step.progress.get("next", 0), step.arguments["pages"]):
-        step.world.change(f"page {page}", str(page))
+        step.resources.change(f"page {page}", str(page))
         await step.checkpoint({"next": page + 1}, f"page {page}")
     return {"pages": step.arguments["pages"], "tokens": [result["token"] for result in step.results.values()]}
 
 
-async def _observe(world: SeenBy, _: Document) -> Document:
-    return dict(world.world.facts)
+async def _observe(resources: SeenBy, _: Document) -> Document:
+    return dict(resources.recorded.facts)
 
 
 def _plan(arguments: Document, facts: Document) -> Plan:
     sets = [PlannedStep(f"set {number}", "set", {"name": f"set {number}"}) for number in range(facts["size"])]
     last = PlannedStep("walk", "walk", {"pages": 2}, is_irrevocable=bool(arguments.get("seals")))
-    return Plan(arguments.get("target", "the world"), (*sets, last), cells=tuple(arguments.get("cells", ())))
+    return Plan(arguments.get("target", "the record"), (*sets, last), cells=tuple(arguments.get("cells", ())))
 
 
 def _conclude(results: Mapping[str, Document]) -> Conclusion:
@@ -103,7 +103,7 @@ def _conclude(results: Mapping[str, Document]) -> Conclusion:
 KIND: Kind[SeenBy] = Kind(
     name="tests.change",
     version=1,
-    summary="Changes the recorded world.",
+    summary="Changes what the test recorded.",
     parse=lambda arguments: arguments,
     observe=_observe,
     plan=_plan,
