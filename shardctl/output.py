@@ -23,28 +23,20 @@ def print_json(value: Any) -> None:
     sys.stdout.write(msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n")
 
 
-def make_table(
-    columns: Sequence[str], rows: Sequence[Sequence[object]], *, title: str | None = None, wraps: int | None = None
-) -> Table:
-    """A plain table; columns whose name ends in `>` are right-aligned. A cell that is a `Text` keeps its style. Only
-    the column `wraps` (its place, from 0) takes several lines where there is no room; the others are cut."""
+def make_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, title: str | None = None) -> Table:
+    """A plain table; columns whose name ends in `>` are right-aligned. A cell that is a `Text` keeps its style."""
     table = Table(title=title, box=None, pad_edge=False, header_style="bold", title_justify="left")
-    for place, column in enumerate(columns):
+    for column in columns:
         table.add_column(
-            Text(column.removesuffix(">")),
-            justify="right" if column.endswith(">") else "left",
-            no_wrap=place != wraps,
-            overflow="fold" if place == wraps else "ellipsis",
+            Text(column.removesuffix(">")), justify="right" if column.endswith(">") else "left", no_wrap=True
         )
     for row in rows:
         table.add_row(*(cell if isinstance(cell, Text) else Text("" if cell is None else str(cell)) for cell in row))
     return table
 
 
-def print_table(
-    columns: Sequence[str], rows: Sequence[Sequence[object]], *, title: str | None = None, wraps: int | None = None
-) -> None:
-    console.print(make_table(columns, rows, title=title, wraps=wraps))
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, title: str | None = None) -> None:
+    console.print(make_table(columns, rows, title=title))
 
 
 def print_line(message: str, *, style: str = "") -> None:

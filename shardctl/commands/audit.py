@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from textwrap import wrap
+from typing import Annotated, Any, Final
 from urllib.parse import urlencode
 
 import typer
@@ -20,7 +21,7 @@ from shardctl.audit.walk import Walked
 from shardctl.commands.submitting import open_control
 from shardctl.control_client import ControlClient
 from shardctl.errors import Refused
-from shardctl.output import print_json, print_line, print_table, progress_console
+from shardctl.output import print_json, print_line, progress_console
 from shardctl.stack.current import open_stack, stack_clock
 
 app = typer.Typer(help="Audit: who did what, when, why, and how it ended; prove it, export it.", no_args_is_help=True)
@@ -29,7 +30,10 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Since = Annotated[
     str | None, typer.Option(help="From then on: a time with its zone, as 2026-01-31T14:30:00Z, or so long ago: 24h.")
 ]
-_ROWS_PATH = "/v1/audit/rows"
+_ROWS_PATH: Final = "/v1/audit/rows"
+_COLUMNS: Final = 80
+"""Of the narrowest terminal that is meant."""
+_INDENT: Final = " " * 10
 
 
 @app.callback()
@@ -57,7 +61,8 @@ def list_(
     if not items:
         print_line("nothing is recorded" + (" of that kind" if any(wanted.values()) else ""))
         return
-    print_table(("row>", "at", "who", "outcome", "what, to what, why"), [_shown(item) for item in items], wraps=4)
+    for line in [line for item in items for line in _shown(item)]:
+        print_line(line)
 
 
 @app.command()
@@ -86,12 +91,9 @@ def verify(
     else:
         for line in _verdict(walked, gone=gone, wants_heads=wants_heads):
             print_line(line)
-        if walked.findings:
-            print_table(
-                ("row>", "what", "how"),
-                [(each.number, each.fault.value.replace("_", " "), each.detail) for each in walked.findings],
-                wraps=2,
-            )
+        for finding in walked.findings:
+            print_line(f"row {finding.number}: {finding.fault.value.replace('_', ' ')}", style="bold")
+            print_line(f"  {finding.detail}")
     if not walked.is_intact:
         raise Refused(
             f"the audit chain is not whole: {walked.findings_total} findings, the first at row "
@@ -163,8 +165,21 @@ def _verdict(walked: Walked, *, gone: int, wants_heads: bool) -> list[str]:
     return lines
 
 
-def _shown(item: Mapping[str, Any]) -> tuple[object, ...]:
-    arguments = ", ".join(f"{name} {value}" for name, value in item["arguments"].items())
-    what = f"{item['act']} {item['target']}" + (f" ({arguments})" if arguments else "")
-    reason = f": {item['reason']}" if item["reason"] else ""
-    return (item["number"], item["at"][:19].replace("T", " "), item["subject"], item["outcome"] or "?", what + reason)
+def _shown(item: Mapping[str, Any]) -> list[str]:
+    """One attempt, in lines that a terminal of 80 columns shows whole: ids and words are never broken."""
+    at = item["at"][:19].replace("T", " ")
+    head = f"{item['number']:>8}  {at}Z  {item['outcome'] or '?':<11}  {item['subject']} ({item['role']})"
+    arguments = "".join(f" {name}={value}" for name, value in item["arguments"].items())
+    told = [f"{item['act']} {item['target']}{arguments}", item["reason"] or "", item["detail"] or ""]
+    return [head, *(line for text in told if text for line in _wrapped(text))]
+
+
+def _wrapped(text: str) -> list[str]:
+    return wrap(
+        text,
+        _COLUMNS,
+        initial_indent=_INDENT,
+        subsequent_indent=_INDENT,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
