@@ -6,7 +6,7 @@ can walk the chain without a stack, and without us: the form of the hash is writ
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -84,12 +84,12 @@ def read_manifest(path: Path) -> Manifest:
     return manifest
 
 
-def read_lines(path: Path, digest: "hashlib._Hash") -> Iterator[AuditRow | RowMalformed]:
-    """Row by row, one in memory; `digest` is fed with what is read. Raises Refused."""
+def read_lines(path: Path, feed: Callable[[bytes], None]) -> Iterator[AuditRow | RowMalformed]:
+    """Row by row, one in memory; `feed` is given every byte that is read. Raises Refused."""
     try:
         with path.open("rb") as file:
             while line := file.readline(_LINE_BYTES_MAX):
-                digest.update(line)
+                feed(line)
                 try:
                     yield decode_row(line)
                 except RowMalformed as error:

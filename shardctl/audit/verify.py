@@ -41,7 +41,7 @@ def verify_export(path: Path, heads: Heads, report: Report) -> tuple[Walked, Man
     }
     walk = Walk(covered, (manifest.before_number, manifest.before_hash))
     digest = hashlib.sha256()
-    for place, row in enumerate(read_lines(path, digest), 1):
+    for place, row in enumerate(read_lines(path, digest.update), 1):
         if isinstance(row, RowMalformed):
             walk.report(walk.last + 1, Fault.MALFORMED, f"line {place}: {row}")
             continue

@@ -1,6 +1,9 @@
 """What operators do to keys, routers, cells and the map leaves who, when, what and why, before it is done and after."""
 
 import asyncio
+import signal
+import subprocess
+import sys
 import uuid
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
@@ -10,6 +13,7 @@ import psycopg
 import pytest
 
 from infra.backends.cell_spec import CellSpec, StackSpec
+from infra.backends.checkout import project_root
 from infra.backends.local.backend import LocalBackend
 from infra.backends.local.folders import StackFolder
 from infra.backends.local.record import new_record, save_record
@@ -21,6 +25,7 @@ from shardctl import revoke
 from shardctl.audit import recording
 from shardctl.audit.queries import Attempt, Wanted, open_audit
 from shardctl.audit.recording import begin_act, recorded_act
+from shardctl.audit.verify import verify_rows
 from shardctl.cells import cordon
 from shardctl.cells.cordon import cordon_cell, uncordon_cell
 from shardctl.errors import Interrupted, NotReachable, Refused, UsageError
@@ -127,6 +132,32 @@ async def test_an_interrupted_act_says_so(backend: LocalBackend, acts: Read) -> 
     with pytest.raises(asyncio.CancelledError):
         await task
     assert (await acts())[0].outcome == "interrupted"
+
+
+KILLED = """
+import asyncio, os, signal, sys
+from shardctl.audit.queries import Who, open_audit
+
+async def main():
+    async with open_audit(sys.argv[1]) as audit:
+        await audit.begin(Who("ann", "admin", "command"), "keys.rotate", "all", reason="why", arguments={})
+        os.kill(os.getpid(), signal.SIGKILL)
+
+asyncio.run(main())
+"""
+
+
+async def test_a_command_that_is_killed_in_between_leaves_an_attempt_without_an_outcome(
+    backend: LocalBackend, acts: Read, control_database: TestDatabase
+) -> None:
+    arguments = [sys.executable, "-c", KILLED, control_database.owner_dsn]
+    killed = await asyncio.to_thread(subprocess.run, arguments, cwd=project_root(), check=False)
+    assert killed.returncode == -signal.SIGKILL
+    async with recorded_act(backend, "map.publish", "redis"):
+        pass
+    assert [(act.act, act.outcome) for act in await acts()] == [("map.publish", "done"), ("keys.rotate", None)]
+    async with open_audit(control_database.owner_dsn) as audit:
+        assert verify_rows(await audit.rows(0), {}, lambda _: None).is_intact
 
 
 async def test_what_cannot_be_recorded_is_not_done_unless_the_operator_says_so(

@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import fields, replace
+from typing import Any
 
 import msgspec
 import pytest
@@ -25,15 +26,21 @@ def test_the_form() -> None:
 
 
 def test_every_field_counts_and_none_runs_into_the_next() -> None:
-    changed = {
-        field.name: replace(ROW, **{field.name: (getattr(ROW, field.name) or 0) + 1 if field.name in ("number", "ends")
-                                    else f"{getattr(ROW, field.name) or ''}x"}).own_hash()
-        for field in fields(ROW) if field.name != "hash"
-    }  # fmt: skip
+    changed = {name: replace(ROW, **other).own_hash() for name, other in _others().items()}
     assert len({*changed.values(), ROW.own_hash()}) == len(changed) + 1
     moved = replace(ROW, act="cells.cordonc", target="ell-1").own_hash()
     assert moved != ROW.own_hash()
     assert replace(ROW, reason=None).own_hash() != replace(ROW, reason="").own_hash()
+
+
+def _others() -> dict[str, dict[str, Any]]:
+    """By field: another value for it."""
+    found: dict[str, dict[str, Any]] = {}
+    for name in [field.name for field in fields(ROW) if field.name != "hash"]:
+        value = getattr(ROW, name)
+        is_number = name in ("number", "ends")
+        found[name] = {name: (value or 0) + 1 if is_number else f"{value or ''}x"}
+    return found
 
 
 def test_a_line_is_read_as_it_was_written() -> None:
