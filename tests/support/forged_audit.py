@@ -17,7 +17,7 @@ update control.audit set subject = %s, reason = %s, previous_hash = decode(%s, '
 
 def as_root(database: TestDatabase, statement: str, *parameters: Any) -> list[Any]:
     with psycopg.connect(database.superuser_dsn, autocommit=True) as root:
-        cursor = root.execute(statement.encode(), parameters)
+        cursor = root.execute(statement.encode(), parameters or None)
         return cursor.fetchall() if cursor.description else []
 
 

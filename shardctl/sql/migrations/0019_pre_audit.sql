@@ -57,6 +57,7 @@ create trigger chain before insert on control.audit for each row execute functio
 -- Append-only by privilege, for the owner too (who is `shardctl` where the service is not asked).
 revoke update, delete, truncate on control.audit from control_owner;
 grant select on control.audit to control_leader, control_auditor;
+grant select on control.audit_lock to control_auditor;
 
 -- The row whose outcome the end of an operation is. Null: an older release made it, and `act_id` says which.
 alter table control.operations add column attempt bigint;
