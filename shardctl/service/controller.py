@@ -15,7 +15,7 @@ from infra.runtime.procedures import DatabaseFailure
 from infra.runtime.strict_body import read_body
 from shardctl.audit.attempts import of_operation, of_submission
 from shardctl.audit.queries import PAGE_ROWS, Audit, Wanted
-from shardctl.errors import NotReachable, ShardctlError
+from shardctl.errors import Exit, NotReachable, ShardctlError
 from shardctl.operations.plan import Plan
 from shardctl.operations.queries import Changed, Operations
 from shardctl.service.auditing import DESCRIBE, OpenAttempt, attempt_of
@@ -24,7 +24,7 @@ from shardctl.service.queries import ControlState, DueRow
 from shardctl.service.schedules import SCHEDULES, Schedule
 from shardctl.service.submissions import Proposal, Submissions
 
-_STATUS: Final[Mapping[int, int]] = {1: 422, 2: 400, 3: 503, 5: 409}
+_STATUS: Final[Mapping[Exit, int]] = {Exit.FAILED: 422, Exit.USAGE: 400, Exit.NOT_REACHABLE: 503, Exit.BLOCKED: 409}
 """HTTP status by the exit code that a refusal means."""
 
 
@@ -193,8 +193,8 @@ def refused(error: Exception) -> Exception:
     if isinstance(error, DatabaseFailure):
         error = NotReachable(f"the control database does not answer: {error}")
     if isinstance(error, ShardctlError):
-        status = _STATUS.get(error.exit_code, 422)
-        return Problem(status, type(error).__name__, str(error), exit_code=error.exit_code)
+        status = _STATUS.get(error.exit_code, _STATUS[Exit.FAILED])
+        return Problem(status, type(error).__name__, str(error), exit_code=int(error.exit_code))
     return error
 
 
