@@ -19,7 +19,7 @@ from shardctl.audit.spans import parse_since
 from shardctl.audit.verify import verify_export, verify_rows
 from shardctl.audit.walk import Walked
 from shardctl.commands.submitting import open_control
-from shardctl.control_client import ControlClient
+from shardctl.control_patience import PatientControl
 from shardctl.errors import Refused
 from shardctl.output import print_json, print_line, progress_console
 from shardctl.stack.current import open_stack, stack_clock
@@ -118,7 +118,7 @@ def export(
     print_line(f"prove it anywhere: shardctl audit verify --file {file}")
 
 
-def _rows(control: ControlClient, since: str | None = None) -> Iterator[AuditRow]:
+def _rows(control: PatientControl, since: str | None = None) -> Iterator[AuditRow]:
     """All, page by page, one page in memory. Raises RowMalformed for what no release of ours answers."""
     after, query = 0, {"since": since} if since else {}
     while True:

@@ -18,6 +18,7 @@ from litestar.connection import ASGIConnection
 from litestar.exceptions import HTTPException
 from litestar.routes import HTTPRoute
 
+from infra.runtime.problem import Problem
 from infra.runtime.procedures import DatabaseFailure
 from infra.runtime.telemetry import Metrics
 from shardctl.audit.attempts import Describe
@@ -82,8 +83,7 @@ class AuditedRequests:
             await self._app(scope, receive, self._counting(answer.hold))
         except Exception as error:
             # A refusal of a middleware inside of this one: what answers it stands outside.
-            status = getattr(error, "status", None) or getattr(error, "status_code", 500)
-            await self._end(attempt, status, str(error))
+            await self._end(attempt, _status_of(error), str(error))
             raise
         await self._end(attempt, answer.status, answer.detail if answer.status >= 400 else None)
         await answer.release()
@@ -148,6 +148,12 @@ class _Answer:
         """Of a refusal."""
         body = b"".join(message.get("body", b"") for message in self._held)
         return str(_object(body).get("detail") or "") or None
+
+
+def _status_of(error: Exception) -> int:
+    if isinstance(error, Problem):
+        return error.status
+    return error.status_code if isinstance(error, HTTPException) else 500
 
 
 async def _fields(request: Request[Any, Any, Any]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """An exported chain: proven by the file and its manifest alone; whatever is done to either shows."""
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from shardctl import output
 from shardctl.audit.export import manifest_path, read_manifest, write_export
 from shardctl.audit.head import Head
+from shardctl.audit.row import AuditRow
 from shardctl.audit.verify import verify_export, verify_rows
 from shardctl.audit.walk import Fault
 from shardctl.cli import make_app
@@ -22,7 +23,7 @@ def nobody(_: int) -> None:
     """Nobody watches."""
 
 
-def export(path: Path, rows: list = CHAIN) -> Path:  # type: ignore[type-arg]
+def export(path: Path, rows: Sequence[AuditRow] = CHAIN) -> Path:
     write_export(path, rows, stack="mine", exported_at="2026-11-30T16:00:00.000000Z")
     return path
 
@@ -46,7 +47,7 @@ def test_a_file_is_made_whole_or_not_at_all_and_never_over_another(tmp_path: Pat
     with pytest.raises(Refused, match="cannot be written"):
         export(tmp_path / "no-folder" / "x")
 
-    def broken():  # type: ignore[no-untyped-def]
+    def broken() -> Iterator[AuditRow]:
         yield CHAIN[0]
         raise RuntimeError
 
