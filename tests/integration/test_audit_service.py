@@ -8,13 +8,17 @@ from typing import Any
 
 import msgspec
 import pytest
-from litestar import Litestar, post
+from litestar import Litestar, get, post
+from litestar.middleware import DefineMiddleware
+from litestar.testing import AsyncTestClient
 from typer.testing import CliRunner
 
 from infra.backends.local.backend import LocalBackend
 from infra.runtime.kafka_admin import ensure_topics
+from infra.runtime.problem import Problem, to_response
 from infra.runtime.procedures import DatabaseAway
 from infra.runtime.settings import KafkaSettings
+from infra.runtime.telemetry import Metrics
 from shardctl.audit.heads import read_heads
 from shardctl.audit.queries import Attempt, Wanted
 from shardctl.cli import make_app
@@ -25,6 +29,7 @@ from shardctl.operations.plan import Action, Document, Kind, Plan, PlannedStep, 
 from shardctl.operations.resources import StackResources
 from shardctl.service.app import ControlService
 from shardctl.service.auditing import DESCRIBE, AuditedRequests, EndpointNotDescribed, check_described
+from shardctl.service.metrics import METRICS
 from shardctl.service.schedules import SCHEDULES, Schedules
 from shardctl.watching import follow
 from tests.support.control_service import AsyncClient, control_service, folder_stack, own_name
@@ -178,6 +183,19 @@ def test_an_endpoint_that_does_not_say_how_it_is_recorded_keeps_the_service_from
         check_described(Litestar([forgotten]))
     check_described(Litestar([described]))
     assert AuditedRequests.__doc__
+
+
+async def test_who_is_not_known_is_counted_and_makes_no_row(service: ControlService) -> None:
+    @get("/v1/secret", sync_to_thread=False)
+    def secret() -> None:
+        raise Problem(401, "TOKEN_INVALID", "nobody knows you")
+
+    around = DefineMiddleware(AuditedRequests, audit=service.audit, metrics=service.metrics)
+    app = Litestar([secret], middleware=[around], exception_handlers={Exception: to_response})
+    async with AsyncTestClient(app) as client:
+        assert (await client.get("/v1/secret")).status_code == 401
+    assert_moved(service.metrics.render(), "shardctl_unauthenticated_total")
+    assert (await service.audit.head()).number == 0
 
 
 async def test_an_outcome_that_cannot_be_recorded_takes_nothing_back(
@@ -352,14 +370,15 @@ async def test_a_head_that_kafka_does_not_take_is_late(service: ControlService, 
         raise NotReachable("Kafka is away")
 
     lease = await leading(service)
-    schedules = Schedules(service.state, service.submissions, {"audit_head": away}, service.metrics)
+    metrics = Metrics(METRICS)  # the service's own leader shows what it saw, too
+    schedules = Schedules(service.state, service.submissions, {"audit_head": away}, metrics)
     await schedules.begin_what_is_due(lease)
     as_root(
         control_database, "update control.schedules set due_at = due_at - interval '3 hours' where name = 'audit_head'"
     )
     await schedules.begin_what_is_due(lease)
     assert (await service.state.schedules())["audit_head"].due_at < await service.state.now()
-    assert 'shardctl_schedule_late_seconds{schedule="audit_head"} 0.0' not in service.metrics.render().decode()
+    assert 'shardctl_schedule_late_seconds{schedule="audit_head"} 0.0' not in metrics.render().decode()
     assert "audit_head" in {schedule.name for schedule in SCHEDULES}
 
 

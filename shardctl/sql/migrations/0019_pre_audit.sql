@@ -14,7 +14,7 @@ create table control.audit (
     way text check (way ~ '^[a-z_]{1,40}$'),                   -- how it was known who it is
     act text check (act ~ '^[a-z][a-z_.]{0,99}$'),
     target text check (length(target) between 1 and 200),
-    arguments json,                                            -- never a secret; json and not jsonb: its very bytes are hashed
+    arguments json,                                            -- never a secret; not jsonb: its very bytes are hashed
     reason text check (length(reason) between 1 and 2000),
     outcome text check (outcome in ('done', 'refused', 'failed', 'interrupted')),
     detail text check (length(detail) <= 2000),
