@@ -55,6 +55,7 @@ MOUNTS: Final = (
     Mount("operations", "operations", "app", "Operations: list, show, watch, cancel, resume, approve, explain."),
     Mount("schedules", "schedules", "app", "Schedules: what is begun by the clock, and when it is due next."),
     Mount("context", "contexts", "app", "Contexts: list, use, add, remove, show what commands work on."),
+    Mount("config", "config", "app", "Settings: show them, and where each comes from."),
     Mount("audit", "audit", "app", "Audit: who did what, when, why, and how it ended; prove it, export it."),
     Mount("exchange", "exchange", "app", "The exchange of this stack: tapes, orders, prices."),
     Mount("events", "events", "app", "Events of a cell in Kafka: show, follow, count."),
@@ -66,11 +67,24 @@ MOUNTS: Final = (
         hidden=True,
     ),
     Mount(
+        "completion-table",
+        "tree",
+        "print_completion_table",
+        "The table that completion reads, made from the commands: > shardctl/completion/table.jsonl.",
+        hidden=True,
+    ),
+    Mount(
         "migrate",
         "serving",
         "migrate",
         "Bring the control database's tables and code to this release. Harmless to repeat.",
         hidden=True,
+    ),
+    Mount(
+        "version",
+        "version",
+        "version",
+        "The version of this command, its commit where it is known, and its Python. Also: shardctl --version.",
     ),
     Mount("help", "exit_codes", "app", "Topics: exit-codes."),
 )
@@ -105,6 +119,12 @@ class _Shardctl(TyperGroup):
             self.add_command(_LazyCommand(mount))
 
 
+def _say_version(is_wanted: bool) -> None:
+    if is_wanted:
+        typer.echo(import_module("shardctl.release").about_line())  # not above: `--help` does without
+        raise typer.Exit
+
+
 def make_app() -> typer.Typer:
     app = typer.Typer(
         name="shardctl",
@@ -118,6 +138,10 @@ def make_app() -> typer.Typer:
     @app.callback()
     def select(
         this: typer.Context,
+        _: Annotated[
+            bool,
+            typer.Option("--version", help="Say which release this is.", is_eager=True, callback=_say_version),
+        ] = False,
         context: Annotated[
             str | None,
             typer.Option("--context", help="What to work on, as `shardctl context list` names it."),

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from shardctl.errors import Blocked, NotReachable, NotSent, Refused, ShardctlError, UsageError
+from shardctl.release import HEADER, own_release
 
 ANSWER_TIMEOUT_S: Final = 30.0
 """For answers that read some rows; making a plan asks processes, each for some seconds at most."""
@@ -37,6 +38,8 @@ class ControlClient:
     def __init__(self, path: Path, timeout_s: float = ANSWER_TIMEOUT_S) -> None:
         self._path = path
         self._timeout_s = timeout_s
+        self.answered_by: str | None = None
+        """The header of the last answer that tells the service's release (`release.py`); None if it had none."""
 
     def get(self, path: str) -> dict[str, Any]:
         return self._request("GET", path, None)
@@ -50,10 +53,13 @@ class ControlClient:
         try:
             connection.connect()
             is_connected = True
-            headers = {} if body is None else {"Content-Type": "application/json"}
+            headers = {HEADER: own_release().header()}
+            if body is not None:
+                headers["Content-Type"] = "application/json"
             connection.request(method, path, body, headers)
             answer = connection.getresponse()
             content = answer.read()
+            self.answered_by = answer.getheader(HEADER)
         except (OSError, http.client.HTTPException) as error:
             kind = NotReachable if is_connected else NotSent
             raise kind(f"the control service does not answer ({error}): {_NEXT}") from error

@@ -15,6 +15,7 @@ from typing import Any, Final, Protocol
 from infra.backends.addresses import Addresses
 from infra.backends.cell_spec import Job, ProcessSpec, ProcessStatus, StackSpec
 from infra.backends.finding import Finding
+from infra.backends.preview import ProcessChange
 
 
 class BackendError(Exception):
@@ -149,11 +150,19 @@ class Renewing(Protocol):
 class Observation(Protocol):
     """What runs, and what it says of itself. Changes nothing."""
 
+    async def preview(self, spec: StackSpec) -> tuple[ProcessChange, ...]:
+        """What creating this spec, starting its processes and renewing the outdated would do to each; the stack may
+        not exist yet. Not even a lock or a folder is made, so another command may change the stack meanwhile."""
+
     async def is_running(self) -> bool:
         """Is anybody there who starts and restarts this stack's processes? They may be in any state."""
 
     async def status(self) -> tuple[ProcessStatus, ...]:
         """Every process of the stack, running or not."""
+
+    async def given_settings(self, name: str) -> Mapping[str, str] | None:
+        """Those of our settings that a running process was started with, also what it has from the shell that started
+        the stack; None if it does not run, or cannot be read."""
 
     async def is_ready(self, process: ProcessSpec) -> bool:
         """Ask the process itself."""

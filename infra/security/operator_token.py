@@ -33,6 +33,8 @@ class OperatorClaims:
 def sign_operator_token(
     ring: KeySource[KeyRing], *, subject: str, role: str, expires_at_s: int, fence: int | None = None
 ) -> str:
+    """`fence`: the number of the lease under which a step of an operation asks. Raises ValueError for an unknown
+    role."""
     if role not in OPERATOR_ROLES:
         raise ValueError(f"unknown role: {role!r}")
     claims: dict[str, object] = {"sub": subject, "role": role, "exp": expires_at_s}

@@ -17,7 +17,7 @@ import typer
 from shardctl.control_client import ControlClient
 from shardctl.control_patience import PatientControl
 from shardctl.errors import Exit, Refused, ShardctlError, StillRunning, exit_of
-from shardctl.output import print_json, print_line, print_note, print_table, progress_console
+from shardctl.output import print_json, print_line, print_note, print_table, print_warning, progress_console
 from shardctl.stack.current import open_stack
 from shardctl.watching import follow
 
@@ -39,7 +39,9 @@ def open_control() -> PatientControl:
     """The selected stack's control service. Raises NotReachable without a stack."""
     backend = open_stack()
     client = ControlClient(backend.control_socket)
-    return PatientControl(client, runs=lambda: asyncio.run(backend.is_running()), waiting=print_note)
+    return PatientControl(
+        client, runs=lambda: asyncio.run(backend.is_running()), waiting=print_note, skewed=print_warning
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,7 @@ def submit(kind: str, arguments: Mapping[str, Any], options: SubmitOptions) -> d
 
 
 def submit_and_watch(kind: str, arguments: Mapping[str, Any], options: SubmitOptions) -> dict[str, Any] | None:
-    """As `submit`, but the end is the caller's to judge (`conclude`)."""
+    """As `submit`, but the end is the caller's to judge (`conclude`). Raises StillRunning with `--no-wait`."""
     control = open_control()
     body = {
         "kind": kind,
@@ -103,7 +105,8 @@ def show_plan(plan: Mapping[str, Any], *, as_json: bool) -> None:
 def watch(
     client: ControlClient, number: int, *, timeout_s: float | None = None, quiet: bool = False, lines: bool = False
 ) -> dict[str, Any]:
-    """To its end. `lines`: each event as one line of JSON on standard output; else progress on standard error."""
+    """To its end. `lines`: each event as one line of JSON on standard output; else progress on standard error. Raises
+    StillRunning at the end of `timeout_s` and at Ctrl-C, NotReachable."""
     begun = time.monotonic()
     until_s = None if timeout_s is None else begun + timeout_s
     try:

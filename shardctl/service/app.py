@@ -32,6 +32,7 @@ from shardctl.operations.execute import Executor
 from shardctl.operations.plan import Kind
 from shardctl.operations.queries import Operation, Operations
 from shardctl.operations.resources import StackResources
+from shardctl.release import own_release
 from shardctl.service.auditing import AuditedRequests, check_described
 from shardctl.service.controller import AuditController, OperationsController, SchedulesController, refused
 from shardctl.service.executing import Executing
@@ -43,6 +44,7 @@ from shardctl.service.sampling import Sampling
 from shardctl.service.schedules import Schedules
 from shardctl.service.settings import ControlSettings
 from shardctl.service.submissions import Submissions
+from shardctl.service.told_release import AsgiApp, telling_release
 from shardctl.service.watches import Watches
 
 _BODY_BYTES_MAX: Final = 1_048_576
@@ -168,15 +170,16 @@ class ControlService:
     async def run(self, shutdown: Shutdown) -> None:
         await self.pool.open()
         try:
+            told = telling_release(self.create_app(), own_release())
             operator = create_operator_app(metrics=self.metrics, ready=self.ready)
-            async with serving(operator, self.settings.operator), _on_socket(self.create_app(), self.settings.socket):
+            async with serving(operator, self.settings.operator), _on_socket(told, self.settings.socket):
                 await self.leader.run(shutdown)
         finally:
             await self.pool.close()
 
 
 @asynccontextmanager
-async def _on_socket(app: Litestar, path: Path) -> AsyncIterator[None]:
+async def _on_socket(app: AsgiApp, path: Path) -> AsyncIterator[None]:
     """Serve at a path that only we and root may open. It is put in place by a rename, so the process before this one
     is never replaced by nothing; what it has accepted it answers."""
     beside = path.with_name(f".{path.name}.{os.getpid()}")
