@@ -60,7 +60,7 @@ MOUNTS: Final = (
     Mount("schedules", "schedules", "app", "Schedules: what is begun by the clock, and when it is due next."),
     Mount("context", "contexts", "app", "Contexts: list, use, add, remove, show what commands work on."),
     Mount("config", "config", "app", "Settings: show them, and where each comes from."),
-    Mount("acts", "acts", "app", "Privileged acts of operators: who did what, when, why, and how it ended."),
+    Mount("audit", "audit", "app", "Audit: who did what, when, why, and how it ended; prove it, export it."),
     Mount("exchange", "exchange", "app", "The exchange of this stack: tapes, orders, prices."),
     Mount("events", "events", "app", "Events of a cell in Kafka: show, follow, count."),
     Mount(
