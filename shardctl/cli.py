@@ -6,6 +6,7 @@ each group stands here; a test compares it with the help of the group itself.
 """
 
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -15,6 +16,9 @@ from typing import Annotated, Any, Final
 import typer
 from typer.core import TyperGroup
 from typer.main import get_group
+
+from shardctl.errors import Exit, Interrupted
+from shardctl.examples import EXAMPLES
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +60,7 @@ MOUNTS: Final = (
     Mount("schedules", "schedules", "app", "Schedules: what is begun by the clock, and when it is due next."),
     Mount("context", "contexts", "app", "Contexts: list, use, add, remove, show what commands work on."),
     Mount("config", "config", "app", "Settings: show them, and where each comes from."),
-    Mount("acts", "acts", "app", "Privileged acts of operators: who did what, when, why, and how it ended."),
+    Mount("audit", "audit", "app", "Audit: who did what, when, why, and how it ended; prove it, export it."),
     Mount("exchange", "exchange", "app", "The exchange of this stack: tapes, orders, prices."),
     Mount("events", "events", "app", "Events of a cell in Kafka: show, follow, count."),
     Mount(
@@ -101,6 +105,18 @@ def load(mount: Mount) -> TyperGroup | Any:
     return get_group(single).commands[mount.name]
 
 
+def begun_with_examples(words: tuple[str, ...], command: Any) -> Any:
+    """The same command; its help, and that of those below, begins with the example. The line in a list of commands
+    stays."""
+    if isinstance(command, TyperGroup):
+        for name, below in command.commands.items():
+            begun_with_examples((*words, name), below)
+    elif example := EXAMPLES.get(" ".join(words)):
+        command.short_help = command.short_help or command.help.partition("\n\n")[0]
+        command.help = f"For example: shardctl {example}\n\n{command.help}"
+    return command
+
+
 class _LazyCommand(TyperGroup):
     """Placeholder that imports the real command when it is invoked, and hands over to its context."""
 
@@ -109,7 +125,8 @@ class _LazyCommand(TyperGroup):
         self._mount = mount
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
-        return load(self._mount).make_context(info_name, args, parent=parent, **extra)
+        command = begun_with_examples((self._mount.name,), load(self._mount))
+        return command.make_context(info_name, args, parent=parent, **extra)
 
 
 class _Shardctl(TyperGroup):
@@ -117,6 +134,17 @@ class _Shardctl(TyperGroup):
         super().__init__(**settings)
         for mount in MOUNTS:
             self.add_command(_LazyCommand(mount))
+
+    def invoke(self, ctx: Any) -> Any:
+        """What Typer would end with codes of its own (130, and 1 for a reader who has seen enough, as `head` has) ends
+        by our table."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            raise Interrupted("interrupted; run the same command again to go on") from error
+        except BrokenPipeError as error:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(Exit.DONE) from error
 
 
 def _say_version(is_wanted: bool) -> None:

@@ -21,7 +21,7 @@ from infra.backends.backend import Backend, BackendError, Phase, Report, Step, s
 from infra.backends.backups import Backups, BackupsBusy, Decided, NotCovered, Restores
 from infra.backends.cell_spec import Job
 from infra.runtime.fault_points import FaultPoints
-from shardctl.acts.recording import recorded_act
+from shardctl.audit.recording import recorded_act
 from shardctl.backups.coverage import Reach, chain, choose, format_time, reaches
 from shardctl.backups.servers import open_backups, open_restores, server_of
 from shardctl.backups.take import machine_now, new_label
@@ -86,7 +86,7 @@ async def restore_cell(
     await check_moment(backend, cell, moment, label)
     faults = FaultPoints()
     arguments = {"to": "latest" if moment is None else format_time(moment), "from": label}
-    async with recorded_act(backend, "restore_cell", cell, reason=reason, arguments=arguments):
+    async with recorded_act(backend, "backup.restore", cell, reason=reason, arguments=arguments):
         async with backend.lock():
             decided = restores.decided(server)
             if decided is not None and (decided.moment, label or decided.backup) != (moment, decided.backup):

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from infra.backends.backend import Backend
 from infra.runtime.settings import KafkaSettings
+from shardctl.audit.recording import recorded_act
 from shardctl.cell_admin import CellAdmin, open_cell_admin
 from shardctl.errors import Refused
 from shardctl.events.published import EventComparison, Head, Known
@@ -86,7 +87,13 @@ def _held_user(user: str, waiting: int, head: Head, events: EventComparison, dif
 
 async def release_users(backend: Backend, cell: str, users: Collection[str], *, reason: str) -> list[HeldUser]:
     """These, or all who are held if none is named; nobody if one of them may not be. Returns who was released. Raises
-    Refused, and what `list_held_users` raises."""
+    Refused, and what `list_held_users` raises. The cell keeps who released each, and why."""
+    arguments = {"users": list(users)[:_NAMED_MAX] or "all"}
+    async with recorded_act(backend, "cells.release_users", cell, reason=reason, arguments=arguments):
+        return await _release(backend, cell, users, reason)
+
+
+async def _release(backend: Backend, cell: str, users: Collection[str], reason: str) -> list[HeldUser]:
     held = {user.user_id: user for user in await list_held_users(backend, cell)}
     chosen = list(users) or list(held)
     refuse_unready(cell, chosen, held)
@@ -94,7 +101,7 @@ async def release_users(backend: Backend, cell: str, users: Collection[str], *, 
         outcomes: dict[str, str] = {}
         for start in range(0, len(chosen), _PAGE):
             page = [held[user] for user in chosen[start : start + _PAGE]]
-            body = {"reason": reason, "users": [_release(user) for user in page]}
+            body = {"reason": reason, "users": [_known(user) for user in page]}
             outcomes |= (await admin.call(cell, "POST", f"{_PATH}/release", body))["outcomes"]
     others = {user: outcome for user, outcome in outcomes.items() if outcome != "released"}
     if others:
@@ -117,7 +124,7 @@ def refuse_unready(cell: str, chosen: Collection[str], held: Mapping[str, HeldUs
         )
 
 
-def _release(user: HeldUser) -> dict[str, Any]:
+def _known(user: HeldUser) -> dict[str, Any]:
     return {
         "user_id": user.user_id,
         "orders": user.orders_known,

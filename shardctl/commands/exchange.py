@@ -6,7 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from shardctl.acts.recording import recorded_act
+from shardctl.audit.recording import recorded_act
+from shardctl.commands.submitting import Reason
 from shardctl.errors import Refused
 from shardctl.exchange_admin import open_exchange_admin
 from shardctl.output import console, print_json, print_line, print_table
@@ -26,6 +27,7 @@ def load_tape(
         bool,
         typer.Option(help="Rows after a partial cancellation (type 2) wait until the order is replaced."),
     ] = False,
+    reason: Reason = None,
     as_json: AsJson = False,
 ) -> None:
     """Load a recorded tape into the exchange; each of its orders then gets exactly its own executions. Exit code 1: the
@@ -34,7 +36,7 @@ def load_tape(
         content = file.read_bytes()
     except OSError as error:
         raise Refused(f"{file} cannot be read: {error.strerror}") from error
-    tape = asyncio.run(_load(content, symbol, run, waits_for_replace))
+    tape = asyncio.run(_load(content, symbol, run, waits_for_replace, reason))
     if as_json:
         print_json(tape)
         return
@@ -82,9 +84,9 @@ def summary(as_json: AsJson = False) -> None:
     print_table(("symbol", "last price>"), prices)
 
 
-async def _load(content: bytes, symbol: str, run: str, waits_for_replace: bool) -> dict[str, Any]:
+async def _load(content: bytes, symbol: str, run: str, waits_for_replace: bool, reason: str | None) -> dict[str, Any]:
     stack = open_stack()
-    act = recorded_act(stack, "load_tape", symbol, arguments={"run": run})
+    act = recorded_act(stack, "exchange.load_tape", symbol, reason=reason, arguments={"run": run})
     async with act, open_exchange_admin(stack) as admin:
         return await admin.load_tape(content, symbol=symbol, run=run, waits_for_replace=waits_for_replace)
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from infra.security.rotation import Rotated, list_keys
-from shardctl.commands.submitting import Detach, DryRun, Expected, Key, Reason, SubmitOptions, Timeout, submit
+from shardctl.commands.submitting import Detach, DryRun, Expected, Key, NeededReason, SubmitOptions, Timeout, submit
 from shardctl.errors import Refused
 from shardctl.interruption import run_resumable
 from shardctl.keys import KeyHolder, ask_holders
@@ -51,6 +51,7 @@ def check(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] =
 
 @app.command()
 def rotate(
+    reason: NeededReason,
     ring: Annotated[Rotated | None, typer.Argument(help="customer, route or operator; by default all three.")] = None,
     drop_old: Annotated[
         bool,
@@ -59,7 +60,7 @@ def rotate(
             help="A key leaked: old keys are void at once (certain if this ends with 0). Customers must log in again.",
         ),
     ] = False,
-    reason: Reason = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     unrecorded: Annotated[
         bool, typer.Option("--unrecorded", help="Rotate without the control service, which then records nothing.")
     ] = False,
@@ -81,12 +82,16 @@ def rotate(
         ended = submit(
             "keys.rotate",
             arguments,
-            SubmitOptions(reason, dry_run, not detach, timeout, key, expected),
+            SubmitOptions(reason, dry_run, not detach, timeout, key, expected, as_json),
         )
         if ended is None:
             return
         results = {step["key"]: step["result"] for step in ended["steps"]}
-    for changed, kid, dropped in changes_of(results):
+    changes = changes_of(results)
+    if as_json:
+        print_json([{"ring": changed, "key": kid, "dropped": dropped} for changed, kid, dropped in changes])
+        return
+    for changed, kid, dropped in changes:
         print_line(f"{changed}: {kid} signs now{', dropped ' + ', '.join(dropped) if dropped else ''}")
     print_line("every process was asked: each holds these keys and no others")
 

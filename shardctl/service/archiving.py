@@ -67,7 +67,9 @@ class Archiving:
         why = f"nothing of {subject_of(server)} is archived"
         try:
             proposal = await self._submissions.propose(_KIND, {"of": subject_of(server)}, actor=ACTOR, reason=why)
-            number, is_new = await self._submissions.begin(proposal, actor=ACTOR, reason=why, key=key, expected=None)
+            number, is_new = await self._submissions.begin(
+                proposal, attempt=None, actor=ACTOR, reason=why, key=key, expected=None
+            )
         except Blocked as error:
             _log.info("waits", extra={"server": server, "why": str(error)})
             return None
