@@ -29,7 +29,7 @@ def restored_users(cell: Cell, as_json: AsJson = False) -> None:
 
 def release(
     cell: Cell,
-    reason: Annotated[str, typer.Option(help="What was looked at; kept with your name in the cell.")],
+    reason: Annotated[str, typer.Option(help="Why; kept with your name, also in the cell.")],
     users: Annotated[list[str] | None, typer.Argument(help="Ids of users, as `restored-users` shows them.")] = None,
     every: Annotated[bool, typer.Option("--all", help="All who are read-only.")] = False,
     as_json: AsJson = False,
