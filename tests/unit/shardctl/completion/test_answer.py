@@ -65,6 +65,7 @@ def test_every_name_is_of_a_kind_that_can_be_found() -> None:
         ("up --market-hours ", ["always", "XNYS"]),
         ("keys rotate ", ["customer", "route", "operator"]),
         ("status -o j", ["json"]),
+        ("operations list --kind cells.a", ["cells.add", "cells.archive"]),
         ("nonsense ", []),
         ("cells nonsense x ", []),
         ("--vers", ["--version"]),
