@@ -34,6 +34,8 @@ _ROWS_PATH: Final = "/v1/audit/rows"
 _COLUMNS: Final = 80
 """Of the narrowest terminal that is meant."""
 _INDENT: Final = " " * 10
+_OF_THE_REQUEST: Final = frozenset({"idempotency_key", "expected"})
+"""Arguments that say how it was asked and not what; `--json` has them."""
 
 
 @app.callback()
@@ -169,9 +171,15 @@ def _shown(item: Mapping[str, Any]) -> list[str]:
     """One attempt, in lines that a terminal of 80 columns shows whole: ids and words are never broken."""
     at = item["at"][:19].replace("T", " ")
     head = f"{item['number']:>8}  {at}Z  {item['outcome'] or '?':<11}  {item['subject']} ({item['role']})"
-    arguments = "".join(f" {name}={value}" for name, value in item["arguments"].items())
+    arguments = "".join(
+        f" {name}={_plain(value)}" for name, value in item["arguments"].items() if name not in _OF_THE_REQUEST
+    )
     told = [f"{item['act']} {item['target']}{arguments}", item["reason"] or "", item["detail"] or ""]
     return [head, *(line for text in told if text for line in _wrapped(text))]
+
+
+def _plain(value: object) -> str:
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _wrapped(text: str) -> list[str]:
