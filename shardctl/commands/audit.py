@@ -84,10 +84,11 @@ def verify(
     """Walk the whole chain: exit code 1 if a row was edited, deleted, moved, or written anew, with the row's number."""
     wants_heads = from_kafka if from_kafka is not None else file is None
     heads, gone = _published() if wants_heads else ({}, 0)
-    if file is not None:
-        walked, _ = verify_export(file, heads, _progress)
-    else:
-        walked = verify_rows(_rows(open_control()), heads, _progress)
+    with progress_console.status("verifying") as shown:  # on a terminal only
+        if file is not None:
+            walked, _ = verify_export(file, heads, lambda row: shown.update(f"row {row:,}"))
+        else:
+            walked = verify_rows(_rows(open_control()), heads, lambda row: shown.update(f"row {row:,}"))
     if as_json:
         print_json({**asdict(walked), "is_intact": walked.is_intact, "heads_deleted": gone, "heads_asked": wants_heads})
     else:
@@ -143,10 +144,6 @@ def _moment(text: str | None) -> str | None:
     return None if text is None else parse_since(text, stack_clock(open_stack()).now()).isoformat()
 
 
-def _progress(row: int) -> None:
-    progress_console.print(f"row {row:,}", end="\r", highlight=False)
-
-
 def _verdict(walked: Walked, *, gone: int, wants_heads: bool) -> list[str]:
     """In sentences."""
     lines = [f"rows {walked.first:,} to {walked.last:,}, head {walked.head}"]
@@ -157,7 +154,7 @@ def _verdict(walked: Walked, *, gone: int, wants_heads: bool) -> list[str]:
     else:
         rest = walked.last - walked.proven_by_heads
         lines.append(
-            f"{walked.heads_compared:,} published heads compared; up to row {walked.proven_by_heads:,} one agrees"
+            f"published heads compared: {walked.heads_compared:,}; up to row {walked.proven_by_heads:,} one agrees"
             + (f", the {rest:,} rows after it are proven by the chain alone" if rest > 0 else "")
         )
     if gone:
