@@ -16,7 +16,7 @@ from infra.backends.backend import Backend
 from infra.runtime.redis_client import make_redis
 from infra.runtime.revocation_source import RedisRevocations, RevocationsUnavailable
 from infra.runtime.settings import RedisSettings
-from shardctl.acts.recording import recorded_act
+from shardctl.audit.recording import recorded_act
 from shardctl.cell_admin import open_cell_admin
 from shardctl.errors import Interrupted, NotReachable, Refused
 from shardctl.shardmap.locate import LocatedUser, locate_user, require_cell
@@ -44,7 +44,7 @@ async def revoke_user(backend: Backend, name: str, reason: str) -> Revoked:
     """By id or email. Raises `Refused` and `NotReachable` with nothing done; `Interrupted` or `Refused` (the message
     says so) when the access tokens are void but the sessions could not be ended."""
     user = await locate_user(backend, name)
-    async with recorded_act(backend, "revoke_user", str(user.user_id), reason=reason):
+    async with recorded_act(backend, "users.revoke", str(user.user_id), reason=reason):
         return await _revoke(backend, user, reason)
 
 

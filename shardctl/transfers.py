@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from infra.backends.backend import Backend
+from shardctl.audit.recording import recorded_act
 from shardctl.cell_admin import open_cell_admin
 from shardctl.shardmap.locate import locate_user, require_cell
 
@@ -37,13 +38,16 @@ async def decide(
     located = await locate_user(backend, user)
     verb = "approve" if approve else "refuse"
     cell = require_cell(located)
+    decided = []
     async with open_cell_admin(backend) as admin:
-        return [
-            await admin.call(
-                cell,
-                "POST",
-                f"/operator/v1/users/{located.user_id}/share-transfers/{transfer}/{verb}",
-                {"reason": reason},
-            )
-            for transfer in transfers
-        ]
+        for transfer in transfers:
+            path = f"/operator/v1/users/{located.user_id}/share-transfers/{transfer}/{verb}"
+            async with recorded_act(
+                backend,
+                f"transfers.{verb}",
+                str(located.user_id),
+                reason=reason,
+                arguments={"transfer": transfer},
+            ):
+                decided.append(await admin.call(cell, "POST", path, {"reason": reason}))
+    return decided

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from shardctl.audit.recording import recorded_act
 from shardctl.cell_admin import open_cell_admin
 from shardctl.output import print_json, print_line
 from shardctl.stack.current import open_stack
@@ -28,7 +29,9 @@ def retry_report(
 
 
 async def _retry(cell: str, report: int, reason: str) -> dict[str, Any]:
-    async with open_cell_admin(open_stack()) as admin:
+    stack = open_stack()
+    act = recorded_act(stack, "cells.retry_report", cell, reason=reason, arguments={"report": report})
+    async with act, open_cell_admin(stack) as admin:
         return await admin.call(cell, "POST", f"/operator/v1/quarantine/{report}/retry", {"reason": reason})
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from infra.backends.backend import Backend
+from shardctl.audit.recording import recorded_act
 from shardctl.cell_admin import open_cell_admin
 from shardctl.output import print_json, print_line, print_table
 from shardctl.revoke import revoke_user
@@ -112,7 +113,8 @@ async def _show(backend: Backend, user: str) -> tuple[LocatedUser, dict[str, Any
 async def _unrestrict(backend: Backend, user: str, reason: str) -> dict[str, Any]:
     located = await locate_user(backend, user)
     path = f"/operator/v1/users/{located.user_id}/unrestrict"
-    async with open_cell_admin(backend) as admin:
+    act = recorded_act(backend, "users.unrestrict", str(located.user_id), reason=reason)
+    async with act, open_cell_admin(backend) as admin:
         return await admin.call(require_cell(located), "POST", path, {"reason": reason})
 
 
@@ -122,10 +124,12 @@ async def _set_profiles(backend: Backend, users: list[str], profile: Profile, re
     async with open_cell_admin(backend) as admin:
         for user in users:
             located = await locate_user(backend, user)
-            path = f"/operator/v1/users/{located.user_id}/profile"
-            answers.append(
-                await admin.call(require_cell(located), "PUT", path, {"profile": profile.value, "reason": reason})
-            )
+            path, wanted = f"/operator/v1/users/{located.user_id}/profile", {"profile": profile.value}
+            async with recorded_act(
+                backend, "users.set_profile", str(located.user_id), reason=reason, arguments=wanted
+            ):
+                body = {**wanted, "reason": reason}
+                answers.append(await admin.call(require_cell(located), "PUT", path, body))
     return answers
 
 

@@ -43,7 +43,7 @@ class PlannedStep:
 @dataclass(frozen=True, slots=True)
 class Plan:
     target: str
-    """What it is done to, in the record of acts."""
+    """What it is done to, for people."""
     steps: tuple[PlannedStep, ...]
     cells: tuple[str, ...] = ()
     """Cells whose own endpoints the steps call; they learn the leader's number first."""
@@ -105,10 +105,9 @@ class Kind(Generic[Resources]):
     plan: Callable[[Document, Document], Plan]
     """Arguments and facts to steps. Pure. Raises Refused, UsageError."""
     actions: Mapping[str, Action[Resources]]
-    act: str | None = None
-    """Its name in the record of privileged acts; None for what is recorded in a cell, or changes nothing."""
     conclude: Callable[[Mapping[str, Document]], Conclusion] = succeeded
     needs_reason: bool = False
+    """Whoever asks for it, resumes, cancels or approves it says why: it changes the state of a cell or of persons."""
 
 
 def hash_facts(facts: Document) -> str:

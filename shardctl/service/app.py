@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from litestar import Litestar, Request, Response
 from litestar.di import Provide
+from litestar.middleware import DefineMiddleware
 
 from infra.backends.backend import Backend
 from infra.runtime.clock import make_clock
@@ -23,6 +24,8 @@ from infra.runtime.release_code import release_code
 from infra.runtime.settings import PostgresSettings
 from infra.runtime.shutdown import Shutdown
 from infra.runtime.telemetry import Metrics
+from shardctl.audit.heads import kafka_of, publish_head
+from shardctl.audit.queries import audit_of
 from shardctl.cell_admin import open_cell_admin
 from shardctl.operations.catalog import KINDS
 from shardctl.operations.execute import Executor
@@ -30,7 +33,9 @@ from shardctl.operations.plan import Kind
 from shardctl.operations.queries import Operation, Operations
 from shardctl.operations.resources import StackResources
 from shardctl.release import own_release
-from shardctl.service.controller import OperationsController, SchedulesController, refused
+from shardctl.service.archiving import Archiving
+from shardctl.service.auditing import AuditedRequests, check_described
+from shardctl.service.controller import AuditController, OperationsController, SchedulesController, refused
 from shardctl.service.executing import Executing
 from shardctl.service.identity import PeerPort
 from shardctl.service.leader import Leader
@@ -69,6 +74,7 @@ class ControlService:
         )
         self.operations = Operations(self.pool)
         self.state = ControlState(self.pool)
+        self.audit = audit_of(self.pool)
         self.executing = Executing(
             self.operations,
             self._make_executor,
@@ -87,9 +93,10 @@ class ControlService:
             self.operations,
             (
                 self.executing,
-                Schedules(self.state, self.submissions, self.metrics),
+                Schedules(self.state, self.submissions, {"audit_head": self.publish_audit_head}, self.metrics),
                 Sampling(self.state, backend, self.metrics),
                 Watches(self.state, backend, self._dsn, self.metrics),
+                Archiving(self.submissions, backend),
             ),
             holder=f"{settings.name} pid {os.getpid()}",
             life_s=settings.lease_life_s,
@@ -124,6 +131,12 @@ class ControlService:
         else:
             self.metrics.gauge("shardctl_lease_number").set(lease)
 
+    async def publish_audit_head(self) -> None:
+        """Raises NotReachable, a DatabaseFailure."""
+        head = await self.audit.head()
+        await publish_head(kafka_of(self._backend), self._backend.stack, head)
+        self.metrics.gauge("shardctl_audit_head_published").set(head.number)
+
     async def ready(self) -> tuple[bool, dict[str, object]]:
         """Able to take requests; whether it leads, and under which number."""
         return await answers(self.pool), {
@@ -138,19 +151,23 @@ class ControlService:
         def respond(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
             return to_response(request, refused(error))
 
-        return Litestar(
-            route_handlers=[OperationsController, SchedulesController],
+        app = Litestar(
+            route_handlers=[OperationsController, SchedulesController, AuditController],
             dependencies={
                 "operations": Provide(lambda: self.operations, sync_to_thread=False),
                 "control_state": Provide(lambda: self.state, sync_to_thread=False),
                 "submissions": Provide(lambda: self.submissions, sync_to_thread=False),
+                "audit": Provide(lambda: self.audit, sync_to_thread=False),
             },
-            middleware=[PlainRequests],
+            # the last one stands outside: what another middleware refuses is recorded too
+            middleware=[PlainRequests, DefineMiddleware(AuditedRequests, audit=self.audit, metrics=self.metrics)],
             exception_handlers={Exception: respond},
             request_max_body_size=_BODY_BYTES_MAX,
             openapi_config=None,
             logging_config=None,
         )
+        check_described(app)
+        return app
 
     async def run(self, shutdown: Shutdown) -> None:
         await self.pool.open()

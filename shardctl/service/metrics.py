@@ -13,9 +13,13 @@ METRICS: Final = (
     Metric("shardctl_operations_active", Gauge, "Operations that this process is executing."),
     Metric("shardctl_operations_ended_total", Counter, "Operations that it brought to an end.", ("kind", "state")),
     Metric("shardctl_schedule_late_seconds", Gauge, "Since it was due and has not begun; 0 if in time.", ("schedule",)),
+    Metric("shardctl_schedule_failed", Gauge, "1 if the operation that it began last has failed.", ("schedule",)),
     Metric("shardctl_watch_repairs_total", Counter, "What a watch mended by itself.", ("watch",)),
     Metric("shardctl_watch_failures_total", Counter, "Looks of a watch that failed, and are repeated.", ("watch",)),
     Metric("shardctl_samples_total", Counter, "Samples of a process's counters that were kept."),
     Metric("shardctl_sample_gaps_total", Counter, "Samples missing because the process did not answer."),
+    Metric("shardctl_audited_requests_total", Counter, "Requests that may change something, by outcome.", ("outcome",)),
+    Metric("shardctl_unauthenticated_total", Counter, "Requests of somebody unknown: counted, not recorded."),
+    Metric("shardctl_audit_head_published", Gauge, "Row that was published last as the head of the audit chain."),
     Metric("shardctl_operation_failures_total", Counter, "Runs that stopped without an end, and were begun again."),
 )

@@ -8,12 +8,12 @@ import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
-from shardctl.acts.recording import check_reason
+from shardctl.audit.recording import check_reason
 from shardctl.errors import UsageError
 from shardctl.operations.conflicts import excluded_by
 from shardctl.operations.errors import PlanStale
 from shardctl.operations.plan import Document, Kind, Plan, hash_facts
-from shardctl.operations.queries import Operations
+from shardctl.operations.queries import Changed, Operations
 from shardctl.operations.resources import StackResources
 from shardctl.operations.states import State
 
@@ -57,10 +57,17 @@ class Submissions:
         return Proposal(kind, parsed, known.plan(parsed, facts), hash_facts(facts))
 
     async def begin(
-        self, proposal: Proposal, *, actor: str, reason: str | None, key: str | None, expected: str | None
+        self,
+        proposal: Proposal,
+        *,
+        attempt: int | None,
+        actor: str,
+        reason: str | None,
+        key: str | None,
+        expected: str | None,
     ) -> tuple[int, bool]:
-        """The operation's number, and whether it is new. `expected`: the hash that a plan was shown with. Raises
-        PlanStale, Conflict, KeyReused."""
+        """The operation's number, and whether it is new. `attempt`: the row of the audit chain, None for what the clock
+        begins; `expected`: the hash that a plan was shown with. Raises PlanStale, Conflict, KeyReused."""
         if expected is not None and expected != proposal.state_hash:
             raise PlanStale("what the plan was made for has changed: look at the new one (--dry-run)")
         kind = self._kinds[proposal.kind]
@@ -71,7 +78,7 @@ class Submissions:
             proposal.plan,
             state_hash=proposal.state_hash,
             excludes=excluded_by(kind.name, self._kinds),
-            act=kind.act,
+            attempt=attempt,
             actor=actor,
             reason=reason,
             key=key or secrets.token_hex(16),
@@ -80,27 +87,32 @@ class Submissions:
         self._wake()
         return begun
 
-    async def cancel(self, number: int, actor: str, reason: str | None) -> State:
-        return await self._change(self._operations.cancel, number, actor, reason)
+    async def cancel(self, number: int, *, attempt: int, actor: str, reason: str | None) -> Changed:
+        return await self._change(self._operations.cancel, number, attempt, actor, reason)
 
-    async def resume(self, number: int, actor: str, reason: str | None) -> State:
-        return await self._change(self._operations.resume, number, actor, reason)
+    async def resume(self, number: int, *, attempt: int, actor: str, reason: str | None) -> Changed:
+        return await self._change(self._operations.resume, number, attempt, actor, reason)
 
-    async def approve(self, number: int, actor: str, reason: str | None) -> State:
-        _check_reason(reason, required=False)
+    async def approve(self, number: int, *, actor: str, reason: str | None) -> State:
+        await self._kind_of(number, reason)
         state = await self._operations.approve(number, actor, reason)
         self._wake()
         return state
 
-    async def _change(self, change: "Change", number: int, actor: str, reason: str | None) -> State:
-        _check_reason(reason, required=False)
-        kind = (await self._operations.read(number)).kind
-        state = await change(number, actor, reason, excluded_by(kind, self._kinds))
+    async def _change(self, change: "Change", number: int, attempt: int, actor: str, reason: str | None) -> Changed:
+        kind = await self._kind_of(number, reason)
+        changed = await change(number, attempt, actor, reason, excluded_by(kind, self._kinds))
         self._wake()
-        return state
+        return changed
+
+    async def _kind_of(self, number: int, reason: str | None) -> str:
+        """Of an operation that somebody wants something of, with a reason where its kind needs one."""
+        kind = (await self._operations.read(number)).kind
+        _check_reason(reason, required=kind in self._kinds and self._kinds[kind].needs_reason)
+        return kind
 
 
-Change = Callable[[int, str, str | None, Mapping[str, str]], Awaitable[State]]
+Change = Callable[[int, int, str, str | None, Mapping[str, str]], Awaitable[Changed]]
 
 
 def _check_reason(reason: str | None, *, required: bool) -> None:

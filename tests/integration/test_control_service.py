@@ -63,9 +63,7 @@ class Gate:
             steps = (PlannedStep(f"step {n}", "act", {"name": f"step {n}"}) for n in range(1, facts["size"] + 1))
             return Plan("it", tuple(steps))
 
-        return Kind(
-            "tests.wait", 1, "Waits.", lambda arguments: arguments, observe, plan, {"act": Action(act)}, act="wait"
-        )
+        return Kind("tests.wait", 1, "Waits.", lambda arguments: arguments, observe, plan, {"act": Action(act)})
 
 
 @pytest.fixture
@@ -118,6 +116,8 @@ async def test_what_is_submitted_is_planned_executed_and_watched(service: Contro
     proposal = await service.submissions.propose("tests.wait", {}, actor="ann", reason=None)
     assert isinstance(proposal, Proposal)
     assert proposal.state_hash == shown["state_hash"]
+    for query, count in (("", 1), ("?kind=tests.wait", 1), ("?kind=cells.add", 0), ("?kind=tests.wait&active=true", 0)):
+        assert len((await client.get(f"/v1/operations{query}"))["items"]) == count, query
     found = await client.get(f"/v1/operations/{begun['operation_id']}")
     assert [step["state"] for step in found["steps"]] == ["done"] * 3
     rendered = service.metrics.render()

@@ -143,5 +143,5 @@ KEYS_ROTATE: Final[Kind[StackResources]] = Kind(
         "drop": Action(_drop, decide=_old),
         "ask": Action(_ask),
     },
-    act="rotate_keys",
+    needs_reason=True,
 )
