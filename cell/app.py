@@ -21,7 +21,7 @@ from cell.caller import Answer, Caller
 from cell.commands.batcher import Batcher, BatcherLimits
 from cell.commands.command import procedures
 from cell.customer_port import CustomerPort
-from cell.incarnations.controller import IncarnationChanges, IncarnationReads
+from cell.incarnations.controller import IncarnationChanges, IncarnationReads, RestoredUsers
 from cell.ledger.controller import LedgerController
 from cell.metrics import COMMANDS
 from cell.operations.controller import LeaderController, OperatorChanges, OperatorReads
@@ -219,6 +219,7 @@ def _operator_routes(
             (ArchiveController, "operator"),
             (IncarnationReads, "viewer"),
             (IncarnationChanges, "operator"),
+            (RestoredUsers, "operator"),
         )
     ]
 

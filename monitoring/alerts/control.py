@@ -7,6 +7,7 @@ from monitoring.alert import Alert, Severity
 _ONE: Final = 'instance="control:1",job="control"'
 _OTHER: Final = 'instance="control:2",job="control"'
 _LATE: Final = f'shardctl_schedule_late_seconds{{{_ONE},schedule="reconcile"}}'
+_FAILED: Final = f'shardctl_schedule_failed{{{_ONE},schedule="backup"}}'
 
 CONTROL: Final = (
     Alert(
@@ -31,5 +32,15 @@ CONTROL: Final = (
         fires={_LATE: "0+60x30"},
         labels={"instance": "control:1", "job": "control", "schedule": "reconcile"},
         quiet=({_LATE: "0x30"}, {_LATE: "0+60x5 0x24"}),
+    ),
+    Alert(
+        name="ScheduleFailed",
+        query="shardctl_schedule_failed > 0",
+        for_s=60,
+        severity=Severity.TICKET,
+        summary="what the schedule {{ $labels.schedule }} began last has failed",
+        fires={_FAILED: "1x30"},
+        labels={"instance": "control:1", "job": "control", "schedule": "backup"},
+        quiet=({_FAILED: "0x30"},),
     ),
 )

@@ -10,7 +10,7 @@ import typer
 from shardctl.cell_admin import CellAdmin, open_cell_admin
 from shardctl.cells.cordon import StateChange, cordon_cell, uncordon_cell
 from shardctl.cells.directory import list_cells
-from shardctl.commands import archiving, reconciliation, restoring, retrying, rollups
+from shardctl.commands import archiving, reconciliation, restored_users, restoring, retrying, rollups
 from shardctl.commands.submitting import Detach, DryRun, Expected, Key, NeededReason, SubmitOptions, Timeout, submit
 from shardctl.contexts import OnThisMachine
 from shardctl.errors import Refused
@@ -142,6 +142,7 @@ reconciliation.register(app)
 archiving.register(app)
 retrying.register(app)
 restoring.register_cells(app)
+restored_users.register(app)
 rollups.register(app)
 
 

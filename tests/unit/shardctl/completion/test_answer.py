@@ -11,7 +11,7 @@ from shardctl.completion.names import KINDS
 ENTRIES = read_table()
 FREE = {
     "add", "archive", "reconcile", "rotate", "show", "load-tape", "verify", "approve", "refuse", "locate",
-    "set-profile", "unrestrict", "revoke", "retry-report", "export",
+    "set-profile", "unrestrict", "revoke", "retry-report", "export", "release-users",
 }  # fmt: skip
 """Commands with an argument that is no name of anything we list."""
 
