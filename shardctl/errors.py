@@ -38,6 +38,12 @@ class NotReachable(ShardctlError):
     exit_code = 3
 
 
+class NotAllowed(ShardctlError):
+    """The person is known, and their role does not reach this far."""
+
+    exit_code = 3
+
+
 class Interrupted(ShardctlError):
     """Stopped half way; the command that the message names continues from there."""
 

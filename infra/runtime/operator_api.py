@@ -1,13 +1,15 @@
 """The second port: liveness, readiness, metrics, and whatever else operators may ask of a process.
 
-`/health/*` and `/metrics` need no token; every other route is guarded by an operator token and a role. Customers never
-reach this port. A process without a customer port (worker, relay) runs the same small server in its own loop.
+`/health/*` and `/metrics` need no token; every other endpoint wants an operator token of at least the role that the
+process's table names for it (`least_roles.py`). Customers never reach this port. A process without a customer port
+(worker, relay) runs the same small server in its own loop.
 """
 
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from litestar.types import ControllerRouterHandler
 
 from infra.runtime.event_loop_lag import measured_lag
 from infra.runtime.http_port import HttpPort
+from infra.runtime.least_roles import OPEN, LeastRoles, check_named, endpoint_of
 from infra.runtime.methods import WithMethods
 from infra.runtime.plain_requests import PlainRequests
 from infra.runtime.problem import Problem, to_response
@@ -33,7 +36,16 @@ Readiness = Callable[[], Awaitable[tuple[bool, Mapping[str, object]]]]
 
 _SUBJECT = "operator"
 _FENCE = "fence"
-_RANK = {"viewer": 0, "auditor": 1, "operator": 2}
+
+
+@dataclass(frozen=True, slots=True)
+class Operators:
+    """Whose tokens are taken at an operator port, and what each of its endpoints wants."""
+
+    ring: KeySource[KeyRing]
+    roles: LeastRoles
+    now: Callable[[], float]
+    """Seconds since 1970."""
 
 
 def load_operator_ring(keys_dir: Path) -> KeySource[KeyRing]:
@@ -46,22 +58,27 @@ def operator_keys(ring: KeySource[KeyRing]) -> dict[str, list[str]]:
     return key_ids({OPERATOR_FILE: ring})
 
 
-def require_role(
-    ring: KeySource[KeyRing], role: str, now: Callable[[], float]
+def _guard(
+    operators: Operators | None,
 ) -> Callable[[ASGIConnection[Any, Any, Any, Any], BaseRouteHandler], None]:
-    """A Litestar guard: an operator token of at least this role (viewer < auditor < operator), unexpired by `now`.
-    Raises Problem."""
+    """A Litestar guard of a whole application: an unexpired operator token of at least the endpoint's role. Raises
+    Problem."""
 
     def guard(connection: ASGIConnection[Any, Any, Any, Any], _handler: BaseRouteHandler) -> None:
+        endpoint = endpoint_of(connection)
+        if endpoint in OPEN:
+            return
+        assert operators is not None, "an application without operators has open endpoints only"
         scheme, _, token = connection.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not token:
             raise Problem(401, "TOKEN_INVALID", "this endpoint needs an operator token")
         try:
-            claims = verify_operator_token(ring, token, int(now()))
+            claims = verify_operator_token(operators.ring, token, int(operators.now()))
         except OperatorTokenInvalid as error:
             raise Problem(401, "TOKEN_INVALID", str(error)) from error
-        if _RANK.get(claims.role, -1) < _RANK[role]:
-            raise Problem(403, "FORBIDDEN", f"needs the role {role}, the token has {claims.role}")
+        least = operators.roles[endpoint]
+        if not claims.role.may(least):
+            raise Problem(403, "FORBIDDEN", f"needs the role {least}, the token has {claims.role}")
         connection.state[_SUBJECT] = claims.subject
         connection.state[_FENCE] = claims.fence
 
@@ -80,10 +97,14 @@ def fence_of(connection: ASGIConnection[Any, Any, Any, Any]) -> int | None:
 
 
 def create_operator_app(
-    *, metrics: Metrics, ready: Readiness, routes: Sequence[ControllerRouterHandler] = ()
+    *,
+    metrics: Metrics,
+    ready: Readiness,
+    routes: Sequence[ControllerRouterHandler] = (),
+    operators: Operators | None = None,
 ) -> Litestar:
-    """Health and metrics, plus the process's own guarded routes. While it is served, the lag of its loop is measured:
-    it is the loop that the process works in."""
+    """Health and metrics, plus the process's own routes, for `operators`. While it is served, the lag of its loop is
+    measured: it is the loop that the process works in. Raises EndpointsUnnamed."""
 
     @get("/health/live", sync_to_thread=False)
     def live() -> dict[str, str]:
@@ -98,14 +119,17 @@ def create_operator_app(
     def render_metrics() -> Response[bytes]:
         return Response(metrics.render(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
-    return Litestar(
+    app = Litestar(
         route_handlers=[live, readiness, render_metrics, *routes],
+        guards=[_guard(operators)],
         middleware=[PlainRequests],
         exception_handlers={Exception: to_response},
         lifespan=[lambda _: measured_lag(metrics.histogram(EVENT_LOOP_LAG))],
         openapi_config=None,
         logging_config=None,
     )
+    check_named(app, operators.roles if operators else {}, open_ones=OPEN)
+    return app
 
 
 def _make_server(app: Any, **options: Any) -> uvicorn.Server:

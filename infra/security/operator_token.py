@@ -1,4 +1,4 @@
-"""What an operator may do: a subject and one of three roles, signed, for operator ports only.
+"""What an operator may do: a subject and a role, signed, for operator ports only.
 
 A step of an operation carries the number of the lease under which it is executed, so that a cell can refuse a former
 leader's (`fence`); a person's token has none.
@@ -10,11 +10,10 @@ from typing import Final
 
 from infra.security.keys import KeyRing, KeySource
 from infra.security.lifetime import OPERATOR_TOKEN_LIFE_MAX_S, LifeEnded, LifeInvalid, check_life
+from infra.security.roles import Role
 from infra.security.signed_text import SignedTextInvalid, sign_text, verify_text
 
 _PURPOSE: Final = b"operator-token-v1:"
-OPERATOR_ROLES: Final = frozenset({"viewer", "operator", "auditor"})
-
 _FENCE_MAX: Final = 2**63 - 1
 """What a database's bigint holds."""
 
@@ -26,15 +25,13 @@ class OperatorTokenInvalid(Exception):
 @dataclass(frozen=True, slots=True)
 class OperatorClaims:
     subject: str
-    role: str
+    role: Role
     fence: int | None = None
 
 
 def sign_operator_token(
-    ring: KeySource[KeyRing], *, subject: str, role: str, expires_at_s: int, fence: int | None = None
+    ring: KeySource[KeyRing], *, subject: str, role: Role, expires_at_s: int, fence: int | None = None
 ) -> str:
-    if role not in OPERATOR_ROLES:
-        raise ValueError(f"unknown role: {role!r}")
     claims: dict[str, object] = {"sub": subject, "role": role, "exp": expires_at_s}
     if fence is not None:
         claims["fence"] = fence
@@ -46,7 +43,7 @@ def verify_operator_token(ring: KeySource[KeyRing], token: str, now_s: int) -> O
     """Who the operator is and what they may do. Raises OperatorTokenInvalid."""
     try:
         claims = json.loads(verify_text(ring, _PURPOSE, token))
-        subject, role = claims["sub"], claims["role"]
+        subject, role = claims["sub"], Role(claims["role"])
         check_life(
             now_s=now_s,
             life_max_s=OPERATOR_TOKEN_LIFE_MAX_S,
@@ -63,6 +60,6 @@ def verify_operator_token(ring: KeySource[KeyRing], token: str, now_s: int) -> O
     fence = claims.get("fence")
     if fence is not None and (type(fence) is not int or not 0 < fence <= _FENCE_MAX):
         raise OperatorTokenInvalid("the number of the lease is none")
-    if type(subject) is not str or not isinstance(role, str) or role not in OPERATOR_ROLES:
-        raise OperatorTokenInvalid("unknown role")
+    if type(subject) is not str:
+        raise OperatorTokenInvalid("the subject is no text")
     return OperatorClaims(subject, role, fence)

@@ -13,6 +13,7 @@ import aiohttp
 
 from infra.security.keys import OPERATOR_FILE, load_key_ring
 from infra.security.operator_token import sign_operator_token
+from infra.security.roles import Role
 from loadtests.benchmarks.fills import fill_and_time, until_applied, until_sent
 from loadtests.measurement.conditions import conditions
 from loadtests.measurement.own_cell import AppServer, OwnCell, own_cell
@@ -91,7 +92,7 @@ async def fill_books(cell: OwnCell, say: Say, *, orders: int) -> None:
 async def ask_for_checks(cell: OwnCell, server: AppServer) -> dict[str, Any]:
     """Raises MeasurementRefused unless every check ran and found nothing."""
     ring = load_key_ring(cell.folder / "keys" / OPERATOR_FILE)
-    token = sign_operator_token(ring, subject="bench", role="viewer", expires_at_s=int(time.time() + CHECKS_S_MAX))
+    token = sign_operator_token(ring, subject="bench", role=Role.VIEWER, expires_at_s=int(time.time() + CHECKS_S_MAX))
     async with (
         aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=CHECKS_S_MAX)) as session,
         session.post(

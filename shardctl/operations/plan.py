@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Generic, TypeVar
 from uuid import UUID
 
+from infra.security.roles import Role
 from shardctl.errors import UsageError
 from shardctl.operations.states import State
 
@@ -108,6 +109,8 @@ class Kind(Generic[Resources]):
     """Its name in the record of privileged acts; None for what is recorded in a cell, or changes nothing."""
     conclude: Callable[[Mapping[str, Document]], Conclusion] = succeeded
     needs_reason: bool = False
+    role: Role = Role.OPERATOR
+    """The least role of who orders it, cancels, resumes or approves it."""
 
 
 def hash_facts(facts: Document) -> str:

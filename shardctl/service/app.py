@@ -16,6 +16,7 @@ from litestar.di import Provide
 from infra.backends.backend import Backend
 from infra.runtime.clock import make_clock
 from infra.runtime.database import answers, make_pool, with_clock_offset, with_code
+from infra.runtime.least_roles import check_named
 from infra.runtime.operator_api import create_operator_app, serving, serving_on
 from infra.runtime.plain_requests import PlainRequests
 from infra.runtime.problem import to_response
@@ -31,11 +32,12 @@ from shardctl.operations.queries import Operation, Operations
 from shardctl.operations.resources import StackResources
 from shardctl.service.controller import OperationsController, SchedulesController, refused
 from shardctl.service.executing import Executing
-from shardctl.service.identity import PeerPort
+from shardctl.service.identity import Identify, PeerPort, let_in, person_on_socket
 from shardctl.service.leader import Leader
 from shardctl.service.metrics import METRICS
 from shardctl.service.orders import Orders
 from shardctl.service.queries import ControlState
+from shardctl.service.roles import LEAST_ROLES
 from shardctl.service.sampling import Sampling
 from shardctl.service.schedules import Schedules
 from shardctl.service.settings import ControlSettings
@@ -130,14 +132,15 @@ class ControlService:
             "started_at": self._started_at,
         }
 
-    def create_app(self) -> Litestar:
-        """What commands ask, on the socket."""
+    def create_app(self, identify: Identify) -> Litestar:
+        """What commands ask, at a port where `identify` says who they are."""
 
         def respond(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
             return to_response(request, refused(error))
 
-        return Litestar(
+        app = Litestar(
             route_handlers=[OperationsController, SchedulesController],
+            guards=[let_in(identify)],
             dependencies={
                 "operations": Provide(lambda: self.operations, sync_to_thread=False),
                 "control_state": Provide(lambda: self.state, sync_to_thread=False),
@@ -149,12 +152,15 @@ class ControlService:
             openapi_config=None,
             logging_config=None,
         )
+        check_named(app, LEAST_ROLES)
+        return app
 
     async def run(self, shutdown: Shutdown) -> None:
         await self.pool.open()
         try:
             operator = create_operator_app(metrics=self.metrics, ready=self.ready)
-            async with serving(operator, self.settings.operator), _on_socket(self.create_app(), self.settings.socket):
+            on_socket = _on_socket(self.create_app(person_on_socket), self.settings.socket)
+            async with serving(operator, self.settings.operator), on_socket:
                 await self.leader.run(shutdown)
         finally:
             await self.pool.close()

@@ -12,10 +12,10 @@ from litestar.params import FromPath, FromQuery
 from infra.runtime.problem import Problem
 from infra.runtime.procedures import DatabaseFailure
 from infra.runtime.strict_body import read_body
-from shardctl.errors import NotReachable, ShardctlError
+from shardctl.errors import NotAllowed, NotReachable, ShardctlError
 from shardctl.operations.plan import Plan
 from shardctl.operations.queries import Operations
-from shardctl.service.identity import actor_of
+from shardctl.service.identity import person_of
 from shardctl.service.orders import Orders, Proposal
 from shardctl.service.queries import ControlState, DueRow
 from shardctl.service.schedules import SCHEDULES, Schedule
@@ -52,12 +52,12 @@ class OperationsController(Controller):
     @post("/", status_code=200)
     async def order(self, request: Request[Any, Any, Any], orders: NamedDependency[Orders]) -> dict[str, Any]:
         body = await read_body(_order_decoder, request)
-        actor = actor_of(request)
-        proposal = await orders.propose(body.kind, body.arguments, actor=actor, reason=body.reason)
+        person = person_of(request)
+        proposal = await orders.propose(body.kind, body.arguments, person=person, reason=body.reason)
         if body.dry_run:
             return {"operation_id": None, **_shown(proposal)}
         number, is_new = await orders.begin(
-            proposal, actor=actor, reason=body.reason, key=body.idempotency_key, expected=body.expected
+            proposal, person=person, reason=body.reason, key=body.idempotency_key, expected=body.expected
         )
         return {"operation_id": number, "is_new": is_new, **_shown(proposal)}
 
@@ -87,21 +87,21 @@ class OperationsController(Controller):
         self, request: Request[Any, Any, Any], number: FromPath[int], orders: NamedDependency[Orders]
     ) -> dict[str, Any]:
         body = await read_body(_reason_decoder, request)
-        return {"operation_id": number, "state": await orders.cancel(number, actor_of(request), body.reason)}
+        return {"operation_id": number, "state": await orders.cancel(number, person_of(request), body.reason)}
 
     @post("/{number:int}/resume", status_code=200)
     async def resume(
         self, request: Request[Any, Any, Any], number: FromPath[int], orders: NamedDependency[Orders]
     ) -> dict[str, Any]:
         body = await read_body(_reason_decoder, request)
-        return {"operation_id": number, "state": await orders.resume(number, actor_of(request), body.reason)}
+        return {"operation_id": number, "state": await orders.resume(number, person_of(request), body.reason)}
 
     @post("/{number:int}/approve", status_code=200)
     async def approve(
         self, request: Request[Any, Any, Any], number: FromPath[int], orders: NamedDependency[Orders]
     ) -> dict[str, Any]:
         body = await read_body(_reason_decoder, request)
-        return {"operation_id": number, "state": await orders.approve(number, actor_of(request), body.reason)}
+        return {"operation_id": number, "state": await orders.approve(number, person_of(request), body.reason)}
 
 
 class SchedulesController(Controller):
@@ -130,6 +130,8 @@ def refused(error: Exception) -> Exception:
     """What a command is told instead of an error of ours: a problem document that carries the exit code."""
     if isinstance(error, DatabaseFailure):
         error = NotReachable(f"the control database does not answer: {error}")
+    if isinstance(error, NotAllowed):
+        return Problem(403, "FORBIDDEN", str(error), exit_code=error.exit_code)
     if isinstance(error, ShardctlError):
         status = _STATUS.get(error.exit_code, 422)
         return Problem(status, type(error).__name__, str(error), exit_code=error.exit_code)

@@ -1,19 +1,32 @@
-"""Who asks: the operating system says it, by the socket's peer credentials. Nothing that the client sends counts.
+"""Who asks, and may they: each port of the service says who connects, one table says what each endpoint wants.
 
-On one machine its owner (and root) can do anything; the mode of the socket keeps everybody else away.
+On the socket the operating system tells it, by the socket's peer credentials; nothing that the client sends counts. On
+one machine its owner (and root) can do anything; the mode of the socket keeps everybody else away.
 """
 
+import os
 import pwd
 import socket
 import struct
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
 from litestar.connection import ASGIConnection
+from litestar.handlers.base import BaseRouteHandler
 
 from infra.runtime.http_port import HttpPort
+from infra.runtime.least_roles import endpoint_of
+from infra.security.roles import Role
+from shardctl.errors import NotAllowed
+from shardctl.persons import Person, Way
+from shardctl.service.roles import LEAST_ROLES
+
+Identify = Callable[[ASGIConnection[Any, Any, Any, Any]], Awaitable[Person]]
+"""Who asks at a port. Raises Problem 401 for nobody who is known, NotAllowed."""
 
 _PEER = "peer"
+_PERSON = "person"
 _CREDENTIALS = struct.Struct("3i")
 
 
@@ -56,8 +69,29 @@ def peer_of(connection: socket.socket) -> Peer:
     return Peer(0, struct.unpack_from("2i", raw)[1])
 
 
-def actor_of(connection: ASGIConnection[Any, Any, Any, Any]) -> str:
-    """The name that is recorded."""
+async def person_on_socket(connection: ASGIConnection[Any, Any, Any, Any]) -> Person:
+    """The machine's owner, as whom this process runs, or root. Raises NotAllowed."""
     peer = connection.scope["state"][_PEER]
     assert isinstance(peer, Peer), "this port tells who connects"
-    return peer.name
+    if peer.uid not in (0, os.geteuid()):
+        raise NotAllowed(f"{peer.name} is neither the owner of this stack nor root")
+    return Person(peer.name, Role.ADMIN, Way.SOCKET)
+
+
+def let_in(identify: Identify) -> Callable[[ASGIConnection[Any, Any, Any, Any], BaseRouteHandler], Awaitable[None]]:
+    """A Litestar guard of a whole application: the person is known and has the endpoint's role. Raises Problem 401,
+    NotAllowed."""
+
+    async def guard(connection: ASGIConnection[Any, Any, Any, Any], _handler: BaseRouteHandler) -> None:
+        person = connection.scope["state"][_PERSON] = await identify(connection)
+        person.need(LEAST_ROLES[endpoint_of(connection)])
+
+    return guard
+
+
+def person_of(connection: ASGIConnection[Any, Any, Any, Any]) -> Person:
+    """Who asks, as the guard found; also of a request that it then refused for want of a role. KeyError: the person is
+    not known (401)."""
+    person = connection.scope["state"][_PERSON]
+    assert isinstance(person, Person)
+    return person

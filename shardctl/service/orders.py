@@ -8,6 +8,7 @@ import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
+from infra.security.roles import Role
 from shardctl.acts.recording import check_reason
 from shardctl.errors import UsageError
 from shardctl.operations.conflicts import excluded_by
@@ -16,6 +17,7 @@ from shardctl.operations.plan import Document, Kind, Plan, hash_facts
 from shardctl.operations.queries import Operations
 from shardctl.operations.resources import StackResources
 from shardctl.operations.states import State
+from shardctl.persons import Person
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,18 +48,19 @@ class Orders:
         self._approvals = approvals
         self._wake = wake
 
-    async def propose(self, kind: str, arguments: Document, *, actor: str, reason: str | None) -> Proposal:
-        """What would be done. Raises UsageError, Refused, NotReachable."""
+    async def propose(self, kind: str, arguments: Document, *, person: Person, reason: str | None) -> Proposal:
+        """What would be done. Raises UsageError, NotAllowed, Refused, NotReachable."""
         known = self._kinds.get(kind)
         if known is None:
             raise UsageError(f"there is no kind {kind}; there are: {', '.join(sorted(self._kinds))}")
+        person.need(known.role)
         _check_reason(reason, required=known.needs_reason)
         parsed = known.parse(arguments)
-        facts = await known.observe(self._open_resources(actor, reason), parsed)
+        facts = await known.observe(self._open_resources(person.subject, reason), parsed)
         return Proposal(kind, parsed, known.plan(parsed, facts), hash_facts(facts))
 
     async def begin(
-        self, proposal: Proposal, *, actor: str, reason: str | None, key: str | None, expected: str | None
+        self, proposal: Proposal, *, person: Person, reason: str | None, key: str | None, expected: str | None
     ) -> tuple[int, bool]:
         """The operation's number, and whether it is new. `expected`: the hash that a plan was shown with. Raises
         PlanStale, Conflict, KeyReused."""
@@ -72,7 +75,7 @@ class Orders:
             state_hash=proposal.state_hash,
             excludes=excluded_by(kind.name, self._kinds),
             act=kind.act,
-            actor=actor,
+            actor=person.subject,
             reason=reason,
             key=key or secrets.token_hex(16),
             needs_approval=kind.name in self._approvals,
@@ -80,24 +83,31 @@ class Orders:
         self._wake()
         return begun
 
-    async def cancel(self, number: int, actor: str, reason: str | None) -> State:
-        return await self._change(self._operations.cancel, number, actor, reason)
+    async def cancel(self, number: int, person: Person, reason: str | None) -> State:
+        return await self._change(self._operations.cancel, number, person, reason)
 
-    async def resume(self, number: int, actor: str, reason: str | None) -> State:
-        return await self._change(self._operations.resume, number, actor, reason)
+    async def resume(self, number: int, person: Person, reason: str | None) -> State:
+        return await self._change(self._operations.resume, number, person, reason)
 
-    async def approve(self, number: int, actor: str, reason: str | None) -> State:
-        _check_reason(reason, required=False)
-        state = await self._operations.approve(number, actor, reason)
+    async def approve(self, number: int, person: Person, reason: str | None) -> State:
+        await self._check(number, person, reason)
+        state = await self._operations.approve(number, person.subject, reason)
         self._wake()
         return state
 
-    async def _change(self, change: "Change", number: int, actor: str, reason: str | None) -> State:
-        _check_reason(reason, required=False)
+    async def _change(self, change: "Change", number: int, person: Person, reason: str | None) -> State:
+        kind = await self._check(number, person, reason)
+        state = await change(number, person.subject, reason, excluded_by(kind, self._kinds))
+        self._wake()
+        return state
+
+    async def _check(self, number: int, person: Person, reason: str | None) -> str:
+        """The operation's kind, which `person` may decide about. Raises NoSuchOperation, NotAllowed, UsageError."""
         kind = (await self._operations.read(number)).kind
-        state = await change(number, actor, reason, excluded_by(kind, self._kinds))
-        self._wake()
-        return state
+        # Who may order a kind that this release does not know, the release that knows it decides: here, an admin.
+        person.need(self._kinds[kind].role if kind in self._kinds else Role.ADMIN)
+        _check_reason(reason, required=False)
+        return kind
 
 
 Change = Callable[[int, str, str | None, Mapping[str, str]], Awaitable[State]]

@@ -14,14 +14,16 @@ from typing import Any, Final
 
 from infra.runtime.procedures import DatabaseFailure
 from infra.runtime.telemetry import Metrics
+from infra.security.roles import Role
 from shardctl.errors import Blocked, ShardctlError
+from shardctl.persons import Person, Way
 from shardctl.service.orders import Orders
 from shardctl.service.queries import ControlState, DueRow
 
 _log = logging.getLogger(__name__)
 POLL_S: Final = 10.0
 """Nobody notices ten seconds at night."""
-ACTOR: Final = "schedule"
+PERSON: Final = Person("schedule", Role.ADMIN, Way.SCHEDULE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +87,8 @@ class Schedules:
     async def _begin(self, lease: int, schedule: Schedule, row: DueRow, now: datetime) -> None:
         key = f"schedule {schedule.name} {row.due_at.isoformat()}"
         try:
-            proposal = await self._orders.propose(schedule.kind, schedule.arguments, actor=ACTOR, reason=None)
-            number, _ = await self._orders.begin(proposal, actor=ACTOR, reason=None, key=key, expected=None)
+            proposal = await self._orders.propose(schedule.kind, schedule.arguments, person=PERSON, reason=None)
+            number, _ = await self._orders.begin(proposal, person=PERSON, reason=None, key=key, expected=None)
         except Blocked as error:
             _log.info("waits", extra={"schedule": schedule.name, "why": str(error)})
             return

@@ -22,12 +22,12 @@ from cell.app import create_app
 from cell.settings import CellSettings
 from exchange.app import CONTROLLERS
 from infra.runtime.settings import PostgresSettings
-from infra.security.keys import OPERATOR_FILE, ROUTE_FILE, load_key_ring
-from infra.security.operator_token import sign_operator_token
+from infra.security.keys import ROUTE_FILE, load_key_ring
 from infra.security.route_token import RouteTokenSigner
 from tests.support.asgi import ask_asgi
 from tests.support.databases import TestDatabase
 from tests.support.exchange_process import ExchangeProcess
+from tests.support.operator_tokens import operator_token
 from tests.support.routers import running_router
 
 pytestmark = pytest.mark.anyio
@@ -171,9 +171,7 @@ async def ports(
     route = RouteTokenSigner(load_key_ring(keys / ROUTE_FILE)).sign(
         user_id=uuid.UUID(ANY_ID), cell_id="cell-1", epoch=1, expires_at_s=now_s + 250
     )
-    operator = sign_operator_token(
-        load_key_ring(keys / OPERATOR_FILE), subject="test", role="operator", expires_at_s=now_s + 250
-    )
+    operator = operator_token(keys, lives_s=250)
     headers = {
         "X-Route-Token": route,
         "Authorization": f"Bearer {operator}",

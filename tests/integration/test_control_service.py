@@ -11,9 +11,11 @@ import psycopg
 import pytest
 
 from infra.backends.local.backend import LocalBackend
+from infra.security.roles import Role
 from shardctl.errors import Blocked, NotReachable, Refused, StillRunning, UsageError
 from shardctl.operations.plan import Action, Document, Kind, Plan, PlannedStep, Step
 from shardctl.operations.resources import StackResources
+from shardctl.persons import Person, Way
 from shardctl.service.app import ControlService
 from shardctl.service.executing import Executing
 from shardctl.service.orders import Proposal
@@ -113,7 +115,9 @@ async def test_an_order_is_planned_executed_and_watched(service: ControlService,
     assert (again["operation_id"], again["is_new"]) == (begun["operation_id"], False)
     assert [name for _, name in gate.done] == ["step 1", "step 2", "step 3"]
     assert isinstance(service.executing, Executing)
-    proposal = await service.orders.propose("tests.wait", {}, actor="ann", reason=None)
+    proposal = await service.orders.propose(
+        "tests.wait", {}, person=Person("ann", Role.OPERATOR, Way.SOCKET), reason=None
+    )
     assert isinstance(proposal, Proposal)
     assert proposal.state_hash == shown["state_hash"]
     found = await client.get(f"/v1/operations/{begun['operation_id']}")

@@ -1,6 +1,5 @@
 """What operators do to a cell leaves who, when, what and why: every route that changes something does."""
 
-import time
 import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -16,11 +15,11 @@ from cell.app import CellApp, create_app
 from cell.incarnations.queries import FENCE
 from cell.settings import CellSettings
 from infra.runtime.settings import PostgresSettings
-from infra.security.keys import OPERATOR_FILE, generate_key_files, load_key_ring
-from infra.security.operator_token import sign_operator_token
+from infra.security.keys import generate_key_files
 from tests.support.asgi import ask_asgi
 from tests.support.bare_cell import Cell
 from tests.support.databases import TestDatabase
+from tests.support.operator_tokens import operator_token
 
 pytestmark = pytest.mark.anyio
 
@@ -84,9 +83,8 @@ async def desk(cell_database: TestDatabase, tmp_path: Path) -> AsyncIterator[Des
     app = create_app(
         CellSettings(name="cell-1", postgres=PostgresSettings(dsn=cell_database.service_dsn), keys_dir=tmp_path)
     )
-    ring = load_key_ring(tmp_path / OPERATOR_FILE)
     async with app.running():
-        yield Desk(app, sign_operator_token(ring, subject="ann", role="operator", expires_at_s=int(time.time()) + 60))
+        yield Desk(app, operator_token(tmp_path, "admin", subject="ann"))
 
 
 async def test_each_change_by_an_operator_leaves_its_record(

@@ -1,7 +1,6 @@
 """A quarantined report that a person has judged again: applied when its cause is mended, aside again when it is not,
 never applied twice."""
 
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,7 @@ from cell.executions import inbox as inbox_module
 from cell.executions.inbox import Inbox
 from cell.operations.queries import QUARANTINE, read_all
 from infra.runtime.http_client import HttpClient
-from infra.security.keys import OPERATOR_FILE, generate_key_files, load_key_ring
-from infra.security.operator_token import sign_operator_token
+from infra.security.keys import generate_key_files
 from shardctl.cell_admin import CellAdmin
 from shardctl.errors import Refused
 from tests.support.app_server import app_server
@@ -25,6 +23,7 @@ from tests.support.databases import TestDatabase
 from tests.support.eventually import eventually
 from tests.support.inbox_scene import QTY, InboxScene, inbox_scene
 from tests.support.moved_metrics import assert_moved
+from tests.support.operator_tokens import operator_token
 
 pytestmark = pytest.mark.anyio
 
@@ -158,9 +157,7 @@ async def test_operators_retry_with_a_reason_once(
 
 
 def admin(http: HttpClient, url: str, keys: Path, role: str) -> CellAdmin:
-    ring = load_key_ring(keys / OPERATOR_FILE)
-    token = sign_operator_token(ring, subject="maria", role=role, expires_at_s=int(time.time()) + 60)
-    return CellAdmin(http, {"cell-1": (url,)}, lambda: token)
+    return CellAdmin(http, {"cell-1": (url,)}, lambda: operator_token(keys, role, subject="maria"))
 
 
 async def answers(admin: CellAdmin) -> bool:

@@ -16,12 +16,12 @@ from cell.app import CellApp, create_app
 from cell.settings import CellSettings
 from infra.runtime.settings import PostgresSettings
 from infra.runtime.sql_files import read_sql
-from infra.security.keys import OPERATOR_FILE, ROUTE_FILE, generate_key_files, load_key_ring
-from infra.security.operator_token import sign_operator_token
+from infra.security.keys import ROUTE_FILE, generate_key_files, load_key_ring
 from infra.security.route_token import RouteTokenSigner
 from tests.support.asgi import ask_asgi
 from tests.support.databases import TestDatabase
 from tests.support.eventually import eventually
+from tests.support.operator_tokens import operator_token
 
 pytestmark = pytest.mark.anyio
 
@@ -49,9 +49,7 @@ class Desk:
         return status, said
 
     async def operator(self, method: str, path: str, body: object = None, *, role: str = "operator") -> Answer:
-        ring = load_key_ring(self.keys / OPERATOR_FILE)
-        token = sign_operator_token(ring, subject="maria", role=role, expires_at_s=int(time.time()) + 60)
-        headers = {"Authorization": f"Bearer {token}"}
+        headers = {"Authorization": f"Bearer {operator_token(self.keys, role, subject='maria')}"}
         status, _, said = await ask_asgi(self.app.operator, method, f"/operator/v1{path}", body, headers=headers)
         return status, said
 

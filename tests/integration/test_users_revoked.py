@@ -18,8 +18,7 @@ from cell.settings import CellSettings
 from infra.runtime.clock import Clock, SystemClock, TimeOrderedIds
 from infra.runtime.http_client import HttpClient
 from infra.runtime.settings import PostgresSettings
-from infra.security.keys import OPERATOR_FILE, ROUTE_FILE, generate_key_files, load_key_ring
-from infra.security.operator_token import sign_operator_token
+from infra.security.keys import ROUTE_FILE, generate_key_files, load_key_ring
 from infra.security.route_token import RouteTokenSigner
 from shardctl import revoke
 from shardctl.cell_admin import CellAdmin
@@ -29,6 +28,7 @@ from tests.support.account_cell import AccountCell
 from tests.support.asgi import ask_asgi
 from tests.support.databases import TestDatabase
 from tests.support.free_port import free_port
+from tests.support.operator_tokens import operator_token
 from tests.support.routers import running_router
 from tests.support.stub_cell import SeenRequest, answer, stub_cell
 
@@ -49,9 +49,10 @@ class Cell:
         return status, said
 
     async def end(self, user_id: uuid.UUID, begun_before_s: object, role: str = "operator") -> tuple[int, Any]:
-        ring = load_key_ring(self.keys / OPERATOR_FILE)
-        token = sign_operator_token(ring, subject="test", role=role, expires_at_s=int(time.time()) + 60)
-        path, headers = f"/operator/v1/users/{user_id}/sessions/end", {"Authorization": f"Bearer {token}"}
+        path, headers = (
+            f"/operator/v1/users/{user_id}/sessions/end",
+            {"Authorization": f"Bearer {operator_token(self.keys, role)}"},
+        )
         body = {"begun_before_s": begun_before_s, "reason": "copied"}
         status, _, said = await ask_asgi(self.app.operator, "POST", path, body, headers=headers)
         return status, said

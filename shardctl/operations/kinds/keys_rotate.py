@@ -9,6 +9,7 @@ import asyncio
 from dataclasses import asdict
 from typing import Any, Final
 
+from infra.security.roles import Role
 from infra.security.rotation import (
     KEPT_S,
     Rotated,
@@ -143,4 +144,5 @@ KEYS_ROTATE: Final[Kind[StackResources]] = Kind(
         "ask": Action(_ask),
     },
     act="rotate_keys",
+    role=Role.ADMIN,
 )

@@ -20,6 +20,7 @@ from infra.security.keys import (
     load_verify_ring,
 )
 from infra.security.operator_token import OperatorTokenInvalid, sign_operator_token, verify_operator_token
+from infra.security.roles import Role
 from infra.security.rotation import KEPT_S, Rotated, activate_key, add_key, drop_old_keys, list_keys
 from infra.security.route_token import RouteTokenSigner, RouteTokenVerifier
 
@@ -57,7 +58,7 @@ def test_route_and_operator_tokens_outlive_their_key_being_active(keys: Path) ->
     operators = FollowedRing(keys / OPERATOR_FILE, load_key_ring, check_s=0)
     signer, verifier = RouteTokenSigner(routes), RouteTokenVerifier(routes, cell_id="cell-1")
     old_route = signer.sign(user_id=USER, cell_id="cell-1", epoch=1, expires_at_s=NOW + 300)
-    old_operator = sign_operator_token(operators, subject="s", role="viewer", expires_at_s=NOW + 300)
+    old_operator = sign_operator_token(operators, subject="s", role=Role.VIEWER, expires_at_s=NOW + 300)
     for ring in (Rotated.ROUTE, Rotated.OPERATOR):
         activate_key(keys, ring, add_key(keys, ring), NOW)
     new_route = signer.sign(user_id=USER, cell_id="cell-1", epoch=1, expires_at_s=NOW + 300)
