@@ -1,7 +1,7 @@
 """Client of the control service's socket, for commands: one request, one answer, nothing kept.
 
 The standard library alone, so that a command that asks the service stays as quick as `--help`. A request whose answer
-was lost is not sent again here; an order may be, with its idempotency key.
+was lost is not sent again here; what submits an operation may be, with its idempotency key.
 """
 
 import http.client

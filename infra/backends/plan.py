@@ -65,8 +65,8 @@ def in_renewal_order(processes: Iterable[ProcessSpec]) -> tuple[str, ...]:
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
-    """What a process of ours finds where it runs."""
+class HostLayout:
+    """Where a process of ours finds its files, and listens, on the host where it runs."""
 
     keys: Path
     """The folder of key files."""
@@ -104,39 +104,39 @@ def port_names(spec: StackSpec) -> tuple[str, ...]:
     return tuple(names)
 
 
-def plan_services(addresses: Addresses, places: Places) -> tuple[ProcessSpec, ...]:
+def plan_services(addresses: Addresses, layout: HostLayout) -> tuple[ProcessSpec, ...]:
     """Every process of ours, those first whom others need. A stack that an older release made has no port for the
     control service before its next `up`; until then `status` and `down` do without it."""
-    planned = [_control(addresses, places)] if CONTROL_SERVICE + OPERATOR in addresses.endpoints else []
-    planned.append(_exchange(addresses, places))
+    planned = [_control(addresses, layout)] if CONTROL_SERVICE + OPERATOR in addresses.endpoints else []
+    planned.append(_exchange(addresses, layout))
     for cell in addresses.spec.cells:
-        planned += _cell(addresses, places, cell)
-    planned += [_router(addresses, places, name) for name in router_names(addresses.spec)]
+        planned += _cell(addresses, layout, cell)
+    planned += [_router(addresses, layout, name) for name in router_names(addresses.spec)]
     return tuple(planned)
 
 
-def job_command(job: Job, addresses: Addresses, places: Places) -> tuple[tuple[str, ...], dict[str, str]]:
+def job_command(job: Job, addresses: Addresses, layout: HostLayout) -> tuple[tuple[str, ...], dict[str, str]]:
     """Command and settings of a job. The only ones that know a database's owner."""
-    command = (places.python, "-m", job.package, *job.arguments)
+    command = (layout.python, "-m", job.package, *job.arguments)
     if job.package == "shardctl":
-        return command, {**places.stack, "CONTROL_OWNER_DSN": addresses.dsn(CONTROL_POSTGRES, CONTROL.owner)}
+        return command, {**layout.stack, "CONTROL_OWNER_DSN": addresses.dsn(CONTROL_POSTGRES, CONTROL.owner)}
     cell = next((cell for cell in addresses.spec.cells if cell.name == job.cell), None)
     if cell is None:
         return command, {}
     return command, {
-        **cell_settings(addresses, places, cell.name),
-        **_listen("CELL", addresses, places, api_names(cell)[0]),
+        **cell_settings(addresses, layout, cell.name),
+        **_listen("CELL", addresses, layout, api_names(cell)[0]),
         "CELL_POSTGRES__OWNER_DSN": addresses.dsn(postgres_name(cell.name), CELL.owner),
     }
 
 
-def _listen(prefix: str, addresses: Addresses, places: Places, name: str) -> dict[str, str]:
+def _listen(prefix: str, addresses: Addresses, layout: HostLayout, name: str) -> dict[str, str]:
     """Listening addresses of one process; port 0 where it serves operators only."""
     customers = addresses.endpoints.get(name)
     return {
-        f"{prefix}_LISTEN__HOST": places.listen_host,
+        f"{prefix}_LISTEN__HOST": layout.listen_host,
         f"{prefix}_LISTEN__PORT": str(customers.port if customers else 0),
-        f"{prefix}_OPERATOR__HOST": places.listen_host,
+        f"{prefix}_OPERATOR__HOST": layout.listen_host,
         f"{prefix}_OPERATOR__PORT": str(addresses.port(name + OPERATOR)),
     }
 
@@ -146,30 +146,30 @@ def _clock(prefix: str, spec: StackSpec) -> dict[str, str]:
     return {f"{prefix}_CLOCK__OFFSET_S": str(spec.clock_offset_s)}
 
 
-def _control(addresses: Addresses, places: Places) -> ProcessSpec:
+def _control(addresses: Addresses, layout: HostLayout) -> ProcessSpec:
     settings = {
-        **places.stack,
-        "CONTROL_OPERATOR__HOST": places.listen_host,
+        **layout.stack,
+        "CONTROL_OPERATOR__HOST": layout.listen_host,
         "CONTROL_OPERATOR__PORT": str(addresses.port(CONTROL_SERVICE + OPERATOR)),
         "CONTROL_DSN": addresses.dsn(CONTROL_POSTGRES, CONTROL_LEADER),
-        "CONTROL_SOCKET": str(places.control_socket),
+        "CONTROL_SOCKET": str(layout.control_socket),
         **_clock("CONTROL", addresses.spec),
     }
-    command = (places.python, "-m", "shardctl", "serve")
+    command = (layout.python, "-m", "shardctl", "serve")
     return _ours(CONTROL_SERVICE, ProcessKind.CONTROL, command, settings, addresses)
 
 
-def _exchange(addresses: Addresses, places: Places) -> ProcessSpec:
+def _exchange(addresses: Addresses, layout: HostLayout) -> ProcessSpec:
     spec = addresses.spec
     settings = {
-        **_listen("EXCHANGE", addresses, places, EXCHANGE),
-        "EXCHANGE_DATA_DIR": str(places.exchange_data),
+        **_listen("EXCHANGE", addresses, layout, EXCHANGE),
+        "EXCHANGE_DATA_DIR": str(layout.exchange_data),
         "EXCHANGE_MARKET_HOURS": spec.market_hours,
         **_clock("EXCHANGE", spec),
         "EXCHANGE_SEED": str(spec.exchange_seed),
-        "EXCHANGE_KEYS_DIR": str(places.keys),
+        "EXCHANGE_KEYS_DIR": str(layout.keys),
     }
-    return _ours(EXCHANGE, ProcessKind.EXCHANGE, (places.python, "-m", "exchange", "serve"), settings, addresses)
+    return _ours(EXCHANGE, ProcessKind.EXCHANGE, (layout.python, "-m", "exchange", "serve"), settings, addresses)
 
 
 # On one machine one address plays all customers, and a benchmark's customer never rests.
@@ -191,32 +191,32 @@ def _admission(spec: StackSpec) -> dict[str, str]:
     return {"ROUTER_ADMISSION__ORDERS_PER_S": f"{spec.admission_rate / spec.routers:.6g}"}
 
 
-def _router(addresses: Addresses, places: Places, name: str) -> ProcessSpec:
+def _router(addresses: Addresses, layout: HostLayout, name: str) -> ProcessSpec:
     spec = addresses.spec
     settings = {
-        **_listen("ROUTER", addresses, places, name),
+        **_listen("ROUTER", addresses, layout, name),
         "ROUTER_NAME": name,
         "ROUTER_CONTROL__DSN": addresses.dsn(CONTROL_POSTGRES, CONTROL.service),
         # a router carries none of the control database's SQL: the release of whoever starts it says so
         "ROUTER_CONTROL__CODE": release_code("shardctl").schema,
         "ROUTER_REDIS__URL": addresses.redis_url,
-        "ROUTER_MAP_FILE": str(places.maps / f"{name}.map"),
-        "ROUTER_KEYS_DIR": str(places.keys),
+        "ROUTER_MAP_FILE": str(layout.maps / f"{name}.map"),
+        "ROUTER_KEYS_DIR": str(layout.keys),
         **_clock("ROUTER", spec),
         **_admission(spec),
         **(_ROUTER_LIMITS if spec.profile is Profile.LOCAL else {}),
     }
-    return _ours(name, ProcessKind.ROUTER, (places.python, "-m", "router", "serve"), settings, addresses)
+    return _ours(name, ProcessKind.ROUTER, (layout.python, "-m", "router", "serve"), settings, addresses)
 
 
-def cell_settings(addresses: Addresses, places: Places, cell: str) -> dict[str, str]:
+def cell_settings(addresses: Addresses, layout: HostLayout, cell: str) -> dict[str, str]:
     """The settings of every process of a cell; the listening ports come on top."""
     spec = addresses.spec
     return {
         "CELL_NAME": cell,
         "CELL_INCARNATION": spec.incarnations.get(cell, ""),
         "CELL_POSTGRES__DSN": addresses.dsn(postgres_name(cell), CELL.service),
-        "CELL_KEYS_DIR": str(places.keys),
+        "CELL_KEYS_DIR": str(layout.keys),
         "CELL_KAFKA__BOOTSTRAP_SERVERS": addresses.kafka,
         "CELL_KAFKA__TOPIC_PREFIX": spec.topic_prefix,
         "CELL_EXCHANGE__ADDRESS": addresses.exchange,
@@ -228,8 +228,8 @@ def cell_settings(addresses: Addresses, places: Places, cell: str) -> dict[str, 
     }
 
 
-def _cell(addresses: Addresses, places: Places, cell: CellSpec) -> list[ProcessSpec]:
-    shared = cell_settings(addresses, places, cell.name)
+def _cell(addresses: Addresses, layout: HostLayout, cell: CellSpec) -> list[ProcessSpec]:
+    shared = cell_settings(addresses, layout, cell.name)
     roles = [
         *((name, ProcessKind.API, "serve") for name in api_names(cell)),
         (f"{cell.name}-worker", ProcessKind.WORKER, "work"),
@@ -239,8 +239,8 @@ def _cell(addresses: Addresses, places: Places, cell: CellSpec) -> list[ProcessS
         _ours(
             name,
             kind,
-            (places.python, "-m", "cell", verb),
-            {**shared, **_listen("CELL", addresses, places, name)},
+            (layout.python, "-m", "cell", verb),
+            {**shared, **_listen("CELL", addresses, layout, name)},
             addresses,
             cell.name,
         )

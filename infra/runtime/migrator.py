@@ -7,7 +7,7 @@ Between the two the release's code is installed (`code_installer.py`). A landed 
 history is not edited. All under a lock on the migrator's own table that only the owner can take, so that two migrators
 do not meet.
 
-A statement that waits for a table's lock makes everybody wait behind it. So it waits for a moment only, gives way, and
+A statement that waits for a table's lock makes everybody wait behind it. So it waits for a moment only, pauses, and
 tries again (`LOCK_TIMEOUT_MS`, `LOCK_TRIES_MAX`). A file whose first line is `-- no transaction` holds one statement
 that runs outside of one, as `create index concurrently` must; ended in the middle, it is begun again.
 Never drops anything by itself but the code of releases that nobody runs.

@@ -1,4 +1,4 @@
-"""A load test while it runs: how much comes, who is served, who is shed, and what gives way first."""
+"""A load test while it runs: how much comes, who is served, who is shed, and what is exhausted first."""
 
 from typing import Final
 
@@ -32,7 +32,7 @@ LOAD_TEST: Final = Dashboard(
             ),
         ),
         Row(
-            "What gives way",
+            "What is exhausted",
             (
                 Panel(
                     "Queues",

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from shardctl.commands.ordering import Detach, DryRun, Expected, Key, Reason, Timeout, Way, order
+from shardctl.commands.submitting import Detach, DryRun, Expected, Key, Reason, SubmitOptions, Timeout, submit
 from shardctl.errors import UsageError
 from shardctl.operations.kinds.cells_archive import OLDER_THAN_DAYS, totals_of
 from shardctl.output import print_json, print_line
@@ -27,10 +27,10 @@ def archive(
     """Move the history of orders that ended long ago to the archive, by month. Customers see it as before."""
     if every == (cell is not None):
         raise UsageError("name one cell, or give --all")
-    ended = order(
+    ended = submit(
         "cells.archive",
         {"cell": cell, "older_than_days": older_than},
-        Way(reason, dry_run, not detach, timeout, key, expected, as_json),
+        SubmitOptions(reason, dry_run, not detach, timeout, key, expected, as_json),
     )
     if ended is None:
         return

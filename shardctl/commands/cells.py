@@ -11,8 +11,8 @@ from shardctl.cell_admin import CellAdmin, open_cell_admin
 from shardctl.cells.cordon import StateChange, cordon_cell, uncordon_cell
 from shardctl.cells.directory import list_cells
 from shardctl.commands import archiving, reconciliation, restoring, retrying, rollups
-from shardctl.commands.ordering import Detach, DryRun, Expected, Key, Timeout, Way, order
-from shardctl.commands.ordering import Reason as OptionalReason
+from shardctl.commands.submitting import Detach, DryRun, Expected, Key, SubmitOptions, Timeout, submit
+from shardctl.commands.submitting import Reason as OptionalReason
 from shardctl.errors import Refused
 from shardctl.output import print_json, print_line, print_table
 from shardctl.stack.current import open_stack
@@ -56,10 +56,10 @@ def add(
     expected: Expected = None,
 ) -> None:
     """Add a cell to the running stack; it takes new users, and no existing user moves. Harmless to repeat by name."""
-    ended = order(
+    ended = submit(
         "cells.add",
         {"cell": name, "apis": apis},
-        Way(reason, dry_run, not detach, timeout, key, expected, as_json),
+        SubmitOptions(reason, dry_run, not detach, timeout, key, expected, as_json),
     )
     if ended is None:
         return

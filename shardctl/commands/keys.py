@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from infra.security.rotation import Rotated, list_keys
-from shardctl.commands.ordering import Detach, DryRun, Expected, Key, Reason, Timeout, Way, order
+from shardctl.commands.submitting import Detach, DryRun, Expected, Key, Reason, SubmitOptions, Timeout, submit
 from shardctl.errors import Refused
 from shardctl.interruption import run_resumable
 from shardctl.keys import KeyHolder, ask_holders
@@ -78,10 +78,10 @@ def rotate(
         flags = f"{f' {ring}' if ring else ''}{' --drop-old' if drop_old else ''} --unrecorded"
         results = run_resumable(_rotate_unrecorded(arguments), resume=f"shardctl keys rotate{flags}")
     else:
-        ended = order(
+        ended = submit(
             "keys.rotate",
             arguments,
-            Way(reason, dry_run, not detach, timeout, key, expected),
+            SubmitOptions(reason, dry_run, not detach, timeout, key, expected),
         )
         if ended is None:
             return

@@ -5,8 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
-from shardctl.commands.ordering import Reason, Timeout, conclude, open_control
-from shardctl.commands.ordering import watch as watch_to_its_end
+from shardctl.commands.submitting import Reason, Timeout, conclude, open_control
+from shardctl.commands.submitting import watch as watch_to_its_end
 from shardctl.output import print_json, print_line, print_table
 
 app = typer.Typer(help="Operations: list, show, watch, cancel, resume, approve, explain.", no_args_is_help=True)

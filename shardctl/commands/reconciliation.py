@@ -5,16 +5,16 @@ from typing import Annotated, Any
 
 import typer
 
-from shardctl.commands.ordering import (
+from shardctl.commands.submitting import (
     Detach,
     DryRun,
     Expected,
     Key,
     Reason,
+    SubmitOptions,
     Timeout,
-    Way,
     conclude,
-    order_and_watch,
+    submit_and_watch,
 )
 from shardctl.errors import UsageError
 from shardctl.output import print_json, print_line, print_table
@@ -42,8 +42,8 @@ def reconcile_(
     """Check a cell's books, compare them with the venue and Kafka, keep the result. Exit code 1: a difference."""
     if every == (cell is not None):
         raise UsageError("name one cell, or give --all")
-    way = Way(reason, dry_run, not detach, timeout, key, expected, as_json)
-    ended = order_and_watch("cells.reconcile", {"cell": cell}, way)
+    options = SubmitOptions(reason, dry_run, not detach, timeout, key, expected, as_json)
+    ended = submit_and_watch("cells.reconcile", {"cell": cell}, options)
     if ended is None:
         return
     runs = asyncio.run(_read_runs([step["result"] for step in ended["steps"] if step["result"]]))

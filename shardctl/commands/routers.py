@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from shardctl.commands.ordering import Detach, DryRun, Expected, Key, Reason, Timeout, Way, order
+from shardctl.commands.submitting import Detach, DryRun, Expected, Key, Reason, SubmitOptions, Timeout, submit
 from shardctl.interruption import run_resumable
 from shardctl.operations.kinds.routers_restart import ROUTERS_RESTART
 from shardctl.operations.resources import unfenced_resources
@@ -54,10 +54,10 @@ def restart(
         run_resumable(_restart_unrecorded(arguments), resume=f"shardctl routers restart {name or ''} --unrecorded")
         print_line("restarted")
         return
-    ended = order(
+    ended = submit(
         "routers.restart",
         arguments,
-        Way(reason, dry_run, not detach, timeout, key, expected),
+        SubmitOptions(reason, dry_run, not detach, timeout, key, expected),
     )
     if ended is not None:
         print_line(f"restarted: {', '.join(step['arguments']['router'] for step in ended['steps'])}")

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from shardctl.commands.ordering import open_control
+from shardctl.commands.submitting import open_control
 from shardctl.output import print_json, print_table
 
 app = typer.Typer(help="Schedules: what is begun by the clock, and when it is due next.", no_args_is_help=True)

@@ -8,7 +8,7 @@ import typer
 from rich.live import Live
 
 from infra.backends.cell_spec import CellSpec, ProcessKind
-from shardctl.commands.ordering import Way, order
+from shardctl.commands.submitting import SubmitOptions, submit
 from shardctl.errors import UsageError
 from shardctl.interruption import run_resumable, shown_until_interrupted
 from shardctl.output import console, format_bytes, print_json, print_line, print_table, print_warning
@@ -79,7 +79,7 @@ def up(
     missing = run_resumable(_up(options, wait=wait, as_json=as_json), resume="shardctl up")
     for cell in missing:
         arguments = {"cell": cell.name, "apis": cell.apis}
-        order("cells.add", arguments, Way(f"shardctl up --cells {cells}", as_json=as_json))
+        submit("cells.add", arguments, SubmitOptions(f"shardctl up --cells {cells}", as_json=as_json))
     asyncio.run(_show_up(as_json=as_json))
 
 

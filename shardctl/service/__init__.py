@@ -1,1 +1,1 @@
-"""The control service (`python -m shardctl serve`): takes orders on a Unix socket, and executes them while it leads."""
+"""The control service (`python -m shardctl serve`): takes operations on a Unix socket; executes while it leads."""

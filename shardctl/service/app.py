@@ -35,16 +35,16 @@ from shardctl.service.executing import Executing
 from shardctl.service.identity import Identify, PeerPort, let_in, person_on_socket
 from shardctl.service.leader import Leader
 from shardctl.service.metrics import METRICS
-from shardctl.service.orders import Orders
 from shardctl.service.queries import ControlState
 from shardctl.service.roles import LEAST_ROLES
 from shardctl.service.sampling import Sampling
 from shardctl.service.schedules import Schedules
 from shardctl.service.settings import ControlSettings
+from shardctl.service.submissions import Submissions
 from shardctl.service.watches import Watches
 
 _BODY_BYTES_MAX: Final = 1_048_576
-"""Of an order: arguments are a few names."""
+"""Of a request for an operation: arguments are a few names."""
 
 
 class ControlService:
@@ -76,7 +76,7 @@ class ControlService:
             at_once=settings.operations_at_once,
             poll_s=settings.poll_s,
         )
-        self.orders = Orders(
+        self.submissions = Submissions(
             self.operations,
             kinds,
             lambda actor, reason: self._open_resources(None, actor, reason),
@@ -87,7 +87,7 @@ class ControlService:
             self.operations,
             (
                 self.executing,
-                Schedules(self.state, self.orders, self.metrics),
+                Schedules(self.state, self.submissions, self.metrics),
                 Sampling(self.state, backend, self.metrics),
                 Watches(self.state, backend, self._dsn, self.metrics),
             ),
@@ -125,7 +125,7 @@ class ControlService:
             self.metrics.gauge("shardctl_lease_number").set(lease)
 
     async def ready(self) -> tuple[bool, dict[str, object]]:
-        """Able to take orders; whether it leads, and under which number."""
+        """Able to take requests; whether it leads, and under which number."""
         return await answers(self.pool), {
             "leads": self.leader.lease is not None,
             "lease": self.leader.lease,
@@ -144,7 +144,7 @@ class ControlService:
             dependencies={
                 "operations": Provide(lambda: self.operations, sync_to_thread=False),
                 "control_state": Provide(lambda: self.state, sync_to_thread=False),
-                "orders": Provide(lambda: self.orders, sync_to_thread=False),
+                "submissions": Provide(lambda: self.submissions, sync_to_thread=False),
             },
             middleware=[PlainRequests],
             exception_handlers={Exception: respond},

@@ -16,9 +16,9 @@ from shardctl.errors import NotAllowed, NotReachable, ShardctlError
 from shardctl.operations.plan import Plan
 from shardctl.operations.queries import Operations
 from shardctl.service.identity import person_of
-from shardctl.service.orders import Orders, Proposal
 from shardctl.service.queries import ControlState, DueRow
 from shardctl.service.schedules import SCHEDULES, Schedule
+from shardctl.service.submissions import Proposal, Submissions
 
 _STATUS: Final[Mapping[int, int]] = {1: 422, 2: 400, 3: 503, 5: 409}
 """HTTP status by the exit code that a refusal means."""
@@ -27,7 +27,7 @@ _STATUS: Final[Mapping[int, int]] = {1: 422, 2: 400, 3: 503, 5: 409}
 _WEEKDAYS: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
 
-class Order(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Submission(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Ask for an operation. `dry_run`: show the plan, do nothing. `expected`: the hash a plan was shown with."""
 
     kind: str
@@ -42,7 +42,7 @@ class Reasoned(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     reason: str | None = None
 
 
-_order_decoder = msgspec.json.Decoder(Order)
+_submission_decoder = msgspec.json.Decoder(Submission)
 _reason_decoder = msgspec.json.Decoder(Reasoned)
 
 
@@ -50,13 +50,15 @@ class OperationsController(Controller):
     path = "/v1/operations"
 
     @post("/", status_code=200)
-    async def order(self, request: Request[Any, Any, Any], orders: NamedDependency[Orders]) -> dict[str, Any]:
-        body = await read_body(_order_decoder, request)
+    async def submit(
+        self, request: Request[Any, Any, Any], submissions: NamedDependency[Submissions]
+    ) -> dict[str, Any]:
+        body = await read_body(_submission_decoder, request)
         person = person_of(request)
-        proposal = await orders.propose(body.kind, body.arguments, person=person, reason=body.reason)
+        proposal = await submissions.propose(body.kind, body.arguments, person=person, reason=body.reason)
         if body.dry_run:
             return {"operation_id": None, **_shown(proposal)}
-        number, is_new = await orders.begin(
+        number, is_new = await submissions.begin(
             proposal, person=person, reason=body.reason, key=body.idempotency_key, expected=body.expected
         )
         return {"operation_id": number, "is_new": is_new, **_shown(proposal)}
@@ -84,24 +86,24 @@ class OperationsController(Controller):
 
     @post("/{number:int}/cancel", status_code=200)
     async def cancel(
-        self, request: Request[Any, Any, Any], number: FromPath[int], orders: NamedDependency[Orders]
+        self, request: Request[Any, Any, Any], number: FromPath[int], submissions: NamedDependency[Submissions]
     ) -> dict[str, Any]:
         body = await read_body(_reason_decoder, request)
-        return {"operation_id": number, "state": await orders.cancel(number, person_of(request), body.reason)}
+        return {"operation_id": number, "state": await submissions.cancel(number, person_of(request), body.reason)}
 
     @post("/{number:int}/resume", status_code=200)
     async def resume(
-        self, request: Request[Any, Any, Any], number: FromPath[int], orders: NamedDependency[Orders]
+        self, request: Request[Any, Any, Any], number: FromPath[int], submissions: NamedDependency[Submissions]
     ) -> dict[str, Any]:
         body = await read_body(_reason_decoder, request)
-        return {"operation_id": number, "state": await orders.resume(number, person_of(request), body.reason)}
+        return {"operation_id": number, "state": await submissions.resume(number, person_of(request), body.reason)}
 
     @post("/{number:int}/approve", status_code=200)
     async def approve(
-        self, request: Request[Any, Any, Any], number: FromPath[int], orders: NamedDependency[Orders]
+        self, request: Request[Any, Any, Any], number: FromPath[int], submissions: NamedDependency[Submissions]
     ) -> dict[str, Any]:
         body = await read_body(_reason_decoder, request)
-        return {"operation_id": number, "state": await orders.approve(number, person_of(request), body.reason)}
+        return {"operation_id": number, "state": await submissions.approve(number, person_of(request), body.reason)}
 
 
 class SchedulesController(Controller):

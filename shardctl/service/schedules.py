@@ -17,8 +17,8 @@ from infra.runtime.telemetry import Metrics
 from infra.security.roles import Role
 from shardctl.errors import Blocked, ShardctlError
 from shardctl.persons import Person, Way
-from shardctl.service.orders import Orders
 from shardctl.service.queries import ControlState, DueRow
+from shardctl.service.submissions import Submissions
 
 _log = logging.getLogger(__name__)
 POLL_S: Final = 10.0
@@ -57,9 +57,9 @@ SCHEDULES: Final = (
 class Schedules:
     """A duty of the leader."""
 
-    def __init__(self, state: ControlState, orders: Orders, metrics: Metrics) -> None:
+    def __init__(self, state: ControlState, submissions: Submissions, metrics: Metrics) -> None:
         self._state = state
-        self._orders = orders
+        self._submissions = submissions
         self._metrics = metrics
 
     async def __call__(self, lease: int) -> None:
@@ -87,8 +87,8 @@ class Schedules:
     async def _begin(self, lease: int, schedule: Schedule, row: DueRow, now: datetime) -> None:
         key = f"schedule {schedule.name} {row.due_at.isoformat()}"
         try:
-            proposal = await self._orders.propose(schedule.kind, schedule.arguments, person=PERSON, reason=None)
-            number, _ = await self._orders.begin(proposal, person=PERSON, reason=None, key=key, expected=None)
+            proposal = await self._submissions.propose(schedule.kind, schedule.arguments, person=PERSON, reason=None)
+            number, _ = await self._submissions.begin(proposal, person=PERSON, reason=None, key=key, expected=None)
         except Blocked as error:
             _log.info("waits", extra={"schedule": schedule.name, "why": str(error)})
             return

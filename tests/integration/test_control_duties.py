@@ -29,10 +29,10 @@ from shardctl.operations.resources import StackResources
 from shardctl.persons import Person, Way
 from shardctl.service import watches as watches_module
 from shardctl.service.metrics import METRICS
-from shardctl.service.orders import Orders
 from shardctl.service.queries import ControlState
 from shardctl.service.sampling import Sampling
 from shardctl.service.schedules import SCHEDULES, Schedules
+from shardctl.service.submissions import Submissions
 from shardctl.service.watches import Watches
 from shardctl.shardmap.store import open_store
 from tests.support.control_service import folder_stack
@@ -59,7 +59,7 @@ class Scene:
         self.operations, self.state, self.backend, self.database = operations, state, backend, database
         self.metrics = Metrics(METRICS)
         self.lease = 0
-        self.orders = Orders(operations, KINDS, self.resources, approvals=frozenset(), wake=lambda: None)
+        self.submissions = Submissions(operations, KINDS, self.resources, approvals=frozenset(), wake=lambda: None)
 
     def resources(self, actor: str = "ann", reason: str | None = None) -> StackResources:
         return StackResources(self.backend, SystemClock(), self.database.leader_dsn, self.lease, actor, reason)
@@ -80,7 +80,7 @@ async def scene(control_database: TestDatabase, tmp_path: Path, redis_url: str) 
 
 
 async def test_what_is_due_begins_once_also_after_days_without_a_leader(scene: Scene) -> None:
-    schedules = Schedules(scene.state, scene.orders, scene.metrics)
+    schedules = Schedules(scene.state, scene.submissions, scene.metrics)
     await schedules.begin_what_is_due(scene.lease)
     assert (await scene.state.schedules()).keys() == {schedule.name for schedule in SCHEDULES}
     assert await scene.operations.newest(10) == []  # a new stack owes nothing
@@ -142,9 +142,9 @@ async def test_what_is_old_is_deleted_in_pieces_and_what_is_young_stays(scene: S
     )
     for age, is_kept_long in (("3 hours", False), ("3 hours", True), ("30 days", True), ("1 minute", False)):
         scene.root(insert, age, is_kept_long)
-    proposal = await scene.orders.propose("control.prune", {}, person=ANN, reason=None)
+    proposal = await scene.submissions.propose("control.prune", {}, person=ANN, reason=None)
     for key in ("old", "young"):
-        await scene.orders.begin(proposal, person=ANN, reason=None, key=key, expected=None)
+        await scene.submissions.begin(proposal, person=ANN, reason=None, key=key, expected=None)
         number = (await scene.operations.newest(1))[0].operation_id
         await scene.operations.cancel(number, "ann", None, {})
     scene.root("update control.operations set ended_at = '2001-01-01' where idempotency_key = 'old'")

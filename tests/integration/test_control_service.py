@@ -18,7 +18,7 @@ from shardctl.operations.resources import StackResources
 from shardctl.persons import Person, Way
 from shardctl.service.app import ControlService
 from shardctl.service.executing import Executing
-from shardctl.service.orders import Proposal
+from shardctl.service.submissions import Proposal
 from shardctl.watching import follow
 from tests.support.control_service import AsyncClient, control_service, folder_stack, own_name
 from tests.support.databases import Template, TestDatabase, build_control_template
@@ -87,7 +87,7 @@ async def service(control_database: TestDatabase, backend: LocalBackend, gate: G
         yield running
 
 
-def order(**changes: Any) -> dict[str, Any]:
+def submission(**changes: Any) -> dict[str, Any]:
     return {"kind": "tests.wait", "arguments": {}, "reason": None, **changes}
 
 
@@ -95,29 +95,30 @@ async def watched(client: AsyncClient, number: int) -> list[dict[str, Any]]:
     return await asyncio.to_thread(lambda: list(follow(client.client, number)))
 
 
-async def test_an_order_is_planned_executed_and_watched(service: ControlService, gate: Gate) -> None:
+async def test_what_is_submitted_is_planned_executed_and_watched(service: ControlService, gate: Gate) -> None:
     client = AsyncClient(service)
     assert stat.S_IMODE(service.settings.socket.stat().st_mode) == 0o600
-    shown = await client.post("/v1/operations", order(dry_run=True))
+    shown = await client.post("/v1/operations", submission(dry_run=True))
     assert [step["key"] for step in shown["steps"]] == ["step 1", "step 2", "step 3"]
     assert (await client.get("/v1/operations"))["items"] == []
 
     gate.opened.set()
     gate.failures = gate.silences = 1
-    begun = await client.post("/v1/operations", order(expected=shown["state_hash"], idempotency_key="k", reason="why"))
+    begun = await client.post(
+        "/v1/operations", submission(expected=shown["state_hash"], idempotency_key="k", reason="why")
+    )
     events = await watched(client, begun["operation_id"])
     assert [event.get("event") for event in events] == [
         "pending", "running", "step_begun", "step_again", "step_begun", "step_done",
         "step_begun", "step_done", "step_begun", "step_done", "succeeded", None,
     ]  # fmt: skip
     assert (events[-1]["exit_code"], events[-1]["actor"]) == (0, own_name())
-    again = await client.post("/v1/operations", order(idempotency_key="k"))
+    again = await client.post("/v1/operations", submission(idempotency_key="k"))
     assert (again["operation_id"], again["is_new"]) == (begun["operation_id"], False)
     assert [name for _, name in gate.done] == ["step 1", "step 2", "step 3"]
     assert isinstance(service.executing, Executing)
-    proposal = await service.orders.propose(
-        "tests.wait", {}, person=Person("ann", Role.OPERATOR, Way.SOCKET), reason=None
-    )
+    ann = Person("ann", Role.OPERATOR, Way.SOCKET)
+    proposal = await service.submissions.propose("tests.wait", {}, person=ann, reason=None)
     assert isinstance(proposal, Proposal)
     assert proposal.state_hash == shown["state_hash"]
     found = await client.get(f"/v1/operations/{begun['operation_id']}")
@@ -130,20 +131,20 @@ async def test_an_order_is_planned_executed_and_watched(service: ControlService,
 async def test_refusals_say_their_exit_code(service: ControlService, gate: Gate) -> None:
     client = AsyncClient(service)
     with pytest.raises(UsageError, match="there is no kind x"):
-        await client.post("/v1/operations", order(kind="x"))
+        await client.post("/v1/operations", submission(kind="x"))
     with pytest.raises(Blocked, match="has changed"):
-        await client.post("/v1/operations", order(expected="0" * 64))
+        await client.post("/v1/operations", submission(expected="0" * 64))
     with pytest.raises(Refused, match="there is nobody"):
-        await client.post("/v1/operations", order(arguments={"name": "nobody"}))
+        await client.post("/v1/operations", submission(arguments={"name": "nobody"}))
     with pytest.raises(Refused, match="no operation 7"):
         await client.get("/v1/operations/7")
     with pytest.raises(UsageError, match="a reason has"):
-        await client.post("/v1/operations", order(reason=""))
+        await client.post("/v1/operations", submission(reason=""))
     with pytest.raises(Refused):
         await client.post("/v1/operations", {"kind": 1})
-    number = (await client.post("/v1/operations", order()))["operation_id"]
+    number = (await client.post("/v1/operations", submission()))["operation_id"]
     with pytest.raises(Blocked, match=f"operation {number}"):
-        await client.post("/v1/operations", order())
+        await client.post("/v1/operations", submission())
     with pytest.raises(Blocked, match="another person"):
         await client.post(f"/v1/operations/{number}/approve", {})
     await gate.reached.wait()
@@ -165,7 +166,7 @@ async def test_two_run_and_one_leads_and_the_other_takes_over_in_the_middle(
     async with control_service(control_database.leader_dsn, backend, kinds, name="second") as second:
         await until(lambda: second.leader.lease is not None)
         async with control_service(control_database.leader_dsn, backend, kinds, name="first") as first:
-            begun = await AsyncClient(first).post("/v1/operations", order())
+            begun = await AsyncClient(first).post("/v1/operations", submission())
             await gate.reached.wait()
             assert first.leader.lease is None
             with psycopg.connect(control_database.superuser_dsn, autocommit=True) as root:
@@ -199,7 +200,7 @@ async def test_its_database_is_away_in_the_middle(
         mortal_control_database.leader_dsn, backend, kinds, lease_life_s=2, lease_renewed_each_s=0.5
     ) as service:
         client = AsyncClient(service)
-        begun = await client.post("/v1/operations", order())
+        begun = await client.post("/v1/operations", submission())
         await gate.reached.wait()
         await asyncio.to_thread(mortal_postgres.kill)
         gate.opened.set()

@@ -51,7 +51,7 @@ def owner(cell_database: TestDatabase) -> Iterator[psycopg.Connection[Any]]:
 async def test_who_waits_behind_a_migration_gets_through(
     cell_database: TestDatabase, package: Package, owner: Any, root: Any
 ) -> None:
-    """A reader of minutes holds the table: the migration gives way again and again, others read, and it is done in the
+    """A reader of minutes holds the table: the migration pauses again and again, others read, and it is done in the
     end."""
     dsn = cell_database.owner_dsn
     await migrate(dsn, package=package.name)

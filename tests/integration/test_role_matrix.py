@@ -223,8 +223,8 @@ async def test_the_control_service(control_database: TestDatabase, tmp_path: Pat
     ) as service:
         app = service.create_app(who_says)
         assert endpoints_of(app) == OF_THE_SERVICE.keys()
-        proposal = await service.orders.propose(kind.name, {}, person=ann, reason=None)
-        number, _ = await service.orders.begin(proposal, person=ann, reason=None, key=None, expected=None)
+        proposal = await service.submissions.propose(kind.name, {}, person=ann, reason=None)
+        number, _ = await service.submissions.begin(proposal, person=ann, reason=None, key=None, expected=None)
         one, template = f"/v1/operations/{number}", "/v1/operations/{number}"
         calls = {
             "GET /v1/operations": Call("/v1/operations"),

@@ -93,7 +93,7 @@ class HostileCustomer:
                 self.tally["repeated at random"] += 1
                 await self._once(write := self.chance.choice(self.writes), self.chance.choice(write.asks))
                 continue
-            await self._send_badly(await self._next_deed())
+            await self._send_badly(await self._next_write())
 
     async def come_back(self) -> None:
         """Everything that has no answer yet, in any order."""
@@ -280,7 +280,7 @@ class HostileCustomer:
         ):
             self.orders.append(done[1].body)
 
-    async def _next_deed(self) -> Write:
+    async def _next_write(self) -> Write:
         draw = self.chance.random()
         if draw < 0.5 or not self.orders:
             return self._note("POST", "/v1/orders", self.choices.order())

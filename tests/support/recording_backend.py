@@ -20,7 +20,7 @@ from infra.backends.addresses import Addresses, Endpoint
 from infra.backends.backend import Backend, BackendError, JobResult, Overtaken, Phase, Redirect, Report, Step
 from infra.backends.cell_spec import Job, ProcessSpec, ProcessStatus, StackSpec
 from infra.backends.finding import Finding, good
-from infra.backends.plan import Places, in_renewal_order, plan_services, port_names, roles_by_server
+from infra.backends.plan import HostLayout, in_renewal_order, plan_services, port_names, roles_by_server
 from infra.backends.roles import CONTROL_LEADER
 
 NAME = "tests.support.recording_backend:open_recording"
@@ -85,7 +85,7 @@ class RecordingBackend(Backend):
     # ---- processes ---------------------------------------------------------------------------------------------------
 
     async def plan(self) -> tuple[ProcessSpec, ...]:
-        places = Places(
+        layout = HostLayout(
             self.keys_folder,
             self._folder / "map",
             self._folder / "exchange",
@@ -94,7 +94,7 @@ class RecordingBackend(Backend):
             "0.0.0.0",
             "python3",
         )
-        return plan_services(self.addresses(), places)
+        return plan_services(self.addresses(), layout)
 
     async def start(self, names: Sequence[str]) -> None:
         running = self._running()

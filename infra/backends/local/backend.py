@@ -39,7 +39,7 @@ from infra.backends.local.processes import (
     kafka_properties,
     make_addresses,
     make_clusters,
-    make_places,
+    make_layout,
     plan_processes,
 )
 from infra.backends.local.readiness import await_processes, is_ready, readiness_facts
@@ -357,7 +357,7 @@ class LocalBackend(Backend):
         return await self._run_job(job, self.addresses())
 
     async def _run_job(self, job: Job, addresses: Addresses) -> JobResult:
-        command, environment = job_command(job, addresses, make_places(self.folder))
+        command, environment = job_command(job, addresses, make_layout(self.folder))
         return await run_command(command, environment={**clean_environment(), **environment}, directory=project_root())
 
     # ---- backups -------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from infra.backends.local.java import Java
 from infra.backends.local.postgres import Cluster
 from infra.backends.local.prometheus import plan_prometheus
 from infra.backends.local.record import StackRecord
-from infra.backends.plan import CONTROLLER, Places, plan_services, roles_by_server
+from infra.backends.plan import CONTROLLER, HostLayout, plan_services, roles_by_server
 from infra.backends.roles import CELL
 
 EXCHANGE_DATA = "exchange"
@@ -50,13 +50,13 @@ def make_addresses(record: StackRecord, folder: StackFolder) -> Addresses:
     return Addresses(record.spec, {name: Endpoint(postgres.HOST, port) for name, port in record.ports.items()}, dsns)
 
 
-def make_places(folder: StackFolder) -> Places:
+def make_layout(folder: StackFolder) -> HostLayout:
     stack = {
         "SHARDCTL_BACKEND": "local",
         "SHARDCTL_STACK": folder.root.name,
         "SHARDCTL_STATE_DIR": str(folder.root.parent),
     }
-    return Places(
+    return HostLayout(
         folder.keys, folder.maps, folder.data(EXCHANGE_DATA), folder.control_socket, stack, listen_host=postgres.HOST
     )
 
@@ -74,7 +74,7 @@ def plan_processes(
     planned += [_archive(record, folder, tools, server, name) for server, name in sorted(record.archived.items())]
     if tools.prometheus is not None:
         planned.append(plan_prometheus(PROMETHEUS, tools.prometheus, record.port(PROMETHEUS), folder))
-    return (*planned, *plan_services(make_addresses(record, folder), make_places(folder)))
+    return (*planned, *plan_services(make_addresses(record, folder), make_layout(folder)))
 
 
 def _postgres(cluster: Cluster, tools: Tools, server_user: str | None) -> ProcessSpec:

@@ -20,7 +20,7 @@ from infra.backends.cell_spec import (
 )
 from infra.backends.local.folders import StackFolder
 from infra.backends.local.java import Java
-from infra.backends.local.processes import Tools, make_addresses, make_places, plan_processes
+from infra.backends.local.processes import Tools, make_addresses, make_layout, plan_processes
 from infra.backends.local.record import StackRecord, load_record, new_record, save_record
 from infra.backends.local.supervisor import render_config
 from infra.backends.plan import STOP_ORDER, job_command, port_names
@@ -114,7 +114,7 @@ def test_a_cell_is_told_about_itself_only() -> None:
 
 def test_only_the_migration_job_knows_the_owner() -> None:
     job = Job("cell", ("migrate",), "cell-1")
-    command, environment = job_command(job, make_addresses(make(), FOLDER), make_places(FOLDER))
+    command, environment = job_command(job, make_addresses(make(), FOLDER), make_layout(FOLDER))
     assert command[1:] == ("-m", "cell", "migrate")
     assert environment["CELL_POSTGRES__OWNER_DSN"].startswith("postgresql://cell_owner@127.0.0.1:")
 

@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 
 from shardctl import errors
 from shardctl.cli import make_app
-from shardctl.commands import exit_codes, operations, ordering, serving
+from shardctl.commands import exit_codes, operations, serving, submitting
 from shardctl.control_client import ControlClient
 from shardctl.errors import EXIT_CODES, NotReachable, Refused, ShardctlError
 
@@ -32,10 +32,10 @@ def test_a_command_ends_with_the_operations_code_and_says_how_to_go_on(exit_code
     stuck = [{**STEP, "state": "failed", "is_irrevocable": False}]
     ended = {**FOUND, "exit_code": exit_code, "state": "failed", "detail": "it is away", "steps": stuck}
     with pytest.raises(ShardctlError, match="shardctl operations resume 7") as raised:
-        ordering.conclude(ended)
+        submitting.conclude(ended)
     assert raised.value.exit_code == exit_code
     assert Refused.exit_code == 1
-    ordering.conclude({**FOUND, "exit_code": 0, "state": "succeeded"})
+    submitting.conclude({**FOUND, "exit_code": 0, "state": "succeeded"})
 
 
 @pytest.mark.parametrize(

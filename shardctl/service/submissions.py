@@ -1,7 +1,7 @@
 """What people ask of operations: plan one, begin it, cancel, resume, approve. Every process of the service answers.
 
-Nothing here leads: an order is a row that the leader finds. What the plan was made from is looked at again at the
-start, and its hash says whether it is still the same.
+Nothing here leads: what is submitted is a row that the leader finds. What the plan was made from is looked at again
+at the start, and its hash says whether it is still the same.
 """
 
 import secrets
@@ -30,7 +30,7 @@ class Proposal:
     state_hash: str
 
 
-class Orders:
+class Submissions:
     def __init__(
         self,
         operations: Operations,

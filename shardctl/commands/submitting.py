@@ -35,7 +35,7 @@ def open_control() -> ControlClient:
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class SubmitOptions:
     """How an operation is asked for and waited for, as the options say."""
 
     reason: str | None = None
@@ -48,33 +48,33 @@ class Way:
     """Nothing but one document on standard output; no progress."""
 
 
-def order(kind: str, arguments: Mapping[str, Any], way: Way) -> dict[str, Any] | None:
+def submit(kind: str, arguments: Mapping[str, Any], options: SubmitOptions) -> dict[str, Any] | None:
     """The operation at its end, with its steps; None after a dry run. Raises what the operation's exit code means."""
-    ended = order_and_watch(kind, arguments, way)
+    ended = submit_and_watch(kind, arguments, options)
     if ended is not None:
         conclude(ended)
     return ended
 
 
-def order_and_watch(kind: str, arguments: Mapping[str, Any], way: Way) -> dict[str, Any] | None:
-    """As `order`, but the end is the caller's to judge (`conclude`)."""
+def submit_and_watch(kind: str, arguments: Mapping[str, Any], options: SubmitOptions) -> dict[str, Any] | None:
+    """As `submit`, but the end is the caller's to judge (`conclude`)."""
     client = open_control()
     body = {
         "kind": kind,
         "arguments": dict(arguments),
-        "reason": way.reason,
-        "idempotency_key": way.key,
-        "expected": way.expected,
-        "dry_run": way.dry_run,
+        "reason": options.reason,
+        "idempotency_key": options.key,
+        "expected": options.expected,
+        "dry_run": options.dry_run,
     }
     answer = client.post("/v1/operations", body)
-    if way.dry_run:
-        show_plan(answer, as_json=way.as_json)
+    if options.dry_run:
+        show_plan(answer, as_json=options.as_json)
         return None
     number = answer["operation_id"]
-    if not way.wait:
+    if not options.wait:
         raise StillRunning(f"operation {number} is recorded: `shardctl operations watch {number}`")
-    watch(client, number, timeout_s=way.timeout_s, quiet=way.as_json)
+    watch(client, number, timeout_s=options.timeout_s, quiet=options.as_json)
     return client.get(f"/v1/operations/{number}")
 
 
