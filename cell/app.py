@@ -48,12 +48,12 @@ from infra.runtime.deadline import OutOfTime
 from infra.runtime.fair_permits import FairPermits
 from infra.runtime.fault_points import FaultPoints
 from infra.runtime.methods import Methods
-from infra.runtime.operator_api import Operators, create_operator_app
+from infra.runtime.operator_api import Operators, create_operator_app, load_operator_ring, operator_keys
 from infra.runtime.plain_requests import PlainRequests
 from infra.runtime.problem import to_response
 from infra.runtime.procedures import AWAY, REFUSED, TAKEN, DatabaseBusy, sqlstate_of
 from infra.runtime.telemetry import Metrics
-from infra.security.keys import OPERATOR_FILE, ROUTE_FILE, follow_key_ring, key_ids
+from infra.security.keys import ROUTE_FILE, follow_key_ring, key_ids
 
 _log = logging.getLogger(__name__)
 OPERATOR_CONTROLLERS: Final = (
@@ -149,7 +149,7 @@ def create_app(settings: CellSettings) -> CellApp:
         new_id=new_id,
     )
     route_ring = follow_key_ring(settings.keys_dir / ROUTE_FILE)
-    operator_ring = follow_key_ring(settings.keys_dir / OPERATOR_FILE)
+    operator_ring = load_operator_ring(settings.keys_dir)
     guard = RouteGuard(route_ring, settings.name, clock.epoch_s)
 
     async def place(caller: Caller, key: str, body: bytes) -> Answer:
@@ -179,7 +179,7 @@ def create_app(settings: CellSettings) -> CellApp:
             "code": postgres.code,
             "code_installed": has_code,
             "commands_waiting": batcher.waiting,
-            "keys": key_ids({ROUTE_FILE: route_ring, OPERATOR_FILE: operator_ring}),
+            "keys": key_ids({ROUTE_FILE: route_ring}) | operator_keys(operator_ring),
         }
         return has_code, facts
 

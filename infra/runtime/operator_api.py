@@ -28,34 +28,33 @@ from infra.runtime.problem import Problem, to_response
 from infra.runtime.request_id import WithRequestId
 from infra.runtime.settings import ListenSettings
 from infra.runtime.telemetry import EVENT_LOOP_LAG, Metrics
-from infra.security.keys import OPERATOR_FILE, KeyRing, KeySource, follow_key_ring, key_ids
-from infra.security.operator_token import OperatorTokenInvalid, verify_operator_token
+from infra.security.keys import OPERATOR_VERIFY_FILE, KeySource, VerifyRing, follow_verify_ring, key_ids
+from infra.security.operator_token import OperatorClaims, OperatorTokenInvalid, verify_operator_token
 
 Readiness = Callable[[], Awaitable[tuple[bool, Mapping[str, object]]]]
 """Asked at each `/health/ready`: is this process able to do its work, and the facts that say why."""
 
-_SUBJECT = "operator"
-_FENCE = "fence"
+_CLAIMS = "operator"
 
 
 @dataclass(frozen=True, slots=True)
 class Operators:
     """Whose tokens are taken at an operator port, and what each of its endpoints wants."""
 
-    ring: KeySource[KeyRing]
+    ring: KeySource[VerifyRing]
     roles: LeastRoles
     now: Callable[[], float]
     """Seconds since 1970."""
 
 
-def load_operator_ring(keys_dir: Path) -> KeySource[KeyRing]:
+def load_operator_ring(keys_dir: Path) -> KeySource[VerifyRing]:
     """The keys that operator tokens are checked with, for a process that otherwise knows no keys."""
-    return follow_key_ring(keys_dir / OPERATOR_FILE)
+    return follow_verify_ring(keys_dir / OPERATOR_VERIFY_FILE)
 
 
-def operator_keys(ring: KeySource[KeyRing]) -> dict[str, list[str]]:
+def operator_keys(ring: KeySource[VerifyRing]) -> dict[str, list[str]]:
     """Which of them such a process holds, for its readiness: who rotates keys asks."""
-    return key_ids({OPERATOR_FILE: ring})
+    return key_ids({OPERATOR_VERIFY_FILE: ring})
 
 
 def _guard(
@@ -79,21 +78,34 @@ def _guard(
         least = operators.roles[endpoint]
         if not claims.role.may(least):
             raise Problem(403, "FORBIDDEN", f"needs the role {least}, the token has {claims.role}")
-        connection.state[_SUBJECT] = claims.subject
-        connection.state[_FENCE] = claims.fence
+        connection.state[_CLAIMS] = claims
 
     return guard
 
 
+def claims_of(connection: ASGIConnection[Any, Any, Any, Any]) -> OperatorClaims:
+    """What the token says that the guard let through."""
+    claims = connection.state[_CLAIMS]
+    assert isinstance(claims, OperatorClaims)
+    return claims
+
+
 def subject_of(connection: ASGIConnection[Any, Any, Any, Any]) -> str:
     """Who asks, by the token that the guard let through; it is recorded with what they change."""
-    return str(connection.state[_SUBJECT])
+    return claims_of(connection).subject
+
+
+def reason_of(connection: ASGIConnection[Any, Any, Any, Any]) -> str:
+    """Why, in the person's own words, as the token says; it is recorded with what they change. Raises Problem 400."""
+    why = claims_of(connection).why
+    if why is None:
+        raise Problem(400, "REASON_MISSING", "this changes something, and the operator token says no reason")
+    return why
 
 
 def fence_of(connection: ASGIConnection[Any, Any, Any, Any]) -> int | None:
     """The lease's number that the token carries, if a step of an operation asks; None for a person."""
-    number: int | None = connection.state[_FENCE]
-    return number
+    return claims_of(connection).fence
 
 
 def create_operator_app(
