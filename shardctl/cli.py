@@ -53,6 +53,7 @@ MOUNTS: Final = (
     Mount("transfers", "transfers", "app", "Shares from other brokers that wait for a decision."),
     Mount("operations", "operations", "app", "Operations: list, show, watch, cancel, resume, approve, explain."),
     Mount("schedules", "schedules", "app", "Schedules: what is begun by the clock, and when it is due next."),
+    Mount("context", "contexts", "app", "Contexts: list, use, add, remove, show what commands work on."),
     Mount("acts", "acts", "app", "Privileged acts of operators: who did what, when, why, and how it ended."),
     Mount("exchange", "exchange", "app", "The exchange of this stack: tapes, orders, prices."),
     Mount("events", "events", "app", "Events of a cell in Kafka: show, follow, count."),
@@ -115,14 +116,21 @@ def make_app() -> typer.Typer:
 
     @app.callback()
     def select(
-        stack_name: Annotated[
+        context: Annotated[
             str | None,
-            typer.Option("--stack", help="Which stack; by default that of this checkout.", envvar="SHARDCTL_STACK"),
+            typer.Option("--context", help="What to work on, as `shardctl context list` names it."),
+        ] = None,
+        stack: Annotated[
+            str | None,
+            typer.Option("--stack", help="A stack of this machine; without both that of this checkout."),
         ] = None,
     ) -> None:
         """Run and operate a cell-based brokerage."""
-        if stack_name:
-            # Settings are read from the environment; the flag is the same setting.
-            os.environ["SHARDCTL_STACK"] = stack_name
+        # Settings are read from the environment; a flag is the same setting from nearer by (`settings.py`).
+        for name, value in (("CONTEXT", context), ("STACK", stack)):
+            if value:
+                os.environ[f"SHARDCTL_FLAG_{name}"] = value
+            else:
+                os.environ.pop(f"SHARDCTL_FLAG_{name}", None)
 
     return app

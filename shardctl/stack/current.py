@@ -11,23 +11,23 @@ from infra.runtime.clock import SystemClock
 from infra.runtime.database import with_clock_offset, with_code
 from infra.runtime.release_code import release_code
 from shardctl.errors import NotReachable
-from shardctl.settings import ShardctlSettings
+from shardctl.settings import read_settings
 
 
 def open_backend(report: Report = quiet) -> Backend:
     """The backend of the selected stack, which may not exist yet."""
-    settings = ShardctlSettings()
+    settings = read_settings()
     return catalog.open_backend(settings.backend, settings.stack_name, settings.state_root, report)
 
 
 def remember_backend() -> None:
     """Later commands find the selected stack without `SHARDCTL_BACKEND`."""
-    settings = ShardctlSettings()
+    settings = read_settings()
     catalog.remember(settings.backend, settings.stack_name, settings.state_root)
 
 
 def forget_backend() -> None:
-    settings = ShardctlSettings()
+    settings = read_settings()
     catalog.forget(settings.stack_name, settings.state_root)
 
 
@@ -60,7 +60,7 @@ def stack_clock(backend: Backend) -> SystemClock:
 
 def actor() -> str:
     """Who is recorded for a change: `SHARDCTL_ACTOR`, else the user of the operating system."""
-    settings = ShardctlSettings()
+    settings = read_settings()
     if settings.actor:
         return settings.actor
     try:

@@ -10,7 +10,7 @@ import pytest
 from infra.backends.local.folders import StackFolder
 from loadtests.client import Customer, RouterClient
 from loadtests.figures import from_wire
-from shardctl.settings import ShardctlSettings
+from shardctl.settings import read_settings
 from tests.support.eventually import eventually
 from tests.support.stack import Stack
 
@@ -30,7 +30,7 @@ async def filled_order(customer: Customer) -> str:
 @contextmanager
 def venue_says(stack: Stack, order_id: str, more_qty: int) -> Iterator[None]:
     """The exchange's own log with another quantity for one order, and back."""
-    folder = StackFolder(ShardctlSettings(state_dir=stack.state_dir).state_root / stack.name)
+    folder = StackFolder((stack.state_dir or read_settings().state_root) / stack.name)
     log = sqlite3.connect(folder.data("exchange") / "exchange.sqlite3", timeout=30.0)
     change = "update orders set cum_qty = cum_qty + ? where cl_ord_id = ?"
     try:
