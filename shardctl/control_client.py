@@ -10,7 +10,7 @@ import socket
 from pathlib import Path
 from typing import Any, Final
 
-from shardctl.errors import Blocked, NotReachable, Refused, ShardctlError, UsageError
+from shardctl.errors import Blocked, NotAllowed, NotReachable, Refused, ShardctlError, UsageError
 
 ANSWER_TIMEOUT_S: Final = 30.0
 """For answers that read some rows; making a plan asks processes, each for some seconds at most."""
@@ -65,6 +65,8 @@ def _decoded(status: int, content: bytes) -> dict[str, Any]:
         raise NotReachable(f"the control service answered {status} without JSON: `shardctl logs control`") from error
     if not isinstance(document, dict):
         raise NotReachable(f"the control service answered {status} with no object: `shardctl logs control`")
+    if status in (401, 403):
+        raise NotAllowed(str(document.get("detail", status)))
     if status >= 400:
         kind = _BY_EXIT_CODE.get(document.get("exit_code", 0), Refused)
         raise kind(str(document.get("detail", status)))

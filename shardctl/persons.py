@@ -1,5 +1,7 @@
 """Who asks something of the control plane: a name that is recorded, a role, and how the person was recognised."""
 
+import os
+import pwd
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -28,3 +30,15 @@ class Person:
         """Raises NotAllowed, naming both roles."""
         if not self.role.may(least):
             raise NotAllowed(f"this needs the role {least}, and {self.subject} has {self.role}")
+
+
+def name_of_user(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"uid {uid}"
+
+
+def os_user() -> str:
+    """As whom this process runs, by the operating system; no variable changes it."""
+    return name_of_user(os.geteuid())

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from infra.backends.backend import Backend
+from infra.security.roles import Role
 from shardctl.cell_admin import open_cell_admin
+from shardctl.operator_tokens import Purpose
 from shardctl.shardmap.locate import locate_user, require_cell
 
 _PAGE = 500
@@ -37,13 +39,9 @@ async def decide(
     located = await locate_user(backend, user)
     verb = "approve" if approve else "refuse"
     cell = require_cell(located)
-    async with open_cell_admin(backend) as admin:
+    purpose = Purpose(f"{verb}_transfer", str(located.user_id), Role.OPERATOR, reason)
+    async with open_cell_admin(backend, purpose) as admin:
         return [
-            await admin.call(
-                cell,
-                "POST",
-                f"/operator/v1/users/{located.user_id}/share-transfers/{transfer}/{verb}",
-                {"reason": reason},
-            )
+            await admin.call(cell, "POST", f"/operator/v1/users/{located.user_id}/share-transfers/{transfer}/{verb}")
             for transfer in transfers
         ]

@@ -13,9 +13,8 @@ from cell import errors
 from cell.incarnations.queries import halted_users, newest_incarnation, open_cell
 from cell.paging import parse_page
 from cell.plain_row import plain
-from cell.reason import ReasonRequest
 from infra.runtime.database import Pool
-from infra.runtime.operator_api import subject_of
+from infra.runtime.operator_api import reason_of, subject_of
 from infra.runtime.strict_body import read_body
 
 HALTED_MAX: Final = 100_000
@@ -23,7 +22,7 @@ HALTED_MAX: Final = 100_000
 _VENUE: Final = "exchange"
 
 
-class OpenRequest(ReasonRequest, forbid_unknown_fields=True):
+class OpenRequest(msgspec.Struct, forbid_unknown_fields=True):
     received_seq: Annotated[int, msgspec.Meta(ge=0, le=2**62)]
     """The highest report of the venue that this cell ever acknowledged, as the venue says."""
     halted: Annotated[list[UUID], msgspec.Meta(max_length=HALTED_MAX)]
@@ -72,7 +71,7 @@ class IncarnationChanges(Controller):
         outcome, figures = await open_cell(
             pool,
             actor=subject_of(request),
-            reason=body.reason,
+            reason=reason_of(request),
             despite=body.despite_findings,
             venue=_VENUE,
             session=cell_name,

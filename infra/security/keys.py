@@ -28,7 +28,8 @@ OPERATOR_SIGNING_FILE: Final = "operator-signing.json"
 OPERATOR_VERIFY_FILE: Final = "operator-verify.json"
 EMAIL_PEPPER_FILE: Final = "email-pepper.json"
 _FORMER_FILES: Final = ("operator.json",)
-"""Of older releases: a secret with which every process could have made operators' tokens. Nobody takes them any more."""
+"""Of older releases: a secret with which every process could have made operators' tokens. Nobody takes those any
+more."""
 
 SIGNERS: Final = (
     (CUSTOMER_SIGNING_FILE, CUSTOMER_VERIFY_FILE),

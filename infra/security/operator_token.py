@@ -1,8 +1,8 @@
-"""Who an operator is, what they may do and why they do it: signed by the control service alone, for operator ports only.
+"""Who an operator is, what they may do and why: signed by the control service alone, for operator ports only.
 
 Processes hold the public keys, so none of them can make a token; the cells' symmetric ring signs route tokens and
-nothing else. A step of an operation carries the number of the lease under which it is executed, so that a cell can refuse
-a former leader's (`fence`); a person's token has none.
+nothing else. A step of an operation carries the number of the lease under which it is executed, so that a cell can
+refuse a former leader's (`fence`); a person's token has none.
 """
 
 import secrets

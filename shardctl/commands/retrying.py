@@ -5,7 +5,9 @@ from typing import Annotated, Any
 
 import typer
 
+from infra.security.roles import Role
 from shardctl.cell_admin import open_cell_admin
+from shardctl.operator_tokens import Purpose
 from shardctl.output import print_json, print_line
 from shardctl.stack.current import open_stack
 
@@ -28,8 +30,9 @@ def retry_report(
 
 
 async def _retry(cell: str, report: int, reason: str) -> dict[str, Any]:
-    async with open_cell_admin(open_stack()) as admin:
-        return await admin.call(cell, "POST", f"/operator/v1/quarantine/{report}/retry", {"reason": reason})
+    purpose = Purpose("retry_report", f"{cell} {report}", Role.OPERATOR, reason)
+    async with open_cell_admin(open_stack(), purpose) as admin:
+        return await admin.call(cell, "POST", f"/operator/v1/quarantine/{report}/retry")
 
 
 def register(app: typer.Typer) -> None:

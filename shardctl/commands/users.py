@@ -8,7 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from infra.backends.backend import Backend
+from infra.security.roles import Role
 from shardctl.cell_admin import open_cell_admin
+from shardctl.operator_tokens import Purpose
 from shardctl.output import print_json, print_line, print_table
 from shardctl.revoke import revoke_user
 from shardctl.shardmap.locate import LocatedUser, locate_user, require_cell
@@ -112,20 +114,20 @@ async def _show(backend: Backend, user: str) -> tuple[LocatedUser, dict[str, Any
 async def _unrestrict(backend: Backend, user: str, reason: str) -> dict[str, Any]:
     located = await locate_user(backend, user)
     path = f"/operator/v1/users/{located.user_id}/unrestrict"
-    async with open_cell_admin(backend) as admin:
-        return await admin.call(require_cell(located), "POST", path, {"reason": reason})
+    purpose = Purpose("lift_restriction", str(located.user_id), Role.OPERATOR, reason)
+    async with open_cell_admin(backend, purpose) as admin:
+        return await admin.call(require_cell(located), "POST", path)
 
 
 async def _set_profiles(backend: Backend, users: list[str], profile: Profile, reason: str) -> list[dict[str, Any]]:
     """One after the other. The first unknown user ends it; repeating the command is harmless."""
     answers = []
-    async with open_cell_admin(backend) as admin:
-        for user in users:
-            located = await locate_user(backend, user)
+    for user in users:
+        located = await locate_user(backend, user)
+        purpose = Purpose("set_profile", str(located.user_id), Role.OPERATOR, reason)
+        async with open_cell_admin(backend, purpose) as admin:
             path = f"/operator/v1/users/{located.user_id}/profile"
-            answers.append(
-                await admin.call(require_cell(located), "PUT", path, {"profile": profile.value, "reason": reason})
-            )
+            answers.append(await admin.call(require_cell(located), "PUT", path, {"profile": profile.value}))
     return answers
 
 

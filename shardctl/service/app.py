@@ -30,6 +30,7 @@ from shardctl.operations.execute import Executor
 from shardctl.operations.plan import Kind
 from shardctl.operations.queries import Operation, Operations
 from shardctl.operations.resources import StackResources
+from shardctl.operator_tokens import token_of_step
 from shardctl.service.controller import OperationsController, SchedulesController, refused
 from shardctl.service.executing import Executing
 from shardctl.service.identity import Identify, PeerPort, let_in, person_on_socket
@@ -41,6 +42,7 @@ from shardctl.service.sampling import Sampling
 from shardctl.service.schedules import Schedules
 from shardctl.service.settings import ControlSettings
 from shardctl.service.submissions import Submissions
+from shardctl.service.tokens import TokensController
 from shardctl.service.watches import Watches
 
 _BODY_BYTES_MAX: Final = 1_048_576
@@ -111,7 +113,8 @@ class ControlService:
     def _announcer(self, lease: int) -> Callable[[Operation], Awaitable[None]]:
         async def announce(operation: Operation) -> None:
             """Raises NotReachable: an operation waits for each of its cells."""
-            async with open_cell_admin(self._backend, subject=operation.actor, fence=lease) as admin:
+            token = token_of_step(self._backend, subject=operation.actor, reason=operation.reason, fence=lease)
+            async with open_cell_admin(self._backend, token) as admin:
                 for cell in operation.calls:
                     await admin.call(cell, "POST", "/operator/v1/leader")
 
@@ -139,11 +142,12 @@ class ControlService:
             return to_response(request, refused(error))
 
         app = Litestar(
-            route_handlers=[OperationsController, SchedulesController],
+            route_handlers=[OperationsController, SchedulesController, TokensController],
             guards=[let_in(identify)],
             dependencies={
                 "operations": Provide(lambda: self.operations, sync_to_thread=False),
                 "control_state": Provide(lambda: self.state, sync_to_thread=False),
+                "stack": Provide(lambda: self._backend, sync_to_thread=False),
                 "submissions": Provide(lambda: self.submissions, sync_to_thread=False),
             },
             middleware=[PlainRequests],

@@ -5,7 +5,6 @@ one machine its owner (and root) can do anything; the mode of the socket keeps e
 """
 
 import os
-import pwd
 import socket
 import struct
 from collections.abc import Awaitable, Callable
@@ -19,7 +18,7 @@ from infra.runtime.http_port import HttpPort
 from infra.runtime.least_roles import endpoint_of
 from infra.security.roles import Role
 from shardctl.errors import NotAllowed
-from shardctl.persons import Person, Way
+from shardctl.persons import Person, Way, name_of_user
 from shardctl.service.roles import LEAST_ROLES
 
 Identify = Callable[[ASGIConnection[Any, Any, Any, Any]], Awaitable[Person]]
@@ -39,10 +38,7 @@ class Peer:
 
     @property
     def name(self) -> str:
-        try:
-            return pwd.getpwuid(self.uid).pw_name
-        except KeyError:
-            return f"uid {self.uid}"
+        return name_of_user(self.uid)
 
 
 class PeerPort(HttpPort):

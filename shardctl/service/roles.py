@@ -15,6 +15,8 @@ LEAST_ROLES: Final[LeastRoles] = {
     f"GET {_ONE}": Role.VIEWER,
     f"GET {_ONE}/events": Role.VIEWER,
     "GET /v1/schedules": Role.VIEWER,
+    # No more is signed than the person may do.
+    "POST /v1/operator-tokens": Role.VIEWER,
     "POST /v1/operations": Role.OPERATOR,
     f"POST {_ONE}/cancel": Role.OPERATOR,
     f"POST {_ONE}/resume": Role.OPERATOR,

@@ -1,6 +1,5 @@
-"""The stack that this command works on, how to reach its control database, its clock, and who runs the command."""
+"""The stack that this command works on, how to reach its control database, and its clock."""
 
-import getpass
 from pathlib import Path
 
 from infra.backends import catalog
@@ -56,14 +55,3 @@ def control_socket() -> Path:
 def stack_clock(backend: Backend) -> SystemClock:
     """The clock of the stack's processes. Tokens are signed and ages are judged by it, not by this machine's."""
     return SystemClock(backend.spec().clock_offset_s)
-
-
-def actor() -> str:
-    """Who is recorded for a change: `SHARDCTL_ACTOR`, else the user of the operating system."""
-    settings = read_settings()
-    if settings.actor:
-        return settings.actor
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return "unknown"

@@ -306,7 +306,7 @@ async def test_a_time_is_one_of_rfc_3339(served: Served) -> None:
 
 
 async def test_an_upgrade_that_is_not_taken_is_ignored_on_both_ports(served: Served) -> None:
-    body = b'{"profile": "professional", "reason": "tried"}'
+    body = b'{"profile": "professional"}'
     profile = f"/operator/v1/users/{served.user_id}/profile"
     for more in (H2C, {"Connection": "upgrade", "Upgrade": "websocket"}):
         headers = {**served.operator, **more, "Content-Type": "application/json"}
@@ -362,7 +362,7 @@ async def test_who_waits_for_100_is_told_to_go_on(served: Served) -> None:
             "PUT",
             f"/operator/v1/users/{served.user_id}/profile",
             served.operator,
-            b'{"profile": "retail", "reason": "tried"}',
+            b'{"profile": "retail"}',
         ),
     ):
         named = {

@@ -143,21 +143,24 @@ async def test_operators_retry_with_a_reason_once(
             operator = admin(http, server.operator_url, keys, "operator")
             await eventually(lambda: answers(viewer))
             with pytest.raises(Refused, match="403"):
-                await viewer.call("cell-1", "POST", path, {"reason": "mended"})
+                await viewer.call("cell-1", "POST", path)
             with pytest.raises(Refused, match="422"):
-                await operator.call("cell-1", "POST", path, {"reason": ""})
+                await operator.call("cell-1", "POST", path, {"reason": "in the body"})
             for unknown in (999_999, 0, 2**63):
                 other = f"/operator/v1/quarantine/{unknown}/retry"
                 with pytest.raises(Refused, match="REPORT_NOT_FOUND"):
-                    await operator.call("cell-1", "POST", other, {"reason": "mended"})
-            done = await operator.call("cell-1", "POST", path, {"reason": "mended"})
+                    await operator.call("cell-1", "POST", other)
+            done = await operator.call("cell-1", "POST", path)
             assert (done["report_id"], done["order_id"]) == (report["id"], str(report["order_id"]))
             with pytest.raises(Refused, match="may have been retried already"):
-                await operator.call("cell-1", "POST", path, {"reason": "mended"})
+                await operator.call("cell-1", "POST", path)
 
 
 def admin(http: HttpClient, url: str, keys: Path, role: str) -> CellAdmin:
-    return CellAdmin(http, {"cell-1": (url,)}, lambda: operator_token(keys, role, subject="maria"))
+    async def token() -> str:
+        return operator_token(keys, role, subject="maria", why="mended")
+
+    return CellAdmin(http, {"cell-1": (url,)}, token)
 
 
 async def answers(admin: CellAdmin) -> bool:

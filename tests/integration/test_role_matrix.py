@@ -12,7 +12,6 @@ from typing import Any, Final
 import psycopg
 import pytest
 from litestar import get
-from litestar.connection import ASGIConnection
 from psycopg.types.json import Jsonb
 
 from cell.app import CellApp, create_app
@@ -22,7 +21,6 @@ from cell.settings import CellSettings
 from exchange.operator_roles import LEAST_ROLES as OF_THE_EXCHANGE
 from infra.runtime.least_roles import OPEN, EndpointsUnnamed, LeastRoles, check_named, endpoints_of
 from infra.runtime.operator_api import create_operator_app
-from infra.runtime.problem import Problem
 from infra.runtime.settings import PostgresSettings
 from infra.runtime.telemetry import Metrics
 from infra.security.keys import generate_key_files
@@ -37,6 +35,7 @@ from tests.support.control_service import control_service, folder_stack
 from tests.support.databases import TestDatabase
 from tests.support.exchange_process import ExchangeProcess
 from tests.support.operator_tokens import operator_token
+from tests.support.who_says import who_says
 
 pytestmark = pytest.mark.anyio
 
@@ -112,11 +111,10 @@ class Scene:
             )
 
     def calls(self) -> dict[str, Call]:
-        why = {"reason": "a test"}
         user = f"/operator/v1/users/{self.user_id}"
         run = {"started_at": "2026-11-20T00:00:00Z", "venue": {"asked": False}, "events": {"asked": False}}
         shares = [f"{user}/share-transfers/{transfer}" for transfer in self.transfers]
-        opening = {"received_seq": 0, "halted": [], "despite_findings": True, **why}
+        opening = {"received_seq": 0, "halted": [], "despite_findings": True}
         template = "/operator/v1/users/{user_id}"
         return {
             **{
@@ -132,16 +130,15 @@ class Scene:
             "POST /operator/v1/checks": Call("/operator/v1/checks"),
             f"GET {template}": Call(user),
             f"GET {template}/orders": Call(f"{user}/orders"),
-            f"PUT {template}/profile": Call(f"{user}/profile", {"profile": "professional", **why}),
-            f"POST {template}/sessions/end": Call(f"{user}/sessions/end", {"begun_before_s": 1_700_000_000, **why}),
-            f"POST {template}/unrestrict": Call(f"{user}/unrestrict", why),
-            f"POST {template}/share-transfers/{{transfer_id}}/approve": Call(f"{shares[0]}/approve", why),
-            f"POST {template}/share-transfers/{{transfer_id}}/refuse": Call(f"{shares[1]}/refuse", why),
+            f"PUT {template}/profile": Call(f"{user}/profile", {"profile": "professional"}),
+            f"POST {template}/sessions/end": Call(f"{user}/sessions/end", {"begun_before_s": 1_700_000_000}),
+            f"POST {template}/unrestrict": Call(f"{user}/unrestrict"),
+            f"POST {template}/share-transfers/{{transfer_id}}/approve": Call(f"{shares[0]}/approve"),
+            f"POST {template}/share-transfers/{{transfer_id}}/refuse": Call(f"{shares[1]}/refuse"),
             "POST /operator/v1/quarantine/{report_id}/retry": Call(
-                f"/operator/v1/quarantine/{self.report_id}/retry", why
-            ),
+                f"/operator/v1/quarantine/{self.report_id}/retry"),
             "POST /operator/v1/reconcile": Call("/operator/v1/reconcile", run, 201),
-            "POST /operator/v1/archive": Call("/operator/v1/archive", {"older_than_days": 30, **why}),
+            "POST /operator/v1/archive": Call("/operator/v1/archive", {"older_than_days": 30}),
             "POST /operator/v1/leader": Call("/operator/v1/leader", fence=3),
             "POST /operator/v1/incarnation/open": Call(
                 "/operator/v1/incarnation/open", opening, before=self.fence_and_reconcile
@@ -206,14 +203,6 @@ def waits(name: str, role: Role) -> Kind[StackResources]:
     return Kind(name, 1, "Waits.", lambda given: given, observe, plan, {"act": Action(act)}, role=role)
 
 
-async def who_says(connection: ASGIConnection[Any, Any, Any, Any]) -> Person:
-    """A person with the role that the request says: what is proven here is what the service makes of it."""
-    role = connection.headers.get("x-role")
-    if role is None:
-        raise Problem(401, "TOKEN_INVALID", "who asks?", exit_code=3)
-    return Person(f"some {role}", Role(role), Way.OIDC)
-
-
 @pytest.mark.parametrize("wanted", [Role.OPERATOR, Role.ADMIN])
 async def test_the_control_service(control_database: TestDatabase, tmp_path: Path, wanted: Role) -> None:
     """A kind of operation may want more than the endpoint does."""
@@ -231,6 +220,9 @@ async def test_the_control_service(control_database: TestDatabase, tmp_path: Pat
             f"GET {template}": Call(one),
             f"GET {template}/events": Call(f"{one}/events"),
             "GET /v1/schedules": Call("/v1/schedules"),
+            "POST /v1/operator-tokens": Call(
+                "/v1/operator-tokens", {"act": "look", "target": "cells", "role": "viewer"}
+            ),
             "POST /v1/operations": Call("/v1/operations", {"kind": kind.name, "dry_run": True}),
             f"POST {template}/resume": Call(f"{one}/resume", {}),
             f"POST {template}/approve": Call(f"{one}/approve", {}),

@@ -23,6 +23,7 @@ from infra.security.route_token import RouteTokenSigner
 from shardctl import revoke
 from shardctl.cell_admin import CellAdmin
 from shardctl.errors import Interrupted, Refused
+from shardctl.operator_tokens import Purpose
 from shardctl.shardmap.locate import LocatedUser
 from tests.support.account_cell import AccountCell
 from tests.support.asgi import ask_asgi
@@ -53,7 +54,7 @@ class Cell:
             f"/operator/v1/users/{user_id}/sessions/end",
             {"Authorization": f"Bearer {operator_token(self.keys, role)}"},
         )
-        body = {"begun_before_s": begun_before_s, "reason": "copied"}
+        body = {"begun_before_s": begun_before_s}
         status, _, said = await ask_asgi(self.app.operator, "POST", path, body, headers=headers)
         return status, said
 
@@ -156,10 +157,14 @@ async def test_an_operator_learns_what_is_done_and_what_is_left(
     user = LocatedUser(uuid.uuid4(), 1, "cell-1", "open", False, 1, ())
 
     def ask_at(url: str) -> None:
+        async def token() -> str:
+            return "token"
+
         @asynccontextmanager
-        async def admin(_: object) -> AsyncIterator[CellAdmin]:
+        async def admin(_: object, purpose: Purpose) -> AsyncIterator[CellAdmin]:
+            assert (purpose.act, purpose.target, purpose.role) == ("end_sessions", str(user.user_id), "operator")
             async with HttpClient() as http:
-                yield CellAdmin(http, {"cell-1": (url,)}, lambda: "token")
+                yield CellAdmin(http, {"cell-1": (url,)}, token)
 
         monkeypatch.setattr(revoke, "open_cell_admin", admin)
 

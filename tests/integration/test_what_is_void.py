@@ -28,10 +28,12 @@ from infra.runtime.telemetry import Metrics
 from infra.security.customer_token import CustomerTokenSigner
 from infra.security.keys import (
     CUSTOMER_SIGNING_FILE,
-    OPERATOR_FILE,
+    OPERATOR_SIGNING_FILE,
+    OPERATOR_VERIFY_FILE,
     ROUTE_FILE,
     FollowedRing,
     follow_key_ring,
+    follow_verify_ring,
     generate_key_files,
     load_key_ring,
     load_signing_ring,
@@ -358,8 +360,8 @@ async def _play(stack: Stack, stolen: Any, keys: Path, user_id: uuid.UUID) -> No
 
 async def test_an_operators_token_ends_with_its_key_and_within_the_norm(tmp_path: Path) -> None:
     generate_key_files(tmp_path)
-    ring = follow_key_ring(tmp_path / OPERATOR_FILE)
-    stolen, now_s = load_key_ring(tmp_path / OPERATOR_FILE), int(time.time())
+    ring = follow_verify_ring(tmp_path / OPERATOR_VERIFY_FILE)
+    stolen, now_s = load_signing_ring(tmp_path / OPERATOR_SIGNING_FILE), int(time.time())
 
     @get("/operator/v1/x", sync_to_thread=False)
     def x() -> dict[str, str]:
@@ -375,7 +377,7 @@ async def test_an_operators_token_ends_with_its_key_and_within_the_norm(tmp_path
         return (await ask_asgi(app, "GET", "/operator/v1/x", headers={"Authorization": f"Bearer {token}"}))[0]
 
     def signed(lives_s: int) -> str:
-        return sign_operator_token(stolen, subject="ann", role=Role.OPERATOR, expires_at_s=now_s + lives_s)
+        return sign_operator_token(stolen, subject="ann", role=Role.OPERATOR, now_s=now_s, lives_s=lives_s)
 
     assert [await asked(signed(60)), await asked(signed(3_600)), await asked(signed(TEN_YEARS_S))] == [200, 200, 401]
     rotate(tmp_path, Rotated.OPERATOR)

@@ -3,15 +3,28 @@
 import time
 from pathlib import Path
 
-from infra.security.keys import OPERATOR_FILE, load_key_ring
+from infra.security.keys import OPERATOR_SIGNING_FILE, load_signing_ring
 from infra.security.operator_token import sign_operator_token
 from infra.security.roles import Role
 
+WHY = "a test"
+
 
 def operator_token(
-    keys: Path, role: str = Role.OPERATOR, *, subject: str = "test", lives_s: int = 60, fence: int | None = None
+    keys: Path,
+    role: str = Role.OPERATOR,
+    *,
+    subject: str = "test",
+    why: str | None = WHY,
+    lives_s: int = 60,
+    fence: int | None = None,
 ) -> str:
-    ring = load_key_ring(keys / OPERATOR_FILE)
     return sign_operator_token(
-        ring, subject=subject, role=Role(role), expires_at_s=int(time.time()) + lives_s, fence=fence
+        load_signing_ring(keys / OPERATOR_SIGNING_FILE),
+        subject=subject,
+        role=Role(role),
+        now_s=int(time.time()),
+        lives_s=lives_s,
+        why=why,
+        fence=fence,
     )

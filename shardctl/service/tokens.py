@@ -1,0 +1,52 @@
+"""`POST /v1/operator-tokens`: a token for the operator ports of cells and of the exchange, in the name of who asks.
+
+Subject and role are the person's: no more than theirs is signed, and only for some minutes. What it is for (`act`,
+`target`) is recorded here; why, the token carries to the cell. It never carries the number of a lease: only steps of
+operations do.
+"""
+
+from typing import Annotated, Any
+
+import msgspec
+from litestar import Controller, Request, post
+from litestar.di import NamedDependency
+
+from infra.backends.backend import Backend
+from infra.runtime.strict_body import read_body, refused
+from infra.security.free_text import FreeTextRefused, check_free_text
+from infra.security.operator_token import WHY_MAX
+from infra.security.roles import Role
+from shardctl.operator_tokens import PATH, sign
+from shardctl.service.identity import person_of
+
+_Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+"""Of an act, or of what it is done to: a cell's name, a user's id."""
+
+
+class TokenRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    act: _Name
+    target: _Name
+    role: Role
+    reason: Annotated[str, msgspec.Meta(min_length=1, max_length=WHY_MAX)] | None = None
+
+    def __post_init__(self) -> None:
+        for name, text in (("act", self.act), ("target", self.target), ("reason", self.reason)):
+            try:
+                check_free_text(text or "-")
+            except FreeTextRefused as error:
+                raise refused(422, name, str(error)) from error
+
+
+_decoder = msgspec.json.Decoder(TokenRequest)
+
+
+class TokensController(Controller):
+    path = PATH
+
+    @post("/", status_code=200)
+    async def sign(self, request: Request[Any, Any, Any], stack: NamedDependency[Backend]) -> dict[str, Any]:
+        body = await read_body(_decoder, request)
+        person = person_of(request)
+        person.need(body.role)
+        token, ends_at_s = sign(stack, subject=person.subject, role=body.role, reason=body.reason)
+        return {"token": token, "role": body.role, "expires_at_s": ends_at_s}
