@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from litestar import Litestar, Request, Response
+from litestar.connection import ASGIConnection
 from litestar.di import Provide
 
 from infra.backends.backend import Backend
-from infra.runtime.clock import make_clock
+from infra.runtime.clock import SystemClock, make_clock
 from infra.runtime.database import answers, make_pool, with_clock_offset, with_code
+from infra.runtime.http_client import HttpClient
 from infra.runtime.least_roles import check_named
 from infra.runtime.operator_api import create_operator_app, serving, serving_on
 from infra.runtime.plain_requests import PlainRequests
@@ -31,11 +33,14 @@ from shardctl.operations.plan import Kind
 from shardctl.operations.queries import Operation, Operations
 from shardctl.operations.resources import StackResources
 from shardctl.operator_tokens import token_of_step
+from shardctl.persons import Person
 from shardctl.service.controller import OperationsController, SchedulesController, refused
 from shardctl.service.executing import Executing
 from shardctl.service.identity import Identify, PeerPort, let_in, person_on_socket
+from shardctl.service.issuer_keys import IssuerKeys
 from shardctl.service.leader import Leader
 from shardctl.service.metrics import METRICS
+from shardctl.service.oidc import OidcPersons, fetched_by
 from shardctl.service.queries import ControlState
 from shardctl.service.roles import LEAST_ROLES
 from shardctl.service.sampling import Sampling
@@ -45,6 +50,8 @@ from shardctl.service.submissions import Submissions
 from shardctl.service.tokens import TokensController
 from shardctl.service.watches import Watches
 
+_PERSONS_AT_ONCE: Final = 100
+"""Connections and requests at the port for persons elsewhere: people and their dashboards."""
 _BODY_BYTES_MAX: Final = 1_048_576
 """Of a request for an operation: arguments are a few names."""
 
@@ -163,11 +170,40 @@ class ControlService:
         await self.pool.open()
         try:
             operator = create_operator_app(metrics=self.metrics, ready=self.ready)
-            on_socket = _on_socket(self.create_app(person_on_socket), self.settings.socket)
-            async with serving(operator, self.settings.operator), on_socket:
+            on_socket = _on_socket(self.create_app(self._on_socket), self.settings.socket)
+            async with serving(operator, self.settings.operator), on_socket, self._for_persons_elsewhere():
                 await self.leader.run(shutdown)
         finally:
             await self.pool.close()
+
+    async def _on_socket(self, connection: ASGIConnection[Any, Any, Any, Any]) -> Person:
+        """Where persons have an issuer, whoever changes something here goes round it: that is counted, and alerts."""
+        person = await person_on_socket(connection)
+        if self.settings.oidc is not None and connection.scope["method"] != "GET":  # type: ignore[typeddict-item]
+            self.metrics.counter("shardctl_break_glass_total").inc()
+        return person
+
+    @asynccontextmanager
+    async def _for_persons_elsewhere(self) -> AsyncIterator[None]:
+        """The port for persons whom the issuer knows; without one, nothing listens."""
+        oidc = self.settings.oidc
+        if oidc is None:
+            yield
+            return
+        async with HttpClient(connections_per_host=2) as http:
+            keys = IssuerKeys(
+                oidc.issuer,
+                fetched_by(http),
+                monotonic=self._clock.monotonic,
+                on_failure=self.metrics.counter("shardctl_oidc_key_failures_total").inc,
+            )
+            # Not the stack's clock: the issuer's tokens follow the world's.
+            persons = OidcPersons(oidc, keys, self.metrics, now_s=SystemClock().epoch_s)
+            tls = {} if oidc.tls_cert is None else {"ssl_certfile": oidc.tls_cert, "ssl_keyfile": oidc.tls_key}
+            async with serving(
+                self.create_app(persons.identify), oidc.listen, limit_concurrency=_PERSONS_AT_ONCE, **tls
+            ):
+                yield
 
 
 @asynccontextmanager

@@ -17,5 +17,8 @@ METRICS: Final = (
     Metric("shardctl_watch_failures_total", Counter, "Looks of a watch that failed, and are repeated.", ("watch",)),
     Metric("shardctl_samples_total", Counter, "Samples of a process's counters that were kept."),
     Metric("shardctl_sample_gaps_total", Counter, "Samples missing because the process did not answer."),
+    Metric("shardctl_oidc_refused_total", Counter, "Requests of persons whose token was not taken.", ("why",)),
+    Metric("shardctl_oidc_key_failures_total", Counter, "Times that the issuer's keys could not be had."),
+    Metric("shardctl_break_glass_total", Counter, "Changes asked for on the socket though persons have an issuer."),
     Metric("shardctl_operation_failures_total", Counter, "Runs that stopped without an end, and were begun again."),
 )

@@ -75,9 +75,9 @@ async def test_nobody_gets_more_than_their_role_or_a_lease(
     async with control_service(control_database.leader_dsn, backend, {}) as service:
         app = service.create_app(who_says)
 
-        async def ask(role: Role, **body: Any) -> tuple[int, Any]:
+        async def ask(mine: Role, /, **body: Any) -> tuple[int, Any]:
             wanted = {"act": "look", "target": "cells", "role": "viewer", **body}
-            status, _, said = await ask_asgi(app, "POST", PATH, wanted, headers={"X-Role": role})
+            status, _, said = await ask_asgi(app, "POST", PATH, wanted, headers={"X-Role": mine})
             return status, said
 
         for mine in Role:
