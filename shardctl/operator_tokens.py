@@ -47,28 +47,32 @@ class Purpose:
 LOOK: Final = Purpose("look", "cells")
 
 
-def sign(
-    backend: Backend, *, subject: str, role: Role, reason: str | None = None, fence: int | None = None
-) -> tuple[str, int]:
-    """The token, and the second at which it ends. Raises KeyFileInvalid."""
-    now_s = int(stack_clock(backend).epoch_s())
-    token = sign_operator_token(
-        load_signing_ring(backend.keys_folder / OPERATOR_SIGNING_FILE),
-        subject=subject,
-        role=role,
-        now_s=now_s,
-        lives_s=TOKEN_LIFETIME_S,
-        why=reason and reason[:WHY_MAX],
-        fence=fence,
-    )
-    return token, now_s + TOKEN_LIFETIME_S
+@dataclass(frozen=True, slots=True)
+class TokenSigner:
+    """Who may read the key file of a stack. It is read each time, so the key that signs is the active one."""
+
+    backend: Backend
+
+    def sign(self, *, subject: str, role: Role, reason: str | None = None, fence: int | None = None) -> tuple[str, int]:
+        """The token, and the second at which it ends. Raises KeyFileInvalid."""
+        now_s = int(stack_clock(self.backend).epoch_s())
+        token = sign_operator_token(
+            load_signing_ring(self.backend.keys_folder / OPERATOR_SIGNING_FILE),
+            subject=subject,
+            role=role,
+            now_s=now_s,
+            lives_s=TOKEN_LIFETIME_S,
+            why=reason and reason[:WHY_MAX],
+            fence=fence,
+        )
+        return token, now_s + TOKEN_LIFETIME_S
 
 
 def token_of_step(backend: Backend, *, subject: str, reason: str | None, fence: int | None) -> Token:
     """For a step of an operation that `subject` asked for."""
 
     async def token() -> str:
-        return sign(backend, subject=subject, role=Role.OPERATOR, reason=reason, fence=fence)[0]
+        return TokenSigner(backend).sign(subject=subject, role=Role.OPERATOR, reason=reason, fence=fence)[0]
 
     return token
 
@@ -98,6 +102,6 @@ def _ask(backend: Backend, purpose: Purpose) -> str:
         return str(ControlClient(backend.control_socket, _ANSWER_TIMEOUT_S).post(PATH, wanted)["token"])
     except NotReachable as error:
         name = os_user()
-        signed, _ = sign(backend, subject=name, role=purpose.role, reason=purpose.reason)
+        signed, _ = TokenSigner(backend).sign(subject=name, role=purpose.role, reason=purpose.reason)
         print_warning(f"{error}; {purpose.act} {purpose.target} is signed with this machine's key, as {name}")
         return signed

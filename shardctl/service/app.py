@@ -32,7 +32,7 @@ from shardctl.operations.execute import Executor
 from shardctl.operations.plan import Kind
 from shardctl.operations.queries import Operation, Operations
 from shardctl.operations.resources import StackResources
-from shardctl.operator_tokens import token_of_step
+from shardctl.operator_tokens import TokenSigner, token_of_step
 from shardctl.persons import Person
 from shardctl.service.controller import OperationsController, SchedulesController, refused
 from shardctl.service.executing import Executing
@@ -154,7 +154,7 @@ class ControlService:
             dependencies={
                 "operations": Provide(lambda: self.operations, sync_to_thread=False),
                 "control_state": Provide(lambda: self.state, sync_to_thread=False),
-                "stack": Provide(lambda: self._backend, sync_to_thread=False),
+                "signer": Provide(lambda: TokenSigner(self._backend), sync_to_thread=False),
                 "submissions": Provide(lambda: self.submissions, sync_to_thread=False),
             },
             middleware=[PlainRequests],
@@ -171,7 +171,7 @@ class ControlService:
         try:
             operator = create_operator_app(metrics=self.metrics, ready=self.ready)
             on_socket = _on_socket(self.create_app(self._on_socket), self.settings.socket)
-            async with serving(operator, self.settings.operator), on_socket, self._for_persons_elsewhere():
+            async with serving(operator, self.settings.operator), self._for_persons_elsewhere(), on_socket:
                 await self.leader.run(shutdown)
         finally:
             await self.pool.close()

@@ -11,12 +11,11 @@ import msgspec
 from litestar import Controller, Request, post
 from litestar.di import NamedDependency
 
-from infra.backends.backend import Backend
 from infra.runtime.strict_body import read_body, refused
 from infra.security.free_text import FreeTextRefused, check_free_text
 from infra.security.operator_token import WHY_MAX
 from infra.security.roles import Role
-from shardctl.operator_tokens import PATH, sign
+from shardctl.operator_tokens import PATH, TokenSigner
 from shardctl.service.identity import person_of
 
 _Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
@@ -44,9 +43,9 @@ class TokensController(Controller):
     path = PATH
 
     @post("/", status_code=200)
-    async def sign(self, request: Request[Any, Any, Any], stack: NamedDependency[Backend]) -> dict[str, Any]:
+    async def sign(self, request: Request[Any, Any, Any], signer: NamedDependency[TokenSigner]) -> dict[str, Any]:
         body = await read_body(_decoder, request)
         person = person_of(request)
         person.need(body.role)
-        token, ends_at_s = sign(stack, subject=person.subject, role=body.role, reason=body.reason)
+        token, ends_at_s = signer.sign(subject=person.subject, role=body.role, reason=body.reason)
         return {"token": token, "role": body.role, "expires_at_s": ends_at_s}

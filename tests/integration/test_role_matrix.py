@@ -106,7 +106,7 @@ class Scene:
         with psycopg.connect(self.database.service_dsn) as service:
             service.execute(
                 "select record_reconciliation_v1(%s, clock_timestamp(), clock_timestamp(), clock_timestamp(),"
-                " 'me', 'clean', %s, %s, %s, %s)",
+                " 'me', 'equal', %s, %s, %s, %s)",
                 [uuid.uuid4(), Jsonb([]), Jsonb([]), Jsonb({}), Jsonb({})],
             )
 

@@ -63,9 +63,11 @@ class Desk:
         assert isinstance(transfer, dict)
         return transfer
 
-    async def decide(self, verb: str, transfer_id: object, *, role: str = "operator", **more: object) -> Answer:
+    async def decide(
+        self, verb: str, transfer_id: object, *, role: str = "operator", why: str = CONFIRMED, **more: object
+    ) -> Answer:
         path = f"/users/{more.pop('user_id', self.user_id)}/share-transfers/{transfer_id}/{verb}"
-        return await self.operator("POST", path, more or None, role=role)
+        return await self.operator("POST", path, more or None, role=role, why=why)
 
     async def positions(self) -> list[tuple[str, str]]:
         _, page = await self.customer("GET", "/v1/positions")
@@ -161,7 +163,7 @@ async def test_a_decision_is_repeated_without_harm_and_never_changed(desk: Desk,
     transfer_id = (await desk.bring())["transfer_id"]
     _, done = await desk.decide(first, transfer_id)
     books = await desk.positions(), await desk.entries()
-    status, again = await desk.decide(first, transfer_id, reason="another word")
+    status, again = await desk.decide(first, transfer_id, why="another word")
     assert (status, again) == (200, {**done, "changed": False}), "the first words are kept"
     status, problem = await desk.decide(second, transfer_id)
     assert (status, problem["code"], problem["transfer_status"]) == (409, "TRANSFER_DECIDED", done["status"])
