@@ -12,7 +12,7 @@ UV := UV_PYTHON_DOWNLOADS=never UV_LINK_MODE=copy PYTHONPATH=$(TOOLS) $(PYTHON) 
 LOCK_FLAGS := --no-emit-index-url --no-emit-find-links --no-annotate --universal --generate-hashes --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test drills spike ci-tools lint lint-types lint-rest bench lock audit down clean
+.PHONY: help install demo test drills soak spike ci-tools lint lint-types lint-rest bench lock audit down clean
 
 help: ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -54,7 +54,12 @@ test: lint ## what every change must pass: lint, types, contracts, tests; at mos
 	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder --ignore tests/drills --ignore tests/faults
 
 drills: install ## what takes longer: real kills, a day of the market, production defaults, real clients; at most 30 minutes
-	$(BIN)/python -m pytest tests/drills tests/faults
+	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder -m "not alone" tests/drills tests/faults
+	$(BIN)/python -m pytest -m alone tests/drills
+
+soak: install ## hours of drills with random moments: make soak SEED=7 ROUNDS=10; the same again goes on where it stopped
+	@test -n "$(SEED)" || { echo "say a seed: make soak SEED=7 [ROUNDS=10]"; exit 2; }
+	$(BIN)/python -m tests.soak --seed $(SEED) --rounds $(or $(ROUNDS),1)
 
 spike: install ## the morning of a meme: seven times the traffic on one symbol, a verdict, a report of who noticed
 	$(BIN)/shardctl --stack spike up --cells 3 --admission-rate 25 --wait

@@ -1,5 +1,9 @@
 """`python -m cell serve | work | relay`: the processes of one cell; `migrate | drop-code | fence | prove`: what its
-database carries. Settings come from `CELL_...`."""
+database carries. Settings come from `CELL_...`.
+
+What a process alone needs is imported when it starts: a job of two statements need not load the HTTP server and all of
+its pages, nor a worker the customers' ones.
+"""
 
 import asyncio
 import logging
@@ -12,11 +16,8 @@ import msgspec
 import typer
 import uvloop
 
-from cell.app import create_app
 from cell.executions.trading_hours import write_calendar
-from cell.executions.worker import run_worker
 from cell.incarnations.queries import FENCE
-from cell.outbox.relay import run_relay
 from cell.settings import CellSettings
 from cell.trial_balance import run_trial_balance
 from infra.runtime.clock import make_clock
@@ -26,7 +27,6 @@ from infra.runtime.garbage_collection import freeze_startup_objects
 from infra.runtime.logs import configure_logging
 from infra.runtime.migrator import MigrationPhase, drop_unused_code
 from infra.runtime.migrator import migrate as migrate_database
-from infra.runtime.operator_api import serving
 from infra.runtime.release_code import release_code
 from infra.runtime.shutdown import Shutdown
 
@@ -48,6 +48,9 @@ def _settings(role: str) -> CellSettings:
 
 
 async def _serve(settings: CellSettings) -> None:
+    from cell.app import create_app
+    from infra.runtime.operator_api import serving
+
     shutdown = Shutdown()
     shutdown.install()
     app = create_app(settings)
@@ -73,6 +76,8 @@ def serve() -> None:
 @cli.command()
 def work() -> None:
     """The worker: orders out to the venue, reports in."""
+    from cell.executions.worker import run_worker
+
     freeze_startup_objects()
     uvloop.run(run_worker(_settings("worker")))
 
@@ -80,6 +85,8 @@ def work() -> None:
 @cli.command()
 def relay() -> None:
     """The relay: outbox to Kafka."""
+    from cell.outbox.relay import run_relay
+
     freeze_startup_objects()
     uvloop.run(run_relay(_settings("relay")))
 

@@ -8,6 +8,7 @@ each group stands here; a test compares it with the help of the group itself.
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib import import_module
 from typing import Annotated, Any, Final
 
@@ -116,6 +117,7 @@ def make_app() -> typer.Typer:
 
     @app.callback()
     def select(
+        this: typer.Context,
         context: Annotated[
             str | None,
             typer.Option("--context", help="What to work on, as `shardctl context list` names it."),
@@ -127,10 +129,10 @@ def make_app() -> typer.Typer:
     ) -> None:
         """Run and operate a cell-based brokerage."""
         # Settings are read from the environment; a flag is the same setting from nearer by (`settings.py`).
-        for name, value in (("CONTEXT", context), ("STACK", stack)):
+        for name, value in (("SHARDCTL_FLAG_CONTEXT", context), ("SHARDCTL_FLAG_STACK", stack)):
+            os.environ.pop(name, None)
             if value:
-                os.environ[f"SHARDCTL_FLAG_{name}"] = value
-            else:
-                os.environ.pop(f"SHARDCTL_FLAG_{name}", None)
+                os.environ[name] = value
+            this.call_on_close(partial(os.environ.pop, name, None))
 
     return app

@@ -1,7 +1,7 @@
 """Client of the control service's socket, for commands: one request, one answer, nothing kept.
 
-The standard library alone, so that a command that asks the service stays as quick as `--help`. A request whose answer
-was lost is not sent again here; what submits an operation may be, with its idempotency key.
+The standard library alone, so that a command that asks the service stays as quick as `--help`. Nothing is sent twice
+here (`control_patience.py` says what may be).
 """
 
 import http.client
@@ -10,7 +10,7 @@ import socket
 from pathlib import Path
 from typing import Any, Final
 
-from shardctl.errors import Blocked, NotAllowed, NotReachable, Refused, ShardctlError, UsageError
+from shardctl.errors import Blocked, NotAllowed, NotReachable, NotSent, Refused, ShardctlError, UsageError
 
 ANSWER_TIMEOUT_S: Final = 30.0
 """For answers that read some rows; making a plan asks processes, each for some seconds at most."""
@@ -32,7 +32,7 @@ class _OverSocket(http.client.HTTPConnection):
 
 
 class ControlClient:
-    """Every call raises NotReachable, and what the service refused with."""
+    """Every call raises NotReachable (NotSent: nobody listens), and what the service refused with."""
 
     def __init__(self, path: Path, timeout_s: float = ANSWER_TIMEOUT_S) -> None:
         self._path = path
@@ -46,13 +46,17 @@ class ControlClient:
 
     def _request(self, method: str, path: str, body: bytes | None) -> dict[str, Any]:
         connection = _OverSocket(self._path, self._timeout_s)
+        is_connected = False
         try:
+            connection.connect()
+            is_connected = True
             headers = {} if body is None else {"Content-Type": "application/json"}
             connection.request(method, path, body, headers)
             answer = connection.getresponse()
             content = answer.read()
         except (OSError, http.client.HTTPException) as error:
-            raise NotReachable(f"the control service does not answer ({error}): {_NEXT}") from error
+            kind = NotReachable if is_connected else NotSent
+            raise kind(f"the control service does not answer ({error}): {_NEXT}") from error
         finally:
             connection.close()
         return _decoded(answer.status, content)

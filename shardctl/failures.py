@@ -3,25 +3,26 @@
 Imported only after a failure: it imports the database drivers and the broker's client, which `--help` does without.
 """
 
+from collections.abc import Mapping
 from typing import Final
 
 from infra.backends.backend import BackendError
 from infra.backends.cell_spec import SpecInvalid
 from infra.runtime.kafka_admin import BrokerUnreachable
 from infra.runtime.migrator import MigrationError
-from shardctl.errors import NotReachable, Refused, UsageError
+from shardctl.errors import Exit
 from shardctl.shardmap.errors import ShardMapRefused
 
-_EXIT_CODES: Final[dict[type[Exception], int]] = {
-    SpecInvalid: UsageError.exit_code,
-    BrokerUnreachable: NotReachable.exit_code,
-    BackendError: Refused.exit_code,
-    MigrationError: Refused.exit_code,
-    ShardMapRefused: Refused.exit_code,
+_EXIT_CODES: Final[Mapping[type[Exception], Exit]] = {
+    SpecInvalid: Exit.USAGE,
+    BrokerUnreachable: Exit.NOT_REACHABLE,
+    BackendError: Exit.FAILED,
+    MigrationError: Exit.FAILED,
+    ShardMapRefused: Exit.FAILED,
 }
 
 
-def describe_failure(error: Exception) -> tuple[str, int] | None:
+def describe_failure(error: Exception) -> tuple[str, Exit] | None:
     """The line and the exit code; None for an unexpected error, which keeps its traceback."""
     for kind, exit_code in _EXIT_CODES.items():
         if isinstance(error, kind):

@@ -49,6 +49,11 @@ def print_warning(message: str) -> None:
     progress_console.print(Text.assemble(("warning:", "bold yellow"), f" {message}"), highlight=False, soft_wrap=True)
 
 
+def print_note(message: str) -> None:
+    """To standard error, for who waits."""
+    progress_console.print(message, style="dim", markup=False, highlight=False, soft_wrap=True)
+
+
 def print_error(message: str) -> None:
     progress_console.print("[bold red]error:[/]", end=" ")
     progress_console.print(message, markup=False, highlight=False, soft_wrap=True)

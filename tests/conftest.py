@@ -149,16 +149,17 @@ def pytest_report_header(config: pytest.Config) -> str:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Files in random order, so that no test lives on what another left behind.
 
-    Alone (no `-n`), quick ones run first. With `-n 2 --dist loadgroup` the tests of the shared stack are one lane,
-    begun first because it is the longest; then come files that start servers, then all others, so that the last files
-    are short and both workers end together. A file is never divided.
+    Alone (no `-n`), quick ones run first. With `-n 2 --dist loadgroup` files that say how many minutes they take are
+    begun first, longest first; then the tests of the shared stack, which are one lane; then files that start servers,
+    then all others, so that the last files are short and both workers end together. A file is never divided.
     """
     seed = config.option.order_seed
     is_in_lanes = hasattr(config, "workerinput")
     server_files = {item.path for item in items if _SERVERS & set(getattr(item, "fixturenames", ()))}
 
-    def place(item: pytest.Item) -> tuple[int, float]:
-        rank = 2 if _uses_the_stack(item) else int(item.path in server_files)
+    def place(item: pytest.Item) -> tuple[float, float]:
+        rank = 2.0 if _uses_the_stack(item) else float(item.path in server_files)
+        rank += 2.0 * _minutes(item)
         return -rank if is_in_lanes else rank, _place(seed, str(item.path))
 
     items.sort(key=place)
@@ -168,6 +169,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def _uses_the_stack(item: pytest.Item) -> bool:
     return "stack" in getattr(item, "fixturenames", ())
+
+
+def _minutes(item: pytest.Item) -> float:
+    marker = item.get_closest_marker("minutes")
+    return float(marker.args[0]) if marker else 0.0
 
 
 def _place(seed: int, path: str) -> float:

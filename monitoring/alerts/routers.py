@@ -20,9 +20,17 @@ def _epochs(one: str, other: str) -> dict[str, str]:
     }
 
 
-def _shed(shed: str, served: str) -> dict[str, str]:
+def _over(reason: str, share: float) -> str:
+    """More than this share of what customers asked of a cell was shed for that reason."""
+    return (
+        f'sum by (cell) (rate(router_requests_shed_total{{reason="{reason}"}}[5m])) > '
+        f"{share:g} * sum by (cell) (rate(router_requests_total[5m]) or rate(router_requests_shed_total[5m]))"
+    )
+
+
+def _shed(shed: str, served: str, *, reason: str) -> dict[str, str]:
     return {
-        f"router_requests_shed_total{{{_OF_CELL}}}": shed,
+        f'router_requests_shed_total{{{_OF_CELL},reason="{reason}"}}': shed,
         f'router_requests_total{{{_OF_CELL},result="2xx"}}': served,
     }
 
@@ -60,16 +68,27 @@ ROUTERS: Final = (
     ),
     Alert(
         name="RequestsShed",
-        query=(
-            "sum by (cell) (rate(router_requests_shed_total[5m])) > "
-            "0.05 * sum by (cell) (rate(router_requests_total[5m]) or rate(router_requests_shed_total[5m]))"
-        ),
+        query=_over("queue", 0.05),
         for_s=60,
         severity=Severity.PAGE,
-        summary="{{ $labels.cell }}: more than 5 % of requests are shed",
-        fires=_shed("0+10x30", "0+90x30"),
+        summary="{{ $labels.cell }}: more than 5 % of requests are shed, because the cell had no permit in time",
+        fires=_shed("0+10x30", "0+90x30", reason="queue"),
         labels={"cell": "cell-1"},
-        quiet=(_shed("0+1x30", "0+99x30"), _shed("0x30", "0+99x30")),
+        quiet=(
+            _shed("0+1x30", "0+99x30", reason="queue"),
+            _shed("0x30", "0+99x30", reason="queue"),
+            _shed("0+50x30", "0+50x30", reason="rate"),
+        ),
+    ),
+    Alert(
+        name="OrdersOverRate",
+        query=_over("rate", 0.05),
+        for_s=600,
+        severity=Severity.TICKET,
+        summary="{{ $labels.cell }}: for ten minutes more orders come than its stated rate lets in",
+        fires=_shed("0+10x30", "0+90x30", reason="rate"),
+        labels={"cell": "cell-1"},
+        quiet=(_shed("0+1x30", "0+99x30", reason="rate"), _shed("0+50x30", "0+50x30", reason="queue")),
     ),
     Alert(
         name="MisrouteLoops",

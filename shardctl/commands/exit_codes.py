@@ -1,9 +1,11 @@
 """`shardctl help exit-codes`: how commands end."""
 
+from typing import Annotated
+
 import typer
 
-from shardctl.errors import EXIT_CODES
-from shardctl.output import print_table
+from shardctl.errors import MEANINGS
+from shardctl.output import print_json, print_table
 
 app = typer.Typer(help="Topics: exit-codes.", no_args_is_help=True)
 
@@ -14,6 +16,9 @@ def help_() -> None:
 
 
 @app.command("exit-codes")
-def exit_codes() -> None:
+def exit_codes(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """What the exit code of a command means; that of `operations watch` is the operation's."""
-    print_table(("code>", "means"), list(EXIT_CODES.items()))
+    if as_json:
+        print_json([{"code": int(code), "name": code.name.lower(), "means": text} for code, text in MEANINGS.items()])
+        return
+    print_table(("code>", "means"), [(int(code), text) for code, text in MEANINGS.items()])

@@ -58,7 +58,7 @@ def show(number: Number, as_json: AsJson = False) -> None:
 def watch(number: Number, timeout: Timeout = None, as_json: AsJson = False) -> None:
     """Follow it to its end, with its exit code; lines of JSON when piped. Ctrl-C detaches: it goes on (exit code 8)."""
     control = open_control()
-    watch_to_its_end(control, number, timeout_s=timeout, lines=as_json or not sys.stdout.isatty())
+    watch_to_its_end(control.client, number, timeout_s=timeout, lines=as_json or not sys.stdout.isatty())
     conclude(control.get(f"/v1/operations/{number}"))
 
 

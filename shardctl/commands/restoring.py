@@ -16,7 +16,7 @@ from shardctl.errors import Refused, UsageError
 from shardctl.interruption import run_resumable
 from shardctl.output import print_json, print_line
 from shardctl.progress import shown_progress
-from shardctl.prompts import confirm_by_name
+from shardctl.prompts import confirm_by_name, require_confirmable
 from shardctl.stack.current import open_stack
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -35,8 +35,11 @@ def restore(
 ) -> None:
     """Put a cell back to a moment. It starts fenced: it reads, and writes nothing until `shardctl cells unfence`."""
     moment = _moment(to)
-    asyncio.run(check_moment(open_stack(), cell, moment, label))
-    confirm_by_name(cell, f"replace the database of {cell} by what it was at {to}", yes=yes)
+    effect = f"replace the database of {cell} by what it was at {to}"
+    stack = open_stack()
+    require_confirmable(effect, yes=yes)
+    asyncio.run(check_moment(stack, cell, moment, label))
+    confirm_by_name(cell, effect, yes=yes)
     with shown_progress(f"restoring {cell}", quiet=as_json) as report:
         restored = run_resumable(
             restore_cell(open_stack(report), cell, moment, label, report, new_id=uuid4(), reason=reason),

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 from rich.live import Live
 
+from infra.backends.backend import Backend
 from infra.backends.cell_spec import CellSpec, ProcessKind
 from shardctl.commands.submitting import SubmitOptions, submit
 from shardctl.errors import UsageError
@@ -111,24 +112,25 @@ def down(
     reason: Annotated[str | None, typer.Option(help="Why; kept with your name in `shardctl acts list`.")] = None,
 ) -> None:
     """Stop the stack; its data stays unless --delete-data is given. Also ends what a killed supervisor left behind."""
-    run_resumable(_down(delete_data=delete_data, yes=yes, reason=reason), resume="shardctl down")
-
-
-async def _down(*, delete_data: bool, yes: bool, reason: str | None) -> None:
-    with shown_progress("stopping") as report:
-        backend = open_backend(report)
-        if not backend.exists():
-            print_line(f"there is no stack {backend.stack}; nothing to stop")
-            return
-        if not delete_data:
-            await stop_stack(backend, reason)
-            print_line(f"stack {backend.stack} is stopped; its data is kept in {backend.location}")
-            return
+    backend = open_backend()
+    if not backend.exists():
+        print_line(f"there is no stack {backend.stack}; nothing to stop")
+        return
+    if not delete_data:
+        with shown_progress("stopping") as report:
+            run_resumable(stop_stack(open_backend(report), reason), resume="shardctl down")
+        print_line(f"stack {backend.stack} is stopped; its data is kept in {backend.location}")
+        return
     confirm_by_name(backend.stack, f"remove every byte of the stack {backend.stack}", yes=yes)
-    async with backend.lock():
-        await backend.destroy()
+    with shown_progress("removing") as report:
+        run_resumable(_destroy(open_backend(report)), resume="shardctl down --delete-data")
     forget_backend()
     print_line(f"stack {backend.stack} and its data are gone")
+
+
+async def _destroy(backend: Backend) -> None:
+    async with backend.lock():
+        await backend.destroy()
 
 
 def status(

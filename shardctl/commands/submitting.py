@@ -3,7 +3,9 @@
 Ctrl-C detaches: the operation goes on, and the message says how to come back (exit code 8).
 """
 
+import asyncio
 import json
+import secrets
 import sys
 import time
 from collections.abc import Mapping
@@ -13,9 +15,10 @@ from typing import Annotated, Any
 import typer
 
 from shardctl.control_client import ControlClient
-from shardctl.errors import Refused, ShardctlError, StillRunning
-from shardctl.output import print_json, print_line, print_table, progress_console
-from shardctl.stack.current import control_socket
+from shardctl.control_patience import PatientControl
+from shardctl.errors import Exit, Refused, ShardctlError, StillRunning, exit_of
+from shardctl.output import print_json, print_line, print_note, print_table, progress_console
+from shardctl.stack.current import open_stack
 from shardctl.watching import follow
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show the list of steps that would run; do nothing.")]
@@ -30,8 +33,11 @@ Expected = Annotated[
 Reason = Annotated[str | None, typer.Option(help="Why; kept with your name.")]
 
 
-def open_control() -> ControlClient:
-    return ControlClient(control_socket())
+def open_control() -> PatientControl:
+    """The selected stack's control service. Raises NotReachable without a stack."""
+    backend = open_stack()
+    client = ControlClient(backend.control_socket)
+    return PatientControl(client, runs=lambda: asyncio.run(backend.is_running()), waiting=print_note)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,24 +64,25 @@ def submit(kind: str, arguments: Mapping[str, Any], options: SubmitOptions) -> d
 
 def submit_and_watch(kind: str, arguments: Mapping[str, Any], options: SubmitOptions) -> dict[str, Any] | None:
     """As `submit`, but the end is the caller's to judge (`conclude`)."""
-    client = open_control()
+    control = open_control()
     body = {
         "kind": kind,
         "arguments": dict(arguments),
         "reason": options.reason,
-        "idempotency_key": options.key,
+        # One is always given, so that a request whose answer was lost is not a second operation.
+        "idempotency_key": options.key or secrets.token_hex(16),
         "expected": options.expected,
         "dry_run": options.dry_run,
     }
-    answer = client.post("/v1/operations", body)
+    answer = control.post("/v1/operations", body, is_repeatable=True)
     if options.dry_run:
         show_plan(answer, as_json=options.as_json)
         return None
     number = answer["operation_id"]
     if not options.wait:
         raise StillRunning(f"operation {number} is recorded: `shardctl operations watch {number}`")
-    watch(client, number, timeout_s=options.timeout_s, quiet=options.as_json)
-    return client.get(f"/v1/operations/{number}")
+    watch(control.client, number, timeout_s=options.timeout_s, quiet=options.as_json)
+    return control.get(f"/v1/operations/{number}")
 
 
 def show_plan(plan: Mapping[str, Any], *, as_json: bool) -> None:
@@ -113,13 +120,13 @@ def watch(
 
 def conclude(ended: Mapping[str, Any]) -> None:
     """Raises what the exit code of an operation that has ended (with its steps) means; returns for 0."""
-    if ended["exit_code"] == 0:
+    if ended["exit_code"] == Exit.DONE:
         return
     number, detail = ended["operation_id"], ended["detail"] or ended["state"]
     is_stuck = any(step["state"] == "failed" for step in ended["steps"])
     resume = f": `shardctl operations resume {number}`" if is_stuck else ""
     error: ShardctlError = Refused(f"operation {number} {ended['state']}: {detail}{resume}")
-    error.exit_code = ended["exit_code"]
+    error.exit_code = exit_of(ended["exit_code"])
     raise error
 
 

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, Generic
 
 from infra.runtime.procedures import ConnectionsTaken, DatabaseAway, DatabaseBusy
-from shardctl.errors import Refused, UsageError
+from shardctl.errors import Exit, Refused, ShardctlError, UsageError
 from shardctl.operations.errors import CancelAsked, LeaseLost
 from shardctl.operations.plan import Action, Document, Kind, Resources, Step, hash_facts
 from shardctl.operations.queries import Operation, Operations, StepRow
@@ -36,7 +36,7 @@ class UnknownKind(Exception):
 class _Failed(Exception):
     def __init__(self, step: str, error: Exception) -> None:
         super().__init__(f"{step}: {str(error) or type(error).__name__}")
-        self.exit_code = getattr(error, "exit_code", 1)
+        self.exit_code = error.exit_code if isinstance(error, ShardctlError) else Exit.FAILED
 
 
 class Executor(Generic[Resources]):

@@ -14,7 +14,7 @@ from typing import Any, Final, Generic, TypeVar
 from uuid import UUID
 
 from infra.security.roles import Role
-from shardctl.errors import UsageError
+from shardctl.errors import Exit, UsageError
 from shardctl.operations.states import State
 
 Resources = TypeVar("Resources")
@@ -84,13 +84,13 @@ class Action(Generic[Resources]):
 @dataclass(frozen=True, slots=True)
 class Conclusion:
     state: State
-    exit_code: int
+    exit_code: Exit
     detail: str | None = None
 
 
 def succeeded(_: Mapping[str, Document]) -> Conclusion:
     """All steps were done, and that is all there is to say."""
-    return Conclusion(State.SUCCEEDED, 0)
+    return Conclusion(State.SUCCEEDED, Exit.DONE)
 
 
 @dataclass(frozen=True, slots=True)

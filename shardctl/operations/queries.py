@@ -237,7 +237,8 @@ class Operations:
 
     async def end(self, lease: int, operation: int, state: State, exit_code: int | None, detail: str | None) -> None:
         await self._call(
-            "select end_operation_v1(%s, %s, %s, %s, %s)", [lease, operation, str(state), exit_code, detail]
+            "select end_operation_v1(%s, %s, %s, %s, %s)",
+            [lease, operation, str(state), None if exit_code is None else int(exit_code), detail],
         )
 
     async def _state(self, operation: int, sql: LiteralString, parameters: Sequence[Any]) -> State:

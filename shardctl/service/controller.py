@@ -12,7 +12,7 @@ from litestar.params import FromPath, FromQuery
 from infra.runtime.problem import Problem
 from infra.runtime.procedures import DatabaseFailure
 from infra.runtime.strict_body import read_body
-from shardctl.errors import NotAllowed, NotReachable, ShardctlError
+from shardctl.errors import Exit, NotAllowed, NotReachable, ShardctlError
 from shardctl.operations.plan import Plan
 from shardctl.operations.queries import Operations
 from shardctl.service.identity import person_of
@@ -20,7 +20,7 @@ from shardctl.service.queries import ControlState, DueRow
 from shardctl.service.schedules import SCHEDULES, Schedule
 from shardctl.service.submissions import Proposal, Submissions
 
-_STATUS: Final[Mapping[int, int]] = {1: 422, 2: 400, 3: 503, 5: 409}
+_STATUS: Final[Mapping[Exit, int]] = {Exit.FAILED: 422, Exit.USAGE: 400, Exit.NOT_REACHABLE: 503, Exit.BLOCKED: 409}
 """HTTP status by the exit code that a refusal means."""
 
 
@@ -133,10 +133,10 @@ def refused(error: Exception) -> Exception:
     if isinstance(error, DatabaseFailure):
         error = NotReachable(f"the control database does not answer: {error}")
     if isinstance(error, NotAllowed):
-        return Problem(403, "FORBIDDEN", str(error), exit_code=error.exit_code)
+        return Problem(403, "FORBIDDEN", str(error), exit_code=int(error.exit_code))
     if isinstance(error, ShardctlError):
-        status = _STATUS.get(error.exit_code, 422)
-        return Problem(status, type(error).__name__, str(error), exit_code=error.exit_code)
+        status = _STATUS.get(error.exit_code, _STATUS[Exit.FAILED])
+        return Problem(status, type(error).__name__, str(error), exit_code=int(error.exit_code))
     return error
 
 

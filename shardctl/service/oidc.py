@@ -112,7 +112,7 @@ class OidcPersons:
 
     def _refused(self, why: str, detail: str, code: str = "TOKEN_INVALID") -> Problem:
         self._metrics.counter("shardctl_oidc_refused_total").labels(why).inc()
-        return Problem(401, code, detail, exit_code=NotAllowed.exit_code)
+        return Problem(401, code, detail, exit_code=int(NotAllowed.exit_code))
 
 
 def _check_subject(subject: object) -> None:

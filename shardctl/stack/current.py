@@ -1,7 +1,5 @@
 """The stack that this command works on, how to reach its control database, and its clock."""
 
-from pathlib import Path
-
 from infra.backends import catalog
 from infra.backends.addresses import CONTROL_POSTGRES
 from infra.backends.backend import Backend, Report, quiet
@@ -45,11 +43,6 @@ def control_dsn(backend: Backend, role: str = CONTROL.owner) -> str:
     addresses = backend.addresses()
     dsn = with_code(addresses.dsn(CONTROL_POSTGRES, role), release_code("shardctl").schema, "shardctl")
     return with_clock_offset(dsn, addresses.spec.clock_offset_s)
-
-
-def control_socket() -> Path:
-    """Where the selected stack's control service is reached. Raises NotReachable without a stack."""
-    return open_stack().control_socket
 
 
 def stack_clock(backend: Backend) -> SystemClock:

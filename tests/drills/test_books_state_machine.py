@@ -19,6 +19,8 @@ from tests.support.books_revisions import RevisionRules
 from tests.support.databases import TestDatabase
 from tests.support.stopped_clock import stop_clock
 
+pytestmark = pytest.mark.minutes(2)
+
 
 @pytest.fixture
 def books(cell_database: TestDatabase) -> Iterator[type[RevisionRules]]:

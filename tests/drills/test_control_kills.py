@@ -25,6 +25,8 @@ from shardctl.errors import NotReachable
 from tests.support.free_port import free_port
 from tests.support.stack import Stack, fresh_stack
 
+pytestmark = pytest.mark.minutes(5)
+
 LIMIT_S = 120.0
 HITS: Counter[str] = Counter()
 
@@ -97,7 +99,7 @@ CASES = {
 
 @pytest.mark.parametrize("command", CASES, ids=" ".join)
 def test_killed_twice_in_the_middle(control: Control, command: tuple[str, ...]) -> None:
-    seed = random.SystemRandom().randrange(1_000_000)
+    seed = int(os.environ.get("DRILL_SEED") or random.SystemRandom().randrange(1_000_000))
     print(f"seed {seed}")
     pauses = random.Random(seed)
     pid = control.pid()

@@ -20,6 +20,8 @@ import pytest
 
 from tests.support.stack import Stack, fresh_stack
 
+pytestmark = pytest.mark.minutes(7)
+
 PASSWORD: Final = "correct horse battery"
 SETTLED_S: Final = 120.0
 PACE_S: Final = 0.15

@@ -18,6 +18,8 @@ import pytest
 from infra.backends.checkout import project_root
 from tests.support.stack import Stack, fresh_stack
 
+pytestmark = pytest.mark.alone
+
 THROWN_AWAY: Final = 10
 TRIES: Final = 3
 RUN_S_MAX: Final = 600.0

@@ -29,6 +29,8 @@ from tests.support.outside_tools import outside_tool
 from tests.support.prometheus import Prometheus
 from tests.support.stack import Stack, fresh_stack
 
+pytestmark = pytest.mark.minutes(4)
+
 OF_SPEED = {"OrdersSlow", "OrdersVerySlow", "RequestsFailing", "RequestsFailingSlowly", "RequestsShed", "EventLoopLate"}
 OF_SPEED |= {"VenueSlow", "DatabaseLockHeld", "InboxBehind", "OutboxBehind"}
 """A machine that is busy with other things makes these fire, and rightly."""

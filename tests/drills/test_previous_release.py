@@ -29,7 +29,7 @@ from tests.support.cell_books import CellBooks
 from tests.support.databases import TestDatabase
 from tests.support.previous_release import PreviousRelease, previous_release
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.minutes(2)]
 
 PROCEDURES = (
     "tests/integration/test_write_procedures.py",

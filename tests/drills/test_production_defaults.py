@@ -17,53 +17,55 @@ from infra.backends.checkout import project_root
 from loadtests.client import RouterClient, new_key
 from tests.support.stack import Stack, fresh_stack
 
+pytestmark = pytest.mark.minutes(4)
+
 IN_SESSION = datetime(2026, 11, 25, 14, 45, tzinfo=UTC)
 """A quarter of an hour after an open: six hours are left."""
 SUITE_S_MAX = 1_200.0
 
 
 @pytest.fixture(scope="module")
-def stack() -> Iterator[Stack]:
+def production() -> Iterator[Stack]:
     offset_s = (IN_SESSION - datetime.now(UTC)).total_seconds()
     with fresh_stack("production", "--profile", "rehearsal", "--clock-offset", f"{offset_s:.3f}") as stack:
         yield stack
 
 
 @pytest.mark.anyio
-async def test_a_transfer_waits_until_the_operators_command_decides(stack: Stack) -> None:
-    async with RouterClient(stack.env()["ROUTER_URL"]) as router:
+async def test_a_transfer_waits_until_the_operators_command_decides(production: Stack) -> None:
+    async with RouterClient(production.env()["ROUTER_URL"]) as router:
         customer = await router.sign_up(f"{new_key()}@example.com", "correct horse battery")
         (first,) = await customer.bring_shares("AAPL", 5_000_000, 90_000_000)
         (second,) = await customer.bring_shares("AAPL", 7_000_000, 90_000_000)
         user = str(customer.user_id)
-        waiting = stack.must("transfers", "list", "--json").json()
+        waiting = production.must("transfers", "list", "--json").json()
         assert {row["transfer_id"] for row in waiting if row["user_id"] == user} >= {first, second}
         cell = next(row["cell"] for row in waiting if row["user_id"] == user)
-        done = stack.must("transfers", "approve", user, first, "--reason", "the agent confirmed", "--json").json()
+        done = production.must("transfers", "approve", user, first, "--reason", "the agent confirmed", "--json").json()
         assert (done["status"], done["changed"], done["reason"]) == ("accepted", True, "the agent confirmed")
-        again = stack.must("transfers", "approve", user, first, "--reason", "again", "--json").json()
+        again = production.must("transfers", "approve", user, first, "--reason", "again", "--json").json()
         assert again == {**done, "changed": False}
-        refused = stack.run("transfers", "refuse", user, first, "--reason", "a mistake")
+        refused = production.run("transfers", "refuse", user, first, "--reason", "a mistake")
         assert refused.exit_code == 1
         assert "TRANSFER_DECIDED" in refused.stderr
-        assert stack.must("transfers", "refuse", user, second, "--reason", "not theirs").exit_code == 0
-        assert stack.run("transfers", "approve", user, "nonsense", "--reason", "x").exit_code == 2
-        assert stack.run("transfers", "list", "cell-77").exit_code == 2
-        assert stack.run("transfers", "approve", user, second).exit_code == 2, "a reason is kept"
+        assert production.must("transfers", "refuse", user, second, "--reason", "not theirs").exit_code == 0
+        assert production.run("transfers", "approve", user, "nonsense", "--reason", "x").exit_code == 2
+        assert production.run("transfers", "list", "cell-77").exit_code == 2
+        assert production.run("transfers", "approve", user, second).exit_code == 2, "a reason is kept"
         answer = await customer.call({200}, "GET", "/v1/positions")
         assert [(item["symbol"], item["qty"]) for item in answer.body["items"]] == [("AAPL", "5.000000")]
         listed = await customer.call({200}, "GET", "/v1/share-transfers")
         assert [(item["transfer_id"], item["status"]) for item in listed.body["items"]] == [
             (second, "refused"), (first, "accepted"),
         ]  # fmt: skip
-    assert json.loads(stack.must("transfers", "list", cell, "--json").stdout) == [
+    assert json.loads(production.must("transfers", "list", cell, "--json").stdout) == [
         row for row in waiting if row["cell"] == cell and row["transfer_id"] not in (first, second)
     ]
-    stack.must("cells", "check", cell)
+    production.must("cells", "check", cell)
 
 
-def test_the_acceptance_suite_passes(stack: Stack) -> None:
-    environment = {**os.environ, "STACK": stack.name, "SHARDCTL_STATE_DIR": str(stack.state_dir)}
+def test_the_acceptance_suite_passes(production: Stack) -> None:
+    environment = {**os.environ, "STACK": production.name, "SHARDCTL_STATE_DIR": str(production.state_dir)}
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "tests/acceptance", "-q", "-p", "no:cacheprovider"],
         env=environment, cwd=project_root(), capture_output=True, text=True, timeout=SUITE_S_MAX,

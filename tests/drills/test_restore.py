@@ -22,7 +22,7 @@ SERVER = f"{CELL}-postgres"
 ORDER = {"symbol": "AAPL", "side": "buy", "type": "market", "qty": "1"}
 _DEPOSIT_MICROS = 10_000_000_000
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.minutes(4)]
 
 
 @pytest.fixture(scope="module")

@@ -21,6 +21,8 @@ import redis
 from tests.support import raw_http
 from tests.support.stack import Stack, fresh_stack
 
+pytestmark = pytest.mark.minutes(5)
+
 
 @pytest.fixture(scope="module")
 def own() -> Iterator[Stack]:

@@ -15,6 +15,8 @@ import pytest
 
 from tests.support.stack import Stack, fresh_stack
 
+pytestmark = pytest.mark.minutes(5)
+
 REPAIR_LIMIT_S = 30.0
 PAUSE_S = 0.3
 

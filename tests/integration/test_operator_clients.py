@@ -14,6 +14,7 @@ from infra.backends.local.backend import LocalBackend
 from infra.backends.local.folders import StackFolder
 from infra.backends.local.record import new_record, save_record
 from infra.backends.plan import port_names
+from infra.runtime import kafka_consumer
 from infra.runtime.clock import SystemClock
 from infra.runtime.database import make_pool
 from infra.runtime.kafka_admin import BrokerUnreachable
@@ -70,6 +71,12 @@ class Scene:
             books = CellBooks(connection, seed=3)
             await books.open_users(3)
             await books.play(orders)
+
+
+@pytest.fixture(autouse=True)
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A broker that is not there is given up after half a second, not after ten."""
+    monkeypatch.setattr(kafka_consumer, "_METADATA_S", 0.5)
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
-from shardctl.errors import NotReachable, Refused
+from shardctl.errors import Exit, NotReachable, Refused
 from shardctl.operations.errors import LeaseLost
 from shardctl.operations.plan import Action, Conclusion, Document, Kind, Plan, PlannedStep, Step
 from shardctl.operations.states import State
@@ -97,7 +97,7 @@ def _plan(arguments: Document, facts: Document) -> Plan:
 
 
 def _conclude(results: Mapping[str, Document]) -> Conclusion:
-    return Conclusion(State.SUCCEEDED, 0, f"{len(results)} steps")
+    return Conclusion(State.SUCCEEDED, Exit.DONE, f"{len(results)} steps")
 
 
 KIND: Kind[SeenBy] = Kind(

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from shardctl.cells.archive import ArchiveTotals, archive_piece
-from shardctl.errors import Refused
+from shardctl.errors import Exit
 from shardctl.operations.kinds.of_cells import cells_named, known_cells, parse_cells
 from shardctl.operations.plan import Action, Conclusion, Document, Kind, Plan, PlannedStep, Step, refuse_unknown
 from shardctl.operations.resources import StackResources
@@ -61,10 +61,10 @@ async def _archive(step: Step[StackResources]) -> Document:
 def conclude(results: Mapping[str, Document]) -> Conclusion:
     waiting = [result["cell"] for result in results.values() if result["unpublished"]]
     if not waiting:
-        return Conclusion(State.SUCCEEDED, 0)
+        return Conclusion(State.SUCCEEDED, Exit.DONE)
     return Conclusion(
         State.FAILED,
-        Refused.exit_code,
+        Exit.FAILED,
         f"{', '.join(waiting)}: events of some users are that old and not published yet, nothing of those users was "
         f"moved: `shardctl status`, `shardctl logs {waiting[0]}-relay`",
     )

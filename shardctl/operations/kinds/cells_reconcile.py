@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Final
 
-from shardctl.errors import NotReachable, Refused
+from shardctl.errors import Exit
 from shardctl.operations.kinds.of_cells import cells_named, known_cells, parse_cells
 from shardctl.operations.plan import Action, Conclusion, Document, Kind, Plan, PlannedStep, Step, refuse_unknown
 from shardctl.operations.resources import StackResources
@@ -56,12 +56,12 @@ def conclude(results: Mapping[str, Document]) -> Conclusion:
         first = different[0]
         what = "; ".join(f"{result['cell']}: {', '.join(result['found'])}" for result in different)
         look = f"look at `shardctl cells reconciliations {first['cell']} -n 1 --json`"
-        return Conclusion(State.FAILED, Refused.exit_code, f"{what}: {look}{_next(first['cell'], first['found'])}")
+        return Conclusion(State.FAILED, Exit.FAILED, f"{what}: {look}{_next(first['cell'], first['found'])}")
     incomplete = [result["cell"] for result in results.values() if result["verdict"] == "incomplete"]
     if incomplete:
         said = f"{', '.join(incomplete)}: not everything could be asked: look at `shardctl status`, then run it again"
-        return Conclusion(State.FAILED, NotReachable.exit_code, said)
-    return Conclusion(State.SUCCEEDED, 0)
+        return Conclusion(State.FAILED, Exit.NOT_REACHABLE, said)
+    return Conclusion(State.SUCCEEDED, Exit.DONE)
 
 
 def _next(cell: str, found: list[str]) -> str:

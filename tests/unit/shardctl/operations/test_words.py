@@ -1,5 +1,6 @@
 """What a person at the terminal is told: the exit codes, how an operation ended, what happens next."""
 
+import json
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ from shardctl import errors
 from shardctl.cli import make_app
 from shardctl.commands import exit_codes, operations, serving, submitting
 from shardctl.control_client import ControlClient
-from shardctl.errors import EXIT_CODES, NotReachable, Refused, ShardctlError
+from shardctl.errors import MEANINGS, Exit, NotReachable, Refused, ShardctlError, exit_of
 
 STEP = {"position": 1, "key": "renew router-1", "state": "pending", "attempts": 0, "attempts_max": 3, "detail": None}
 FOUND: dict[str, Any] = {
@@ -20,10 +21,14 @@ FOUND: dict[str, Any] = {
 
 def test_every_error_has_a_code_that_is_explained() -> None:
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, ShardctlError)]
-    assert {kind.exit_code for kind in kinds} <= set(EXIT_CODES)
+    assert {kind.exit_code for kind in kinds} <= set(Exit)
     done = CliRunner().invoke(make_app(), ["help", "exit-codes"])
     assert done.exit_code == 0
-    assert all(str(code) in done.output for code in EXIT_CODES)
+    assert all(str(code) in done.output for code in map(int, Exit))
+    assert list(MEANINGS) == list(Exit) == [exit_of(code) for code in range(9)]
+    assert exit_of(9) is Exit.FAILED
+    rows = json.loads(CliRunner().invoke(make_app(), ["help", "exit-codes", "--json"]).output)
+    assert rows[8] == {"code": 8, "name": "goes_on", "means": MEANINGS[Exit.GOES_ON]}
     assert exit_codes.app.info.help
 
 

@@ -1,0 +1,1 @@
+"""What takes hours: drills with random moments, again and again, with seeds that the runner gives."""

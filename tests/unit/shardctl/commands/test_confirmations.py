@@ -1,0 +1,61 @@
+"""Whatever destroys something asks first, and without a terminal ends with 5 and the flag that confirms."""
+
+import ast
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from infra.backends.local.backend import LocalBackend
+from shardctl import commands
+from shardctl.cli import make_app
+from shardctl.commands.tree import Leaf, walk
+from shardctl.errors import Blocked, Exit
+from tests.support.control_service import folder_stack
+
+ARGUMENTS: dict[str, list[str]] = {
+    "down": ["--delete-data"],
+    "backup restore": ["--cell", "cell-1", "--to", "latest", "--reason", "x"],
+}
+"""What each needs to come to the question."""
+
+
+@pytest.fixture
+def stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LocalBackend:
+    """One that was made and does not run."""
+    backend = folder_stack(tmp_path)
+    monkeypatch.setenv("SHARDCTL_STATE_DIR", str(Path(backend.location).parent))
+    monkeypatch.setenv("SHARDCTL_STACK", backend.stack)
+    return backend
+
+
+def that_ask() -> list[Leaf]:
+    return [leaf for leaf in walk() if "--yes" in leaf.options]
+
+
+def test_the_list_has_every_command_that_asks() -> None:
+    assert {leaf.name for leaf in that_ask()} == set(ARGUMENTS)
+
+
+def test_nobody_asks_without_a_flag_that_confirms() -> None:
+    """Also who is written tomorrow: a function that asks has `yes` among its parameters."""
+    asking = set()
+    for path in Path(commands.__file__).parent.glob("*.py"):
+        for function in ast.walk(ast.parse(path.read_text())):
+            if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef):
+                called = {getattr(node.func, "id", "") for node in ast.walk(function) if isinstance(node, ast.Call)}
+                if called & {"confirm_by_name", "require_confirmable"}:
+                    assert isinstance(function, ast.FunctionDef), f"{function.name}: an event loop takes the Ctrl-C"
+                    assert "yes" in {argument.arg for argument in function.args.args}, function.name
+                    asking.add(function.name)
+    assert asking == {leaf.words[-1] for leaf in that_ask()}
+
+
+@pytest.mark.parametrize("command", ARGUMENTS)
+def test_without_a_terminal_it_is_blocked_and_names_the_flag(command: str, stack: LocalBackend) -> None:
+    before = sorted(Path(stack.location).rglob("*"))
+    done = CliRunner().invoke(make_app(), [*command.split(), *ARGUMENTS[command]])
+    assert isinstance(done.exception, Blocked), done.exception
+    assert "add --yes" in str(done.exception)
+    assert done.exception.exit_code is Exit.BLOCKED
+    assert sorted(Path(stack.location).rglob("*")) == before
