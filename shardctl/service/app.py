@@ -34,7 +34,7 @@ from shardctl.operations.queries import Operation, Operations
 from shardctl.operations.resources import StackResources
 from shardctl.operator_tokens import TokenSigner, token_of_step
 from shardctl.persons import Person
-from shardctl.service.controller import OperationsController, SchedulesController, refused
+from shardctl.service.controller import OperationsController, PersonsController, SchedulesController, refused
 from shardctl.service.executing import Executing
 from shardctl.service.identity import Identify, PeerPort, let_in, person_on_socket
 from shardctl.service.issuer_keys import IssuerKeys
@@ -149,7 +149,7 @@ class ControlService:
             return to_response(request, refused(error))
 
         app = Litestar(
-            route_handlers=[OperationsController, SchedulesController, TokensController],
+            route_handlers=[OperationsController, PersonsController, SchedulesController, TokensController],
             guards=[let_in(identify)],
             dependencies={
                 "operations": Provide(lambda: self.operations, sync_to_thread=False),

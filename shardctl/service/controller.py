@@ -106,6 +106,15 @@ class OperationsController(Controller):
         return {"operation_id": number, "state": await submissions.approve(number, person_of(request), body.reason)}
 
 
+class PersonsController(Controller):
+    path = "/v1/whoami"
+
+    @get("/", sync_to_thread=False)
+    def whoami(self, request: Request[Any, Any, Any]) -> dict[str, Any]:
+        """Who asks, as it would be recorded."""
+        return asdict(person_of(request))
+
+
 class SchedulesController(Controller):
     path = "/v1/schedules"
 

@@ -12,10 +12,11 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+
+from shardctl.safe_url import is_safe_url
 
 _log = logging.getLogger(__name__)
 KEPT_S: Final = 300.0
@@ -32,7 +33,6 @@ _ALGORITHMS: Final[Mapping[tuple[str, str], str]] = {
 }  # fmt: skip
 """By type and curve of a key: what a token under it must be signed with."""
 _WELL_KNOWN: Final = "/.well-known/openid-configuration"
-_LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 
 Fetch = Callable[[str], Awaitable[bytes]]
 """The body of a document by its URL. Raises FetchFailed."""
@@ -50,12 +50,6 @@ class KeysUnavailable(Exception):
 class IssuerKey:
     algorithm: str
     key: Any
-
-
-def is_safe_url(url: str) -> bool:
-    """HTTPS, or this machine."""
-    parts = urlsplit(url)
-    return parts.scheme == "https" or (parts.scheme == "http" and parts.hostname in _LOOPBACK)
 
 
 def read_keys(raw: bytes) -> dict[str, IssuerKey]:

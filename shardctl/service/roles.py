@@ -14,6 +14,7 @@ LEAST_ROLES: Final[LeastRoles] = {
     "GET /v1/operations": Role.VIEWER,
     f"GET {_ONE}": Role.VIEWER,
     f"GET {_ONE}/events": Role.VIEWER,
+    "GET /v1/whoami": Role.VIEWER,
     "GET /v1/schedules": Role.VIEWER,
     # No more is signed than the person may do.
     "POST /v1/operator-tokens": Role.VIEWER,

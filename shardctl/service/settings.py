@@ -2,16 +2,14 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final, Self
+from typing import Self
 
 from pydantic import BaseModel, Field, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from infra.runtime.settings import ClockSettings, ListenSettings
 from infra.security.roles import Role
-from shardctl.service.issuer_keys import is_safe_url
-
-_LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
+from shardctl.safe_url import LOOPBACK, is_safe_url
 
 
 class OidcSettings(BaseModel, frozen=True):
@@ -43,7 +41,7 @@ class OidcSettings(BaseModel, frozen=True):
     def _is_private(self) -> Self:
         if (self.tls_cert is None) is not (self.tls_key is None):
             raise ValueError("tls_cert and tls_key belong together")
-        if self.tls_cert is None and self.listen.host not in _LOOPBACK:
+        if self.tls_cert is None and self.listen.host not in LOOPBACK:
             raise ValueError(f"tokens would be readable on the way to {self.listen.host}: tls_cert and tls_key are due")
         return self
 

@@ -220,6 +220,7 @@ async def test_the_control_service(control_database: TestDatabase, tmp_path: Pat
             f"GET {template}": Call(one),
             f"GET {template}/events": Call(f"{one}/events"),
             "GET /v1/schedules": Call("/v1/schedules"),
+            "GET /v1/whoami": Call("/v1/whoami"),
             "POST /v1/operator-tokens": Call(
                 "/v1/operator-tokens", {"act": "look", "target": "cells", "role": "viewer"}
             ),

@@ -28,7 +28,7 @@ from tests.support.outside_tools import outside_tool
 AUDIENCE: Final = "urn:test:RS256"
 """Of the service; a resource of that name has it too, as RFC 8707 has it."""
 _SCRIPT: Final = Path(__file__).parent / "oidc_provider" / "provider.mjs"
-_INSTALLED: Final = Path(__file__).parents[2] / ".tools" / "oidc-provider"
+_INSTALLED: Final = Path(__file__).parents[2] / ".tools/oidc-provider/node_modules/oidc-provider/lib/index.js"
 _DEADLINE_S: Final = 60.0
 
 
@@ -61,18 +61,15 @@ class Issuer:
 
     def start(self, *, life_s: int = 600) -> None:
         node = outside_tool("node", for_what="it runs the OpenID provider")
-        if not (_INSTALLED / "node_modules" / "oidc-provider").is_dir():
+        if not _INSTALLED.is_file():
             reason = "oidc-provider is not installed (an OpenID provider); `make ci-tools` installs it"
             pytest.fail(reason) if os.environ.get("CI") == "true" else pytest.skip(reason)
         given = {
-            "PORT": str(self.port), "JWKS": json.dumps(self.keys), "AUDIENCE": AUDIENCE,
+            "PROVIDER": _INSTALLED.as_uri(), "AUDIENCE": AUDIENCE,
+            "PORT": str(self.port), "JWKS": json.dumps(self.keys),
             "ROLES": json.dumps(self.roles), "LIFE_S": str(life_s),
         }  # fmt: skip
-        script = _INSTALLED / "provider.mjs"
-        script.write_text(_SCRIPT.read_text())
-        self.process = subprocess.Popen(
-            [node, str(script)], env=os.environ | given, stdout=subprocess.PIPE, text=True, cwd=_INSTALLED
-        )
+        self.process = subprocess.Popen([node, str(_SCRIPT)], env=os.environ | given, stdout=subprocess.PIPE, text=True)
         assert self.process.stdout is not None
         while (line := self.process.stdout.readline()) and line.strip() != "ready":
             pass

@@ -2,10 +2,10 @@
 // any name; what a name may do, ROLES says. Access tokens are JWTs: resource `urn:test:ALG` is signed with that
 // algorithm, and so is `urn:test:ALG:elsewhere`, whose audience is another one.
 //
-// From the environment: PORT, JWKS (private keys), AUDIENCE, ROLES (name to list), LIFE_S.
+// From the environment: PROVIDER (the installed module), PORT, JWKS (private keys), AUDIENCE, ROLES (name to list), LIFE_S.
 import http from 'node:http'
-import Provider from 'oidc-provider'
 
+const { default: Provider } = await import(process.env.PROVIDER)
 const { PORT, JWKS, AUDIENCE, ROLES, LIFE_S } = process.env
 const issuer = `http://127.0.0.1:${PORT}`
 const roles = JSON.parse(ROLES)

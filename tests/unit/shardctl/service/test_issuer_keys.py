@@ -10,6 +10,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from jwt.algorithms import OKPAlgorithm, RSAAlgorithm
 
+from shardctl.safe_url import is_safe_url
 from shardctl.service.issuer_keys import (
     AGAIN_S,
     KEPT_S,
@@ -17,7 +18,6 @@ from shardctl.service.issuer_keys import (
     FetchFailed,
     IssuerKeys,
     KeysUnavailable,
-    is_safe_url,
     read_keys,
 )
 

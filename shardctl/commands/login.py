@@ -1,0 +1,63 @@
+"""`shardctl login | logout | whoami`: a person at a control service elsewhere; nobody logs in to their own machine."""
+
+import os
+import time
+from typing import Annotated
+
+import typer
+
+from infra.runtime.clock import SystemClock
+from shardctl.commands.submitting import open_control
+from shardctl.contexts import CHECKOUT, Elsewhere
+from shardctl.device_login import Code, log_in
+from shardctl.errors import NotAllowed, UsageError
+from shardctl.logins import Login, forget_login, keep_login, login_path, open_elsewhere
+from shardctl.output import format_duration, print_json, print_line, print_note
+from shardctl.settings import read_settings
+
+
+def login() -> None:
+    """Log in at the control service of the context that is meant: confirm a code in any browser."""
+    service = _elsewhere()
+    clock, path = SystemClock(), login_path(os.environ, service)
+    granted = log_in(service, _show, sleep=time.sleep, monotonic=clock.monotonic)
+    ends_at_s = clock.epoch_s() + granted.expires_in_s if granted.expires_in_s else 0.0
+    keep_login(path, Login(granted.token, ends_at_s))
+    try:
+        person = open_elsewhere(service).get("/v1/whoami")
+    except NotAllowed:
+        forget_login(path)  # a token that is not taken is no use to anybody but a thief
+        raise
+    for_so_long = f" for {format_duration(granted.expires_in_s)}" if ends_at_s else ""
+    print_line(f"logged in at {service.url} as {person['subject']}, {person['role']}{for_so_long}")
+
+
+def logout() -> None:
+    """Forget the token. The issuer's own session in the browser is not ended."""
+    service = _elsewhere()
+    was_there = forget_login(login_path(os.environ, service))
+    print_line(f"logged out at {service.url}" if was_there else f"nobody was logged in at {service.url}")
+
+
+def whoami(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """Who you are for the control service, as it would be recorded, and your role."""
+    person = open_control().get("/v1/whoami")
+    if as_json:
+        print_json(person)
+        return
+    print_line(f"{person['subject']}: {person['role']}, by {person['way']}")
+
+
+def _show(code: Code) -> None:
+    print_note(f"open {code.url} in any browser and confirm the code {code.user_code}")
+
+
+def _elsewhere() -> Elsewhere:
+    """Raises UsageError."""
+    settings = read_settings()
+    if not isinstance(settings.target, Elsewhere):
+        raise UsageError(
+            "on this machine the operating system says who you are (`shardctl whoami`); to log in elsewhere name its "
+            f"context: --context NAME (`shardctl context list`; {settings.context.value or CHECKOUT} is this machine's)"
+        )
+    return settings.target
