@@ -2,7 +2,6 @@
 low, and with the least one. The endpoints are those that the applications have; one without a call here fails.
 """
 
-import asyncio
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
@@ -25,8 +24,6 @@ from infra.runtime.settings import PostgresSettings
 from infra.runtime.telemetry import Metrics
 from infra.security.keys import generate_key_files
 from infra.security.roles import Role
-from shardctl.operations.plan import Action, Document, Kind, Plan, PlannedStep, Step
-from shardctl.operations.resources import StackResources
 from shardctl.persons import Person, Way
 from shardctl.service.roles import LEAST_ROLES as OF_THE_SERVICE
 from tests.support.asgi import ask_asgi
@@ -35,6 +32,7 @@ from tests.support.control_service import control_service, folder_stack
 from tests.support.databases import TestDatabase
 from tests.support.exchange_process import ExchangeProcess
 from tests.support.operator_tokens import operator_token
+from tests.support.waiting_kind import waits
 from tests.support.who_says import who_says
 
 pytestmark = pytest.mark.anyio
@@ -185,22 +183,6 @@ async def test_the_exchanges_operator_port(tmp_path: Path) -> None:
         await prove(OF_THE_EXCHANGE, calls, ask)
     finally:
         exchange.stop()
-
-
-def waits(name: str, role: Role) -> Kind[StackResources]:
-    """An operation whose one step does not end."""
-
-    async def act(_: Step[StackResources]) -> Document:
-        await asyncio.Event().wait()
-        return {}
-
-    async def observe(_: StackResources, __: Document) -> Document:
-        return {}
-
-    def plan(_: Document, __: Document) -> Plan:
-        return Plan("it", (PlannedStep("wait", "act"),))
-
-    return Kind(name, 1, "Waits.", lambda given: given, observe, plan, {"act": Action(act)}, role=role)
 
 
 @pytest.mark.parametrize("wanted", [Role.OPERATOR, Role.ADMIN])

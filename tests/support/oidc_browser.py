@@ -34,10 +34,10 @@ def confirm(url: str, name: str, *, deny: bool = False) -> str:
     for _ in range(_PAGES_MAX):
         try:
             with opener.open(page, data, timeout=30) as answer:
-                page, text = answer.url, answer.read().decode()
+                page, text = str(answer.url), str(answer.read(), "utf-8")
         except urllib.error.HTTPError as error:
             with error:
-                return error.read().decode()
+                return str(error.read(), "utf-8")
         form = _Form()
         form.feed(text)
         if form.action is None or "Sign-in Success" in text:
