@@ -15,6 +15,7 @@ from typing import Any, Final, Protocol
 from infra.backends.addresses import Addresses
 from infra.backends.cell_spec import Job, ProcessSpec, ProcessStatus, StackSpec
 from infra.backends.finding import Finding
+from infra.backends.preview import ProcessChange
 
 
 class BackendError(Exception):
@@ -148,6 +149,10 @@ class Renewing(Protocol):
 
 class Observation(Protocol):
     """What runs, and what it says of itself. Changes nothing."""
+
+    async def preview(self, spec: StackSpec) -> tuple[ProcessChange, ...]:
+        """What creating this spec, starting its processes and renewing the outdated would do to each; the stack may
+        not exist yet. Not even a lock or a folder is made, so another command may change the stack meanwhile."""
 
     async def is_running(self) -> bool:
         """Is anybody there who starts and restarts this stack's processes? They may be in any state."""

@@ -10,6 +10,7 @@ from rich.live import Live
 from infra.backends.backend import Backend
 from infra.backends.cell_spec import CellSpec, ProcessKind
 from shardctl.commands.submitting import SubmitOptions, submit
+from shardctl.commands.up_plan import show_up_plan
 from shardctl.errors import UsageError
 from shardctl.interruption import run_resumable, shown_until_interrupted
 from shardctl.output import console, format_bytes, print_json, print_line, print_table, print_warning
@@ -19,6 +20,7 @@ from shardctl.stack.bring_up import bring_up
 from shardctl.stack.current import forget_backend, open_backend, open_stack
 from shardctl.stack.inspect import StackStatus, env_lines, read_status, status_table
 from shardctl.stack.plan import StackOptions
+from shardctl.stack.preview import preview_up
 from shardctl.stack.stop import stop_stack
 
 _WATCH_PAUSE_S = 1.0
@@ -62,7 +64,10 @@ def up(
         typer.Option("--monitoring/--no-monitoring", help="A Prometheus that watches the stack (a new stack: none)."),
     ] = None,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Return when everything answers as ready.")] = True,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the status as JSON.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be done to each process; change nothing.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the status, or the plan, as JSON.")] = False,
 ) -> None:
     """Start the stack, or bring a running one to what is asked. Harmless to repeat."""
     options = StackOptions(
@@ -77,6 +82,9 @@ def up(
         clock_offset_s=clock_offset,
         monitoring=monitoring,
     )
+    if dry_run:
+        show_up_plan(asyncio.run(preview_up(open_backend(), options)), as_json=as_json)
+        return
     missing = run_resumable(_up(options, wait=wait, as_json=as_json), resume="shardctl up")
     for cell in missing:
         arguments = {"cell": cell.name, "apis": cell.apis}

@@ -16,7 +16,7 @@ from shardctl.acts.recording import recorded_act
 from shardctl.cells.provision import migrate_cells, migrate_control, register_cells
 from shardctl.shardmap.redirect import make_redirect
 from shardctl.stack.current import remember_backend
-from shardctl.stack.plan import StackOptions, plan_spec
+from shardctl.stack.plan import StackOptions, cells_at_once, plan_spec
 from shardctl.stack.renew import RENEW_TIMEOUT_S, outdated_processes, renew_processes
 
 SERVERS_TIMEOUT_S = 90.0
@@ -33,7 +33,7 @@ async def bring_up(backend: Backend, options: StackOptions, report: Report, *, w
     async with backend.lock():
         before = backend.spec() if backend.exists() else None
         wanted = plan_spec(before, options, backend.external_servers())
-        count = len(wanted.cells) if before is None else len(before.cells)
+        count = cells_at_once(before, wanted)
         spec = replace(wanted, cells=wanted.cells[:count])
         remember_backend()
         if before is not None and before.clock_offset_s != spec.clock_offset_s:

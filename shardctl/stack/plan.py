@@ -63,6 +63,12 @@ def plan_spec(existing: StackSpec | None, options: StackOptions, external: Mappi
     return replace(spec, **{name: value for name, value in options.given().items() if name in _REPLACED})
 
 
+def cells_at_once(existing: StackSpec | None, wanted: StackSpec) -> int:
+    """How many of the cells `up` makes itself. A new stack gets all of them; one that was there before keeps its own,
+    and each further one comes by an operation."""
+    return len(wanted.cells if existing is None else existing.cells)
+
+
 def _refuse_forbidden_changes(existing: StackSpec, options: StackOptions) -> None:
     if options.cells is not None and options.cells < len(existing.cells):
         raise Refused(f"the stack has {len(existing.cells)} cells and users live there: `up` never removes one")

@@ -21,6 +21,7 @@ from infra.backends.backend import Backend, BackendError, JobResult, Overtaken, 
 from infra.backends.cell_spec import Job, ProcessSpec, ProcessStatus, StackSpec
 from infra.backends.finding import Finding, good
 from infra.backends.plan import HostLayout, in_renewal_order, plan_services, port_names, roles_by_server
+from infra.backends.preview import ProcessChange, Running, preview_changes
 from infra.backends.roles import CONTROL_LEADER
 
 NAME = "tests.support.recording_backend:open_recording"
@@ -85,6 +86,9 @@ class RecordingBackend(Backend):
     # ---- processes ---------------------------------------------------------------------------------------------------
 
     async def plan(self) -> tuple[ProcessSpec, ...]:
+        return self._planned(self.spec())
+
+    def _planned(self, spec: StackSpec) -> tuple[ProcessSpec, ...]:
         layout = HostLayout(
             self.keys_folder,
             self._folder / "map",
@@ -94,7 +98,18 @@ class RecordingBackend(Backend):
             "0.0.0.0",
             "python3",
         )
-        return plan_services(self.addresses(), layout)
+        return plan_services(self._addresses_of(spec), layout)
+
+    async def preview(self, spec: StackSpec) -> tuple[ProcessChange, ...]:
+        known = {process.name: process for process in (await self.plan() if self.exists() else ())}
+        wanted = {process.name: process for process in self._planned(spec)}
+        outdated = await self.outdated() if self.exists() else ()
+        running = {
+            name: Running(process.kind, name in outdated or process != wanted.get(name), process.environment)
+            for name, process in known.items()
+            if name in self._running()
+        }
+        return preview_changes(wanted.values(), running, {})
 
     async def start(self, names: Sequence[str]) -> None:
         running = self._running()
@@ -158,7 +173,9 @@ class RecordingBackend(Backend):
         return ()
 
     def addresses(self) -> Addresses:
-        spec = self.spec()
+        return self._addresses_of(self.spec())
+
+    def _addresses_of(self, spec: StackSpec) -> Addresses:
         endpoints = {name: Endpoint(f"{name}.example", 8000) for name in port_names(spec)}
         dsns = {
             server: {

@@ -33,6 +33,7 @@ from infra.backends.local.kafka_jars import locate_jars
 from infra.backends.local.launching import as_supervised, is_launched, launcher_command, write_launch
 from infra.backends.local.orphans import end_orphans, find_orphans, note_processes, read_noted, wait_gone
 from infra.backends.local.ports import is_free, port_registry, port_registry_path
+from infra.backends.local.previewing import judge_running
 from infra.backends.local.processes import (
     EXCHANGE_DATA,
     Tools,
@@ -58,6 +59,7 @@ from infra.backends.local.supervisor import (
     write_config,
 )
 from infra.backends.plan import STOP_ORDER, in_renewal_order, job_command, port_names, roles_by_server
+from infra.backends.preview import ProcessChange, preview_changes
 from infra.backends.topics import PARTITIONS, stack_topics
 from infra.runtime.kafka_admin import ensure_topics
 
@@ -258,14 +260,34 @@ class LocalBackend(Backend):
 
     async def plan(self) -> tuple[ProcessSpec, ...]:
         """The processes of the stack as planned; names, kinds and ports are right whatever tools this machine has."""
-        spec = self.record().spec
-        named = Tools(
+        record = self.record()
+        return plan_processes(record, self.folder, self._named_tools(record.spec), None)
+
+    @staticmethod
+    def _named_tools(spec: StackSpec) -> Tools:
+        return Tools(
             postgres_bin=Path("bin"),
             redis_server=None if spec.redis_url else Path(REDIS),
             java=None if spec.kafka_bootstrap_servers else Java(Path("java"), 17),
             prometheus=prometheus.locate_prometheus() if spec.monitoring else None,
         )
-        return plan_processes(self.record(), self.folder, named, None)
+
+    async def preview(self, spec: StackSpec) -> tuple[ProcessChange, ...]:
+        """Of servers that others wrote, only what their supervisord knows counts: where their binaries lie is found
+        out by `create`, which may copy or fetch them."""
+        before = load_record(self.folder.record)
+        record = (before or new_record(self.stack, spec)).with_spec(self._with_restored(spec))
+        # A port that is yet to be found stands in no other process's settings.
+        unclaimed = dict.fromkeys((*port_names(spec), *PORT_NAMES), 0)
+        record = record.with_ports({**unclaimed, **record.ports})
+        planned = plan_processes(record, self.folder, self._named_tools(spec), None)
+        known = {process.name: process.kind for process in (*planned, *(await self.plan() if before else ()))}
+        try:
+            seen = await self._supervisor.processes()
+            changed = await self._supervisor.changed_programs()
+        except SupervisorAway:
+            return preview_changes(planned, {}, dict.fromkeys(known, "the stack does not run") if before else {})
+        return preview_changes(planned, *judge_running(planned, seen, changed, known, self.folder))
 
     async def start(self, names: Sequence[str]) -> None:
         if not await self.is_running():

@@ -1,0 +1,46 @@
+"""What runs of a stack on this machine, beside what is planned: for the preview of `up`. Reads, and changes nothing.
+
+A running process tells by its digest which launch file it has become; only then do the file's settings count as its.
+"""
+
+from collections.abc import Iterable, Mapping
+
+from infra.backends.cell_spec import ProcessKind, ProcessSpec
+from infra.backends.local.folders import StackFolder
+from infra.backends.local.launching import launched_digest
+from infra.backends.local.record import load_json
+from infra.backends.local.renewal import runs_otherwise
+from infra.backends.local.stand_in import STAND_IN
+from infra.backends.local.supervisor import Supervised
+from infra.backends.preview import Running
+
+
+def judge_running(
+    planned: Iterable[ProcessSpec],
+    seen: Mapping[str, Supervised],
+    changed: frozenset[str],
+    kinds: Mapping[str, ProcessKind],
+    folder: StackFolder,
+) -> tuple[dict[str, Running], dict[str, str]]:
+    """Those that run, and of those that do not, why. A stand-in is nobody's plan, and ends by itself."""
+    wanted = {process.name: process for process in planned}
+    running, absent = {}, {}
+    for name, process in seen.items():
+        if name == STAND_IN:
+            continue
+        if process.pid is None:
+            absent[name] = f"does not run: {process.state}" + (f", {process.detail}" if process.detail else "")
+            continue
+        differs = name in changed or (name in wanted and runs_otherwise(wanted[name], process.pid))
+        settings, command = _started_with(name, process.pid, folder)
+        # The name of a process that nobody plans any more does not tell its kind.
+        running[name] = Running(kinds.get(name, ProcessKind.API), differs, settings, command)
+    return running, absent
+
+
+def _started_with(name: str, pid: int, folder: StackFolder) -> tuple[dict[str, str] | None, tuple[str, ...]]:
+    document = load_json(folder.launch(name))
+    if not isinstance(document, dict) or document.get("digest") != launched_digest(pid):
+        return None, ()
+    settings = {key: value for key, value in document["settings"].items() if key != "ROUTER_RELOAD_COMMAND"}
+    return settings, tuple(document["command"])
