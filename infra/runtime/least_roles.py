@@ -17,8 +17,8 @@ LeastRoles = Mapping[str, Role]
 """By method and path, parameters in braces: `POST /operator/v1/users/{user_id}/unrestrict`."""
 OPEN: Final = frozenset({"GET /health/live", "GET /health/ready", "GET /metrics"})
 """Machines ask these: no token, and nothing of a customer in the answer."""
-_NO_ENDPOINTS: Final = frozenset({"OPTIONS"})
-"""Litestar answers it by itself, with the methods of the path."""
+_METHODS_OF_A_PATH: Final = "OPTIONS"
+"""Litestar answers it by itself, for every path: with the path's methods, for anybody, and nothing is done."""
 
 
 class EndpointsUnnamed(Exception):
@@ -32,7 +32,7 @@ def endpoints_of(app: Litestar) -> frozenset[str]:
         for route in app.routes
         if isinstance(route, HTTPRoute)
         for method in route.methods
-        if method not in _NO_ENDPOINTS
+        if method != _METHODS_OF_A_PATH
     )
 
 
@@ -44,6 +44,8 @@ def check_named(app: Litestar, roles: LeastRoles, *, open_ones: frozenset[str] =
         raise EndpointsUnnamed(f"without a role: {without}; there is no such endpoint: {gone}")
 
 
-def endpoint_of(connection: ASGIConnection[Any, Any, Any, Any]) -> str:
-    """Which endpoint a request is for."""
+def endpoint_of(connection: ASGIConnection[Any, Any, Any, Any]) -> str | None:
+    """Which endpoint a request is for; None: it asks for the methods of a path."""
+    if connection.scope["method"] == _METHODS_OF_A_PATH:  # type: ignore[typeddict-item]
+        return None
     return f"{connection.scope['method']} {connection.scope['path_template']}"  # type: ignore[typeddict-item]

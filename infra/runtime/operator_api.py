@@ -65,7 +65,7 @@ def _guard(
 
     def guard(connection: ASGIConnection[Any, Any, Any, Any], _handler: BaseRouteHandler) -> None:
         endpoint = endpoint_of(connection)
-        if endpoint in OPEN:
+        if endpoint is None or endpoint in OPEN:
             return
         assert operators is not None, "an application without operators has open endpoints only"
         scheme, _, token = connection.headers.get("authorization", "").partition(" ")

@@ -79,8 +79,11 @@ def let_in(identify: Identify) -> Callable[[ASGIConnection[Any, Any, Any, Any], 
     NotAllowed."""
 
     async def guard(connection: ASGIConnection[Any, Any, Any, Any], _handler: BaseRouteHandler) -> None:
+        endpoint = endpoint_of(connection)
+        if endpoint is None:
+            return
         person = connection.scope["state"][_PERSON] = await identify(connection)
-        person.need(LEAST_ROLES[endpoint_of(connection)])
+        person.need(LEAST_ROLES[endpoint])
 
     return guard
 

@@ -168,7 +168,7 @@ async def ports(
     route = RouteTokenSigner(load_key_ring(keys / ROUTE_FILE)).sign(
         user_id=uuid.UUID(ANY_ID), cell_id="cell-1", epoch=1, expires_at_s=now_s + 250
     )
-    operator = operator_token(keys, lives_s=250)
+    operator = operator_token(keys, "admin", lives_s=250)
     headers = {
         "X-Route-Token": route,
         "Authorization": f"Bearer {operator}",

@@ -21,6 +21,7 @@ from infra.runtime.kafka_admin import BrokerUnreachable
 from infra.runtime.kafka_consumer import TopicsMissing
 from infra.runtime.settings import KafkaSettings, PostgresSettings
 from infra.runtime.telemetry import Metrics
+from infra.security.roles import Role
 from infra.topology.cells import Cell
 from infra.topology.identifiers import CellId
 from shardctl.cell_admin import open_cell_admin
@@ -28,7 +29,7 @@ from shardctl.cells.archive import ArchiveTotals, archive_piece
 from shardctl.errors import NotReachable, Refused
 from shardctl.exchange_admin import open_exchange_admin
 from shardctl.operations.errors import LeaseLost
-from shardctl.operator_tokens import Token, token_of_step
+from shardctl.operator_tokens import Purpose, Token, token_of_step
 from shardctl.reconciliation import venue
 from shardctl.reconciliation.events import compare_with_kafka
 from shardctl.reconciliation.run import list_reconciliations, reconcile
@@ -174,7 +175,7 @@ async def test_a_former_leader_is_refused_by_the_cell_and_a_person_is_not(scene:
             with pytest.raises(LeaseLost, match="lease 6 is over"):
                 await former.call(*call)
         await new.call("cell-1", "GET", "/operator/v1/summary")
-    async with open_cell_admin(scene.backend) as person:
+    async with open_cell_admin(scene.backend, Purpose("lead", "cell-1", Role.ADMIN)) as person:
         await person.call("cell-1", "GET", "/operator/v1/summary")
         with pytest.raises(Refused, match="only a step of an operation"):
             await person.call(*announce)
@@ -243,7 +244,7 @@ async def transfers_are_listed_page_by_page_and_decided_once(scene: Scene, monke
 
 async def a_tape_is_loaded_once_and_a_broken_one_is_refused(scene: Scene) -> None:
     tape = b"34200.1,1,7,100,1000000,1\n34200.2,4,7,100,1000000,1\n"
-    async with open_exchange_admin(scene.backend) as admin:
+    async with open_exchange_admin(scene.backend, Purpose("load_tape", "AAPL", Role.OPERATOR)) as admin:
         first = await admin.load_tape(tape, symbol="AAPL", run="R")
         again = await admin.load_tape(tape, symbol="AAPL", run="R")
         assert (first["new"], again["new"]) == (True, False)

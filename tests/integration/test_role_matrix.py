@@ -61,6 +61,7 @@ async def prove(roles: LeastRoles, calls: Mapping[str, Call], ask: Any) -> None:
     assert calls.keys() == roles.keys()
     for endpoint, call in calls.items():
         method = endpoint.partition(" ")[0]
+        assert await ask("OPTIONS", call, None) == 204, "it says the methods of a path, and does nothing"
         assert await ask(method, call, None) == 401, endpoint
         for role in below(roles[endpoint]):
             assert await ask(method, call, role) == 403, (endpoint, role)
@@ -219,7 +220,7 @@ async def test_the_control_service(control_database: TestDatabase, tmp_path: Pat
         async def ask(method: str, call: Call, role: Role | None) -> int:
             headers = {"X-Role": role} if role else {}
             status, _, said = await ask_asgi(app, method, call.path, call.body, headers=headers)
-            assert status == 200 or (said["exit_code"], said["code"]) in ((3, "FORBIDDEN"), (3, "TOKEN_INVALID"))
+            assert status in (200, 204) or (said["exit_code"], said["code"]) in ((3, "FORBIDDEN"), (3, "TOKEN_INVALID"))
             return status
 
         await prove(roles, calls, ask)
