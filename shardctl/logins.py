@@ -39,6 +39,11 @@ def login_path(environment: Mapping[str, str], service: Elsewhere) -> Path:
     return folder / f"{hashlib.sha256(named.encode()).hexdigest()[:32]}.json"
 
 
+def login_until(token: str, life_s: float) -> Login:
+    """From now on for so long; 0: the issuer did not say."""
+    return Login(token, SystemClock().epoch_s() + life_s if life_s else 0.0)
+
+
 def keep_login(path: Path, login: Login) -> None:
     """Raises OSError."""
     replace_private(path, json.dumps({"token": login.token, "ends_at_s": login.ends_at_s}))

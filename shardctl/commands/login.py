@@ -6,34 +6,32 @@ from typing import Annotated
 
 import typer
 
-from infra.runtime.clock import SystemClock
 from shardctl.commands.submitting import open_control
 from shardctl.contexts import CHECKOUT, Elsewhere
 from shardctl.device_login import Code, log_in
 from shardctl.errors import NotAllowed, UsageError
-from shardctl.logins import Login, forget_login, keep_login, login_path, open_elsewhere
+from shardctl.logins import forget_login, keep_login, login_path, login_until, open_elsewhere
 from shardctl.output import format_duration, print_json, print_line, print_note
 from shardctl.settings import read_settings
 
 
 def login() -> None:
-    """Log in at the control service of the context that is meant: confirm a code in any browser."""
+    """Log in at the control service of a context: confirm a code in any browser."""
     service = _elsewhere()
-    clock, path = SystemClock(), login_path(os.environ, service)
-    granted = log_in(service, _show, sleep=time.sleep, monotonic=clock.monotonic)
-    ends_at_s = clock.epoch_s() + granted.expires_in_s if granted.expires_in_s else 0.0
-    keep_login(path, Login(granted.token, ends_at_s))
+    path = login_path(os.environ, service)
+    granted = log_in(service, _show, sleep=time.sleep, monotonic=time.monotonic)
+    keep_login(path, login_until(granted.token, granted.expires_in_s))
     try:
         person = open_elsewhere(service).get("/v1/whoami")
     except NotAllowed:
         forget_login(path)  # a token that is not taken is no use to anybody but a thief
         raise
-    for_so_long = f" for {format_duration(granted.expires_in_s)}" if ends_at_s else ""
+    for_so_long = f" for {format_duration(granted.expires_in_s)}" if granted.expires_in_s else ""
     print_line(f"logged in at {service.url} as {person['subject']}, {person['role']}{for_so_long}")
 
 
 def logout() -> None:
-    """Forget the token. The issuer's own session in the browser is not ended."""
+    """Forget the token of the service that is meant. The browser's own session at the issuer is not ended."""
     service = _elsewhere()
     was_there = forget_login(login_path(os.environ, service))
     print_line(f"logged out at {service.url}" if was_there else f"nobody was logged in at {service.url}")
