@@ -104,8 +104,9 @@ def reason_of(connection: ASGIConnection[Any, Any, Any, Any]) -> str:
 
 
 def fence_of(connection: ASGIConnection[Any, Any, Any, Any]) -> int | None:
-    """The lease's number that the token carries, if a step of an operation asks; None for a person."""
-    return claims_of(connection).fence
+    """The lease's number that the token carries, if a step of an operation asks; None for a person, and for who asks
+    without a token for the methods of a path."""
+    return claims_of(connection).fence if _CLAIMS in connection.state else None
 
 
 def create_operator_app(
