@@ -161,6 +161,7 @@ def prove() -> None:
 
 
 async def _prove(settings: CellSettings) -> dict[str, object]:
+    # A check reads whole tables; of a cell with a million postings all of them take seconds.
     unhurried = settings.postgres.model_copy(update={"statement_timeout_ms": 300_000})
     async with make_pool(unhurried, f"{settings.name}-prove", size=1) as pool, pool.connection() as connection:
         trial = await run_trial_balance(connection)

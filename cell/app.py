@@ -126,6 +126,7 @@ def create_app(settings: CellSettings) -> CellApp:
             accept_transfers=settings.share_transfers == "accept",
             reference_age_max_s=settings.reference_price_age_max_s,
             market_hours=settings.market_hours,
+            order_log=OrderLog(settings.log_orders_one_in),
         ),
         BatcherLimits(
             settings.batch_max,

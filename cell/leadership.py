@@ -58,6 +58,7 @@ async def leading(connection: Connection, task: Task, *, incarnation: str = "") 
         row = await (await connection.execute(_TAKE, (str(task),))).fetchone()
         yield row is not None and bool(row[0])
     finally:
+        # A connection that was lost has taken its lock along.
         if not connection.closed:
             await connection.execute(_END)
 

@@ -18,6 +18,7 @@ _WANTED: Final = (
     "a time as in RFC 3339, such as 2026-11-30T14:30:00Z or 2026-11-30T09:30:00-05:00 (+ is %2B in a query)"
 )
 _LAST_MINUTE: Final = (23, 59)
+"""Of a UTC day: where a leap second can be."""
 _FRACTION_CHARS: Final = 7  # a dot and six digits
 
 

@@ -11,6 +11,7 @@ from typing import Annotated, Final
 import msgspec
 
 MICROS: Final = 1_000_000
+"""Of a dollar and of a share: the smallest amount that is kept."""
 
 QTY_MAX_MICROS: Final = 1_000_000_000 * MICROS
 """A billion shares: with the price bound, every product stays far inside numeric, every balance inside 64 bits."""

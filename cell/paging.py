@@ -39,6 +39,7 @@ class Page:
         """`after` of a list whose key is a sequence. Raises Problem 422 if the token is of another list."""
         if self.after is None:
             return None
+        # eighteen digits fit a bigint, whatever they are
         if not (self.after.isascii() and self.after.isdigit()) or len(self.after) > 18:
             raise foreign_token()
         return int(self.after)
@@ -78,6 +79,7 @@ def foreign_token() -> Problem:
 
 def parse_page(limit: str | None, page_token: str | None, direction: str | None) -> Page:
     """Raises Problem 422 for a limit outside 1..500, a direction that is none, a token that is not ours."""
+    # nine digits: more are no page, and Python reads any number of them
     if limit is not None and not (limit.isascii() and limit.isdigit() and len(limit) <= 9):
         raise errors.invalid_field(422, "limit", f"a whole number from 1 to {LIMIT_MAX}", limit=LIMIT_MAX)
     count = LIMIT_DEFAULT if limit is None else int(limit)

@@ -65,7 +65,9 @@ class CellSettings(BaseSettings):
     command_deadline_s: float = Field(default=5.0, gt=0)
     """From arrival to answer, resends after a lost connection included; beyond it the answer is OUTCOME_UNKNOWN."""
     body_max_bytes: int = Field(default=65_536, ge=1_024)
+    """An order has some 300 bytes, and the router lets no more through."""
     refresh_token_days: int = Field(default=30, ge=1)
+    """After the last login or refresh, a person logs in again."""
     idempotency_days: int = Field(default=7, ge=7)
     """Kept at least this long, as are ended logins; the worker prunes what is older in small steps."""
     rollup_days: int = Field(default=8, ge=1)

@@ -83,6 +83,7 @@ class Book:
         self._requests["submits"] += 1
         known = self.orders.find(terms.cl_ord_id)
         if known is not None:
+            # A silent order says nothing of a repeat, either.
             if self._planner.silent_until_us(known) is not None:
                 return
             same = known.terms == terms
@@ -254,6 +255,7 @@ class Book:
         refusal = refusal_of_replacement(old, request, seed=self._random.seed, faults=self.faults)
         old = old or unknown_order(Cancel(request.orig_cl_ord_id, request.account), session)
         terms = terms_of_replacement(old, request)
+        # A replacement is an order, too: its terms may be impossible by themselves.
         refusal = refusal or refusal_of(terms)
         new = LiveOrder(terms, old.session)
         new.ord_status = "new" if refusal is None else "rejected"
@@ -264,6 +266,7 @@ class Book:
         self.orders.set_status(old, "replaced")
         self.orders.touch(old)
         hand_over(old, new, seed=self._random.seed, faults=self.faults, prices=self._prices, now_us=now_us)
+        # A tape's order trades by the tape's time; one on paper waits for the open.
         if new.tape_key is None and not self._hours.is_open(now_us):
             new.steps, new.waits = self._planner.outside_hours(terms, now_us)
         if not self._random.occurs("lost_ack", terms.cl_ord_id, self.faults.lost_ack_rate):

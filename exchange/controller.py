@@ -56,7 +56,8 @@ class TapeController(Controller):
         run: FromQuery[str],
         waits_for_replace: FromQuery[bool] = False,
     ) -> Response[dict[str, object]]:
-        """201 for a new tape, 200 for one that is here already, 409 if its name stands for other content."""
+        """201 for a new tape, 200 for one that is here already. Raises 409 for other
+        content of that name, 422."""
         content = await _tape_content(request)
         try:
             tape, is_new = await verbs.load_tape(content, symbol=symbol, run=run, waits_for_replace=waits_for_replace)
@@ -93,7 +94,8 @@ class ExchangeController(Controller):
         limit: Annotated[int, QueryParameter(name="limit", ge=1, le=ORDERS_MAX)] = ORDERS_MAX,
         named: FromQuery[str | None] = None,
     ) -> dict[str, object]:
-        """What every order traded, by id, a page at a time; or the orders that `named` lists with commas."""
+        """What every order traded, by id, a page at a time; or the orders that `named` lists with commas. Raises 422
+        for more names than a page holds."""
         if named is not None:
             names = named.split(",")
             if len(names) > ORDERS_MAX:
@@ -113,7 +115,7 @@ class ExchangeController(Controller):
     async def set_faults(
         self, request: Request[Any, Any, Any], verbs: NamedDependency[AdminVerbs]
     ) -> dict[str, object]:
-        """Replace the faults; an empty object switches all off."""
+        """Replace the faults; an empty object switches all off. Raises 422 for a value out of its bounds."""
         wanted = await read_body(_faults_decoder, request)
         faults = Faults(**{name: getattr(wanted, name) for name in Faults.__struct_fields__})
         try:

@@ -12,6 +12,7 @@ import msgspec
 from exchange.errors import InvalidField
 
 MILLION: Final = 1_000_000
+"""Rates are judged in parts of a million."""
 LATENCY_MS_MAX: Final = 60_000
 """A minute: longer is what `silent_rate` is for."""
 SILENT_MS_MAX: Final = 3_600_000
@@ -32,6 +33,7 @@ class Faults(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     silent_rate: float = 0.0
     """An order is taken, and nothing is said of it, whatever is asked, for `silent_ms` or until this goes off."""
     silent_ms: int = 60_000
+    """A minute: long after a cell has asked, cancelled, and called the order stuck."""
     reject_rate: float = 0.0
     """An order is rejected for no reason a customer could know."""
     late_fill_rate: float = 0.0
@@ -46,7 +48,7 @@ class Faults(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A fill is corrected a moment later, to a price one cent better for the customer."""
 
     def checked(self) -> "Faults":
-        """Itself, or InvalidField."""
+        """Itself. Raises InvalidField."""
         if not 0 <= self.latency_ms <= LATENCY_MS_MAX:
             raise InvalidField("latency_ms", f"between 0 and {LATENCY_MS_MAX}")
         if not 0 < self.silent_ms <= SILENT_MS_MAX:

@@ -91,6 +91,7 @@ class DurableLog:
     """An open log."""
 
     def __init__(self, directory: Path) -> None:
+        """Makes or opens the log in this directory. Raises LogInconsistent for one of another format."""
         directory.mkdir(parents=True, exist_ok=True)
         self._path = directory / "exchange.sqlite3"
         self._writer = _connect(self._path)
@@ -206,7 +207,9 @@ class DurableLog:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5.0)
+    connection = sqlite3.connect(
+        path, isolation_level=None, check_same_thread=False, timeout=5.0
+    )  # seconds for a lock: the reader holds it for one page
     connection.execute("pragma journal_mode = wal")
     connection.execute("pragma synchronous = full")
     connection.execute(f"pragma cache_size = -{CACHE_KIB}")

@@ -169,7 +169,9 @@ class Market:
                 self._release(batch)
             for notify in after_commit:
                 notify()
+            # Cells are read again when the log has caught up.
             self._hold_reading(self._book.pending_count > PENDING_ROWS_MAX)
+            # What came while the last batch was written is written, too.
             if self._stopping and not self._changed.is_set():
                 return
 
@@ -197,6 +199,7 @@ class Market:
         upto = self._numbers.wanted(now_us)
         if upto is not None:
             self._book.remember(RESERVED, str(upto))
+            # Numbers are given out only once their reserve is durable: a crash never gives one twice.
             self._after_commit.append(lambda: self._numbers.reserve(upto))
         self._mark_changed()
         all_prices = self._last_published = Prices(
@@ -224,6 +227,7 @@ class Market:
         if self._book.pending_count > PENDING_ROWS_MAX:
             self._hold_reading(True)
         due_us = self._book.next_due_us()
+        # A timer that is earlier finds out by itself what is due next.
         if due_us is None or (self._timer is not None and self._timer_at_us <= due_us) or self._stopping:
             return
         if self._timer is not None:
@@ -248,6 +252,7 @@ class Market:
         feed = self._feed(hello.session)
         if hello.received > feed.durable_seq:
             _log.warning("a cell knows more than the log", extra={"session": hello.session, "received": hello.received})
+            # It has committed them: our log is older than it was (a copy was put back). Never below what it has.
             feed.durable_seq = max(feed.durable_seq, hello.received)
         feed.connect(connection, hello.received)
         last, bands = self._last_published, self._book.tapes.price_bands()

@@ -129,6 +129,7 @@ def split_quantity(qty: int, parts: int, draws: Draws) -> list[int]:
     parts = min(parts, units)
     sizes = []
     for remaining_parts in range(parts, 1, -1):
+        # between half and one and a half times an equal share of what is left
         share = max(1, units * (500_000 + draws.below(MILLION)) // (MILLION * remaining_parts))
         size = min(share, units - (remaining_parts - 1))
         sizes.append(size * unit)
@@ -151,6 +152,7 @@ def _size_that_trades(seed: int, order: Submit, last_px: int) -> int:
         return whole
     if lot >= FILLS_COMPLETELY_PPM + FILLS_IN_PART_PPM:
         return 0
+    # between a fifth and four fifths
     share_ppm = 200_000 + draw_ppm(seed, "part", order.cl_ord_id) * 6 // 10
     size = whole * share_ppm // MILLION
     return size // WHOLE_SHARE * WHOLE_SHARE if whole % WHOLE_SHARE == 0 else size
@@ -160,6 +162,7 @@ def _fills(seed: int, order: Submit, *, size: int, last_px: int, start_us: int) 
     if size == 0:
         return []
     draws = Draws(seed, "fills", order.cl_ord_id)
+    # four of ten orders are filled at once
     parts = 1 if order.time_in_force == "fok" or draws.below(100) < 40 else 2 + draws.below(PARTS_MAX - 1)
     moment_us = start_us
     fills = []

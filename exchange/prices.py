@@ -12,7 +12,9 @@ from hashlib import blake2b
 from typing import Final
 
 DOLLAR: Final = 1_000_000
+"""In micro-dollars."""
 SCALE: Final = 1_000_000
+"""Of a price's distance from its middle: parts per million."""
 
 # period in microseconds, swing in parts per million of the base
 OCTAVES: Final = ((900_000_000, 9_000), (150_000_000, 3_000), (20_000_000, 800))

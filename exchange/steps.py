@@ -70,13 +70,14 @@ class Steps:
         self._reports.add(order, "fill", order.session, now_us, last_qty=step.qty, last_px=step.px)
         noisy = self._random.faults.noisy_duplicate_rate
         if self._random.occurs("noisy", f"{terms.cl_ord_id}:{order.fill_count}", noisy):
+            # a cent more than the fill of that name
             self._reports.add(order, "fill", order.session, now_us, last_qty=step.qty, last_px=step.px + 10_000)
         if order.tape_key is None:
             self._plan_revision(order, step, now_us)
 
     def plan_late_fill(self, order: LiveOrder, leaves_qty: int, now_us: int) -> None:
         """Let half of what was left trade a moment after the end."""
-        qty = max(1, leaves_qty // 2_000_000 * 1_000_000)
+        qty = max(1, leaves_qty // 2_000_000 * 1_000_000)  # in whole shares, where there are two
         px = order.terms.limit_px or self._prices.px_micros(order.terms.symbol, now_us)
         step = Step(now_us + LATE_FILL_AFTER_US, "fill", qty, px)
         order.steps = tuple(sorted((*order.steps, step), key=lambda planned: planned.at_us))

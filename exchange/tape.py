@@ -23,6 +23,7 @@ from exchange.wire import Submit
 
 MICROS_PER_SHARE: Final = 1_000_000
 MICROS_PER_TAPE_PX: Final = 100
+"""A tape's prices are in ten-thousandths of a dollar."""
 SIZE_MAX: Final = 1_000_000_000
 """Shares of one row."""
 PX_MAX: Final = 10_000_000_000
@@ -44,6 +45,7 @@ _DIGITS_MAX: Final = 18
 _SHOWN_CHARS_MAX: Final = 40
 """Of a value that is refused: enough to find it in the file."""
 _EXACT: Final = Context(prec=80)
+"""Digits; a time and a thousand million need fewer than forty."""
 _COLUMNS: Final = ("time", "type", "order id", "size", "price", "direction")
 _IGNORED: Final = {HIDDEN: "hidden_executions", CROSS: "cross_trades", HALT: "halts"}
 
@@ -224,7 +226,12 @@ def _check_row(line: int, kind: int, tape_id: int, size: int, px: int, direction
 def _follow_row(
     orders: dict[int, _OpenOrder], line: int, kind: int, tape_id: int, size: int, tape_px: int, side: str
 ) -> str:
-    """Let the row act on its order; returns the name under which it is counted."""
+    """Let the row act on its order; returns the name under which it is counted.
+
+    Rows that cannot be played are counted and passed over: other kinds, id zero, orders from before the tape. Rows that
+    contradict the tape itself raise TapeInvalid: an order twice, more than is left of it, a price beyond its limit,
+    anything after its end. A partial cancellation that takes everything is played as a deletion.
+    """
     if kind in _IGNORED:
         return _IGNORED[kind]
     if tape_id == 0:

@@ -21,7 +21,9 @@ LENGTH_BYTES: Final = 4
 """Before each frame, big-endian."""
 
 Name = Annotated[str, msgspec.Meta(max_length=128)]
+"""Ids and names: a UUID has 36 characters, a client's own name at most 128."""
 Sequence = Annotated[int, msgspec.Meta(ge=0, le=1 << 53)]
+"""Up to what JSON's readers keep exactly."""
 Side = Literal["buy", "sell"]
 OrdType = Literal["limit", "market"]
 TimeInForce = Literal["day", "gtc", "ioc", "fok"]

@@ -22,6 +22,7 @@ import msgspec
 from loadtests.figures import to_wire
 
 RETRIED_STATUSES = frozenset({429, 503})
+"""Refused for now: the same request may be right in a moment."""
 
 
 class CustomerError(Exception):
@@ -76,10 +77,15 @@ class RetryLimits:
     """How long a customer insists. The defaults outlast the restart of a cell's database."""
 
     attempts: int = 12
+    """Of one request, the first included."""
     total_s: float = 45.0
+    """From the first attempt on."""
     request_s: float = 15.0
+    """Of one attempt: longer than the router's own deadline, so that it speaks first."""
     first_pause_s: float = 0.05
+    """Doubled after each attempt."""
     longest_pause_s: float = 3.0
+    """A database that restarts takes about as long."""
 
 
 @dataclass(slots=True)

@@ -23,9 +23,11 @@ EVENTS_S_MAX = 180.0
 # Each command is a Python process of its own: more at once only makes all of them slower on a small machine.
 AT_ONCE = 2
 USERS_PER_COMMAND = 100
+"""Ids stand in the command line: 37 bytes each, far below its limit."""
 # Every command used here may be repeated. A cell's database that was killed is back within a few seconds.
 PAUSES_S = (0.5, 1.0, 2.0, 4.0)
 EXIT_NOT_REACHABLE = 3
+"""`shardctl`'s: asked again after a pause, any other code is not."""
 
 
 class OperatorRefused(Exception):

@@ -12,7 +12,9 @@ from typing import Final
 from monitoring.tables import check_names
 
 STORY_STEP_S: Final = 30
+"""Between two samples of a story: two scrapes."""
 STORY_SAMPLES: Final = 30
+"""A quarter of an hour, longer than any alert waits before it fires."""
 
 
 class Severity(StrEnum):

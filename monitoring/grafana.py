@@ -12,8 +12,11 @@ from typing import Any, Final
 from monitoring.dashboard import Dashboard, Panel, Row, Shape, Unit
 
 SCHEMA_VERSION: Final = 38
+"""Of the dashboards' format: the one of Grafana 10, which later ones still read."""
 COLUMNS: Final = 24
+"""Grafana's grid."""
 PANEL_ROWS: Final = 8
+"""Of the grid's 30 pixels: three panels below each other on a screen."""
 _SOURCE: Final = {"type": "prometheus", "uid": "${datasource}"}
 
 
@@ -97,7 +100,12 @@ def _panel(number: int, panel: Panel, place: Mapping[str, int]) -> dict[str, Any
 
 
 def faults_of(document: Mapping[str, Any]) -> Iterator[str]:
-    """What an import would stumble over."""
+    """What an import would stumble over, in words; nothing if it would not.
+
+    Grafana itself says little: a panel over another one, a second panel of the same id or a query with an unknown
+    variable is imported and shows nothing. So the layout is counted out square by square, and each query's variables
+    are looked up among those that the dashboard declares.
+    """
     if not re.fullmatch(r"[a-z0-9-]{1,40}", document["uid"]):
         yield "uid: letters, digits, dashes, at most 40"
     if document["schemaVersion"] != SCHEMA_VERSION:

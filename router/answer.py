@@ -22,6 +22,7 @@ DROPPED_FROM_ANSWERS: Final = frozenset(
     }
 )
 _BODILESS: Final = frozenset({204, 304})
+"""Statuses whose answers never have a body (RFC 9110 15.3.5, 15.4.5)."""
 
 
 def write_answer_head(

@@ -303,6 +303,7 @@ class Router:
     async def _sweep_clients(self) -> None:
         limits = self.services.limits
         forget_at_s = 0.0
+        # no limit of a client is shorter than half a second; who waits for the drain sees the end of the last one
         async for now_s in ticks(lambda: 0.1 if self.draining else 0.5):
             self.clients.sweep(now_s)
             self._follow_keys()

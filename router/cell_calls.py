@@ -114,6 +114,7 @@ class CellCalls:
         try:
             return await self._ask(*arguments, whom=route.user_id.int, fresh=False)
         except OutcomeUnknown:
+            # On a new connection: the broken one may have been the first of many that are dead.
             return await self._ask(*arguments, whom=route.user_id.int, fresh=True)
 
     async def _ask(
@@ -134,6 +135,7 @@ class CellCalls:
             left_s = budget_s(until_s, loop.time())
             connection = await cell.take_in_time(left_s, Kind.IDENTITY, whom, fresh=fresh)
         except RouterRefusal:
+            # The first try may have been done: that there was no second says nothing of it.
             if fresh:
                 raise OutcomeUnknown("the cell stopped answering; ask again") from None
             raise

@@ -74,6 +74,7 @@ class ClientConnection(asyncio.Protocol):
         self.write = self.transport.write
         peer = transport.get_extra_info("peername")
         self.address = address_key(str(peer[0])) if isinstance(peer, tuple) else ""
+        # Too many, of this address or in all: refused without a word, which costs least.
         if not self._registry.admit(self):
             self._stop_listening()
             self.transport.abort()
@@ -112,6 +113,7 @@ class ClientConnection(asyncio.Protocol):
         active = self.active
         if active is not None:
             active.pause()
+            # A tunnel pauses its cell; what its client says still goes on.
             if active.takes_bytes:
                 return
         self.pause_reading()  # who does not read its answers shall not pile them up here by asking on
@@ -219,6 +221,7 @@ class ClientConnection(asyncio.Protocol):
             return
         self._parser.restart_clock()
         if self._unread:
+            # Not at once: a packet of thousands of requests must let other clients have their turn.
             self._loop.call_soon(self._read_on)
         else:
             self.resume_reading()

@@ -11,8 +11,10 @@ from infra.security.password_form import PASSWORD_CHARS_MIN
 
 _PROBLEM: Final = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/ProblemDocument"}}}
 _TEXT: Final = {"type": "string", "maxLength": 1024}
+"""The most that the handlers check an unnamed text for."""
 _EMAIL: Final = {**_TEXT, "pattern": "^[^@]+@[^@]+$"}
 _NAME: Final = {"oneOf": [{**_TEXT, "maxLength": 200}, {"type": "null"}]}
+"""As the cell keeps it, in characters."""
 _OR_NULL: Final = {"oneOf": [_TEXT, {"type": "null"}]}
 
 _SIGN_UP: Final = {

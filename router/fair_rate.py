@@ -27,6 +27,7 @@ and those who left would still count."""
 _TRACKED_MAX: Final = 100_000
 """Users counted in one window; beyond them parts get no smaller. About 100 bytes each."""
 _ROUNDING_S: Final = 1e-9
+"""A nanosecond: what sums of floats may be short of a whole token, and no request's wait."""
 
 
 class FairRate:

@@ -121,6 +121,7 @@ class Upstream:
         servers = self.servers
         if len(servers) == 1:  # nearly every cell: nothing to choose, and no weight to compute
             server = servers[0]
+            # It failed a moment ago: whether it may be tried is the breaker's to say, on the slow path.
             if server.breaker.failures_in_a_row:
                 return None
         else:
@@ -239,6 +240,7 @@ class Upstream:
         return any(not server.breaker.is_open(now_s) for server in self.servers)
 
     def sweep(self, now_s: float) -> None:
+        # A copy: the end of its last request drops a server that has left the map.
         for server in list(self._every_server):
             server.sweep(now_s)
 

@@ -107,6 +107,7 @@ class Forwarding(CellExchange):
 
     def _budget_ms(self, now_s: float) -> bytes:
         if now_s == self.request.received_s:
+            # The usual case: nothing was waited for, and the whole budget is written already.
             return self.services.whole_budget_ms
         return budget_ms(self.deadline_s, now_s)
 
@@ -168,6 +169,7 @@ class Forwarding(CellExchange):
         if self.disconnected:
             connection.abort("the client left")
             return
+        # The request's own deadline ended with the head; from here on only a standstill counts.
         connection.deadline_s = monotonic() + _STREAM_STALL_S
         if self.request.method == b"HEAD":
             return

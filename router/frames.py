@@ -7,10 +7,15 @@ instead of cutting a connection, or a message. Pure; whatever the bytes are, not
 from typing import Final
 
 SERVICE_RESTART: Final = 1012
+"""Close codes of the IANA registry: come back later,"""
 POLICY_VIOLATION: Final = 1008
+"""and: what was allowed at the upgrade is not any more."""
 _CLOSE: Final = 0x8
+"""Opcode of a close frame (RFC 6455 5.2); bits of the two head bytes follow."""
 _FIN: Final = 0x80
+"""First byte: this frame ends its message."""
 _MASKED: Final = 0x80
+"""Second byte: a mask of four bytes follows the length, as in every frame of a client."""
 
 
 class Frames:

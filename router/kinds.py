@@ -22,6 +22,7 @@ class Kind(IntEnum):
     READ = 2
     """Any other read. A preview is one: it writes nothing, though it is a POST."""
     WRITE = 3
+    """Any other write: deposits, transfers."""
     IDENTITY = 4
     """A sign-up, login or refresh that the router asks in its own name; never of a customer's request."""
 

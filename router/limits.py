@@ -58,7 +58,7 @@ class Limit:
         if full_at_s < now_s:
             full_at_s = now_s
         full_at_s += self._interval_s
-        if full_at_s - now_s > self._window_s + 1e-9:
+        if full_at_s - now_s > self._window_s + 1e-9:  # a nanosecond: what sums of floats may be too large
             self.refused += 1
             return False
         bucket.full_at_s = full_at_s
@@ -69,12 +69,13 @@ class Limit:
         owed_s = bucket.full_at_s - now_s
         if owed_s <= 0.0:
             return self._line % (self.burst, 0)
+        # a millionth: what divided floats may be short of a whole request
         return self._line % (int((self._window_s - owed_s) / self._interval_s + 1e-6), int(owed_s) + 1)
 
     def refusal(self, bucket: TokenBucket, now_s: float) -> TooManyRequests:
         wait_s = bucket.full_at_s + self._interval_s - self._window_s - now_s
         refusal = TooManyRequests(f"more requests than one {self.about} may send")
-        refusal.retry_after_s = max(1, int(wait_s + 0.999))
+        refusal.retry_after_s = max(1, int(wait_s + 0.999))  # whole seconds, upwards
         refusal.limit_headers = self.headers(bucket, now_s)
         return refusal
 

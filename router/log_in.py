@@ -108,6 +108,7 @@ def _read(refresh_token: str) -> tuple[UUID, int | None]:
         family = parse_uuid_hex(rest.partition(".")[0])
     except ValueError:
         return user_id, None
+    # UUIDv7 begins with 48 bits of milliseconds
     return user_id, (family.int >> 80) // 1000 if family.version == 7 else None
 
 

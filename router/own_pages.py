@@ -12,6 +12,7 @@ from time import monotonic
 from typing import Any, Final
 from urllib.parse import unquote
 
+from infra.runtime.logs import bind_request
 from router.answer import write_answer_head
 from router.errors import RequestMalformed, RouterRefusal
 from router.exchange import Client, Exchange
@@ -53,14 +54,14 @@ class OwnPage(Exchange):
 
     async def _answer(self) -> None:
         """To the end, whatever it is."""
+        bind_request(self.request.request_id, self.request.trace)
         try:
             scope = make_scope(self.request, self.client.address)
             answer = await _ask(self._app, scope, self.request.body, self._left)
         except RouterRefusal as refusal:
             self.refuse(refusal)
         except Exception:
-            request_id = self.request.request_id.decode("latin-1")
-            _log.exception("a page of the router's own failed", extra={"request_id": request_id})
+            _log.exception("a page of the router's own failed")
             self.refuse(RouterRefusal("something went wrong here; the request id finds it in the log"))
         else:
             if not self.disconnected:

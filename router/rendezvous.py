@@ -9,6 +9,7 @@ from hashlib import blake2b
 from typing import Final
 
 _MASK: Final = (1 << 64) - 1
+"""Arithmetic of 64 bits, as splitmix64 has it."""
 _ODD: Final = 0x9E3779B97F4A7C15  # 2**64 / the golden ratio: the usual multiplier of Fibonacci hashing
 _ODD_AGAIN: Final = 0xBF58476D1CE4E5B9  # the first multiplier of splitmix64's finalizer
 

@@ -77,6 +77,7 @@ class SignUp:
         else:
             answer = await self._create(user, claim.user_id, CellId(claim.cell_id), request_id)
             await self._faults.reach("sign_up.after_create")
+            # The sweep took it for abandoned, and somebody else may have the email now.
             if not await self._queries.activate_claim(claim.email_hash, claim.user_id):
                 raise OutcomeUnknown("the sign-up was overtaken; send it again with the same idempotency key")
         token = session_of(answer).refresh_token
@@ -124,6 +125,7 @@ class SignUp:
         answer = await self._calls.post(user_id, "/internal/v1/sessions", body, request_id=request_id)
         if answer.status == 200:
             return answer
+        # The same key with another password: another sign-up.
         if answer.status == 401:
             raise _key_reused()
         raise as_refusal(answer)

@@ -16,6 +16,7 @@ import logging
 from time import monotonic
 from typing import Final
 
+from infra.runtime.logs import bind_request
 from router.errors import CellUnavailable, OutcomeUnknown, RouterRefusal
 from router.forward import Forwarding
 from router.hold import read_halted
@@ -43,13 +44,13 @@ class SlowPath:
 
     async def _carry_or_refuse(self, forwarding: Forwarding, broken: str | None) -> None:
         """To the end, whatever it is; afterwards nothing of the request is held here."""
+        bind_request(forwarding.request.request_id, forwarding.request.trace)
         try:
             await self._carry(forwarding, broken)
         except RouterRefusal as refusal:
             forwarding.refuse(OutcomeUnknown(_UNKNOWN) if _may_be_done(forwarding) else refusal)
         except Exception:
-            request_id = forwarding.request.request_id.decode("latin-1")
-            _log.exception("a request could not be carried", extra={"request_id": request_id})
+            _log.exception("a request could not be carried")
             if not forwarding.is_answered:
                 forwarding.refuse(RouterRefusal("something went wrong here; the request id finds it in the log"))
         finally:

@@ -89,6 +89,7 @@ class Tunnel(asyncio.Protocol):
         self.headers.append((name.lower(), value))
 
     def on_headers_complete(self) -> None:
+        """Raises ValueError, which stops the parser: the cell's answer is none."""
         if not self.answered.done():
             self.status = self._parser.get_status_code()
             if self.status > 599:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Final
 
+from infra.runtime.logs import bind_request
 from router.answer import write_answer_head
 from router.budget import budget_ms
 from router.cell_exchange import CellExchange
@@ -90,6 +91,7 @@ class Upgrade(CellExchange):
     # From the request to the open tunnel, or to an ordinary answer.
 
     async def _run(self) -> None:
+        bind_request(self.request.request_id, self.request.trace)
         try:
             tunnel = await self._ask_for_the_valid()
         except RouterRefusal as refusal:

@@ -121,6 +121,7 @@ class UpstreamConnection(asyncio.Protocol):
         """More than one answer, or one that nobody asked for, costs the connection: nothing of it may be taken for the
         next request's answer."""
         if self.sink is None:
+            # Whatever it is, the next request's answer would begin with it.
             self.abort("bytes came that nobody asked for")
             return
         try:
@@ -148,6 +149,7 @@ class UpstreamConnection(asyncio.Protocol):
         sink = self.sink
         if sink is None:
             return
+        # An answer that ends with its connection is whole only if that ended well.
         if self._head_complete and self._until_close and error is None:
             self._complete = True
             self._finish()
@@ -182,6 +184,7 @@ class UpstreamConnection(asyncio.Protocol):
         self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
+        """Raises ValueError, which stops the parser: the cell's answer is none."""
         if self._complete:
             return
         self.status = self._parser.get_status_code()
@@ -191,6 +194,7 @@ class UpstreamConnection(asyncio.Protocol):
             raise ValueError("no status of HTTP")
         self._head_complete = True
         if self._length < 0 and self.status not in (204, 304):
+            # Neither a length nor chunks: it ends with the connection (RFC 9112 6.3).
             self._until_close = not any(name == b"transfer-encoding" for name, _ in self.headers)
 
     def on_body(self, chunk: bytes) -> None:
@@ -240,6 +244,7 @@ class UpstreamConnection(asyncio.Protocol):
                 return
             self._streaming = True
             sink.stream_began(self)
+        # Whoever was told that the stream began may have ended it.
         if self._chunks and self.sink is sink:
             chunks, self._chunks = self._chunks, []
             sink.stream_chunk(self, b"".join(chunks))
@@ -264,6 +269,7 @@ class UpstreamServer:
     )
 
     def __init__(self, url: str, *, breaker: Breaker, connect_timeout_s: float, idle_max_s: float) -> None:
+        """Raises ValueError for an address that is not plain HTTP."""
         parts = urlsplit(url)
         if parts.scheme != "http" or parts.hostname is None:
             raise ValueError(f"not an address the router can speak to: {url}")

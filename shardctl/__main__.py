@@ -1,15 +1,21 @@
-"""`shardctl`: an expected error becomes one line on standard error and an exit code; an unexpected one a traceback."""
+"""`shardctl`: an expected error becomes one line on standard error and an exit code; an unexpected one a traceback.
 
+A shell that completes a line gets its answer before a command is imported: it asks at each press of a key.
+"""
+
+import os
 import sys
 from importlib import import_module
 
-from shardctl.cli import make_app
+from shardctl.completion.asking import asked_shell
 from shardctl.errors import Interrupted, ShardctlError
 
 
 def main() -> None:
+    if (shell := asked_shell(os.environ)) is not None:
+        sys.exit(import_module("shardctl.completion.shells").answer(shell))
     try:
-        make_app()()
+        import_module("shardctl.cli").make_app()()
     except ShardctlError as error:
         _fail(str(error), error.exit_code)
     except KeyboardInterrupt:

@@ -63,6 +63,7 @@ MOUNTS: Final = (
         "Forget the token of the service that is meant. The browser's own session at the issuer is not ended.",
     ),
     Mount("whoami", "login", "whoami", "Who you are for the control service, as it would be recorded, and your role."),
+    Mount("config", "config", "app", "Settings: show them, and where each comes from."),
     Mount("acts", "acts", "app", "Privileged acts of operators: who did what, when, why, and how it ended."),
     Mount("exchange", "exchange", "app", "The exchange of this stack: tapes, orders, prices."),
     Mount("events", "events", "app", "Events of a cell in Kafka: show, follow, count."),
@@ -74,11 +75,24 @@ MOUNTS: Final = (
         hidden=True,
     ),
     Mount(
+        "completion-table",
+        "tree",
+        "print_completion_table",
+        "The table that completion reads, made from the commands: > shardctl/completion/table.jsonl.",
+        hidden=True,
+    ),
+    Mount(
         "migrate",
         "serving",
         "migrate",
         "Bring the control database's tables and code to this release. Harmless to repeat.",
         hidden=True,
+    ),
+    Mount(
+        "version",
+        "version",
+        "version",
+        "The version of this command, its commit where it is known, and its Python. Also: shardctl --version.",
     ),
     Mount("help", "exit_codes", "app", "Topics: exit-codes."),
 )
@@ -113,6 +127,12 @@ class _Shardctl(TyperGroup):
             self.add_command(_LazyCommand(mount))
 
 
+def _say_version(is_wanted: bool) -> None:
+    if is_wanted:
+        typer.echo(import_module("shardctl.release").about_line())  # not above: `--help` does without
+        raise typer.Exit
+
+
 def make_app() -> typer.Typer:
     app = typer.Typer(
         name="shardctl",
@@ -126,6 +146,10 @@ def make_app() -> typer.Typer:
     @app.callback()
     def select(
         this: typer.Context,
+        _: Annotated[
+            bool,
+            typer.Option("--version", help="Say which release this is.", is_eager=True, callback=_say_version),
+        ] = False,
         context: Annotated[
             str | None,
             typer.Option("--context", help="What to work on, as `shardctl context list` names it."),

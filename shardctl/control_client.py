@@ -14,6 +14,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from shardctl.errors import Blocked, NotAllowed, NotReachable, NotSent, Refused, ShardctlError, UsageError
+from shardctl.release import HEADER, own_release
 
 ANSWER_TIMEOUT_S: Final = 30.0
 """For answers that read some rows; making a plan asks processes, each for some seconds at most."""
@@ -55,6 +56,8 @@ class ControlClient:
         """A path is that of the service's socket."""
         self._service = service
         self._timeout_s = timeout_s
+        self.answered_by: str | None = None
+        """The header of the last answer that tells the service's release (`release.py`); None if it had none."""
 
     def get(self, path: str) -> dict[str, Any]:
         return self._request("GET", path, None)
@@ -63,7 +66,9 @@ class ControlClient:
         return self._request("POST", path, json.dumps(body).encode())
 
     def _request(self, method: str, path: str, body: bytes | None) -> dict[str, Any]:
-        headers = {} if body is None else {"Content-Type": "application/json"}
+        headers = {HEADER: own_release().header()}
+        if body is not None:
+            headers["Content-Type"] = "application/json"
         if isinstance(self._service, RemoteService):
             connection = self._service.connect(self._timeout_s)
             headers["Authorization"] = f"Bearer {self._service.token}"
@@ -77,6 +82,7 @@ class ControlClient:
             connection.request(method, path, body, headers)
             answer = connection.getresponse()
             content = answer.read()
+            self.answered_by = answer.getheader(HEADER)
         except (OSError, http.client.HTTPException) as error:
             kind = NotReachable if is_connected else NotSent
             raise kind(f"the control service does not answer ({error}): {following}") from error

@@ -11,6 +11,7 @@ from typing import Any, Final, TypeVar
 
 from shardctl.control_client import ControlClient
 from shardctl.errors import NotReachable, NotSent
+from shardctl.release import describe_skew, own_release, parse_release
 
 RESTART_S: Final = 20.0
 """A restart takes some three seconds of processor time, on a busy machine several times that; who waits longer wants
@@ -30,14 +31,17 @@ class PatientControl:
         *,
         runs: Callable[[], bool],
         waiting: Callable[[str], None],
+        skewed: Callable[[str], None],
         monotonic: Callable[[], float] = time.monotonic,
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
-        """`runs`: does the stack run? `waiting` is told once, in words, that an answer takes longer."""
+        """`runs`: does the stack run? `waiting` is told once, in words, that an answer takes longer;
+        `skewed` once, that the service is of another release."""
         self.client = client
         """For who has patience of their own (`watching.py`)."""
         self._runs = runs
         self._waiting = waiting
+        self._skewed: Callable[[str], None] | None = skewed
         self._monotonic = monotonic
         self._pause = pause
 
@@ -52,7 +56,7 @@ class PatientControl:
         until_s: float | None = None
         while True:
             try:
-                return once()
+                answer = once()
             except again:
                 if until_s is None:
                     if not self._runs():
@@ -61,4 +65,13 @@ class PatientControl:
                     self._waiting(f"the control service does not answer; it is given {RESTART_S:.0f} s to come back")
                 elif self._monotonic() >= until_s:
                     raise
+            else:
+                self._tell_skew()
+                return answer
             self._pause(PAUSE_S)
+
+    def _tell_skew(self) -> None:
+        sentence = describe_skew(own_release(), parse_release(self.client.answered_by))
+        if sentence and self._skewed:
+            self._skewed(sentence)
+            self._skewed = None

@@ -18,8 +18,8 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Final
 
-from infra.backends.catalog import state_root as default_state_root
 from infra.backends.checkout import default_stack_name, project_root
+from infra.backends.state_folder import state_root as default_state_root
 from shardctl.context_file import context_path, read_contexts, read_settings_text
 from shardctl.contexts import (
     CHECKOUT,

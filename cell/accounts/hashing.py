@@ -41,6 +41,7 @@ class PasswordHashing:
     """One per app server."""
 
     def __init__(self, metrics: Metrics) -> None:
+        # What OWASP recommends for Argon2id in the least memory: 19 MiB, two passes, one thread.
         self._argon2 = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
         self._nobodys = self._argon2.hash(secrets.token_urlsafe(32))
         self._threads = ThreadPoolExecutor(HASHES_AT_ONCE, "password", initializer=_yield_to_orders)

@@ -91,6 +91,7 @@ class Accounts:
             if error.sqlstate == "RB011":
                 raise errors.misdirected(None, None) from error
             raise
+        # Made by an earlier try, perhaps with another password: only who proves that one gets a session.
         if existed:
             token = await self._log_in(caller, password, source)
             if token is None:
@@ -153,6 +154,7 @@ class Accounts:
             try:
                 await check_owner(connection, caller.user_id)
             except Problem as refusal:
+                # An account that does not exist takes the same way on, so that the answer says nothing of it.
                 if refusal.status != 404:
                     raise
         stored = None if row is None else str(row[0])
@@ -167,6 +169,7 @@ class Accounts:
     async def _source(self, user_id: UUID, source: Source) -> tuple[bytes, bool]:
         """The key under which its guesses are counted, and whether a refresh token vouches for it."""
         token = None if source.refresh_token is None else RefreshToken.read(source.refresh_token)
+        # Any token that its family ever gave out, also a spent one; a made-up one has no mark.
         if token is not None and token.user_id == user_id and token.is_marked(await self._family_key(token)):
             return _source_key(user_id, token.family_id.hex), True
         return _source_key(user_id, source.address), False

@@ -1,4 +1,7 @@
-"""Reads of one account."""
+"""Reads of one account.
+
+A customer's reads raise 404, 421 and 503 as `check_owner` does, and what the driver raises: `app.py` answers that.
+"""
 
 from datetime import date
 from typing import Any, LiteralString

@@ -1,4 +1,7 @@
-"""Statements of archiving: users with old history, and one step of one user."""
+"""Statements of archiving: users with old history, and one step of one user.
+
+They raise what the driver raises: `app.py` answers that.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -48,6 +48,7 @@ async def archive(
 ) -> Archived:
     """Go on from `place` until the walk ends or the time is over; one step at least."""
     done = Archived()
+    # The call before stopped in the middle of this user.
     if place.seq and not await _archive_user(pool, done, before, place, until_s, monotonic):
         return done
     after = place.user_id
@@ -60,6 +61,7 @@ async def archive(
             if monotonic() >= until_s:
                 done.place = Place(after)
                 return done
+        # The last page: the walk has ended.
         if len(page) < USERS_PAGE:
             done.place = None
             return done
@@ -79,6 +81,7 @@ async def _archive_user(
         done.executions += step.executions
         done.unpublished |= step.state == "unpublished"
         done.deferred += step.state == "deferred"
+        # Deferred, unpublished or done: nothing more of this user in this walk.
         seq = step.last_seq if step.state == "archived" else None
         if seq is not None and monotonic() >= until_s:
             done.place = Place(place.user_id, seq)

@@ -229,7 +229,8 @@ class Batcher:
                 return []
             commands = [pending.command for pending in batch.pending]
             market_at = None if self._clock is None else self._clock.now()
-            parameters = bind(procedure, commands, at=market_at, wait=batch.is_isolated)
+            requests = [pending.request for pending in batch.pending]
+            parameters = bind(procedure, commands, requests, at=market_at, wait=batch.is_isolated)
             batch.sent = True
             for pending in batch.pending:
                 pending.if_late = errors.outcome_unknown

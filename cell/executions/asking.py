@@ -46,7 +46,12 @@ async def ask_about(
     deal: Callable[[list[Item], Answers], Awaitable[None]],
 ) -> None:
     """Ask until a page is empty and everything is answered. `deal` gets items in the order of pages, and what the venue
-    said of each order: known, unknown, None for nothing. Whatever there is about one order is dealt with in order."""
+    said of each order: known, unknown, None for nothing.
+
+    An order is asked about once, however many items name it; they are dealt with together and in order. The next page
+    is read while fewer than `UNANSWERED_MAX` questions are open, so silence about some orders holds up no other, and is
+    bounded. Raises what `next_page` and `deal` raise, and VenueAway; open questions are cancelled then.
+    """
     asked: dict[UUID, list[Item]] = {}
     waiting: dict[asyncio.Task[bool | None], UUID] = {}
     is_last = False

@@ -96,8 +96,10 @@ class ExchangeVenue:
                 _log.warning("venue away", extra={"venue": self.name, "detail": repr(error)})
             finally:
                 self._part()
+            # It was connected: what ended that is new, so the pause begins small again.
             if self._generation > generation:
                 backoff_s = BACKOFF_S[0]
+            # Half to one and a half: cells that lost the venue together do not return together.
             await asyncio.sleep(backoff_s * (0.5 + random()))
             backoff_s = min(BACKOFF_S[1], backoff_s * 2)
 
@@ -147,6 +149,7 @@ class ExchangeVenue:
     async def ask(self, order_id: UUID, user_id: UUID) -> bool:
         """Does the exchange know this order? Any report of it answers yes. Raises VenueSilent."""
         key = str(order_id)
+        # Asked twice at once, one answer serves both.
         answer = self._asked.get(key)
         if answer is None:
             answer = self._asked[key] = asyncio.get_running_loop().create_future()

@@ -12,6 +12,7 @@ inbox is looked through again. So it is every few seconds, for what a person has
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Sequence
 from typing import Final
@@ -24,13 +25,14 @@ from cell.executions.report_queries import (
     Applied,
     accept_reports,
     apply_reports,
+    named_by,
     quarantine_report,
     unapplied_reports,
     unapplied_reports_of,
 )
 from cell.executions.settlement import settlement_date
 from cell.executions.venue import Venue, VenueAway
-from cell.order_log import EVERY_HUNDREDTH, OrderLog
+from cell.order_log import EVERY_HUNDREDTH, OrderLog, leave_lines
 from infra.runtime.clock import Clock
 from infra.runtime.database import Pool
 from infra.runtime.fault_points import FaultPoints
@@ -197,17 +199,18 @@ class Inbox:
             except DatabaseFailure as error:
                 await self._pause("intake", error)
         await self._fault_points.reach("executions.after_inbox_commit")
-        for report in batch:
-            if report.order_id is not None and self._order_log.picks(report.order_id):
-                _log.info("report stored", extra={"order_id": report.order_id, "kind": report.kind, "seq": report.seq})
         for inbox_id, user_id in accepted.fresh:
             self._lanes.add(inbox_id, user_id)
         self._metrics.counter("cell_reports_accepted_total").labels(self._cell).inc(len(accepted.fresh))
         self._work.set()
-        try:
+        with contextlib.suppress(VenueAway):  # the next hello says the same
             await self._venue.acknowledge(accepted.received_seq)
-        except VenueAway:
-            return  # the next hello says the same
+        stored = [
+            (report.order_id, {"kind": report.kind, "seq": report.seq})
+            for report in batch
+            if report.order_id is not None and self._order_log.picks(report.order_id)
+        ]
+        await leave_lines(self._pool, _log, "report stored", stored)
 
     async def _apply(self, inbox_ids: list[int]) -> None:
         """One call. Refused as a whole: each report alone. Lost: all are deferred, and the inbox is read again later,
@@ -230,7 +233,7 @@ class Inbox:
             self._defer(inbox_ids)
             await self._pause("apply", error)
             return
-        missing = set(inbox_ids)
+        missing, picked = set(inbox_ids), []
         for result in results:
             missing.discard(result.inbox_id)
             self._metrics.counter("cell_reports_applied_total").labels(self._cell, result.outcome).inc()
@@ -246,7 +249,8 @@ class Inbox:
             elif result.outcome == "early":  # so far the venue's account of the order is not to be believed
                 _log.warning("report waits", extra=_about(result))
             elif result.order_id is not None and self._order_log.picks(result.order_id):
-                _log.info("report applied", extra=_about(result))
+                picked.append((result.order_id, _about(result)))
+        await leave_lines(self._pool, _log, "report applied", picked)
         for inbox_id in missing:  # applied before: a call whose answer was lost, or an earlier worker's
             self._finish(inbox_id)
 
@@ -257,9 +261,15 @@ class Inbox:
                 await self._apply([inbox_id])
             return
         (inbox_id,) = inbox_ids
+        try:
+            about = await named_by(self._pool, inbox_id)
+        except DatabaseFailure as failure:
+            self._defer(inbox_ids)
+            await self._pause("apply", failure)
+            return
         refusals = self._content_refusals.get(inbox_id, 0) + error.sqlstate.startswith(CONTENT_CLASSES)
         self._content_refusals[inbox_id] = refusals
-        _log.error("report refused", extra={"inbox_id": inbox_id, "detail": str(error)})
+        _log.error("report refused", extra={"inbox_id": inbox_id, "detail": str(error), **about})
         if refusals >= CONTENT_REFUSALS_MAX:
             await self._quarantine(inbox_id, f"cannot be applied: {error}")
         else:

@@ -1,4 +1,7 @@
-"""Statements of the way out: what the venue must be told, and what it has not answered."""
+"""Statements of the way out: what the venue must be told, and what it has not answered.
+
+Every call raises a DatabaseFailure.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -18,7 +18,7 @@ from cell.executions.instruction_queries import Instruction, claim_instructions,
 from cell.executions.pace import Pace
 from cell.executions.repeating import Failures, repeat
 from cell.executions.venue import Venue, VenueAway, VenueOrder
-from cell.order_log import EVERY_HUNDREDTH, OrderLog
+from cell.order_log import EVERY_HUNDREDTH, OrderLog, leave_lines
 from infra.runtime.database import Pool
 from infra.runtime.fault_points import FaultPoints
 from infra.runtime.telemetry import Metrics
@@ -107,7 +107,7 @@ class InstructionSender:
         else:
             await self._venue.cancel(order.order_id, order.user_id)
         if self._order_log.picks(order.order_id):
-            _log.info("instruction sent", extra={"action": action, **ids_of(order)})
+            await leave_lines(self._pool, _log, "instruction sent", [(order.order_id, {"action": action})])
         self._metrics.counter("cell_instructions_sent_total").labels(self._cell, action).inc()
 
     async def _settle_sent(self) -> None:
@@ -135,5 +135,5 @@ class InstructionSender:
 
 
 def ids_of(order: VenueOrder) -> dict[str, object]:
-    """The names of an order in a line of the log: the worker knows no request."""
+    """The names of an order in a line of the log."""
     return {"order_id": order.order_id, "client_order_id": order.client_order_id, "user_id": order.user_id}

@@ -29,7 +29,7 @@ LANE_MAX: Final = 512
 class _Lane:
     waiting: deque[int] = field(default_factory=deque)
     deferrals: int = 0
-    is_flying: bool = False
+    is_being_applied: bool = False
     """The first one is being applied."""
     is_held: bool = False
     """It waits for a time to come."""
@@ -76,7 +76,7 @@ class ReportLanes:
             lane = self._lanes[key] = _Lane()
             self._ready.append(key)
         if lane.waiting and inbox_id < lane.waiting[-1]:  # the others wait for it: there is always room
-            insort(lane.waiting, inbox_id, lo=int(lane.is_flying))
+            insort(lane.waiting, inbox_id, lo=int(lane.is_being_applied))
         elif lane.has_more or len(lane.waiting) >= LANE_MAX:
             lane.has_more = True
             return False
@@ -96,7 +96,7 @@ class ReportLanes:
         taken: list[int] = []
         while self._ready and len(taken) < limit:
             lane = self._lanes[self._ready.popleft()]
-            lane.is_flying = True
+            lane.is_being_applied = True
             taken.append(lane.waiting[0])
         return taken
 
@@ -105,7 +105,7 @@ class ReportLanes:
         key = self._lane_of.pop(inbox_id)
         lane = self._lanes[key]
         lane.waiting.popleft()
-        lane.deferrals, lane.is_flying = 0, False
+        lane.deferrals, lane.is_being_applied = 0, False
         if lane.waiting:
             self._ready.append(key)
             return
@@ -118,7 +118,7 @@ class ReportLanes:
         key = self._lane_of[inbox_id]
         lane = self._lanes[key]
         pause_s = min(DEFER_S[1], DEFER_S[0] * 2**lane.deferrals)
-        lane.deferrals, lane.is_flying, lane.is_held = min(lane.deferrals + 1, 16), False, True
+        lane.deferrals, lane.is_being_applied, lane.is_held = min(lane.deferrals + 1, 16), False, True
         self._held += len(lane.waiting)
         insort(lane.waiting, lane.waiting.popleft())
         heappush(self._later, (now_s + pause_s, next(self._tie), key))

@@ -1,4 +1,7 @@
-"""Statements of what the market does to orders: last prices, stops, opens and closes."""
+"""Statements of what the market does to orders: last prices, stops, opens and closes.
+
+Every call raises a DatabaseFailure.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -79,8 +79,10 @@ class ReferencePrices:
     def hear(self, prices: Mapping[str, int], bands: Mapping[str, tuple[int, int]], number: int) -> None:
         """The venue says what trades at what and which bands it has; an empty message says that it is alive."""
         self._bands = {symbol: (low, high) for symbol, (low, high) in bands.items() if 0 < low <= high}
+        # A venue that numbers no prices: numbers of our own, which grow over a restart because the clock does.
         self._number = number or max(self._number + 1, int(self._clock.now().timestamp() * 1_000_000))
         for symbol, px_micros in prices.items():
+            # Symbols come from outside: their number is bounded here.
             if px_micros > 0 and (symbol in self._prices or len(self._prices) < SYMBOLS_MAX):
                 price = NumberedPrice(symbol, px_micros, self._number)
                 unwritten = self._unwritten.get(symbol)

@@ -1,4 +1,4 @@
-"""Statements of the way in: reports from the socket to the books."""
+"""Statements of the way in: reports from the socket to the books. Every call raises a DatabaseFailure."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +21,7 @@ select received_seq, inbox_id, user_id
 _APPLY: Final[LiteralString] = """
 select inbox_id, outcome, reason, user_id, order_id from apply_reports_v1(%b::bigint[], %s)
 """
+_NAMED: Final[LiteralString] = "select order_id, user_id from brokerage.inbox where id = %s"
 _END_EARLY: Final[LiteralString] = "select inbox_id, order_id, reason from end_early_reports_v1(%s, %s)"
 _COUNT_EARLY: Final[LiteralString] = "select count(*) from brokerage.early_reports"
 _QUARANTINE: Final[LiteralString] = "select quarantine_report_v1(%s, %s, %s)"
@@ -75,6 +76,13 @@ async def apply_reports(pool: Pool, inbox_ids: Sequence[int], *, settles_on: dat
     """Apply reports, at most one per user."""
     async with connected(pool) as connection:
         return await fetch_values(connection, Applied, _APPLY, (list(inbox_ids), settles_on))
+
+
+async def named_by(pool: Pool, inbox_id: int) -> dict[str, UUID | None]:
+    """Order and user of a report, as fields of a line; none if it left the inbox."""
+    async with connected(pool) as connection:
+        row = await (await connection.execute(_NAMED, (inbox_id,))).fetchone()
+    return {} if row is None else {"order_id": row[0], "user_id": row[1]}
 
 
 async def quarantine_report(pool: Pool, inbox_id: int, reason: str, at: datetime) -> None:

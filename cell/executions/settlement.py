@@ -4,6 +4,7 @@ from datetime import date, timedelta
 from typing import Final
 
 SATURDAY: Final = 5
+"""As `date.weekday` counts."""
 
 
 def settlement_date(traded_on: date) -> date:

@@ -107,6 +107,7 @@ class TradingHours:
 
     async def expire_session(self, closes_at: datetime) -> bool:
         """One pass over the day orders of a session that has closed; True if the session is over for good."""
+        # Until then a transaction may still commit an order of that day, which no pass has seen.
         is_last = self._clock.now() >= closes_at + timedelta(seconds=LATE_COMMITS_S)
         after: UUID | None = FIRST_ID
         ended = asked = still_open = 0

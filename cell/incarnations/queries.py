@@ -1,4 +1,4 @@
-"""The newest incarnation, and opening it."""
+"""The newest incarnation, and opening it. They raise what the driver raises: `app.py` answers that."""
 
 from collections.abc import Sequence
 from typing import Any, LiteralString

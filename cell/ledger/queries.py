@@ -1,4 +1,7 @@
-"""Reads of one user's journal."""
+"""Reads of one user's journal.
+
+They raise 404, 421 and 503 as `check_owner` does, and what the driver raises: `app.py` answers that.
+"""
 
 from typing import Any, LiteralString
 from uuid import UUID

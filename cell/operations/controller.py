@@ -59,6 +59,7 @@ class OperatorReads(Controller):
 
     @get("/users/{user_id:uuid}")
     async def user(self, user_id: FromPath[UUID], pool: NamedDependency[Pool]) -> dict[str, Any]:
+        """Raises 404 USER_NOT_FOUND."""
         row = await queries.read_one(pool, queries.USER, [user_id])
         if row is None:
             raise errors.user_not_found()
@@ -85,7 +86,7 @@ class LeaderController(Controller):
     @post("/", status_code=200)
     async def announce(self, request: Request[Any, Any, Any], cell_name: NamedDependency[str]) -> dict[str, Any]:
         """Who leads the control plane now says so before it goes on with an operation: the guard has kept the number
-        (`fence.py`), and from here on this cell refuses every lower one."""
+        (`fence.py`), and from here on this cell refuses every lower one. Raises 422 for a token without a number."""
         await refuse_body(request)
         number = fence_of(request)
         if number is None:
@@ -100,6 +101,8 @@ class OperatorChanges(Controller):
     async def set_profile(
         self, request: Request[Any, Any, Any], user_id: FromPath[UUID], pool: NamedDependency[Pool]
     ) -> dict[str, Any]:
+        """Which risk profile checks the user's orders. Raises 422, or why the user is not this cell's: 404, 421,
+        503."""
         body = await read_body(_profile_decoder, request)
         if body.profile not in {"retail", "professional"}:
             raise errors.invalid_field(422, "profile", "retail or professional")
@@ -118,7 +121,8 @@ class OperatorChanges(Controller):
         pool: NamedDependency[Pool],
         clock: NamedDependency[Clock],
     ) -> dict[str, Any]:
-        """Refresh tokens of sessions begun before that second stop working; who has the password may log in again."""
+        """Refresh tokens of sessions begun before that second stop working; who has the password may log in again.
+        Raises 422, or why the user is not this cell's: 404, 421, 503."""
         body = await read_body(_end_sessions_decoder, request)
         if not 0 < body.begun_before_s < _SECONDS_MAX:
             raise errors.invalid_field(422, "begun_before_s", "seconds since 1970")
@@ -139,7 +143,8 @@ class OperatorChanges(Controller):
         user_id: FromPath[UUID],
         pool: NamedDependency[Pool],
     ) -> dict[str, Any]:
-        """Let a restricted user trade again; refused while the account owes anything. Harmless to repeat."""
+        """Let a restricted user trade again; refused while the account owes anything. Harmless to repeat. Raises 409
+        STILL_OWED, or why the user is not this cell's: 404, 421, 503."""
         await refuse_body(request)
         row = await queries.read_one(pool, queries.LIFT_RESTRICTION, [user_id, subject_of(request), reason_of(request)])
         assert row is not None
@@ -159,7 +164,8 @@ class OperatorChanges(Controller):
         pool: NamedDependency[Pool],
         clock: NamedDependency[Clock],
     ) -> dict[str, Any]:
-        """Have a quarantined report judged again. It leaves the quarantine, so it is never retried twice."""
+        """Have a quarantined report judged again. It leaves the quarantine, so it is never retried twice. Raises 404
+        REPORT_NOT_FOUND."""
         await refuse_body(request)
         row = None
         if 0 < report_id <= _REPORT_ID_MAX:

@@ -1,4 +1,7 @@
-"""Reads of a whole cell for its operators. Sums that belong together come from one statement, so from one snapshot."""
+"""Reads of a whole cell for its operators. Sums that belong together come from one statement, so from one snapshot.
+
+They raise what the driver raises: `app.py` answers that.
+"""
 
 from collections.abc import Sequence
 from typing import Any, LiteralString

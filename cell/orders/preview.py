@@ -20,6 +20,7 @@ from cell.orders.place import place_command
 from cell.orders.queries import find_reference_price
 from cell.orders.schemas import OrderTerms, parse_order
 from infra.runtime.database import Pool
+from infra.runtime.logs import NO_REQUEST
 from infra.runtime.procedures import rehearse
 
 
@@ -39,7 +40,7 @@ async def preview_order(pool: Pool, procedure: Procedure, caller: Caller, raw: b
     terms = parse_order(raw)
     command = place_command(terms, caller, f"preview-{uuid4()}")
     # It writes nothing by itself. Rolled back all the same: an older procedure, left by a rollback of a release, would.
-    rows = await rehearse(pool, procedure.sql, bind(procedure, [command], at=None, wait=None))
+    rows = await rehearse(pool, procedure.sql, bind(procedure, [command], [NO_REQUEST], at=None, wait=None))
     outcome = owned(Outcome(*rows[0][1:]))
     price = terms.limit_px_micros or terms.stop_px_micros or await find_reference_price(pool, terms.symbol)
     accepted = outcome.outcome == "accepted"

@@ -1,7 +1,8 @@
 """Reads of orders, each bound to its user and to the page's limit.
 
 Order ids sort by creation, so the primary key is the order of the list, and a page costs what it returns. Open orders
-have an index of their own: they cost the same among any number of closed ones.
+have an index of their own: they cost the same among any number of closed ones. Customers' reads raise 404, 421 and 503
+as `check_owner` does; all raise what the driver raises, which `app.py` answers.
 """
 
 from collections.abc import Sequence

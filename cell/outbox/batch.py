@@ -53,6 +53,7 @@ def confirmed_rows(rows: list[OutboxRow], prepared: Prepared, refusals: list[Ref
     for index, row in enumerate(rows):
         if index in refused_rows:
             stopped_users.add(row.user_id)
+        # What follows a refused row of the same user would overtake it.
         if row.user_id not in stopped_users:
             confirmed.append(row)
     return confirmed

@@ -17,6 +17,7 @@ _TAKEN_BACK: Final = frozenset(["bust", "correction"])
 _ACCEPTED: Final = (3, "validated")
 """Number and origin of an accepted order's first stored step."""
 _MINUTE_S: Final = 60
+"""Seconds; a rollup's row is a minute."""
 
 
 class OrderCounts(msgspec.Struct):

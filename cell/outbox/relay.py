@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from uuid import UUID
 
 from cell.leadership import Task, check, leading, start_term
-from cell.order_log import OrderLog
+from cell.order_log import OrderLog, leave_lines
 from cell.outbox.batch import Prepared, confirmed_rows, prepare, refused_users
 from cell.outbox.claim import BATCH_ROWS_MAX, Backlog, claim_batch, read_backlog
 from cell.outbox.event_types import LEDGER_STREAM, ORDER_STREAM, OutboxRow
@@ -36,7 +36,7 @@ from infra.topology.topics import cell_topics
 _log = logging.getLogger(__name__)
 
 POOL_SIZE = 3
-"""To lead, to publish, and to measure the backlog."""
+"""To lead, to publish, and to measure the backlog; with the last one also to read the ids for lines of orders."""
 BUSY_PAUSE_S = 0.05
 """Behind a batch that was not full: events that are written meanwhile share the next one."""
 IDLE_PAUSE_S = 0.2
@@ -183,7 +183,7 @@ class Relay:
         confirmed = confirmed_rows(rows, prepared, refusals)
         await delete_published(connection, confirmed, term=term)
         self._count(prepared, refusals)
-        self._leave_lines(confirmed)
+        await self._leave_lines(confirmed)
         if refusals:
             first = rows[prepared.row_of_message[refusals[0].index]]
             self._fail("refused", f"{len(refusals)} events refused, first: {refusals[0].reason}", first)
@@ -255,11 +255,10 @@ class Relay:
         for stream, topic in zip((ORDER_STREAM, LEDGER_STREAM), topics, strict=True):
             self._metrics.counter("cell_outbox_published_events_total").labels(self._cell, stream).inc(counts[topic])
 
-    def _leave_lines(self, confirmed: list[OutboxRow]) -> None:
-        for row in confirmed:
-            step = row.step
-            if step is not None and self._order_log.picks_text(step.order_id):
-                _log.info("order event published", extra={"status": step.to_status, **_ids(row)})
+    async def _leave_lines(self, confirmed: list[OutboxRow]) -> None:
+        steps = [row.step for row in confirmed if row.step and self._order_log.picks_text(row.step.order_id)]
+        published = [(UUID(step.order_id), {"status": step.to_status}) for step in steps]
+        await leave_lines(self._pool, _log, "order event published", published)
 
     def _fail(self, result: str, reason: str, row: OutboxRow | None = None) -> None:
         self._trouble = reason
@@ -269,7 +268,7 @@ class Relay:
 
 
 def _ids(row: OutboxRow) -> dict[str, object]:
-    """The names in a line of the log of whom and what a row is about: the relay knows no request."""
+    """The names in a line of the log of whom and what a row is about."""
     step = row.step
     names = {} if step is None else {"order_id": step.order_id, "client_order_id": step.client_order_id}
     return {"user_id": row.user_id, **names}

@@ -96,6 +96,7 @@ class PositionController(Controller):
         page_token: FromQuery[str | None] = None,
         direction: FromQuery[str | None] = None,
     ) -> PositionPage:
+        """Raises 422 for a page token of another list."""
         page = parse_page(limit, page_token, "asc" if direction is None else direction)
         if page.after is not None and not is_symbol(page.after):
             raise foreign_token()
@@ -131,6 +132,7 @@ class PositionController(Controller):
     async def symbol(
         self, symbol: FromPath[str], caller: NamedDependency[Caller], pool: NamedDependency[Pool]
     ) -> SymbolView:
+        """Raises 404 UNKNOWN_SYMBOL."""
         row = await queries.find_symbol(pool, symbol) if is_symbol(symbol) else None
         if row is None:
             raise Problem(404, "UNKNOWN_SYMBOL", "no such symbol")

@@ -1,4 +1,7 @@
-"""Reads of positions, cash beside them, and symbols: each exact at one moment, because it is one statement."""
+"""Reads of positions, cash beside them, and symbols: each exact at one moment, because it is one statement.
+
+They raise 404, 421 and 503 as `check_owner` does, and what the driver raises: `app.py` answers that.
+"""
 
 from datetime import datetime
 from typing import Any, LiteralString

@@ -27,6 +27,7 @@ SAMPLE_MAX = 100
 """Differences that a record keeps; their number says how far it goes."""
 
 _FIRST_ID = UUID(int=0)
+"""Before every id: pages begin behind it."""
 
 
 class ListedOrder(msgspec.Struct, forbid_unknown_fields=True):
@@ -111,7 +112,8 @@ class ReconciliationRuns(Controller):
         clock: NamedDependency[Clock],
         new_id: NamedDependency[TimeOrderedIds],
     ) -> dict[str, Any]:
-        """Run every check and the totals at one instant, judge them with what was found elsewhere, and keep it all."""
+        """Run every check and the totals at one instant, judge them with what was found elsewhere, and keep it all.
+        Raises 422 INVALID_FIELD."""
         body = await read_body(_run_decoder, request)
         began = clock.now()
         if body.started_at.tzinfo is None:

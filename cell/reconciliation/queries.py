@@ -1,4 +1,7 @@
-"""Statements of reconciling: the venue's orders against ours, and the record of every run."""
+"""Statements of reconciling: the venue's orders against ours, and the record of every run.
+
+They raise what the driver raises: `app.py` answers that.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -15,6 +15,7 @@ from cell.rollups.queries import Minute, Symbol, read_clock, read_rollups
 from infra.runtime.database import Pool
 
 MINUTE: Final = timedelta(minutes=1)
+"""A rollup's row."""
 MINUTES_DEFAULT: Final = 60
 """An hour."""
 MINUTES_MAX: Final = 1_440

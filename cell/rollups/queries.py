@@ -1,7 +1,8 @@
 """Reads of the rollups: minutes, the busiest symbols of a window, and since when something is not counted yet.
 
-All of one answer come from one snapshot, so the symbols' sums are those of the minutes. The limits are the caller's:
-a day of minutes is 1,440 rows, and at most some fifty symbols each.
+All of one answer come from one snapshot, so the symbols' sums are those of the minutes. The limits are the caller's: a
+day of minutes is 1,440 rows, and at most some fifty symbols each. They raise what the driver raises: `app.py` answers
+that.
 """
 
 from dataclasses import dataclass

@@ -1,4 +1,7 @@
-"""Transfers of shares: what customers read of their own, what waits for an operator, and an operator's decision."""
+"""Transfers of shares: what customers read of their own, what waits for an operator, and an operator's decision.
+
+Customers' reads raise 404, 421 and 503 as `check_owner` does; all raise what the driver raises, which `app.py` answers.
+"""
 
 from typing import Any, LiteralString
 from uuid import UUID

@@ -160,6 +160,10 @@ class Observation(Protocol):
     async def status(self) -> tuple[ProcessStatus, ...]:
         """Every process of the stack, running or not."""
 
+    async def given_settings(self, name: str) -> Mapping[str, str] | None:
+        """Those of our settings that a running process was started with, also what it has from the shell that started
+        the stack; None if it does not run, or cannot be read."""
+
     async def is_ready(self, process: ProcessSpec) -> bool:
         """Ask the process itself."""
 

@@ -5,7 +5,6 @@ imported when it is chosen. Where a stack was made is remembered beside the stac
 needs no setting and a wrong one is refused instead of making a second stack of the same name.
 """
 
-import os
 from collections.abc import Mapping
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -27,14 +26,6 @@ class Factory(Protocol):
 
         `state_root` is a folder of this user for what must be remembered on this machine; it may not exist yet.
         """
-
-
-def state_root() -> Path:
-    """Where this user's stacks are remembered, unless `SHARDCTL_STATE_DIR` says otherwise."""
-    if os.geteuid() == 0:
-        return Path("/var/lib/cell-brokerage")
-    base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
-    return Path(base) / "cell-brokerage"
 
 
 def names() -> tuple[str, ...]:

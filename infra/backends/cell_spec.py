@@ -11,11 +11,18 @@ from enum import StrEnum
 
 _CELL_NAME = re.compile(r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$")
 CELLS_MAX = 50
+"""More than one machine carries; a fleet on other machines is another back end's."""
 APIS_MAX = 16
+"""App servers of a cell; one fills a core, and their pools together stay inside the server's connections."""
 ROUTERS_MAX = 8
+"""One fills a core."""
 ADMISSION_RATE_MAX = 1_000_000.0  # far beyond any cell; infinity is no rate
 CLOCK_OFFSET_S_MAX = 3 * 366 * 86_400  # as far as a cell's calendar looks ahead
-_CELL_NAME_LENGTH_MAX = 32
+_CELL_NAME_LENGTH_MAX = 31
+"""Characters, as a cell id (`infra/topology/identifiers.py`)."""
+RISK_PROFILES = ("retail", "professional")
+MARKET_HOURS = ("always", "XNYS")
+SHARE_TRANSFERS = ("accept", "approve")
 
 
 class SpecInvalid(Exception):
@@ -60,9 +67,10 @@ class CellSpec:
     apis: int = 1
 
     def __post_init__(self) -> None:
+        """Raises SpecInvalid."""
         if not _CELL_NAME.match(self.name) or len(self.name) > _CELL_NAME_LENGTH_MAX:
             raise SpecInvalid(
-                f"{self.name!r} is not a cell name: lower case letters, digits and single dashes, at most 32"
+                f"{self.name!r} is not a cell name: lower case letters, digits and single dashes, at most 31"
             )
         if not 1 <= self.apis <= APIS_MAX:
             raise SpecInvalid(f"{self.name}: {self.apis} apis, 1 to {APIS_MAX} are possible")
@@ -79,7 +87,9 @@ class StackSpec:
     market_hours: str = "always"
     share_transfers: str = "accept"
     reference_price_age_max_s: int = 60
+    """As the cell's own setting."""
     exchange_seed: int = 1
+    """The same seed and orders, the same executions."""
     redis_url: str | None = None
     """A Redis that somebody else runs; none is started then."""
     kafka_bootstrap_servers: str | None = None
@@ -95,6 +105,11 @@ class StackSpec:
     """A Prometheus that watches the stack, where the machine has one."""
 
     def __post_init__(self) -> None:
+        """Raises SpecInvalid.
+
+        Whatever makes or reads a specification comes through here, `stack.json` of another release included. So the
+        limits hold for what is stored as for what is asked for, and no back end checks them again.
+        """
         names = [cell.name for cell in self.cells]
         if not 1 <= len(names) <= CELLS_MAX:
             raise SpecInvalid(f"{len(names)} cells, 1 to {CELLS_MAX} are possible")
@@ -102,11 +117,11 @@ class StackSpec:
             raise SpecInvalid("two cells have the same name")
         if not 1 <= self.routers <= ROUTERS_MAX:
             raise SpecInvalid(f"{self.routers} routers, 1 to {ROUTERS_MAX} are possible")
-        if self.risk_profile not in ("retail", "professional"):
+        if self.risk_profile not in RISK_PROFILES:
             raise SpecInvalid(f"risk profile {self.risk_profile!r}: retail or professional")
-        if self.market_hours not in ("always", "XNYS"):
+        if self.market_hours not in MARKET_HOURS:
             raise SpecInvalid(f"market hours {self.market_hours!r}: always or XNYS")
-        if self.share_transfers not in ("accept", "approve"):
+        if self.share_transfers not in SHARE_TRANSFERS:
             raise SpecInvalid(f"share transfers {self.share_transfers!r}: accept or approve")
         if not 0 <= self.admission_rate <= ADMISSION_RATE_MAX:
             raise SpecInvalid(f"admission rate {self.admission_rate:g}: 0 (no cap) to {ADMISSION_RATE_MAX:g} a second")
@@ -136,6 +151,7 @@ class ProcessSpec:
     """Operating system user, if it is not the one who runs the stack."""
     stop_signal: str = "TERM"
     stop_wait_s: int = 15
+    """Seconds between the stop signal and the kill: longer than any process drains."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ class Finding:
     """Why it is likely so."""
 
     def __post_init__(self) -> None:
+        """Raises ValueError for a bad finding that helps nobody: our own mistake."""
         if self.verdict is not Verdict.GOOD and not (self.cause and self.fix):
             raise ValueError(f"a finding that is not good names a cause and a command: {self.check}, {self.detail}")
 

@@ -31,6 +31,7 @@ from infra.backends.cell_spec import (
     postgres_name,
     router_names,
 )
+from infra.backends.checkout import commit
 from infra.backends.roles import CELL, CONTROL, CONTROL_LEADER, DatabaseRoles
 from infra.runtime.release_code import release_code
 
@@ -46,7 +47,7 @@ STOP_ORDER: tuple[tuple[ProcessKind, ...], ...] = (
     (ProcessKind.POSTGRES, ProcessKind.REDIS, ProcessKind.KAFKA),
     (ProcessKind.ARCHIVE,),
 )
-"""Who asks stops before who answers: customers' doors first, databases last; then the archives, to which a database
+"""Who asks stops before who answers: routers first, databases last; then the archives, to which a database
 sends the end of its log while it stops."""
 
 RENEWAL_ORDER: tuple[frozenset[ProcessKind], ...] = (
@@ -152,6 +153,8 @@ def _control(addresses: Addresses, layout: HostLayout) -> ProcessSpec:
         "CONTROL_OPERATOR__HOST": layout.listen_host,
         "CONTROL_OPERATOR__PORT": str(addresses.port(CONTROL_SERVICE + OPERATOR)),
         "CONTROL_DSN": addresses.dsn(CONTROL_POSTGRES, CONTROL_LEADER),
+        # Whose code it is to run: `up` renews it when the checkout is at another commit.
+        "CONTROL_COMMIT": commit() or "",
         "CONTROL_SOCKET": str(layout.control_socket),
         **_clock("CONTROL", addresses.spec),
     }

@@ -109,6 +109,7 @@ async def install(connection: Connection, code: ReleaseCode, *, lock_timeout_ms:
         for folder, item in code.files:
             try:
                 await connection.execute(as_sql(item.text))
+            # Not the file's fault: the migrator tries again.
             except psycopg.errors.LockNotAvailable:
                 raise
             except psycopg.Error as error:
@@ -161,6 +162,7 @@ async def drop_unused(
     """
     in_use = await sessions(connection)
     others = [item.schema for item in await installed(connection) if item.schema != current]
+    # The current one counts among those that are kept.
     too_many = others[: max(0, len(others) + 1 - max(1, keep))]
     dropped = [schema for schema in too_many if schema not in in_use]
     for schema in dropped:
@@ -173,6 +175,7 @@ async def _drop(connection: Connection, schema: str, lock_timeout_ms: int) -> No
         await connection.execute("select set_config('lock_timeout', %s, true)", [f"{lock_timeout_ms}ms"])
         await connection.execute("delete from migrations.code where schema = %s", [schema])
         there = await (await connection.execute("select to_regnamespace(%s)", [schema])).fetchone()
+        # A record without its schema: somebody dropped that by hand.
         if there is None or there[0] is None:
             return
         statements = await (await connection.execute(_DROPS, {"schema": schema})).fetchall()

@@ -100,9 +100,11 @@ class FairPermits:
                 if is_timeout:
                     raise self._refusal(holder) from error
             elif is_timeout:
+                # What the future says holds, though the time is over: granted, or shed with its reason.
                 waiter.result()
                 return
             elif waiter.exception() is None:
+                # Granted in the moment of the cancellation: nobody will use it.
                 self.release(holder)
             raise
 
@@ -141,6 +143,7 @@ class FairPermits:
             waiter.set_result(None)
             if not queue:
                 del self._queues[holder]
+            # Back to the end of the row; who has a full share returns when it gives one back (`release_share`).
             elif held < self._permits_per_holder_max:
                 self._round_robin[holder] = None
 
@@ -164,6 +167,7 @@ class FairPermits:
     def _shed_newest_of_longest(self, length: int) -> None:
         """Make room for a waiter whose queue will be `length` long. Raises `PermitsExhausted` if none is longer."""
         longest = max(self._queues, key=lambda each: len(self._queues[each]), default=None)
+        # The newcomer's queue would be the longest: it is the one that is too much.
         if longest is None or len(self._queues[longest]) <= length:
             raise PermitsExhausted
         newest = self._queues[longest][-1]

@@ -76,6 +76,7 @@ class HttpPort(HttpToolsProtocol):
     # Callbacks of the parser.
 
     def on_headers_complete(self) -> None:
+        """Raises ValueError, which stops the parser: the request is answered 400."""
         if self.reads_replacement_head:
             self.reads_replacement_head = False
             return

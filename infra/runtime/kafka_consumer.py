@@ -135,7 +135,7 @@ class TopicReader:
                 "enable.auto.commit": False,
                 "enable.auto.offset.store": False,
                 "enable.partition.eof": False,
-                "fetch.wait.max.ms": 50,
+                "fetch.wait.max.ms": 50,  # how late a lone event may be read
                 "log_level": 0,  # an absent broker is answered by an exception, not by lines on a terminal
             }
         )

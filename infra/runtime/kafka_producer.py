@@ -85,6 +85,7 @@ class _Reports:
             self.fatal = self.fatal or error.fatal()
         self._missing -= 1
         if self._missing == 0:
+            # Reports come in the polling thread.
             self._loop.call_soon_threadsafe(self._finish)
 
     def _finish(self) -> None:
@@ -116,7 +117,8 @@ class KafkaProducer:
         return self._last_error
 
     async def send_batch(self, messages: Sequence[OutgoingMessage]) -> list[Refusal]:
-        """Send in the order given and wait for all reports, as long as it takes; the refused, in order of the batch."""
+        """Send in the order given and wait for all reports, as long as it takes; the refused, in order of the batch.
+        Raises ValueError for too large a batch."""
         if len(messages) > BATCH_MESSAGES_MAX:
             raise ValueError(f"a batch has at most {BATCH_MESSAGES_MAX} messages, not {len(messages)}")
         if not messages:
@@ -174,6 +176,7 @@ class KafkaProducer:
         """Give what is queued a last chance, then forget it: its source rows are still there."""
         if self._client is None or self._poller is None:
             return
+        # Without a broker waiting is in vain.
         left = self._client.flush(_CLOSE_S) if self._last_error is None else len(self._client)
         if left:
             self._client.purge()

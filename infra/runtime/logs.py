@@ -28,9 +28,9 @@ _TRACEPARENT_BYTES: Final = 55
 
 RequestIds = tuple[bytes, bytes]
 """Request id and traceparent as they came, empty if none did."""
-_UNBOUND: Final[RequestIds] = (b"", b"")
+NO_REQUEST: Final[RequestIds] = (b"", b"")
 
-_request: ContextVar[RequestIds] = ContextVar("request_ids", default=_UNBOUND)
+_request: ContextVar[RequestIds] = ContextVar("request_ids", default=NO_REQUEST)
 _encode = json.JSONEncoder(default=str, ensure_ascii=False).encode
 
 
@@ -45,15 +45,18 @@ def request_ids() -> RequestIds:
     return _request.get()
 
 
-def id_fields(ids: RequestIds) -> dict[str, str]:
-    """The ids as fields of a line; what is empty or no traceparent is left out."""
+def id_texts(ids: RequestIds) -> tuple[str | None, str | None]:
+    """Request id and trace id; None for what is empty or no traceparent."""
     request_id, traceparent = ids
-    fields = {}
-    if request_id:
-        fields["request_id"] = request_id.decode("latin-1")
-    if len(traceparent) == _TRACEPARENT_BYTES:
-        fields["trace_id"] = traceparent[_TRACE_ID].decode("latin-1")
-    return fields
+    trace_id = traceparent[_TRACE_ID]
+    is_trace = len(traceparent) == _TRACEPARENT_BYTES and trace_id.isalnum()
+    return request_id.decode("latin-1") if request_id else None, trace_id.decode("latin-1") if is_trace else None
+
+
+def id_fields(ids: RequestIds) -> dict[str, str]:
+    """The ids as fields of a line, those that there are."""
+    named = zip(("request_id", "trace_id"), id_texts(ids), strict=True)
+    return {name: text for name, text in named if text is not None}
 
 
 def configure_logging(process_name: str, level: str = "INFO", *, warning_tracebacks: bool = False) -> None:

@@ -71,7 +71,7 @@ class RedisMapSource:
 
     async def listen(self, on_notice: Callable[[bytes], Awaitable[None]]) -> None:
         """Call back once when listening (with nothing) and then at each notice, with what it says: a delta or an epoch.
-        Until the connection fails: `MapUnavailable`."""
+        Raises MapUnavailable when the connection fails; it never returns."""
         try:
             async with self._client.pubsub(ignore_subscribe_messages=True) as pubsub:
                 await pubsub.subscribe(REDIS_CHANGED_CHANNEL)

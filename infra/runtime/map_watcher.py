@@ -118,6 +118,7 @@ class MapWatcher:
             self._refreshing = asyncio.create_task(self._refresh())
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
+                # Who has no time left goes; the asking is the others', too.
                 await asyncio.shield(self._refreshing)
 
     async def _refresh(self) -> None:
@@ -179,6 +180,7 @@ class MapWatcher:
             self.watch.refused[_REASONS[type(error)]] += 1
             _log.error("map refused", extra={"source": source, "why": str(error)})
             return
+        # A file only says what was true when it was written.
         if source != "file":
             self.watch.confirmed_at_s = self._clock.monotonic()
         if newer:
@@ -237,6 +239,7 @@ class MapWatcher:
             await self._file_wanted.wait()
             self._file_wanted.clear()
             shard_map = self.watch.shard_map
+            # It came from there.
             if shard_map is None or self.watch.source == "file":
                 continue
             try:

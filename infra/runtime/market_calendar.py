@@ -16,8 +16,11 @@ NEW_YORK: Final = "America/New_York"
 OPENS: Final = time(9, 30)
 CLOSES: Final = time(16, 0)
 CLOSES_EARLY: Final = time(13, 0)
+"""On half days, as the day after Thanksgiving. These three are New York's time."""
 FIRST_YEAR: Final = 1993
+"""Half days before it closed at two."""
 SATURDAY: Final = 5
+"""As `date.weekday` counts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +38,7 @@ def market_date(at: datetime) -> date:
 
 
 def xnys_sessions(years: Iterable[int]) -> list[TradingSession]:
-    """Every regular session of these years, in order."""
+    """Every regular session of these years, in order. Raises ValueError for years before `FIRST_YEAR`."""
     import holidays
 
     wanted = sorted(set(years))

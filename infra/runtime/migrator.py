@@ -179,6 +179,7 @@ class _Run:
         if phase is MigrationPhase.POST:
             await self._check_ready_for_post(missing, older)
             todo = pending
+        # Without an older session nobody needs the two phases apart.
         elif phase is MigrationPhase.BOTH and not (pending and older):
             todo = missing  # in the order of all numbers: a later `pre` may stand on an earlier `post`
         else:
@@ -257,6 +258,7 @@ class _Run:
         """The statement may have ended well before and the record be missing: then it finds what it would make."""
         item = migration.item
         statement = _COMMENT.sub("", item.text).strip()
+        # Two statements in one message are one transaction, in which no index is built concurrently.
         if statement.count(";") != 1 or not statement.endswith(";"):
             raise MigrationError(f"{self._package}: {item.name}: `{_NO_TRANSACTION}` is for a file of one statement")
         build = _BUILD.search(statement)

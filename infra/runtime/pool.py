@@ -74,6 +74,7 @@ class Pool(AsyncConnectionPool[Connection]):
         """Raises `PoolBusy`; `OutOfTime` when the budget ends, and the driver has cancelled the statement then."""
         left_s = deadline.left_s()
         user_id = None if self._shares is None else on_behalf.user_id()
+        # Work for nobody in particular (a batch, a probe): no budget to watch, no share to wait for.
         if left_s == math.inf and user_id is None:
             async with super().connection(timeout) as connection:
                 yield connection
@@ -108,12 +109,14 @@ class Pool(AsyncConnectionPool[Connection]):
             shares.release(user_id)
 
     async def getconn(self, timeout: float | None = None) -> Connection:
+        """One that answers. Raises PoolBusy if all are in use, PoolTimeout if the server gives none in time."""
         while True:
             if self._later and not self._pool:
                 self.run_task(self._later.popleft())
             try:
                 connection = await super().getconn(timeout)
             except (PoolTimeout, TooManyRequests) as error:
+                # All are lent: ours are slow. Else the server gives no further one.
                 if self._lent >= self.max_size:
                     raise PoolBusy("all connections are in use") from error
                 raise

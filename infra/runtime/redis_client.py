@@ -25,7 +25,8 @@ def make_redis(settings: RedisSettings, *, connections_max: int = 8) -> Redis:
         max_connections=connections_max,
         retry=Retry(NoBackoff(), 1),
         health_check_interval=0,
-        # Who only listens would never notice that the other end is gone without a word.
+        # Who only listens would never notice that the other end is gone without a word: asked after 15 s of silence,
+        # three times, 5 s apart.
         socket_keepalive=True,
         socket_keepalive_options={socket.TCP_KEEPIDLE: 15, socket.TCP_KEEPINTVL: 5, socket.TCP_KEEPCNT: 3},
         decode_responses=False,

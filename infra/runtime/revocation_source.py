@@ -44,7 +44,7 @@ class RedisRevocations:
             raise RevocationsUnavailable(str(error)) from error
 
     async def listen(self, on_document: Callable[[bytes], None]) -> None:
-        """Call back at every push until the connection fails: `RevocationsUnavailable`."""
+        """Call back at every push. Raises RevocationsUnavailable when the connection fails; it never returns."""
         try:
             async with self._client.pubsub(ignore_subscribe_messages=True) as pubsub:
                 await pubsub.subscribe(CHANNEL)

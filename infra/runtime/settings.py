@@ -29,6 +29,7 @@ class PostgresSettings(BaseModel):
     lock_timeout_ms: int = Field(default=1_000, gt=0)
     """Less than the statement timeout, which is less than the HTTP deadline: the inner limit must speak first."""
     statement_timeout_ms: int = Field(default=4_000, gt=0)
+    """Between the lock's limit and the HTTP deadline, five seconds."""
     code: str | None = None
     """Schema of this release's routines and views (`release_code.py`), for the sessions' path and names. A process that
     carries the SQL sets it from its own files. None: the DSN's own options say it."""

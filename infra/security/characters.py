@@ -12,6 +12,7 @@ _IGNORED: Final = frozenset(
 empty Braille pattern; with the supplement of selectors below, the rest of Unicode's
 `Default_Ignorable_Code_Point`."""
 _SELECTORS_SUPPLEMENT: Final = range(0xE0100, 0xE01F0)
+"""Variation selectors 17 to 256."""
 
 
 def find_unseen(text: str) -> str | None:

@@ -63,6 +63,7 @@ class KeyRing:
     keys: Mapping[str, bytes] = field(repr=False)
 
     def __post_init__(self) -> None:
+        """Raises KeyFileInvalid."""
         if self.active not in self.keys:
             raise KeyFileInvalid(f"the active key {self.active!r} is not in the ring")
         if any(not kid or not kid.isascii() or "." in kid for kid in self.keys):
@@ -86,6 +87,7 @@ class SigningRing:
     keys: Mapping[str, Ed25519PrivateKey] = field(repr=False)
 
     def __post_init__(self) -> None:
+        """Raises KeyFileInvalid."""
         if self.active not in self.keys:
             raise KeyFileInvalid(f"the active key {self.active!r} is not in the ring")
 

@@ -15,6 +15,7 @@ from infra.security.customer_token import ACCESS_TOKEN_TTL_S
 KEPT_S: Final = ACCESS_TOKEN_TTL_S + 300
 """The life of a token, and five minutes for clocks."""
 _DIGEST_BYTES: Final = 16
+"""Against damage, not against people: who may write there may write anything."""
 
 
 class RevocationsCorrupted(Exception):

@@ -18,10 +18,12 @@ class Cell:
     cell_id: CellId
     state: CellState = CellState.OPEN
     weight: int = 100
+    """Share of new users beside the other open cells'; 100 is usual, 0 takes none."""
     api_urls: tuple[str, ...] = ()
     operator_urls: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        """Raises ValueError."""
         parse_cell_id(self.cell_id)
         if not 0 <= self.weight <= 1_000_000:
             raise ValueError(f"weight of {self.cell_id} out of range: {self.weight}")

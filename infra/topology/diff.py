@@ -22,10 +22,12 @@ from infra.topology.shard_map import UNASSIGNED, ShardMap
 from infra.topology.snapshot import read_directory, write_directory
 
 MAGICS: Final = {1: b"CELLDIFF\x01", 2: b"CELLDIFF\x02"}
+"""By format: eight letters and the format's number."""
 _MAGIC_BYTES: Final = 9
 CHANGES_MAX: Final = 10_000
 """Owners that one delta changes; beyond it the whole map is as quick, and a delta fits any message."""
 _DIGEST_BYTES: Final = 16
+"""Against damage, as at the end of a snapshot."""
 _HEADER: Final = struct.Struct("<16sQQIIIQ16s")
 _BUCKET: Final = struct.Struct("<IH")
 _PIN: Final = struct.Struct("<16sH")
@@ -33,6 +35,7 @@ _OWNERSHIP: Final = struct.Struct("<Q")
 _CHUNK: Final = 4_096
 """Pins compared at once, as arrays: equal pieces, nearly all, cost one comparison each."""
 _LOW_64: Final = (1 << 64) - 1
+"""A UUID's lower half: the two halves lie in arrays of 64 bits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +75,12 @@ def diff_maps(old: ShardMap, new: ShardMap) -> MapDelta | None:
 
 
 def apply_delta(held: ShardMap, delta: MapDelta) -> ShardMap:
-    """The map at the delta's epoch. Raises `DeltaDoesNotFit` for any other map than the one it was made for."""
+    """The map at the delta's epoch. Raises `DeltaDoesNotFit` for any other map than the one it was made for.
+
+    Looked at before: lineage, epoch, directory of cells and format. Looked at after: the number of pins and a digest of
+    all buckets' owners, so a delta that was made wrongly, or a map that is not what its epoch says, is found too. The
+    held map is never changed: readers have it meanwhile. Raises `MapInvalid` for what no map can be.
+    """
     if (held.lineage, held.epoch) != (delta.lineage, delta.from_epoch):
         raise DeltaDoesNotFit(f"the delta leads from epoch {delta.from_epoch}, the map is at {held.epoch}")
     if _ids(held.cells) != _ids(delta.cells):

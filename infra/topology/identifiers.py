@@ -32,7 +32,8 @@ def parse_uuid_hex(text: str) -> UUID:
 
 
 def parse_cell_id(text: str) -> CellId:
-    """A cell id names processes, topics and DNS labels, so it is short, lower case and starts with a letter."""
+    """A cell id names processes, topics and DNS labels, so it is short, lower case and starts with a letter. Raises
+    ValueError."""
     if not _CELL_ID.fullmatch(text):
         raise ValueError(f"not a cell id: {text[:40]!r} (lower case letters, digits and dashes, at most 31)")
     return CellId(text)

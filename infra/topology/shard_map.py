@@ -26,6 +26,7 @@ from infra.topology.ownership_epochs import OwnershipEpochs
 UNASSIGNED: Final = 0
 """The number that stands for no cell, in `owners` and in `pin_owners`."""
 _LOW_64: Final = (1 << 64) - 1
+"""A UUID's lower half: the two halves lie in arrays of 64 bits."""
 
 
 class ShardMap:

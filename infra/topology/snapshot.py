@@ -25,11 +25,13 @@ from infra.topology.ownership_epochs import OwnershipEpochs
 from infra.topology.shard_map import ShardMap
 
 MAGICS: Final = {1: b"CELLMAP\x01", 2: b"CELLMAP\x02"}
+"""By format: seven letters and the format's number."""
 WRITTEN_FORMAT: Final = 1
 """2 in the release after the first one that is listed in tests/migration/releases.txt, with the control database's
 `read_map_v1` telling ownership epochs."""
 _MAGIC_BYTES: Final = 8
 _DIGEST_BYTES: Final = 32
+"""BLAKE2b of 256 bits over everything before it: against damage on the way and on disk."""
 _HEADER: Final = struct.Struct("<16sQIIQ")  # lineage, epoch, buckets, bytes of directory, pins
 _BODY_AT: Final = _MAGIC_BYTES + _DIGEST_BYTES
 VERSION_BYTES: Final = _BODY_AT + 24

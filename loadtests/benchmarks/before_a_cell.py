@@ -34,8 +34,11 @@ from loadtests.measurement.results import Say, write_result
 from loadtests.quantiles import medians
 
 CONNECTIONS: Final = 32
+"""Each rests between requests at half load: enough that no request waits for a free one."""
 CUSTOMERS: Final = 256
+"""In turn on the connections, so that no order waits for its customer's last one."""
 CAPACITY_S: Final = 4
+"""Of the closed loop whose half is the load: the rate settles within a second."""
 KINDS: Final = {"read": 200, "order": 201}
 """What is asked for, and the status of a right answer."""
 
@@ -49,6 +52,7 @@ class Cores:
 
 
 ARRANGEMENTS: Final = {"one_core_each": Cores(cell=1, proxy=0), "shared": Cores(cell=None, proxy=None)}
+"""Numbers of processors, of two."""
 
 
 async def measure(say: Say, *, seconds: int, rounds: int) -> tuple[dict[str, Any], Path]:

@@ -74,7 +74,8 @@ def run_with_second_try(benchmark: str, run: Run, say: Say) -> dict[str, float]:
 
 
 def run_once(benchmark: str, run: Run) -> dict[str, float]:
-    """Its medians. The result file that the run leaves is taken away: its figures are kept in ours."""
+    """Its medians. The result file that the run leaves is taken away: its figures are kept in ours. Raises
+    MeasurementRefused."""
     command = (".venv/bin/python", "-m", "loadtests", "bench", benchmark, "--rounds", "1", *run.arguments)
     try:
         done = subprocess.run(command, cwd=run.checkout, capture_output=True, text=True, timeout=RUN_S_MAX)
@@ -102,7 +103,11 @@ def flat(figures: dict[str, Any], prefix: str = "") -> dict[str, float]:
 
 
 def compare(measured: Sequence[dict[str, dict[str, float]]]) -> dict[str, dict[str, Any]]:
-    """By figure: the median ratio to the other, over rounds, the range of the A/A ratios, and whether it is inside."""
+    """By figure: the median ratio to the other, over rounds, the range of the A/A ratios, and whether it is inside.
+
+    Each round has three runs, so a ratio and its noise come from the same minutes. `here` is the mean of its two runs.
+    Figures that only one side has, or that are zero or below somewhere, are left out: they have no ratio.
+    """
     compared: dict[str, dict[str, Any]] = {}
     shared = [name for name in measured[0]["here"] if name in measured[0]["other"]]
     for name in shared:

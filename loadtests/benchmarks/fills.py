@@ -26,6 +26,7 @@ from loadtests.quantiles import medians
 WAIT_S_MAX: Final = 180.0
 """A hundred times what a round takes on a quiet machine: who waits longer waits for something that has stopped."""
 POLL_S: Final = 0.02
+"""Seconds; a round takes some, so it is at most a hundredth wrong."""
 
 
 async def measure(say: Say, *, fills: int, rounds: int) -> tuple[dict[str, Any], Path]:
@@ -66,6 +67,7 @@ async def measure(say: Say, *, fills: int, rounds: int) -> tuple[dict[str, Any],
 
 
 async def fill_and_time(venue: StubVenue, counts: Counts) -> dict[str, float]:
+    """All open orders at once; how fast they were committed and applied. Raises MeasurementRefused."""
     before = (await counts.read())[1]
     began = time.perf_counter()
     sending = asyncio.create_task(venue.fill_all(PX_MICROS - 5_000_000))
@@ -96,6 +98,7 @@ async def until_sent(venue: StubVenue, orders: int) -> None:
 
 
 async def until_applied(venue: StubVenue, counts: Counts) -> None:
+    """Raises MeasurementRefused after `WAIT_S_MAX`."""
     await until(lambda: venue.acknowledged_seq >= venue.sent_seq, "the worker has not committed every report")
     deadline = time.perf_counter() + WAIT_S_MAX
     while await counts.reports_waiting():
@@ -105,6 +108,7 @@ async def until_applied(venue: StubVenue, counts: Counts) -> None:
 
 
 async def until(is_so: Callable[[], bool], otherwise: str) -> None:
+    """Raises MeasurementRefused with these words after `WAIT_S_MAX`."""
     deadline = time.perf_counter() + WAIT_S_MAX
     while not is_so():
         if time.perf_counter() > deadline:

@@ -43,14 +43,21 @@ from loadtests.measurement.results import Say, write_result
 from loadtests.quantiles import percentile
 
 PAGE_ORDERS: Final = 50
+"""A customer's usual page."""
 PAGES_AT: Final = (1_000, 1_000_000)
+"""Orders in the cell when a page is measured: hardly any, and a million."""
 PAGE_S: Final = 2.0
+"""Of one customer asking in a closed loop: hundreds of pages."""
 HTTP_CONNECTIONS: Final = 64
+"""As many as fill one batch of commands."""
 HTTP_USERS: Final = 256
+"""Four for each connection: a command seldom waits for its user's last one."""
 HTTP_RUNS: Final = 6
 """The first warms up and is not kept."""
 HTTP_S: Final = 2.0
+"""As a slice of calls, long enough for hundreds of batches."""
 PAIRS: Final = 5
+"""Full and empty cell beside each other; an odd number has a median of its own."""
 PAIR_ORDERS: Final = 102_400
 """In each turn of a pair: as many as a slice."""
 REAP_S: Final = 0.3

@@ -31,16 +31,22 @@ from loadtests.operator_view import OperatorView
 from loadtests.quantiles import medians
 
 CONNECTIONS: Final = 32
+"""Each rests between requests at half load: enough that no request waits for a free one."""
 CUSTOMERS: Final = 256
 """Who take turns on the connections; one each would wait for its own last order's way to the market."""
 KINDS: Final = {"read": 200, "order": 201, "order_half_busy": 201}
 """What is measured, and the status of a right answer."""
 HALF_BUSY: Final = 0.5
+"""Share of the processors' time."""
 SEARCH_STEPS: Final = 4
+"""Each halves what is unknown: a sixteenth of the span is left, less than rounds differ."""
 SEARCH_S: Final = 3.0
+"""Of one step."""
 CAPACITY_S: Final = 8
+"""Of the closed loop before the search."""
 _CAPACITY_ROUND: Final = 90_000  # numbers that no other measurement uses: keys of orders must differ
 _SEARCH_ROUND: Final = 90_001
+"""Rounds name idempotency keys: these three ranges do not meet."""
 _FIRST_ROUND: Final = 91_000
 
 

@@ -26,9 +26,13 @@ from loadtests.measurement.results import Say, write_result
 from loadtests.quantiles import medians
 
 ANSWER_S_MAX: Final = 10.0
+"""For one answer of a router that takes thousands of connections meanwhile."""
 ASKED_AGAIN: Final = 200
+"""Of the connections, at the end: they are still served."""
 SETTLE_S: Final = 1.0
+"""After the last connection, before the memory is read."""
 _ROUTER_CORE: Final = 0
+"""Number of the processor that is the router's alone."""
 
 
 def measure(say: Say, *, clients: int, rounds: int) -> tuple[dict[str, Any], Path]:
@@ -50,7 +54,8 @@ def measure(say: Say, *, clients: int, rounds: int) -> tuple[dict[str, Any], Pat
 
 
 def hold_connections(clients: int) -> dict[str, float]:
-    """One router, one cell that only answers, and all of the clients."""
+    """One router, one cell that only answers, and all of the clients. Raises MeasurementRefused if the machine allows
+    too few open files."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="router-idle-")))
         cell, port = free_port(), free_port()

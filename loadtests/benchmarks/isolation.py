@@ -34,12 +34,18 @@ from loadtests.measurement.sick_cell import HEALTHS
 from loadtests.quantiles import percentile
 
 PER_S: Final = 1_000.0
+"""Requests of the well cell's customers: far below what the router sustains on its core, so that only the sick cell
+can slow them."""
 CONNECTIONS: Final = 16
+"""Theirs: each has one request at most, and sixteen milliseconds for it."""
 SICK_CLIENTS: Final = 64
+"""Who ask the sick cell: together more often than the well one is asked, if it answers."""
 SICK_PAUSE_S: Final = 0.05  # of each client between two requests to the sick cell: 1,280 a second if it answers
 SETTLE_S: Final = 1.5  # longer than a breaker is open
 _ROUTER_CORE: Final = 0
+"""The router has a processor of its own,"""
 _LOAD_CORE: Final = 1
+"""and so have customers and cells."""
 
 
 @dataclass(frozen=True)

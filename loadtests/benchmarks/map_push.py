@@ -17,11 +17,14 @@ from loadtests.operator_view import OperatorView
 from loadtests.quantiles import percentile
 
 WAIT_S_MAX: Final = 10.0
+"""Twice the poll by which a router learns of a map that no push brought."""
 POLL_S: Final = 0.05
+"""Between two looks at the routers; they say themselves when they took the map."""
 REASON: Final = "measuring how fast the map travels"
 
 
 async def measure(view: OperatorView, say: Say, *, cell: str, flips: int) -> tuple[dict[str, Any], Path]:
+    """Raises MeasurementRefused if a change changed nothing; the cell is open again in any case."""
     where = conditions()
     routers = len(await view.json("routers", "list"))
     taken_ms: list[float] = []

@@ -20,6 +20,7 @@ AT_ONCE: Final = 500
 ROUND_S: Final = 5.0
 """The router's token bucket is full again after this."""
 SLOW_CONNECTIONS: Final = 256
+"""That ask for a page and read it slowly: more than one customer's share of anything."""
 KINDS: Final = ("previews", "orders", "slow")
 
 

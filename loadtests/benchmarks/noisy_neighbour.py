@@ -38,7 +38,9 @@ from loadtests.measurement.results import Say, write_result
 from loadtests.quantiles import percentile
 
 ORDERS_PER_S: Final = 20.0
+"""Of the neighbour: a busy customer, far below what a cell can do."""
 READS_PER_S: Final = 20.0
+"""Of the neighbour, beside the orders."""
 CONNECTIONS: Final = 4
 """Of the neighbour, each for orders and for reads: as a browser holds them."""
 SETTLE_S: Final = 1.0
@@ -49,7 +51,9 @@ P99_RATIO_MAX: Final = 3.0
 """The bar of the orders: what a customer still takes for the same service."""
 TURNS: Final = ("quiet", "again", *KINDS)
 _CELL_CORE: Final = 1
+"""The cell's processes share this processor,"""
 _OTHERS_CORE: Final = 0
+"""router, neighbour and flood the other one."""
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ from loadtests.operator_view import OperatorView
 from loadtests.quantiles import medians
 
 WARM_UP_S = 2.0
+"""Connections, plans and caches are warm after some hundred calls."""
 
 
 async def measure(
@@ -105,6 +106,7 @@ async def half_of_peak(bench: Bench, peak: float, number: int, *, connections: i
 
 
 async def check(result: LoadResult, before: int, view: OperatorView, cell: str) -> None:
+    """Raises MeasurementRefused unless the database has every order that was accepted, and no other."""
     stored = await orders_in(view, cell) - before
     if stored != checked(result, 201).statuses[201]:
         raise MeasurementRefused(f"{result.statuses[201]} orders were accepted, {stored} are in the database")

@@ -23,6 +23,7 @@ from loadtests.measurement.results import Say, write_result
 from loadtests.quantiles import medians, percentile
 
 USERS: Final = 256
+"""In turn, so that no call waits for the row of the one before."""
 OTHER_SYMBOL: Final = "PEP"
 OPEN_BUYS: Final = 220
 OTHER_PX: Final = 2_280 * MICROS

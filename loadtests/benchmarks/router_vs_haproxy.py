@@ -38,11 +38,15 @@ from loadtests.measurement.refusal import MeasurementRefused
 from loadtests.measurement.results import Say, write_result
 
 USERS: Final = 1_000
+"""Tokens to verify: more than a cache of one would serve."""
 CONNECTIONS: Final = 64
+"""The upstream is busy, and no peer's backlog grows."""
 UNEVEN_MAX: Final = 1.15
 """The most that one peer may be asked more often than another at half load."""
 _PROXY_CORE: Final = 0
+"""Whoever is measured has this processor alone,"""
 _LOAD_CORE: Final = 1
+"""load and upstream share the other one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +60,12 @@ class Peer:
 
 
 def measure(say: Say, *, seconds: int, rounds: int) -> tuple[dict[str, Any], Path]:
+    """Rounds at full speed, then as many at half of what the router sustained; the document and its file.
+
+    The peers' order turns with each round, so none always follows the same other one; the first round warms up. At half
+    load every peer gets the same pause between requests, which the router's own median decides. Raises
+    MeasurementRefused if they were asked unevenly all the same, or a program is missing.
+    """
     need_programs("haproxy", "wrk", "taskset")
     where = conditions()
     with ExitStack() as stack:

@@ -18,6 +18,7 @@ from loadtests.operator_view import OperatorView
 from loadtests.quantiles import medians
 
 COMMAND_S_MAX = 300.0
+"""Of one command; the slowest takes half a minute here."""
 
 
 async def measure(say: Say, *, rounds: int) -> tuple[dict[str, Any], Path]:

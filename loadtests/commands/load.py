@@ -32,11 +32,13 @@ from loadtests.operator_view import OperatorView, router_address
 from loadtests.progress_line import progress_line
 
 EXIT_THROWN_AWAY: Final = 10
+"""Apart from a verdict's 1: the run says nothing, so it is run again."""
 SHORT_S: Final = 36.0
 """Phases of whole seconds; with accounts, audit and books it takes about two minutes on two cores."""
 SHORT_BASE_PER_S: Final = 6.0
 """Seven times this is little for two cores, so that seven times is seven times on a busy machine, too."""
 SHORT_ACCOUNTS: Final = 60
+"""Customers of a short run: its rates need no more."""
 
 Accounts = Annotated[
     Path | None, typer.Option("--accounts", help="File of accounts; else in the stack's state folder.")

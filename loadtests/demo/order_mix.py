@@ -13,7 +13,9 @@ from enum import Enum
 from loadtests.figures import MICROS, to_wire
 
 CENT = 10_000
+"""In micro-dollars."""
 CASH_MICROS = (20_000 * MICROS, 90_000 * MICROS)
+"""Between these, for each customer: some orders are too large for some, as in life."""
 BUDGET_SHARE = 0.75  # of the cash, at prices 8 % above the reference: room for the collar of market orders
 SHAREHOLDER_SHARE = 0.3  # of the customers bring shares, so that there is something to sell from the start
 BY_AMOUNT_SHARE = 0.08  # of the buys
@@ -54,7 +56,7 @@ class CustomerScript:
 def write_scripts(
     seed: int, *, customers: int, orders: int, prices_micros: Mapping[str, int]
 ) -> tuple[CustomerScript, ...]:
-    """`orders` in all, spread evenly; cancels and repeats come on top."""
+    """`orders` in all, spread evenly; cancels and repeats come on top. Raises ValueError without a symbol."""
     symbols = sorted(prices_micros)
     if not symbols:
         raise ValueError("no symbol has a reference price, so nothing can be traded")

@@ -28,13 +28,17 @@ PAUSE_BETWEEN_COMMANDS_S = 0.15
 # And this keeps one with more orders than that under the sixty per minute.
 ORDERS_AT_PAUSE_MAX = 50
 LONG_PAUSE_S = 1.1
+"""Instead of it, where more would meet retail's limit of orders a minute."""
 # Relay and worker catch up within a few seconds; a cell whose database was killed meanwhile needs the rest.
 QUIET_S_MAX = 45.0
 QUIET_POLL_S = 0.5
+"""Between two looks."""
 # A start of the market takes seconds: prices are asked for this often, half a second apart.
 PRICE_TRIES = 40
 PRICE_POLL_S = 0.5
+"""The exchange sends prices twice a second."""
 FAULTS_SHOWN = 20
+"""Lines; the rest is counted."""
 
 Progress = Callable[[str, int, int], None]
 
@@ -45,6 +49,7 @@ class DemoSize:
     orders: int = 3_000
     seed: int = 1
     at_once: int = 48
+    """Customers who act at one time: within what one address may ask."""
 
 
 @dataclass(slots=True)

@@ -28,6 +28,7 @@ class Traffic:
     seed: int
 
     def __post_init__(self) -> None:
+        """Raises RateTooLow."""
         if self._people_per_s(self.shape.factor_min) < self.base_per_s * self.shape.factor_min / 2:
             raise RateTooLow(
                 f"bots alone send {self.paced_per_s:.1f} requests a second, more than half of the {self.base_per_s:g} "

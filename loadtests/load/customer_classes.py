@@ -101,7 +101,8 @@ BY_NAME: Final = {each.name: each for each in CLASSES}
 
 
 def head_counts(accounts: int) -> dict[str, int]:
-    """How many of each class, by shares, largest remainders first; at least one of each where there are enough."""
+    """How many of each class, by shares, largest remainders first; at least one of each where there are enough. Raises
+    ValueError for fewer."""
     if accounts < len(CLASSES):
         raise ValueError(f"at least {len(CLASSES)} accounts, one of each class, not {accounts}")
     exact = {each.name: accounts * each.share for each in CLASSES}

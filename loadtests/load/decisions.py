@@ -14,6 +14,7 @@ from loadtests.load.customer_classes import CustomerClass, Want
 from loadtests.load.symbols import SymbolPopularity
 
 CENT_MICROS: Final = 10_000
+"""Micro-dollars."""
 AMOUNTS: Final = (5, 60)
 """Dollars of one buy."""
 OPEN_ORDERS_KEPT: Final = 50

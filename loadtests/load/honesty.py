@@ -39,6 +39,7 @@ class HonestyLimits:
     lag_p99_ms: float = 100.0
     """A fifth of what an order may take: a late loop now and then must not decide the verdict."""
     late_p50_ms: float = 5.0
+    """A hundredth of what an order may take (p95 of half a second)."""
     late_p99_ms: float = 100.0
     busiest_share: float = 0.9
     """Locust itself warns there: above it, requests wait for the generator."""

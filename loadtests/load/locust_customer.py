@@ -26,6 +26,7 @@ LOG_INS_AT_ONCE: Final = 4
 TOKEN_RENEWED_S: Final = 60.0
 """Before its end, so that no request of a customer who acts now and then meets an expired one."""
 NOTHING_DUE_S: Final = 3_600.0
+"""An hour: the run is over long before."""
 
 _log_ins = BoundedSemaphore(LOG_INS_AT_ONCE)
 
@@ -36,8 +37,11 @@ class Customer(FastHttpUser):
     abstract = True
     who: ClassVar[CustomerClass]
     network_timeout = 20.0
+    """Seconds; longer than the router's deadline, so that it speaks first."""
     connection_timeout = 5.0
+    """Seconds; a router that takes no connection for so long is down."""
     concurrency = 1
+    """One connection, as a person's application keeps."""
 
     def on_start(self) -> None:
         gate: Gate = self.environment.gate

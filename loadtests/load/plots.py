@@ -10,6 +10,7 @@ from typing import Final
 
 COLOURS: Final = ("#1f6feb", "#d1242f", "#1a7f37", "#9a6700", "#8250df", "#57606a")
 WIDTH: Final = 640
+"""Pixels, two plots beside each other on a laptop's screen."""
 HEIGHT: Final = 210
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 12, 26, 34
 

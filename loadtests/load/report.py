@@ -16,6 +16,7 @@ from loadtests.load.run_folder import RunFacts
 from loadtests.load.verdict import is_passed
 
 SCHEMA_VERSION: Final = 1
+"""Of the JSON document; it grows when a field's meaning changes."""
 NOTICED_RATIO: Final = 3.0
 """A cell or a class noticed when its p99 in a phase is above this many times that of the first phase, or something
 broke or was shed."""
@@ -41,7 +42,11 @@ class Run:
 
 def document_of(run: Run) -> dict[str, Any]:
     """The report for programs: verdict, facts, rules, then counts and latency by cell and by class of customers, phase
-    by phase. Money is in micros, times are in the unit of their name."""
+    by phase. Money is in micros, times are in the unit of their name.
+
+    `orders` and `requests` have the same groups, so who was slow and who was refused can be laid beside each other.
+    Latency counts from when a request was due; `from_sent` alone counts from when it left.
+    """
     measured = run.measured
     groups = {"cell": (measured.cells, of_cell), "class": (measured.classes, of_class)}
     return {

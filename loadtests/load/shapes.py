@@ -14,6 +14,7 @@ OPEN_FACTOR: Final = 3.25
 BURST_FACTORS: Final = (3.0, 5.0)
 """Bursts inside the open, as multiples of it."""
 SPIKE_FACTOR: Final = 7.0
+"""What a meme's morning is here: as many times the base rate."""
 CALM, RISE, PLATEAU, DECAY, AFTER = "calm", "rise", "plateau", "decay", "after"
 """Phases of a spike, by which it is judged (`spike_numbers`)."""
 

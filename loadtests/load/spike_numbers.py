@@ -17,9 +17,13 @@ from loadtests.load.rule import Rule
 from loadtests.load.shapes import AFTER, CALM, DECAY, PLATEAU
 
 P99_RATIO_MAX: Final = 3.0
+"""Of accepted orders: who is let in hardly notices who is not."""
 REFUSED_P99_MS_MAX: Final = 100.0
+"""Of answers that refuse: who is shed knows at once."""
 GOODPUT_SHARE_MIN: Final = 0.9
+"""Of a cell's stated rate, or of what was offered if that is less: shedding must not cost what could be served."""
 RECOVERED_S_MAX: Final = 10.0
+"""From the end of the decay: queues must not outlive what filled them."""
 RECOVERED_RATIO: Final = 1.5
 """As fast as before: p95 of all orders from then on at most this many times the calm's. Two calm phases of some hundred
 orders each differ by as much; their p99 is the third slowest order of the phase and differs by more."""

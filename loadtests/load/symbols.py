@@ -15,6 +15,7 @@ class SymbolPopularity:
     """`symbols` in order of popularity; the meme is one of them, and no favourite while it is calm."""
 
     def __init__(self, symbols: tuple[str, ...], meme: str) -> None:
+        """Raises ValueError for a meme that is not among them."""
         if meme not in symbols:
             raise ValueError(f"the meme {meme} is not among the symbols that can be traded: {', '.join(symbols)}")
         self.meme = meme

@@ -17,6 +17,7 @@ from loadtests.load.rule import Rule
 from loadtests.load.spike_numbers import spike_rules
 
 ORDER_P95_MS_MAX: Final = 500.0
+"""What placing promises, at the customer's side."""
 BROKEN_SHARE_MAX: Final = 0.001
 """Of all requests: connections that broke, answers of 500 and above without `Retry-After`, unknown outcomes."""
 

@@ -21,9 +21,11 @@ USERS: Final = 1_280
 """Ten times what is in flight: a call seldom waits for the lock of a user in another."""
 SYMBOL: Final = "KO"
 PX_MICROS: Final = 62 * MICROS
+"""Sixty-two dollars a share."""
 LIMIT_PX: Final = 57 * MICROS
 """Below the price, so that orders rest, and inside the price band of ten percent."""
 CASH_MICROS: Final = 9_000_000_000 * MICROS
+"""Each customer's: no measurement ends because somebody has spent everything."""
 
 
 async def open_in(cell: OwnCell, count: int) -> list[uuid.UUID]:

@@ -60,7 +60,7 @@ AT_ONCE = 64
 
 
 async def newest_code(dsn: str) -> str:
-    """The schema of the release's routines that was installed last."""
+    """The schema of the release's routines that was installed last. Raises MeasurementRefused if there is none."""
     async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection:
         row = await (await connection.execute(_NEWEST_CODE)).fetchone()
     if row is None:

@@ -14,7 +14,9 @@ from typing import Any, Final
 import msgspec
 
 LENGTH_BYTES: Final = 4
+"""Before each frame, as in the exchange's protocol."""
 PRICES_S: Final = 0.5
+"""Between two price messages, as the exchange sends them."""
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder().decode
 

@@ -9,6 +9,7 @@ import random
 from dataclasses import dataclass
 
 OPENING_NS = 34_200_000_000_000
+"""9:30 in the morning, as tapes count: nanoseconds since midnight."""
 TICK = 100  # one cent, in dollars x 10,000
 
 

@@ -30,6 +30,7 @@ _SHOWN_CHARS_MAX = 40
 _DAY_S = 86_400
 _NS_PER_S = Decimal(1_000_000_000)
 _EXACT = Context(prec=80)
+"""Digits; `_DECIMALS_MAX` and the day's five fit."""
 _COLUMNS = ("time", "type", "order id", "size", "price", "direction")
 
 
@@ -44,6 +45,8 @@ class TapeRefused(Exception):
 
 
 class RowKind(IntEnum):
+    """LOBSTER's numbers."""
+
     NEW = 1
     PARTIAL_CANCEL = 2
     DELETE = 3

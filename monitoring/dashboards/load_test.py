@@ -7,7 +7,7 @@ from monitoring.dashboard import Dashboard, Panel, Query, Row, Unit, one, quanti
 LOAD_TEST: Final = Dashboard(
     "cells-load-test",
     "Load test",
-    "From the customers' door to the venue and back, while a load test runs.",
+    "From the router to the venue and back, while a load test runs.",
     (
         Row(
             "Served and refused",

@@ -15,7 +15,7 @@ def open_backups(backend: Backend, report: Report = quiet) -> Backups:
 
 
 def open_restores(backend: Backend, report: Report = quiet) -> Restores:
-    """As `open_backups`."""
+    """Raises Refused, as `open_backups`."""
     if not isinstance(backend, HasBackups):
         raise Refused("the databases of this stack are restored by what runs them, not by shardctl")
     return backend.open_restores(report)

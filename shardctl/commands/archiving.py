@@ -24,7 +24,8 @@ def archive(
     key: Key = None,
     expected: Expected = None,
 ) -> None:
-    """Move the history of orders that ended long ago to the archive, by month. Customers see it as before."""
+    """Move the history of orders that ended long ago to the archive, by month. Customers see it as before. Exit code 2:
+    neither one cell nor --all is named."""
     if every == (cell is not None):
         raise UsageError("name one cell, or give --all")
     ended = submit(

@@ -16,6 +16,7 @@ from shardctl.commands.submitting import Reason as OptionalReason
 from shardctl.errors import Refused
 from shardctl.output import print_json, print_line, print_table
 from shardctl.stack.current import open_stack
+from shardctl.stack.noted_names import note_names
 
 app = typer.Typer(help="Cells: list, add, cordon, inspect, reconcile, archive.", no_args_is_help=True)
 
@@ -63,6 +64,7 @@ def add(
     )
     if ended is None:
         return
+    asyncio.run(note_names(open_stack()))
     cell = ended["target"]
     epoch = next(step["result"]["epoch"] for step in ended["steps"] if step["action"] == "register")
     if as_json:

@@ -30,7 +30,8 @@ def load_tape(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Load a recorded tape into the exchange; each of its orders then gets exactly its own executions."""
+    """Load a recorded tape into the exchange; each of its orders then gets exactly its own executions. Exit code 1: the
+    file cannot be read, or its name stands for another tape."""
     try:
         content = file.read_bytes()
     except OSError as error:

@@ -21,6 +21,7 @@ from shardctl.stack.current import open_stack
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _HALTED_SHOWN = 20
+"""Lines; `shardctl cells unfence --json` has all of them."""
 
 
 def restore(
@@ -63,7 +64,8 @@ def rehearse(
     to: Annotated[str, typer.Option(help="As for restore; by default what is committed now.")] = "latest",
     as_json: AsJson = False,
 ) -> None:
-    """Restore beside the running cell, prove the copy's books, drop it, and say how long it took."""
+    """Restore beside the running cell, prove the copy's books, drop it, and say how long it took. Exit code 1: the
+    copy's books are not right."""
     moment = _moment(to)
     with shown_progress(f"rehearsing {cell}", quiet=as_json) as report:
         done = run_resumable(

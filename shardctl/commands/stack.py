@@ -19,6 +19,7 @@ from shardctl.prompts import confirm_by_name
 from shardctl.stack.bring_up import bring_up
 from shardctl.stack.current import forget_backend, open_backend, open_stack
 from shardctl.stack.inspect import StackStatus, env_lines, read_status, status_table
+from shardctl.stack.noted_names import forget_noted_names, note_names
 from shardctl.stack.plan import StackOptions
 from shardctl.stack.preview import preview_up
 from shardctl.stack.stop import stop_stack
@@ -99,6 +100,7 @@ async def _up(options: StackOptions, *, wait: bool, as_json: bool) -> tuple[Cell
 
 async def _show_up(*, as_json: bool) -> None:
     backend = open_backend()
+    await note_names(backend)
     status = await read_status(backend)
     if as_json:
         print_json(status)
@@ -133,6 +135,7 @@ def down(
     with shown_progress("removing") as report:
         run_resumable(_destroy(open_backend(report)), resume="shardctl down --delete-data")
     forget_backend()
+    forget_noted_names()
     print_line(f"stack {backend.stack} and its data are gone")
 
 
@@ -161,6 +164,7 @@ async def _status(chosen: StatusFormat) -> None:
     if chosen is StatusFormat.ENV:
         print("\n".join(env_lines(backend)))
         return
+    await note_names(backend)
     found = await read_status(backend)
     if chosen is StatusFormat.JSON:
         print_json(found)

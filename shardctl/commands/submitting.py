@@ -19,7 +19,7 @@ from shardctl.control_client import ControlClient
 from shardctl.control_patience import PatientControl
 from shardctl.errors import Exit, Refused, ShardctlError, StillRunning, exit_of
 from shardctl.logins import open_elsewhere
-from shardctl.output import print_json, print_line, print_note, print_table, progress_console
+from shardctl.output import print_json, print_line, print_note, print_table, print_warning, progress_console
 from shardctl.settings import read_settings
 from shardctl.stack.current import open_stack
 from shardctl.watching import follow
@@ -39,11 +39,13 @@ Reason = Annotated[str | None, typer.Option(help="Why; kept with your name.")]
 def open_control() -> PatientControl:
     """The control service that is meant. Raises NotReachable without a stack, NotAllowed without a login elsewhere."""
     target = read_settings().target
-    if isinstance(target, Elsewhere):
-        return PatientControl(open_elsewhere(target), runs=lambda: False, waiting=print_note)  # who knows, from here?
+    if isinstance(target, Elsewhere):  # whether it runs is not seen from here
+        return PatientControl(open_elsewhere(target), runs=lambda: False, waiting=print_note, skewed=print_warning)
     backend = open_stack()
     client = ControlClient(backend.control_socket)
-    return PatientControl(client, runs=lambda: asyncio.run(backend.is_running()), waiting=print_note)
+    return PatientControl(
+        client, runs=lambda: asyncio.run(backend.is_running()), waiting=print_note, skewed=print_warning
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,7 @@ def submit(kind: str, arguments: Mapping[str, Any], options: SubmitOptions) -> d
 
 
 def submit_and_watch(kind: str, arguments: Mapping[str, Any], options: SubmitOptions) -> dict[str, Any] | None:
-    """As `submit`, but the end is the caller's to judge (`conclude`)."""
+    """As `submit`, but the end is the caller's to judge (`conclude`). Raises StillRunning with `--no-wait`."""
     control = open_control()
     body = {
         "kind": kind,
@@ -107,7 +109,8 @@ def show_plan(plan: Mapping[str, Any], *, as_json: bool) -> None:
 def watch(
     client: ControlClient, number: int, *, timeout_s: float | None = None, quiet: bool = False, lines: bool = False
 ) -> dict[str, Any]:
-    """To its end. `lines`: each event as one line of JSON on standard output; else progress on standard error."""
+    """To its end. `lines`: each event as one line of JSON on standard output; else progress on standard error. Raises
+    StillRunning at the end of `timeout_s` and at Ctrl-C, NotReachable."""
     begun = time.monotonic()
     until_s = None if timeout_s is None else begun + timeout_s
     try:

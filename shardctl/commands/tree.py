@@ -5,12 +5,16 @@ Imports all of them, which takes seconds: for tests, and for the table that comp
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from enum import Enum
+from typing import Any, Final
 
+import typer
 from typer.core import TyperGroup
 from typer.main import get_command
 
+from infra.backends.cell_spec import MARKET_HOURS, RISK_PROFILES, SHARE_TRANSFERS, Profile
 from shardctl.cli import MOUNTS, load, make_app
+from shardctl.completion.answer import Entry, Option, Values, write_table
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,3 +59,65 @@ def _below(words: tuple[str, ...], command: Any, *, is_hidden: bool) -> Iterator
 def global_options() -> dict[str, Any]:
     """Those before the noun."""
     return Leaf((), get_command(make_app()), False).options
+
+
+_KINDS: Final = {"cell": "cells", "number": "operations", "context": "contexts", "stack": "stacks"}
+"""By a parameter's name: what names it takes."""
+_KINDS_OF: Final = {
+    ("logs", "name"): "processes",
+    ("config show", "process"): "processes",
+    ("routers restart", "name"): "routers",
+    ("context use", "name"): "contexts",
+    ("context remove", "name"): "contexts",
+    ("context show", "name"): "contexts",
+}
+"""Where the name alone does not tell."""
+_WORDS: Final = {
+    "profile": tuple(Profile),
+    "risk_profile": RISK_PROFILES,
+    "market_hours": MARKET_HOURS,
+    "share_transfers": SHARE_TRANSFERS,
+}
+
+
+def completion_table() -> str:
+    """What `shardctl/completion/table.jsonl` must be."""
+    top = Entry((), "", _options("", global_options()), ())
+    return write_table([top, *(_entry(leaf) for leaf in walk() if not leaf.is_hidden)])
+
+
+def print_completion_table() -> None:
+    """The table that completion reads, made from the commands: > shardctl/completion/table.jsonl."""
+    typer.echo(completion_table(), nl=False)
+
+
+def _entry(leaf: Leaf) -> Entry:
+    arguments = [parameter for parameter in leaf.command.params if parameter.param_type_name == "argument"]
+    said = " ".join((leaf.command.help or "").split()).partition(". ")[0].removesuffix(".")
+    return Entry(
+        leaf.words, said, _options(leaf.name, leaf.options), tuple(_values(leaf.name, each) for each in arguments)
+    )
+
+
+def _options(command: str, options: dict[str, Any]) -> tuple[Option, ...]:
+    spellings: dict[int, list[str]] = {}
+    parameters = {id(parameter): parameter for parameter in options.values() if not parameter.hidden}
+    for spelling, parameter in options.items():
+        spellings.setdefault(id(parameter), []).append(spelling)
+    return tuple(
+        Option(
+            tuple(spellings[key]),
+            not parameter.is_flag,
+            None if parameter.is_flag else _values(command, parameter),
+        )
+        for key, parameter in parameters.items()
+    )
+
+
+def _values(command: str, parameter: Any) -> Values:
+    annotation = parameter.type_descriptor.annotation
+    if isinstance(annotation, type) and issubclass(annotation, Enum):
+        return tuple(str(item.value) for item in annotation)
+    if annotation is str and parameter.name in _WORDS:
+        return tuple(str(word) for word in _WORDS[parameter.name])
+    return _KINDS_OF.get((command, parameter.name)) or _KINDS.get(parameter.name)

@@ -25,6 +25,7 @@ _log = logging.getLogger(__name__)
 PAUSES_S: Final = (0.5, 1.0, 2.0, 4.0, 8.0)
 """Between attempts; the last one is repeated. Fifteen seconds for five attempts: a server's restart is shorter."""
 _DETAIL_MAX: Final = 2_000
+"""Characters of an error that are kept: its sentence and the cause, no traceback."""
 _NOT_THE_STEPS: Final = (LeaseLost, CancelAsked, DatabaseAway, DatabaseBusy, ConnectionsTaken)
 """What ends the run of an operation, and says nothing of its step."""
 
@@ -64,11 +65,13 @@ class Executor(Generic[Resources]):
         """To its end. Raises LeaseLost, UnknownKind, a DatabaseFailure, and what observing and announcing raise."""
         operation = await self._operations.read(number)
         kind = self._kinds.get(operation.kind)
+        # Planned by another release: its steps may mean something else here.
         if kind is None or kind.version != operation.version:
             raise UnknownKind(f"operation {number} is {operation.kind} version {operation.version}")
         resources = self._open_resources(operation)
         await self._announce(operation)
         seen = operation.state_hash
+        # Begun before, its own steps have changed the facts; the hash is for what has not begun.
         if operation.state == State.PENDING:
             seen = hash_facts(await kind.observe(resources, operation.arguments))
         state = await self._operations.start(self._lease, number, seen)
@@ -115,9 +118,11 @@ class Executor(Generic[Resources]):
             except _NOT_THE_STEPS:
                 raise
             except Exception as error:
+                # What was refused would be refused again.
                 if isinstance(error, Refused | UsageError) or attempt >= step.attempts_max:
                     raise await self._give_up(number, step, error) from error
                 await self._again(number, step, error, attempt)
+                # It may have come further than this attempt knows: a checkpoint is persisted before it is heard of.
                 progress = await self._progress(number, step)
             else:
                 await self._operations.end_step(self._lease, number, step.position, "done", result, None)
@@ -135,6 +140,7 @@ class Executor(Generic[Resources]):
         results = {step.key: step.result or {} for step in steps}
         for step in reversed(steps):
             undo = _action(kind, step).undo
+            # A step that failed half way is undone like one that was done.
             if undo is None or step.state in (StepState.PENDING, StepState.UNDONE):
                 continue
             try:

@@ -26,6 +26,7 @@ hidden."""
 STEP_TIMEOUT_S: Final = 60.0
 """Of one attempt: as for the readiness of a process, seconds are usual and the rest is for a busy machine."""
 STEPS_MAX: Final = 10_000
+"""Each is a row that is read again at every start; what walks further keeps its place in `progress`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,9 @@ from shardctl.operations.plan import Document, Plan
 from shardctl.operations.states import WORKED_ON, State
 
 LISTED_MAX: Final = 500
+"""Operations in one answer: more than a screen, less than a second."""
 EVENTS_MAX: Final = 500
+"""In one answer to who watches; the next ask goes on behind them."""
 PRUNED_AT_ONCE: Final = 2_000
 """Rows of each table in one call: some hundred milliseconds, and the lease can be renewed between two."""
 SAMPLES_KEPT: Final = "2 hours"

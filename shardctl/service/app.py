@@ -19,10 +19,12 @@ from infra.runtime.clock import SystemClock, make_clock
 from infra.runtime.database import answers, make_pool, with_clock_offset, with_code
 from infra.runtime.http_client import HttpClient
 from infra.runtime.least_roles import check_named
+from infra.runtime.methods import WithMethods
 from infra.runtime.operator_api import create_operator_app, serving, serving_on
 from infra.runtime.plain_requests import PlainRequests
 from infra.runtime.problem import to_response
 from infra.runtime.release_code import release_code
+from infra.runtime.request_id import WithRequestId
 from infra.runtime.settings import PostgresSettings
 from infra.runtime.shutdown import Shutdown
 from infra.runtime.telemetry import Metrics
@@ -34,6 +36,7 @@ from shardctl.operations.queries import Operation, Operations
 from shardctl.operations.resources import StackResources
 from shardctl.operator_tokens import TokenSigner, token_of_step
 from shardctl.persons import Person
+from shardctl.release import own_release
 from shardctl.service.controller import OperationsController, PersonsController, SchedulesController, refused
 from shardctl.service.executing import Executing
 from shardctl.service.identity import Identify, PeerPort, let_in, person_on_socket
@@ -48,6 +51,7 @@ from shardctl.service.schedules import Schedules
 from shardctl.service.settings import ControlSettings
 from shardctl.service.submissions import Submissions
 from shardctl.service.tokens import TokensController
+from shardctl.service.told_release import AsgiApp, telling_release
 from shardctl.service.watches import Watches
 
 _PERSONS_AT_ONCE: Final = 100
@@ -170,7 +174,7 @@ class ControlService:
         await self.pool.open()
         try:
             operator = create_operator_app(metrics=self.metrics, ready=self.ready)
-            on_socket = _on_socket(self.create_app(self._on_socket), self.settings.socket)
+            on_socket = _on_socket(self._at_port(self._on_socket), self.settings.socket)
             async with serving(operator, self.settings.operator), self._for_persons_elsewhere(), on_socket:
                 await self.leader.run(shutdown)
         finally:
@@ -200,14 +204,16 @@ class ControlService:
             # Not the stack's clock: the issuer's tokens follow the world's.
             persons = OidcPersons(oidc, keys, self.metrics, now_s=SystemClock().epoch_s)
             tls = {} if oidc.tls_cert is None else {"ssl_certfile": oidc.tls_cert, "ssl_keyfile": oidc.tls_key}
-            async with serving(
-                self.create_app(persons.identify), oidc.listen, limit_concurrency=_PERSONS_AT_ONCE, **tls
-            ):
+            at_port = self._at_port(persons.identify)
+            async with serving(at_port, oidc.listen, limit_concurrency=_PERSONS_AT_ONCE, **tls):
                 yield
+
+    def _at_port(self, identify: Identify) -> AsgiApp:
+        return telling_release(WithRequestId(WithMethods(self.create_app(identify))), own_release())
 
 
 @asynccontextmanager
-async def _on_socket(app: Litestar, path: Path) -> AsyncIterator[None]:
+async def _on_socket(app: AsgiApp, path: Path) -> AsyncIterator[None]:
     """Serve at a path that only we and root may open. It is put in place by a rename, so the process before this one
     is never replaced by nothing; what it has accepted it answers."""
     beside = path.with_name(f".{path.name}.{os.getpid()}")

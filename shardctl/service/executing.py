@@ -57,6 +57,7 @@ class Executing:
                 self._metrics.gauge("shardctl_operations_active").set(len(running))
                 await self._next(running)
                 for number in [number for number, task in running.items() if task.done()]:
+                    # A lost lease is raised here.
                     running.pop(number).result()
         finally:
             for task in running.values():
@@ -87,6 +88,7 @@ class Executing:
                 await self._run(executor, number)
             except UnknownKind as error:
                 _log.error("left alone: another release's", exc_info=error, extra={"operation": number})
+                # For ever: the task's place keeps `_wanted` from bringing it up at every look.
                 await asyncio.Event().wait()
             except LeaseLost:
                 raise

@@ -61,6 +61,7 @@ def peer_of(connection: socket.socket) -> Peer:
         raw = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
         pid, uid, _ = _CREDENTIALS.unpack(raw)
         return Peer(pid, uid)
+    # macOS: SOL_LOCAL, LOCAL_PEERCRED, and the size of struct xucred, which has the user as its second word
     raw = connection.getsockopt(0, 1, 76)
     return Peer(0, struct.unpack_from("2i", raw)[1])
 

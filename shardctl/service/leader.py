@@ -47,6 +47,7 @@ class Leader:
     async def run(self, shutdown: Shutdown) -> None:
         """Until the end is asked for; gives the lease back then."""
         while not shutdown.asked:
+            # Before the question: the lease began at the latest when it was answered, so ours ends first.
             asked_at = asyncio.get_running_loop().time()
             try:
                 lease = await self._operations.acquire_lease(self._holder, self._life_s)
@@ -90,6 +91,7 @@ class Leader:
                 asked_at = begun
             except (DatabaseFailure, TimeoutError) as error:
                 _log.warning("the lease was not renewed", exc_info=error, extra={"lease": lease})
+                # By our clock it is over, whatever the database thinks: what we do from here on could meet another's.
                 if loop.time() >= asked_at + self._life_s:
                     raise LeaseLost(f"lease {lease} was not renewed in time") from error
                 await asyncio.sleep(min(_RETRY_S, self._renewed_each_s))

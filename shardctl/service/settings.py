@@ -67,6 +67,7 @@ class ControlSettings(BaseSettings):
     poll_s: float = Field(default=0.5, gt=0)
     """How late an operation is taken up that another process of the service was asked for."""
     operations_at_once: int = Field(default=8, ge=1)
+    """More only wait: for a cell, for the stack's lock, or for each other."""
     approvals: frozenset[str] = frozenset()
     """Kinds of operations that a second person must approve before they begin."""
     oidc: OidcSettings | None = None

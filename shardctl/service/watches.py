@@ -50,9 +50,11 @@ FINISH_AGE_S: Final = 60.0
 FREE_AGE_S: Final = 900.0
 """Three times the life of a route token: no creation can still arrive."""
 _CLAIMS_AT_ONCE: Final = 50
+"""Sign-ups asked about in one look: some seconds, and the next look takes the rest."""
 _LOCKED_S: Final = 10.0
 """Far longer than the change takes; a command that starts servers keeps the lock for longer, and is not waited for."""
 _NO_SUCH_USER: Final = (404, "USER_NOT_FOUND")
+"""A cell's answer about a user whose sign-up never reached it."""
 
 
 class Watches:
@@ -101,7 +103,7 @@ class Watches:
     async def take_in_addresses(self, lease: int) -> int:
         """Of cells that are in the map; one that is not may never have worked. Under the stack's lock, because who
         renews an app server leads the map elsewhere meanwhile; and only to servers that answer as ready, because a
-        renewal that was killed leaves a stand-in that serves."""
+        renewal that was killed leaves a stand-in that serves. Returns how many cells got others. Raises LeaseLost."""
         try:
             async with asyncio.timeout(_LOCKED_S), self._backend.fenced(lease):
                 return await self._take_in_addresses(lease)

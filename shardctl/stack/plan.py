@@ -78,6 +78,19 @@ def _refuse_forbidden_changes(existing: StackSpec, options: StackOptions) -> Non
         raise Refused(f"the clock of this stack is {existing.clock_offset_s} s ahead and is never put back")
 
 
+def profile_defaults(profile: Profile) -> dict[str, Any]:
+    """What a new stack of that profile has where no option says otherwise, by field of the specification."""
+    hours, transfers = _HOURS_AND_TRANSFERS[profile]
+    return {
+        "risk_profile": "retail",
+        "market_hours": hours,
+        "share_transfers": transfers,
+        "admission_rate": 0.0,
+        "clock_offset_s": 0.0,
+        "monitoring": False,
+    }
+
+
 def _profile(name: str) -> Profile:
     try:
         return Profile(name)
@@ -86,22 +99,21 @@ def _profile(name: str) -> Profile:
 
 
 def _new_spec(options: StackOptions, external: Mapping[str, str]) -> StackSpec:
-    """What the options say, else the profile, else the defaults; servers outside the stack come from `external`, the
-    shell's variables. Raises SpecInvalid."""
+    """A stack that is brought up for the first time: what the options say, else the profile, else the defaults.
+
+    Market hours and share transfers are the only settings that a profile decides. Servers outside the stack come from
+    `external`, the shell's variables; an empty variable is none. Raises SpecInvalid.
+    """
     count = CELLS_DEFAULT if options.cells is None else options.cells
     apis = 1 if options.apis is None else options.apis
     profile = _profile(options.profile or Profile.LOCAL)
-    hours, transfers = _HOURS_AND_TRANSFERS[profile]
+    defaults = profile_defaults(profile)
+    chosen = {**defaults, **{name: value for name, value in options.given().items() if name in defaults}}
     return StackSpec(
         cells=tuple(CellSpec(f"cell-{number}", apis) for number in range(1, count + 1)),
         routers=1 if options.routers is None else options.routers,
-        risk_profile=options.risk_profile or "retail",
         profile=profile,
-        market_hours=options.market_hours or hours,
-        share_transfers=options.share_transfers or transfers,
-        admission_rate=options.admission_rate or 0.0,
-        clock_offset_s=options.clock_offset_s or 0.0,
-        monitoring=options.monitoring or False,
+        **chosen,
         redis_url=external.get("REDIS_URL") or None,
         kafka_bootstrap_servers=external.get("KAFKA_BOOTSTRAP_SERVERS") or None,
         topic_prefix=external.get("KAFKA_TOPIC_PREFIX", ""),

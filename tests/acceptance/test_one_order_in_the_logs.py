@@ -10,8 +10,8 @@ import aiohttp
 import pytest
 
 from cell.order_log import EVERY_HUNDREDTH
-from infra.backends.catalog import state_root
 from infra.backends.local.folders import StackFolder
+from infra.backends.state_folder import state_root
 from infra.topology.identifiers import parse_uuid
 from loadtests.client import Customer, RouterClient
 from tests.support.eventually import eventually
@@ -76,7 +76,8 @@ async def test_a_request_id_finds_the_order_and_the_order_id_all_its_steps(stack
     assert (at_router["trace_id"], at_router["user_id"]) == (trace_id, str(customer.user_id))
     (at_api, *_) = lines(logs, f"{cell}-api", request_id=f"request-{name}")
     ids = {"order_id": order_id, "client_order_id": name, "user_id": str(customer.user_id)}
-    assert {**at_api, **ids, "trace_id": trace_id, "outcome": "accepted", "replayed": False} == at_api
+    ids |= {"request_id": f"request-{name}", "trace_id": trace_id}
+    assert {**at_api, **ids, "outcome": "accepted", "replayed": False} == at_api
 
     async def everywhere() -> bool:
         """Also the relay's line of the last event: it comes some milliseconds after that of the first."""
@@ -92,8 +93,10 @@ async def test_a_request_id_finds_the_order_and_the_order_id_all_its_steps(stack
 
     await eventually(everywhere)
     (sent_line,) = lines(logs, f"{cell}-worker", order_id=order_id, event="instruction sent")
+    (stored, *_) = lines(logs, f"{cell}-worker", order_id=order_id, event="report stored")
     published = lines(logs, f"{cell}-relay", order_id=order_id, event="order event published")
     assert {**sent_line, **ids, "action": "submit"} == sent_line
+    assert {**stored, **ids} == stored
     assert [line["status"] for line in published] == ["funds_held", "routed"]
     assert all({**line, **ids} == line for line in published)
     await customer.cancel(order_id)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -11,10 +12,11 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 
-from cell.commands.arguments import DepositArguments, PlaceArguments
+from cell.commands.arguments import DepositArguments, PlaceArguments, ReplaceArguments
 from cell.commands.batcher import Batcher, BatcherLimits
 from cell.commands.command import Command, CommandKind, Outcome, procedures
 from cell.metrics import TABLE
+from cell.order_log import OrderLog, leave_lines
 from infra.runtime import deadline
 from infra.runtime.clock import SystemClock
 from infra.runtime.database import make_pool
@@ -37,7 +39,7 @@ async def batcher_on(dsn: str, limits: BatcherLimits = LIMITS, *, lock_timeout_m
     pool = make_pool(PostgresSettings(dsn=dsn, lock_timeout_ms=lock_timeout_ms), "test-batcher")
     await pool.open()
     try:
-        calls = procedures(accept_transfers=True, reference_age_max_s=60.0)
+        calls = procedures(accept_transfers=True, reference_age_max_s=60.0, order_log=OrderLog(2))
         metrics = Metrics(TABLE)
         async with Batcher(
             pool, calls, limits, clock=SystemClock(), metrics=metrics, faults=FaultPoints({})
@@ -308,3 +310,47 @@ async def test_who_has_no_time_left_is_not_queued(batcher: Batcher, books: Any) 
     with deadline.budget(b"0"), pytest.raises(Problem) as caught:
         batcher.submit(deposit(user_id))
     assert (caught.value.code, batcher.waiting) == ("OVERLOADED", 0)
+
+
+async def test_an_order_that_leaves_lines_keeps_its_request(
+    batcher: Batcher, books: Any, cell_database: TestDatabase, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Those that the ids pick and no others, placed or replaced; a process that knows no request writes it."""
+    user_id, trace_id = open_user(books), "0af7651916cd43dd8448eb211c80319c"
+    books.execute("update brokerage.users set profile = 'professional' where user_id = %s", [user_id])  # no rate limit
+    await batcher.submit(deposit(user_id, 10_000_000_000))
+
+    async def by(request_id: str, command: Command) -> uuid.UUID:
+        bind_request(request_id.encode(), f"00-{trace_id}-b7ad6b7169203331-01".encode())
+        outcome = await batcher.submit(command)
+        assert (outcome.outcome, outcome.resource_id is None) == ("accepted", False), outcome
+        assert outcome.resource_id is not None
+        return outcome.resource_id
+
+    of_orders: dict[uuid.UUID, str] = {}
+    for number in range(12):
+        placed = await by(f"place-{number}", buy(user_id))
+        whole = ReplaceArguments(placed, None, 2_000_000, None, None, None, None)
+        changed = Command(CommandKind.REPLACE, user_id, uuid.uuid4().hex, b"f" * 16, whole)
+        of_orders |= {placed: f"place-{number}", await by(f"replace-{number}", changed): f"replace-{number}"}
+    query = "select order_id, request_id, trace_id from brokerage.orders where user_id = %s"
+    kept = {row[0]: row[1:] for row in books.execute(query, [user_id]).fetchall()}
+    log = OrderLog(2)
+    assert kept == {
+        order_id: (request_id, trace_id) if log.picks(order_id) else (None, None)
+        for order_id, request_id in of_orders.items()
+    }
+    picked = next((order_id for order_id in of_orders if log.picks(order_id)), None)
+    assert picked is not None, "of 24 random ids half are picked"
+
+    caplog.set_level(logging.INFO)
+    ids = {"order_id": picked, "user_id": user_id, "request_id": of_orders[picked], "trace_id": trace_id}
+    for dsn, known in ((cell_database.service_dsn, ids), ("host=127.0.0.1 port=1 user=nobody", {"order_id": picked})):
+        async with make_pool(PostgresSettings(dsn=dsn), "test-lines") as pool:
+            await leave_lines(pool, logging.getLogger("lines"), f"sent {len(known)}", [(picked, {"action": "submit"})])
+        (line,) = [vars(record) for record in caplog.records if record.message == f"sent {len(known)}"]
+        assert {name: line.get(name) for name in (*ids, "action")} == {
+            **dict.fromkeys(ids),
+            **known,
+            "action": "submit",
+        }

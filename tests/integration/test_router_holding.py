@@ -1,7 +1,10 @@
 """Writes of a halted user wait, bounded, and go on in order; reads and other users do not wait."""
 
 import asyncio
+import io
 import json
+import logging
+import secrets
 import time
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -11,7 +14,8 @@ from uuid import UUID
 
 import pytest
 
-from router import hold
+from infra.runtime.logs import json_lines
+from router import hold, slow_path
 from router.settings import HoldSettings, UpstreamSettings
 from tests.support.eventually import eventually
 from tests.support.moved_metrics import assert_moved
@@ -99,9 +103,8 @@ async def test_held_writes_go_on_in_order_when_the_halt_ends(router: RouterUnder
     cell = MovingCell(router.cells["cell-1"])
     user_id = router.user_of("cell-1")
     tasks = await writes_in_order(router, user_id, 6)
-    await asyncio.sleep(0.1)
+    await are_held(router, 6)
     assert not any(task.done() for task in tasks)
-    assert router.router.holding.waiting == 6
     assert_moved(router.router.metrics.render(), "router_held_requests", "router_holds_total")
     read = await router.ask("GET", "/v1/account", token=router.token_of(user_id))
     assert read.status == 200
@@ -190,11 +193,11 @@ async def test_a_client_that_leaves_takes_its_held_write_along(router: RouterUnd
     headers = {"Authorization": f"Bearer {router.token_of(user_id)}", "X-Idempotency-Key": "k0"}
     _, writer = await asyncio.open_connection("127.0.0.1", router.port)
     writer.write(request_bytes("POST", "/v1/orders", headers, b'{"n": 0}'))
-    await asyncio.sleep(0.1)
+    await are_held(router, 1)
     stays = write(router, user_id, 1)
-    await asyncio.sleep(0.05)
+    await are_held(router, 2)
     writer.transport.abort()
-    await asyncio.sleep(0.05)
+    await are_held(router, 1)
     cell.halted = False
     assert (await stays).status == 201
     assert cell.done == [1]
@@ -217,8 +220,33 @@ async def test_pipelined_writes_of_one_connection_are_held_one_by_one(router: Ro
     for number in range(4):
         headers = {"Authorization": f"Bearer {token}", "X-Idempotency-Key": f"k{number}"}
         writer.write(request_bytes("POST", "/v1/orders", headers, json.dumps({"n": number}).encode()))
-    await asyncio.sleep(0.1)
+    await are_held(router, 1)
     cell.halted = False
     got: list[Any] = [(await read_answer(reader)).json()["n"] for _ in range(4)]
     writer.close()
     assert got == [0, 1, 2, 3]
+
+
+async def test_what_breaks_while_a_request_is_carried_is_logged_with_its_ids(
+    router: RouterUnderTest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def our_mistake(*_: object) -> None:
+        raise LookupError("of the router's own")
+
+    MovingCell(router.cells["cell-1"])
+    monkeypatch.setattr(slow_path, "read_halted", our_mistake)
+    written = io.StringIO()
+    handler = logging.StreamHandler(written)
+    handler.setFormatter(json_lines("router-1"))
+    trace_id = secrets.token_hex(16)
+    headers = {"X-Request-Id": "request-7", "traceparent": f"00-{trace_id}-{trace_id[:16]}-01"}
+    logging.getLogger("router.slow_path").addHandler(handler)
+    try:
+        token = router.token("cell-1")
+        got = await router.ask("POST", "/v1/orders", token=token, key="k", body=b'{"n": 0}', headers=headers)
+    finally:
+        logging.getLogger("router.slow_path").removeHandler(handler)
+    assert (got.status, got.headers["x-request-id"]) == (500, "request-7")
+    line = json.loads(written.getvalue())
+    assert (line["request_id"], line["trace_id"], line["level"]) == ("request-7", trace_id, "error")
+    assert line["error"] == "LookupError: of the router's own"

@@ -111,6 +111,9 @@ class RecordingBackend(Backend):
         }
         return preview_changes(wanted.values(), running, {})
 
+    async def given_settings(self, name: str) -> Mapping[str, str] | None:
+        return None
+
     async def start(self, names: Sequence[str]) -> None:
         running = self._running()
         started = [name for name in names if name not in running]

@@ -77,6 +77,7 @@ class InternalController(Controller):
     async def open_account(
         self, request: Request[Any, Any, Any], caller: NamedDependency[Caller], accounts: NamedDependency[Accounts]
     ) -> AccountOpened:
+        """For the router, after a sign-up. Raises 422 INVALID_FIELD, and what `Accounts.open_account` raises."""
         body = await read_body(_account, request)
         if not _EMAIL.fullmatch(body.email):
             raise errors.invalid_field(422, "email", "not an e-mail address")

@@ -65,6 +65,7 @@ def _after_execution(page_after: str | None) -> tuple[int, datetime, str] | None
         return None
     try:
         seq, at, exec_id = page_after.split(" ", 2)
+        # eighteen digits fit a bigint, whatever they are
         if not seq.isascii() or not seq.isdigit() or len(seq) > 18 or "\0" in exec_id:
             raise ValueError(page_after)
         moment = datetime.fromisoformat(at)
@@ -112,6 +113,7 @@ class OrderHistory(Controller):
         page_token: FromQuery[str | None] = None,
         direction: FromQuery[str | None] = None,
     ) -> OrderEventPage:
+        """Raises 404 ORDER_NOT_FOUND; a page behind the last is empty."""
         page = parse_page(limit, page_token, direction)
         identifier = parse_order_id(order_id)
         rows = await queries.list_events(
@@ -143,6 +145,8 @@ class OrderHistory(Controller):
         page_token: FromQuery[str | None] = None,
         direction: FromQuery[str | None] = None,
     ) -> ExecutionPage:
+        """Raises 404 ORDER_NOT_FOUND for an order that the customer does not have; one without fills has an empty
+        page."""
         page = parse_page(limit, page_token, direction)
         identifier = parse_order_id(order_id)
         rows = await queries.list_executions(

@@ -133,6 +133,7 @@ class OrderController(Controller):
         batcher: NamedDependency[Batcher],
         idempotency: IdempotencyKey = None,
     ) -> Response[bytes]:
+        """Raises 404 ORDER_NOT_FOUND, and what cancelling raises."""
         key = idempotency_key(idempotency)
         if not is_visible_ascii(client_order_id):
             raise errors.order_not_found()
@@ -184,6 +185,7 @@ class OrderController(Controller):
         page_token: FromQuery[str | None] = None,
         direction: FromQuery[str | None] = None,
     ) -> OrderPage:
+        """Raises 422 INVALID_FIELD for a filter that cannot be meant."""
         page = parse_page(limit, page_token, direction)
         if side not in (None, "buy", "sell"):
             raise errors.invalid_field(422, "side", "buy or sell", allowed=["buy", "sell"])

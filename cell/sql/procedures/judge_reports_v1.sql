@@ -7,7 +7,8 @@
 --   duplicate | early | deferred | quarantined   nothing is posted (apply_reports_v1 says what each means)
 -- `fault` says what is wrong with a report that no rule below can apply; it is quarantined, unless it is deferred
 -- first.
--- Parts: named (which order) > known (with what the cell knows of it) > faulted > judged.
+-- Parts: named (which order) > known (with what the cell knows of it) > faulted (fault_of_fill_v1,
+-- fault_of_revision_v1) > judged (is_beyond_v1: is there room for it in the order).
 -- Called with the users' rows locked, after the locking statement. Not for callers outside: it locks nothing itself.
 create or replace function judge_reports_v1(p_inbox_ids bigint[], p_locked uuid[], p_locked_at timestamptz)
 returns setof brokerage.judged_report
@@ -91,23 +92,11 @@ begin
                     when coalesce(k.kind, '') not in ('replaced', 'accepted', 'fill', 'cancelled', 'expired',
                                                       'replace_rejected', 'rejected', 'bust', 'correct')
                         then 'report of a replacement that is pending' end
-                when k.kind = 'fill' then case
-                    when k.exec_id is null or k.trade_date is null or k.reported_qty <= 0 or k.reported_px <= 0
-                        then 'malformed fill'
-                    when k.is_known and k.is_same then null
-                    when k.is_known then 'exec id seen with other content'
-                    when k.reported_qty > k.order_qty_micros then 'fill beyond the order''s quantity'
-                    when k.reported_qty::numeric * k.reported_px > k.notional_micros::numeric * 1000000
-                        then 'fill beyond the order''s amount' end
-                when k.kind in ('bust', 'correct') then case
-                    when k.is_known and k.is_same then null
-                    when k.is_known then 'exec id seen with other content'
-                    when k.kind = 'correct' and k.reported_qty > k.order_qty_micros
-                        then 'fill beyond the order''s quantity'
-                    when k.taken_exec_id is null then null
-                    when k.taken_kind = 'bust' then 'takes back a bust'
-                    when k.kind = 'bust' and k.superseded_by = 'bust' then null
-                    when k.superseded_by is not null then 'takes back an execution that was taken back before' end
+                when k.kind = 'fill' then fault_of_fill_v1(k.exec_id, k.trade_date, k.reported_qty, k.reported_px,
+                                                           k.is_known, k.is_same, k.order_qty_micros, k.notional_micros)
+                when k.kind in ('bust', 'correct')
+                    then fault_of_revision_v1(k.kind, k.is_known, k.is_same, k.reported_qty, k.order_qty_micros,
+                                              k.taken_exec_id is not null, k.taken_kind, k.superseded_by)
                 when k.kind = 'rejected' and not k.had_ended and k.cum_qty_micros > 0
                     then 'rejection of an order with fills'
                 when coalesce(k.kind, '') not in ('accepted', 'cancelled', 'expired', 'rejected', 'cancel_rejected',
@@ -129,9 +118,8 @@ begin
                     else 'replace' end
                 when f.kind = 'fill' then case
                     when f.is_known then 'duplicate'
-                    when f.cum_qty_micros::numeric + f.reported_qty > f.order_qty_micros
-                         or f.cum_cost_exact + f.reported_qty::numeric * f.reported_px
-                             > f.notional_micros::numeric * 1000000
+                    when is_beyond_v1(f.order_qty_micros, f.notional_micros, f.cum_qty_micros, f.cum_cost_exact,
+                                      f.reported_qty, f.reported_qty::numeric * f.reported_px)
                         then case when is_awaited_v1(f.user_id, f.named_id, f.venue, f.session, f.trade_date, f.exec_id)
                                   then 'supersede' else 'early' end
                     else 'fill' end
@@ -139,14 +127,11 @@ begin
                     when f.is_known then 'duplicate'
                     when f.taken_exec_id is null then 'early'
                     when f.superseded_by is not null then 'duplicate'
-                    when f.kind = 'correct' and (
-                        f.cum_qty_micros::numeric - f.taken_qty + f.reported_qty > f.order_qty_micros
-                        -- of an order by amount, one that stands instead of nothing; alone it may be more than the
-                        -- amount
-                        or f.taken_qty = 0
-                           and f.cum_cost_exact
-                               + least(f.reported_qty::numeric * f.reported_px, f.notional_micros::numeric * 1000000)
-                               > f.notional_micros::numeric * 1000000)
+                    -- of an order by amount only one that stands instead of nothing; alone it may be more than that
+                    when f.kind = 'correct' and is_beyond_v1(
+                            f.order_qty_micros, case when f.taken_qty = 0 then f.notional_micros end,
+                            f.cum_qty_micros::numeric - f.taken_qty, f.cum_cost_exact, f.reported_qty,
+                            least(f.reported_qty::numeric * f.reported_px, f.notional_micros::numeric * 1000000))
                         then case when is_awaited_v1(f.user_id, f.named_id, f.venue, f.session, f.trade_date, f.exec_id)
                                   then 'supersede' else 'early' end
                     when f.kind = 'correct' and f.taken_qty = 0 then 'fill'

@@ -23,6 +23,7 @@
 -- p_at is the market's time, it chooses the session; null: the database's clock, read under the locks. App servers say
 -- null: their clocks may differ, and a command that waits for a lock over the close comes after it. What is recorded,
 -- the order's id and the rates have the database's time in any case.
+-- One order in p_log_one_in (is_logged_v1) keeps the ids of the request that placed it, for the log.
 -- SQLSTATEs: 55P03 when p_wait and the lock did not come in time.
 -- Lock order: users by id; everything else is reached under a user's lock.
 -- p_wait null: a preview. Nothing is locked, nobody is waited for, and nothing is written: what placing would answer to
@@ -33,7 +34,8 @@ create or replace function place_orders_v1(
     p_symbols text[], p_sides text[], p_types text[], p_times_in_force text[],
     p_order_qtys bigint[], p_limit_pxs bigint[],
     p_at timestamptz, p_reference_age_max interval, p_wait boolean default false,
-    p_stop_pxs bigint[] default null, p_market_hours text default 'always', p_notionals bigint[] default null
+    p_stop_pxs bigint[] default null, p_market_hours text default 'always', p_notionals bigint[] default null,
+    p_request_ids text[] default null, p_trace_ids text[] default null, p_log_one_in integer default null
 ) returns table (
     ordinal integer, outcome text, figures jsonb, resource_id uuid, at timestamptz, replayed boolean
 )
@@ -220,7 +222,7 @@ begin
         select j.user_id, j.order_id, j.recorded_at, j.client_order_id, j.symbol, j.side, j.type, j.time_in_force,
                j.order_qty, j.notional,
                j.limit_px, j.stop_px, j.hold_px, j.entry_status, j.stop_mark, j.worth, j.recent_ats, j.recent_values,
-               j.epoch, j.chain_head,
+               j.epoch, j.chain_head, case when is_logged_v1(j.order_id, p_log_one_in) then j.ordinal end as logged,
                h.amount, h.account, h.unit, j.write_seq + 1 as new_write_seq, j.entry_seq + 1 as new_entry_seq,
                j.order_event_seq + 1 as new_stream_seq,
                entry_hash_v1(j.chain_head, j.user_id, j.entry_seq + 1, j.order_id, 'hold', j.order_id, j.recorded_at,
@@ -245,11 +247,12 @@ begin
                             notional_micros,
                             limit_px_micros, stop_px_micros, hold_px_micros, status, held_cash_micros,
                             held_shares_micros,
-                            event_seq, write_seq, created_at, updated_at, expires_at)
+                            event_seq, write_seq, created_at, updated_at, expires_at, request_id, trace_id)
         select user_id, order_id, client_order_id, symbol, side, type, time_in_force, order_qty, notional,
                limit_px, stop_px, case when side = 'buy' or notional is not null then hold_px end, entry_status,
                case side when 'buy' then amount else 0 end, case side when 'sell' then amount else 0 end,
-               3, new_write_seq, recorded_at, recorded_at, case when time_in_force <> 'gtc' then day_ends end
+               3, new_write_seq, recorded_at, recorded_at, case when time_in_force <> 'gtc' then day_ends end,
+               p_request_ids[logged], p_trace_ids[logged]   -- null for all others
           from chained
     ),
     new_events as (

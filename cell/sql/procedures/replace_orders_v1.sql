@@ -19,14 +19,15 @@
 -- Risk checks: a replacement counts as an order, worth what is left of it; the price band judges a price that becomes
 -- another one; the position limit judges what would hold more than the old order does: what asks for less is never in
 -- its way.
--- p_at is the market's time, as in place_orders_v1.
+-- p_at is the market's time, and p_log_one_in which new orders keep their request's ids, as in place_orders_v1.
 -- SQLSTATEs: 55P03 when p_wait and the lock did not come in time. Lock order: users by id.
 create or replace function replace_orders_v1(
     p_user_ids uuid[], p_keys text[], p_fingerprints bytea[], p_order_ids uuid[], p_etags integer[],
     p_order_qtys bigint[], p_limit_pxs bigint[], p_stop_pxs bigint[], p_times_in_force text[],
     p_at timestamptz, p_wait boolean default false, p_market_hours text default 'always',
     p_client_order_ids text[] default null,
-    p_reference_age_max interval default '60 seconds'
+    p_reference_age_max interval default '60 seconds',
+    p_request_ids text[] default null, p_trace_ids text[] default null, p_log_one_in integer default null
 ) returns table (
     ordinal integer, outcome text, figures jsonb, resource_id uuid, at timestamptz, replayed boolean
 )
@@ -180,6 +181,7 @@ begin
     ),
     accepted as materialized (
         select j.*, j.write_seq + 1 as new_write_seq, j.event_seq + 1 as old_event_seq,
+               case when is_logged_v1(j.new_order_id, p_log_one_in) then j.ordinal end as logged,
                case when j.at_once then 'replaced' else 'pending_replace' end as old_status,
                case when not j.at_once then 'pending_replace' when j.is_reached then 'funds_held' else j.status end
                    as new_status,
@@ -330,13 +332,15 @@ begin
         insert into orders (user_id, order_id, client_order_id, symbol, side, type, time_in_force, order_qty_micros,
                             limit_px_micros,
                             stop_px_micros, hold_px_micros, status, held_cash_micros, held_shares_micros, replaces,
-                            replace_qty_micros, event_seq, write_seq, created_at, updated_at, expires_at)
+                            replace_qty_micros, event_seq, write_seq, created_at, updated_at, expires_at,
+                            request_id, trace_id)
         select user_id, new_order_id, client_order_id, symbol, side, type, time_in_force, new_qty, limit_px, stop_px,
                case side when 'buy' then hold_px end, new_status,
                case when side = 'buy' and at_once then needed else 0 end,
                    case when side = 'sell' and at_once then needed else 0 end,
                order_id, whole_qty, 3, new_write_seq, recorded_at, recorded_at,
-               case when time_in_force <> 'gtc' then coalesce(expires_at, day_ends) end
+               case when time_in_force <> 'gtc' then coalesce(expires_at, day_ends) end,
+               p_request_ids[logged], p_trace_ids[logged]   -- null for all others
           from accepted
         returning user_id, order_figures_v1(orders) as row
     ),

@@ -6,9 +6,9 @@
 -- rest. An order by amount holds what is left of the amount (a sale by amount: of its shares), and is filled when the
 -- venue says so. While a replacement is pending the hold also covers what the replacement needs. A confirmed one is two
 -- entries and two events: the old order gives its hold back, the new one takes its own.
--- Parts: traded (quantity and price) > costed (totals, status) > ended (cost, what is left) > needed > held (holds,
--- basis) > changed (differences) > posted (the entry). Those that later ones use several times are materialized: the
--- planner would write them out, and compute them, at each use.
+-- Parts: traded (quantity and price) > costed (totals; status_after_v1) > ended (cost, what is left) > needed > held
+-- (holds, basis) > changed (differences) > posted (the entry; report_lines_v1). Those that later ones use several times
+-- are materialized: the planner would write them out, and compute them, at each use.
 -- Not for callers outside.
 create or replace function settle_reports_v1(p_judged brokerage.judged_report[], p_settles_on date)
 returns setof brokerage.settled_report
@@ -39,26 +39,12 @@ begin
     costed as materialized (   -- the order's totals, rounded once, and its status afterwards
         select t.*, t.cum_qty_micros + t.qty_change as new_cum_qty, t.cum_cost_exact + t.exact_change as new_cost_exact,
                round_half_even_v1(t.cum_cost_exact + t.exact_change, 1000000)::bigint as new_cost,
-               case
-                   -- the cancel was the end of the day's: the order expires
-                   when t.verdict = 'end' and t.kind = 'cancelled' and exists (
-                       select from venue_instructions i
-                        where i.user_id = t.user_id and i.order_id = t.order_id and i.action = 'expire') then 'expired'
-                   when t.verdict = 'end' then t.kind
-                   when t.verdict = 'supersede' then t.status
-                   when t.verdict = 'replace'
-                       then case t.status when 'pending_replace' then 'replaced' else t.status end
-                   when t.verdict = 'refuse' and t.status <> 'pending_replace' then t.status
-                   when t.verdict in ('restore', 'refuse')
-                       then case when t.cum_qty_micros > 0 then 'partially_filled' else 'routed' end
-                   when t.cum_qty_micros + t.qty_change = t.order_qty_micros then 'filled'
-                   when t.notional_micros is not null and t.verdict in ('fill', 'revise') and t.kind <> 'bust'
-                        and (t.status = 'filled' or (t.kind = 'fill' and t.reported_status = 'filled')) then 'filled'
-                   when t.status = 'filled' then 'cancelled'
-                   when t.had_ended or t.status in ('pending_cancel', 'pending_replace') then t.status
-                   when t.cum_qty_micros + t.qty_change = 0 then 'routed'
-                   else 'partially_filled'
-               end as new_status
+               status_after_v1(t.verdict, t.kind, t.status, t.had_ended,
+                               exists (select from venue_instructions i
+                                        where i.user_id = t.user_id and i.order_id = t.order_id
+                                          and i.action = 'expire'),
+                               t.cum_qty_micros, t.cum_qty_micros + t.qty_change, t.order_qty_micros,
+                               t.notional_micros, t.reported_status) as new_status
           from traded t
     ),
     ended as (   -- what is posted for the trade, whether the order ends, and what is left of it
@@ -151,25 +137,10 @@ begin
                     else entry_hash_v1(c.chain_head, c.user_id, c.entry_seq + 1, c.entry_id, c.entry_kind, c.order_id,
                                        c.recorded_at, variadic l.hashed) end as hash
           from changed c
-         cross join lateral (
-              select array_agg(n.account order by n.line) as accounts, array_agg(n.unit order by n.line) as units,
-                     array_agg(n.direction order by n.line) as directions,
-                     array_agg(n.amount order by n.line) as amounts,
-                     array_agg(posting_line_v1(n.line, n.account, n.unit, n.direction, n.amount) order by n.line)
-                         as hashed
-                from (select row_number() over (order by v.place)::integer as line, v.account, v.unit,
-                             case when v.change < 0 then 'debit' else 'credit' end as direction, abs(v.change) as amount
-                        from (values
-                            (1, 'cash_held', 'USD', c.held_cash_change),
-                            (2, 'cash', 'USD', c.cash_change),
-                            (3, 'clearing', 'USD',
-                             case when not c.trades then 0 when c.buys then c.cost else -c.cost end),
-                            (4, 'shares_held', c.symbol, c.held_shares_change),
-                            (5, 'shares', c.symbol, c.position_change - c.held_shares_change),
-                            (6, 'clearing', c.symbol, -c.position_change)
-                        ) as v (place, account, unit, change)
-                       where v.change <> 0) n
-         ) l
+         cross join lateral report_lines_v1(
+                c.symbol, c.held_cash_change, c.cash_change,
+                case when not c.trades then 0 when c.buys then c.cost else -c.cost end,
+                c.held_shares_change, c.position_change - c.held_shares_change) l
     )
     select p.user_id, p.order_id, p.named_order_id, p.symbol, p.side, p.buys, p.verdict, p.kind, p.trades, p.changes,
            p.ends,

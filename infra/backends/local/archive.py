@@ -16,6 +16,7 @@ from typing import Final
 SEGMENT_BYTES: Final = 16 * 2**20
 """Of one file of the log, as `initdb` makes it."""
 _SEGMENTS_PER_NAME: Final = 2**32 // SEGMENT_BYTES
+"""A file's name counts them in hexadecimal below each 4 GiB of log."""
 _NAME: Final = re.compile(r"^([0-9A-F]{8})([0-9A-F]{8})([0-9A-F]{8})(\.partial)?$")
 STATUS_S: Final = 1
 """How often the archive says how far it is; who waits for it to have everything waits about so long."""

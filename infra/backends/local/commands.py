@@ -66,7 +66,7 @@ _PASSED_ON = (
     "POSTGRES_OS_USER",
     "REDIS_SERVER_BIN",
 )
-_PASSED_ON_PREFIXES = ("CELL_", "ROUTER_", "EXCHANGE_", "CONTROL_", "FAULT_POINTS")
+PASSED_ON_PREFIXES = ("CELL_", "ROUTER_", "EXCHANGE_", "CONTROL_", "FAULT_POINTS")
 
 
 def clean_environment() -> dict[str, str]:
@@ -75,6 +75,6 @@ def clean_environment() -> dict[str, str]:
     Settings of our own processes pass, so that an operator or a test can override one.
     """
     kept = {
-        name: value for name, value in os.environ.items() if name in _PASSED_ON or name.startswith(_PASSED_ON_PREFIXES)
+        name: value for name, value in os.environ.items() if name in _PASSED_ON or name.startswith(PASSED_ON_PREFIXES)
     }
     return {**kept, "PYTHONUNBUFFERED": "1", "MALLOC_ARENA_MAX": "2"}

@@ -18,6 +18,7 @@ from infra.backends.local.record import load_record, save_record
 _WAIT_S: Final = 60.0
 """Another command on this stack may be starting servers; longer than that it is for the next attempt."""
 _PAUSE_S: Final = 0.1
+"""Between two tries: short beside a step, and no load."""
 
 
 @asynccontextmanager

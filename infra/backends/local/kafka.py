@@ -12,7 +12,9 @@ from infra.backends.local.java import Java
 from infra.backends.local.record import replace_file
 
 _ARCHIVE_JAVA_MIN = 19
+"""Major version: since then it makes its archive of loaded classes by itself, so the second start is quick."""
 _QUIET_JAVA_MIN = 24
+"""Major version: since then it warns of native code that nobody allowed."""
 
 
 def render_properties(*, port: int, controller_port: int, data: Path) -> str:

@@ -100,6 +100,7 @@ def _postmaster(data: Path) -> psutil.Process | None:
 def end_orphans(orphans: list[psutil.Process]) -> None:
     """Ask, wait, then kill. PostgreSQL is asked for a fast shutdown. Returns when none is left."""
     for process in orphans:
+        # SIGTERM would make PostgreSQL wait for its sessions to end.
         _signal(process, signal.SIGINT if _is_postgres(process) else signal.SIGTERM)
     alive = _wait(orphans, _TERM_WAIT_S)
     for process in alive:

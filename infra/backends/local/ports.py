@@ -21,7 +21,9 @@ from infra.backends.local.folders import cache_root
 from infra.backends.local.record import replace_file
 
 PORT_MIN = 20_000
+"""Above the well-known servers' ports,"""
 PORT_MAX = 32_000
+"""and below the range from which Linux takes ports for outgoing connections (32,768)."""
 _HOST = "127.0.0.1"
 
 Probe = Callable[[int], bool]

@@ -136,6 +136,7 @@ def load_or_make_passwords(path: Path, roles_by_server: Mapping[str, DatabaseRol
 
 
 BUFFERS_MB = (128, 2_048)
+"""Least: a cell of a thousand customers who trade. Most: beyond it the kernel's own cache serves as well."""
 
 
 def buffers_mb(memory_bytes: int) -> int:

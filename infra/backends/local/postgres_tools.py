@@ -24,6 +24,7 @@ _PERCENT: Final = re.compile(r"\((\d{1,3})%\)")
 _OUTPUT_CHARACTERS_MAX: Final = 65_536
 """That are kept, the last ones: a damaged backup of thousands of files says the same thousands of times."""
 _PROGRESS_CHARACTERS: Final = 200
+"""Of the line that says how far a tool is."""
 _STOP_S: Final = 10.0
 """For a tool that was asked to end, before it is killed."""
 

@@ -4,8 +4,12 @@ A running process tells by its digest which launch file it has become; only then
 """
 
 from collections.abc import Iterable, Mapping
+from typing import Final
+
+import psutil
 
 from infra.backends.cell_spec import ProcessKind, ProcessSpec
+from infra.backends.local.commands import PASSED_ON_PREFIXES
 from infra.backends.local.folders import StackFolder
 from infra.backends.local.launching import launched_digest
 from infra.backends.local.record import load_json
@@ -13,6 +17,10 @@ from infra.backends.local.renewal import runs_otherwise
 from infra.backends.local.stand_in import STAND_IN
 from infra.backends.local.supervisor import Supervised
 from infra.backends.preview import Running
+
+_RELOAD_COMMAND: Final = "ROUTER_RELOAD_COMMAND"
+_OWN_PREFIX: Final = "CELL_BROKERAGE_"
+"""What the local back end tells its processes for its own purposes is no setting: digest, token."""
 
 
 def judge_running(
@@ -38,9 +46,24 @@ def judge_running(
     return running, absent
 
 
+def given_settings(pid: int) -> dict[str, str] | None:
+    """From the process's own environment: settings of ours, whoever set them."""
+    try:
+        environment = psutil.Process(pid).environ()
+    except (psutil.Error, OSError):
+        return None
+    return {
+        name: value
+        for name, value in environment.items()
+        if name.startswith((*PASSED_ON_PREFIXES, "SHARDCTL_"))
+        and not name.startswith(_OWN_PREFIX)
+        and name != _RELOAD_COMMAND
+    }
+
+
 def _started_with(name: str, pid: int, folder: StackFolder) -> tuple[dict[str, str] | None, tuple[str, ...]]:
     document = load_json(folder.launch(name))
     if not isinstance(document, dict) or document.get("digest") != launched_digest(pid):
         return None, ()
-    settings = {key: value for key, value in document["settings"].items() if key != "ROUTER_RELOAD_COMMAND"}
+    settings = {key: value for key, value in document["settings"].items() if key != _RELOAD_COMMAND}
     return settings, tuple(document["command"])

@@ -36,7 +36,7 @@ async def _answered(port: int, question: bytes, answer_bytes: int) -> bytes | No
 async def postgres_answers(port: int) -> bool:
     """It asks for a password: it accepts connections. While it starts or recovers it answers with an error instead."""
     parameters = b"user\x00postgres\x00database\x00postgres\x00application_name\x00probe\x00\x00"
-    packet = struct.pack("!ii", 8 + len(parameters), 196608) + parameters
+    packet = struct.pack("!ii", 8 + len(parameters), 3 << 16) + parameters  # its length, and protocol 3.0
     return await _answered(port, packet, 1) == b"R"
 
 

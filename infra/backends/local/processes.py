@@ -86,7 +86,7 @@ def _postgres(cluster: Cluster, tools: Tools, server_user: str | None) -> Proces
         port=cluster.port,
         user=server_user,
         stop_signal="INT",  # fast shutdown: sessions end, nothing is recovered at the next start
-        stop_wait_s=30,
+        stop_wait_s=30,  # for the checkpoint
     )
 
 

@@ -23,6 +23,7 @@ RETENTION: Final = ("7d", "512MB")
 MEMORY_MAX: Final = "256MiB"
 """Where its garbage collector begins to work hard: a stack of fifty cells has some hundred thousand series."""
 SCRAPE_S: Final = 15
+"""Prometheus's usual pace; the alerts' windows are four of these and more."""
 PACE_VARIABLE: Final = "MONITORING_PACE_S"
 """A whole number of seconds: scrapes are as frequent, and no alert holds longer before it fires. For drills."""
 

@@ -17,6 +17,7 @@ from infra.backends.backend import BackendError
 from infra.backends.cell_spec import StackSpec
 
 FORMAT = 1
+"""Of the file; it grows when an older release could not read it."""
 
 
 @dataclass(frozen=True, slots=True)

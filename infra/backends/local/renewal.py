@@ -60,6 +60,7 @@ class Renewal:
         """Give back what a stand-in does, if there is one, and end it. Raises BackendError."""
         if not await self.stand_in_pid():
             return
+        # None: it stood in for a process that is planned no more.
         process = self.processes.get(stands_in_for(self.folder.launch(STAND_IN)))
         if process is not None and process.kind is not ProcessKind.ROUTER:
             try:
@@ -118,6 +119,7 @@ class Renewal:
         while asyncio.get_running_loop().time() < deadline:
             await asyncio.sleep(_RELOAD_PAUSE_S)
             now = await readiness_facts(process)
+            # Ready alone may still be the old image, which answers what it has.
             if now.get("status") == "ready" and now.get("started_at") != before.get("started_at"):
                 return
         raise BackendError(

@@ -45,8 +45,11 @@ from infra.runtime.database import StatementsFailed, fetch_row
 
 INCARNATION: Final = "incarnation"
 _PAUSE_S: Final = 0.2
+"""Between two looks at a recovery that takes seconds to hours."""
 _STOP_LIMIT_S: Final = 60.0
+"""For a checkpoint and the end of a server that nobody uses."""
 _LOG_LINES: Final = 12
+"""The last ones, in the error of a server that does not start."""
 _RECOVERING: Final = "select pg_is_in_recovery(), pg_last_xact_replay_timestamp()"
 
 

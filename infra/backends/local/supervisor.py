@@ -86,10 +86,12 @@ def _render_program(process: ProcessSpec, folder: StackFolder) -> str:
         "redirect_stderr=true",
         "autostart=false",
         "autorestart=true",
+        # Running for a second counts as started.
         "startsecs=1",
         f"startretries={_RETRIES_FOR_EVER}",
         f"stopsignal={process.stop_signal}",
         f"stopwaitsecs={process.stop_wait_s}",
+        # A server asks its own children to end; the same signal means something else to them.
         "stopasgroup=false",
         "killasgroup=true",
     ]
@@ -128,6 +130,7 @@ async def start_daemon(folder: StackFolder, token: str) -> None:
     if result.exit_code != 0:
         raise BackendError(f"supervisord did not start:\n{result.output.strip()}")
     client = SupervisorClient(folder.supervisor_socket)
+    # It forks before it listens: five seconds in all, a loaded machine takes one.
     for _ in range(100):
         try:
             await client.identify()

@@ -23,7 +23,9 @@ _ERROR: Final = re.compile(r"error: error in WAL record at .*")
 _NO_FILE: Final = re.compile(r'could not find file "([0-9A-F]{24})"')
 _LSN: Final = re.compile(r"\b([0-9A-F]+/[0-9A-F]+)\b")
 _PAGE_BYTES: Final = 8_192
+"""XLOG_BLCKSZ as PostgreSQL is built everywhere."""
 _PAGE_HEADER_BYTES: Final = 24
+"""Of a page that is not the first of its file, aligned to eight."""
 _TAIL_BYTES_MAX: Final = 1 << 20
 """Of an unfinished record. One that is longer than this is not written by our statements."""
 

@@ -23,6 +23,7 @@ _LONG_S: Final = 180.0
 
 
 def parse(arguments: Document) -> Document:
+    """Raises UsageError."""
     refuse_unknown(arguments, {"cell": str, "apis": int})
     name, apis = arguments.get("cell"), arguments.get("apis") or 1
     try:
@@ -38,6 +39,7 @@ async def observe(resources: StackResources, _: Document) -> Document:
 
 
 def plan(arguments: Document, facts: Document) -> Plan:
+    """Raises Refused."""
     if not facts["is_running"]:
         raise Refused("the stack is not running: `shardctl up` first")
     known = {cell["name"]: cell["apis"] for cell in facts["cells"]}

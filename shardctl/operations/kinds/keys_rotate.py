@@ -30,6 +30,7 @@ for requests that wait in a router, already signed, for a permit of their cell."
 
 
 def parse(arguments: Document) -> Document:
+    """Raises UsageError."""
     refuse_unknown(arguments, {"rings": list, "drop_old": bool})
     rings = arguments.get("rings") or [str(ring) for ring in Rotated]
     unknown = sorted({str(ring) for ring in rings} - {str(ring) for ring in Rotated})

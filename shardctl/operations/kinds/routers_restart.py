@@ -26,6 +26,7 @@ async def observe(resources: StackResources, _: Document) -> Document:
 
 
 def plan(arguments: Document, facts: Document) -> Plan:
+    """Raises Refused."""
     known, wanted = facts["routers"], arguments["router"]
     if wanted is not None and wanted not in known:
         raise Refused(f"there is no router {wanted}; there are: {', '.join(known)}")

@@ -15,6 +15,7 @@ import pytest
 from shardctl.control_client import ControlClient
 from shardctl.control_patience import RESTART_S, PatientControl
 from shardctl.errors import NotReachable, NotSent
+from shardctl.release import own_release
 
 ANSWER = b'HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{"is": 1}'
 
@@ -71,10 +72,12 @@ class Asked:
     def __init__(self, path: Path, *, runs: bool = True) -> None:
         self.time = Time()
         self.notes: list[str] = []
+        self.skews: list[str] = []
         self.control = PatientControl(
             ControlClient(path, 5.0),
             runs=lambda: runs,
             waiting=self.notes.append,
+            skewed=self.skews.append,
             monotonic=lambda: self.time.now_s,
             pause=self.time.pause,
         )
@@ -90,6 +93,20 @@ def test_who_answers_is_asked_once(path: Path) -> None:
     with listening(path, ANSWER) as requests:
         assert asked.control.get("/x") == {"is": 1}
     assert (len(requests), asked.notes, asked.time.pauses) == (1, [], 0)
+
+
+def test_a_service_of_another_release_is_told_of_once(path: Path) -> None:
+    asked = Asked(path)
+    same = own_release().header().encode()
+    told = b'HTTP/1.1 200 OK\r\nControl-Release: %s\r\nContent-Length: 9\r\n\r\n{"is": 1}'
+    with listening(path, told % same, told % b"9.9.9; wire=1", ANSWER) as requests:
+        asked.control.get("/x")
+        assert asked.skews == []
+        asked.control.get("/x")
+        asked.control.get("/x")
+    assert len(asked.skews) == 1
+    assert "is older than the control service (9.9.9)" in asked.skews[0]
+    assert b"Control-Release: " + same in requests[0]
 
 
 def test_a_service_that_comes_back_is_asked_again(path: Path) -> None:
