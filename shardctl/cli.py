@@ -16,6 +16,8 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_group
 
+from shardctl.examples import EXAMPLES
+
 
 @dataclass(frozen=True, slots=True)
 class Mount:
@@ -109,6 +111,18 @@ def load(mount: Mount) -> TyperGroup | Any:
     return get_group(single).commands[mount.name]
 
 
+def begun_with_examples(words: tuple[str, ...], command: Any) -> Any:
+    """The same command; its help, and that of those below, begins with the example. The line in a list of commands
+    stays."""
+    if isinstance(command, TyperGroup):
+        for name, below in command.commands.items():
+            begun_with_examples((*words, name), below)
+    elif example := EXAMPLES.get(" ".join(words)):
+        command.short_help = command.short_help or command.help.partition("\n\n")[0]
+        command.help = f"For example: shardctl {example}\n\n{command.help}"
+    return command
+
+
 class _LazyCommand(TyperGroup):
     """Placeholder that imports the real command when it is invoked, and hands over to its context."""
 
@@ -117,7 +131,8 @@ class _LazyCommand(TyperGroup):
         self._mount = mount
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
-        return load(self._mount).make_context(info_name, args, parent=parent, **extra)
+        command = begun_with_examples((self._mount.name,), load(self._mount))
+        return command.make_context(info_name, args, parent=parent, **extra)
 
 
 class _Shardctl(TyperGroup):

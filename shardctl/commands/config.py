@@ -32,10 +32,7 @@ def show(
     origin: Annotated[bool, typer.Option("--origin", help="Also where each setting comes from.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON; it has the origins.")] = False,
 ) -> None:
-    """Every setting that the command uses, or that `up` gives to a process. Secrets are masked.
-
-    For example: shardctl config show cell-1-worker --origin
-    """
+    """Every setting that the command uses, or that `up` gives to a process. Secrets are masked."""
     rows = _own() if process is None else asyncio.run(_of_process(process))
     if as_json:
         print_json({"process": process, "settings": [asdict(row) for row in rows]})

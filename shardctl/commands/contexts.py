@@ -40,13 +40,13 @@ def list_(as_json: AsJson = False) -> None:
 
 
 @app.command()
-def use(name: ContextName) -> None:
-    """Let commands work on this context from now on. `checkout` is the stack of the checkout that they run from.
-
-    For example: shardctl context use checkout
-    """
+def use(name: ContextName, as_json: AsJson = False) -> None:
+    """Let commands work on this context from now on. `checkout` is the stack of the checkout that they run from."""
     change_contexts(_path(), lambda text, path: with_current(text, name, path))
     meant = read_settings().context
+    if as_json:
+        print_json(_meant())
+        return
     print_line(f"{name} is the current context")
     if meant.value != name:
         print_line(f"but {meant.origin} still says otherwise: {meant.value or 'a stack'}", style="yellow")
@@ -62,28 +62,29 @@ def add(
     issuer: Annotated[str, typer.Option(help="URL of the OIDC provider that knows its operators.")] = "",
     client_id: Annotated[str, typer.Option(help="Under which the provider knows this command.")] = "shardctl",
     audience: Annotated[str, typer.Option(help="For whom tokens must be; by default the URL.")] = "",
+    as_json: AsJson = False,
 ) -> None:
-    """Name a stack of this machine, or a control service elsewhere. It holds no secret: `shardctl login` comes later.
-
-    For example: shardctl context add prod --url https://control.example:8443 --issuer https://login.example
-    """
+    """Name a stack of this machine, or a control service elsewhere. It holds no secret."""
     if bool(url) == bool(stack or state_dir or backend):
         raise UsageError("a context is a stack of this machine (--stack-name) or a service elsewhere (--url): give one")
     target: OnThisMachine | Elsewhere = OnThisMachine(stack, state_dir, backend)
     if url:
         target = Elsewhere(url.rstrip("/"), issuer, client_id, audience or url.rstrip("/"))
     change_contexts(_path(), lambda text, path: with_context(text, Context(name, target), path))
+    if as_json:
+        print_json(_row(Context(name, target), is_current=False))
+        return
     print_line(f"{name} is added: `shardctl context use {name}`, or --context {name} for one command")
 
 
 @app.command()
-def remove(name: ContextName) -> None:
-    """Forget a context. What it names is not touched.
-
-    For example: shardctl context remove old
-    """
+def remove(name: ContextName, as_json: AsJson = False) -> None:
+    """Forget a context. What it names is not touched."""
     was_current = read_contexts(_path()).current == name
     change_contexts(_path(), partial(_without, name))
+    if as_json:
+        print_json({"removed": name, "current": read_contexts(_path()).current})
+        return
     print_line(f"{name} is removed" + (f"; {CHECKOUT} is the current context" if was_current else ""))
 
 

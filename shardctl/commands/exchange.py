@@ -8,6 +8,7 @@ import typer
 
 from infra.security.roles import Role
 from shardctl.acts.recording import recorded_act
+from shardctl.commands.submitting import Reason
 from shardctl.errors import Refused
 from shardctl.exchange_admin import open_exchange_admin
 from shardctl.operator_tokens import Purpose
@@ -28,6 +29,7 @@ def load_tape(
         bool,
         typer.Option(help="Rows after a partial cancellation (type 2) wait until the order is replaced."),
     ] = False,
+    reason: Reason = None,
     as_json: AsJson = False,
 ) -> None:
     """Load a recorded tape into the exchange; each of its orders then gets exactly its own executions. Exit code 1: the
@@ -36,7 +38,7 @@ def load_tape(
         content = file.read_bytes()
     except OSError as error:
         raise Refused(f"{file} cannot be read: {error.strerror}") from error
-    tape = asyncio.run(_load(content, symbol, run, waits_for_replace))
+    tape = asyncio.run(_load(content, symbol, run, waits_for_replace, reason))
     if as_json:
         print_json(tape)
         return
@@ -84,10 +86,10 @@ def summary(as_json: AsJson = False) -> None:
     print_table(("symbol", "last price>"), prices)
 
 
-async def _load(content: bytes, symbol: str, run: str, waits_for_replace: bool) -> dict[str, Any]:
+async def _load(content: bytes, symbol: str, run: str, waits_for_replace: bool, reason: str | None) -> dict[str, Any]:
     stack = open_stack()
-    act = recorded_act(stack, "load_tape", symbol, arguments={"run": run})
-    async with act, open_exchange_admin(stack, Purpose("load_tape", symbol, Role.OPERATOR)) as admin:
+    act = recorded_act(stack, "load_tape", symbol, reason=reason, arguments={"run": run})
+    async with act, open_exchange_admin(stack, Purpose("load_tape", symbol, Role.OPERATOR, reason)) as admin:
         return await admin.load_tape(content, symbol=symbol, run=run, waits_for_replace=waits_for_replace)
 
 

@@ -60,6 +60,7 @@ def rotate(
         ),
     ] = False,
     reason: Reason = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     unrecorded: Annotated[
         bool, typer.Option("--unrecorded", help="Rotate without the control service, which then records nothing.")
     ] = False,
@@ -81,12 +82,16 @@ def rotate(
         ended = submit(
             "keys.rotate",
             arguments,
-            SubmitOptions(reason, dry_run, not detach, timeout, key, expected),
+            SubmitOptions(reason, dry_run, not detach, timeout, key, expected, as_json),
         )
         if ended is None:
             return
         results = {step["key"]: step["result"] for step in ended["steps"]}
-    for changed, kid, dropped in changes_of(results):
+    changes = changes_of(results)
+    if as_json:
+        print_json([{"ring": changed, "key": kid, "dropped": dropped} for changed, kid, dropped in changes])
+        return
+    for changed, kid, dropped in changes:
         print_line(f"{changed}: {kid} signs now{', dropped ' + ', '.join(dropped) if dropped else ''}")
     print_line("every process was asked: each holds these keys and no others")
 

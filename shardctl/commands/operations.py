@@ -63,27 +63,31 @@ def watch(number: Number, timeout: Timeout = None, as_json: AsJson = False) -> N
 
 
 @app.command()
-def cancel(number: Number, reason: Reason = None) -> None:
+def cancel(number: Number, reason: Reason = None, as_json: AsJson = False) -> None:
     """Stop it after the step in hand, and undo what was done where its kind knows how. Exit code 5: too late."""
-    _changed(number, "cancel", reason)
+    _changed(number, "cancel", reason, as_json=as_json)
 
 
 @app.command()
-def resume(number: Number, reason: Reason = None) -> None:
+def resume(number: Number, reason: Reason = None, as_json: AsJson = False) -> None:
     """A failed operation goes on at the step that failed. One that runs resumes by itself; then nothing is done."""
-    _changed(number, "resume", reason)
+    _changed(number, "resume", reason, as_json=as_json)
 
 
 @app.command()
-def approve(number: Number, reason: Reason = None) -> None:
+def approve(number: Number, reason: Reason = None, as_json: AsJson = False) -> None:
     """Let an operation begin that another person asked for."""
-    _changed(number, "approve", reason)
+    _changed(number, "approve", reason, as_json=as_json)
 
 
 @app.command()
-def explain(number: Number) -> None:
+def explain(number: Number, as_json: AsJson = False) -> None:
     """In sentences: what it does, how far it is, what happens next, what you can do."""
-    for line in explained(open_control().get(f"/v1/operations/{number}")):
+    sentences = explained(open_control().get(f"/v1/operations/{number}"))
+    if as_json:
+        print_json({"operation_id": number, "sentences": sentences})
+        return
+    for line in sentences:
         print_line(line)
 
 
@@ -123,8 +127,11 @@ def _next(state: str, number: int, *, sealed: bool, detail: str | None) -> str:
             return f"It has {state}; nothing is left to do."
 
 
-def _changed(number: int, verb: str, reason: str | None) -> None:
+def _changed(number: int, verb: str, reason: str | None, *, as_json: bool) -> None:
     answer = open_control().post(f"/v1/operations/{number}/{verb}", {"reason": reason})
+    if as_json:
+        print_json(answer)
+        return
     print_line(f"operation {number} is {answer['state']}: `shardctl operations watch {number}`")
 
 

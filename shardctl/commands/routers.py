@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from infra.backends.cell_spec import router_names
 from shardctl.commands.submitting import Detach, DryRun, Expected, Key, Reason, SubmitOptions, Timeout, submit
 from shardctl.interruption import run_resumable
 from shardctl.operations.kinds.routers_restart import ROUTERS_RESTART
@@ -38,6 +39,7 @@ def list_(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] =
 def restart(
     name: Annotated[str | None, typer.Argument(help="One router; by default all, one after the other.")] = None,
     reason: Reason = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     unrecorded: Annotated[
         bool, typer.Option("--unrecorded", help="Restart without the control service, which then records nothing.")
     ] = False,
@@ -52,15 +54,22 @@ def restart(
     arguments = {"router": name}
     if unrecorded:
         run_resumable(_restart_unrecorded(arguments), resume=f"shardctl routers restart {name or ''} --unrecorded")
-        print_line("restarted")
+        _say([name] if name else list(router_names(open_stack().spec())), as_json=as_json)
         return
     ended = submit(
         "routers.restart",
         arguments,
-        SubmitOptions(reason, dry_run, not detach, timeout, key, expected),
+        SubmitOptions(reason, dry_run, not detach, timeout, key, expected, as_json),
     )
     if ended is not None:
-        print_line(f"restarted: {', '.join(step['arguments']['router'] for step in ended['steps'])}")
+        _say([step["arguments"]["router"] for step in ended["steps"]], as_json=as_json)
+
+
+def _say(routers: list[str], *, as_json: bool) -> None:
+    if as_json:
+        print_json({"restarted": routers})
+    else:
+        print_line(f"restarted: {', '.join(routers)}")
 
 
 async def _restart_unrecorded(arguments: dict[str, str | None]) -> None:

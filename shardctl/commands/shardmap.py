@@ -45,12 +45,17 @@ def show(
 @app.command()
 def publish(
     reason: Annotated[str | None, typer.Option(help="Why; kept with your name in `shardctl acts list`.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Write the map of the control database to Redis, for instance after Redis was emptied. Harmless to repeat.
 
     Routers do not wait for it: without Redis they ask the control database.
     """
-    print_line(f"epoch {asyncio.run(republish_map(open_stack(), reason))} published")
+    epoch = asyncio.run(republish_map(open_stack(), reason))
+    if as_json:
+        print_json({"epoch": epoch})
+    else:
+        print_line(f"epoch {epoch} published")
 
 
 async def _read(history: int) -> tuple[dict[str, Any], list[EpochRecord]]:

@@ -9,7 +9,7 @@ from rich.live import Live
 
 from infra.backends.backend import Backend
 from infra.backends.cell_spec import CellSpec, ProcessKind
-from shardctl.commands.submitting import SubmitOptions, submit
+from shardctl.commands.submitting import Reason, SubmitOptions, submit
 from shardctl.commands.up_plan import show_up_plan
 from shardctl.errors import UsageError
 from shardctl.interruption import run_resumable, shown_until_interrupted
@@ -65,6 +65,7 @@ def up(
         typer.Option("--monitoring/--no-monitoring", help="A Prometheus that watches the stack (a new stack: none)."),
     ] = None,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Return when everything answers as ready.")] = True,
+    reason: Reason = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what would be done to each process; change nothing.")
     ] = False,
@@ -86,16 +87,16 @@ def up(
     if dry_run:
         show_up_plan(asyncio.run(preview_up(open_backend(), options)), as_json=as_json)
         return
-    missing = run_resumable(_up(options, wait=wait, as_json=as_json), resume="shardctl up")
+    missing = run_resumable(_up(options, reason, wait=wait, as_json=as_json), resume="shardctl up")
     for cell in missing:
         arguments = {"cell": cell.name, "apis": cell.apis}
-        submit("cells.add", arguments, SubmitOptions(f"shardctl up --cells {cells}", as_json=as_json))
+        submit("cells.add", arguments, SubmitOptions(reason or f"shardctl up --cells {cells}", as_json=as_json))
     asyncio.run(_show_up(as_json=as_json))
 
 
-async def _up(options: StackOptions, *, wait: bool, as_json: bool) -> tuple[CellSpec, ...]:
+async def _up(options: StackOptions, reason: str | None, *, wait: bool, as_json: bool) -> tuple[CellSpec, ...]:
     with shown_progress("starting", quiet=as_json) as report:
-        return await bring_up(open_backend(report), options, report, wait=wait)
+        return await bring_up(open_backend(report), options, report, wait=wait, reason=reason)
 
 
 async def _show_up(*, as_json: bool) -> None:
@@ -119,24 +120,33 @@ async def _show_up(*, as_json: bool) -> None:
 def down(
     delete_data: Annotated[bool, typer.Option("--delete-data", help="Remove everything the stack stored.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-    reason: Annotated[str | None, typer.Option(help="Why; kept with your name in `shardctl acts list`.")] = None,
+    reason: Reason = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Stop the stack; its data stays unless --delete-data is given. Also ends what a killed supervisor left behind."""
     backend = open_backend()
     if not backend.exists():
-        print_line(f"there is no stack {backend.stack}; nothing to stop")
+        _say_down(backend, "absent", f"there is no stack {backend.stack}; nothing to stop", as_json=as_json)
         return
     if not delete_data:
-        with shown_progress("stopping") as report:
+        with shown_progress("stopping", quiet=as_json) as report:
             run_resumable(stop_stack(open_backend(report), reason), resume="shardctl down")
-        print_line(f"stack {backend.stack} is stopped; its data is kept in {backend.location}")
+        said = f"stack {backend.stack} is stopped; its data is kept in {backend.location}"
+        _say_down(backend, "stopped", said, as_json=as_json)
         return
     confirm_by_name(backend.stack, f"remove every byte of the stack {backend.stack}", yes=yes)
-    with shown_progress("removing") as report:
+    with shown_progress("removing", quiet=as_json) as report:
         run_resumable(_destroy(open_backend(report)), resume="shardctl down --delete-data")
     forget_backend()
     forget_noted_names()
-    print_line(f"stack {backend.stack} and its data are gone")
+    _say_down(backend, "gone", f"stack {backend.stack} and its data are gone", as_json=as_json)
+
+
+def _say_down(backend: Backend, state: str, said: str, *, as_json: bool) -> None:
+    if as_json:
+        print_json({"stack": backend.stack, "state": state, "location": backend.location})
+    else:
+        print_line(said)
 
 
 async def _destroy(backend: Backend) -> None:

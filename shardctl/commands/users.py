@@ -56,7 +56,7 @@ def show(user: UserName, as_json: AsJson = False) -> None:
 @app.command("set-profile")
 def set_profile(
     users: UserNames,
-    profile: Profile,
+    profile: Annotated[Profile, typer.Argument(help="Which limits check their orders.")],
     reason: Annotated[str, typer.Option(help="Why; kept with your name in the user's cell.")],
     as_json: AsJson = False,
 ) -> None:

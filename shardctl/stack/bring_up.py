@@ -26,7 +26,9 @@ CONTROL_TIMEOUT_S = 15.0
 """It was started before the cells' processes, which are ready now."""
 
 
-async def bring_up(backend: Backend, options: StackOptions, report: Report, *, wait: bool) -> tuple[CellSpec, ...]:
+async def bring_up(
+    backend: Backend, options: StackOptions, report: Report, *, wait: bool, reason: str | None = None
+) -> tuple[CellSpec, ...]:
     """Return when everything is started (and ready, if `wait`): the cells that a stack which was there before is still
     to be given, each by an operation. Raises BackendError that names what is not ready, Refused and SpecInvalid from
     planning."""
@@ -47,7 +49,7 @@ async def bring_up(backend: Backend, options: StackOptions, report: Report, *, w
         await backend.publish_keys()
         failures = await _start_servers(backend, report)
         # Recorded as soon as there is a database for it; what came before changed servers and schemas only.
-        async with recorded_act(backend, "bring_up_stack", backend.stack, arguments=options.given()):
+        async with recorded_act(backend, "bring_up_stack", backend.stack, reason=reason, arguments=options.given()):
             names = await process_names(backend, lambda process: _is_ours(process) and process.cell not in failures)
             outdated = await outdated_processes(backend, OUR_KINDS)
             await backend.start((CONTROL_SERVICE, *names))

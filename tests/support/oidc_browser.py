@@ -30,7 +30,7 @@ class _Form(html.parser.HTMLParser):
 def confirm(url: str, name: str, *, deny: bool = False) -> str:
     """Log in as `name` and confirm the code in `url`, or refuse it; the text of the last page."""
     opener = urllib.request.build_opener(urllib.request.HTTPCookieProcessor(http.cookiejar.CookieJar()))
-    page, data = url, None
+    page, data, refused = url, None, False
     for _ in range(_PAGES_MAX):
         try:
             with opener.open(page, data, timeout=30) as answer:
@@ -40,11 +40,11 @@ def confirm(url: str, name: str, *, deny: bool = False) -> str:
                 return str(error.read(), "utf-8")
         form = _Form()
         form.feed(text)
-        if form.action is None or "Sign-in Success" in text:
+        if form.action is None or "Sign-in Success" in text or refused:
             return text
         fields = dict(form.fields)
         if deny and "abort" in text:
-            fields["abort"] = "yes"
+            fields["abort"], refused = "yes", True
         if "login" in fields:
             fields |= {"login": name, "password": "any"}
         page, data = urllib.parse.urljoin(page, form.action), urllib.parse.urlencode(fields).encode()

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from shardctl import __main__
+from shardctl import __main__, cli
 from shardctl.errors import Interrupted
 from shardctl.interruption import run_resumable, shown_until_interrupted
 from shardctl.shardmap.errors import StaleEpoch
@@ -47,7 +47,7 @@ def test_an_expected_error_is_one_line_and_a_code(
     def fail() -> None:
         raise error
 
-    monkeypatch.setattr(__main__, "make_app", lambda: fail)
+    monkeypatch.setattr(cli, "make_app", lambda: fail)
     with pytest.raises(SystemExit) as ended:
         __main__.main()
     assert ended.value.code == code
@@ -56,6 +56,6 @@ def test_an_expected_error_is_one_line_and_a_code(
 
 def test_an_unexpected_error_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["shardctl"])
-    monkeypatch.setattr(__main__, "make_app", lambda: lambda: 1 // 0)
+    monkeypatch.setattr(cli, "make_app", lambda: lambda: 1 // 0)
     with pytest.raises(ZeroDivisionError):
         __main__.main()
