@@ -14,8 +14,10 @@ from shardctl.logins import forget_login, keep_login, login_path, login_until, o
 from shardctl.output import format_duration, print_json, print_line, print_note
 from shardctl.settings import read_settings
 
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
-def login() -> None:
+
+def login(as_json: AsJson = False) -> None:
     """Log in at the control service of a context: confirm a code in any browser."""
     service = _elsewhere()
     path = login_path(os.environ, service)
@@ -26,18 +28,24 @@ def login() -> None:
     except NotAllowed:
         forget_login(path)  # a token that is not taken is no use to anybody but a thief
         raise
+    if as_json:
+        print_json({"url": service.url, **person, "expires_in_s": granted.expires_in_s})
+        return
     for_so_long = f" for {format_duration(granted.expires_in_s)}" if granted.expires_in_s else ""
     print_line(f"logged in at {service.url} as {person['subject']}, {person['role']}{for_so_long}")
 
 
-def logout() -> None:
+def logout(as_json: AsJson = False) -> None:
     """Forget the token of the service that is meant. The browser's own session at the issuer is not ended."""
     service = _elsewhere()
     was_there = forget_login(login_path(os.environ, service))
+    if as_json:
+        print_json({"url": service.url, "was_logged_in": was_there})
+        return
     print_line(f"logged out at {service.url}" if was_there else f"nobody was logged in at {service.url}")
 
 
-def whoami(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+def whoami(as_json: AsJson = False) -> None:
     """Who you are for the control service, as it would be recorded, and your role."""
     person = open_control().get("/v1/whoami")
     if as_json:
