@@ -120,26 +120,7 @@ def create_app(settings: CellSettings) -> CellApp:
     figures = RequestFigures()
     pools = {"customers": pool, "operators": operator_pool, "checks": checks_pool}
     metrics.registry.register(AppServerCollector(figures, pools, shares))
-    batcher = Batcher(
-        pool,
-        procedures(
-            accept_transfers=settings.share_transfers == "accept",
-            reference_age_max_s=settings.reference_price_age_max_s,
-            market_hours=settings.market_hours,
-            order_log=OrderLog(settings.log_orders_one_in),
-        ),
-        BatcherLimits(
-            settings.batch_max,
-            settings.flights_max,
-            settings.queue_max,
-            settings.user_queue_max,
-            settings.command_deadline_s,
-            settings.held_user_wait_ms / 1000,
-        ),
-        metrics=metrics,
-        faults=FaultPoints(),
-        order_log=OrderLog(settings.log_orders_one_in),
-    )
+    batcher = _batcher(settings, pool, metrics)
     new_id = TimeOrderedIds(clock)
     accounts = Accounts(
         pool,
@@ -191,6 +172,25 @@ def create_app(settings: CellSettings) -> CellApp:
         operators=Operators(operator_ring, LEAST_ROLES, clock.epoch_s),
     )
     return CellApp(customer, routes, operator, pool, operator_pool, checks_pool, batcher, metrics)
+
+
+def _batcher(settings: CellSettings, pool: Pool, metrics: Metrics) -> Batcher:
+    order_log = OrderLog(settings.log_orders_one_in)
+    calls = procedures(
+        accept_transfers=settings.share_transfers == "accept",
+        reference_age_max_s=settings.reference_price_age_max_s,
+        market_hours=settings.market_hours,
+        order_log=order_log,
+    )
+    limits = BatcherLimits(
+        settings.batch_max,
+        settings.flights_max,
+        settings.queue_max,
+        settings.user_queue_max,
+        settings.command_deadline_s,
+        settings.held_user_wait_ms / 1000,
+    )
+    return Batcher(pool, calls, limits, metrics=metrics, faults=FaultPoints(), order_log=order_log)
 
 
 def _shares(settings: CellSettings) -> FairPermits:

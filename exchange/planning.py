@@ -41,12 +41,14 @@ class Planner:
     @staticmethod
     def outside_hours(terms: Submit, now_us: int) -> tuple[tuple[Step, ...], bool]:
         """What is to happen to an order that comes while nothing trades, and whether it waits for a price."""
+        # It rests for the open; any other order is for a day that does not trade now.
         if terms.time_in_force == "gtc":
             return (), True
         return (Step(now_us, "expired", reason="the market is closed"),), False
 
     def silent_until_us(self, order: LiveOrder | None) -> int | None:
         """The silence lies in the plan, so a restart keeps it; it ends with its time, or with the fault."""
+        # A tape's orders are never silent: what follows would not be the tape.
         if order is None or order.tape_key is not None or not order.is_unreported:
             return None
         return order.steps[0].at_us if self._silence_of(order.terms.cl_ord_id) else None

@@ -69,6 +69,7 @@ class CellConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         try:
             for body in self._frames.feed(data):
+                # A frame before this one made us close the connection.
                 if self._transport is None:
                     return
                 self._receive(decode_message(body))
@@ -136,6 +137,7 @@ class SessionFeed:
 
     def connect(self, connection: CellConnection, sent_seq: int) -> None:
         """Carry reports over this connection from after `sent_seq`; an older connection is closed."""
+        # The cell's new process, or its new connection: the older one is dead or about to be.
         if self.connection is not None and self.connection is not connection:
             self.connection.close()
         self.connection = connection

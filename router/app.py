@@ -93,28 +93,10 @@ class Router:
         self._started_at = clock.now().isoformat(timespec="milliseconds")
         keys = settings.keys_dir
         self.redis = make_redis(settings.redis)
-        self.pool: Pool = make_pool(
-            PostgresSettings(
-                dsn=settings.control.dsn,
-                code=settings.control.code,
-                pool_max=settings.control.pool_max,
-                connect_timeout_s=settings.control.timeout_s,
-                clock_offset_s=settings.clock.offset_s,
-            ),
-            settings.name,
-        )
+        self.pool = _control_pool(settings)
         self.fleet = Fleet(settings.upstream, settings.admission)
         self.holding = Holding(settings.hold, now)
-        self.watcher = MapWatcher(
-            redis_source=RedisMapSource(self.redis),
-            control_source=ControlMapSource(
-                settings.control.dsn, connect_timeout_s=settings.control.timeout_s, code=settings.control.code
-            ),
-            file_source=FileMapSource(settings.map_file),
-            clock=clock,
-            poll_s=settings.map_poll_s,
-            on_change=self._follow,
-        )
+        self.watcher = self._make_watcher()
         self._verify_ring = follow_verify_ring(keys / CUSTOMER_VERIFY_FILE)
         self._route_ring = follow_key_ring(keys / ROUTE_FILE)
         signing_ring = follow_signing_ring(keys / CUSTOMER_SIGNING_FILE)
@@ -133,22 +115,12 @@ class Router:
             now=now,
         )
         self.misroutes = Misroutes(self.routes, refresh=self.watcher.refresh, current_map=lambda: self.watcher.current)
-        deadline_s = settings.upstream.deadline_s
-        self.services = Services(
-            routes=self.routes,
-            holding=self.holding,
-            limits=_limits(settings.limits),
-            ids=Ids(),
-            access_log=AccessLog(settings.access_log),
-            refusals=Counter(),
-            deadline_s=deadline_s,
-            whole_budget_ms=budget_ms(deadline_s, 0.0),
-        )
+        self.services = _services(settings, self.routes, self.holding)
         self.clients = ClientRegistry(settings.edge)
         self.tunnels = TunnelRegistry()
         self.tasks = TaskRegistry()
         self._page_tasks = TaskRegistry()
-        self.calls = CellCalls(self.routes, self.misroutes, deadline_s=deadline_s)
+        self.calls = CellCalls(self.routes, self.misroutes, deadline_s=settings.upstream.deadline_s)
         queries = ControlQueries(self.pool, timeout_s=settings.control.timeout_s)
         hasher = EmailHasher(load_key_ring(keys / EMAIL_PEPPER_FILE))
         self.revoked = RevocationWatcher(
@@ -188,31 +160,45 @@ class Router:
                 cells=self.fleet.upstreams,
                 refusals=self.services.refusals,
                 watch=self.watcher.watch,
-                readings={
-                    "router_misroute_loops_total": lambda: self.misroutes.loops,
-                    "router_tokens_verified_total": lambda: self.routes.verified,
-                    "router_rejected_by_user_limit_total": lambda: self.services.limits.user.refused,
-                    "router_rejected_by_address_limit_total": lambda: (
-                        self.services.limits.address.refused + self.services.limits.identity.refused
-                    ),
-                    "router_token_buckets": lambda: (
-                        self.services.limits.user.tracked + self.services.limits.address.tracked
-                    ),
-                    "router_revoked_users": lambda: len(self.revoked.held),
-                    "router_revocations_refused_total": lambda: self.revoked.refused,
-                    "router_access_log_lines_dropped_total": lambda: self.services.access_log.dropped,
-                    "router_held_requests": lambda: self.holding.waiting,
-                    "router_holds_total": lambda: self.holding.held,
-                    "router_holds_abandoned_total": lambda: self.holding.given_up,
-                    "router_holds_shed_total": lambda: self.holding.shed,
-                    "router_client_connections_refused_total": lambda: self.clients.refused,
-                    "router_client_connections": lambda: len(self.clients),
-                    "router_claims_finished_total": lambda: self.sweep.finished,
-                    "router_claims_freed_total": lambda: self.sweep.freed,
-                },
+                readings=self._readings(),
                 now=clock.monotonic,
             )
         )
+
+    def _make_watcher(self) -> MapWatcher:
+        settings = self.settings
+        return MapWatcher(
+            redis_source=RedisMapSource(self.redis),
+            control_source=ControlMapSource(
+                settings.control.dsn, connect_timeout_s=settings.control.timeout_s, code=settings.control.code
+            ),
+            file_source=FileMapSource(settings.map_file),
+            clock=self._clock,
+            poll_s=settings.map_poll_s,
+            on_change=self._follow,
+        )
+
+    def _readings(self) -> dict[str, Callable[[], float]]:
+        """Metrics that are looked up when somebody asks for them, by name."""
+        limits = self.services.limits
+        return {
+            "router_misroute_loops_total": lambda: self.misroutes.loops,
+            "router_tokens_verified_total": lambda: self.routes.verified,
+            "router_rejected_by_user_limit_total": lambda: limits.user.refused,
+            "router_rejected_by_address_limit_total": lambda: limits.address.refused + limits.identity.refused,
+            "router_token_buckets": lambda: limits.user.tracked + limits.address.tracked,
+            "router_revoked_users": lambda: len(self.revoked.held),
+            "router_revocations_refused_total": lambda: self.revoked.refused,
+            "router_access_log_lines_dropped_total": lambda: self.services.access_log.dropped,
+            "router_held_requests": lambda: self.holding.waiting,
+            "router_holds_total": lambda: self.holding.held,
+            "router_holds_abandoned_total": lambda: self.holding.given_up,
+            "router_holds_shed_total": lambda: self.holding.shed,
+            "router_client_connections_refused_total": lambda: self.clients.refused,
+            "router_client_connections": lambda: len(self.clients),
+            "router_claims_finished_total": lambda: self.sweep.finished,
+            "router_claims_freed_total": lambda: self.sweep.freed,
+        }
 
     def _is_void(self, user_id: UUID, issued_at_s: int) -> bool:
         return self.revoked.held.is_void(user_id, issued_at_s)
@@ -311,6 +297,35 @@ class Router:
                 forget_at_s = now_s + _FORGET_S
                 for limit in (limits.user, limits.address, limits.identity):
                     limit.sweep(now_s)
+
+
+def _control_pool(settings: RouterSettings) -> Pool:
+    """For sign-ups, logins and revocations; no request of a known customer needs it."""
+    control = settings.control
+    return make_pool(
+        PostgresSettings(
+            dsn=control.dsn,
+            code=control.code,
+            pool_max=control.pool_max,
+            connect_timeout_s=control.timeout_s,
+            clock_offset_s=settings.clock.offset_s,
+        ),
+        settings.name,
+    )
+
+
+def _services(settings: RouterSettings, routes: Routes, holding: Holding) -> Services:
+    deadline_s = settings.upstream.deadline_s
+    return Services(
+        routes=routes,
+        holding=holding,
+        limits=_limits(settings.limits),
+        ids=Ids(),
+        access_log=AccessLog(settings.access_log),
+        refusals=Counter(),
+        deadline_s=deadline_s,
+        whole_budget_ms=budget_ms(deadline_s, 0.0),
+    )
 
 
 def _limits(settings: LimitSettings) -> Limits:

@@ -66,7 +66,7 @@ MOUNTS: Final = (
     ),
     Mount("whoami", "login", "whoami", "Who you are for the control service, as it would be recorded, and your role."),
     Mount("config", "config", "app", "Settings: show them, and where each comes from."),
-    Mount("acts", "acts", "app", "Privileged acts of operators: who did what, when, why, and how it ended."),
+    Mount("audit", "audit", "app", "Audit: who did what, when, why, and how it ended; prove it, export it."),
     Mount("exchange", "exchange", "app", "The exchange of this stack: tapes, orders, prices."),
     Mount("events", "events", "app", "Events of a cell in Kafka: show, follow, count."),
     Mount(

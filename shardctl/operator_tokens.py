@@ -98,8 +98,10 @@ def _ask(backend: Backend, purpose: Purpose) -> str:
     wanted: dict[str, Any] = {
         "act": purpose.act, "target": purpose.target, "role": purpose.role, "reason": purpose.reason,
     }  # fmt: skip
+    client = ControlClient(backend.control_socket, _ANSWER_TIMEOUT_S)
     try:
-        return str(ControlClient(backend.control_socket, _ANSWER_TIMEOUT_S).post(PATH, wanted)["token"])
+        answer = client.get(PATH) if purpose.role is Role.VIEWER else client.post(PATH, wanted)
+        return str(answer["token"])
     except NotReachable as error:
         name = os_user()
         signed, _ = TokenSigner(backend).sign(subject=name, role=purpose.role, reason=purpose.reason)

@@ -18,7 +18,7 @@ from infra.runtime.revocation_source import RedisRevocations, RevocationsUnavail
 from infra.runtime.settings import RedisSettings
 from infra.security.operator_token import WHY_MAX
 from infra.security.roles import Role
-from shardctl.acts.recording import recorded_act
+from shardctl.audit.recording import recorded_act
 from shardctl.cell_admin import open_cell_admin
 from shardctl.errors import Interrupted, NotReachable, Refused
 from shardctl.operator_tokens import Purpose
@@ -46,7 +46,7 @@ async def revoke_user(backend: Backend, name: str, reason: str) -> Revoked:
     """By id or email. Raises `Refused` and `NotReachable` with nothing done; `Interrupted` or `Refused` (the message
     says so) when the access tokens are void but the sessions could not be ended."""
     user = await locate_user(backend, name)
-    async with recorded_act(backend, "revoke_user", str(user.user_id), reason=reason):
+    async with recorded_act(backend, "users.revoke", str(user.user_id), reason=reason):
         return await _revoke(backend, user, reason)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from infra.backends.backend import Backend
 from infra.security.roles import Role
+from shardctl.audit.recording import recorded_act
 from shardctl.cell_admin import open_cell_admin
 from shardctl.operator_tokens import Purpose
 from shardctl.shardmap.locate import locate_user, require_cell
@@ -39,9 +40,17 @@ async def decide(
     located = await locate_user(backend, user)
     verb = "approve" if approve else "refuse"
     cell = require_cell(located)
+    decided = []
     purpose = Purpose(f"{verb}_transfer", str(located.user_id), Role.OPERATOR, reason)
     async with open_cell_admin(backend, purpose) as admin:
-        return [
-            await admin.call(cell, "POST", f"/operator/v1/users/{located.user_id}/share-transfers/{transfer}/{verb}")
-            for transfer in transfers
-        ]
+        for transfer in transfers:
+            path = f"/operator/v1/users/{located.user_id}/share-transfers/{transfer}/{verb}"
+            async with recorded_act(
+                backend,
+                f"transfers.{verb}",
+                str(located.user_id),
+                reason=reason,
+                arguments={"transfer": transfer},
+            ):
+                decided.append(await admin.call(cell, "POST", path))
+    return decided

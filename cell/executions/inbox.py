@@ -123,12 +123,14 @@ class Inbox:
         """Commit what arrives, acknowledge it, hand it on."""
         while True:
             batch = [await self._arrived.get()]
+            # A full batch is there already: waiting for the pace would only make it late.
             if self._arrived.qsize() < ACCEPT_MAX:
                 await self._intake_pace.turn()
             self._intake_pace.started()
             while len(batch) < ACCEPT_MAX and not self._arrived.empty():
                 batch.append(self._arrived.get_nowait())
             await self._accept(batch)
+            # Those that wait for another writer do not count: one locked user must not stop the intake.
             while self._lanes.free > WAITING_MAX:
                 self._room.clear()
                 await self._room.wait()
@@ -136,6 +138,7 @@ class Inbox:
     async def run_applier(self) -> None:
         """Apply committed reports until cancelled."""
         while True:
+            # As at the intake: with a full call's worth nothing is gained by waiting.
             if len(self._lanes) < APPLY_MAX:
                 await self._apply_pace.turn()
             await self._read_more()

@@ -66,8 +66,8 @@ class IncarnationChanges(Controller):
     async def open(
         self, request: Request[Any, Any, Any], pool: NamedDependency[Pool], cell_name: NamedDependency[str]
     ) -> dict[str, Any]:
-        """Take the fence down; refused while the last reconciliation since the restore found anything, unless told.
-        Raises 409 NOT_RECONCILED, FINDINGS."""
+        """Take the fence down; refused while the last reconciliation since the restore found anything, unless
+        `despite_findings` is set. Raises 409 NOT_RECONCILED, FINDINGS."""
         body = await read_body(_decoder, request)
         outcome, figures = await open_cell(
             pool,

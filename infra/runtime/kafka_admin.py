@@ -15,6 +15,8 @@ _ASK_TIMEOUT_S = 2.0
 """Of one question; a broker that is up answers in milliseconds."""
 _PAUSE_S = 0.1
 """Between two questions to a broker that is still starting; a refused connection comes back at once."""
+_KEPT = {"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"}
+"""Of a topic whose records stay for ever: nothing is compacted, and no record is too old or too much."""
 _BROKER_DEFAULT = -1  # replication as the broker is set up: 1 locally, 3 in production
 
 
@@ -38,13 +40,23 @@ def _await_metadata(client: AdminClient, timeout_s: float) -> set[str]:
             time.sleep(_PAUSE_S)
 
 
-def _ensure_topics(bootstrap_servers: str, names: Sequence[str], partitions: int, timeout_s: float) -> tuple[str, ...]:
+def _ensure_topics(
+    bootstrap_servers: str, names: Sequence[str], kept: Sequence[str], partitions: int, timeout_s: float
+) -> tuple[str, ...]:
     client = _client(bootstrap_servers)
     present = _await_metadata(client, timeout_s)
     missing = [name for name in names if name not in present]
     if not missing:
         return ()
-    wanted = [NewTopic(name, num_partitions=partitions, replication_factor=_BROKER_DEFAULT) for name in missing]
+    wanted = [
+        NewTopic(
+            name,
+            num_partitions=partitions,
+            replication_factor=_BROKER_DEFAULT,
+            config=_KEPT if name in kept else {},
+        )
+        for name in missing
+    ]
     for future in client.create_topics(wanted, operation_timeout=timeout_s).values():
         try:
             future.result(timeout=timeout_s)
@@ -60,7 +72,8 @@ async def broker_topics(bootstrap_servers: str, timeout_s: float) -> frozenset[s
 
 
 async def ensure_topics(
-    bootstrap_servers: str, names: Sequence[str], *, partitions: int, timeout_s: float
+    bootstrap_servers: str, names: Sequence[str], *, partitions: int, timeout_s: float, kept: Sequence[str] = ()
 ) -> tuple[str, ...]:
-    """Create those that are missing; returns their names. Never changes an existing topic."""
-    return await asyncio.to_thread(_ensure_topics, bootstrap_servers, names, partitions, timeout_s)
+    """Create those that are missing; returns their names. Of those in `kept` the broker deletes no record. Never
+    changes an existing topic."""
+    return await asyncio.to_thread(_ensure_topics, bootstrap_servers, names, kept, partitions, timeout_s)

@@ -154,6 +154,7 @@ class TopicReader:
             for partition, (start, end) in marks.items()
         }
         missing = {partition: end for partition, (_, end) in marks.items() if end > starts[partition]}
+        # No partition has anything: `consume` would wait for it in vain.
         if not missing:
             return
         self._consumer.assign([TopicPartition(topic, number, starts[topic, number]) for topic, number in missing])

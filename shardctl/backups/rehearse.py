@@ -13,7 +13,7 @@ import msgspec
 
 from infra.backends.backend import Backend, BackendError, Report
 from infra.backends.cell_spec import Job
-from shardctl.acts.recording import recorded_act
+from shardctl.audit.recording import recorded_act
 from shardctl.backups.coverage import chain, choose, format_time, reaches
 from shardctl.backups.servers import open_backups, open_restores, server_of
 
@@ -37,7 +37,7 @@ async def rehearse_restore(
     """Raises NotCovered, BackupDamaged, BackendError; nothing of the copy is left."""
     server, backups, restores = server_of(backend, cell), open_backups(backend, report), open_restores(backend, report)
     arguments = {"to": "latest" if moment is None else format_time(moment)}
-    async with recorded_act(backend, "rehearse_restore", cell, arguments=arguments, unrecorded=True):
+    async with recorded_act(backend, "backup.rehearse", cell, arguments=arguments, unrecorded=True):
         await restores.catch_up(server)
         began_s = monotonic()
         known = backups.backups(server)

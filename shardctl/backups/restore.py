@@ -15,7 +15,7 @@ from uuid import UUID
 from infra.backends.backend import Backend, Phase, Report, Step, start_until_ready
 from infra.backends.backups import Backups, NotCovered
 from infra.backends.cell_spec import Job
-from shardctl.acts.recording import recorded_act
+from shardctl.audit.recording import recorded_act
 from shardctl.backups.coverage import Reach, chain, choose, format_time, reaches
 from shardctl.backups.servers import open_backups, open_restores, server_of
 from shardctl.backups.take import machine_now
@@ -69,7 +69,7 @@ async def restore_cell(
     server, backups, restores = server_of(backend, cell), open_backups(backend, report), open_restores(backend, report)
     await check_moment(backend, cell, moment, label)
     arguments = {"to": "latest" if moment is None else format_time(moment), "from": label}
-    async with recorded_act(backend, "restore_cell", cell, reason=reason, arguments=arguments), backend.lock():
+    async with recorded_act(backend, "backup.restore", cell, reason=reason, arguments=arguments), backend.lock():
         await restores.withdraw(server)
         try:
             chosen = choose(await _reaches(backups, server), moment, label)

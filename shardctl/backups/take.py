@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from infra.backends.backend import Backend, Report
 from infra.backends.backups import Backup
-from shardctl.acts.recording import recorded_act
+from shardctl.audit.recording import recorded_act
 from shardctl.backups.coverage import Reach, prunable, reaches
 from shardctl.backups.servers import all_servers, open_backups, subject_of
 
@@ -32,7 +32,7 @@ async def take_backups(
     for server in servers:
         arguments = {"incremental": incremental}
         async with recorded_act(
-            backend, "take_backup", subject_of(server), reason=reason, arguments=arguments, unrecorded=True
+            backend, "backup.create", subject_of(server), reason=reason, arguments=arguments, unrecorded=True
         ):
             taken.append(await backups.take(server, incremental=incremental, reason=reason, now=machine_now))
     return taken
@@ -65,7 +65,7 @@ async def prune_backups(backend: Backend, keep: int, report: Report, *, reason: 
         if labels:
             arguments = {"keep": keep, "labels": list(labels)}
             async with recorded_act(
-                backend, "prune_backups", subject_of(server), reason=reason, arguments=arguments, unrecorded=True
+                backend, "backup.prune", subject_of(server), reason=reason, arguments=arguments, unrecorded=True
             ):
                 pruned.append(Pruned(server, labels, await backups.prune(labels, server)))
     return pruned

@@ -13,6 +13,7 @@ from typing import Any, Final
 from infra.backends.backend import Backend
 from infra.runtime.settings import KafkaSettings
 from infra.security.roles import Role
+from shardctl.audit.recording import recorded_act
 from shardctl.cell_admin import CellAdmin, open_cell_admin
 from shardctl.errors import NotReachable, Refused
 from shardctl.events.reading import compare_published, read_heads
@@ -43,6 +44,12 @@ async def incarnation_of(backend: Backend, cell: str) -> dict[str, Any]:
 
 async def open_restored_cell(backend: Backend, cell: str, *, reason: str, despite_findings: bool) -> Opened:
     """Raises Refused: not fenced, or findings and not told to go on despite them; NotReachable: not all were asked."""
+    arguments = {"despite_findings": despite_findings}
+    async with recorded_act(backend, "cells.unfence", cell, reason=reason, arguments=arguments):
+        return await _open(backend, cell, reason=reason, despite_findings=despite_findings)
+
+
+async def _open(backend: Backend, cell: str, *, reason: str, despite_findings: bool) -> Opened:
     state = await incarnation_of(backend, cell)
     if not state["fenced"]:
         raise Refused(f"{cell} is not fenced")

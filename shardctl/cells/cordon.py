@@ -10,7 +10,7 @@ from infra.backends.backend import Backend
 from infra.runtime.redis_client import REDIS_FAILURES
 from infra.topology.cells import CellState
 from infra.topology.shard_map import ShardMap
-from shardctl.acts.recording import recorded_act
+from shardctl.audit.recording import recorded_act
 from shardctl.errors import Refused
 from shardctl.persons import os_user
 from shardctl.shardmap.publish import publish_map
@@ -32,13 +32,13 @@ class StateChange:
 
 async def cordon_cell(backend: Backend, name: str, reason: str) -> StateChange:
     """Take no new users. Raises `Refused` for an unknown, draining or retired cell, `StaleEpoch`, `NotReachable`."""
-    async with recorded_act(backend, "cordon_cell", name, reason=reason):
+    async with recorded_act(backend, "cells.cordon", name, reason=reason):
         return await _set_state(backend, name, CellState.CORDONED, reason)
 
 
 async def uncordon_cell(backend: Backend, name: str, reason: str) -> StateChange:
     """Take new users again. Raises as `cordon_cell`."""
-    async with recorded_act(backend, "uncordon_cell", name, reason=reason):
+    async with recorded_act(backend, "cells.uncordon", name, reason=reason):
         return await _set_state(backend, name, CellState.OPEN, reason)
 
 

@@ -4,19 +4,19 @@ from typing import Annotated
 
 import typer
 
-from shardctl.commands.submitting import Detach, DryRun, Expected, Key, Reason, SubmitOptions, Timeout, submit
+from shardctl.commands.submitting import Detach, DryRun, Expected, Key, NeededReason, SubmitOptions, Timeout, submit
 from shardctl.errors import UsageError
 from shardctl.operations.kinds.cells_archive import OLDER_THAN_DAYS, totals_of
 from shardctl.output import print_json, print_line
 
 
 def archive(
+    reason: NeededReason,
     cell: Annotated[str | None, typer.Argument(help="Name of a cell, as cell-1.")] = None,
     every: Annotated[bool, typer.Option("--all", help="Every cell, one after the other.")] = False,
     older_than: Annotated[
         int, typer.Option("--older-than", min=7, help="Days since an order ended.", metavar="DAYS")
     ] = OLDER_THAN_DAYS,
-    reason: Reason = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     dry_run: DryRun = False,
     detach: Detach = False,

@@ -19,7 +19,7 @@ from shardctl.stack.current import open_stack
 app = typer.Typer(help="Backups: create, list, verify, restore, rehearse, prune.", no_args_is_help=True)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Reason = Annotated[str | None, typer.Option(help="Why; kept with your name in `shardctl acts list`.")]
+Reason = Annotated[str | None, typer.Option(help="Why; kept with your name in `shardctl audit list`.")]
 
 
 @app.command()

@@ -11,8 +11,7 @@ from shardctl.cell_admin import CellAdmin, open_cell_admin
 from shardctl.cells.cordon import StateChange, cordon_cell, uncordon_cell
 from shardctl.cells.directory import list_cells
 from shardctl.commands import archiving, reconciliation, restoring, retrying, rollups
-from shardctl.commands.submitting import Detach, DryRun, Expected, Key, SubmitOptions, Timeout, submit
-from shardctl.commands.submitting import Reason as OptionalReason
+from shardctl.commands.submitting import Detach, DryRun, Expected, Key, NeededReason, SubmitOptions, Timeout, submit
 from shardctl.errors import Refused
 from shardctl.output import print_json, print_line, print_table
 from shardctl.stack.current import open_stack
@@ -44,11 +43,11 @@ def list_(as_json: AsJson = False) -> None:
 
 @app.command()
 def add(
+    reason: NeededReason,
     name: Annotated[
         str | None, typer.Argument(help="Name of the new cell; by default the next of cell-1, cell-2, ...")
     ] = None,
     apis: Annotated[int, typer.Option(help="App servers.")] = 1,
-    reason: OptionalReason = None,
     as_json: AsJson = False,
     dry_run: DryRun = False,
     detach: Detach = False,

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from infra.security.rotation import Rotated, list_keys
-from shardctl.commands.submitting import Detach, DryRun, Expected, Key, Reason, SubmitOptions, Timeout, submit
+from shardctl.commands.submitting import Detach, DryRun, Expected, Key, NeededReason, SubmitOptions, Timeout, submit
 from shardctl.errors import Refused
 from shardctl.interruption import run_resumable
 from shardctl.keys import KeyHolder, ask_holders
@@ -51,6 +51,7 @@ def check(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] =
 
 @app.command()
 def rotate(
+    reason: NeededReason,
     ring: Annotated[Rotated | None, typer.Argument(help="customer, route or operator; by default all three.")] = None,
     drop_old: Annotated[
         bool,
@@ -59,7 +60,6 @@ def rotate(
             help="A key leaked: old keys are void at once (certain if this ends with 0). Customers must log in again.",
         ),
     ] = False,
-    reason: Reason = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     unrecorded: Annotated[
         bool, typer.Option("--unrecorded", help="Rotate without the control service, which then records nothing.")

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from infra.security.roles import Role
+from shardctl.audit.recording import recorded_act
 from shardctl.cell_admin import open_cell_admin
 from shardctl.operator_tokens import Purpose
 from shardctl.output import print_json, print_line
@@ -30,8 +31,10 @@ def retry_report(
 
 
 async def _retry(cell: str, report: int, reason: str) -> dict[str, Any]:
+    stack = open_stack()
+    act = recorded_act(stack, "cells.retry_report", cell, reason=reason, arguments={"report": report})
     purpose = Purpose("retry_report", f"{cell} {report}", Role.OPERATOR, reason)
-    async with open_cell_admin(open_stack(), purpose) as admin:
+    async with act, open_cell_admin(stack, purpose) as admin:
         return await admin.call(cell, "POST", f"/operator/v1/quarantine/{report}/retry")
 
 

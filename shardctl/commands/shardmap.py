@@ -44,7 +44,7 @@ def show(
 
 @app.command()
 def publish(
-    reason: Annotated[str | None, typer.Option(help="Why; kept with your name in `shardctl acts list`.")] = None,
+    reason: Annotated[str | None, typer.Option(help="Why; kept with your name in `shardctl audit list`.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Write the map of the control database to Redis, for instance after Redis was emptied. Harmless to repeat.

@@ -34,6 +34,8 @@ Expected = Annotated[
     str | None, typer.Option("--expect", help="The hash that --dry-run showed: refused (5) if anything has changed.")
 ]
 Reason = Annotated[str | None, typer.Option(help="Why; kept with your name.")]
+NeededReason = Annotated[str, typer.Option("--reason", help="Why; kept with your name.")]
+"""Of what changes the state of a cell or of persons; the service asks for it too (`Kind.needs_reason`)."""
 
 
 def open_control() -> PatientControl:

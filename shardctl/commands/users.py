@@ -9,6 +9,7 @@ import typer
 
 from infra.backends.backend import Backend
 from infra.security.roles import Role
+from shardctl.audit.recording import recorded_act
 from shardctl.cell_admin import open_cell_admin
 from shardctl.operator_tokens import Purpose
 from shardctl.output import print_json, print_line, print_table
@@ -114,8 +115,9 @@ async def _show(backend: Backend, user: str) -> tuple[LocatedUser, dict[str, Any
 async def _unrestrict(backend: Backend, user: str, reason: str) -> dict[str, Any]:
     located = await locate_user(backend, user)
     path = f"/operator/v1/users/{located.user_id}/unrestrict"
+    act = recorded_act(backend, "users.unrestrict", str(located.user_id), reason=reason)
     purpose = Purpose("lift_restriction", str(located.user_id), Role.OPERATOR, reason)
-    async with open_cell_admin(backend, purpose) as admin:
+    async with act, open_cell_admin(backend, purpose) as admin:
         return await admin.call(require_cell(located), "POST", path)
 
 
@@ -124,10 +126,11 @@ async def _set_profiles(backend: Backend, users: list[str], profile: Profile, re
     answers = []
     for user in users:
         located = await locate_user(backend, user)
+        path, wanted = f"/operator/v1/users/{located.user_id}/profile", {"profile": profile.value}
+        act = recorded_act(backend, "users.set_profile", str(located.user_id), reason=reason, arguments=wanted)
         purpose = Purpose("set_profile", str(located.user_id), Role.OPERATOR, reason)
-        async with open_cell_admin(backend, purpose) as admin:
-            path = f"/operator/v1/users/{located.user_id}/profile"
-            answers.append(await admin.call(require_cell(located), "PUT", path, {"profile": profile.value}))
+        async with act, open_cell_admin(backend, purpose) as admin:
+            answers.append(await admin.call(require_cell(located), "PUT", path, wanted))
     return answers
 
 

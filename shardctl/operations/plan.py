@@ -44,7 +44,7 @@ class PlannedStep:
 @dataclass(frozen=True, slots=True)
 class Plan:
     target: str
-    """What it is done to, in the record of acts."""
+    """What it is done to, for people."""
     steps: tuple[PlannedStep, ...]
     cells: tuple[str, ...] = ()
     """Cells whose own endpoints the steps call; they learn the leader's number first."""
@@ -106,12 +106,11 @@ class Kind(Generic[Resources]):
     plan: Callable[[Document, Document], Plan]
     """Arguments and facts to steps. Pure. Raises Refused, UsageError."""
     actions: Mapping[str, Action[Resources]]
-    act: str | None = None
-    """Its name in the record of privileged acts; None for what is recorded in a cell, or changes nothing."""
     conclude: Callable[[Mapping[str, Document]], Conclusion] = succeeded
     needs_reason: bool = False
+    """Whoever asks for it, resumes, cancels or approves it says why: it changes the state of a cell or of persons."""
     role: Role = Role.OPERATOR
-    """The least role of who orders it, cancels, resumes or approves it."""
+    """The least role of who asks for it, resumes, cancels or approves it."""
 
 
 def hash_facts(facts: Document) -> str:

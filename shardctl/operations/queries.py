@@ -98,6 +98,15 @@ class Event:
     detail: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """What became of an operation that somebody wants to go on or to be cancelled."""
+
+    state: State
+    goes_on: bool
+    """By this very call: how it ends is the outcome of the attempt that made it."""
+
+
 class Operations:
     """Needs a pool of `control_leader`. Raises what `errors.py` names, and a DatabaseFailure."""
 
@@ -115,14 +124,15 @@ class Operations:
         *,
         state_hash: str,
         excludes: Mapping[str, str],
-        act: str | None,
+        attempt: int | None,
         actor: str,
         reason: str | None,
         key: str,
         needs_approval: bool,
     ) -> tuple[int, bool]:
-        """Its number, and whether it is new: the same key and request answer with the operation that there is. Raises
-        KeyReused, Conflict."""
+        """Its number, and whether it is new: the same key and request answer with the operation that there is.
+        `attempt`: the row of the audit chain that asks for it, whose outcome will be the operation's end; None: the
+        clock is due, and a row is made if the operation begins. Raises KeyReused, Conflict."""
         document = {
             "target": plan.target,
             "state_hash": state_hash,
@@ -134,29 +144,36 @@ class Operations:
         }
         ((number, is_new),) = await self._call(
             "select operation_id, is_new from create_operation_v1(%s, %s, %s, %s, %s, %s, %s, %s, %s)",
-            [kind, version, Jsonb(dict(arguments)), Jsonb(document), act, actor, reason, key, needs_approval],
+            [kind, version, Jsonb(dict(arguments)), Jsonb(document), attempt, actor, reason, key, needs_approval],
         )
         return int(number), bool(is_new)
 
-    async def cancel(self, operation: int, actor: str, reason: str | None, excludes: Mapping[str, str]) -> State:
+    async def cancel(
+        self, operation: int, attempt: int, actor: str, reason: str | None, excludes: Mapping[str, str]
+    ) -> Changed:
         """Raises NoSuchOperation, WrongState, NotUndone, Conflict."""
-        return await self._state(
+        return await self._change(
             operation,
-            "select cancel_operation_v1(%s, %s, %s, %s)",
-            [operation, actor, reason, Jsonb(dict(excludes))],
+            "select state, goes_on from cancel_operation_v1(%s, %s, %s, %s, %s)",
+            [operation, attempt, actor, reason, Jsonb(dict(excludes))],
         )
 
-    async def resume(self, operation: int, actor: str, reason: str | None, excludes: Mapping[str, str]) -> State:
+    async def resume(
+        self, operation: int, attempt: int, actor: str, reason: str | None, excludes: Mapping[str, str]
+    ) -> Changed:
         """Raises NoSuchOperation, WrongState, Conflict."""
-        return await self._state(
+        return await self._change(
             operation,
-            "select resume_operation_v1(%s, %s, %s, %s)",
-            [operation, actor, reason, Jsonb(dict(excludes))],
+            "select state, goes_on from resume_operation_v1(%s, %s, %s, %s, %s)",
+            [operation, attempt, actor, reason, Jsonb(dict(excludes))],
         )
 
     async def approve(self, operation: int, actor: str, reason: str | None) -> State:
         """Raises NoSuchOperation, WrongState, SamePerson."""
-        return await self._state(operation, "select approve_operation_v1(%s, %s, %s)", [operation, actor, reason])
+        changed = await self._change(
+            operation, "select approve_operation_v1(%s, %s, %s), false", [operation, actor, reason]
+        )
+        return changed.state
 
     async def read(self, operation: int) -> Operation:
         """Raises NoSuchOperation."""
@@ -243,11 +260,11 @@ class Operations:
             [lease, operation, str(state), None if exit_code is None else int(exit_code), detail],
         )
 
-    async def _state(self, operation: int, sql: LiteralString, parameters: Sequence[Any]) -> State:
-        ((state,),) = await self._call(sql, parameters)
+    async def _change(self, operation: int, sql: LiteralString, parameters: Sequence[Any]) -> Changed:
+        ((state, goes_on),) = await self._call(sql, parameters)
         if state is None:
             raise NoSuchOperation(f"there is no operation {operation}: `shardctl operations list`")
-        return State(state)
+        return Changed(State(state), goes_on)
 
     async def _call(self, sql: LiteralString, parameters: Sequence[Any]) -> Sequence[tuple[Any, ...]]:
         return await call_control(self._pool, sql, parameters)

@@ -15,7 +15,7 @@ async def run_unrecorded(
     kind: Kind[StackResources], resources: StackResources, arguments: Document
 ) -> Mapping[str, Document]:
     """The results of the steps, by their key. Raises what the first step that fails raises."""
-    print_warning("not recorded: nobody will find in `shardctl acts list` who did this")
+    print_warning("not recorded: nobody will find in `shardctl audit list` who did this")
     parsed = kind.parse(arguments)
     results: dict[str, Document] = {}
     for planned in kind.plan(parsed, await kind.observe(resources, parsed)).steps:

@@ -13,6 +13,7 @@ from typing import Any, Final
 from litestar import Litestar, Request, Response
 from litestar.connection import ASGIConnection
 from litestar.di import Provide
+from litestar.middleware import DefineMiddleware
 
 from infra.backends.backend import Backend
 from infra.runtime.clock import SystemClock, make_clock
@@ -28,6 +29,8 @@ from infra.runtime.request_id import WithRequestId
 from infra.runtime.settings import PostgresSettings
 from infra.runtime.shutdown import Shutdown
 from infra.runtime.telemetry import Metrics
+from shardctl.audit.heads import kafka_of, publish_head
+from shardctl.audit.queries import audit_of
 from shardctl.cell_admin import open_cell_admin
 from shardctl.operations.catalog import KINDS
 from shardctl.operations.execute import Executor
@@ -37,9 +40,16 @@ from shardctl.operations.resources import StackResources
 from shardctl.operator_tokens import TokenSigner, token_of_step
 from shardctl.persons import Person
 from shardctl.release import own_release
-from shardctl.service.controller import OperationsController, PersonsController, SchedulesController, refused
+from shardctl.service.auditing import AuditedRequests, check_described
+from shardctl.service.controller import (
+    AuditController,
+    OperationsController,
+    PersonsController,
+    SchedulesController,
+    refused,
+)
 from shardctl.service.executing import Executing
-from shardctl.service.identity import Identify, PeerPort, let_in, person_on_socket
+from shardctl.service.identity import IdentifiedRequests, Identify, PeerPort, let_in, person_on_socket
 from shardctl.service.issuer_keys import IssuerKeys
 from shardctl.service.leader import Leader
 from shardctl.service.metrics import METRICS
@@ -82,6 +92,7 @@ class ControlService:
         )
         self.operations = Operations(self.pool)
         self.state = ControlState(self.pool)
+        self.audit = audit_of(self.pool)
         self.executing = Executing(
             self.operations,
             self._make_executor,
@@ -100,7 +111,7 @@ class ControlService:
             self.operations,
             (
                 self.executing,
-                Schedules(self.state, self.submissions, self.metrics),
+                Schedules(self.state, self.submissions, {"audit_head": self.publish_audit_head}, self.metrics),
                 Sampling(self.state, backend, self.metrics),
                 Watches(self.state, backend, self._dsn, self.metrics),
             ),
@@ -138,6 +149,12 @@ class ControlService:
         else:
             self.metrics.gauge("shardctl_lease_number").set(lease)
 
+    async def publish_audit_head(self) -> None:
+        """Raises NotReachable, a DatabaseFailure."""
+        head = await self.audit.head()
+        await publish_head(kafka_of(self._backend), self._backend.stack, head)
+        self.metrics.gauge("shardctl_audit_head_published").set(head.number)
+
     async def ready(self) -> tuple[bool, dict[str, object]]:
         """Able to take requests; whether it leads, and under which number."""
         return await answers(self.pool), {
@@ -153,21 +170,34 @@ class ControlService:
             return to_response(request, refused(error))
 
         app = Litestar(
-            route_handlers=[OperationsController, PersonsController, SchedulesController, TokensController],
-            guards=[let_in(identify)],
+            route_handlers=[
+                AuditController,
+                OperationsController,
+                PersonsController,
+                SchedulesController,
+                TokensController,
+            ],
+            guards=[let_in],
             dependencies={
                 "operations": Provide(lambda: self.operations, sync_to_thread=False),
                 "control_state": Provide(lambda: self.state, sync_to_thread=False),
                 "signer": Provide(lambda: TokenSigner(self._backend), sync_to_thread=False),
                 "submissions": Provide(lambda: self.submissions, sync_to_thread=False),
+                "audit": Provide(lambda: self.audit, sync_to_thread=False),
             },
-            middleware=[PlainRequests],
+            # The last one stands outside: who asks is known first; what another one refuses is recorded too.
+            middleware=[
+                PlainRequests,
+                DefineMiddleware(AuditedRequests, audit=self.audit, metrics=self.metrics),
+                DefineMiddleware(IdentifiedRequests, identify=identify, metrics=self.metrics),
+            ],
             exception_handlers={Exception: respond},
             request_max_body_size=_BODY_BYTES_MAX,
             openapi_config=None,
             logging_config=None,
         )
         check_named(app, LEAST_ROLES)
+        check_described(app)
         return app
 
     async def run(self, shutdown: Shutdown) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from datetime import datetime
 from typing import Any, Final
 
 import msgspec
@@ -12,9 +13,12 @@ from litestar.params import FromPath, FromQuery
 from infra.runtime.problem import Problem
 from infra.runtime.procedures import DatabaseFailure
 from infra.runtime.strict_body import read_body
+from shardctl.audit.attempts import of_operation, of_submission
+from shardctl.audit.queries import PAGE_ROWS, Audit, Wanted
 from shardctl.errors import Exit, NotAllowed, NotReachable, ShardctlError
 from shardctl.operations.plan import Plan
-from shardctl.operations.queries import Operations
+from shardctl.operations.queries import Changed, Operations
+from shardctl.service.auditing import DESCRIBE, OpenAttempt, attempt_of
 from shardctl.service.identity import person_of
 from shardctl.service.queries import ControlState, DueRow
 from shardctl.service.schedules import SCHEDULES, Schedule
@@ -49,18 +53,25 @@ _reason_decoder = msgspec.json.Decoder(Reasoned)
 class OperationsController(Controller):
     path = "/v1/operations"
 
-    @post("/", status_code=200)
+    @post("/", status_code=200, opt={DESCRIBE: of_submission})
     async def submit(
         self, request: Request[Any, Any, Any], submissions: NamedDependency[Submissions]
     ) -> dict[str, Any]:
         body = await read_body(_submission_decoder, request)
-        person = person_of(request)
+        person, attempt = person_of(request), attempt_of(request)
         proposal = await submissions.propose(body.kind, body.arguments, person=person, reason=body.reason)
         if body.dry_run:
+            attempt.detail = "dry run"
             return {"operation_id": None, **_shown(proposal)}
         number, is_new = await submissions.begin(
-            proposal, person=person, reason=body.reason, key=body.idempotency_key, expected=body.expected
+            proposal,
+            attempt=attempt.number,
+            person=person,
+            reason=body.reason,
+            key=body.idempotency_key,
+            expected=body.expected,
         )
+        attempt.goes_on, attempt.detail = is_new, f"it is operation {number} already"
         return {"operation_id": number, "is_new": is_new, **_shown(proposal)}
 
     @get("/")
@@ -84,26 +95,31 @@ class OperationsController(Controller):
         found = await operations.events(number, after)
         return {**msgspec.to_builtins(operation), "events": [msgspec.to_builtins(event) for event in found]}
 
-    @post("/{number:int}/cancel", status_code=200)
+    @post("/{number:int}/cancel", status_code=200, opt={DESCRIBE: of_operation("operations.cancel")})
     async def cancel(
         self, request: Request[Any, Any, Any], number: FromPath[int], submissions: NamedDependency[Submissions]
     ) -> dict[str, Any]:
-        body = await read_body(_reason_decoder, request)
-        return {"operation_id": number, "state": await submissions.cancel(number, person_of(request), body.reason)}
+        body, attempt = await read_body(_reason_decoder, request), attempt_of(request)
+        person = person_of(request)
+        changed = await submissions.cancel(number, attempt=attempt.number, person=person, reason=body.reason)
+        return _changed(number, changed, attempt)
 
-    @post("/{number:int}/resume", status_code=200)
+    @post("/{number:int}/resume", status_code=200, opt={DESCRIBE: of_operation("operations.resume")})
     async def resume(
         self, request: Request[Any, Any, Any], number: FromPath[int], submissions: NamedDependency[Submissions]
     ) -> dict[str, Any]:
-        body = await read_body(_reason_decoder, request)
-        return {"operation_id": number, "state": await submissions.resume(number, person_of(request), body.reason)}
+        body, attempt = await read_body(_reason_decoder, request), attempt_of(request)
+        person = person_of(request)
+        changed = await submissions.resume(number, attempt=attempt.number, person=person, reason=body.reason)
+        return _changed(number, changed, attempt)
 
-    @post("/{number:int}/approve", status_code=200)
+    @post("/{number:int}/approve", status_code=200, opt={DESCRIBE: of_operation("operations.approve")})
     async def approve(
         self, request: Request[Any, Any, Any], number: FromPath[int], submissions: NamedDependency[Submissions]
     ) -> dict[str, Any]:
         body = await read_body(_reason_decoder, request)
-        return {"operation_id": number, "state": await submissions.approve(number, person_of(request), body.reason)}
+        state = await submissions.approve(number, person=person_of(request), reason=body.reason)
+        return {"operation_id": number, "state": state}
 
 
 class PersonsController(Controller):
@@ -113,6 +129,45 @@ class PersonsController(Controller):
     def whoami(self, request: Request[Any, Any, Any]) -> dict[str, Any]:
         """Who asks, as it would be recorded."""
         return asdict(person_of(request))
+
+
+class AuditController(Controller):
+    """Reads only: nothing is appended by asking."""
+
+    path = "/v1/audit"
+
+    @get("/")
+    async def listed(
+        self,
+        audit: NamedDependency[Audit],
+        since: FromQuery[datetime | None] = None,
+        until: FromQuery[datetime | None] = None,
+        actor: FromQuery[str | None] = None,
+        act: FromQuery[str | None] = None,
+        target: FromQuery[str | None] = None,
+        limit: FromQuery[int] = 20,
+    ) -> dict[str, Any]:
+        """Attempts with their outcome, newest first."""
+        found = await audit.newest(Wanted(since, until, actor, act, target, limit))
+        return {"items": [msgspec.to_builtins(attempt) for attempt in found]}
+
+    @get("/rows")
+    async def rows(
+        self,
+        audit: NamedDependency[Audit],
+        after: FromQuery[int] = 0,
+        since: FromQuery[datetime | None] = None,
+        limit: FromQuery[int] = PAGE_ROWS,
+    ) -> dict[str, Any]:
+        """The chain, row by row in its order, as it is hashed; `since`: from the first row of that time or later."""
+        start = after if since is None else max(after, await audit.before(since))
+        return {"items": [msgspec.to_builtins(row) for row in await audit.rows(start, limit)]}
+
+    @get("/head")
+    async def head(self, audit: NamedDependency[Audit]) -> dict[str, Any]:
+        """The last row, and what time it is by the control database."""
+        found = await audit.head()
+        return {"number": found.number, "hash": found.hash, "at": found.at}
 
 
 class SchedulesController(Controller):
@@ -125,12 +180,17 @@ class SchedulesController(Controller):
         return {"items": [_schedule(schedule, rows.get(schedule.name)) for schedule in SCHEDULES]}
 
 
+def _changed(number: int, changed: Changed, attempt: OpenAttempt) -> dict[str, Any]:
+    attempt.goes_on = changed.goes_on
+    return {"operation_id": number, "state": changed.state}
+
+
 def _schedule(schedule: Schedule, row: DueRow | None) -> dict[str, Any]:
     days = "every day" if schedule.weekday is None else f"every {_WEEKDAYS[schedule.weekday]}"
     return {
         "name": schedule.name,
-        "kind": schedule.kind,
-        "every": f"{days} at {schedule.at:%H:%M} UTC",
+        "kind": schedule.kind or schedule.name,
+        "every": "every hour" if schedule.at is None else f"{days} at {schedule.at:%H:%M} UTC",
         "due_at": row and row.due_at,
         "begun_at": row and row.begun_at,
         "operation_id": row and row.operation_id,

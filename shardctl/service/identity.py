@@ -16,6 +16,8 @@ from litestar.handlers.base import BaseRouteHandler
 
 from infra.runtime.http_port import HttpPort
 from infra.runtime.least_roles import endpoint_of
+from infra.runtime.problem import Problem
+from infra.runtime.telemetry import Metrics
 from infra.security.roles import Role
 from shardctl.errors import NotAllowed
 from shardctl.persons import Person, Way, name_of_user
@@ -75,23 +77,35 @@ async def person_on_socket(connection: ASGIConnection[Any, Any, Any, Any]) -> Pe
     return Person(peer.name, Role.ADMIN, Way.SOCKET)
 
 
-def let_in(identify: Identify) -> Callable[[ASGIConnection[Any, Any, Any, Any], BaseRouteHandler], Awaitable[None]]:
-    """A Litestar guard of a whole application: the person is known and has the endpoint's role. Raises Problem 401,
-    NotAllowed."""
+class IdentifiedRequests:
+    """Litestar's outermost middleware: nothing is done, and nothing recorded, before it is known who asks. Strangers,
+    and persons without any role here, are counted: they cannot make the record grow."""
 
-    async def guard(connection: ASGIConnection[Any, Any, Any, Any], _handler: BaseRouteHandler) -> None:
-        endpoint = endpoint_of(connection)
-        if endpoint is None:
-            return
-        person = connection.scope["state"][_PERSON] = await identify(connection)
-        person.need(LEAST_ROLES[endpoint])
+    def __init__(self, app: Callable[[Any, Any, Any], Awaitable[None]], identify: Identify, metrics: Metrics) -> None:
+        self._app = app
+        self._identify = identify
+        self._metrics = metrics
 
-    return guard
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        connection = ASGIConnection[Any, Any, Any, Any](scope, receive)
+        if endpoint_of(connection) is not None:
+            try:
+                scope["state"][_PERSON] = await self._identify(connection)
+            except (Problem, NotAllowed):
+                self._metrics.counter("shardctl_unauthenticated_total").inc()
+                raise
+        await self._app(scope, receive, send)
+
+
+def let_in(connection: ASGIConnection[Any, Any, Any, Any], _handler: BaseRouteHandler) -> None:
+    """A Litestar guard of a whole application: the person has the endpoint's role. Raises NotAllowed."""
+    endpoint = endpoint_of(connection)
+    if endpoint is not None:
+        person_of(connection).need(LEAST_ROLES[endpoint])
 
 
 def person_of(connection: ASGIConnection[Any, Any, Any, Any]) -> Person:
-    """Who asks, as the guard found; also of a request that it then refused for want of a role. KeyError: the person is
-    not known (401)."""
+    """Who asks."""
     person = connection.scope["state"][_PERSON]
     assert isinstance(person, Person)
     return person

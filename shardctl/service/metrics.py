@@ -20,5 +20,8 @@ METRICS: Final = (
     Metric("shardctl_oidc_refused_total", Counter, "Requests of persons whose token was not taken.", ("why",)),
     Metric("shardctl_oidc_key_failures_total", Counter, "Times that the issuer's keys could not be had."),
     Metric("shardctl_break_glass_total", Counter, "Changes asked for on the socket though persons have an issuer."),
+    Metric("shardctl_audited_requests_total", Counter, "Requests that may change something, by outcome.", ("outcome",)),
+    Metric("shardctl_unauthenticated_total", Counter, "Requests of somebody unknown: counted, not recorded."),
+    Metric("shardctl_audit_head_published", Gauge, "Row that was published last as the head of the audit chain."),
     Metric("shardctl_operation_failures_total", Counter, "Runs that stopped without an end, and were begun again."),
 )

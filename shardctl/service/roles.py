@@ -16,8 +16,12 @@ LEAST_ROLES: Final[LeastRoles] = {
     f"GET {_ONE}/events": Role.VIEWER,
     "GET /v1/whoami": Role.VIEWER,
     "GET /v1/schedules": Role.VIEWER,
+    "GET /v1/audit": Role.AUDITOR,
+    "GET /v1/audit/rows": Role.AUDITOR,
+    "GET /v1/audit/head": Role.AUDITOR,
+    "GET /v1/operator-tokens": Role.VIEWER,
     # No more is signed than the person may do.
-    "POST /v1/operator-tokens": Role.VIEWER,
+    "POST /v1/operator-tokens": Role.OPERATOR,
     "POST /v1/operations": Role.OPERATOR,
     f"POST {_ONE}/cancel": Role.OPERATOR,
     f"POST {_ONE}/resume": Role.OPERATOR,

@@ -1,13 +1,13 @@
-"""What is done by the clock: each schedule begins one operation when it is due.
+"""What is done by the clock: each schedule begins one operation when it is due, or is a small task of the leader's own.
 
 What was due while nobody led is begun once, not once per missed day. The idempotency key names the schedule and the
 time, so a leader that died between asking for the operation and writing that down asks for the same one. What a
-conflict keeps from beginning waits and is tried again; how late it is, is a metric.
+conflict keeps from beginning waits and is tried again, and so does a task that fails; how late it is, is a metric.
 """
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, time, timedelta
 from typing import Any, Final
@@ -28,16 +28,22 @@ PERSON: Final = Person("schedule", Role.ADMIN, Way.SCHEDULE)
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """Every day, or every week on a weekday (Monday is 0), at that time in UTC."""
+    """Every hour, or every day at a time in UTC, or every week on a weekday (Monday is 0)."""
 
     name: str
-    kind: str
-    at: time
+    kind: str | None
+    """Of the operation; None: the leader's own task of this name, which leaves no operation."""
+    at: time | None
+    """None: every hour, at its beginning."""
+    reason: str
+    """What its operation is recorded with."""
     weekday: int | None = None
     arguments: Mapping[str, Any] = field(default_factory=dict)
 
     def first_after(self, moment: datetime) -> datetime:
         """Pure."""
+        if self.at is None:
+            return moment.replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
         due = moment.replace(hour=self.at.hour, minute=self.at.minute, second=0, microsecond=0)
         while due <= moment or (self.weekday is not None and due.weekday() != self.weekday):
             due += timedelta(days=1)
@@ -46,20 +52,30 @@ class Schedule:
 
 SCHEDULES: Final = (
     # After the American close and its late reports, before Europe's morning.
-    Schedule("reconcile", "cells.reconcile", time(3, 0)),
-    Schedule("archive", "cells.archive", time(4, 0)),
-    Schedule("prune", "control.prune", time(5, 0)),
+    Schedule("reconcile", "cells.reconcile", time(3, 0), "every night: books, venue and events agree"),
+    Schedule("archive", "cells.archive", time(4, 0), "every night: old history moves to the archive"),
+    Schedule("prune", "control.prune", time(5, 0), "every night: what is old enough is deleted"),
     # The calendar looks years ahead; a week is soon enough for an announced holiday that a release brought.
-    Schedule("calendar", "cells.calendar", time(5, 30), weekday=6),
+    Schedule("calendar", "cells.calendar", time(5, 30), "every week: the market's calendar", weekday=6),
+    # What was recorded since the last head is proven by the chain alone, so this is how much a thief of all rights over
+    # the control database could write anew unseen.
+    Schedule("audit_head", None, None, "every hour: the head of the audit chain to Kafka"),
 )
+
+Task = Callable[[], Awaitable[None]]
+"""Harmless to repeat. Raises a ShardctlError or a DatabaseFailure if it is to be tried again."""
 
 
 class Schedules:
     """A duty of the leader."""
 
-    def __init__(self, state: ControlState, submissions: Submissions, metrics: Metrics) -> None:
+    def __init__(
+        self, state: ControlState, submissions: Submissions, tasks: Mapping[str, Task], metrics: Metrics
+    ) -> None:
+        """`tasks`: what the schedules without a kind do, by their name."""
         self._state = state
         self._submissions = submissions
+        self._tasks = tasks
         self._metrics = metrics
 
     async def __call__(self, lease: int) -> None:
@@ -85,10 +101,8 @@ class Schedules:
             self._show_lateness(schedule, rows.get(schedule.name), now)
 
     async def _begin(self, lease: int, schedule: Schedule, row: DueRow, now: datetime) -> None:
-        key = f"schedule {schedule.name} {row.due_at.isoformat()}"
         try:
-            proposal = await self._submissions.propose(schedule.kind, schedule.arguments, person=PERSON, reason=None)
-            number, _ = await self._submissions.begin(proposal, person=PERSON, reason=None, key=key, expected=None)
+            number = await self._done_or_asked_for(schedule, row)
         except Blocked as error:
             _log.info("waits", extra={"schedule": schedule.name, "why": str(error)})
             return
@@ -98,6 +112,18 @@ class Schedules:
         due_at = schedule.first_after(now)
         await self._state.set_due(lease, schedule.name, after=row.due_at, due_at=due_at, operation=number)
         _log.info("begun", extra={"schedule": schedule.name, "operation": number})
+
+    async def _done_or_asked_for(self, schedule: Schedule, row: DueRow) -> int | None:
+        """The number of the operation that does it; None: it is done."""
+        if schedule.kind is None:
+            await self._tasks[schedule.name]()
+            return None
+        key, reason = f"schedule {schedule.name} {row.due_at.isoformat()}", schedule.reason
+        proposal = await self._submissions.propose(schedule.kind, schedule.arguments, person=PERSON, reason=reason)
+        number, _ = await self._submissions.begin(
+            proposal, attempt=None, person=PERSON, reason=reason, key=key, expected=None
+        )
+        return number
 
     def _show_lateness(self, schedule: Schedule, row: DueRow | None, now: datetime) -> None:
         late_s = 0.0 if row is None else max(0.0, (now - row.due_at).total_seconds())

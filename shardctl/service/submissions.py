@@ -9,12 +9,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from infra.security.roles import Role
-from shardctl.acts.recording import check_reason
+from shardctl.audit.recording import check_reason
 from shardctl.errors import UsageError
 from shardctl.operations.conflicts import excluded_by
 from shardctl.operations.errors import PlanStale
 from shardctl.operations.plan import Document, Kind, Plan, hash_facts
-from shardctl.operations.queries import Operations
+from shardctl.operations.queries import Changed, Operations
 from shardctl.operations.resources import StackResources
 from shardctl.operations.states import State
 from shardctl.persons import Person
@@ -60,10 +60,17 @@ class Submissions:
         return Proposal(kind, parsed, known.plan(parsed, facts), hash_facts(facts))
 
     async def begin(
-        self, proposal: Proposal, *, person: Person, reason: str | None, key: str | None, expected: str | None
+        self,
+        proposal: Proposal,
+        *,
+        attempt: int | None,
+        person: Person,
+        reason: str | None,
+        key: str | None,
+        expected: str | None,
     ) -> tuple[int, bool]:
-        """The operation's number, and whether it is new. `expected`: the hash that a plan was shown with. Raises
-        PlanStale, Conflict, KeyReused."""
+        """The operation's number, and whether it is new. `attempt`: the row of the audit chain, None for what the clock
+        begins; `expected`: the hash that a plan was shown with. Raises PlanStale, Conflict, KeyReused."""
         if expected is not None and expected != proposal.state_hash:
             raise PlanStale("what the plan was made for has changed: look at the new one (--dry-run)")
         kind = self._kinds[proposal.kind]
@@ -74,7 +81,7 @@ class Submissions:
             proposal.plan,
             state_hash=proposal.state_hash,
             excludes=excluded_by(kind.name, self._kinds),
-            act=kind.act,
+            attempt=attempt,
             actor=person.subject,
             reason=reason,
             key=key or secrets.token_hex(16),
@@ -83,34 +90,36 @@ class Submissions:
         self._wake()
         return begun
 
-    async def cancel(self, number: int, person: Person, reason: str | None) -> State:
-        return await self._change(self._operations.cancel, number, person, reason)
+    async def cancel(self, number: int, *, attempt: int, person: Person, reason: str | None) -> Changed:
+        return await self._change(self._operations.cancel, number, attempt, person, reason)
 
-    async def resume(self, number: int, person: Person, reason: str | None) -> State:
-        return await self._change(self._operations.resume, number, person, reason)
+    async def resume(self, number: int, *, attempt: int, person: Person, reason: str | None) -> Changed:
+        return await self._change(self._operations.resume, number, attempt, person, reason)
 
-    async def approve(self, number: int, person: Person, reason: str | None) -> State:
-        await self._check(number, person, reason)
+    async def approve(self, number: int, *, person: Person, reason: str | None) -> State:
+        await self._kind_for(number, person, reason)
         state = await self._operations.approve(number, person.subject, reason)
         self._wake()
         return state
 
-    async def _change(self, change: "Change", number: int, person: Person, reason: str | None) -> State:
-        kind = await self._check(number, person, reason)
-        state = await change(number, person.subject, reason, excluded_by(kind, self._kinds))
+    async def _change(self, change: "Change", number: int, attempt: int, person: Person, reason: str | None) -> Changed:
+        kind = await self._kind_for(number, person, reason)
+        changed = await change(number, attempt, person.subject, reason, excluded_by(kind, self._kinds))
         self._wake()
-        return state
+        return changed
 
-    async def _check(self, number: int, person: Person, reason: str | None) -> str:
-        """The operation's kind, which `person` may decide about. Raises NoSuchOperation, NotAllowed, UsageError."""
+    async def _kind_for(self, number: int, person: Person, reason: str | None) -> str:
+        """Of an operation that somebody wants something of, with a reason where its kind needs one. Raises
+        NoSuchOperation, NotAllowed, UsageError."""
         kind = (await self._operations.read(number)).kind
-        # Who may order a kind that this release does not know, the release that knows it decides: here, an admin.
-        person.need(self._kinds[kind].role if kind in self._kinds else Role.ADMIN)
-        _check_reason(reason, required=False)
+        known = self._kinds.get(kind)
+        # What a kind wants that this release does not know, the release that knows it says: here, the most.
+        person.need(Role.ADMIN if known is None else known.role)
+        _check_reason(reason, required=known is not None and known.needs_reason)
         return kind
 
 
-Change = Callable[[int, str, str | None, Mapping[str, str]], Awaitable[State]]
+Change = Callable[[int, int, str, str | None, Mapping[str, str]], Awaitable[Changed]]
 
 
 def _check_reason(reason: str | None, *, required: bool) -> None:

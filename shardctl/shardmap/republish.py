@@ -2,7 +2,7 @@
 
 from infra.backends.backend import Backend
 from infra.runtime.redis_client import REDIS_FAILURES
-from shardctl.acts.recording import recorded_act
+from shardctl.audit.recording import recorded_act
 from shardctl.errors import NotReachable, Refused
 from shardctl.shardmap.publish import publish_map
 from shardctl.shardmap.store import open_store
@@ -11,7 +11,7 @@ from shardctl.stack.current import control_dsn
 
 async def republish_map(backend: Backend, reason: str | None = None) -> int:
     """The epoch that Redis now has. Raises NotReachable, and Refused if Redis holds a newer map."""
-    async with recorded_act(backend, "publish_map", "redis", reason=reason):
+    async with recorded_act(backend, "map.publish", "redis", reason=reason):
         async with open_store(control_dsn(backend)) as store:
             shard_map = await store.load()
         try:

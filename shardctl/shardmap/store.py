@@ -133,6 +133,7 @@ class ShardMapStore:
         try:
             async with self._connection.transaction():
                 if self._lease is not None:
+                    # It locks the lease's row: no other leader begins before this change is committed.
                     await self._connection.execute("select check_lease_v1(%s)", [self._lease])
                 row: tuple[Any, ...] | None = await (await self._connection.execute(statement, parameters)).fetchone()
         except psycopg.DatabaseError as error:

@@ -12,7 +12,7 @@ from infra.backends.addresses import CONTROL_SERVICE
 from infra.backends.backend import READY_TIMEOUT_S, Backend, BackendError, Phase, Report, Step, process_names
 from infra.backends.cell_spec import OUR_KINDS, SERVER_KINDS, CellSpec, ProcessKind, ProcessSpec
 from infra.security.keys import generate_key_files
-from shardctl.acts.recording import recorded_act
+from shardctl.audit.recording import recorded_act
 from shardctl.cells.provision import migrate_cells, migrate_control, register_cells
 from shardctl.shardmap.redirect import make_redirect
 from shardctl.stack.current import remember_backend
@@ -49,7 +49,7 @@ async def bring_up(
         await backend.publish_keys()
         failures = await _start_servers(backend, report)
         # Recorded as soon as there is a database for it; what came before changed servers and schemas only.
-        async with recorded_act(backend, "bring_up_stack", backend.stack, reason=reason, arguments=options.given()):
+        async with recorded_act(backend, "stack.up", backend.stack, reason=reason, arguments=options.given()):
             names = await process_names(backend, lambda process: _is_ours(process) and process.cell not in failures)
             outdated = await outdated_processes(backend, OUR_KINDS)
             await backend.start((CONTROL_SERVICE, *names))

@@ -85,6 +85,6 @@ async def test_an_account_that_owes_nothing_is_not_restricted_and_young_history_
     lifted = stack.must("users", "unrestrict", user_id, "--reason", "looked at it", "--json").json()
     assert lifted == {"user_id": user_id, "restricted": False, "lifted": False}
     assert stack.run("users", "unrestrict", user_id).exit_code == 2, "a reason is due"
-    done = stack.must("cells", "archive", "--all", "--json").json()
+    done = stack.must("cells", "archive", "--all", "--reason", "a test", "--json").json()
     assert {(totals["entries"], totals["events"]) for totals in done} == {(0, 0)}
-    assert stack.run("cells", "archive", "--all", "--older-than", "6").exit_code == 2
+    assert stack.run("cells", "archive", "--all", "--older-than", "6", "--reason", "a test").exit_code == 2

@@ -122,8 +122,9 @@ def test_killed_twice_in_the_middle(control: Control, command: tuple[str, ...]) 
     for cell in control.stack.must("cells", "list", "--json").json():
         assert cell["state"] == "open"
         control.stack.must("cells", "check", cell["cell"])
-    outcomes = [act["outcome"] for act in control.stack.must("acts", "list", "-n", "1", "--json").json()]
+    outcomes = [act["outcome"] for act in control.stack.must("audit", "list", "-n", "1", "--json").json()]
     assert outcomes == ["done"]
+    assert control.stack.must("audit", "verify", "--json").json()["is_intact"]
 
 
 def new_pid(control: Control, before: int) -> int:
@@ -137,7 +138,7 @@ def new_pid(control: Control, before: int) -> int:
 def test_a_paused_leader_that_wakes_up_has_been_replaced_and_changes_nothing(control: Control) -> None:
     paused = control.pid()
     with second_service(control, paused) as second:
-        number = control.begin("keys", "rotate", "route")
+        number = control.begin("keys", "rotate", "route", "--reason", "a drill")
         control.await_step(number, "settle")
         os.kill(paused, signal.SIGSTOP)
         try:
@@ -199,7 +200,7 @@ def test_up_with_a_service_that_cannot_start(own: Stack) -> None:
     assert own.process("control")["state"] != "running" or own.process("router-1")["state"] == "running"
     assert [row["state"] for row in own.must("routers", "list", "--json").json()] == ["ready", "ready"]
     assert "lease_life_s" in own.must("logs", "control").stdout
-    refused = own.run("cells", "add")
+    refused = own.run("cells", "add", "--reason", "a drill")
     assert refused.exit_code == 3
     assert "the control service does not answer" in refused.stderr
     own.must("routers", "restart", "--unrecorded")

@@ -178,7 +178,7 @@ def test_without_the_program_a_stack_runs_unwatched_and_says_how_to_get_it(
 
 
 def test_a_new_cell_is_watched_within_seconds(watched: Stack, eye: Prometheus) -> None:
-    watched.must("cells", "add")
+    watched.must("cells", "add", "--reason", "a drill")
     found = ours(watched)
     assert "cell-2-worker" in found
     eye.await_targets(found)

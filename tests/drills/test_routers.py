@@ -213,7 +213,7 @@ def test_keys_are_rotated_under_a_running_stack_and_nobody_is_logged_out(own: St
     routers = [environment["ROUTER_1_URL"], environment["ROUTER_2_URL"]]
     tokens = sign_up(routers[0])
     before = {row["kid"] for row in own.must("keys", "list", "--json").json() if row["state"] == "active"}
-    own.must("keys", "rotate")
+    own.must("keys", "rotate", "--reason", "a drill")
     rows = own.must("keys", "list", "--json").json()
     active = {row["kid"] for row in rows if row["state"] == "active"}
     assert len(active) == 3
@@ -228,13 +228,13 @@ def test_keys_are_rotated_under_a_running_stack_and_nobody_is_logged_out(own: St
     assert status == 200
     assert account(routers[0], fresh["access_token"])[0] == 200
     own.must("cells", "summary", "cell-1", "--json")  # an operator token by the new key
-    own.must("keys", "rotate", "customer", "--drop-old")
+    own.must("keys", "rotate", "customer", "--drop-old", "--reason", "a drill")
     for router in routers:  # void when the command has ended, not a moment later
         assert account(router, fresh["access_token"])[0] == 401
     (pid,) = [row["pid"] for row in own.must("status", "--json").json()["processes"] if row["name"] == "cell-1-api-1"]
     os.kill(pid, signal.SIGSTOP)
     try:
-        hung = own.run("keys", "rotate", "route", "--drop-old")
+        hung = own.run("keys", "rotate", "route", "--drop-old", "--reason", "a drill")
         assert hung.exit_code == 1
         assert f"cell-1-api-1: runs (pid {pid}) and does not answer" in hung.stderr
     finally:

@@ -134,7 +134,7 @@ def test_a_second_stack_runs_beside_and_a_killed_one_is_cleaned_by_down(own: Sta
 
 def test_a_further_cell_joins_and_nothing_moves(own: Stack) -> None:
     [before] = own.must("cells", "list", "--json").json()
-    own.must("cells", "add")
+    own.must("cells", "add", "--reason", "a drill")
     first, second = own.must("cells", "list", "--json").json()
     assert first == before
     assert (second["cell"], second["buckets"]) == ("cell-2", before["buckets"])
@@ -148,7 +148,7 @@ def test_a_further_cell_joins_and_nothing_moves(own: Stack) -> None:
         (("up", "--cells", "0"), 1),
         (("up", "--cells", "1"), 1),
         (("up", "--cells", "many"), 2),
-        (("cells", "add", "Not_A_Cell"), 2),
+        (("cells", "add", "Not_A_Cell", "--reason", "a drill"), 2),
         (("cells", "summary", "cell-9"), 1),
         (("logs", "no-such-process"), 1),
         (("logs", "../secrets/passwords"), 1),

@@ -33,6 +33,7 @@ from shardctl.stack.current import control_dsn
 from shardctl.stack.renew import RENEW_TIMEOUT_S
 from tests.support.control_service import control_service
 from tests.support.databases import TestDatabase
+from tests.support.forged_audit import all_rows
 from tests.support.recording_backend import NAME, RecordingBackend
 
 OURS = (
@@ -113,16 +114,16 @@ def test_a_stack_lives_on_it_from_up_to_the_end(
     assert [row["cell"] for row in command.json("cells", "list")] == ["cell-1", "cell-2"]
     assert command.json("cells", "list")[0]["api_urls"] == ["http://cell-1-api-1.example:8000"]
     with serving_control(control_database, command.state):
-        added = command.json("cells", "add")
+        added = command.json("cells", "add", "--reason", "more room")
         assert "restarted: router-1" in command.run("routers", "restart")
+        assert command.json("cells", "cordon", "cell-1", "--reason", "test")["state"] == "cordoned"
+        acts = [act["act"] for act in command.json("audit", "list")]
+    assert acts == ["cells.cordon", "routers.restart", "cells.add", "stack.up"]
     assert added["cell"] == "cell-3"
     assert ["run_job", "cell-3", "cell", "migrate"] in command.calls()
-    assert command.json("cells", "cordon", "cell-1", "--reason", "test")["state"] == "cordoned"
     assert [row["state"] for row in command.json("routers", "list")] == ["ready"]
     assert ["renew", "router-1"] in command.calls()
     assert "reconcile_roles control-postgres" in command.run("logs", "calls")
-    acts = [act["act"] for act in command.json("acts", "list")]
-    assert acts == ["cordon_cell", "restart_routers", "add_cell", "bring_up_stack"]
     assert str(command.state / "other") in command.run("down")
     assert command.json("status")["state"] == "stopped"
     command.run("down", "--delete-data", "--yes")
@@ -148,7 +149,7 @@ def test_a_change_of_settings_renews_one_process_after_the_other(command: Comman
 
 
 def test_the_first_that_does_not_become_ready_ends_it_and_the_same_command_goes_on(
-    command: Command, monkeypatch: pytest.MonkeyPatch
+    command: Command, control_database: TestDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     command.json("up")
     made = len(command.calls())
@@ -156,7 +157,7 @@ def test_the_first_that_does_not_become_ready_ends_it_and_the_same_command_goes_
     with pytest.raises(BackendError, match="cell-1-relay was not renewed"):
         command.run("up", "--risk-profile", "professional")
     assert [call[1] for call in command.calls()[made:] if call[0] == "renew"] == ["cell-1-api-1", "cell-1-worker"]
-    assert command.json("acts", "list")[0]["outcome"] == "failed"
+    assert all_rows(control_database)[-1].outcome == "failed"
     waiting = [*OURS[4:-1], "control", "exchange", "router-1"]
     doctor = json.loads(CliRunner().invoke(make_app(), ["doctor", "--json"]).stdout)
     assert [row["detail"] for row in doctor if row["check"] == "settings"] == [f"not yet taken by {', '.join(waiting)}"]

@@ -46,6 +46,9 @@ NAMED_LIKE_SECRETS = {
     "control.operations.state_hash",
     "control.operations.idempotency_key",
     "control.operation_steps.key",
+    # the chain of who did what, which its readers verify
+    "control.audit.hash",
+    "control.audit.previous_hash",
 }
 """What looks like a secret by its name and is none: each one has been thought about."""
 _LIKE_A_SECRET = re.compile(r"passw|secret|hash|token|fingerprint|salt|(^|_)key$|chain_head")

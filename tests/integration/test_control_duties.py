@@ -80,7 +80,7 @@ async def scene(control_database: TestDatabase, tmp_path: Path, redis_url: str) 
 
 
 async def test_what_is_due_begins_once_also_after_days_without_a_leader(scene: Scene) -> None:
-    schedules = Schedules(scene.state, scene.submissions, scene.metrics)
+    schedules = Schedules(scene.state, scene.submissions, {}, scene.metrics)
     await schedules.begin_what_is_due(scene.lease)
     assert (await scene.state.schedules()).keys() == {schedule.name for schedule in SCHEDULES}
     assert await scene.operations.newest(10) == []  # a new stack owes nothing
@@ -89,7 +89,7 @@ async def test_what_is_due_begins_once_also_after_days_without_a_leader(scene: S
     due = (await scene.state.schedules())["prune"].due_at
     await schedules.begin_what_is_due(scene.lease)
     [begun] = await scene.operations.newest(10)
-    assert (begun.kind, begun.actor) == ("control.prune", "schedule")
+    assert (begun.kind, begun.actor, begun.reason) == ("control.prune", "schedule", SCHEDULES[2].reason)
     row = (await scene.state.schedules())["prune"]
     assert row.operation_id == begun.operation_id
     assert row.due_at > await scene.state.now()
@@ -144,9 +144,9 @@ async def test_what_is_old_is_deleted_in_pieces_and_what_is_young_stays(scene: S
         scene.root(insert, age, is_kept_long)
     proposal = await scene.submissions.propose("control.prune", {}, person=ANN, reason=None)
     for key in ("old", "young"):
-        await scene.submissions.begin(proposal, person=ANN, reason=None, key=key, expected=None)
+        await scene.submissions.begin(proposal, attempt=None, person=ANN, reason=None, key=key, expected=None)
         number = (await scene.operations.newest(1))[0].operation_id
-        await scene.operations.cancel(number, "ann", None, {})
+        await scene.operations.cancel(number, 1, "ann", None, {})
     scene.root("update control.operations set ended_at = '2001-01-01' where idempotency_key = 'old'")
     assert [step.action for step in CONTROL_PRUNE.plan({}, {}).steps] == ["prune"]
     deleted = 0

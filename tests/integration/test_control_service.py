@@ -65,9 +65,7 @@ class Gate:
             steps = (PlannedStep(f"step {n}", "act", {"name": f"step {n}"}) for n in range(1, facts["size"] + 1))
             return Plan("it", tuple(steps))
 
-        return Kind(
-            "tests.wait", 1, "Waits.", lambda arguments: arguments, observe, plan, {"act": Action(act)}, act="wait"
-        )
+        return Kind("tests.wait", 1, "Waits.", lambda arguments: arguments, observe, plan, {"act": Action(act)})
 
 
 @pytest.fixture

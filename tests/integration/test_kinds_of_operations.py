@@ -15,7 +15,7 @@ from infra.backends.local.backend import LocalBackend
 from infra.backends.local.fence import fenced_lock
 from infra.runtime.clock import SystemClock
 from infra.security.rotation import Rotated, list_keys
-from shardctl.acts.queries import open_act_record
+from shardctl.audit.queries import Wanted, open_audit
 from shardctl.errors import Refused
 from shardctl.operations.catalog import KINDS
 from shardctl.operations.errors import LeaseLost
@@ -74,9 +74,11 @@ async def test_keys_are_rotated_and_recorded_without_a_secret(
     ((ring, kid, dropped),) = keys_rotate.changes_of({step["key"]: step["result"] for step in found["steps"]})
     assert (ring, [row.kid for row in list_keys(backend.folder.keys, Rotated.ROUTE)]) == ("route", [kid])
     assert len(dropped) == 1
-    async with open_act_record(control_database.owner_dsn) as record:
-        [act] = await record.newest(10)
-    assert (act.act, act.target, act.reason, act.outcome) == ("rotate_keys", "route", "why", "done")
+    async with open_audit(control_database.owner_dsn) as audit:
+        [act] = await audit.newest(Wanted())
+    assert (act.act, act.target, act.reason, act.outcome) == ("keys.rotate", "the stack", "why", "done")
+    assert act.arguments == {"rings": ["route"], "drop_old": True}
+    assert act.detail == f"operation {found['operation_id']}"
     with psycopg.connect(control_database.superuser_dsn) as root:
         rows = root.execute("select o::text, s::text from control.operations o, control.operation_steps s").fetchall()
     kept = repr(rows)

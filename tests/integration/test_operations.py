@@ -11,7 +11,7 @@ import pytest
 
 from infra.runtime.database import make_pool
 from infra.runtime.settings import PostgresSettings
-from shardctl.acts.queries import open_act_record
+from shardctl.audit.queries import Wanted, Who, audit_of, open_audit
 from shardctl.operations.errors import Conflict, KeyReused, LeaseLost, NotUndone, SamePerson, WrongState
 from shardctl.operations.execute import Executor, UnknownKind
 from shardctl.operations.plan import hash_facts
@@ -47,13 +47,19 @@ async def create(
         KIND.plan(arguments, resources.facts),
         state_hash=hash_facts(resources.facts),
         excludes={KIND.name: excludes},
-        act=KIND.act,
+        attempt=await attempt(operations),
         actor="ann",
         reason="a test",
         key=key or uuid.uuid4().hex,
         needs_approval=needs_approval,
     )
     return number
+
+
+async def attempt(operations: Operations) -> int:
+    """The row of somebody who asks."""
+    who = Who("ann", "operator", "socket")
+    return await audit_of(operations._pool).begin(who, KIND.name, "the world", reason=None, arguments={})
 
 
 async def next_lease(operations: Operations, control_database: TestDatabase) -> int:
@@ -180,7 +186,8 @@ async def test_killed_while_it_is_undone(operations: Operations, control_databas
             await executor(operations, resources, await next_lease(operations, control_database)).run(number)
             is State.FAILED
         )
-        assert await operations.cancel(number, "bob", "no", {}) is State.CANCELLING
+        undoing = await operations.cancel(number, await attempt(operations), "bob", "no", {})
+        assert (undoing.state, undoing.goes_on) == (State.CANCELLING, True)
         lease = await next_lease(operations, control_database)
         if not await run_dying(operations, resources, lease, number, first):
             break
@@ -287,7 +294,7 @@ async def test_what_changed_since_the_plan_refuses_it_before_anything_is_done(
     assert await executor(operations, resources, lease).run(number) is State.REFUSED
     ended = await operations.read(number)
     assert (ended.exit_code, resources.effects) == (5, [])
-    assert await act_outcomes(control_database) == ["refused"]
+    assert await outcomes(control_database) == ["refused"]
 
 
 async def test_two_that_exclude_each_other(operations: Operations) -> None:
@@ -330,13 +337,14 @@ async def test_attempts_are_bounded_and_resume_gives_them_again(
     assert await executor(operations, resources, lease).run(number) is State.FAILED
     ended = await operations.read(number)
     assert (ended.exit_code, ended.detail) == (3, "set 1: set 1 does not answer")
-    assert await operations.resume(number, "ann", None, {KIND.name: "none"}) is State.RUNNING
-    assert await operations.resume(number, "ann", None, {KIND.name: "none"}) is State.RUNNING
+    for goes_on in (True, False):
+        resumed = await operations.resume(number, await attempt(operations), "ann", None, {KIND.name: "none"})
+        assert (resumed.state, resumed.goes_on) == (State.RUNNING, goes_on)
     assert await executor(operations, resources, lease).run(number) is State.SUCCEEDED
     assert_as_without_a_crash(resources)
-    assert await act_outcomes(control_database) == ["failed", "done"]
+    assert await outcomes(control_database) == ["failed", "done", None]  # nothing was left to resume at the last one
     with pytest.raises(WrongState):
-        await operations.resume(number, "ann", None, {})
+        await operations.resume(number, 1, "ann", None, {})
 
 
 async def test_a_step_that_kills_its_process_each_time_ends(
@@ -359,14 +367,16 @@ async def test_cancelled_before_it_begins_while_it_walks_and_too_late(
 ) -> None:
     resources = RecordedResources()
     number = await create(operations, resources)
-    assert await operations.cancel(number, "bob", None, {}) is State.CANCELLED
-    assert await operations.cancel(number, "bob", None, {}) is State.CANCELLED
+    for _ in range(2):
+        cancelled = await operations.cancel(number, await attempt(operations), "bob", None, {})
+        assert (cancelled.state, cancelled.goes_on) == (State.CANCELLED, False)
+    assert await outcomes(control_database) == ["interrupted", None, None]  # those two are ended by who asked
 
     lease = await next_lease(operations, control_database)
     walking = await create(operations, resources)
     await operations.start(lease, walking, hash_facts(resources.facts))
     await operations.begin_step(lease, walking, 1, {"token": "t"})
-    assert await operations.cancel(walking, "bob", "a mistake", {}) is State.RUNNING
+    assert (await operations.cancel(walking, 1, "bob", "a mistake", {})).state is State.RUNNING
     assert await executor(operations, resources, lease).run(walking) is State.CANCELLED
     assert resources.state == {}
     assert str((await operations.read(walking)).detail) == "cancelled by bob"
@@ -375,7 +385,7 @@ async def test_cancelled_before_it_begins_while_it_walks_and_too_late(
     await operations.start(lease, sealed, hash_facts(resources.facts))
     await operations.begin_step(lease, sealed, 4, None)
     with pytest.raises(NotUndone):
-        await operations.cancel(sealed, "bob", None, {})
+        await operations.cancel(sealed, 1, "bob", None, {})
 
 
 async def test_another_person_approves(operations: Operations, control_database: TestDatabase) -> None:
@@ -412,6 +422,7 @@ async def test_the_database_has_the_same_transitions(operations: Operations, con
     assert allowed == {(before, after) for before, afters in TRANSITIONS.items() for after in afters}
 
 
-async def act_outcomes(control_database: TestDatabase) -> list[str | None]:
-    async with open_act_record(control_database.owner_dsn) as record:
-        return [act.outcome for act in reversed(await record.newest(10))]
+async def outcomes(control_database: TestDatabase) -> list[str | None]:
+    """Of all attempts, in their order."""
+    async with open_audit(control_database.owner_dsn) as audit:
+        return [found.outcome for found in reversed(await audit.newest(Wanted()))]

@@ -196,7 +196,9 @@ async def test_the_control_service(control_database: TestDatabase, tmp_path: Pat
         app = service.create_app(who_says)
         assert endpoints_of(app) == OF_THE_SERVICE.keys()
         proposal = await service.submissions.propose(kind.name, {}, person=ann, reason=None)
-        number, _ = await service.submissions.begin(proposal, person=ann, reason=None, key=None, expected=None)
+        number, _ = await service.submissions.begin(
+            proposal, attempt=None, person=ann, reason=None, key=None, expected=None
+        )
         one, template = f"/v1/operations/{number}", "/v1/operations/{number}"
         calls = {
             "GET /v1/operations": Call("/v1/operations"),
@@ -204,8 +206,10 @@ async def test_the_control_service(control_database: TestDatabase, tmp_path: Pat
             f"GET {template}/events": Call(f"{one}/events"),
             "GET /v1/schedules": Call("/v1/schedules"),
             "GET /v1/whoami": Call("/v1/whoami"),
+            **{f"GET /v1/{path}": Call(f"/v1/{path}") for path in ("audit", "audit/rows", "audit/head")},
+            "GET /v1/operator-tokens": Call("/v1/operator-tokens"),
             "POST /v1/operator-tokens": Call(
-                "/v1/operator-tokens", {"act": "look", "target": "cells", "role": "viewer"}
+                "/v1/operator-tokens", {"act": "drain", "target": "cell-1", "role": "operator"}
             ),
             "POST /v1/operations": Call("/v1/operations", {"kind": kind.name, "dry_run": True}),
             f"POST {template}/resume": Call(f"{one}/resume", {}),

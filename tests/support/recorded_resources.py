@@ -108,7 +108,6 @@ KIND: Kind[SeenBy] = Kind(
     observe=_observe,
     plan=_plan,
     actions={"set": Action(_set, decide=_decide, undo=_unset), "walk": Action(_walk)},
-    act="change_the_record",
     conclude=_conclude,
 )
 KINDS: Mapping[str, Kind[SeenBy]] = {KIND.name: KIND}

@@ -50,7 +50,7 @@ from infra.backends.local.stand_in import PORT_NAMES, STAND_IN
 from infra.backends.local.supervisor import SupervisorClient, render_config, write_config
 from infra.backends.plan import job_command, port_names
 from infra.backends.preview import ProcessChange
-from infra.backends.topics import PARTITIONS, stack_topics
+from infra.backends.topics import PARTITIONS, kept_topics, stack_topics
 from infra.runtime.kafka_admin import ensure_topics
 
 _TOPICS_TIMEOUT_S = 30.0
@@ -204,7 +204,13 @@ class LocalBackend(Backend):
     async def ensure_topics(self) -> tuple[str, ...]:
         spec = self.spec()
         names = stack_topics(tuple(cell.name for cell in spec.cells), spec.topic_prefix)
-        return await ensure_topics(self.addresses().kafka, names, partitions=PARTITIONS, timeout_s=_TOPICS_TIMEOUT_S)
+        return await ensure_topics(
+            self.addresses().kafka,
+            names,
+            partitions=PARTITIONS,
+            timeout_s=_TOPICS_TIMEOUT_S,
+            kept=kept_topics(spec.topic_prefix),
+        )
 
     @property
     def control_socket(self) -> Path:

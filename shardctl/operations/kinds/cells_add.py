@@ -145,5 +145,5 @@ CELLS_ADD: Final[Kind[StackResources]] = Kind(
         "register": Action(_register),
         "publish": Action(_publish),
     },
-    act="add_cell",
+    needs_reason=True,
 )

@@ -83,4 +83,5 @@ CELLS_ARCHIVE: Final[Kind[StackResources]] = Kind(
     plan=plan,
     actions={"archive": Action(_archive)},
     conclude=conclude,
+    needs_reason=True,
 )

@@ -144,6 +144,6 @@ KEYS_ROTATE: Final[Kind[StackResources]] = Kind(
         "drop": Action(_drop, decide=_old),
         "ask": Action(_ask),
     },
-    act="rotate_keys",
+    needs_reason=True,
     role=Role.ADMIN,
 )

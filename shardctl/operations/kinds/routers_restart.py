@@ -74,5 +74,4 @@ ROUTERS_RESTART: Final[Kind[StackResources]] = Kind(
     observe=observe,
     plan=plan,
     actions={"renew": Action(_renew, decide=_since)},
-    act="restart_routers",
 )

@@ -1,12 +1,14 @@
 -- Record an operation with its steps, to be executed by the leader. A key that is known answers with its operation.
 -- p_plan: {target, state_hash, cells: [], users: [], calls: [], steps: [{key, action, arguments, attempts_max,
 -- timeout_s, is_irrevocable}], excludes: {kind: "fleet" | "cell" | "user" | "none"}}; a kind that `excludes` does not
--- name excludes. Result: the operation's number, and whether it is new. SQLSTATE RBC11: the key was used for another
--- request. RBC12: an operation that has not ended excludes this one. Lock: control.operations against other creators
--- and resumers.
+-- name excludes. p_attempt: the row of the audit chain that asked for it; null: nobody did, the clock is due, and the
+-- row is appended here, when it begins and not each time that it had to wait.
+-- Result: the operation's number, and whether it is new. SQLSTATE RBC11: the key was used for another request. RBC12:
+-- an operation that has not ended excludes this one. Lock: control.operations against other creators and resumers,
+-- then control.audit_lock.
 create or replace function create_operation_v1(
-    p_kind text, p_version integer, p_arguments jsonb, p_plan jsonb, p_act text, p_actor text, p_reason text,
-    p_key text, p_needs_approval boolean
+    p_kind text, p_version integer, p_arguments jsonb, p_plan jsonb, p_attempt bigint, p_actor text,
+    p_reason text, p_key text, p_needs_approval boolean
 ) returns table (operation_id bigint, is_new boolean)
 language plpgsql security definer set search_path from current as $$
 declare
@@ -24,13 +26,13 @@ begin
         return;
     end if;
     insert into operations (kind, version, arguments, target, cells, users, calls, state, state_hash, actor, reason,
-        idempotency_key, act, created_at)
+        idempotency_key, created_at)
     values (p_kind, p_version, p_arguments, p_plan->>'target',
         array(select jsonb_array_elements_text(p_plan->'cells')),
         array(select jsonb_array_elements_text(p_plan->'users')::uuid),
         array(select jsonb_array_elements_text(p_plan->'calls')),
         case when p_needs_approval then 'awaiting_approval' else 'pending' end, p_plan->>'state_hash', p_actor,
-        p_reason, p_key, p_act, clock_v1())
+        p_reason, p_key, clock_v1())
     returning operations.operation_id into made;
     perform refuse_conflict_v1(made, p_plan->'excludes');
     insert into operation_steps (operation_id, position, key, action, arguments, attempts_max, timeout_s,
@@ -38,11 +40,10 @@ begin
     select made, place, step->>'key', step->>'action', step->'arguments', (step->>'attempts_max')::integer,
         (step->>'timeout_s')::real, (step->>'is_irrevocable')::boolean
       from jsonb_array_elements(p_plan->'steps') with ordinality as steps(step, place);
-    if p_act is not null then
-        update operations o set act_id = record_act_v1(null, p_actor, p_act, p_plan->>'target', p_reason,
-            p_arguments || jsonb_build_object('operation', made), null, null)
-         where o.operation_id = made;
-    end if;
+    update operations o
+       set attempt = coalesce(p_attempt, append_audit_v1(p_actor, 'schedule', 'schedule', p_kind, p_plan->>'target',
+               p_reason, p_arguments::json))
+     where o.operation_id = made;
     perform note_event_v1(made, case when p_needs_approval then 'awaiting_approval' else 'pending' end, null, null);
     return query select made, true;
 end $$;

@@ -1,6 +1,7 @@
 -- Put an operation into a state, if the transition table has that step; the same table is in operations/states.py, and
--- a test compares them. An end is written into the record of privileged acts too. Only other procedures call this.
--- SQLSTATE RBC13: no such transition. Lock: the operation's row.
+-- a test compares them. An end is the outcome of the attempt that asked for the operation, or resumed it. Only other
+-- procedures call this.
+-- SQLSTATE RBC13: no such transition. Lock: the operation's row, then control.audit_lock.
 create or replace function enter_state_v1(
     p_operation bigint, p_state text, p_exit_code integer default null, p_detail text default null
 ) returns void language plpgsql security definer set search_path from current as $$
@@ -26,10 +27,13 @@ begin
            started_at = coalesce(started_at, case when p_state = 'running' then clock_v1() end),
            ended_at = case when is_end then clock_v1() end
      where operation_id = p_operation;
-    if is_end and held.act_id is not null then
-        perform record_act_v1(held.act_id, null, null, null, null, null,
+    if is_end then
+        perform end_audit_v1(
+            -- one that an older release asked for
+            coalesce(held.attempt, (select a.number from acts_in_audit a where a.entry_id = held.act_id)),
             case p_state when 'succeeded' then 'done' when 'refused' then 'refused' when 'failed' then 'failed'
-                else 'interrupted' end, left(p_detail, 2000));
+                else 'interrupted' end,
+            concat_ws(': ', format('operation %s', p_operation), p_detail));
     end if;
     perform note_event_v1(p_operation, p_state, null, p_detail);
 end $$;

@@ -69,6 +69,7 @@ def test_topics_of_a_stack() -> None:
         "my.executions.forwarded",
         "my.market.halts",
         "my.corporate-actions",
+        "my.audit-heads",
         "my.cell-1.order-events",
         "my.cell-1.ledger-events",
     )

@@ -9,8 +9,8 @@ from typer.testing import CliRunner
 
 from shardctl.cli import make_app
 from shardctl.commands import (
-    acts,
     archiving,
+    audit,
     backups,
     cells,
     doctor,
@@ -29,21 +29,23 @@ from shardctl.commands import (
 from shardctl.errors import NotReachable, Refused
 
 GROUPS: dict[str, typer.Typer] = {
-    "acts": acts.app, "backup": backups.app, "cells": cells.app, "events": events.app, "exchange": exchange.app,
+    "audit": audit.app, "backup": backups.app, "cells": cells.app, "events": events.app, "exchange": exchange.app,
     "keys": keys.app, "map": shardmap.app, "routers": routers.app, "transfers": transfers.app, "users": users.app,
 }  # fmt: skip
 USER, TRANSFER = "00000000-0000-4000-8000-000000000001", "00000000-0000-4000-8000-000000000002"
 ARGUMENTS: dict[str, list[str]] = {
-    "acts list": [], "cells list": [], "cells add": [], "cells cordon": ["cell-1", "--reason", "x"],
+    "audit list": [], "audit verify": [], "audit export": ["f"],
+    "cells list": [], "cells add": ["--reason", "x"], "cells cordon": ["cell-1", "--reason", "x"],
     "cells uncordon": ["cell-1", "--reason", "x"], "cells summary": ["cell-1"], "cells check": ["cell-1"],
     "cells quarantine": ["cell-1"], "cells reconcile": ["--all"], "cells reconciliations": ["cell-1"],
-    "cells archive": ["--all"], "cells rollups": ["cell-1"], "cells retry-report": ["cell-1", "7", "--reason", "x"],
+    "cells archive": ["--all", "--reason", "x"], "cells rollups": ["cell-1"],
+    "cells retry-report": ["cell-1", "7", "--reason", "x"],
     "cells unfence": ["cell-1", "--reason", "x"], "backup create": ["--all"], "backup list": [], "backup verify": [],
     "backup prune": ["--keep", "3"], "backup rehearse": ["cell-1"],
     "backup restore": ["--cell", "cell-1", "--to", "latest", "--reason", "x"],
     "events tail": ["--cell", "cell-1"], "events count": ["--cell", "cell-1"],
     "exchange load-tape": [__file__, "--symbol", "AAPL", "--run", "one"], "exchange tapes": [], "exchange summary": [],
-    "keys list": [], "keys check": [], "keys rotate": [], "map show": [], "map publish": [],
+    "keys list": [], "keys check": [], "keys rotate": ["--reason", "x"], "map show": [], "map publish": [],
     "routers list": [], "routers restart": [], "transfers list": [],
     "transfers approve": [USER, TRANSFER, "--reason", "x"], "transfers refuse": [USER, TRANSFER, "--reason", "x"],
     "users locate": [USER], "users show": [USER], "users set-profile": [USER, "retail", "--reason", "x"],

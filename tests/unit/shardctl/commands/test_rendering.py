@@ -1,6 +1,7 @@
 """What commands make of an answer: verdicts and exit codes, the next command, lines for people and for programs."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -8,8 +9,8 @@ import pytest
 
 from infra.runtime.kafka_consumer import Record
 from infra.security.rotation import Rotated
-from shardctl.acts.queries import Act
-from shardctl.commands.acts import _row
+from shardctl.audit.walk import Walked
+from shardctl.commands.audit import _shown, _verdict
 from shardctl.commands.cells import _flat
 from shardctl.commands.events import _json_line
 from shardctl.commands.keys import _refuse_others
@@ -57,11 +58,34 @@ def test_an_event_is_printed_as_it_was_published_and_anything_else_is_wrapped() 
         assert list(json.loads(line(malformed))) == ["malformed"]
 
 
-def test_an_act_without_an_outcome_is_marked() -> None:
-    act = Act(7, NOW, "ann", "rotate_keys", "route", "leaked", {"drop_old": True}, None, None, None)
-    assert _row(act) == (
-        7, "2026-11-30 09:31:00+00:00", "ann", "rotate_keys", "route", "drop_old True", "leaked", "?",
-    )  # fmt: skip
+ATTEMPT: dict[str, Any] = {
+    "number": 1_234_567, "at": "2026-11-30T09:31:00.123456Z", "subject": "ann", "act": "users.set_profile",
+    "target": "00000000-0000-4000-8000-000000000001", "arguments": {"profile": "professional"},
+    "reason": "checked by the desk, ticket 12345", "outcome": None, "role": "operator", "detail": None,
+}  # fmt: skip
+
+
+def test_attempts_are_read_whole_at_80_columns() -> None:
+    assert _shown(ATTEMPT) == [
+        " 1234567  2026-11-30 09:31:00Z  ?            ann (operator)",
+        "          users.set_profile 00000000-0000-4000-8000-000000000001",
+        "          profile=professional",
+        "          checked by the desk, ticket 12345",
+    ]
+    failed = {**ATTEMPT, "arguments": {}, "reason": None, "outcome": "interrupted", "detail": "word " * 30}
+    shown = _shown(failed)
+    assert shown[0].split() == ["1234567", "2026-11-30", "09:31:00Z", "interrupted", "ann", "(operator)"]
+    assert max(len(line) for line in shown) <= 80
+    assert " ".join(" ".join(shown[2:]).split()) == ("word " * 30).strip()
+
+
+def test_a_verdict_says_how_far_it_reaches() -> None:
+    whole = Walked(10, 1, 10, "ab", 2, 8, (), 0)
+    assert "up to row 8 one agrees, the 2 rows after it" in _verdict(whole, gone=0, wants_heads=True)[1]
+    assert "no head was published yet" in _verdict(replace(whole, heads_compared=0), gone=0, wants_heads=True)[1]
+    assert "not compared" in _verdict(whole, gone=0, wants_heads=False)[1]
+    assert "has deleted 3 older heads" in _verdict(whole, gone=3, wants_heads=True)[2]
+    assert _verdict(replace(whole, findings_total=1), gone=0, wants_heads=True)[-1] != "whole"
 
 
 @pytest.mark.parametrize(

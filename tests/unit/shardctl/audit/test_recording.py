@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from infra.backends.backend import BackendError
-from shardctl.acts.recording import outcome_of
+from shardctl.audit.recording import outcome_of
 from shardctl.errors import Interrupted, NotReachable, Refused, UsageError
 from shardctl.shardmap.errors import StaleEpoch
 

@@ -1,6 +1,9 @@
 """What operators do to keys, routers, cells and the map leaves who, when, what and why, before it is done and after."""
 
 import asyncio
+import signal
+import subprocess
+import sys
 import uuid
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
@@ -10,6 +13,7 @@ import psycopg
 import pytest
 
 from infra.backends.cell_spec import CellSpec, StackSpec
+from infra.backends.checkout import project_root
 from infra.backends.local.backend import LocalBackend
 from infra.backends.local.folders import StackFolder
 from infra.backends.local.record import new_record, save_record
@@ -18,9 +22,10 @@ from infra.security.keys import generate_key_files
 from infra.topology.cells import Cell
 from infra.topology.identifiers import CellId
 from shardctl import revoke
-from shardctl.acts import recording
-from shardctl.acts.queries import Act, open_act_record
-from shardctl.acts.recording import begin_act, recorded_act
+from shardctl.audit import recording
+from shardctl.audit.queries import Attempt, Wanted, open_audit
+from shardctl.audit.recording import begin_act, recorded_act
+from shardctl.audit.verify import verify_rows
 from shardctl.cells import cordon
 from shardctl.cells.cordon import cordon_cell, uncordon_cell
 from shardctl.errors import Interrupted, NotReachable, Refused, UsageError
@@ -68,21 +73,21 @@ async def backend(
 
 
 @pytest.fixture
-async def acts(control_database: TestDatabase) -> Callable[[], Awaitable[list[Act]]]:
-    async def read() -> list[Act]:
-        async with open_act_record(control_database.owner_dsn) as record:
-            return await record.newest(100)
+async def acts(control_database: TestDatabase) -> Callable[[], Awaitable[list[Attempt]]]:
+    async def read() -> list[Attempt]:
+        async with open_audit(control_database.owner_dsn) as audit:
+            return await audit.newest(Wanted())
 
     return read
 
 
-Read = Callable[[], Awaitable[list[Act]]]
+Read = Callable[[], Awaitable[list[Attempt]]]
 Do = Callable[[LocalBackend], Awaitable[Any]]
 COMMANDS: dict[str, tuple[Do, str, dict[str, Any], str, type[Exception] | None]] = {
-    "cordon_cell": (lambda stack: cordon_cell(stack, "cell-1", "why"), "cell-1", {}, "done", None),
-    "uncordon_cell": (lambda stack: uncordon_cell(stack, "cell-9", "why"), "cell-9", {}, "refused", Refused),
-    "publish_map": (lambda stack: republish_map(stack, "why"), "redis", {}, "done", None),
-    "revoke_user": (
+    "cells.cordon": (lambda stack: cordon_cell(stack, "cell-1", "why"), "cell-1", {}, "done", None),
+    "cells.uncordon": (lambda stack: uncordon_cell(stack, "cell-9", "why"), "cell-9", {}, "refused", Refused),
+    "map.publish": (lambda stack: republish_map(stack, "why"), "redis", {}, "done", None),
+    "users.revoke": (
         lambda stack: revoke_user(stack, str(USER), "why"),
         str(USER), {}, "interrupted", Interrupted,  # tokens are void; no cell runs that could end the sessions
     ),
@@ -98,15 +103,16 @@ async def test_each_command_leaves_its_record(backend: LocalBackend, acts: Read,
         with pytest.raises(error):
             await do(backend)
     [act] = await acts()
-    assert (act.actor, act.act, act.target, act.reason) == (own_name(), name, target, "why")
+    assert (act.subject, act.role, act.way, act.act) == (own_name(), "admin", "command", name)
+    assert (act.target, act.reason) == (target, "why")
     assert (act.arguments, act.outcome) == (arguments, outcome)
     assert (act.detail is None) == (outcome == "done")
     assert act.ended_at is not None
-    assert act.ended_at >= act.begun_at
+    assert act.ended_at >= act.at
 
 
 async def test_the_record_is_there_before_the_act(backend: LocalBackend, acts: Read) -> None:
-    async with recorded_act(backend, "restart_routers", "all"):
+    async with recorded_act(backend, "routers.restart", "all"):
         [running] = await acts()
         assert (running.outcome, running.ended_at) == (None, None)
     assert (await acts())[0].outcome == "done"
@@ -116,7 +122,7 @@ async def test_an_interrupted_act_says_so(backend: LocalBackend, acts: Read) -> 
     begun = asyncio.Event()
 
     async def long() -> None:
-        async with recorded_act(backend, "restart_routers", "all"):
+        async with recorded_act(backend, "routers.restart", "all"):
             begun.set()
             await asyncio.Event().wait()
 
@@ -128,14 +134,40 @@ async def test_an_interrupted_act_says_so(backend: LocalBackend, acts: Read) -> 
     assert (await acts())[0].outcome == "interrupted"
 
 
+KILLED = """
+import asyncio, os, signal, sys
+from shardctl.audit.queries import Who, open_audit
+
+async def main():
+    async with open_audit(sys.argv[1]) as audit:
+        await audit.begin(Who("ann", "admin", "command"), "keys.rotate", "all", reason="why", arguments={})
+        os.kill(os.getpid(), signal.SIGKILL)
+
+asyncio.run(main())
+"""
+
+
+async def test_a_command_that_is_killed_in_between_leaves_an_attempt_without_an_outcome(
+    backend: LocalBackend, acts: Read, control_database: TestDatabase
+) -> None:
+    arguments = [sys.executable, "-c", KILLED, control_database.owner_dsn]
+    killed = await asyncio.to_thread(subprocess.run, arguments, cwd=project_root(), check=False)
+    assert killed.returncode == -signal.SIGKILL
+    async with recorded_act(backend, "map.publish", "redis"):
+        pass
+    assert [(act.act, act.outcome) for act in await acts()] == [("map.publish", "done"), ("keys.rotate", None)]
+    async with open_audit(control_database.owner_dsn) as audit:
+        assert verify_rows(await audit.rows(0), {}, lambda _: None).is_intact
+
+
 async def test_what_cannot_be_recorded_is_not_done_unless_the_operator_says_so(
     backend: LocalBackend, acts: Read, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as away:
         away.setattr(recording, "control_dsn", lambda *_: "postgresql://127.0.0.1:1/x")
         with pytest.raises(NotReachable, match="shardctl up"):
-            await begin_act(backend, "publish_map", "redis")
-        assert await begin_act(backend, "publish_map", "redis", unrecorded=True) is None
+            await begin_act(backend, "map.publish", "redis")
+        assert await begin_act(backend, "map.publish", "redis", unrecorded=True) is None
     assert await acts() == []
 
 
@@ -143,9 +175,9 @@ async def test_an_outcome_that_cannot_be_recorded_ends_no_act(
     backend: LocalBackend, acts: Read, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as away:
-        async with recorded_act(backend, "publish_map", "redis"):
+        async with recorded_act(backend, "map.publish", "redis"):
             away.setattr(recording, "control_dsn", lambda *_: "postgresql://127.0.0.1:1/x")
-    assert [(act.act, act.outcome) for act in await acts()] == [("publish_map", None)]
+    assert [(act.act, act.outcome) for act in await acts()] == [("map.publish", None)]
 
 
 async def test_who_or_why_that_cannot_be_kept_or_read_is_a_usage_error(
@@ -154,39 +186,38 @@ async def test_who_or_why_that_cannot_be_kept_or_read_is_a_usage_error(
     for actor, reason in (("ann", ""), ("ann", "x" * 2_001), ("a" * 201, "x"), ("ann", " "), ("ann", "a\u202eb")):
         monkeypatch.setattr(recording, "os_user", lambda name=actor: name)
         with pytest.raises(UsageError):
-            await begin_act(backend, "publish_map", "redis", reason=reason)
+            await begin_act(backend, "map.publish", "redis", reason=reason)
     assert await acts() == []
 
 
 async def test_acts_are_listed_newest_first_by_the_databases_time(backend: LocalBackend, acts: Read) -> None:
     for reason in ("first", "second", "third"):
-        async with recorded_act(backend, "publish_map", "redis", reason=reason):
+        async with recorded_act(backend, "map.publish", "redis", reason=reason):
             pass
     found = await acts()
     assert [act.reason for act in found] == ["third", "second", "first"]
-    assert sorted(act.begun_at for act in found) == [act.begun_at for act in reversed(found)]
+    assert sorted(act.at for act in found) == [act.at for act in reversed(found)]
 
 
 async def test_a_record_is_completed_once_and_never_changed(
     backend: LocalBackend, acts: Read, control_database: TestDatabase
 ) -> None:
-    act_id = await begin_act(backend, "publish_map", "redis")
-    assert act_id is not None
-    async with open_act_record(control_database.owner_dsn) as record:
-        await record.complete(act_id, "failed", "x" * 5_000)
-        for other in (act_id, act_id + 99):
-            with pytest.raises(ValueError, match="does not exist or has ended"):
-                await record.complete(other, "done")
+    attempt = await begin_act(backend, "map.publish", "redis")
+    assert attempt is not None
+    async with open_audit(control_database.owner_dsn) as audit:
+        assert await audit.end(attempt, "failed", "x" * 5_000)
+        for other in (attempt, attempt + 1, attempt + 99):  # ended already; an outcome; none
+            assert not await audit.end(other, "done")
     [act] = await acts()
     assert (act.outcome, act.detail) == ("failed", "x" * 2_000)
     for dsn in (control_database.owner_dsn, control_database.service_dsn, control_database.auditor_dsn):
         async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection:
             for statement in (
-                "update control.privileged_acts set reason = 'x'",
-                "delete from control.privileged_acts",
-                "truncate control.privileged_acts",
+                "update control.audit set reason = 'x'",
+                "delete from control.audit",
+                "truncate control.audit",
             ):
                 with pytest.raises((psycopg.errors.InsufficientPrivilege, psycopg.errors.ReadOnlySqlTransaction)):
                     await connection.execute(statement.encode())
     async with await psycopg.AsyncConnection.connect(control_database.auditor_dsn, autocommit=True) as connection:
-        assert await (await connection.execute("select count(*) from control.privileged_acts")).fetchone() == (2,)
+        assert await (await connection.execute("select count(*) from control.audit")).fetchone() == (2,)

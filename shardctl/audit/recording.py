@@ -1,4 +1,5 @@
-"""Record a privileged act: before it is done, who does what and why; afterwards, how it ended.
+"""Record what a command does without the control service: before it is done, who does what and why; afterwards, how it
+ended.
 
 An act that cannot be recorded is not begun: NotReachable, with the command that brings the control database back. Two
 exceptions, both said on standard error: an operator gives `--unrecorded` (a leaked key must be dropped even if that
@@ -9,17 +10,21 @@ names and options are recorded, never a secret.
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Final
 
 from infra.backends.backend import Backend
 from infra.backends.cell_spec import SpecInvalid
 from infra.security.free_text import FreeTextRefused, check_free_text
-from shardctl.acts.queries import ACTOR_MAX, REASON_MAX, open_act_record
+from shardctl.audit.queries import REASON_MAX, SUBJECT_MAX, Who, open_audit
 from shardctl.errors import Interrupted, NotReachable, Refused, UsageError
 from shardctl.output import print_warning
 from shardctl.persons import os_user
 from shardctl.shardmap.errors import ShardMapRefused
 from shardctl.stack.current import control_dsn
+
+_ROLE: Final = "admin"
+"""Whoever can open the control database as its owner can do anything."""
+_WAY: Final = "command"
 
 
 @asynccontextmanager
@@ -34,13 +39,13 @@ async def recorded_act(
 ) -> AsyncIterator[None]:
     """Around the act itself. Raises NotReachable before it if it cannot be recorded, unless `unrecorded`; what the act
     raises goes through unchanged."""
-    act_id = await begin_act(backend, act, target, reason=reason, arguments=arguments, unrecorded=unrecorded)
+    attempt = await begin_act(backend, act, target, reason=reason, arguments=arguments, unrecorded=unrecorded)
     try:
         yield
     except BaseException as error:
-        await _complete(backend, act_id, outcome_of(error), str(error) or type(error).__name__)
+        await _end(backend, attempt, outcome_of(error), str(error) or type(error).__name__)
         raise
-    await _complete(backend, act_id, "done", None)
+    await _end(backend, attempt, "done", None)
 
 
 def outcome_of(error: BaseException) -> str:
@@ -64,13 +69,14 @@ async def begin_act(
     """The first half alone, for an act that takes the record's database away with it. None: not recorded. Raises
     NotReachable, UsageError for an actor or a reason that cannot be recorded."""
     who = os_user()
-    if not 0 < len(who) <= ACTOR_MAX:
-        raise UsageError(f"an actor has 1 to {ACTOR_MAX} characters, and the name of this user has {len(who)}")
+    if not 0 < len(who) <= SUBJECT_MAX:
+        raise UsageError(f"an actor has 1 to {SUBJECT_MAX} characters, and the name of this user has {len(who)}")
     if reason is not None:
         check_reason(reason)
     try:
-        async with open_act_record(control_dsn(backend)) as record:
-            return await record.begin(act, target, actor=who, reason=reason, arguments=arguments or {})
+        async with open_audit(control_dsn(backend)) as audit:
+            by = Who(who, _ROLE, _WAY)
+            return await audit.begin(by, act, target, reason=reason, arguments=arguments or {})
     except NotReachable as error:
         if not unrecorded:
             raise NotReachable(f"{error}; what is not recorded is not done: `shardctl up` first") from error
@@ -88,11 +94,11 @@ def check_reason(reason: str) -> None:
         raise UsageError(f"a reason is read by others: {error}") from error
 
 
-async def _complete(backend: Backend, act_id: int | None, outcome: str, detail: str | None) -> None:
-    if act_id is None:
+async def _end(backend: Backend, attempt: int | None, outcome: str, detail: str | None) -> None:
+    if attempt is None:
         return
     try:
-        async with open_act_record(control_dsn(backend)) as record:
-            await record.complete(act_id, outcome, detail)
+        async with open_audit(control_dsn(backend)) as audit:
+            await audit.end(attempt, outcome, detail)
     except NotReachable as error:
-        print_warning(f"the outcome of act {act_id} ({outcome}) was not recorded: {error}")
+        print_warning(f"the outcome of row {attempt} ({outcome}) was not recorded: {error}")
