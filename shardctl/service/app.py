@@ -185,11 +185,11 @@ class ControlService:
                 "submissions": Provide(lambda: self.submissions, sync_to_thread=False),
                 "audit": Provide(lambda: self.audit, sync_to_thread=False),
             },
-            # The last one stands outside: who asks is known first; what another one refuses is recorded too.
+            # The first one stands outside: who asks is known first; what another one refuses is recorded too.
             middleware=[
-                PlainRequests,
-                DefineMiddleware(AuditedRequests, audit=self.audit, metrics=self.metrics),
                 DefineMiddleware(IdentifiedRequests, identify=identify, metrics=self.metrics),
+                DefineMiddleware(AuditedRequests, audit=self.audit, metrics=self.metrics),
+                PlainRequests,
             ],
             exception_handlers={Exception: respond},
             request_max_body_size=_BODY_BYTES_MAX,
