@@ -1,5 +1,5 @@
-"""`python -m cell serve | work | relay`: the processes of one cell; `migrate | drop-code | fence | prove`: what its
-database carries. Settings come from `CELL_...`.
+"""`python -m cell serve | work | relay`: the processes of one cell; `migrate | drop-code | fence`: what its database
+carries; `prove | compare-copy | heads`: what it holds. Settings come from `CELL_...`.
 
 What a process alone needs is imported when it starts: a job of two statements need not load the HTTP server and all of
 its pages, nor a worker the customers' ones.
@@ -17,7 +17,9 @@ import typer
 import uvloop
 
 from cell.executions.trading_hours import write_calendar
+from cell.incarnations.compare import PAGE, CopyComparison, compare_copy
 from cell.incarnations.queries import FENCE
+from cell.reconciliation.queries import list_event_heads
 from cell.settings import CellSettings
 from cell.trial_balance import run_trial_balance
 from infra.runtime.clock import make_clock
@@ -32,6 +34,8 @@ from infra.runtime.shutdown import Shutdown
 
 cli = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False)
 _log = logging.getLogger("cell")
+_READ_TIMEOUT_MS = 300_000
+"""Of a statement that reads whole tables: five minutes, where a customer's has seconds."""
 
 
 def rehearsal_statements(offset_s: float) -> tuple[str, ...]:
@@ -161,11 +165,43 @@ def prove() -> None:
 
 
 async def _prove(settings: CellSettings) -> dict[str, object]:
-    # A check reads whole tables; of a cell with a million postings all of them take seconds.
-    unhurried = settings.postgres.model_copy(update={"statement_timeout_ms": 300_000})
+    unhurried = settings.postgres.model_copy(update={"statement_timeout_ms": _READ_TIMEOUT_MS})
     async with make_pool(unhurried, f"{settings.name}-prove", size=1) as pool, pool.connection() as connection:
         trial = await run_trial_balance(connection)
     return {"healthy": trial.healthy, **msgspec.to_builtins(trial)}
+
+
+@cli.command("compare-copy")
+def compare_copy_() -> None:
+    """Compare this database, a restored copy, with its source (CELL_SOURCE_DSN), and print what was found, as the last
+    line, in JSON; changes nothing."""
+    settings = _settings("compare")
+    print(msgspec.json.encode(asyncio.run(_compare(settings))).decode())
+
+
+async def _compare(settings: CellSettings) -> CopyComparison:
+    if settings.source_dsn is None:
+        raise typer.BadParameter("set CELL_SOURCE_DSN: the database that this one is a copy of")
+    copy = settings.postgres.model_copy(update={"statement_timeout_ms": _READ_TIMEOUT_MS})
+    source = copy.model_copy(update={"dsn": settings.source_dsn})
+    name = f"{settings.name}-compare"
+    async with make_pool(copy, name, size=1) as copy_pool, make_pool(source, name, size=1) as source_pool:
+        return await compare_copy(copy_pool, source_pool)
+
+
+@cli.command()
+def heads() -> None:
+    """Print how far each user's events were written and published, one line of JSON for each; changes nothing."""
+    asyncio.run(_heads(_settings("heads")))
+
+
+async def _heads(settings: CellSettings) -> None:
+    async with make_pool(settings.postgres, f"{settings.name}-heads", size=1) as pool:
+        after: UUID | None = None
+        while rows := await list_event_heads(pool, after=after, limit=PAGE):
+            for row in rows:
+                print(msgspec.json.encode(row).decode())
+            after = rows[-1]["user_id"]
 
 
 @cli.command()

@@ -21,7 +21,7 @@ from cell.caller import Answer, Caller
 from cell.commands.batcher import Batcher, BatcherLimits
 from cell.commands.command import procedures
 from cell.customer_port import CustomerPort
-from cell.incarnations.controller import IncarnationChanges, IncarnationReads
+from cell.incarnations.controller import IncarnationChanges, IncarnationReads, RestoredUsers
 from cell.ledger.controller import LedgerController
 from cell.metrics import COMMANDS
 from cell.operations.controller import LeaderController, OperatorChanges, OperatorReads
@@ -69,6 +69,7 @@ OPERATOR_CONTROLLERS: Final = (
     ArchiveController,
     IncarnationReads,
     IncarnationChanges,
+    RestoredUsers,
 )
 """Of the operator port; what each of their endpoints wants is in `operator_roles.py`."""
 

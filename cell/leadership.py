@@ -72,6 +72,12 @@ async def _may_lead(connection: Connection, incarnation: str) -> bool:
     return found == incarnation and not is_fenced
 
 
+async def step_down(connection: Connection) -> None:
+    """Give the lead back inside `leading`: another may have it from now on. Raises DatabaseAway."""
+    with failures_named():
+        await connection.execute(_END)
+
+
 class TermTaken(Exception):
     """The session leads no more, or somebody asked for its secret before."""
 

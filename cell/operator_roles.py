@@ -1,8 +1,8 @@
 """The least role of each endpoint of a cell's operator port, all of them (`infra/runtime/least_roles.py`).
 
 Looking is a viewer's, also where it is a POST because the question is long or the answer is computed. Whatever changes
-an account or a cell is an operator's. To open a restored cell is an admin's: after no other act may the books differ
-from what customers were told.
+an account or a cell is an operator's. To open a restored cell, and to let those write again who stayed read-only, is an
+admin's: after no other act may the books differ from what customers were told.
 """
 
 from typing import Final
@@ -35,4 +35,5 @@ LEAST_ROLES: Final[LeastRoles] = {
     "POST /operator/v1/archive": Role.OPERATOR,
     "POST /operator/v1/leader": Role.OPERATOR,
     "POST /operator/v1/incarnation/open": Role.ADMIN,
+    "POST /operator/v1/incarnation/release": Role.ADMIN,
 }

@@ -140,6 +140,7 @@ def _traded(order: TradedOrder) -> dict[str, object]:
         "cum_qty": order.cum_qty,
         "cum_cost": None if order.cum_cost is None else str(order.cum_cost),
         "executions": order.executions,
+        "account": order.account,
     }
 
 

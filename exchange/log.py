@@ -78,11 +78,11 @@ from orders where live = 1
 """
 # Every order by id, a page at a time; or those that are named.
 _TRADED_ORDERS: Final = """
-select cl_ord_id, session, ord_status, cum_qty, cum_cost, fill_count
+select cl_ord_id, session, ord_status, cum_qty, cum_cost, fill_count, terms
 from orders where cl_ord_id > ? order by cl_ord_id limit ?
 """
 _NAMED_ORDERS: Final = """
-select cl_ord_id, session, ord_status, cum_qty, cum_cost, fill_count
+select cl_ord_id, session, ord_status, cum_qty, cum_cost, fill_count, terms
 from orders where cl_ord_id in (select value from json_each(?)) order by cl_ord_id
 """
 

@@ -43,6 +43,8 @@ class TradedOrder:
     cum_cost: int | None
     executions: int
     """Fills, busts and corrections."""
+    account: str
+    """As who placed it named it: a cell's user."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +114,10 @@ def order_values(row: OrderRow) -> tuple[object, ...]:
 
 def traded_order(found: tuple[Any, ...]) -> TradedOrder:
     """As it was read."""
-    cl_ord_id, session, ord_status, cum_qty, cum_cost, executions = found
-    return TradedOrder(cl_ord_id, session, ord_status, cum_qty, None if cum_cost is None else int(cum_cost), executions)
+    cl_ord_id, session, ord_status, cum_qty, cum_cost, executions, terms = found
+    cost = None if cum_cost is None else int(cum_cost)
+    account = _terms_decoder.decode(terms).account
+    return TradedOrder(cl_ord_id, session, ord_status, cum_qty, cost, executions, account)
 
 
 def order_row(found: tuple[Any, ...]) -> OrderRow:

@@ -6,6 +6,7 @@ each group stands here; a test compares it with the help of the group itself.
 """
 
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -16,6 +17,7 @@ import typer
 from typer.core import TyperGroup
 from typer.main import get_group
 
+from shardctl.errors import Exit, Interrupted
 from shardctl.examples import EXAMPLES
 
 
@@ -140,6 +142,17 @@ class _Shardctl(TyperGroup):
         super().__init__(**settings)
         for mount in MOUNTS:
             self.add_command(_LazyCommand(mount))
+
+    def invoke(self, ctx: Any) -> Any:
+        """What Typer would end with codes of its own (130, and 1 for a reader who has seen enough, as `head` has) ends
+        by our table."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            raise Interrupted("interrupted; run the same command again to go on") from error
+        except BrokenPipeError as error:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(Exit.DONE) from error
 
 
 def _say_version(is_wanted: bool) -> None:

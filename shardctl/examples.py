@@ -21,6 +21,8 @@ EXAMPLES: Final[Mapping[str, str]] = {
     "cells archive": 'cells archive --all --older-than 90 --reason "disk"',
     "cells retry-report": 'cells retry-report cell-1 17 --reason "symbol is known now"',
     "cells unfence": 'cells unfence cell-1 --reason "books are right"',
+    "cells restored-users": "cells restored-users cell-1",
+    "cells release-users": 'cells release-users cell-1 --all --reason "the bank has confirmed"',
     "cells rollups": "cells rollups cell-1 --minutes 60",
     "backup create": 'backup create --all --reason "before the upgrade"',
     "backup list": "backup list",

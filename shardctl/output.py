@@ -14,13 +14,22 @@ from rich.text import Text
 
 _PIPE_WIDTH = 240
 """Columns. A pipe has no width and rich would take 80, which cuts rows of `status` and `cells list`."""
-console = Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH)
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Of a reader who has seen enough, `cli.py` knows; rich would end with 1."""
+        raise BrokenPipeError
+
+
+console = _Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH)
 progress_console = Console(stderr=True)
 
 
 def print_json(value: Any) -> None:
     """One JSON document on standard output; dataclasses, structs, enums and times are encoded by msgspec."""
     sys.stdout.write(msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n")
+    sys.stdout.flush()
 
 
 def make_table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, title: str | None = None) -> Table:

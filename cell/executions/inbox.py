@@ -17,6 +17,7 @@ import logging
 from collections.abc import Sequence
 from typing import Final
 
+from cell.executions.batches import Batches
 from cell.executions.lanes import LANE_MAX, ReportLanes
 from cell.executions.pace import Pace
 from cell.executions.repeating import Failures, repeat
@@ -84,7 +85,9 @@ class Inbox:
         metrics: Metrics,
         fault_points: FaultPoints,
         order_log: OrderLog = EVERY_HUNDREDTH,
+        batches: Batches | None = None,
     ) -> None:
+        self._batches = batches or Batches()
         self._pool = pool
         self._venue = venue
         self._cell = cell
@@ -129,7 +132,8 @@ class Inbox:
             self._intake_pace.started()
             while len(batch) < ACCEPT_MAX and not self._arrived.empty():
                 batch.append(self._arrived.get_nowait())
-            await self._accept(batch)
+            async with self._batches.one():
+                await self._accept(batch)
             # Those that wait for another writer do not count: one locked user must not stop the intake.
             while self._lanes.free > WAITING_MAX:
                 self._room.clear()
@@ -145,7 +149,8 @@ class Inbox:
             inbox_ids = self._lanes.take(APPLY_MAX, self._clock.monotonic())
             if inbox_ids:
                 self._apply_pace.started()
-                await self._apply(inbox_ids)
+                async with self._batches.one():
+                    await self._apply(inbox_ids)
                 await self._fault_points.reach("executions.after_apply")
             else:
                 await self._wait_for_work()
@@ -299,12 +304,6 @@ class Inbox:
         now_s = self._clock.monotonic()
         for inbox_id in inbox_ids:
             self._lanes.defer(inbox_id, now_s)
-
-    async def wait_empty(self) -> None:
-        """Wait until nothing that arrived is left to apply."""
-        while len(self._lanes) or not self._arrived.empty():
-            self._room.clear()
-            await self._room.wait()
 
     async def _wait_for_work(self) -> None:
         self._work.clear()

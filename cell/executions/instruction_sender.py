@@ -14,6 +14,7 @@ from typing import Final
 from uuid import UUID
 
 from cell.executions.asking import Answers, ask_about
+from cell.executions.batches import Batches
 from cell.executions.instruction_queries import Instruction, claim_instructions, sent_instructions
 from cell.executions.pace import Pace
 from cell.executions.repeating import Failures, repeat
@@ -49,7 +50,9 @@ class InstructionSender:
         metrics: Metrics,
         fault_points: FaultPoints,
         order_log: OrderLog = EVERY_HUNDREDTH,
+        batches: Batches | None = None,
     ) -> None:
+        self._batches = batches or Batches()
         self._pool = pool
         self._venue = venue
         self._cell = cell
@@ -85,18 +88,25 @@ class InstructionSender:
                 await self._pace.turn()
             await self._fault_points.reach("executions.before_claim")
             self._pace.started()
-            claimed = await claim_instructions(self._pool, CLAIM_MAX, self._after)
-            self._after = claimed.next_after
-            is_full = len(claimed.instructions) == CLAIM_MAX
-            if claimed.instructions:
-                await self._fault_points.reach("executions.after_claim")
-                for instruction in claimed.instructions:
-                    await self.send(instruction.action, instruction.order)
-                await self._fault_points.reach("executions.after_send")
+            async with self._batches.one():
+                sent = await self._claim_and_send()
+            is_full = sent == CLAIM_MAX
+            if sent:
                 pause_s = POLL_S[0]
             else:
                 await asyncio.sleep(pause_s)
                 pause_s = min(POLL_S[1], pause_s * 1.5)
+
+    async def _claim_and_send(self) -> int:
+        """How many."""
+        claimed = await claim_instructions(self._pool, CLAIM_MAX, self._after)
+        self._after = claimed.next_after
+        if claimed.instructions:
+            await self._fault_points.reach("executions.after_claim")
+            for instruction in claimed.instructions:
+                await self.send(instruction.action, instruction.order)
+            await self._fault_points.reach("executions.after_send")
+        return len(claimed.instructions)
 
     async def send(self, action: str, order: VenueOrder) -> None:
         """Tell the venue. Raises VenueAway."""

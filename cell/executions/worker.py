@@ -6,7 +6,8 @@ what was sent, resumes the session where the inbox ends, and applies what is lef
 of this process at once, until it leads again. Should two overlap for a moment nothing doubles: instructions are
 marked before they are sent, orders are idempotent at the venue, reports are committed by number and applied once.
 
-A wanted end stops claiming, drops the venue, and applies what was committed for a few seconds.
+A wanted end lets the batches under way end, and gives the lead back before anything else: the next worker takes up what
+is in the inbox while this one closes its connections.
 """
 
 import asyncio
@@ -15,6 +16,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Final
 
+from cell.executions.batches import Batches
 from cell.executions.database_clock import DatabaseClock
 from cell.executions.early import EarlyReports
 from cell.executions.exchange_venue import ExchangeVenue
@@ -37,7 +39,7 @@ from cell.executions.stops import StopTrigger
 from cell.executions.sweep import StuckSweep
 from cell.executions.trading_hours import TradingHours
 from cell.executions.venue import VenueListener
-from cell.leadership import Task, check, leading
+from cell.leadership import Task, check, leading, step_down
 from cell.order_log import OrderLog
 from cell.settings import CellSettings
 from infra.runtime.cancelling import cancel_all
@@ -58,8 +60,10 @@ LOCK_CHECK_S: Final = 1.0
 """How long a worker may go on after it has lost the lead; what it does then is harmless."""
 RESUME_PAUSE_S: Final = 0.2
 """After work that the database interrupted."""
-DRAIN_S: Final = 4.0
-"""For committed reports at a wanted end, well before a supervisor kills. The next worker applies the rest."""
+HAND_OVER_S: Final = 2.0
+"""For the batches under way at a wanted end: milliseconds as a rule. One that waits for a lock for longer is done again
+by the next worker."""
+HANDED_OVER: Final = "worker.handed_over"
 PRUNE_PERIOD_S: Final = 60.0
 """Between two prunes: a minute's worth of old rows goes in a few calls, and rows are kept for days."""
 PRUNE_ROWS: Final = 1_000
@@ -138,6 +142,7 @@ class Worker:
         failures = Failures(self._metrics, cell)
         await self._clock.read(pool)
         order_log = OrderLog(self._settings.log_orders_one_in)
+        batches = Batches()
         inbox = Inbox(
             pool,
             venue,
@@ -146,9 +151,16 @@ class Worker:
             metrics=self._metrics,
             fault_points=self._fault_points,
             order_log=order_log,
+            batches=batches,
         )
         sender = InstructionSender(
-            pool, venue, cell=cell, metrics=self._metrics, fault_points=self._fault_points, order_log=order_log
+            pool,
+            venue,
+            cell=cell,
+            metrics=self._metrics,
+            fault_points=self._fault_points,
+            order_log=order_log,
+            batches=batches,
         )
         stops = StopTrigger(
             pool,
@@ -175,8 +187,10 @@ class Worker:
             on_prices=prices.hear,
         )
         await inbox.recover()
-        outward = [asyncio.create_task(loop) for loop in (sender.run(), venue.run(listener), unanswered.run())]
         loops = (
+            sender.run(),
+            venue.run(listener),
+            unanswered.run(),
             inbox.run_intake(),
             inbox.run_lookout(),
             early.run(),
@@ -185,27 +199,30 @@ class Worker:
             stops.run(),
             trading_hours.run(),
         )
-        inward = [asyncio.create_task(loop) for loop in loops]
-        inward += [asyncio.create_task(inbox.run_applier()) for _ in range(APPLIERS)]
-        inward += [asyncio.create_task(self._prune(failures)), asyncio.create_task(self._watch(connection))]
-        inward.append(asyncio.create_task(self._clock.follow(pool, failures)))
+        tasks = [asyncio.create_task(loop) for loop in loops]
+        tasks += [asyncio.create_task(inbox.run_applier()) for _ in range(APPLIERS)]
+        tasks += [asyncio.create_task(self._prune(failures)), asyncio.create_task(self._watch(connection))]
+        tasks.append(asyncio.create_task(self._clock.follow(pool, failures)))
         asked = asyncio.create_task(self._shutdown.wait())
         try:
-            ended, _ = await asyncio.wait((asked, *outward, *inward), return_when=asyncio.FIRST_COMPLETED)
+            ended, _ = await asyncio.wait((asked, *tasks), return_when=asyncio.FIRST_COMPLETED)
             if asked in ended:
-                await cancel_all(outward)
-                await self._drain(inbox)
+                await self._hand_over(connection, batches)
             for task in ended - {asked}:
                 task.result()  # none of the loops ends by itself: this says why it did
         finally:
-            await cancel_all((asked, *outward, *inward))
+            await cancel_all((asked, *tasks))
 
-    async def _drain(self, inbox: Inbox) -> None:
+    async def _hand_over(self, connection: Connection, batches: Batches) -> None:
+        """Whoever stands by leads from now on; what this process still ends is harmless beside it."""
         try:
-            async with asyncio.timeout(DRAIN_S):
-                await inbox.wait_empty()
+            async with asyncio.timeout(HAND_OVER_S):
+                await batches.close()
         except TimeoutError:
-            _log.info("ending with reports that the next worker applies")
+            _log.info("a batch did not end in time, the next worker does it again")
+        await step_down(connection)
+        self._set_active(False)
+        await self._fault_points.reach(HANDED_OVER)
 
     async def _watch(self, connection: Connection) -> None:
         """Notice the loss of the lead; say whether the venue is there."""

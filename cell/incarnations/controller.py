@@ -1,4 +1,5 @@
-"""`/operator/v1/incarnation`: was the cell restored, is it fenced, and the act that opens it."""
+"""`/operator/v1/incarnation`: was the cell restored, is it fenced, the act that opens it, and those that let users who
+stayed read-only write again."""
 
 from operator import itemgetter
 from typing import Annotated, Any, Final
@@ -10,7 +11,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromQuery
 
 from cell import errors
-from cell.incarnations.queries import halted_users, newest_incarnation, open_cell
+from cell.incarnations.queries import halted_users, newest_incarnation, open_cell, release_user
 from cell.paging import parse_page
 from cell.plain_row import plain
 from infra.runtime.database import Pool
@@ -19,6 +20,8 @@ from infra.runtime.strict_body import read_body
 
 HALTED_MAX: Final = 100_000
 """Users in one request, four megabytes. With more of them nothing is gained by opening the cell for the others."""
+RELEASED_MAX: Final = 500
+"""Users in one request: each is a short transaction of its own, together about a second."""
 _VENUE: Final = "exchange"
 
 
@@ -29,7 +32,21 @@ class OpenRequest(msgspec.Struct, forbid_unknown_fields=True):
     despite_findings: bool = False
 
 
+class KnownElsewhere(msgspec.Struct, forbid_unknown_fields=True):
+    """The last numbers of a user's events that Kafka holds; those of the books where it holds no more."""
+
+    user_id: UUID
+    orders: Annotated[int, msgspec.Meta(ge=0, le=2**62)]
+    ledger: Annotated[int, msgspec.Meta(ge=0, le=2**62)]
+    write_seq: Annotated[int, msgspec.Meta(ge=0, le=2**62)]
+
+
+class ReleaseRequest(msgspec.Struct, forbid_unknown_fields=True):
+    users: Annotated[list[KnownElsewhere], msgspec.Meta(min_length=1, max_length=RELEASED_MAX)]
+
+
 _decoder: Final = msgspec.json.Decoder(OpenRequest)
+_release_decoder: Final = msgspec.json.Decoder(ReleaseRequest)
 
 
 class IncarnationReads(Controller):
@@ -47,14 +64,9 @@ class IncarnationReads(Controller):
     async def halted(
         self, pool: NamedDependency[Pool], limit: FromQuery[str | None] = None, page_token: FromQuery[str | None] = None
     ) -> dict[str, Any]:
-        """Users who stay read-only since the cell was opened."""
+        """Users who stay read-only since the cell was opened, and how many reports wait for each."""
         page = parse_page(limit, page_token, "asc")
-        row = await newest_incarnation(pool)
-        if row is None:
-            return {"items": [], "next_page_token": None}
-        rows = await halted_users(
-            pool, incarnation=row["incarnation_id"], after=page.after_id(), limit=page.rows_to_read
-        )
+        rows = await halted_users(pool, after=page.after_id(), limit=page.rows_to_read)
         shown, token = page.cut(rows, itemgetter("user_id"))
         return {"items": [plain(row) for row in shown], "next_page_token": token}
 
@@ -85,3 +97,25 @@ class IncarnationChanges(Controller):
             case "FINDINGS":
                 raise errors.cell_differs(figures["verdict"], figures["run_id"])
         return {"opened": outcome == "opened", **figures}
+
+
+class RestoredUsers(Controller):
+    path = "/operator/v1/incarnation/release"
+
+    @post("/", status_code=200)
+    async def release(self, request: Request[Any, Any, Any], pool: NamedDependency[Pool]) -> dict[str, Any]:
+        """Each user alone: `released`, or why not. Repeated for one who was released, `NOT_HELD`."""
+        body = await read_body(_release_decoder, request)
+        outcomes = {
+            str(user.user_id): await release_user(
+                pool,
+                actor=subject_of(request),
+                reason=reason_of(request),
+                user=user.user_id,
+                orders=user.orders,
+                ledger=user.ledger,
+                write_seq=user.write_seq,
+            )
+            for user in body.users
+        }
+        return {"outcomes": outcomes}

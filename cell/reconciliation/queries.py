@@ -84,14 +84,21 @@ with page as materialized (
 waiting as (
     select user_id, min(order_stream_seq) - 1 as orders, min(entry_seq) - 1 as ledger
       from brokerage.outbox where user_id = any (array(select user_id from page)) group by user_id
+),
+lost as (   -- by stream: first and last number of what a restore has lost
+    select user_id, jsonb_agg(jsonb_build_array(stream, first_seq, last_seq) order by stream, first_seq) as lost
+      from lost_sequences where user_id = any (array(select user_id from page)) group by user_id
 )
 select p.user_id, p.order_event_seq, p.entry_seq, coalesce(w.orders, p.order_event_seq) as orders_published,
        coalesce(w.ledger, p.entry_seq) as ledger_published,
        encode(case when w.ledger is null then p.chain_head
                    else (select j.hash from all_journal_entries j
-                          where j.user_id = p.user_id and j.seq = w.ledger) end, 'hex') as published_chain_head
+                          where j.user_id = p.user_id and j.seq <= w.ledger order by j.seq desc limit 1)
+              end, 'hex') as published_chain_head,
+       l.lost
   from page p
   left join waiting w on w.user_id = p.user_id
+  left join lost l on l.user_id = p.user_id
  order by p.user_id
 """
 

@@ -75,22 +75,46 @@ class ArchiveState:
     """Why nothing is added to an open archive."""
 
 
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """A restore that nothing takes back: what it was asked for, and what it made."""
+
+    incarnation: str
+    backup: str
+    moment: datetime | None
+    """None: the end of the log."""
+    newest_commit_at: datetime | None
+
+
 class BackupDamaged(BackendError):
     """A backup or an archive is not what it was; the text names the file."""
+
+
+class BackupsBusy(BackendError):
+    """Another command works on the backups of the server."""
 
 
 class NotCovered(BackendError):
     """No backup and log reach the wanted moment; the text says what is covered."""
 
 
+def make_label(server: str, at: datetime, suffix: str) -> str:
+    """Names sort by time; the suffix tells two of one second apart."""
+    return f"{server.removesuffix('-postgres')}-{at:%Y%m%dT%H%M%SZ}-{suffix}"
+
+
 class Backups(Protocol):
     """Backups of the servers of one stack. `server` is a name as `cell-1-postgres`."""
 
-    async def take(self, server: str, *, incremental: bool, reason: str | None, now: Now) -> Backup:
-        """Copy a running server and verify the copy; its log is archived from then on. Raises BackendError."""
+    async def take(self, server: str, *, label: str, incremental: bool, reason: str | None, now: Now) -> Backup:
+        """Copy a running server and verify the copy; its log is archived from then on. Repeated with the label of one
+        that there is, it returns that one. Raises BackendError."""
 
     def backups(self, server: str) -> tuple[Backup, ...]:
         """The complete ones, oldest first."""
+
+    def archive_of(self, server: str) -> str | None:
+        """The name of the archive that its log goes to; None: it goes to none."""
 
     async def archive_states(self, server: str) -> tuple[ArchiveState, ...]:
         """One for each archive that a backup needs."""
@@ -100,6 +124,9 @@ class Backups(Protocol):
 
     async def prune(self, labels: Sequence[str], server: str) -> int:
         """Remove these backups, and the log that none of the others needs; returns the bytes that became free."""
+
+    async def sweep(self, server: str) -> bool:
+        """Remove what a killed command left of backups, restores and rehearsals, unless somebody works on them now."""
 
 
 class Restores(Protocol):
@@ -120,11 +147,14 @@ class Restores(Protocol):
         The cell is withdrawn. `chain` is a backup with those that it needs before it.
         """
 
+    def decided(self, server: str) -> Decided | None:
+        """A restore that is not in its place yet, because its command was killed: the next `create` finishes it."""
+
     async def rehearse(
         self, server: str, chain: Sequence[Backup], moment: datetime | None, *, jobs: Sequence[Job]
     ) -> tuple[datetime | None, tuple[str, ...]]:
         """Build it beside the running server, run these jobs on it, and drop it: when its newest transaction was
-        committed, and what each job said. The cell runs on."""
+        committed, and what each job said. The cell runs on. A job finds the source's DSN as `CELL_SOURCE_DSN`."""
 
     async def catch_up(self, server: str) -> None:
         """Return when the archive has all that is committed now. Raises BackendError."""
@@ -137,6 +167,8 @@ class Restores(Protocol):
 class HasBackups(Protocol):
     """A back end that makes backups itself; others leave that to what runs their databases."""
 
-    def open_backups(self, report: Report) -> Backups: ...
+    def open_backups(self, report: Report, lease: int | None = None) -> Backups:
+        """`lease`: the number of the leader who asks; a former one's names and removes nothing (Overtaken)."""
 
-    def open_restores(self, report: Report) -> Restores: ...
+    def open_restores(self, report: Report, lease: int | None = None) -> Restores:
+        """As `open_backups`."""

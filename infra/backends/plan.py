@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
 
 from infra.backends.addresses import (
     CONTROL_POSTGRES,
@@ -114,6 +115,10 @@ def plan_services(addresses: Addresses, layout: HostLayout) -> tuple[ProcessSpec
         planned += _cell(addresses, layout, cell)
     planned += [_router(addresses, layout, name) for name in router_names(addresses.spec)]
     return tuple(planned)
+
+
+SOURCE_DSN: Final = "CELL_SOURCE_DSN"
+"""For a job that compares a restored copy: the server that it is a copy of."""
 
 
 def job_command(job: Job, addresses: Addresses, layout: HostLayout) -> tuple[tuple[str, ...], dict[str, str]]:

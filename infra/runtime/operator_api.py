@@ -19,6 +19,7 @@ from litestar.connection import ASGIConnection
 from litestar.handlers.base import BaseRouteHandler
 from litestar.types import ControllerRouterHandler
 
+from infra.runtime.build import build_id
 from infra.runtime.event_loop_lag import measured_lag
 from infra.runtime.http_port import HttpPort
 from infra.runtime.least_roles import OPEN, LeastRoles, check_named, endpoint_of
@@ -126,7 +127,8 @@ def create_operator_app(
     @get("/health/ready")
     async def readiness() -> Response[dict[str, object]]:
         is_ready, facts = await ready()
-        return Response({"status": "ready" if is_ready else "not ready", **facts}, status_code=200 if is_ready else 503)
+        document = {"status": "ready" if is_ready else "not ready", "release": build_id(), **facts}
+        return Response(document, status_code=200 if is_ready else 503)
 
     @get("/metrics", sync_to_thread=False)
     def render_metrics() -> Response[bytes]:

@@ -1,8 +1,8 @@
 """One registry of metrics per process.
 
 Metrics are declared in one table per package (`metrics.py`) and built here, so that the README's list can be generated
-from the table. Beside its own, every process has those of the client library (process, platform, garbage collector)
-and the lag of its event loop. Log lines are `logs.py`'s.
+from the table. Beside its own, every process has those of the client library (process, platform, garbage collector),
+the lag of its event loop and the name of its build. Log lines are `logs.py`'s.
 """
 
 from collections.abc import Sequence
@@ -16,11 +16,14 @@ from prometheus_client import (
     Gauge,
     GCCollector,
     Histogram,
+    Info,
     PlatformCollector,
     ProcessCollector,
     generate_latest,
 )
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+from infra.runtime.build import build_id
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,7 @@ class Metric:
 LATENCY_BUCKETS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 """In steps of two to two and a half, from what a warm read takes to a command's deadline."""
 EVENT_LOOP_LAG: Final = "python_event_loop_lag_seconds"
+BUILD_INFO: Final = "build_info"
 RUNTIME_METRICS: Final = (Metric(EVENT_LOOP_LAG, Histogram, "How late the event loop ran a timer that was due."),)
 """Of every process, whatever its package."""
 
@@ -58,6 +62,9 @@ class Metrics:
                 )
             else:
                 self._by_name[row.name] = row.kind(row.name, row.help, row.labels, registry=self.registry)
+
+        build = Info(BUILD_INFO.removesuffix("_info"), "The build that the process runs.", registry=self.registry)
+        build.info({"release": build_id()})
 
     def counter(self, name: str) -> Counter:
         found = self._by_name[name]

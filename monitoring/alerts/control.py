@@ -7,6 +7,7 @@ from monitoring.alert import Alert, Severity
 _ONE: Final = 'instance="control:1",job="control"'
 _OTHER: Final = 'instance="control:2",job="control"'
 _LATE: Final = f'shardctl_schedule_late_seconds{{{_ONE},schedule="reconcile"}}'
+_FAILED: Final = f'shardctl_schedule_failed{{{_ONE},schedule="backup"}}'
 
 CONTROL: Final = (
     Alert(
@@ -57,5 +58,15 @@ CONTROL: Final = (
             {f"shardctl_break_glass_total{{{_ONE}}}": "0x30"},
             {f"shardctl_break_glass_total{{{_ONE}}}": "3x30"},
         ),
+    ),
+    Alert(
+        name="ScheduleFailed",
+        query="shardctl_schedule_failed > 0",
+        for_s=60,
+        severity=Severity.TICKET,
+        summary="what the schedule {{ $labels.schedule }} began last has failed",
+        fires={_FAILED: "1x30"},
+        labels={"instance": "control:1", "job": "control", "schedule": "backup"},
+        quiet=({_FAILED: "0x30"},),
     ),
 )

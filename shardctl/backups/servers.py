@@ -7,18 +7,18 @@ from infra.backends.cell_spec import postgres_name
 from shardctl.errors import Refused, UsageError
 
 
-def open_backups(backend: Backend, report: Report = quiet) -> Backups:
+def open_backups(backend: Backend, report: Report = quiet, lease: int | None = None) -> Backups:
     """Raises Refused where the back end leaves backups to what runs its databases."""
     if not isinstance(backend, HasBackups):
         raise Refused("the databases of this stack are backed up by what runs them, not by shardctl")
-    return backend.open_backups(report)
+    return backend.open_backups(report, lease)
 
 
-def open_restores(backend: Backend, report: Report = quiet) -> Restores:
+def open_restores(backend: Backend, report: Report = quiet, lease: int | None = None) -> Restores:
     """Raises Refused, as `open_backups`."""
     if not isinstance(backend, HasBackups):
         raise Refused("the databases of this stack are restored by what runs them, not by shardctl")
-    return backend.open_restores(report)
+    return backend.open_restores(report, lease)
 
 
 def chosen_servers(backend: Backend, cell: str | None, *, control: bool, every: bool) -> tuple[str, ...]:

@@ -1,11 +1,12 @@
 """Take, list, verify and prune backups. A backup is no harm, so it is also taken when it cannot be recorded."""
 
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from infra.backends.backend import Backend, Report
-from infra.backends.backups import Backup
+from infra.backends.backups import Backup, make_label
 from shardctl.audit.recording import recorded_act
 from shardctl.backups.coverage import Reach, prunable, reaches
 from shardctl.backups.servers import all_servers, open_backups, subject_of
@@ -23,6 +24,10 @@ def machine_now() -> datetime:
     return datetime.now(UTC)
 
 
+def new_label(server: str) -> str:
+    return make_label(server, machine_now(), secrets.token_hex(2))
+
+
 async def take_backups(
     backend: Backend, servers: Sequence[str], report: Report, *, incremental: bool, reason: str | None
 ) -> list[Backup]:
@@ -34,7 +39,10 @@ async def take_backups(
         async with recorded_act(
             backend, "backup.create", subject_of(server), reason=reason, arguments=arguments, unrecorded=True
         ):
-            taken.append(await backups.take(server, incremental=incremental, reason=reason, now=machine_now))
+            label = new_label(server)
+            taken.append(
+                await backups.take(server, label=label, incremental=incremental, reason=reason, now=machine_now)
+            )
     return taken
 
 

@@ -10,10 +10,12 @@ import typer
 from shardctl.cell_admin import CellAdmin, open_cell_admin
 from shardctl.cells.cordon import StateChange, cordon_cell, uncordon_cell
 from shardctl.cells.directory import list_cells
-from shardctl.commands import archiving, reconciliation, restoring, retrying, rollups
+from shardctl.commands import archiving, reconciliation, restored_users, restoring, retrying, rollups
 from shardctl.commands.submitting import Detach, DryRun, Expected, Key, NeededReason, SubmitOptions, Timeout, submit
+from shardctl.contexts import OnThisMachine
 from shardctl.errors import Refused
 from shardctl.output import print_json, print_line, print_table
+from shardctl.settings import read_settings
 from shardctl.stack.current import open_stack
 from shardctl.stack.noted_names import note_names
 
@@ -63,7 +65,8 @@ def add(
     )
     if ended is None:
         return
-    asyncio.run(note_names(open_stack()))
+    if isinstance(read_settings().target, OnThisMachine):
+        asyncio.run(note_names(open_stack()))
     cell = ended["target"]
     epoch = next(step["result"]["epoch"] for step in ended["steps"] if step["action"] == "register")
     if as_json:
@@ -139,6 +142,7 @@ reconciliation.register(app)
 archiving.register(app)
 retrying.register(app)
 restoring.register_cells(app)
+restored_users.register(app)
 rollups.register(app)
 
 

@@ -2,6 +2,7 @@
 
 import sys
 from typing import Annotated, Any
+from urllib.parse import urlencode
 
 import typer
 
@@ -28,11 +29,13 @@ def operations() -> None:
 @app.command("list")
 def list_(
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=500, help="How many of the newest.")] = 20,
+    kind: Annotated[str | None, typer.Option(help="Only those of this kind, as cells.add.")] = None,
     active: Annotated[bool, typer.Option("--active", help="Only those that have not ended.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """The newest operations first: what, by whom, its state and exit code."""
-    items = open_control().get(f"/v1/operations?limit={limit}&active={str(active).lower()}")["items"]
+    asked = {"limit": limit, "active": str(active).lower(), **({"kind": kind} if kind else {})}
+    items = open_control().get(f"/v1/operations?{urlencode(asked)}")["items"]
     if as_json:
         print_json(items)
         return

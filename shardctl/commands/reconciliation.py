@@ -42,6 +42,7 @@ def reconcile_(
     """Check a cell's books, compare them with the venue and Kafka, keep the result. Exit code 1: a difference."""
     if every == (cell is not None):
         raise UsageError("name one cell, or give --all")
+    open_stack()  # its cells are asked for the result: somewhere else it could not be shown
     options = SubmitOptions(reason, dry_run, not detach, timeout, key, expected, as_json)
     ended = submit_and_watch("cells.reconcile", {"cell": cell}, options)
     if ended is None:

@@ -1,7 +1,6 @@
 """`shardctl backup restore` and `rehearse`, `shardctl cells unfence`."""
 
 import asyncio
-import time
 from datetime import datetime
 from typing import Annotated
 from uuid import uuid4
@@ -9,12 +8,22 @@ from uuid import uuid4
 import typer
 
 from shardctl.backups.coverage import format_time, parse_moment
-from shardctl.backups.rehearse import rehearse_restore
 from shardctl.backups.restore import check_moment, restore_cell
 from shardctl.backups.unfence import open_restored_cell
-from shardctl.errors import Refused, UsageError
+from shardctl.commands.submitting import (
+    Detach,
+    DryRun,
+    Expected,
+    Key,
+    Reason,
+    SubmitOptions,
+    Timeout,
+    conclude,
+    submit_and_watch,
+)
+from shardctl.errors import UsageError
 from shardctl.interruption import run_resumable
-from shardctl.output import print_json, print_line
+from shardctl.output import print_json, print_line, print_warning
 from shardctl.progress import shown_progress
 from shardctl.prompts import confirm_by_name, require_confirmable
 from shardctl.stack.current import open_stack
@@ -56,28 +65,43 @@ def restore(
     for path in restored.kept_aside:
         print_line(f"old data, kept until you remove it: {path}")
     print_line(f"next: shardctl cells reconcile {cell}; shardctl cells unfence {cell} --reason TEXT")
-    print_line(f"its log is archived again from the next backup on: shardctl backup create --cell {cell}")
+    if restored.covered_from is not None:
+        print_line(f"archived again: it can be put back to any moment from {format_time(restored.covered_from)} on")
+    else:
+        print_warning(f"nothing is archived yet: {restored.trouble}; then: shardctl backup create --cell {cell}")
 
 
 def rehearse(
-    cell: Annotated[str, typer.Argument(help="Name of a cell, as cell-1.")],
+    cell: Annotated[str | None, typer.Argument(help="Name of a cell, as cell-1.")] = None,
+    every: Annotated[bool, typer.Option("--all", help="Every cell, one after the other.")] = False,
     to: Annotated[str, typer.Option(help="As for restore; by default what is committed now.")] = "latest",
+    reason: Reason = None,
     as_json: AsJson = False,
+    dry_run: DryRun = False,
+    detach: Detach = False,
+    timeout: Timeout = None,
+    key: Key = None,
+    expected: Expected = None,
 ) -> None:
-    """Restore beside the running cell, prove the copy's books, drop it, and say how long it took. Exit code 1: the
-    copy's books are not right."""
-    moment = _moment(to)
-    with shown_progress(f"rehearsing {cell}", quiet=as_json) as report:
-        done = run_resumable(
-            rehearse_restore(open_stack(report), cell, moment, report, monotonic=time.monotonic),
-            resume=f"shardctl backup rehearse {cell}",
-        )
+    """Restore beside the running cell, prove and compare the copy, drop it, say how long it took. Exit code 1: it would
+    not do."""
+    if every == (cell is not None):
+        raise UsageError("name one cell, or give --all")
+    _moment(to)
+    options = SubmitOptions(reason, dry_run, not detach, timeout, key, expected, as_json)
+    ended = submit_and_watch("backup.rehearse", {"cell": cell, "to": to}, options)
+    if ended is None:
+        return
+    results = [step["result"] for step in ended["steps"] if step["result"]]
     if as_json:
-        print_json(done)
-    else:
-        print_line(f"{cell}: restored from {done.backup} in {done.seconds:.1f} s, {len(done.checks)} checks")
-    if broken := [name for name, violations in done.checks.items() if violations]:
-        raise Refused(f"{cell}: the restored copy breaks {', '.join(broken)}: `shardctl cells check {cell}`")
+        print_json(next(iter(results), None) if cell else results)
+    for result in () if as_json else results:
+        print_line(
+            f"{result['cell']}: restored from {result['backup']} in {result['seconds']:.1f} s, "
+            f"{len(result['checks'])} checks; {result['source']['users']} users, {result['source']['equal']} equal and "
+            f"{result['source']['traded_on']} traded on since"
+        )
+    conclude(ended)
 
 
 def _moment(text: str) -> datetime | None:

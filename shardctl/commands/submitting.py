@@ -17,7 +17,7 @@ import typer
 from shardctl.contexts import Elsewhere
 from shardctl.control_client import ControlClient
 from shardctl.control_patience import PatientControl
-from shardctl.errors import Exit, Refused, ShardctlError, StillRunning, exit_of
+from shardctl.errors import Blocked, Exit, Refused, ShardctlError, StillRunning, exit_of
 from shardctl.logins import open_elsewhere
 from shardctl.output import print_json, print_line, print_note, print_table, print_warning, progress_console
 from shardctl.settings import read_settings
@@ -89,6 +89,11 @@ def submit_and_watch(kind: str, arguments: Mapping[str, Any], options: SubmitOpt
         show_plan(answer, as_json=options.as_json)
         return None
     number = answer["operation_id"]
+    if control.get(f"/v1/operations/{number}")["state"] == "awaiting_approval":
+        raise Blocked(
+            f"operation {number} is recorded and waits for another person: `shardctl operations approve {number}`; "
+            f"`shardctl operations watch {number}` follows it"
+        )
     if not options.wait:
         raise StillRunning(f"operation {number} is recorded: `shardctl operations watch {number}`")
     watch(control.client, number, timeout_s=options.timeout_s, quiet=options.as_json)

@@ -15,6 +15,7 @@ from typer.main import get_command
 from infra.backends.cell_spec import MARKET_HOURS, RISK_PROFILES, SHARE_TRANSFERS, Profile
 from shardctl.cli import MOUNTS, load, make_app
 from shardctl.completion.answer import Entry, Option, Values, write_table
+from shardctl.operations.catalog import KINDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +74,7 @@ _KINDS_OF: Final = {
 }
 """Where the name alone does not tell."""
 _WORDS: Final = {
+    "kind": tuple(sorted(KINDS)),
     "profile": tuple(Profile),
     "risk_profile": RISK_PROFILES,
     "market_hours": MARKET_HOURS,

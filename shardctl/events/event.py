@@ -61,6 +61,8 @@ class PublishedEvent(msgspec.Struct, frozen=True):
     seq: int
     occurred_at: Annotated[datetime, msgspec.Meta(tz=True)]
     data: _Data
+    write_seq: int = 0
+    """Of the user's write that it tells."""
 
     def belongs(self, cell: str, stream: str, key: bytes | None) -> bool:
         """Whether cell, stream, key, id, type, user and sequence are those of one event."""

@@ -5,7 +5,8 @@ as ranges: one per user and stream while nothing is missing. A hundred thousand 
 however many events they have. Each event must belong where it is, and a ledger event must be what its hash says
 (`event.py`). Where two ledger events are neighbours, in whatever order they were found, one must continue the other,
 and the last published one must be the chain head that the cell has. A copy is counted and never fills a gap. Copies are
-few, so what they say is kept, and compared with the first ones in a second reading (`add_again`).
+few, so what they say is kept, and compared with the first ones in a second reading (`add_again`). What a restore has
+lost (`lost.py`) is left out.
 
 What it cannot see: the contents of an order event of which there is one copy; its id and place are proven, and an
 order's fills are in the ledger.
@@ -19,6 +20,7 @@ from uuid import UUID
 import msgspec
 
 from shardctl.events.event import LEDGER, ORDERS, PublishedEvent
+from shardctl.events.lost import Ranges, close_holes, count_until, open_holes
 
 SAMPLE_MAX: Final = 100
 """Differences that are listed one by one, the most that a cell keeps with a run; all are counted."""
@@ -39,6 +41,19 @@ class Head:
     """Hash of the last ledger event that is certainly published, in hex; empty if there is none."""
     orders_written: int
     ledger_written: int
+    lost_orders: Ranges = ()
+    """Numbers that a restore has lost, of users who were released since."""
+    lost_ledger: Ranges = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """The last numbers of a user's events that the topics hold."""
+
+    orders: int
+    ledger: int
+    write_seq: int
+    """Of those events that the cell has not written; 0 if there are none."""
 
 
 Heads = Mapping[bytes, Head]
@@ -128,6 +143,8 @@ class EventComparison:
     sample: tuple[dict[str, object], ...]
     ahead: tuple[str, ...] = ()
     """Users of whom the topics hold events that the cell never wrote, or that are not in the cell's chain."""
+    known: Mapping[str, Known] = field(default_factory=dict)
+    """Of the users that are ahead."""
 
     @property
     def is_whole(self) -> bool:
@@ -147,6 +164,13 @@ class EventCollector:
         self._records = self._duplicates = self._malformed = self._broken_links = 0
         self._unchained: set[bytes] = set()
         self._sample: list[dict[str, object]] = []
+        self._lost = {
+            (stream, user): ranges
+            for user, head in heads.items()
+            for stream, ranges in ((ORDERS, head.lost_orders), (LEDGER, head.lost_ledger))
+            if ranges
+        }
+        self._write_seqs: dict[bytes, int] = {}
 
     @property
     def has_copies(self) -> bool:
@@ -161,10 +185,15 @@ class EventCollector:
             self._malformed += 1
             return
         user, data = event.user_id.bytes, event.data
+        seq = close_holes(event.seq, self._lost.get((stream, user), ()))
+        if seq is None:
+            return
+        if event.seq > _written(self._heads.get(user), stream):
+            self._write_seqs[user] = max(event.write_seq, self._write_seqs.get(user, 0))
         found = self._found[stream].get(user)
         if found is None:
             found = self._found[stream][user] = _Sequences()
-        fits = found.add(event.seq, data.previous_hash, data.hash)
+        fits = found.add(seq, data.previous_hash, data.hash)
         if fits is None:
             self._duplicates += 1
             self._note_copy(stream, user, event)
@@ -215,19 +244,21 @@ class EventCollector:
         missing = 0
         for user, head in self._heads.items():
             for stream, until in ((ORDERS, head.orders), (LEDGER, head.ledger)):
+                lost = self._lost.get((stream, user), ())
+                until = count_until(until, lost)
                 for first, last in self._found[stream].get(user, _Sequences()).gaps(until):
                     missing += last - first + 1
-                    self._add_sample(user, stream, "missing", first, last)
+                    self._add_sample(user, stream, "missing", open_holes(first, lost), open_holes(last, lost))
         unknown = 0
         ahead = set(self._unchained)
         for stream, by_user in self._found.items():
             for user, found in by_user.items():
-                now = after.get(user)
-                written = 0 if now is None else now.orders_written if stream == ORDERS else now.ledger_written
-                if (more := found.beyond(written)) > 0:
+                written = _written(after.get(user), stream)
+                until = count_until(written, self._lost.get((stream, user), ()))
+                if (more := found.beyond(until)) > 0:
                     unknown += more
                     ahead.add(user)
-                    self._add_sample(user, stream, "never written", written + 1, found.ranges[-1].last)
+                    self._add_sample(user, stream, "never written", written + 1, self._last(user, stream))
         return EventComparison(
             order_events=self._events[ORDERS],
             ledger_events=self._events[LEDGER],
@@ -239,10 +270,28 @@ class EventCollector:
             malformed=self._malformed,
             sample=tuple(self._sample),
             ahead=tuple(sorted(str(UUID(bytes=user)) for user in ahead)),
+            known={str(UUID(bytes=user)): self._known(user) for user in ahead},
         )
+
+    def _known(self, user: bytes) -> Known:
+        orders, ledger = (self._last(user, stream) for stream in (ORDERS, LEDGER))
+        return Known(orders, ledger, self._write_seqs.get(user, 0))
+
+    def _last(self, user: bytes, stream: str) -> int:
+        found = self._found[stream].get(user)
+        lost = self._lost.get((stream, user), ())
+        last = open_holes(found.ranges[-1].last, lost) if found else 0
+        return max(last, lost[-1][1] if lost else 0)
 
     def _add_sample(self, user: bytes, stream: str, problem: str, first: int, last: int) -> None:
         if len(self._sample) < SAMPLE_MAX:
             self._sample.append(
                 {"user_id": str(UUID(bytes=user)), "stream": stream, "problem": problem, "first": first, "last": last}
             )
+
+
+def _written(head: Head | None, stream: str) -> int:
+    """The last number that the cell has given out."""
+    if head is None:
+        return 0
+    return head.orders_written if stream == ORDERS else head.ledger_written

@@ -57,17 +57,25 @@ async def read_heads(admin: CellAdmin, cell: str) -> dict[bytes, Head]:
     token = None
     while True:
         page = await admin.call(cell, "GET", f"{_PATH}?limit={_PAGE}" + (f"&page_token={token}" if token else ""))
-        found.update((UUID(row["user_id"]).bytes, _head(row)) for row in page["items"])
+        found.update((UUID(row["user_id"]).bytes, head_of(row)) for row in page["items"])
         token = page["next_page_token"]
         if token is None:
             return found
 
 
-def _head(row: dict[str, Any]) -> Head:
+def head_of(row: dict[str, Any]) -> Head:
+    """Of a row as the cell tells it. Pure."""
     return Head(
         orders=row["orders_published"],
         ledger=row["ledger_published"],
         chain_head=row["published_chain_head"] or "",  # nothing published yet
         orders_written=row["order_event_seq"],
         ledger_written=row["entry_seq"],
+        lost_orders=_lost(row, ORDERS),
+        lost_ledger=_lost(row, LEDGER),
     )
+
+
+def _lost(row: dict[str, Any], stream: str) -> tuple[tuple[int, int], ...]:
+    """A cell of an older release says nothing of it."""
+    return tuple((first, last) for name, first, last in row.get("lost") or () if name == stream)

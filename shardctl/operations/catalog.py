@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Final
 
+from shardctl.operations.kinds.backup_create import BACKUP_CREATE
+from shardctl.operations.kinds.backup_rehearse import BACKUP_REHEARSE
 from shardctl.operations.kinds.cells_add import CELLS_ADD
 from shardctl.operations.kinds.cells_archive import CELLS_ARCHIVE
 from shardctl.operations.kinds.cells_calendar import CELLS_CALENDAR
@@ -15,5 +17,15 @@ from shardctl.operations.resources import StackResources
 
 KINDS: Final[Mapping[str, Kind[StackResources]]] = {
     kind.name: kind
-    for kind in (CELLS_ADD, CELLS_ARCHIVE, CELLS_CALENDAR, CELLS_RECONCILE, CONTROL_PRUNE, KEYS_ROTATE, ROUTERS_RESTART)
+    for kind in (
+        BACKUP_CREATE,
+        BACKUP_REHEARSE,
+        CELLS_ADD,
+        CELLS_ARCHIVE,
+        CELLS_CALENDAR,
+        CELLS_RECONCILE,
+        CONTROL_PRUNE,
+        KEYS_ROTATE,
+        ROUTERS_RESTART,
+    )
 }

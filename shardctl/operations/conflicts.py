@@ -56,6 +56,25 @@ _MATRIX: Final[Mapping[frozenset[str], Excludes]] = {
     frozenset({"cells.reconcile", "control.prune"}): Excludes.NONE,
     frozenset({"control.prune", "keys.rotate"}): Excludes.NONE,
     frozenset({"control.prune", "routers.restart"}): Excludes.NONE,
+    # One at a time works on the backups of a database; the databases themselves are only read.
+    frozenset({"backup.create"}): Excludes.CELL,
+    frozenset({"backup.rehearse"}): Excludes.CELL,
+    frozenset({"backup.create", "backup.rehearse"}): Excludes.CELL,
+    frozenset({"backup.create", "cells.add"}): Excludes.CELL,
+    frozenset({"backup.create", "cells.archive"}): Excludes.NONE,
+    frozenset({"backup.create", "cells.calendar"}): Excludes.NONE,
+    frozenset({"backup.create", "cells.reconcile"}): Excludes.NONE,
+    frozenset({"backup.create", "control.prune"}): Excludes.NONE,
+    frozenset({"backup.create", "keys.rotate"}): Excludes.NONE,
+    frozenset({"backup.create", "routers.restart"}): Excludes.NONE,
+    # A rehearsal compares its copy with rows that the archive moves; and two full readings of a cell are one too many.
+    frozenset({"backup.rehearse", "cells.archive"}): Excludes.CELL,
+    frozenset({"backup.rehearse", "cells.reconcile"}): Excludes.CELL,
+    frozenset({"backup.rehearse", "cells.add"}): Excludes.CELL,
+    frozenset({"backup.rehearse", "cells.calendar"}): Excludes.NONE,
+    frozenset({"backup.rehearse", "control.prune"}): Excludes.NONE,
+    frozenset({"backup.rehearse", "keys.rotate"}): Excludes.NONE,
+    frozenset({"backup.rehearse", "routers.restart"}): Excludes.NONE,
 }
 
 

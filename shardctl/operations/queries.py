@@ -183,11 +183,14 @@ class Operations:
             raise NoSuchOperation(f"there is no operation {operation}: `shardctl operations list`")
         return found
 
-    async def newest(self, limit: int, *, active: bool = False) -> list[Operation]:
-        """Newest first; `active`: only those that have not ended."""
-        condition: LiteralString = " where not %s or exit_code is null order by operation_id desc limit %s"
+    async def newest(self, limit: int, *, active: bool = False, kind: str | None = None) -> list[Operation]:
+        """Newest first; `active`: only those that have not ended; `kind`: only of that one."""
+        condition: LiteralString = (
+            " where (not %s or exit_code is null) and kind = coalesce(%s, kind) order by operation_id desc limit %s"
+        )
+        given = [active, kind, min(limit, LISTED_MAX)]
         async with connected(self._pool) as connection, connection.cursor(row_factory=class_row(Operation)) as cursor:
-            return await (await cursor.execute(_COLUMNS + condition, [active, min(limit, LISTED_MAX)])).fetchall()
+            return await (await cursor.execute(_COLUMNS + condition, given)).fetchall()
 
     async def steps(self, operation: int) -> list[StepRow]:
         async with connected(self._pool) as connection, connection.cursor(row_factory=class_row(StepRow)) as cursor:

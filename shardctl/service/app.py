@@ -40,6 +40,7 @@ from shardctl.operations.resources import StackResources
 from shardctl.operator_tokens import TokenSigner, token_of_step
 from shardctl.persons import Person
 from shardctl.release import own_release
+from shardctl.service.archiving import Archiving
 from shardctl.service.auditing import AuditedRequests, check_described
 from shardctl.service.controller import (
     AuditController,
@@ -114,6 +115,7 @@ class ControlService:
                 Schedules(self.state, self.submissions, {"audit_head": self.publish_audit_head}, self.metrics),
                 Sampling(self.state, backend, self.metrics),
                 Watches(self.state, backend, self._dsn, self.metrics),
+                Archiving(self.submissions, backend),
             ),
             holder=f"{settings.name} pid {os.getpid()}",
             life_s=settings.lease_life_s,

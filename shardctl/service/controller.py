@@ -76,9 +76,14 @@ class OperationsController(Controller):
 
     @get("/")
     async def listed(
-        self, operations: NamedDependency[Operations], limit: FromQuery[int] = 20, active: FromQuery[bool] = False
+        self,
+        operations: NamedDependency[Operations],
+        limit: FromQuery[int] = 20,
+        active: FromQuery[bool] = False,
+        kind: FromQuery[str | None] = None,
     ) -> dict[str, Any]:
-        return {"items": [msgspec.to_builtins(row) for row in await operations.newest(limit, active=active)]}
+        found = await operations.newest(limit, active=active, kind=kind)
+        return {"items": [msgspec.to_builtins(row) for row in found]}
 
     @get("/{number:int}")
     async def one(self, number: FromPath[int], operations: NamedDependency[Operations]) -> dict[str, Any]:

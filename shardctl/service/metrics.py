@@ -13,6 +13,7 @@ METRICS: Final = (
     Metric("shardctl_operations_active", Gauge, "Operations that this process is executing."),
     Metric("shardctl_operations_ended_total", Counter, "Operations that it brought to an end.", ("kind", "state")),
     Metric("shardctl_schedule_late_seconds", Gauge, "Since it was due and has not begun; 0 if in time.", ("schedule",)),
+    Metric("shardctl_schedule_failed", Gauge, "1 if the operation that it began last has failed.", ("schedule",)),
     Metric("shardctl_watch_repairs_total", Counter, "What a watch mended by itself.", ("watch",)),
     Metric("shardctl_watch_failures_total", Counter, "Looks of a watch that failed, and are repeated.", ("watch",)),
     Metric("shardctl_samples_total", Counter, "Samples of a process's counters that were kept."),

@@ -46,6 +46,11 @@ class ControlState:
         rows = await call(self._pool, "select name, due_at, begun_at, operation_id from control.schedules", [])
         return {row[0]: DueRow(*row) for row in rows}
 
+    async def has_failed(self, operation: int) -> bool:
+        """Has it ended otherwise than well? False while it is worked on, and when it was pruned."""
+        rows = await call(self._pool, "select exit_code from control.operations where operation_id = %s", [operation])
+        return any(exit_code not in (None, 0) for (exit_code,) in rows)
+
     async def set_due(
         self, lease: int, name: str, *, after: datetime | None, due_at: datetime, operation: int | None
     ) -> bool:

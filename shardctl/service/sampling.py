@@ -15,7 +15,7 @@ from infra.backends.backend import Backend
 from infra.backends.cell_spec import ProcessKind, ProcessSpec
 from infra.runtime.http_client import HttpClient, OutcomeUnknown, PeerUnreachable
 from infra.runtime.procedures import DatabaseFailure
-from infra.runtime.telemetry import Metrics
+from infra.runtime.telemetry import BUILD_INFO, Metrics
 from shardctl.service.queries import ControlState
 
 _log = logging.getLogger(__name__)
@@ -25,8 +25,8 @@ _ANSWER_S: Final = 2.0
 """Rendering takes some ten milliseconds; a process that needs longer is overloaded, and is asked again soon."""
 _SERIES_MAX: Final = 2_000
 """Of one process: more is a label without bound, and is cut off rather than kept."""
-RELEASE: Final = "dev"
-"""Of a process that names none: the working tree."""
+UNNAMED: Final = "unnamed"
+"""The release of a process that is older than `build_info`."""
 _ANSWERS: Final = frozenset({ProcessKind.ROUTER, ProcessKind.API, ProcessKind.WORKER, ProcessKind.RELAY})
 KEPT: Final = (
     "router_requests", "router_request_seconds", "router_requests_shed", "router_refusals", "router_breaker_trips",
@@ -78,17 +78,19 @@ class Sampling:
 def make_sample(process: ProcessSpec, rendered: str) -> dict[str, Any]:
     """The row of one process from what its `/metrics` says. Pure."""
     counters: dict[str, float] = {}
-    started_at_s = 0.0
+    started_at_s, release = 0.0, UNNAMED
     for name, labels, value in _samples(rendered):
         if name == _START:
             started_at_s = value
+        elif name == BUILD_INFO:
+            release = labels["release"]
         elif len(counters) < _SERIES_MAX:
             shown = ",".join(f'{label}="{text}"' for label, text in sorted(labels.items()))
             counters[f"{name}{{{shown}}}" if shown else name] = value
     return {
         "process": process.name,
         "cell": process.cell,
-        "release": RELEASE,
+        "release": release,
         "started_at_s": started_at_s,
         "counters": counters,
     }
@@ -96,7 +98,7 @@ def make_sample(process: ProcessSpec, rendered: str) -> dict[str, Any]:
 
 def _samples(rendered: str) -> Iterator[tuple[str, dict[str, str], float]]:
     for family in text_string_to_metric_families(rendered):
-        if family.name in KEPT or family.name == _START:
+        if family.name in KEPT or family.name in (_START, BUILD_INFO):
             for sample in family.samples:
                 if not sample.name.endswith("_created"):
                     yield sample.name, sample.labels, sample.value

@@ -2,7 +2,8 @@
 
 What was due while nobody led is begun once, not once per missed day. The idempotency key names the schedule and the
 time, so a leader that died between asking for the operation and writing that down asks for the same one. What a
-conflict keeps from beginning waits and is tried again, and so does a task that fails; how late it is, is a metric.
+conflict keeps from beginning waits and is tried again, and so does a task that fails. How late it is, and whether the
+operation that it began last has failed, are metrics, and alerts judge them.
 """
 
 import asyncio
@@ -55,6 +56,25 @@ SCHEDULES: Final = (
     Schedule("reconcile", "cells.reconcile", time(3, 0), "every night: books, venue and events agree"),
     Schedule("archive", "cells.archive", time(4, 0), "every night: old history moves to the archive"),
     Schedule("prune", "control.prune", time(5, 0), "every night: what is old enough is deleted"),
+    # Before the night's other work, so that what that might spoil is in a backup. A full one each week, and what has
+    # changed since in between: a month can be put back, and a restore joins at most seven.
+    Schedule(
+        "full_backup",
+        "backup.create",
+        time(0, 30),
+        "every week: a full backup of each database, and the oldest ones go",
+        weekday=6,
+        arguments={"keep": 4},
+    ),
+    Schedule(
+        "backup",
+        "backup.create",
+        time(1, 30),
+        "every night: what has changed since the last backup",
+        arguments={"incremental": True},
+    ),
+    # A backup that was never restored is a hope. On the day without trading and without a full backup.
+    Schedule("rehearsal", "backup.rehearse", time(7, 0), "every week: the newest backups would do", weekday=5),
     # The calendar looks years ahead; a week is soon enough for an announced holiday that a release brought.
     Schedule("calendar", "cells.calendar", time(5, 30), "every week: the market's calendar", weekday=6),
     # What was recorded since the last head is proven by the chain alone, so this is how much a thief of all rights over
@@ -98,7 +118,7 @@ class Schedules:
                 )
             elif row.due_at <= now:
                 await self._begin(lease, schedule, row, now)
-            self._show_lateness(schedule, rows.get(schedule.name), now)
+            await self._show(schedule, rows.get(schedule.name), now)
 
     async def _begin(self, lease: int, schedule: Schedule, row: DueRow, now: datetime) -> None:
         try:
@@ -125,6 +145,8 @@ class Schedules:
         )
         return number
 
-    def _show_lateness(self, schedule: Schedule, row: DueRow | None, now: datetime) -> None:
+    async def _show(self, schedule: Schedule, row: DueRow | None, now: datetime) -> None:
         late_s = 0.0 if row is None else max(0.0, (now - row.due_at).total_seconds())
         self._metrics.gauge("shardctl_schedule_late_seconds").labels(schedule.name).set(late_s)
+        has_failed = row is not None and row.operation_id is not None and await self._state.has_failed(row.operation_id)
+        self._metrics.gauge("shardctl_schedule_failed").labels(schedule.name).set(int(has_failed))

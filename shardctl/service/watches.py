@@ -3,6 +3,7 @@
 - Redis has no map, or an older one (it was emptied, or was away when the map changed): it is published to.
 - A cell of the map has other addresses in the stack's record (a port changed): the map takes them in.
 - A sign-up was left half done: it is finished or its email freed. Routers do that as well; with none running, nobody.
+- A killed backup, restore or rehearsal left a half copy, or a server that recovers it: they are removed.
 
 Each is harmless to repeat, and none is a person's decision, so none is an operation. One that fails is counted, and is
 looked at again.
@@ -14,6 +15,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Final
 
 from infra.backends.backend import Backend, BackendError, Overtaken
+from infra.backends.backups import HasBackups
 from infra.backends.cell_spec import ProcessKind
 from infra.runtime.map_source import MapUnavailable, RedisMapSource
 from infra.runtime.procedures import DatabaseFailure
@@ -22,6 +24,7 @@ from infra.runtime.settings import RedisSettings
 from infra.runtime.telemetry import Metrics
 from infra.topology.errors import MapError
 from infra.topology.shard_map import ShardMap
+from shardctl.backups.servers import all_servers, open_backups
 from shardctl.cell_admin import CellAdmin, CellRefused, open_cell_admin
 from shardctl.errors import NotReachable, Refused
 from shardctl.operations.errors import LeaseLost
@@ -72,6 +75,7 @@ class Watches:
             "addresses": self.take_in_addresses,
             "redis": self.publish_to_redis,
             "sign_ups": self.finish_sign_ups,
+            "backups": self.remove_half_copies,
         }
         while True:
             for name, watch in watches.items():
@@ -126,6 +130,13 @@ class Watches:
                 if all([await self._backend.is_ready(server) for server in servers]):
                     shard_map = await register_cell(store, shard_map, cell.name, *urls, by=ACTOR)
         return int(shard_map.epoch - before)
+
+    async def remove_half_copies(self, lease: int) -> int:
+        """Whoever works on them holds a lock: nothing that is in use is touched, whoever leads."""
+        if not isinstance(self._backend, HasBackups):
+            return 0
+        backups = open_backups(self._backend, lease=lease)
+        return sum([await backups.sweep(server) for server in all_servers(self._backend)])
 
     async def finish_sign_ups(self, lease: int) -> int:
         """An email is freed only if its cell said that it has no such user, in these words, long after the sign-up."""

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import uuid
 from base64 import b64encode
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -43,8 +44,9 @@ AGE = "40 days"
 
 
 @pytest.fixture(scope="module")
-def previous() -> PreviousRelease:
-    return previous_release()
+def previous() -> Iterator[PreviousRelease]:
+    with previous_release() as found:
+        yield found
 
 
 def test_its_procedures_and_its_stack_work_on_the_tables_of_this_release(

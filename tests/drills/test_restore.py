@@ -53,7 +53,7 @@ async def sign_up(router: RouterClient) -> Customer:
 
 async def test_the_books_hold_what_was_committed_by_the_moment_and_others_knowledge_is_named(own: Stack) -> None:
     async with RouterClient(own.env()["ROUTER_URL"]) as router:
-        quiet, trading = await sign_up(router), await sign_up(router)
+        quiet, trading, saving = await sign_up(router), await sign_up(router), await sign_up(router)
         early = await trading.place(ORDER)
         # Deposits at random moments; each is known to be before, after, or (its answer was under way) either.
         acknowledged: list[tuple[datetime, datetime, str]] = []
@@ -65,6 +65,7 @@ async def test_the_books_hold_what_was_committed_by_the_moment_and_others_knowle
         moment = acknowledged[random.randrange(3, 9)][1] + timedelta(microseconds=random.randrange(50_000))
         await asyncio.sleep(max(0.0, (moment - now()).total_seconds()))
         late = await trading.place(ORDER)
+        await saving.deposit(7_000_000)
         newcomer = await sign_up(router)
         await asyncio.sleep(1.0)  # for the venue's fills of the late order: what is lost is then known to all
 
@@ -82,7 +83,7 @@ async def test_the_books_hold_what_was_committed_by_the_moment_and_others_knowle
         assert early.body["order_id"] in orders
         assert late.body["order_id"] not in orders
         users = {found for (found,) in rows(own, "select user_id from brokerage.users")}
-        assert users == {quiet.user_id, trading.user_id}
+        assert users == {quiet.user_id, trading.user_id, saving.user_id}
 
         refused = await quiet.call({503}, "POST", "/v1/deposits", body={"amount": "1"}, key=secrets.token_hex(8))
         assert refused.code == "CELL_FENCED"
@@ -93,13 +94,31 @@ async def test_the_books_hold_what_was_committed_by_the_moment_and_others_knowle
         assert fenced.exit_code == 1
         assert "events" in fenced.stderr
         opened = own.must("cells", "unfence", CELL, "--reason", "drill", "--despite-findings", "--json").json()
-        assert set(opened["halted"]) >= {str(trading.user_id)}
+        assert set(opened["halted"]) >= {str(trading.user_id), str(saving.user_id)}
         assert str(quiet.user_id) not in opened["halted"]
         assert str(newcomer.user_id) in opened["halted"], "known to Kafka alone"
 
         await quiet.deposit(1_000_000)
         halted = await trading.call({503}, "POST", "/v1/deposits", body={"amount": "1"}, key=secrets.token_hex(8))
         assert halted.code == "USER_HALTED"
+        await release_who_lost_nothing_at_the_venue(own, trading, saving)
+
+
+async def release_who_lost_nothing_at_the_venue(own: Stack, trading: Customer, saving: Customer) -> None:
+    held = {row["user_id"]: row for row in own.must("cells", "restored-users", CELL, "--json").json()}
+    assert held.keys() == {str(trading.user_id), str(saving.user_id)}
+    assert held[str(saving.user_id)]["lost_events"] == 1, "the deposit of after the moment"
+    assert held[str(trading.user_id)]["venue_differences"] == 1, "the order that only the venue knows"
+    refused = own.run("cells", "release-users", CELL, "--all", "--reason", "drill")
+    assert refused.exit_code == 1
+    assert str(trading.user_id) in refused.stderr
+    own.must("cells", "release-users", CELL, str(saving.user_id), "--reason", "the bank has it")
+    await saving.deposit(1_000_000)
+    assert own.must("cells", "check", CELL, "--json").json()["healthy"]
+    left = own.must("cells", "restored-users", CELL, "--json").json()
+    assert [row["user_id"] for row in left] == [str(trading.user_id)]
+    lines = own.run("cells", "reconcile", CELL, "--json").json()
+    assert str(saving.user_id) not in {row["user_id"] for row in lines["events"]["sample"]}
 
 
 async def test_to_the_end_of_the_log_nothing_is_lost_and_nothing_is_found(own: Stack) -> None:

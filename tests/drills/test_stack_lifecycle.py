@@ -17,7 +17,8 @@ from tests.support.stack import Stack, fresh_stack
 
 pytestmark = pytest.mark.minutes(5)
 
-REPAIR_LIMIT_S = 30.0
+REPAIR_LIMIT_S = 90.0
+"""For ten processes that were killed at once, on a machine that other tests keep busy: thirty were too few there."""
 PAUSE_S = 0.3
 
 

@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,8 +18,6 @@ from infra.backends.checkout import project_root
 from tests.support.stack import Stack, fresh_stack
 
 pytestmark = pytest.mark.minutes(3)
-
-SCRIPT = Path(sys.executable).with_name("shardctl")
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +127,12 @@ def test_a_shell_completes_names_of_the_running_stack(own: Stack) -> None:
     def offered(*words: str) -> set[str]:
         line = {"COMP_WORDS": " ".join(words), "COMP_CWORD": str(len(words) - 1), "_SHARDCTL_COMPLETE": "complete_bash"}
         done = subprocess.run(
-            [SCRIPT], env={**own.shell_environment(), **line}, capture_output=True, text=True, timeout=60
+            [sys.executable, "-m", "shardctl"],
+            env={**own.shell_environment(), **line},
+            cwd=project_root(),
+            capture_output=True,
+            text=True,
+            timeout=60,
         )
         assert (done.returncode, done.stderr) == (0, "")
         return set(done.stdout.split())

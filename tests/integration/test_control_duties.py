@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,9 @@ import pytest
 import redis
 
 from infra.backends.local.backend import LocalBackend
+from infra.backends.local.backup_files import write_note
+from infra.backends.local.record import save_record
+from infra.runtime.build import build_id
 from infra.runtime.clock import SystemClock
 from infra.runtime.database import make_pool
 from infra.runtime.http_client import HttpClient
@@ -28,6 +32,7 @@ from shardctl.operations.queries import Operations
 from shardctl.operations.resources import StackResources
 from shardctl.persons import Person, Way
 from shardctl.service import watches as watches_module
+from shardctl.service.archiving import PATIENCE_S, Archiving
 from shardctl.service.metrics import METRICS
 from shardctl.service.queries import ControlState
 from shardctl.service.sampling import Sampling
@@ -39,6 +44,7 @@ from tests.support.control_service import folder_stack
 from tests.support.databases import TestDatabase
 from tests.support.moved_metrics import assert_moved
 from tests.support.redis_server import redis_server
+from tests.unit.shardctl.backups.test_coverage import backup
 
 ANN = Person("ann", Role.OPERATOR, Way.SOCKET)
 pytestmark = pytest.mark.anyio
@@ -104,8 +110,33 @@ async def test_what_is_due_begins_once_also_after_days_without_a_leader(scene: S
     await schedules.begin_what_is_due(scene.lease)
     assert len(await scene.operations.newest(10)) == 1
     assert_moved(scene.metrics.render(), "shardctl_schedule_late_seconds")
+
+    # It has failed: that shows too, until another has begun.
+    scene.root("update control.schedules set due_at = %s where name = 'prune'", due + timedelta(days=900))
+    scene.root("update control.operations set state = 'failed', exit_code = 1, ended_at = clock_timestamp()")
+    assert await scene.state.has_failed(begun.operation_id)
+    await schedules.begin_what_is_due(scene.lease)
+    assert_moved(scene.metrics.render(), "shardctl_schedule_failed")
     with pytest.raises(LeaseLost):
         await scene.state.set_due(scene.lease + 1, "prune", after=None, due_at=due, operation=None)
+
+
+async def test_a_database_that_lost_its_archive_is_backed_up_once(scene: Scene) -> None:
+    now_s = 0.0
+    archiving = Archiving(scene.submissions, scene.backend, monotonic=lambda: now_s)
+    assert await archiving.begin_where_nothing_is_archived(scene.lease) == [], "no backup, no archive"
+    folder = scene.backend.folder.backups("cell-1-postgres") / "cell-1-x"
+    folder.mkdir(parents=True)
+    write_note(folder, backup("cell-1-x", 0))
+    assert await archiving.begin_where_nothing_is_archived(scene.lease) == [], "a restore takes its own"
+    now_s = PATIENCE_S
+    [number] = await archiving.begin_where_nothing_is_archived(scene.lease)
+    begun = await scene.operations.read(number)
+    assert (begun.kind, begun.actor, begun.arguments["of"]) == ("backup.create", "control", "cell-1")
+    assert await archiving.begin_where_nothing_is_archived(scene.lease) == [], "it is under way"
+    record = scene.backend.record().with_archive("cell-1-postgres", "archive_1")
+    save_record(scene.backend.folder.record, record)
+    assert await archiving.begin_where_nothing_is_archived(scene.lease) == []
 
 
 async def test_counters_are_kept_by_age_with_who_counted_them(scene: Scene) -> None:
@@ -129,7 +160,7 @@ async def test_counters_are_kept_by_age_with_who_counted_them(scene: Scene) -> N
         "select process, cell, release, started_at_s > 0, counters->>'router_refusals_total{code=\"BUSY\"}',"
         " is_kept_long from control.counter_samples order by sampled_at"
     )
-    assert {row[:5] for row in rows} == {("router-1", None, "dev", True, "3.0")}
+    assert {row[:5] for row in rows} == {("router-1", None, build_id(), True, "3.0")}
     assert rows[0][5]
     assert sum(row[5] for row in rows) <= 2  # a minute may end in between
     assert_moved(scene.metrics.render(), "shardctl_samples_total", "shardctl_sample_gaps_total")

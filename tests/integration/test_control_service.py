@@ -119,6 +119,8 @@ async def test_what_is_submitted_is_planned_executed_and_watched(service: Contro
     proposal = await service.submissions.propose("tests.wait", {}, person=ann, reason=None)
     assert isinstance(proposal, Proposal)
     assert proposal.state_hash == shown["state_hash"]
+    for query, count in (("", 1), ("?kind=tests.wait", 1), ("?kind=cells.add", 0), ("?kind=tests.wait&active=true", 0)):
+        assert len((await client.get(f"/v1/operations{query}"))["items"]) == count, query
     found = await client.get(f"/v1/operations/{begun['operation_id']}")
     assert [step["state"] for step in found["steps"]] == ["done"] * 3
     rendered = service.metrics.render()

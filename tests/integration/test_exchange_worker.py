@@ -2,11 +2,13 @@
 
 import asyncio
 import signal
+from typing import LiteralString
 
 import msgspec
 import psycopg
 import pytest
 
+from cell.executions.worker import HANDED_OVER
 from exchange.prices import START_PRICES
 from tests.support.cell_books import MICROS, CellBooks, PlacedOrder
 from tests.support.databases import TestDatabase
@@ -28,6 +30,7 @@ from tests.support.venue_books import (
 )
 
 pytestmark = pytest.mark.anyio
+UNSENT: LiteralString = "select from brokerage.venue_instructions where sent_at is null"
 BACKLOG = 400
 """Orders of one customer; a claim that looked at the oldest 256 of all would see nobody else's, also after one claim of
 64 that was under way when the outage was noticed."""
@@ -82,6 +85,47 @@ async def test_a_second_worker_waits_and_takes_over(
             await agree(books, exchange)
         finally:
             assert second.end() == 0
+
+
+async def test_a_worker_that_ends_hands_over_before_its_inbox_is_empty(
+    cell_database: TestDatabase, exchange: ExchangeProcess, worker: WorkerProcess
+) -> None:
+    """It stays alive behind the hand-over, and the report of a locked user is never applied meanwhile."""
+    worker.start(f"{HANDED_OVER}=stall:600")
+    async with opened(cell_database) as books:
+        [order] = await place(books, 1, away_ppm=-60_000)
+        await agree(books, exchange)
+        second = WorkerProcess(cell_database, exchange)
+        second.start()
+        try:
+            await until("it stands by", lambda: asyncio.to_thread(shows, second, "cell_worker_active", 0))
+            assert exchange.operate("POST", "/operator/v1/faults", b'{"latency_ms": 2000}')[0] == 200
+            async with await psycopg.AsyncConnection.connect(cell_database.superuser_dsn) as holder:
+                await cancel(books, [order])
+                await until("the venue was told", lambda: no_rows(books, UNSENT))
+                await holder.execute("select from brokerage.users where user_id = %s for update", [order.user_id])
+                await until("its report lies there", lambda: some_rows(books, "select from brokerage.inbox"))
+                assert worker.process is not None
+                worker.process.terminate()
+                await until("the other leads", lambda: asyncio.to_thread(shows, second, "cell_worker_active", 1))
+                assert worker.process.poll() is None, "the first one has not ended"
+                assert await some_rows(books, "select from brokerage.inbox")
+            await agree(books, exchange)
+        finally:
+            worker.end(signal.SIGKILL)
+            assert second.end() == 0
+
+
+def shows(process: WorkerProcess, metric: str, value: int) -> bool:
+    """Does it say so? False while it does not answer."""
+    try:
+        return f'{metric}{{cell="cell-1"}} {value}.0' in process.metrics()
+    except OSError:
+        return False
+
+
+async def some_rows(books: CellBooks, query: LiteralString) -> bool:
+    return bool(await rows(books, query))
 
 
 async def test_every_fault_of_the_venue_is_survived(

@@ -7,9 +7,15 @@ import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 
-from cell.incarnations.queries import FENCE
+from cell.incarnations.compare import CopyComparison, compare_copy, compare_page
+from cell.incarnations.queries import FENCE, entry_hashes, halted_users, user_figures, youngest_user
 from cell.leadership import Task, leading
-from tests.support.databases import TestDatabase
+from cell.reconciliation.queries import list_event_heads
+from cell.trial_balance import run_trial_balance
+from infra.runtime.database import make_pool
+from infra.runtime.settings import PostgresSettings
+from tests.support.cell_books import CellBooks
+from tests.support.databases import Template, TestDatabase
 
 pytestmark = pytest.mark.anyio
 LOST = UUID("00000000-0000-4000-8000-00000000000a")
@@ -157,3 +163,101 @@ def test_only_the_owner_fences(cell_database: TestDatabase) -> None:
         pytest.raises(psycopg.errors.InsufficientPrivilege),
     ):
         service.execute(FENCE, [uuid4(), "x", None, "me", "drill"])
+
+
+RELEASE = "select release_restored_user_v1('me', 'looked at', %s, %s, %s, %s)"
+
+
+def release(database: TestDatabase, user: UUID, orders: int = 0, ledger: int = 0, write_seq: int = 0) -> str:
+    with psycopg.connect(database.service_dsn) as service:
+        row = service.execute(RELEASE, [user, orders, ledger, write_seq]).fetchone()
+    assert row is not None
+    return str(row[0])
+
+
+async def test_who_is_released_goes_on_behind_what_is_lost(cell_database: TestDatabase) -> None:
+    async with await psycopg.AsyncConnection.connect(cell_database.service_dsn, autocommit=True) as connection:
+        books = CellBooks(connection)
+        await books.open_users(2)
+        held, other = books.users
+        with psycopg.connect(cell_database.superuser_dsn, autocommit=True) as root:
+            root.execute("delete from brokerage.outbox")
+            heads = "select order_event_seq, entry_seq, write_seq from brokerage.users where user_id = %s"
+            [(orders, ledger, writes)] = root.execute(heads, [held]).fetchall()
+            fence(cell_database)
+            reconcile(cell_database, "different")
+            assert release(cell_database, held) == "FENCED"
+            assert open_cell(cell_database, despite=True, halted=[held]) == "opened"
+            assert release(cell_database, other) == "NOT_HELD"
+            assert release(cell_database, held, orders + 3, ledger + 2, writes + 40) == "released"
+            assert release(cell_database, held, orders + 3, ledger + 2) == "NOT_HELD", "repeated, it does nothing"
+            assert root.execute(heads, [held]).fetchall() == [(orders + 3, ledger + 2, writes + 41)]
+            await books.deposit([held], 1_000_000)
+            kept = "select seq from brokerage.journal_entries where user_id = %s order by seq desc limit 2"
+            assert root.execute(kept, [held]).fetchall() == [(ledger + 3,), (ledger,)]
+            [(details,)] = root.execute("select details from brokerage.privileged_acts order by act_id desc limit 1")
+            assert (details["orders"], details["ledger"]) == (
+                [orders + 1, orders + 3],
+                [ledger + 1, ledger + 2],
+            )
+        assert {check.name for check in (await run_trial_balance(connection)).checks if check.violations} == set()
+        async with make_pool(PostgresSettings(dsn=cell_database.service_dsn), "test", size=1) as pool:
+            rows = {row["user_id"]: row for row in await list_event_heads(pool, after=None, limit=10)}
+            assert await halted_users(pool, after=None, limit=10) == []
+        assert rows[other]["lost"] is None
+        assert rows[held]["lost"] == [["ledger", ledger + 1, ledger + 2], ["orders", orders + 1, orders + 3]]
+        assert rows[held]["ledger_published"] == ledger + 2, "what is lost is published, and the deposit waits"
+        assert rows[held]["published_chain_head"] is not None, "of the last entry that the books have"
+
+
+async def test_a_number_that_was_lost_and_is_given_again_is_found(cell_database: TestDatabase) -> None:
+    async with await psycopg.AsyncConnection.connect(cell_database.service_dsn, autocommit=True) as connection:
+        books = CellBooks(connection)
+        await books.open_users(1)
+        [user] = books.users
+        with psycopg.connect(cell_database.superuser_dsn, autocommit=True) as root:
+            root.execute(
+                "insert into brokerage.privileged_acts (at, actor, act, user_id, reason, details)"
+                " values (now(), 'me', 'release_restored_user', %s, 'no', '{\"ledger\": [1, 1]}')",
+                [user],
+            )
+        broken = {check.name for check in (await run_trial_balance(connection)).checks if check.violations}
+        assert broken == {"sequences_have_no_gaps"}
+
+
+async def test_events_that_wait_keep_a_user_from_being_released(cell_database: TestDatabase) -> None:
+    async with await psycopg.AsyncConnection.connect(cell_database.service_dsn, autocommit=True) as connection:
+        books = CellBooks(connection)
+        await books.open_users(1)
+        fence(cell_database)
+        reconcile(cell_database, "different")
+        assert open_cell(cell_database, despite=True, halted=books.users) == "opened"
+        assert release(cell_database, books.users[0]) == "UNPUBLISHED"
+
+
+async def test_a_copy_is_compared_with_its_source(cell_database: TestDatabase, cell_template: Template) -> None:
+    """Two databases stand for cell and copy: equal, then traded on, then with one row that is not what it was."""
+    with cell_template.clone() as other:
+        async with (
+            await psycopg.AsyncConnection.connect(cell_database.service_dsn, autocommit=True) as connection,
+            make_pool(PostgresSettings(dsn=cell_database.service_dsn), "copy", size=1) as copy,
+        ):
+            books = CellBooks(connection)
+            await books.open_users(3)
+            await books.play(10)
+            found = await compare_copy(copy, copy)
+            assert (found.users, found.equal, found.differences) == (3, 3, 0)
+            assert found.totals["orders"] > 0
+            async with make_pool(PostgresSettings(dsn=other.service_dsn), "source", size=1) as source:
+                lacking = await compare_copy(copy, source)
+                assert [each["what"] for each in lacking.sample] == ["not in the source"] * 3
+            figures = await user_figures(copy, after=None, until=None, limit=10)
+            hashes = await entry_hashes(copy, {row["user_id"]: row["entry_seq"] for row in figures})
+            assert hashes == {row["user_id"]: row["chain_head"] for row in figures}
+            assert await youngest_user(copy) == max(row["created_at"] for row in figures)
+            with psycopg.connect(cell_database.superuser_dsn, autocommit=True) as root:
+                root.execute("update brokerage.positions set cost_basis_micros = cost_basis_micros + 1")
+            changed = CopyComparison()
+            compare_page(changed, figures, await user_figures(copy, after=None, until=None, limit=10), hashes, None)
+            assert changed.differences == 3
+            assert "digests" in changed.sample[0]["what"]

@@ -40,7 +40,8 @@ READS_ONLY = {
     ("POST", "/operator/v1/reconciliations/comparisons"),
     ("POST", "/operator/v1/leader"),  # keeps a number, of no person and for nobody to decide
 }
-OPEN = ("POST", "/operator/v1/incarnation/open")  # of a restored cell: a test of its own
+OPEN = ("POST", "/operator/v1/incarnation/open")  # of a restored cell: a test of their own
+RELEASE = ("POST", "/operator/v1/incarnation/release")
 BODIES: dict[str, Any] = {
     "/operator/v1/users/{user_id}/profile": {"profile": "professional"},
     "/operator/v1/users/{user_id}/sessions/end": {"begun_before_s": 1_700_000_000},
@@ -87,7 +88,7 @@ async def desk(cell_database: TestDatabase, tmp_path: Path) -> AsyncIterator[Des
 async def test_each_change_by_an_operator_leaves_its_record(
     desk: Desk, cell: Cell, root: psycopg.Connection[Any]
 ) -> None:
-    assert desk.changes() - READS_ONLY - {OPEN} == set(RECORDS)
+    assert desk.changes() - READS_ONLY - {OPEN, RELEASE} == set(RECORDS)
     user_id = cell.user(cash=100)
     root.execute("update brokerage.users set restricted = true where user_id = %s", [user_id])
     [(report_id,)] = root.execute(
@@ -110,10 +111,14 @@ async def test_each_change_by_an_operator_leaves_its_record(
         assert root.execute(count).fetchone() == (before[0] + 1,), path
 
 
-async def test_opening_a_restored_cell_leaves_its_record(desk: Desk, cell_database: TestDatabase) -> None:
+async def test_opening_a_restored_cell_and_releasing_a_user_leave_their_record(
+    desk: Desk, cell: Cell, root: psycopg.Connection[Any], cell_database: TestDatabase
+) -> None:
+    user = cell.user(cash=100)
+    root.execute("delete from brokerage.outbox")
     with psycopg.connect(cell_database.owner_dsn) as owner:
         owner.execute(FENCE, [uuid.uuid4(), "cell-1-x", None, "me", "drill"])
-    body = {"received_seq": 0, "halted": [], "despite_findings": True}
+    body = {"received_seq": 0, "halted": [str(user)], "despite_findings": True}
     assert (await desk.ask(*OPEN, body, why=None))[0] == 400, "a reason is due"
     assert (await desk.ask(*OPEN, body, why="looked at"))[0] == 409, "nobody has reconciled it"
     found = Jsonb([])
@@ -128,6 +133,12 @@ async def test_opening_a_restored_cell_leaves_its_record(desk: Desk, cell_databa
         acts = owner.execute("select act, actor, reason from brokerage.privileged_acts").fetchall()
         opened = owner.execute("select opened_by, opened_reason, despite from brokerage.incarnations").fetchall()
     assert (acts, opened) == ([("open_cell", "ann", "looked at")], [("ann", "looked at", True)])
+    known = {"user_id": str(user), "orders": 5, "ledger": 0, "write_seq": 0}
+    assert (await desk.ask(*RELEASE, {"users": [known]}, why=None))[0] == 400, "a reason is due"
+    released = await desk.ask(*RELEASE, {"users": [known]}, why="nothing is lost")
+    assert released == (200, {"outcomes": {str(user): "released"}})
+    kept = "select actor, reason, user_id from brokerage.privileged_acts where act = 'release_restored_user'"
+    assert root.execute(kept).fetchall() == [("ann", "nothing is lost", user)]
 
 
 async def test_archiving_is_recorded_wherever_it_begins(desk: Desk, root: psycopg.Connection[Any]) -> None:

@@ -115,6 +115,7 @@ class Scene:
         shares = [f"{user}/share-transfers/{transfer}" for transfer in self.transfers]
         opening = {"received_seq": 0, "halted": [], "despite_findings": True}
         template = "/operator/v1/users/{user_id}"
+        known = {"user_id": str(self.user_id), "orders": 0, "ledger": 0, "write_seq": 0}
         return {
             **{
                 f"GET /operator/v1/{name}": Call(f"/operator/v1/{name}")
@@ -142,6 +143,7 @@ class Scene:
             "POST /operator/v1/incarnation/open": Call(
                 "/operator/v1/incarnation/open", opening, before=self.fence_and_reconcile
             ),
+            "POST /operator/v1/incarnation/release": Call("/operator/v1/incarnation/release", {"users": [known]}),
         }  # fmt: skip
 
 

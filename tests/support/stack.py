@@ -96,11 +96,14 @@ class Stack:
 
 
 @contextmanager
-def fresh_stack(name: str, *up_arguments: str, within: Path | None = None) -> Iterator[Stack]:
-    """A stack of its own, removed with its data at the end. `within`: another folder than that for temporary files."""
+def fresh_stack(
+    name: str, *up_arguments: str, within: Path | None = None, environment: Mapping[str, str] | None = None
+) -> Iterator[Stack]:
+    """A stack of its own, removed with its data at the end. `within`: another folder than that for temporary files;
+    `environment`: of its commands, and so of its processes."""
     state_dir = Path(tempfile.mkdtemp(prefix="cell-brokerage-stack-", dir=within))
     state_dir.chmod(0o711)
-    stack = Stack(name, state_dir)
+    stack = Stack(name, state_dir, environment or {})
     try:
         stack.must("up", "--wait", *up_arguments)
         for package, owner_dsn in stack.owner_dsns() if is_wanted() else ():

@@ -23,7 +23,7 @@ from infra.backends.local import logs, postgres, prometheus
 from infra.backends.local.accounts import server_user
 from infra.backends.local.archive import archive_process_name
 from infra.backends.local.backups import LocalBackups
-from infra.backends.local.commands import clean_environment, run_command
+from infra.backends.local.commands import COMMAND_TIMEOUT_S, clean_environment, run_command
 from infra.backends.local.examine import examine_machine, examine_stack
 from infra.backends.local.external import external_servers
 from infra.backends.local.fence import fenced_lock
@@ -48,13 +48,15 @@ from infra.backends.local.restores import LocalRestores
 from infra.backends.local.running import RunningProcesses, plan_by_name
 from infra.backends.local.stand_in import PORT_NAMES, STAND_IN
 from infra.backends.local.supervisor import SupervisorClient, render_config, write_config
-from infra.backends.plan import job_command, port_names
+from infra.backends.plan import SOURCE_DSN, job_command, port_names
 from infra.backends.preview import ProcessChange
 from infra.backends.topics import PARTITIONS, kept_topics, stack_topics
 from infra.runtime.kafka_admin import ensure_topics
 
 _TOPICS_TIMEOUT_S = 30.0
 """For the broker to make them; one that has just started takes seconds."""
+_JOB_ON_COPY_S = 3_600.0
+"""Of a job on a restored server: its checks read whole tables, some minutes for each ten million rows."""
 
 
 def open_local(stack: str, state_root: Path, report: Report) -> "LocalBackend":
@@ -228,25 +230,30 @@ class LocalBackend(Backend):
         return cluster.dsn_with_password(cluster.roles.auditor)
 
     async def run_job(self, job: Job) -> JobResult:
-        return await self._run_job(job, self.addresses())
+        return await self._run_job(job, self.addresses(), {}, COMMAND_TIMEOUT_S)
 
-    async def _run_job(self, job: Job, addresses: Addresses) -> JobResult:
+    async def _run_job(self, job: Job, addresses: Addresses, more: Mapping[str, str], timeout_s: float) -> JobResult:
         command, environment = job_command(job, addresses, make_layout(self.folder))
-        return await run_command(command, environment={**clean_environment(), **environment}, directory=project_root())
+        environment = {**clean_environment(), **environment, **more}
+        return await run_command(command, environment=environment, directory=project_root(), timeout_s=timeout_s)
 
     # ---- backups -------------------------------------------------------------------------------------------------
 
-    def open_backups(self, report: Report) -> LocalBackups:
-        return LocalBackups(self, report)
+    def open_backups(self, report: Report, lease: int | None = None) -> LocalBackups:
+        return LocalBackups(self, report, lease)
 
-    def open_restores(self, report: Report) -> LocalRestores:
-        return LocalRestores(self, LocalBackups(self, report), report)
+    def open_restores(self, report: Report, lease: int | None = None) -> LocalRestores:
+        return LocalRestores(self, LocalBackups(self, report, lease), report)
 
-    async def run_job_on(self, job: Job, cluster: postgres.Cluster, passfile: Path) -> JobResult:
+    async def run_job_on(
+        self, job: Job, cluster: postgres.Cluster, passfile: Path, environment: Mapping[str, str]
+    ) -> JobResult:
         """With the DSNs of another server than the stack's: one that is being restored."""
         addresses = self.addresses()
         dsns = {role: cluster.dsn(role, passfile) for role in cluster.roles.all}
-        return await self._run_job(job, dataclasses.replace(addresses, dsns={**addresses.dsns, cluster.name: dsns}))
+        elsewhere = dataclasses.replace(addresses, dsns={**addresses.dsns, cluster.name: dsns})
+        source = {SOURCE_DSN: addresses.dsn(cluster.name, cluster.roles.service)}
+        return await self._run_job(job, elsewhere, {**source, **environment}, _JOB_ON_COPY_S)
 
     def cluster(self, server: str) -> postgres.Cluster:
         """Raises BackendError for a server that the stack does not have."""
@@ -255,9 +262,9 @@ class LocalBackend(Backend):
             raise BackendError(f"there is no database server {server}; there are: {', '.join(clusters)}")
         return clusters[server]
 
-    async def archive_to(self, server: str, archive: str | None) -> None:
+    async def archive_to(self, server: str, archive: str | None, lease: int | None) -> None:
         """Its process ends; if there is an archive, one that writes to it starts."""
-        async with self.lock():
+        async with self.fenced(lease):
             await self._supervisor.stop(archive_process_name(server), wait=True)
             save_record(self.folder.record, self.record().with_archive(server, archive))
             await self.create(self.spec())

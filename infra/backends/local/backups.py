@@ -2,43 +2,56 @@
 
 A backup is a folder `backups/SERVER/LABEL/` with the copy (`data/`) and what is noted of it (`backup.json`). It is made
 beside that name and renamed when it is complete and verified, so one that has a name is whole; what a killed command
-left is removed by the next one. One command at a time works on the backups of a stack; a second one is refused. Files
-are readable by who runs the stack and nobody else.
+left is removed by the next one (`backup_lock.py`). One command at a time works on the backups of a server; a second one
+is refused. A former leader of the control service names, removes and archives nothing. Files are readable by who runs
+the stack and nobody else.
 """
 
 import asyncio
-import fcntl
-import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-import msgspec
-
 from infra.backends.backend import BackendError, JobResult, Phase, Report, Step
-from infra.backends.backups import ArchiveState, Backup, BackupDamaged, BackupKind, Backups, Now, parse_lsn
+from infra.backends.backups import ArchiveState, Backup, BackupKind, Backups, Now, parse_lsn
 from infra.backends.cell_spec import Job, ProcessSpec
 from infra.backends.local.accounts import server_user
 from infra.backends.local.archive import SEGMENT_BYTES, archive_process_name, list_segments
+from infra.backends.local.backup_files import (
+    MANIFEST,
+    NOTE,
+    UNFINISHED,
+    judge_space,
+    make_private,
+    read_note,
+    read_range,
+    sync_folder,
+    tree_bytes,
+    verify_files,
+    write_note,
+)
+from infra.backends.local.backup_lock import backup_lock, marks_of, sweep_left
+from infra.backends.local.fence import refuse_overtaken
 from infra.backends.local.folders import StackFolder
 from infra.backends.local.postgres import Cluster, locate_binaries, server_version
-from infra.backends.local.postgres_tools import BASEBACKUP, VERIFYBACKUP, plain_output, require_tools, run_tool
-from infra.backends.local.record import StackRecord, replace_file
+from infra.backends.local.postgres_tools import BASEBACKUP, plain_output, require_tools, run_tool
+from infra.backends.local.record import StackRecord
 from infra.backends.local.wal_reading import newest_commit
 from infra.backends.roles import SUPERUSER, archiver_statements
 from infra.runtime.database import StatementsFailed, fetch_row, run_statements
+from infra.runtime.fault_points import FaultPoints
 
-NOTE: Final = "backup.json"
-MANIFEST: Final = "backup_manifest"
-_UNFINISHED: Final = "."
-_SPARE_BYTES: Final = 512 * 2**20
-"""That a backup or a restore leaves free: the databases of the stack write to the same disk meanwhile."""
+ARCHIVED: Final = "backup.archived"
+COPIED: Final = "backup.copied"
+VERIFIED: Final = "backup.verified"
+NOTED: Final = "backup.noted"
+PRUNED: Final = "backup.pruned"
 _ARCHIVE_WAIT_S: Final = 30.0
 """For the archive to have what is written: it says how far it is every second."""
 _PAUSE_S: Final = 0.1
@@ -66,8 +79,8 @@ class Host(Protocol):
 
     def cluster(self, server: str) -> Cluster: ...
 
-    async def run_job_on(self, job: Job, cluster: Cluster, passfile: Path) -> JobResult:
-        """A job against another server than the stack's."""
+    async def run_job_on(self, job: Job, cluster: Cluster, passfile: Path, environment: Mapping[str, str]) -> JobResult:
+        """A job against another server than the stack's, with this in its environment besides."""
 
     async def start(self, names: Sequence[str]) -> None: ...
 
@@ -76,16 +89,18 @@ class Host(Protocol):
 
     async def plan(self) -> tuple[ProcessSpec, ...]: ...
 
-    async def archive_to(self, server: str, archive: str | None) -> None:
-        """From now on the server's log goes to this archive, and its process runs; None: it ends."""
+    async def archive_to(self, server: str, archive: str | None, lease: int | None) -> None:
+        """From now on the server's log goes to this archive, and its process runs; None: it ends. Raises Overtaken."""
 
 
 class LocalBackups(Backups):
-    """Of one stack."""
+    """Of one stack. `lease`: the number of the leader who works here; None: a person at this machine."""
 
-    def __init__(self, host: Host, report: Report) -> None:
+    def __init__(self, host: Host, report: Report, lease: int | None = None) -> None:
         self._host = host
         self._report = report
+        self._lease = lease
+        self._faults = FaultPoints()
 
     # ---- what there is -------------------------------------------------------------------------------------------
 
@@ -96,6 +111,9 @@ class LocalBackups(Backups):
 
     def data(self, backup: Backup) -> Path:
         return self._host.folder.backups(backup.server) / backup.label / "data"
+
+    def archive_of(self, server: str) -> str | None:
+        return self._host.record().archived.get(server)
 
     async def archive_states(self, server: str) -> tuple[ArchiveState, ...]:
         return tuple([await self._archive_state(backup) for backup in self._first_of_archives(server).values()])
@@ -134,25 +152,29 @@ class LocalBackups(Backups):
 
     # ---- take ----------------------------------------------------------------------------------------------------
 
-    async def take(self, server: str, *, incremental: bool, reason: str | None, now: Now) -> Backup:
+    async def take(self, server: str, *, label: str, incremental: bool, reason: str | None, now: Now) -> Backup:
         """Raises BackendError: a tool is missing, the disk is too small, the server does not answer, no backup to be
-        based on."""
+        based on; Overtaken."""
         binaries = locate_binaries(server_user())
         require_tools(binaries)
-        with self.lock(server):
+        async with self.lock(server):
+            if (known := {backup.label: backup for backup in self.backups(server)}.get(label)) is not None:
+                return known
             cluster = self._host.cluster(server)
             self._judge_space(server, tree_bytes(cluster.data))
             archive = await self._archive(server)
+            await self._faults.reach(ARCHIVED)
             base = self._base(server, archive) if incremental else None
-            label = f"{server.removesuffix('-postgres')}-{now():%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}"
-            building = self._host.folder.backups(server) / f"{_UNFINISHED}{label}"
+            building = self._host.folder.backups(server) / f"{UNFINISHED}{label}"
             make_private(building, self._host.folder.root)
             started_at = await self._clock(server)
             await self._copy(cluster, building / "data", base, binaries, label)
+            await self._faults.reach(COPIED)
             ended_at = await self._clock(server)
             timeline, start_lsn, end_lsn = read_range(building / "data")
             await self._wait_archived(server, archive)
-            await verify_files(binaries, building / "data", self._subject(server), self._report)
+            await verify_files(binaries, building / "data", self._subject(server), self._report, self.marks(server))
+            await self._faults.reach(VERIFIED)
             backup = Backup(
                 label=label,
                 server=server,
@@ -170,6 +192,8 @@ class LocalBackups(Backups):
                 verified_at=now(),
             )
             write_note(building, backup)
+            await self._faults.reach(NOTED)
+            refuse_overtaken(self._host.folder, self._lease)
             os.rename(building, building.with_name(label))
             sync_folder(building.parent)
         self._report(Step(self._subject(server), Phase.READY, label))
@@ -194,7 +218,11 @@ class LocalBackups(Backups):
         ]  # fmt: skip
         if base is not None:
             command += ["--incremental", str(self.data(base) / MANIFEST)]
-        result = await run_tool(command, lambda percent: self._progress(subject, f"copied {percent} %"))
+        result = await run_tool(
+            command,
+            lambda percent: self._progress(subject, f"copied {percent} %"),
+            marks=self.marks(cluster.name),
+        )
         if result.exit_code != 0:
             raise BackendError(f"{cluster.name}: {BASEBACKUP} failed:\n{plain_output(result.output)[-2_000:]}")
 
@@ -225,7 +253,7 @@ class LocalBackups(Backups):
             _DROP_SLOTS.format(name),
             _CREATE_SLOT.format(name),
         ]
-        await self._host.archive_to(server, None)
+        await self._host.archive_to(server, None, self._lease)
         try:
             await run_statements(self._dsn(server), statements)
             # What cannot be in a transaction: incremental backups read what changed from summaries of the log.
@@ -233,7 +261,7 @@ class LocalBackups(Backups):
             await run_statements(self._dsn(server), ["select pg_reload_conf()"])
         except StatementsFailed as error:
             raise BackendError(f"{server}: its log cannot be archived: {error}") from error
-        await self._host.archive_to(server, name)
+        await self._host.archive_to(server, name, self._lease)
         return name
 
     async def mark(self, server: str, text: str) -> None:
@@ -267,20 +295,22 @@ class LocalBackups(Backups):
     async def verify(self, backup: Backup, now: Now) -> Backup:
         binaries = locate_binaries(server_user())
         require_tools(binaries)
-        with self.lock(backup.server):
-            await verify_files(binaries, self.data(backup), backup.label, self._report)
+        async with self.lock(backup.server):
+            await verify_files(binaries, self.data(backup), backup.label, self._report, self.marks(backup.server))
             noted = replace(backup, verified_at=now())
             write_note(self.data(backup).parent, noted)
         return noted
 
     async def prune(self, labels: Sequence[str], server: str) -> int:
-        with self.lock(server):
+        async with self.lock(server):
             folder = self._host.folder.backups(server)
             before = tree_bytes(folder)
+            refuse_overtaken(self._host.folder, self._lease)
             for label in labels:
-                gone = folder / f"{_UNFINISHED}{label}"
+                gone = folder / f"{UNFINISHED}{label}"
                 os.rename(folder / label, gone)  # in one step: half a backup has no name
-                shutil.rmtree(gone)
+                await self._faults.reach(PRUNED)
+                await asyncio.to_thread(shutil.rmtree, gone)
             await self._prune_log(server)
             return max(0, before - tree_bytes(folder))
 
@@ -299,19 +329,14 @@ class LocalBackups(Backups):
 
     # ---- shared --------------------------------------------------------------------------------------------------
 
-    @contextmanager
-    def lock(self, server: str) -> Iterator[None]:
-        """One command at a time; what a killed one left behind is removed. Raises BackendError for a second one."""
-        folder = self._host.folder.backups(server)
-        make_private(folder, self._host.folder.root)
-        with (folder / "lock").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise BackendError(f"another command works on the backups of {server}: wait for it") from error
-            for unfinished in folder.glob(f"{_UNFINISHED}*"):
-                shutil.rmtree(unfinished)
-            yield
+    def lock(self, server: str) -> AbstractAsyncContextManager[None]:
+        return backup_lock(self._host.folder, server)
+
+    async def sweep(self, server: str) -> bool:
+        return await sweep_left(self._host.folder, server)
+
+    def marks(self, server: str) -> Mapping[str, str]:
+        return marks_of(self._host.folder, server)
 
     def _judge_space(self, server: str, wanted_bytes: int) -> None:
         judge_space(self._host.folder.root, wanted_bytes, f"a backup of {server}")
@@ -327,78 +352,3 @@ class LocalBackups(Backups):
             return await fetch_row(self._dsn(server), query, parameters)
         except StatementsFailed as error:
             raise BackendError(f"{server} does not answer ({error}): `shardctl status`") from error
-
-
-# ---- files -------------------------------------------------------------------------------------------------------
-
-
-def make_private(folder: Path, root: Path) -> None:
-    """The folder and those above it up to the stack's own, for us alone."""
-    for each in (*(above for above in reversed(folder.parents) if above.is_relative_to(root)), folder):
-        if each != root:
-            each.mkdir(mode=0o700, exist_ok=True)
-
-
-def read_note(folder: Path) -> Backup | None:
-    """None: something that is no backup. Raises BackupDamaged."""
-    if folder.name.startswith(_UNFINISHED):
-        return None
-    try:
-        return msgspec.json.decode((folder / NOTE).read_bytes(), type=Backup)
-    except msgspec.MsgspecError as error:
-        raise BackupDamaged(f"{folder / NOTE} is damaged: {error}") from error
-
-
-def write_note(folder: Path, backup: Backup) -> None:
-    replace_file(folder / NOTE, msgspec.json.format(msgspec.json.encode(backup), indent=1), mode=0o600)
-
-
-def read_range(data: Path) -> tuple[int, int, int]:
-    """Timeline, start and end of the log that makes the copy consistent, as the manifest says. Raises BackupDamaged."""
-    try:
-        manifest: Mapping[str, Any] = json.loads((data / MANIFEST).read_bytes())
-        last = manifest["WAL-Ranges"][-1]
-        return int(last["Timeline"]), parse_lsn(last["Start-LSN"]), parse_lsn(last["End-LSN"])
-    except (OSError, ValueError, LookupError) as error:
-        raise BackupDamaged(f"{data / MANIFEST} is damaged: {error}") from error
-
-
-async def verify_files(binaries: Path, data: Path, subject: str, report: Report) -> None:
-    """Every file of a copy against its manifest, and the log that it carries. Raises BackupDamaged, with the file."""
-    command = [str(binaries / VERIFYBACKUP), "--exit-on-error", "--progress", str(data)]
-    result = await run_tool(command, lambda percent: report(Step(f"{subject}: verified {percent} %", Phase.START)))
-    if result.exit_code != 0:
-        raise BackupDamaged(f"{data} is damaged: {plain_output(result.output)[-500:]}")
-
-
-def tree_bytes(folder: Path) -> int:
-    """Of all files in it; one that goes meanwhile counts nothing."""
-    total = 0
-    for path in folder.rglob("*"):
-        try:
-            total += path.lstat().st_size
-        except FileNotFoundError:
-            continue
-    return total
-
-
-def judge_space(folder: Path, wanted_bytes: int, purpose: str) -> None:
-    """Raises BackendError if the disk would be too full afterwards."""
-    free = shutil.disk_usage(folder).free
-    if free < wanted_bytes + _SPARE_BYTES:
-        raise BackendError(
-            f"{purpose} takes up to {_mb(wanted_bytes)} and must leave {_mb(_SPARE_BYTES)} free, "
-            f"and {folder} has {_mb(free)}: make room, or `shardctl backup prune`"
-        )
-
-
-def _mb(count: int) -> str:
-    return f"{count / 2**20:,.0f} MB"
-
-
-def sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -38,6 +38,13 @@ async def fenced_lock(folder: StackFolder, lease: int | None, *, wait_s: float =
         yield
 
 
+def refuse_overtaken(folder: StackFolder, lease: int | None) -> None:
+    """For a change of files that no other command makes meanwhile and that needs no lock. Raises Overtaken."""
+    record = load_record(folder.record)
+    if lease is not None and record is not None and lease < record.leader_number:
+        raise Overtaken(f"lease {lease} is over: the stack has met {record.leader_number}")
+
+
 async def _take(descriptor: int, wait_s: float) -> None:
     """Not by a waiting call: that would keep a thread, and a cancelled step would get the lock after its end."""
     loop = asyncio.get_running_loop()

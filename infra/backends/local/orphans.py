@@ -65,6 +65,11 @@ def find_orphans(token: str, noted: Iterable[Seen], data_folders: Iterable[Path]
     return [process for process in found.values() if _is_alive(process)]
 
 
+def find_marked(variable: str, value: str) -> list[psutil.Process]:
+    """Processes with that variable in their environment, which nobody but us gives them."""
+    return [each for each in psutil.process_iter() if _carries(each, value, variable) and _is_alive(each)]
+
+
 def _is_alive(process: psutil.Process) -> bool:
     """A dead process that nobody has collected yet does nothing any more."""
     try:
@@ -73,9 +78,9 @@ def _is_alive(process: psutil.Process) -> bool:
         return False
 
 
-def _carries(process: psutil.Process, token: str) -> bool:
+def _carries(process: psutil.Process, value: str, variable: str = TOKEN_VARIABLE) -> bool:
     try:
-        return process.environ().get(TOKEN_VARIABLE) == token
+        return process.environ().get(variable) == value
     except (psutil.Error, OSError):
         return False
 

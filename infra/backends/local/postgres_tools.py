@@ -1,13 +1,13 @@
 """Run PostgreSQL's own tools for backups to their end, however long that takes, and show how far they are.
 
 Each is looked for before anything is begun: one that is missing is named, with what to do. A tool that is interrupted
-(Ctrl-C, the command's end) is ended with it.
+(Ctrl-C, the command's end) is ended with it; one whose command was killed is found by the mark in its environment.
 """
 
 import asyncio
 import re
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -39,15 +39,22 @@ def require_tools(binaries: Path, names: Sequence[str] = TOOLS) -> None:
         )
 
 
-async def run_tool(command: Sequence[str], on_percent: Callable[[int], None] | None = None) -> JobResult:
-    """Exit code and the end of the combined output. Raises BackendError if it cannot be started."""
+async def run_tool(
+    command: Sequence[str],
+    on_percent: Callable[[int], None] | None = None,
+    *,
+    marks: Mapping[str, str] | None = None,
+) -> JobResult:
+    """`marks`: variables of its environment by which it is found when this process was killed.
+
+    Exit code and the end of the combined output. Raises BackendError if it cannot be started."""
     try:
         process = await asyncio.create_subprocess_exec(
             *command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            env={**clean_environment(), "LC_ALL": "C"},
+            env={**clean_environment(), "LC_ALL": "C", **(marks or {})},
         )
     except OSError as error:
         raise BackendError(f"cannot run {command[0]}: {error.strerror or error}") from error

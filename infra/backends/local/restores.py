@@ -5,13 +5,23 @@ Until it is decided nothing is changed, and `resume` starts the cell as it was.
 
 from collections.abc import Sequence
 from datetime import datetime
+from typing import Final
 
-from infra.backends.backend import BackendError, JobResult, Phase, Report, Step
-from infra.backends.backups import Backup, Restores
+from infra.backends.backend import BackendError, Phase, Report, Step
+from infra.backends.backups import Backup, Decided, Restores
 from infra.backends.cell_spec import Job, ProcessKind
 from infra.backends.local.archive import archive_process_name
 from infra.backends.local.backups import Host, LocalBackups
-from infra.backends.local.restoring import Restoration, free_port, kept_aside
+from infra.backends.local.restoring import Restoration, free_port, kept_aside, pending_restore
+from infra.runtime.fault_points import FaultPoints
+
+RESTORE_BUILT: Final = "restore.built"
+RESTORE_RECOVERED: Final = "restore.recovered"
+RESTORE_FENCED: Final = "restore.fenced"
+RESTORE_DECIDED: Final = "restore.decided"
+REHEARSAL_BUILT: Final = "rehearsal.built"
+REHEARSAL_RECOVERED: Final = "rehearsal.recovered"
+REHEARSAL_PROVEN: Final = "rehearsal.proven"
 
 
 class LocalRestores(Restores):
@@ -21,6 +31,7 @@ class LocalRestores(Restores):
         self._host = host
         self._backups = backups
         self._report = report
+        self._faults = FaultPoints()
 
     async def withdraw(self, server: str) -> None:
         """Stop what writes to it, let the archive have the end of its log, stop it."""
@@ -46,35 +57,50 @@ class LocalRestores(Restores):
     async def restore(
         self, server: str, chain: Sequence[Backup], moment: datetime | None, *, incarnation: str, jobs: Sequence[Job]
     ) -> datetime | None:
-        with self._backups.lock(server):
+        async with self._backups.lock(server):
             building = self._restoration(server, "restoring")
             try:
                 await building.build(chain, moment)
+                await self._faults.reach(RESTORE_BUILT)
                 async with building.recovered(moment, [building.cluster.roles.owner]) as newest:
+                    await self._faults.reach(RESTORE_RECOVERED)
                     for job in jobs:
-                        _require_done(job, await self._host.run_job_on(job, building.cluster, building.passfile))
-                building.decide(incarnation)
+                        await self._done(job, building)
+                await self._faults.reach(RESTORE_FENCED)
+                await building.decide(Decided(incarnation, chain[-1].label, moment, newest))
+                await self._faults.reach(RESTORE_DECIDED)
             finally:
-                await building.sweep()
+                await building.remove()
         return newest
+
+    def decided(self, server: str) -> Decided | None:
+        return pending_restore(self._host.folder, server)
 
     async def rehearse(
         self, server: str, chain: Sequence[Backup], moment: datetime | None, *, jobs: Sequence[Job]
     ) -> tuple[datetime | None, tuple[str, ...]]:
-        with self._backups.lock(server):
+        async with self._backups.lock(server):
             building = self._restoration(server, "rehearsal")
             roles = building.cluster.roles
-            said = []
             try:
                 await building.build(chain, moment)
+                await self._faults.reach(REHEARSAL_BUILT)
                 async with building.recovered(moment, [roles.owner, roles.service]) as newest:
-                    for job in jobs:
-                        result = await self._host.run_job_on(job, building.cluster, building.passfile)
-                        _require_done(job, result)
-                        said.append(result.output)
+                    await self._faults.reach(REHEARSAL_RECOVERED)
+                    said = [await self._done(job, building) for job in jobs]
+                    await self._faults.reach(REHEARSAL_PROVEN)
             finally:
-                await building.sweep()
+                await building.remove()
         return newest, tuple(said)
+
+    async def _done(self, job: Job, building: Restoration) -> str:
+        """What it said. Raises BackendError if it failed."""
+        result = await self._host.run_job_on(job, building.cluster, building.passfile, building.marks)
+        if result.exit_code != 0:
+            words = result.output.strip()[-2_000:]
+            command = f"python -m {job.package} {job.arguments[0]}"
+            raise BackendError(f"`{command}` failed on the restored database:\n{words}")
+        return result.output
 
     async def catch_up(self, server: str) -> None:
         await self._backups.mark(server, "rehearsal")
@@ -87,9 +113,3 @@ class LocalRestores(Restores):
         return Restoration(
             self._host.folder, self._host.cluster(server), free_port(), record.token, purpose, self._report
         )
-
-
-def _require_done(job: Job, result: JobResult) -> None:
-    if result.exit_code != 0:
-        words = result.output.strip()[-2_000:]
-        raise BackendError(f"`python -m {job.package} {job.arguments[0]}` failed on the restored database:\n{words}")

@@ -2,9 +2,9 @@
 
 Everything happens in `data/.SERVER.restoring`, behind a private port that only the superuser and the database's owner
 can use. What was built takes its place in two steps: it is renamed to `.SERVER.restored`, which decides it, and then
-changes places with the data directory (`finish_restore`), which `up` also does after a crash. A restore that was killed
-before it decided has changed nothing, and the next one removes what it left. The old data directory is kept as
-`SERVER.before-INCARNATION`; nobody but an operator removes it.
+changes places with the data directory (`finish_restore`), which `up` and a repeated restore also do after a crash. One
+that was killed before it decided has changed nothing, and who next takes the lock removes what it left. The old data
+directory is kept as `SERVER.before-INCARNATION`; nobody but an operator removes it.
 """
 
 import asyncio
@@ -20,14 +20,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
 from infra.backends.backend import BackendError, Phase, Report, Step
-from infra.backends.backups import Backup, BackupDamaged, NotCovered, format_lsn
+from infra.backends.backups import Backup, BackupDamaged, Decided, NotCovered, format_lsn
 from infra.backends.local.accounts import ServerUser, give, server_user
 from infra.backends.local.archive import SEGMENT_BYTES, Segments, list_segments, segment_name
-from infra.backends.local.backups import judge_space, sync_folder, tree_bytes, verify_files
+from infra.backends.local.backup_files import judge_space, sync_folder, tree_bytes, verify_files
+from infra.backends.local.backup_lock import building_folder, building_passfile, marks_of
 from infra.backends.local.commands import clean_environment
 from infra.backends.local.folders import StackFolder
-from infra.backends.local.orphans import end_orphans, find_orphans
 from infra.backends.local.postgres import (
     HOST,
     Cluster,
@@ -44,6 +46,8 @@ from infra.backends.roles import SUPERUSER
 from infra.runtime.database import StatementsFailed, fetch_row
 
 INCARNATION: Final = "incarnation"
+DECIDED: Final = "decided.json"
+"""What the restore was asked for, for a command that asks again."""
 _PAUSE_S: Final = 0.2
 """Between two looks at a recovery that takes seconds to hours."""
 _STOP_LIMIT_S: Final = 60.0
@@ -51,11 +55,6 @@ _STOP_LIMIT_S: Final = 60.0
 _LOG_LINES: Final = 12
 """The last ones, in the error of a server that does not start."""
 _RECOVERING: Final = "select pg_is_in_recovery(), pg_last_xact_replay_timestamp()"
-
-
-def restoring_folder(folder: StackFolder, server: str, purpose: str) -> Path:
-    """`restoring`, or `rehearsal`: two that do not meet."""
-    return folder.data(f".{server}.{purpose}")
 
 
 def restored_folder(folder: StackFolder, server: str) -> Path:
@@ -75,15 +74,15 @@ class Restoration:
         self._user = server_user()
         self._binaries = locate_binaries(self._user)
         self._subject = f"{cluster.name.removesuffix('-postgres')} {purpose}"
-        self.data = restoring_folder(folder, cluster.name, purpose)
+        self.data = building_folder(folder, cluster.name, purpose)
         self.cluster = replace(cluster, data=self.data, port=port)
         """The private server: the same roles, behind another port."""
-        self.passfile = folder.secrets / f"pgpass.{purpose}"
+        self.passfile = building_passfile(folder, cluster.name, purpose)
+        self.marks = marks_of(folder, cluster.name)
 
     async def build(self, chain: Sequence[Backup], moment: datetime | None) -> None:
         """The copy and its log, ready to recover. Raises BackupDamaged with the file's name, BackendError."""
         require_tools(self._binaries)
-        await self.sweep()
         last = chain[-1]
         archive = self._folder.archive(self._server, last.archive)
         segments = list_segments(archive, last.timeline)
@@ -95,7 +94,7 @@ class Restoration:
             self._folder.root, sum(backup.size_bytes for backup in chain) + len(run) * SEGMENT_BYTES, "the restore"
         )
         for backup in chain:
-            await verify_files(self._binaries, self._copy_of(backup), self._subject, self._report)
+            await verify_files(self._binaries, self._copy_of(backup), self._subject, self._report, self.marks)
         end = await check_wal(self._binaries, archive, segments, last.start_lsn)
         self._report(Step(self._subject, Phase.PREPARE, f"backup and log are whole, up to {format_lsn(end.lsn)}"))
         await self._copy([self._copy_of(backup) for backup in chain])
@@ -114,7 +113,7 @@ class Restoration:
             self.data.chmod(0o700)
             return
         command = [str(self._binaries / COMBINEBACKUP), "--output", str(self.data), *(str(path) for path in chain)]
-        result = await run_tool(command)
+        result = await run_tool(command, marks=self.marks)
         if result.exit_code != 0:
             raise BackupDamaged(f"{COMBINEBACKUP} failed: {plain_output(result.output)[-500:]}")
 
@@ -164,7 +163,7 @@ class Restoration:
                 stdout=sink,
                 stderr=sink,
                 cwd="/",
-                env={**clean_environment(), TOKEN_VARIABLE: self._token},
+                env={**clean_environment(), TOKEN_VARIABLE: self._token, **self.marks},
                 user=user.uid if user else None,
                 group=user.gid if user else None,
                 extra_groups=[user.gid] if user else None,
@@ -201,18 +200,17 @@ class Restoration:
                 process.kill()
                 await asyncio.to_thread(process.wait)
 
-    async def sweep(self) -> None:
-        """Remove what an earlier restore left: its server, its folder."""
-        orphans = await asyncio.to_thread(find_orphans, "", (), [self.data])
-        await asyncio.to_thread(end_orphans, orphans)
-        self.passfile.unlink(missing_ok=True)
+    async def remove(self) -> None:
+        """The folder, if it has not been decided."""
         await asyncio.to_thread(shutil.rmtree, self.data, True)
 
-    def decide(self, incarnation: str) -> None:
+    async def decide(self, decided: Decided) -> None:
         """From now on this is the server's data; `finish_restore` puts it in its place."""
-        replace_file(self.data / INCARNATION, incarnation.encode(), mode=0o600)
-        give(self.data / INCARNATION, self._user)
-        os.sync()
+        replace_file(self.data / INCARNATION, decided.incarnation.encode(), mode=0o600)
+        replace_file(self.data / DECIDED, msgspec.json.encode(decided), mode=0o600)
+        for name in (INCARNATION, DECIDED):
+            give(self.data / name, self._user)
+        await asyncio.to_thread(os.sync)
         os.rename(self.data, restored_folder(self._folder, self._server))
         sync_folder(self.data.parent)
 
@@ -231,6 +229,17 @@ def pending_incarnation(folder: StackFolder, server: str) -> str | None:
         return (restored_folder(folder, server) / INCARNATION).read_text().strip()
     except FileNotFoundError:
         return None
+
+
+def pending_restore(folder: StackFolder, server: str) -> Decided | None:
+    """As `pending_incarnation`, with what was asked for. Raises BackendError for a damaged note."""
+    path = restored_folder(folder, server) / DECIDED
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=Decided)
+    except FileNotFoundError:
+        return None
+    except msgspec.MsgspecError as error:
+        raise BackendError(f"{path} is damaged ({error}): `shardctl up` finishes that restore") from error
 
 
 def finish_restore(folder: StackFolder, server: str) -> Path | None:

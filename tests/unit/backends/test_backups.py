@@ -11,7 +11,7 @@ from infra.backends.backend import BackendError
 from infra.backends.backups import BackupDamaged, format_lsn, parse_lsn
 from infra.backends.cell_spec import CellSpec, ProcessKind, StackSpec
 from infra.backends.local.archive import SEGMENT_BYTES, read_segments, segment_name
-from infra.backends.local.backups import MANIFEST, judge_space, read_range
+from infra.backends.local.backup_files import MANIFEST, judge_space, read_range
 from infra.backends.local.folders import StackFolder
 from infra.backends.local.postgres_tools import TOOLS, plain_output, require_tools
 from infra.backends.local.processes import Tools, plan_processes

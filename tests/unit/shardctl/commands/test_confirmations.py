@@ -1,6 +1,13 @@
 """Whatever destroys something asks first, and without a terminal ends with 5 and the flag that confirms."""
 
 import ast
+import contextlib
+import fcntl
+import os
+import pty
+import subprocess
+import sys
+import termios
 from pathlib import Path
 
 import pytest
@@ -49,6 +56,29 @@ def test_nobody_asks_without_a_flag_that_confirms() -> None:
                     assert "yes" in {argument.arg for argument in function.args.args}, function.name
                     asking.add(function.name)
     assert asking == {leaf.words[-1] for leaf in that_ask()}
+
+
+@pytest.mark.parametrize("typed", [b"\x03", b"\x04", b"x\n"])
+def test_on_a_terminal_only_the_name_confirms(typed: bytes, stack: LocalBackend) -> None:
+    """A real one: Ctrl-C, the end of input, another name."""
+    ours, theirs = pty.openpty()
+    command = subprocess.Popen(
+        [sys.executable, "-m", "shardctl", "down", "--delete-data"],
+        stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    )  # fmt: skip
+    os.close(theirs)
+    shown = b""
+    while b"to confirm" not in shown:
+        shown += os.read(ours, 4096)
+    os.write(ours, typed)
+    with contextlib.suppress(OSError):  # the terminal goes with its last process
+        while part := os.read(ours, 4096):
+            shown += part
+    assert command.wait(60) == Exit.BLOCKED
+    assert "not confirmed; nothing was done" in shown.decode()
+    assert Path(stack.location).exists()
+    os.close(ours)
 
 
 @pytest.mark.parametrize("command", ARGUMENTS)

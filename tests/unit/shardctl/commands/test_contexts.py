@@ -58,7 +58,10 @@ def test_one_that_is_neither_is_refused() -> None:
         run("context", "add", "x", "--url", "https://a.example")
 
 
-@pytest.mark.parametrize("words", [("up",), ("down", "--yes"), ("status",), ("keys", "list"), ("doctor",)])
+@pytest.mark.parametrize(
+    "words",
+    [("up",), ("down", "--yes"), ("status",), ("keys", "list"), ("doctor",), ("cells", "reconcile", "--all")],
+)
 def test_what_needs_this_machine_refuses_a_service_elsewhere(words: tuple[str, ...]) -> None:
     run("context", "add", "prod", "--url", "https://control.example", "--issuer", "https://login.example")
     with pytest.raises(UsageError, match=r"works on a stack of this machine.*add --context checkout") as refused:

@@ -15,10 +15,11 @@ from shardctl.cli import MOUNTS, Mount, begun_with_examples, load, make_app
 from shardctl.commands.tree import Leaf, walk
 from shardctl.examples import EXAMPLES
 
-OPERATIONS = {"cells add", "cells archive", "cells reconcile", "keys rotate", "routers restart"}
+OPERATIONS = {"backup rehearse", "cells add", "cells archive", "cells reconcile", "keys rotate", "routers restart"}
 """Submitted to the control service, and watched."""
 ACTS = {
-    "up", "down", "cells cordon", "cells uncordon", "cells retry-report", "cells unfence", "backup create",
+    "up", "down", "cells cordon", "cells uncordon", "cells retry-report", "cells unfence", "cells release-users",
+    "backup create",
     "backup prune", "backup restore", "map publish", "users set-profile", "users unrestrict", "users revoke",
     "transfers approve", "transfers refuse", "operations cancel", "operations resume", "operations approve",
     "exchange load-tape",

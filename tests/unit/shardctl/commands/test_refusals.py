@@ -40,6 +40,7 @@ ARGUMENTS: dict[str, list[str]] = {
     "cells quarantine": ["cell-1"], "cells reconcile": ["--all"], "cells reconciliations": ["cell-1"],
     "cells archive": ["--all", "--reason", "x"], "cells rollups": ["cell-1"],
     "cells retry-report": ["cell-1", "7", "--reason", "x"],
+    "cells restored-users": ["cell-1"], "cells release-users": ["cell-1", "--all", "--reason", "x"],
     "cells unfence": ["cell-1", "--reason", "x"], "backup create": ["--all"], "backup list": [], "backup verify": [],
     "backup prune": ["--keep", "3"], "backup rehearse": ["cell-1"],
     "backup restore": ["--cell", "cell-1", "--to", "latest", "--reason", "x"],

@@ -11,7 +11,7 @@ from shardctl.completion.names import KINDS
 ENTRIES = read_table()
 FREE = {
     "add", "archive", "reconcile", "rotate", "show", "load-tape", "verify", "approve", "refuse", "locate",
-    "set-profile", "unrestrict", "revoke", "retry-report", "export",
+    "set-profile", "unrestrict", "revoke", "retry-report", "export", "release-users",
 }  # fmt: skip
 """Commands with an argument that is no name of anything we list."""
 
@@ -65,6 +65,7 @@ def test_every_name_is_of_a_kind_that_can_be_found() -> None:
         ("up --market-hours ", ["always", "XNYS"]),
         ("keys rotate ", ["customer", "route", "operator"]),
         ("status -o j", ["json"]),
+        ("operations list --kind cells.a", ["cells.add", "cells.archive"]),
         ("nonsense ", []),
         ("cells nonsense x ", []),
         ("--vers", ["--version"]),

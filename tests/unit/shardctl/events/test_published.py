@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from infra.runtime.envelope import event_id
 from shardctl.events.event import LEDGER, ORDERS, PublishedEvent
-from shardctl.events.published import EventCollector, EventComparison, Head
+from shardctl.events.published import EventCollector, EventComparison, Head, Known
 
 USERS = [uuid.UUID(int=number) for number in (1, 2)]
 GENESIS = "00" * 32
@@ -36,6 +36,7 @@ def event(user: uuid.UUID, stream: str, seq: int, **data: Any) -> dict[str, Any]
         "user_id": str(user),
         "stream": stream,
         "seq": seq,
+        "write_seq": 10 * seq,
         "occurred_at": f"2026-11-20T14:30:00.{seq:06d}Z",
         "data": (order if stream == ORDERS else {**entry, "hash": GENESIS, "previous_hash": GENESIS}) | data,
     }
@@ -215,3 +216,47 @@ def test_whatever_is_absent_is_counted_exactly(absent: set[tuple[int, str, int]]
     assert found.unknown == 0
     assert found.order_events + found.ledger_events == 32 - len(absent)
     assert found.duplicates == (copies if records else 0)
+
+
+def after_a_restore(*, released: bool) -> EventComparison:
+    """The first user's books end at 5, and the topics hold 6 to 8 of before; released, the ninth follows the fifth."""
+    user, other = USERS
+    lost = ((6, 8),)
+    ninth = hashed(event(user, LEDGER, 9), chain(user, 5))
+    records = everything() + ([record(user, ORDERS, 9), packed(ninth)] if released else [])
+    head = Head(5, 5, chain(user, 5), 5, 5)
+    if released:
+        head = Head(9, 9, ninth["data"]["hash"], 9, 9, lost, lost)
+    known = {user.bytes: head, other.bytes: heads()[other.bytes]}
+    collector = EventCollector("cell-1", known)
+    for each in records:
+        collector.add(*each)
+    return collector.compare(known)
+
+
+def test_who_is_ahead_is_known_by_the_last_numbers() -> None:
+    found = after_a_restore(released=False)
+    user = str(USERS[0])
+    assert (found.unknown, found.ahead) == (6, (user,))
+    assert found.known == {user: Known(8, 8, 80)}
+
+
+def test_what_a_restore_has_lost_is_left_out_and_its_neighbours_are_a_chain() -> None:
+    found = after_a_restore(released=True)
+    assert found.is_whole, found.sample
+    assert (found.ahead, found.known) == ((), {})
+    assert found.ledger_events == 8 + 6
+
+
+def test_a_lost_number_that_is_given_again_is_no_event_of_the_books() -> None:
+    """The books skip it; so what stands there in Kafka is of before, whatever it says."""
+    user = USERS[0]
+    head = Head(9, 0, "", 9, 0, ((6, 8),), ())
+    collector = EventCollector("cell-1", {user.bytes: head})
+    for seq in (1, 2, 3, 4, 5, 7):
+        collector.add(*record(user, ORDERS, seq))
+    found = collector.compare({user.bytes: head})
+    assert found.missing == 1
+    assert found.sample[0] | {"user_id": ""} == {
+        "user_id": "", "stream": ORDERS, "problem": "missing", "first": 9, "last": 9,
+    }  # fmt: skip

@@ -37,6 +37,23 @@ control.prune    cells.archive    none
 control.prune    cells.reconcile  none
 control.prune    keys.rotate      none
 control.prune    routers.restart  none
+backup.create    backup.create    cell
+backup.create    backup.rehearse  cell
+backup.create    cells.add        cell
+backup.create    cells.archive    none
+backup.create    cells.calendar   none
+backup.create    cells.reconcile  none
+backup.create    control.prune    none
+backup.create    keys.rotate      none
+backup.create    routers.restart  none
+backup.rehearse  backup.rehearse  cell
+backup.rehearse  cells.add        cell
+backup.rehearse  cells.archive    cell
+backup.rehearse  cells.calendar   none
+backup.rehearse  cells.reconcile  cell
+backup.rehearse  control.prune    none
+backup.rehearse  keys.rotate      none
+backup.rehearse  routers.restart  none
 """
 
 

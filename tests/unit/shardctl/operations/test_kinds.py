@@ -5,6 +5,8 @@ from typing import Any
 import pytest
 
 from shardctl.errors import Refused, UsageError
+from shardctl.operations.kinds.backup_create import BACKUP_CREATE
+from shardctl.operations.kinds.backup_rehearse import BACKUP_REHEARSE
 from shardctl.operations.kinds.cells_add import CELLS_ADD
 from shardctl.operations.kinds.cells_archive import CELLS_ARCHIVE, totals_of
 from shardctl.operations.kinds.cells_reconcile import CELLS_RECONCILE
@@ -12,6 +14,7 @@ from shardctl.operations.kinds.keys_rotate import KEYS_ROTATE
 from shardctl.operations.kinds.of_cells import cells_named
 from shardctl.operations.kinds.routers_restart import ROUTERS_RESTART
 from shardctl.operations.plan import Conclusion
+from shardctl.operations.states import State
 
 ROUTERS = {"routers": ["router-1", "router-2"]}
 CELLS = {"cells": ["cell-1", "cell-2"]}
@@ -65,6 +68,37 @@ def test_keys_are_added_before_any_signs_and_dropped_after_all_do() -> None:
     assert [step.is_irrevocable for step in at_once.steps] == [False, False, True, False, False, False]
     with pytest.raises(UsageError, match="no such ring: email"):
         KEYS_ROTATE.parse({"rings": ["email"]})
+
+
+def test_databases_are_backed_up_one_by_one_and_pruned_when_all_are_taken() -> None:
+    plan = BACKUP_CREATE.plan(BACKUP_CREATE.parse({"keep": 4}), CELLS)
+    assert [step.key for step in plan.steps[:3]] == ["back up control", "back up cell-1", "back up cell-2"]
+    assert [step.action for step in plan.steps] == [*["take"] * 3, *["prune"] * 3]
+    assert (plan.target, plan.subjects, plan.cells) == ("all databases", ("control", "cell-1", "cell-2"), ())
+    one = BACKUP_CREATE.plan(BACKUP_CREATE.parse({"of": "control", "incremental": True}), CELLS)
+    assert [step.arguments for step in one.steps] == [{"of": "control", "incremental": True}]
+    with pytest.raises(Refused, match="no database of cell-9; there are: control, cell-1, cell-2"):
+        BACKUP_CREATE.plan(BACKUP_CREATE.parse({"of": "cell-9"}), CELLS)
+    for keep in (0, 1_001):
+        with pytest.raises(UsageError, match="keep is 1 to 1000"):
+            BACKUP_CREATE.parse({"keep": keep})
+
+
+def test_every_cell_is_rehearsed_and_the_conclusion_names_those_that_would_not_do() -> None:
+    plan = BACKUP_REHEARSE.plan(BACKUP_REHEARSE.parse({}), CELLS)
+    assert [step.key for step in plan.steps] == ["rehearse cell-1", "rehearse cell-2"]
+    assert plan.subjects == ("cell-1", "cell-2")
+    assert BACKUP_REHEARSE.parse({"cell": "cell-1", "to": "2026-01-02T11:00:00+01:00"}) == {
+        "cell": "cell-1",
+        "to": "2026-01-02T10:00:00.000000Z",
+    }
+    with pytest.raises(UsageError, match="a time with its zone"):
+        BACKUP_REHEARSE.parse({"to": "yesterday"})
+    good, bad = {"cell": "cell-1", "findings": []}, {"cell": "cell-2", "findings": ["entries_balance found 2 rows"]}
+    assert BACKUP_REHEARSE.conclude({"a": good}).exit_code == 0
+    concluded = BACKUP_REHEARSE.conclude({"a": good, "b": bad})
+    assert (concluded.state, concluded.exit_code) == (State.FAILED, 1)
+    assert "cell-2: entries_balance found 2 rows" in (concluded.detail or "")
 
 
 def test_work_on_cells_names_whom_it_calls() -> None:
