@@ -34,6 +34,8 @@ _ROWS_PATH: Final = "/v1/audit/rows"
 _COLUMNS: Final = 80
 """Of the narrowest terminal that is meant."""
 _INDENT: Final = " " * 10
+_OF_THE_REQUEST: Final = frozenset({"idempotency_key", "expected"})
+"""Arguments that say how it was asked and not what; `--json` has them."""
 
 
 @app.callback()
@@ -82,10 +84,11 @@ def verify(
     """Walk the whole chain: exit code 1 if a row was edited, deleted, moved, or written anew, with the row's number."""
     wants_heads = from_kafka if from_kafka is not None else file is None
     heads, gone = _published() if wants_heads else ({}, 0)
-    if file is not None:
-        walked, _ = verify_export(file, heads, _progress)
-    else:
-        walked = verify_rows(_rows(open_control()), heads, _progress)
+    with progress_console.status("verifying") as shown:  # on a terminal only
+        if file is not None:
+            walked, _ = verify_export(file, heads, lambda row: shown.update(f"row {row:,}"))
+        else:
+            walked = verify_rows(_rows(open_control()), heads, lambda row: shown.update(f"row {row:,}"))
     if as_json:
         print_json({**asdict(walked), "is_intact": walked.is_intact, "heads_deleted": gone, "heads_asked": wants_heads})
     else:
@@ -141,10 +144,6 @@ def _moment(text: str | None) -> str | None:
     return None if text is None else parse_since(text, stack_clock(open_stack()).now()).isoformat()
 
 
-def _progress(row: int) -> None:
-    progress_console.print(f"row {row:,}", end="\r", highlight=False)
-
-
 def _verdict(walked: Walked, *, gone: int, wants_heads: bool) -> list[str]:
     """In sentences."""
     lines = [f"rows {walked.first:,} to {walked.last:,}, head {walked.head}"]
@@ -155,7 +154,7 @@ def _verdict(walked: Walked, *, gone: int, wants_heads: bool) -> list[str]:
     else:
         rest = walked.last - walked.proven_by_heads
         lines.append(
-            f"{walked.heads_compared:,} published heads compared; up to row {walked.proven_by_heads:,} one agrees"
+            f"published heads compared: {walked.heads_compared:,}; up to row {walked.proven_by_heads:,} one agrees"
             + (f", the {rest:,} rows after it are proven by the chain alone" if rest > 0 else "")
         )
     if gone:
@@ -169,9 +168,15 @@ def _shown(item: Mapping[str, Any]) -> list[str]:
     """One attempt, in lines that a terminal of 80 columns shows whole: ids and words are never broken."""
     at = item["at"][:19].replace("T", " ")
     head = f"{item['number']:>8}  {at}Z  {item['outcome'] or '?':<11}  {item['subject']} ({item['role']})"
-    arguments = "".join(f" {name}={value}" for name, value in item["arguments"].items())
+    arguments = "".join(
+        f" {name}={_plain(value)}" for name, value in item["arguments"].items() if name not in _OF_THE_REQUEST
+    )
     told = [f"{item['act']} {item['target']}{arguments}", item["reason"] or "", item["detail"] or ""]
     return [head, *(line for text in told if text for line in _wrapped(text))]
+
+
+def _plain(value: object) -> str:
+    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _wrapped(text: str) -> list[str]:

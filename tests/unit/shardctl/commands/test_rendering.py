@@ -72,6 +72,8 @@ def test_attempts_are_read_whole_at_80_columns() -> None:
         "          profile=professional",
         "          checked by the desk, ticket 12345",
     ]
+    rotated = {**ATTEMPT, "arguments": {"rings": ["route", "customer"], "idempotency_key": "k", "expected": "h"}}
+    assert _shown(rotated)[2].split() == ["rings=route,customer"]
     failed = {**ATTEMPT, "arguments": {}, "reason": None, "outcome": "interrupted", "detail": "word " * 30}
     shown = _shown(failed)
     assert shown[0].split() == ["1234567", "2026-11-30", "09:31:00Z", "interrupted", "ann", "(operator)"]
