@@ -1,10 +1,10 @@
 """Which release this is, and what to say to somebody who works with another one.
 
 The control service tells its release in a header of each answer, and commands tell theirs in each request. Versions
-have an order, commits have none that can be seen from here. The wire has a number of its own: it rises when requests or
-answers change so that the other side would misread them, and two different ones do not talk.
+have an order; builds (`infra/runtime/build.py`) of one version are the same or not. The wire has a number of its own:
+it rises when requests or answers change so that the other side would misread them, and two different ones do not talk.
 
-The standard library alone: commands that ask the service stay quick.
+It stands on little: commands that ask the service stay quick.
 """
 
 import platform
@@ -15,11 +15,12 @@ from importlib import metadata
 from typing import Final
 
 from infra.backends.checkout import commit
+from infra.runtime.build import build_id
 
 WIRE: Final = 1
 HEADER: Final = "Control-Release"
 DISTRIBUTION: Final = "cell-brokerage"
-_FORM: Final = re.compile(r"([0-9A-Za-z.+-]{1,40}); wire=([0-9]{1,6})(?:; commit=([0-9a-f]{40}))?")
+_FORM: Final = re.compile(r"([0-9A-Za-z.+-]{1,40}); wire=([0-9]{1,6}); build=([0-9a-f]{12})")
 _COMMIT_SHOWN: Final = 12
 """Digits of a commit: as many as git shows in a large repository."""
 
@@ -28,21 +29,19 @@ _COMMIT_SHOWN: Final = 12
 class Release:
     version: str
     wire: int
-    commit: str | None
-    """None: what runs was installed, or its checkout does not say."""
+    build: str
 
     def header(self) -> str:
-        told = f"; commit={self.commit}" if self.commit else ""
-        return f"{self.version}; wire={self.wire}{told}"
+        return f"{self.version}; wire={self.wire}; build={self.build}"
 
     def __str__(self) -> str:
-        return f"{self.version} (commit {self.commit[:_COMMIT_SHOWN]})" if self.commit else self.version
+        return f"{self.version}, build {self.build}"
 
 
 @cache
 def own_release() -> Release:
     """As of the first call: a service that runs does not become what is checked out later."""
-    return Release(metadata.version(DISTRIBUTION), WIRE, commit())
+    return Release(metadata.version(DISTRIBUTION), WIRE, build_id())
 
 
 def parse_release(header: str | None) -> Release | None:
@@ -59,8 +58,8 @@ def describe_skew(mine: Release, service: Release | None) -> str | None:
         age = "older" if _order(mine.version) < _order(service.version) else "newer"
         what = "use the command of that release" if age == "older" else "`shardctl up` renews the service"
         return f"this command ({mine}) is {age} than the control service ({service}): {what}"
-    if service.commit and mine.commit and service.commit != mine.commit:
-        return f"the control service is another commit ({service}) than this command ({mine}): `shardctl up` renews it"
+    if service.build != mine.build:
+        return f"the control service ({service}) is another build than this command ({mine}): `shardctl up` renews it"
     return None
 
 
@@ -80,14 +79,17 @@ def about() -> dict[str, str | int | None]:
     release = own_release()
     return {
         "version": release.version,
-        "commit": release.commit,
+        "build": release.build,
+        "commit": commit(),
         "python": platform.python_version(),
         "wire": release.wire,
     }
 
 
 def about_line() -> str:
-    return f"shardctl {own_release()}, Python {platform.python_version()}"
+    at = commit()
+    shown = f", commit {at[:_COMMIT_SHOWN]}" if at else ""
+    return f"shardctl {own_release()}{shown}, Python {platform.python_version()}"
 
 
 def _order(version: str) -> tuple[int, ...]:

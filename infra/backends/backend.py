@@ -152,7 +152,9 @@ class Observation(Protocol):
 
     async def preview(self, spec: StackSpec) -> tuple[ProcessChange, ...]:
         """What creating this spec, starting its processes and renewing the outdated would do to each; the stack may
-        not exist yet. Not even a lock or a folder is made, so another command may change the stack meanwhile."""
+        not exist yet. Not even a lock or a folder is made, so another command may change the stack meanwhile. A back
+        end that cannot tell keeps this one, which raises BackendError."""
+        raise BackendError("this back end does not tell what `up` would do: `Observation.preview` is its to write")
 
     async def is_running(self) -> bool:
         """Is anybody there who starts and restarts this stack's processes? They may be in any state."""

@@ -32,8 +32,8 @@ from infra.backends.cell_spec import (
     postgres_name,
     router_names,
 )
-from infra.backends.checkout import commit
 from infra.backends.roles import CELL, CONTROL, CONTROL_LEADER, DatabaseRoles
+from infra.runtime.build import build_id
 from infra.runtime.release_code import release_code
 
 CONTROLLER = ".controller"
@@ -158,8 +158,8 @@ def _control(addresses: Addresses, layout: HostLayout) -> ProcessSpec:
         "CONTROL_OPERATOR__HOST": layout.listen_host,
         "CONTROL_OPERATOR__PORT": str(addresses.port(CONTROL_SERVICE + OPERATOR)),
         "CONTROL_DSN": addresses.dsn(CONTROL_POSTGRES, CONTROL_LEADER),
-        # Whose code it is to run: `up` renews it when the checkout is at another commit.
-        "CONTROL_COMMIT": commit() or "",
+        # Whose code it is to run: `up` renews it when the checkout's is another.
+        "CONTROL_BUILD": build_id(),
         "CONTROL_SOCKET": str(layout.control_socket),
         **_clock("CONTROL", addresses.spec),
     }

@@ -16,6 +16,7 @@ from litestar.di import Provide
 from litestar.middleware import DefineMiddleware
 
 from infra.backends.backend import Backend
+from infra.backends.backups import HasBackups
 from infra.runtime.clock import SystemClock, make_clock
 from infra.runtime.database import answers, make_pool, with_clock_offset, with_code
 from infra.runtime.http_client import HttpClient
@@ -58,7 +59,7 @@ from shardctl.service.oidc import OidcPersons, fetched_by
 from shardctl.service.queries import ControlState
 from shardctl.service.roles import LEAST_ROLES
 from shardctl.service.sampling import Sampling
-from shardctl.service.schedules import Schedules
+from shardctl.service.schedules import BACKUP_KINDS, Schedules
 from shardctl.service.settings import ControlSettings
 from shardctl.service.submissions import Submissions
 from shardctl.service.tokens import TokensController
@@ -112,7 +113,13 @@ class ControlService:
             self.operations,
             (
                 self.executing,
-                Schedules(self.state, self.submissions, {"audit_head": self.publish_audit_head}, self.metrics),
+                Schedules(
+                    self.state,
+                    self.submissions,
+                    {"audit_head": self.publish_audit_head},
+                    self.metrics,
+                    without=frozenset() if isinstance(backend, HasBackups) else BACKUP_KINDS,
+                ),
                 Sampling(self.state, backend, self.metrics),
                 Watches(self.state, backend, self._dsn, self.metrics),
                 Archiving(self.submissions, backend),

@@ -82,6 +82,8 @@ SCHEDULES: Final = (
     Schedule("audit_head", None, None, "every hour: the head of the audit chain to Kafka"),
 )
 
+BACKUP_KINDS: Final = frozenset({"backup.create", "backup.rehearse"})
+"""Of a back end that makes backups itself; elsewhere what runs the databases does it."""
 Task = Callable[[], Awaitable[None]]
 """Harmless to repeat. Raises a ShardctlError or a DatabaseFailure if it is to be tried again."""
 
@@ -90,9 +92,16 @@ class Schedules:
     """A duty of the leader."""
 
     def __init__(
-        self, state: ControlState, submissions: Submissions, tasks: Mapping[str, Task], metrics: Metrics
+        self,
+        state: ControlState,
+        submissions: Submissions,
+        tasks: Mapping[str, Task],
+        metrics: Metrics,
+        without: frozenset[str] = frozenset(),
     ) -> None:
-        """`tasks`: what the schedules without a kind do, by their name."""
+        """`tasks`: what the schedules without a kind do, by their name. `without`: kinds that the back end leaves to
+        others; their schedules are never due."""
+        self._without = without
         self._state = state
         self._submissions = submissions
         self._tasks = tasks
@@ -111,6 +120,8 @@ class Schedules:
         """Raises LeaseLost, a DatabaseFailure."""
         now, rows = await self._state.now(), await self._state.schedules()
         for schedule in SCHEDULES:
+            if schedule.kind in self._without:
+                continue
             row = rows.get(schedule.name)
             if row is None:
                 await self._state.set_due(

@@ -135,6 +135,11 @@ def test_a_stack_lives_on_it_from_up_to_the_end(
 def test_a_change_of_settings_renews_one_process_after_the_other(command: Command) -> None:
     command.json("up")
     renewed_from = len(command.calls())
+    shown = command.json("up", "--dry-run", "--risk-profile", "professional")
+    assert shown["settings"] == {"risk_profile": {"before": "retail", "after": "professional"}}
+    planned = {change["process"]: change["verb"] for change in shown["processes"]}
+    assert {name for name, verb in planned.items() if verb == "renew"} == set(OURS[2:-1])
+    assert len(command.calls()) == renewed_from
     command.json("up", "--risk-profile", "professional")
     calls = command.calls()[renewed_from:]
     assert [call[1] for call in calls if call[0] == "renew"] == [*OURS[2:-1], "exchange", "router-1"]

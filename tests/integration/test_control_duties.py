@@ -36,7 +36,7 @@ from shardctl.service.archiving import PATIENCE_S, Archiving
 from shardctl.service.metrics import METRICS
 from shardctl.service.queries import ControlState
 from shardctl.service.sampling import Sampling
-from shardctl.service.schedules import SCHEDULES, Schedules
+from shardctl.service.schedules import BACKUP_KINDS, SCHEDULES, Schedules
 from shardctl.service.submissions import Submissions
 from shardctl.service.watches import Watches
 from shardctl.shardmap.store import open_store
@@ -99,6 +99,13 @@ async def test_what_is_due_begins_once_also_after_days_without_a_leader(scene: S
     row = (await scene.state.schedules())["prune"]
     assert row.operation_id == begun.operation_id
     assert row.due_at > await scene.state.now()
+
+    # A back end that leaves backups to others never owes one.
+    scene.root("update control.schedules set due_at = due_at - interval '30 days' where name = 'backup'")
+    elsewhere = Schedules(scene.state, scene.submissions, {}, scene.metrics, without=BACKUP_KINDS)
+    await elsewhere.begin_what_is_due(scene.lease)
+    assert [each.operation_id for each in await scene.operations.newest(10)] == [begun.operation_id]
+    scene.root("update control.schedules set due_at = due_at + interval '60 days' where name = 'backup'")
 
     # The leader died before it wrote down that it had begun.
     scene.root("update control.schedules set due_at = %s where name = 'prune'", due)

@@ -22,6 +22,7 @@ from tests.support.control_service import control_service, folder_stack
 from tests.support.databases import TestDatabase
 
 pytestmark = pytest.mark.anyio
+OLDER, NEWER = f"0.0.1; wire=1; build={'a' * 12}", f"9.9.9; wire={WIRE + 1}; build={'a' * 12}"
 
 
 @pytest.fixture
@@ -52,10 +53,15 @@ def ask(path: Path, target: str, headers: dict[str, str]) -> tuple[int, str | No
 async def test_every_answer_tells_the_release_and_another_wire_is_not_let_in(service: ControlService) -> None:
     path = service.settings.socket
     for target, status in (("/v1/operations", 200), ("/v1/operations/7", 422), ("/nowhere", 404)):
-        for headers in ({}, {HEADER: own_release().header()}, {HEADER: "0.0.1; wire=1"}, {HEADER: "nonsense"}):
+        for headers in (
+            {},
+            {HEADER: own_release().header()},
+            {HEADER: OLDER},
+            {HEADER: "nonsense"},
+        ):
             answered, told, _ = await asyncio.to_thread(ask, path, target, headers)
             assert (answered, parse_release(told)) == (status, own_release())
-    answered, told, document = await asyncio.to_thread(ask, path, "/v1/operations", {HEADER: f"9.9.9; wire={WIRE + 1}"})
+    answered, told, document = await asyncio.to_thread(ask, path, "/v1/operations", {HEADER: NEWER})
     assert (answered, document["code"], document["exit_code"]) == (426, "OTHER_WIRE", 3)
     assert parse_release(told) == own_release()
 

@@ -99,13 +99,13 @@ def test_a_service_of_another_release_is_told_of_once(path: Path) -> None:
     asked = Asked(path)
     same = own_release().header().encode()
     told = b'HTTP/1.1 200 OK\r\nControl-Release: %s\r\nContent-Length: 9\r\n\r\n{"is": 1}'
-    with listening(path, told % same, told % b"9.9.9; wire=1", ANSWER) as requests:
+    with listening(path, told % same, told % b"9.9.9; wire=1; build=aaaaaaaaaaaa", ANSWER) as requests:
         asked.control.get("/x")
         assert asked.skews == []
         asked.control.get("/x")
         asked.control.get("/x")
     assert len(asked.skews) == 1
-    assert "is older than the control service (9.9.9)" in asked.skews[0]
+    assert "is older than the control service (9.9.9, build" in asked.skews[0]
     assert b"Control-Release: " + same in requests[0]
 
 

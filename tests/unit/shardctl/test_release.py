@@ -15,26 +15,34 @@ from shardctl.release import HEADER, WIRE, Release, describe_skew, own_release, 
 from shardctl.service.told_release import telling_release
 
 A, B = "a" * 40, "b" * 40
-MINE = Release("0.10.1", 1, A)
+X, Y = "a" * 12, "b" * 12
+MINE = Release("0.10.1", 1, X)
 
 
 def test_a_release_is_told_and_read() -> None:
-    for release in (own_release(), MINE, Release("1.2", 3, None)):
+    for release in (own_release(), MINE, Release("1.2rc1", 3, Y)):
         assert parse_release(release.header()) == release
-    for other in (None, "", "0.1.0", "0.1.0; wire=x", f"0.1.0; wire=1; commit={A[1:]}", "a" * 41 + "; wire=1"):
+    for other in (
+        None,
+        "",
+        "0.1.0",
+        "0.1.0; wire=x",
+        "0.1.0; wire=1",
+        f"0.1.0; wire=1; build={X[1:]}",
+        f"{A}a; wire=1; build={X}",
+    ):
         assert parse_release(other) is None
-    assert str(MINE) == "0.10.1 (commit aaaaaaaaaaaa)"
+    assert str(MINE) == "0.10.1, build aaaaaaaaaaaa"
 
 
 @pytest.mark.parametrize(
     ("service", "said"),
     [
         (MINE, None),
-        (Release("0.10.1", 1, None), None),
-        (Release("0.9.9", 1, B), "is newer than the control service (0.9.9 (commit bbbbbbbbbbbb)): `shardctl up`"),
-        (Release("0.11", 1, A), "is older than the control service (0.11 "),
-        (Release("0.10.1", 1, B), "is another commit (0.10.1 (commit bbbbbbbbbbbb)) than this command"),
-        (None, "is older than this command (0.10.1 (commit aaaaaaaaaaaa)): it does not say its release"),
+        (Release("0.9.9", 1, Y), "is newer than the control service (0.9.9, build bbbbbbbbbbbb): `shardctl up`"),
+        (Release("0.11", 1, X), "is older than the control service (0.11, "),
+        (Release("0.10.1", 1, Y), "(0.10.1, build bbbbbbbbbbbb) is another build than this command"),
+        (None, "is older than this command (0.10.1, build aaaaaaaaaaaa): it does not say its release"),
     ],
 )
 def test_another_release_is_said_in_a_sentence(service: Release | None, said: str | None) -> None:
@@ -43,8 +51,8 @@ def test_another_release_is_said_in_a_sentence(service: Release | None, said: st
 
 
 def test_another_wire_is_refused_with_who_is_older() -> None:
-    assert refuse_wire(MINE, Release("0.2", 1, None)) is None
-    newer, older = refuse_wire(MINE, Release("0.11", 2, None)), refuse_wire(MINE, Release("0.2", 0, None))
+    assert refuse_wire(MINE, Release("0.2", 1, X)) is None
+    newer, older = refuse_wire(MINE, Release("0.11", 2, X)), refuse_wire(MINE, Release("0.2", 0, X))
     assert "speak wire 2 and 1; use the command of" in str(newer)
     assert ("is too new for" in str(newer), "is too old for" in str(older)) == (True, True)
 
@@ -69,7 +77,7 @@ class Asked:
         return self.sent[0]
 
 
-@pytest.mark.parametrize("told", [None, b"nonsense", MINE.header().encode(), b"0.1.0; wire=1"])
+@pytest.mark.parametrize("told", [None, b"nonsense", MINE.header().encode(), b"0.1.0; wire=1; build=aaaaaaaaaaaa"])
 def test_every_answer_tells_the_release(told: bytes | None) -> None:
     asked = Asked()
     start = asked.ask(*([] if told is None else [(HEADER.lower().encode(), told)]))
@@ -79,7 +87,7 @@ def test_every_answer_tells_the_release(told: bytes | None) -> None:
 
 def test_another_wire_is_let_in_no_further() -> None:
     asked = Asked()
-    start = asked.ask((b"control-release", f"9.0.0; wire={WIRE + 1}".encode()))
+    start = asked.ask((b"control-release", f"9.0.0; wire={WIRE + 1}; build={X}".encode()))
     assert (asked.reached, start["status"]) == (0, 426)
     assert (b"control-release", MINE.header().encode()) in start["headers"]
     document = json.loads(asked.sent[1]["body"])
@@ -95,9 +103,10 @@ def test_the_command_says_its_release() -> None:
     runner = CliRunner()
     line = runner.invoke(make_app(), ["--version"]).output
     assert line == runner.invoke(make_app(), ["version"]).output
-    assert line.startswith(f"shardctl {own_release()}, Python 3.")
+    assert line.startswith(f"shardctl {own_release()}, ")
+    assert ", Python 3." in line
     found = json.loads(runner.invoke(make_app(), ["version", "--json"]).output)
-    assert (found["version"], found["wire"]) == (own_release().version, WIRE)
+    assert Release(found["version"], found["wire"], found["build"]) == own_release()
     assert version.__doc__
 
 

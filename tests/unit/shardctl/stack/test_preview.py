@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from infra.backends.backend import quiet
+from infra.backends.backend import BackendError, Observation, quiet
 from infra.backends.cell_spec import CellSpec, ProcessKind, SpecInvalid, StackSpec
 from infra.backends.local.backend import LocalBackend
 from infra.backends.local.previewing import judge_running
@@ -83,6 +83,11 @@ def test_it_refuses_what_up_refuses(stack: LocalBackend) -> None:
         with pytest.raises(error) as done:
             asyncio.run(bring_up(stack, options, quiet, wait=False))
         assert str(shown.value) == str(done.value)
+
+
+def test_a_back_end_that_cannot_tell_says_so(stack: LocalBackend) -> None:
+    with pytest.raises(BackendError, match="does not tell what `up` would do"):
+        asyncio.run(Observation.preview(stack, stack.spec()))
 
 
 def test_settings_that_stay_are_not_told_and_secrets_never_are() -> None:
