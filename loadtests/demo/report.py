@@ -17,7 +17,7 @@ NEXT_COMMANDS = (
     ("SHARDCTL cells list", "the cells and how many users each holds"),
     ("SHARDCTL cells check cell-1", "prove the books of one cell again"),
     ("SHARDCTL events tail --cell cell-1", "what the cell publishes to Kafka, live"),
-    ("SHARDCTL cells add", "a third cell joins and gets new customers; nobody moves"),
+    ("SHARDCTL cells add --reason WHY", "a third cell joins and gets new customers; nobody moves"),
     ('eval "$(SHARDCTL status -o env)"', "addresses as shell variables; then:"),
     ('psql "$CELL_1_DSN"', "a cell's books, read only"),
     ('curl "$ROUTER_URL/openapi.json"', "the customers' interface"),

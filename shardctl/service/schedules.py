@@ -15,14 +15,16 @@ from typing import Any, Final
 
 from infra.runtime.procedures import DatabaseFailure
 from infra.runtime.telemetry import Metrics
+from infra.security.roles import Role
 from shardctl.errors import Blocked, ShardctlError
+from shardctl.persons import Person, Way
 from shardctl.service.queries import ControlState, DueRow
 from shardctl.service.submissions import Submissions
 
 _log = logging.getLogger(__name__)
 POLL_S: Final = 10.0
 """Nobody notices ten seconds at night."""
-ACTOR: Final = "schedule"
+PERSON: Final = Person("schedule", Role.ADMIN, Way.SCHEDULE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,8 @@ SCHEDULES: Final = (
     Schedule("audit_head", None, None, "every hour: the head of the audit chain to Kafka"),
 )
 
+BACKUP_KINDS: Final = frozenset({"backup.create", "backup.rehearse"})
+"""Of a back end that makes backups itself; elsewhere what runs the databases does it."""
 Task = Callable[[], Awaitable[None]]
 """Harmless to repeat. Raises a ShardctlError or a DatabaseFailure if it is to be tried again."""
 
@@ -88,9 +92,16 @@ class Schedules:
     """A duty of the leader."""
 
     def __init__(
-        self, state: ControlState, submissions: Submissions, tasks: Mapping[str, Task], metrics: Metrics
+        self,
+        state: ControlState,
+        submissions: Submissions,
+        tasks: Mapping[str, Task],
+        metrics: Metrics,
+        without: frozenset[str] = frozenset(),
     ) -> None:
-        """`tasks`: what the schedules without a kind do, by their name."""
+        """`tasks`: what the schedules without a kind do, by their name. `without`: kinds that the back end leaves to
+        others; their schedules are never due."""
+        self._without = without
         self._state = state
         self._submissions = submissions
         self._tasks = tasks
@@ -109,6 +120,8 @@ class Schedules:
         """Raises LeaseLost, a DatabaseFailure."""
         now, rows = await self._state.now(), await self._state.schedules()
         for schedule in SCHEDULES:
+            if schedule.kind in self._without:
+                continue
             row = rows.get(schedule.name)
             if row is None:
                 await self._state.set_due(
@@ -137,9 +150,9 @@ class Schedules:
             await self._tasks[schedule.name]()
             return None
         key, reason = f"schedule {schedule.name} {row.due_at.isoformat()}", schedule.reason
-        proposal = await self._submissions.propose(schedule.kind, schedule.arguments, actor=ACTOR, reason=reason)
+        proposal = await self._submissions.propose(schedule.kind, schedule.arguments, person=PERSON, reason=reason)
         number, _ = await self._submissions.begin(
-            proposal, attempt=None, actor=ACTOR, reason=reason, key=key, expected=None
+            proposal, attempt=None, person=PERSON, reason=reason, key=key, expected=None
         )
         return number
 

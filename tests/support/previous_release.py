@@ -55,15 +55,12 @@ class PreviousRelease:
 def previous_release() -> Iterator[PreviousRelease]:
     """The last listed release; skips the test where its commit cannot be had, and fails it under CI=true."""
     listed = read_releases()
-    head = git(project_root(), "rev-parse", "HEAD")
-    stand_in = f"{head}-stands-in"
-    wanted = [release.commit for release in listed] or [stand_in]
+    commit = listed[-1].commit if listed else git(project_root(), "rev-parse", "HEAD")
+    folder = commit if listed else f"{commit}-stands-in"
+    name = listed[-1].name if listed else f"{commit[:12]}, this very commit: no release is listed yet"
+    wanted = [release.commit for release in listed] or [folder]
     with ReleaseCache(project_root(), project_root() / ".tools" / "releases").opened(wanted) as cache:
-        if listed:
-            root, name = _checkout(cache, listed[-1].commit), listed[-1].name
-        else:
-            root = cache.checkout(head, stand_in, _give_a_schema_of_its_own)
-            name = f"{head[:12]}, this very commit: no release is listed yet"
+        root = _checkout(cache, commit) if listed else cache.checkout(commit, folder, _give_a_schema_of_its_own)
         yield PreviousRelease(root, cache.python(root), name, not listed)
 
 

@@ -19,6 +19,10 @@ from infra.backends.local.folders import StackFolder
 from infra.backends.local.orphans import end_orphans, find_marked
 
 _MARK: Final = "CELL_BROKERAGE_BACKUPS_OF"
+WAIT_S: Final = 10.0
+"""For a lock that is taken: removing what is left takes seconds, and is done by the control service too. Whoever copies
+keeps it for longer."""
+_PAUSE_S: Final = 0.1
 _PURPOSES: Final = ("restoring", "rehearsal")
 """Of a server that is built beside the one that runs: two that do not meet."""
 
@@ -38,17 +42,26 @@ def building_passfile(folder: StackFolder, server: str, purpose: str) -> Path:
 
 
 @asynccontextmanager
-async def backup_lock(folder: StackFolder, server: str) -> AsyncIterator[None]:
-    """Raises BackupsBusy at once."""
+async def backup_lock(folder: StackFolder, server: str, *, wait_s: float) -> AsyncIterator[None]:
+    """Raises BackupsBusy if it is not free in time."""
     backups = folder.backups(server)
     make_private(backups, folder.root)
     with (backups / "lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise BackupsBusy(f"another command works on the backups of {server}: wait for it") from error
+        until_s = asyncio.get_running_loop().time() + wait_s
+        while not _take(file.fileno()):
+            if asyncio.get_running_loop().time() >= until_s:
+                raise BackupsBusy(f"another command works on the backups of {server}: wait for it")
+            await asyncio.sleep(_PAUSE_S)
         await _remove_left(folder, server)
         yield
+
+
+def _take(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 async def sweep_left(folder: StackFolder, server: str) -> bool:
@@ -56,7 +69,7 @@ async def sweep_left(folder: StackFolder, server: str) -> bool:
     if not _left(folder, server):
         return False
     try:
-        async with backup_lock(folder, server):
+        async with backup_lock(folder, server, wait_s=0.0):
             return True
     except BackupsBusy:
         return False

@@ -36,7 +36,7 @@ from infra.backends.local.backup_files import (
     verify_files,
     write_note,
 )
-from infra.backends.local.backup_lock import backup_lock, marks_of, sweep_left
+from infra.backends.local.backup_lock import WAIT_S, backup_lock, marks_of, sweep_left
 from infra.backends.local.fence import refuse_overtaken
 from infra.backends.local.folders import StackFolder
 from infra.backends.local.postgres import Cluster, locate_binaries, server_version
@@ -330,7 +330,7 @@ class LocalBackups(Backups):
     # ---- shared --------------------------------------------------------------------------------------------------
 
     def lock(self, server: str) -> AbstractAsyncContextManager[None]:
-        return backup_lock(self._host.folder, server)
+        return backup_lock(self._host.folder, server, wait_s=WAIT_S)
 
     async def sweep(self, server: str) -> bool:
         return await sweep_left(self._host.folder, server)

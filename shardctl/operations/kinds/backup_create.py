@@ -25,6 +25,7 @@ _COPY_S: Final = 6 * 3_600.0
 
 
 def parse(arguments: Document) -> Document:
+    """Raises UsageError."""
     refuse_unknown(arguments, {"of": str, "incremental": bool, "keep": int})
     keep = arguments.get("keep")
     if keep is not None and not 1 <= keep <= KEEP_MAX:
@@ -33,6 +34,7 @@ def parse(arguments: Document) -> Document:
 
 
 def plan(arguments: Document, facts: Document) -> Plan:
+    """Raises Refused."""
     known = (CONTROL, *facts["cells"])
     wanted = arguments["of"]
     if wanted is not None and wanted not in known:

@@ -13,6 +13,7 @@ import pytest
 from infra.backends.backend import BackendError, Overtaken
 from infra.backends.backups import Decided
 from infra.backends.cell_spec import CellSpec, StackSpec
+from infra.backends.local import backups as local_backups
 from infra.backends.local.backend import LocalBackend
 from infra.backends.local.backup_files import NOTE, write_note
 from infra.backends.local.backup_lock import building_folder
@@ -76,7 +77,10 @@ def test_an_unfinished_backup_is_none_and_a_damaged_note_is_named(stopped: Local
 
 
 @pytest.mark.anyio
-async def test_one_command_at_a_time_and_what_a_killed_one_left_goes(stopped: LocalBackend) -> None:
+async def test_one_command_at_a_time_and_what_a_killed_one_left_goes(
+    stopped: LocalBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local_backups, "WAIT_S", 0.0)
     backups = stopped.open_backups(lambda _: None)
     half, copy = stopped.folder.backups(SERVER) / ".half", building_folder(stopped.folder, SERVER, "rehearsal")
     half.mkdir(parents=True)

@@ -6,7 +6,7 @@ import pytest
 
 from shardctl.commands.schedules import app
 from shardctl.operations.catalog import KINDS
-from shardctl.service.schedules import SCHEDULES, Schedule
+from shardctl.service.schedules import BACKUP_KINDS, SCHEDULES, Schedule
 
 NIGHTLY = Schedule("n", "cells.reconcile", time(3, 0), "why")
 WEEKLY = Schedule("w", "cells.reconcile", time(3, 0), "why", weekday=6)
@@ -34,6 +34,7 @@ def test_due(schedule: Schedule, moment: str, due: str) -> None:
 
 def test_every_schedule_begins_a_kind_that_there_is() -> None:
     assert {schedule.kind for schedule in SCHEDULES} - {None} <= set(KINDS)
+    assert {schedule.kind for schedule in SCHEDULES if (schedule.kind or "").startswith("backup.")} == BACKUP_KINDS
     assert len({schedule.name for schedule in SCHEDULES}) == len(SCHEDULES)
     for schedule in SCHEDULES:
         assert schedule.reason
