@@ -4,7 +4,7 @@ import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from litestar import Litestar, Request, Response, Router
 from litestar.di import Provide
@@ -26,6 +26,7 @@ from cell.ledger.controller import LedgerController
 from cell.metrics import COMMANDS
 from cell.operations.controller import LeaderController, OperatorChanges, OperatorReads
 from cell.operations.fence import refuse_former_leaders
+from cell.operator_roles import LEAST_ROLES
 from cell.order_log import OrderLog
 from cell.orders.cancel import cancel_order
 from cell.orders.controllers.history import OrderHistory
@@ -47,14 +48,30 @@ from infra.runtime.deadline import OutOfTime
 from infra.runtime.fair_permits import FairPermits
 from infra.runtime.fault_points import FaultPoints
 from infra.runtime.methods import Methods
-from infra.runtime.operator_api import create_operator_app, require_role
+from infra.runtime.operator_api import Operators, create_operator_app, load_operator_ring, operator_keys
 from infra.runtime.plain_requests import PlainRequests
 from infra.runtime.problem import to_response
 from infra.runtime.procedures import AWAY, REFUSED, TAKEN, DatabaseBusy, sqlstate_of
 from infra.runtime.telemetry import Metrics
-from infra.security.keys import OPERATOR_FILE, ROUTE_FILE, KeyRing, KeySource, follow_key_ring, key_ids
+from infra.security.keys import ROUTE_FILE, follow_key_ring, key_ids
 
 _log = logging.getLogger(__name__)
+OPERATOR_CONTROLLERS: Final = (
+    LeaderController,
+    OperatorReads,
+    OperatorOrders,
+    TransferReads,
+    RollupReads,
+    TransferDecisions,
+    OperatorChanges,
+    ReconciliationReads,
+    ReconciliationRuns,
+    ArchiveController,
+    IncarnationReads,
+    IncarnationChanges,
+    RestoredUsers,
+)
+"""Of the operator port; what each of their endpoints wants is in `operator_roles.py`."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +132,7 @@ def create_app(settings: CellSettings) -> CellApp:
         new_id=new_id,
     )
     route_ring = follow_key_ring(settings.keys_dir / ROUTE_FILE)
-    operator_ring = follow_key_ring(settings.keys_dir / OPERATOR_FILE)
+    operator_ring = load_operator_ring(settings.keys_dir)
     guard = RouteGuard(route_ring, settings.name, clock.epoch_s)
 
     async def place(caller: Caller, key: str, body: bytes) -> Answer:
@@ -145,14 +162,15 @@ def create_app(settings: CellSettings) -> CellApp:
             "code": postgres.code,
             "code_installed": has_code,
             "commands_waiting": batcher.waiting,
-            "keys": key_ids({ROUTE_FILE: route_ring, OPERATOR_FILE: operator_ring}),
+            "keys": key_ids({ROUTE_FILE: route_ring}) | operator_keys(operator_ring),
         }
         return has_code, facts
 
     operator = create_operator_app(
         metrics=metrics,
         ready=ready,
-        routes=_operator_routes(settings.name, operator_pool, checks_pool, operator_ring, clock, new_id),
+        routes=[_operator_routes(settings.name, operator_pool, checks_pool, clock, new_id)],
+        operators=Operators(operator_ring, LEAST_ROLES, clock.epoch_s),
     )
     return CellApp(customer, routes, operator, pool, operator_pool, checks_pool, batcher, metrics)
 
@@ -188,8 +206,8 @@ def _shares(settings: CellSettings) -> FairPermits:
 
 
 def _operator_routes(
-    cell_name: str, pool: Pool, checks_pool: Pool, ring: KeySource[KeyRing], clock: SystemClock, new_id: TimeOrderedIds
-) -> list[Router]:
+    cell_name: str, pool: Pool, checks_pool: Pool, clock: SystemClock, new_id: TimeOrderedIds
+) -> Router:
     dependencies = {
         "clock": Provide(lambda: clock, sync_to_thread=False),
         "new_id": Provide(lambda: new_id, sync_to_thread=False),
@@ -197,31 +215,13 @@ def _operator_routes(
         "checks_pool": Provide(lambda: checks_pool, sync_to_thread=False),
         "cell_name": Provide(lambda: cell_name, sync_to_thread=False),
     }
-    fence = refuse_former_leaders(pool)
-    return [
-        Router(
-            "/",
-            route_handlers=[controller],
-            guards=[require_role(ring, role, clock.epoch_s), fence],
-            dependencies=dependencies,
-            exception_handlers=_DATABASE_AWAY,
-        )
-        for controller, role in (
-            (LeaderController, "operator"),
-            (OperatorReads, "viewer"),
-            (OperatorOrders, "viewer"),
-            (TransferReads, "viewer"),
-            (RollupReads, "viewer"),
-            (TransferDecisions, "operator"),
-            (OperatorChanges, "operator"),
-            (ReconciliationReads, "viewer"),
-            (ReconciliationRuns, "operator"),
-            (ArchiveController, "operator"),
-            (IncarnationReads, "viewer"),
-            (IncarnationChanges, "operator"),
-            (RestoredUsers, "operator"),
-        )
-    ]
+    return Router(
+        "/",
+        route_handlers=OPERATOR_CONTROLLERS,
+        guards=[refuse_former_leaders(pool)],
+        dependencies=dependencies,
+        exception_handlers=_DATABASE_AWAY,
+    )
 
 
 def _customer_litestar(

@@ -13,10 +13,11 @@ from exchange.hours import trading_hours
 from exchange.log import DurableLog
 from exchange.market import Market
 from exchange.metrics import METRICS
+from exchange.operator_roles import LEAST_ROLES
 from exchange.settings import ExchangeSettings
 from infra.runtime.clock import make_clock
 from infra.runtime.fault_points import FaultPoints
-from infra.runtime.operator_api import create_operator_app, load_operator_ring, operator_keys, require_role, serving
+from infra.runtime.operator_api import Operators, create_operator_app, load_operator_ring, operator_keys, serving
 from infra.runtime.shutdown import Shutdown
 from infra.runtime.telemetry import Metrics
 
@@ -47,11 +48,11 @@ async def run_exchange(settings: ExchangeSettings, shutdown: Shutdown) -> None:
     routes = Router(
         path="/",
         route_handlers=CONTROLLERS,
-        guards=[require_role(operator_ring, "operator", clock.epoch_s)],
         dependencies={"verbs": Provide(lambda: market.admin, sync_to_thread=False)},
         request_max_body_size=settings.tape_bytes_max,
     )
-    app = create_operator_app(metrics=metrics, ready=ready, routes=[routes])
+    operators = Operators(operator_ring, LEAST_ROLES, clock.epoch_s)
+    app = create_operator_app(metrics=metrics, ready=ready, routes=[routes], operators=operators)
     server = await loop.create_server(market.connect, settings.listen.host, settings.listen.port, backlog=128)
     try:
         async with serving(app, settings.operator):

@@ -20,7 +20,7 @@ class ExchangeSettings(BaseSettings):
     data_dir: Path
     """Holds the durable log. Deleting it makes another exchange, with another past."""
     keys_dir: Path
-    """Where `operator.json` is: operator tokens are checked with it."""
+    """Where `operator-verify.json` is: operator tokens are checked with it."""
     clock: ClockSettings = ClockSettings()
     seed: int = Field(default=1, ge=0)
     """Decides prices and what happens to paper orders."""

@@ -5,20 +5,16 @@ sent again, because its outcome is not known.
 """
 
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 from infra.backends.backend import Backend
 from infra.runtime.http_client import HttpAnswer, HttpClient, OutcomeUnknown, PeerUnreachable
-from infra.security.keys import OPERATOR_FILE, load_key_ring
-from infra.security.operator_token import sign_operator_token
 from shardctl.errors import NotReachable, Refused
 from shardctl.operations.errors import LeaseLost
-from shardctl.stack.current import actor, stack_clock
+from shardctl.operator_tokens import LOOK, Purpose, Token, as_token
 
-TOKEN_LIFETIME_S = 300
-"""Of the operator token of one request. It is checked when a request arrives, so a long check outlives it."""
 _FORMER_LEADER = "FORMER_LEADER"
 """A cell's code for a step of an operation whose lease is over."""
 ANSWER_TIMEOUT_S = 30.0
@@ -37,11 +33,11 @@ class CellRefused(Refused):
 class CellAdmin:
     """Operator calls to the cells of one stack; open it with `open_cell_admin`."""
 
-    def __init__(self, http: HttpClient, operator_urls: dict[str, tuple[str, ...]], token: Callable[[], str]) -> None:
+    def __init__(self, http: HttpClient, operator_urls: dict[str, tuple[str, ...]], token: Token) -> None:
         """`token` is asked for each request: a walk over all users outlives one, and may meet a rotation of keys."""
         self._http = http
         self._operator_urls = operator_urls
-        self._token = token
+        self.token = token
 
     async def summary(self, cell: str) -> dict[str, Any]:
         return await self.call(cell, "GET", "/operator/v1/summary")
@@ -70,7 +66,7 @@ class CellAdmin:
         raise NotReachable(f"no api of {cell} answers ({problem}): `shardctl status`, `shardctl logs {cell}-api-1`")
 
     async def _request(self, method: str, url: str, body: object, timeout_s: float) -> HttpAnswer:
-        headers = {"Authorization": f"Bearer {self._token()}"}
+        headers = {"Authorization": f"Bearer {await self.token()}"}
         content = None
         if body is not None:
             headers["Content-Type"] = "application/json"
@@ -91,22 +87,11 @@ def _decoded(cell: str, answer: HttpAnswer) -> dict[str, Any]:
     return document
 
 
-def operator_token(backend: Backend, *, subject: str | None = None, fence: int | None = None) -> str:
-    """A short-lived token for the person at this terminal, or for a step of an operation that `subject` asked for."""
-    ring = load_key_ring(backend.keys_folder / OPERATOR_FILE)
-    expires_at_s = int(stack_clock(backend).epoch_s()) + TOKEN_LIFETIME_S
-    return sign_operator_token(
-        ring, subject=subject or actor(), role="operator", expires_at_s=expires_at_s, fence=fence
-    )
-
-
 @asynccontextmanager
-async def open_cell_admin(
-    backend: Backend, *, subject: str | None = None, fence: int | None = None
-) -> AsyncIterator[CellAdmin]:
-    """A client of all cells of this stack, by default in the name of the person at this terminal; `fence`: the lease of
-    an operation's step. Raises BackendError without a stack, KeyFileInvalid."""
+async def open_cell_admin(backend: Backend, token: Token | Purpose = LOOK) -> AsyncIterator[CellAdmin]:
+    """A client of all cells of this stack, by default for somebody who looks; with a purpose, in the name of the person
+    at this terminal. Raises BackendError without a stack; its calls also NotAllowed, KeyFileInvalid."""
     addresses = backend.addresses()
     urls = {cell.name: addresses.operator_urls(cell) for cell in addresses.spec.cells}
     async with HttpClient(connections_per_host=4) as http:
-        yield CellAdmin(http, urls, lambda: operator_token(backend, subject=subject, fence=fence))
+        yield CellAdmin(http, urls, as_token(backend, token))

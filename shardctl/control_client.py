@@ -1,4 +1,5 @@
-"""Client of the control service's socket, for commands: one request, one answer, nothing kept.
+"""Client of the control service, for commands: one request, one answer, nothing kept. On this machine over its socket,
+elsewhere by its URL with the person's token.
 
 The standard library alone, so that a command that asks the service stays as quick as `--help`. Nothing is sent twice
 here (`control_patience.py` says what may be).
@@ -7,10 +8,12 @@ here (`control_patience.py` says what may be).
 import http.client
 import json
 import socket
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlsplit
 
-from shardctl.errors import Blocked, NotReachable, NotSent, Refused, ShardctlError, UsageError
+from shardctl.errors import Blocked, NotAllowed, NotReachable, NotSent, Refused, ShardctlError, UsageError
 from shardctl.release import HEADER, own_release
 
 ANSWER_TIMEOUT_S: Final = 30.0
@@ -32,11 +35,26 @@ class _OverSocket(http.client.HTTPConnection):
         self.sock.connect(str(self._path))
 
 
+@dataclass(frozen=True, slots=True)
+class RemoteService:
+    """A control service elsewhere, and the token of who asks it."""
+
+    url: str
+    token: str = field(repr=False)
+
+    def connect(self, timeout_s: float) -> http.client.HTTPConnection:
+        parts = urlsplit(self.url)
+        assert parts.hostname is not None, "the context was checked"
+        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+        return kind(parts.hostname, parts.port, timeout=timeout_s)
+
+
 class ControlClient:
     """Every call raises NotReachable (NotSent: nobody listens), and what the service refused with."""
 
-    def __init__(self, path: Path, timeout_s: float = ANSWER_TIMEOUT_S) -> None:
-        self._path = path
+    def __init__(self, service: Path | RemoteService, timeout_s: float = ANSWER_TIMEOUT_S) -> None:
+        """A path is that of the service's socket."""
+        self._service = service
         self._timeout_s = timeout_s
         self.answered_by: str | None = None
         """The header of the last answer that tells the service's release (`release.py`); None if it had none."""
@@ -48,21 +66,26 @@ class ControlClient:
         return self._request("POST", path, json.dumps(body).encode())
 
     def _request(self, method: str, path: str, body: bytes | None) -> dict[str, Any]:
-        connection = _OverSocket(self._path, self._timeout_s)
+        headers = {HEADER: own_release().header()}
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        if isinstance(self._service, RemoteService):
+            connection = self._service.connect(self._timeout_s)
+            headers["Authorization"] = f"Bearer {self._service.token}"
+            path, following = urlsplit(self._service.url).path + path, f"is {self._service.url} right?"
+        else:
+            connection, following = _OverSocket(self._service, self._timeout_s), _NEXT
         is_connected = False
         try:
             connection.connect()
             is_connected = True
-            headers = {HEADER: own_release().header()}
-            if body is not None:
-                headers["Content-Type"] = "application/json"
             connection.request(method, path, body, headers)
             answer = connection.getresponse()
             content = answer.read()
             self.answered_by = answer.getheader(HEADER)
         except (OSError, http.client.HTTPException) as error:
             kind = NotReachable if is_connected else NotSent
-            raise kind(f"the control service does not answer ({error}): {_NEXT}") from error
+            raise kind(f"the control service does not answer ({error}): {following}") from error
         finally:
             connection.close()
         return _decoded(answer.status, content)
@@ -75,6 +98,8 @@ def _decoded(status: int, content: bytes) -> dict[str, Any]:
         raise NotReachable(f"the control service answered {status} without JSON: `shardctl logs control`") from error
     if not isinstance(document, dict):
         raise NotReachable(f"the control service answered {status} with no object: `shardctl logs control`")
+    if status in (401, 403):
+        raise NotAllowed(str(document.get("detail", status)))
     if status >= 400:
         kind = _BY_EXIT_CODE.get(document.get("exit_code", 0), Refused)
         raise kind(str(document.get("detail", status)))

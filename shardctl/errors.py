@@ -64,6 +64,12 @@ class NotSent(NotReachable):
     """Nobody listens: nothing was asked, so the same may be asked again."""
 
 
+class NotAllowed(ShardctlError):
+    """Not let in: nobody who is known, or a person whose role does not reach this far."""
+
+    exit_code = Exit.NOT_REACHABLE
+
+
 class Interrupted(ShardctlError):
     """Stopped half way; the command that the message names continues from there."""
 

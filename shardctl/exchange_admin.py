@@ -8,8 +8,8 @@ from urllib.parse import urlencode
 
 from infra.backends.backend import Backend
 from infra.runtime.http_client import HttpClient, OutcomeUnknown, PeerUnreachable
-from shardctl.cell_admin import operator_token
 from shardctl.errors import NotReachable, Refused
+from shardctl.operator_tokens import LOOK, Purpose, Token, as_token
 
 TAPE_TIMEOUT_S: Final = 300.0
 """A day's tape has hundreds of thousands of rows; the exchange checks them all before it answers."""
@@ -20,7 +20,7 @@ ANSWER_TIMEOUT_S: Final = 30.0
 class ExchangeAdmin:
     """Operator calls to the exchange of one stack; open it with `open_exchange_admin`."""
 
-    def __init__(self, http: HttpClient, url: str, token: str) -> None:
+    def __init__(self, http: HttpClient, url: str, token: Token) -> None:
         self._http = http
         self._url = url
         self._token = token
@@ -51,7 +51,7 @@ class ExchangeAdmin:
     async def _call(
         self, method: str, path: str, body: bytes | None = None, *, timeout_s: float = ANSWER_TIMEOUT_S
     ) -> dict[str, Any]:
-        headers = {"Authorization": f"Bearer {self._token}", "Content-Type": "text/csv"}
+        headers = {"Authorization": f"Bearer {await self._token()}", "Content-Type": "text/csv"}
         try:
             answer = await self._http.request(method, self._url + path, timeout_s=timeout_s, headers=headers, body=body)
         except (PeerUnreachable, OutcomeUnknown) as error:
@@ -69,7 +69,7 @@ class ExchangeAdmin:
 
 
 @asynccontextmanager
-async def open_exchange_admin(backend: Backend) -> AsyncIterator[ExchangeAdmin]:
-    """A client of this stack's exchange."""
+async def open_exchange_admin(backend: Backend, token: Token | Purpose = LOOK) -> AsyncIterator[ExchangeAdmin]:
+    """A client of this stack's exchange, as `open_cell_admin` is of its cells."""
     async with HttpClient(connections_per_host=1) as http:
-        yield ExchangeAdmin(http, backend.addresses().exchange_operator_url, operator_token(backend))
+        yield ExchangeAdmin(http, backend.addresses().exchange_operator_url, as_token(backend, token))

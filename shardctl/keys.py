@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from infra.backends.backend import Backend, Observation
 from infra.backends.cell_spec import ProcessKind, ProcessSpec
-from infra.security.keys import CUSTOMER_SIGNING_FILE, CUSTOMER_VERIFY_FILE, OPERATOR_FILE, ROUTE_FILE
+from infra.security.keys import CUSTOMER_SIGNING_FILE, CUSTOMER_VERIFY_FILE, OPERATOR_VERIFY_FILE, ROUTE_FILE
 from infra.security.rotation import FILES, list_keys
 
 ANSWER_WITHIN_S: Final = 10.0
@@ -20,8 +20,8 @@ _PAUSE_S: Final = 0.2
 """Between two questions to one process."""
 HELD_BY: Final[Mapping[ProcessKind, tuple[str, ...]]] = {
     ProcessKind.ROUTER: (CUSTOMER_SIGNING_FILE, CUSTOMER_VERIFY_FILE, ROUTE_FILE),
-    ProcessKind.API: (ROUTE_FILE, OPERATOR_FILE),
-    ProcessKind.EXCHANGE: (OPERATOR_FILE,),
+    ProcessKind.API: (ROUTE_FILE, OPERATOR_VERIFY_FILE),
+    ProcessKind.EXCHANGE: (OPERATOR_VERIFY_FILE,),
 }
 """The key files that each kind of process reads; other kinds read none."""
 

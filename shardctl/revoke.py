@@ -16,15 +16,17 @@ from infra.backends.backend import Backend
 from infra.runtime.redis_client import make_redis
 from infra.runtime.revocation_source import RedisRevocations, RevocationsUnavailable
 from infra.runtime.settings import RedisSettings
+from infra.security.operator_token import WHY_MAX
+from infra.security.roles import Role
 from shardctl.audit.recording import recorded_act
 from shardctl.cell_admin import open_cell_admin
 from shardctl.errors import Interrupted, NotReachable, Refused
+from shardctl.operator_tokens import Purpose
+from shardctl.persons import os_user
 from shardctl.shardmap.locate import LocatedUser, locate_user, require_cell
 from shardctl.shardmap.store import open_store
-from shardctl.stack.current import actor, control_dsn
+from shardctl.stack.current import control_dsn
 
-_REASON_MAX: Final = 500
-"""Characters that a cell keeps of a reason; the control database keeps 2,000."""
 _QUICK_S: Final = 2.0
 """The revoked moment lies five seconds ahead (`revoke_tokens_v1`). A cell that answers within two seconds has ended the
 sessions before that moment, even if clocks differ; a slower one may have refreshed a token after it."""
@@ -60,7 +62,7 @@ async def _revoke(backend: Backend, user: LocatedUser, reason: str) -> Revoked:
 
 async def _void_access_tokens(backend: Backend, user_id: UUID, reason: str) -> tuple[int, int | None]:
     async with open_store(control_dsn(backend)) as store:
-        not_before_s = await store.revoke_tokens(user_id, actor=actor(), reason=reason)
+        not_before_s = await store.revoke_tokens(user_id, actor=os_user(), reason=reason)
         entries = await store.revocations()
     client = make_redis(RedisSettings(url=backend.addresses().redis_url))
     try:
@@ -76,11 +78,10 @@ async def _end_sessions(backend: Backend, user: LocatedUser, begun_before_s: int
     again = f"run it again: `shardctl users revoke {user.user_id} --reason {shlex.quote(reason)}`"
     try:
         cell = require_cell(user)
-        async with open_cell_admin(backend) as admin:
+        purpose = Purpose("end_sessions", str(user.user_id), Role.OPERATOR, reason[:WHY_MAX])
+        async with open_cell_admin(backend, purpose) as admin:
             path = f"/operator/v1/users/{user.user_id}/sessions/end"
-            answer = await admin.call(
-                cell, "POST", path, {"begun_before_s": begun_before_s, "reason": reason[:_REASON_MAX]}
-            )
+            answer = await admin.call(cell, "POST", path, {"begun_before_s": begun_before_s})
     except NotReachable as error:
         raise Interrupted(
             f"{half_done}: {error}. Routers refuse their refresh tokens for twenty minutes; {again}"

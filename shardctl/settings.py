@@ -86,11 +86,6 @@ class ShardctlSettings:
         """Name in `infra.backends.catalog`; empty: where the stack was made, and `local` for a new one."""
         return self.here.backend
 
-    @property
-    def actor(self) -> str:
-        """Who is recorded for a change; empty: the operating system's user."""
-        return os.environ.get("SHARDCTL_ACTOR", "")
-
 
 def read_settings(environment: Mapping[str, str] | None = None, project: Path | None = None) -> ShardctlSettings:
     """Raises UsageError, for files with path and line."""

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from infra.backends.backend import Backend
+from infra.security.roles import Role
 from shardctl.audit.recording import recorded_act
 from shardctl.cell_admin import open_cell_admin
+from shardctl.operator_tokens import Purpose
 from shardctl.shardmap.locate import locate_user, require_cell
 
 _PAGE = 500
@@ -39,7 +41,8 @@ async def decide(
     verb = "approve" if approve else "refuse"
     cell = require_cell(located)
     decided = []
-    async with open_cell_admin(backend) as admin:
+    purpose = Purpose(f"{verb}_transfer", str(located.user_id), Role.OPERATOR, reason)
+    async with open_cell_admin(backend, purpose) as admin:
         for transfer in transfers:
             path = f"/operator/v1/users/{located.user_id}/share-transfers/{transfer}/{verb}"
             async with recorded_act(
@@ -49,5 +52,5 @@ async def decide(
                 reason=reason,
                 arguments={"transfer": transfer},
             ):
-                decided.append(await admin.call(cell, "POST", path, {"reason": reason}))
+                decided.append(await admin.call(cell, "POST", path))
     return decided

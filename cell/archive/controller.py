@@ -10,10 +10,9 @@ from litestar.di import NamedDependency
 from cell.archive.queries import record_archiving
 from cell.archive.sweep import Place, archive
 from cell.caller import format_time
-from cell.reason import ReasonRequest
 from infra.runtime.clock import Clock
 from infra.runtime.database import Pool
-from infra.runtime.operator_api import subject_of
+from infra.runtime.operator_api import reason_of, subject_of
 from infra.runtime.strict_body import read_body
 
 OLDER_THAN_DAYS_MIN = 7
@@ -22,7 +21,7 @@ CALL_S = 2.0
 """Far below what an operator's client waits for; the caller goes on from the answer."""
 
 
-class ArchiveRequest(ReasonRequest, forbid_unknown_fields=True):
+class ArchiveRequest(msgspec.Struct, forbid_unknown_fields=True):
     older_than_days: Annotated[int, msgspec.Meta(ge=OLDER_THAN_DAYS_MIN, le=36_500)]
     place: Place = Place()
 
@@ -44,7 +43,11 @@ class ArchiveController(Controller):
         body = await read_body(_decoder, request)
         before = clock.now() - timedelta(days=body.older_than_days)
         await record_archiving(
-            pool, actor=subject_of(request), reason=body.reason, before=before, place=msgspec.to_builtins(body.place)
+            pool,
+            actor=subject_of(request),
+            reason=reason_of(request),
+            before=before,
+            place=msgspec.to_builtins(body.place),
         )
         done = await archive(
             pool, before=before, place=body.place, until_s=clock.monotonic() + CALL_S, monotonic=clock.monotonic

@@ -14,9 +14,8 @@ from cell import errors
 from cell.incarnations.queries import halted_users, newest_incarnation, open_cell, release_user
 from cell.paging import parse_page
 from cell.plain_row import plain
-from cell.reason import ReasonRequest
 from infra.runtime.database import Pool
-from infra.runtime.operator_api import subject_of
+from infra.runtime.operator_api import reason_of, subject_of
 from infra.runtime.strict_body import read_body
 
 HALTED_MAX: Final = 100_000
@@ -26,7 +25,7 @@ RELEASED_MAX: Final = 500
 _VENUE: Final = "exchange"
 
 
-class OpenRequest(ReasonRequest, forbid_unknown_fields=True):
+class OpenRequest(msgspec.Struct, forbid_unknown_fields=True):
     received_seq: Annotated[int, msgspec.Meta(ge=0, le=2**62)]
     """The highest report of the venue that this cell ever acknowledged, as the venue says."""
     halted: Annotated[list[UUID], msgspec.Meta(max_length=HALTED_MAX)]
@@ -42,7 +41,7 @@ class KnownElsewhere(msgspec.Struct, forbid_unknown_fields=True):
     write_seq: Annotated[int, msgspec.Meta(ge=0, le=2**62)]
 
 
-class ReleaseRequest(ReasonRequest, forbid_unknown_fields=True):
+class ReleaseRequest(msgspec.Struct, forbid_unknown_fields=True):
     users: Annotated[list[KnownElsewhere], msgspec.Meta(min_length=1, max_length=RELEASED_MAX)]
 
 
@@ -85,7 +84,7 @@ class IncarnationChanges(Controller):
         outcome, figures = await open_cell(
             pool,
             actor=subject_of(request),
-            reason=body.reason,
+            reason=reason_of(request),
             despite=body.despite_findings,
             venue=_VENUE,
             session=cell_name,
@@ -111,7 +110,7 @@ class RestoredUsers(Controller):
             str(user.user_id): await release_user(
                 pool,
                 actor=subject_of(request),
-                reason=body.reason,
+                reason=reason_of(request),
                 user=user.user_id,
                 orders=user.orders,
                 ledger=user.ledger,

@@ -14,21 +14,20 @@ from cell import errors
 from cell.operations import queries
 from cell.paging import parse_page
 from cell.plain_row import plain
-from cell.reason import ReasonRequest, reason_decoder
 from cell.trial_balance import prove_and_record
 from infra.runtime.clock import Clock
 from infra.runtime.database import Pool
-from infra.runtime.operator_api import fence_of, subject_of
+from infra.runtime.operator_api import fence_of, reason_of, subject_of
 from infra.runtime.problem import Problem
 from infra.runtime.procedures import DatabaseRefused, call
 from infra.runtime.strict_body import read_body, refuse_body
 
 
-class ProfileRequest(ReasonRequest, forbid_unknown_fields=True):
+class ProfileRequest(msgspec.Struct, forbid_unknown_fields=True):
     profile: str
 
 
-class EndSessionsRequest(ReasonRequest, forbid_unknown_fields=True):
+class EndSessionsRequest(msgspec.Struct, forbid_unknown_fields=True):
     begun_before_s: int
 
 
@@ -108,7 +107,7 @@ class OperatorChanges(Controller):
         if body.profile not in {"retail", "professional"}:
             raise errors.invalid_field(422, "profile", "retail or professional")
         row = await queries.read_one(
-            pool, queries.SET_PROFILE, [user_id, body.profile, subject_of(request), body.reason]
+            pool, queries.SET_PROFILE, [user_id, body.profile, subject_of(request), reason_of(request)]
         )
         if row is None or not row["set_profile_v1"]:
             raise await _why_not(pool, user_id)
@@ -129,7 +128,7 @@ class OperatorChanges(Controller):
             raise errors.invalid_field(422, "begun_before_s", "seconds since 1970")
         begun_before = datetime.fromtimestamp(body.begun_before_s, UTC)
         try:
-            values = [user_id, begun_before, clock.now(), subject_of(request), body.reason]
+            values = [user_id, begun_before, clock.now(), subject_of(request), reason_of(request)]
             [(ended,)] = await call(pool, queries.END_SESSIONS, values)
         except DatabaseRefused as error:
             raise await _why_not(pool, user_id) from error
@@ -146,8 +145,8 @@ class OperatorChanges(Controller):
     ) -> dict[str, Any]:
         """Let a restricted user trade again; refused while the account owes anything. Harmless to repeat. Raises 409
         STILL_OWED, or why the user is not this cell's: 404, 421, 503."""
-        body = await read_body(reason_decoder, request)
-        row = await queries.read_one(pool, queries.LIFT_RESTRICTION, [user_id, subject_of(request), body.reason])
+        await refuse_body(request)
+        row = await queries.read_one(pool, queries.LIFT_RESTRICTION, [user_id, subject_of(request), reason_of(request)])
         assert row is not None
         outcome, figures = row["outcome"], row["figures"] or {}
         problem = errors.not_owned(outcome, figures)
@@ -167,11 +166,11 @@ class OperatorChanges(Controller):
     ) -> dict[str, Any]:
         """Have a quarantined report judged again. It leaves the quarantine, so it is never retried twice. Raises 404
         REPORT_NOT_FOUND."""
-        body = await read_body(reason_decoder, request)
+        await refuse_body(request)
         row = None
         if 0 < report_id <= _REPORT_ID_MAX:
             row = await queries.read_one(
-                pool, queries.RETRY_REPORT, [report_id, subject_of(request), body.reason, clock.now()]
+                pool, queries.RETRY_REPORT, [report_id, subject_of(request), reason_of(request), clock.now()]
             )
         if row is None:
             raise errors.report_not_found()

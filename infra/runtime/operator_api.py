@@ -1,13 +1,15 @@
 """The second port: liveness, readiness, metrics, and whatever else operators may ask of a process.
 
-`/health/*` and `/metrics` need no token; every other route is guarded by an operator token and a role. Customers never
-reach this port. A process without a customer port (worker, relay) runs the same small server in its own loop.
+`/health/*` and `/metrics` need no token; every other endpoint wants an operator token of at least the role that the
+process's table names for it (`least_roles.py`). Customers never reach this port. A process without a customer port
+(worker, relay) runs the same small server in its own loop.
 """
 
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,71 +22,103 @@ from litestar.types import ControllerRouterHandler
 from infra.runtime.build import build_id
 from infra.runtime.event_loop_lag import measured_lag
 from infra.runtime.http_port import HttpPort
+from infra.runtime.least_roles import OPEN, LeastRoles, check_named, endpoint_of
 from infra.runtime.methods import WithMethods
 from infra.runtime.plain_requests import PlainRequests
 from infra.runtime.problem import Problem, to_response
 from infra.runtime.request_id import WithRequestId
 from infra.runtime.settings import ListenSettings
 from infra.runtime.telemetry import EVENT_LOOP_LAG, Metrics
-from infra.security.keys import OPERATOR_FILE, KeyRing, KeySource, follow_key_ring, key_ids
-from infra.security.operator_token import OperatorTokenInvalid, verify_operator_token
+from infra.security.keys import OPERATOR_VERIFY_FILE, KeySource, VerifyRing, follow_verify_ring, key_ids
+from infra.security.operator_token import OperatorClaims, OperatorTokenInvalid, verify_operator_token
 
 Readiness = Callable[[], Awaitable[tuple[bool, Mapping[str, object]]]]
 """Asked at each `/health/ready`: is this process able to do its work, and the facts that say why."""
 
-_SUBJECT = "operator"
-_FENCE = "fence"
-_RANK = {"viewer": 0, "auditor": 1, "operator": 2}
+_CLAIMS = "operator"
 
 
-def load_operator_ring(keys_dir: Path) -> KeySource[KeyRing]:
+@dataclass(frozen=True, slots=True)
+class Operators:
+    """Whose tokens are taken at an operator port, and what each of its endpoints wants."""
+
+    ring: KeySource[VerifyRing]
+    roles: LeastRoles
+    now: Callable[[], float]
+    """Seconds since 1970."""
+
+
+def load_operator_ring(keys_dir: Path) -> KeySource[VerifyRing]:
     """The keys that operator tokens are checked with, for a process that otherwise knows no keys."""
-    return follow_key_ring(keys_dir / OPERATOR_FILE)
+    return follow_verify_ring(keys_dir / OPERATOR_VERIFY_FILE)
 
 
-def operator_keys(ring: KeySource[KeyRing]) -> dict[str, list[str]]:
+def operator_keys(ring: KeySource[VerifyRing]) -> dict[str, list[str]]:
     """Which of them such a process holds, for its readiness: who rotates keys asks."""
-    return key_ids({OPERATOR_FILE: ring})
+    return key_ids({OPERATOR_VERIFY_FILE: ring})
 
 
-def require_role(
-    ring: KeySource[KeyRing], role: str, now: Callable[[], float]
+def _guard(
+    operators: Operators | None,
 ) -> Callable[[ASGIConnection[Any, Any, Any, Any], BaseRouteHandler], None]:
-    """A Litestar guard: an operator token of at least this role (viewer < auditor < operator), unexpired by `now`.
-    Raises Problem."""
+    """A Litestar guard of a whole application: an unexpired operator token of at least the endpoint's role. Raises
+    Problem."""
 
     def guard(connection: ASGIConnection[Any, Any, Any, Any], _handler: BaseRouteHandler) -> None:
+        endpoint = endpoint_of(connection)
+        if endpoint is None or endpoint in OPEN:
+            return
+        assert operators is not None, "an application without operators has open endpoints only"
         scheme, _, token = connection.headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer" or not token:
             raise Problem(401, "TOKEN_INVALID", "this endpoint needs an operator token")
         try:
-            claims = verify_operator_token(ring, token, int(now()))
+            claims = verify_operator_token(operators.ring, token, int(operators.now()))
         except OperatorTokenInvalid as error:
             raise Problem(401, "TOKEN_INVALID", str(error)) from error
-        if _RANK.get(claims.role, -1) < _RANK[role]:
-            raise Problem(403, "FORBIDDEN", f"needs the role {role}, the token has {claims.role}")
-        connection.state[_SUBJECT] = claims.subject
-        connection.state[_FENCE] = claims.fence
+        least = operators.roles[endpoint]
+        if not claims.role.may(least):
+            raise Problem(403, "FORBIDDEN", f"needs the role {least}, the token has {claims.role}")
+        connection.state[_CLAIMS] = claims
 
     return guard
 
 
+def claims_of(connection: ASGIConnection[Any, Any, Any, Any]) -> OperatorClaims:
+    """What the token says that the guard let through."""
+    claims = connection.state[_CLAIMS]
+    assert isinstance(claims, OperatorClaims)
+    return claims
+
+
 def subject_of(connection: ASGIConnection[Any, Any, Any, Any]) -> str:
     """Who asks, by the token that the guard let through; it is recorded with what they change."""
-    return str(connection.state[_SUBJECT])
+    return claims_of(connection).subject
+
+
+def reason_of(connection: ASGIConnection[Any, Any, Any, Any]) -> str:
+    """Why, in the person's own words, as the token says; it is recorded with what they change. Raises Problem 400."""
+    why = claims_of(connection).why
+    if why is None:
+        raise Problem(400, "REASON_MISSING", "this changes something, and the operator token says no reason")
+    return why
 
 
 def fence_of(connection: ASGIConnection[Any, Any, Any, Any]) -> int | None:
-    """The lease's number that the token carries, if a step of an operation asks; None for a person."""
-    number: int | None = connection.state[_FENCE]
-    return number
+    """The lease's number that the token carries, if a step of an operation asks; None for a person, and for who asks
+    without a token for the methods of a path."""
+    return claims_of(connection).fence if _CLAIMS in connection.state else None
 
 
 def create_operator_app(
-    *, metrics: Metrics, ready: Readiness, routes: Sequence[ControllerRouterHandler] = ()
+    *,
+    metrics: Metrics,
+    ready: Readiness,
+    routes: Sequence[ControllerRouterHandler] = (),
+    operators: Operators | None = None,
 ) -> Litestar:
-    """Health and metrics, plus the process's own guarded routes. While it is served, the lag of its loop is measured:
-    it is the loop that the process works in."""
+    """Health and metrics, plus the process's own routes, for `operators`. While it is served, the lag of its loop is
+    measured: it is the loop that the process works in. Raises EndpointsUnnamed."""
 
     @get("/health/live", sync_to_thread=False)
     def live() -> dict[str, str]:
@@ -100,14 +134,17 @@ def create_operator_app(
     def render_metrics() -> Response[bytes]:
         return Response(metrics.render(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
-    return Litestar(
+    app = Litestar(
         route_handlers=[live, readiness, render_metrics, *routes],
+        guards=[_guard(operators)],
         middleware=[PlainRequests],
         exception_handlers={Exception: to_response},
         lifespan=[lambda _: measured_lag(metrics.histogram(EVENT_LOOP_LAG))],
         openapi_config=None,
         logging_config=None,
     )
+    check_named(app, operators.roles if operators else {}, open_ones=OPEN)
+    return app
 
 
 def _make_server(app: Any, **options: Any) -> uvicorn.Server:

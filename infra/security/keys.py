@@ -23,9 +23,19 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 CUSTOMER_SIGNING_FILE: Final = "customer-signing.json"
 CUSTOMER_VERIFY_FILE: Final = "customer-verify.json"
 ROUTE_FILE: Final = "route.json"
-OPERATOR_FILE: Final = "operator.json"
+OPERATOR_SIGNING_FILE: Final = "operator-signing.json"
+"""For the control service alone, and for the machine's owner when it is dead."""
+OPERATOR_VERIFY_FILE: Final = "operator-verify.json"
 EMAIL_PEPPER_FILE: Final = "email-pepper.json"
+_FORMER_FILES: Final = ("operator.json",)
+"""Of older releases: a secret with which every process could have made operators' tokens. Nobody takes those any
+more."""
 
+SIGNERS: Final = (
+    (CUSTOMER_SIGNING_FILE, CUSTOMER_VERIFY_FILE),
+    (OPERATOR_SIGNING_FILE, OPERATOR_VERIFY_FILE),
+)
+"""Private and public halves: one ring of keys per signer."""
 _SECRET_BYTES: Final = 32
 """256 bits, the digest's size: more adds nothing to an HMAC."""
 _CHECK_S: Final = 1.0
@@ -182,17 +192,19 @@ def new_signing_ring() -> SigningRing:
 
 
 def generate_key_files(directory: Path) -> None:
-    """Create the key files of a stack that do not exist yet. Harmless to repeat, also at the same time."""
+    """Create the key files of a stack that do not exist yet, and delete those that no release uses any more. Harmless
+    to repeat, also at the same time."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for name in (ROUTE_FILE, OPERATOR_FILE, EMAIL_PEPPER_FILE):
+    for name in (ROUTE_FILE, EMAIL_PEPPER_FILE):
         if not (directory / name).exists():
             _write_once(directory / name, _key_ring_to_json(new_key_ring()))
-    signing_path = directory / CUSTOMER_SIGNING_FILE
-    if not signing_path.exists():
-        _write_once(signing_path, _signing_ring_to_json(new_signing_ring()))
-    verify_path = directory / CUSTOMER_VERIFY_FILE
-    if not verify_path.exists():
-        _write_once(verify_path, encode_verify_ring(load_signing_ring(signing_path).public()))
+    for signing, verify in SIGNERS:
+        if not (directory / signing).exists():
+            _write_once(directory / signing, _signing_ring_to_json(new_signing_ring()))
+        if not (directory / verify).exists():
+            _write_once(directory / verify, encode_verify_ring(load_signing_ring(directory / signing).public()))
+    for name in _FORMER_FILES:
+        (directory / name).unlink(missing_ok=True)
 
 
 def load_key_ring(path: Path) -> KeyRing:
@@ -205,7 +217,7 @@ def load_key_ring(path: Path) -> KeyRing:
 
 
 def load_signing_ring(path: Path) -> SigningRing:
-    """Private keys of customers' tokens. Raises KeyFileInvalid."""
+    """Ed25519 private keys. Raises KeyFileInvalid."""
     document = _read(path)
     try:
         keys = {kid: Ed25519PrivateKey.from_private_bytes(_unb64(text)) for kid, text in document["keys"].items()}

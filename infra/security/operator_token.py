@@ -1,22 +1,29 @@
-"""What an operator may do: a subject and one of three roles, signed, for operator ports only.
+"""Who an operator is, what they may do and why: signed by the control service alone, for operator ports only.
 
-A step of an operation carries the number of the lease under which it is executed, so that a cell can refuse a former
-leader's (`fence`); a person's token has none.
+Processes hold the public keys, so none of them can make a token; the cells' symmetric ring signs route tokens and
+nothing else. A step of an operation carries the number of the lease under which it is executed, so that a cell can
+refuse a former leader's (`fence`); a person's token has none.
 """
 
-import json
+import secrets
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
-from infra.security.keys import KeyRing, KeySource
+from infra.security.free_text import check_free_text
+from infra.security.keys import KeySource, SigningRing, VerifyRing
 from infra.security.lifetime import OPERATOR_TOKEN_LIFE_MAX_S, LifeEnded, LifeInvalid, check_life
-from infra.security.signed_text import SignedTextInvalid, sign_text, verify_text
+from infra.security.roles import Role
+from infra.security.signed_claims import ClaimsInvalid, sign_claims, verify_claims
 
-_PURPOSE: Final = b"operator-token-v1:"
-OPERATOR_ROLES: Final = frozenset({"viewer", "operator", "auditor"})
-
+WHY_MAX: Final = 500
+"""Characters of a reason: a sentence or two and a ticket's address; it is one row of a cell's record of acts."""
+_AUDIENCE: Final = "cell-brokerage/operators"
+_TOKEN_BYTES_MAX: Final = 12_288
+"""Five hundred characters of a reason are 6,000 bytes of JSON at the most, and 8,000 in base 64."""
 _FENCE_MAX: Final = 2**63 - 1
 """What a database's bigint holds."""
+_ID_BYTES: Final = 9
+"""Of a token's name in logs: never twice."""
 
 
 class OperatorTokenInvalid(Exception):
@@ -26,45 +33,68 @@ class OperatorTokenInvalid(Exception):
 @dataclass(frozen=True, slots=True)
 class OperatorClaims:
     subject: str
-    role: str
-    fence: int | None = None
+    role: Role
+    why: str | None
+    """The reason, in the person's own words."""
+    fence: int | None
+    token_id: str
 
 
 def sign_operator_token(
-    ring: KeySource[KeyRing], *, subject: str, role: str, expires_at_s: int, fence: int | None = None
+    ring: KeySource[SigningRing],
+    *,
+    subject: str,
+    role: Role,
+    now_s: int,
+    lives_s: int,
+    why: str | None = None,
+    fence: int | None = None,
 ) -> str:
-    """`fence`: the number of the lease under which a step of an operation asks. Raises ValueError for an unknown
-    role."""
-    if role not in OPERATOR_ROLES:
-        raise ValueError(f"unknown role: {role!r}")
-    claims: dict[str, object] = {"sub": subject, "role": role, "exp": expires_at_s}
+    """A reason has one to `WHY_MAX` characters and is free text: the caller has checked it."""
+    claims: dict[str, Any] = {
+        "sub": subject,
+        "role": str(role),
+        "iat": now_s,
+        "exp": now_s + lives_s,
+        "jti": secrets.token_urlsafe(_ID_BYTES),
+    }
+    if why is not None:
+        claims["why"] = why
     if fence is not None:
         claims["fence"] = fence
-    payload = json.dumps(claims, separators=(",", ":"))
-    return sign_text(ring, _PURPOSE, payload.encode())
+    return sign_claims(ring, _AUDIENCE, claims)
 
 
-def verify_operator_token(ring: KeySource[KeyRing], token: str, now_s: int) -> OperatorClaims:
-    """Who the operator is and what they may do. Raises OperatorTokenInvalid."""
+def verify_operator_token(ring: KeySource[VerifyRing], token: str, now_s: int) -> OperatorClaims:
+    """Who the operator is, what they may do and why. Raises OperatorTokenInvalid."""
     try:
-        claims = json.loads(verify_text(ring, _PURPOSE, token))
-        subject, role = claims["sub"], claims["role"]
+        claims, _ = verify_claims(ring, _AUDIENCE, token, bytes_max=_TOKEN_BYTES_MAX)
         check_life(
             now_s=now_s,
             life_max_s=OPERATOR_TOKEN_LIFE_MAX_S,
             expires_at_s=claims["exp"],
-            issued_at_s=claims.get("iat"),
+            issued_at_s=claims["iat"],
             not_before_s=claims.get("nbf"),
         )
+        return _claims(claims)
     except LifeEnded as error:
         raise OperatorTokenInvalid("operator token has expired") from error
     except LifeInvalid as error:
         raise OperatorTokenInvalid(f"operator token {error}") from error
-    except (SignedTextInvalid, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ClaimsInvalid, ValueError, KeyError) as error:
         raise OperatorTokenInvalid("not an operator token") from error
-    fence = claims.get("fence")
+
+
+def _claims(claims: dict[str, Any]) -> OperatorClaims:
+    """Raises ValueError, KeyError."""
+    subject, role, token_id = claims["sub"], Role(claims["role"]), claims["jti"]
+    why, fence = claims.get("why"), claims.get("fence")
+    if not (type(subject) is str and subject and type(token_id) is str):
+        raise ValueError("no name")
+    if why is not None:
+        if type(why) is not str or not 0 < len(why) <= WHY_MAX:
+            raise ValueError("no reason")
+        check_free_text(why)
     if fence is not None and (type(fence) is not int or not 0 < fence <= _FENCE_MAX):
-        raise OperatorTokenInvalid("the number of the lease is none")
-    if type(subject) is not str or not isinstance(role, str) or role not in OPERATOR_ROLES:
-        raise OperatorTokenInvalid("unknown role")
-    return OperatorClaims(subject, role, fence)
+        raise ValueError("no number of a lease")
+    return OperatorClaims(subject, role, why, fence, token_id)

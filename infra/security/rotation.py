@@ -19,7 +19,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from infra.security.keys import (
     CUSTOMER_SIGNING_FILE,
     CUSTOMER_VERIFY_FILE,
-    OPERATOR_FILE,
+    OPERATOR_SIGNING_FILE,
+    OPERATOR_VERIFY_FILE,
     ROUTE_FILE,
     KeyFileInvalid,
     encode_secret,
@@ -42,9 +43,9 @@ class Rotated(StrEnum):
 FILES: Final = {
     Rotated.CUSTOMER: (CUSTOMER_SIGNING_FILE, CUSTOMER_VERIFY_FILE),
     Rotated.ROUTE: (ROUTE_FILE,),
-    Rotated.OPERATOR: (OPERATOR_FILE,),
+    Rotated.OPERATOR: (OPERATOR_SIGNING_FILE, OPERATOR_VERIFY_FILE),
 }
-"""In which files the keys of a ring lie; the first holds the secrets."""
+"""In which files the keys of a ring lie; the first holds the secrets, a second one their public halves."""
 KEPT_S: Final = {
     Rotated.CUSTOMER: ACCESS_TOKEN_LIFE_MAX_S + 60,
     Rotated.ROUTE: ROUTE_TOKEN_LIFE_MAX_S + 60,
@@ -72,7 +73,7 @@ def add_key(directory: Path, ring: Rotated) -> str:
     if not waiting:
         document["keys"][kid] = (
             encode_secret(Ed25519PrivateKey.generate().private_bytes_raw())
-            if ring is Rotated.CUSTOMER
+            if len(FILES[ring]) > 1
             else encode_secret(new_secret())
         )
         _replace(path, document)
@@ -138,10 +139,10 @@ def _open(directory: Path, ring: Rotated) -> tuple[Path, dict[str, Any]]:
 
 
 def _publish(directory: Path, ring: Rotated) -> None:
-    """Customers' tokens are verified with the public halves, which have a file of their own."""
-    if ring is Rotated.CUSTOMER:
-        public = load_signing_ring(directory / CUSTOMER_SIGNING_FILE).public()
-        _replace(directory / CUSTOMER_VERIFY_FILE, encode_verify_ring(public))
+    """The public halves of what signs have a file of their own."""
+    signing, *verify = FILES[ring]
+    for name in verify:
+        _replace(directory / name, encode_verify_ring(load_signing_ring(directory / signing).public()))
 
 
 def _replace(path: Path, document: dict[str, Any]) -> None:

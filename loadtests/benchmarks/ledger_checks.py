@@ -11,8 +11,9 @@ from typing import Any, Final
 
 import aiohttp
 
-from infra.security.keys import OPERATOR_FILE, load_key_ring
+from infra.security.keys import OPERATOR_SIGNING_FILE, load_signing_ring
 from infra.security.operator_token import sign_operator_token
+from infra.security.roles import Role
 from loadtests.benchmarks.fills import fill_and_time, until_applied, until_sent
 from loadtests.measurement.conditions import conditions
 from loadtests.measurement.own_cell import AppServer, OwnCell, own_cell
@@ -93,8 +94,10 @@ async def fill_books(cell: OwnCell, say: Say, *, orders: int) -> None:
 
 async def ask_for_checks(cell: OwnCell, server: AppServer) -> dict[str, Any]:
     """Raises MeasurementRefused unless every check ran and found nothing."""
-    ring = load_key_ring(cell.folder / "keys" / OPERATOR_FILE)
-    token = sign_operator_token(ring, subject="bench", role="viewer", expires_at_s=int(time.time() + CHECKS_S_MAX))
+    ring = load_signing_ring(cell.folder / "keys" / OPERATOR_SIGNING_FILE)
+    token = sign_operator_token(
+        ring, subject="bench", role=Role.VIEWER, now_s=int(time.time()), lives_s=int(CHECKS_S_MAX)
+    )
     async with (
         aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=CHECKS_S_MAX)) as session,
         session.post(

@@ -34,6 +34,32 @@ CONTROL: Final = (
         quiet=({_LATE: "0x30"}, {_LATE: "0+60x5 0x24"}),
     ),
     Alert(
+        name="IssuerKeysUnavailable",
+        query="increase(shardctl_oidc_key_failures_total[5m]) > 0",
+        for_s=120,
+        severity=Severity.TICKET,
+        summary="the keys of the operators' issuer cannot be had: soon nobody is let in but on the machine itself",
+        fires={f"shardctl_oidc_key_failures_total{{{_ONE}}}": "0x3 1+1x27"},
+        labels={"instance": "control:1", "job": "control"},
+        quiet=(
+            {f"shardctl_oidc_key_failures_total{{{_ONE}}}": "0x30"},
+            {f"shardctl_oidc_key_failures_total{{{_ONE}}}": "7x30"},
+        ),
+    ),
+    Alert(
+        name="BreakGlassUsed",
+        query="increase(shardctl_break_glass_total[10m]) > 0",
+        for_s=0,
+        severity=Severity.TICKET,
+        summary="somebody changed something on the machine itself, past the operators' issuer",
+        fires={f"shardctl_break_glass_total{{{_ONE}}}": "0x23 1x7"},
+        labels={"instance": "control:1", "job": "control"},
+        quiet=(
+            {f"shardctl_break_glass_total{{{_ONE}}}": "0x30"},
+            {f"shardctl_break_glass_total{{{_ONE}}}": "3x30"},
+        ),
+    ),
+    Alert(
         name="ScheduleFailed",
         query="shardctl_schedule_failed > 0",
         for_s=60,

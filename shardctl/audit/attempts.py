@@ -36,22 +36,22 @@ def of_submission(_: Mapping[str, Any], body: Mapping[str, Any]) -> Described:
     """An operation is asked for: the act is its kind."""
     kind, arguments = body.get("kind"), body.get("arguments")
     if not (isinstance(kind, str) and _KIND.match(kind) and isinstance(arguments, dict | None)):
-        return _described("operations.submit", _STACK, body)
+        return described("operations.submit", _STACK, body)
     given = arguments or {}
     others = {name: value for name, value in body.items() if name not in ("kind", "arguments")}
-    return _described(kind, given.get("cell") or _STACK, {**given, **others})
+    return described(kind, given.get("cell") or _STACK, {**given, **others})
 
 
 def of_operation(act: str) -> Describe:
     """Something is asked of an operation that there is."""
 
     def describe(path: Mapping[str, Any], body: Mapping[str, Any]) -> Described:
-        return _described(act, f"operation {path['number']}", body)
+        return described(act, f"operation {path['number']}", body)
 
     return describe
 
 
-def _described(act: str, target: object, body: Mapping[str, Any]) -> Described:
+def described(act: str, target: object, body: Mapping[str, Any]) -> Described:
     given = {name: value for name, value in body.items() if name != _REASON and value not in (None, False)}
     text = json.dumps(given)
     arguments = given if len(text) <= ARGUMENTS_CHARS_MAX else {"left_out": f"{len(text)} characters"}

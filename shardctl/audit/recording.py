@@ -18,8 +18,9 @@ from infra.security.free_text import FreeTextRefused, check_free_text
 from shardctl.audit.queries import REASON_MAX, SUBJECT_MAX, Who, open_audit
 from shardctl.errors import Interrupted, NotReachable, Refused, UsageError
 from shardctl.output import print_warning
+from shardctl.persons import os_user
 from shardctl.shardmap.errors import ShardMapRefused
-from shardctl.stack.current import actor, control_dsn
+from shardctl.stack.current import control_dsn
 
 _ROLE: Final = "admin"
 """Whoever can open the control database as its owner can do anything."""
@@ -67,9 +68,9 @@ async def begin_act(
 ) -> int | None:
     """The first half alone, for an act that takes the record's database away with it. None: not recorded. Raises
     NotReachable, UsageError for an actor or a reason that cannot be recorded."""
-    who = actor()
+    who = os_user()
     if not 0 < len(who) <= SUBJECT_MAX:
-        raise UsageError(f"an actor has 1 to {SUBJECT_MAX} characters, and SHARDCTL_ACTOR has {len(who)}")
+        raise UsageError(f"an actor has 1 to {SUBJECT_MAX} characters, and the name of this user has {len(who)}")
     if reason is not None:
         check_reason(reason)
     try:

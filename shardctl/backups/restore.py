@@ -26,7 +26,7 @@ from shardctl.backups.coverage import Reach, chain, choose, format_time, reaches
 from shardctl.backups.servers import open_backups, open_restores, server_of
 from shardctl.backups.take import machine_now, new_label
 from shardctl.errors import Refused
-from shardctl.stack.current import actor
+from shardctl.persons import os_user
 
 WITHDRAWN: Final = "restore.withdrawn"
 PLACED: Final = "restore.placed"
@@ -159,7 +159,7 @@ async def _reaches(backups: Backups, server: str) -> Sequence[Reach]:
 
 def _jobs(cell: str, incarnation: str, label: str, moment: datetime | None, reason: str) -> tuple[Job, ...]:
     """The backup may be of an older release: its schema first, then the fence, which needs it."""
-    fence = ["fence", "--incarnation", incarnation, "--backup", label, "--actor", actor(), "--reason", reason]
+    fence = ["fence", "--incarnation", incarnation, "--backup", label, "--actor", os_user(), "--reason", reason]
     if moment is not None:
         fence += ["--restored-to", format_time(moment)]
     return (Job("cell", ("migrate",), cell), Job("cell", tuple(fence), cell))

@@ -13,12 +13,14 @@ from typing import Any, Final
 
 from infra.backends.backend import Backend
 from infra.runtime.settings import KafkaSettings
+from infra.security.roles import Role
 from shardctl.audit.recording import recorded_act
 from shardctl.cell_admin import CellAdmin, open_cell_admin
 from shardctl.errors import Refused
 from shardctl.events.published import EventComparison, Head, Known
 from shardctl.events.reading import compare_published, read_heads
 from shardctl.exchange_admin import ExchangeAdmin, open_exchange_admin
+from shardctl.operator_tokens import Purpose
 from shardctl.reconciliation.venue import NAMED_MAX, compare_with_venue
 
 _PATH: Final = "/operator/v1/incarnation"
@@ -97,11 +99,11 @@ async def _release(backend: Backend, cell: str, users: Collection[str], reason: 
     held = {user.user_id: user for user in await list_held_users(backend, cell)}
     chosen = list(users) or list(held)
     refuse_unready(cell, chosen, held)
-    async with open_cell_admin(backend) as admin:
+    async with open_cell_admin(backend, Purpose("release_users", cell, Role.ADMIN, reason)) as admin:
         outcomes: dict[str, str] = {}
         for start in range(0, len(chosen), _PAGE):
             page = [held[user] for user in chosen[start : start + _PAGE]]
-            body = {"reason": reason, "users": [_known(user) for user in page]}
+            body = {"users": [_known(user) for user in page]}
             outcomes |= (await admin.call(cell, "POST", f"{_PATH}/release", body))["outcomes"]
     others = {user: outcome for user, outcome in outcomes.items() if outcome != "released"}
     if others:

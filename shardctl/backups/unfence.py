@@ -12,11 +12,13 @@ from typing import Any, Final
 
 from infra.backends.backend import Backend
 from infra.runtime.settings import KafkaSettings
+from infra.security.roles import Role
 from shardctl.audit.recording import recorded_act
 from shardctl.cell_admin import CellAdmin, open_cell_admin
 from shardctl.errors import NotReachable, Refused
 from shardctl.events.reading import compare_published, read_heads
 from shardctl.exchange_admin import open_exchange_admin
+from shardctl.operator_tokens import Purpose
 from shardctl.reconciliation.run import reconcile
 from shardctl.reconciliation.venue import VenueComparison, compare_with_venue
 from shardctl.stack.current import stack_clock
@@ -51,7 +53,8 @@ async def _open(backend: Backend, cell: str, *, reason: str, despite_findings: b
     state = await incarnation_of(backend, cell)
     if not state["fenced"]:
         raise Refused(f"{cell} is not fenced")
-    async with open_cell_admin(backend) as admin:
+    look_again = Purpose("reconcile", cell, Role.OPERATOR, reason)
+    async with open_cell_admin(backend, look_again) as admin:
         run = await reconcile(backend, cell, admin, stack_clock(backend).now())
     if run["verdict"] == "incomplete":
         raise NotReachable(f"{cell} stays fenced: not everybody could be asked: `shardctl status`")
@@ -60,10 +63,9 @@ async def _open(backend: Backend, cell: str, *, reason: str, despite_findings: b
             f"{cell} stays fenced; found: {', '.join(run['found'])}: look at `shardctl cells reconciliations {cell} "
             "-n 1 --json`, then `--despite-findings` opens it; users who are known better elsewhere stay read-only"
         )
-    async with open_cell_admin(backend) as admin:
+    async with open_cell_admin(backend, Purpose("open_cell", cell, Role.ADMIN, reason)) as admin:
         halted, received = await _known_better(backend, cell, admin)
         body = {
-            "reason": reason,
             "received_seq": received,
             "halted": sorted(halted),
             "despite_findings": despite_findings,
@@ -77,7 +79,7 @@ async def _known_better(backend: Backend, cell: str, admin: CellAdmin) -> tuple[
     addresses = backend.addresses()
     settings = KafkaSettings(bootstrap_servers=addresses.kafka, topic_prefix=addresses.spec.topic_prefix)
     events = await compare_published(settings, cell, lambda: read_heads(admin, cell))
-    async with open_exchange_admin(backend) as exchange:
+    async with open_exchange_admin(backend, admin.token) as exchange:
         orders = await compare_with_venue(cell, admin, exchange)
         summary = await exchange.summary()
     return {*events.ahead, *users_of(cell, orders)}, acknowledged(summary, cell)

@@ -40,11 +40,11 @@ class Piece:
 
 
 async def archive_piece(
-    admin: CellAdmin, cell: str, older_than_days: int, place: Any, counts: Mapping[str, int], *, reason: str
+    admin: CellAdmin, cell: str, older_than_days: int, place: Any, counts: Mapping[str, int]
 ) -> Piece:
     """Let the cell work for some seconds from `place` on (None: from the first user); `counts` of the pieces before.
     Raises NotReachable, Refused."""
-    body: dict[str, Any] = {"older_than_days": older_than_days, "reason": reason}
+    body: dict[str, Any] = {"older_than_days": older_than_days}
     if place is not None:
         body["place"] = place
     answer = await admin.call(cell, "POST", "/operator/v1/archive", body)

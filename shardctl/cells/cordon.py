@@ -12,9 +12,10 @@ from infra.topology.cells import CellState
 from infra.topology.shard_map import ShardMap
 from shardctl.audit.recording import recorded_act
 from shardctl.errors import Refused
+from shardctl.persons import os_user
 from shardctl.shardmap.publish import publish_map
 from shardctl.shardmap.store import ShardMapStore, open_store
-from shardctl.stack.current import actor, control_dsn
+from shardctl.stack.current import control_dsn
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +58,7 @@ async def _change(store: ShardMapStore, held: ShardMap, name: str, wanted: CellS
         raise Refused(f"the map has no cell {name}; it has {known}")
     if cell.state in (CellState.DRAINING, CellState.RETIRED):
         raise Refused(f"{name} is {cell.state.value}: it takes no new users, and this command does not change that")
-    return await store.update_cell(replace(cell, state=wanted), actor=actor(), reason=reason, expected=held)
+    return await store.update_cell(replace(cell, state=wanted), actor=os_user(), reason=reason, expected=held)
 
 
 async def _publish(redis_url: str, before: ShardMap, after: ShardMap) -> bool:

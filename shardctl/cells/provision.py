@@ -11,10 +11,11 @@ from infra.backends.backend import Backend, BackendError, Phase, Report, Step
 from infra.backends.cell_spec import CellSpec, Job, postgres_name
 from infra.runtime.redis_client import REDIS_FAILURES
 from infra.topology.shard_map import ShardMap
+from shardctl.persons import os_user
 from shardctl.shardmap.publish import publish_map
 from shardctl.shardmap.register import register_cell
 from shardctl.shardmap.store import open_store
-from shardctl.stack.current import actor, control_dsn
+from shardctl.stack.current import control_dsn
 
 _MIGRATIONS_AT_ONCE = 2
 """Each is a Python process that uses one core fully for a second or two."""
@@ -74,7 +75,7 @@ async def register_cells(backend: Backend, cells: tuple[CellSpec, ...], report: 
     moves."""
     addresses = backend.addresses()
     async with open_store(control_dsn(backend)) as store:
-        await store.create_lineage(actor=actor())
+        await store.create_lineage(actor=os_user())
         shard_map = await store.load()
         for cell in cells:
             shard_map = await register_cell(

@@ -6,10 +6,12 @@ from typing import Annotated, Any
 
 import typer
 
+from infra.security.roles import Role
 from shardctl.audit.recording import recorded_act
 from shardctl.commands.submitting import Reason
 from shardctl.errors import Refused
 from shardctl.exchange_admin import open_exchange_admin
+from shardctl.operator_tokens import Purpose
 from shardctl.output import console, print_json, print_line, print_table
 from shardctl.stack.current import open_stack
 
@@ -87,7 +89,7 @@ def summary(as_json: AsJson = False) -> None:
 async def _load(content: bytes, symbol: str, run: str, waits_for_replace: bool, reason: str | None) -> dict[str, Any]:
     stack = open_stack()
     act = recorded_act(stack, "exchange.load_tape", symbol, reason=reason, arguments={"run": run})
-    async with act, open_exchange_admin(stack) as admin:
+    async with act, open_exchange_admin(stack, Purpose("load_tape", symbol, Role.OPERATOR, reason)) as admin:
         return await admin.load_tape(content, symbol=symbol, run=run, waits_for_replace=waits_for_replace)
 
 

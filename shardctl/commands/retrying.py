@@ -5,8 +5,10 @@ from typing import Annotated, Any
 
 import typer
 
+from infra.security.roles import Role
 from shardctl.audit.recording import recorded_act
 from shardctl.cell_admin import open_cell_admin
+from shardctl.operator_tokens import Purpose
 from shardctl.output import print_json, print_line
 from shardctl.stack.current import open_stack
 
@@ -31,8 +33,9 @@ def retry_report(
 async def _retry(cell: str, report: int, reason: str) -> dict[str, Any]:
     stack = open_stack()
     act = recorded_act(stack, "cells.retry_report", cell, reason=reason, arguments={"report": report})
-    async with act, open_cell_admin(stack) as admin:
-        return await admin.call(cell, "POST", f"/operator/v1/quarantine/{report}/retry", {"reason": reason})
+    purpose = Purpose("retry_report", f"{cell} {report}", Role.OPERATOR, reason)
+    async with act, open_cell_admin(stack, purpose) as admin:
+        return await admin.call(cell, "POST", f"/operator/v1/quarantine/{report}/retry")
 
 
 def register(app: typer.Typer) -> None:

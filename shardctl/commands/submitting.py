@@ -14,10 +14,13 @@ from typing import Annotated, Any
 
 import typer
 
+from shardctl.contexts import Elsewhere
 from shardctl.control_client import ControlClient
 from shardctl.control_patience import PatientControl
 from shardctl.errors import Blocked, Exit, Refused, ShardctlError, StillRunning, exit_of
+from shardctl.logins import open_elsewhere
 from shardctl.output import print_json, print_line, print_note, print_table, print_warning, progress_console
+from shardctl.settings import read_settings
 from shardctl.stack.current import open_stack
 from shardctl.watching import follow
 
@@ -36,7 +39,10 @@ NeededReason = Annotated[str, typer.Option("--reason", help="Why; kept with your
 
 
 def open_control() -> PatientControl:
-    """The selected stack's control service. Raises NotReachable without a stack."""
+    """The control service that is meant. Raises NotReachable without a stack, NotAllowed without a login elsewhere."""
+    target = read_settings().target
+    if isinstance(target, Elsewhere):  # whether it runs is not seen from here
+        return PatientControl(open_elsewhere(target), runs=lambda: False, waiting=print_note, skewed=print_warning)
     backend = open_stack()
     client = ControlClient(backend.control_socket)
     return PatientControl(

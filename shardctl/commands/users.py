@@ -8,8 +8,10 @@ from typing import Annotated, Any
 import typer
 
 from infra.backends.backend import Backend
+from infra.security.roles import Role
 from shardctl.audit.recording import recorded_act
 from shardctl.cell_admin import open_cell_admin
+from shardctl.operator_tokens import Purpose
 from shardctl.output import print_json, print_line, print_table
 from shardctl.revoke import revoke_user
 from shardctl.shardmap.locate import LocatedUser, locate_user, require_cell
@@ -114,22 +116,21 @@ async def _unrestrict(backend: Backend, user: str, reason: str) -> dict[str, Any
     located = await locate_user(backend, user)
     path = f"/operator/v1/users/{located.user_id}/unrestrict"
     act = recorded_act(backend, "users.unrestrict", str(located.user_id), reason=reason)
-    async with act, open_cell_admin(backend) as admin:
-        return await admin.call(require_cell(located), "POST", path, {"reason": reason})
+    purpose = Purpose("lift_restriction", str(located.user_id), Role.OPERATOR, reason)
+    async with act, open_cell_admin(backend, purpose) as admin:
+        return await admin.call(require_cell(located), "POST", path)
 
 
 async def _set_profiles(backend: Backend, users: list[str], profile: Profile, reason: str) -> list[dict[str, Any]]:
     """One after the other. The first unknown user ends it; repeating the command is harmless."""
     answers = []
-    async with open_cell_admin(backend) as admin:
-        for user in users:
-            located = await locate_user(backend, user)
-            path, wanted = f"/operator/v1/users/{located.user_id}/profile", {"profile": profile.value}
-            async with recorded_act(
-                backend, "users.set_profile", str(located.user_id), reason=reason, arguments=wanted
-            ):
-                body = {**wanted, "reason": reason}
-                answers.append(await admin.call(require_cell(located), "PUT", path, body))
+    for user in users:
+        located = await locate_user(backend, user)
+        path, wanted = f"/operator/v1/users/{located.user_id}/profile", {"profile": profile.value}
+        act = recorded_act(backend, "users.set_profile", str(located.user_id), reason=reason, arguments=wanted)
+        purpose = Purpose("set_profile", str(located.user_id), Role.OPERATOR, reason)
+        async with act, open_cell_admin(backend, purpose) as admin:
+            answers.append(await admin.call(require_cell(located), "PUT", path, wanted))
     return answers
 
 

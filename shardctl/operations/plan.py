@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Generic, TypeVar
 from uuid import UUID
 
+from infra.security.roles import Role
 from shardctl.errors import Exit, UsageError
 from shardctl.operations.states import State
 
@@ -108,6 +109,8 @@ class Kind(Generic[Resources]):
     conclude: Callable[[Mapping[str, Document]], Conclusion] = succeeded
     needs_reason: bool = False
     """Whoever asks for it, resumes, cancels or approves it says why: it changes the state of a cell or of persons."""
+    role: Role = Role.OPERATOR
+    """The least role of who asks for it, resumes, cancels or approves it."""
 
 
 def hash_facts(facts: Document) -> str:

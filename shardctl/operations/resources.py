@@ -14,6 +14,8 @@ from infra.runtime.clock import SystemClock
 from shardctl.cell_admin import CellAdmin, open_cell_admin
 from shardctl.operations.errors import LeaseLost
 from shardctl.operations.queries import prune_control
+from shardctl.operator_tokens import token_of_step
+from shardctl.persons import os_user
 from shardctl.shardmap.store import ShardMapStore, open_store
 
 
@@ -50,12 +52,13 @@ class StackResources:
         return await prune_control(self.control_dsn, self.lease)
 
     @asynccontextmanager
-    async def cells(self) -> AsyncIterator[CellAdmin]:
-        """The cells, asked in the name of who asked for the operation."""
-        async with open_cell_admin(self.backend, subject=self.actor, fence=self.lease) as admin:
+    async def cells(self, reason: str | None = None) -> AsyncIterator[CellAdmin]:
+        """The cells, asked in the name of who asked for the operation; `reason`: the kind's own, if they said none."""
+        token = token_of_step(self.backend, subject=self.actor, reason=self.reason or reason, fence=self.lease)
+        async with open_cell_admin(self.backend, token) as admin:
             yield admin
 
 
 def unfenced_resources(backend: Backend, clock: SystemClock, control_dsn: str) -> StackResources:
     """For `--unrecorded`: without a lease."""
-    return StackResources(backend, clock, control_dsn, None, "", None)
+    return StackResources(backend, clock, control_dsn, None, os_user(), None)

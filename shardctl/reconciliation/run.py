@@ -51,7 +51,7 @@ async def list_runs(admin: CellAdmin, cell: str, limit: int) -> list[dict[str, A
 async def _venue(backend: Backend, cell: str, admin: CellAdmin) -> dict[str, Any]:
     await admin.summary(cell)  # so that a cell that does not answer is not recorded as a venue that does not
     try:
-        async with open_exchange_admin(backend) as exchange:
+        async with open_exchange_admin(backend, admin.token) as exchange:
             found = await compare_with_venue(cell, admin, exchange)
     except NotReachable as error:
         return {"asked": False, "reason": str(error)}

@@ -11,17 +11,22 @@ from pathlib import Path
 from typing import Any, Final
 
 from litestar import Litestar, Request, Response
+from litestar.connection import ASGIConnection
 from litestar.di import Provide
 from litestar.middleware import DefineMiddleware
 
 from infra.backends.backend import Backend
 from infra.backends.backups import HasBackups
-from infra.runtime.clock import make_clock
+from infra.runtime.clock import SystemClock, make_clock
 from infra.runtime.database import answers, make_pool, with_clock_offset, with_code
+from infra.runtime.http_client import HttpClient
+from infra.runtime.least_roles import check_named
+from infra.runtime.methods import WithMethods
 from infra.runtime.operator_api import create_operator_app, serving, serving_on
 from infra.runtime.plain_requests import PlainRequests
 from infra.runtime.problem import to_response
 from infra.runtime.release_code import release_code
+from infra.runtime.request_id import WithRequestId
 from infra.runtime.settings import PostgresSettings
 from infra.runtime.shutdown import Shutdown
 from infra.runtime.telemetry import Metrics
@@ -33,22 +38,36 @@ from shardctl.operations.execute import Executor
 from shardctl.operations.plan import Kind
 from shardctl.operations.queries import Operation, Operations
 from shardctl.operations.resources import StackResources
+from shardctl.operator_tokens import TokenSigner, token_of_step
+from shardctl.persons import Person
 from shardctl.release import own_release
 from shardctl.service.archiving import Archiving
 from shardctl.service.auditing import AuditedRequests, check_described
-from shardctl.service.controller import AuditController, OperationsController, SchedulesController, refused
+from shardctl.service.controller import (
+    AuditController,
+    OperationsController,
+    PersonsController,
+    SchedulesController,
+    refused,
+)
 from shardctl.service.executing import Executing
-from shardctl.service.identity import PeerPort
+from shardctl.service.identity import IdentifiedRequests, Identify, PeerPort, let_in, person_on_socket
+from shardctl.service.issuer_keys import IssuerKeys
 from shardctl.service.leader import Leader
 from shardctl.service.metrics import METRICS
+from shardctl.service.oidc import OidcPersons, fetched_by
 from shardctl.service.queries import ControlState
+from shardctl.service.roles import LEAST_ROLES
 from shardctl.service.sampling import Sampling
 from shardctl.service.schedules import BACKUP_KINDS, Schedules
 from shardctl.service.settings import ControlSettings
 from shardctl.service.submissions import Submissions
+from shardctl.service.tokens import TokensController
 from shardctl.service.told_release import AsgiApp, telling_release
 from shardctl.service.watches import Watches
 
+_PERSONS_AT_ONCE: Final = 100
+"""Connections and requests at the port for persons elsewhere: people and their dashboards."""
 _BODY_BYTES_MAX: Final = 1_048_576
 """Of a request for an operation: arguments are a few names."""
 
@@ -125,7 +144,8 @@ class ControlService:
     def _announcer(self, lease: int) -> Callable[[Operation], Awaitable[None]]:
         async def announce(operation: Operation) -> None:
             """Raises NotReachable: an operation waits for each of its cells."""
-            async with open_cell_admin(self._backend, subject=operation.actor, fence=lease) as admin:
+            token = token_of_step(self._backend, subject=operation.actor, reason=operation.reason, fence=lease)
+            async with open_cell_admin(self._backend, token) as admin:
                 for cell in operation.calls:
                     await admin.call(cell, "POST", "/operator/v1/leader")
 
@@ -152,39 +172,83 @@ class ControlService:
             "started_at": self._started_at,
         }
 
-    def create_app(self) -> Litestar:
-        """What commands ask, on the socket."""
+    def create_app(self, identify: Identify) -> Litestar:
+        """What commands ask, at a port where `identify` says who they are."""
 
         def respond(request: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
             return to_response(request, refused(error))
 
         app = Litestar(
-            route_handlers=[OperationsController, SchedulesController, AuditController],
+            route_handlers=[
+                AuditController,
+                OperationsController,
+                PersonsController,
+                SchedulesController,
+                TokensController,
+            ],
+            guards=[let_in],
             dependencies={
                 "operations": Provide(lambda: self.operations, sync_to_thread=False),
                 "control_state": Provide(lambda: self.state, sync_to_thread=False),
+                "signer": Provide(lambda: TokenSigner(self._backend), sync_to_thread=False),
                 "submissions": Provide(lambda: self.submissions, sync_to_thread=False),
                 "audit": Provide(lambda: self.audit, sync_to_thread=False),
             },
-            # the last one stands outside: what another middleware refuses is recorded too
-            middleware=[PlainRequests, DefineMiddleware(AuditedRequests, audit=self.audit, metrics=self.metrics)],
+            # The first one stands outside: who asks is known first; what another one refuses is recorded too.
+            middleware=[
+                DefineMiddleware(IdentifiedRequests, identify=identify, metrics=self.metrics),
+                DefineMiddleware(AuditedRequests, audit=self.audit, metrics=self.metrics),
+                PlainRequests,
+            ],
             exception_handlers={Exception: respond},
             request_max_body_size=_BODY_BYTES_MAX,
             openapi_config=None,
             logging_config=None,
         )
+        check_named(app, LEAST_ROLES)
         check_described(app)
         return app
 
     async def run(self, shutdown: Shutdown) -> None:
         await self.pool.open()
         try:
-            told = telling_release(self.create_app(), own_release())
             operator = create_operator_app(metrics=self.metrics, ready=self.ready)
-            async with serving(operator, self.settings.operator), _on_socket(told, self.settings.socket):
+            on_socket = _on_socket(self._at_port(self._on_socket), self.settings.socket)
+            async with serving(operator, self.settings.operator), self._for_persons_elsewhere(), on_socket:
                 await self.leader.run(shutdown)
         finally:
             await self.pool.close()
+
+    async def _on_socket(self, connection: ASGIConnection[Any, Any, Any, Any]) -> Person:
+        """Where persons have an issuer, whoever changes something here goes round it: that is counted, and alerts."""
+        person = await person_on_socket(connection)
+        if self.settings.oidc is not None and connection.scope["method"] != "GET":  # type: ignore[typeddict-item]
+            self.metrics.counter("shardctl_break_glass_total").inc()
+        return person
+
+    @asynccontextmanager
+    async def _for_persons_elsewhere(self) -> AsyncIterator[None]:
+        """The port for persons whom the issuer knows; without one, nothing listens."""
+        oidc = self.settings.oidc
+        if oidc is None:
+            yield
+            return
+        async with HttpClient(connections_per_host=2) as http:
+            keys = IssuerKeys(
+                oidc.issuer,
+                fetched_by(http),
+                monotonic=self._clock.monotonic,
+                on_failure=self.metrics.counter("shardctl_oidc_key_failures_total").inc,
+            )
+            # Not the stack's clock: the issuer's tokens follow the world's.
+            persons = OidcPersons(oidc, keys, self.metrics, now_s=SystemClock().epoch_s)
+            tls = {} if oidc.tls_cert is None else {"ssl_certfile": oidc.tls_cert, "ssl_keyfile": oidc.tls_key}
+            at_port = self._at_port(persons.identify)
+            async with serving(at_port, oidc.listen, limit_concurrency=_PERSONS_AT_ONCE, **tls):
+                yield
+
+    def _at_port(self, identify: Identify) -> AsgiApp:
+        return telling_release(WithRequestId(WithMethods(self.create_app(identify))), own_release())
 
 
 @asynccontextmanager

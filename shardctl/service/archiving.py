@@ -12,16 +12,18 @@ from typing import Final
 
 from infra.backends.backend import Backend, BackendError
 from infra.backends.backups import Backups, HasBackups
+from infra.security.roles import Role
 from shardctl.backups.servers import all_servers, open_backups, subject_of
 from shardctl.backups.take import machine_now
 from shardctl.errors import Blocked, ShardctlError
+from shardctl.persons import Person, Way
 from shardctl.service.submissions import Submissions
 
 _log = logging.getLogger(__name__)
 EVERY_S: Final = 30.0
 PATIENCE_S: Final = 300.0
 """A restore takes its own backup within a minute or so; this is for one that did not."""
-ACTOR: Final = "control"
+PERSON: Final = Person("control", Role.ADMIN, Way.SCHEDULE)
 _KIND: Final = "backup.create"
 
 
@@ -66,9 +68,9 @@ class Archiving:
         key = f"archive after {known[-1].label} {machine_now():%Y-%m-%dT%H}"
         why = f"nothing of {subject_of(server)} is archived"
         try:
-            proposal = await self._submissions.propose(_KIND, {"of": subject_of(server)}, actor=ACTOR, reason=why)
+            proposal = await self._submissions.propose(_KIND, {"of": subject_of(server)}, person=PERSON, reason=why)
             number, is_new = await self._submissions.begin(
-                proposal, attempt=None, actor=ACTOR, reason=why, key=key, expected=None
+                proposal, attempt=None, person=PERSON, reason=why, key=key, expected=None
             )
         except Blocked as error:
             _log.info("waits", extra={"server": server, "why": str(error)})

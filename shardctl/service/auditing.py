@@ -4,7 +4,7 @@ It stands around all routes, so whoever adds an endpoint cannot forget it: one t
 say how its attempt is described (`attempt` in the handler's `opt`) keeps the service from starting. What is refused is
 recorded too: no right to it, a conflict, a stale plan. What cannot be recorded is not done (503). A crash between the
 two rows leaves an attempt without an outcome; nobody invents one later.
-Who is not known to us (401) is counted and not recorded: strangers cannot make the chain grow.
+Who is not known to us is counted and not recorded (`identity.py`): strangers cannot make the chain grow.
 """
 
 import logging
@@ -24,7 +24,7 @@ from infra.runtime.telemetry import Metrics
 from shardctl.audit.attempts import Describe
 from shardctl.audit.queries import Audit, Who
 from shardctl.errors import NotReachable
-from shardctl.service.identity import actor_of
+from shardctl.service.identity import person_of
 
 _log = logging.getLogger(__name__)
 DESCRIBE: Final = "attempt"
@@ -74,13 +74,13 @@ class AuditedRequests:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["method"] in _READS:
-            await self._app(scope, receive, self._counting(send))
+            await self._app(scope, receive, send)
             return
         request: Request[Any, Any, Any] = Request(scope, receive)
         attempt = scope["state"][_STATE] = OpenAttempt(await self._begin(request))
         answer = _Answer(send)
         try:
-            await self._app(scope, receive, self._counting(answer.hold))
+            await self._app(scope, receive, answer.hold)
         except Exception as error:
             # A refusal of a middleware inside of this one: what answers it stands outside.
             await self._end(attempt, _status_of(error), str(error))
@@ -91,7 +91,8 @@ class AuditedRequests:
     async def _begin(self, request: Request[Any, Any, Any]) -> int:
         describe: Describe = request.route_handler.opt[DESCRIBE]
         described = describe(request.path_params, await _fields(request))
-        who = Who(actor_of(request), "admin", "socket")
+        person = person_of(request)
+        who = Who(person.subject, person.role, person.way)
         try:
             return await self._audit.begin(
                 who, described.act, described.target, reason=described.reason, arguments=described.arguments
@@ -112,14 +113,6 @@ class AuditedRequests:
             await self._audit.end(attempt.number, outcome, detail or attempt.detail)
         except DatabaseFailure as error:
             _log.warning("an outcome was not recorded", exc_info=error, extra={"row": attempt.number, "is": outcome})
-
-    def _counting(self, send: Callable[[Any], Awaitable[None]]) -> Callable[[Any], Awaitable[None]]:
-        async def counted(message: Any) -> None:
-            if message["type"] == "http.response.start" and message["status"] == 401:
-                self._metrics.counter("shardctl_unauthenticated_total").inc()
-            await send(message)
-
-        return counted
 
     def _count(self, outcome: str) -> None:
         self._metrics.counter("shardctl_audited_requests_total").labels(outcome).inc()

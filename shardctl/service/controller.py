@@ -15,11 +15,11 @@ from infra.runtime.procedures import DatabaseFailure
 from infra.runtime.strict_body import read_body
 from shardctl.audit.attempts import of_operation, of_submission
 from shardctl.audit.queries import PAGE_ROWS, Audit, Wanted
-from shardctl.errors import Exit, NotReachable, ShardctlError
+from shardctl.errors import Exit, NotAllowed, NotReachable, ShardctlError
 from shardctl.operations.plan import Plan
 from shardctl.operations.queries import Changed, Operations
 from shardctl.service.auditing import DESCRIBE, OpenAttempt, attempt_of
-from shardctl.service.identity import actor_of
+from shardctl.service.identity import person_of
 from shardctl.service.queries import ControlState, DueRow
 from shardctl.service.schedules import SCHEDULES, Schedule
 from shardctl.service.submissions import Proposal, Submissions
@@ -58,15 +58,15 @@ class OperationsController(Controller):
         self, request: Request[Any, Any, Any], submissions: NamedDependency[Submissions]
     ) -> dict[str, Any]:
         body = await read_body(_submission_decoder, request)
-        actor, attempt = actor_of(request), attempt_of(request)
-        proposal = await submissions.propose(body.kind, body.arguments, actor=actor, reason=body.reason)
+        person, attempt = person_of(request), attempt_of(request)
+        proposal = await submissions.propose(body.kind, body.arguments, person=person, reason=body.reason)
         if body.dry_run:
             attempt.detail = "dry run"
             return {"operation_id": None, **_shown(proposal)}
         number, is_new = await submissions.begin(
             proposal,
             attempt=attempt.number,
-            actor=actor,
+            person=person,
             reason=body.reason,
             key=body.idempotency_key,
             expected=body.expected,
@@ -105,7 +105,8 @@ class OperationsController(Controller):
         self, request: Request[Any, Any, Any], number: FromPath[int], submissions: NamedDependency[Submissions]
     ) -> dict[str, Any]:
         body, attempt = await read_body(_reason_decoder, request), attempt_of(request)
-        changed = await submissions.cancel(number, attempt=attempt.number, actor=actor_of(request), reason=body.reason)
+        person = person_of(request)
+        changed = await submissions.cancel(number, attempt=attempt.number, person=person, reason=body.reason)
         return _changed(number, changed, attempt)
 
     @post("/{number:int}/resume", status_code=200, opt={DESCRIBE: of_operation("operations.resume")})
@@ -113,7 +114,8 @@ class OperationsController(Controller):
         self, request: Request[Any, Any, Any], number: FromPath[int], submissions: NamedDependency[Submissions]
     ) -> dict[str, Any]:
         body, attempt = await read_body(_reason_decoder, request), attempt_of(request)
-        changed = await submissions.resume(number, attempt=attempt.number, actor=actor_of(request), reason=body.reason)
+        person = person_of(request)
+        changed = await submissions.resume(number, attempt=attempt.number, person=person, reason=body.reason)
         return _changed(number, changed, attempt)
 
     @post("/{number:int}/approve", status_code=200, opt={DESCRIBE: of_operation("operations.approve")})
@@ -121,10 +123,17 @@ class OperationsController(Controller):
         self, request: Request[Any, Any, Any], number: FromPath[int], submissions: NamedDependency[Submissions]
     ) -> dict[str, Any]:
         body = await read_body(_reason_decoder, request)
-        return {
-            "operation_id": number,
-            "state": await submissions.approve(number, actor=actor_of(request), reason=body.reason),
-        }
+        state = await submissions.approve(number, person=person_of(request), reason=body.reason)
+        return {"operation_id": number, "state": state}
+
+
+class PersonsController(Controller):
+    path = "/v1/whoami"
+
+    @get("/", sync_to_thread=False)
+    def whoami(self, request: Request[Any, Any, Any]) -> dict[str, Any]:
+        """Who asks, as it would be recorded."""
+        return asdict(person_of(request))
 
 
 class AuditController(Controller):
@@ -197,6 +206,8 @@ def refused(error: Exception) -> Exception:
     """What a command is told instead of an error of ours: a problem document that carries the exit code."""
     if isinstance(error, DatabaseFailure):
         error = NotReachable(f"the control database does not answer: {error}")
+    if isinstance(error, NotAllowed):
+        return Problem(403, "FORBIDDEN", str(error), exit_code=int(error.exit_code))
     if isinstance(error, ShardctlError):
         status = _STATUS.get(error.exit_code, _STATUS[Exit.FAILED])
         return Problem(status, type(error).__name__, str(error), exit_code=int(error.exit_code))

@@ -1,19 +1,33 @@
-"""Who asks: the operating system says it, by the socket's peer credentials. Nothing that the client sends counts.
+"""Who asks, and may they: each port of the service says who connects, one table says what each endpoint wants.
 
-On one machine its owner (and root) can do anything; the mode of the socket keeps everybody else away.
+On the socket the operating system tells it, by the socket's peer credentials; nothing that the client sends counts. On
+one machine its owner (and root) can do anything; the mode of the socket keeps everybody else away.
 """
 
-import pwd
+import os
 import socket
 import struct
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
 from litestar.connection import ASGIConnection
+from litestar.handlers.base import BaseRouteHandler
 
 from infra.runtime.http_port import HttpPort
+from infra.runtime.least_roles import endpoint_of
+from infra.runtime.problem import Problem
+from infra.runtime.telemetry import Metrics
+from infra.security.roles import Role
+from shardctl.errors import NotAllowed
+from shardctl.persons import Person, Way, name_of_user
+from shardctl.service.roles import LEAST_ROLES
+
+Identify = Callable[[ASGIConnection[Any, Any, Any, Any]], Awaitable[Person]]
+"""Who asks at a port. Raises Problem 401 for nobody who is known, NotAllowed."""
 
 _PEER = "peer"
+_PERSON = "person"
 _CREDENTIALS = struct.Struct("3i")
 
 
@@ -26,10 +40,7 @@ class Peer:
 
     @property
     def name(self) -> str:
-        try:
-            return pwd.getpwuid(self.uid).pw_name
-        except KeyError:
-            return f"uid {self.uid}"
+        return name_of_user(self.uid)
 
 
 class PeerPort(HttpPort):
@@ -57,8 +68,44 @@ def peer_of(connection: socket.socket) -> Peer:
     return Peer(0, struct.unpack_from("2i", raw)[1])
 
 
-def actor_of(connection: ASGIConnection[Any, Any, Any, Any]) -> str:
-    """The name that is recorded."""
+async def person_on_socket(connection: ASGIConnection[Any, Any, Any, Any]) -> Person:
+    """The machine's owner, as whom this process runs, or root. Raises NotAllowed."""
     peer = connection.scope["state"][_PEER]
     assert isinstance(peer, Peer), "this port tells who connects"
-    return peer.name
+    if peer.uid not in (0, os.geteuid()):
+        raise NotAllowed(f"{peer.name} is neither the owner of this stack nor root")
+    return Person(peer.name, Role.ADMIN, Way.SOCKET)
+
+
+class IdentifiedRequests:
+    """Litestar's outermost middleware: nothing is done, and nothing recorded, before it is known who asks. Strangers,
+    and persons without any role here, are counted: they cannot make the record grow."""
+
+    def __init__(self, app: Callable[[Any, Any, Any], Awaitable[None]], identify: Identify, metrics: Metrics) -> None:
+        self._app = app
+        self._identify = identify
+        self._metrics = metrics
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        connection = ASGIConnection[Any, Any, Any, Any](scope, receive)
+        if endpoint_of(connection) is not None:
+            try:
+                scope["state"][_PERSON] = await self._identify(connection)
+            except (Problem, NotAllowed):
+                self._metrics.counter("shardctl_unauthenticated_total").inc()
+                raise
+        await self._app(scope, receive, send)
+
+
+def let_in(connection: ASGIConnection[Any, Any, Any, Any], _handler: BaseRouteHandler) -> None:
+    """A Litestar guard of a whole application: the person has the endpoint's role. Raises NotAllowed."""
+    endpoint = endpoint_of(connection)
+    if endpoint is not None:
+        person_of(connection).need(LEAST_ROLES[endpoint])
+
+
+def person_of(connection: ASGIConnection[Any, Any, Any, Any]) -> Person:
+    """Who asks."""
+    person = connection.scope["state"][_PERSON]
+    assert isinstance(person, Person)
+    return person

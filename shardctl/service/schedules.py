@@ -15,14 +15,16 @@ from typing import Any, Final
 
 from infra.runtime.procedures import DatabaseFailure
 from infra.runtime.telemetry import Metrics
+from infra.security.roles import Role
 from shardctl.errors import Blocked, ShardctlError
+from shardctl.persons import Person, Way
 from shardctl.service.queries import ControlState, DueRow
 from shardctl.service.submissions import Submissions
 
 _log = logging.getLogger(__name__)
 POLL_S: Final = 10.0
 """Nobody notices ten seconds at night."""
-ACTOR: Final = "schedule"
+PERSON: Final = Person("schedule", Role.ADMIN, Way.SCHEDULE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,9 +150,9 @@ class Schedules:
             await self._tasks[schedule.name]()
             return None
         key, reason = f"schedule {schedule.name} {row.due_at.isoformat()}", schedule.reason
-        proposal = await self._submissions.propose(schedule.kind, schedule.arguments, actor=ACTOR, reason=reason)
+        proposal = await self._submissions.propose(schedule.kind, schedule.arguments, person=PERSON, reason=reason)
         number, _ = await self._submissions.begin(
-            proposal, attempt=None, actor=ACTOR, reason=reason, key=key, expected=None
+            proposal, attempt=None, person=PERSON, reason=reason, key=key, expected=None
         )
         return number
 

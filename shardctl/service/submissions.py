@@ -8,6 +8,7 @@ import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
+from infra.security.roles import Role
 from shardctl.audit.recording import check_reason
 from shardctl.errors import UsageError
 from shardctl.operations.conflicts import excluded_by
@@ -16,6 +17,7 @@ from shardctl.operations.plan import Document, Kind, Plan, hash_facts
 from shardctl.operations.queries import Changed, Operations
 from shardctl.operations.resources import StackResources
 from shardctl.operations.states import State
+from shardctl.persons import Person
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +48,15 @@ class Submissions:
         self._approvals = approvals
         self._wake = wake
 
-    async def propose(self, kind: str, arguments: Document, *, actor: str, reason: str | None) -> Proposal:
-        """What would be done. Raises UsageError, Refused, NotReachable."""
+    async def propose(self, kind: str, arguments: Document, *, person: Person, reason: str | None) -> Proposal:
+        """What would be done. Raises UsageError, NotAllowed, Refused, NotReachable."""
         known = self._kinds.get(kind)
         if known is None:
             raise UsageError(f"there is no kind {kind}; there are: {', '.join(sorted(self._kinds))}")
+        person.need(known.role)
         _check_reason(reason, required=known.needs_reason)
         parsed = known.parse(arguments)
-        facts = await known.observe(self._open_resources(actor, reason), parsed)
+        facts = await known.observe(self._open_resources(person.subject, reason), parsed)
         return Proposal(kind, parsed, known.plan(parsed, facts), hash_facts(facts))
 
     async def begin(
@@ -61,7 +64,7 @@ class Submissions:
         proposal: Proposal,
         *,
         attempt: int | None,
-        actor: str,
+        person: Person,
         reason: str | None,
         key: str | None,
         expected: str | None,
@@ -79,7 +82,7 @@ class Submissions:
             state_hash=proposal.state_hash,
             excludes=excluded_by(kind.name, self._kinds),
             attempt=attempt,
-            actor=actor,
+            actor=person.subject,
             reason=reason,
             key=key or secrets.token_hex(16),
             needs_approval=kind.name in self._approvals,
@@ -87,28 +90,32 @@ class Submissions:
         self._wake()
         return begun
 
-    async def cancel(self, number: int, *, attempt: int, actor: str, reason: str | None) -> Changed:
-        return await self._change(self._operations.cancel, number, attempt, actor, reason)
+    async def cancel(self, number: int, *, attempt: int, person: Person, reason: str | None) -> Changed:
+        return await self._change(self._operations.cancel, number, attempt, person, reason)
 
-    async def resume(self, number: int, *, attempt: int, actor: str, reason: str | None) -> Changed:
-        return await self._change(self._operations.resume, number, attempt, actor, reason)
+    async def resume(self, number: int, *, attempt: int, person: Person, reason: str | None) -> Changed:
+        return await self._change(self._operations.resume, number, attempt, person, reason)
 
-    async def approve(self, number: int, *, actor: str, reason: str | None) -> State:
-        await self._kind_of(number, reason)
-        state = await self._operations.approve(number, actor, reason)
+    async def approve(self, number: int, *, person: Person, reason: str | None) -> State:
+        await self._kind_for(number, person, reason)
+        state = await self._operations.approve(number, person.subject, reason)
         self._wake()
         return state
 
-    async def _change(self, change: "Change", number: int, attempt: int, actor: str, reason: str | None) -> Changed:
-        kind = await self._kind_of(number, reason)
-        changed = await change(number, attempt, actor, reason, excluded_by(kind, self._kinds))
+    async def _change(self, change: "Change", number: int, attempt: int, person: Person, reason: str | None) -> Changed:
+        kind = await self._kind_for(number, person, reason)
+        changed = await change(number, attempt, person.subject, reason, excluded_by(kind, self._kinds))
         self._wake()
         return changed
 
-    async def _kind_of(self, number: int, reason: str | None) -> str:
-        """Of an operation that somebody wants something of, with a reason where its kind needs one."""
+    async def _kind_for(self, number: int, person: Person, reason: str | None) -> str:
+        """Of an operation that somebody wants something of, with a reason where its kind needs one. Raises
+        NoSuchOperation, NotAllowed, UsageError."""
         kind = (await self._operations.read(number)).kind
-        _check_reason(reason, required=kind in self._kinds and self._kinds[kind].needs_reason)
+        known = self._kinds.get(kind)
+        # What a kind wants that this release does not know, the release that knows it says: here, the most.
+        person.need(Role.ADMIN if known is None else known.role)
+        _check_reason(reason, required=known is not None and known.needs_reason)
         return kind
 
 

@@ -28,6 +28,7 @@ from shardctl.backups.servers import all_servers, open_backups
 from shardctl.cell_admin import CellAdmin, CellRefused, open_cell_admin
 from shardctl.errors import NotReachable, Refused
 from shardctl.operations.errors import LeaseLost
+from shardctl.operator_tokens import token_of_step
 from shardctl.service.queries import ControlState, PendingClaim
 from shardctl.shardmap.errors import MapNotCreated, ShardMapRefused
 from shardctl.shardmap.publish import publish_map
@@ -141,7 +142,8 @@ class Watches:
         """An email is freed only if its cell said that it has no such user, in these words, long after the sign-up."""
         claims = await self._state.pending_claims(age_s=FINISH_AGE_S, limit=_CLAIMS_AT_ONCE)
         done, silent = 0, set[str]()
-        async with open_cell_admin(self._backend, subject=ACTOR, fence=lease) as admin:
+        token = token_of_step(self._backend, subject=ACTOR, reason=None, fence=lease)
+        async with open_cell_admin(self._backend, token) as admin:
             for claim in claims:
                 if claim.cell_id in silent:
                     continue

@@ -3,8 +3,8 @@
 from infra.topology.cells import Cell
 from infra.topology.identifiers import CellId
 from infra.topology.shard_map import ShardMap
+from shardctl.persons import os_user
 from shardctl.shardmap.store import ShardMapStore
-from shardctl.stack.current import actor
 
 
 async def register_cell(
@@ -20,7 +20,7 @@ async def register_cell(
     """The map with it; the same one if nothing changes. `by`: who is recorded, by default the person at this terminal.
     Raises StaleEpoch if `shard_map` is not the newest any more."""
     known = shard_map.cell(name)
-    who = by or actor()
+    who = by or os_user()
     if known is None:
         wanted = Cell(CellId(name), api_urls=api_urls, operator_urls=operator_urls)
         return await store.add_cell(wanted, actor=who, reason=reason, expected=shard_map)

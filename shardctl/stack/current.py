@@ -1,6 +1,4 @@
-"""The stack that this command works on, how to reach its control database, its clock, and who runs the command."""
-
-import getpass
+"""The stack that this command works on, how to reach its control database, and its clock."""
 
 from infra.backends import catalog
 from infra.backends.addresses import CONTROL_POSTGRES
@@ -50,14 +48,3 @@ def control_dsn(backend: Backend, role: str = CONTROL.owner) -> str:
 def stack_clock(backend: Backend) -> SystemClock:
     """The clock of the stack's processes. Tokens are signed and ages are judged by it, not by this machine's."""
     return SystemClock(backend.spec().clock_offset_s)
-
-
-def actor() -> str:
-    """Who is recorded for a change: `SHARDCTL_ACTOR`, else the user of the operating system."""
-    settings = read_settings()
-    if settings.actor:
-        return settings.actor
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return "unknown"

@@ -22,11 +22,9 @@ from infra.backends.checkout import project_root
 from infra.backends.local.folders import StackFolder
 from infra.backends.local.prometheus import PACE_VARIABLE
 from infra.backends.local.supervisor import SupervisorClient
-from infra.runtime.clock import SystemClock
-from infra.security.keys import OPERATOR_FILE, load_key_ring
-from infra.security.operator_token import sign_operator_token
 from monitoring.alerts import GROUPS
 from monitoring.dashboards import DASHBOARDS
+from tests.support.operator_tokens import operator_token
 from tests.support.outside_tools import outside_tool
 from tests.support.prometheus import Prometheus
 from tests.support.stack import Stack, fresh_stack
@@ -67,9 +65,7 @@ def pid_of(stack: Stack, name: str) -> int:
 
 
 def operate_exchange(stack: Stack, path: str, body: object) -> None:
-    ring = load_key_ring(folder(stack).keys / OPERATOR_FILE)
-    expires_at_s = int(SystemClock().epoch_s()) + 60
-    token = sign_operator_token(ring, subject="dana", role="operator", expires_at_s=expires_at_s)
+    token = operator_token(folder(stack).keys, subject="dana")
     request = urllib.request.Request(
         stack.env()["EXCHANGE_OPERATOR_URL"] + path,
         json.dumps(body).encode(),

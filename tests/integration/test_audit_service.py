@@ -8,14 +8,11 @@ from typing import Any
 
 import msgspec
 import pytest
-from litestar import Litestar, get, post
-from litestar.middleware import DefineMiddleware
-from litestar.testing import AsyncTestClient
+from litestar import Litestar, post
 from typer.testing import CliRunner
 
 from infra.backends.local.backend import LocalBackend
 from infra.runtime.kafka_admin import ensure_topics
-from infra.runtime.problem import Problem, to_response
 from infra.runtime.procedures import DatabaseAway
 from infra.runtime.settings import KafkaSettings
 from infra.runtime.telemetry import Metrics
@@ -32,12 +29,14 @@ from shardctl.service.auditing import DESCRIBE, AuditedRequests, EndpointNotDesc
 from shardctl.service.metrics import METRICS
 from shardctl.service.schedules import SCHEDULES, Schedules
 from shardctl.watching import follow
+from tests.support.asgi import ask_asgi
 from tests.support.control_service import AsyncClient, control_service, folder_stack, own_name
 from tests.support.databases import Template, TestDatabase, build_control_template
 from tests.support.forged_audit import all_rows, as_root, rewrite_tail
 from tests.support.kafka_broker import KafkaBroker
 from tests.support.killable_postgres import KillablePostgres
 from tests.support.moved_metrics import assert_moved
+from tests.support.who_says import who_says
 
 pytestmark = pytest.mark.anyio
 
@@ -157,7 +156,7 @@ def changing_routes(app: Litestar) -> Iterator[tuple[str, str]]:
 
 async def test_every_route_that_may_change_something_leaves_a_row_whatever_it_is_sent(service: ControlService) -> None:
     client = ControlClient(service.settings.socket)
-    routes = list(changing_routes(service.create_app()))
+    routes = list(changing_routes(service.create_app(who_says)))
     assert len(routes) >= 4
     for method, path in routes:
         for body in (b"", b"nonsense", b"[1]", b"{}", b'{"kind": "x.y", "reason": "\\u0000"}', b"[" * 50_000):
@@ -186,16 +185,21 @@ def test_an_endpoint_that_does_not_say_how_it_is_recorded_keeps_the_service_from
 
 
 async def test_who_is_not_known_is_counted_and_makes_no_row(service: ControlService) -> None:
-    @get("/v1/secret", sync_to_thread=False)
-    def secret() -> None:
-        raise Problem(401, "TOKEN_INVALID", "nobody knows you")
-
-    around = DefineMiddleware(AuditedRequests, audit=service.audit, metrics=service.metrics)
-    app = Litestar([secret], middleware=[around], exception_handlers={Exception: to_response})
-    async with AsyncTestClient(app) as client:
-        assert (await client.get("/v1/secret")).status_code == 401
+    app = service.create_app(who_says)
+    for method, path in changing_routes(app):
+        assert (await ask_asgi(app, method, path, {}))[0] == 401
     assert_moved(service.metrics.render(), "shardctl_unauthenticated_total")
     assert (await service.audit.head()).number == 0
+
+
+async def test_a_person_whose_role_does_not_reach_is_recorded_with_it(service: ControlService) -> None:
+    app = service.create_app(who_says)
+    headers = {"X-Role": "viewer", "X-Name": "oidc:vera"}
+    assert (await ask_asgi(app, "POST", "/v1/operations", wanted(), headers=headers))[0] == 403
+    [refused] = await newest(service)
+    assert (refused.subject, refused.role, refused.way) == ("oidc:vera", "viewer", "oidc")
+    assert (refused.act, refused.outcome) == ("tests.wait", "refused")
+    assert "needs the role operator" in str(refused.detail)
 
 
 async def test_an_outcome_that_cannot_be_recorded_takes_nothing_back(

@@ -33,6 +33,7 @@ from shardctl.revoke import revoke_user
 from shardctl.shardmap import locate, republish
 from shardctl.shardmap.republish import republish_map
 from shardctl.shardmap.store import open_store
+from tests.support.control_service import own_name
 from tests.support.databases import TestDatabase
 from tests.support.free_port import free_port
 from tests.support.redis_server import redis_server
@@ -61,7 +62,6 @@ async def backend(
     spec = StackSpec((CellSpec("cell-1"),), redis_url=redis_url)
     ports = {name: free_port() for name in port_names(spec)}
     save_record(folder.record, new_record("mine", spec).with_ports(ports))
-    monkeypatch.setenv("SHARDCTL_ACTOR", "ann")
     for module in READERS:
         monkeypatch.setattr(module, "control_dsn", lambda *_: control_database.owner_dsn)
     async with open_store(control_database.owner_dsn) as store:
@@ -103,7 +103,7 @@ async def test_each_command_leaves_its_record(backend: LocalBackend, acts: Read,
         with pytest.raises(error):
             await do(backend)
     [act] = await acts()
-    assert (act.subject, act.role, act.way, act.act) == ("ann", "admin", "command", name)
+    assert (act.subject, act.role, act.way, act.act) == (own_name(), "admin", "command", name)
     assert (act.target, act.reason) == (target, "why")
     assert (act.arguments, act.outcome) == (arguments, outcome)
     assert (act.detail is None) == (outcome == "done")
@@ -184,7 +184,7 @@ async def test_who_or_why_that_cannot_be_kept_or_read_is_a_usage_error(
     backend: LocalBackend, acts: Read, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for actor, reason in (("ann", ""), ("ann", "x" * 2_001), ("a" * 201, "x"), ("ann", " "), ("ann", "a\u202eb")):
-        monkeypatch.setenv("SHARDCTL_ACTOR", actor)
+        monkeypatch.setattr(recording, "os_user", lambda name=actor: name)
         with pytest.raises(UsageError):
             await begin_act(backend, "map.publish", "redis", reason=reason)
     assert await acts() == []

@@ -20,6 +20,7 @@ from infra.runtime.http_client import HttpClient
 from infra.runtime.operator_api import create_operator_app, serving
 from infra.runtime.settings import ListenSettings, PostgresSettings
 from infra.runtime.telemetry import Metrics
+from infra.security.roles import Role
 from infra.topology.cells import Cell
 from infra.topology.identifiers import CellId
 from router.metrics import TABLE as ROUTER
@@ -29,6 +30,7 @@ from shardctl.operations.kinds.cells_calendar import CELLS_CALENDAR
 from shardctl.operations.kinds.control_prune import CONTROL_PRUNE
 from shardctl.operations.queries import Operations
 from shardctl.operations.resources import StackResources
+from shardctl.persons import Person, Way
 from shardctl.service import watches as watches_module
 from shardctl.service.archiving import PATIENCE_S, Archiving
 from shardctl.service.metrics import METRICS
@@ -44,6 +46,7 @@ from tests.support.moved_metrics import assert_moved
 from tests.support.redis_server import redis_server
 from tests.unit.shardctl.backups.test_coverage import backup
 
+ANN = Person("ann", Role.OPERATOR, Way.SOCKET)
 pytestmark = pytest.mark.anyio
 
 
@@ -177,9 +180,9 @@ async def test_what_is_old_is_deleted_in_pieces_and_what_is_young_stays(scene: S
     )
     for age, is_kept_long in (("3 hours", False), ("3 hours", True), ("30 days", True), ("1 minute", False)):
         scene.root(insert, age, is_kept_long)
-    proposal = await scene.submissions.propose("control.prune", {}, actor="ann", reason=None)
+    proposal = await scene.submissions.propose("control.prune", {}, person=ANN, reason=None)
     for key in ("old", "young"):
-        await scene.submissions.begin(proposal, attempt=None, actor="ann", reason=None, key=key, expected=None)
+        await scene.submissions.begin(proposal, attempt=None, person=ANN, reason=None, key=key, expected=None)
         number = (await scene.operations.newest(1))[0].operation_id
         await scene.operations.cancel(number, 1, "ann", None, {})
     scene.root("update control.operations set ended_at = '2001-01-01' where idempotency_key = 'old'")

@@ -11,9 +11,11 @@ import psycopg
 import pytest
 
 from infra.backends.local.backend import LocalBackend
+from infra.security.roles import Role
 from shardctl.errors import Blocked, NotReachable, Refused, StillRunning, UsageError
 from shardctl.operations.plan import Action, Document, Kind, Plan, PlannedStep, Step
 from shardctl.operations.resources import StackResources
+from shardctl.persons import Person, Way
 from shardctl.service.app import ControlService
 from shardctl.service.executing import Executing
 from shardctl.service.submissions import Proposal
@@ -113,7 +115,8 @@ async def test_what_is_submitted_is_planned_executed_and_watched(service: Contro
     assert (again["operation_id"], again["is_new"]) == (begun["operation_id"], False)
     assert [name for _, name in gate.done] == ["step 1", "step 2", "step 3"]
     assert isinstance(service.executing, Executing)
-    proposal = await service.submissions.propose("tests.wait", {}, actor="ann", reason=None)
+    ann = Person("ann", Role.OPERATOR, Way.SOCKET)
+    proposal = await service.submissions.propose("tests.wait", {}, person=ann, reason=None)
     assert isinstance(proposal, Proposal)
     assert proposal.state_hash == shown["state_hash"]
     for query, count in (("", 1), ("?kind=tests.wait", 1), ("?kind=cells.add", 0), ("?kind=tests.wait&active=true", 0)):

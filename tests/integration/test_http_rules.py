@@ -21,13 +21,13 @@ from litestar.routes import HTTPRoute
 from cell.app import CellApp, create_app
 from cell.settings import CellSettings
 from infra.runtime.settings import PostgresSettings
-from infra.security.keys import OPERATOR_FILE, ROUTE_FILE, generate_key_files, load_key_ring
-from infra.security.operator_token import sign_operator_token
+from infra.security.keys import ROUTE_FILE, generate_key_files, load_key_ring
 from infra.security.route_token import RouteTokenSigner
 from tests.support.app_server import app_server
 from tests.support.databases import Template, TestDatabase
 from tests.support.eventually import eventually
 from tests.support.exchange_process import ExchangeProcess
+from tests.support.operator_tokens import operator_token
 from tests.support.raw_http import Answer, read_answer, request_bytes
 
 pytestmark = pytest.mark.anyio
@@ -100,9 +100,7 @@ async def served(database: TestDatabase, tmp_path_factory: pytest.TempPathFactor
     route_token = RouteTokenSigner(load_key_ring(keys / ROUTE_FILE)).sign(
         user_id=user_id, cell_id="cell-1", epoch=1, expires_at_s=expires_at_s
     )
-    operator = sign_operator_token(
-        load_key_ring(keys / OPERATOR_FILE), subject="test", role="operator", expires_at_s=expires_at_s
-    )
+    operator = operator_token(keys, "admin", lives_s=290)
     with app_server(database, keys) as server:
         with closing(psycopg.connect(database.service_dsn, autocommit=True)) as connection:
             connection.execute("select set_reference_prices_v1(array['AAPL'], array[100000000], now())")
@@ -308,7 +306,7 @@ async def test_a_time_is_one_of_rfc_3339(served: Served) -> None:
 
 
 async def test_an_upgrade_that_is_not_taken_is_ignored_on_both_ports(served: Served) -> None:
-    body = b'{"profile": "professional", "reason": "tried"}'
+    body = b'{"profile": "professional"}'
     profile = f"/operator/v1/users/{served.user_id}/profile"
     for more in (H2C, {"Connection": "upgrade", "Upgrade": "websocket"}):
         headers = {**served.operator, **more, "Content-Type": "application/json"}
@@ -364,7 +362,7 @@ async def test_who_waits_for_100_is_told_to_go_on(served: Served) -> None:
             "PUT",
             f"/operator/v1/users/{served.user_id}/profile",
             served.operator,
-            b'{"profile": "retail", "reason": "tried"}',
+            b'{"profile": "retail"}',
         ),
     ):
         named = {
@@ -384,12 +382,7 @@ async def test_who_waits_for_100_is_told_to_go_on(served: Served) -> None:
 
 
 async def test_the_exchanges_operators_port_obeys_too(exchange: ExchangeProcess) -> None:
-    token = sign_operator_token(
-        load_key_ring(exchange.keys_dir / OPERATOR_FILE),
-        subject="test",
-        role="operator",
-        expires_at_s=int(time.time()) + 60,
-    )
+    token = operator_token(exchange.keys_dir)
     known = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
     faults, body = "/operator/v1/faults", b'{"late_fill_rate": 1}'
     answers = await talk(

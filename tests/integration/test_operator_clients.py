@@ -21,6 +21,7 @@ from infra.runtime.kafka_admin import BrokerUnreachable
 from infra.runtime.kafka_consumer import TopicsMissing
 from infra.runtime.settings import KafkaSettings, PostgresSettings
 from infra.runtime.telemetry import Metrics
+from infra.security.roles import Role
 from infra.topology.cells import Cell
 from infra.topology.identifiers import CellId
 from shardctl.cell_admin import open_cell_admin
@@ -28,6 +29,7 @@ from shardctl.cells.archive import ArchiveTotals, archive_piece
 from shardctl.errors import NotReachable, Refused
 from shardctl.exchange_admin import open_exchange_admin
 from shardctl.operations.errors import LeaseLost
+from shardctl.operator_tokens import Purpose, Token, token_of_step
 from shardctl.reconciliation import venue
 from shardctl.reconciliation.events import compare_with_kafka
 from shardctl.reconciliation.run import list_reconciliations, reconcile
@@ -94,9 +96,13 @@ async def scene(cell_database: TestDatabase, exchange: ExchangeProcess) -> Async
         yield found
 
 
+def of_step(scene: Scene, fence: int | None) -> Token:
+    return token_of_step(scene.backend, subject="ann", reason="a test", fence=fence)
+
+
 async def run_of(scene: Scene) -> dict[str, Any]:
     """As a step of an operation does it."""
-    async with open_cell_admin(scene.backend, subject="ann", fence=3) as admin:
+    async with open_cell_admin(scene.backend, of_step(scene, 3)) as admin:
         return await reconcile(scene.backend, "cell-1", admin, SystemClock().now())
 
 
@@ -148,25 +154,28 @@ async def test_an_archive_walk_waiting_transfers_and_tapes(scene: Scene, monkeyp
 
 
 async def every_user_is_walked(scene: Scene) -> None:
-    async with open_cell_admin(scene.backend) as admin:
-        piece = await archive_piece(admin, "cell-1", 7, None, {"users": 5}, reason="the tables are full")
+    async with open_cell_admin(scene.backend, of_step(scene, None)) as admin:
+        piece = await archive_piece(admin, "cell-1", 7, None, {"users": 5})
         assert (piece.place, piece.unpublished) == (None, False)
         assert ArchiveTotals("cell-1", **piece.counts).entries == 0  # nothing is a week old
         assert piece.counts["users"] >= 5  # counts of the pieces before are added to
         with pytest.raises(Refused, match="cell-1 refused"):
-            await archive_piece(admin, "cell-1", 0, None, {}, reason="x")
+            await archive_piece(admin, "cell-1", 0, None, {})
 
 
 async def test_a_former_leader_is_refused_by_the_cell_and_a_person_is_not(scene: Scene) -> None:
     announce = ("cell-1", "POST", "/operator/v1/leader")
-    async with open_cell_admin(scene.backend, fence=7) as new, open_cell_admin(scene.backend, fence=6) as former:
+    async with (
+        open_cell_admin(scene.backend, of_step(scene, 7)) as new,
+        open_cell_admin(scene.backend, of_step(scene, 6)) as former,
+    ):
         assert await former.call(*announce) == {"cell": "cell-1", "leader": 6}
         assert await new.call(*announce) == {"cell": "cell-1", "leader": 7}
         for call in (announce, ("cell-1", "GET", "/operator/v1/summary"), ("cell-1", "POST", "/operator/v1/checks")):
             with pytest.raises(LeaseLost, match="lease 6 is over"):
                 await former.call(*call)
         await new.call("cell-1", "GET", "/operator/v1/summary")
-    async with open_cell_admin(scene.backend) as person:
+    async with open_cell_admin(scene.backend, Purpose("lead", "cell-1", Role.ADMIN)) as person:
         await person.call("cell-1", "GET", "/operator/v1/summary")
         with pytest.raises(Refused, match="only a step of an operation"):
             await person.call(*announce)
@@ -235,7 +244,7 @@ async def transfers_are_listed_page_by_page_and_decided_once(scene: Scene, monke
 
 async def a_tape_is_loaded_once_and_a_broken_one_is_refused(scene: Scene) -> None:
     tape = b"34200.1,1,7,100,1000000,1\n34200.2,4,7,100,1000000,1\n"
-    async with open_exchange_admin(scene.backend) as admin:
+    async with open_exchange_admin(scene.backend, Purpose("load_tape", "AAPL", Role.OPERATOR)) as admin:
         first = await admin.load_tape(tape, symbol="AAPL", run="R")
         again = await admin.load_tape(tape, symbol="AAPL", run="R")
         assert (first["new"], again["new"]) == (True, False)

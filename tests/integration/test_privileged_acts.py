@@ -1,6 +1,5 @@
 """What operators do to a cell leaves who, when, what and why: every route that changes something does."""
 
-import time
 import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -16,11 +15,11 @@ from cell.app import CellApp, create_app
 from cell.incarnations.queries import FENCE
 from cell.settings import CellSettings
 from infra.runtime.settings import PostgresSettings
-from infra.security.keys import OPERATOR_FILE, generate_key_files, load_key_ring
-from infra.security.operator_token import sign_operator_token
+from infra.security.keys import generate_key_files
 from tests.support.asgi import ask_asgi
 from tests.support.bare_cell import Cell
 from tests.support.databases import TestDatabase
+from tests.support.operator_tokens import operator_token
 
 pytestmark = pytest.mark.anyio
 
@@ -44,27 +43,24 @@ READS_ONLY = {
 OPEN = ("POST", "/operator/v1/incarnation/open")  # of a restored cell: a test of their own
 RELEASE = ("POST", "/operator/v1/incarnation/release")
 BODIES: dict[str, Any] = {
-    "/operator/v1/users/{user_id}/profile": {"profile": "professional", "reason": "a market maker"},
-    "/operator/v1/users/{user_id}/sessions/end": {"begun_before_s": 1_700_000_000, "reason": "stolen"},
-    "/operator/v1/users/{user_id}/unrestrict": {"reason": "made good"},
-    "/operator/v1/quarantine/{report_id}/retry": {"reason": "mended"},
+    "/operator/v1/users/{user_id}/profile": {"profile": "professional"},
+    "/operator/v1/users/{user_id}/sessions/end": {"begun_before_s": 1_700_000_000},
     "/operator/v1/reconcile": {
         "started_at": "2026-11-20T00:00:00Z", "venue": {"asked": False}, "events": {"asked": False},
     },
-    "/operator/v1/archive": {"older_than_days": 30, "reason": "the nightly run"},
-    "/operator/v1/users/{user_id}/share-transfers/{transfer_id}/approve": {"reason": "the other broker confirms"},
-    "/operator/v1/users/{user_id}/share-transfers/{transfer_id}/refuse": {"reason": "the other broker knows nothing"},
+    "/operator/v1/archive": {"older_than_days": 30},
 }  # fmt: skip
-REASONED = {path for path, body in BODIES.items() if "reason" in body}
+UNREASONED = {"/operator/v1/reconcile"}
+"""It changes nothing but the list of what was found."""
 
 
 @dataclass(frozen=True)
 class Desk:
     app: CellApp
-    token: str
+    keys: Path
 
-    async def ask(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
-        headers = {"Authorization": f"Bearer {self.token}"}
+    async def ask(self, method: str, path: str, body: Any = None, why: str | None = "because") -> tuple[int, Any]:
+        headers = {"Authorization": f"Bearer {operator_token(self.keys, 'admin', subject='ann', why=why)}"}
         status, _, said = await ask_asgi(self.app.operator, method, path, body, headers=headers)
         return status, said
 
@@ -85,9 +81,8 @@ async def desk(cell_database: TestDatabase, tmp_path: Path) -> AsyncIterator[Des
     app = create_app(
         CellSettings(name="cell-1", postgres=PostgresSettings(dsn=cell_database.service_dsn), keys_dir=tmp_path)
     )
-    ring = load_key_ring(tmp_path / OPERATOR_FILE)
     async with app.running():
-        yield Desk(app, sign_operator_token(ring, subject="ann", role="operator", expires_at_s=int(time.time()) + 60))
+        yield Desk(app, tmp_path)
 
 
 async def test_each_change_by_an_operator_leaves_its_record(
@@ -106,12 +101,11 @@ async def test_each_change_by_an_operator_leaves_its_record(
         before = root.execute(count).fetchone()
         transfer_id = next(transfers) if "{transfer_id}" in path else None
         asked = path.format(user_id=user_id, report_id=report_id, transfer_id=transfer_id)
-        if path in REASONED:
-            without = {name: value for name, value in BODIES[path].items() if name != "reason"}
-            assert (await desk.ask(method, asked, without))[0] in (400, 422), f"{path}: a reason is due"
-            assert (await desk.ask(method, asked, without | {"reason": ""}))[0] in (400, 422)
+        if path not in UNREASONED:
+            status, said = await desk.ask(method, asked, BODIES.get(path), why=None)
+            assert (status, said["code"]) == (400, "REASON_MISSING"), path
             assert root.execute(count).fetchone() == before
-        status, said = await desk.ask(method, asked, BODIES[path])
+        status, said = await desk.ask(method, asked, BODIES.get(path))
         assert status in (200, 201), (path, said)
         assert before is not None
         assert root.execute(count).fetchone() == (before[0] + 1,), path
@@ -124,10 +118,9 @@ async def test_opening_a_restored_cell_and_releasing_a_user_leave_their_record(
     root.execute("delete from brokerage.outbox")
     with psycopg.connect(cell_database.owner_dsn) as owner:
         owner.execute(FENCE, [uuid.uuid4(), "cell-1-x", None, "me", "drill"])
-    body = {"received_seq": 0, "halted": [str(user)], "despite_findings": True, "reason": "looked at"}
-    without = {name: value for name, value in body.items() if name != "reason"}
-    assert (await desk.ask(*OPEN, without))[0] in (400, 422), "a reason is due"
-    assert (await desk.ask(*OPEN, body))[0] == 409, "nobody has reconciled it"
+    body = {"received_seq": 0, "halted": [str(user)], "despite_findings": True}
+    assert (await desk.ask(*OPEN, body, why=None))[0] == 400, "a reason is due"
+    assert (await desk.ask(*OPEN, body, why="looked at"))[0] == 409, "nobody has reconciled it"
     found = Jsonb([])
     with psycopg.connect(cell_database.service_dsn) as service:
         service.execute(
@@ -135,14 +128,14 @@ async def test_opening_a_restored_cell_and_releasing_a_user_leave_their_record(
             " 'me', 'different', %s, %s, %s, %s)",
             [uuid.uuid4(), found, found, Jsonb({}), Jsonb({})],
         )
-    assert (await desk.ask(*OPEN, body))[0] == 200
+    assert (await desk.ask(*OPEN, body, why="looked at"))[0] == 200
     with psycopg.connect(cell_database.owner_dsn) as owner:
         acts = owner.execute("select act, actor, reason from brokerage.privileged_acts").fetchall()
         opened = owner.execute("select opened_by, opened_reason, despite from brokerage.incarnations").fetchall()
     assert (acts, opened) == ([("open_cell", "ann", "looked at")], [("ann", "looked at", True)])
     known = {"user_id": str(user), "orders": 5, "ledger": 0, "write_seq": 0}
-    assert (await desk.ask(*RELEASE, {"users": [known]}))[0] in (400, 422), "a reason is due"
-    released = await desk.ask(*RELEASE, {"users": [known], "reason": "nothing is lost"})
+    assert (await desk.ask(*RELEASE, {"users": [known]}, why=None))[0] == 400, "a reason is due"
+    released = await desk.ask(*RELEASE, {"users": [known]}, why="nothing is lost")
     assert released == (200, {"outcomes": {str(user): "released"}})
     kept = "select actor, reason, user_id from brokerage.privileged_acts where act = 'release_restored_user'"
     assert root.execute(kept).fetchall() == [("ann", "nothing is lost", user)]
@@ -151,8 +144,8 @@ async def test_opening_a_restored_cell_and_releasing_a_user_leave_their_record(
 async def test_archiving_is_recorded_wherever_it_begins(desk: Desk, root: psycopg.Connection[Any]) -> None:
     """The place is the caller's word: a walk that says it goes on may be the first."""
     place = {"user_id": "00000000-0000-0000-0000-000000000001", "seq": 0}
-    body = {"older_than_days": 30, "reason": "the tables are full", "place": place}
-    assert (await desk.ask("POST", "/operator/v1/archive", body))[0] == 200
+    body = {"older_than_days": 30, "place": place}
+    assert (await desk.ask("POST", "/operator/v1/archive", body, why="the tables are full"))[0] == 200
     [(actor, reason, kept)] = root.execute(
         "select actor, reason, details -> 'place' from brokerage.privileged_acts where act = 'archive'"
     ).fetchall()
@@ -174,7 +167,7 @@ async def test_who_changed_a_profile_and_why_is_shown_with_the_user(desk: Desk, 
     user_id = cell.user()
     path = f"/operator/v1/users/{user_id}/profile"
     for profile, reason in (("retail", "asked for it"), ("professional", "passed the test")):
-        assert (await desk.ask("PUT", path, {"profile": profile, "reason": reason}))[0] == 200
+        assert (await desk.ask("PUT", path, {"profile": profile}, why=reason))[0] == 200
     _, shown = await desk.ask("GET", f"/operator/v1/users/{user_id}")
     assert [(act["act"], act["actor"], act["reason"], act["details"]) for act in shown["acts"]] == [
         ("set_profile", "ann", "passed the test", {"from": "retail", "to": "professional"}),

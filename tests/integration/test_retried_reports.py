@@ -1,7 +1,6 @@
 """A quarantined report that a person has judged again: applied when its cause is mended, aside again when it is not,
 never applied twice."""
 
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,7 @@ from cell.executions import inbox as inbox_module
 from cell.executions.inbox import Inbox
 from cell.operations.queries import QUARANTINE, read_all
 from infra.runtime.http_client import HttpClient
-from infra.security.keys import OPERATOR_FILE, generate_key_files, load_key_ring
-from infra.security.operator_token import sign_operator_token
+from infra.security.keys import generate_key_files
 from shardctl.cell_admin import CellAdmin
 from shardctl.errors import Refused
 from tests.support.app_server import app_server
@@ -25,6 +23,7 @@ from tests.support.databases import TestDatabase
 from tests.support.eventually import eventually
 from tests.support.inbox_scene import QTY, InboxScene, inbox_scene
 from tests.support.moved_metrics import assert_moved
+from tests.support.operator_tokens import operator_token
 
 pytestmark = pytest.mark.anyio
 
@@ -144,23 +143,24 @@ async def test_operators_retry_with_a_reason_once(
             operator = admin(http, server.operator_url, keys, "operator")
             await eventually(lambda: answers(viewer))
             with pytest.raises(Refused, match="403"):
-                await viewer.call("cell-1", "POST", path, {"reason": "mended"})
+                await viewer.call("cell-1", "POST", path)
             with pytest.raises(Refused, match="422"):
-                await operator.call("cell-1", "POST", path, {"reason": ""})
+                await operator.call("cell-1", "POST", path, {"reason": "in the body"})
             for unknown in (999_999, 0, 2**63):
                 other = f"/operator/v1/quarantine/{unknown}/retry"
                 with pytest.raises(Refused, match="REPORT_NOT_FOUND"):
-                    await operator.call("cell-1", "POST", other, {"reason": "mended"})
-            done = await operator.call("cell-1", "POST", path, {"reason": "mended"})
+                    await operator.call("cell-1", "POST", other)
+            done = await operator.call("cell-1", "POST", path)
             assert (done["report_id"], done["order_id"]) == (report["id"], str(report["order_id"]))
             with pytest.raises(Refused, match="may have been retried already"):
-                await operator.call("cell-1", "POST", path, {"reason": "mended"})
+                await operator.call("cell-1", "POST", path)
 
 
 def admin(http: HttpClient, url: str, keys: Path, role: str) -> CellAdmin:
-    ring = load_key_ring(keys / OPERATOR_FILE)
-    token = sign_operator_token(ring, subject="maria", role=role, expires_at_s=int(time.time()) + 60)
-    return CellAdmin(http, {"cell-1": (url,)}, lambda: token)
+    async def token() -> str:
+        return operator_token(keys, role, subject="maria", why="mended")
+
+    return CellAdmin(http, {"cell-1": (url,)}, token)
 
 
 async def answers(admin: CellAdmin) -> bool:

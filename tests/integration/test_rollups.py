@@ -22,12 +22,11 @@ from cell.outbox.event_types import OutboxRow
 from infra.runtime.clock import SystemClock
 from infra.runtime.database import make_pool
 from infra.runtime.settings import PostgresSettings
-from infra.security.keys import OPERATOR_FILE, load_key_ring
-from infra.security.operator_token import sign_operator_token
 from tests.support.asgi import ask_asgi
 from tests.support.cell_books import CellBooks
 from tests.support.cell_port import cell_port
 from tests.support.databases import TestDatabase
+from tests.support.operator_tokens import operator_token
 from tests.support.recounted_rollups import recounted, stored
 
 pytestmark = pytest.mark.anyio
@@ -183,12 +182,7 @@ async def test_operators_read_minutes_and_the_busiest_symbols(cell_database: Tes
         books = CellBooks(connection)
         await books.open_users(16)
         await books.play(64)
-        token = sign_operator_token(
-            load_key_ring(tmp_path / OPERATOR_FILE),
-            subject="dana",
-            role="viewer",
-            expires_at_s=int(SystemClock().epoch_s()) + 60,
-        )
+        token = operator_token(tmp_path, "viewer")
 
         async def ask(query: str = "") -> tuple[int, Any]:
             headers = {"authorization": f"Bearer {token}"}

@@ -16,13 +16,14 @@ from cell.app import CellApp, create_app
 from cell.settings import CellSettings
 from infra.runtime.settings import PostgresSettings
 from infra.runtime.sql_files import read_sql
-from infra.security.keys import OPERATOR_FILE, ROUTE_FILE, generate_key_files, load_key_ring
-from infra.security.operator_token import sign_operator_token
+from infra.security.keys import ROUTE_FILE, generate_key_files, load_key_ring
 from infra.security.route_token import RouteTokenSigner
 from tests.support.asgi import ask_asgi
 from tests.support.databases import TestDatabase
 from tests.support.eventually import eventually
+from tests.support.operator_tokens import operator_token
 
+CONFIRMED = "the agent confirmed"
 pytestmark = pytest.mark.anyio
 
 Answer = tuple[int, Any]
@@ -48,10 +49,10 @@ class Desk:
         status, _, said = await ask_asgi(self.app.customer, method, path, body, headers=headers)
         return status, said
 
-    async def operator(self, method: str, path: str, body: object = None, *, role: str = "operator") -> Answer:
-        ring = load_key_ring(self.keys / OPERATOR_FILE)
-        token = sign_operator_token(ring, subject="maria", role=role, expires_at_s=int(time.time()) + 60)
-        headers = {"Authorization": f"Bearer {token}"}
+    async def operator(
+        self, method: str, path: str, body: object = None, *, role: str = "operator", why: str | None = CONFIRMED
+    ) -> Answer:
+        headers = {"Authorization": f"Bearer {operator_token(self.keys, role, subject='maria', why=why)}"}
         status, _, said = await ask_asgi(self.app.operator, method, f"/operator/v1{path}", body, headers=headers)
         return status, said
 
@@ -62,9 +63,11 @@ class Desk:
         assert isinstance(transfer, dict)
         return transfer
 
-    async def decide(self, verb: str, transfer_id: object, *, role: str = "operator", **more: object) -> Answer:
+    async def decide(
+        self, verb: str, transfer_id: object, *, role: str = "operator", why: str = CONFIRMED, **more: object
+    ) -> Answer:
         path = f"/users/{more.pop('user_id', self.user_id)}/share-transfers/{transfer_id}/{verb}"
-        return await self.operator("POST", path, {"reason": "the agent confirmed", **more}, role=role)
+        return await self.operator("POST", path, more or None, role=role, why=why)
 
     async def positions(self) -> list[tuple[str, str]]:
         _, page = await self.customer("GET", "/v1/positions")
@@ -128,7 +131,7 @@ async def test_what_waits_is_posted_when_an_operator_approves_it_and_not_before(
 
     status, done = await desk.decide("approve", transfer_id)
     assert (status, done["status"], done["changed"]) == (200, "accepted", True)
-    assert (done["decided_by"], done["reason"]) == ("maria", "the agent confirmed")
+    assert (done["decided_by"], done["reason"]) == ("maria", CONFIRMED)
     assert await desk.positions() == [("10.000000", "952.000000")]
     (entry,) = await desk.entries()
     assert (entry["entry_id"], entry["kind"]) == (transfer_id, "share_transfer")
@@ -160,7 +163,7 @@ async def test_a_decision_is_repeated_without_harm_and_never_changed(desk: Desk,
     transfer_id = (await desk.bring())["transfer_id"]
     _, done = await desk.decide(first, transfer_id)
     books = await desk.positions(), await desk.entries()
-    status, again = await desk.decide(first, transfer_id, reason="another word")
+    status, again = await desk.decide(first, transfer_id, why="another word")
     assert (status, again) == (200, {**done, "changed": False}), "the first words are kept"
     status, problem = await desk.decide(second, transfer_id)
     assert (status, problem["code"], problem["transfer_status"]) == (409, "TRANSFER_DECIDED", done["status"])
@@ -217,8 +220,10 @@ async def test_who_may_decide_and_what_is_no_decision(desk: Desk) -> None:
         status, problem = await desk.decide("approve", named, user_id=user_id)
         assert (status, problem["code"]) == (404, code)
     path = f"/users/{desk.user_id}/share-transfers/{transfer_id}/approve"
-    for body in ({}, {"reason": ""}, {"reason": "x" * 501}, {"reason": "x", "force": True}):
-        assert (await desk.operator("POST", path, body))[0] in (400, 422)
+    for body in ({}, {"reason": "in the body"}, {"force": True}):
+        assert (await desk.operator("POST", path, body))[0] == 422
+    status, problem = await desk.operator("POST", path, why=None)
+    assert (status, problem["code"]) == (400, "REASON_MISSING")
     assert (await desk.state(transfer_id))["status"] == "pending"
     assert (await desk.customer("GET", f"/v1/share-transfers/{transfer_id}", user_id=other))[0] == 404
     misspelled = transfer_id.replace("-", "")

@@ -18,17 +18,18 @@ from cell.settings import CellSettings
 from infra.runtime.clock import Clock, SystemClock, TimeOrderedIds
 from infra.runtime.http_client import HttpClient
 from infra.runtime.settings import PostgresSettings
-from infra.security.keys import OPERATOR_FILE, ROUTE_FILE, generate_key_files, load_key_ring
-from infra.security.operator_token import sign_operator_token
+from infra.security.keys import ROUTE_FILE, generate_key_files, load_key_ring
 from infra.security.route_token import RouteTokenSigner
 from shardctl import revoke
 from shardctl.cell_admin import CellAdmin
 from shardctl.errors import Interrupted, Refused
+from shardctl.operator_tokens import Purpose
 from shardctl.shardmap.locate import LocatedUser
 from tests.support.account_cell import AccountCell
 from tests.support.asgi import ask_asgi
 from tests.support.databases import TestDatabase
 from tests.support.free_port import free_port
+from tests.support.operator_tokens import operator_token
 from tests.support.routers import running_router
 from tests.support.stub_cell import SeenRequest, answer, stub_cell
 
@@ -49,10 +50,11 @@ class Cell:
         return status, said
 
     async def end(self, user_id: uuid.UUID, begun_before_s: object, role: str = "operator") -> tuple[int, Any]:
-        ring = load_key_ring(self.keys / OPERATOR_FILE)
-        token = sign_operator_token(ring, subject="test", role=role, expires_at_s=int(time.time()) + 60)
-        path, headers = f"/operator/v1/users/{user_id}/sessions/end", {"Authorization": f"Bearer {token}"}
-        body = {"begun_before_s": begun_before_s, "reason": "copied"}
+        path, headers = (
+            f"/operator/v1/users/{user_id}/sessions/end",
+            {"Authorization": f"Bearer {operator_token(self.keys, role)}"},
+        )
+        body = {"begun_before_s": begun_before_s}
         status, _, said = await ask_asgi(self.app.operator, "POST", path, body, headers=headers)
         return status, said
 
@@ -155,10 +157,14 @@ async def test_an_operator_learns_what_is_done_and_what_is_left(
     user = LocatedUser(uuid.uuid4(), 1, "cell-1", "open", False, 1, ())
 
     def ask_at(url: str) -> None:
+        async def token() -> str:
+            return "token"
+
         @asynccontextmanager
-        async def admin(_: object) -> AsyncIterator[CellAdmin]:
+        async def admin(_: object, purpose: Purpose) -> AsyncIterator[CellAdmin]:
+            assert (purpose.act, purpose.target, purpose.role) == ("end_sessions", str(user.user_id), "operator")
             async with HttpClient() as http:
-                yield CellAdmin(http, {"cell-1": (url,)}, lambda: "token")
+                yield CellAdmin(http, {"cell-1": (url,)}, token)
 
         monkeypatch.setattr(revoke, "open_cell_admin", admin)
 

@@ -22,21 +22,24 @@ from litestar import get
 from cell.ownership.guard import RouteGuard
 from infra.backends.checkout import project_root
 from infra.runtime.http_client import HttpClient
-from infra.runtime.operator_api import create_operator_app, require_role
+from infra.runtime.operator_api import Operators, create_operator_app
 from infra.runtime.problem import Problem
 from infra.runtime.telemetry import Metrics
 from infra.security.customer_token import CustomerTokenSigner
 from infra.security.keys import (
     CUSTOMER_SIGNING_FILE,
-    OPERATOR_FILE,
+    OPERATOR_SIGNING_FILE,
+    OPERATOR_VERIFY_FILE,
     ROUTE_FILE,
     FollowedRing,
     follow_key_ring,
+    follow_verify_ring,
     generate_key_files,
     load_key_ring,
     load_signing_ring,
 )
 from infra.security.operator_token import sign_operator_token
+from infra.security.roles import Role
 from infra.security.rotation import Rotated, activate_key, add_key, drop_old_keys, list_keys
 from infra.security.route_token import RouteTokenSigner
 from infra.topology.snapshot import encode_map
@@ -357,23 +360,24 @@ async def _play(stack: Stack, stolen: Any, keys: Path, user_id: uuid.UUID) -> No
 
 async def test_an_operators_token_ends_with_its_key_and_within_the_norm(tmp_path: Path) -> None:
     generate_key_files(tmp_path)
-    ring = follow_key_ring(tmp_path / OPERATOR_FILE)
-    stolen, now_s = load_key_ring(tmp_path / OPERATOR_FILE), int(time.time())
+    ring = follow_verify_ring(tmp_path / OPERATOR_VERIFY_FILE)
+    stolen, now_s = load_signing_ring(tmp_path / OPERATOR_SIGNING_FILE), int(time.time())
 
-    @get("/operator/v1/x", guards=[require_role(ring, "viewer", time.time)], sync_to_thread=False)
+    @get("/operator/v1/x", sync_to_thread=False)
     def x() -> dict[str, str]:
         return {}
 
     async def ready() -> tuple[bool, dict[str, object]]:
         return True, {}
 
-    app = create_operator_app(metrics=Metrics(()), ready=ready, routes=[x])
+    operators = Operators(ring, {"GET /operator/v1/x": Role.VIEWER}, time.time)
+    app = create_operator_app(metrics=Metrics(()), ready=ready, routes=[x], operators=operators)
 
     async def asked(token: str) -> int:
         return (await ask_asgi(app, "GET", "/operator/v1/x", headers={"Authorization": f"Bearer {token}"}))[0]
 
     def signed(lives_s: int) -> str:
-        return sign_operator_token(stolen, subject="ann", role="operator", expires_at_s=now_s + lives_s)
+        return sign_operator_token(stolen, subject="ann", role=Role.OPERATOR, now_s=now_s, lives_s=lives_s)
 
     assert [await asked(signed(60)), await asked(signed(3_600)), await asked(signed(TEN_YEARS_S))] == [200, 200, 401]
     rotate(tmp_path, Rotated.OPERATOR)

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import msgspec
 
-from infra.security.keys import OPERATOR_FILE, generate_key_files, load_key_ring
-from infra.security.operator_token import sign_operator_token
+from infra.security.keys import generate_key_files
 from tests.support.free_port import free_port
+from tests.support.operator_tokens import operator_token
 
 DEADLINE_S = 30.0
 
@@ -59,15 +59,14 @@ class ExchangeProcess:
             return str(answer.read(), "utf-8")
 
     def operate(
-        self, method: str, path: str, body: bytes = b"", role: str = "operator", media_type: str | None = None
+        self, method: str, path: str, body: bytes = b"", role: str | None = "operator", media_type: str | None = None
     ) -> tuple[int, dict[str, object]]:
-        ring = load_key_ring(self.keys_dir / OPERATOR_FILE)
-        token = sign_operator_token(ring, subject="test", role=role, expires_at_s=int(time.time()) + 60)
+        token = f"Authorization: Bearer {operator_token(self.keys_dir, role)}\r\n" if role else ""
         kind = media_type or ("text/csv" if path.startswith("/operator/v1/tapes") else "application/json")
         with socket.create_connection(("127.0.0.1", self.operator_port), timeout=DEADLINE_S) as link:
             head = (
                 f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
-                f"Authorization: Bearer {token}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n"
+                f"{token}Content-Type: {kind}\r\nContent-Length: {len(body)}\r\n\r\n"
             )
             link.sendall(head.encode() + body)
             answer = b""

@@ -27,6 +27,8 @@ ALLOWED = {
 }
 MAKES_A_CLOCK = {
     "infra/runtime/clock.py": "make_clock",
+    "shardctl/logins.py": "the clock of the world, by which issuers judge and say when a token ends",
+    "shardctl/service/app.py": "the same, for tokens of the issuer that persons bring",
     "shardctl/stack/current.py": "the clock of the stack that the command is about, from its record",
     "router/hold.py": "what a test does not say",
 }

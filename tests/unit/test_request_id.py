@@ -2,16 +2,21 @@
 
 import json
 import logging
+import time
+from pathlib import Path
 
 import pytest
 from litestar import get
 
 from infra.runtime.http_client import HttpClient
 from infra.runtime.logs import json_lines
-from infra.runtime.operator_api import create_operator_app, serving
+from infra.runtime.operator_api import Operators, create_operator_app, load_operator_ring, serving
 from infra.runtime.settings import ListenSettings
 from infra.runtime.telemetry import Metrics
+from infra.security.keys import generate_key_files
+from infra.security.roles import Role
 from tests.support.free_port import free_port
+from tests.support.operator_tokens import operator_token
 
 pytestmark = pytest.mark.anyio
 
@@ -38,18 +43,21 @@ class Lines(logging.Handler):
 
 
 @pytest.mark.parametrize(("given", "is_kept"), [("a-1", True), (None, False), ("two words", False), ("x" * 129, False)])
-async def test_a_failure_is_found_by_the_id_of_its_answer(given: str | None, is_kept: bool) -> None:
+async def test_a_failure_is_found_by_the_id_of_its_answer(given: str | None, is_kept: bool, tmp_path: Path) -> None:
     lines, listen = Lines(), ListenSettings(port=free_port())
     logger = logging.getLogger("infra.runtime.problem")
     logger.addHandler(lines)
     try:
-        app = create_operator_app(metrics=Metrics(()), ready=_ready, routes=[fails])
+        generate_key_files(tmp_path)
+        operators = Operators(load_operator_ring(tmp_path), {"GET /fails": Role.VIEWER}, time.time)
+        app = create_operator_app(metrics=Metrics(()), ready=_ready, routes=[fails], operators=operators)
+        token = operator_token(tmp_path)
         async with serving(app, listen), HttpClient(connections_per_host=1) as http:
             answer = await http.request(
                 "GET",
                 f"http://127.0.0.1:{listen.port}/fails",
                 timeout_s=10,
-                headers={} if given is None else {"X-Request-Id": given},
+                headers={"Authorization": f"Bearer {token}"} | ({} if given is None else {"X-Request-Id": given}),
             )
     finally:
         logger.removeHandler(lines)

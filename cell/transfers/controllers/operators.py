@@ -18,13 +18,12 @@ from cell import errors
 from cell.caller import Moment, format_time
 from cell.money import Amount, format_micros
 from cell.paging import parse_page
-from cell.reason import reason_decoder
 from cell.transfers import queries
 from infra.runtime.database import Pool
-from infra.runtime.operator_api import subject_of
+from infra.runtime.operator_api import reason_of, subject_of
 from infra.runtime.problem import Problem
 from infra.runtime.procedures import call
-from infra.runtime.strict_body import read_body
+from infra.runtime.strict_body import refuse_body
 
 
 class WaitingTransfer(msgspec.Struct):
@@ -111,8 +110,8 @@ class TransferDecisions(Controller):
 async def _decide(
     request: Request[Any, Any, Any], pool: Pool, user_id: UUID, transfer_id: UUID, *, approve: bool
 ) -> DecidedTransfer:
-    body = await read_body(reason_decoder, request)
-    arguments = [user_id, transfer_id, approve, subject_of(request), body.reason]
+    await refuse_body(request)
+    arguments = [user_id, transfer_id, approve, subject_of(request), reason_of(request)]
     [(outcome, figures)] = await call(pool, queries.DECIDE, arguments)
     if outcome not in ("decided", "ALREADY"):
         raise _refusal(outcome, figures or {})

@@ -46,9 +46,9 @@ async def _archive(step: Step[StackResources]) -> Document:
     counts: Mapping[str, int] = step.progress.get("counts", {})
     place: Any = step.progress.get("place")
     unpublished: bool = step.progress.get("unpublished", False)
-    async with step.resources.cells() as admin:
+    async with step.resources.cells(REASON) as admin:
         while True:
-            piece = await archive_piece(admin, cell, days, place, counts, reason=step.resources.reason or REASON)
+            piece = await archive_piece(admin, cell, days, place, counts)
             counts, place = piece.counts, piece.place
             unpublished |= piece.unpublished
             if place is None:

@@ -9,6 +9,7 @@ import asyncio
 from dataclasses import asdict
 from typing import Any, Final
 
+from infra.security.roles import Role
 from infra.security.rotation import (
     KEPT_S,
     Rotated,
@@ -144,4 +145,5 @@ KEYS_ROTATE: Final[Kind[StackResources]] = Kind(
         "ask": Action(_ask),
     },
     needs_reason=True,
+    role=Role.ADMIN,
 )

@@ -11,7 +11,8 @@ from infra.security.customer_token import CustomerTokenInvalid, CustomerTokenSig
 from infra.security.keys import (
     CUSTOMER_SIGNING_FILE,
     CUSTOMER_VERIFY_FILE,
-    OPERATOR_FILE,
+    OPERATOR_SIGNING_FILE,
+    OPERATOR_VERIFY_FILE,
     ROUTE_FILE,
     FollowedRing,
     generate_key_files,
@@ -20,6 +21,7 @@ from infra.security.keys import (
     load_verify_ring,
 )
 from infra.security.operator_token import OperatorTokenInvalid, sign_operator_token, verify_operator_token
+from infra.security.roles import Role
 from infra.security.rotation import KEPT_S, Rotated, activate_key, add_key, drop_old_keys, list_keys
 from infra.security.route_token import RouteTokenSigner, RouteTokenVerifier
 
@@ -54,10 +56,11 @@ def test_customers_stay_logged_in_over_a_rotation(keys: Path) -> None:
 
 def test_route_and_operator_tokens_outlive_their_key_being_active(keys: Path) -> None:
     routes = FollowedRing(keys / ROUTE_FILE, load_key_ring, check_s=0)
-    operators = FollowedRing(keys / OPERATOR_FILE, load_key_ring, check_s=0)
+    operators = FollowedRing(keys / OPERATOR_VERIFY_FILE, load_verify_ring, check_s=0)
+    signing = FollowedRing(keys / OPERATOR_SIGNING_FILE, load_signing_ring, check_s=0)
     signer, verifier = RouteTokenSigner(routes), RouteTokenVerifier(routes, cell_id="cell-1")
     old_route = signer.sign(user_id=USER, cell_id="cell-1", epoch=1, expires_at_s=NOW + 300)
-    old_operator = sign_operator_token(operators, subject="s", role="viewer", expires_at_s=NOW + 300)
+    old_operator = sign_operator_token(signing, subject="s", role=Role.VIEWER, now_s=NOW, lives_s=300)
     for ring in (Rotated.ROUTE, Rotated.OPERATOR):
         activate_key(keys, ring, add_key(keys, ring), NOW)
     new_route = signer.sign(user_id=USER, cell_id="cell-1", epoch=1, expires_at_s=NOW + 300)
@@ -98,3 +101,22 @@ def test_key_files_stay_private_and_a_damaged_one_changes_nothing(keys: Path) ->
     assert followed.current() == held
     (keys / ROUTE_FILE).unlink()
     assert followed.current() == held
+
+
+def test_a_folder_of_an_older_release_is_rotated_after_its_up(tmp_path: Path) -> None:
+    """It has a symmetric ring for operators, and none of the new files."""
+    generate_key_files(tmp_path)
+    for name in (OPERATOR_SIGNING_FILE, OPERATOR_VERIFY_FILE):
+        (tmp_path / name).unlink()
+    (tmp_path / "operator.json").write_text(json.dumps({"active": "a", "keys": {"a": "eA"}, "retired": {"b": 5}}))
+    generate_key_files(tmp_path)
+    [before] = list_keys(tmp_path, Rotated.OPERATOR)
+    kid = add_key(tmp_path, Rotated.OPERATOR)
+    assert load_verify_ring(tmp_path / OPERATOR_VERIFY_FILE).keys.keys() == {before.kid, kid}
+    activate_key(tmp_path, Rotated.OPERATOR, kid, NOW)
+    assert drop_old_keys(tmp_path, Rotated.OPERATOR, NOW, kept_s=KEPT_S[Rotated.OPERATOR]) == ()
+    later = NOW + KEPT_S[Rotated.OPERATOR]
+    assert drop_old_keys(tmp_path, Rotated.OPERATOR, later, kept_s=KEPT_S[Rotated.OPERATOR]) == (before.kid,)
+    assert load_verify_ring(tmp_path / OPERATOR_VERIFY_FILE).keys.keys() == {kid}
+    assert {path.name for path in tmp_path.glob("operator*")} == {OPERATOR_SIGNING_FILE, OPERATOR_VERIFY_FILE}
+    assert all(stat.S_IMODE(path.stat().st_mode) == 0o600 for path in tmp_path.iterdir())

@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 
 from infra.security.customer_token import (
     AUDIENCE,
-    ISSUER,
     CustomerTokenExpired,
     CustomerTokenInvalid,
     CustomerTokenSigner,
@@ -37,8 +36,10 @@ from infra.security.keys import (
     new_key_ring,
     new_signing_ring,
 )
-from infra.security.operator_token import OperatorTokenInvalid, sign_operator_token, verify_operator_token
+from infra.security.operator_token import WHY_MAX, OperatorTokenInvalid, sign_operator_token, verify_operator_token
+from infra.security.roles import Role
 from infra.security.route_token import RouteTokenExpired, RouteTokenInvalid, RouteTokenSigner, RouteTokenVerifier
+from infra.security.signed_claims import ISSUER, sign_claims
 
 NOW = 1_800_000_000
 USER = uuid.UUID("00000000-0000-4000-8000-000000000001")
@@ -218,24 +219,87 @@ def test_a_changed_route_token_is_refused(position: int, letter: str) -> None:
             RouteTokenVerifier(RING, cell_id="cell-1").verify(changed, NOW)
 
 
+OPERATORS = new_signing_ring()
+
+
+def operator(**changes: Any) -> str:
+    """An operator's token with other claims than the signer would give it."""
+    return sign_claims(
+        OPERATORS,
+        "cell-brokerage/operators",
+        {"sub": "ann", "role": "operator", "iat": NOW, "exp": NOW + 60, "jti": "x", **changes},
+    )
+
+
 def test_tokens_of_one_kind_are_never_another_kind_under_the_same_key() -> None:
-    operator = sign_operator_token(RING, subject="ann", role="operator", expires_at_s=NOW + 60)
+    signed = operator()
     with pytest.raises(RouteTokenInvalid):
-        RouteTokenVerifier(RING, cell_id="cell-1").verify(operator, NOW)
-    with pytest.raises(OperatorTokenInvalid):
-        verify_operator_token(RING, ROUTE_TOKEN, NOW)
+        RouteTokenVerifier(RING, cell_id="cell-1").verify(signed, NOW)
+    with pytest.raises(CustomerTokenInvalid):
+        CustomerTokenVerifier(OPERATORS.public()).verify(signed, NOW)
+    customer = CustomerTokenSigner(OPERATORS).sign(USER, NOW)
+    for other in (ROUTE_TOKEN, customer):
+        with pytest.raises(OperatorTokenInvalid):
+            verify_operator_token(OPERATORS.public(), other, NOW)
 
 
-def test_an_operator_token_says_who_and_what() -> None:
-    token = sign_operator_token(RING, subject="ann", role="auditor", expires_at_s=NOW + 60)
-    found = verify_operator_token(RING, token, NOW)
-    assert (found.subject, found.role) == ("ann", "auditor")
+def test_an_operator_token_says_who_what_and_why() -> None:
+    token = sign_operator_token(OPERATORS, subject="ann", role=Role.AUDITOR, now_s=NOW, lives_s=60, why="asked by law")
+    found = verify_operator_token(OPERATORS.public(), token, NOW)
+    assert (found.subject, found.role, found.why, found.fence) == ("ann", Role.AUDITOR, "asked by law", None)
+    again = sign_operator_token(OPERATORS, subject="ann", role=Role.AUDITOR, now_s=NOW, lives_s=60, fence=7)
+    other = verify_operator_token(OPERATORS.public(), again, NOW)
+    assert (other.why, other.fence) == (None, 7)
+    assert other.token_id != found.token_id
+    with pytest.raises(OperatorTokenInvalid, match="expired"):
+        verify_operator_token(OPERATORS.public(), token, NOW + 60)
+    with pytest.raises(OperatorTokenInvalid, match="not an operator token"):
+        verify_operator_token(new_signing_ring().public(), token, NOW)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"role": "root"}, {"role": ["admin"]}, {"role": None}, {"sub": ""}, {"jti": 5}, {"fence": 0}, {"fence": "7"},
+        {"fence": True}, {"fence": 2**63}, {"why": ""}, {"why": " "}, {"why": "a\u202eb"}, {"why": "x" * 501},
+        {"why": 5}, {"iat": None}, {"iat": NOW + 31}, {"exp": NOW + 3_601}, {"exp": "soon"}, {"nbf": NOW + 31},
+        {"aud": "cell-brokerage/v1"}, {"iss": "elsewhere"},
+    ],
+)  # fmt: skip
+def test_what_no_signer_of_ours_would_say_is_refused(changes: dict[str, Any]) -> None:
     with pytest.raises(OperatorTokenInvalid):
-        verify_operator_token(RING, token, NOW + 60)
-    with pytest.raises(OperatorTokenInvalid):
-        verify_operator_token(new_key_ring(), token, NOW)
-    with pytest.raises(ValueError, match="role"):
-        sign_operator_token(RING, subject="ann", role="root", expires_at_s=NOW)
+        verify_operator_token(OPERATORS.public(), operator(**changes), NOW)
+
+
+def test_the_longest_reason_fits() -> None:
+    why = "\N{GRINNING FACE}" * WHY_MAX
+    token = sign_operator_token(OPERATORS, subject="a" * 200, role=Role.ADMIN, now_s=NOW, lives_s=60, why=why)
+    assert verify_operator_token(OPERATORS.public(), token, NOW).why == why
+
+
+def test_a_verifier_of_operators_takes_no_other_algorithm() -> None:
+    """None, HMAC with the public key, another key under the same name."""
+    given = {"iss": "cell-brokerage", "aud": "cell-brokerage/operators", "sub": "ann", "role": "admin", "iat": NOW}
+    full, public = {**given, "exp": NOW + 60, "jti": "x"}, OPERATORS.public().keys[OPERATORS.active]
+    header = {"kid": OPERATORS.active}
+    raw = public.public_bytes_raw()
+    unsigned = jwt.encode(full, "", algorithm="none", headers=header)
+    head, body, _ = jwt.encode(full, b"x" * 32, algorithm="HS256", headers=header).split(".")
+    mac = base64.urlsafe_b64encode(hmac.digest(raw, f"{head}.{body}".encode(), hashlib.sha256)).rstrip(b"=").decode()
+    other = jwt.encode(full, Ed25519PrivateKey.generate(), algorithm="EdDSA", headers=header)
+    for forged in (unsigned, f"{head}.{body}.{mac}", other, operator() + "A", operator()[:-1]):
+        with pytest.raises(OperatorTokenInvalid):
+            verify_operator_token(OPERATORS.public(), forged, NOW)
+
+
+def test_the_secret_of_older_releases_goes(tmp_path: Path) -> None:
+    """With it every process could make operators' tokens."""
+    (tmp_path / "operator.json").write_text('{"active": "a", "keys": {"a": "secret"}}')
+    generate_key_files(tmp_path)
+    assert not (tmp_path / "operator.json").exists()
+    assert load_verify_ring(tmp_path / "operator-verify.json").keys.keys() == {
+        load_signing_ring(tmp_path / "operator-signing.json").active
+    }
 
 
 def test_key_files_are_made_once_and_are_private(tmp_path: Path) -> None:
@@ -243,7 +307,7 @@ def test_key_files_are_made_once_and_are_private(tmp_path: Path) -> None:
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     generate_key_files(tmp_path)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
-    assert len(before) == 5
+    assert len(before) == 6
     for path in tmp_path.iterdir():
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
     signing = load_signing_ring(tmp_path / CUSTOMER_SIGNING_FILE)

@@ -5,14 +5,14 @@ from typing import Any
 import pytest
 
 from infra.backends.cell_spec import ProcessKind
-from infra.security.keys import CUSTOMER_SIGNING_FILE, CUSTOMER_VERIFY_FILE, OPERATOR_FILE, ROUTE_FILE
+from infra.security.keys import CUSTOMER_SIGNING_FILE, CUSTOMER_VERIFY_FILE, OPERATOR_VERIFY_FILE, ROUTE_FILE
 from shardctl.keys import HELD_BY, judge_holder
 
 WANTED = {
     CUSTOMER_SIGNING_FILE: frozenset({"c2"}),
     CUSTOMER_VERIFY_FILE: frozenset({"c2"}),
     ROUTE_FILE: frozenset({"r2"}),
-    OPERATOR_FILE: frozenset({"o2"}),
+    OPERATOR_VERIFY_FILE: frozenset({"o2"}),
 }
 
 

@@ -1,6 +1,7 @@
 """What a command works on: flag, environment, the checkout's file, the person's, default; each with its origin."""
 
-import getpass
+import os
+import pwd
 from pathlib import Path
 
 import pytest
@@ -8,8 +9,9 @@ import pytest
 from infra.backends.checkout import default_stack_name
 from shardctl.contexts import Elsewhere, SettingsInvalid
 from shardctl.errors import NotReachable, UsageError
+from shardctl.persons import name_of_user, os_user
 from shardctl.settings import ShardctlSettings, read_settings
-from shardctl.stack.current import actor, open_backend, open_stack
+from shardctl.stack.current import open_backend, open_stack
 
 CONTEXTS = """\
 [contexts.mine]
@@ -146,10 +148,8 @@ def test_a_name_that_is_no_folder_is_refused(monkeypatch: pytest.MonkeyPatch, na
         open_backend()
 
 
-def test_the_actor_is_the_setting_or_the_systems_user(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("SHARDCTL_ACTOR", raising=False)
-    monkeypatch.setenv("SHARDCTL_STACK", "any")
-    monkeypatch.setenv("LOGNAME", "bob")
-    assert actor() == getpass.getuser() == "bob"
-    monkeypatch.setenv("SHARDCTL_ACTOR", "ann")
-    assert actor() == "ann"
+def test_who_acts_is_what_the_operating_system_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("SHARDCTL_ACTOR", "LOGNAME", "USER"):
+        monkeypatch.setenv(name, "ann")
+    assert os_user() == pwd.getpwuid(os.geteuid()).pw_name
+    assert name_of_user(2_000_000_000) == "uid 2000000000"

@@ -60,7 +60,7 @@ def test_one_that_is_neither_is_refused() -> None:
 
 @pytest.mark.parametrize(
     "words",
-    [("up",), ("down", "--yes"), ("status",), ("operations", "list"), ("doctor",), ("cells", "reconcile", "--all")],
+    [("up",), ("down", "--yes"), ("status",), ("keys", "list"), ("doctor",), ("cells", "reconcile", "--all")],
 )
 def test_what_needs_this_machine_refuses_a_service_elsewhere(words: tuple[str, ...]) -> None:
     run("context", "add", "prod", "--url", "https://control.example", "--issuer", "https://login.example")

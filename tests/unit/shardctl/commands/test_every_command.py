@@ -25,7 +25,7 @@ ACTS = {
     "exchange load-tape",
 }  # fmt: skip
 """They change a stack, done here and now; somebody asks later why."""
-OF_THE_PERSON = {"context use", "context add", "context remove"}
+OF_THE_PERSON = {"context use", "context add", "context remove", "login", "logout"}
 """They change a file of the person who runs the command, and nobody else's business."""
 LINES = {"logs"}
 """Shows lines as processes wrote them, which are JSON already."""

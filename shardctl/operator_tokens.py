@@ -1,0 +1,109 @@
+"""Tokens for the operator ports of cells and of the exchange: who, what they may do, why.
+
+The control service signs them. A command asks it over its socket, where the operating system says who asks: subject and
+role are that person's, whatever the command says. While the service does not answer, who can read the stack's key file
+may sign with it, which is the machine's owner and root; it is said on standard error. Steps of operations carry the
+number of their lease, which no person's token has.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from infra.backends.backend import Backend
+from infra.security.keys import OPERATOR_SIGNING_FILE, load_signing_ring
+from infra.security.operator_token import WHY_MAX, sign_operator_token
+from infra.security.roles import Role
+from shardctl.control_client import ControlClient
+from shardctl.errors import NotReachable
+from shardctl.output import print_warning
+from shardctl.persons import os_user
+from shardctl.stack.current import stack_clock
+
+TOKEN_LIFETIME_S: Final = 300
+"""It is checked when a request arrives, so a long check outlives it."""
+_KEPT_S: Final = 200
+"""A walk asks with one token for so long, then for a new one: what is on its way when it ends has a minute and more."""
+_ANSWER_TIMEOUT_S: Final = 10.0
+"""The service signs in milliseconds; one that takes longer counts as dead."""
+PATH: Final = "/v1/operator-tokens"
+
+Token = Callable[[], Awaitable[str]]
+"""Asked before each request."""
+
+
+@dataclass(frozen=True, slots=True)
+class Purpose:
+    """What a person wants a token for."""
+
+    act: str
+    target: str
+    role: Role = Role.VIEWER
+    reason: str | None = None
+
+
+LOOK: Final = Purpose("look", "cells")
+
+
+@dataclass(frozen=True, slots=True)
+class TokenSigner:
+    """Who may read the key file of a stack. It is read each time, so the key that signs is the active one."""
+
+    backend: Backend
+
+    def sign(self, *, subject: str, role: Role, reason: str | None = None, fence: int | None = None) -> tuple[str, int]:
+        """The token, and the second at which it ends. Raises KeyFileInvalid."""
+        now_s = int(stack_clock(self.backend).epoch_s())
+        token = sign_operator_token(
+            load_signing_ring(self.backend.keys_folder / OPERATOR_SIGNING_FILE),
+            subject=subject,
+            role=role,
+            now_s=now_s,
+            lives_s=TOKEN_LIFETIME_S,
+            why=reason and reason[:WHY_MAX],
+            fence=fence,
+        )
+        return token, now_s + TOKEN_LIFETIME_S
+
+
+def token_of_step(backend: Backend, *, subject: str, reason: str | None, fence: int | None) -> Token:
+    """For a step of an operation that `subject` asked for."""
+
+    async def token() -> str:
+        return TokenSigner(backend).sign(subject=subject, role=Role.OPERATOR, reason=reason, fence=fence)[0]
+
+    return token
+
+
+def as_token(backend: Backend, wanted: Token | Purpose) -> Token:
+    """A purpose is the person's at this terminal."""
+    return token_of_person(backend, wanted) if isinstance(wanted, Purpose) else wanted
+
+
+def token_of_person(backend: Backend, purpose: Purpose) -> Token:
+    """For the person at this terminal. Raises NotAllowed, UsageError, KeyFileInvalid."""
+    held: list[tuple[str, float]] = []
+
+    async def token() -> str:
+        if not held or time.monotonic() >= held[-1][1]:
+            held[:] = [(await asyncio.to_thread(_ask, backend, purpose), time.monotonic() + _KEPT_S)]
+        return held[-1][0]
+
+    return token
+
+
+def _ask(backend: Backend, purpose: Purpose) -> str:
+    wanted: dict[str, Any] = {
+        "act": purpose.act, "target": purpose.target, "role": purpose.role, "reason": purpose.reason,
+    }  # fmt: skip
+    client = ControlClient(backend.control_socket, _ANSWER_TIMEOUT_S)
+    try:
+        answer = client.get(PATH) if purpose.role is Role.VIEWER else client.post(PATH, wanted)
+        return str(answer["token"])
+    except NotReachable as error:
+        name = os_user()
+        signed, _ = TokenSigner(backend).sign(subject=name, role=purpose.role, reason=purpose.reason)
+        print_warning(f"{error}; {purpose.act} {purpose.target} is signed with this machine's key, as {name}")
+        return signed

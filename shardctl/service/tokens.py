@@ -1,0 +1,68 @@
+"""`/v1/operator-tokens`: a token for the operator ports of cells and of the exchange, in the name of who asks.
+
+Subject and role are the person's: no more than theirs is signed, and only for some minutes. What it is for (`act`,
+`target`) is recorded here; why, the token carries to the cell. It never carries the number of a lease: only steps of
+operations do.
+"""
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import msgspec
+from litestar import Controller, Request, get, post
+from litestar.di import NamedDependency
+
+from infra.runtime.strict_body import read_body, refused
+from infra.security.free_text import FreeTextRefused, check_free_text
+from infra.security.operator_token import WHY_MAX
+from infra.security.roles import Role
+from shardctl.audit.attempts import Described, described
+from shardctl.operator_tokens import PATH, TokenSigner
+from shardctl.service.auditing import DESCRIBE
+from shardctl.service.identity import person_of
+
+_Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+"""Of an act, or of what it is done to: a cell's name, a user's id."""
+
+
+class TokenRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    act: _Name
+    target: _Name
+    role: Role
+    reason: Annotated[str, msgspec.Meta(min_length=1, max_length=WHY_MAX)] | None = None
+
+    def __post_init__(self) -> None:
+        for name, text in (("act", self.act), ("target", self.target), ("reason", self.reason)):
+            try:
+                check_free_text(text or "-")
+            except FreeTextRefused as error:
+                raise refused(422, name, str(error)) from error
+
+
+_decoder = msgspec.json.Decoder(TokenRequest)
+
+
+def of_token(_: Mapping[str, Any], body: Mapping[str, Any]) -> Described:
+    """Somebody wants to do something in a cell, or to the market: `act` says what."""
+    return described("tokens.sign", body.get("target"), body)
+
+
+class TokensController(Controller):
+    path = PATH
+
+    @get("/", sync_to_thread=False)
+    def look(self, request: Request[Any, Any, Any], signer: NamedDependency[TokenSigner]) -> dict[str, Any]:
+        """A viewer's. It changes nothing, so it is not recorded, and needs no control database."""
+        return _signed(signer, person_of(request).subject, Role.VIEWER, None)
+
+    @post("/", status_code=200, opt={DESCRIBE: of_token})
+    async def sign(self, request: Request[Any, Any, Any], signer: NamedDependency[TokenSigner]) -> dict[str, Any]:
+        body = await read_body(_decoder, request)
+        person = person_of(request)
+        person.need(body.role)
+        return _signed(signer, person.subject, body.role, body.reason)
+
+
+def _signed(signer: TokenSigner, subject: str, role: Role, reason: str | None) -> dict[str, Any]:
+    token, ends_at_s = signer.sign(subject=subject, role=role, reason=reason)
+    return {"token": token, "role": role, "expires_at_s": ends_at_s}

@@ -1,0 +1,96 @@
+"""The control service signs operators' tokens: in the name of who asks, no more than their role, with the reason. While
+it is dead, the machine's owner signs with the key file, and is told so.
+"""
+
+import time
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+
+from infra.backends.local.backend import LocalBackend
+from infra.security.keys import OPERATOR_VERIFY_FILE, KeyFileInvalid, load_verify_ring
+from infra.security.operator_token import OperatorClaims, verify_operator_token
+from infra.security.roles import Role
+from shardctl.operator_tokens import LOOK, PATH, Purpose, as_token, token_of_person, token_of_step
+from shardctl.service.tokens import TokensController
+from tests.support.asgi import ask_asgi
+from tests.support.control_service import control_service, folder_stack, own_name
+from tests.support.databases import TestDatabase
+from tests.support.who_says import who_says
+
+pytestmark = pytest.mark.anyio
+
+CORDON: Final = Purpose("set_profile", "some user", Role.OPERATOR, "passed the test")
+UNREADABLE: Final = ("", " ", "\u00a0\u3000", "\u202e", "a\u202eb", "a\nb", "a\u200bb", "\u0301", "\u007f", "x" * 501)
+
+
+@pytest.fixture
+def backend(tmp_path: Path) -> LocalBackend:
+    return folder_stack(tmp_path)
+
+
+def read(backend: LocalBackend, token: str) -> OperatorClaims:
+    ring = load_verify_ring(backend.keys_folder / OPERATOR_VERIFY_FILE)
+    return verify_operator_token(ring, token, int(time.time()))
+
+
+async def test_a_token_says_who_is_at_the_socket_and_why(
+    control_database: TestDatabase, backend: LocalBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("SHARDCTL_ACTOR", "LOGNAME", "USER"):
+        monkeypatch.setenv(name, "somebody else")
+    async with control_service(control_database.leader_dsn, backend, {}):
+        ask = token_of_person(backend, CORDON)
+        token = await ask()
+        assert await ask() == token, "one token for some minutes of a walk"
+        claims = read(backend, token)
+        looks = read(backend, await as_token(backend, LOOK)())
+    assert (claims.subject, claims.role, claims.why, claims.fence) == (own_name(), "operator", "passed the test", None)
+    assert (looks.role, looks.why) == ("viewer", None)
+
+
+async def test_while_the_service_is_dead_the_machines_owner_signs_and_is_told(
+    backend: LocalBackend, capfd: pytest.CaptureFixture[str]
+) -> None:
+    claims = read(backend, await token_of_person(backend, CORDON)())
+    assert (claims.subject, claims.role, claims.why) == (own_name(), "operator", "passed the test")
+    said = capfd.readouterr().err
+    assert "the control service does not answer" in said
+    assert f"set_profile some user is signed with this machine's key, as {own_name()}" in said
+    for path in backend.keys_folder.glob("operator-*"):
+        path.unlink()
+    with pytest.raises(KeyFileInvalid):
+        await token_of_person(backend, CORDON)()
+
+
+async def test_a_step_carries_its_lease_and_who_asked_for_the_operation(backend: LocalBackend) -> None:
+    claims = read(backend, await token_of_step(backend, subject="oidc:ann", reason="x" * 600, fence=9)())
+    assert (claims.subject, claims.role, claims.fence, claims.why) == ("oidc:ann", "operator", 9, "x" * 500)
+
+
+async def test_nobody_gets_more_than_their_role_or_a_lease(
+    control_database: TestDatabase, backend: LocalBackend
+) -> None:
+    async with control_service(control_database.leader_dsn, backend, {}) as service:
+        app = service.create_app(who_says)
+
+        async def ask(mine: Role, /, **body: Any) -> tuple[int, Any]:
+            wanted = {"act": "look", "target": "cells", "role": "viewer", **body}
+            status, _, said = await ask_asgi(app, "POST", PATH, wanted, headers={"X-Role": mine})
+            return status, said
+
+        for mine in Role:
+            for wanted in Role:
+                status, said = await ask(mine, role=wanted, reason="because")
+                assert status == (200 if mine.may(wanted) and mine.may(Role.OPERATOR) else 403)
+                if status == 200:
+                    claims = read(backend, said["token"])
+                    assert (claims.subject, claims.role, claims.why) == (f"some {mine}", wanted, "because")
+        for text in UNREADABLE:
+            for field in ("reason", "act", "target"):
+                status, said = await ask(Role.ADMIN, **{field: text})
+                assert (status, said["field"]) == (422, field), repr(text)
+        for field, value in (("fence", 7), ("sub", "ann"), ("role", "root"), ("role", None)):
+            assert (await ask(Role.ADMIN, **{field: value}))[0] == 422
+    assert TokensController.path == PATH

@@ -1,0 +1,251 @@
+"""Who may call what: every endpoint of every port for operators and for persons, without a token, with each role too
+low, and with the least one. The endpoints are those that the applications have; one without a call here fails.
+"""
+
+import uuid
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import psycopg
+import pytest
+from litestar import get
+from psycopg.types.json import Jsonb
+
+from cell.app import CellApp, create_app
+from cell.incarnations.queries import FENCE
+from cell.operator_roles import LEAST_ROLES as OF_CELLS
+from cell.settings import CellSettings
+from exchange.operator_roles import LEAST_ROLES as OF_THE_EXCHANGE
+from infra.runtime.least_roles import OPEN, EndpointsUnnamed, LeastRoles, check_named, endpoints_of
+from infra.runtime.operator_api import create_operator_app
+from infra.runtime.settings import PostgresSettings
+from infra.runtime.telemetry import Metrics
+from infra.security.keys import generate_key_files
+from infra.security.roles import Role
+from shardctl.persons import Person, Way
+from shardctl.service.roles import LEAST_ROLES as OF_THE_SERVICE
+from tests.support.asgi import ask_asgi
+from tests.support.bare_cell import Cell
+from tests.support.control_service import control_service, folder_stack
+from tests.support.databases import TestDatabase
+from tests.support.exchange_process import ExchangeProcess
+from tests.support.operator_tokens import operator_token
+from tests.support.waiting_kind import waits
+from tests.support.who_says import who_says
+
+pytestmark = pytest.mark.anyio
+
+TAPE: Final = b"34200,1,11,100,1000000,1\n34200.1,4,11,30,1000000,1\n34200.3,3,11,70,1000000,1\n"
+
+
+@dataclass(frozen=True)
+class Call:
+    """A request that is answered by `status` if it is let in."""
+
+    path: str
+    body: Any = None
+    status: int = 200
+    before: Callable[[], object] = lambda: None
+    """Makes what it is about."""
+    fence: int | None = None
+
+
+def below(least: Role) -> list[Role]:
+    return [role for role in Role if not role.may(least)]
+
+
+async def prove(roles: LeastRoles, calls: Mapping[str, Call], ask: Any) -> None:
+    """`ask(method, call, role)` answers with a status; without a role it sends no token."""
+    assert calls.keys() == roles.keys()
+    for endpoint, call in calls.items():
+        method = endpoint.partition(" ")[0]
+        assert await ask("OPTIONS", call, None) == 204, "it says the methods of a path, and does nothing"
+        assert await ask(method, call, None) == 401, endpoint
+        for role in below(roles[endpoint]):
+            assert await ask(method, call, role) == 403, (endpoint, role)
+        call.before()
+        assert await ask(method, call, roles[endpoint]) == call.status, endpoint
+
+
+@dataclass
+class Scene:
+    """A cell with what an operator may decide about."""
+
+    cell: Cell
+    root: psycopg.Connection[Any]
+    database: TestDatabase
+    user_id: uuid.UUID = field(init=False)
+    report_id: int = field(init=False)
+    transfers: list[uuid.UUID] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.user_id = self.cell.user(cash=100)
+        [(self.report_id,)] = self.root.execute(
+            "insert into brokerage.quarantined_reports (reason, order_id, venue, session, venue_seq, body, at)"
+            " values ('odd', %s, 'exchange', 'cell-1', 1, '{}', now()) returning id",
+            [uuid.uuid4()],
+        ).fetchall()
+        self.transfers = [self.transfer(key) for key in ("one", "other")]
+
+    def transfer(self, key: str) -> uuid.UUID:
+        [(transfer_id,)] = self.root.execute(
+            "select resource_id from transfer_shares_v1(array[%s::uuid], array[%s], array['\\x01'::bytea],"
+            " array['AAPL'], array[1000000::bigint], array[1000000::bigint], p_accept => false, p_wait => true)",
+            [self.user_id, key],
+        ).fetchall()
+        assert isinstance(transfer_id, uuid.UUID)
+        return transfer_id
+
+    def fence_and_reconcile(self) -> None:
+        """As a restore leaves a cell, looked at."""
+        with psycopg.connect(self.database.owner_dsn) as owner:
+            owner.execute(FENCE, [uuid.uuid4(), "cell-1-x", None, "me", "drill"])
+        with psycopg.connect(self.database.service_dsn) as service:
+            service.execute(
+                "select record_reconciliation_v1(%s, clock_timestamp(), clock_timestamp(), clock_timestamp(),"
+                " 'me', 'equal', %s, %s, %s, %s)",
+                [uuid.uuid4(), Jsonb([]), Jsonb([]), Jsonb({}), Jsonb({})],
+            )
+
+    def calls(self) -> dict[str, Call]:
+        user = f"/operator/v1/users/{self.user_id}"
+        run = {"started_at": "2026-11-20T00:00:00Z", "venue": {"asked": False}, "events": {"asked": False}}
+        shares = [f"{user}/share-transfers/{transfer}" for transfer in self.transfers]
+        opening = {"received_seq": 0, "halted": [], "despite_findings": True}
+        template = "/operator/v1/users/{user_id}"
+        known = {"user_id": str(self.user_id), "orders": 0, "ledger": 0, "write_seq": 0}
+        return {
+            **{
+                f"GET /operator/v1/{name}": Call(f"/operator/v1/{name}")
+                for name in (
+                    "summary", "rollups", "quarantine", "early-reports", "share-transfers", "reconciliations",
+                    "reconciliations/event-heads", "incarnation", "incarnation/halted",
+                )
+            },
+            "POST /operator/v1/reconciliations/comparisons": Call(
+                "/operator/v1/reconciliations/comparisons", {"orders": []}
+            ),
+            "POST /operator/v1/checks": Call("/operator/v1/checks"),
+            f"GET {template}": Call(user),
+            f"GET {template}/orders": Call(f"{user}/orders"),
+            f"PUT {template}/profile": Call(f"{user}/profile", {"profile": "professional"}),
+            f"POST {template}/sessions/end": Call(f"{user}/sessions/end", {"begun_before_s": 1_700_000_000}),
+            f"POST {template}/unrestrict": Call(f"{user}/unrestrict"),
+            f"POST {template}/share-transfers/{{transfer_id}}/approve": Call(f"{shares[0]}/approve"),
+            f"POST {template}/share-transfers/{{transfer_id}}/refuse": Call(f"{shares[1]}/refuse"),
+            "POST /operator/v1/quarantine/{report_id}/retry": Call(
+                f"/operator/v1/quarantine/{self.report_id}/retry"),
+            "POST /operator/v1/reconcile": Call("/operator/v1/reconcile", run, 201),
+            "POST /operator/v1/archive": Call("/operator/v1/archive", {"older_than_days": 30}),
+            "POST /operator/v1/leader": Call("/operator/v1/leader", fence=3),
+            "POST /operator/v1/incarnation/open": Call(
+                "/operator/v1/incarnation/open", opening, before=self.fence_and_reconcile
+            ),
+            "POST /operator/v1/incarnation/release": Call("/operator/v1/incarnation/release", {"users": [known]}),
+        }  # fmt: skip
+
+
+@pytest.fixture
+async def app(cell_database: TestDatabase, tmp_path: Path) -> AsyncIterator[CellApp]:
+    generate_key_files(tmp_path)
+    postgres = PostgresSettings(dsn=cell_database.service_dsn)
+    app = create_app(CellSettings(name="cell-1", postgres=postgres, keys_dir=tmp_path))
+    async with app.running():
+        yield app
+
+
+async def test_a_cells_operator_port(
+    app: CellApp, cell: Cell, root: psycopg.Connection[Any], cell_database: TestDatabase, tmp_path: Path
+) -> None:
+    assert endpoints_of(app.operator) == OF_CELLS.keys() | OPEN
+
+    async def ask(method: str, call: Call, role: Role | None) -> int:
+        headers = {"Authorization": f"Bearer {operator_token(tmp_path, role, fence=call.fence)}"} if role else {}
+        return (await ask_asgi(app.operator, method, call.path, call.body, headers=headers))[0]
+
+    await prove(OF_CELLS, Scene(cell, root, cell_database).calls(), ask)
+
+
+async def test_the_exchanges_operator_port(tmp_path: Path) -> None:
+    """The process starts only if its endpoints are those of its table."""
+    exchange = ExchangeProcess(tmp_path)
+    tape = "/operator/v1/tapes?symbol=AAPL&run=r"
+    calls = {
+        **{f"GET /operator/v1/{name}": Call(f"/operator/v1/{name}") for name in ("summary", "orders", "faults")},
+        "GET /operator/v1/tapes": Call("/operator/v1/tapes"),
+        "POST /operator/v1/faults": Call("/operator/v1/faults", b"{}"),
+        "POST /operator/v1/tapes": Call(tape, TAPE, 201),
+    }
+
+    async def ask(method: str, call: Call, role: Role | None) -> int:
+        return exchange.operate(method, call.path, call.body or b"", role)[0]
+
+    try:
+        await prove(OF_THE_EXCHANGE, calls, ask)
+    finally:
+        exchange.stop()
+
+
+@pytest.mark.parametrize("wanted", [Role.OPERATOR, Role.ADMIN])
+async def test_the_control_service(control_database: TestDatabase, tmp_path: Path, wanted: Role) -> None:
+    """A kind of operation may want more than the endpoint does."""
+    ann, kind = Person("ann", Role.ADMIN, Way.SOCKET), waits("tests.wait", wanted)
+    async with control_service(
+        control_database.leader_dsn, folder_stack(tmp_path), {kind.name: kind}, approvals=frozenset({kind.name})
+    ) as service:
+        app = service.create_app(who_says)
+        assert endpoints_of(app) == OF_THE_SERVICE.keys()
+        proposal = await service.submissions.propose(kind.name, {}, person=ann, reason=None)
+        number, _ = await service.submissions.begin(
+            proposal, attempt=None, person=ann, reason=None, key=None, expected=None
+        )
+        one, template = f"/v1/operations/{number}", "/v1/operations/{number}"
+        calls = {
+            "GET /v1/operations": Call("/v1/operations"),
+            f"GET {template}": Call(one),
+            f"GET {template}/events": Call(f"{one}/events"),
+            "GET /v1/schedules": Call("/v1/schedules"),
+            "GET /v1/whoami": Call("/v1/whoami"),
+            **{f"GET /v1/{path}": Call(f"/v1/{path}") for path in ("audit", "audit/rows", "audit/head")},
+            "GET /v1/operator-tokens": Call("/v1/operator-tokens"),
+            "POST /v1/operator-tokens": Call(
+                "/v1/operator-tokens", {"act": "drain", "target": "cell-1", "role": "operator"}
+            ),
+            "POST /v1/operations": Call("/v1/operations", {"kind": kind.name, "dry_run": True}),
+            f"POST {template}/resume": Call(f"{one}/resume", {}),
+            f"POST {template}/approve": Call(f"{one}/approve", {}),
+            f"POST {template}/cancel": Call(f"{one}/cancel", {}),
+        }
+        roles = {
+            endpoint: wanted if endpoint.startswith("POST /v1/operations") else least
+            for endpoint, least in OF_THE_SERVICE.items()
+        }
+
+        async def ask(method: str, call: Call, role: Role | None) -> int:
+            headers = {"X-Role": role} if role else {}
+            status, _, said = await ask_asgi(app, method, call.path, call.body, headers=headers)
+            assert status in (200, 204) or (said["exit_code"], said["code"]) in ((3, "FORBIDDEN"), (3, "TOKEN_INVALID"))
+            return status
+
+        await prove(roles, calls, ask)
+
+
+async def test_an_endpoint_that_no_table_names_is_no_endpoint() -> None:
+    """Routers, workers, relays and the service's own port have none but the open ones."""
+
+    @get("/operator/v1/new", sync_to_thread=False)
+    def new() -> dict[str, str]:
+        return {}
+
+    async def ready() -> tuple[bool, dict[str, object]]:
+        return True, {}
+
+    plain = create_operator_app(metrics=Metrics(()), ready=ready)
+    assert endpoints_of(plain) == OPEN
+    assert [(await ask_asgi(plain, "GET", f"/health/{name}"))[0] for name in ("live", "ready")] == [200, 200]
+    with pytest.raises(EndpointsUnnamed, match="GET /operator/v1/new"):
+        create_operator_app(metrics=Metrics(()), ready=ready, routes=[new])
+    with pytest.raises(EndpointsUnnamed, match="GET /gone"):
+        check_named(plain, {"GET /gone": Role.VIEWER}, open_ones=OPEN)
