@@ -10,10 +10,11 @@ import typer
 from infra.backends.checkout import project_root
 from infra.backends.preview import masked
 from shardctl.context_file import context_path
+from shardctl.contexts import OnThisMachine
 from shardctl.errors import Refused
 from shardctl.output import print_json, print_line, print_table
 from shardctl.settings import PROJECT_FILE, read_settings
-from shardctl.stack.current import open_stack
+from shardctl.stack.current import open_backend, open_stack
 from shardctl.stack.origins import SettingRow, setting_rows
 
 app = typer.Typer(help="Settings: show them, and where each comes from.", no_args_is_help=True)
@@ -51,6 +52,9 @@ def _own() -> list[SettingRow]:
     rows = [SettingRow("context", settings.context.value or "(none)", settings.context.origin)]
     for name, found in settings.values.items():
         rows.append(SettingRow(name, masked(name, found.value) or "(where the stack was made)", found.origin))
+    if isinstance(settings.target, OnThisMachine):
+        outside = open_backend().external_servers()
+        rows += [SettingRow(name, masked(name, value), f"{name}, for a new stack") for name, value in outside.items()]
     return rows
 
 

@@ -206,9 +206,9 @@ async def test_the_service_is_killed_twice_at_each_step(
     before, known, control = books(own), labels(own), Control(folder)
     windows.open(point)
     number = control.begin(kind, {"of" if kind == "backup.create" else "cell": CELL})
-    await windows.met(point)
+    await windows.met(point, LIMIT_S)  # behind jobs that start four interpreters, on a busy machine
     windows.open(point)
-    await windows.met(point)
+    await windows.met(point, LIMIT_S)  # behind jobs that start four interpreters, on a busy machine
     found = control.ended(number)
     assert (found["state"], found["steps"][0]["attempts"] >= 3) == ("succeeded", True), found
     await_nothing_left(folder)

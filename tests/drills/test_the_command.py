@@ -33,12 +33,14 @@ def pids(stack: Stack) -> dict[str, int]:
 
 
 def recorded(stack: Stack) -> dict[str, str]:
-    """What stands beside the data: record, launch files, configuration, keys, locks. Logs and data grow anyway."""
+    """What stands beside the data: record, launch files, configuration, keys. Logs and data grow anyway, and the
+    control service takes the lock for its own duties."""
     assert stack.state_dir is not None
     folder = stack.state_dir / stack.name
     found = {}
     for path in sorted([*stack.state_dir.glob("*"), *folder.rglob("*")]):
-        if path.is_file() and path.relative_to(stack.state_dir).parts[1:2] not in (("data",), ("log",), ("map",)):
+        grows = path.relative_to(stack.state_dir).parts[1:2] in (("data",), ("log",), ("map",))
+        if path.is_file() and not grows and path != folder / "run" / "lock":
             found[str(path)] = hashlib.sha256(path.read_bytes()).hexdigest() + str(path.stat().st_mtime_ns)
     return found
 

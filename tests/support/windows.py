@@ -26,9 +26,9 @@ class Windows:
         """The next time the process comes there, once."""
         self._markers[point].unlink()
 
-    async def met(self, point: str) -> None:
+    async def met(self, point: str, limit_s: float = DEADLINE_S) -> None:
         """Wait until it came there; fails if it does not come."""
-        ends_at = asyncio.get_running_loop().time() + DEADLINE_S
+        ends_at = asyncio.get_running_loop().time() + limit_s
         while not self._markers[point].exists():
             assert asyncio.get_running_loop().time() < ends_at, f"the window was missed: {point}"
             await asyncio.sleep(0.005)

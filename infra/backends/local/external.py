@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Final
 from urllib.parse import urlsplit
 
-from infra.backends.local.ports import port_registry, port_registry_path
+from infra.backends.local.ports import claimed_ports, port_registry_path
 
 _NAMES: Final = ("REDIS_URL", "KAFKA_BOOTSTRAP_SERVERS", "KAFKA_TOPIC_PREFIX")
 
@@ -21,5 +21,4 @@ def external_servers() -> Mapping[str, str]:
 
 def _is_own_port(address: str) -> bool:
     parts = urlsplit(address if "//" in address else f"//{address}")
-    with port_registry(port_registry_path()) as registry:
-        return parts.hostname in ("127.0.0.1", "localhost") and registry.is_claimed(parts.port or 0)
+    return parts.hostname in ("127.0.0.1", "localhost") and parts.port in claimed_ports(port_registry_path())

@@ -85,9 +85,6 @@ class PortClaims:
         self._claims[str(holder)] = chosen
         return chosen
 
-    def is_claimed(self, port: int) -> bool:
-        return any(port in ports.values() for ports in self._claims.values())
-
     def release(self, holder: Path) -> None:
         self._claims.pop(str(holder), None)
 
@@ -101,9 +98,18 @@ def port_registry(path: Path) -> Iterator[PortClaims]:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        claims = {holder: ports for holder, ports in _read(path).items() if (Path(holder) / "stack.json").exists()}
+        claims = _of_stacks_that_exist(path)
         yield PortClaims(claims)
         replace_file(path, msgspec.json.encode(claims), mode=0o600)
+
+
+def claimed_ports(path: Path) -> frozenset[int]:
+    """Of all stacks of this user that exist. Reads only: the file is replaced whole, so no lock is needed for it."""
+    return frozenset(port for ports in _of_stacks_that_exist(path).values() for port in ports.values())
+
+
+def _of_stacks_that_exist(path: Path) -> dict[str, dict[str, int]]:
+    return {holder: ports for holder, ports in _read(path).items() if (Path(holder) / "stack.json").exists()}
 
 
 def _read(path: Path) -> dict[str, dict[str, int]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from infra.backends.backend import BackendError
-from infra.backends.local.ports import PORT_MAX, PORT_MIN, choose_ports, is_free, port_registry
+from infra.backends.local.ports import PORT_MAX, PORT_MIN, choose_ports, claimed_ports, is_free, port_registry
 from tests.support.free_port import free_port
 
 
@@ -88,8 +88,9 @@ def test_a_stopped_stack_keeps_its_ports_and_a_removed_one_does_not(tmp_path: Pa
         first = registry.claim(kept, ["a"], {})
         second = registry.claim(removed, ["a"], {})
     (removed / "stack.json").unlink()
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    assert claimed_ports(registry_path) == {first["a"]} != {second["a"]}
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == before, "who looks writes nothing"
     with port_registry(registry_path) as registry:
-        assert registry.is_claimed(first["a"])
-        assert not registry.is_claimed(second["a"])
         # A newcomer that remembers somebody else's port does not get it.
         assert registry.claim(newcomer, ["a"], {"a": first["a"]}) != first

@@ -48,6 +48,13 @@ def test_the_commands_own_settings(stack: Path) -> None:
     assert str(stack / "config" / "cell-brokerage" / "shardctl.toml") in shown
 
 
+def test_servers_that_somebody_else_runs_are_told_without_their_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REDIS_URL", "redis://:hunter2@redis.example/0")
+    found = rows("config", "show")
+    assert found["REDIS_URL"]["value"] == "redis://:***@redis.example/0"
+    assert found["REDIS_URL"]["origin"] == "REDIS_URL, for a new stack"
+
+
 def test_a_service_elsewhere() -> None:
     run("context", "add", "prod", "--url", "https://control.example", "--issuer", "https://login.example")
     found = rows("--context", "prod", "config", "show")
