@@ -72,6 +72,9 @@ SHAPES: Final[dict[tuple[str, str, str], Shape]] = {
     ("operator", "POST", "/operator/v1/incarnation/open"): Shape(
         {"received_seq": 7, "halted": [ANY_ID]}, "received_seq", ("received_seq", "7")
     ),
+    ("operator", "POST", "/operator/v1/incarnation/release"): Shape(
+        {"users": [{"user_id": ANY_ID, "orders": 0, "ledger": 0, "write_seq": 0}]}, "users", ("users", {})
+    ),
     ("operator", "POST", "/operator/v1/reconcile"): Shape(
         {
             "started_at": "2026-01-01T00:00:00Z",

@@ -146,7 +146,10 @@ async def test_what_the_venue_does_not_know_stays_different_and_is_read_again(
     assert (run["verdict"], run["found"]) == ("different", ["venue"])
 
 
-async def test_an_archive_walk_waiting_transfers_and_tapes(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_archive_walk_waiting_transfers_and_tapes(
+    scene: Scene, control_database: TestDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shardctl.audit.recording.control_dsn", lambda *_: control_database.owner_dsn)
     await scene.play(30)
     await every_user_is_walked(scene)
     await transfers_are_listed_page_by_page_and_decided_once(scene, monkeypatch)
