@@ -6,6 +6,7 @@ that may hold one. The standard library alone, as everything that a quick comman
 """
 
 import json
+import re
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -26,6 +27,8 @@ _INTERVAL_MAX_S: Final = 60.0
 _LIFE_MAX_S: Final = 1_800.0
 """Of a code: nobody is still at the browser."""
 _WELL_KNOWN: Final = "/.well-known/openid-configuration"
+_TOKEN: Final = re.compile(r"[A-Za-z0-9._~+/-]+=*")
+"""RFC 6750 2.1. Anything else would break the header that carries it, and be shown by the error."""
 _GRANT: Final = "urn:ietf:params:oauth:grant-type:device_code"
 
 
@@ -59,10 +62,14 @@ def log_in(
         code = _post(endpoints["device_authorization_endpoint"], asked)
     except _Answered as error:
         raise Refused(f"{service.issuer} gives {service.client_id} no code: {error}") from error
-    show(Code(str(code["user_code"]), str(code.get("verification_uri_complete") or code["verification_uri"])))
-    interval_s = min(float(code.get("interval", _INTERVAL_S)), _INTERVAL_MAX_S)
-    ends_at_s = monotonic() + min(float(code.get("expires_in", _LIFE_MAX_S)), _LIFE_MAX_S)
-    form = {"grant_type": _GRANT, "device_code": str(code["device_code"]), "client_id": service.client_id}
+    try:
+        shown = Code(str(code["user_code"]), str(code.get("verification_uri_complete") or code["verification_uri"]))
+        interval_s = min(float(code.get("interval", _INTERVAL_S)), _INTERVAL_MAX_S)
+        ends_at_s = monotonic() + min(float(code.get("expires_in", _LIFE_MAX_S)), _LIFE_MAX_S)
+        form = {"grant_type": _GRANT, "device_code": str(code["device_code"]), "client_id": service.client_id}
+    except (KeyError, TypeError, ValueError) as error:
+        raise Refused(f"{service.issuer} gives no code that can be confirmed") from error
+    show(shown)
     while monotonic() < ends_at_s:
         sleep(interval_s)
         try:
@@ -88,7 +95,7 @@ def log_in(
 
 def _granted(issuer: str, answer: Mapping[str, Any]) -> Granted:
     token, life_s = answer.get("access_token"), answer.get("expires_in", 0)
-    if not isinstance(token, str) or not token.isascii() or not isinstance(life_s, int | float):
+    if not (isinstance(token, str) and _TOKEN.fullmatch(token) and type(life_s) in (int, float) and life_s >= 0):
         raise Refused(f"{issuer} answers without an access token")
     return Granted(token, float(life_s))
 

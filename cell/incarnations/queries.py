@@ -19,8 +19,10 @@ select incarnation_id, began_at, backup, restored_to, actor, reason, opened_at, 
   from brokerage.incarnations order by began_at desc limit 1
 """
 _HALTED: LiteralString = """
-select u.user_id, (select count(*) from brokerage.inbox i where i.user_id = u.user_id) as reports_waiting
+select u.user_id, w.reports as reports_waiting, w.orders as orders_waited_for
   from brokerage.users u join brokerage.incarnations n on n.incarnation_id = u.halt_id
+  cross join lateral (select count(*) as reports, coalesce(array_agg(distinct i.order_id::text), '{}') as orders
+                        from brokerage.inbox i where i.user_id = u.user_id) w
  where u.owner_state = 'halted' and (%(after)s::uuid is null or u.user_id > %(after)s)
  order by u.user_id limit %(limit)s
 """
@@ -61,7 +63,9 @@ select p.user_id, p.created_at, p.write_seq, p.entry_seq, p.order_event_seq, p.c
 _HASHES: LiteralString = """
 select j.user_id, j.hash
   from unnest(%(users)s::uuid[], %(seqs)s::bigint[]) as t (user_id, seq)
-  join all_journal_entries j on j.user_id = t.user_id and j.seq = t.seq
+  -- numbers that a restore has lost are nobody's: the chain goes on from the entry before them
+  cross join lateral (select j.user_id, j.hash from all_journal_entries j
+                       where j.user_id = t.user_id and j.seq <= t.seq order by j.seq desc limit 1) j
 """
 _YOUNGEST: LiteralString = "select max(created_at) as created_at from brokerage.users"
 

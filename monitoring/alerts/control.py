@@ -47,6 +47,16 @@ CONTROL: Final = (
         ),
     ),
     Alert(
+        name="PersonsPortClosed",
+        query="shardctl_oidc_port_closed > 0",
+        for_s=60,
+        severity=Severity.TICKET,
+        summary="the port for operators elsewhere could not be opened: they are let in on the machine itself alone",
+        fires={f"shardctl_oidc_port_closed{{{_ONE}}}": "1x30"},
+        labels={"instance": "control:1", "job": "control"},
+        quiet=({f"shardctl_oidc_port_closed{{{_ONE}}}": "0x30"},),
+    ),
+    Alert(
         name="BreakGlassUsed",
         query="increase(shardctl_break_glass_total[10m]) > 0",
         for_s=0,

@@ -7,7 +7,7 @@ one of their orders: shares and money would be in the books of one and not of th
 explain such a difference: they are applied when the user is released.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Set
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -21,7 +21,7 @@ from shardctl.events.published import EventComparison, Head, Known
 from shardctl.events.reading import compare_published, read_heads
 from shardctl.exchange_admin import ExchangeAdmin, open_exchange_admin
 from shardctl.operator_tokens import Purpose
-from shardctl.reconciliation.venue import NAMED_MAX, compare_with_venue
+from shardctl.reconciliation.venue import accounts_of, compare_with_venue
 
 _PATH: Final = "/operator/v1/incarnation"
 _PAGE: Final = 500
@@ -40,7 +40,7 @@ class HeldUser:
     ledger_written: int
     ledger_known: int
     venue_differences: int
-    """Orders about which venue and cell do not agree."""
+    """Orders about which venue and cell do not agree, but for those whose own reports wait here."""
     reports_waiting: int
     """Of the venue, in the inbox: nothing is applied for who is read-only."""
     write_seq_known: int = 0
@@ -65,10 +65,12 @@ async def list_held_users(backend: Backend, cell: str) -> list[HeldUser]:
             return heads
 
         events = await compare_published(settings, cell, read)
-        venue = await _venue_differences(cell, admin, exchange)
+        venue = await _venue_differences(
+            cell, admin, exchange, {order for each in held.values() for order in each.orders}
+        )
     by_user = {user.hex(): head for user, head in heads.items()}
     return [
-        _held_user(user, waiting, by_user[user.replace("-", "")], events, venue.get(user, 0))
+        _held_user(user, waiting.reports, by_user[user.replace("-", "")], events, venue.get(user, 0))
         for user, waiting in held.items()
     ]
 
@@ -118,7 +120,7 @@ def refuse_unready(cell: str, chosen: Collection[str], held: Mapping[str, HeldUs
     if strangers:
         named = ", ".join(strangers[:_NAMED_MAX])
         raise Refused(f"not read-only in {cell}: {named}: `shardctl cells restored-users {cell}`")
-    differing = [user for user in chosen if held[user].venue_differences and not held[user].reports_waiting]
+    differing = [user for user in chosen if held[user].venue_differences]
     if differing:
         raise Refused(
             f"{cell} and the venue do not agree about orders of {', '.join(differing[:_NAMED_MAX])}: nobody was "
@@ -135,32 +137,46 @@ def _known(user: HeldUser) -> dict[str, Any]:
     }
 
 
-async def _held(admin: CellAdmin, cell: str) -> dict[str, int]:
-    """Users, and the reports that wait for each."""
-    found: dict[str, int] = {}
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """What the venue has reported and nobody applies: how many reports, and of which orders."""
+
+    reports: int
+    orders: tuple[str, ...]
+
+
+async def _held(admin: CellAdmin, cell: str) -> dict[str, _Waiting]:
+    """Users, and what waits for each."""
+    found: dict[str, _Waiting] = {}
     token = None
     while True:
         query = f"?limit={_PAGE}" + (f"&page_token={token}" if token else "")
         page = await admin.call(cell, "GET", f"{_PATH}/halted{query}")
-        found |= {row["user_id"]: row["reports_waiting"] for row in page["items"]}
+        found |= {
+            row["user_id"]: _Waiting(row["reports_waiting"], tuple(row["orders_waited_for"])) for row in page["items"]
+        }
         token = page["next_page_token"]
         if token is None:
             return found
 
 
-async def _venue_differences(cell: str, admin: CellAdmin, exchange: ExchangeAdmin) -> dict[str, int]:
-    """By user. An order that the cell does not know is its account's, as the venue says."""
+async def _venue_differences(
+    cell: str, admin: CellAdmin, exchange: ExchangeAdmin, explained: Set[str]
+) -> dict[str, int]:
+    """By user, but for orders whose own reports wait. An order that the cell does not know is its account's, as the
+    venue says."""
     compared = await compare_with_venue(cell, admin, exchange)
     if compared.differences > len(compared.sample):
         raise Refused(f"{cell}: {compared.differences} orders differ from the venue's, more than can be told apart")
     found: dict[str, int] = {}
     nameless = []
     for row in compared.sample:
+        if row["order_id"] in explained:
+            continue
         if row.get("user_id"):
             found[row["user_id"]] = found.get(row["user_id"], 0) + 1
         else:
             nameless.append(row["order_id"])
-    for start in range(0, len(nameless), NAMED_MAX):
-        for order in (await exchange.named_orders(nameless[start : start + NAMED_MAX]))["items"]:
-            found[order["account"]] = found.get(order["account"], 0) + 1
+    for account in await accounts_of(exchange, nameless):
+        found[account] = found.get(account, 0) + 1
     return found

@@ -72,8 +72,6 @@ async def prune_backups(backend: Backend, keep: int, report: Report, *, reason: 
         labels = prunable(backups.backups(server), keep)
         if labels:
             arguments = {"keep": keep, "labels": list(labels)}
-            async with recorded_act(
-                backend, "backup.prune", subject_of(server), reason=reason, arguments=arguments, unrecorded=True
-            ):
+            async with recorded_act(backend, "backup.prune", subject_of(server), reason=reason, arguments=arguments):
                 pruned.append(Pruned(server, labels, await backups.prune(labels, server)))
     return pruned

@@ -20,7 +20,7 @@ from shardctl.events.reading import compare_published, read_heads
 from shardctl.exchange_admin import open_exchange_admin
 from shardctl.operator_tokens import Purpose
 from shardctl.reconciliation.run import reconcile
-from shardctl.reconciliation.venue import VenueComparison, compare_with_venue
+from shardctl.reconciliation.venue import VenueComparison, accounts_of, compare_with_venue
 from shardctl.stack.current import stack_clock
 
 _PATH: Final = "/operator/v1/incarnation"
@@ -81,12 +81,13 @@ async def _known_better(backend: Backend, cell: str, admin: CellAdmin) -> tuple[
     events = await compare_published(settings, cell, lambda: read_heads(admin, cell))
     async with open_exchange_admin(backend, admin.token) as exchange:
         orders = await compare_with_venue(cell, admin, exchange)
+        owners = await accounts_of(exchange, [row["order_id"] for row in orders.sample if not row.get("user_id")])
         summary = await exchange.summary()
-    return {*events.ahead, *users_of(cell, orders)}, acknowledged(summary, cell)
+    return {*events.ahead, *users_of(cell, orders), *owners}, acknowledged(summary, cell)
 
 
 def users_of(cell: str, orders: VenueComparison) -> set[str]:
-    """Whose orders differ; an order that the cell does not know names nobody, and its user's events do. Pure.
+    """Whose orders differ; an order that the cell does not know names nobody, and is its account's. Pure.
 
     Raises Refused if not all of them are listed."""
     if orders.differences > len(orders.sample):

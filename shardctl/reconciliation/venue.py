@@ -58,6 +58,16 @@ async def compare_with_venue(cell: str, admin: CellAdmin, exchange: ExchangeAdmi
     return VenueComparison(compared, found, tuple(unconfirmed))
 
 
+async def accounts_of(exchange: ExchangeAdmin, order_ids: Sequence[str]) -> list[str]:
+    """Whose each of these orders is, as the venue says: an order that the cell does not know names nobody here."""
+    found: list[str] = []
+    for start in range(0, len(order_ids), NAMED_MAX):
+        found += [
+            order["account"] for order in (await exchange.named_orders(order_ids[start : start + NAMED_MAX]))["items"]
+        ]
+    return found
+
+
 async def _recheck(
     cell: str, admin: CellAdmin, exchange: ExchangeAdmin, order_ids: Sequence[str]
 ) -> list[dict[str, Any]]:

@@ -3,10 +3,12 @@
 Start-up waits for nothing: without its database the service answers that it is not reachable, and leads when it can.
 """
 
+import logging
 import os
 import socket
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -56,6 +58,7 @@ from shardctl.service.issuer_keys import IssuerKeys
 from shardctl.service.leader import Leader
 from shardctl.service.metrics import METRICS
 from shardctl.service.oidc import OidcPersons, fetched_by
+from shardctl.service.persons_port import PersonsPort
 from shardctl.service.queries import ControlState
 from shardctl.service.roles import LEAST_ROLES
 from shardctl.service.sampling import Sampling
@@ -68,6 +71,7 @@ from shardctl.service.watches import Watches
 
 _PERSONS_AT_ONCE: Final = 100
 """Connections and requests at the port for persons elsewhere: people and their dashboards."""
+_log = logging.getLogger(__name__)
 _BODY_BYTES_MAX: Final = 1_048_576
 """Of a request for an operation: arguments are a few names."""
 
@@ -214,7 +218,8 @@ class ControlService:
         try:
             operator = create_operator_app(metrics=self.metrics, ready=self.ready)
             on_socket = _on_socket(self._at_port(self._on_socket), self.settings.socket)
-            async with serving(operator, self.settings.operator), self._for_persons_elsewhere(), on_socket:
+            # The socket first: it is the way in when the port for persons elsewhere cannot be opened.
+            async with serving(operator, self.settings.operator), on_socket, self._for_persons_elsewhere():
                 await self.leader.run(shutdown)
         finally:
             await self.pool.close()
@@ -228,7 +233,9 @@ class ControlService:
 
     @asynccontextmanager
     async def _for_persons_elsewhere(self) -> AsyncIterator[None]:
-        """The port for persons whom the issuer knows; without one, nothing listens."""
+        """The port for persons whom the issuer knows; without one, nothing listens. A port that is taken, or a
+        certificate that cannot be read, keeps nobody from the socket and no operation from going on: it is logged and
+        counted."""
         oidc = self.settings.oidc
         if oidc is None:
             yield
@@ -243,8 +250,17 @@ class ControlService:
             # Not the stack's clock: the issuer's tokens follow the world's.
             persons = OidcPersons(oidc, keys, self.metrics, now_s=SystemClock().epoch_s)
             tls = {} if oidc.tls_cert is None else {"ssl_certfile": oidc.tls_cert, "ssl_keyfile": oidc.tls_key}
-            at_port = self._at_port(persons.identify)
-            async with serving(at_port, oidc.listen, limit_concurrency=_PERSONS_AT_ONCE, **tls):
+            options = {"http": PersonsPort, "limit_concurrency": _PERSONS_AT_ONCE, **tls}
+            async with AsyncExitStack() as port:
+                try:
+                    if oidc.tls_cert is not None:  # uvicorn would read it after the socket is bound, and end us
+                        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(oidc.tls_cert, oidc.tls_key)
+                    at_port = self._at_port(persons.identify)
+                    listener = socket.create_server((oidc.listen.host, oidc.listen.port), backlog=oidc.listen.backlog)
+                    await port.enter_async_context(serving_on(at_port, listener, **options))
+                except OSError as error:  # also ssl.SSLError
+                    _log.error("nobody is let in from elsewhere; the socket works as ever", exc_info=error)
+                    self.metrics.gauge("shardctl_oidc_port_closed").set(1)
                 yield
 
     def _at_port(self, identify: Identify) -> AsgiApp:

@@ -12,6 +12,7 @@ from typing import Final
 
 from infra.backends.backend import Backend, BackendError
 from infra.backends.backups import Backups, HasBackups
+from infra.runtime.procedures import DatabaseFailure
 from infra.security.roles import Role
 from shardctl.backups.servers import all_servers, open_backups, subject_of
 from shardctl.backups.take import machine_now
@@ -45,7 +46,7 @@ class Archiving:
             await asyncio.sleep(EVERY_S)
             try:
                 await self.begin_where_nothing_is_archived(lease)
-            except (BackendError, ShardctlError) as error:
+            except (BackendError, ShardctlError, DatabaseFailure) as error:
                 _log.warning("cannot see what is archived", exc_info=error)
         await asyncio.Event().wait()
 

@@ -77,7 +77,12 @@ class AuditedRequests:
             await self._app(scope, receive, send)
             return
         request: Request[Any, Any, Any] = Request(scope, receive)
-        attempt = scope["state"][_STATE] = OpenAttempt(await self._begin(request))
+        fields, refusal = await _fields(request)
+        attempt = scope["state"][_STATE] = OpenAttempt(await self._begin(request, fields))
+        if refusal is not None:
+            # What was read of the body is gone. A handler would take the rest for all of it: an act nobody described.
+            await self._end(attempt, refusal.status_code, refusal.detail)
+            raise refusal
         answer = _Answer(send)
         try:
             await self._app(scope, receive, answer.hold)
@@ -88,9 +93,9 @@ class AuditedRequests:
         await self._end(attempt, answer.status, answer.detail if answer.status >= 400 else None)
         await answer.release()
 
-    async def _begin(self, request: Request[Any, Any, Any]) -> int:
+    async def _begin(self, request: Request[Any, Any, Any], fields: dict[str, Any]) -> int:
         describe: Describe = request.route_handler.opt[DESCRIBE]
-        described = describe(request.path_params, await _fields(request))
+        described = describe(request.path_params, fields)
         person = person_of(request)
         who = Who(person.subject, person.role, person.way)
         try:
@@ -149,12 +154,13 @@ def _status_of(error: Exception) -> int:
     return error.status_code if isinstance(error, HTTPException) else 500
 
 
-async def _fields(request: Request[Any, Any, Any]) -> dict[str, Any]:
-    """Of the body; none, if it is no object or too long. The handler reads the same bytes, and refuses them."""
+async def _fields(request: Request[Any, Any, Any]) -> tuple[dict[str, Any], HTTPException | None]:
+    """Of the body; none, if it is no object: the handler reads the same bytes, and refuses them. Beside them the
+    refusal of a body that cannot be read whole, because it is too long or broken off."""
     try:
-        return _object(await request.body())
-    except HTTPException:
-        return {}
+        return _object(await request.body()), None
+    except HTTPException as error:
+        return {}, error
 
 
 def _object(raw: bytes) -> dict[str, Any]:

@@ -20,6 +20,7 @@ METRICS: Final = (
     Metric("shardctl_sample_gaps_total", Counter, "Samples missing because the process did not answer."),
     Metric("shardctl_oidc_refused_total", Counter, "Requests of persons whose token was not taken.", ("why",)),
     Metric("shardctl_oidc_key_failures_total", Counter, "Times that the issuer's keys could not be had."),
+    Metric("shardctl_oidc_port_closed", Gauge, "1 if the port for persons elsewhere could not be opened."),
     Metric("shardctl_break_glass_total", Counter, "Changes asked for on the socket though persons have an issuer."),
     Metric("shardctl_audited_requests_total", Counter, "Requests that may change something, by outcome.", ("outcome",)),
     Metric("shardctl_unauthenticated_total", Counter, "Requests of somebody unknown: counted, not recorded."),

@@ -171,6 +171,20 @@ async def test_every_route_that_may_change_something_leaves_a_row_whatever_it_is
     assert (await service.audit.head()).number == before, "reading is no attempt"
 
 
+async def test_what_is_longer_than_a_body_may_be_is_refused_whole(service: ControlService) -> None:
+    """Sent in chunks it has no length. White space up to the limit, and an act behind it, must not be that act."""
+    reader, writer = await asyncio.open_unix_connection(service.settings.socket)
+    act = json.dumps({"act": "x", "target": "y", "role": "admin", "reason": "z"}).encode()
+    writer.write(b"POST /v1/operator-tokens HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+    for chunk in (b" " * 65_536,) * 24 + (act,):
+        writer.write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
+    writer.write(b"0\r\n\r\n")
+    assert (await asyncio.wait_for(reader.readline(), 30)).split()[1] == b"413"
+    writer.close()
+    [attempt] = await newest(service)
+    assert (attempt.outcome, attempt.act) == ("refused", "tokens.sign")
+
+
 def test_an_endpoint_that_does_not_say_how_it_is_recorded_keeps_the_service_from_starting() -> None:
     @post("/v1/new", sync_to_thread=False)
     def forgotten() -> None: ...

@@ -5,6 +5,7 @@ import base64
 import hashlib
 import hmac
 import json
+import socket
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -19,10 +20,11 @@ from infra.backends.local.backend import LocalBackend
 from infra.runtime.http_client import HttpClient
 from infra.security.keys import OPERATOR_VERIFY_FILE, load_verify_ring
 from infra.security.operator_token import verify_operator_token
-from shardctl.service import issuer_keys
+from shardctl.service import issuer_keys, persons_port
 from shardctl.service.app import ControlService
 from tests.support.control_service import AsyncClient, control_service, folder_stack
 from tests.support.databases import TestDatabase
+from tests.support.eventually import eventually
 from tests.support.free_port import free_port
 from tests.support.moved_metrics import assert_moved
 from tests.support.oidc_issuer import AUDIENCE, Issuer, oidc_issuer, private_keys
@@ -187,3 +189,39 @@ async def test_while_the_issuer_is_down_the_socket_is_the_way_in_and_that_shows(
         await asyncio.to_thread(issuer.start)
     monkeypatch.setattr(issuer_keys, "STALE_MAX_S", 3_600.0)
     assert (await port.ask(token))[0] == 200
+
+
+async def test_who_is_not_known_cannot_fill_the_memory_or_hold_a_connection(
+    port: Port, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host, number = port.url.removeprefix("http://").split(":")
+    reader, writer = await asyncio.open_connection(host, int(number))
+    writer.write(b"GET / HTTP/1.1\r\nX: " + b"a" * (persons_port.HEAD_BYTES_MAX + 1))
+    assert (await reader.read()).startswith(b"HTTP/1.1 400 "), "and the connection is closed"
+    writer.close()
+    monkeypatch.setattr(persons_port, "IDLE_S", 0.05)
+    reader, writer = await asyncio.open_connection(host, int(number))
+    writer.write(b"GET / HT")
+    assert await asyncio.wait_for(reader.read(), 30) == b""
+    writer.close()
+
+
+@pytest.mark.parametrize("trouble", ["certificate", "port"])
+async def test_a_port_that_cannot_be_opened_takes_nothing_else_away(
+    control_database: TestDatabase, tmp_path: Path, issuer: Issuer, trouble: str
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        oidc: dict[str, Any] = {"issuer": issuer.url, "audience": AUDIENCE, "roles": ROLES}
+        if trouble == "port":
+            oidc["listen"] = {"port": taken.getsockname()[1]}
+        else:
+            oidc |= {"listen": {"port": free_port()}, "tls_cert": tmp_path / "none.pem", "tls_key": tmp_path / "none"}
+        backend = folder_stack(tmp_path)
+        async with control_service(control_database.leader_dsn, backend, {}, oidc=oidc) as service:
+            assert (await AsyncClient(service).get("/v1/operations"))["items"] == []
+
+            async def is_told() -> bool:
+                return b"shardctl_oidc_port_closed 1.0" in service.metrics.render()
+
+            await eventually(is_told)
+            assert_moved(service.metrics.render(), "shardctl_oidc_port_closed")

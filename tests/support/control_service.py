@@ -54,7 +54,7 @@ async def control_service(
     )
     shutdown = Shutdown()
     running = asyncio.create_task(service.run(shutdown))
-    while not service.settings.socket.exists():
+    while not (service.settings.socket.exists() and await _port_is_settled(service)):
         assert not running.done(), running
         await asyncio.sleep(0.01)
     try:
@@ -62,6 +62,18 @@ async def control_service(
     finally:
         shutdown.ask()
         await running
+
+
+async def _port_is_settled(service: ControlService) -> bool:
+    """The port for persons elsewhere comes after the socket: it is open, could not be opened, or is not wanted."""
+    if service.settings.oidc is None or b"shardctl_oidc_port_closed 1.0" in service.metrics.render():
+        return True
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", service.settings.oidc.listen.port)
+    except OSError:
+        return False
+    writer.close()
+    return True
 
 
 class AsyncClient:

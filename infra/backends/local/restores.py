@@ -34,7 +34,10 @@ class LocalRestores(Restores):
         self._faults = FaultPoints()
 
     async def withdraw(self, server: str) -> None:
-        """Stop what writes to it, let the archive have the end of its log, stop it."""
+        """Stop what writes to it, let the archive have the end of its log, stop it. Raises BackupsBusy before anything
+        is stopped: a backup or a rehearsal of it may take hours."""
+        async with self._backups.lock(server):
+            pass
         await self._host.stop_processes(await self._names(server, ours=True))
         try:
             await self._backups.mark(server, "withdrawn")

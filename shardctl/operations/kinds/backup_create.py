@@ -4,24 +4,33 @@ The backup's label is decided and persisted before the first attempt. So an atte
 backup that was named already, or begins it anew: half of one has no name.
 """
 
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 from infra.backends.addresses import CONTROL_POSTGRES
-from infra.backends.backend import Report
+from infra.backends.backend import BackendError, Overtaken, Report
+from infra.backends.backups import BackupsBusy
+from infra.security.roles import Role
 from shardctl.backups.coverage import prunable
 from shardctl.backups.servers import open_backups, server_of
 from shardctl.backups.take import machine_now, new_label
-from shardctl.errors import Refused, UsageError
+from shardctl.errors import Exit, Refused, UsageError
 from shardctl.operations.kinds.of_cells import known_cells
 from shardctl.operations.kinds.reported import reported
-from shardctl.operations.plan import Action, Document, Kind, Plan, PlannedStep, Step, refuse_unknown
+from shardctl.operations.plan import Action, Conclusion, Document, Kind, Plan, PlannedStep, Step, refuse_unknown
 from shardctl.operations.resources import StackResources
+from shardctl.operations.states import State
 
 CONTROL: Final = "control"
 """Stands for the control database where a cell is named."""
 KEEP_MAX: Final = 1_000
 _COPY_S: Final = 6 * 3_600.0
 """One attempt: a terabyte at fifty megabytes a second."""
+_AGAIN_S: Final = 15.0
+"""Before the second and last time: a server's restart is shorter."""
+_FAILURE_CHARACTERS_MAX: Final = 500
+"""Of the reason that is kept for one database."""
 
 
 def parse(arguments: Document) -> Document:
@@ -72,7 +81,7 @@ async def _take(step: Step[StackResources]) -> Document:
         )
         return {"label": taken.label, "kind": str(taken.kind), "size_bytes": taken.size_bytes}
 
-    return await reported(step, work)
+    return await _or_failure(step, work)
 
 
 async def _prune(step: Step[StackResources]) -> Document:
@@ -83,7 +92,30 @@ async def _prune(step: Step[StackResources]) -> Document:
         labels = prunable(backups.backups(server), step.arguments["keep"])
         return {"labels": list(labels), "freed_bytes": await backups.prune(labels, server) if labels else 0}
 
-    return await reported(step, work)
+    return await _or_failure(step, work)
+
+
+async def _or_failure(step: Step[StackResources], work: Callable[[Report], Awaitable[dict[str, Any]]]) -> Document:
+    """What cannot be done for one database is a finding: the others are backed up and pruned all the same, or one dead
+    cell would end the backups of all, and the logs that nothing prunes would fill the disk."""
+    for is_last in (False, True):
+        try:
+            return await reported(step, work)
+        except (Overtaken, BackupsBusy):
+            raise  # another leader, or the next attempt
+        except BackendError as error:
+            if is_last:
+                return {"of": step.arguments["of"], "failed": str(error)[:_FAILURE_CHARACTERS_MAX]}
+            await asyncio.sleep(_AGAIN_S)
+    raise AssertionError("the second time returns")
+
+
+def conclude(results: Mapping[str, Document]) -> Conclusion:
+    """Failed, with the reason for each database that has no new backup."""
+    failed = [f"{result['of']}: {result['failed']}" for result in results.values() if "failed" in result]
+    if failed:
+        return Conclusion(State.FAILED, Exit.FAILED, " | ".join(failed))
+    return Conclusion(State.SUCCEEDED, Exit.DONE)
 
 
 def _server(step: Step[StackResources]) -> str:
@@ -98,5 +130,8 @@ BACKUP_CREATE: Final[Kind[StackResources]] = Kind(
     parse=parse,
     observe=known_cells,
     plan=plan,
+    needs_reason=True,
+    conclude=conclude,
+    role=Role.ADMIN,  # it may remove all older backups for good
     actions={"take": Action(_take, decide=_decide), "prune": Action(_prune)},
 )

@@ -5,10 +5,12 @@ So who watches the operation sees how far it is, and a cancellation or the loss 
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Final, TypeVar
 
 from infra.backends.backend import Report
 from infra.backends.backend import Step as Progress
+from infra.runtime.procedures import DatabaseFailure
 from shardctl.operations.plan import Step
 from shardctl.operations.resources import StackResources
 
@@ -28,7 +30,8 @@ async def reported(step: Step[StackResources], work: Callable[[Report], Awaitabl
     try:
         while not (await asyncio.wait((task,), timeout=EVERY_S))[0]:
             told = " ".join(filter(None, (last[0].subject, last[0].detail))) if last else "begun"
-            await step.checkpoint({}, told)
+            with suppress(DatabaseFailure):  # the next one says more; a lost lease or a cancellation is none
+                await step.checkpoint({}, told)
         return task.result()
     finally:
         task.cancel()

@@ -11,7 +11,7 @@ from shardctl.errors import Refused, UsageError
 BEHIND = HeldUser("u-1", orders_written=4, orders_known=9, ledger_written=2, ledger_known=3,
                   venue_differences=0, reports_waiting=0)  # fmt: skip
 DIFFERS = replace(BEHIND, user_id="u-2", venue_differences=1)
-WAITED_FOR = replace(DIFFERS, user_id="u-3", reports_waiting=2)
+WAITED_FOR = replace(BEHIND, user_id="u-3", reports_waiting=2)
 HELD = {user.user_id: user for user in (BEHIND, DIFFERS, WAITED_FOR)}
 
 
@@ -24,7 +24,7 @@ def test_who_is_behind_kafka_may_be_released() -> None:
     refuse_unready("cell-1", ["u-1"], HELD)
 
 
-def test_reports_that_wait_explain_a_difference() -> None:
+def test_who_waits_for_reports_of_the_orders_that_differ_may_be_released() -> None:
     refuse_unready("cell-1", ["u-1", "u-3"], HELD)
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from shardctl.errors import Refused, UsageError
+from shardctl.errors import Exit, Refused, UsageError
 from shardctl.operations.kinds.backup_create import BACKUP_CREATE
 from shardctl.operations.kinds.backup_rehearse import BACKUP_REHEARSE
 from shardctl.operations.kinds.cells_add import CELLS_ADD
@@ -82,6 +82,13 @@ def test_databases_are_backed_up_one_by_one_and_pruned_when_all_are_taken() -> N
     for keep in (0, 1_001):
         with pytest.raises(UsageError, match="keep is 1 to 1000"):
             BACKUP_CREATE.parse({"keep": keep})
+
+
+def test_one_dead_database_does_not_end_the_backups_of_the_others() -> None:
+    taken = {"label": "control-1", "kind": "full", "size_bytes": 7}
+    assert BACKUP_CREATE.conclude({"back up control": taken}).exit_code is Exit.DONE
+    said = BACKUP_CREATE.conclude({"back up cell-1": {"of": "cell-1", "failed": "no room"}, "back up control": taken})
+    assert (said.state, said.exit_code, said.detail) == (State.FAILED, Exit.FAILED, "cell-1: no room")
 
 
 def test_every_cell_is_rehearsed_and_the_conclusion_names_those_that_would_not_do() -> None:
