@@ -45,6 +45,10 @@ async def bring_up(
                 await process_names(backend, lambda process: process.kind is ProcessKind.CONTROL or _is_ours(process))
             )
         await backend.create(spec)
+        if before is not None and CONTROL_SERVICE in await outdated_processes(backend, OUR_KINDS):
+            # A former release must not go on with operations: its tokens and calls are not those of renewed cells, and
+            # a refusal would fail them. The new one takes them up, and waits for cells that are not renewed yet.
+            await backend.stop_processes((CONTROL_SERVICE,))
         generate_key_files(backend.keys_folder)
         await backend.publish_keys()
         failures = await _start_servers(backend, report)
@@ -58,9 +62,6 @@ async def bring_up(
             if wait:
                 await backend.await_ready(names, READY_TIMEOUT_S)
             await renew_processes(backend, tuple(name for name in outdated if name in names))
-            if CONTROL_SERVICE in outdated:  # nobody waits for it
-                await backend.stop_processes((CONTROL_SERVICE,))
-                await backend.start((CONTROL_SERVICE,))
             if wait:
                 await _await_control(backend, report)
             if failures:

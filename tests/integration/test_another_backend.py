@@ -163,7 +163,7 @@ def test_the_first_that_does_not_become_ready_ends_it_and_the_same_command_goes_
         command.run("up", "--risk-profile", "professional")
     assert [call[1] for call in command.calls()[made:] if call[0] == "renew"] == ["cell-1-api-1", "cell-1-worker"]
     assert all_rows(control_database)[-1].outcome == "failed"
-    waiting = [*OURS[4:-1], "control", "exchange", "router-1"]
+    waiting = [*OURS[4:-1], "exchange", "router-1"]  # the control service is renewed first
     doctor = json.loads(CliRunner().invoke(make_app(), ["doctor", "--json"]).stdout)
     assert [row["detail"] for row in doctor if row["check"] == "settings"] == [f"not yet taken by {', '.join(waiting)}"]
 
