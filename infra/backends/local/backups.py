@@ -161,7 +161,8 @@ class LocalBackups(Backups):
             if (known := {backup.label: backup for backup in self.backups(server)}.get(label)) is not None:
                 return known
             cluster = self._host.cluster(server)
-            self._judge_space(server, tree_bytes(cluster.data))
+            # Trees are walked off the loop: a large one takes longer than the lease that this loop must renew.
+            self._judge_space(server, await asyncio.to_thread(tree_bytes, cluster.data))
             archive = await self._archive(server)
             await self._faults.reach(ARCHIVED)
             base = self._base(server, archive) if incremental else None
@@ -186,7 +187,7 @@ class LocalBackups(Backups):
                 end_lsn=end_lsn,
                 started_at=started_at,
                 ended_at=ended_at,
-                size_bytes=tree_bytes(building / "data"),
+                size_bytes=await asyncio.to_thread(tree_bytes, building / "data"),
                 server_version=await server_version(binaries),
                 reason=reason,
                 verified_at=now(),
@@ -304,7 +305,7 @@ class LocalBackups(Backups):
     async def prune(self, labels: Sequence[str], server: str) -> int:
         async with self.lock(server):
             folder = self._host.folder.backups(server)
-            before = tree_bytes(folder)
+            before = await asyncio.to_thread(tree_bytes, folder)
             refuse_overtaken(self._host.folder, self._lease)
             for label in labels:
                 gone = folder / f"{UNFINISHED}{label}"
@@ -312,7 +313,7 @@ class LocalBackups(Backups):
                 await self._faults.reach(PRUNED)
                 await asyncio.to_thread(shutil.rmtree, gone)
             await self._prune_log(server)
-            return max(0, before - tree_bytes(folder))
+            return max(0, before - await asyncio.to_thread(tree_bytes, folder))
 
     async def _prune_log(self, server: str) -> None:
         """Files that end before the first backup of their archive, and archives without any."""
@@ -321,11 +322,11 @@ class LocalBackups(Backups):
             first = firsts.get(folder.name)
             if first is not None:
                 segments = list_segments(folder, first.timeline)
-                for number in segments.complete:
-                    if number < first.start_lsn // SEGMENT_BYTES:
-                        (folder / segments.file_name(number)).unlink()
+                needed_from = first.start_lsn // SEGMENT_BYTES
+                old = [folder / segments.file_name(number) for number in segments.complete if number < needed_from]
+                await asyncio.to_thread(_unlink_all, old)
             elif self._host.record().archived.get(server) != folder.name:
-                shutil.rmtree(folder)
+                await asyncio.to_thread(shutil.rmtree, folder)
 
     # ---- shared --------------------------------------------------------------------------------------------------
 
@@ -352,3 +353,8 @@ class LocalBackups(Backups):
             return await fetch_row(self._dsn(server), query, parameters)
         except StatementsFailed as error:
             raise BackendError(f"{server} does not answer ({error}): `shardctl status`") from error
+
+
+def _unlink_all(paths: Sequence[Path]) -> None:
+    for path in paths:
+        path.unlink()
