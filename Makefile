@@ -50,12 +50,12 @@ lint-rest:
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports
 
-test: lint ## what every change must pass: lint, types, contracts, tests; at most 10 minutes on two cores
+test: lint ## what every change must pass: lint, types, contracts, tests; at most 12 minutes on two cores
 	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder --ignore tests/drills --ignore tests/faults
 
-drills: install ## what takes longer: real kills, a day of the market, production defaults, real clients; at most 30 minutes
-	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder -m "not alone" tests/drills tests/faults
-	$(BIN)/python -m pytest -m alone tests/drills
+drills: install ## what takes longer: real kills, production defaults, real clients; at most 30 minutes
+	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder -m "not alone and not soak" tests/drills tests/faults
+	$(BIN)/python -m pytest -m "alone and not soak" tests/drills
 
 soak: install ## hours of drills with random moments: make soak SEED=7 ROUNDS=10; the same again goes on where it stopped
 	@test -n "$(SEED)" || { echo "say a seed: make soak SEED=7 [ROUNDS=10]"; exit 2; }

@@ -45,7 +45,7 @@ UNDECIDED = (
     restore.WITHDRAWN, restores.RESTORE_BUILT, restores.RESTORE_RECOVERED, restores.RESTORE_FENCED,
 )  # fmt: skip
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.soak]
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ import pytest
 
 from tests.support.stack import Stack, fresh_stack
 
-pytestmark = pytest.mark.minutes(7)
+pytestmark = pytest.mark.soak
 
 PASSWORD: Final = "correct horse battery"
 SETTLED_S: Final = 120.0

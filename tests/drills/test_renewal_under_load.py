@@ -34,7 +34,7 @@ from tests.support import raw_http
 from tests.support.eventually import eventually
 from tests.support.stack import Stack, fresh_stack
 
-pytestmark = [pytest.mark.anyio, pytest.mark.minutes(5)]
+pytestmark = [pytest.mark.anyio, pytest.mark.minutes(5), pytest.mark.alone]
 
 PERIOD_S = 0.05
 UP_LIMIT_S = 600.0

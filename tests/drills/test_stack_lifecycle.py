@@ -155,7 +155,7 @@ def test_a_further_cell_joins_and_nothing_moves(own: Stack) -> None:
         (("logs", "../secrets/passwords"), 1),
         (("--stack", "no-such-stack", "status"), 3),
         (("--stack", "../escape", "status"), 2),
-        (("down", "--delete-data"), 1),
+        (("down", "--delete-data"), 5),
     ],
 )
 def test_exit_codes(own: Stack, arguments: tuple[str, ...], exit_code: int) -> None:

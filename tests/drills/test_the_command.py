@@ -112,6 +112,8 @@ def test_ctrl_c_while_watching_detaches(own: Stack) -> None:
         cwd=project_root(),
         stderr=subprocess.PIPE,
         text=True,
+        # A suite that runs in the background hands "ignore Ctrl-C" down to whatever it starts.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert watching.stderr is not None
     first = watching.stderr.readline()
