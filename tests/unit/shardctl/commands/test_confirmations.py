@@ -5,6 +5,7 @@ import contextlib
 import fcntl
 import os
 import pty
+import signal
 import subprocess
 import sys
 import termios
@@ -58,12 +59,18 @@ def test_nobody_asks_without_a_flag_that_confirms() -> None:
     assert asking == {leaf.words[-1] for leaf in that_ask()}
 
 
+def take_terminal() -> None:
+    """In the child. Ctrl-C is heard also where the suite runs in the background, which hands "ignore it" down."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
 def test_ctrl_c_on_a_real_terminal_is_no_confirmation(stack: LocalBackend) -> None:
     ours, theirs = pty.openpty()
     command = subprocess.Popen(
         [sys.executable, "-m", "shardctl", "down", "--delete-data"],
         stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
-        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        preexec_fn=take_terminal,
     )  # fmt: skip
     os.close(theirs)
     shown = b""
