@@ -123,6 +123,7 @@ class CustomerRules(BooksMachine):
         larger = qty + -(-1_000_000 // px) + 1
         expected = self._enter(ModelOrder(SYMBOL, "buy", larger, px), "gtc")
         assert expected in ("INSUFFICIENT_BUYING_POWER", "PRICE_OUT_OF_BAND")
+        self.met[expected] += 1
         self._send("place", ("buy", "limit", larger, "gtc", None, px), expected)
         order = ModelOrder(SYMBOL, "buy", qty, px)
         expected = self._enter(order, "gtc")
