@@ -69,7 +69,7 @@ ci-tools: ## tools from outside that tests need and that no Python package bring
 	@missing=; for tool in curl node npm go javac promtool; do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
 	 test -z "$$missing" || { export DEBIAN_FRONTEND=noninteractive; \
 	   apt-get update -qq && apt-get install -qq --no-install-recommends -y \
-	   $$(for tool in $$missing; do case $$tool in node) echo nodejs;; npm) echo npm;; go) echo golang-go;; javac) echo default-jdk-headless;; promtool) echo prometheus;; *) echo $$tool;; esac; done); }
+	   $$(for tool in $$missing; do case $$tool in node) echo nodejs;; go) echo golang-go;; javac) echo default-jdk-headless;; promtool) echo prometheus;; *) echo $$tool;; esac; done); }
 	@mkdir -p $(TOOLS)/oidc-provider && cp tests/support/oidc_provider/package*.json $(TOOLS)/oidc-provider/
 	@cd $(TOOLS)/oidc-provider && npm ci --silent --ignore-scripts --no-audit --no-fund
 

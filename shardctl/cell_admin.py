@@ -19,6 +19,8 @@ _FORMER_LEADER = "FORMER_LEADER"
 """A cell's code for a step of an operation whose lease is over."""
 ANSWER_TIMEOUT_S = 30.0
 """For answers that read or change a few rows; long work (checks, archive) has limits of its own."""
+PAGE = 500
+"""Rows per answer, the most that a cell gives."""
 
 
 class CellRefused(Refused):
@@ -64,6 +66,17 @@ class CellAdmin:
             else:
                 return _decoded(cell, answer)
         raise NotReachable(f"no api of {cell} answers ({problem}): `shardctl status`, `shardctl logs {cell}-api-1`")
+
+    async def rows(self, cell: str, path: str) -> AsyncIterator[dict[str, Any]]:
+        """Of a list, page by page. One page is one instant; all pages together are not. Raises as `call`."""
+        query = f"?limit={PAGE}"
+        while True:
+            page = await self.call(cell, "GET", path + query)
+            for row in page["items"]:
+                yield row
+            if page["next_page_token"] is None:
+                return
+            query = f"?limit={PAGE}&page_token={page['next_page_token']}"
 
     async def _request(self, method: str, url: str, body: object, timeout_s: float) -> HttpAnswer:
         headers = {"Authorization": f"Bearer {await self.token()}"}

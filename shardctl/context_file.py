@@ -10,16 +10,15 @@ from pathlib import Path
 from typing import Final
 
 from shardctl.contexts import Contexts, SettingsInvalid, parse_contexts
-from shardctl.private_file import changing, replace_private
+from shardctl.private_file import changing, own_folder, replace_private
 
 _BYTES_MAX: Final = 262_144
 """Two hundred contexts with every value at its longest fit; what is larger is some other file."""
 
 
 def context_path(environment: Mapping[str, str]) -> Path:
-    """Where the file lies. XDG: a relative folder in the variable does not count."""
-    base = Path(environment.get("XDG_CONFIG_HOME", ""))
-    return (base if base.is_absolute() else Path.home() / ".config") / "cell-brokerage" / "shardctl.toml"
+    """Where the file lies."""
+    return own_folder(environment, "XDG_CONFIG_HOME", ".config") / "shardctl.toml"
 
 
 def read_contexts(path: Path) -> Contexts:

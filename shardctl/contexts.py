@@ -9,7 +9,7 @@ import json
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from io import StringIO
 from pathlib import Path
 from types import MappingProxyType
@@ -17,6 +17,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from shardctl.errors import UsageError
+from shardctl.safe_url import is_safe_url
 
 CHECKOUT: Final = "checkout"
 """The context that nobody adds: the stack of the checkout that the command runs from."""
@@ -25,10 +26,10 @@ CONTEXTS_MAX: Final = 200
 _VALUE_MAX: Final = 1_000
 """Characters of one value: longer than any URL or path that is meant."""
 _NAME: Final = re.compile(r"^[a-z0-9][a-z0-9-]{0,39}$")
-_STACK_NAME: Final = _NAME
-_LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
 _CURRENT_LINE: Final = re.compile(r"^\s*current\s*=")
 _TABLE_LINE: Final = re.compile(r"^\s*\[")
+_CONTEXT_LINE: Final = re.compile(r"^\s*\[\s*contexts\s*\.\s*[\"']?(.+?)[\"']?\s*\]")
+"""Where a context's table begins, and its name."""
 
 
 class SettingsInvalid(UsageError):
@@ -90,8 +91,8 @@ def check_context(context: Context) -> Context:
         raise UsageError(f"{context.name!r} is no name of a context: lower case letters, digits, dashes, at most 40")
     if context.name == CHECKOUT:
         raise UsageError(f"{CHECKOUT} is the stack of this checkout: choose another name")
-    for part in fields(context.target):
-        _check_text(part.name, getattr(context.target, part.name))
+    for name, value in asdict(context.target).items():
+        _check_text(name, value)
     if isinstance(context.target, Elsewhere):
         _check_url("url", context.target.url)
         _check_url("issuer", context.target.issuer)
@@ -106,7 +107,7 @@ def check_context(context: Context) -> Context:
 
 def check_stack_name(name: str) -> None:
     """Raises UsageError; an empty one is that of this checkout."""
-    if name and not _STACK_NAME.match(name):
+    if name and not _NAME.match(name):
         raise UsageError(f"{name!r} is not a stack name: lower case letters, digits and dashes, at most 40")
 
 
@@ -125,7 +126,8 @@ def parse_contexts(text: str, path: Path) -> Contexts:
         found[name] = _context(name, table, text, path)
     if not isinstance(current, str) or current not in found:
         raise _invalid(path, line_of(text, "", "current"), f"current = {current!r}, but there is no such context")
-    lines = {name: line_of(text, name) for name in tables} | {"": line_of(text, "", "current")}
+    begins = _table_lines(text)
+    lines = {name: begins.get(name, 1) for name in tables} | {"": line_of(text, "", "current")}
     return Contexts(MappingProxyType(found), current, MappingProxyType(lines))
 
 
@@ -148,8 +150,7 @@ def with_context(text: str, context: Context, path: Path) -> str:
     check_context(context)
     if context.name in before.by_name:
         raise UsageError(f"there is a context {context.name} already: `shardctl context remove {context.name}` first")
-    given = {part.name: getattr(context.target, part.name) for part in fields(context.target)}
-    lines = [f"{name} = {_quoted(value)}\n" for name, value in given.items() if value]
+    lines = [f"{name} = {_quoted(value)}\n" for name, value in asdict(context.target).items() if value]
     gap = "" if not text else "\n" if text.endswith("\n") else "\n\n"
     after = f"{text}{gap}[contexts.{context.name}]\n{''.join(lines)}"
     return _proven(after, Contexts({**before.by_name, context.name: context}, before.current), path)
@@ -190,7 +191,8 @@ def line_of(text: str, context: str, key: str = "") -> int:
     inside = not context
     for number, line in enumerate(_lines(text), 1):
         if _TABLE_LINE.match(line):
-            inside = bool(re.match(rf"^\s*\[\s*contexts\s*\.\s*[\"']?{re.escape(context)}[\"']?\s*\]", line))
+            named = _CONTEXT_LINE.match(line)
+            inside = named is not None and named[1] == context
             if inside and not key:
                 return number
         elif inside and key and re.match(rf"^\s*[\"']?{re.escape(key)}[\"']?\s*[.=]", line):
@@ -239,7 +241,7 @@ def _check_url(name: str, value: str) -> None:
         raise UsageError(f"{name} has a user or a password in it; a context holds no secret: `shardctl login`")
     if url.query or url.fragment or (name == "url" and value.endswith("/")):
         raise UsageError(f"{name} {value!r}: without a query, a fragment or a slash at the end")
-    if url.scheme == "http" and url.hostname not in _LOOPBACK:
+    if not is_safe_url(value):
         raise UsageError(f"{name} {value!r}: http only to this machine, else https (who listens would have the token)")
 
 
@@ -251,6 +253,15 @@ def _check_folder(value: str) -> None:
 def _lines(text: str) -> list[str]:
     """With their ends. Only a line feed ends a line, as tomllib counts."""
     return list(StringIO(text, newline="\n"))
+
+
+def _table_lines(text: str) -> dict[str, int]:
+    """By context, where its table begins, counted from 1. One pass: each command and each press of a key reads it."""
+    found: dict[str, int] = {}
+    for number, line in enumerate(_lines(text), 1):
+        if named := _CONTEXT_LINE.match(line):
+            found.setdefault(named[1], number)
+    return found
 
 
 def _current_line(lines: list[str]) -> int | None:

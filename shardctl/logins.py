@@ -16,7 +16,7 @@ from infra.runtime.clock import SystemClock
 from shardctl.contexts import Elsewhere
 from shardctl.control_client import ControlClient, RemoteService
 from shardctl.errors import NotAllowed
-from shardctl.private_file import replace_private
+from shardctl.private_file import own_folder, replace_private
 
 _SPARE_S: Final = 10.0
 """A token that ends within this is not used: it would end on its way."""
@@ -32,9 +32,8 @@ class Login:
 
 
 def login_path(environment: Mapping[str, str], service: Elsewhere) -> Path:
-    """XDG: a relative folder in the variable does not count."""
-    base = Path(environment.get("XDG_STATE_HOME", ""))
-    folder = (base if base.is_absolute() else Path.home() / ".local" / "state") / "cell-brokerage" / "tokens"
+    """By the service, its issuer and its audience."""
+    folder = own_folder(environment, "XDG_STATE_HOME", ".local/state") / "tokens"
     named = json.dumps(asdict(service), sort_keys=True)
     return folder / f"{hashlib.sha256(named.encode()).hexdigest()[:32]}.json"
 

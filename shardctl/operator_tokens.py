@@ -84,12 +84,13 @@ def as_token(backend: Backend, wanted: Token | Purpose) -> Token:
 
 def token_of_person(backend: Backend, purpose: Purpose) -> Token:
     """For the person at this terminal. Raises NotAllowed, UsageError, KeyFileInvalid."""
-    held: list[tuple[str, float]] = []
+    held, until_s = "", 0.0
 
     async def token() -> str:
-        if not held or time.monotonic() >= held[-1][1]:
-            held[:] = [(await asyncio.to_thread(_ask, backend, purpose), time.monotonic() + _KEPT_S)]
-        return held[-1][0]
+        nonlocal held, until_s
+        if not held or time.monotonic() >= until_s:
+            held, until_s = await asyncio.to_thread(_ask, backend, purpose), time.monotonic() + _KEPT_S
+        return held
 
     return token
 

@@ -6,27 +6,24 @@ other settings of its owner, under version control) stays there.
 
 import fcntl
 import os
-import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+
+from infra.backends.replaced_file import replace_file
+
+
+def own_folder(environment: Mapping[str, str], variable: str, default: str) -> Path:
+    """The person's folder for files of ours. XDG: a relative folder in the variable does not count."""
+    base = Path(environment.get(variable, ""))
+    return (base if base.is_absolute() else Path.home() / default) / "cell-brokerage"
 
 
 def replace_private(path: Path, text: str) -> None:
     """Mode 0600; makes the folder (0700) if there is none. Raises OSError."""
     target = path.resolve()
     target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    beside = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(text.encode())
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(target)
-    except BaseException:
-        beside.unlink(missing_ok=True)
-        raise
+    replace_file(target, text.encode(), mode=0o600)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ The standard library alone: completion asks too.
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass
 from functools import cache, partial
 from pathlib import Path
 from typing import Final
@@ -90,12 +90,13 @@ class ShardctlSettings:
 def read_settings(environment: Mapping[str, str] | None = None, project: Path | None = None) -> ShardctlSettings:
     """Raises UsageError, for files with path and line."""
     known = os.environ if environment is None else environment
-    contexts = cache(partial(read_contexts, context_path(known)))
+    person = context_path(known)
+    contexts = cache(partial(read_contexts, person))
     levels: tuple[Callable[[], Level], ...] = (
         lambda: _from_environment(known, FLAG_PREFIX, lambda name: f"--{name}"),
         lambda: _from_environment(known, _PREFIX, lambda name: f"{_PREFIX}{name.upper()}"),
         cache(partial(_from_project, project or project_root() / PROJECT_FILE)),
-        lambda: _from_person(contexts(), context_path(known)),
+        lambda: _from_person(contexts(), person),
     )
     near, chosen = 0, Found(CHECKOUT, DEFAULT)
     for level in levels:
@@ -106,7 +107,7 @@ def read_settings(environment: Mapping[str, str] | None = None, project: Path | 
         if "context" in given or "stack" in given:
             chosen = given.get("context") or Found("", given["stack"].origin)
             break
-    context, described = _chosen(chosen, contexts, context_path(known))
+    context, described = _chosen(chosen, contexts, person)
     if isinstance(context.target, Elsewhere):
         return ShardctlSettings(chosen, described, context.target)
     return _on_this_machine(chosen, [*levels[:near], lambda: described], levels[near:3])
@@ -143,8 +144,7 @@ def _chosen(chosen: Found, contexts: Callable[[], Contexts], path: Path) -> tupl
     except UsageError as error:
         raise UsageError(f"{chosen.origin}: {error}: `shardctl context list`") from error
     origin = f"{path}:{known.lines[context.name]}"
-    given = {field.name: getattr(context.target, field.name) for field in fields(context.target)}
-    return context, {name: Found(value, origin) for name, value in given.items() if value}
+    return context, {name: Found(value, origin) for name, value in asdict(context.target).items() if value}
 
 
 def _from_environment(environment: Mapping[str, str], prefix: str, origin: Callable[[str], str]) -> Level:

@@ -13,22 +13,13 @@ from shardctl.cell_admin import open_cell_admin
 from shardctl.operator_tokens import Purpose
 from shardctl.shardmap.locate import locate_user, require_cell
 
-_PAGE = 500
-"""Transfers per answer, the most that the cell gives."""
-
 
 async def list_waiting(backend: Backend, cells: tuple[str, ...]) -> list[dict[str, Any]]:
     """What waits in these cells, oldest first within each. Raises NotReachable for a cell that does not answer."""
     rows: list[dict[str, Any]] = []
     async with open_cell_admin(backend) as admin:
         for cell in cells:
-            query = f"?limit={_PAGE}"
-            while True:
-                page = await admin.call(cell, "GET", f"/operator/v1/share-transfers{query}")
-                rows += [{"cell": cell, **item} for item in page["items"]]
-                if page["next_page_token"] is None:
-                    break
-                query = f"?limit={_PAGE}&page_token={page['next_page_token']}"
+            rows += [{"cell": cell, **item} async for item in admin.rows(cell, "/operator/v1/share-transfers")]
     return rows
 
 

@@ -86,6 +86,18 @@ def mortal_database(mortal_template: Template) -> Iterator[TestDatabase]:
         yield database
 
 
+@pytest.fixture(scope="session")
+def mortal_control_template(mortal_postgres: KillablePostgres) -> Template:
+    return build_control_template(mortal_postgres.server)
+
+
+@pytest.fixture
+def mortal_control_database(mortal_control_template: Template) -> Iterator[TestDatabase]:
+    """A control database on the server that this test kills."""
+    with mortal_control_template.clone() as database:
+        yield database
+
+
 @pytest.fixture
 def exchange() -> Iterator[ExchangeProcess]:
     """The exchange as a process on data of this test."""

@@ -9,8 +9,8 @@ id, what it knows is not. A cancel never overtakes its own order. What stays una
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
 from uuid import UUID
 
 from cell.executions.asking import Answers, ask_about
@@ -103,21 +103,32 @@ class InstructionSender:
         self._after = claimed.next_after
         if claimed.instructions:
             await self._fault_points.reach("executions.after_claim")
-            for instruction in claimed.instructions:
-                await self.send(instruction.action, instruction.order)
+            await self._send_all((each.action, each.order) for each in claimed.instructions)
             await self._fault_points.reach("executions.after_send")
         return len(claimed.instructions)
 
     async def send(self, action: str, order: VenueOrder) -> None:
         """Tell the venue. Raises VenueAway."""
+        await self._send_all([(action, order)])
+
+    async def _send_all(self, told: Iterable[tuple[str, VenueOrder]]) -> None:
+        """In this order; then the lines of those that were sent, whose ids are read at once. Raises VenueAway."""
+        picked: list[tuple[UUID, Mapping[str, Any]]] = []
+        try:
+            for action, order in told:
+                await self._send(action, order)
+                if self._order_log.picks(order.order_id):
+                    picked.append((order.order_id, {"action": action}))
+        finally:
+            await leave_lines(self._pool, _log, "instruction sent", picked)
+
+    async def _send(self, action: str, order: VenueOrder) -> None:
         if action == "submit":
             await self._venue.submit(order)
         elif action == "replace":
             await self._venue.replace(order)
         else:
             await self._venue.cancel(order.order_id, order.user_id)
-        if self._order_log.picks(order.order_id):
-            await leave_lines(self._pool, _log, "instruction sent", [(order.order_id, {"action": action})])
         self._metrics.counter("cell_instructions_sent_total").labels(self._cell, action).inc()
 
     async def _settle_sent(self) -> None:
@@ -133,10 +144,12 @@ class InstructionSender:
         await ask_about(self._venue, next_page, self._settle)
 
     async def _settle(self, sent: Sequence[Instruction], known: Answers) -> None:
+        again = []
         for instruction in sent:
             answer = known[instruction.order.order_id]
             if answer is False or (answer is True and instruction.action in ("cancel", "expire")):
-                await self.send(instruction.action, instruction.order)
+                again.append((instruction.action, instruction.order))
+        await self._send_all(again)
         count = Counter(known.values())
         asked = self._metrics.counter("cell_instructions_asked_total")
         for answer, name in ((True, "known"), (False, "unknown"), (None, "silent")):

@@ -118,7 +118,7 @@ async def user_figures(
 
 
 async def entry_hashes(pool: Pool, seqs: Mapping[UUID, int]) -> dict[UUID, bytes]:
-    """The hash of each user's entry of that number; nothing for one that there is not."""
+    """The hash of each user's last entry up to that number; nothing for who has none."""
     parameters = {"users": list(seqs), "seqs": list(seqs.values())}
     async with pool.connection() as connection:
         rows = await (await connection.execute(_HASHES, parameters)).fetchall()

@@ -135,9 +135,6 @@ class Restores(Protocol):
     async def withdraw(self, server: str) -> None:
         """Stop the cell. What was committed is in the archive afterwards, unless the server is dead already."""
 
-    async def resume(self, server: str) -> None:
-        """Start the cell's processes again."""
-
     async def restore(
         self, server: str, chain: Sequence[Backup], moment: datetime | None, *, incarnation: str, jobs: Sequence[Job]
     ) -> datetime | None:

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
+from infra.topology.identifiers import CELL_ID_CHARACTERS_MAX
+
 _CELL_NAME = re.compile(r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$")
 CELLS_MAX = 50
 """More than one machine carries; a fleet on other machines is another back end's."""
@@ -18,8 +20,6 @@ ROUTERS_MAX = 8
 """One fills a core."""
 ADMISSION_RATE_MAX = 1_000_000.0  # far beyond any cell; infinity is no rate
 CLOCK_OFFSET_S_MAX = 3 * 366 * 86_400  # as far as a cell's calendar looks ahead
-_CELL_NAME_LENGTH_MAX = 31
-"""Characters, as a cell id (`infra/topology/identifiers.py`)."""
 RISK_PROFILES = ("retail", "professional")
 MARKET_HOURS = ("always", "XNYS")
 SHARE_TRANSFERS = ("accept", "approve")
@@ -68,9 +68,10 @@ class CellSpec:
 
     def __post_init__(self) -> None:
         """Raises SpecInvalid."""
-        if not _CELL_NAME.match(self.name) or len(self.name) > _CELL_NAME_LENGTH_MAX:
+        if not _CELL_NAME.match(self.name) or len(self.name) > CELL_ID_CHARACTERS_MAX:
             raise SpecInvalid(
-                f"{self.name!r} is not a cell name: lower case letters, digits and single dashes, at most 31"
+                f"{self.name!r} is not a cell name: lower case letters, digits and single dashes, "
+                f"at most {CELL_ID_CHARACTERS_MAX}"
             )
         if not 1 <= self.apis <= APIS_MAX:
             raise SpecInvalid(f"{self.name}: {self.apis} apis, 1 to {APIS_MAX} are possible")

@@ -5,7 +5,7 @@ The same for every back end: it says what is planned and what runs, and whether 
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 from urllib.parse import urlsplit, urlunsplit
@@ -40,7 +40,7 @@ class Running:
     """By another command or other settings than planned."""
     settings: Mapping[str, str] | None = None
     """What it was started with; None if that is not known."""
-    command: Sequence[str] = field(default=())
+    command: Sequence[str] = ()
 
 
 _SHOWN_MAX: Final = 3

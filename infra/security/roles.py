@@ -27,8 +27,3 @@ class Role(StrEnum):
 
 
 _RISING = tuple(Role)
-
-
-def least_of(one: Role, other: Role) -> Role:
-    """The lesser of two."""
-    return one if other.may(one) else other

@@ -21,7 +21,7 @@ otherwise be spelled in endless ways, each of them verified, remembered and coun
 WHAT_A_FORGER_CAUSES: Final = (
     jwt.PyJWTError, ValueError, TypeError, AttributeError, KeyError, UnicodeError, OverflowError, RecursionError
 )  # fmt: skip
-_DECODE_OPTIONS: Final[Any] = {
+DECODE_OPTIONS: Final[Any] = {
     "require": ["exp", "iat", "sub", "iss", "aud"],
     "verify_exp": False,  # by our own clock, by who asks
     "verify_iat": False,
@@ -53,7 +53,7 @@ def verify_claims(
         if key is None or header.get("alg") != _ALGORITHM:
             raise ClaimsInvalid
         claims = jwt.decode(
-            token, key, algorithms=[_ALGORITHM], audience=audience, issuer=ISSUER, options=_DECODE_OPTIONS
+            token, key, algorithms=[_ALGORITHM], audience=audience, issuer=ISSUER, options=DECODE_OPTIONS
         )
     except WHAT_A_FORGER_CAUSES as error:
         raise ClaimsInvalid from error

@@ -1,7 +1,7 @@
 """Names of things in the topology. They are `NewType`s: no cost at run time, no mixing up under mypy."""
 
 import re
-from typing import NewType
+from typing import Final, NewType
 from uuid import UUID
 
 CellId = NewType("CellId", str)
@@ -10,7 +10,8 @@ LineageId = NewType("LineageId", UUID)
 BucketId = NewType("BucketId", int)
 Epoch = NewType("Epoch", int)
 
-_CELL_ID = re.compile(r"[a-z][a-z0-9-]{0,30}")
+CELL_ID_CHARACTERS_MAX: Final = 31
+_CELL_ID = re.compile(rf"[a-z][a-z0-9-]{{0,{CELL_ID_CHARACTERS_MAX - 1}}}")
 
 
 def parse_uuid(text: str) -> UUID:
@@ -35,5 +36,7 @@ def parse_cell_id(text: str) -> CellId:
     """A cell id names processes, topics and DNS labels, so it is short, lower case and starts with a letter. Raises
     ValueError."""
     if not _CELL_ID.fullmatch(text):
-        raise ValueError(f"not a cell id: {text[:40]!r} (lower case letters, digits and dashes, at most 31)")
+        raise ValueError(
+            f"not a cell id: {text[:40]!r} (lower case letters, digits and dashes, at most {CELL_ID_CHARACTERS_MAX})"
+        )
     return CellId(text)

@@ -20,11 +20,11 @@ def _epochs(one: str, other: str) -> dict[str, str]:
     }
 
 
-def _over(reason: str, share: float) -> str:
-    """More than this share of what customers asked of a cell was shed for that reason."""
+def _over(reason: str) -> str:
+    """More than a twentieth of what customers asked of a cell was shed for that reason."""
     return (
         f'sum by (cell) (rate(router_requests_shed_total{{reason="{reason}"}}[5m])) > '
-        f"{share:g} * sum by (cell) (rate(router_requests_total[5m]) or rate(router_requests_shed_total[5m]))"
+        "0.05 * sum by (cell) (rate(router_requests_total[5m]) or rate(router_requests_shed_total[5m]))"
     )
 
 
@@ -68,7 +68,7 @@ ROUTERS: Final = (
     ),
     Alert(
         name="RequestsShed",
-        query=_over("queue", 0.05),
+        query=_over("queue"),
         for_s=60,
         severity=Severity.PAGE,
         summary="{{ $labels.cell }}: more than 5 % of requests are shed, because the cell had no permit in time",
@@ -82,7 +82,7 @@ ROUTERS: Final = (
     ),
     Alert(
         name="OrdersOverRate",
-        query=_over("rate", 0.05),
+        query=_over("rate"),
         for_s=600,
         severity=Severity.TICKET,
         summary="{{ $labels.cell }}: for ten minutes more orders come than its stated rate lets in",

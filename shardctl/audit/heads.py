@@ -8,7 +8,6 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from infra.backends.backend import Backend
 from infra.backends.topics import AUDIT_HEADS
 from infra.runtime.kafka_consumer import TopicReader, TopicsMissing
 from infra.runtime.kafka_producer import KafkaProducer, OutgoingMessage
@@ -20,12 +19,6 @@ PUBLISH_S: Final = 10.0
 """A broker that is there answers in milliseconds, one that restarts in four seconds; then it is tried again later."""
 PUBLISH_AT_DOWN_S: Final = 3.0
 """Whoever stops a stack does not wait for a broker that is not there; the next `up` publishes within the hour."""
-
-
-def kafka_of(backend: Backend) -> KafkaSettings:
-    """The broker of a stack."""
-    addresses = backend.addresses()
-    return KafkaSettings(bootstrap_servers=addresses.kafka, topic_prefix=addresses.spec.topic_prefix)
 
 
 async def publish_head(settings: KafkaSettings, stack: str, head: Head, *, within_s: float = PUBLISH_S) -> None:

@@ -30,8 +30,6 @@ TARGET_MAX: Final = 200
 """Characters, as the table keeps it."""
 REASON_MAX: Final = 2_000
 """Characters, as the table and the map's history keep them."""
-DETAIL_MAX: Final = 2_000
-"""Characters that the table keeps of an error message."""
 _CONNECT_TIMEOUT_S: Final = 5
 """As for the shard map: the database is on the local network or away."""
 _APPEND: LiteralString = "select append_audit_v1(%s, %s, %s, %s, %s, %s, %s)"
@@ -120,9 +118,9 @@ class Audit:
         return int(number)
 
     async def end(self, attempt: int, outcome: str, detail: str | None = None) -> bool:
-        """Record how it ended: done, refused, failed or interrupted. False: that is recorded already, or there is no
-        such attempt."""
-        ((number,),) = await self._call(_END, [attempt, outcome, None if detail is None else detail[:DETAIL_MAX]])
+        """Record how it ended: done, refused, failed or interrupted; of `detail` the table keeps 2,000 characters.
+        False: that is recorded already, or there is no such attempt."""
+        ((number,),) = await self._call(_END, [attempt, outcome, detail])
         return number is not None
 
     async def newest(self, wanted: Wanted) -> list[Attempt]:

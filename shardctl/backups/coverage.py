@@ -108,5 +108,10 @@ def parse_moment(text: str) -> datetime | None:
     return moment.astimezone(UTC)
 
 
+def spell_moment(moment: datetime | None) -> str:
+    """What `parse_moment` reads, in one spelling."""
+    return "latest" if moment is None else format_time(moment)
+
+
 def format_time(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

@@ -19,11 +19,11 @@ from infra.backends.backend import Backend, BackendError, Report
 from infra.backends.cell_spec import Job
 from infra.runtime.kafka_admin import BrokerUnreachable
 from infra.runtime.kafka_consumer import TopicsMissing
-from infra.runtime.settings import KafkaSettings
 from shardctl.backups.coverage import chain, choose, reaches
 from shardctl.backups.servers import open_backups, open_restores, server_of
 from shardctl.events.published import Head
 from shardctl.events.reading import EventsExpired, compare_published, head_of
+from shardctl.stack.current import kafka_of
 
 _JOBS: Final = ("migrate", "prove", "compare-copy", "heads")
 
@@ -78,14 +78,12 @@ async def rehearse_restore(
 
 async def _events(backend: Backend, cell: str, heads: Mapping[bytes, Head]) -> dict[str, Any]:
     """What the copy has certainly published is there, and is its chain. What came after it is no finding."""
-    addresses = backend.addresses()
-    settings = KafkaSettings(bootstrap_servers=addresses.kafka, topic_prefix=addresses.spec.topic_prefix)
 
     async def of_the_copy() -> Mapping[bytes, Head]:
         return heads
 
     try:
-        found = await compare_published(settings, cell, of_the_copy)
+        found = await compare_published(kafka_of(backend), cell, of_the_copy)
     except (TopicsMissing, BrokerUnreachable, EventsExpired) as error:
         return {"asked": False, "reason": str(error)}
     differences = found.missing + found.broken_links + found.malformed

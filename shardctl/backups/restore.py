@@ -5,9 +5,9 @@ the backup and the log are checked, a new data directory is built and recovered 
 migrations run on it, the fence goes up, and only then it takes its place and the cell's processes start. Last, while
 the fence is up, the new incarnation's log is archived and a backup of it is taken, so that no write of a customer is
 ever in no archive.
-A failure or Ctrl-C before the place is taken leaves the cell as it was, and it is started again; a killed command
-leaves it stopped: repeat the command, or `up`. Repeated after the restore was decided, it is finished and not made
-again.
+A failure or Ctrl-C before the place is taken leaves the cell as it was: it is started again, and the command ends when
+it serves; a killed command leaves it stopped: repeat the command, or `up`. Repeated after the restore was decided, it
+is finished and not made again.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from infra.backends.backups import Backups, BackupsBusy, Decided, NotCovered, Re
 from infra.backends.cell_spec import Job
 from infra.runtime.fault_points import FaultPoints
 from shardctl.audit.recording import recorded_act
-from shardctl.backups.coverage import Reach, chain, choose, format_time, reaches
+from shardctl.backups.coverage import Reach, chain, choose, format_time, reaches, spell_moment
 from shardctl.backups.servers import open_backups, open_restores, server_of
 from shardctl.backups.take import machine_now, new_label
 from shardctl.errors import Refused
@@ -85,14 +85,14 @@ async def restore_cell(
     server, backups, restores = server_of(backend, cell), open_backups(backend, report), open_restores(backend, report)
     await check_moment(backend, cell, moment, label)
     faults = FaultPoints()
-    arguments = {"to": "latest" if moment is None else format_time(moment), "from": label}
+    arguments = {"to": spell_moment(moment), "from": label}
     async with recorded_act(backend, "backup.restore", cell, reason=reason, arguments=arguments):
         async with backend.lock():
             decided = restores.decided(server)
             if decided is not None and (decided.moment, label or decided.backup) != (moment, decided.backup):
                 raise Refused(_other_restore(cell, decided))
             if decided is None:
-                decided = await _build(backend, cell, moment, label, restores, backups, new_id, reason, faults)
+                decided = await _build(backend, cell, moment, label, restores, backups, new_id, reason, faults, report)
             await backend.create(backend.spec())
             await faults.reach(PLACED)
             await start_until_ready(backend, lambda process: process.cell == cell)
@@ -105,8 +105,8 @@ async def restore_cell(
 
 
 def _other_restore(cell: str, decided: Decided) -> str:
-    moment = "latest" if decided.moment is None else format_time(decided.moment)
-    return f"{cell}: a restore from {decided.backup} to {moment} is decided: `shardctl up` finishes it; then again"
+    to = spell_moment(decided.moment)
+    return f"{cell}: a restore from {decided.backup} to {to} is decided: `shardctl up` finishes it; then again"
 
 
 async def _build(
@@ -119,11 +119,12 @@ async def _build(
     new_id: UUID,
     reason: str,
     faults: FaultPoints,
+    report: Report,
 ) -> Decided:
     server = server_of(backend, cell)
-    await restores.withdraw(server)
-    await faults.reach(WITHDRAWN)
     try:
+        await restores.withdraw(server)
+        await faults.reach(WITHDRAWN)
         chosen = choose(await _reaches(backups, server), moment, label).backup.label
         newest = await restores.restore(
             server,
@@ -133,9 +134,17 @@ async def _build(
             jobs=_jobs(cell, str(new_id), chosen, moment, reason),
         )
     except BaseException:
-        await restores.resume(server)
+        await _run_on(backend, cell, report)
         raise
     return Decided(str(new_id), chosen, moment, newest)
+
+
+async def _run_on(backend: Backend, cell: str, report: Report) -> None:
+    """As it was. Raises nothing: why there was no restore is what the operator must read."""
+    try:
+        await start_until_ready(backend, lambda process: process.cell == cell)
+    except BackendError as error:
+        report(Step(cell, Phase.READY, f"does not serve again: {error}"))
 
 
 async def _archive_again(backups: Backups, server: str) -> tuple[datetime | None, str | None]:

@@ -10,9 +10,9 @@ explain such a difference: they are applied when the user is released.
 from collections.abc import Collection, Mapping, Set
 from dataclasses import dataclass
 from typing import Any, Final
+from uuid import UUID
 
 from infra.backends.backend import Backend
-from infra.runtime.settings import KafkaSettings
 from infra.security.roles import Role
 from shardctl.audit.recording import recorded_act
 from shardctl.cell_admin import CellAdmin, open_cell_admin
@@ -22,10 +22,11 @@ from shardctl.events.reading import compare_published, read_heads
 from shardctl.exchange_admin import ExchangeAdmin, open_exchange_admin
 from shardctl.operator_tokens import Purpose
 from shardctl.reconciliation.venue import accounts_of, compare_with_venue
+from shardctl.stack.current import kafka_of
 
 _PATH: Final = "/operator/v1/incarnation"
 _PAGE: Final = 500
-"""Users of one request, the most that the cell takes and gives."""
+"""Users of one request, the most that the cell takes."""
 _NAMED_MAX: Final = 20
 """Users who are named in a refusal."""
 
@@ -56,21 +57,19 @@ async def list_held_users(backend: Backend, cell: str) -> list[HeldUser]:
         held = await _held(admin, cell)
         if not held:
             return []
-        addresses = backend.addresses()
-        settings = KafkaSettings(bootstrap_servers=addresses.kafka, topic_prefix=addresses.spec.topic_prefix)
         heads: dict[bytes, Head] = {}
 
         async def read() -> Mapping[bytes, Head]:
-            heads.update(await read_heads(admin, cell))
-            return heads
+            found = await read_heads(admin, cell)
+            heads.update(found)
+            return found
 
-        events = await compare_published(settings, cell, read)
+        events = await compare_published(kafka_of(backend), cell, read)
         venue = await _venue_differences(
             cell, admin, exchange, {order for each in held.values() for order in each.orders}
         )
-    by_user = {user.hex(): head for user, head in heads.items()}
     return [
-        _held_user(user, waiting.reports, by_user[user.replace("-", "")], events, venue.get(user, 0))
+        _held_user(user, waiting.reports, heads[UUID(user).bytes], events, venue.get(user, 0))
         for user, waiting in held.items()
     ]
 
@@ -147,17 +146,10 @@ class _Waiting:
 
 async def _held(admin: CellAdmin, cell: str) -> dict[str, _Waiting]:
     """Users, and what waits for each."""
-    found: dict[str, _Waiting] = {}
-    token = None
-    while True:
-        query = f"?limit={_PAGE}" + (f"&page_token={token}" if token else "")
-        page = await admin.call(cell, "GET", f"{_PATH}/halted{query}")
-        found |= {
-            row["user_id"]: _Waiting(row["reports_waiting"], tuple(row["orders_waited_for"])) for row in page["items"]
-        }
-        token = page["next_page_token"]
-        if token is None:
-            return found
+    return {
+        row["user_id"]: _Waiting(row["reports_waiting"], tuple(row["orders_waited_for"]))
+        async for row in admin.rows(cell, f"{_PATH}/halted")
+    }
 
 
 async def _venue_differences(

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from infra.backends.backend import Backend
-from infra.runtime.settings import KafkaSettings
 from infra.security.roles import Role
 from shardctl.audit.recording import recorded_act
 from shardctl.cell_admin import CellAdmin, open_cell_admin
@@ -21,7 +20,7 @@ from shardctl.exchange_admin import open_exchange_admin
 from shardctl.operator_tokens import Purpose
 from shardctl.reconciliation.run import reconcile
 from shardctl.reconciliation.venue import VenueComparison, accounts_of, compare_with_venue
-from shardctl.stack.current import stack_clock
+from shardctl.stack.current import kafka_of, stack_clock
 
 _PATH: Final = "/operator/v1/incarnation"
 
@@ -76,9 +75,7 @@ async def _open(backend: Backend, cell: str, *, reason: str, despite_findings: b
 
 async def _known_better(backend: Backend, cell: str, admin: CellAdmin) -> tuple[set[str], int]:
     """Users of whom Kafka or the venue knows more, and the last report that the venue has deleted."""
-    addresses = backend.addresses()
-    settings = KafkaSettings(bootstrap_servers=addresses.kafka, topic_prefix=addresses.spec.topic_prefix)
-    events = await compare_published(settings, cell, lambda: read_heads(admin, cell))
+    events = await compare_published(kafka_of(backend), cell, lambda: read_heads(admin, cell))
     async with open_exchange_admin(backend, admin.token) as exchange:
         orders = await compare_with_venue(cell, admin, exchange)
         owners = await accounts_of(exchange, [row["order_id"] for row in orders.sample if not row.get("user_id")])

@@ -12,7 +12,7 @@ import typer
 
 from shardctl.audit.export import write_export
 from shardctl.audit.head import Head
-from shardctl.audit.heads import kafka_of, read_heads
+from shardctl.audit.heads import read_heads
 from shardctl.audit.queries import LISTED_MAX, PAGE_ROWS
 from shardctl.audit.row import AuditRow, row_of
 from shardctl.audit.spans import parse_since
@@ -22,7 +22,7 @@ from shardctl.commands.submitting import open_control
 from shardctl.control_patience import PatientControl
 from shardctl.errors import Refused
 from shardctl.output import print_json, print_line, progress_console
-from shardctl.stack.current import open_stack, stack_clock
+from shardctl.stack.current import kafka_of, open_stack, stack_clock
 
 app = typer.Typer(help="Audit: who did what, when, why, and how it ended; prove it, export it.", no_args_is_help=True)
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from shardctl.cell_admin import CellAdmin, open_cell_admin
+from shardctl.cell_admin import open_cell_admin
 from shardctl.cells.cordon import StateChange, cordon_cell, uncordon_cell
 from shardctl.cells.directory import list_cells
 from shardctl.commands import archiving, reconciliation, restored_users, restoring, retrying, rollups
@@ -160,20 +160,9 @@ def _show_change(change: StateChange, words: str, as_json: bool) -> None:
 
 async def _not_applied(cell: str) -> list[dict[str, Any]]:
     async with open_cell_admin(open_stack()) as admin:
-        quarantined = await _all_reports(admin, cell, "quarantine")
-        early = await _all_reports(admin, cell, "early-reports")
+        quarantined = [row async for row in admin.rows(cell, "/operator/v1/quarantine")]
+        early = [row async for row in admin.rows(cell, "/operator/v1/early-reports")]
     return [{**row, "waits_until": None} for row in quarantined] + early
-
-
-async def _all_reports(admin: CellAdmin, cell: str, kind: str) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = []
-    query = "?limit=500"
-    while True:
-        page = await admin.call(cell, "GET", f"/operator/v1/{kind}{query}")
-        rows += page["items"]
-        if page["next_page_token"] is None:
-            return rows
-        query = f"?limit=500&page_token={page['next_page_token']}"
 
 
 async def _ask(cell: str, *, checks: bool) -> dict[str, Any]:

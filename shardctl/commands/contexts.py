@@ -1,7 +1,7 @@
 """`shardctl context ...`: list, use, add, remove, show."""
 
 import os
-from functools import partial
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -81,7 +81,7 @@ def add(
 def remove(name: ContextName, as_json: AsJson = False) -> None:
     """Forget a context. What it names is not touched."""
     was_current = read_contexts(_path()).current == name
-    change_contexts(_path(), partial(_without, name))
+    change_contexts(_path(), lambda text, path: without_context(text, name, path))
     if as_json:
         print_json({"removed": name, "current": read_contexts(_path()).current})
         return
@@ -107,10 +107,6 @@ def _path() -> Path:
     return context_path(os.environ)
 
 
-def _without(name: str, text: str, path: Path) -> str:
-    return without_context(text, name, path)
-
-
 def _meant() -> dict[str, Any]:
     settings = read_settings()
     values = {name: found.value for name, found in settings.values.items()}
@@ -119,21 +115,9 @@ def _meant() -> dict[str, Any]:
 
 def _row(context: Context, *, is_current: bool | None) -> dict[str, Any]:
     """With every field of both kinds, so that a program finds each in every row."""
-    target = context.target
-    local = target if isinstance(target, OnThisMachine) else OnThisMachine()
-    remote = target if isinstance(target, Elsewhere) else Elsewhere("", "", "", "")
-    row: dict[str, Any] = {
-        "name": context.name,
-        "current": is_current,
-        "stack": local.stack,
-        "state_dir": local.state_dir,
-        "backend": local.backend,
-        "url": remote.url,
-        "issuer": remote.issuer,
-        "client_id": remote.client_id,
-        "audience": remote.audience,
-    }
-    return {key: value if value != "" else None for key, value in row.items()}
+    every = dict.fromkeys(part.name for kind in (OnThisMachine, Elsewhere) for part in fields(kind))
+    given = {name: value or None for name, value in asdict(context.target).items()}
+    return {"name": context.name, "current": is_current, **every, **given}
 
 
 def _said(row: dict[str, Any]) -> str:

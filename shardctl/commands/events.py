@@ -18,7 +18,7 @@ from shardctl.events.cell_topics import all_events, describe, follow_events, new
 from shardctl.events.count import DatabaseCount, EventsCount, KafkaCount, count_at_rest, count_in_kafka
 from shardctl.events.reading import EventsExpired, read_heads
 from shardctl.output import print_json, print_table
-from shardctl.stack.current import open_stack
+from shardctl.stack.current import kafka_of, open_stack
 
 app = typer.Typer(help="Events of a cell in Kafka: show, follow, count.", no_args_is_help=True)
 
@@ -80,12 +80,11 @@ def count(cell: CellName, as_json: AsJson = False) -> None:
 
 
 def _kafka_settings(cell: str) -> KafkaSettings:
-    addresses = open_stack().addresses()
-    spec = addresses.spec
-    names = [known.name for known in spec.cells]
+    stack = open_stack()
+    names = [known.name for known in stack.spec().cells]
     if cell not in names:
         raise Refused(f"there is no cell {cell}; there are: {', '.join(names)}")
-    return KafkaSettings(bootstrap_servers=addresses.kafka, topic_prefix=spec.topic_prefix)
+    return kafka_of(stack)
 
 
 def _events(

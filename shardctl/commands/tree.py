@@ -57,11 +57,6 @@ def _below(words: tuple[str, ...], command: Any, *, is_hidden: bool) -> Iterator
         yield from _below((*words, name), below, is_hidden=is_hidden or below.hidden)
 
 
-def global_options() -> dict[str, Any]:
-    """Those before the noun."""
-    return Leaf((), get_command(make_app()), False).options
-
-
 _KINDS: Final = {"cell": "cells", "number": "operations", "context": "contexts", "stack": "stacks"}
 """By a parameter's name: what names it takes."""
 _KINDS_OF: Final = {
@@ -84,7 +79,8 @@ _WORDS: Final = {
 
 def completion_table() -> str:
     """What `shardctl/completion/table.jsonl` must be."""
-    top = Entry((), "", _options("", global_options()), ())
+    above = Leaf((), get_command(make_app()), is_hidden=False)  # its options stand before the noun
+    top = Entry((), "", _options(above), ())
     return write_table([top, *(_entry(leaf) for leaf in walk() if not leaf.is_hidden)])
 
 
@@ -96,23 +92,18 @@ def print_completion_table() -> None:
 def _entry(leaf: Leaf) -> Entry:
     arguments = [parameter for parameter in leaf.command.params if parameter.param_type_name == "argument"]
     said = " ".join((leaf.command.help or "").split()).partition(". ")[0].removesuffix(".")
-    return Entry(
-        leaf.words, said, _options(leaf.name, leaf.options), tuple(_values(leaf.name, each) for each in arguments)
-    )
+    return Entry(leaf.words, said, _options(leaf), tuple(_values(leaf.name, each) for each in arguments))
 
 
-def _options(command: str, options: dict[str, Any]) -> tuple[Option, ...]:
-    spellings: dict[int, list[str]] = {}
-    parameters = {id(parameter): parameter for parameter in options.values() if not parameter.hidden}
-    for spelling, parameter in options.items():
-        spellings.setdefault(id(parameter), []).append(spelling)
+def _options(leaf: Leaf) -> tuple[Option, ...]:
     return tuple(
         Option(
-            tuple(spellings[key]),
+            (*parameter.opts, *parameter.secondary_opts),
             not parameter.is_flag,
-            None if parameter.is_flag else _values(command, parameter),
+            None if parameter.is_flag else _values(leaf.name, parameter),
         )
-        for key, parameter in parameters.items()
+        for parameter in leaf.command.params
+        if parameter.param_type_name == "option" and not parameter.hidden
     )
 
 

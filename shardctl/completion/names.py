@@ -11,7 +11,7 @@ import re
 import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -50,7 +50,7 @@ def names_file(root: Path, stack: str) -> Path:
 
 def remember_names(root: Path, stack: str, names: StackNames) -> None:
     """For completion. Best effort: what only completion misses is no reason for a command to fail."""
-    text = json.dumps({name: getattr(names, name) for name in StackNames.__slots__})
+    text = json.dumps(asdict(names))
     path = names_file(root, stack)
     try:
         if not path.exists() or path.read_text() != text:

@@ -17,8 +17,6 @@ from shardctl.events.event import LEDGER, ORDERS
 from shardctl.events.published import EventCollector, EventComparison, Head, Heads
 
 _PATH: Final = "/operator/v1/reconciliations/event-heads"
-_PAGE: Final = 500
-"""Users per answer, the most that the cell gives."""
 
 
 class EventsExpired(Exception):
@@ -53,14 +51,7 @@ async def _read_all(settings: KafkaSettings, cell: str, add: Callable[[str, byte
 async def read_heads(admin: CellAdmin, cell: str) -> dict[bytes, Head]:
     """The head of every user of the cell, page by page. One page is one snapshot; all pages together are not. Raises
     NotReachable, Refused."""
-    found: dict[bytes, Head] = {}
-    token = None
-    while True:
-        page = await admin.call(cell, "GET", f"{_PATH}?limit={_PAGE}" + (f"&page_token={token}" if token else ""))
-        found.update((UUID(row["user_id"]).bytes, head_of(row)) for row in page["items"])
-        token = page["next_page_token"]
-        if token is None:
-            return found
+    return {UUID(row["user_id"]).bytes: head_of(row) async for row in admin.rows(cell, _PATH)}
 
 
 def head_of(row: dict[str, Any]) -> Head:

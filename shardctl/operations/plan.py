@@ -80,6 +80,9 @@ class Action(Generic[Resources]):
     decide: Callable[[Step[Resources]], Awaitable[Document]] | None = None
     undo: Callable[[Step[Resources]], Awaitable[None]] | None = None
     """Of a step that was done or half done; without one there is nothing to undo."""
+    finding: Callable[[Document, Exception], Document] | None = None
+    """From its arguments and the last error: the result of a step that could not be done, where the steps after it are
+    done all the same and `conclude` tells it. Without one the operation has failed. Pure."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,13 +10,13 @@ from typing import Any, Final
 from infra.backends.backend import Backend
 from infra.runtime.kafka_admin import BrokerUnreachable
 from infra.runtime.kafka_consumer import TopicsMissing
-from infra.runtime.settings import KafkaSettings
 from shardctl.cell_admin import CellAdmin, open_cell_admin
 from shardctl.errors import NotReachable
 from shardctl.events.reading import EventsExpired
 from shardctl.exchange_admin import open_exchange_admin
 from shardctl.reconciliation.events import compare_with_kafka
 from shardctl.reconciliation.venue import compare_with_venue
+from shardctl.stack.current import kafka_of
 
 CHECKS_TIMEOUT_S: Final = 600.0
 """The checks read whole tables, so they take minutes in a cell with long books."""
@@ -64,9 +64,7 @@ async def _venue(backend: Backend, cell: str, admin: CellAdmin) -> dict[str, Any
 
 
 async def _events(backend: Backend, cell: str, admin: CellAdmin) -> dict[str, Any]:
-    addresses = backend.addresses()
-    settings = KafkaSettings(bootstrap_servers=addresses.kafka, topic_prefix=addresses.spec.topic_prefix)
     try:
-        return await compare_with_kafka(cell, admin, settings)
+        return await compare_with_kafka(cell, admin, kafka_of(backend))
     except (TopicsMissing, BrokerUnreachable, EventsExpired) as error:
         return {"asked": False, "reason": str(error)}

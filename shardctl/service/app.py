@@ -32,15 +32,14 @@ from infra.runtime.request_id import WithRequestId
 from infra.runtime.settings import PostgresSettings
 from infra.runtime.shutdown import Shutdown
 from infra.runtime.telemetry import Metrics
-from shardctl.audit.heads import kafka_of, publish_head
+from shardctl.audit.heads import publish_head
 from shardctl.audit.queries import audit_of
-from shardctl.cell_admin import open_cell_admin
 from shardctl.operations.catalog import KINDS
 from shardctl.operations.execute import Executor
 from shardctl.operations.plan import Kind
 from shardctl.operations.queries import Operation, Operations
 from shardctl.operations.resources import StackResources
-from shardctl.operator_tokens import TokenSigner, token_of_step
+from shardctl.operator_tokens import TokenSigner
 from shardctl.persons import Person
 from shardctl.release import own_release
 from shardctl.service.archiving import Archiving
@@ -68,6 +67,7 @@ from shardctl.service.submissions import Submissions
 from shardctl.service.tokens import TokensController
 from shardctl.service.told_release import AsgiApp, telling_release
 from shardctl.service.watches import Watches
+from shardctl.stack.current import kafka_of
 
 _PERSONS_AT_ONCE: Final = 100
 """Connections and requests at the port for persons elsewhere: people and their dashboards."""
@@ -148,8 +148,7 @@ class ControlService:
     def _announcer(self, lease: int) -> Callable[[Operation], Awaitable[None]]:
         async def announce(operation: Operation) -> None:
             """Raises NotReachable: an operation waits for each of its cells."""
-            token = token_of_step(self._backend, subject=operation.actor, reason=operation.reason, fence=lease)
-            async with open_cell_admin(self._backend, token) as admin:
+            async with self._open_resources(lease, operation.actor, operation.reason).cells() as admin:
                 for cell in operation.calls:
                     await admin.call(cell, "POST", "/operator/v1/leader")
 

@@ -60,8 +60,7 @@ class Archiving:
         ]
 
     async def _begin(self, backups: Backups, server: str) -> int | None:
-        known = backups.backups(server)
-        if not known or backups.archive_of(server) is not None:
+        if backups.archive_of(server) is not None or not (known := backups.backups(server)):
             self._since.pop(server, None)
             return None
         if self._monotonic() - self._since.setdefault(server, self._monotonic()) < PATIENCE_S:
@@ -69,9 +68,8 @@ class Archiving:
         key = f"archive after {known[-1].label} {machine_now():%Y-%m-%dT%H}"
         why = f"nothing of {subject_of(server)} is archived"
         try:
-            proposal = await self._submissions.propose(_KIND, {"of": subject_of(server)}, person=PERSON, reason=why)
-            number, is_new = await self._submissions.begin(
-                proposal, attempt=None, person=PERSON, reason=why, key=key, expected=None
+            number, is_new = await self._submissions.begin_unasked(
+                _KIND, {"of": subject_of(server)}, person=PERSON, reason=why, key=key
             )
         except Blocked as error:
             _log.info("waits", extra={"server": server, "why": str(error)})

@@ -9,6 +9,7 @@ names the issuer. Keys that no algorithm of ours uses are left aside, symmetric 
 import asyncio
 import json
 import logging
+import math
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -92,9 +93,8 @@ class IssuerKeys:
         self._monotonic = monotonic
         self._on_failure = on_failure
         self._keys: Mapping[str, IssuerKey] = {}
-        self._read_at_s: float | None = None
-        """When they were read; None: never."""
-        self._asked_at_s: float | None = None
+        self._read_at_s = self._asked_at_s = -math.inf
+        """When they were read, and asked for last; at first: never."""
         self._failed: str | None = None
         """Why the last question had no answer; None: it had."""
         self._asking = asyncio.Lock()
@@ -105,18 +105,17 @@ class IssuerKeys:
             async with self._asking:  # who comes while somebody asks waits for that answer
                 if self._is_wanted(kid) and self._may_ask():
                     await self._ask()
-        if self._read_at_s is None or self._monotonic() - self._read_at_s > STALE_MAX_S:
-            raise KeysUnavailable(f"the keys of {self._issuer} cannot be had: {self._failed}")
         found = self._keys.get(kid)
-        if found is None and self._failed is not None:
+        is_stale = self._monotonic() - self._read_at_s > STALE_MAX_S
+        if is_stale or (found is None and self._failed is not None):
             raise KeysUnavailable(f"the keys of {self._issuer} cannot be had: {self._failed}")
         return found
 
     def _is_wanted(self, kid: str) -> bool:
-        return kid not in self._keys or self._read_at_s is None or self._monotonic() - self._read_at_s >= KEPT_S
+        return kid not in self._keys or self._monotonic() - self._read_at_s >= KEPT_S
 
     def _may_ask(self) -> bool:
-        return self._asked_at_s is None or self._monotonic() - self._asked_at_s >= AGAIN_S
+        return self._monotonic() - self._asked_at_s >= AGAIN_S
 
     async def _ask(self) -> None:
         self._asked_at_s = self._monotonic()

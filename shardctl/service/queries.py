@@ -6,13 +6,18 @@ Every write carries the lease's number; a former leader's raises LeaseLost. Rais
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, LiteralString
 
 from psycopg.types.json import Jsonb
 
 from infra.runtime.database import Pool
 from infra.runtime.procedures import call
 from shardctl.operations.queries import call_control
+
+_SCHEDULES: LiteralString = """
+select s.name, s.due_at, s.begun_at, s.operation_id, coalesce(o.exit_code, 0) <> 0
+  from control.schedules s left join control.operations o using (operation_id)
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +26,8 @@ class DueRow:
     due_at: datetime
     begun_at: datetime | None
     operation_id: int | None
+    has_failed: bool
+    """Has that operation ended otherwise than well? False while it is worked on, and when it was pruned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,13 +50,8 @@ class ControlState:
         return at  # type: ignore[no-any-return]
 
     async def schedules(self) -> dict[str, DueRow]:
-        rows = await call(self._pool, "select name, due_at, begun_at, operation_id from control.schedules", [])
+        rows = await call(self._pool, _SCHEDULES, [])
         return {row[0]: DueRow(*row) for row in rows}
-
-    async def has_failed(self, operation: int) -> bool:
-        """Has it ended otherwise than well? False while it is worked on, and when it was pruned."""
-        rows = await call(self._pool, "select exit_code from control.operations where operation_id = %s", [operation])
-        return any(exit_code not in (None, 0) for (exit_code,) in rows)
 
     async def set_due(
         self, lease: int, name: str, *, after: datetime | None, due_at: datetime, operation: int | None

@@ -129,7 +129,7 @@ class Schedules:
                 )
             elif row.due_at <= now:
                 await self._begin(lease, schedule, row, now)
-            await self._show(schedule, rows.get(schedule.name), now)
+            self._show(schedule, row, now)
 
     async def _begin(self, lease: int, schedule: Schedule, row: DueRow, now: datetime) -> None:
         try:
@@ -149,15 +149,14 @@ class Schedules:
         if schedule.kind is None:
             await self._tasks[schedule.name]()
             return None
-        key, reason = f"schedule {schedule.name} {row.due_at.isoformat()}", schedule.reason
-        proposal = await self._submissions.propose(schedule.kind, schedule.arguments, person=PERSON, reason=reason)
-        number, _ = await self._submissions.begin(
-            proposal, attempt=None, person=PERSON, reason=reason, key=key, expected=None
+        key = f"schedule {schedule.name} {row.due_at.isoformat()}"
+        number, _ = await self._submissions.begin_unasked(
+            schedule.kind, schedule.arguments, person=PERSON, reason=schedule.reason, key=key
         )
         return number
 
-    async def _show(self, schedule: Schedule, row: DueRow | None, now: datetime) -> None:
+    def _show(self, schedule: Schedule, row: DueRow | None, now: datetime) -> None:
         late_s = 0.0 if row is None else max(0.0, (now - row.due_at).total_seconds())
         self._metrics.gauge("shardctl_schedule_late_seconds").labels(schedule.name).set(late_s)
-        has_failed = row is not None and row.operation_id is not None and await self._state.has_failed(row.operation_id)
+        has_failed = row is not None and row.has_failed
         self._metrics.gauge("shardctl_schedule_failed").labels(schedule.name).set(int(has_failed))

@@ -90,6 +90,14 @@ class Submissions:
         self._wake()
         return begun
 
+    async def begin_unasked(
+        self, kind: str, arguments: Document, *, person: Person, reason: str, key: str
+    ) -> tuple[int, bool]:
+        """What the clock begins: no request asked for it, so no row of the audit chain does. Raises what `propose` and
+        `begin` raise."""
+        proposal = await self.propose(kind, arguments, person=person, reason=reason)
+        return await self.begin(proposal, attempt=None, person=person, reason=reason, key=key, expected=None)
+
     async def cancel(self, number: int, *, attempt: int, person: Person, reason: str | None) -> Changed:
         return await self._change(self._operations.cancel, number, attempt, person, reason)
 

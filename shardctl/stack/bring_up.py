@@ -45,7 +45,8 @@ async def bring_up(
                 await process_names(backend, lambda process: process.kind is ProcessKind.CONTROL or _is_ours(process))
             )
         await backend.create(spec)
-        if before is not None and CONTROL_SERVICE in await outdated_processes(backend, OUR_KINDS):
+        outdated = await outdated_processes(backend, OUR_KINDS)
+        if CONTROL_SERVICE in outdated:
             # A former release must not go on with operations: its tokens and calls are not those of renewed cells, and
             # a refusal would fail them. The new one takes them up, and waits for cells that are not renewed yet.
             await backend.stop_processes((CONTROL_SERVICE,))
@@ -55,7 +56,6 @@ async def bring_up(
         # Recorded as soon as there is a database for it; what came before changed servers and schemas only.
         async with recorded_act(backend, "stack.up", backend.stack, reason=reason, arguments=options.given()):
             names = await process_names(backend, lambda process: _is_ours(process) and process.cell not in failures)
-            outdated = await outdated_processes(backend, OUR_KINDS)
             await backend.start((CONTROL_SERVICE, *names))
             await backend.finish_renewal(RENEW_TIMEOUT_S, make_redirect(backend))
             await register_cells(backend, tuple(cell for cell in spec.cells if cell.name not in failures), report)

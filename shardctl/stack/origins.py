@@ -46,9 +46,10 @@ def setting_rows(spec: StackSpec, process: ProcessSpec, running: Mapping[str, st
         SettingRow(name, masked(name, value), _origin(spec, name), _otherwise(name, value, running))
         for name, value in process.environment.items()
     ]
-    inherited = {} if running is None else {name: running[name] for name in running if name not in process.environment}
     rows += [
-        SettingRow(name, masked(name, value), "the shell that started the stack") for name, value in inherited.items()
+        SettingRow(name, masked(name, value), "the shell that started the stack")
+        for name, value in (running or {}).items()
+        if name not in process.environment
     ]
     return sorted(rows, key=lambda row: row.name)
 

@@ -56,9 +56,10 @@ async def preview_up(backend: Backend, options: StackOptions) -> UpPlan:
 
 def changed_settings(before: StackSpec | None, wanted: StackSpec) -> dict[str, tuple[Any, Any]]:
     """By field of the specification, without secrets. Pure."""
-    old, new = (None if spec is None else _told(spec) for spec in (before, wanted))
-    assert new is not None, "there is always something wanted"
-    return {name: (old and old[name], value) for name, value in new.items() if old is None or old[name] != value}
+    old = None if before is None else _told(before)
+    return {
+        name: (old and old[name], value) for name, value in _told(wanted).items() if old is None or old[name] != value
+    }
 
 
 def _told(spec: StackSpec) -> dict[str, Any]:

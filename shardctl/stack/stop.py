@@ -1,12 +1,12 @@
 """Stop a stack and keep its data."""
 
 from infra.backends.backend import Backend
-from shardctl.audit.heads import PUBLISH_AT_DOWN_S, kafka_of, publish_head
+from shardctl.audit.heads import PUBLISH_AT_DOWN_S, publish_head
 from shardctl.audit.queries import open_audit
 from shardctl.audit.recording import begin_act
 from shardctl.errors import NotReachable
 from shardctl.output import print_warning
-from shardctl.stack.current import control_dsn
+from shardctl.stack.current import control_dsn, kafka_of
 
 
 async def stop_stack(backend: Backend, reason: str | None = None) -> None:

@@ -30,8 +30,8 @@ from infra.backends.local.folders import StackFolder
 from infra.backends.local.orphans import find_marked
 from loadtests.client import RouterClient
 from shardctl.backups import restore
-from shardctl.control_client import ControlClient
-from shardctl.errors import NotReachable
+from tests.support.drill_seed import drill_seed
+from tests.support.persistent_control import PersistentControl
 from tests.support.stack import Stack, fresh_stack
 from tests.support.windows import Windows
 
@@ -73,8 +73,7 @@ async def trade(stack: Stack) -> None:
 
 @pytest.fixture
 def folder(own: Stack) -> StackFolder:
-    assert own.state_dir is not None
-    return StackFolder(own.state_dir / own.name)
+    return own.folder
 
 
 def killed_at(own: Stack, point: str) -> Stack:
@@ -123,7 +122,7 @@ def test_a_backup_is_killed_twice_at_each_step(own: Stack, folder: StackFolder, 
 
 def test_a_backup_is_killed_at_any_moment(own: Stack, folder: StackFolder) -> None:
     """Also inside the tools, whose processes go on without their command."""
-    seed = random.SystemRandom().randrange(1_000_000)
+    seed = drill_seed()
     print(f"seed {seed}")
     pauses, known = random.Random(seed), labels(own)
     for _ in range(4):
@@ -155,10 +154,9 @@ def test_the_server_dies_under_its_backup(own: Stack, folder: StackFolder) -> No
     await_nothing_left(folder)
     assert len(labels(own)) == len(known) + (code == 0)
     own.must("backup", "verify")
-    until_s = time.monotonic() + LIMIT_S
-    while own.run("backup", "create", "--cell", CELL).exit_code != 0:
-        assert time.monotonic() < until_s, "supervisord starts the server again"
-        time.sleep(0.5)
+    await_seen(
+        "supervisord starts the server again", lambda: own.run("backup", "create", "--cell", CELL).exit_code == 0
+    )
 
 
 def await_seen(what: str, seen: Callable[[], bool]) -> None:
@@ -168,32 +166,9 @@ def await_seen(what: str, seen: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
-class Control:
-    """The service, across its restarts."""
-
-    def __init__(self, folder: StackFolder) -> None:
-        self._client = ControlClient(folder.control_socket)
-
-    def ask(self, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-        until_s = time.monotonic() + LIMIT_S
-        while True:
-            try:
-                return self._client.get(path) if body is None else self._client.post(path, body)
-            except NotReachable:
-                assert time.monotonic() < until_s
-                time.sleep(0.05)
-
-    def begin(self, kind: str, arguments: dict[str, Any]) -> int:
-        key = secrets.token_hex(8)
-        body = {"kind": kind, "arguments": arguments, "idempotency_key": key, "reason": "drill"}
-        return int(self.ask("/v1/operations", body)["operation_id"])
-
-    def ended(self, number: int) -> dict[str, Any]:
-        until_s = time.monotonic() + LIMIT_S
-        while (found := self.ask(f"/v1/operations/{number}"))["exit_code"] is None:
-            assert time.monotonic() < until_s, found
-            time.sleep(0.2)
-        return found
+def begin_operation(control: PersistentControl, kind: str, arguments: dict[str, Any]) -> int:
+    body = {"kind": kind, "arguments": arguments, "idempotency_key": secrets.token_hex(8), "reason": "drill"}
+    return int(control.post("/v1/operations", body)["operation_id"])
 
 
 @pytest.mark.parametrize(
@@ -203,9 +178,9 @@ class Control:
 async def test_the_service_is_killed_twice_at_each_step(
     own: Stack, folder: StackFolder, windows: Windows, kind: str, point: str
 ) -> None:
-    before, known, control = books(own), labels(own), Control(folder)
+    before, known, control = books(own), labels(own), PersistentControl(folder.control_socket)
     windows.open(point)
-    number = control.begin(kind, {"of" if kind == "backup.create" else "cell": CELL})
+    number = begin_operation(control, kind, {"of" if kind == "backup.create" else "cell": CELL})
     await windows.met(point, LIMIT_S)  # behind jobs that start four interpreters, on a busy machine
     windows.open(point)
     await windows.met(point, LIMIT_S)  # behind jobs that start four interpreters, on a busy machine
@@ -223,8 +198,8 @@ async def test_the_service_is_killed_twice_at_each_step(
 
 
 def test_the_server_of_a_rehearsal_dies(own: Stack, folder: StackFolder) -> None:
-    control = Control(folder)
-    number = control.begin("backup.rehearse", {"cell": CELL})
+    control = PersistentControl(folder.control_socket)
+    number = begin_operation(control, "backup.rehearse", {"cell": CELL})
     pid_file = folder.data(f".{SERVER}.rehearsal") / "postmaster.pid"
     await_seen("the copy's server", lambda: len(read(pid_file).splitlines()) > 1)
     os.kill(int(read(pid_file).splitlines()[0]), signal.SIGKILL)

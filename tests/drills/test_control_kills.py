@@ -19,10 +19,9 @@ import psutil
 import pytest
 
 from infra.backends.checkout import project_root
-from infra.backends.local.folders import StackFolder
-from shardctl.control_client import ControlClient
-from shardctl.errors import NotReachable
+from tests.support.drill_seed import drill_seed
 from tests.support.free_port import free_port
+from tests.support.persistent_control import PersistentControl
 from tests.support.stack import Stack, fresh_stack
 
 pytestmark = pytest.mark.minutes(5)
@@ -39,9 +38,8 @@ def own() -> Iterator[Stack]:
 
 class Control:
     def __init__(self, stack: Stack) -> None:
-        assert stack.state_dir is not None
-        self.folder = StackFolder(stack.state_dir / stack.name)
-        self.client = ControlClient(self.folder.control_socket)
+        self.folder = stack.folder
+        self.service = PersistentControl(self.folder.control_socket)
         self.stack = stack
 
     def pid(self) -> int:
@@ -49,13 +47,7 @@ class Control:
 
     def get(self, path: str) -> dict[str, Any]:
         """Across restarts of the service."""
-        until_s = time.monotonic() + LIMIT_S
-        while True:
-            try:
-                return self.client.get(path)
-            except NotReachable:
-                assert time.monotonic() < until_s
-                time.sleep(0.05)
+        return self.service.get(path)
 
     def begin(self, *command: str) -> int:
         done = self.stack.run(*command, "--no-wait")
@@ -99,7 +91,7 @@ CASES = {
 
 @pytest.mark.parametrize("command", CASES, ids=" ".join)
 def test_killed_twice_in_the_middle(control: Control, command: tuple[str, ...]) -> None:
-    seed = int(os.environ.get("DRILL_SEED") or random.SystemRandom().randrange(1_000_000))
+    seed = drill_seed()
     print(f"seed {seed}")
     pauses = random.Random(seed)
     pid = control.pid()
@@ -142,7 +134,7 @@ def test_a_paused_leader_that_wakes_up_has_been_replaced_and_changes_nothing(con
         control.await_step(number, "settle")
         os.kill(paused, signal.SIGSTOP)
         try:
-            ended = until_ended(second, number)
+            ended = second.ended(number)
             keys = key_files(control)
         finally:
             os.kill(paused, signal.SIGCONT)
@@ -160,7 +152,7 @@ def key_files(control: Control) -> dict[str, bytes]:
 
 
 @contextmanager
-def second_service(control: Control, first: int) -> Iterator[ControlClient]:
+def second_service(control: Control, first: int) -> Iterator[PersistentControl]:
     """Another process of the same service, with the settings of the first and a socket of its own."""
     socket = control.folder.run / "second.sock"
     environment = {
@@ -177,18 +169,10 @@ def second_service(control: Control, first: int) -> Iterator[ControlClient]:
         while not socket.exists():
             assert time.monotonic() < until_s
             time.sleep(0.05)
-        yield ControlClient(socket)
+        yield PersistentControl(socket)
     finally:
         process.terminate()
         process.wait(30)
-
-
-def until_ended(client: ControlClient, number: int) -> dict[str, Any]:
-    until_s = time.monotonic() + LIMIT_S
-    while (found := client.get(f"/v1/operations/{number}"))["exit_code"] is None:
-        assert time.monotonic() < until_s, found
-        time.sleep(0.1)
-    return found
 
 
 def test_up_with_a_service_that_cannot_start(own: Stack) -> None:

@@ -19,7 +19,6 @@ from typing import Any
 import pytest
 
 from infra.backends.checkout import project_root
-from infra.backends.local.folders import StackFolder
 from infra.backends.local.prometheus import PACE_VARIABLE
 from infra.backends.local.supervisor import SupervisorClient
 from monitoring.alerts import GROUPS
@@ -51,11 +50,6 @@ def eye(watched: Stack) -> Prometheus:
     return Prometheus(watched.env()["PROMETHEUS_URL"])
 
 
-def folder(stack: Stack) -> StackFolder:
-    assert stack.state_dir is not None
-    return StackFolder(stack.state_dir / stack.name)
-
-
 def ours(stack: Stack) -> set[str]:
     return {row["name"] for row in stack.status()["processes"] if row["operator_port"]}
 
@@ -65,7 +59,7 @@ def pid_of(stack: Stack, name: str) -> int:
 
 
 def operate_exchange(stack: Stack, path: str, body: object) -> None:
-    token = operator_token(folder(stack).keys, subject="dana")
+    token = operator_token(stack.folder.keys, subject="dana")
     request = urllib.request.Request(
         stack.env()["EXCHANGE_OPERATOR_URL"] + path,
         json.dumps(body).encode(),
@@ -136,7 +130,7 @@ def test_a_frozen_relay_is_noticed_and_so_is_its_return(watched: Stack, eye: Pro
 
 
 def test_a_stopped_worker_is_noticed_and_so_is_its_return(watched: Stack, eye: Prometheus) -> None:
-    supervisor = SupervisorClient(folder(watched).supervisor_socket)
+    supervisor = SupervisorClient(watched.folder.supervisor_socket)
     asyncio.run(supervisor.stop("cell-1-worker", wait=True))
     eye.await_firing(("WorkerLeaderless", "cell-1"), ("ProcessDown", "cell-1-worker"))
     watched.must("up", "--wait")

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -130,15 +131,8 @@ def test_a_shell_completes_names_of_the_running_stack(own: Stack) -> None:
 
     def offered(*words: str) -> set[str]:
         line = {"COMP_WORDS": " ".join(words), "COMP_CWORD": str(len(words) - 1), "_SHARDCTL_COMPLETE": "complete_bash"}
-        done = subprocess.run(
-            [sys.executable, "-m", "shardctl"],
-            env={**own.shell_environment(), **line},
-            cwd=project_root(),
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-        assert (done.returncode, done.stderr) == (0, "")
+        done = replace(own, environment=line).run()
+        assert (done.exit_code, done.stderr) == (0, "")
         return set(done.stdout.split())
 
     assert offered("shardctl", "cells", "summary", "") == {"cell-1"}

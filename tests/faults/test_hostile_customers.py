@@ -3,7 +3,7 @@ the exchange duplicates, refuses, is late and takes trades back. Afterwards an i
 sent, what was answered and what the exchange wrote down, computes every balance, hold, position, cost and order, to the
 micro-dollar.
 
-`HOSTILE_SEED` repeats a run's choices (not its races), `HOSTILE_WRITES` makes it as long as one likes, with as many
+`DRILL_SEED` repeats a run's choices (not its races), `HOSTILE_WRITES` makes it as long as one likes, with as many
 more deaths. A window that was never hit fails the test: then it proved nothing.
 """
 
@@ -29,6 +29,7 @@ from infra.security.keys import ROUTE_FILE, load_key_ring
 from infra.security.route_token import RouteTokenSigner
 from tests.support.app_server import AppServer, app_server
 from tests.support.databases import TestDatabase
+from tests.support.drill_seed import drill_seed
 from tests.support.exchange_process import ExchangeProcess
 from tests.support.hostile_customer import HostileCustomer
 from tests.support.killable_postgres import KillablePostgres
@@ -40,7 +41,7 @@ from tests.support.venue_tap import VenueTap, venue_tap
 
 pytestmark = pytest.mark.anyio
 
-SEED = int(os.environ.get("HOSTILE_SEED") or random.SystemRandom().randrange(10**6))
+SEED = drill_seed()
 WRITES = int(os.environ.get("HOSTILE_WRITES", "50"))
 """Per customer."""
 CUSTOMERS = ("retail", "retail", "professional", "professional", "professional", "professional")
@@ -214,7 +215,7 @@ async def trade(scene: Scene) -> None:
 async def test_an_independent_model_agrees_with_hostile_customers_to_the_micro_dollar(
     mortal_database: TestDatabase, mortal_postgres: KillablePostgres, exchange: ExchangeProcess
 ) -> None:
-    print(f"HOSTILE_SEED={SEED} HOSTILE_WRITES={WRITES}")
+    print(f"DRILL_SEED={SEED} HOSTILE_WRITES={WRITES}")
     async with scene(mortal_database, mortal_postgres, exchange) as made:
         await trade(made)
         await asyncio.gather(*(customer.come_back() for customer in made.customers))

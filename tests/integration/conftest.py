@@ -1,12 +1,15 @@
 """What several tests here stand on: a bare cell, and somebody with every privilege."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 
+from infra.backends.local.backend import LocalBackend
 from tests.support.bare_cell import Cell
+from tests.support.control_service import folder_stack
 from tests.support.databases import TestDatabase
 
 
@@ -24,3 +27,9 @@ def root(cell_database: TestDatabase) -> Iterator[psycopg.Connection[Any]]:
     """Somebody with every privilege."""
     with psycopg.connect(cell_database.superuser_dsn, autocommit=True) as connection:
         yield connection
+
+
+@pytest.fixture
+def backend(tmp_path: Path) -> LocalBackend:
+    """A stack of which nothing runs."""
+    return folder_stack(tmp_path)

@@ -20,7 +20,7 @@ from shardctl.audit.verify import verify_rows
 from shardctl.audit.walk import Fault, Walked
 from shardctl.errors import NotReachable
 from tests.support.databases import TestDatabase
-from tests.support.forged_audit import all_rows, as_root, rewrite_tail
+from tests.support.forged_audit import all_rows, as_root, rewrite_one, rewrite_tail
 from tests.support.kafka_broker import KafkaBroker
 
 pytestmark = pytest.mark.anyio
@@ -157,21 +157,9 @@ TOUCHED: dict[str, tuple[Callable[[TestDatabase], object], list[tuple[int, Fault
         ),
         [(1, Fault.EDITED), (3, Fault.EDITED)],
     ),
-    "one rewritten": (lambda database: rewrite_one(database, 3), [(4, Fault.NOT_CHAINED)]),
+    "one rewritten": (lambda database: rewrite_one(database, 3, subject="bob"), [(4, Fault.NOT_CHAINED)]),
     "the tail rewritten, before any head": (lambda database: rewrite_tail(database, 3, subject="bob"), []),
 }  # fmt: skip
-
-
-def rewrite_one(database: TestDatabase, number: int) -> None:
-    before = all_rows(database)
-    rewrite_tail(database, number, subject="bob")
-    for row in before[number:]:
-        as_root(
-            database,
-            "update control.audit set previous_hash = decode(%s, 'hex'), hash = decode(%s, 'hex'), subject = %s"
-            " where number = %s",
-            row.previous_hash, row.hash, row.subject, row.number,
-        )  # fmt: skip
 
 
 @pytest.mark.parametrize("how", TOUCHED)

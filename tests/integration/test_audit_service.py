@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +30,9 @@ from shardctl.service.metrics import METRICS
 from shardctl.service.schedules import SCHEDULES, Schedules
 from shardctl.watching import follow
 from tests.support.asgi import ask_asgi
-from tests.support.control_service import AsyncClient, control_service, folder_stack, own_name
-from tests.support.databases import Template, TestDatabase, build_control_template
+from tests.support.control_service import AsyncClient, control_service, leading, own_name
+from tests.support.databases import TestDatabase
+from tests.support.eventually import eventually
 from tests.support.forged_audit import all_rows, as_root, rewrite_tail
 from tests.support.kafka_broker import KafkaBroker
 from tests.support.killable_postgres import KillablePostgres
@@ -73,11 +74,6 @@ class Seen:
 @pytest.fixture
 def seen() -> Seen:
     return Seen()
-
-
-@pytest.fixture
-def backend(tmp_path: Path) -> LocalBackend:
-    return folder_stack(tmp_path)
 
 
 @pytest.fixture
@@ -228,33 +224,30 @@ async def test_an_outcome_that_cannot_be_recorded_takes_nothing_back(
     assert [each.outcome for each in await newest(service)] == [None]
 
 
-@pytest.fixture(scope="module")
-def mortal_control(mortal_postgres: KillablePostgres) -> Template:
-    return build_control_template(mortal_postgres.server)
-
-
 async def test_what_cannot_be_recorded_is_not_done(
-    mortal_control: Template, mortal_postgres: KillablePostgres, backend: LocalBackend, seen: Seen
+    mortal_control_database: TestDatabase, mortal_postgres: KillablePostgres, backend: LocalBackend, seen: Seen
 ) -> None:
     kind = seen.kind()
-    with mortal_control.clone() as database:
-        async with control_service(database.leader_dsn, backend, {kind.name: kind}) as service:
-            seen.service = service
-            client = AsyncClient(service)
-            await client.get("/v1/operations")
-            await asyncio.to_thread(mortal_postgres.kill)
-            with pytest.raises(NotReachable, match="what is not recorded is not done"):
-                await client.post("/v1/operations", wanted())
-            assert seen.while_planned == [], "nobody has even planned it"
-            await asyncio.to_thread(mortal_postgres.start)
-            async with asyncio.timeout(30):
-                while True:
-                    try:
-                        assert (await client.get("/v1/operations"))["items"] == []
-                        break
-                    except NotReachable:
-                        await asyncio.sleep(0.1)
-            assert_moved(service.metrics.render(), "shardctl_audited_requests_total")
+    async with control_service(mortal_control_database.leader_dsn, backend, {kind.name: kind}) as service:
+        seen.service = service
+        client = AsyncClient(service)
+        await client.get("/v1/operations")
+        await asyncio.to_thread(mortal_postgres.kill)
+        with pytest.raises(NotReachable, match="what is not recorded is not done"):
+            await client.post("/v1/operations", wanted())
+        assert seen.while_planned == [], "nobody has even planned it"
+        await asyncio.to_thread(mortal_postgres.start)
+
+        async def answers() -> bool:
+            try:
+                found = await client.get("/v1/operations")
+            except NotReachable:
+                return False
+            assert found["items"] == []
+            return True
+
+        await eventually(answers)
+        assert_moved(service.metrics.render(), "shardctl_audited_requests_total")
 
 
 class Command:
@@ -398,15 +391,3 @@ async def test_a_head_that_kafka_does_not_take_is_late(service: ControlService, 
     assert (await service.state.schedules())["audit_head"].due_at < await service.state.now()
     assert 'shardctl_schedule_late_seconds{schedule="audit_head"} 0.0' not in metrics.render().decode()
     assert "audit_head" in {schedule.name for schedule in SCHEDULES}
-
-
-async def leading(service: ControlService) -> int:
-    await until(lambda: service.leader.lease is not None)
-    assert service.leader.lease is not None
-    return service.leader.lease
-
-
-async def until(is_so: Callable[[], bool]) -> None:
-    async with asyncio.timeout(30):
-        while not is_so():  # noqa: ASYNC110 - others change it
-            await asyncio.sleep(0.02)

@@ -121,7 +121,7 @@ async def test_what_is_due_begins_once_also_after_days_without_a_leader(scene: S
     # It has failed: that shows too, until another has begun.
     scene.root("update control.schedules set due_at = %s where name = 'prune'", due + timedelta(days=900))
     scene.root("update control.operations set state = 'failed', exit_code = 1, ended_at = clock_timestamp()")
-    assert await scene.state.has_failed(begun.operation_id)
+    assert (await scene.state.schedules())["prune"].has_failed
     await schedules.begin_what_is_due(scene.lease)
     assert_moved(scene.metrics.render(), "shardctl_schedule_failed")
     with pytest.raises(LeaseLost):

@@ -2,9 +2,8 @@
 
 import asyncio
 import stat
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -20,8 +19,9 @@ from shardctl.service.app import ControlService
 from shardctl.service.executing import Executing
 from shardctl.service.submissions import Proposal
 from shardctl.watching import follow
-from tests.support.control_service import AsyncClient, control_service, folder_stack, own_name
-from tests.support.databases import Template, TestDatabase, build_control_template
+from tests.support.control_service import AsyncClient, control_service, leading, own_name
+from tests.support.databases import TestDatabase
+from tests.support.eventually import eventually
 from tests.support.killable_postgres import KillablePostgres
 from tests.support.moved_metrics import assert_moved
 
@@ -71,11 +71,6 @@ class Gate:
 @pytest.fixture
 def gate() -> Gate:
     return Gate()
-
-
-@pytest.fixture
-def backend(tmp_path: Path) -> LocalBackend:
-    return folder_stack(tmp_path)
 
 
 @pytest.fixture
@@ -164,32 +159,21 @@ async def test_two_run_and_one_leads_and_the_other_takes_over_in_the_middle(
 ) -> None:
     kinds = {kind.name: kind for kind in [gate.kind()]}
     async with control_service(control_database.leader_dsn, backend, kinds, name="second") as second:
-        await until(lambda: second.leader.lease is not None)
+        await leading(second)
         async with control_service(control_database.leader_dsn, backend, kinds, name="first") as first:
             begun = await AsyncClient(first).post("/v1/operations", submission())
             await gate.reached.wait()
             assert first.leader.lease is None
             with psycopg.connect(control_database.superuser_dsn, autocommit=True) as root:
                 root.execute("update control.leadership set expires_at = '-infinity'")  # as if it had been paused
-            await until(lambda: first.leader.lease is not None)
+            await leading(first)
             gate.opened.set()
             ended = (await watched(AsyncClient(second), begun["operation_id"]))[-1]
             assert ended["exit_code"] == 0
             assert gate.done[-1] == (ended["lease_number"], "step 3")
             assert ended["lease_number"] > 1
-        await until(lambda: second.leader.lease is not None)
+        await leading(second)
         assert_moved(second.metrics.render(), "shardctl_leases_ended_total")
-
-
-@pytest.fixture(scope="module")
-def mortal_control(mortal_postgres: KillablePostgres) -> Template:
-    return build_control_template(mortal_postgres.server)
-
-
-@pytest.fixture
-def mortal_control_database(mortal_control: Template) -> Iterator[TestDatabase]:
-    with mortal_control.clone() as database:
-        yield database
 
 
 async def test_its_database_is_away_in_the_middle(
@@ -204,7 +188,11 @@ async def test_its_database_is_away_in_the_middle(
         await gate.reached.wait()
         await asyncio.to_thread(mortal_postgres.kill)
         gate.opened.set()
-        await until(lambda: service.leader.lease is None)
+
+        async def is_deposed() -> bool:
+            return service.leader.lease is None
+
+        await eventually(is_deposed)
         with pytest.raises(NotReachable, match="does not answer"):
             await client.get("/v1/operations")
         await asyncio.to_thread(mortal_postgres.start)
@@ -213,9 +201,3 @@ async def test_its_database_is_away_in_the_middle(
         assert dict.fromkeys(name for _, name in gate.done).keys() == {"step 1", "step 2", "step 3"}
         leases = [lease for lease, _ in gate.done if lease is not None]
         assert leases == sorted(leases)
-
-
-async def until(is_so: Callable[[], bool]) -> None:
-    async with asyncio.timeout(30):
-        while not is_so():  # noqa: ASYNC110 - others change it
-            await asyncio.sleep(0.02)

@@ -5,7 +5,6 @@ from uuid import UUID, uuid4
 
 import psycopg
 import pytest
-from psycopg.types.json import Jsonb
 
 from cell.incarnations.compare import CopyComparison, compare_copy, compare_page
 from cell.incarnations.queries import FENCE, entry_hashes, halted_users, user_figures, youngest_user
@@ -16,6 +15,7 @@ from infra.runtime.database import make_pool
 from infra.runtime.settings import PostgresSettings
 from tests.support.cell_books import CellBooks
 from tests.support.databases import Template, TestDatabase
+from tests.support.decisions import fence, reconcile
 
 pytestmark = pytest.mark.anyio
 LOST = UUID("00000000-0000-4000-8000-00000000000a")
@@ -25,25 +25,6 @@ ACCOUNT = """
 insert into brokerage.users (user_id, owner_state, epoch, profile, created_at, recorded_at)
 values (%s, 'active', 1, 'retail', now(), now())
 """
-
-
-def fence(database: TestDatabase, *, restored_to: datetime | None = None) -> UUID:
-    incarnation = uuid4()
-    with psycopg.connect(database.owner_dsn) as owner:
-        owner.execute(FENCE, [incarnation, "cell-1-x", restored_to, "me", "drill"])
-    return incarnation
-
-
-def reconcile(database: TestDatabase, verdict: str) -> UUID:
-    run = uuid4()
-    with psycopg.connect(database.service_dsn) as service:
-        found = Jsonb([])
-        service.execute(
-            "select record_reconciliation_v1(%s, clock_timestamp(), clock_timestamp(), clock_timestamp(),"
-            " 'me', %s, %s, %s, %s, %s)",
-            [run, verdict, found, found, Jsonb({}), Jsonb({})],
-        )
-    return run
 
 
 def open_cell(database: TestDatabase, *, despite: bool = False, halted: list[UUID] | None = None) -> str:

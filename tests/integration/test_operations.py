@@ -3,7 +3,8 @@
 import asyncio
 import itertools
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import psycopg
@@ -14,7 +15,7 @@ from infra.runtime.settings import PostgresSettings
 from shardctl.audit.queries import Wanted, Who, audit_of, open_audit
 from shardctl.operations.errors import Conflict, KeyReused, LeaseLost, NotUndone, SamePerson, WrongState
 from shardctl.operations.execute import Executor, UnknownKind
-from shardctl.operations.plan import hash_facts
+from shardctl.operations.plan import Document, Kind, hash_facts
 from shardctl.operations.queries import Operation, Operations
 from shardctl.operations.states import TRANSITIONS, State
 from tests.support.databases import TestDatabase
@@ -71,13 +72,15 @@ async def next_lease(operations: Operations, control_database: TestDatabase) -> 
     return lease
 
 
-def executor(operations: Operations, resources: RecordedResources, lease: int) -> Executor[SeenBy]:
+def executor(
+    operations: Operations, resources: RecordedResources, lease: int, kinds: Mapping[str, Kind[SeenBy]] = KINDS
+) -> Executor[SeenBy]:
     async def no_wait(_: float) -> None: ...
 
     async def nobody(_: Operation) -> None: ...
 
     return Executor(
-        operations, KINDS, lease, open_resources=lambda _: SeenBy(resources, lease), announce=nobody, sleep=no_wait
+        operations, kinds, lease, open_resources=lambda _: SeenBy(resources, lease), announce=nobody, sleep=no_wait
     )
 
 
@@ -345,6 +348,26 @@ async def test_attempts_are_bounded_and_resume_gives_them_again(
     assert await outcomes(control_database) == ["failed", "done", None]  # nothing was left to resume at the last one
     with pytest.raises(WrongState):
         await operations.resume(number, 1, "ann", None, {})
+
+
+async def test_a_step_that_is_a_finding_when_all_attempts_failed_does_not_end_the_operation(
+    operations: Operations, control_database: TestDatabase
+) -> None:
+    def finding(arguments: Document, error: Exception) -> Document:
+        return {"token": f"{arguments['name']}: {error}"}
+
+    actions = {**KIND.actions, "set": replace(KIND.actions["set"], finding=finding)}
+    kinds = {KIND.name: replace(KIND, actions=actions)}
+    resources = RecordedResources(failures={"set 1": 5}, refusals={"set 2"})
+    number = await create(operations, resources)
+    lease = await next_lease(operations, control_database)
+    assert await executor(operations, resources, lease, kinds).run(number) is State.SUCCEEDED
+    assert resources.failures == {"set 1": 0}, "each attempt was made"
+    steps = await operations.steps(number)
+    assert [step.state for step in steps] == ["done"] * 4
+    told = ["set 1: set 1 does not answer", "set 2: set 2 is not done"]
+    assert [(step.result or {}).get("token") for step in steps[1:3]] == told
+    assert (steps[3].result or {})["tokens"][1:] == told, "the steps after it see it"
 
 
 async def test_a_step_that_kills_its_process_each_time_ends(

@@ -225,7 +225,7 @@ async def transfers_are_listed_page_by_page_and_decided_once(scene: Scene, monke
                 " p_accept => false, p_wait => true)",
                 [row[0], key],
             )
-    monkeypatch.setattr("shardctl.transfers._PAGE", 2)
+    monkeypatch.setattr("shardctl.cell_admin.PAGE", 2)
     rows = await list_waiting(scene.backend, ("cell-1",))
     assert len({item["transfer_id"] for item in rows}) == 3
     assert {(item["cell"], item["symbol"]) for item in rows} == {("cell-1", "AAPL")}

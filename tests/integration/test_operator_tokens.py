@@ -3,7 +3,6 @@ it is dead, the machine's owner signs with the key file, and is told so.
 """
 
 import time
-from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -15,7 +14,7 @@ from infra.security.roles import Role
 from shardctl.operator_tokens import LOOK, PATH, Purpose, as_token, token_of_person, token_of_step
 from shardctl.service.tokens import TokensController
 from tests.support.asgi import ask_asgi
-from tests.support.control_service import control_service, folder_stack, own_name
+from tests.support.control_service import control_service, own_name
 from tests.support.databases import TestDatabase
 from tests.support.who_says import who_says
 
@@ -23,11 +22,6 @@ pytestmark = pytest.mark.anyio
 
 CORDON: Final = Purpose("set_profile", "some user", Role.OPERATOR, "passed the test")
 UNREADABLE: Final = ("", " ", "\u00a0\u3000", "\u202e", "a\u202eb", "a\nb", "a\u200bb", "\u0301", "\u007f", "x" * 501)
-
-
-@pytest.fixture
-def backend(tmp_path: Path) -> LocalBackend:
-    return folder_stack(tmp_path)
 
 
 def read(backend: LocalBackend, token: str) -> OperatorClaims:

@@ -1,6 +1,5 @@
 """What operators do to a cell leaves who, when, what and why: every route that changes something does."""
 
-import uuid
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,16 +8,15 @@ from typing import Any, LiteralString
 import psycopg
 import pytest
 from litestar.routes import HTTPRoute
-from psycopg.types.json import Jsonb
 
 from cell.app import CellApp, create_app
-from cell.incarnations.queries import FENCE
 from cell.settings import CellSettings
 from infra.runtime.settings import PostgresSettings
 from infra.security.keys import generate_key_files
 from tests.support.asgi import ask_asgi
 from tests.support.bare_cell import Cell
 from tests.support.databases import TestDatabase
+from tests.support.decisions import fence, quarantined_report, reconcile, waiting_transfer
 from tests.support.operator_tokens import operator_token
 
 pytestmark = pytest.mark.anyio
@@ -91,11 +89,7 @@ async def test_each_change_by_an_operator_leaves_its_record(
     assert desk.changes() - READS_ONLY - {OPEN, RELEASE} == set(RECORDS)
     user_id = cell.user(cash=100)
     root.execute("update brokerage.users set restricted = true where user_id = %s", [user_id])
-    [(report_id,)] = root.execute(
-        "insert into brokerage.quarantined_reports (reason, order_id, venue, session, venue_seq, body, at)"
-        " values ('odd', %s, 'exchange', 'cell-1', 1, '{}', now()) returning id",
-        [uuid.uuid4()],
-    ).fetchall()
+    report_id = quarantined_report(root)
     transfers = iter([waiting_transfer(root, user_id, key) for key in ("one", "other")])
     for (method, path), count in RECORDS.items():
         before = root.execute(count).fetchone()
@@ -116,18 +110,11 @@ async def test_opening_a_restored_cell_and_releasing_a_user_leave_their_record(
 ) -> None:
     user = cell.user(cash=100)
     root.execute("delete from brokerage.outbox")
-    with psycopg.connect(cell_database.owner_dsn) as owner:
-        owner.execute(FENCE, [uuid.uuid4(), "cell-1-x", None, "me", "drill"])
+    fence(cell_database)
     body = {"received_seq": 0, "halted": [str(user)], "despite_findings": True}
     assert (await desk.ask(*OPEN, body, why=None))[0] == 400, "a reason is due"
     assert (await desk.ask(*OPEN, body, why="looked at"))[0] == 409, "nobody has reconciled it"
-    found = Jsonb([])
-    with psycopg.connect(cell_database.service_dsn) as service:
-        service.execute(
-            "select record_reconciliation_v1(%s, clock_timestamp(), clock_timestamp(), clock_timestamp(),"
-            " 'me', 'different', %s, %s, %s, %s)",
-            [uuid.uuid4(), found, found, Jsonb({}), Jsonb({})],
-        )
+    reconcile(cell_database, "different")
     assert (await desk.ask(*OPEN, body, why="looked at"))[0] == 200
     with psycopg.connect(cell_database.owner_dsn) as owner:
         acts = owner.execute("select act, actor, reason from brokerage.privileged_acts").fetchall()
@@ -150,17 +137,6 @@ async def test_archiving_is_recorded_wherever_it_begins(desk: Desk, root: psycop
         "select actor, reason, details -> 'place' from brokerage.privileged_acts where act = 'archive'"
     ).fetchall()
     assert (actor, reason, kept) == ("ann", "the tables are full", place)
-
-
-def waiting_transfer(root: psycopg.Connection[Any], user_id: uuid.UUID, key: str) -> uuid.UUID:
-    """One that an operator must decide."""
-    [(transfer_id,)] = root.execute(
-        "select resource_id from transfer_shares_v1(array[%s::uuid], array[%s], array['\\x01'::bytea],"
-        " array['AAPL'], array[1000000::bigint], array[1000000::bigint], p_accept => false, p_wait => true)",
-        [user_id, key],
-    ).fetchall()
-    assert isinstance(transfer_id, uuid.UUID)
-    return transfer_id
 
 
 async def test_who_changed_a_profile_and_why_is_shown_with_the_user(desk: Desk, cell: Cell) -> None:

@@ -18,16 +18,12 @@ from shardctl.errors import NotReachable
 from shardctl.operations.catalog import KINDS
 from shardctl.release import HEADER, WIRE, own_release, parse_release
 from shardctl.service.app import ControlService
-from tests.support.control_service import control_service, folder_stack
+from tests.support.control_service import control_service
 from tests.support.databases import TestDatabase
+from tests.support.eventually import eventually
 
 pytestmark = pytest.mark.anyio
 OLDER, NEWER = f"0.0.1; wire=1; build={'a' * 12}", f"9.9.9; wire={WIRE + 1}; build={'a' * 12}"
-
-
-@pytest.fixture
-def backend(tmp_path: Path) -> LocalBackend:
-    return folder_stack(tmp_path)
 
 
 @pytest.fixture
@@ -77,8 +73,11 @@ async def test_a_command_that_meets_a_restart_waits_for_it(
     with pytest.raises(NotReachable):
         await asyncio.to_thread(ControlClient(path).get, "/v1/operations")
     waiting = asyncio.create_task(asyncio.to_thread(patient.get, "/v1/operations"))
-    while not notes:  # noqa: ASYNC110 - another thread's
-        await asyncio.sleep(0.01)
+
+    async def has_been_told() -> bool:
+        return bool(notes)
+
+    await eventually(has_been_told)
     path.unlink()
     async with control_service(control_database.leader_dsn, backend, KINDS):
         assert await waiting == {"items": []}

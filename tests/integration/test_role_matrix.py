@@ -11,10 +11,8 @@ from typing import Any, Final
 import psycopg
 import pytest
 from litestar import get
-from psycopg.types.json import Jsonb
 
 from cell.app import CellApp, create_app
-from cell.incarnations.queries import FENCE
 from cell.operator_roles import LEAST_ROLES as OF_CELLS
 from cell.settings import CellSettings
 from exchange.operator_roles import LEAST_ROLES as OF_THE_EXCHANGE
@@ -30,6 +28,7 @@ from tests.support.asgi import ask_asgi
 from tests.support.bare_cell import Cell
 from tests.support.control_service import control_service, folder_stack
 from tests.support.databases import TestDatabase
+from tests.support.decisions import fence, quarantined_report, reconcile, waiting_transfer
 from tests.support.exchange_process import ExchangeProcess
 from tests.support.operator_tokens import operator_token
 from tests.support.waiting_kind import waits
@@ -82,32 +81,13 @@ class Scene:
 
     def __post_init__(self) -> None:
         self.user_id = self.cell.user(cash=100)
-        [(self.report_id,)] = self.root.execute(
-            "insert into brokerage.quarantined_reports (reason, order_id, venue, session, venue_seq, body, at)"
-            " values ('odd', %s, 'exchange', 'cell-1', 1, '{}', now()) returning id",
-            [uuid.uuid4()],
-        ).fetchall()
-        self.transfers = [self.transfer(key) for key in ("one", "other")]
-
-    def transfer(self, key: str) -> uuid.UUID:
-        [(transfer_id,)] = self.root.execute(
-            "select resource_id from transfer_shares_v1(array[%s::uuid], array[%s], array['\\x01'::bytea],"
-            " array['AAPL'], array[1000000::bigint], array[1000000::bigint], p_accept => false, p_wait => true)",
-            [self.user_id, key],
-        ).fetchall()
-        assert isinstance(transfer_id, uuid.UUID)
-        return transfer_id
+        self.report_id = quarantined_report(self.root)
+        self.transfers = [waiting_transfer(self.root, self.user_id, key) for key in ("one", "other")]
 
     def fence_and_reconcile(self) -> None:
         """As a restore leaves a cell, looked at."""
-        with psycopg.connect(self.database.owner_dsn) as owner:
-            owner.execute(FENCE, [uuid.uuid4(), "cell-1-x", None, "me", "drill"])
-        with psycopg.connect(self.database.service_dsn) as service:
-            service.execute(
-                "select record_reconciliation_v1(%s, clock_timestamp(), clock_timestamp(), clock_timestamp(),"
-                " 'me', 'equal', %s, %s, %s, %s)",
-                [uuid.uuid4(), Jsonb([]), Jsonb([]), Jsonb({}), Jsonb({})],
-            )
+        fence(self.database)
+        reconcile(self.database, "equal")
 
     def calls(self) -> dict[str, Call]:
         user = f"/operator/v1/users/{self.user_id}"

@@ -18,6 +18,7 @@ from typing import Final
 
 from infra.backends.checkout import project_root
 from tests.soak.rounds import Result, Run, plan, remaining
+from tests.support.release_cache import git
 
 RESULTS: Final = Path(__file__).with_name("results.jsonl")
 RUN_S_MAX: Final = 3_600.0
@@ -61,13 +62,9 @@ def execute(run: Run, commit: str, soak: int) -> Result:
 
 def current_commit() -> str:
     """With a mark if files differ from it, other than the results: such runs are told apart from the commit's own."""
-
-    def git(*arguments: str) -> str:
-        done = subprocess.run(("git", *arguments), capture_output=True, text=True, check=True, cwd=project_root())
-        return done.stdout.strip()
-
-    changed = git("status", "--porcelain", "--", ".", f":(exclude){RESULTS.relative_to(project_root())}")
-    return git("rev-parse", "HEAD") + ("-changed" if changed else "")
+    root = project_root()
+    changed = git(root, "status", "--porcelain", "--", ".", f":(exclude){RESULTS.relative_to(root)}")
+    return git(root, "rev-parse", "HEAD") + ("-changed" if changed else "")
 
 
 def read_results() -> list[Result]:

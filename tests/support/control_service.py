@@ -22,6 +22,7 @@ from shardctl.operations.plan import Kind
 from shardctl.operations.resources import StackResources
 from shardctl.service.app import ControlService
 from shardctl.service.settings import ControlSettings
+from tests.support.eventually import eventually
 from tests.support.free_port import free_port
 
 
@@ -62,6 +63,17 @@ async def control_service(
     finally:
         shutdown.ask()
         await running
+
+
+async def leading(service: ControlService) -> int:
+    """Its lease, as soon as it has one."""
+
+    async def leads() -> bool:
+        return service.leader.lease is not None
+
+    await eventually(leads)
+    assert service.leader.lease is not None
+    return service.leader.lease
 
 
 async def _port_is_settled(service: ControlService) -> bool:

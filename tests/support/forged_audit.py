@@ -10,8 +10,7 @@ from shardctl.audit.row import AuditRow
 from tests.support.databases import TestDatabase
 
 _UPDATE = """
-update control.audit set subject = %s, reason = %s, previous_hash = decode(%s, 'hex'), hash = decode(%s, 'hex')
- where number = %s
+update control.audit set subject = %s, previous_hash = decode(%s, 'hex'), hash = decode(%s, 'hex') where number = %s
 """
 
 
@@ -25,13 +24,21 @@ def all_rows(database: TestDatabase) -> list[AuditRow]:
     return [AuditRow(*row) for row in as_root(database, _ROWS, 0, 1_000_000)]
 
 
+def rewrite_one(database: TestDatabase, number: int, *, subject: str) -> None:
+    """With a right hash of its own; what follows still names the old one."""
+    _rewrite(database, all_rows(database)[number - 1], subject)
+
+
 def rewrite_tail(database: TestDatabase, number: int, *, subject: str) -> None:
     """Attempts from that row on are somebody else's, and every hash is right again."""
     rows = all_rows(database)
     previous = rows[number - 2].hash
-    with psycopg.connect(database.superuser_dsn, autocommit=True) as root:
-        for row in rows[number - 1 :]:
-            new = replace(row, subject=row.subject and subject, previous_hash=previous)
-            new = replace(new, hash=new.own_hash())
-            root.execute(_UPDATE.encode(), [new.subject, new.reason, new.previous_hash, new.hash, new.number])
-            previous = new.hash
+    for row in rows[number - 1 :]:
+        previous = _rewrite(database, replace(row, previous_hash=previous), subject)
+
+
+def _rewrite(database: TestDatabase, row: AuditRow, subject: str) -> str:
+    new = replace(row, subject=row.subject and subject)
+    new = replace(new, hash=new.own_hash())
+    as_root(database, _UPDATE, new.subject, new.previous_hash, new.hash, new.number)
+    return new.hash

@@ -59,7 +59,7 @@ class Issuer:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def start(self, *, life_s: int = 600) -> None:
+    def start(self) -> None:
         node = outside_tool("node", for_what="it runs the OpenID provider")
         if not _INSTALLED.is_file():
             reason = "oidc-provider is not installed (an OpenID provider); `make ci-tools` installs it"
@@ -67,7 +67,7 @@ class Issuer:
         given = {
             "PROVIDER": _INSTALLED.as_uri(), "AUDIENCE": AUDIENCE,
             "PORT": str(self.port), "JWKS": json.dumps(self.keys),
-            "ROLES": json.dumps(self.roles), "LIFE_S": str(life_s),
+            "ROLES": json.dumps(self.roles),
         }  # fmt: skip
         self.process = subprocess.Popen([node, str(_SCRIPT)], env=os.environ | given, stdout=subprocess.PIPE, text=True)
         assert self.process.stdout is not None
@@ -102,10 +102,10 @@ class Issuer:
 
 
 @contextmanager
-def oidc_issuer(roles: Mapping[str, Sequence[str]], *, life_s: int = 600) -> Iterator[Issuer]:
+def oidc_issuer(roles: Mapping[str, Sequence[str]]) -> Iterator[Issuer]:
     """`roles`: what the role claim of each name says."""
     issuer = Issuer(free_port(), private_keys("first"), roles)
-    issuer.start(life_s=life_s)
+    issuer.start()
     try:
         yield issuer
     finally:

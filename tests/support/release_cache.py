@@ -51,12 +51,11 @@ class ReleaseCache:
             except BlockingIOError:
                 pass
             else:
-                self.prune(wanted)
+                self._prune(wanted)
             fcntl.flock(lock, fcntl.LOCK_SH)
             yield self
 
-    def prune(self, wanted: Iterable[str]) -> list[str]:
-        """The names of what went."""
+    def _prune(self, wanted: Iterable[str]) -> None:
         kept = set(wanted)
         kept |= {environment_name(self.folder / name / LOCK) for name in kept if (self.folder / name / LOCK).exists()}
         ours = [
@@ -66,10 +65,9 @@ class ReleaseCache:
             and not path.is_symlink()
             and (_CHECKOUT.fullmatch(path.name) or _ENVIRONMENT.fullmatch(path.name))
         ]
-        gone = [path for path in ours if path.name not in kept]
-        for path in gone:
-            shutil.rmtree(path)
-        return [path.name for path in gone]
+        for path in ours:
+            if path.name not in kept:
+                shutil.rmtree(path)
 
     def checkout(self, commit: str, name: str | None = None, edit: Callable[[Path], None] | None = None) -> Path:
         """The commit's files; made beside and renamed, so what is there is whole. Raises CommitMissing."""

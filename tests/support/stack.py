@@ -19,6 +19,7 @@ from typing import Any
 from psycopg.conninfo import conninfo_to_dict
 
 from infra.backends.checkout import project_root
+from infra.backends.local.folders import StackFolder
 from tests.support.memory import memory_folder
 from tests.support.newer_schema import bring_to_newer_schema, is_wanted
 
@@ -44,6 +45,12 @@ class Stack:
     name: str
     state_dir: Path | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def folder(self) -> StackFolder:
+        """Of a stack on this machine with a state folder of its own."""
+        assert self.state_dir is not None
+        return StackFolder(self.state_dir / self.name)
 
     def shell_environment(self) -> dict[str, str]:
         """In which any command of the project means this stack."""

@@ -1,6 +1,6 @@
 -- Entries and order events are numbered 1, 2, 3 ... per user, each number once, up to the heads on the user's row. The
 -- only numbers that are missing are those that a restore has lost, and none of these is given out again.
-with numbers as (
+with numbers as not materialized (
     select user_id, 'ledger' as stream, seq from all_journal_entries
     union all
     select user_id, 'orders', stream_seq from all_order_events

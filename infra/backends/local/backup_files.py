@@ -12,7 +12,7 @@ import msgspec
 from infra.backends.backend import BackendError, Phase, Report, Step
 from infra.backends.backups import Backup, BackupDamaged, parse_lsn
 from infra.backends.local.postgres_tools import VERIFYBACKUP, plain_output, run_tool
-from infra.backends.local.record import replace_file
+from infra.backends.replaced_file import replace_file
 
 NOTE: Final = "backup.json"
 MANIFEST: Final = "backup_manifest"

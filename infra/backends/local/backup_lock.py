@@ -6,7 +6,6 @@ lock ends with the process that holds it: whoever has it knows that nobody uses 
 """
 
 import asyncio
-import fcntl
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,6 +14,7 @@ from typing import Final
 
 from infra.backends.backups import BackupsBusy
 from infra.backends.local.backup_files import UNFINISHED, make_private
+from infra.backends.local.fence import take_lock
 from infra.backends.local.folders import StackFolder
 from infra.backends.local.orphans import end_orphans, find_marked
 
@@ -22,7 +22,6 @@ _MARK: Final = "CELL_BROKERAGE_BACKUPS_OF"
 WAIT_S: Final = 10.0
 """For a lock that is taken: removing what is left takes seconds, and is done by the control service too. Whoever copies
 keeps it for longer."""
-_PAUSE_S: Final = 0.1
 _PURPOSES: Final = ("restoring", "rehearsal")
 """Of a server that is built beside the one that runs: two that do not meet."""
 
@@ -47,21 +46,10 @@ async def backup_lock(folder: StackFolder, server: str, *, wait_s: float) -> Asy
     backups = folder.backups(server)
     make_private(backups, folder.root)
     with (backups / "lock").open("w") as file:
-        until_s = asyncio.get_running_loop().time() + wait_s
-        while not _take(file.fileno()):
-            if asyncio.get_running_loop().time() >= until_s:
-                raise BackupsBusy(f"another command works on the backups of {server}: wait for it")
-            await asyncio.sleep(_PAUSE_S)
+        busy = BackupsBusy(f"another command works on the backups of {server}: wait for it")
+        await take_lock(file.fileno(), wait_s, busy)
         await _remove_left(folder, server)
         yield
-
-
-def _take(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
 
 
 async def sweep_left(folder: StackFolder, server: str) -> bool:

@@ -82,10 +82,8 @@ class Host(Protocol):
     async def run_job_on(self, job: Job, cluster: Cluster, passfile: Path, environment: Mapping[str, str]) -> JobResult:
         """A job against another server than the stack's, with this in its environment besides."""
 
-    async def start(self, names: Sequence[str]) -> None: ...
-
     async def stop_processes(self, names: Sequence[str]) -> None:
-        """Until they are started again."""
+        """Until somebody starts them again."""
 
     async def plan(self) -> tuple[ProcessSpec, ...]: ...
 
@@ -129,7 +127,7 @@ class LocalBackups(Backups):
         folder = self._host.folder.archive(first.server, first.archive)
         segments = list_segments(folder, first.timeline)
         run = segments.run(first.start_lsn // SEGMENT_BYTES)
-        is_open = self._host.record().archived.get(first.server) == first.archive
+        is_open = self.archive_of(first.server) == first.archive
         return ArchiveState(
             server=first.server,
             archive=first.archive,
@@ -241,7 +239,7 @@ class LocalBackups(Backups):
     async def _archive(self, server: str) -> str:
         """The name of the archive that the server's log goes to; a new one if there is none, or if it has a gap."""
         cluster = self._host.cluster(server)
-        known = self._host.record().archived.get(server)
+        known = self.archive_of(server)
         if known is not None:
             row = await self._ask(server, _SLOT, [known])
             segments = {path.name for path in self._folder(server, known).glob("*")}
@@ -268,7 +266,7 @@ class LocalBackups(Backups):
     async def mark(self, server: str, text: str) -> None:
         """Commit something, so that the log says what time it is now, and wait until the archive has it."""
         await self._ask(server, _MARK, [text])
-        archive = self._host.record().archived.get(server)
+        archive = self.archive_of(server)
         if archive is not None:
             await self._wait_archived(server, archive)
 
@@ -325,7 +323,7 @@ class LocalBackups(Backups):
                 needed_from = first.start_lsn // SEGMENT_BYTES
                 old = [folder / segments.file_name(number) for number in segments.complete if number < needed_from]
                 await asyncio.to_thread(_unlink_all, old)
-            elif self._host.record().archived.get(server) != folder.name:
+            elif self.archive_of(server) != folder.name:
                 await asyncio.to_thread(shutil.rmtree, folder)
 
     # ---- shared --------------------------------------------------------------------------------------------------

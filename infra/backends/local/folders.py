@@ -56,6 +56,10 @@ class StackFolder:
         return self.secrets / "pgpass"
 
     @property
+    def passwords(self) -> Path:
+        return self.secrets / "passwords.json"
+
+    @property
     def run(self) -> Path:
         return self.root / "run"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from infra.backends.backend import BackendError
 from infra.backends.local.commands import run_command
 from infra.backends.local.java import Java
-from infra.backends.local.record import replace_file
+from infra.backends.replaced_file import replace_file
 
 _ARCHIVE_JAVA_MIN = 19
 """Major version: since then it makes its archive of loaded classes by itself, so the second start is quick."""

@@ -11,16 +11,20 @@ import shlex
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Final
 
 import psutil
 
 from infra.backends.cell_spec import ProcessKind, ProcessSpec
 from infra.backends.local import launch
 from infra.backends.local.folders import StackFolder
-from infra.backends.local.record import load_json, replace_file
+from infra.backends.local.record import load_json
+from infra.backends.replaced_file import replace_file
 
 _LAUNCHER = (sys.executable, "-S", launch.__file__)
 """Without site packages: the script needs none, and it costs half the time."""
+RELOAD_COMMAND: Final = "ROUTER_RELOAD_COMMAND"
+"""Added to a router's settings in its launch file: it is not planned, and no digest covers it."""
 
 
 def is_launched(process: ProcessSpec) -> bool:
@@ -49,7 +53,7 @@ def write_launch(process: ProcessSpec, folder: StackFolder, *, for_process: str 
     """From now on a start of the process is this one. `for_process`: whom a stand-in stands in for."""
     settings = dict(process.environment)
     if process.kind is ProcessKind.ROUTER:
-        settings["ROUTER_RELOAD_COMMAND"] = shlex.join(launcher_command(process.name, folder))
+        settings[RELOAD_COMMAND] = shlex.join(launcher_command(process.name, folder))
     document = {
         "command": list(process.command),
         "settings": settings,
@@ -71,3 +75,12 @@ def launched_digest(pid: int) -> str | None:
         return psutil.Process(pid).environ().get(launch.DIGEST)
     except (psutil.Error, OSError):
         return None
+
+
+def launched_as(name: str, pid: int, folder: StackFolder) -> tuple[dict[str, str] | None, tuple[str, ...]]:
+    """Settings and command that a running process was started with; None if its launch file is another by now."""
+    document = load_json(folder.launch(name))
+    if not isinstance(document, dict) or document.get("digest") != launched_digest(pid):
+        return None, ()
+    settings = {key: value for key, value in document["settings"].items() if key != RELOAD_COMMAND}
+    return settings, tuple(document["command"])

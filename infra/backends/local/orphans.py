@@ -16,8 +16,8 @@ import msgspec
 import psutil
 
 from infra.backends.local.postgres import is_postmaster
-from infra.backends.local.record import replace_file
 from infra.backends.local.supervisor import TOKEN_VARIABLE
+from infra.backends.replaced_file import replace_file
 
 _TERM_WAIT_S = 12.0
 """For an orderly end: the longest drain is a router's, ten seconds."""

@@ -18,7 +18,7 @@ import msgspec
 
 from infra.backends.backend import BackendError
 from infra.backends.local.folders import cache_root
-from infra.backends.local.record import replace_file
+from infra.backends.replaced_file import replace_file
 
 PORT_MIN = 20_000
 """Above the well-known servers' ports,"""

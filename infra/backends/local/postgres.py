@@ -23,7 +23,8 @@ from infra.backends.backend import BackendError
 from infra.backends.local.accounts import ServerUser, give
 from infra.backends.local.commands import run_command
 from infra.backends.local.folders import cache_root, package_folder
-from infra.backends.local.record import load_json, replace_file
+from infra.backends.local.record import load_json
+from infra.backends.replaced_file import replace_file
 from infra.backends.roles import (
     CELL,
     CONTROL,

@@ -19,11 +19,12 @@ from infra.backends.local.java import Java, locate_java
 from infra.backends.local.kafka_jars import locate_jars
 from infra.backends.local.ports import is_free, port_registry, port_registry_path
 from infra.backends.local.processes import EXCHANGE_DATA, Tools, kafka_properties, make_clusters
-from infra.backends.local.record import StackRecord, load_json, load_record, new_record, replace_file, save_record
+from infra.backends.local.record import StackRecord, load_json, load_record, new_record, save_record
 from infra.backends.local.redis import locate_redis_server
 from infra.backends.local.restoring import finish_restore, pending_incarnation
 from infra.backends.local.stand_in import PORT_NAMES
 from infra.backends.plan import port_names, roles_by_server
+from infra.backends.replaced_file import replace_file
 
 
 def read_record(folder: StackFolder, stack: str) -> StackRecord:
@@ -36,7 +37,7 @@ def read_record(folder: StackFolder, stack: str) -> StackRecord:
 
 def read_clusters(record: StackRecord, folder: StackFolder) -> dict[str, postgres.Cluster]:
     """The database servers by name, with the passwords that were made."""
-    return make_clusters(record, folder, load_json(folder.secrets / "passwords.json") or {})
+    return make_clusters(record, folder, load_json(folder.passwords) or {})
 
 
 def refuse_unreachable(folder: StackFolder, user: ServerUser | None) -> None:
@@ -78,7 +79,7 @@ def finish_restores(record: StackRecord, folder: StackFolder, report: Report) ->
 
 def write_secrets(record: StackRecord, folder: StackFolder) -> None:
     """Passwords of the databases' roles, and the file in which clients look them up."""
-    passwords = postgres.load_or_make_passwords(folder.secrets / "passwords.json", roles_by_server(record.spec))
+    passwords = postgres.load_or_make_passwords(folder.passwords, roles_by_server(record.spec))
     clusters = make_clusters(record, folder, passwords).values()
     lines = [line for cluster in clusters for line in cluster.pgpass_lines()]
     replace_file(folder.pgpass, ("\n".join(lines) + "\n").encode(), mode=0o600)

@@ -11,14 +11,12 @@ import psutil
 from infra.backends.cell_spec import ProcessKind, ProcessSpec
 from infra.backends.local.commands import PASSED_ON_PREFIXES
 from infra.backends.local.folders import StackFolder
-from infra.backends.local.launching import launched_digest
-from infra.backends.local.record import load_json
+from infra.backends.local.launching import RELOAD_COMMAND, launched_as
 from infra.backends.local.renewal import runs_otherwise
 from infra.backends.local.stand_in import STAND_IN
 from infra.backends.local.supervisor import Supervised
 from infra.backends.preview import Running
 
-_RELOAD_COMMAND: Final = "ROUTER_RELOAD_COMMAND"
 _OWN_PREFIX: Final = "CELL_BROKERAGE_"
 """What the local back end tells its processes for its own purposes is no setting: digest, token."""
 
@@ -40,7 +38,7 @@ def judge_running(
             absent[name] = f"does not run: {process.state}" + (f", {process.detail}" if process.detail else "")
             continue
         differs = name in changed or (name in wanted and runs_otherwise(wanted[name], process.pid))
-        settings, command = _started_with(name, process.pid, folder)
+        settings, command = launched_as(name, process.pid, folder)
         # The name of a process that nobody plans any more does not tell its kind.
         running[name] = Running(kinds.get(name, ProcessKind.API), differs, settings, command)
     return running, absent
@@ -57,13 +55,5 @@ def given_settings(pid: int) -> dict[str, str] | None:
         for name, value in environment.items()
         if name.startswith((*PASSED_ON_PREFIXES, "SHARDCTL_"))
         and not name.startswith(_OWN_PREFIX)
-        and name != _RELOAD_COMMAND
+        and name != RELOAD_COMMAND
     }
-
-
-def _started_with(name: str, pid: int, folder: StackFolder) -> tuple[dict[str, str] | None, tuple[str, ...]]:
-    document = load_json(folder.launch(name))
-    if not isinstance(document, dict) or document.get("digest") != launched_digest(pid):
-        return None, ()
-    settings = {key: value for key, value in document["settings"].items() if key != _RELOAD_COMMAND}
-    return settings, tuple(document["command"])

@@ -15,7 +15,7 @@ from typing import Final
 from infra.backends.backend import BackendError
 from infra.backends.cell_spec import Job, ProcessKind, ProcessSpec
 from infra.backends.local.folders import StackFolder
-from infra.backends.local.record import replace_file
+from infra.backends.replaced_file import replace_file
 
 INSTALL: Final = "apt-get install prometheus (or export PROMETHEUS_BIN=/path/to/prometheus)"
 RETENTION: Final = ("7d", "512MB")

@@ -4,7 +4,6 @@ Replaced atomically, so that a crash leaves the old record or the new one. Holds
 """
 
 import json
-import os
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -15,6 +14,7 @@ import msgspec
 
 from infra.backends.backend import BackendError
 from infra.backends.cell_spec import StackSpec
+from infra.backends.replaced_file import replace_file
 
 FORMAT = 1
 """Of the file; it grows when an older release could not read it."""
@@ -86,14 +86,3 @@ def load_json(path: Path) -> Any:
         return json.loads(path.read_bytes())
     except (FileNotFoundError, ValueError):
         return None
-
-
-def replace_file(path: Path, content: bytes, *, mode: int) -> None:
-    """Write beside and rename: nobody ever reads half a file."""
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)

@@ -1,6 +1,6 @@
 """Restores of a local stack's cells: withdraw the cell, build its new data beside the old, run its jobs, decide.
 
-Until it is decided nothing is changed, and `resume` starts the cell as it was.
+Until it is decided nothing is changed: the cell's processes, started again, serve as before.
 """
 
 from collections.abc import Sequence
@@ -44,9 +44,6 @@ class LocalRestores(Restores):
         except BackendError as error:
             self._report(Step(server, Phase.STOP, f"what its archive lacks is lost: {error}"))
         await self._host.stop_processes(await self._names(server, ours=False))
-
-    async def resume(self, server: str) -> None:
-        await self._host.start([*await self._names(server, ours=False), *await self._names(server, ours=True)])
 
     async def _names(self, server: str, *, ours: bool) -> list[str]:
         cell = server.removesuffix("-postgres")

@@ -39,9 +39,9 @@ from infra.backends.local.postgres import (
     write_configuration,
 )
 from infra.backends.local.postgres_tools import COMBINEBACKUP, plain_output, require_tools, run_tool
-from infra.backends.local.record import replace_file
 from infra.backends.local.supervisor import TOKEN_VARIABLE
 from infra.backends.local.wal_reading import check_wal
+from infra.backends.replaced_file import replace_file
 from infra.backends.roles import SUPERUSER
 from infra.runtime.database import StatementsFailed, fetch_row
 

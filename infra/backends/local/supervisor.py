@@ -21,7 +21,7 @@ from infra.backends.cell_spec import ProcessSpec
 from infra.backends.checkout import project_root
 from infra.backends.local.commands import clean_environment, run_command
 from infra.backends.local.folders import StackFolder
-from infra.backends.local.record import replace_file
+from infra.backends.replaced_file import replace_file
 
 TOKEN_VARIABLE = "CELL_BROKERAGE_STACK_TOKEN"
 _RETRIES_FOR_EVER = 1_000_000

@@ -4,13 +4,11 @@ The backup's label is decided and persisted before the first attempt. So an atte
 backup that was named already, or begins it anew: half of one has no name.
 """
 
-import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 from infra.backends.addresses import CONTROL_POSTGRES
-from infra.backends.backend import BackendError, Overtaken, Report
-from infra.backends.backups import BackupsBusy
+from infra.backends.backend import Report
 from infra.security.roles import Role
 from shardctl.backups.coverage import prunable
 from shardctl.backups.servers import open_backups, server_of
@@ -27,8 +25,6 @@ CONTROL: Final = "control"
 KEEP_MAX: Final = 1_000
 _COPY_S: Final = 6 * 3_600.0
 """One attempt: a terabyte at fifty megabytes a second."""
-_AGAIN_S: Final = 15.0
-"""Before the second and last time: a server's restart is shorter."""
 _FAILURE_CHARACTERS_MAX: Final = 500
 """Of the reason that is kept for one database."""
 
@@ -81,7 +77,7 @@ async def _take(step: Step[StackResources]) -> Document:
         )
         return {"label": taken.label, "kind": str(taken.kind), "size_bytes": taken.size_bytes}
 
-    return await _or_failure(step, work)
+    return await reported(step, work)
 
 
 async def _prune(step: Step[StackResources]) -> Document:
@@ -92,22 +88,13 @@ async def _prune(step: Step[StackResources]) -> Document:
         labels = prunable(backups.backups(server), step.arguments["keep"])
         return {"labels": list(labels), "freed_bytes": await backups.prune(labels, server) if labels else 0}
 
-    return await _or_failure(step, work)
+    return await reported(step, work)
 
 
-async def _or_failure(step: Step[StackResources], work: Callable[[Report], Awaitable[dict[str, Any]]]) -> Document:
-    """What cannot be done for one database is a finding: the others are backed up and pruned all the same, or one dead
-    cell would end the backups of all, and the logs that nothing prunes would fill the disk."""
-    for is_last in (False, True):
-        try:
-            return await reported(step, work)
-        except (Overtaken, BackupsBusy):
-            raise  # another leader, or the next attempt
-        except BackendError as error:
-            if is_last:
-                return {"of": step.arguments["of"], "failed": str(error)[:_FAILURE_CHARACTERS_MAX]}
-            await asyncio.sleep(_AGAIN_S)
-    raise AssertionError("the second time returns")
+def without(arguments: Document, error: Exception) -> Document:
+    """The others are backed up and pruned all the same: one dead cell would end the backups of all, and the logs that
+    nothing prunes would fill the disk."""
+    return {"of": arguments["of"], "failed": str(error)[:_FAILURE_CHARACTERS_MAX]}
 
 
 def conclude(results: Mapping[str, Document]) -> Conclusion:
@@ -133,5 +120,5 @@ BACKUP_CREATE: Final[Kind[StackResources]] = Kind(
     needs_reason=True,
     conclude=conclude,
     role=Role.ADMIN,  # it may remove all older backups for good
-    actions={"take": Action(_take, decide=_decide), "prune": Action(_prune)},
+    actions={"take": Action(_take, decide=_decide, finding=without), "prune": Action(_prune, finding=without)},
 )

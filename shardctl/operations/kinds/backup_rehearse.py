@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 
 from infra.backends.backend import Report
-from shardctl.backups.coverage import format_time, parse_moment
+from shardctl.backups.coverage import parse_moment, spell_moment
 from shardctl.backups.rehearse import rehearse_restore
 from shardctl.backups.servers import open_backups, server_of
 from shardctl.errors import Exit, UsageError
@@ -34,10 +34,9 @@ def parse(arguments: Document) -> Document:
 def _spelled(to: str) -> str:
     """In the one spelling of a moment. Raises UsageError."""
     try:
-        moment = parse_moment(to)
+        return spell_moment(parse_moment(to))
     except ValueError as error:
         raise UsageError(f"to is a time with its zone, as 2026-01-31T14:30:00Z, or latest, not {to!r}") from error
-    return "latest" if moment is None else format_time(moment)
 
 
 def plan(arguments: Document, facts: Document) -> Plan:
@@ -70,11 +69,11 @@ async def _remove(step: Step[StackResources]) -> None:
 
 
 def conclude(results: Mapping[str, Document]) -> Conclusion:
-    found = [f"{result['cell']}: {'; '.join(result['findings'])}" for result in results.values() if result["findings"]]
-    if not found:
+    wrong = [result for result in results.values() if result["findings"]]
+    if not wrong:
         return Conclusion(State.SUCCEEDED, Exit.DONE)
-    first = next(result["cell"] for result in results.values() if result["findings"])
-    said = f"the restored copy would not do: {' | '.join(found)}: `shardctl cells reconcile {first}`"
+    found = " | ".join(f"{result['cell']}: {'; '.join(result['findings'])}" for result in wrong)
+    said = f"the restored copy would not do: {found}: `shardctl cells reconcile {wrong[0]['cell']}`"
     return Conclusion(State.FAILED, Exit.FAILED, said)
 
 

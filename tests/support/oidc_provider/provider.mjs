@@ -2,11 +2,12 @@
 // any name; what a name may do, ROLES says. Access tokens are JWTs: resource `urn:test:ALG` is signed with that
 // algorithm, and so is `urn:test:ALG:elsewhere`, whose audience is another one.
 //
-// From the environment: PROVIDER (the installed module), PORT, JWKS (private keys), AUDIENCE, ROLES (name to list), LIFE_S.
+// From the environment: PROVIDER (the installed module), PORT, JWKS (private keys), AUDIENCE, ROLES (name to list).
 import http from 'node:http'
 
 const { default: Provider } = await import(process.env.PROVIDER)
-const { PORT, JWKS, AUDIENCE, ROLES, LIFE_S } = process.env
+const { PORT, JWKS, AUDIENCE, ROLES } = process.env
+const LIFE_S = 600
 const issuer = `http://127.0.0.1:${PORT}`
 const roles = JSON.parse(ROLES)
 const client = (client_id, changes) => ({ client_id, redirect_uris: [], response_types: [], ...changes })
@@ -27,7 +28,7 @@ const provider = new Provider(issuer, {
   findAccount: (_, id) => ({ accountId: id, claims: () => ({ sub: id }) }),
   extraTokenClaims: (_, token) => ({ roles: roles[token.accountId ?? token.clientId] ?? [] }),
   cookies: { keys: ['for tests'] },
-  ttl: { AccessToken: Number(LIFE_S), ClientCredentials: Number(LIFE_S), DeviceCode: 60, Session: 60, Grant: 60, Interaction: 60 },
+  ttl: { AccessToken: LIFE_S, ClientCredentials: LIFE_S, DeviceCode: 60, Session: 60, Grant: 60, Interaction: 60 },
   features: {
     clientCredentials: { enabled: true },
     deviceFlow: { enabled: true },
@@ -39,7 +40,7 @@ const provider = new Provider(issuer, {
       getResourceServerInfo: (_, resource) => ({
         scope: 'operate',
         audience: resource.endsWith(':elsewhere') ? 'elsewhere' : AUDIENCE,
-        accessTokenTTL: Number(LIFE_S),
+        accessTokenTTL: LIFE_S,
         accessTokenFormat: 'jwt',
         jwt: { sign: { alg: resource.split(':')[2] } }
       })

@@ -1,6 +1,6 @@
 """Five roles in one order."""
 
-from infra.security.roles import Role, least_of
+from infra.security.roles import Role
 
 
 def test_each_role_may_what_those_before_it_may() -> None:
@@ -8,4 +8,3 @@ def test_each_role_may_what_those_before_it_may() -> None:
     assert list(Role) == rising
     for one, role in enumerate(rising):
         assert [role.may(least) for least in rising] == [other <= one for other in range(5)]
-        assert [least_of(role, other) for other in rising] == [rising[min(one, other)] for other in range(5)]
