@@ -23,6 +23,8 @@ select count(*), coalesce(sum(('x' || left(d.hash, 16))::bit(64)::bigint::numeri
        coalesce(sum(('x' || right(d.hash, 16))::bit(64)::bigint::numeric), 0)::text
   from (select md5(row({columns})::text) as hash from {table} t where {rows}) d
 """
+_DIGEST_BITS: Final = 96
+"""Of each half: a sum of 2**32 numbers of 64 bits."""
 CHANGED_SINCE: Final[LiteralString] = "changed_since_v1(t.xmin, %(snapshot)s::pg_snapshot)"
 """Of the source: what the snapshot of the last look does not see."""
 WRITTEN_HERE: Final[LiteralString] = "t.xmin = pg_current_xact_id()::xid"
@@ -33,7 +35,7 @@ def rows_of(table: UserTable, attest: str, changed: LiteralString) -> LiteralStr
     """The condition of `all` rows or of those that `changed`."""
     if attest == "all" or table.change is Change.WHOLE:
         return table.mine
-    return f"{table.mine} and {table.changed}".replace("{changed}", changed)  # type: ignore[return-value]
+    return f"{table.mine} and {table.changed}".replace("{changed}", changed)
 
 
 async def digest(
@@ -47,7 +49,7 @@ async def digest(
     )
     row = await (await connection.execute(statement, parameters)).fetchone()
     assert row is not None
-    return row[0], f"{row[1]}:{row[2]}"
+    return row[0], "".join(f"{int(half) % 2**_DIGEST_BITS:0{_DIGEST_BITS // 4}x}" for half in row[1:])
 
 
 _FINDINGS: Final[LiteralString] = """

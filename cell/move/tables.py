@@ -4,8 +4,8 @@ digested; and which stay. A test compares it with the catalogue, so a new table 
 How a change is found:
 - LOG: rows are only added, under a number of the user's that grows: whatever is above the number of the last look.
 - CHANGING: rows change; each keeps the transaction that wrote it last, and what the last look's snapshot does not see
-  has changed (`changed_since_v1`). So nothing on the order path pays for being movable. None is deleted while a move has
-  the user: pruning passes them over.
+  has changed (`changed_since_v1`). So nothing on the order path pays for being movable. None is deleted while a move
+  has the user: pruning passes them over.
 - WHOLE: few rows, some of them deleted by sweeps: copied whole at every look.
 - ARCHIVED: as LOG, and nothing is added while a move has the user (archiving waits; a recall ends the move).
 - WORK: what a relay, a worker or a sweep would act on: travels once, at the halt, and is kept apart until the user is
@@ -60,6 +60,13 @@ _EVENTS_CHANGED: Final[LiteralString] = (
     " and t.stream_seq > %(order_event_seq)s"
 )
 
+
+def short_name(table: str) -> str:
+    """As a certificate spells it: `orders`, `archive_postings`."""
+    schema, _, name = table.partition(".")
+    return name if schema == "brokerage" else f"{schema}_{name}"
+
+
 TABLES: Final = (
     UserTable("brokerage.orders", ("user_id", "order_id"), Change.CHANGING, "orders", _ORDERS, changed="{changed}"),
     UserTable(
@@ -73,9 +80,7 @@ TABLES: Final = (
         _OF_ORDERS,
         changed="{changed}",
     ),
-    UserTable(
-        "archive.order_events", ("user_id", "order_id", "seq", "month"), Change.ARCHIVED, "orders", _OF_ORDERS
-    ),
+    UserTable("archive.order_events", ("user_id", "order_id", "seq", "month"), Change.ARCHIVED, "orders", _OF_ORDERS),
     UserTable(
         "archive.executions",
         ("user_id", "order_id", "venue", "session", "trade_date", "exec_id", "month"),
@@ -84,7 +89,12 @@ TABLES: Final = (
         _OF_ORDERS,
     ),
     UserTable(
-        "brokerage.journal_entries", ("user_id", "seq"), Change.LOG, "entries", _ENTRIES, changed="t.seq > %(entry_seq)s"
+        "brokerage.journal_entries",
+        ("user_id", "seq"),
+        Change.LOG,
+        "entries",
+        _ENTRIES,
+        changed="t.seq > %(entry_seq)s",
     ),
     UserTable(
         "brokerage.postings",

@@ -5,19 +5,23 @@
 
 set local search_path = brokerage;
 
--- One row per departure, kept for ever: whoever was sent away is never taken back without a newer certificate.
+-- One row per departure that was begun; once it has happened it is kept for ever: whoever was sent away is never taken
+-- back without a newer certificate.
 create table departures (
     user_id         uuid not null,
     ownership_epoch bigint not null,               -- from which the next cell owns the user
     move_id         uuid not null,
     to_cell         text not null,
-    certificate     text not null,                 -- signed by this cell; it leaves only by being read after the commit
-    departed_at     timestamptz not null,
+    began_at        timestamptz not null,
+    departed_at     timestamptz,                   -- null: the user trades here
+    certificate     text,                          -- signed by this cell; it leaves only by being read after the commit
     activated_at    timestamptz,                   -- the next cell has acknowledged it
     pinned_at       timestamptz,                   -- the control service has
-    primary key (user_id, ownership_epoch)
+    primary key (user_id, ownership_epoch),
+    check (num_nulls(departed_at, certificate) <> 1)
 );
-create index departures_to_deliver on departures (departed_at) where activated_at is null or pinned_at is null;
+create index departures_to_deliver on departures (departed_at)
+    where departed_at is not null and (activated_at is null or pinned_at is null);
 
 -- One row per arrival. What must not be seen by a relay, a worker or a sweep before the user is active waits in `work`.
 create table arrivals (
@@ -45,7 +49,7 @@ create table move_requests (
 );
 
 revoke all on departures, arrivals, move_requests from cell_service;
-grant select (user_id, ownership_epoch, move_id, to_cell, departed_at, activated_at, pinned_at) on departures
+grant select (user_id, ownership_epoch, move_id, to_cell, began_at, departed_at, activated_at, pinned_at) on departures
    to cell_service;
 
 grant usage on schema brokerage, archive, migrations to cell_mover;

@@ -5,8 +5,9 @@
 -- Outcome: `begun`, `NOT_FOUND`, `DEPARTED`, `ARRIVING`, `EPOCH_TOO_LOW`,
 -- `UNFINISHED` (figures: what; see unfinished_business_v1), `HALTED` (by something else than a move, and for good).
 -- Lock: the user's row.
-create or replace function begin_move_v1(p_user_id uuid, p_move_id uuid, p_ownership_epoch bigint)
-returns table (outcome text, figures jsonb) language plpgsql security definer
+create or replace function begin_move_v1(
+    p_user_id uuid, p_move_id uuid, p_to text, p_ownership_epoch bigint
+) returns table (outcome text, figures jsonb) language plpgsql security definer
 set search_path from current
 as $$
 #variable_conflict use_column
@@ -33,6 +34,10 @@ begin
             return query select 'UNFINISHED', unfinished;
             return;
         end if;
+        delete from departures d where d.user_id = p_user_id and d.departed_at is null and d.move_id <> p_move_id;
+        insert into departures (user_id, ownership_epoch, move_id, to_cell, began_at)
+        values (p_user_id, p_ownership_epoch, p_move_id, p_to, clock_v1())
+        on conflict (user_id, ownership_epoch) do nothing;
         update users set operation_id = p_move_id where user_id = p_user_id and operation_id is distinct from p_move_id;
         return query select 'begun', '{}'::jsonb;
     end if;

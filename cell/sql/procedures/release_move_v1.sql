@@ -7,9 +7,11 @@ set search_path from current
 as $$
 begin
     perform from users where user_id = p_user_id for no key update;
-    if exists (select from departures d where d.user_id = p_user_id and d.move_id = p_move_id) then
+    if exists (select from departures d where d.user_id = p_user_id and d.move_id = p_move_id
+                  and d.departed_at is not null) then
         return 'DEPARTED';
     end if;
+    delete from departures where user_id = p_user_id and move_id = p_move_id;
     update users
        set operation_id = null,
            owner_state = case when owner_state = 'halted' then 'active' else owner_state end,

@@ -13,7 +13,8 @@ from uuid import UUID
 import msgspec
 from psycopg import sql
 
-from cell.move.attest import CHANGED_SINCE, TEXT_OF_ROWS, digest, rows_of
+from cell import errors
+from cell.move.attest import CHANGED_SINCE, TEXT_OF_ROWS, digest, find, rows_of
 from cell.move.frame import FORMAT, Frame, Header, TableRows, encode_frame
 from cell.move.tables import PARTS, ROWS_OF_A_PAGE, TABLES, WORK, Change, UserTable
 from infra.runtime.database import Connection, Pool
@@ -29,6 +30,8 @@ _EXPORT: Final[LiteralString] = (
     " from brokerage.users where user_id = %s"
 )
 _NUMBERS: Final[LiteralString] = "select entry_seq, order_event_seq from brokerage.users where user_id = %s"
+_OWNER: Final[LiteralString] = "select owner_state, forward_cell, forward_epoch from brokerage.users where user_id = %s"
+_UNFINISHED: Final[LiteralString] = "select unfinished_business_v1(%s)"
 _COLUMNS: Final[LiteralString] = """
 select n.nspname || '.' || c.relname, array_agg(a.attname::text order by a.attnum)
   from pg_attribute a join pg_class c on c.oid = a.attrelid join pg_namespace n on n.oid = c.relnamespace
@@ -45,8 +48,8 @@ select json_build_object(
   from brokerage.users where user_id = %s
 """
 _ROWS: Final[LiteralString] = (
-    "select coalesce(json_agg(r), '[]')::text, count(*) from (select {columns} from {table} t where {rows} limit {most})"
-    " r"
+    "select coalesce(json_agg(r), '[]')::text, count(*)"
+    " from (select {columns} from {table} t where {rows} limit {most}) r"
 )
 _SIZE: Final[LiteralString] = (
     "select count(*), coalesce(sum(pg_column_size(t.*)), 0)::bigint from {table} t where {rows}"
@@ -101,13 +104,36 @@ async def mark_of(connection: Connection, user_id: UUID, snapshot: str) -> Since
     return Since(snapshot, *row)
 
 
+@asynccontextmanager
+async def one_instant(connection: Connection) -> AsyncIterator[None]:
+    """What is read inside is read at one instant."""
+    async with connection.transaction():
+        await connection.execute(_ONE_INSTANT)
+        yield
+
+
+async def check_owned(connection: Connection, user_id: UUID) -> None:
+    """Raises Problem 404, 421."""
+    row = await (await connection.execute(_OWNER, [user_id])).fetchone()
+    if row is None:
+        raise errors.user_not_found()
+    if row[0] not in ("active", "halted"):
+        raise errors.misdirected(row[1], row[2])
+
+
+async def unfinished(connection: Connection, user_id: UUID) -> dict[str, int]:
+    """What a move would be refused for; empty: nothing."""
+    row = await (await connection.execute(_UNFINISHED, [user_id])).fetchone()
+    assert row is not None
+    return dict(row[0])
+
+
 async def read_page(connection: Connection, move_id: UUID, user_id: UUID, place: object) -> tuple[bytes, object | None]:
     """The page at this place (None: the first) and the next place, or None at the end. Raises Problem 422."""
     number, after = _parse_place(place)
     part = PARTS[number]
     until: object = None
-    async with connection.transaction():
-        await connection.execute(_ONE_INSTANT)
+    async with one_instant(connection):
         if part.until is not None:
             parameters = {"user": user_id, "after": after, "rows": ROWS_OF_A_PAGE}
             row = await (await connection.execute(part.until, parameters)).fetchone()
@@ -124,9 +150,7 @@ async def read_page(connection: Connection, move_id: UUID, user_id: UUID, place:
     return encode_frame(frame), [number + 1, PARTS[number + 1].first] if number + 1 < len(PARTS) else None
 
 
-async def read_changes(
-    connection: Connection, header: Header, since: Since, *, with_work: bool
-) -> Frame:
+async def read_changes(connection: Connection, header: Header, since: Since, *, with_work: bool) -> Frame:
     """What came after `since`, as this transaction sees it, with the digests that the header asks for."""
     user_id = UUID(header.user_id)
     await connection.execute(TEXT_OF_ROWS)
@@ -155,18 +179,38 @@ async def read_changes(
     )
     if changed > CHANGED_ROWS_MAX:
         raise Problem(409, "MOVE_TOO_LARGE", f"more than {CHANGED_ROWS_MAX} rows changed since the last look")
-    head = await (await connection.execute(_HEAD, [user_id])).fetchone()
-    assert head is not None
+    head = await read_head(connection, user_id)
     work = await _work(connection, user_id, names) if with_work else None
-    full = msgspec.structs.replace(
-        frame.header, head=msgspec.json.decode(head[0]), work=work, changed_rows=changed, since=_spell(since)
-    )
+    full = msgspec.structs.replace(frame.header, head=head, work=work, changed_rows=changed, since=spell_mark(since))
     return Frame(full, frame.rows)
+
+
+async def read_head(connection: Connection, user_id: UUID) -> dict[str, Any]:
+    """The user's row, but for who owns it."""
+    row = await (await connection.execute(_HEAD, [user_id])).fetchone()
+    assert row is not None
+    head: dict[str, Any] = msgspec.json.decode(row[0])
+    return head
+
+
+async def attest(connection: Connection, user_id: UUID) -> dict[str, Any]:
+    """What this cell has of the user, as a target would prove it: rows and digests per table, the head, findings."""
+    await connection.execute(TEXT_OF_ROWS)
+    names = await columns_of(connection)
+    tables = {}
+    for table in TABLES:
+        rows, value = await digest(connection, table, names[table.name], table.mine, {"user": user_id})
+        tables[table.name] = {"rows": rows, "digest": value}
+    return {
+        "tables": tables,
+        "head": await read_head(connection, user_id),
+        "findings": await find(connection, user_id, 0),
+    }
 
 
 def _listed(frame: Frame) -> list[UserTable]:
     by_name = {table.name: table for table in TABLES}
-    return [by_name[rows.table] for rows in frame.header.tables]  # type: ignore[index]
+    return [by_name[rows.table] for rows in frame.header.tables]
 
 
 async def _work(connection: Connection, user_id: UUID, names: Mapping[str, Sequence[str]]) -> dict[str, Any]:
@@ -207,7 +251,7 @@ async def _add(
 
 
 def _of_page(table: UserTable) -> LiteralString:
-    return f"{table.mine} and {table.page}"  # type: ignore[return-value]
+    return f"{table.mine} and {table.page}"
 
 
 def _name(table: UserTable) -> sql.Identifier:
@@ -227,5 +271,5 @@ def _parse_place(place: object) -> tuple[int, object]:
     raise Problem(422, "INVALID_FIELD", "place: what the last page said", field="place")
 
 
-def _spell(since: Since) -> str:
+def spell_mark(since: Since) -> str:
     return msgspec.json.encode(since).decode()

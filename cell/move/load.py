@@ -12,8 +12,8 @@ import msgspec
 from psycopg import sql
 
 from cell.move.attest import TEXT_OF_ROWS, WRITTEN_HERE, digest, find, rows_of
+from cell.move.export import Since, read_head
 from cell.move.frame import Frame, TableRows
-from cell.move.reading import Since
 from cell.move.tables import TABLES, Change, UserTable
 from infra.runtime.database import Connection
 from infra.runtime.problem import Problem
@@ -23,7 +23,8 @@ _ARRIVING: Final[LiteralString] = (
     "select owner_state = 'arriving' and operation_id = %s from brokerage.users where user_id = %s"
 )
 _MONTHS: Final[LiteralString] = (
-    "select prepare_archive_months_v1(array(select distinct (r ->> 'month')::date from json_array_elements(%s::json) r))"
+    "select prepare_archive_months_v1("
+    "array(select distinct (r ->> 'month')::date from json_array_elements(%s::json) r))"
 )
 _INSERT: Final[LiteralString] = (
     "insert into {table} ({columns}) select {columns} from json_populate_recordset(null::{table}, %s::json)"
@@ -43,7 +44,7 @@ async def load(connection: Connection, frame: Frame) -> dict[str, Any]:
     if row is None or not row[0]:
         raise Problem(409, "MOVE_CONFLICT", "this move does not bring the user here")
     for rows, data in zip(header.tables, frame.rows, strict=True):
-        table = _BY_NAME.get(rows.table)  # type: ignore[call-overload]
+        table = _BY_NAME.get(rows.table)
         if table is None:
             raise Problem(422, "FRAME_INVALID", f"{rows.table} is no table that travels")
         await _write(connection, table, rows, data, user_id)
@@ -86,12 +87,12 @@ async def _prove(connection: Connection, frame: Frame, user_id: UUID) -> dict[st
     parameters = {"user": user_id, "entry_seq": since.entry_seq, "order_event_seq": since.order_event_seq}
     tables = {}
     for rows in header.tables:
-        table = _BY_NAME[rows.table]  # type: ignore[index]
+        table = _BY_NAME[rows.table]
         condition = rows_of(table, header.attest or "all", WRITTEN_HERE)
         count, value = await digest(connection, table, rows.columns, condition, parameters)
         tables[rows.table] = {"rows": count, "digest": value}
     findings = await find(connection, user_id, since.entry_seq if header.attest == "changed" else 0)
-    return {"tables": tables, "head": header.head, "findings": findings}
+    return {"tables": tables, "head": await read_head(connection, user_id), "findings": findings}
 
 
 def _identifiers(names: Sequence[str]) -> sql.Composable:
