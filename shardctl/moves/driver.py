@@ -20,7 +20,7 @@ from infra.runtime.fault_points import FaultPoints
 from shardctl.errors import Refused
 from shardctl.moves.compare import differences, proven_tables, said
 from shardctl.moves.frame import Attested, FrameInvalid, Header, read_header
-from shardctl.moves.side import Away, MoveSide, SideRefused
+from shardctl.moves.side import Away, LeaseOver, MoveSide, SideRefused
 from shardctl.moves.states import Next, Side, SideState, next_of
 
 LEASE_MS: Final = 1_000
@@ -153,10 +153,9 @@ class Driver:
             await reached(copied)
         return copied
 
-    async def catch_up(self, since: str) -> tuple[str, Attestation | None]:
+    async def catch_up(self, since: str) -> tuple[str, Attestation]:
         """Carry what has changed until little is left: since when the rest is, and what both sides attest of all the
         user's rows. Raises Stays, Away."""
-        attestation = None
         for _ in range(ROUNDS_MAX):
             asked = {"user_id": str(self.move.user_id), "since": since}
             page = await self._refusable(self.source.read("catch-up", asked, timeout_s=COPY_S))
@@ -165,17 +164,16 @@ class Driver:
             self._stay_if_different(header, proof)
             await self.faults.reach(CAUGHT_UP)
             since = header.snapshot or since
-            attestation = _attestation(header, proof) or attestation
             if header.changed_rows <= FEW_ROWS:
                 break
-        return since, attestation
+        return since, self._attestation(header, proof)
 
     # ---- hand over ---------------------------------------------------------------------------------------------------
 
-    async def hand_over(self, since: str) -> HandedOver:
-        """To its end, whatever happens on the way: the user is active in the target, or was let go (Stays)."""
-        halts = 0
-        while True:
+    async def hand_over(self, since: str, *, is_fresh: bool) -> HandedOver:
+        """To its end, whatever happens on the way: the user is active in the target, or was let go (Stays).
+        `is_fresh`: the copy has just caught up, and need not before the first halt."""
+        for halts in range(HALTS_MAX + 1):
             try:
                 source, target, todo = await self._decide()
             except Away as error:
@@ -183,26 +181,22 @@ class Driver:
             if todo is Next.DONE or todo is Next.GO_FORWARD:
                 return await self._go_forward(source, halts)
             if todo is Next.LET_GO:
-                return await self._let_go_or_forward(
-                    f"there is nothing to hand over: {source.state} in {self.move.source}, "
-                    f"{target.state} in {self.move.target}"
-                )
+                gone = f"{source.state} in {self.move.source}, {target.state} in {self.move.target}"
+                return await self._let_go_or_forward(f"there is nothing to hand over: {gone}")
             if halts == HALTS_MAX:
-                return await self._let_go_or_forward(f"{HALTS_MAX} halts ended before the user was handed over")
-            halts += 1
+                break
             try:
-                return await self._under_a_halt(since, halts)
+                if not is_fresh or halts > 0:
+                    since, _ = await self.catch_up(since)
+                return await self._under_a_halt(since, halts + 1)
             except Stays as error:
                 return await self._let_go_or_forward(str(error))
             except (Away, SideRefused) as error:
-                # The lease ran out, a call was lost, or a former attempt's halt still runs: the cells say which.
-                await self.told(f"halt {halts} did not hand over: {error}")
-            try:
-                since, _ = await self.catch_up(since)  # the next halt is short again
-            except Away:
-                await self.sleep(PAUSES_S[0])
-            except Stays as error:
-                return await self._let_go_or_forward(str(error))
+                await self.told(f"halt {halts + 1} did not hand over: {error}")
+                # Refused: a halt of an attempt that has died still runs, or an order is at the venue just now.
+                is_refused = isinstance(error, SideRefused) and not isinstance(error, LeaseOver)
+                await self.sleep(LEASE_MS / 1000 if is_refused else PAUSES_S[0])
+        return await self._let_go_or_forward(f"{HALTS_MAX} halts ended before the user was handed over")
 
     async def let_go(self) -> None:
         """The source first: until it has answered, the copy may be all that there will be. Asks until both have
@@ -223,9 +217,7 @@ class Driver:
         await self.faults.reach(HALTED)
         proof = await self.target.load(page.frame, timeout_s=HALTED_S)
         self._stay_if_different(header, proof)
-        attestation = _attestation(header, proof)
-        if attestation is None:
-            raise Stays(f"{self.source.name} attests nothing under the halt")
+        attestation = self._attestation(header, proof)
         await self.faults.reach(PROVEN)
         certificate = await self._depart(halt_id, proof)
         await self.faults.reach(LEFT)
@@ -374,9 +366,8 @@ class Driver:
         if found:
             raise Stays(f"the copy differs: {said(found)}")
 
-
-def _attestation(header: Header, proof: Any) -> Attestation | None:
-    """Both were compared and are equal."""
-    if header.attest is None:
-        return None
-    return Attestation(header.attest, dict(proof["head"]), proven_tables(proof), header.changed_rows)
+    def _attestation(self, header: Header, proof: Any) -> Attestation:
+        """Both were compared and are equal."""
+        if header.attest is None:
+            raise Stays(f"{self.source.name} attests nothing of what it sent ({header.kind})")
+        return Attestation(header.attest, dict(proof["head"]), proven_tables(proof), header.changed_rows)
