@@ -452,7 +452,7 @@ async def test_a_pin_needs_an_ownership_epoch_above_the_users_last(store: ShardM
     early, late = await store.draw_ownership_epoch(), await store.draw_ownership_epoch()
     assert (await store.load()).epoch < early < late
     await store.set_pins({user: "cell-2"}, ownership_epochs={user: late}, **WHO)
-    for epoch in (early, late, late + 1):  # earlier, the same one again, one that nobody drew
+    for epoch in (early, late, late + 1):  # earlier, the same one for another cell, one that nobody drew
         with pytest.raises(OwnershipEpochRefused):
             await store.set_pins({user: "cell-1"}, ownership_epochs={user: epoch}, **WHO)
     unpinned = await store.set_pins({user: None}, **WHO)
@@ -464,6 +464,50 @@ async def test_a_pin_needs_an_ownership_epoch_above_the_users_last(store: ShardM
     assert later > unpinned.epoch
     pinned = await store.set_pins({user: "cell-1"}, ownership_epochs={user: later}, **WHO)
     assert pinned.is_pinned(user)
+
+
+@pytest.fixture
+async def leaders_store(store: ShardMapStore, control_database: TestDatabase) -> AsyncIterator[ShardMapStore]:
+    """As the control service has it, with two cells."""
+    for name in ("cell-1", "cell-2"):
+        await store.add_cell(cell(name), **WHO)
+    async with open_store(control_database.leader_dsn) as opened:
+        yield opened
+
+
+async def test_one_pin_is_compared_by_its_ownership_epoch_and_may_be_repeated(leaders_store: ShardMapStore) -> None:
+    """Whoever pins after a move has lost sight of the map meanwhile, and perhaps of the first call's answer."""
+    store = leaders_store
+    user, other = uuid.uuid4(), uuid.uuid4()
+    early, late = await store.draw_ownership_epoch(), await store.draw_ownership_epoch()
+    await store.set_pins({other: "cell-1"}, **WHO)  # the map has moved on since the move was planned
+    pinned = await store.pin(user, "cell-2", late, **WHO)
+    assert [str(owner) for pin, owner in pinned.pins() if pin == user] == ["cell-2"]
+    again = await store.pin(user, "cell-2", late, **WHO)
+    assert again.epoch == pinned.epoch
+    refusals = [
+        (user, "cell-1", early, OwnershipEpochRefused),
+        (user, "cell-1", late, OwnershipEpochRefused),
+        (user, "cell-2", late + 9, OwnershipEpochRefused),
+        (other, "cell-9", late, UnknownCell),
+    ]
+    for whom, where, epoch, refusal in refusals:
+        with pytest.raises(refusal):
+            await store.pin(whom, where, epoch, **WHO)
+    assert (await store.load()).epoch == pinned.epoch
+    await store.set_pins({user: None}, **WHO)
+    with pytest.raises(OwnershipEpochRefused):  # too late: it was unpinned meanwhile
+        await store.pin(user, "cell-2", late, **WHO)
+
+
+async def test_of_many_pins_those_that_stand_are_left_alone(leaders_store: ShardMapStore) -> None:
+    store = leaders_store
+    first, second = uuid.uuid4(), uuid.uuid4()
+    epochs = {first: await store.draw_ownership_epoch(), second: await store.draw_ownership_epoch()}
+    await store.pin(first, "cell-1", epochs[first], **WHO)
+    both = await store.set_pins({first: "cell-1", second: "cell-1"}, ownership_epochs=epochs, **WHO)
+    assert both.pin_count == 2
+    assert (await store.history())[0].change["users"] == [str(second)]
 
 
 async def test_a_pin_that_stays_keeps_its_ownership_epoch_and_one_that_goes_elsewhere_gets_a_new_one(
