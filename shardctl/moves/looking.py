@@ -40,13 +40,11 @@ async def look_at_users(resources: StackResources, users: Sequence[UUID], to: st
             }
         except NotReachable as error:
             raise Refused(
-                f"{error}. A cell that does not answer gives nobody away and takes nobody: only it knows what its users "
-                "have. Bring it back (`shardctl up`, `shardctl doctor`), or restore it (`shardctl backup restore`)"
+                f"{error}. A cell that does not answer gives nobody away and takes nobody: only it knows what its "
+                "users have. Bring it back (`shardctl up`, `shardctl doctor`) or restore it (`shardctl backup restore`)"
             ) from error
     for cell, facts in seen.items():
-        facts["clock_agrees"] = (
-            to not in sightings or apart_s(sightings[cell], sightings[to]) <= CLOCKS_APART_MAX_S
-        )
+        facts["clock_agrees"] = to not in sightings or apart_s(sightings[cell], sightings[to]) <= CLOCKS_APART_MAX_S
     return {
         "known_cells": [str(cell.cell_id) for cell in shard_map.cells],
         "cells": seen,
@@ -88,9 +86,7 @@ async def measure(resources: StackResources, where: Iterable[tuple[str, str]]) -
     }
 
 
-async def _look_at_cell(
-    resources: StackResources, admin: CellAdmin, shard_map: ShardMap, cell: str
-) -> dict[str, Any]:
+async def _look_at_cell(resources: StackResources, admin: CellAdmin, shard_map: ShardMap, cell: str) -> dict[str, Any]:
     known = shard_map.cell(cell)
     assert known is not None, "it was found in the map"
     servers = [each for each in await resources.backend.plan() if each.cell == cell and each.kind is ProcessKind.API]
