@@ -4,7 +4,8 @@ The cells decide who owns a user, so any map may be behind. The refreshed map is
 than what the refused request went by; else the refusal's own hint is followed, and remembered for the user's next
 requests until a map says it too (`hints.py`). Whatever is followed has a higher ownership epoch than what was refused,
 so two cells that point at each other, source and target of a move among them, end a request instead of sending it in
-circles. A hinted cell decides for itself: one that has never heard of the user ends the request too, and its hint is forgotten.
+circles. A hinted cell decides for itself: one that has never heard of the user ends the request too, and its hint is
+forgotten.
 """
 
 from collections.abc import Awaitable, Callable

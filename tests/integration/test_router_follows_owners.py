@@ -96,7 +96,7 @@ async def cells(cell_template: Template, tmp_path: Path) -> AsyncIterator[TwoCel
     with two_databases(cell_template) as databases:
         async with AsyncExitStack() as stack:
             router = await stack.enter_async_context(running_router(tmp_path))
-            urls = {}
+            urls: dict[str, tuple[str, ...]] = {}
             for name, database in databases.items():
                 listen = ListenSettings(port=free_port())
                 postgres = PostgresSettings(dsn=database.service_dsn)

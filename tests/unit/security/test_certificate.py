@@ -203,7 +203,7 @@ def test_neither_no_algorithm_nor_an_hmac_with_the_public_key_passes() -> None:
         with pytest.raises(DocumentOfAnotherForm):
             VERIFIER.verify(f"{b64(header.encode())}.{claims}.{signature}")
     with pytest.raises(DocumentOfAnotherForm):
-        VERIFIER.verify(jwt.encode(DEPARTURE.digests | {"iss": "cell-1"}, "k" * 32, algorithm="HS256"))
+        VERIFIER.verify(jwt.encode({**DEPARTURE.digests, "iss": "cell-1"}, "k" * 32, algorithm="HS256"))
 
 
 def test_a_text_beyond_the_limit_is_not_looked_at() -> None:
