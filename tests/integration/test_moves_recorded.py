@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import AsyncIterator, Iterator
+from typing import Any
 from uuid import UUID, uuid4
 
 import psycopg
@@ -86,7 +87,7 @@ async def test_a_move_is_recorded_once_by_the_leader_and_never_changed(control_d
     back = Move(ANN, uuid4(), "cell-2", "cell-1", 9)
     async with open_move_records(control_database.leader_dsn, lease=lease) as records:
         for move, operation, pause_us in ((there, 17, 41_000), (back, 18, None)):
-            given = {"actor": "ann", "reason": "closer", "pause_us": pause_us}
+            given: dict[str, Any] = {"actor": "ann", "reason": "closer", "pause_us": pause_us}
             assert await records.record(move, operation, **given, receipt=f"receipt of {operation}") == (
                 f"receipt of {operation}"
             )

@@ -53,10 +53,11 @@ class World:
 
     def driver(self, faults: str = "") -> Driver:
         lease = next(self.leases)
-        sides = (
-            ModelSide(name, cell, str(MOVE), lease, self.network, lambda: next(self.sent))
-            for name, cell in (("cell-1", self.source), ("cell-2", self.target))
-        )
+
+        def side(name: str, cell: Source | Target) -> ModelSide:
+            return ModelSide(name, cell, str(MOVE), lease, self.network, lambda: next(self.sent))
+
+        sides = side("cell-1", self.source), side("cell-2", self.target)
 
         async def sleep(seconds: float) -> None:
             self.time_s += seconds
@@ -144,15 +145,16 @@ def bring_to_its_end(world: World) -> None:
 @pytest.mark.parametrize("fate", FATES)
 def test_every_request_once(fate: str) -> None:
     """Each request of a move in turn, while the customer writes after each: the move is done all the same."""
-    requests = len(after(lambda _: "fine").network.log)
+    requests = len(after("fine", 0).network.log)
     for troubled in range(requests):
-        asked = itertools.count()
-        world = after(lambda _, asked=asked, troubled=troubled: fate if next(asked) == troubled else "fine")
+        world = after(fate, troubled)
         assert world.is_moved, (troubled, world.network.log, world.why)
 
 
-def after(fate: Callable[[str], str]) -> World:
-    world = World(fate, writes=lambda: True)
+def after(fate: str, troubled: int) -> World:
+    """The end of a move of which the request of that number met this fate."""
+    asked = itertools.count()
+    world = World(lambda _: fate if next(asked) == troubled else "fine", writes=lambda: True)
     bring_to_its_end(world)
     return world
 
