@@ -24,14 +24,14 @@ class HoldChange:
 async def hold_user(backend: Backend, name: str, reason: str) -> HoldChange:
     """By id or email. Harmless to repeat: who held first stays. Raises Refused, NotReachable."""
     user_id = (await locate_user(backend, name)).user_id
-    async with recorded_act(backend, "users.hold", str(user_id), reason=reason):
-        async with open_move_records(control_dsn(backend)) as records:
-            return HoldChange(user_id, held=True, changed=await records.hold(user_id, os_user(), reason))
+    act = recorded_act(backend, "users.hold", str(user_id), reason=reason)
+    async with act, open_move_records(control_dsn(backend)) as records:
+        return HoldChange(user_id, held=True, changed=await records.hold(user_id, os_user(), reason))
 
 
 async def unhold_user(backend: Backend, name: str, reason: str) -> HoldChange:
     """Raises as `hold_user`."""
     user_id = (await locate_user(backend, name)).user_id
-    async with recorded_act(backend, "users.unhold", str(user_id), reason=reason):
-        async with open_move_records(control_dsn(backend)) as records:
-            return HoldChange(user_id, held=False, changed=await records.unhold(user_id))
+    act = recorded_act(backend, "users.unhold", str(user_id), reason=reason)
+    async with act, open_move_records(control_dsn(backend)) as records:
+        return HoldChange(user_id, held=False, changed=await records.unhold(user_id))
