@@ -1,4 +1,4 @@
-"""`shardctl users ...`: locate, show, set-profile, unrestrict, revoke."""
+"""`shardctl users ...`: locate, show, set-profile, unrestrict, revoke; moves have files of their own."""
 
 import asyncio
 from dataclasses import asdict
@@ -11,13 +11,14 @@ from infra.backends.backend import Backend
 from infra.security.roles import Role
 from shardctl.audit.recording import recorded_act
 from shardctl.cell_admin import open_cell_admin
+from shardctl.commands import move_records, moving
 from shardctl.operator_tokens import Purpose
 from shardctl.output import print_json, print_line, print_table
 from shardctl.revoke import revoke_user
 from shardctl.shardmap.locate import LocatedUser, locate_user, require_cell
 from shardctl.stack.current import open_stack
 
-app = typer.Typer(help="Users: locate, show, change profile, unrestrict, revoke.", no_args_is_help=True)
+app = typer.Typer(help="Users: locate, show, change profile, unrestrict, revoke, move.", no_args_is_help=True)
 
 UserName = Annotated[str, typer.Argument(metavar="USER", help="A user id, or the email of the sign-up.")]
 UserNames = Annotated[list[str], typer.Argument(metavar="USER...", help="User ids, or the emails of the sign-ups.")]
@@ -104,6 +105,10 @@ def revoke(
     )
     print_line(f"{done.user_id}: access tokens from until now are void ({notified})")
     print_line(f"{done.cell}: sessions ended: {done.sessions_ended}")
+
+
+moving.register(app)
+move_records.register(app)
 
 
 async def _show(backend: Backend, user: str) -> tuple[LocatedUser, dict[str, Any]]:
