@@ -1,5 +1,5 @@
--- A copy of a user begins here; it owns nothing until its certificate comes. Of a user who was here before, the copy that
--- was kept goes first (the caller: purge_copy_v1 in the same transaction), the tombstone is remembered.
+-- A copy of a user begins here; it owns nothing until its certificate comes. Of a user who was here before, the copy
+-- that was kept goes first, and the tombstone is remembered, for a return that is aborted.
 -- Outcome: `arriving` (also again), `OWNED` (the user is active here), `EPOCH_TOO_LOW` (this cell knows a newer owner),
 -- `ARRIVING` (another move brings the user; figures: which). Lock: the user's row.
 create or replace function arrive_v1(

@@ -1,8 +1,8 @@
--- The point of no return: this cell stops owning the user, and its certificate says so. Compare-and-set on the halt, its
--- lease and the heads that were proven; whatever changed since refuses. Asked again: the certificate that was stored.
--- What would still work for the user here (events to publish, queued orders, armed stops) has travelled and goes.
--- Outcome: `departed` (the caller reads the certificate after the commit), `already`, `MOVE_UNKNOWN`, `LEASE_OVER`,
--- `CHANGED` (the heads are others), `EPOCH_TOO_LOW`. Lock: the user's row.
+-- The point of no return: this cell stops owning the user, and its certificate says so. Compare-and-set on the halt,
+-- its lease and the heads that were proven; whatever changed since refuses. Asked again: the certificate that was
+-- stored. What would still work for the user here (events to publish, queued orders, armed stops) has travelled and
+-- goes. Outcome: `departed` (the caller reads the certificate after the commit), `already`, `MOVE_UNKNOWN`,
+-- `LEASE_OVER`, `CHANGED` (the heads are others), `EPOCH_TOO_LOW`. Lock: the user's row.
 create or replace function depart_v1(
     p_user_id uuid, p_move_id uuid, p_halt_id uuid, p_write_seq bigint, p_chain_head bytea, p_certificate text
 ) returns text language plpgsql security definer

@@ -1,7 +1,8 @@
--- The user's writes stop, until the lease ends or the move lets go; what is in flight ends first, since a write holds the
--- user's row to its commit. The lease begins when the lock was got. Asked again with the same halt: the lease begins anew.
--- The move's own former halt is replaced: the mover who made it is gone.
--- Outcome: `halted` (figures: lease_ends_at), `MOVE_UNKNOWN` (this move does not have the user), `DEPARTED`, `UNFINISHED`. Lock: the user's row.
+-- The user's writes stop, until the lease ends or the move lets go; what is in flight ends first, since a write holds
+-- the user's row to its commit. The lease begins when the lock was got. Asked again with the same halt: the lease
+-- begins anew. The move's own former halt is replaced: the mover who made it is gone.
+-- Outcome: `halted` (figures: lease_ends_at), `MOVE_UNKNOWN` (this move does not have the user), `DEPARTED`,
+-- `UNFINISHED`. Lock: the user's row.
 create or replace function halt_user_v1(p_user_id uuid, p_move_id uuid, p_halt_id uuid, p_lease interval)
 returns table (outcome text, figures jsonb) language plpgsql security definer
 set search_path from current

@@ -1,6 +1,7 @@
--- A request of a move is met: the newest one so far, or it is refused, in the transaction of its effect. A request whose
--- answer was not waited for may still arrive; what its mover did afterwards must not be undone by it.
--- Result: none. SQLSTATE RB043: a later request of this move was met. Lock: the move's row, to the end of the transaction.
+-- A request of a move is met: the newest one so far, or it is refused, in the transaction of its effect. A request
+-- whose answer was not waited for may still arrive; what its mover did afterwards must not be undone by it.
+-- Result: none. SQLSTATE RB043: a later request of this move was met. Lock: the move's row, to the end of the
+-- transaction.
 create or replace function meet_move_request_v1(p_move_id uuid, p_lease bigint, p_number bigint) returns void
 language plpgsql security definer
 set search_path from current

@@ -1,6 +1,6 @@
 -- Delete every row of a user who is not owned here, but the row in `users`, the departures and arrivals: a kept copy
--- after the hold period, one that arrived and is aborted, one that a return replaces. Not for callers outside: who calls
--- it has locked the user and knows that the copy is no owner's. SQLSTATE RB042: it is.
+-- after the hold period, one that arrived and is aborted, one that a return replaces. Not for callers outside: who
+-- calls it has locked the user and knows that the copy is no owner's. SQLSTATE RB042: it is.
 create or replace function purge_copy_v1(p_user_id uuid) returns void
 language plpgsql
 set search_path from current

@@ -1,5 +1,5 @@
--- The numbers of an arriving user, as they stand in the source at the instant of what was loaded in this transaction; and
--- at the halt the rows that nobody may see before the user is active (p_work, by table). Outcome: `taken`,
+-- The numbers of an arriving user, as they stand in the source at the instant of what was loaded in this transaction;
+-- and at the halt the rows that nobody may see before the user is active (p_work, by table). Outcome: `taken`,
 -- `MOVE_UNKNOWN` (this move does not bring the user here, or no longer). Lock: the user's row.
 create or replace function take_head_v1(p_user_id uuid, p_move_id uuid, p_head jsonb, p_work jsonb) returns text
 language plpgsql security definer
