@@ -20,7 +20,8 @@ from litestar.middleware import DefineMiddleware
 from infra.backends.backend import Backend
 from infra.backends.backups import HasBackups
 from infra.runtime.clock import SystemClock, make_clock
-from infra.runtime.database import answers, make_pool, with_clock_offset, with_code
+from infra.runtime.database import answers, make_pool
+from infra.runtime.dsn import with_clock_offset, with_code
 from infra.runtime.http_client import HttpClient
 from infra.runtime.least_roles import check_named
 from infra.runtime.methods import WithMethods
@@ -85,7 +86,7 @@ class ControlService:
         self.settings = settings
         self._kinds = kinds
         self._backend = backend
-        self._clock = make_clock(settings.clock)
+        self._clock = make_clock(settings.clock.offset_s)
         self._started_at = self._clock.now().isoformat(timespec="milliseconds")
         code = release_code("shardctl").schema
         self._dsn = with_clock_offset(with_code(settings.dsn, code, settings.name), settings.clock.offset_s)

@@ -17,9 +17,10 @@ from typing import Final
 from infra.backends.backend import Backend, BackendError, Overtaken
 from infra.backends.backups import HasBackups
 from infra.backends.cell_spec import ProcessKind
-from infra.runtime.map_source import MapUnavailable, RedisMapSource
+from infra.runtime.map_source import MapUnavailable
 from infra.runtime.procedures import DatabaseFailure
 from infra.runtime.redis_client import REDIS_FAILURES, make_redis
+from infra.runtime.redis_map_source import RedisMapSource
 from infra.runtime.settings import RedisSettings
 from infra.runtime.telemetry import Metrics
 from infra.topology.errors import MapError

@@ -5,7 +5,7 @@ from infra.backends.addresses import CONTROL_POSTGRES
 from infra.backends.backend import Backend, Report, quiet
 from infra.backends.roles import CONTROL
 from infra.runtime.clock import SystemClock
-from infra.runtime.database import with_clock_offset, with_code
+from infra.runtime.dsn import with_clock_offset, with_code
 from infra.runtime.release_code import release_code
 from infra.runtime.settings import KafkaSettings
 from shardctl.errors import NotReachable

@@ -44,8 +44,8 @@ from infra.backends.local.postgres_tools import BASEBACKUP, plain_output, requir
 from infra.backends.local.record import StackRecord
 from infra.backends.local.wal_reading import newest_commit
 from infra.backends.roles import SUPERUSER, archiver_statements
-from infra.runtime.database import StatementsFailed, fetch_row, run_statements
 from infra.runtime.fault_points import FaultPoints
+from infra.runtime.statements import StatementsFailed, fetch_row, run_statements
 
 ARCHIVED: Final = "backup.archived"
 COPIED: Final = "backup.copied"

@@ -35,7 +35,7 @@ from infra.backends.roles import (
     login_statements,
     server_statements,
 )
-from infra.runtime.database import StatementsFailed, run_statements
+from infra.runtime.statements import StatementsFailed, run_statements
 
 HOST = "127.0.0.1"
 

@@ -43,7 +43,7 @@ from infra.backends.local.supervisor import TOKEN_VARIABLE
 from infra.backends.local.wal_reading import check_wal
 from infra.backends.replaced_file import replace_file
 from infra.backends.roles import SUPERUSER
-from infra.runtime.database import StatementsFailed, fetch_row
+from infra.runtime.statements import StatementsFailed, fetch_row
 
 INCARNATION: Final = "incarnation"
 DECIDED: Final = "decided.json"
