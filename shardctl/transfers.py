@@ -1,4 +1,4 @@
-"""Transfers of shares that wait for a decision: read from the cells, decided in the user's own.
+"""Transfers of shares that wait for a decision, decided in the user's own cell.
 
 A decision is made once, in one transaction of the user's cell; repeating the same decision changes nothing.
 """
@@ -12,15 +12,6 @@ from shardctl.audit.recording import recorded_act
 from shardctl.cell_admin import open_cell_admin
 from shardctl.operator_tokens import Purpose
 from shardctl.shardmap.locate import locate_user, require_cell
-
-
-async def list_waiting(backend: Backend, cells: tuple[str, ...]) -> list[dict[str, Any]]:
-    """What waits in these cells, oldest first within each. Raises NotReachable for a cell that does not answer."""
-    rows: list[dict[str, Any]] = []
-    async with open_cell_admin(backend) as admin:
-        for cell in cells:
-            rows += [{"cell": cell, **item} async for item in admin.rows(cell, "/operator/v1/share-transfers")]
-    return rows
 
 
 async def decide(

@@ -9,14 +9,12 @@ import secrets
 from dataclasses import dataclass
 from typing import Any, Final
 
-from infra.security.free_text import check_free_text
 from infra.security.keys import KeySource, SigningRing, VerifyRing
 from infra.security.lifetime import OPERATOR_TOKEN_LIFE_MAX_S, LifeEnded, LifeInvalid, check_life
 from infra.security.roles import Role
 from infra.security.signed_claims import ClaimsInvalid, sign_claims, verify_claims
+from infra.security.why import check_why
 
-WHY_MAX: Final = 500
-"""Characters of a reason: a sentence or two and a ticket's address; it is one row of a cell's record of acts."""
 _AUDIENCE: Final = "cell-brokerage/operators"
 _TOKEN_BYTES_MAX: Final = 12_288
 """Five hundred characters of a reason are 6,000 bytes of JSON at the most, and 8,000 in base 64."""
@@ -50,7 +48,7 @@ def sign_operator_token(
     why: str | None = None,
     fence: int | None = None,
 ) -> str:
-    """A reason has one to `WHY_MAX` characters and is free text: the caller has checked it."""
+    """The caller has checked the reason (`check_why`)."""
     claims: dict[str, Any] = {
         "sub": subject,
         "role": str(role),
@@ -92,9 +90,9 @@ def _claims(claims: dict[str, Any]) -> OperatorClaims:
     if not (type(subject) is str and subject and type(token_id) is str):
         raise ValueError("no name")
     if why is not None:
-        if type(why) is not str or not 0 < len(why) <= WHY_MAX:
+        if type(why) is not str:
             raise ValueError("no reason")
-        check_free_text(why)
+        check_why(why)
     if fence is not None and (type(fence) is not int or not 0 < fence <= _FENCE_MAX):
         raise ValueError("no number of a lease")
     return OperatorClaims(subject, role, why, fence, token_id)

@@ -23,7 +23,7 @@ from shardctl.backups.coverage import chain, choose, reaches
 from shardctl.backups.servers import open_backups, open_restores, server_of
 from shardctl.events.published import Head
 from shardctl.events.reading import EventsExpired, compare_published, head_of
-from shardctl.stack.current import kafka_of
+from shardctl.stack.broker import kafka_of
 
 _JOBS: Final = ("migrate", "prove", "compare-copy", "heads")
 

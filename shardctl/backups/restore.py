@@ -23,8 +23,8 @@ from infra.backends.cell_spec import Job
 from infra.runtime.fault_points import FaultPoints
 from shardctl.audit.recording import recorded_act
 from shardctl.backups.coverage import Reach, chain, choose, format_time, reaches, spell_moment
+from shardctl.backups.naming import machine_now, new_label
 from shardctl.backups.servers import open_backups, open_restores, server_of
-from shardctl.backups.take import machine_now, new_label
 from shardctl.errors import Refused
 from shardctl.persons import os_user
 

@@ -1,10 +1,10 @@
 """`shardctl keys ...`: list, check, rotate."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -13,21 +13,11 @@ from shardctl.commands.submitting import Detach, DryRun, Expected, Key, NeededRe
 from shardctl.errors import Refused
 from shardctl.interruption import run_resumable
 from shardctl.keys import KeyHolder, ask_holders
-from shardctl.operations.kinds.keys_rotate import KEYS_ROTATE, changes_of
-from shardctl.operations.resources import unfenced_resources
-from shardctl.operations.unrecorded import run_unrecorded
+from shardctl.operations.kinds.keys_rotated import changes_of
 from shardctl.output import print_json, print_line, print_table
-from shardctl.stack.current import control_dsn, open_stack, stack_clock
-
-app = typer.Typer(help="Signing keys: list, check who holds them, rotate.", no_args_is_help=True)
+from shardctl.stack.current import open_stack
 
 
-@app.callback()
-def keys() -> None:
-    """Signing keys: list, check who holds them, rotate."""
-
-
-@app.command("list")
 def list_(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """Every key by ring, id and state; secrets are never shown."""
     folder = open_stack().keys_folder
@@ -38,7 +28,6 @@ def list_(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] =
     print_table(("ring", "key", "state", "retired"), [(r.ring, r.kid, r.state, _time(r.retired_at_s)) for r in rows])
 
 
-@app.command()
 def check(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """Ask every process which keys it holds; exit code 1 unless each holds those of the files and no others."""
     holders = asyncio.run(ask_holders(open_stack()))
@@ -49,7 +38,6 @@ def check(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] =
     _refuse_others(holders)
 
 
-@app.command()
 def rotate(
     reason: NeededReason,
     ring: Annotated[Rotated | None, typer.Argument(help="customer, route or operator; by default all three.")] = None,
@@ -77,7 +65,9 @@ def rotate(
     arguments = {"rings": [str(ring)] if ring else None, "drop_old": drop_old}
     if unrecorded:
         flags = f"{f' {ring}' if ring else ''}{' --drop-old' if drop_old else ''} --unrecorded"
-        results = run_resumable(_rotate_unrecorded(arguments), resume=f"shardctl keys rotate{flags}")
+        from shardctl.operations.unrecorded import run_here  # every driver there is, and only for --unrecorded
+
+        results = run_resumable(run_here("keys.rotate", arguments), resume=f"shardctl keys rotate{flags}")
     else:
         ended = submit(
             "keys.rotate",
@@ -94,13 +84,6 @@ def rotate(
     for changed, kid, dropped in changes:
         print_line(f"{changed}: {kid} signs now{', dropped ' + ', '.join(dropped) if dropped else ''}")
     print_line("every process was asked: each holds these keys and no others")
-
-
-async def _rotate_unrecorded(arguments: dict[str, Any]) -> Mapping[str, Mapping[str, Any]]:
-    stack = open_stack()
-    return await run_unrecorded(
-        KEYS_ROTATE, unfenced_resources(stack, stack_clock(stack), control_dsn(stack)), arguments
-    )
 
 
 def _refuse_others(holders: Sequence[KeyHolder]) -> None:

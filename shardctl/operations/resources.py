@@ -14,9 +14,9 @@ from infra.runtime.clock import SystemClock
 from shardctl.cell_admin import CellAdmin, open_cell_admin
 from shardctl.operations.errors import LeaseLost
 from shardctl.operations.queries import prune_control
-from shardctl.operator_tokens import token_of_step
 from shardctl.persons import os_user
 from shardctl.shardmap.store import ShardMapStore, open_store
+from shardctl.token_signing import token_of_step
 
 
 @dataclass(frozen=True, slots=True)

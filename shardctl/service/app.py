@@ -40,7 +40,6 @@ from shardctl.operations.execute import Executor
 from shardctl.operations.plan import Kind
 from shardctl.operations.queries import Operation, Operations
 from shardctl.operations.resources import StackResources
-from shardctl.operator_tokens import TokenSigner
 from shardctl.persons import Person
 from shardctl.release import own_release
 from shardctl.service.archiving import Archiving
@@ -68,7 +67,8 @@ from shardctl.service.submissions import Submissions
 from shardctl.service.tokens import TokensController
 from shardctl.service.told_release import AsgiApp, telling_release
 from shardctl.service.watches import Watches
-from shardctl.stack.current import kafka_of
+from shardctl.stack.broker import kafka_of
+from shardctl.token_signing import TokenSigner
 
 _PERSONS_AT_ONCE: Final = 100
 """Connections and requests at the port for persons elsewhere: people and their dashboards."""

@@ -14,12 +14,13 @@ from litestar.di import NamedDependency
 
 from infra.runtime.strict_body import read_body, refused
 from infra.security.free_text import FreeTextRefused, check_free_text
-from infra.security.operator_token import WHY_MAX
 from infra.security.roles import Role
+from infra.security.why import WHY_MAX
 from shardctl.audit.attempts import Described, described
-from shardctl.operator_tokens import PATH, TokenSigner
+from shardctl.operator_tokens import PATH
 from shardctl.service.auditing import DESCRIBE
 from shardctl.service.identity import person_of
+from shardctl.token_signing import TokenSigner
 
 _Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 """Of an act, or of what it is done to: a cell's name, a user's id."""

@@ -29,12 +29,12 @@ from shardctl.backups.servers import all_servers, open_backups
 from shardctl.cell_admin import CellAdmin, CellRefused, open_cell_admin
 from shardctl.errors import NotReachable, Refused
 from shardctl.operations.errors import LeaseLost
-from shardctl.operator_tokens import token_of_step
 from shardctl.service.queries import ControlState, PendingClaim
 from shardctl.shardmap.errors import MapNotCreated, ShardMapRefused
 from shardctl.shardmap.publish import publish_map
 from shardctl.shardmap.register import register_cell
 from shardctl.shardmap.store import open_store
+from shardctl.token_signing import token_of_step
 
 _log = logging.getLogger(__name__)
 EVERY_S: Final = 5.0

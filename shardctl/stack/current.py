@@ -1,4 +1,4 @@
-"""The stack that this command works on, how to reach its control database and its broker, and its clock."""
+"""The stack that this command works on, how to reach its control database, and its clock."""
 
 from infra.backends import catalog
 from infra.backends.addresses import CONTROL_POSTGRES
@@ -7,7 +7,6 @@ from infra.backends.roles import CONTROL
 from infra.runtime.clock import SystemClock
 from infra.runtime.dsn import with_clock_offset, with_code
 from infra.runtime.release_code import release_code
-from infra.runtime.settings import KafkaSettings
 from shardctl.errors import NotReachable
 from shardctl.settings import read_settings
 
@@ -44,12 +43,6 @@ def control_dsn(backend: Backend, role: str = CONTROL.owner) -> str:
     addresses = backend.addresses()
     dsn = with_code(addresses.dsn(CONTROL_POSTGRES, role), release_code("shardctl").schema, "shardctl")
     return with_clock_offset(dsn, addresses.spec.clock_offset_s)
-
-
-def kafka_of(backend: Backend) -> KafkaSettings:
-    """The broker of a stack."""
-    addresses = backend.addresses()
-    return KafkaSettings(bootstrap_servers=addresses.kafka, topic_prefix=addresses.spec.topic_prefix)
 
 
 def stack_clock(backend: Backend) -> SystemClock:

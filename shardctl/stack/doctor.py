@@ -19,7 +19,7 @@ from infra.topology.errors import MapInvalid
 from shardctl.cell_admin import open_cell_admin
 from shardctl.cells.directory import list_cells
 from shardctl.errors import ShardctlError
-from shardctl.reconciliation.run import list_reconciliations
+from shardctl.reconciliation.kept import list_reconciliations
 from shardctl.shardmap.errors import ShardMapRefused
 from shardctl.shardmap.store import open_store
 from shardctl.stack.current import control_dsn, stack_clock

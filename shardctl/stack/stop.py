@@ -6,7 +6,8 @@ from shardctl.audit.queries import open_audit
 from shardctl.audit.recording import begin_act
 from shardctl.errors import NotReachable
 from shardctl.output import print_warning
-from shardctl.stack.current import control_dsn, kafka_of
+from shardctl.stack.broker import kafka_of
+from shardctl.stack.current import control_dsn
 
 
 async def stop_stack(backend: Backend, reason: str | None = None) -> None:

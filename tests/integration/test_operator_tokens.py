@@ -11,8 +11,9 @@ from infra.backends.local.backend import LocalBackend
 from infra.security.keys import OPERATOR_VERIFY_FILE, KeyFileInvalid, load_verify_ring
 from infra.security.operator_token import OperatorClaims, verify_operator_token
 from infra.security.roles import Role
-from shardctl.operator_tokens import LOOK, PATH, Purpose, as_token, token_of_person, token_of_step
+from shardctl.operator_tokens import LOOK, PATH, Purpose, as_token, token_of_person
 from shardctl.service.tokens import TokensController
+from shardctl.token_signing import token_of_step
 from tests.support.asgi import ask_asgi
 from tests.support.control_service import control_service, own_name
 from tests.support.databases import TestDatabase

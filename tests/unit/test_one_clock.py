@@ -24,7 +24,7 @@ ASKS_THE_MACHINE = {
 ALLOWED = {
     "infra/runtime/clock.py": "the one source",
     "infra/backends/local/process_facts.py": "a process's uptime, by the machine's clock that noted its start",
-    "shardctl/backups/take.py": "names of backups, by the clock that the server's log has",
+    "shardctl/backups/naming.py": "names of backups, by the clock that the server's log has",
 }
 MAKES_A_CLOCK = {
     "infra/runtime/clock.py": "make_clock",

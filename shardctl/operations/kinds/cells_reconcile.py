@@ -13,7 +13,8 @@ from shardctl.operations.kinds.of_cells import cells_named, known_cells, parse_c
 from shardctl.operations.plan import Action, Conclusion, Document, Kind, Plan, PlannedStep, Step, refuse_unknown
 from shardctl.operations.resources import StackResources
 from shardctl.operations.states import State
-from shardctl.reconciliation.run import CHECKS_TIMEOUT_S, list_runs, reconcile
+from shardctl.reconciliation.kept import list_runs
+from shardctl.reconciliation.run import CHECKS_TIMEOUT_S, reconcile
 
 _RUNS_LOOKED_AT: Final = 20
 """Nobody reconciles a cell twenty times between two attempts of a step."""

@@ -7,7 +7,7 @@ sign yet is the one to activate. Until the first one signs the rotation can be c
 
 import asyncio
 from dataclasses import asdict
-from typing import Any, Final
+from typing import Final
 
 from infra.security.roles import Role
 from infra.security.rotation import (
@@ -21,6 +21,7 @@ from infra.security.rotation import (
 )
 from shardctl.errors import Refused, UsageError
 from shardctl.keys import ask_holders
+from shardctl.operations.kinds.keys_rotated import adding, dropping
 from shardctl.operations.plan import Action, Document, Kind, Plan, PlannedStep, Step, refuse_unknown
 from shardctl.operations.resources import StackResources
 
@@ -53,20 +54,16 @@ def plan(arguments: Document, _: Document) -> Plan:
     return Plan(
         ", ".join(rings),
         (
-            *(PlannedStep(_adding(ring), "add", {"ring": ring}) for ring in rings),
+            *(PlannedStep(adding(ring), "add", {"ring": ring}) for ring in rings),
             PlannedStep("wait until every process has read them", "settle"),
             PlannedStep(f"sign with the new {first} key", "activate", {"ring": first}, is_irrevocable=True),
             *(PlannedStep(f"sign with the new {ring} key", "activate", {"ring": ring}) for ring in others),
             # Signers first: a key must not vanish under a token that is being made.
             *([PlannedStep("wait until nobody signs with an old key", "settle")] if drop_old else []),
-            *(PlannedStep(f"drop old {ring} keys", "drop", {"ring": ring, "at_once": drop_old}) for ring in rings),
+            *(PlannedStep(dropping(ring), "drop", {"ring": ring, "at_once": drop_old}) for ring in rings),
             PlannedStep("ask every process which keys it holds", "ask", attempts_max=2),
         ),
     )
-
-
-def _adding(ring: str) -> str:
-    return f"add a key to the ring {ring}"
 
 
 async def _add(step: Step[StackResources]) -> Document:
@@ -88,7 +85,7 @@ async def _settle(_: Step[StackResources]) -> None:
 
 async def _activate(step: Step[StackResources]) -> Document:
     ring = step.arguments["ring"]
-    kid = step.results[_adding(ring)]["kid"]
+    kid = step.results[adding(ring)]["kid"]
     async with step.resources.changing() as backend:
         activate_key(backend.keys_folder, Rotated(ring), kid, int(step.resources.clock.epoch_s()))
         await backend.publish_keys()
@@ -122,12 +119,6 @@ async def _ask(step: Step[StackResources]) -> Document:
             "(pid in `shardctl status`; kill -9 PID, the supervisor starts them again), then `shardctl keys check`"
         )
     return {"holders": [asdict(holder) for holder in holders]}
-
-
-def changes_of(results: Any) -> list[tuple[str, str, list[str]]]:
-    """Ring, the key that signs now, the keys that were dropped: from the results of a rotation's steps, by key."""
-    rings = [ring for ring in Rotated if f"drop old {ring} keys" in results]
-    return [(ring, results[_adding(ring)]["kid"], results[f"drop old {ring} keys"]["dropped"]) for ring in rings]
 
 
 KEYS_ROTATE: Final[Kind[StackResources]] = Kind(
