@@ -81,6 +81,6 @@ def _ask(backend: Backend, purpose: Purpose) -> str:
         from shardctl.token_signing import TokenSigner  # cryptography and jwt: only while the service is away
 
         name = os_user()
-        signed, _ = TokenSigner(backend).sign(subject=name, role=purpose.role, reason=purpose.reason)
+        signed = TokenSigner(backend).sign(subject=name, role=purpose.role, reason=purpose.reason)
         print_warning(f"{error}; {purpose.act} {purpose.target} is signed with this machine's key, as {name}")
-        return signed
+        return signed.token

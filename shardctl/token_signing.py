@@ -1,12 +1,12 @@
 """Sign a token for an operator port with the stack's own key: what the control service does, and this machine for it
 while it is away."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from infra.backends.backend import Backend
 from infra.security.keys import OPERATOR_SIGNING_FILE, load_signing_ring
-from infra.security.operator_token import sign_operator_token
+from infra.security.operator_token import new_token_id, sign_operator_token
 from infra.security.roles import Role
 from infra.security.why import WHY_MAX
 from shardctl.operator_tokens import Token
@@ -17,14 +17,22 @@ TOKEN_LIFETIME_S: Final = 300
 
 
 @dataclass(frozen=True, slots=True)
+class Signed:
+    token: str = field(repr=False)
+    token_id: str
+    ends_at_s: int
+    """Seconds since 1970."""
+
+
+@dataclass(frozen=True, slots=True)
 class TokenSigner:
     """Who may read the key file of a stack. It is read each time, so the key that signs is the active one."""
 
     backend: Backend
 
-    def sign(self, *, subject: str, role: Role, reason: str | None = None, fence: int | None = None) -> tuple[str, int]:
-        """The token, and the second at which it ends. Raises KeyFileInvalid."""
-        now_s = int(stack_clock(self.backend).epoch_s())
+    def sign(self, *, subject: str, role: Role, reason: str | None = None, fence: int | None = None) -> Signed:
+        """Raises KeyFileInvalid."""
+        now_s, token_id = int(stack_clock(self.backend).epoch_s()), new_token_id()
         token = sign_operator_token(
             load_signing_ring(self.backend.keys_folder / OPERATOR_SIGNING_FILE),
             subject=subject,
@@ -33,8 +41,9 @@ class TokenSigner:
             lives_s=TOKEN_LIFETIME_S,
             why=reason,
             fence=fence,
+            token_id=token_id,
         )
-        return token, now_s + TOKEN_LIFETIME_S
+        return Signed(token, token_id, now_s + TOKEN_LIFETIME_S)
 
 
 def token_of_step(backend: Backend, *, subject: str, reason: str | None, fence: int | None) -> Token:
@@ -43,6 +52,6 @@ def token_of_step(backend: Backend, *, subject: str, reason: str | None, fence: 
 
     async def token() -> str:
         why = reason and reason[:WHY_MAX]
-        return TokenSigner(backend).sign(subject=subject, role=Role.OPERATOR, reason=why, fence=fence)[0]
+        return TokenSigner(backend).sign(subject=subject, role=Role.OPERATOR, reason=why, fence=fence).token
 
     return token

@@ -21,7 +21,7 @@ _TOKEN_BYTES_MAX: Final = 12_288
 _FENCE_MAX: Final = 2**63 - 1
 """What a database's bigint holds."""
 _ID_BYTES: Final = 9
-"""Of a token's name in logs: never twice."""
+"""Random ones: never twice."""
 
 
 class OperatorTokenInvalid(Exception):
@@ -38,6 +38,11 @@ class OperatorClaims:
     token_id: str
 
 
+def new_token_id() -> str:
+    """By which the log lines of who signs a token and of who is asked with it find each other; no secret."""
+    return secrets.token_urlsafe(_ID_BYTES)
+
+
 def sign_operator_token(
     ring: KeySource[SigningRing],
     *,
@@ -47,14 +52,15 @@ def sign_operator_token(
     lives_s: int,
     why: str | None = None,
     fence: int | None = None,
+    token_id: str | None = None,
 ) -> str:
-    """The caller has checked the reason (`check_why`)."""
+    """The caller has checked the reason (`check_why`). Without an id it gets a new one."""
     claims: dict[str, Any] = {
         "sub": subject,
         "role": str(role),
         "iat": now_s,
         "exp": now_s + lives_s,
-        "jti": secrets.token_urlsafe(_ID_BYTES),
+        "jti": token_id or new_token_id(),
     }
     if why is not None:
         claims["why"] = why

@@ -50,5 +50,6 @@ def load_tape(
 async def _load(content: bytes, symbol: str, run: str, waits_for_replace: bool, reason: str | None) -> dict[str, Any]:
     stack = open_stack()
     act = recorded_act(stack, "exchange.load_tape", symbol, reason=reason, arguments={"run": run})
-    async with act, open_exchange_admin(stack, Purpose("load_tape", symbol, Role.OPERATOR, reason)) as admin:
+    purpose = Purpose("load_tape", symbol, Role.OPERATOR, reason)
+    async with act, open_exchange_admin(stack, purpose) as admin:
         return await admin.load_tape(content, symbol=symbol, run=run, waits_for_replace=waits_for_replace)

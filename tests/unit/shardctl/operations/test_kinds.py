@@ -12,6 +12,7 @@ from shardctl.operations.kinds.cells_add import CELLS_ADD
 from shardctl.operations.kinds.cells_archive import CELLS_ARCHIVE
 from shardctl.operations.kinds.cells_reconcile import CELLS_RECONCILE
 from shardctl.operations.kinds.keys_rotate import KEYS_ROTATE
+from shardctl.operations.kinds.keys_rotated import changes_of
 from shardctl.operations.kinds.of_cells import cells_named
 from shardctl.operations.kinds.routers_restart import ROUTERS_RESTART
 from shardctl.operations.plan import Conclusion
