@@ -28,7 +28,8 @@ def read_contexts(path: Path) -> Contexts:
 
 
 def change_contexts(path: Path, change: Callable[[str, Path], str]) -> None:
-    """Replace the file's text by what `change` makes of it; two at once wait for each other. Raises UsageError."""
+    """Replace the file's text by what `change` makes of it; two at once wait for each other. Raises UsageError,
+    SettingsInvalid."""
     try:
         with changing(path):
             before = read_settings_text(path, private=True)

@@ -52,7 +52,7 @@ LOOK: Final = Purpose("look", "cells")
 
 
 def as_token(backend: Backend, wanted: Token | Purpose) -> Token:
-    """A purpose is the person's at this terminal."""
+    """A purpose is the person's at this terminal. Raises NotAllowed, UsageError, KeyFileInvalid when it is asked."""
     return token_of_person(backend, wanted) if isinstance(wanted, Purpose) else wanted
 
 

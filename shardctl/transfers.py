@@ -18,7 +18,8 @@ async def decide(
     backend: Backend, user: str, transfers: Sequence[str], *, approve: bool, reason: str
 ) -> list[dict[str, Any]]:
     """The decisions that stand, and whether each was made now, one after the other. Raises Refused at the first one
-    that was decided otherwise before; those before it stand, and repeating them is harmless."""
+    that was decided otherwise before; those before it stand, and repeating them is harmless. Raises NotReachable,
+    NotAllowed, UsageError."""
     located = await locate_user(backend, user)
     verb = "approve" if approve else "refuse"
     cell = require_cell(located)

@@ -114,7 +114,7 @@ class FileMapSource:
 
 
 async def read_control_map(connection: psycopg.AsyncConnection[Any]) -> ShardMap | None:
-    """The map as the control database has it now; `None` before `create_lineage`."""
+    """The map as the control database has it now; `None` before `create_lineage`. Raises MapInvalid."""
     cursor = await connection.execute(_READ_MAP)
     row = await cursor.fetchone()
     if row is None:

@@ -29,7 +29,7 @@ class RedisMapSource:
         self._client = client
 
     async def read(self) -> ShardMap | None:
-        """The newest map, None if there is none yet. Raises MapUnavailable."""
+        """The newest map, None if there is none yet. Raises MapUnavailable, MapCorrupted."""
         try:
             document = await self._client.get(REDIS_SNAPSHOT_KEY)
         except REDIS_FAILURES as error:
@@ -68,7 +68,7 @@ class RedisMapSource:
 
 
 async def decode_aside(document: bytes) -> ShardMap:
-    """Decode in a thread: a large map must not stall a loop that serves customers. Raises MapCorrupted."""
+    """Decode in a thread: a large map must not stall a loop that serves customers. Raises MapCorrupted, MapInvalid."""
     if len(document) > SNAPSHOT_BYTES_MAX:
         raise MapCorrupted("the snapshot is too large for a map")
     if len(document) < _LARGE_BYTES:

@@ -38,8 +38,8 @@ async def recorded_act(
     arguments: Mapping[str, Any] | None = None,
     unrecorded: bool = False,
 ) -> AsyncIterator[None]:
-    """Around the act itself. Raises NotReachable before it if it cannot be recorded, unless `unrecorded`; what the act
-    raises goes through unchanged."""
+    """Around the act itself. Raises NotReachable before it if it cannot be recorded, unless `unrecorded`; UsageError
+    for a reason or an actor that cannot be; what the act raises goes through unchanged."""
     attempt = await begin_act(backend, act, target, reason=reason, arguments=arguments, unrecorded=unrecorded)
     try:
         yield

@@ -10,7 +10,8 @@ from shardctl.backups.servers import all_servers, open_backups
 
 
 async def list_reaches(backend: Backend, servers: Sequence[str] = ()) -> list[Reach]:
-    """Of these servers, or of all: each backup, and the moments that it can be restored to."""
+    """Of these servers, or of all: each backup, and the moments that it can be restored to. Raises Refused,
+    BackendError."""
     backups = open_backups(backend)
     found: list[Reach] = []
     for server in servers or all_servers(backend):
@@ -20,7 +21,7 @@ async def list_reaches(backend: Backend, servers: Sequence[str] = ()) -> list[Re
 
 
 async def verify_backups(backend: Backend, label: str | None, report: Report) -> list[Backup]:
-    """One, or all. Raises BackupDamaged with the file's name."""
+    """One, or all. Raises BackupDamaged with the file's name, Refused, BackendError."""
     backups = open_backups(backend, report)
     known = [backup for server in all_servers(backend) for backup in backups.backups(server)]
     chosen = [backup for backup in known if label in (None, backup.label)]

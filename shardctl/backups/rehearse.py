@@ -61,7 +61,7 @@ async def rehearse_restore(
     monotonic: Callable[[], float],
     lease: int | None = None,
 ) -> Rehearsed:
-    """Raises NotCovered, BackupDamaged, BackendError; nothing of the copy is left."""
+    """Raises Refused, NotCovered, BackupDamaged, BackendError; nothing of the copy is left."""
     server = server_of(backend, cell)
     backups, restores = open_backups(backend, report, lease), open_restores(backend, report, lease)
     await restores.catch_up(server)

@@ -79,7 +79,7 @@ async def restore_cell(
     new_id: UUID,
     reason: str,
 ) -> RestoredCell:
-    """Raises Refused, NotCovered, BackupDamaged, BackendError; the cell runs on as it was then."""
+    """Raises NotReachable, Refused, NotCovered, BackupDamaged, BackendError; the cell runs on as it was then."""
     if not await backend.is_running():
         raise Refused(f"the stack {backend.stack} is not running: `shardctl up` first")
     server, backups, restores = server_of(backend, cell), open_backups(backend, report), open_restores(backend, report)

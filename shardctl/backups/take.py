@@ -21,7 +21,7 @@ class Pruned:
 async def take_backups(
     backend: Backend, servers: Sequence[str], report: Report, *, incremental: bool, reason: str | None
 ) -> list[Backup]:
-    """One after the other. Raises BackendError; what was taken before stays."""
+    """One after the other. Raises Refused, BackendError; what was taken before stays."""
     backups = open_backups(backend, report)
     taken = []
     for server in servers:
@@ -37,7 +37,8 @@ async def take_backups(
 
 
 async def prune_backups(backend: Backend, keep: int, report: Report, *, reason: str | None) -> list[Pruned]:
-    """Of each server, all but the newest `keep` full backups and what is based on them."""
+    """Of each server, all but the newest `keep` full backups and what is based on them. Raises Refused, NotReachable,
+    BackendError."""
     backups = open_backups(backend, report)
     pruned = []
     for server in all_servers(backend):

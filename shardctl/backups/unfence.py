@@ -37,7 +37,7 @@ class Opened:
 
 
 async def incarnation_of(backend: Backend, cell: str) -> dict[str, Any]:
-    """`fenced`, and what the newest restore was. Raises NotReachable, Refused."""
+    """`fenced`, and what the newest restore was. Raises NotReachable, Refused, NotAllowed."""
     async with open_cell_admin(backend) as admin:
         return await admin.call(cell, "GET", _PATH)
 

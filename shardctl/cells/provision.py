@@ -71,8 +71,8 @@ async def complete_job(backend: Backend, job: Job) -> str:
 
 
 async def register_cells(backend: Backend, cells: tuple[CellSpec, ...], report: Report) -> ShardMap:
-    """Enter every cell and its addresses into the map, then notify routers. New cells get unused buckets; nobody
-    moves."""
+    """Enter every cell and its addresses into the map, then notify routers. New cells get unused buckets; nobody moves.
+    Raises NotReachable, StaleEpoch."""
     addresses = backend.addresses()
     async with open_store(control_dsn(backend)) as store:
         await store.create_lineage(actor=os_user())

@@ -7,6 +7,7 @@ from shardctl.stack.current import open_stack
 
 
 def kafka_settings(cell: str) -> KafkaSettings:
+    """Raises Refused, NotReachable."""
     stack = open_stack()
     names = [known.name for known in stack.spec().cells]
     if cell not in names:

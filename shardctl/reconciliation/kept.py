@@ -9,7 +9,7 @@ _PATH: Final = "/operator/v1/reconciliations"
 
 
 async def list_reconciliations(backend: Backend, cell: str, limit: int) -> list[dict[str, Any]]:
-    """As `list_runs`, for the person at this terminal."""
+    """As `list_runs`, for the person at this terminal. Raises NotReachable, Refused, NotAllowed."""
     async with open_cell_admin(backend) as admin:
         return await list_runs(admin, cell, limit)
 

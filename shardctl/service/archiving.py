@@ -51,7 +51,7 @@ class Archiving:
         await asyncio.Event().wait()
 
     async def begin_where_nothing_is_archived(self, lease: int) -> list[int]:
-        """The operations that were begun. Raises BackendError, and what asking for an operation raises."""
+        """The operations that were begun. Raises Refused, BackendError, and what asking for an operation raises."""
         backups = open_backups(self._backend, lease=lease)
         return [
             number

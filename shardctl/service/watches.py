@@ -97,7 +97,7 @@ class Watches:
             self._metrics.counter("shardctl_watch_repairs_total").labels(name).inc(done)
 
     async def publish_to_redis(self, lease: int) -> int:
-        """Fenced by the epoch: Redis never takes an older map than it has."""
+        """Fenced by the epoch: Redis never takes an older map than it has. Raises NotReachable."""
         url = self._backend.addresses().redis_url
         async with open_store(self._control_dsn, lease=lease) as store:
             shard_map = await store.load()
@@ -133,14 +133,16 @@ class Watches:
         return int(shard_map.epoch - before)
 
     async def remove_half_copies(self, lease: int) -> int:
-        """Whoever works on them holds a lock: nothing that is in use is touched, whoever leads."""
+        """Whoever works on them holds a lock: nothing that is in use is touched, whoever leads. Raises Refused,
+        BackendError."""
         if not isinstance(self._backend, HasBackups):
             return 0
         backups = open_backups(self._backend, lease=lease)
         return sum([await backups.sweep(server) for server in all_servers(self._backend)])
 
     async def finish_sign_ups(self, lease: int) -> int:
-        """An email is freed only if its cell said that it has no such user, in these words, long after the sign-up."""
+        """An email is freed only if its cell said that it has no such user, in these words, long after the sign-up.
+        Raises NotReachable, Refused, NotAllowed."""
         claims = await self._state.pending_claims(age_s=FINISH_AGE_S, limit=_CLAIMS_AT_ONCE)
         done, silent = 0, set[str]()
         token = token_of_step(self._backend, subject=ACTOR, reason=None, fence=lease)

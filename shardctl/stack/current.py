@@ -12,18 +12,19 @@ from shardctl.settings import read_settings
 
 
 def open_backend(report: Report = quiet) -> Backend:
-    """The backend of the selected stack, which may not exist yet."""
+    """The backend of the selected stack, which may not exist yet. Raises UsageError, BackendError."""
     settings = read_settings()
     return catalog.open_backend(settings.backend, settings.stack_name, settings.state_root, report)
 
 
 def remember_backend() -> None:
-    """Later commands find the selected stack without `SHARDCTL_BACKEND`."""
+    """Later commands find the selected stack without `SHARDCTL_BACKEND`. Raises UsageError."""
     settings = read_settings()
     catalog.remember(settings.backend, settings.stack_name, settings.state_root)
 
 
 def forget_backend() -> None:
+    """Raises UsageError."""
     settings = read_settings()
     catalog.forget(settings.stack_name, settings.state_root)
 

@@ -81,7 +81,8 @@ class Restoration:
         self.marks = marks_of(folder, cluster.name)
 
     async def build(self, chain: Sequence[Backup], moment: datetime | None) -> None:
-        """The copy and its log, ready to recover. Raises BackupDamaged with the file's name, BackendError."""
+        """The copy and its log, ready to recover. Raises BackupDamaged with the file's name, NotCovered,
+        BackendError."""
         require_tools(self._binaries)
         last = chain[-1]
         archive = self._folder.archive(self._server, last.archive)

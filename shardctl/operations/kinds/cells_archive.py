@@ -22,11 +22,13 @@ _WALK_S: Final = 6 * 3600.0
 
 
 def parse(arguments: Document) -> Document:
+    """Raises UsageError."""
     refuse_unknown(arguments, {"cell": str, "older_than_days": int})
     return {**parse_cells(arguments), "older_than_days": arguments.get("older_than_days") or OLDER_THAN_DAYS}
 
 
 def plan(arguments: Document, facts: Document) -> Plan:
+    """Raises Refused."""
     cells = cells_named(arguments, facts)
     return Plan(
         arguments["cell"] or "all cells",

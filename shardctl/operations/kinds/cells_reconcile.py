@@ -21,11 +21,13 @@ _RUNS_LOOKED_AT: Final = 20
 
 
 def parse(arguments: Document) -> Document:
+    """Raises UsageError."""
     refuse_unknown(arguments, {"cell": str})
     return parse_cells(arguments)
 
 
 def plan(arguments: Document, facts: Document) -> Plan:
+    """Raises Refused."""
     cells = cells_named(arguments, facts)
     steps = (
         PlannedStep(f"reconcile {cell}", "reconcile", {"cell": cell}, timeout_s=4 * CHECKS_TIMEOUT_S) for cell in cells
