@@ -19,9 +19,9 @@ from shardctl.audit.queries import Wanted, open_audit
 from shardctl.errors import Refused
 from shardctl.operations.catalog import KINDS
 from shardctl.operations.errors import LeaseLost
-from shardctl.operations.kinds import keys_rotate
 from shardctl.operations.kinds.cells_add import CELLS_ADD
 from shardctl.operations.kinds.keys_rotate import KEYS_ROTATE
+from shardctl.operations.kinds.keys_rotated import changes_of
 from shardctl.operations.plan import Document, PlannedStep, Step
 from shardctl.operations.resources import StackResources, unfenced_resources
 from shardctl.operations.unrecorded import run_unrecorded
@@ -71,7 +71,7 @@ async def test_keys_are_rotated_and_recorded_without_a_secret(
         found = await ended(AsyncClient(service), "keys.rotate", {"rings": ["route"], "drop_old": True})
     assert (found["state"], found["detail"]) == ("succeeded", None)
     assert states(backend, Rotated.ROUTE) == ["active"]
-    ((ring, kid, dropped),) = keys_rotate.changes_of({step["key"]: step["result"] for step in found["steps"]})
+    ((ring, kid, dropped),) = changes_of({step["key"]: step["result"] for step in found["steps"]})
     assert (ring, [row.kid for row in list_keys(backend.folder.keys, Rotated.ROUTE)]) == ("route", [kid])
     assert len(dropped) == 1
     async with open_audit(control_database.owner_dsn) as audit:
@@ -90,7 +90,7 @@ async def test_keys_are_rotated_and_recorded_without_a_secret(
 async def test_a_rotation_without_a_record(backend: LocalBackend) -> None:
     resources = unfenced_resources(backend, SystemClock(), "postgresql://127.0.0.1:1/x")
     results = await run_unrecorded(KEYS_ROTATE, resources, {"rings": None, "drop_old": True})
-    assert len(keys_rotate.changes_of(results)) == len(Rotated)
+    assert len(changes_of(results)) == len(Rotated)
     assert [states(backend, ring) for ring in Rotated] == [["active"]] * len(Rotated)
 
 

@@ -20,7 +20,7 @@ from shardctl.failures import describe_failure
 from shardctl.mounts import MOUNTS, Noun
 from tests.support.command_lines import ARGUMENTS
 
-DATABASE: Final = frozenset({"psycopg", "psycopg_pool"})
+DATABASE: Final = frozenset({"psycopg"})
 HTTP: Final = frozenset({"aiohttp"})
 REDIS: Final = frozenset({"redis"})
 KAFKA: Final = frozenset({"confluent_kafka"})
@@ -46,13 +46,23 @@ STANDS_ON: Final[Mapping[str, frozenset[str]]] = {
     **dict.fromkeys(("cells unfence", "cells restored-users", "cells release-users"), KAFKA | HTTP | DATABASE),
 }  # fmt: skip
 """By command; others stand on no driver: they look at processes and files, or ask the control service."""
-HEAVY: Final = (*sorted(DRIVERS), "pydantic", "cryptography", "infra.backends", "infra.runtime")
+ONE_OF_EACH: Final = tuple({verb.function.partition(":")[0]: " ".join(words) for words, verb in verbs()
+                            if " ".join(words) in ARGUMENTS}.values())  # fmt: skip
+"""A command of each module: what one of a module imports, the others import too."""
+HEAVY: Final = (*sorted(DRIVERS), "cryptography", "infra.backends", "infra.runtime")
 
 _EACH_FORKED: Final = """
 import json, os, sys
 from shardctl.__main__ import main
 import shardctl.cli
-for name, words in json.loads(sys.argv[1]).items():
+lines = json.loads(sys.argv[1])
+if {shares}:
+    sys.argv = ["shardctl", "config", "show"]
+    try:
+        main()
+    except SystemExit:
+        pass
+for name, words in lines.items():
     if (child := os.fork()) == 0:
         sys.argv = ["shardctl", *words]
         try:
@@ -64,12 +74,15 @@ for name, words in json.loads(sys.argv[1]).items():
         os._exit(0)
     os.waitpid(child, 0)
 """
-"""Each command in a process that has imported the command line and nothing more."""
+"""Each command in a process that has imported the command line and nothing more, or what all commands share."""
 
 
-def told(lines: Mapping[str, list[str]], drivers: frozenset[str], folder: Path) -> dict[str, frozenset[str]]:
-    """By command: the modules among `drivers` that are there when it has ended."""
-    code = _EACH_FORKED.format(drivers=json.dumps(sorted(drivers)))
+def told(
+    lines: Mapping[str, list[str]], drivers: frozenset[str], folder: Path, *, shares: bool = False
+) -> dict[str, frozenset[str]]:
+    """By command: the modules among `drivers` that are there when it has ended. `shares`: what all share is imported
+    once, before."""
+    code = _EACH_FORKED.format(drivers=json.dumps(sorted(drivers)), shares=shares)
     environment = {"SHARDCTL_STATE_DIR": str(folder), "SHARDCTL_STACK": "absent", "XDG_CONFIG_HOME": str(folder)}
     done = subprocess.run(
         [sys.executable, "-c", code, json.dumps(lines)], capture_output=True, text=True, timeout=300, env=environment
@@ -82,11 +95,11 @@ def told(lines: Mapping[str, list[str]], drivers: frozenset[str], folder: Path) 
 @pytest.fixture(scope="module")
 def imported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, frozenset[str]]:
     """Of each command without a stack: it opens the back end, and finds none."""
-    lines = {name: [*name.split(), *arguments] for name, arguments in ARGUMENTS.items()}
-    return told(lines, DRIVERS, tmp_path_factory.mktemp("nobody"))
+    lines = {name: [*name.split(), *ARGUMENTS[name]] for name in ONE_OF_EACH}
+    return told(lines, DRIVERS, tmp_path_factory.mktemp("nobody"), shares=True)
 
 
-@pytest.mark.parametrize("name", ARGUMENTS)
+@pytest.mark.parametrize("name", ONE_OF_EACH)
 def test_a_command_imports_the_drivers_that_it_uses_and_no_others(
     name: str, imported: Mapping[str, frozenset[str]]
 ) -> None:

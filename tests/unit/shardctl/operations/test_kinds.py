@@ -70,9 +70,8 @@ def test_keys_are_added_before_any_signs_and_dropped_after_all_do() -> None:
     assert [step.is_irrevocable for step in at_once.steps] == [False, False, True, False, False, False]
     with pytest.raises(UsageError, match="no such ring: email"):
         KEYS_ROTATE.parse({"rings": ["email"]})
-    results = {
-        step.key: {"add": {"kid": "b"}, "drop": {"dropped": ["a"]}}.get(step.action, {}) for step in at_once.steps
-    }
+    said: dict[str, dict[str, Any]] = {"add": {"kid": "b"}, "drop": {"dropped": ["a"]}}
+    results = {step.key: said.get(step.action, {}) for step in at_once.steps}
     assert changes_of(results) == [("route", "b", ["a"])]
 
 
