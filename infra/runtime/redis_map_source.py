@@ -20,8 +20,9 @@ REDIS_SNAPSHOT_KEY: Final = "shardmap:snapshot"
 REDIS_CHANGED_CHANNEL: Final = "shardmap:changed"
 _LISTEN_S: Final = 30.0
 """One wait for a notice; then it is asked again, so that a cancellation is never waited for longer."""
-_LARGE_BYTES: Final = 1_000_000
-"""From here on a snapshot's version is read before the snapshot: one question more, against megabytes."""
+_LARGE_BYTES: Final = 500_000
+"""From here on a snapshot's version is read before the snapshot: one question more, against all of it every few
+seconds. One without a single pin has 656 KB."""
 
 
 class RedisMapSource:

@@ -199,12 +199,17 @@ def generate_key_files(directory: Path) -> None:
         if not (directory / name).exists():
             _write_once(directory / name, _key_ring_to_json(new_key_ring()))
     for signing, verify in SIGNERS:
-        if not (directory / signing).exists():
-            _write_once(directory / signing, _signing_ring_to_json(new_signing_ring()))
-        if not (directory / verify).exists():
-            _write_once(directory / verify, encode_verify_ring(load_signing_ring(directory / signing).public()))
+        generate_signer_files(directory / signing, directory / verify)
     for name in _FORMER_FILES:
         (directory / name).unlink(missing_ok=True)
+
+
+def generate_signer_files(signing: Path, verify: Path) -> None:
+    """One signer's ring and its public half, unless they are there."""
+    if not signing.exists():
+        _write_once(signing, _signing_ring_to_json(new_signing_ring()))
+    if not verify.exists():
+        _write_once(verify, encode_verify_ring(load_signing_ring(signing).public()))
 
 
 def load_key_ring(path: Path) -> KeyRing:

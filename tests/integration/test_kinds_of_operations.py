@@ -19,6 +19,7 @@ from shardctl.audit.queries import Wanted, open_audit
 from shardctl.errors import Refused
 from shardctl.operations.catalog import KINDS
 from shardctl.operations.errors import LeaseLost
+from shardctl.operations.kinds import keys_rotate
 from shardctl.operations.kinds.cells_add import CELLS_ADD
 from shardctl.operations.kinds.keys_rotate import KEYS_ROTATE
 from shardctl.operations.kinds.keys_rotated import changes_of
