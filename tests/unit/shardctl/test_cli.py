@@ -49,6 +49,8 @@ STANDS_ON: Final[Mapping[str, frozenset[str]]] = {
 ONE_OF_EACH: Final = tuple({verb.function.partition(":")[0]: " ".join(words) for words, verb in verbs()
                             if " ".join(words) in ARGUMENTS}.values())  # fmt: skip
 """A command of each module: what one of a module imports, the others import too."""
+ASKING: Final = ("operations list", "schedules list", "whoami", "config show", "context list", "version")
+"""They ask the control service, or nobody."""
 HEAVY: Final = (*sorted(DRIVERS), "cryptography", "infra.backends", "infra.runtime")
 
 _EACH_FORKED: Final = """
@@ -95,20 +97,15 @@ def told(
 @pytest.fixture(scope="module")
 def imported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, frozenset[str]]:
     """Of each command without a stack: it opens the back end, and finds none."""
-    lines = {name: [*name.split(), *ARGUMENTS[name]] for name in ONE_OF_EACH}
+    lines = {name: [*name.split(), *ARGUMENTS.get(name, [])] for name in (*ONE_OF_EACH, *ASKING)}
     return told(lines, DRIVERS, tmp_path_factory.mktemp("nobody"), shares=True)
 
 
-@pytest.mark.parametrize("name", ONE_OF_EACH)
+@pytest.mark.parametrize("name", [*ONE_OF_EACH, *ASKING])
 def test_a_command_imports_the_drivers_that_it_uses_and_no_others(
     name: str, imported: Mapping[str, frozenset[str]]
 ) -> None:
     assert imported[name] == STANDS_ON.get(name, frozenset())
-
-
-def test_who_asks_the_control_service_or_nobody_imports_no_driver(tmp_path: Path) -> None:
-    lines = {name: name.split() for name in ("operations list", "schedules list", "whoami", "config show", "version")}
-    assert told(lines, DRIVERS, tmp_path) == dict.fromkeys(lines, frozenset())
 
 
 def test_help_and_a_wrong_word_load_nothing_that_commands_stand_on(tmp_path: Path) -> None:

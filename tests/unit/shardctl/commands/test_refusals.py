@@ -39,7 +39,7 @@ def test_an_act_on_a_user_or_a_cell_needs_a_reason(command: str) -> None:
     assert "--reason" in done.output
 
 
-@pytest.mark.parametrize("leaf", walk(), ids=lambda leaf: leaf.name)
+@pytest.mark.parametrize("leaf", list(walk()), ids=lambda leaf: leaf.name)
 def test_help_says_what_each_command_and_option_does(leaf: Leaf) -> None:
     assert leaf.command.help
     for parameter in leaf.command.params:
