@@ -78,11 +78,12 @@ MOUNTS: Final[tuple[Noun | Verb, ...]] = (
     ),
     Noun(
         "keys",
-        "Signing keys: list, check who holds them, rotate.",
+        "Signing keys: list, check who holds them, rotate, show public ones.",
         {
             "list": "keys:list_",
             "check": "keys:check",
             "rotate": "keys:rotate",
+            "public": "public_keys:public",
         },
     ),
     Noun(
@@ -95,13 +96,20 @@ MOUNTS: Final[tuple[Noun | Verb, ...]] = (
     ),
     Noun(
         "users",
-        "Users: locate, show, change profile, unrestrict, revoke.",
+        "Users: locate, show, change profile, unrestrict, revoke, move.",
         {
             "locate": "locating:locate",
             "show": "users:show",
             "set-profile": "users:set_profile",
             "unrestrict": "users:unrestrict",
             "revoke": "revoking:revoke",
+            "move": "moving:move",
+            "move-back": "moving:move_back",
+            "hold": "move_records:hold",
+            "unhold": "move_records:unhold",
+            "history": "move_records:history",
+            "receipt": "move_records:receipt",
+            "verify": "move_records:verify",
         },
     ),
     Noun(

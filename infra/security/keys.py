@@ -26,7 +26,13 @@ ROUTE_FILE: Final = "route.json"
 OPERATOR_SIGNING_FILE: Final = "operator-signing.json"
 """For the control service alone, and for the machine's owner when it is dead."""
 OPERATOR_VERIFY_FILE: Final = "operator-verify.json"
+RECEIPT_SIGNING_FILE: Final = "receipt-signing.json"
+"""Of the control service, for receipts of moves. Its keys are never dropped: what they signed stays verifiable."""
+RECEIPT_VERIFY_FILE: Final = "receipt-verify.json"
 EMAIL_PEPPER_FILE: Final = "email-pepper.json"
+CERTIFICATE_SIGNING_FILE: Final = "certificate-signing.json"
+"""In a folder of each cell's own (`cell_keys.py`)."""
+CERTIFICATE_VERIFY_FILE: Final = "certificate-verify.json"
 _FORMER_FILES: Final = ("operator.json",)
 """Of older releases: a secret with which every process could have made operators' tokens. Nobody takes those any
 more."""
@@ -34,6 +40,7 @@ more."""
 SIGNERS: Final = (
     (CUSTOMER_SIGNING_FILE, CUSTOMER_VERIFY_FILE),
     (OPERATOR_SIGNING_FILE, OPERATOR_VERIFY_FILE),
+    (RECEIPT_SIGNING_FILE, RECEIPT_VERIFY_FILE),
 )
 """Private and public halves: one ring of keys per signer."""
 _SECRET_BYTES: Final = 32
@@ -309,6 +316,11 @@ def new_kid() -> str:
 
 def encode_secret(raw: bytes) -> str:
     return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+
+
+def decode_public(text: str) -> bytes:
+    """A public key as files and documents spell it. Raises ValueError."""
+    return _unb64(text)
 
 
 def _unb64(text: str) -> bytes:

@@ -135,12 +135,14 @@ class ControlService:
             on_change=self._lead_changed,
         )
 
-    def _open_resources(self, lease: int | None, actor: str, reason: str | None) -> StackResources:
-        return StackResources(self._backend, self._clock, self._dsn, lease, actor, reason)
+    def _open_resources(
+        self, lease: int | None, actor: str, reason: str | None, operation: int | None = None
+    ) -> StackResources:
+        return StackResources(self._backend, self._clock, self._dsn, lease, actor, reason, operation)
 
     def _make_executor(self, lease: int) -> Executor[StackResources]:
         def open_resources(operation: Operation) -> StackResources:
-            return self._open_resources(lease, operation.actor, operation.reason)
+            return self._open_resources(lease, operation.actor, operation.reason, operation.operation_id)
 
         return Executor(
             self.operations, self._kinds, lease, open_resources=open_resources, announce=self._announcer(lease)
