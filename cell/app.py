@@ -136,7 +136,7 @@ class CellApp:
 
 def create_app(settings: CellSettings) -> CellApp:
     """One app server of a cell."""
-    clock = make_clock(settings.clock)
+    clock = make_clock(settings.clock.offset_s)
     metrics = Metrics(COMMANDS)
     postgres = settings.postgres.model_copy(update={"lock_timeout_ms": settings.held_user_wait_ms})
     shares = _shares(settings)
