@@ -35,7 +35,7 @@ from cell.orders.controllers.operators import OperatorOrders
 from cell.orders.controllers.orders import OrderController
 from cell.orders.place import place_order
 from cell.orders.schemas import parse_order_id
-from cell.ownership.guard import RouteGuard
+from cell.ownership.guard import RouteGuard, as_they_know
 from cell.positions.controller import PositionController
 from cell.reconciliation.controller import ReconciliationReads, ReconciliationRuns
 from cell.request_figures import AppServerCollector, RequestFigures
@@ -51,7 +51,7 @@ from infra.runtime.fault_points import FaultPoints
 from infra.runtime.methods import Methods
 from infra.runtime.operator_api import Operators, create_operator_app, load_operator_ring, operator_keys
 from infra.runtime.plain_requests import PlainRequests
-from infra.runtime.problem import to_response
+from infra.runtime.problem import Problem, to_response
 from infra.runtime.procedures import AWAY, REFUSED, TAKEN, DatabaseBusy, sqlstate_of
 from infra.runtime.telemetry import Metrics
 from infra.security.cell_keys import follow_cell_keys, follow_public_keys
@@ -116,7 +116,7 @@ class CellApp:
 
 def create_app(settings: CellSettings) -> CellApp:
     """One app server of a cell."""
-    clock = make_clock(settings.clock)
+    clock = make_clock(settings.clock.offset_s)
     metrics = Metrics(COMMANDS)
     postgres = settings.postgres.model_copy(update={"lock_timeout_ms": settings.held_user_wait_ms})
     shares = _shares(settings)
@@ -254,6 +254,9 @@ def _customer_litestar(
     def caller(request: Request[Any, Any, Any]) -> Caller:
         return guard.identify(request.headers.get("x-route-token"))
 
+    def refuse(request: Request[Any, Any, Any], problem: Problem) -> Response[bytes]:
+        return to_response(request, problem if problem.status != 421 else as_they_know(problem, caller(request)))
+
     return Litestar(
         route_handlers=[
             OrderController,
@@ -273,6 +276,7 @@ def _customer_litestar(
         },
         exception_handlers={
             **_DATABASE_AWAY,
+            Problem: refuse,
             Exception: to_response,
         },
         middleware=[PlainRequests],

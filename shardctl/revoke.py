@@ -16,7 +16,6 @@ from infra.backends.backend import Backend
 from infra.runtime.redis_client import make_redis
 from infra.runtime.revocation_source import RedisRevocations, RevocationsUnavailable
 from infra.runtime.settings import RedisSettings
-from infra.security.operator_token import WHY_MAX
 from infra.security.roles import Role
 from shardctl.audit.recording import recorded_act
 from shardctl.cell_admin import open_cell_admin
@@ -43,17 +42,18 @@ class Revoked:
 
 
 async def revoke_user(backend: Backend, name: str, reason: str) -> Revoked:
-    """By id or email. Raises `Refused` and `NotReachable` with nothing done; `Interrupted` or `Refused` (the message
-    says so) when the access tokens are void but the sessions could not be ended."""
+    """By id or email. Raises UsageError, Refused and NotReachable with nothing done; Interrupted or Refused (the
+    message says so) when the access tokens are void but the sessions could not be ended."""
     user = await locate_user(backend, name)
+    purpose = Purpose("end_sessions", str(user.user_id), Role.OPERATOR, reason)  # a reason too long is refused here
     async with recorded_act(backend, "users.revoke", str(user.user_id), reason=reason):
-        return await _revoke(backend, user, reason)
+        return await _revoke(backend, user, purpose, reason)
 
 
-async def _revoke(backend: Backend, user: LocatedUser, reason: str) -> Revoked:
+async def _revoke(backend: Backend, user: LocatedUser, purpose: Purpose, reason: str) -> Revoked:
     not_before_s, notified = await _void_access_tokens(backend, user.user_id, reason)
     asked_at_s = time.monotonic()
-    ended = await _end_sessions(backend, user, not_before_s, reason)
+    ended = await _end_sessions(backend, user, not_before_s, purpose, reason)
     if time.monotonic() - asked_at_s > _QUICK_S:
         # Meanwhile a refresh may have issued an access token that is later than the revoked moment.
         not_before_s, notified = await _void_access_tokens(backend, user.user_id, reason)
@@ -73,12 +73,11 @@ async def _void_access_tokens(backend: Backend, user_id: UUID, reason: str) -> t
         await client.aclose()
 
 
-async def _end_sessions(backend: Backend, user: LocatedUser, begun_before_s: int, reason: str) -> int:
+async def _end_sessions(backend: Backend, user: LocatedUser, begun_before_s: int, purpose: Purpose, reason: str) -> int:
     half_done = f"the access tokens of {user.user_id} are void, but their sessions were not ended"
     again = f"run it again: `shardctl users revoke {user.user_id} --reason {shlex.quote(reason)}`"
     try:
         cell = require_cell(user)
-        purpose = Purpose("end_sessions", str(user.user_id), Role.OPERATOR, reason[:WHY_MAX])
         async with open_cell_admin(backend, purpose) as admin:
             path = f"/operator/v1/users/{user.user_id}/sessions/end"
             answer = await admin.call(cell, "POST", path, {"begun_before_s": begun_before_s})

@@ -1,4 +1,4 @@
-"""Transfers of shares that wait for a decision: read from the cells, decided in the user's own.
+"""Transfers of shares that wait for a decision, decided in the user's own cell.
 
 A decision is made once, in one transaction of the user's cell; repeating the same decision changes nothing.
 """
@@ -14,20 +14,12 @@ from shardctl.operator_tokens import Purpose
 from shardctl.shardmap.locate import locate_user, require_cell
 
 
-async def list_waiting(backend: Backend, cells: tuple[str, ...]) -> list[dict[str, Any]]:
-    """What waits in these cells, oldest first within each. Raises NotReachable for a cell that does not answer."""
-    rows: list[dict[str, Any]] = []
-    async with open_cell_admin(backend) as admin:
-        for cell in cells:
-            rows += [{"cell": cell, **item} async for item in admin.rows(cell, "/operator/v1/share-transfers")]
-    return rows
-
-
 async def decide(
     backend: Backend, user: str, transfers: Sequence[str], *, approve: bool, reason: str
 ) -> list[dict[str, Any]]:
     """The decisions that stand, and whether each was made now, one after the other. Raises Refused at the first one
-    that was decided otherwise before; those before it stand, and repeating them is harmless."""
+    that was decided otherwise before; those before it stand, and repeating them is harmless. Raises NotReachable,
+    NotAllowed, UsageError."""
     located = await locate_user(backend, user)
     verb = "approve" if approve else "refuse"
     cell = require_cell(located)

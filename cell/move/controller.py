@@ -48,10 +48,8 @@ class BeginRequest(msgspec.Struct, forbid_unknown_fields=True):
 
 class ArriveRequest(msgspec.Struct, forbid_unknown_fields=True):
     user_id: UUID
-    from_cell: Annotated[_CellName, msgspec.Meta()] = msgspec.field(name="from")
-    ownership_epoch: _Epoch = 0
-    from_epoch: Annotated[int, msgspec.Meta(ge=0, le=2**62)] = 0
-    """At which the source owns the user: the hint of who asks here too early."""
+    ownership_epoch: _Epoch
+    from_cell: _CellName = msgspec.field(name="from")
 
 
 class ReadRequest(msgspec.Struct, forbid_unknown_fields=True):
@@ -132,9 +130,7 @@ class MoveController(Controller):
     ) -> dict[str, Any]:
         body = await read_body(_decoders[ArriveRequest], request)
         async with one_effect(movers.pool, move_id, _order(request)) as connection:
-            await ownership.arrive(
-                connection, body.user_id, move_id, body.from_cell, body.from_epoch, body.ownership_epoch
-            )
+            await ownership.arrive(connection, body.user_id, move_id, body.from_cell, body.ownership_epoch)
         return {"state": "arriving"}
 
     @post("/read", status_code=200, media_type="application/octet-stream")

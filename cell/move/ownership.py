@@ -26,7 +26,7 @@ _HALT: Final[LiteralString] = "select outcome, figures from halt_user_v1(%s, %s,
 _RELEASE: Final[LiteralString] = "select release_move_v1(%s, %s)"
 _DEPART: Final[LiteralString] = "select depart_v1(%s, %s, %s, %s, %s, %s)"
 _ACKNOWLEDGE: Final[LiteralString] = "select acknowledge_departure_v1(%s, %s, %s)"
-_ARRIVE: Final[LiteralString] = "select outcome, figures from arrive_v1(%s, %s, %s, %s, %s)"
+_ARRIVE: Final[LiteralString] = "select outcome, figures from arrive_v1(%s, %s, %s, %s)"
 _ACTIVATE: Final[LiteralString] = "select activate_v1(%s, %s, %s, %s, %s, %s)"
 _DISCARD: Final[LiteralString] = "select discard_arrival_v1(%s, %s)"
 _GOING: Final[LiteralString] = """
@@ -169,13 +169,9 @@ async def acknowledge(connection: Connection, user_id: UUID, move_id: UUID, what
         raise Problem(409, "MOVE_CONFLICT", "this move has not departed")
 
 
-async def arrive(
-    connection: Connection, user_id: UUID, move_id: UUID, from_cell: str, from_epoch: int, ownership_epoch: int
-) -> None:
+async def arrive(connection: Connection, user_id: UUID, move_id: UUID, from_cell: str, ownership_epoch: int) -> None:
     """Raises Problem 409."""
-    [(outcome, figures)] = await call_on(
-        connection, _ARRIVE, [user_id, move_id, from_cell, from_epoch, ownership_epoch]
-    )
+    [(outcome, figures)] = await call_on(connection, _ARRIVE, [user_id, move_id, from_cell, ownership_epoch])
     if outcome != "arriving":
         raise _refused(outcome, figures)
 

@@ -1,11 +1,13 @@
 """The second port: liveness, readiness, metrics, and whatever else operators may ask of a process.
 
 `/health/*` and `/metrics` need no token; every other endpoint wants an operator token of at least the role that the
-process's table names for it (`least_roles.py`). Customers never reach this port. A process without a customer port
-(worker, relay) runs the same small server in its own loop.
+process's table names for it (`least_roles.py`). A call that may change something is a line of the log with the token's
+id, which the record of acts has too. Customers never reach this port. A process without a customer port (worker, relay)
+runs the same small server in its own loop.
 """
 
 import asyncio
+import logging
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -31,10 +33,12 @@ from infra.runtime.settings import ListenSettings
 from infra.runtime.telemetry import EVENT_LOOP_LAG, Metrics
 from infra.security.keys import OPERATOR_VERIFY_FILE, KeySource, VerifyRing, follow_verify_ring, key_ids
 from infra.security.operator_token import OperatorClaims, OperatorTokenInvalid, verify_operator_token
+from infra.security.roles import Role
 
 Readiness = Callable[[], Awaitable[tuple[bool, Mapping[str, object]]]]
 """Asked at each `/health/ready`: is this process able to do its work, and the facts that say why."""
 
+_log = logging.getLogger(__name__)
 _CLAIMS = "operator"
 
 
@@ -77,6 +81,9 @@ def _guard(
         except OperatorTokenInvalid as error:
             raise Problem(401, "TOKEN_INVALID", str(error)) from error
         least = operators.roles[endpoint]
+        if least is not Role.VIEWER:  # a walk looks ten thousand times, and changes nothing
+            told = {"token_id": claims.token_id, "subject": claims.subject, "role": claims.role, "fence": claims.fence}
+            _log.info("operator call", extra={"endpoint": endpoint, **told})
         if not claims.role.may(least):
             raise Problem(403, "FORBIDDEN", f"needs the role {least}, the token has {claims.role}")
         connection.state[_CLAIMS] = claims

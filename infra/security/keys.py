@@ -30,6 +30,9 @@ RECEIPT_SIGNING_FILE: Final = "receipt-signing.json"
 """Of the control service, for receipts of moves. Its keys are never dropped: what they signed stays verifiable."""
 RECEIPT_VERIFY_FILE: Final = "receipt-verify.json"
 EMAIL_PEPPER_FILE: Final = "email-pepper.json"
+CERTIFICATE_SIGNING_FILE: Final = "certificate-signing.json"
+"""In a folder of each cell's own (`cell_keys.py`)."""
+CERTIFICATE_VERIFY_FILE: Final = "certificate-verify.json"
 _FORMER_FILES: Final = ("operator.json",)
 """Of older releases: a secret with which every process could have made operators' tokens. Nobody takes those any
 more."""
@@ -197,7 +200,7 @@ def new_signing_ring() -> SigningRing:
 
 def generate_key_files(directory: Path) -> None:
     """Create the key files of a stack that do not exist yet, and delete those that no release uses any more. Harmless
-    to repeat, also at the same time."""
+    to repeat, also at the same time. Raises KeyFileInvalid."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     for name in (ROUTE_FILE, EMAIL_PEPPER_FILE):
         if not (directory / name).exists():

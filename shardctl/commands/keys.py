@@ -1,46 +1,37 @@
-"""`shardctl keys ...`: list, check, rotate, public."""
+"""`shardctl keys list`, `check` and `rotate`."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from infra.security.rotation import Rotated, list_keys
+from infra.backends.plan import own_keys
+from infra.security.rotation import SHARED, Rotated, list_keys
 from shardctl.commands.submitting import Detach, DryRun, Expected, Key, NeededReason, SubmitOptions, Timeout, submit
 from shardctl.errors import Refused
 from shardctl.interruption import run_resumable
 from shardctl.keys import KeyHolder, ask_holders
-from shardctl.moves.history import public_keys
-from shardctl.moves.offline import written_keys
-from shardctl.operations.kinds.keys_rotate import KEYS_ROTATE, changes_of
-from shardctl.operations.resources import unfenced_resources
-from shardctl.operations.unrecorded import run_unrecorded
+from shardctl.operations.kinds.keys_rotated import changes_of
 from shardctl.output import print_json, print_line, print_table
-from shardctl.stack.current import control_dsn, open_stack, stack_clock
-
-app = typer.Typer(help="Signing keys: list, check who holds them, rotate, show public ones.", no_args_is_help=True)
+from shardctl.stack.current import open_stack
 
 
-@app.callback()
-def keys() -> None:
-    """Signing keys: list, check who holds them, rotate, show public ones."""
-
-
-@app.command("list")
 def list_(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """Every key by ring, id and state; secrets are never shown."""
-    folder = open_stack().keys_folder
-    rows = [row for ring in Rotated for row in list_keys(folder, ring)]
+    stack = open_stack()
+    rows = [row for ring in SHARED for row in list_keys(stack.keys_folder, ring)]
+    for cell in stack.spec().cells:
+        own = list_keys(own_keys(stack.keys_folder, cell.name), Rotated.CELL)
+        rows += [replace(row, ring=cell.name) for row in own]
     if as_json:
         print_json([asdict(row) for row in rows])
         return
     print_table(("ring", "key", "state", "retired"), [(r.ring, r.kid, r.state, _time(r.retired_at_s)) for r in rows])
 
 
-@app.command()
 def check(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """Ask every process which keys it holds; exit code 1 unless each holds those of the files and no others."""
     holders = asyncio.run(ask_holders(open_stack()))
@@ -51,10 +42,12 @@ def check(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] =
     _refuse_others(holders)
 
 
-@app.command()
 def rotate(
     reason: NeededReason,
-    ring: Annotated[Rotated | None, typer.Argument(help="customer, route or operator; by default all three.")] = None,
+    ring: Annotated[
+        Rotated | None,
+        typer.Argument(help="customer, route, operator (by default these three), or cell: each cell's own."),
+    ] = None,
     drop_old: Annotated[
         bool,
         typer.Option(
@@ -72,14 +65,17 @@ def rotate(
     key: Key = None,
     expected: Expected = None,
 ) -> None:
-    """New signing keys; nobody is logged out. Old keys stay valid until what they signed has expired (--drop-old: not).
+    """New signing keys; nobody is logged out. Old keys stay valid until what they signed has expired (--drop-old: not);
+    those of cells, whose certificates do not expire, for ever.
 
     Then every process is asked which keys it holds. Exit code 1 names those that may still accept a dropped key.
     """
     arguments = {"rings": [str(ring)] if ring else None, "drop_old": drop_old}
     if unrecorded:
         flags = f"{f' {ring}' if ring else ''}{' --drop-old' if drop_old else ''} --unrecorded"
-        results = run_resumable(_rotate_unrecorded(arguments), resume=f"shardctl keys rotate{flags}")
+        from shardctl.operations.unrecorded import run_here  # every driver there is, and only for --unrecorded
+
+        results = run_resumable(run_here("keys.rotate", arguments), resume=f"shardctl keys rotate{flags}")
     else:
         ended = submit(
             "keys.rotate",
@@ -95,28 +91,10 @@ def rotate(
         return
     for changed, kid, dropped in changes:
         print_line(f"{changed}: {kid} signs now{', dropped ' + ', '.join(dropped) if dropped else ''}")
-    print_line("every process was asked: each holds these keys and no others")
-
-
-@app.command()
-def public(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
-    """The public keys by which receipts and certificates of moves are verified, also those that sign no more.
-
-    With --json: the file that `shardctl users receipt --verify FILE --keys FILE` reads, without a stack.
-    """
-    document = written_keys(asyncio.run(public_keys(open_stack())))
-    if as_json:
-        print_json(document)
-        return
-    rows = [(signer, kid, key) for signer, keys in document.items() for kid, key in keys.items()]
-    print_table(("signer", "key", "public half"), rows)
-
-
-async def _rotate_unrecorded(arguments: dict[str, Any]) -> Mapping[str, Mapping[str, Any]]:
-    stack = open_stack()
-    return await run_unrecorded(
-        KEYS_ROTATE, unfenced_resources(stack, stack_clock(stack), control_dsn(stack)), arguments
-    )
+    if ring is Rotated.CELL:
+        print_line("the map and all cells were told before they signed; what the old keys signed stays valid")
+    else:
+        print_line("every process was asked: each holds these keys and no others")
 
 
 def _refuse_others(holders: Sequence[KeyHolder]) -> None:

@@ -36,8 +36,3 @@ async def _retry(cell: str, report: int, reason: str) -> dict[str, Any]:
     purpose = Purpose("retry_report", f"{cell} {report}", Role.OPERATOR, reason)
     async with act, open_cell_admin(stack, purpose) as admin:
         return await admin.call(cell, "POST", f"/operator/v1/quarantine/{report}/retry")
-
-
-def register(app: typer.Typer) -> None:
-    """A verb of `shardctl cells`."""
-    app.command()(retry_report)

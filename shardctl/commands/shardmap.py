@@ -1,4 +1,4 @@
-"""`shardctl map ...`: show, publish."""
+"""`shardctl map show`: which cell owns which users, and what changed."""
 
 import asyncio
 from dataclasses import asdict
@@ -7,19 +7,10 @@ from typing import Annotated, Any
 import typer
 
 from shardctl.output import print_json, print_line, print_table
-from shardctl.shardmap.republish import republish_map
 from shardctl.shardmap.store import EpochRecord, open_store
 from shardctl.stack.current import control_dsn, open_stack
 
-app = typer.Typer(help="The shard map: which cell owns which users.", no_args_is_help=True)
 
-
-@app.callback()
-def shard_map() -> None:
-    """The shard map: which cell owns which users."""
-
-
-@app.command()
 def show(
     history: Annotated[int, typer.Option(help="How many of the newest epochs to show.", min=0, max=1000)] = 5,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -40,22 +31,6 @@ def show(
             ("epoch>", "at", "actor", "change", "reason"),
             [(record.epoch, _time(record), record.actor, _change(record), record.reason) for record in records],
         )
-
-
-@app.command()
-def publish(
-    reason: Annotated[str | None, typer.Option(help="Why; kept with your name in `shardctl audit list`.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:
-    """Write the map of the control database to Redis, for instance after Redis was emptied. Harmless to repeat.
-
-    Routers do not wait for it: without Redis they ask the control database.
-    """
-    epoch = asyncio.run(republish_map(open_stack(), reason))
-    if as_json:
-        print_json({"epoch": epoch})
-    else:
-        print_line(f"epoch {epoch} published")
 
 
 async def _read(history: int) -> tuple[dict[str, Any], list[EpochRecord]]:

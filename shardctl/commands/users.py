@@ -1,4 +1,4 @@
-"""`shardctl users ...`: locate, show, set-profile, unrestrict, revoke; moves have files of their own."""
+"""`shardctl users show`, `set-profile` and `unrestrict`: one user, in their cell."""
 
 import asyncio
 from dataclasses import asdict
@@ -11,14 +11,10 @@ from infra.backends.backend import Backend
 from infra.security.roles import Role
 from shardctl.audit.recording import recorded_act
 from shardctl.cell_admin import open_cell_admin
-from shardctl.commands import move_records, moving
 from shardctl.operator_tokens import Purpose
 from shardctl.output import print_json, print_line, print_table
-from shardctl.revoke import revoke_user
 from shardctl.shardmap.locate import LocatedUser, locate_user, require_cell
 from shardctl.stack.current import open_stack
-
-app = typer.Typer(help="Users: locate, show, change profile, unrestrict, revoke, move.", no_args_is_help=True)
 
 UserName = Annotated[str, typer.Argument(metavar="USER", help="A user id, or the email of the sign-up.")]
 UserNames = Annotated[list[str], typer.Argument(metavar="USER...", help="User ids, or the emails of the sign-ups.")]
@@ -30,17 +26,6 @@ class Profile(StrEnum):
     PROFESSIONAL = "professional"
 
 
-@app.command()
-def locate(user: UserName, as_json: AsJson = False) -> None:
-    """The cell that serves a user, by the shard map."""
-    found = asyncio.run(locate_user(open_stack(), user))
-    if as_json:
-        print_json(asdict(found))
-        return
-    _print_fields(asdict(found))
-
-
-@app.command()
 def show(user: UserName, as_json: AsJson = False) -> None:
     """A user's ownership, account, limits and the operators' acts, from the user's cell."""
     located, account = asyncio.run(_show(open_stack(), user))
@@ -55,7 +40,6 @@ def show(user: UserName, as_json: AsJson = False) -> None:
         print_table(("at", "actor", "act", "reason", "details"), rows)
 
 
-@app.command("set-profile")
 def set_profile(
     users: UserNames,
     profile: Annotated[Profile, typer.Argument(help="Which limits check their orders.")],
@@ -71,7 +55,6 @@ def set_profile(
             print_line(f"{user}: {profile.value}")
 
 
-@app.command()
 def unrestrict(
     user: UserName,
     reason: Annotated[str, typer.Option(help="Why; kept with your name in the user's cell.")],
@@ -83,32 +66,6 @@ def unrestrict(
         print_json(answer)
         return
     print_line(f"{user}: {'may trade again' if answer['lifted'] else 'was not restricted'}")
-
-
-@app.command()
-def revoke(
-    user: UserName,
-    reason: Annotated[
-        str, typer.Option(help="Why; kept with your name in the control database and in the user's cell.")
-    ],
-    as_json: AsJson = False,
-) -> None:
-    """End a user's access now: tokens become void at every router, sessions end. The password still works."""
-    done = asyncio.run(revoke_user(open_stack(), user, reason))
-    if as_json:
-        print_json(asdict(done))
-        return
-    notified = (
-        "Redis does not answer: routers read it in the control database within seconds"
-        if done.routers_notified is None
-        else f"routers notified: {done.routers_notified}"
-    )
-    print_line(f"{done.user_id}: access tokens from until now are void ({notified})")
-    print_line(f"{done.cell}: sessions ended: {done.sessions_ended}")
-
-
-moving.register(app)
-move_records.register(app)
 
 
 async def _show(backend: Backend, user: str) -> tuple[LocatedUser, dict[str, Any]]:

@@ -430,3 +430,25 @@ async def test_a_long_transaction_of_the_user_is_not_overlooked(cells: list[Movi
     await move.activate()
     assert target.value("select count(*) from brokerage.idempotency_keys where key = 'slow'") == 1
     await healthy(target)
+
+
+async def test_who_is_arriving_is_sent_back_unless_they_were_sent_here(
+    cells: list[MovingCell], books: CellBooks
+) -> None:
+    """The source's own 421 carries the new epoch: who comes with that waits here, and nobody goes back and forth."""
+    source, target = cells
+    user_id = books.users[0]
+    await finish(books, user_id)
+    move = HandMove(source, target, user_id, epoch=10)
+    await move.until_halted()
+    for method, path in (("GET", "/v1/account"), ("DELETE", f"/v1/orders/{uuid.uuid4()}")):
+        status, answered = await target.as_customer(user_id, method, path, epoch=1)
+        assert (status, answered["owner"], answered["epoch"]) == (421, "cell-1", 9)
+        status, answered = await target.as_customer(user_id, method, path, epoch=10)
+        assert (status, answered["code"]) == (503, "USER_HALTED")
+    await healthy(target)  # a copy is judged by nobody but its mover
+    await move.depart()
+    status, answered = await source.as_customer(user_id, "GET", "/v1/account", epoch=1)
+    assert (status, answered["owner"], answered["epoch"]) == (421, "cell-2", 10)
+    await move.activate()
+    assert (await target.as_customer(user_id, "GET", "/v1/account", epoch=10))[0] == 200

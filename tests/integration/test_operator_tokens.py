@@ -11,11 +11,13 @@ from infra.backends.local.backend import LocalBackend
 from infra.security.keys import OPERATOR_VERIFY_FILE, KeyFileInvalid, load_verify_ring
 from infra.security.operator_token import OperatorClaims, verify_operator_token
 from infra.security.roles import Role
-from shardctl.operator_tokens import LOOK, PATH, Purpose, as_token, token_of_person, token_of_step
+from shardctl.operator_tokens import LOOK, PATH, Purpose, as_token, token_of_person
 from shardctl.service.tokens import TokensController
+from shardctl.token_signing import token_of_step
 from tests.support.asgi import ask_asgi
 from tests.support.control_service import control_service, own_name
 from tests.support.databases import TestDatabase
+from tests.support.forged_audit import as_root
 from tests.support.who_says import who_says
 
 pytestmark = pytest.mark.anyio
@@ -40,6 +42,8 @@ async def test_a_token_says_who_is_at_the_socket_and_why(
         assert await ask() == token, "one token for some minutes of a walk"
         claims = read(backend, token)
         looks = read(backend, await as_token(backend, LOOK)())
+        (recorded,) = as_root(control_database, "select detail from control.audit where outcome = 'done'")
+    assert recorded == (f"token {claims.token_id}",), "what the cell logs with the act"
     assert (claims.subject, claims.role, claims.why, claims.fence) == (own_name(), "operator", "passed the test", None)
     assert (looks.role, looks.why) == ("viewer", None)
 

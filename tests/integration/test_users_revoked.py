@@ -19,6 +19,7 @@ from infra.runtime.clock import Clock, SystemClock, TimeOrderedIds
 from infra.runtime.http_client import HttpClient
 from infra.runtime.settings import PostgresSettings
 from infra.security.keys import ROUTE_FILE, generate_key_files, load_key_ring
+from infra.security.roles import Role
 from infra.security.route_token import RouteTokenSigner
 from shardctl import revoke
 from shardctl.cell_admin import CellAdmin
@@ -35,6 +36,7 @@ from tests.support.stub_cell import SeenRequest, answer, stub_cell
 
 pytestmark = pytest.mark.anyio
 PASSWORD = "correct horse"
+PURPOSE = Purpose("end_sessions", "a user", Role.OPERATOR, "a lost phone")
 
 
 @dataclass
@@ -170,7 +172,7 @@ async def test_an_operator_learns_what_is_done_and_what_is_left(
 
     ask_at(f"http://127.0.0.1:{free_port()}")
     with pytest.raises(Interrupted, match=r"are void, but .* run it again: `shardctl users revoke .* 'a lost phone'`"):
-        await revoke._end_sessions(None, user, 1, "a lost phone")  # type: ignore[arg-type]
+        await revoke._end_sessions(None, user, 1, PURPOSE, "a lost phone")  # type: ignore[arg-type]
     generate_key_files(tmp_path)
     async with stub_cell("cell-1", load_key_ring(tmp_path / ROUTE_FILE)) as cell:
         ask_at(cell.url)
@@ -180,4 +182,4 @@ async def test_an_operator_learns_what_is_done_and_what_is_left(
 
         cell.behave = halted
         with pytest.raises(Refused, match=r"are void, but .*USER_HALTED.* run it again"):
-            await revoke._end_sessions(None, user, 1, "x")  # type: ignore[arg-type]
+            await revoke._end_sessions(None, user, 1, PURPOSE, "x")  # type: ignore[arg-type]

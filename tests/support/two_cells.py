@@ -1,6 +1,7 @@
 """Two cells' app servers in this process, each with a real database and keys of its own, and a mover by hand."""
 
 import json
+import time
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
@@ -14,7 +15,8 @@ from cell.app import CellApp, create_app
 from cell.settings import CellSettings
 from infra.runtime.settings import PostgresSettings
 from infra.security.cell_keys import generate_cell_keys, public_keys_in, write_cell_directory
-from infra.security.keys import generate_key_files
+from infra.security.keys import ROUTE_FILE, generate_key_files, load_key_ring
+from infra.security.route_token import RouteTokenSigner
 from infra.topology.cells import Cell
 from infra.topology.identifiers import CellId
 from tests.support.asgi import ask_asgi
@@ -57,6 +59,16 @@ class MovingCell:
             raise Refused(status, document)
         return document
 
+    async def as_customer(
+        self, user_id: uuid.UUID, method: str, path: str, body: object = None, *, epoch: int
+    ) -> tuple[int, Any]:
+        """As the router brings them, with a token of this ownership epoch."""
+        signer = RouteTokenSigner(load_key_ring(self.keys / ROUTE_FILE))
+        token = signer.sign(user_id=user_id, cell_id=self.name, epoch=epoch, expires_at_s=int(time.time()) + 60)
+        headers = {"x-route-token": token, "x-idempotency-key": uuid.uuid4().hex}
+        status, _, answered = await ask_asgi(self.app.customer, method, path, body, headers=headers)
+        return status, answered
+
     @contextmanager
     def owner(self) -> Iterator[psycopg.Connection[Any]]:
         with psycopg.connect(self.database.owner_dsn, autocommit=True) as connection:
@@ -92,9 +104,7 @@ class HandMove:
         return said
 
     async def arrive(self) -> Any:
-        return await self._post(
-            self.target, "arrive", **{"from": self.source.name}, ownership_epoch=self.epoch, from_epoch=1
-        )
+        return await self._post(self.target, "arrive", **{"from": self.source.name}, ownership_epoch=self.epoch)
 
     async def load(self, frame: bytes) -> Any:
         return await self.target.ask("POST", f"/moves/{self.move_id}/load", frame)

@@ -29,7 +29,6 @@ create table arrivals (
     ownership_epoch      bigint not null,
     move_id              uuid not null,
     from_cell            text not null,
-    from_epoch           bigint not null,          -- at which that cell owns the user: for the hint
     began_at             timestamptz not null,
     work                 jsonb,                    -- rows by table, as they stood at the halt; null: not halted yet
     certificate          text,                     -- with it the user became active here

@@ -281,7 +281,7 @@ def test_what_another_cell_has_published_is_not_sought_here_nor_linked(elsewhere
     lost = heads_with([[stream, first, last] for stream in (ORDERS, LEDGER)])
     assert read(here, lost, lost).broken_links == (2 if first > 1 else 0)
     behind = [each for each in here if each != true(USERS[0], LEDGER, 7)]
-    forged = record(USERS[0], LEDGER, 7, kind="withdrawal")
+    forged = record(USERS[0], LEDGER, 7, order_id=str(USERS[1]))
     assert read([*behind, forged], told, told).broken_links > 0
 
 

@@ -1,0 +1,35 @@
+"""`shardctl users revoke`: end a user's access now."""
+
+import asyncio
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from shardctl.output import print_json, print_line
+from shardctl.revoke import revoke_user
+from shardctl.stack.current import open_stack
+
+UserName = Annotated[str, typer.Argument(metavar="USER", help="A user id, or the email of the sign-up.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def revoke(
+    user: UserName,
+    reason: Annotated[
+        str, typer.Option(help="Why; kept with your name in the control database and in the user's cell.")
+    ],
+    as_json: AsJson = False,
+) -> None:
+    """End a user's access now: tokens become void at every router, sessions end. The password still works."""
+    done = asyncio.run(revoke_user(open_stack(), user, reason))
+    if as_json:
+        print_json(asdict(done))
+        return
+    notified = (
+        "Redis does not answer: routers read it in the control database within seconds"
+        if done.routers_notified is None
+        else f"routers notified: {done.routers_notified}"
+    )
+    print_line(f"{done.user_id}: access tokens from until now are void ({notified})")
+    print_line(f"{done.cell}: sessions ended: {done.sessions_ended}")
