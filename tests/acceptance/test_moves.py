@@ -64,7 +64,7 @@ async def filled(customer: Customer, key: str) -> dict[str, Any]:
     placed = await customer.place(BUY, key=key)
 
     async def is_filled() -> bool:
-        return (await customer.order(placed.body["order_id"]))["status"] == "filled"
+        return bool((await customer.order(placed.body["order_id"]))["status"] == "filled")
 
     await eventually(is_filled)
     return dict(placed.body)
