@@ -62,7 +62,7 @@ class World:
         """What the cell of a route says, which is always that the user is another cell's."""
         cell = label_of(route.cell.destination)
         self.asked.append((cell, route.ownership_epoch))
-        said = self.hints.get(cell) or [(None, 0)]
+        said = self.hints.get(cell) or [("", 0)]
         owner, epoch = said[0] if len(said) == 1 else said.pop(0)
         return json.dumps({"owner": owner, "epoch": epoch}).encode()
 
