@@ -469,12 +469,18 @@ async def test_each_cell_answers_for_the_events_that_it_publishes(cells: list[Mo
     assert last - 2 < waiting <= last + 1
     left, here = await head(source), await head(target)
     assert left["ledger_published"] == waiting - 1
-    assert ["ledger", 1, waiting - 1] in here["lost"]
+    assert ["ledger", 1, waiting - 1, "elsewhere"] in here["lost"]
+    entries = (
+        (await source.ask("GET", "/summary"))["journal_entries"],
+        (await target.ask("GET", "/summary"))["journal_entries"],
+    )
+    travelled = last + 1 - (waiting - 1)
+    assert entries == (source.value("select count(*) from brokerage.journal_entries") - travelled, travelled)
     with target.owner() as owner:
         owner.execute("delete from brokerage.outbox where user_id = %s", [user_id])
     await HandMove(target, source, user_id, epoch=11).whole()
     assert (await head(target))["ledger_published"] == last + 1
-    assert ["ledger", waiting, last + 1] in (await head(source))["lost"]
+    assert ["ledger", waiting, last + 1, "elsewhere"] in (await head(source))["lost"]
 
 
 async def test_if_the_mover_dies_the_source_tells_the_target(
