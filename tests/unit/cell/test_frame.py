@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cell.move.export import PARTS, _parse_place
+from cell.move.export import _parse_place
 from cell.move.frame import Frame, Header, TableRows, decode_frame, encode_frame
 from cell.move.ownership import MoveOrder
-from cell.move.tables import TABLES, short_name
+from cell.move.tables import PARTS, TABLES, short_name
 from infra.runtime.problem import Problem
 
 
