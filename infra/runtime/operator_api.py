@@ -50,6 +50,8 @@ class Operators:
     roles: LeastRoles
     now: Callable[[], float]
     """Seconds since 1970."""
+    self_proving: frozenset[str] = frozenset()
+    """Endpoints that take no token: what is sent to them is signed by whoever may say it."""
 
 
 def load_operator_ring(keys_dir: Path) -> KeySource[VerifyRing]:
@@ -70,7 +72,7 @@ def _guard(
 
     def guard(connection: ASGIConnection[Any, Any, Any, Any], _handler: BaseRouteHandler) -> None:
         endpoint = endpoint_of(connection)
-        if endpoint is None or endpoint in OPEN:
+        if endpoint is None or endpoint in OPEN or (operators and endpoint in operators.self_proving):
             return
         assert operators is not None, "an application without operators has open endpoints only"
         scheme, _, token = connection.headers.get("authorization", "").partition(" ")
@@ -150,7 +152,8 @@ def create_operator_app(
         openapi_config=None,
         logging_config=None,
     )
-    check_named(app, operators.roles if operators else {}, open_ones=OPEN)
+    without_token = OPEN | operators.self_proving if operators else OPEN
+    check_named(app, operators.roles if operators else {}, open_ones=without_token)
     return app
 
 
