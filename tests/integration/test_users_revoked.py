@@ -36,7 +36,6 @@ from tests.support.stub_cell import SeenRequest, answer, stub_cell
 
 pytestmark = pytest.mark.anyio
 PASSWORD = "correct horse"
-PURPOSE = Purpose("end_sessions", "a user", Role.OPERATOR, "a lost phone")
 
 
 @dataclass
@@ -157,6 +156,7 @@ async def test_an_operator_learns_what_is_done_and_what_is_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     user = LocatedUser(uuid.uuid4(), 1, "cell-1", "open", False, 1, ())
+    purpose = Purpose("end_sessions", str(user.user_id), Role.OPERATOR, "a lost phone")
 
     def ask_at(url: str) -> None:
         async def token() -> str:
@@ -172,7 +172,7 @@ async def test_an_operator_learns_what_is_done_and_what_is_left(
 
     ask_at(f"http://127.0.0.1:{free_port()}")
     with pytest.raises(Interrupted, match=r"are void, but .* run it again: `shardctl users revoke .* 'a lost phone'`"):
-        await revoke._end_sessions(None, user, 1, PURPOSE, "a lost phone")  # type: ignore[arg-type]
+        await revoke._end_sessions(None, user, 1, purpose, "a lost phone")  # type: ignore[arg-type]
     generate_key_files(tmp_path)
     async with stub_cell("cell-1", load_key_ring(tmp_path / ROUTE_FILE)) as cell:
         ask_at(cell.url)
@@ -182,4 +182,4 @@ async def test_an_operator_learns_what_is_done_and_what_is_left(
 
         cell.behave = halted
         with pytest.raises(Refused, match=r"are void, but .*USER_HALTED.* run it again"):
-            await revoke._end_sessions(None, user, 1, PURPOSE, "x")  # type: ignore[arg-type]
+            await revoke._end_sessions(None, user, 1, purpose, "x")  # type: ignore[arg-type]
