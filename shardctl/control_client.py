@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from shardctl.errors import Blocked, NotAllowed, NotReachable, NotSent, Refused, ShardctlError, UsageError
+from shardctl.errors import Blocked, Interrupted, NotAllowed, NotReachable, NotSent, Refused, ShardctlError, UsageError
 from shardctl.release import HEADER, own_release
 
 ANSWER_TIMEOUT_S: Final = 30.0
 """For answers that read some rows; making a plan asks processes, each for some seconds at most."""
 _NEXT: Final = "`shardctl status`, `shardctl logs control`, `shardctl up`"
 _BY_EXIT_CODE: Final[dict[int, type[ShardctlError]]] = {
-    error.exit_code: error for error in (Refused, UsageError, NotReachable, Blocked)
+    error.exit_code: error for error in (Refused, UsageError, NotReachable, Interrupted, Blocked)
 }
 
 

@@ -2,16 +2,25 @@
 files."""
 
 import asyncio
-from dataclasses import asdict
+from collections.abc import Mapping
 from typing import Annotated, Any
+from urllib.parse import quote
 
 import typer
 
 from shardctl.cell_admin import open_cell_admin
-from shardctl.cells.cordon import StateChange, cordon_cell, uncordon_cell
-from shardctl.cells.directory import list_cells
 from shardctl.commands import archiving, reconciliation, restored_users, restoring, retrying, rollups
-from shardctl.commands.submitting import Detach, DryRun, Expected, Key, NeededReason, SubmitOptions, Timeout, submit
+from shardctl.commands.submitting import (
+    Detach,
+    DryRun,
+    Expected,
+    Key,
+    NeededReason,
+    SubmitOptions,
+    Timeout,
+    open_control,
+    submit,
+)
 from shardctl.contexts import OnThisMachine
 from shardctl.errors import Refused
 from shardctl.output import print_json, print_line, print_table
@@ -29,17 +38,14 @@ Reason = Annotated[str, typer.Option(help="Why; kept with your name in the map's
 @app.command("list")
 def list_(as_json: AsJson = False) -> None:
     """The cells of the shard map: state, weight, buckets, addresses."""
-    rows = asyncio.run(list_cells(open_stack()))
+    rows = open_control().get("/v1/map")["cells"]
     if as_json:
-        print_json([asdict(row) for row in rows])
+        print_json(rows)
         return
-    columns = ("cell", "state", "weight>", "buckets>", "pinned users>", "api", "operator")
+    names = ("cell", "state", "weight", "buckets", "pins")
     print_table(
-        columns,
-        [
-            (row.cell, row.state, row.weight, row.buckets, row.pins, _joined(row.api_urls), _joined(row.operator_urls))
-            for row in rows
-        ],
+        ("cell", "state", "weight>", "buckets>", "pinned users>", "api", "operator"),
+        [(*(row[name] for name in names), " ".join(row["api_urls"]), " ".join(row["operator_urls"])) for row in rows],
     )
 
 
@@ -78,13 +84,13 @@ def add(
 @app.command()
 def cordon(cell: CellName, reason: Reason, as_json: AsJson = False) -> None:
     """Send no new users to the cell; its present users are not affected."""
-    _show_change(asyncio.run(cordon_cell(open_stack(), cell, reason)), "takes no new users", as_json)
+    _show_change(_set_state(cell, "cordon", reason), "takes no new users", as_json)
 
 
 @app.command()
 def uncordon(cell: CellName, reason: Reason, as_json: AsJson = False) -> None:
     """Send new users to the cell again."""
-    _show_change(asyncio.run(uncordon_cell(open_stack(), cell, reason)), "takes new users", as_json)
+    _show_change(_set_state(cell, "uncordon", reason), "takes new users", as_json)
 
 
 @app.command()
@@ -146,15 +152,20 @@ restored_users.register(app)
 rollups.register(app)
 
 
-def _show_change(change: StateChange, words: str, as_json: bool) -> None:
+def _set_state(cell: str, verb: str, reason: str) -> dict[str, Any]:
+    """Saying twice what holds already changes nothing."""
+    return open_control().post(f"/v1/cells/{quote(cell, safe='')}/{verb}", {"reason": reason}, is_repeatable=True)
+
+
+def _show_change(change: Mapping[str, Any], words: str, as_json: bool) -> None:
     if as_json:
-        print_json(asdict(change))
+        print_json(change)
         return
-    since = f"since epoch {change.epoch}" if change.changed else "already; nothing was changed"
-    print_line(f"{change.cell} {words} {since}")
-    if not change.published:
+    since = f"since epoch {change['epoch']}" if change["changed"] else "already; nothing was changed"
+    print_line(f"{change['cell']} {words} {since}")
+    if not change["published"]:
         print_line("Redis does not answer: routers read it in the control database within seconds")
-    if change.cells_open == 0:
+    if change["cells_open"] == 0:
         print_line("no cell takes new users now: sign-ups are refused with 503", style="yellow")
 
 
@@ -168,10 +179,6 @@ async def _not_applied(cell: str) -> list[dict[str, Any]]:
 async def _ask(cell: str, *, checks: bool) -> dict[str, Any]:
     async with open_cell_admin(open_stack()) as admin:
         return await (admin.checks(cell) if checks else admin.summary(cell))
-
-
-def _joined(urls: tuple[str, ...]) -> str:
-    return " ".join(urls)
 
 
 def _flat(value: object) -> str:

@@ -6,10 +6,12 @@ from uuid import UUID
 
 import typer
 
+from shardctl.commands.submitting import open_control
+from shardctl.commands.users import find_user
 from shardctl.errors import UsageError
 from shardctl.output import print_json, print_line, print_table
 from shardctl.stack.current import open_stack
-from shardctl.transfers import decide, list_waiting
+from shardctl.transfers import list_waiting
 
 app = typer.Typer(help="Shares from other brokers that wait for a decision.", no_args_is_help=True)
 
@@ -44,18 +46,22 @@ def list_(
 @app.command()
 def approve(user: UserName, transfers: Transfers, reason: Reason, as_json: AsJson = False) -> None:
     """Post the shares to the customer's account. Harmless to repeat; a refused transfer stays refused."""
-    _decide(user, transfers, reason, as_json, approve=True)
+    _decide(user, transfers, reason, as_json, "approve")
 
 
 @app.command()
 def refuse(user: UserName, transfers: Transfers, reason: Reason, as_json: AsJson = False) -> None:
     """End the transfer; nothing is posted. Harmless to repeat; an approved transfer stays approved."""
-    _decide(user, transfers, reason, as_json, approve=False)
+    _decide(user, transfers, reason, as_json, "refuse")
 
 
-def _decide(user: str, transfers: list[UUID], reason: str, as_json: bool, *, approve: bool) -> None:
-    names = [str(transfer) for transfer in transfers]
-    done = asyncio.run(decide(open_stack(), user, names, approve=approve, reason=reason))
+def _decide(user: str, transfers: list[UUID], reason: str, as_json: bool, decision: str) -> None:
+    """One after the other. The first that was decided otherwise before ends it; those before it stand, and repeating
+    them is harmless."""
+    control = open_control()
+    path = f"/v1/users/{find_user(control, user)['user_id']}/share-transfers"
+    wanted = {"reason": reason}
+    done = [control.post(f"{path}/{transfer}/{decision}", wanted, is_repeatable=True) for transfer in transfers]
     if as_json:
         print_json(done[0] if len(done) == 1 else done)
         return

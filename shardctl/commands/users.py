@@ -1,20 +1,21 @@
-"""`shardctl users ...`: locate, show, set-profile, unrestrict, revoke."""
+"""`shardctl users ...`: locate, show, set-profile, unrestrict, revoke.
+
+The control service does it, in the name of who asks; an email is looked up first, so that acts name an id.
+"""
 
 import asyncio
-from dataclasses import asdict
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Any
+from urllib.parse import urlencode
 
 import typer
 
-from infra.backends.backend import Backend
-from infra.security.roles import Role
-from shardctl.audit.recording import recorded_act
 from shardctl.cell_admin import open_cell_admin
-from shardctl.operator_tokens import Purpose
+from shardctl.commands.submitting import open_control
+from shardctl.control_patience import PatientControl
+from shardctl.errors import Refused
 from shardctl.output import print_json, print_line, print_table
-from shardctl.revoke import revoke_user
-from shardctl.shardmap.locate import LocatedUser, locate_user, require_cell
 from shardctl.stack.current import open_stack
 
 app = typer.Typer(help="Users: locate, show, change profile, unrestrict, revoke.", no_args_is_help=True)
@@ -32,23 +33,24 @@ class Profile(StrEnum):
 @app.command()
 def locate(user: UserName, as_json: AsJson = False) -> None:
     """The cell that serves a user, by the shard map."""
-    found = asyncio.run(locate_user(open_stack(), user))
+    found = find_user(open_control(), user)
     if as_json:
-        print_json(asdict(found))
+        print_json(found)
         return
-    _print_fields(asdict(found))
+    _print_fields(found)
 
 
 @app.command()
 def show(user: UserName, as_json: AsJson = False) -> None:
     """A user's ownership, account, limits and the operators' acts, from the user's cell."""
-    located, account = asyncio.run(_show(open_stack(), user))
-    document = {"located": asdict(located), "account": account}
+    located = find_user(open_control(), user)
+    account = asyncio.run(_account(located))
     if as_json:
-        print_json(document)
+        print_json({"located": located, "account": account})
         return
     acts = account.pop("acts", [])
-    _print_fields({"cell": located.cell, "bucket": located.bucket, "pinned": located.pinned, **_flat(account)})
+    shown = {"cell": located["cell"], "bucket": located["bucket"], "pinned": located["pinned"], **_flat(account)}
+    _print_fields(shown)
     if acts:
         rows = [(act["at"], act["actor"], act["act"], act["reason"], _listed(act["details"])) for act in acts]
         print_table(("at", "actor", "act", "reason", "details"), rows)
@@ -61,8 +63,10 @@ def set_profile(
     reason: Annotated[str, typer.Option(help="Why; kept with your name in the user's cell.")],
     as_json: AsJson = False,
 ) -> None:
-    """Set the risk profile that checks the orders of these users."""
-    answers = asyncio.run(_set_profiles(open_stack(), users, profile, reason))
+    """Set the risk profile that checks the orders of these users, one after the other."""
+    control, wanted = open_control(), {"profile": profile.value, "reason": reason}
+    # The first unknown user ends it; repeating the command is harmless.
+    answers = [_act(control, user, "profile", wanted) for user in users]
     if as_json:
         print_json(answers[0] if len(answers) == 1 else answers)
     else:
@@ -77,7 +81,7 @@ def unrestrict(
     as_json: AsJson = False,
 ) -> None:
     """Let a restricted user trade again. Refused, with the figures, while the account owes cash or shares."""
-    answer = asyncio.run(_unrestrict(open_stack(), user, reason))
+    answer = _act(open_control(), user, "unrestrict", {"reason": reason})
     if as_json:
         print_json(answer)
         return
@@ -93,52 +97,43 @@ def revoke(
     as_json: AsJson = False,
 ) -> None:
     """End a user's access now: tokens become void at every router, sessions end. The password still works."""
-    done = asyncio.run(revoke_user(open_stack(), user, reason))
+    done = _act(open_control(), user, "revoke", {"reason": reason})
     if as_json:
-        print_json(asdict(done))
+        print_json(done)
         return
     notified = (
         "Redis does not answer: routers read it in the control database within seconds"
-        if done.routers_notified is None
-        else f"routers notified: {done.routers_notified}"
+        if done["routers_notified"] is None
+        else f"routers notified: {done['routers_notified']}"
     )
-    print_line(f"{done.user_id}: access tokens from until now are void ({notified})")
-    print_line(f"{done.cell}: sessions ended: {done.sessions_ended}")
+    print_line(f"{done['user_id']}: access tokens from until now are void ({notified})")
+    print_line(f"{done['cell']}: sessions ended: {done['sessions_ended']}")
 
 
-async def _show(backend: Backend, user: str) -> tuple[LocatedUser, dict[str, Any]]:
-    located = await locate_user(backend, user)
-    async with open_cell_admin(backend) as admin:
-        return located, await admin.call(require_cell(located), "GET", f"/operator/v1/users/{located.user_id}")
+def find_user(control: PatientControl, user: str) -> dict[str, Any]:
+    """Id, bucket and cell. Raises Refused for nobody."""
+    return control.get(f"/v1/users?{urlencode({'named': user})}")
 
 
-async def _unrestrict(backend: Backend, user: str, reason: str) -> dict[str, Any]:
-    located = await locate_user(backend, user)
-    path = f"/operator/v1/users/{located.user_id}/unrestrict"
-    act = recorded_act(backend, "users.unrestrict", str(located.user_id), reason=reason)
-    purpose = Purpose("lift_restriction", str(located.user_id), Role.OPERATOR, reason)
-    async with act, open_cell_admin(backend, purpose) as admin:
-        return await admin.call(require_cell(located), "POST", path)
+def _act(control: PatientControl, user: str, act: str, body: Mapping[str, Any]) -> dict[str, Any]:
+    """Each of these may be said twice."""
+    user_id = find_user(control, user)["user_id"]
+    return control.post(f"/v1/users/{user_id}/{act}", body, is_repeatable=True)
 
 
-async def _set_profiles(backend: Backend, users: list[str], profile: Profile, reason: str) -> list[dict[str, Any]]:
-    """One after the other. The first unknown user ends it; repeating the command is harmless."""
-    answers = []
-    for user in users:
-        located = await locate_user(backend, user)
-        path, wanted = f"/operator/v1/users/{located.user_id}/profile", {"profile": profile.value}
-        act = recorded_act(backend, "users.set_profile", str(located.user_id), reason=reason, arguments=wanted)
-        purpose = Purpose("set_profile", str(located.user_id), Role.OPERATOR, reason)
-        async with act, open_cell_admin(backend, purpose) as admin:
-            answers.append(await admin.call(require_cell(located), "PUT", path, wanted))
-    return answers
+async def _account(located: Mapping[str, Any]) -> dict[str, Any]:
+    user_id, cell = located["user_id"], located["cell"]
+    if cell is None:
+        raise Refused(f"no cell serves bucket {located['bucket']}, where {user_id} belongs")
+    async with open_cell_admin(open_stack()) as admin:
+        return await admin.call(cell, "GET", f"/operator/v1/users/{user_id}")
 
 
 def _listed(details: dict[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in details.items())
 
 
-def _print_fields(fields: dict[str, Any]) -> None:
+def _print_fields(fields: Mapping[str, Any]) -> None:
     print_table(("", ""), list(fields.items()))
 
 

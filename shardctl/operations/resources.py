@@ -1,13 +1,16 @@
-"""What the actions of a real stack's operations work on, each way fenced by the lease's number.
+"""What the actions of a real stack's operations work on, each way fenced by the lease's number; and, without a lease,
+what a person's act at the control service works on.
 
 Local changes: under the stack's lock, and only if the stack has not met a higher number (`fenced`). The map: in one
 transaction with the check of the lease. Cells: by the number in the operator's token, which cells compare with the
 highest they met. Without a lease (`--unrecorded`, when the control database is lost) only the stack's lock protects.
+An act needs none: it changes the map by compare-and-set and users in the transaction of their cell, whoever leads.
 """
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from typing import Final
 
 from infra.backends.backend import Backend, Overtaken
 from infra.runtime.clock import SystemClock
@@ -18,10 +21,14 @@ from shardctl.operator_tokens import token_of_step
 from shardctl.persons import os_user
 from shardctl.shardmap.store import ShardMapStore, open_store
 
+ACT_TIMEOUT_S: Final = 20.0
+"""For a cell's answer to a person's act: less than the command waits for the service's, so that the command hears which
+cell was silent."""
+
 
 @dataclass(frozen=True, slots=True)
 class StackResources:
-    """One stack, as one operation of one lease may change it."""
+    """One stack, as one operation of one lease may change it, or one act of a person."""
 
     backend: Backend
     clock: SystemClock

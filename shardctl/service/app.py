@@ -42,6 +42,7 @@ from shardctl.operations.resources import StackResources
 from shardctl.operator_tokens import TokenSigner
 from shardctl.persons import Person
 from shardctl.release import own_release
+from shardctl.service.acting import Acting
 from shardctl.service.archiving import Archiving
 from shardctl.service.auditing import AuditedRequests, check_described
 from shardctl.service.controller import (
@@ -51,6 +52,8 @@ from shardctl.service.controller import (
     SchedulesController,
     refused,
 )
+from shardctl.service.controllers.shard_map import CellsController, MapController
+from shardctl.service.controllers.users import UsersController
 from shardctl.service.executing import Executing
 from shardctl.service.identity import IdentifiedRequests, Identify, PeerPort, let_in, person_on_socket
 from shardctl.service.issuer_keys import IssuerKeys
@@ -106,10 +109,11 @@ class ControlService:
             at_once=settings.operations_at_once,
             poll_s=settings.poll_s,
         )
+        self.acting = Acting(self._open_unfenced)
         self.submissions = Submissions(
             self.operations,
             kinds,
-            lambda actor, reason: self._open_resources(None, actor, reason),
+            self._open_unfenced,
             approvals=settings.approvals,
             wake=self.executing.wake,
         )
@@ -136,6 +140,10 @@ class ControlService:
 
     def _open_resources(self, lease: int | None, actor: str, reason: str | None) -> StackResources:
         return StackResources(self._backend, self._clock, self._dsn, lease, actor, reason)
+
+    def _open_unfenced(self, actor: str, reason: str | None) -> StackResources:
+        """For a person: what they see, and what they do at once."""
+        return self._open_resources(None, actor, reason)
 
     def _make_executor(self, lease: int) -> Executor[StackResources]:
         def open_resources(operation: Operation) -> StackResources:
@@ -184,13 +192,17 @@ class ControlService:
         app = Litestar(
             route_handlers=[
                 AuditController,
+                CellsController,
+                MapController,
                 OperationsController,
                 PersonsController,
                 SchedulesController,
                 TokensController,
+                UsersController,
             ],
             guards=[let_in],
             dependencies={
+                "acting": Provide(lambda: self.acting, sync_to_thread=False),
                 "operations": Provide(lambda: self.operations, sync_to_thread=False),
                 "control_state": Provide(lambda: self.state, sync_to_thread=False),
                 "signer": Provide(lambda: TokenSigner(self._backend), sync_to_thread=False),

@@ -26,7 +26,7 @@ from infra.topology.errors import MapError
 from infra.topology.shard_map import ShardMap
 from shardctl.backups.servers import all_servers, open_backups
 from shardctl.cell_admin import CellAdmin, CellRefused, open_cell_admin
-from shardctl.errors import NotReachable, Refused
+from shardctl.errors import Interrupted, NotReachable, Refused
 from shardctl.operations.errors import LeaseLost
 from shardctl.operator_tokens import token_of_step
 from shardctl.service.queries import ControlState, PendingClaim
@@ -44,6 +44,7 @@ _EXPECTED: Final = (
     BackendError,
     NotReachable,
     Refused,
+    Interrupted,
     ShardMapRefused,
     MapUnavailable,
     *REDIS_FAILURES,

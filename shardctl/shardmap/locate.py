@@ -10,8 +10,8 @@ from infra.security.keys import EMAIL_PEPPER_FILE, load_key_ring
 from infra.topology.bucketing import bucket_of
 from infra.topology.identifiers import parse_uuid
 from shardctl.errors import Refused
-from shardctl.shardmap.store import ShardMapStore, open_store
-from shardctl.stack.current import control_dsn
+from shardctl.operations.resources import StackResources
+from shardctl.shardmap.store import ShardMapStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +25,11 @@ class LocatedUser:
     api_urls: tuple[str, ...]
 
 
-async def locate_user(backend: Backend, name: str) -> LocatedUser:
+async def locate_user(on: StackResources, name: str) -> LocatedUser:
     """By the newest map. An id is not checked: whether the user exists only the cell knows. Raises `Refused` for an
     unknown email and a name that is neither, `NotReachable`."""
-    async with open_store(control_dsn(backend)) as store:
-        user_id = await _find_id(backend, store, name)
+    async with on.map_store() as store:
+        user_id = await _find_id(on.backend, store, name)
         shard_map = await store.load()
     cell = shard_map.locate(user_id)
     return LocatedUser(

@@ -20,13 +20,15 @@ from infra.runtime.http_client import HttpClient
 from infra.runtime.settings import PostgresSettings
 from infra.security.keys import ROUTE_FILE, generate_key_files, load_key_ring
 from infra.security.route_token import RouteTokenSigner
-from shardctl import revoke
 from shardctl.cell_admin import CellAdmin
 from shardctl.errors import Interrupted, Refused
-from shardctl.operator_tokens import Purpose
+from shardctl.operations import resources
+from shardctl.operations.resources import StackResources
+from shardctl.revoke import _end_sessions
 from shardctl.shardmap.locate import LocatedUser
 from tests.support.account_cell import AccountCell
 from tests.support.asgi import ask_asgi
+from tests.support.control_service import folder_stack
 from tests.support.databases import TestDatabase
 from tests.support.free_port import free_port
 from tests.support.operator_tokens import operator_token
@@ -161,16 +163,18 @@ async def test_an_operator_learns_what_is_done_and_what_is_left(
             return "token"
 
         @asynccontextmanager
-        async def admin(_: object, purpose: Purpose) -> AsyncIterator[CellAdmin]:
-            assert (purpose.act, purpose.target, purpose.role) == ("end_sessions", str(user.user_id), "operator")
+        async def admin(*_: object) -> AsyncIterator[CellAdmin]:
             async with HttpClient() as http:
                 yield CellAdmin(http, {"cell-1": (url,)}, token)
 
-        monkeypatch.setattr(revoke, "open_cell_admin", admin)
+        monkeypatch.setattr(resources, "open_cell_admin", admin)
+
+    def because(reason: str) -> StackResources:
+        return StackResources(folder_stack(tmp_path), SystemClock(), "", None, "ann", reason)
 
     ask_at(f"http://127.0.0.1:{free_port()}")
     with pytest.raises(Interrupted, match=r"are void, but .* run it again: `shardctl users revoke .* 'a lost phone'`"):
-        await revoke._end_sessions(None, user, 1, "a lost phone")  # type: ignore[arg-type]
+        await _end_sessions(because("a lost phone"), user, 1)
     generate_key_files(tmp_path)
     async with stub_cell("cell-1", load_key_ring(tmp_path / ROUTE_FILE)) as cell:
         ask_at(cell.url)
@@ -180,4 +184,4 @@ async def test_an_operator_learns_what_is_done_and_what_is_left(
 
         cell.behave = halted
         with pytest.raises(Refused, match=r"are void, but .*USER_HALTED.* run it again"):
-            await revoke._end_sessions(None, user, 1, "x")  # type: ignore[arg-type]
+            await _end_sessions(because("x"), user, 1)
