@@ -147,7 +147,7 @@ class ControlService:
 
     def _make_executor(self, lease: int) -> Executor[StackResources]:
         def open_resources(operation: Operation) -> StackResources:
-            return self._open_resources(lease, operation.actor, operation.reason)
+            return self._open_resources(lease, operation.asked_by, operation.because)
 
         return Executor(
             self.operations, self._kinds, lease, open_resources=open_resources, announce=self._announcer(lease)
@@ -156,7 +156,7 @@ class ControlService:
     def _announcer(self, lease: int) -> Callable[[Operation], Awaitable[None]]:
         async def announce(operation: Operation) -> None:
             """Raises NotReachable: an operation waits for each of its cells."""
-            async with self._open_resources(lease, operation.actor, operation.reason).cells() as admin:
+            async with self._open_resources(lease, operation.asked_by, operation.because).cells() as admin:
                 for cell in operation.calls:
                     await admin.call(cell, "POST", "/operator/v1/leader")
 

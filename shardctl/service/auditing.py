@@ -31,6 +31,7 @@ DESCRIBE: Final = "attempt"
 """Name in a handler's `opt`: the function that describes an attempt."""
 _STATE: Final = "attempt"
 _DONE: Final = "done"
+_REFUSED: Final = "refused"
 _READS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -113,9 +114,11 @@ class AuditedRequests:
         if outcome == _DONE and attempt.goes_on:
             self._count("goes_on")
             return
+        # A refusal is certain. A fault may have been met behind the commit of an operation, which then has the word.
+        end = self._audit.end if outcome in (_DONE, _REFUSED) else self._audit.end_request
         self._count(outcome)
         try:
-            await self._audit.end(attempt.number, outcome, detail or attempt.detail)
+            await end(attempt.number, outcome, detail or attempt.detail)
         except DatabaseFailure as error:
             _log.warning("an outcome was not recorded", exc_info=error, extra={"row": attempt.number, "is": outcome})
 
@@ -156,7 +159,7 @@ class _Answer:
 
 def outcome_of_status(status: int) -> str:
     """Pure."""
-    return _DONE if status < 400 else "refused" if status < 500 else "failed"
+    return _DONE if status < 400 else _REFUSED if status < 500 else "failed"
 
 
 def _status_of(error: Exception) -> int:
