@@ -63,7 +63,7 @@ def set_profile(
     reason: Annotated[str, typer.Option(help="Why; kept with your name in the user's cell.")],
     as_json: AsJson = False,
 ) -> None:
-    """Set the risk profile that checks the orders of these users, one after the other."""
+    """Set the risk profile that checks the orders of these users."""
     control, wanted = open_control(), {"profile": profile.value, "reason": reason}
     # The first unknown user ends it; repeating the command is harmless.
     answers = [_act(control, user, "profile", wanted) for user in users]

@@ -199,7 +199,10 @@ class Operations:
 
     async def newest(self, limit: int, *, active: bool = False, kind: str | None = None) -> list[Operation]:
         """Newest first; `active`: only those that have not ended; `kind`: only of that one."""
-        condition: LiteralString = " where (not %s or o.exit_code is null) and o.kind = coalesce(%s, o.kind) order by o.operation_id desc limit %s"
+        condition: LiteralString = (
+            " where (not %s or o.exit_code is null) and o.kind = coalesce(%s, o.kind)"
+            " order by o.operation_id desc limit %s"
+        )
         given = [active, kind, min(limit, LISTED_MAX)]
         async with connected(self._pool) as connection, connection.cursor(row_factory=class_row(Operation)) as cursor:
             return await (await cursor.execute(_COLUMNS + condition, given)).fetchall()

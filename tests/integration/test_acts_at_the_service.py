@@ -4,6 +4,7 @@ import asyncio
 import json
 import uuid
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +12,22 @@ import psycopg
 import pytest
 from typer.testing import CliRunner
 
+from infra.backends.local.backend import LocalBackend
+from infra.runtime.clock import SystemClock
 from infra.security.roles import Role
+from infra.topology.cells import CellState
 from shardctl.audit.queries import Attempt, Wanted
+from shardctl.cells.cordon import set_cell_state
+from shardctl.cells.user_acts import set_profile
 from shardctl.cli import make_app
 from shardctl.errors import Interrupted, NotReachable, Refused, UsageError
+from shardctl.operations.resources import StackResources
+from shardctl.persons import Person, Way
+from shardctl.service.acting import Acting
 from shardctl.service.app import ControlService
 from shardctl.shardmap import store
+from shardctl.shardmap.locate import locate_user
+from shardctl.shardmap.republish import republish_map
 from tests.support.asgi import ask_asgi
 from tests.support.bare_cell import Cell
 from tests.support.control_service import control_service, folder_stack, own_name
@@ -113,6 +124,29 @@ async def test_a_connection_that_is_lost_at_the_change_leaves_its_outcome_open_t
     with pytest.raises(Interrupted, match="whether the change holds: `shardctl map show`"):
         await desk.run("cells", "cordon", "cell-1", "--reason", "x")
     assert await desk.recorded() == ("cells.cordon", "cell-1", "x", "interrupted")
+
+
+async def test_what_an_act_does_not_change(control_database: TestDatabase, backend: LocalBackend, desk: Desk) -> None:
+    acting = Acting(lambda actor, reason: stack_of(backend, control_database, actor, reason))
+    on = acting.by(Person("ann", Role.OPERATOR, Way.OIDC), "x")
+    async with on.map_store() as held:
+        [cell] = (await held.load()).cells
+        await held.update_cell(replace(cell, state=CellState.DRAINING), actor="ann", reason="a test")
+    for wanted in (CellState.OPEN, CellState.CORDONED):
+        with pytest.raises(Refused, match="cell-1 is draining"):
+            await set_cell_state(on, "cell-1", wanted)
+    with pytest.raises(NotReachable):
+        await republish_map(on)
+    with pytest.raises(Refused, match="neither a user id nor an email"):
+        await locate_user(on, "ann")
+    places = [await locate_user(on, str(uuid.UUID(int=number))) for number in range(100, 120)]
+    nobody = next(place.user_id for place in places if place.cell is None)
+    with pytest.raises(Refused, match="no cell serves bucket"):
+        await set_profile(on, nobody, "retail")
+
+
+def stack_of(backend: LocalBackend, database: TestDatabase, actor: str, reason: str | None) -> StackResources:
+    return StackResources(backend, SystemClock(), database.leader_dsn, None, actor, reason)
 
 
 async def test_without_the_service_a_command_says_what_to_do(tmp_path: Path) -> None:
