@@ -1,6 +1,7 @@
 """`shardctl up`, `down`, `status`, `logs`: the stack as a whole."""
 
 import asyncio
+import os
 from enum import StrEnum
 from typing import Annotated
 
@@ -20,6 +21,7 @@ from shardctl.stack.bring_up import bring_up
 from shardctl.stack.current import forget_backend, open_backend, open_stack
 from shardctl.stack.inspect import StackStatus, env_lines, read_status, status_table
 from shardctl.stack.noted_names import forget_noted_names, note_names
+from shardctl.stack.persons import left_in_the_shell, parse_approvals, parse_oidc
 from shardctl.stack.plan import StackOptions
 from shardctl.stack.preview import preview_up
 from shardctl.stack.stop import stop_stack
@@ -64,6 +66,14 @@ def up(
         bool | None,
         typer.Option("--monitoring/--no-monitoring", help="A Prometheus that watches the stack (a new stack: none)."),
     ] = None,
+    approvals: Annotated[
+        str | None,
+        typer.Option(help="Kinds of operations that a second person approves, as keys.rotate,cells.add; none: none."),
+    ] = None,
+    oidc: Annotated[
+        str | None,
+        typer.Option(help="A TOML file: whom an OpenID issuer knows, and the port where they ask; none: nobody."),
+    ] = None,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Return when everything answers as ready.")] = True,
     reason: Reason = None,
     dry_run: Annotated[
@@ -83,7 +93,11 @@ def up(
         admission_rate=admission_rate,
         clock_offset_s=clock_offset,
         monitoring=monitoring,
+        approvals=parse_approvals(approvals),
+        oidc=parse_oidc(oidc),
     )
+    if said := left_in_the_shell(os.environ):
+        print_warning(said)
     if dry_run:
         show_up_plan(asyncio.run(preview_up(open_backend(), options)), as_json=as_json)
         return
