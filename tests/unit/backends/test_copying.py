@@ -35,7 +35,7 @@ async def test_a_cancelled_copy_is_over_when_the_cancelled_step_is(tmp_path: Pat
     [(variable, value)] = marks_of(StackFolder(tmp_path), "cell-1-postgres").items()
     copying = asyncio.create_task(copy_tree(source, target, {variable: value}))
     begun = os.path.join(target, "base")
-    while not os.path.exists(begun):
+    while not os.path.exists(begun):  # noqa: ASYNC240 - as soon as it is there
         await asyncio.sleep(0)
         assert not copying.done()
     [cp] = [child for child in psutil.Process().children() if child.name() == "cp"]
