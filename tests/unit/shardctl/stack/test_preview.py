@@ -119,9 +119,9 @@ def test_a_plan_is_read_at_a_glance(capsys: pytest.CaptureFixture[str]) -> None:
     assert ["routers:", "2", "->", "1"] in lines
     assert ["oidc:", "none", "->", "ISSUER", "https://x"] in lines
     assert ["~", "a", "renew", "X", "1", "->", "2"] in lines
-    assert "a 0061_pre_x.sql, 0062_post_y.sql; the code of this release".split() in lines
+    assert ["a", "0061_pre_x.sql,", "0062_post_y.sql;", "the", "code", "of", "this", "release"] in lines
     assert ["b", "none"] in lines
-    assert "c not known: MigrationError: 0001_pre_x.sql was edited".split() in lines
+    assert ["c", "not", "known:", "MigrationError:", "0001_pre_x.sql", "was", "edited"] in lines
     assert [line[:3] for line in lines if line[:1] == ["d"]] == [["d", "not", "known:"]]
     assert ["b", "leave", "runs", "as", "planned"] in lines
     assert lines[-1][:6] == ["~1", "renew,", "1", "leave,", "-1", "stop;"]
