@@ -170,7 +170,7 @@ def create_app(settings: CellSettings) -> CellApp:
         metrics=metrics,
         ready=ready,
         routes=[_operator_routes(settings.name, operator_pool, checks_pool, clock, new_id)],
-        operators=Operators(operator_ring, LEAST_ROLES, clock.epoch_s),
+        operators=Operators(settings.name, operator_ring, LEAST_ROLES, clock.epoch_s),
     )
     return CellApp(customer, routes, operator, pool, operator_pool, checks_pool, batcher, metrics)
 

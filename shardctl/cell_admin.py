@@ -11,6 +11,7 @@ from typing import Any
 
 from infra.backends.backend import Backend
 from infra.runtime.http_client import HttpAnswer, HttpClient, OutcomeUnknown, PeerUnreachable
+from infra.security.operator_token import request_name
 from shardctl.errors import NotReachable, Refused
 from shardctl.operations.errors import LeaseLost
 from shardctl.operator_tokens import LOOK, Purpose, Token, as_token
@@ -58,7 +59,8 @@ class CellAdmin:
         problem: Exception | None = None
         for url in urls:
             try:
-                answer = await self._request(method, url + path, body, timeout_s)
+                token = await self.token(request_name(cell, method, path))
+                answer = await self._request(method, url + path, token, body, timeout_s)
             except PeerUnreachable as error:  # nothing was sent: the next process may be asked
                 problem = error
             except OutcomeUnknown as error:
@@ -78,8 +80,8 @@ class CellAdmin:
                 return
             query = f"?limit={PAGE}&page_token={page['next_page_token']}"
 
-    async def _request(self, method: str, url: str, body: object, timeout_s: float) -> HttpAnswer:
-        headers = {"Authorization": f"Bearer {await self.token()}"}
+    async def _request(self, method: str, url: str, token: str, body: object, timeout_s: float) -> HttpAnswer:
+        headers = {"Authorization": f"Bearer {token}"}
         content = None
         if body is not None:
             headers["Content-Type"] = "application/json"

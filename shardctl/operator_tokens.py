@@ -3,7 +3,8 @@
 The control service signs them. A command asks it over its socket, where the operating system says who asks: subject and
 role are that person's, whatever the command says. While the service does not answer, who can read the stack's key file
 may sign with it, which is the machine's owner and root; it is said on standard error. Steps of operations carry the
-number of their lease, which no person's token has.
+number of their lease, which no person's token has. A token that may do more than look is made for one request, and
+serves no other.
 """
 
 import asyncio
@@ -29,9 +30,11 @@ _KEPT_S: Final = 200
 _ANSWER_TIMEOUT_S: Final = 10.0
 """The service signs in milliseconds; one that takes longer counts as dead."""
 PATH: Final = "/v1/operator-tokens"
+_LOOKS: Final = "GET"
+"""A request with this method changes nothing, at every port."""
 
-Token = Callable[[], Awaitable[str]]
-"""Asked before each request."""
+Token = Callable[[str], Awaitable[str]]
+"""Asked before each request, by its name (`infra.security.operator_token.request_name`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +56,16 @@ class TokenSigner:
 
     backend: Backend
 
-    def sign(self, *, subject: str, role: Role, reason: str | None = None, fence: int | None = None) -> tuple[str, int]:
-        """The token, and the second at which it ends. Raises KeyFileInvalid."""
+    def sign(
+        self,
+        *,
+        subject: str,
+        role: Role,
+        request: str | None = None,
+        reason: str | None = None,
+        fence: int | None = None,
+    ) -> tuple[str, int]:
+        """The token, and the second at which it ends; without a request it serves looking. Raises KeyFileInvalid."""
         now_s = int(stack_clock(self.backend).epoch_s())
         token = sign_operator_token(
             load_signing_ring(self.backend.keys_folder / OPERATOR_SIGNING_FILE),
@@ -64,6 +75,7 @@ class TokenSigner:
             lives_s=TOKEN_LIFETIME_S,
             why=reason and reason[:WHY_MAX],
             fence=fence,
+            request=request,
         )
         return token, now_s + TOKEN_LIFETIME_S
 
@@ -71,8 +83,11 @@ class TokenSigner:
 def token_of_step(backend: Backend, *, subject: str, reason: str | None, fence: int | None) -> Token:
     """For a step of an operation that `subject` asked for."""
 
-    async def token() -> str:
-        return TokenSigner(backend).sign(subject=subject, role=Role.OPERATOR, reason=reason, fence=fence)[0]
+    async def token(request: str) -> str:
+        signed = TokenSigner(backend).sign(
+            subject=subject, role=Role.OPERATOR, request=request, reason=reason, fence=fence
+        )
+        return signed[0]
 
     return token
 
@@ -83,28 +98,32 @@ def as_token(backend: Backend, wanted: Token | Purpose) -> Token:
 
 
 def token_of_person(backend: Backend, purpose: Purpose) -> Token:
-    """For the person at this terminal. Raises NotAllowed, UsageError, KeyFileInvalid."""
+    """For the person at this terminal: one for some minutes to look with, and one for each request that may change
+    something. Raises NotAllowed, UsageError, KeyFileInvalid."""
     held, until_s = "", 0.0
 
-    async def token() -> str:
+    async def token(request: str) -> str:
         nonlocal held, until_s
+        if purpose.role is not Role.VIEWER and f" {_LOOKS} " not in request:
+            return await asyncio.to_thread(_ask, backend, purpose, request)
         if not held or time.monotonic() >= until_s:
-            held, until_s = await asyncio.to_thread(_ask, backend, purpose), time.monotonic() + _KEPT_S
+            held, until_s = await asyncio.to_thread(_ask, backend, LOOK, None), time.monotonic() + _KEPT_S
         return held
 
     return token
 
 
-def _ask(backend: Backend, purpose: Purpose) -> str:
+def _ask(backend: Backend, purpose: Purpose, request: str | None) -> str:
     wanted: dict[str, Any] = {
         "act": purpose.act, "target": purpose.target, "role": purpose.role, "reason": purpose.reason,
+        "request": request,
     }  # fmt: skip
     client = ControlClient(backend.control_socket, _ANSWER_TIMEOUT_S)
     try:
-        answer = client.get(PATH) if purpose.role is Role.VIEWER else client.post(PATH, wanted)
+        answer = client.get(PATH) if request is None else client.post(PATH, wanted)
         return str(answer["token"])
     except NotReachable as error:
         name = os_user()
-        signed, _ = TokenSigner(backend).sign(subject=name, role=purpose.role, reason=purpose.reason)
+        signed, _ = TokenSigner(backend).sign(subject=name, role=purpose.role, request=request, reason=purpose.reason)
         print_warning(f"{error}; {purpose.act} {purpose.target} is signed with this machine's key, as {name}")
         return signed

@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 import typer
 
+from infra.security.roles import Role
 from shardctl.cell_admin import open_cell_admin
 from shardctl.commands import archiving, reconciliation, restored_users, restoring, retrying, rollups
 from shardctl.commands.submitting import (
@@ -23,6 +24,7 @@ from shardctl.commands.submitting import (
 )
 from shardctl.contexts import OnThisMachine
 from shardctl.errors import Refused
+from shardctl.operator_tokens import LOOK, Purpose
 from shardctl.output import print_json, print_line, print_table
 from shardctl.settings import read_settings
 from shardctl.stack.current import open_stack
@@ -177,7 +179,9 @@ async def _not_applied(cell: str) -> list[dict[str, Any]]:
 
 
 async def _ask(cell: str, *, checks: bool) -> dict[str, Any]:
-    async with open_cell_admin(open_stack()) as admin:
+    # What an operator's run found feeds the alerts; a viewer's would leave nothing.
+    purpose = Purpose("check", cell, Role.OPERATOR) if checks else LOOK
+    async with open_cell_admin(open_stack(), purpose) as admin:
         return await (admin.checks(cell) if checks else admin.summary(cell))
 
 

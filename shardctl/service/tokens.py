@@ -6,7 +6,7 @@ operations do.
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import msgspec
 from litestar import Controller, Request, get, post
@@ -25,13 +25,21 @@ _Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 """Of an act, or of what it is done to: a cell's name, a user's id."""
 
 
+_REQUEST: Final = r"^[a-z0-9-]{1,40} [A-Z]{3,7} /[!-~]*$"
+"""Where, method, path: `cell-1 POST /operator/v1/archive`."""
+
+
 class TokenRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     act: _Name
     target: _Name
     role: Role
     reason: Annotated[str, msgspec.Meta(min_length=1, max_length=WHY_MAX)] | None = None
+    request: Annotated[str, msgspec.Meta(max_length=300, pattern=_REQUEST)] | None = None
+    """The only one that it is for."""
 
     def __post_init__(self) -> None:
+        if self.request is None and self.role is not Role.VIEWER:
+            raise refused(422, "request", "a token that may do more than look is for one request")
         for name, text in (("act", self.act), ("target", self.target), ("reason", self.reason)):
             try:
                 check_free_text(text or "-")
@@ -60,9 +68,11 @@ class TokensController(Controller):
         body = await read_body(_decoder, request)
         person = person_of(request)
         person.need(body.role)
-        return _signed(signer, person.subject, body.role, body.reason)
+        return _signed(signer, person.subject, body.role, body.reason, body.request)
 
 
-def _signed(signer: TokenSigner, subject: str, role: Role, reason: str | None) -> dict[str, Any]:
-    token, ends_at_s = signer.sign(subject=subject, role=role, reason=reason)
+def _signed(
+    signer: TokenSigner, subject: str, role: Role, reason: str | None, request: str | None = None
+) -> dict[str, Any]:
+    token, ends_at_s = signer.sign(subject=subject, role=role, request=request, reason=reason)
     return {"token": token, "role": role, "expires_at_s": ends_at_s}

@@ -45,7 +45,7 @@ class Work:
 
         async def act(step: Step[StackResources]) -> None:
             async with step.resources.cells() as admin:
-                self.told.append(read(step.resources, await admin.token()))
+                self.told.append(read(step.resources, await admin.token("cell-1 POST /operator/v1/work")))
             if self.is_broken:
                 raise Refused("the disk is full")
 

@@ -33,7 +33,7 @@ from tests.support.control_service import control_service, folder_stack
 from tests.support.databases import TestDatabase
 from tests.support.decisions import fence, quarantined_report, reconcile, waiting_transfer
 from tests.support.exchange_process import ExchangeProcess
-from tests.support.operator_tokens import operator_token
+from tests.support.operator_tokens import bearer, operator_token
 from tests.support.redis_server import redis_server
 from tests.support.stack_with_a_cell import begin_map, stack_with_a_cell
 from tests.support.waiting_kind import waits
@@ -147,10 +147,23 @@ async def test_a_cells_operator_port(
     assert endpoints_of(app.operator) == OF_CELLS.keys() | OPEN
 
     async def ask(method: str, call: Call, role: Role | None) -> int:
-        headers = {"Authorization": f"Bearer {operator_token(tmp_path, role, fence=call.fence)}"} if role else {}
+        headers = bearer(tmp_path, "cell-1", method, call.path, role, fence=call.fence) if role else {}
         return (await ask_asgi(app.operator, method, call.path, call.body, headers=headers))[0]
 
     await prove(OF_CELLS, Scene(cell, root, cell_database).calls(), ask)
+
+
+async def test_what_an_operators_checks_found_is_kept_and_a_viewers_run_leaves_nothing(
+    app: CellApp, root: psycopg.Connection[Any], tmp_path: Path
+) -> None:
+    path, kept = "/operator/v1/checks", "select count(*) from brokerage.ledger_checks"
+    looking = {"Authorization": f"Bearer {operator_token(tmp_path, Role.VIEWER)}"}
+    status, _, found = await ask_asgi(app.operator, "POST", path, headers=looking)
+    assert (status, found["healthy"]) == (200, True)
+    assert root.execute(kept).fetchone() == (0,)
+    headers = bearer(tmp_path, "cell-1", "POST", path, Role.OPERATOR)
+    assert (await ask_asgi(app.operator, "POST", path, headers=headers))[0] == 200
+    assert root.execute(kept).fetchone() == (1,)
 
 
 async def test_the_exchanges_operator_port(tmp_path: Path) -> None:
@@ -213,7 +226,7 @@ async def test_the_control_service(control_database: TestDatabase, tmp_path: Pat
             **{f"GET /v1/{path}": Call(f"/v1/{path}") for path in ("audit", "audit/rows", "audit/head")},
             "GET /v1/operator-tokens": Call("/v1/operator-tokens"),
             "POST /v1/operator-tokens": Call(
-                "/v1/operator-tokens", {"act": "drain", "target": "cell-1", "role": "operator"}
+                "/v1/operator-tokens", {"act": "look", "target": "cell-1", "role": "viewer"}
             ),
             "POST /v1/operations": Call("/v1/operations", {"kind": kind.name, "dry_run": True}),
             f"POST {template}/resume": Call(f"{one}/resume", {}),

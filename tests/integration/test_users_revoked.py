@@ -31,7 +31,7 @@ from tests.support.asgi import ask_asgi
 from tests.support.control_service import folder_stack
 from tests.support.databases import TestDatabase
 from tests.support.free_port import free_port
-from tests.support.operator_tokens import operator_token
+from tests.support.operator_tokens import bearer
 from tests.support.routers import running_router
 from tests.support.stub_cell import SeenRequest, answer, stub_cell
 
@@ -52,10 +52,8 @@ class Cell:
         return status, said
 
     async def end(self, user_id: uuid.UUID, begun_before_s: object, role: str = "operator") -> tuple[int, Any]:
-        path, headers = (
-            f"/operator/v1/users/{user_id}/sessions/end",
-            {"Authorization": f"Bearer {operator_token(self.keys, role)}"},
-        )
+        path = f"/operator/v1/users/{user_id}/sessions/end"
+        headers = bearer(self.keys, "cell-1", "POST", path, role)
         body = {"begun_before_s": begun_before_s}
         status, _, said = await ask_asgi(self.app.operator, "POST", path, body, headers=headers)
         return status, said
@@ -159,7 +157,7 @@ async def test_an_operator_learns_what_is_done_and_what_is_left(
     user = LocatedUser(uuid.uuid4(), 1, "cell-1", "open", False, 1, ())
 
     def ask_at(url: str) -> None:
-        async def token() -> str:
+        async def token(_: str) -> str:
             return "token"
 
         @asynccontextmanager

@@ -49,7 +49,7 @@ async def test_a_failure_is_found_by_the_id_of_its_answer(given: str | None, is_
     logger.addHandler(lines)
     try:
         generate_key_files(tmp_path)
-        operators = Operators(load_operator_ring(tmp_path), {"GET /fails": Role.VIEWER}, time.time)
+        operators = Operators("x", load_operator_ring(tmp_path), {"GET /fails": Role.VIEWER}, time.time)
         app = create_operator_app(metrics=Metrics(()), ready=_ready, routes=[fails], operators=operators)
         token = operator_token(tmp_path)
         async with serving(app, listen), HttpClient(connections_per_host=1) as http:
