@@ -8,6 +8,7 @@ here (`control_patience.py` says what may be).
 import http.client
 import json
 import socket
+import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -83,6 +84,12 @@ class ControlClient:
             answer = connection.getresponse()
             content = answer.read()
             self.answered_by = answer.getheader(HEADER)
+        except ssl.SSLCertVerificationError as error:  # nothing was sent, the token least of all
+            assert isinstance(self._service, RemoteService)
+            raise NotReachable(
+                f"the certificate of {self._service.url} is not trusted here: {error.verify_message}; SSL_CERT_FILE "
+                "names the authorities that are"
+            ) from error
         except (OSError, http.client.HTTPException) as error:
             kind = NotReachable if is_connected else NotSent
             raise kind(f"the control service does not answer ({error}): {following}") from error

@@ -87,8 +87,9 @@ async def test_an_operation_whose_request_was_answered_with_a_fault_says_itself_
 ) -> None:
     def arm() -> None:
         """Behind the attempt's own row, which carries the key too: the next reply is that of the commit."""
-        proxy.armed_by, proxy.replies_to_lose = KEY.encode(), 1
+        proxy.replies_to_lose, work.before_planned = 1, lambda: None
 
+    proxy.armed_by = KEY.encode()
     work = Work(before_planned=arm)
     port = conninfo_to_dict(control_database.leader_dsn)["port"]
     dsn = control_database.leader_dsn.replace(f":{port}/", f":{proxy.port}/")
@@ -96,7 +97,6 @@ async def test_an_operation_whose_request_was_answered_with_a_fault_says_itself_
         client = AsyncClient(service)
         with pytest.raises(NotReachable):
             await client.post("/v1/operations", {"kind": "tests.work", "idempotency_key": KEY})
-        work.before_planned = lambda: None
         assert proxy.lost == 1, "the fault was never met"
         await eventually(ended(service, "done"))
         again = await client.post("/v1/operations", {"kind": "tests.work", "idempotency_key": KEY})
