@@ -32,6 +32,9 @@ class CellSettings(BaseSettings):
     listen: ListenSettings = ListenSettings(port=0)
     operator: ListenSettings = ListenSettings(port=0)
     keys_dir: Path
+    own_keys_dir: Path | None = None
+    """What this cell alone signs certificates with (`infra/security/cell_keys.py`), for its app servers and its worker;
+    `keys_dir` holds the directory of all cells' public keys."""
     kafka: KafkaSettings = KafkaSettings(bootstrap_servers="127.0.0.1:9092")
     exchange: ExchangeSettings = ExchangeSettings()
     clock: ClockSettings = ClockSettings()

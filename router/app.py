@@ -56,6 +56,7 @@ from router.dispatch import Dispatch
 from router.documents import CustomerDocument
 from router.fleet import Fleet
 from router.headers import Ids
+from router.hints import Hints
 from router.hold import Holding
 from router.identify import Routes
 from router.limits import Limit
@@ -104,17 +105,21 @@ class Router:
             CUSTOMER_VERIFY_FILE: self._verify_ring, CUSTOMER_SIGNING_FILE: signing_ring, ROUTE_FILE: self._route_ring
         }  # fmt: skip
         self._verified_by = self._verify_ring.current()
+        hints = Hints()
         self.routes = Routes(
             verifier=CustomerTokenVerifier(self._verify_ring),
             signer=RouteTokenSigner(self._route_ring),
             current_map=lambda: self.watcher.current,
             fleet=self.fleet,
+            hints=hints,
             is_void=self._is_void,
             route_token_ttl_s=settings.route_token_ttl_s,
             cached_max=settings.routes_cached_max,
             now=now,
         )
-        self.misroutes = Misroutes(self.routes, refresh=self.watcher.refresh, current_map=lambda: self.watcher.current)
+        self.misroutes = Misroutes(
+            self.routes, hints, refresh=self.watcher.refresh, current_map=lambda: self.watcher.current
+        )
         self.services = _services(settings, self.routes, self.holding)
         self.clients = ClientRegistry(settings.edge)
         self.tunnels = TunnelRegistry()
@@ -183,6 +188,7 @@ class Router:
         limits = self.services.limits
         return {
             "router_misroute_loops_total": lambda: self.misroutes.loops,
+            "router_hints_followed_total": lambda: self.misroutes.hints_followed,
             "router_tokens_verified_total": lambda: self.routes.verified,
             "router_rejected_by_user_limit_total": lambda: limits.user.refused,
             "router_rejected_by_address_limit_total": lambda: limits.address.refused + limits.identity.refused,

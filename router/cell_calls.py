@@ -19,7 +19,7 @@ from router.fleet import Upstream
 from router.headers import write_request
 from router.identify import Route, Routes
 from router.kinds import Kind
-from router.misroute import Misroutes
+from router.misroute import Misroutes, Trail
 from router.upstream import UpstreamConnection
 
 _BODY_BYTES_MAX: Final = 8 * 1024 * 1024
@@ -82,16 +82,17 @@ class CellCalls:
     async def post(
         self, user_id: UUID, path: str, body: Any, *, request_id: str, cell_id: CellId | None = None
     ) -> CellAnswer:
-        """To the user's cell (or a given one), following 421 once. The call must be safe to repeat: it is sent again
+        """To the user's cell (or a given one), following 421. The call must be safe to repeat: it is sent again
         once if the connection breaks. Raises a `RouterRefusal`."""
         content = msgspec.json.encode(body)
         until_s = self._until_s()
         route = self._routes.to_owner(user_id) if cell_id is None else self._routes.to_cell(user_id, cell_id)
         answer = await self._ask_twice(route, b"POST", path, content, request_id, until_s)
-        if answer.status == 421:
-            route = await self._misroutes.find_owner(route, answer.body)
+        trail = Trail()
+        while answer.status == 421:
+            route = await self._misroutes.find_owner(route, answer.body, trail)
             answer = await self._ask_twice(route, b"POST", path, content, request_id, until_s)
-            self._misroutes.check_followed(route, answer.status, answer.body)
+        self._misroutes.check_followed(route, answer.status, answer.body)
         return answer
 
     async def get(self, route: Route, path: str, *, request_id: str) -> CellAnswer:

@@ -18,6 +18,7 @@ from router.exchange import Client
 from router.headers import write_request
 from router.hold import Waiter, read_halted
 from router.kinds import Kind, kind_of
+from router.misroute import hint_was_wrong
 from router.request import Request
 from router.services import Services
 from router.upstream import UpstreamConnection
@@ -86,7 +87,7 @@ class Forwarding(CellExchange):
             self._slow_path(self, None)
 
     def wait_behind_others(self) -> None:
-        """Wait with the user's other writes. Raises `UserHalted` if there is no room."""
+        """Wait with the user's other requests. Raises `UserHalted` if there is no room."""
         self.waiter = self.services.holding.enqueue(self.route.user_id, self.request.received_s, self.budget_s)
 
     def send(self, connection: UpstreamConnection, now_s: float) -> None:
@@ -125,13 +126,15 @@ class Forwarding(CellExchange):
     def answered(self, connection: UpstreamConnection) -> None:
         if self._waiter is not None:
             self._waiter.set_result(None)
-        elif connection.status == 421 or (connection.status == 503 and self._is_halted_write(connection)):
+        elif connection.status > 403 and self._is_no_answer(connection):
             self._slow_path(self, None)
         else:
             self.deliver(connection)
 
-    def _is_halted_write(self, connection: UpstreamConnection) -> bool:
-        return self.request.method not in _SAFE and read_halted(503, connection.body) is not None
+    def _is_no_answer(self, connection: UpstreamConnection) -> bool:
+        """The cell is not the owner, or not now: the customer's answer is another cell's, or a later one."""
+        status, body = connection.status, connection.body
+        return status == 421 or read_halted(status, body) is not None or hint_was_wrong(self.route, status, body)
 
     def broken(self, connection: UpstreamConnection, why: str) -> None:
         """In the middle of a stream there is nothing left to say: the client is cut off, and the cell is blamed unless
@@ -190,7 +193,7 @@ class Forwarding(CellExchange):
     # What the client's connection tells.
 
     def client_left(self) -> None:
-        """A write goes on to its end in the cell, one that is only held ends; a stream that nobody reads is cut."""
+        """A write goes on to its end in the cell, what is only held ends; a stream that nobody reads is cut."""
         self.disconnected = True
         if self.waiter is not None:
             self.waiter.abandon()
@@ -198,7 +201,7 @@ class Forwarding(CellExchange):
             self.connection.abort("the client left")
 
     def client_half_closed(self) -> None:
-        """Perhaps it has left, so a write that is only held is given up."""
+        """Perhaps it has left, so what is only held is given up."""
         if self.waiter is not None:
             self.waiter.abandon()
 

@@ -1,9 +1,12 @@
-"""Writes of a halted user wait here instead of failing, while the user moves or until the lease on the user ends.
+"""Requests of a halted user wait here instead of failing, while the user moves or until the lease on the user ends.
+
+Writes, while the cell that owns the user is about to let them go; reads too, once it has, until the next one has taken
+them over: the cell says to which it refuses. Reads pass by the queue until they are refused themselves.
 
 Per user a queue in the order of arrival, bounded in number and in time. The first of a queue is sent again when the map
 changes, when the lease ends, and now and then in between; the others follow one by one once it gets another answer than
-`USER_HALTED`, so they reach the owner in order. Nothing of a held write has been done, so whoever waits too long, or
-finds the queue full, gets a plain 503 with `Retry-After`. Held writes take no permit of a cell.
+`USER_HALTED`, so they reach the owner in order. Nothing of what is held has been done, so whoever waits too long, or
+finds the queue full, gets a plain 503 with `Retry-After`. What is held takes no permit of a cell.
 """
 
 import asyncio
@@ -21,9 +24,9 @@ from router.errors import UserHalted
 from router.settings import HoldSettings
 
 _FIRST_PAUSE_S: Final = 0.02
-"""Before a held write is tried again. It doubles each time: a short move costs little, a long one few requests."""
+"""Before a held request is tried again. It doubles each time: a short move costs little, a long one few requests."""
 _PAUSE_MAX_S: Final = 0.16
-"""A sixth of a usual lease (1 s): what a write may be late after a move whose map did not come."""
+"""A sixth of a usual lease (1 s): what a request may be late after a move whose map did not come."""
 _MARK: Final = b'"USER_HALTED"'
 
 
@@ -55,14 +58,14 @@ class Holding:
         self.shed = 0
 
     def enqueue(self, user_id: UUID, arrived_s: float, within_s: float) -> "Waiter":
-        """Wait in the user's queue, for `wait_s` or as long as the write itself has time (`within_s`). Raises
+        """Wait in the user's queue, for `wait_s` or as long as the request itself has time (`within_s`). Raises
         `UserHalted` when this queue, or all of them together, are full."""
         queue = self.queues.get(user_id)
         if self.waiting >= self._settings.waiting_max or (
             queue is not None and len(queue.waiters) >= self._settings.waiting_per_user_max
         ):
             self.shed += 1
-            raise UserHalted("the account is being moved and too many writes wait for it; nothing was done")
+            raise UserHalted("the account is being moved and too many requests wait for it; nothing was done")
         if queue is None:
             queue = self.queues[user_id] = UserQueue(self, user_id)
         until_s = asyncio.get_running_loop().time() + min(self._settings.wait_s, within_s)
@@ -80,7 +83,7 @@ class Holding:
 
 
 class UserQueue:
-    """The held writes of one user, earliest first. At most one of them is on its way to a cell."""
+    """The held requests of one user, earliest first. At most one of them is on its way to a cell."""
 
     __slots__ = ("holding", "not_before_s", "pause_s", "sending", "user_id", "waiters")
 
@@ -98,7 +101,7 @@ class UserQueue:
 
 
 class Waiter:
-    """One held write in its queue."""
+    """One held request in its queue."""
 
     __slots__ = ("_queue", "abandoned", "arrived_s", "deadline_s", "woken")
 
@@ -110,7 +113,7 @@ class Waiter:
         self.woken = asyncio.Event()
 
     async def wait(self) -> None:
-        """Wait until this write may be sent. Raises `UserHalted` when its time is up or nobody waits any more.
+        """Wait until this request may be sent. Raises `UserHalted` when its time is up or nobody waits any more.
 
         Woken for any reason, it looks again: it goes if it is first, none of its queue is on its way, and the pause is
         over. Else it sleeps until it is woken, the pause ends (only the first), or its own time is up.

@@ -3,6 +3,9 @@
 A token is verified once; after that one dictionary look-up by the raw header value gives everything a request needs:
 the cell and the signed head of the forwarded request. An entry ends with the access token, with its route token, with
 the revocation of its user, with the map and with the keys it was made by, so nothing here can be staler than those.
+
+A user's owner is what the newest map says, or what a cell said later (`hints.py`); the route token carries the
+ownership epoch of whichever it is.
 """
 
 from collections.abc import Callable, Collection
@@ -11,10 +14,11 @@ from uuid import UUID
 from infra.security.customer_token import CustomerTokenExpired, CustomerTokenInvalid, CustomerTokenVerifier
 from infra.security.keys import KeyRing, VerifyRing
 from infra.security.route_token import RouteTokenSigner
-from infra.topology.identifiers import CellId, UserId
+from infra.topology.identifiers import CellId, Epoch, UserId
 from infra.topology.shard_map import ShardMap
 from router.errors import CellUnavailable, TokenExpired, TokenInvalid
 from router.fleet import Fleet, Upstream
+from router.hints import Hint, Hints
 from router.limits import TokenBucket
 from router.locate import locate_user
 
@@ -23,14 +27,15 @@ _ROUTE_TOKEN_MARGIN_S = 30
 
 
 class Route:
-    """Where one user's requests go, and all that justifies it: one map, the ring that signed its route token, the ring
-    that verified the access token, and when that was issued."""
+    """Where one user's requests go, and all that justifies it: one map or one hint, with the ownership epoch that it
+    says; the ring that signed its route token, the ring that verified the access token, and when that was issued."""
 
     __slots__ = (
         "by_hint",
         "cell",
         "issued_at_s",
         "kid",
+        "ownership_epoch",
         "shard_map",
         "signed_by",
         "token",
@@ -46,6 +51,7 @@ class Route:
         cell: Upstream,
         token: bytes,
         shard_map: ShardMap,
+        ownership_epoch: Epoch,
         signed_by: KeyRing,
         valid_until_s: float,
     ) -> None:
@@ -53,6 +59,7 @@ class Route:
         self.cell = cell
         self.token = token
         self.shard_map = shard_map
+        self.ownership_epoch = ownership_epoch
         self.signed_by = signed_by
         self.verified_by: VerifyRing | None = None
         self.kid = ""
@@ -76,6 +83,7 @@ class Routes:
         signer: RouteTokenSigner,
         current_map: Callable[[], ShardMap | None],
         fleet: Fleet,
+        hints: Hints,
         is_void: Callable[[UUID, int], bool] = lambda user_id, issued_at_s: False,
         route_token_ttl_s: int,
         cached_max: int,
@@ -85,6 +93,7 @@ class Routes:
         self._signer = signer
         self._current_map = current_map
         self._fleet = fleet
+        self._hints = hints
         self._is_void = is_void
         self._ttl_s = route_token_ttl_s
         self._cached_max = cached_max
@@ -104,7 +113,11 @@ class Routes:
         return self._identify(authorization)
 
     def is_current(self, route: Route) -> bool:
-        """Would it be the same if it were made now: by this map, under these keys, of a user whose token stands."""
+        """Would it be the same if it were made now: by this map or this hint, under these keys, of a user whose token
+        stands."""
+        hint = self._hints.ahead_of(route.shard_map, route.user_id)
+        if hint is not None and hint.epoch > route.ownership_epoch:
+            return False
         return (
             route.shard_map is self._current_map()
             and self._now() < route.valid_until_s
@@ -128,30 +141,36 @@ class Routes:
             del self._routes[authorization]
 
     def to_owner(self, user_id: UUID) -> Route:
-        """A route by the newest map. Raises CellUnavailable."""
+        """A route by the newest map, or by a later hint. Raises CellUnavailable."""
         shard_map = self._current_map()
         if shard_map is None:
             raise CellUnavailable("this router has no shard map yet")
+        hint = self._hints.ahead_of(shard_map, user_id)
+        if hint is not None:
+            return self.by_hint(user_id, hint)
         cell = locate_user(shard_map, user_id)
         if cell is None:
             raise CellUnavailable("no cell serves this user at the moment")
         return self.to_cell(user_id, cell.cell_id)
 
-    def to_cell(self, user_id: UUID, cell_id: CellId) -> Route:
-        """A route to a given cell; the cell itself decides whether the user is its own. Raises CellUnavailable."""
+    def by_hint(self, user_id: UUID, hint: Hint) -> Route:
+        """A route to whom another cell named as the owner. Raises CellUnavailable."""
+        route = self.to_cell(user_id, hint.cell_id, hint.epoch)
+        route.by_hint = True
+        return route
+
+    def to_cell(self, user_id: UUID, cell_id: CellId, ownership_epoch: Epoch | None = None) -> Route:
+        """A route to a given cell; the cell itself decides whether the user is its own. `ownership_epoch`: by default
+        the map's. Raises CellUnavailable."""
         shard_map = self._current_map()
         if shard_map is None or shard_map.cell(cell_id) is None:
             raise CellUnavailable("no cell serves this user at the moment")
         expires_at_s = int(self._now()) + self._ttl_s
         signed_by = self._signer.ring
-        token = self._signer.sign(
-            user_id=user_id,
-            cell_id=cell_id,
-            epoch=shard_map.ownership_epoch(user_id),
-            expires_at_s=expires_at_s,
-        ).encode()
+        epoch = shard_map.ownership_epoch(user_id) if ownership_epoch is None else ownership_epoch
+        token = self._signer.sign(user_id=user_id, cell_id=cell_id, epoch=epoch, expires_at_s=expires_at_s).encode()
         valid_until_s = expires_at_s - min(_ROUTE_TOKEN_MARGIN_S, self._ttl_s / 2)
-        return Route(UserId(user_id), self._fleet.cell(cell_id), token, shard_map, signed_by, valid_until_s)
+        return Route(UserId(user_id), self._fleet.cell(cell_id), token, shard_map, epoch, signed_by, valid_until_s)
 
     def _identify(self, authorization: bytes) -> Route:
         scheme, _, blanks_and_token = authorization.partition(b" ")

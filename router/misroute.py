@@ -1,24 +1,33 @@
-"""421: the cell says the user is not its own. Refresh the map, and find another cell to ask, once.
+"""421: the cell says the user is not its own. Refresh the map, and find the cell to ask instead.
 
-The cells decide who owns a user, so any map may be behind. The refreshed map is believed first; if it still names
-the cell that refused, the refusal's own hint is followed, but only when it is newer than the map: the hinted cell
-decides for itself, and if it refuses too, the request ends. So no hint can start a loop or place a write wrongly.
+The cells decide who owns a user, so any map may be behind. The refreshed map is believed if it says something later
+than what the refused request went by; else the refusal's own hint is followed, and remembered for the user's next
+requests until a map says it too (`hints.py`). Whatever is followed has a higher ownership epoch than what was refused,
+so two cells that point at each other, source and target of a move among them, end a request instead of sending it in
+circles. A hinted cell decides for itself: one that has never heard of the user ends the request too, and its hint is
+forgotten.
 """
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Final
 
 import msgspec
 
-from infra.topology.identifiers import CellId
+from infra.topology.identifiers import CellId, Epoch
 from infra.topology.shard_map import ShardMap
 from router.cell_body import decode_body
 from router.destination import CellDestination
 from router.errors import CellUnavailable
+from router.hints import Hint, Hints
 from router.identify import Route, Routes
 
 _REFRESH_S: Final = 1.0
 """For reading the map anew after a 421: an eighth of the request's deadline; the map in memory does otherwise."""
+HINTS_MAX: Final = 4
+"""Hints that one request follows: who moved more often since the map was made waits for the next map."""
+_REDIRECTS_MAX: Final = 2 * HINTS_MAX
+"""Of one request, by maps and hints together: as many maps may come meanwhile."""
 
 
 class MisdirectedHint(msgspec.Struct):
@@ -28,49 +37,70 @@ class MisdirectedHint(msgspec.Struct):
     epoch: int | None = None
 
 
+@dataclass(slots=True)
+class Trail:
+    """What one request has followed so far."""
+
+    hints: int = 0
+    redirects: int = 0
+    is_map_fresh: bool = False
+    """It was refreshed for this request, and nothing was waited for since."""
+
+
 class Misroutes:
     """`refresh` reads the newest map within so many seconds; `current_map` is what is in memory then."""
 
     def __init__(
         self,
         routes: Routes,
+        hints: Hints,
         *,
         refresh: Callable[[float], Awaitable[None]],
         current_map: Callable[[], ShardMap | None],
     ) -> None:
         self._routes = routes
+        self._hints = hints
         self._refresh = refresh
         self._current_map = current_map
         self.loops = 0
+        self.hints_followed = 0
 
-    async def find_owner(self, refused: Route, body: bytes) -> Route:
-        """The route to another cell. Raises `CellUnavailable` if nobody knows a better one.
-
-        A map that is newer than the refused route is taken as it is; else it is refreshed. If it names another cell,
-        that one is asked; if not, the one that the refusal hints at, if the hint is newer than the map.
-        """
-        hint = _read_hint(body)
-        if self._current_map() is refused.shard_map:
+    async def find_owner(self, refused: Route, body: bytes, trail: Trail) -> Route:
+        """The route to ask instead. Raises `CellUnavailable` if nobody knows a later owner, or too many were asked."""
+        if not trail.is_map_fresh and self._current_map() is refused.shard_map:
             await self._refresh(_REFRESH_S)
+        trail.is_map_fresh = True
         route = self._routes.to_owner(refused.user_id)
-        if route.cell is not refused.cell:
-            route.inherit_identity(refused)
-            return route
-        if hint.owner and (hint.epoch or 0) > route.shard_map.ownership_epoch(refused.user_id):
-            hinted = CellId(hint.owner)
-            if CellDestination(hinted) != refused.cell.destination:
-                route = self._routes.to_cell(refused.user_id, hinted)
-                route.by_hint = True
-                route.inherit_identity(refused)
-                return route
-        raise CellUnavailable("the user is on the way to another cell")
+        if not _says_later(route, refused):
+            hint = _read_hint(body, refused)
+            if hint is None:
+                raise self._nobody_else(refused, trail)
+            route = self._routes.by_hint(refused.user_id, hint)
+            self._hints.remember(refused.user_id, hint)
+        trail.redirects += 1
+        trail.hints += route.by_hint
+        if trail.hints > HINTS_MAX or trail.redirects > _REDIRECTS_MAX:
+            self.loops += 1
+            raise CellUnavailable("the user is on the way to another cell")
+        self.hints_followed += route.by_hint
+        route.inherit_identity(refused)
+        return route
 
     def check_followed(self, route: Route, status: int, body: bytes) -> None:
-        """The answer of the cell that was found: it refuses too, or a hint lied. Raises `CellUnavailable`."""
-        if status == 421:
-            self.loops += 1
-        if status == 421 or hint_was_wrong(route, status, body):
-            raise CellUnavailable("the user is on the way to another cell")
+        """Raises `CellUnavailable` if the hint was wrong."""
+        if hint_was_wrong(route, status, body):
+            raise self.refuse_hint(route)
+
+    def refuse_hint(self, route: Route) -> CellUnavailable:
+        """The hint was wrong: the user's next request begins at the map again."""
+        self._hints.forget(route.user_id)
+        return CellUnavailable("the user is on the way to another cell")
+
+    def _nobody_else(self, refused: Route, trail: Trail) -> CellUnavailable:
+        self.loops += trail.redirects > 0
+        if refused.by_hint:
+            self._hints.forget(refused.user_id)
+        return CellUnavailable("the user is on the way to another cell")
 
 
 def hint_was_wrong(route: Route, status: int, body: bytes) -> bool:
@@ -78,5 +108,18 @@ def hint_was_wrong(route: Route, status: int, body: bytes) -> bool:
     return route.by_hint and status == 404 and b'"USER_NOT_FOUND"' in body
 
 
-def _read_hint(body: bytes) -> MisdirectedHint:
-    return decode_body(body, MisdirectedHint) or MisdirectedHint()
+def _says_later(route: Route, refused: Route) -> bool:
+    """Does it know more than what was refused? A map without ownership epochs that names the refusing cell does not: it
+    may be newer for any reason."""
+    if route.cell is refused.cell and route.shard_map.ownership is None and not route.by_hint:
+        return False
+    return route.ownership_epoch > refused.ownership_epoch
+
+
+def _read_hint(body: bytes, refused: Route) -> Hint | None:
+    """The refusal's hint, if it is later than what was refused and names another cell."""
+    said = decode_body(body, MisdirectedHint) or MisdirectedHint()
+    if not said.owner or (said.epoch or 0) <= refused.ownership_epoch:
+        return None
+    hint = Hint(CellId(said.owner), Epoch(said.epoch or 0))
+    return None if CellDestination(hint.cell_id) == refused.cell.destination else hint

@@ -80,7 +80,7 @@ class AdmissionSettings(BaseModel):
 
 
 class HoldSettings(BaseModel):
-    """Writes of a halted user that wait for the end of the move."""
+    """Requests of a halted user that wait for the end of the move."""
 
     wait_s: float = Field(default=2.0, gt=0)
     """Twice the usual lease on a moving user, and a part of the request's deadline."""

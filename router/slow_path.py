@@ -4,8 +4,9 @@ One coroutine, whose every loop is bounded:
 
 - a connection that broke: once more on a new connection, if the request is safe to repeat (a read, or it carries an
   idempotency key), else and after that `OUTCOME_UNKNOWN` for a write and `CELL_UNAVAILABLE` for a read;
-- 421: the map is refreshed and the request sent once more, to another cell; a second 421 ends in `CELL_UNAVAILABLE`;
-- a halted user: the write waits in line (`hold.py`) and is sent again, until its time is up.
+- 421: the map is refreshed and the request sent to a later owner, by the map or by hints (`misroute.py`); who is
+  refused by the last of them gets `CELL_UNAVAILABLE`;
+- a halted user: the request waits in line (`hold.py`) and is sent again, until its time is up.
 
 An answer of a write that was sent is never guessed: once one was lost, a refusal of the second try (halted, gone,
 overloaded) says nothing about the first, and only the cell's answer to the key ends in anything but `OUTCOME_UNKNOWN`.
@@ -21,7 +22,7 @@ from router.errors import CellUnavailable, OutcomeUnknown, RouterRefusal
 from router.forward import Forwarding
 from router.hold import read_halted
 from router.identify import Routes
-from router.misroute import Misroutes, hint_was_wrong
+from router.misroute import Misroutes, Trail, hint_was_wrong
 from router.tasks import TaskRegistry
 
 _log = logging.getLogger(__name__)
@@ -62,18 +63,19 @@ class SlowPath:
         """Everything but the usual case. `why`: what broke, if something did.
 
         Each round sends the request, unless an answer is already there, and then does one of five things: the
-        connection broke (once more, or raise); 421 (find the owner, or raise the second time); the user is halted
-        (wait, then again); a refusal that may hide what a lost try has done (raise `OutcomeUnknown`); or an answer,
-        which is delivered. Rounds are bounded: two sends after a break, two after 421, and waiting by its deadline.
+        connection broke (once more, or raise); 421 (find the owner, or raise); the user is halted (wait, then again); a
+        refusal that may hide what a lost try has done (raise `OutcomeUnknown`); or an answer, which is delivered.
+        Rounds are bounded: two sends after a break, as many after 421 as a trail may have, waiting by its deadline.
         """
-        resent = redirected = False
+        resent, trail = False, Trail()
         while True:
             connection = forwarding.connection
             cell = forwarding.route.cell
             if connection is None:
                 if forwarding.waiter is not None:
                     await forwarding.waiter.wait()
-                    self._follow_map(forwarding)
+                    self._follow_newest(forwarding)
+                    trail.is_map_fresh = False
                     cell = forwarding.route.cell
                 whom = forwarding.route.user_id.int
                 connection = await cell.take_in_time(forwarding.budget_s, forwarding.kind, whom, fresh=resent)
@@ -94,11 +96,7 @@ class SlowPath:
                 cell.give_back(connection, monotonic())
                 forwarding.connection = None
                 self._routes.forget(forwarding.request.authorization)
-                if redirected:
-                    self._misroutes.loops += 1
-                    raise CellUnavailable("the user is on the way to another cell")
-                forwarding.route = await self._misroutes.find_owner(forwarding.route, connection.body)
-                redirected = True
+                forwarding.route = await self._misroutes.find_owner(forwarding.route, connection.body, trail)
             elif (halted := read_halted(connection.status, connection.body)) is not None and _may_be_held(forwarding):
                 cell.give_back(connection, monotonic())
                 forwarding.connection = None
@@ -106,7 +104,8 @@ class SlowPath:
                 forwarding.waiter.still_halted(halted)
             elif hint_was_wrong(forwarding.route, connection.status, connection.body):
                 cell.give_back(connection, monotonic())
-                raise CellUnavailable("the user is on the way to another cell")
+                self._routes.forget(forwarding.request.authorization)
+                raise self._misroutes.refuse_hint(forwarding.route)
             elif _may_be_done(forwarding) and connection.status in _NOT_DONE:
                 cell.give_back(connection, monotonic())
                 raise OutcomeUnknown(_UNKNOWN)
@@ -114,9 +113,11 @@ class SlowPath:
                 forwarding.deliver(connection)
                 return
 
-    def _follow_map(self, forwarding: Forwarding) -> None:
-        """Time has passed: perhaps the user has another owner now, or the token is void. Raises a `RouterRefusal`."""
+    def _follow_newest(self, forwarding: Forwarding) -> None:
+        """Time has passed: perhaps map or hint name another owner now, or the token is void. Raises a
+        `RouterRefusal`."""
         if not self._routes.is_current(forwarding.route):
+            self._routes.forget(forwarding.request.authorization)  # it was made before the hint came
             forwarding.route = self._routes.of_request(forwarding.request.authorization)
 
 
@@ -126,9 +127,8 @@ def _may_be_done(forwarding: Forwarding) -> bool:
 
 
 def _may_be_held(forwarding: Forwarding) -> bool:
-    """A write that the cell refused because its user is halted: in line, unless there is no room."""
-    if forwarding.is_safe:
-        return False
+    """What the cell refused because its user is halted: in line, unless there is no room. A read too: the cell has the
+    user's copy, and is not the owner yet."""
     if forwarding.waiter is None:
         try:
             forwarding.wait_behind_others()

@@ -1,4 +1,4 @@
-"""A client asks for a WebSocket: judged like any request (token, limits, route, 421 once), then a tunnel.
+"""A client asks for a WebSocket: judged like any request (token, limits, route, 421), then a tunnel.
 
 What the cell answers other than 101 goes to the client as an ordinary answer. The token is judged once more when the
 cell has accepted: nobody would end a stream later that was opened by a token that is void already.
@@ -18,7 +18,7 @@ from router.exchange import Client
 from router.fleet import Upstream
 from router.frames import SERVICE_RESTART
 from router.headers import as_upgrade, write_request
-from router.misroute import Misroutes
+from router.misroute import Misroutes, Trail
 from router.request import Request
 from router.services import Services
 from router.tasks import TaskRegistry
@@ -135,20 +135,21 @@ class Upgrade(CellExchange):
         return tunnel
 
     async def _ask_owner(self) -> Tunnel:
-        """Ask the user's cell for the upgrade, following one 421. Raises a `RouterRefusal`."""
+        """Ask the user's cell for the upgrade, following 421. Raises a `RouterRefusal`."""
+        misroutes, trail = self._others.misroutes, Trail()
         tunnel = await self._ask(self.route.cell)
-        if tunnel.status == 421:
-            misroutes = self._others.misroutes
+        while tunnel.status == 421:
             self.services.routes.forget(self.request.authorization)
             self.route.cell.figures.misdirected += 1
             tunnel.close()
-            self.route = await misroutes.find_owner(self.route, tunnel.body)
+            self.route = await misroutes.find_owner(self.route, tunnel.body, trail)
             tunnel = await self._ask(self.route.cell)
-            try:
-                misroutes.check_followed(self.route, tunnel.status, tunnel.body)
-            except RouterRefusal:
-                tunnel.close()
-                raise
+        try:
+            misroutes.check_followed(self.route, tunnel.status, tunnel.body)
+        except RouterRefusal:
+            self.services.routes.forget(self.request.authorization)
+            tunnel.close()
+            raise
         return tunnel
 
     async def _ask(self, cell: Upstream) -> Tunnel:

@@ -5,12 +5,14 @@ sent again, because its outcome is not known.
 """
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Final
 
 from infra.backends.backend import Backend
-from infra.runtime.http_client import HttpAnswer, HttpClient, OutcomeUnknown, PeerUnreachable
+from infra.runtime.http_client import BODY_BYTES_MAX, HttpAnswer, HttpClient, OutcomeUnknown, PeerUnreachable
 from infra.security.operator_token import request_name
 from shardctl.errors import NotReachable, Refused
 from shardctl.operations.errors import LeaseLost
@@ -22,6 +24,7 @@ ANSWER_TIMEOUT_S = 30.0
 """For answers that read or change a few rows; long work (checks, archive) has limits of its own."""
 PAGE = 500
 """Rows per answer, the most that a cell gives."""
+NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
 class CellRefused(Refused):
@@ -50,23 +53,48 @@ class CellAdmin:
         return await self.call(cell, "POST", "/operator/v1/checks", timeout_s=timeout_s)
 
     async def call(
-        self, cell: str, method: str, path: str, body: object = None, *, timeout_s: float = ANSWER_TIMEOUT_S
+        self,
+        cell: str,
+        method: str,
+        path: str,
+        body: object = None,
+        *,
+        timeout_s: float = ANSWER_TIMEOUT_S,
+        headers: Mapping[str, str] = NO_HEADERS,
     ) -> dict[str, Any]:
         """The decoded answer. Raises NotReachable, Refused with the cell's code and detail, LeaseLost."""
+        asked = _Asked(method, path, *_encoded(body, headers), timeout_s)
+        return _decoded(cell, await self._answer(cell, asked))
+
+    async def call_for_bytes(
+        self, cell: str, path: str, body: object, *, timeout_s: float, headers: Mapping[str, str], bytes_max: int
+    ) -> tuple[bytes, Mapping[str, str]]:
+        """The answer's bytes as they are, and its headers. Raises as `call`; NotReachable for a longer answer too."""
+        answer = await self._answer(cell, _Asked("POST", path, *_encoded(body, headers), timeout_s, bytes_max))
+        if answer.status >= 400:
+            _decoded(cell, answer)  # raises
+        return answer.body, answer.headers
+
+    async def send_bytes(
+        self, cell: str, path: str, content: bytes, *, timeout_s: float, headers: Mapping[str, str]
+    ) -> dict[str, Any]:
+        """Raises as `call`."""
+        told = {**headers, "Content-Type": "application/octet-stream"}
+        return _decoded(cell, await self._answer(cell, _Asked("POST", path, told, content, timeout_s)))
+
+    async def _answer(self, cell: str, asked: "_Asked") -> HttpAnswer:
         urls = self._operator_urls.get(cell)
         if not urls:
             raise Refused(f"there is no cell {cell}; there are: {', '.join(self._operator_urls)}")
         problem: Exception | None = None
         for url in urls:
             try:
-                token = await self.token(request_name(cell, method, path))
-                answer = await self._request(method, url + path, token, body, timeout_s)
+                token = await self.token(request_name(cell, asked.method, asked.path))
+                return await self._request(url, token, asked)
             except PeerUnreachable as error:  # nothing was sent: the next process may be asked
                 problem = error
             except OutcomeUnknown as error:
-                raise NotReachable(f"{cell} did not answer {method} {path}: {error}") from error
-            else:
-                return _decoded(cell, answer)
+                raise NotReachable(f"{cell} did not answer {asked.method} {asked.path}: {error}") from error
         raise NotReachable(f"no api of {cell} answers ({problem}): `shardctl status`, `shardctl logs {cell}-api-1`")
 
     async def rows(self, cell: str, path: str) -> AsyncIterator[dict[str, Any]]:
@@ -80,13 +108,34 @@ class CellAdmin:
                 return
             query = f"?limit={PAGE}&page_token={page['next_page_token']}"
 
-    async def _request(self, method: str, url: str, token: str, body: object, timeout_s: float) -> HttpAnswer:
-        headers = {"Authorization": f"Bearer {token}"}
-        content = None
-        if body is not None:
-            headers["Content-Type"] = "application/json"
-            content = json.dumps(body).encode()
-        return await self._http.request(method, url, timeout_s=timeout_s, headers=headers, body=content)
+    async def _request(self, url: str, token: str, asked: "_Asked") -> HttpAnswer:
+        headers = {**asked.headers, "Authorization": f"Bearer {token}"}
+        return await self._http.request(
+            asked.method,
+            url + asked.path,
+            timeout_s=asked.timeout_s,
+            headers=headers,
+            body=asked.content,
+            answer_bytes_max=asked.answer_bytes_max,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """One request, whichever of a cell's servers answers it."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    content: bytes | None
+    timeout_s: float
+    answer_bytes_max: int = BODY_BYTES_MAX
+
+
+def _encoded(body: object, headers: Mapping[str, str]) -> tuple[Mapping[str, str], bytes | None]:
+    if body is None:
+        return headers, None
+    return {**headers, "Content-Type": "application/json"}, json.dumps(body).encode()
 
 
 def _decoded(cell: str, answer: HttpAnswer) -> dict[str, Any]:

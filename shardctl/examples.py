@@ -34,6 +34,7 @@ EXAMPLES: Final[Mapping[str, str]] = {
     "routers restart": 'routers restart --reason "new certificates"',
     "keys list": "keys list",
     "keys check": "keys check",
+    "keys public": "keys public --json",
     "keys rotate": 'keys rotate customer --reason "quarterly"',
     "map show": "map show --history 20",
     "map publish": 'map publish --reason "Redis was emptied"',
@@ -42,6 +43,13 @@ EXAMPLES: Final[Mapping[str, str]] = {
     "users set-profile": 'users set-profile ann@example.com professional --reason "application 7 approved"',
     "users unrestrict": 'users unrestrict ann@example.com --reason "debt is paid"',
     "users revoke": 'users revoke ann@example.com --reason "stolen phone"',
+    "users move": 'users move ann@example.com --to cell-2 --reason "cell-1 is full" --dry-run',
+    "users move-back": 'users move-back 17 --reason "cell-2 is slow"',
+    "users hold": 'users hold ann@example.com --reason "court order 7"',
+    "users unhold": 'users unhold ann@example.com --reason "court order 7 is lifted"',
+    "users history": "users history ann@example.com",
+    "users receipt": "users receipt 17 --user ann@example.com",
+    "users verify": "users verify ann@example.com",
     "transfers list": "transfers list cell-1",
     "transfers approve": (
         'transfers approve ann@example.com 6f1c2f5e-6f0a-4c39-9d3b-0d7b3a1f8f11 --reason "papers are in order"'

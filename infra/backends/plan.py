@@ -84,6 +84,11 @@ class HostLayout:
     python: str = sys.executable
 
 
+def own_keys(keys: Path, cell: str) -> Path:
+    """The folder of what one cell alone signs with."""
+    return keys / "cells" / cell
+
+
 def roles_by_server(spec: StackSpec) -> dict[str, DatabaseRoles]:
     """Every database server of the stack, and the roles that need a password there."""
     return {CONTROL_POSTGRES: CONTROL, **{postgres_name(cell.name): CELL for cell in spec.cells}}
@@ -246,21 +251,22 @@ def cell_settings(addresses: Addresses, layout: HostLayout, cell: str) -> dict[s
 
 def _cell(addresses: Addresses, layout: HostLayout, cell: CellSpec) -> list[ProcessSpec]:
     shared = cell_settings(addresses, layout, cell.name)
-    roles = [
-        *((name, ProcessKind.API, "serve") for name in api_names(cell)),
-        (f"{cell.name}-worker", ProcessKind.WORKER, "work"),
-        (f"{cell.name}-relay", ProcessKind.RELAY, "relay"),
+    signing = {"CELL_OWN_KEYS_DIR": str(own_keys(layout.keys, cell.name))}
+    roles: list[tuple[str, ProcessKind, str, Mapping[str, str]]] = [
+        *((name, ProcessKind.API, "serve", signing) for name in api_names(cell)),
+        (f"{cell.name}-worker", ProcessKind.WORKER, "work", signing),
+        (f"{cell.name}-relay", ProcessKind.RELAY, "relay", {}),
     ]
     return [
         _ours(
             name,
             kind,
             (layout.python, "-m", "cell", verb),
-            {**shared, **_listen("CELL", addresses, layout, name)},
+            {**shared, **signs_with, **_listen("CELL", addresses, layout, name)},
             addresses,
             cell.name,
         )
-        for name, kind, verb in roles
+        for name, kind, verb, signs_with in roles
     ]
 
 

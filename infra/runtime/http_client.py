@@ -6,12 +6,13 @@ For control traffic (sign-up, operators, documents). The router's customer path 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 import aiohttp
 
-_BODY_BYTES_MAX = 8 * 1024 * 1024
-"""Of an answer: more than any page of ours has. A larger one is the peer's fault, and must not cost our memory."""
+BODY_BYTES_MAX: Final = 8 * 1024 * 1024
+"""Of an answer, if nothing else is said: more than any page of ours has. A larger one is the peer's fault, and must not
+cost our memory."""
 
 
 class PeerUnreachable(Exception):
@@ -61,20 +62,22 @@ class HttpClient:
         timeout_s: float,
         headers: Mapping[str, str] | None = None,
         body: bytes | None = None,
+        answer_bytes_max: int = BODY_BYTES_MAX,
     ) -> HttpAnswer:
-        """One attempt. Raises `PeerUnreachable` (safe to try elsewhere) or `OutcomeUnknown`."""
+        """One attempt. Raises `PeerUnreachable` (safe to try elsewhere) or `OutcomeUnknown`, also for an answer that is
+        longer than `answer_bytes_max`."""
         assert self._session is not None, "the client is not open"
         timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=min(self._connect_timeout_s, timeout_s))
         try:
             async with self._session.request(
                 method, url, data=body, headers=headers, timeout=timeout, allow_redirects=False
             ) as answer:
-                content = await answer.content.read(_BODY_BYTES_MAX + 1)
-                while not answer.content.at_eof() and len(content) <= _BODY_BYTES_MAX:
-                    content += await answer.content.read(_BODY_BYTES_MAX + 1 - len(content))
-                if len(content) > _BODY_BYTES_MAX:
-                    raise OutcomeUnknown(f"{url} answered with more than {_BODY_BYTES_MAX} bytes")
-                return HttpAnswer(answer.status, answer.headers, content)
+                content = bytearray()
+                while not answer.content.at_eof() and len(content) <= answer_bytes_max:
+                    content += await answer.content.read(answer_bytes_max + 1 - len(content))
+                if len(content) > answer_bytes_max:
+                    raise OutcomeUnknown(f"{url} answered with more than {answer_bytes_max} bytes")
+                return HttpAnswer(answer.status, answer.headers, bytes(content))
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             raise PeerUnreachable(f"{url}: {error}") from error
         except (aiohttp.ClientError, TimeoutError, OSError) as error:

@@ -19,22 +19,25 @@ import redis.asyncio
 
 from infra.runtime.database import with_code
 from infra.runtime.redis_client import REDIS_FAILURES
-from infra.topology.cells import Cell, CellState
-from infra.topology.errors import MapCorrupted, MapInvalid
-from infra.topology.identifiers import CellId, Epoch, LineageId
+from infra.topology.errors import MapCorrupted
+from infra.topology.identifiers import Epoch, LineageId
+from infra.topology.ownership_epochs import OwnershipEpochs
 from infra.topology.shard_map import ShardMap
-from infra.topology.snapshot import VERSION_BYTES, decode_map, encode_map, read_version
+from infra.topology.snapshot import VERSION_BYTES, cells_from_json, decode_map, encode_map, read_version
 
 REDIS_SNAPSHOT_KEY: Final = "shardmap:snapshot"
 REDIS_CHANGED_CHANNEL: Final = "shardmap:changed"
 _LISTEN_S: Final = 30.0
 """One wait for a notice; then it is asked again, so that a cancellation is never waited for longer."""
-_LARGE_BYTES: Final = 1_000_000
-"""From here on a snapshot's version is read before the snapshot: one question more, against megabytes."""
+_LARGE_BYTES: Final = 500_000
+"""From here on a snapshot's version is read before the snapshot: one question more, against all of it every few
+seconds. One without a single pin has 656 KB."""
 _SNAPSHOT_BYTES_MAX: Final = 512 * 1024 * 1024
 """Twenty-eight million pins of 18 bytes; a larger document is damage, and is not unpacked."""
 _READ_EPOCH: Final = "select l.lineage, (select max(e.epoch) from control.epochs e) from control.lineage l"
-_READ_MAP: Final = "select lineage, epoch, directory, owners, pinned, pin_owners from read_map_v1()"
+_READ_MAP: Final = (
+    "select lineage, epoch, directory, owners, pinned, pin_owners, bucket_epochs, pin_epochs from read_map_v1()"
+)
 
 
 class MapUnavailable(Exception):
@@ -183,30 +186,25 @@ async def read_control_map(connection: psycopg.AsyncConnection[Any]) -> ShardMap
 
 
 def _from_row(
-    lineage: UUID, epoch: int, directory: list[dict[str, Any]], owners: bytes, pinned: bytes, pin_owners: bytes
+    lineage: UUID,
+    epoch: int,
+    directory: list[dict[str, Any]],
+    owners: bytes,
+    pinned: bytes,
+    pin_owners: bytes,
+    bucket_epochs: bytes,
+    pin_epochs: bytes,
 ) -> ShardMap:
     halves = _big_endian("Q", pinned)
-    try:
-        cells = tuple(
-            Cell(
-                cell_id=CellId(row["cell_id"]),
-                state=CellState(row["state"]),
-                weight=row["weight"],
-                api_urls=tuple(row["api_urls"]),
-                operator_urls=tuple(row["operator_urls"]),
-            )
-            for row in directory
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise MapInvalid("the control database holds a cell that cannot be read") from error
     return ShardMap(
         lineage=LineageId(lineage),
         epoch=Epoch(epoch),
-        cells=cells,
+        cells=cells_from_json(directory),
         owners=_big_endian("H", owners),
         pin_high=halves[0::2],
         pin_low=halves[1::2],
         pin_owners=_big_endian("H", pin_owners),
+        ownership=OwnershipEpochs(_big_endian("Q", bucket_epochs), _big_endian("Q", pin_epochs)),
     )
 
 

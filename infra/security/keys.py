@@ -26,6 +26,9 @@ ROUTE_FILE: Final = "route.json"
 OPERATOR_SIGNING_FILE: Final = "operator-signing.json"
 """For the control service alone, and for the machine's owner when it is dead."""
 OPERATOR_VERIFY_FILE: Final = "operator-verify.json"
+RECEIPT_SIGNING_FILE: Final = "receipt-signing.json"
+"""Of the control service, for receipts of moves. Its keys are never dropped: what they signed stays verifiable."""
+RECEIPT_VERIFY_FILE: Final = "receipt-verify.json"
 EMAIL_PEPPER_FILE: Final = "email-pepper.json"
 _FORMER_FILES: Final = ("operator.json",)
 """Of older releases: a secret with which every process could have made operators' tokens. Nobody takes those any
@@ -34,6 +37,7 @@ more."""
 SIGNERS: Final = (
     (CUSTOMER_SIGNING_FILE, CUSTOMER_VERIFY_FILE),
     (OPERATOR_SIGNING_FILE, OPERATOR_VERIFY_FILE),
+    (RECEIPT_SIGNING_FILE, RECEIPT_VERIFY_FILE),
 )
 """Private and public halves: one ring of keys per signer."""
 _SECRET_BYTES: Final = 32
@@ -199,12 +203,17 @@ def generate_key_files(directory: Path) -> None:
         if not (directory / name).exists():
             _write_once(directory / name, _key_ring_to_json(new_key_ring()))
     for signing, verify in SIGNERS:
-        if not (directory / signing).exists():
-            _write_once(directory / signing, _signing_ring_to_json(new_signing_ring()))
-        if not (directory / verify).exists():
-            _write_once(directory / verify, encode_verify_ring(load_signing_ring(directory / signing).public()))
+        generate_signer_files(directory / signing, directory / verify)
     for name in _FORMER_FILES:
         (directory / name).unlink(missing_ok=True)
+
+
+def generate_signer_files(signing: Path, verify: Path) -> None:
+    """One signer's ring and its public half, unless they are there."""
+    if not signing.exists():
+        _write_once(signing, _signing_ring_to_json(new_signing_ring()))
+    if not verify.exists():
+        _write_once(verify, encode_verify_ring(load_signing_ring(signing).public()))
 
 
 def load_key_ring(path: Path) -> KeyRing:
@@ -304,6 +313,11 @@ def new_kid() -> str:
 
 def encode_secret(raw: bytes) -> str:
     return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+
+
+def decode_public(text: str) -> bytes:
+    """A public key as files and documents spell it. Raises ValueError."""
+    return _unb64(text)
 
 
 def _unb64(text: str) -> bytes:

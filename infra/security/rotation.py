@@ -76,7 +76,7 @@ def add_key(directory: Path, ring: Rotated) -> str:
             if len(FILES[ring]) > 1
             else encode_secret(new_secret())
         )
-        _replace(path, document)
+        replace_key_file(path, document)
     _publish(directory, ring)
     return kid
 
@@ -88,7 +88,7 @@ def remove_added_keys(directory: Path, ring: Rotated) -> None:
     for kid in added:
         del document["keys"][kid]
     if added:
-        _replace(path, document)
+        replace_key_file(path, document)
     _publish(directory, ring)
 
 
@@ -102,7 +102,7 @@ def activate_key(directory: Path, ring: Rotated, kid: str, now_s: int) -> None:
     document["retired"][document["active"]] = now_s
     document["retired"].pop(kid, None)
     document["active"] = kid
-    _replace(path, document)
+    replace_key_file(path, document)
 
 
 def drop_old_keys(directory: Path, ring: Rotated, now_s: int, *, kept_s: int) -> tuple[str, ...]:
@@ -112,7 +112,7 @@ def drop_old_keys(directory: Path, ring: Rotated, now_s: int, *, kept_s: int) ->
     for kid in old:
         del document["keys"][kid], document["retired"][kid]
     if old:
-        _replace(path, document)
+        replace_key_file(path, document)
     _publish(directory, ring)
     return old
 
@@ -142,11 +142,11 @@ def _publish(directory: Path, ring: Rotated) -> None:
     """The public halves of what signs have a file of their own."""
     signing, *verify = FILES[ring]
     for name in verify:
-        _replace(directory / name, encode_verify_ring(load_signing_ring(directory / signing).public()))
+        replace_key_file(directory / name, encode_verify_ring(load_signing_ring(directory / signing).public()))
 
 
-def _replace(path: Path, document: dict[str, Any]) -> None:
-    """Whole or not at all, and never readable by others."""
+def replace_key_file(path: Path, document: Any) -> None:
+    """Whole or not at all, and never readable by others. Raises OSError."""
     beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     descriptor = os.open(beside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     try:

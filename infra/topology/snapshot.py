@@ -5,8 +5,8 @@ the arrays as they stand in memory. Loading is a checksum and four copies, so a 
 Decoding never guesses: one wrong bit, a short tail or a broken invariant raises, and the caller keeps what it has.
 
 Two formats. The second has the ownership epochs of buckets and pins behind the other arrays (8 bytes each). Both are
-read; the first is written. A stored form can be read one release before any release writes it: a router of the release
-before this one would refuse a second format, keep the map that it has, and grow old with it.
+read; a map that has ownership epochs is written in the second (infra/README.md says why no release lies in between). A
+reader of the directory passes over what it does not know, and does without what an older release did not write.
 """
 
 import json
@@ -26,9 +26,6 @@ from infra.topology.shard_map import ShardMap
 
 MAGICS: Final = {1: b"CELLMAP\x01", 2: b"CELLMAP\x02"}
 """By format: seven letters and the format's number."""
-WRITTEN_FORMAT: Final = 1
-"""2 in the release after the first one that is listed in tests/migration/releases.txt, with the control database's
-`read_map_v1` telling ownership epochs."""
 _MAGIC_BYTES: Final = 8
 _DIGEST_BYTES: Final = 32
 """BLAKE2b of 256 bits over everything before it: against damage on the way and on disk."""
@@ -40,9 +37,9 @@ _CELLS_MAX: Final = 65_534
 """A cell's number is 16 bits, 0 means unassigned, and the last one stays free."""
 
 
-def encode_map(shard_map: ShardMap, written_format: int = WRITTEN_FORMAT) -> bytes:
-    """A map that has no ownership epochs is of format 1, whatever is asked for; format 1 leaves them out."""
-    ownership = shard_map.ownership if written_format == 2 else None
+def encode_map(shard_map: ShardMap) -> bytes:
+    """Of format 2 if it has ownership epochs, else of format 1."""
+    ownership = shard_map.ownership
     directory = write_directory(shard_map.cells)
     header = _HEADER.pack(
         shard_map.lineage.bytes, shard_map.epoch, len(shard_map.owners), len(directory), shard_map.pin_count
@@ -123,6 +120,7 @@ def _cell_to_json(cell: Cell) -> dict[str, Any]:
         "weight": cell.weight,
         "api_urls": list(cell.api_urls),
         "operator_urls": list(cell.operator_urls),
+        "signing_keys": dict(cell.signing_keys),
     }
 
 
@@ -130,6 +128,16 @@ def read_directory(document: bytes) -> tuple[Cell, ...]:
     """Cells in order of their numbers. Raises MapInvalid."""
     try:
         rows = json.loads(document)
+    except ValueError as error:
+        raise MapInvalid("the directory of cells cannot be read") from error
+    return cells_from_json(rows)
+
+
+def cells_from_json(rows: Any) -> tuple[Cell, ...]:
+    """The same from JSON that is read already. Raises MapInvalid."""
+    if type(rows) is not list:
+        raise MapInvalid("the directory of cells is no list")
+    try:
         cells = tuple(
             Cell(
                 cell_id=CellId(row["cell_id"]),
@@ -137,10 +145,11 @@ def read_directory(document: bytes) -> tuple[Cell, ...]:
                 weight=row["weight"],
                 api_urls=tuple(row["api_urls"]),
                 operator_urls=tuple(row["operator_urls"]),
+                signing_keys=tuple(sorted(row.get("signing_keys", {}).items())),
             )
             for row in rows
         )
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise MapInvalid("the directory of cells cannot be read") from error
     if len(cells) > _CELLS_MAX:
         raise MapInvalid(f"{len(cells)} cells are more than a cell number can name")

@@ -15,6 +15,7 @@ from shardctl.persons import os_user
 from shardctl.shardmap.publish import publish_map
 from shardctl.shardmap.register import register_cell
 from shardctl.shardmap.store import open_store
+from shardctl.shardmap.tell_cells import keys_of_cell, tell_cells
 from shardctl.stack.current import control_dsn
 
 _MIGRATIONS_AT_ONCE = 2
@@ -71,16 +72,17 @@ async def complete_job(backend: Backend, job: Job) -> str:
 
 
 async def register_cells(backend: Backend, cells: tuple[CellSpec, ...], report: Report) -> ShardMap:
-    """Enter every cell and its addresses into the map, then notify routers. New cells get unused buckets; nobody
-    moves."""
+    """Enter every cell, its addresses and its public keys into the map, then notify cells and routers. New cells get
+    unused buckets; nobody moves."""
     addresses = backend.addresses()
     async with open_store(control_dsn(backend)) as store:
         await store.create_lineage(actor=os_user())
         shard_map = await store.load()
         for cell in cells:
-            shard_map = await register_cell(
-                store, shard_map, cell.name, addresses.api_urls(cell), addresses.operator_urls(cell)
-            )
+            urls = addresses.api_urls(cell), addresses.operator_urls(cell)
+            keys = keys_of_cell(backend.keys_folder, cell.name)
+            shard_map = await register_cell(store, shard_map, cell.name, *urls, signing_keys=keys)
+    await tell_cells(backend, shard_map)
     await _publish(addresses.redis_url, shard_map, report)
     return shard_map
 

@@ -1,4 +1,4 @@
-"""`shardctl keys ...`: list, check, rotate."""
+"""`shardctl keys ...`: list, check, rotate, public."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -13,18 +13,20 @@ from shardctl.commands.submitting import Detach, DryRun, Expected, Key, NeededRe
 from shardctl.errors import Refused
 from shardctl.interruption import run_resumable
 from shardctl.keys import KeyHolder, ask_holders
+from shardctl.moves.history import public_keys
+from shardctl.moves.offline import written_keys
 from shardctl.operations.kinds.keys_rotate import KEYS_ROTATE, changes_of
 from shardctl.operations.resources import unfenced_resources
 from shardctl.operations.unrecorded import run_unrecorded
 from shardctl.output import print_json, print_line, print_table
 from shardctl.stack.current import control_dsn, open_stack, stack_clock
 
-app = typer.Typer(help="Signing keys: list, check who holds them, rotate.", no_args_is_help=True)
+app = typer.Typer(help="Signing keys: list, check who holds them, rotate, show public ones.", no_args_is_help=True)
 
 
 @app.callback()
 def keys() -> None:
-    """Signing keys: list, check who holds them, rotate."""
+    """Signing keys: list, check who holds them, rotate, show public ones."""
 
 
 @app.command("list")
@@ -94,6 +96,20 @@ def rotate(
     for changed, kid, dropped in changes:
         print_line(f"{changed}: {kid} signs now{', dropped ' + ', '.join(dropped) if dropped else ''}")
     print_line("every process was asked: each holds these keys and no others")
+
+
+@app.command()
+def public(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """The public keys by which receipts and certificates of moves are verified, also those that sign no more.
+
+    With --json: the file that `shardctl users receipt --verify FILE --keys FILE` reads, without a stack.
+    """
+    document = written_keys(asyncio.run(public_keys(open_stack())))
+    if as_json:
+        print_json(document)
+        return
+    rows = [(signer, kid, key) for signer, keys in document.items() for kid, key in keys.items()]
+    print_table(("signer", "key", "public half"), rows)
 
 
 async def _rotate_unrecorded(arguments: dict[str, Any]) -> Mapping[str, Mapping[str, Any]]:

@@ -8,7 +8,7 @@ import json
 import secrets
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -62,6 +62,8 @@ class SubmitOptions:
     expected: str | None = None
     as_json: bool = False
     """Nothing but one document on standard output; no progress."""
+    show_preview: Callable[[Mapping[str, Any]], None] | None = None
+    """What a dry run shows besides the steps, where its kind tells more."""
 
 
 def submit(kind: str, arguments: Mapping[str, Any], options: SubmitOptions) -> dict[str, Any] | None:
@@ -86,7 +88,7 @@ def submit_and_watch(kind: str, arguments: Mapping[str, Any], options: SubmitOpt
     }
     answer = control.post("/v1/operations", body, is_repeatable=True)
     if options.dry_run:
-        show_plan(answer, as_json=options.as_json)
+        show_plan(answer, as_json=options.as_json, show_preview=options.show_preview)
         return None
     number = answer["operation_id"]
     if control.get(f"/v1/operations/{number}")["state"] == "awaiting_approval":
@@ -100,7 +102,9 @@ def submit_and_watch(kind: str, arguments: Mapping[str, Any], options: SubmitOpt
     return control.get(f"/v1/operations/{number}")
 
 
-def show_plan(plan: Mapping[str, Any], *, as_json: bool) -> None:
+def show_plan(
+    plan: Mapping[str, Any], *, as_json: bool, show_preview: Callable[[Mapping[str, Any]], None] | None = None
+) -> None:
     if as_json:
         print_json(plan)
         return
@@ -110,6 +114,8 @@ def show_plan(plan: Mapping[str, Any], *, as_json: bool) -> None:
     ]
     print_line(f"{plan['kind']} {plan['target']}: nothing is done yet", style="bold")
     print_table(("step>", "what", "from here on"), rows)
+    if show_preview is not None:
+        show_preview(plan["preview"])
     print_line(f"run exactly this, or nothing: --expect {plan['state_hash']}")
 
 

@@ -6,8 +6,8 @@ from uuid import UUID
 
 import typer
 
+from shardctl.commands.finding import find_user
 from shardctl.commands.submitting import open_control
-from shardctl.commands.users import find_user
 from shardctl.errors import UsageError
 from shardctl.output import print_json, print_line, print_table
 from shardctl.stack.current import open_stack

@@ -66,6 +66,7 @@ _KINDS_OF: Final = {
     ("context use", "name"): "contexts",
     ("context remove", "name"): "contexts",
     ("context show", "name"): "contexts",
+    ("users move", "to"): "cells",
 }
 """Where the name alone does not tell."""
 _WORDS: Final = {

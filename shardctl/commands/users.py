@@ -1,4 +1,4 @@
-"""`shardctl users ...`: locate, show, set-profile, unrestrict, revoke.
+"""`shardctl users ...`: locate, show, set-profile, unrestrict, revoke; moves have files of their own.
 
 The control service does it, in the name of who asks; an email is looked up first, so that acts name an id.
 """
@@ -7,18 +7,19 @@ import asyncio
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Any
-from urllib.parse import urlencode
 
 import typer
 
 from shardctl.cell_admin import open_cell_admin
+from shardctl.commands import move_records, moving
+from shardctl.commands.finding import find_user
 from shardctl.commands.submitting import open_control
 from shardctl.control_patience import PatientControl
 from shardctl.errors import Refused
 from shardctl.output import print_json, print_line, print_table
 from shardctl.stack.current import open_stack
 
-app = typer.Typer(help="Users: locate, show, change profile, unrestrict, revoke.", no_args_is_help=True)
+app = typer.Typer(help="Users: locate, show, change profile, unrestrict, revoke, move.", no_args_is_help=True)
 
 UserName = Annotated[str, typer.Argument(metavar="USER", help="A user id, or the email of the sign-up.")]
 UserNames = Annotated[list[str], typer.Argument(metavar="USER...", help="User ids, or the emails of the sign-ups.")]
@@ -110,9 +111,8 @@ def revoke(
     print_line(f"{done['cell']}: sessions ended: {done['sessions_ended']}")
 
 
-def find_user(control: PatientControl, user: str) -> dict[str, Any]:
-    """Id, bucket and cell. Raises Refused for nobody."""
-    return control.get(f"/v1/users?{urlencode({'named': user})}")
+moving.register(app)
+move_records.register(app)
 
 
 def _act(control: PatientControl, user: str, act: str, body: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from shardctl.operations.kinds.cells_reconcile import CELLS_RECONCILE
 from shardctl.operations.kinds.control_prune import CONTROL_PRUNE
 from shardctl.operations.kinds.keys_rotate import KEYS_ROTATE
 from shardctl.operations.kinds.routers_restart import ROUTERS_RESTART
+from shardctl.operations.kinds.users_move import USERS_MOVE
 from shardctl.operations.plan import Kind
 from shardctl.operations.resources import StackResources
 
@@ -27,5 +28,6 @@ KINDS: Final[Mapping[str, Kind[StackResources]]] = {
         CONTROL_PRUNE,
         KEYS_ROTATE,
         ROUTERS_RESTART,
+        USERS_MOVE,
     )
 }

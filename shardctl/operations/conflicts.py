@@ -75,6 +75,21 @@ _MATRIX: Final[Mapping[frozenset[str], Excludes]] = {
     frozenset({"backup.rehearse", "control.prune"}): Excludes.NONE,
     frozenset({"backup.rehearse", "keys.rotate"}): Excludes.NONE,
     frozenset({"backup.rehearse", "routers.restart"}): Excludes.NONE,
+    # A user moves once at a time; two of one pair of cells, also in both directions, do not meet.
+    frozenset({"users.move"}): Excludes.USER,
+    # Both compare a cell's rows with what is kept elsewhere, while users come and go.
+    frozenset({"cells.reconcile", "users.move"}): Excludes.CELL,
+    frozenset({"backup.rehearse", "users.move"}): Excludes.CELL,
+    # A cell that joins has nobody yet, and is no target before it is in the map.
+    frozenset({"cells.add", "users.move"}): Excludes.CELL,
+    # The archive leaves a user alone whom a move has, and an arriving copy.
+    frozenset({"cells.archive", "users.move"}): Excludes.NONE,
+    frozenset({"backup.create", "users.move"}): Excludes.NONE,
+    frozenset({"cells.calendar", "users.move"}): Excludes.NONE,
+    frozenset({"control.prune", "users.move"}): Excludes.NONE,
+    # Each request is signed by the key of its moment; routers hold no user.
+    frozenset({"keys.rotate", "users.move"}): Excludes.NONE,
+    frozenset({"routers.restart", "users.move"}): Excludes.NONE,
 }
 
 

@@ -120,7 +120,7 @@ class Executor(Generic[Resources]):
             except Exception as error:
                 # What was refused would be refused again.
                 if isinstance(error, Refused | UsageError) or attempt >= step.attempts_max:
-                    return await self._give_up(number, step, action, error)
+                    return await self._give_up(number, step, action, intent, error)
                 await self._again(number, step, error, attempt)
                 # It may have come further than this attempt knows: a checkpoint is persisted before it is heard of.
                 progress = await self._progress(number, step)
@@ -128,7 +128,8 @@ class Executor(Generic[Resources]):
                 await self._operations.end_step(self._lease, number, step.position, "done", result, None)
                 return result
         # The process was killed in every one of them.
-        return await self._give_up(number, step, action, Refused(f"did not end in {step.attempts_max} attempts"))
+        refusal = Refused(f"did not end in {step.attempts_max} attempts")
+        return await self._give_up(number, step, action, intent, refusal)
 
     async def _progress(self, number: int, step: StepRow) -> Document:
         rows = await self._operations.steps(number)
@@ -192,13 +193,15 @@ class Executor(Generic[Resources]):
         await self._operations.end_step(self._lease, number, step.position, "again", None, _text(error))
         await self._sleep(PAUSES_S[min(attempt, len(PAUSES_S)) - 1])
 
-    async def _give_up(self, number: int, step: StepRow, action: Action[Resources], error: Exception) -> Document:
+    async def _give_up(
+        self, number: int, step: StepRow, action: Action[Resources], intent: Document | None, error: Exception
+    ) -> Document:
         """The finding. Raises _Failed where the kind makes none of it."""
         _log.error("step failed", exc_info=error, extra=_fields(number, step, step.attempts_max))
         if action.finding is None:
             await self._operations.end_step(self._lease, number, step.position, "failed", None, _text(error))
             raise _Failed(step.key, error) from error
-        result = action.finding(step.arguments, error)
+        result = action.finding(step.arguments, intent or {}, error)
         await self._operations.end_step(self._lease, number, step.position, "done", result, _text(error))
         return result
 

@@ -80,9 +80,10 @@ class Action(Generic[Resources]):
     decide: Callable[[Step[Resources]], Awaitable[Document]] | None = None
     undo: Callable[[Step[Resources]], Awaitable[None]] | None = None
     """Of a step that was done or half done; without one there is nothing to undo."""
-    finding: Callable[[Document, Exception], Document] | None = None
-    """From its arguments and the last error: the result of a step that could not be done, where the steps after it are
-    done all the same and `conclude` tells it. Without one the operation has failed. Pure."""
+    finding: Callable[[Document, Document, Exception], Document] | None = None
+    """From its arguments, what was decided for it, and the last error: the result of a step that could not be done,
+    where the steps after it are done all the same and `conclude` tells it. Without one the operation has failed. Pure.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +111,9 @@ class Kind(Generic[Resources]):
     """Arguments and facts to steps. Pure. Raises Refused, UsageError."""
     actions: Mapping[str, Action[Resources]]
     conclude: Callable[[Mapping[str, Document]], Conclusion] = succeeded
+    preview: Callable[[Resources, Plan], Awaitable[Document]] | None = None
+    """What a dry run tells besides the steps (sizes, durations): it changes all the time, so it is no part of the
+    facts."""
     needs_reason: bool = False
     """Whoever asks for it, resumes, cancels or approves it says why: it changes the state of a cell or of persons."""
     role: Role = Role.OPERATOR

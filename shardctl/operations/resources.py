@@ -15,6 +15,7 @@ from typing import Final
 from infra.backends.backend import Backend, Overtaken
 from infra.runtime.clock import SystemClock
 from shardctl.cell_admin import CellAdmin, open_cell_admin
+from shardctl.moves.queries import MoveRecords, open_move_records
 from shardctl.operations.errors import LeaseLost
 from shardctl.operations.queries import prune_control
 from shardctl.operator_tokens import token_of_step
@@ -36,6 +37,8 @@ class StackResources:
     lease: int | None
     actor: str
     reason: str | None
+    operation: int | None = None
+    """Its number; None while it is planned."""
 
     @asynccontextmanager
     async def changing(self) -> AsyncIterator[Backend]:
@@ -52,6 +55,12 @@ class StackResources:
         """Raises NotReachable; its writes LeaseLost."""
         async with open_store(self.control_dsn, lease=self.lease) as store:
             yield store
+
+    @asynccontextmanager
+    async def move_records(self) -> AsyncIterator[MoveRecords]:
+        """Raises NotReachable; its writes LeaseLost."""
+        async with open_move_records(self.control_dsn, lease=self.lease) as records:
+            yield records
 
     async def prune(self) -> int:
         """One piece of what is old in the control database; rows deleted."""

@@ -138,8 +138,10 @@ class ControlService:
             on_change=self._lead_changed,
         )
 
-    def _open_resources(self, lease: int | None, actor: str, reason: str | None) -> StackResources:
-        return StackResources(self._backend, self._clock, self._dsn, lease, actor, reason)
+    def _open_resources(
+        self, lease: int | None, actor: str, reason: str | None, operation: int | None = None
+    ) -> StackResources:
+        return StackResources(self._backend, self._clock, self._dsn, lease, actor, reason, operation)
 
     def _open_unfenced(self, actor: str, reason: str | None) -> StackResources:
         """For a person: what they see, and what they do at once."""
@@ -147,7 +149,7 @@ class ControlService:
 
     def _make_executor(self, lease: int) -> Executor[StackResources]:
         def open_resources(operation: Operation) -> StackResources:
-            return self._open_resources(lease, operation.asked_by, operation.because)
+            return self._open_resources(lease, operation.asked_by, operation.because, operation.operation_id)
 
         return Executor(
             self.operations, self._kinds, lease, open_resources=open_resources, announce=self._announcer(lease)

@@ -67,7 +67,8 @@ class OperationsController(Controller):
         proposal = await submissions.propose(body.kind, body.arguments, person=person, reason=body.reason)
         if body.dry_run:
             attempt.detail = "dry run"
-            return {"operation_id": None, **_shown(proposal)}
+            preview = await submissions.preview(proposal, person=person, reason=body.reason)
+            return {"operation_id": None, **_shown(proposal), "preview": preview}
         number, is_new = await submissions.begin(
             proposal,
             attempt=attempt.number,

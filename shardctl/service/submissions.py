@@ -59,6 +59,11 @@ class Submissions:
         facts = await known.observe(self._open_resources(person.subject, reason), parsed)
         return Proposal(kind, parsed, known.plan(parsed, facts), hash_facts(facts))
 
+    async def preview(self, proposal: Proposal, *, person: Person, reason: str | None) -> Document:
+        """What a dry run tells besides. Raises Refused, NotReachable."""
+        preview = self._kinds[proposal.kind].preview
+        return {} if preview is None else await preview(self._open_resources(person.subject, reason), proposal.plan)
+
     async def begin(
         self,
         proposal: Proposal,

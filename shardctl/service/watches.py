@@ -36,6 +36,7 @@ from shardctl.shardmap.errors import MapNotCreated, ShardMapRefused
 from shardctl.shardmap.publish import publish_map
 from shardctl.shardmap.register import register_cell
 from shardctl.shardmap.store import open_store
+from shardctl.shardmap.tell_cells import tell_cells
 
 _log = logging.getLogger(__name__)
 EVERY_S: Final = 5.0
@@ -111,7 +112,8 @@ class Watches:
     async def take_in_addresses(self, lease: int) -> int:
         """Of cells that are in the map; one that is not may never have worked. Under the stack's lock, because who
         renews an app server leads the map elsewhere meanwhile; and only to servers that answer as ready, because a
-        renewal that was killed leaves a stand-in that serves. Returns how many cells got others. Raises LeaseLost."""
+        renewal that was killed leaves a stand-in that serves. Cells get what the map says of all cells. Returns how
+        many cells got others. Raises LeaseLost."""
         try:
             async with asyncio.timeout(_LOCKED_S), self._backend.fenced(lease):
                 return await self._take_in_addresses(lease)
@@ -133,6 +135,7 @@ class Watches:
                 servers = [each for each in planned if each.cell == cell.name and each.kind is ProcessKind.API]
                 if all([await self._backend.is_ready(server) for server in servers]):
                     shard_map = await register_cell(store, shard_map, cell.name, *urls, by=ACTOR)
+        await tell_cells(self._backend, shard_map)
         return int(shard_map.epoch - before)
 
     async def remove_half_copies(self, lease: int) -> int:

@@ -29,6 +29,10 @@ class OwnershipEpochRefused(ShardMapRefused):
     """The user was pinned with this ownership epoch or a later one, or nobody drew it: a flip that comes too late."""
 
 
+class KeyIdReused(ShardMapRefused):
+    """A cell's key id names another public key already: what the first one signed must stay verifiable."""
+
+
 class MapNotCreated(ShardMapRefused):
     """This stack has no map yet: `create_lineage` comes first."""
 
@@ -39,5 +43,6 @@ BY_SQLSTATE: Final[dict[str, type[Exception]]] = {
     "RBC03": NoFreeBuckets,
     "RBC04": UnknownCell,
     "RBC06": OwnershipEpochRefused,
+    "RBC07": KeyIdReused,
     "RBC10": LeaseLost,
 }

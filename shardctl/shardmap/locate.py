@@ -11,7 +11,8 @@ from infra.topology.bucketing import bucket_of
 from infra.topology.identifiers import parse_uuid
 from shardctl.errors import Refused
 from shardctl.operations.resources import StackResources
-from shardctl.shardmap.store import ShardMapStore
+from shardctl.shardmap.store import ShardMapStore, open_store
+from shardctl.stack.current import control_dsn
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +26,22 @@ class LocatedUser:
     api_urls: tuple[str, ...]
 
 
-async def locate_user(on: StackResources, name: str) -> LocatedUser:
+async def locate_on(on: StackResources, name: str) -> LocatedUser:
     """By the newest map. An id is not checked: whether the user exists only the cell knows. Raises `Refused` for an
     unknown email and a name that is neither, `NotReachable`."""
     async with on.map_store() as store:
-        user_id = await _find_id(on.backend, store, name)
-        shard_map = await store.load()
+        return await _locate(on.backend, store, name)
+
+
+async def locate_user(backend: Backend, name: str) -> LocatedUser:
+    """The same, as the owner of the control database: on the stack's own machine. Raises as `locate_on`."""
+    async with open_store(control_dsn(backend)) as store:
+        return await _locate(backend, store, name)
+
+
+async def _locate(backend: Backend, store: ShardMapStore, name: str) -> LocatedUser:
+    user_id = await _find_id(backend, store, name)
+    shard_map = await store.load()
     cell = shard_map.locate(user_id)
     return LocatedUser(
         user_id=user_id,

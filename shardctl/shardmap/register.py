@@ -1,4 +1,7 @@
-"""One cell's entry in the map: a new cell joins it, a known one keeps buckets, state and weight and may move house."""
+"""One cell's entry in the map: a new cell joins it, a known one keeps buckets, state and weight and may move house. Its
+public keys are only ever added to."""
+
+from dataclasses import replace
 
 from infra.topology.cells import Cell
 from infra.topology.identifiers import CellId
@@ -14,17 +17,19 @@ async def register_cell(
     api_urls: tuple[str, ...],
     operator_urls: tuple[str, ...],
     *,
+    signing_keys: tuple[tuple[str, str], ...] = (),
     by: str | None = None,
     reason: str = "the cell joins",
 ) -> ShardMap:
     """The map with it; the same one if nothing changes. `by`: who is recorded, by default the person at this terminal.
-    Raises StaleEpoch if `shard_map` is not the newest any more."""
+    Raises StaleEpoch if `shard_map` is not the newest any more, KeyIdReused."""
     known = shard_map.cell(name)
     who = by or os_user()
     if known is None:
-        wanted = Cell(CellId(name), api_urls=api_urls, operator_urls=operator_urls)
+        wanted = Cell(CellId(name), api_urls=api_urls, operator_urls=operator_urls, signing_keys=signing_keys)
         return await store.add_cell(wanted, actor=who, reason=reason, expected=shard_map)
-    wanted = Cell(known.cell_id, known.state, known.weight, api_urls, operator_urls)
+    keys = tuple(sorted({*known.signing_keys, *signing_keys}))
+    wanted = replace(known, api_urls=api_urls, operator_urls=operator_urls, signing_keys=keys)
     if wanted == known:
         return shard_map
-    return await store.update_cell(wanted, actor=who, reason="its addresses changed", expected=shard_map)
+    return await store.update_cell(wanted, actor=who, reason="its addresses or its keys changed", expected=shard_map)

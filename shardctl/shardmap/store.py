@@ -13,6 +13,7 @@ from typing import Any, Final
 from uuid import UUID, uuid4
 
 import psycopg
+from psycopg.types.json import Jsonb
 
 from infra.runtime.map_source import read_control_map
 from infra.topology.cells import Cell
@@ -66,17 +67,17 @@ class ShardMapStore:
         `StaleEpoch`."""
         held = expected or await self.load()
         await self._call(
-            "select add_cell_v1(%s, %s, %s, %s, %s, %s, %s, %s, %s)",
+            "select add_cell_v1(%s, %s, %s, %s, %s, %s, %s, %s, %s, %s)",
             [held.epoch, *_cell_columns(cell), lot, actor, reason],
         )
         return await self.load()
 
     async def update_cell(self, cell: Cell, *, actor: str, reason: str, expected: ShardMap | None = None) -> ShardMap:
-        """New state, weight or addresses. Without a change there is no new epoch. Raises `UnknownCell`,
-        `StaleEpoch`."""
+        """New state, weight or addresses, further public keys. Without a change there is no new epoch. Raises
+        `UnknownCell`, `StaleEpoch`, `KeyIdReused`."""
         held = expected or await self.load()
         await self._call(
-            "select update_cell_v1(%s, %s, %s, %s, %s, %s, %s, %s)",
+            "select update_cell_v1(%s, %s, %s, %s, %s, %s, %s, %s, %s)",
             [held.epoch, *_cell_columns(cell), actor, reason],
         )
         return await self.load()
@@ -105,6 +106,15 @@ class ShardMapStore:
         await self._call(
             "select set_pins_v1(%s, %s, %s, %s, %s, %s::bigint[])",
             [held.epoch, list(pins.keys()), list(pins.values()), actor, reason, [epochs.get(user) for user in pins]],
+        )
+        return await self.load()
+
+    async def pin(self, user_id: UUID, cell: str, ownership_epoch: int, *, actor: str, reason: str) -> ShardMap:
+        """Pin one user who has changed hands at an ownership epoch that was drawn before; the map with the pin. By that
+        epoch alone: whatever else the map has become does no harm, and the same call again finds its pin. Raises
+        `UnknownCell`, `OwnershipEpochRefused` for an epoch that is not above the user's last."""
+        await self._call(
+            "select set_pins_v1(null, %s, %s, %s, %s, %s)", [[user_id], [cell], actor, reason, [ownership_epoch]]
         )
         return await self.load()
 
@@ -163,4 +173,5 @@ async def open_store(dsn: str, *, lease: int | None = None) -> AsyncIterator[Sha
 
 
 def _cell_columns(cell: Cell) -> list[Any]:
-    return [cell.cell_id, cell.state.value, cell.weight, list(cell.api_urls), list(cell.operator_urls)]
+    signing_keys = Jsonb(dict(cell.signing_keys))
+    return [cell.cell_id, cell.state.value, cell.weight, list(cell.api_urls), list(cell.operator_urls), signing_keys]

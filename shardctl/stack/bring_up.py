@@ -11,6 +11,8 @@ from dataclasses import replace
 from infra.backends.addresses import CONTROL_SERVICE
 from infra.backends.backend import READY_TIMEOUT_S, Backend, BackendError, Phase, Report, Step, process_names
 from infra.backends.cell_spec import OUR_KINDS, SERVER_KINDS, CellSpec, ProcessKind, ProcessSpec
+from infra.backends.plan import own_keys
+from infra.security.cell_keys import generate_cell_keys
 from infra.security.keys import generate_key_files
 from shardctl.audit.recording import recorded_act
 from shardctl.cells.provision import migrate_cells, migrate_control, register_cells
@@ -51,6 +53,8 @@ async def bring_up(
             # a refusal would fail them. The new one takes them up, and waits for cells that are not renewed yet.
             await backend.stop_processes((CONTROL_SERVICE,))
         generate_key_files(backend.keys_folder)
+        for cell in spec.cells:
+            generate_cell_keys(own_keys(backend.keys_folder, cell.name))
         await backend.publish_keys()
         failures = await _start_servers(backend, report)
         # Recorded as soon as there is a database for it; what came before changed servers and schemas only.

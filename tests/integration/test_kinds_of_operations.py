@@ -185,11 +185,11 @@ async def test_a_former_leader_changes_neither_keys_nor_map(
         pass  # the next leader has changed something
     with psycopg.connect(control_database.superuser_dsn, autocommit=True) as root:
         root.execute("update control.leadership set number = 8")
-    keys = {path: path.read_bytes() for path in backend.folder.keys.iterdir()}
+    keys = {path: path.read_bytes() for path in backend.folder.keys.rglob("*.json")}
     for kind, planned in ((KEYS_ROTATE, add), (CELLS_ADD, register)):
         with pytest.raises(LeaseLost):
             await kind.actions[planned.action].act(ran.step(planned))
-    assert keys == {path: path.read_bytes() for path in backend.folder.keys.iterdir()}
+    assert keys == {path: path.read_bytes() for path in backend.folder.keys.rglob("*.json")}
     async with open_store(control_database.owner_dsn) as store:
         assert (await store.load()).cells == ()
 

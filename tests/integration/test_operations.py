@@ -353,7 +353,10 @@ async def test_attempts_are_bounded_and_resume_gives_them_again(
 async def test_a_step_that_is_a_finding_when_all_attempts_failed_does_not_end_the_operation(
     operations: Operations, control_database: TestDatabase
 ) -> None:
-    def finding(arguments: Document, error: Exception) -> Document:
+    decided: list[str] = []
+
+    def finding(arguments: Document, intent: Document, error: Exception) -> Document:
+        decided.append(intent["token"])
         return {"token": f"{arguments['name']}: {error}"}
 
     actions = {**KIND.actions, "set": replace(KIND.actions["set"], finding=finding)}
@@ -363,6 +366,7 @@ async def test_a_step_that_is_a_finding_when_all_attempts_failed_does_not_end_th
     lease = await next_lease(operations, control_database)
     assert await executor(operations, resources, lease, kinds).run(number) is State.SUCCEEDED
     assert resources.failures == {"set 1": 0}, "each attempt was made"
+    assert decided == ["token-2", "token-3"], "a finding is told what was decided for the step"
     steps = await operations.steps(number)
     assert [step.state for step in steps] == ["done"] * 4
     told = ["set 1: set 1 does not answer", "set 2: set 2 is not done"]

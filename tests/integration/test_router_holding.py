@@ -1,4 +1,4 @@
-"""Writes of a halted user wait, bounded, and go on in order; reads and other users do not wait."""
+"""Requests of a halted user wait, bounded, and go on in order: reads only once the user has left. Others go on."""
 
 import asyncio
 import io
@@ -32,6 +32,8 @@ class MovingCell:
     def __init__(self, cell: StubCell) -> None:
         self.cell = cell
         self.halted = True
+        self.arriving = False
+        """It has a copy of the user, whom another cell owns: reads are refused as writes are."""
         self.owner: tuple[str, int] | None = None
         self.lease_s = 30.0
         self.done: list[int] = []
@@ -39,7 +41,7 @@ class MovingCell:
         cell.behave = self.behave
 
     async def behave(self, request: SeenRequest, writer: asyncio.StreamWriter) -> None:
-        if request.method == "GET":
+        if request.method == "GET" and not self.arriving:
             writer.write(answer(200, {"cell": self.cell.cell_id}))
         elif self.owner is not None:
             owner, epoch = self.owner
@@ -158,6 +160,35 @@ async def test_a_flip_is_found_by_the_refusal_before_the_map_has_come(router: Ro
     answers = await asyncio.gather(*tasks)
     assert [got.status for got in answers] == [201] * 3
     assert target.done == [0, 1, 2]
+
+
+async def test_reads_wait_as_well_for_a_cell_that_has_not_taken_the_user_over(router: RouterUnderTest) -> None:
+    """The source has let them go, the target has the copy and not the certificate yet."""
+    source, target = MovingCell(router.cells["cell-1"]), MovingCell(router.cells["cell-2"])
+    source.owner = ("cell-2", 2)
+    target.arriving, target.lease_s = True, -5.0
+    user_id = router.user_of("cell-1")
+    source.cell.refuse_with_421("cell-2", 2)
+    read = asyncio.create_task(router.ask("GET", "/v1/account", token=router.token_of(user_id)))
+    await are_held(router, 1)
+    order = write(router, user_id, 7)
+    await are_held(router, 2)
+    late = asyncio.create_task(router.ask("GET", "/v1/orders", token=router.token_of(user_id)))
+    await are_held(router, 3)
+    assert not any(task.done() for task in (read, order, late))
+    seen_by_source = len(source.cell.seen)
+    target.arriving = target.halted = False
+    answers = await asyncio.gather(read, order, late)
+    assert [(got.status, got.json()["cell"]) for got in answers] == [(200, "cell-2"), (201, "cell-2"), (200, "cell-2")]
+    assert len(source.cell.seen) == seen_by_source, "after a hold nobody goes back to the source"
+    assert router.router.holding.queues == {}
+
+
+async def test_a_read_that_waits_too_long_says_so(router: RouterUnderTest) -> None:
+    MovingCell(router.cells["cell-1"]).arriving = True
+    got = await router.ask("GET", "/v1/account", token=router.token("cell-1"))
+    assert (got.status, got.code, got.headers["retry-after"]) == (503, "USER_HALTED", "1")
+    assert router.router.holding.given_up == 1
 
 
 async def test_a_write_that_waits_too_long_is_refused_with_retry_after(router: RouterUnderTest) -> None:

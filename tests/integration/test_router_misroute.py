@@ -9,7 +9,7 @@ import pytest
 
 from router.errors import CellUnavailable
 from tests.support.moved_metrics import assert_moved
-from tests.support.raw_http import read_answer
+from tests.support.raw_http import Answer, read_answer
 from tests.support.routers import RouterUnderTest, map_of, running_router
 from tests.support.stub_cell import SeenRequest, answer
 
@@ -72,7 +72,8 @@ async def test_two_cells_that_point_at_each_other_end_the_request(router: Router
     router.cells["cell-2"].refuse_with_421("cell-1", 7)
     got = await router.ask("POST", "/v1/orders", token=router.token("cell-1"), key="k", body=b"{}")
     assert (got.status, got.code) == (503, "CELL_UNAVAILABLE")
-    assert [len(cell.seen) for cell in router.cells.values()] == [1, 1]
+    # the second hint is later, so it may be true; to follow the first one again would be a circle
+    assert [len(cell.seen) for cell in router.cells.values()] == [2, 1]
     assert router.router.misroutes.loops == 1
     assert_moved(router.router.metrics.render(), "router_misroute_loops_total", "router_refusals_total")
 
@@ -119,3 +120,106 @@ async def test_a_421_that_does_not_end_is_never_shown(router: RouterUnderTest) -
     router.cells["cell-1"].behave = endless
     got = await router.ask("GET", "/v1/account", token=router.token("cell-1"))
     assert (got.status, got.code) == (503, "CELL_UNAVAILABLE")
+
+
+CHAIN = tuple(f"cell-{number}" for number in range(1, 7))
+
+
+class Chain:
+    """A user who moved from cell to cell while no map was published: each cell knows where they went from there."""
+
+    def __init__(self, router: RouterUnderTest, *, map_epoch: int) -> None:
+        self.router = router
+        self.map_epoch = map_epoch
+        self.user_id = router.user_of("cell-1")
+        self.token = router.token_of(self.user_id)
+
+    def moved(self, from_cell: str, to_cell: str, epoch: int) -> None:
+        self.router.cells[from_cell].refuse_with_421(to_cell, epoch)
+        self.router.cells[to_cell].behave = self.router.cells[to_cell].succeed
+
+    async def ask(self) -> tuple[Answer, list[str]]:
+        """One request, and the cells that saw it, in the order of the directory."""
+        before = {name: len(cell.seen) for name, cell in self.router.cells.items()}
+        got = await self.router.ask("GET", "/v1/account", token=self.token)
+        return got, [name for name, cell in self.router.cells.items() for _ in range(len(cell.seen) - before[name])]
+
+    def told_epoch(self, name: str) -> int:
+        cell = self.router.cells[name]
+        return cell.claims(cell.seen[-1], int(time.time())).epoch
+
+    def publish(self, *, pin: str | None = None, since: int = 0) -> None:
+        """The next map: what the user's pin says, if there is one; else it changed for other reasons."""
+        self.map_epoch += 1
+        urls = {name: (cell.url,) for name, cell in self.router.cells.items()}
+        pins = [] if pin is None else [(self.user_id, pin)]
+        shard_map = map_of(urls, epoch=self.map_epoch, since=3, pins=pins, pinned_since=since)
+        self.router.router.watcher._offer(shard_map, "redis")
+
+
+@pytest.fixture
+async def chain(tmp_path: Path) -> AsyncIterator[Chain]:
+    """The map's own epoch is far above the ownership epochs: it counts whatever is published."""
+    async with running_router(tmp_path, epoch=900, since=3, stubs=CHAIN) as running:
+        yield Chain(running, map_epoch=900)
+
+
+async def test_rising_hints_are_followed_from_cell_to_cell_and_the_last_is_remembered(chain: Chain) -> None:
+    for from_cell, to_cell, epoch in zip(CHAIN[:4], CHAIN[1:5], (11, 12, 15, 16), strict=True):
+        chain.moved(from_cell, to_cell, epoch)
+    got, asked = await chain.ask()
+    assert (got.json()["cell"], asked) == ("cell-5", list(CHAIN[:5]))
+    assert [chain.told_epoch(name) for name in CHAIN[:5]] == [3, 11, 12, 15, 16]
+    assert_moved(chain.router.router.metrics.render(), "router_hints_followed_total")
+    for _ in range(2):
+        assert (await chain.ask())[1] == ["cell-5"]
+        chain.publish()  # for other reasons
+    assert ((await chain.ask())[1], chain.told_epoch("cell-5")) == (["cell-5"], 16)
+
+
+async def test_the_fifth_hint_is_not_followed_by_the_same_request(chain: Chain) -> None:
+    for from_cell, to_cell, epoch in zip(CHAIN[:5], CHAIN[1:], (11, 12, 13, 14, 15), strict=True):
+        chain.moved(from_cell, to_cell, epoch)
+    got, asked = await chain.ask()
+    assert (got.status, got.code, asked) == (503, "CELL_UNAVAILABLE", list(CHAIN[:5]))
+    assert chain.router.router.misroutes.loops == 1
+    got, asked = await chain.ask()  # what was learned is not lost
+    assert (got.json()["cell"], asked) == ("cell-6", ["cell-6"])
+
+
+async def test_a_map_that_has_the_epoch_replaces_the_hint(chain: Chain) -> None:
+    chain.moved("cell-1", "cell-2", 11)
+    assert (await chain.ask())[1] == ["cell-1", "cell-2"]
+    chain.publish(pin="cell-2", since=11)
+    assert (await chain.ask())[1] == ["cell-2"]
+    assert len(chain.router.router.misroutes._hints) == 0
+    chain.publish(pin="cell-4", since=20)
+    assert ((await chain.ask())[1], chain.told_epoch("cell-4")) == (["cell-4"], 20)
+    chain.publish(pin="cell-2", since=11)  # a map is newer as a whole, and its pin counts; the cells know better
+    chain.moved("cell-2", "cell-4", 20)
+    assert (await chain.ask())[1] == ["cell-2", "cell-4"]
+
+
+async def test_who_came_back_is_found_whatever_the_map_says(chain: Chain) -> None:
+    """From the first cell to the second and back, at once: the map names the first one all the time."""
+    chain.moved("cell-1", "cell-2", 11)
+    assert (await chain.ask())[1] == ["cell-1", "cell-2"]
+    chain.moved("cell-2", "cell-1", 13)
+    assert (await chain.ask())[1] == ["cell-1", "cell-2"]
+    assert chain.told_epoch("cell-1") == 13
+    chain.publish()
+    assert ((await chain.ask())[1], chain.told_epoch("cell-1")) == (["cell-1"], 13)
+
+
+async def test_a_remembered_hint_that_lies_is_forgotten(chain: Chain) -> None:
+    chain.moved("cell-1", "cell-2", 11)
+    await chain.ask()
+
+    async def unknown(_: SeenRequest, writer: asyncio.StreamWriter) -> None:
+        writer.write(answer(404, {"code": "USER_NOT_FOUND", "status": 404, "detail": "no such user in this cell"}))
+
+    chain.router.cells["cell-2"].behave = unknown
+    chain.router.cells["cell-1"].behave = chain.router.cells["cell-1"].succeed
+    got, asked = await chain.ask()
+    assert (got.status, got.code, asked) == (503, "CELL_UNAVAILABLE", ["cell-2"])
+    assert (await chain.ask())[1] == ["cell-1"]

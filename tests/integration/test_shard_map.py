@@ -22,10 +22,18 @@ from infra.topology.cells import Cell, CellState
 from infra.topology.diff import diff_maps, encode_delta
 from infra.topology.identifiers import CellId
 from infra.topology.shard_map import ShardMap
-from infra.topology.snapshot import encode_map
+from infra.topology.snapshot import decode_map, encode_map
 from router.metrics import RouterCollector
-from shardctl.shardmap.errors import CellExists, NoFreeBuckets, OwnershipEpochRefused, StaleEpoch, UnknownCell
+from shardctl.shardmap.errors import (
+    CellExists,
+    KeyIdReused,
+    NoFreeBuckets,
+    OwnershipEpochRefused,
+    StaleEpoch,
+    UnknownCell,
+)
 from shardctl.shardmap.publish import publish_map
+from shardctl.shardmap.register import register_cell
 from shardctl.shardmap.store import ShardMapStore, open_store
 from tests.support.databases import TestDatabase
 from tests.support.eventually import PATIENCE_S, eventually
@@ -452,7 +460,7 @@ async def test_a_pin_needs_an_ownership_epoch_above_the_users_last(store: ShardM
     early, late = await store.draw_ownership_epoch(), await store.draw_ownership_epoch()
     assert (await store.load()).epoch < early < late
     await store.set_pins({user: "cell-2"}, ownership_epochs={user: late}, **WHO)
-    for epoch in (early, late, late + 1):  # earlier, the same one again, one that nobody drew
+    for epoch in (early, late, late + 1):  # earlier, the same one for another cell, one that nobody drew
         with pytest.raises(OwnershipEpochRefused):
             await store.set_pins({user: "cell-1"}, ownership_epochs={user: epoch}, **WHO)
     unpinned = await store.set_pins({user: None}, **WHO)
@@ -464,6 +472,50 @@ async def test_a_pin_needs_an_ownership_epoch_above_the_users_last(store: ShardM
     assert later > unpinned.epoch
     pinned = await store.set_pins({user: "cell-1"}, ownership_epochs={user: later}, **WHO)
     assert pinned.is_pinned(user)
+
+
+@pytest.fixture
+async def leaders_store(store: ShardMapStore, control_database: TestDatabase) -> AsyncIterator[ShardMapStore]:
+    """As the control service has it, with two cells."""
+    for name in ("cell-1", "cell-2"):
+        await store.add_cell(cell(name), **WHO)
+    async with open_store(control_database.leader_dsn) as opened:
+        yield opened
+
+
+async def test_one_pin_is_compared_by_its_ownership_epoch_and_may_be_repeated(leaders_store: ShardMapStore) -> None:
+    """Whoever pins after a move has lost sight of the map meanwhile, and perhaps of the first call's answer."""
+    store = leaders_store
+    user, other = uuid.uuid4(), uuid.uuid4()
+    early, late = await store.draw_ownership_epoch(), await store.draw_ownership_epoch()
+    await store.set_pins({other: "cell-1"}, **WHO)  # the map has moved on since the move was planned
+    pinned = await store.pin(user, "cell-2", late, **WHO)
+    assert [str(owner) for pin, owner in pinned.pins() if pin == user] == ["cell-2"]
+    again = await store.pin(user, "cell-2", late, **WHO)
+    assert again.epoch == pinned.epoch
+    refusals = [
+        (user, "cell-1", early, OwnershipEpochRefused),
+        (user, "cell-1", late, OwnershipEpochRefused),
+        (user, "cell-2", late + 9, OwnershipEpochRefused),
+        (other, "cell-9", late, UnknownCell),
+    ]
+    for whom, where, epoch, refusal in refusals:
+        with pytest.raises(refusal):
+            await store.pin(whom, where, epoch, **WHO)
+    assert (await store.load()).epoch == pinned.epoch
+    await store.set_pins({user: None}, **WHO)
+    with pytest.raises(OwnershipEpochRefused):  # too late: it was unpinned meanwhile
+        await store.pin(user, "cell-2", late, **WHO)
+
+
+async def test_of_many_pins_those_that_stand_are_left_alone(leaders_store: ShardMapStore) -> None:
+    store = leaders_store
+    first, second = uuid.uuid4(), uuid.uuid4()
+    epochs = {first: await store.draw_ownership_epoch(), second: await store.draw_ownership_epoch()}
+    await store.pin(first, "cell-1", epochs[first], **WHO)
+    both = await store.set_pins({first: "cell-1", second: "cell-1"}, ownership_epochs=epochs, **WHO)
+    assert both.pin_count == 2
+    assert (await store.history())[0].change["users"] == [str(second)]
 
 
 async def test_a_pin_that_stays_keeps_its_ownership_epoch_and_one_that_goes_elsewhere_gets_a_new_one(
@@ -493,3 +545,58 @@ async def test_a_pin_that_stays_keeps_its_ownership_epoch_and_one_that_goes_else
     second = since()
     assert second[stays] == first[stays]
     assert second[moves] > first[moves]
+
+
+KEY_1, KEY_2 = ("k-1", "A" * 43), ("k-2", "B" * 42 + "A")
+
+
+async def test_a_cells_public_keys_are_added_and_never_taken_away(
+    leaders_store: ShardMapStore, control_database: TestDatabase
+) -> None:
+    store = leaders_store
+    added = await store.add_cell(cell("cell-3", signing_keys=(KEY_1,)), **WHO)
+    known = added.cell("cell-3")
+    assert known is not None
+    assert known.signing_keys == (KEY_1,)
+    assert (await store.update_cell(known, **WHO)).epoch == added.epoch
+    rotated = await store.update_cell(cell("cell-3", signing_keys=(KEY_2,)), **WHO)  # those not named stay
+    assert rotated.epoch == added.epoch + 1
+    assert (await store.history())[0].change["keys_added"] == ["k-2"]
+    with pytest.raises(KeyIdReused):
+        await store.update_cell(cell("cell-3", signing_keys=(("k-1", KEY_2[1]),)), **WHO)
+    as_a_router = await ControlMapSource(control_database.service_dsn).read()
+    assert as_a_router is not None
+    seen = [each.signing_keys for each in as_a_router.cells]
+    assert seen == [(), (), (KEY_1, KEY_2)]
+
+
+async def test_a_cell_that_is_there_already_gets_its_keys_into_the_map(leaders_store: ShardMapStore) -> None:
+    """Each `up` says what it has; an address that changes later takes none away."""
+    shard_map = await leaders_store.load()
+    urls = ("http://127.0.0.1:1",), ("http://127.0.0.1:2",)
+    keyed = await register_cell(leaders_store, shard_map, "cell-1", *urls, signing_keys=(KEY_1,), by="ann")
+    again = await register_cell(leaders_store, keyed, "cell-1", *urls, signing_keys=(KEY_1,), by="ann")
+    assert (keyed.cell("cell-1").signing_keys, again) == ((KEY_1,), keyed)  # type: ignore[union-attr]
+    moved = await register_cell(leaders_store, again, "cell-1", ("http://127.0.0.1:3",), urls[1], by="ann")
+    assert moved.cell("cell-1").signing_keys == (KEY_1,)  # type: ignore[union-attr]
+
+
+async def test_a_map_says_since_when_each_owner_is_one(
+    leaders_store: ShardMapStore, control_database: TestDatabase
+) -> None:
+    """What an older release has assigned has no ownership epoch: the map's epoch of that change stands for it."""
+    user, older = uuid.uuid4(), uuid.uuid4()
+    drawn = await leaders_store.draw_ownership_epoch()
+    await leaders_store.set_pins({older: "cell-1"}, **WHO)
+    await leaders_store.pin(user, "cell-2", drawn, **WHO)
+    with psycopg.connect(control_database.owner_dsn, autocommit=True) as owner:
+        owner.execute("update control.pins set ownership_epoch = null where user_id = %s", [older])
+        rows = owner.execute("select epoch from control.pins where user_id = %s", [older]).fetchone()
+        bucket, since = owner.execute("select bucket, ownership_epoch from control.buckets limit 1").fetchone() or ()
+    for shard_map in (await leaders_store.load(), decode_map(encode_map(await leaders_store.load()))):
+        assert rows == (shard_map.ownership_epoch(older),)
+        assert shard_map.ownership_epoch(user) == drawn
+        assert shard_map.ownership is not None
+        assert shard_map.ownership.buckets[bucket] == since
+        free = next(number for number, owner_number in enumerate(shard_map.owners) if not owner_number)
+        assert shard_map.ownership.buckets[free] == 0

@@ -2,7 +2,8 @@
 
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from array import array
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from infra.security.keys import CUSTOMER_SIGNING_FILE, ROUTE_FILE, generate_key_
 from infra.topology.bucketing import BUCKET_COUNT
 from infra.topology.cells import Cell
 from infra.topology.identifiers import CellId
+from infra.topology.ownership_epochs import OwnershipEpochs
 from infra.topology.shard_map import ShardMap, build_map
 from infra.topology.snapshot import encode_map
 from router.app import Router
@@ -35,16 +37,27 @@ def map_of(
     epoch: int = 1,
     lineage: uuid.UUID = LINEAGE,
     pins: Iterable[tuple[uuid.UUID, str]] = (),
+    since: int | None = None,
+    pinned_since: int = 0,
 ) -> ShardMap:
-    """Buckets are dealt out in turn, so every cell has users."""
+    """Buckets are dealt out in turn, so every cell has users. `since`: the ownership epoch of all buckets, and
+    `pinned_since` of all pins; without it the map is of format 1."""
     names = sorted(cells)
-    return build_map(
+    plain = build_map(
         lineage=lineage,
         epoch=epoch,
         cells=[Cell(CellId(name), api_urls=urls) for name, urls in cells.items()],
         buckets={bucket: names[bucket % len(names)] for bucket in range(BUCKET_COUNT)},
         pins=pins,
     )
+    return plain if since is None else with_ownership(plain, since, pinned_since)
+
+
+def with_ownership(plain: ShardMap, since: int, pinned_since: int) -> ShardMap:
+    """The same map, told since when each owner is the owner."""
+    parts = ("lineage", "epoch", "cells", "owners", "pin_high", "pin_low", "pin_owners")
+    epochs = OwnershipEpochs(array("Q", [since]) * BUCKET_COUNT, array("Q", [pinned_since]) * plain.pin_count)
+    return ShardMap(**{part: getattr(plain, part) for part in parts}, ownership=epochs)
 
 
 @dataclass
@@ -87,17 +100,19 @@ async def running_router(
     upstream: UpstreamSettings | None = None,
     edge: Mapping[str, Any] | None = None,
     epoch: int = 1,
+    since: int | None = None,
+    stubs: Sequence[str] = ("cell-1", "cell-2"),
     limits: LimitSettings = NO_LIMITS,
     now: Callable[[], float] = time.time,
     **others: Any,
 ) -> AsyncIterator[RouterUnderTest]:
-    """Two scripted cells and a router that has nothing but its map file, unless asked for more."""
+    """Scripted cells, two of them, and a router that has nothing but its map file, unless asked for more."""
     keys = folder / "keys"
     generate_key_files(keys)
     ring = load_key_ring(keys / ROUTE_FILE)
     async with AsyncExitStack() as stack:
-        cells = {name: await stack.enter_async_context(stub_cell(name, ring)) for name in ("cell-1", "cell-2")}
-        shard_map = map_of({name: (cell.url,) for name, cell in cells.items()}, epoch=epoch)
+        cells = {name: await stack.enter_async_context(stub_cell(name, ring)) for name in stubs}
+        shard_map = map_of({name: (cell.url,) for name, cell in cells.items()}, epoch=epoch, since=since)
         (folder / "router.map").write_bytes(encode_map(shard_map))
         settings = RouterSettings(
             name="router-test",

@@ -91,7 +91,7 @@ async def _prune(step: Step[StackResources]) -> Document:
     return await reported(step, work)
 
 
-def without(arguments: Document, error: Exception) -> Document:
+def without(arguments: Document, _: Document, error: Exception) -> Document:
     """The others are backed up and pruned all the same: one dead cell would end the backups of all, and the logs that
     nothing prunes would fill the disk."""
     return {"of": arguments["of"], "failed": str(error)[:_FAILURE_CHARACTERS_MAX]}

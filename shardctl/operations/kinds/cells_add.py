@@ -17,6 +17,7 @@ from shardctl.operations.plan import Action, Document, Kind, Plan, PlannedStep, 
 from shardctl.operations.resources import StackResources
 from shardctl.shardmap.publish import publish_map
 from shardctl.shardmap.register import register_cell
+from shardctl.shardmap.tell_cells import keys_of_cell, tell_cells
 
 _LONG_S: Final = 180.0
 """A step that makes a data directory, or migrates a database, and may wait a minute for the stack's lock first."""
@@ -67,6 +68,8 @@ async def _make(step: Step[StackResources]) -> None:
     async with step.resources.changing() as backend:
         spec = backend.spec()
         await backend.create(spec if cell in spec.cells else spec.with_cell(cell))
+        keys_of_cell(backend.keys_folder, cell.name)
+        await backend.publish_keys()
 
 
 async def _unmake(step: Step[StackResources]) -> None:
@@ -104,13 +107,16 @@ async def _start_processes(step: Step[StackResources]) -> None:
 
 
 async def _register(step: Step[StackResources]) -> Document:
-    cell, addresses = _cell(step), step.resources.backend.addresses()
+    cell, backend = _cell(step), step.resources.backend
     reason = step.resources.reason or "the cell joins"
-    urls = addresses.api_urls(cell), addresses.operator_urls(cell)
+    urls = backend.addresses().api_urls(cell), backend.addresses().operator_urls(cell)
+    keys = keys_of_cell(backend.keys_folder, cell.name)
     async with step.resources.map_store() as store:
         shard_map = await register_cell(
-            store, await store.load(), cell.name, *urls, by=step.resources.actor, reason=reason
+            store, await store.load(), cell.name, *urls, signing_keys=keys, by=step.resources.actor, reason=reason
         )
+    async with step.resources.changing() as changed:
+        await tell_cells(changed, shard_map)
     return {"epoch": shard_map.epoch}
 
 

@@ -7,3 +7,4 @@ language sql volatile security definer set search_path from current as $$
     returning last_epoch
 $$;
 revoke all on function draw_ownership_epoch_v1 from public;
+grant execute on function draw_ownership_epoch_v1 to control_leader;

@@ -317,7 +317,7 @@ def test_key_files_are_made_once_and_are_private(tmp_path: Path) -> None:
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     generate_key_files(tmp_path)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
-    assert len(before) == 6
+    assert len(before) == 8
     for path in tmp_path.iterdir():
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
     signing = load_signing_ring(tmp_path / CUSTOMER_SIGNING_FILE)

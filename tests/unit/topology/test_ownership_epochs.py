@@ -1,5 +1,6 @@
-"""Ownership epochs in a map: since when each owner is one, read from snapshots of format 2, not yet written."""
+"""Ownership epochs in a map: since when each owner is one; and the public keys in its directory."""
 
+import json
 import uuid
 from array import array
 from uuid import UUID
@@ -12,7 +13,15 @@ from infra.topology.errors import MapCorrupted, MapError, MapInvalid
 from infra.topology.identifiers import CellId
 from infra.topology.ownership_epochs import OwnershipEpochs
 from infra.topology.shard_map import ShardMap, build_map
-from infra.topology.snapshot import MAGICS, VERSION_BYTES, WRITTEN_FORMAT, decode_map, encode_map, read_version
+from infra.topology.snapshot import (
+    MAGICS,
+    VERSION_BYTES,
+    decode_map,
+    encode_map,
+    read_directory,
+    read_version,
+    write_directory,
+)
 
 PINNED, OTHER = UUID(int=5), uuid.uuid4()
 
@@ -42,24 +51,40 @@ def test_the_pin_says_it_then_the_bucket_then_the_map() -> None:
     assert owned.size_bytes - plain.size_bytes > 8 * BUCKET_COUNT
 
 
-def test_both_formats_are_read_and_the_first_is_written() -> None:
-    """A stored form can be read one release before any release writes it."""
-    owned = a_map(epochs())
-    assert WRITTEN_FORMAT == 1
-    assert encode_map(owned) == encode_map(a_map(None))
-    assert decode_map(encode_map(owned)).ownership is None
-    document = encode_map(owned, 2)
+def test_both_formats_are_read_and_a_map_says_which_is_written() -> None:
+    owned, plain = a_map(epochs()), a_map(None)
+    document = encode_map(owned)
     assert document.startswith(MAGICS[2])
     read = decode_map(document)
     assert read.ownership == owned.ownership
-    assert encode_map(read, 2) == document
+    assert encode_map(read) == document
     assert (read.locate(PINNED), read.locate(OTHER)) == (owned.locate(PINNED), owned.locate(OTHER))
     assert read_version(document[:VERSION_BYTES]) == (owned.lineage, 40)
-    assert encode_map(a_map(None), 2).startswith(MAGICS[1]), "without them it is of format 1"
+    assert encode_map(plain).startswith(MAGICS[1])
+    assert decode_map(encode_map(plain)).ownership is None
+
+
+KEYED = Cell(CellId("cell-1"), signing_keys=(("k1", "A" * 43), ("k2", "B" * 42 + "A")))
+
+
+def test_the_directory_carries_public_keys_and_a_reader_passes_over_what_it_does_not_know() -> None:
+    """Releases that wrote none, and those that will write more."""
+    assert read_directory(write_directory((KEYED,))) == (KEYED,)
+    (row,) = json.loads(write_directory((KEYED,)))
+    del row["signing_keys"]
+    (older,) = read_directory(json.dumps([row | {"of_a_later_release": 1}]).encode())
+    assert (older.cell_id, older.signing_keys) == ("cell-1", ())
+
+
+@pytest.mark.parametrize("keys", [[], "k1", {"k1": 7}, {"k1": "A" * 42}, {"k1": None}])
+def test_keys_that_are_none_make_the_directory_invalid(keys: object) -> None:
+    (row,) = json.loads(write_directory((KEYED,)))
+    with pytest.raises(MapInvalid):
+        read_directory(json.dumps([row | {"signing_keys": keys}]).encode())
 
 
 def test_a_damaged_or_shortened_one_is_refused() -> None:
-    document = encode_map(a_map(epochs()), 2)
+    document = encode_map(a_map(epochs()))
     for at in (0, 7, 8, 50, len(document) // 2, len(document) - 1):
         damaged = bytearray(document)
         damaged[at] ^= 1

@@ -51,6 +51,9 @@ ARGUMENTS: dict[str, list[str]] = {
     "transfers approve": [USER, TRANSFER, "--reason", "x"], "transfers refuse": [USER, TRANSFER, "--reason", "x"],
     "users locate": [USER], "users show": [USER], "users set-profile": [USER, "retail", "--reason", "x"],
     "users unrestrict": [USER, "--reason", "x"], "users revoke": [USER, "--reason", "x"],
+    "users move": [USER, "--to", "cell-2", "--reason", "x"], "users move-back": ["17", "--reason", "x"],
+    "users hold": [USER, "--reason", "x"], "users unhold": [USER, "--reason", "x"], "users history": [USER],
+    "users receipt": ["17"], "users verify": [USER], "keys public": [],
     "status": [], "logs": [],
 }  # fmt: skip
 """What each command needs to be understood. One that is missing here fails, until somebody has thought about it."""

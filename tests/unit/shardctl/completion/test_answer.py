@@ -11,7 +11,8 @@ from shardctl.completion.names import KINDS
 ENTRIES = read_table()
 FREE = {
     "add", "archive", "reconcile", "rotate", "show", "load-tape", "verify", "approve", "refuse", "locate",
-    "set-profile", "unrestrict", "revoke", "retry-report", "export", "release-users",
+    "set-profile", "unrestrict", "revoke", "retry-report", "export", "release-users", "move", "hold", "unhold",
+    "history",
 }  # fmt: skip
 """Commands with an argument that is no name of anything we list."""
 

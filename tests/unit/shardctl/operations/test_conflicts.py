@@ -54,6 +54,16 @@ backup.rehearse  cells.reconcile  cell
 backup.rehearse  control.prune    none
 backup.rehearse  keys.rotate      none
 backup.rehearse  routers.restart  none
+users.move       users.move       user
+users.move       backup.create    none
+users.move       backup.rehearse  cell
+users.move       cells.add        cell
+users.move       cells.archive    none
+users.move       cells.calendar   none
+users.move       cells.reconcile  cell
+users.move       control.prune    none
+users.move       keys.rotate      none
+users.move       routers.restart  none
 """
 
 
