@@ -20,6 +20,8 @@ from shardctl.audit.queries import Attempt, Wanted
 from shardctl.cells.cordon import set_cell_state
 from shardctl.cells.user_acts import set_profile
 from shardctl.cli import make_app
+from shardctl.commands.finding import find_user
+from shardctl.control_client import ControlClient
 from shardctl.errors import Interrupted, NotReachable, Refused, UsageError
 from shardctl.operations.resources import StackResources
 from shardctl.persons import Person, Way
@@ -171,11 +173,13 @@ async def test_users_and_reports_by_their_own_cell(
             desk = Desk(service)
             located = await desk.run("users", "locate", str(user))
             assert (located["user_id"], located["cell"], located["pinned"]) == (str(user), "cell-1", True)
+            client = ControlClient(service.settings.socket)
+            assert await asyncio.to_thread(find_user, client, str(user)) == located
             assert (await desk.run("users", "set-profile", str(user), "retail", "--reason", "x"))["profile"] == "retail"
             assert (await desk.newest()).arguments == {"profile": "retail"}
             assert not (await desk.run("users", "unrestrict", str(user), "--reason", "x"))["lifted"]
             done = await desk.run("users", "revoke", str(user), "--reason", "a lost phone")
-            assert (done["cell"], done["sessions_ended"], done["routers_notified"]) == ("cell-1", 1, 0)
+            assert (done["cell"], done["sessions_ended"], done["routers_notified"]) == ("cell-1", 0, 0)
             for _ in range(2):
                 decided = await desk.run("transfers", "approve", str(user), str(approved), "--reason", "confirmed")
             assert not decided["changed"]
