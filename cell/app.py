@@ -24,6 +24,7 @@ from cell.customer_port import CustomerPort
 from cell.incarnations.controller import IncarnationChanges, IncarnationReads, RestoredUsers
 from cell.ledger.controller import LedgerController
 from cell.metrics import COMMANDS
+from cell.move.controller import MoveController, MoveReads, Movers
 from cell.operations.controller import LeaderController, OperatorChanges, OperatorReads
 from cell.operations.fence import refuse_former_leaders
 from cell.operator_roles import LEAST_ROLES
@@ -34,7 +35,7 @@ from cell.orders.controllers.operators import OperatorOrders
 from cell.orders.controllers.orders import OrderController
 from cell.orders.place import place_order
 from cell.orders.schemas import parse_order_id
-from cell.ownership.guard import RouteGuard
+from cell.ownership.guard import RouteGuard, as_they_know
 from cell.positions.controller import PositionController
 from cell.reconciliation.controller import ReconciliationReads, ReconciliationRuns
 from cell.request_figures import AppServerCollector, RequestFigures
@@ -50,9 +51,11 @@ from infra.runtime.fault_points import FaultPoints
 from infra.runtime.methods import Methods
 from infra.runtime.operator_api import Operators, create_operator_app, load_operator_ring, operator_keys
 from infra.runtime.plain_requests import PlainRequests
-from infra.runtime.problem import to_response
+from infra.runtime.problem import Problem, to_response
 from infra.runtime.procedures import AWAY, REFUSED, TAKEN, DatabaseBusy, sqlstate_of
 from infra.runtime.telemetry import Metrics
+from infra.security.cell_keys import follow_cell_keys, follow_public_keys
+from infra.security.certificate import CertificateSigner, CertificateVerifier
 from infra.security.keys import ROUTE_FILE, follow_key_ring, key_ids
 
 _log = logging.getLogger(__name__)
@@ -70,6 +73,8 @@ OPERATOR_CONTROLLERS: Final = (
     IncarnationReads,
     IncarnationChanges,
     RestoredUsers,
+    MoveController,
+    MoveReads,
 )
 """Of the operator port; what each of their endpoints wants is in `operator_roles.py`."""
 
@@ -84,6 +89,7 @@ class CellApp:
     pool: Pool
     operator_pool: Pool
     checks_pool: Pool
+    mover_pool: Pool
     batcher: Batcher
     metrics: Metrics
 
@@ -97,10 +103,12 @@ class CellApp:
         await self.pool.open()
         await self.operator_pool.open()
         await self.checks_pool.open()
+        await self.mover_pool.open()
         try:
             async with self.batcher:
                 yield
         finally:
+            await self.mover_pool.close()
             await self.checks_pool.close()
             await self.operator_pool.close()
             await self.pool.close()
@@ -118,8 +126,10 @@ def create_app(settings: CellSettings) -> CellApp:
     unhurried = settings.postgres.model_copy(update={"statement_timeout_ms": 300_000})
     operator_pool = make_pool(unhurried, f"{settings.name}-operator", size=4, checked=True)
     checks_pool = make_pool(unhurried, f"{settings.name}-checks", size=1, checked=True)
+    moving = unhurried.model_copy(update={"dsn": settings.mover_dsn or settings.postgres.dsn})
+    mover_pool = make_pool(moving, f"{settings.name}-mover", size=4)
     figures = RequestFigures()
-    pools = {"customers": pool, "operators": operator_pool, "checks": checks_pool}
+    pools = {"customers": pool, "operators": operator_pool, "checks": checks_pool, "movers": mover_pool}
     metrics.registry.register(AppServerCollector(figures, pools, shares))
     batcher = _batcher(settings, pool, metrics)
     new_id = TimeOrderedIds(clock)
@@ -169,10 +179,10 @@ def create_app(settings: CellSettings) -> CellApp:
     operator = create_operator_app(
         metrics=metrics,
         ready=ready,
-        routes=[_operator_routes(settings.name, operator_pool, checks_pool, clock, new_id)],
+        routes=[_operator_routes(_movers(settings, mover_pool), operator_pool, checks_pool, clock, new_id)],
         operators=Operators(settings.name, operator_ring, LEAST_ROLES, clock.epoch_s),
     )
-    return CellApp(customer, routes, operator, pool, operator_pool, checks_pool, batcher, metrics)
+    return CellApp(customer, routes, operator, pool, operator_pool, checks_pool, mover_pool, batcher, metrics)
 
 
 def _batcher(settings: CellSettings, pool: Pool, metrics: Metrics) -> Batcher:
@@ -205,15 +215,24 @@ def _shares(settings: CellSettings) -> FairPermits:
     )
 
 
+def _movers(settings: CellSettings, pool: Pool) -> Movers:
+    signer = verifier = None
+    if settings.own_keys_dir is not None:
+        signer = CertificateSigner(follow_cell_keys(settings.own_keys_dir), settings.name)
+        verifier = CertificateVerifier(follow_public_keys(settings.keys_dir))
+    return Movers(settings.name, pool, FaultPoints(), signer, verifier)
+
+
 def _operator_routes(
-    cell_name: str, pool: Pool, checks_pool: Pool, clock: SystemClock, new_id: TimeOrderedIds
+    movers: Movers, pool: Pool, checks_pool: Pool, clock: SystemClock, new_id: TimeOrderedIds
 ) -> Router:
     dependencies = {
         "clock": Provide(lambda: clock, sync_to_thread=False),
         "new_id": Provide(lambda: new_id, sync_to_thread=False),
         "pool": Provide(lambda: pool, sync_to_thread=False),
         "checks_pool": Provide(lambda: checks_pool, sync_to_thread=False),
-        "cell_name": Provide(lambda: cell_name, sync_to_thread=False),
+        "cell_name": Provide(lambda: movers.cell_name, sync_to_thread=False),
+        "movers": Provide(lambda: movers, sync_to_thread=False),
     }
     return Router(
         "/",
@@ -235,6 +254,9 @@ def _customer_litestar(
     def caller(request: Request[Any, Any, Any]) -> Caller:
         return guard.identify(request.headers.get("x-route-token"))
 
+    def refuse(request: Request[Any, Any, Any], problem: Problem) -> Response[bytes]:
+        return to_response(request, problem if problem.status != 421 else as_they_know(problem, caller(request)))
+
     return Litestar(
         route_handlers=[
             OrderController,
@@ -254,6 +276,7 @@ def _customer_litestar(
         },
         exception_handlers={
             **_DATABASE_AWAY,
+            Problem: refuse,
             Exception: to_response,
         },
         middleware=[PlainRequests],

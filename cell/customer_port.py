@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl
 
 from cell import errors
 from cell.caller import Answer, Caller, idempotency_key
-from cell.ownership.guard import RouteGuard
+from cell.ownership.guard import RouteGuard, as_they_know
 from cell.request_figures import RequestFigures
 from infra.runtime import deadline
 from infra.runtime.logs import TRACE_HEADER, bind_request
@@ -102,7 +102,8 @@ class CustomerPort:
                 answer = await self._place(caller, key, body)
             else:
                 answer = await self._cancel(caller, key, order_id)
-        except Problem as problem:
+        except Problem as refused:
+            problem = refused if refused.status != 421 else as_they_know(refused, caller)
             status, content = problem.status, MEDIA_TYPE.encode()
             answer_body = problem_body(status, problem.code, problem.detail, request_id.decode(), problem.figures)
             out += [(name.lower().encode(), value.encode()) for name, value in problem.headers.items()]

@@ -11,6 +11,20 @@ from infra.runtime.least_roles import LeastRoles
 from infra.security.roles import Role
 
 _USER: Final = "/operator/v1/users/{user_id}"
+_MOVE: Final = "/operator/v1/moves/{move_id}"
+_MOVE_STEPS: Final = (
+    "begin",
+    "arrive",
+    "read",
+    "catch-up",
+    "halt",
+    "load",
+    "depart",
+    "activate",
+    "release",
+    "discard",
+    "acknowledge",
+)
 LEAST_ROLES: Final[LeastRoles] = {
     "GET /operator/v1/summary": Role.VIEWER,
     "GET /operator/v1/rollups": Role.VIEWER,
@@ -25,6 +39,8 @@ LEAST_ROLES: Final[LeastRoles] = {
     "POST /operator/v1/checks": Role.VIEWER,
     f"GET {_USER}": Role.VIEWER,
     f"GET {_USER}/orders": Role.VIEWER,
+    f"GET {_USER}/size": Role.VIEWER,
+    f"POST {_USER}/attest": Role.VIEWER,
     f"PUT {_USER}/profile": Role.OPERATOR,
     f"POST {_USER}/sessions/end": Role.OPERATOR,
     f"POST {_USER}/unrestrict": Role.OPERATOR,
@@ -34,6 +50,8 @@ LEAST_ROLES: Final[LeastRoles] = {
     "POST /operator/v1/reconcile": Role.OPERATOR,
     "POST /operator/v1/archive": Role.OPERATOR,
     "POST /operator/v1/leader": Role.OPERATOR,
+    f"GET {_MOVE}": Role.VIEWER,
+    **{f"POST {_MOVE}/{step}": Role.OPERATOR for step in _MOVE_STEPS},
     "POST /operator/v1/incarnation/open": Role.ADMIN,
     "POST /operator/v1/incarnation/release": Role.ADMIN,
 }

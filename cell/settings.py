@@ -27,6 +27,8 @@ class CellSettings(BaseSettings):
     incarnation: str = ""
     """Which restore made the database that belongs here (`brokerage.incarnations`); empty: none did."""
     postgres: PostgresSettings
+    mover_dsn: str | None = None
+    """libpq URI of the role that carries moving users (`cell_mover`); None: this process moves nobody."""
     source_dsn: str | None = None
     """For `compare-copy`: the cell whose restored copy the database above is."""
     listen: ListenSettings = ListenSettings(port=0)

@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, LiteralString
+from typing import Any, Final, LiteralString
 
 from infra.runtime.database import Connection
 from infra.runtime.sql_files import SqlFile, read_sql
@@ -29,8 +29,19 @@ _RECORD: LiteralString = "select record_ledger_checks_v1(%s, %s, %s, %s)"
 _TOTALS: LiteralString = """
 select account, unit, coalesce(sum(amount_micros) filter (where direction = 'debit'), 0)::text,
        coalesce(sum(amount_micros) filter (where direction = 'credit'), 0)::text
-  from all_postings group by account, unit order by account, unit
+  from all_postings p
+ where not exists (select from brokerage.users u
+                    where u.user_id = p.user_id and u.owner_state in ('arriving', 'departed'))
+ group by account, unit order by account, unit
 """
+_OWNED: Final = """
+select c.* from (
+{check}
+) c where not exists (select from brokerage.users u
+                       where u.user_id = c.user_id and u.owner_state in ('arriving', 'departed'))
+"""
+"""A copy is not an owner: one that arrives is not whole yet, one that was left is judged by its receipt. What a check
+finds of nobody, or of a user who is not in the books at all, stays."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +112,7 @@ async def _run_check(connection: Connection, check: SqlFile) -> CheckResult:
     sample: list[dict[str, Any]] = []
     async with connection.cursor() as cursor:
         # Streamed, so that a check that finds a million rows costs no memory for them.
-        async for row in cursor.stream(check.text, size=_CHUNK_ROWS):
+        async for row in cursor.stream(_OWNED.format(check=check.text.rstrip().rstrip(";")), size=_CHUNK_ROWS):
             if violations < SAMPLE_ROWS_MAX:
                 names = [column.name for column in cursor.description or ()]
                 sample.append({name: _plain(value) for name, value in zip(names, row, strict=True)})

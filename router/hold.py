@@ -151,6 +151,10 @@ class Waiter:
             queue.sending = None
         queue.wake()
 
+    def asks_elsewhere(self) -> None:
+        """The user has left the cell that refused. The next one takes over within moments: pauses are short again."""
+        self._queue.pause_s = _FIRST_PAUSE_S
+
     def abandon(self) -> None:
         """The client left. What was not sent yet never will be."""
         self.abandoned = True

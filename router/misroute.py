@@ -23,7 +23,11 @@ from router.hints import Hint, Hints
 from router.identify import Route, Routes
 
 _REFRESH_S: Final = 1.0
-"""For reading the map anew after a 421: an eighth of the request's deadline; the map in memory does otherwise."""
+"""For reading the map anew after a 421 that names nobody: an eighth of the request's deadline; the map in memory does
+otherwise."""
+_REFRESH_BESIDE_HINT_S: Final = 0.01
+"""After one that names the owner: what Redis takes. A customer waits here while their user moves, and sources that hang
+must not hold them; whatever a later map would say, the named cell says too. The reading goes on for who asks next."""
 HINTS_MAX: Final = 4
 """Hints that one request follows: who moved more often since the map was made waits for the next map."""
 _REDIRECTS_MAX: Final = 2 * HINTS_MAX
@@ -67,12 +71,12 @@ class Misroutes:
 
     async def find_owner(self, refused: Route, body: bytes, trail: Trail) -> Route:
         """The route to ask instead. Raises `CellUnavailable` if nobody knows a later owner, or too many were asked."""
+        hint = _read_hint(body, refused)
         if not trail.is_map_fresh and self._current_map() is refused.shard_map:
-            await self._refresh(_REFRESH_S)
+            await self._refresh(_REFRESH_S if hint is None else _REFRESH_BESIDE_HINT_S)
         trail.is_map_fresh = True
         route = self._routes.to_owner(refused.user_id)
         if not _says_later(route, refused):
-            hint = _read_hint(body, refused)
             if hint is None:
                 raise self._nobody_else(refused, trail)
             route = self._routes.by_hint(refused.user_id, hint)

@@ -97,6 +97,8 @@ class SlowPath:
                 forwarding.connection = None
                 self._routes.forget(forwarding.request.authorization)
                 forwarding.route = await self._misroutes.find_owner(forwarding.route, connection.body, trail)
+                if forwarding.waiter is not None:
+                    forwarding.waiter.asks_elsewhere()
             elif (halted := read_halted(connection.status, connection.body)) is not None and _may_be_held(forwarding):
                 cell.give_back(connection, monotonic())
                 forwarding.connection = None

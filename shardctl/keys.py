@@ -12,7 +12,7 @@ from typing import Any, Final
 from infra.backends.backend import Backend, Observation
 from infra.backends.cell_spec import ProcessKind, ProcessSpec
 from infra.security.keys import CUSTOMER_SIGNING_FILE, CUSTOMER_VERIFY_FILE, OPERATOR_VERIFY_FILE, ROUTE_FILE
-from infra.security.rotation import FILES, list_keys
+from infra.security.rotation import FILES, SHARED, list_keys
 
 ANSWER_WITHIN_S: Final = 10.0
 """How long a process may take until it holds the new keys and says so: far longer than a busy one needs."""
@@ -40,8 +40,8 @@ async def ask_holders(backend: Backend, within_s: float = ANSWER_WITHIN_S) -> tu
     `within_s` is over."""
     wanted = {
         file: frozenset(row.kid for row in list_keys(backend.keys_folder, ring))
-        for ring, files in FILES.items()
-        for file in files
+        for ring in SHARED
+        for file in FILES[ring]
     }
     pids = {status.name: status.pid for status in await backend.status()}
     asked = [process for process in await backend.plan() if process.kind in HELD_BY]

@@ -89,7 +89,7 @@ class Accounts:
             if error.sqlstate == "RB010":
                 raise Problem(409, "USER_EXISTS", "the user exists with another e-mail address") from error
             if error.sqlstate == "RB011":
-                raise errors.misdirected(None, None) from error
+                raise await self._elsewhere(caller.user_id) from error
             raise
         # Made by an earlier try, perhaps with another password: only who proves that one gets a session.
         if existed:
@@ -123,7 +123,7 @@ class Accounts:
             case "refreshed":
                 return Refreshed(str(following), first_used_at)
             case "DEPARTED":
-                raise errors.misdirected(None, None)
+                raise await self._elsewhere(caller.user_id)
             case "USER_HALTED":
                 raise errors.user_halted(None)
             case "reused":
@@ -190,6 +190,15 @@ class Accounts:
         async with self._hashing.permit(user_id, source.address):
             return await self._hashing.hash(normal_password(password))
 
+    async def _elsewhere(self, user_id: UUID) -> Problem:
+        """Why the user is not here, with the hint where they are."""
+        async with self._pool.connection() as connection:
+            try:
+                await check_owner(connection, user_id)
+            except Problem as problem:
+                return problem
+        return errors.misdirected(None, None)  # they came back meanwhile: the next try finds them
+
     async def _start_session(self, user_id: UUID, proven: _Proven) -> str:
         family_key = secrets.token_bytes(FAMILY_KEY_BYTES)
         token = RefreshToken.first(user_id, self._new_id(), family_key)
@@ -207,7 +216,7 @@ class Accounts:
             await call_when_free(self._pool, queries.START, arguments)
         except DatabaseRefused as error:
             if error.sqlstate == "RB011":
-                raise errors.misdirected(None, None) from error
+                raise await self._elsewhere(user_id) from error
             if error.sqlstate == "RB012":
                 raise errors.user_halted(None) from error
             raise

@@ -193,6 +193,6 @@ async def _why_not(pool: Pool, user_id: UUID) -> Problem:
     user = await queries.read_one(pool, queries.USER, [user_id])
     if user is None:
         return errors.user_not_found()
-    if user["owner_state"] == "departed":
+    if user["owner_state"] in ("departed", "arriving"):
         return errors.misdirected(user["forward_cell"], user["forward_epoch"])
     return errors.user_halted(user["lease_ends_at"])

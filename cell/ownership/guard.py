@@ -59,9 +59,7 @@ class RouteGuard:
             return None
 
 
-_OWNER: LiteralString = (
-    "select owner_state, forward_cell, forward_epoch, lease_ends_at from brokerage.users where user_id = %s"
-)
+_OWNER: LiteralString = "select owner_state, forward_cell, forward_epoch from brokerage.users where user_id = %s"
 
 
 async def check_owner(connection: Connection, user_id: UUID) -> None:
@@ -70,8 +68,15 @@ async def check_owner(connection: Connection, user_id: UUID) -> None:
     row = await (await connection.execute(_OWNER, [user_id])).fetchone()
     if row is None:
         raise errors.user_not_found()
-    state, forward_cell, forward_epoch, lease_ends_at = row
-    if state == "departed":
+    state, forward_cell, forward_epoch = row
+    if state in ("departed", "arriving"):
         raise errors.misdirected(forward_cell, forward_epoch)
-    if state == "arriving":
-        raise errors.user_halted(lease_ends_at)
+
+
+def as_they_know(problem: Problem, caller: Caller) -> Problem:
+    """A refusal as it is said to this caller. Who comes with a later ownership epoch than a 421 hints at was sent here
+    by the cell that the user is leaving: they wait until the user is here, instead of going back and forth."""
+    epoch = problem.figures.get("epoch")
+    if problem.status == 421 and isinstance(epoch, int) and caller.epoch > epoch:
+        return errors.user_halted(None)
+    return problem

@@ -33,7 +33,7 @@ from infra.backends.cell_spec import (
     postgres_name,
     router_names,
 )
-from infra.backends.roles import CELL, CONTROL, CONTROL_LEADER, DatabaseRoles
+from infra.backends.roles import CELL, CELL_MOVER, CONTROL, CONTROL_LEADER, DatabaseRoles
 from infra.runtime.build import build_id
 from infra.runtime.release_code import release_code
 
@@ -252,8 +252,9 @@ def cell_settings(addresses: Addresses, layout: HostLayout, cell: str) -> dict[s
 def _cell(addresses: Addresses, layout: HostLayout, cell: CellSpec) -> list[ProcessSpec]:
     shared = cell_settings(addresses, layout, cell.name)
     signing = {"CELL_OWN_KEYS_DIR": str(own_keys(layout.keys, cell.name))}
+    moving = {"CELL_MOVER_DSN": addresses.dsn(postgres_name(cell.name), CELL_MOVER)}
     roles: list[tuple[str, ProcessKind, str, Mapping[str, str]]] = [
-        *((name, ProcessKind.API, "serve", signing) for name in api_names(cell)),
+        *((name, ProcessKind.API, "serve", {**signing, **moving}) for name in api_names(cell)),
         (f"{cell.name}-worker", ProcessKind.WORKER, "work", signing),
         (f"{cell.name}-relay", ProcessKind.RELAY, "relay", {}),
     ]

@@ -60,7 +60,9 @@ class DatabaseRoles:
         return (self.owner, self.service, self.auditor, *self.others)
 
 
-CELL = DatabaseRoles("cell")
+CELL_MOVER = "cell_mover"
+"""Carries users between cells: reads and writes the rows that travel (migration 0061 of the cell)."""
+CELL = DatabaseRoles("cell", (CELL_MOVER,))
 CONTROL_LEADER = "control_leader"
 """The control service: leases, operations, the map."""
 CONTROL = DatabaseRoles("control", (CONTROL_LEADER,))

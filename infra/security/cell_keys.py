@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Final
 
 from infra.security.keys import (
+    CERTIFICATE_SIGNING_FILE,
+    CERTIFICATE_VERIFY_FILE,
     FollowedRing,
     KeyFileInvalid,
     SigningRing,
@@ -29,8 +31,6 @@ from infra.topology.errors import MapInvalid
 from infra.topology.identifiers import CellId
 from infra.topology.snapshot import read_directory, write_directory
 
-SIGNING_FILE: Final = "certificate-signing.json"
-VERIFY_FILE: Final = "certificate-verify.json"
 DIRECTORY_FILE: Final = "cell-directory.json"
 """In the folder of all processes' keys."""
 
@@ -38,18 +38,18 @@ DIRECTORY_FILE: Final = "cell-directory.json"
 def generate_cell_keys(folder: Path) -> None:
     """Make the two files of one cell unless they are there. Harmless to repeat, also at the same time."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    generate_signer_files(folder / SIGNING_FILE, folder / VERIFY_FILE)
+    generate_signer_files(folder / CERTIFICATE_SIGNING_FILE, folder / CERTIFICATE_VERIFY_FILE)
 
 
 def public_keys_in(folder: Path) -> tuple[tuple[str, str], ...]:
     """Key ids with public keys, as the map's directory carries them. Raises KeyFileInvalid."""
-    keys = load_verify_ring(folder / VERIFY_FILE).keys
+    keys = load_verify_ring(folder / CERTIFICATE_VERIFY_FILE).keys
     return tuple(sorted((key_id, encode_secret(key.public_bytes_raw())) for key_id, key in keys.items()))
 
 
 def follow_cell_keys(folder: Path) -> FollowedRing[SigningRing]:
     """The cell's own ring, as `certificate.CertificateSigner` wants it. Raises KeyFileInvalid."""
-    return follow_signing_ring(folder / SIGNING_FILE)
+    return follow_signing_ring(folder / CERTIFICATE_SIGNING_FILE)
 
 
 def write_cell_directory(keys_folder: Path, cells: tuple[Cell, ...]) -> bool:

@@ -30,6 +30,9 @@ RECEIPT_SIGNING_FILE: Final = "receipt-signing.json"
 """Of the control service, for receipts of moves. Its keys are never dropped: what they signed stays verifiable."""
 RECEIPT_VERIFY_FILE: Final = "receipt-verify.json"
 EMAIL_PEPPER_FILE: Final = "email-pepper.json"
+CERTIFICATE_SIGNING_FILE: Final = "certificate-signing.json"
+"""In a folder of each cell's own (`cell_keys.py`)."""
+CERTIFICATE_VERIFY_FILE: Final = "certificate-verify.json"
 _FORMER_FILES: Final = ("operator.json",)
 """Of older releases: a secret with which every process could have made operators' tokens. Nobody takes those any
 more."""

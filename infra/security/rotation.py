@@ -17,6 +17,8 @@ from typing import Any, Final
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from infra.security.keys import (
+    CERTIFICATE_SIGNING_FILE,
+    CERTIFICATE_VERIFY_FILE,
     CUSTOMER_SIGNING_FILE,
     CUSTOMER_VERIFY_FILE,
     OPERATOR_SIGNING_FILE,
@@ -38,12 +40,18 @@ class Rotated(StrEnum):
     CUSTOMER = "customer"
     ROUTE = "route"
     OPERATOR = "operator"
+    CELL = "cell"
+    """Of each cell its own, in a folder of its own (`cell_keys.py`). What it signs never expires, so nobody drops a key
+    of it."""
 
 
+SHARED: Final = (Rotated.CUSTOMER, Rotated.ROUTE, Rotated.OPERATOR)
+"""Of which a stack has one each, in one folder."""
 FILES: Final = {
     Rotated.CUSTOMER: (CUSTOMER_SIGNING_FILE, CUSTOMER_VERIFY_FILE),
     Rotated.ROUTE: (ROUTE_FILE,),
     Rotated.OPERATOR: (OPERATOR_SIGNING_FILE, OPERATOR_VERIFY_FILE),
+    Rotated.CELL: (CERTIFICATE_SIGNING_FILE, CERTIFICATE_VERIFY_FILE),
 }
 """In which files the keys of a ring lie; the first holds the secrets, a second one their public halves."""
 KEPT_S: Final = {

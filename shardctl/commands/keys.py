@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
 
-from infra.security.rotation import Rotated, list_keys
+from infra.backends.plan import own_keys
+from infra.security.rotation import SHARED, Rotated, list_keys
 from shardctl.commands.submitting import Detach, DryRun, Expected, Key, NeededReason, SubmitOptions, Timeout, submit
 from shardctl.errors import Refused
 from shardctl.interruption import run_resumable
@@ -32,8 +33,11 @@ def keys() -> None:
 @app.command("list")
 def list_(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """Every key by ring, id and state; secrets are never shown."""
-    folder = open_stack().keys_folder
-    rows = [row for ring in Rotated for row in list_keys(folder, ring)]
+    stack = open_stack()
+    rows = [row for ring in SHARED for row in list_keys(stack.keys_folder, ring)]
+    for cell in stack.spec().cells:
+        own = list_keys(own_keys(stack.keys_folder, cell.name), Rotated.CELL)
+        rows += [replace(row, ring=cell.name) for row in own]
     if as_json:
         print_json([asdict(row) for row in rows])
         return
@@ -54,7 +58,10 @@ def check(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] =
 @app.command()
 def rotate(
     reason: NeededReason,
-    ring: Annotated[Rotated | None, typer.Argument(help="customer, route or operator; by default all three.")] = None,
+    ring: Annotated[
+        Rotated | None,
+        typer.Argument(help="customer, route, operator (by default these three), or cell: each cell's own."),
+    ] = None,
     drop_old: Annotated[
         bool,
         typer.Option(
@@ -72,7 +79,8 @@ def rotate(
     key: Key = None,
     expected: Expected = None,
 ) -> None:
-    """New signing keys; nobody is logged out. Old keys stay valid until what they signed has expired (--drop-old: not).
+    """New signing keys; nobody is logged out. Old keys stay valid until what they signed has expired (--drop-old: not);
+    those of cells, whose certificates do not expire, for ever.
 
     Then every process is asked which keys it holds. Exit code 1 names those that may still accept a dropped key.
     """
@@ -95,7 +103,10 @@ def rotate(
         return
     for changed, kid, dropped in changes:
         print_line(f"{changed}: {kid} signs now{', dropped ' + ', '.join(dropped) if dropped else ''}")
-    print_line("every process was asked: each holds these keys and no others")
+    if ring is Rotated.CELL:
+        print_line("the map and all cells were told before they signed; what the old keys signed stays valid")
+    else:
+        print_line("every process was asked: each holds these keys and no others")
 
 
 @app.command()

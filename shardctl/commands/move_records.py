@@ -105,7 +105,8 @@ def verify(user: UserName, as_json: AsJson = False) -> None:
     else:
         rows = [(table, each["rows"], each["digest"]) for table, each in sorted(found["tables"].items())]
         print_table(("table", "rows>", "digest"), rows, title=f"{user} in {cell}")
-        print_table(("head", ""), list(found["head"].items()))
+        plain = [(name, value) for name, value in found["head"].items() if not isinstance(value, list | dict)]
+        print_table(("head", ""), plain)
     wrong = {check: number for check, number in found["findings"].items() if number != 0}
     if wrong:
         said = ", ".join(f"{check} {number}" for check, number in wrong.items())

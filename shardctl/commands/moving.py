@@ -22,7 +22,7 @@ from shardctl.commands.submitting import (
 from shardctl.errors import Refused, UsageError
 from shardctl.moves.driver import LEASE_MS
 from shardctl.operations.kinds.users_move import USERS_MOVE, moved_users
-from shardctl.output import format_bytes, print_json, print_line, print_table
+from shardctl.output import print_json, print_line, print_table
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _FILE_LINES_MAX = 100_000
@@ -107,7 +107,7 @@ def previewed(preview: Mapping[str, Any]) -> list[str]:
     lines = [
         "prechecks: the target is open, all cells answer, run one release, agree on the time and are not fenced; "
         "everybody is active, in another cell, and not held",
-        f"to copy: {preview['rows']:,} rows, {format_bytes(preview['bytes'])}",
+        f"to copy: {preview['rows']:,} rows, {preview['bytes'] / 1_024:,.0f} kB",
         f"pause of each: {preview['pause_us'] / 1_000:.0f} ms, the median of the last {preview['moves_measured']} moves"
         if preview["moves_measured"]
         else f"pause of each: nothing was measured here yet; a halt ends by itself after {LEASE_MS:,} ms",

@@ -11,7 +11,7 @@ It never decides by time alone, and it never changes a row itself.
 """
 
 import itertools
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 from uuid import UUID
@@ -43,6 +43,7 @@ PAUSES_S: Final = (0.1, 0.2, 0.5, 1.0)
 and activated or let go well within ten."""
 TOLD_EVERY_S: Final = 10.0
 """Who watches is told that a cell is waited for; it also looks whether the lease still holds."""
+PHASES: Final = ("halt", "load", "depart", "activate")
 # Where a test may kill the mover; in the order of a move.
 BEGUN: Final = "move.after_begin"
 ARRIVED: Final = "move.after_arrive"
@@ -107,6 +108,8 @@ class HandedOver:
     halts: int
     attestation: Attestation | None
     """Of what changed last. None: another attempt compared it."""
+    phases_ms: Mapping[str, float] = field(default_factory=dict)
+    """Of the pause: how long each request took. Empty: another attempt halted."""
 
 
 @dataclass
@@ -208,22 +211,28 @@ class Driver:
     async def _under_a_halt(self, since: str, halts: int) -> HandedOver:
         """Raises Stays, Away, SideRefused (LeaseOver) while the user may still be the source's; with `depart` sent it
         ends only in an answer."""
-        halt_id, begun_s = str(self.new_halt_id()), self.monotonic()
+        halt_id, at_s = str(self.new_halt_id()), [self.monotonic()]
         asked = {
             "user_id": str(self.move.user_id), "halt_id": halt_id, "lease_ms": LEASE_MS, "since": since,
         }  # fmt: skip
         page = await self.source.read("halt", asked, timeout_s=HALTED_S)
+        at_s.append(self.monotonic())
         header = self._header(page.frame)
         await self.faults.reach(HALTED)
         proof = await self.target.load(page.frame, timeout_s=HALTED_S)
+        at_s.append(self.monotonic())
         self._stay_if_different(header, proof)
         attestation = self._attestation(header, proof)
         await self.faults.reach(PROVEN)
         certificate = await self._depart(halt_id, proof)
+        at_s.append(self.monotonic())
         await self.faults.reach(LEFT)
         active = await self._activate(certificate)
-        pause_ms = (self.monotonic() - begun_s) * 1000.0
-        return HandedOver(certificate, pause_ms, active.write_seq, halts, attestation)
+        at_s.append(self.monotonic())
+        pause_ms = (at_s[-1] - at_s[0]) * 1000.0
+        took_ms = [(later - sooner) * 1000.0 for sooner, later in itertools.pairwise(at_s)]
+        phases_ms = dict(zip(PHASES, took_ms, strict=True))
+        return HandedOver(certificate, pause_ms, active.write_seq, halts, attestation, phases_ms)
 
     async def _depart(self, halt_id: str, proof: Any) -> str:
         """The certificate. Raises LeaseOver, SideRefused, Away when the source says that the user has not left."""

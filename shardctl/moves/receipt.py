@@ -109,12 +109,13 @@ def differences_in(claims: Mapping[str, Any], certificate: Certificate) -> list[
         return []
     found = []
     for table, attested_table in attested_last["tables"].items():
-        certified = certificate.digests.get(table)
+        certified = certificate.digests.get(_certified_name(table))
         if certified is not None and certified != attested_table["digest"]:
             found.append(f"{table}: attested {attested_table['digest'][:16]}, certified {certified[:16]}")
     for name in ("write_seq", "chain_head"):
         said = attested_last["head"].get(name)
-        if said is not None and said != getattr(certificate, name):
+        # A chain head is a `bytea` of the user's row, as PostgreSQL spells it.
+        if said is not None and str(said).removeprefix("\\x") != str(getattr(certificate, name)):
             found.append(f"{name}: attested {said}, certified {getattr(certificate, name)}")
     return found
 
@@ -138,6 +139,12 @@ def read_public_keys(document: object) -> PublicKeys:
         )
     except (AssertionError, ValueError, TypeError, AttributeError) as error:
         raise KeyFileInvalid("not public keys: make the file with `shardctl keys public`") from error
+
+
+def _certified_name(table: str) -> str:
+    """A certificate's names of tables have no dots."""
+    schema, _, name = table.rpartition(".")
+    return f"{schema}_{name}" if schema not in ("", "brokerage") else name
 
 
 def _said_twice(certificate: Certificate) -> dict[str, Any]:

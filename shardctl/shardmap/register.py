@@ -32,4 +32,5 @@ async def register_cell(
     wanted = replace(known, api_urls=api_urls, operator_urls=operator_urls, signing_keys=keys)
     if wanted == known:
         return shard_map
-    return await store.update_cell(wanted, actor=who, reason="its addresses or its keys changed", expected=shard_map)
+    changed = "keys" if keys != known.signing_keys else "addresses"
+    return await store.update_cell(wanted, actor=who, reason=f"its {changed} changed", expected=shard_map)

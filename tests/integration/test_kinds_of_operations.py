@@ -13,10 +13,14 @@ from infra.backends.backend import BackendError, Overtaken
 from infra.backends.cell_spec import CellSpec
 from infra.backends.local.backend import LocalBackend
 from infra.backends.local.fence import fenced_lock
+from infra.backends.plan import own_keys
 from infra.runtime.clock import SystemClock
-from infra.security.rotation import Rotated, list_keys
+from infra.security.cell_keys import follow_public_keys
+from infra.security.keys import CERTIFICATE_SIGNING_FILE, load_signing_ring
+from infra.security.rotation import SHARED, Rotated, list_keys
+from infra.security.signed_document import sign_document, verify_document
 from shardctl.audit.queries import Wanted, open_audit
-from shardctl.errors import Refused
+from shardctl.errors import Refused, UsageError
 from shardctl.operations.catalog import KINDS
 from shardctl.operations.errors import LeaseLost
 from shardctl.operations.kinds import keys_rotate
@@ -28,6 +32,7 @@ from shardctl.operations.unrecorded import run_unrecorded
 from shardctl.shardmap.errors import StaleEpoch
 from shardctl.shardmap.register import register_cell
 from shardctl.shardmap.store import open_store
+from shardctl.shardmap.tell_cells import keys_of_cell
 from shardctl.watching import follow
 from tests.support.control_service import AsyncClient, control_service, folder_stack
 from tests.support.databases import TestDatabase
@@ -90,8 +95,8 @@ async def test_keys_are_rotated_and_recorded_without_a_secret(
 async def test_a_rotation_without_a_record(backend: LocalBackend) -> None:
     resources = unfenced_resources(backend, SystemClock(), "postgresql://127.0.0.1:1/x")
     results = await run_unrecorded(KEYS_ROTATE, resources, {"rings": None, "drop_old": True})
-    assert len(keys_rotate.changes_of(results)) == len(Rotated)
-    assert [states(backend, ring) for ring in Rotated] == [["active"]] * len(Rotated)
+    assert len(keys_rotate.changes_of(results)) == len(SHARED)
+    assert [states(backend, ring) for ring in SHARED] == [["active"]] * len(SHARED)
 
 
 @dataclass
@@ -135,19 +140,48 @@ async def test_every_step_of_a_rotation_may_be_done_twice(ran: Ran, backend: Loc
     for planned in KEYS_ROTATE.plan(arguments, await KEYS_ROTATE.observe(ran.resources, arguments)).steps:
         await ran.twice(KEYS_ROTATE, planned)
     expected = ["active"] if drop_old else ["active", "retired"]
-    assert [states(backend, ring) for ring in Rotated] == [expected] * len(Rotated)
+    assert [states(backend, ring) for ring in SHARED] == [expected] * len(SHARED)
 
 
 async def test_a_rotation_that_is_called_off_leaves_the_keys_as_they_were(ran: Ran, backend: LocalBackend) -> None:
     arguments = KEYS_ROTATE.parse({})
-    before = [list_keys(backend.folder.keys, ring) for ring in Rotated]
+    before = [list_keys(backend.folder.keys, ring) for ring in SHARED]
     steps = KEYS_ROTATE.plan(arguments, await KEYS_ROTATE.observe(ran.resources, arguments)).steps
     for planned in steps[:3]:
         await ran.twice(KEYS_ROTATE, planned)
     assert states(backend, Rotated.ROUTE) == ["active", "added"]
     for planned in reversed(steps[:3]):
         await ran.undo(KEYS_ROTATE, planned)
-    assert [list_keys(backend.folder.keys, ring) for ring in Rotated] == before
+    assert [list_keys(backend.folder.keys, ring) for ring in SHARED] == before
+
+
+async def test_a_cells_own_key_is_known_everywhere_before_it_signs_and_the_old_one_for_ever(
+    ran: Ran, control_database: TestDatabase, backend: LocalBackend
+) -> None:
+    keys, urls = backend.folder.keys, (("http://127.0.0.1:1",), ("http://127.0.0.1:2",))
+    own = own_keys(keys, "cell-1")
+    async with open_store(control_database.owner_dsn) as store:
+        public = keys_of_cell(keys, "cell-1")
+        await register_cell(store, await store.load(), "cell-1", *urls, signing_keys=public, by="ann")
+    texts = [sign_document(load_signing_ring(own / CERTIFICATE_SIGNING_FILE), "a-form", "cell-1", {})]
+    arguments = KEYS_ROTATE.parse({"rings": ["cell"]})
+    steps = KEYS_ROTATE.plan(arguments, await KEYS_ROTATE.observe(ran.resources, arguments)).steps
+    assert [step.action for step in steps] == ["add", "tell", "settle", "activate"]
+    for planned in steps:
+        await ran.twice(KEYS_ROTATE, planned)
+        known = len(follow_public_keys(keys).current().keys)
+        assert known == (0 if planned.action == "add" else 2), "nobody signs with what the cells do not know"
+    texts.append(sign_document(load_signing_ring(own / CERTIFICATE_SIGNING_FILE), "a-form", "cell-1", {}))
+    assert texts[0] != texts[1]
+    for text in texts:
+        assert verify_document(follow_public_keys(keys), "a-form", text) == ("cell-1", {})
+    assert sorted(row.state for row in list_keys(own, Rotated.CELL)) == ["active", "retired"]
+    assert keys_rotate.changes_of(ran.results) == [("cell-1", ran.results[steps[0].key]["kid"], [])]
+    for mixed in ({"rings": ["cell", "route"]}, {"rings": ["cell"], "drop_old": True}):
+        with pytest.raises(UsageError, match="stays valid"):
+            KEYS_ROTATE.parse(mixed)
+    with pytest.raises(Refused, match="no cells"):
+        KEYS_ROTATE.plan(arguments, {})
 
 
 async def test_a_cell_enters_the_map_once_and_is_not_taken_away_then(ran: Ran, backend: LocalBackend) -> None:

@@ -187,6 +187,23 @@ async def test_the_fifth_hint_is_not_followed_by_the_same_request(chain: Chain) 
     assert (got.json()["cell"], asked) == ("cell-6", ["cell-6"])
 
 
+async def test_sources_that_hang_do_not_hold_a_customer_whose_new_owner_is_named(chain: Chain) -> None:
+    asked_for: list[float] = []
+
+    async def hang(timeout_s: float) -> None:
+        asked_for.append(timeout_s)
+        await asyncio.sleep(timeout_s)
+
+    chain.router.router.misroutes._refresh = hang
+    chain.moved("cell-1", "cell-2", 11)
+    chain.moved("cell-2", "cell-3", 12)
+    assert (await chain.ask())[1] == ["cell-1", "cell-2", "cell-3"]
+    assert asked_for == [0.01], "once for a request"
+    chain.router.cells["cell-3"].refuse_with_421(None, 0)
+    assert (await chain.ask())[0].code == "CELL_UNAVAILABLE"
+    assert asked_for == [0.01, 1.0], "who hears of no owner has nothing but the map"
+
+
 async def test_a_map_that_has_the_epoch_replaces_the_hint(chain: Chain) -> None:
     chain.moved("cell-1", "cell-2", 11)
     assert (await chain.ask())[1] == ["cell-1", "cell-2"]

@@ -12,6 +12,7 @@ from psycopg import sql
 
 from infra.backends.roles import (
     CELL,
+    CELL_MOVER,
     CONTROL,
     CONTROL_LEADER,
     DatabaseRoles,
@@ -43,6 +44,8 @@ class TestDatabase:
     superuser_dsn: str
     leader_dsn: str
     """Of the control service, in a control database."""
+    mover_dsn: str
+    """Of what carries users, in a cell's database."""
 
     def rehearse(self, ahead_max: str) -> None:
         """As in a database whose owner says that it rehearses: a session's clock counts where an age protects."""
@@ -105,8 +108,8 @@ def _database(server: PostgresServer, roles: DatabaseRoles, name: str, code: str
     owner, service, auditor, superuser = (
         with_code(dsn, code, "test") for dsn in (*dsns, server.dsn(server.user, server.password, name))
     )
-    leader = with_code(server.dsn(CONTROL_LEADER, _PASSWORD, name), code, "test")
-    return TestDatabase(name, owner, service, auditor, superuser, leader)
+    others = (with_code(server.dsn(role, _PASSWORD, name), code, "test") for role in (CONTROL_LEADER, CELL_MOVER))
+    return TestDatabase(name, owner, service, auditor, superuser, *others)
 
 
 def _ensure_role(role: str) -> sql.Composed:

@@ -6,7 +6,7 @@
 --
 -- Result: state
 --   archived     last_seq is where the next step goes on, null: there is nothing more that old
---   deferred     another writer has the user, or they are halted or not here: try again later
+--   deferred     another writer has the user, or they are halted, moving or not here: try again later
 --   unpublished  events that old still wait for Kafka, and are read from where they are: publish first
 -- and how many entries, postings, events and executions moved. Lock: the user's row; then everything is read again.
 create or replace function archive_history_v1(
@@ -30,7 +30,8 @@ declare
 begin
     p_before := least(p_before, age_clock_v1() - interval '7 days');
     if p_user_id <> all (lock_users_v1(array[p_user_id], false))
-       or (select locked_ownership_v1(u.owner_state) from users u where u.user_id = p_user_id) is not null
+       or (select coalesce(locked_ownership_v1(u.owner_state), case when u.operation_id is not null then 'IN_MOVE' end)
+             from users u where u.user_id = p_user_id) is not null
            then
         return query select 'deferred', p_after_seq, 0::bigint, 0::bigint, 0::bigint, 0::bigint;
         return;

@@ -1,6 +1,6 @@
 -- Create a user and their personal record; idempotent by user id (the router may send it again after a crash).
 -- Result: created_at and whether it was there before. SQLSTATEs: RB010 the user exists with another e-mail address.
--- The name and password of the first call stand. A departed user is not woken: RB011.
+-- The name and password of the first call stand. A departed user is not woken, one who is arriving not either: RB011.
 create or replace function open_account_v1(
     p_user_id uuid, p_epoch bigint, p_profile text, p_email text, p_name text, p_password_hash text
 ) returns table (created_at timestamptz, existed boolean)
@@ -24,7 +24,7 @@ begin
     end if;
     select u.owner_state, u.created_at, c.email into found_state, found_at, found_email
       from users u left join customers c using (user_id) where u.user_id = p_user_id;
-    if found_state = 'departed' then
+    if found_state in ('departed', 'arriving') then
         raise exception 'the user left this cell' using errcode = 'RB011';
     end if;
     if found_email is distinct from p_email then

@@ -34,6 +34,11 @@ begin
             qty_change_micros, basis_change_micros, settles_on, owed_micros, stands_qty_micros, stands_px_micros,
             recorded_at)
         select * from back
+    ),
+    -- a mover counts on the archive's standing still: the move has lost the user, and begins again
+    left_by_movers as (
+        update users u set operation_id = null
+          from (select distinct user_id from named) n where u.user_id = n.user_id and u.operation_id is not null
     )
     update orders o set archived_month = null
       from named n where o.user_id = n.user_id and o.order_id = n.order_id;

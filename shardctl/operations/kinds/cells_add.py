@@ -107,16 +107,17 @@ async def _start_processes(step: Step[StackResources]) -> None:
 
 
 async def _register(step: Step[StackResources]) -> Document:
-    cell, backend = _cell(step), step.resources.backend
+    cell, addresses = _cell(step), step.resources.backend.addresses()
     reason = step.resources.reason or "the cell joins"
-    urls = backend.addresses().api_urls(cell), backend.addresses().operator_urls(cell)
-    keys = keys_of_cell(backend.keys_folder, cell.name)
+    urls = addresses.api_urls(cell), addresses.operator_urls(cell)
+    async with step.resources.changing() as backend:
+        keys = keys_of_cell(backend.keys_folder, cell.name)
     async with step.resources.map_store() as store:
         shard_map = await register_cell(
             store, await store.load(), cell.name, *urls, signing_keys=keys, by=step.resources.actor, reason=reason
         )
-    async with step.resources.changing() as changed:
-        await tell_cells(changed, shard_map)
+    async with step.resources.changing() as backend:
+        await tell_cells(backend, shard_map)
     return {"epoch": shard_map.epoch}
 
 

@@ -3,15 +3,23 @@ sign, drop the old ones whose tokens have expired; then every process is asked w
 
 Each step is one atomic replacement of a file, and finds what an attempt before it has done: an added key that does not
 sign yet is the one to activate. Until the first one signs the rotation can be cancelled: the added keys are removed.
+
+The cells' own keys are rotated when they are named: their public halves enter the map, and reach every cell, before one
+of them signs. Nothing of them is dropped, because what a cell has certified stays valid.
 """
 
 import asyncio
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, Final
 
+from infra.backends.backend import Backend
+from infra.backends.plan import own_keys
+from infra.security.cell_keys import public_keys_in
 from infra.security.roles import Role
 from infra.security.rotation import (
     KEPT_S,
+    SHARED,
     Rotated,
     activate_key,
     add_key,
@@ -23,6 +31,8 @@ from shardctl.errors import Refused, UsageError
 from shardctl.keys import ask_holders
 from shardctl.operations.plan import Action, Document, Kind, Plan, PlannedStep, Step, refuse_unknown
 from shardctl.operations.resources import StackResources
+from shardctl.shardmap.register import register_cell
+from shardctl.shardmap.tell_cells import tell_cells
 
 SETTLE_S: Final = 3.0
 """Every process reads its key files at most once a second, when a request comes. The rest is for a busy machine, and
@@ -32,22 +42,33 @@ for requests that wait in a router, already signed, for a permit of their cell."
 def parse(arguments: Document) -> Document:
     """Raises UsageError."""
     refuse_unknown(arguments, {"rings": list, "drop_old": bool})
-    rings = arguments.get("rings") or [str(ring) for ring in Rotated]
+    rings = arguments.get("rings") or [str(ring) for ring in SHARED]
     unknown = sorted({str(ring) for ring in rings} - {str(ring) for ring in Rotated})
     if unknown:
         raise UsageError(f"no such ring: {', '.join(unknown)}; there are: {', '.join(Rotated)}")
+    if Rotated.CELL in rings and (len(rings) > 1 or arguments.get("drop_old")):
+        raise UsageError(
+            "the cells' own keys are rotated by themselves, and none is dropped: what they certified stays valid"
+        )
     return {"rings": [str(ring) for ring in Rotated if ring in rings], "drop_old": bool(arguments.get("drop_old"))}
 
 
 async def observe(resources: StackResources, arguments: Document) -> Document:
-    folder = resources.backend.keys_folder
-    return {
-        ring: [row.kid for row in list_keys(folder, Rotated(ring)) if row.state == "active"]
-        for ring in arguments["rings"]
-    }
+    """The keys that sign now, by ring; of the cells' own by cell."""
+    backend = resources.backend
+    rings = {ring: (backend.keys_folder, Rotated(ring)) for ring in arguments["rings"]}
+    if Rotated.CELL in arguments["rings"]:
+        cells = [cell.name for cell in backend.spec().cells]
+        rings = {cell: (own_keys(backend.keys_folder, cell), Rotated.CELL) for cell in cells}
+    return {name: [row.kid for row in list_keys(*ring) if row.state == "active"] for name, ring in rings.items()}
 
 
-def plan(arguments: Document, _: Document) -> Plan:
+def plan(arguments: Document, facts: Document) -> Plan:
+    """Raises Refused."""
+    return _plan_cells(tuple(facts)) if Rotated.CELL in arguments["rings"] else _plan_shared(arguments)
+
+
+def _plan_shared(arguments: Document) -> Plan:
     rings, drop_old = arguments["rings"], arguments["drop_old"]
     first, *others = rings
     return Plan(
@@ -59,27 +80,74 @@ def plan(arguments: Document, _: Document) -> Plan:
             *(PlannedStep(f"sign with the new {ring} key", "activate", {"ring": ring}) for ring in others),
             # Signers first: a key must not vanish under a token that is being made.
             *([PlannedStep("wait until nobody signs with an old key", "settle")] if drop_old else []),
-            *(PlannedStep(f"drop old {ring} keys", "drop", {"ring": ring, "at_once": drop_old}) for ring in rings),
+            *(PlannedStep(_dropping(ring), "drop", {"ring": ring, "at_once": drop_old}) for ring in rings),
             PlannedStep("ask every process which keys it holds", "ask", attempts_max=2),
         ),
     )
 
 
-def _adding(ring: str) -> str:
-    return f"add a key to the ring {ring}"
+def _plan_cells(cells: tuple[str, ...]) -> Plan:
+    if not cells:
+        raise Refused("the stack has no cells: `shardctl up` makes some")
+    own = {cell: {"ring": str(Rotated.CELL), "cell": cell} for cell in cells}
+    first, *others = cells
+    return Plan(
+        ", ".join(cells),
+        (
+            *(PlannedStep(_adding(cell), "add", own[cell]) for cell in cells),
+            PlannedStep("tell the map and all cells the new keys", "tell", {"cells": list(cells)}),
+            PlannedStep("wait until every process has read them", "settle"),
+            PlannedStep(f"sign with {first}'s new key", "activate", own[first], is_irrevocable=True),
+            *(PlannedStep(f"sign with {cell}'s new key", "activate", own[cell]) for cell in others),
+        ),
+    )
+
+
+_ADDING: Final = "add a key to the ring "
+
+
+def _adding(name: str) -> str:
+    return _ADDING + name
+
+
+def _dropping(name: str) -> str:
+    return f"drop old {name} keys"
+
+
+def _ring(step: Step[StackResources], backend: Backend) -> tuple[Path, Rotated]:
+    """Where the ring of a step lies: a cell's own in the cell's folder."""
+    ring, cell = Rotated(step.arguments["ring"]), step.arguments.get("cell")
+    return (backend.keys_folder if cell is None else own_keys(backend.keys_folder, cell)), ring
 
 
 async def _add(step: Step[StackResources]) -> Document:
     async with step.resources.changing() as backend:
-        kid = add_key(backend.keys_folder, Rotated(step.arguments["ring"]))
+        kid = add_key(*_ring(step, backend))
         await backend.publish_keys()
     return {"kid": kid}
 
 
 async def _remove_added(step: Step[StackResources]) -> None:
+    """A public key that is in the map already stays there: nothing was ever signed with it."""
     async with step.resources.changing() as backend:
-        remove_added_keys(backend.keys_folder, Rotated(step.arguments["ring"]))
+        remove_added_keys(*_ring(step, backend))
         await backend.publish_keys()
+
+
+async def _tell(step: Step[StackResources]) -> Document:
+    resources = step.resources
+    async with resources.changing() as backend:
+        public = {cell: public_keys_in(own_keys(backend.keys_folder, cell)) for cell in step.arguments["cells"]}
+    async with resources.map_store() as store:
+        shard_map = await store.load()
+        for cell, keys in public.items():
+            known = shard_map.cell(cell)
+            if known is not None:  # else it joins with them
+                urls = known.api_urls, known.operator_urls
+                shard_map = await register_cell(store, shard_map, cell, *urls, signing_keys=keys, by=resources.actor)
+    async with resources.changing() as backend:
+        await tell_cells(backend, shard_map)
+    return {"epoch": shard_map.epoch}
 
 
 async def _settle(_: Step[StackResources]) -> None:
@@ -87,10 +155,9 @@ async def _settle(_: Step[StackResources]) -> None:
 
 
 async def _activate(step: Step[StackResources]) -> Document:
-    ring = step.arguments["ring"]
-    kid = step.results[_adding(ring)]["kid"]
+    kid = step.results[_adding(step.arguments.get("cell") or step.arguments["ring"])]["kid"]
     async with step.resources.changing() as backend:
-        activate_key(backend.keys_folder, Rotated(ring), kid, int(step.resources.clock.epoch_s()))
+        activate_key(*_ring(step, backend), kid, int(step.resources.clock.epoch_s()))
         await backend.publish_keys()
     return {"kid": kid}
 
@@ -126,8 +193,9 @@ async def _ask(step: Step[StackResources]) -> Document:
 
 def changes_of(results: Any) -> list[tuple[str, str, list[str]]]:
     """Ring, the key that signs now, the keys that were dropped: from the results of a rotation's steps, by key."""
-    rings = [ring for ring in Rotated if f"drop old {ring} keys" in results]
-    return [(ring, results[_adding(ring)]["kid"], results[f"drop old {ring} keys"]["dropped"]) for ring in rings]
+    names = [key.removeprefix(_ADDING) for key in results if key.startswith(_ADDING)]
+    dropped = {name: results.get(_dropping(name), {}).get("dropped", []) for name in names}
+    return [(name, results[_adding(name)]["kid"], dropped[name]) for name in names]
 
 
 KEYS_ROTATE: Final[Kind[StackResources]] = Kind(
@@ -139,6 +207,7 @@ KEYS_ROTATE: Final[Kind[StackResources]] = Kind(
     plan=plan,
     actions={
         "add": Action(_add, undo=_remove_added),
+        "tell": Action(_tell),
         "settle": Action(_settle),
         "activate": Action(_activate),
         "drop": Action(_drop, decide=_old),

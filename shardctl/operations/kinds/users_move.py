@@ -39,6 +39,8 @@ _COPY_S: Final = 6 * 3_600.0
 """One attempt over a user with millions of rows; the next one goes on at the last page."""
 _END_S: Final = 24 * 3_600.0
 """One attempt that waits for a cell that is away."""
+_TOLD_EVERY_S: Final = 1.0
+"""Between two places of a copy that are persisted: what an attempt after a crash reads again is one second's."""
 _NAMED_MAX: Final = 5
 """Users who stayed, in the conclusion; the steps' results have all."""
 
@@ -135,8 +137,13 @@ async def _copy(step: Step[StackResources]) -> Document:
     if "stayed" in begun:
         return _stayed(begun)
 
+    told_s = -_TOLD_EVERY_S
+
     async def reached(copied: Copied) -> None:
-        await step.checkpoint(asdict(copied), f"{copied.rows} of about {begun['rows']} rows")
+        nonlocal told_s
+        if copied.whole or step.resources.clock.monotonic() - told_s >= _TOLD_EVERY_S:
+            told_s = step.resources.clock.monotonic()
+            await step.checkpoint(asdict(copied), f"{copied.rows} of about {begun['rows']} rows")
 
     async with _driving(step, begun) as driver:
         start = Copied(**step.progress) if step.progress else Copied(begun["snapshot"])
@@ -162,6 +169,7 @@ async def _hand_over(step: Step[StackResources]) -> Document:
             return {"stayed": str(error)}
     return {
         "pause_us": None if done.pause_ms is None else round(done.pause_ms * 1_000),
+        "phases_us": {phase: round(took_ms * 1_000) for phase, took_ms in done.phases_ms.items()},
         "halts": done.halts,
         "activated_at": step.resources.clock.now().isoformat(timespec="microseconds"),
         "attested": attested(done.attestation),

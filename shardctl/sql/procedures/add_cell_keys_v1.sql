@@ -13,7 +13,8 @@ begin
     end if;
     with fresh as (
         insert into cell_keys (cell_id, key_id, public_key)
-        select p_cell_id, given.key_id, given.public_key from jsonb_each_text(p_signing_keys) as given(key_id, public_key)
+        select p_cell_id, given.key_id, given.public_key
+          from jsonb_each_text(p_signing_keys) as given(key_id, public_key)
         on conflict (cell_id, key_id) do nothing
         returning key_id
     )

@@ -1,7 +1,7 @@
 -- The whole map as one row, in the form that readers hold it: sorted fixed-width arrays, big-endian, cells by number.
--- bucket_epochs and pin_epochs: since when each owner is the owner (8 bytes each, in the order of owners and pins; 0: the
--- bucket is nobody's). What a release without ownership epochs has assigned has none of its own: there the map epoch of
--- that change stands for it, which is below every one that is drawn later.
+-- bucket_epochs and pin_epochs: since when each owner is the owner (8 bytes each, in the order of owners and pins; 0:
+-- the bucket is nobody's). What a release without ownership epochs has assigned has none of its own: there the map
+-- epoch of that change stands for it, which is below every one that is drawn later.
 -- One statement, hence one moment. No row: the map has not been created.
 create or replace function read_map_v1(
     out lineage uuid, out epoch bigint, out directory jsonb, out owners bytea, out pinned bytea, out pin_owners bytea,

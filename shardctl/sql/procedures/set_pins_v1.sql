@@ -5,8 +5,8 @@
 -- comes late does not undo a later one. A pin that stands already, to this cell since this ownership epoch, is left
 -- alone: whoever lost the answer asks again. When nothing is left to do there is no new map epoch.
 -- p_expected: the map epoch that the caller saw; null if only the ownership epochs are to be compared.
--- Result: the map epoch that has the pins. SQLSTATE RBC01 stale epoch, RBC04 unknown cell, RBC06 an ownership epoch that
--- is not above the user's last, or was never drawn. Lock: control.lineage, the counter, then pins.
+-- Result: the map epoch that has the pins. SQLSTATE RBC01 stale epoch, RBC04 unknown cell, RBC06 an ownership epoch
+-- that is not above the user's last, or was never drawn. Lock: control.lineage, the counter, then pins.
 create or replace function set_pins_v1(
     p_expected bigint, p_user_ids uuid[], p_cell_ids text[], p_actor text, p_reason text,
     p_ownership_epochs bigint[] default null

@@ -98,7 +98,7 @@ def test_every_process_has_ports_of_its_own() -> None:
 def test_an_address_names_the_passfile_and_no_password() -> None:
     form = re.compile(r"postgresql://\w+@127\.0\.0\.1:\d+/\w+\?passfile=/state/local-1/secrets/pgpass")
     dsns = [dsn for server in make_addresses(make(), FOLDER).dsns.values() for dsn in server.values()]
-    assert len(dsns) == 10
+    assert len(dsns) == 12
     assert all(form.fullmatch(dsn) for dsn in dsns)
 
 

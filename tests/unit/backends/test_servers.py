@@ -92,7 +92,7 @@ def test_the_auditor_may_read_and_nothing_else() -> None:
     first, second = bootstrap_sql(CELL, dict.fromkeys(("postgres", *CELL.all), "secret"))
     granted = [line for line in (*first, *second) if line.startswith("grant") and "to cell_auditor" in line]
     assert granted == []
-    assert "grant connect on database cell to cell_service, cell_auditor" in second
+    assert "grant connect on database cell to cell_service, cell_auditor, cell_mover" in second
     assert "revoke all on database cell from public" in second
     assert all("\n" not in line for line in (*first, *second)), "a server that is not up yet reads line by line"
     assert any("revoke execute on functions from public" in line for line in second)

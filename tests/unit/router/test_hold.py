@@ -38,3 +38,17 @@ async def test_a_lease_that_is_long_over_by_our_clock_does_not_make_the_line_ask
         waiter.still_halted(HaltedAnswer("USER_HALTED", datetime.fromtimestamp(NOW_S + 1, UTC)))
     assert holding.queues[USER].not_before_s - loop.time() > 0.1
     waiter.leave()
+
+
+async def test_pauses_are_short_again_when_the_user_has_left_the_cell() -> None:
+    """The cell that halted them is asked less and less; the next one takes over within moments."""
+    holding = Holding(HoldSettings())
+    waiter = holding.enqueue(USER, 1.0, 5.0)
+    pauses = []
+    for elsewhere in (False, False, False, True):
+        if elsewhere:
+            waiter.asks_elsewhere()
+        pauses.append(holding.queues[USER].pause_s)
+        waiter.still_halted(HaltedAnswer("USER_HALTED"))
+    assert pauses == [0.02, 0.04, 0.08, 0.02]
+    waiter.leave()

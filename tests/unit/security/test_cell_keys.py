@@ -9,8 +9,6 @@ import pytest
 
 from infra.security.cell_keys import (
     DIRECTORY_FILE,
-    SIGNING_FILE,
-    VERIFY_FILE,
     follow_cell_keys,
     follow_operator_urls,
     follow_public_keys,
@@ -18,6 +16,8 @@ from infra.security.cell_keys import (
     public_keys_in,
     write_cell_directory,
 )
+from infra.security.keys import CERTIFICATE_SIGNING_FILE as SIGNING_FILE
+from infra.security.keys import CERTIFICATE_VERIFY_FILE as VERIFY_FILE
 from infra.security.keys import KeyFileInvalid
 from infra.security.signed_document import DocumentForeign, sign_document, verify_document
 from infra.topology.cells import Cell

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from infra.runtime.fault_points import FaultPoints
-from shardctl.moves.driver import HALTS_MAX, PATIENCE_S, POINTS, Copied, Driver, HandedOver, Move, Stays
+from shardctl.moves.driver import HALTS_MAX, PATIENCE_S, PHASES, POINTS, Copied, Driver, HandedOver, Move, Stays
 from shardctl.moves.side import Away
 from shardctl.operations.errors import LeaseLost
 from tests.support.moving_user import USER, Crash, ModelSide, Network, Source, Target, digest
@@ -123,6 +123,7 @@ def test_a_user_moves_whole_with_a_pause_that_is_measured() -> None:
     assert done is not None
     assert done.halts == 1
     assert done.pause_ms == pytest.approx(4.0)  # four requests of a millisecond: halt, load, depart, activate
+    assert done.phases_ms == {phase: pytest.approx(1.0) for phase in PHASES}
     assert done.attestation is not None
     assert done.attestation.head["write_seq"] == world.source.write_seq
     assert world.copied is not None

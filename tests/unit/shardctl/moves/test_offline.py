@@ -82,7 +82,7 @@ def test_a_dry_run_says_how_much_and_who_could_not_leave_just_now() -> None:
     user = {"user_id": "ann", "from": "cell-1", "rows": 1_200, "bytes": 2_097_152, "unfinished": {}}
     preview = {"users": [user], "rows": 1_200, "bytes": 2_097_152, "pause_us": 41_000, "moves_measured": 20}
     _, copied, pause = previewed(preview)
-    assert copied == "to copy: 1,200 rows, 2 MB"
+    assert copied == "to copy: 1,200 rows, 2,048 kB"
     assert pause == "pause of each: 41 ms, the median of the last 20 moves"
     waiting = {**user, "unfinished": {"orders at the venue": 2}}
     lines = previewed({**preview, "users": [waiting], "pause_us": None, "moves_measured": 0})

@@ -33,10 +33,15 @@ AT = datetime(2026, 11, 30, 12, 0, 1, tzinfo=UTC)
 CELL_RING = new_signing_ring()
 CERTIFICATE = Certificate(
     MOVE, UserId(USER), CellId("cell-1"), CellId("cell-2"), Epoch(7), 12, 5, 9, HEAD,
-    {"orders": "d1", "postings": "d2"},
+    {"orders": "d1", "postings": "d2", "archive_postings": "d3"},
     datetime(2026, 11, 30, 12, 0, tzinfo=UTC),
 )  # fmt: skip
-LAST = Attestation("changed", {"write_seq": 12, "chain_head": HEAD}, {"orders": Attested(3, "d1")}, 2)
+LAST = Attestation(
+    "changed",
+    {"write_seq": 12, "chain_head": f"\\x{HEAD}"},
+    {"brokerage.orders": Attested(3, "d1"), "archive.postings": Attested(0, "d3")},
+    2,
+)
 
 
 @pytest.fixture
@@ -72,7 +77,7 @@ def test_a_receipt_is_verified_offline(keys: Path) -> None:
         "closer",
         41_000,
     )
-    assert claims["handed_over"]["tables"] == {"orders": {"rows": 3, "digest": "d1"}}
+    assert claims["handed_over"]["tables"]["brokerage.orders"] == {"rows": 3, "digest": "d1"}
     assert claims["activated_at"] == "2026-11-30T12:00:01.000000+00:00"
 
 
@@ -90,7 +95,8 @@ def test_a_receipt_of_an_attempt_that_died_says_that_it_does_not_know(keys: Path
         {"move": Move(USER, MOVE, "cell-3", "cell-2", 7)},
         {"move": Move(USER, MOVE, "cell-1", "cell-3", 7)},
         {"move": Move(USER, MOVE, "cell-1", "cell-2", 8)},
-        {"handed_over": attested(replace(LAST, tables={"orders": Attested(3, "d9")}))},
+        {"handed_over": attested(replace(LAST, tables={"brokerage.orders": Attested(3, "d9")}))},
+        {"handed_over": attested(replace(LAST, tables={"archive.postings": Attested(0, "d2")}))},
         {"handed_over": attested(replace(LAST, head={"write_seq": 13, "chain_head": HEAD}))},
         {"handed_over": attested(replace(LAST, head={"write_seq": 12, "chain_head": "cd" * 32}))},
     ],

@@ -1,0 +1,99 @@
+"""Take what a source gave: write a frame's rows, then say what is here, in one transaction.
+
+Loading a frame again is harmless: rows are told by their keys. Nothing is written unless this move brings the user
+here; nobody else reads what is written until the user is active (ownership is asked after every read).
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final, LiteralString
+from uuid import UUID
+
+import msgspec
+from psycopg import sql
+
+from cell.move.attest import TEXT_OF_ROWS, WRITTEN_HERE, digest, find, rows_of
+from cell.move.export import Since, read_head
+from cell.move.frame import Frame, TableRows
+from cell.move.tables import TABLES, Change, UserTable
+from infra.runtime.database import Connection
+from infra.runtime.problem import Problem
+
+_LOCK: Final[LiteralString] = "select lock_users_v1(array[%s::uuid], true)"
+_ARRIVING: Final[LiteralString] = (
+    "select owner_state = 'arriving' and operation_id = %s from brokerage.users where user_id = %s"
+)
+_MONTHS: Final[LiteralString] = (
+    "select prepare_archive_months_v1("
+    "array(select distinct (r ->> 'month')::date from json_array_elements(%s::json) r))"
+)
+_INSERT: Final[LiteralString] = (
+    "insert into {table} ({columns}) select {columns} from json_populate_recordset(null::{table}, %s::json)"
+    " on conflict ({key}) do update set {changes}"
+)
+_DELETE: Final[LiteralString] = "delete from {table} where user_id = %s"
+_TAKE_HEAD: Final[LiteralString] = "select take_head_v1(%s, %s, %s::jsonb, %s::jsonb)"
+_BY_NAME: Final = {table.name: table for table in TABLES}
+
+
+async def load(connection: Connection, frame: Frame) -> dict[str, Any]:
+    """The proof that the header asks for. Raises Problem 409 MOVE_UNKNOWN or 422. The caller's transaction."""
+    header = frame.header
+    user_id, move_id = UUID(header.user_id), UUID(header.move_id)
+    await connection.execute(_LOCK, [user_id])
+    row = await (await connection.execute(_ARRIVING, [move_id, user_id])).fetchone()
+    if row is None or not row[0]:
+        raise Problem(409, "MOVE_CONFLICT", "this move does not bring the user here")
+    for rows, data in zip(header.tables, frame.rows, strict=True):
+        table = _BY_NAME.get(rows.table)
+        if table is None:
+            raise Problem(422, "FRAME_INVALID", f"{rows.table} is no table that travels")
+        await _write(connection, table, rows, data, user_id)
+    if header.head is None:
+        return {"tables": {}, "head": None, "findings": {}}
+    work = None if header.work is None else msgspec.json.encode(header.work).decode()
+    head = msgspec.json.encode(header.head).decode()
+    row = await (await connection.execute(_TAKE_HEAD, [user_id, move_id, head, work])).fetchone()
+    if row is None or row[0] != "taken":
+        raise Problem(409, "MOVE_CONFLICT", "this move does not bring the user here")
+    return await _prove(connection, frame, user_id)
+
+
+async def _write(connection: Connection, table: UserTable, rows: TableRows, data: bytes, user_id: UUID) -> None:
+    name = sql.Identifier(*table.name.split("."))
+    if rows.replaces:
+        await connection.execute(sql.SQL(_DELETE).format(table=name), [user_id])
+    if rows.rows == 0:
+        return
+    text = data.decode()
+    if table.change is Change.ARCHIVED:
+        await connection.execute(_MONTHS, [text])
+    await connection.execute(
+        sql.SQL(_INSERT).format(
+            table=name,
+            columns=_identifiers(rows.columns),
+            key=_identifiers(table.key),
+            changes=sql.SQL(", ").join(
+                sql.SQL("{0} = excluded.{0}").format(sql.Identifier(column)) for column in rows.columns
+            ),
+        ),
+        [text],
+    )
+
+
+async def _prove(connection: Connection, frame: Frame, user_id: UUID) -> dict[str, Any]:
+    header = frame.header
+    since = msgspec.json.decode(header.since or "", type=Since)
+    await connection.execute(TEXT_OF_ROWS)
+    parameters = {"user": user_id, "entry_seq": since.entry_seq, "order_event_seq": since.order_event_seq}
+    tables = {}
+    for rows in header.tables:
+        table = _BY_NAME[rows.table]
+        condition = rows_of(table, header.attest or "all", WRITTEN_HERE)
+        count, value = await digest(connection, table, rows.columns, condition, parameters)
+        tables[rows.table] = {"rows": count, "digest": value}
+    findings = await find(connection, user_id, since.entry_seq if header.attest == "changed" else 0)
+    return {"tables": tables, "head": await read_head(connection, user_id), "findings": findings}
+
+
+def _identifiers(names: Sequence[str]) -> sql.Composable:
+    return sql.SQL(", ").join(sql.Identifier(name) for name in names)
