@@ -47,8 +47,9 @@ class OperatorClaims:
 
 
 def request_name(place: str, method: str, path: str) -> str:
-    """How a token names a request: `cell-1 POST /operator/v1/archive`; without the query."""
-    return f"{place} {method} {path.partition('?')[0]}"
+    """How a token names a request: `cell-1 POST /operator/v1/archive`; without the query and a slash at the end, which
+    name no other resource."""
+    return f"{place} {method} {path.partition('?')[0].rstrip('/')}"
 
 
 def sign_operator_token(
