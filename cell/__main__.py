@@ -24,13 +24,15 @@ from cell.settings import CellSettings
 from cell.trial_balance import run_trial_balance
 from infra.runtime.clock import make_clock
 from infra.runtime.code_installer import RELEASES_MAX
-from infra.runtime.database import make_pool, run_statement, run_statements, with_clock_offset, with_code
+from infra.runtime.database import make_pool
+from infra.runtime.dsn import with_clock_offset, with_code
 from infra.runtime.garbage_collection import freeze_startup_objects
 from infra.runtime.logs import configure_logging
 from infra.runtime.migrator import MigrationPhase, drop_unused_code, read_pending
 from infra.runtime.migrator import migrate as migrate_database
 from infra.runtime.release_code import release_code
 from infra.runtime.shutdown import Shutdown
+from infra.runtime.statements import run_statement, run_statements
 
 cli = typer.Typer(help=__doc__, no_args_is_help=True, add_completion=False)
 _log = logging.getLogger("cell")
@@ -123,7 +125,7 @@ def migrate(
     facts: dict[str, object] = asdict(applied)
     if phase is not MigrationPhase.POST:
         with_path = _owner_dsn_with_code(settings, "migrate")
-        facts["sessions"] = asyncio.run(write_calendar(with_path, make_clock(settings.clock).now()))
+        facts["sessions"] = asyncio.run(write_calendar(with_path, make_clock(settings.clock.offset_s).now()))
         asyncio.run(run_statements(owner_dsn, rehearsal_statements(settings.clock.offset_s)))
     _log.info("tables, code and calendar are current", extra=facts)
     if applied.waiting and phase is MigrationPhase.BOTH:
@@ -213,7 +215,7 @@ def calendar() -> None:
     """Bring the market calendar alone to what this release knows (needs CELL_POSTGRES__OWNER_DSN)."""
     settings = _settings("calendar")
     with_path = _owner_dsn_with_code(settings, "calendar")
-    sessions = asyncio.run(write_calendar(with_path, make_clock(settings.clock).now()))
+    sessions = asyncio.run(write_calendar(with_path, make_clock(settings.clock.offset_s).now()))
     _log.info("calendar is current", extra={"sessions": sessions})
 
 

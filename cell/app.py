@@ -1,5 +1,6 @@
 """Wiring of a cell's app server, in order: settings, pool, batcher, rooms, the two ports."""
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -24,10 +25,11 @@ from cell.customer_port import CustomerPort
 from cell.incarnations.controller import IncarnationChanges, IncarnationReads, RestoredUsers
 from cell.ledger.controller import LedgerController
 from cell.metrics import COMMANDS
-from cell.move.controller import MoveController, MoveReads, Movers
+from cell.move.controller import Certificates, MoveController, MoveReads, Movers
+from cell.move.delivery import Addresses, CertificateDelivery
 from cell.operations.controller import LeaderController, OperatorChanges, OperatorReads
 from cell.operations.fence import refuse_former_leaders
-from cell.operator_roles import LEAST_ROLES
+from cell.operator_roles import LEAST_ROLES, SELF_PROVING
 from cell.order_log import OrderLog
 from cell.orders.cancel import cancel_order
 from cell.orders.controllers.history import OrderHistory
@@ -43,20 +45,22 @@ from cell.rollups.controller import RollupReads
 from cell.settings import CellSettings
 from cell.transfers.controllers.customers import ShareTransfers
 from cell.transfers.controllers.operators import TransferDecisions, TransferReads
+from infra.runtime.cancelling import cancel_all
 from infra.runtime.clock import Clock, SystemClock, TimeOrderedIds, make_clock
 from infra.runtime.database import Pool, answers, make_pool, release_is_installed
 from infra.runtime.deadline import OutOfTime
 from infra.runtime.fair_permits import FairPermits
 from infra.runtime.fault_points import FaultPoints
+from infra.runtime.http_client import HttpClient
 from infra.runtime.methods import Methods
 from infra.runtime.operator_api import Operators, create_operator_app, load_operator_ring, operator_keys
 from infra.runtime.plain_requests import PlainRequests
 from infra.runtime.problem import Problem, to_response
 from infra.runtime.procedures import AWAY, REFUSED, TAKEN, DatabaseBusy, sqlstate_of
 from infra.runtime.telemetry import Metrics
-from infra.security.cell_keys import follow_cell_keys, follow_public_keys
+from infra.security.cell_keys import follow_cell_keys, follow_operator_urls, follow_public_keys
 from infra.security.certificate import CertificateSigner, CertificateVerifier
-from infra.security.keys import ROUTE_FILE, follow_key_ring, key_ids
+from infra.security.keys import ROUTE_FILE, KeySource, follow_key_ring, key_ids
 
 _log = logging.getLogger(__name__)
 OPERATOR_CONTROLLERS: Final = (
@@ -74,6 +78,7 @@ OPERATOR_CONTROLLERS: Final = (
     IncarnationChanges,
     RestoredUsers,
     MoveController,
+    Certificates,
     MoveReads,
 )
 """Of the operator port; what each of their endpoints wants is in `operator_roles.py`."""
@@ -92,6 +97,8 @@ class CellApp:
     mover_pool: Pool
     batcher: Batcher
     metrics: Metrics
+    addresses: KeySource[Addresses] | None
+    """Of the other cells; None: nobody leaves this process's cell through it."""
 
     def openapi(self) -> dict[str, Any]:
         """The document of the customer port."""
@@ -105,7 +112,7 @@ class CellApp:
         await self.checks_pool.open()
         await self.mover_pool.open()
         try:
-            async with self.batcher:
+            async with self.batcher, self._delivering():
                 yield
         finally:
             await self.mover_pool.close()
@@ -113,10 +120,23 @@ class CellApp:
             await self.operator_pool.close()
             await self.pool.close()
 
+    @asynccontextmanager
+    async def _delivering(self) -> AsyncIterator[None]:
+        if self.addresses is None:
+            yield
+            return
+        async with HttpClient(connections_per_host=4) as http:
+            delivery = CertificateDelivery(self.mover_pool, self.addresses, http)
+            task = asyncio.create_task(delivery.run())
+            try:
+                yield
+            finally:
+                await cancel_all([task])
+
 
 def create_app(settings: CellSettings) -> CellApp:
     """One app server of a cell."""
-    clock = make_clock(settings.clock)
+    clock = make_clock(settings.clock.offset_s)
     metrics = Metrics(COMMANDS)
     postgres = settings.postgres.model_copy(update={"lock_timeout_ms": settings.held_user_wait_ms})
     shares = _shares(settings)
@@ -180,9 +200,11 @@ def create_app(settings: CellSettings) -> CellApp:
         metrics=metrics,
         ready=ready,
         routes=[_operator_routes(_movers(settings, mover_pool), operator_pool, checks_pool, clock, new_id)],
-        operators=Operators(settings.name, operator_ring, LEAST_ROLES, clock.epoch_s),
+        operators=Operators(settings.name, operator_ring, LEAST_ROLES, clock.epoch_s, SELF_PROVING),
     )
-    return CellApp(customer, routes, operator, pool, operator_pool, checks_pool, mover_pool, batcher, metrics)
+    return CellApp(
+        customer, routes, operator, pool, operator_pool, checks_pool, mover_pool, batcher, metrics, _addresses(settings)
+    )
 
 
 def _batcher(settings: CellSettings, pool: Pool, metrics: Metrics) -> Batcher:
@@ -213,6 +235,10 @@ def _shares(settings: CellSettings) -> FairPermits:
         waiting_max=settings.waiting_max,
         waiting_per_holder_max=settings.user_waiting_max,
     )
+
+
+def _addresses(settings: CellSettings) -> KeySource[Addresses] | None:
+    return None if settings.own_keys_dir is None else follow_operator_urls(settings.keys_dir)
 
 
 def _movers(settings: CellSettings, pool: Pool) -> Movers:

@@ -73,7 +73,7 @@ async def _may_lead(connection: Connection, incarnation: str) -> bool:
 
 
 async def step_down(connection: Connection) -> None:
-    """Give the lead back inside `leading`: another may have it from now on. Raises DatabaseAway."""
+    """Give the lead back inside `leading`: another may have it from now on. Raises DatabaseAway, DatabaseFailure."""
     with failures_named():
         await connection.execute(_END)
 
@@ -92,6 +92,6 @@ async def start_term(connection: Connection, task: Task, leader: Connection) -> 
 
 
 async def check(connection: Connection) -> None:
-    """Raises DatabaseAway if the session, and the leadership with it, is gone."""
+    """Raises DatabaseFailure; DatabaseAway if the session, and the leadership with it, is gone."""
     with failures_named():
         await connection.execute(_CHECK)

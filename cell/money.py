@@ -63,7 +63,7 @@ def parse_micros(token: bytes, *, limit_micros: int, places_max: int = 6, zero_a
 
 
 def parse_price(token: bytes) -> int:
-    """A price in micro-dollars: two decimals from $1, four below. Raises AmountRefused."""
+    """A price in micro-dollars: two decimals from $1, four below. Raises AmountRefused, NotADecimal."""
     micros = parse_micros(token, limit_micros=PRICE_MAX_MICROS)
     places, step = (2, 10_000) if micros >= MICROS else (4, 100)
     if micros % step:

@@ -25,6 +25,8 @@ _MOVE_STEPS: Final = (
     "discard",
     "acknowledge",
 )
+SELF_PROVING: Final = frozenset({"POST /operator/v1/certificates"})
+"""Another cell says that a user has left it, and its signature is all that counts."""
 LEAST_ROLES: Final[LeastRoles] = {
     "GET /operator/v1/summary": Role.VIEWER,
     "GET /operator/v1/rollups": Role.VIEWER,

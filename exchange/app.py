@@ -31,7 +31,7 @@ async def run_exchange(settings: ExchangeSettings, shutdown: Shutdown) -> None:
     loop = asyncio.get_running_loop()
     metrics = Metrics(METRICS)
     log = DurableLog(settings.data_dir)
-    clock = make_clock(settings.clock)
+    clock = make_clock(settings.clock.offset_s)
     hours = trading_hours(settings.market_hours, clock.now())
     market = Market(
         log, seed=settings.seed, metrics=metrics, fault_points=FaultPoints(), hours=hours, now_us=clock.epoch_us

@@ -18,11 +18,12 @@ from infra.runtime.cancelling import cancel_all
 from infra.runtime.clock import make_clock
 from infra.runtime.database import Pool, make_pool
 from infra.runtime.fault_points import FaultPoints
-from infra.runtime.map_source import ControlMapSource, FileMapSource, RedisMapSource
+from infra.runtime.map_source import ControlMapSource, FileMapSource
 from infra.runtime.map_watcher import MapWatcher
 from infra.runtime.methods import WithMethods
 from infra.runtime.operator_api import create_operator_app, serving
 from infra.runtime.redis_client import make_redis
+from infra.runtime.redis_map_source import RedisMapSource
 from infra.runtime.revocation_source import RedisRevocations
 from infra.runtime.settings import PostgresSettings
 from infra.runtime.telemetry import Metrics
@@ -85,7 +86,7 @@ class Router:
     def __init__(self, settings: RouterSettings, *, now: Callable[[], float] | None = None) -> None:
         """`now` is the time of day, by which tokens, leases and revocations are judged; a test may say another than
         the settings do."""
-        clock = make_clock(settings.clock)
+        clock = make_clock(settings.clock.offset_s)
         now = now or clock.epoch_s
         self._clock = clock
         self.settings = settings

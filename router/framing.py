@@ -137,6 +137,7 @@ class RequestParser:
     # What httptools tells. Whatever is raised here stops it, and `feed` sees an `HttpParserError`.
 
     def on_message_begin(self) -> None:
+        """Raises ConnectionAbortedError."""
         if self._is_stopped:
             raise ConnectionAbortedError("a request after the last one")
         if self._begins_anew:

@@ -66,7 +66,7 @@ class SignUp:
         self._loads_until_s = 0.0
 
     async def sign_up(self, user: NewUser, key: str, request_id: str) -> SignedUp:
-        """Raises `Problem` for what the client must change and a `RouterRefusal` for what may be tried again."""
+        """Raises Problem for what the client must change; RouterRefusal, OutcomeUnknown for what may be tried again."""
         claim = await self._claim(user, key)
         assert claim.email_hash is not None
         assert claim.user_id is not None

@@ -1,147 +1,84 @@
 """The shape of the command line: verbs of the whole stack at the top, one group of commands per noun below.
 
-A group is imported when it is used, not when `shardctl` starts. What the groups import (database drivers, HTTP, Kafka,
-the local servers) costs a second of processor time, and `--help` and completion need none of it. So the help line of
-each group stands here; a test compares it with the help of the group itself.
+Nothing that a command stands on is imported before it is used (`mounts.py`): neither `--help` nor a typing mistake
+waits for database drivers, and no command waits for another's.
 """
 
 import os
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Iterator, Mapping
+from functools import cache, partial
 from importlib import import_module
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 from typer.main import get_group
 
+from shardctl.completion.answer import read_table
 from shardctl.errors import Exit, Interrupted
 from shardctl.examples import EXAMPLES
+from shardctl.mounts import MOUNTS, Noun, Verb
+
+Words = tuple[str, ...]
+"""Of a command, as they are typed: `("cells", "add")`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Mount:
-    """A group (`app` of its module) or a single command (a function of it), and its line in the top level's help."""
-
-    name: str
-    module: str
-    attribute: str
-    help: str
-    hidden: bool = False
-    """For a back end, not for people."""
+def verbs() -> Iterator[tuple[Words, Verb]]:
+    """Every command, in the order of the help."""
+    for mount in MOUNTS:
+        if isinstance(mount, Verb):
+            yield (mount.name,), mount
+        else:
+            yield from (((mount.name, name), Verb(name, function)) for name, function in mount.verbs.items())
 
 
-MOUNTS: Final = (
-    Mount("up", "stack", "up", "Start the stack, or bring a running one to what is asked. Harmless to repeat."),
-    Mount(
-        "down",
-        "stack",
-        "down",
-        "Stop the stack; its data stays unless --delete-data is given. Also ends what a killed supervisor left behind.",
-    ),
-    Mount("status", "stack", "status", "Every process: state, port, uptime, memory."),
-    Mount("logs", "stack", "logs", "The last lines of a process's log."),
-    Mount(
-        "doctor",
-        "doctor",
-        "doctor",
-        "Examine machine and stack; each finding names the command that mends it. Exit code 1: something is wrong.",
-    ),
-    Mount("cells", "cells", "app", "Cells: list, add, cordon, inspect, reconcile, archive."),
-    Mount("backup", "backups", "app", "Backups: create, list, verify, restore, rehearse, prune."),
-    Mount("routers", "routers", "app", "Routers: the map that each serves, and a rolling restart."),
-    Mount("keys", "keys", "app", "Signing keys: list, check who holds them, rotate, show public ones."),
-    Mount("map", "shardmap", "app", "The shard map: which cell owns which users."),
-    Mount("users", "users", "app", "Users: locate, show, change profile, unrestrict, revoke, move."),
-    Mount("transfers", "transfers", "app", "Shares from other brokers that wait for a decision."),
-    Mount("operations", "operations", "app", "Operations: list, show, watch, cancel, resume, approve, explain."),
-    Mount("schedules", "schedules", "app", "Schedules: what is begun by the clock, and when it is due next."),
-    Mount("context", "contexts", "app", "Contexts: list, use, add, remove, show what commands work on."),
-    Mount("login", "login", "login", "Log in at the control service of a context: confirm a code in any browser."),
-    Mount(
-        "logout",
-        "login",
-        "logout",
-        "Forget the token of the service that is meant. The browser's own session at the issuer is not ended.",
-    ),
-    Mount("whoami", "login", "whoami", "Who you are for the control service, as it would be recorded, and your role."),
-    Mount("config", "config", "app", "Settings: show them, and where each comes from."),
-    Mount("audit", "audit", "app", "Audit: who did what, when, why, and how it ended; prove it, export it."),
-    Mount("exchange", "exchange", "app", "The exchange of this stack: tapes, orders, prices."),
-    Mount("events", "events", "app", "Events of a cell in Kafka: show, follow, count."),
-    Mount(
-        "serve",
-        "serving",
-        "serve",
-        "The control service of a stack, until SIGTERM. Settings come from the environment (CONTROL_...).",
-        hidden=True,
-    ),
-    Mount(
-        "completion-table",
-        "tree",
-        "print_completion_table",
-        "The table that completion reads, made from the commands: > shardctl/completion/table.jsonl.",
-        hidden=True,
-    ),
-    Mount(
-        "migrate",
-        "serving",
-        "migrate",
-        "Bring the control database's tables and code to this release. Harmless to repeat.",
-        hidden=True,
-    ),
-    Mount(
-        "version",
-        "version",
-        "version",
-        "The version of this command, its commit where it is known, and its Python. Also: shardctl --version.",
-    ),
-    Mount("help", "exit_codes", "app", "Topics: exit-codes."),
-)
-
-
-def load(mount: Mount) -> TyperGroup | Any:
+def load(verb: Verb) -> Any:
     """Import the command, with everything that it imports."""
-    found: typer.Typer | Callable[..., None]
-    found = getattr(import_module(f"shardctl.commands.{mount.module}"), mount.attribute)
-    if isinstance(found, typer.Typer):
-        return get_group(found)
+    module, _, function = verb.function.partition(":")
     single = typer.Typer()
-    single.command(mount.name)(found)
-    return get_group(single).commands[mount.name]
+    single.command(verb.name)(getattr(import_module(f"shardctl.commands.{module}"), function))
+    return get_group(single).commands[verb.name]
 
 
-def begun_with_examples(words: tuple[str, ...], command: Any) -> Any:
-    """The same command; its help, and that of those below, begins with the example. The line in a list of commands
-    stays."""
-    if isinstance(command, TyperGroup):
-        for name, below in command.commands.items():
-            begun_with_examples((*words, name), below)
-    elif example := EXAMPLES.get(" ".join(words)):
-        command.short_help = command.short_help or command.help.partition("\n\n")[0]
+def with_example(words: Words, command: Any) -> Any:
+    """The same command; its help begins with the example."""
+    if example := EXAMPLES.get(" ".join(words)):
         command.help = f"For example: shardctl {example}\n\n{command.help}"
     return command
 
 
-class _LazyCommand(TyperGroup):
+class _LazyCommand(TyperCommand):
     """Placeholder that imports the real command when it is invoked, and hands over to its context."""
 
-    def __init__(self, mount: Mount) -> None:
-        super().__init__(name=mount.name, help=mount.help, hidden=mount.hidden)
-        self._mount = mount
+    def __init__(self, words: Words, verb: Verb) -> None:
+        super().__init__(name=verb.name, help=_lines().get(words, ""), hidden=verb.hidden)
+        self._words = words
+        self._verb = verb
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
-        command = begun_with_examples((self._mount.name,), load(self._mount))
+        command = with_example(self._words, load(self._verb))
         return command.make_context(info_name, args, parent=parent, **extra)
+
+
+@cache
+def _lines() -> Mapping[Words, str]:
+    """What the list of commands says of each: its first sentence, as completion shows it."""
+    return {entry.words: f"{entry.help}." for entry in read_table()}
+
+
+def _group(noun: Noun) -> TyperGroup:
+    group = TyperGroup(name=noun.name, help=noun.help, no_args_is_help=True)
+    for name, function in noun.verbs.items():
+        group.add_command(_LazyCommand((noun.name, name), Verb(name, function)))
+    return group
 
 
 class _Shardctl(TyperGroup):
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         for mount in MOUNTS:
-            self.add_command(_LazyCommand(mount))
+            self.add_command(_group(mount) if isinstance(mount, Noun) else _LazyCommand((mount.name,), mount))
 
     def invoke(self, ctx: Any) -> Any:
         """What Typer would end with codes of its own (130, and 1 for a reader who has seen enough, as `head` has) ends

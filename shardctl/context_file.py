@@ -4,6 +4,7 @@ No file: there are no contexts but that of the checkout. A file that cannot be r
 replaced, so nothing in it is lost.
 """
 
+import os
 import stat
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -27,7 +28,8 @@ def read_contexts(path: Path) -> Contexts:
 
 
 def change_contexts(path: Path, change: Callable[[str, Path], str]) -> None:
-    """Replace the file's text by what `change` makes of it; two at once wait for each other. Raises UsageError."""
+    """Replace the file's text by what `change` makes of it; two at once wait for each other. Raises UsageError,
+    SettingsInvalid."""
     try:
         with changing(path):
             before = read_settings_text(path, private=True)
@@ -43,7 +45,7 @@ def read_settings_text(path: Path, *, private: bool) -> str:
     it says where a token is sent."""
     try:
         with path.open("rb") as file:
-            mode = stat.S_IMODE(path.stat().st_mode)
+            mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)  # of what is read, whatever the path names by now
             raw = file.read(_BYTES_MAX + 1)
     except FileNotFoundError:
         return ""

@@ -14,17 +14,13 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from infra.backends.backend import Backend
-from infra.security.keys import OPERATOR_SIGNING_FILE, load_signing_ring
-from infra.security.operator_token import WHY_MAX, sign_operator_token
 from infra.security.roles import Role
+from infra.security.why import check_why
 from shardctl.control_client import ControlClient
-from shardctl.errors import NotReachable
+from shardctl.errors import NotReachable, UsageError
 from shardctl.output import print_warning
 from shardctl.persons import os_user
-from shardctl.stack.current import stack_clock
 
-TOKEN_LIFETIME_S: Final = 300
-"""It is checked when a request arrives, so a long check outlives it."""
 _KEPT_S: Final = 200
 """A walk asks with one token for so long, then for a new one: what is on its way when it ends has a minute and more."""
 _ANSWER_TIMEOUT_S: Final = 10.0
@@ -39,61 +35,27 @@ Token = Callable[[str], Awaitable[str]]
 
 @dataclass(frozen=True, slots=True)
 class Purpose:
-    """What a person wants a token for."""
+    """What a person wants a token for. Made before anything is done: raises UsageError for a reason that a cell could
+    not keep."""
 
     act: str
     target: str
     role: Role = Role.VIEWER
     reason: str | None = None
 
+    def __post_init__(self) -> None:
+        if self.reason is not None:
+            try:
+                check_why(self.reason)
+            except ValueError as error:
+                raise UsageError(str(error)) from error
+
 
 LOOK: Final = Purpose("look", "cells")
 
 
-@dataclass(frozen=True, slots=True)
-class TokenSigner:
-    """Who may read the key file of a stack. It is read each time, so the key that signs is the active one."""
-
-    backend: Backend
-
-    def sign(
-        self,
-        *,
-        subject: str,
-        role: Role,
-        request: str | None = None,
-        reason: str | None = None,
-        fence: int | None = None,
-    ) -> tuple[str, int]:
-        """The token, and the second at which it ends; without a request it serves looking. Raises KeyFileInvalid."""
-        now_s = int(stack_clock(self.backend).epoch_s())
-        token = sign_operator_token(
-            load_signing_ring(self.backend.keys_folder / OPERATOR_SIGNING_FILE),
-            subject=subject,
-            role=role,
-            now_s=now_s,
-            lives_s=TOKEN_LIFETIME_S,
-            why=reason and reason[:WHY_MAX],
-            fence=fence,
-            request=request,
-        )
-        return token, now_s + TOKEN_LIFETIME_S
-
-
-def token_of_step(backend: Backend, *, subject: str, reason: str | None, fence: int | None) -> Token:
-    """For a step of an operation that `subject` asked for."""
-
-    async def token(request: str) -> str:
-        signed = TokenSigner(backend).sign(
-            subject=subject, role=Role.OPERATOR, request=request, reason=reason, fence=fence
-        )
-        return signed[0]
-
-    return token
-
-
 def as_token(backend: Backend, wanted: Token | Purpose) -> Token:
-    """A purpose is the person's at this terminal."""
+    """A purpose is the person's at this terminal. Raises NotAllowed, UsageError, KeyFileInvalid when it is asked."""
     return token_of_person(backend, wanted) if isinstance(wanted, Purpose) else wanted
 
 
@@ -123,7 +85,9 @@ def _ask(backend: Backend, purpose: Purpose, request: str | None) -> str:
         answer = client.get(PATH) if request is None else client.post(PATH, wanted)
         return str(answer["token"])
     except NotReachable as error:
+        from shardctl.token_signing import TokenSigner  # cryptography and jwt: only while the service is away
+
         name = os_user()
-        signed, _ = TokenSigner(backend).sign(subject=name, role=purpose.role, request=request, reason=purpose.reason)
+        signed = TokenSigner(backend).sign(subject=name, role=purpose.role, request=request, reason=purpose.reason)
         print_warning(f"{error}; {purpose.act} {purpose.target} is signed with this machine's key, as {name}")
-        return signed
+        return signed.token

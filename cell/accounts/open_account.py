@@ -79,7 +79,8 @@ class Accounts:
         self, caller: Caller, *, email: str, name: str | None, password: str, source: Source
     ) -> Opened:
         """Idempotent by user: whoever finds the account made proves its password, so two passwords are never both
-        taken. Raises Problem 409 if the user exists with another address, 422 with another password, 429."""
+        taken. Raises Problem 409 if the user exists with another address, 422 with another password,
+        429; DatabaseFailure."""
         stored = await self._stored_hash(caller.user_id)
         password_hash = stored or await self._hash(caller.user_id, source, password)
         arguments = [caller.user_id, caller.epoch, self._profile, email, name, password_hash]
@@ -109,7 +110,7 @@ class Accounts:
 
     async def refresh(self, caller: Caller, text: str) -> Refreshed:
         """The family's next refresh token; the shown one is spent, and gives the same one for ten seconds more. Raises
-        Problem 401."""
+        Problem 401, DatabaseFailure."""
         shown = RefreshToken.read(text)
         if shown is None or shown.user_id != caller.user_id:
             raise Problem(401, "TOKEN_INVALID", "not a refresh token of this user")

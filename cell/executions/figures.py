@@ -73,6 +73,7 @@ class FigureSampling:
         await repeat("figures", self.sample, Failures(self._metrics, self._cell), every_s=SAMPLE_PERIOD_S)
 
     async def sample(self) -> None:
+        """Raises DatabaseFailure."""
         figures = await read_figures(self._pool)
         for name, value in (
             ("cell_reports_quarantined", figures.quarantined),

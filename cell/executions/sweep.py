@@ -97,7 +97,7 @@ class StuckSweep:
             _log.warning("sweep stopped", extra={"detail": str(error)})
 
     async def sweep(self) -> None:
-        """One try for every instruction whose next try is due."""
+        """One try for every instruction whose next try is due. Raises VenueAway."""
         after_id = 0
 
         async def next_page() -> Sequence[Unanswered]:

@@ -263,7 +263,7 @@ async def run_worker(settings: CellSettings, *, shutdown: Shutdown | None = None
         shutdown = Shutdown()
         shutdown.install()
     metrics = Metrics(WORKER_METRICS)
-    worker = Worker(settings, metrics=metrics, shutdown=shutdown, clock=make_clock(settings.clock))
+    worker = Worker(settings, metrics=metrics, shutdown=shutdown, clock=make_clock(settings.clock.offset_s))
     app = create_operator_app(metrics=metrics, ready=worker.ready)
     async with serving(app, settings.operator):
         await worker.run()

@@ -37,7 +37,8 @@ select e.entry_id, e.seq, e.kind, e.order_id, e.occurred_at, e.hash, e.previous_
 async def list_entries(
     pool: Pool, user_id: UUID, *, after: int | None, descending: bool, limit: int
 ) -> list[dict[str, Any]]:
-    """Entries beyond `after`, each with its postings in line order: account, unit, direction, amount in micros."""
+    """Entries beyond `after`, each with its postings in line order: account, unit, direction, amount in micros. Raises
+    Problem."""
     async with pool.connection() as connection:
         async with connection.cursor(row_factory=dict_row) as cursor:
             await cursor.execute(_DESCENDING if descending else _ASCENDING, [user_id, after, after, limit])

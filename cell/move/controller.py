@@ -17,6 +17,7 @@ from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery
 
 from cell.move import export, ownership
+from cell.move.delivery import PATH
 from cell.move.export import Since
 from cell.move.frame import FORMAT, FRAME_MAX_BYTES, Header, decode_frame, encode_frame
 from cell.move.load import load
@@ -27,7 +28,7 @@ from infra.runtime.fault_points import FaultPoints
 from infra.runtime.problem import Problem
 from infra.runtime.procedures import connected
 from infra.runtime.strict_body import read_body
-from infra.security.certificate import CertificateSigner, CertificateVerifier
+from infra.security.certificate import Certificate, CertificateSigner, CertificateVerifier
 from infra.security.signed_document import DocumentRefused
 
 LEASE_MAX_MS: Final = 10_000
@@ -77,6 +78,10 @@ class DepartRequest(msgspec.Struct, forbid_unknown_fields=True):
 
 class ActivateRequest(msgspec.Struct, forbid_unknown_fields=True):
     user_id: UUID
+    certificate: Annotated[str, msgspec.Meta(max_length=65_536)]
+
+
+class CertificateRequest(msgspec.Struct, forbid_unknown_fields=True):
     certificate: Annotated[str, msgspec.Meta(max_length=65_536)]
 
 
@@ -213,20 +218,10 @@ class MoveController(Controller):
     ) -> dict[str, Any]:
         """Raises 409 CERTIFICATE_REFUSED, MOVE_CONFLICT."""
         body = await read_body(_decoders[ActivateRequest], request)
-        if movers.verifier is None:
-            raise _not_equipped()
-        try:
-            certificate = movers.verifier.verify(body.certificate)
-        except DocumentRefused as error:
-            raise Problem(409, "CERTIFICATE_REFUSED", str(error)) from error
-        asked = (certificate.user_id, certificate.move_id, certificate.to_cell)
-        if asked != (body.user_id, move_id, movers.cell_name):
-            raise Problem(409, "CERTIFICATE_REFUSED", "it is about another user, another move or another cell")
-        async with one_effect(movers.pool, move_id, _order(request)) as connection:
-            await ownership.activate(connection, certificate, body.certificate)
-        await movers.faults.reach(ACTIVATED)
-        numbers = {"ownership_epoch": certificate.ownership_epoch, "write_seq": certificate.write_seq}
-        return {"state": "active", **numbers}
+        certificate = _verified(movers, body.certificate)
+        if (certificate.user_id, certificate.move_id) != (body.user_id, move_id):
+            raise Problem(409, "CERTIFICATE_REFUSED", "it is about another user or another move")
+        return await _activate(movers, certificate, body.certificate, _order(request))
 
     @post("/release", status_code=200)
     async def release(
@@ -254,6 +249,39 @@ class MoveController(Controller):
         async with one_effect(movers.pool, move_id, _order(request)) as connection:
             await ownership.acknowledge(connection, body.user_id, move_id, body.what)
         return {"state": "departed"}
+
+
+class Certificates(Controller):
+    """What another cell says without anybody's token (`delivery.py`): the certificate is its own credential."""
+
+    path = PATH
+
+    @post("/", status_code=200)
+    async def take(self, request: Request[Any, Any, Any], movers: NamedDependency[Movers]) -> dict[str, Any]:
+        """Raises 409 CERTIFICATE_REFUSED, MOVE_CONFLICT."""
+        body = await read_body(_decoders[CertificateRequest], request)
+        return await _activate(movers, _verified(movers, body.certificate), body.certificate, None)
+
+
+def _verified(movers: Movers, text: str) -> Certificate:
+    """Raises Problem."""
+    if movers.verifier is None:
+        raise _not_equipped()
+    try:
+        certificate = movers.verifier.verify(text)
+    except DocumentRefused as error:
+        raise Problem(409, "CERTIFICATE_REFUSED", str(error)) from error
+    if certificate.to_cell != movers.cell_name:
+        raise Problem(409, "CERTIFICATE_REFUSED", f"it is for {certificate.to_cell}")
+    return certificate
+
+
+async def _activate(movers: Movers, certificate: Certificate, text: str, order: MoveOrder | None) -> dict[str, Any]:
+    async with one_effect(movers.pool, certificate.move_id, order) as connection:
+        await ownership.activate(connection, certificate, text)
+    await movers.faults.reach(ACTIVATED)
+    numbers = {"ownership_epoch": certificate.ownership_epoch, "write_seq": certificate.write_seq}
+    return {"state": "active", **numbers}
 
 
 class MoveReads(Controller):
@@ -292,6 +320,7 @@ _decoders: Final[dict[Any, Any]] = {
         HaltRequest,
         DepartRequest,
         ActivateRequest,
+        CertificateRequest,
         UserRequest,
         AcknowledgeRequest,
         _Nothing,

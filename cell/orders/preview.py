@@ -36,7 +36,7 @@ class Preview(msgspec.Struct):
 
 
 async def preview_order(pool: Pool, procedure: Procedure, caller: Caller, raw: bytes) -> Answer:
-    """200 with the verdict. Raises Problem for what is no order, 404, 421 and 503."""
+    """200 with the verdict. Raises Problem for what is no order, 404, 421 and 503; DatabaseFailure."""
     terms = parse_order(raw)
     command = place_command(terms, caller, f"preview-{uuid4()}")
     # It writes nothing by itself. Rolled back all the same: an older procedure, left by a rollback of a release, would.

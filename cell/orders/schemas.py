@@ -120,6 +120,7 @@ def parse_order_id(text: str) -> UUID:
 
 
 def parse_time_in_force(value: str | UnsetType) -> str:
+    """Raises Problem."""
     return parse_choice("time_in_force", value, _TIMES_IN_FORCE)
 
 

@@ -70,7 +70,8 @@ class Backlog:
 async def claim_batch(
     connection: Connection, limit: int = BATCH_ROWS_MAX, *, passed_over: Collection[str] = ()
 ) -> list[OutboxRow]:
-    """The next rows to publish, oldest first, but for those of users who are passed over: they take nobody's place."""
+    """The next rows to publish, oldest first, but for those of users who are passed over: they take nobody's place.
+    Raises BrokenReference."""
     rows = await fetch_rows(connection, _CLAIM, [list(passed_over), limit], _COLUMNS)
     return [_row(columns) for columns in rows]
 

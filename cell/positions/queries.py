@@ -51,7 +51,7 @@ select symbol, tradable and not halted as tradable, reference_px_micros, referen
 async def list_positions(
     pool: Pool, user_id: UUID, *, after: str | None, descending: bool, limit: int
 ) -> list[dict[str, Any]]:
-    """Positions beyond the symbol `after`, by symbol."""
+    """Positions beyond the symbol `after`, by symbol. Raises Problem."""
     sql = _POSITIONS_DESCENDING if descending else _POSITIONS_ASCENDING
     async with pool.connection() as connection:
         async with connection.cursor(row_factory=dict_row) as cursor:
@@ -62,7 +62,7 @@ async def list_positions(
 
 
 async def read_portfolio(pool: Pool, user_id: UUID) -> tuple[int, datetime, list[dict[str, Any]]]:
-    """Cash (held included), the moment, and the positions."""
+    """Cash (held included), the moment, and the positions. Raises Problem."""
     async with pool.connection() as connection:
         row = await (await connection.execute(_PORTFOLIO, [user_id])).fetchone()
         await check_owner(connection, user_id)

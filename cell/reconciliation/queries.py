@@ -47,13 +47,16 @@ ours as (
              where x.user_id = o.user_id and x.order_id = o.order_id) as executions
       from named n
       join brokerage.orders o on o.order_id = n.order_id
-      join brokerage.users u on u.user_id = o.user_id and u.owner_state <> 'departed'
+      join brokerage.users u on u.user_id = o.user_id and u.owner_state in ('active', 'halted')
 )
 select d.* from (
     select coalesce(o.order_id, t.order_id) as order_id, o.user_id, o.symbol, o.side, o.status,
            case
                when o.order_id is null then
-                   case when t.session = %(session)s then 'the cell does not know the order' end
+                   case when t.session = %(session)s and not exists (
+                             select from brokerage.orders l join brokerage.users u on u.user_id = l.user_id
+                              where l.order_id = t.order_id and u.owner_state = 'departed')
+                        then 'the cell does not know the order' end
                when t.order_id is null then
                    case when o.executions > 0
                           or o.status in ('routed', 'partially_filled', 'pending_cancel', 'pending_replace')
@@ -76,18 +79,25 @@ select d.* from (
 # Kafka has it.
 _EVENT_HEADS: LiteralString = """
 with page as materialized (
-    select user_id, order_event_seq, entry_seq, chain_head
+    select user_id, order_event_seq, entry_seq, chain_head, owner_state
       from brokerage.users
-     where (%(after)s::uuid is null or user_id > %(after)s) and purged_at is null
+     where (%(after)s::uuid is null or user_id > %(after)s) and purged_at is null and owner_state <> 'arriving'
      order by user_id limit %(limit)s
 ),
 waiting as (
     select user_id, min(order_stream_seq) - 1 as orders, min(entry_seq) - 1 as ledger
       from brokerage.outbox where user_id = any (array(select user_id from page)) group by user_id
+    union all   -- what had not been published when they left is published where they are
+    (select distinct on (d.user_id) d.user_id, d.orders_published, d.ledger_published
+       from brokerage.departures d join page p on p.user_id = d.user_id and p.owner_state = 'departed'
+      where d.departed_at is not null order by d.user_id, d.ownership_epoch desc)
 ),
-lost as (   -- by stream: first and last number of what a restore has lost
-    select user_id, jsonb_agg(jsonb_build_array(stream, first_seq, last_seq) order by stream, first_seq) as lost
-      from lost_sequences where user_id = any (array(select user_id from page)) group by user_id
+lost as (   -- by stream: first and last number of what is not to be found here
+    select l.user_id, jsonb_agg(jsonb_build_array(l.stream, l.first_seq, l.last_seq) order by l.stream, l.first_seq)
+           as lost
+      from (select user_id, stream, first_seq, last_seq from lost_sequences
+            union all select user_id, stream, first_seq, last_seq from sequences_elsewhere) l
+     where l.user_id = any (array(select user_id from page)) group by l.user_id
 )
 select p.user_id, p.order_event_seq, p.entry_seq, coalesce(w.orders, p.order_event_seq) as orders_published,
        coalesce(w.ledger, p.entry_seq) as ledger_published,

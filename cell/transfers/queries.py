@@ -45,7 +45,7 @@ DECIDE: LiteralString = "select outcome, figures from decide_share_transfer_v1(%
 async def list_transfers(
     pool: Pool, user_id: UUID, *, after: UUID | None, descending: bool, limit: int
 ) -> list[dict[str, Any]]:
-    """The customer's transfers beyond `after`, by id, and so by time."""
+    """The customer's transfers beyond `after`, by id, and so by time. Raises Problem."""
     async with pool.connection() as connection:
         async with connection.cursor(row_factory=dict_row) as cursor:
             await cursor.execute(_DESCENDING if descending else _ASCENDING, [user_id, after, after, limit])
@@ -55,7 +55,7 @@ async def list_transfers(
 
 
 async def find_transfer(pool: Pool, user_id: UUID, transfer_id: UUID) -> dict[str, Any] | None:
-    """One of the customer's own transfers."""
+    """One of the customer's own transfers. Raises Problem."""
     async with pool.connection() as connection:
         async with connection.cursor(row_factory=dict_row) as cursor:
             await cursor.execute(_ONE, [user_id, transfer_id])

@@ -15,8 +15,6 @@ import uuid
 from datetime import UTC, datetime, timedelta
 from typing import Protocol, runtime_checkable
 
-from infra.runtime.settings import ClockSettings
-
 _log = logging.getLogger(__name__)
 
 
@@ -55,11 +53,11 @@ class SystemClock:
         return time.monotonic()
 
 
-def make_clock(settings: ClockSettings) -> SystemClock:
-    """The one clock of a process. A shifted one is logged."""
-    if settings.offset_s:
-        _log.warning("this clock is shifted", extra={"offset_s": settings.offset_s})
-    return SystemClock(settings.offset_s)
+def make_clock(offset_s: float) -> SystemClock:
+    """The one clock of a process, as its settings say. A shifted one is logged."""
+    if offset_s:
+        _log.warning("this clock is shifted", extra={"offset_s": offset_s})
+    return SystemClock(offset_s)
 
 
 class TimeOrderedIds:

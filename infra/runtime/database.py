@@ -8,25 +8,19 @@ the server too, when its caller stops waiting.
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
 
 import msgspec
 import psycopg_pool
-from psycopg import AsyncConnection, Error
+from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 from psycopg.types.json import set_json_loads
 
 from infra.runtime.code_installer import IS_INSTALLED
+from infra.runtime.dsn import clock_options, code_option, session_name, with_parameters
 from infra.runtime.fair_permits import FairPermits
 from infra.runtime.pool import Connection as Connection
 from infra.runtime.pool import Pool as Pool
-from infra.runtime.release_code import session_path
 from infra.runtime.settings import PostgresSettings
-from infra.runtime.sql_files import as_sql
-
-_NAME_BYTES_MAX: Final = 63
-"""PostgreSQL cuts a session's name there; the release at its end is what `migrate` asks for."""
 
 
 def with_session_settings(settings: PostgresSettings, application_name: str) -> str:
@@ -41,46 +35,10 @@ def with_session_settings(settings: PostgresSettings, application_name: str) -> 
         "keepalives_idle": 60,
     }
     if settings.code is not None:
-        options.append(_code_option(settings.code))
+        options.append(code_option(settings.code))
         parameters["application_name"] = session_name(application_name, settings.code)
-    options += _clock_options(settings.clock_offset_s)
-    return _with_parameters(settings.dsn, {**parameters, "options": " ".join(options)})
-
-
-def with_clock_offset(dsn: str, offset_s: float) -> str:
-    """The DSN for a connection of its own, outside of a pool, whose database session has our clock."""
-    return _with_parameters(dsn, {"options": " ".join(_clock_options(offset_s))}) if offset_s else dsn
-
-
-def with_code(dsn: str, code: str, application_name: str) -> str:
-    """The DSN for a connection of its own that works with the code of one release and says so by its name."""
-    return _with_parameters(
-        dsn, {"application_name": session_name(application_name, code), "options": _code_option(code)}
-    )
-
-
-def session_name(application_name: str, code: str) -> str:
-    """As pg_stat_activity shows it: who, and with which release's code."""
-    return f"{application_name[: _NAME_BYTES_MAX - 1 - len(code)]} {code}"
-
-
-def _code_option(code: str) -> str:
-    return f"-c search_path={session_path(code)}"
-
-
-def _clock_options(offset_s: float) -> list[str]:
-    """What `clock_v1` reads there: an interval."""
-    return [f"-c brokerage.clock_offset={offset_s:.6f}s"] if offset_s else []
-
-
-def _with_parameters(dsn: str, parameters: Mapping[str, object]) -> str:
-    """`options` come after those that the DSN has: libpq itself would keep one of two."""
-    base, _, query = dsn.partition("?")
-    merged = dict(part.split("=", 1) for part in query.split("&") if part)
-    for name, value in parameters.items():
-        text = str(value).replace(" ", "%20").replace("=", "%3D")
-        merged[name] = f"{merged[name]}%20{text}" if name == "options" and merged.get(name) else text
-    return f"{base}?{'&'.join(f'{name}={text}' for name, text in merged.items())}"
+    options += clock_options(settings.clock_offset_s)
+    return with_parameters(settings.dsn, {**parameters, "options": " ".join(options)})
 
 
 async def _configure(connection: Connection) -> None:
@@ -117,39 +75,6 @@ def make_pool(
         checked=checked,
         shares=shares,
     )
-
-
-class StatementsFailed(Exception):
-    """The database could not be reached, or refused one of the statements; what was one transaction was not done."""
-
-
-async def run_statements(dsn: str, statements: Sequence[str], *, in_transaction: bool = True) -> None:
-    """Run what an operator's program was written with, in one transaction or each by itself. Raises
-    StatementsFailed."""
-    try:
-        async with await AsyncConnection.connect(dsn, connect_timeout=10, autocommit=not in_transaction) as connection:
-            for statement in statements:
-                await connection.execute(as_sql(statement))
-    except Error as error:
-        raise StatementsFailed(str(error)) from error
-
-
-async def run_statement(dsn: str, statement: str, parameters: Sequence[object]) -> None:
-    """One statement with its values, in a transaction. Raises StatementsFailed."""
-    try:
-        async with await AsyncConnection.connect(dsn, connect_timeout=10) as connection:
-            await connection.execute(as_sql(statement), parameters)
-    except Error as error:
-        raise StatementsFailed(str(error)) from error
-
-
-async def fetch_row(dsn: str, query: str, parameters: Sequence[object] = ()) -> tuple[Any, ...] | None:
-    """The first row of what an operator's program asks, on a connection of its own. Raises StatementsFailed."""
-    try:
-        async with await AsyncConnection.connect(dsn, connect_timeout=10, autocommit=True) as connection:
-            return await (await connection.execute(as_sql(query), parameters)).fetchone()
-    except Error as error:
-        raise StatementsFailed(str(error)) from error
 
 
 async def answers(pool: Pool, timeout_s: float = 1.0) -> bool:

@@ -1,15 +1,16 @@
 """Topics of a broker, and whether it answers. Used by whoever runs a stack, never on the order path.
 
-Topics are created here and nowhere else: brokers are configured not to create any by accident.
+Topics are created here and nowhere else: brokers are configured not to create any by accident. The client's library is
+imported with the first question: back ends stand on this module, so every command does, and most ask no broker.
 """
 
 import asyncio
 import time
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import AdminClient
-from confluent_kafka.cimpl import NewTopic
+if TYPE_CHECKING:
+    from confluent_kafka.admin import AdminClient
 
 _ASK_TIMEOUT_S = 2.0
 """Of one question; a broker that is up answers in milliseconds."""
@@ -24,12 +25,16 @@ class BrokerUnreachable(Exception):
     """The broker did not answer within the limit."""
 
 
-def _client(bootstrap_servers: str) -> AdminClient:
+def _client(bootstrap_servers: str) -> "AdminClient":
+    from confluent_kafka.admin import AdminClient
+
     # While a broker starts, librdkafka would log each refused connection.
     return AdminClient({"bootstrap.servers": bootstrap_servers, "log_level": 0, "reconnect.backoff.max.ms": 200})
 
 
-def _await_metadata(client: AdminClient, timeout_s: float) -> set[str]:
+def _await_metadata(client: "AdminClient", timeout_s: float) -> set[str]:
+    from confluent_kafka import KafkaException
+
     deadline = time.monotonic() + timeout_s
     while True:
         try:
@@ -43,6 +48,9 @@ def _await_metadata(client: AdminClient, timeout_s: float) -> set[str]:
 def _ensure_topics(
     bootstrap_servers: str, names: Sequence[str], kept: Sequence[str], partitions: int, timeout_s: float
 ) -> tuple[str, ...]:
+    from confluent_kafka import KafkaError, KafkaException
+    from confluent_kafka.cimpl import NewTopic
+
     client = _client(bootstrap_servers)
     present = _await_metadata(client, timeout_s)
     missing = [name for name in names if name not in present]

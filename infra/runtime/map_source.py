@@ -1,4 +1,5 @@
-"""Where a shard map can be read: Redis, the control database, a file. Each may be absent, slow, damaged or old.
+"""Where a shard map can be read: the control database, a file, and Redis (`redis_map_source.py`). Each may be absent,
+slow, damaged or old.
 
 Readers only: the one writer is `shardctl`. A source either gives a whole valid map, or `None` (it has none), or raises
 `MapUnavailable` or a `MapError`; it never gives part of one. Judging age and lineage is the watcher's work.
@@ -9,30 +10,20 @@ import os
 import secrets
 import sys
 from array import array
-from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 from uuid import UUID
 
 import psycopg
-import redis.asyncio
 
-from infra.runtime.database import with_code
-from infra.runtime.redis_client import REDIS_FAILURES
+from infra.runtime.dsn import with_code
 from infra.topology.errors import MapCorrupted
 from infra.topology.identifiers import Epoch, LineageId
 from infra.topology.ownership_epochs import OwnershipEpochs
 from infra.topology.shard_map import ShardMap
-from infra.topology.snapshot import VERSION_BYTES, cells_from_json, decode_map, encode_map, read_version
+from infra.topology.snapshot import cells_from_json, decode_map, encode_map
 
-REDIS_SNAPSHOT_KEY: Final = "shardmap:snapshot"
-REDIS_CHANGED_CHANNEL: Final = "shardmap:changed"
-_LISTEN_S: Final = 30.0
-"""One wait for a notice; then it is asked again, so that a cancellation is never waited for longer."""
-_LARGE_BYTES: Final = 500_000
-"""From here on a snapshot's version is read before the snapshot: one question more, against all of it every few
-seconds. One without a single pin has 656 KB."""
-_SNAPSHOT_BYTES_MAX: Final = 512 * 1024 * 1024
+SNAPSHOT_BYTES_MAX: Final = 512 * 1024 * 1024
 """Twenty-eight million pins of 18 bytes; a larger document is damage, and is not unpacked."""
 _READ_EPOCH: Final = "select l.lineage, (select max(e.epoch) from control.epochs e) from control.lineage l"
 _READ_MAP: Final = (
@@ -42,49 +33,6 @@ _READ_MAP: Final = (
 
 class MapUnavailable(Exception):
     """The source did not answer. It may have a map."""
-
-
-class RedisMapSource:
-    def __init__(self, client: redis.asyncio.Redis) -> None:
-        self._client = client
-
-    async def read(self) -> ShardMap | None:
-        """The newest map, None if there is none yet. Raises MapUnavailable."""
-        try:
-            document = await self._client.get(REDIS_SNAPSHOT_KEY)
-        except REDIS_FAILURES as error:
-            raise MapUnavailable(f"redis: {error}") from error
-        if document is None:
-            return None
-        if not isinstance(document, bytes):  # well-formed, but an answer to something else
-            raise MapUnavailable(f"redis: a {type(document).__name__} instead of a snapshot")
-        return await decode_aside(document)
-
-    async def read_version(self) -> tuple[LineageId, Epoch] | None:
-        """Of a large snapshot, by its first bytes; None of a small one, which may as well be read and checked. Raises
-        MapUnavailable."""
-        try:
-            if int(await self._client.strlen(REDIS_SNAPSHOT_KEY)) < _LARGE_BYTES:
-                return None
-            return read_version(cast(bytes, await self._client.getrange(REDIS_SNAPSHOT_KEY, 0, VERSION_BYTES - 1)))
-        except REDIS_FAILURES as error:
-            raise MapUnavailable(f"redis: {error}") from error
-        except MapCorrupted:
-            return None
-
-    async def listen(self, on_notice: Callable[[bytes], Awaitable[None]]) -> None:
-        """Call back once when listening (with nothing) and then at each notice, with what it says: a delta or an epoch.
-        Raises MapUnavailable when the connection fails; it never returns."""
-        try:
-            async with self._client.pubsub(ignore_subscribe_messages=True) as pubsub:
-                await pubsub.subscribe(REDIS_CHANGED_CHANNEL)
-                await on_notice(b"")
-                while True:
-                    message = await pubsub.get_message(timeout=_LISTEN_S)
-                    if message is not None:
-                        await on_notice(message["data"])
-        except REDIS_FAILURES as error:
-            raise MapUnavailable(f"redis: {error}") from error
 
 
 class ControlMapSource:
@@ -140,7 +88,7 @@ class FileMapSource:
 
     def _read(self) -> ShardMap | None:
         try:
-            if self._path.stat().st_size > _SNAPSHOT_BYTES_MAX:
+            if self._path.stat().st_size > SNAPSHOT_BYTES_MAX:
                 raise MapCorrupted(f"{self._path} is too large for a map")
             document = self._path.read_bytes()
         except FileNotFoundError:
@@ -167,17 +115,8 @@ class FileMapSource:
             os.close(folder)
 
 
-async def decode_aside(document: bytes) -> ShardMap:
-    """Decode in a thread: a large map must not stall a loop that serves customers. Raises MapCorrupted."""
-    if len(document) > _SNAPSHOT_BYTES_MAX:
-        raise MapCorrupted("the snapshot is too large for a map")
-    if len(document) < _LARGE_BYTES:
-        return decode_map(document)
-    return await asyncio.to_thread(decode_map, document)
-
-
 async def read_control_map(connection: psycopg.AsyncConnection[Any]) -> ShardMap | None:
-    """The map as the control database has it now; `None` before `create_lineage`."""
+    """The map as the control database has it now; `None` before `create_lineage`. Raises MapInvalid."""
     cursor = await connection.execute(_READ_MAP)
     row = await cursor.fetchone()
     if row is None:

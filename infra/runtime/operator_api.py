@@ -1,11 +1,13 @@
 """The second port: liveness, readiness, metrics, and whatever else operators may ask of a process.
 
 `/health/*` and `/metrics` need no token; every other endpoint wants an operator token of at least the role that the
-process's table names for it (`least_roles.py`). Customers never reach this port. A process without a customer port
-(worker, relay) runs the same small server in its own loop.
+process's table names for it (`least_roles.py`). A call that may change something is a line of the log with the token's
+id, which the record of acts has too. Customers never reach this port. A process without a customer port (worker, relay)
+runs the same small server in its own loop.
 """
 
 import asyncio
+import logging
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -41,6 +43,7 @@ from infra.security.roles import Role
 Readiness = Callable[[], Awaitable[tuple[bool, Mapping[str, object]]]]
 """Asked at each `/health/ready`: is this process able to do its work, and the facts that say why."""
 
+_log = logging.getLogger(__name__)
 _CLAIMS = "operator"
 
 
@@ -54,6 +57,8 @@ class Operators:
     roles: LeastRoles
     now: Callable[[], float]
     """Seconds since 1970."""
+    self_proving: frozenset[str] = frozenset()
+    """Endpoints that take no token: what is sent to them is signed by whoever may say it."""
 
 
 def load_operator_ring(keys_dir: Path) -> KeySource[VerifyRing]:
@@ -74,7 +79,7 @@ def _guard(
 
     def guard(connection: ASGIConnection[Any, Any, Any, Any], _handler: BaseRouteHandler) -> None:
         endpoint = endpoint_of(connection)
-        if endpoint is None or endpoint in OPEN:
+        if endpoint is None or endpoint in OPEN or (operators and endpoint in operators.self_proving):
             return
         assert operators is not None, "an application without operators has open endpoints only"
         scheme, _, token = connection.headers.get("authorization", "").partition(" ")
@@ -85,6 +90,9 @@ def _guard(
         except OperatorTokenInvalid as error:
             raise Problem(401, "TOKEN_INVALID", str(error)) from error
         least = operators.roles[endpoint]
+        if least is not Role.VIEWER:  # a walk looks ten thousand times, and changes nothing
+            told = {"token_id": claims.token_id, "subject": claims.subject, "role": claims.role, "fence": claims.fence}
+            _log.info("operator call", extra={"endpoint": endpoint, **told})
         if not claims.role.may(least):
             raise Problem(403, "FORBIDDEN", f"needs the role {least}, the token has {claims.role}")
         asked = request_name(operators.place, connection.scope["method"], connection.scope["path"])  # type: ignore[typeddict-item]
@@ -156,7 +164,8 @@ def create_operator_app(
         openapi_config=None,
         logging_config=None,
     )
-    check_named(app, operators.roles if operators else {}, open_ones=OPEN)
+    without_token = OPEN | operators.self_proving if operators else OPEN
+    check_named(app, operators.roles if operators else {}, open_ones=without_token)
     return app
 
 

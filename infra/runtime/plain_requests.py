@@ -64,6 +64,7 @@ class PlainRequests:
         self._declared: Collection[str] | None = None
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Raises Problem."""
         check_headers(scope["headers"])
         if scope["query_string"] and scope["method"] != "OPTIONS":  # that one is asked of a target with its query
             if self._declared is None:

@@ -104,7 +104,8 @@ async def rehearse(pool: Pool, sql: LiteralString, parameters: Sequence[Any]) ->
 
 @contextmanager
 def failures_named() -> Iterator[None]:
-    """What the driver raises inside comes out as a DatabaseFailure."""
+    """What the driver raises inside comes out as a DatabaseFailure, where it is one as DatabaseAway, DatabaseBusy or
+    ConnectionsTaken."""
     try:
         yield
     except (psycopg.errors.LockNotAvailable, psycopg.errors.QueryCanceled) as error:

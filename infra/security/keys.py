@@ -200,7 +200,7 @@ def new_signing_ring() -> SigningRing:
 
 def generate_key_files(directory: Path) -> None:
     """Create the key files of a stack that do not exist yet, and delete those that no release uses any more. Harmless
-    to repeat, also at the same time."""
+    to repeat, also at the same time. Raises KeyFileInvalid."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     for name in (ROUTE_FILE, EMAIL_PEPPER_FILE):
         if not (directory / name).exists():

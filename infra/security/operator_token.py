@@ -11,14 +11,12 @@ import secrets
 from dataclasses import dataclass
 from typing import Any, Final
 
-from infra.security.free_text import check_free_text
 from infra.security.keys import KeySource, SigningRing, VerifyRing
 from infra.security.lifetime import OPERATOR_TOKEN_LIFE_MAX_S, LifeEnded, LifeInvalid, check_life
 from infra.security.roles import Role
 from infra.security.signed_claims import ClaimsInvalid, sign_claims, verify_claims
+from infra.security.why import check_why
 
-WHY_MAX: Final = 500
-"""Characters of a reason: a sentence or two and a ticket's address; it is one row of a cell's record of acts."""
 _AUDIENCE: Final = "cell-brokerage/operators"
 _TOKEN_BYTES_MAX: Final = 12_288
 """Five hundred characters of a reason are 6,000 bytes of JSON at the most, and 8,000 in base 64."""
@@ -27,7 +25,7 @@ _FENCE_MAX: Final = 2**63 - 1
 _REQUEST_CHARS_MAX: Final = 300
 """Three ids of our paths and their words are half of it."""
 _ID_BYTES: Final = 9
-"""Of a token's name in logs: never twice."""
+"""Random ones: never twice."""
 
 
 class OperatorTokenInvalid(Exception):
@@ -52,6 +50,11 @@ def request_name(place: str, method: str, path: str) -> str:
     return f"{place} {method} {path.partition('?')[0].rstrip('/')}"
 
 
+def new_token_id() -> str:
+    """By which the log lines of who signs a token and of who is asked with it find each other; no secret."""
+    return secrets.token_urlsafe(_ID_BYTES)
+
+
 def sign_operator_token(
     ring: KeySource[SigningRing],
     *,
@@ -62,14 +65,15 @@ def sign_operator_token(
     why: str | None = None,
     fence: int | None = None,
     request: str | None = None,
+    token_id: str | None = None,
 ) -> str:
-    """A reason has one to `WHY_MAX` characters and is free text: the caller has checked it."""
+    """The caller has checked the reason (`check_why`). Without an id it gets a new one."""
     claims: dict[str, Any] = {
         "sub": subject,
         "role": str(role),
         "iat": now_s,
         "exp": now_s + lives_s,
-        "jti": secrets.token_urlsafe(_ID_BYTES),
+        "jti": token_id or new_token_id(),
     }
     if why is not None:
         claims["why"] = why
@@ -107,9 +111,9 @@ def _claims(claims: dict[str, Any]) -> OperatorClaims:
     if not (type(subject) is str and subject and type(token_id) is str):
         raise ValueError("no name")
     if why is not None:
-        if type(why) is not str or not 0 < len(why) <= WHY_MAX:
+        if type(why) is not str:
             raise ValueError("no reason")
-        check_free_text(why)
+        check_why(why)
     if fence is not None and (type(fence) is not int or not 0 < fence <= _FENCE_MAX):
         raise ValueError("no number of a lease")
     if request is not None and (type(request) is not str or not 0 < len(request) <= _REQUEST_CHARS_MAX):

@@ -10,9 +10,9 @@ from hashlib import blake2b
 from typing import Final
 from uuid import UUID
 
-from infra.security.customer_token import ACCESS_TOKEN_TTL_S
+from infra.security.lifetime import ACCESS_TOKEN_LIFE_MAX_S
 
-KEPT_S: Final = ACCESS_TOKEN_TTL_S + 300
+KEPT_S: Final = ACCESS_TOKEN_LIFE_MAX_S + 300
 """The life of a token, and five minutes for clocks."""
 _DIGEST_BYTES: Final = 16
 """Against damage, not against people: who may write there may write anything."""

@@ -74,7 +74,8 @@ class KeyRow:
 
 
 def add_key(directory: Path, ring: Rotated) -> str:
-    """The id of a key that everybody can verify and nobody signs with yet; an added one is found again."""
+    """The id of a key that everybody can verify and nobody signs with yet; an added one is found again. Raises
+    KeyFileInvalid."""
     path, document = _open(directory, ring)
     waiting = [kid for kid in document["keys"] if kid != document["active"] and kid not in document["retired"]]
     kid = waiting[0] if waiting else new_kid()
@@ -90,7 +91,7 @@ def add_key(directory: Path, ring: Rotated) -> str:
 
 
 def remove_added_keys(directory: Path, ring: Rotated) -> None:
-    """Of a rotation that is called off: keys that never signed anything."""
+    """Of a rotation that is called off: keys that never signed anything. Raises KeyFileInvalid."""
     path, document = _open(directory, ring)
     added = [kid for kid in document["keys"] if kid != document["active"] and kid not in document["retired"]]
     for kid in added:
@@ -114,7 +115,8 @@ def activate_key(directory: Path, ring: Rotated, kid: str, now_s: int) -> None:
 
 
 def drop_old_keys(directory: Path, ring: Rotated, now_s: int, *, kept_s: int) -> tuple[str, ...]:
-    """Remove keys that were retired at least `kept_s` ago; what they signed is void from then on."""
+    """Remove keys that were retired at least `kept_s` ago; what they signed is void from then on. Raises
+    KeyFileInvalid."""
     path, document = _open(directory, ring)
     old = tuple(kid for kid, retired_at_s in document["retired"].items() if now_s - retired_at_s >= kept_s)
     for kid in old:
@@ -126,6 +128,7 @@ def drop_old_keys(directory: Path, ring: Rotated, now_s: int, *, kept_s: int) ->
 
 
 def list_keys(directory: Path, ring: Rotated) -> list[KeyRow]:
+    """Raises KeyFileInvalid."""
     _, document = _open(directory, ring)
     active, retired = document["active"], document["retired"]
     return [

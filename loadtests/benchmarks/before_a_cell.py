@@ -56,6 +56,7 @@ ARRANGEMENTS: Final = {"one_core_each": Cores(cell=1, proxy=0), "shared": Cores(
 
 
 async def measure(say: Say, *, seconds: int, rounds: int) -> tuple[dict[str, Any], Path]:
+    """Raises MeasurementRefused."""
     need_programs("haproxy", "taskset")
     where = conditions()
     measured = {name: await _measure_on(cores, name, say, seconds, rounds) for name, cores in ARRANGEMENTS.items()}

@@ -65,7 +65,8 @@ def measure(
 
 
 def run_with_second_try(benchmark: str, run: Run, say: Say) -> dict[str, float]:
-    """As `run_once`; a benchmark refuses a run in which the machine was busy with something else."""
+    """As `run_once`; a benchmark refuses a run in which the machine was busy with something else. Raises
+    MeasurementRefused."""
     try:
         return run_once(benchmark, run)
     except MeasurementRefused as error:

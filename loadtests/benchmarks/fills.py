@@ -30,6 +30,7 @@ POLL_S: Final = 0.02
 
 
 async def measure(say: Say, *, fills: int, rounds: int) -> tuple[dict[str, Any], Path]:
+    """Raises MeasurementRefused, PgbenchFailed."""
     where = conditions()
     measured: list[dict[str, float]] = []
     venue = StubVenue({SYMBOL: PX_MICROS})
@@ -94,6 +95,7 @@ def process_cpu_s(pid: int) -> float:
 
 
 async def until_sent(venue: StubVenue, orders: int) -> None:
+    """Raises MeasurementRefused."""
     await until(lambda: len(venue.orders) >= orders, "the worker has not sent every order")
 
 

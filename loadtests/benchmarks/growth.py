@@ -75,7 +75,7 @@ async def measure(say: Say, *, orders: int, slices: int, customers: int) -> tupl
 
     After each slice: its rate, processor time and pages an order. At the beginning, the middle and the end also orders
     over HTTP and, in the latter two, the same slice in an empty cell right before or after. A customer's page is read
-    when others have few orders and when they have a million.
+    when others have few orders and when they have a million. Raises MeasurementRefused, PgbenchFailed.
     """
     where = conditions()
     measured: list[dict[str, float]] = []
@@ -193,11 +193,13 @@ class Placing:
 
     @classmethod
     async def open(cls, cell: OwnCell, customers: int) -> "Placing":
+        """Raises MeasurementRefused, PgbenchFailed."""
         users = await open_in(cell, customers)
         script = place_script(users, clients=IN_FLIGHT, batch=BATCH, symbol=SYMBOL, limit_px=LIMIT_PX)
         return cls(cell, users, script)
 
     async def place(self, count: int) -> Placed:
+        """Raises PgbenchFailed."""
         calls = max(1, count // BATCH // IN_FLIGHT)
         before_s = self.cell.server_cpu_s()
         ran = await run_script(self.script, self.cell.database, clients=IN_FLIGHT, calls_each=calls)
@@ -233,7 +235,7 @@ def of_empty(rounds: Rounds, figure: str) -> float:
 
 
 async def orders_over_http(cell: OwnCell, url: str, users: Sequence[uuid.UUID]) -> float:
-    """Accepted per second, customers in turn on every connection."""
+    """Accepted per second, customers in turn on every connection. Raises MeasurementRefused."""
     tokens = route_tokens(cell, users)
     price = to_wire(LIMIT_PX)
     body = f'{{"symbol":"{SYMBOL}","side":"buy","type":"limit","qty":"1","limit_price":"{price}"}}'.encode()
@@ -248,7 +250,7 @@ async def orders_over_http(cell: OwnCell, url: str, users: Sequence[uuid.UUID]) 
 
 
 async def read_pages(cell: OwnCell, url: str, reader: uuid.UUID) -> dict[str, float]:
-    """One connection that asks for the same page again and again."""
+    """One connection that asks for the same page again and again. Raises MeasurementRefused."""
     (token,) = route_tokens(cell, [reader])
     request = build_request("GET", f"{url}/v1/orders", {"X-Route-Token": token}).replace(
         b"/v1/orders", b"/v1/orders?limit=%d" % PAGE_ORDERS, 1

@@ -53,6 +53,7 @@ _FIRST_ROUND: Final = 91_000
 async def measure(
     router_url: str, view: OperatorView, say: Say, *, cell: str, seconds: int, rounds: int
 ) -> tuple[dict[str, Any], Path]:
+    """Raises MeasurementRefused."""
     where = conditions()
     bench = await open_bench(router_url, view, cell=cell, customers=CUSTOMERS)
     rates: dict[str, float] = {}

@@ -36,6 +36,7 @@ _ROUTER_CORE: Final = 0
 
 
 def measure(say: Say, *, clients: int, rounds: int) -> tuple[dict[str, Any], Path]:
+    """Raises MeasurementRefused."""
     where = conditions()
     measured: list[dict[str, float]] = []
     for number in range(rounds):

@@ -64,6 +64,7 @@ class Ground:
 
 
 def measure(say: Say, *, seconds: int, rounds: int) -> tuple[dict[str, Any], Path]:
+    """Raises MeasurementRefused."""
     where = conditions()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="router-isolation-")))

@@ -37,6 +37,7 @@ CHECKS_S_MAX: Final = 600.0
 
 
 async def measure(say: Say, *, postings: int, rounds: int) -> tuple[dict[str, Any], Path]:
+    """Raises MeasurementRefused, PgbenchFailed."""
     where = conditions()
     measured: list[dict[str, float]] = []
     slowest: dict[str, float] = {}
@@ -68,7 +69,8 @@ async def measure(say: Say, *, postings: int, rounds: int) -> tuple[dict[str, An
 
 
 async def fill_books(cell: OwnCell, say: Say, *, orders: int) -> None:
-    """Orders by batches; the first part of each lot is filled before the next begins."""
+    """Orders by batches; the first part of each lot is filled before the next begins. Raises MeasurementRefused,
+    PgbenchFailed."""
     users = await open_in(cell, USERS)
     script = place_script(users, clients=IN_FLIGHT, batch=BATCH, symbol=SYMBOL, limit_px=LIMIT_PX)
     await settle_tables(cell.superuser_dsn)

@@ -42,6 +42,7 @@ async def measure(
     seconds: int,
     rounds: int,
 ) -> tuple[dict[str, Any], Path]:
+    """Raises MeasurementRefused."""
     where = conditions()
     customers = max(customers // connections, 1) * connections
     say(f"signing up {customers} customers of {cell}")
@@ -97,7 +98,8 @@ async def measure(
 
 
 async def half_of_peak(bench: Bench, peak: float, number: int, *, connections: int, seconds: int) -> dict[str, float]:
-    """Latency through router and cell at half of the rate just measured; open loop, counted from when each was due."""
+    """Latency through router and cell at half of the rate just measured; open loop, counted from when each was due.
+    Raises MeasurementRefused."""
     requests = through_router(bench, number, connections, name="half")
     result = await drive_paced(
         bench.router_url, requests, per_s=peak / 2, connections=connections, seconds=seconds, wanted=201

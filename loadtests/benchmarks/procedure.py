@@ -18,6 +18,7 @@ from loadtests.quantiles import medians
 
 
 async def measure(say: Say, *, seconds: int, rounds: int) -> tuple[dict[str, Any], Path]:
+    """Raises MeasurementRefused, PgbenchFailed."""
     where = conditions()
     where["pgbench"] = await pgbench_version()
     measured: list[dict[str, float]] = []

@@ -41,7 +41,8 @@ RATE_RECORD_IS_READ: Final = (
 
 
 def without_checks(definition: str, name: str) -> str:
-    """The procedure's own text under another name, its risk checks cut out. Raises if it does not look as expected."""
+    """The procedure's own text under another name, its risk checks cut out. Raises MeasurementRefused if it does not
+    look as expected."""
     for needed in (FIRST_CHECK, RATE_RECORD_IS_READ, "place_orders_v1"):
         if definition.count(needed) != 1:
             raise MeasurementRefused(f"the procedure has changed: {needed!r} is there {definition.count(needed)} times")
@@ -57,7 +58,8 @@ async def measure(say: Say, *, calls: int, rounds: int) -> tuple[dict[str, Any],
     """Single orders through the procedure and through a copy of it without checks, call by call; return the document
     and its file.
 
-    The clock advances between calls, so that no rate limit is reached. The first round warms up and is not kept.
+    The clock advances between calls, so that no rate limit is reached. The first round warms up and is not kept. Raises
+    MeasurementRefused.
     """
     where = conditions()
     measured: list[dict[str, float]] = []

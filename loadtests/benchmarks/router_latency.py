@@ -25,6 +25,7 @@ CONNECTIONS = (1, 8)
 async def measure(
     router_url: str, view: OperatorView, say: Say, *, cell: str, seconds: int, rounds: int
 ) -> tuple[dict[str, Any], Path]:
+    """Raises MeasurementRefused."""
     where = conditions()
     bench = await open_bench(router_url, view, cell=cell, customers=max(CONNECTIONS))
     measured: dict[str, list[dict[str, float]]] = {}

@@ -52,6 +52,6 @@ def failures_to_exit_codes() -> Iterator[None]:
 
 
 def fail(words: str, code: int) -> NoReturn:
-    """Print the words and raise the exit."""
+    """Print the words and raise the exit. Raises Exit."""
     Console(stderr=True).print(words, style="red", markup=False, highlight=False, soft_wrap=True)
     raise typer.Exit(code)

@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from loadtests.demo.move import MoveReport
 from loadtests.demo.run import DemoReport
 from loadtests.figures import dollars, shares
 from loadtests.quantiles import percentile
@@ -17,6 +18,7 @@ NEXT_COMMANDS = (
     ("SHARDCTL cells list", "the cells and how many users each holds"),
     ("SHARDCTL cells check cell-1", "prove the books of one cell again"),
     ("SHARDCTL events tail --cell cell-1", "what the cell publishes to Kafka, live"),
+    ("SHARDCTL users move USER --to cell-2 --reason WHY", "move somebody to another cell while they trade"),
     ("SHARDCTL cells add --reason WHY", "a third cell joins and gets new customers; nobody moves"),
     ('eval "$(SHARDCTL status -o env)"', "addresses as shell variables; then:"),
     ('psql "$CELL_1_DSN"', "a cell's books, read only"),
@@ -45,6 +47,8 @@ def print_demo(report: DemoReport, console: Console) -> None:
             "sent again, with the same key: " + ", ".join(f"{n} x {why}" for why, n in report.retried.items())
         )
     console.print(_proofs_table(report))
+    if report.move is not None and not report.move.faults:
+        console.print(_move_table(report.move))
     shardctl = shardctl_as_typed()
     if report.faults:
         console.print("\n[bold red]Not right:[/]")
@@ -118,6 +122,28 @@ def _proofs_table(report: DemoReport) -> Table:
             colour, sign = ("green", "=") if kafka == database and kafka is not None else ("red", "/")
             figures.append(f"[{colour}]{kafka} {sign} {database}[/]")
         table.add_row(f"{stream.replace('_', ' ')} in Kafka = database", *figures)
+    return table
+
+
+def _move_table(move: MoveReport) -> Table:
+    """The customer who moved: where, for how long they waited, what was proven, and their next order."""
+    table = Table(title="one customer moved to another cell while they read and retried")
+    table.add_column("")
+    table.add_column(move.user_id)
+    tables = move.receipt["copied"]["tables"]
+    pause = "not known" if move.pause_ms is None else f"{move.pause_ms:.1f} ms"
+    rows = [
+        ("cell", f"{move.was_in} -> [green]{move.is_in}[/]"),
+        ("orders placed before", f"{move.orders}"),
+        ("their writes waited for", pause),
+        ("requests meanwhile, all answered", f"{move.requests_meanwhile:,}"),
+        ("rows attested by both cells", f"{sum(each['rows'] for each in tables.values()):,} in {len(tables)} tables"),
+        ("receipt", f"operation {move.receipt['operation_id']}, ownership epoch {move.receipt['ownership_epoch']}"),
+        ("checks of the customer in the new cell", _verdict(move.checks_found)),
+        ("next order", f"{move.next_order} by {move.next_order_cell}"),
+    ]
+    for label, value in rows:
+        table.add_row(label, value)
     return table
 
 

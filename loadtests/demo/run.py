@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from loadtests.client import Answer, Customer, CustomerError, RouterClient, new_key
+from loadtests.demo.move import MoveReport, move_a_customer
 from loadtests.demo.order_mix import Command, CommandKind, CustomerScript, write_scripts
 from loadtests.figures import from_wire
 from loadtests.operator_view import OperatorRefused, OperatorView
@@ -76,6 +77,8 @@ class DemoReport:
     faults_more: int = 0
     trading_s: float = 0.0
     retried: Mapping[str, int] = field(default_factory=dict)
+    move: MoveReport | None = None
+    """None: there is one cell only, or something was wrong before."""
 
     def fault(self, words: str) -> None:
         if len(self.faults) < FAULTS_SHOWN:
@@ -117,7 +120,12 @@ async def run_demo(router_url: str, view: OperatorView, size: DemoSize, progress
         await _wait_until_quiet(report, view, progress)
         await _compare_order_lists(traders, report, size)
         report.retried = router.tally.retried
-    await _prove(report, view)
+        await _prove(report, view)
+        if not report.faults and len(report.cells) > 1:
+            progress("moving a customer", 0, 1)
+            report.move = await move_a_customer(traders, list(report.cells), view)
+            for fault in report.move.faults:
+                report.fault(fault)
     return report
 
 

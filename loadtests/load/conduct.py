@@ -49,7 +49,8 @@ class Rehearsal:
 
 
 async def rehearse(router_url: str, view: OperatorView, asked: Rehearsal, progress: Progress) -> tuple[Run, Path]:
-    """The judged run and its folder. Raises RunThrownAway, GeneratorFailed, and what the operator's view raises."""
+    """The judged run and its folder. Raises RunThrownAway, GeneratorFailed, AccountFileRefused, RunNotKept,
+    OperatorRefused, and what else the operator's view raises."""
     accounts = read_accounts(asked.accounts)
     shape = shape_of(asked.shape, asked.seed, asked.lasting_s)
     Traffic(shape, asked.base_per_s, accounts.by_class(), asked.seed)  # refuse before anything is started

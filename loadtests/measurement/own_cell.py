@@ -155,7 +155,7 @@ class OwnCell:
 
 @asynccontextmanager
 async def own_cell() -> AsyncIterator[OwnCell]:
-    """A migrated cell without customers."""
+    """A migrated cell without customers. Raises OwnCellFailed, BackendError."""
     user = server_user()
     folder = Path(tempfile.mkdtemp(prefix="cell-brokerage-bench-"))
     try:

@@ -34,6 +34,6 @@ async def open_in(cell: OwnCell, count: int) -> list[uuid.UUID]:
 
 
 def route_tokens(cell: OwnCell, users: Sequence[uuid.UUID]) -> list[str]:
-    """For asking the cell's app server directly."""
+    """For asking the cell's app server directly. Raises KeyFileInvalid."""
     signer = RouteTokenSigner(load_key_ring(cell.folder / "keys" / ROUTE_FILE))
     return sign_fresh(signer, NAME, 1, users)

@@ -66,7 +66,7 @@ def find_pgbench() -> str:
 
 
 def order_script(bench: Bench) -> str:
-    """One command in one call, for the customers of a stack."""
+    """One command in one call, for the customers of a stack. Raises PgbenchFailed."""
     users = [customer.user_id for customer in bench.customers]
     return place_script(users, clients=CLIENTS, batch=1, symbol=bench.symbol, limit_px=bench.limit_price_micros)
 
@@ -104,6 +104,7 @@ select 1 / (count(*) filter (where {wanted}) = {batch})::integer from place_orde
 
 
 async def run_pgbench(bench: Bench, database: Database, *, seconds: int) -> dict[str, float]:
+    """Raises PgbenchFailed."""
     ran = await run_script(order_script(bench), database, clients=CLIENTS, seconds=seconds)
     return {"pgbench_per_s": ran.calls_per_s, "pgbench_mean_ms": ran.mean_ms}
 
@@ -143,6 +144,7 @@ async def run_script(
 
 
 async def pgbench_version() -> str:
+    """Raises PgbenchFailed."""
     process = await asyncio.create_subprocess_exec(find_pgbench(), "-V", stdout=asyncio.subprocess.PIPE)
     out, _ = await process.communicate()
     return out.decode().strip()

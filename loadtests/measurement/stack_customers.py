@@ -47,6 +47,7 @@ class Bench:
 
 
 async def open_bench(router_url: str, view: OperatorView, *, cell: str, customers: int, symbol: str = "KO") -> Bench:
+    """Raises KeyFileInvalid."""
     environment = await view.environment()
     cell_url = environment[f"{cell.upper().replace('-', '_')}_API_URL"]
     async with RouterClient(router_url, connections=16) as router:

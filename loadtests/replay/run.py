@@ -34,6 +34,7 @@ def read_plan(request: ReplayRequest) -> TapePlan:
 async def run_replay(
     request: ReplayRequest, plan: TapePlan, router_url: str, view: OperatorView, progress: Progress
 ) -> ReplayReport:
+    """Raises ReplayRefused."""
     report = ReplayReport(request, router_url, plan)
     report.tape_loaded_now = await _ensure_tape(request, view)
     cells = await view.cells()

@@ -110,7 +110,7 @@ class TapePlan:
 
 
 def plan_tape(rows: list[TapeRow], *, file: str, customers: int) -> TapePlan:
-    """Which order of the tape is whose, and what is expected of each. Raises TapeRefused."""
+    """Which order of the tape is whose, and what is expected of each. Raises TapeRefused, ValueError."""
     if customers < 1:
         raise ValueError(f"at least one customer is needed, not {customers}")
     orders: dict[int, TapeOrder] = {}

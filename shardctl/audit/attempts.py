@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from infra.security.free_text import FreeTextRefused, check_free_text
-from shardctl.audit.queries import REASON_MAX, TARGET_MAX
+from shardctl.audit.limits import REASON_MAX, TARGET_MAX
 
 ARGUMENTS_CHARS_MAX: Final = 4_000
 """Of their JSON: the names of a hundred cells. The longest order that there is has two hundred characters."""

@@ -17,19 +17,10 @@ from psycopg.types.json import Json
 from infra.runtime.database import Pool
 from infra.runtime.procedures import call
 from shardctl.audit.head import Head
+from shardctl.audit.limits import LISTED_MAX, PAGE_ROWS, TARGET_MAX
 from shardctl.audit.row import GENESIS_HASH, AuditRow
 from shardctl.errors import NotReachable
 
-LISTED_MAX: Final = 1_000
-"""Attempts in one answer: more than a screen, less than a burden."""
-PAGE_ROWS: Final = 1_000
-"""Rows in one page of a walk: half a megabyte as a rule, and at most ten where every text has its limit."""
-SUBJECT_MAX: Final = 200
-"""Characters of a name, as the table keeps it."""
-TARGET_MAX: Final = 200
-"""Characters, as the table keeps it."""
-REASON_MAX: Final = 2_000
-"""Characters, as the table and the map's history keep them."""
 _CONNECT_TIMEOUT_S: Final = 5
 """As for the shard map: the database is on the local network or away."""
 _APPEND: LiteralString = "select append_audit_v1(%s, %s, %s, %s, %s, %s, %s)"

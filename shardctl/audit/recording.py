@@ -15,7 +15,8 @@ from typing import Any, Final
 from infra.backends.backend import Backend
 from infra.backends.cell_spec import SpecInvalid
 from infra.security.free_text import FreeTextRefused, check_free_text
-from shardctl.audit.queries import REASON_MAX, SUBJECT_MAX, Who, open_audit
+from shardctl.audit.limits import REASON_MAX, SUBJECT_MAX
+from shardctl.audit.queries import Who, open_audit
 from shardctl.errors import Interrupted, NotReachable, Refused, UsageError
 from shardctl.output import print_warning
 from shardctl.persons import os_user
@@ -37,8 +38,8 @@ async def recorded_act(
     arguments: Mapping[str, Any] | None = None,
     unrecorded: bool = False,
 ) -> AsyncIterator[None]:
-    """Around the act itself. Raises NotReachable before it if it cannot be recorded, unless `unrecorded`; what the act
-    raises goes through unchanged."""
+    """Around the act itself. Raises NotReachable before it if it cannot be recorded, unless `unrecorded`; UsageError
+    for a reason or an actor that cannot be; what the act raises goes through unchanged."""
     attempt = await begin_act(backend, act, target, reason=reason, arguments=arguments, unrecorded=unrecorded)
     try:
         yield

@@ -23,7 +23,7 @@ from shardctl.backups.coverage import chain, choose, reaches
 from shardctl.backups.servers import open_backups, open_restores, server_of
 from shardctl.events.published import Head
 from shardctl.events.reading import EventsExpired, compare_published, head_of
-from shardctl.stack.current import kafka_of
+from shardctl.stack.broker import kafka_of
 
 _JOBS: Final = ("migrate", "prove", "compare-copy", "heads")
 
@@ -61,7 +61,7 @@ async def rehearse_restore(
     monotonic: Callable[[], float],
     lease: int | None = None,
 ) -> Rehearsed:
-    """Raises NotCovered, BackupDamaged, BackendError; nothing of the copy is left."""
+    """Raises Refused, NotCovered, BackupDamaged, BackendError; nothing of the copy is left."""
     server = server_of(backend, cell)
     backups, restores = open_backups(backend, report, lease), open_restores(backend, report, lease)
     await restores.catch_up(server)

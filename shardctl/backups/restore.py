@@ -23,8 +23,8 @@ from infra.backends.cell_spec import Job
 from infra.runtime.fault_points import FaultPoints
 from shardctl.audit.recording import recorded_act
 from shardctl.backups.coverage import Reach, chain, choose, format_time, reaches, spell_moment
+from shardctl.backups.naming import machine_now, new_label
 from shardctl.backups.servers import open_backups, open_restores, server_of
-from shardctl.backups.take import machine_now, new_label
 from shardctl.errors import Refused
 from shardctl.persons import os_user
 
@@ -79,7 +79,7 @@ async def restore_cell(
     new_id: UUID,
     reason: str,
 ) -> RestoredCell:
-    """Raises Refused, NotCovered, BackupDamaged, BackendError; the cell runs on as it was then."""
+    """Raises NotReachable, Refused, NotCovered, BackupDamaged, BackendError; the cell runs on as it was then."""
     if not await backend.is_running():
         raise Refused(f"the stack {backend.stack} is not running: `shardctl up` first")
     server, backups, restores = server_of(backend, cell), open_backups(backend, report), open_restores(backend, report)

@@ -22,7 +22,7 @@ from shardctl.events.reading import compare_published, read_heads
 from shardctl.exchange_admin import ExchangeAdmin, open_exchange_admin
 from shardctl.operator_tokens import Purpose
 from shardctl.reconciliation.venue import accounts_of, compare_with_venue
-from shardctl.stack.current import kafka_of
+from shardctl.stack.broker import kafka_of
 
 _PATH: Final = "/operator/v1/incarnation"
 _PAGE: Final = 500
@@ -92,15 +92,16 @@ async def release_users(backend: Backend, cell: str, users: Collection[str], *, 
     """These, or all who are held if none is named; nobody if one of them may not be. Returns who was released. Raises
     Refused, and what `list_held_users` raises. The cell keeps who released each, and why."""
     arguments = {"users": list(users)[:_NAMED_MAX] or "all"}
+    purpose = Purpose("release_users", cell, Role.ADMIN, reason)
     async with recorded_act(backend, "cells.release_users", cell, reason=reason, arguments=arguments):
-        return await _release(backend, cell, users, reason)
+        return await _release(backend, cell, users, purpose)
 
 
-async def _release(backend: Backend, cell: str, users: Collection[str], reason: str) -> list[HeldUser]:
+async def _release(backend: Backend, cell: str, users: Collection[str], purpose: Purpose) -> list[HeldUser]:
     held = {user.user_id: user for user in await list_held_users(backend, cell)}
     chosen = list(users) or list(held)
     refuse_unready(cell, chosen, held)
-    async with open_cell_admin(backend, Purpose("release_users", cell, Role.ADMIN, reason)) as admin:
+    async with open_cell_admin(backend, purpose) as admin:
         outcomes: dict[str, str] = {}
         for start in range(0, len(chosen), _PAGE):
             page = [held[user] for user in chosen[start : start + _PAGE]]

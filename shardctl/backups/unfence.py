@@ -20,7 +20,8 @@ from shardctl.exchange_admin import open_exchange_admin
 from shardctl.operator_tokens import Purpose
 from shardctl.reconciliation.run import reconcile
 from shardctl.reconciliation.venue import VenueComparison, accounts_of, compare_with_venue
-from shardctl.stack.current import kafka_of, stack_clock
+from shardctl.stack.broker import kafka_of
+from shardctl.stack.current import stack_clock
 
 _PATH: Final = "/operator/v1/incarnation"
 
@@ -36,23 +37,27 @@ class Opened:
 
 
 async def incarnation_of(backend: Backend, cell: str) -> dict[str, Any]:
-    """`fenced`, and what the newest restore was. Raises NotReachable, Refused."""
+    """`fenced`, and what the newest restore was. Raises NotReachable, Refused, NotAllowed."""
     async with open_cell_admin(backend) as admin:
         return await admin.call(cell, "GET", _PATH)
 
 
 async def open_restored_cell(backend: Backend, cell: str, *, reason: str, despite_findings: bool) -> Opened:
-    """Raises Refused: not fenced, or findings and not told to go on despite them; NotReachable: not all were asked."""
+    """Raises Refused: not fenced, or findings and not told to go on despite them; NotReachable: not all were asked;
+    UsageError for a reason that the cell could not keep."""
     arguments = {"despite_findings": despite_findings}
+    look_again = Purpose("reconcile", cell, Role.OPERATOR, reason)
+    opening = Purpose("open_cell", cell, Role.ADMIN, reason)
     async with recorded_act(backend, "cells.unfence", cell, reason=reason, arguments=arguments):
-        return await _open(backend, cell, reason=reason, despite_findings=despite_findings)
+        return await _open(backend, cell, look_again, opening, despite_findings=despite_findings)
 
 
-async def _open(backend: Backend, cell: str, *, reason: str, despite_findings: bool) -> Opened:
+async def _open(
+    backend: Backend, cell: str, look_again: Purpose, opening: Purpose, *, despite_findings: bool
+) -> Opened:
     state = await incarnation_of(backend, cell)
     if not state["fenced"]:
         raise Refused(f"{cell} is not fenced")
-    look_again = Purpose("reconcile", cell, Role.OPERATOR, reason)
     async with open_cell_admin(backend, look_again) as admin:
         run = await reconcile(backend, cell, admin, stack_clock(backend).now())
     if run["verdict"] == "incomplete":
@@ -62,7 +67,7 @@ async def _open(backend: Backend, cell: str, *, reason: str, despite_findings: b
             f"{cell} stays fenced; found: {', '.join(run['found'])}: look at `shardctl cells reconciliations {cell} "
             "-n 1 --json`, then `--despite-findings` opens it; users who are known better elsewhere stay read-only"
         )
-    async with open_cell_admin(backend, Purpose("open_cell", cell, Role.ADMIN, reason)) as admin:
+    async with open_cell_admin(backend, opening) as admin:
         halted, received = await _known_better(backend, cell, admin)
         body = {
             "received_seq": received,

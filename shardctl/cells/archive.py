@@ -8,23 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from shardctl.cell_admin import CellAdmin
-
-_COUNTED = ("users", "deferred", "entries", "postings", "events", "executions")
-"""Of a cell's answer, what adds up over a walk."""
-
-
-@dataclass(frozen=True, slots=True)
-class ArchiveTotals:
-    """What one walk over a cell's users moved."""
-
-    cell: str
-    users: int
-    deferred: int
-    """Users whose row was locked or who are halted: left for the next run."""
-    entries: int
-    postings: int
-    events: int
-    executions: int
+from shardctl.cells.archived import COUNTED
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,5 +32,5 @@ async def archive_piece(
     if place is not None:
         body["place"] = place
     answer = await admin.call(cell, "POST", "/operator/v1/archive", body)
-    counted = {name: counts.get(name, 0) + answer[name] for name in _COUNTED}
+    counted = {name: counts.get(name, 0) + answer[name] for name in COUNTED}
     return Piece(counted, answer["place"], answer["unpublished"])

@@ -73,7 +73,7 @@ async def complete_job(backend: Backend, job: Job) -> str:
 
 async def register_cells(backend: Backend, cells: tuple[CellSpec, ...], report: Report) -> ShardMap:
     """Enter every cell, its addresses and its public keys into the map, then notify cells and routers. New cells get
-    unused buckets; nobody moves."""
+    unused buckets; nobody moves. Raises NotReachable, StaleEpoch."""
     addresses = backend.addresses()
     async with open_store(control_dsn(backend)) as store:
         await store.create_lineage(actor=os_user())

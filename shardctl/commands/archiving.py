@@ -4,9 +4,9 @@ from typing import Annotated
 
 import typer
 
+from shardctl.cells.archived import OLDER_THAN_DAYS, totals_of
 from shardctl.commands.submitting import Detach, DryRun, Expected, Key, NeededReason, SubmitOptions, Timeout, submit
 from shardctl.errors import UsageError
-from shardctl.operations.kinds.cells_archive import OLDER_THAN_DAYS, totals_of
 from shardctl.output import print_json, print_line
 
 
@@ -44,8 +44,3 @@ def archive(
             f"{totals.cell}: {totals.entries} entries, {totals.postings} postings, {totals.events} order events, "
             f"{totals.executions} executions of {totals.users} users; deferred: {totals.deferred}",
         )
-
-
-def register(app: typer.Typer) -> None:
-    """A verb of `shardctl cells`."""
-    app.command()(archive)

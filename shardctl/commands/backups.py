@@ -1,4 +1,4 @@
-"""`shardctl backup ...`: create, list, verify, prune; restoring has a file of its own."""
+"""`shardctl backup list` and `verify`: the backups that there are."""
 
 import asyncio
 from typing import Annotated, Any
@@ -7,45 +7,16 @@ import typer
 
 from infra.backends.backups import Backup, format_lsn
 from shardctl.backups.coverage import Reach, format_time
-from shardctl.backups.servers import chosen_servers, subject_of
-from shardctl.backups.take import list_reaches, prune_backups, take_backups, verify_backups
-from shardctl.commands import restoring
+from shardctl.backups.known import list_reaches, verify_backups
+from shardctl.backups.servers import subject_of
 from shardctl.errors import Refused
-from shardctl.interruption import run_resumable
 from shardctl.output import format_bytes, print_json, print_line, print_table
 from shardctl.progress import shown_progress
 from shardctl.stack.current import open_stack
 
-app = typer.Typer(help="Backups: create, list, verify, restore, rehearse, prune.", no_args_is_help=True)
-
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Reason = Annotated[str | None, typer.Option(help="Why; kept with your name in `shardctl audit list`.")]
 
 
-@app.command()
-def create(
-    cell: Annotated[str | None, typer.Option(help="One cell's database.")] = None,
-    control: Annotated[bool, typer.Option("--control", help="The control database.")] = False,
-    every: Annotated[bool, typer.Option("--all", help="Every database, one after the other.")] = False,
-    incremental: Annotated[bool, typer.Option("--incremental", help="Only what changed since the last one.")] = False,
-    reason: Reason = None,
-    as_json: AsJson = False,
-) -> None:
-    """Copy running databases and verify the copies. Their log is archived from the first backup on."""
-    servers = chosen_servers(open_stack(), cell, control=control, every=every)
-    with shown_progress("backup", quiet=as_json) as report:
-        taken = run_resumable(
-            take_backups(open_stack(report), servers, report, incremental=incremental, reason=reason),
-            resume="shardctl backup create",
-        )
-    if as_json:
-        print_json([_document(backup) for backup in taken])
-        return
-    for backup in taken:
-        print_line(f"{backup.label}: {format_bytes(backup.size_bytes)}, {backup.kind.value}, verified")
-
-
-@app.command("list")
 def list_(as_json: AsJson = False) -> None:
     """Every backup: what, kind, size, the log that it holds, and the times that it can be restored to."""
     found = asyncio.run(list_reaches(open_stack()))
@@ -59,7 +30,6 @@ def list_(as_json: AsJson = False) -> None:
             print_line(text, style="yellow")
 
 
-@app.command()
 def verify(
     label: Annotated[str | None, typer.Argument(help="A backup; without one, all.")] = None, as_json: AsJson = False
 ) -> None:
@@ -69,27 +39,9 @@ def verify(
     if not verified:
         raise Refused(f"there is no backup {label}: `shardctl backup list`" if label else "there are no backups")
     if as_json:
-        print_json([_document(backup) for backup in verified])
+        print_json([backup_document(backup) for backup in verified])
     else:
         print_table(("backup", "verified"), [(backup.label, backup.verified_at) for backup in verified])
-
-
-@app.command()
-def prune(
-    keep: Annotated[int, typer.Option(min=1, max=1_000, help="Full backups of each database that stay.")],
-    reason: Reason = None,
-    as_json: AsJson = False,
-) -> None:
-    """Remove all but the newest full backups, what is based on them, and the log that they need."""
-    with shown_progress("pruning", quiet=as_json) as report:
-        pruned = asyncio.run(prune_backups(open_stack(report), keep, report, reason=reason))
-    if as_json:
-        print_json(pruned)
-        return
-    for each in pruned:
-        print_line(f"{subject_of(each.server)}: {', '.join(each.labels)} gone, {format_bytes(each.freed_bytes)} free")
-    if not pruned:
-        print_line("nothing to remove")
 
 
 def _row(reach: Reach) -> tuple[object, ...]:
@@ -113,7 +65,8 @@ def _remark(reach: Reach) -> str:
     return f"{subject}: {reach.trouble}" if reach.trouble else ""
 
 
-def _document(backup: Backup) -> dict[str, Any]:
+def backup_document(backup: Backup) -> dict[str, Any]:
+    """One backup, for `--json`."""
     return {
         "label": backup.label,
         "of": subject_of(backup.server),
@@ -131,13 +84,10 @@ def _document(backup: Backup) -> dict[str, Any]:
 
 def _reach_document(reach: Reach) -> dict[str, Any]:
     return {
-        **_document(reach.backup),
+        **backup_document(reach.backup),
         "earliest": reach.earliest,
         "latest": reach.latest,
         "is_open": reach.is_open,
         "missing": reach.missing,
         "trouble": reach.trouble,
     }
-
-
-restoring.register(app)

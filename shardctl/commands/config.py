@@ -17,15 +17,7 @@ from shardctl.settings import PROJECT_FILE, read_settings
 from shardctl.stack.current import open_backend, open_stack
 from shardctl.stack.origins import SettingRow, setting_rows
 
-app = typer.Typer(help="Settings: show them, and where each comes from.", no_args_is_help=True)
 
-
-@app.callback()
-def config() -> None:
-    """Settings: show them, and where each comes from."""
-
-
-@app.command()
 def show(
     process: Annotated[
         str | None, typer.Argument(help="A process of `shardctl status`; by default the command itself.")

@@ -13,18 +13,10 @@ from shardctl.errors import UsageError
 from shardctl.output import print_json, print_line, print_table
 from shardctl.settings import read_settings
 
-app = typer.Typer(help="Contexts: list, use, add, remove, show what commands work on.", no_args_is_help=True)
-
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 ContextName = Annotated[str, typer.Argument(metavar="CONTEXT", help="A name of `shardctl context list`.")]
 
 
-@app.callback()
-def contexts() -> None:
-    """Contexts: list, use, add, remove, show what commands work on."""
-
-
-@app.command("list")
 def list_(as_json: AsJson = False) -> None:
     """Every context, and which one commands without --context and --stack work on."""
     found = read_contexts(_path())
@@ -39,7 +31,6 @@ def list_(as_json: AsJson = False) -> None:
         print_line(f"now meant is none of them, but the stack {stack.value}: {stack.origin}", style="yellow")
 
 
-@app.command()
 def use(name: ContextName, as_json: AsJson = False) -> None:
     """Let commands work on this context from now on. `checkout` is the stack of the checkout that they run from."""
     change_contexts(_path(), lambda text, path: with_current(text, name, path))
@@ -52,7 +43,6 @@ def use(name: ContextName, as_json: AsJson = False) -> None:
         print_line(f"but {meant.origin} still says otherwise: {meant.value or 'a stack'}", style="yellow")
 
 
-@app.command()
 def add(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Lower case letters, digits, dashes, at most 40.")],
     stack: Annotated[str, typer.Option("--stack-name", help="A stack of this machine.")] = "",
@@ -77,7 +67,6 @@ def add(
     print_line(f"{name} is added: `shardctl context use {name}`, or --context {name} for one command")
 
 
-@app.command()
 def remove(name: ContextName, as_json: AsJson = False) -> None:
     """Forget a context. What it names is not touched."""
     was_current = read_contexts(_path()).current == name
@@ -88,7 +77,6 @@ def remove(name: ContextName, as_json: AsJson = False) -> None:
     print_line(f"{name} is removed" + (f"; {CHECKOUT} is the current context" if was_current else ""))
 
 
-@app.command()
 def show(
     name: Annotated[
         str | None, typer.Argument(metavar="[CONTEXT]", help="By default the one that commands work on now.")

@@ -7,15 +7,7 @@ import typer
 from shardctl.errors import MEANINGS
 from shardctl.output import print_json, print_table
 
-app = typer.Typer(help="Topics: exit-codes.", no_args_is_help=True)
 
-
-@app.callback()
-def help_() -> None:
-    """Topics: exit-codes."""
-
-
-@app.command("exit-codes")
 def exit_codes(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """What the exit code of a command means; that of `operations watch` is the operation's."""
     if as_json:

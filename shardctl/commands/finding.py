@@ -1,5 +1,6 @@
-"""Users by the names that people give them, as the control service finds them."""
+"""Users by the names that people give them, and what is done to one: both are asked of the control service."""
 
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
 
@@ -10,3 +11,10 @@ from shardctl.control_patience import PatientControl
 def find_user(control: ControlClient | PatientControl, name: str) -> dict[str, Any]:
     """Id, bucket and cell; `name` is an id, or the email of a sign-up. Raises Refused for nobody, NotReachable."""
     return control.get(f"/v1/users?{urlencode({'named': name})}")
+
+
+def act_on_user(control: PatientControl, name: str, act: str, body: Mapping[str, Any]) -> dict[str, Any]:
+    """An act that may be said twice; it is recorded with the id, never with an email. Raises Refused, NotReachable,
+    NotAllowed, UsageError, Interrupted."""
+    user_id = find_user(control, name)["user_id"]
+    return control.post(f"/v1/users/{user_id}/{act}", body, is_repeatable=True)

@@ -1,10 +1,10 @@
-"""`shardctl keys ...`: list, check, rotate, public."""
+"""`shardctl keys list`, `check` and `rotate`."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -14,23 +14,11 @@ from shardctl.commands.submitting import Detach, DryRun, Expected, Key, NeededRe
 from shardctl.errors import Refused
 from shardctl.interruption import run_resumable
 from shardctl.keys import KeyHolder, ask_holders
-from shardctl.moves.history import public_keys
-from shardctl.moves.offline import written_keys
-from shardctl.operations.kinds.keys_rotate import KEYS_ROTATE, changes_of
-from shardctl.operations.resources import unfenced_resources
-from shardctl.operations.unrecorded import run_unrecorded
+from shardctl.operations.kinds.keys_rotated import changes_of
 from shardctl.output import print_json, print_line, print_table
-from shardctl.stack.current import control_dsn, open_stack, stack_clock
-
-app = typer.Typer(help="Signing keys: list, check who holds them, rotate, show public ones.", no_args_is_help=True)
+from shardctl.stack.current import open_stack
 
 
-@app.callback()
-def keys() -> None:
-    """Signing keys: list, check who holds them, rotate, show public ones."""
-
-
-@app.command("list")
 def list_(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """Every key by ring, id and state; secrets are never shown."""
     stack = open_stack()
@@ -44,7 +32,6 @@ def list_(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] =
     print_table(("ring", "key", "state", "retired"), [(r.ring, r.kid, r.state, _time(r.retired_at_s)) for r in rows])
 
 
-@app.command()
 def check(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """Ask every process which keys it holds; exit code 1 unless each holds those of the files and no others."""
     holders = asyncio.run(ask_holders(open_stack()))
@@ -55,7 +42,6 @@ def check(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] =
     _refuse_others(holders)
 
 
-@app.command()
 def rotate(
     reason: NeededReason,
     ring: Annotated[
@@ -87,7 +73,9 @@ def rotate(
     arguments = {"rings": [str(ring)] if ring else None, "drop_old": drop_old}
     if unrecorded:
         flags = f"{f' {ring}' if ring else ''}{' --drop-old' if drop_old else ''} --unrecorded"
-        results = run_resumable(_rotate_unrecorded(arguments), resume=f"shardctl keys rotate{flags}")
+        from shardctl.operations.unrecorded import run_here  # every driver there is, and only for --unrecorded
+
+        results = run_resumable(run_here("keys.rotate", arguments), resume=f"shardctl keys rotate{flags}")
     else:
         ended = submit(
             "keys.rotate",
@@ -107,27 +95,6 @@ def rotate(
         print_line("the map and all cells were told before they signed; what the old keys signed stays valid")
     else:
         print_line("every process was asked: each holds these keys and no others")
-
-
-@app.command()
-def public(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
-    """The public keys by which receipts and certificates of moves are verified, also those that sign no more.
-
-    With --json: the file that `shardctl users receipt --verify FILE --keys FILE` reads, without a stack.
-    """
-    document = written_keys(asyncio.run(public_keys(open_stack())))
-    if as_json:
-        print_json(document)
-        return
-    rows = [(signer, kid, key) for signer, keys in document.items() for kid, key in keys.items()]
-    print_table(("signer", "key", "public half"), rows)
-
-
-async def _rotate_unrecorded(arguments: dict[str, Any]) -> Mapping[str, Mapping[str, Any]]:
-    stack = open_stack()
-    return await run_unrecorded(
-        KEYS_ROTATE, unfenced_resources(stack, stack_clock(stack), control_dsn(stack)), arguments
-    )
 
 
 def _refuse_others(holders: Sequence[KeyHolder]) -> None:

@@ -115,12 +115,6 @@ def verify(user: UserName, as_json: AsJson = False) -> None:
         print_line(f"{len(found['findings'])} checks found nothing")
 
 
-def register(app: typer.Typer) -> None:
-    """Verbs of `shardctl users`."""
-    for command in (hold, unhold, history, receipt, verify):
-        app.command()(command)
-
-
 async def _receipts(backend: Backend, number: int, user: str | None) -> list[ProvenReceipt]:
     of: UUID | None = None if user is None else (await locate_user(backend, user)).user_id
     return await receipts_of(backend, number, of)

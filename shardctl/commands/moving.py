@@ -20,8 +20,8 @@ from shardctl.commands.submitting import (
     submit_and_watch,
 )
 from shardctl.errors import Refused, UsageError
-from shardctl.moves.driver import LEASE_MS
-from shardctl.operations.kinds.users_move import USERS_MOVE, moved_users
+from shardctl.moves.lease import LEASE_MS
+from shardctl.operations.kinds.users_moved import NAME, moved_users
 from shardctl.output import print_json, print_line, print_table
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -56,7 +56,7 @@ def move(
     control = open_control()
     ids = list(dict.fromkeys(find_user(control, name)["user_id"] for name in names))
     options = SubmitOptions(reason, dry_run, not detach, timeout, key, expected, as_json, _previewed)
-    ended = submit_and_watch(USERS_MOVE.name, {"users": ids, "to": to}, options)
+    ended = submit_and_watch(NAME, {"users": ids, "to": to}, options)
     if ended is not None:
         _show(ended, as_json=as_json)
         conclude(ended)
@@ -77,7 +77,7 @@ def move_back(
     It is a move like any other: with a copy, a proof, a pause and a receipt. Refused if one of them has moved on since.
     """
     found = open_control().get(f"/v1/operations/{number}")
-    if found["kind"] != USERS_MOVE.name:
+    if found["kind"] != NAME:
         raise Refused(f"operation {number} is {found['kind']}: it moved nobody")
     moved = [user for user in moved_users(found["steps"]) if user["stayed"] is None]
     cells = sorted({user["from"] for user in moved})
@@ -89,16 +89,10 @@ def move_back(
             f"`shardctl users move USER... --to {cells[0]}`"
         )
     options = SubmitOptions(reason, dry_run, not detach, timeout, key, expected, as_json, _previewed)
-    ended = submit_and_watch(USERS_MOVE.name, {"users": [user["user_id"] for user in moved], "to": cells[0]}, options)
+    ended = submit_and_watch(NAME, {"users": [user["user_id"] for user in moved], "to": cells[0]}, options)
     if ended is not None:
         _show(ended, as_json=as_json)
         conclude(ended)
-
-
-def register(app: typer.Typer) -> None:
-    """Verbs of `shardctl users`."""
-    app.command()(move)
-    app.command("move-back")(move_back)
 
 
 def previewed(preview: Mapping[str, Any]) -> list[str]:

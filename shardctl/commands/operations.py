@@ -10,8 +10,6 @@ from shardctl.commands.submitting import Reason, Timeout, conclude, open_control
 from shardctl.commands.submitting import watch as watch_to_its_end
 from shardctl.output import print_json, print_line, print_table
 
-app = typer.Typer(help="Operations: list, show, watch, cancel, resume, approve, explain.", no_args_is_help=True)
-
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Number = Annotated[int, typer.Argument(help="The number in `shardctl operations list`.", min=1)]
 
@@ -21,12 +19,6 @@ _FACTS = (
 )  # fmt: skip
 
 
-@app.callback()
-def operations() -> None:
-    """Operations: list, show, watch, cancel, resume, approve, explain."""
-
-
-@app.command("list")
 def list_(
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=500, help="How many of the newest.")] = 20,
     kind: Annotated[str | None, typer.Option(help="Only those of this kind, as cells.add.")] = None,
@@ -43,7 +35,6 @@ def list_(
     print_table(columns, [_row(item) for item in items])
 
 
-@app.command()
 def show(number: Number, as_json: AsJson = False) -> None:
     """One operation and its steps: state, attempts, what went wrong."""
     found = open_control().get(f"/v1/operations/{number}")
@@ -57,7 +48,6 @@ def show(number: Number, as_json: AsJson = False) -> None:
     print_table(columns, rows)
 
 
-@app.command()
 def watch(number: Number, timeout: Timeout = None, as_json: AsJson = False) -> None:
     """Follow it to its end, with its exit code; lines of JSON when piped. Ctrl-C detaches: it goes on (exit code 8)."""
     control = open_control()
@@ -65,25 +55,21 @@ def watch(number: Number, timeout: Timeout = None, as_json: AsJson = False) -> N
     conclude(control.get(f"/v1/operations/{number}"))
 
 
-@app.command()
 def cancel(number: Number, reason: Reason = None, as_json: AsJson = False) -> None:
     """Stop it after the step in hand, and undo what was done where its kind knows how. Exit code 5: too late."""
     _changed(number, "cancel", reason, as_json=as_json)
 
 
-@app.command()
 def resume(number: Number, reason: Reason = None, as_json: AsJson = False) -> None:
     """A failed operation goes on at the step that failed. One that runs resumes by itself; then nothing is done."""
     _changed(number, "resume", reason, as_json=as_json)
 
 
-@app.command()
 def approve(number: Number, reason: Reason = None, as_json: AsJson = False) -> None:
     """Let an operation begin that another person asked for."""
     _changed(number, "approve", reason, as_json=as_json)
 
 
-@app.command()
 def explain(number: Number, as_json: AsJson = False) -> None:
     """In sentences: what it does, how far it is, what happens next, what you can do."""
     sentences = explained(open_control().get(f"/v1/operations/{number}"))

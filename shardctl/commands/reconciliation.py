@@ -18,7 +18,7 @@ from shardctl.commands.submitting import (
 )
 from shardctl.errors import UsageError
 from shardctl.output import print_json, print_line, print_table
-from shardctl.reconciliation.run import list_reconciliations
+from shardctl.reconciliation.kept import list_reconciliations
 from shardctl.stack.current import open_stack
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -127,9 +127,3 @@ def _show_sample(title: str, rows: list[dict[str, Any]]) -> None:
 
 def _amount(micros: int) -> str:
     return f"{micros // 1_000_000:,}.{micros % 1_000_000:06}"
-
-
-def register(app: typer.Typer) -> None:
-    """Verbs of `shardctl cells`."""
-    app.command("reconcile")(reconcile_)
-    app.command()(reconciliations)

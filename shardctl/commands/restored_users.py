@@ -69,9 +69,3 @@ def _show(users: list[HeldUser], *, as_json: bool) -> None:
         for user in users
     ]
     print_table(columns, rows)
-
-
-def register(cells: typer.Typer) -> None:
-    """Verbs of `shardctl cells`."""
-    cells.command("restored-users")(restored_users)
-    cells.command("release-users")(release)

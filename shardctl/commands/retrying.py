@@ -24,8 +24,3 @@ def retry_report(
     about = f"of order {done['order_id']} " if done["order_id"] else ""
     print_line(f"report {report} {about}is applied again within seconds")
     print_line(f"to see whether it was refused again: shardctl cells quarantine {cell}")
-
-
-def register(app: typer.Typer) -> None:
-    """A verb of `shardctl cells`."""
-    app.command()(retry_report)

@@ -17,10 +17,6 @@ Until = Annotated[str, typer.Option(help="The last minute, as 2026-11-30T14:30:0
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
-def register(app: typer.Typer) -> None:
-    app.command("rollups")(rollups)
-
-
 def rollups(cell: CellName, minutes: Minutes = 15, until: Until = "", as_json: AsJson = False) -> None:
     """Orders, fills, rejects, volume and cash per minute, newest first, and the busiest symbols of that time.
 

@@ -9,22 +9,11 @@ import typer
 from infra.backends.cell_spec import router_names
 from shardctl.commands.submitting import Detach, DryRun, Expected, Key, Reason, SubmitOptions, Timeout, submit
 from shardctl.interruption import run_resumable
-from shardctl.operations.kinds.routers_restart import ROUTERS_RESTART
-from shardctl.operations.resources import unfenced_resources
-from shardctl.operations.unrecorded import run_unrecorded
 from shardctl.output import print_json, print_line, print_table
-from shardctl.stack.current import control_dsn, open_stack, stack_clock
+from shardctl.stack.current import open_stack
 from shardctl.stack.routers import RouterRow, list_routers
 
-app = typer.Typer(help="Routers: the map that each serves, and a rolling restart.", no_args_is_help=True)
 
-
-@app.callback()
-def routers() -> None:
-    """Routers: the map that each serves, and a rolling restart."""
-
-
-@app.command("list")
 def list_(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """Every router: ready or not, the epoch of its map, and how old that map is."""
     rows = asyncio.run(list_routers(open_stack()))
@@ -35,7 +24,6 @@ def list_(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] =
     print_table(columns, [_cells(row) for row in rows])
 
 
-@app.command()
 def restart(
     name: Annotated[str | None, typer.Argument(help="One router; by default all, one after the other.")] = None,
     reason: Reason = None,
@@ -53,7 +41,11 @@ def restart(
     next follows when it is ready. Stops at the first that does not become ready."""
     arguments = {"router": name}
     if unrecorded:
-        run_resumable(_restart_unrecorded(arguments), resume=f"shardctl routers restart {name or ''} --unrecorded")
+        from shardctl.operations.unrecorded import run_here  # every driver there is, and only for --unrecorded
+
+        run_resumable(
+            run_here("routers.restart", arguments), resume=f"shardctl routers restart {name or ''} --unrecorded"
+        )
         _say([name] if name else list(router_names(open_stack().spec())), as_json=as_json)
         return
     ended = submit(
@@ -70,12 +62,6 @@ def _say(routers: list[str], *, as_json: bool) -> None:
         print_json({"restarted": routers})
     else:
         print_line(f"restarted: {', '.join(routers)}")
-
-
-async def _restart_unrecorded(arguments: dict[str, str | None]) -> None:
-    stack = open_stack()
-    resources = unfenced_resources(stack, stack_clock(stack), control_dsn(stack))
-    await run_unrecorded(ROUTERS_RESTART, resources, arguments)
 
 
 def _cells(row: RouterRow) -> tuple[object, ...]:

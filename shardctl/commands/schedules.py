@@ -7,15 +7,7 @@ import typer
 from shardctl.commands.submitting import open_control
 from shardctl.output import print_json, print_table
 
-app = typer.Typer(help="Schedules: what is begun by the clock, and when it is due next.", no_args_is_help=True)
 
-
-@app.callback()
-def schedules() -> None:
-    """Schedules: what is begun by the clock, and when it is due next."""
-
-
-@app.command("list")
 def list_(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """Each schedule: when it is due next, when it began last, and that operation's number."""
     items = open_control().get("/v1/schedules")["items"]

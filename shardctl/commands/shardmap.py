@@ -1,4 +1,4 @@
-"""`shardctl map ...`: show, publish."""
+"""`shardctl map show`: which cell owns which users, and what changed."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -9,15 +9,7 @@ import typer
 from shardctl.commands.submitting import open_control
 from shardctl.output import print_json, print_line, print_table
 
-app = typer.Typer(help="The shard map: which cell owns which users.", no_args_is_help=True)
 
-
-@app.callback()
-def shard_map() -> None:
-    """The shard map: which cell owns which users."""
-
-
-@app.command()
 def show(
     history: Annotated[int, typer.Option(help="How many of the newest epochs to show.", min=0, max=1000)] = 5,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -38,22 +30,6 @@ def show(
             ("epoch>", "at", "actor", "change", "reason"),
             [(each["epoch"], _time(each), each["actor"], _change(each["change"]), each["reason"]) for each in records],
         )
-
-
-@app.command()
-def publish(
-    reason: Annotated[str | None, typer.Option(help="Why; kept with your name in `shardctl audit list`.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:
-    """Write the map of the control database to Redis, for instance after Redis was emptied. Harmless to repeat.
-
-    Routers do not wait for it: without Redis they ask the control database.
-    """
-    done = open_control().post("/v1/map/publish", {"reason": reason}, is_repeatable=True)
-    if as_json:
-        print_json(done)
-    else:
-        print_line(f"epoch {done['epoch']} published")
 
 
 def _time(record: Mapping[str, Any]) -> str:

@@ -75,7 +75,8 @@ def submit(kind: str, arguments: Mapping[str, Any], options: SubmitOptions) -> d
 
 
 def submit_and_watch(kind: str, arguments: Mapping[str, Any], options: SubmitOptions) -> dict[str, Any] | None:
-    """As `submit`, but the end is the caller's to judge (`conclude`). Raises StillRunning with `--no-wait`."""
+    """As `submit`, but the end is the caller's to judge (`conclude`). Raises StillRunning with `--no-wait`,
+    Blocked if somebody must approve it first."""
     control = open_control()
     body = {
         "kind": kind,

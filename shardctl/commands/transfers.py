@@ -1,27 +1,18 @@
-"""`shardctl transfers ...`: list, approve, refuse."""
+"""`shardctl transfers list`: shares from other brokers that wait for a decision."""
 
 import asyncio
 from typing import Annotated
-from uuid import UUID
 
 import typer
 
-from shardctl.commands.finding import find_user
-from shardctl.commands.submitting import open_control
 from shardctl.errors import UsageError
 from shardctl.output import print_json, print_line, print_table
 from shardctl.stack.current import open_stack
-from shardctl.transfers import list_waiting
-
-app = typer.Typer(help="Shares from other brokers that wait for a decision.", no_args_is_help=True)
+from shardctl.waiting_transfers import list_waiting
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-UserName = Annotated[str, typer.Argument(metavar="USER", help="A user id, or the email of the sign-up.")]
-Transfers = Annotated[list[UUID], typer.Argument(metavar="TRANSFER...", help="Ids from `shardctl transfers list`.")]
-Reason = Annotated[str, typer.Option(help="Why; kept with your name in the user's cell. The customer never sees it.")]
 
 
-@app.command("list")
 def list_(
     cell: Annotated[str | None, typer.Argument(help="Name of a cell, as cell-1; by default all.")] = None,
     as_json: AsJson = False,
@@ -41,32 +32,3 @@ def list_(
     columns = ("cell", "user_id", "transfer_id", "symbol", "qty", "unit_cost", "created_at")
     headings = ("cell", "user", "transfer", "symbol", "qty>", "unit cost>", "since")
     print_table(headings, [tuple(row[column] for column in columns) for row in rows])
-
-
-@app.command()
-def approve(user: UserName, transfers: Transfers, reason: Reason, as_json: AsJson = False) -> None:
-    """Post the shares to the customer's account. Harmless to repeat; a refused transfer stays refused."""
-    _decide(user, transfers, reason, as_json, "approve")
-
-
-@app.command()
-def refuse(user: UserName, transfers: Transfers, reason: Reason, as_json: AsJson = False) -> None:
-    """End the transfer; nothing is posted. Harmless to repeat; an approved transfer stays approved."""
-    _decide(user, transfers, reason, as_json, "refuse")
-
-
-def _decide(user: str, transfers: list[UUID], reason: str, as_json: bool, decision: str) -> None:
-    """One after the other. The first that was decided otherwise before ends it; those before it stand, and repeating
-    them is harmless."""
-    control = open_control()
-    path = f"/v1/users/{find_user(control, user)['user_id']}/share-transfers"
-    wanted = {"reason": reason}
-    done = [control.post(f"{path}/{transfer}/{decision}", wanted, is_repeatable=True) for transfer in transfers]
-    if as_json:
-        print_json(done[0] if len(done) == 1 else done)
-        return
-    for item in done:
-        outcome = f"{item['status']} now" if item["changed"] else f"was {item['status']} already"
-        if not item["changed"] and item["decided_by"] is not None:
-            outcome += f", by {item['decided_by']} at {item['decided_at']}"
-        print_line(f"{item['transfer_id']}: {outcome}")

@@ -9,11 +9,10 @@ from enum import Enum
 from typing import Any, Final
 
 import typer
-from typer.core import TyperGroup
 from typer.main import get_command
 
 from infra.backends.cell_spec import MARKET_HOURS, RISK_PROFILES, SHARE_TRANSFERS, Profile
-from shardctl.cli import MOUNTS, load, make_app
+from shardctl.cli import load, make_app, verbs
 from shardctl.completion.answer import Entry, Option, Values, write_table
 from shardctl.operations.catalog import KINDS
 
@@ -45,16 +44,8 @@ class Leaf:
 
 def walk() -> Iterator[Leaf]:
     """In the order of the help."""
-    for mount in MOUNTS:
-        yield from _below((mount.name,), load(mount), is_hidden=mount.hidden)
-
-
-def _below(words: tuple[str, ...], command: Any, *, is_hidden: bool) -> Iterator[Leaf]:
-    if not isinstance(command, TyperGroup):
-        yield Leaf(words, command, is_hidden)
-        return
-    for name, below in command.commands.items():
-        yield from _below((*words, name), below, is_hidden=is_hidden or below.hidden)
+    for words, verb in verbs():
+        yield Leaf(words, load(verb), verb.hidden)
 
 
 _KINDS: Final = {"cell": "cells", "number": "operations", "context": "contexts", "stack": "stacks"}

@@ -6,7 +6,8 @@ however many events they have. Each event must belong where it is, and a ledger 
 (`event.py`). Where two ledger events are neighbours, in whatever order they were found, one must continue the other,
 and the last published one must be the chain head that the cell has. A copy is counted and never fills a gap. Copies are
 few, so what they say is kept, and compared with the first ones in a second reading (`add_again`). What a restore has
-lost (`lost.py`) is left out.
+lost, and what other cells have published before a user came here, is left out (`lost.py`). Over the latter the link is
+not compared, because the event before it lies in another cell's topic; the links behind it lead up to the chain head.
 
 What it cannot see: the contents of an order event of which there is one copy; its id and place are proven, and an
 order's fills are in the ledger.
@@ -42,8 +43,10 @@ class Head:
     orders_written: int
     ledger_written: int
     lost_orders: Ranges = ()
-    """Numbers that a restore has lost, of users who were released since."""
+    """Numbers that are not here: lost by a restore, of users who were released since; or published elsewhere."""
     lost_ledger: Ranges = ()
+    continued_ledger: frozenset[int] = frozenset()
+    """Those of which the number before was published by another cell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +65,12 @@ Heads = Mapping[bytes, Head]
 
 @dataclass(slots=True)
 class _Range:
-    """The sequences first to last were all found; `before` is the previous hash of the first, `end` the last hash."""
+    """The sequences first to last were all found; `before` is the previous hash of the first (None: another cell's),
+    `end` the last hash."""
 
     first: int
     last: int
-    before: str
+    before: str | None
     end: str
 
 
@@ -76,8 +80,9 @@ class _Sequences:
 
     ranges: list[_Range] = field(default_factory=list)
 
-    def add(self, seq: int, previous_hash: str, own_hash: str) -> bool | None:
-        """Whether it continues its neighbours' chain, as far as they were found; None for a copy.
+    def add(self, seq: int, previous_hash: str | None, own_hash: str) -> bool | None:
+        """Whether it continues its neighbours' chain, as far as they were found; None for a copy. Without a previous
+        hash it continues whatever is before.
 
         A topic has a user's events in order, so the first branch (the sequence that continues the last range) is nearly
         every call. Otherwise the range that starts at or before `seq` is sought from the end; if `seq` lies in it, it
@@ -85,7 +90,7 @@ class _Sequences:
         """
         ranges = self.ranges
         if ranges and seq == ranges[-1].last + 1:
-            fits = ranges[-1].end == previous_hash
+            fits = previous_hash in (None, ranges[-1].end)
             ranges[-1].last, ranges[-1].end = seq, own_hash
             return fits
         index = len(ranges)
@@ -102,7 +107,7 @@ class _Sequences:
         if not 0 < index < len(ranges) or ranges[index - 1].last + 1 != ranges[index].first:
             return True
         after = ranges.pop(index)
-        fits = ranges[index - 1].end == after.before
+        fits = after.before in (None, ranges[index - 1].end)
         ranges[index - 1].last, ranges[index - 1].end = after.last, after.end
         return fits
 
@@ -170,6 +175,7 @@ class EventCollector:
             for stream, ranges in ((ORDERS, head.lost_orders), (LEDGER, head.lost_ledger))
             if ranges
         }
+        self._continued = {user: head.continued_ledger for user, head in heads.items() if head.continued_ledger}
         self._write_seqs: dict[bytes, int] = {}
 
     @property
@@ -193,7 +199,8 @@ class EventCollector:
         found = self._found[stream].get(user)
         if found is None:
             found = self._found[stream][user] = _Sequences()
-        fits = found.add(seq, data.previous_hash, data.hash)
+        is_continued = stream == LEDGER and event.seq in self._continued.get(user, ())
+        fits = found.add(seq, None if is_continued else data.previous_hash, data.hash)
         if fits is None:
             self._duplicates += 1
             self._note_copy(stream, user, event)

@@ -5,7 +5,7 @@ it ended. So the cell may write meanwhile. Topics are read from their first reco
 `EventsExpired` is raised, because a comparison with a part of the events proves nothing.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 from uuid import UUID
 
@@ -17,6 +17,8 @@ from shardctl.events.event import LEDGER, ORDERS
 from shardctl.events.published import EventCollector, EventComparison, Head, Heads
 
 _PATH: Final = "/operator/v1/reconciliations/event-heads"
+_ELSEWHERE: Final = "elsewhere"
+"""Of numbers that other cells have published."""
 
 
 class EventsExpired(Exception):
@@ -64,9 +66,16 @@ def head_of(row: dict[str, Any]) -> Head:
         ledger_written=row["entry_seq"],
         lost_orders=_lost(row, ORDERS),
         lost_ledger=_lost(row, LEDGER),
+        continued_ledger=frozenset(
+            last + 1 for name, _, last, *how in _told(row) if name == LEDGER and how == [_ELSEWHERE]
+        ),
     )
 
 
 def _lost(row: dict[str, Any], stream: str) -> tuple[tuple[int, int], ...]:
-    """A cell of an older release says nothing of it."""
-    return tuple((first, last) for name, first, last in row.get("lost") or () if name == stream)
+    return tuple((first, last) for name, first, last, *_ in _told(row) if name == stream)
+
+
+def _told(row: dict[str, Any]) -> Sequence[Sequence[Any]]:
+    """Stream, first and last number, and how they came to be missing. A cell of an older release says nothing of it."""
+    return row.get("lost") or ()

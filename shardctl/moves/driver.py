@@ -20,11 +20,10 @@ from infra.runtime.fault_points import FaultPoints
 from shardctl.errors import Refused
 from shardctl.moves.compare import differences, proven_tables, said
 from shardctl.moves.frame import Attested, FrameInvalid, Header, read_header
+from shardctl.moves.lease import LEASE_MS
 from shardctl.moves.side import Away, LeaseOver, MoveSide, SideRefused
 from shardctl.moves.states import Next, Side, SideState, next_of
 
-LEASE_MS: Final = 1_000
-"""Of a halt: the hard limit of a pause (design 9). Then the user trades on in the source by themselves."""
 HALTS_MAX: Final = 5
 """In one move: each is a pause that the user feels, and what five do not manage a sixth will not."""
 ROUNDS_MAX: Final = 5

@@ -18,9 +18,9 @@ from shardctl.cell_admin import CellAdmin, open_cell_admin
 from shardctl.moves.queries import MoveRecords, open_move_records
 from shardctl.operations.errors import LeaseLost
 from shardctl.operations.queries import prune_control
-from shardctl.operator_tokens import token_of_step
 from shardctl.persons import os_user
 from shardctl.shardmap.store import ShardMapStore, open_store
+from shardctl.token_signing import token_of_step
 
 ACT_TIMEOUT_S: Final = 20.0
 """For a cell's answer to a person's act: less than the command waits for the service's, so that the command hears which
@@ -63,13 +63,14 @@ class StackResources:
             yield records
 
     async def prune(self) -> int:
-        """One piece of what is old in the control database; rows deleted."""
+        """One piece of what is old in the control database; rows deleted. Raises LeaseLost, NotReachable."""
         assert self.lease is not None, "what is old is deleted by the leader"
         return await prune_control(self.control_dsn, self.lease)
 
     @asynccontextmanager
     async def cells(self, reason: str | None = None) -> AsyncIterator[CellAdmin]:
-        """The cells, asked in the name of who asked for the operation; `reason`: the kind's own, if they said none."""
+        """The cells, asked in the name of who asked for the operation; `reason`: the kind's own, if they said none.
+        Raises BackendError; its calls what `CellAdmin.call` raises."""
         token = token_of_step(self.backend, subject=self.actor, reason=self.reason or reason, fence=self.lease)
         async with open_cell_admin(self.backend, token) as admin:
             yield admin

@@ -6,9 +6,19 @@ the command is repeated, and its steps bear that. Nothing fences it against a le
 
 from collections.abc import Mapping
 
+from shardctl.operations.catalog import KINDS
 from shardctl.operations.plan import Document, Kind, PlannedStep, Step
-from shardctl.operations.resources import StackResources
+from shardctl.operations.resources import StackResources, unfenced_resources
 from shardctl.output import print_warning
+from shardctl.stack.current import control_dsn, open_stack, stack_clock
+
+
+async def run_here(kind: str, arguments: Document) -> Mapping[str, Document]:
+    """As `run_unrecorded`, on the stack that is meant. Raises NotReachable without a stack."""
+    stack = open_stack()
+    return await run_unrecorded(
+        KINDS[kind], unfenced_resources(stack, stack_clock(stack), control_dsn(stack)), arguments
+    )
 
 
 async def run_unrecorded(

@@ -10,19 +10,18 @@ from typing import Any, Final
 from infra.backends.backend import Backend
 from infra.runtime.kafka_admin import BrokerUnreachable
 from infra.runtime.kafka_consumer import TopicsMissing
-from shardctl.cell_admin import CellAdmin, open_cell_admin
+from shardctl.cell_admin import CellAdmin
 from shardctl.errors import NotReachable
 from shardctl.events.reading import EventsExpired
 from shardctl.exchange_admin import open_exchange_admin
 from shardctl.reconciliation.events import compare_with_kafka
 from shardctl.reconciliation.venue import compare_with_venue
-from shardctl.stack.current import kafka_of
+from shardctl.stack.broker import kafka_of
 
 CHECKS_TIMEOUT_S: Final = 600.0
 """The checks read whole tables, so they take minutes in a cell with long books."""
 SAMPLE_MAX: Final = 100
 """Differences that are sent along, the most that the cell keeps with a run."""
-_PATH: Final = "/operator/v1/reconciliations"
 
 
 async def reconcile(backend: Backend, cell: str, admin: CellAdmin, started_at: datetime) -> dict[str, Any]:
@@ -33,19 +32,6 @@ async def reconcile(backend: Backend, cell: str, admin: CellAdmin, started_at: d
         "events": await _events(backend, cell, admin),
     }
     return await admin.call(cell, "POST", "/operator/v1/reconcile", found, timeout_s=CHECKS_TIMEOUT_S)
-
-
-async def list_reconciliations(backend: Backend, cell: str, limit: int) -> list[dict[str, Any]]:
-    """As `list_runs`, for the person at this terminal."""
-    async with open_cell_admin(backend) as admin:
-        return await list_runs(admin, cell, limit)
-
-
-async def list_runs(admin: CellAdmin, cell: str, limit: int) -> list[dict[str, Any]]:
-    """The last runs, newest first. Raises NotReachable, Refused."""
-    page = await admin.call(cell, "GET", f"{_PATH}?limit={limit}")
-    items: list[dict[str, Any]] = page["items"]
-    return items
 
 
 async def _venue(backend: Backend, cell: str, admin: CellAdmin) -> dict[str, Any]:

@@ -6,22 +6,20 @@ answer was lost may ask again. The audit chain has it by the same rows as any re
 """
 
 from collections.abc import Callable
-from typing import Annotated
 
 import msgspec
 
-from shardctl.audit.queries import REASON_MAX
+from infra.security.why import check_why
 from shardctl.audit.recording import check_reason
+from shardctl.errors import UsageError
 from shardctl.operations.resources import StackResources
 from shardctl.persons import Person
-
-Because = Annotated[str, msgspec.Meta(min_length=1, max_length=REASON_MAX)]
 
 
 class Reasoned(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Of an act on a cell or a person."""
 
-    reason: Because
+    reason: str
 
 
 REASONED = msgspec.json.Decoder(Reasoned)
@@ -37,6 +35,14 @@ class Acting:
         if reason is not None:
             check_reason(reason)
         return self._open_resources(person.subject, reason)
+
+    def in_a_cell(self, person: Person, reason: str) -> StackResources:
+        """As `by`, for an act that a cell keeps with the reason. Raises UsageError for one that it could not keep."""
+        try:
+            check_why(reason)
+        except ValueError as error:
+            raise UsageError(str(error)) from error
+        return self.by(person, reason)
 
     def looking(self, person: Person) -> StackResources:
         return self._open_resources(person.subject, None)

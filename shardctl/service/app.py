@@ -20,7 +20,8 @@ from litestar.middleware import DefineMiddleware
 from infra.backends.backend import Backend
 from infra.backends.backups import HasBackups
 from infra.runtime.clock import SystemClock, make_clock
-from infra.runtime.database import answers, make_pool, with_clock_offset, with_code
+from infra.runtime.database import answers, make_pool
+from infra.runtime.dsn import with_clock_offset, with_code
 from infra.runtime.http_client import HttpClient
 from infra.runtime.least_roles import check_named
 from infra.runtime.methods import WithMethods
@@ -39,7 +40,6 @@ from shardctl.operations.execute import Executor
 from shardctl.operations.plan import Kind
 from shardctl.operations.queries import Operation, Operations
 from shardctl.operations.resources import StackResources
-from shardctl.operator_tokens import TokenSigner
 from shardctl.persons import Person
 from shardctl.release import own_release
 from shardctl.service.acting import Acting
@@ -70,7 +70,8 @@ from shardctl.service.submissions import Submissions
 from shardctl.service.tokens import TokensController
 from shardctl.service.told_release import AsgiApp, telling_release
 from shardctl.service.watches import Watches
-from shardctl.stack.current import kafka_of
+from shardctl.stack.broker import kafka_of
+from shardctl.token_signing import TokenSigner
 
 _PERSONS_AT_ONCE: Final = 100
 """Connections and requests at the port for persons elsewhere: people and their dashboards."""
@@ -88,7 +89,7 @@ class ControlService:
         self.settings = settings
         self._kinds = kinds
         self._backend = backend
-        self._clock = make_clock(settings.clock)
+        self._clock = make_clock(settings.clock.offset_s)
         self._started_at = self._clock.now().isoformat(timespec="milliseconds")
         code = release_code("shardctl").schema
         self._dsn = with_clock_offset(with_code(settings.dsn, code, settings.name), settings.clock.offset_s)

@@ -14,8 +14,8 @@ from infra.backends.backend import Backend, BackendError
 from infra.backends.backups import Backups, HasBackups
 from infra.runtime.procedures import DatabaseFailure
 from infra.security.roles import Role
+from shardctl.backups.naming import machine_now
 from shardctl.backups.servers import all_servers, open_backups, subject_of
-from shardctl.backups.take import machine_now
 from shardctl.errors import Blocked, ShardctlError
 from shardctl.persons import Person, Way
 from shardctl.service.submissions import Submissions
@@ -51,7 +51,7 @@ class Archiving:
         await asyncio.Event().wait()
 
     async def begin_where_nothing_is_archived(self, lease: int) -> list[int]:
-        """The operations that were begun. Raises BackendError, and what asking for an operation raises."""
+        """The operations that were begun. Raises Refused, BackendError, and what asking for an operation raises."""
         backups = open_backups(self._backend, lease=lease)
         return [
             number

@@ -14,7 +14,8 @@ from infra.runtime.problem import Problem
 from infra.runtime.procedures import DatabaseFailure
 from infra.runtime.strict_body import read_body
 from shardctl.audit.attempts import of_act, of_submission
-from shardctl.audit.queries import PAGE_ROWS, Audit, Wanted
+from shardctl.audit.limits import PAGE_ROWS
+from shardctl.audit.queries import Audit, Wanted
 from shardctl.errors import Exit, NotAllowed, NotReachable, ShardctlError
 from shardctl.failures import describe_failure
 from shardctl.operations.plan import Plan

@@ -45,11 +45,12 @@ class ControlState:
         self._pool = pool
 
     async def now(self) -> datetime:
-        """The stack's time, by the database."""
+        """The stack's time, by the database. Raises DatabaseFailure."""
         ((at,),) = await call(self._pool, "select clock_v1()", [])
         return at  # type: ignore[no-any-return]
 
     async def schedules(self) -> dict[str, DueRow]:
+        """Raises DatabaseFailure."""
         rows = await call(self._pool, _SCHEDULES, [])
         return {row[0]: DueRow(*row) for row in rows}
 
@@ -71,6 +72,7 @@ class ControlState:
         return int(ended)
 
     async def pending_claims(self, *, age_s: float, limit: int) -> list[PendingClaim]:
+        """Raises DatabaseFailure."""
         rows = await call(
             self._pool,
             "select email_hash, user_id::text, cell_id, age_s"
@@ -80,13 +82,14 @@ class ControlState:
         return [PendingClaim(*row) for row in rows]
 
     async def activate_claim(self, claim: PendingClaim) -> bool:
+        """Raises DatabaseFailure."""
         ((done,),) = await call(
             self._pool, "select activate_email_claim_v1(%s, %s::uuid)", [claim.email_hash, claim.user_id]
         )
         return bool(done)
 
     async def free_claim(self, claim: PendingClaim, *, age_s: float) -> bool:
-        """Not if it is younger."""
+        """Not if it is younger. Raises DatabaseFailure."""
         ((done,),) = await call(
             self._pool,
             "select free_email_claim_v1(%s, %s::uuid, make_interval(secs => %s))",

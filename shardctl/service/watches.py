@@ -19,9 +19,10 @@ from typing import Final
 from infra.backends.backend import Backend, BackendError, Overtaken
 from infra.backends.backups import HasBackups
 from infra.backends.cell_spec import ProcessKind
-from infra.runtime.map_source import MapUnavailable, RedisMapSource
+from infra.runtime.map_source import MapUnavailable
 from infra.runtime.procedures import DatabaseFailure
 from infra.runtime.redis_client import REDIS_FAILURES, make_redis
+from infra.runtime.redis_map_source import RedisMapSource
 from infra.runtime.settings import RedisSettings
 from infra.runtime.telemetry import Metrics
 from infra.topology.errors import MapError
@@ -30,13 +31,13 @@ from shardctl.backups.servers import all_servers, open_backups
 from shardctl.cell_admin import CellAdmin, CellRefused, open_cell_admin
 from shardctl.errors import Interrupted, NotReachable, Refused
 from shardctl.operations.errors import LeaseLost
-from shardctl.operator_tokens import token_of_step
 from shardctl.service.queries import ControlState, PendingClaim
 from shardctl.shardmap.errors import MapNotCreated, ShardMapRefused
 from shardctl.shardmap.publish import publish_map
 from shardctl.shardmap.register import register_cell
 from shardctl.shardmap.store import open_store
 from shardctl.shardmap.tell_cells import tell_cells
+from shardctl.token_signing import token_of_step
 
 _log = logging.getLogger(__name__)
 EVERY_S: Final = 5.0
@@ -101,7 +102,7 @@ class Watches:
             self._metrics.counter("shardctl_watch_repairs_total").labels(name).inc(done)
 
     async def publish_to_redis(self, lease: int) -> int:
-        """Fenced by the epoch: Redis never takes an older map than it has."""
+        """Fenced by the epoch: Redis never takes an older map than it has. Raises NotReachable."""
         url = self._backend.addresses().redis_url
         async with open_store(self._control_dsn, lease=lease) as store:
             shard_map = await store.load()
@@ -139,14 +140,16 @@ class Watches:
         return int(shard_map.epoch - before)
 
     async def remove_half_copies(self, lease: int) -> int:
-        """Whoever works on them holds a lock: nothing that is in use is touched, whoever leads."""
+        """Whoever works on them holds a lock: nothing that is in use is touched, whoever leads. Raises Refused,
+        BackendError."""
         if not isinstance(self._backend, HasBackups):
             return 0
         backups = open_backups(self._backend, lease=lease)
         return sum([await backups.sweep(server) for server in all_servers(self._backend)])
 
     async def finish_sign_ups(self, lease: int) -> int:
-        """An email is freed only if its cell said that it has no such user, in these words, long after the sign-up."""
+        """An email is freed only if its cell said that it has no such user, in these words, long after the sign-up.
+        Raises NotReachable, Refused, NotAllowed."""
         claims = await self._state.pending_claims(age_s=FINISH_AGE_S, limit=_CLAIMS_AT_ONCE)
         done, silent = 0, set[str]()
         token = token_of_step(self._backend, subject=ACTOR, reason=None, fence=lease)

@@ -7,8 +7,8 @@ routers ask it every few seconds.
 
 from typing import Final
 
-from infra.runtime.map_source import REDIS_CHANGED_CHANNEL, REDIS_SNAPSHOT_KEY
 from infra.runtime.redis_client import make_redis
+from infra.runtime.redis_map_source import REDIS_CHANGED_CHANNEL, REDIS_SNAPSHOT_KEY
 from infra.runtime.settings import RedisSettings
 from infra.topology.diff import diff_maps, encode_delta
 from infra.topology.shard_map import ShardMap

@@ -33,7 +33,7 @@ async def bring_up(
 ) -> tuple[CellSpec, ...]:
     """Return when everything is started (and ready, if `wait`): the cells that a stack which was there before is still
     to be given, each by an operation. Raises BackendError that names what is not ready, Refused and SpecInvalid from
-    planning."""
+    planning. Raises NotReachable."""
     async with backend.lock():
         before = backend.spec() if backend.exists() else None
         wanted = plan_spec(before, options, backend.external_servers())

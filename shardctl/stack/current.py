@@ -1,30 +1,30 @@
-"""The stack that this command works on, how to reach its control database and its broker, and its clock."""
+"""The stack that this command works on, how to reach its control database, and its clock."""
 
 from infra.backends import catalog
 from infra.backends.addresses import CONTROL_POSTGRES
 from infra.backends.backend import Backend, Report, quiet
 from infra.backends.roles import CONTROL
 from infra.runtime.clock import SystemClock
-from infra.runtime.database import with_clock_offset, with_code
+from infra.runtime.dsn import with_clock_offset, with_code
 from infra.runtime.release_code import release_code
-from infra.runtime.settings import KafkaSettings
 from shardctl.errors import NotReachable
 from shardctl.settings import read_settings
 
 
 def open_backend(report: Report = quiet) -> Backend:
-    """The backend of the selected stack, which may not exist yet."""
+    """The backend of the selected stack, which may not exist yet. Raises UsageError, BackendError."""
     settings = read_settings()
     return catalog.open_backend(settings.backend, settings.stack_name, settings.state_root, report)
 
 
 def remember_backend() -> None:
-    """Later commands find the selected stack without `SHARDCTL_BACKEND`."""
+    """Later commands find the selected stack without `SHARDCTL_BACKEND`. Raises UsageError."""
     settings = read_settings()
     catalog.remember(settings.backend, settings.stack_name, settings.state_root)
 
 
 def forget_backend() -> None:
+    """Raises UsageError."""
     settings = read_settings()
     catalog.forget(settings.stack_name, settings.state_root)
 
@@ -44,12 +44,6 @@ def control_dsn(backend: Backend, role: str = CONTROL.owner) -> str:
     addresses = backend.addresses()
     dsn = with_code(addresses.dsn(CONTROL_POSTGRES, role), release_code("shardctl").schema, "shardctl")
     return with_clock_offset(dsn, addresses.spec.clock_offset_s)
-
-
-def kafka_of(backend: Backend) -> KafkaSettings:
-    """The broker of a stack."""
-    addresses = backend.addresses()
-    return KafkaSettings(bootstrap_servers=addresses.kafka, topic_prefix=addresses.spec.topic_prefix)
 
 
 def stack_clock(backend: Backend) -> SystemClock:

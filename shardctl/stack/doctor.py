@@ -11,14 +11,15 @@ from infra.backends.backend import Backend
 from infra.backends.finding import Finding, Verdict, bad
 from infra.backends.topics import stack_topics
 from infra.runtime.kafka_admin import BrokerUnreachable, broker_topics
-from infra.runtime.map_source import MapUnavailable, RedisMapSource
+from infra.runtime.map_source import MapUnavailable
 from infra.runtime.redis_client import make_redis
+from infra.runtime.redis_map_source import RedisMapSource
 from infra.runtime.settings import RedisSettings
 from infra.topology.errors import MapInvalid
 from shardctl.cell_admin import open_cell_admin
 from shardctl.cells.directory import list_cells
 from shardctl.errors import ShardctlError
-from shardctl.reconciliation.run import list_reconciliations
+from shardctl.reconciliation.kept import list_reconciliations
 from shardctl.shardmap.errors import ShardMapRefused
 from shardctl.shardmap.store import open_store
 from shardctl.stack.current import control_dsn, stack_clock

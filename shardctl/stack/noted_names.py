@@ -7,7 +7,7 @@ from shardctl.settings import read_settings
 
 
 async def note_names(backend: Backend) -> None:
-    """Of the selected stack, as it is planned now."""
+    """Of the selected stack, as it is planned now. Raises UsageError, BackendError."""
     settings = read_settings()
     planned = await backend.plan()
     names = StackNames(
@@ -20,6 +20,6 @@ async def note_names(backend: Backend) -> None:
 
 
 def forget_noted_names() -> None:
-    """After a stack was destroyed."""
+    """After a stack was destroyed. Raises UsageError."""
     settings = read_settings()
     forget_names(settings.state_root, settings.stack_name)

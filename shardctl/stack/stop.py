@@ -6,11 +6,13 @@ from shardctl.audit.queries import open_audit
 from shardctl.audit.recording import begin_act
 from shardctl.errors import NotReachable
 from shardctl.output import print_warning
-from shardctl.stack.current import control_dsn, kafka_of
+from shardctl.stack.broker import kafka_of
+from shardctl.stack.current import control_dsn
 
 
 async def stop_stack(backend: Backend, reason: str | None = None) -> None:
-    """Stop every process, in order, and what a killed supervisor left behind. Raises BackendError.
+    """Stop every process, in order, and what a killed supervisor left behind. Raises BackendError, NotReachable,
+    UsageError.
 
     A running stack records who stops it. The act never gets an outcome, because its database stops too. A stack whose
     control database does not answer must be stoppable, so then a warning is all that is left of it. The head of the

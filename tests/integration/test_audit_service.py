@@ -18,10 +18,11 @@ from infra.runtime.kafka_admin import ensure_topics
 from infra.runtime.procedures import DatabaseAway
 from infra.runtime.settings import KafkaSettings
 from infra.runtime.telemetry import Metrics
+from shardctl.audit import fetch
 from shardctl.audit.heads import read_heads
 from shardctl.audit.queries import Attempt, Wanted
 from shardctl.cli import make_app
-from shardctl.commands import audit as audit_command
+from shardctl.commands import audit, exporting, verifying
 from shardctl.control_client import ControlClient
 from shardctl.errors import Blocked, NotReachable, Refused, UsageError
 from shardctl.operations.plan import Action, Document, Kind, Plan, PlannedStep, Step
@@ -257,8 +258,10 @@ class Command:
     """`shardctl audit ...` on that service."""
 
     def __init__(self, service: ControlService, backend: LocalBackend, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(audit_command, "open_control", lambda: ControlClient(service.settings.socket))
-        monkeypatch.setattr(audit_command, "open_stack", lambda: backend)
+        for module in (audit, exporting, verifying):
+            monkeypatch.setattr(module, "open_control", lambda: ControlClient(service.settings.socket))
+        for module in (exporting, verifying):  # to list what is recorded takes no stack
+            monkeypatch.setattr(module, "open_stack", lambda: backend)
 
     async def run(self, *arguments: str) -> tuple[str, BaseException | None]:
         done = await asyncio.to_thread(CliRunner().invoke, make_app(), ["audit", *arguments])
@@ -306,7 +309,7 @@ async def test_a_chain_is_verified_and_exported_page_by_page(
     service: ControlService, command: Command, control_database: TestDatabase, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(audit_command, "PAGE_ROWS", 3)
+    monkeypatch.setattr(fetch, "PAGE_ROWS", 3)
     for _ in range(4):
         await AsyncClient(service).post("/v1/operations", wanted(dry_run=True))
     whole = await command.json("verify", "--no-kafka")
@@ -343,7 +346,7 @@ async def test_the_head_goes_to_kafka_by_the_clock_and_a_rewritten_tail_shows(
     settings = KafkaSettings(bootstrap_servers=kafka_broker.bootstrap_servers, topic_prefix="clock.")
     await ensure_topics(kafka_broker.bootstrap_servers, ["clock.audit-heads"], partitions=8, timeout_s=30)
     monkeypatch.setattr("shardctl.service.app.kafka_of", lambda _: settings)
-    monkeypatch.setattr(audit_command, "kafka_of", lambda _: settings)
+    monkeypatch.setattr(verifying, "kafka_of", lambda _: settings)
     for _ in range(3):
         await AsyncClient(service).post("/v1/operations", wanted(dry_run=True))
     out, error = await command.run("verify")

@@ -42,6 +42,8 @@ NAMED_LIKE_SECRETS = {
     "brokerage.executions.fingerprint",
     "code.all_executions.fingerprint",
     "archive.executions.fingerprint",
+    # with it everybody verifies what a cell has signed
+    "control.cell_keys.public_key",
     # of an operation: what its planner saw, an operator's name of the request, the name of a step
     "control.operations.state_hash",
     "control.operations.idempotency_key",

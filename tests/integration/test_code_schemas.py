@@ -18,7 +18,8 @@ import psycopg
 import pytest
 
 from infra.runtime.code_installer import RELEASES_MAX, CodeError
-from infra.runtime.database import make_pool, release_is_installed, with_code
+from infra.runtime.database import make_pool, release_is_installed
+from infra.runtime.dsn import with_code
 from infra.runtime.migrator import MigrationError, MigrationPhase, drop_unused_code, migrate
 from infra.runtime.release_code import release_code
 from infra.runtime.settings import PostgresSettings

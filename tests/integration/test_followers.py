@@ -20,7 +20,7 @@ import pytest
 
 from cell.app import CellApp, create_app
 from cell.settings import CellSettings
-from infra.runtime.database import with_clock_offset
+from infra.runtime.dsn import with_clock_offset
 from infra.runtime.fault_points import FaultPoints
 from infra.runtime.settings import ClockSettings, PostgresSettings
 from infra.runtime.sql_files import read_sql

@@ -26,6 +26,7 @@ from shardctl.operations.errors import LeaseLost
 from shardctl.operations.kinds import keys_rotate
 from shardctl.operations.kinds.cells_add import CELLS_ADD
 from shardctl.operations.kinds.keys_rotate import KEYS_ROTATE
+from shardctl.operations.kinds.keys_rotated import changes_of
 from shardctl.operations.plan import Document, PlannedStep, Step
 from shardctl.operations.resources import StackResources, unfenced_resources
 from shardctl.operations.unrecorded import run_unrecorded
@@ -76,7 +77,7 @@ async def test_keys_are_rotated_and_recorded_without_a_secret(
         found = await ended(AsyncClient(service), "keys.rotate", {"rings": ["route"], "drop_old": True})
     assert (found["state"], found["detail"]) == ("succeeded", None)
     assert states(backend, Rotated.ROUTE) == ["active"]
-    ((ring, kid, dropped),) = keys_rotate.changes_of({step["key"]: step["result"] for step in found["steps"]})
+    ((ring, kid, dropped),) = changes_of({step["key"]: step["result"] for step in found["steps"]})
     assert (ring, [row.kid for row in list_keys(backend.folder.keys, Rotated.ROUTE)]) == ("route", [kid])
     assert len(dropped) == 1
     async with open_audit(control_database.owner_dsn) as audit:
@@ -95,7 +96,7 @@ async def test_keys_are_rotated_and_recorded_without_a_secret(
 async def test_a_rotation_without_a_record(backend: LocalBackend) -> None:
     resources = unfenced_resources(backend, SystemClock(), "postgresql://127.0.0.1:1/x")
     results = await run_unrecorded(KEYS_ROTATE, resources, {"rings": None, "drop_old": True})
-    assert len(keys_rotate.changes_of(results)) == len(SHARED)
+    assert len(changes_of(results)) == len(SHARED)
     assert [states(backend, ring) for ring in SHARED] == [["active"]] * len(SHARED)
 
 
@@ -176,7 +177,7 @@ async def test_a_cells_own_key_is_known_everywhere_before_it_signs_and_the_old_o
     for text in texts:
         assert verify_document(follow_public_keys(keys), "a-form", text) == ("cell-1", {})
     assert sorted(row.state for row in list_keys(own, Rotated.CELL)) == ["active", "retired"]
-    assert keys_rotate.changes_of(ran.results) == [("cell-1", ran.results[steps[0].key]["kid"], [])]
+    assert changes_of(ran.results) == [("cell-1", ran.results[steps[0].key]["kid"], [])]
     for mixed in ({"rings": ["cell", "route"]}, {"rings": ["cell"], "drop_old": True}):
         with pytest.raises(UsageError, match="stays valid"):
             KEYS_ROTATE.parse(mixed)

@@ -5,6 +5,7 @@ import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -15,7 +16,7 @@ from tests.support.bare_cell import Cell
 from tests.support.cell_books import CellBooks
 from tests.support.databases import Template, TestDatabase
 from tests.support.eventually import eventually
-from tests.support.two_cells import HandMove, MovingCell, Refused, header_of, two_cells
+from tests.support.two_cells import HandMove, MovingCell, Refused, header_of, reachable, two_cells
 
 pytestmark = pytest.mark.anyio
 ORDERS = 80
@@ -194,8 +195,10 @@ async def test_a_halt_stops_writes_and_ends_by_itself(cells: list[MovingCell], b
     await move.arrive()
     await move.copy()
     await move.catch_up()
-    await move.halt(lease_ms=300)
+    halting = {"user_id": str(user_id), "halt_id": str(move.halt_id), "lease_ms": 1_500, "since": move.mark}
+    frame, _ = await source.ask("POST", f"/moves/{move.move_id}/halt", halting)
     assert deposit(source, user_id) == "USER_HALTED"
+    move.proof = await move.load(frame)
 
     async def trades_on() -> bool:
         return deposit(source, user_id) == "accepted"
@@ -452,3 +455,51 @@ async def test_who_is_arriving_is_sent_back_unless_they_were_sent_here(
     assert (status, answered["owner"], answered["epoch"]) == (421, "cell-2", 10)
     await move.activate()
     assert (await target.as_customer(user_id, "GET", "/v1/account", epoch=10))[0] == 200
+
+
+async def test_each_cell_answers_for_the_events_that_it_publishes(cells: list[MovingCell], books: CellBooks) -> None:
+    """The stream goes on in the next cell's topic behind what this one has published, also there and back."""
+    source, target = cells
+    user_id = books.users[0]
+    await finish(books, user_id)
+    with source.owner() as owner:  # as if Kafka had all but the last two
+        owner.execute("delete from brokerage.outbox where id < (select max(id) - 1 from brokerage.outbox)")
+    last = source.value("select entry_seq from brokerage.users where user_id = %s", user_id)
+    await books.deposit([user_id], 1_000_000)
+    await HandMove(source, target, user_id, epoch=10).whole()
+
+    async def head(cell: MovingCell) -> Any:
+        rows = (await cell.ask("GET", "/reconciliations/event-heads?limit=500"))["items"]
+        return next(row for row in rows if row["user_id"] == str(user_id))
+
+    waiting = target.value("select min(entry_seq) from brokerage.outbox where user_id = %s", user_id)
+    assert last - 2 < waiting <= last + 1
+    left, here = await head(source), await head(target)
+    assert left["ledger_published"] == waiting - 1
+    assert ["ledger", 1, waiting - 1] in here["lost"]
+    with target.owner() as owner:
+        owner.execute("delete from brokerage.outbox where user_id = %s", [user_id])
+    await HandMove(target, source, user_id, epoch=11).whole()
+    assert (await head(target))["ledger_published"] == last + 1
+    assert ["ledger", waiting, last + 1] in (await head(source))["lost"]
+
+
+async def test_if_the_mover_dies_the_source_tells_the_target(
+    cells: list[MovingCell], books: CellBooks, tmp_path: Path
+) -> None:
+    """The user belongs to nobody for some seconds, not for ever; and it needs nobody's token."""
+    source, target = cells
+    user_id = books.users[0]
+    await finish(books, user_id)
+    move = HandMove(source, target, user_id)
+    await move.until_halted()
+    await move.depart()
+    assert await move.state(target) == "arriving"
+
+    async def acknowledged() -> bool:
+        return bool(source.value("select activated_at from brokerage.departures where user_id = %s", user_id))
+
+    async with reachable(target, tmp_path):
+        await eventually(acknowledged)
+    assert [await move.state(cell) for cell in cells] == ["departed", "active"]
+    assert deposit(target, user_id) == "accepted"

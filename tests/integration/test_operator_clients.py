@@ -25,20 +25,23 @@ from infra.security.roles import Role
 from infra.topology.cells import Cell
 from infra.topology.identifiers import CellId
 from shardctl.cell_admin import open_cell_admin
-from shardctl.cells.archive import ArchiveTotals, archive_piece
+from shardctl.cells.archive import archive_piece
+from shardctl.cells.archived import ArchiveTotals
 from shardctl.errors import NotReachable, Refused
 from shardctl.exchange_admin import open_exchange_admin
 from shardctl.operations.errors import LeaseLost
-from shardctl.operator_tokens import Purpose, Token, token_of_step
+from shardctl.operator_tokens import Purpose, Token
 from shardctl.reconciliation import venue
 from shardctl.reconciliation.events import compare_with_kafka
-from shardctl.reconciliation.run import list_reconciliations, reconcile
+from shardctl.reconciliation.kept import list_reconciliations
+from shardctl.reconciliation.run import reconcile
 from shardctl.reconciliation.venue import compare_with_venue
 from shardctl.service.metrics import METRICS
 from shardctl.service.queries import ControlState
 from shardctl.service.watches import Watches
 from shardctl.shardmap.store import open_store
-from shardctl.transfers import list_waiting
+from shardctl.token_signing import token_of_step
+from shardctl.waiting_transfers import list_waiting
 from tests.support.app_server import AppServer, app_server
 from tests.support.cell_books import CellBooks
 from tests.support.databases import TestDatabase

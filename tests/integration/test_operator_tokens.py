@@ -16,11 +16,13 @@ from infra.runtime.settings import PostgresSettings
 from infra.security.keys import OPERATOR_VERIFY_FILE, KeyFileInvalid, generate_key_files, load_verify_ring
 from infra.security.operator_token import OperatorClaims, verify_operator_token
 from infra.security.roles import Role
-from shardctl.operator_tokens import LOOK, PATH, Purpose, as_token, token_of_person, token_of_step
+from shardctl.operator_tokens import LOOK, PATH, Purpose, as_token, token_of_person
 from shardctl.service.tokens import TokensController
+from shardctl.token_signing import token_of_step
 from tests.support.asgi import ask_asgi
 from tests.support.control_service import control_service, own_name
 from tests.support.databases import TestDatabase
+from tests.support.forged_audit import as_root
 from tests.support.operator_tokens import operator_token
 from tests.support.who_says import who_says
 
@@ -49,6 +51,8 @@ async def test_a_token_says_who_is_at_the_socket_and_why(
         claims, again = read(backend, await ask(REQUEST)), read(backend, await ask(REQUEST.replace("some", "other")))
         looks = read(backend, looking)
         assert read(backend, await as_token(backend, LOOK)(REQUEST)).request is None
+        rows = as_root(control_database, "select detail from control.audit where outcome = 'done' order by number")
+    assert rows == [(f"token {each.token_id}",) for each in (claims, again)], "what the cell logs with the act"
     assert (claims.subject, claims.role, claims.why, claims.fence) == (own_name(), "operator", "passed the test", None)
     assert (claims.request, again.request) == (REQUEST, "cell-1 PUT /operator/v1/users/other/profile")
     assert (looks.role, looks.why, looks.request) == ("viewer", None, None)

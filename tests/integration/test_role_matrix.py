@@ -15,6 +15,7 @@ from litestar import get
 
 from cell.app import CellApp, create_app
 from cell.operator_roles import LEAST_ROLES as OF_CELLS
+from cell.operator_roles import SELF_PROVING
 from cell.settings import CellSettings
 from exchange.operator_roles import LEAST_ROLES as OF_THE_EXCHANGE
 from infra.runtime.least_roles import OPEN, EndpointsUnnamed, LeastRoles, check_named, endpoints_of
@@ -129,14 +130,40 @@ class Scene:
                 "/operator/v1/incarnation/open", opening, before=self.fence_and_reconcile
             ),
             "POST /operator/v1/incarnation/release": Call("/operator/v1/incarnation/release", {"users": [known]}),
+            f"GET {template}/size": Call(f"{user}/size"),
+            f"POST {template}/attest": Call(f"{user}/attest", {}),
+            **self.moves(),
         }  # fmt: skip
+
+    def moves(self) -> dict[str, Call]:
+        """Let in, and most of them refused then: the user moves in tests of their own."""
+        path, whose = f"/operator/v1/moves/{uuid.uuid4()}", {"user_id": str(self.user_id)}
+        bodies: dict[str, tuple[object, int]] = {
+            "begin": ({**whose, "to": "cell-2", "ownership_epoch": 99}, 200),
+            "arrive": ({"user_id": str(uuid.uuid4()), "from": "cell-2", "ownership_epoch": 99}, 200),
+            "read": ({**whose, "place": "?"}, 422),
+            "catch-up": ({**whose, "since": "?"}, 422),
+            "halt": ({**whose, "halt_id": str(uuid.uuid4()), "lease_ms": 1_000, "since": "?"}, 422),
+            "load": (b"", 422),
+            "depart": ({**whose, "halt_id": str(uuid.uuid4()), "proof": {}}, 503),
+            "activate": ({**whose, "certificate": "x"}, 503),
+            "acknowledge": ({**whose, "what": "pinned"}, 409),
+            "release": (whose, 200),
+            "discard": (whose, 200),
+        }
+        steps = {
+            f"POST /operator/v1/moves/{{move_id}}/{step}": Call(f"{path}/{step}", body, status)
+            for step, (body, status) in bodies.items()
+        }
+        return {"GET /operator/v1/moves/{move_id}": Call(f"{path}?user_id={self.user_id}"), **steps}
 
 
 @pytest.fixture
 async def app(cell_database: TestDatabase, tmp_path: Path) -> AsyncIterator[CellApp]:
     generate_key_files(tmp_path)
     postgres = PostgresSettings(dsn=cell_database.service_dsn)
-    app = create_app(CellSettings(name="cell-1", postgres=postgres, keys_dir=tmp_path))
+    settings = CellSettings(name="cell-1", postgres=postgres, mover_dsn=cell_database.mover_dsn, keys_dir=tmp_path)
+    app = create_app(settings)
     async with app.running():
         yield app
 
@@ -144,7 +171,9 @@ async def app(cell_database: TestDatabase, tmp_path: Path) -> AsyncIterator[Cell
 async def test_a_cells_operator_port(
     app: CellApp, cell: Cell, root: psycopg.Connection[Any], cell_database: TestDatabase, tmp_path: Path
 ) -> None:
-    assert endpoints_of(app.operator) == OF_CELLS.keys() | OPEN
+    assert endpoints_of(app.operator) == OF_CELLS.keys() | OPEN | SELF_PROVING
+    status, _, answered = await ask_asgi(app.operator, "POST", "/operator/v1/certificates", {"certificate": "x"})
+    assert (status, answered["code"]) == (503, "MOVES_NOT_CONFIGURED"), "this process has nobody's keys"
 
     async def ask(method: str, call: Call, role: Role | None) -> int:
         headers = bearer(tmp_path, "cell-1", method, call.path, role, fence=call.fence) if role else {}

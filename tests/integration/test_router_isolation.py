@@ -15,9 +15,10 @@ from uuid import UUID, uuid4
 import pytest
 
 from infra.runtime.clock import SystemClock
-from infra.runtime.map_source import ControlMapSource, FileMapSource, RedisMapSource
+from infra.runtime.map_source import ControlMapSource, FileMapSource
 from infra.runtime.map_watcher import MapWatcher
 from infra.runtime.redis_client import make_redis
+from infra.runtime.redis_map_source import RedisMapSource
 from infra.runtime.settings import RedisSettings
 from infra.security.customer_token import CustomerTokenSigner
 from infra.security.keys import CUSTOMER_SIGNING_FILE, generate_key_files, load_signing_ring

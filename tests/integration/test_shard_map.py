@@ -13,9 +13,10 @@ import pytest
 from redis.asyncio import Redis
 
 from infra.runtime.clock import SystemClock
-from infra.runtime.map_source import ControlMapSource, FileMapSource, MapUnavailable, RedisMapSource
+from infra.runtime.map_source import ControlMapSource, FileMapSource, MapUnavailable
 from infra.runtime.map_watcher import MapWatcher
 from infra.runtime.redis_client import make_redis
+from infra.runtime.redis_map_source import RedisMapSource
 from infra.runtime.settings import RedisSettings
 from infra.runtime.telemetry import Metrics
 from infra.topology.cells import Cell, CellState

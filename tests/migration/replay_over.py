@@ -16,7 +16,7 @@ from uuid import UUID
 import psycopg
 
 from cell.trial_balance import run_trial_balance
-from infra.runtime.database import with_code
+from infra.runtime.dsn import with_code
 from infra.runtime.map_source import ControlMapSource
 from infra.runtime.release_code import release_code
 from infra.topology.snapshot import decode_map

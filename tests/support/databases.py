@@ -20,9 +20,10 @@ from infra.backends.roles import (
     database_statements,
     server_statements,
 )
-from infra.runtime.database import run_statements, with_code
+from infra.runtime.dsn import with_code
 from infra.runtime.migrator import migrate
 from infra.runtime.release_code import release_code
+from infra.runtime.statements import run_statements
 from tests.support.killable_postgres import PostgresServer
 from tests.support.newer_schema import bring_to_newer_schema
 

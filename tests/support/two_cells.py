@@ -1,9 +1,10 @@
 """Two cells' app servers in this process, each with a real database and keys of its own, and a mover by hand."""
 
 import json
+import socket
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ import psycopg
 
 from cell.app import CellApp, create_app
 from cell.settings import CellSettings
+from infra.runtime.operator_api import serving_on
 from infra.runtime.settings import PostgresSettings
 from infra.security.cell_keys import generate_cell_keys, public_keys_in, write_cell_directory
 from infra.security.keys import ROUTE_FILE, generate_key_files, load_key_ring
@@ -179,13 +181,29 @@ def compare(header: Any, proof: Any) -> None:
 
 
 @asynccontextmanager
+async def reachable(cell: MovingCell, folder: Path) -> AsyncIterator[None]:
+    """The cell's operator port listens, and the directory says where."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        write_cell_directory(cell.keys, _directory(folder, {cell.name: (url,)}))
+        async with serving_on(cell.app.operator, listener):
+            yield
+
+
+def _directory(folder: Path, urls: Mapping[str, tuple[str, ...]]) -> tuple[Cell, ...]:
+    return tuple(
+        Cell(CellId(name), operator_urls=urls.get(name, ()), signing_keys=public_keys_in(folder / name))
+        for name in NAMES
+    )
+
+
+@asynccontextmanager
 async def two_cells(databases: tuple[TestDatabase, TestDatabase], folder: Path) -> AsyncIterator[list[MovingCell]]:
     keys = folder / "keys"
     generate_key_files(keys)
     for name in NAMES:
         generate_cell_keys(folder / name)
-    directory = tuple(Cell(CellId(name), signing_keys=public_keys_in(folder / name)) for name in NAMES)
-    write_cell_directory(keys, directory)
+    write_cell_directory(keys, _directory(folder, {}))
     async with AsyncExitStack() as stack:
         cells = []
         for name, database in zip(NAMES, databases, strict=True):

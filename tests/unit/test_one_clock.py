@@ -9,7 +9,8 @@ import pytest
 
 from cell.settings import CellSettings
 from infra.runtime.clock import make_clock
-from infra.runtime.database import with_clock_offset, with_session_settings
+from infra.runtime.database import with_session_settings
+from infra.runtime.dsn import with_clock_offset
 from infra.runtime.settings import ClockSettings, PostgresSettings
 from router.settings import RouterSettings
 
@@ -23,7 +24,7 @@ ASKS_THE_MACHINE = {
 ALLOWED = {
     "infra/runtime/clock.py": "the one source",
     "infra/backends/local/process_facts.py": "a process's uptime, by the machine's clock that noted its start",
-    "shardctl/backups/take.py": "names of backups, by the clock that the server's log has",
+    "shardctl/backups/naming.py": "names of backups, by the clock that the server's log has",
 }
 MAKES_A_CLOCK = {
     "infra/runtime/clock.py": "make_clock",
@@ -119,7 +120,7 @@ def test_no_statement_asks_the_database_past_its_one_clock() -> None:
 
 @pytest.mark.parametrize("offset_s", [0.0, 86_400.5, -3_600.0])
 def test_a_shifted_clock_is_shifted_in_every_form_and_its_monotonic_one_is_not(offset_s: float) -> None:
-    clock, machine = make_clock(ClockSettings(offset_s=offset_s)), make_clock(ClockSettings())
+    clock, machine = make_clock(offset_s), make_clock(0.0)
     before, told, after = machine.now(), clock.now(), machine.now()
     assert before <= told - timedelta(seconds=offset_s) <= after
     for in_epoch in (clock.epoch_s(), clock.epoch_us() / 1e6):

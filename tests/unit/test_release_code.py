@@ -2,7 +2,8 @@
 
 import pytest
 
-from infra.runtime.database import session_name, with_code, with_session_settings
+from infra.runtime.database import with_session_settings
+from infra.runtime.dsn import session_name, with_code
 from infra.runtime.release_code import FOLDERS, INSTALLER_FORMAT, release_code, schema_name, session_path
 from infra.runtime.settings import PostgresSettings
 from infra.runtime.sql_files import SqlFile, read_sql

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
-from litestar import get
+from litestar import get, post
 
 from infra.runtime.http_client import HttpClient
 from infra.runtime.logs import json_lines
@@ -14,7 +14,9 @@ from infra.runtime.operator_api import Operators, create_operator_app, load_oper
 from infra.runtime.settings import ListenSettings
 from infra.runtime.telemetry import Metrics
 from infra.security.keys import generate_key_files
+from infra.security.operator_token import verify_operator_token
 from infra.security.roles import Role
+from tests.support.asgi import ask_asgi
 from tests.support.free_port import free_port
 from tests.support.operator_tokens import operator_token
 
@@ -67,3 +69,34 @@ async def test_a_failure_is_found_by_the_id_of_its_answer(given: str | None, is_
     assert (request_id == given) is is_kept
     assert {name.lower(): value for name, value in answer.headers.items()}["x-request-id"] == request_id
     assert [json.loads(line)["request_id"] for line in lines.written] == [request_id]
+
+
+@post("/changes", sync_to_thread=False)
+def changes() -> None:
+    """Something."""
+
+
+@pytest.mark.parametrize(("role", "status"), [("operator", 201), ("viewer", 403)])
+async def test_a_call_that_may_change_something_is_logged_with_the_tokens_id(
+    role: str, status: int, tmp_path: Path
+) -> None:
+    generate_key_files(tmp_path)
+    ring = load_operator_ring(tmp_path)
+    operators = Operators(ring, {"POST /changes": Role.OPERATOR, "GET /fails": Role.VIEWER}, time.time)
+    app = create_operator_app(metrics=Metrics(()), ready=_ready, routes=[changes, fails], operators=operators)
+    token, lines, logger = operator_token(tmp_path, role), Lines(), logging.getLogger("infra.runtime.operator_api")
+    logger.addHandler(lines)
+    logger.setLevel(logging.INFO)
+    try:
+        headers = {"Authorization": f"Bearer {token}"}
+        assert (await ask_asgi(app, "POST", "/changes", headers=headers))[0] == status
+        assert (await ask_asgi(app, "GET", "/fails", headers=headers))[0] == 500
+        assert (await ask_asgi(app, "GET", "/health/live"))[0] == 200
+    finally:
+        logger.removeHandler(lines)
+        logger.setLevel(logging.NOTSET)
+    (line,) = [json.loads(line) for line in lines.written]
+    claims = verify_operator_token(ring, token, int(time.time()))
+    assert (line["event"], line["endpoint"], line["token_id"], line["subject"], line["role"]) == (
+        "operator call", "POST /changes", claims.token_id, claims.subject, role,
+    )  # fmt: skip

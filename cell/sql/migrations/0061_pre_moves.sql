@@ -15,6 +15,8 @@ create table departures (
     began_at        timestamptz not null,
     departed_at     timestamptz,                   -- null: the user trades here
     certificate     text,                          -- signed by this cell; it leaves only by being read after the commit
+    orders_published bigint,                       -- up to here this cell has published each stream; the rest travelled
+    ledger_published bigint,
     activated_at    timestamptz,                   -- the next cell has acknowledged it
     pinned_at       timestamptz,                   -- the control service has
     primary key (user_id, ownership_epoch),
@@ -33,6 +35,8 @@ create table arrivals (
     work                 jsonb,                    -- rows by table, as they stood at the halt; null: not halted yet
     certificate          text,                     -- with it the user became active here
     activated_at         timestamptz,
+    orders_published     bigint,                   -- up to here other cells have published each stream
+    ledger_published     bigint,
     former_epoch         bigint,                   -- a return: the tombstone that an aborted one puts back
     former_forward_cell  text,
     former_forward_epoch bigint,
@@ -48,8 +52,8 @@ create table move_requests (
 );
 
 revoke all on departures, arrivals, move_requests from cell_service;
-grant select (user_id, ownership_epoch, move_id, to_cell, began_at, departed_at, activated_at, pinned_at) on departures
-   to cell_service;
+grant select (user_id, ownership_epoch, move_id, to_cell, began_at, departed_at, orders_published, ledger_published,
+              activated_at, pinned_at) on departures to cell_service;
 
 grant usage on schema brokerage, archive, migrations to cell_mover;
 grant select on migrations.code to cell_mover;

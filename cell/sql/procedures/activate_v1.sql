@@ -13,7 +13,8 @@ declare
     mine record;
     waiting jsonb;
 begin
-    select u.owner_state, u.epoch, u.operation_id, u.write_seq, u.chain_head into mine
+    select u.owner_state, u.epoch, u.operation_id, u.write_seq, u.chain_head, u.order_event_seq,
+           u.entry_seq into mine
       from users u where u.user_id = p_user_id for no key update;
     if exists (select from arrivals a
                 where a.user_id = p_user_id and a.move_id = p_move_id and a.activated_at is not null) then
@@ -49,7 +50,12 @@ begin
        set owner_state = 'active', operation_id = null, halt_id = null, lease_ends_at = null, forward_cell = null,
            forward_epoch = null
      where user_id = p_user_id;
-    update arrivals set certificate = p_certificate, activated_at = clock_v1(), work = null
+    update arrivals
+       set certificate = p_certificate, activated_at = clock_v1(), work = null,
+           orders_published = coalesce((select min(b.order_stream_seq) from outbox b where b.user_id = p_user_id) - 1,
+                                       mine.order_event_seq),
+           ledger_published = coalesce((select min(b.entry_seq) from outbox b where b.user_id = p_user_id) - 1,
+                                       mine.entry_seq)
      where user_id = p_user_id and move_id = p_move_id;
     return 'active';
 end $$;

@@ -14,7 +14,8 @@ declare
     left_at timestamptz;
 begin
     -- not by lock_users_v1: it clears an ended lease, which this must find
-    select u.owner_state, u.operation_id, u.halt_id, u.lease_ends_at, u.epoch, u.write_seq, u.chain_head into mine
+    select u.owner_state, u.operation_id, u.halt_id, u.lease_ends_at, u.epoch, u.write_seq, u.chain_head,
+           u.order_event_seq, u.entry_seq into mine
       from users u where u.user_id = p_user_id for no key update;
     select d.to_cell, d.ownership_epoch, d.departed_at into going
       from departures d where d.user_id = p_user_id and d.move_id = p_move_id;
@@ -33,8 +34,13 @@ begin
                       and d.ownership_epoch >= going.ownership_epoch) then
         return 'EPOCH_TOO_LOW';
     end if;
-    update departures set departed_at = left_at, certificate = p_certificate
-     where user_id = p_user_id and move_id = p_move_id;
+    update departures d
+       set departed_at = left_at, certificate = p_certificate,
+           orders_published = coalesce((select min(b.order_stream_seq) from outbox b where b.user_id = p_user_id) - 1,
+                                       mine.order_event_seq),
+           ledger_published = coalesce((select min(b.entry_seq) from outbox b where b.user_id = p_user_id) - 1,
+                                       mine.entry_seq)
+     where d.user_id = p_user_id and d.move_id = p_move_id;
     update users
        set owner_state = 'departed', halt_id = null, lease_ends_at = null, forward_cell = going.to_cell,
            forward_epoch = going.ownership_epoch, operation_id = null

@@ -13,6 +13,9 @@ as $$
         union all
         select 'early reports', count(*) from early_reports e where e.user_id = p_user_id
         union all
+        -- which numbers those are is in this cell's record of acts only
+        select 'ranges of numbers that a restore has lost', count(*) from lost_sequences l where l.user_id = p_user_id
+        union all
         select 'quarantined reports', count(*) from quarantined_reports q where q.user_id = p_user_id
         union all
         select 'instructions without an answer', count(*) from venue_instructions v

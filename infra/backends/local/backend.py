@@ -113,6 +113,7 @@ class LocalBackend(Backend):
             yield
 
     def fenced(self, lease: int | None) -> AbstractAsyncContextManager[None]:
+        """Raises Overtaken, BackendError."""
         return fenced_lock(self.folder, lease)
 
     # ---- create --------------------------------------------------------------------------------------------------
@@ -155,8 +156,8 @@ class LocalBackend(Backend):
         return plan_by_name(self.record(), self.folder)
 
     async def preview(self, spec: StackSpec) -> tuple[ProcessChange, ...]:
-        """Of servers that others wrote, only what their supervisord knows counts: where their binaries lie is found
-        out by `create`, which may copy or fetch them."""
+        """Of servers that others wrote, only what their supervisord knows counts: where their binaries lie is found out
+        by `create`, which may copy or fetch them. Raises BackendError."""
         before = load_record(self.folder.record)
         record = (before or new_record(self.stack, spec)).with_spec(with_restored(spec, self.folder))
         # A port that is yet to be found stands in no other process's settings.
@@ -167,6 +168,7 @@ class LocalBackend(Backend):
         await self._processes.start(names, self.record())
 
     async def await_ready(self, names: Sequence[str], timeout_s: float) -> None:
+        """Raises BackendError."""
         wanted = [process for process in await self.plan() if process.name in names]
         await await_processes(wanted, self._supervisor, self.folder, self._report, timeout_s)
         await self._processes.note()

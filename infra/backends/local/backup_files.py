@@ -54,7 +54,8 @@ def read_range(data: Path) -> tuple[int, int, int]:
 
 
 async def verify_files(binaries: Path, data: Path, subject: str, report: Report, marks: Mapping[str, str]) -> None:
-    """Every file of a copy against its manifest, and the log that it carries. Raises BackupDamaged, with the file."""
+    """Every file of a copy against its manifest, and the log that it carries. Raises BackupDamaged with the
+    file, BackendError."""
     command = [str(binaries / VERIFYBACKUP), "--exit-on-error", "--progress", str(data)]
 
     def show(percent: int) -> None:

@@ -44,8 +44,8 @@ from infra.backends.local.postgres_tools import BASEBACKUP, plain_output, requir
 from infra.backends.local.record import StackRecord
 from infra.backends.local.wal_reading import newest_commit
 from infra.backends.roles import SUPERUSER, archiver_statements
-from infra.runtime.database import StatementsFailed, fetch_row, run_statements
 from infra.runtime.fault_points import FaultPoints
+from infra.runtime.statements import StatementsFailed, fetch_row, run_statements
 
 ARCHIVED: Final = "backup.archived"
 COPIED: Final = "backup.copied"
@@ -103,6 +103,7 @@ class LocalBackups(Backups):
     # ---- what there is -------------------------------------------------------------------------------------------
 
     def backups(self, server: str) -> tuple[Backup, ...]:
+        """Raises BackupDamaged."""
         folder = self._host.folder.backups(server)
         found = [read_note(path) for path in folder.iterdir() if (path / NOTE).exists()] if folder.is_dir() else []
         return tuple(sorted((each for each in found if each is not None), key=lambda each: each.ended_at))
@@ -292,6 +293,7 @@ class LocalBackups(Backups):
     # ---- verify and prune ----------------------------------------------------------------------------------------
 
     async def verify(self, backup: Backup, now: Now) -> Backup:
+        """Raises BackupDamaged, BackendError."""
         binaries = locate_binaries(server_user())
         require_tools(binaries)
         async with self.lock(backup.server):
@@ -301,6 +303,7 @@ class LocalBackups(Backups):
         return noted
 
     async def prune(self, labels: Sequence[str], server: str) -> int:
+        """Raises Overtaken."""
         async with self.lock(server):
             folder = self._host.folder.backups(server)
             before = await asyncio.to_thread(tree_bytes, folder)
@@ -329,6 +332,7 @@ class LocalBackups(Backups):
     # ---- shared --------------------------------------------------------------------------------------------------
 
     def lock(self, server: str) -> AbstractAsyncContextManager[None]:
+        """Raises BackupsBusy."""
         return backup_lock(self._host.folder, server, wait_s=WAIT_S)
 
     async def sweep(self, server: str) -> bool:

@@ -39,7 +39,8 @@ async def fenced_lock(folder: StackFolder, lease: int | None, *, wait_s: float =
 
 
 def refuse_overtaken(folder: StackFolder, lease: int | None) -> None:
-    """For a change of files that no other command makes meanwhile and that needs no lock. Raises Overtaken."""
+    """For a change of files that no other command makes meanwhile and that needs no lock. Raises Overtaken,
+    BackendError."""
     record = load_record(folder.record)
     if record is not None:
         _refuse_former(record, lease)

@@ -75,7 +75,8 @@ class PortClaims:
     def claim(
         self, holder: Path, wanted: Sequence[str], held: Mapping[str, int], free: Probe = is_free
     ) -> dict[str, int]:
-        """Ports for the stack at `holder`; those in `held` are kept unless another stack has claimed them meanwhile."""
+        """Ports for the stack at `holder`; those in `held` are kept unless another stack has claimed them meanwhile.
+        Raises BackendError."""
         taken = frozenset(
             port for other, ports in self._claims.items() if other != str(holder) for port in ports.values()
         )

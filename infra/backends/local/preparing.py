@@ -58,6 +58,7 @@ def with_restored(spec: StackSpec, folder: StackFolder) -> StackSpec:
 
 
 def save_with_ports(spec: StackSpec, stack: str, folder: StackFolder, *, running: bool) -> None:
+    """Raises BackendError."""
     with port_registry(port_registry_path()) as registry:
         record = load_record(folder.record) or new_record(stack, spec)
         # A running stack's ports are busy because it uses them; a stopped one's may have been taken by a stranger.
@@ -67,7 +68,7 @@ def save_with_ports(spec: StackSpec, stack: str, folder: StackFolder, *, running
 
 
 def finish_restores(record: StackRecord, folder: StackFolder, report: Report) -> StackRecord:
-    """Put what was restored in its place; the record as it is then."""
+    """Put what was restored in its place; the record as it is then. Raises BackendError."""
     for server in roles_by_server(record.spec):
         if (kept := finish_restore(folder, server)) is not None:
             # The archive is that of the server which is gone.
@@ -86,7 +87,8 @@ def write_secrets(record: StackRecord, folder: StackFolder) -> None:
 
 
 async def prepare_servers(record: StackRecord, folder: StackFolder, report: Report, user: ServerUser | None) -> Tools:
-    """Data directories of the servers that others wrote, made at once; the programs that run them."""
+    """Data directories of the servers that others wrote, made at once; the programs that run them. Raises
+    BackendError."""
     spec = record.spec
     binaries = postgres.locate_binaries(user)
     for name in (REDIS, EXCHANGE_DATA):

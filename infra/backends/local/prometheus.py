@@ -98,11 +98,13 @@ def _labels(process: ProcessSpec) -> Mapping[str, str]:
 
 
 def rules_job(folder: StackFolder) -> Job:
-    """What writes rules and dashboards beside the configuration, as the release that runs has them."""
+    """What writes rules and dashboards beside the configuration, as the release that runs has them. Raises
+    BackendError."""
     pace = pace_s()
     return Job("monitoring", ("render", str(folder.monitoring), *(() if pace is None else ("--hold-s-max", str(pace)))))
 
 
 def write_config(folder: StackFolder, stack: str, processes: Sequence[ProcessSpec]) -> None:
+    """Raises BackendError."""
     replace_file(folder.monitoring / _CONFIG, render_config(stack, pace_s()).encode(), mode=0o644)
     replace_file(folder.monitoring / _TARGETS, render_targets(processes).encode(), mode=0o644)

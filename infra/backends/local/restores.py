@@ -74,6 +74,7 @@ class LocalRestores(Restores):
         return newest
 
     def decided(self, server: str) -> Decided | None:
+        """Raises BackendError."""
         return pending_restore(self._host.folder, server)
 
     async def rehearse(

@@ -44,7 +44,7 @@ from infra.backends.local.supervisor import TOKEN_VARIABLE
 from infra.backends.local.wal_reading import check_wal
 from infra.backends.replaced_file import replace_file
 from infra.backends.roles import SUPERUSER
-from infra.runtime.database import StatementsFailed, fetch_row
+from infra.runtime.statements import StatementsFailed, fetch_row
 
 INCARNATION: Final = "incarnation"
 DECIDED: Final = "decided.json"
@@ -82,7 +82,8 @@ class Restoration:
         self.marks = marks_of(folder, cluster.name)
 
     async def build(self, chain: Sequence[Backup], moment: datetime | None) -> None:
-        """The copy and its log, ready to recover. Raises BackupDamaged with the file's name, BackendError."""
+        """The copy and its log, ready to recover. Raises BackupDamaged with the file's name, NotCovered,
+        BackendError."""
         require_tools(self._binaries)
         last = chain[-1]
         archive = self._folder.archive(self._server, last.archive)

@@ -75,7 +75,7 @@ class RunningProcesses:
                 await self._supervisor.take_configuration(process.name)
 
     async def start(self, names: Sequence[str], record: StackRecord) -> None:
-        """In this order; the supervisord before them if there is none."""
+        """In this order; the supervisord before them if there is none. Raises BackendError."""
         if not await self.supervised():
             await self.end_orphans(record)
             self._remove_stale_pid_files(record)

@@ -49,6 +49,7 @@ class Supervised:
 
 
 def render_config(processes: Sequence[ProcessSpec], folder: StackFolder, *, as_root: bool) -> str:
+    """Raises BackendError."""
     head = f"""\
 ; Written by shardctl; edits are lost.
 [unix_http_server]

@@ -11,8 +11,8 @@ from infra.backends.addresses import CONTROL_POSTGRES
 from infra.backends.backend import Report
 from infra.security.roles import Role
 from shardctl.backups.coverage import prunable
+from shardctl.backups.naming import machine_now, new_label
 from shardctl.backups.servers import open_backups, server_of
-from shardctl.backups.take import machine_now, new_label
 from shardctl.errors import Exit, Refused, UsageError
 from shardctl.operations.kinds.of_cells import known_cells
 from shardctl.operations.kinds.reported import reported

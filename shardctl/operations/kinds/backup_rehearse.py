@@ -27,6 +27,7 @@ _REHEARSAL_S: Final = 12 * 3_600.0
 
 
 def parse(arguments: Document) -> Document:
+    """Raises UsageError."""
     refuse_unknown(arguments, {"cell": str, "to": str})
     return {**parse_cells(arguments), "to": _spelled(arguments.get("to") or "latest")}
 
@@ -40,6 +41,7 @@ def _spelled(to: str) -> str:
 
 
 def plan(arguments: Document, facts: Document) -> Plan:
+    """Raises Refused."""
     cells = cells_named(arguments, facts)
     steps = tuple(
         PlannedStep(f"rehearse {cell}", "rehearse", {"cell": cell, "to": arguments["to"]}, timeout_s=_REHEARSAL_S)

@@ -7,15 +7,14 @@ persisted, so an interrupted walk goes on there. What is archived already is ski
 from collections.abc import Mapping
 from typing import Any, Final
 
-from shardctl.cells.archive import ArchiveTotals, archive_piece
+from shardctl.cells.archive import archive_piece
+from shardctl.cells.archived import OLDER_THAN_DAYS
 from shardctl.errors import Exit
 from shardctl.operations.kinds.of_cells import cells_named, known_cells, parse_cells
 from shardctl.operations.plan import Action, Conclusion, Document, Kind, Plan, PlannedStep, Step, refuse_unknown
 from shardctl.operations.resources import StackResources
 from shardctl.operations.states import State
 
-OLDER_THAN_DAYS: Final = 90
-"""A quarter: what customers and support still look at stays in the current tables."""
 REASON: Final = "archived without a reason"
 """Cells record why; a nightly run has nothing to say."""
 _WALK_S: Final = 6 * 3600.0
@@ -23,11 +22,13 @@ _WALK_S: Final = 6 * 3600.0
 
 
 def parse(arguments: Document) -> Document:
+    """Raises UsageError."""
     refuse_unknown(arguments, {"cell": str, "older_than_days": int})
     return {**parse_cells(arguments), "older_than_days": arguments.get("older_than_days") or OLDER_THAN_DAYS}
 
 
 def plan(arguments: Document, facts: Document) -> Plan:
+    """Raises Refused."""
     cells = cells_named(arguments, facts)
     return Plan(
         arguments["cell"] or "all cells",
@@ -68,10 +69,6 @@ def conclude(results: Mapping[str, Document]) -> Conclusion:
         f"{', '.join(waiting)}: events of some users are that old and not published yet, nothing of those users was "
         f"moved: `shardctl status`, `shardctl logs {waiting[0]}-relay`",
     )
-
-
-def totals_of(result: Document) -> ArchiveTotals:
-    return ArchiveTotals(result["cell"], **result["totals"])
 
 
 CELLS_ARCHIVE: Final[Kind[StackResources]] = Kind(

@@ -10,11 +10,13 @@ from shardctl.operations.resources import StackResources
 
 
 def parse(arguments: Document) -> Document:
+    """Raises UsageError."""
     refuse_unknown(arguments, {"cell": str})
     return parse_cells(arguments)
 
 
 def plan(arguments: Document, facts: Document) -> Plan:
+    """Raises Refused."""
     cells = cells_named(arguments, facts)
     steps = tuple(PlannedStep(f"write {cell}'s calendar", "write", {"cell": cell}) for cell in cells)
     return Plan(arguments["cell"] or "all cells", steps, subjects=cells)

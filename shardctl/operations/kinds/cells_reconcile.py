@@ -13,18 +13,21 @@ from shardctl.operations.kinds.of_cells import cells_named, known_cells, parse_c
 from shardctl.operations.plan import Action, Conclusion, Document, Kind, Plan, PlannedStep, Step, refuse_unknown
 from shardctl.operations.resources import StackResources
 from shardctl.operations.states import State
-from shardctl.reconciliation.run import CHECKS_TIMEOUT_S, list_runs, reconcile
+from shardctl.reconciliation.kept import list_runs
+from shardctl.reconciliation.run import CHECKS_TIMEOUT_S, reconcile
 
 _RUNS_LOOKED_AT: Final = 20
 """Nobody reconciles a cell twenty times between two attempts of a step."""
 
 
 def parse(arguments: Document) -> Document:
+    """Raises UsageError."""
     refuse_unknown(arguments, {"cell": str})
     return parse_cells(arguments)
 
 
 def plan(arguments: Document, facts: Document) -> Plan:
+    """Raises Refused."""
     cells = cells_named(arguments, facts)
     steps = (
         PlannedStep(f"reconcile {cell}", "reconcile", {"cell": cell}, timeout_s=4 * CHECKS_TIMEOUT_S) for cell in cells

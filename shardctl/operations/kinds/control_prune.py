@@ -10,6 +10,7 @@ _LONG_S: Final = 3_600.0
 
 
 def parse(arguments: Document) -> Document:
+    """Raises UsageError."""
     refuse_unknown(arguments, {})
     return {}
 

@@ -11,7 +11,7 @@ of them signs. Nothing of them is dropped, because what a cell has certified sta
 import asyncio
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from infra.backends.backend import Backend
 from infra.backends.plan import own_keys
@@ -29,6 +29,7 @@ from infra.security.rotation import (
 )
 from shardctl.errors import Refused, UsageError
 from shardctl.keys import ask_holders
+from shardctl.operations.kinds.keys_rotated import adding, dropping
 from shardctl.operations.plan import Action, Document, Kind, Plan, PlannedStep, Step, refuse_unknown
 from shardctl.operations.resources import StackResources
 from shardctl.shardmap.register import register_cell
@@ -74,13 +75,13 @@ def _plan_shared(arguments: Document) -> Plan:
     return Plan(
         ", ".join(rings),
         (
-            *(PlannedStep(_adding(ring), "add", {"ring": ring}) for ring in rings),
+            *(PlannedStep(adding(ring), "add", {"ring": ring}) for ring in rings),
             PlannedStep("wait until every process has read them", "settle"),
             PlannedStep(f"sign with the new {first} key", "activate", {"ring": first}, is_irrevocable=True),
             *(PlannedStep(f"sign with the new {ring} key", "activate", {"ring": ring}) for ring in others),
             # Signers first: a key must not vanish under a token that is being made.
             *([PlannedStep("wait until nobody signs with an old key", "settle")] if drop_old else []),
-            *(PlannedStep(_dropping(ring), "drop", {"ring": ring, "at_once": drop_old}) for ring in rings),
+            *(PlannedStep(dropping(ring), "drop", {"ring": ring, "at_once": drop_old}) for ring in rings),
             PlannedStep("ask every process which keys it holds", "ask", attempts_max=2),
         ),
     )
@@ -94,24 +95,13 @@ def _plan_cells(cells: tuple[str, ...]) -> Plan:
     return Plan(
         ", ".join(cells),
         (
-            *(PlannedStep(_adding(cell), "add", own[cell]) for cell in cells),
+            *(PlannedStep(adding(cell), "add", own[cell]) for cell in cells),
             PlannedStep("tell the map and all cells the new keys", "tell", {"cells": list(cells)}),
             PlannedStep("wait until every process has read them", "settle"),
             PlannedStep(f"sign with {first}'s new key", "activate", own[first], is_irrevocable=True),
             *(PlannedStep(f"sign with {cell}'s new key", "activate", own[cell]) for cell in others),
         ),
     )
-
-
-_ADDING: Final = "add a key to the ring "
-
-
-def _adding(name: str) -> str:
-    return _ADDING + name
-
-
-def _dropping(name: str) -> str:
-    return f"drop old {name} keys"
 
 
 def _ring(step: Step[StackResources], backend: Backend) -> tuple[Path, Rotated]:
@@ -155,7 +145,7 @@ async def _settle(_: Step[StackResources]) -> None:
 
 
 async def _activate(step: Step[StackResources]) -> Document:
-    kid = step.results[_adding(step.arguments.get("cell") or step.arguments["ring"])]["kid"]
+    kid = step.results[adding(step.arguments.get("cell") or step.arguments["ring"])]["kid"]
     async with step.resources.changing() as backend:
         activate_key(*_ring(step, backend), kid, int(step.resources.clock.epoch_s()))
         await backend.publish_keys()
@@ -189,13 +179,6 @@ async def _ask(step: Step[StackResources]) -> Document:
             "(pid in `shardctl status`; kill -9 PID, the supervisor starts them again), then `shardctl keys check`"
         )
     return {"holders": [asdict(holder) for holder in holders]}
-
-
-def changes_of(results: Any) -> list[tuple[str, str, list[str]]]:
-    """Ring, the key that signs now, the keys that were dropped: from the results of a rotation's steps, by key."""
-    names = [key.removeprefix(_ADDING) for key in results if key.startswith(_ADDING)]
-    dropped = {name: results.get(_dropping(name), {}).get("dropped", []) for name in names}
-    return [(name, results[_adding(name)]["kid"], dropped[name]) for name in names]
 
 
 KEYS_ROTATE: Final[Kind[StackResources]] = Kind(

@@ -16,6 +16,7 @@ from shardctl.stack.renew import RENEW_TIMEOUT_S
 
 
 def parse(arguments: Document) -> Document:
+    """Raises UsageError."""
     refuse_unknown(arguments, {"router": str})
     return {"router": arguments.get("router")}
 

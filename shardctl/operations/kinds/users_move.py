@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 from uuid import UUID, uuid4
 
 from infra.runtime.procedures import DatabaseFailure
@@ -310,13 +310,3 @@ USERS_MOVE: Final[Kind[StackResources]] = Kind(
     conclude=conclude,
     needs_reason=True,
 )
-
-
-def moved_users(steps: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Of an operation's steps, as the service tells them: each user with where from and to, how long the pause was, or
-    why they stayed. Of one that still runs, those who have been handed over or let go."""
-    return [
-        {**step["arguments"], "pause_us": step["result"].get("pause_us"), "stayed": step["result"].get("stayed")}
-        for step in steps
-        if step["action"] == "hand_over" and step["state"] == "done"
-    ]

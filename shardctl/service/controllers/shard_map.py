@@ -13,7 +13,7 @@ from infra.topology.cells import CellState
 from shardctl.audit.attempts import of_act
 from shardctl.cells.cordon import set_cell_state
 from shardctl.cells.user_acts import retry_report
-from shardctl.service.acting import REASONED, Acting, Because
+from shardctl.service.acting import REASONED, Acting
 from shardctl.service.auditing import DESCRIBE
 from shardctl.service.identity import person_of
 from shardctl.shardmap.republish import republish_map
@@ -22,7 +22,7 @@ from shardctl.shardmap.republish import republish_map
 class Publication(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Nothing that anybody trades by changes, so a reason may be left out."""
 
-    reason: Because | None = None
+    reason: str | None = None
 
 
 _publication = msgspec.json.Decoder(Publication)
@@ -73,4 +73,4 @@ class CellsController(Controller):
         acting: NamedDependency[Acting],
     ) -> dict[str, Any]:
         body = await read_body(REASONED, request)
-        return await retry_report(acting.by(person_of(request), body.reason), cell, report)
+        return await retry_report(acting.in_a_cell(person_of(request), body.reason), cell, report)

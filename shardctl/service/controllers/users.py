@@ -16,7 +16,7 @@ from infra.runtime.strict_body import read_body
 from shardctl.audit.attempts import of_act
 from shardctl.cells.user_acts import decide_transfer, lift_restriction, set_profile
 from shardctl.revoke import revoke_user
-from shardctl.service.acting import REASONED, Acting, Because
+from shardctl.service.acting import REASONED, Acting
 from shardctl.service.auditing import DESCRIBE
 from shardctl.service.identity import person_of
 from shardctl.shardmap.locate import locate_on
@@ -24,7 +24,7 @@ from shardctl.shardmap.locate import locate_on
 
 class ProfileChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     profile: Literal["retail", "professional"]
-    reason: Because
+    reason: str
 
 
 _profile = msgspec.json.Decoder(ProfileChange)
@@ -46,21 +46,21 @@ class UsersController(Controller):
         self, request: Request[Any, Any, Any], user_id: FromPath[UUID], acting: NamedDependency[Acting]
     ) -> dict[str, Any]:
         body = await read_body(REASONED, request)
-        return asdict(await revoke_user(acting.by(person_of(request), body.reason), user_id))
+        return asdict(await revoke_user(acting.in_a_cell(person_of(request), body.reason), user_id))
 
     @post("/{user_id:uuid}/profile", status_code=200, opt={DESCRIBE: of_act("users.set_profile", "{user_id}")})
     async def profile(
         self, request: Request[Any, Any, Any], user_id: FromPath[UUID], acting: NamedDependency[Acting]
     ) -> dict[str, Any]:
         body = await read_body(_profile, request)
-        return await set_profile(acting.by(person_of(request), body.reason), user_id, body.profile)
+        return await set_profile(acting.in_a_cell(person_of(request), body.reason), user_id, body.profile)
 
     @post("/{user_id:uuid}/unrestrict", status_code=200, opt={DESCRIBE: of_act("users.unrestrict", "{user_id}")})
     async def unrestrict(
         self, request: Request[Any, Any, Any], user_id: FromPath[UUID], acting: NamedDependency[Acting]
     ) -> dict[str, Any]:
         body = await read_body(REASONED, request)
-        return await lift_restriction(acting.by(person_of(request), body.reason), user_id)
+        return await lift_restriction(acting.in_a_cell(person_of(request), body.reason), user_id)
 
     @post(f"{_TRANSFER}/approve", status_code=200, opt={DESCRIBE: of_act("transfers.approve", "{user_id}")})
     async def approve(
@@ -71,7 +71,7 @@ class UsersController(Controller):
         acting: NamedDependency[Acting],
     ) -> dict[str, Any]:
         body = await read_body(REASONED, request)
-        return await decide_transfer(acting.by(person_of(request), body.reason), user_id, transfer, "approve")
+        return await decide_transfer(acting.in_a_cell(person_of(request), body.reason), user_id, transfer, "approve")
 
     @post(f"{_TRANSFER}/refuse", status_code=200, opt={DESCRIBE: of_act("transfers.refuse", "{user_id}")})
     async def refuse(
@@ -82,4 +82,4 @@ class UsersController(Controller):
         acting: NamedDependency[Acting],
     ) -> dict[str, Any]:
         body = await read_body(REASONED, request)
-        return await decide_transfer(acting.by(person_of(request), body.reason), user_id, transfer, "refuse")
+        return await decide_transfer(acting.in_a_cell(person_of(request), body.reason), user_id, transfer, "refuse")

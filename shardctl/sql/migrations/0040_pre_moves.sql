@@ -1,5 +1,6 @@
--- Why: who may not be moved (a legal hold), and which moves there were, with their receipts, also when the operations that
--- made them are deleted. Lock: none of note, both tables are new. Undo: drop table control.held_users, control.moves.
+-- Why: who may not be moved (a legal hold), and which moves there were, with their receipts, also when the operations
+-- that made them are deleted. Lock: none of note, both tables are new. Undo: drop table control.held_users,
+-- control.moves.
 
 -- Who held and released whom before stands in the audit chain.
 create table control.held_users (

@@ -24,6 +24,7 @@ from infra.backends.local.processes import Tools, make_addresses, make_layout, p
 from infra.backends.local.record import StackRecord, load_record, new_record, save_record
 from infra.backends.local.supervisor import render_config
 from infra.backends.plan import STOP_ORDER, job_command, port_names
+from infra.topology.identifiers import CELL_ID_CHARACTERS_MAX, parse_cell_id
 
 TOOLS = Tools(
     Path("/pg/bin"), Path("/redis/valkey-server"), Java(Path("/java/bin/java"), 25), "/jars/*", Path("/cache")
@@ -165,6 +166,13 @@ def test_a_long_folder_gets_a_short_socket() -> None:
 def test_a_bad_cell_name_is_refused(name: str) -> None:
     with pytest.raises(SpecInvalid):
         CellSpec(name)
+
+
+def test_the_longest_name_of_a_cell_is_one_that_the_map_takes() -> None:
+    longest = "c" * CELL_ID_CHARACTERS_MAX
+    assert parse_cell_id(CellSpec(longest).name) == longest
+    with pytest.raises(SpecInvalid, match=f"at most {CELL_ID_CHARACTERS_MAX}"):
+        CellSpec(longest + "c")
 
 
 @pytest.mark.parametrize(

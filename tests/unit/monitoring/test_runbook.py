@@ -10,7 +10,7 @@ import pytest
 import monitoring
 from monitoring.alerts import GROUPS
 from monitoring.dashboards import DASHBOARDS
-from shardctl.cli import MOUNTS, load
+from shardctl.cli import load, verbs
 
 ALERTS: Final = {alert.name: alert for alerts in GROUPS.values() for alert in alerts}
 TEXT: Final = Path(monitoring.__file__).with_name("RUNBOOK.md").read_text("utf-8")
@@ -25,16 +25,13 @@ def commands(text: str) -> list[list[str]]:
 
 def exit_code(words: list[str]) -> int:
     """Of parsing alone, nothing is run: 0, or 2 where there is no such command or it does not take these words."""
-    mounts = {mount.name: mount for mount in MOUNTS}
-    if words[0] not in mounts:
+    known = dict(verbs())
+    command = next((known[found] for found in (tuple(words[:2]), tuple(words[:1])) if found in known), None)
+    if command is None:
         return 2
-    command, rest = load(mounts[words[0]]), [re.sub(r"^ID$", "7", word) for word in words[1:]]
+    depth = 2 if tuple(words[:2]) in known else 1
     try:
-        while hasattr(command, "commands"):
-            if not rest or rest[0] not in command.commands:
-                return 2
-            command, rest = command.commands[rest[0]], rest[1:]
-        command.make_context("shardctl", rest).close()
+        load(command).make_context("shardctl", [re.sub(r"^ID$", "7", word) for word in words[depth:]]).close()
     except Exception as error:  # click's, or typer's own copy of it
         return int(getattr(error, "exit_code", 1))
     return 0

@@ -37,7 +37,6 @@ from infra.security.keys import (
     new_signing_ring,
 )
 from infra.security.operator_token import (
-    WHY_MAX,
     OperatorTokenInvalid,
     request_name,
     sign_operator_token,
@@ -46,6 +45,7 @@ from infra.security.operator_token import (
 from infra.security.roles import Role
 from infra.security.route_token import RouteTokenExpired, RouteTokenInvalid, RouteTokenSigner, RouteTokenVerifier
 from infra.security.signed_claims import ISSUER, sign_claims
+from infra.security.why import WHY_MAX
 
 NOW = 1_800_000_000
 USER = uuid.UUID("00000000-0000-4000-8000-000000000001")

@@ -1,7 +1,11 @@
-"""Nouns and verbs are imported when they are used, and the top level's help says of each what it says itself."""
+"""A command imports what it uses and nothing that others use; lists of commands import no command."""
 
+import json
 import subprocess
 import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
 
 import pytest
 import typer
@@ -9,40 +13,131 @@ from typer.testing import CliRunner
 
 from infra.backends.backend import BackendError
 from infra.backends.cell_spec import SpecInvalid
-from shardctl.cli import MOUNTS, Mount, load, make_app
+from shardctl.cli import load, make_app, verbs
+from shardctl.completion.answer import read_table
+from shardctl.examples import EXAMPLES
 from shardctl.failures import describe_failure
+from shardctl.mounts import MOUNTS, Noun
+from tests.support.command_lines import ARGUMENTS
 
-HEAVY = ("psycopg", "redis", "aiohttp", "confluent_kafka", "pydantic", "litestar", "infra.backends", "infra.runtime")
+DATABASE: Final = frozenset({"psycopg"})
+HTTP: Final = frozenset({"aiohttp"})
+REDIS: Final = frozenset({"redis"})
+KAFKA: Final = frozenset({"confluent_kafka"})
+SIGNS: Final = frozenset({"jwt"})
+SERVES: Final = frozenset({"litestar", "uvicorn", "pydantic_settings", "prometheus_client", "holidays", "argon2"})
+DRIVERS: Final = DATABASE | HTTP | REDIS | KAFKA | SIGNS | SERVES
+STANDS_ON: Final[Mapping[str, frozenset[str]]] = {
+    "cells list": DATABASE,
+    **dict.fromkeys(("cells cordon", "cells uncordon", "map publish"), DATABASE | REDIS),
+    **dict.fromkeys(
+        ("map show", "users locate", "users move", "users move-back", "backup create", "backup prune",
+         "backup restore"), DATABASE,
+    ),
+    **dict.fromkeys(
+        ("cells summary", "cells check", "cells quarantine", "cells rollups", "cells reconciliations",
+         "cells reconcile", "transfers list", "exchange tapes", "exchange summary"), HTTP,
+    ),
+    **dict.fromkeys(
+        ("users show", "users set-profile", "users unrestrict", "transfers approve", "transfers refuse",
+         "cells retry-report", "exchange load-tape", "users hold", "users unhold", "users history",
+         "users receipt", "users verify", "keys public"), HTTP | DATABASE,
+    ),
+    "users revoke": HTTP | DATABASE | REDIS,
+    "events tail": KAFKA,
+    "events count": KAFKA | HTTP,
+    "audit verify": KAFKA,
+    **dict.fromkeys(("cells unfence", "cells restored-users", "cells release-users"), KAFKA | HTTP | DATABASE),
+}  # fmt: skip
+"""By command; others stand on no driver: they look at processes and files, or ask the control service."""
+ONE_OF_EACH: Final = tuple({verb.function.partition(":")[0]: " ".join(words) for words, verb in verbs()
+                            if " ".join(words) in ARGUMENTS}.values())  # fmt: skip
+"""A command of each module: what one of a module imports, the others import too."""
+ASKING: Final = ("operations list", "schedules list", "whoami", "config show", "context list", "version")
+"""They ask the control service, or nobody."""
+HEAVY: Final = (*sorted(DRIVERS), "cryptography", "infra.backends", "infra.runtime")
 
-
-@pytest.mark.parametrize("mount", MOUNTS, ids=lambda mount: mount.name)
-def test_the_help_is_the_commands_own(mount: Mount) -> None:
-    assert load(mount).help == mount.help
-
-
-def test_help_loads_nothing_that_commands_stand_on() -> None:
-    code = f"""
-import sys
+_EACH_FORKED: Final = """
+import json, os, sys
 from shardctl.__main__ import main
-sys.argv = ["shardctl", "--help"]
-try:
-    main()
-except SystemExit:
-    print("loaded:", *(name for name in {HEAVY!r} if name in sys.modules))
+import shardctl.cli
+lines = json.loads(sys.argv[1])
+if {shares}:
+    sys.argv = ["shardctl", "config", "show"]
+    try:
+        main()
+    except SystemExit:
+        pass
+for name, words in lines.items():
+    if (child := os.fork()) == 0:
+        sys.argv = ["shardctl", *words]
+        try:
+            main()
+        except SystemExit:
+            pass
+        found = sorted(module for module in sys.modules if module in json.loads({drivers!r}))
+        os.write(1, (json.dumps(["told", name, found]) + chr(10)).encode())
+        os._exit(0)
+    os.waitpid(child, 0)
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+"""Each command in a process that has imported the command line and nothing more, or what all commands share."""
+
+
+def told(
+    lines: Mapping[str, list[str]], drivers: frozenset[str], folder: Path, *, shares: bool = False
+) -> dict[str, frozenset[str]]:
+    """By command: the modules among `drivers` that are there when it has ended. `shares`: what all share is imported
+    once, before."""
+    code = _EACH_FORKED.format(drivers=json.dumps(sorted(drivers)), shares=shares)
+    environment = {"SHARDCTL_STATE_DIR": str(folder), "SHARDCTL_STACK": "absent", "XDG_CONFIG_HOME": str(folder)}
+    done = subprocess.run(
+        [sys.executable, "-c", code, json.dumps(lines)], capture_output=True, text=True, timeout=300, env=environment
+    )
     assert done.returncode == 0, done.stderr
-    assert "Cells: list, add" in done.stdout
-    assert done.stdout.splitlines()[-1] == "loaded:"
+    found = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('["told"')]
+    return {name: frozenset(modules) for _, name, modules in found}
 
 
-@pytest.mark.parametrize(
-    "line", [["cells", "--help"], ["cells", "list", "-h"], ["up", "--help"], ["map", "show", "-h"]]
-)
-def test_what_stands_below_answers_as_if_it_had_been_there(line: list[str]) -> None:
-    done = CliRunner().invoke(make_app(), line)
-    assert done.exit_code == 0, done.output
-    assert f"shardctl {' '.join(line[:-1])} " in done.output
+@pytest.fixture(scope="module")
+def imported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, frozenset[str]]:
+    """Of each command without a stack: it opens the back end, and finds none."""
+    lines = {name: [*name.split(), *ARGUMENTS.get(name, [])] for name in (*ONE_OF_EACH, *ASKING)}
+    return told(lines, DRIVERS, tmp_path_factory.mktemp("nobody"), shares=True)
+
+
+@pytest.mark.parametrize("name", [*ONE_OF_EACH, *ASKING])
+def test_a_command_imports_the_drivers_that_it_uses_and_no_others(
+    name: str, imported: Mapping[str, frozenset[str]]
+) -> None:
+    assert imported[name] == STANDS_ON.get(name, frozenset())
+
+
+def test_help_and_a_wrong_word_load_nothing_that_commands_stand_on(tmp_path: Path) -> None:
+    lines = {"top": ["--help"], "noun": ["cells", "--help"], "wrong": ["cells", "lst"], "nothing": []}
+    assert told(lines, frozenset(HEAVY), tmp_path) == dict.fromkeys(lines, frozenset())
+
+
+@pytest.mark.parametrize("noun", [mount for mount in MOUNTS if isinstance(mount, Noun)], ids=lambda noun: noun.name)
+def test_the_list_of_a_noun_says_what_each_command_does(noun: Noun) -> None:
+    shown = " ".join(CliRunner().invoke(make_app(), [noun.name, "--help"]).output.replace("│", " ").split())
+    assert noun.help in shown
+    lines = {entry.words: entry.help for entry in read_table()}
+    for verb in noun.verbs:
+        assert f"{verb} {lines[noun.name, verb]}." in shown
+    assert "For example" not in shown
+
+
+@pytest.mark.parametrize(("words", "verb"), [found for found in verbs() if not found[1].hidden], ids=lambda each: each)
+def test_the_help_of_a_command_begins_with_its_example(words: tuple[str, ...], verb: object) -> None:
+    shown = " ".join(CliRunner().invoke(make_app(), [*words, "--help"]).output.split())
+    assert f"shardctl {' '.join(words)} " in shown
+    assert f"For example: shardctl {EXAMPLES[' '.join(words)]}".replace('"', "") in shown.replace('"', "")
+
+
+def test_every_command_that_is_mounted_is_there() -> None:
+    for words, verb in verbs():
+        assert load(verb).name == words[-1]
+    assert len({words for words, _ in verbs()}) == len(list(verbs()))
 
 
 def test_a_wrong_word_is_a_usage_error() -> None:

@@ -4,6 +4,7 @@ import os
 import stat
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -82,3 +83,22 @@ def test_what_cannot_be_written_is_said(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="directory"):
         replace_private(tmp_path, "text")
     assert os.listdir(tmp_path) == ["x"]
+
+
+def test_the_mode_is_that_of_what_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another file takes the name between the two looks: what others may write is still not believed."""
+    path, safe = tmp_path / "x.toml", tmp_path / "safe.toml"
+    path.write_text('[contexts.theirs]\nstack = "a"\n')
+    path.chmod(0o666)
+    safe.write_text("")
+    safe.chmod(0o600)
+    opened = Path.open
+
+    def replaced(self: Path, *args: Any, **options: Any) -> Any:
+        file = opened(self, *args, **options)
+        safe.rename(path)
+        return file
+
+    monkeypatch.setattr(Path, "open", replaced)
+    with pytest.raises(SettingsInvalid, match="can be changed by others"):
+        read_contexts(path)

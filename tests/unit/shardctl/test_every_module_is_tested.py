@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from shardctl.cli import verbs
+
 ROOT = Path(__file__).parents[3]
 PACKAGE = ROOT / "shardctl"
 TESTS = (ROOT / "tests" / "unit", ROOT / "tests" / "integration")
@@ -32,8 +34,10 @@ def imported(source: str) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def known() -> frozenset[str]:
+    """What tests import; and every command, which `commands/test_refusals.py` runs by its words."""
     sources = (path.read_text() for folder in TESTS for path in folder.rglob("*.py"))
-    return frozenset(name for source in sources if "shardctl" in source for name in imported(source))
+    named = frozenset(name for source in sources if "shardctl" in source for name in imported(source))
+    return named | {f"shardctl.commands.{verb.function.partition(':')[0]}" for _, verb in verbs()}
 
 
 @pytest.mark.parametrize("module", modules())

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from infra.topology.identifiers import parse_uuid, parse_uuid_hex
+from infra.topology.identifiers import CELL_ID_CHARACTERS_MAX, parse_cell_id, parse_uuid, parse_uuid_hex
 
 ID = "0190c0de-0000-7abc-8000-00000000000f"
 WRONG = [
@@ -31,3 +31,10 @@ def test_an_id_is_read_in_either_case(value: UUID) -> None:
 def test_the_digits_of_a_token_are_ours(text: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         parse_uuid_hex(text)
+
+
+def test_a_cell_id_has_a_length() -> None:
+    """Names of roles, topics and processes are made of it; PostgreSQL takes 63 bytes."""
+    assert parse_cell_id("c" * CELL_ID_CHARACTERS_MAX) == "c" * CELL_ID_CHARACTERS_MAX
+    with pytest.raises(ValueError, match=f"at most {CELL_ID_CHARACTERS_MAX}"):
+        parse_cell_id("c" * (CELL_ID_CHARACTERS_MAX + 1))

@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 
 from shardctl.audit.attempts import ARGUMENTS_CHARS_MAX, of_act, of_submission
-from shardctl.audit.queries import REASON_MAX, TARGET_MAX
+from shardctl.audit.limits import REASON_MAX, TARGET_MAX
 from shardctl.audit.spans import parse_since
 from shardctl.errors import UsageError
 
@@ -70,9 +70,9 @@ def test_what_a_path_names_beside_its_target_is_an_argument() -> None:
 
 
 def test_times_as_operators_write_them() -> None:
-    assert parse_since("2026-01-31T14:30:00+01:00", NOW) == datetime(2026, 1, 31, 13, 30, tzinfo=UTC)
-    assert parse_since("24h", NOW) == datetime(2026, 11, 29, 15, 0, tzinfo=UTC)
-    assert parse_since("90s", NOW) == datetime(2026, 11, 30, 14, 58, 30, tzinfo=UTC)
+    assert parse_since("2026-01-31T14:30:00+01:00", lambda: NOW) == datetime(2026, 1, 31, 13, 30, tzinfo=UTC)
+    assert parse_since("24h", lambda: NOW) == datetime(2026, 11, 29, 15, 0, tzinfo=UTC)
+    assert parse_since("90s", lambda: NOW) == datetime(2026, 11, 30, 14, 58, 30, tzinfo=UTC)
     for text in ("", "yesterday", "2026-01-31T14:30:00", "999999d", "-1h"):
         with pytest.raises(UsageError, match=r"time|zone"):
-            parse_since(text, NOW)
+            parse_since(text, lambda: NOW)

@@ -11,8 +11,9 @@ from infra.backends.local.backend import LocalBackend
 from infra.backends.local.folders import StackFolder
 from infra.backends.local.record import new_record, save_record
 from shardctl.backups.coverage import reaches
+from shardctl.backups.known import list_reaches, verify_backups
 from shardctl.backups.servers import chosen_servers, subject_of
-from shardctl.backups.take import list_reaches, prune_backups, verify_backups
+from shardctl.backups.take import prune_backups
 from shardctl.commands import backups as command
 from shardctl.errors import Refused, UsageError
 from tests.unit.shardctl.backups.test_coverage import backup, state

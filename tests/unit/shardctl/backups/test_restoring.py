@@ -28,11 +28,11 @@ from infra.backends.local.restoring import (
     pending_restore,
     restored_folder,
 )
+from shardctl.backups.naming import machine_now
 from shardctl.backups.rehearse import Rehearsed, proven, read_heads
 from shardctl.backups.restore import check_moment
-from shardctl.backups.take import machine_now
 from shardctl.backups.unfence import acknowledged, users_of
-from shardctl.commands.restoring import _moment
+from shardctl.commands.moments import moment_of
 from shardctl.errors import Refused, UsageError
 from shardctl.events.published import Head
 from shardctl.reconciliation.venue import VenueComparison
@@ -50,10 +50,10 @@ def stopped(tmp_path: Path) -> LocalBackend:
 
 
 def test_a_time_without_its_zone_is_a_usage_error() -> None:
-    assert _moment("latest") is None
-    assert _moment("2026-01-02T10:00:00Z") == T0
+    assert moment_of("latest") is None
+    assert moment_of("2026-01-02T10:00:00Z") == T0
     with pytest.raises(UsageError, match="a time with its zone, as 2026-01-31T14:30:00Z, or latest"):
-        _moment("yesterday")
+        moment_of("yesterday")
 
 
 @pytest.mark.anyio

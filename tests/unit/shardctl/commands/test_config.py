@@ -10,7 +10,6 @@ from typer.testing import CliRunner
 
 from infra.backends.local.previewing import given_settings
 from shardctl.cli import make_app
-from shardctl.commands import config
 from shardctl.errors import Refused
 from tests.support.control_service import folder_stack
 
@@ -73,7 +72,6 @@ def test_the_settings_of_a_process() -> None:
         run("--stack", "mine", "config", "show", "x")
     with pytest.raises(Refused, match="others wrote"):
         run("--stack", "mine", "config", "show", "redis")
-    assert config.app.info.help
 
 
 def test_a_running_process_tells_our_settings_and_no_token(monkeypatch: pytest.MonkeyPatch) -> None:

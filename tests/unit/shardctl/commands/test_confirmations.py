@@ -5,6 +5,7 @@ import contextlib
 import fcntl
 import os
 import pty
+import select
 import signal
 import subprocess
 import sys
@@ -59,6 +60,11 @@ def test_nobody_asks_without_a_flag_that_confirms() -> None:
     assert asking == {leaf.words[-1] for leaf in that_ask()}
 
 
+PRESSES_MAX = 60
+"""One that comes between Python's last look at signals and its wait for a line is heard with the next: seen on a busy
+machine, where the question hung for minutes."""
+
+
 def take_terminal() -> None:
     """In the child. Ctrl-C is heard also where the suite runs in the background, which hands "ignore it" down."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -76,10 +82,11 @@ def test_ctrl_c_on_a_real_terminal_is_no_confirmation(stack: LocalBackend) -> No
     shown = b""
     while b"to confirm" not in shown:
         shown += os.read(ours, 4096)
-    os.write(ours, b"\x03")
     with contextlib.suppress(OSError):  # the terminal goes with its last process
-        while part := os.read(ours, 4096):
-            shown += part
+        for _ in range(PRESSES_MAX):
+            os.write(ours, b"\x03")
+            while select.select([ours], [], [], 1.0)[0] and (part := os.read(ours, 4096)):
+                shown += part
     assert command.wait(60) == Exit.BLOCKED
     assert "not confirmed; nothing was done" in shown.decode()
     assert Path(stack.location).exists()

@@ -8,10 +8,8 @@ import shlex
 from pathlib import Path
 
 import pytest
-from typer.testing import CliRunner
 
 from shardctl import commands
-from shardctl.cli import MOUNTS, Mount, begun_with_examples, load, make_app
 from shardctl.commands.tree import Leaf, walk
 from shardctl.examples import EXAMPLES
 
@@ -111,14 +109,3 @@ def test_an_example_is_understood(leaf: Leaf, tmp_path: Path, monkeypatch: pytes
     depth = len(leaf.words)
     assert tuple(words[:depth]) == leaf.words
     leaf.command.make_context(leaf.name, words[depth:])
-
-
-@pytest.mark.parametrize("mount", [mount for mount in MOUNTS if not mount.hidden], ids=lambda mount: mount.name)
-def test_help_begins_with_it_and_the_list_of_commands_does_not(mount: Mount) -> None:
-    name = mount.name
-    shown = " ".join(CliRunner().invoke(make_app(), [name, "--help"]).output.split())
-    if name in EXAMPLES:
-        assert f"For example: shardctl {EXAMPLES[name]}" in shown
-        assert begun_with_examples((name,), load(mount)).short_help
-    else:
-        assert "For example" not in shown

@@ -10,14 +10,15 @@ import pytest
 from infra.runtime.kafka_consumer import Record
 from infra.security.rotation import Rotated
 from shardctl.audit.walk import Walked
-from shardctl.commands.audit import _shown, _verdict
-from shardctl.commands.cells import _flat
+from shardctl.commands.audit import _shown
 from shardctl.commands.events import _json_line
+from shardctl.commands.inspecting import _flat
 from shardctl.commands.keys import _refuse_others
 from shardctl.commands.reconciliation import _amount, _event_counts
 from shardctl.commands.shardmap import _change
 from shardctl.commands.users import _flat as _flat_account
 from shardctl.commands.users import _listed
+from shardctl.commands.verifying import _verdict
 from shardctl.errors import Refused
 from shardctl.keys import KeyHolder
 

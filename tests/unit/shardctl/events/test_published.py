@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from infra.runtime.envelope import event_id
 from shardctl.events.event import LEDGER, ORDERS, PublishedEvent
 from shardctl.events.published import EventCollector, EventComparison, Head, Known
+from shardctl.events.reading import head_of
 
 USERS = [uuid.UUID(int=number) for number in (1, 2)]
 GENESIS = "00" * 32
@@ -83,13 +84,17 @@ def everything(*, without: Collection[tuple[int, str, int]] = frozenset(), until
 
 
 def compared(records: list[Record], *, more: int = 0) -> EventComparison:
-    collected = EventCollector("cell-1", heads())
+    return read(records, heads(), heads(more=more))
+
+
+def read(records: list[Record], before: dict[bytes, Head], after: dict[bytes, Head]) -> EventComparison:
+    collected = EventCollector("cell-1", before)
     for each in records:
         collected.add(*each)
     if collected.has_copies:
         for each in records:
             collected.add_again(*each)
-    return collected.compare(heads(more=more))
+    return collected.compare(after)
 
 
 def test_all_of_it_once_or_twice_is_whole() -> None:
@@ -260,3 +265,27 @@ def test_a_lost_number_that_is_given_again_is_no_event_of_the_books() -> None:
     assert found.sample[0] | {"user_id": ""} == {
         "user_id": "", "stream": ORDERS, "problem": "missing", "first": 9, "last": 9,
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("elsewhere", [(1, 3), (4, 5)])
+def test_what_another_cell_has_published_is_not_sought_here_nor_linked(elsewhere: tuple[int, int]) -> None:
+    """Before the user came here, and while they were away for a time."""
+    first, last = elsewhere
+    gone = {(number, stream, seq) for number in (0, 1) for stream in (ORDERS, LEDGER) for seq in range(first, last + 1)}
+    here = everything(without=gone)
+    told = heads_with([[stream, first, last, "elsewhere"] for stream in (ORDERS, LEDGER)])
+    found = read(here, told, told)
+    assert found.is_whole, found.sample
+    assert found.order_events == found.ledger_events == 2 * (8 - (last - first + 1))
+    # Of a restore, whose chain goes on where it was: there the link is compared.
+    lost = heads_with([[stream, first, last] for stream in (ORDERS, LEDGER)])
+    assert read(here, lost, lost).broken_links == (2 if first > 1 else 0)
+    behind = [each for each in here if each != true(USERS[0], LEDGER, 7)]
+    forged = record(USERS[0], LEDGER, 7, order_id=str(USERS[1]))
+    assert read([*behind, forged], told, told).broken_links > 0
+
+
+def heads_with(lost: list[list[Any]]) -> dict[bytes, Head]:
+    """As a cell tells them."""
+    numbers = dict.fromkeys(("order_event_seq", "entry_seq", "orders_published", "ledger_published"), 8)
+    return {user.bytes: head_of({**numbers, "published_chain_head": chain(user, 8), "lost": lost}) for user in USERS}

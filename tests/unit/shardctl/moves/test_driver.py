@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from infra.runtime.fault_points import FaultPoints
 from shardctl.moves.driver import HALTS_MAX, PATIENCE_S, PHASES, POINTS, Copied, Driver, HandedOver, Move, Stays
+from shardctl.moves.lease import LEASE_MS
 from shardctl.moves.side import Away
 from shardctl.operations.errors import LeaseLost
 from tests.support.moving_user import USER, Crash, ModelSide, Network, Source, Target, digest
@@ -212,6 +213,7 @@ def test_a_copy_that_differs_is_never_handed_over() -> None:
 
 def test_halts_that_end_too_soon_are_bounded_and_let_go() -> None:
     """A target that takes longer than the lease to load what changed."""
+    assert 0 < LEASE_MS <= 1_000, "no customer waits longer"
     world = World(delays_s=lambda: 0.6)
     run(world)
     assert world.why == f"{HALTS_MAX} halts ended before the user was handed over"

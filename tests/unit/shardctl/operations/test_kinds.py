@@ -4,13 +4,15 @@ from typing import Any
 
 import pytest
 
+from shardctl.cells.archived import totals_of
 from shardctl.errors import Exit, Refused, UsageError
 from shardctl.operations.kinds.backup_create import BACKUP_CREATE
 from shardctl.operations.kinds.backup_rehearse import BACKUP_REHEARSE
 from shardctl.operations.kinds.cells_add import CELLS_ADD
-from shardctl.operations.kinds.cells_archive import CELLS_ARCHIVE, totals_of
+from shardctl.operations.kinds.cells_archive import CELLS_ARCHIVE
 from shardctl.operations.kinds.cells_reconcile import CELLS_RECONCILE
 from shardctl.operations.kinds.keys_rotate import KEYS_ROTATE
+from shardctl.operations.kinds.keys_rotated import changes_of
 from shardctl.operations.kinds.of_cells import cells_named
 from shardctl.operations.kinds.routers_restart import ROUTERS_RESTART
 from shardctl.operations.plan import Conclusion
@@ -68,6 +70,9 @@ def test_keys_are_added_before_any_signs_and_dropped_after_all_do() -> None:
     assert [step.is_irrevocable for step in at_once.steps] == [False, False, True, False, False, False]
     with pytest.raises(UsageError, match="no such ring: email"):
         KEYS_ROTATE.parse({"rings": ["email"]})
+    said: dict[str, dict[str, Any]] = {"add": {"kid": "b"}, "drop": {"dropped": ["a"]}}
+    results = {step.key: said.get(step.action, {}) for step in at_once.steps}
+    assert changes_of(results) == [("route", "b", ["a"])]
 
 
 def test_databases_are_backed_up_one_by_one_and_pruned_when_all_are_taken() -> None:

@@ -6,7 +6,8 @@ from uuid import UUID
 import pytest
 
 from shardctl.errors import Exit, NotReachable, Refused, UsageError
-from shardctl.operations.kinds.users_move import USERS_MAX, USERS_MOVE, moved_users, stays, unacknowledged
+from shardctl.operations.kinds.users_move import USERS_MAX, USERS_MOVE, stays, unacknowledged
+from shardctl.operations.kinds.users_moved import NAME, moved_users
 from shardctl.operations.states import State
 
 ANN, BOB = str(UUID(int=1)), str(UUID(int=2))
@@ -85,4 +86,5 @@ def test_who_was_moved_is_read_from_the_steps() -> None:
     given = {"user_id": ANN, "from": "cell-1", "to": "cell-2"}
     step = {"action": "hand_over", "arguments": given, "state": "done", "result": {"pause_us": 7}}
     pending = {**step, "state": "pending", "result": None}
+    assert USERS_MOVE.name == NAME
     assert moved_users([step, pending, {**step, "action": "copy"}]) == [{**given, "pause_us": 7, "stayed": None}]

@@ -4,7 +4,6 @@ from datetime import UTC, datetime, time
 
 import pytest
 
-from shardctl.commands.schedules import app
 from shardctl.operations.catalog import KINDS
 from shardctl.service.schedules import BACKUP_KINDS, SCHEDULES, Schedule
 
@@ -40,4 +39,3 @@ def test_every_schedule_begins_a_kind_that_there_is() -> None:
         assert schedule.reason
         if schedule.kind is not None:
             KINDS[schedule.kind].parse(schedule.arguments)
-    assert app.info.help

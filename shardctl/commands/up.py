@@ -1,39 +1,24 @@
-"""`shardctl up`, `down`, `status`, `logs`: the stack as a whole."""
+"""`shardctl up`: start the stack, or bring a running one to what is asked."""
 
 import asyncio
 import os
-from enum import StrEnum
 from typing import Annotated
 
 import typer
-from rich.live import Live
 
-from infra.backends.backend import Backend
 from infra.backends.cell_spec import CellSpec, ProcessKind
 from shardctl.commands.submitting import Reason, SubmitOptions, submit
 from shardctl.commands.up_plan import show_up_plan
-from shardctl.errors import UsageError
-from shardctl.interruption import run_resumable, shown_until_interrupted
-from shardctl.output import console, format_bytes, print_json, print_line, print_table, print_warning
+from shardctl.interruption import run_resumable
+from shardctl.output import format_bytes, print_json, print_line, print_warning
 from shardctl.progress import shown_progress
-from shardctl.prompts import confirm_by_name
 from shardctl.stack.bring_up import bring_up
-from shardctl.stack.current import forget_backend, open_backend, open_stack
-from shardctl.stack.inspect import StackStatus, env_lines, read_status, status_table
-from shardctl.stack.noted_names import forget_noted_names, note_names
+from shardctl.stack.current import open_backend
+from shardctl.stack.inspect import env_lines, read_status
+from shardctl.stack.noted_names import note_names
 from shardctl.stack.persons import left_in_the_shell, parse_approvals, parse_oidc
 from shardctl.stack.plan import StackOptions
 from shardctl.stack.preview import preview_up
-from shardctl.stack.stop import stop_stack
-
-_WATCH_PAUSE_S = 1.0
-"""Reading memory and states of thirty processes takes some ten milliseconds."""
-
-
-class StatusFormat(StrEnum):
-    TABLE = "table"
-    JSON = "json"
-    ENV = "env"
 
 
 def up(
@@ -129,96 +114,3 @@ async def _show_up(*, as_json: bool) -> None:
         print_line(f"PROMETHEUS_URL={backend.addresses().prometheus_url}")
     elif backend.spec().monitoring:
         print_warning("the stack runs unwatched, there is no Prometheus here: `shardctl doctor` says how to get it")
-
-
-def down(
-    delete_data: Annotated[bool, typer.Option("--delete-data", help="Remove everything the stack stored.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-    reason: Reason = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:
-    """Stop the stack; its data stays unless --delete-data is given. Also ends what a killed supervisor left behind."""
-    backend = open_backend()
-    if not backend.exists():
-        _say_down(backend, "absent", f"there is no stack {backend.stack}; nothing to stop", as_json=as_json)
-        return
-    if not delete_data:
-        with shown_progress("stopping", quiet=as_json) as report:
-            run_resumable(stop_stack(open_backend(report), reason), resume="shardctl down")
-        said = f"stack {backend.stack} is stopped; its data is kept in {backend.location}"
-        _say_down(backend, "stopped", said, as_json=as_json)
-        return
-    confirm_by_name(backend.stack, f"remove every byte of the stack {backend.stack}", yes=yes)
-    with shown_progress("removing", quiet=as_json) as report:
-        run_resumable(_destroy(open_backend(report)), resume="shardctl down --delete-data")
-    forget_backend()
-    forget_noted_names()
-    _say_down(backend, "gone", f"stack {backend.stack} and its data are gone", as_json=as_json)
-
-
-def _say_down(backend: Backend, state: str, said: str, *, as_json: bool) -> None:
-    if as_json:
-        print_json({"stack": backend.stack, "state": state, "location": backend.location})
-    else:
-        print_line(said)
-
-
-async def _destroy(backend: Backend) -> None:
-    async with backend.lock():
-        await backend.destroy()
-
-
-def status(
-    output: Annotated[StatusFormat, typer.Option("--output", "-o", help="table, json or env (shell lines).")] = (
-        StatusFormat.TABLE
-    ),
-    as_json: Annotated[bool, typer.Option("--json", help="The same as -o json.")] = False,
-    watch: Annotated[bool, typer.Option("--watch", "-w", help="Keep showing it until interrupted.")] = False,
-) -> None:
-    """Every process: state, port, uptime, memory."""
-    chosen = StatusFormat.JSON if as_json else output
-    if watch and chosen is not StatusFormat.TABLE:
-        raise UsageError("--watch shows the table only")
-    with shown_until_interrupted():
-        asyncio.run(_watch() if watch else _status(chosen))
-
-
-async def _status(chosen: StatusFormat) -> None:
-    backend = open_stack()
-    if chosen is StatusFormat.ENV:
-        print("\n".join(env_lines(backend)))
-        return
-    await note_names(backend)
-    found = await read_status(backend)
-    if chosen is StatusFormat.JSON:
-        print_json(found)
-    else:
-        console.print(status_table(found))
-
-
-async def _watch() -> None:
-    backend = open_stack()
-    with Live(console=console, auto_refresh=False) as live:
-        while True:
-            found: StackStatus = await read_status(backend)
-            live.update(status_table(found), refresh=True)
-            await asyncio.sleep(_WATCH_PAUSE_S)
-
-
-def logs(
-    name: Annotated[
-        str | None, typer.Argument(help="A process of `shardctl status`; without a name the logs are listed.")
-    ] = None,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep printing new lines until Ctrl-C.")] = False,
-    lines: Annotated[int, typer.Option("--lines", "-n", min=0, max=100_000, help="How many of the last lines.")] = 50,
-) -> None:
-    """The last lines of a process's log."""
-    backend = open_stack()
-    if name is None:
-        print_table(("log", "size>"), [(log, format_bytes(size)) for log, size in backend.known_logs()])
-        return
-    for line in backend.last_lines(name, lines):
-        print(line)
-    with shown_until_interrupted():
-        for line in backend.follow_log(name) if follow else ():
-            print(line, flush=True)

@@ -1,4 +1,4 @@
-"""Transfers of shares that wait for a decision, read from the cells; decided by `cells/user_acts.py`."""
+"""Transfers of shares that wait for a decision, as the cells have them now."""
 
 from typing import Any
 
@@ -7,7 +7,8 @@ from shardctl.cell_admin import open_cell_admin
 
 
 async def list_waiting(backend: Backend, cells: tuple[str, ...]) -> list[dict[str, Any]]:
-    """What waits in these cells, oldest first within each. Raises NotReachable for a cell that does not answer."""
+    """What waits in these cells, oldest first within each. Raises NotAllowed, and NotReachable for a
+    cell that does not answer."""
     rows: list[dict[str, Any]] = []
     async with open_cell_admin(backend) as admin:
         for cell in cells:
