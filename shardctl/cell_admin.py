@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from infra.backends.backend import Backend
 from infra.runtime.http_client import BODY_BYTES_MAX, HttpAnswer, HttpClient, OutcomeUnknown, PeerUnreachable
-from infra.security.operator_token import request_name
+from infra.security.request_name import request_name
 from shardctl.errors import NotReachable, Refused
 from shardctl.operations.errors import LeaseLost
 from shardctl.operator_tokens import LOOK, Purpose, Token, as_token

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 from infra.backends.backend import Backend
 from infra.runtime.http_client import HttpClient, OutcomeUnknown, PeerUnreachable
-from infra.security.operator_token import request_name
+from infra.security.request_name import request_name
 from shardctl.errors import NotReachable, Refused
 from shardctl.operator_tokens import LOOK, Purpose, Token, as_token
 

@@ -30,7 +30,7 @@ _LOOKS: Final = "GET"
 """A request with this method changes nothing, at every port."""
 
 Token = Callable[[str], Awaitable[str]]
-"""Asked before each request, by its name (`infra.security.operator_token.request_name`)."""
+"""Asked before each request, by its name (`infra.security.request_name`)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,12 +32,8 @@ from infra.runtime.request_id import WithRequestId
 from infra.runtime.settings import ListenSettings
 from infra.runtime.telemetry import EVENT_LOOP_LAG, Metrics
 from infra.security.keys import OPERATOR_VERIFY_FILE, KeySource, VerifyRing, follow_verify_ring, key_ids
-from infra.security.operator_token import (
-    OperatorClaims,
-    OperatorTokenInvalid,
-    request_name,
-    verify_operator_token,
-)
+from infra.security.operator_token import OperatorClaims, OperatorTokenInvalid, verify_operator_token
+from infra.security.request_name import request_name
 from infra.security.roles import Role
 
 Readiness = Callable[[], Awaitable[tuple[bool, Mapping[str, object]]]]

@@ -44,12 +44,6 @@ class OperatorClaims:
     token_id: str
 
 
-def request_name(place: str, method: str, path: str) -> str:
-    """How a token names a request: `cell-1 POST /operator/v1/archive`; without the query and a slash at the end, which
-    name no other resource."""
-    return f"{place} {method} {path.partition('?')[0].rstrip('/')}"
-
-
 def new_token_id() -> str:
     """By which the log lines of who signs a token and of who is asked with it find each other; no secret."""
     return secrets.token_urlsafe(_ID_BYTES)

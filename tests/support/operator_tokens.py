@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from infra.security.keys import OPERATOR_SIGNING_FILE, load_signing_ring
-from infra.security.operator_token import request_name, sign_operator_token
+from infra.security.operator_token import sign_operator_token
+from infra.security.request_name import request_name
 from infra.security.roles import Role
 
 WHY = "a test"

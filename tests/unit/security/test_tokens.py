@@ -36,12 +36,8 @@ from infra.security.keys import (
     new_key_ring,
     new_signing_ring,
 )
-from infra.security.operator_token import (
-    OperatorTokenInvalid,
-    request_name,
-    sign_operator_token,
-    verify_operator_token,
-)
+from infra.security.operator_token import OperatorTokenInvalid, sign_operator_token, verify_operator_token
+from infra.security.request_name import request_name
 from infra.security.roles import Role
 from infra.security.route_token import RouteTokenExpired, RouteTokenInvalid, RouteTokenSigner, RouteTokenVerifier
 from infra.security.signed_claims import ISSUER, sign_claims
