@@ -45,13 +45,18 @@ class Purpose:
 
     def __post_init__(self) -> None:
         if self.reason is not None:
-            try:
-                check_why(self.reason)
-            except ValueError as error:
-                raise UsageError(str(error)) from error
+            check_kept(self.reason)
 
 
 LOOK: Final = Purpose("look", "cells")
+
+
+def check_kept(reason: str) -> None:
+    """Raises UsageError for one that a cell could not keep."""
+    try:
+        check_why(reason)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
 
 
 def as_token(backend: Backend, wanted: Token | Purpose) -> Token:

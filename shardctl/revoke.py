@@ -17,7 +17,7 @@ from infra.runtime.revocation_source import RedisRevocations, RevocationsUnavail
 from infra.runtime.settings import RedisSettings
 from shardctl.errors import Interrupted, NotReachable, Refused
 from shardctl.operations.resources import ACT_TIMEOUT_S, StackResources
-from shardctl.shardmap.locate import LocatedUser, locate_on, require_cell
+from shardctl.shardmap.locate import LocatedUser, require_cell
 
 _QUICK_S: Final = 2.0
 """The revoked moment lies five seconds ahead (`revoke_tokens_v1`). A cell that answers within two seconds has ended the
@@ -37,7 +37,7 @@ class Revoked:
 async def revoke_user(on: StackResources, user_id: UUID) -> Revoked:
     """Raises `Refused` and `NotReachable` with nothing done; `Interrupted` or `Refused` (the message says so) when the
     access tokens are void but the sessions could not be ended."""
-    user = await locate_on(on, str(user_id))
+    user = await on.locate(str(user_id))
     not_before_s, notified = await _void_access_tokens(on, user_id)
     asked_at_s = time.monotonic()
     ended = await _end_sessions(on, user, not_before_s)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from uuid import UUID
 
 from shardctl.operations.resources import ACT_TIMEOUT_S, StackResources
-from shardctl.shardmap.locate import locate_on, require_cell
+from shardctl.shardmap.locate import require_cell
 
 
 async def set_profile(on: StackResources, user_id: UUID, profile: str) -> dict[str, Any]:
@@ -39,6 +39,6 @@ async def retry_report(on: StackResources, cell: str, report: int) -> dict[str, 
 async def _in_their_cell(
     on: StackResources, user_id: UUID, method: str, what: str, body: object = None
 ) -> dict[str, Any]:
-    cell = require_cell(await locate_on(on, str(user_id)))
+    cell = require_cell(await on.locate(str(user_id)))
     async with on.cells() as admin:
         return await admin.call(cell, method, f"/operator/v1/users/{user_id}/{what}", body, timeout_s=ACT_TIMEOUT_S)

@@ -7,6 +7,7 @@ import typer
 
 from shardctl.commands.finding import find_user
 from shardctl.commands.submitting import open_control
+from shardctl.operator_tokens import check_kept
 from shardctl.output import print_json, print_line
 
 UserName = Annotated[str, typer.Argument(metavar="USER", help="A user id, or the email of the sign-up.")]
@@ -28,6 +29,7 @@ def refuse(user: UserName, transfers: Transfers, reason: Reason, as_json: AsJson
 def _decide(user: str, transfers: list[UUID], reason: str, as_json: bool, decision: str) -> None:
     """One after the other. The first that was decided otherwise before ends it; those before it stand, and repeating
     them is harmless."""
+    check_kept(reason)
     control = open_control()
     path = f"/v1/users/{find_user(control, user)['user_id']}/share-transfers"
     wanted = {"reason": reason}

@@ -6,6 +6,7 @@ from urllib.parse import urlencode
 
 from shardctl.control_client import ControlClient
 from shardctl.control_patience import PatientControl
+from shardctl.operator_tokens import check_kept
 
 
 def find_user(control: ControlClient | PatientControl, name: str) -> dict[str, Any]:
@@ -16,5 +17,6 @@ def find_user(control: ControlClient | PatientControl, name: str) -> dict[str, A
 def act_on_user(control: PatientControl, name: str, act: str, body: Mapping[str, Any]) -> dict[str, Any]:
     """An act that may be said twice; it is recorded with the id, never with an email. Raises Refused, NotReachable,
     NotAllowed, UsageError, Interrupted."""
+    check_kept(body["reason"])
     user_id = find_user(control, name)["user_id"]
     return control.post(f"/v1/users/{user_id}/{act}", body, is_repeatable=True)

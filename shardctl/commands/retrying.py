@@ -6,6 +6,7 @@ from urllib.parse import quote
 import typer
 
 from shardctl.commands.submitting import open_control
+from shardctl.operator_tokens import check_kept
 from shardctl.output import print_json, print_line
 
 
@@ -17,6 +18,7 @@ def retry_report(
 ) -> None:
     """Apply a quarantined report again, after its cause is mended. Within seconds it is applied, or it is back in
     quarantine under a new id, with the reason."""
+    check_kept(reason)
     done = open_control().post(f"/v1/cells/{quote(cell, safe='')}/reports/{report}/retry", {"reason": reason})
     if as_json:
         print_json(done)

@@ -19,6 +19,7 @@ from shardctl.moves.queries import MoveRecords, open_move_records
 from shardctl.operations.errors import LeaseLost
 from shardctl.operations.queries import prune_control
 from shardctl.persons import os_user
+from shardctl.shardmap.locate import LocatedUser, locate_in
 from shardctl.shardmap.store import ShardMapStore, open_store
 from shardctl.token_signing import token_of_step
 
@@ -61,6 +62,11 @@ class StackResources:
         """Raises NotReachable; its writes LeaseLost."""
         async with open_move_records(self.control_dsn, lease=self.lease) as records:
             yield records
+
+    async def locate(self, name: str) -> LocatedUser:
+        """A user, by id or email. Raises Refused for nobody, NotReachable, Interrupted."""
+        async with self.map_store() as store:
+            return await locate_in(store, self.backend, name)
 
     async def prune(self) -> int:
         """One piece of what is old in the control database; rows deleted. Raises LeaseLost, NotReachable."""

@@ -9,10 +9,9 @@ from collections.abc import Callable
 
 import msgspec
 
-from infra.security.why import check_why
 from shardctl.audit.recording import check_reason
-from shardctl.errors import UsageError
 from shardctl.operations.resources import StackResources
+from shardctl.operator_tokens import check_kept
 from shardctl.persons import Person
 
 
@@ -38,10 +37,7 @@ class Acting:
 
     def in_a_cell(self, person: Person, reason: str) -> StackResources:
         """As `by`, for an act that a cell keeps with the reason. Raises UsageError for one that it could not keep."""
-        try:
-            check_why(reason)
-        except ValueError as error:
-            raise UsageError(str(error)) from error
+        check_kept(reason)
         return self.by(person, reason)
 
     def looking(self, person: Person) -> StackResources:

@@ -10,7 +10,6 @@ from infra.security.keys import EMAIL_PEPPER_FILE, load_key_ring
 from infra.topology.bucketing import bucket_of
 from infra.topology.identifiers import parse_uuid
 from shardctl.errors import Refused
-from shardctl.operations.resources import StackResources
 from shardctl.shardmap.store import ShardMapStore, open_store
 from shardctl.stack.current import control_dsn
 
@@ -26,20 +25,15 @@ class LocatedUser:
     api_urls: tuple[str, ...]
 
 
-async def locate_on(on: StackResources, name: str) -> LocatedUser:
-    """By the newest map. An id is not checked: whether the user exists only the cell knows. Raises `Refused` for an
-    unknown email and a name that is neither, `NotReachable`."""
-    async with on.map_store() as store:
-        return await _locate(on.backend, store, name)
-
-
 async def locate_user(backend: Backend, name: str) -> LocatedUser:
-    """The same, as the owner of the control database: on the stack's own machine. Raises as `locate_on`."""
+    """As the owner of the control database: on the stack's own machine. Raises as `locate_in`, and NotReachable."""
     async with open_store(control_dsn(backend)) as store:
-        return await _locate(backend, store, name)
+        return await locate_in(store, backend, name)
 
 
-async def _locate(backend: Backend, store: ShardMapStore, name: str) -> LocatedUser:
+async def locate_in(store: ShardMapStore, backend: Backend, name: str) -> LocatedUser:
+    """By the newest map. An id is not checked: whether the user exists only the cell knows. Raises Refused for an
+    unknown email and a name that is neither."""
     user_id = await _find_id(backend, store, name)
     shard_map = await store.load()
     cell = shard_map.locate(user_id)

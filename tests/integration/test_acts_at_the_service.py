@@ -28,7 +28,7 @@ from shardctl.persons import Person, Way
 from shardctl.service.acting import Acting
 from shardctl.service.app import ControlService
 from shardctl.shardmap import store
-from shardctl.shardmap.locate import locate_on
+from shardctl.shardmap.locate import locate_in
 from shardctl.shardmap.republish import republish_map
 from tests.support.asgi import ask_asgi
 from tests.support.bare_cell import Cell
@@ -140,9 +140,11 @@ async def test_what_an_act_does_not_change(control_database: TestDatabase, backe
     with pytest.raises(NotReachable):
         await republish_map(on)
     with pytest.raises(Refused, match="neither a user id nor an email"):
-        await locate_on(on, "ann")
-    places = [await locate_on(on, str(uuid.UUID(int=number))) for number in range(100, 120)]
+        await on.locate("ann")
+    places = [await on.locate(str(uuid.UUID(int=number))) for number in range(100, 120)]
     nobody = next(place.user_id for place in places if place.cell is None)
+    async with on.map_store() as held:
+        assert (await locate_in(held, backend, str(USER))).pinned
     with pytest.raises(Refused, match="no cell serves bucket"):
         await set_profile(on, nobody, "retail")
 

@@ -19,7 +19,6 @@ from shardctl.revoke import revoke_user
 from shardctl.service.acting import REASONED, Acting
 from shardctl.service.auditing import DESCRIBE
 from shardctl.service.identity import person_of
-from shardctl.shardmap.locate import locate_on
 
 
 class ProfileChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -39,7 +38,7 @@ class UsersController(Controller):
         self, request: Request[Any, Any, Any], acting: NamedDependency[Acting], named: FromQuery[str]
     ) -> dict[str, Any]:
         """`named`: a user's id, or the email of the sign-up."""
-        return asdict(await locate_on(acting.looking(person_of(request)), named))
+        return asdict(await acting.looking(person_of(request)).locate(named))
 
     @post("/{user_id:uuid}/revoke", status_code=200, opt={DESCRIBE: of_act("users.revoke", "{user_id}")})
     async def revoke(
