@@ -23,8 +23,11 @@ select
     coalesce((select jsonb_object_agg(symbol, n) from
         (select symbol, sum(qty_held_micros) as n from brokerage.positions group by symbol) s), '{}') as shares_held,
     (select count(*) from brokerage.users where restricted) as restricted,
-    (select count(*) from all_order_events) as order_events,
-    (select count(*) from all_journal_entries) as journal_entries,
+    -- of users who moved, those that this cell publishes
+    (select count(*) from all_order_events) - (select coalesce(sum(events), 0)::bigint from streams_elsewhere
+                                                where stream = 'orders') as order_events,
+    (select count(*) from all_journal_entries) - (select coalesce(sum(events), 0)::bigint from streams_elsewhere
+                                                   where stream = 'ledger') as journal_entries,
     (select count(*) from brokerage.outbox) as outbox_pending,
     (select count(*) from brokerage.inbox) as inbox_pending,
     (select count(*) from brokerage.quarantined_reports) as quarantined,

@@ -92,11 +92,13 @@ waiting as (
        from brokerage.departures d join page p on p.user_id = d.user_id and p.owner_state = 'departed'
       where d.departed_at is not null order by d.user_id, d.ownership_epoch desc)
 ),
-lost as (   -- by stream: first and last number of what is not to be found here
-    select l.user_id, jsonb_agg(jsonb_build_array(l.stream, l.first_seq, l.last_seq) order by l.stream, l.first_seq)
-           as lost
-      from (select user_id, stream, first_seq, last_seq from lost_sequences
-            union all select user_id, stream, first_seq, last_seq from sequences_elsewhere) l
+lost as (   -- by stream: first and last number of what is not to be found here, and why not: "elsewhere", or a restore
+    select l.user_id, jsonb_agg(l.range order by l.stream, l.first_seq) as lost
+      from (select user_id, stream, first_seq, jsonb_build_array(stream, first_seq, last_seq) as range
+              from lost_sequences
+            union all
+            select user_id, stream, first_seq, jsonb_build_array(stream, first_seq, last_seq, 'elsewhere')
+              from sequences_elsewhere) l
      where l.user_id = any (array(select user_id from page)) group by l.user_id
 )
 select p.user_id, p.order_event_seq, p.entry_seq, coalesce(w.orders, p.order_event_seq) as orders_published,

@@ -111,4 +111,4 @@ def test_nested_answers_become_flat_rows() -> None:
 
 
 def test_every_ring_has_a_name_that_can_be_typed() -> None:
-    assert {ring.value for ring in Rotated} == {"customer", "route", "operator"}
+    assert {ring.value for ring in Rotated} == {"customer", "route", "operator", "cell"}
