@@ -17,7 +17,7 @@ import pytest
 from cell.move import controller as cell_points
 from loadtests.client import Customer, RetryLimits, RouterClient
 from shardctl.moves import driver
-from shardctl.operations.kinds.users_move import moved_users
+from shardctl.operations.kinds.users_moved import moved_users
 from tests.support.eventually import eventually
 from tests.support.persistent_control import PersistentControl
 from tests.support.stack import Stack, fresh_stack
