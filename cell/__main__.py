@@ -28,7 +28,7 @@ from infra.runtime.database import make_pool
 from infra.runtime.dsn import with_clock_offset, with_code
 from infra.runtime.garbage_collection import freeze_startup_objects
 from infra.runtime.logs import configure_logging
-from infra.runtime.migrator import MigrationPhase, drop_unused_code
+from infra.runtime.migrator import MigrationPhase, drop_unused_code, read_pending
 from infra.runtime.migrator import migrate as migrate_database
 from infra.runtime.release_code import release_code
 from infra.runtime.shutdown import Shutdown
@@ -113,10 +113,14 @@ def migrate(
     phase: Annotated[MigrationPhase, typer.Option(help="pre: beside running releases; post: when none is left.")] = (
         MigrationPhase.BOTH
     ),
+    pending: Annotated[bool, typer.Option("--pending", help="Print what is missing, in JSON; change nothing.")] = False,
 ) -> None:
     """Bring the tables, the code and the market calendar to this release (needs CELL_POSTGRES__OWNER_DSN)."""
     settings = _settings("migrate")
     owner_dsn = _owner_dsn(settings)
+    if pending:
+        print(msgspec.json.encode(asyncio.run(read_pending(owner_dsn, package="cell"))).decode())
+        return
     applied = asyncio.run(migrate_database(owner_dsn, package="cell", phase=phase))
     facts: dict[str, object] = asdict(applied)
     if phase is not MigrationPhase.POST:

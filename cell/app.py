@@ -200,7 +200,7 @@ def create_app(settings: CellSettings) -> CellApp:
         metrics=metrics,
         ready=ready,
         routes=[_operator_routes(_movers(settings, mover_pool), operator_pool, checks_pool, clock, new_id)],
-        operators=Operators(operator_ring, LEAST_ROLES, clock.epoch_s, SELF_PROVING),
+        operators=Operators(settings.name, operator_ring, LEAST_ROLES, clock.epoch_s, SELF_PROVING),
     )
     return CellApp(
         customer, routes, operator, pool, operator_pool, checks_pool, mover_pool, batcher, metrics, _addresses(settings)

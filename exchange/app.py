@@ -51,7 +51,7 @@ async def run_exchange(settings: ExchangeSettings, shutdown: Shutdown) -> None:
         dependencies={"verbs": Provide(lambda: market.admin, sync_to_thread=False)},
         request_max_body_size=settings.tape_bytes_max,
     )
-    operators = Operators(operator_ring, LEAST_ROLES, clock.epoch_s)
+    operators = Operators("exchange", operator_ring, LEAST_ROLES, clock.epoch_s)
     app = create_operator_app(metrics=metrics, ready=ready, routes=[routes], operators=operators)
     server = await loop.create_server(market.connect, settings.listen.host, settings.listen.port, backlog=128)
     try:

@@ -34,6 +34,10 @@ _REDIRECTS_MAX: Final = 2 * HINTS_MAX
 """Of one request, by maps and hints together: as many maps may come meanwhile."""
 
 
+_EPOCH_MAX: Final = 2**63 - 1
+"""What a database's bigint holds; a sick cell may say anything."""
+
+
 class MisdirectedHint(msgspec.Struct):
     """What we read of a 421's body."""
 
@@ -123,7 +127,7 @@ def _says_later(route: Route, refused: Route) -> bool:
 def _read_hint(body: bytes, refused: Route) -> Hint | None:
     """The refusal's hint, if it is later than what was refused and names another cell."""
     said = decode_body(body, MisdirectedHint) or MisdirectedHint()
-    if not said.owner or (said.epoch or 0) <= refused.ownership_epoch:
+    if not said.owner or not refused.ownership_epoch < (said.epoch or 0) <= _EPOCH_MAX:
         return None
     hint = Hint(CellId(said.owner), Epoch(said.epoch or 0))
     return None if CellDestination(hint.cell_id) == refused.cell.destination else hint

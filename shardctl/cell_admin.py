@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from infra.backends.backend import Backend
 from infra.runtime.http_client import BODY_BYTES_MAX, HttpAnswer, HttpClient, OutcomeUnknown, PeerUnreachable
+from infra.security.request_name import request_name
 from shardctl.errors import NotReachable, Refused
 from shardctl.operations.errors import LeaseLost
 from shardctl.operator_tokens import LOOK, Purpose, Token, as_token
@@ -88,7 +89,8 @@ class CellAdmin:
         problem: Exception | None = None
         for url in urls:
             try:
-                return await self._request(url, asked)
+                token = await self.token(request_name(cell, asked.method, asked.path))
+                return await self._request(url, token, asked)
             except PeerUnreachable as error:  # nothing was sent: the next process may be asked
                 problem = error
             except OutcomeUnknown as error:
@@ -106,8 +108,8 @@ class CellAdmin:
                 return
             query = f"?limit={PAGE}&page_token={page['next_page_token']}"
 
-    async def _request(self, url: str, asked: "_Asked") -> HttpAnswer:
-        headers = {**asked.headers, "Authorization": f"Bearer {await self.token()}"}
+    async def _request(self, url: str, token: str, asked: "_Asked") -> HttpAnswer:
+        headers = {**asked.headers, "Authorization": f"Bearer {token}"}
         return await self._http.request(
             asked.method,
             url + asked.path,

@@ -8,19 +8,20 @@ here (`control_patience.py` says what may be).
 import http.client
 import json
 import socket
+import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from shardctl.errors import Blocked, NotAllowed, NotReachable, NotSent, Refused, ShardctlError, UsageError
+from shardctl.errors import Blocked, Interrupted, NotAllowed, NotReachable, NotSent, Refused, ShardctlError, UsageError
 from shardctl.release import HEADER, own_release
 
 ANSWER_TIMEOUT_S: Final = 30.0
 """For answers that read some rows; making a plan asks processes, each for some seconds at most."""
 _NEXT: Final = "`shardctl status`, `shardctl logs control`, `shardctl up`"
 _BY_EXIT_CODE: Final[dict[int, type[ShardctlError]]] = {
-    error.exit_code: error for error in (Refused, UsageError, NotReachable, Blocked)
+    error.exit_code: error for error in (Refused, UsageError, NotReachable, Interrupted, Blocked)
 }
 
 
@@ -83,6 +84,12 @@ class ControlClient:
             answer = connection.getresponse()
             content = answer.read()
             self.answered_by = answer.getheader(HEADER)
+        except ssl.SSLCertVerificationError as error:  # nothing was sent, the token least of all
+            assert isinstance(self._service, RemoteService)
+            raise NotReachable(
+                f"the certificate of {self._service.url} is not trusted here: {error.verify_message}; SSL_CERT_FILE "
+                "names the authorities that are"
+            ) from error
         except (OSError, http.client.HTTPException) as error:
             kind = NotReachable if is_connected else NotSent
             raise kind(f"the control service does not answer ({error}): {following}") from error

@@ -8,9 +8,12 @@ from urllib.parse import urlencode
 
 from infra.backends.backend import Backend
 from infra.runtime.http_client import HttpClient, OutcomeUnknown, PeerUnreachable
+from infra.security.request_name import request_name
 from shardctl.errors import NotReachable, Refused
 from shardctl.operator_tokens import LOOK, Purpose, Token, as_token
 
+PLACE: Final = "exchange"
+"""As tokens name it."""
 TAPE_TIMEOUT_S: Final = 300.0
 """A day's tape has hundreds of thousands of rows; the exchange checks them all before it answers."""
 ANSWER_TIMEOUT_S: Final = 30.0
@@ -51,7 +54,8 @@ class ExchangeAdmin:
     async def _call(
         self, method: str, path: str, body: bytes | None = None, *, timeout_s: float = ANSWER_TIMEOUT_S
     ) -> dict[str, Any]:
-        headers = {"Authorization": f"Bearer {await self._token()}", "Content-Type": "text/csv"}
+        token = await self._token(request_name(PLACE, method, path))
+        headers = {"Authorization": f"Bearer {token}", "Content-Type": "text/csv"}
         try:
             answer = await self._http.request(method, self._url + path, timeout_s=timeout_s, headers=headers, body=body)
         except (PeerUnreachable, OutcomeUnknown) as error:

@@ -3,7 +3,8 @@
 The control service signs them. A command asks it over its socket, where the operating system says who asks: subject and
 role are that person's, whatever the command says. While the service does not answer, who can read the stack's key file
 may sign with it, which is the machine's owner and root; it is said on standard error. Steps of operations carry the
-number of their lease, which no person's token has.
+number of their lease, which no person's token has. A token that may do more than look is made for one request, and
+serves no other.
 """
 
 import asyncio
@@ -25,9 +26,11 @@ _KEPT_S: Final = 200
 _ANSWER_TIMEOUT_S: Final = 10.0
 """The service signs in milliseconds; one that takes longer counts as dead."""
 PATH: Final = "/v1/operator-tokens"
+_LOOKS: Final = "GET"
+"""A request with this method changes nothing, at every port."""
 
-Token = Callable[[], Awaitable[str]]
-"""Asked before each request."""
+Token = Callable[[str], Awaitable[str]]
+"""Asked before each request, by its name (`infra.security.request_name`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,13 +45,18 @@ class Purpose:
 
     def __post_init__(self) -> None:
         if self.reason is not None:
-            try:
-                check_why(self.reason)
-            except ValueError as error:
-                raise UsageError(str(error)) from error
+            check_kept(self.reason)
 
 
 LOOK: Final = Purpose("look", "cells")
+
+
+def check_kept(reason: str) -> None:
+    """Raises UsageError for one that a cell could not keep."""
+    try:
+        check_why(reason)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
 
 
 def as_token(backend: Backend, wanted: Token | Purpose) -> Token:
@@ -57,30 +65,34 @@ def as_token(backend: Backend, wanted: Token | Purpose) -> Token:
 
 
 def token_of_person(backend: Backend, purpose: Purpose) -> Token:
-    """For the person at this terminal. Raises NotAllowed, UsageError, KeyFileInvalid."""
+    """For the person at this terminal: one for some minutes to look with, and one for each request that may change
+    something. Raises NotAllowed, UsageError, KeyFileInvalid."""
     held, until_s = "", 0.0
 
-    async def token() -> str:
+    async def token(request: str) -> str:
         nonlocal held, until_s
+        if purpose.role is not Role.VIEWER and f" {_LOOKS} " not in request:
+            return await asyncio.to_thread(_ask, backend, purpose, request)
         if not held or time.monotonic() >= until_s:
-            held, until_s = await asyncio.to_thread(_ask, backend, purpose), time.monotonic() + _KEPT_S
+            held, until_s = await asyncio.to_thread(_ask, backend, LOOK, None), time.monotonic() + _KEPT_S
         return held
 
     return token
 
 
-def _ask(backend: Backend, purpose: Purpose) -> str:
+def _ask(backend: Backend, purpose: Purpose, request: str | None) -> str:
     wanted: dict[str, Any] = {
         "act": purpose.act, "target": purpose.target, "role": purpose.role, "reason": purpose.reason,
+        "request": request,
     }  # fmt: skip
     client = ControlClient(backend.control_socket, _ANSWER_TIMEOUT_S)
     try:
-        answer = client.get(PATH) if purpose.role is Role.VIEWER else client.post(PATH, wanted)
+        answer = client.get(PATH) if request is None else client.post(PATH, wanted)
         return str(answer["token"])
     except NotReachable as error:
         from shardctl.token_signing import TokenSigner  # cryptography and jwt: only while the service is away
 
         name = os_user()
-        signed = TokenSigner(backend).sign(subject=name, role=purpose.role, reason=purpose.reason)
+        signed = TokenSigner(backend).sign(subject=name, role=purpose.role, request=request, reason=purpose.reason)
         print_warning(f"{error}; {purpose.act} {purpose.target} is signed with this machine's key, as {name}")
         return signed.token

@@ -12,19 +12,12 @@ from dataclasses import dataclass
 from typing import Final
 from uuid import UUID
 
-from infra.backends.backend import Backend
 from infra.runtime.redis_client import make_redis
 from infra.runtime.revocation_source import RedisRevocations, RevocationsUnavailable
 from infra.runtime.settings import RedisSettings
-from infra.security.roles import Role
-from shardctl.audit.recording import recorded_act
-from shardctl.cell_admin import open_cell_admin
 from shardctl.errors import Interrupted, NotReachable, Refused
-from shardctl.operator_tokens import Purpose
-from shardctl.persons import os_user
-from shardctl.shardmap.locate import LocatedUser, locate_user, require_cell
-from shardctl.shardmap.store import open_store
-from shardctl.stack.current import control_dsn
+from shardctl.operations.resources import ACT_TIMEOUT_S, StackResources
+from shardctl.shardmap.locate import LocatedUser, require_cell
 
 _QUICK_S: Final = 2.0
 """The revoked moment lies five seconds ahead (`revoke_tokens_v1`). A cell that answers within two seconds has ended the
@@ -41,30 +34,25 @@ class Revoked:
     sessions_ended: int
 
 
-async def revoke_user(backend: Backend, name: str, reason: str) -> Revoked:
-    """By id or email. Raises UsageError, Refused and NotReachable with nothing done; Interrupted or Refused (the
-    message says so) when the access tokens are void but the sessions could not be ended."""
-    user = await locate_user(backend, name)
-    purpose = Purpose("end_sessions", str(user.user_id), Role.OPERATOR, reason)  # a reason too long is refused here
-    async with recorded_act(backend, "users.revoke", str(user.user_id), reason=reason):
-        return await _revoke(backend, user, purpose, reason)
-
-
-async def _revoke(backend: Backend, user: LocatedUser, purpose: Purpose, reason: str) -> Revoked:
-    not_before_s, notified = await _void_access_tokens(backend, user.user_id, reason)
+async def revoke_user(on: StackResources, user_id: UUID) -> Revoked:
+    """Raises `Refused` and `NotReachable` with nothing done; `Interrupted` or `Refused` (the message says so) when the
+    access tokens are void but the sessions could not be ended."""
+    user = await on.locate(str(user_id))
+    not_before_s, notified = await _void_access_tokens(on, user_id)
     asked_at_s = time.monotonic()
-    ended = await _end_sessions(backend, user, not_before_s, purpose, reason)
+    ended = await _end_sessions(on, user, not_before_s)
     if time.monotonic() - asked_at_s > _QUICK_S:
         # Meanwhile a refresh may have issued an access token that is later than the revoked moment.
-        not_before_s, notified = await _void_access_tokens(backend, user.user_id, reason)
-    return Revoked(user.user_id, not_before_s, notified, require_cell(user), ended)
+        not_before_s, notified = await _void_access_tokens(on, user_id)
+    return Revoked(user_id, not_before_s, notified, require_cell(user), ended)
 
 
-async def _void_access_tokens(backend: Backend, user_id: UUID, reason: str) -> tuple[int, int | None]:
-    async with open_store(control_dsn(backend)) as store:
-        not_before_s = await store.revoke_tokens(user_id, actor=os_user(), reason=reason)
+async def _void_access_tokens(on: StackResources, user_id: UUID) -> tuple[int, int | None]:
+    assert on.reason is not None, "nobody is revoked without a reason"
+    async with on.map_store() as store:
+        not_before_s = await store.revoke_tokens(user_id, actor=on.actor, reason=on.reason)
         entries = await store.revocations()
-    client = make_redis(RedisSettings(url=backend.addresses().redis_url))
+    client = make_redis(RedisSettings(url=on.backend.addresses().redis_url))
     try:
         return not_before_s, await RedisRevocations(client).publish(entries)
     except RevocationsUnavailable:
@@ -73,14 +61,15 @@ async def _void_access_tokens(backend: Backend, user_id: UUID, reason: str) -> t
         await client.aclose()
 
 
-async def _end_sessions(backend: Backend, user: LocatedUser, begun_before_s: int, purpose: Purpose, reason: str) -> int:
+async def _end_sessions(on: StackResources, user: LocatedUser, begun_before_s: int) -> int:
     half_done = f"the access tokens of {user.user_id} are void, but their sessions were not ended"
-    again = f"run it again: `shardctl users revoke {user.user_id} --reason {shlex.quote(reason)}`"
+    again = f"run it again: `shardctl users revoke {user.user_id} --reason {shlex.quote(on.reason or '')}`"
+    path = f"/operator/v1/users/{user.user_id}/sessions/end"
     try:
-        cell = require_cell(user)
-        async with open_cell_admin(backend, purpose) as admin:
-            path = f"/operator/v1/users/{user.user_id}/sessions/end"
-            answer = await admin.call(cell, "POST", path, {"begun_before_s": begun_before_s})
+        async with on.cells() as admin:
+            answer = await admin.call(
+                require_cell(user), "POST", path, {"begun_before_s": begun_before_s}, timeout_s=ACT_TIMEOUT_S
+            )
     except NotReachable as error:
         raise Interrupted(
             f"{half_done}: {error}. Routers refuse their refresh tokens for twenty minutes; {again}"

@@ -30,8 +30,16 @@ class TokenSigner:
 
     backend: Backend
 
-    def sign(self, *, subject: str, role: Role, reason: str | None = None, fence: int | None = None) -> Signed:
-        """Raises KeyFileInvalid."""
+    def sign(
+        self,
+        *,
+        subject: str,
+        role: Role,
+        request: str | None = None,
+        reason: str | None = None,
+        fence: int | None = None,
+    ) -> Signed:
+        """Without a request the token serves looking. Raises KeyFileInvalid."""
         now_s, token_id = int(stack_clock(self.backend).epoch_s()), new_token_id()
         token = sign_operator_token(
             load_signing_ring(self.backend.keys_folder / OPERATOR_SIGNING_FILE),
@@ -42,6 +50,7 @@ class TokenSigner:
             why=reason,
             fence=fence,
             token_id=token_id,
+            request=request,
         )
         return Signed(token, token_id, now_s + TOKEN_LIFETIME_S)
 
@@ -50,8 +59,10 @@ def token_of_step(backend: Backend, *, subject: str, reason: str | None, fence: 
     """For a step of an operation that `subject` asked for. An operation keeps its whole reason; a cell keeps the
     beginning of a longer one."""
 
-    async def token() -> str:
-        why = reason and reason[:WHY_MAX]
-        return TokenSigner(backend).sign(subject=subject, role=Role.OPERATOR, reason=why, fence=fence).token
+    async def token(request: str) -> str:
+        signed = TokenSigner(backend).sign(
+            subject=subject, role=Role.OPERATOR, request=request, reason=reason and reason[:WHY_MAX], fence=fence
+        )
+        return signed.token
 
     return token

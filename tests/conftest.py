@@ -162,25 +162,38 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Files in random order, so that no test lives on what another left behind.
 
     Alone (no `-n`), quick ones run first. With `-n 2 --dist loadgroup` files that say how many minutes they take are
-    begun first, longest first; then the tests of the shared stack, which are one lane; then files that start servers,
-    then all others, so that the last files are short and both workers end together. A file is never divided.
+    begun first, longest first; then the tests of the shared stack, which are one lane; then those of the broker,
+    another one; then files that start servers, then all others, so that the last files are short and both workers end
+    together. A file is never divided.
     """
     seed = config.option.order_seed
     is_in_lanes = hasattr(config, "workerinput")
     server_files = {item.path for item in items if _SERVERS & set(getattr(item, "fixturenames", ()))}
+    broker_files = {item.path for item in items if _uses(item, "kafka_broker")}
 
     def place(item: pytest.Item) -> tuple[float, float]:
-        rank = 2.0 if _uses_the_stack(item) else float(item.path in server_files)
+        rank = 2.0 if _uses_the_stack(item) else 1.5 if item.path in broker_files else float(item.path in server_files)
         rank += 2.0 * _minutes(item)
         return -rank if is_in_lanes else rank, _place(seed, str(item.path))
 
     items.sort(key=place)
     for item in items:
-        item.add_marker(pytest.mark.xdist_group("stack" if _uses_the_stack(item) else item.path.name))
+        item.add_marker(pytest.mark.xdist_group(_group(item, broker_files)))
+
+
+def _group(item: pytest.Item, broker_files: set[Path]) -> str:
+    """Who share a server that takes long to start stay in one worker."""
+    if _uses_the_stack(item):
+        return "stack"
+    return "broker" if item.path in broker_files else item.path.name
 
 
 def _uses_the_stack(item: pytest.Item) -> bool:
-    return "stack" in getattr(item, "fixturenames", ())
+    return _uses(item, "stack")
+
+
+def _uses(item: pytest.Item, fixture: str) -> bool:
+    return fixture in getattr(item, "fixturenames", ())
 
 
 def _minutes(item: pytest.Item) -> float:

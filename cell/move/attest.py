@@ -19,8 +19,9 @@ TEXT_OF_ROWS: Final[LiteralString] = (
 )
 """Of this transaction: two cells must print one row alike."""
 _DIGEST: Final[LiteralString] = """
-select count(*), coalesce(sum(('x' || left(d.hash, 16))::bit(64)::bigint::numeric), 0)::text,
-       coalesce(sum(('x' || right(d.hash, 16))::bit(64)::bigint::numeric), 0)::text
+select {place}::integer as place, count(*) as total,
+       coalesce(sum(('x' || left(d.hash, 16))::bit(64)::bigint::numeric), 0)::text as high,
+       coalesce(sum(('x' || right(d.hash, 16))::bit(64)::bigint::numeric), 0)::text as low
   from (select md5(row({columns})::text) as hash from {table} t where {rows}) d
 """
 _DIGEST_BITS: Final = 96
@@ -38,18 +39,33 @@ def rows_of(table: UserTable, attest: str, changed: LiteralString) -> LiteralStr
     return f"{table.mine} and {table.changed}".replace("{changed}", changed)
 
 
-async def digest(
-    connection: Connection, table: UserTable, columns: Sequence[str], rows: LiteralString, parameters: dict[str, Any]
-) -> tuple[int, str]:
-    """Rows and their digest, in this transaction (`TEXT_OF_ROWS` was set)."""
-    statement = sql.SQL(_DIGEST).format(
+def digest_of(place: int, table: UserTable, columns: Sequence[str], rows: LiteralString) -> sql.Composed:
+    """A query of one row: place, number of rows, and the two halves of their digest."""
+    return sql.SQL(_DIGEST).format(
+        place=sql.Literal(place),
         columns=sql.SQL(", ").join(sql.Identifier("t", column) for column in columns),
         table=sql.Identifier(*table.name.split(".")),
         rows=sql.SQL(rows),
     )
-    row = await (await connection.execute(statement, parameters)).fetchone()
-    assert row is not None
-    return row[0], "".join(f"{int(half) % 2**_DIGEST_BITS:0{_DIGEST_BITS // 4}x}" for half in row[1:])
+
+
+def spell_digest(high: str, low: str) -> str:
+    """Hexadecimal."""
+    return "".join(f"{int(half) % 2**_DIGEST_BITS:0{_DIGEST_BITS // 4}x}" for half in (high, low))
+
+
+async def digests(
+    connection: Connection,
+    asked: Sequence[tuple[UserTable, Sequence[str], LiteralString]],
+    parameters: dict[str, Any],
+) -> dict[str, tuple[int, str]]:
+    """Rows and digest by table, in one statement; `TEXT_OF_ROWS` was set in this transaction."""
+    if not asked:
+        return {}
+    queries = [digest_of(place, *each) for place, each in enumerate(asked)]
+    statement = sql.SQL(" union all ").join(queries)
+    rows = await (await connection.execute(statement, parameters, prepare=True)).fetchall()
+    return {asked[place][0].name: (total, spell_digest(high, low)) for place, total, high, low in rows}
 
 
 _FINDINGS: Final[LiteralString] = """

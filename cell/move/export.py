@@ -14,7 +14,7 @@ import msgspec
 from psycopg import sql
 
 from cell import errors
-from cell.move.attest import CHANGED_SINCE, TEXT_OF_ROWS, digest, find, rows_of
+from cell.move.attest import CHANGED_SINCE, TEXT_OF_ROWS, digest_of, digests, find, rows_of, spell_digest
 from cell.move.frame import FORMAT, Frame, Header, TableRows, encode_frame
 from cell.move.tables import PARTS, ROWS_OF_A_PAGE, TABLES, WORK, Change, UserTable
 from infra.runtime.database import Connection, Pool
@@ -47,9 +47,21 @@ select json_build_object(
            'recorded_at', recorded_at, 'recorded_since', recorded_since)::text
   from brokerage.users where user_id = %s
 """
+_CHANGES: Final[LiteralString] = """
+select {place}::integer as place, c.data, c.number, d.total, d.high, d.low
+  from (select coalesce(json_agg(r), '[]')::text as data, count(*) as number
+          from (select {columns} from {table} t where {rows} limit {most}) r) c
+ cross join ({digest}) d
+"""
+"""Of one table: what changed, and the digest of what is attested. All tables are one statement: under a halt each
+round trip is a customer's wait."""
 _ROWS: Final[LiteralString] = (
     "select coalesce(json_agg(r), '[]')::text, count(*)"
     " from (select {columns} from {table} t where {rows} limit {most}) r"
+)
+_WORK: Final[LiteralString] = (
+    "select {place}::integer, (select coalesce(json_agg(r), '[]')::text"
+    " from (select {columns} from {table} t where t.user_id = %(user)s limit {most}) r)"
 )
 _SIZE: Final[LiteralString] = (
     "select count(*), coalesce(sum(pg_column_size(t.*)), 0)::bigint from {table} t where {rows}"
@@ -161,22 +173,29 @@ async def read_changes(connection: Connection, header: Header, since: Since, *, 
         "entry_seq": since.entry_seq,
         "order_event_seq": since.order_event_seq,
     }
+    asked = [table for table in TABLES if table.change is not Change.ARCHIVED or header.attest == "all"]
+    queries = [
+        sql.SQL(_CHANGES).format(
+            place=sql.Literal(place),
+            columns=_columns(names[table.name]),
+            table=_name(table),
+            # nothing comes to the archive while a move has the user: it is attested, and not read again
+            rows=sql.SQL("false" if table.change is Change.ARCHIVED else rows_of(table, "changed", CHANGED_SINCE)),
+            most=CHANGED_ROWS_MAX + 1,
+            digest=digest_of(place, table, names[table.name], rows_of(table, header.attest or "all", CHANGED_SINCE)),
+        )
+        for place, table in enumerate(asked)
+    ]
+    statement = sql.SQL(" union all ").join(queries) + sql.SQL(" order by 1")
+    rows = await (await connection.execute(statement, parameters, prepare=True)).fetchall()
     frame = Frame(header, [])
-    for table in TABLES:
-        if table.change is Change.ARCHIVED:
-            rows: LiteralString = "false"
-        else:
-            rows = rows_of(table, "changed", CHANGED_SINCE)
-        attested = rows_of(table, header.attest or "all", CHANGED_SINCE)
-        if table.change is Change.ARCHIVED and header.attest == "changed":
-            continue
-        total, value = await digest(connection, table, names[table.name], attested, parameters)
-        await _add(connection, frame, table, names, rows, parameters, digest_of=(total, value))
-    changed = sum(
-        rows.rows
-        for rows, table in zip(frame.header.tables, _listed(frame), strict=True)
-        if table.change is not Change.WHOLE
-    )
+    changed = 0
+    for table, (_, text, number, total, high, low) in zip(asked, rows, strict=True):
+        data, replaces = text.encode(), table.change is Change.WHOLE
+        columns, value = list(names[table.name]), spell_digest(high, low)
+        frame.header.tables.append(TableRows(table.name, columns, number, len(data), replaces, value, total))
+        frame.rows.append(data)
+        changed += 0 if replaces else number
     if changed > CHANGED_ROWS_MAX:
         raise Problem(409, "MOVE_TOO_LARGE", f"more than {CHANGED_ROWS_MAX} rows changed since the last look")
     head = await read_head(connection, user_id)
@@ -197,10 +216,9 @@ async def attest(connection: Connection, user_id: UUID) -> dict[str, Any]:
     """What this cell has of the user, as a target would prove it: rows and digests per table, the head, findings."""
     await connection.execute(TEXT_OF_ROWS)
     names = await columns_of(connection)
-    tables = {}
-    for table in TABLES:
-        rows, value = await digest(connection, table, names[table.name], table.mine, {"user": user_id})
-        tables[table.name] = {"rows": rows, "digest": value}
+    asked = [(table, names[table.name], table.mine) for table in TABLES]
+    found = await digests(connection, asked, {"user": user_id})
+    tables = {name: {"rows": rows, "digest": value} for name, (rows, value) in found.items()}
     return {
         "tables": tables,
         "head": await read_head(connection, user_id),
@@ -208,23 +226,23 @@ async def attest(connection: Connection, user_id: UUID) -> dict[str, Any]:
     }
 
 
-def _listed(frame: Frame) -> list[UserTable]:
-    by_name = {table.name: table for table in TABLES}
-    return [by_name[rows.table] for rows in frame.header.tables]
-
-
 async def _work(connection: Connection, user_id: UUID, names: Mapping[str, Sequence[str]]) -> dict[str, Any]:
-    work: dict[str, Any] = {}
-    for name in WORK:
-        statement = sql.SQL(_ROWS).format(
+    """Rows by table, in one statement. Raises Problem 409: nothing may be left behind."""
+    queries = [
+        sql.SQL(_WORK).format(
+            place=sql.Literal(place),
             columns=_columns(names[name]),
             table=sql.Identifier(*name.split(".")),
-            rows=sql.SQL("t.user_id = %(user)s"),
-            most=CHANGED_ROWS_MAX,
+            most=CHANGED_ROWS_MAX + 1,
         )
-        row = await (await connection.execute(statement, {"user": user_id})).fetchone()
-        assert row is not None
-        work[name.split(".")[1]] = msgspec.json.decode(row[0])
+        for place, name in enumerate(WORK)
+    ]
+    statement = sql.SQL(" union all ").join(queries)
+    rows = await (await connection.execute(statement, {"user": user_id}, prepare=True)).fetchall()
+    work: dict[str, Any] = {WORK[place].split(".")[1]: msgspec.json.decode(text) for place, text in rows}
+    for name, waiting in work.items():
+        if len(waiting) > CHANGED_ROWS_MAX:
+            raise Problem(409, "MOVE_TOO_LARGE", f"more than {CHANGED_ROWS_MAX} rows wait in {name}: is Kafka away?")
     return work
 
 
@@ -235,7 +253,6 @@ async def _add(
     names: Mapping[str, Sequence[str]],
     rows: LiteralString,
     parameters: Mapping[str, object],
-    digest_of: tuple[int, str] | None = None,
 ) -> None:
     columns = list(names[table.name])
     statement = sql.SQL(_ROWS).format(
@@ -244,9 +261,8 @@ async def _add(
     row = await (await connection.execute(statement, parameters)).fetchone()
     assert row is not None
     data = row[0].encode()
-    total, value = digest_of or (None, None)
     replaces = table.change is Change.WHOLE
-    frame.header.tables.append(TableRows(table.name, columns, row[1], len(data), replaces, value, total))
+    frame.header.tables.append(TableRows(table.name, columns, row[1], len(data), replaces))
     frame.rows.append(data)
 
 

@@ -11,7 +11,7 @@ from uuid import UUID
 import msgspec
 from psycopg import sql
 
-from cell.move.attest import TEXT_OF_ROWS, WRITTEN_HERE, digest, find, rows_of
+from cell.move.attest import TEXT_OF_ROWS, WRITTEN_HERE, digests, find, rows_of
 from cell.move.export import Since, read_head
 from cell.move.frame import Frame, TableRows
 from cell.move.tables import TABLES, Change, UserTable
@@ -43,11 +43,11 @@ async def load(connection: Connection, frame: Frame) -> dict[str, Any]:
     row = await (await connection.execute(_ARRIVING, [move_id, user_id])).fetchone()
     if row is None or not row[0]:
         raise Problem(409, "MOVE_CONFLICT", "this move does not bring the user here")
-    for rows, data in zip(header.tables, frame.rows, strict=True):
-        table = _BY_NAME.get(rows.table)
-        if table is None:
-            raise Problem(422, "FRAME_INVALID", f"{rows.table} is no table that travels")
-        await _write(connection, table, rows, data, user_id)
+    if unknown := [rows.table for rows in header.tables if rows.table not in _BY_NAME]:
+        raise Problem(422, "FRAME_INVALID", f"{', '.join(unknown)}: no table that travels")
+    async with connection.pipeline():  # one round trip for all of them
+        for rows, data in zip(header.tables, frame.rows, strict=True):
+            await _write(connection, _BY_NAME[rows.table], rows, data, user_id)
     if header.head is None:
         return {"tables": {}, "head": None, "findings": {}}
     work = None if header.work is None else msgspec.json.encode(header.work).decode()
@@ -77,6 +77,7 @@ async def _write(connection: Connection, table: UserTable, rows: TableRows, data
             ),
         ),
         [text],
+        prepare=True,
     )
 
 
@@ -85,12 +86,13 @@ async def _prove(connection: Connection, frame: Frame, user_id: UUID) -> dict[st
     since = msgspec.json.decode(header.since or "", type=Since)
     await connection.execute(TEXT_OF_ROWS)
     parameters = {"user": user_id, "entry_seq": since.entry_seq, "order_event_seq": since.order_event_seq}
-    tables = {}
-    for rows in header.tables:
-        table = _BY_NAME[rows.table]
-        condition = rows_of(table, header.attest or "all", WRITTEN_HERE)
-        count, value = await digest(connection, table, rows.columns, condition, parameters)
-        tables[rows.table] = {"rows": count, "digest": value}
+    asked = [
+        (table, rows.columns, rows_of(table, header.attest or "all", WRITTEN_HERE))
+        for rows in header.tables
+        for table in [_BY_NAME[rows.table]]
+    ]
+    found = await digests(connection, asked, parameters)
+    tables = {name: {"rows": count, "digest": value} for name, (count, value) in found.items()}
     findings = await find(connection, user_id, since.entry_seq if header.attest == "changed" else 0)
     return {"tables": tables, "head": await read_head(connection, user_id), "findings": findings}
 

@@ -202,7 +202,8 @@ class Secrets(Protocol):
         """The signing keys, as files on this machine: the originals, or a private copy of them."""
 
     async def publish_keys(self) -> None:
-        """Take what changed in `keys_folder` to where processes read it. They do so within a second."""
+        """Take what changed in `keys_folder` to where processes read it. They do so within a second. What one cell
+        signs with (`plan.own_keys`) goes to that cell's app servers and worker, and to nobody else."""
 
     def reader_dsn(self, server: str) -> str:
         """For people: the DSN of the role that reads everything and changes nothing, with its password."""

@@ -23,6 +23,10 @@ CLOCK_OFFSET_S_MAX = 3 * 366 * 86_400  # as far as a cell's calendar looks ahead
 RISK_PROFILES = ("retail", "professional")
 MARKET_HOURS = ("always", "XNYS")
 SHARE_TRANSFERS = ("accept", "approve")
+OIDC_NAMES = frozenset(
+    {"ISSUER", "AUDIENCE", "ROLES", "ROLE_CLAIM", "LEEWAY_S", "LISTEN__HOST", "LISTEN__PORT", "TLS_CERT", "TLS_KEY"}
+)
+"""Of the control service's settings for persons elsewhere. None is a secret: certificate and key are paths of files."""
 
 
 class SpecInvalid(Exception):
@@ -104,6 +108,10 @@ class StackSpec:
     """By cell, which restore made the database that belongs there. Outside of it, so that a wrong copy is noticed."""
     monitoring: bool = False
     """A Prometheus that watches the stack, where the machine has one."""
+    approvals: tuple[str, ...] = ()
+    """Kinds of operations that a second person must approve."""
+    oidc: Mapping[str, str] = field(default_factory=dict)
+    """Whom the organisation's issuer knows, and where they ask, by the names of `OIDC_NAMES`; empty: nobody."""
 
     def __post_init__(self) -> None:
         """Raises SpecInvalid.
@@ -124,6 +132,8 @@ class StackSpec:
             raise SpecInvalid(f"market hours {self.market_hours!r}: always or XNYS")
         if self.share_transfers not in SHARE_TRANSFERS:
             raise SpecInvalid(f"share transfers {self.share_transfers!r}: accept or approve")
+        if unknown := sorted(set(self.oidc) - OIDC_NAMES):
+            raise SpecInvalid(f"no setting of persons elsewhere: {', '.join(unknown)}")
         if not 0 <= self.admission_rate <= ADMISSION_RATE_MAX:
             raise SpecInvalid(f"admission rate {self.admission_rate:g}: 0 (no cap) to {ADMISSION_RATE_MAX:g} a second")
         if not abs(self.clock_offset_s) <= CLOCK_OFFSET_S_MAX:

@@ -5,6 +5,7 @@ wrote (PostgreSQL, Redis, Kafka) and where things lie on the machine. The comman
 nothing else of them is known. No password stands in a command or a setting.
 """
 
+import json
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -167,9 +168,16 @@ def _control(addresses: Addresses, layout: HostLayout) -> ProcessSpec:
         "CONTROL_BUILD": build_id(),
         "CONTROL_SOCKET": str(layout.control_socket),
         **_clock("CONTROL", addresses.spec),
+        **_persons(addresses.spec),
     }
     command = (layout.python, "-m", "shardctl", "serve")
     return _ours(CONTROL_SERVICE, ProcessKind.CONTROL, command, settings, addresses)
+
+
+def _persons(spec: StackSpec) -> dict[str, str]:
+    """Always said, so that no shell that starts a stack lets anybody in, or does without a second person."""
+    oidc = {f"CONTROL_OIDC__{name}": value for name, value in spec.oidc.items()}
+    return {"CONTROL_APPROVALS": json.dumps(spec.approvals), **(oidc or {"CONTROL_OIDC": "null"})}
 
 
 def _exchange(addresses: Addresses, layout: HostLayout) -> ProcessSpec:

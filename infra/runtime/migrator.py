@@ -58,6 +58,7 @@ create table if not exists migrations.applied (
 """
     + code_installer.RECORD
 )
+_IS_MIGRATED: LiteralString = "select to_regclass('migrations.applied') is not null"
 _SAVE: LiteralString = "insert into migrations.applied (name, number, checksum) values (%s, %s, %s)"
 # What a build that was ended leaves: an index that is written and never read.
 _IS_INVALID: LiteralString = """
@@ -111,6 +112,16 @@ class Applied:
     """Number of the newest migration now in the database."""
 
 
+@dataclass(frozen=True)
+class Pending:
+    """What a database does not have of a release."""
+
+    migrations: tuple[str, ...]
+    """In the order of their numbers."""
+    has_code: bool
+    """Whether its routines and views are installed."""
+
+
 def read_migrations(package: str) -> list[Migration]:
     """In the order of their numbers. Raises MigrationError for a file that is named otherwise."""
     found = []
@@ -134,6 +145,16 @@ async def migrate(dsn: str, *, package: str, phase: MigrationPhase = MigrationPh
         async with lock.transaction():
             await lock.execute(_LOCK)
             return await _Run(connection, package, code).run(phase)
+
+
+async def read_pending(dsn: str, *, package: str) -> Pending:
+    """What `migrate` would apply, both phases. Reads only, and waits for no migrator. Raises MigrationError."""
+    async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection:
+        [(is_migrated,)] = await (await connection.execute(_IS_MIGRATED)).fetchall()
+        if not is_migrated:
+            return Pending(_names(read_migrations(package)), False)
+        run = _Run(connection, package, code := release_code(package))
+        return Pending(_names(await run.missing()), await code_installer.is_installed(connection, code.schema))
 
 
 async def drop_unused_code(dsn: str, *, package: str, keep: int = RELEASES_MAX) -> tuple[str, ...]:
@@ -171,7 +192,7 @@ class _Run:
         self._code = code
 
     async def run(self, phase: MigrationPhase) -> Applied:
-        missing = await self._missing()
+        missing = await self.missing()
         pending = [item for item in missing if item.phase is MigrationPhase.POST]
         older = await self._older_sessions()
         dropped: list[str] = []
@@ -200,7 +221,7 @@ class _Run:
         assert row is not None
         return Applied(_names(todo), self._code.schema, installed, tuple(dropped), _names(waiting), int(row[0]))
 
-    async def _missing(self) -> list[Migration]:
+    async def missing(self) -> list[Migration]:
         cursor = await self._connection.execute("select name, checksum from migrations.applied")
         known = {str(name): str(checksum) for name, checksum in await cursor.fetchall()}
         missing = []

@@ -33,6 +33,7 @@ from infra.runtime.settings import ListenSettings
 from infra.runtime.telemetry import EVENT_LOOP_LAG, Metrics
 from infra.security.keys import OPERATOR_VERIFY_FILE, KeySource, VerifyRing, follow_verify_ring, key_ids
 from infra.security.operator_token import OperatorClaims, OperatorTokenInvalid, verify_operator_token
+from infra.security.request_name import request_name
 from infra.security.roles import Role
 
 Readiness = Callable[[], Awaitable[tuple[bool, Mapping[str, object]]]]
@@ -46,6 +47,8 @@ _CLAIMS = "operator"
 class Operators:
     """Whose tokens are taken at an operator port, and what each of its endpoints wants."""
 
+    place: str
+    """Where this port is, as tokens name it: the cell, or `exchange`."""
     ring: KeySource[VerifyRing]
     roles: LeastRoles
     now: Callable[[], float]
@@ -67,8 +70,8 @@ def operator_keys(ring: KeySource[VerifyRing]) -> dict[str, list[str]]:
 def _guard(
     operators: Operators | None,
 ) -> Callable[[ASGIConnection[Any, Any, Any, Any], BaseRouteHandler], None]:
-    """A Litestar guard of a whole application: an unexpired operator token of at least the endpoint's role. Raises
-    Problem."""
+    """A Litestar guard of a whole application: an unexpired operator token of at least the endpoint's role, and for
+    this very request where more than looking is wanted. Raises Problem."""
 
     def guard(connection: ASGIConnection[Any, Any, Any, Any], _handler: BaseRouteHandler) -> None:
         endpoint = endpoint_of(connection)
@@ -88,6 +91,11 @@ def _guard(
             _log.info("operator call", extra={"endpoint": endpoint, **told})
         if not claims.role.may(least):
             raise Problem(403, "FORBIDDEN", f"needs the role {least}, the token has {claims.role}")
+        asked = request_name(operators.place, connection.scope["method"], connection.scope["path"])  # type: ignore[typeddict-item]
+        if claims.request is None and least is not Role.VIEWER:
+            raise Problem(403, "FORBIDDEN", f"needs a token for {asked}, and this one is for looking")
+        if claims.request is not None and claims.request != asked:
+            raise Problem(403, "FORBIDDEN", f"the token is for {claims.request}, and this is {asked}")
         connection.state[_CLAIMS] = claims
 
     return guard

@@ -3,6 +3,8 @@
 Processes hold the public keys, so none of them can make a token; the cells' symmetric ring signs route tokens and
 nothing else. A step of an operation carries the number of the lease under which it is executed, so that a cell can
 refuse a former leader's (`fence`); a person's token has none.
+A token is for one request (method and path, at one cell or at the exchange), or it serves looking alone: whoever sees a
+token of somebody else's step can do nothing but that step again.
 """
 
 import secrets
@@ -20,6 +22,8 @@ _TOKEN_BYTES_MAX: Final = 12_288
 """Five hundred characters of a reason are 6,000 bytes of JSON at the most, and 8,000 in base 64."""
 _FENCE_MAX: Final = 2**63 - 1
 """What a database's bigint holds."""
+_REQUEST_CHARS_MAX: Final = 300
+"""Three ids of our paths and their words are half of it."""
 _ID_BYTES: Final = 9
 """Random ones: never twice."""
 
@@ -35,6 +39,8 @@ class OperatorClaims:
     why: str | None
     """The reason, in the person's own words."""
     fence: int | None
+    request: str | None
+    """The only one that it is for (`request_name`); None: it serves looking."""
     token_id: str
 
 
@@ -52,6 +58,7 @@ def sign_operator_token(
     lives_s: int,
     why: str | None = None,
     fence: int | None = None,
+    request: str | None = None,
     token_id: str | None = None,
 ) -> str:
     """The caller has checked the reason (`check_why`). Without an id it gets a new one."""
@@ -66,6 +73,8 @@ def sign_operator_token(
         claims["why"] = why
     if fence is not None:
         claims["fence"] = fence
+    if request is not None:
+        claims["request"] = request
     return sign_claims(ring, _AUDIENCE, claims)
 
 
@@ -92,7 +101,7 @@ def verify_operator_token(ring: KeySource[VerifyRing], token: str, now_s: int) -
 def _claims(claims: dict[str, Any]) -> OperatorClaims:
     """Raises ValueError, KeyError."""
     subject, role, token_id = claims["sub"], Role(claims["role"]), claims["jti"]
-    why, fence = claims.get("why"), claims.get("fence")
+    why, fence, request = claims.get("why"), claims.get("fence"), claims.get("request")
     if not (type(subject) is str and subject and type(token_id) is str):
         raise ValueError("no name")
     if why is not None:
@@ -101,4 +110,6 @@ def _claims(claims: dict[str, Any]) -> OperatorClaims:
         check_why(why)
     if fence is not None and (type(fence) is not int or not 0 < fence <= _FENCE_MAX):
         raise ValueError("no number of a lease")
-    return OperatorClaims(subject, role, why, fence, token_id)
+    if request is not None and (type(request) is not str or not 0 < len(request) <= _REQUEST_CHARS_MAX):
+        raise ValueError("no request")
+    return OperatorClaims(subject, role, why, fence, request, token_id)

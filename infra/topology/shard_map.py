@@ -191,8 +191,10 @@ def build_map(
     cells: Iterable[Cell],
     buckets: Mapping[int, str],
     pins: Iterable[tuple[UUID, str]] = (),
+    ownership: OwnershipEpochs | None = None,
 ) -> ShardMap:
-    """Make a map from names, as the control database keeps them. Pins may come in any order. Raises MapInvalid."""
+    """Make a map from names, as the control database keeps them. Pins may come in any order; their ownership epochs are
+    in that of the users' ids. Raises MapInvalid."""
     directory = tuple(sorted(cells, key=lambda cell: cell.cell_id))
     numbers = {str(cell.cell_id): number for number, cell in enumerate(directory, 1)}
     owners = array("H", bytes(2 * BUCKET_COUNT))
@@ -212,4 +214,5 @@ def build_map(
         pin_high=array("Q", (number >> 64 for number, _ in rows)),
         pin_low=array("Q", (number & _LOW_64 for number, _ in rows)),
         pin_owners=array("H", (owner for _, owner in rows)),
+        ownership=ownership,
     )

@@ -9,6 +9,7 @@ import random
 import tempfile
 import time
 import uuid
+from array import array
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -19,6 +20,7 @@ import psutil
 from infra.topology.bucketing import BUCKET_COUNT
 from infra.topology.cells import Cell
 from infra.topology.identifiers import CellId
+from infra.topology.ownership_epochs import OwnershipEpochs
 from infra.topology.shard_map import build_map
 from infra.topology.snapshot import decode_map, encode_map
 from loadtests.measurement.conditions import conditions
@@ -45,6 +47,7 @@ def measure(say: Say, *, pins: int, rounds: int) -> tuple[dict[str, Any], Path]:
         cells=[Cell(CellId(name)) for name in names],
         buckets={bucket: names[bucket % CELLS] for bucket in range(BUCKET_COUNT)},
         pins=pinned.items(),
+        ownership=OwnershipEpochs(array("Q", range(1, BUCKET_COUNT + 1)), array("Q", range(1, pins + 1))),
     )
     with tempfile.TemporaryDirectory(prefix="map-in-memory-") as folder:
         path = Path(folder) / "map"

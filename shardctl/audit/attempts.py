@@ -42,11 +42,13 @@ def of_submission(_: Mapping[str, Any], body: Mapping[str, Any]) -> Described:
     return described(kind, given.get("cell") or _users(given.get("users")) or _STACK, {**given, **others})
 
 
-def of_operation(act: str) -> Describe:
-    """Something is asked of an operation that there is."""
+def of_act(act: str, target: str) -> Describe:
+    """Something is asked of what the path names; `target` is written with the path's parameters, as `operation
+    {number}`. Parameters that it does not name are arguments of the act."""
 
     def describe(path: Mapping[str, Any], body: Mapping[str, Any]) -> Described:
-        return described(act, f"operation {path['number']}", body)
+        others = {name: str(value) for name, value in path.items() if f"{{{name}}}" not in target}
+        return described(act, target.format(**path), {**others, **body})
 
     return describe
 

@@ -25,6 +25,7 @@ _CONNECT_TIMEOUT_S: Final = 5
 """As for the shard map: the database is on the local network or away."""
 _APPEND: LiteralString = "select append_audit_v1(%s, %s, %s, %s, %s, %s, %s)"
 _END: LiteralString = "select end_audit_v1(%s, %s, %s)"
+_END_REQUEST: LiteralString = "select end_request_v1(%s, %s, %s)"
 _TIME: LiteralString = """'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'"""
 _NEWEST: LiteralString = """
 select b.number, b.at, b.subject, b.role, b.way, b.act, b.target, b.reason, b.arguments, e.outcome, e.detail, e.at
@@ -112,6 +113,12 @@ class Audit:
         """Record how it ended: done, refused, failed or interrupted; of `detail` the table keeps 2,000 characters.
         False: that is recorded already, or there is no such attempt."""
         ((number,),) = await self._call(_END, [attempt, outcome, detail])
+        return number is not None
+
+    async def end_request(self, attempt: int, outcome: str, detail: str | None = None) -> bool:
+        """As `end`, of a request whose effect is not certain: False also if an operation goes on by it, which will say
+        how it ended."""
+        ((number,),) = await self._call(_END_REQUEST, [attempt, outcome, detail])
         return number is not None
 
     async def newest(self, wanted: Wanted) -> list[Attempt]:

@@ -6,16 +6,13 @@ change holds all the same: routers read it in the control database within second
 
 from dataclasses import dataclass, replace
 
-from infra.backends.backend import Backend
 from infra.runtime.redis_client import REDIS_FAILURES
 from infra.topology.cells import CellState
 from infra.topology.shard_map import ShardMap
-from shardctl.audit.recording import recorded_act
 from shardctl.errors import Refused
-from shardctl.persons import os_user
+from shardctl.operations.resources import StackResources
 from shardctl.shardmap.publish import publish_map
-from shardctl.shardmap.store import ShardMapStore, open_store
-from shardctl.stack.current import control_dsn
+from shardctl.shardmap.store import ShardMapStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,35 +27,28 @@ class StateChange:
     """How many cells take new users now."""
 
 
-async def cordon_cell(backend: Backend, name: str, reason: str) -> StateChange:
-    """Take no new users. Raises `Refused` for an unknown, draining or retired cell, `StaleEpoch`, `NotReachable`."""
-    async with recorded_act(backend, "cells.cordon", name, reason=reason):
-        return await _set_state(backend, name, CellState.CORDONED, reason)
-
-
-async def uncordon_cell(backend: Backend, name: str, reason: str) -> StateChange:
-    """Take new users again. Raises as `cordon_cell`."""
-    async with recorded_act(backend, "cells.uncordon", name, reason=reason):
-        return await _set_state(backend, name, CellState.OPEN, reason)
-
-
-async def _set_state(backend: Backend, name: str, wanted: CellState, reason: str) -> StateChange:
-    async with open_store(control_dsn(backend)) as store:
+async def set_cell_state(on: StackResources, name: str, wanted: CellState) -> StateChange:
+    """Cordoned: take no new users; open: take them again. Raises `Refused` for an unknown, draining or retired cell,
+    `StaleEpoch`, `NotReachable`, `Interrupted`."""
+    assert on.reason is not None, "the state of a cell is changed for a reason"
+    async with on.map_store() as store:
         before = await store.load()
-        after = await _change(store, before, name, wanted, reason)
-    published = await _publish(backend.addresses().redis_url, before, after)
+        after = await _change(store, before, name, wanted, actor=on.actor, reason=on.reason)
+    published = await _publish(on.backend.addresses().redis_url, before, after)
     cells_open = sum(cell.state is CellState.OPEN for cell in after.cells)
     return StateChange(name, wanted.value, after.epoch, after.epoch != before.epoch, published, cells_open)
 
 
-async def _change(store: ShardMapStore, held: ShardMap, name: str, wanted: CellState, reason: str) -> ShardMap:
+async def _change(
+    store: ShardMapStore, held: ShardMap, name: str, wanted: CellState, *, actor: str, reason: str
+) -> ShardMap:
     cell = held.cell(name)
     if cell is None:
         known = ", ".join(each.cell_id for each in held.cells)
         raise Refused(f"the map has no cell {name}; it has {known}")
     if cell.state in (CellState.DRAINING, CellState.RETIRED):
         raise Refused(f"{name} is {cell.state.value}: it takes no new users, and this command does not change that")
-    return await store.update_cell(replace(cell, state=wanted), actor=os_user(), reason=reason, expected=held)
+    return await store.update_cell(replace(cell, state=wanted), actor=actor, reason=reason, expected=held)
 
 
 async def _publish(redis_url: str, before: ShardMap, after: ShardMap) -> bool:

@@ -1,14 +1,14 @@
 """`shardctl transfers approve` and `refuse`: shares from other brokers that wait."""
 
-import asyncio
 from typing import Annotated
 from uuid import UUID
 
 import typer
 
+from shardctl.commands.finding import find_user
+from shardctl.commands.submitting import open_control
+from shardctl.operator_tokens import check_kept
 from shardctl.output import print_json, print_line
-from shardctl.stack.current import open_stack
-from shardctl.transfers import decide
 
 UserName = Annotated[str, typer.Argument(metavar="USER", help="A user id, or the email of the sign-up.")]
 Transfers = Annotated[list[UUID], typer.Argument(metavar="TRANSFER...", help="Ids from `shardctl transfers list`.")]
@@ -18,17 +18,22 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 def approve(user: UserName, transfers: Transfers, reason: Reason, as_json: AsJson = False) -> None:
     """Post the shares to the customer's account. Harmless to repeat; a refused transfer stays refused."""
-    _decide(user, transfers, reason, as_json, approve=True)
+    _decide(user, transfers, reason, as_json, "approve")
 
 
 def refuse(user: UserName, transfers: Transfers, reason: Reason, as_json: AsJson = False) -> None:
     """End the transfer; nothing is posted. Harmless to repeat; an approved transfer stays approved."""
-    _decide(user, transfers, reason, as_json, approve=False)
+    _decide(user, transfers, reason, as_json, "refuse")
 
 
-def _decide(user: str, transfers: list[UUID], reason: str, as_json: bool, *, approve: bool) -> None:
-    names = [str(transfer) for transfer in transfers]
-    done = asyncio.run(decide(open_stack(), user, names, approve=approve, reason=reason))
+def _decide(user: str, transfers: list[UUID], reason: str, as_json: bool, decision: str) -> None:
+    """One after the other. The first that was decided otherwise before ends it; those before it stand, and repeating
+    them is harmless."""
+    check_kept(reason)
+    control = open_control()
+    path = f"/v1/users/{find_user(control, user)['user_id']}/share-transfers"
+    wanted = {"reason": reason}
+    done = [control.post(f"{path}/{transfer}/{decision}", wanted, is_repeatable=True) for transfer in transfers]
     if as_json:
         print_json(done[0] if len(done) == 1 else done)
         return

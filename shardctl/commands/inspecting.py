@@ -5,8 +5,10 @@ from typing import Annotated, Any
 
 import typer
 
+from infra.security.roles import Role
 from shardctl.cell_admin import open_cell_admin
 from shardctl.errors import Refused
+from shardctl.operator_tokens import LOOK, Purpose
 from shardctl.output import print_json, print_line, print_table
 from shardctl.stack.current import open_stack
 
@@ -70,7 +72,9 @@ async def _not_applied(cell: str) -> list[dict[str, Any]]:
 
 
 async def _ask(cell: str, *, checks: bool) -> dict[str, Any]:
-    async with open_cell_admin(open_stack()) as admin:
+    # What an operator's run found feeds the alerts; a viewer's would leave nothing.
+    purpose = Purpose("check", cell, Role.OPERATOR) if checks else LOOK
+    async with open_cell_admin(open_stack(), purpose) as admin:
         return await (admin.checks(cell) if checks else admin.summary(cell))
 
 

@@ -1,14 +1,12 @@
 """`shardctl users locate`: which cell serves a user."""
 
-import asyncio
-from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
+from shardctl.commands.finding import find_user
+from shardctl.commands.submitting import open_control
 from shardctl.output import print_json, print_table
-from shardctl.shardmap.locate import locate_user
-from shardctl.stack.current import open_stack
 
 UserName = Annotated[str, typer.Argument(metavar="USER", help="A user id, or the email of the sign-up.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -16,8 +14,8 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 def locate(user: UserName, as_json: AsJson = False) -> None:
     """The cell that serves a user, by the shard map."""
-    found = asyncio.run(locate_user(open_stack(), user))
+    found = find_user(open_control(), user)
     if as_json:
-        print_json(asdict(found))
+        print_json(found)
         return
-    print_table(("", ""), list(asdict(found).items()))
+    print_table(("", ""), list(found.items()))

@@ -19,7 +19,7 @@ from shardctl.moves.holds import HoldChange, hold_user, unhold_user
 from shardctl.moves.offline import verify_files
 from shardctl.operator_tokens import Purpose
 from shardctl.output import print_json, print_line, print_table
-from shardctl.shardmap.locate import find_users, locate_user, require_cell
+from shardctl.shardmap.locate import locate_user, require_cell
 from shardctl.stack.current import open_stack
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -116,7 +116,7 @@ def verify(user: UserName, as_json: AsJson = False) -> None:
 
 
 async def _receipts(backend: Backend, number: int, user: str | None) -> list[ProvenReceipt]:
-    of: UUID | None = None if user is None else (await find_users(backend, [user]))[0]
+    of: UUID | None = None if user is None else (await locate_user(backend, user)).user_id
     return await receipts_of(backend, number, of)
 
 

@@ -1,12 +1,12 @@
 """`shardctl users move` and `move-back`: ask for the operation, and say who moved, who stayed and why."""
 
-import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from shardctl.commands.finding import find_user
 from shardctl.commands.submitting import (
     Detach,
     DryRun,
@@ -23,8 +23,6 @@ from shardctl.errors import Refused, UsageError
 from shardctl.moves.lease import LEASE_MS
 from shardctl.operations.kinds.users_moved import NAME, moved_users
 from shardctl.output import print_json, print_line, print_table
-from shardctl.shardmap.locate import find_users
-from shardctl.stack.current import open_stack
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _FILE_LINES_MAX = 100_000
@@ -55,9 +53,10 @@ def move(
     names = [*(users or []), *(_lines(file) if file else [])]
     if not names:
         raise UsageError("name users, or give --file")
-    ids = asyncio.run(find_users(open_stack(), names))
+    control = open_control()
+    ids = list(dict.fromkeys(find_user(control, name)["user_id"] for name in names))
     options = SubmitOptions(reason, dry_run, not detach, timeout, key, expected, as_json, _previewed)
-    ended = submit_and_watch(NAME, {"users": [str(user) for user in ids], "to": to}, options)
+    ended = submit_and_watch(NAME, {"users": ids, "to": to}, options)
     if ended is not None:
         _show(ended, as_json=as_json)
         conclude(ended)

@@ -1,13 +1,11 @@
 """`shardctl map publish`: the map of the control database, in Redis again."""
 
-import asyncio
 from typing import Annotated
 
 import typer
 
+from shardctl.commands.submitting import open_control
 from shardctl.output import print_json, print_line
-from shardctl.shardmap.republish import republish_map
-from shardctl.stack.current import open_stack
 
 
 def publish(
@@ -18,8 +16,8 @@ def publish(
 
     Routers do not wait for it: without Redis they ask the control database.
     """
-    epoch = asyncio.run(republish_map(open_stack(), reason))
+    done = open_control().post("/v1/map/publish", {"reason": reason}, is_repeatable=True)
     if as_json:
-        print_json({"epoch": epoch})
+        print_json(done)
     else:
-        print_line(f"epoch {epoch} published")
+        print_line(f"epoch {done['epoch']} published")

@@ -1,14 +1,12 @@
 """`shardctl users revoke`: end a user's access now."""
 
-import asyncio
-from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
+from shardctl.commands.finding import act_on_user
+from shardctl.commands.submitting import open_control
 from shardctl.output import print_json, print_line
-from shardctl.revoke import revoke_user
-from shardctl.stack.current import open_stack
 
 UserName = Annotated[str, typer.Argument(metavar="USER", help="A user id, or the email of the sign-up.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -22,14 +20,14 @@ def revoke(
     as_json: AsJson = False,
 ) -> None:
     """End a user's access now: tokens become void at every router, sessions end. The password still works."""
-    done = asyncio.run(revoke_user(open_stack(), user, reason))
+    done = act_on_user(open_control(), user, "revoke", {"reason": reason})
     if as_json:
-        print_json(asdict(done))
+        print_json(done)
         return
     notified = (
         "Redis does not answer: routers read it in the control database within seconds"
-        if done.routers_notified is None
-        else f"routers notified: {done.routers_notified}"
+        if done["routers_notified"] is None
+        else f"routers notified: {done['routers_notified']}"
     )
-    print_line(f"{done.user_id}: access tokens from until now are void ({notified})")
-    print_line(f"{done.cell}: sessions ended: {done.sessions_ended}")
+    print_line(f"{done['user_id']}: access tokens from until now are void ({notified})")
+    print_line(f"{done['cell']}: sessions ended: {done['sessions_ended']}")

@@ -6,11 +6,12 @@ Of all commands only these stand on the service.
 import asyncio
 from typing import Annotated
 
+import msgspec
 import typer
 
 from infra.runtime.garbage_collection import freeze_startup_objects
 from infra.runtime.logs import configure_logging
-from infra.runtime.migrator import MigrationPhase
+from infra.runtime.migrator import MigrationPhase, read_pending
 from infra.runtime.migrator import migrate as apply_migrations
 from infra.runtime.shutdown import Shutdown
 from shardctl.output import print_line
@@ -39,8 +40,12 @@ def migrate(
     phase: Annotated[MigrationPhase, typer.Option(help="pre: beside running releases; post: when none is left.")] = (
         MigrationPhase.BOTH
     ),
+    pending: Annotated[bool, typer.Option("--pending", help="Print what is missing, in JSON; change nothing.")] = False,
 ) -> None:
     """Bring the control database's tables and code to this release. Harmless to repeat."""
+    if pending:
+        print_line(msgspec.json.encode(asyncio.run(read_pending(dsn, package="shardctl"))).decode())
+        return
     applied = asyncio.run(apply_migrations(dsn, package="shardctl", phase=phase))
     waiting = f", {len(applied.waiting)} wait until no older release runs" if applied.waiting else ""
     print_line(f"control schema: level {applied.level}, {applied.code}{waiting}")

@@ -1,14 +1,13 @@
 """`shardctl map show`: which cell owns which users, and what changed."""
 
-import asyncio
-from dataclasses import asdict
+from collections.abc import Mapping
+from datetime import datetime
 from typing import Annotated, Any
 
 import typer
 
+from shardctl.commands.submitting import open_control
 from shardctl.output import print_json, print_line, print_table
-from shardctl.shardmap.store import EpochRecord, open_store
-from shardctl.stack.current import control_dsn, open_stack
 
 
 def show(
@@ -16,9 +15,9 @@ def show(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Epoch, buckets and pins by cell, and the newest changes: who, when, why."""
-    found, records = asyncio.run(_read(history))
+    found = open_control().get(f"/v1/map?history={history}")
     if as_json:
-        print_json({**found, "history": [asdict(record) for record in records]})
+        print_json(found)
         return
     print_line(f"epoch {found['epoch']}, lineage {found['lineage']}")
     print_table(
@@ -26,24 +25,17 @@ def show(
         [(row["cell"], row["state"], row["weight"], row["buckets"], row["pins"]) for row in found["cells"]],
     )
     print_line(f"{found['buckets_unassigned']:,} of 65,536 buckets unassigned")
-    if records:
+    if records := found["history"]:
         print_table(
             ("epoch>", "at", "actor", "change", "reason"),
-            [(record.epoch, _time(record), record.actor, _change(record), record.reason) for record in records],
+            [(each["epoch"], _time(each), each["actor"], _change(each["change"]), each["reason"]) for each in records],
         )
 
 
-async def _read(history: int) -> tuple[dict[str, Any], list[EpochRecord]]:
-    async with open_store(control_dsn(open_stack())) as store:
-        shard_map = await store.load()
-        records = await store.history(history) if history else []
-    return shard_map.describe(), records
+def _time(record: Mapping[str, Any]) -> str:
+    return datetime.fromisoformat(record["made_at"]).isoformat(sep=" ", timespec="seconds")
 
 
-def _time(record: EpochRecord) -> str:
-    return record.made_at.isoformat(sep=" ", timespec="seconds")
-
-
-def _change(record: EpochRecord) -> str:
-    kind, subject = str(record.change.get("kind", "")), record.change.get("cell") or record.change.get("count") or ""
+def _change(change: Mapping[str, Any]) -> str:
+    kind, subject = str(change.get("kind", "")), change.get("cell") or change.get("count") or ""
     return f"{kind.replace('_', ' ')} {subject}".strip()

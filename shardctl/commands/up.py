@@ -1,6 +1,7 @@
 """`shardctl up`: start the stack, or bring a running one to what is asked."""
 
 import asyncio
+import os
 from typing import Annotated
 
 import typer
@@ -15,6 +16,7 @@ from shardctl.stack.bring_up import bring_up
 from shardctl.stack.current import open_backend
 from shardctl.stack.inspect import env_lines, read_status
 from shardctl.stack.noted_names import note_names
+from shardctl.stack.persons import left_in_the_shell, parse_approvals, parse_oidc
 from shardctl.stack.plan import StackOptions
 from shardctl.stack.preview import preview_up
 
@@ -49,6 +51,14 @@ def up(
         bool | None,
         typer.Option("--monitoring/--no-monitoring", help="A Prometheus that watches the stack (a new stack: none)."),
     ] = None,
+    approvals: Annotated[
+        str | None,
+        typer.Option(help="Kinds of operations that a second person approves, as keys.rotate,cells.add; none: none."),
+    ] = None,
+    oidc: Annotated[
+        str | None,
+        typer.Option(help="A TOML file: whom an OpenID issuer knows, and the port where they ask; none: nobody."),
+    ] = None,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Return when everything answers as ready.")] = True,
     reason: Reason = None,
     dry_run: Annotated[
@@ -68,7 +78,11 @@ def up(
         admission_rate=admission_rate,
         clock_offset_s=clock_offset,
         monitoring=monitoring,
+        approvals=parse_approvals(approvals),
+        oidc=parse_oidc(oidc),
     )
+    if said := left_in_the_shell(os.environ):
+        print_warning(said)
     if dry_run:
         show_up_plan(asyncio.run(preview_up(open_backend(), options)), as_json=as_json)
         return

@@ -1,19 +1,17 @@
 """`shardctl users show`, `set-profile` and `unrestrict`: one user, in their cell."""
 
 import asyncio
-from dataclasses import asdict
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
 
-from infra.backends.backend import Backend
-from infra.security.roles import Role
-from shardctl.audit.recording import recorded_act
 from shardctl.cell_admin import open_cell_admin
-from shardctl.operator_tokens import Purpose
+from shardctl.commands.finding import act_on_user, find_user
+from shardctl.commands.submitting import open_control
+from shardctl.errors import Refused
 from shardctl.output import print_json, print_line, print_table
-from shardctl.shardmap.locate import LocatedUser, locate_user, require_cell
 from shardctl.stack.current import open_stack
 
 UserName = Annotated[str, typer.Argument(metavar="USER", help="A user id, or the email of the sign-up.")]
@@ -28,13 +26,14 @@ class Profile(StrEnum):
 
 def show(user: UserName, as_json: AsJson = False) -> None:
     """A user's ownership, account, limits and the operators' acts, from the user's cell."""
-    located, account = asyncio.run(_show(open_stack(), user))
-    document = {"located": asdict(located), "account": account}
+    located = find_user(open_control(), user)
+    account = asyncio.run(_account(located))
     if as_json:
-        print_json(document)
+        print_json({"located": located, "account": account})
         return
     acts = account.pop("acts", [])
-    _print_fields({"cell": located.cell, "bucket": located.bucket, "pinned": located.pinned, **_flat(account)})
+    place = {name: located[name] for name in ("cell", "bucket", "pinned")}
+    print_table(("", ""), list({**place, **_flat(account)}.items()))
     if acts:
         rows = [(act["at"], act["actor"], act["act"], act["reason"], _listed(act["details"])) for act in acts]
         print_table(("at", "actor", "act", "reason", "details"), rows)
@@ -47,7 +46,9 @@ def set_profile(
     as_json: AsJson = False,
 ) -> None:
     """Set the risk profile that checks the orders of these users."""
-    answers = asyncio.run(_set_profiles(open_stack(), users, profile, reason))
+    control, wanted = open_control(), {"profile": profile.value, "reason": reason}
+    # One after the other: the first unknown user ends it, and repeating the command is harmless.
+    answers = [act_on_user(control, user, "profile", wanted) for user in users]
     if as_json:
         print_json(answers[0] if len(answers) == 1 else answers)
     else:
@@ -61,47 +62,23 @@ def unrestrict(
     as_json: AsJson = False,
 ) -> None:
     """Let a restricted user trade again. Refused, with the figures, while the account owes cash or shares."""
-    answer = asyncio.run(_unrestrict(open_stack(), user, reason))
+    answer = act_on_user(open_control(), user, "unrestrict", {"reason": reason})
     if as_json:
         print_json(answer)
         return
     print_line(f"{user}: {'may trade again' if answer['lifted'] else 'was not restricted'}")
 
 
-async def _show(backend: Backend, user: str) -> tuple[LocatedUser, dict[str, Any]]:
-    located = await locate_user(backend, user)
-    async with open_cell_admin(backend) as admin:
-        return located, await admin.call(require_cell(located), "GET", f"/operator/v1/users/{located.user_id}")
-
-
-async def _unrestrict(backend: Backend, user: str, reason: str) -> dict[str, Any]:
-    located = await locate_user(backend, user)
-    path = f"/operator/v1/users/{located.user_id}/unrestrict"
-    act = recorded_act(backend, "users.unrestrict", str(located.user_id), reason=reason)
-    purpose = Purpose("lift_restriction", str(located.user_id), Role.OPERATOR, reason)
-    async with act, open_cell_admin(backend, purpose) as admin:
-        return await admin.call(require_cell(located), "POST", path)
-
-
-async def _set_profiles(backend: Backend, users: list[str], profile: Profile, reason: str) -> list[dict[str, Any]]:
-    """One after the other. The first unknown user ends it; repeating the command is harmless."""
-    answers = []
-    for user in users:
-        located = await locate_user(backend, user)
-        path, wanted = f"/operator/v1/users/{located.user_id}/profile", {"profile": profile.value}
-        act = recorded_act(backend, "users.set_profile", str(located.user_id), reason=reason, arguments=wanted)
-        purpose = Purpose("set_profile", str(located.user_id), Role.OPERATOR, reason)
-        async with act, open_cell_admin(backend, purpose) as admin:
-            answers.append(await admin.call(require_cell(located), "PUT", path, wanted))
-    return answers
+async def _account(located: Mapping[str, Any]) -> dict[str, Any]:
+    user_id, cell = located["user_id"], located["cell"]
+    if cell is None:
+        raise Refused(f"no cell serves bucket {located['bucket']}, where {user_id} belongs")
+    async with open_cell_admin(open_stack()) as admin:
+        return await admin.call(cell, "GET", f"/operator/v1/users/{user_id}")
 
 
 def _listed(details: dict[str, Any]) -> str:
     return ", ".join(f"{name} {value}" for name, value in details.items())
-
-
-def _print_fields(fields: dict[str, Any]) -> None:
-    print_table(("", ""), list(fields.items()))
 
 
 def _flat(document: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -37,6 +37,10 @@ class SamePerson(Blocked):
     """Who asked for an operation does not approve it."""
 
 
+class RequestGivenUp(Refused):
+    """The answer was given that it failed, before the database had heard of it: nothing is begun by it any more."""
+
+
 class PlanStale(Blocked):
     """The state that the plan was made for has changed: make a new one."""
 
@@ -49,4 +53,5 @@ BY_SQLSTATE: Final[dict[str, type[Exception]]] = {
     "RBC14": CancelAsked,
     "RBC15": NotUndone,
     "RBC16": SamePerson,
+    "RBC17": RequestGivenUp,
 }

@@ -33,9 +33,11 @@ LONG_SAMPLES_KEPT: Final = "14 days"
 OPERATIONS_KEPT: Final = "400 days"
 """A year, and the month in which somebody asks about it."""
 _COLUMNS: Final[LiteralString] = """
-select operation_id, kind, version, arguments, target, cells, users, calls, state, state_hash, actor, reason,
-       approved_by, cancel_asked_by, lease_number, created_at, started_at, ended_at, exit_code, detail
-  from control.operations
+select o.operation_id, o.kind, o.version, o.arguments, o.target, o.cells, o.users, o.calls, o.state, o.state_hash,
+       o.actor, o.reason, coalesce(a.subject, o.actor) as asked_by,
+       case when a.number is null then o.reason else a.reason end as asked_because,
+       o.approved_by, o.cancel_asked_by, o.lease_number, o.created_at, o.started_at, o.ended_at, o.exit_code, o.detail
+  from control.operations o left join control.audit a on a.number = o.attempt
 """
 _STEPS: Final[LiteralString] = """
 select position, key, action, arguments, attempts_max, timeout_s, is_irrevocable, state, attempts, intent, progress,
@@ -59,6 +61,9 @@ class Operation:
     state_hash: str
     actor: str
     reason: str | None
+    asked_by: str
+    """Who asked last that it goes on: for it, that it be resumed, or that what failed be undone."""
+    asked_because: str | None
     approved_by: str | None
     cancel_asked_by: str | None
     lease_number: int | None
@@ -67,6 +72,15 @@ class Operation:
     ended_at: datetime | None
     exit_code: int | None
     detail: str | None
+
+    @property
+    def because(self) -> str | None:
+        """What cells and the map keep as the reason of its steps. Whose word it goes on by comes first, as it may be
+        cut; the first person's stays beside it."""
+        if (self.asked_by, self.asked_because) == (self.actor, self.reason):
+            return self.reason
+        first = f"operation {self.operation_id} of {self.actor}" + (f": {self.reason}" if self.reason else "")
+        return f"{self.asked_because} ({first})" if self.asked_because else first
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +192,7 @@ class Operations:
     async def read(self, operation: int) -> Operation:
         """Raises NoSuchOperation."""
         async with connected(self._pool) as connection, connection.cursor(row_factory=class_row(Operation)) as cursor:
-            found = await (await cursor.execute(_COLUMNS + " where operation_id = %s", [operation])).fetchone()
+            found = await (await cursor.execute(_COLUMNS + " where o.operation_id = %s", [operation])).fetchone()
         if found is None:
             raise NoSuchOperation(f"there is no operation {operation}: `shardctl operations list`")
         return found
@@ -186,7 +200,8 @@ class Operations:
     async def newest(self, limit: int, *, active: bool = False, kind: str | None = None) -> list[Operation]:
         """Newest first; `active`: only those that have not ended; `kind`: only of that one."""
         condition: LiteralString = (
-            " where (not %s or exit_code is null) and kind = coalesce(%s, kind) order by operation_id desc limit %s"
+            " where (not %s or o.exit_code is null) and o.kind = coalesce(%s, o.kind)"
+            " order by o.operation_id desc limit %s"
         )
         given = [active, kind, min(limit, LISTED_MAX)]
         async with connected(self._pool) as connection, connection.cursor(row_factory=class_row(Operation)) as cursor:

@@ -42,6 +42,7 @@ from shardctl.operations.queries import Operation, Operations
 from shardctl.operations.resources import StackResources
 from shardctl.persons import Person
 from shardctl.release import own_release
+from shardctl.service.acting import Acting
 from shardctl.service.archiving import Archiving
 from shardctl.service.auditing import AuditedRequests, check_described
 from shardctl.service.controller import (
@@ -51,6 +52,8 @@ from shardctl.service.controller import (
     SchedulesController,
     refused,
 )
+from shardctl.service.controllers.shard_map import CellsController, MapController
+from shardctl.service.controllers.users import UsersController
 from shardctl.service.executing import Executing
 from shardctl.service.identity import IdentifiedRequests, Identify, PeerPort, let_in, person_on_socket
 from shardctl.service.issuer_keys import IssuerKeys
@@ -107,10 +110,11 @@ class ControlService:
             at_once=settings.operations_at_once,
             poll_s=settings.poll_s,
         )
+        self.acting = Acting(self._open_unfenced)
         self.submissions = Submissions(
             self.operations,
             kinds,
-            lambda actor, reason: self._open_resources(None, actor, reason),
+            self._open_unfenced,
             approvals=settings.approvals,
             wake=self.executing.wake,
         )
@@ -140,9 +144,13 @@ class ControlService:
     ) -> StackResources:
         return StackResources(self._backend, self._clock, self._dsn, lease, actor, reason, operation)
 
+    def _open_unfenced(self, actor: str, reason: str | None) -> StackResources:
+        """For a person: what they see, and what they do at once."""
+        return self._open_resources(None, actor, reason)
+
     def _make_executor(self, lease: int) -> Executor[StackResources]:
         def open_resources(operation: Operation) -> StackResources:
-            return self._open_resources(lease, operation.actor, operation.reason, operation.operation_id)
+            return self._open_resources(lease, operation.asked_by, operation.because, operation.operation_id)
 
         return Executor(
             self.operations, self._kinds, lease, open_resources=open_resources, announce=self._announcer(lease)
@@ -151,7 +159,7 @@ class ControlService:
     def _announcer(self, lease: int) -> Callable[[Operation], Awaitable[None]]:
         async def announce(operation: Operation) -> None:
             """Raises NotReachable: an operation waits for each of its cells."""
-            async with self._open_resources(lease, operation.actor, operation.reason).cells() as admin:
+            async with self._open_resources(lease, operation.asked_by, operation.because).cells() as admin:
                 for cell in operation.calls:
                     await admin.call(cell, "POST", "/operator/v1/leader")
 
@@ -187,13 +195,17 @@ class ControlService:
         app = Litestar(
             route_handlers=[
                 AuditController,
+                CellsController,
+                MapController,
                 OperationsController,
                 PersonsController,
                 SchedulesController,
                 TokensController,
+                UsersController,
             ],
             guards=[let_in],
             dependencies={
+                "acting": Provide(lambda: self.acting, sync_to_thread=False),
                 "operations": Provide(lambda: self.operations, sync_to_thread=False),
                 "control_state": Provide(lambda: self.state, sync_to_thread=False),
                 "signer": Provide(lambda: TokenSigner(self._backend), sync_to_thread=False),

@@ -23,13 +23,15 @@ from infra.runtime.procedures import DatabaseFailure
 from infra.runtime.telemetry import Metrics
 from shardctl.audit.attempts import Describe
 from shardctl.audit.queries import Audit, Who
-from shardctl.errors import NotReachable
+from shardctl.errors import Exit, NotReachable
 from shardctl.service.identity import person_of
 
 _log = logging.getLogger(__name__)
 DESCRIBE: Final = "attempt"
 """Name in a handler's `opt`: the function that describes an attempt."""
 _STATE: Final = "attempt"
+_DONE: Final = "done"
+_REFUSED: Final = "refused"
 _READS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -81,16 +83,16 @@ class AuditedRequests:
         attempt = scope["state"][_STATE] = OpenAttempt(await self._begin(request, fields))
         if refusal is not None:
             # What was read of the body is gone. A handler would take the rest for all of it: an act nobody described.
-            await self._end(attempt, refusal.status_code, refusal.detail)
+            await self._end(attempt, outcome_of_status(refusal.status_code), refusal.detail)
             raise refusal
         answer = _Answer(send)
         try:
             await self._app(scope, receive, answer.hold)
         except Exception as error:
             # A refusal of a middleware inside of this one: what answers it stands outside.
-            await self._end(attempt, _status_of(error), str(error))
+            await self._end(attempt, outcome_of_status(_status_of(error)), str(error))
             raise
-        await self._end(attempt, answer.status, answer.detail if answer.status >= 400 else None)
+        await self._end(attempt, answer.outcome, answer.detail)
         await answer.release()
 
     async def _begin(self, request: Request[Any, Any, Any], fields: dict[str, Any]) -> int:
@@ -108,14 +110,15 @@ class AuditedRequests:
                 f"the control database does not answer, and what is not recorded is not done: {error}"
             ) from error
 
-    async def _end(self, attempt: OpenAttempt, status: int, detail: str | None) -> None:
-        if status < 400 and attempt.goes_on:
+    async def _end(self, attempt: OpenAttempt, outcome: str, detail: str | None) -> None:
+        if outcome == _DONE and attempt.goes_on:
             self._count("goes_on")
             return
-        outcome = "done" if status < 400 else "refused" if status < 500 else "failed"
+        # A refusal is certain. A fault may have been met behind the commit of an operation, which then has the word.
+        end = self._audit.end if outcome in (_DONE, _REFUSED) else self._audit.end_request
         self._count(outcome)
         try:
-            await self._audit.end(attempt.number, outcome, detail or attempt.detail)
+            await end(attempt.number, outcome, detail or attempt.detail)
         except DatabaseFailure as error:
             _log.warning("an outcome was not recorded", exc_info=error, extra={"row": attempt.number, "is": outcome})
 
@@ -138,14 +141,25 @@ class _Answer:
             await self._send(message)
 
     @property
-    def status(self) -> int:
-        return next((message["status"] for message in self._held if message["type"] == "http.response.start"), 500)
+    def outcome(self) -> str:
+        """What was stopped half way says so by its exit code."""
+        status = next((message["status"] for message in self._held if message["type"] == "http.response.start"), 500)
+        if status >= 400 and self._problem().get("exit_code") == Exit.INTERRUPTED:
+            return "interrupted"
+        return outcome_of_status(status)
 
     @property
     def detail(self) -> str | None:
-        """Of a refusal."""
-        body = b"".join(message.get("body", b"") for message in self._held)
-        return str(_object(body).get("detail") or "") or None
+        """Of what was not done, or not wholly."""
+        return None if self.outcome == _DONE else str(self._problem().get("detail") or "") or None
+
+    def _problem(self) -> dict[str, Any]:
+        return _object(b"".join(message.get("body", b"") for message in self._held))
+
+
+def outcome_of_status(status: int) -> str:
+    """Pure."""
+    return _DONE if status < 400 else _REFUSED if status < 500 else "failed"
 
 
 def _status_of(error: Exception) -> int:

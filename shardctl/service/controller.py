@@ -13,10 +13,11 @@ from litestar.params import FromPath, FromQuery
 from infra.runtime.problem import Problem
 from infra.runtime.procedures import DatabaseFailure
 from infra.runtime.strict_body import read_body
-from shardctl.audit.attempts import of_operation, of_submission
+from shardctl.audit.attempts import of_act, of_submission
 from shardctl.audit.limits import PAGE_ROWS
 from shardctl.audit.queries import Audit, Wanted
 from shardctl.errors import Exit, NotAllowed, NotReachable, ShardctlError
+from shardctl.failures import describe_failure
 from shardctl.operations.plan import Plan
 from shardctl.operations.queries import Changed, Operations
 from shardctl.service.auditing import DESCRIBE, OpenAttempt, attempt_of
@@ -25,7 +26,9 @@ from shardctl.service.queries import ControlState, DueRow
 from shardctl.service.schedules import SCHEDULES, Schedule
 from shardctl.service.submissions import Proposal, Submissions
 
-_STATUS: Final[Mapping[Exit, int]] = {Exit.FAILED: 422, Exit.USAGE: 400, Exit.NOT_REACHABLE: 503, Exit.BLOCKED: 409}
+_STATUS: Final[Mapping[Exit, int]] = {
+    Exit.FAILED: 422, Exit.USAGE: 400, Exit.NOT_REACHABLE: 503, Exit.INTERRUPTED: 503, Exit.BLOCKED: 409,
+}  # fmt: skip
 """HTTP status by the exit code that a refusal means."""
 
 
@@ -47,6 +50,8 @@ class Reasoned(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     reason: str | None = None
 
 
+_ONE: Final = "operation {number}"
+"""An operation as the target of an act."""
 _submission_decoder = msgspec.json.Decoder(Submission)
 _reason_decoder = msgspec.json.Decoder(Reasoned)
 
@@ -102,7 +107,7 @@ class OperationsController(Controller):
         found = await operations.events(number, after)
         return {**msgspec.to_builtins(operation), "events": [msgspec.to_builtins(event) for event in found]}
 
-    @post("/{number:int}/cancel", status_code=200, opt={DESCRIBE: of_operation("operations.cancel")})
+    @post("/{number:int}/cancel", status_code=200, opt={DESCRIBE: of_act("operations.cancel", _ONE)})
     async def cancel(
         self, request: Request[Any, Any, Any], number: FromPath[int], submissions: NamedDependency[Submissions]
     ) -> dict[str, Any]:
@@ -111,7 +116,7 @@ class OperationsController(Controller):
         changed = await submissions.cancel(number, attempt=attempt.number, person=person, reason=body.reason)
         return _changed(number, changed, attempt)
 
-    @post("/{number:int}/resume", status_code=200, opt={DESCRIBE: of_operation("operations.resume")})
+    @post("/{number:int}/resume", status_code=200, opt={DESCRIBE: of_act("operations.resume", _ONE)})
     async def resume(
         self, request: Request[Any, Any, Any], number: FromPath[int], submissions: NamedDependency[Submissions]
     ) -> dict[str, Any]:
@@ -120,7 +125,7 @@ class OperationsController(Controller):
         changed = await submissions.resume(number, attempt=attempt.number, person=person, reason=body.reason)
         return _changed(number, changed, attempt)
 
-    @post("/{number:int}/approve", status_code=200, opt={DESCRIBE: of_operation("operations.approve")})
+    @post("/{number:int}/approve", status_code=200, opt={DESCRIBE: of_act("operations.approve", _ONE)})
     async def approve(
         self, request: Request[Any, Any, Any], number: FromPath[int], submissions: NamedDependency[Submissions]
     ) -> dict[str, Any]:
@@ -213,6 +218,9 @@ def refused(error: Exception) -> Exception:
     if isinstance(error, ShardctlError):
         status = _STATUS.get(error.exit_code, _STATUS[Exit.FAILED])
         return Problem(status, type(error).__name__, str(error), exit_code=int(error.exit_code))
+    if found := describe_failure(error):
+        line, exit_code = found
+        return Problem(_STATUS[exit_code], type(error).__name__, line, exit_code=int(exit_code))
     return error
 
 

@@ -22,9 +22,9 @@ from infra.security.free_text import check_free_text
 from infra.security.roles import Role
 from infra.security.signed_claims import DECODE_OPTIONS, WHAT_A_FORGER_CAUSES
 from shardctl.errors import NotAllowed, NotReachable
+from shardctl.oidc_settings import OidcSettings
 from shardctl.persons import Person, Way
 from shardctl.service.issuer_keys import Fetch, FetchFailed, IssuerKeys, KeysUnavailable
-from shardctl.service.settings import OidcSettings
 
 _LIFE_MAX_S: Final = 86_400
 """A day: whoever may do this much logs in again each morning."""

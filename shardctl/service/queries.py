@@ -66,6 +66,11 @@ class ControlState:
     async def record_samples(self, lease: int, samples: Sequence[dict[str, Any]]) -> None:
         await call_control(self._pool, "select record_samples_v1(%s, %s)", [lease, Jsonb(list(samples))])
 
+    async def end_left_attempts(self, lease: int) -> int:
+        """Outcomes of operations that the audit chain lacks, appended: how many."""
+        ((ended,),) = await call_control(self._pool, "select end_left_attempts_v1(%s)", [lease])
+        return int(ended)
+
     async def pending_claims(self, *, age_s: float, limit: int) -> list[PendingClaim]:
         """Raises DatabaseFailure."""
         rows = await call(

@@ -1,49 +1,12 @@
 """Settings of the control service, from the environment (`CONTROL_...`); which stack, as for a command."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Self
 
-from pydantic import BaseModel, Field, field_validator, model_validator
+from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from infra.runtime.settings import ClockSettings, ListenSettings
-from infra.security.roles import Role
-from shardctl.safe_url import LOOPBACK, is_safe_url
-
-
-class OidcSettings(BaseModel, frozen=True):
-    """Persons whom the organisation's issuer knows, and the port where they ask."""
-
-    issuer: str
-    """URL, exactly as it stands in its tokens; HTTPS, or on this machine."""
-    audience: str = Field(min_length=1)
-    """For whom a token must be."""
-    roles: Mapping[str, Role]
-    """Which role a value of the role claim gives; who has several has the highest."""
-    role_claim: str = "roles"
-    """Dots lead into objects: `realm_access.roles`."""
-    leeway_s: float = Field(default=30.0, ge=0, le=120)
-    """How far the issuer's clock and ours may differ."""
-    listen: ListenSettings
-    tls_cert: Path | None = None
-    """PEM, with the chain. Without it the port listens to this machine only: whoever sees a bearer token has it."""
-    tls_key: Path | None = None
-
-    @field_validator("issuer")
-    @classmethod
-    def _issuer_is_safe(cls, issuer: str) -> str:
-        if not is_safe_url(issuer):
-            raise ValueError("an issuer is asked over HTTPS, or on this machine")
-        return issuer
-
-    @model_validator(mode="after")
-    def _is_private(self) -> Self:
-        if (self.tls_cert is None) is not (self.tls_key is None):
-            raise ValueError("tls_cert and tls_key belong together")
-        if self.tls_cert is None and self.listen.host not in LOOPBACK:
-            raise ValueError(f"tokens would be readable on the way to {self.listen.host}: tls_cert and tls_key are due")
-        return self
+from shardctl.oidc_settings import OidcSettings
 
 
 class ControlSettings(BaseSettings):

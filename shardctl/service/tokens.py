@@ -7,7 +7,7 @@ carries to the cell. It never carries the number of a lease: only steps of opera
 
 import logging
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import msgspec
 from litestar import Controller, Request, get, post
@@ -28,13 +28,21 @@ _Name = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 """Of an act, or of what it is done to: a cell's name, a user's id."""
 
 
+_REQUEST: Final = r"^[a-z0-9-]{1,40} [A-Z]{3,7} /[!-~]*$"
+"""Where, method, path: `cell-1 POST /operator/v1/archive`."""
+
+
 class TokenRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     act: _Name
     target: _Name
     role: Role
     reason: Annotated[str, msgspec.Meta(min_length=1, max_length=WHY_MAX)] | None = None
+    request: Annotated[str, msgspec.Meta(max_length=300, pattern=_REQUEST)] | None = None
+    """The only one that it is for."""
 
     def __post_init__(self) -> None:
+        if self.request is None and self.role is not Role.VIEWER:
+            raise refused(422, "request", "a token that may do more than look is for one request")
         for name, text in (("act", self.act), ("target", self.target), ("reason", self.reason)):
             try:
                 check_free_text(text or "-")
@@ -63,7 +71,7 @@ class TokensController(Controller):
         body = await read_body(_decoder, request)
         person, attempt = person_of(request), attempt_of(request)
         person.need(body.role)
-        signed = signer.sign(subject=person.subject, role=body.role, reason=body.reason)
+        signed = signer.sign(subject=person.subject, role=body.role, request=body.request, reason=body.reason)
         attempt.detail = f"token {signed.token_id}"
         told = {"token_id": signed.token_id, "row": attempt.number, "subject": person.subject, "role": body.role}
         _log.info("signed", extra={**told, "act": body.act, "target": body.target})

@@ -4,6 +4,8 @@
 - A cell of the map has other addresses in the stack's record (a port changed): the map takes them in.
 - A sign-up was left half done: it is finished or its email freed. Routers do that as well; with none running, nobody.
 - A killed backup, restore or rehearsal left a half copy, or a server that recovers it: they are removed.
+- An operation has ended, and its attempt has no outcome in the audit chain, because a leader of an older release ended
+  it: the outcome is appended.
 
 Each is harmless to repeat, and none is a person's decision, so none is an operation. One that fails is counted, and is
 looked at again.
@@ -27,7 +29,7 @@ from infra.topology.errors import MapError
 from infra.topology.shard_map import ShardMap
 from shardctl.backups.servers import all_servers, open_backups
 from shardctl.cell_admin import CellAdmin, CellRefused, open_cell_admin
-from shardctl.errors import NotReachable, Refused
+from shardctl.errors import Interrupted, NotReachable, Refused
 from shardctl.operations.errors import LeaseLost
 from shardctl.service.queries import ControlState, PendingClaim
 from shardctl.shardmap.errors import MapNotCreated, ShardMapRefused
@@ -46,6 +48,7 @@ _EXPECTED: Final = (
     BackendError,
     NotReachable,
     Refused,
+    Interrupted,
     ShardMapRefused,
     MapUnavailable,
     *REDIS_FAILURES,
@@ -78,6 +81,7 @@ class Watches:
             "redis": self.publish_to_redis,
             "sign_ups": self.finish_sign_ups,
             "backups": self.remove_half_copies,
+            "outcomes": self._state.end_left_attempts,
         }
         while True:
             for name, watch in watches.items():

@@ -1,7 +1,6 @@
 """Which cell the map gives a user. The user is named by id or by email; the control database has only a keyed hash of
 an email."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -27,11 +26,16 @@ class LocatedUser:
 
 
 async def locate_user(backend: Backend, name: str) -> LocatedUser:
-    """By the newest map. An id is not checked: whether the user exists only the cell knows. Raises `Refused` for an
-    unknown email and a name that is neither, `NotReachable`."""
+    """As the owner of the control database: on the stack's own machine. Raises as `locate_in`, and NotReachable."""
     async with open_store(control_dsn(backend)) as store:
-        user_id = await _find_id(backend, store, name)
-        shard_map = await store.load()
+        return await locate_in(store, backend, name)
+
+
+async def locate_in(store: ShardMapStore, backend: Backend, name: str) -> LocatedUser:
+    """By the newest map. An id is not checked: whether the user exists only the cell knows. Raises Refused for an
+    unknown email and a name that is neither."""
+    user_id = await _find_id(backend, store, name)
+    shard_map = await store.load()
     cell = shard_map.locate(user_id)
     return LocatedUser(
         user_id=user_id,
@@ -42,12 +46,6 @@ async def locate_user(backend: Backend, name: str) -> LocatedUser:
         epoch=shard_map.epoch,
         api_urls=() if cell is None else cell.api_urls,
     )
-
-
-async def find_users(backend: Backend, names: Sequence[str]) -> list[UUID]:
-    """Their ids, in this order, each once; ids are not checked. Raises as `locate_user`."""
-    async with open_store(control_dsn(backend)) as store:
-        return list(dict.fromkeys([await _find_id(backend, store, name) for name in names]))
 
 
 async def _find_id(backend: Backend, store: ShardMapStore, name: str) -> UUID:

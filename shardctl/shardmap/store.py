@@ -19,7 +19,7 @@ from infra.runtime.map_source import read_control_map
 from infra.topology.cells import Cell
 from infra.topology.identifiers import LineageId
 from infra.topology.shard_map import ShardMap
-from shardctl.errors import NotReachable
+from shardctl.errors import Interrupted, NotReachable
 from shardctl.shardmap.errors import BY_SQLSTATE, MapNotCreated
 
 LOT_DEFAULT: Final = 1024
@@ -41,8 +41,8 @@ class EpochRecord:
 
 class ShardMapStore:
     """Needs an autocommit connection of `control_owner` or `control_leader`. Methods raise what `BY_SQLSTATE` names,
-    and psycopg's own errors if the connection fails. With a lease every change is made in one transaction with the
-    check that it is the current one, or raises LeaseLost."""
+    and psycopg's own errors if the connection fails (`open_store` names them). With a lease every change is made in one
+    transaction with the check that it is the current one, or raises LeaseLost."""
 
     def __init__(self, connection: psycopg.AsyncConnection[Any], lease: int | None = None) -> None:
         self._connection = connection
@@ -157,13 +157,19 @@ class ShardMapStore:
 
 @asynccontextmanager
 async def open_store(dsn: str, *, lease: int | None = None) -> AsyncIterator[ShardMapStore]:
-    """A store on a connection of its own; with a lease, one for a step of an operation. Raises `NotReachable`."""
+    """A store on a connection of its own; with a lease, one for a step of an operation. Raises `NotReachable` with
+    nothing done, `Interrupted` when the connection is lost meanwhile: whether the last change holds is not known."""
     try:
         connection = await psycopg.AsyncConnection.connect(dsn, autocommit=True, connect_timeout=5)
     except psycopg.OperationalError as error:
         raise NotReachable(f"the control database does not answer: {error}") from error
-    async with connection:
-        yield ShardMapStore(connection, lease)
+    try:
+        async with connection:
+            yield ShardMapStore(connection, lease)
+    except psycopg.OperationalError as error:
+        raise Interrupted(
+            f"the control database was lost ({error}); whether the change holds: `shardctl map show`"
+        ) from error
 
 
 def _cell_columns(cell: Cell) -> list[Any]:

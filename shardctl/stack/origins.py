@@ -18,8 +18,11 @@ FIELDS: Final[Mapping[str, str]] = {
     "SHARE_TRANSFERS": "share_transfers",
     "ADMISSION__ORDERS_PER_S": "admission_rate",
     "CLOCK__OFFSET_S": "clock_offset_s",
+    "APPROVALS": "approvals",
+    "OIDC": "oidc",
 }
-"""By a setting's name without its first word (`CELL_`, `ROUTER_`, ...): the field of the stack's specification."""
+"""By a setting's name without its first word (`CELL_`, `ROUTER_`, ...), or by its group: the field of the stack's
+specification."""
 BY_PROFILE: Final = ("LIMITS__", "EDGE__")
 """Beginnings of the settings that only the profile decides."""
 OPTIONS: Final[Mapping[str, str]] = {
@@ -28,6 +31,8 @@ OPTIONS: Final[Mapping[str, str]] = {
     "share_transfers": "--share-transfers",
     "admission_rate": "--admission-rate",
     "clock_offset_s": "--clock-offset",
+    "approvals": "--approvals",
+    "oidc": "--oidc",
 }
 
 
@@ -58,7 +63,7 @@ def _origin(spec: StackSpec, name: str) -> str:
     short = name.partition("_")[2]
     if short.startswith(BY_PROFILE):
         return f"profile {spec.profile}"
-    field = FIELDS.get(short)
+    field = FIELDS.get(short) or FIELDS.get(short.partition("__")[0])
     if field is None:
         return "the stack's record"
     if getattr(spec, field) == profile_defaults(spec.profile)[field]:

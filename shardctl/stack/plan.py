@@ -14,7 +14,8 @@ from shardctl.errors import Refused
 CELLS_DEFAULT = 2
 """The fewest that show what cells are for."""
 _REPLACED: Final = (
-    "routers", "risk_profile", "market_hours", "share_transfers", "admission_rate", "clock_offset_s", "monitoring"
+    "routers", "risk_profile", "market_hours", "share_transfers", "admission_rate", "clock_offset_s", "monitoring",
+    "approvals", "oidc",
 )  # fmt: skip
 """Options that have the same name and meaning in a `StackSpec`."""
 _PRODUCTION: Final = ("XNYS", "approve")
@@ -39,6 +40,9 @@ class StackOptions:
     admission_rate: float | None = None
     clock_offset_s: float | None = None
     monitoring: bool | None = None
+    approvals: tuple[str, ...] | None = None
+    oidc: Mapping[str, str] | None = None
+    """Empty: nobody is let in from elsewhere any more."""
 
     def given(self) -> dict[str, Any]:
         """The options that were given."""
@@ -88,6 +92,8 @@ def profile_defaults(profile: Profile) -> dict[str, Any]:
         "admission_rate": 0.0,
         "clock_offset_s": 0.0,
         "monitoring": False,
+        "approvals": (),
+        "oidc": {},
     }
 
 

@@ -7,6 +7,7 @@ from typing import Any, Final
 from infra.backends.backend import Backend
 from infra.backends.cell_spec import OUR_KINDS, StackSpec
 from infra.backends.preview import ProcessChange, Verb, masked
+from shardctl.stack.migrations import PendingMigrations, pending_migrations
 from shardctl.stack.plan import StackOptions, cells_at_once, plan_spec
 
 MARKS: Final = {Verb.START: "+", Verb.RENEW: "~", Verb.LEAVE: "", Verb.STOP: "-"}
@@ -21,6 +22,8 @@ class UpPlan:
     changes: tuple[ProcessChange, ...]
     cells_by_operation: tuple[str, ...]
     """Cells that a running stack is given one after the other, each by an operation."""
+    migrations: tuple[PendingMigrations, ...] = ()
+    """By database of a stack that was there before; a new one gets all of this release's."""
 
     @property
     def totals(self) -> dict[Verb, int]:
@@ -35,6 +38,7 @@ class UpPlan:
             "settings": {name: {"before": before, "after": after} for name, (before, after) in self.settings.items()},
             "processes": [asdict(change) for change in self.changes],
             "cells_by_operation": self.cells_by_operation,
+            "migrations": [asdict(found) for found in self.migrations],
             "totals": self.totals,
         }
 
@@ -51,6 +55,7 @@ async def preview_up(backend: Backend, options: StackOptions) -> UpPlan:
         changed_settings(before, wanted),
         tuple(_as_carried_out(change, before, wanted, {cell.name for cell in later}) for change in changes),
         tuple(cell.name for cell in later),
+        () if before is None else await pending_migrations(backend),
     )
 
 

@@ -23,7 +23,7 @@ from infra.backends.local.prometheus import PACE_VARIABLE
 from infra.backends.local.supervisor import SupervisorClient
 from monitoring.alerts import GROUPS
 from monitoring.dashboards import DASHBOARDS
-from tests.support.operator_tokens import operator_token
+from tests.support.operator_tokens import bearer
 from tests.support.outside_tools import outside_tool
 from tests.support.prometheus import Prometheus
 from tests.support.stack import Stack, fresh_stack
@@ -59,11 +59,11 @@ def pid_of(stack: Stack, name: str) -> int:
 
 
 def operate_exchange(stack: Stack, path: str, body: object) -> None:
-    token = operator_token(stack.folder.keys, subject="dana")
+    known = bearer(stack.folder.keys, "exchange", "POST", path, subject="dana")
     request = urllib.request.Request(
         stack.env()["EXCHANGE_OPERATOR_URL"] + path,
         json.dumps(body).encode(),
-        {"authorization": f"Bearer {token}", "content-type": "application/json"},
+        {**known, "content-type": "application/json"},
     )
     with urllib.request.urlopen(request, timeout=30) as answer:
         assert answer.status == 200

@@ -111,9 +111,9 @@ def test_a_stack_lives_on_it_from_up_to_the_end(
 
     monkeypatch.delenv("SHARDCTL_BACKEND")  # where a stack was made is remembered
     assert command.json("status")["state"] == "running"
-    assert [row["cell"] for row in command.json("cells", "list")] == ["cell-1", "cell-2"]
-    assert command.json("cells", "list")[0]["api_urls"] == ["http://cell-1-api-1.example:8000"]
     with serving_control(control_database, command.state):
+        assert [row["cell"] for row in command.json("cells", "list")] == ["cell-1", "cell-2"]
+        assert command.json("cells", "list")[0]["api_urls"] == ["http://cell-1-api-1.example:8000"]
         added = command.json("cells", "add", "--reason", "more room")
         assert "restarted: router-1" in command.run("routers", "restart")
         assert command.json("cells", "cordon", "cell-1", "--reason", "test")["state"] == "cordoned"

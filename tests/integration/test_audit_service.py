@@ -2,9 +2,11 @@
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import msgspec
 import pytest
@@ -148,7 +150,8 @@ def changing_routes(app: Litestar) -> Iterator[tuple[str, str]]:
     for route in app.routes:
         for method in getattr(route, "methods", ()):
             if method not in ("GET", "HEAD", "OPTIONS"):
-                yield method, route.path.replace("{number:int}", "7")
+                path = re.sub(r"{\w+:int}", "7", re.sub(r"{\w+:uuid}", str(UUID(int=7)), route.path))
+                yield method, path.replace("{cell:str}", "cell-9")
 
 
 async def test_every_route_that_may_change_something_leaves_a_row_whatever_it_is_sent(service: ControlService) -> None:

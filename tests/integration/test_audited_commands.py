@@ -1,75 +1,33 @@
-"""What operators do to keys, routers, cells and the map leaves who, when, what and why, before it is done and after."""
+"""What a command does without the control service leaves who, when, what and why, before it is done and after."""
 
 import asyncio
 import signal
 import subprocess
 import sys
-import uuid
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
 
 import psycopg
 import pytest
 
-from infra.backends.cell_spec import CellSpec, StackSpec
 from infra.backends.checkout import project_root
 from infra.backends.local.backend import LocalBackend
-from infra.backends.local.folders import StackFolder
-from infra.backends.local.record import new_record, save_record
-from infra.backends.plan import port_names
-from infra.security.keys import generate_key_files
-from infra.topology.cells import Cell
-from infra.topology.identifiers import CellId
-from shardctl import revoke
 from shardctl.audit import recording
 from shardctl.audit.queries import Attempt, Wanted, open_audit
 from shardctl.audit.recording import begin_act, recorded_act
 from shardctl.audit.verify import verify_rows
-from shardctl.cells import cordon
-from shardctl.cells.cordon import cordon_cell, uncordon_cell
-from shardctl.errors import Interrupted, NotReachable, Refused, UsageError
-from shardctl.revoke import revoke_user
-from shardctl.shardmap import locate, republish
-from shardctl.shardmap.republish import republish_map
-from shardctl.shardmap.store import open_store
-from tests.support.control_service import own_name
+from shardctl.errors import NotReachable, UsageError
+from tests.support.control_service import folder_stack, own_name
 from tests.support.databases import TestDatabase
-from tests.support.free_port import free_port
-from tests.support.redis_server import redis_server
 
 pytestmark = pytest.mark.anyio
 
-USER = uuid.UUID(int=7)
-READERS = (recording, cordon, republish, revoke, locate)
-"""Modules that ask where the control database is."""
-
-
-@pytest.fixture(scope="module")
-def redis_url() -> Iterator[str]:
-    with redis_server() as server:
-        yield server.url
-
 
 @pytest.fixture
-async def backend(
-    control_database: TestDatabase, redis_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> LocalBackend:
-    """A stack of which only the control database and Redis run; its map has one cell and its keys are made."""
-    folder = StackFolder(tmp_path)
-    folder.ensure()
-    generate_key_files(folder.keys)
-    spec = StackSpec((CellSpec("cell-1"),), redis_url=redis_url)
-    ports = {name: free_port() for name in port_names(spec)}
-    save_record(folder.record, new_record("mine", spec).with_ports(ports))
-    for module in READERS:
-        monkeypatch.setattr(module, "control_dsn", lambda *_: control_database.owner_dsn)
-    async with open_store(control_database.owner_dsn) as store:
-        await store.create_lineage()
-        cell = Cell(CellId("cell-1"), api_urls=("http://127.0.0.1:1",), operator_urls=("http://127.0.0.1:1",))
-        await store.add_cell(cell, actor="ann", reason="a test")
-        await store.set_pins({USER: "cell-1"}, actor="ann", reason="a test")
-    return LocalBackend("mine", folder)
+def backend(control_database: TestDatabase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> LocalBackend:
+    """A stack of which only the control database runs."""
+    monkeypatch.setattr(recording, "control_dsn", lambda *_: control_database.owner_dsn)
+    return folder_stack(tmp_path)
 
 
 @pytest.fixture
@@ -82,40 +40,17 @@ async def acts(control_database: TestDatabase) -> Callable[[], Awaitable[list[At
 
 
 Read = Callable[[], Awaitable[list[Attempt]]]
-Do = Callable[[LocalBackend], Awaitable[Any]]
-COMMANDS: dict[str, tuple[Do, str, dict[str, Any], str, type[Exception] | None]] = {
-    "cells.cordon": (lambda stack: cordon_cell(stack, "cell-1", "why"), "cell-1", {}, "done", None),
-    "cells.uncordon": (lambda stack: uncordon_cell(stack, "cell-9", "why"), "cell-9", {}, "refused", Refused),
-    "map.publish": (lambda stack: republish_map(stack, "why"), "redis", {}, "done", None),
-    "users.revoke": (
-        lambda stack: revoke_user(stack, str(USER), "why"),
-        str(USER), {}, "interrupted", Interrupted,  # tokens are void; no cell runs that could end the sessions
-    ),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", COMMANDS)
-async def test_each_command_leaves_its_record(backend: LocalBackend, acts: Read, name: str) -> None:
-    do, target, arguments, outcome, error = COMMANDS[name]
-    if error is None:
-        await do(backend)
-    else:
-        with pytest.raises(error):
-            await do(backend)
-    [act] = await acts()
-    assert (act.subject, act.role, act.way, act.act) == (own_name(), "admin", "command", name)
-    assert (act.target, act.reason) == (target, "why")
-    assert (act.arguments, act.outcome) == (arguments, outcome)
-    assert (act.detail is None) == (outcome == "done")
-    assert act.ended_at is not None
-    assert act.ended_at >= act.at
 
 
 async def test_the_record_is_there_before_the_act(backend: LocalBackend, acts: Read) -> None:
     async with recorded_act(backend, "routers.restart", "all"):
         [running] = await acts()
         assert (running.outcome, running.ended_at) == (None, None)
-    assert (await acts())[0].outcome == "done"
+    [done] = await acts()
+    assert (done.subject, done.role, done.way, done.act) == (own_name(), "admin", "command", "routers.restart")
+    assert (done.target, done.reason, done.outcome, done.detail) == ("all", None, "done", None)
+    assert done.ended_at is not None
+    assert done.ended_at >= done.at
 
 
 async def test_an_interrupted_act_says_so(backend: LocalBackend, acts: Read) -> None:

@@ -27,7 +27,7 @@ from infra.security.route_token import RouteTokenSigner
 from tests.support.asgi import ask_asgi
 from tests.support.databases import TestDatabase
 from tests.support.exchange_process import ExchangeProcess
-from tests.support.operator_tokens import operator_token
+from tests.support.operator_tokens import bearer
 from tests.support.routers import running_router
 
 pytestmark = pytest.mark.anyio
@@ -171,10 +171,8 @@ async def ports(
     route = RouteTokenSigner(load_key_ring(keys / ROUTE_FILE)).sign(
         user_id=uuid.UUID(ANY_ID), cell_id="cell-1", epoch=1, expires_at_s=now_s + 250
     )
-    operator = operator_token(keys, "admin", lives_s=250)
     headers = {
         "X-Route-Token": route,
-        "Authorization": f"Bearer {operator}",
         "X-Idempotency-Key": "k",
         "X-Request-Id": "r",
         "If-Match": '"3"',
@@ -182,7 +180,8 @@ async def ports(
 
     def asking(app: Any) -> Ask:
         async def ask(method: str, path: str, raw: bytes, media_type: str) -> tuple[int, Any]:
-            status, _, said = await ask_asgi(app, method, path, raw, headers=headers, media_type=media_type)
+            known = headers | bearer(keys, "cell-1", method, path, "admin")
+            status, _, said = await ask_asgi(app, method, path, raw, headers=known, media_type=media_type)
             return status, said
 
         return ask

@@ -27,7 +27,7 @@ from tests.support.app_server import app_server
 from tests.support.databases import Template, TestDatabase
 from tests.support.eventually import eventually
 from tests.support.exchange_process import ExchangeProcess
-from tests.support.operator_tokens import operator_token
+from tests.support.operator_tokens import bearer, operator_token
 from tests.support.raw_http import Answer, read_answer, request_bytes
 
 pytestmark = pytest.mark.anyio
@@ -46,6 +46,7 @@ class Route:
     methods: frozenset[str]
     declared: frozenset[str]
     headers: dict[str, str]
+    keys: Path
 
     def __str__(self) -> str:
         return self.path
@@ -59,6 +60,12 @@ class Served:
     user_id: uuid.UUID
     customer: dict[str, str]
     operator: dict[str, str]
+    """Of who looks."""
+    keys: Path
+
+    def changing(self, method: str, path: str) -> dict[str, str]:
+        """Of an operator who changes something."""
+        return bearer(self.keys, "cell-1", method, path, "admin")
 
     def routes(self) -> Iterator[Route]:
         for port, app, headers in (
@@ -74,7 +81,8 @@ class Served:
                         if "GET" in handler.http_methods
                     }
                     path = route.path_format.format_map(_Example(str(self.user_id)))
-                    yield Route(port, app, path, frozenset(map(str, route.methods)), frozenset(declared), headers)
+                    methods = frozenset(map(str, route.methods))
+                    yield Route(port, app, path, methods, frozenset(declared), headers, self.keys)
 
 
 class _Example(dict[str, str]):
@@ -110,7 +118,7 @@ async def served(database: TestDatabase, tmp_path_factory: pytest.TempPathFactor
         await eventually(partial(_listens, operator_port), within_s=60)
         routes = _routes_of(database.service_dsn, keys)
         customer, operators = {"X-Route-Token": route_token}, {"Authorization": f"Bearer {operator}"}
-        yield Served(port, operator_port, routes, user_id, customer, operators)
+        yield Served(port, operator_port, routes, user_id, customer, operators, keys)
 
 
 def _routes_of(dsn: str, keys: Path) -> CellApp:
@@ -141,6 +149,8 @@ async def talk(port: int, *requests: tuple[str, bytes]) -> list[Answer]:
 def asking(route: Route, method: str, query: str = "", body: bytes | None = None, **headers: str) -> tuple[str, bytes]:
     """A method and its request; a body is sent where one is usual."""
     named = {**route.headers, "X-Request-Id": "r-1", "X-Idempotency-Key": uuid.uuid4().hex}
+    if "Authorization" in route.headers and method not in ("GET", "HEAD", "OPTIONS"):
+        named |= bearer(route.keys, "cell-1", method, route.path, "admin")
     if body is None and method not in ("GET", "HEAD", "OPTIONS"):
         body = b"[]"
     if body is not None:
@@ -309,7 +319,7 @@ async def test_an_upgrade_that_is_not_taken_is_ignored_on_both_ports(served: Ser
     body = b'{"profile": "professional"}'
     profile = f"/operator/v1/users/{served.user_id}/profile"
     for more in (H2C, {"Connection": "upgrade", "Upgrade": "websocket"}):
-        headers = {**served.operator, **more, "Content-Type": "application/json"}
+        headers = {**served.changing("PUT", profile), **more, "Content-Type": "application/json"}
         chunked = request_bytes("PUT", profile, {**headers, "Transfer-Encoding": "chunked"})
         answers = await talk(
             served.operator_port,
@@ -355,13 +365,14 @@ async def test_an_absolute_target_is_the_same_resource(served: Served) -> None:
 
 
 async def test_who_waits_for_100_is_told_to_go_on(served: Served) -> None:
+    profile = f"/operator/v1/users/{served.user_id}/profile"
     for port, method, path, headers, body in (
         (served.port, "POST", "/v1/deposits", served.customer, b'{"amount": "1"}'),
         (
             served.operator_port,
             "PUT",
-            f"/operator/v1/users/{served.user_id}/profile",
-            served.operator,
+            profile,
+            served.changing("PUT", profile),
             b'{"profile": "retail"}',
         ),
     ):
@@ -382,15 +393,15 @@ async def test_who_waits_for_100_is_told_to_go_on(served: Served) -> None:
 
 
 async def test_the_exchanges_operators_port_obeys_too(exchange: ExchangeProcess) -> None:
-    token = operator_token(exchange.keys_dir)
-    known = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
     faults, body = "/operator/v1/faults", b'{"late_fill_rate": 1}'
+    known = {"Authorization": f"Bearer {operator_token(exchange.keys_dir)}", "Content-Type": "application/json"}
+    changing = {**known, **bearer(exchange.keys_dir, "exchange", "POST", faults)}
     answers = await talk(
         exchange.operator_port,
-        ("POST", request_bytes("POST", faults, {**known, **H2C}, body)),
+        ("POST", request_bytes("POST", faults, {**changing, **H2C}, body)),
         ("GET", request_bytes("GET", f"http://elsewhere{faults}", known)),
         ("HEAD", request_bytes("HEAD", faults, known)),
-        ("POST", request_bytes("POST", faults, {**known, "Content-Encoding": "gzip"}, body)),
+        ("POST", request_bytes("POST", faults, {**changing, "Content-Encoding": "gzip"}, body)),
         ("GET", request_bytes("GET", "/operator/v1/orders?limit=1&limit=2", known)),
         ("GET", request_bytes("GET", "/operator/v1/orders?page_token=x", known)),
         ("GET", request_bytes("GET", faults)),

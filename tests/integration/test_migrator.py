@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from infra.runtime import migrator
-from infra.runtime.migrator import MigrationError, MigrationPhase, migrate
+from infra.runtime.migrator import MigrationError, MigrationPhase, Pending, migrate, read_pending
 from tests.support.databases import TestDatabase
 from tests.support.eventually import eventually
 
@@ -46,6 +46,24 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Package:
 def owner(cell_database: TestDatabase) -> Iterator[psycopg.Connection[Any]]:
     with psycopg.connect(cell_database.owner_dsn, autocommit=True) as connection:
         yield connection
+
+
+async def test_what_is_pending_is_read_and_nothing_is_changed(
+    cell_database: TestDatabase, package: Package, owner: Any
+) -> None:
+    dsn = cell_database.owner_dsn
+    count = "select count(*) from migrations.applied"
+    before = owner.execute(count).fetchone()
+    assert await read_pending(dsn, package=package.name) == Pending(("0001_pre_table.sql",), has_code=False)
+    assert owner.execute(count).fetchone() == before
+    await migrate(dsn, package=package.name)
+    assert await read_pending(dsn, package=package.name) == Pending((), has_code=True)
+    package.write("0003_post_gone.sql", "select 1;")
+    package.write("0002_pre_more.sql", "select 1;")
+    found = await read_pending(dsn, package=package.name)
+    assert found.migrations == ("0002_pre_more.sql", "0003_post_gone.sql")
+    owner.execute("drop schema migrations cascade")
+    assert len((await read_pending(dsn, package=package.name)).migrations) == 3, "a database that knows no migrations"
 
 
 async def test_who_waits_behind_a_migration_gets_through(

@@ -1,6 +1,7 @@
 """A user moves between two real cells' databases, step by step: everything is there, once, and one cell owns them."""
 
 import asyncio
+import dataclasses
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
@@ -22,29 +23,35 @@ pytestmark = pytest.mark.anyio
 ORDERS = 80
 
 
-@pytest.fixture
-def other_database(cell_template: Template) -> Iterator[TestDatabase]:
+@pytest.fixture(scope="module")
+async def played(cell_template: Template) -> AsyncIterator[tuple[Template, CellBooks]]:
+    """Users with a day of trading behind them; the last one has orders at the venue. Played once: every test has a
+    copy."""
     with cell_template.clone() as database:
-        yield database
+        async with await psycopg.AsyncConnection.connect(database.service_dsn, autocommit=True) as connection:
+            books = CellBooks(connection, seed=3)
+            await books.open_users(4)
+            await books.play(ORDERS)
+            for user_id in books.users[:-1]:
+                await finish(books, user_id)
+        yield dataclasses.replace(cell_template, name=database.name), books
 
 
 @pytest.fixture
 async def cells(
-    cell_database: TestDatabase, other_database: TestDatabase, tmp_path: Path
+    played: tuple[Template, CellBooks], cell_template: Template, tmp_path: Path
 ) -> AsyncIterator[list[MovingCell]]:
-    async with two_cells((cell_database, other_database), tmp_path) as cells:
-        yield cells
+    """The first has the day, the second is empty."""
+    with played[0].clone() as first, cell_template.clone() as second:
+        async with two_cells((first, second), tmp_path) as cells:
+            yield cells
 
 
 @pytest.fixture
-async def books(cells: list[MovingCell]) -> AsyncIterator[CellBooks]:
-    """Users of the first cell with a day of trading behind them."""
+async def books(played: tuple[Template, CellBooks], cells: list[MovingCell]) -> AsyncIterator[CellBooks]:
     dsn = cells[0].database.service_dsn
     async with await psycopg.AsyncConnection.connect(dsn, autocommit=True) as connection:
-        books = CellBooks(connection, seed=3)
-        await books.open_users(4)
-        await books.play(ORDERS)
-        yield books
+        yield played[1].on(connection)
 
 
 @contextmanager
@@ -139,7 +146,6 @@ def test_each_key_is_the_tables_own(cell_database: TestDatabase) -> None:
 async def test_everything_travels_and_both_books_are_right(cells: list[MovingCell], books: CellBooks) -> None:
     source, target = cells
     user_id = books.users[0]
-    await finish(books, user_id)
     with source.owner() as owner:
         owner.execute("delete from brokerage.outbox where user_id = %s", [user_id])
     assert archive(source, user_id) > 0
@@ -162,7 +168,6 @@ async def test_what_is_written_during_the_copy_comes_with_the_last_look(
 ) -> None:
     source, target = cells
     user_id = books.users[0]
-    await finish(books, user_id)
     move = HandMove(source, target, user_id)
     await move.begin()
     await move.arrive()
@@ -189,7 +194,6 @@ async def test_what_is_written_during_the_copy_comes_with_the_last_look(
 async def test_a_halt_stops_writes_and_ends_by_itself(cells: list[MovingCell], books: CellBooks) -> None:
     source, target = cells
     user_id = books.users[0]
-    await finish(books, user_id)
     move = HandMove(source, target, user_id)
     await move.begin()
     await move.arrive()
@@ -221,7 +225,6 @@ async def test_each_step_may_be_repeated_and_an_overtaken_one_does_nothing(
 ) -> None:
     source, target = cells
     user_id = books.users[0]
-    await finish(books, user_id)
     move = HandMove(source, target, user_id)
     await move.begin()
     await move.begin()
@@ -248,7 +251,6 @@ async def test_each_step_may_be_repeated_and_an_overtaken_one_does_nothing(
 async def test_a_request_that_was_overtaken_is_refused(cells: list[MovingCell], books: CellBooks) -> None:
     source, target = cells
     user_id = books.users[0]
-    await finish(books, user_id)
     move = HandMove(source, target, user_id)
     path = f"/moves/{move.move_id}"
     begin = {"user_id": str(user_id), "to": "cell-2", "ownership_epoch": 10}
@@ -265,7 +267,6 @@ async def test_a_request_that_was_overtaken_is_refused(cells: list[MovingCell], 
 async def test_before_they_left_everything_can_be_given_up(cells: list[MovingCell], books: CellBooks) -> None:
     source, target = cells
     user_id = books.users[0]
-    await finish(books, user_id)
     before = everything(source, user_id)
     move = HandMove(source, target, user_id)
     await move.until_halted()
@@ -284,7 +285,6 @@ async def test_there_and_back_and_an_aborted_return_leaves_the_tombstone(
 ) -> None:
     source, target = cells
     user_id = books.users[0]
-    await finish(books, user_id)
     await HandMove(source, target, user_id, epoch=10).whole()
     back = HandMove(target, source, user_id, epoch=11)
     await back.until_halted()
@@ -321,7 +321,6 @@ async def test_whoever_is_not_here_or_not_done_does_not_go(cells: list[MovingCel
     assert size["unfinished"]["orders at the venue"] >= 1
     assert size["rows"] == sum(size["tables"].values()) > 50
     user_id = next(user for user in books.users if user != busy)
-    await finish(books, user_id)
     await HandMove(source, target, user_id).whole()
     with pytest.raises(Refused, match="MISDIRECTED") as refused:
         await HandMove(source, target, user_id, epoch=11).begin()
@@ -331,7 +330,6 @@ async def test_whoever_is_not_here_or_not_done_does_not_go(cells: list[MovingCel
 async def test_a_damaged_copy_does_not_become_an_owner(cells: list[MovingCell], books: CellBooks) -> None:
     source, target = cells
     user_id = books.users[0]
-    await finish(books, user_id)
     move = HandMove(source, target, user_id)
     await move.begin()
     await move.arrive()
@@ -362,8 +360,6 @@ async def test_a_damaged_copy_does_not_become_an_owner(cells: list[MovingCell], 
 async def test_only_the_right_certificate_wakes_the_right_copy(cells: list[MovingCell], books: CellBooks) -> None:
     source, target = cells
     first, second = books.users[:2]
-    await finish(books, first)
-    await finish(books, second)
     one, two = HandMove(source, target, first), HandMove(source, target, second)
     await one.until_halted()
     await two.until_halted()
@@ -405,7 +401,6 @@ async def test_a_long_transaction_of_the_user_is_not_overlooked(cells: list[Movi
     """It has written and not committed when the copy begins: the mark is taken under the user's lock, so it waits."""
     source, target = cells
     user_id = books.users[0]
-    await finish(books, user_id)
     move = HandMove(source, target, user_id)
     async with await psycopg.AsyncConnection.connect(source.database.service_dsn) as slow:
         await slow.execute(
@@ -441,7 +436,6 @@ async def test_who_is_arriving_is_sent_back_unless_they_were_sent_here(
     """The source's own 421 carries the new epoch: who comes with that waits here, and nobody goes back and forth."""
     source, target = cells
     user_id = books.users[0]
-    await finish(books, user_id)
     move = HandMove(source, target, user_id, epoch=10)
     await move.until_halted()
     for method, path in (("GET", "/v1/account"), ("DELETE", f"/v1/orders/{uuid.uuid4()}")):
@@ -461,7 +455,6 @@ async def test_each_cell_answers_for_the_events_that_it_publishes(cells: list[Mo
     """The stream goes on in the next cell's topic behind what this one has published, also there and back."""
     source, target = cells
     user_id = books.users[0]
-    await finish(books, user_id)
     with source.owner() as owner:  # as if Kafka had all but the last two
         owner.execute("delete from brokerage.outbox where id < (select max(id) - 1 from brokerage.outbox)")
     last = source.value("select entry_seq from brokerage.users where user_id = %s", user_id)
@@ -496,7 +489,6 @@ async def test_if_the_mover_dies_the_source_tells_the_target(
     """The user belongs to nobody for some seconds, not for ever; and it needs nobody's token."""
     source, target = cells
     user_id = books.users[0]
-    await finish(books, user_id)
     move = HandMove(source, target, user_id)
     await move.until_halted()
     await move.depart()

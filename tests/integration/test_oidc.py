@@ -33,7 +33,10 @@ pytestmark = pytest.mark.anyio
 
 PEOPLE: Final = {"vera": ["look"], "otto": ["look", "run", "nothing of ours"], "stray": ["nothing of ours"], "bare": []}
 ROLES: Final = {"look": "viewer", "run": "operator"}
-ORDER: Final = {"act": "drain", "target": "cell-1", "role": "operator", "reason": "a test"}
+ORDER: Final = {
+    "act": "drain", "target": "cell-1", "role": "operator", "reason": "a test",
+    "request": "cell-1 POST /operator/v1/archive",
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")

@@ -347,7 +347,7 @@ async def test_attempts_are_bounded_and_resume_gives_them_again(
     assert_as_without_a_crash(resources)
     assert await outcomes(control_database) == ["failed", "done", None]  # nothing was left to resume at the last one
     with pytest.raises(WrongState):
-        await operations.resume(number, 1, "ann", None, {})
+        await operations.resume(number, await attempt(operations), "ann", None, {})
 
 
 async def test_a_step_that_is_a_finding_when_all_attempts_failed_does_not_end_the_operation(
@@ -403,7 +403,7 @@ async def test_cancelled_before_it_begins_while_it_walks_and_too_late(
     walking = await create(operations, resources)
     await operations.start(lease, walking, hash_facts(resources.facts))
     await operations.begin_step(lease, walking, 1, {"token": "t"})
-    assert (await operations.cancel(walking, 1, "bob", "a mistake", {})).state is State.RUNNING
+    assert (await operations.cancel(walking, await attempt(operations), "bob", "a mistake", {})).state is State.RUNNING
     assert await executor(operations, resources, lease).run(walking) is State.CANCELLED
     assert resources.state == {}
     assert str((await operations.read(walking)).detail) == "cancelled by bob"
@@ -412,7 +412,7 @@ async def test_cancelled_before_it_begins_while_it_walks_and_too_late(
     await operations.start(lease, sealed, hash_facts(resources.facts))
     await operations.begin_step(lease, sealed, 4, None)
     with pytest.raises(NotUndone):
-        await operations.cancel(sealed, 1, "bob", None, {})
+        await operations.cancel(sealed, await attempt(operations), "bob", None, {})
 
 
 async def test_another_person_approves(operations: Operations, control_database: TestDatabase) -> None:

@@ -17,7 +17,7 @@ from tests.support.asgi import ask_asgi
 from tests.support.bare_cell import Cell
 from tests.support.databases import TestDatabase
 from tests.support.decisions import fence, quarantined_report, reconcile, waiting_transfer
-from tests.support.operator_tokens import operator_token
+from tests.support.operator_tokens import bearer
 
 pytestmark = pytest.mark.anyio
 
@@ -58,7 +58,7 @@ class Desk:
     keys: Path
 
     async def ask(self, method: str, path: str, body: Any = None, why: str | None = "because") -> tuple[int, Any]:
-        headers = {"Authorization": f"Bearer {operator_token(self.keys, 'admin', subject='ann', why=why)}"}
+        headers = bearer(self.keys, "cell-1", method, path, "admin", subject="ann", why=why)
         status, _, said = await ask_asgi(self.app.operator, method, path, body, headers=headers)
         return status, said
 

@@ -157,8 +157,8 @@ async def test_operators_retry_with_a_reason_once(
 
 
 def admin(http: HttpClient, url: str, keys: Path, role: str) -> CellAdmin:
-    async def token() -> str:
-        return operator_token(keys, role, subject="maria", why="mended")
+    async def token(request: str) -> str:
+        return operator_token(keys, role, subject="maria", why="mended", request=request)
 
     return CellAdmin(http, {"cell-1": (url,)}, token)
 

@@ -5,6 +5,7 @@ low, and with the least one. The endpoints are those that the applications have;
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,6 +25,8 @@ from infra.runtime.telemetry import Metrics
 from infra.security.keys import generate_key_files
 from infra.security.roles import Role
 from shardctl.persons import Person, Way
+from shardctl.service.controllers.shard_map import CellsController, MapController
+from shardctl.service.controllers.users import UsersController
 from shardctl.service.roles import LEAST_ROLES as OF_THE_SERVICE
 from tests.support.asgi import ask_asgi
 from tests.support.bare_cell import Cell
@@ -31,7 +34,9 @@ from tests.support.control_service import control_service, folder_stack
 from tests.support.databases import TestDatabase
 from tests.support.decisions import fence, quarantined_report, reconcile, waiting_transfer
 from tests.support.exchange_process import ExchangeProcess
-from tests.support.operator_tokens import operator_token
+from tests.support.operator_tokens import bearer, operator_token
+from tests.support.redis_server import redis_server
+from tests.support.stack_with_a_cell import begin_map, stack_with_a_cell
 from tests.support.waiting_kind import waits
 from tests.support.who_says import who_says
 
@@ -171,10 +176,23 @@ async def test_a_cells_operator_port(
     assert (status, answered["code"]) == (503, "MOVES_NOT_CONFIGURED"), "this process has nobody's keys"
 
     async def ask(method: str, call: Call, role: Role | None) -> int:
-        headers = {"Authorization": f"Bearer {operator_token(tmp_path, role, fence=call.fence)}"} if role else {}
+        headers = bearer(tmp_path, "cell-1", method, call.path, role, fence=call.fence) if role else {}
         return (await ask_asgi(app.operator, method, call.path, call.body, headers=headers))[0]
 
     await prove(OF_CELLS, Scene(cell, root, cell_database).calls(), ask)
+
+
+async def test_what_an_operators_checks_found_is_kept_and_a_viewers_run_leaves_nothing(
+    app: CellApp, root: psycopg.Connection[Any], tmp_path: Path
+) -> None:
+    path, kept = "/operator/v1/checks", "select count(*) from brokerage.ledger_checks"
+    looking = {"Authorization": f"Bearer {operator_token(tmp_path, Role.VIEWER)}"}
+    status, _, found = await ask_asgi(app.operator, "POST", path, headers=looking)
+    assert (status, found["healthy"]) == (200, True)
+    assert root.execute(kept).fetchone() == (0,)
+    headers = bearer(tmp_path, "cell-1", "POST", path, Role.OPERATOR)
+    assert (await ask_asgi(app.operator, "POST", path, headers=headers))[0] == 200
+    assert root.execute(kept).fetchone() == (1,)
 
 
 async def test_the_exchanges_operator_port(tmp_path: Path) -> None:
@@ -195,6 +213,23 @@ async def test_the_exchanges_operator_port(tmp_path: Path) -> None:
         await prove(OF_THE_EXCHANGE, calls, ask)
     finally:
         exchange.stop()
+
+
+OF_ACTS: Final = {
+    endpoint: least
+    for endpoint, least in OF_THE_SERVICE.items()
+    if endpoint.split()[1].startswith(
+        tuple(each.path.partition("{")[0] for each in (MapController, CellsController, UsersController))
+    )
+}
+"""What the service does at once, without an operation."""
+
+
+async def answer_of(app: Any, method: str, call: Call, role: Role | None) -> int:
+    headers = {"X-Role": role} if role else {}
+    status, _, said = await ask_asgi(app, method, call.path, call.body, headers=headers)
+    assert status in (200, 204) or (said["exit_code"], said["code"]) in ((3, "FORBIDDEN"), (3, "TOKEN_INVALID")), said
+    return status
 
 
 @pytest.mark.parametrize("wanted", [Role.OPERATOR, Role.ADMIN])
@@ -220,7 +255,7 @@ async def test_the_control_service(control_database: TestDatabase, tmp_path: Pat
             **{f"GET /v1/{path}": Call(f"/v1/{path}") for path in ("audit", "audit/rows", "audit/head")},
             "GET /v1/operator-tokens": Call("/v1/operator-tokens"),
             "POST /v1/operator-tokens": Call(
-                "/v1/operator-tokens", {"act": "drain", "target": "cell-1", "role": "operator"}
+                "/v1/operator-tokens", {"act": "look", "target": "cell-1", "role": "viewer"}
             ),
             "POST /v1/operations": Call("/v1/operations", {"kind": kind.name, "dry_run": True}),
             f"POST {template}/resume": Call(f"{one}/resume", {}),
@@ -230,15 +265,37 @@ async def test_the_control_service(control_database: TestDatabase, tmp_path: Pat
         roles = {
             endpoint: wanted if endpoint.startswith("POST /v1/operations") else least
             for endpoint, least in OF_THE_SERVICE.items()
+            if endpoint not in OF_ACTS
         }
+        await prove(roles, calls, partial(answer_of, app))
 
-        async def ask(method: str, call: Call, role: Role | None) -> int:
-            headers = {"X-Role": role} if role else {}
-            status, _, said = await ask_asgi(app, method, call.path, call.body, headers=headers)
-            assert status in (200, 204) or (said["exit_code"], said["code"]) in ((3, "FORBIDDEN"), (3, "TOKEN_INVALID"))
-            return status
 
-        await prove(roles, calls, ask)
+async def test_the_control_services_acts(
+    control_database: TestDatabase, cell: Cell, root: psycopg.Connection[Any], cell_database: TestDatabase,
+    tmp_path: Path,
+) -> None:  # fmt: skip
+    scene = Scene(cell, root, cell_database)
+    with redis_server() as redis, stack_with_a_cell(tmp_path, cell_database, redis.url) as backend:
+        await begin_map(control_database, {scene.user_id: "cell-1"})
+        async with control_service(control_database.leader_dsn, backend, {}) as service:
+            app, because = service.create_app(who_says), {"reason": "why"}
+            user, template = f"/v1/users/{scene.user_id}", "/v1/users/{user_id}"
+            one, other = (f"{user}/share-transfers/{transfer}" for transfer in scene.transfers)
+            calls = {
+                "GET /v1/map": Call("/v1/map"),
+                "POST /v1/map/publish": Call("/v1/map/publish", {}),
+                "POST /v1/cells/{cell}/cordon": Call("/v1/cells/cell-1/cordon", because),
+                "POST /v1/cells/{cell}/uncordon": Call("/v1/cells/cell-1/uncordon", because),
+                "POST /v1/cells/{cell}/reports/{report}/retry": Call(
+                    f"/v1/cells/cell-1/reports/{scene.report_id}/retry", because),
+                "GET /v1/users": Call(f"/v1/users?named={scene.user_id}"),
+                f"POST {template}/revoke": Call(f"{user}/revoke", because),
+                f"POST {template}/profile": Call(f"{user}/profile", {"profile": "retail", **because}),
+                f"POST {template}/unrestrict": Call(f"{user}/unrestrict", because),
+                f"POST {template}/share-transfers/{{transfer}}/approve": Call(f"{one}/approve", because),
+                f"POST {template}/share-transfers/{{transfer}}/refuse": Call(f"{other}/refuse", because),
+            }  # fmt: skip
+            await prove(OF_ACTS, calls, partial(answer_of, app))
 
 
 async def test_an_endpoint_that_no_table_names_is_no_endpoint() -> None:

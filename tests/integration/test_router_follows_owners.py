@@ -109,7 +109,7 @@ async def cells(cell_template: Template, tmp_path: Path) -> AsyncIterator[TwoCel
             moving = TwoCells(router, databases, urls, router.user_of("cell-1"))
             for name in urls:
                 await moving.open_account(name)
-            moving.say("cell-2", "arriving", 11)
+            moving.say("cell-2", "arriving", 11, forward=("cell-1", 10))
             yield moving
 
 
@@ -139,10 +139,18 @@ async def test_a_user_is_served_by_the_owner_at_every_moment_of_a_move_and_back(
     assert (cells.cash("cell-1"), cells.cash("cell-2")) == (10_000_000, 5_000_000)
 
 
+async def test_while_the_target_has_no_certificate_the_source_serves(cells: TwoCells) -> None:
+    """Whoever is sent to the target by a map that runs ahead is sent back, and both know it by their epochs."""
+    ahead = map_of(cells.urls, epoch=MAP_EPOCH + 1, since=SINCE, pins=[(cells.user_id, "cell-2")], pinned_since=9)
+    cells.router.router.watcher._offer(ahead, "redis")
+    assert ((await cells.read()).status, (await cells.deposit("early")).status) == (200, 201)
+    assert (cells.cash("cell-1"), cells.cash("cell-2")) == (5_000_000, 0)
+
+
 async def test_two_cells_of_which_none_owns_the_user_end_the_request(cells: TwoCells) -> None:
     """As after a restore: each says that the other one is the owner, and neither of them may be believed for ever."""
     cells.say("cell-1", "departed", SINCE, forward=("cell-2", 11))
     cells.say("cell-2", "departed", 11, forward=("cell-1", SINCE))
-    for answer in (await cells.read(), await cells.deposit("nobody")):
-        assert (answer.status, answer.code) == (503, "CELL_UNAVAILABLE")
+    for answer in await asyncio.gather(cells.read(), cells.deposit("nobody")):
+        assert (answer.status, answer.code) == (503, "USER_HALTED")
     assert (cells.cash("cell-1"), cells.cash("cell-2")) == (0, 0)

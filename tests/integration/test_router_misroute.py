@@ -59,7 +59,9 @@ async def test_a_newer_hint_is_followed_when_no_source_answers(router: RouterUnd
     assert got.json()["cell"] == "cell-2"
 
 
-@pytest.mark.parametrize(("owner", "epoch"), [("cell-2", 5), ("cell-2", 0), ("cell-9", 9), (None, 9), ("cell-1", 9)])
+@pytest.mark.parametrize(
+    ("owner", "epoch"), [("cell-2", 5), ("cell-2", 0), ("cell-2", 2**63), ("cell-9", 9), (None, 9), ("cell-1", 9)]
+)
 async def test_an_old_or_senseless_hint_is_not_followed(router: RouterUnderTest, owner: str | None, epoch: int) -> None:
     router.cells["cell-1"].refuse_with_421(owner, epoch)
     got = await router.ask("POST", "/v1/orders", token=router.token("cell-1"), key="k", body=b"{}")

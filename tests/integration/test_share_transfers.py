@@ -21,7 +21,7 @@ from infra.security.route_token import RouteTokenSigner
 from tests.support.asgi import ask_asgi
 from tests.support.databases import TestDatabase
 from tests.support.eventually import eventually
-from tests.support.operator_tokens import operator_token
+from tests.support.operator_tokens import bearer
 
 CONFIRMED = "the agent confirmed"
 pytestmark = pytest.mark.anyio
@@ -52,7 +52,7 @@ class Desk:
     async def operator(
         self, method: str, path: str, body: object = None, *, role: str = "operator", why: str | None = CONFIRMED
     ) -> Answer:
-        headers = {"Authorization": f"Bearer {operator_token(self.keys, role, subject='maria', why=why)}"}
+        headers = bearer(self.keys, "cell-1", method, f"/operator/v1{path}", role, subject="maria", why=why)
         status, _, said = await ask_asgi(self.app.operator, method, f"/operator/v1{path}", body, headers=headers)
         return status, said
 

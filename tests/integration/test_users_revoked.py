@@ -19,24 +19,24 @@ from infra.runtime.clock import Clock, SystemClock, TimeOrderedIds
 from infra.runtime.http_client import HttpClient
 from infra.runtime.settings import PostgresSettings
 from infra.security.keys import ROUTE_FILE, generate_key_files, load_key_ring
-from infra.security.roles import Role
 from infra.security.route_token import RouteTokenSigner
-from shardctl import revoke
 from shardctl.cell_admin import CellAdmin
 from shardctl.errors import Interrupted, Refused
-from shardctl.operator_tokens import Purpose
+from shardctl.operations import resources
+from shardctl.operations.resources import StackResources
+from shardctl.revoke import _end_sessions
 from shardctl.shardmap.locate import LocatedUser
 from tests.support.account_cell import AccountCell
 from tests.support.asgi import ask_asgi
+from tests.support.control_service import folder_stack
 from tests.support.databases import TestDatabase
 from tests.support.free_port import free_port
-from tests.support.operator_tokens import operator_token
+from tests.support.operator_tokens import bearer
 from tests.support.routers import running_router
 from tests.support.stub_cell import SeenRequest, answer, stub_cell
 
 pytestmark = pytest.mark.anyio
 PASSWORD = "correct horse"
-PURPOSE = Purpose("end_sessions", "a user", Role.OPERATOR, "a lost phone")
 
 
 @dataclass
@@ -52,10 +52,8 @@ class Cell:
         return status, said
 
     async def end(self, user_id: uuid.UUID, begun_before_s: object, role: str = "operator") -> tuple[int, Any]:
-        path, headers = (
-            f"/operator/v1/users/{user_id}/sessions/end",
-            {"Authorization": f"Bearer {operator_token(self.keys, role)}"},
-        )
+        path = f"/operator/v1/users/{user_id}/sessions/end"
+        headers = bearer(self.keys, "cell-1", "POST", path, role)
         body = {"begun_before_s": begun_before_s}
         status, _, said = await ask_asgi(self.app.operator, "POST", path, body, headers=headers)
         return status, said
@@ -159,20 +157,22 @@ async def test_an_operator_learns_what_is_done_and_what_is_left(
     user = LocatedUser(uuid.uuid4(), 1, "cell-1", "open", False, 1, ())
 
     def ask_at(url: str) -> None:
-        async def token() -> str:
+        async def token(_: str) -> str:
             return "token"
 
         @asynccontextmanager
-        async def admin(_: object, purpose: Purpose) -> AsyncIterator[CellAdmin]:
-            assert (purpose.act, purpose.target, purpose.role) == ("end_sessions", str(user.user_id), "operator")
+        async def admin(*_: object) -> AsyncIterator[CellAdmin]:
             async with HttpClient() as http:
                 yield CellAdmin(http, {"cell-1": (url,)}, token)
 
-        monkeypatch.setattr(revoke, "open_cell_admin", admin)
+        monkeypatch.setattr(resources, "open_cell_admin", admin)
+
+    def because(reason: str) -> StackResources:
+        return StackResources(folder_stack(tmp_path), SystemClock(), "", None, "ann", reason)
 
     ask_at(f"http://127.0.0.1:{free_port()}")
     with pytest.raises(Interrupted, match=r"are void, but .* run it again: `shardctl users revoke .* 'a lost phone'`"):
-        await revoke._end_sessions(None, user, 1, PURPOSE, "a lost phone")  # type: ignore[arg-type]
+        await _end_sessions(because("a lost phone"), user, 1)
     generate_key_files(tmp_path)
     async with stub_cell("cell-1", load_key_ring(tmp_path / ROUTE_FILE)) as cell:
         ask_at(cell.url)
@@ -182,4 +182,4 @@ async def test_an_operator_learns_what_is_done_and_what_is_left(
 
         cell.behave = halted
         with pytest.raises(Refused, match=r"are void, but .*USER_HALTED.* run it again"):
-            await revoke._end_sessions(None, user, 1, PURPOSE, "x")  # type: ignore[arg-type]
+            await _end_sessions(because("x"), user, 1)

@@ -370,7 +370,7 @@ async def test_an_operators_token_ends_with_its_key_and_within_the_norm(tmp_path
     async def ready() -> tuple[bool, dict[str, object]]:
         return True, {}
 
-    operators = Operators(ring, {"GET /operator/v1/x": Role.VIEWER}, time.time)
+    operators = Operators("x", ring, {"GET /operator/v1/x": Role.VIEWER}, time.time)
     app = create_operator_app(metrics=Metrics(()), ready=ready, routes=[x], operators=operators)
 
     async def asked(token: str) -> int:

@@ -26,14 +26,17 @@ from tests.support.eventually import eventually
 from tests.support.free_port import free_port
 
 
-def folder_stack(root: Path, *, routers: int = 2, redis_url: str | None = None) -> LocalBackend:
-    """A stack of which nothing runs: its record, ports and keys are made."""
+def folder_stack(
+    root: Path, *, routers: int = 2, redis_url: str | None = None, ports: Mapping[str, int] | None = None
+) -> LocalBackend:
+    """A stack of which nothing runs, but what listens at `ports`: its record, ports and keys are made."""
     folder = StackFolder(root / "mine")
     folder.ensure()
     generate_key_files(folder.keys)
     spec = StackSpec((CellSpec("cell-1"),), routers=routers, redis_url=redis_url)
-    ports = {name: free_port() for name in port_names(spec)}
-    save_record(folder.record, new_record("mine", spec).with_ports(ports))
+    known = ports or {}
+    chosen = {name: known.get(name) or free_port() for name in port_names(spec)}
+    save_record(folder.record, new_record("mine", spec).with_ports(chosen))
     return LocalBackend("mine", folder)
 
 

@@ -13,7 +13,7 @@ import msgspec
 
 from infra.security.keys import generate_key_files
 from tests.support.free_port import free_port
-from tests.support.operator_tokens import operator_token
+from tests.support.operator_tokens import bearer
 
 DEADLINE_S = 30.0
 
@@ -61,7 +61,8 @@ class ExchangeProcess:
     def operate(
         self, method: str, path: str, body: bytes = b"", role: str | None = "operator", media_type: str | None = None
     ) -> tuple[int, dict[str, object]]:
-        token = f"Authorization: Bearer {operator_token(self.keys_dir, role)}\r\n" if role else ""
+        known = bearer(self.keys_dir, "exchange", method, path, role) if role else {}
+        token = "".join(f"{name}: {value}\r\n" for name, value in known.items())
         kind = media_type or ("text/csv" if path.startswith("/operator/v1/tapes") else "application/json")
         with socket.create_connection(("127.0.0.1", self.operator_port), timeout=DEADLINE_S) as link:
             head = (

@@ -42,22 +42,18 @@ def map_of(
 ) -> ShardMap:
     """Buckets are dealt out in turn, so every cell has users. `since`: the ownership epoch of all buckets, and
     `pinned_since` of all pins; without it the map is of format 1."""
-    names = sorted(cells)
-    plain = build_map(
+    names, pinned = sorted(cells), list(pins)
+    epochs = None
+    if since is not None:
+        epochs = OwnershipEpochs(array("Q", [since]) * BUCKET_COUNT, array("Q", [pinned_since]) * len(pinned))
+    return build_map(
         lineage=lineage,
         epoch=epoch,
         cells=[Cell(CellId(name), api_urls=urls) for name, urls in cells.items()],
         buckets={bucket: names[bucket % len(names)] for bucket in range(BUCKET_COUNT)},
-        pins=pins,
+        pins=pinned,
+        ownership=epochs,
     )
-    return plain if since is None else with_ownership(plain, since, pinned_since)
-
-
-def with_ownership(plain: ShardMap, since: int, pinned_since: int) -> ShardMap:
-    """The same map, told since when each owner is the owner."""
-    parts = ("lineage", "epoch", "cells", "owners", "pin_high", "pin_low", "pin_owners")
-    epochs = OwnershipEpochs(array("Q", [since]) * BUCKET_COUNT, array("Q", [pinned_since]) * plain.pin_count)
-    return ShardMap(**{part: getattr(plain, part) for part in parts}, ownership=epochs)
 
 
 @dataclass

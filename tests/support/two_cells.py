@@ -23,7 +23,7 @@ from infra.topology.cells import Cell
 from infra.topology.identifiers import CellId
 from tests.support.asgi import ask_asgi
 from tests.support.databases import TestDatabase
-from tests.support.operator_tokens import operator_token
+from tests.support.operator_tokens import bearer
 
 NAMES = ("cell-1", "cell-2")
 
@@ -47,7 +47,7 @@ class MovingCell:
 
     async def ask(self, method: str, path: str, body: object = None, *, order: str | None = None) -> Any:
         """The answer: JSON, or a frame's bytes with the next place. Raises Refused."""
-        headers = {"authorization": f"Bearer {operator_token(self.keys)}"}
+        headers = bearer(self.keys, self.name, method, f"/operator/v1{path}")
         if order is not None:
             headers["move-order"] = order
         media_type = "application/octet-stream" if isinstance(body, bytes) else "application/json"

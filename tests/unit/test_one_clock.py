@@ -1,7 +1,7 @@
 """One source of the time of day: a shifted clock shifts everything, or a drill proves nothing."""
 
 import ast
-from collections.abc import Iterator
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -51,6 +51,7 @@ SQL_ALLOWED = {
     "shardctl/sql/procedures/renew_lease_v1.sql": "the lease",
     "shardctl/sql/procedures/check_lease_v1.sql": "the lease",
 }
+IN_STATEMENTS = ("clock_timestamp(", "statement_timestamp(", " now()")
 STATEMENTS_ALLOWED = {
     "infra/runtime/migrator.py": "when a file was applied, by the machine",
     "infra/runtime/code_installer.py": "when code was installed, by the machine",
@@ -59,45 +60,47 @@ STATEMENTS_ALLOWED = {
 }
 
 
-def python_files() -> Iterator[tuple[str, ast.Module]]:
+@dataclass
+class Findings:
+    """Names of files, of all our packages, by what was found in them."""
+
+    asks: set[str] = field(default_factory=set)
+    imports: set[str] = field(default_factory=set)
+    makes_a_clock: set[str] = field(default_factory=set)
+    statements: set[str] = field(default_factory=set)
+
+
+@pytest.fixture(scope="module")
+def findings() -> Findings:
+    """Each file is parsed once: that is nearly all of the work."""
+    found = Findings()
     for package in PACKAGES:
         for path in sorted((ROOT / package).rglob("*.py")):
-            yield path.relative_to(ROOT).as_posix(), ast.parse(path.read_text())
+            name = path.relative_to(ROOT).as_posix()
+            for node in ast.walk(ast.parse(path.read_text())):
+                match node:
+                    case ast.Attribute(value=ast.Name(id=module), attr=attribute):
+                        found.asks |= {name} if (module, attribute) in ASKS_THE_MACHINE else set()
+                    case ast.ImportFrom(module="time", names=names) if {"time", "time_ns"} & {a.name for a in names}:
+                        found.imports.add(name)
+                    case ast.Call(func=ast.Name(id="SystemClock")):
+                        found.makes_a_clock.add(name)
+                    case ast.Constant(value=str(text)) if any(word in text.lower() for word in IN_STATEMENTS):
+                        found.statements.add(name)
+    return found
 
 
-def test_nobody_else_asks_the_machine_what_time_it_is() -> None:
+def test_nobody_else_asks_the_machine_what_time_it_is(findings: Findings) -> None:
     """Called or only named: `now=time.time` is a second clock as well."""
-    found = {
-        name
-        for name, tree in python_files()
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Attribute)
-        and isinstance(node.value, ast.Name)
-        and (node.value.id, node.attr) in ASKS_THE_MACHINE
-    }
-    assert found == set(ALLOWED)
-    imports = [
-        name
-        for name, tree in python_files()
-        for node in ast.walk(tree)
-        if isinstance(node, ast.ImportFrom)
-        and node.module == "time"
-        and {"time", "time_ns"} & {a.name for a in node.names}
-    ]
-    assert imports == []
+    assert findings.asks == set(ALLOWED)
+    assert findings.imports == set()
 
 
-def test_nobody_else_makes_a_clock() -> None:
-    found = {
-        name
-        for name, tree in python_files()
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "SystemClock"
-    }
-    assert found == set(MAKES_A_CLOCK)
+def test_nobody_else_makes_a_clock(findings: Findings) -> None:
+    assert findings.makes_a_clock == set(MAKES_A_CLOCK)
 
 
-def test_no_statement_asks_the_database_past_its_one_clock() -> None:
+def test_no_statement_asks_the_database_past_its_one_clock(findings: Findings) -> None:
     """Columns' defaults in migrations are stated by those who insert, where the time is compared with another's."""
     found = set()
     for package in ("cell", "shardctl"):
@@ -107,15 +110,7 @@ def test_no_statement_asks_the_database_past_its_one_clock() -> None:
                 if any(word in code for word in SQL_ASKS_THE_MACHINE):
                     found.add(path.relative_to(ROOT).as_posix())
     assert found <= set(SQL_ALLOWED), found - set(SQL_ALLOWED)
-    in_python = [
-        name
-        for name, tree in python_files()
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Constant)
-        and isinstance(node.value, str)
-        and any(word in node.value.lower() for word in ("clock_timestamp(", "statement_timestamp(", " now()"))
-    ]
-    assert set(in_python) == set(STATEMENTS_ALLOWED)
+    assert findings.statements == set(STATEMENTS_ALLOWED)
 
 
 @pytest.mark.parametrize("offset_s", [0.0, 86_400.5, -3_600.0])

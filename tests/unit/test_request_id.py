@@ -51,7 +51,7 @@ async def test_a_failure_is_found_by_the_id_of_its_answer(given: str | None, is_
     logger.addHandler(lines)
     try:
         generate_key_files(tmp_path)
-        operators = Operators(load_operator_ring(tmp_path), {"GET /fails": Role.VIEWER}, time.time)
+        operators = Operators("x", load_operator_ring(tmp_path), {"GET /fails": Role.VIEWER}, time.time)
         app = create_operator_app(metrics=Metrics(()), ready=_ready, routes=[fails], operators=operators)
         token = operator_token(tmp_path)
         async with serving(app, listen), HttpClient(connections_per_host=1) as http:
@@ -82,15 +82,21 @@ async def test_a_call_that_may_change_something_is_logged_with_the_tokens_id(
 ) -> None:
     generate_key_files(tmp_path)
     ring = load_operator_ring(tmp_path)
-    operators = Operators(ring, {"POST /changes": Role.OPERATOR, "GET /fails": Role.VIEWER}, time.time)
+    operators = Operators("x", ring, {"POST /changes": Role.OPERATOR, "GET /fails": Role.VIEWER}, time.time)
     app = create_operator_app(metrics=Metrics(()), ready=_ready, routes=[changes, fails], operators=operators)
-    token, lines, logger = operator_token(tmp_path, role), Lines(), logging.getLogger("infra.runtime.operator_api")
+    request = "x POST /changes"
+    token, lines, logger = (
+        operator_token(tmp_path, role, request=request),
+        Lines(),
+        logging.getLogger("infra.runtime.operator_api"),
+    )
     logger.addHandler(lines)
     logger.setLevel(logging.INFO)
     try:
         headers = {"Authorization": f"Bearer {token}"}
         assert (await ask_asgi(app, "POST", "/changes", headers=headers))[0] == status
-        assert (await ask_asgi(app, "GET", "/fails", headers=headers))[0] == 500
+        looking = {"Authorization": f"Bearer {operator_token(tmp_path, role)}"}
+        assert (await ask_asgi(app, "GET", "/fails", headers=looking))[0] == 500
         assert (await ask_asgi(app, "GET", "/health/live"))[0] == 200
     finally:
         logger.removeHandler(lines)

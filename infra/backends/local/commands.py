@@ -66,6 +66,8 @@ _PASSED_ON = (
     "POSTGRES_OS_USER",
     "REDIS_SERVER_BIN",
 )
+_OF_THE_RECORD = ("CONTROL_OIDC", "CONTROL_APPROVALS")
+"""Who is let in, and what two persons decide: the stack's record says it, and no shell."""
 PASSED_ON_PREFIXES = ("CELL_", "ROUTER_", "EXCHANGE_", "CONTROL_", "FAULT_POINTS")
 
 
@@ -75,6 +77,8 @@ def clean_environment() -> dict[str, str]:
     Settings of our own processes pass, so that an operator or a test can override one.
     """
     kept = {
-        name: value for name, value in os.environ.items() if name in _PASSED_ON or name.startswith(PASSED_ON_PREFIXES)
+        name: value
+        for name, value in os.environ.items()
+        if (name in _PASSED_ON or name.startswith(PASSED_ON_PREFIXES)) and not name.startswith(_OF_THE_RECORD)
     }
     return {**kept, "PYTHONUNBUFFERED": "1", "MALLOC_ARENA_MAX": "2"}

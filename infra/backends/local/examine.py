@@ -123,6 +123,6 @@ async def _jars() -> Finding:
 
 
 def _secrets(folder: StackFolder) -> Finding:
-    present = [path for path in (folder.pgpass, *sorted(folder.keys.glob("*.json"))) if path.exists()]
+    present = [path for path in (folder.pgpass, *sorted(folder.keys.rglob("*.json"))) if path.exists()]
     open_ones = [path for path in present if path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO)]
     return judge_secrets(folder.pgpass, present, open_ones)

@@ -29,6 +29,7 @@ from infra.backends.local.archive import SEGMENT_BYTES, Segments, list_segments,
 from infra.backends.local.backup_files import judge_space, sync_folder, tree_bytes, verify_files
 from infra.backends.local.backup_lock import building_folder, building_passfile, marks_of
 from infra.backends.local.commands import clean_environment
+from infra.backends.local.copying import copy_file, copy_tree
 from infra.backends.local.folders import StackFolder
 from infra.backends.local.postgres import (
     HOST,
@@ -99,7 +100,7 @@ class Restoration:
         end = await check_wal(self._binaries, archive, segments, last.start_lsn)
         self._report(Step(self._subject, Phase.PREPARE, f"backup and log are whole, up to {format_lsn(end.lsn)}"))
         await self._copy([self._copy_of(backup) for backup in chain])
-        await asyncio.to_thread(self._take_log, archive, segments, run)
+        await self._take_log(archive, segments, run)
         (self.data / "recovery.signal").touch(mode=0o600)
         await asyncio.to_thread(give_tree, self.data, self._user)
         write_configuration(self.data, self.cluster.port, self._user)
@@ -110,21 +111,18 @@ class Restoration:
     async def _copy(self, chain: Sequence[Path]) -> None:
         self._report(Step(f"{self._subject}: copying", Phase.START))
         if len(chain) == 1:
-            await asyncio.to_thread(shutil.copytree, chain[0], self.data, symlinks=True)
-            self.data.chmod(0o700)
+            await copy_tree(chain[0], self.data, self.marks)
             return
         command = [str(self._binaries / COMBINEBACKUP), "--output", str(self.data), *(str(path) for path in chain)]
         result = await run_tool(command, marks=self.marks)
         if result.exit_code != 0:
             raise BackupDamaged(f"{COMBINEBACKUP} failed: {plain_output(result.output)[-500:]}")
 
-    def _take_log(self, archive: Path, segments: Segments, run: range) -> None:
+    async def _take_log(self, archive: Path, segments: Segments, run: range) -> None:
         """Into the copy itself: the archive is closed to who runs the server."""
         for number in run:
-            shutil.copyfile(
-                archive / segments.file_name(number),
-                self.data / "pg_wal" / segment_name(segments.timeline, number),
-            )
+            target = self.data / "pg_wal" / segment_name(segments.timeline, number)
+            await copy_file(archive / segments.file_name(number), target, self.marks)
 
     @asynccontextmanager
     async def recovered(self, moment: datetime | None, roles: Sequence[str]) -> AsyncIterator[datetime | None]:

@@ -3,7 +3,8 @@
 -- that asks for it; if a failed operation is undone, its end is the outcome of that row.
 -- Result: the state it is in now (null: there is none), and whether it goes on by this call. SQLSTATE RBC13: it has
 -- ended; RBC15: a step that cannot be undone has begun; RBC12: it has failed, and another excludes that it is undone
--- now. Lock: control.operations against creators and resumers, the operation's row.
+-- now; RBC17: the attempt's outcome is recorded already. Lock: control.operations against creators and resumers, the
+-- operation's row.
 create or replace function cancel_operation_v1(
     p_operation bigint, p_attempt bigint, p_actor text, p_reason text, p_excludes jsonb
 ) returns table (state text, goes_on boolean) language plpgsql security definer set search_path from current as $$
@@ -12,6 +13,7 @@ declare
     is_undone_now boolean := false;
 begin
     lock table operations in share row exclusive mode;
+    perform refuse_ended_v1(p_attempt);
     select * into held from operations where operation_id = p_operation for update;
     if not found then
         return query select null::text, false;

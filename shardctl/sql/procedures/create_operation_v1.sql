@@ -4,8 +4,8 @@
 -- name excludes. p_attempt: the row of the audit chain that asked for it; null: nobody did, the clock is due, and the
 -- row is appended here, when it begins and not each time that it had to wait.
 -- Result: the operation's number, and whether it is new. SQLSTATE RBC11: the key was used for another request. RBC12:
--- an operation that has not ended excludes this one. Lock: control.operations against other creators and resumers,
--- then control.audit_lock.
+-- an operation that has not ended excludes this one. RBC17: the attempt's outcome is recorded already. Lock:
+-- control.operations against other creators and resumers, then control.audit_lock.
 create or replace function create_operation_v1(
     p_kind text, p_version integer, p_arguments jsonb, p_plan jsonb, p_attempt bigint, p_actor text,
     p_reason text, p_key text, p_needs_approval boolean
@@ -16,6 +16,7 @@ declare
     made bigint;
 begin
     lock table operations in share row exclusive mode;
+    perform refuse_ended_v1(p_attempt);
     select * into known from operations o where o.idempotency_key = p_key;
     if found then
         if known.kind <> p_kind or known.arguments <> p_arguments then

@@ -28,12 +28,7 @@ begin
            ended_at = case when is_end then clock_v1() end
      where operation_id = p_operation;
     if is_end then
-        perform end_audit_v1(
-            -- one that an older release asked for
-            coalesce(held.attempt, (select a.number from acts_in_audit a where a.entry_id = held.act_id)),
-            case p_state when 'succeeded' then 'done' when 'refused' then 'refused' when 'failed' then 'failed'
-                else 'interrupted' end,
-            concat_ws(': ', format('operation %s', p_operation), p_detail));
+        perform end_attempt_of_v1(p_operation);
     end if;
     perform note_event_v1(p_operation, p_state, null, p_detail);
 end $$;

@@ -7,4 +7,4 @@ language sql stable security definer set search_path from current as $$
     order by array_position(p_email_hashes, c.email_hash) limit 1
 $$;
 revoke all on function find_email_claim_v1 from public;
-grant execute on function find_email_claim_v1 to control_service;
+grant execute on function find_email_claim_v1 to control_service, control_leader;

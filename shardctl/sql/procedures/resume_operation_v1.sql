@@ -1,7 +1,7 @@
 -- A failed operation goes on at the step that failed, with all its attempts again. One that has not ended is left
 -- alone. p_attempt: the row of the audit chain that asks for it; the operation's end is its outcome, if it goes on.
 -- Result: the state it is in now (null: there is none), and whether it goes on by this call. SQLSTATE RBC12 (as
--- create_operation_v1), RBC13. Lock: control.operations against other creators and resumers.
+-- create_operation_v1), RBC13, RBC17. Lock: control.operations against other creators and resumers.
 create or replace function resume_operation_v1(
     p_operation bigint, p_attempt bigint, p_actor text, p_reason text, p_excludes jsonb
 ) returns table (state text, goes_on boolean) language plpgsql security definer set search_path from current as $$
@@ -9,6 +9,7 @@ declare
     held operations;
 begin
     lock table operations in share row exclusive mode;
+    perform refuse_ended_v1(p_attempt);
     select * into held from operations where operation_id = p_operation;
     if not found then
         return query select null::text, false;

@@ -18,3 +18,4 @@ begin
     return found_s;
 end $$;
 revoke all on function revoke_tokens_v1 from public;
+grant execute on function revoke_tokens_v1 to control_leader;

@@ -37,6 +37,7 @@ from infra.security.keys import (
     new_signing_ring,
 )
 from infra.security.operator_token import OperatorTokenInvalid, sign_operator_token, verify_operator_token
+from infra.security.request_name import request_name
 from infra.security.roles import Role
 from infra.security.route_token import RouteTokenExpired, RouteTokenInvalid, RouteTokenSigner, RouteTokenVerifier
 from infra.security.signed_claims import ISSUER, sign_claims
@@ -264,7 +265,7 @@ def test_an_operator_token_says_who_what_and_why() -> None:
         {"role": "root"}, {"role": ["admin"]}, {"role": None}, {"sub": ""}, {"jti": 5}, {"fence": 0}, {"fence": "7"},
         {"fence": True}, {"fence": 2**63}, {"why": ""}, {"why": " "}, {"why": "a\u202eb"}, {"why": "x" * 501},
         {"why": 5}, {"iat": None}, {"iat": NOW + 31}, {"exp": NOW + 3_601}, {"exp": "soon"}, {"nbf": NOW + 31},
-        {"aud": "cell-brokerage/v1"}, {"iss": "elsewhere"},
+        {"aud": "cell-brokerage/v1"}, {"iss": "elsewhere"}, {"request": ""}, {"request": 5}, {"request": "x" * 301},
     ],
 )  # fmt: skip
 def test_what_no_signer_of_ours_would_say_is_refused(changes: dict[str, Any]) -> None:
@@ -274,8 +275,12 @@ def test_what_no_signer_of_ours_would_say_is_refused(changes: dict[str, Any]) ->
 
 def test_the_longest_reason_fits() -> None:
     why = "\N{GRINNING FACE}" * WHY_MAX
-    token = sign_operator_token(OPERATORS, subject="a" * 200, role=Role.ADMIN, now_s=NOW, lives_s=60, why=why)
-    assert verify_operator_token(OPERATORS.public(), token, NOW).why == why
+    request = request_name("c" * 40, "DELETE", f"/{'p' * 250}?query")
+    token = sign_operator_token(
+        OPERATORS, subject="a" * 200, role=Role.ADMIN, now_s=NOW, lives_s=60, why=why, request=request
+    )
+    found = verify_operator_token(OPERATORS.public(), token, NOW)
+    assert (found.why, found.request) == (why, f"{'c' * 40} DELETE /{'p' * 250}")
 
 
 def test_a_verifier_of_operators_takes_no_other_algorithm() -> None:

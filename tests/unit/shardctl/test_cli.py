@@ -28,22 +28,16 @@ SIGNS: Final = frozenset({"jwt"})
 SERVES: Final = frozenset({"litestar", "uvicorn", "pydantic_settings", "prometheus_client", "holidays", "argon2"})
 DRIVERS: Final = DATABASE | HTTP | REDIS | KAFKA | SIGNS | SERVES
 STANDS_ON: Final[Mapping[str, frozenset[str]]] = {
-    "cells list": DATABASE,
-    **dict.fromkeys(("cells cordon", "cells uncordon", "map publish"), DATABASE | REDIS),
-    **dict.fromkeys(
-        ("map show", "users locate", "users move", "users move-back", "backup create", "backup prune",
-         "backup restore"), DATABASE,
-    ),
+    **dict.fromkeys(("backup create", "backup prune", "backup restore"), DATABASE),
     **dict.fromkeys(
         ("cells summary", "cells check", "cells quarantine", "cells rollups", "cells reconciliations",
-         "cells reconcile", "transfers list", "exchange tapes", "exchange summary"), HTTP,
+         "cells reconcile", "transfers list", "exchange tapes", "exchange summary", "users show", "users set-profile",
+         "users unrestrict"), HTTP,
     ),
     **dict.fromkeys(
-        ("users show", "users set-profile", "users unrestrict", "transfers approve", "transfers refuse",
-         "cells retry-report", "exchange load-tape", "users hold", "users unhold", "users history",
-         "users receipt", "users verify", "keys public"), HTTP | DATABASE,
+        ("exchange load-tape", "users hold", "users unhold", "users history", "users receipt", "users verify",
+         "keys public"), HTTP | DATABASE,
     ),
-    "users revoke": HTTP | DATABASE | REDIS,
     "events tail": KAFKA,
     "events count": KAFKA | HTTP,
     "audit verify": KAFKA,

@@ -27,15 +27,14 @@ PINNED, OTHER = UUID(int=5), uuid.uuid4()
 
 
 def a_map(ownership: OwnershipEpochs | None) -> ShardMap:
-    plain = build_map(
+    return build_map(
         lineage=UUID(int=1),
         epoch=40,
         cells=(Cell(CellId("cell-1")),),
         buckets={bucket_of(OTHER): "cell-1"},
         pins=[(PINNED, "cell-1")],
+        ownership=ownership,
     )
-    fields = ("lineage", "epoch", "cells", "owners", "pin_high", "pin_low", "pin_owners")
-    return ShardMap(**{name: getattr(plain, name) for name in fields}, ownership=ownership)
 
 
 def epochs() -> OwnershipEpochs:

@@ -3,10 +3,11 @@
 import json
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 import pytest
 
-from shardctl.audit.attempts import ARGUMENTS_CHARS_MAX, of_operation, of_submission
+from shardctl.audit.attempts import ARGUMENTS_CHARS_MAX, of_act, of_submission
 from shardctl.audit.limits import REASON_MAX, TARGET_MAX
 from shardctl.audit.spans import parse_since
 from shardctl.errors import UsageError
@@ -55,10 +56,19 @@ def test_limits() -> None:
 
 
 def test_a_change_of_an_operation() -> None:
-    found = of_operation("operations.cancel")({"number": 12}, {"reason": "a mistake"})
+    found = of_act("operations.cancel", "operation {number}")({"number": 12}, {"reason": "a mistake"})
     assert (found.act, found.target, found.reason, found.arguments) == (
         "operations.cancel", "operation 12", "a mistake", {},
     )  # fmt: skip
+
+
+def test_what_a_path_names_beside_its_target_is_an_argument() -> None:
+    describe = of_act("transfers.approve", "{user_id}")
+    found = describe({"user_id": UUID(int=7), "transfer": UUID(int=8)}, {"reason": "confirmed", "x": 1})
+    assert (found.target, found.reason) == (str(UUID(int=7)), "confirmed")
+    assert found.arguments == {"transfer": str(UUID(int=8)), "x": 1}
+    hidden = of_act("cells.cordon", "{cell}")({"cell": "{0.__class__}\u202e"}, {})
+    assert hidden.target == "'{0.__class__}\\u202e'"
 
 
 def test_times_as_operators_write_them() -> None:

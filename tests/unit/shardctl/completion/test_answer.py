@@ -64,7 +64,7 @@ def test_every_name_is_of_a_kind_that_can_be_found() -> None:
         ("--context=prod cells cordon ", ["cells--prod"]),
         ("up --profile pro", ["production"]),
         ("up --market-hours ", ["always", "XNYS"]),
-        ("keys rotate ", ["customer", "route", "operator"]),
+        ("keys rotate ", ["customer", "route", "operator", "cell"]),
         ("status -o j", ["json"]),
         ("operations list --kind cells.a", ["cells.add", "cells.archive"]),
         ("nonsense ", []),

@@ -6,8 +6,8 @@ import pytest
 from pydantic import ValidationError
 
 from infra.security.roles import Role
+from shardctl.oidc_settings import OidcSettings
 from shardctl.service.oidc import highest, values_of
-from shardctl.service.settings import OidcSettings
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from shardctl.stack.plan import profile_defaults
 SPEC = StackSpec((CellSpec("cell-1"),))
 OTHER: dict[str, Any] = {
     "risk_profile": "professional", "market_hours": "XNYS", "share_transfers": "approve", "admission_rate": 5.0,
-    "clock_offset_s": 60.0,
+    "clock_offset_s": 60.0, "approvals": ("cells.add",), "oidc": {"ISSUER": "https://x", "LISTEN__PORT": "1"},
 }  # fmt: skip
 
 

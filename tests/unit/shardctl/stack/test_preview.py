@@ -18,6 +18,7 @@ from shardctl.cli import make_app
 from shardctl.commands.up_plan import show_up_plan
 from shardctl.errors import Refused
 from shardctl.stack.bring_up import bring_up
+from shardctl.stack.migrations import read_answer
 from shardctl.stack.plan import StackOptions
 from shardctl.stack.preview import UpPlan, changed_settings, preview_up
 from tests.support.control_service import folder_stack
@@ -71,7 +72,11 @@ def test_a_stopped_stack_says_what_changes_and_why(stack: LocalBackend, tmp_path
     assert whys["cell-2-api-1"] == "a new cell, by an operation (cells.add)"
     assert found["cells_by_operation"] == ["cell-2"]
     assert "router-2" not in whys
-    shown = run("--cells", "2")
+    assert [(each["database"], each["why"]) for each in found["migrations"]] == [
+        ("control-postgres", "unknown until it runs"), ("cell-1-postgres", "unknown until it runs"),
+    ]  # fmt: skip
+    shown = run("--cells", "2", "--approvals", "keys.rotate,cells.add")
+    assert "approvals: none -> cells.add, keys.rotate" in shown
     assert "cells: cell-1 (apis 1) -> cell-1 (apis 1), cell-2 (apis 1)" in shown
     assert f"+{found['totals']['start'] + 1} start" in shown
 
@@ -102,10 +107,22 @@ def test_a_plan_is_read_at_a_glance(capsys: pytest.CaptureFixture[str]) -> None:
         ProcessChange("b", ProcessKind.API, None, Verb.LEAVE, "runs as planned"),
         ProcessChange("c", ProcessKind.ROUTER, None, Verb.STOP, "the stack has it no more"),
     )
-    show_up_plan(UpPlan("mine", True, {"routers": (2, 1)}, changes, ()), as_json=False)
+    found = (
+        read_answer("a", 0, 'noise\n{"migrations":["0061_pre_x.sql","0062_post_y.sql"],"has_code":false}\n'),
+        read_answer("b", 0, '{"migrations":[],"has_code":true}'),
+        read_answer("c", 1, "Traceback\nMigrationError: 0001_pre_x.sql was edited"),
+        read_answer("d", 0, ""),
+    )
+    plan = UpPlan("mine", True, {"routers": (2, 1), "oidc": ({}, {"ISSUER": "https://x"})}, changes, (), found)
+    show_up_plan(plan, as_json=False)
     lines = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert ["routers:", "2", "->", "1"] in lines
+    assert ["oidc:", "none", "->", "ISSUER", "https://x"] in lines
     assert ["~", "a", "renew", "X", "1", "->", "2"] in lines
+    assert ["a", "0061_pre_x.sql,", "0062_post_y.sql;", "the", "code", "of", "this", "release"] in lines
+    assert ["b", "none"] in lines
+    assert ["c", "not", "known:", "MigrationError:", "0001_pre_x.sql", "was", "edited"] in lines
+    assert [line[:3] for line in lines if line[:1] == ["d"]] == [["d", "not", "known:"]]
     assert ["b", "leave", "runs", "as", "planned"] in lines
     assert lines[-1][:6] == ["~1", "renew,", "1", "leave,", "-1", "stop;"]
 
