@@ -74,7 +74,6 @@ async def test_a_cell_is_equal_to_the_venue_until_the_venue_says_otherwise(stack
     everything = stack.must("cells", "reconcile", "--all", "--json").json()
     assert {item["verdict"] for item in everything} == {"equal"}
     assert f"reconciliation of {cell}: equal" in stack.must("doctor").stdout
-    assert stack.run("cells", "reconcile").exit_code == 2
 
 
 async def test_an_account_that_owes_nothing_is_not_restricted_and_young_history_stays(stack: Stack) -> None:
@@ -84,7 +83,5 @@ async def test_an_account_that_owes_nothing_is_not_restricted_and_young_history_
     user_id = str(customer.user_id)
     lifted = stack.must("users", "unrestrict", user_id, "--reason", "looked at it", "--json").json()
     assert lifted == {"user_id": user_id, "restricted": False, "lifted": False}
-    assert stack.run("users", "unrestrict", user_id).exit_code == 2, "a reason is due"
     done = stack.must("cells", "archive", "--all", "--reason", "a test", "--json").json()
     assert {(totals["entries"], totals["events"]) for totals in done} == {(0, 0)}
-    assert stack.run("cells", "archive", "--all", "--older-than", "6", "--reason", "a test").exit_code == 2

@@ -18,8 +18,11 @@ from typing import Any
 
 from psycopg.conninfo import conninfo_to_dict
 
+from infra.backends.catalog import open_backend
 from infra.backends.checkout import project_root
 from infra.backends.local.folders import StackFolder
+from shardctl.settings import read_settings
+from shardctl.stack.inspect import env_lines
 from tests.support.memory import memory_folder
 from tests.support.newer_schema import bring_to_newer_schema, is_wanted
 
@@ -84,8 +87,9 @@ class Stack:
         return next((row for row in self.status()["processes"] if row["name"] == name), None)
 
     def env(self) -> dict[str, str]:
-        lines = self.must("status", "-o", "env").stdout.splitlines()
-        return dict(line.split("=", 1) for line in lines if "=" in line)
+        """What `shardctl status -o env` prints, by the function that it calls: tests ask for it all the time."""
+        root = self.state_dir or read_settings().state_root
+        return dict(line.split("=", 1) for line in env_lines(open_backend("", self.name, root)))
 
     def owner_dsns(self) -> Iterator[tuple[str, str]]:
         """Package and DSN of each database's owner, whose password lies where the auditor's does."""

@@ -61,3 +61,10 @@ def test_the_doctor_finds_that_there_is_no_stack(no_stack: Path) -> None:
 def test_a_watched_status_is_a_table() -> None:
     done = CliRunner().invoke(make_app(), ["status", "--watch", "--json"])
     assert "table only" in str(done.exception)
+
+
+def test_one_cell_is_named_or_all_are_and_young_history_stays() -> None:
+    for words in (["cells", "reconcile"], ["cells", "reconcile", "cell-1", "--all"], ["backup", "rehearse"]):
+        assert "name one cell, or give --all" in str(CliRunner().invoke(make_app(), words).exception)
+    young = CliRunner().invoke(make_app(), ["cells", "archive", "--all", "--older-than", "6", "--reason", "x"])
+    assert young.exit_code == 2
