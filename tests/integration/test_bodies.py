@@ -75,6 +75,24 @@ SHAPES: Final[dict[tuple[str, str, str], Shape]] = {
     ("operator", "POST", "/operator/v1/incarnation/release"): Shape(
         {"users": [{"user_id": ANY_ID, "orders": 0, "ledger": 0, "write_seq": 0}]}, "users", ("users", {})
     ),
+    ("operator", "POST", "/operator/v1/certificates"): Shape({"certificate": "x"}, "certificate", ("certificate", 5)),
+    **{
+        ("operator", "POST", f"/operator/v1/moves/{{move_id}}/{step}"): Shape(
+            {"user_id": ANY_ID, **more}, "user_id", ("user_id", 5)
+        )
+        for step, more in {
+            "begin": {"to": "cell-2", "ownership_epoch": 99},
+            "arrive": {"from": "cell-2", "ownership_epoch": 99},
+            "read": {},
+            "catch-up": {"since": "x"},
+            "halt": {"halt_id": ANY_ID, "lease_ms": 1_000, "since": "x"},
+            "depart": {"halt_id": ANY_ID, "proof": {}},
+            "activate": {"certificate": "x"},
+            "release": {},
+            "discard": {},
+            "acknowledge": {"what": "pinned"},
+        }.items()
+    },
     ("operator", "POST", "/operator/v1/reconcile"): Shape(
         {
             "started_at": "2026-01-01T00:00:00Z",
@@ -115,6 +133,8 @@ NO_BODY: Final = {
     ("operator", "POST", "/operator/v1/quarantine/{report_id}/retry"),
     ("operator", "POST", "/operator/v1/users/{user_id}/share-transfers/{transfer_id}/approve"),
     ("operator", "POST", "/operator/v1/users/{user_id}/share-transfers/{transfer_id}/refuse"),
+    ("operator", "POST", "/operator/v1/users/{user_id}/attest"),  # an empty object
+    ("operator", "POST", "/operator/v1/moves/{move_id}/load"),  # a frame of rows, judged by its reader
     ("exchange", "POST", "/operator/v1/tapes"),  # a file: lines of a tape, judged by its reader
 }
 Ask = Callable[[str, str, bytes, str], Awaitable[tuple[int, Any]]]
