@@ -66,8 +66,8 @@ soak: install ## hours of drills with random moments: make soak SEED=7 ROUNDS=10
 	$(BIN)/python -m tests.soak --seed $(SEED) --rounds $(or $(ROUNDS),1)
 
 spike: install ## the morning of a meme: seven times the traffic on one symbol, a verdict, a report of who noticed
-	$(BIN)/shardctl --stack spike up --cells 3 --admission-rate 6 --wait
-	$(BIN)/python -m loadtests spike --stack spike --base-rate 10; code=$$?; $(BIN)/shardctl --stack spike down; exit $$code
+	$(BIN)/shardctl --stack spike up --cells 3 --admission-rate 3 --wait
+	$(BIN)/python -m loadtests spike --stack spike --base-rate 5 --customers 120; code=$$?; $(BIN)/shardctl --stack spike down; exit $$code
 
 ci-tools: ## tools from outside that tests need and that no Python package brings (Debian, as root)
 	@missing=; for tool in curl node npm go javac promtool; do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \

@@ -39,7 +39,7 @@ def of_submission(_: Mapping[str, Any], body: Mapping[str, Any]) -> Described:
         return described("operations.submit", _STACK, body)
     given = arguments or {}
     others = {name: value for name, value in body.items() if name not in ("kind", "arguments")}
-    return described(kind, given.get("cell") or _STACK, {**given, **others})
+    return described(kind, given.get("cell") or _users(given.get("users")) or _STACK, {**given, **others})
 
 
 def of_act(act: str, target: str) -> Describe:
@@ -51,6 +51,13 @@ def of_act(act: str, target: str) -> Describe:
         return described(act, target.format(**path), {**others, **body})
 
     return describe
+
+
+def _users(named: object) -> str | None:
+    """Of an operation on users: the one, so that who looks for them finds it; or how many."""
+    if not isinstance(named, list) or not named:
+        return None
+    return str(named[0]) if len(named) == 1 else f"{len(named)} users"
 
 
 def described(act: str, target: object, body: Mapping[str, Any]) -> Described:

@@ -48,6 +48,15 @@ class Head:
     continued_ledger: frozenset[int] = frozenset()
     """Those of which the number before was published by another cell."""
 
+    @property
+    def orders_here(self) -> int:
+        """How many events of the stream the cell's topic holds for certain."""
+        return count_until(self.orders, self.lost_orders)
+
+    @property
+    def ledger_here(self) -> int:
+        return count_until(self.ledger, self.lost_ledger)
+
 
 @dataclass(frozen=True, slots=True)
 class Known:

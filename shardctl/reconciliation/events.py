@@ -26,9 +26,9 @@ async def compare_with_kafka(cell: str, admin: CellAdmin, settings: KafkaSetting
     found = await compare_published(settings, cell, heads)
     return {
         "asked": True,
-        "order_events": sum(head.orders for head in before.values()),
+        "order_events": sum(head.orders_here for head in before.values()),
         "order_records": found.order_events,
-        "ledger_events": sum(head.ledger for head in before.values()),
+        "ledger_events": sum(head.ledger_here for head in before.values()),
         "ledger_records": found.ledger_events,
         "copies": found.duplicates,
         "missing": found.missing,

@@ -25,6 +25,8 @@ def test_a_submission() -> None:
     assert found.arguments == {"cell": "cell-1", "older_than_days": 90}
     assert of_submission({}, {**body, "dry_run": True}).arguments["dry_run"] is True
     assert of_submission({}, {"kind": "keys.rotate"}).target == "the stack"
+    for users, target in ((["ann"], "ann"), (["ann", "bob"], "2 users"), ([], "the stack"), ("ann", "the stack")):
+        assert of_submission({}, {"kind": "users.move", "arguments": {"users": users}}).target == target
 
 
 @pytest.mark.parametrize(

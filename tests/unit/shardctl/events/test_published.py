@@ -277,6 +277,8 @@ def test_what_another_cell_has_published_is_not_sought_here_nor_linked(elsewhere
     found = read(here, told, told)
     assert found.is_whole, found.sample
     assert found.order_events == found.ledger_events == 2 * (8 - (last - first + 1))
+    assert sum(head.orders_here for head in told.values()) == found.order_events
+    assert sum(head.ledger_here for head in told.values()) == found.ledger_events
     # Of a restore, whose chain goes on where it was: there the link is compared.
     lost = heads_with([[stream, first, last] for stream in (ORDERS, LEDGER)])
     assert read(here, lost, lost).broken_links == (2 if first > 1 else 0)
