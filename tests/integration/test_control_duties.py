@@ -229,7 +229,7 @@ async def test_an_emptied_redis_is_published_to_and_new_addresses_are_taken_in(
         [cell] = (await store.load()).cells
         assert cell.api_urls == scene.backend.addresses().api_urls(scene.backend.spec().cells[0])
         [newest, *_] = await store.history(1)
-        assert (newest.actor, newest.reason) == ("control", "its addresses or its keys changed")
+        assert (newest.actor, newest.reason) == ("control", "its addresses changed")
 
     assert await watches.publish_to_redis(scene.lease) == 1
     assert await watches.publish_to_redis(scene.lease) == 0

@@ -22,7 +22,7 @@ from infra.backends.cell_spec import Job, ProcessSpec, ProcessStatus, StackSpec
 from infra.backends.finding import Finding, good
 from infra.backends.plan import HostLayout, in_renewal_order, plan_services, port_names, roles_by_server
 from infra.backends.preview import ProcessChange, Running, preview_changes
-from infra.backends.roles import CONTROL_LEADER
+from infra.backends.roles import CELL_MOVER, CONTROL_LEADER
 
 NAME = "tests.support.recording_backend:open_recording"
 
@@ -184,6 +184,7 @@ class RecordingBackend(Backend):
             server: {
                 roles.owner: os.environ["RECORDING_OWNER_DSN"],
                 roles.service: os.environ["RECORDING_SERVICE_DSN"],
+                CELL_MOVER: os.environ["RECORDING_SERVICE_DSN"],  # of cells; nobody here moves a user
                 roles.auditor: os.environ["RECORDING_AUDITOR_DSN"],
                 CONTROL_LEADER: os.environ["RECORDING_LEADER_DSN"],
             }

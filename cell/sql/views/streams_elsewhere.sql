@@ -1,5 +1,6 @@
 -- How many events of a stream stand in the books here and were, or will be, published by other cells: those of before a
--- user came, and those that travelled unpublished with one who has left. What a cell publishes is all events without these.
+-- user came, and those that travelled unpublished with one who has left. What a cell publishes is all events without
+-- these.
 create or replace view streams_elsewhere as
     select s.user_id, s.stream, s.last_seq - s.first_seq + 1 as events
       from sequences_elsewhere s
