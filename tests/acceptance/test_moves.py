@@ -1,6 +1,6 @@
 """A customer moves to another cell while they read and retry: everything is there, once, and trading goes on.
 
-About fifteen seconds.
+Under a minute on a machine that does much else besides; most of it is the start of ten commands.
 """
 
 import asyncio
