@@ -8,7 +8,7 @@ import json
 import re
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -47,6 +47,19 @@ class Shape:
 _ORDER: Final = Shape(
     {"symbol": "AAPL", "side": "buy", "type": "limit", "qty": "1", "limit_price": "99"}, "side", ("symbol", 5)
 )
+OF_MOVES: Final[Mapping[str, Mapping[str, Any]]] = {
+    "begin": {"to": "cell-2", "ownership_epoch": 99},
+    "arrive": {"from": "cell-2", "ownership_epoch": 99},
+    "read": {},
+    "catch-up": {"since": "x"},
+    "halt": {"halt_id": ANY_ID, "lease_ms": 1_000, "since": "x"},
+    "depart": {"halt_id": ANY_ID, "proof": {}},
+    "activate": {"certificate": "x"},
+    "release": {},
+    "discard": {},
+    "acknowledge": {"what": "pinned"},
+}
+"""Bodies of a move's steps, beside the user."""
 SHAPES: Final[dict[tuple[str, str, str], Shape]] = {
     ("customer", "POST", "/v1/orders"): _ORDER,
     ("customer", "POST", "/v1/orders/preview"): _ORDER,
@@ -80,18 +93,7 @@ SHAPES: Final[dict[tuple[str, str, str], Shape]] = {
         ("operator", "POST", f"/operator/v1/moves/{{move_id}}/{step}"): Shape(
             {"user_id": ANY_ID, **more}, "user_id", ("user_id", 5)
         )
-        for step, more in {
-            "begin": {"to": "cell-2", "ownership_epoch": 99},
-            "arrive": {"from": "cell-2", "ownership_epoch": 99},
-            "read": {},
-            "catch-up": {"since": "x"},
-            "halt": {"halt_id": ANY_ID, "lease_ms": 1_000, "since": "x"},
-            "depart": {"halt_id": ANY_ID, "proof": {}},
-            "activate": {"certificate": "x"},
-            "release": {},
-            "discard": {},
-            "acknowledge": {"what": "pinned"},
-        }.items()
+        for step, more in OF_MOVES.items()
     },
     ("operator", "POST", "/operator/v1/reconcile"): Shape(
         {
