@@ -193,7 +193,7 @@ async def test_only_the_owner_of_the_customer_decides(desk: Desk) -> None:
     transfer_id = (await desk.bring())["transfer_id"]
     for state, status, code in (
         ("halted", 503, "USER_HALTED"),
-        ("arriving", 503, "USER_HALTED"),
+        ("arriving", 421, "MISDIRECTED"),
         ("departed", 421, "MISDIRECTED"),
     ):
         await desk.set_owner(state)

@@ -2,10 +2,11 @@
 -- here, and nobody forwards them. Result: how many of each, only what there is; {} if the user may go. The caller has
 -- locked the user.
 create or replace function unfinished_business_v1(p_user_id uuid) returns jsonb
-language sql stable security definer
+language plpgsql stable security definer
 set search_path from current
 as $$
-    select coalesce(jsonb_object_agg(f.what, f.number) filter (where f.number > 0), '{}') from (
+begin
+    return (select coalesce(jsonb_object_agg(f.what, f.number) filter (where f.number > 0), '{}') from (
         select 'orders at the venue' as what, count(*) as number from orders o
          where o.user_id = p_user_id and o.is_open and o.status not in ('queued', 'armed')
         union all
@@ -20,5 +21,5 @@ as $$
         union all
         select 'instructions without an answer', count(*) from venue_instructions v
           join orders o on o.order_id = v.order_id where o.user_id = p_user_id and v.user_id = p_user_id
-    ) f
-$$;
+    ) f);
+end $$;
