@@ -55,8 +55,7 @@ revoke all on departures, arrivals, move_requests from cell_service;
 grant select (user_id, ownership_epoch, move_id, to_cell, began_at, departed_at, orders_published, ledger_published,
               activated_at, pinned_at) on departures to cell_service;
 
-grant usage on schema brokerage, archive, migrations to cell_mover;
-grant select on migrations.code to cell_mover;
+grant usage on schema brokerage, archive to cell_mover;
 grant select on all tables in schema brokerage, archive to cell_mover;
 alter default privileges in schema brokerage grant select on tables to cell_mover;
 alter default privileges in schema archive grant select on tables to cell_mover;
