@@ -212,9 +212,14 @@ def test_keys_are_rotated_under_a_running_stack_and_nobody_is_logged_out(own: St
     environment = own.env()
     routers = [environment["ROUTER_1_URL"], environment["ROUTER_2_URL"]]
     tokens = sign_up(routers[0])
-    before = {row["kid"] for row in own.must("keys", "list", "--json").json() if row["state"] == "active"}
+
+    def shared() -> list[dict[str, Any]]:
+        """Of the rings that processes share: each cell's own is rotated by itself."""
+        return [row for row in own.must("keys", "list", "--json").json() if not row["ring"].startswith("cell-")]
+
+    before = {row["kid"] for row in shared() if row["state"] == "active"}
     own.must("keys", "rotate", "--reason", "a drill")
-    rows = own.must("keys", "list", "--json").json()
+    rows = shared()
     active = {row["kid"] for row in rows if row["state"] == "active"}
     assert len(active) == 3
     assert not active & before
