@@ -5,14 +5,13 @@ from typing import Annotated
 
 import typer
 
+from shardctl.commands.options import AsJson
 from shardctl.commands.submitting import Detach, DryRun, Expected, Key, NeededReason, SubmitOptions, Timeout, submit
 from shardctl.contexts import OnThisMachine
 from shardctl.output import print_json, print_line
 from shardctl.settings import read_settings
 from shardctl.stack.current import open_stack
 from shardctl.stack.noted_names import note_names
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def add(

@@ -9,10 +9,10 @@ import typer
 
 from shardctl.audit.fetch import moment_of
 from shardctl.audit.limits import LISTED_MAX
+from shardctl.commands.options import AsJson
 from shardctl.commands.submitting import open_control
 from shardctl.output import print_json, print_line
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Since = Annotated[
     str | None, typer.Option(help="From then on: a time with its zone, as 2026-01-31T14:30:00Z, or so long ago: 24h.")
 ]

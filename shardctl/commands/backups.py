@@ -9,12 +9,11 @@ from infra.backends.backups import Backup, format_lsn
 from shardctl.backups.coverage import Reach, format_time
 from shardctl.backups.known import list_reaches, verify_backups
 from shardctl.backups.servers import subject_of
+from shardctl.commands.options import AsJson
 from shardctl.errors import Refused
 from shardctl.output import format_bytes, print_json, print_line, print_table
 from shardctl.progress import shown_progress
 from shardctl.stack.current import open_stack
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def list_(as_json: AsJson = False) -> None:

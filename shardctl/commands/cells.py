@@ -1,13 +1,8 @@
 """`shardctl cells list`: the cells of the shard map."""
 
-from typing import Annotated
-
-import typer
-
+from shardctl.commands.options import AsJson
 from shardctl.commands.submitting import open_control
 from shardctl.output import print_json, print_table
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def list_(as_json: AsJson = False) -> None:

@@ -7,13 +7,13 @@ from typing import Annotated, Any
 
 import typer
 
+from shardctl.commands.options import AsJson
 from shardctl.context_file import change_contexts, context_path, read_contexts
 from shardctl.contexts import CHECKOUT, Context, Elsewhere, OnThisMachine, with_context, with_current, without_context
 from shardctl.errors import UsageError
 from shardctl.output import print_json, print_line, print_table
 from shardctl.settings import read_settings
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 ContextName = Annotated[str, typer.Argument(metavar="CONTEXT", help="A name of `shardctl context list`.")]
 
 

@@ -6,11 +6,10 @@ from urllib.parse import quote
 
 import typer
 
+from shardctl.commands.options import AsJson, CellName
 from shardctl.commands.submitting import open_control
 from shardctl.output import print_json, print_line
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-CellName = Annotated[str, typer.Argument(help="Name of a cell, as cell-1.")]
 Reason = Annotated[str, typer.Option(help="Why; kept with your name in the map's history.")]
 
 

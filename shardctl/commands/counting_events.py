@@ -1,26 +1,21 @@
 """`shardctl events count`: what a cell published, beside the cell's own books."""
 
 import asyncio
-from typing import Annotated
-
-import typer
 
 from infra.runtime.kafka_admin import BrokerUnreachable
 from infra.runtime.kafka_consumer import TopicsMissing
 from infra.runtime.settings import KafkaSettings
 from shardctl.cell_admin import open_cell_admin
 from shardctl.commands.brokers import kafka_settings, not_reachable
+from shardctl.commands.options import AsJson, CellOption
 from shardctl.errors import Refused
 from shardctl.events.count import DatabaseCount, EventsCount, KafkaCount, count_at_rest, count_in_kafka
 from shardctl.events.reading import EventsExpired, read_heads
 from shardctl.output import print_json, print_table
 from shardctl.stack.current import open_stack
 
-CellName = Annotated[str, typer.Option("--cell", "-c", help="Name of a cell, as cell-1.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
-
-def count(cell: CellName, as_json: AsJson = False) -> None:
+def count(cell: CellOption, as_json: AsJson = False) -> None:
     """Compare the events in Kafka with the cell's database, while the cell is quiet. Exit code 1: they differ."""
     settings = kafka_settings(cell)
     try:

@@ -6,14 +6,13 @@ from uuid import UUID
 import typer
 
 from shardctl.commands.finding import find_user
+from shardctl.commands.options import AsJson, UserName
 from shardctl.commands.submitting import open_control
 from shardctl.operator_tokens import check_kept
 from shardctl.output import print_json, print_line
 
-UserName = Annotated[str, typer.Argument(metavar="USER", help="A user id, or the email of the sign-up.")]
 Transfers = Annotated[list[UUID], typer.Argument(metavar="TRANSFER...", help="Ids from `shardctl transfers list`.")]
 Reason = Annotated[str, typer.Option(help="Why; kept with your name in the user's cell. The customer never sees it.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def approve(user: UserName, transfers: Transfers, reason: Reason, as_json: AsJson = False) -> None:

@@ -13,17 +13,15 @@ from infra.runtime.kafka_admin import BrokerUnreachable
 from infra.runtime.kafka_consumer import Record, TopicsMissing
 from infra.runtime.settings import KafkaSettings
 from shardctl.commands.brokers import kafka_settings, not_reachable
+from shardctl.commands.options import AsJson, CellOption
 from shardctl.events.cell_topics import all_events, describe, follow_events, newest_events
 
 NEWEST_DEFAULT = 20
 """Events that `tail` shows when no limit is given: one screen."""
 
-CellName = Annotated[str, typer.Option("--cell", "-c", help="Name of a cell, as cell-1.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-
 
 def tail(
-    cell: CellName,
+    cell: CellOption,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Keep printing new events until Ctrl-C.")] = False,
     from_beginning: Annotated[
         bool, typer.Option("--from-beginning", help="Begin with the oldest event that Kafka has.")

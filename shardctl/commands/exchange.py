@@ -1,15 +1,12 @@
 """`shardctl exchange tapes` and `summary`."""
 
 import asyncio
-from typing import Annotated, Any
+from typing import Any
 
-import typer
-
+from shardctl.commands.options import AsJson
 from shardctl.exchange_admin import open_exchange_admin
 from shardctl.output import console, print_json, print_table
 from shardctl.stack.current import open_stack
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def tapes(as_json: AsJson = False) -> None:

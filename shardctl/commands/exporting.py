@@ -7,11 +7,11 @@ import typer
 
 from shardctl.audit.export import write_export
 from shardctl.audit.fetch import HEAD_PATH, fetch_rows, moment_of
+from shardctl.commands.options import AsJson
 from shardctl.commands.submitting import open_control
 from shardctl.output import print_json, print_line
 from shardctl.stack.current import open_stack
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Since = Annotated[
     str | None, typer.Option(help="From then on: a time with its zone, as 2026-01-31T14:30:00Z, or so long ago: 24h.")
 ]

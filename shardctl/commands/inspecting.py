@@ -1,19 +1,15 @@
 """`shardctl cells summary`, `check` and `quarantine`: one cell, as it tells of itself."""
 
 import asyncio
-from typing import Annotated, Any
-
-import typer
+from typing import Any
 
 from infra.security.roles import Role
 from shardctl.cell_admin import open_cell_admin
+from shardctl.commands.options import AsJson, CellName
 from shardctl.errors import Refused
 from shardctl.operator_tokens import LOOK, Purpose
 from shardctl.output import print_json, print_line, print_table
 from shardctl.stack.current import open_stack
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-CellName = Annotated[str, typer.Argument(help="Name of a cell, as cell-1.")]
 
 
 def summary(cell: CellName, as_json: AsJson = False) -> None:

@@ -8,14 +8,13 @@ import typer
 
 from infra.security.roles import Role
 from shardctl.audit.recording import recorded_act
+from shardctl.commands.options import AsJson
 from shardctl.commands.submitting import Reason
 from shardctl.errors import Refused
 from shardctl.exchange_admin import open_exchange_admin
 from shardctl.operator_tokens import Purpose
 from shardctl.output import print_json, print_line, print_table
 from shardctl.stack.current import open_stack
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def load_tape(

@@ -1,15 +1,9 @@
 """`shardctl users locate`: which cell serves a user."""
 
-from typing import Annotated
-
-import typer
-
 from shardctl.commands.finding import find_user
+from shardctl.commands.options import AsJson, UserName
 from shardctl.commands.submitting import open_control
 from shardctl.output import print_json, print_table
-
-UserName = Annotated[str, typer.Argument(metavar="USER", help="A user id, or the email of the sign-up.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def locate(user: UserName, as_json: AsJson = False) -> None:

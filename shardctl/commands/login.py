@@ -2,10 +2,8 @@
 
 import os
 import time
-from typing import Annotated
 
-import typer
-
+from shardctl.commands.options import AsJson
 from shardctl.commands.submitting import open_control
 from shardctl.contexts import CHECKOUT, Elsewhere
 from shardctl.device_login import Code, log_in
@@ -13,8 +11,6 @@ from shardctl.errors import NotAllowed, UsageError
 from shardctl.logins import forget_login, keep_login, login_path, login_until, open_elsewhere
 from shardctl.output import format_duration, print_json, print_line, print_note
 from shardctl.settings import read_settings
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def login(as_json: AsJson = False) -> None:

@@ -13,6 +13,7 @@ from infra.backends.backend import Backend
 from infra.security.roles import Role
 from infra.security.signed_document import DocumentRefused
 from shardctl.cell_admin import open_cell_admin
+from shardctl.commands.options import AsJson, UserName
 from shardctl.errors import Refused, UsageError
 from shardctl.moves.history import ProvenReceipt, history_of, receipts_of
 from shardctl.moves.holds import HoldChange, hold_user, unhold_user
@@ -22,8 +23,6 @@ from shardctl.output import print_json, print_line, print_table
 from shardctl.shardmap.locate import locate_user, require_cell
 from shardctl.stack.current import open_stack
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-UserName = Annotated[str, typer.Argument(metavar="USER", help="A user id, or the email of the sign-up.")]
 Reason = Annotated[str, typer.Option(help="Why; kept with your name in `shardctl audit list`.")]
 _ATTEST_S = 300.0
 """All rows of one user are read and digested, archive included."""

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from shardctl.commands.finding import find_user
+from shardctl.commands.options import AsJson
 from shardctl.commands.submitting import (
     Detach,
     DryRun,
@@ -24,7 +25,6 @@ from shardctl.moves.lease import LEASE_MS
 from shardctl.operations.kinds.users_moved import NAME, moved_users
 from shardctl.output import print_json, print_line, print_table
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _FILE_LINES_MAX = 100_000
 """Of the file with names: far more than one operation takes, and no mistake of the disk's size."""
 

@@ -6,11 +6,11 @@ from urllib.parse import urlencode
 
 import typer
 
+from shardctl.commands.options import AsJson
 from shardctl.commands.submitting import Reason, Timeout, conclude, open_control
 from shardctl.commands.submitting import watch as watch_to_its_end
 from shardctl.output import print_json, print_line, print_table
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Number = Annotated[int, typer.Argument(help="The number in `shardctl operations list`.", min=1)]
 
 

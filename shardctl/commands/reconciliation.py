@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from shardctl.commands.options import AsJson
 from shardctl.commands.submitting import (
     Detach,
     DryRun,
@@ -21,7 +22,6 @@ from shardctl.output import print_json, print_line, print_table
 from shardctl.reconciliation.kept import list_reconciliations
 from shardctl.stack.current import open_stack
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _SAMPLE_SHOWN = 5
 """Differences of each kind on the screen; `--json` has them all."""
 _RUNS_SEARCHED = 100

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from shardctl.commands.moments import moment_of
+from shardctl.commands.options import AsJson
 from shardctl.commands.submitting import (
     Detach,
     DryRun,
@@ -18,8 +19,6 @@ from shardctl.commands.submitting import (
 )
 from shardctl.errors import UsageError
 from shardctl.output import print_json, print_line
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def rehearse(

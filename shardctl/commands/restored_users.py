@@ -10,6 +10,7 @@ import typer
 from infra.runtime.kafka_admin import BrokerUnreachable
 from infra.runtime.kafka_consumer import TopicsMissing
 from shardctl.backups.restored_users import HeldUser, list_held_users, release_users
+from shardctl.commands.options import AsJson
 from shardctl.errors import NotReachable, UsageError
 from shardctl.events.reading import EventsExpired
 from shardctl.output import print_json, print_line, print_table
@@ -17,7 +18,6 @@ from shardctl.progress import shown_progress
 from shardctl.stack.current import open_stack
 
 Cell = Annotated[str, typer.Argument(help="Name of a cell, as cell-1.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def restored_users(cell: Cell, as_json: AsJson = False) -> None:

@@ -9,13 +9,12 @@ import typer
 from shardctl.backups.coverage import format_time
 from shardctl.backups.restore import check_moment, restore_cell
 from shardctl.commands.moments import moment_of
+from shardctl.commands.options import AsJson
 from shardctl.interruption import run_resumable
 from shardctl.output import print_json, print_line, print_warning
 from shardctl.progress import shown_progress
 from shardctl.prompts import confirm_by_name, require_confirmable
 from shardctl.stack.current import open_stack
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def restore(

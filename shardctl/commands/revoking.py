@@ -5,11 +5,9 @@ from typing import Annotated
 import typer
 
 from shardctl.commands.finding import act_on_user
+from shardctl.commands.options import AsJson, UserName
 from shardctl.commands.submitting import open_control
 from shardctl.output import print_json, print_line
-
-UserName = Annotated[str, typer.Argument(metavar="USER", help="A user id, or the email of the sign-up.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def revoke(

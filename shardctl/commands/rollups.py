@@ -8,13 +8,12 @@ from urllib.parse import quote
 import typer
 
 from shardctl.cell_admin import open_cell_admin
+from shardctl.commands.options import AsJson, CellName
 from shardctl.output import print_json, print_line, print_table
 from shardctl.stack.current import open_stack
 
-CellName = Annotated[str, typer.Argument(help="Name of a cell, as cell-1.")]
 Minutes = Annotated[int, typer.Option(min=1, max=1_440, help="So many minutes, the one under way included.")]
 Until = Annotated[str, typer.Option(help="The last minute, as 2026-11-30T14:30:00Z; by default the one under way.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def rollups(cell: CellName, minutes: Minutes = 15, until: Until = "", as_json: AsJson = False) -> None:

@@ -8,12 +8,12 @@ import typer
 from shardctl.backups.servers import chosen_servers, subject_of
 from shardctl.backups.take import prune_backups, take_backups
 from shardctl.commands.backups import backup_document
+from shardctl.commands.options import AsJson
 from shardctl.interruption import run_resumable
 from shardctl.output import format_bytes, print_json, print_line
 from shardctl.progress import shown_progress
 from shardctl.stack.current import open_stack
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Reason = Annotated[str | None, typer.Option(help="Why; kept with your name in `shardctl audit list`.")]
 
 

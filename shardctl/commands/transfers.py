@@ -5,12 +5,11 @@ from typing import Annotated
 
 import typer
 
+from shardctl.commands.options import AsJson
 from shardctl.errors import UsageError
 from shardctl.output import print_json, print_line, print_table
 from shardctl.stack.current import open_stack
 from shardctl.waiting_transfers import list_waiting
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def list_(

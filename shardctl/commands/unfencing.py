@@ -6,11 +6,11 @@ from typing import Annotated
 import typer
 
 from shardctl.backups.unfence import open_restored_cell
+from shardctl.commands.options import AsJson
 from shardctl.output import print_json, print_line
 from shardctl.progress import shown_progress
 from shardctl.stack.current import open_stack
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 _HALTED_SHOWN = 20
 """Lines; `shardctl cells unfence --json` has all of them."""
 

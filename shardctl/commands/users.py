@@ -9,14 +9,13 @@ import typer
 
 from shardctl.cell_admin import open_cell_admin
 from shardctl.commands.finding import act_on_user, find_user
+from shardctl.commands.options import AsJson, UserName
 from shardctl.commands.submitting import open_control
 from shardctl.errors import Refused
 from shardctl.output import print_json, print_line, print_table
 from shardctl.stack.current import open_stack
 
-UserName = Annotated[str, typer.Argument(metavar="USER", help="A user id, or the email of the sign-up.")]
 UserNames = Annotated[list[str], typer.Argument(metavar="USER...", help="User ids, or the emails of the sign-ups.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 class Profile(StrEnum):

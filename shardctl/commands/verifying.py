@@ -13,13 +13,12 @@ from shardctl.audit.head import Head
 from shardctl.audit.heads import read_heads
 from shardctl.audit.verify import verify_export, verify_rows
 from shardctl.audit.walk import Walked
+from shardctl.commands.options import AsJson
 from shardctl.commands.submitting import open_control
 from shardctl.errors import Refused
 from shardctl.output import print_json, print_line, progress_console
 from shardctl.stack.broker import kafka_of
 from shardctl.stack.current import open_stack
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def verify(
