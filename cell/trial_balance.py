@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, LiteralString
 
+from cell.instant import one_instant
 from infra.runtime.database import Connection
 from infra.runtime.sql_files import SqlFile, read_sql
 
@@ -19,7 +20,6 @@ SAMPLE_ROWS_MAX = 20
 _CHUNK_ROWS = 500
 """Rows of a streamed result held at once: memory stays flat however much is wrong."""
 
-_ONE_INSTANT = "set transaction isolation level repeatable read, read only"
 # The connection's own statement timeout is meant for commands; a check may read the whole database.
 _LIMITS = "select set_config('statement_timeout', '120s', true), set_config('work_mem', '64MB', true)"
 # Every check reads whole tables; on a young table without statistics a nested loop would read them once per row.
@@ -93,8 +93,7 @@ async def prove_and_record(connection: Connection) -> TrialBalance:
 
 async def run_trial_balance(connection: Connection, checks: Sequence[SqlFile] | None = None) -> TrialBalance:
     """Run the checks, in order of name, on an autocommit connection that is in no transaction."""
-    async with connection.transaction():
-        await connection.execute(_ONE_INSTANT)
+    async with one_instant(connection):
         await connection.execute(_LIMITS)
         await connection.execute(_WHOLE_TABLES)
         row = await (await connection.execute(_AS_OF)).fetchone()

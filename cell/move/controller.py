@@ -16,6 +16,7 @@ from litestar import Controller, Request, Response, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath, FromQuery
 
+from cell.instant import one_instant
 from cell.move import export, ownership
 from cell.move.delivery import PATH
 from cell.move.export import Since
@@ -23,13 +24,14 @@ from cell.move.frame import FORMAT, FRAME_MAX_BYTES, Header, decode_frame, encod
 from cell.move.load import load
 from cell.move.ownership import MoveOrder, one_effect
 from cell.move.tables import short_name
+from cell.ownership.guard import check_owner
 from infra.runtime.database import Pool
 from infra.runtime.fault_points import FaultPoints
 from infra.runtime.problem import Problem
 from infra.runtime.procedures import connected
 from infra.runtime.strict_body import read_body
 from infra.security.certificate import Certificate, CertificateSigner, CertificateVerifier
-from infra.security.signed_document import DocumentRefused
+from infra.security.signed_document import DOCUMENT_BYTES_MAX, DocumentRefused
 
 LEASE_MAX_MS: Final = 10_000
 """Whoever cannot write for longer notices it; a mover asks for one second."""
@@ -38,6 +40,7 @@ BEGUN, HALTED, LOADED, DEPARTED, ACTIVATED = (
 )
 """Fault points: the effect is committed, the answer is not given."""
 _Epoch = Annotated[int, msgspec.Meta(ge=1, le=2**62)]
+_CertificateText = Annotated[str, msgspec.Meta(max_length=DOCUMENT_BYTES_MAX)]
 _CellName = Annotated[str, msgspec.Meta(min_length=1, max_length=63)]
 
 
@@ -78,11 +81,11 @@ class DepartRequest(msgspec.Struct, forbid_unknown_fields=True):
 
 class ActivateRequest(msgspec.Struct, forbid_unknown_fields=True):
     user_id: UUID
-    certificate: Annotated[str, msgspec.Meta(max_length=65_536)]
+    certificate: _CertificateText
 
 
 class CertificateRequest(msgspec.Struct, forbid_unknown_fields=True):
-    certificate: Annotated[str, msgspec.Meta(max_length=65_536)]
+    certificate: _CertificateText
 
 
 class UserRequest(msgspec.Struct, forbid_unknown_fields=True):
@@ -127,7 +130,7 @@ class MoveController(Controller):
             size = await export.measure(connection, body.user_id)
             head = await export.read_head(connection, body.user_id)
             mark = await export.mark_of(connection, body.user_id, snapshot)
-        return {**size, "write_seq": head["write_seq"], "snapshot": export.spell_mark(mark)}
+        return {**size, "write_seq": head["write_seq"], "snapshot": mark.spell()}
 
     @post("/arrive", status_code=200)
     async def arrive(
@@ -156,8 +159,8 @@ class MoveController(Controller):
         body = await read_body(_decoders[CatchUpRequest], request)
         async with export.look(movers.pool, body.user_id, move_id) as (connection, snapshot):
             mark = await export.mark_of(connection, body.user_id, snapshot)
-            header = _header(move_id, body.user_id, "catch_up", "all", export.spell_mark(mark))
-            frame = await export.read_changes(connection, header, _mark(body.since), with_work=False)
+            header = _header(move_id, body.user_id, "catch_up", "all", mark.spell())
+            frame = await export.read_changes(connection, header, Since.parse(body.since), with_work=False)
         return _bytes(encode_frame(frame))
 
     @post("/halt", status_code=200)
@@ -166,13 +169,13 @@ class MoveController(Controller):
     ) -> Response[bytes]:
         """The user's writes stop; then what changed since the mark, and the digests of that."""
         body = await read_body(_decoders[HaltRequest], request)
-        since = _mark(body.since)
+        since = Since.parse(body.since)
         async with one_effect(movers.pool, move_id, _order(request)) as connection:
             lease = timedelta(milliseconds=body.lease_ms)
             await ownership.halt(connection, body.user_id, move_id, body.halt_id, lease)
         await movers.faults.reach(HALTED)
         header = _header(move_id, body.user_id, "halt", "changed", None)
-        async with connected(movers.pool) as connection, export.one_instant(connection):
+        async with connected(movers.pool) as connection, one_instant(connection):
             frame = await export.read_changes(connection, header, since, with_work=True)
         return _bytes(encode_frame(frame))
 
@@ -290,8 +293,8 @@ class MoveReads(Controller):
     @get("/size")
     async def size(self, user_id: FromPath[UUID], movers: NamedDependency[Movers]) -> dict[str, Any]:
         """Rows and bytes that a move would carry, and what it would be refused for. Raises 404, 421."""
-        async with connected(movers.pool) as connection, export.one_instant(connection):
-            await export.check_owned(connection, user_id)
+        async with connected(movers.pool) as connection, one_instant(connection):
+            await check_owner(connection, user_id)
             size = await export.measure(connection, user_id)
             return {**size, "unfinished": await export.unfinished(connection, user_id)}
 
@@ -301,8 +304,8 @@ class MoveReads(Controller):
     ) -> dict[str, Any]:
         """Rows and digests of each table, the head, and what a recomputation found. Raises 404, 421."""
         await read_body(_decoders[_Nothing], request)
-        async with connected(movers.pool) as connection, export.one_instant(connection):
-            await export.check_owned(connection, user_id)
+        async with connected(movers.pool) as connection, one_instant(connection):
+            await check_owner(connection, user_id)
             return await export.attest(connection, user_id)
 
 
@@ -330,14 +333,6 @@ _decoders: Final[dict[Any, Any]] = {
 
 def _order(request: Request[Any, Any, Any]) -> MoveOrder | None:
     return MoveOrder.parse(request.headers.get("move-order"))
-
-
-def _mark(text: str) -> Since:
-    """Raises Problem 422."""
-    try:
-        return msgspec.json.decode(text, type=Since)
-    except msgspec.MsgspecError as error:
-        raise Problem(422, "INVALID_FIELD", "since: what the last look said", field="since") from error
 
 
 def _header(move_id: UUID, user_id: UUID, kind: Any, attest: Any, snapshot: str | None) -> Header:

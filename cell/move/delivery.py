@@ -10,7 +10,6 @@ import json
 import logging
 from collections.abc import Mapping
 from typing import Final, LiteralString
-from uuid import UUID
 
 from cell.move.ownership import acknowledge
 from infra.runtime.database import Pool
@@ -67,7 +66,7 @@ class CertificateDelivery:
                 )
                 continue
             async with connected(self._pool) as connection:
-                await acknowledge(connection, UUID(str(user_id)), UUID(str(move_id)), "activated")
+                await acknowledge(connection, user_id, move_id, "activated")
             told += 1
         return told
 

@@ -7,13 +7,13 @@ What is read afterwards reads by that snapshot, and the user trades on.
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, Final, LiteralString
+from typing import Any, Final, LiteralString, Self
 from uuid import UUID
 
 import msgspec
 from psycopg import sql
 
-from cell import errors
+from cell.instant import one_instant
 from cell.move.attest import CHANGED_SINCE, TEXT_OF_ROWS, digest_of, digests, find, rows_of, spell_digest
 from cell.move.frame import FORMAT, Frame, Header, TableRows, encode_frame
 from cell.move.tables import PARTS, ROWS_OF_A_PAGE, TABLES, WORK, Change, UserTable
@@ -23,14 +23,12 @@ from infra.runtime.procedures import connected
 
 CHANGED_ROWS_MAX: Final = 50_000
 """Of one look: more is a second copy, and the mover begins again."""
-_ONE_INSTANT: Final[LiteralString] = "set transaction isolation level repeatable read, read only"
 _LOCK: Final[LiteralString] = "select lock_users_v1(array[%s::uuid], true)"
 _EXPORT: Final[LiteralString] = (
     "select pg_export_snapshot(), pg_current_snapshot()::text, owner_state, operation_id"
     " from brokerage.users where user_id = %s"
 )
 _NUMBERS: Final[LiteralString] = "select entry_seq, order_event_seq from brokerage.users where user_id = %s"
-_OWNER: Final[LiteralString] = "select owner_state, forward_cell, forward_epoch from brokerage.users where user_id = %s"
 _UNFINISHED: Final[LiteralString] = "select unfinished_business_v1(%s)"
 _COLUMNS: Final[LiteralString] = """
 select n.nspname || '.' || c.relname, array_agg(a.attname::text order by a.attnum)
@@ -75,6 +73,17 @@ class Since(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     entry_seq: int
     order_event_seq: int
 
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Raises Problem 422."""
+        try:
+            return msgspec.json.decode(text, type=cls)
+        except msgspec.MsgspecError as error:
+            raise Problem(422, "INVALID_FIELD", "since: what the last look said", field="since") from error
+
+    def spell(self) -> str:
+        return msgspec.json.encode(self).decode()
+
 
 async def columns_of(connection: Connection) -> dict[str, list[str]]:
     """Of each table that travels, what is stored: a column of a newer release travels too."""
@@ -94,17 +103,21 @@ async def measure(connection: Connection, user_id: UUID) -> dict[str, Any]:
     return {"tables": tables, "rows": sum(tables.values()), "bytes": size}
 
 
+async def lock(connection: Connection, user_id: UUID) -> None:
+    """The user's row, to the end of the transaction: no write of theirs is under way then."""
+    await connection.execute(_LOCK, [user_id])
+
+
 @asynccontextmanager
 async def look(pool: Pool, user_id: UUID, move_id: UUID) -> AsyncIterator[tuple[Connection, str]]:
     """A read-only transaction at an instant at which no write of the user was under way, and that instant's snapshot.
     The user is locked while it begins, not longer. Raises Problem 409 if the move does not have the user."""
-    async with connected(pool) as reader, reader.transaction():
+    async with connected(pool) as reader, one_instant(reader):
         async with connected(pool) as locker, locker.transaction():
-            await locker.execute(_LOCK, [user_id])
+            await lock(locker, user_id)
             row = await (await locker.execute(_EXPORT, [user_id])).fetchone()
             if row is None or row[2] != "active" or row[3] != move_id:
                 raise Problem(409, "MOVE_CONFLICT", "the user is not in this move, or not trading")
-            await reader.execute(_ONE_INSTANT)
             await reader.execute(sql.SQL("set transaction snapshot {}").format(sql.Literal(row[0])))
         yield reader, row[1]
 
@@ -114,23 +127,6 @@ async def mark_of(connection: Connection, user_id: UUID, snapshot: str) -> Since
     row = await (await connection.execute(_NUMBERS, [user_id])).fetchone()
     assert row is not None
     return Since(snapshot, *row)
-
-
-@asynccontextmanager
-async def one_instant(connection: Connection) -> AsyncIterator[None]:
-    """What is read inside is read at one instant."""
-    async with connection.transaction():
-        await connection.execute(_ONE_INSTANT)
-        yield
-
-
-async def check_owned(connection: Connection, user_id: UUID) -> None:
-    """Raises Problem 404, 421."""
-    row = await (await connection.execute(_OWNER, [user_id])).fetchone()
-    if row is None:
-        raise errors.user_not_found()
-    if row[0] not in ("active", "halted"):
-        raise errors.misdirected(row[1], row[2])
 
 
 async def unfinished(connection: Connection, user_id: UUID) -> dict[str, int]:
@@ -200,7 +196,7 @@ async def read_changes(connection: Connection, header: Header, since: Since, *, 
         raise Problem(409, "MOVE_TOO_LARGE", f"more than {CHANGED_ROWS_MAX} rows changed since the last look")
     head = await read_head(connection, user_id)
     work = await _work(connection, user_id, names) if with_work else None
-    full = msgspec.structs.replace(frame.header, head=head, work=work, changed_rows=changed, since=spell_mark(since))
+    full = msgspec.structs.replace(frame.header, head=head, work=work, changed_rows=changed, since=since.spell())
     return Frame(full, frame.rows)
 
 
@@ -285,7 +281,3 @@ def _parse_place(place: object) -> tuple[int, object]:
         case [int(number), after] if 0 <= number < len(PARTS):
             return number, after
     raise Problem(422, "INVALID_FIELD", "place: what the last page said", field="place")
-
-
-def spell_mark(since: Since) -> str:
-    return msgspec.json.encode(since).decode()

@@ -12,13 +12,12 @@ import msgspec
 from psycopg import sql
 
 from cell.move.attest import TEXT_OF_ROWS, WRITTEN_HERE, digests, find, rows_of
-from cell.move.export import Since, read_head
+from cell.move.export import Since, lock, read_head
 from cell.move.frame import Frame, TableRows
 from cell.move.tables import TABLES, Change, UserTable
 from infra.runtime.database import Connection
 from infra.runtime.problem import Problem
 
-_LOCK: Final[LiteralString] = "select lock_users_v1(array[%s::uuid], true)"
 _ARRIVING: Final[LiteralString] = (
     "select owner_state = 'arriving' and operation_id = %s from brokerage.users where user_id = %s"
 )
@@ -39,7 +38,7 @@ async def load(connection: Connection, frame: Frame) -> dict[str, Any]:
     """The proof that the header asks for. Raises Problem 409 MOVE_UNKNOWN or 422. The caller's transaction."""
     header = frame.header
     user_id, move_id = UUID(header.user_id), UUID(header.move_id)
-    await connection.execute(_LOCK, [user_id])
+    await lock(connection, user_id)
     row = await (await connection.execute(_ARRIVING, [move_id, user_id])).fetchone()
     if row is None or not row[0]:
         raise Problem(409, "MOVE_CONFLICT", "this move does not bring the user here")
@@ -83,7 +82,7 @@ async def _write(connection: Connection, table: UserTable, rows: TableRows, data
 
 async def _prove(connection: Connection, frame: Frame, user_id: UUID) -> dict[str, Any]:
     header = frame.header
-    since = msgspec.json.decode(header.since or "", type=Since)
+    since = Since.parse(header.since or "")
     await connection.execute(TEXT_OF_ROWS)
     parameters = {"user": user_id, "entry_seq": since.entry_seq, "order_event_seq": since.order_event_seq}
     asked = [

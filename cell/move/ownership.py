@@ -39,8 +39,8 @@ _CERTIFICATE: Final[LiteralString] = (
     "select certificate from brokerage.departures where user_id = %s and move_id = %s and departed_at is not null"
 )
 _STATE: Final[LiteralString] = """
-select d.departed_at, d.certificate, a.activated_at, a.move_id, u.owner_state, u.halt_id, a.ownership_epoch,
-       u.write_seq, ownership_v1(u.owner_state, u.lease_ends_at), u.operation_id
+select d.departed_at, d.certificate, a.activated_at, a.move_id, u.owner_state, a.ownership_epoch, u.write_seq,
+       ownership_v1(u.owner_state, u.lease_ends_at), u.operation_id
   from (values (%(user)s::uuid, %(move)s::uuid)) as asked (user_id, move_id)
   left join brokerage.users u on u.user_id = asked.user_id
   left join brokerage.departures d on d.user_id = asked.user_id and d.move_id = asked.move_id
@@ -206,7 +206,7 @@ async def state_of(connection: Connection, user_id: UUID, move_id: UUID) -> dict
     cursor = await connection.execute(_STATE, {"user": user_id, "move": move_id})
     row = await cursor.fetchone()
     assert row is not None
-    departed_at, certificate, activated_at, arrival, owner_state, _, epoch, write_seq, owned, operation_id = row
+    departed_at, certificate, activated_at, arrival, owner_state, epoch, write_seq, owned, operation_id = row
     if departed_at is not None:
         return {"side": "source", "state": "departed", "certificate": certificate}
     if activated_at is not None:

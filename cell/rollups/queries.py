@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, LiteralString
 
+from cell.instant import one_instant
 from infra.runtime.database import Pool
 
-_ONE_INSTANT: Final[LiteralString] = "set transaction isolation level repeatable read, read only"
 _NOW: Final[LiteralString] = """
 select clock_v1(), (select occurred_at from brokerage.outbox order by id limit 1)
 """
@@ -73,8 +73,7 @@ async def read_clock(pool: Pool) -> datetime:
 
 async def read_rollups(pool: Pool, begins: datetime, ends: datetime, *, symbols_max: int) -> Rollups:
     """Minutes from `begins` to before `ends`, newest first, and the busiest symbols over them."""
-    async with pool.connection() as connection, connection.transaction():
-        await connection.execute(_ONE_INSTANT)
+    async with pool.connection() as connection, one_instant(connection):
         row = await (await connection.execute(_NOW)).fetchone()
         assert row is not None
         minutes = await (await connection.execute(_MINUTES, (begins, ends))).fetchall()
