@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from shardctl.cells.archived import OLDER_THAN_DAYS, totals_of
+from shardctl.commands.options import AsJson
 from shardctl.commands.submitting import Detach, DryRun, Expected, Key, NeededReason, SubmitOptions, Timeout, submit
 from shardctl.errors import UsageError
 from shardctl.output import print_json, print_line
@@ -17,7 +18,7 @@ def archive(
     older_than: Annotated[
         int, typer.Option("--older-than", min=7, help="Days since an order ended.", metavar="DAYS")
     ] = OLDER_THAN_DAYS,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
     dry_run: DryRun = False,
     detach: Detach = False,
     timeout: Timeout = None,

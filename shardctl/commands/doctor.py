@@ -7,6 +7,7 @@ import typer
 from rich.text import Text
 
 from infra.backends.finding import Finding, Verdict
+from shardctl.commands.options import AsJson
 from shardctl.errors import Refused
 from shardctl.output import console, print_json, print_line
 from shardctl.stack.current import open_backend
@@ -19,7 +20,7 @@ def doctor(
     ledger: Annotated[
         bool, typer.Option("--ledger", help="Run every cell's ledger checks too; reads whole tables.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Examine machine and stack; each finding names the command that mends it. Exit code 1: something is wrong."""
     findings = asyncio.run(_examine(ledger=ledger, show=not as_json))

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from infra.backends.backend import Backend
+from shardctl.commands.options import AsJson
 from shardctl.commands.submitting import Reason
 from shardctl.interruption import run_resumable
 from shardctl.output import print_json, print_line
@@ -19,7 +20,7 @@ def down(
     delete_data: Annotated[bool, typer.Option("--delete-data", help="Remove everything the stack stored.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     reason: Reason = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Stop the stack; its data stays unless --delete-data is given. Also ends what a killed supervisor left behind."""
     backend = open_backend()

@@ -10,6 +10,7 @@ import typer
 
 from infra.backends.plan import own_keys
 from infra.security.rotation import SHARED, Rotated, list_keys
+from shardctl.commands.options import AsJson
 from shardctl.commands.submitting import Detach, DryRun, Expected, Key, NeededReason, SubmitOptions, Timeout, submit
 from shardctl.errors import Refused
 from shardctl.interruption import run_resumable
@@ -19,7 +20,7 @@ from shardctl.output import print_json, print_line, print_table
 from shardctl.stack.current import open_stack
 
 
-def list_(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+def list_(as_json: AsJson = False) -> None:
     """Every key by ring, id and state; secrets are never shown."""
     stack = open_stack()
     rows = [row for ring in SHARED for row in list_keys(stack.keys_folder, ring)]
@@ -32,7 +33,7 @@ def list_(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] =
     print_table(("ring", "key", "state", "retired"), [(r.ring, r.kid, r.state, _time(r.retired_at_s)) for r in rows])
 
 
-def check(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+def check(as_json: AsJson = False) -> None:
     """Ask every process which keys it holds; exit code 1 unless each holds those of the files and no others."""
     holders = asyncio.run(ask_holders(open_stack()))
     if as_json:
@@ -55,7 +56,7 @@ def rotate(
             help="A key leaked: old keys are void at once (certain if this ends with 0). Customers must log in again.",
         ),
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
     unrecorded: Annotated[
         bool, typer.Option("--unrecorded", help="Rotate without the control service, which then records nothing.")
     ] = False,

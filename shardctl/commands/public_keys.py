@@ -1,17 +1,15 @@
 """`shardctl keys public`: by which receipts and certificates are verified, without a stack."""
 
 import asyncio
-from typing import Annotated
 
-import typer
-
+from shardctl.commands.options import AsJson
 from shardctl.moves.history import public_keys
 from shardctl.moves.offline import written_keys
 from shardctl.output import print_json, print_table
 from shardctl.stack.current import open_stack
 
 
-def public(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+def public(as_json: AsJson = False) -> None:
     """The public keys by which receipts and certificates of moves are verified, also those that sign no more.
 
     With --json: the file that `shardctl users receipt --verify FILE --keys FILE` reads, without a stack.

@@ -4,13 +4,14 @@ from typing import Annotated
 
 import typer
 
+from shardctl.commands.options import AsJson
 from shardctl.commands.submitting import open_control
 from shardctl.output import print_json, print_line
 
 
 def publish(
     reason: Annotated[str | None, typer.Option(help="Why; kept with your name in `shardctl audit list`.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Write the map of the control database to Redis, for instance after Redis was emptied. Harmless to repeat.
 

@@ -5,6 +5,7 @@ from urllib.parse import quote
 
 import typer
 
+from shardctl.commands.options import AsJson
 from shardctl.commands.submitting import open_control
 from shardctl.operator_tokens import check_kept
 from shardctl.output import print_json, print_line
@@ -14,7 +15,7 @@ def retry_report(
     cell: Annotated[str, typer.Argument(help="Name of a cell, as cell-1.")],
     report: Annotated[int, typer.Argument(help="The report's id in `shardctl cells quarantine CELL`.", min=1)],
     reason: Annotated[str, typer.Option(help="Why; kept with your name in the cell.")],
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Apply a quarantined report again, after its cause is mended. Within seconds it is applied, or it is back in
     quarantine under a new id, with the reason."""

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from infra.backends.cell_spec import router_names
+from shardctl.commands.options import AsJson
 from shardctl.commands.submitting import Detach, DryRun, Expected, Key, Reason, SubmitOptions, Timeout, submit
 from shardctl.interruption import run_resumable
 from shardctl.output import print_json, print_line, print_table
@@ -14,7 +15,7 @@ from shardctl.stack.current import open_stack
 from shardctl.stack.routers import RouterRow, list_routers
 
 
-def list_(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+def list_(as_json: AsJson = False) -> None:
     """Every router: ready or not, the epoch of its map, and how old that map is."""
     rows = asyncio.run(list_routers(open_stack()))
     if as_json:
@@ -27,7 +28,7 @@ def list_(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] =
 def restart(
     name: Annotated[str | None, typer.Argument(help="One router; by default all, one after the other.")] = None,
     reason: Reason = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
     unrecorded: Annotated[
         bool, typer.Option("--unrecorded", help="Restart without the control service, which then records nothing.")
     ] = False,

@@ -1,14 +1,11 @@
 """`shardctl schedules list`: what the control service begins by the clock."""
 
-from typing import Annotated
-
-import typer
-
+from shardctl.commands.options import AsJson
 from shardctl.commands.submitting import open_control
 from shardctl.output import print_json, print_table
 
 
-def list_(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+def list_(as_json: AsJson = False) -> None:
     """Each schedule: when it is due next, when it began last, and that operation's number."""
     items = open_control().get("/v1/schedules")["items"]
     if as_json:

@@ -6,13 +6,14 @@ from typing import Annotated, Any
 
 import typer
 
+from shardctl.commands.options import AsJson
 from shardctl.commands.submitting import open_control
 from shardctl.output import print_json, print_line, print_table
 
 
 def show(
     history: Annotated[int, typer.Option(help="How many of the newest epochs to show.", min=0, max=1000)] = 5,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Epoch, buckets and pins by cell, and the newest changes: who, when, why."""
     found = open_control().get(f"/v1/map?history={history}")

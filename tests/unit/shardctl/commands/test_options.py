@@ -14,3 +14,9 @@ def test_each_is_defined_here_and_nowhere_else(name: str) -> None:
     defined = [path.name for path in sorted(FOLDER.glob("*.py")) if f"\n{name} = " in path.read_text()]
     assert defined == ["options.py"]
     assert hasattr(options, name)
+
+
+def test_json_is_spelled_once() -> None:
+    """Where the words are others, the option is another: `config show`, `status`, `up`."""
+    spelled = [path.name for path in sorted(FOLDER.glob("*.py")) if '"--json", help="Print JSON.")' in path.read_text()]
+    assert spelled == ["options.py"]
